@@ -1,0 +1,81 @@
+"""What every decision may ask about performance, and the answers it may get.
+
+Owns the `PerfModel` protocol and its typed answers. Never holds a table: models implement it.
+"No" is a value: `OutOfRange` where there is no honest answer, `TooLarge` where the model does
+not fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from argosy.engine.coefficients import StepCoefficients
+from argosy.snapshot import Mix, Slo, Variant
+
+
+class OutOfRangeReason(StrEnum):
+    """Why there is no honest answer."""
+
+    UNKNOWN_GPU = "UnknownGpu"
+    UNKNOWN_MODEL = "UnknownModel"
+    NO_PROFILE = "NoProfile"
+    """Both are known, but not together or not in this parallel shape."""
+    CONTEXT_TOO_LONG = "ContextTooLong"
+    """A slice is longer than the engine's context limit or its KV cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfRange:
+    """No answer, why, and the nearest names that would have one."""
+
+    reason: OutOfRangeReason
+    message: str
+    nearest: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """The weights fit; this much is left for KV."""
+
+    weight_bytes_per_gpu: int
+    weight_bytes: int
+    kv_capacity_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """The weights do not fit: needed and available bytes per GPU."""
+
+    needed_bytes_per_gpu: int
+    available_bytes_per_gpu: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Requests/s that one replica carries of a mix within an SLO's percentiles.
+
+    `requests_per_s` is 0 where even a lone request breaks the SLO; `binding` names what gives
+    way first just above the capacity (an SLO term such as "TTFT p95", or "stability").
+    """
+
+    requests_per_s: float
+    binding: str
+
+
+class PerfModel(Protocol):
+    """How fast a variant is. Implementations are pure: same question, same answer."""
+
+    def step_coefficients(self, variant: Variant) -> StepCoefficients | OutOfRange:
+        """The step-time coefficients of one engine of this variant."""
+        ...
+
+    def fits(self, variant: Variant) -> Fits | TooLarge | OutOfRange:
+        """Whether the model fits, and what is left for KV."""
+        ...
+
+    def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
+        """Requests/s of `mix` that one replica carries within `slo`."""
+        ...

@@ -1,0 +1,91 @@
+"""Nodes, pods and Deployments as decisions need them.
+
+Owns the nouns of the cluster, cut down to what is read. Never talks to an API server: `kube`
+builds these from its objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LABEL_DEPLOYMENT = "argosy.dev/deployment"
+LABEL_VARIANT = "argosy.dev/variant"
+LABEL_CLASS = "argosy.dev/workload-class"
+LABEL_MODEL = "argosy.dev/model"
+LABEL_POOL = "argosy.dev/pool"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = "argosy"
+PLACEMENT_GATE = "argosy.dev/placement"
+"""The scheduling gate that a pod carries until placement has chosen its node."""
+ENGINE_CONTAINER = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """A node's taint."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """A node: what it could run. `allocatable` counts devices by resource name."""
+
+    name: str
+    labels: Mapping[str, str]
+    allocatable: Mapping[str, int]
+    ready: bool
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PodState:
+    """A pod. For engine pods of ours `deployment` is `namespace/name`, else empty.
+
+    `devices` are its limits by resource name; `port` is the engine's; `ready_since_s` and
+    `created_s` are seconds since the epoch.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    deployment: str
+    node: str
+    phase: str
+    ready: bool
+    deleting: bool
+    gated: bool
+    devices: Mapping[str, int]
+    ip: str = ""
+    port: int = 0
+    created_s: float = 0.0
+    ready_since_s: float | None = None
+    deletion_cost: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def address(self) -> str:
+        """`ip:port` of its engine, empty until it has an IP."""
+        return f"{self.ip}:{self.port}" if self.ip and self.port else ""
+
+    @property
+    def holds_devices(self) -> bool:
+        """Whether it takes GPUs of its node now."""
+        return bool(self.node) and self.phase not in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentState:
+    """A Deployment of ours. `key` is `namespace/name`, `replicas` what its spec asks for."""
+
+    key: str
+    replicas: int

@@ -1,0 +1,75 @@
+"""The picture of the world at one instant: the only thing that decisions look at.
+
+Owns the shape of `FleetSnapshot`. Never fetches anything and never decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
+from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
+from argosy.snapshot.telemetry import TelemetryReading
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyView:
+    """A connected Envoy: which version it serves, and which it refused and why."""
+
+    node_id: str
+    acknowledged_version: str = ""
+    refused_version: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingView:
+    """What is published to Envoys, and what they made of it."""
+
+    version: str = ""
+    envoys: tuple[EnvoyView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSnapshot:
+    """The world at `now_s` (seconds since the epoch).
+
+    `fleet` is None where the user made none: defaults hold and the mode is Recommend.
+    `applied_plan` is the FleetPlan of the highest revision with Applied=True. Maps are by
+    object key (`name` or `namespace/name`).
+    """
+
+    now_s: float
+    fleet: Fleet | None
+    pools: Mapping[str, GPUPool]
+    models: Mapping[str, ServedModel]
+    classes: Mapping[str, WorkloadClass]
+    policies: Mapping[str, RouterPolicy]
+    plans: tuple[FleetPlan, ...]
+    nodes: Mapping[str, NodeState]
+    pods: Mapping[str, PodState]
+    deployments: Mapping[str, DeploymentState] = field(default_factory=dict)
+    telemetry: TelemetryReading = field(default_factory=TelemetryReading)
+    routing: RoutingView = field(default_factory=RoutingView)
+
+    @property
+    def engine_pods(self) -> tuple[PodState, ...]:
+        """Pods of ours, by name."""
+        return tuple(p for _, p in sorted(self.pods.items()) if p.deployment)
+
+    @property
+    def applied_plan(self) -> FleetPlan | None:
+        """What the fleet follows now."""
+        return applied_plan(self.plans)
+
+
+def applied_plan(plans: tuple[FleetPlan, ...]) -> FleetPlan | None:
+    """The plan of the highest revision whose condition Applied is True."""
+    applied = [p for p in plans if is_true(p, "Applied")]
+    return max(applied, key=lambda p: p.spec.revision, default=None)
+
+
+def is_true(plan: FleetPlan, condition: str) -> bool:
+    """Whether the plan's status has `condition` with status True."""
+    return any(c.type == condition and c.status == "True" for c in plan.status.conditions)

@@ -1,0 +1,63 @@
+"""What was measured, as one reading that all decisions share.
+
+Owns the shape of a telemetry reading. Never scrapes (that is `telemetry/`) and never fills a
+gap: what was not seen is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from argosy.snapshot.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReading:
+    """One engine's state, from vLLM's metrics (names as in vLLM v1).
+
+    Counters are totals since the engine's start; `kv_cache_usage` is 0-1.
+    """
+
+    num_running: int
+    num_waiting: int
+    kv_cache_usage: float
+    prompt_tokens_total: float
+    generation_tokens_total: float
+    requests_total: float
+
+
+class EndpointHealth(StrEnum):
+    """What Envoy thinks of an endpoint."""
+
+    HEALTHY = "Healthy"
+    UNHEALTHY = "Unhealthy"
+    """Failed its active health checks, or was ejected as an outlier."""
+    PENDING = "Pending"
+    """Added, first health check not passed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCounters:
+    """One class's request counters at one Envoy (totals since its start)."""
+
+    requests_total: float
+    errors_5xx_total: float
+    retries_total: float
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryReading:
+    """Everything measured, each with its age.
+
+    engines:    by endpoint address `ip:port`; an engine that did not answer keeps its last sample
+    unanswered_since_s: by endpoint address, since when scrapes in a row have failed
+    endpoints:  by endpoint address, Envoy's view; where several Envoys differ, the worst
+    routes:     by (Envoy's node id, class key)
+    """
+
+    engines: Mapping[str, Sample[EngineReading]] = field(default_factory=dict)
+    unanswered_since_s: Mapping[str, float] = field(default_factory=dict)
+    endpoints: Mapping[str, Sample[EndpointHealth]] = field(default_factory=dict)
+    routes: Mapping[tuple[str, str], Sample[RouteCounters]] = field(default_factory=dict)

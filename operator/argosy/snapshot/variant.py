@@ -1,0 +1,54 @@
+"""What can serve: GPU, parallel shape, engine settings, variant.
+
+Owns the identity of a variant (model x pool x parallel shape x engine settings). Never knows
+how fast one is (`perf`) nor how many are wanted (`plan`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How one vLLM engine is started. Token counts are tokens, the utilisation is 0-1."""
+
+    image: str = "vllm/vllm-openai:v0.24.0"
+    port: int = 8000
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8192
+    max_model_len: int = 16384
+    gpu_memory_utilization: float = 0.9
+    block_size: int = 16
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Model x pool x parallel shape x engine settings.
+
+    `model_key` is the ServedModel's `namespace/name`; `model_id` is what the performance
+    tables and the engine know; `gpu` is the catalogue's name.
+    """
+
+    model_key: str
+    model_id: str
+    served_names: tuple[str, ...]
+    pool: str
+    gpu: str
+    tensor_parallel: int
+    engine: EngineSettings
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor_parallel
+
+    @property
+    def name(self) -> str:
+        """Readable and unique: any other setting is another variant with its own Deployment."""
+        readable = f"{self.model_key.split('/')[-1]}-{self.pool}-tp{self.tensor_parallel}"
+        identity = repr((self.model_key, self.model_id, self.served_names, self.engine))
+        return f"{readable}-{hashlib.sha256(identity.encode()).hexdigest()[:5]}"

@@ -1,0 +1,1 @@
+"""Argosy's simulated side: the embedded control plane, the live fleet, traffic and the demo."""
