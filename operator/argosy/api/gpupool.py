@@ -1,0 +1,150 @@
+"""GPUPool: nodes of one GPU type bought one way.
+
+Owns the fields, bounds and rules of the kind. Which GPU names exist is the catalogue's
+business (`perf`), not the schema's: a new GPU needs no new CRD.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from argosy.api.conditions import Conditions
+from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.rule import Rule
+from argosy.api.value import Amount, Count, LabelValue, Value
+
+_LABEL_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+
+
+class Placement(StrEnum):
+    """Who chooses the node of a replica."""
+
+    ARGOSY = "Argosy"
+    SCHEDULER = "Scheduler"
+
+
+class TolerationOperator(StrEnum):
+    """How a toleration compares its value."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does to pods that do not tolerate it."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class Toleration(Value):
+    """A taint of the pool's nodes that replicas tolerate."""
+
+    key: str = Field(min_length=1, max_length=317, pattern=_LABEL_NAME, description="The taint's key.")
+    operator: TolerationOperator = Field(
+        TolerationOperator.EQUAL, description="Equal compares the value, Exists tolerates any."
+    )
+    value: LabelValue | None = Field(None, description="The taint's value; only with operator Equal.")
+    effect: TaintEffect | None = Field(None, description="The taint's effect. Absent: every effect.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="gpupool-toleration-value",
+            cel="!has(self.value) || self.operator == 'Equal'",
+            message="spec.tolerations: value goes with operator Equal only; remove it or change operator",
+            holds=lambda t: t.value is None or t.operator is TolerationOperator.EQUAL,
+            field="value",
+        ),
+    )
+
+
+class GPUPoolSpec(Value):
+    """Which nodes belong to the pool, and what they cost."""
+
+    gpu: str = Field(
+        min_length=1,
+        max_length=63,
+        description="Type of the GPUs by its name in the catalogue, such as L40S or H100.",
+    )
+    node_selector: Annotated[Mapping[str, LabelValue], Field(min_length=1, max_length=16)] = Field(
+        description="Labels that a node must carry to belong to the pool. Two pools must not share a node."
+    )
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = Field(
+        (), description="Taints of the pool's nodes that replicas tolerate."
+    )
+    gpus_per_node: int = Field(
+        ge=1, le=16, description="GPUs of one node. A replica's GPUs always lie within one node."
+    )
+    resource_name: str = Field(
+        "nvidia.com/gpu",
+        min_length=1,
+        max_length=317,
+        pattern=_LABEL_NAME,
+        description="Extended resource by which Kubernetes counts the GPUs.",
+    )
+    price_usd_per_hour: float = Field(ge=0, description="Price of one GPU in US dollars per hour.")
+    placement: Placement = Field(
+        Placement.ARGOSY,
+        description=(
+            "Who chooses a replica's node. Argosy: pods wait behind a scheduling gate until Argosy has placed"
+            " them. Scheduler: no gate, so pods are replaced while the operator is down."
+        ),
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="gpupool-node-selector-key",
+            # A schema bounds a map's values, not its keys; a bad key would only show in the pods.
+            cel=f"self.nodeSelector.all(key, key.matches('{_LABEL_NAME}'))",
+            message="spec.nodeSelector: keys must be label names, such as nvidia.com/gpu.product",
+            holds=lambda spec: all(re.fullmatch(_LABEL_NAME, key) for key in spec.node_selector),
+            field="nodeSelector",
+        ),
+    )
+
+
+class GPUPoolStatus(Value):
+    """The pool as last seen."""
+
+    observed_generation: Count | None = Field(
+        None, description="The metadata.generation that this status is about."
+    )
+    conditions: Conditions = Field((), description="Accepted and Ready of the pool.")
+    nodes: Count | None = Field(None, description="Nodes that belong to the pool.")
+    gpus_total: Count | None = Field(None, description="GPUs of those nodes.")
+    gpus_free: Count | None = Field(None, description="GPUs that no pod holds, on usable nodes.")
+    gpus_unhealthy: Count | None = Field(
+        None, description="GPUs that cannot be used: their node is silent or not ready."
+    )
+    cost_usd_per_hour: Amount | None = Field(
+        None, description="Price of the GPUs held by engine pods, in US dollars per hour."
+    )
+
+
+class GPUPool(Resource):
+    """GPUPool is a set of nodes with one GPU type, bought one way, and what they cost."""
+
+    KIND: ClassVar[str] = "GPUPool"
+    PLURAL: ClassVar[str] = "gpupools"
+    SCOPE: ClassVar[Scope] = Scope.CLUSTER
+    SHORT_NAMES: ClassVar[tuple[str, ...]] = ("gpool",)
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("GPU", "string", ".spec.gpu", "Type of the GPUs."),
+        Column("Nodes", "integer", ".status.nodes", "Nodes of the pool."),
+        Column("GPUs", "integer", ".status.gpusTotal", "GPUs of the pool."),
+        Column("Free", "integer", ".status.gpusFree", "GPUs that no pod holds."),
+        Column("Price", "number", ".spec.priceUsdPerHour", "US dollars per GPU and hour."),
+        Column("Cost/h", "number", ".status.costUsdPerHour", "US dollars per hour, for GPUs in use."),
+        condition_column("Ready"),
+        AGE,
+        condition_column("Ready", field="message", wide=True),
+    )
+
+    spec: GPUPoolSpec = Field(description="Which nodes belong to the pool, and what they cost.")
+    status: GPUPoolStatus = Field(GPUPoolStatus(), description="The pool as last seen. Written by Argosy.")

@@ -1,0 +1,229 @@
+"""One custom resource as a value: read from the API server's JSON, written back to it.
+
+Owns metadata, reading (`from_object`: the model or an `InvalidObject`, never an exception) and
+writing (`to_object`). Never talks to an API server. The kinds themselves are in the modules
+named after them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, ValidationError
+
+from argosy.api.value import Value
+
+GROUP = "argosy.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+
+class Scope(StrEnum):
+    """Whether objects of a kind live in a namespace."""
+
+    CLUSTER = "Cluster"
+    NAMESPACED = "Namespaced"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of `kubectl get`; `wide` ones appear with `-o wide` only."""
+
+    name: str
+    type: str
+    json_path: str
+    description: str
+    wide: bool = False
+
+
+def condition_column(name: str, *, field: str = "status", wide: bool = False) -> Column:
+    """A column that shows one field of the condition `name`."""
+    path = f'.status.conditions[?(@.type=="{name}")].{field}'
+    if field == "status":
+        return Column(name, "string", path, f"Status of the condition {name}.", wide)
+    return Column(field.capitalize(), "string", path, f"The {field} of the condition {name}.", wide)
+
+
+AGE = Column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created.")
+
+
+class ObjectMeta(Value):
+    """What Argosy reads of an object's metadata. Kubernetes checks it, so nothing is bounded here."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int | None = None
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    annotations: Mapping[str, str] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, or the name alone where there is no namespace."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with an object: the field's JSON path (empty: the whole object) and a sentence."""
+
+    field: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidObject:
+    """An object that cannot be used as it is, and why. `problems` is never empty."""
+
+    kind: str
+    metadata: ObjectMeta
+    problems: tuple[Problem, ...]
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, or the name alone; empty where the metadata is unreadable."""
+        return self.metadata.key
+
+    @property
+    def field(self) -> str:
+        """Path of the first field at fault."""
+        return self.problems[0].field
+
+    @property
+    def message(self) -> str:
+        """All that is wrong, in sentences."""
+        return "; ".join(problem.sentence for problem in self.problems)
+
+
+class Resource(Value):
+    """What all kinds share. A kind adds `spec` and `status`."""
+
+    KIND: ClassVar[str]
+    PLURAL: ClassVar[str]
+    SCOPE: ClassVar[Scope]
+    SHORT_NAMES: ClassVar[tuple[str, ...]]
+    COLUMNS: ClassVar[tuple[Column, ...]]
+
+    metadata: ObjectMeta = ObjectMeta()
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, or the name alone for cluster-scoped kinds."""
+        return self.metadata.key
+
+    @classmethod
+    def from_object(cls, obj: object) -> Self | InvalidObject:
+        """The value of an object in JSON form, as the API server or a YAML file gives it.
+
+        Reads as the API server does: camelCase only, unknown fields ignored, nulls dropped.
+        """
+        if not isinstance(obj, Mapping):
+            return cls._invalid({}, Problem("", f"a {cls.KIND} must be an object with metadata and spec"))
+        for field, wanted in (("apiVersion", API_VERSION), ("kind", cls.KIND)):
+            # The items of a list carry neither.
+            if obj.get(field, wanted) != wanted:
+                return cls._invalid(obj, Problem(field, f"{field} must be {wanted}"))
+        try:
+            text = json.dumps(_without_nulls(obj))
+        except (TypeError, ValueError, RecursionError) as error:
+            return cls._invalid(obj, Problem("", f"the object is not JSON: {error}"))
+        try:
+            return cls.model_validate_json(text, by_alias=True, by_name=False)
+        except ValidationError as error:
+            return cls._invalid(obj, *_problems(error))
+
+    def to_object(self) -> dict[str, Any]:
+        """The object in JSON form: defaults filled in, without nulls and empty status fields."""
+        body = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        metadata = {name: value for name, value in body["metadata"].items() if value not in ("", {})}
+        status = {name: value for name, value in body["status"].items() if value != []}
+        written = {"apiVersion": API_VERSION, "kind": self.KIND, "metadata": metadata, "spec": body["spec"]}
+        return {**written, "status": status} if status else written
+
+    @classmethod
+    def _invalid(cls, obj: Mapping[str, Any], *problems: Problem) -> InvalidObject:
+        try:
+            metadata = ObjectMeta.model_validate_json(json.dumps(_without_nulls(obj.get("metadata"))))
+        except (ValidationError, TypeError, ValueError, RecursionError):
+            metadata = ObjectMeta()
+        return InvalidObject(cls.KIND, metadata, problems)
+
+
+def _without_nulls(value: Any) -> Any:
+    # As the API server does: a null for a field that is not nullable means "not set".
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+# How pydantic's errors read here. Placeholders are pydantic's own context; what is not listed
+# keeps pydantic's wording.
+_SENTENCE_BY_ERROR = {
+    "missing": "is required",
+    "enum": "must be {expected}",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} items",
+    "too_long": "must have at most {max_length} items",
+    "string_pattern_mismatch": "must match {pattern}",
+    "finite_number": "must be a finite number",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a map",
+    "model_type": "must be an object",
+}
+
+
+def _problems(error: ValidationError) -> tuple[Problem, ...]:
+    details = error.errors(include_url=False, include_input=False)
+    found = [(detail["type"], _problem(detail["type"], detail["loc"], detail)) for detail in details]
+    faulty = [problem.field for _, problem in found]
+    # pydantic counts only the items that are valid, so one bad item makes the list "too short" as well.
+    return tuple(
+        problem
+        for code, problem in found
+        if code != "too_short" or not any(field.startswith(f"{problem.field}[") for field in faulty)
+    )
+
+
+def _problem(code: str, location: tuple[int | str, ...], detail: Mapping[str, Any]) -> Problem:
+    context = {name: _plain(value) for name, value in detail.get("ctx", {}).items()}
+    path = _path(*location, context.get("field", ""))
+    if code == "refused" and not context["field"].startswith("["):
+        return Problem(path, context["sentence"])  # a rule's message names its field itself
+    if code in _SENTENCE_BY_ERROR:
+        return Problem(path, f"{path} {_SENTENCE_BY_ERROR[code].format(**context)}".strip())
+    return Problem(path, f"{path}: {detail['msg']}" if path else detail["msg"])
+
+
+def _plain(value: Any) -> Any:
+    """A bound as people write it: 0 rather than 0.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _path(*steps: int | str) -> str:
+    """`("spec", "models", 0, "name")` -> `spec.models[0].name`."""
+    path = ""
+    for step in steps:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step:
+            path += step if not path or step.startswith("[") else f".{step}"
+    return path

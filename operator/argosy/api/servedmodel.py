@@ -1,0 +1,190 @@
+"""ServedModel: what is served, and how its engine is started.
+
+Owns the fields, bounds and rules of the kind. Which model ids are known is the catalogue's
+business (`perf`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from argosy.api.conditions import Conditions
+from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.rule import Rule
+from argosy.api.value import AsSet, Count, KeyedBy, ObjectName, ServedName, Value
+
+# Flags of vLLM that a field of ours sets; `-tp` is its short form of one of them.
+RESERVED_FLAGS = (
+    "--port",
+    "--model",
+    "--served-model-name",
+    "--tensor-parallel-size",
+    "-tp",
+    "--max-num-seqs",
+    "--max-num-batched-tokens",
+    "--max-model-len",
+    "--gpu-memory-utilization",
+)
+
+
+def flag_of(arg: str) -> str:
+    """The flag an argument sets, as vLLM reads it: `--max_num_seqs=8` is `--max-num-seqs`."""
+    return arg.split("=")[0].replace("_", "-")
+
+
+class ParallelShape(Value):
+    """One way to spread a replica over GPUs."""
+
+    tensor_parallel: Literal[1, 2, 4, 8] = Field(
+        description="GPUs that share each layer of one replica; all of them in one node."
+    )
+
+
+class EnvVar(Value):
+    """An environment variable of the engine."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=256,
+        pattern=r"^[-._A-Za-z][-._A-Za-z0-9]*$",
+        description="Name of the variable.",
+    )
+    value: str = Field("", max_length=4096, description="Its value, taken literally.")
+
+
+class Engine(Value):
+    """How the vLLM engine of one replica is started."""
+
+    image: str = Field(
+        "vllm/vllm-openai:v0.24.0", min_length=1, max_length=512, description="Container image of the engine."
+    )
+    port: int = Field(8000, ge=1, le=65535, description="TCP port that the engine serves on.")
+    max_num_seqs: int = Field(
+        256, ge=1, le=4096, description="Requests that the engine runs at once, at most."
+    )
+    max_num_batched_tokens: int = Field(
+        8192,
+        ge=64,
+        le=131072,
+        description="Tokens of one engine step, at most; long prompts are cut into such chunks.",
+    )
+    max_model_len: int = Field(
+        16384, ge=256, le=1048576, description="Tokens of one request, prompt and output together, at most."
+    )
+    gpu_memory_utilization: float = Field(
+        0.9, ge=0.1, le=0.98, description="Share (0.1-0.98) of the GPU's memory that the engine may use."
+    )
+    args: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=64)] = (
+        Field((), description="Further arguments of the engine. What another field sets cannot be set here.")
+    )
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=64), KeyedBy("name")] = Field(
+        (), description="Environment variables of the engine."
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="servedmodel-reserved-args",
+            # Per argument: the flag as vLLM reads it (`=value` cut off, `_` for `-`) is none of ours.
+            cel=(
+                "self.args.all(arg, !(arg.split('=')[0].replace('_', '-') in ["
+                + ", ".join(f"'{flag}'" for flag in RESERVED_FLAGS)
+                + "]))"
+            ),
+            message=(
+                "spec.engine.args must not set what a field sets; use spec.modelId, spec.servedNames,"
+                " spec.parallelShapes and the fields of spec.engine instead"
+            ),
+            holds=lambda engine: not any(flag_of(arg) in RESERVED_FLAGS for arg in engine.args),
+            field="args",
+        ),
+        Rule(
+            name="servedmodel-batched-tokens",
+            # vLLM refuses to start otherwise: every running sequence needs at least a token per step.
+            cel="self.maxNumBatchedTokens >= self.maxNumSeqs",
+            message=(
+                "spec.engine.maxNumBatchedTokens must be at least spec.engine.maxNumSeqs: each running"
+                " request needs a token per step"
+            ),
+            holds=lambda engine: engine.max_num_batched_tokens >= engine.max_num_seqs,
+            field="maxNumBatchedTokens",
+        ),
+    )
+
+
+class ServedModelSpec(Value):
+    """What is served, and how its engine is started."""
+
+    model_id: str = Field(
+        min_length=1,
+        max_length=256,
+        description="The model by its id on Hugging Face, such as meta-llama/Llama-3.1-8B-Instruct.",
+    )
+    served_names: Annotated[tuple[ServedName, ...], Field(max_length=8), AsSet()] = Field(
+        (), description="Names that requests may use in their model field. Empty: the name of this object."
+    )
+    parallel_shapes: Annotated[
+        tuple[ParallelShape, ...], Field(min_length=1, max_length=4), KeyedBy("tensorParallel")
+    ] = Field(
+        (ParallelShape(tensor_parallel=1),),
+        description="Ways in which a replica may be spread over GPUs; the planner chooses among them.",
+    )
+    engine: Engine = Field(Engine(), description="How the vLLM engine of one replica is started.")
+    max_replicas: int = Field(
+        64, ge=1, le=1000, description="Replicas of this model over all pools, at most."
+    )
+
+
+class VariantStatus(Value):
+    """Replicas of one variant of the model."""
+
+    name: ObjectName = Field(
+        description="Name of the variant: model, pool, parallel shape and engine settings."
+    )
+    pool: ObjectName = Field(description="GPUPool that it runs in.")
+    desired: Count = Field(description="Replicas that the applied plan wants.")
+    ready: Count = Field(description="Replicas that are ready.")
+
+
+class ServedModelStatus(Value):
+    """The model as last seen."""
+
+    observed_generation: Count | None = Field(
+        None, description="The metadata.generation that this status is about."
+    )
+    conditions: Conditions = Field((), description="Accepted, Programmed and Ready of the model.")
+    replicas_ready: Count | None = Field(None, description="Replicas that are ready, over all variants.")
+    replicas_desired: Count | None = Field(
+        None, description="Replicas that the applied plan wants, over all variants."
+    )
+    variants: Annotated[tuple[VariantStatus, ...], Field(max_length=256), KeyedBy("name")] = Field(
+        (), description="Replicas by variant."
+    )
+
+
+class ServedModel(Resource):
+    """ServedModel is a model that is served, with the shapes it may take and the settings of its engine."""
+
+    KIND: ClassVar[str] = "ServedModel"
+    PLURAL: ClassVar[str] = "servedmodels"
+    SCOPE: ClassVar[Scope] = Scope.NAMESPACED
+    SHORT_NAMES: ClassVar[tuple[str, ...]] = ("smodel",)
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("Model", "string", ".spec.modelId", "The model's id."),
+        Column("Replicas", "integer", ".status.replicasReady", "Replicas that are ready."),
+        Column("Desired", "integer", ".status.replicasDesired", "Replicas that the applied plan wants."),
+        condition_column("Ready"),
+        AGE,
+        condition_column("Ready", field="message", wide=True),
+    )
+
+    spec: ServedModelSpec = Field(description="What is served, and how its engine is started.")
+    status: ServedModelStatus = Field(
+        ServedModelStatus(), description="The model as last seen. Written by Argosy."
+    )
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """Names that requests may use: those of the spec, else the object's own."""
+        return self.spec.served_names or (self.metadata.name,)
