@@ -1,0 +1,18 @@
+"""The embedded control plane: a real Kubernetes API without Docker, cluster or root.
+
+Four upstream programs (etcd, kube-apiserver, kube-controller-manager, kube-scheduler) run
+as plain child processes on loopback, with certificates of their own and no fixed port, so
+that any number of them run side by side.
+
+    binaries      where the programs come from: the user's, the cache, or a build
+    gobuild       builds them from pinned Go modules
+    certificates  keys and certificates      kubeconfig   client configuration files
+    ports         free loopback ports        processes    children that never outlive us
+    components    the command lines          state        what runs in a state directory
+    cluster       `ControlPlane`: start, stop, restart the API server
+    accounts      ServiceAccount kubeconfigs (RBAC is exercised from the first day)
+    lifecycle     `up`, `down`, `status`: what `argosy sim` calls
+
+Import the modules, not this package: it re-exports nothing, so that looking for binaries
+does not load the Kubernetes client.
+"""
