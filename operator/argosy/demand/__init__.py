@@ -1,0 +1,1 @@
+"""What will be asked: length archetypes and forecasts."""

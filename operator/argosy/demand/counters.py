@@ -1,0 +1,124 @@
+"""From Envoy's counters to rates: one counter's history, robust to what counters do in life.
+
+Owns the history of one class's counter at one Envoy. Never decides which rate counts (`forecast`)
+and never reads a clock. Input: samples of a total. Output: counts and durations of windows.
+
+A total that falls was restarted: what it shows since counts. Time that stands still, runs backwards
+or leaps starts a new history, and the rate known before holds until the new one is long enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+HISTORY_S = 60.0
+"""Longest history that an estimate averages over."""
+
+WINDOW_S = 6.0
+"""A change shows in the counts of this long (design, section 3: outside its band for 6 s)."""
+
+LONGEST_GAP_S = 30.0
+"""A count spread over a longer gap between two samples says nothing of any moment in it."""
+
+SHORTEST_S = 3.5
+"""Shortest history that gives a rate: two samples' distance of 2 s, twice."""
+
+_SLACK_S = 0.25
+"""Samples come every 2 s give or take a little: three of those are a window of 6 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """`num` requests in `duration_s` seconds."""
+
+    num: float
+    duration_s: float
+
+    @property
+    def rate_per_s(self) -> float:
+        """Mean rate over the duration."""
+        return self.num / self.duration_s
+
+    @property
+    def rate_variance(self) -> float:
+        """Variance of the rate for Poisson arrivals; one request where none came, not certainty."""
+        return max(self.num, 1.0) / self.duration_s**2
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """The history of one class's total at one Envoy.
+
+    points:  (at_s, requests since the history began), oldest first, at least one
+    raw:     the total as last read
+    before:  the count of the history before this one; holds until this one is long enough
+    """
+
+    points: tuple[tuple[float, float], ...]
+    raw: float
+    before: Count | None = None
+
+    @classmethod
+    def starting(cls, at_s: float, raw: float, before: Count | None = None) -> Track:
+        """A history that begins now: its first total is a base line, not a count."""
+        return cls(((at_s, 0.0),), raw, before)
+
+    @property
+    def latest_s(self) -> float:
+        """When the total was last read."""
+        return self.points[-1][0]
+
+    @property
+    def has_just_begun_again(self) -> bool:
+        """Whether a history before this one has been given up and nothing is counted yet."""
+        return len(self.points) == 1 and self.before is not None
+
+    def observed(self, at_s: float, raw: float) -> Track:
+        """The history with one more sample of the total; a sample seen before changes nothing."""
+        if not (math.isfinite(raw) and raw >= 0) or at_s == self.latest_s:
+            return self
+        if not 0 < at_s - self.latest_s <= LONGEST_GAP_S:
+            return Track.starting(at_s, raw, self.count(self.latest_s - HISTORY_S) or self.before)
+        gained = raw - self.raw if raw >= self.raw else raw
+        points = (*self.points, (at_s, self.points[-1][1] + gained))
+        return replace(self, points=_recent(points), raw=raw)
+
+    def count(self, start_s: float, end_s: float = math.inf) -> Count | None:
+        """Requests between two instants, widened at the start to the sample at or before it.
+
+        None where the history in between is shorter than `SHORTEST_S`.
+        """
+        inside = [point for point in self.points if point[0] <= end_s + _SLACK_S]
+        if not inside:
+            return None
+        last = inside[-1]
+        first = next((p for p in reversed(inside) if p[0] <= start_s + _SLACK_S), inside[0])
+        duration_s = last[0] - first[0]
+        if duration_s < SHORTEST_S:
+            return None
+        return Count(last[1] - first[1], duration_s)
+
+    def since(self, start_s: float) -> Count | None:
+        """Requests since `start_s`, at least over `SHORTEST_S`; for a history still too short, the
+        rate from before it.
+        """
+        return self.count(min(start_s, self.latest_s - SHORTEST_S)) or self.before
+
+
+def total(counts: Iterable[Count]) -> Count:
+    """Several Envoys' counts as one, scaled to the longest duration.
+
+    Their rates add up; the durations may differ by a sampling interval.
+    """
+    parts = tuple(counts)
+    duration_s = max(part.duration_s for part in parts)
+    return Count(math.fsum(part.rate_per_s for part in parts) * duration_s, duration_s)
+
+
+def _recent(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    """The points of the last `HISTORY_S`, and the one before them, from which they count."""
+    oldest_s = points[-1][0] - HISTORY_S - _SLACK_S
+    drop = sum(1 for at_s, _ in points if at_s < oldest_s) - 1
+    return points[max(drop, 0) :]

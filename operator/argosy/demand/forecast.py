@@ -1,0 +1,186 @@
+"""What will be asked of each class, and when that changes too much to wait.
+
+Owns the planning rate: what was observed, what was declared, and which of the two counts. Never
+counts requests (`memory`, `counters`) and never reads a clock. Input: a `DemandMemory` and the
+classes' declared traffic. Output: a `Forecast`.
+
+Demand that was seen stays in the forecast for the stabilisation window, so that replicas go only
+when they were not needed for so long. Demand that cannot be seen any more stays as it was: telemetry
+that fails never looks like traffic that ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from argosy.api.workloadclass import TrafficSource
+from argosy.demand.band import BAND_SHARE, Side, side
+from argosy.demand.memory import ClassMemory, DemandMemory, Estimate, observe
+
+__all__ = [
+    "Basis",
+    "ClassForecast",
+    "ClassTraffic",
+    "DemandMemory",
+    "DemandShift",
+    "Forecast",
+    "ForecastNote",
+    "forecast",
+    "observe",
+    "triggers",
+]
+
+STALE_S = 30.0
+"""Without a sample younger than this, a rate is no longer observed but remembered."""
+
+
+class Basis(StrEnum):
+    """What a forecast rate comes from."""
+
+    DECLARED = "Declared"
+    """The class says that its declared rate counts."""
+    OBSERVED = "Observed"
+    """The class says that its observed rate counts."""
+    LARGER_DECLARED = "LargerDeclared"
+    """The larger of both, which is the declared rate."""
+    LARGER_OBSERVED = "LargerObserved"
+    """The larger of both, which is the observed rate."""
+    DECLARED_UNTIL_OBSERVED = "DeclaredUntilObserved"
+    """The observed rate would count, but there is none yet."""
+
+
+_FROM_OBSERVATION = (Basis.OBSERVED, Basis.LARGER_OBSERVED)
+
+
+class ForecastNote(StrEnum):
+    """What a user should know about a forecast; the value is its sentence."""
+
+    NEVER_OBSERVED = "No Envoy has counted requests of this class yet, so its declared rate is planned for."
+    HELD = "No request counter has been read for more than 30 s, so the last forecast is held."
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTraffic:
+    """What a class declares: its rate, requests per second, and whose word counts."""
+
+    key: str
+    declared_per_s: float
+    source: TrafficSource
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.declared_per_s) and self.declared_per_s >= 0):
+            raise ValueError(f"a declared rate is a number of zero or more, got {self.declared_per_s}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassForecast:
+    """One class's demand, requests per second.
+
+    rate_per_s: what to plan for
+    observed_per_s: the mean that was observed, None where nothing ever was
+    """
+
+    rate_per_s: float
+    observed_per_s: float | None
+    declared_per_s: float
+    basis: Basis
+    note: ForecastNote | None = None
+
+
+Forecast = Mapping[str, ClassForecast]
+"""By class key."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemandShift:
+    """A class's rate has left its forecast: the reason to plan at once."""
+
+    class_key: str
+    observed_per_s: float
+    forecast_per_s: float
+
+    @property
+    def message(self) -> str:
+        """The sentence for the plan's trigger."""
+        way = "above" if self.observed_per_s > self.forecast_per_s else "below"
+        return (
+            f"class {self.class_key} asks for {self.observed_per_s:.3g} requests/s, "
+            f"{way} the {self.forecast_per_s:.3g} forecast"
+        )
+
+
+def forecast(
+    memory: DemandMemory, classes: Iterable[ClassTraffic], stabilization_s: float, now_s: float
+) -> Forecast:
+    """What each class will ask for: its highest observed rate of the last `stabilization_s` seconds,
+    combined with its declared rate as its traffic source says.
+    """
+    found = {}
+    for traffic in classes:
+        known = memory.classes.get(traffic.key, ClassMemory())
+        found[traffic.key] = _class_forecast(traffic, known, stabilization_s, now_s)
+    return found
+
+
+def _class_forecast(
+    traffic: ClassTraffic, known: ClassMemory, stabilization_s: float, now_s: float
+) -> ClassForecast:
+    declared, estimate = traffic.declared_per_s, known.estimate
+    observed = None if estimate is None else estimate.mean_per_s
+    if traffic.source is TrafficSource.DECLARED:
+        return ClassForecast(declared, observed, declared, Basis.DECLARED)
+    if estimate is None:
+        note = ForecastNote.NEVER_OBSERVED
+        return ClassForecast(declared, observed, declared, Basis.DECLARED_UNTIL_OBSERVED, note)
+    is_stale = now_s - estimate.at_s > STALE_S
+    upper = _highest(known, estimate, stabilization_s, estimate.at_s if is_stale else now_s)
+    if traffic.source is TrafficSource.OBSERVED:
+        rate, basis = upper, Basis.OBSERVED
+    elif upper > declared:
+        rate, basis = upper, Basis.LARGER_OBSERVED
+    else:
+        rate, basis = declared, Basis.LARGER_DECLARED
+    return ClassForecast(rate, observed, declared, basis, ForecastNote.HELD if is_stale else None)
+
+
+def _highest(known: ClassMemory, estimate: Estimate, stabilization_s: float, as_of_s: float) -> float:
+    """The highest rate of the window that ends at `as_of_s`, by what is known of it today.
+
+    An estimate that is still gathering samples is not held against them: only settled ones are
+    peaks, or every early guess too high would last for the whole window.
+    """
+    return max(estimate.upper_per_s, known.highest_since(as_of_s - stabilization_s))
+
+
+def triggers(memory: DemandMemory, forecasts: Forecast, now_s: float) -> tuple[DemandShift, ...]:
+    """The classes whose rate has left the forecast that the last plan was made for, by key.
+
+    Above it, a class is named for as long as it stays there; below it, once, when the change is
+    noticed: the forecast follows downwards only after the stabilisation window. Call it once after
+    each `observe`.
+    """
+    found = []
+    for key, planned in sorted(forecasts.items()):
+        known = memory.classes.get(key)
+        if known is None or known.estimate is None or planned.basis is Basis.DECLARED:
+            continue
+        if now_s - known.estimate.at_s <= STALE_S and _has_left(known, planned, memory.observed_at_s):
+            seen = known.last_window()
+            rate = known.estimate.mean_per_s if seen is None else seen.rate_per_s
+            found.append(DemandShift(key, rate, planned.rate_per_s))
+    return tuple(found)
+
+
+def _has_left(known: ClassMemory, planned: ClassForecast, observed_at_s: float) -> bool:
+    seen = known.last_window()
+    if seen is not None and side(seen, planned.rate_per_s) is Side.ABOVE:
+        return True
+    if known.changed_at_s != observed_at_s or known.estimate is None:
+        return False
+    upper = known.estimate.upper_per_s
+    if upper > planned.rate_per_s * (1 + BAND_SHARE):
+        return True
+    return planned.basis in _FROM_OBSERVATION and upper < planned.rate_per_s * (1 - BAND_SHARE)

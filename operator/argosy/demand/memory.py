@@ -1,0 +1,183 @@
+"""What is remembered of each class's requests, and the estimate that follows from it.
+
+Owns the running estimate: the mean since the last change, over at most `HISTORY_S`. Never combines
+it with what was declared (`forecast`) and never reads a clock. Input: readings, one after another.
+Output: a new memory; the old one stays as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from argosy.demand.band import Side, likeliest_change, side
+from argosy.demand.counters import HISTORY_S, SHORTEST_S, WINDOW_S, Count, Track, total
+from argosy.snapshot import RouteCounters, Sample, TelemetryReading
+
+LONGEST_STABILIZATION_S = 3600.0
+"""The API's bound on `stabilizationSeconds`: older peaks are forgotten."""
+
+_FULL_S = HISTORY_S - WINDOW_S
+"""An estimate over this long is as good as it gets, and goes into the peaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A class's rate as observed.
+
+    mean_per_s: the mean since the last change
+    upper_per_s: the mean and one standard error, so that few samples do not undersize a fleet
+    at_s: when its newest sample was true
+    duration_s: how long it averages over
+    """
+
+    mean_per_s: float
+    upper_per_s: float
+    at_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMemory:
+    """One class's history.
+
+    tracks:     its counter at each Envoy, by node id
+    change_s:   since when the rate is what it is now (minus infinity: since ever)
+    changed_at_s: when the last change was noticed
+    peaks:      (at_s, rate) of settled estimates, falling: for any instant, the first at or after
+                it is the highest since
+    """
+
+    tracks: Mapping[str, Track] = field(default_factory=dict)
+    change_s: float = -math.inf
+    changed_at_s: float | None = None
+    peaks: tuple[tuple[float, float], ...] = ()
+    estimate: Estimate | None = None
+
+    def last_window(self) -> Count | None:
+        """Requests of the last `WINDOW_S` at all Envoys that are heard; None while unknown."""
+        return _total(track.count(track.latest_s - WINDOW_S) for track in _heard(self.tracks))
+
+    def highest_since(self, start_s: float) -> float:
+        """The highest rate that was settled at or after `start_s`; 0 where none was."""
+        return next((rate for at_s, rate in self.peaks if at_s >= start_s), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DemandMemory:
+    """All classes' histories, by class key. `observed_at_s`: the instant of the last reading."""
+
+    classes: Mapping[str, ClassMemory] = field(default_factory=dict)
+    observed_at_s: float = -math.inf
+
+
+def observe(
+    memory: DemandMemory, reading: TelemetryReading, class_keys: Iterable[str], now_s: float
+) -> DemandMemory:
+    """The memory with one more reading; classes that are not in `class_keys` are forgotten."""
+    samples: dict[str, dict[str, Sample[RouteCounters]]] = {}
+    for (node, class_key), sample in reading.routes.items():
+        samples.setdefault(class_key, {})[node] = sample
+    clock_went_back = now_s < memory.observed_at_s
+    classes = {}
+    for key in class_keys:
+        known = memory.classes.get(key, ClassMemory())
+        if clock_went_back:
+            known = _not_after(known, now_s)
+        classes[key] = _observe_class(known, samples.get(key, {}), now_s)
+    return DemandMemory(classes, now_s)
+
+
+def _observe_class(
+    known: ClassMemory, samples: Mapping[str, Sample[RouteCounters]], now_s: float
+) -> ClassMemory:
+    tracks = {node: _track(known.tracks.get(node), sample) for node, sample in samples.items()}
+    seen = replace(known, tracks=tracks)
+    if all(known.tracks.get(node) is track for node, track in tracks.items()):
+        return seen
+    if any(track.has_just_begun_again for track in tracks.values()):
+        seen = _settled(seen)
+    return _estimated(_changed(seen, now_s))
+
+
+def _track(known: Track | None, sample: Sample[RouteCounters]) -> Track:
+    if known is None:
+        return Track.starting(sample.at_s, sample.value.requests_total)
+    return known.observed(sample.at_s, sample.value.requests_total)
+
+
+def _changed(seen: ClassMemory, now_s: float) -> ClassMemory:
+    """The memory after looking for a change of the rate in the last window.
+
+    What came before is settled into the peaks: it was the rate until now.
+    """
+    heard = _heard(seen.tracks)
+    recent = seen.last_window()
+    before = _total(track.count(seen.change_s, track.latest_s - WINDOW_S) for track in heard)
+    if recent is None or before is None:
+        return seen
+    if side(recent, before.rate_per_s, before.rate_variance) is Side.INSIDE:
+        return seen
+    newest_s = max(track.latest_s for track in heard)
+    instants = {
+        at_s
+        for track in heard
+        for at_s, _ in track.points
+        if newest_s - recent.duration_s <= at_s <= newest_s - SHORTEST_S
+    }
+
+    def since(at_s: float) -> Count:
+        return _total(track.count(at_s) for track in heard) or recent
+
+    change_s = likeliest_change(sorted(instants), since, before.rate_per_s) if instants else newest_s
+    return replace(_settled(seen), change_s=change_s, changed_at_s=now_s)
+
+
+def _estimated(seen: ClassMemory) -> ClassMemory:
+    """The memory with the estimate that its tracks give; the old one where they give none."""
+    counts = [count for track in seen.tracks.values() if (count := track.since(seen.change_s)) is not None]
+    if not counts:
+        return seen
+    mean = math.fsum(count.rate_per_s for count in counts)
+    error = math.sqrt(math.fsum(count.rate_variance for count in counts))
+    at_s = max(track.latest_s for track in seen.tracks.values())
+    estimate = Estimate(mean, mean + error, at_s, min(count.duration_s for count in counts))
+    estimated = replace(seen, estimate=estimate)
+    return _settled(estimated) if estimate.duration_s >= _FULL_S else estimated
+
+
+def _settled(seen: ClassMemory) -> ClassMemory:
+    """The memory with its estimate among the peaks, and without those that no window can reach."""
+    if seen.estimate is None:
+        return seen
+    at_s, rate = seen.estimate.at_s, seen.estimate.upper_per_s
+    higher = tuple(
+        peak for peak in seen.peaks if peak[1] > rate and peak[0] >= at_s - LONGEST_STABILIZATION_S
+    )
+    return replace(seen, peaks=(*higher, (at_s, rate)))
+
+
+def _not_after(known: ClassMemory, now_s: float) -> ClassMemory:
+    """The memory after the clock went back: what it knows becomes of now, so that it can age."""
+    estimate = known.estimate
+    return replace(
+        known,
+        change_s=min(known.change_s, now_s),
+        changed_at_s=None,
+        peaks=tuple((min(at_s, now_s), rate) for at_s, rate in known.peaks),
+        estimate=None if estimate is None else replace(estimate, at_s=min(estimate.at_s, now_s)),
+    )
+
+
+def _heard(tracks: Mapping[str, Track]) -> tuple[Track, ...]:
+    """The tracks of Envoys that answered within a window of the one that answered last."""
+    newest_s = max((track.latest_s for track in tracks.values()), default=0.0)
+    return tuple(track for track in tracks.values() if track.latest_s >= newest_s - WINDOW_S)
+
+
+def _total(counts: Iterable[Count | None]) -> Count | None:
+    """All counts as one; None where one is missing: a part of the rate is not the rate."""
+    known = tuple(counts)
+    present = tuple(count for count in known if count is not None)
+    return total(present) if present and len(present) == len(known) else None

@@ -1,0 +1,169 @@
+"""Direct scraping: every engine's `/metrics` and every Envoy's admin interface, over HTTP.
+
+Owns the requests: how many at a time, how long each may take. Never parses (`parse`) and never
+keeps a sample (`memory`). Input: `Targets`. Output: a `TelemetryReading`.
+
+An engine counts as answering when any HTTP answer comes, a bad one included: silence means that
+nobody is there, and costs the planner the engine's capacity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from argosy.snapshot import Sample, TelemetryReading
+from argosy.telemetry.memory import EnvoyScrape, Remembered
+from argosy.telemetry.parse import (
+    ROUTE_STATS_FILTER,
+    RawRouteCounters,
+    Unreadable,
+    parse_clusters,
+    parse_engine,
+    parse_route_stats,
+)
+from argosy.telemetry.port import ClassKeyOf, Targets
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeLimits:
+    """What one reading may cost.
+
+    timeout_s: per request. num_at_once: requests in flight. max_body_bytes: a longer answer is
+    unreadable (vLLM's own is about 60 KB, Envoy's `/clusters` 1.3 KB per endpoint).
+    """
+
+    timeout_s: float = 1.0
+    num_at_once: int = 64
+    max_body_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes
+
+
+class DirectScraper:
+    """A `TelemetrySource` that asks the targets themselves. Needs a running event loop at `read`."""
+
+    def __init__(self, class_key_of: ClassKeyOf, limits: ScrapeLimits | None = None) -> None:
+        self._class_key_of = class_key_of
+        self._limits = limits or ScrapeLimits()
+        self._remembered = Remembered()
+        self._session: aiohttp.ClientSession | None = None
+        # A limit of our own, not the connector's: time spent waiting for a free connection would
+        # count against the time-out of engines that have not even been asked.
+        self._slots = asyncio.Semaphore(self._limits.num_at_once)
+        self._complaints: dict[str, str] = {}
+
+    async def read(self, targets: Targets, now_s: float) -> TelemetryReading:
+        """Ask everybody at once; takes one time-out when somebody is silent."""
+        self._remembered.forget_all_but(targets)
+        for url in self._complaints.keys() - _urls(targets):
+            del self._complaints[url]
+        scrapes: list[Coroutine[Any, Any, None]] = [
+            self._scrape_envoy(node, url.rstrip("/"), now_s) for node, url in targets.envoys
+        ]
+        scrapes += [self._scrape_engine(address, now_s) for address in dict.fromkeys(targets.engines)]
+        await asyncio.gather(*scrapes)
+        return self._remembered.reading()
+
+    async def close(self) -> None:
+        """Close the connections; a later `read` opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _scrape_engine(self, address: str, now_s: float) -> None:
+        answer = await self._get(f"http://{address}/metrics")
+        if answer is None:
+            self._remembered.engine_unanswered(address, now_s)
+            self._complain(address, "does not answer")
+            return
+        parsed = parse_engine(answer.body) if answer.status == 200 else _refused(answer)
+        if isinstance(parsed, Unreadable):
+            self._remembered.engine_answered(address, None, now_s)
+            self._complain(address, parsed.reason)
+        else:
+            self._remembered.engine_answered(address, parsed, now_s)
+            self._complain(address, "")
+
+    async def _scrape_envoy(self, node: str, url: str, now_s: float) -> None:
+        """Both answers or none: a view is of one instant."""
+        stats, clusters = await asyncio.gather(
+            self._get(f"{url}/stats", {"filter": ROUTE_STATS_FILTER, "format": "json"}),
+            self._get(f"{url}/clusters", {"format": "json"}),
+        )
+        if stats is None or clusters is None:
+            self._complain(url, "does not answer")
+            return
+        routes = parse_route_stats(stats.body) if stats.status == 200 else _refused(stats)
+        endpoints = parse_clusters(clusters.body) if clusters.status == 200 else _refused(clusters)
+        if isinstance(routes, Unreadable) or isinstance(endpoints, Unreadable):
+            self._complain(url, next(r.reason for r in (routes, endpoints) if isinstance(r, Unreadable)))
+            return
+        by_class = {key: Sample(raw, now_s) for key, raw in self._by_class(routes).items()}
+        self._remembered.envoy_answered(node, EnvoyScrape(now_s, by_class, endpoints))
+        self._complain(url, "")
+
+    def _by_class(self, routes: Mapping[str, RawRouteCounters]) -> dict[str, RawRouteCounters]:
+        keys = {prefix: self._class_key_of(prefix) for prefix in routes}
+        return {key: routes[prefix] for prefix, key in keys.items() if key is not None}
+
+    async def _get(self, url: str, query: Mapping[str, str] | None = None) -> _Answer | None:
+        """One answer, None where none came in time."""
+        async with self._slots:
+            try:
+                async with self._open_session().get(url, params=query) as response:
+                    return _Answer(response.status, await self._body(response))
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+                # ValueError: an address that is no URL.
+                return None
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.content.iter_any():
+            parts.append(part)
+            size += len(part)
+            if size > self._limits.max_body_bytes:
+                response.close()
+                return b""
+        return b"".join(parts)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+                timeout=aiohttp.ClientTimeout(total=self._limits.timeout_s),
+                trust_env=False,
+            )
+        return self._session
+
+    def _complain(self, target: str, reason: str) -> None:
+        """Log a target's trouble once, when it begins, and its end."""
+        before = self._complaints.get(target, "")
+        if reason == before:
+            return
+        if reason:
+            self._complaints[target] = reason
+            _log.warning("telemetry: %s: %s", target, reason)
+        else:
+            del self._complaints[target]
+            _log.info("telemetry: %s is readable again", target)
+
+
+def _refused(answer: _Answer) -> Unreadable:
+    return Unreadable(f"answers with status {answer.status}")
+
+
+def _urls(targets: Targets) -> set[str]:
+    return {*targets.engines, *(url.rstrip("/") for _, url in targets.envoys)}

@@ -1,0 +1,110 @@
+"""What a source remembers between two readings.
+
+Owns ageing: who answered gets a new sample, who did not keeps the old one, who is no longer asked
+is forgotten. Never does I/O and never reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from argosy.snapshot import EndpointHealth, EngineReading, RouteCounters, Sample, TelemetryReading
+from argosy.telemetry.parse import RawRouteCounters, worst
+from argosy.telemetry.port import Targets
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyScrape:
+    """One Envoy as it was at `at_s`: counters by class key, endpoints' health by address."""
+
+    at_s: float
+    routes: Mapping[str, Sample[RawRouteCounters]] = field(default_factory=dict)
+    endpoints: Mapping[str, EndpointHealth] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Remembered:
+    """The last samples of all targets; changed in place by its owner, one source."""
+
+    engines: dict[str, Sample[EngineReading]] = field(default_factory=dict)
+    unanswered_since_s: dict[str, float] = field(default_factory=dict)
+    _envoys: dict[str, EnvoyScrape] = field(default_factory=dict)
+    _routes: dict[tuple[str, str], tuple[RawRouteCounters, Sample[RouteCounters]]] = field(
+        default_factory=dict
+    )
+
+    def forget_all_but(self, targets: Targets) -> None:
+        """Drop what is known of targets that are no longer asked for."""
+        engines, nodes = set(targets.engines), {node for node, _ in targets.envoys}
+        for by_address in (self.engines, self.unanswered_since_s):
+            for address in by_address.keys() - engines:
+                del by_address[address]
+        for node in self._envoys.keys() - nodes:
+            del self._envoys[node]
+        for key in [key for key in self._routes if key[0] not in nodes]:
+            del self._routes[key]
+
+    def engine_answered(self, address: str, reading: EngineReading | None, at_s: float) -> None:
+        """An engine answered; `reading` is None where its answer could not be read.
+
+        Unreadable is not silent: the engine lives, only its sample ages.
+        """
+        self.unanswered_since_s.pop(address, None)
+        if reading is not None:
+            self.engines[address] = Sample(reading, at_s)
+
+    def engine_unanswered(self, address: str, at_s: float) -> None:
+        """An engine did not answer; the first time in a row is what is remembered."""
+        self.unanswered_since_s.setdefault(address, at_s)
+
+    def envoy_answered(self, node: str, view: EnvoyScrape) -> None:
+        """An Envoy answered: its routes and endpoints are those of `view` and no others."""
+        for key in [key for key in self._routes if key[0] == node and key[1] not in view.routes]:
+            del self._routes[key]
+        for class_key, sample in view.routes.items():
+            known = self._routes.get((node, class_key))
+            counters = _monotone(known, sample.value)
+            self._routes[node, class_key] = (sample.value, Sample(counters, sample.at_s))
+        self._envoys[node] = view
+
+    def reading(self) -> TelemetryReading:
+        """Everything remembered, as values that later readings do not change."""
+        return TelemetryReading(
+            engines=dict(self.engines),
+            unanswered_since_s=dict(self.unanswered_since_s),
+            endpoints=self._endpoints(),
+            routes={key: sample for key, (_, sample) in self._routes.items()},
+        )
+
+    def _endpoints(self) -> dict[str, Sample[EndpointHealth]]:
+        """Per endpoint the worst view, of the Envoys that were heard last: an Envoy that died with
+        a bad opinion does not outvote the living.
+        """
+        found: dict[str, Sample[EndpointHealth]] = {}
+        for view in sorted(self._envoys.values(), key=lambda view: -view.at_s):
+            for address, health in view.endpoints.items():
+                known = found.get(address)
+                if known is None:
+                    found[address] = Sample(health, view.at_s)
+                elif known.at_s == view.at_s:
+                    found[address] = Sample(worst(known.value, health), view.at_s)
+        return found
+
+
+def _monotone(
+    known: tuple[RawRouteCounters, Sample[RouteCounters]] | None, raw: RawRouteCounters
+) -> RouteCounters:
+    """The counters of `raw`, never falling while Envoy runs.
+
+    Envoy counts a retry when it decides on it and the attempt when it is sent, so the difference
+    of the two dips for a moment. Readers take a fall for a restart, so the dip is levelled here;
+    after a restart a raw counter itself has fallen.
+    """
+    counters = raw.counters()
+    if known is None:
+        return counters
+    before, sample = known
+    if raw.attempts < before.attempts or raw.completed < before.completed:
+        return counters
+    return replace(counters, requests_total=max(counters.requests_total, sample.value.requests_total))

@@ -1,0 +1,256 @@
+"""Telemetry from a Prometheus server, behind the same port as direct scraping.
+
+Owns the queries and what their series mean. Never scrapes a target itself and never keeps a sample
+(`memory`). Input: `Targets`. Output: a `TelemetryReading` whose ages are those of Prometheus's own
+scrapes.
+
+Every query is an instant query of a *range* selector (`up[90s]`), which answers with the raw samples
+and the instants of their scrapes. A plain selector is dated with the moment of the query and repeats
+a dead target's last value for five minutes: a silent engine would look alive and fresh.
+
+Prometheus's clock dates the samples: it must agree with ours to a few seconds, as the nodes of a
+cluster do. Endpoint health is absent: Envoy tells Prometheus no host's state.
+
+Expected of the scrape configuration: `instance` is the engine's `ip:port`, or the host and port of
+Envoy's admin URL. A route's stat prefix has no dot (`route.counters`), so it is the whole label
+`envoy_route`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from urllib3.util.retry import Retry
+
+from argosy.route.counters import VIRTUAL_HOST
+from argosy.snapshot import Sample, TelemetryReading
+from argosy.telemetry.memory import EnvoyScrape, Remembered
+from argosy.telemetry.parse import (
+    ENGINE_METRICS,
+    RawRouteCounters,
+    Unreadable,
+    engine_reading,
+    raw_route_counters,
+)
+from argosy.telemetry.port import ClassKeyOf, Targets
+
+_log = logging.getLogger(__name__)
+
+_ROUTE_METRICS = "envoy_vhost_route_upstream_rq_(total|completed|retry|xx)"
+_SAME_SCRAPE_S = 0.0005
+"""Series of one scrape carry its one time stamp, to the millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrometheusSettings:
+    """Where Prometheus is and how long it is waited for.
+
+    window_s: how far back samples are asked for; more than two scrape intervals
+    timeout_s: for all queries of one reading together
+    """
+
+    url: str
+    window_s: int = 90
+    timeout_s: float = 5.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series: its labels, and its samples (seconds since the epoch, value) in order."""
+
+    labels: Mapping[str, str]
+    samples: tuple[tuple[float, float], ...]
+
+    @property
+    def name(self) -> str:
+        """The metric's name; empty where the query took it away."""
+        return self.labels.get("__name__", "")
+
+    @property
+    def newest(self) -> tuple[float, float]:
+        """The last sample: when, and what."""
+        return self.samples[-1]
+
+
+class PrometheusSource:
+    """A `TelemetrySource` that asks a Prometheus server."""
+
+    def __init__(self, settings: PrometheusSettings, class_key_of: ClassKeyOf) -> None:
+        self._settings = settings
+        self._class_key_of = class_key_of
+        self._remembered = Remembered()
+        # The client is synchronous. One thread: a server that trickles its answer holds up the next
+        # query, never a growing number of threads.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prometheus")
+        self._asking: asyncio.Future[tuple[Series, ...]] | None = None
+        # No retries of its own: the next reading is the retry, and old samples show their age.
+        self._client = PrometheusConnect(
+            settings.url.rstrip("/"), headers=dict(settings.headers), retry=Retry(total=0)
+        )
+        self._trouble = ""
+
+    async def read(self, targets: Targets, now_s: float) -> TelemetryReading:
+        """Ask once; where Prometheus does not answer, all samples keep their age."""
+        self._remembered.forget_all_but(targets)
+        if targets.engines or targets.envoys:
+            answer = await self._ask()
+            self._complain(answer.reason if isinstance(answer, Unreadable) else "")
+            if not isinstance(answer, Unreadable):
+                past = _not_after(answer, now_s)
+                self._take_engines(past, targets.engines)
+                self._take_envoys(past, targets.envoys)
+        return self._remembered.reading()
+
+    async def close(self) -> None:
+        """Let go of the thread; a query under way is not waited for."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask(self) -> tuple[Series, ...] | Unreadable:
+        if self._asking is not None and not self._asking.done():
+            return Unreadable("the query before has not been answered yet")
+        self._asking = asyncio.get_running_loop().run_in_executor(self._thread, self._query)
+        # An answer that comes after its time-out may be an exception that nobody waits for.
+        self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._asking), self._settings.timeout_s)
+        except TimeoutError:
+            return Unreadable(f"no answer within {self._settings.timeout_s:g} s")
+        except (PrometheusApiClientException, requests.RequestException) as error:
+            return Unreadable(str(error))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return Unreadable(f"not an answer of Prometheus's API: {error!r}")
+
+    def _query(self) -> tuple[Series, ...]:
+        """All that is wanted, in one query (runs in the thread)."""
+        names = "|".join((*ENGINE_METRICS, _ROUTE_METRICS, "up"))
+        query = f'{{__name__=~"{names}"}}[{self._settings.window_s}s]'
+        result = self._client.custom_query(query, timeout=self._settings.timeout_s)
+        return tuple(series for item in result if (series := _series(item)) is not None)
+
+    def _take_engines(self, answer: tuple[Series, ...], addresses: Iterable[str]) -> None:
+        by_instance = _by_instance(answer)
+        for address in addresses:
+            all_series = by_instance.get(address, ())
+            ups = [series for series in all_series if series.name == "up"]
+            silent_since_s = _silent_since_s(ups)
+            reading = _engine_sample([series for series in all_series if series.name in ENGINE_METRICS])
+            if reading is not None:
+                self._remembered.engine_answered(address, reading.value, reading.at_s)
+            elif ups and silent_since_s is None:
+                self._remembered.engine_answered(address, None, 0.0)
+            if silent_since_s is not None:
+                known = self._remembered.engines.get(address)
+                if known is None or known.at_s < silent_since_s:
+                    self._remembered.engine_unanswered(address, silent_since_s)
+
+    def _take_envoys(self, answer: tuple[Series, ...], envoys: Iterable[tuple[str, str]]) -> None:
+        by_instance = _by_instance(answer)
+        for node, url in envoys:
+            routes = self._routes(by_instance.get(urlsplit(url).netloc, ()))
+            if routes:
+                newest_s = max(sample.at_s for sample in routes.values())
+                self._remembered.envoy_answered(node, EnvoyScrape(newest_s, routes))
+
+    def _routes(self, all_series: Iterable[Series]) -> dict[str, Sample[RawRouteCounters]]:
+        """One Envoy's counters by class key, of its newest scrape."""
+        ours = [
+            series
+            for series in all_series
+            if series.labels.get("envoy_virtual_host") == VIRTUAL_HOST and _counter(series) is not None
+        ]
+        values: dict[str, dict[str, float]] = {}
+        at_s, newest = _newest_scrape(ours)
+        for series in newest:
+            counters = values.setdefault(series.labels.get("envoy_route", ""), {})
+            counters[_counter(series) or ""] = series.newest[1]
+        found: dict[str, Sample[RawRouteCounters]] = {}
+        for prefix, counters in values.items():
+            key, raw = self._class_key_of(prefix), raw_route_counters(counters)
+            if key is not None and raw is not None:
+                found[key] = Sample(raw, at_s)
+        return found
+
+    def _complain(self, reason: str) -> None:
+        """Log trouble once, when it begins or changes, and its end."""
+        if reason and reason != self._trouble:
+            _log.warning("telemetry: Prometheus at %s: %s", self._settings.url, reason)
+        elif self._trouble and not reason:
+            _log.info("telemetry: Prometheus at %s answers again", self._settings.url)
+        self._trouble = reason
+
+
+def _series(item: Mapping[str, Any]) -> Series | None:
+    """One element of a `matrix` result; samples that are no numbers are missing."""
+    samples = tuple(
+        (float(at_s), value) for at_s, text in item["values"] if math.isfinite(value := float(text))
+    )
+    return Series({str(k): str(v) for k, v in item["metric"].items()}, samples) if samples else None
+
+
+def _not_after(answer: Iterable[Series], now_s: float) -> tuple[Series, ...]:
+    """The answer without samples from the far future (a clock gone wrong): they would never age."""
+    tolerance_s = 60.0
+    cut = (
+        Series(series.labels, tuple(s for s in series.samples if s[0] <= now_s + tolerance_s))
+        for series in answer
+    )
+    return tuple(series for series in cut if series.samples)
+
+
+def _by_instance(answer: Iterable[Series]) -> dict[str, list[Series]]:
+    found: dict[str, list[Series]] = {}
+    for series in answer:
+        found.setdefault(series.labels.get("instance", ""), []).append(series)
+    return found
+
+
+def _newest_scrape(all_series: Iterable[Series]) -> tuple[float, list[Series]]:
+    """The series that the newest scrape brought, and its instant.
+
+    Those that ended before are of a process that has gone (other labels, same address): adding
+    them up would count both.
+    """
+    ours = list(all_series)
+    at_s = max((series.newest[0] for series in ours), default=0.0)
+    return at_s, [series for series in ours if series.newest[0] >= at_s - _SAME_SCRAPE_S]
+
+
+def _engine_sample(all_series: Iterable[Series]) -> Sample[Any] | None:
+    at_s, newest = _newest_scrape(all_series)
+    values: dict[str, tuple[float, ...]] = {}
+    for series in newest:
+        values[series.name] = (*values.get(series.name, ()), series.newest[1])
+    reading = engine_reading(values)
+    return None if isinstance(reading, Unreadable) else Sample(reading, at_s)
+
+
+def _silent_since_s(ups: Iterable[Series]) -> float | None:
+    """When the scrapes in a row began that failed up to now; None where the last one succeeded."""
+    _, newest = _newest_scrape(ups)
+    if not newest or any(series.newest[1] > 0 for series in newest):
+        return None
+    since_s = newest[0].newest[0]
+    for at_s, value in reversed(newest[0].samples):
+        if value > 0:
+            break
+        since_s = at_s
+    return since_s
+
+
+def _counter(series: Series) -> str | None:
+    """Which of a route's counters a series is, by the end of its name in Envoy's admin interface."""
+    ending = series.name.rpartition("envoy_vhost_route_upstream_rq_")[2]
+    if ending == "xx":
+        return "5xx" if series.labels.get("envoy_response_code_class") == "5" else None
+    return ending if ending in {"total", "completed", "retry"} else None

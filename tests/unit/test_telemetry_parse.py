@@ -1,0 +1,204 @@
+"""What is read from the engines' and Envoy's answers, and what must not be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from argosy.snapshot import EndpointHealth, EngineReading, RouteCounters
+from argosy.telemetry.parse import (
+    RawRouteCounters,
+    Unreadable,
+    parse_clusters,
+    parse_engine,
+    parse_route_stats,
+)
+
+BODY = """\
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 3.0
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{engine="0",model_name="m"} 2.0
+vllm:num_requests_waiting_by_reason{engine="0",model_name="m",reason="capacity"} 90.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:prompt_tokens_total{engine="0",model_name="m"} 1000.0
+vllm:prompt_tokens_by_source_total{engine="0",model_name="m",source="local_compute"} 7.0
+vllm:generation_tokens_total{engine="0",model_name="m"} 500.0
+vllm:request_success_total{engine="0",finished_reason="stop",model_name="m"} 4.0
+vllm:request_success_total{engine="0",finished_reason="length",model_name="m"} 1.0
+"""
+
+READING = EngineReading(
+    num_running=3,
+    num_waiting=2,
+    kv_cache_usage=0.25,
+    prompt_tokens_total=1000.0,
+    generation_tokens_total=500.0,
+    requests_total=5.0,
+)
+
+
+def _is_unreadable(body: str) -> bool:
+    return isinstance(parse_engine(body.encode()), Unreadable)
+
+
+def test_the_six_metrics_are_read_and_finished_requests_add_up_over_their_reasons() -> None:
+    assert parse_engine(BODY.encode()) == READING
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param('engine="0",model_name="m"', 'model_name="m",engine="0"', id="labels in another order"),
+        pytest.param('model_name="m"', 'model_name="a} 9 b"', id="a brace and a number in a label"),
+        pytest.param('{engine="0",model_name="m"} 2.0', " 2.0", id="no labels"),
+        pytest.param("3.0\n", "3.0 1700000000000\n", id="a time stamp after the value"),
+        pytest.param("1000.0", "1e+03", id="a value in scientific notation"),
+    ],
+)
+def test_the_same_numbers_in_another_spelling_are_the_same_reading(before: str, after: str) -> None:
+    assert before in BODY
+    assert parse_engine(BODY.replace(before, after).encode()) == READING
+
+
+def test_engines_behind_one_address_add_up_and_their_cache_usage_is_averaged() -> None:
+    second = BODY.replace('engine="0"', 'engine="1"').replace(" 0.25\n", " 0.75\n")
+    assert parse_engine((BODY + second).encode()) == EngineReading(6, 4, 0.5, 2000.0, 1000.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vllm:num_requests_running",
+        "vllm:num_requests_waiting",
+        "vllm:kv_cache_usage_perc",
+        "vllm:prompt_tokens_total",
+        "vllm:generation_tokens_total",
+        "vllm:request_success_total",
+    ],
+)
+def test_a_missing_metric_makes_the_answer_unreadable_and_is_named(name: str) -> None:
+    kept = [line for line in BODY.splitlines(keepends=True) if not line.startswith(name + "{")]
+    assert parse_engine("".join(kept).encode()) == Unreadable(f"no value of {name}")
+
+
+@pytest.mark.parametrize(
+    ("current", "old"),
+    [
+        pytest.param(
+            "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", id="the old name of cache usage"
+        ),
+        pytest.param(
+            "vllm:num_requests_waiting{", "vllm:num_requests_waiting_by_reason{", id="a longer name"
+        ),
+        pytest.param(
+            "\nvllm:num_requests_running", "\nother_vllm:num_requests_running", id="a longer beginning"
+        ),
+    ],
+)
+def test_only_the_exact_name_counts(current: str, old: str) -> None:
+    assert current in BODY
+    assert _is_unreadable(BODY.replace(current, old))
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1.0", "busy", ""])
+def test_what_is_not_a_number_of_zero_or_more_is_never_read_as_one(value: str) -> None:
+    assert _is_unreadable(BODY.replace('model_name="m"} 2.0', f'model_name="m"}} {value}'))
+
+
+def test_a_body_cut_off_inside_its_last_number_is_unreadable() -> None:
+    one_success = BODY.replace(
+        'vllm:request_success_total{engine="0",finished_reason="length",model_name="m"} 1.0\n', ""
+    )
+    assert parse_engine(one_success.replace(" 4.0\n", " 42.0\n").encode()) != parse_engine(BODY.encode())
+    assert _is_unreadable(one_success.replace(" 4.0\n", " 4"))
+
+
+def test_an_empty_body_is_unreadable() -> None:
+    assert _is_unreadable("")
+
+
+def _stats(**counters: float) -> bytes:
+    stats = [{"name": name, "value": value} for name, value in counters.items()]
+    return json.dumps({"stats": [*stats, {"histograms": {}}]}).encode()
+
+
+def test_route_counters_are_read_by_stat_prefix() -> None:
+    start = "vhost.argosy.route.ns_chat.upstream_rq_"
+    body = _stats(
+        **{
+            f"{start}total": 30,
+            f"{start}retry": 20,
+            f"{start}completed": 10,
+            f"{start}5xx": 10,
+            "vhost.other.route.x.upstream_rq_total": 7,
+        }
+    )
+    assert parse_route_stats(body) == {
+        "ns_chat": RawRouteCounters(attempts=30, completed=10, retries=20, errors_5xx=10)
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "requests"),
+    [
+        pytest.param(RawRouteCounters(10, 10, 0, 0), 10, id="all answered"),
+        pytest.param(RawRouteCounters(30, 10, 20, 10), 10, id="every request tried three times"),
+        pytest.param(RawRouteCounters(0, 10, 0, 10), 10, id="no endpoint: all refused by Envoy"),
+        pytest.param(RawRouteCounters(7, 10, 0, 3), 10, id="one of two clusters empty"),
+        pytest.param(RawRouteCounters(6, 0, 0, 0), 6, id="all still wait for a header"),
+    ],
+)
+def test_requests_are_those_sent_once_or_those_answered_whichever_are_more(
+    raw: RawRouteCounters, requests: float
+) -> None:
+    assert raw.counters() == RouteCounters(requests, raw.errors_5xx, raw.retries)
+
+
+def test_a_route_without_its_total_is_missing_and_not_idle() -> None:
+    assert parse_route_stats(_stats(**{"vhost.argosy.route.ns_chat.upstream_rq_completed": 3})) == {}
+
+
+@pytest.mark.parametrize("body", [b"", b"overloaded", b"[]", b'{"stats": '])
+def test_an_answer_that_is_no_json_object_is_unreadable(body: bytes) -> None:
+    assert isinstance(parse_route_stats(body), Unreadable)
+    assert isinstance(parse_clusters(body), Unreadable)
+
+
+def _cluster(flags: dict[str, object], port: int = 8000) -> dict[str, object]:
+    address = {"socket_address": {"address": "10.0.0.1", "port_value": port}}
+    return {"name": "c", "host_statuses": [{"address": address, "health_status": flags}]}
+
+
+@pytest.mark.parametrize(
+    ("flags", "health"),
+    [
+        pytest.param({}, EndpointHealth.HEALTHY, id="no flag"),
+        pytest.param({"failed_active_health_check": True}, EndpointHealth.UNHEALTHY, id="failed its checks"),
+        pytest.param(
+            {"failed_active_health_check": True, "pending_active_hc": True},
+            EndpointHealth.PENDING,
+            id="new: has not passed its first check",
+        ),
+        pytest.param({"failed_outlier_check": True}, EndpointHealth.UNHEALTHY, id="ejected as an outlier"),
+        pytest.param({"eds_health_status": "UNHEALTHY"}, EndpointHealth.UNHEALTHY, id="said to be by EDS"),
+        pytest.param({"eds_health_status": "DRAINING"}, EndpointHealth.HEALTHY, id="draining at our word"),
+    ],
+)
+def test_the_flags_of_a_host_say_its_health(flags: dict[str, object], health: EndpointHealth) -> None:
+    body = json.dumps({"cluster_statuses": [{"name": "empty"}, _cluster(flags)]}).encode()
+    assert parse_clusters(body) == {"10.0.0.1:8000": health}
+
+
+def test_an_address_in_two_clusters_has_the_worse_health_of_both() -> None:
+    bad, good = _cluster({"failed_active_health_check": True}), _cluster({})
+    for clusters in ([bad, good], [good, bad]):
+        body = json.dumps({"cluster_statuses": clusters}).encode()
+        assert parse_clusters(body) == {"10.0.0.1:8000": EndpointHealth.UNHEALTHY}
+
+
+def test_a_host_that_envoy_was_told_to_drop_is_no_endpoint() -> None:
+    body = json.dumps({"cluster_statuses": [_cluster({"pending_dynamic_removal": True})]}).encode()
+    assert parse_clusters(body) == {}
