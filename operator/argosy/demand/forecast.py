@@ -28,6 +28,7 @@ __all__ = [
     "DemandShift",
     "Forecast",
     "ForecastNote",
+    "fallen",
     "forecast",
     "observe",
     "triggers",
@@ -172,6 +173,19 @@ def triggers(memory: DemandMemory, forecasts: Forecast, now_s: float) -> tuple[D
             rate = known.estimate.mean_per_s if seen is None else seen.rate_per_s
             found.append(DemandShift(key, rate, planned.rate_per_s))
     return tuple(found)
+
+
+def fallen(planned: Forecast, current: Forecast) -> tuple[str, ...]:
+    """Sentences for classes whose forecast has come down by more than the band since the last plan.
+
+    Downwards the forecast follows only after the stabilisation window, so this is heard once for a
+    fall, when replicas may go.
+    """
+    return tuple(
+        f"class {key} needs {now.rate_per_s:.3g} requests/s, down from {before.rate_per_s:.3g}"
+        for key, now in sorted(current.items())
+        if (before := planned.get(key)) is not None and now.rate_per_s < before.rate_per_s * (1 - BAND_SHARE)
+    )
 
 
 def _has_left(known: ClassMemory, planned: ClassForecast, observed_at_s: float) -> bool:

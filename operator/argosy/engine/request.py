@@ -1,0 +1,97 @@
+"""What goes into an engine: its limits, a request, and the answer at the door.
+
+Owns the nouns of the scheduler's interface. Never schedules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What bounds one engine (vLLM's flags of the same names).
+
+    max_num_seqs:           running sequences
+    max_num_batched_tokens: tokens computed in one iteration
+    kv_blocks:              KV blocks in all, each of `block_size` tokens
+    max_model_len:          prompt and output together, tokens
+    """
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_blocks: int
+    block_size: int
+    max_model_len: int
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            # vLLM refuses it too: a full batch could not decode in one iteration.
+            raise ValueError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least "
+                f"max_num_seqs ({self.max_num_seqs})"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One request. In a simulation it is known how many tokens it will generate.
+
+    `cached_tokens` of the prompt are found in the prefix cache and not computed; the last
+    prompt token always is (vLLM needs its logits), so fewer than `prompt_tokens` count.
+    """
+
+    id: int
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if self.prompt_tokens < 1 or self.output_tokens < 1:
+            raise ValueError(f"a request has at least one token each way, got {self}")
+        if not 0 <= self.cached_tokens <= self.prompt_tokens:
+            raise ValueError(f"cached tokens are part of the prompt, got {self}")
+
+
+class RefusalReason(StrEnum):
+    """Why an engine will never serve a request."""
+
+    LONGER_THAN_CONTEXT = "LongerThanContext"
+    LONGER_THAN_KV_CACHE = "LongerThanKvCache"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The request is in the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request was not taken: why, and with which figures."""
+
+    reason: RefusalReason
+    message: str
+
+
+def admit(request: EngineRequest, limits: EngineLimits) -> Admitted | Refused:
+    """Whether an empty engine with these limits could ever complete the request."""
+    total = request.prompt_tokens + request.output_tokens
+    lengths = f"{request.prompt_tokens} prompt and {request.output_tokens} output tokens"
+    if total > limits.max_model_len:
+        return Refused(
+            RefusalReason.LONGER_THAN_CONTEXT,
+            f"{lengths} exceed the context limit of {limits.max_model_len} tokens",
+        )
+    kv_tokens = limits.kv_blocks * limits.block_size
+    if total > kv_tokens:
+        return Refused(
+            RefusalReason.LONGER_THAN_KV_CACHE, f"{lengths} exceed the KV cache of {kv_tokens} tokens"
+        )
+    return ADMITTED
+
+
+ADMITTED = Admitted()

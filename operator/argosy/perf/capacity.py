@@ -1,0 +1,174 @@
+"""How many requests per second one engine carries of a mix within an SLO.
+
+Owns the search: rates in, simulated engine, attained percentiles out. Never draws from
+anything but the seed in its settings, so the answer is a function of the question.
+
+Method. One list of requests is drawn (slices in exact proportion, shuffled; unit exponential
+gaps); for a rate the gaps are divided by it, so every rate sees the same requests (common
+random numbers) and the answer changes smoothly. A rate is kept when, over the requests in the
+middle of the run, every SLO term is attained by its percentile; a refused request keeps none,
+an output of one token has no gap and keeps ITL. The bracket is [0, saturation]: saturation is
+the throughput under lasting overload, beyond which any queue grows forever, however lax the
+SLO. Bisection follows the same dyadic path for every SLO until the answers part, so a
+laxer SLO never gets a smaller capacity.
+
+Monte Carlo error. Over ten seeds the standard deviation is 2 % of the capacity (Llama 8B, L40S
+and H100, Azure conversation and batch documents; 1-3 % with 8,000 requests too, for the queue
+near saturation forgets slowly). Cutting lengths into 6 x 5 slices instead of 20 x 20 moves it
+by less than 1 %. The planner's robustness margin has to cover both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from argosy.engine.coefficients import StepCoefficients
+from argosy.engine.request import EngineLimits, EngineRequest, Refused, admit
+from argosy.engine.simulate import Floats, Requests, RequestTimes, simulate
+from argosy.perf.protocol import Capacity, OutOfRange, OutOfRangeReason
+from argosy.snapshot import Mix, Slo, SloTerm, Term
+
+STABILITY = "stability"
+_IDLE_GAP_S = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class CapacitySettings:
+    """How a capacity is measured.
+
+    warm_up and cool_down: shares (0-1) of the requests at both ends that are not judged (the
+    engine is empty before the first and after the last). rate_tolerance: relative width at
+    which bisection stops; rates below a thousandth of saturation count as none.
+    """
+
+    seed: int = 1
+    num_requests: int = 4000
+    warm_up: float = 0.1
+    cool_down: float = 0.05
+    rate_tolerance: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Workload:
+    """One draw of requests: unit gaps (mean 1) accumulated, and lengths."""
+
+    unit_arrivals: Floats
+    prompt_tokens: npt.NDArray[np.int64]
+    output_tokens: npt.NDArray[np.int64]
+    judged: slice
+
+    def at_rate(self, requests_per_s: float) -> Requests:
+        return Requests(self.unit_arrivals / requests_per_s, self.prompt_tokens, self.output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The engine that is asked: its limits and its step times."""
+
+    limits: EngineLimits
+    coefficients: StepCoefficients
+
+
+def measure_capacity(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySettings) -> Capacity | OutOfRange:
+    """The largest rate that keeps `slo`, and what gives way just above it."""
+    too_long = refused_slice(mix, engine.limits)
+    if too_long is not None:
+        return too_long
+    violated = _lone_violation(engine, mix, slo)
+    if violated is not None:
+        return Capacity(0.0, violated)
+    workload = _draw(mix, settings)
+    saturation = _saturation(engine, mix, settings)
+    low, high, binding = 0.0, saturation, STABILITY
+    while high - low > settings.rate_tolerance * high and high > 1e-3 * saturation:
+        rate = (low + high) / 2
+        times = simulate(workload.at_rate(rate), engine.limits, engine.coefficients)
+        violated = _first_violated(times, slo, workload.judged)
+        if violated is None:
+            low = rate
+        else:
+            high, binding = rate, violated
+    return Capacity(low, binding)
+
+
+def refused_slice(mix: Mix, limits: EngineLimits) -> OutOfRange | None:
+    """The first slice that the engine would refuse, named; None where it takes them all."""
+    for index, piece in enumerate(mix.slices):
+        answer = admit(EngineRequest(index, piece.prompt_tokens, piece.output_tokens), limits)
+        if isinstance(answer, Refused):
+            share = f"{100 * piece.weight:.1f} % of the requests"
+            return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, f"{share}: {answer.message}")
+    return None
+
+
+def term_name(term: SloTerm) -> str:
+    """As conditions and reasons print it: "TTFT p95"."""
+    return f"{term.term} p{100 * term.percentile:g}"
+
+
+def attained(times: RequestTimes, term: SloTerm, judged: slice) -> float:
+    """The share (0-1) of the judged requests that kept the term."""
+    measured = {Term.TTFT: times.ttft_ms, Term.ITL: times.itl_ms, Term.E2E: times.e2e_ms}[term.term][judged]
+    kept = measured <= term.bound_ms
+    if term.term is Term.ITL:
+        kept = kept | np.isnan(measured)
+    return float(np.mean(kept & ~times.refused[judged]))
+
+
+def _first_violated(times: RequestTimes, slo: Slo, judged: slice) -> str | None:
+    """The violated term that is furthest from its percentile; None where all are kept."""
+    shortfalls = [(term.percentile - attained(times, term, judged), term) for term in slo.terms]
+    worst = max(shortfalls, key=lambda shortfall: shortfall[0], default=None)
+    return None if worst is None or worst[0] <= 1e-12 else term_name(worst[1])
+
+
+def _lone_violation(engine: Engine, mix: Mix, slo: Slo) -> str | None:
+    """The term that breaks although no two requests ever meet."""
+    count = len(mix.slices)
+    lengths = np.array([(s.prompt_tokens, s.output_tokens) for s in mix.slices], dtype=np.int64)
+    requests = Requests(_IDLE_GAP_S * np.arange(count, dtype=np.float64), lengths[:, 0], lengths[:, 1])
+    times = simulate(requests, engine.limits, engine.coefficients)
+    weights = np.array([s.weight for s in mix.slices])
+    for term in slo.terms:
+        kept = sum(
+            weight for index, weight in enumerate(weights) if attained(times, term, slice(index, index + 1))
+        )
+        if kept < term.percentile - 1e-9:
+            return term_name(term)
+    return None
+
+
+def _draw(mix: Mix, settings: CapacitySettings) -> _Workload:
+    """Slices in exact proportion and random order, gaps exponential with mean exactly one."""
+    rng = np.random.default_rng(settings.seed)
+    count = settings.num_requests
+    edges = np.cumsum([s.weight for s in mix.slices])
+    chosen = np.searchsorted(edges, (np.arange(count) + 0.5) / count * edges[-1])
+    rng.shuffle(chosen)
+    lengths = np.array([(s.prompt_tokens, s.output_tokens) for s in mix.slices], dtype=np.int64)[chosen]
+    gaps = rng.exponential(1.0, count)
+    arrivals: Floats = np.cumsum(gaps) * float(count / gaps.sum())
+    judged = slice(int(settings.warm_up * count), count - int(settings.cool_down * count))
+    return _Workload(arrivals, lengths[:, 0], lengths[:, 1], judged)
+
+
+def _saturation(engine: Engine, mix: Mix, settings: CapacitySettings) -> float:
+    """Requests/s that complete under lasting overload.
+
+    Two runs. All requests at once give a first estimate, a little low: it counts filling and
+    draining the batch, and requests that start together end together. Half as much again,
+    arriving as usual, then keeps the queue growing; completions are counted while it does.
+    """
+    # Many times the batch, so that filling it is a small part of the run.
+    count = max(settings.num_requests, 10 * engine.limits.max_num_seqs)
+    workload = _draw(mix, replace(settings, num_requests=count))
+    at_once = Requests(np.zeros(count), workload.prompt_tokens, workload.output_tokens)
+    makespan_ms = simulate(at_once, engine.limits, engine.coefficients).e2e_ms.max()
+    overload = workload.at_rate(1.5 * 1e3 * count / makespan_ms)
+    times = simulate(overload, engine.limits, engine.coefficients)
+    done_s = overload.arrivals_s + times.e2e_ms / 1e3
+    end_s = float(overload.arrivals_s[-1])
+    return float(np.count_nonzero((done_s > end_s / 2) & (done_s <= end_s)) / (end_s / 2))
