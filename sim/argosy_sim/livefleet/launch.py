@@ -1,0 +1,64 @@
+"""Owns what a parent needs to run a fleet: its command line, its rights, and whether it is up.
+
+Never forks: the caller has its own way to keep children.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from argosy_sim.livefleet.errors import FleetNotRunningError
+from argosy_sim.livefleet.state import FleetLayout, FleetState
+
+# To be applied by an administrator before the fleet starts; the account it names is the fleet's.
+RBAC = Path(__file__).with_name("rbac.yaml")
+ACCOUNT_NAMESPACE = "argosy-system"
+ACCOUNT_NAME = "argosy-virtual-kubelet"
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a fleet is started.
+
+    `spec`: a description's file, None for the default fleet. `certificates`: a directory with kubelet.crt,
+    kubelet.key and ca.crt (a control plane's state directory), None for no `kubectl logs`.
+    """
+
+    kubeconfig: Path
+    state_dir: Path
+    spec: Path | None = None
+    certificates: Path | None = None
+    die_with_parent: bool = True
+
+    def command(self) -> list[str]:
+        """Return the program and its arguments."""
+        command = [sys.executable, "-m", "argosy_sim.livefleet"]
+        command += ["--kubeconfig", str(self.kubeconfig), "--state-dir", str(self.state_dir)]
+        if self.spec is not None:
+            command += ["--spec", str(self.spec)]
+        if self.certificates is not None:
+            command += ["--certificates", str(self.certificates)]
+        return [*command, "--die-with-parent"] if self.die_with_parent else command
+
+
+def wait_until_up(state_dir: Path, is_alive: Callable[[], bool], timeout_s: float = 30.0) -> FleetState:
+    """Wait until the fleet's nodes are Ready and pods are followed.
+
+    `is_alive` says whether its process still runs. Raises `FleetNotRunningError` if it has
+    ended, or takes longer.
+    """
+    layout = FleetLayout(state_dir)
+    until_s = time.monotonic() + timeout_s
+    while time.monotonic() < until_s:
+        state = layout.load()
+        if state is not None:
+            return state
+        if not is_alive():
+            raise FleetNotRunningError("the live fleet ended before it was up; its log says why")
+        time.sleep(_POLL_S)
+    raise FleetNotRunningError(f"the live fleet was not up within {timeout_s:g} s")

@@ -1,0 +1,156 @@
+"""Owns the fleet's process: start in order, run, stop without a trace.
+
+Never decides what a pod does. Everything runs on one event loop; SIGTERM or SIGINT ends it: the
+servers' sockets close, `state.json` goes, objects in the API server stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import resource
+import signal
+import ssl
+import time
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from argosy.errors import ArgosyError, InvariantError, SpecError
+from argosy.perf import TablePerfModel, shipped_tables
+from argosy_sim.controlplane.processes import identify
+from argosy_sim.livefleet.addresses import AddressClaim
+from argosy_sim.livefleet.control import ControlServer
+from argosy_sim.livefleet.event_log import EventLog
+from argosy_sim.livefleet.kube_api import KubeApi
+from argosy_sim.livefleet.kubelet import VirtualKubelet
+from argosy_sim.livefleet.log_endpoint import LogEndpoint, ServingCertificate
+from argosy_sim.livefleet.nodes import Heartbeats, nodes_of
+from argosy_sim.livefleet.pod_worker import Services
+from argosy_sim.livefleet.profiles import Profiles
+from argosy_sim.livefleet.spec import DEFAULT_FLEET, FleetSpec, load_spec
+from argosy_sim.livefleet.state import FleetLayout, FleetState
+
+_PR_SET_PDEATHSIG = 1
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a fleet until a signal; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        if options.die_with_parent:
+            _die_with_parent()
+        _allow_many_sockets()
+        spec = load_spec(options.spec) if options.spec else DEFAULT_FLEET
+        layout = FleetLayout(options.state_dir.resolve())
+        uvloop.run(run(Options(options.kubeconfig, layout, spec, options.certificates)))
+    except ArgosyError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m argosy_sim.livefleet",
+        description="Run simulated GPU nodes and vLLM engines for an API server, until SIGTERM.",
+    )
+    parser.add_argument("--kubeconfig", type=Path, required=True, help="of the virtual kubelet's account")
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--spec", type=Path, help="the fleet's description (YAML); a default fleet without")
+    parser.add_argument("--certificates", type=Path, help="directory of kubelet.crt, kubelet.key, ca.crt")
+    parser.add_argument("--die-with-parent", action="store_true", help="end when the parent process does")
+    return parser
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+        raise InvariantError(f"prctl(PR_SET_PDEATHSIG) failed: {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != parent:  # it died before the request was made
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _allow_many_sockets() -> None:
+    # Every stream is a socket; shells often allow 1,024.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where a fleet gets its rights from, keeps its state, and what it consists of."""
+
+    kubeconfig: Path
+    layout: FleetLayout
+    spec: FleetSpec
+    certificates: Path | None
+
+
+async def run(options: Options) -> None:
+    """Run a fleet until SIGTERM or SIGINT; raises an `ArgosyError` if it cannot start."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    options.layout.prepare()
+    async with AsyncExitStack() as stack:
+        stack.callback(options.layout.clear)
+        heartbeats, kubelet = await _start(options, stack)
+        running = [asyncio.create_task(heartbeats.run()), asyncio.create_task(kubelet.run())]
+        for task in running:  # neither ends but by a bug
+            task.add_done_callback(lambda _: ended.set())
+        await ended.wait()
+        for task in running:
+            if task.done():
+                task.result()
+            task.cancel()
+    _log.info("the live fleet has ended")
+
+
+async def _start(options: Options, stack: AsyncExitStack) -> tuple[Heartbeats, VirtualKubelet]:
+    """Bring everything up in the order of need; the stack takes it down in reverse."""
+    started_at_s = time.time()
+    spec, layout = options.spec, options.layout
+    claim = stack.enter_context(AddressClaim.claim(spec.engine_port))
+    events = stack.enter_context(closing(EventLog(layout.events)))
+    api = await KubeApi.connect(options.kubeconfig)
+    stack.push_async_callback(api.close)
+    profiles = Profiles(TablePerfModel(shipped_tables(), {}), spec.load_seconds)
+    services = Services(api, events, profiles, claim, layout.pods, spec.crash_back_off_seconds)
+    kubelet = VirtualKubelet(nodes_of(spec), services)
+    stack.callback(kubelet.stop)
+    kubelet_port = await _serve_logs(kubelet, options.certificates, stack)
+    heartbeats = Heartbeats(api, kubelet.nodes, kubelet_port)
+    await heartbeats.register(events, taint=spec.taint)
+    await kubelet.synchronise()
+    control = ControlServer(layout, kubelet)
+    await control.start()
+    stack.callback(control.stop)
+    process = identify(os.getpid())
+    if process is None:
+        raise InvariantError("this process cannot find itself in /proc")
+    layout.save(FleetState(process, started_at_s, claim.network, claim.engine_port, kubelet_port))
+    _log.info(
+        "%d nodes are up; pods in %s, engine port %d", len(kubelet.nodes), claim.network, claim.engine_port
+    )
+    return heartbeats, kubelet
+
+
+async def _serve_logs(
+    kubelet: VirtualKubelet, certificates: Path | None, stack: AsyncExitStack
+) -> int | None:
+    if certificates is None:
+        return None
+    endpoint = LogEndpoint(kubelet.find_log)
+    stack.push_async_callback(endpoint.stop)
+    try:
+        return await endpoint.start(ServingCertificate.in_directory(certificates))
+    except (OSError, ssl.SSLError) as error:
+        raise SpecError(f"the kubelet's certificate cannot be used: {error}", "--certificates") from error

@@ -1,0 +1,84 @@
+"""Owns the way from a container's arguments and its node's GPU to the engine that would run.
+
+Never waits and never logs. All figures come from `argosy.perf`; "no" is the sentence that the
+container's log shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from argosy.perf.memory import engine_limits, load_delay_s
+from argosy.perf.protocol import Fits, OutOfRange, PerfModel
+from argosy.snapshot import EngineSettings, Variant
+from argosy_sim.livefleet.vllm_args import VllmArgs
+from argosy_sim.livefleet.vllm_server import EngineProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What the container was given: the node's nvidia.com/gpu.product and the GPUs it asked for."""
+
+    gpu_product: str
+    num_gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class CannotStart:
+    """Why the engine would end at once."""
+
+    message: str
+
+
+class Profiles:
+    """Answers which engine runs. `load_s` replaces the delay that follows from the weights."""
+
+    def __init__(self, perf: PerfModel, load_s: float | None = None) -> None:
+        self._perf = perf
+        self._load_s = load_s
+
+    def resolve(self, args: VllmArgs, hardware: Hardware) -> EngineProfile | CannotStart:
+        """Return the engine, or why there is none."""
+        if hardware.num_gpus < args.tensor_parallel:
+            return CannotStart(
+                f"World size ({args.tensor_parallel}) is larger than the number of available GPUs "
+                f"({hardware.num_gpus}) in this container."
+            )
+        variant = _variant(args, hardware)
+        room = self._perf.fits(variant)
+        if not isinstance(room, Fits):
+            return CannotStart(room.message)
+        coefficients = self._perf.step_coefficients(variant)
+        if isinstance(coefficients, OutOfRange):
+            return CannotStart(coefficients.message)
+        return EngineProfile(
+            model=args.model,
+            served_names=args.served_names,
+            limits=engine_limits(variant.engine, room.kv_capacity_tokens),
+            coefficients=coefficients,
+            weight_bytes=room.weight_bytes,
+            gpu_memory_utilization=args.gpu_memory_utilization,
+        )
+
+    def load_s(self, profile: EngineProfile) -> float:
+        """Seconds for image and weights together."""
+        return load_delay_s(profile.weight_bytes) if self._load_s is None else self._load_s
+
+
+def _variant(args: VllmArgs, hardware: Hardware) -> Variant:
+    engine = EngineSettings(
+        max_num_seqs=args.max_num_seqs,
+        max_num_batched_tokens=args.max_num_batched_tokens,
+        max_model_len=args.max_model_len,
+        gpu_memory_utilization=args.gpu_memory_utilization,
+        block_size=args.block_size,
+    )
+    return Variant(
+        model_key="",  # names of the planner's world; the engine has none
+        model_id=args.model,
+        served_names=args.served_names,
+        pool="",
+        gpu=hardware.gpu_product,
+        tensor_parallel=args.tensor_parallel,
+        engine=engine,
+    )

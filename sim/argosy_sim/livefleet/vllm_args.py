@@ -1,0 +1,134 @@
+"""Owns vLLM's command line as far as the simulation understands it.
+
+Never judges whether the model is known or fits (`profiles` does). Input: a container's
+arguments. Output: `VllmArgs`, or `BadArgs` with the sentence that a container log shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# A size may be written as vLLM allows: 16k is 16,000, 16K is 16,384.
+_FACTORS = {"k": 1_000, "K": 1_024, "m": 1_000_000, "M": 1_048_576}
+
+
+@dataclass(frozen=True, slots=True)
+class VllmArgs:
+    """One engine's arguments. Lengths are tokens; `gpu_memory_utilization` is 0-1.
+
+    Defaults are vLLM's for a server, but `max_model_len`, which there comes from the
+    checkpoint: 16,384 as in a ServedModel. `port` is None where it is not set.
+    """
+
+    model: str
+    served_names: tuple[str, ...]
+    port: int | None = None
+    tensor_parallel: int = 1
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8192
+    max_model_len: int = 16384
+    gpu_memory_utilization: float = 0.9
+    block_size: int = 16
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BadArgs:
+    """Why the engine would not start."""
+
+    message: str
+
+
+_INTEGERS = {
+    "--port": "port",
+    "--tensor-parallel-size": "tensor_parallel",
+    "--max-num-seqs": "max_num_seqs",
+    "--max-num-batched-tokens": "max_num_batched_tokens",
+    "--max-model-len": "max_model_len",
+    "--block-size": "block_size",
+}
+_ALIASES = {"-tp": "--tensor-parallel-size"}
+
+
+def is_engine(args: Sequence[str]) -> bool:
+    """Whether a container with these arguments is a vLLM engine."""
+    return any(option == "--model" for option, _ in _options(args))
+
+
+def parse_args(args: Sequence[str]) -> VllmArgs | BadArgs:
+    """Read a command line as vLLM's parser would; options it has but we do not are kept in `ignored`."""
+    values: dict[str, int | float] = {}
+    names: tuple[str, ...] = ()
+    model = ""
+    ignored: list[str] = []
+    for option, words in _options(args):
+        if option == "--model" and len(words) == 1:
+            model = words[0]
+        elif option == "--served-model-name" and words:
+            names = words
+        elif option in _INTEGERS:
+            number = _positive_integer(words)
+            if number is None:
+                return BadArgs(
+                    f"argument {option}: expected one whole number above 0, got '{' '.join(words)}'"
+                )
+            values[_INTEGERS[option]] = number
+        elif option == "--gpu-memory-utilization":
+            share = _share(words)
+            if share is None:
+                return BadArgs(f"argument {option}: expected a number in (0, 1], got '{' '.join(words)}'")
+            values["gpu_memory_utilization"] = share
+        elif option in ("--model", "--served-model-name"):
+            return BadArgs(f"argument {option}: expected {'one name' if option == '--model' else 'names'}")
+        else:
+            ignored.append(" ".join((option, *words)))
+    return _checked(model, names or (model,), values, tuple(ignored))
+
+
+def _checked(
+    model: str, names: tuple[str, ...], values: dict[str, int | float], ignored: tuple[str, ...]
+) -> VllmArgs | BadArgs:
+    if not model:
+        return BadArgs("argument --model: expected one name")
+    parsed = VllmArgs(model, names, ignored=ignored, **values)  # type: ignore[arg-type]
+    if parsed.port is not None and parsed.port > 65535:
+        return BadArgs(f"argument --port: {parsed.port} is not a port")
+    # vLLM's scheduler refuses this too: a step must be able to advance every sequence.
+    if parsed.max_num_batched_tokens < parsed.max_num_seqs:
+        return BadArgs(
+            f"max_num_batched_tokens ({parsed.max_num_batched_tokens}) must be greater than or equal to "
+            f"max_num_seqs ({parsed.max_num_seqs})."
+        )
+    return parsed
+
+
+def _options(args: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Group words under the option before them; `--a=b` is `--a b`, `--a_b` is `--a-b`."""
+    groups: list[tuple[str, list[str]]] = []
+    for word in args:
+        if word.startswith("--") or word in _ALIASES:
+            option, has_value, value = word.partition("=")
+            option = _ALIASES.get(option, option).replace("_", "-")
+            groups.append((option, [value] if has_value else []))
+        elif groups:
+            groups[-1][1].append(word)
+        # Words before the first option are `vllm serve` and the like.
+    return [(option, tuple(words)) for option, words in groups]
+
+
+def _positive_integer(words: Sequence[str]) -> int | None:
+    if len(words) != 1 or not words[0]:
+        return None
+    factor = _FACTORS.get(words[0][-1], 1)
+    digits = words[0] if factor == 1 else words[0][:-1]
+    number = int(digits) * factor if digits.isdecimal() else 0
+    return number if number > 0 else None
+
+
+def _share(words: Sequence[str]) -> float | None:
+    try:
+        share = float(words[0]) if len(words) == 1 else 0.0
+    except ValueError:
+        return None
+    return share if 0 < share <= 1 else None
