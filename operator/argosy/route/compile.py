@@ -1,0 +1,177 @@
+"""The route compiler: what users declared and the planner decided, as one route table.
+
+Owns the assembly. Never looks at live load (the published weights come in), never speaks
+Envoy's language (`xds` does). A pure function of its inputs, whatever their order: the leader,
+a standby and a restarted process build the same table from the same objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api.routerpolicy import OutlierDetection, Retries
+from argosy.api.workloadclass import Percentiles
+from argosy.route.counters import stat_prefix_of
+from argosy.route.policies import resolve
+from argosy.route.precedence import conflicts, in_order, match_of
+from argosy.route.shares import divide
+from argosy.route.table import (
+    ClusterEntry,
+    Endpoint,
+    EndpointState,
+    Gateway,
+    OutlierSettings,
+    RouteEntry,
+    RouteTable,
+)
+
+SHORTEST_TRY_S = 15.0
+"""No try is given up earlier, however tight the class's TTFT bound: a replica may be queueing."""
+BOUNDS_PER_TRY = 3.0
+"""A try is given up after this many times its bound: later it is lost anyway."""
+LONGEST_ANSWER_S = 600.0
+"""How long an answer that is not streamed may take where no E2E bound says: OpenAI's clients wait as long."""
+BODY_BYTES_PER_TOKEN = 16
+"""Four times the usual four bytes of text per token: JSON may spend six bytes on one character."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteInputs:
+    """All that routes depend on.
+
+    plan:      the last Applied FleetPlan, None before the first
+    classes:   the accepted WorkloadClasses; policies, models: the accepted ones too
+    endpoints: by cluster (`namespace/deployment`), ready and draining ones
+    weights:   the plan's published weights, by cell and cluster; may be empty
+    groups:    class key by cluster, for clusters that the plan no longer names but whose
+               replicas still run (from their Deployments' labels)
+    """
+
+    gateway: Gateway
+    plan: FleetPlan | None
+    classes: tuple[WorkloadClass, ...]
+    policies: tuple[RouterPolicy, ...] = ()
+    models: tuple[ServedModel, ...] = ()
+    endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One row of the plan, or what stands for it where the plan has none."""
+
+    name: str
+    planned: Mapping[str, float]
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """The inputs, with what follows from them alone."""
+
+    inputs: RouteInputs
+    policy_by_class: Mapping[str, RouterPolicy]
+    class_by_cluster: Mapping[str, str]
+
+
+def compile_routes(inputs: RouteInputs) -> RouteTable:
+    """The route table of this picture."""
+    picture = _Picture(inputs, resolve(inputs.policies, inputs.classes).by_class, _groups(inputs))
+    shadowed = {conflict.loser for conflict in conflicts(inputs.classes)}
+    routes = tuple(
+        _entry(picture, workload, cell)
+        for workload in in_order(inputs.classes)
+        if workload.key not in shadowed
+        for cell in _cells(inputs.plan, workload.key)
+    )
+    used = {backend.cluster for route in routes for backend in route.backends}
+    # Clusters that no route uses stay as long as they have endpoints: their requests in flight
+    # finish, and the operator sees them do so.
+    names = sorted(used | {name for name, endpoints in inputs.endpoints.items() if endpoints})
+    revision = inputs.plan.spec.revision if inputs.plan is not None else 0
+    clusters = tuple(_cluster(picture, name) for name in names)
+    return RouteTable(revision, _gateway(inputs.gateway, inputs.models), routes, clusters)
+
+
+def _entry(picture: _Picture, workload: WorkloadClass, cell: _Cell) -> RouteEntry:
+    policy = picture.policy_by_class.get(workload.key)
+    num_ready = {
+        name: sum(endpoint.state is EndpointState.READY for endpoint in endpoints)
+        for name, endpoints in picture.inputs.endpoints.items()
+        if name in cell.planned or picture.class_by_cluster.get(name) == workload.key
+    }
+    backends = divide(picture.inputs.weights.get(cell.name, {}), cell.planned, num_ready)
+    stream_s, answer_s = idle_timeouts_s(workload, policy)
+    return RouteEntry(
+        cell=cell.name,
+        class_key=workload.key,
+        stat_prefix=stat_prefix_of(workload.key),
+        match=match_of(workload),
+        backends=backends,
+        retry_attempts=(policy.spec.retries if policy else Retries()).attempts,
+        per_try_idle_timeout_s=stream_s,
+        refusal="" if backends else cell.refusal,
+        answer_idle_timeout_s=answer_s if answer_s != stream_s else 0.0,
+    )
+
+
+def _cluster(picture: _Picture, name: str) -> ClusterEntry:
+    endpoints = sorted(picture.inputs.endpoints.get(name, ()), key=lambda e: (e.address, e.port, e.pod))
+    policy = picture.policy_by_class.get(picture.class_by_cluster.get(name, ""))
+    return ClusterEntry(name, tuple(endpoints), _outlier(policy))
+
+
+def idle_timeouts_s(workload: WorkloadClass, policy: RouterPolicy | None) -> tuple[float, float]:
+    """Silence, in seconds, after which a try is given up: for streams, and for whole answers.
+
+    A stream's header goes out at once, so its silence is bounded by TTFT. An answer that is not
+    streamed is silent until its last token: the same bound would cut it off and have it made
+    again elsewhere, for ever.
+    """
+    if policy is not None and policy.spec.per_try_idle_seconds is not None:
+        return float(policy.spec.per_try_idle_seconds), float(policy.spec.per_try_idle_seconds)
+    slo = workload.spec.slo
+    stream_s = max(SHORTEST_TRY_S, BOUNDS_PER_TRY * min(_bounds_ms(slo.ttft), default=0.0) / 1000)
+    longest_ms = max(_bounds_ms(slo.e2e), default=0.0)
+    answer_s = BOUNDS_PER_TRY * longest_ms / 1000 if longest_ms else LONGEST_ANSWER_S
+    return stream_s, max(stream_s, answer_s)
+
+
+def _bounds_ms(term: Percentiles | None) -> tuple[float, ...]:
+    if term is None:
+        return ()
+    bounds = (term.p50_milliseconds, term.p95_milliseconds, term.p99_milliseconds)
+    return tuple(bound for bound in bounds if bound is not None)
+
+
+def _cells(plan: FleetPlan | None, class_key: str) -> tuple[_Cell, ...]:
+    if plan is None:
+        return (_Cell(class_key, {}, f"No plan is applied yet, so no replica serves {class_key}."),)
+    none = f"Plan {plan.spec.revision} has no replicas for {class_key}."
+    loading = f"No replica that serves {class_key} is ready; try again in a few seconds."
+    cells = tuple(
+        _Cell(cell.name, {s.deployment: s.share for s in cell.shares}, loading if cell.shares else none)
+        for cell in sorted(plan.spec.cells, key=lambda c: c.name)
+        if cell.workload_class == class_key
+    )
+    return cells or (_Cell(class_key, {}, none),)
+
+
+def _groups(inputs: RouteInputs) -> dict[str, str]:
+    planned = inputs.plan.spec.deployments if inputs.plan is not None else ()
+    return {**inputs.groups, **{deployment.name: deployment.workload_class for deployment in planned}}
+
+
+def _outlier(policy: RouterPolicy | None) -> OutlierSettings:
+    detection = policy.spec.outlier_detection if policy is not None else OutlierDetection()
+    return OutlierSettings(detection.consecutive_errors, float(detection.ejection_seconds))
+
+
+def _gateway(gateway: Gateway, models: tuple[ServedModel, ...]) -> Gateway:
+    """The gateway with room for the longest prompt that any model takes."""
+    longest_tokens = max((model.spec.engine.max_model_len for model in models), default=0)
+    body_bytes = max(gateway.max_body_bytes, BODY_BYTES_PER_TOKEN * longest_tokens)
+    return replace(gateway, max_body_bytes=body_bytes)

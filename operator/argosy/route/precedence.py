@@ -1,0 +1,110 @@
+"""Which class a request belongs to where several would take it.
+
+Owns the order of classes and the naming of those that can never get a request. Never drops a
+class from the order: what to do with a loser is the caller's business. Input: WorkloadClasses.
+Output: the same, first match first, and `Conflict`s for the status.
+
+The order is Gateway API's for HTTP routes: an exact path before a prefix, the longer path
+before the shorter, more headers before fewer; then, as Gateway API knows no bodies, a model
+before none; then the older object, then namespace/name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from argosy.api import WorkloadClass
+from argosy.api.conditions import Reason
+from argosy.api.workloadclass import PathMatchType
+from argosy.route.table import PathMatch, RequestMatch
+
+# Objects that were never in an API server have no creation time; they yield to those that have.
+_NEVER_CREATED = "~"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A class whose every request goes to others. `winner` is the first of those."""
+
+    loser: str
+    winner: str
+
+    @property
+    def message(self) -> str:
+        """The sentence for the loser's status."""
+        return Reason.CONFLICTED.sentence(field="spec.match", winner=f"WorkloadClass {self.winner}")
+
+
+def match_of(workload: WorkloadClass) -> RequestMatch:
+    """The class's match in the route table's terms, in one canonical order."""
+    match = workload.spec.match
+    path = None
+    if match.path is not None:
+        exact = match.path.type is PathMatchType.EXACT
+        # As in Gateway API, the prefixes /v1 and /v1/ are the same: prefixes end with an element.
+        path = PathMatch(match.path.value if exact else match.path.value.rstrip("/") or "/", exact)
+    headers = tuple(sorted((header.name, header.value) for header in match.headers))
+    return RequestMatch(path, headers, tuple(sorted(match.models)))
+
+
+def seniority(created: str | None, key: str) -> tuple[str, str]:
+    """Sorts the older object first (RFC 3339 in UTC sorts as text), then by namespace/name."""
+    return created or _NEVER_CREATED, key
+
+
+def in_order(classes: Iterable[WorkloadClass]) -> tuple[WorkloadClass, ...]:
+    """The classes, the one that is asked first at the front."""
+    return tuple(sorted(classes, key=_rank))
+
+
+def conflicts(classes: Iterable[WorkloadClass]) -> tuple[Conflict, ...]:
+    """The classes that can never get a request, each with the first class that takes them."""
+    ordered = [(workload.key, match_of(workload)) for workload in in_order(classes)]
+    found = []
+    for position, (key, match) in enumerate(ordered):
+        takers = [other for other in ordered[:position] if _asks_no_more_than(other[1], match)]
+        if _all_models_taken(match, takers):
+            found.append(Conflict(loser=key, winner=takers[0][0]))
+    return tuple(found)
+
+
+def may_overlap(one: RequestMatch, other: RequestMatch) -> bool:
+    """Whether some request has a path and headers that both matches take. Models are not looked at."""
+    values = dict(one.headers)
+    if any(values.get(name, value) != value for name, value in other.headers):
+        return False
+    return _covers(one.path, other.path) or _covers(other.path, one.path)
+
+
+def _rank(workload: WorkloadClass) -> tuple[bool, int, int, bool, tuple[str, str]]:
+    match = match_of(workload)
+    return (
+        not (match.path and match.path.exact),
+        -len(match.path.value) if match.path else 0,
+        -len(match.headers),
+        not match.models,
+        seniority(workload.metadata.creation_timestamp, workload.key),
+    )
+
+
+def _asks_no_more_than(taker: RequestMatch, match: RequestMatch) -> bool:
+    return set(taker.headers) <= set(match.headers) and _covers(taker.path, match.path)
+
+
+def _all_models_taken(match: RequestMatch, takers: list[tuple[str, RequestMatch]]) -> bool:
+    if any(not taker.models for _, taker in takers):
+        return True
+    taken = {model for _, taker in takers for model in taker.models}
+    return bool(match.models) and set(match.models) <= taken
+
+
+def _covers(general: PathMatch | None, special: PathMatch | None) -> bool:
+    """Whether every path that `special` takes is taken by `general`."""
+    if general is None or general == special:
+        return True
+    if special is None:
+        return general.value == "/" and not general.exact
+    if general.exact:
+        return False
+    return special.value == general.value or special.value.startswith(general.value.rstrip("/") + "/")

@@ -1,0 +1,117 @@
+"""Who gets which traffic, as data: the route table that `xds` turns into Envoy's resources.
+
+Owns the shape of a route table. Never knows protobuf, and never decides a weight (the plan and
+`weights` do) or a precedence (`precedence` does).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class EndpointState(StrEnum):
+    """What the control plane knows of an endpoint; Envoy's own health checks come on top."""
+
+    READY = "Ready"
+    DRAINING = "Draining"
+    """Takes no new request; those in flight finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One engine: where it listens and the pod behind it."""
+
+    address: str
+    port: int
+    pod: str
+    state: EndpointState = EndpointState.READY
+
+
+@dataclass(frozen=True, slots=True)
+class PathMatch:
+    """A request path, whole or as a prefix (by path elements, as in Gateway API)."""
+
+    value: str
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMatch:
+    """How a class's requests are recognised: all the given parts together.
+
+    headers: (lower-case name, exact value); models: any of these in the JSON body's `model`
+    """
+
+    path: PathMatch | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A cluster's share (0-1) of an entry's requests."""
+
+    cluster: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """One cell's route. `stat_prefix` names its counters at Envoy.
+
+    An entry without backends answers 503 with `refusal` as its message.
+
+    per_try_idle_timeout_s: silence after which a try is given up
+    answer_idle_timeout_s:  the same for answers that are not streamed, whose header comes only
+                            with their last token; 0 where the two need not be told apart
+    """
+
+    cell: str
+    class_key: str
+    stat_prefix: str
+    match: RequestMatch
+    backends: tuple[Backend, ...]
+    retry_attempts: int
+    per_try_idle_timeout_s: float
+    refusal: str = ""
+    answer_idle_timeout_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierSettings:
+    """When Envoy ejects an endpoint that answers with errors, and for how long."""
+
+    consecutive_errors: int = 5
+    ejection_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEntry:
+    """One Envoy cluster: the replicas of one variant in one sharing group, equal weights."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    outlier: OutlierSettings = OutlierSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Where Envoy listens for requests. `max_body_bytes` bounds what the JSON filter buffers."""
+
+    address: str
+    port: int
+    max_body_bytes: int = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """Everything Envoy is told, in order of precedence (the first match wins).
+
+    `revision` is the FleetPlan revision that the shares come from; 0 before the first plan.
+    """
+
+    revision: int
+    gateway: Gateway
+    routes: tuple[RouteEntry, ...]
+    clusters: tuple[ClusterEntry, ...]

@@ -1,0 +1,204 @@
+"""Envoy's listener: where requests come in, what is read of them, how Envoy itself replies.
+
+Owns the HTTP connection manager. Never knows a class, a model or a cluster: the listener is a
+function of the gateway alone, so that a change of routes never makes Envoy replace it (which
+would close the clients' connections).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import (
+    address_pb2,
+    base_pb2,
+    config_source_pb2,
+    extension_pb2,
+    substitution_format_string_pb2,
+)
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.extensions.filters.http.json_to_metadata.v3 import json_to_metadata_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from argosy.route.table import Gateway
+from argosy.xds.wire import EnvoyMessage, any_of, duration
+
+LISTENER = "gateway"
+ROUTE_CONFIGURATION = "argosy"
+JSON_FILTER = "envoy.filters.http.json_to_metadata"
+METADATA_NAMESPACE = "argosy"
+MODEL_KEY = "model"
+STREAM_KEY = "stream"
+REFUSAL_KEY = "refusal"
+
+PICKED_ENDPOINT_HEADER = "x-gateway-destination-endpoint"
+"""An endpoint picker's choice. From a client it would aim requests at any replica it names."""
+
+STREAM_IDLE_S = 3600.0
+"""A client that went away without a word must not hold a stream for ever. Tries end much earlier
+by their own limits; Envoy's default of 5 minutes would cut whole answers that take longer."""
+
+RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """How Envoy's own replies with this status read. An empty message keeps Envoy's words."""
+
+    status: int
+    type: str
+    code: str
+    message: str = ""
+
+
+NO_REPLICA = _Reply(
+    503,
+    "server_error",
+    "no_replica",
+    f"%METADATA(ROUTE:{METADATA_NAMESPACE}:{REFUSAL_KEY})%",
+)
+"""When no endpoint can be chosen: each route says in its metadata what that means for its class."""
+
+# Types as OpenAI's clients know them. What is not listed keeps its status and says what Envoy says.
+_REPLIES = (
+    _Reply(400, "invalid_request_error", "bad_request"),
+    _Reply(
+        404,
+        "invalid_request_error",
+        "no_workload_class",
+        "No workload class takes %REQ(:METHOD)% %REQ(:PATH)% with model"
+        f" %DYNAMIC_METADATA({METADATA_NAMESPACE}:{MODEL_KEY})%.",
+    ),
+    _Reply(408, "invalid_request_error", "request_timeout"),
+    _Reply(413, "invalid_request_error", "request_too_large"),
+    _Reply(431, "invalid_request_error", "headers_too_large"),
+    _Reply(500, "server_error", "internal_error"),
+    _Reply(502, "server_error", "bad_gateway"),
+    _Reply(503, "server_error", "service_unavailable"),
+    _Reply(504, "server_error", "timeout"),
+)
+
+
+def listener_of(gateway: Gateway) -> EnvoyMessage:
+    """The one listener."""
+    manager = _connection_manager()
+    return listener_pb2.Listener(
+        name=LISTENER,
+        address=address_pb2.Address(
+            socket_address=address_pb2.SocketAddress(address=gateway.address, port_value=gateway.port)
+        ),
+        # The JSON filter and retries keep whole bodies, up to this.
+        per_connection_buffer_limit_bytes=UInt32Value(value=gateway.max_body_bytes),
+        filter_chains=[
+            listener_components_pb2.FilterChain(
+                filters=[
+                    listener_components_pb2.Filter(
+                        name="envoy.filters.network.http_connection_manager", typed_config=any_of(manager)
+                    )
+                ]
+            )
+        ],
+    )
+
+
+def _connection_manager() -> EnvoyMessage:
+    manager = http_connection_manager_pb2.HttpConnectionManager
+    return manager(
+        stat_prefix=LISTENER,
+        rds=http_connection_manager_pb2.Rds(
+            route_config_name=ROUTE_CONFIGURATION,
+            config_source=config_source_pb2.ConfigSource(
+                ads=config_source_pb2.AggregatedConfigSource(),
+                resource_api_version=config_source_pb2.ApiVersion.V3,
+            ),
+        ),
+        use_remote_address=BoolValue(value=True),
+        normalize_path=BoolValue(value=True),
+        server_header_transformation=manager.PASS_THROUGH,
+        stream_idle_timeout=duration(STREAM_IDLE_S),
+        early_header_mutation_extensions=[_strip(PICKED_ENDPOINT_HEADER)],
+        http_filters=[
+            http_connection_manager_pb2.HttpFilter(name=JSON_FILTER, typed_config=any_of(_body_reader())),
+            http_connection_manager_pb2.HttpFilter(
+                name="envoy.filters.http.router", typed_config=any_of(router_pb2.Router())
+            ),
+        ],
+        local_reply_config=http_connection_manager_pb2.LocalReplyConfig(
+            mappers=[_no_replica_mapper(), *(_mapper(reply) for reply in _REPLIES)],
+            body_format=_error_format(_Reply(0, "server_error", "gateway_error")),
+        ),
+    )
+
+
+def _body_reader() -> EnvoyMessage:
+    """Reads the model, and whether the answer is to be streamed, from a JSON body."""
+    reader = json_to_metadata_pb2.JsonToMetadata
+    return reader(
+        request_rules=reader.MatchRules(
+            rules=[
+                _rule(MODEL_KEY, reader.ValueType.STRING),
+                _rule(STREAM_KEY, reader.ValueType.PROTOBUF_VALUE),
+            ],
+            # Clients add parameters: application/json; charset=utf-8.
+            allow_content_types_regex={"regex": r"application/([a-z.-]+\+)?json(\s*;.*)?"},
+        )
+    )
+
+
+def _rule(key: str, kind: int) -> EnvoyMessage:
+    reader = json_to_metadata_pb2.JsonToMetadata
+    return reader.Rule(
+        selectors=[reader.Selector(key=key)],
+        on_present=reader.KeyValuePair(metadata_namespace=METADATA_NAMESPACE, key=key, type=kind),
+    )
+
+
+def _strip(header: str) -> EnvoyMessage:
+    return extension_pb2.TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=any_of(
+            header_mutation_pb2.HeaderMutation(mutations=[mutation_rules_pb2.HeaderMutation(remove=header)])
+        ),
+    )
+
+
+def _no_replica_mapper() -> EnvoyMessage:
+    flagged = accesslog_pb2.ResponseFlagFilter(flags=["UH"])
+    return http_connection_manager_pb2.ResponseMapper(
+        filter=accesslog_pb2.AccessLogFilter(response_flag_filter=flagged),
+        body_format_override=_error_format(NO_REPLICA),
+    )
+
+
+def _mapper(reply: _Reply) -> EnvoyMessage:
+    status = accesslog_pb2.ComparisonFilter(
+        op=accesslog_pb2.ComparisonFilter.EQ,
+        value=base_pb2.RuntimeUInt32(default_value=reply.status, runtime_key=f"argosy.reply.{reply.status}"),
+    )
+    return http_connection_manager_pb2.ResponseMapper(
+        filter=accesslog_pb2.AccessLogFilter(
+            status_code_filter=accesslog_pb2.StatusCodeFilter(comparison=status)
+        ),
+        body_format_override=_error_format(reply),
+    )
+
+
+def _error_format(reply: _Reply) -> EnvoyMessage:
+    error = Struct()
+    error.update(
+        {
+            "error": {
+                "message": reply.message or "%LOCAL_REPLY_BODY%",
+                "type": reply.type,
+                "param": None,
+                "code": reply.code,
+            }
+        }
+    )
+    return substitution_format_string_pb2.SubstitutionFormatString(json_format=error)

@@ -1,0 +1,175 @@
+"""A route table as Envoy's resources.
+
+Owns clusters and their endpoints, and the assembly of the whole. Never decides who gets which
+traffic. Input: a `RouteTable`. Output: protobuf messages, a pure function of the table.
+`reference/envoy` facts behind the settings are stated beside them.
+"""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
+from envoy.config.core.v3 import address_pb2, config_source_pb2, health_check_pb2, protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from argosy.route.table import ClusterEntry, Endpoint, EndpointState, OutlierSettings, RouteTable
+from argosy.xds.listener import listener_of
+from argosy.xds.routes import NO_REPLICA_CLUSTER, route_configuration_of
+from argosy.xds.wire import EnvoyMessage, any_of, duration
+
+HEALTH_PATH = "/health"
+HEALTH_INTERVAL_S = 1.0
+HEALTH_TIMEOUT_S = 1.0
+HEALTH_FAILURES = 2
+"""A silent replica is out of rotation after at most interval + 2 x time-out + interval = 4 s."""
+
+CONNECT_TIMEOUT_S = 1.0
+"""A node that vanished does not even refuse a connection; inside a cluster, one second is long."""
+
+UPSTREAM_IDLE_S = 4.0
+"""vLLM closes idle connections after 5 s (uvicorn's keep-alive). We close first, or a request
+written into a connection that is just being closed costs a retry."""
+
+NO_LIMIT = 1_000_000
+"""Envoy refuses beyond 1,024 requests and 3 concurrent retries per cluster by default. A replica
+queues by itself; Envoy must not turn a burst into errors."""
+
+
+def resources_of(table: RouteTable) -> tuple[EnvoyMessage, ...]:
+    """All of Envoy's resources for this table: clusters, assignments, listener, routes."""
+    refuses = any(not entry.backends for entry in table.routes)
+    return (
+        *([_no_replica()] if refuses else []),
+        *(cluster_of(cluster) for cluster in table.clusters),
+        *(assignment_of(cluster) for cluster in table.clusters),
+        listener_of(table.gateway),
+        route_configuration_of(table),
+    )
+
+
+def _no_replica() -> EnvoyMessage:
+    return cluster_pb2.Cluster(
+        name=NO_REPLICA_CLUSTER,
+        type=cluster_pb2.Cluster.STATIC,
+        load_assignment=endpoint_pb2.ClusterLoadAssignment(cluster_name=NO_REPLICA_CLUSTER),
+    )
+
+
+def cluster_of(entry: ClusterEntry) -> EnvoyMessage:
+    """The Envoy cluster of one variant in one sharing group."""
+    return cluster_pb2.Cluster(
+        name=entry.name,
+        type=cluster_pb2.Cluster.EDS,
+        eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads_source()),
+        connect_timeout=duration(CONNECT_TIMEOUT_S),
+        # Two random choices, not a full scan: a scan would return to the replica that fails
+        # fastest (it has the fewest requests) however often a retry asks for another one.
+        lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
+        common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
+            # By default health changes wait for up to a second to be applied together.
+            update_merge_window=duration(0),
+            # By default Envoy ignores health once half of the replicas are out: silent ones would
+            # get requests again. With none left at all it may: a try that fails is made again in
+            # another cluster, while "no healthy upstream" would be final.
+            healthy_panic_threshold={"value": 1.0},
+        ),
+        health_checks=[_health_check()],
+        # A pod that is gone leaves at once, without waiting for its health check to notice.
+        ignore_health_on_host_removal=True,
+        outlier_detection=_outlier_detection(entry.outlier),
+        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(
+            thresholds=[
+                circuit_breaker_pb2.CircuitBreakers.Thresholds(
+                    max_connections=UInt32Value(value=NO_LIMIT),
+                    max_pending_requests=UInt32Value(value=NO_LIMIT),
+                    max_requests=UInt32Value(value=NO_LIMIT),
+                    max_retries=UInt32Value(value=NO_LIMIT),
+                )
+            ]
+        ),
+        typed_extension_protocol_options={
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _upstream_protocol()
+        },
+    )
+
+
+def assignment_of(entry: ClusterEntry) -> EnvoyMessage:
+    """The endpoints of a cluster: its pods, by address."""
+    return endpoint_pb2.ClusterLoadAssignment(
+        cluster_name=entry.name,
+        endpoints=[
+            endpoint_components_pb2.LocalityLbEndpoints(
+                lb_endpoints=[_lb_endpoint(endpoint) for endpoint in entry.endpoints]
+            )
+        ]
+        if entry.endpoints
+        else [],
+    )
+
+
+def ads_source() -> EnvoyMessage:
+    """Says: ask the server this configuration came from."""
+    return config_source_pb2.ConfigSource(
+        ads=config_source_pb2.AggregatedConfigSource(),
+        resource_api_version=config_source_pb2.ApiVersion.V3,
+    )
+
+
+def _lb_endpoint(endpoint: Endpoint) -> EnvoyMessage:
+    draining = endpoint.state is EndpointState.DRAINING
+    health = health_check_pb2.HealthStatus.DRAINING if draining else health_check_pb2.HealthStatus.UNKNOWN
+    return endpoint_components_pb2.LbEndpoint(
+        endpoint=endpoint_components_pb2.Endpoint(
+            address=address_pb2.Address(
+                socket_address=address_pb2.SocketAddress(address=endpoint.address, port_value=endpoint.port)
+            ),
+            # Shown by Envoy's admin interface, and the only trace of the pod there.
+            hostname=endpoint.pod,
+        ),
+        # Unknown, not healthy: it serves once its first health check has passed.
+        health_status=health,
+    )
+
+
+def _health_check() -> EnvoyMessage:
+    return health_check_pb2.HealthCheck(
+        timeout=duration(HEALTH_TIMEOUT_S),
+        interval=duration(HEALTH_INTERVAL_S),
+        # Without traffic Envoy would check once a minute: a new cluster would stay out as long.
+        no_traffic_interval=duration(HEALTH_INTERVAL_S),
+        unhealthy_threshold=UInt32Value(value=HEALTH_FAILURES),
+        healthy_threshold=UInt32Value(value=1),
+        http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=HEALTH_PATH, host="argosy"),
+    )
+
+
+def _outlier_detection(settings: OutlierSettings) -> EnvoyMessage:
+    return outlier_detection_pb2.OutlierDetection(
+        consecutive_5xx=UInt32Value(value=settings.consecutive_errors),
+        enforcing_consecutive_5xx=UInt32Value(value=100),
+        # Success rates compare replicas with each other: with a handful of them they see ghosts.
+        enforcing_success_rate=UInt32Value(value=0),
+        interval=duration(1.0),
+        base_ejection_time=duration(settings.ejection_s),
+        max_ejection_time=duration(max(300.0, settings.ejection_s)),
+        # Never the last half: errors that all replicas share are not one replica's fault.
+        max_ejection_percent=UInt32Value(value=50),
+        # Else a health check that passes, every second, would end each ejection at once.
+        successful_active_health_check_uneject_host=BoolValue(value=False),
+    )
+
+
+def _upstream_protocol() -> AnyMessage:
+    options = http_protocol_options_pb2.HttpProtocolOptions
+    return any_of(
+        options(
+            common_http_protocol_options=protocol_pb2.HttpProtocolOptions(
+                idle_timeout=duration(UPSTREAM_IDLE_S)
+            ),
+            explicit_http_config=options.ExplicitHttpConfig(
+                http_protocol_options=protocol_pb2.Http1ProtocolOptions()
+            ),
+        )
+    )

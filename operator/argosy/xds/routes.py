@@ -1,0 +1,246 @@
+"""Envoy's route configuration: which request goes to which cluster, tried how often.
+
+Owns matches, weights as integers, retries, and what is answered where no replica can be asked.
+Never decides an order or a share. Input: a `RouteTable`, first match first. Output: one
+`RouteConfiguration` with one virtual host.
+
+Messages to clients are plain sentences here; the listener puts every reply of Envoy's own into
+the shape of OpenAI's errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.type.matcher.v3 import metadata_pb2, string_pb2, value_pb2
+from envoy.type.v3 import range_pb2
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
+
+from argosy.route.counters import VIRTUAL_HOST
+from argosy.route.precedence import may_overlap
+from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
+from argosy.xds.listener import (
+    JSON_FILTER,
+    METADATA_NAMESPACE,
+    MODEL_KEY,
+    REFUSAL_KEY,
+    RETRY_AFTER_S,
+    ROUTE_CONFIGURATION,
+    STREAM_KEY,
+)
+from argosy.xds.newer import retry_in_another_cluster
+from argosy.xds.wire import EnvoyMessage, any_of, duration
+
+NO_REPLICA_CLUSTER = "argosy-no-replica"
+"""A cluster without endpoints: where requests go that no replica can take."""
+
+WEIGHT_TOTAL = 10_000
+"""Weights are integers of this sum: a step of a hundredth of a point, finer than any plan."""
+
+RETRY_ON = "connect-failure,refused-stream,reset,gateway-error"
+"""`reset` covers a connection lost, and a try given up, before the response header; nothing is
+retried after it. `gateway-error` is 502, 503 and 504."""
+
+HOST_TRIES = 64
+"""How often a retry draws again when it drew a replica that was tried before. The draws are two
+random choices each: with two replicas, one of them dead, three in four are wrong."""
+
+_MAX_REPLY_BYTES = 4096  # Envoy refuses a direct response with a longer body
+_LARGEST_LENGTH = 2**63 - 1
+
+
+def route_configuration_of(table: RouteTable) -> EnvoyMessage:
+    """All routes, first match first."""
+    body_limit = table.gateway.max_body_bytes
+    routes = [_too_large(body_limit)]
+    for position, entry in enumerate(table.routes):
+        routes.extend(_routes_of(entry, reads_body=_may_read_body(table.routes, position)))
+    routes.append(_no_class())
+    return route_pb2.RouteConfiguration(
+        name=ROUTE_CONFIGURATION,
+        virtual_hosts=[
+            route_components_pb2.VirtualHost(
+                name=VIRTUAL_HOST,
+                domains=["*"],
+                routes=routes,
+                # What the JSON filter and a later retry may keep of a request.
+                request_body_buffer_limit=UInt64Value(value=body_limit),
+                include_attempt_count_in_response=True,
+            )
+        ],
+    )
+
+
+def integer_weights(shares: Sequence[float]) -> tuple[int, ...]:
+    """Shares (sum 1) as integers that sum to WEIGHT_TOTAL, each within one of its share.
+
+    Largest remainder; among equal remainders the first, so that the answer is unique.
+    """
+    exact = [share * WEIGHT_TOTAL for share in shares]
+    weights = [int(value) for value in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: (weights[i] - exact[i], i))
+    for index in by_remainder[: WEIGHT_TOTAL - sum(weights)]:
+        weights[index] += 1
+    return tuple(weights)
+
+
+def _routes_of(entry: RouteEntry, *, reads_body: bool) -> list[EnvoyMessage]:
+    filters = {} if reads_body else {JSON_FILTER: _disabled()}
+    if not entry.backends:
+        return [_refusal(entry, filters)]
+    timeouts_s = [(entry.per_try_idle_timeout_s, False)]
+    if entry.answer_idle_timeout_s:
+        timeouts_s = [(entry.per_try_idle_timeout_s, True), (entry.answer_idle_timeout_s, False)]
+    return [
+        route_components_pb2.Route(
+            name=f"{entry.cell}:stream" if streamed_only else entry.cell,
+            match=_match(entry.match, streamed_only=streamed_only),
+            stat_prefix=entry.stat_prefix,
+            route=_action(entry, timeout_s),
+            metadata=_refusal_metadata(f"No replica that serves {entry.class_key} can be reached."),
+            typed_per_filter_config=filters,
+        )
+        for timeout_s, streamed_only in timeouts_s
+    ]
+
+
+def _may_read_body(entries: Sequence[RouteEntry], position: int) -> bool:
+    """Whether the body of a request that is at this entry by path and headers may be needed.
+
+    Filters are chosen before the body is there, by the route that matches so far. If this entry
+    switched the JSON filter off, an earlier one that waits for the model would never be found.
+    """
+    entry = entries[position]
+    earlier = (other for other in entries[:position] if _needs_body(other))
+    return _needs_body(entry) or any(may_overlap(other.match, entry.match) for other in earlier)
+
+
+def _needs_body(entry: RouteEntry) -> bool:
+    return bool(entry.match.models) or bool(entry.answer_idle_timeout_s and entry.backends)
+
+
+def _match(match: RequestMatch, *, streamed_only: bool) -> EnvoyMessage:
+    metadata = []
+    if match.models:
+        names = [
+            value_pb2.ValueMatcher(string_match=string_pb2.StringMatcher(exact=model))
+            for model in match.models
+        ]
+        any_of_them = value_pb2.ValueMatcher(or_match=value_pb2.OrMatcher(value_matchers=names))
+        metadata.append(_metadata_matcher(MODEL_KEY, names[0] if len(names) == 1 else any_of_them))
+    if streamed_only:
+        metadata.append(_metadata_matcher(STREAM_KEY, value_pb2.ValueMatcher(bool_match=True)))
+    headers = [
+        route_components_pb2.HeaderMatcher(name=name, string_match=string_pb2.StringMatcher(exact=value))
+        for name, value in match.headers
+    ]
+    return route_components_pb2.RouteMatch(**_path(match), headers=headers, dynamic_metadata=metadata)
+
+
+def _path(match: RequestMatch) -> dict[str, str]:
+    if match.path is None or (match.path.value == "/" and not match.path.exact):
+        return {"prefix": "/"}
+    return {"path" if match.path.exact else "path_separated_prefix": match.path.value}
+
+
+def _metadata_matcher(key: str, value: EnvoyMessage) -> EnvoyMessage:
+    segment = metadata_pb2.MetadataMatcher.PathSegment(key=key)
+    return metadata_pb2.MetadataMatcher(filter=METADATA_NAMESPACE, path=[segment], value=value)
+
+
+def _action(entry: RouteEntry, idle_timeout_s: float) -> EnvoyMessage:
+    return route_components_pb2.RouteAction(
+        weighted_clusters=_weighted(entry.backends),
+        # By default a route cuts every answer after 15 s. Tries have their own limit.
+        timeout=duration(0),
+        retry_policy=retry_in_another_cluster(_retry_policy(entry.retry_attempts, idle_timeout_s)),
+    )
+
+
+def _retry_policy(num_retries: int, idle_timeout_s: float) -> EnvoyMessage:
+    return route_components_pb2.RetryPolicy(
+        retry_on=RETRY_ON,
+        num_retries=UInt32Value(value=num_retries),
+        per_try_idle_timeout=duration(idle_timeout_s),
+        retry_host_predicate=[
+            route_components_pb2.RetryPolicy.RetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts",
+                typed_config=any_of(previous_hosts_pb2.PreviousHostsPredicate()),
+            )
+        ],
+        host_selection_retry_max_attempts=HOST_TRIES,
+    )
+
+
+def _weighted(backends: Sequence[Backend]) -> EnvoyMessage:
+    weights = integer_weights([backend.share for backend in backends])
+    return route_components_pb2.WeightedCluster(
+        clusters=[
+            route_components_pb2.WeightedCluster.ClusterWeight(
+                name=backend.cluster, weight=UInt32Value(value=weight)
+            )
+            for backend, weight in zip(backends, weights, strict=True)
+            if weight
+        ]
+    )
+
+
+def _refusal(entry: RouteEntry, filters: dict[str, EnvoyMessage]) -> EnvoyMessage:
+    """A class without a replica. A direct response would not be counted (measured on 1.40), and demand
+    that is refused would look like none: a cluster without endpoints refuses and counts.
+    """
+    return route_components_pb2.Route(
+        name=entry.cell,
+        match=_match(entry.match, streamed_only=False),
+        stat_prefix=entry.stat_prefix,
+        route=route_components_pb2.RouteAction(cluster=NO_REPLICA_CLUSTER),
+        metadata=_refusal_metadata(entry.refusal),
+        response_headers_to_add=[
+            base_pb2.HeaderValueOption(
+                header=base_pb2.HeaderValue(key="retry-after", value=str(RETRY_AFTER_S))
+            )
+        ],
+        typed_per_filter_config=filters,
+    )
+
+
+def _refusal_metadata(sentence: str) -> EnvoyMessage:
+    fields = Struct()
+    fields.update({REFUSAL_KEY: sentence})
+    return base_pb2.Metadata(filter_metadata={METADATA_NAMESPACE: fields})
+
+
+def _too_large(limit_bytes: int) -> EnvoyMessage:
+    """Refuses a body by its declared length, before a byte of it is read."""
+    longer = range_pb2.Int64Range(start=limit_bytes + 1, end=_LARGEST_LENGTH)
+    length = route_components_pb2.HeaderMatcher(name="content-length", range_match=longer)
+    return route_components_pb2.Route(
+        name="too-large",
+        match=route_components_pb2.RouteMatch(prefix="/", headers=[length]),
+        direct_response=_reply(413, f"The request body is longer than {limit_bytes} bytes."),
+        typed_per_filter_config={JSON_FILTER: _disabled()},
+    )
+
+
+def _no_class() -> EnvoyMessage:
+    # The listener's reply names method, path and model.
+    return route_components_pb2.Route(
+        name="no-class",
+        match=route_components_pb2.RouteMatch(prefix="/"),
+        direct_response=route_components_pb2.DirectResponseAction(status=404),
+    )
+
+
+def _reply(status: int, sentence: str) -> EnvoyMessage:
+    text = sentence.encode()[:_MAX_REPLY_BYTES].decode(errors="ignore")
+    return route_components_pb2.DirectResponseAction(
+        status=status, body=base_pb2.DataSource(inline_string=text)
+    )
+
+
+def _disabled() -> EnvoyMessage:
+    return any_of(route_components_pb2.FilterConfig(disabled=True))

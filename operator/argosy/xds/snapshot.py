@@ -1,0 +1,205 @@
+"""One xDS snapshot: everything Envoy is told at one time, immutable and consistent.
+
+Owns the check that nothing refers to what is not there, and the versions. Never makes a
+resource (`resources`) and never sends one (`server`). Input: protobuf messages. Output: a
+`Snapshot`; equal messages of one revision give equal versions, in every process.
+
+A version is `<FleetPlan revision>-<hash of the content>`. The revision in front lets any
+server, also one that has just started, see whether an Envoy is ahead of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+
+from argosy.errors import InvariantError
+from argosy.route.table import RouteTable
+from argosy.xds.resources import resources_of
+from argosy.xds.wire import any_of
+
+_VERSION = re.compile(r"([0-9]{8,})-[0-9a-f]{16}")
+_PREFIX = "type.googleapis.com/"
+
+
+class TypeUrl(StrEnum):
+    """The kinds of resources. Declaration order is wire order: what is referred to goes first."""
+
+    CLUSTER = f"{_PREFIX}envoy.config.cluster.v3.Cluster"
+    ENDPOINT = f"{_PREFIX}envoy.config.endpoint.v3.ClusterLoadAssignment"
+    LISTENER = f"{_PREFIX}envoy.config.listener.v3.Listener"
+    ROUTE = f"{_PREFIX}envoy.config.route.v3.RouteConfiguration"
+
+    @property
+    def noun(self) -> str:
+        """The last part of the name, for sentences."""
+        return self.rsplit(".", 1)[-1]
+
+
+_MESSAGE_BY_TYPE: Mapping[TypeUrl, type[Message]] = {
+    TypeUrl.CLUSTER: cluster_pb2.Cluster,
+    TypeUrl.ENDPOINT: endpoint_pb2.ClusterLoadAssignment,
+    TypeUrl.LISTENER: listener_pb2.Listener,
+    TypeUrl.ROUTE: route_pb2.RouteConfiguration,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource as it goes over the wire: packed, with its name and digest."""
+
+    name: str
+    packed: bytes = field(repr=False)
+    digest: str
+
+    @classmethod
+    def of(cls, message: Any) -> Resource:
+        """Pack a message; assignments are named by their cluster."""
+        name = message.cluster_name if hasattr(message, "cluster_name") else message.name
+        packed = any_of(message).SerializeToString(deterministic=True)
+        return cls(name, packed, hashlib.sha256(packed).hexdigest())
+
+    def to_any(self) -> AnyMessage:
+        """The packed message."""
+        return AnyMessage.FromString(self.packed)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The resources of one type, or some of them, with their version."""
+
+    revision: int
+    resources: Mapping[str, Resource]
+
+    @cached_property
+    def version(self) -> str:
+        """`<revision>-<hash>`; equal for equal content of one revision."""
+        content = hashlib.sha256()
+        for name in sorted(self.resources):
+            content.update(f"{name}\0{self.resources[name].digest}\0".encode())
+        return f"{self.revision:08d}-{content.hexdigest()[:16]}"
+
+    def select(self, names: Collection[str]) -> Section:
+        """Those of the resources that have one of these names."""
+        return Section(self.revision, {n: r for n, r in self.resources.items() if n in names})
+
+    def filled_from(self, other: Section, *, preferring: Collection[str] = ()) -> Section:
+        """This section with what only `other` has; for the names in `preferring`, `other`'s content."""
+        preferred = {n: r for n, r in other.resources.items() if n in preferring}
+        return Section(self.revision, {**other.resources, **self.resources, **preferred})
+
+
+def revision_of(version: str) -> int:
+    """The FleetPlan revision in a version; -1 where it is none of ours (nothing is older than that)."""
+    found = _VERSION.fullmatch(version)
+    return int(found[1]) if found else -1
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All four sections. Build one with `of`, which checks the references."""
+
+    sections: Mapping[TypeUrl, Section]
+    routed_clusters: frozenset[str] = field(repr=False)
+    """Clusters that some route sends requests to."""
+
+    @classmethod
+    def of(cls, revision: int, messages: Iterable[Message]) -> Snapshot:
+        """A snapshot of these messages; raises `InvariantError` where one refers to nothing."""
+        by_type: dict[TypeUrl, dict[str, Any]] = defaultdict(dict)
+        for message in messages:
+            resource_type = TypeUrl(f"{_PREFIX}{message.DESCRIPTOR.full_name}")
+            name = Resource.of(message).name
+            if name in by_type[resource_type]:
+                raise InvariantError(f"two resources of type {resource_type.noun} have the name {name}")
+            by_type[resource_type][name] = message
+        routed = _check_references(by_type)
+        sections = {
+            each: Section(revision, {name: Resource.of(m) for name, m in by_type[each].items()})
+            for each in TypeUrl
+        }
+        return cls(sections, routed)
+
+    @classmethod
+    def of_table(cls, table: RouteTable) -> Snapshot:
+        """The snapshot of a route table."""
+        return cls.of(table.revision, resources_of(table))
+
+    @classmethod
+    def of_sections(cls, sections: Mapping[TypeUrl, Section]) -> Snapshot:
+        """A snapshot put together from sections of others; checked like any."""
+        by_type = {
+            each: {n: _unpack(each, r) for n, r in sections[each].resources.items()} for each in TypeUrl
+        }
+        return cls(dict(sections), _check_references(by_type))
+
+    def section(self, resource_type: TypeUrl) -> Section:
+        """The resources of one type."""
+        return self.sections[resource_type]
+
+    @property
+    def revision(self) -> int:
+        """The FleetPlan revision that the routes come from."""
+        return self.sections[TypeUrl.ROUTE].revision
+
+    @property
+    def version(self) -> str:
+        """The routes' version: it names the snapshot in statuses."""
+        return self.sections[TypeUrl.ROUTE].version
+
+
+def _unpack(resource_type: TypeUrl, resource: Resource) -> Message:
+    message = _MESSAGE_BY_TYPE[resource_type]()
+    resource.to_any().Unpack(message)
+    return message
+
+
+def _check_references(by_type: Mapping[TypeUrl, Mapping[str, Any]]) -> frozenset[str]:
+    """The clusters that routes refer to; raises `InvariantError` where a reference leads nowhere."""
+    clusters = by_type.get(TypeUrl.CLUSTER, {})
+    configurations = by_type.get(TypeUrl.ROUTE, {})
+    routed = frozenset(name for routes in configurations.values() for name in _clusters_of(routes))
+    served_by_eds = {name for name, cluster in clusters.items() if cluster.type == cluster_pb2.Cluster.EDS}
+    wanted = {
+        name for listener in by_type.get(TypeUrl.LISTENER, {}).values() for name in _routes_of(listener)
+    }
+    for what, missing in (
+        ("a route refers to unknown clusters", routed - set(clusters)),
+        ("clusters without an assignment", served_by_eds - set(by_type.get(TypeUrl.ENDPOINT, {}))),
+        ("assignments without a cluster", set(by_type.get(TypeUrl.ENDPOINT, {})) - set(clusters)),
+        ("a listener refers to unknown route configurations", wanted - set(configurations)),
+    ):
+        if missing:
+            raise InvariantError(f"inconsistent xDS snapshot: {what}: {', '.join(sorted(missing))}")
+    return routed
+
+
+def _clusters_of(configuration: Any) -> Iterable[str]:
+    for host in configuration.virtual_hosts:
+        for route in host.routes:
+            if route.route.cluster:
+                yield route.route.cluster
+            for weighted in route.route.weighted_clusters.clusters:
+                yield weighted.name
+
+
+def _routes_of(listener: Any) -> Iterable[str]:
+    for chain in listener.filter_chains:
+        for network_filter in chain.filters:
+            manager = http_connection_manager_pb2.HttpConnectionManager()
+            if network_filter.typed_config.Unpack(manager) and manager.rds.route_config_name:
+                yield manager.rds.route_config_name

@@ -1,0 +1,162 @@
+"""All of Envoy's resources for one small table, as a file to read, judged by Envoy itself.
+
+Regenerate with ARGOSY_REGENERATE=1. The file shows what the protobuf bindings know; what is
+newer (`xds.newer`) reaches Envoy in the binary form that is judged here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import address_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from google.protobuf.json_format import MessageToJson
+
+from argosy.route.table import (
+    Backend,
+    ClusterEntry,
+    Endpoint,
+    EndpointState,
+    Gateway,
+    OutlierSettings,
+    PathMatch,
+    RequestMatch,
+    RouteEntry,
+    RouteTable,
+)
+from argosy.xds.resources import resources_of
+from argosy_sim.envoy import find_envoy
+
+GOLDEN = Path(__file__).parent / "envoy" / "small.yaml"
+
+
+def small_table() -> RouteTable:
+    """Each kind of route once: by path and model, by header, and one that nobody can serve."""
+    chat = RouteEntry(
+        cell="default/chat",
+        class_key="default/chat",
+        stat_prefix="default_chat",
+        match=RequestMatch(PathMatch("/v1/chat", exact=False), models=("llama", "llama-8b")),
+        backends=(Backend("default/llama-h100", 1 / 3), Backend("default/llama-l40s", 2 / 3)),
+        retry_attempts=2,
+        per_try_idle_timeout_s=15.0,
+        answer_idle_timeout_s=600.0,
+    )
+    batch = RouteEntry(
+        cell="default/batch",
+        class_key="default/batch",
+        stat_prefix="default_batch",
+        match=RequestMatch(headers=(("x-argosy-class", "batch"),)),
+        backends=(Backend("default/llama-batch", 1.0),),
+        retry_attempts=0,
+        per_try_idle_timeout_s=2.5,
+    )
+    idle = RouteEntry(
+        cell="default/idle",
+        class_key="default/idle",
+        stat_prefix="default_idle",
+        match=RequestMatch(PathMatch("/v1/embeddings", exact=True), headers=(("x-argosy-class", "idle"),)),
+        backends=(),
+        retry_attempts=2,
+        per_try_idle_timeout_s=15.0,
+        refusal="No replica that serves default/idle is ready; try again in a few seconds.",
+    )
+    clusters = (
+        ClusterEntry("default/llama-batch", ()),
+        ClusterEntry(
+            "default/llama-h100",
+            (
+                Endpoint("10.0.0.1", 8000, "default/llama-h100-0"),
+                Endpoint("10.0.0.2", 8000, "default/llama-h100-1", EndpointState.DRAINING),
+            ),
+            OutlierSettings(consecutive_errors=2, ejection_s=7.5),
+        ),
+        ClusterEntry("default/llama-l40s", (Endpoint("10.0.1.1", 8000, "default/llama-l40s-0"),)),
+    )
+    return RouteTable(7, Gateway("0.0.0.0", 8080), (idle, chat, batch), clusters)
+
+
+def as_yaml(table: RouteTable) -> str:
+    documents = []
+    for message in resources_of(table):
+        # By way of JSON: extensions come as ordered dictionaries, which YAML does not know.
+        body = json.loads(MessageToJson(message, preserving_proto_field_name=True, sort_keys=True))
+        documents.append({"type": message.DESCRIPTOR.full_name, **body})
+    return yaml.safe_dump_all(documents, sort_keys=False, width=110)
+
+
+def static_bootstrap(table: RouteTable) -> Any:
+    """The same resources as a configuration that needs no server."""
+    by_type: dict[str, list[Any]] = {}
+    for message in resources_of(table):
+        by_type.setdefault(message.DESCRIPTOR.name, []).append(message)
+    bootstrap = bootstrap_pb2.Bootstrap()
+    assignments = {each.cluster_name: each for each in by_type["ClusterLoadAssignment"]}
+    for cluster in by_type["Cluster"]:
+        if cluster.type == cluster_pb2.Cluster.EDS:
+            cluster.ClearField("eds_cluster_config")
+            cluster.type = cluster_pb2.Cluster.STATIC
+            cluster.load_assignment.CopyFrom(assignments[cluster.name])
+        bootstrap.static_resources.clusters.append(cluster)
+    (listener,) = by_type["Listener"]
+    (network_filter,) = listener.filter_chains[0].filters
+    manager = http_connection_manager_pb2.HttpConnectionManager()
+    network_filter.typed_config.Unpack(manager)
+    manager.route_config.CopyFrom(by_type["RouteConfiguration"][0])
+    manager.route_config.validate_clusters.value = True
+    network_filter.typed_config.Pack(manager)
+    bootstrap.static_resources.listeners.append(listener)
+    bootstrap.admin.address.CopyFrom(
+        address_pb2.Address(socket_address=address_pb2.SocketAddress(address="127.0.0.1", port_value=0))
+    )
+    return bootstrap
+
+
+def validate(bootstrap: Any, directory: Path) -> subprocess.CompletedProcess[str]:
+    config = directory / "bootstrap.pb"
+    config.write_bytes(bootstrap.SerializeToString())
+    command = [find_envoy(), "--mode", "validate", "-c", config, "--use-dynamic-base-id"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_the_resources_are_as_recorded() -> None:
+    found = as_yaml(small_table())
+    if os.environ.get("ARGOSY_REGENERATE"):
+        GOLDEN.write_text(found)
+    assert found == GOLDEN.read_text(), "run with ARGOSY_REGENERATE=1 and read the difference"
+
+
+def test_envoy_takes_the_recorded_resources(tmp_path: Path) -> None:
+    answer = validate(static_bootstrap(small_table()), tmp_path)
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        pytest.param(
+            lambda b: b.static_resources.clusters.pop(),
+            "unknown weighted cluster",
+            id="a route into a cluster that is not there",
+        ),
+        pytest.param(
+            lambda b: b.static_resources.clusters[1].health_checks[0].ClearField("timeout"),
+            "Timeout",
+            id="a health check without a time-out",
+        ),
+    ],
+)
+def test_envoy_refuses_what_is_broken(tmp_path: Path, break_it: Any, words: str) -> None:
+    bootstrap = static_bootstrap(small_table())
+    break_it(bootstrap)
+    answer = validate(bootstrap, tmp_path)
+    assert answer.returncode != 0
+    assert words in answer.stderr

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from argosy.api import FleetPlan, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
+from argosy.route.compile import RouteInputs, compile_routes
+from argosy.route.table import Backend, Endpoint, EndpointState, Gateway, OutlierSettings
+
+GATEWAY = Gateway("0.0.0.0", 8080)
+L40S, H100 = "default/chat-l40s", "default/chat-h100"
+
+
+def read(kind: Any, obj: dict[str, Any]) -> Any:
+    found = kind.from_object(obj)
+    assert not isinstance(found, InvalidObject), found.message
+    return found
+
+
+def workload(name: str = "chat", slo: dict[str, Any] | None = None, **match: Any) -> WorkloadClass:
+    spec = {
+        "match": match or {"headers": [{"name": "x-class", "value": name}]},
+        "models": [{"name": "m"}],
+        "traffic": {"requestsPerSecond": 1, "lengths": {"archetype": "azure-conversation"}},
+        "slo": slo or {"ttft": {"p95Milliseconds": 2000}},
+    }
+    metadata = {"name": name, "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    found: WorkloadClass = read(WorkloadClass, {"metadata": metadata, "spec": spec})
+    return found
+
+
+def plan(shares: Mapping[str, float], revision: int = 7, cell: str = "default/chat") -> FleetPlan:
+    deployments = [
+        {
+            "name": name,
+            "namespace": "default",
+            "deployment": name.split("/")[1],
+            "model": "m",
+            "variant": "v",
+            "pool": "p",
+            "workloadClass": cell,
+            "tensorParallel": 1,
+            "gpusPerReplica": 1,
+            "replicas": 1,
+        }
+        for name in shares
+    ]
+    cells = [
+        {
+            "name": cell,
+            "workloadClass": cell,
+            "requestsPerSecond": 1.0,
+            "shares": [{"deployment": name, "share": share} for name, share in shares.items()],
+            "capacityRequestsPerSecond": 1.0,
+        }
+    ]
+    spec = {
+        "revision": revision,
+        "trigger": "t",
+        "costUsdPerHour": 1.0,
+        "deployments": deployments,
+        "cells": cells,
+        "solver": {"status": "Optimal"},
+    }
+    found: FleetPlan = read(FleetPlan, {"metadata": {"name": f"plan-{revision}"}, "spec": spec})
+    return found
+
+
+def policy(**spec: Any) -> RouterPolicy:
+    targets = {"targetRefs": [{"name": "chat"}]}
+    found: RouterPolicy = read(
+        RouterPolicy, {"metadata": {"name": "p", "namespace": "default"}, "spec": targets | spec}
+    )
+    return found
+
+
+def ready(*addresses: str) -> tuple[Endpoint, ...]:
+    return tuple(Endpoint(address, 8000, f"default/{address}") for address in addresses)
+
+
+def draining(address: str) -> tuple[Endpoint, ...]:
+    return (Endpoint(address, 8000, f"default/{address}", EndpointState.DRAINING),)
+
+
+def shares_of(inputs: RouteInputs) -> dict[str, float]:
+    (entry,) = compile_routes(inputs).routes
+    return {backend.cluster: round(backend.share, 6) for backend in entry.backends}
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "weights", "expected"),
+    [
+        pytest.param(
+            {L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")},
+            {},
+            {H100: 0.25, L40S: 0.75},
+            id="as the plan says",
+        ),
+        pytest.param(
+            {L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")},
+            {L40S: 0.5, H100: 0.5},
+            {H100: 0.5, L40S: 0.5},
+            id="published weights take the place of the plan's",
+        ),
+        pytest.param(
+            {L40S: ready("10.0.0.1")},
+            {},
+            {L40S: 1.0},
+            id="a share without a ready endpoint goes to the other cluster",
+        ),
+        pytest.param(
+            {L40S: ready("10.0.0.1"), H100: draining("10.0.0.2")},
+            {L40S: 0.1, H100: 0.9},
+            {L40S: 1.0},
+            id="a draining endpoint is not ready, whatever the weights say",
+        ),
+        pytest.param(
+            {L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")},
+            {L40S: 0.0, H100: 0.0},
+            {H100: 0.25, L40S: 0.75},
+            id="weights that leave nothing are not followed",
+        ),
+        pytest.param(
+            {L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")},
+            {"default/of-an-older-plan": 1.0},
+            {H100: 0.25, L40S: 0.75},
+            id="weights for clusters that the plan does not name are not followed",
+        ),
+    ],
+)
+def test_shares_follow_weights_plan_and_readiness(
+    endpoints: dict[str, tuple[Endpoint, ...]], weights: dict[str, float], expected: dict[str, float]
+) -> None:
+    published = {"default/chat": weights} if weights else {}
+    inputs = RouteInputs(
+        GATEWAY, plan({L40S: 0.75, H100: 0.25}), (workload(),), endpoints=endpoints, weights=published
+    )
+    assert shares_of(inputs) == expected
+
+
+def test_the_old_plans_replicas_serve_while_the_new_plans_load() -> None:
+    inputs = RouteInputs(
+        GATEWAY,
+        plan({H100: 1.0}),
+        (workload(),),
+        endpoints={L40S: ready("10.0.0.1", "10.0.0.2"), "default/other": ready("10.0.0.3")},
+        groups={L40S: "default/chat", "default/other": "default/batch"},
+    )
+    assert shares_of(inputs) == {L40S: 1.0}
+
+
+def test_weights_may_send_a_part_to_the_old_plans_replicas_while_the_new_plan_is_half_loaded() -> None:
+    inputs = RouteInputs(
+        GATEWAY,
+        plan({H100: 1.0}),
+        (workload(),),
+        endpoints={L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")},
+        groups={L40S: "default/chat"},
+        weights={"default/chat": {H100: 0.5, L40S: 0.5}},
+    )
+    assert shares_of(inputs) == {H100: 0.5, L40S: 0.5}
+
+
+def test_a_cluster_keeps_its_draining_endpoints_after_its_last_share() -> None:
+    endpoints = {L40S: ready("10.0.0.1"), H100: draining("10.0.0.2")}
+    table = compile_routes(RouteInputs(GATEWAY, plan({L40S: 1.0}), (workload(),), endpoints=endpoints))
+    assert {cluster.name: cluster.endpoints for cluster in table.clusters} == endpoints
+
+
+def test_a_cluster_without_endpoints_and_shares_is_left_out() -> None:
+    inputs = RouteInputs(
+        GATEWAY, plan({L40S: 0.5, H100: 0.5}), (workload(),), endpoints={L40S: ready("10.0.0.1"), H100: ()}
+    )
+    assert [cluster.name for cluster in compile_routes(inputs).clusters] == [L40S]
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        pytest.param(None, "No plan is applied yet", id="before the first plan"),
+        pytest.param(
+            plan({L40S: 1.0}), "No replica that serves default/chat is ready", id="while replicas load"
+        ),
+        pytest.param(plan({}), "Plan 7 has no replicas for default/chat", id="where the plan has none"),
+        pytest.param(
+            plan({L40S: 1.0}, cell="default/batch"),
+            "Plan 7 has no replicas for default/chat",
+            id="a newer class",
+        ),
+    ],
+)
+def test_a_class_that_nobody_can_serve_says_why(given: FleetPlan | None, refusal: str) -> None:
+    (entry,) = compile_routes(RouteInputs(GATEWAY, given, (workload(),))).routes
+    assert entry.backends == ()
+    assert refusal in entry.refusal
+
+
+@pytest.mark.parametrize(
+    ("slo", "spec", "expected"),
+    [
+        pytest.param({"ttft": {"p95Milliseconds": 2000}}, {}, (15.0, 600.0), id="never under 15 s"),
+        pytest.param(
+            {"ttft": {"p95Milliseconds": 10_000}}, {}, (30.0, 600.0), id="three times the TTFT bound"
+        ),
+        pytest.param(
+            {"ttft": {"p50Milliseconds": 6000, "p99Milliseconds": 60_000}},
+            {},
+            (18.0, 600.0),
+            id="the smallest bound",
+        ),
+        pytest.param(
+            {"ttft": {"p95Milliseconds": 10_000}, "e2e": {"p95Milliseconds": 60_000}},
+            {},
+            (30.0, 180.0),
+            id="whole answers: three times the E2E bound",
+        ),
+        pytest.param({"itl": {"p95Milliseconds": 100}}, {}, (15.0, 600.0), id="no TTFT bound"),
+        pytest.param({"e2e": {"p95Milliseconds": 1000}}, {}, (15.0, 0.0), id="one limit does for both"),
+        pytest.param(
+            {"ttft": {"p95Milliseconds": 2000}}, {"perTryIdleSeconds": 3}, (3.0, 0.0), id="the policy's word"
+        ),
+    ],
+)
+def test_tries_are_given_up_by_the_slo_or_the_policy(
+    slo: dict[str, Any], spec: dict[str, Any], expected: tuple[float, float]
+) -> None:
+    inputs = RouteInputs(GATEWAY, None, (workload(slo=slo),), policies=(policy(**spec),))
+    (entry,) = compile_routes(inputs).routes
+    assert (entry.per_try_idle_timeout_s, entry.answer_idle_timeout_s) == expected
+
+
+def test_a_policys_retries_and_outlier_detection_reach_its_class_and_clusters() -> None:
+    strict = policy(retries={"attempts": 4}, outlierDetection={"consecutiveErrors": 2, "ejectionSeconds": 7})
+    inputs = RouteInputs(
+        GATEWAY,
+        plan({L40S: 1.0}),
+        (workload(), workload("batch")),
+        policies=(strict,),
+        endpoints={L40S: ready("10.0.0.1"), "default/batch-l40s": ready("10.0.0.2")},
+        groups={"default/batch-l40s": "default/batch"},
+    )
+    table = compile_routes(inputs)
+    assert {entry.class_key: entry.retry_attempts for entry in table.routes} == {
+        "default/chat": 4,
+        "default/batch": 2,
+    }
+    assert {cluster.name: cluster.outlier for cluster in table.clusters} == {
+        L40S: OutlierSettings(2, 7.0),
+        "default/batch-l40s": OutlierSettings(5, 30.0),
+    }
+
+
+def test_a_class_that_can_never_get_a_request_has_no_route() -> None:
+    twins = (workload("a", models=["m"]), workload("b", models=["m"]))
+    assert [entry.class_key for entry in compile_routes(RouteInputs(GATEWAY, None, twins)).routes] == [
+        "default/a"
+    ]
+
+
+def test_the_order_of_the_inputs_does_not_matter() -> None:
+    classes = (workload("a"), workload("b"), workload("c", models=["m"]))
+    endpoints = {L40S: ready("10.0.0.1", "10.0.0.2"), H100: ready("10.0.0.3")}
+    turned = {name: tuple(reversed(found)) for name, found in reversed(endpoints.items())}
+    given = plan({L40S: 0.5, H100: 0.5}, cell="default/a")
+    one = compile_routes(RouteInputs(GATEWAY, given, classes, endpoints=endpoints))
+    other = compile_routes(RouteInputs(GATEWAY, given, classes[::-1], endpoints=turned))
+    assert one == other
+    assert one.routes[0].class_key == "default/a"
+
+
+def test_the_table_carries_the_plans_revision() -> None:
+    assert compile_routes(RouteInputs(GATEWAY, plan({}, revision=12), ())).revision == 12
+    assert compile_routes(RouteInputs(GATEWAY, None, ())).revision == 0
+
+
+@pytest.mark.parametrize(
+    ("max_model_len", "expected"),
+    [
+        pytest.param(16_384, 4 * 2**20, id="the gateway's limit suffices"),
+        pytest.param(1_048_576, 16 * 2**20, id="a million tokens need more"),
+    ],
+)
+def test_the_longest_prompt_of_any_model_fits_the_gateway(max_model_len: int, expected: int) -> None:
+    spec = {"modelId": "x", "engine": {"maxModelLen": max_model_len}}
+    model = read(ServedModel, {"metadata": {"name": "m", "namespace": "default"}, "spec": spec})
+    assert compile_routes(RouteInputs(GATEWAY, None, (), models=(model,))).gateway.max_body_bytes == expected
+
+
+def test_backends_are_listed_by_name() -> None:
+    endpoints = {L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")}
+    (entry,) = compile_routes(
+        RouteInputs(GATEWAY, plan({L40S: 0.75, H100: 0.25}), (workload(),), endpoints=endpoints)
+    ).routes
+    assert entry.backends == (Backend(H100, 0.25), Backend(L40S, 0.75))
+    assert entry.stat_prefix == "default_chat"

@@ -1,0 +1,143 @@
+"""Decisions inside the resources that a golden file would show but not explain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from argosy.route.table import (
+    Backend,
+    ClusterEntry,
+    Endpoint,
+    EndpointState,
+    Gateway,
+    PathMatch,
+    RequestMatch,
+    RouteEntry,
+    RouteTable,
+)
+from argosy.xds.listener import JSON_FILTER
+from argosy.xds.resources import assignment_of, resources_of
+from argosy.xds.routes import integer_weights, route_configuration_of
+
+HEADER = RequestMatch(headers=(("x-class", "a"),))
+OTHER_HEADER = RequestMatch(headers=(("x-class", "b"),))
+MODEL = RequestMatch(models=("m",))
+
+
+def entry(name: str, match: RequestMatch, *, answer_idle_s: float = 0.0, served: bool = True) -> RouteEntry:
+    shares = (Backend("c", 1.0),) if served else ()
+    return RouteEntry(name, name, name, match, shares, 2, 15.0, "" if served else "none", answer_idle_s)
+
+
+def table(*entries: RouteEntry, clusters: tuple[ClusterEntry, ...] = ()) -> RouteTable:
+    return RouteTable(1, Gateway("0.0.0.0", 8080, 1000), entries, clusters)
+
+
+def routes_of(*entries: RouteEntry) -> dict[str, Any]:
+    (host,) = route_configuration_of(table(*entries)).virtual_hosts
+    return {route.name: route for route in host.routes}
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        pytest.param([entry("a", HEADER)], {"a": False}, id="a header needs no body"),
+        pytest.param([entry("a", MODEL)], {"a": True}, id="a model does"),
+        pytest.param(
+            [entry("a", HEADER), entry("b", MODEL)],
+            {"a": False, "b": True},
+            id="a model route behind a header route does not concern it",
+        ),
+        pytest.param(
+            [entry("a", RequestMatch(headers=(("x-class", "a"),), models=("m",))), entry("b", HEADER)],
+            {"a": True, "b": True},
+            id="a model route before it, for the same headers: the body decides between them",
+        ),
+        pytest.param(
+            [entry("a", RequestMatch(headers=(("x-class", "b"),), models=("m",))), entry("b", HEADER)],
+            {"a": True, "b": False},
+            id="a model route before it, for other headers",
+        ),
+        pytest.param(
+            [entry("a", RequestMatch(PathMatch("/v1/chat", False), models=("m",))), entry("b", HEADER)],
+            {"a": True, "b": True},
+            id="a path that a request with the header may have",
+        ),
+        pytest.param([entry("a", HEADER, served=False)], {"a": False}, id="a refusal needs no body"),
+    ],
+)
+def test_the_body_is_read_only_where_it_may_matter(
+    entries: list[RouteEntry], expected: dict[str, bool]
+) -> None:
+    routes = routes_of(*entries)
+    assert {name: JSON_FILTER not in routes[name].typed_per_filter_config for name in expected} == expected
+    assert JSON_FILTER not in routes["no-class"].typed_per_filter_config, (
+        "a model route is reached from there"
+    )
+
+
+def test_streams_and_whole_answers_have_limits_of_their_own() -> None:
+    routes = routes_of(entry("a", HEADER, answer_idle_s=600.0))
+    limits = {
+        name: routes[name].route.retry_policy.per_try_idle_timeout.seconds for name in ("a:stream", "a")
+    }
+    assert limits == {"a:stream": 15, "a": 600}
+    assert list(routes) == ["too-large", "a:stream", "a", "no-class"], (
+        "the stream's route must be asked first"
+    )
+    assert {routes[name].stat_prefix for name in limits} == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        pytest.param([1.0], (10_000,), id="one"),
+        pytest.param([1 / 3, 1 / 3, 1 / 3], (3334, 3333, 3333), id="thirds: the first gets the rest"),
+        pytest.param([0.99999, 0.00001], (10_000, 0), id="less than half a step is nothing"),
+    ],
+)
+def test_weights_are_integers_with_a_fixed_sum(shares: list[float], expected: tuple[int, ...]) -> None:
+    assert integer_weights(shares) == expected
+
+
+def test_a_cluster_whose_weight_rounds_to_nothing_is_not_named_in_the_route() -> None:
+    shares = (Backend("c", 0.99999), Backend("d", 0.00001))
+    weighted = routes_of(RouteEntry("a", "a", "a", HEADER, shares, 2, 15.0))["a"].route.weighted_clusters
+    assert [each.name for each in weighted.clusters] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        pytest.param(None, ("prefix", "/"), id="none"),
+        pytest.param(
+            PathMatch("/", False), ("prefix", "/"), id="the root as a prefix, which Envoy's own refuses"
+        ),
+        pytest.param(PathMatch("/v1", False), ("path_separated_prefix", "/v1"), id="a prefix, by elements"),
+        pytest.param(PathMatch("/v1/chat", True), ("path", "/v1/chat"), id="exact"),
+    ],
+)
+def test_paths_match_by_elements(path: PathMatch | None, expected: tuple[str, str]) -> None:
+    match = routes_of(entry("a", RequestMatch(path, headers=HEADER.headers)))["a"].match
+    kind = match.WhichOneof("path_specifier")
+    assert (kind, getattr(match, kind)) == expected
+
+
+def test_the_listener_does_not_depend_on_classes() -> None:
+    some = table(entry("a", HEADER), clusters=(ClusterEntry("c", ()),))
+    assert resources_of(some)[-2] == resources_of(table())[-2]
+
+
+def test_a_draining_endpoint_stays_listed_as_such() -> None:
+    endpoints = (
+        Endpoint("10.0.0.1", 8000, "n/p"),
+        Endpoint("10.0.0.2", 8001, "n/q", EndpointState.DRAINING),
+    )
+    (locality,) = assignment_of(ClusterEntry("c", endpoints)).endpoints
+    found = [
+        (e.endpoint.address.socket_address.address, e.endpoint.hostname, e.health_status)
+        for e in locality.lb_endpoints
+    ]
+    assert found == [("10.0.0.1", "n/p", 0), ("10.0.0.2", "n/q", 3)]  # UNKNOWN, DRAINING

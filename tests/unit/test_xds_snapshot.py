@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from argosy.errors import InvariantError
+from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
+from argosy.xds.copy import FILE_NAME, Unreadable, load, save
+from argosy.xds.resources import resources_of
+from argosy.xds.snapshot import Snapshot, TypeUrl, revision_of
+
+
+def table(revision: int = 3) -> RouteTable:
+    entry = RouteEntry(
+        "n/c", "n/c", "n_c", RequestMatch(models=("m",)), (Backend("a", 0.25), Backend("b", 0.75)), 2, 15.0
+    )
+    clusters = tuple(ClusterEntry(name, (Endpoint("10.0.0.1", 8000, f"n/{name}"),)) for name in ("a", "b"))
+    return RouteTable(revision, Gateway("0.0.0.0", 8080), (entry,), clusters)
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        pytest.param(TypeUrl.CLUSTER, "a route refers to unknown clusters: a, b", id="clusters"),
+        pytest.param(TypeUrl.ENDPOINT, "clusters without an assignment: a, b", id="assignments"),
+        pytest.param(TypeUrl.ROUTE, "a listener refers to unknown route configurations: argosy", id="routes"),
+    ],
+)
+def test_a_reference_to_nothing_is_named(missing: TypeUrl, sentence: str) -> None:
+    kept = [
+        message for message in resources_of(table()) if not missing.endswith(message.DESCRIPTOR.full_name)
+    ]
+    with pytest.raises(InvariantError, match=sentence):
+        Snapshot.of(3, kept)
+
+
+def test_two_resources_of_one_name_are_refused() -> None:
+    messages = resources_of(table())
+    with pytest.raises(InvariantError, match="two resources of type Cluster have the name a"):
+        Snapshot.of(3, (*messages, messages[0]))
+
+
+def test_a_version_begins_with_its_revision() -> None:
+    snapshot = Snapshot.of_table(table(revision=12))
+    assert snapshot.version.startswith("00000012-")
+    assert revision_of(snapshot.version) == 12
+
+
+@pytest.mark.parametrize("version", ["", "12", "00000012", "2026-11-22T12:00:00Z/7", "abc-0123456789abcdef"])
+def test_a_version_that_is_none_of_ours_is_older_than_all(version: str) -> None:
+    assert revision_of(version) == -1
+
+
+def test_an_other_revision_is_an_other_version_of_the_same_content() -> None:
+    one, other = Snapshot.of_table(table(3)), Snapshot.of_table(table(4))
+    assert one.version.partition("-")[2] == other.version.partition("-")[2]
+    assert one.version != other.version
+
+
+def test_a_saved_snapshot_is_read_back_whole(tmp_path: Path) -> None:
+    snapshot = Snapshot.of_table(table())
+    save(snapshot, tmp_path / "state")
+    again = load(tmp_path / "state")
+    assert isinstance(again, Snapshot)
+    assert again == snapshot
+    assert again.version == snapshot.version
+
+
+def test_saving_again_replaces_the_copy_and_leaves_nothing_else(tmp_path: Path) -> None:
+    save(Snapshot.of_table(table(3)), tmp_path)
+    save(Snapshot.of_table(table(4)), tmp_path)
+    again = load(tmp_path)
+    assert isinstance(again, Snapshot)
+    assert again.revision == 4
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_where_there_is_no_copy_there_is_no_snapshot(tmp_path: Path) -> None:
+    assert load(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        pytest.param(lambda content: content[:-20], "checksum does not match", id="cut off"),
+        pytest.param(lambda content: content[:-1] + b"\x00", "checksum does not match", id="a byte changed"),
+        pytest.param(lambda content: b"", "does not begin with", id="empty"),
+        pytest.param(lambda content: b"\xff\xfe" + content, "does not begin with", id="something else"),
+    ],
+)
+def test_a_damaged_copy_is_named_and_ignored(tmp_path: Path, damage: object, reason: str) -> None:
+    path = save(Snapshot.of_table(table()), tmp_path)
+    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    answer = load(tmp_path)
+    assert isinstance(answer, Unreadable)
+    assert str(path) in answer.message
+    assert reason in answer.message
+
+
+def test_a_copy_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    assert isinstance(load(tmp_path), Unreadable)
