@@ -1,0 +1,104 @@
+"""What was seen while the demo ran: the only thing that the judgement and the report look at.
+
+Owns the record of a run. Never judges it. Seconds count from the start of act 1 and may be
+negative for what happened before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from argosy_sim.demo.story import Story
+from argosy_sim.traffic.record import RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSeen:
+    """A FleetPlan revision. replicas: by variant; shares (0-1): by class name and variant."""
+
+    revision: int
+    at_s: float
+    trigger: str
+    cost_usd_per_hour: float
+    replicas: Mapping[str, int]
+    shares: Mapping[str, Mapping[str, float]]
+    reasons: tuple[str, ...]
+    is_applied: bool
+    passed_check: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSeen:
+    """One engine pod's life; None for what did not happen.
+
+    bound_s: a node holds GPUs for it; ready_s: the kubelet's Ready; healthy_s: Envoy counts its
+    endpoint healthy for the first time; silent_s: its node fell silent; gone_s: deleted
+    """
+
+    pod: str
+    variant: str
+    class_name: str
+    pool: str
+    node: str
+    address: str
+    gpus: int
+    bound_s: float
+    ready_s: float | None = None
+    healthy_s: float | None = None
+    unhealthy_s: float | None = None
+    silent_s: float | None = None
+    gone_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSeen:
+    """A pool's price per GPU-hour from `at_s` on (the first: minus infinity)."""
+
+    pool: str
+    at_s: float
+    usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True)
+class StaticPeak:
+    """The fleet that the planner gives for every class's highest rate: GPUs by pool, and in words."""
+
+    gpus_by_pool: Mapping[str, int]
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShareSample:
+    """Requests that Envoy sent to each cluster of a class since the sample before.
+
+    by_cluster: class name -> variant -> requests
+    """
+
+    at_s: float
+    by_class: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A whole run.
+
+    load_delay_s: how long a replica of the story's model loads
+    trace: the file's name, or the archetype that stood in for it
+    dead_node: the node that was ended, None where none was
+    left_running: what still ran after everything was stopped
+    memory_bytes: resident memory by process name, the highest seen
+    """
+
+    story: Story
+    requests: tuple[RequestRecord, ...]
+    plans: tuple[PlanSeen, ...]
+    replicas: tuple[ReplicaSeen, ...]
+    prices: tuple[PriceSeen, ...]
+    shares: tuple[ShareSample, ...]
+    static_peak: StaticPeak
+    load_delay_s: float
+    trace: str
+    dead_node: str | None
+    left_running: tuple[str, ...]
+    memory_bytes: Mapping[str, int]

@@ -1,0 +1,238 @@
+"""The demo: puts everything on the stage, tells the story, and reports what came of it.
+
+Owns the order of events and the exit code. Never judges (`judge`) and never measures (`watch`, the
+replayer).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from argosy.errors import SpecError
+from argosy.perf.catalogue import find_model
+from argosy.perf.memory import load_delay_s
+from argosy.perf.protocol import OutOfRange
+from argosy_sim.controlplane.errors import StartError
+from argosy_sim.controlplane.processes import Identity, is_running
+from argosy_sim.demo import page, summary, terminal
+from argosy_sim.demo.collect import RunFacts, collect
+from argosy_sim.demo.drive import LoadChoice, read_trace
+from argosy_sim.demo.evidence import Evidence, PriceSeen, StaticPeak
+from argosy_sim.demo.judge import judge
+from argosy_sim.demo.peak import static_peak
+from argosy_sim.demo.stage import Stage, StagePlan, load_yaml, on_stage
+from argosy_sim.demo.story import Shock, Story, default_story
+from argosy_sim.demo.watch import Watcher
+from argosy_sim.livefleet.control import kill_node
+
+FIRST_PLAN_TIMEOUT_S = 180.0
+LEAD_S = 3.0
+"""Between the first plan's readiness and act 1: the replayer starts and makes its prompts."""
+DRAIN_TIMEOUT_S = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSettings:
+    """Where the demo finds and leaves its files, and which load it chooses."""
+
+    repository: Path
+    output: Path
+    choice: LoadChoice
+    trace_name: str
+
+
+@dataclass
+class _World:
+    """What the run did to the world, and when (Unix seconds)."""
+
+    origin_s: float
+    prices: list[PriceSeen]
+    dead_node: str | None = None
+
+
+def run_demo(settings: DemoSettings, console: Console) -> int:
+    """Run the whole demo; 0 if every promise was kept, 1 if one was broken."""
+    began_s = time.monotonic()
+
+    def say(line: str) -> None:
+        console.print(f"[dim]{time.monotonic() - began_s:6.1f} s[/dim]  {line}", highlight=False)
+
+    read_trace(settings.choice)  # a broken trace is refused before anything is started
+    evidence = asyncio.run(_with_signals(_run(settings, say)))
+    judgement = judge(evidence)
+    settings.output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(summary.report(judgement), indent=2, allow_nan=False)
+    (settings.output / "report.json").write_text(text, encoding="utf-8")
+    (settings.output / "report.html").write_text(page.render(evidence, judgement), encoding="utf-8")
+    terminal.show(evidence, judgement, console)
+    console.print(f"report: {settings.output / 'report.html'}", highlight=False, soft_wrap=True)
+    return 0 if judgement.is_kept else 1
+
+
+async def _with_signals(main: Coroutine[Any, Any, Evidence]) -> Evidence:
+    """SIGTERM ends the demo as Ctrl-C does: in order."""
+    task = asyncio.ensure_future(main)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
+
+
+async def _run(settings: DemoSettings, say: Callable[[str], None]) -> Evidence:
+    story = default_story(settings.choice.rate)
+    directory = settings.output / "state"
+    shutil.rmtree(directory, ignore_errors=True)
+    plan = StagePlan(directory, settings.repository)
+    identities: dict[str, Identity] = {}
+    async with on_stage(plan, say) as stage:
+        watcher = Watcher(stage)
+        await watcher.start()
+        try:
+            await _first_plan_ready(stage, watcher, say)
+            world = await _tell(story, stage, settings, say)
+        finally:
+            await watcher.stop()
+        identities = {name: p.identity for name, p in stage.processes.items()}
+        identities["envoy"] = stage.envoy.process.identity
+        identities |= {p.name: p.identity for p in stage.control_plane.state.processes}
+    say("everything is stopped")
+    left = sorted(name for name, identity in identities.items() if is_running(identity))
+    facts = RunFacts(
+        story=story,
+        origin_s=world.origin_s,
+        records=directory / "requests.jsonl",
+        events=stage.fleet_dir / "events.jsonl",
+        prices=tuple(world.prices),
+        static_peak=_peak(story, plan),
+        load_delay_s=_load_delay_s(plan),
+        trace=settings.trace_name,
+        dead_node=world.dead_node,
+        left_running=(*left, *_strays(directory)),
+    )
+    return collect(facts, watcher.seen)
+
+
+async def _first_plan_ready(stage: Stage, watcher: Watcher, say: Callable[[str], None]) -> None:
+    """Act 1 begins when every replica of the first plan is Ready and Envoy counts them all."""
+    until_s = time.monotonic() + FIRST_PLAN_TIMEOUT_S
+    announced = False
+    while time.monotonic() < until_s:
+        revision = watcher.seen.applied_revision()
+        if revision is not None:
+            wanted = watcher.seen.plan_counts()[revision]
+            if not announced:
+                announced = True
+                say(f"plan {revision} applied: {wanted} replicas load their weights")
+            if len(watcher.seen.healthy_s) >= wanted > 0:
+                say(f"all {wanted} replicas are Ready and in Envoy's rotation")
+                return
+        await _until(time.time() + 0.2, stage)
+    raise StartError("the first plan's replicas did not become Ready in time")
+
+
+async def _tell(story: Story, stage: Stage, settings: DemoSettings, say: Callable[[str], None]) -> _World:
+    prices = await asyncio.to_thread(_prices, stage)
+    world = _World(time.time() + LEAD_S, prices)
+    out = stage.plan.directory / "requests.jsonl"
+    command = [sys.executable, "-m", "argosy_sim.demo.drive", *settings.choice.arguments()]
+    command += ["--url", stage.gateway_url, "--out", str(out), "--origin", repr(world.origin_s)]
+    replayer = stage.launch("replayer", command)
+    for act in story.acts:
+        await _until(world.origin_s + act.start_s, stage)
+        rates = ", ".join(f"{name} {rate:g}/s" for name, rate in act.rate_per_s.items())
+        say(f"act '{act.name}': {rates}")
+        await asyncio.to_thread(_strike, act.shock, story, stage, world)
+        if world.dead_node is not None and act.shock is Shock.NODE_DEATH:
+            say(f"node {world.dead_node} falls silent")
+    end_s = world.origin_s + story.duration_s + DRAIN_TIMEOUT_S
+    await _until(world.origin_s + story.duration_s, stage)
+    say("the last requests finish")
+    while is_running(replayer.identity) and time.time() < end_s:  # noqa: ASYNC110  (a process has no event)
+        await asyncio.sleep(0.2)
+    return world
+
+
+async def _until(at_s: float, stage: Stage) -> None:
+    """Wait until `at_s` (Unix); raises `StartError` at once where a component ends meanwhile."""
+    while (left_s := at_s - time.time()) > 0:
+        ended = [name for name, alive in stage.is_alive().items() if not alive]
+        if ended:
+            raise StartError(f"{ended[0]} has ended; see {stage.plan.directory / 'logs' / ended[0]}.log")
+        await asyncio.sleep(min(left_s, 1.0))
+
+
+def _strike(shock: Shock, story: Story, stage: Stage, world: _World) -> None:
+    """Change the world as the act says; the burst is in the load itself."""
+    if shock is Shock.NODE_DEATH:
+        world.dead_node = node_to_kill(stage)
+        kill_node(stage.fleet_dir, world.dead_node)
+    elif shock is Shock.PRICE_CHANGE:
+        pool, price = story.price_change
+        body = json.dumps({"spec": {"priceUsdPerHour": price}})
+        stage.kubectl("patch", "gpupool", pool, "--type=merge", "-p", body)
+        world.prices.append(PriceSeen(pool, time.time() - world.origin_s, price))
+
+
+def node_to_kill(stage: Stage) -> str:
+    """A node that carries a chat replica and no class's last one; raises `StartError` if none does."""
+    pods = json.loads(stage.kubectl("get", "pods", "-l", "app.kubernetes.io/managed-by=argosy", "-o", "json"))
+    nodes_by_class: dict[str, list[str]] = {}
+    for pod in pods["items"]:
+        if "deletionTimestamp" not in pod["metadata"] and pod["spec"].get("nodeName"):
+            name = pod["metadata"]["labels"]["argosy.dev/workload-class"]
+            nodes_by_class.setdefault(name, []).append(pod["spec"]["nodeName"])
+    for node in sorted(set(nodes_by_class.get("chat", ()))):
+        if all(set(nodes) != {node} for nodes in nodes_by_class.values()):
+            return node
+    raise StartError("no node carries a chat replica without carrying some class's last one")
+
+
+def _prices(stage: Stage) -> list[PriceSeen]:
+    pools = json.loads(stage.kubectl("get", "gpupools", "-o", "json"))["items"]
+    return [PriceSeen(p["metadata"]["name"], float("-inf"), p["spec"]["priceUsdPerHour"]) for p in pools]
+
+
+def _peak(story: Story, plan: StagePlan) -> StaticPeak:
+    objects = [
+        d for f in sorted((plan.repository / "examples" / plan.examples).glob("*.yaml")) for d in load_yaml(f)
+    ]
+    cache_file = plan.directory / "operator-0" / "capacities.json"
+    cache = json.loads(cache_file.read_text()) if cache_file.exists() else {}
+    rates = {c.name: story.peak_rate_per_s(c.name) for c in story.classes}
+    return static_peak(objects, plan.fleet, rates, cache)
+
+
+def _load_delay_s(plan: StagePlan) -> float:
+    """The longest delay among the examples' models."""
+    delays = []
+    for file in sorted((plan.repository / "examples" / plan.examples).glob("*.yaml")):
+        for item in load_yaml(file):
+            if item["kind"] == "ServedModel":
+                model = find_model(str(item["spec"]["modelId"]))  # type: ignore[index]
+                if isinstance(model, OutOfRange):
+                    raise SpecError(model.message, "spec.modelId")
+                delays.append(load_delay_s(model.weight_bytes))
+    return max(delays)
+
+
+def _strays(directory: Path) -> list[str]:
+    """Processes of anybody's that still name this run's directory in their command line."""
+    strays = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if str(directory) in words:
+                strays.append(f"pid {entry.name}: {words[:60]}")
+    return strays

@@ -1,0 +1,238 @@
+"""The stage: every real component, started in order and taken down without a trace.
+
+Owns the processes of one embedded fleet: control plane, live fleet, operator, Envoy. Never tells a
+story (`run`) and never looks at what happens. Whatever ends the block, nothing is left running:
+children end with this process too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import yaml
+
+from argosy_sim.controlplane.cluster import ControlPlane, running
+from argosy_sim.controlplane.errors import StartError
+from argosy_sim.controlplane.ports import LOOPBACK, free_ports
+from argosy_sim.controlplane.processes import Launcher, Process, is_running
+from argosy_sim.envoy import EnvoyProcess, EnvoySettings, find_envoy
+from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch, wait_until_up
+from argosy_sim.livefleet.spec import DEFAULT_FLEET, FleetSpec, dump_spec
+from argosy_sim.livefleet.state import FleetState
+
+Say = Callable[[str], None]
+
+KUBECTL_TIMEOUT_S = 60
+READY_TIMEOUT_S = 60.0
+STOP_GRACE_S = 8.0
+GATEWAY_PORT = 8080
+ENVOY_NODE = "demo-envoy"
+DEFAULT_ENGINE_PORT = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """What to put on the stage.
+
+    directory: for state and logs; repository: where crds/, charts/ and examples/ are
+    """
+
+    directory: Path
+    repository: Path
+    examples: str = "small"
+    fleet: FleetSpec = DEFAULT_FLEET
+
+
+class Stage:
+    """Running components and the handles to them. Made by `on_stage`."""
+
+    def __init__(self, plan: StagePlan, control_plane: ControlPlane, launcher: Launcher) -> None:
+        self.plan, self.control_plane = plan, control_plane
+        self._launcher = launcher
+        self.processes: dict[str, Process] = {}
+        self.fleet: FleetState
+        self.envoy: EnvoyProcess
+        self.http_addresses: list[str] = []
+
+    @property
+    def fleet_dir(self) -> Path:
+        """The live fleet's state directory."""
+        return self.plan.directory / "fleet"
+
+    @property
+    def gateway(self) -> tuple[str, int]:
+        """Where Envoy takes requests."""
+        return self.fleet.network.removesuffix(".0.0/16") + ".255.254", GATEWAY_PORT
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway as a URL."""
+        address, port = self.gateway
+        return f"http://{address}:{port}"
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        """Run kubectl as the administrator; raises `StartError` with its words where it fails."""
+        answer = subprocess.run(
+            [
+                str(self.control_plane.binaries.kubectl),
+                f"--kubeconfig={self.control_plane.admin_kubeconfig}",
+                *arguments,
+            ],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=KUBECTL_TIMEOUT_S,
+        )
+        if answer.returncode != 0:
+            raise StartError(f"kubectl {' '.join(arguments)} failed: {answer.stderr.strip()}")
+        return answer.stdout
+
+    def launch(self, name: str, command: list[str]) -> Process:
+        """Start a child that ends with this process; its output goes to logs/NAME.log."""
+        process = self._launcher.launch(name, command, self.plan.directory / "logs" / f"{name}.log")
+        self.processes[name] = process
+        return process
+
+    def end(self, name: str) -> None:
+        """End a child started here."""
+        process = self.processes.pop(name, None)
+        if process is not None:
+            self._launcher.end(process, STOP_GRACE_S)
+
+    def install(self) -> None:
+        """CRDs, roles and accounts."""
+        repository = self.plan.repository
+        self.kubectl("apply", "--server-side", "-f", str(repository / "crds"))
+        self.kubectl("apply", "-f", str(repository / "charts/argosy/files/operator-rbac.yaml"))
+        self.kubectl("apply", "-f", str(RBAC))
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+
+    def start_fleet(self) -> None:
+        """The live fleet, as its own ServiceAccount."""
+        kubeconfig = self.control_plane.service_account_kubeconfig(
+            ACCOUNT_NAMESPACE, ACCOUNT_NAME, self.plan.directory / "fleet.kubeconfig"
+        )
+        spec = self.plan.directory / "fleet.yaml"
+        spec.write_text(dump_spec(self.plan.fleet))
+        launch = Launch(kubeconfig, self.fleet_dir, spec, self.control_plane.state_dir)
+        process = self.launch("live-fleet", launch.command())
+        self.fleet = wait_until_up(self.fleet_dir, lambda: is_running(process.identity))
+
+    def start_operator(self, name: str, xds_port: int) -> None:
+        """One operator process, as its own ServiceAccount."""
+        directory = self.plan.directory
+        kubeconfig = self.control_plane.service_account_kubeconfig(
+            ACCOUNT_NAMESPACE, "argosy-operator", directory / f"{name}.kubeconfig"
+        )
+        (http_port,) = free_ports(1)
+        http_address = f"{LOOPBACK}:{http_port}"
+        command = [sys.executable, "-m", "argosy", "operator", "run", "--kubeconfig", str(kubeconfig)]
+        command += [
+            "--identity",
+            name,
+            "--xds-address",
+            f"{LOOPBACK}:{xds_port}",
+            "--http-address",
+            http_address,
+        ]
+        command += ["--state-dir", str(directory / name)]
+        command += ["--envoy", f"{ENVOY_NODE}=http://{self.envoy.admin_address}"]
+        self.launch(name, command)
+        self.http_addresses.append(http_address)
+
+    async def start_envoy(self, xds_ports: Sequence[int]) -> None:
+        """A real Envoy that knows every operator's ADS address."""
+        settings = EnvoySettings(
+            node_id=ENVOY_NODE,
+            ads_addresses=tuple((LOOPBACK, port) for port in xds_ports),
+            directory=self.plan.directory / "envoy",
+            binary=find_envoy(),
+            concurrency=1,
+        )
+        self.envoy = await EnvoyProcess.start(settings)
+
+    def apply_examples(self) -> None:
+        """The example resources; what a machine's ports and addresses ask for is patched in."""
+        self.kubectl("apply", "-f", str(self.plan.repository / "examples" / self.plan.examples))
+        address, port = self.gateway
+        gateway = {"spec": {"gateway": {"address": address, "port": port}}}
+        self.kubectl("patch", "fleet", "default", "--type=merge", "-p", json.dumps(gateway))
+        if self.fleet.engine_port != DEFAULT_ENGINE_PORT:
+            engine = json.dumps({"spec": {"engine": {"port": self.fleet.engine_port}}})
+            for name in self.kubectl("get", "smodel", "-o", "name").split():
+                self.kubectl("patch", name, "--type=merge", "-p", engine)
+
+    def is_alive(self) -> dict[str, bool]:
+        """Which of the children run."""
+        return {name: is_running(p.identity) for name, p in self.processes.items()}
+
+
+@asynccontextmanager
+async def on_stage(plan: StagePlan, say: Say, num_operators: int = 1) -> AsyncIterator[Stage]:
+    """Put everything on the stage for the length of a block."""
+    plan.directory.mkdir(parents=True, exist_ok=True)
+    began_s = time.monotonic()
+    async with AsyncExitStack() as stack:
+        control_plane = await stack.enter_async_context(running(plan.directory / "control-plane", say=say))
+        say(f"control plane ready after {time.monotonic() - began_s:.1f} s")
+        launcher = Launcher(os.environ, die_with_parent=True)
+        stack.callback(launcher.kill_all)
+        stage = Stage(plan, control_plane, launcher)
+        await asyncio.to_thread(stage.install)
+        await asyncio.to_thread(stage.start_fleet)
+        stack.callback(stage.end, "live-fleet")
+        say(f"{sum(g.count for g in plan.fleet.nodes)} GPU nodes in {stage.fleet.network}")
+        xds_ports = free_ports(num_operators)
+        await stage.start_envoy(xds_ports)
+        stack.push_async_callback(stage.envoy.stop)
+        await asyncio.to_thread(stage.apply_examples)
+        say(f"examples applied after {time.monotonic() - began_s:.1f} s")
+        for number, port in enumerate(xds_ports):
+            name = f"operator-{number}"
+            stage.start_operator(name, port)
+            stack.callback(stage.end, name)
+        await wait_until_ready(stage)
+        say(f"operator ready after {time.monotonic() - began_s:.1f} s")
+        yield stage
+
+
+async def wait_until_ready(stage: Stage) -> None:
+    """Wait until every operator has complete caches; raises `StartError` where one has ended."""
+    until_s = time.monotonic() + READY_TIMEOUT_S
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as session:
+        for address in stage.http_addresses:
+            while not await _answers(session, f"http://{address}/readyz"):
+                ended = [name for name, alive in stage.is_alive().items() if not alive]
+                if ended or time.monotonic() > until_s:
+                    name = ended[0] if ended else "the operator"
+                    raise StartError(f"{name} is not ready; its last words:\n{_tail(stage, name)}")
+                await asyncio.sleep(0.1)
+
+
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url) as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+def _tail(stage: Stage, name: str) -> str:
+    log = stage.plan.directory / "logs" / f"{name}.log"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else "(no log)"
+
+
+def load_yaml(path: Path) -> list[dict[str, object]]:
+    """Every document of a file."""
+    return [d for d in yaml.safe_load_all(path.read_text()) if d]

@@ -1,0 +1,154 @@
+"""Watching a run from outside: Envoy's view of endpoints, its counters, plan revisions, memory.
+
+Owns the observation while the demo runs. Never changes anything and never judges. Times are Unix
+seconds; `evidence` turns them into seconds of the story.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from argosy.snapshot import EndpointHealth
+from argosy.telemetry.parse import parse_clusters
+from argosy_sim.controlplane.processes import resident_bytes
+from argosy_sim.demo.stage import Stage
+
+HEALTH_POLL_S = 0.1
+SLOW_POLL_S = 1.0
+_REQUESTS = re.compile(r"^cluster\.(.+)\.upstream_rq_total$")
+
+
+@dataclass
+class Sightings:
+    """What was seen, by Unix time.
+
+    healthy_s, unhealthy_s: by endpoint address, the first time Envoy counted it so (unhealthy only
+    after healthy); requests: (time, requests so far by cluster); plans: (time, FleetPlan), as each
+    version of each plan was seen; memory_bytes: the highest by process
+    """
+
+    healthy_s: dict[str, float] = field(default_factory=dict)
+    unhealthy_s: dict[str, float] = field(default_factory=dict)
+    requests: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+    plans: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    memory_bytes: dict[str, int] = field(default_factory=dict)
+
+    def plan_counts(self) -> dict[int, int]:
+        """Replicas by revision of every plan seen."""
+        return {
+            plan["spec"]["revision"]: sum(d["replicas"] for d in plan["spec"].get("deployments", ()))
+            for _, plan in self.plans
+        }
+
+    def applied_revision(self) -> int | None:
+        """The newest revision that was seen with Applied=True; None before the first."""
+        applied = [
+            plan["spec"]["revision"]
+            for _, plan in self.plans
+            for c in plan.get("status", {}).get("conditions", ())
+            if c["type"] == "Applied" and c["status"] == "True"
+        ]
+        return max(applied, default=None)
+
+
+class Watcher:
+    """Observes one stage until it is stopped."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.seen = Sightings()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._kubectl: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Begin to watch."""
+        self._kubectl = await asyncio.create_subprocess_exec(
+            str(self._stage.control_plane.binaries.kubectl),
+            f"--kubeconfig={self._stage.control_plane.admin_kubeconfig}",
+            *("get", "fleetplans.argosy.dev", "--watch", "-o", "json"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        loops = (self._watch_plans(self._kubectl), self._watch_health(), self._watch_slowly())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+
+    async def stop(self) -> None:
+        """End all observation."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._kubectl is not None and self._kubectl.returncode is None:
+            with suppress(ProcessLookupError):
+                self._kubectl.terminate()
+            await self._kubectl.wait()
+
+    async def _watch_plans(self, kubectl: asyncio.subprocess.Process) -> None:
+        """kubectl prints one JSON object after another."""
+        assert kubectl.stdout is not None
+        decoder, text = json.JSONDecoder(), ""
+        while chunk := await kubectl.stdout.read(65536):
+            text += chunk.decode()
+            while stripped := text.lstrip():
+                try:
+                    plan, end = decoder.raw_decode(stripped)
+                except ValueError:
+                    break
+                self.seen.plans.append((time.time(), plan))
+                text = stripped[end:]
+
+    async def _watch_health(self) -> None:
+        url = f"http://{self._stage.envoy.admin_address}/clusters?format=json"
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as session:
+            while True:
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(url) as response:
+                        self._note_health(await response.read(), time.time())
+                await asyncio.sleep(HEALTH_POLL_S)
+
+    def _note_health(self, body: bytes, now_s: float) -> None:
+        healths = parse_clusters(body)
+        if not isinstance(healths, dict):
+            return
+        for address, health in healths.items():
+            if health is EndpointHealth.HEALTHY:
+                self.seen.healthy_s.setdefault(address, now_s)
+            elif health is EndpointHealth.UNHEALTHY and address in self.seen.healthy_s:
+                self.seen.unhealthy_s.setdefault(address, now_s)
+
+    async def _watch_slowly(self) -> None:
+        url = f"http://{self._stage.envoy.admin_address}/stats?format=json&filter=upstream_rq_total$"
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as session:
+            while True:
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(url) as response:
+                        stats = (await response.json())["stats"]
+                        self.seen.requests.append((time.time(), _by_cluster(stats)))
+                self._note_memory()
+                await asyncio.sleep(SLOW_POLL_S)
+
+    def _note_memory(self) -> None:
+        named = {
+            **self._stage.processes,
+            "envoy": self._stage.envoy.process,
+            **{p.name: p for p in self._stage.control_plane.state.processes},
+        }
+        for name, process in named.items():
+            resident = resident_bytes(process.identity)
+            self.seen.memory_bytes[name] = max(resident, self.seen.memory_bytes.get(name, 0))
+
+
+def _by_cluster(stats: list[dict[str, Any]]) -> dict[str, int]:
+    counts = {}
+    for stat in stats:
+        match = _REQUESTS.match(stat.get("name", ""))
+        if match:
+            counts[match.group(1)] = int(stat["value"])
+    return counts

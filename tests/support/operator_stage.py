@@ -1,0 +1,397 @@
+"""A stage for the operator's contract tests: every real component once, shared by many tests.
+
+Owns the processes, how a test reads the world (plain HTTP through `kubectl proxy`, a millisecond
+each) and how it is put back to rest afterwards. Never decides what is right: tests do.
+
+At rest: one operator runs and leads, class chat has two replicas on L40S that placement chose nodes for,
+class scholar one on four H100 that the scheduler chose, and Envoy serves both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
+from argosy_sim.controlplane.cluster import ControlPlane
+from argosy_sim.controlplane.ports import LOOPBACK, free_ports
+from argosy_sim.controlplane.processes import Launcher, Process, is_running, send
+from argosy_sim.demo.stage import ENVOY_NODE, Stage, StagePlan
+from argosy_sim.livefleet.event_log import read_events
+from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE
+from argosy_sim.livefleet.spec import FleetSpec, NodeGroup
+from background_load import Answer, Ask, BackgroundLoad, ask_once
+
+T = TypeVar("T")
+Object = dict[str, Any]
+
+REPOSITORY = Path(__file__).parents[2]
+WORLD = REPOSITORY / "tests" / "data" / "operator_world"
+FLEET = FleetSpec(
+    nodes=(
+        NodeGroup(name="l40s", gpu_product="NVIDIA-L40S", gpus=2, count=3),
+        NodeGroup(name="h100", gpu_product="NVIDIA-H100-80GB-HBM3", gpus=4, count=2),
+    ),
+    load_seconds=0.5,
+)
+CHAT_REPLICAS = 2
+PATIENCE_S = 60.0
+"""Far more than anything here takes on two idle cores: a crowded machine may be slow."""
+
+OURS = "/apis/argosy.dev/v1alpha1"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/argosy-system/leases/argosy-operator"
+_PODS = "/api/v1/namespaces/default/pods?labelSelector=app.kubernetes.io/managed-by%3Dargosy"
+_DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+PLURALS = {
+    kind.KIND: kind.PLURAL for kind in (Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass)
+}
+USER_KINDS = ("fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies")
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator process that a test started."""
+
+    name: str
+    process: Process
+    http_address: str
+
+    @property
+    def is_running(self) -> bool:
+        return is_running(self.process.identity)
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{self.http_address}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def metric(self, name: str) -> float:
+        with urllib.request.urlopen(f"http://{self.http_address}/metrics", timeout=2) as answer:
+            lines = answer.read().decode().splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), 0.0)
+
+    def num_decisions(self) -> float:
+        """How many iterations of the medium loop it has carried out."""
+        return self.metric('argosy_iterations_total{outcome="decided"}')
+
+    def kill(self) -> None:
+        """End it without a chance to finish anything."""
+        send(self.process.identity, signal.SIGKILL)
+        until(lambda: not self.is_running, f"{self.name} to end")
+
+    def terminate(self) -> float:
+        """End it as Kubernetes would; returns how many seconds it took."""
+        began_s = time.monotonic()
+        send(self.process.identity, signal.SIGTERM)
+        until(lambda: not self.is_running, f"{self.name} to end")
+        return time.monotonic() - began_s
+
+
+def until(holds: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
+    """Poll until `holds()` is truthy and return it; an unreachable server is an answer of no."""
+    give_up_s = time.monotonic() + timeout_s
+    last: object = None
+    while time.monotonic() < give_up_s:
+        try:
+            if last := holds():
+                return last
+        except (OSError, ValueError) as error:
+            last = error
+        time.sleep(0.05)
+    raise AssertionError(f"waited {timeout_s:g} s in vain for {what}; at last: {last!r}")
+
+
+class OperatorStage:
+    """The shared stage. Made by `start`, ended by `close`."""
+
+    def __init__(self, stage: Stage, stack: ExitStack) -> None:
+        self.stage = stage
+        self._stack = stack
+        self.xds_ports: dict[str, int] = {}
+        self.operators: dict[str, Operator] = {}
+        self._proxy = ""
+
+    @classmethod
+    def start(cls, directory: Path) -> OperatorStage:
+        """Everything up and at rest; takes about 15 s."""
+        with ExitStack() as stack:
+            control_plane = stack.enter_context(ControlPlane.start(directory / "control-plane"))
+            launcher = Launcher(os.environ, die_with_parent=True)
+            stack.callback(launcher.kill_all)
+            plan = StagePlan(directory, REPOSITORY, examples=str(WORLD), fleet=FLEET)
+            found = cls(Stage(plan, control_plane, launcher), stack)
+            found._put_on()
+            found._stack = stack.pop_all()
+        return found
+
+    def close(self) -> None:
+        """End everything in order."""
+        for name in tuple(self.operators):
+            self.end_operator(name)
+        self._stack.close()
+
+    def _put_on(self) -> None:
+        stage, ports = self.stage, free_ports(3)
+        stage.install()
+        self._proxy = f"http://{LOOPBACK}:{ports[2]}"
+        kubectl = [str(stage.control_plane.binaries.kubectl)]
+        kubectl += [f"--kubeconfig={stage.control_plane.admin_kubeconfig}", "proxy", f"--port={ports[2]}"]
+        stage.launch("proxy", kubectl)
+        stage.start_fleet()
+        self._stack.callback(stage.end, "live-fleet")
+        self.xds_ports = {"operator-0": ports[0], "operator-1": ports[1]}
+        _run(stage.start_envoy(ports[:2]))
+        self._stack.callback(lambda: _run(stage.envoy.stop()))
+        stage.apply_examples()
+        self.start_operator("operator-0")
+        self.until_at_rest()
+
+    # --- operators -------------------------------------------------------------------------------
+
+    def start_operator(self, name: str, *, ready: bool = True) -> Operator:
+        """Start an operator as its own ServiceAccount; a namesake must have ended before."""
+        (http_port,) = free_ports(1)
+        address = f"{LOOPBACK}:{http_port}"
+        command = [sys.executable, "-m", "argosy", "operator", "run", "--identity", name]
+        command += ["--kubeconfig", str(self.operator_kubeconfig(name)), "--http-address", address]
+        command += ["--xds-address", f"{LOOPBACK}:{self.xds_ports[name]}"]
+        command += ["--state-dir", str(self.state_dir(name))]
+        command += ["--envoy", f"{ENVOY_NODE}=http://{self.stage.envoy.admin_address}"]
+        operator = Operator(name, self.stage.launch(name, command), address)
+        self.operators[name] = operator
+        if ready:
+            until(operator.is_ready, f"{name} to be ready")
+        return operator
+
+    def end_operator(self, name: str) -> None:
+        """End an operator, if it still runs, and forget it."""
+        self.operators.pop(name, None)
+        self.stage.end(name)
+
+    @property
+    def leader(self) -> Operator:
+        """The operator that holds the Lease and runs."""
+        return self.operators[self.holder()]
+
+    def start_standby(self) -> Operator:
+        """A second operator beside the leader."""
+        (name,) = self.xds_ports.keys() - {self.holder()}
+        return self.start_operator(name)
+
+    def operator_kubeconfig(self, name: str) -> Path:
+        """The operator's own kubeconfig; made once, so that it can be started while the API is away."""
+        path = self.stage.plan.directory / f"{name}.kubeconfig"
+        if not path.exists():
+            self.stage.control_plane.service_account_kubeconfig(ACCOUNT_NAMESPACE, "argosy-operator", path)
+        return path
+
+    def state_dir(self, name: str) -> Path:
+        return self.stage.plan.directory / name
+
+    def log(self, name: str) -> str:
+        return (self.stage.plan.directory / "logs" / f"{name}.log").read_text(errors="replace")
+
+    def holder(self) -> str:
+        """Who holds the Lease."""
+        return str((self.read(LEASE).get("spec") or {}).get("holderIdentity", ""))
+
+    # --- the API server --------------------------------------------------------------------------
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        """As the administrator; fails the test with kubectl's words."""
+        return self.stage.kubectl(*arguments, stdin=stdin)
+
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        self.kubectl("apply", "-f", "-", stdin="\n---\n".join(json.dumps(o) for o in objects))
+
+    def patch(self, kind: str, name: str, **spec: Any) -> None:
+        """Change fields of an object's spec."""
+        self.kubectl("patch", kind, name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def read(self, path: str) -> Object:
+        """One GET of the API server; an object that is not there is an empty one."""
+        try:
+            with urllib.request.urlopen(f"{self._proxy}{path}", timeout=10) as answer:
+                return dict(json.loads(answer.read()))
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return {}
+            raise
+
+    def items(self, path: str) -> list[Object]:
+        return list(self.read(path).get("items", ()))
+
+    def plans(self) -> list[Object]:
+        """All FleetPlans by revision."""
+        return sorted(self.items(f"{OURS}/fleetplans"), key=lambda p: int(p["spec"]["revision"]))
+
+    def applied(self) -> Object:
+        """The applied FleetPlan, {} where none is."""
+        applied = [p for p in self.plans() if condition(p, "Applied").get("status") == "True"]
+        return applied[-1] if applied else {}
+
+    def deployments(self) -> dict[str, Object]:
+        return {d["metadata"]["name"]: d for d in self.items(_DEPLOYMENTS)}
+
+    def pods(self, workload_class: str, pool: str = "") -> list[Object]:
+        """A class's engine pods that are not on their way out, by name."""
+        return sorted(
+            (
+                pod
+                for pod in self.items(_PODS)
+                if pod["metadata"]["labels"]["argosy.dev/workload-class"] == workload_class
+                and pod["metadata"]["labels"]["argosy.dev/pool"].startswith(pool)
+                and "deletionTimestamp" not in pod["metadata"]
+            ),
+            key=lambda pod: str(pod["metadata"]["name"]),
+        )
+
+    def ready_pods(self, workload_class: str, pool: str = "") -> list[Object]:
+        return [pod for pod in self.pods(workload_class, pool) if is_ready(pod)]
+
+    def replica_sets(self) -> list[str]:
+        """Names of all ReplicaSets, which end in their pod template's hash."""
+        return sorted(names(self.items("/apis/apps/v1/namespaces/default/replicasets")))
+
+    def again(self, item: Mapping[str, Any]) -> Object:
+        """An object of ours as it is now, {} where it is gone."""
+        metadata, plural = item["metadata"], PLURALS[item["kind"]]
+        scope = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+        return self.read(f"{OURS}{scope}/{plural}/{metadata['name']}")
+
+    def delete(self, *items: Mapping[str, Any]) -> None:
+        manifests = "\n---\n".join(json.dumps(item) for item in items)
+        self.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=manifests)
+
+    def class_of(self, name: str, namespace: str = "default") -> Object:
+        return self.read(f"{OURS}/namespaces/{namespace}/workloadclasses/{name}")
+
+    def events(self) -> list[Object]:
+        """What happened on the live fleet's nodes, to the millisecond."""
+        return read_events(self.stage.fleet_dir / "events.jsonl")
+
+    def first_at(self, event: str, pods: list[str]) -> float:
+        """When the first of these pods had this event (Unix seconds)."""
+        return min(self._at(event, pods))
+
+    def last_at(self, event: str, pods: list[str]) -> float:
+        """When the last of these pods had this event (Unix seconds)."""
+        return max(self._at(event, pods))
+
+    def _at(self, event: str, pods: list[str]) -> list[float]:
+        keys = {f"default/{pod}" for pod in pods}
+        return [float(e["at"]) for e in self.events() if e["event"] == event and e.get("pod") in keys]
+
+    # --- Envoy -----------------------------------------------------------------------------------
+
+    def ask(self, **fields: Any) -> Ask:
+        return Ask(url=self.stage.gateway_url, **fields)
+
+    def load(self, rate_per_s: float = 4.0, **fields: Any) -> BackgroundLoad:
+        return BackgroundLoad(self.ask(**fields), rate_per_s)
+
+    def answer(self, **fields: Any) -> Answer:
+        return ask_once(self.ask(**fields))
+
+    def envoy_versions(self) -> dict[str, str]:
+        """The version of every kind of resource that Envoy serves."""
+        url = f"http://{self.stage.envoy.admin_address}/config_dump?include_eds"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            configs = json.loads(answer.read())["configs"]
+        found: dict[str, str] = {}
+        for config in configs:
+            kind = config["@type"].rsplit(".", 1)[-1]
+            rows = [row for key, rows in config.items() if key.startswith("dynamic_") for row in rows]
+            for row in rows:
+                version = row.get("version_info") or row.get("active_state", {}).get("version_info")
+                if version:
+                    found[kind] = version
+        return found
+
+    def kill_envoy(self) -> None:
+        """End Envoy as a crash does."""
+        _run(self.stage.envoy.kill())
+
+    def restart_envoy(self) -> None:
+        """Start the killed Envoy's program again: same bootstrap, same admin port."""
+        settings, envoy = self.stage.envoy.settings, self.stage.envoy
+        command = [str(settings.binary), "--config-path", str(settings.directory / "bootstrap.yaml")]
+        command += ["--concurrency", str(settings.concurrency), "--log-level", "warning"]
+        envoy.process = self.stage.launch("envoy", [*command, "--use-dynamic-base-id"])
+
+    # --- rest ------------------------------------------------------------------------------------
+
+    def until_at_rest(self) -> None:
+        """Wait until the world is as this module's docstring says."""
+        until(self._is_at_rest, "the stage to be at rest", 2 * PATIENCE_S)
+
+    def restore(self) -> None:
+        """Take back whatever a test did."""
+        if not self.stage.control_plane.is_ready():
+            self.stage.control_plane.restart_api_server()
+        if not self.stage.envoy.is_running:
+            self.restart_envoy()
+        alive = [name for name, operator in self.operators.items() if operator.is_running]
+        kept = self.holder() if self.holder() in alive else next(iter(alive), "")
+        for name in self.operators.keys() - {kept}:
+            self.end_operator(name)
+        if not kept:
+            self.start_operator("operator-0")
+        for node in self.items("/api/v1/nodes"):
+            if node["spec"].get("unschedulable"):
+                self.kubectl("uncordon", node["metadata"]["name"])
+        self.kubectl("apply", "-f", str(WORLD))
+        self.until_at_rest()
+
+    def _is_at_rest(self) -> bool:
+        chat, scholar = self.pods("chat"), self.pods("scholar")
+        counts = [(chat, CHAT_REPLICAS, "l40s"), (scholar, 1, "h100")]
+        as_wanted = all(
+            len(pods) == wanted and all(is_ready(p) and _pool(p) == pool for p in pods)
+            for pods, wanted, pool in counts
+        )
+        return (
+            as_wanted
+            and len(self.items(_PODS)) == CHAT_REPLICAS + 1
+            and len(self.deployments()) == 2
+            and [self.holder()] == list(self.operators)
+            and not self.answer().error
+            and not self.answer(model="llama-70b", headers={}).error
+        )
+
+
+def condition(item: Mapping[str, Any], kind: str) -> Object:
+    """An object's condition, {} where it has none."""
+    rows = (item.get("status") or {}).get("conditions") or ()
+    return next((dict(row) for row in rows if row["type"] == kind), {})
+
+
+def is_ready(item: Mapping[str, Any]) -> bool:
+    return condition(item, "Ready").get("status") == "True"
+
+
+def names(objects: list[Object]) -> list[str]:
+    return [str(o["metadata"]["name"]) for o in objects]
+
+
+def _pool(pod: Mapping[str, Any]) -> str:
+    return str(pod["metadata"]["labels"]["argosy.dev/pool"])
+
+
+def _run(awaited: Any) -> None:
+    """Await something from a fixture, leaving the thread's event loop as it is."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(awaited)
