@@ -1,0 +1,32 @@
+"""Free GPUs stay together on whole nodes, where a larger group can use them. Third goal."""
+
+from __future__ import annotations
+
+from argosy.place.model import PlacementModel
+
+
+class Fragmentation:
+    """A node is stranded where some of its GPUs are in use and some are free; minimise stranded nodes."""
+
+    def add_to(self, placing: PlacementModel) -> None:
+        """Two booleans per node that may get something, and the goal."""
+        facts = placing.facts
+        stranded = []
+        for node in facts.nodes:
+            taken = [
+                want.gpus * placing.starts[want.option, node.name]
+                for want in facts.wanted
+                if (want.option, node.name) in placing.starts
+            ]
+            if not taken:
+                continue  # nothing that is decided here changes this node
+            free = facts.free[node.name]
+            is_stranded = placing.program.new_bool_var(f"stranded[{node.name}]")
+            if free < node.gpus:
+                placing.program.add(free - sum(taken) <= free * is_stranded)
+            else:
+                is_used = placing.program.new_bool_var(f"used[{node.name}]")
+                placing.program.add(sum(taken) <= free * is_used)
+                placing.program.add(free - sum(taken) <= free * (is_stranded + 1 - is_used))
+            stranded.append(is_stranded)
+        placing.levels.append(sum(stranded))

@@ -1,0 +1,65 @@
+"""The placement problem in one fixed order: what is free where, what is kept, what is needed.
+
+Owns what follows from a `PlacementProblem` by counting. Everything is sorted by name, so that a
+problem given in another order is the same problem. Never solves and never judges.
+
+Pools do not touch each other, so each is a problem of its own: `PoolFacts`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
+
+Starts = dict[tuple[str, str], int]
+"""New replicas per (option, node), positive ones only."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """One pool.
+
+    free: GPUs per node that a new replica may take; victims and draining pods still hold theirs
+    kept: replicas per (option, node) that stay
+    needed: replicas per option that have to be started
+    """
+
+    nodes: tuple[NodeRoom, ...]
+    wanted: tuple[Wanted, ...]
+    free: Mapping[str, int]
+    kept: Mapping[tuple[str, str], int]
+    needed: Mapping[str, int]
+
+    def most(self, want: Wanted, node: NodeRoom) -> int:
+        """New replicas of an option that one node could take if it had the node for itself."""
+        return min(self.needed[want.option], self.free[node.name] // want.gpus)
+
+
+def kept_pods(problem: PlacementProblem, gone: tuple[PlacedReplica, ...]) -> Counter[tuple[str, str]]:
+    """Replicas per (option, node) that stay."""
+    victims = {p.pod for p in gone}
+    return Counter((p.option, p.node) for p in problem.placed if p.pod not in victims)
+
+
+def pools(problem: PlacementProblem, kept: Mapping[tuple[str, str], int]) -> tuple[PoolFacts, ...]:
+    """The pools in which something has to be started, in order of their names."""
+    free = {n.name: n.gpus for n in problem.nodes}
+    holding = [(p.node, p.gpus) for p in problem.placed] + [(node, g) for _, node, g in problem.draining]
+    for node, gpus in holding:
+        if node in free:
+            free[node] -= gpus
+    found = []
+    for pool in sorted({w.pool for w in problem.wanted}):
+        wanted = tuple(sorted((w for w in problem.wanted if w.pool == pool), key=lambda w: w.option))
+        nodes = tuple(sorted((n for n in problem.nodes if n.pool == pool), key=lambda n: n.name))
+        needed = {
+            w.option: w.replicas - sum(n for (o, _), n in kept.items() if o == w.option) for w in wanted
+        }
+        # A node whose GPUs fell ill may hold more than it has: nothing is free there.
+        room = {n.name: max(0, free[n.name]) for n in nodes}
+        if any(needed.values()):
+            found.append(PoolFacts(nodes, wanted, room, kept, needed))
+    return tuple(found)

@@ -1,0 +1,27 @@
+"""Nodes without a solver: the largest groups first, each where its option has the fewest.
+
+Owns the placement the solver starts from, and falls back to. Never displaces a pod.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from argosy.place.facts import PoolFacts, Starts
+
+
+def first_fit(facts: PoolFacts) -> Starts:
+    """New replicas per (option, node), until nothing that is needed fits."""
+    free = dict(facts.free)
+    count = Counter(facts.kept)
+    starts: Starts = {}
+    for want in sorted(facts.wanted, key=lambda w: (-w.gpus, w.option)):
+        for _ in range(facts.needed[want.option]):
+            able = [node for node, gpus in free.items() if gpus >= want.gpus]
+            if not able:
+                break
+            node = min(able, key=lambda n: (count[want.option, n], free[n], n))
+            free[node] -= want.gpus
+            count[want.option, node] += 1
+            starts[want.option, node] = starts.get((want.option, node), 0) + 1
+    return starts

@@ -1,0 +1,41 @@
+"""What users bound from below and above: floors, ceilings, the budget."""
+
+from __future__ import annotations
+
+from ortools.math_opt.python import mathopt
+
+from argosy.plan.model import SizingModel
+
+
+class Floors:
+    """A group has its floor of replicas, short of what is booked as unmet."""
+
+    def add_to(self, sizing: SizingModel) -> None:
+        """One row per group with a floor and something to meet it with."""
+        for group, unmet in sizing.unmet.items():
+            replicas = (sizing.replicas[o.name] for o in sizing.facts.options_by_group[group])
+            total = mathopt.fast_sum((unmet, *replicas))
+            sizing.program.add_linear_constraint(total >= sizing.facts.floor(group))
+
+
+class Ceilings:
+    """A model has at most so many replicas over all groups and pools."""
+
+    def add_to(self, sizing: SizingModel) -> None:
+        """One row per model with a ceiling."""
+        for model, ceiling in sorted(sizing.facts.problem.max_replicas.items()):
+            replicas = [sizing.replicas[o.name] for o in sizing.facts.options if o.model == model]
+            if replicas:
+                sizing.program.add_linear_constraint(mathopt.fast_sum(replicas) <= ceiling)
+
+
+class Budget:
+    """The fleet costs at most so much per hour. Loading is not counted: no bill shows it apart."""
+
+    def add_to(self, sizing: SizingModel) -> None:
+        """One row, where there is a budget."""
+        budget = sizing.facts.problem.budget_usd_per_hour
+        if budget is None or not sizing.facts.options:
+            return
+        price = (o.price_usd_per_hour * sizing.replicas[o.name] for o in sizing.facts.options)
+        sizing.program.add_linear_constraint(mathopt.fast_sum(price) <= budget)

@@ -1,0 +1,48 @@
+"""Whole parallel groups fit on whole nodes. The two formulations are those of `plan.packing`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ortools.math_opt.python import mathopt
+
+from argosy.plan.model import SizingModel
+from argosy.plan.packing import divide_each_other, maximal_patterns, usable_gpus
+from argosy.plan.problem import Option
+
+
+class Packing:
+    """Per pool: (*) of `plan.packing` where the sizes divide each other, node patterns elsewhere."""
+
+    def add_to(self, sizing: SizingModel) -> None:
+        """Rows for each pool that has a usable option."""
+        for pool, nodes in sizing.facts.nodes_by_pool.items():
+            options = [o for o in sizing.facts.options if o.pool == pool]
+            sizes = tuple(sorted({o.gpus for o in options}, reverse=True))
+            if divide_each_other(sizes):
+                _add_nested(sizing, options, nodes)
+            else:
+                _add_patterns(sizing, options, nodes)
+
+
+def _add_nested(sizing: SizingModel, options: list[Option], nodes: tuple[int, ...]) -> None:
+    """For each size g: GPUs of the groups of size >= g, at most what such groups can use."""
+    for size in sorted({o.gpus for o in options}):
+        gpus = mathopt.fast_sum(o.gpus * sizing.replicas[o.name] for o in options if o.gpus >= size)
+        sizing.program.add_linear_constraint(gpus <= usable_gpus(nodes, size))
+
+
+def _add_patterns(sizing: SizingModel, options: list[Option], nodes: tuple[int, ...]) -> None:
+    """How many nodes of each kind follow each pattern; the groups are at most what these hold."""
+    sizes = tuple(sorted({o.gpus for o in options}, reverse=True))
+    places: dict[int, list[mathopt.LinearTerm]] = {size: [] for size in sizes}
+    for gpus, num_nodes in sorted(Counter(g for g in nodes if g >= min(sizes)).items()):
+        patterns = maximal_patterns(gpus, sizes)
+        uses = [sizing.program.add_integer_variable(lb=0, ub=num_nodes) for _ in patterns]
+        sizing.program.add_linear_constraint(mathopt.fast_sum(uses) <= num_nodes)
+        for use, pattern in zip(uses, patterns, strict=True):
+            for size, count in zip(sizes, pattern, strict=True):
+                places[size].append(count * use)
+    for size in sizes:
+        groups = mathopt.fast_sum(sizing.replicas[o.name] for o in options if o.gpus == size)
+        sizing.program.add_linear_constraint(groups <= mathopt.fast_sum(places[size]))

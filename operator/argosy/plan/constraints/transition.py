@@ -1,0 +1,15 @@
+"""New replicas must be loaded, and loading costs."""
+
+from __future__ import annotations
+
+from argosy.plan.model import SizingModel
+
+
+class Transition:
+    """added_v >= n_v - current_v; the objective presses it down to max(0, n_v - current_v)."""
+
+    def add_to(self, sizing: SizingModel) -> None:
+        """One row per option."""
+        for option in sizing.facts.options:
+            new = sizing.replicas[option.name] - option.current_replicas
+            sizing.program.add_linear_constraint(sizing.added[option.name] >= new)

@@ -1,0 +1,132 @@
+"""Why the plan is as it is, in sentences, and what was rejected.
+
+Owns `explain`, which turns counts into a `Plan`: shares, shortfalls with cause and cure, the
+binding constraint of each group, the single-option plans it was compared with. Never changes a
+count. Every sentence is for the user, and names the field that would change it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from argosy.plan.facts import Counts, Facts
+from argosy.plan.problem import Option
+from argosy.plan.rejected import alternatives
+from argosy.plan.shortfalls import shortfalls
+from argosy.plan.solution import Alternative, Plan, Reason, SolveReport, SolveStatus
+from argosy.plan.spread import carries, shares
+from argosy.plan.words import percent, rate, replicas_of, usd
+
+
+def explain(facts: Facts, counts: Counts, report: SolveReport) -> Plan:
+    """The plan that these counts are, with its reasons."""
+    found = shares(facts, counts)
+    unmet = facts.unmet_floors(counts)
+    per_group = {g: alternatives(facts, g, counts) for g in facts.groups}
+    reasons = [*_solve_reasons(report)]
+    for group in facts.groups:
+        if group in unmet:
+            reasons.append(_unmet_floor(facts, group, unmet[group]))
+        reasons.extend(_group_reasons(facts, group, counts, per_group[group]))
+    return Plan(
+        replicas={o.name: counts.get(o.name, 0) for o in sorted(facts.problem.options, key=lambda o: o.name)},
+        shares=found,
+        shortfalls=shortfalls(facts, counts, found),
+        cost_usd_per_hour=facts.price_usd_per_hour(counts),
+        report=report,
+        reasons=tuple(reasons),
+        alternatives=tuple(a for group in facts.groups for a in per_group[group]),
+        unmet_floors=unmet,
+    )
+
+
+def _solve_reasons(report: SolveReport) -> list[Reason]:
+    within = f"no plan costs less than {usd(report.bound)}, this one {usd(report.objective)}"
+    if report.status == SolveStatus.GREEDY:
+        return [
+            Reason(
+                "Greedy", f"the solver was stopped before it had a better plan; by the greedy rule: {within}"
+            )
+        ]
+    if report.status == SolveStatus.TIME_LIMIT:
+        sentence = (
+            f"the solver was stopped after {report.seconds:.1f} s, at most {percent(report.gap)} too dear"
+        )
+        return [Reason("TimeLimit", f"{sentence}: {within}")]
+    return []
+
+
+def _unmet_floor(facts: Facts, group: str, missing: int) -> Reason:
+    able = any(
+        o in facts.able_by_cell[c.name] for c in facts.cells_by_group[group] for o in facts.problem.options
+    )
+    why = (
+        "nodes, ceilings and budget leave no room: add nodes to its GPUPools or raise what limits it"
+        if able
+        else "no variant can serve it: allow another model or GPUPool"
+    )
+    return Reason(
+        "FloorUnmet",
+        f"{group} shall have {facts.floor(group)} replicas and {missing} of them are missing; {why}",
+    )
+
+
+def _group_reasons(
+    facts: Facts, group: str, counts: Counts, rejected: tuple[Alternative, ...]
+) -> list[Reason]:
+    used = [o for o in facts.options_by_group[group] if counts.get(o.name, 0)]
+    cells = facts.cells_by_group[group]
+    asked_per_s = math.fsum(c.rate_per_s for c in cells)
+    if not used:
+        return (
+            [Reason("NoDemand", f"{group} asks nothing and has no floor: no replica")]
+            if not asked_per_s
+            else []
+        )
+    held = " and ".join(replicas_of(o, counts[o.name]) for o in used)
+    if asked_per_s == 0:
+        return [Reason("Floor", f"{group} asks nothing now; its floor of {facts.floor(group)} keeps {held}")]
+    if _is_held_by_floor(facts, group, counts, used):
+        sentence = (
+            f"{group} asks {rate(asked_per_s)}, which fewer replicas would carry; its floor keeps {held}"
+        )
+        return [Reason("Floor", sentence)]
+    return [_capacity(facts, group, counts, used), *_choice(held, group, rejected)]
+
+
+def _is_held_by_floor(facts: Facts, group: str, counts: Counts, used: list[Option]) -> bool:
+    if facts.group_count(counts, group) > facts.floor(group):
+        return False
+    return any(carries(facts, group, {**counts, o.name: counts[o.name] - 1}) for o in used)
+
+
+def _capacity(facts: Facts, group: str, counts: Counts, used: list[Option]) -> Reason:
+    """What the group asks, what one replica carries of it, and how many that makes."""
+    cells = [c for c in facts.demanding_cells if c.group == group]
+    asked_per_s = math.fsum(c.rate_per_s for c in cells)
+    free = percent(1 - facts.problem.headroom)
+    carried = []
+    for option in used:
+        able = [c for c in cells if (c.name, option.name) in facts.capacity_per_s]
+        part_per_s = math.fsum(c.rate_per_s for c in able)
+        worth = math.fsum(facts.load_per_rate(c, option) for c in able)
+        if worth > 0:
+            carried.append((option, part_per_s / worth))
+    each = ", ".join(f"one replica of {o.name} carries {per_s:,.2f}" for o, per_s in carried)
+    takes = (
+        " and ".join(f"{counts[o.name]} of {o.name}" for o in used)
+        if len(used) > 1
+        else str(counts[used[0].name])
+    )
+    verb = "takes" if carries(facts, group, counts) else "takes more than there is room for; it gets"
+    kept = f"with {free} kept free that {verb} {takes}"
+    return Reason("Capacity", f"{group} asks {rate(asked_per_s)}; {each} within its SLO; {kept}")
+
+
+def _choice(held: str, group: str, rejected: tuple[Alternative, ...]) -> list[Reason]:
+    """The next best single option, where there is one: what the choice is worth."""
+    priced = [a for a in rejected if a.cost_usd_per_hour is not None]
+    if not priced:
+        return []
+    best = min(priced, key=lambda a: (a.cost_usd_per_hour or 0.0, a.description))
+    return [Reason("Chosen", f"{group} is on {held}; next best, {best.description}: {best.reason}")]

@@ -1,0 +1,162 @@
+"""The sizing problem in one fixed order, with the figures every step of the solver needs.
+
+Owns what follows from a `PlanProblem` by arithmetic: which option can serve which cell, how many
+replicas of it can ever be of use, what it costs. Everything is sorted by name, so that a problem
+given in another order is the same problem. Never solves and never judges (`check` reads the
+problem itself).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from argosy.plan.packing import usable_gpus
+from argosy.plan.problem import Cell, Option, PlanProblem
+
+LEAST_PART = 1e-6
+"""An option whose every possible replica together carries less than this part of a cell is not
+offered to it: it would help nobody, and its coefficients would wreck the program."""
+
+Counts = Mapping[str, int]
+"""Replicas per option. A count alone decides the shares, the shortfalls and the cost."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A problem, sorted and worked out. Maps and tuples are in order of names."""
+
+    problem: PlanProblem
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells, also those without demand."""
+        return tuple(sorted(self.problem.cells, key=lambda c: c.name))
+
+    @cached_property
+    def options(self) -> tuple[Option, ...]:
+        """The options of which a replica can be of use: others are never given one."""
+        return tuple(o for o in self._named_options if self.most_replicas[o.name] > 0)
+
+    @cached_property
+    def _named_options(self) -> tuple[Option, ...]:
+        return tuple(sorted(self.problem.options, key=lambda o: o.name))
+
+    @cached_property
+    def nodes_by_pool(self) -> dict[str, tuple[int, ...]]:
+        """GPUs of the nodes of each pool that an option names; empty for a vanished pool."""
+        nodes = {p.name: tuple(sorted(p.node_gpus)) for p in self.problem.pools}
+        return {name: nodes.get(name, ()) for name in sorted({o.pool for o in self.problem.options})}
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """The sharing groups that have cells, options or a floor."""
+        named = {c.group for c in self.cells} | {o.group for o in self.problem.options}
+        return tuple(sorted(named | set(self.problem.min_replicas)))
+
+    @cached_property
+    def able_by_cell(self) -> dict[str, tuple[Option, ...]]:
+        """Options of the cell's own group that can serve it within its SLO, wherever they run."""
+        return {
+            cell.name: tuple(
+                o for o in self._named_by_group.get(cell.group, ()) if self._given_per_s(cell, o) > 0
+            )
+            for cell in self.cells
+        }
+
+    @cached_property
+    def _named_by_group(self) -> dict[str, list[Option]]:
+        groups: dict[str, list[Option]] = {}
+        for option in self._named_options:
+            groups.setdefault(option.group, []).append(option)
+        return groups
+
+    def _given_per_s(self, cell: Cell, option: Option) -> float:
+        return self.problem.capacity_per_s.get((cell.name, option.name), 0.0)
+
+    @cached_property
+    def capacity_per_s(self) -> dict[tuple[str, str], float]:
+        """Requests/s of one replica, for the (cell, option) pairs that can be used."""
+        found = {}
+        for cell in self.cells:
+            for option in self.able_by_cell[cell.name]:
+                capacity = self.problem.capacity_per_s[cell.name, option.name]
+                most = self.most_replicas[option.name]
+                if most and most * self.problem.headroom * capacity >= LEAST_PART * cell.rate_per_s:
+                    found[cell.name, option.name] = capacity
+        return found
+
+    @cached_property
+    def most_replicas(self) -> dict[str, int]:
+        """How many replicas of an option nodes, ceiling and demand leave any use for.
+
+        More than the whole demand of its group, or the group's floor, is never needed.
+        """
+        most: dict[str, int] = {}
+        for option in self._named_options:
+            members = self.cells_by_group[option.group]
+            served = [c for c in members if self._given_per_s(c, option) > 0]
+            worth = math.fsum(c.rate_per_s / self._given_per_s(c, option) for c in served)
+            useful = worth / self.problem.headroom
+            floor = self.floor(option.group) if served else 0
+            room = usable_gpus(self.nodes_by_pool[option.pool], option.gpus) // option.gpus
+            ceiling = self.problem.max_replicas.get(option.model, room)
+            # A capacity near 0 makes `useful` infinite: the nodes limit it then.
+            most[option.name] = min(room, ceiling, max(floor, math.ceil(min(useful, room))))
+        return most
+
+    @cached_property
+    def demanding_cells(self) -> tuple[Cell, ...]:
+        """Cells that ask for something and that some usable option can serve."""
+        served = {cell for cell, _ in self.capacity_per_s}
+        return tuple(c for c in self.cells if c.rate_per_s > 0 and c.name in served)
+
+    @cached_property
+    def options_by_group(self) -> dict[str, tuple[Option, ...]]:
+        """Usable options per sharing group."""
+        return {g: tuple(o for o in self.options if o.group == g) for g in self.groups}
+
+    @cached_property
+    def cells_by_group(self) -> dict[str, tuple[Cell, ...]]:
+        """All cells per sharing group."""
+        return {g: tuple(c for c in self.cells if c.group == g) for g in self.groups}
+
+    @cached_property
+    def priority_by_group(self) -> dict[str, int]:
+        """A group is as important as its most important cell; one without cells comes last."""
+        lowest = min((c.priority for c in self.cells), default=0) - 1
+        return {g: max((c.priority for c in cs), default=lowest) for g, cs in self.cells_by_group.items()}
+
+    def floor(self, group: str) -> int:
+        """Replicas that a group shall have whatever it asks."""
+        return self.problem.min_replicas.get(group, 0)
+
+    def load_per_rate(self, cell: Cell, option: Option) -> float:
+        """Replicas' worth of work that the whole cell would be on this option."""
+        return cell.rate_per_s / self.capacity_per_s[cell.name, option.name]
+
+    def loading_usd_per_hour(self, option: Option) -> float:
+        """What loading one new replica costs, spread over the horizon in which it must pay back."""
+        return option.price_usd_per_hour * option.load_s / self.problem.transition_horizon_s
+
+    def price_usd_per_hour(self, counts: Counts) -> float:
+        """What these replicas cost to run."""
+        return math.fsum(o.price_usd_per_hour * counts.get(o.name, 0) for o in self.options)
+
+    def objective_usd_per_hour(self, counts: Counts) -> float:
+        """What the solver minimises: running the replicas, and loading the new ones."""
+        return self.price_usd_per_hour(counts) + math.fsum(
+            self.loading_usd_per_hour(o) * max(0, counts.get(o.name, 0) - o.current_replicas)
+            for o in self.options
+        )
+
+    def group_count(self, counts: Counts, group: str) -> int:
+        """Replicas of a sharing group."""
+        return sum(counts.get(o.name, 0) for o in self.options_by_group[group])
+
+    def unmet_floors(self, counts: Counts) -> dict[str, int]:
+        """Replicas missing to each group's floor, where any are."""
+        unmet = {g: self.floor(g) - self.group_count(counts, g) for g in self.groups}
+        return {g: missing for g, missing in unmet.items() if missing > 0}

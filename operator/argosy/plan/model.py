@@ -1,0 +1,118 @@
+"""The sizing program's variables and goals; its constraints are the units in `constraints/`.
+
+Owns one MathOpt model: which variables exist and what is minimised. Never runs a solver.
+
+    replicas[v]   integer    n_v, replicas of option v
+    added[v]                 max(0, n_v - current), what has to be loaded
+    shares[b, v]  0-1        x_bv, share of cell b that option v carries
+    missing[b]    0-1        share of cell b that nobody carries; 0 until the program is relaxed
+    unmet[g]      integer    replicas missing to the floor of group g; 0 until relaxed
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ortools.math_opt.python import mathopt
+
+from argosy.plan.facts import Counts, Facts
+
+
+@dataclass(frozen=True)
+class SizingModel:
+    """A MathOpt model and its variables by meaning."""
+
+    facts: Facts
+    program: mathopt.Model
+    replicas: Mapping[str, mathopt.Variable]
+    added: Mapping[str, mathopt.Variable]
+    shares: Mapping[tuple[str, str], mathopt.Variable]
+    missing: Mapping[str, mathopt.Variable]
+    unmet: Mapping[str, mathopt.Variable]
+
+    def relax_floors(self) -> None:
+        """Allow floors to be unmet."""
+        for group, variable in self.unmet.items():
+            variable.upper_bound = self.facts.floor(group)
+
+    def relax_service(self) -> None:
+        """Allow cells to be served in part."""
+        for variable in self.missing.values():
+            variable.upper_bound = 1.0
+
+    def cost(self) -> mathopt.LinearSum:
+        """$/h of running the replicas and of loading the new ones."""
+        facts = self.facts
+        run = (o.price_usd_per_hour * self.replicas[o.name] for o in facts.options)
+        load = (facts.loading_usd_per_hour(o) * self.added[o.name] for o in facts.options)
+        return mathopt.fast_sum((*run, *load))
+
+    def unmet_at(self, priority: int) -> mathopt.LinearSum:
+        """Replicas missing to the floors of the groups of one priority."""
+        level = (v for g, v in self.unmet.items() if self.facts.priority_by_group[g] == priority)
+        return mathopt.fast_sum(level)
+
+    def missing_at(self, priority: int) -> mathopt.LinearSum:
+        """Part (0-1) of the rate of all cells of one priority that nobody serves."""
+        level = [c for c in self.facts.demanding_cells if c.priority == priority]
+        total_per_s = math.fsum(c.rate_per_s for c in level)
+        return mathopt.fast_sum(c.rate_per_s / total_per_s * self.missing[c.name] for c in level)
+
+    def counts(self, values: Mapping[mathopt.Variable, float]) -> dict[str, int]:
+        """The replicas of a solution, as whole numbers."""
+        return {name: round(values[variable]) for name, variable in self.replicas.items()}
+
+    def nothing(self) -> dict[mathopt.Variable, float]:
+        """The answer that is always there once all is relaxed: no replica, all missing."""
+        values = dict.fromkeys(self.program.variables(), 0.0)
+        values.update(dict.fromkeys(self.missing.values(), 1.0))
+        values.update({variable: float(self.facts.floor(g)) for g, variable in self.unmet.items()})
+        return values
+
+
+def declare(facts: Facts) -> SizingModel:
+    """A model with all variables and no constraint yet."""
+    program = mathopt.Model(name="sizing")
+    return SizingModel(
+        facts=facts,
+        program=program,
+        replicas={
+            o.name: program.add_integer_variable(lb=0, ub=facts.most_replicas[o.name], name=f"n[{o.name}]")
+            for o in facts.options
+        },
+        added={o.name: program.add_variable(lb=0.0, name=f"added[{o.name}]") for o in facts.options},
+        shares={
+            (c.name, o.name): program.add_variable(lb=0.0, ub=1.0, name=f"x[{c.name},{o.name}]")
+            for c in facts.demanding_cells
+            for o in facts.options
+            if (c.name, o.name) in facts.capacity_per_s
+        },
+        missing={
+            c.name: program.add_variable(lb=0.0, ub=0.0, name=f"missing[{c.name}]")
+            for c in facts.demanding_cells
+        },
+        # A group without a usable option has nothing to decide: its whole floor is unmet.
+        unmet={
+            g: program.add_integer_variable(lb=0, ub=0, name=f"unmet[{g}]")
+            for g in facts.groups
+            if facts.floor(g) and facts.options_by_group[g]
+        },
+    )
+
+
+def change_penalty(sizing: SizingModel, current: Counts) -> mathopt.LinearSum:
+    """Replicas started and stopped; among equals, options that come first by name.
+
+    The name's weight adds up to less than half a replica, so it never outweighs a change.
+    """
+    options = sizing.facts.options
+    most = sum(sizing.facts.most_replicas[o.name] for o in options)
+    by_name = 0.5 / (max(1, most) * max(1, len(options)))
+    terms = []
+    for rank, option in enumerate(options):
+        replicas, added = sizing.replicas[option.name], sizing.added[option.name]
+        # started + stopped = added + (added - (n - current)); minimised, so `added` is exact
+        terms.append(2 * added - replicas + current[option.name] + rank * by_name * replicas)
+    return mathopt.fast_sum(terms)

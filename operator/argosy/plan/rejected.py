@@ -1,0 +1,98 @@
+"""The plans that each group was spared: all of its traffic on one option.
+
+Owns the single-option alternatives: what each would cost beside the other groups as planned, or
+what stands in its way. Never changes the plan.
+"""
+
+from __future__ import annotations
+
+import math
+
+from argosy.plan.facts import Counts, Facts
+from argosy.plan.packing import usable_gpus
+from argosy.plan.problem import Option
+from argosy.plan.room import obstacles
+from argosy.plan.solution import Alternative, ShortfallCause
+from argosy.plan.words import count, usd
+
+
+def alternatives(facts: Facts, group: str, counts: Counts) -> tuple[Alternative, ...]:
+    """Each single-option plan for the group that is not the plan itself."""
+    asked = [c for c in facts.cells_by_group[group] if c.rate_per_s > 0]
+    if not asked and not facts.floor(group):
+        return ()
+    others = {o.name: counts.get(o.name, 0) for o in facts.options if o.group != group}
+    options = sorted((o for o in facts.problem.options if o.group == group), key=lambda o: o.name)
+    looked_at = [_alternative(facts, option, counts, others) for option in options]
+    return tuple(a for a in looked_at if a is not None)
+
+
+def _alternative(facts: Facts, option: Option, counts: Counts, others: Counts) -> Alternative | None:
+    alone = f"{option.group} on {option.name} alone"
+    asked = [c for c in facts.cells_by_group[option.group] if c.rate_per_s > 0]
+    unable = [c.name for c in asked if option not in facts.able_by_cell[c.name]]
+    if unable:
+        return Alternative(alone, None, f"it cannot serve {', '.join(unable)} within the SLO")
+    needed = _replicas_needed(facts, option)
+    if needed is None:
+        return Alternative(alone, None, "its capacity is next to nothing")
+    if counts.get(option.name, 0) == needed == facts.group_count(counts, option.group):
+        return None
+    alone = f"{alone} ({count(needed, 'replica')})"
+    in_the_way = obstacles(facts, others, option, needed)
+    if in_the_way:
+        return Alternative(
+            alone, None, _why_not(facts, option, {**others, option.name: needed}, in_the_way[0])
+        )
+    return _priced(facts, option, counts, needed, alone)
+
+
+def _replicas_needed(facts: Facts, option: Option) -> int | None:
+    """Replicas that carry all the group asks, at least its floor."""
+    worth = math.fsum(
+        c.rate_per_s / facts.problem.capacity_per_s[c.name, option.name]
+        for c in facts.cells_by_group[option.group]
+        if c.rate_per_s > 0
+    )
+    exact = worth / facts.problem.headroom
+    if not exact < 1e9:
+        return None
+    # A whole number of replicas that rounding lifted by a hair is still that number.
+    return max(facts.floor(option.group), math.ceil(exact * (1 - 1e-9)))
+
+
+def _why_not(facts: Facts, option: Option, fleet: Counts, obstacle: ShortfallCause) -> str:
+    if obstacle is ShortfallCause.REPLICA_LIMIT:
+        return f"model {option.model} may have {facts.problem.max_replicas[option.model]} replicas in all"
+    if obstacle is ShortfallCause.BUDGET:
+        cost, budget = facts.price_usd_per_hour(fleet), facts.problem.budget_usd_per_hour or 0.0
+        return f"with it the fleet would cost {usd(cost)}, the budget is {usd(budget)}"
+    needed = fleet[option.name]
+    nodes = facts.nodes_by_pool[option.pool]
+    room = usable_gpus(nodes, option.gpus)
+    asked = f"it takes {count(needed * option.gpus, 'GPU')}"
+    if not nodes:
+        return f"{asked} and pool {option.pool} has no node"
+    if needed * option.gpus > room:
+        return f"{asked} and pool {option.pool} can give groups of {option.gpus} at most {room}"
+    return f"{asked} and other groups leave too few of pool {option.pool}'s {sum(nodes)}"
+
+
+def _priced(facts: Facts, option: Option, counts: Counts, needed: int, alone: str) -> Alternative:
+    members = facts.options_by_group[option.group]
+    planned = math.fsum(o.price_usd_per_hour * counts.get(o.name, 0) for o in members)
+    cost = needed * option.price_usd_per_hour
+    loading = facts.loading_usd_per_hour(option) * max(0, needed - option.current_replicas)
+    loading_planned = math.fsum(
+        facts.loading_usd_per_hour(o) * max(0, counts.get(o.name, 0) - o.current_replicas) for o in members
+    )
+    more = cost + loading - planned - loading_planned
+    if cost > planned + 5e-3:
+        reason = f"{usd(cost - planned)} dearer"
+    elif more > 5e-3:
+        saved = f"{usd(planned - cost)} cheaper to run" if cost < planned - 5e-3 else "no cheaper to run"
+        horizon = f"{facts.problem.transition_horizon_s:g} s"
+        reason = f"{saved}, but loading it weighs {usd(loading)} over {horizon}"
+    else:
+        reason = "costs the same; fewer changes, then the name decided"
+    return Alternative(alone, cost, reason)

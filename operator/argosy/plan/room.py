@@ -1,0 +1,47 @@
+"""What still fits beside given replicas: nodes, ceilings and the budget, one replica at a time.
+
+Owns the answer to "may one more of this be started, and if not, what stands in the way?". Never
+solves. Input: `Facts`, counts and an option. Output: the obstacles, none where there is room.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from argosy.plan.facts import Counts, Facts
+from argosy.plan.packing import fits
+from argosy.plan.problem import Option
+from argosy.plan.solution import ShortfallCause
+
+BUDGET_TOLERANCE = 1e-9
+"""Relative; sums of prices round."""
+
+
+def obstacles(facts: Facts, counts: Counts, option: Option, more: int = 1) -> tuple[ShortfallCause, ...]:
+    """What keeps `more` replicas of `option` from being added to `counts`."""
+    found = []
+    ceiling = facts.problem.max_replicas.get(option.model)
+    if ceiling is not None and model_count(facts, counts, option.model) + more > ceiling:
+        found.append(ShortfallCause.REPLICA_LIMIT)
+    budget = facts.problem.budget_usd_per_hour
+    cost = facts.price_usd_per_hour(counts) + more * option.price_usd_per_hour
+    if budget is not None and cost > budget * (1 + BUDGET_TOLERANCE):
+        found.append(ShortfallCause.BUDGET)
+    nodes = facts.nodes_by_pool[option.pool]
+    if not fits(nodes, groups_on(facts, counts, option.pool) + Counter({option.gpus: more})):
+        found.append(ShortfallCause.POOL_FULL)
+    return tuple(found)
+
+
+def model_count(facts: Facts, counts: Counts, model: str) -> int:
+    """Replicas of a model over all groups and pools."""
+    return sum(counts.get(o.name, 0) for o in facts.options if o.model == model)
+
+
+def groups_on(facts: Facts, counts: Counts, pool: str) -> Counter[int]:
+    """Parallel groups on a pool: GPUs of a group -> how many."""
+    groups: Counter[int] = Counter()
+    for option in facts.options:
+        if option.pool == pool:
+            groups[option.gpus] += counts.get(option.name, 0)
+    return groups

@@ -1,0 +1,98 @@
+"""What is not served, why, and what would cure it.
+
+Owns the shortfalls of a plan. Never changes a count: that no more fits is `solve`'s business.
+"""
+
+from __future__ import annotations
+
+import math
+
+from argosy.plan.facts import Counts, Facts
+from argosy.plan.problem import Cell, Option
+from argosy.plan.room import groups_on, model_count, obstacles
+from argosy.plan.solution import Shortfall, ShortfallCause
+from argosy.plan.spread import Shares, missing_per_s
+from argosy.plan.words import count, rate, usd
+
+
+def shortfalls(facts: Facts, counts: Counts, found: Shares) -> tuple[Shortfall, ...]:
+    """One per cell that is not served whole, in order of names."""
+    missing = missing_per_s(facts, found)
+    return tuple(_shortfall(facts, counts, c, missing[c.name]) for c in facts.cells if c.name in missing)
+
+
+def _shortfall(facts: Facts, counts: Counts, cell: Cell, missing: float) -> Shortfall:
+    able = facts.able_by_cell[cell.name]
+    lacks = f"{cell.name} lacks {rate(missing)} of {rate(cell.rate_per_s)}"
+    if not able:
+        sentence = (
+            f"{lacks}: no variant of {cell.group} can serve it within its SLO; "
+            "loosen spec.slo of its WorkloadClass or allow another model or GPUPool"
+        )
+        return Shortfall(cell.name, missing, ShortfallCause.NO_VARIANT, sentence)
+    hosted = [o for o in able if o.gpus <= max(facts.nodes_by_pool[o.pool], default=0)]
+    if not hosted:
+        return Shortfall(cell.name, missing, ShortfallCause.NO_NODES, f"{lacks}: {_no_nodes(facts, able)}")
+    option, cause = _nearest_cure(facts, counts, cell, hosted)
+    carried_per_s = facts.problem.headroom * facts.problem.capacity_per_s[cell.name, option.name]
+    more = math.ceil(min(missing / carried_per_s, 1e9))
+    cure = {
+        ShortfallCause.REPLICA_LIMIT: _replica_limit,
+        ShortfallCause.BUDGET: _budget,
+        ShortfallCause.POOL_FULL: _pool_full,
+    }[cause]
+    return Shortfall(cell.name, missing, cause, f"{lacks}: {cure(facts, counts, option, more)}")
+
+
+def _nearest_cure(
+    facts: Facts, counts: Counts, cell: Cell, hosted: list[Option]
+) -> tuple[Option, ShortfallCause]:
+    """The option that least stands in the way of, the cheapest per request among equals."""
+    capacity = facts.problem.capacity_per_s
+    found = [
+        (len(found), o.price_usd_per_hour / capacity[cell.name, o.name], o.name, o, found)
+        for o in hosted
+        for found in (obstacles(facts, counts, o),)
+    ]
+    _, _, _, option, in_the_way = min(found)
+    # Nothing in the way: what a pool can give is worth next to nothing to this cell.
+    return option, in_the_way[0] if in_the_way else ShortfallCause.POOL_FULL
+
+
+def _no_nodes(facts: Facts, able: tuple[Option, ...]) -> str:
+    told = []
+    for pool in sorted({o.pool for o in able}):
+        least = min(o.gpus for o in able if o.pool == pool)
+        nodes = facts.nodes_by_pool[pool]
+        largest = f"its largest node has {count(max(nodes), 'GPU')}" if nodes else "it has no node"
+        told.append(f"pool {pool} would have to hold {count(least, 'GPU')} on one node and {largest}")
+    return f"{', '.join(told)}; add nodes to GPUPool {' or '.join(sorted({o.pool for o in able}))}"
+
+
+def _replica_limit(facts: Facts, counts: Counts, option: Option, more: int) -> str:
+    ceiling = facts.problem.max_replicas[option.model]
+    needed = model_count(facts, counts, option.model) + more
+    return (
+        f"model {option.model} may have {count(ceiling, 'replica')} and {needed} are needed; "
+        "raise the replica bounds of its ServedModel or lower the demand"
+    )
+
+
+def _budget(facts: Facts, counts: Counts, option: Option, more: int) -> str:
+    budget = facts.problem.budget_usd_per_hour or 0.0
+    needed = facts.price_usd_per_hour(counts) + more * option.price_usd_per_hour
+    return (
+        f"the budget is {usd(budget)} and {usd(needed)} is needed, for {count(more, 'more replica')} of "
+        f"{option.name}; raise the budget of the Fleet or lower the demand"
+    )
+
+
+def _pool_full(facts: Facts, counts: Counts, option: Option, more: int) -> str:
+    nodes = facts.nodes_by_pool[option.pool]
+    groups = groups_on(facts, counts, option.pool)
+    needed = sum(size * n for size, n in groups.items()) + more * option.gpus
+    cure = f"add nodes to GPUPool {option.pool} or lower the demand of {option.group}"
+    if needed <= sum(nodes):
+        together = f"but no node has {option.gpus} left together for {option.name}"
+        return f"pool {option.pool} has {count(sum(nodes), 'GPU')}, {together}; {cure}"
+    return f"pool {option.pool} has {count(sum(nodes), 'GPU')} and {needed} are needed; {cure}"

@@ -1,0 +1,208 @@
+"""Who gets which share, once it is known how many replicas there are.
+
+Owns the shares of a plan: as much as the replicas can carry, the important cells first, and then
+spread so that all replicas of a group are equally busy. A vertex of the sizing program would fill
+one option to the brim and leave the next one idle. Never changes a count.
+
+One cell per group has a closed form, shares in proportion to replicas x capacity. With several
+cells the largest utilisation is minimised, those options that cannot do better are frozen (their
+dual value says so), and the rest is balanced again: a max-min fair load.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ortools.math_opt.python import mathopt
+
+from argosy.plan.facts import Counts, Facts
+from argosy.plan.problem import Cell, Option
+
+Shares = dict[tuple[str, str], float]
+
+WHOLE = 1e-7
+"""A share this close to all or nothing is all or nothing: the linear programs work to 1e-8."""
+
+NEGLIGIBLE = 1e-8
+"""Shares below this are the linear programs' rounding noise, not traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Cells with demand and the options, with replicas, that may serve them."""
+
+    facts: Facts
+    cells: tuple[Cell, ...]
+    replicas: dict[str, int]
+    options: tuple[Option, ...]
+
+    def pairs(self, option: Option) -> list[tuple[Cell, float]]:
+        """Cells this option can serve, with the utilisation (0-1) that all of each would cause."""
+        return [
+            (c, self.facts.load_per_rate(c, option) / self.replicas[option.name])
+            for c in self.cells
+            if (c.name, option.name) in self.facts.capacity_per_s
+        ]
+
+
+def shares(facts: Facts, counts: Counts) -> Shares:
+    """Shares per (cell, option) for these counts, positive ones only."""
+    found: Shares = {}
+    for name in facts.groups:
+        group_shares = _group_shares(facts, name, counts)
+        found.update(sorted(group_shares.items()))
+    return found
+
+
+def missing_per_s(facts: Facts, found: Shares) -> dict[str, float]:
+    """Unserved requests/s of each cell that is not served whole."""
+    return _missing_per_s(facts.cells, found)
+
+
+def group_missing_per_s(facts: Facts, group: str, counts: Counts) -> dict[str, float]:
+    """Unserved requests/s of the group's cells that these counts do not serve whole."""
+    return _missing_per_s(facts.cells_by_group[group], _group_shares(facts, group, counts))
+
+
+def _missing_per_s(cells: tuple[Cell, ...], found: Shares) -> dict[str, float]:
+    served = dict.fromkeys((c.name for c in cells), 0.0)
+    for (cell, _), share in found.items():
+        served[cell] += share
+    return {
+        c.name: c.rate_per_s * (1 - served[c.name])
+        for c in cells
+        if c.rate_per_s > 0 and served[c.name] < 1 - WHOLE
+    }
+
+
+def carries(facts: Facts, group: str, counts: Counts) -> bool:
+    """Whether these replicas serve whole every cell of the group that anything can serve."""
+    demanding = {c.name for c in facts.demanding_cells}
+    return demanding.isdisjoint(group_missing_per_s(facts, group, counts))
+
+
+def _group_shares(facts: Facts, name: str, counts: Counts) -> Shares:
+    live = tuple(o for o in facts.options_by_group[name] if counts.get(o.name, 0) > 0)
+    replicas = {o.name: counts[o.name] for o in live}
+    reached = {cell for cell, option in facts.capacity_per_s if option in replicas}
+    cells = tuple(c for c in facts.cells_by_group[name] if c.name in reached)
+    busy = _Group(facts, tuple(c for c in cells if c.rate_per_s > 0), replicas, live)
+    found = _lone_cell(busy) if len(busy.cells) == 1 else _many_cells(busy)
+    for cell in cells:
+        if cell.rate_per_s == 0:
+            found.update(_in_proportion(busy, cell, 1.0))
+    return found
+
+
+def _in_proportion(group: _Group, cell: Cell, served: float) -> Shares:
+    """`served` (0-1) of one cell, in proportion to what each option can carry of it."""
+    capacity = {
+        option: replicas * group.facts.capacity_per_s[cell.name, option]
+        for option, replicas in group.replicas.items()
+        if (cell.name, option) in group.facts.capacity_per_s
+    }
+    total = math.fsum(capacity.values())
+    found = {(cell.name, option): served * part / total for option, part in capacity.items()}
+    return {pair: share for pair, share in found.items() if share > 0}
+
+
+def _lone_cell(group: _Group) -> Shares:
+    cell = group.cells[0]
+    capacity_per_s = math.fsum(
+        replicas * group.facts.capacity_per_s.get((cell.name, option), 0.0)
+        for option, replicas in group.replicas.items()
+    )
+    served = group.facts.problem.headroom * capacity_per_s / cell.rate_per_s
+    return _in_proportion(group, cell, 1.0 if served >= 1 - WHOLE else served)
+
+
+def _many_cells(group: _Group) -> Shares:
+    if not group.cells:
+        return {}
+    whole = dict.fromkeys((c.name for c in group.cells), 1.0)
+    utilisation, found = _balanced(group, whole)
+    if utilisation > group.facts.problem.headroom * (1 + WHOLE):
+        _, found = _balanced(group, _rationed(group))
+    return found
+
+
+class _ShareProgram:
+    """The linear program over one group's shares that balancing and rationing both extend."""
+
+    def __init__(self, group: _Group) -> None:
+        self.program = mathopt.Model()
+        self.share = {
+            (cell.name, option.name): self.program.add_variable(lb=0.0)
+            for option in group.options
+            for cell, _ in group.pairs(option)
+        }
+        self.served = {
+            c.name: mathopt.fast_sum(x for (cell, _), x in self.share.items() if cell == c.name)
+            for c in group.cells
+        }
+        self.utilisation = {
+            o.name: mathopt.fast_sum(load * self.share[c.name, o.name] for c, load in group.pairs(o))
+            for o in group.options
+            if group.pairs(o)
+        }
+
+    def solve(self) -> mathopt.SolveResult | None:
+        """The optimal solution, or None where rounding made the program infeasible."""
+        result = mathopt.solve(self.program, mathopt.SolverType.GLOP)
+        return result if result.termination.reason is mathopt.TerminationReason.OPTIMAL else None
+
+
+def _balanced(group: _Group, served: dict[str, float]) -> tuple[float, Shares]:
+    """The largest utilisation, and shares that are max-min fair; cells get `served` (0-1) each."""
+    lp = _ShareProgram(group)
+    level = lp.program.add_variable(lb=0.0)
+    rows = {name: lp.program.add_linear_constraint(u - level <= 0) for name, u in lp.utilisation.items()}
+    for cell, share in served.items():
+        lp.program.add_linear_constraint(lp.served[cell] == share)
+    lp.program.minimize(level)
+    levels: list[float] = []
+    found: Shares = {}
+    while rows and (result := lp.solve()) is not None:
+        reached = result.variable_values(level)
+        levels.append(reached)
+        found = {pair: result.variable_values(x) for pair, x in lp.share.items()}
+        frozen = [name for name, row in rows.items() if abs(result.dual_values(row)) > NEGLIGIBLE]
+        for name in frozen:
+            rows[name].set_coefficient(level, 0.0)
+            rows.pop(name).upper_bound = reached
+        if not frozen:
+            break
+    return max(levels, default=math.inf), _tidied(found, served)
+
+
+def _tidied(found: Shares, served: dict[str, float]) -> Shares:
+    """Without noise, and each cell's shares adding up exactly."""
+    kept = {pair: share for pair, share in found.items() if share > NEGLIGIBLE}
+    totals = dict.fromkeys(served, 0.0)
+    for (cell, _), share in kept.items():
+        totals[cell] += share
+    return {(cell, option): share * served[cell] / totals[cell] for (cell, option), share in kept.items()}
+
+
+def _rationed(group: _Group) -> dict[str, float]:
+    """How much (0-1) of each cell can be served: one priority after the other, the highest first."""
+    lp = _ShareProgram(group)
+    for total in lp.served.values():
+        lp.program.add_linear_constraint(total <= 1)
+    for utilisation in lp.utilisation.values():
+        lp.program.add_linear_constraint(utilisation <= group.facts.problem.headroom)
+    served = dict.fromkeys(lp.served, 0.0)
+    for priority in sorted({c.priority for c in group.cells}, reverse=True):
+        level = [c for c in group.cells if c.priority == priority]
+        total_per_s = math.fsum(c.rate_per_s for c in level)
+        score = mathopt.fast_sum(c.rate_per_s / total_per_s * lp.served[c.name] for c in level)
+        lp.program.maximize(score)
+        result = lp.solve()
+        if result is None:
+            break
+        lp.program.add_linear_constraint(score >= result.objective_value() * (1 - NEGLIGIBLE))
+        for name in served:
+            part = math.fsum(result.variable_values(x) for (cell, _), x in lp.share.items() if cell == name)
+            served[name] = 1.0 if part > 1 - WHOLE else (0.0 if part < WHOLE else part)
+    return served

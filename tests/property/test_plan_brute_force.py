@@ -1,0 +1,168 @@
+"""Tiny fleets, solved by trying every count: the solver finds nothing worse.
+
+The trial shares no code with the planner: it packs by trying every node for every group, and
+serves by filling up capacity, the important cells first.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from argosy.plan.check import violations
+from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
+from argosy.plan.search import SolveLimits
+from argosy.plan.solution import Plan
+from argosy.plan.solve import solve
+
+Counts = dict[str, int]
+MOST_TRIALS = 3000
+
+
+@st.composite
+def tiny_problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2)) -> PlanProblem:
+    """One or two groups of one cell each, on pools of at most two nodes."""
+    cells, options = [], []
+    capacity: dict[tuple[str, str], float] = {}
+    for g in range(draw(st.integers(1, 2))):
+        rate = draw(st.sampled_from((0.0, 0.3, 2.0, 3.0, 7.0)))
+        cells.append(Cell(f"c{g}", f"g{g}", rate, draw(st.integers(0, 1))))
+        for i in range(draw(st.integers(1, 2))):
+            gpus = draw(st.sampled_from(sizes))
+            price, load_s = draw(st.sampled_from((0.9, 1.3, 4.0))), draw(st.sampled_from((0.0, 120.0)))
+            current = draw(st.integers(0, 2))
+            pool, model = draw(st.sampled_from("ab")), draw(st.sampled_from(("llama", "qwen")))
+            options.append(Option(f"o{g}{i}", f"g{g}", model, pool, gpus, price, load_s, current))
+            if draw(st.integers(0, 5)):
+                capacity[f"c{g}", f"o{g}{i}"] = draw(st.sampled_from((0.7, 1.0, 2.5, 4.0)))
+    return PlanProblem(
+        cells=tuple(cells),
+        options=tuple(options),
+        pools=tuple(PoolLimit(p, tuple(draw(st.lists(st.integers(0, 5), max_size=2)))) for p in "ab"),
+        capacity_per_s=capacity,
+        min_replicas={c.group: draw(st.integers(0, 2)) for c in cells},
+        max_replicas=draw(st.dictionaries(st.sampled_from(("llama", "qwen")), st.integers(0, 4))),
+        headroom=draw(st.sampled_from((0.8, 1.0))),
+        budget_usd_per_hour=draw(st.one_of(st.none(), st.sampled_from((2.0, 5.0, 9.5)))),
+    )
+
+
+def packs(nodes: tuple[int, ...], groups: list[int]) -> bool:
+    if not groups:
+        return True
+    size, *rest = groups
+    return any(
+        packs((*nodes[:i], gpus - size, *nodes[i + 1 :]), rest)
+        for i, gpus in enumerate(nodes)
+        if gpus >= size
+    )
+
+
+def allowed(problem: PlanProblem, counts: Counts) -> bool:
+    cost = sum(o.price_usd_per_hour * counts[o.name] for o in problem.options)
+    if problem.budget_usd_per_hour is not None and cost > problem.budget_usd_per_hour + 1e-9:
+        return False
+    for model, ceiling in problem.max_replicas.items():
+        if sum(counts[o.name] for o in problem.options if o.model == model) > ceiling:
+            return False
+    return all(
+        packs(
+            p.node_gpus, [o.gpus for o in problem.options if o.pool == p.name for _ in range(counts[o.name])]
+        )
+        for p in problem.pools
+    )
+
+
+def trials(problem: PlanProblem) -> Iterator[Counts]:
+    nodes = {p.name: p.node_gpus for p in problem.pools}
+    able = {option for (_, option) in problem.capacity_per_s}
+    most = [sum(n // o.gpus for n in nodes[o.pool]) if o.name in able else 0 for o in problem.options]
+    assume(math.prod(m + 1 for m in most) <= MOST_TRIALS)
+    for numbers in itertools.product(*(range(m + 1) for m in most)):
+        counts = {o.name: n for o, n in zip(problem.options, numbers, strict=True)}
+        if allowed(problem, counts):
+            yield counts
+
+
+def rank(problem: PlanProblem, counts: Counts) -> tuple[float, ...]:
+    """Unmet floors and missing rates, each by priority, then cost: what a plan minimises in turn."""
+    unmet: dict[int, float] = dict.fromkeys((1, 0), 0.0)
+    missing: dict[int, float] = dict.fromkeys((1, 0), 0.0)
+    for cell in problem.cells:
+        members = [o for o in problem.options if o.group == cell.group]
+        floor = problem.min_replicas.get(cell.group, 0)
+        unmet[cell.priority] += max(0, floor - sum(counts[o.name] for o in members))
+        carried = sum(
+            problem.headroom * problem.capacity_per_s.get((cell.name, o.name), 0.0) * counts[o.name]
+            for o in members
+        )
+        missing[cell.priority] += max(0.0, cell.rate_per_s - carried)
+    cost = sum(
+        o.price_usd_per_hour
+        * (
+            counts[o.name]
+            + max(0, counts[o.name] - o.current_replicas) * o.load_s / problem.transition_horizon_s
+        )
+        for o in problem.options
+    )
+    return tuple(round(x, 6) + 0.0 for x in (*unmet.values(), *missing.values(), cost))
+
+
+def as_found(problem: PlanProblem, plan: Plan) -> tuple[float, ...]:
+    return rank(problem, dict(plan.replicas))
+
+
+@given(tiny_problems())
+@settings(max_examples=150, deadline=None)
+def test_no_other_counts_are_better(problem: PlanProblem) -> None:
+    best = min(rank(problem, counts) for counts in trials(problem))
+    plan = solve(problem, SolveLimits(gap=0.0))
+    assert as_found(problem, plan) == best
+    assert violations(problem, plan) == ()
+
+
+@given(tiny_problems(sizes=(2, 3)))
+@settings(max_examples=100, deadline=None)
+def test_no_other_counts_are_better_where_sizes_do_not_divide_each_other(problem: PlanProblem) -> None:
+    best = min(rank(problem, counts) for counts in trials(problem))
+    assert as_found(problem, solve(problem, SolveLimits(gap=0.0))) == best
+
+
+@st.composite
+def two_option_problems(draw: st.DrawFn) -> PlanProblem:
+    """One group of up to four cells on two options: capacities of unlike cells that do not add up."""
+    names = [f"c{i}" for i in range(draw(st.integers(2, 4)))]
+    rates = st.sampled_from((0.3, 1.0, 2.0, 6.0))
+    capacities = st.sampled_from((0.5, 1.0, 2.5, 4.0, 9.0))
+    return PlanProblem(
+        cells=tuple(Cell(name, "g", draw(rates), 0) for name in names),
+        options=(Option("p", "g", "m", "p", 1, 1.0, 0.0), Option("q", "g", "m", "q", 1, 3.5, 0.0)),
+        pools=(PoolLimit("p", (8, 8)), PoolLimit("q", (8, 8))),
+        capacity_per_s={(name, o): draw(capacities) for name in names for o in "pq"},
+    )
+
+
+def carries(problem: PlanProblem, counts: Counts) -> bool:
+    """Fill p with the cells it is comparatively best at, the rest goes to q: exact for two options."""
+    room = {o: problem.headroom * counts[o] for o in "pq"}
+    capacity = problem.capacity_per_s
+    work_on_q = 0.0
+    for cell in sorted(problem.cells, key=lambda c: capacity[c.name, "q"] / capacity[c.name, "p"]):
+        work = cell.rate_per_s / capacity[cell.name, "p"]
+        on_p = min(room["p"], work)
+        room["p"] -= on_p
+        work_on_q += (1 - on_p / work) * cell.rate_per_s / capacity[cell.name, "q"]
+    return work_on_q <= room["q"] + 1e-9
+
+
+@given(two_option_problems())
+@settings(max_examples=60, deadline=None)
+def test_no_other_counts_are_better_where_cells_share_a_group(problem: PlanProblem) -> None:
+    costs = [p + 3.5 * q for p in range(17) for q in range(17) if carries(problem, {"p": p, "q": q})]
+    plan = solve(problem, SolveLimits(gap=0.0))
+    assert violations(problem, plan) == ()
+    assume(costs)
+    assert math.isclose(plan.cost_usd_per_hour, min(costs), abs_tol=1e-6)
+    assert plan.shortfalls == ()

@@ -1,0 +1,251 @@
+"""The specification of plans: a good plan passes, and each way to break one is named."""
+
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from argosy.plan.check import Violation, ViolationCode, violations
+from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
+from argosy.plan.solution import Plan, Shortfall, ShortfallCause, SolveReport, SolveStatus
+
+# chat on one H100 pair and two L40S; batch asks more than its one L40S carries, and nothing is left.
+PROBLEM = PlanProblem(
+    cells=(Cell("chat", "chat", 10.0, 2), Cell("idle", "chat", 0.0, 2), Cell("batch", "batch", 2.0, 1)),
+    options=(
+        Option("chat-h100", "chat", "llama", "h100", 2, 6.0, 60.0),
+        Option("chat-l40s", "chat", "llama", "l40s", 1, 1.0, 20.0),
+        Option("batch-l40s", "batch", "llama", "l40s", 1, 1.0, 20.0),
+        Option("batch-a10", "batch", "small", "a10", 1, 0.5, 20.0),
+    ),
+    pools=(PoolLimit("h100", (2,)), PoolLimit("l40s", (2, 1)), PoolLimit("a10", (1, 1))),
+    capacity_per_s={
+        ("chat", "chat-h100"): 10.0,
+        ("chat", "chat-l40s"): 2.5,
+        ("idle", "chat-l40s"): 2.5,
+        ("batch", "batch-l40s"): 2.0,
+        ("batch", "chat-l40s"): 9.0,  # of another group: of no use
+    },
+    min_replicas={"chat": 2, "batch": 1},
+    max_replicas={"llama": 4},
+    headroom=0.8,
+    budget_usd_per_hour=9.0,
+)
+SHORT = Shortfall("batch", 0.4, ShortfallCause.POOL_FULL, "pool l40s has 3 GPUs and 4 are needed")
+GOOD = Plan(
+    replicas={"chat-h100": 1, "chat-l40s": 2, "batch-l40s": 1, "batch-a10": 0},
+    shares={
+        ("chat", "chat-h100"): 0.7,
+        ("chat", "chat-l40s"): 0.3,
+        ("idle", "chat-l40s"): 1.0,
+        ("batch", "batch-l40s"): 0.8,
+    },
+    shortfalls=(SHORT,),
+    cost_usd_per_hour=9.0,
+    report=SolveReport(SolveStatus.OPTIMAL, 9.0, 9.0, 0.0, 0.1),
+)
+
+Change = Callable[[Plan], Plan]
+
+
+def counts(**changed: int) -> Change:
+    def change(plan: Plan) -> Plan:
+        replicas = {**plan.replicas, **{k.replace("_", "-"): n for k, n in changed.items()}}
+        prices = {o.name: o.price_usd_per_hour for o in PROBLEM.options}
+        cost = sum(prices.get(o, 0.0) * n for o, n in replicas.items())
+        return replace(plan, replicas=replicas, cost_usd_per_hour=cost)
+
+    return change
+
+
+def shares(changed: dict[tuple[str, str], float]) -> Change:
+    return lambda plan: replace(plan, shares={**plan.shares, **changed})
+
+
+def short(**changed: Any) -> Change:
+    return lambda plan: replace(plan, shortfalls=(replace(SHORT, **changed),))
+
+
+def report(**changed: Any) -> Change:
+    return lambda plan: replace(plan, report=replace(plan.report, **changed))
+
+
+def test_a_sound_plan_has_no_violation() -> None:
+    assert violations(PROBLEM, GOOD) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "subject"),
+    [
+        pytest.param(
+            counts(chat_b200=1), ViolationCode.UNKNOWN_NAME, "chat-b200", id="an option nobody knows"
+        ),
+        pytest.param(
+            shares({("video", "chat-l40s"): 0.1}),
+            ViolationCode.UNKNOWN_NAME,
+            "video",
+            id="a cell nobody knows",
+        ),
+        pytest.param(
+            lambda p: replace(p, unmet_floors={"video": 1}),
+            ViolationCode.UNKNOWN_NAME,
+            "video",
+            id="a floor nobody set",
+        ),
+        pytest.param(counts(chat_l40s=-1), ViolationCode.BAD_COUNT, "chat-l40s", id="less than no replica"),
+        pytest.param(
+            lambda p: replace(p, replicas={**p.replicas, "chat-l40s": 1.5}),
+            ViolationCode.BAD_COUNT,
+            "chat-l40s",
+            id="half a replica",
+        ),
+        pytest.param(
+            counts(batch_a10=1),
+            ViolationCode.USELESS_REPLICA,
+            "batch-a10",
+            id="a replica that can serve nobody",
+        ),
+        pytest.param(
+            shares({("chat", "chat-l40s"): -0.3}),
+            ViolationCode.SHARE_RANGE,
+            "chat -> chat-l40s",
+            id="a negative share",
+        ),
+        pytest.param(
+            shares({("chat", "chat-l40s"): math.nan}),
+            ViolationCode.SHARE_RANGE,
+            "chat -> chat-l40s",
+            id="a share that is no number",
+        ),
+        pytest.param(
+            shares({("idle", "chat-l40s"): 0.5, ("idle", "chat-h100"): 0.5}),
+            ViolationCode.SHARE_WITHOUT_CAPACITY,
+            "idle -> chat-h100",
+            id="a share to what cannot serve it",
+        ),
+        pytest.param(
+            shares({("batch", "batch-l40s"): 0.7, ("batch", "chat-l40s"): 0.1}),
+            ViolationCode.SHARE_OUTSIDE_GROUP,
+            "batch -> chat-l40s",
+            id="a share across the border of its group",
+        ),
+        pytest.param(
+            counts(chat_l40s=0),
+            ViolationCode.SHARE_WITHOUT_REPLICA,
+            "chat -> chat-l40s",
+            id="a share to nobody",
+        ),
+        pytest.param(
+            shares({("chat", "chat-l40s"): 0.2}), ViolationCode.NOT_SERVED, "chat", id="a tenth forgotten"
+        ),
+        pytest.param(
+            shares({("chat", "chat-l40s"): 0.4}), ViolationCode.NOT_SERVED, "chat", id="110 % served"
+        ),
+        pytest.param(
+            shares({("idle", "chat-l40s"): 0.0}), ViolationCode.NOT_SERVED, "idle", id="no weights for none"
+        ),
+        pytest.param(
+            lambda p: replace(p, shortfalls=()),
+            ViolationCode.NOT_SERVED,
+            "batch",
+            id="a shortfall not booked",
+        ),
+        pytest.param(
+            short(missing_per_s=0.3), ViolationCode.NOT_SERVED, "batch", id="a shortfall booked too small"
+        ),
+        pytest.param(
+            short(missing_per_s=-0.4), ViolationCode.SHORTFALL_WRONG, "batch", id="a negative shortfall"
+        ),
+        pytest.param(
+            short(message=" "), ViolationCode.SHORTFALL_WRONG, "batch", id="a shortfall without a sentence"
+        ),
+        pytest.param(
+            short(cause=ShortfallCause.NO_VARIANT), ViolationCode.SHORTFALL_WRONG, "batch", id="a false cause"
+        ),
+        pytest.param(
+            short(cause=ShortfallCause.NO_NODES), ViolationCode.SHORTFALL_WRONG, "batch", id="nodes denied"
+        ),
+        pytest.param(
+            lambda p: replace(p, shortfalls=(SHORT, SHORT)),
+            ViolationCode.SHORTFALL_WRONG,
+            "batch",
+            id="a shortfall booked twice",
+        ),
+        pytest.param(
+            lambda p: short(missing_per_s=0.8)(shares({("batch", "batch-l40s"): 0.6})(p)),
+            ViolationCode.SHORTFALL_NEEDLESS,
+            "batch",
+            id="a shortfall beside an idle replica",
+        ),
+        pytest.param(
+            shares({("chat", "chat-h100"): 0.85, ("chat", "chat-l40s"): 0.15}),
+            ViolationCode.OVERLOAD,
+            "chat-h100",
+            id="a replica filled beyond the headroom",
+        ),
+        pytest.param(counts(batch_l40s=0), ViolationCode.BELOW_FLOOR, "batch", id="a group below its floor"),
+        pytest.param(
+            lambda p: replace(p, unmet_floors={"chat": 1}),
+            ViolationCode.BELOW_FLOOR,
+            "chat",
+            id="a met floor booked",
+        ),
+        pytest.param(
+            counts(chat_l40s=3), ViolationCode.ABOVE_CEILING, "llama", id="a model above its ceiling"
+        ),
+        pytest.param(counts(chat_l40s=3), ViolationCode.OVER_BUDGET, "budget", id="a fleet over the budget"),
+        pytest.param(
+            counts(chat_l40s=3), ViolationCode.DOES_NOT_FIT, "l40s", id="more groups than the pool holds"
+        ),
+        pytest.param(
+            counts(chat_h100=2), ViolationCode.DOES_NOT_FIT, "h100", id="a pair with no node of its own"
+        ),
+        pytest.param(
+            lambda p: replace(p, cost_usd_per_hour=8.0),
+            ViolationCode.COST_WRONG,
+            "cost",
+            id="a cost stated too low",
+        ),
+        pytest.param(
+            lambda p: replace(p, cost_usd_per_hour=math.nan),
+            ViolationCode.COST_WRONG,
+            "cost",
+            id="a NaN cost",
+        ),
+        pytest.param(report(status="Perfect"), ViolationCode.REPORT_WRONG, "status", id="an unknown status"),
+        pytest.param(
+            report(objective=math.inf), ViolationCode.REPORT_WRONG, "objective", id="an endless objective"
+        ),
+        pytest.param(
+            report(bound=10.0), ViolationCode.REPORT_WRONG, "bound", id="a bound above the objective"
+        ),
+    ],
+)
+def test_a_broken_plan_is_caught_and_the_rule_named(
+    change: Change, code: ViolationCode, subject: str
+) -> None:
+    found = violations(PROBLEM, change(GOOD))
+    assert (code, subject) in {(v.code, v.subject) for v in found}, found
+
+
+def test_an_unmet_floor_is_allowed_only_where_nothing_more_fits() -> None:
+    problem = replace(
+        PROBLEM, min_replicas={"chat": 2, "batch": 2}, max_replicas={}, budget_usd_per_hour=None
+    )
+    booked = replace(GOOD, unmet_floors={"batch": 1})
+    assert violations(problem, booked) == ()
+    roomier = replace(problem, pools=(PoolLimit("h100", (2,)), PoolLimit("l40s", (2, 2))))
+    assert [v.code for v in violations(roomier, booked)] == [
+        ViolationCode.SHORTFALL_NEEDLESS,
+        ViolationCode.FLOOR_NEEDLESSLY_UNMET,
+    ]
+
+
+def test_every_violation_is_a_sentence_and_pickles() -> None:
+    (found,) = violations(PROBLEM, counts(batch_a10=1)(replace(GOOD, cost_usd_per_hour=9.0)))[:1]
+    assert isinstance(found, Violation)
+    assert pickle.loads(pickle.dumps(found)) == found
+    assert len(found.message.split()) > 4

@@ -1,0 +1,110 @@
+"""The sentences of a plan: they carry the figures, and name what would change them."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
+from argosy.plan.solution import Plan
+from argosy.plan.solve import solve
+
+CHAT = PlanProblem(
+    cells=(Cell("chat", "chat", 16.0, 1),),
+    options=(
+        Option("l40s-tp1", "chat", "llama", "l40s", 1, 0.9, 0.0),
+        Option("h100-tp1", "chat", "llama", "h100", 1, 6.0, 0.0),
+        Option("h100-tp2", "chat", "llama", "h100", 2, 12.0, 0.0),
+    ),
+    pools=(PoolLimit("l40s", (2,) * 6), PoolLimit("h100", (2,))),
+    capacity_per_s={("chat", "l40s-tp1"): 4.51, ("chat", "h100-tp1"): 9.0, ("chat", "h100-tp2"): 30.0},
+)
+
+
+def sentence(plan: Plan, code: str) -> str:
+    return next(r.message for r in plan.reasons if r.code == code)
+
+
+def test_the_binding_capacity_is_told_with_its_figures() -> None:
+    assert sentence(solve(CHAT), "Capacity") == (
+        "chat asks 16.0 req/s; one replica of l40s-tp1 carries 4.51 within its SLO; "
+        "with 20 % kept free that takes 5"
+    )
+
+
+def test_a_floor_that_binds_is_told() -> None:
+    plan = solve(replace(CHAT, min_replicas={"chat": 7}))
+    assert sentence(plan, "Floor") == (
+        "chat asks 16.0 req/s, which fewer replicas would carry; "
+        "its floor keeps 7 replicas of l40s-tp1 ($6.30/h)"
+    )
+
+
+def test_every_single_option_plan_is_looked_at() -> None:
+    plan = solve(CHAT)
+    assert [(a.description, a.cost_usd_per_hour, a.reason) for a in plan.alternatives] == [
+        (
+            "chat on h100-tp1 alone (3 replicas)",
+            None,
+            "it takes 3 GPUs and pool h100 can give groups of 1 at most 2",
+        ),
+        ("chat on h100-tp2 alone (1 replica)", 12.0, "$7.50/h dearer"),
+    ]
+    assert sentence(plan, "Chosen").endswith("next best, chat on h100-tp2 alone (1 replica): $7.50/h dearer")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param(
+            {"pools": (PoolLimit("l40s", (2, 2)),)},
+            "chat lacks 1.6 req/s of 16.0 req/s: pool l40s has 4 GPUs and 5 are needed; "
+            "add nodes to GPUPool l40s or lower the demand of chat",
+            id="a full pool",
+        ),
+        pytest.param(
+            {"pools": ()},
+            "chat lacks 16.0 req/s of 16.0 req/s: "
+            "pool h100 would have to hold 1 GPU on one node and it has no node, "
+            "pool l40s would have to hold 1 GPU on one node and it has no node; "
+            "add nodes to GPUPool h100 or l40s",
+            id="no nodes",
+        ),
+        pytest.param(
+            {"max_replicas": {"llama": 0}},
+            "chat lacks 16.0 req/s of 16.0 req/s: model llama may have 0 replicas and 5 are needed; "
+            "raise the replica bounds of its ServedModel or lower the demand",
+            id="a ceiling of none",
+        ),
+        pytest.param(
+            {"capacity_per_s": {}},
+            "chat lacks 16.0 req/s of 16.0 req/s: no variant of chat can serve it within its SLO; "
+            "loosen spec.slo of its WorkloadClass or allow another model or GPUPool",
+            id="no variant",
+        ),
+        pytest.param(
+            {"budget_usd_per_hour": 4.0},
+            "chat lacks 1.6 req/s of 16.0 req/s: the budget is $4.00/h and $4.50/h is needed, "
+            "for 1 more replica of l40s-tp1; raise the budget of the Fleet or lower the demand",
+            id="a budget",
+        ),
+    ],
+)
+def test_a_shortfall_names_its_cause_and_its_cure(change: dict[str, Any], expected: str) -> None:
+    plan = solve(replace(CHAT, **change))
+    assert [s.message for s in plan.shortfalls] == [expected]
+
+
+def test_a_pool_whose_free_gpus_lie_apart_is_told_from_a_full_one() -> None:
+    problem = PlanProblem(
+        cells=(Cell("chat", "chat", 2.0, 1),),
+        options=(Option("pair", "chat", "llama", "l40s", 2, 2.0, 0.0),),
+        pools=(PoolLimit("l40s", (1, 1, 1, 3)),),
+        capacity_per_s={("chat", "pair"): 1.0},
+        headroom=1.0,
+    )
+    (short,) = solve(problem).shortfalls
+    assert short.message == (
+        "chat lacks 1.0 req/s of 2.0 req/s: pool l40s has 6 GPUs, but no node has 2 left together for pair; "
+        "add nodes to GPUPool l40s or lower the demand of chat"
+    )
