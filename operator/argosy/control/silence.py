@@ -65,6 +65,13 @@ def silent_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     return frozenset(pod.key for pod in pods if pod.address in silent)
 
 
+def lost_pods(snapshot: FleetSnapshot) -> frozenset[str]:
+    """Keys of the engine pods whose capacity counts no more: silent, or on a node that is not ready."""
+    ready = {node.name for node in snapshot.nodes.values() if node.ready}
+    stranded = {pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in ready}
+    return silent_pods(snapshot) | stranded
+
+
 def _nobody_answers(reading: TelemetryReading) -> bool:
     """Whether all engines that were asked have failed to answer the last time."""
     asked = reading.engines.keys() | reading.unanswered_since_s.keys()

@@ -112,9 +112,9 @@ def _capacity(facts: Facts, group: str, counts: Counts, used: list[Option]) -> R
         worth = math.fsum(facts.load_per_rate(c, option) for c in able)
         if worth > 0:
             carried.append((option, part_per_s / worth))
-    each = ", ".join(f"one replica of {o.name} carries {per_s:,.2f}" for o, per_s in carried)
+    each = ", ".join(f"one replica of {o.label} carries {per_s:,.2f}" for o, per_s in carried)
     takes = (
-        " and ".join(f"{counts[o.name]} of {o.name}" for o in used)
+        " and ".join(f"{counts[o.name]} of {o.label}" for o in used)
         if len(used) > 1
         else str(counts[used[0].name])
     )

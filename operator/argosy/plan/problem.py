@@ -52,7 +52,7 @@ class Option:
 
     `model` limits replicas together with its other options. `current_replicas` are the
     replicas that exist and are not being drained; `load_s` is how long a new one loads.
-    `price_usd_per_hour` is per replica (all its GPUs).
+    `price_usd_per_hour` is per replica (all its GPUs). `variant` is for sentences only.
     """
 
     name: str
@@ -63,6 +63,12 @@ class Option:
     price_usd_per_hour: float
     load_s: float
     current_replicas: int = 0
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        """What sentences call it: the variant, for the sentence names the group already."""
+        return self.variant or self.name
 
     def __post_init__(self) -> None:
         _require_count(f"the GPUs of option {self.name}", self.gpus, least=1)

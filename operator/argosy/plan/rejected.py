@@ -28,7 +28,7 @@ def alternatives(facts: Facts, group: str, counts: Counts) -> tuple[Alternative,
 
 
 def _alternative(facts: Facts, option: Option, counts: Counts, others: Counts) -> Alternative | None:
-    alone = f"{option.group} on {option.name} alone"
+    alone = f"{option.group} on {option.label} alone"
     asked = [c for c in facts.cells_by_group[option.group] if c.rate_per_s > 0]
     unable = [c.name for c in asked if option not in facts.able_by_cell[c.name]]
     if unable:

@@ -83,7 +83,7 @@ def _budget(facts: Facts, counts: Counts, option: Option, more: int) -> str:
     needed = facts.price_usd_per_hour(counts) + more * option.price_usd_per_hour
     return (
         f"the budget is {usd(budget)} and {usd(needed)} is needed, for {count(more, 'more replica')} of "
-        f"{option.name}; raise the budget of the Fleet or lower the demand"
+        f"{option.label}; raise the budget of the Fleet or lower the demand"
     )
 
 
@@ -93,6 +93,6 @@ def _pool_full(facts: Facts, counts: Counts, option: Option, more: int) -> str:
     needed = sum(size * n for size, n in groups.items()) + more * option.gpus
     cure = f"add nodes to GPUPool {option.pool} or lower the demand of {option.group}"
     if needed <= sum(nodes):
-        together = f"but no node has {option.gpus} left together for {option.name}"
+        together = f"but no node has {option.gpus} left together for {option.label}"
         return f"pool {option.pool} has {count(sum(nodes), 'GPU')}, {together}; {cure}"
     return f"pool {option.pool} has {count(sum(nodes), 'GPU')} and {needed} are needed; {cure}"

@@ -30,4 +30,4 @@ def count(number: int, noun: str) -> str:
 
 def replicas_of(option: Option, replicas: int) -> str:
     """Replicas of an option, and their price."""
-    return f"{count(replicas, 'replica')} of {option.name} ({usd(replicas * option.price_usd_per_hour)})"
+    return f"{count(replicas, 'replica')} of {option.label} ({usd(replicas * option.price_usd_per_hour)})"

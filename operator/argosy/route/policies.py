@@ -44,7 +44,7 @@ class Resolution:
 
 def resolve(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) -> Resolution:
     """Give each class its policy."""
-    known = {workload.key for workload in classes}
+    known = {WorkloadClass.KIND: {workload.key for workload in classes}}
     by_class: dict[str, RouterPolicy] = {}
     verdicts = []
     oldest_first = sorted(policies, key=lambda p: seniority(p.metadata.creation_timestamp, p.key))
@@ -53,7 +53,7 @@ def resolve(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) 
             field = f"spec.targetRefs[{position}]"
             class_key = f"{policy.metadata.namespace}/{target.name}"
             winner = by_class.get(class_key)
-            if class_key not in known:
+            if class_key not in known[target.kind]:
                 reason, parts = Reason.TARGET_NOT_FOUND, {"field": field, "name": target.name}
             elif winner is not None:
                 reason, parts = Reason.CONFLICTED, {"field": field, "winner": f"RouterPolicy {winner.key}"}

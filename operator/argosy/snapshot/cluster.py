@@ -6,6 +6,7 @@ builds these from its objects.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +20,16 @@ MANAGED_BY = "argosy"
 PLACEMENT_GATE = "argosy.dev/placement"
 """The scheduling gate that a pod carries until placement has chosen its node."""
 ENGINE_CONTAINER = "engine"
+
+LABEL_VALUE_LIMIT = 63
+"""Kubernetes' bound on a label's value; names of objects may have 253 characters."""
+
+
+def label_value(name: str) -> str:
+    """An object's name as a label value: itself where it fits, else its head and a hash of all of it."""
+    if len(name) <= LABEL_VALUE_LIMIT:
+        return name
+    return f"{name[:54]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +57,11 @@ class NodeState:
 class PodState:
     """A pod. For engine pods of ours `deployment` is `namespace/name`, else empty.
 
-    `devices` are its limits by resource name; `port` is the engine's; `ready_since_s` and
-    `created_s` are seconds since the epoch.
+    `devices` are its limits by resource name; `port` is the engine's; what ends in `_s` is
+    seconds since the epoch. `assigned_node` is the one that its node selector names: an engine
+    whose gate was lifted goes there, though the scheduler may not have bound it yet.
+    `unschedulable_since_s`: since when the scheduler finds no place for it (gates are none of
+    its business); `restarts` counts those of its containers.
     """
 
     namespace: str
@@ -66,6 +80,9 @@ class PodState:
     ready_since_s: float | None = None
     deletion_cost: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    assigned_node: str = ""
+    unschedulable_since_s: float | None = None
+    restarts: int = 0
 
     @property
     def key(self) -> str:
@@ -79,8 +96,18 @@ class PodState:
 
     @property
     def holds_devices(self) -> bool:
-        """Whether it takes GPUs of its node now."""
-        return bool(self.node) and self.phase not in ("Succeeded", "Failed")
+        """Whether it takes GPUs of a node, now or as soon as it is bound."""
+        return bool(self.destination) and self.is_active
+
+    @property
+    def destination(self) -> str:
+        """The node that it runs on or was given, empty where neither is so yet."""
+        return self.node or self.assigned_node
+
+    @property
+    def is_active(self) -> bool:
+        """Whether Kubernetes counts it among a Deployment's replicas: it has not ended."""
+        return self.phase not in ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)

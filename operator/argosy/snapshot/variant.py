@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+NAME_LIMIT = 63
+"""A variant's name is a label value, while a model's and a pool's may have 253 characters each."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
@@ -48,7 +51,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """Readable and unique: any other setting is another variant with its own Deployment."""
+        """Readable, unique and a valid label value: any other setting is another variant."""
         readable = f"{self.model_key.split('/')[-1]}-{self.pool}-tp{self.tensor_parallel}"
-        identity = repr((self.model_key, self.model_id, self.served_names, self.engine))
-        return f"{readable}-{hashlib.sha256(identity.encode()).hexdigest()[:5]}"
+        digest = hashlib.sha256(repr(self).encode()).hexdigest()[:6]
+        return f"{readable[: NAME_LIMIT - len(digest) - 1].rstrip('-.')}-{digest}"

@@ -1,0 +1,1 @@
+"""The decision itself: `step(snapshot, memory, settings, perf) -> Decision`."""

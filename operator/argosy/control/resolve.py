@@ -1,0 +1,231 @@
+"""What could serve each class, and what could not and why.
+
+Owns the step from the users' objects to candidates: class x allowed model x parallel shape x
+pool. Never decides which candidate is taken (`plan`). Input: a snapshot and a performance model.
+Output: a `Resolution`, in which "cannot" is a `Refusal` with a reason and a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from argosy.api import ServedModel, WorkloadClass
+from argosy.api.conditions import Reason
+from argosy.api.workloadclass import Lengths, Percentiles
+from argosy.control.nodes import PoolNodes
+from argosy.demand.archetypes import ARCHETYPES, mix
+from argosy.manifests import EngineWorkload
+from argosy.perf.memory import load_delay_s
+from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
+from argosy.route.precedence import conflicts
+from argosy.snapshot import EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
+from argosy.snapshot.fleet import FleetSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something cannot be used. `subject` is the variant's or object's name."""
+
+    reason: Reason
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A variant that can serve a class: one replica carries `capacity` and loads for `load_s`."""
+
+    workload: EngineWorkload
+    capacity: Capacity
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedClass:
+    """A class with its mix, its objectives, and who could serve it."""
+
+    key: str
+    spec: WorkloadClass
+    mix: Mix
+    slo: Slo
+    candidates: tuple[Candidate, ...]
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def gets_requests(self) -> bool:
+        """Whether any request can reach it: older classes may take every one."""
+        return all(r.reason is not Reason.CONFLICTED for r in self.refusals)
+
+    @property
+    def is_unplannable(self) -> bool:
+        """Whether it gets requests and nothing can be planned for them."""
+        return self.gets_requests and not self.candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """All classes, by key; refusals of models and pools by their keys."""
+
+    classes: Mapping[str, ResolvedClass]
+    model_refusals: Mapping[str, tuple[Refusal, ...]]
+
+    def workloads(self) -> dict[str, EngineWorkload]:
+        """Every candidate's workload by its Deployment's key."""
+        return {c.workload.key: c.workload for r in self.classes.values() for c in r.candidates}
+
+
+def resolve(snapshot: FleetSnapshot, nodes: Mapping[str, PoolNodes], perf: PerfModel) -> Resolution:
+    """Candidates and refusals for every class of the snapshot, in the order of their keys."""
+    classes = {
+        key: _resolve_class(snapshot, spec, nodes, perf) for key, spec in sorted(snapshot.classes.items())
+    }
+    for conflict in conflicts(snapshot.classes.values()):
+        shadowed = Refusal(Reason.CONFLICTED, conflict.winner, conflict.message)
+        classes[conflict.loser] = replace(
+            classes[conflict.loser], candidates=(), refusals=(shadowed, *classes[conflict.loser].refusals)
+        )
+    models = {key: _model_refusals(snapshot, model, perf) for key, model in sorted(snapshot.models.items())}
+    return Resolution(classes, models)
+
+
+def served_names(model: ServedModel) -> tuple[str, ...]:
+    """The names that requests may use; the object's own where none is given."""
+    return model.spec.served_names or (model.metadata.name,)
+
+
+def variants_of(snapshot: FleetSnapshot, model: ServedModel) -> tuple[tuple[Variant, str], ...]:
+    """Every variant of a model with its pool's name, by pool and then parallel shape."""
+    return tuple(
+        (_variant(model, shape.tensor_parallel, pool.metadata.name, pool.spec.gpu), name)
+        for name, pool in sorted(snapshot.pools.items())
+        for shape in sorted(model.spec.parallel_shapes, key=lambda s: s.tensor_parallel)
+    )
+
+
+def mix_of(lengths: Lengths) -> Mix:
+    """A class's lengths as a mix: an archetype's, or its table with weights that sum to one."""
+    if lengths.table is None:
+        assert lengths.archetype is not None
+        return mix(ARCHETYPES[lengths.archetype])
+    total = sum(row.weight for row in lengths.table)
+    return Mix(tuple(Slice(r.prompt_tokens, r.output_tokens, r.weight / total) for r in lengths.table))
+
+
+def slo_of(spec: WorkloadClass) -> Slo:
+    """A class's SLO as terms, TTFT first."""
+    given = ((Term.TTFT, spec.spec.slo.ttft), (Term.ITL, spec.spec.slo.itl), (Term.E2E, spec.spec.slo.e2e))
+    return Slo(tuple(term for name, bounds in given if bounds is not None for term in _terms(name, bounds)))
+
+
+def _terms(name: Term, bounds: Percentiles) -> list[SloTerm]:
+    given = (
+        (0.50, bounds.p50_milliseconds),
+        (0.95, bounds.p95_milliseconds),
+        (0.99, bounds.p99_milliseconds),
+    )
+    return [SloTerm(name, percentile, bound) for percentile, bound in given if bound is not None]
+
+
+def _resolve_class(
+    snapshot: FleetSnapshot, spec: WorkloadClass, nodes: Mapping[str, PoolNodes], perf: PerfModel
+) -> ResolvedClass:
+    mix, slo = mix_of(spec.spec.traffic.lengths), slo_of(spec)
+    candidates: list[Candidate] = []
+    refusals: list[Refusal] = []
+    for reference in spec.spec.models:
+        model = snapshot.models.get(f"{spec.metadata.namespace}/{reference.name}")
+        if model is None:
+            message = Reason.MODEL_NOT_FOUND.sentence(field="spec.models", name=reference.name)
+            refusals.append(Refusal(Reason.MODEL_NOT_FOUND, reference.name, message))
+            continue
+        missing = sorted(set(spec.spec.match.models) - set(served_names(model)))
+        if missing:
+            message = Reason.SERVED_NAME_MISMATCH.sentence(name=missing[0])
+            refusals.append(Refusal(Reason.SERVED_NAME_MISMATCH, reference.name, message))
+            continue
+        for variant, pool in variants_of(snapshot, model):
+            workload = EngineWorkload(variant, spec.key, snapshot.pools[pool])
+            answer = _candidate(workload, mix, slo, perf)
+            if isinstance(answer, Candidate) and not nodes[pool].has_room_for(variant.gpus):
+                answer = _no_room(workload, nodes[pool])
+            if isinstance(answer, Candidate):
+                candidates.append(answer)
+            else:
+                refusals.append(answer)
+    return ResolvedClass(spec.key, spec, mix, slo, tuple(candidates), tuple(refusals))
+
+
+def _candidate(workload: EngineWorkload, mix: Mix, slo: Slo, perf: PerfModel) -> Candidate | Refusal:
+    variant = workload.variant
+    fits = perf.fits(variant)
+    if not isinstance(fits, Fits):
+        return _perf_refusal(variant, fits)
+    capacity = perf.capacity(variant, mix, slo)
+    if isinstance(capacity, OutOfRange):
+        return _perf_refusal(variant, capacity)
+    if capacity.requests_per_s <= 0:
+        message = Reason.SLO_UNREACHABLE.sentence(terms=capacity.binding)
+        return Refusal(Reason.SLO_UNREACHABLE, variant.name, message)
+    return Candidate(workload, capacity, load_delay_s(fits.weight_bytes))
+
+
+def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
+    if nodes.usable:
+        needed, largest = workload.variant.gpus, max(node.gpus for node in nodes.usable)
+        message = Reason.UNPLACEABLE.sentence(
+            replicas="The",
+            variant=workload.variant.name,
+            pool=nodes.pool,
+            detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
+        )
+        return Refusal(Reason.UNPLACEABLE, workload.variant.name, message)
+    selector = ", ".join(f"{k}={v}" for k, v in sorted(workload.pool.spec.node_selector.items()))
+    message = f"pool {nodes.pool}: " + Reason.NO_NODES.sentence(selector=selector)
+    return Refusal(Reason.NO_NODES, workload.variant.name, message)
+
+
+def _perf_refusal(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
+    if isinstance(answer, TooLarge):
+        message = Reason.MODEL_TOO_LARGE.sentence(
+            model_id=variant.model_id, detail=f"{variant.name}: {answer.message}"
+        )
+        return Refusal(Reason.MODEL_TOO_LARGE, variant.name, message)
+    reason = {
+        OutOfRangeReason.UNKNOWN_GPU: Reason.UNKNOWN_GPU,
+        OutOfRangeReason.UNKNOWN_MODEL: Reason.UNKNOWN_MODEL,
+    }.get(answer.reason, Reason.OUT_OF_RANGE)
+    return Refusal(reason, variant.name, answer.message)
+
+
+def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel) -> tuple[Refusal, ...]:
+    """Why variants of a model cannot run at all; empty where one of them can."""
+    refusals: list[Refusal] = []
+    for variant, _ in variants_of(snapshot, model):
+        fits = perf.fits(variant)
+        if isinstance(fits, Fits):
+            return ()
+        refusals.append(_perf_refusal(variant, fits))
+    return tuple(refusals)
+
+
+def _variant(model: ServedModel, tensor_parallel: int, pool: str, gpu: str) -> Variant:
+    engine = model.spec.engine
+    return Variant(
+        model_key=model.key,
+        model_id=model.spec.model_id,
+        served_names=served_names(model),
+        pool=pool,
+        gpu=gpu,
+        tensor_parallel=tensor_parallel,
+        engine=EngineSettings(
+            image=engine.image,
+            port=engine.port,
+            max_num_seqs=engine.max_num_seqs,
+            max_num_batched_tokens=engine.max_num_batched_tokens,
+            max_model_len=engine.max_model_len,
+            gpu_memory_utilization=engine.gpu_memory_utilization,
+            args=engine.args,
+            env=tuple((e.name, e.value) for e in engine.env),
+        ),
+    )

@@ -1,0 +1,51 @@
+"""Which replicas wait for room, and which of them wait in vain.
+
+Owns both verdicts. Never places anything and never reads a clock. Input: a snapshot and what
+placement has answered. Output: keys of pods, and replicas by Deployment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from argosy.place.solution import Placement
+from argosy.snapshot.cluster import PodState
+from argosy.snapshot.fleet import FleetSnapshot
+
+STUCK_AFTER_S = 30.0
+"""A pod that was given a node may have to wait until its predecessor there has ended."""
+
+UNSCHEDULED_AFTER_S = 10.0
+"""Far longer than a scheduler needs that has room."""
+
+
+def stuck_pods(snapshot: FleetSnapshot) -> frozenset[str]:
+    """Keys of the pods on whose node the scheduler finds no room (a foreign pod came first, ...).
+
+    A lifted gate is not put back, so such a pod never runs: it counts as lost, and another is
+    asked for, which gets another node.
+    """
+    return frozenset(
+        p.key
+        for p in snapshot.engine_pods
+        if p.assigned_node and _unscheduled_for_s(p, snapshot.now_s) >= STUCK_AFTER_S
+    )
+
+
+def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict[str, int]:
+    """Replicas by Deployment that nothing but more room would start.
+
+    Where Argosy places, placement has said so; where the scheduler does, it says so of the pod.
+    """
+    waiting = Counter({u.option: u.replicas for u in placement.unplaced})
+    for pod in snapshot.engine_pods:
+        is_ours_to_place = pod.gated or pod.assigned_node or pod.deleting
+        if not is_ours_to_place and _unscheduled_for_s(pod, snapshot.now_s) >= UNSCHEDULED_AFTER_S:
+            waiting[pod.deployment] += 1
+    return dict(sorted(waiting.items()))
+
+
+def _unscheduled_for_s(pod: PodState, now_s: float) -> float:
+    """Seconds since the scheduler first found no room; 0 where it never said so."""
+    since_s = pod.unschedulable_since_s
+    return 0.0 if pod.node or since_s is None else max(0.0, now_s - since_s)

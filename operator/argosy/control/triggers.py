@@ -1,0 +1,122 @@
+"""Which changes of the world call for a new decision at once, and what to call them.
+
+Owns the sentence that becomes a FleetPlan's `trigger`. Never decides anything else. Input: one
+object before and after, as the API server sends it. Output: a `Trigger`, or None for what no
+decision reads (statuses that we write ourselves, heartbeats).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Why to decide now. `is_progress`: a step of ours took effect, nothing new was asked for."""
+
+    message: str
+    is_progress: bool = False
+
+
+KIND_NOUNS = {
+    "fleets": "Fleet",
+    "gpupools": "GPUPool",
+    "servedmodels": "ServedModel",
+    "workloadclasses": "WorkloadClass",
+    "routerpolicies": "RouterPolicy",
+}
+
+
+def trigger_of(kind: str, previous: Object | None, current: Object | None) -> Trigger | None:
+    """Why this change calls for a decision, or None where it does not."""
+    if kind in KIND_NOUNS:
+        return _spec_change(KIND_NOUNS[kind], previous, current)
+    if kind == "nodes":
+        return _node_change(previous, current)
+    if kind == "pods":
+        return _pod_change(previous, current)
+    return None
+
+
+def _name(item: Object) -> str:
+    metadata = item["metadata"]
+    return f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else metadata["name"]
+
+
+def _spec_change(noun: str, previous: Object | None, current: Object | None) -> Trigger | None:
+    if previous is None and current is not None:
+        return Trigger(f"{noun} {_name(current)} was created")
+    if previous is not None and current is None:
+        return Trigger(f"{noun} {_name(previous)} was deleted")
+    assert previous is not None
+    assert current is not None
+    before, after = previous.get("spec") or {}, current.get("spec") or {}
+    if before == after:
+        return None
+    old_price, new_price = before.get("priceUsdPerHour"), after.get("priceUsdPerHour")
+    if noun == "GPUPool" and old_price != new_price:
+        return Trigger(
+            f"the price of pool {_name(current)} changed from ${old_price} to ${new_price} per GPU-hour"
+        )
+    fields = ", ".join(sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k)))
+    return Trigger(f"{noun} {_name(current)} changed ({fields})")
+
+
+def _usable(node: Object | None) -> tuple[Any, ...]:
+    if node is None:
+        return (False,)
+    status, spec = node.get("status") or {}, node.get("spec") or {}
+    ready = any(
+        c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()
+    )
+    labels = node["metadata"].get("labels")
+    return (ready, spec.get("unschedulable"), spec.get("taints"), status.get("allocatable"), labels)
+
+
+def _node_change(previous: Object | None, current: Object | None) -> Trigger | None:
+    before, after = _usable(previous), _usable(current)
+    if before == after:
+        return None
+    name = _name(current or previous or {})
+    if before[0] != after[0]:
+        return Trigger(f"node {name} became {'ready' if after[0] else 'unavailable'}")
+    return Trigger(f"node {name} changed")
+
+
+def _is_read(pod: Object) -> bool:
+    """Whether decisions look at it: an engine of ours, or a foreign pod that takes devices."""
+    if (pod["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == MANAGED_BY:
+        return True
+    containers = (pod.get("spec") or {}).get("containers") or ()
+    return any("/" in name for c in containers for name in (c.get("resources") or {}).get("limits") or ())
+
+
+def _pod_view(pod: Object | None) -> tuple[Any, ...]:
+    if pod is None or not _is_read(pod):
+        return ("gone",)
+    status, spec = pod.get("status") or {}, pod.get("spec") or {}
+    ready = any(
+        c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()
+    )
+    return (
+        ready,
+        "deletionTimestamp" in pod["metadata"],
+        spec.get("nodeName"),
+        status.get("phase") in ("Succeeded", "Failed"),
+        bool(spec.get("schedulingGates")),
+    )
+
+
+def _pod_change(previous: Object | None, current: Object | None) -> Trigger | None:
+    before, after = _pod_view(previous), _pod_view(current)
+    if before == after:
+        return None
+    pod = current or previous or {}
+    what = "is gone" if current is None else "is Ready" if after[0] and not after[1] else "changed"
+    return Trigger(f"pod {_name(pod)} {what}", is_progress=True)

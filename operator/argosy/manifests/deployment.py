@@ -1,0 +1,223 @@
+"""The Deployment that runs one variant for one sharing group.
+
+Owns what an engine's pod looks like. Never talks to an API server and never decides a count or
+a node: the template is the same wherever and however often it runs, because an edit of it would
+restart every replica. Its hash is part of the Deployment's name, so that a change of anything in
+it is a new Deployment beside the old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.api import GPUPool
+from argosy.snapshot import Variant
+from argosy.snapshot.cluster import (
+    ENGINE_CONTAINER,
+    LABEL_CLASS,
+    LABEL_DEPLOYMENT,
+    LABEL_MANAGED_BY,
+    LABEL_MODEL,
+    LABEL_POOL,
+    LABEL_VARIANT,
+    MANAGED_BY,
+    PLACEMENT_GATE,
+    label_value,
+)
+
+Manifest = dict[str, Any]
+
+NAME_LIMIT = 52
+"""A ReplicaSet adds 11 characters to a Deployment's name in its label values (limit 63)."""
+
+GRACE_PERIOD_S = 300
+"""The drain hook's bound: longer than any answer within an SLO that the API accepts in practice."""
+
+NODE_LOSS_TOLERATION_S = 30
+"""Shorter than Kubernetes' 300 s: the operator has planned around a silent engine long before."""
+
+LOAD_LIMIT_S = 3600
+"""A start-up probe that gives up sooner would restart engines that still load their weights."""
+
+DRAIN_HOOK = """
+import time, urllib.request
+time.sleep(3)  # until every Envoy has taken this endpoint out of rotation
+def busy():
+    text = urllib.request.urlopen("http://127.0.0.1:%(port)d/metrics", timeout=2).read().decode()
+    return any(float(line.rsplit(" ", 1)[1]) > 0 for line in text.splitlines()
+               if line.startswith(("vllm:num_requests_running{", "vllm:num_requests_waiting{")))
+while busy():
+    time.sleep(0.5)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWorkload:
+    """One variant in one sharing group: everything its pods depend on.
+
+    `class_key` is the WorkloadClass's `namespace/name` (so far a group is one class).
+    """
+
+    variant: Variant
+    class_key: str
+    pool: GPUPool
+
+    @property
+    def namespace(self) -> str:
+        """Deployments live beside the model they serve."""
+        return self.variant.model_key.split("/")[0]
+
+    @property
+    def key(self) -> str:
+        """`namespace/deployment`: also the name of the Envoy cluster and of the plan's entry."""
+        return f"{self.namespace}/{deployment_name(self)}"
+
+
+def deployment_name(workload: EngineWorkload) -> str:
+    """A readable name that changes with anything in the pod template, its labels included.
+
+    Names are cut, so the labels must be hashed too: two classes with long names share nothing.
+    """
+    digest = _digest({**_bare_template(workload), "labels": _identity_labels(workload)})
+    readable = f"{workload.variant.name}-{workload.class_key.split('/')[-1]}"
+    return f"{readable[: NAME_LIMIT - len(digest) - 1].rstrip('-.')}-{digest}"
+
+
+def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
+    """The Deployment as an object for server-side apply."""
+    name = deployment_name(workload)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": workload.namespace, "labels": _labels(workload, name)},
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 0,
+            "progressDeadlineSeconds": LOAD_LIMIT_S,
+            "selector": {"matchLabels": {LABEL_DEPLOYMENT: name}},
+            "template": pod_template(workload),
+        },
+    }
+
+
+def pod_template(workload: EngineWorkload) -> Manifest:
+    """The template, labelled with the Deployment that it belongs to."""
+    template = _bare_template(workload)
+    template["metadata"] = {"labels": _labels(workload, deployment_name(workload))}
+    return template
+
+
+def _labels(workload: EngineWorkload, name: str) -> dict[str, str]:
+    return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_DEPLOYMENT: name, **_identity_labels(workload)}
+
+
+def _identity_labels(workload: EngineWorkload) -> Manifest:
+    return {
+        LABEL_VARIANT: workload.variant.name,
+        LABEL_CLASS: label_value(workload.class_key.split("/")[-1]),
+        LABEL_MODEL: label_value(workload.variant.model_key.split("/")[-1]),
+        LABEL_POOL: label_value(workload.variant.pool),
+    }
+
+
+def _bare_template(workload: EngineWorkload) -> Manifest:
+    """The template without the labels that hold its own hash."""
+    spec: Manifest = {
+        "nodeSelector": dict(workload.pool.spec.node_selector),
+        "tolerations": _tolerations(workload.pool),
+        "terminationGracePeriodSeconds": GRACE_PERIOD_S,
+        # A Service called "vllm" would otherwise set VLLM_PORT, which vLLM reads as its own.
+        "enableServiceLinks": False,
+        "containers": [_engine_container(workload)],
+    }
+    if workload.pool.spec.placement == "Argosy":
+        spec["schedulingGates"] = [{"name": PLACEMENT_GATE}]
+    else:
+        spec["topologySpreadConstraints"] = [_spread_over_nodes(workload)]
+    if workload.variant.tensor_parallel > 1:
+        # NCCL's shared-memory transport needs more than the 64 MiB that a container gets.
+        spec["volumes"] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}]
+        spec["containers"][0]["volumeMounts"] = [{"name": "shm", "mountPath": "/dev/shm"}]  # noqa: S108
+    return {"spec": spec}
+
+
+def _engine_container(workload: EngineWorkload) -> Manifest:
+    engine = workload.variant.engine
+    health = {"path": "/health", "port": engine.port}
+    return {
+        "name": ENGINE_CONTAINER,
+        "image": engine.image,
+        "args": _engine_args(workload.variant),
+        "env": [{"name": name, "value": value} for name, value in engine.env],
+        "ports": [{"name": "http", "containerPort": engine.port}],
+        "resources": {"limits": {workload.pool.spec.resource_name: str(workload.variant.gpus)}},
+        "startupProbe": {"httpGet": health, "periodSeconds": 1, "failureThreshold": LOAD_LIMIT_S},
+        "readinessProbe": {"httpGet": health, "periodSeconds": 2, "failureThreshold": 2},
+        "livenessProbe": {"httpGet": health, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+        "lifecycle": {
+            "preStop": {"exec": {"command": ["python3", "-c", DRAIN_HOOK % {"port": engine.port}]}},
+        },
+    }
+
+
+def _engine_args(variant: Variant) -> list[str]:
+    engine = variant.engine
+    return [
+        "--model",
+        variant.model_id,
+        "--served-model-name",
+        *variant.served_names,
+        "--port",
+        str(engine.port),
+        "--tensor-parallel-size",
+        str(variant.tensor_parallel),
+        "--max-num-seqs",
+        str(engine.max_num_seqs),
+        "--max-num-batched-tokens",
+        str(engine.max_num_batched_tokens),
+        "--max-model-len",
+        str(engine.max_model_len),
+        "--gpu-memory-utilization",
+        str(engine.gpu_memory_utilization),
+        *engine.args,
+    ]
+
+
+def _tolerations(pool: GPUPool) -> list[Manifest]:
+    own = [
+        {k: v for k, v in t.model_dump(by_alias=True, mode="json").items() if v is not None}
+        for t in pool.spec.tolerations
+    ]
+    lost = [
+        {
+            "key": f"node.kubernetes.io/{condition}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": NODE_LOSS_TOLERATION_S,
+        }
+        for condition in ("not-ready", "unreachable")
+    ]
+    return own + lost
+
+
+def _spread_over_nodes(workload: EngineWorkload) -> Manifest:
+    """For pools that the scheduler places: as `place` would, replicas on different nodes."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {
+            "matchLabels": {
+                label: value
+                for label, value in _identity_labels(workload).items()
+                if label in (LABEL_VARIANT, LABEL_CLASS)
+            }
+        },
+    }
+
+
+def _digest(value: Manifest) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

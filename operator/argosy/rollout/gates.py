@@ -1,0 +1,43 @@
+"""Which node each gated pod gets, from the plan's counts.
+
+Owns the last step of placement. Never decides a count: the FleetPlan says how many replicas of a
+Deployment each node holds, and this fills what is still empty.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from argosy.rollout.steps import PlacePod
+from argosy.snapshot.cluster import PodState
+
+
+def assign_nodes(
+    planned: Mapping[str, Mapping[str, int]],
+    pods: Iterable[PodState],
+    alive: frozenset[str],
+    silent: frozenset[str] = frozenset(),
+) -> tuple[PlacePod, ...]:
+    """Nodes for gated pods. `planned`: Deployment -> node -> replicas; `alive`: usable nodes.
+
+    A pod that was given a node holds its place there before it is bound. Silent pods hold none
+    (their replacement takes it, on a node that is alive). A pod for which the plan has no place
+    left stays gated until the next plan.
+    """
+    by_deployment: dict[str, list[PodState]] = {}
+    for pod in pods:
+        if pod.deployment in planned and pod.is_active and not pod.deleting:
+            by_deployment.setdefault(pod.deployment, []).append(pod)
+    placed: list[PlacePod] = []
+    for deployment, its_pods in sorted(by_deployment.items()):
+        held = Counter(p.destination for p in its_pods if p.destination and p.key not in silent)
+        open_places = [
+            node
+            for node, count in sorted(planned[deployment].items())
+            for _ in range(count - held[node])
+            if node in alive
+        ]
+        gated = sorted((p for p in its_pods if p.gated), key=lambda p: (p.created_s, p.key))
+        placed.extend(PlacePod(p.key, node) for p, node in zip(gated, open_places, strict=False))
+    return tuple(placed)

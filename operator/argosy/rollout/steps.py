@@ -1,0 +1,121 @@
+"""Which safe steps lead from what runs to what is planned.
+
+Owns make-before-break: replicas are added at once and taken away only when the sharing group's
+planned replicas are Ready, victims marked before the count goes down. Never touches a cluster
+and never edits a pod template. Input: targets, Deployments, pods. Output: steps, in order.
+
+Where the planned replicas find no room because the surplus still holds it (`room`), waiting for
+each other would last for ever. Then the surplus gives way one replica at a time, drained as
+always, and never a group's last one that serves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from argosy.manifests import EngineWorkload
+from argosy.rollout.room import giving_way
+from argosy.rollout.targets import RolloutInputs, Target, is_surplus_allowed_to_go
+
+VICTIM_COST = -1000
+"""`controller.kubernetes.io/pod-deletion-cost` of a pod that shall go first."""
+
+MOST_REPLACED = 3
+"""Times its planned count that lost replicas are replaced: where every replacement is lost too,
+asking for ever more of them mends nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDeployment:
+    """Make a Deployment that does not exist yet (server-side apply)."""
+
+    workload: EngineWorkload
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleDeployment:
+    """Change the count of an existing Deployment (`/scale`); its template stays."""
+
+    key: str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkVictim:
+    """Set or lift the mark that makes a pod the first to go."""
+
+    pod: str
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlacePod:
+    """Give a gated pod its node and lift the gate (one patch)."""
+
+    pod: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDeployment:
+    """Remove a Deployment that has no pod left and no place in the plan."""
+
+    key: str
+
+
+Step = CreateDeployment | ScaleDeployment | MarkVictim | PlacePod | DeleteDeployment
+
+
+def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
+    """The steps that are safe now; the next iteration finds those that have become so."""
+    yielding = giving_way(inputs)
+    steps: list[Step] = []
+    for target in inputs.targets:
+        existing = inputs.deployments.get(target.key)
+        if existing is None:
+            if target.replicas > 0 and target.workload is not None:
+                steps.append(CreateDeployment(target.workload, target.replicas))
+            continue
+        wanted = _wanted_count(target, existing.replicas, inputs)
+        if target.key in yielding:
+            wanted = min(wanted, existing.replicas - 1)
+        if wanted == existing.replicas == 0 and not inputs.all_pods(target.key):
+            steps.append(DeleteDeployment(target.key))
+            continue
+        steps.extend(_marks(target, existing.replicas, wanted, inputs))
+        if wanted != existing.replicas:
+            steps.append(ScaleDeployment(target.key, wanted))
+    return tuple(steps)
+
+
+def _wanted_count(target: Target, existing: int, inputs: RolloutInputs) -> int:
+    """The count its Deployment shall have now.
+
+    A lost replica still counts for Kubernetes; one more is asked for in its stead, so that the
+    replacement loads before the pod is evicted. Nothing is taken away from a group that waits
+    for planned replicas.
+    """
+    pods = inputs.live_pods(target.key)
+    num_lost = sum(p.key in inputs.lost for p in pods)
+    if len(pods) - num_lost < target.replicas:
+        replaced = min(num_lost, MOST_REPLACED * target.replicas)
+        return max(existing, target.replicas + replaced)
+    if is_surplus_allowed_to_go(target, inputs):
+        return target.replicas
+    return max(existing, target.replicas)
+
+
+def _marks(target: Target, existing: int, wanted: int, inputs: RolloutInputs) -> list[MarkVictim]:
+    """Lost pods go first, then placement's victims; a mark that is no longer due is lifted.
+
+    Marks stay until the pods are on their way out: Kubernetes may not have chosen yet.
+    """
+    pods = inputs.live_pods(target.key)
+    keys = {p.key for p in pods}
+    order = [p.key for p in pods if p.key in inputs.lost]
+    order += [v for v in inputs.victims if v in keys and v not in inputs.lost]
+    num_going = max(existing, len(pods)) - wanted
+    due = {key: VICTIM_COST + rank for rank, key in enumerate(order[: max(0, num_going)])}
+    marks = [(p.key, due.get(p.key, 0)) for p in pods if p.deletion_cost != due.get(p.key, 0)]
+    return [MarkVictim(pod, cost) for pod, cost in marks]

@@ -1,0 +1,394 @@
+"""A fleet small enough for a table of stories, and the Kubernetes around it.
+
+Fakes of the far side only: `FakePerf` answers for the performance model, `World` does what the
+API server, the Deployment controller, the scheduler, the kubelets and the node controller do, in
+virtual seconds. What decides is always the real `control.step`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, Resource, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api.conditions import Condition, ConditionStatus
+from argosy.api.fleetplan import FleetPlanStatus
+from argosy.control.decision import ControlMemory, Decision, StatusUpdate
+from argosy.control.step import StepSettings, step
+from argosy.demand.forecast import DemandMemory
+from argosy.engine.coefficients import StepCoefficients
+from argosy.manifests import deployment_name, pod_template
+from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
+from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
+from argosy.snapshot import EngineReading, Mix, Sample, Slo, TelemetryReading, Variant
+from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
+from argosy.snapshot.fleet import EnvoyView, FleetSnapshot, RoutingView
+
+GPU_LABEL = "nvidia.com/gpu.product"
+NVIDIA = "nvidia.com/gpu"
+START_S = 1_700_000_000.0
+LOAD_S = 18.0
+DRAIN_S = 10.0
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True)
+class FakePerf:
+    """Capacities by GPU, per GPU of the replica; model ids that contain a word get that answer."""
+
+    per_gpu: Mapping[str, float] = field(default_factory=lambda: {"L40S": 4.0, "H100": 16.0})
+
+    def step_coefficients(self, variant: Variant) -> StepCoefficients | OutOfRange:
+        raise AssertionError("decisions do not ask for step times")
+
+    def fits(self, variant: Variant) -> Fits | TooLarge | OutOfRange:
+        if variant.gpu not in ("L40S", "H100"):
+            return OutOfRange(OutOfRangeReason.UNKNOWN_GPU, f"GPU {variant.gpu} is not in the catalogue")
+        if "unknown" in variant.model_id:
+            return OutOfRange(OutOfRangeReason.UNKNOWN_MODEL, f"{variant.model_id} is not in the catalogue")
+        if "huge" in variant.model_id:
+            return TooLarge(100, 40, f"{variant.model_id} needs 100 GB on each {variant.gpu}")
+        return Fits(16_000_000_000, 16_000_000_000, 100_000)
+
+    def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
+        if min(term.bound_ms for term in slo.terms) < 5:
+            return Capacity(0.0, "TTFT p95")
+        if mix.mean_prompt_tokens > 100_000:
+            return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, "prompts of more than 100,000 tokens")
+        return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel, "TTFT p95")
+
+
+def parsed(kind: type[R], name: str, spec: Mapping[str, Any], namespace: str = "") -> R:
+    """An object as the API server would hand it out."""
+    metadata = {"name": name, "uid": f"uid-{name}", "generation": 1, "resourceVersion": "1"}
+    if namespace:
+        metadata["namespace"] = namespace
+    found = kind.from_object({"metadata": metadata, "spec": spec})
+    assert not isinstance(found, InvalidObject), found
+    return found
+
+
+def a_pool(name: str = "l40s", gpu: str = "L40S", **spec: Any) -> GPUPool:
+    """A pool whose nodes carry its name; $0.90 per GPU-hour."""
+    chosen = {"gpu": gpu, "nodeSelector": {GPU_LABEL: name}, "gpusPerNode": 2, "priceUsdPerHour": 0.9}
+    return parsed(GPUPool, name, {**chosen, **spec})
+
+
+def a_model(name: str = "llama", model_id: str = "small", **spec: Any) -> ServedModel:
+    return parsed(ServedModel, name, {"modelId": model_id, **spec}, "default")
+
+
+def a_class(name: str = "chat", rate_per_s: float = 8.0, **spec: Any) -> WorkloadClass:
+    """Requests with a header of the class's name, for the model `llama`; its declared rate counts."""
+    chosen = {
+        "match": {"headers": [{"name": "x-class", "value": name}]},
+        "models": [{"name": "llama"}],
+        "traffic": {
+            "requestsPerSecond": rate_per_s,
+            "lengths": {"archetype": "azure-conversation"},
+            "source": "Declared",
+        },
+        "slo": {"ttft": {"p95Milliseconds": 2000}},
+    }
+    return parsed(WorkloadClass, name, {**chosen, **spec}, "default")
+
+
+def a_fleet(mode: str = "Auto", **spec: Any) -> Fleet:
+    """No margin, so that counts are easy to reckon."""
+    return parsed(Fleet, "default", {"mode": mode, "robustnessMargin": 0.0, **spec})
+
+
+def a_node(name: str, pool: str = "l40s", gpus: int = 2, **fields: Any) -> NodeState:
+    labels = {GPU_LABEL: pool, "kubernetes.io/hostname": name}
+    return NodeState(name, labels, {NVIDIA: gpus}, ready=True, **fields)
+
+
+def some_nodes(pool: str, count: int, gpus: int = 2) -> list[NodeState]:
+    return [a_node(f"{pool}-{i}", pool, gpus) for i in range(count)]
+
+
+def by_key(items: Iterable[R]) -> dict[str, R]:
+    return {item.key: item for item in items}
+
+
+class World:
+    """Objects, and a Kubernetes that acts on them. Start with `World(nodes, *objects)`."""
+
+    def __init__(self, nodes: Iterable[NodeState], *objects: Resource) -> None:
+        self.now_s = START_S
+        self.nodes = {n.name: n for n in nodes}
+        self.objects: dict[tuple[type[Resource], str], Resource] = {}
+        self.apply(*objects)
+        self.pods: dict[str, PodState] = {}
+        self.deployments: dict[str, DeploymentState] = {}
+        self.plans: tuple[FleetPlan, ...] = ()
+        self.silent: set[str] = set()
+        self.dead_nodes: set[str] = set()
+        self.perf = FakePerf()
+        self.decisions: list[Decision] = []
+        self.serving_over_time: list[int] = []
+        self.broken_deployments: set[str] = set()
+        self.memory = ControlMemory(DemandMemory())
+        self._templates: dict[str, dict[str, Any]] = {}
+        self._gone_at_s: dict[str, float] = {}
+        self._bound_at_s: dict[str, float] = {}
+        self._silent_since_s: dict[str, float] = {}
+        self._num_pods = 0
+
+    # What users do.
+
+    def apply(self, *objects: Resource) -> None:
+        for item in objects:
+            self.objects[type(item), item.key] = item
+
+    def delete(self, kind: type[Resource], key: str) -> None:
+        del self.objects[kind, key]
+
+    def kill_node(self, name: str) -> None:
+        """Its engines fall silent at once; 40 s later its condition says so."""
+        self.dead_nodes.add(name)
+        for pod in self.pods.values():
+            if pod.node == name:
+                self.silence(pod.key)
+
+    def silence(self, key: str) -> None:
+        self.silent.add(key)
+        self._silent_since_s[key] = self.now_s
+
+    # What the operator sees and does.
+
+    def of(self, kind: type[R]) -> dict[str, R]:
+        return {key: item for (cls, key), item in self.objects.items() if cls is kind and isinstance(item, kind)}
+
+    def snapshot(self) -> FleetSnapshot:
+        asked = [p for p in self.pods.values() if p.address and p.ready]
+        heard_at_s = {p.address: self._silent_since_s.get(p.key, self.now_s) for p in asked}
+        return FleetSnapshot(
+            now_s=self.now_s,
+            fleet=self.of(Fleet).get("default"),
+            pools=self.of(GPUPool),
+            models=self.of(ServedModel),
+            classes=self.of(WorkloadClass),
+            policies=self.of(RouterPolicy),
+            plans=self.plans,
+            nodes=dict(self.nodes),
+            pods=dict(self.pods),
+            deployments=dict(self.deployments),
+            telemetry=TelemetryReading(
+                engines={a: Sample(EngineReading(1, 0, 0.1, 0, 0, 0), at_s) for a, at_s in heard_at_s.items()},
+                unanswered_since_s={
+                    self.pods[k].address: since
+                    for k, since in self._silent_since_s.items()
+                    if k in self.pods
+                },
+            ),
+            routing=RoutingView("v1", (EnvoyView("edge", "v1"),)),
+        )
+
+    def decide(self, trigger: str = "a test") -> Decision:
+        """One decision, not carried out."""
+        settings = StepSettings(trigger, plan_time_limit_s=None)
+        decision = step(self.snapshot(), self.memory, settings, self.perf)
+        assert decision.alarm == "", decision.alarm
+        self.decisions.append(decision)
+        return decision
+
+    def act(self, trigger: str = "a test") -> Decision:
+        """One decision, carried out; Kubernetes then does its part for no time at all."""
+        decision = self.decide(trigger)
+        self._carry_out(decision)
+        self._reconcile()
+        return decision
+
+    def run(self, seconds: float, period_s: float = 1.0) -> None:
+        """Decide every `period_s` while time passes."""
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self.act()
+            self.now_s += period_s
+            self._reconcile()
+            self.serving_over_time.append(sum(self.serving().values()))
+
+    def settle(self, limit_s: float = 1200.0) -> None:
+        """Run until nothing is decided, nothing loads and nothing drains."""
+        end_s = self.now_s + limit_s
+        while self.now_s < end_s:
+            decision = self.act()
+            calm = not decision.steps and decision.new_plan is None
+            if calm and not any(p.deleting or not p.ready for p in self.pods.values()):
+                return
+            self.now_s += 1.0
+            self._reconcile()
+            self.serving_over_time.append(sum(self.serving().values()))
+        raise AssertionError(f"not settled after {limit_s} s: {self.decisions[-1]}")
+
+    # What a test looks at.
+
+    def serving(self) -> Counter[str]:
+        """Replicas that answer requests, by Deployment."""
+        return Counter(
+            p.deployment for p in self.pods.values() if p.ready and not p.deleting and p.key not in self.silent
+        )
+
+    def replicas(self) -> dict[str, int]:
+        """Counts by pool and class: `l40s/chat`."""
+        found: Counter[str] = Counter()
+        for deployment in self.deployments.values():
+            found[self.label(deployment.key)] += deployment.replicas
+        return {name: n for name, n in sorted(found.items()) if n}
+
+    def label(self, deployment: str) -> str:
+        labels = self._templates[deployment]["metadata"]["labels"]
+        return f"{labels['argosy.dev/pool']}/{labels['argosy.dev/workload-class']}"
+
+    @property
+    def applied(self) -> FleetPlan:
+        plan = self.snapshot().applied_plan
+        assert plan is not None
+        return plan
+
+    def pods_of(self, label: str) -> list[PodState]:
+        return [p for _, p in sorted(self.pods.items()) if p.deployment and self.label(p.deployment) == label]
+
+    def pods_of_class(self, key: str) -> list[PodState]:
+        """Engine pods whose Deployment the applied plan lists for a class."""
+        names = {d.name for d in self.applied.spec.deployments if d.workload_class == key}
+        return [p for _, p in sorted(self.pods.items()) if p.deployment in names]
+
+    # What Kubernetes does.
+
+    def _carry_out(self, decision: Decision) -> None:
+        if decision.new_plan is not None:
+            if decision.mode == "Auto":
+                self.plans = tuple(with_condition(p, "Superseded", ConditionStatus.FALSE) for p in self.plans)
+            applied = ConditionStatus.TRUE if decision.mode == "Auto" else ConditionStatus.FALSE
+            self.plans = (*self.plans, with_condition(decision.new_plan, "Applied", applied))
+        for each in decision.steps:
+            match each:
+                case CreateDeployment(workload, count):
+                    assert workload.key not in self.deployments
+                    self._templates[workload.key] = pod_template(workload)
+                    assert workload.key.endswith(deployment_name(workload))
+                    self.deployments[workload.key] = DeploymentState(workload.key, count)
+                case ScaleDeployment(key, count):
+                    self.deployments[key] = DeploymentState(key, count)
+                case DeleteDeployment(key):
+                    assert not any(p.deployment == key for p in self.pods.values())
+                    del self.deployments[key]
+                case MarkVictim(pod, cost):
+                    self.pods[pod] = replace(self.pods[pod], deletion_cost=cost)
+                case PlacePod(pod, node):
+                    assert self.pods[pod].gated
+                    self.pods[pod] = replace(self.pods[pod], gated=False, assigned_node=node)
+
+    def _reconcile(self) -> None:
+        self._end_pods()
+        for deployment in list(self.deployments.values()):
+            self._scale(deployment)
+        for pod in sorted(self.pods.values(), key=lambda p: (p.created_s, p.key)):
+            if not pod.gated and not pod.node and not pod.deleting:
+                self._schedule(pod)
+        for pod in list(self.pods.values()):
+            bound_at_s = self._bound_at_s.get(pod.key, self.now_s)
+            is_loaded = self.now_s - bound_at_s >= LOAD_S
+            broken = pod.deployment in self.broken_deployments
+            if is_loaded and not pod.ready and not broken and pod.node not in self.dead_nodes:
+                self.pods[pod.key] = replace(pod, ready=True, ready_since_s=self.now_s, phase="Running")
+
+    def _end_pods(self) -> None:
+        for key, at_s in list(self._gone_at_s.items()):
+            if at_s <= self.now_s:
+                self.pods.pop(key, None)
+                del self._gone_at_s[key]
+
+    def _scale(self, deployment: DeploymentState) -> None:
+        live = [p for p in self.pods.values() if p.deployment == deployment.key and not p.deleting]
+        for _ in range(deployment.replicas - len(live)):
+            self._create_pod(deployment.key)
+        # As the ReplicaSet controller ranks them.
+        rank: Callable[[PodState], tuple[bool, bool, int, float]] = lambda p: (
+            bool(p.node),
+            p.ready,
+            p.deletion_cost,
+            -p.created_s,
+        )
+        for pod in sorted(live, key=rank)[: max(0, len(live) - deployment.replicas)]:
+            self.delete_pod(pod.key)
+
+    def delete_pod(self, key: str) -> None:
+        """Gone at once where it never ran, after a drain where it did, never from a dead node."""
+        pod = self.pods[key]
+        self.pods[key] = replace(pod, deleting=True)
+        if not pod.node:
+            self._gone_at_s[key] = self.now_s
+            self.pods.pop(key)
+        elif pod.node not in self.dead_nodes:
+            self._gone_at_s[key] = self.now_s + DRAIN_S
+
+    def _create_pod(self, deployment: str) -> None:
+        template = self._templates[deployment]
+        namespace, _, name = deployment.partition("/")
+        limits = template["spec"]["containers"][0]["resources"]["limits"]
+        self._num_pods += 1
+        pod = PodState(
+            namespace=namespace,
+            name=f"{name}-{self._num_pods:04d}",
+            uid=f"uid-{self._num_pods}",
+            deployment=deployment,
+            node="",
+            phase="Pending",
+            ready=False,
+            deleting=False,
+            gated="schedulingGates" in template["spec"],
+            devices={resource: int(count) for resource, count in limits.items()},
+            ip=f"10.0.{self._num_pods // 250}.{self._num_pods % 250}",
+            port=8000,
+            created_s=self.now_s,
+            labels=template["metadata"]["labels"],
+        )
+        self.pods[pod.key] = pod
+
+    def _schedule(self, pod: PodState) -> None:
+        selector = self._templates[pod.deployment]["spec"]["nodeSelector"].items()
+        able = [
+            n
+            for n in self.nodes.values()
+            if n.ready
+            and not n.unschedulable
+            and n.name not in self.dead_nodes
+            and selector <= n.labels.items()
+            and pod.assigned_node in ("", n.name)
+            and n.allocatable[NVIDIA] - self.held(n.name) >= pod.devices[NVIDIA]
+        ]
+        if able:
+            node = min(able, key=lambda n: (self.held(n.name), n.name)).name
+            self.pods[pod.key] = replace(pod, node=node, unschedulable_since_s=None)
+            self._bound_at_s[pod.key] = self.now_s
+        elif pod.unschedulable_since_s is None:
+            self.pods[pod.key] = replace(pod, unschedulable_since_s=self.now_s)
+
+    def held(self, node: str) -> int:
+        return sum(p.devices.get(NVIDIA, 0) for p in self.pods.values() if p.node == node and p.is_active)
+
+
+def with_condition(plan: FleetPlan, reason: str, status: ConditionStatus) -> FleetPlan:
+    condition = Condition(type="Applied", status=status, reason=reason)
+    return plan.model_copy(update={"status": FleetPlanStatus(conditions=(condition,))})
+
+
+def status_of(decision: Decision, key: str, kind: str = "workloadclasses") -> StatusUpdate:
+    return next(s for s in decision.statuses if s.key == key and s.kind == kind)
+
+
+def condition(decision: Decision, key: str, kind: str = "workloadclasses", type: str = "Ready") -> dict[str, str]:
+    """One condition of an object's new status."""
+    found: dict[str, str] = next(c for c in status_of(decision, key, kind).status["conditions"] if c["type"] == type)
+    return found
+
+
+def verdict(decision: Decision, key: str, kind: str = "workloadclasses", type: str = "Ready") -> tuple[str, str]:
+    """Status and reason of one condition."""
+    found = condition(decision, key, kind, type)
+    return found["status"], found["reason"]

@@ -1,0 +1,119 @@
+"""Which changes are worth a decision at once, and the sentence that each becomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from argosy.control.triggers import Trigger, trigger_of
+
+OURS = {"app.kubernetes.io/managed-by": "argosy"}
+READY = {"conditions": [{"type": "Ready", "status": "True"}]}
+UNKNOWN = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
+
+
+def an_object(name: str = "x", namespace: str = "", labels: dict[str, str] | None = None, **parts: Any) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name, "labels": labels or {}}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"metadata": metadata, **parts}
+
+
+def a_pool(price: float = 0.9, gpus: int = 2, **parts: Any) -> dict[str, Any]:
+    return an_object("l40s", spec={"priceUsdPerHour": price, "gpusPerNode": gpus}, **parts)
+
+
+def a_node(status: dict[str, Any] = READY, labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    return an_object("gpu-1", labels=labels, status=status, spec=spec)
+
+
+def a_pod(status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    return an_object("p", "default", labels=OURS, status=status or {}, spec=spec)
+
+
+def deleting(pod: dict[str, Any]) -> dict[str, Any]:
+    return {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "message"),
+    [
+        pytest.param(
+            "gpupools",
+            a_pool(6.0),
+            a_pool(2.0),
+            "the price of pool l40s changed from $6.0 to $2.0 per GPU-hour",
+            id="a price",
+        ),
+        pytest.param("gpupools", a_pool(), a_pool(gpus=4), "GPUPool l40s changed (gpusPerNode)", id="a field"),
+        pytest.param("gpupools", None, a_pool(), "GPUPool l40s was created", id="a new pool"),
+        pytest.param("gpupools", a_pool(), None, "GPUPool l40s was deleted", id="a pool gone"),
+        pytest.param(
+            "workloadclasses",
+            an_object("chat", "default", spec={"slo": 1, "priority": 1}),
+            an_object("chat", "default", spec={"slo": 2, "minReplicas": 3, "priority": 1}),
+            "WorkloadClass default/chat changed (minReplicas, slo)",
+            id="two fields",
+        ),
+        pytest.param("nodes", a_node(), a_node(UNKNOWN), "node gpu-1 became unavailable", id="a node lost"),
+        pytest.param("nodes", None, a_node(), "node gpu-1 became ready", id="a node joined"),
+        pytest.param("nodes", a_node(), None, "node gpu-1 became unavailable", id="a node removed"),
+        pytest.param("nodes", a_node(), a_node(unschedulable=True), "node gpu-1 changed", id="a cordon"),
+        pytest.param("nodes", a_node(), a_node(labels={"a": "b"}), "node gpu-1 changed", id="a label"),
+    ],
+)
+def test_what_somebody_changed_is_said_in_a_sentence(kind: str, before: Any, after: Any, message: str) -> None:
+    assert trigger_of(kind, before, after) == Trigger(message)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        pytest.param(a_pod(), a_pod(READY), "pod default/p is Ready", id="it has loaded"),
+        pytest.param(a_pod(READY), a_pod(), "pod default/p changed", id="it crashed"),
+        pytest.param(a_pod(READY), deleting(a_pod(READY)), "pod default/p changed", id="it drains"),
+        pytest.param(deleting(a_pod()), None, "pod default/p is gone", id="it has gone"),
+        pytest.param(None, a_pod(schedulingGates=[{}]), "pod default/p changed", id="it waits for its node"),
+    ],
+)
+def test_progress_of_our_own_steps_is_told_apart(before: Any, after: Any, message: str) -> None:
+    assert trigger_of("pods", before, after) == Trigger(message, is_progress=True)
+
+
+NEW_STATUS = {"conditions": [{"type": "Ready", "status": "False", "message": "ours"}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        *[
+            pytest.param(kind, an_object(spec={"a": 1}), an_object(spec={"a": 1}, status=NEW_STATUS), id=f"status of {kind}")
+            for kind in ("fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies", "fleetplans")
+        ],
+        pytest.param("fleetplans", None, an_object(spec={"revision": 1}), id="a plan of ours"),
+        pytest.param("deployments", None, an_object(spec={"replicas": 3}), id="a Deployment of ours"),
+        pytest.param(
+            "nodes",
+            a_node({**READY, "images": []}),
+            a_node({**READY, "images": [1], "nodeInfo": {}}),
+            id="a node's heartbeat",
+        ),
+        pytest.param(
+            "pods", a_pod(READY), a_pod({**READY, "containerStatuses": [{"restartCount": 1}]}), id="a pod's counters"
+        ),
+        pytest.param(
+            "pods",
+            None,
+            an_object("web", "default", spec={"containers": [{"resources": {"limits": {"cpu": "1"}}}]}),
+            id="somebody else's pod without devices",
+        ),
+    ],
+)
+def test_what_no_decision_reads_triggers_nothing(kind: str, before: Any, after: Any) -> None:
+    assert trigger_of(kind, before, after) is None
+
+
+def test_somebody_elses_pod_with_gpus_does_trigger_one() -> None:
+    pod = an_object("job", "default", spec={"containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]})
+    assert trigger_of("pods", None, pod) == Trigger("pod default/job changed", is_progress=True)
