@@ -1,0 +1,79 @@
+"""`argosy operator run`: the operator as a process.
+
+Owns the command line's reading into `OperatorSettings`. Never decides anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from argosy.errors import SpecError
+from argosy.reconcile.operator import run as run_operator
+from argosy.settings import EnvoyAdmin, OperatorSettings
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+app = typer.Typer(help="The operator itself.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """The operator itself."""
+
+
+@app.command()
+def run(  # noqa: PLR0913  (each argument is a flag)
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Kubeconfig; left out, the cluster that the process runs in.")
+    ] = None,
+    namespace: Annotated[str, typer.Option(help="Namespace of the Lease.")] = "argosy-system",
+    identity: Annotated[
+        str, typer.Option(help="Name in the Lease; left out, host name and process id.")
+    ] = "",
+    xds_address: Annotated[str, typer.Option(help="host:port for Envoys.")] = "127.0.0.1:18000",
+    http_address: Annotated[
+        str, typer.Option(help="host:port for /healthz, /readyz, /metrics.")
+    ] = "127.0.0.1:18080",
+    state_dir: Annotated[
+        Path, typer.Option(help="Where the last snapshot and measured capacities are kept.")
+    ] = Path("argosy-state"),
+    envoy: Annotated[
+        list[str] | None,
+        typer.Option(help="NODE_ID=ADMIN_URL of an Envoy to read counters from; repeatable."),
+    ] = None,
+    prometheus: Annotated[
+        str, typer.Option(help="URL of a Prometheus to read from instead of scraping.")
+    ] = "",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the operator until it is told to stop."""
+    if log_level not in LOG_LEVELS:
+        raise SpecError(f"{log_level!r} is none of {', '.join(LOG_LEVELS)}", "--log-level")
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    for noisy in ("kopf", "kubernetes.aio.leaderelection.leaderelection"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    settings = OperatorSettings(
+        namespace=namespace,
+        kubeconfig=kubeconfig,
+        identity=identity or f"{socket.gethostname()}-{os.getpid()}",
+        xds_address=xds_address,
+        http_address=http_address,
+        state_dir=state_dir,
+        envoys=tuple(_envoy(each) for each in envoy or ()),
+        prometheus_url=prometheus,
+    )
+    asyncio.run(run_operator(settings))
+
+
+def _envoy(text: str) -> EnvoyAdmin:
+    node_id, separator, url = text.partition("=")
+    if not (separator and node_id and url.startswith("http")):
+        raise SpecError(f"{text!r} is not NODE_ID=ADMIN_URL, such as edge-0=http://127.0.0.1:9901", "--envoy")
+    return EnvoyAdmin(node_id, url)

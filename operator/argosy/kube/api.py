@@ -1,0 +1,173 @@
+"""Calls to the API server, in and out as plain objects.
+
+Owns every request that Argosy's own code sends (kopf's watches apart). The official client does
+the transport (addresses, TLS, tokens); bodies stay dictionaries, because turning thousands of
+pods into classes costs more than everything that is then read of them. Never decides anything;
+every refusal becomes an `ActuationError` with what to do next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.config.config_exception import ConfigException
+from yaml import YAMLError
+
+from argosy.errors import SpecError
+from argosy.kube.failures import typed
+
+Object = dict[str, Any]
+
+FIELD_MANAGER = "argosy"
+GROUP, VERSION = "argosy.dev", "v1alpha1"
+
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Where a kind lives in the API."""
+
+    plural: str
+    prefix: str
+    namespaced: bool
+
+    def path(self, key: str | None = None, subresource: str = "") -> str:
+        """The URL path of one object (`namespace/name` or `name`), or of all of them."""
+        if key is None:
+            return f"{self.prefix}/{self.plural}"
+        namespace, _, name = key.rpartition("/")
+        scope = f"/namespaces/{namespace}" if self.namespaced else ""
+        return f"{self.prefix}{scope}/{self.plural}/{name}" + (f"/{subresource}" if subresource else "")
+
+    def collection(self, namespace: str) -> str:
+        """The URL path for creating an object in a namespace."""
+        return f"{self.prefix}/namespaces/{namespace}/{self.plural}" if self.namespaced else self.path()
+
+
+_OURS = f"/apis/{GROUP}/{VERSION}"
+FLEETS = Resource("fleets", _OURS, namespaced=False)
+GPUPOOLS = Resource("gpupools", _OURS, namespaced=False)
+SERVEDMODELS = Resource("servedmodels", _OURS, namespaced=True)
+WORKLOADCLASSES = Resource("workloadclasses", _OURS, namespaced=True)
+ROUTERPOLICIES = Resource("routerpolicies", _OURS, namespaced=True)
+FLEETPLANS = Resource("fleetplans", _OURS, namespaced=False)
+NODES = Resource("nodes", "/api/v1", namespaced=False)
+PODS = Resource("pods", "/api/v1", namespaced=True)
+EVENTS = Resource("events", "/apis/events.k8s.io/v1", namespaced=True)
+DEPLOYMENTS = Resource("deployments", "/apis/apps/v1", namespaced=True)
+
+WATCHED = (
+    FLEETS,
+    GPUPOOLS,
+    SERVEDMODELS,
+    WORKLOADCLASSES,
+    ROUTERPOLICIES,
+    FLEETPLANS,
+    NODES,
+    PODS,
+    DEPLOYMENTS,
+)
+
+
+async def connect(kubeconfig: Path | None) -> client.ApiClient:
+    """A client for `kubeconfig`, or for the cluster that this process runs in.
+
+    Raises `SpecError` where the file cannot be used, or there is neither.
+    """
+    settings = client.Configuration()
+    try:
+        if kubeconfig is None:
+            config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
+        else:
+            _require_readable(kubeconfig)
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                str(kubeconfig), client_configuration=settings, persist_config=False
+            )
+    except (ConfigException, YAMLError) as error:
+        message = "this process runs in no cluster; name a kubeconfig"
+        raise SpecError(f"{kubeconfig}: {error}" if kubeconfig else message, "--kubeconfig") from error
+    return client.ApiClient(settings)
+
+
+def _require_readable(kubeconfig: Path) -> None:
+    """The client takes a file that is not there for an empty one."""
+    try:
+        kubeconfig.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{kubeconfig} cannot be read: {error.strerror}", "--kubeconfig") from error
+
+
+class Api:
+    """The handful of verbs that the operator uses."""
+
+    def __init__(self, api_client: client.ApiClient) -> None:
+        self._client = api_client
+
+    async def list(self, resource: Resource, label_selector: str = "") -> tuple[list[Object], int]:
+        """All objects of a kind and the resource version of the listing."""
+        query = {"labelSelector": label_selector} if label_selector else {}
+        answer = await self._call("GET", resource.path(), query=query)
+        return answer.get("items") or [], int(answer["metadata"].get("resourceVersion") or 0)
+
+    async def get(self, resource: Resource, key: str) -> Object:
+        """One object."""
+        return await self._call("GET", resource.path(key))
+
+    async def create(self, resource: Resource, body: Object) -> Object:
+        """Create an object; `metadata.namespace` says where."""
+        namespace = body["metadata"].get("namespace", "")
+        return await self._call("POST", resource.collection(namespace), body=body)
+
+    async def apply(self, resource: Resource, key: str, body: Object) -> Object:
+        """Server-side apply as Argosy's field manager; conflicts are taken over."""
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._call("PATCH", resource.path(key), body=body, content_type=APPLY, query=query)
+
+    async def patch(self, resource: Resource, key: str, body: Mapping[str, Any], sub: str = "") -> Object:
+        """Merge patch of an object or of its subresource `sub`."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._call("PATCH", resource.path(key, sub), body=body, content_type=MERGE, query=query)
+
+    async def replace(self, resource: Resource, key: str, body: Object) -> Object:
+        """Put an object back; refused (409, Replan) where it changed since it was read."""
+        return await self._call("PUT", resource.path(key), body=body)
+
+    async def delete(self, resource: Resource, key: str) -> None:
+        """Delete an object; one that is gone already is a success."""
+        await self._call("DELETE", resource.path(key), accept=(404,))
+
+    async def _call(  # noqa: PLR0913  (the parts of one HTTP request)
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+        accept: tuple[int, ...] = (),
+    ) -> Object:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        with typed(f"{method} {path}"):
+            serialized = await self._client.param_serialize(
+                method,
+                path,
+                query_params=list((query or {}).items()),
+                header_params=headers,
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._client.call_api(*serialized, _request_timeout=TIMEOUT_S)
+            data = await response.read()  # type: ignore[no-untyped-call]
+            if not 200 <= response.status <= 299 and response.status not in accept:
+                raise ApiException.from_response(http_resp=response, body=data.decode(), data=None)
+            answer: Object = json.loads(data)
+            return answer

@@ -1,0 +1,136 @@
+"""Kubernetes objects as the API server sends them, turned into the nouns of the snapshot.
+
+Owns the reading of Node, Pod and Deployment objects (plain dictionaries). Never calls the API
+server. Reads leniently: what is absent is absent, and no object makes it raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from argosy.snapshot.cluster import (
+    ENGINE_CONTAINER,
+    LABEL_DEPLOYMENT,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+    PLACEMENT_GATE,
+    DeploymentState,
+    NodeState,
+    PodState,
+    Taint,
+)
+
+Object = Mapping[str, Any]
+
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+HOSTNAME = "kubernetes.io/hostname"
+"""The node selector by which a lifted gate gives a pod its node."""
+
+
+def node_state(node: Object) -> NodeState:
+    """A Node. Ready only where its condition says True (Unknown is not ready)."""
+    status, spec = node.get("status") or {}, node.get("spec") or {}
+    return NodeState(
+        name=node["metadata"].get("name") or "",
+        labels=dict(node["metadata"].get("labels") or {}),
+        allocatable=_devices(status.get("allocatable") or {}),
+        ready=_condition(status, "Ready").get("status") == "True",
+        unschedulable=bool(spec.get("unschedulable")),
+        taints=tuple(
+            Taint(t.get("key") or "", t.get("value") or "", t.get("effect") or "")
+            for t in spec.get("taints") or ()
+        ),
+    )
+
+
+def pod_state(pod: Object) -> PodState:
+    """A Pod, ours or foreign."""
+    metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
+    labels = metadata.get("labels") or {}
+    is_ours = labels.get(LABEL_MANAGED_BY) == MANAGED_BY and LABEL_DEPLOYMENT in labels
+    namespace, ready = metadata.get("namespace") or "", _condition(status, "Ready")
+    gated = any(g.get("name") == PLACEMENT_GATE for g in spec.get("schedulingGates") or ())
+    is_ready = ready.get("status") == "True"
+    return PodState(
+        namespace=namespace,
+        name=metadata.get("name") or "",
+        uid=metadata.get("uid", ""),
+        deployment=f"{namespace}/{labels[LABEL_DEPLOYMENT]}" if is_ours else "",
+        node=spec.get("nodeName") or "",
+        phase=status.get("phase") or "Pending",
+        ready=is_ready,
+        deleting="deletionTimestamp" in metadata,
+        gated=gated,
+        devices=_device_limits(spec),
+        ip=status.get("podIP") or "",
+        port=_engine_port(spec),
+        created_s=_seconds(metadata.get("creationTimestamp")) or 0.0,
+        ready_since_s=_seconds(ready.get("lastTransitionTime")) if is_ready else None,
+        deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
+        labels=dict(labels),
+        # Behind the gate a host name comes from the pool's own selector: nothing was assigned yet.
+        assigned_node="" if gated else (spec.get("nodeSelector") or {}).get(HOSTNAME) or "",
+        unschedulable_since_s=_unschedulable_since_s(status),
+        restarts=sum(c.get("restartCount") or 0 for c in status.get("containerStatuses") or ()),
+    )
+
+
+def deployment_state(deployment: Object) -> DeploymentState:
+    """A Deployment's count (one where none is given, as in Kubernetes)."""
+    metadata = deployment["metadata"]
+    replicas = (deployment.get("spec") or {}).get("replicas")
+    return DeploymentState(
+        key=f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}",
+        replicas=1 if replicas is None else replicas,
+    )
+
+
+def _condition(status: Object, kind: str) -> Mapping[str, Any]:
+    return next((c for c in status.get("conditions") or () if c.get("type") == kind), {})
+
+
+def _unschedulable_since_s(status: Object) -> float | None:
+    scheduled = _condition(status, "PodScheduled")
+    if scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
+        return None
+    return _seconds(scheduled.get("lastTransitionTime"))
+
+
+def _devices(resources: Mapping[str, Any]) -> dict[str, int]:
+    """Extended resources (their names have a domain) are whole numbers."""
+    return {name: int(count) for name, count in resources.items() if "/" in name and str(count).isdigit()}
+
+
+def _device_limits(spec: Object) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for container in spec.get("containers") or ():
+        limits = (container.get("resources") or {}).get("limits") or {}
+        for name, count in _devices(limits).items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def _engine_port(spec: Object) -> int:
+    for container in spec.get("containers") or ():
+        if container.get("name") == ENGINE_CONTAINER:
+            for port in container.get("ports") or ():
+                return int(port.get("containerPort") or 0)
+    return 0
+
+
+def _deletion_cost(annotations: Mapping[str, str]) -> int:
+    try:
+        return int(annotations.get(DELETION_COST) or 0)
+    except ValueError:
+        return 0
+
+
+def _seconds(timestamp: str | None) -> float | None:
+    if not timestamp:
+        return None
+    try:
+        return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None

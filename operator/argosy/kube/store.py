@@ -1,0 +1,95 @@
+"""The objects that the watches have seen, by kind and key.
+
+Owns the operator's copy of the API server's objects and the question whether it is complete.
+Never calls the API server (`api` does) and never interprets an object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Object = Mapping[str, Any]
+
+
+def object_key(item: Object) -> str:
+    """`namespace/name`, or `name` for cluster-scoped objects."""
+    metadata = item["metadata"]
+    namespace = metadata.get("namespace")
+    return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
+
+
+class Store:
+    """Objects by kind (plural) and key; a kind is synced once a listing has been compared."""
+
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in kinds}
+        self._synced: set[str] = set()
+        self._dropped: dict[str, dict[str, int]] = {kind: {} for kind in self._objects}
+        """Uids that are gone, until a listing made after that has been compared."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that are kept."""
+        return tuple(self._objects)
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether every kind has been compared with a listing."""
+        return self._synced == set(self._objects)
+
+    def of(self, kind: str) -> Mapping[str, Object]:
+        """The objects of a kind by key."""
+        return self._objects[kind]
+
+    def put(self, kind: str, item: Object) -> Object | None:
+        """Keep `item` unless a newer version is known.
+
+        Returns the one it replaces, or `item` itself where it is ignored: nothing has changed.
+        """
+        key, kept = object_key(item), self._objects[kind]
+        previous = kept.get(key)
+        if previous is not None and _is_older(item, previous):
+            return item
+        kept[key] = item
+        return previous
+
+    def drop(self, kind: str, item: Object) -> None:
+        """Forget an object that is gone; a namesake made since stays."""
+        key, kept = object_key(item), self._objects[kind]
+        self._dropped[kind][_uid(item)] = _version(item)
+        if key in kept and kept[key]["metadata"].get("uid") == item["metadata"].get("uid"):
+            del kept[key]
+
+    def replace(self, kind: str, items: Iterable[Object], listed_version: int) -> bool:
+        """Take a whole listing: add what is new, drop what has vanished; whether it changed anything.
+
+        A watch does not tell of objects that were deleted while it was away. Objects changed
+        since the listing (a newer resource version) stay, and those deleted since do not return.
+        """
+        kept, listed = self._objects[kind], {object_key(item): item for item in items}
+        before = dict(kept)
+        for key in [k for k in kept if k not in listed and _version(kept[k]) <= listed_version]:
+            del kept[key]
+        dropped = self._dropped[kind]
+        for item in listed.values():
+            if _uid(item) not in dropped:
+                self.put(kind, item)
+        self._dropped[kind] = {uid: version for uid, version in dropped.items() if version > listed_version}
+        self._synced.add(kind)
+        return before != kept
+
+
+def _uid(item: Object) -> str:
+    return str(item["metadata"].get("uid") or object_key(item))
+
+
+def _version(item: Object) -> int:
+    """Resource versions are comparable numbers (guaranteed since Kubernetes 1.35, true before)."""
+    version = item["metadata"].get("resourceVersion", "0")
+    return int(version) if str(version).isdigit() else 0
+
+
+def _is_older(item: Object, than: Object) -> bool:
+    """Versions grow over all objects of a kind, so this holds for a namesake's predecessor too."""
+    return _version(item) < _version(than)

@@ -1,0 +1,1 @@
+"""The loop: observe, decide in a worker, look again, act, report."""

@@ -1,0 +1,46 @@
+"""/healthz, /readyz and /metrics.
+
+Owns the operator's HTTP endpoint. Never serves anything that changes the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from argosy.errors import SpecError
+from argosy.reconcile.addresses import host_and_port
+from argosy.reconcile.gauges import Gauges
+
+
+async def serve_health(address: str, gauges: Gauges, is_ready: Callable[[], bool]) -> web.AppRunner:
+    """Listen on `host:port`; raises `SpecError` where the port is taken."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        ready = is_ready()
+        return web.Response(
+            text="ok\n" if ready else "caches are not complete\n", status=200 if ready else 503
+        )
+
+    async def metrics(_: web.Request) -> web.Response:
+        body = generate_latest(gauges.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    host, port = host_and_port(address, "--http-address")
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        message = f"cannot listen on {address}: {error.strerror or error}; free the port or choose another"
+        raise SpecError(message, "--http-address") from error
+    return runner

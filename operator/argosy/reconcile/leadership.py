@@ -1,0 +1,126 @@
+"""Who acts: one holder of a Lease among all replicas of the operator.
+
+Owns the election. Never decides or writes anything but the Lease. The algorithm is the official
+client's (`kubernetes.aio.leaderelection`); kopf's peering would pause two replicas of equal
+priority both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from kubernetes.aio import client
+from kubernetes.aio.leaderelection.electionconfig import Config
+from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+
+from argosy.errors import ActuationError, NextStep
+from argosy.kube.api import Api, Resource
+
+log = logging.getLogger(__name__)
+
+LEASES = Resource("leases", "/apis/coordination.k8s.io/v1", namespaced=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """Which Lease, and how long a silent holder keeps it (seconds)."""
+
+    namespace: str
+    name: str = "argosy-operator"
+    duration_s: int = 6
+    renew_deadline_s: int = 4
+    retry_s: float = 1.0
+
+
+class Leadership:
+    """Whether this process is the leader now, and an event for each change of that."""
+
+    def __init__(self, api_client: client.ApiClient, identity: str, settings: LeaseSettings) -> None:
+        self._client, self._settings = api_client, settings
+        self.identity = identity
+        self._gained = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._lost.set()
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process holds the Lease, as far as it knows."""
+        return self._gained.is_set()
+
+    async def wait_gained(self) -> None:
+        """Return once this process leads."""
+        await self._gained.wait()
+
+    async def run(self) -> None:
+        """Stand for election until cancelled; after a loss or an error, stand again."""
+        while True:
+            try:
+                await self._ensure_lease()
+                await LeaderElection(self._config()).run()
+            except asyncio.CancelledError:
+                self._step_down()
+                raise
+            except Exception as error:
+                # Whatever goes wrong here (API server away, a reply of another shape), the only
+                # safe reading is that somebody else may lead by now.
+                log.warning("leader election interrupted, standing again: %s", error)
+            self._step_down()
+            await asyncio.sleep(self._settings.retry_s)
+
+    async def release(self) -> None:
+        """Give the Lease up on a clean shutdown, so that a standby need not wait for it to expire."""
+        if not self.is_leader:
+            return
+        self._step_down()
+        key = f"{self._settings.namespace}/{self._settings.name}"
+        try:
+            # One second, not none: the client's own election reads an empty holder as no record.
+            await Api(self._client).patch(
+                LEASES, key, {"spec": {"leaseDurationSeconds": 1, "holderIdentity": "released"}}
+            )
+        except ActuationError as error:
+            log.info("the Lease was not released, it will expire: %s", error)
+
+    def _config(self) -> Config:
+        lease = self._settings
+        lock = LeaseLock(lease.name, lease.namespace, self.identity, self._client)
+        return Config(
+            lock,
+            lease_duration=lease.duration_s,
+            renew_deadline=lease.renew_deadline_s,
+            retry_period=lease.retry_s,
+            onstarted_leading=self._lead,
+            onstopped_leading=_nothing_more,
+        )
+
+    async def _lead(self) -> None:
+        log.info("%s leads", self.identity)
+        self._gained.set()
+        self._lost.clear()
+        await self._lost.wait()
+
+    def _step_down(self) -> None:
+        if self.is_leader:
+            log.info("%s no longer leads", self.identity)
+        self._gained.clear()
+        self._lost.set()
+
+    async def _ensure_lease(self) -> None:
+        """`LeaseLock.create` fails its own validation in client 37.0.2: the Lease is made here."""
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._settings.name, "namespace": self._settings.namespace},
+        }
+        try:
+            await Api(self._client).create(LEASES, body)
+        except ActuationError as error:
+            if error.next_step is not NextStep.REPLAN:  # 409: it exists
+                raise
+
+
+async def _nothing_more() -> None:
+    """`run` steps down by itself, whatever ended the election."""

@@ -1,0 +1,81 @@
+"""Keeping Envoys in step with the API server's objects.
+
+Owns when routes are compiled and published, and the copy on disk. Every replica of the operator
+does this, leader or not: the xDS snapshot is a pure function of what the API server holds. Until
+the caches are complete a process serves the copy of its last snapshot, or nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from argosy.errors import InvariantError
+from argosy.reconcile.picture import Picture
+from argosy.route.compile import compile_routes
+from argosy.snapshot.fleet import EnvoyView, RoutingView
+from argosy.xds import copy
+from argosy.xds.server import AdsServer
+from argosy.xds.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+SETTLE_S = 0.02
+"""Changes that come together (a rollout's pods, a plan with its status) make one snapshot."""
+
+ROUTE_KINDS = frozenset({"fleets", "servedmodels", "workloadclasses", "routerpolicies", "fleetplans", "pods"})
+
+
+class Publisher:
+    """Publishes a new xDS snapshot whenever one of its inputs has changed."""
+
+    def __init__(self, picture: Picture, ads: AdsServer, state_dir: Path) -> None:
+        self._picture, self._ads, self._state_dir = picture, ads, state_dir
+        self._changed = asyncio.Event()
+
+    def serve_copy(self) -> None:
+        """Serve what the last process published, until the caches are complete."""
+        found = copy.load(self._state_dir)
+        if isinstance(found, copy.Unreadable):
+            log.warning("%s", found.message)
+        elif found is not None:
+            self._ads.publish(found)
+            log.info("serving the copy of xDS snapshot %s until the caches are complete", found.version)
+
+    def note(self, kind: str) -> None:
+        """An object of this kind has changed."""
+        if kind in ROUTE_KINDS:
+            self._changed.set()
+
+    async def run(self, is_synced: Callable[[], bool]) -> None:
+        """Publish until cancelled."""
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(SETTLE_S)
+            self._changed.clear()
+            if is_synced():
+                self.publish_now()
+
+    def publish_now(self) -> None:
+        """Compile and publish; an inconsistent snapshot is our bug and is not published."""
+        try:
+            snapshot = Snapshot.of_table(compile_routes(self._picture.route_inputs()))
+        except InvariantError as error:
+            log.error("the routes were not published: %s", error)
+            return
+        if self._ads.publish(snapshot):
+            log.info("published xDS snapshot %s", snapshot.version)
+            copy.save(snapshot, self._state_dir)
+
+    def view(self) -> RoutingView:
+        """What is published, and what the connected Envoys made of it."""
+        current = self._ads.current
+        return RoutingView(
+            version=current.version if current else "",
+            envoys=tuple(
+                EnvoyView(e.node_id, e.acknowledged_version, e.refused_version, e.message)
+                for e in self._ads.envoys()
+            ),
+        )

@@ -1,0 +1,109 @@
+"""The worker process in which decisions are computed.
+
+Owns the process and the file of measured capacities. Never touches the API server: a pickled
+snapshot goes in, a pickled `Decision` comes out, and the event loop never blocks on a solver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import MutableMapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from argosy.control.decision import ControlMemory, Decision
+from argosy.control.step import StepSettings, step
+from argosy.perf.model import TablePerfModel
+from argosy.perf.shipped import shipped_tables
+from argosy.snapshot.fleet import FleetSnapshot
+
+log = logging.getLogger(__name__)
+
+PARENT_POLL_S = 1.0
+
+
+class DecisionWorker:
+    """One spawned process that runs `control.step`."""
+
+    def __init__(self, cache_file: Path) -> None:
+        self._cache_file = cache_file
+        self._pool = self._spawn()
+
+    async def step(self, snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings) -> Decision:
+        """Decide in the worker; one that died is replaced and asked again once."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, _step, snapshot, memory, settings)
+        except BrokenProcessPool:
+            log.warning("the decision worker died; a new one takes over")
+            self.close()
+            self._pool = self._spawn()
+            return await loop.run_in_executor(self._pool, _step, snapshot, memory, settings)
+
+    def close(self) -> None:
+        """End the worker; a decision under way is dropped."""
+        processes = list((self._pool._processes or {}).values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+
+    def _spawn(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start,
+            initargs=(self._cache_file, os.getpid()),
+        )
+
+
+_perf: TablePerfModel | None = None
+_cache: MutableMapping[str, Any] = {}
+_cache_path: Path | None = None
+
+
+def _start(cache_file: Path, parent: int) -> None:
+    global _perf, _cache_path
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _cache_path = cache_file
+    _cache.update(_read_cache(cache_file))
+    _perf = TablePerfModel(shipped_tables(), _cache, None)
+
+
+def _step(snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings) -> Decision:
+    assert _perf is not None
+    assert _cache_path is not None
+    known = len(_cache)
+    decision = step(snapshot, memory, settings, _perf)
+    if len(_cache) != known:
+        _write_cache(_cache_path)
+    return decision
+
+
+def _end_with(parent: int) -> None:
+    """A killed parent closes no pipe that this process would notice: watch for it."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    os._exit(0)
+
+
+def _read_cache(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}  # measured again: a cache may vanish or be cut short at any time
+    return content if isinstance(content, dict) else {}
+
+
+def _write_cache(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(dict(_cache)))
+    temporary.replace(path)

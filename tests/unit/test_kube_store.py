@@ -1,0 +1,106 @@
+"""What the operator remembers of the API server's objects, and how it stays true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from argosy.kube.store import Store, object_key
+
+
+def an_object(name: str = "a", version: int = 1, uid: str = "", **spec: Any) -> dict[str, Any]:
+    metadata = {"namespace": "default", "name": name, "uid": uid or f"uid-{name}", "resourceVersion": str(version)}
+    return {"metadata": metadata, "spec": spec}
+
+
+def a_store(*items: dict[str, Any]) -> Store:
+    store = Store(["pods", "nodes"])
+    for item in items:
+        store.put("pods", item)
+    return store
+
+
+def kept(store: Store) -> dict[str, int]:
+    return {k.split("/")[1]: int(v["metadata"]["resourceVersion"]) for k, v in store.of("pods").items()}
+
+
+def test_keys_are_names_with_a_namespace_where_there_is_one() -> None:
+    assert object_key(an_object()) == "default/a"
+    assert object_key({"metadata": {"name": "node-1"}}) == "node-1"
+
+
+def test_a_new_object_replaces_none() -> None:
+    store = a_store()
+    assert store.put("pods", an_object()) is None
+    assert kept(store) == {"a": 1}
+
+
+def test_a_newer_version_replaces_the_older_one() -> None:
+    old, new = an_object(version=1), an_object(version=2)
+    assert a_store(old).put("pods", new) == old
+
+
+def test_an_older_version_is_ignored_and_looks_like_no_change() -> None:
+    store, late = a_store(an_object(version=10)), an_object(version=9)
+    assert store.put("pods", late) == late
+    assert kept(store) == {"a": 10}
+
+
+def test_versions_are_numbers_not_words() -> None:
+    store = a_store(an_object(version=99))
+    store.put("pods", an_object(version=100))
+    assert kept(store) == {"a": 100}
+
+
+def test_a_namesake_made_since_replaces_its_predecessor_and_not_the_other_way_round() -> None:
+    old, new = an_object(version=5, uid="u1"), an_object(version=9, uid="u2")
+    store = a_store(old)
+    store.put("pods", new)
+    store.put("pods", {**old, "metadata": {**old["metadata"], "resourceVersion": "7"}})
+    assert store.of("pods")["default/a"] == new
+
+
+def test_the_end_of_a_predecessor_leaves_its_namesake_alone() -> None:
+    store = a_store(an_object(version=9, uid="u2"))
+    store.drop("pods", an_object(version=8, uid="u1"))
+    assert kept(store) == {"a": 9}
+    store.drop("pods", an_object(version=10, uid="u2"))
+    assert kept(store) == {}
+
+
+@pytest.mark.parametrize(
+    ("listed", "version", "expected", "changed"),
+    [
+        pytest.param({"a": 1, "b": 2}, 5, {"a": 1, "b": 2}, False, id="the listing says the same"),
+        pytest.param({"a": 1, "b": 2, "c": 4}, 5, {"a": 1, "b": 2, "c": 4}, True, id="one the watch has missed"),
+        pytest.param({"a": 1}, 5, {"a": 1}, True, id="one that vanished while the watch was away"),
+        pytest.param({"a": 1}, 1, {"a": 1, "b": 2}, False, id="one that was made after the listing"),
+        pytest.param({"a": 3, "b": 2}, 5, {"a": 3, "b": 2}, True, id="a change the watch has missed"),
+        pytest.param({"a": 0, "b": 2}, 1, {"a": 1, "b": 2}, False, id="a listing older than the watch"),
+    ],
+)
+def test_a_listing_mends_what_the_watch_has_missed(
+    listed: dict[str, int], version: int, expected: dict[str, int], changed: bool
+) -> None:
+    store = a_store(an_object("a", 1), an_object("b", 2))
+    assert store.replace("pods", [an_object(n, v) for n, v in listed.items()], version) is changed
+    assert kept(store) == expected
+
+
+def test_what_was_deleted_while_the_listing_was_under_way_does_not_return() -> None:
+    store = a_store(an_object("a", 3))
+    store.drop("pods", an_object("a", 8))
+    store.replace("pods", [an_object("a", 3)], 7)
+    assert kept(store) == {}
+    store.replace("pods", [an_object("a", 9, uid="u2")], 9)
+    assert kept(store) == {"a": 9}
+
+
+def test_a_store_is_synced_once_every_kind_has_been_compared() -> None:
+    store = a_store(an_object())
+    assert (store.kinds, store.is_synced) == (("pods", "nodes"), False)
+    store.replace("pods", [], 1)
+    assert not store.is_synced
+    store.replace("nodes", [], 1)
+    assert store.is_synced
