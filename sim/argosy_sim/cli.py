@@ -30,6 +30,7 @@ StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="Where everything is kept; left out, below ~/.local/state.")
 ]
 
+REPORT_COLUMNS = 110
 DEMO_TRACE = "azure-llm-2023-conv.csv"
 DEMO_TRACE_START_S = 982.0
 """The 2,400 requests from here on have the whole hour's mean lengths (1,186 and 222 tokens against
@@ -42,6 +43,12 @@ def _directory(given: Path | None) -> Path:
 
 def _console() -> Console:
     return Console(highlight=False, soft_wrap=True)
+
+
+def _report_console() -> Console:
+    """A log file or a pipe has no width of its own; the report's tables want a hundred columns."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=REPORT_COLUMNS)
 
 
 @app.command()
@@ -121,7 +128,7 @@ def demo(
         chosen.name if chosen is not None else "azure-conversation (built-in archetype: no trace was found)"
     )
     settings = DemoSettings(repository, output.resolve(), LoadChoice(chosen, rate, seed, start_s), name)
-    sys.exit(run_demo(settings, _console()))
+    sys.exit(run_demo(settings, _report_console()))
 
 
 def find_repository() -> Path:

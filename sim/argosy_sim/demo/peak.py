@@ -61,7 +61,9 @@ def peak_plan(
         pods={},
     )
     perf = TablePerfModel(shipped_tables(), cache, None)
-    decision = step(snapshot, ControlMemory(DemandMemory()), StepSettings("static peak", None), perf)
+    decision = step(
+        snapshot, ControlMemory(DemandMemory()), StepSettings("static peak", plan_time_limit_s=None), perf
+    )
     if decision.new_plan is None:
         raise SpecError(f"there is no plan for the peak: {decision.alarm or 'no class is declared'}")
     return decision.new_plan
