@@ -8,7 +8,7 @@ LOCK := hack/requirements.lock.txt
 STAMP := $(VENV)/.installed
 
 # Settings of `make demo`, passed on through the environment.
-export TRACE RATE SEED
+export TRACE RATE SEED SKIP_BAD_LINES
 
 .PHONY: help setup demo test test-fast lint format generate verify bench lock clean
 

@@ -115,6 +115,9 @@ def demo(
     ] = None,
     rate: Annotated[float, typer.Option(envvar="RATE", help="Multiplies every rate.", min=0.01)] = 1.0,
     seed: Annotated[int, typer.Option(envvar="SEED", help="Of every source of chance.")] = 1,
+    skip_bad_lines: Annotated[
+        bool, typer.Option(envvar="SKIP_BAD_LINES", help="Go on without a trace's malformed lines.")
+    ] = False,
     output: Annotated[Path, typer.Option(help="Where the report is left.")] = Path("build/demo"),
 ) -> None:
     """Run the whole loop on real components and report; exit code 1 where a promise was broken."""
@@ -127,7 +130,9 @@ def demo(
     name = (
         chosen.name if chosen is not None else "azure-conversation (built-in archetype: no trace was found)"
     )
-    settings = DemoSettings(repository, output.resolve(), LoadChoice(chosen, rate, seed, start_s), name)
+    settings = DemoSettings(
+        repository, output.resolve(), LoadChoice(chosen, rate, seed, start_s, skip_bad_lines), name
+    )
     sys.exit(run_demo(settings, _report_console()))
 
 

@@ -13,6 +13,7 @@ import typer
 
 from argosy import __version__
 from argosy.cli import operator
+from argosy.cli.plan import plan
 from argosy.errors import SpecError
 
 
@@ -26,6 +27,7 @@ def build() -> typer.Typer:
         add_completion=False,
     )
     app.add_typer(operator.app, name="operator")
+    app.command("plan")(plan)
     app.command("version")(version)
     for point in sorted(entry_points(group="argosy.commands"), key=lambda p: p.name):
         try:

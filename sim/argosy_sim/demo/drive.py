@@ -44,12 +44,15 @@ class LoadChoice:
     rate: float = 1.0
     seed: int = 1
     trace_start_s: float = 0.0
+    skip_bad_lines: bool = False
 
     def arguments(self) -> list[str]:
         """The command line that makes the same choice."""
         chosen = ["--rate", repr(self.rate), "--seed", str(self.seed)]
         if self.trace is not None:
             chosen += ["--trace", str(self.trace), "--trace-start", repr(self.trace_start_s)]
+        if self.skip_bad_lines:
+            chosen.append("--skip-bad-lines")
         return chosen
 
 
@@ -57,9 +60,9 @@ def read_trace(choice: LoadChoice) -> Trace | None:
     """The chosen trace; raises `SpecError` with every bad line where it cannot be read."""
     if choice.trace is None:
         return None
-    trace = load_trace(choice.trace)
+    trace = load_trace(choice.trace, skip_bad_lines=choice.skip_bad_lines)
     if isinstance(trace, BadTrace):
-        raise SpecError(str(trace), "TRACE")
+        raise SpecError(f"{trace}; --skip-bad-lines (SKIP_BAD_LINES=1) goes on without bad lines", "TRACE")
     return trace.window(choice.trace_start_s, float("inf")) if choice.trace_start_s else trace
 
 
@@ -95,13 +98,16 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--trace-start", type=float, default=0.0)
+    parser.add_argument("--skip-bad-lines", action="store_true")
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--url", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--origin", type=float, required=True, help="start of act 1, Unix time in seconds")
     options = parser.parse_args(arguments)
-    choice = LoadChoice(options.trace, options.rate, options.seed, options.trace_start)
+    choice = LoadChoice(
+        options.trace, options.rate, options.seed, options.trace_start, options.skip_bad_lines
+    )
     target = Target(base_url=options.url, drain_timeout_s=DRAIN_S)
     with RecordFile(options.out) as sink:
         uvloop.run(replay(planned_requests(choice), target, sink, options.origin))

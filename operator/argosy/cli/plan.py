@@ -1,0 +1,162 @@
+"""`argosy plan`: what the operator would decide, from files, without a cluster.
+
+Owns the reading of object files and the printing of a decision. The decision itself is the operator's
+own (`control.step`), on a picture in which nothing runs yet. Never writes anything but a cache of
+measured capacities.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from argosy.api import (
+    KINDS,
+    Fleet,
+    FleetPlan,
+    GPUPool,
+    InvalidObject,
+    RouterPolicy,
+    ServedModel,
+    WorkloadClass,
+)
+from argosy.api import Resource as ApiObject
+from argosy.control.decision import ControlMemory, Decision
+from argosy.control.step import StepSettings, step
+from argosy.demand.forecast import DemandMemory
+from argosy.errors import SpecError
+from argosy.kube.observed import node_state
+from argosy.perf import TablePerfModel, shipped_tables
+from argosy.snapshot.fleet import FleetSnapshot
+
+K = TypeVar("K", bound=ApiObject)
+
+
+def plan(
+    paths: Annotated[
+        list[Path], typer.Argument(help="YAML files or folders: Argosy's resources, and Nodes.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the FleetPlan as JSON.")] = False,
+) -> None:
+    """Show what the operator would decide for these objects; exit code 1 where demand stays unserved.
+
+    Nodes are as `kubectl get nodes -o yaml` prints them.
+    """
+    decision = decide(read_objects(paths))
+    if as_json:
+        typer.echo(json.dumps(decision.new_plan.to_object() if decision.new_plan else {}, indent=2))
+    else:
+        show(decision, Console(highlight=False))
+    unserved = decision.new_plan is None or any(c.unserved_share > 0 for c in decision.new_plan.spec.cells)
+    raise typer.Exit(1 if unserved else 0)
+
+
+def read_objects(paths: Iterable[Path]) -> list[Mapping[str, Any]]:
+    """Every object of every file, lists unfolded; raises `SpecError` naming the file at fault."""
+    found: list[Mapping[str, Any]] = []
+    for path in paths:
+        files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        for file in files:
+            try:
+                documents = [d for d in yaml.safe_load_all(file.read_text()) if d]
+            except (OSError, yaml.YAMLError) as error:
+                raise SpecError(f"cannot be read: {error}", str(file)) from error
+            for document in documents:
+                found.extend(document["items"] if document.get("kind", "").endswith("List") else [document])
+    return found
+
+
+def decide(objects: list[Mapping[str, Any]]) -> Decision:
+    """The decision for these objects; raises `SpecError` for one that is not valid."""
+    nodes = [node_state(o) for o in objects if o.get("kind") == "Node"]
+    snapshot = FleetSnapshot(
+        now_s=time.time(),
+        fleet=_of(Fleet, objects).get("default"),
+        pools=_of(GPUPool, objects),
+        models=_of(ServedModel, objects),
+        classes=_of(WorkloadClass, objects),
+        policies=_of(RouterPolicy, objects),
+        plans=(),
+        nodes={node.name: node for node in nodes},
+        pods={},
+    )
+    cache_file = _cache_file()
+    cache = json.loads(cache_file.read_text()) if cache_file.exists() else {}
+    perf = TablePerfModel(shipped_tables(), cache, lambda line: typer.echo(line, err=True))
+    decision = step(snapshot, ControlMemory(DemandMemory()), StepSettings("argosy plan"), perf)
+    cache_file.parent.mkdir(parents=True, exist_ok=True)
+    cache_file.write_text(json.dumps(cache))
+    return decision
+
+
+def show(decision: Decision, console: Console) -> None:
+    """The plan, its reasons, what was rejected, and whatever is not Ready and why."""
+    if decision.alarm:
+        console.print(decision.alarm)
+    if decision.new_plan is not None:
+        _show_plan(decision.new_plan, console)
+    for update in decision.statuses:
+        for condition in update.status["conditions"]:
+            if condition["status"] == "False" and condition["reason"] not in _EXPECTED_OFFLINE:
+                console.print(
+                    f"{update.kind} {update.key}: {condition['type']} is False: {condition['message']}"
+                )
+
+
+_EXPECTED_OFFLINE = ("NoPlan", "ModeNotAuto", "Loading", "NoReplicasReady", "NoEnvoy", "CapacityShort")
+"""Nothing runs here, and a shortfall is among the reasons already."""
+
+
+def _show_plan(found: FleetPlan, console: Console) -> None:
+    table = Table()
+    for column in ("class", "replicas", "variant", "nodes", "share of the class"):
+        table.add_column(column, overflow="fold")
+    shares = {s.deployment: s.share for c in found.spec.cells for s in c.shares}
+    for entry in found.spec.deployments:
+        nodes = ", ".join(f"{n.node}" + (f" x{n.replicas}" if n.replicas > 1 else "") for n in entry.nodes)
+        share = f"{shares.get(entry.name, 0.0):.0%}"
+        table.add_row(entry.workload_class, str(entry.replicas), entry.variant, nodes or "(scheduler)", share)
+    console.print(table)
+    console.print(f"${found.spec.cost_usd_per_hour:.2f} per hour; solved: {found.spec.solver.status}")
+    for cell in found.spec.cells:
+        if cell.unserved_share > 0:
+            console.print(
+                f"{cell.name}: {cell.unserved_share:.0%} of {cell.requests_per_second:g} req/s unserved"
+            )
+    for reason in found.spec.reasons:
+        console.print(f"  {reason.message}")
+    for other in found.spec.alternatives:
+        cost = "" if other.cost_usd_per_hour is None else f" (${other.cost_usd_per_hour:.2f}/h)"
+        console.print(f"  not taken: {other.description}{cost}: {other.reason}")
+
+
+def _of(kind: type[K], objects: Iterable[Mapping[str, Any]]) -> dict[str, K]:
+    found: dict[str, K] = {}
+    for item in objects:
+        if item.get("kind") == kind.KIND:
+            value = kind.from_object(_with_namespace(item, kind))
+            if isinstance(value, InvalidObject):
+                raise SpecError(value.message, f"{value.kind} {value.key}")
+            found[value.key] = value
+    return found
+
+
+def _with_namespace(item: Mapping[str, Any], kind: type[ApiObject]) -> Mapping[str, Any]:
+    """As kubectl does: what names no namespace goes to `default`."""
+    if kind not in KINDS or kind.SCOPE.value == "Cluster" or item.get("metadata", {}).get("namespace"):
+        return item
+    return {**item, "metadata": {**item.get("metadata", {}), "namespace": "default"}}
+
+
+def _cache_file() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "argosy" / "capacities.json"
