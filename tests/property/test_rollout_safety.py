@@ -63,7 +63,9 @@ def scenes(draw: st.DrawFn) -> RolloutInputs:
         group = draw(st.sampled_from(["d/one", "d/two", ""]))
         planned = draw(st.integers(0, 3)) if group else 0
         is_kept = bool(group) and planned == 0 and draw(st.booleans())
-        targets.append(Target(key, group, planned, WORKLOADS[key], draw(st.sampled_from(["p", "q"])), is_kept))
+        targets.append(
+            Target(key, group, planned, WORKLOADS[key], draw(st.sampled_from(["p", "q"])), is_kept)
+        )
         if draw(st.booleans()):
             deployments[key] = DeploymentState(key, draw(st.integers(0, 4)))
         for number, state in enumerate(draw(st.lists(STATES, max_size=5))):
@@ -146,9 +148,7 @@ class Pool:
             without_room[key] = missing - min(free, missing)
             free -= min(free, missing)
         return RolloutInputs(
-            targets=tuple(
-                Target(k, self.group[k], self.plan.get(k, 0), WORKLOADS[k], "p") for k in keys
-            ),
+            targets=tuple(Target(k, self.group[k], self.plan.get(k, 0), WORKLOADS[k], "p") for k in keys),
             deployments=dict(self.deployments),
             pods=tuple(p for _, p in sorted(self.pods.items())),
             lost=frozenset(self.lost),

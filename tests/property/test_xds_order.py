@@ -84,6 +84,7 @@ class FakeEnvoy:
         self.subscription = subscription
         self.assignments: dict[str, bool] = {}  # whether a cluster has a ready endpoint
         self.clusters: set[str] = set()
+        self.static: set[str] = set()  # clusters that need no assignment, such as the one that refuses
         self.routed: set[str] = set()
         self.versions = dict.fromkeys(TypeUrl, "")
         self.unanswered: list[Any] = []
@@ -97,7 +98,9 @@ class FakeEnvoy:
         each = TypeUrl(response.type_url)
         self.versions[each] = response.version_info  # what is in use is what a new stream begins with
         if each is TypeUrl.CLUSTER:
-            self.clusters = {_named(r) for r in response.resources}
+            received = [cluster_pb2.Cluster.FromString(r.value) for r in response.resources]
+            self.clusters = {c.name for c in received}
+            self.static = {c.name for c in received if c.type == cluster_pb2.Cluster.STATIC}
             self.assignments = {n: ok for n, ok in self.assignments.items() if n in self.clusters}
         elif each is TypeUrl.ENDPOINT:
             for packed in response.resources:
@@ -106,11 +109,9 @@ class FakeEnvoy:
                 self.assignments[assignment.cluster_name] = any(h.health_status == 0 for h in hosts)
         elif each is TypeUrl.ROUTE:
             (routes,) = [route_pb2.RouteConfiguration.FromString(p.value) for p in response.resources]
-            self.routed = {
-                weighted.name
-                for route in routes.virtual_hosts[0].routes
-                for weighted in route.route.weighted_clusters.clusters
-            }
+            actions = [route.route for route in routes.virtual_hosts[0].routes if route.HasField("route")]
+            self.routed = {weighted.name for a in actions for weighted in a.weighted_clusters.clusters}
+            self.routed |= {a.cluster for a in actions if a.cluster}
         self.unanswered.append(response)
 
     def answer_one(self) -> bool:
@@ -127,7 +128,8 @@ class FakeEnvoy:
     _last_nonce = ""
 
     def _say(self, each: TypeUrl, nonce: str) -> None:
-        names = {TypeUrl.ENDPOINT: sorted(self.clusters), TypeUrl.ROUTE: ["argosy"]}.get(each, [])
+        by_eds = sorted(self.clusters - self.static)
+        names = {TypeUrl.ENDPOINT: by_eds, TypeUrl.ROUTE: ["argosy"]}.get(each, [])
         if each is TypeUrl.ENDPOINT:
             self._last_nonce = nonce
         self.subscription.receive(
@@ -139,7 +141,8 @@ class FakeEnvoy:
     @property
     def dangling(self) -> set[str]:
         """Clusters that requests are sent to although they are not there, or have no replica."""
-        return {name for name in self.routed if name not in self.clusters or not self.assignments.get(name)}
+        served = {name for name in self.clusters if name in self.static or self.assignments.get(name)}
+        return self.routed - served
 
 
 def drain(envoy: FakeEnvoy, target: Snapshot) -> None:

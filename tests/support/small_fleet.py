@@ -8,11 +8,20 @@ virtual seconds. What decides is always the real `control.step`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, Resource, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api import (
+    Fleet,
+    FleetPlan,
+    GPUPool,
+    InvalidObject,
+    Resource,
+    RouterPolicy,
+    ServedModel,
+    WorkloadClass,
+)
 from argosy.api.conditions import Condition, ConditionStatus
 from argosy.api.fleetplan import FleetPlanStatus
 from argosy.control.decision import ControlMemory, Decision, StatusUpdate
@@ -160,7 +169,9 @@ class World:
     # What the operator sees and does.
 
     def of(self, kind: type[R]) -> dict[str, R]:
-        return {key: item for (cls, key), item in self.objects.items() if cls is kind and isinstance(item, kind)}
+        return {
+            key: item for (cls, key), item in self.objects.items() if cls is kind and isinstance(item, kind)
+        }
 
     def snapshot(self) -> FleetSnapshot:
         asked = [p for p in self.pods.values() if p.address and p.ready]
@@ -177,11 +188,11 @@ class World:
             pods=dict(self.pods),
             deployments=dict(self.deployments),
             telemetry=TelemetryReading(
-                engines={a: Sample(EngineReading(1, 0, 0.1, 0, 0, 0), at_s) for a, at_s in heard_at_s.items()},
+                engines={
+                    a: Sample(EngineReading(1, 0, 0.1, 0, 0, 0), at_s) for a, at_s in heard_at_s.items()
+                },
                 unanswered_since_s={
-                    self.pods[k].address: since
-                    for k, since in self._silent_since_s.items()
-                    if k in self.pods
+                    self.pods[k].address: since for k, since in self._silent_since_s.items() if k in self.pods
                 },
             ),
             routing=RoutingView("v1", (EnvoyView("edge", "v1"),)),
@@ -229,7 +240,9 @@ class World:
     def serving(self) -> Counter[str]:
         """Replicas that answer requests, by Deployment."""
         return Counter(
-            p.deployment for p in self.pods.values() if p.ready and not p.deleting and p.key not in self.silent
+            p.deployment
+            for p in self.pods.values()
+            if p.ready and not p.deleting and p.key not in self.silent
         )
 
     def replicas(self) -> dict[str, int]:
@@ -307,14 +320,7 @@ class World:
         live = [p for p in self.pods.values() if p.deployment == deployment.key and not p.deleting]
         for _ in range(deployment.replicas - len(live)):
             self._create_pod(deployment.key)
-        # As the ReplicaSet controller ranks them.
-        rank: Callable[[PodState], tuple[bool, bool, int, float]] = lambda p: (
-            bool(p.node),
-            p.ready,
-            p.deletion_cost,
-            -p.created_s,
-        )
-        for pod in sorted(live, key=rank)[: max(0, len(live) - deployment.replicas)]:
+        for pod in sorted(live, key=_rank)[: max(0, len(live) - deployment.replicas)]:
             self.delete_pod(pod.key)
 
     def delete_pod(self, key: str) -> None:
@@ -373,6 +379,11 @@ class World:
         return sum(p.devices.get(NVIDIA, 0) for p in self.pods.values() if p.node == node and p.is_active)
 
 
+def _rank(pod: PodState) -> tuple[bool, bool, int, float]:
+    """As the ReplicaSet controller ranks the pods that it may delete: lowest first."""
+    return (bool(pod.node), pod.ready, pod.deletion_cost, -pod.created_s)
+
+
 def with_condition(plan: FleetPlan, reason: str, status: ConditionStatus) -> FleetPlan:
     condition = Condition(type="Applied", status=status, reason=reason)
     return plan.model_copy(update={"status": FleetPlanStatus(conditions=(condition,))})
@@ -382,13 +393,19 @@ def status_of(decision: Decision, key: str, kind: str = "workloadclasses") -> St
     return next(s for s in decision.statuses if s.key == key and s.kind == kind)
 
 
-def condition(decision: Decision, key: str, kind: str = "workloadclasses", type: str = "Ready") -> dict[str, str]:
+def condition(
+    decision: Decision, key: str, kind: str = "workloadclasses", type: str = "Ready"
+) -> dict[str, str]:
     """One condition of an object's new status."""
-    found: dict[str, str] = next(c for c in status_of(decision, key, kind).status["conditions"] if c["type"] == type)
+    found: dict[str, str] = next(
+        c for c in status_of(decision, key, kind).status["conditions"] if c["type"] == type
+    )
     return found
 
 
-def verdict(decision: Decision, key: str, kind: str = "workloadclasses", type: str = "Ready") -> tuple[str, str]:
+def verdict(
+    decision: Decision, key: str, kind: str = "workloadclasses", type: str = "Ready"
+) -> tuple[str, str]:
     """Status and reason of one condition."""
     found = condition(decision, key, kind, type)
     return found["status"], found["reason"]

@@ -89,7 +89,10 @@ def test_a_replica_that_the_plan_no_longer_names_still_helps_its_class() -> None
 
 @pytest.mark.parametrize(
     ("correction", "moved"),
-    [pytest.param("Enabled", True, id="enabled"), pytest.param("Disabled", False, id="disabled by the policy")],
+    [
+        pytest.param("Enabled", True, id="enabled"),
+        pytest.param("Disabled", False, id="disabled by the policy"),
+    ],
 )
 def test_queues_move_weights_where_the_policy_lets_them(correction: str, moved: bool) -> None:
     world = World(

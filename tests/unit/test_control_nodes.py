@@ -92,7 +92,9 @@ def test_a_pools_tolerations_open_tainted_nodes(toleration: dict[str, str], gpus
     [
         pytest.param([a_pod("a")], "", 2, id="our own engines' GPUs are ours to plan"),
         pytest.param([a_pod("a", deployment="")], "", 1, id="a foreign pod's are not"),
-        pytest.param([a_pod("a", deployment="", phase="Succeeded")], "", 2, id="a foreign job that has ended"),
+        pytest.param(
+            [a_pod("a", deployment="", phase="Succeeded")], "", 2, id="a foreign job that has ended"
+        ),
         pytest.param(
             [a_pod("a", node="", deployment="", assigned_node="n")], "", 2, id="a foreign pod not bound yet"
         ),
@@ -121,7 +123,9 @@ def test_a_cordoned_node_keeps_the_engines_that_it_has(pod: PodState, gpus: int)
 
 def test_a_node_belongs_to_the_oldest_pool_that_names_it() -> None:
     def born(pool: GPUPool, when: str) -> GPUPool:
-        return pool.model_copy(update={"metadata": pool.metadata.model_copy(update={"creation_timestamp": when})})
+        return pool.model_copy(
+            update={"metadata": pool.metadata.model_copy(update={"creation_timestamp": when})}
+        )
 
     wide = born(a_pool("wide", nodeSelector={"kubernetes.io/os": "linux"}), "2026-01-02T00:00:00Z")
     narrow = born(a_pool("narrow", nodeSelector={"nvidia.com/gpu.product": "x"}), "2026-01-01T00:00:00Z")

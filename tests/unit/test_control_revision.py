@@ -44,7 +44,9 @@ def cell(rate_per_s: float = 8.0, name: str = "default/chat", **shares: float) -
         name=name,
         workload_class=name,
         requests_per_second=rate_per_s,
-        shares=tuple(CellShare(deployment=f"default/{d}", share=s) for d, s in (shares or {"a": 1.0}).items()),
+        shares=tuple(
+            CellShare(deployment=f"default/{d}", share=s) for d, s in (shares or {"a": 1.0}).items()
+        ),
         capacity_requests_per_second=10.0,
     )
 
@@ -143,7 +145,9 @@ def test_a_plan_stays_under_its_size_and_says_what_it_leaves_out(
 ) -> None:
     found = bounds.bounded(spec)
     assert bounds.size_bytes(found) <= 512 * 1024
-    assert [(d.name, d.replicas) for d in found.deployments] == [(d.name, d.replicas) for d in spec.deployments]
+    assert [(d.name, d.replicas) for d in found.deployments] == [
+        (d.name, d.replicas) for d in spec.deployments
+    ]
     assert found.cells == spec.cells
     said = [r.message for r in found.reasons if r.code == "Summarised"]
     assert what_is_left_out in "".join(said)

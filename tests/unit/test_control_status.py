@@ -1,4 +1,4 @@
-"""What users read on their objects: a typed reason on the right object, a sentence, and nothing else harmed."""
+"""What users read on their objects: a typed reason and a sentence, and nothing else harmed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,10 @@ TROUBLES = [
     pytest.param(
         Trouble(
             (a_class("bad", match={"models": ["gpt-9"]}),),
-            {BAD: "ServedNameMismatch", ("workloadclasses", "default/bad", "ResolvedRefs"): "ServedNameMismatch"},
+            {
+                BAD: "ServedNameMismatch",
+                ("workloadclasses", "default/bad", "ResolvedRefs"): "ServedNameMismatch",
+            },
             "answers to gpt-9",
         ),
         id="a model name that no engine answers to",
@@ -227,7 +230,9 @@ def test_a_class_and_a_model_count_what_serves_also_on_its_way_out() -> None:
 
 
 def envoys(*views: tuple[str, str, str]) -> RoutingView:
-    return RoutingView("v2", tuple(EnvoyView(node, ack, refused, "no such field") for node, ack, refused in views))
+    return RoutingView(
+        "v2", tuple(EnvoyView(node, ack, refused, "no such field") for node, ack, refused in views)
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,11 +241,15 @@ def envoys(*views: tuple[str, str, str]) -> RoutingView:
         pytest.param(envoys(), ("False", "NoEnvoy"), id="nobody listens"),
         pytest.param(envoys(("a", "v2", "")), ("True", "Programmed"), id="acknowledged"),
         pytest.param(envoys(("a", "v1", "")), ("Unknown", "EnvoyPending"), id="under way"),
-        pytest.param(envoys(("a", "v2", ""), ("b", "v1", "")), ("Unknown", "EnvoyPending"), id="one is behind"),
+        pytest.param(
+            envoys(("a", "v2", ""), ("b", "v1", "")), ("Unknown", "EnvoyPending"), id="one is behind"
+        ),
         pytest.param(envoys(("a", "v2", ""), ("b", "v1", "v2")), ("False", "EnvoyRefused"), id="one refused"),
     ],
 )
-def test_programmed_says_what_the_envoys_have_made_of_it(routing: RoutingView, expected: tuple[str, str]) -> None:
+def test_programmed_says_what_the_envoys_have_made_of_it(
+    routing: RoutingView, expected: tuple[str, str]
+) -> None:
     world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
     world.settle()
     snapshot = replace(world.snapshot(), routing=routing)

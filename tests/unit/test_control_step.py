@@ -19,19 +19,19 @@ from small_fleet import (
     with_condition,
 )
 
-from argosy.api import FleetPlan, GPUPool, ServedModel, WorkloadClass
+from argosy.api import FleetPlan, GPUPool, Resource, ServedModel, WorkloadClass
 from argosy.api.conditions import ConditionStatus
 from argosy.control.decision import ControlMemory
 from argosy.control.step import StepSettings, _alarm, class_forecasts, step
 from argosy.demand.forecast import DemandMemory
-from argosy.rollout import CreateDeployment, ScaleDeployment
+from argosy.rollout import CreateDeployment, MarkVictim, ScaleDeployment
 
 CHEAP_H100 = a_pool("h100", "H100", priceUsdPerHour=0.5)
 DEAR_H100 = a_pool("h100", "H100", priceUsdPerHour=6.0)
 
 
 def a_world(*objects: object, num_l40s: int = 4, num_h100: int = 2) -> World:
-    """Two pools, one model, class chat at 8 requests/s (two L40S at 4 each), unless `objects` say otherwise."""
+    """Two pools, one model, class chat at 8 requests/s (two L40S at 4 each), unless told otherwise."""
     nodes = [*some_nodes("l40s", num_l40s), *some_nodes("h100", num_h100)]
     world = World(nodes, a_fleet(), a_pool(), DEAR_H100, a_model(), a_class())
     world.apply(*objects)  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def test_victims_are_marked_before_the_count_goes_down() -> None:
     kinds = [type(s).__name__ for s in decision.steps]
     assert kinds == ["MarkVictim", "MarkVictim", "ScaleDeployment"]
     going = {p.key for p in world.pods.values() if p.deleting}
-    assert going == {s.pod for s in decision.steps if hasattr(s, "cost")}
+    assert going == {s.pod for s in decision.steps if isinstance(s, MarkVictim)}
 
 
 def test_a_dead_nodes_replica_is_replaced_on_another_node_before_its_condition_says_so() -> None:
@@ -159,8 +159,9 @@ def test_a_cordoned_node_keeps_what_runs_there_and_gets_nothing_new() -> None:
 
 
 def test_a_full_pool_serves_the_more_important_class_and_says_what_the_other_lacks() -> None:
-    chat, batch = a_class(rate_per_s=16.0, priority=200), a_class(
-        "batch", rate_per_s=8.0, priority=50, minReplicas=0
+    chat, batch = (
+        a_class(rate_per_s=16.0, priority=200),
+        a_class("batch", rate_per_s=8.0, priority=50, minReplicas=0),
     )
     world = a_world(chat, batch, num_l40s=2, num_h100=0)
     world.run(60)
@@ -249,13 +250,17 @@ def test_a_deleted_model_is_emptied_and_then_removed() -> None:
     assert verdict(world.decisions[-1], "default/chat") == ("False", "ModelNotFound")
 
 
-@pytest.mark.parametrize("kind", [WorkloadClass, GPUPool])
-def test_a_deleted_class_or_pool_takes_its_replicas_along(kind: type) -> None:
+@pytest.mark.parametrize(
+    ("kind", "key", "left"), [(WorkloadClass, "default/chat", {}), (GPUPool, "l40s", {"h100/chat": 1})]
+)
+def test_a_deleted_class_or_pool_takes_its_replicas_along(
+    kind: type[Resource], key: str, left: dict[str, int]
+) -> None:
     world = a_world()
     world.settle()
-    world.delete(kind, {WorkloadClass: "default/chat", GPUPool: "l40s"}[kind])
+    world.delete(kind, key)
     world.settle()
-    assert world.replicas() == ({} if kind is WorkloadClass else {"h100/chat": 1})
+    assert world.replicas() == left
 
 
 def test_a_leftover_of_a_deleted_class_does_not_wait_for_another_class_that_cannot_start() -> None:
@@ -473,7 +478,9 @@ def test_a_class_too_many_for_a_plan_is_an_alarm_in_a_sentence() -> None:
     world.apply(*(a_class(f"c{i}", rate_per_s=0.0, minReplicas=0) for i in range(513)))
     settings = StepSettings("a test", plan_time_limit_s=None)
     decision = step(world.snapshot(), world.memory, settings, world.perf)
-    assert "a FleetPlan holds 512 Deployments and 512 route cells, and the plan has 0 and 513" in decision.alarm
+    assert (
+        "a FleetPlan holds 512 Deployments and 512 route cells, and the plan has 0 and 513" in decision.alarm
+    )
 
 
 def test_snapshots_and_decisions_cross_processes() -> None:

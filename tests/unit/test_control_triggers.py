@@ -13,7 +13,9 @@ READY = {"conditions": [{"type": "Ready", "status": "True"}]}
 UNKNOWN = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
 
 
-def an_object(name: str = "x", namespace: str = "", labels: dict[str, str] | None = None, **parts: Any) -> dict[str, Any]:
+def an_object(
+    name: str = "x", namespace: str = "", labels: dict[str, str] | None = None, **parts: Any
+) -> dict[str, Any]:
     metadata: dict[str, Any] = {"name": name, "labels": labels or {}}
     if namespace:
         metadata["namespace"] = namespace
@@ -24,7 +26,9 @@ def a_pool(price: float = 0.9, gpus: int = 2, **parts: Any) -> dict[str, Any]:
     return an_object("l40s", spec={"priceUsdPerHour": price, "gpusPerNode": gpus}, **parts)
 
 
-def a_node(status: dict[str, Any] = READY, labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+def a_node(
+    status: dict[str, Any] = READY, labels: dict[str, str] | None = None, **spec: Any
+) -> dict[str, Any]:
     return an_object("gpu-1", labels=labels, status=status, spec=spec)
 
 
@@ -46,7 +50,9 @@ def deleting(pod: dict[str, Any]) -> dict[str, Any]:
             "the price of pool l40s changed from $6.0 to $2.0 per GPU-hour",
             id="a price",
         ),
-        pytest.param("gpupools", a_pool(), a_pool(gpus=4), "GPUPool l40s changed (gpusPerNode)", id="a field"),
+        pytest.param(
+            "gpupools", a_pool(), a_pool(gpus=4), "GPUPool l40s changed (gpusPerNode)", id="a field"
+        ),
         pytest.param("gpupools", None, a_pool(), "GPUPool l40s was created", id="a new pool"),
         pytest.param("gpupools", a_pool(), None, "GPUPool l40s was deleted", id="a pool gone"),
         pytest.param(
@@ -63,7 +69,9 @@ def deleting(pod: dict[str, Any]) -> dict[str, Any]:
         pytest.param("nodes", a_node(), a_node(labels={"a": "b"}), "node gpu-1 changed", id="a label"),
     ],
 )
-def test_what_somebody_changed_is_said_in_a_sentence(kind: str, before: Any, after: Any, message: str) -> None:
+def test_what_somebody_changed_is_said_in_a_sentence(
+    kind: str, before: Any, after: Any, message: str
+) -> None:
     assert trigger_of(kind, before, after) == Trigger(message)
 
 
@@ -88,8 +96,20 @@ NEW_STATUS = {"conditions": [{"type": "Ready", "status": "False", "message": "ou
     ("kind", "before", "after"),
     [
         *[
-            pytest.param(kind, an_object(spec={"a": 1}), an_object(spec={"a": 1}, status=NEW_STATUS), id=f"status of {kind}")
-            for kind in ("fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies", "fleetplans")
+            pytest.param(
+                kind,
+                an_object(spec={"a": 1}),
+                an_object(spec={"a": 1}, status=NEW_STATUS),
+                id=f"status of {kind}",
+            )
+            for kind in (
+                "fleets",
+                "gpupools",
+                "servedmodels",
+                "workloadclasses",
+                "routerpolicies",
+                "fleetplans",
+            )
         ],
         pytest.param("fleetplans", None, an_object(spec={"revision": 1}), id="a plan of ours"),
         pytest.param("deployments", None, an_object(spec={"replicas": 3}), id="a Deployment of ours"),
@@ -100,7 +120,10 @@ NEW_STATUS = {"conditions": [{"type": "Ready", "status": "False", "message": "ou
             id="a node's heartbeat",
         ),
         pytest.param(
-            "pods", a_pod(READY), a_pod({**READY, "containerStatuses": [{"restartCount": 1}]}), id="a pod's counters"
+            "pods",
+            a_pod(READY),
+            a_pod({**READY, "containerStatuses": [{"restartCount": 1}]}),
+            id="a pod's counters",
         ),
         pytest.param(
             "pods",
@@ -115,5 +138,7 @@ def test_what_no_decision_reads_triggers_nothing(kind: str, before: Any, after: 
 
 
 def test_somebody_elses_pod_with_gpus_does_trigger_one() -> None:
-    pod = an_object("job", "default", spec={"containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]})
+    pod = an_object(
+        "job", "default", spec={"containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]}
+    )
     assert trigger_of("pods", None, pod) == Trigger("pod default/job changed", is_progress=True)

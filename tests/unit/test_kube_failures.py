@@ -21,7 +21,9 @@ def refused(status: int, body: str = "", reason: str = "Because") -> ApiExceptio
     [
         pytest.param(refused(400), NextStep.GIVE_UP, id="malformed"),
         pytest.param(refused(401), NextStep.RETRY, id="a token being rotated"),
-        pytest.param(refused(403), NextStep.RETRY, id="roles not read yet by an API server that has just started"),
+        pytest.param(
+            refused(403), NextStep.RETRY, id="roles not read yet by an API server that has just started"
+        ),
         pytest.param(refused(404), NextStep.REPLAN, id="gone"),
         pytest.param(refused(409), NextStep.REPLAN, id="changed meanwhile"),
         pytest.param(refused(410), NextStep.REPLAN, id="too old"),

@@ -15,7 +15,10 @@ NODE = {
     "metadata": {"name": "gpu-1", "uid": "n1", "labels": {"nvidia.com/gpu.product": "NVIDIA-L40S"}},
     "spec": {
         "unschedulable": True,
-        "taints": [{"key": "team", "value": "a", "effect": "NoSchedule"}, {"key": "bare", "effect": "NoExecute"}],
+        "taints": [
+            {"key": "team", "value": "a", "effect": "NoSchedule"},
+            {"key": "bare", "effect": "NoExecute"},
+        ],
     },
     "status": {
         "allocatable": {
@@ -138,7 +141,9 @@ def test_a_pod_whose_gate_was_lifted_already_holds_its_node() -> None:
         pytest.param(UNSCHEDULABLE, 120.0, id="the scheduler finds no room"),
         pytest.param({**UNSCHEDULABLE, "reason": "SchedulingGated"}, None, id="it waits behind a gate"),
         pytest.param({**UNSCHEDULABLE, "status": "True"}, None, id="it has been bound"),
-        pytest.param({"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}, None, id="no time"),
+        pytest.param(
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}, None, id="no time"
+        ),
     ],
 )
 def test_the_schedulers_word_is_read(condition: dict[str, str], since_s: float | None) -> None:
@@ -193,7 +198,7 @@ def any_part_missing(value: Any) -> st.SearchStrategy[Any]:
         parts = {k: st.one_of(st.just(...), st.none(), any_part_missing(v)) for k, v in value.items()}
         return st.fixed_dictionaries(parts).map(lambda d: {k: v for k, v in d.items() if v is not ...})
     if isinstance(value, list):
-        return st.lists(st.one_of(map(any_part_missing, value)), max_size=3)
+        return st.lists(st.one_of([any_part_missing(v) for v in value]), max_size=3)
     return st.just(value)
 
 

@@ -10,7 +10,12 @@ from argosy.kube.store import Store, object_key
 
 
 def an_object(name: str = "a", version: int = 1, uid: str = "", **spec: Any) -> dict[str, Any]:
-    metadata = {"namespace": "default", "name": name, "uid": uid or f"uid-{name}", "resourceVersion": str(version)}
+    metadata = {
+        "namespace": "default",
+        "name": name,
+        "uid": uid or f"uid-{name}",
+        "resourceVersion": str(version),
+    }
     return {"metadata": metadata, "spec": spec}
 
 
@@ -73,7 +78,9 @@ def test_the_end_of_a_predecessor_leaves_its_namesake_alone() -> None:
     ("listed", "version", "expected", "changed"),
     [
         pytest.param({"a": 1, "b": 2}, 5, {"a": 1, "b": 2}, False, id="the listing says the same"),
-        pytest.param({"a": 1, "b": 2, "c": 4}, 5, {"a": 1, "b": 2, "c": 4}, True, id="one the watch has missed"),
+        pytest.param(
+            {"a": 1, "b": 2, "c": 4}, 5, {"a": 1, "b": 2, "c": 4}, True, id="one the watch has missed"
+        ),
         pytest.param({"a": 1}, 5, {"a": 1}, True, id="one that vanished while the watch was away"),
         pytest.param({"a": 1}, 1, {"a": 1, "b": 2}, False, id="one that was made after the listing"),
         pytest.param({"a": 3, "b": 2}, 5, {"a": 3, "b": 2}, True, id="a change the watch has missed"),

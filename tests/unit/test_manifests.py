@@ -17,7 +17,14 @@ from argosy.api.servedmodel import RESERVED_FLAGS, Engine
 from argosy.manifests import EngineWorkload, deployment_manifest, deployment_name, pod_template
 from argosy.manifests.deployment import DRAIN_HOOK, NAME_LIMIT
 from argosy.snapshot import EngineSettings, Variant
-from argosy.snapshot.cluster import LABEL_CLASS, LABEL_DEPLOYMENT, LABEL_MODEL, LABEL_POOL, LABEL_VARIANT, label_value
+from argosy.snapshot.cluster import (
+    LABEL_CLASS,
+    LABEL_DEPLOYMENT,
+    LABEL_MODEL,
+    LABEL_POOL,
+    LABEL_VARIANT,
+    label_value,
+)
 
 LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -53,9 +60,14 @@ def test_every_setting_of_the_engine_reaches_it() -> None:
     assert {engine[p]["httpGet"]["port"] for p in probes} == {9000}
 
 
-@pytest.mark.parametrize("field", [f for f in Engine.model_fields])
+@pytest.mark.parametrize("field", list(Engine.model_fields))
 def test_no_field_of_a_served_models_engine_is_without_effect(field: str) -> None:
-    changed = {"image": "vllm:2", "args": ("--x",), "env": (("B", "2"),), "gpu_memory_utilization": 0.7}
+    changed: dict[str, Any] = {
+        "image": "vllm:2",
+        "args": ("--x",),
+        "env": (("B", "2"),),
+        "gpu_memory_utilization": 0.7,
+    }
     engine = replace(ENGINE, **{field: changed.get(field, 4097)})
     other = replace(WORKLOAD, variant=replace(VARIANT, engine=engine))
     assert container(other) != container()
@@ -134,6 +146,15 @@ def test_the_template_is_the_same_for_every_count() -> None:
     assert one["metadata"]["name"] == selector[LABEL_DEPLOYMENT] == deployment_name(WORKLOAD)
 
 
+ANOTHER: dict[str, dict[str, Any]] = {
+    "model": {"model_key": "default/mistral"},
+    "model id": {"model_id": "meta/other"},
+    "served name": {"served_names": ("llama",)},
+    "shape": {"tensor_parallel": 1},
+    "engine": {"engine": replace(ENGINE, max_num_seqs=9)},
+}
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -143,13 +164,7 @@ def test_the_template_is_the_same_for_every_count() -> None:
         pytest.param(replace(WORKLOAD, pool=a_pool(placement="Scheduler")), id="another placement"),
         *(
             pytest.param(replace(WORKLOAD, variant=replace(VARIANT, **change)), id=f"another {name}")
-            for name, change in {
-                "model": {"model_key": "default/mistral"},
-                "model id": {"model_id": "meta/other"},
-                "served name": {"served_names": ("llama",)},
-                "shape": {"tensor_parallel": 1},
-                "engine": {"engine": replace(ENGINE, max_num_seqs=9)},
-            }.items()
+            for name, change in ANOTHER.items()
         ),
     ],
 )
@@ -207,7 +222,8 @@ def test_any_name_that_the_api_takes_makes_valid_names_and_labels(name: str, whe
 @pytest.mark.parametrize("where", ["model_key", "pool"])
 def test_long_names_that_begin_alike_are_told_apart(where: str) -> None:
     prefix = "default/" if where == "model_key" else ""
-    one, other = (replace(VARIANT, **{where: prefix + "n" * 252 + end}) for end in "ab")
+    changes: list[dict[str, Any]] = [{where: prefix + "n" * 252 + end} for end in "ab"]
+    one, other = (replace(VARIANT, **change) for change in changes)
     assert one.name != other.name
     names = {deployment_name(replace(WORKLOAD, variant=v)) for v in (one, other)}
     names |= {deployment_name(replace(WORKLOAD, class_key="default/" + "n" * 252 + end)) for end in "ab"}

@@ -26,7 +26,9 @@ from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.cluster import DeploymentState, PodState
 
 WORKLOAD = EngineWorkload(
-    Variant("default/llama", "small", ("llama",), "l40s", "L40S", 1, EngineSettings()), "default/chat", a_pool()
+    Variant("default/llama", "small", ("llama",), "l40s", "L40S", 1, EngineSettings()),
+    "default/chat",
+    a_pool(),
 )
 
 
@@ -84,7 +86,9 @@ class Scene:
                 )
                 for n in names
             ),
-            deployments={f"default/{n}": DeploymentState(f"default/{n}", c) for n, c in self.existing.items()},
+            deployments={
+                f"default/{n}": DeploymentState(f"default/{n}", c) for n, c in self.existing.items()
+            },
             pods=tuple(a_pod(name, state) for name, state in self.pods.items()),
             victims=tuple(f"default/{v}" for v in self.victims),
             lost=frozenset(f"default/{name}" for name, state in self.pods.items() if state == "lost"),
@@ -147,7 +151,9 @@ def pods(letter: str, *states: str) -> dict[str, str]:
             id="an empty Deployment goes",
         ),
         pytest.param(
-            Scene({"a": 0}, {"a": 0}, {}), [DeleteDeployment("default/a")], id="also where the plan lists it at 0"
+            Scene({"a": 0}, {"a": 0}, {}),
+            [DeleteDeployment("default/a")],
+            id="also where the plan lists it at 0",
         ),
         pytest.param(
             Scene({"a": 2}, {"a": 0}, {}), [scale("a", 2)], id="an empty one that is wanted again is filled"
@@ -188,9 +194,7 @@ def pods(letter: str, *states: str) -> dict[str, str]:
             id="nobody wants it any more",
         ),
         pytest.param(
-            Scene(
-                {"a": 1}, {"a": 1, "z": 1}, pods("a", "loading") | pods("z", "serving"), groups={"z": ""}
-            ),
+            Scene({"a": 1}, {"a": 1, "z": 1}, pods("a", "loading") | pods("z", "serving"), groups={"z": ""}),
             [scale("z", 0)],
             id="nobody wants it any more, whatever others wait for",
         ),
@@ -277,12 +281,16 @@ FULL = pods("a", "serving", "serving")
             id="Kubernetes has not chosen yet which one goes",
         ),
         pytest.param(
-            Scene({"b": 1}, {"a": 1, "b": 1}, pods("a", "serving") | pods("b", "gated"), without_room={"b": 1}),
+            Scene(
+                {"b": 1}, {"a": 1, "b": 1}, pods("a", "serving") | pods("b", "gated"), without_room={"b": 1}
+            ),
             "",
             id="the last one that serves stays",
         ),
         pytest.param(
-            Scene({"b": 1}, {"a": 1, "b": 1}, pods("a", "loading") | pods("b", "gated"), without_room={"b": 1}),
+            Scene(
+                {"b": 1}, {"a": 1, "b": 1}, pods("a", "loading") | pods("b", "gated"), without_room={"b": 1}
+            ),
             "a",
             id="the last one serves nobody",
         ),
@@ -351,11 +359,19 @@ ALIVE = frozenset({"n1", "n2", "n3"})
 @pytest.mark.parametrize(
     ("pods_now", "lost", "alive", "expected"),
     [
-        pytest.param([gated("a1"), gated("a2")], "", ALIVE, {"a1": "n1", "a2": "n2"}, id="both places are free"),
-        pytest.param([gated("a1", 9.0), gated("a2", 1.0)], "", ALIVE, {"a2": "n1", "a1": "n2"}, id="oldest first"),
+        pytest.param(
+            [gated("a1"), gated("a2")], "", ALIVE, {"a1": "n1", "a2": "n2"}, id="both places are free"
+        ),
+        pytest.param(
+            [gated("a1", 9.0), gated("a2", 1.0)], "", ALIVE, {"a2": "n1", "a1": "n2"}, id="oldest first"
+        ),
         pytest.param([on("a1", "n1"), gated("a2")], "", ALIVE, {"a2": "n2"}, id="one is taken"),
         pytest.param(
-            [on("a1", "", assigned_node="n1"), gated("a2")], "", ALIVE, {"a2": "n2"}, id="one is given, not bound"
+            [on("a1", "", assigned_node="n1"), gated("a2")],
+            "",
+            ALIVE,
+            {"a2": "n2"},
+            id="one is given, not bound",
         ),
         pytest.param([on("a1", "n1"), on("a2", "n2"), gated("a3")], "", ALIVE, {}, id="no place is left"),
         pytest.param(
@@ -375,7 +391,9 @@ ALIVE = frozenset({"n1", "n2", "n3"})
             {"a2": "n1", "a3": "n2"},
             id="one on its way out holds no place of the plan",
         ),
-        pytest.param([on("a1", "n3"), gated("a2")], "", ALIVE, {"a2": "n1"}, id="one where the plan has none"),
+        pytest.param(
+            [on("a1", "n3"), gated("a2")], "", ALIVE, {"a2": "n1"}, id="one where the plan has none"
+        ),
         pytest.param([gated("b1")], "", ALIVE, {}, id="the plan does not know it"),
         pytest.param([replace(gated("a1"), deleting=True)], "", ALIVE, {}, id="it is on its way out"),
     ],

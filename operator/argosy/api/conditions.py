@@ -112,8 +112,8 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
             "{field}: there is no ServedModel {name} in this namespace; create it or correct {field}."
         ),
         Reason.SERVED_NAME_MISMATCH: (
-            "spec.match.models: no ServedModel of spec.models answers to {name}; add {name} to the"
-            " spec.servedNames of one of them, or correct spec.match.models."
+            "spec.match.models: not every ServedModel of spec.models answers to {name}; add {name} to the"
+            " spec.servedNames of each, or correct spec.match.models."
         ),
         Reason.TARGET_NOT_FOUND: (
             "{field}: there is no WorkloadClass {name} in this namespace; create it or correct {field}."

@@ -50,7 +50,7 @@ def pod_state(pod: Object) -> PodState:
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     labels = metadata.get("labels") or {}
     is_ours = labels.get(LABEL_MANAGED_BY) == MANAGED_BY and LABEL_DEPLOYMENT in labels
-    namespace, ready = metadata.get("namespace") or "", _condition(status, "Ready")
+    namespace, ready = metadata.get("namespace") or "", _readiness(spec, status)
     gated = any(g.get("name") == PLACEMENT_GATE for g in spec.get("schedulingGates") or ())
     is_ready = ready.get("status") == "True"
     return PodState(
@@ -89,6 +89,17 @@ def deployment_state(deployment: Object) -> DeploymentState:
 
 def _condition(status: Object, kind: str) -> Mapping[str, Any]:
     return next((c for c in status.get("conditions") or () if c.get("type") == kind), {})
+
+
+def _readiness(spec: Object, status: Object) -> Mapping[str, Any]:
+    """The condition that holds the kubelet's own word on the pod.
+
+    When a node has not been heard of, the node controller sets Ready to False in the kubelet's
+    stead: after an outage of the API server, of every pod at once. ContainersReady it leaves alone.
+    Whether the engine still answers, Envoy's health checks and our scraping know better.
+    """
+    containers = _condition(status, "ContainersReady")
+    return _condition(status, "Ready") if spec.get("readinessGates") or not containers else containers
 
 
 def _unschedulable_since_s(status: Object) -> float | None:

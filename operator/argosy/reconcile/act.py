@@ -29,7 +29,7 @@ from argosy.kube.api import (
     WORKLOADCLASSES,
     Api,
 )
-from argosy.kube.observed import DELETION_COST
+from argosy.kube.observed import DELETION_COST, HOSTNAME
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
@@ -70,12 +70,14 @@ class Actor:
         item = self._store.of("pods").get(pod)
         if item is None:
             return
+        labels = (self._store.of("nodes").get(node) or {"metadata": {}})["metadata"].get("labels") or {}
         gates = [g for g in item["spec"].get("schedulingGates") or [] if g.get("name") != PLACEMENT_GATE]
         body = {
             "spec": {
                 "nodeSelector": {
                     **(item["spec"].get("nodeSelector") or {}),
-                    "kubernetes.io/hostname": node,
+                    # Some clouds label a node otherwise than they name it.
+                    HOSTNAME: labels.get(HOSTNAME, node),
                 },
                 "schedulingGates": gates or None,
             }

@@ -55,13 +55,13 @@ class Leadership:
         await self._gained.wait()
 
     async def run(self) -> None:
-        """Stand for election until cancelled; after a loss or an error, stand again."""
+        """Stand for election until cancelled, then give the Lease up; after a loss or an error, stand again."""
         while True:
             try:
                 await self._ensure_lease()
                 await LeaderElection(self._config()).run()
             except asyncio.CancelledError:
-                self._step_down()
+                await self._release()
                 raise
             except Exception as error:
                 # Whatever goes wrong here (API server away, a reply of another shape), the only
@@ -70,17 +70,18 @@ class Leadership:
             self._step_down()
             await asyncio.sleep(self._settings.retry_s)
 
-    async def release(self) -> None:
-        """Give the Lease up on a clean shutdown, so that a standby need not wait for it to expire."""
+    async def _release(self) -> None:
+        """Give the Lease up on a clean shutdown, so that a standby need not wait for it to expire.
+
+        Called once the election has ended: its next renewal would take the Lease back.
+        """
         if not self.is_leader:
             return
         self._step_down()
         key = f"{self._settings.namespace}/{self._settings.name}"
         try:
-            # One second, not none: the client's own election reads an empty holder as no record.
-            await Api(self._client).patch(
-                LEASES, key, {"spec": {"leaseDurationSeconds": 1, "holderIdentity": "released"}}
-            )
+            # The client's election waits out its own duration after any holder but none.
+            await Api(self._client).patch(LEASES, key, {"spec": {"holderIdentity": None}})
         except ActuationError as error:
             log.info("the Lease was not released, it will expire: %s", error)
 

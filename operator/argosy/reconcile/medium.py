@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 
 from argosy.control.decision import Decision
+from argosy.control.room import stuck_pods
 from argosy.control.silence import lost_pods
 from argosy.control.step import StepSettings, planned_nodes
 from argosy.control.triggers import Trigger
@@ -103,9 +104,9 @@ class Medium:
         plan = snapshot.applied_plan
         if plan is None or not any(p.gated for p in snapshot.engine_pods):
             return
-        silent = lost_pods(snapshot)
+        lost = lost_pods(snapshot) | stuck_pods(snapshot)
         alive = frozenset(n.name for n in snapshot.nodes.values() if n.ready and not n.unschedulable)
-        for placing in assign_nodes(planned_nodes(plan), snapshot.engine_pods, alive, silent):
+        for placing in assign_nodes(planned_nodes(plan), snapshot.engine_pods, alive, lost):
             await self._shared.actor.place(placing.pod, placing.node)
 
     async def _wait_for_work(self) -> None:

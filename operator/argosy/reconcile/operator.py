@@ -121,7 +121,6 @@ class _Process:
         tasks = [asyncio.create_task(loop) for loop in loops]
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({stopped, self._watching, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        await self._leadership.release()
         for task in (stopped, *tasks):
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)

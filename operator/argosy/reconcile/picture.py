@@ -8,13 +8,13 @@ keeps running.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api import Resource as ApiObject
 from argosy.control.owners import class_by_deployment
-from argosy.kube.observed import deployment_state, node_state, pod_state
+from argosy.kube.observed import HOSTNAME, deployment_state, node_state, pod_state
 from argosy.kube.store import Store
 from argosy.route.compile import RouteInputs
 from argosy.route.table import Endpoint, EndpointState, Gateway
@@ -71,8 +71,15 @@ class Picture:
         return tuple(sorted(plans, key=lambda p: p.spec.revision))
 
     def pods(self) -> dict[str, PodState]:
-        """All pods by key."""
-        return self._states("pods", pod_state)
+        """All pods by key. What a gated pod was given is a node's hostname label: here it is the node."""
+        nodes = self._states("nodes", node_state).values()
+        by_hostname = {n.labels.get(HOSTNAME, n.name): n.name for n in nodes}
+        return {
+            key: replace(pod, assigned_node=by_hostname.get(pod.assigned_node, pod.assigned_node))
+            if pod.assigned_node
+            else pod
+            for key, pod in self._states("pods", pod_state).items()
+        }
 
     def fleet(self) -> Fleet:
         """Fleet/default, or one with every default."""

@@ -92,6 +92,8 @@ class PodWorker:
             each["name"]: ContainerLog(log_path(services.logs, self.name, each["name"]))
             for each in pod["spec"]["containers"]
         }
+        self._correction: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._correction.set_result(None)
         self._task = asyncio.create_task(self._live(), name=f"pod {self.name}")
         self.observe(pod)
 
@@ -103,8 +105,13 @@ class PodWorker:
 
     def observe(self, pod: Object) -> None:
         """Take note of the pod object's present state."""
+        if self._is_silent:
+            return
+        if self._phase is Phase.RUNNING and not _says_ready(pod) and self._correction.done():
+            # The node controller has taken us for dead (our heartbeats were late): contradict it.
+            self._correction = asyncio.ensure_future(self._report_again())
         grace_s = pod["metadata"].get("deletionGracePeriodSeconds", _DEFAULT_GRACE_S)
-        if self._is_silent or not pod["metadata"].get("deletionTimestamp"):
+        if not pod["metadata"].get("deletionTimestamp"):
             return
         deadline_s = asyncio.get_running_loop().time() + grace_s
         if not self._terminating.is_set():
@@ -129,6 +136,7 @@ class PodWorker:
     def silence(self) -> None:
         """The node is dead: sockets stay as they are, nothing moves any more."""
         self._is_silent = True
+        self._correction.cancel()
         self._task.cancel()
         if self._server is not None:
             self._server.silence()
@@ -136,6 +144,7 @@ class PodWorker:
 
     def stop(self) -> None:
         """End without a word to the API server (the fleet itself ends)."""
+        self._correction.cancel()
         self._task.cancel()
         if self._server is not None:
             self._server.crash()
@@ -311,6 +320,10 @@ class PodWorker:
         status = status_patch(self._pod, condition)
         return await persist(lambda: self._services.api.patch_pod_status(self.name, status))
 
+    async def _report_again(self) -> None:
+        if self._phase is Phase.RUNNING:
+            await self._report(Phase.RUNNING)
+
     def _say(self, line: str) -> None:
         if self._engine is not None:
             self._logs[self._engine["name"]].write(line)
@@ -326,6 +339,11 @@ class PodWorker:
             "gpus": _num_gpus(self._engine),
         }
         self._services.events.write(event, **fields, **more)
+
+
+def _says_ready(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def _words(container: Object) -> list[str]:

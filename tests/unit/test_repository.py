@@ -1,0 +1,109 @@
+"""House rules that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = [ROOT / "operator" / "argosy", ROOT / "sim" / "argosy_sim"]
+SOURCES = sorted(f for package in PACKAGES for f in package.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
+LOCKS = sorted((ROOT / "hack").glob("*.lock.txt"))
+MAX_LINES = 500
+
+
+def names(files: list[Path]) -> list[str]:
+    return [str(f.relative_to(ROOT)) for f in files]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(SOURCES) > 100
+    assert len(LOCKS) == 2
+
+
+@pytest.mark.parametrize("folder", ["operator", "sim", "tests", "tests/unit"])
+def test_source_roots_are_no_packages(folder: str) -> None:
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_importing_operator_gives_pythons_own_module() -> None:
+    assert operator.__file__ is not None
+    assert Path(operator.__file__).parent == Path(sysconfig.get_path("stdlib"))
+    found = subprocess.run(
+        [sys.executable, "-c", "import operator; print(operator.add(1, 2), hasattr(operator, '__path__'))"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["3", "False"]
+
+
+def test_no_file_is_longer_than_five_hundred_lines() -> None:
+    assert names([f for f in (*SOURCES, *TESTS) if len(f.read_text().splitlines()) > MAX_LINES]) == []
+
+
+def test_every_module_opens_with_what_it_owns() -> None:
+    def opening(file: Path) -> str:
+        return ast.get_docstring(ast.parse(file.read_text())) or ""
+
+    assert names([f for f in SOURCES if not opening(f)]) == []
+    # A package's own file says what the package is, a constraint's what the constraint is.
+    modules = [f for f in SOURCES if PACKAGES[0] in f.parents and f.parent.name != "constraints"]
+    named = [f for f in modules if f.name not in ("__init__.py", "__main__.py")]
+    assert names([f for f in named if not re.search(r"\b(Owns?|Never)\b", opening(f))]) == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert names([f for f in SOURCES if f.stem in VAGUE]) == []
+
+
+def test_nothing_is_left_for_later() -> None:
+    # Spelled in two parts, so that this file does not find itself.
+    marks = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "X" + "XX")))
+    assert names([f for f in (*SOURCES, *TESTS) if marks.search(f.read_text())]) == []
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda f: f.name)
+def test_locked_dependencies_are_pinned_and_name_no_index(lock: Path) -> None:
+    text = lock.read_text()
+    assert re.findall(r"https?://\S+|--(?:extra-)?index-url\S*|--find-links\S*", text) == []
+    requirements = re.findall(r"^([A-Za-z0-9_.\[\]-]+)(==)?", text, re.MULTILINE)
+    pinned = [name for name, pin in requirements if pin]
+    assert [name for name, pin in requirements if not pin and not name.startswith("--")] == []
+    assert pinned
+    assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}", text)) >= len(pinned)
+
+
+def test_every_runtime_dependency_is_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(d for ds in project["optional-dependencies"].values() for d in ds)]
+    locked = (ROOT / "hack" / "requirements.lock.txt").read_text().lower()
+    bare = [re.split(r"[<>=;\[ ]", d)[0].lower().replace("_", "-") for d in wanted]
+    assert [name for name in bare if f"{name}==" not in locked] == []
+
+
+def test_the_layers_hold() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    answer = subprocess.run([str(lint), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout
+
+
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
+def test_files_that_a_document_points_to_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    named = re.findall(r"`((?:operator|sim|tests|docs|hack|crds|charts|examples)/[\w./-]+\.\w+)`", text)
+    named += [link for link in re.findall(r"\]\(([\w./-]+)\)", text) if not link.startswith("http")]
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    if document == "ARCHITECTURE.md":
+        assert len(named) > 20
