@@ -20,6 +20,7 @@ from argosy.api.fleetplan import (
 )
 from argosy.control import bounds
 from argosy.control.revision import differs
+from argosy.control.step import StepSettings, step
 
 
 def entry(name: str = "a", replicas: int = 2, nodes: dict[str, int] | None = None) -> PlannedDeployment:
@@ -176,3 +177,24 @@ def test_replicas_whose_nodes_the_plan_had_to_leave_out_are_placed_all_the_same(
     world.plans = (plan.model_copy(update={"spec": plan.spec.model_copy(update={"deployments": bare})}),)
     decision = world.decide()
     assert sorted(s.node for s in decision.steps if hasattr(s, "node")) == ["l40s-0", "l40s-1"]
+
+
+@pytest.mark.parametrize(
+    ("is_progress", "trigger"),
+    [
+        pytest.param(
+            True, "class default/chat needs 16 requests/s, 8 before", id="the clock: demand says why"
+        ),
+        pytest.param(False, "a test", id="a fact of the world says why itself"),
+    ],
+)
+def test_a_revision_for_more_demand_says_so_where_nothing_else_asked_for_it(
+    is_progress: bool, trigger: str
+) -> None:
+    world = World(some_nodes("l40s", 6), a_fleet(), a_pool(), a_model(), a_class(rate_per_s=8.0))
+    world.settle()
+    world.apply(a_class(rate_per_s=16.0))
+    settings = StepSettings("a test", is_progress=is_progress, plan_time_limit_s=None)
+    decision = step(world.snapshot(), world.memory, settings, world.perf)
+    assert decision.new_plan is not None
+    assert decision.new_plan.spec.trigger == trigger

@@ -1,9 +1,9 @@
 """Which nodes belong to a pool, and what of them can be used.
 
-Owns the reading of nodes against pools. Never decides a placement. A node is unusable where every
-engine on it is lost: its condition will say so seconds later. One that is not ready, cordoned, or
-whose taints are not tolerated, takes nothing new but keeps what answers there: neither `kubectl
-cordon` nor a late heartbeat must cost a class its replicas. A node that the selectors of several
+Owns the reading of nodes against pools. Never decides a placement. A node is unusable where it
+is not ready, or where every engine on it is lost: its condition will say so seconds later. One
+that is cordoned, or whose taints are not tolerated, takes nothing new but keeps what runs there:
+`kubectl cordon` alone must not cost a class its replicas. A node that the selectors of several
 pools name belongs to the oldest of them, and the others say so.
 """
 
@@ -86,11 +86,9 @@ def _usable_nodes(
     usable: list[UsableNode] = []
     for node in members:
         on_it = pods.get(node.name, [])
-        if _has_lost_all(on_it, lost):
+        if not node.ready or _has_lost_all(on_it, lost):
             continue
-        gpus = _usable_gpus(pool, node, on_it, lost)
-        if node.ready or gpus:
-            usable.append(UsableNode(node.name, gpus))
+        usable.append(UsableNode(node.name, _usable_gpus(pool, node, on_it, lost)))
     return tuple(usable)
 
 
@@ -117,7 +115,7 @@ def _takes_new_pods(pool: GPUPool, node: NodeState) -> bool:
         and t.key not in _MIRRORING_TAINTS
         and not _tolerates(pool, t)
     ]
-    return node.ready and not node.unschedulable and not blocking
+    return not node.unschedulable and not blocking
 
 
 def _tolerates(pool: GPUPool, taint: Taint) -> bool:

@@ -22,6 +22,14 @@ from argosy.route.precedence import conflicts
 from argosy.snapshot import EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
 from argosy.snapshot.fleet import FleetSnapshot
 
+_OUT_OF_RANGE = {
+    OutOfRangeReason.UNKNOWN_GPU: (Reason.UNKNOWN_GPU, "spec.gpu"),
+    OutOfRangeReason.UNKNOWN_MODEL: (Reason.UNKNOWN_MODEL, "spec.modelId"),
+    OutOfRangeReason.NO_PROFILE: (Reason.OUT_OF_RANGE, "spec.parallelShapes"),
+    OutOfRangeReason.CONTEXT_TOO_LONG: (Reason.OUT_OF_RANGE, "spec.traffic.lengths"),
+}
+"""The reason that users are told, and the field that they would change."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -191,11 +199,8 @@ def _perf_refusal(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
             model_id=variant.model_id, detail=f"{variant.name}: {answer.message}"
         )
         return Refusal(Reason.MODEL_TOO_LARGE, variant.name, message)
-    reason = {
-        OutOfRangeReason.UNKNOWN_GPU: Reason.UNKNOWN_GPU,
-        OutOfRangeReason.UNKNOWN_MODEL: Reason.UNKNOWN_MODEL,
-    }.get(answer.reason, Reason.OUT_OF_RANGE)
-    return Refusal(reason, variant.name, answer.message)
+    reason, field = _OUT_OF_RANGE[answer.reason]
+    return Refusal(reason, variant.name, f"{field}: {answer.message}")
 
 
 def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel) -> tuple[Refusal, ...]:

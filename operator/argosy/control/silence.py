@@ -66,24 +66,10 @@ def silent_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 
 
 def lost_pods(snapshot: FleetSnapshot) -> frozenset[str]:
-    """Keys of the engine pods whose capacity counts no more: silent, or on a node that is not ready.
-
-    An engine that has just answered is not lost, whatever is said of its node: when the API server
-    comes back after an outage, every node looks dead until its heartbeat arrives.
-    """
+    """Keys of the engine pods whose capacity counts no more: silent, or on a node that is not ready."""
     ready = {node.name for node in snapshot.nodes.values() if node.ready}
-    stranded = {
-        pod.key
-        for pod in snapshot.engine_pods
-        if pod.node and pod.node not in ready and not _has_just_answered(snapshot, pod.address)
-    }
+    stranded = {pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in ready}
     return silent_pods(snapshot) | stranded
-
-
-def _has_just_answered(snapshot: FleetSnapshot, address: str) -> bool:
-    reading = snapshot.telemetry
-    answer = fresh(reading.engines.get(address), snapshot.now_s, FRESH_S)
-    return answer is not None and address not in reading.unanswered_since_s
 
 
 def _nobody_answers(reading: TelemetryReading) -> bool:

@@ -55,7 +55,7 @@ class Leadership:
         await self._gained.wait()
 
     async def run(self) -> None:
-        """Stand for election until cancelled, then give the Lease up; after a loss or an error, stand again."""
+        """Stand for election until cancelled, then give the Lease up; after a loss, stand again."""
         while True:
             try:
                 await self._ensure_lease()
