@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from background_load import Answer, Ask, BackgroundLoad, ask_once
+
 from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.controlplane.ports import LOOPBACK, free_ports
@@ -31,10 +33,10 @@ from argosy_sim.demo.stage import ENVOY_NODE, Stage, StagePlan
 from argosy_sim.livefleet.event_log import read_events
 from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE
 from argosy_sim.livefleet.spec import FleetSpec, NodeGroup
-from background_load import Answer, Ask, BackgroundLoad, ask_once
 
 T = TypeVar("T")
 Object = dict[str, Any]
+Say = Callable[[str], None]
 
 REPOSITORY = Path(__file__).parents[2]
 WORLD = REPOSITORY / "tests" / "data" / "operator_world"
@@ -101,14 +103,14 @@ class Operator:
 
 
 def until(holds: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
-    """Poll until `holds()` is truthy and return it; an unreachable server is an answer of no."""
+    """Poll until `holds()` is truthy and return it; what cannot be read yet is an answer of no."""
     give_up_s = time.monotonic() + timeout_s
     last: object = None
     while time.monotonic() < give_up_s:
         try:
             if last := holds():
                 return last
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             last = error
         time.sleep(0.05)
     raise AssertionError(f"waited {timeout_s:g} s in vain for {what}; at last: {last!r}")
@@ -123,6 +125,7 @@ class OperatorStage:
         self.xds_ports: dict[str, int] = {}
         self.operators: dict[str, Operator] = {}
         self._proxy = ""
+        self._had_outage = False
 
     @classmethod
     def start(cls, directory: Path) -> OperatorStage:
@@ -210,6 +213,15 @@ class OperatorStage:
 
     # --- the API server --------------------------------------------------------------------------
 
+    def kill_api_server(self) -> None:
+        """End the API server as a crash does."""
+        self._had_outage = True
+        self.stage.control_plane.kill_api_server()
+
+    def start_api_server(self) -> None:
+        """Start it again on the same port and data; its own clients find back in their own time."""
+        self.stage.control_plane.start_api_server()
+
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """As the administrator; fails the test with kubectl's words."""
         return self.stage.kubectl(*arguments, stdin=stdin)
@@ -273,6 +285,7 @@ class OperatorStage:
         return self.read(f"{OURS}{scope}/{plural}/{metadata['name']}")
 
     def delete(self, *items: Mapping[str, Any]) -> None:
+        """Delete objects without waiting for their ends."""
         manifests = "\n---\n".join(json.dumps(item) for item in items)
         self.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=manifests)
 
@@ -315,10 +328,10 @@ class OperatorStage:
         for config in configs:
             kind = config["@type"].rsplit(".", 1)[-1]
             rows = [row for key, rows in config.items() if key.startswith("dynamic_") for row in rows]
-            for row in rows:
-                version = row.get("version_info") or row.get("active_state", {}).get("version_info")
-                if version:
-                    found[kind] = version
+            # Of clusters and listeners each has the version that changed it last; the kind's is on top.
+            versions = [config.get("version_info"), *(row.get("version_info") for row in rows)]
+            if version := next((v for v in versions if v), ""):
+                found[kind] = version
         return found
 
     def kill_envoy(self) -> None:
@@ -341,9 +354,11 @@ class OperatorStage:
     def restore(self) -> None:
         """Take back whatever a test did."""
         if not self.stage.control_plane.is_ready():
-            self.stage.control_plane.restart_api_server()
+            self.start_api_server()
         if not self.stage.envoy.is_running:
             self.restart_envoy()
+        if self._had_outage:
+            self._until_controllers_are_back()
         alive = [name for name, operator in self.operators.items() if operator.is_running]
         kept = self.holder() if self.holder() in alive else next(iter(alive), "")
         for name in self.operators.keys() - {kept}:
@@ -355,6 +370,25 @@ class OperatorStage:
                 self.kubectl("uncordon", node["metadata"]["name"])
         self.kubectl("apply", "-f", str(WORLD))
         self.until_at_rest()
+
+    def _until_controllers_are_back(self) -> None:
+        """Kubernetes' controllers watch again only after a pause, each for itself; a Deployment tells."""
+        container = {"name": "none", "image": "none"}
+        template = {
+            "metadata": {"labels": {"app": "probe"}},
+            "spec": {"containers": [container], "nodeSelector": {"no": "where"}},
+        }
+        probe = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "probe", "namespace": "default"},
+            "spec": {"selector": {"matchLabels": {"app": "probe"}}, "template": template},
+        }
+        self.apply(probe)
+        until(lambda: self.deployments()["probe"]["status"].get("replicas") == 1, "the controllers' return")
+        self.delete(probe)
+        until(lambda: "probe" not in self.deployments(), "the probe to go")
+        self._had_outage = False
 
     def _is_at_rest(self) -> bool:
         chat, scholar = self.pods("chat"), self.pods("scholar")
@@ -381,6 +415,11 @@ def condition(item: Mapping[str, Any], kind: str) -> Object:
 
 def is_ready(item: Mapping[str, Any]) -> bool:
     return condition(item, "Ready").get("status") == "True"
+
+
+def contents(versions: Mapping[str, str]) -> dict[str, str]:
+    """Versions without the revision in front: a new Envoy is sent the newest, an old one keeps its own."""
+    return {kind: version.partition("-")[2] for kind, version in versions.items()}
 
 
 def names(objects: list[Object]) -> list[str]:

@@ -1,0 +1,58 @@
+"""What users notice when a part is away: nothing, as long as Envoy runs."""
+
+from __future__ import annotations
+
+import time
+
+from operator_stage import OURS, OperatorStage, condition, contents, until
+
+
+def test_a_killed_envoy_gets_its_configuration_again_and_the_fleet_says_so(stage: OperatorStage) -> None:
+    def connected() -> tuple[int, str, str]:
+        fleet = stage.read(f"{OURS}/fleets/default")
+        programmed = condition(fleet, "Programmed")
+        return fleet["status"]["envoysConnected"], programmed["status"], programmed["reason"]
+
+    served = contents(stage.envoy_versions())
+    until(lambda: connected() == (1, "True", "Programmed"), "Envoy in the Fleet's status")
+    stage.kill_envoy()
+    until(lambda: connected() == (0, "False", "NoEnvoy"), "its absence in the Fleet's status")
+    stage.restart_envoy()
+    until(lambda: not stage.answer().error, "the new Envoy to serve")
+    until(lambda: connected() == (1, "True", "Programmed"), "its return in the Fleet's status")
+    assert contents(stage.envoy_versions()) == served
+
+
+def test_an_api_server_that_is_away_and_comes_back_costs_no_request_and_no_operator(
+    stage: OperatorStage,
+) -> None:
+    operator = stage.leader
+    with stage.load() as load:
+        stage.kill_api_server()
+        away_s = time.time()
+        until(lambda: load.num_since(away_s) >= 20, "answers while the API server is away")
+        stage.start_api_server()
+        until(lambda: stage.holder() == operator.name, "the API server's answers")
+        stage.patch("wclass", "chat", minReplicas=3)
+        until(lambda: len(stage.ready_pods("chat")) == 3, "the change to be acted on")
+        until(lambda: stage.class_of("chat")["status"]["replicasReady"] == 3, "its status to follow")
+    assert load.lost == ()
+    assert operator.is_running
+
+
+def test_an_operator_started_while_the_api_server_is_away_serves_its_copy(stage: OperatorStage) -> None:
+    operator, served = stage.leader, contents(stage.envoy_versions())
+    stage.kill_api_server()
+    operator.kill()
+    stage.kill_envoy()
+
+    stage.restart_envoy()
+    again = stage.start_operator(operator.name, ready=False)
+    until(lambda: not stage.answer().error, "the copy to be served")
+    assert contents(stage.envoy_versions()) == served
+    assert not again.is_ready()
+
+    stage.start_api_server()
+    until(again.is_ready, "its caches to be complete")
+    until(lambda: stage.holder() == operator.name, "it to lead")
+    assert contents(stage.envoy_versions()) == served
