@@ -130,9 +130,8 @@ def demo(
     name = (
         chosen.name if chosen is not None else "azure-conversation (built-in archetype: no trace was found)"
     )
-    settings = DemoSettings(
-        repository, output.resolve(), LoadChoice(chosen, rate, seed, start_s, skip_bad_lines), name
-    )
+    choice = LoadChoice(chosen, rate, seed, start_s, skip_bad_lines)
+    settings = DemoSettings(repository, output.resolve(), choice, name, declares_trace=trace is not None)
     sys.exit(run_demo(settings, _report_console()))
 
 

@@ -55,6 +55,8 @@ def say(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Say:
     """Print a measured figure past the capture, with the test's result."""
     reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
 
+    assert reporter is not None
+
     def told(line: str) -> None:
         with capsys.disabled():
             reporter.write_line(f"\n  {line}")

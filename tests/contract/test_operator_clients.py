@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-from operator_stage import OperatorStage
+from openai.types.chat import ChatCompletionMessageParam
+from operator_stage import OperatorStage, until
 
 CHAT = {"x-argosy-class": "chat"}
-QUESTION = [{"role": "user", "content": "Tell me of the sea."}]
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me of the sea."}]
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_the_openai_sdk_streams_through_envoy(
     chunks = list(
         sdk.chat.completions.create(
             model=model,
-            messages=QUESTION,  # type: ignore[arg-type]
+            messages=QUESTION,
             max_tokens=8,
             stream=True,
             stream_options={"include_usage": True},
@@ -45,7 +46,7 @@ def test_the_openai_sdk_streams_through_envoy(
 def test_the_openai_sdk_gets_a_whole_answer_through_envoy(sdk: openai.OpenAI) -> None:
     answer = sdk.chat.completions.create(
         model="llama-8b",
-        messages=QUESTION,  # type: ignore[arg-type]
+        messages=QUESTION,
         max_tokens=8,
         extra_headers=CHAT,
         extra_body={"ignore_eos": True},
@@ -57,7 +58,7 @@ def test_the_openai_sdk_gets_a_whole_answer_through_envoy(sdk: openai.OpenAI) ->
 
 def test_a_model_that_no_class_takes_is_an_openai_404(sdk: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as raised:
-        sdk.chat.completions.create(model="nothing", messages=QUESTION)  # type: ignore[arg-type]
+        sdk.chat.completions.create(model="nothing", messages=QUESTION)
     assert raised.value.type == "invalid_request_error"
     assert raised.value.code == "no_workload_class"
     assert raised.value.body == {
@@ -78,10 +79,8 @@ def test_a_class_without_a_replica_is_an_openai_503(stage: OperatorStage, sdk: o
 
         def ask() -> str:
             with pytest.raises(openai.APIStatusError) as raised:
-                sdk.chat.completions.create(model="nothing", messages=QUESTION)  # type: ignore[arg-type]
+                sdk.chat.completions.create(model="nothing", messages=QUESTION)
             return "" if raised.value.status_code == 404 else str(raised.value.body)
-
-        from operator_stage import until
 
         body = until(ask, "the class to have a route")
     finally:

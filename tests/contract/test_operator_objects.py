@@ -54,7 +54,7 @@ def pool(name: str, gpu: str, product: str) -> dict[str, Any]:
     }
 
 
-TROUBLES = (
+TROUBLES: tuple[tuple[dict[str, Any], str, str], ...] = (
     ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TROUBLED}}, "", ""),
     (model("llama-8b", "meta-llama/Llama-3.1-8B-Instruct"), "", ""),
     (pool("x9000", "X9000", "ACME-X9000"), "UnknownGpu", "spec.gpu: X9000 is not in the catalogue"),
@@ -115,7 +115,7 @@ def test_nothing_is_written_on_a_users_object_but_its_status(stage: OperatorStag
                 metadata.get("labels", {}),
                 metadata.get("finalizers", []),
             )
-    untouched = ([("argosy", "status")], ["kubectl.kubernetes.io/last-applied-configuration"], {}, [])
+    untouched: Any = ([("argosy", "status")], ["kubectl.kubernetes.io/last-applied-configuration"], {}, [])
     assert written == dict.fromkeys(written, untouched)
     assert len(written) == 8
 

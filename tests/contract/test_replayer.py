@@ -444,7 +444,7 @@ async def test_the_command_replays_an_archetype_and_fails_when_requests_are_lost
     far_side = await serve(be_unavailable)
     ran = await command(
         *("--target", far_side.base_url, "--model", "m", "--out", tmp_path / "out.jsonl", "--seed", 1),
-        *("--archetype", "batch", "--rate", 20, "--duration", 0.5, "--path", "/v1/completions"),
+        *("--archetype", "batch-documents", "--rate", 20, "--duration", 0.5, "--path", "/v1/completions"),
     )
     assert ran.exit_code == 1
     assert f"HttpError {len(far_side.bodies)}" in ran.output
@@ -455,13 +455,16 @@ async def test_the_command_replays_an_archetype_and_fails_when_requests_are_lost
     ("flags", "sentence"),
     [
         ((), "--trace: give either a trace or an archetype"),
-        (("--archetype", "batch", "--trace", "x"), "--trace: give either a trace or an archetype"),
+        (("--archetype", "batch-documents", "--trace", "x"), "--trace: give either a trace or an archetype"),
         (("--trace", "/nowhere/x.csv"), "--trace: x.csv: cannot be read: No such file or directory"),
         (("--archetype", "lmsys", "--rate", "1"), "--archetype: no archetype is called 'lmsys', known are"),
-        (("--archetype", "batch"), "--rate: an archetype has no rate of its own"),
-        (("--archetype", "batch", "--rate", "nan"), "--rate: a positive number expected, got nan"),
-        (("--archetype", "batch", "--rate", "-1"), "--rate: a positive number expected, got -1.0"),
-        (("--archetype", "batch", "--rate", "1", "--slice", "0:9"), "--slice: an archetype has no time to"),
+        (("--archetype", "batch-documents"), "--rate: an archetype has no rate of its own"),
+        (("--archetype", "batch-documents", "--rate", "nan"), "--rate: a positive number expected, got nan"),
+        (("--archetype", "batch-documents", "--rate", "-1"), "--rate: a positive number expected, got -1.0"),
+        (
+            ("--archetype", "batch-documents", "--rate", "1", "--slice", "0:9"),
+            "--slice: an archetype has no time to",
+        ),
         (("--trace", "TRACE", "--slice", "9:3"), "--slice: START:END in seconds expected"),
         (("--trace", "TRACE", "--slice", "soon"), "--slice: START:END in seconds expected"),
         (("--trace", "TRACE", "--slice", "50:60"), "--slice: trace.csv has no request in 50:60, its last is"),

@@ -131,6 +131,7 @@ async def strike(stage: Stage, origin_s: float) -> str:
     (at_s,) = (act.start_s for act in ACTS if act.shock is Shock.NODE_DEATH)
     await asyncio.sleep(origin_s + at_s - time.time())
     node = await asyncio.to_thread(node_to_kill, stage)
+    assert node is not None
     await asyncio.to_thread(kill_node, stage.fleet_dir, node)
     return node
 
@@ -186,6 +187,7 @@ async def test_the_story_loses_no_request_and_leaves_nothing_behind(
     evidence = await tell(tmp_path / "story", left)
     judgement = judge(evidence)
     reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
     with capsys.disabled():
         reporter.write_line(f"\n  the story: {figures(judgement, evidence)}")
 

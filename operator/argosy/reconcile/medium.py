@@ -55,7 +55,6 @@ class Medium:
         self.wake(Trigger("the operator started"))
         while True:
             await leadership.wait_gained()
-            self._shared.gauges.is_leader.set(leadership.is_leader)
             await self._wait_for_work()
             if not leadership.is_leader:
                 self.wake(Trigger("this process took over"))

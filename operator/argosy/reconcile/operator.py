@@ -72,6 +72,7 @@ class _Process:
         self._envoys: dict[str, str] = {}
         self._ads = AdsServer(self._envoys_changed)
         self._gauges = Gauges()
+        self._gauges.is_leader.set_function(lambda: float(leadership.is_leader))
         self._worker = DecisionWorker(settings.state_dir / "capacities.json")
         self._source = telemetry_source(settings)
         self._publisher = Publisher(self._picture, self._ads, settings.state_dir)

@@ -27,11 +27,12 @@ from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.processes import Identity, is_running
 from argosy_sim.demo import page, summary, terminal
 from argosy_sim.demo.collect import RunFacts, collect
-from argosy_sim.demo.drive import LoadChoice, read_trace
+from argosy_sim.demo.drive import TRACED_CLASS, LoadChoice, read_trace
 from argosy_sim.demo.evidence import Evidence, PriceSeen, StaticPeak
 from argosy_sim.demo.judge import judge
+from argosy_sim.demo.lengths import lengths_table
 from argosy_sim.demo.peak import static_peak
-from argosy_sim.demo.stage import Stage, StagePlan, load_yaml, on_stage
+from argosy_sim.demo.stage import Patch, Stage, StagePlan, on_stage
 from argosy_sim.demo.story import Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
@@ -40,6 +41,7 @@ FIRST_PLAN_TIMEOUT_S = 180.0
 LEAD_S = 3.0
 """Between the first plan's readiness and act 1: the replayer starts and makes its prompts."""
 DRAIN_TIMEOUT_S = 150.0
+NO_NODE_TO_SPARE = "no node dies: none carries a chat replica without some class's last one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class DemoSettings:
     output: Path
     choice: LoadChoice
     trace_name: str
+    declares_trace: bool = False
+    """Whether the traced class's lengths are declared as the trace's, instead of its archetype's."""
 
 
 @dataclass
@@ -91,13 +95,15 @@ async def _run(settings: DemoSettings, say: Callable[[str], None]) -> Evidence:
     story = default_story(settings.choice.rate)
     directory = settings.output / "state"
     shutil.rmtree(directory, ignore_errors=True)
-    plan = StagePlan(directory, settings.repository)
+    plan = StagePlan(directory, settings.repository, patches=_patches(story, settings))
     identities: dict[str, Identity] = {}
     async with on_stage(plan, say) as stage:
         watcher = Watcher(stage)
         await watcher.start()
         try:
             await _first_plan_ready(stage, watcher, say)
+            for line in await asyncio.to_thread(_unready_classes, stage):
+                say(line)
             world = await _tell(story, stage, settings, say)
         finally:
             await watcher.stop()
@@ -131,12 +137,29 @@ async def _first_plan_ready(stage: Stage, watcher: Watcher, say: Callable[[str],
             wanted = watcher.seen.plan_counts()[revision]
             if not announced:
                 announced = True
-                say(f"plan {revision} applied: {wanted} replicas load their weights")
+                say(f"plan {revision} applied: {_replicas(wanted)} to load")
             if len(watcher.seen.healthy_s) >= wanted > 0:
-                say(f"all {wanted} replicas are Ready and in Envoy's rotation")
+                say(f"{_replicas(wanted)} Ready and in Envoy's rotation")
                 return
         await _until(time.time() + 0.2, stage)
     raise StartError("the first plan's replicas did not become Ready in time")
+
+
+def _replicas(number: int) -> str:
+    return "1 replica" if number == 1 else f"{number} replicas"
+
+
+def _unready_classes(stage: Stage) -> list[str]:
+    """What the plan says of classes that it cannot serve as they ask."""
+    classes = json.loads(stage.kubectl("get", "wclass", "-o", "json"))["items"]
+    return [
+        f"class {item['metadata']['name']} is not Ready: {condition['message']}"
+        for item in classes
+        for condition in item.get("status", {}).get("conditions", ())
+        if condition["type"] == "Ready"
+        and condition["status"] == "False"
+        and condition["reason"] != "Loading"
+    ]
 
 
 async def _tell(story: Story, stage: Stage, settings: DemoSettings, say: Callable[[str], None]) -> _World:
@@ -151,8 +174,8 @@ async def _tell(story: Story, stage: Stage, settings: DemoSettings, say: Callabl
         rates = ", ".join(f"{name} {rate:g}/s" for name, rate in act.rate_per_s.items())
         say(f"act '{act.name}': {rates}")
         await asyncio.to_thread(_strike, act.shock, story, stage, world)
-        if world.dead_node is not None and act.shock is Shock.NODE_DEATH:
-            say(f"node {world.dead_node} falls silent")
+        if act.shock is Shock.NODE_DEATH:
+            say(f"node {world.dead_node} falls silent" if world.dead_node else NO_NODE_TO_SPARE)
     end_s = world.origin_s + story.duration_s + DRAIN_TIMEOUT_S
     await _until(world.origin_s + story.duration_s, stage)
     say("the last requests finish")
@@ -170,11 +193,22 @@ async def _until(at_s: float, stage: Stage) -> None:
         await asyncio.sleep(min(left_s, 1.0))
 
 
+def _patches(story: Story, settings: DemoSettings) -> tuple[Patch, ...]:
+    """What the examples must say so that the plan reckons with the trace."""
+    trace = read_trace(settings.choice) if settings.declares_trace else None
+    if trace is None:
+        return ()
+    num = round(sum((a.end_s - a.start_s) * a.rate_per_s[TRACED_CLASS] for a in story.acts))
+    lengths = {"archetype": None, "table": lengths_table(trace, num)}
+    return (Patch("WorkloadClass", TRACED_CLASS, {"traffic": {"lengths": lengths}}),)
+
+
 def _strike(shock: Shock, story: Story, stage: Stage, world: _World) -> None:
     """Change the world as the act says; the burst is in the load itself."""
     if shock is Shock.NODE_DEATH:
         world.dead_node = node_to_kill(stage)
-        kill_node(stage.fleet_dir, world.dead_node)
+        if world.dead_node is not None:
+            kill_node(stage.fleet_dir, world.dead_node)
     elif shock is Shock.PRICE_CHANGE:
         pool, price = story.price_change
         body = json.dumps({"spec": {"priceUsdPerHour": price}})
@@ -182,8 +216,8 @@ def _strike(shock: Shock, story: Story, stage: Stage, world: _World) -> None:
         world.prices.append(PriceSeen(pool, time.time() - world.origin_s, price))
 
 
-def node_to_kill(stage: Stage) -> str:
-    """A node that carries a chat replica and no class's last one; raises `StartError` if none does."""
+def node_to_kill(stage: Stage) -> str | None:
+    """A node that carries a chat replica and no class's last one; None if there is none."""
     pods = json.loads(stage.kubectl("get", "pods", "-l", "app.kubernetes.io/managed-by=argosy", "-o", "json"))
     nodes_by_class: dict[str, list[str]] = {}
     for pod in pods["items"]:
@@ -193,7 +227,7 @@ def node_to_kill(stage: Stage) -> str:
     for node in sorted(set(nodes_by_class.get("chat", ()))):
         if all(set(nodes) != {node} for nodes in nodes_by_class.values()):
             return node
-    raise StartError("no node carries a chat replica without carrying some class's last one")
+    return None
 
 
 def _prices(stage: Stage) -> list[PriceSeen]:
@@ -202,25 +236,21 @@ def _prices(stage: Stage) -> list[PriceSeen]:
 
 
 def _peak(story: Story, plan: StagePlan) -> StaticPeak:
-    objects = [
-        d for f in sorted((plan.repository / "examples" / plan.examples).glob("*.yaml")) for d in load_yaml(f)
-    ]
     cache_file = plan.directory / "operator-0" / "capacities.json"
     cache = json.loads(cache_file.read_text()) if cache_file.exists() else {}
     rates = {c.name: story.peak_rate_per_s(c.name) for c in story.classes}
-    return static_peak(objects, plan.fleet, rates, cache)
+    return static_peak(plan.objects(), plan.fleet, rates, cache)
 
 
 def _load_delay_s(plan: StagePlan) -> float:
     """The longest delay among the examples' models."""
     delays = []
-    for file in sorted((plan.repository / "examples" / plan.examples).glob("*.yaml")):
-        for item in load_yaml(file):
-            if item["kind"] == "ServedModel":
-                model = find_model(str(item["spec"]["modelId"]))  # type: ignore[index]
-                if isinstance(model, OutOfRange):
-                    raise SpecError(model.message, "spec.modelId")
-                delays.append(load_delay_s(model.weight_bytes))
+    for item in plan.objects():
+        if item["kind"] == "ServedModel":
+            model = find_model(str(item["spec"]["modelId"]))
+            if isinstance(model, OutOfRange):
+                raise SpecError(model.message, "spec.modelId")
+            delays.append(load_delay_s(model.weight_bytes))
     return max(delays)
 
 

@@ -13,10 +13,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import yaml
@@ -41,16 +42,50 @@ DEFAULT_ENGINE_PORT = 8000
 
 
 @dataclass(frozen=True, slots=True)
+class Patch:
+    """A merge patch (RFC 7386) of one object's spec."""
+
+    kind: str
+    name: str
+    spec: Mapping[str, Any]
+
+
+def merged(value: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """`value` with the merge patch applied: null removes, objects merge, all else replaces."""
+    result = dict(value)
+    for key, change in patch.items():
+        if change is None:
+            result.pop(key, None)
+        elif isinstance(change, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], change)
+        else:
+            result[key] = change
+    return result
+
+
+@dataclass(frozen=True, slots=True)
 class StagePlan:
     """What to put on the stage.
 
     directory: for state and logs; repository: where crds/, charts/ and examples/ are
+    patches: what is changed in the examples for this run
     """
 
     directory: Path
     repository: Path
     examples: str = "small"
     fleet: FleetSpec = DEFAULT_FLEET
+    patches: tuple[Patch, ...] = ()
+
+    def objects(self) -> list[dict[str, Any]]:
+        """The example resources as they are applied, machine-dependent ports and addresses apart."""
+        folder = self.repository / "examples" / self.examples
+        found = [d for f in sorted(folder.glob("*.yaml")) for d in yaml.safe_load_all(f.read_text()) if d]
+        for patch in self.patches:
+            for item in found:
+                if (item["kind"], item["metadata"]["name"]) == (patch.kind, patch.name):
+                    item["spec"] = merged(item["spec"], patch.spec)
+        return found
 
 
 class Stage:
@@ -168,6 +203,10 @@ class Stage:
         address, port = self.gateway
         gateway = {"spec": {"gateway": {"address": address, "port": port}}}
         self.kubectl("patch", "fleet", "default", "--type=merge", "-p", json.dumps(gateway))
+        for patch in self.plan.patches:
+            self.kubectl(
+                "patch", patch.kind, patch.name, "--type=merge", "-p", json.dumps({"spec": patch.spec})
+            )
         if self.fleet.engine_port != DEFAULT_ENGINE_PORT:
             engine = json.dumps({"spec": {"engine": {"port": self.fleet.engine_port}}})
             for name in self.kubectl("get", "smodel", "-o", "name").split():
@@ -231,8 +270,3 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 def _tail(stage: Stage, name: str) -> str:
     log = stage.plan.directory / "logs" / f"{name}.log"
     return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else "(no log)"
-
-
-def load_yaml(path: Path) -> list[dict[str, object]]:
-    """Every document of a file."""
-    return [d for d in yaml.safe_load_all(path.read_text()) if d]

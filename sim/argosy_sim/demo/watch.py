@@ -117,7 +117,11 @@ class Watcher:
         healths = parse_clusters(body)
         if not isinstance(healths, dict):
             return
+        # Envoy lists the operator's own address too: only the fleet's pods count.
+        pods = self._stage.fleet.network.removesuffix("0.0/16")
         for address, health in healths.items():
+            if not address.startswith(pods):
+                continue
             if health is EndpointHealth.HEALTHY:
                 self.seen.healthy_s.setdefault(address, now_s)
             elif health is EndpointHealth.UNHEALTHY and address in self.seen.healthy_s:
