@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import time
 
-from operator_stage import OperatorStage, Say, names, until
+from operator_stage import OURS, OperatorStage, Say, condition, names, until
 
 from argosy.xds.snapshot import revision_of
+
+MOST_RESTARTS = 8
+"""Envoy begins with either server by chance: once in 256 times it would not have found the standby."""
 
 LEASE_DURATION_S = 6.0
 """`LeaseSettings.duration_s`: a Lease that is given up is taken sooner, one that is not, later."""
@@ -72,3 +75,26 @@ def test_an_operator_that_is_killed_and_started_again_drops_no_request(stage: Op
         back_s = time.time()
         until(lambda: load.num_since(back_s) >= 4, "answers after the restart")
     assert load.lost == ()
+
+
+def test_an_envoy_that_is_connected_to_the_standby_counts_in_the_fleets_status(stage: OperatorStage) -> None:
+    leader, standby = stage.leader, stage.start_standby()
+
+    def num_connected() -> tuple[float, float]:
+        return leader.metric("argosy_envoys_connected"), standby.metric("argosy_envoys_connected")
+
+    for _ in range(MOST_RESTARTS):
+        until(lambda: sum(num_connected()) == 1, "Envoy to find a server")
+        if num_connected() == (0, 1):
+            break
+        stage.kill_envoy()
+        stage.restart_envoy()
+        until(lambda: not stage.answer().error, "the new Envoy to serve")
+    assert num_connected() == (0, 1)
+
+    def told() -> tuple[int, str]:
+        fleet = stage.read(f"{OURS}/fleets/default")
+        return fleet["status"]["envoysConnected"], condition(fleet, "Programmed")["status"]
+
+    until(lambda: told() == (1, "True"), "the leader to know of it")
+    assert stage.holder() == leader.name

@@ -112,10 +112,13 @@ class Api:
     def __init__(self, api_client: client.ApiClient) -> None:
         self._client = api_client
 
-    async def list(self, resource: Resource, label_selector: str = "") -> tuple[list[Object], int]:
-        """All objects of a kind and the resource version of the listing."""
+    async def list(
+        self, resource: Resource, label_selector: str = "", namespace: str = ""
+    ) -> tuple[list[Object], int]:
+        """The objects of a kind, of all namespaces or one, and the resource version of the listing."""
         query = {"labelSelector": label_selector} if label_selector else {}
-        answer = await self._call("GET", resource.path(), query=query)
+        path = resource.collection(namespace) if namespace else resource.path()
+        answer = await self._call("GET", path, query=query)
         return answer.get("items") or [], int(answer["metadata"].get("resourceVersion") or 0)
 
     async def get(self, resource: Resource, key: str) -> Object:

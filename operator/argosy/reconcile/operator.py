@@ -32,6 +32,7 @@ from argosy.reconcile.leadership import Leadership, LeaseSettings
 from argosy.reconcile.medium import Medium
 from argosy.reconcile.picture import Picture
 from argosy.reconcile.publish import Publisher
+from argosy.reconcile.roster import Roster
 from argosy.reconcile.shared import Shared
 from argosy.reconcile.watches import Change, Watches
 from argosy.reconcile.worker import DecisionWorker
@@ -77,11 +78,13 @@ class _Process:
         self._source = telemetry_source(settings)
         self._publisher = Publisher(self._picture, self._ads, settings.state_dir)
         self._watches = Watches(self._store, api, self._changed)
+        self._roster = Roster(api, (settings.namespace, settings.identity), self._publisher.own_envoys)
         self._shared = Shared(
             settings=settings,
             picture=self._picture,
             actor=Actor(api, self._store, lambda: leadership.is_leader),
             publisher=self._publisher,
+            roster=self._roster,
             gauges=self._gauges,
             memory=ControlMemory(DemandMemory(), started_s=time.time()),
         )
@@ -116,6 +119,7 @@ class _Process:
             self._sync(),
             self._leadership.run(),
             self._publisher.run(lambda: self._store.is_synced),
+            self._roster.run(lambda: self._leadership.is_leader, self._others_changed),
             self._when_synced(self._fast.run(lambda: self._leadership.is_leader)),
             self._when_synced(self._medium.run(self._leadership)),
         ]
@@ -162,6 +166,9 @@ class _Process:
         if envoys != self._envoys:
             self._envoys = envoys
             self._medium.wake(Trigger("the connected Envoys changed", is_progress=True))
+
+    def _others_changed(self) -> None:
+        self._medium.wake(Trigger("the Envoys of other replicas changed", is_progress=True))
 
     def _changed(self, change: Change) -> None:
         self._publisher.note(change.kind)

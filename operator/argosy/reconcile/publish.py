@@ -69,13 +69,19 @@ class Publisher:
             log.info("published xDS snapshot %s", snapshot.version)
             copy.save(snapshot, self._state_dir)
 
-    def view(self) -> RoutingView:
-        """What is published, and what the connected Envoys made of it."""
-        current = self._ads.current
+    def own_envoys(self) -> tuple[EnvoyView, ...]:
+        """The Envoys connected to this process, and what they made of what is published."""
+        return tuple(
+            EnvoyView(e.node_id, e.acknowledged_version, e.refused_version, e.message)
+            for e in self._ads.envoys()
+        )
+
+    def view(self, others: tuple[EnvoyView, ...]) -> RoutingView:
+        """What is published, and what all Envoys made of it; `others` are connected elsewhere."""
+        current, own = self._ads.current, self.own_envoys()
+        here = {envoy.node_id for envoy in own}
+        envoys = (*own, *(envoy for envoy in others if envoy.node_id not in here))
         return RoutingView(
             version=current.version if current else "",
-            envoys=tuple(
-                EnvoyView(e.node_id, e.acknowledged_version, e.refused_version, e.message)
-                for e in self._ads.envoys()
-            ),
+            envoys=tuple(sorted(envoys, key=lambda envoy: envoy.node_id)),
         )

@@ -15,6 +15,7 @@ from argosy.reconcile.act import Actor
 from argosy.reconcile.gauges import Gauges
 from argosy.reconcile.picture import Measured, Picture
 from argosy.reconcile.publish import Publisher
+from argosy.reconcile.roster import Roster
 from argosy.settings import OperatorSettings
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.fleet import FleetSnapshot
@@ -32,6 +33,7 @@ class Shared:
     picture: Picture
     actor: Actor
     publisher: Publisher
+    roster: Roster
     gauges: Gauges
     memory: ControlMemory
     reading: TelemetryReading = field(default_factory=TelemetryReading)
@@ -40,4 +42,5 @@ class Shared:
 
     def snapshot(self, now_s: float) -> FleetSnapshot:
         """The picture of this moment."""
-        return self.picture.snapshot(Measured(self.reading, self.publisher.view()), now_s)
+        routing = self.publisher.view(self.roster.others)
+        return self.picture.snapshot(Measured(self.reading, routing), now_s)
