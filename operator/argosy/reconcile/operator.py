@@ -119,7 +119,7 @@ class _Process:
             self._sync(),
             self._leadership.run(),
             self._publisher.run(lambda: self._store.is_synced),
-            self._roster.run(lambda: self._leadership.is_leader, self._others_changed),
+            self._roster.run(self._others_changed),
             self._when_synced(self._fast.run(lambda: self._leadership.is_leader)),
             self._when_synced(self._medium.run(self._leadership)),
         ]

@@ -2,7 +2,7 @@
 
 Owns one Lease per replica, with what its Envoys said in an annotation: an Envoy may be connected to
 any replica, and Fleet's status, which the leader writes, speaks of all. Never touches anybody else's
-Lease, but for one that has expired: its replica is gone, and its Envoys have found another.
+Lease: one that has expired belongs to a replica that is gone, and counts no more.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Roster:
         self._name = lease_name(identity)
         self.others: tuple[EnvoyView, ...] = ()
 
-    async def run(self, is_leader: Callable[[], bool], on_change: Callable[[], None]) -> None:
+    async def run(self, on_change: Callable[[], None]) -> None:
         """Tell and ask every `PERIOD_S` until cancelled; what cannot be read stays as it was."""
         while True:
             try:
@@ -49,8 +49,6 @@ class Roster:
                 before, self.others = self.others, envoys_of(leases, self._name, time.time())
                 if before != self.others:
                     on_change()
-                if is_leader():
-                    await self._sweep(leases)
             except ActuationError as error:
                 log.info("the roster of Envoys was not exchanged: %s", error)
             await asyncio.sleep(PERIOD_S)
@@ -72,11 +70,6 @@ class Roster:
             },
         }
         await self._api.apply(LEASES, f"{self._namespace}/{self._name}", body)
-
-    async def _sweep(self, leases: list[dict[str, Any]]) -> None:
-        for lease in leases:
-            if has_expired(lease, time.time()):
-                await self._api.delete(LEASES, f"{self._namespace}/{lease['metadata']['name']}")
 
 
 def lease_name(identity: str) -> str:
