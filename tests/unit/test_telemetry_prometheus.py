@@ -95,7 +95,7 @@ async def prometheus() -> AsyncIterator[Prometheus]:
 
 @pytest.fixture
 async def source(prometheus: Prometheus) -> AsyncIterator[PrometheusSource]:
-    settings = PrometheusSettings(prometheus.url, timeout_s=0.5)
+    settings = PrometheusSettings(prometheus.url, timeout_s=1.5)
     made = PrometheusSource(settings, lambda prefix: {"ns_chat": "ns/chat"}.get(prefix))
     yield made
     await made.close()
