@@ -66,6 +66,8 @@ class Medium:
         started_s = time.time()
         fingerprint = self._shared.picture.spec_fingerprint()
         snapshot = self._shared.snapshot(started_s)
+        for item in self._shared.picture.invalid():
+            log.warning("%s %s is left out of decisions: %s", item.kind, item.key, item.message)
         settings = StepSettings(trigger.message, trigger.is_progress, self._shared.settings.plan_time_limit_s)
         decision = await self._worker.step(snapshot, self._shared.memory, settings)
         if decision.alarm:
