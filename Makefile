@@ -65,6 +65,8 @@ lock: ## Resolve the Python dependencies anew
 		--python-version 3.11 --extra sim --group dev pyproject.toml -o $(LOCK)
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --group pyproject.toml:go -o hack/requirements-go.lock.txt
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --extra profiles --extra sim --group dev pyproject.toml -o hack/requirements-profiles.lock.txt
 
 clean: ## Remove what was built here (not the user cache)
 	@rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -79,7 +79,8 @@ def _lists(node: dict[str, Any], path: str) -> Drawn:
     keys = node.get("x-kubernetes-list-map-keys")
     unique: Any = None
     if keys:
-        unique = lambda item: item.get(keys[0])  # noqa: E731
+        defaults = {key: node["items"]["properties"][key].get("default") for key in keys}
+        unique = lambda item: tuple(item.get(key, defaults[key]) for key in keys)  # noqa: E731
     elif node.get("x-kubernetes-list-type") == "set":
         unique = lambda item: item  # noqa: E731
     least = node.get("minItems", 0)

@@ -16,7 +16,7 @@ from small_fleet import a_pool
 from argosy.api.servedmodel import RESERVED_FLAGS, Engine
 from argosy.manifests import EngineWorkload, deployment_manifest, deployment_name, pod_template
 from argosy.manifests.deployment import DRAIN_HOOK, NAME_LIMIT
-from argosy.snapshot import EngineSettings, Variant
+from argosy.snapshot import Dtype, EngineSettings, Variant
 from argosy.snapshot.cluster import (
     LABEL_CLASS,
     LABEL_DEPLOYMENT,
@@ -30,7 +30,7 @@ LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 ENGINE = EngineSettings(
     image="vllm:1", port=9000, max_num_seqs=8, max_num_batched_tokens=512, max_model_len=4096,
-    gpu_memory_utilization=0.8, args=("--enable-lora",), env=(("A", "1"),),
+    gpu_memory_utilization=0.8, max_loras=2, args=("--trust-remote-code",), env=(("A", "1"),),
 )  # fmt: skip
 VARIANT = Variant("default/llama", "meta/llama", ("llama", "chat-model"), "l40s", "L40S", 2, ENGINE)
 WORKLOAD = EngineWorkload(VARIANT, "default/chat", a_pool(nodeSelector={"gpu": "l40s"}))
@@ -51,8 +51,9 @@ def test_every_setting_of_the_engine_reaches_it() -> None:
     engine = container()
     assert engine["args"] == [
         "--model", "meta/llama", "--served-model-name", "llama", "chat-model", "--port", "9000",
-        "--tensor-parallel-size", "2", "--max-num-seqs", "8", "--max-num-batched-tokens", "512",
-        "--max-model-len", "4096", "--gpu-memory-utilization", "0.8", "--enable-lora",
+        "--tensor-parallel-size", "2", "--enable-lora", "--max-loras", "2", "--max-lora-rank", "16",
+        "--max-num-seqs", "8", "--max-num-batched-tokens", "512",
+        "--max-model-len", "4096", "--gpu-memory-utilization", "0.8", "--trust-remote-code",
     ]  # fmt: skip
     assert (engine["image"], engine["env"]) == ("vllm:1", [{"name": "A", "value": "1"}])
     assert engine["ports"] == [{"name": "http", "containerPort": 9000}]
@@ -67,6 +68,8 @@ def test_no_field_of_a_served_models_engine_is_without_effect(field: str) -> Non
         "args": ("--x",),
         "env": (("B", "2"),),
         "gpu_memory_utilization": 0.7,
+        "quantization": Dtype.FP8,
+        "kv_cache_dtype": Dtype.FP8,
     }
     engine = replace(ENGINE, **{field: changed.get(field, 4097)})
     other = replace(WORKLOAD, variant=replace(VARIANT, engine=engine))
@@ -236,6 +239,20 @@ def test_short_names_stay_readable() -> None:
     assert re.fullmatch(r"llama-l40s-tp1-[0-9a-f]{6}-chat-[0-9a-f]{8}", deployment_name(workload))
     assert label_value("chat") == "chat"
     assert label_value("c" * 63) == "c" * 63
+
+
+def test_a_pipelined_replica_asks_for_its_stages_and_all_their_gpus() -> None:
+    variant = replace(VARIANT, pipeline_parallel=2, engine=replace(ENGINE, max_loras=0))
+    engine = container(replace(WORKLOAD, variant=variant))
+    assert engine["args"][7:11] == ["--tensor-parallel-size", "2", "--pipeline-parallel-size", "2"]
+    assert engine["resources"] == {"limits": {"nvidia.com/gpu": "4"}}
+    assert variant.name.startswith("llama-l40s-tp2pp2-")
+
+
+def test_number_types_are_flags_only_where_the_model_asks_for_them() -> None:
+    engine = replace(ENGINE, quantization=Dtype.FP8, kv_cache_dtype=Dtype.FP8, max_loras=0)
+    args = container(replace(WORKLOAD, variant=replace(VARIANT, engine=engine)))["args"]
+    assert args[9:13] == ["--quantization", "fp8", "--kv-cache-dtype", "fp8"]
 
 
 def test_engine_settings_hold_nothing_else() -> None:

@@ -49,6 +49,7 @@ class PlannedDeployment(Value):
         description="Namespace and name of the WorkloadClass that it serves, joined by a slash."
     )
     tensor_parallel: int = Field(ge=1, description="GPUs that share each layer of one replica.")
+    pipeline_parallel: int = Field(1, ge=1, description="Stages that the layers are spread over.")
     gpus_per_replica: int = Field(ge=1, description="GPUs of one replica.")
     replicas: Count = Field(description="Replicas in all.")
     nodes: Annotated[tuple[NodeReplicas, ...], Field(max_length=256), KeyedBy("node")] = Field(

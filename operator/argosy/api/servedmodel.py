@@ -10,18 +10,27 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from argosy.api.architecture import Architecture
 from argosy.api.conditions import Conditions
 from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
 from argosy.api.rule import Rule
 from argosy.api.value import AsSet, Count, KeyedBy, ObjectName, ServedName, Value
 
-# Flags of vLLM that a field of ours sets; `-tp` is its short form of one of them.
+# Flags of vLLM that a field of ours sets; those with one dash are its short forms.
 RESERVED_FLAGS = (
     "--port",
     "--model",
     "--served-model-name",
     "--tensor-parallel-size",
     "-tp",
+    "--pipeline-parallel-size",
+    "-pp",
+    "--quantization",
+    "-q",
+    "--kv-cache-dtype",
+    "--enable-lora",
+    "--max-loras",
+    "--max-lora-rank",
     "--max-num-seqs",
     "--max-num-batched-tokens",
     "--max-model-len",
@@ -39,6 +48,10 @@ class ParallelShape(Value):
 
     tensor_parallel: Literal[1, 2, 4, 8] = Field(
         description="GPUs that share each layer of one replica; all of them in one node."
+    )
+    pipeline_parallel: Literal[1, 2, 4, 8] = Field(
+        1,
+        description="Stages that the layers are spread over, each on tensorParallel GPUs of the same node.",
     )
 
 
@@ -75,6 +88,19 @@ class Engine(Value):
     )
     gpu_memory_utilization: float = Field(
         0.9, ge=0.1, le=0.98, description="Share (0.1-0.98) of the GPU's memory that the engine may use."
+    )
+    quantization: Literal["fp8"] | None = Field(
+        None,
+        description="Quantize the weights when they are loaded. Absent: as the checkpoint has them.",
+    )
+    kv_cache_dtype: Literal["fp8"] | None = Field(
+        None, description="Number type of the KV cache. Absent: as the checkpoint has it."
+    )
+    max_loras: int = Field(
+        0, ge=0, le=256, description="LoRA adapters that the engine holds at once. 0: LoRA is off."
+    )
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = Field(
+        16, description="Rank of a LoRA adapter, at most; each of maxLoras takes memory for it."
     )
     args: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=64)] = (
         Field((), description="Further arguments of the engine. What another field sets cannot be set here.")
@@ -113,6 +139,21 @@ class Engine(Value):
     )
 
 
+class ProfileReference(Value):
+    """A profile that the user measured, as `argosy perf import` writes it."""
+
+    config_map: ObjectName = Field(
+        description="Name of a ConfigMap in this object's namespace that holds the profile."
+    )
+    key: str = Field(
+        "profile.json",
+        min_length=1,
+        max_length=253,
+        pattern=r"^[-._a-zA-Z0-9]+$",
+        description="Key of the ConfigMap's data under which the profile stands.",
+    )
+
+
 class ServedModelSpec(Value):
     """What is served, and how its engine is started."""
 
@@ -125,10 +166,22 @@ class ServedModelSpec(Value):
         (), description="Names that requests may use in their model field. Empty: the name of this object."
     )
     parallel_shapes: Annotated[
-        tuple[ParallelShape, ...], Field(min_length=1, max_length=4), KeyedBy("tensorParallel")
+        tuple[ParallelShape, ...],
+        Field(min_length=1, max_length=8),
+        KeyedBy("tensorParallel", "pipelineParallel"),
     ] = Field(
-        (ParallelShape(tensor_parallel=1),),
+        (ParallelShape(tensor_parallel=1, pipeline_parallel=1),),
         description="Ways in which a replica may be spread over GPUs; the planner chooses among them.",
+    )
+    architecture: Architecture | None = Field(
+        None,
+        description="Dimensions of a model that the catalogue does not know. Absent: the catalogue's.",
+    )
+    profiles: Annotated[tuple[ProfileReference, ...], Field(max_length=16), KeyedBy("configMap", "key")] = (
+        Field(
+            (),
+            description="Profiles from your own measurements (argosy perf import). They win over Argosy's.",
+        )
     )
     engine: Engine = Field(Engine(), description="How the vLLM engine of one replica is started.")
     max_replicas: int = Field(

@@ -58,11 +58,11 @@ class Value(BaseModel):
         return self
 
 
-@dataclass(frozen=True, slots=True)
 class KeyedBy:
-    """Marks a list as a map: its items are told apart by the field with this JSON name."""
+    """Marks a list as a map: its items are told apart by the fields with these JSON names."""
 
-    key: str
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._are_unique, handler(source))
@@ -70,12 +70,13 @@ class KeyedBy:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        keyed = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [self.key]}
+        keyed = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(self.keys)}
         return {**handler(schema), **keyed}
 
     def _are_unique(self, items: tuple[Value, ...]) -> tuple[Value, ...]:
-        keys = [item.model_dump(by_alias=True)[self.key] for item in items]
-        _refuse_twins(keys, f"two items have the {self.key} {{}}; each may occur once")
+        dumped = [item.model_dump(by_alias=True) for item in items]
+        keys = [", ".join(str(item[key]) for key in self.keys) for item in dumped]
+        _refuse_twins(keys, f"two items have the {' and '.join(self.keys)} {{}}; each may occur once")
         return items
 
 

@@ -147,6 +147,7 @@ def _entry(workload: EngineWorkload, replicas: int, nodes: tuple[NodeReplicas, .
         pool=workload.variant.pool,
         workload_class=workload.class_key,
         tensor_parallel=workload.variant.tensor_parallel,
+        pipeline_parallel=workload.variant.pipeline_parallel,
         gpus_per_replica=workload.variant.gpus,
         replicas=replicas,
         nodes=nodes,

@@ -137,7 +137,7 @@ def _bare_template(workload: EngineWorkload) -> Manifest:
         spec["schedulingGates"] = [{"name": PLACEMENT_GATE}]
     else:
         spec["topologySpreadConstraints"] = [_spread_over_nodes(workload)]
-    if workload.variant.tensor_parallel > 1:
+    if workload.variant.gpus > 1:
         # NCCL's shared-memory transport needs more than the 64 MiB that a container gets.
         spec["volumes"] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}]
         spec["containers"][0]["volumeMounts"] = [{"name": "shm", "mountPath": "/dev/shm"}]  # noqa: S108
@@ -174,6 +174,7 @@ def _engine_args(variant: Variant) -> list[str]:
         str(engine.port),
         "--tensor-parallel-size",
         str(variant.tensor_parallel),
+        *_optional_args(variant),
         "--max-num-seqs",
         str(engine.max_num_seqs),
         "--max-num-batched-tokens",
@@ -184,6 +185,22 @@ def _engine_args(variant: Variant) -> list[str]:
         str(engine.gpu_memory_utilization),
         *engine.args,
     ]
+
+
+def _optional_args(variant: Variant) -> list[str]:
+    """Flags that are left to vLLM's defaults unless the model asks for them."""
+    engine = variant.engine
+    args: list[str] = []
+    if variant.pipeline_parallel > 1:
+        args += ["--pipeline-parallel-size", str(variant.pipeline_parallel)]
+    if engine.quantization is not None:
+        args += ["--quantization", engine.quantization.value]
+    if engine.kv_cache_dtype is not None:
+        args += ["--kv-cache-dtype", engine.kv_cache_dtype.value]
+    if engine.max_loras:
+        args += ["--enable-lora", "--max-loras", str(engine.max_loras)]
+        args += ["--max-lora-rank", str(engine.max_lora_rank)]
+    return args
 
 
 def _tolerations(pool: GPUPool) -> list[Manifest]:

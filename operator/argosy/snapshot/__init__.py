@@ -1,11 +1,14 @@
 """The picture of the world, and the nouns that all decisions share."""
 
+from argosy.snapshot.architecture import Architecture, Dtype
 from argosy.snapshot.sample import Sample, fresh
 from argosy.snapshot.telemetry import EndpointHealth, EngineReading, RouteCounters, TelemetryReading
 from argosy.snapshot.variant import EngineSettings, Variant
 from argosy.snapshot.workload import Mix, RouteCell, Slice, Slo, SloTerm, Term
 
 __all__ = [
+    "Architecture",
+    "Dtype",
     "EndpointHealth",
     "EngineReading",
     "EngineSettings",

@@ -7,7 +7,9 @@ how fast one is (`perf`) nor how many are wanted (`plan`).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from argosy.snapshot.architecture import Architecture, Dtype
 
 NAME_LIMIT = 63
 """A variant's name is a label value, while a model's and a pool's may have 253 characters each."""
@@ -15,7 +17,11 @@ NAME_LIMIT = 63
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How one vLLM engine is started. Token counts are tokens, the utilisation is 0-1."""
+    """How one vLLM engine is started. Token counts are tokens, the utilisation is 0-1.
+
+    quantization, kv_cache_dtype: number types of weights and KV; None: the checkpoint's own
+    max_loras, max_lora_rank:     adapters resident at once (0: LoRA is off), and their rank at most
+    """
 
     image: str = "vllm/vllm-openai:v0.24.0"
     port: int = 8000
@@ -24,6 +30,10 @@ class EngineSettings:
     max_model_len: int = 16384
     gpu_memory_utilization: float = 0.9
     block_size: int = 16
+    quantization: Dtype | None = None
+    kv_cache_dtype: Dtype | None = None
+    max_loras: int = 0
+    max_lora_rank: int = 16
     args: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
 
@@ -33,7 +43,8 @@ class Variant:
     """Model x pool x parallel shape x engine settings.
 
     `model_key` is the ServedModel's `namespace/name`; `model_id` is what the performance
-    tables and the engine know; `gpu` is the catalogue's name.
+    tables and the engine know; `gpu` is the catalogue's name. `architecture` is what the user
+    says of a model that the catalogue need not know.
     """
 
     model_key: str
@@ -43,15 +54,20 @@ class Variant:
     gpu: str
     tensor_parallel: int
     engine: EngineSettings
+    pipeline_parallel: int = 1
+    # Not part of the name: it decides what is expected of an engine, not how it is started.
+    architecture: Architecture | None = field(default=None, repr=False)
 
     @property
     def gpus(self) -> int:
         """GPUs of one replica."""
-        return self.tensor_parallel
+        return self.tensor_parallel * self.pipeline_parallel
 
     @property
     def name(self) -> str:
         """Readable, unique and a valid label value: any other setting is another variant."""
         readable = f"{self.model_key.split('/')[-1]}-{self.pool}-tp{self.tensor_parallel}"
+        if self.pipeline_parallel > 1:
+            readable += f"pp{self.pipeline_parallel}"
         digest = hashlib.sha256(repr(self).encode()).hexdigest()[:6]
         return f"{readable[: NAME_LIMIT - len(digest) - 1].rstrip('-.')}-{digest}"
