@@ -21,6 +21,7 @@ from argosy.engine import (
     Scheduler,
     StepCoefficients,
     simulate,
+    step_lookup,
     step_ms,
 )
 
@@ -83,7 +84,8 @@ class NaiveEngine:
             return None
         decoding = [s for s, _ in self.scheduled if s.decodes]
         chunks = [(n, s.computed) for s, n in self.scheduled if not s.decodes]
-        return step_ms(COEFFICIENTS, len(decoding), sum(s.computed for s in decoding), chunks)
+        step_times = step_lookup(COEFFICIENTS, self.limits)
+        return step_times.step_ms(len(decoding), sum(s.computed for s in decoding), chunks)
 
     def _take(self, sequence: NaiveSequence, tokens: int) -> bool:
         wanted = self.blocks(sequence.computed + tokens)

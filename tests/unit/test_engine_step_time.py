@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.engine import StepCoefficients, step_ms
-from argosy.engine.step_time import decode_ms
+from argosy.engine import EngineLimits, StepCoefficients, step_lookup, step_ms
 
 # Only the weights' read: every other term is switched on by a case.
 QUIET = {
@@ -30,7 +29,7 @@ QUIET = {
         pytest.param(
             {"a0": 1.0, "a1": 0.01, "a2": 0.1}, 8 + 1 + 10 + 0.4, id="decode-attention-by-kv-and-batch"
         ),
-        pytest.param({"b0": 1.0}, 8 + 2 * 1.0, id="each-chunk-has-a-fixed-cost"),
+        pytest.param({"b0": 1.0}, 8 + 1.0, id="all-chunks-share-one-fixed-cost"),
         pytest.param({"b1": 0.1}, 8 + 0.1 * 30, id="prefill-attention-per-token"),
         # 10 tokens on a prefix of 100, 20 on none: 10*(100+5) + 20*(0+10).
         pytest.param({"b2": 0.01}, 8 + 0.01 * 1250, id="prefill-attention-per-pair-of-tokens"),
@@ -60,6 +59,7 @@ def test_the_decode_line_has_the_same_bits_as_the_full_form(num_decodes: int) ->
     coefficients = StepCoefficients(
         6.3, 0.0107, 4.87, 0.0096, 0.1, 4.2e-5, 2.5e-3, 0.1, 5e-4, 8e-7, 0.98, 1.34, 0.046
     )
-    line = decode_ms(coefficients, num_decodes)
+    lookup = step_lookup(coefficients, EngineLimits(256, 256, 1, 1, 1))
+    line = lookup.decode_ms(num_decodes)
     for kv_tokens in range(0, 300_000, 1_237):
-        assert line(kv_tokens) == step_ms(coefficients, num_decodes, kv_tokens)
+        assert line(kv_tokens) == lookup.step_ms(num_decodes, kv_tokens)

@@ -1,13 +1,18 @@
-"""One vLLM-like engine, and requests through it, without a clock."""
+"""One vLLM-like engine, and requests through it, without a clock.
+
+`twin` has the same simulations compiled; it is imported by name, because it needs numba.
+"""
 
 from argosy.engine.coefficients import StepCoefficients
 from argosy.engine.request import Admitted, EngineLimits, EngineRequest, RefusalReason, Refused
 from argosy.engine.scheduler import EngineCounters, Scheduler, Step, StepEvents
-from argosy.engine.simulate import Requests, RequestTimes, simulate
-from argosy.engine.step_time import step_ms
+from argosy.engine.simulate import ClosedLoopTimes, Requests, RequestTimes, simulate, simulate_closed
+from argosy.engine.step_lookup import StepLookup, step_lookup
+from argosy.engine.step_times import StepTable, StepTimes, StepTimeSource, step_ms
 
 __all__ = [
     "Admitted",
+    "ClosedLoopTimes",
     "EngineCounters",
     "EngineLimits",
     "EngineRequest",
@@ -19,6 +24,12 @@ __all__ = [
     "Step",
     "StepCoefficients",
     "StepEvents",
+    "StepLookup",
+    "StepTable",
+    "StepTimeSource",
+    "StepTimes",
     "simulate",
+    "simulate_closed",
+    "step_lookup",
     "step_ms",
 ]

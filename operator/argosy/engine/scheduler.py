@@ -30,9 +30,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from argosy.engine.coefficients import StepCoefficients
 from argosy.engine.request import ADMITTED, Admitted, EngineLimits, EngineRequest, Refused, admit
-from argosy.engine.step_time import decode_ms, step_ms
+from argosy.engine.step_lookup import step_lookup
+from argosy.engine.step_times import StepTimeSource
 from argosy.errors import InvariantError
 
 
@@ -110,9 +110,9 @@ class _Sequence:
 class Scheduler:
     """One engine. Ids of requests are the caller's and unique among those it holds."""
 
-    def __init__(self, limits: EngineLimits, coefficients: StepCoefficients) -> None:
+    def __init__(self, limits: EngineLimits, source: StepTimeSource) -> None:
         self.limits = limits
-        self.coefficients = coefficients
+        self._step_times = step_lookup(source, limits)
         self.counters = EngineCounters()
         self._waiting: deque[_Sequence] = deque()
         self._prefilling: list[_Sequence] = []
@@ -148,6 +148,11 @@ class Scheduler:
     def num_free_blocks(self) -> int:
         """KV blocks that nobody holds."""
         return self._free_blocks
+
+    @property
+    def num_kv_tokens(self) -> int:
+        """Tokens in the KV cache of the decoding sequences."""
+        return self._kv_tokens
 
     # Requests in and out.
 
@@ -201,7 +206,7 @@ class Scheduler:
         for tokens, _ in chunks:
             prefill_tokens += tokens
         self.counters.computed_prompt_tokens += prefill_tokens
-        duration = step_ms(self.coefficients, num_decodes, kv_tokens, chunks)
+        duration = self._step_times.step_ms(num_decodes, kv_tokens, chunks)
         return Step(duration, num_decodes, prefill_tokens, tuple(admitted))
 
     def finish_step(self) -> StepEvents:
@@ -233,10 +238,9 @@ class Scheduler:
         exactly as plain steps would, to the last bit of the clock.
         """
         limits, num_decodes = self.limits, len(self._decoding)
-        blocked = not self._waiting or num_decodes == limits.max_num_seqs
-        if self._in_step or self._prefilling or not num_decodes or not blocked:
+        if self._in_step or self._prefilling or not num_decodes or self._could_admit():
             return now_ms
-        duration_ms = decode_ms(self.coefficients, num_decodes)
+        duration_ms = self._step_times.decode_ms(num_decodes)
         num_at_origin, ends, block_size = self._num_at_origin, self._ends, limits.block_size
         steps, kv_tokens, free_blocks = self._decode_steps, self._kv_tokens, self._free_blocks
         while now_ms < until_ms and steps + 1 not in ends:
@@ -292,7 +296,7 @@ class Scheduler:
         waiting, limits = self._waiting, self.limits
         while waiting and budget > 0 and not self._preempted and self.num_running < limits.max_num_seqs:
             sequence = waiting[0]
-            if -(-sequence.target // limits.block_size) > self._free_blocks:
+            if not self._has_room_for(sequence):
                 break
             waiting.popleft()
             self._prefilling.append(sequence)
@@ -303,6 +307,19 @@ class Scheduler:
                 sequence.has_run = True
                 admitted.append(sequence.request.id)
         return chunks, admitted
+
+    def _could_admit(self) -> bool:
+        """Whether a batch that only decodes leaves slot, budget and blocks for who waits first.
+
+        Blocks are only taken until somebody ends, so who finds no room finds none until then.
+        """
+        limits, num_decodes = self.limits, len(self._decoding)
+        if not self._waiting or num_decodes >= min(limits.max_num_seqs, limits.max_num_batched_tokens):
+            return False
+        return self._has_room_for(self._waiting[0])
+
+    def _has_room_for(self, sequence: _Sequence) -> bool:
+        return -(-sequence.target // self.limits.block_size) <= self._free_blocks
 
     def _num_new_blocks(self, sequence: _Sequence, budget: int) -> int:
         reached = min(sequence.target, sequence.computed + budget)

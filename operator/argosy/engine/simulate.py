@@ -1,9 +1,9 @@
 """A list of requests through one engine, on a virtual clock.
 
-Owns the loop arrivals -> iterations -> times per request. Never schedules (that is
-`scheduler`) and never draws a random number: arrivals and lengths come in as arrays.
-Input and output are arrays in the order of arrival, so that a compiled twin can have the
-same interface.
+Owns the loop arrivals -> iterations -> times per request, open (arrivals are given) and closed
+(the next request arrives when one completes). Never schedules (that is `scheduler`) and never
+draws a random number: arrivals and lengths come in as arrays. Input and output are arrays in
+the order of arrival; the compiled `twin` has the same interface and is checked against this.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from argosy.engine.coefficients import StepCoefficients
-from argosy.engine.request import EngineLimits, EngineRequest, Refused
+from argosy.engine.request import EngineLimits, EngineRequest
 from argosy.engine.scheduler import Scheduler
+from argosy.engine.step_times import StepTimeSource
+from argosy.errors import SpecError
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -23,17 +24,44 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What arrives: three arrays of one length, sorted by arrival (seconds, tokens, tokens)."""
+    """What arrives: arrays of one length, sorted by arrival (seconds, tokens, tokens, tokens).
+
+    `cached_tokens` of each prompt are found in the prefix cache; None: of no prompt. Raises
+    ValueError for what no clock shows and no client sends.
+    """
 
     arrivals_s: Floats
     prompt_tokens: Integers
     output_tokens: Integers
+    cached_tokens: Integers | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.arrivals_s) == len(self.prompt_tokens) == len(self.output_tokens):
-            raise ValueError("arrivals, prompts and outputs must have the same length")
+        lengths = [self.prompt_tokens, self.output_tokens]
+        lengths += [] if self.cached_tokens is None else [self.cached_tokens]
+        if any(len(each) != len(self.arrivals_s) for each in lengths):
+            raise ValueError("arrivals, prompts, outputs and cached tokens must have the same length")
         if not np.all(np.isfinite(self.arrivals_s)) or np.any(np.diff(self.arrivals_s) < 0):
             raise ValueError("arrivals must be finite and sorted")
+        if not all(np.issubdtype(each.dtype, np.integer) for each in lengths):
+            raise ValueError("tokens are counted in whole numbers")
+        if np.any(self.prompt_tokens < 1) or np.any(self.output_tokens < 1):
+            raise ValueError("a request has at least one token each way")
+        cached = self.cached_tokens
+        if cached is not None and (np.any(cached < 0) or np.any(cached > self.prompt_tokens)):
+            raise ValueError("cached tokens are part of the prompt")
+
+    @property
+    def cached(self) -> Integers:
+        """`cached_tokens`, zeros where there are none."""
+        if self.cached_tokens is None:
+            return np.zeros(len(self.prompt_tokens), dtype=np.int64)
+        return self.cached_tokens
+
+    def refused_by(self, limits: EngineLimits) -> npt.NDArray[np.bool_]:
+        """Who would never fit: `admit`, for all at once."""
+        most = min(limits.max_model_len, limits.kv_blocks * limits.block_size)
+        refused: npt.NDArray[np.bool_] = self.prompt_tokens + self.output_tokens > most
+        return refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +79,122 @@ class RequestTimes:
     refused: npt.NDArray[np.bool_]
 
 
-def simulate(requests: Requests, limits: EngineLimits, coefficients: StepCoefficients) -> RequestTimes:
+@dataclass(frozen=True, slots=True)
+class ClosedLoopTimes:
+    """What a closed loop measured; `arrivals_s` is NaN where the request was refused."""
+
+    arrivals_s: Floats
+    times: RequestTimes
+
+    @property
+    def duration_s(self) -> float:
+        """From the start to the last token; 0 where nothing was served."""
+        ends_s = self.arrivals_s + self.times.e2e_ms / 1e3
+        return float(np.max(ends_s, initial=0.0, where=~self.times.refused))
+
+
+@dataclass(slots=True)
+class _Clock:
+    """What it showed, milliseconds: when requests were due, their first and last tokens.
+
+    `due_ms` holds those known so far; in a closed loop each completion adds the next.
+    """
+
+    due_ms: list[float]
+    first_ms: list[float]
+    last_ms: list[float]
+
+    @staticmethod
+    def starting(due_ms: list[float], num_requests: int) -> _Clock:
+        """Nothing has happened yet."""
+        return _Clock(due_ms, [np.nan] * num_requests, [np.nan] * num_requests)
+
+    def stamps_ms(self) -> Floats:
+        """Shape (3, N)."""
+        return np.array([self.due_ms, self.first_ms, self.last_ms], dtype=np.float64)
+
+
+def simulate(requests: Requests, limits: EngineLimits, source: StepTimeSource) -> RequestTimes:
     """Run one engine until every request is done or refused."""
-    engine = Scheduler(limits, coefficients)
     arrivals_ms = requests.arrivals_s * 1e3
-    num_requests = len(arrivals_ms)
-    first_ms, last_ms = np.full(num_requests, np.nan), np.full(num_requests, np.nan)
-    refused = np.zeros(num_requests, dtype=np.bool_)
-    due_ms: list[float] = [*arrivals_ms.tolist(), np.inf]
+    clock = _Clock.starting(arrivals_ms.tolist(), len(arrivals_ms))
+    _run(requests, Scheduler(limits, source), clock)
+    return request_times(requests.output_tokens, clock.stamps_ms())
+
+
+def simulate_closed(
+    prompt_tokens: Integers,
+    output_tokens: Integers,
+    concurrency: int,
+    limits: EngineLimits,
+    source: StepTimeSource,
+) -> ClosedLoopTimes:
+    """Keep `concurrency` requests in flight: the next one arrives in the moment one completes.
+
+    A request that the engine refuses takes no place: the one after it arrives instead.
+    """
+    requests, served = closed_requests(prompt_tokens, output_tokens, concurrency, limits)
+    num_served = len(served.arrivals_s)
+    clock = _Clock.starting([0.0] * min(concurrency, num_served), num_served)
+    _run(served, Scheduler(limits, source), clock)
+    return closed_times(requests, limits, clock.stamps_ms())
+
+
+def _run(requests: Requests, engine: Scheduler, clock: _Clock) -> None:
+    """Serve all; a completion makes the next request due while fewer are due than there are."""
     prompts: list[int] = requests.prompt_tokens.tolist()
     outputs: list[int] = requests.output_tokens.tolist()
+    cached: list[int] = requests.cached.tolist()
+    due_ms, num_requests = clock.due_ms, len(prompts)
     now_ms, following = 0.0, 0
     while True:
-        while due_ms[following] <= now_ms:
-            request = EngineRequest(following, prompts[following], outputs[following])
-            refused[following] = isinstance(engine.add(request), Refused)
+        while following < len(due_ms) and due_ms[following] <= now_ms:
+            engine.add(EngineRequest(following, prompts[following], outputs[following], cached[following]))
             following += 1
-        now_ms = engine.decode_ahead(now_ms, due_ms[following])
-        if due_ms[following] <= now_ms:
+        until_ms = due_ms[following] if following < len(due_ms) else np.inf
+        now_ms = engine.decode_ahead(now_ms, until_ms)
+        if until_ms <= now_ms:
             continue
         step = engine.start_step()
         if step is None:
-            if following == num_requests:
+            if following == len(due_ms):
                 break
-            now_ms = due_ms[following]
+            now_ms = until_ms
             continue
         now_ms += step.duration_ms
         events = engine.finish_step()
         for request_id in events.first_token_ids:
-            first_ms[request_id] = now_ms
+            clock.first_ms[request_id] = now_ms
         for request_id in events.finished:
-            last_ms[request_id] = now_ms
-    gaps = np.where(requests.output_tokens > 1, requests.output_tokens - 1, np.nan)
-    return RequestTimes(first_ms - arrivals_ms, (last_ms - first_ms) / gaps, last_ms - arrivals_ms, refused)
+            clock.last_ms[request_id] = now_ms
+            if len(due_ms) < num_requests:
+                due_ms.append(now_ms)
+
+
+def request_times(output_tokens: Integers, stamps_ms: Floats) -> RequestTimes:
+    """From what a clock showed, shape (3, N): arrival, first and last token (NaN where refused)."""
+    arrivals_ms, first_ms, last_ms = stamps_ms
+    gaps = np.where(output_tokens > 1, output_tokens - 1, np.nan)
+    return RequestTimes(
+        first_ms - arrivals_ms, (last_ms - first_ms) / gaps, last_ms - arrivals_ms, np.isnan(last_ms)
+    )
+
+
+def closed_requests(
+    prompt_tokens: Integers, output_tokens: Integers, concurrency: int, limits: EngineLimits
+) -> tuple[Requests, Requests]:
+    """All requests of a closed loop, and those that the engine takes (arrivals still unknown)."""
+    if concurrency < 1:
+        raise SpecError("at least one request has to be in flight", "concurrency")
+    prompts, outputs = np.asarray(prompt_tokens, np.int64), np.asarray(output_tokens, np.int64)
+    requests = Requests(np.zeros(len(prompts)), prompts, outputs)
+    taken = ~requests.refused_by(limits)
+    return requests, Requests(np.zeros(np.count_nonzero(taken)), prompts[taken], outputs[taken])
+
+
+def closed_times(requests: Requests, limits: EngineLimits, served_ms: Floats) -> ClosedLoopTimes:
+    """From what the clock showed for the requests that were served (as in `request_times`)."""
+    taken = ~requests.refused_by(limits)
+    stamps_ms = np.full((3, len(taken)), np.nan)
+    stamps_ms[:, taken] = served_ms
+    return ClosedLoopTimes(stamps_ms[0] / 1e3, request_times(requests.output_tokens, stamps_ms))

@@ -7,7 +7,7 @@ Never knows which GPU or model the numbers belong to (`perf` does) and never hol
 With B sequences decoding over K KV tokens in all, and prefill chunks of c_i tokens on
 prefixes of p_i tokens, n = B + sum c_i:
 
-    t = s * [matrix(n) + decode(B, K/B) + sum_i (chunk_ms + c_i * chunk(c_i, p_i))] + c0 + cB*B    ms
+    t = s * [matrix(n) + decode(B, K/B) + chunk_ms + sum_i c_i * chunk(c_i, p_i)] + c0 + cB*B    ms
 
 `matrix` is everything that is not attention, a function of the number of tokens alone (the
 source's mixed steps separate exactly so); `decode` is the attention of the decoding sequences
@@ -20,11 +20,14 @@ outside the measured range is refused earlier, in `perf`.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
+
+from argosy.errors import InvariantError, SpecError
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,7 +39,7 @@ class StepTimes:
     matrix_ms:          shape (max tokens + 1,), by number of tokens of the iteration; [0] = 0
     context_knots:      shape (Q,), Q >= 2, ascending, tokens
     decode_ms:          shape (max sequences + 1, Q), by batch and context knot; [0] = 0
-    chunk_ms:           per chunk
+    chunk_ms:           per iteration that has any chunk: one kernel serves them all
     chunk_knots:        shape (C,), C >= 2, ascending, tokens of the chunk
     prefix_knots:       shape (P,), P >= 2, ascending, tokens before the chunk
     chunk_ms_per_token: shape (C, P)
@@ -53,6 +56,40 @@ class StepTimes:
     s: float = 1.0
     c0: float = 0.0
     cb: float = 0.0
+
+    def __post_init__(self) -> None:
+        grid = {
+            "matrix_ms": (len(self.matrix_ms),),
+            "decode_ms": (len(self.decode_ms), len(self.context_knots)),
+            "chunk_ms_per_token": (len(self.chunk_knots), len(self.prefix_knots)),
+        }
+        for name, shape in grid.items():
+            values = getattr(self, name)
+            if values.shape != shape or not np.all(np.isfinite(values)):
+                # Compiled code reads them without looking.
+                raise InvariantError(f"{name} is not finite or has shape {values.shape} for knots of {shape}")
+        if min(len(self.context_knots), len(self.chunk_knots), len(self.prefix_knots)) < 2:
+            raise InvariantError("a line needs two knots")
+
+    @property
+    def decode_slopes(self) -> Floats:
+        """Milliseconds per token of context, shape (max sequences + 1, Q - 1)."""
+        slopes: Floats = np.diff(self.decode_ms, axis=1) / np.diff(self.context_knots)
+        return slopes
+
+    def step_times(self, max_tokens: int, max_seqs: int) -> StepTimes:
+        """Itself: arrays are a source too, for engines that are not larger. Raises ValueError."""
+        tokens, seqs = len(self.matrix_ms) - 1, len(self.decode_ms) - 1
+        if max_tokens > tokens or max_seqs > seqs:
+            raise ValueError(
+                f"these step times end at {tokens} tokens and {seqs} sequences per iteration; "
+                f"the engine needs {max_tokens} and {max_seqs}"
+            )
+        return self
+
+    def digest(self) -> str:
+        """A hash of all arrays and the calibration."""
+        return _digest(self)
 
 
 class StepTimeSource(Protocol):
@@ -73,7 +110,7 @@ class StepTable:
 
     token_knots (N,) with matrix_ms (N,): the knots start at 1; linear between them;
     batch_knots (M,) and context_knots (Q,) with decode_ms (M, Q): the batches start at 1;
-    chunk_knots (C,) and prefix_knots (P,) with chunk_ms_per_token (C, P).
+    chunk_knots (C,) and prefix_knots (P,) with chunk_ms_per_token (C, P), on top of chunk_ms.
     """
 
     token_knots: Floats
@@ -87,18 +124,42 @@ class StepTable:
     s: float = 1.0
     c0: float = 0.0
     cb: float = 0.0
+    chunk_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_knots(self.token_knots, "token_knots", first=1.0)
+        _require_knots(self.batch_knots, "batch_knots", first=1.0)
+        for name in ("context_knots", "chunk_knots", "prefix_knots"):
+            _require_knots(getattr(self, name), name, at_least=2)
+        grid = {
+            "matrix_ms": (len(self.token_knots),),
+            "decode_ms": (len(self.batch_knots), len(self.context_knots)),
+            "chunk_ms_per_token": (len(self.chunk_knots), len(self.prefix_knots)),
+        }
+        for name, shape in grid.items():
+            values = getattr(self, name)
+            if values.shape != shape:
+                raise SpecError(f"has shape {values.shape}, but its knots make {shape}", name)
+            if not np.all(np.isfinite(values)) or np.any(values < 0):
+                raise SpecError("milliseconds must be finite and not negative", name)
+        if not np.all(self.matrix_ms > 0) or not (np.isfinite(self.s) and self.s > 0):
+            raise SpecError("an iteration must take time: matrix_ms and s have to be positive")
+        if not (np.isfinite(self.c0) and np.isfinite(self.cb)):
+            raise SpecError("the host's overhead (c0, cb) must be finite")
+        if not (np.isfinite(self.chunk_ms) and self.chunk_ms >= 0):
+            raise SpecError("milliseconds must be finite and not negative", "chunk_ms")
 
     def step_times(self, max_tokens: int, max_seqs: int) -> StepTimes:
         """Linear between knots, and with the slope of the last two beyond them."""
         matrix = _along(self.token_knots, self.matrix_ms[:, None], max_tokens)[:, 0]
         return StepTimes(
-            matrix_ms=_frozen(matrix),
-            context_knots=_frozen(self.context_knots),
-            decode_ms=_frozen(_along(self.batch_knots, self.decode_ms, max_seqs)),
-            chunk_ms=0.0,
-            chunk_knots=_frozen(self.chunk_knots),
-            prefix_knots=_frozen(self.prefix_knots),
-            chunk_ms_per_token=_frozen(self.chunk_ms_per_token),
+            matrix_ms=frozen(matrix),
+            context_knots=frozen(self.context_knots),
+            decode_ms=frozen(_along(self.batch_knots, self.decode_ms, max_seqs)),
+            chunk_ms=self.chunk_ms,
+            chunk_knots=frozen(self.chunk_knots),
+            prefix_knots=frozen(self.prefix_knots),
+            chunk_ms_per_token=frozen(self.chunk_ms_per_token),
             s=self.s,
             c0=self.c0,
             cb=self.cb,
@@ -106,12 +167,101 @@ class StepTable:
 
     def digest(self) -> str:
         """A hash of all arrays and the calibration."""
-        content = hashlib.sha256()
-        for name in self.__slots__:
-            value = np.ascontiguousarray(getattr(self, name), dtype=np.float64)
-            content.update(f"{name}{value.shape}".encode())
-            content.update(value.tobytes())
-        return content.hexdigest()
+        return _digest(self)
+
+
+@overload
+def step_ms(
+    source: StepTimeSource, num_decodes: float, kv_tokens: float, chunks: Iterable[tuple[float, float]] = ...
+) -> float: ...
+@overload
+def step_ms(
+    source: StepTimeSource, num_decodes: npt.ArrayLike, kv_tokens: npt.ArrayLike, chunks: npt.ArrayLike = ...
+) -> Floats: ...
+def step_ms(
+    source: StepTimeSource,
+    num_decodes: npt.ArrayLike,
+    kv_tokens: npt.ArrayLike,
+    chunks: npt.ArrayLike | Iterable[tuple[float, float]] = (),
+) -> Floats | float:
+    """Milliseconds of iterations that compute at least one token, vectorised.
+
+    num_decodes: B, shape (...); sequences that decode one token each
+    kv_tokens:   K, broadcast against it; tokens in the KV cache before the iteration, in all
+    chunks:      shape (..., M, 2): (tokens, prefix) of M prefill chunks per iteration; the
+                 prefix is what is already computed; 0 tokens are no chunk
+
+    Quantities need not be whole: between whole numbers it is linear. Arrays are made to fit
+    the question; whoever asks often passes a `StepTimes`, which is taken as it is.
+    """
+    batch, kv = np.broadcast_arrays(np.asarray(num_decodes, float), np.asarray(kv_tokens, float))
+    pieces = np.asarray(chunks, float)
+    pieces = pieces.reshape(*pieces.shape[:-1], 2) if pieces.size else np.zeros((1, 2))
+    chunk_tokens, prefixes = pieces[..., 0], pieces[..., 1]
+    tokens = batch + chunk_tokens.sum(axis=-1)
+    if not (np.all(np.isfinite(tokens)) and np.all(np.isfinite(kv)) and np.all(tokens > 0)):
+        raise SpecError("an iteration computes at least one token, and its sizes must be finite")
+    if np.any(batch < 0) or np.any(kv < 0) or np.any(pieces < 0):
+        raise SpecError("an iteration's sizes must not be negative")
+    times = source.step_times(int(np.ceil(tokens.max())), int(np.ceil(batch.max())))
+    attention = _decode_attention(times, batch, kv) + _chunk_attention(times, chunk_tokens, prefixes)
+    at = np.arange(len(times.matrix_ms), dtype=float)
+    matrix = np.interp(tokens, at, times.matrix_ms)
+    duration: Floats = times.s * (matrix + attention) + times.c0 + times.cb * batch
+    return duration
+
+
+def _decode_attention(times: StepTimes, batch: Floats, kv_tokens: Floats) -> Floats:
+    """At each (B, K), linear in the mean context and, between whole numbers, in the batch."""
+    context = kv_tokens / np.maximum(batch, 1e-9)
+    column = _interval(times.context_knots, context)
+    ahead = context - times.context_knots[column]
+    row = batch.astype(np.intp)
+    above = np.minimum(row + 1, len(times.decode_ms) - 1)
+    slopes = times.decode_slopes
+    low = times.decode_ms[row, column] + slopes[row, column] * ahead
+    high = times.decode_ms[above, column] + slopes[above, column] * ahead
+    attention: Floats = low + (batch - row) * (high - low)
+    return attention
+
+
+def _chunk_attention(times: StepTimes, tokens: Floats, prefixes: Floats) -> Floats:
+    """Summed over the last axis; bilinear in chunk and prefix."""
+    row, column = _interval(times.chunk_knots, tokens), _interval(times.prefix_knots, prefixes)
+    u = (tokens - times.chunk_knots[row]) / (times.chunk_knots[row + 1] - times.chunk_knots[row])
+    v = (prefixes - times.prefix_knots[column]) / (
+        times.prefix_knots[column + 1] - times.prefix_knots[column]
+    )
+    grid = times.chunk_ms_per_token
+    near, far = grid[row, column], grid[row, column + 1]
+    low = near + u * (grid[row + 1, column] - near)
+    high = far + u * (grid[row + 1, column + 1] - far)
+    shared = np.where(np.any(tokens > 0, axis=-1), times.chunk_ms, 0.0)
+    attention: Floats = shared + (tokens * (low + v * (high - low))).sum(axis=-1)
+    return attention
+
+
+def _interval(knots: Floats, at: Floats) -> npt.NDArray[np.intp]:
+    """The index of the knot on the left, so that the outermost lines go on beyond the knots."""
+    return np.searchsorted(knots[1:-1], at, side="right")
+
+
+def _require_knots(knots: Floats, name: str, first: float | None = None, at_least: int = 1) -> None:
+    if knots.ndim != 1 or len(knots) < at_least:
+        raise SpecError(f"needs at least {at_least} knots in one row, has shape {knots.shape}", name)
+    if not np.all(np.isfinite(knots)) or np.any(np.diff(knots) <= 0) or knots[0] < 0:
+        raise SpecError("knots must be finite, ascending and not negative", name)
+    if first is not None and knots[0] != first:
+        raise SpecError(f"the first knot must be {first:g}, got {knots[0]:g}", name)
+
+
+def _digest(description: StepTimes | StepTable) -> str:
+    content = hashlib.sha256(type(description).__name__.encode())
+    for field in fields(description):
+        value = np.ascontiguousarray(getattr(description, field.name), dtype=np.float64)
+        content.update(f"{field.name}{value.shape}".encode())
+        content.update(value.tobytes())
+    return content.hexdigest()
 
 
 def _along(knots: Floats, values: Floats, last: int) -> Floats:
@@ -127,7 +277,7 @@ def _along(knots: Floats, values: Floats, last: int) -> Floats:
     return dense
 
 
-def _frozen(values: Floats) -> Floats:
+def frozen(values: Floats) -> Floats:
     """A contiguous copy that nobody can write."""
     copy = np.array(values, dtype=np.float64, order="C")
     copy.setflags(write=False)

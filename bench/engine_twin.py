@@ -1,0 +1,152 @@
+"""How many requests per second do the compiled engines simulate, and how much faster are they?
+
+    python bench/engine_twin.py [--engines 100] [--requests 10000]
+
+A hundred independent engines in a row, each with its own Poisson arrivals at 0.7 of what it can
+serve (1478 prompt and 207 output tokens, no prefix cache, an 8B model on an H100 with the host's
+overhead). The same requests of one engine then go through the Python scheduler. Times are the
+best of several runs, one thread unless it says two; compiling is not in them and is printed
+apart. On a shared machine the CPU time counts: the clock also sees the neighbours. The bound is
+1,000,000 requests/s on one thread. Also printed: what a step time costs
+where many are asked at once (bound: 2 us).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from argosy.engine import EngineLimits, Requests, StepCoefficients, simulate, step_ms, twin
+
+PROMPT_TOKENS, OUTPUT_TOKENS, LOAD = 1478, 207, 0.7
+# Fitted to NVIDIA's silicon tables (8B, bfloat16, one H100), with the host's overhead measured there.
+H100_8B = StepCoefficients(
+    wn=6.31341,
+    f=0.0106555,
+    q=4.86786,
+    c1=0.00957151,
+    a0=0.0990087,
+    a1=4.15796e-05,
+    a2=0.00253011,
+    b0=0.110976,
+    b1=0.000532592,
+    b2=7.8496e-07,
+    s=0.98,
+    c0=1.34,
+    cb=0.046,
+)
+LIMITS = EngineLimits(
+    max_num_seqs=256, max_num_batched_tokens=8192, kv_blocks=27_062, block_size=16, max_model_len=16_384
+)
+RUNS = 7
+_LOAD_KERNEL = "from argosy.engine import twin; twin.warm_up()"
+
+
+def arrivals(rate: float, count: int, seed: int) -> Requests:
+    """Poisson arrivals of requests that are all alike."""
+    gaps_s = np.random.default_rng(seed).exponential(1 / rate, count)
+    return Requests(np.cumsum(gaps_s), np.full(count, PROMPT_TOKENS), np.full(count, OUTPUT_TOKENS))
+
+
+def saturation_per_s() -> float:
+    """Requests/s of one engine that always has a queue."""
+    count = 5000
+    backlog = Requests(np.zeros(count), np.full(count, PROMPT_TOKENS), np.full(count, OUTPUT_TOKENS))
+    return 1e3 * count / float(twin.simulate(backlog, LIMITS, H100_8B).e2e_ms.max())
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one run: of the clock, and of this thread's work (the same, were nobody else here)."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def least_cost(work: Callable[[], object], runs: int = RUNS) -> Cost:
+    """The least of several runs: others on the machine only ever add to it."""
+    costs = []
+    for _ in range(runs):
+        wall_s, cpu_s = time.perf_counter(), time.thread_time()
+        work()
+        costs.append(Cost(time.perf_counter() - wall_s, time.thread_time() - cpu_s))
+    return Cost(min(cost.wall_s for cost in costs), min(cost.cpu_s for cost in costs))
+
+
+def process_s(program: str, cache: str) -> float:
+    """Seconds of a fresh Python process."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    return time.perf_counter() - started
+
+
+def print_start_up() -> None:
+    """What the first call in a process costs, with and without compiled code in the cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        cold_s = process_s(_LOAD_KERNEL, cache)
+        warm_s = process_s(_LOAD_KERNEL, cache)
+        bare_s = process_s("import argosy.engine", cache)
+    print(f"compiling (once per machine)          {cold_s - bare_s:12.1f} s")
+    print(f"loading (once per process)            {warm_s - bare_s:12.1f} s")
+
+
+def print_engines(num_engines: int, num_requests: int) -> None:
+    """The twin on one and on two threads, and the Python scheduler."""
+    twin.warm_up()
+    rate = LOAD * saturation_per_s()
+    runs = [
+        twin.EngineRun(arrivals(rate, num_requests, seed), LIMITS, H100_8B) for seed in range(num_engines)
+    ]
+    total = num_engines * num_requests
+    row = twin.simulate_row(runs)
+    totals = row.totals
+    batch = totals.batch_ms.sum() / totals.busy_ms.sum()
+    print(
+        f"each engine: {rate:.2f} requests/s, mean batch {batch:.0f}, "
+        f"{totals.num_iterations.sum() / total:.1f} iterations a request"
+    )
+    first = runs[0].requests
+    with ThreadPoolExecutor(2) as pool:
+        halves = (runs[::2], runs[1::2])
+        two = least_cost(lambda: list(pool.map(twin.simulate_row, halves)))
+    plain = least_cost(lambda: simulate(first, LIMITS, H100_8B), 3)
+    print(f"{'requests/s':38}{'by the clock':>14}{'per CPU second':>16}{'speed-up':>10}")
+    for name, count, cost in (
+        (f"twin, {num_engines} engines in a row", total, least_cost(lambda: twin.simulate_row(runs))),
+        ("twin, one engine", num_requests, least_cost(lambda: twin.simulate(first, LIMITS, H100_8B))),
+        ("Python scheduler, one engine", num_requests, plain),
+    ):
+        ratio = count / cost.cpu_s * plain.cpu_s / num_requests
+        print(f"{name:38}{count / cost.wall_s:14,.0f}{count / cost.cpu_s:16,.0f}{ratio:10.0f}")
+    print(f"{f'twin, {num_engines} engines, two threads':38}{total / two.wall_s:14,.0f}")
+
+
+def print_step_times() -> None:
+    """A step time, asked in vectors of 1000 against arrays that exist."""
+    rng = np.random.default_rng(1)
+    times = H100_8B.step_times(LIMITS.max_num_batched_tokens, LIMITS.max_num_seqs)
+    batch = rng.integers(1, 257, 1000)
+    chunks = np.stack((rng.integers(0, 4096, (1000, 1)), rng.integers(0, 4096, (1000, 1))), axis=-1)
+    cost_s = least_cost(lambda: step_ms(times, batch, 1500 * batch, chunks), 50).cpu_s
+    print(f"step time, vectors of 1000            {1e6 * cost_s / 1000:12.2f} us each")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", type=int, default=100)
+    parser.add_argument("--requests", type=int, default=10_000)
+    options = parser.parse_args()
+    print(f"load of the machine before: {os.getloadavg()[0]:.1f}")
+    print_start_up()
+    print_engines(options.engines, options.requests)
+    print_step_times()

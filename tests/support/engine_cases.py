@@ -1,0 +1,68 @@
+"""Engines and traces for tests of the engine: sources of step times, tight limits, requests."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from argosy.engine import EngineLimits, Requests, StepCoefficients, StepTable, StepTimeSource
+
+# About an 8B model on an H100, host overhead included.
+CLOSED_FORM = StepCoefficients(
+    6.3, 0.0107, 4.87, 0.0096, 0.1, 4.2e-5, 2.5e-3, 0.1, 5e-4, 8e-7, 0.98, 1.34, 0.046
+)
+
+
+def bent_table(seed: int) -> StepTable:
+    """Knots close enough that small traces pass several of them, and every slope another."""
+    rng = np.random.default_rng(seed)
+    context_knots = np.array([1.0, 8.0, 20.0, 21.5, 45.0])
+    batch_knots = np.array([1.0, 2.0, 5.0])
+    return StepTable(
+        token_knots=np.array([1.0, 4.0, 16.0, 32.0]),
+        matrix_ms=np.sort(rng.uniform(2.0, 9.0, 4)),
+        batch_knots=batch_knots,
+        context_knots=context_knots,
+        decode_ms=np.cumsum(np.cumsum(rng.uniform(0.0, 0.5, (3, 5)), axis=0), axis=1),
+        chunk_knots=np.array([1.0, 10.0, 30.0]),
+        prefix_knots=np.array([0.0, 7.0, 40.0]),
+        chunk_ms_per_token=np.cumsum(np.cumsum(rng.uniform(0.0, 0.05, (3, 3)), axis=0), axis=1),
+        s=0.97,
+        c0=1.1,
+        cb=0.03,
+    )
+
+
+sources_: st.SearchStrategy[StepTimeSource] = st.one_of(
+    st.just(CLOSED_FORM), st.integers(0, 2**32 - 1).map(bent_table)
+)
+
+
+@st.composite
+def tight_limits_(draw: st.DrawFn) -> EngineLimits:
+    """Few slots, small budgets, and KV caches that preempt."""
+    slots = draw(st.sampled_from([8, 5, 3, 2, 1]))
+    block_size = draw(st.sampled_from([4, 1, 3, 16]))
+    return EngineLimits(
+        max_num_seqs=slots,
+        max_num_batched_tokens=slots + draw(st.sampled_from([30, 8, 1, 0])),
+        kv_blocks=draw(st.sampled_from([70, 100, 130, 300])) // block_size,
+        block_size=block_size,
+        max_model_len=draw(st.sampled_from([130, 50])),
+    )
+
+
+@st.composite
+def traces_(draw: st.DrawFn) -> Requests:
+    """From all at once to far apart, in bursts or not, cached or not, short outputs or long.
+
+    Arrivals are random numbers, so that none falls on an iteration's boundary to the last digit.
+    """
+    count = draw(st.sampled_from([40, 15, 5, 1, 0]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    gaps_s = rng.exponential(draw(st.sampled_from([0.0, 0.005, 0.05, 0.5])), count)
+    gaps_s *= rng.random(count) < draw(st.sampled_from([0.2, 1.0]))
+    prompts = rng.integers(1, draw(st.sampled_from([20, 4, 60])), count)
+    outputs = rng.integers(1, draw(st.sampled_from([60, 30, 2])), count)
+    cached = (prompts * rng.choice([0.0, 0.5, 1.0], count)).astype(np.int64)
+    return Requests(np.cumsum(gaps_s), prompts, outputs, cached if draw(st.booleans()) else None)
