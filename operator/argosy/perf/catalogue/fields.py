@@ -1,0 +1,82 @@
+"""Reading a config.json with suspicion.
+
+Owns the reader that turns a JSON mapping into numbers or into a fault with the field's name.
+Never knows what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFault:
+    """Why a config.json describes no architecture: the field, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class UnreadableFieldError(Exception):
+    """Carries a fault out of the readers; never leaves the package."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.fault = ConfigFault(field, message)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields of one configuration. Absent and null are the same."""
+
+    values: Mapping[str, Any]
+    path: str = ""
+
+    def number(self, *names: str, default: int | None = None) -> int:
+        """The first of the fields that is there: a positive whole number (or `default`)."""
+        name = next((name for name in names if self.values.get(name) is not None), None)
+        if name is None:
+            if default is None:
+                raise UnreadableFieldError(self.path + names[0], "is missing")
+            return default
+        return self._whole(name, minimum=1)
+
+    def count(self, *names: str) -> int:
+        """The first of the fields that is there: a whole number, zero where none is."""
+        name = next((name for name in names if self.values.get(name) is not None), None)
+        return 0 if name is None else self._whole(name, minimum=0)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A boolean."""
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise UnreadableFieldError(self.path + name, f"must be true or false, not {value!r}")
+        return value
+
+    def text(self, name: str, default: str = "") -> str:
+        """A string."""
+        value = self.values.get(name)
+        return value if isinstance(value, str) else default
+
+    def sequence(self, name: str) -> list[Any]:
+        """A list, empty where there is none."""
+        value = self.values.get(name)
+        return list(value) if isinstance(value, list | tuple) else []
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there and not null."""
+        return self.values.get(name) is not None
+
+    def _whole(self, name: str, minimum: int) -> int:
+        value = self.values[name]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UnreadableFieldError(self.path + name, f"must be a number, not {value!r}")
+        if not math.isfinite(value) or value != int(value) or value < minimum:
+            wanted = "a positive whole number" if minimum else "a whole number, zero or more"
+            raise UnreadableFieldError(self.path + name, f"must be {wanted}, not {value!r}")
+        return int(value)

@@ -1,0 +1,100 @@
+"""Models by name: an architecture, and the checkpoints that have it.
+
+Owns the nouns `Model` and `Checkpoint` and the format of models.json, both ways. Never counts a
+parameter (`config` does, when hack/export_catalogue.py writes the file).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, astuple, dataclass, fields
+from typing import Any
+
+from argosy.errors import SpecError
+from argosy.snapshot.architecture import Architecture, Dtype, Family, WeightLayout
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One published set of weights. Its architecture differs from its model's in number types,
+    and perhaps in the context that it was trained for."""
+
+    name: str
+    architecture: Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One architecture by its short name.
+
+    `architecture` is that of the checkpoint which was asked for (see `find_model`), and of the
+    first one where the model was asked for by its key.
+    """
+
+    key: str
+    architecture: Architecture
+    checkpoints: tuple[Checkpoint, ...]
+    source: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The ids of all checkpoints."""
+        return tuple(checkpoint.name for checkpoint in self.checkpoints)
+
+
+def parse_models(document: bytes) -> tuple[Model, ...]:
+    """The models of a models.json. Raises SpecError that names what is wrong with it."""
+    try:
+        return tuple(_model(entry) for entry in json.loads(document))
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise SpecError(f"not a catalogue of models: {type(fault).__name__} {fault}") from fault
+
+
+def _model(entry: Mapping[str, Any]) -> Model:
+    shared = entry["architecture"]
+    checkpoints = tuple(
+        Checkpoint(c["name"], _architecture({**shared, **c.get("differs", {})})) for c in entry["checkpoints"]
+    )
+    return Model(entry["key"], checkpoints[0].architecture, checkpoints, entry["source"])
+
+
+def _architecture(values: Mapping[str, Any]) -> Architecture:
+    typed = dict(values)
+    for name in ("dtype", "kv_dtype"):
+        if name in typed:
+            typed[name] = Dtype(typed[name])
+    typed["family"] = Family(typed["family"])
+    typed["layout"] = WeightLayout(*typed["layout"])
+    return Architecture(**typed)
+
+
+def models_document(models: Iterable[Model]) -> bytes:
+    """The models.json of these models: one line each, so that a difference is one line."""
+    lines = [json.dumps(_entry(model), separators=(",", ":")) for model in models]
+    return ("[\n" + ",\n".join(lines) + "\n]\n").encode()
+
+
+def _entry(model: Model) -> dict[str, Any]:
+    shared = _values(model.checkpoints[0].architecture)
+    checkpoints = []
+    for checkpoint in model.checkpoints:
+        own = _values(checkpoint.architecture, keep=shared)
+        differs = {name: value for name, value in own.items() if shared.get(name) != value}
+        checkpoints.append({"name": checkpoint.name, **({"differs": differs} if differs else {})})
+    return {
+        "key": model.key,
+        "architecture": shared,
+        "checkpoints": checkpoints,
+        "source": model.source,
+    }
+
+
+def _values(architecture: Architecture, keep: Iterable[str] = ()) -> dict[str, Any]:
+    """The fields that differ from their defaults, and those to keep, as JSON has them."""
+    values: dict[str, Any] = {}
+    for entry in fields(Architecture):
+        value = getattr(architecture, entry.name)
+        if value != entry.default or entry.default is MISSING or entry.name in keep:
+            values[entry.name] = list(astuple(value)) if entry.name == "layout" else value
+    return values
