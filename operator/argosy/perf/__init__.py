@@ -1,9 +1,9 @@
 """How fast a variant is, what fits, and how much one replica carries."""
 
 from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity
-from argosy.perf.catalogue import GPUS, MODELS, Gpu, ModelFacts, find_gpu, find_model
+from argosy.perf.catalogue import Gpu, Model, architecture_from_config, find_gpu, find_model, gpus, models
 from argosy.perf.memory import engine_limits, load_delay_s
-from argosy.perf.model import CachedCapacity, TablePerfModel
+from argosy.perf.model import CachedCapacity, LibraryPerfModel
 from argosy.perf.protocol import (
     Capacity,
     Fits,
@@ -12,27 +12,28 @@ from argosy.perf.protocol import (
     PerfModel,
     TooLarge,
 )
-from argosy.perf.shipped import shipped_tables
+from argosy.perf.shipped import shipped_library
 
 __all__ = [
-    "GPUS",
-    "MODELS",
     "CachedCapacity",
     "Capacity",
     "CapacitySettings",
     "Engine",
     "Fits",
     "Gpu",
-    "ModelFacts",
+    "LibraryPerfModel",
+    "Model",
     "OutOfRange",
     "OutOfRangeReason",
     "PerfModel",
-    "TablePerfModel",
     "TooLarge",
+    "architecture_from_config",
     "engine_limits",
     "find_gpu",
     "find_model",
+    "gpus",
     "load_delay_s",
     "measure_capacity",
-    "shipped_tables",
+    "models",
+    "shipped_library",
 ]

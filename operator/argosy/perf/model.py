@@ -1,11 +1,11 @@
-"""The performance model that the operator uses: tabulated step times, simulated capacities.
+"""The performance model that the operator uses: profiles of a library, simulated capacities.
 
-Owns putting table, memory and engine together behind the `PerfModel` protocol, and the cache
-of capacities. Never opens a file and never looks at a clock: table bytes, the cache and a
+Owns putting profiles, memory and engine together behind the `PerfModel` protocol, and the cache
+of capacities. Never opens a file and never looks at a clock: the library, the cache and a
 progress callback come in.
 
-A capacity takes about a second of computing the first time. The cache maps a hash of
-everything it depends on (step times, limits, mix, SLO, settings, the engine's version) to a
+A capacity takes some tens of milliseconds of computing the first time. The cache maps a hash
+of everything it depends on (step times, limits, mix, SLO, settings, the method's version) to a
 value that JSON can hold, so whoever owns the process may keep it in a file.
 """
 
@@ -13,50 +13,72 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import astuple
 
-from argosy.engine.coefficients import StepCoefficients
+from argosy.engine.step_times import StepTimeSource
 from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity, refused_slice
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.memory import engine_limits, fits, load_delay_s, shape_fault
+from argosy.perf.form import within
+from argosy.perf.library import ProfileLibrary, Wanted
+from argosy.perf.memory import engine_limits, fits, load_delay_s
+from argosy.perf.profile import Profile, ProfileKey, Shape
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
-from argosy.perf.table import parse_tables
+from argosy.perf.recalibration_fit import Calibration
 from argosy.snapshot import Mix, Slo, Variant
 
 CachedCapacity = Mapping[str, float | str]
 # Part of every key: raise it when the scheduler or the search changes what a capacity is.
-_METHOD_VERSION = 1
+_METHOD_VERSION = 2
 
 
-class TablePerfModel:
-    """A `PerfModel` over shipped tables."""
+class LibraryPerfModel:
+    """A `PerfModel` over a library of profiles."""
 
     def __init__(
         self,
-        tables: bytes,
+        library: ProfileLibrary,
         cache: MutableMapping[str, CachedCapacity],
         progress: Callable[[str], None] | None = None,
         settings: CapacitySettings | None = None,
     ) -> None:
         """`progress` gets a sentence before each capacity that has to be computed."""
-        self._table = parse_tables(tables)
+        self.library = library
         self._cache = cache
         self._progress = progress
         self._settings = settings or CapacitySettings()
 
-    def step_coefficients(self, variant: Variant) -> StepCoefficients | OutOfRange:
-        """Step time of one engine, host overhead included."""
-        gpu, model = find_gpu(variant.gpu), find_model(variant.model_id)
-        if isinstance(gpu, OutOfRange):
-            return gpu
-        if isinstance(model, OutOfRange):
-            return model
-        fault = shape_fault(model, variant)
-        if fault is not None:
-            return fault
-        profile = self._table.profile(gpu, model, variant.tensor_parallel)
-        return profile if isinstance(profile, OutOfRange) else self._table.coefficients(profile)
+    def with_profiles(self, profiles: Iterable[Profile]) -> LibraryPerfModel:
+        """The same model, in which these profiles of users win over the shipped ones."""
+        return self._over(self.library.with_users(profiles))
+
+    def with_calibrations(self, calibrations: Mapping[ProfileKey, Calibration]) -> LibraryPerfModel:
+        """The same model, corrected by what running engines were seen to need."""
+        return self._over(self.library.with_calibrations(calibrations))
+
+    def _over(self, library: ProfileLibrary) -> LibraryPerfModel:
+        return LibraryPerfModel(library, self._cache, self._progress, self._settings)
+
+    def profile(self, variant: Variant) -> Profile | OutOfRange:
+        """Step times of one engine with their provenance, host overhead included."""
+        wanted = wanted_profile(variant)
+        if isinstance(wanted, OutOfRange):
+            return wanted
+        found = self.library.find(wanted)
+        if isinstance(found, OutOfRange):
+            return found
+        engine = variant.engine
+        beyond = within(found.valid, engine.max_num_batched_tokens, engine.max_num_seqs, 0)
+        return beyond or found
+
+    def prior(self, variant: Variant) -> Profile | OutOfRange:
+        """The profile as it is without any calibration: what recalibration corrects."""
+        return self.with_calibrations({}).profile(variant)
+
+    def step_times(self, variant: Variant) -> StepTimeSource | OutOfRange:
+        """Step times of one engine, host overhead included."""
+        found = self.profile(variant)
+        return found if isinstance(found, OutOfRange) else found.step_times
 
     def fits(self, variant: Variant) -> Fits | TooLarge | OutOfRange:
         """Whether weights and one sequence of full length fit, and what is left for KV."""
@@ -64,43 +86,69 @@ class TablePerfModel:
 
     def engine(self, variant: Variant) -> Engine | TooLarge | OutOfRange:
         """Limits and step times: what a simulated engine of this variant is made of."""
-        coefficients, room = self.step_coefficients(variant), self.fits(variant)
-        if isinstance(coefficients, OutOfRange):
-            return coefficients
+        source, room = self.step_times(variant), self.fits(variant)
+        if isinstance(source, OutOfRange):
+            return source
         if not isinstance(room, Fits):
             return room
-        return Engine(engine_limits(variant.engine, room.kv_capacity_tokens), coefficients)
+        return Engine(engine_limits(variant.engine, room.kv_capacity_tokens), source)
 
-    def load_seconds(self, variant: Variant) -> float | OutOfRange:
+    def load_seconds(self, variant: Variant) -> float | OutOfRange | TooLarge:
         """Seconds from a replica's start to its readiness."""
-        model = find_model(variant.model_id)
-        return model if isinstance(model, OutOfRange) else load_delay_s(model.weight_bytes)
+        room = self.fits(variant)
+        return load_delay_s(room.weight_bytes) if isinstance(room, Fits) else room
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
         """Requests/s of `mix` that one replica carries within `slo`, from the cache where known."""
-        engine = self.engine(variant)
+        found, engine = self.profile(variant), self.engine(variant)
         if isinstance(engine, TooLarge):
             return OutOfRange(OutOfRangeReason.NO_PROFILE, engine.message)
         if isinstance(engine, OutOfRange):
             return engine
-        too_long = refused_slice(mix, engine.limits)
-        if too_long is not None:
-            return too_long
+        if isinstance(found, OutOfRange):
+            return found
+        longest = max(piece.prompt_tokens + piece.output_tokens for piece in mix.slices)
+        refused = refused_slice(mix, engine.limits) or within(found.valid, 0, 0, longest)
+        if refused is not None:
+            return refused
         key = capacity_key(engine, mix, slo, self._settings)
         known = _from_cache(self._cache.get(key))
         if known is not None:
             return known
         if self._progress is not None:
-            self._progress(f"measuring the capacity of {variant.name} (about a second, then cached)")
+            self._progress(f"measuring the capacity of {variant.name}")
         answer = measure_capacity(engine, mix, slo, self._settings)
         if isinstance(answer, Capacity):
             self._cache[key] = {"requests_per_s": answer.requests_per_s, "binding": answer.binding}
         return answer
 
 
+def wanted_profile(variant: Variant) -> Wanted | OutOfRange:
+    """What a variant asks of the library: names looked up, number types settled."""
+    gpu, model = find_gpu(variant.gpu), find_model(variant.model_id)
+    if isinstance(gpu, OutOfRange):
+        return gpu
+    declared = variant.architecture
+    if isinstance(model, OutOfRange):
+        if declared is None:
+            return model
+        name, architecture = variant.model_id, declared
+    else:
+        name, architecture = model.key, declared or model.architecture
+    return Wanted(
+        gpu=gpu,
+        model=name,
+        architecture=architecture,
+        dtype=variant.engine.quantization or architecture.dtype,
+        kv_dtype=variant.engine.kv_cache_dtype or architecture.kv_dtype,
+        shape=Shape(variant.tensor_parallel, variant.pipeline_parallel),
+    )
+
+
 def capacity_key(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySettings) -> str:
     """A hash (64 hexadecimal digits) of all that a capacity depends on."""
-    question = [_METHOD_VERSION, astuple(engine), astuple(mix), astuple(slo), astuple(settings)]
+    asked = [astuple(engine.limits), astuple(mix), astuple(slo), astuple(settings)]
+    question = [_METHOD_VERSION, engine.step_times.digest(), *asked]
     return hashlib.sha256(json.dumps(question).encode()).hexdigest()
 
 

@@ -7,11 +7,14 @@ not fit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from argosy.engine.coefficients import StepCoefficients
+from argosy.engine.step_times import StepTimeSource
+from argosy.perf.profile import Profile, ProfileKey
+from argosy.perf.recalibration_fit import Calibration
 from argosy.snapshot import Mix, Slo, Variant
 
 
@@ -24,6 +27,12 @@ class OutOfRangeReason(StrEnum):
     """Both are known, but not together or not in this parallel shape."""
     CONTEXT_TOO_LONG = "ContextTooLong"
     """A slice is longer than the engine's context limit or its KV cache."""
+    BEYOND_PROFILE = "BeyondProfile"
+    """More tokens, sequences or context in an iteration than the profile was made from."""
+    IMPOSSIBLE_SHAPE = "ImpossibleShape"
+    """The model cannot be cut that way (heads not divisible, fewer layers than stages)."""
+    TOO_MANY_ADAPTERS = "TooManyAdapters"
+    """More LoRA adapters at once than the engine has slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +77,8 @@ class Capacity:
 class PerfModel(Protocol):
     """How fast a variant is. Implementations are pure: same question, same answer."""
 
-    def step_coefficients(self, variant: Variant) -> StepCoefficients | OutOfRange:
-        """The step-time coefficients of one engine of this variant."""
+    def step_times(self, variant: Variant) -> StepTimeSource | OutOfRange:
+        """The step times of one engine of this variant, host overhead included."""
         ...
 
     def fits(self, variant: Variant) -> Fits | TooLarge | OutOfRange:
@@ -78,4 +87,16 @@ class PerfModel(Protocol):
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
         """Requests/s of `mix` that one replica carries within `slo`."""
+        ...
+
+    def with_profiles(self, profiles: Iterable[Profile]) -> PerfModel:
+        """The same model, in which these profiles of users win over its own."""
+        ...
+
+    def with_calibrations(self, calibrations: Mapping[ProfileKey, Calibration]) -> PerfModel:
+        """The same model, corrected by what running engines were seen to need, and by nothing else."""
+        ...
+
+    def prior(self, variant: Variant) -> Profile | OutOfRange:
+        """The profile as it is without any calibration: what recalibration corrects."""
         ...

@@ -1,0 +1,167 @@
+"""Which profile answers for a variant: the most trusted that there is.
+
+Owns the order of preference and the steps from a source's silicon time to what an engine takes:
+host overhead, pipeline stages, the KV cache's number type. Never opens a file and never
+measures. The order, for one stage of a replica:
+
+1. a user's own measurements of this model, GPU, number type and shape;
+2. the shipped table;
+3. tables of narrower tensor-parallel groups on the same GPU, widened (L40S beyond two GPUs);
+4. the table of a sibling GPU, scaled;
+5. the roofline times the factors that silicon was measured to need.
+
+Host overhead is added to all but the first, which contains it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from argosy.perf.catalogue import Gpu, gpus
+from argosy.perf.kv_dtype import KvTypes, with_kv_dtype
+from argosy.perf.links import gpu_links
+from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
+from argosy.perf.protocol import OutOfRange
+from argosy.perf.recalibration import calibrated
+from argosy.perf.recalibration_fit import Calibration
+from argosy.perf.reshape import Measured, are_siblings, pipeline_profile, scaled_profile, wider_profile
+from argosy.perf.roofline import Silicon, impossible_shape, roofline_profile
+from argosy.perf.tables import ProfileTables
+from argosy.snapshot.architecture import Architecture, Dtype
+
+HOST_OVERHEAD = Calibration(s=0.98, c0=1.34, cb=0.046)
+"""Fitted end to end on H100 measurements of six models; ITL of others then within 2.8-8.0 % there."""
+
+TABLES_OFF, TABLES_OFF_EXPERTS = 0.16, 0.35
+"""A roofline's error is known against tables only; so much are those off at worst (`validation`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for. `model` is the catalogue's key, or the id of a model it does not know."""
+
+    gpu: Gpu
+    model: str
+    architecture: Architecture
+    dtype: Dtype
+    kv_dtype: Dtype
+    shape: Shape
+
+    @property
+    def key(self) -> ProfileKey:
+        """As profiles are told apart."""
+        return ProfileKey(self.gpu.name, self.model, self.dtype, self.shape)
+
+
+class ProfileLibrary:
+    """All profiles that there are, and all that can be made of them."""
+
+    def __init__(
+        self,
+        tables: ProfileTables,
+        silicon: Silicon,
+        users: Iterable[Profile] = (),
+        calibrations: Mapping[ProfileKey, Calibration] | None = None,
+    ) -> None:
+        self._tables = tables
+        self._silicon = silicon
+        self._users = {profile.key: profile for profile in users}
+        self._calibrations = calibrations or {}
+
+    def with_users(self, users: Iterable[Profile]) -> ProfileLibrary:
+        """A library in which these profiles win over the shipped ones."""
+        return ProfileLibrary(self._tables, self._silicon, users, self._calibrations)
+
+    def with_calibrations(self, calibrations: Mapping[ProfileKey, Calibration]) -> ProfileLibrary:
+        """A library that knows what engines of these shapes were seen to need (`recalibration`)."""
+        return ProfileLibrary(self._tables, self._silicon, self._users.values(), calibrations)
+
+    def keys(self) -> Iterator[ProfileKey]:
+        """What was measured: by users, then the shipped tables."""
+        yield from self._users
+        tabulated = self._tables.keys()
+        yield from (key for key in tabulated if key not in self._users)
+
+    def measured(self, key: ProfileKey) -> Profile | OutOfRange:
+        """The user's profile or the table, as they are: no overhead, nothing derived."""
+        return self._users.get(key) or self._tables.profile(key)
+
+    def find(self, wanted: Wanted) -> Profile | OutOfRange:
+        """The profile that an engine of ours takes, overhead included; the reason where there is none."""
+        own = self._users.get(wanted.key)
+        if own is not None:
+            return self._with_host(own, wanted.key)
+        stage = replace(wanted, shape=Shape(wanted.shape.tensor_parallel))
+        refused = impossible_shape(wanted.architecture, stage.shape.tensor_parallel)
+        if refused is not None:
+            return refused
+        own_stage = self._users.get(stage.key)
+        silicon = self._silicon_profile(stage) if own_stage is None else (own_stage, wanted.kv_dtype)
+        if isinstance(silicon, OutOfRange):
+            return silicon
+        source, kv_measured = silicon
+        stages, link = wanted.shape.pipeline_parallel, gpu_links(wanted.gpu).of_group(wanted.shape.gpus)
+        pipelined = pipeline_profile(self._with_host(source, wanted.key), wanted.architecture, stages, link)
+        if isinstance(pipelined, OutOfRange):
+            return pipelined
+        typed = with_kv_dtype(pipelined.step_times, wanted.gpu.name, KvTypes(kv_measured, wanted.kv_dtype))
+        return replace(pipelined, key=wanted.key, step_times=typed)
+
+    def _silicon_profile(self, wanted: Wanted) -> tuple[Profile, Dtype] | OutOfRange:
+        """The best source without host overhead, for one stage, and the KV type that it was made for."""
+        found = self._tables.profile(wanted.key)
+        if isinstance(found, Profile):
+            return found, self.kv_measured(found.key)
+        for made, origin in (self._widened(wanted), self._scaled(wanted)):
+            if isinstance(made, Profile):
+                return made, self.kv_measured(origin)
+        architecture = replace(wanted.architecture, kv_dtype=wanted.kv_dtype)
+        computed = roofline_profile(wanted.gpu, architecture, wanted.key, self._silicon)
+        if isinstance(computed, OutOfRange):
+            return computed
+        of_tables = TABLES_OFF_EXPERTS if architecture.is_moe else TABLES_OFF
+        uncertainty = math.hypot(computed.uncertainty, of_tables)
+        return replace(computed, uncertainty=uncertainty), wanted.kv_dtype
+
+    def _widened(self, wanted: Wanted) -> tuple[Profile | OutOfRange | None, ProfileKey]:
+        """From the two widest measured groups below the one that is wanted; and from which."""
+        width = wanted.shape.tensor_parallel
+        tables = [self._tables.profile(replace(wanted.key, shape=Shape(tp))) for tp in _powers_below(width)]
+        known = [table for table in tables if isinstance(table, Profile)]
+        if len(known) < 2:
+            return None, wanted.key
+        links = gpu_links(wanted.gpu)
+        measured = Measured(known[-2], known[-1], links.of_group(known[-1].key.shape.gpus))
+        made = wider_profile(measured, wanted.architecture, width, links.of_group(width))
+        return made, known[-1].key
+
+    def _scaled(self, wanted: Wanted) -> tuple[Profile | OutOfRange | None, ProfileKey]:
+        """From a sibling's table; and from which."""
+        for sibling in gpus():
+            if sibling.name != wanted.gpu.name and are_siblings(sibling, wanted.gpu):
+                table = self._tables.profile(replace(wanted.key, gpu=sibling.name))
+                if isinstance(table, Profile):
+                    pair = (sibling, wanted.gpu)
+                    return scaled_profile(table, pair, wanted.architecture, self._silicon), table.key
+        return None, wanted.key
+
+    def _with_host(self, profile: Profile, key: ProfileKey) -> Profile:
+        """With the overhead that the engine was seen to have, else the usual one."""
+        seen = self._calibrations.get(key)
+        if seen is None and profile.origin is Origin.USER:
+            return profile
+        return replace(profile, step_times=calibrated(profile.step_times, seen or HOST_OVERHEAD))
+
+    def kv_measured(self, table: ProfileKey) -> Dtype:
+        """The number type of the KV cache that a shipped table's kernels read."""
+        provenance = self._tables.provenance(table)
+        return Dtype.BF16 if isinstance(provenance, OutOfRange) else provenance.kv_dtype
+
+
+def _powers_below(width: int) -> Iterator[int]:
+    power = 1
+    while power < width:
+        yield power
+        power *= 2

@@ -1,0 +1,131 @@
+"""The part of a step that the silicon tables cannot know, fitted to measured runs.
+
+Owns the five parameters of a `Calibration` and their fit. Never chooses which runs to fit (the
+caller keeps the hold-out half away) and never changes a table.
+
+    s        a factor on the silicon's step time
+    c0, cb   the host: milliseconds per iteration, and per decoding sequence
+    prefill  milliseconds per prefill token, of the whole model on one GPU (divided by the ranks):
+             matrix products at full power run below the clock of the kernels' benchmark
+    front    milliseconds between client and engine (HTTP, tokenizer), in TTFT alone; half an
+             iteration is added to it, since a request waits for its output's next step
+
+The fit is maximum a posteriori with a robust loss, in relative errors: priors are the
+reference's host overhead with the spread seen between engines, and keep a handful of runs from
+saying more than they can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+
+import numpy as np
+
+from argosy.engine.request import EngineLimits
+from argosy.engine.step_times import Floats, StepTable, StepTimeSource
+from argosy.perf.kv_dtype import KvTypes, with_kv_dtype
+from argosy.perf.validation.runs import Predicted, Run, predict
+
+WAIT_SHARE = 0.5
+_TPOT_SPREAD, _TTFT_SPREAD = 0.06, 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """See the module. The defaults are the reference's overhead, fitted on H100 measurements."""
+
+    s: float = 0.98
+    c0: float = 1.34
+    cb: float = 0.046
+    prefill_ms_per_token: float = 0.0
+    front_end_ms: float = 0.0
+
+    def applied(self, table: StepTable, ranks: int) -> StepTable:
+        """The table as an engine of `ranks` GPUs per stage takes it."""
+        chunk = table.chunk_ms_per_token + self.prefill_ms_per_token / ranks
+        return replace(table, chunk_ms_per_token=chunk, s=self.s, c0=self.c0, cb=self.cb)
+
+
+RAW = Calibration()
+"""Uncalibrated: what a user's first plan stands on."""
+_PRIOR = Calibration(front_end_ms=8.0)
+_SPREAD = Calibration(s=0.10, c0=1.5, cb=0.05, prefill_ms_per_token=0.014, front_end_ms=10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A run with the engine that is to reproduce it.
+
+    gpu: the catalogue's name; kv_types: of the table's kernels, and of the engine
+    """
+
+    run: Run
+    limits: EngineLimits
+    table: StepTable
+    gpu: str
+    kv_types: KvTypes
+
+    def source(self, calibration: Calibration) -> StepTimeSource:
+        """The engine's step times."""
+        table = calibration.applied(self.table, self.run.shape.tensor_parallel)
+        return with_kv_dtype(table, self.gpu, self.kv_types)
+
+    def predict(self, calibration: Calibration) -> Predicted:
+        """What the engine makes of the run."""
+        found = predict(self.run, self.limits, self.source(calibration))
+        front_ms = calibration.front_end_ms
+        if front_ms:
+            front_ms += WAIT_SHARE * found.tpot_ms
+        return Predicted(found.ttft_ms + front_ms, found.tpot_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Relative errors over runs, 0-1: mean absolute, and mean (positive: predicted too slow)."""
+
+    num_runs: int
+    tpot_mape: float
+    tpot_bias: float
+    ttft_mape: float
+    ttft_bias: float
+
+
+def errors(subjects: Sequence[Subject], calibration: Calibration) -> Errors:
+    """Predictions against what was measured."""
+    tpot, ttft = relative_errors(subjects, calibration)
+    return Errors(
+        len(subjects),
+        float(np.mean(np.abs(tpot))),
+        float(np.mean(tpot)),
+        float(np.mean(np.abs(ttft))),
+        float(np.mean(ttft)),
+    )
+
+
+def relative_errors(subjects: Sequence[Subject], calibration: Calibration) -> tuple[Floats, Floats]:
+    """(TPOT, TTFT), each of shape (subjects,)."""
+    found = [(subject.predict(calibration), subject.run) for subject in subjects]
+    tpot = np.array([predicted.tpot_ms / run.tpot_ms - 1 for predicted, run in found])
+    ttft = np.array([predicted.ttft_ms / run.ttft_ms - 1 for predicted, run in found])
+    return tpot, ttft
+
+
+def calibrate(subjects: Sequence[Subject]) -> Calibration:
+    """The calibration that these runs ask for."""
+    from scipy.optimize import least_squares  # only where something is fitted
+
+    prior, spread = np.array(astuple(_PRIOR)), np.array(astuple(_SPREAD))
+
+    def residuals(moves: Floats) -> Floats:
+        tpot, ttft = relative_errors(subjects, _plausible(prior + moves * spread))
+        return np.concatenate([np.log1p(tpot) / _TPOT_SPREAD, np.log1p(ttft) / _TTFT_SPREAD, moves])
+
+    found = least_squares(residuals, np.zeros(len(prior)), loss="soft_l1", diff_step=0.02)
+    return _plausible(prior + found.x * spread)
+
+
+def _plausible(values: Floats) -> Calibration:
+    """Nothing on the host takes less than no time, but a table may hold some of it already."""
+    s, c0, cb, prefill, front = values.tolist()
+    return Calibration(max(s, 0.1), c0, max(cb, 0.0), max(prefill, 0.0), max(front, 0.0))
