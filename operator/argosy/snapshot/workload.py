@@ -15,18 +15,22 @@ from enum import StrEnum
 class Slice:
     """One cell of a class's prompt-length x output-length distribution.
 
-    `weight` is the share (0-1) of the mix's requests that have these lengths.
+    `weight` is the share (0-1) of the mix's requests that have these lengths. `cached_tokens`
+    of the prompt are in the replica's KV cache already: found there, or sent by a prefill replica.
     """
 
     prompt_tokens: int
     output_tokens: int
     weight: float
+    cached_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.prompt_tokens < 1 or self.output_tokens < 1:
             raise ValueError(f"a slice needs at least one token each way, got {self}")
         if not (math.isfinite(self.weight) and 0 < self.weight <= 1 + 1e-9):
             raise ValueError(f"a slice's weight lies in (0, 1], got {self.weight}")
+        if not 0 <= self.cached_tokens <= self.prompt_tokens:
+            raise ValueError(f"cached tokens are part of the prompt, got {self}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,165 @@
+"""What LoRA adapters cost a step: a little memory traffic, and many small kernels.
+
+Owns the time that unmerged adapters add to an iteration, as a source of step times on top of the
+plain one. Never counts the memory of their slots (`memory` does) and never queues: a request
+whose adapter finds no slot waits in vLLM, which is not modelled; more adapters at once than
+`max_loras` are refused here.
+
+Per iteration of n tokens with a distinct adapters among them (at most n), on each GPU:
+
+    launches + max(bytes / bandwidth, FLOPs / peak)
+    bytes = a * adapter + n * activations read and written again        FLOPs = 2 * n * parameters
+
+Every projection is adapted (A: inputs x rank, B: rank x outputs), at the engine's
+`max_lora_rank`: vLLM pads each adapter to it and computes on the whole slot (vLLM pull request
+22782). Unless told otherwise vLLM shards half of it over tensor-parallel ranks (its docs, "LoRA
+adapters"): the B of projections that split their outputs, the A of those that split their inputs.
+
+`launches` is 62.5 us a layer: Punica, whose kernels vLLM's descend from, adds 2 ms per token to
+a 32-layer model on an A100 (arXiv 2310.18547), almost all of it launches at its batch sizes.
+Reported since: 8-24 % less throughput for Llama-3.1-8B (vLLM pull request 15655); here an H100
+loses 20 % of its decode rate at batch 8 and 11 % at 128. Take a factor of two as the error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from argosy.engine.step_times import Floats, StepTimes, StepTimeSource, frozen
+from argosy.errors import SpecError
+from argosy.perf.catalogue import Gpu
+from argosy.perf.protocol import OutOfRange, OutOfRangeReason
+from argosy.perf.quantities import positive
+from argosy.snapshot import EngineSettings
+from argosy.snapshot.architecture import Architecture, Dtype
+
+LAUNCHES_MS_PER_LAYER = 2.0 / 32
+UNCERTAINTY = 0.5
+"""Relative standard error of the added time."""
+_BYTES = 2
+"""Adapters and activations are in bf16, whatever the weights are (`weights.adapter_bytes`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What is adapted, and by how many adapters a step is shared.
+
+    active: distinct adapters among an iteration's requests (0: none of them asks for one)
+    rank:   that the engine was started with (`max_lora_rank`)
+    """
+
+    architecture: Architecture
+    active: int
+    rank: int
+
+    def __post_init__(self) -> None:
+        if self.active < 0:
+            raise SpecError(f"must be zero or more, got {self.active}", "adapters.active")
+        if self.rank < 1:
+            raise SpecError(f"must be at least 1, got {self.rank}", "adapters.rank")
+
+
+class _Projection(NamedTuple):
+    """One adapted matrix of so many layers; `splits_inputs` where ranks divide its rows."""
+
+    layers: int
+    inputs: int
+    outputs: int
+    splits_inputs: bool = False
+    is_expert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedStepTimes:
+    """Step times with adapters on top (a `StepTimeSource`). Also without an active adapter
+    an engine that was started with LoRA launches its kernels."""
+
+    plain: StepTimeSource
+    adapters: Adapters
+    gpu: Gpu
+    tensor_parallel: int = 1
+
+    def step_times(self, max_tokens: int, max_seqs: int) -> StepTimes:
+        """The plain arrays, with the adapters' time added to what depends on the tokens."""
+        plain = self.plain.step_times(max_tokens, max_seqs)
+        added = adapter_ms(self.adapters, self.gpu, self.tensor_parallel, np.arange(1.0, max_tokens + 1))
+        matrix = np.array(plain.matrix_ms[: max_tokens + 1])
+        # The calibration's factor belongs to the plain step only.
+        matrix[1:] += added / plain.s
+        return replace(plain, matrix_ms=frozen(matrix))
+
+    def digest(self) -> str:
+        """A hash of the plain source and of all that the added time depends on."""
+        content = f"{self.plain.digest()} {self.adapters!r} {self.gpu!r} {self.tensor_parallel}"
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def refused_adapters(active: int, engine: EngineSettings) -> OutOfRange | None:
+    """Why so many adapters at once have no answer; None where each has a slot."""
+    if active <= engine.max_loras:
+        return None
+    slots = f"{engine.max_loras} LoRA slots" if engine.max_loras else "LoRA switched off"
+    return OutOfRange(
+        OutOfRangeReason.TOO_MANY_ADAPTERS,
+        f"{active} adapters at once on an engine with {slots}: requests would queue for a slot, "
+        f"which is not modelled; raise maxLoras to {active} or spread the adapters over replicas",
+    )
+
+
+def adapter_ms(adapters: Adapters, gpu: Gpu, tensor_parallel: int, num_tokens: npt.ArrayLike) -> Floats:
+    """Milliseconds that adapters add to iterations of so many tokens, an array of their shape.
+
+    The stages of a pipeline run one after the other: their number makes no difference.
+    """
+    architecture, rank = adapters.architecture, adapters.rank
+    ranks = positive(tensor_parallel, "tensor_parallel")
+    tokens = np.asarray(num_tokens, dtype=np.float64)
+    active = np.minimum(adapters.active, tokens)
+    num_bytes, flops = np.zeros_like(tokens), np.zeros_like(tokens)
+    for projection in _projections(architecture):
+        inputs = projection.inputs / (ranks if projection.splits_inputs else 1)
+        outputs = projection.outputs / (1 if projection.splits_inputs else ranks)
+        per_token = architecture.experts_per_token if projection.is_expert else 1
+        read = _experts_read(architecture, tokens) if projection.is_expert else 1.0
+        num_bytes += projection.layers * _BYTES * rank * (inputs + outputs) * active * read
+        # In: x once more; out: the projection's result read, added to and written.
+        passed = projection.layers * tokens * per_token
+        num_bytes += _BYTES * passed * (inputs + 2 * outputs)
+        flops += 2 * passed * rank * (inputs + outputs)
+    peak = positive(gpu.flops[Dtype.BF16], "gpu.flops")
+    bandwidth = positive(gpu.memory_bytes_per_s, "gpu.memory_bytes_per_s")
+    traffic: Floats = 1e3 * np.maximum(num_bytes / bandwidth, flops / peak)
+    return architecture.layers * LAUNCHES_MS_PER_LAYER + traffic * (adapters.active > 0)
+
+
+def _projections(architecture: Architecture) -> Iterator[_Projection]:
+    """The adapted matrices; of a layer's experts one stands for each."""
+    a = architecture
+    heads, kv = a.attention_heads * a.head_dim, a.kv_heads * a.head_dim
+    for outputs in (heads, a.mla_kv_dim) if a.mla_kv_dim else (heads, kv, kv):
+        yield _Projection(a.kv_layers, a.hidden_size, outputs)
+    yield _Projection(a.kv_layers, heads, a.hidden_size, splits_inputs=True)
+    dense_layers = a.dense_layers if a.is_moe else a.layers
+    yield from _mlp(a, dense_layers, a.intermediate_size, is_expert=False)
+    yield from _mlp(a, a.layers - dense_layers, a.expert_intermediate_size, is_expert=True)
+    yield from _mlp(a, a.layers - dense_layers, a.shared_expert_intermediate_size, is_expert=False)
+
+
+def _mlp(a: Architecture, layers: int, width: int, is_expert: bool) -> Iterator[_Projection]:
+    if layers and width:
+        yield _Projection(layers, a.hidden_size, width, is_expert=is_expert)
+        yield _Projection(layers, a.hidden_size, width, is_expert=is_expert)
+        yield _Projection(layers, width, a.hidden_size, splits_inputs=True, is_expert=is_expert)
+
+
+def _experts_read(architecture: Architecture, num_tokens: Floats) -> Floats:
+    """Expected experts of a layer that at least one of the tokens goes through."""
+    idle = (1.0 - architecture.experts_per_token / architecture.experts) ** num_tokens
+    experts: Floats = architecture.experts * (1.0 - idle)
+    return experts

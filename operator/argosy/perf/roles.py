@@ -1,0 +1,211 @@
+"""Prefill and decode on different replicas: what each carries, and how many of each.
+
+Owns the hand-over between the two roles: the time KV takes over a link, how an SLO is shared
+out, and the ratio of replicas that balances them. Never measures a capacity itself (`capacity`
+does) and never knows a topology: the link comes in.
+
+As vLLM does it (docs, disaggregated prefilling with the NIXL connector): a prefill replica gets
+the request with one output token; the decode replica reads the prompt's KV blocks from it,
+every tensor-parallel rank over its own link, computes the last prompt token again and streams
+from the first token on. So
+
+    TTFT = prefill's TTFT + transfer + decode's TTFT       ITL: decode's alone
+    E2E  = prefill's TTFT + transfer + decode's E2E
+
+What the transfer of the mix's longest prompt leaves of a TTFT or E2E bound is divided between
+the stages in proportion to what each takes for a lone request, and a stage keeps its part with
+percentile 1 - (1 - p)/2: both keep theirs with p then, however the two depend on each other
+(Boole). That is careful by design: an aggregated replica is judged by the sum itself.
+
+Left out: a prefill replica holds a prompt's blocks until they have been read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from argosy.engine.simulate import Requests, RequestTimes, simulate
+from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity, refused_slice
+from argosy.perf.links import Link, transfer_ms
+from argosy.perf.memory import KvGrowth
+from argosy.perf.protocol import Capacity, OutOfRange
+from argosy.perf.quantities import positive
+from argosy.snapshot import Mix, Slo, SloTerm, Term
+
+KV_TRANSFER = "KV transfer"
+
+
+@dataclass(frozen=True, slots=True)
+class KvTransfer:
+    """How a prompt's KV reaches the decode replica.
+
+    link: of one GPU to one GPU
+    kv:   of one sequence on one GPU (`memory.kv_growth`), of the role with fewer ranks
+    """
+
+    link: Link
+    kv: KvGrowth
+
+    def prompt_ms(self, prompt_tokens: int) -> float:
+        """Milliseconds until all KV of the prompt has arrived."""
+        positive(prompt_tokens, "prompt_tokens")
+        return transfer_ms(self.kv.bytes_of(prompt_tokens), self.link)
+
+    def mean_ms(self, mix: Mix) -> float:
+        """`prompt_ms`, the mean over the mix."""
+        return math.fsum(piece.weight * self.prompt_ms(piece.prompt_tokens) for piece in mix.slices)
+
+    def max_requests_per_s(self, mix: Mix) -> float:
+        """The rate at which one replica's links are busy all the time."""
+        sent = math.fsum(piece.weight * self.kv.bytes_of(piece.prompt_tokens) for piece in mix.slices)
+        return self.link.bytes_per_s / positive(sent, "transfer.kv")
+
+
+@dataclass(frozen=True, slots=True)
+class RolePair:
+    """The engines of a prefill and of a decode replica; their GPUs weigh the replicas' cost."""
+
+    prefill: Engine
+    decode: Engine
+    prefill_gpus: int = 1
+    decode_gpus: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSlo:
+    """What each stage has to keep so that the request keeps its SLO."""
+
+    prefill: Slo
+    decode: Slo
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCapacities:
+    """Requests/s of one prefill replica and of one decode replica, and the transfer between them.
+
+    transfer_ms: mean over the prompts
+    """
+
+    prefill: Capacity
+    decode: Capacity
+    transfer_ms: float
+
+    @property
+    def prefill_per_decode(self) -> float:
+        """Prefill replicas that feed one decode replica; NaN where a role carries nothing."""
+        if min(self.prefill.requests_per_s, self.decode.requests_per_s) <= 0:
+            return math.nan
+        return self.decode.requests_per_s / self.prefill.requests_per_s
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """So many replicas of each role, and the requests/s that they carry together."""
+
+    num_prefill: int
+    num_decode: int
+    requests_per_s: float
+
+
+def measure_roles(
+    pair: RolePair, mix: Mix, slo: Slo, transfer: KvTransfer, settings: CapacitySettings
+) -> RoleCapacities | OutOfRange:
+    """What one replica of each role carries of the mix within its part of the SLO."""
+    prefill_mix, decode_mix = prefill_only(mix), decode_only(mix)
+    too_long = refused_slice(mix, pair.decode.limits) or refused_slice(prefill_mix, pair.prefill.limits)
+    if too_long is not None:
+        return too_long
+    mean_ms = transfer.mean_ms(mix)
+    split = split_slo(pair, mix, slo, transfer)
+    if split is None:
+        nothing = Capacity(0.0, KV_TRANSFER)
+        return RoleCapacities(nothing, nothing, mean_ms)
+    prefill = measure_capacity(pair.prefill, prefill_mix, split.prefill, settings)
+    decode = measure_capacity(pair.decode, decode_mix, split.decode, settings)
+    if isinstance(prefill, OutOfRange):
+        return prefill
+    if isinstance(decode, OutOfRange):
+        return decode
+    most = transfer.max_requests_per_s(mix)
+    return RoleCapacities(_at_most(prefill, most), _at_most(decode, most), mean_ms)
+
+
+def prefill_only(mix: Mix) -> Mix:
+    """The mix as a prefill replica sees it: one output token each."""
+    return Mix(tuple(replace(piece, output_tokens=1) for piece in mix.slices))
+
+
+def decode_only(mix: Mix) -> Mix:
+    """The mix as a decode replica sees it: all of the prompt is in KV (its last token is computed)."""
+    return Mix(tuple(replace(piece, cached_tokens=piece.prompt_tokens) for piece in mix.slices))
+
+
+def split_slo(pair: RolePair, mix: Mix, slo: Slo, transfer: KvTransfer) -> SplitSlo | None:
+    """The terms of each stage; None where the transfer alone takes longer than a bound."""
+    longest_ms = transfer.prompt_ms(max(piece.prompt_tokens for piece in mix.slices))
+    alone = {Term.TTFT: _lone_ttft_ms, Term.E2E: _lone_e2e_ms}
+    prefill: list[SloTerm] = []
+    decode: list[SloTerm] = []
+    for term in slo.terms:
+        if term.term is Term.ITL:
+            decode.append(term)
+            continue
+        left_ms = term.bound_ms - longest_ms
+        if left_ms <= 0:
+            return None
+        prefill_share = _prefill_share(pair, mix, alone[term.term])
+        percentile = 1.0 - (1.0 - term.percentile) / 2.0
+        # The prefill replica's only token ends its part: TTFT is all there is to bound.
+        prefill.append(SloTerm(Term.TTFT, percentile, left_ms * prefill_share))
+        decode.append(SloTerm(term.term, percentile, left_ms * (1.0 - prefill_share)))
+    return SplitSlo(Slo(tuple(prefill)), Slo(tuple(decode)))
+
+
+def balance(capacities: RoleCapacities, pair: RolePair, max_replicas: int = 16) -> Balance | None:
+    """The numbers of replicas (at most so many of a role) that carry most per GPU; None for nothing.
+
+    Of several that carry the same per GPU the smallest wins.
+    """
+    prefill, decode = capacities.prefill.requests_per_s, capacities.decode.requests_per_s
+    if min(prefill, decode) <= 0:
+        return None
+    counts = range(1, max_replicas + 1)
+    choices = [Balance(p, d, min(p * prefill, d * decode)) for p in counts for d in counts]
+
+    def merit(choice: Balance) -> tuple[float, int]:
+        gpus = choice.num_prefill * pair.prefill_gpus + choice.num_decode * pair.decode_gpus
+        return round(choice.requests_per_s / gpus, 9), -gpus
+
+    return max(choices, key=merit)
+
+
+def _at_most(capacity: Capacity, requests_per_s: float) -> Capacity:
+    if capacity.requests_per_s <= requests_per_s:
+        return capacity
+    return Capacity(requests_per_s, KV_TRANSFER)
+
+
+def _prefill_share(pair: RolePair, mix: Mix, decode_ms: Callable[[RequestTimes], float]) -> float:
+    """Share (0-1) of a lone request's time, transfer apart, that it spends on the prefill replica."""
+    prefill = _lone_ttft_ms(_alone(pair.prefill, prefill_only(mix)))
+    return prefill / (prefill + decode_ms(_alone(pair.decode, decode_only(mix))))
+
+
+def _lone_ttft_ms(times: RequestTimes) -> float:
+    return float(times.ttft_ms.mean())
+
+
+def _lone_e2e_ms(times: RequestTimes) -> float:
+    return float(times.e2e_ms.mean())
+
+
+def _alone(engine: Engine, mix: Mix) -> RequestTimes:
+    """One request of the mix's mean lengths, in an empty engine."""
+    cached = round(math.fsum(piece.weight * piece.cached_tokens for piece in mix.slices))
+    prompt = max(round(mix.mean_prompt_tokens), cached)
+    lengths = (np.array([n], dtype=np.int64) for n in (prompt, round(mix.mean_output_tokens), cached))
+    return simulate(Requests(np.zeros(1), *lengths), engine.limits, engine.step_times)
