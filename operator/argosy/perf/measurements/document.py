@@ -1,0 +1,94 @@
+"""A file's content, parsed as far as that needs no knowledge of any tool.
+
+Owns bytes -> text -> JSON, JSON lines, or plain text. Never recognises a report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.perf.measurements.rows import Measurement, RefusedError, UnreadableReason
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What readers look at.
+
+    objects: the JSON objects of the file: one, those of a list, or one per line; empty for text
+    """
+
+    text: str
+    objects: tuple[Mapping[str, Any], ...]
+
+    @property
+    def only(self) -> Mapping[str, Any]:
+        """The object of a file that holds exactly one; an empty one for any other file."""
+        return self.objects[0] if len(self.objects) == 1 else {}
+
+    @property
+    def header(self) -> str:
+        """The first line that is neither empty nor a comment (#)."""
+        lines = (line.strip() for line in self.text.splitlines())
+        return next((line for line in lines if line and not line.startswith("#")), "")
+
+    def row(self, index: int, word: str) -> str:
+        """Where an object is, for messages: nothing to count in a file that holds one."""
+        return f"{word} {index + 1}" if len(self.objects) > 1 else "the report"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a reader found in a document."""
+
+    rows: tuple[Measurement, ...]
+    tool_version: str | None = None
+    model: str | None = None
+    gpu: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def parse(content: bytes) -> Document:
+    """Raises RefusedError for what is no text, and for JSON that breaks off."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise RefusedError(UnreadableReason.BROKEN, f"not UTF-8 text: {fault}") from fault
+    if not text.strip():
+        raise RefusedError(UnreadableReason.BROKEN, "the file is empty")
+    return Document(text, _objects(text) if text.lstrip()[0] in "{[" else ())
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 of the file, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _objects(text: str) -> tuple[Mapping[str, Any], ...]:
+    try:
+        whole = json.loads(text)
+    except RecursionError as fault:
+        raise RefusedError(UnreadableReason.BROKEN, "nested too deeply for a report") from fault
+    except ValueError as fault:
+        return _lines(text, fault)
+    found = whole if isinstance(whole, list) else [whole]
+    return tuple(value for value in found if isinstance(value, Mapping))
+
+
+def _lines(text: str, whole_fault: ValueError) -> tuple[Mapping[str, Any], ...]:
+    """One object per line; where not even the first line is one, the file is broken JSON."""
+    objects: list[Mapping[str, Any]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as fault:
+            message = f"line {number} is no JSON: {fault}" if objects else f"broken JSON: {whole_fault}"
+            raise RefusedError(UnreadableReason.BROKEN, message) from fault
+        if isinstance(value, Mapping):
+            objects.append(value)
+    return tuple(objects)

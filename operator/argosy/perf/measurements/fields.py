@@ -1,0 +1,105 @@
+"""Reading fields of a parsed report, and refusing by name what cannot be a measurement.
+
+Owns the check of every number that enters a row: NaN, infinite, negative and zero quantities
+are refused with the row and the field, a missing one is None or refused where a row cannot do
+without it. Never knows which tool wrote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.perf.measurements.rows import Latency, Lengths, RefusedError, UnreadableReason
+
+# No measurement, and a whole number may be too large even to become a float.
+_TOO_LARGE = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A JSON object and its place in the report (`row`), with checked access.
+
+    Paths are dotted: `metrics.time_to_first_token_ms.successful`.
+    """
+
+    values: Mapping[str, Any]
+    row: str
+
+    def inside(self, path: str) -> Fields:
+        """The object at `path`; an empty one where there is none."""
+        found = self.raw(path)
+        return Fields(found if isinstance(found, Mapping) else {}, f"{self.row}, {path}")
+
+    def raw(self, path: str) -> Any:
+        """Whatever is at `path`; None where nothing is."""
+        found: Any = self.values
+        for name in path.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found
+
+    def text(self, path: str) -> str | None:
+        """A string that is not empty, else None."""
+        found = self.raw(path)
+        return found if isinstance(found, str) and found else None
+
+    def optional(self, path: str, factor: float = 1.0) -> float | None:
+        """A positive number times `factor` (a change of unit), None where it is missing."""
+        found = self.raw(path)
+        return None if found is None else positive(found, self.row, path) * factor
+
+    def required(self, path: str, factor: float = 1.0) -> float:
+        """A positive number that a row cannot do without."""
+        found = self.optional(path, factor)
+        if found is None:
+            raise RefusedError(UnreadableReason.INCOMPLETE, f"{self.row}: {path} is missing")
+        return found
+
+    def count(self, path: str) -> int | None:
+        """A positive whole number."""
+        found = self.optional(path)
+        if found is not None and found != int(found):
+            raise _bad(self.row, path, found, "a whole number")
+        return None if found is None else int(found)
+
+    def spread(self, path: str) -> float | None:
+        """A standard deviation: zero is one."""
+        found = self.raw(path)
+        return found if found is None else not_negative(found, self.row, path)
+
+    def lengths(self, mean: str, std: str) -> Lengths:
+        """Tokens per request."""
+        return Lengths(self.required(mean), self.spread(std))
+
+    def latency(self, names: Mapping[str, str], factor: float = 1.0) -> Latency | None:
+        """From the fields that `names` gives for `Latency`'s own."""
+        found = {ours: self.optional(theirs, factor) for ours, theirs in names.items()}
+        return Latency(**found).or_none()
+
+
+def positive(value: object, row: str, field: str) -> float:
+    """A finite number above zero. Raises RefusedError with row and field."""
+    number = _number(value)
+    if number is None or not number > 0:
+        raise _bad(row, field, value, "a positive number")
+    return number
+
+
+def not_negative(value: object, row: str, field: str) -> float:
+    """A finite number, zero included. Raises RefusedError with row and field."""
+    number = _number(value)
+    if number is None or not number >= 0:
+        raise _bad(row, field, value, "zero or a positive number")
+    return number
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _TOO_LARGE:
+        return None
+    return float(value)
+
+
+def _bad(row: str, field: str, value: object, wanted: str) -> RefusedError:
+    shown = repr(value) if len(repr(value)) < 40 else f"{repr(value)[:40]}..."
+    return RefusedError(UnreadableReason.BAD_VALUE, f"{row}: {field} must be {wanted}, got {shown}")

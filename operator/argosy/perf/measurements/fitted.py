@@ -1,0 +1,121 @@
+"""What a fit of measurements gives: a profile, how well it fits, and what it stands on.
+
+Owns the nouns `FitQuestion`, `FittedProfile` and `CannotFit`. Never fits (`fit`) and never
+writes a file (`profile_file`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from argosy.engine.request import EngineLimits
+from argosy.perf.measurements.scaled import Factors
+from argosy.perf.profile import Profile, ProfileKey
+
+
+@dataclass(frozen=True, slots=True)
+class FitQuestion:
+    """What is to be fitted.
+
+    key:     what was measured
+    prior:   the step time that the fit starts from and stays near where the rows say nothing
+    limits:  of the engine that was measured
+    on_date: the day of the import, ISO 8601: no clock is looked at here
+    """
+
+    key: ProfileKey
+    prior: Profile
+    limits: EngineLimits
+    on_date: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuantityError:
+    """Predictions of one quantity against the rows that measured it; relative, 0-1.
+
+    mean_absolute: of the errors without their sign
+    bias:          with it: positive where the prediction is too high
+    """
+
+    num_rows: int
+    mean_absolute: float
+    bias: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitError:
+    """By what was compared; None where no row measured it (throughput and E2E stand in for ITL)."""
+
+    itl: QuantityError | None
+    ttft: QuantityError | None
+    e2e: QuantityError | None
+    throughput: QuantityError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """Smallest and largest of the rows; None where no row had such a load."""
+
+    prompt_tokens: tuple[float, float]
+    output_tokens: tuple[float, float]
+    concurrency: tuple[int, int] | None
+    requests_per_s: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """One file that rows came from."""
+
+    name: str
+    sha256: str
+    tool: str
+    tool_version: str | None
+    num_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class FittedProfile:
+    """A user's profile.
+
+    profile:       origin UserMeasurements; its uncertainty is the leave-one-out error
+    fitted:        which of the factors the rows could decide; the others are the prior's
+    front_end_ms:  what client, network and HTTP server added to each TTFT; in no step time
+    error:         of this profile on its rows; prior_error: of the prior on the same rows
+    prior_source:  the prior's own sentence about its source
+    notes:         what was left out or assumed, as sentences
+    """
+
+    profile: Profile
+    factors: Factors
+    fitted: tuple[str, ...]
+    front_end_ms: float
+    error: FitError
+    prior_error: FitError
+    prior_source: str
+    covered: Covered
+    files: tuple[Provenance, ...]
+    on_date: str
+    notes: tuple[str, ...] = ()
+
+
+class CannotFitReason(StrEnum):
+    """Why rows give no profile."""
+
+    NO_ROWS = "NoRows"
+    NOTHING_COMPARABLE = "NothingComparable"
+    """No row has a latency, or a throughput that the engine decides."""
+    SEVERAL_GPUS = "SeveralGpus"
+    """The rows name more than one GPU: which one is meant?"""
+    BEYOND_LIMITS = "BeyondLimits"
+    """A request of the rows is longer than the engine takes."""
+    IMPLAUSIBLE = "Implausible"
+    """So far from the prior that another model, GPU or shape must have been measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotFit:
+    """No profile, and why."""
+
+    reason: CannotFitReason
+    message: str

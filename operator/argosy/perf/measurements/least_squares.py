@@ -1,0 +1,200 @@
+"""Moving a step time until a simulated engine shows what was measured.
+
+Owns the parameters, their prior, the noise of each quantity, and the solver. Never decides
+which parameters are free (`fit` does). Input: trials, a table, names. Output: `Solution`.
+
+Gauss-Newton steps on the logarithms of predicted over measured, in units of the quantity's
+noise, Huber's beyond 2.5 of them (one bad run must not bend the rest). The prior is a Gaussian
+around the known step time, as wide as software and silicon of one kind differ, so that what
+few rows cannot tell apart stays where it was. Derivatives are differences between simulations
+of the same requests.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from argosy.engine.request import EngineLimits
+from argosy.engine.step_times import Floats, StepTable
+from argosy.perf.measurements.rows import Measurement, OpenLoop
+from argosy.perf.measurements.scaled import Factors, scaled
+from argosy.perf.measurements.trial import Observed, Quantity, Trial
+
+FRONT_END = "front_end_ms"
+"""What client, network and HTTP server add to a TTFT: in every measurement, in no step time."""
+
+# Relative noise of a measured mean. A TTFT holds queueing and the client's own delays; a table's
+# throughput was found by a search over a coarse grid of rates.
+_NOISE = {Quantity.ITL: 0.02, Quantity.TTFT: 0.15, Quantity.E2E: 0.03, Quantity.THROUGHPUT: 0.05}
+# Under open load the requests met other neighbours than ours do.
+_OPEN_NOISE_FACTOR = 2.0
+_UNKNOWN_SPREAD_FACTOR = 2.0
+_HUBER = 2.5
+
+# Standard deviations of the prior: logarithms of factors, milliseconds for the others.
+_WIDTH = {"s": 0.3, "compute": 0.2, "attention": 0.2, "c0": 1.5, "cb": 0.05, FRONT_END: 20.0}
+_LOGARITHMS = ("s", "compute", "attention")
+_USUAL_FRONT_END_MS = 5.0
+_DIFFERENCE = 0.02
+_MOST_STEPS = 12
+_CONVERGED = 1e-3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Residuals as a function of the free parameters (logarithms; milliseconds for the others)."""
+
+    trials: tuple[Trial, ...]
+    limits: EngineLimits
+    table: StepTable
+    free: tuple[str, ...]
+
+    @cached_property
+    def start(self) -> Floats:
+        """The prior's own."""
+        values = {"c0": self.table.c0, "cb": self.table.cb, FRONT_END: _USUAL_FRONT_END_MS}
+        return np.array([values.get(name, 0.0) for name in self.free])
+
+    @cached_property
+    def widths(self) -> Floats:
+        """Standard deviations of the prior."""
+        return np.array([_WIDTH[name] for name in self.free])
+
+    @cached_property
+    def differences(self) -> Floats:
+        """Steps that change a small batch's iteration by about two per cent each."""
+        one_token_ms = float(self.table.s * self.table.matrix_ms[0])
+        steps = {"c0": _DIFFERENCE * one_token_ms, "cb": _DIFFERENCE * one_token_ms / 32, FRONT_END: 1.0}
+        return np.array([steps.get(name, _DIFFERENCE) for name in self.free])
+
+    @cached_property
+    def observed(self) -> tuple[tuple[int, Observed], ...]:
+        """All quantities, each with the index of its trial."""
+        return tuple((index, one) for index, trial in enumerate(self.trials) for one in trial.observed)
+
+    @cached_property
+    def noise(self) -> Floats:
+        """Relative standard error of each observed value."""
+        return np.array([_noise(self.trials[index].measurement, one) for index, one in self.observed])
+
+    @cached_property
+    def has_front_end(self) -> Floats:
+        """1 for the quantities that contain a first token, else 0."""
+        with_first = (Quantity.TTFT, Quantity.E2E)
+        return np.array([float(one.quantity in with_first) for _, one in self.observed])
+
+    def factors(self, at: Floats) -> Factors:
+        """Those that are not free stay as they were."""
+        given = dict(zip(self.free, at.tolist(), strict=True))
+        values = {name: math.exp(given.get(name, 0.0)) for name in _LOGARITHMS}
+        return Factors(c0=given.get("c0", self.table.c0), cb=given.get("cb", self.table.cb), **values)
+
+    def front_end_ms(self, at: Floats) -> float:
+        """Zero where the rows could not tell."""
+        return float(at[self.free.index(FRONT_END)]) if FRONT_END in self.free else 0.0
+
+    def bounded(self, at: Floats) -> Floats:
+        """Nothing takes negative time, unless the prior says that the host does."""
+        floor = {"c0": min(0.0, self.table.c0), "cb": min(0.0, self.table.cb), FRONT_END: 0.0}
+        return np.maximum(at, [floor.get(name, -math.inf) for name in self.free])
+
+    def predict(self, table: StepTable, front_end_ms: float) -> Floats:
+        """A value for each observed quantity."""
+        shown = np.concatenate([trial.predict(self.limits, table) for trial in self.trials])
+        return shown + front_end_ms * self.has_front_end
+
+    def errors(self, at: Floats) -> Floats:
+        """Logarithms of predicted over measured."""
+        predicted = self.predict(scaled(self.table, self.factors(at)), self.front_end_ms(at))
+        found: Floats = np.log(predicted / np.array([one.value for _, one in self.observed]))
+        return found
+
+    def cost(self, at: Floats, errors: Floats) -> float:
+        """Half the sum of squares, Huber's for outliers, the prior's included."""
+        scores = np.abs(errors / self.noise)
+        huber = np.where(scores <= _HUBER, 0.5 * scores**2, _HUBER * (scores - 0.5 * _HUBER))
+        return float(huber.sum() + 0.5 * np.sum(((at - self.start) / self.widths) ** 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Where the fit ended: parameters, errors there, their derivatives, and Huber's weights."""
+
+    at: Floats
+    errors: Floats
+    jacobian: Floats
+    weights: Floats
+
+    def normal(self, problem: Problem) -> Floats:
+        """The matrix of the normal equations, the prior's part included."""
+        weighted = self.jacobian * self.weights[:, None]
+        found: Floats = weighted.T @ self.jacobian + np.diag(problem.widths**-2.0)
+        return found
+
+
+def solve(problem: Problem) -> Solution:
+    """Gauss-Newton with halved steps where a full one would not help."""
+    at = problem.start
+    errors = problem.errors(at)
+    cost = problem.cost(at, errors)
+    for _ in range(_MOST_STEPS):
+        solution = _linearised(problem, at, errors)
+        step = _step(problem, solution)
+        for _ in range(4):
+            nearer = problem.bounded(at + step)
+            tried = problem.errors(nearer)
+            tried_cost = problem.cost(nearer, tried)
+            if tried_cost < cost:
+                break
+            step = step / 2
+        else:
+            return solution
+        moved = float(np.max(np.abs(nearer - at) / problem.widths))
+        at, errors, cost = nearer, tried, tried_cost
+        if moved < _CONVERGED:
+            break
+    return _linearised(problem, at, errors)
+
+
+def left_out(problem: Problem, solution: Solution) -> Floats:
+    """Errors of every trial at the solution of the others, to first order."""
+    weighted = solution.jacobian * solution.weights[:, None]
+    normal = solution.normal(problem)
+    rows = np.array([index for index, _ in problem.observed])
+    errors = solution.errors.copy()
+    for index in range(len(problem.trials)):
+        mine = rows == index
+        own, jacobian = weighted[mine], solution.jacobian[mine]
+        shift = np.linalg.solve(normal - own.T @ jacobian, own.T @ solution.errors[mine])
+        errors[mine] += jacobian @ shift
+    return errors
+
+
+def _noise(row: Measurement, observed: Observed) -> float:
+    noise = _NOISE[observed.quantity]
+    if isinstance(row.load, OpenLoop):
+        noise *= _OPEN_NOISE_FACTOR
+    if observed.quantity is Quantity.TTFT and row.output.std is None:
+        noise *= _UNKNOWN_SPREAD_FACTOR
+    return noise
+
+
+def _linearised(problem: Problem, at: Floats, errors: Floats) -> Solution:
+    columns = []
+    for index, difference in enumerate(problem.differences.tolist()):
+        beside = at.copy()
+        beside[index] += difference
+        columns.append((problem.errors(beside) - errors) / difference)
+    scores = np.abs(errors / problem.noise)
+    weights = np.minimum(1.0, _HUBER / np.maximum(scores, 1e-12)) / problem.noise**2
+    return Solution(at, errors, np.stack(columns, axis=1), weights)
+
+
+def _step(problem: Problem, solution: Solution) -> Floats:
+    pull = solution.jacobian.T @ (solution.weights * solution.errors)
+    pull += (solution.at - problem.start) / problem.widths**2
+    return -np.asarray(np.linalg.solve(solution.normal(problem), pull), dtype=np.float64)
