@@ -1,0 +1,260 @@
+"""From successive readings of an engine's counters to windows.
+
+Owns the open window of each replica, and every reason why two readings make none. Never judges what
+a window says (`recalibration`) and never reads a clock. Input: one round of samples. Output: the
+windows that it completes, and what was skipped and why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from argosy.perf.recalibration_window import (
+    MIN_ITERATIONS,
+    CalibrationKey,
+    Skipped,
+    SkipReason,
+    Window,
+)
+from argosy.snapshot.sample import Sample
+from argosy.snapshot.telemetry import CounterReading
+
+WINDOW_S = 15.0
+"""Shortest window: some samples of the gauges, and hundreds of iterations."""
+
+LONGEST_WINDOW_S = 60.0
+"""A window without enough iterations is prolonged so far, for engines with slow iterations."""
+
+LONGEST_GAP_S = 35.0
+"""Between two samples of a window: one lost scrape of a Prometheus that asks every 15 s."""
+
+WARM_UP_S = 60.0
+"""A young engine compiles and captures graphs: its gaps are not those of its life."""
+
+_SLACK_S = 0.5
+"""Samples every 2 s, give or take, make a window of 15 s."""
+
+CLOCK_TOLERANCE_S = 5.0
+"""A sample further in the future was dated by a wrong clock."""
+
+_COUNTERS = (
+    "iterations",
+    "gaps",
+    "gap_s",
+    "prompts",
+    "prompt_tokens",
+    "cached_prompt_tokens",
+    "preemptions",
+)
+_NEEDED = (*_COUNTERS, "num_running", "kv_cache_usage", "kv_blocks", "block_size")
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedReplica:
+    """One replica in one round. `is_rolling_out`: it, or its Deployment, is being changed."""
+
+    key: CalibrationKey
+    sample: Sample[CounterReading] | None
+    is_rolling_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaTrack:
+    """One replica between two windows.
+
+    first, last: the window's first and newest sample; None where none is open
+    num_samples, running, running_squared, kv_tokens, lowest_running: of the gauges since `first`
+    skipped: the reason reported last, so that a lasting one is reported once
+    """
+
+    key: CalibrationKey
+    first: Sample[CounterReading] | None = None
+    last: Sample[CounterReading] | None = None
+    num_samples: int = 0
+    running: float = 0.0
+    running_squared: float = 0.0
+    kv_tokens: float = 0.0
+    lowest_running: float = math.inf
+    skipped: SkipReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowMemory:
+    """Open windows by replica (endpoint address); lost at a restart without harm."""
+
+    tracks: Mapping[str, ReplicaTrack] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a round brought: the memory after it, complete windows, and what was skipped, by replica."""
+
+    memory: WindowMemory
+    windows: tuple[Window, ...]
+    skipped: tuple[tuple[str, Skipped], ...]
+
+
+def observe(memory: WindowMemory, replicas: Mapping[str, ObservedReplica], now_s: float) -> Observed:
+    """Take in one round; replicas that are not in it are forgotten."""
+    tracks: dict[str, ReplicaTrack] = {}
+    windows: list[Window] = []
+    skipped: list[tuple[str, Skipped]] = []
+    for name, seen in sorted(replicas.items()):
+        known = memory.tracks.get(name, ReplicaTrack(seen.key))
+        track, outcome = _take(known, seen, now_s)
+        if isinstance(outcome, Skipped):
+            if outcome.reason is not known.skipped:
+                skipped.append((name, outcome))
+            track = replace(track, skipped=outcome.reason)
+        elif outcome is not None:
+            windows.append(replace(outcome, replica=name))
+            track = replace(track, skipped=None)
+        tracks[name] = track
+    return Observed(WindowMemory(tracks), tuple(windows), tuple(skipped))
+
+
+def _take(
+    track: ReplicaTrack, seen: ObservedReplica, now_s: float
+) -> tuple[ReplicaTrack, Window | Skipped | None]:
+    closed = replace(track, key=seen.key, first=None, last=None)
+    if seen.is_rolling_out:
+        return closed, Skipped(SkipReason.ROLLOUT, "a roll-out is in progress")
+    sample, last = seen.sample, track.last
+    if sample is None or (last is not None and sample.at_s == last.at_s):
+        age_s = 0.0 if last is None else now_s - last.at_s
+        if age_s > LONGEST_GAP_S:
+            return closed, Skipped(SkipReason.STALE, f"no sample for {age_s:.0f} s")
+        return track, None
+    fault = sample_fault(sample, now_s)
+    if fault is not None:
+        return closed, fault
+    young = _warming_up(sample)
+    started = closed if young else _opened(closed, sample)
+    broken = None if last is None else _broken(track, seen.key, sample)
+    if last is None or broken is not None or young is not None:
+        return started, broken or young
+    track = _extended(track, sample)
+    window = _complete(track)
+    return (track, None) if window is None else (started, window)
+
+
+def sample_fault(sample: Sample[CounterReading], now_s: float) -> Skipped | None:
+    """Why a sample can be no window's border."""
+    if not math.isfinite(sample.at_s) or sample.at_s > now_s + CLOCK_TOLERANCE_S:
+        return Skipped(SkipReason.CLOCK_JUMP, f"the sample is of {sample.at_s:g} s, now is {now_s:g} s")
+    if now_s - sample.at_s > LONGEST_GAP_S:
+        return Skipped(SkipReason.STALE, f"the newest sample is {now_s - sample.at_s:.0f} s old")
+    reading = sample.value
+    missing = [name for name in _NEEDED if getattr(reading, name) is None]
+    if missing:
+        return Skipped(SkipReason.MISSING, f"the engine shows no {', '.join(missing)}")
+    odd = [name for name in _NEEDED if not _is_count(getattr(reading, name))]
+    odd += ["kv_cache_usage"] if (reading.kv_cache_usage or 0.0) > 1.0 else []
+    if odd:
+        return Skipped(SkipReason.NOT_A_NUMBER, f"no usable number: {', '.join(odd)}")
+    return None
+
+
+def _warming_up(sample: Sample[CounterReading]) -> Skipped | None:
+    start_s = sample.value.start_time_s
+    if start_s is None or not sample.at_s - start_s < WARM_UP_S:
+        return None
+    return Skipped(SkipReason.WARMING_UP, f"the engine is {sample.at_s - start_s:.0f} s old")
+
+
+def _broken(track: ReplicaTrack, key: CalibrationKey, sample: Sample[CounterReading]) -> Skipped | None:
+    """Why the open window ends without a result at `sample`."""
+    last = track.last
+    assert last is not None
+    gap_s, before, after = sample.at_s - last.at_s, last.value, sample.value
+    if key != track.key:
+        return Skipped(SkipReason.RESTARTED, f"the address was that of {track.key}")
+    if gap_s < 0:
+        return Skipped(SkipReason.CLOCK_JUMP, f"the sample is {-gap_s:g} s older than the one before")
+    if gap_s > LONGEST_GAP_S:
+        return Skipped(SkipReason.STALE, f"{gap_s:.0f} s between two samples")
+    if _moved(before.start_time_s, after.start_time_s):
+        return Skipped(SkipReason.RESTARTED, "the process started anew")
+    fell = [name for name in _COUNTERS if getattr(after, name) < getattr(before, name)]
+    if fell:
+        return Skipped(SkipReason.COUNTER_RESET, f"fell: {', '.join(fell)}")
+    if (before.kv_blocks, before.block_size) != (after.kv_blocks, after.block_size):
+        return Skipped(SkipReason.RESTARTED, "the KV cache has another size")
+    return None
+
+
+def _moved(before_s: float | None, after_s: float | None) -> bool:
+    """Whether a process start time shows another process; it is computed anew, to the centisecond."""
+    return before_s is not None and after_s is not None and not abs(after_s - before_s) < 1.0
+
+
+def _opened(closed: ReplicaTrack, sample: Sample[CounterReading]) -> ReplicaTrack:
+    empty = replace(
+        closed,
+        first=sample,
+        num_samples=0,
+        running=0.0,
+        running_squared=0.0,
+        kv_tokens=0.0,
+        lowest_running=math.inf,
+    )
+    return _extended(empty, sample)
+
+
+def _extended(track: ReplicaTrack, sample: Sample[CounterReading]) -> ReplicaTrack:
+    """The track with one more sample of the gauges."""
+    reading = sample.value
+    running = reading.num_running or 0.0
+    blocks = (reading.kv_cache_usage or 0.0) * (reading.kv_blocks or 0.0)
+    size = reading.block_size or 0.0
+    # Half of each sequence's last block is empty.
+    kv_tokens = max(0.0, blocks * size - running * (size - 1.0) / 2.0)
+    return replace(
+        track,
+        last=sample,
+        num_samples=track.num_samples + 1,
+        running=track.running + running,
+        running_squared=track.running_squared + running * running,
+        kv_tokens=track.kv_tokens + kv_tokens,
+        lowest_running=min(track.lowest_running, running),
+    )
+
+
+def _complete(track: ReplicaTrack) -> Window | None:
+    """The window from the track's first to its newest sample, where that is long enough."""
+    first, last = track.first, track.last
+    assert first is not None
+    assert last is not None
+
+    def gained(name: str) -> float:
+        return float(getattr(last.value, name) - getattr(first.value, name))
+
+    duration_s, iterations, gaps = last.at_s - first.at_s, gained("iterations"), gained("gaps")
+    is_enough = iterations > MIN_ITERATIONS or duration_s >= LONGEST_WINDOW_S
+    if duration_s < WINDOW_S - _SLACK_S or not is_enough:
+        return None
+    num, mean = track.num_samples, track.running / track.num_samples
+    return Window(
+        key=track.key,
+        replica="",
+        start_s=first.at_s,
+        end_s=last.at_s,
+        iterations=iterations,
+        decode_tokens=gaps,
+        gap_ms=gained("gap_s") / gaps * 1e3 if gaps > 0 else 0.0,
+        prompts=gained("prompts"),
+        # Two counters that are not of one instant: a prompt may be in one and not yet in the other.
+        prefill_tokens=max(0.0, gained("prompt_tokens") - gained("cached_prompt_tokens")),
+        cached_tokens=gained("cached_prompt_tokens"),
+        preemptions=gained("preemptions"),
+        mean_running=mean,
+        running_variance=max(0.0, track.running_squared - num * mean * mean) / max(1, num - 1),
+        context_tokens=track.kv_tokens / track.running if track.running > 0 else 0.0,
+        was_idle=track.lowest_running == 0,
+    )
+
+
+def _is_count(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
