@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.perf import TablePerfModel, shipped_tables
+from argosy.perf import LibraryPerfModel, shipped_library
 from argosy_sim.livefleet.profiles import CannotStart, Hardware, Profiles
 from argosy_sim.livefleet.vllm_args import BadArgs, VllmArgs, is_engine, parse_args
 from argosy_sim.livefleet.vllm_server import EngineProfile
@@ -71,7 +71,7 @@ def test_only_a_container_with_a_model_is_an_engine() -> None:
 
 
 def profiles(load_s: float | None = None) -> Profiles:
-    return Profiles(TablePerfModel(shipped_tables(), {}), load_s)
+    return Profiles(LibraryPerfModel(shipped_library(), {}), load_s)
 
 
 def test_an_l40s_runs_an_8b_model_with_the_kv_cache_that_is_left() -> None:
@@ -101,10 +101,16 @@ def test_the_load_delay_follows_from_the_weights() -> None:
         ),
         pytest.param(VllmArgs(MODEL, ("c",)), Hardware("NVIDIA-L40S", 0), "GPUs (0)", id="no GPU limit"),
         pytest.param(
-            VllmArgs(MODEL, ("c",), max_model_len=400_000),
+            VllmArgs(MODEL, ("c",), max_model_len=130_000, gpu_memory_utilization=0.7),
             L40S,
             "do not fit",
             id="a context beyond the cache",
+        ),
+        pytest.param(
+            VllmArgs(MODEL, ("c",), max_model_len=400_000),
+            L40S,
+            "was trained for 131072 positions",
+            id="a context beyond the trained one",
         ),
     ],
 )

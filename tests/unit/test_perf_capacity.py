@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,20 +12,21 @@ import numpy as np
 import pytest
 
 from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
-from argosy.engine import EngineLimits, StepCoefficients, simulate
+from argosy.engine import EngineLimits, StepCoefficients, StepTable, simulate
+from argosy.errors import SpecError
 from argosy.perf import (
     Capacity,
     CapacitySettings,
     Engine,
+    LibraryPerfModel,
     OutOfRange,
     OutOfRangeReason,
     PerfModel,
-    TablePerfModel,
     TooLarge,
     measure_capacity,
-    shipped_tables,
+    shipped_library,
 )
-from argosy.perf.capacity import _draw
+from argosy.perf.capacity import draw
 from argosy.snapshot import EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
 
 CHAT = Slo((SloTerm(Term.TTFT, 0.95, 2000), SloTerm(Term.ITL, 0.95, 100)))
@@ -40,8 +42,8 @@ def variant(gpu: str, **engine: Any) -> Variant:
 
 def model(
     cache: dict[str, Mapping[str, float | str]] | None = None, settings: CapacitySettings | None = None
-) -> TablePerfModel:
-    return TablePerfModel(shipped_tables(), {} if cache is None else cache, None, settings)
+) -> LibraryPerfModel:
+    return LibraryPerfModel(shipped_library(), {} if cache is None else cache, None, settings)
 
 
 def engine_of(gpu: str) -> Engine:
@@ -70,7 +72,7 @@ def test_an_h100_carries_what_the_reference_says_but_for_the_hosts_overhead() ->
     requests/s the host alone would need 22 * 211 * 46 us = 21 % of every second.
     """
     engine = engine_of("H100")
-    silicon = replace(engine, coefficients=replace(engine.coefficients, s=1.0, c0=0.0, cb=0.0))
+    silicon = replace(engine, step_times=replace(engine.step_times, s=1.0, c0=0.0, cb=0.0))
     cut, settings = mix(AZURE_CONVERSATION), CapacitySettings()
     assert rate(measure_capacity(silicon, cut, CHAT, settings)) >= 22
     assert rate(measure_capacity(engine, cut, CHAT, settings)) == pytest.approx(18.7, rel=0.08)
@@ -116,9 +118,9 @@ def test_without_a_term_that_binds_stability_does(slo: Slo) -> None:
 def test_just_above_the_capacity_a_queue_grows_where_stability_binds() -> None:
     engine = engine_of("L40S")
     carried = rate(measure_capacity(engine, SHORT, Slo(()), QUICK))
-    workload = _draw(SHORT, replace(QUICK, num_requests=4000))
+    workload = draw(SHORT, replace(QUICK, num_requests=4000))
     below, above = (
-        simulate(workload.at_rate(factor * carried), engine.limits, engine.coefficients).ttft_ms
+        simulate(workload.at_rate(factor * carried), engine.limits, engine.step_times).ttft_ms
         for factor in (0.8, 1.2)
     )
     assert below[-400:].mean() < 2 * below[400:800].mean()
@@ -129,17 +131,42 @@ def test_the_slo_holds_at_the_capacity_and_breaks_two_steps_of_the_search_above(
     engine, settings = engine_of("L40S"), CapacitySettings()
     cut = mix(AZURE_CONVERSATION)
     carried = rate(measure_capacity(engine, cut, CHAT, settings))
-    workload = _draw(cut, settings)
+    workload = draw(cut, settings)
     share = {}
     for factor in (1.0, 1 + 2 * settings.rate_tolerance):
-        times = simulate(workload.at_rate(factor * carried), engine.limits, engine.coefficients)
+        times = simulate(workload.at_rate(factor * carried), engine.limits, engine.step_times)
         share[factor] = np.mean(times.itl_ms[workload.judged] <= 100)
     assert share[1.0] >= 0.95 > share[1 + 2 * settings.rate_tolerance]
 
 
+def test_tokens_in_the_prefix_cache_raise_the_capacity() -> None:
+    """Some two thirds of an Azure conversation's time on an L40S is decoding: the rest is what it saves."""
+    engine, settings = engine_of("L40S"), CapacitySettings()
+    cut = mix(AZURE_CONVERSATION)
+    cached = Mix(tuple(replace(s, cached_tokens=s.prompt_tokens // 2) for s in cut.slices))
+    plain, helped = (rate(measure_capacity(engine, asked, CHAT, settings)) for asked in (cut, cached))
+    assert 1.05 * plain < helped < 2 * plain
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"warm_up": 1.0},
+        {"warm_up": 0.6, "cool_down": 0.5},
+        {"cool_down": -0.1},
+        {"num_requests": 0},
+        {"warm_up": math.nan},
+    ],
+    ids=["all-warm-up", "nothing-between", "negative", "nobody", "nan"],
+)
+def test_settings_that_measure_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=next(iter(wrong))):
+        CapacitySettings(**wrong)
+
+
 def test_the_draw_has_the_mixs_proportions_and_a_mean_gap_of_one() -> None:
     uneven = Mix((Slice(10, 1, 0.1), Slice(20, 1, 0.7), Slice(30, 1, 0.2)))
-    workload = _draw(uneven, QUICK)
+    workload = draw(uneven, QUICK)
     lengths, counts = np.unique(workload.prompt_tokens, return_counts=True)
     assert dict(zip(lengths.tolist(), counts.tolist(), strict=True)) == {10: 40, 20: 280, 30: 80}
     assert workload.unit_arrivals[-1] == pytest.approx(400)
@@ -178,23 +205,29 @@ def test_a_slice_longer_than_the_kv_cache_is_refused_as_too_long() -> None:
 
 def test_the_model_is_a_perf_model() -> None:
     perf: PerfModel = model()
-    coefficients = perf.step_coefficients(variant("H100"))
-    assert isinstance(coefficients, StepCoefficients)
-    assert coefficients.cb == 0.046
+    source = perf.step_times(variant("H100"))
+    assert isinstance(source, StepTable)
+    assert source.cb == 0.046
 
 
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        pytest.param(variant("T4"), OutOfRangeReason.UNKNOWN_GPU, id="gpu"),
+        pytest.param(variant("X9000"), OutOfRangeReason.UNKNOWN_GPU, id="gpu"),
         pytest.param(replace(variant("H100"), model_id="x/y"), OutOfRangeReason.UNKNOWN_MODEL, id="model"),
-        pytest.param(replace(variant("H100"), tensor_parallel=2), OutOfRangeReason.NO_PROFILE, id="shape"),
-        pytest.param(replace(variant("H100"), tensor_parallel=5), OutOfRangeReason.NO_PROFILE, id="heads"),
+        pytest.param(
+            replace(variant("H100"), engine=replace(variant("H100").engine, max_num_seqs=2048)),
+            OutOfRangeReason.BEYOND_PROFILE,
+            id="more sequences than were measured",
+        ),
+        pytest.param(
+            replace(variant("H100"), tensor_parallel=5), OutOfRangeReason.IMPOSSIBLE_SHAPE, id="heads"
+        ),
     ],
 )
 def test_without_an_honest_answer_there_is_none(asked: Variant, reason: OutOfRangeReason) -> None:
     perf = model()
-    answers = (perf.step_coefficients(asked), perf.capacity(asked, SHORT, CHAT), perf.engine(asked))
+    answers = (perf.step_times(asked), perf.capacity(asked, SHORT, CHAT), perf.engine(asked))
     assert {getattr(answer, "reason", None) for answer in answers} == {reason}
 
 
@@ -216,10 +249,10 @@ def test_loading_takes_the_live_fleets_time_and_an_unknown_model_none() -> None:
 def test_a_capacity_is_measured_once_and_the_cache_survives_json() -> None:
     cache: dict[str, Mapping[str, float | str]] = {}
     said: list[str] = []
-    perf = TablePerfModel(shipped_tables(), cache, said.append, QUICK)
+    perf = LibraryPerfModel(shipped_library(), cache, said.append, QUICK)
     first = perf.capacity(variant("L40S"), SHORT, CHAT)
     assert perf.capacity(variant("L40S"), SHORT, CHAT) == first
-    reborn = TablePerfModel(shipped_tables(), json.loads(json.dumps(cache)), said.append, QUICK)
+    reborn = LibraryPerfModel(shipped_library(), json.loads(json.dumps(cache)), said.append, QUICK)
     assert reborn.capacity(variant("L40S"), SHORT, CHAT) == first
     assert [sentence.split(" (")[0] for sentence in said] == [
         f"measuring the capacity of {variant('L40S').name}"

@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 
 from argosy import __version__
-from argosy.cli import operator
+from argosy.cli import operator, perf
 from argosy.cli.plan import plan
 from argosy.errors import SpecError
 
@@ -28,6 +28,7 @@ def build() -> typer.Typer:
     )
     app.add_typer(operator.app, name="operator")
     app.command("plan")(plan)
+    app.add_typer(perf.app, name="perf")
     app.command("version")(version)
     for point in sorted(entry_points(group="argosy.commands"), key=lambda p: p.name):
         try:

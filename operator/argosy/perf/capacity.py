@@ -23,11 +23,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from argosy.engine.coefficients import StepCoefficients
 from argosy.engine.request import EngineLimits, EngineRequest, Refused, admit
-from argosy.engine.simulate import Floats, Requests, RequestTimes, simulate
+from argosy.engine.simulate import Floats, Integers, Requests, RequestTimes
+from argosy.engine.step_times import StepTimeSource
+from argosy.engine.twin import simulate
+from argosy.errors import SpecError
 from argosy.perf.protocol import Capacity, OutOfRange, OutOfRangeReason
 from argosy.snapshot import Mix, Slo, SloTerm, Term
 
@@ -41,7 +42,8 @@ class CapacitySettings:
 
     warm_up and cool_down: shares (0-1) of the requests at both ends that are not judged (the
     engine is empty before the first and after the last). rate_tolerance: relative width at
-    which bisection stops; rates below a thousandth of saturation count as none.
+    which bisection stops; rates below a thousandth of saturation count as none. Raises
+    SpecError for what no share and no number of requests can be.
     """
 
     seed: int = 1
@@ -50,18 +52,30 @@ class CapacitySettings:
     cool_down: float = 0.05
     rate_tolerance: float = 0.01
 
+    def __post_init__(self) -> None:
+        for name in ("warm_up", "cool_down"):
+            if not 0 <= getattr(self, name) < 1:
+                raise SpecError(f"a share lies in [0, 1), got {getattr(self, name)}", name)
+        if self.warm_up + self.cool_down >= 1:
+            raise SpecError("warm-up and cool-down leave no request to judge", "warm_up")
+        if self.num_requests < 1:
+            raise SpecError(f"at least one request is needed, got {self.num_requests}", "num_requests")
+
 
 @dataclass(frozen=True, slots=True)
-class _Workload:
+class Workload:
     """One draw of requests: unit gaps (mean 1) accumulated, and lengths."""
 
     unit_arrivals: Floats
-    prompt_tokens: npt.NDArray[np.int64]
-    output_tokens: npt.NDArray[np.int64]
+    prompt_tokens: Integers
+    output_tokens: Integers
+    cached_tokens: Integers
     judged: slice
 
     def at_rate(self, requests_per_s: float) -> Requests:
-        return Requests(self.unit_arrivals / requests_per_s, self.prompt_tokens, self.output_tokens)
+        """The same requests, arriving at that rate."""
+        arrivals = self.unit_arrivals / requests_per_s
+        return Requests(arrivals, self.prompt_tokens, self.output_tokens, self.cached_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +83,7 @@ class Engine:
     """The engine that is asked: its limits and its step times."""
 
     limits: EngineLimits
-    coefficients: StepCoefficients
+    step_times: StepTimeSource
 
 
 def measure_capacity(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySettings) -> Capacity | OutOfRange:
@@ -80,12 +94,12 @@ def measure_capacity(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySetti
     violated = _lone_violation(engine, mix, slo)
     if violated is not None:
         return Capacity(0.0, violated)
-    workload = _draw(mix, settings)
-    saturation = _saturation(engine, mix, settings)
-    low, high, binding = 0.0, saturation, STABILITY
-    while high - low > settings.rate_tolerance * high and high > 1e-3 * saturation:
+    workload = draw(mix, settings)
+    ceiling = saturation(engine, mix, settings)
+    low, high, binding = 0.0, ceiling, STABILITY
+    while high - low > settings.rate_tolerance * high and high > 1e-3 * ceiling:
         rate = (low + high) / 2
-        times = simulate(workload.at_rate(rate), engine.limits, engine.coefficients)
+        times = simulate(workload.at_rate(rate), engine.limits, engine.step_times)
         violated = _first_violated(times, slo, workload.judged)
         if violated is None:
             low = rate
@@ -128,9 +142,8 @@ def _first_violated(times: RequestTimes, slo: Slo, judged: slice) -> str | None:
 def _lone_violation(engine: Engine, mix: Mix, slo: Slo) -> str | None:
     """The term that breaks although no two requests ever meet."""
     count = len(mix.slices)
-    lengths = np.array([(s.prompt_tokens, s.output_tokens) for s in mix.slices], dtype=np.int64)
-    requests = Requests(_IDLE_GAP_S * np.arange(count, dtype=np.float64), lengths[:, 0], lengths[:, 1])
-    times = simulate(requests, engine.limits, engine.coefficients)
+    requests = Requests(_IDLE_GAP_S * np.arange(count, dtype=np.float64), *_lengths(mix).T)
+    times = simulate(requests, engine.limits, engine.step_times)
     weights = np.array([s.weight for s in mix.slices])
     for term in slo.terms:
         kept = sum(
@@ -141,21 +154,27 @@ def _lone_violation(engine: Engine, mix: Mix, slo: Slo) -> str | None:
     return None
 
 
-def _draw(mix: Mix, settings: CapacitySettings) -> _Workload:
+def draw(mix: Mix, settings: CapacitySettings) -> Workload:
     """Slices in exact proportion and random order, gaps exponential with mean exactly one."""
     rng = np.random.default_rng(settings.seed)
     count = settings.num_requests
     edges = np.cumsum([s.weight for s in mix.slices])
     chosen = np.searchsorted(edges, (np.arange(count) + 0.5) / count * edges[-1])
     rng.shuffle(chosen)
-    lengths = np.array([(s.prompt_tokens, s.output_tokens) for s in mix.slices], dtype=np.int64)[chosen]
+    prompts, outputs, cached = _lengths(mix)[chosen].T
     gaps = rng.exponential(1.0, count)
     arrivals: Floats = np.cumsum(gaps) * float(count / gaps.sum())
     judged = slice(int(settings.warm_up * count), count - int(settings.cool_down * count))
-    return _Workload(arrivals, lengths[:, 0], lengths[:, 1], judged)
+    return Workload(arrivals, prompts, outputs, cached, judged)
 
 
-def _saturation(engine: Engine, mix: Mix, settings: CapacitySettings) -> float:
+def _lengths(mix: Mix) -> Integers:
+    """Shape (slices, 3): prompt, output and cached tokens of each."""
+    rows = [(s.prompt_tokens, s.output_tokens, s.cached_tokens) for s in mix.slices]
+    return np.array(rows, dtype=np.int64)
+
+
+def saturation(engine: Engine, mix: Mix, settings: CapacitySettings) -> float:
     """Requests/s that complete under lasting overload.
 
     Two runs. All requests at once give a first estimate, a little low: it counts filling and
@@ -164,11 +183,12 @@ def _saturation(engine: Engine, mix: Mix, settings: CapacitySettings) -> float:
     """
     # Many times the batch, so that filling it is a small part of the run.
     count = max(settings.num_requests, 10 * engine.limits.max_num_seqs)
-    workload = _draw(mix, replace(settings, num_requests=count))
-    at_once = Requests(np.zeros(count), workload.prompt_tokens, workload.output_tokens)
-    makespan_ms = simulate(at_once, engine.limits, engine.coefficients).e2e_ms.max()
+    workload = draw(mix, replace(settings, num_requests=count))
+    lengths = workload.prompt_tokens, workload.output_tokens, workload.cached_tokens
+    at_once = Requests(np.zeros(count), *lengths)
+    makespan_ms = simulate(at_once, engine.limits, engine.step_times).e2e_ms.max()
     overload = workload.at_rate(1.5 * 1e3 * count / makespan_ms)
-    times = simulate(overload, engine.limits, engine.coefficients)
+    times = simulate(overload, engine.limits, engine.step_times)
     done_s = overload.arrivals_s + times.e2e_ms / 1e3
     end_s = float(overload.arrivals_s[-1])
     return float(np.count_nonzero((done_s > end_s / 2) & (done_s <= end_s)) / (end_s / 2))

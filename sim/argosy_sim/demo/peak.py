@@ -15,7 +15,7 @@ from argosy.control.decision import ControlMemory
 from argosy.control.step import StepSettings, step
 from argosy.demand.forecast import DemandMemory
 from argosy.errors import SpecError
-from argosy.perf import TablePerfModel, shipped_tables
+from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot.cluster import NodeState
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy_sim.demo.evidence import StaticPeak
@@ -60,7 +60,7 @@ def peak_plan(
         nodes={node.name: node for node in _nodes(fleet)},
         pods={},
     )
-    perf = TablePerfModel(shipped_tables(), cache, None)
+    perf = LibraryPerfModel(shipped_library(), cache, None)
     decision = step(
         snapshot, ControlMemory(DemandMemory()), StepSettings("static peak", plan_time_limit_s=None), perf
     )

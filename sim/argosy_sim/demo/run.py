@@ -23,6 +23,7 @@ from argosy.errors import SpecError
 from argosy.perf.catalogue import find_model
 from argosy.perf.memory import load_delay_s
 from argosy.perf.protocol import OutOfRange
+from argosy.perf.weights import weight_bytes
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.processes import Identity, is_running
 from argosy_sim.demo import page, summary, terminal
@@ -250,7 +251,7 @@ def _load_delay_s(plan: StagePlan) -> float:
             model = find_model(str(item["spec"]["modelId"]))
             if isinstance(model, OutOfRange):
                 raise SpecError(model.message, "spec.modelId")
-            delays.append(load_delay_s(model.weight_bytes))
+            delays.append(load_delay_s(round(weight_bytes(model.architecture))))
     return max(delays)
 
 

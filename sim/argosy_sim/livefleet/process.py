@@ -22,7 +22,7 @@ from pathlib import Path
 import uvloop
 
 from argosy.errors import ArgosyError, InvariantError, SpecError
-from argosy.perf import TablePerfModel, shipped_tables
+from argosy.perf import LibraryPerfModel, shipped_library
 from argosy_sim.controlplane.processes import identify
 from argosy_sim.livefleet.addresses import AddressClaim
 from argosy_sim.livefleet.control import ControlServer
@@ -122,7 +122,7 @@ async def _start(options: Options, stack: AsyncExitStack) -> tuple[Heartbeats, V
     events = stack.enter_context(closing(EventLog(layout.events)))
     api = await KubeApi.connect(options.kubeconfig)
     stack.push_async_callback(api.close)
-    profiles = Profiles(TablePerfModel(shipped_tables(), {}), spec.load_seconds)
+    profiles = Profiles(LibraryPerfModel(shipped_library(), {}), spec.load_seconds)
     services = Services(api, events, profiles, claim, layout.pods, spec.crash_back_off_seconds)
     kubelet = VirtualKubelet(nodes_of(spec), services)
     stack.callback(kubelet.stop)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from argosy.perf.memory import engine_limits, load_delay_s
 from argosy.perf.protocol import Fits, OutOfRange, PerfModel
-from argosy.snapshot import EngineSettings, Variant
+from argosy.snapshot import Dtype, EngineSettings, Variant
 from argosy_sim.livefleet.vllm_args import VllmArgs
 from argosy_sim.livefleet.vllm_server import EngineProfile
 
@@ -39,23 +39,23 @@ class Profiles:
 
     def resolve(self, args: VllmArgs, hardware: Hardware) -> EngineProfile | CannotStart:
         """Return the engine, or why there is none."""
-        if hardware.num_gpus < args.tensor_parallel:
+        if hardware.num_gpus < args.world_size:
             return CannotStart(
-                f"World size ({args.tensor_parallel}) is larger than the number of available GPUs "
+                f"World size ({args.world_size}) is larger than the number of available GPUs "
                 f"({hardware.num_gpus}) in this container."
             )
         variant = _variant(args, hardware)
         room = self._perf.fits(variant)
         if not isinstance(room, Fits):
             return CannotStart(room.message)
-        coefficients = self._perf.step_coefficients(variant)
-        if isinstance(coefficients, OutOfRange):
-            return CannotStart(coefficients.message)
+        step_times = self._perf.step_times(variant)
+        if isinstance(step_times, OutOfRange):
+            return CannotStart(step_times.message)
         return EngineProfile(
             model=args.model,
             served_names=args.served_names,
             limits=engine_limits(variant.engine, room.kv_capacity_tokens),
-            coefficients=coefficients,
+            step_times=step_times,
             weight_bytes=room.weight_bytes,
             gpu_memory_utilization=args.gpu_memory_utilization,
         )
@@ -65,6 +65,11 @@ class Profiles:
         return load_delay_s(profile.weight_bytes) if self._load_s is None else self._load_s
 
 
+def _dtype(name: str) -> Dtype | None:
+    """vLLM's word for a number type; None where the checkpoint decides ("auto", other schemes)."""
+    return next((dtype for dtype in Dtype if dtype.value == name), None)
+
+
 def _variant(args: VllmArgs, hardware: Hardware) -> Variant:
     engine = EngineSettings(
         max_num_seqs=args.max_num_seqs,
@@ -72,6 +77,10 @@ def _variant(args: VllmArgs, hardware: Hardware) -> Variant:
         max_model_len=args.max_model_len,
         gpu_memory_utilization=args.gpu_memory_utilization,
         block_size=args.block_size,
+        quantization=_dtype(args.quantization),
+        kv_cache_dtype=_dtype(args.kv_cache_dtype),
+        max_loras=args.max_loras if args.enable_lora else 0,
+        max_lora_rank=args.max_lora_rank,
     )
     return Variant(
         model_key="",  # names of the planner's world; the engine has none
@@ -80,5 +89,6 @@ def _variant(args: VllmArgs, hardware: Hardware) -> Variant:
         pool="",
         gpu=hardware.gpu_product,
         tensor_parallel=args.tensor_parallel,
+        pipeline_parallel=args.pipeline_parallel,
         engine=engine,
     )

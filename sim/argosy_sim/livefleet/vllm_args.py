@@ -25,12 +25,23 @@ class VllmArgs:
     served_names: tuple[str, ...]
     port: int | None = None
     tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    quantization: str = ""
+    kv_cache_dtype: str = ""
+    enable_lora: bool = False
+    max_loras: int = 1
+    max_lora_rank: int = 16
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 8192
     max_model_len: int = 16384
     gpu_memory_utilization: float = 0.9
     block_size: int = 16
     ignored: tuple[str, ...] = ()
+
+    @property
+    def world_size(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor_parallel * self.pipeline_parallel
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +54,16 @@ class BadArgs:
 _INTEGERS = {
     "--port": "port",
     "--tensor-parallel-size": "tensor_parallel",
+    "--pipeline-parallel-size": "pipeline_parallel",
+    "--max-loras": "max_loras",
+    "--max-lora-rank": "max_lora_rank",
     "--max-num-seqs": "max_num_seqs",
     "--max-num-batched-tokens": "max_num_batched_tokens",
     "--max-model-len": "max_model_len",
     "--block-size": "block_size",
 }
-_ALIASES = {"-tp": "--tensor-parallel-size"}
+_WORDS = {"--quantization": "quantization", "--kv-cache-dtype": "kv_cache_dtype"}
+_ALIASES = {"-tp": "--tensor-parallel-size", "-pp": "--pipeline-parallel-size", "-q": "--quantization"}
 
 
 def is_engine(args: Sequence[str]) -> bool:
@@ -58,7 +73,7 @@ def is_engine(args: Sequence[str]) -> bool:
 
 def parse_args(args: Sequence[str]) -> VllmArgs | BadArgs:
     """Read a command line as vLLM's parser would; options it has but we do not are kept in `ignored`."""
-    values: dict[str, int | float] = {}
+    values: dict[str, int | float | str] = {}
     names: tuple[str, ...] = ()
     model = ""
     ignored: list[str] = []
@@ -79,6 +94,10 @@ def parse_args(args: Sequence[str]) -> VllmArgs | BadArgs:
             if share is None:
                 return BadArgs(f"argument {option}: expected a number in (0, 1], got '{' '.join(words)}'")
             values["gpu_memory_utilization"] = share
+        elif option in _WORDS and len(words) == 1:
+            values[_WORDS[option]] = words[0]
+        elif option == "--enable-lora" and not words:
+            values["enable_lora"] = True
         elif option in ("--model", "--served-model-name"):
             return BadArgs(f"argument {option}: expected {'one name' if option == '--model' else 'names'}")
         else:
@@ -87,7 +106,7 @@ def parse_args(args: Sequence[str]) -> VllmArgs | BadArgs:
 
 
 def _checked(
-    model: str, names: tuple[str, ...], values: dict[str, int | float], ignored: tuple[str, ...]
+    model: str, names: tuple[str, ...], values: dict[str, int | float | str], ignored: tuple[str, ...]
 ) -> VllmArgs | BadArgs:
     if not model:
         return BadArgs("argument --model: expected one name")

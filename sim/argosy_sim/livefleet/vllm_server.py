@@ -27,7 +27,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
-from argosy.engine import EngineLimits, Refused, Scheduler, StepCoefficients
+from argosy.engine import EngineLimits, Refused, Scheduler, StepTimeSource
 from argosy.errors import InvariantError
 from argosy_sim.livefleet.driver import EngineDriver, TokenCallback
 from argosy_sim.livefleet.openai_api import (
@@ -59,7 +59,7 @@ class EngineProfile:
     model: str
     served_names: tuple[str, ...]
     limits: EngineLimits
-    coefficients: StepCoefficients
+    step_times: StepTimeSource
     weight_bytes: int = 0
     gpu_memory_utilization: float = 0.9
 
@@ -76,7 +76,7 @@ class VllmServer:
         self._listener: socket.socket | None = listener
         self._log = log
         self._metrics = VllmMetrics(_identity(profile))
-        scheduler = Scheduler(profile.limits, profile.coefficients)
+        scheduler = Scheduler(profile.limits, profile.step_times)
         self.driver = EngineDriver(scheduler, self._metrics, log)
         address, port = listener.getsockname()
         self.endpoint = f"{address}:{port}"

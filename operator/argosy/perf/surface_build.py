@@ -1,0 +1,221 @@
+"""Building a surface: the engine simulated at every node and load of the grid.
+
+Owns the measurement: saturation, waits and gaps, and the fits that turn them into tables. Never
+stores and never answers. Input: an `Engine`, settings; output: a `Surface`. Picklable in and
+out, so that a caller may build several in processes of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from argosy.engine.request import EngineLimits
+from argosy.engine.simulate import Floats, Requests, RequestTimes
+from argosy.engine.twin import simulate
+from argosy.errors import InvariantError
+from argosy.perf import surface_grid as grid
+from argosy.perf.capacity import Engine
+from argosy.perf.mean_iteration import bilinear
+from argosy.perf.surface import (
+    LONE_PROMPT_TOKENS,
+    ROOT,
+    WAIT_FLOOR,
+    Surface,
+    SurfaceSettings,
+    surface_key,
+)
+
+_UNBOUNDED = 10**9
+# Requests are binned by their decode steps for the fits: enough bins for a line, enough in each.
+_BINS = 8
+
+
+def build_surface(
+    engine: Engine, settings: SurfaceSettings, progress: Callable[[int, int], None] | None = None
+) -> Surface:
+    """Simulate the grid (seconds of computing). `progress` gets (nodes done, nodes in all)."""
+    lone = _lone_ttft_ms(engine)
+    unit_ms = float(lone[0])
+    tables = _Tables(unit_ms)
+    for done, node in enumerate(grid.nodes()):
+        if progress is not None:
+            progress(done, grid.NUM_NODES)
+        requests = grid.node_requests(
+            node, grid.longest_request(engine.limits), settings.num_requests, settings.seed
+        )
+        if requests is not None:
+            tables.measure(node, engine, requests, settings)
+    cost_ms = tables.fit_cost()
+    if progress is not None:
+        progress(grid.NUM_NODES, grid.NUM_NODES)
+    return Surface(
+        key=surface_key(engine, settings),
+        limits=engine.limits,
+        unit_ms=unit_ms,
+        cost_ms=cost_ms.astype(np.float32),
+        lone_ttft_ms=lone.astype(np.float32),
+        speed_ms=speed_ms(engine).astype(np.float32),
+        dispersion=tables.dispersion.astype(np.float32),
+        log_saturation=tables.log_saturation.astype(np.float32),
+        wait_roots=tables.wait_roots.astype(np.float32),
+        gap_roots=tables.gap_roots.astype(np.float32),
+    )
+
+
+class _Tables:
+    """The arrays of a surface while they fill up."""
+
+    def __init__(self, unit_ms: float) -> None:
+        loads, levels, steps = len(grid.LOADS), len(grid.LEVELS), len(grid.DECODE_STEPS)
+        self._unit_ms = unit_ms
+        self.dispersion = np.full(grid.NUM_NODES, np.nan)
+        self.log_saturation = np.full(grid.NUM_NODES, np.nan)
+        self.wait_roots = np.full((grid.NUM_NODES, loads, levels), np.nan)
+        self.gap_roots = np.full((grid.NUM_NODES, loads, steps, levels), np.nan)
+        self._basis = np.full((grid.NUM_NODES, 5), np.nan)
+        self._saturation_per_ms = np.full(grid.NUM_NODES, np.nan)
+
+    def measure(
+        self, node: grid.Node, engine: Engine, requests: grid.NodeRequests, settings: SurfaceSettings
+    ) -> None:
+        """One node at all loads."""
+        lone = _times(engine, requests, requests.lone_arrivals_s)
+        saturation = _saturation_per_s(engine, requests)
+        judged, steps = settings.judged, (requests.output_tokens - 1)[settings.judged].astype(np.float64)
+        waits, gaps = [], []
+        for load in grid.LOADS:
+            times = lone
+            if load > 0:
+                times = _times(engine, requests, requests.unit_arrivals / (load * saturation))
+            waits.append(np.quantile((times.ttft_ms - lone.ttft_ms)[judged], grid.LEVELS))
+            gaps.append(_gap_quantiles(times.itl_ms[judged], steps))
+        # A load more never makes a quantile smaller; where noise says so, the larger one counts.
+        wait = np.maximum.accumulate(np.maximum(waits, 0.0), axis=0)
+        gap = np.maximum.accumulate(gaps, axis=0)
+        self.wait_roots[node.index] = (wait / self._unit_ms + WAIT_FLOOR) ** ROOT
+        self.gap_roots[node.index] = (gap / self._unit_ms) ** ROOT
+        weights = np.full(len(requests.unit_arrivals), 1 / len(requests.unit_arrivals))
+        lengths = requests.prompt_tokens, requests.output_tokens, np.zeros_like(requests.prompt_tokens)
+        moments = grid.moments(lengths, weights, engine.limits.block_size)
+        self.dispersion[node.index] = moments.dispersion
+        self._basis[node.index] = moments.cost_basis(engine.limits)
+        self._saturation_per_ms[node.index] = saturation / 1e3
+
+    def fit_cost(self) -> Floats:
+        """Milliseconds per unit of each cost (none negative), and what they leave per node."""
+        known = np.isfinite(self._saturation_per_ms)
+        if not known.any():
+            raise InvariantError("no node of the grid fits into the engine's context")
+        cost = _non_negative(self._basis[known] * self._saturation_per_ms[known, None], np.ones(known.sum()))
+        self.log_saturation = np.log(self._saturation_per_ms * (self._basis @ cost))
+        return cost
+
+
+def _times(engine: Engine, requests: grid.NodeRequests, arrivals_s: Floats) -> RequestTimes:
+    offered = Requests(arrivals_s, requests.prompt_tokens, requests.output_tokens)
+    return simulate(offered, engine.limits, engine.step_times)
+
+
+def _saturation_per_s(engine: Engine, requests: grid.NodeRequests) -> float:
+    """As `capacity.saturation`, over the node's draw (repeated where the batch is large)."""
+    count = len(requests.unit_arrivals)
+    repeats = -(-10 * engine.limits.max_num_seqs // count)
+    shifts = count * np.arange(repeats, dtype=np.float64)[:, None]
+    many = grid.NodeRequests(
+        (requests.unit_arrivals + shifts).ravel(),
+        np.tile(requests.prompt_tokens, repeats),
+        np.tile(requests.output_tokens, repeats),
+    )
+    at_once = _times(engine, many, np.zeros(repeats * count))
+    arrivals_s = many.unit_arrivals / (1.5e3 * repeats * count / float(at_once.e2e_ms.max()))
+    done_s = arrivals_s + _times(engine, many, arrivals_s).e2e_ms / 1e3
+    end_s = float(arrivals_s[-1])
+    return float(np.count_nonzero((done_s > end_s / 2) & (done_s <= end_s)) / (end_s / 2))
+
+
+def _gap_quantiles(itl_ms: Floats, steps: Floats) -> Floats:
+    """Quantiles of the mean gap given the decode steps, shape (decode steps, levels).
+
+    The mean over n gaps has mean m + c/n (the echo of the own prompt) and variance a + b/n (slow
+    swings of the load, and single iterations), both fitted; what is left, in units of the
+    deviation, has quantiles of its own for the shorter and for the longer half of the requests.
+    """
+    decodes = steps > 0
+    steps, itl_ms = steps[decodes], itl_ms[decodes]
+    inverse = 1 / steps
+    edges = np.unique(np.quantile(steps, np.linspace(0, 1, _BINS + 1)))
+    bins = np.clip(np.searchsorted(edges, steps, side="right") - 1, 0, max(len(edges) - 2, 0))
+    mean = _line(bins, inverse, itl_ms)
+    left = itl_ms - mean[0] - mean[1] * inverse
+    variance = _line(bins, inverse, left**2)
+    left /= np.sqrt(variance[0] + variance[1] * inverse + 1e-12)
+    at = np.array(grid.DECODE_STEPS)
+    shape = _quantiles_by_length(np.log(steps), left, np.log(at))
+    deviation = np.sqrt(variance[0] + variance[1] / at)
+    quantiles = (mean[0] + mean[1] / at)[:, None] + deviation[:, None] * shape
+    # No gap is shorter than the shortest seen.
+    bounded: Floats = np.maximum.accumulate(np.maximum(quantiles, itl_ms.min()), axis=1)
+    return bounded
+
+
+def _quantiles_by_length(log_steps: Floats, values: Floats, at: Floats) -> Floats:
+    """Quantiles of the shorter and the longer half, interpolated to `at`: shape (at, levels)."""
+    short = log_steps <= np.median(log_steps)
+    halves = (short, ~short) if not short.all() else (short, short)
+    low, high = (np.quantile(values[half], grid.LEVELS) for half in halves)
+    centre, apart = log_steps[halves[0]].mean(), np.ptp([log_steps[half].mean() for half in halves])
+    share = np.clip((at - centre) / max(apart, 1e-9), 0.0, 1.0)[:, None]
+    between: Floats = low + share * (high - low)
+    return between
+
+
+def _line(bins: np.ndarray[tuple[int], np.dtype[np.intp]], inverse: Floats, values: Floats) -> Floats:
+    """(a, b) >= 0 of values = a + b * inverse, over the means of bins, relative to their size."""
+    count = np.bincount(bins)
+    some = count > 0
+    x, y = (np.bincount(bins, of)[some] / count[some] for of in (inverse, values))
+    weights = np.sqrt(count[some]) / np.maximum(y, 1e-12)
+    return _non_negative(np.stack([weights, weights * x], axis=1), weights * y)
+
+
+def _non_negative(matrix: Floats, target: Floats) -> Floats:
+    """Least squares without negative coefficients."""
+    from scipy.optimize import nnls  # only where a surface is built
+
+    solution: Floats = nnls(matrix, target)[0]
+    return solution
+
+
+def _lone_ttft_ms(engine: Engine) -> Floats:
+    """TTFT of prompts on LONE_PROMPT_TOKENS, each alone, whatever the context limit."""
+    count = len(LONE_PROMPT_TOKENS)
+    limits = EngineLimits(
+        engine.limits.max_num_seqs,
+        engine.limits.max_num_batched_tokens,
+        _UNBOUNDED,
+        engine.limits.block_size,
+        _UNBOUNDED,
+    )
+    prompts = np.array(LONE_PROMPT_TOKENS, dtype=np.int64)
+    requests = grid.NodeRequests(np.arange(count, dtype=np.float64), prompts, np.ones_like(prompts))
+    return _times(Engine(limits, engine.step_times), requests, requests.lone_arrivals_s).ttft_ms
+
+
+def speed_ms(engine: Engine) -> Floats:
+    """Step times on a fixed grid of batches, contexts and chunks: who is faster is smaller in all."""
+    limits = engine.limits
+    arrays = engine.step_times.step_times(limits.max_num_batched_tokens, limits.max_num_seqs)
+    shares = np.array([0.0, 0.01, 0.05, 0.2, 0.5, 1.0])
+    batch = np.unique(np.round(shares * limits.max_num_seqs))
+    chunk = np.unique(np.round(shares * (limits.max_num_batched_tokens - limits.max_num_seqs)))
+    context = np.array([64.0, 1024.0, 4096.0, 16384.0])
+    b, c, k = (axis.ravel() for axis in np.meshgrid(batch, chunk, context, indexing="ij"))
+    rows = np.arange(len(arrays.decode_ms), dtype=np.float64)
+    decode = bilinear((rows, arrays.context_knots), arrays.decode_ms, (b, k))
+    per_token = bilinear((arrays.chunk_knots, arrays.prefix_knots), arrays.chunk_ms_per_token, (c, k))
+    attention = decode + np.where(c > 0, arrays.chunk_ms + c * per_token, 0.0)
+    matrix = arrays.matrix_ms[(b + c).astype(np.int64)]
+    speed: Floats = arrays.s * (matrix + attention) + arrays.c0 + arrays.cb * b
+    return speed

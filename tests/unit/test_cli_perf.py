@@ -1,0 +1,204 @@
+"""`argosy perf` as a user types it: answers with units, refusals with a reason, files in and out."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from argosy.cli.app import build
+from argosy.errors import SpecError
+
+DATA = Path(__file__).parents[1] / "data" / "perf"
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+FIELDS = [
+    "model", "gpu", "tp", "dtype", "profile", "step_ms", "itl_ms", "ttft_ms", "throughput_tokens_per_s",
+    "requests_per_s", "kv_capacity_tokens", "slots", "power_w", "joule_per_token", "usd_per_million_tokens",
+    "uncertainty",
+]  # fmt: skip
+
+
+def run(*args: str) -> tuple[int, str]:
+    found = CliRunner().invoke(build(), ["perf", *args])
+    if found.exception is not None and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    return found.exit_code, found.output
+
+
+def asked(*args: str) -> dict[str, Any]:
+    code, output = run(*args, "--json")
+    assert code == 0, output
+    found: dict[str, Any] = json.loads(output)
+    return found
+
+
+def refused(*args: str) -> dict[str, Any]:
+    code, output = run(*args, "--json")
+    assert code == 2, output
+    found = json.loads(output)
+    assert list(found) == ["error"]
+    assert list(found["error"]) == ["reason", "message", "nearest"]
+    error: dict[str, Any] = found["error"]
+    return error
+
+
+def test_the_object_has_every_field_and_they_agree_with_each_other() -> None:
+    found = asked(LLAMA, "--gpu", "H100", "--prompt", "1024", "--output", "256", "--batch", "64")
+    assert list(found) == FIELDS
+    assert (found["model"], found["gpu"], found["tp"], found["dtype"]) == (LLAMA, "H100", 1, "bf16")
+    assert found["profile"]["origin"] == "MeasuredTable"
+    assert found["throughput_tokens_per_s"] == pytest.approx(256 * found["requests_per_s"], rel=1e-3)
+    # Little's law: 64 requests are in flight, each for its TTFT and 255 gaps.
+    in_flight = found["requests_per_s"] * (found["ttft_ms"] + 255 * found["itl_ms"]) / 1e3
+    assert in_flight == pytest.approx(64, rel=0.03)
+    # Prefills stand between tokens, so the mean gap is longer than a step that only decodes.
+    assert found["step_ms"] < found["itl_ms"] < 2 * found["step_ms"]
+    assert found["joule_per_token"] == pytest.approx(found["power_w"] * found["step_ms"] / 1e3 / 64, rel=0.05)
+    assert 108 < found["power_w"] < 700
+    assert found["slots"] == 256
+
+
+def test_kv_capacity_is_the_published_one_within_three_percent() -> None:
+    found = asked("meta-llama/Meta-Llama-3.1-8B", "--gpu", "H100")
+    assert found["kv_capacity_tokens"] == pytest.approx(432_992, rel=0.03)
+
+
+def test_a_rate_is_answered_in_closed_form_and_a_higher_one_is_slower() -> None:
+    slow, fast = (asked(LLAMA, "--gpu", "H100", "--rate", rate) for rate in ("2", "10"))
+    assert (slow["requests_per_s"], fast["requests_per_s"]) == (2, 10)
+    assert slow["itl_ms"] < fast["itl_ms"]
+    assert slow["ttft_ms"] < fast["ttft_ms"]
+
+
+def test_a_price_scales_the_cost_and_no_known_price_is_null() -> None:
+    one, three = (asked(LLAMA, "--price", price)["usd_per_million_tokens"] for price in ("1", "3"))
+    assert three == pytest.approx(3 * one, rel=1e-3)
+    assert asked(LLAMA, "--gpu", "T4", "--dtype", "int8")["usd_per_million_tokens"] is None
+
+
+def test_a_single_output_token_has_no_gap() -> None:
+    assert asked(LLAMA, "--output", "1", "--batch", "4")["itl_ms"] is None
+
+
+@pytest.mark.parametrize(
+    ("args", "reason", "says", "nearest"),
+    [
+        ((LLAMA, "--gpu", "H1000"), "UnknownGpu", "H1000", "H100"),
+        (("lama-3.1-8b",), "UnknownModel", "lama-3.1-8b", "llama-3.1-8b"),
+        ((LLAMA, "--tp", "3"), "ImpossibleShape", "32 attention heads", None),
+        (("meta-llama/Llama-3.1-70B-Instruct", "--gpu", "L40S"), "TooLarge", "GB", None),
+        ((LLAMA, "--rate", "1e5"), "Saturated", "requests/s", "--rate"),
+        ((LLAMA, "--prompt", "nan"), "InvalidValue", "--prompt", None),
+        ((LLAMA, "--prompt", "0"), "InvalidValue", "--prompt", None),
+        ((LLAMA, "--output", "-5"), "InvalidValue", "--output", None),
+        ((LLAMA, "--batch", "1.5"), "InvalidValue", "--batch", None),
+        ((LLAMA, "--rate", "inf"), "InvalidValue", "--rate", None),
+        ((LLAMA, "--rate", "-1"), "InvalidValue", "--rate", None),
+        ((LLAMA, "--price", "nan"), "InvalidValue", "--price", None),
+        ((LLAMA, "--price", "-1"), "InvalidValue", "--price", None),
+        ((LLAMA, "--tp", "0"), "InvalidValue", "--tp", None),
+        ((LLAMA, "--batch", "8", "--rate", "1"), "InvalidValue", "--batch", None),
+        ((LLAMA, "--dtype", "fp7"), "InvalidValue", "--dtype", None),
+        ((), "InvalidValue", "MODEL", None),
+    ],
+)
+def test_no_answer_is_a_reason_and_exit_code_2(
+    args: tuple[str, ...], reason: str, says: str, nearest: str | None
+) -> None:
+    error = refused(*args)
+    assert error["reason"] == reason
+    assert says in error["message"]
+    assert nearest is None or any(nearest in near for near in error["nearest"])
+
+
+def test_a_context_beyond_the_trained_one_is_refused_with_both_numbers() -> None:
+    error = refused(LLAMA, "--prompt", "200000")
+    assert "131072" in error["message"].replace(",", "")
+
+
+def test_a_person_reads_units_origin_and_error() -> None:
+    code, output = run(LLAMA, "--gpu", "L40S", "--tp", "2")
+    assert code == 0
+    for words in (
+        "llama-3.1-8b bf16 on L40S TP2",
+        "MeasuredTable",
+        "tokens/s",
+        " W ",
+        "J/token",
+        "per million tokens",
+    ):
+        assert words in output
+
+
+def test_help_names_both_uses() -> None:
+    code, output = run("--help")
+    assert code == 0
+    assert "--rate" in output
+    assert "argosy perf import" in " ".join(output.split())
+
+
+def test_list_shows_every_profile_with_origin_and_error() -> None:
+    code, output = run("--list", "--json")
+    profiles = json.loads(output)
+    assert code == 0
+    assert len(profiles) >= 86
+    assert {profile["origin"] for profile in profiles} == {"MeasuredTable"}
+    assert all(0 < profile["error"] < 1 for profile in profiles)
+    assert any(p["gpu"] == "H100" and p["model"] == "llama-3.1-70b" and p["tp"] == 4 for p in profiles)
+
+
+def test_a_config_json_stands_for_a_model_that_nobody_knows(tmp_path: Path) -> None:
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 5120,
+        "intermediate_size": 13824, "num_attention_heads": 40, "num_key_value_heads": 40,
+        "num_hidden_layers": 40, "vocab_size": 32000, "max_position_embeddings": 4096,
+        "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    found = asked(str(path), "--gpu", "H100")
+    assert found["profile"]["origin"] == "Roofline"
+    path.write_text(json.dumps(config | {"num_hidden_layers": 0}))
+    assert "num_hidden_layers" in refused(str(path))["message"]
+    assert "cannot be read" in refused(str(tmp_path / "absent.json"))["message"]
+
+
+def test_imported_measurements_win_over_the_shipped_profile(tmp_path: Path) -> None:
+    out = tmp_path / "profile.json"
+    report = next((DATA / "vllm").glob("*.json*"))
+    code, output = run("import", str(report), "--model", LLAMA, "--gpu", "H100", "--out", str(out))
+    assert code == 0, output
+    assert "the shipped one" in output
+    found = asked(LLAMA, "--gpu", "H100", "--profile", str(out))
+    assert found["profile"]["origin"] == "UserMeasurements"
+    out.write_text(out.read_text().replace('"uncertainty"', '"uncertainly"'))
+    with pytest.raises(SpecError, match=str(out)):
+        run(LLAMA, "--profile", str(out))
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("absent.json",), "cannot be read"),
+        ((str(DATA / "README.md"),), "vllm bench serve"),
+    ],
+)
+def test_a_report_that_cannot_be_read_is_named(args: tuple[str, ...], says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        run("import", *args, "--model", LLAMA, "--gpu", "H100")
+
+
+def test_import_asks_for_what_no_report_says() -> None:
+    report = next((DATA / "vllm").glob("*.json*"))
+    with pytest.raises(SpecError, match="--gpu"):
+        run("import", str(report), "--model", LLAMA)
+
+
+def test_not_a_number_never_leaves_as_one() -> None:
+    code, output = run(LLAMA, "--output", "1", "--json")
+    assert code == 0
+    assert not any(isinstance(v, float) and math.isnan(v) for v in json.loads(output).values())
