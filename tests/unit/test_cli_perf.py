@@ -202,3 +202,26 @@ def test_not_a_number_never_leaves_as_one() -> None:
     code, output = run(LLAMA, "--output", "1", "--json")
     assert code == 0
     assert not any(isinstance(v, float) and math.isnan(v) for v in json.loads(output).values())
+
+
+def test_capacities_of_all_variants_are_shown_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    examples = str(Path(__file__).parents[2] / "examples/small")
+    code, output = run("capacities", examples)
+    assert code == 0, output
+    kept = sorted((tmp_path / "argosy/surfaces").iterdir())
+    rows = [line.split() for line in output.splitlines() if "-tp1-" in line]
+    assert len(rows) == len(kept) >= 2
+    assert all(float(rate.rstrip("*")) > 0 for row in rows for rate in row[1:])
+    again = run("capacities", examples)[1]
+    assert "building" not in again
+    assert [line for line in again.splitlines() if "-tp1-" in line] == [
+        line for line in output.splitlines() if "-tp1-" in line
+    ]
+
+
+def test_capacities_of_nothing_end_with_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("")
+    assert run("capacities", str(tmp_path))[0] == 1

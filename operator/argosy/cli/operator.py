@@ -42,7 +42,7 @@ def run(  # noqa: PLR0913  (each argument is a flag)
         str, typer.Option(help="host:port for /healthz, /readyz, /metrics.")
     ] = "127.0.0.1:18080",
     state_dir: Annotated[
-        Path, typer.Option(help="Where the last snapshot and measured capacities are kept.")
+        Path, typer.Option(help="Where the last snapshot, capacities and calibrations are kept.")
     ] = Path("argosy-state"),
     envoy: Annotated[
         list[str] | None,

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from argosy.cli.perf_capacities import show_capacities
 from argosy.cli.perf_import import import_measurements
 from argosy.cli.perf_validate import show_validation
 from argosy.errors import SpecError
@@ -46,6 +47,7 @@ class _AnswerFirst(TyperGroup):
 
 app = typer.Typer(cls=_AnswerFirst, help="What a replica does, offline.", add_completion=False)
 app.command("import")(import_measurements)
+app.command("capacities")(show_capacities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,14 @@ class _Shown:
     console: Console
 
 
-@app.command("answer", hidden=True, epilog="argosy perf import FILE fits a profile to your own measurements.")
+@app.command(
+    "answer",
+    hidden=True,
+    epilog=(
+        "argosy perf capacities FILES shows what a replica carries of each class;"
+        " argosy perf import FILE fits a profile to your own measurements."
+    ),
+)
 def ask(  # noqa: PLR0913 - one parameter per option
     model: Annotated[
         str, typer.Argument(help="Model id, such as meta-llama/Llama-3.1-8B-Instruct, or a config.json.")

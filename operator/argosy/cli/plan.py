@@ -8,7 +8,6 @@ measured capacities.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,20 +29,22 @@ from argosy.api import (
     WorkloadClass,
 )
 from argosy.api import Resource as ApiObject
+from argosy.cli.cache import cache_directory
 from argosy.control.decision import ControlMemory, Decision
 from argosy.control.step import StepSettings, step
 from argosy.demand.forecast import DemandMemory
 from argosy.errors import SpecError
-from argosy.kube.observed import node_state
-from argosy.perf import TablePerfModel, shipped_tables
-from argosy.snapshot.fleet import FleetSnapshot
+from argosy.kube.observed import config_map_files, node_state
+from argosy.perf import LibraryPerfModel, shipped_library
+from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
 
 K = TypeVar("K", bound=ApiObject)
 
 
 def plan(
     paths: Annotated[
-        list[Path], typer.Argument(help="YAML files or folders: Argosy's resources, and Nodes.")
+        list[Path],
+        typer.Argument(help="YAML files or folders: Argosy's resources, Nodes, ConfigMaps with profiles."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the FleetPlan as JSON.")] = False,
 ) -> None:
@@ -77,8 +78,19 @@ def read_objects(paths: Iterable[Path]) -> list[Mapping[str, Any]]:
 
 def decide(objects: list[Mapping[str, Any]]) -> Decision:
     """The decision for these objects; raises `SpecError` for one that is not valid."""
+    cache_file = cache_directory() / "capacities.json"
+    cache = _read_cache(cache_file)
+    perf = LibraryPerfModel(shipped_library(), cache, lambda line: typer.echo(line, err=True))
+    decision = step(snapshot_of(objects), ControlMemory(DemandMemory()), StepSettings("argosy plan"), perf)
+    cache_file.parent.mkdir(parents=True, exist_ok=True)
+    cache_file.write_text(json.dumps(cache))
+    return decision
+
+
+def snapshot_of(objects: list[Mapping[str, Any]]) -> FleetSnapshot:
+    """A picture of these objects in which nothing runs yet; raises `SpecError` for one that is not valid."""
     nodes = [node_state(o) for o in objects if o.get("kind") == "Node"]
-    snapshot = FleetSnapshot(
+    return FleetSnapshot(
         now_s=time.time(),
         fleet=_of(Fleet, objects).get("default"),
         pools=_of(GPUPool, objects),
@@ -88,14 +100,20 @@ def decide(objects: list[Mapping[str, Any]]) -> Decision:
         plans=(),
         nodes={node.name: node for node in nodes},
         pods={},
+        profile_files=profile_files(objects),
     )
-    cache_file = _cache_file()
-    cache = json.loads(cache_file.read_text()) if cache_file.exists() else {}
-    perf = TablePerfModel(shipped_tables(), cache, lambda line: typer.echo(line, err=True))
-    decision = step(snapshot, ControlMemory(DemandMemory()), StepSettings("argosy plan"), perf)
-    cache_file.parent.mkdir(parents=True, exist_ok=True)
-    cache_file.write_text(json.dumps(cache))
-    return decision
+
+
+def profile_files(objects: Iterable[Mapping[str, Any]]) -> dict[ProfileFileKey, bytes]:
+    """The contents of every ConfigMap: what ServedModels name as their profiles is among them."""
+    found: dict[ProfileFileKey, bytes] = {}
+    for item in objects:
+        if item.get("kind") == "ConfigMap":
+            metadata = item.get("metadata") or {}
+            namespace, name = metadata.get("namespace") or "default", metadata.get("name") or ""
+            for key, content in config_map_files(item).items():
+                found[ProfileFileKey(namespace, name, key)] = content
+    return found
 
 
 def show(decision: Decision, console: Console) -> None:
@@ -157,6 +175,9 @@ def _with_namespace(item: Mapping[str, Any], kind: type[ApiObject]) -> Mapping[s
     return {**item, "metadata": {**item.get("metadata", {}), "namespace": "default"}}
 
 
-def _cache_file() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "argosy" / "capacities.json"
+def _read_cache(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}  # measured again
+    return content if isinstance(content, dict) else {}
