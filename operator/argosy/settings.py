@@ -25,7 +25,7 @@ class OperatorSettings:
     kubeconfig: None inside a cluster
     xds_address: where the ADS server listens, `host:port` (port 0: a free one)
     http_address: where /healthz, /readyz and /metrics are served
-    state_dir: the copy of the last xDS snapshot and the capacity cache live here
+    state_dir: the copy of the last xDS snapshot, the capacity cache and the calibrations live here
     prometheus_url: read metrics from Prometheus instead of scraping directly
     plan_time_limit_s: for one solve; what was cut short is reported with its gap
     """

@@ -178,6 +178,7 @@ def test_calls_beyond_the_operators_role_are_refused(stage: OperatorStage) -> No
     beyond = [
         ("delete", "node", "l40s-0"),
         ("get", "secrets", "-A"),
+        ("get", "configmaps"),
         ("patch", "wclass", "chat", "--type=merge", "-p", '{"spec":{"priority":1}}'),
         ("delete", "wclass", "chat"),
         ("label", "gpool", "l40s", "argosy=was-here"),

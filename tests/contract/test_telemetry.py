@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from argosy.route.counters import VIRTUAL_HOST, class_key_of, stat_prefix_of
-from argosy.snapshot import EndpointHealth, EngineReading, RouteCounters, TelemetryReading
+from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters, TelemetryReading
 from argosy.telemetry import DirectScraper, Targets
 from argosy.telemetry.parse import parse_engine
 from argosy_sim.envoy import find_envoy
@@ -330,5 +330,24 @@ def test_what_the_simulated_engine_exposes_is_readable() -> None:
     metrics.prompt_tokens.value, metrics.generation_tokens.value = 120.0, 40.0
     for reason in ("stop", "length"):
         metrics.request_ended(FinishedRequest(reason, 60, 20, 20, 0.0, 0.1, 1.0))
+    metrics.ttft.observe(0.1)
+    for gap_s in (0.02, 0.03, 0.04):
+        metrics.itl.observe(gap_s)
+    for tokens in (60, 1):
+        metrics.iteration_tokens.observe(tokens)
+    metrics.num_preemptions.value = 7.0
     body = metrics.render(EngineLoad(num_running=3, num_waiting=2, kv_usage=0.25))
-    assert parse_engine(body) == EngineReading(3, 2, 0.25, 120.0, 40.0, 2.0)
+    counters = CounterReading(
+        iterations=2.0,
+        gaps=3.0,
+        gap_s=pytest.approx(0.09),
+        prompts=1.0,
+        prompt_tokens=120.0,
+        cached_prompt_tokens=0.0,
+        preemptions=7.0,
+        num_running=3.0,
+        kv_cache_usage=0.25,
+        kv_blocks=1000.0,
+        block_size=16.0,
+    )
+    assert parse_engine(body) == EngineReading(3, 2, 0.25, 120.0, 40.0, 2.0, counters)

@@ -27,13 +27,17 @@ from argosy.api.fleetplan import FleetPlanStatus
 from argosy.control.decision import ControlMemory, Decision, StatusUpdate
 from argosy.control.step import StepSettings, step
 from argosy.demand.forecast import DemandMemory
-from argosy.engine.coefficients import StepCoefficients
+from argosy.engine.step_times import StepTimeSource
 from argosy.manifests import deployment_name, pod_template
+from argosy.perf.model import LibraryPerfModel
+from argosy.perf.profile import Profile, ProfileKey
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
+from argosy.perf.recalibration_fit import Calibration
+from argosy.perf.shipped import shipped_library
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, TelemetryReading, Variant
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
-from argosy.snapshot.fleet import EnvoyView, FleetSnapshot, RoutingView
+from argosy.snapshot.fleet import EnvoyView, FleetSnapshot, ProfileFileKey, RoutingView
 
 GPU_LABEL = "nvidia.com/gpu.product"
 NVIDIA = "nvidia.com/gpu"
@@ -45,11 +49,28 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True)
 class FakePerf:
-    """Capacities by GPU, per GPU of the replica; model ids that contain a word get that answer."""
+    """Capacities by GPU, per GPU of the replica; model ids that contain a word get that answer.
+
+    A user's profile divides the capacity of its GPU and shape by the profile's factor `s`, and so
+    does a calibration that of its profile.
+    """
 
     per_gpu: Mapping[str, float] = field(default_factory=lambda: {"L40S": 4.0, "H100": 16.0})
+    slowness: Mapping[tuple[str, int], float] = field(default_factory=dict)
 
-    def step_coefficients(self, variant: Variant) -> StepCoefficients | OutOfRange:
+    def with_profiles(self, profiles: Iterable[Profile]) -> FakePerf:
+        slowness = {(p.key.gpu, p.key.shape.gpus): p.step_times.step_times(1, 1).s for p in profiles}
+        return replace(self, slowness=slowness)
+
+    def with_calibrations(self, calibrations: Mapping[ProfileKey, Calibration]) -> FakePerf:
+        seen = {(key.gpu, key.shape.gpus): each.s for key, each in calibrations.items()}
+        return replace(self, slowness={**self.slowness, **seen})
+
+    def prior(self, variant: Variant) -> Profile | OutOfRange:
+        """The shipped one, whatever profiles were given."""
+        return LibraryPerfModel(shipped_library(), {}).prior(variant)
+
+    def step_times(self, variant: Variant) -> StepTimeSource | OutOfRange:
         raise AssertionError("decisions do not ask for step times")
 
     def fits(self, variant: Variant) -> Fits | TooLarge | OutOfRange:
@@ -66,7 +87,8 @@ class FakePerf:
             return Capacity(0.0, "TTFT p95")
         if mix.mean_prompt_tokens > 100_000:
             return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, "prompts of more than 100,000 tokens")
-        return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel, "TTFT p95")
+        slowness = self.slowness.get((variant.gpu, variant.gpus), 1.0)
+        return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel / slowness, "TTFT p95")
 
 
 def parsed(kind: type[R], name: str, spec: Mapping[str, Any], namespace: str = "") -> R:
@@ -136,6 +158,8 @@ class World:
         self.silent: set[str] = set()
         self.dead_nodes: set[str] = set()
         self.perf = FakePerf()
+        self.profile_files: dict[ProfileFileKey, bytes] = {}
+        self.unread_profiles: dict[ProfileFileKey, str] = {}
         self.decisions: list[Decision] = []
         self.serving_over_time: list[int] = []
         self.broken_deployments: set[str] = set()
@@ -196,6 +220,8 @@ class World:
                 },
             ),
             routing=RoutingView("v1", (EnvoyView("edge", "v1"),)),
+            profile_files=dict(self.profile_files),
+            unread_profiles=dict(self.unread_profiles),
         )
 
     def decide(self, trigger: str = "a test") -> Decision:

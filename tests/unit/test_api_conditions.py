@@ -87,6 +87,7 @@ MENDED_IN_A_SPEC = {
     Reason.BUDGET_SHORT: "spec.budgetUsdPerHour",
     Reason.UNPLACEABLE: "spec.parallelShapes",
     Reason.REPLICAS_AT_LIMIT: "spec.maxReplicas",
+    Reason.PROFILE_UNUSABLE: "spec.profiles",
 }
 
 
@@ -95,7 +96,17 @@ def test_a_reason_that_a_spec_mends_names_the_field(reason: Reason, field: str) 
     assert field in SENTENCES[reason]
 
 
-@pytest.mark.parametrize("reason", [Reason.CONFLICTED, Reason.MODEL_NOT_FOUND, Reason.TARGET_NOT_FOUND])
+OF_SEVERAL_FIELDS = (
+    Reason.CONFLICTED,
+    Reason.MODEL_NOT_FOUND,
+    Reason.TARGET_NOT_FOUND,
+    Reason.PROFILE_NOT_FOUND,
+    Reason.PROFILE_UNUSABLE,
+    Reason.PROFILE_UNREAD,
+)
+
+
+@pytest.mark.parametrize("reason", OF_SEVERAL_FIELDS)
 def test_a_reason_about_several_fields_is_told_which(reason: Reason) -> None:
     assert "field" in reason.parts
 

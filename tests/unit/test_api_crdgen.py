@@ -134,6 +134,21 @@ TEXT = {"type": "string", "maxLength": 8, "description": "Text."}
             id="a-default-under-rules-is-written-out",
         ),
         pytest.param(
+            {
+                "type": "object",
+                "properties": {"a": {**TEXT, "default": "x"}, "b": {"anyOf": [TEXT, {"type": "null"}]}},
+                "default": {"a": "x", "b": None},
+                "x-kubernetes-validations": [{"rule": "self.a != ''"}],
+            },
+            {
+                "type": "object",
+                "default": {"a": "x"},
+                "properties": {"a": {**TEXT, "default": "x"}, "b": TEXT},
+                "x-kubernetes-validations": [{"rule": "self.a != ''"}],
+            },
+            id="what-is-absent-is-absent-from-a-default-too",
+        ),
+        pytest.param(
             {"type": "boolean", "description": "Two\n    lines."},
             {"description": "Two lines.", "type": "boolean"},
             id="descriptions-flow",

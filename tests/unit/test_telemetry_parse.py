@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 
-from argosy.snapshot import EndpointHealth, EngineReading, RouteCounters
+from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters
 from argosy.telemetry.parse import (
     RawRouteCounters,
     Unreadable,
@@ -66,6 +68,108 @@ def test_the_same_numbers_in_another_spelling_are_the_same_reading(before: str, 
 def test_engines_behind_one_address_add_up_and_their_cache_usage_is_averaged() -> None:
     second = BODY.replace('engine="0"', 'engine="1"').replace(" 0.25\n", " 0.75\n")
     assert parse_engine((BODY + second).encode()) == EngineReading(6, 4, 0.5, 2000.0, 1000.0, 10.0)
+
+
+COUNTERS = """\
+vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="m"} 99.0
+vllm:iteration_tokens_total_count{engine="0",model_name="m"} 800.0
+vllm:iteration_tokens_total_sum{engine="0",model_name="m"} 9000.0
+vllm:inter_token_latency_seconds_count{engine="0",model_name="m"} 16000.0
+vllm:inter_token_latency_seconds_sum{engine="0",model_name="m"} 240.5
+vllm:time_to_first_token_seconds_count{engine="0",model_name="m"} 70.0
+vllm:prompt_tokens_cached_total{engine="0",model_name="m"} 12.0
+vllm:num_preemptions_total{engine="0",model_name="m"} 0.0
+vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="27000",note="a \\"}\\" b"} 1.0
+process_start_time_seconds 1.7e+09
+"""
+
+COUNTED = CounterReading(
+    iterations=800.0,
+    gaps=16_000.0,
+    gap_s=240.5,
+    prompts=70.0,
+    prompt_tokens=1000.0,
+    cached_prompt_tokens=12.0,
+    preemptions=0.0,
+    num_running=3.0,
+    kv_cache_usage=0.25,
+    kv_blocks=27_000.0,
+    block_size=16.0,
+    start_time_s=1.7e9,
+)
+
+
+def counters_of(body: str) -> CounterReading | None:
+    found = parse_engine(body.encode())
+    assert isinstance(found, EngineReading), found
+    return found.counters
+
+
+def test_what_recalibration_needs_is_read_beside_the_six() -> None:
+    assert parse_engine((BODY + COUNTERS).encode()) == replace(READING, counters=COUNTED)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("vllm:iteration_tokens_total_count", ["iterations"]),
+        ("vllm:inter_token_latency_seconds_count", ["gaps"]),
+        ("vllm:inter_token_latency_seconds_sum", ["gap_s"]),
+        ("vllm:time_to_first_token_seconds_count", ["prompts"]),
+        ("vllm:prompt_tokens_cached_total", ["cached_prompt_tokens"]),
+        ("vllm:num_preemptions_total", ["preemptions"]),
+        ("vllm:cache_config_info", ["kv_blocks", "block_size"]),
+        ("process_start_time_seconds", ["start_time_s"]),
+    ],
+)
+def test_what_only_recalibration_needs_may_be_missing(name: str, fields: list[str]) -> None:
+    kept = [line for line in COUNTERS.splitlines(keepends=True) if not line.startswith(name)]
+    assert counters_of(BODY + "".join(kept)) == replace(COUNTED, **dict.fromkeys(fields))
+
+
+def test_an_engine_that_shows_nothing_of_it_has_no_counters() -> None:
+    assert counters_of(BODY) is None
+    assert counters_of(BODY + "process_start_time_seconds 1.7e+09\n") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [
+        pytest.param(
+            'num_gpu_blocks="27000"', 'num_gpu_blocks="None"', {"kv_blocks": None}, id="not known yet"
+        ),
+        pytest.param('block_size="16"', 'block_size=""', {"block_size": None}, id="an empty label"),
+        pytest.param(" 70.0", " 71", {"prompts": 71.0}, id="a whole number"),
+        pytest.param("1.7e+09", "17", {"start_time_s": 17.0}, id="a clock that was never set"),
+    ],
+)
+def test_a_label_that_is_no_number_is_missing(before: str, after: str, changes: dict[str, float]) -> None:
+    assert before in COUNTERS
+    assert counters_of(BODY + COUNTERS.replace(before, after)) == replace(COUNTED, **changes)
+
+
+@pytest.mark.parametrize("odd", ["NaN", "nothing", "-Inf"])
+def test_a_counter_that_is_no_number_is_passed_on_as_such_and_spoils_nothing_else(odd: str) -> None:
+    found = counters_of(BODY + COUNTERS.replace("800.0", odd))
+    assert found is not None
+    assert found.iterations is not None
+    assert not math.isfinite(found.iterations)
+    assert replace(found, iterations=800.0) == COUNTED
+
+
+def test_the_counters_of_engines_behind_one_address_add_up() -> None:
+    second = (BODY + COUNTERS).replace('engine="0"', 'engine="1"').replace(" 0.25\n", " 0.75\n")
+    found = counters_of(BODY + COUNTERS + second)
+    assert found is not None
+    assert (found.iterations, found.kv_blocks, found.block_size) == (1600.0, 54_000.0, 16.0)
+    assert (found.num_running, found.kv_cache_usage, found.start_time_s) == (6.0, 0.5, 1.7e9)
+
+
+def test_caches_with_unlike_blocks_have_no_block_size() -> None:
+    second = COUNTERS.replace('block_size="16"', 'block_size="32"')
+    found = counters_of(BODY + COUNTERS + second)
+    assert found is not None
+    assert found.block_size is None
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,24 @@ async def test_an_engines_sample_is_dated_with_prometheus_own_scrape(
     assert prometheus.queries[0].endswith("[90s]"), "a plain selector is dated with the query's moment"
 
 
+async def test_what_recalibration_needs_comes_with_it_and_its_labels(
+    prometheus: Prometheus, source: PrometheusSource
+) -> None:
+    labels = {"block_size": "16", "num_gpu_blocks": "27000"}
+    prometheus.result = [
+        *engine(),
+        series("vllm:iteration_tokens_total_count", ENGINE, (19, "700"), (4, "800")),
+        series("vllm:cache_config_info", ENGINE, (4, "1"), **labels),
+        series("process_start_time_seconds", ENGINE, (4, "1.7e+09")),
+    ]
+    counters = (await source.read(TARGETS, NOW_S)).engines[ENGINE].value.counters
+    assert counters is not None
+    assert (counters.iterations, counters.kv_blocks, counters.block_size) == (800.0, 27_000.0, 16.0)
+    assert (counters.gaps, counters.start_time_s) == (None, 1.7e9)
+    for name in ("iteration_tokens_total_count", "cache_config_info", "process_start_time_seconds"):
+        assert name in prometheus.queries[0]
+
+
 async def test_a_stale_sample_keeps_its_age(prometheus: Prometheus, source: PrometheusSource) -> None:
     prometheus.result = engine(ago_s=70.0)
     reading = await source.read(TARGETS, NOW_S)

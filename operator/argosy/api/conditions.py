@@ -59,6 +59,9 @@ class Reason(StrEnum):
     MODEL_NOT_FOUND = "ModelNotFound"
     SERVED_NAME_MISMATCH = "ServedNameMismatch"
     TARGET_NOT_FOUND = "TargetNotFound"
+    PROFILE_NOT_FOUND = "ProfileNotFound"
+    PROFILE_UNUSABLE = "ProfileUnusable"
+    PROFILE_UNREAD = "ProfileUnread"
 
     PROGRAMMED = "Programmed"
     NO_PLAN = "NoPlan"
@@ -117,6 +120,19 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         ),
         Reason.TARGET_NOT_FOUND: (
             "{field}: there is no WorkloadClass {name} in this namespace; create it or correct {field}."
+        ),
+        Reason.PROFILE_NOT_FOUND: (
+            "{field}: there is no key {key} in a ConfigMap {config_map} of this namespace, so Argosy's own"
+            " profiles are used; create it (kubectl create configmap {config_map} --from-file={key}) or"
+            " correct {field}."
+        ),
+        Reason.PROFILE_UNUSABLE: (
+            "{field}: {problem}; Argosy's own profiles are used instead. Write the file anew with argosy"
+            " perf import, or take it out of spec.profiles."
+        ),
+        Reason.PROFILE_UNREAD: (
+            "{field}: the ConfigMap {config_map} could not be read yet ({problem}), so Argosy's own profiles"
+            " are used; check that the operator's role allows get on configmaps."
         ),
         Reason.PROGRAMMED: "All {connected} connected Envoys serve it.",
         Reason.NO_PLAN: "No FleetPlan is applied yet, so nothing is routed; Ready says what is missing.",

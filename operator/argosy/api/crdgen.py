@@ -155,10 +155,18 @@ def _translate_properties(node: Schema, definitions: Mapping[str, Any], path: st
             raise InvariantError(f"{path}.{name}: a field needs a description")
         properties[name] = below
     node["properties"] = properties
-    if "default" in node and "x-kubernetes-validations" not in node:
+    if "default" in node:
         # The children have their own defaults; with {} the API server fills in those. Not where
         # there are rules: it tries them on the default as it is written here.
-        node["default"] = {}
+        has_rules = "x-kubernetes-validations" in node
+        node["default"] = _without_nulls(node["default"]) if has_rules else {}
+
+
+def _without_nulls(value: Any) -> Any:
+    """An absent field is absent: to the API server null is a value, and of no type that there is."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(below) for name, below in value.items() if below is not None}
+    return [_without_nulls(below) for below in value] if isinstance(value, list) else value
 
 
 def _refuse_unbounded(node: Schema, path: str) -> None:

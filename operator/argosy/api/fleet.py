@@ -25,6 +25,14 @@ class Mode(StrEnum):
     AUTO = "Auto"
 
 
+class Recalibration(StrEnum):
+    """What is made of the step times that running engines show."""
+
+    DISABLED = "Disabled"
+    OBSERVE = "Observe"
+    APPLY = "Apply"
+
+
 class Intervals(Value):
     """How often the two loops run."""
 
@@ -98,6 +106,13 @@ class FleetSpec(Value):
         description=(
             "Replicas go only when they were not needed for so long, in seconds: demand counts as the highest"
             " of this window."
+        ),
+    )
+    recalibration: Recalibration = Field(
+        Recalibration.OBSERVE,
+        description=(
+            "What is made of the step times that running engines show. Observe: statuses and metrics show how"
+            " far they are from the profiles. Apply: plans reckon with them too. Disabled: nothing."
         ),
     )
     gateway: Gateway = Field(Gateway(), description="Where Envoy listens for requests.")

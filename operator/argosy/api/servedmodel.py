@@ -14,7 +14,7 @@ from argosy.api.architecture import Architecture
 from argosy.api.conditions import Conditions
 from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
 from argosy.api.rule import Rule
-from argosy.api.value import AsSet, Count, KeyedBy, ObjectName, ServedName, Value
+from argosy.api.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
 
 # Flags of vLLM that a field of ours sets; those with one dash are its short forms.
 RESERVED_FLAGS = (
@@ -189,6 +189,23 @@ class ServedModelSpec(Value):
     )
 
 
+class CalibrationStatus(Value):
+    """How long the steps of running engines take, against the profile that plans start from."""
+
+    step_time_factor: Amount = Field(
+        description="A step as it is, over the profile's, at the load last seen: 1.3 is 30 % slower."
+    )
+    uncertainty: Amount = Field(
+        description="Relative standard error of a step time so corrected (0.05: 5 %)."
+    )
+    windows: Count = Field(
+        description="Windows of 15 s that were learnt from, rounded down to one digit and zeros."
+    )
+    drifted: bool = Field(
+        description="Whether steps became slower or faster all at once within the last hour."
+    )
+
+
 class VariantStatus(Value):
     """Replicas of one variant of the model."""
 
@@ -198,6 +215,10 @@ class VariantStatus(Value):
     pool: ObjectName = Field(description="GPUPool that it runs in.")
     desired: Count = Field(description="Replicas that the applied plan wants.")
     ready: Count = Field(description="Replicas that are ready.")
+    calibration: CalibrationStatus | None = Field(
+        None,
+        description="What its engines were seen to need. Absent: not known yet, or switched off.",
+    )
 
 
 class ServedModelStatus(Value):
@@ -206,7 +227,9 @@ class ServedModelStatus(Value):
     observed_generation: Count | None = Field(
         None, description="The metadata.generation that this status is about."
     )
-    conditions: Conditions = Field((), description="Accepted, Programmed and Ready of the model.")
+    conditions: Conditions = Field(
+        (), description="Accepted, ResolvedRefs, Programmed and Ready of the model."
+    )
     replicas_ready: Count | None = Field(None, description="Replicas that are ready, over all variants.")
     replicas_desired: Count | None = Field(
         None, description="Replicas that the applied plan wants, over all variants."

@@ -11,6 +11,8 @@ from typing import Any
 
 from argosy.api import FleetPlan
 from argosy.demand.forecast import ClassForecast, DemandMemory
+from argosy.perf.recalibration_memory import CalibrationMemory
+from argosy.perf.recalibration_observe import WindowMemory
 from argosy.rollout import Step
 
 
@@ -19,10 +21,14 @@ class ControlMemory:
     """What decisions carry from one iteration to the next; lost at a restart without harm.
 
     started_s: since when demand is remembered (seconds since the epoch)
+    windows:   what engines are doing, until it fills a window of recalibration
+    calibration: what engines were seen to need, against their profiles
     """
 
     demand: DemandMemory
     started_s: float = 0.0
+    windows: WindowMemory = field(default_factory=WindowMemory)
+    calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,22 @@ Output: a `Resolution`, in which "cannot" is a `Refusal` with a reason and a sen
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from argosy.api import GPUPool, ServedModel, WorkloadClass
 from argosy.api.architecture import Architecture as DeclaredArchitecture
 from argosy.api.conditions import Reason
 from argosy.api.servedmodel import Engine, ParallelShape
 from argosy.api.workloadclass import Lengths, Percentiles
+from argosy.control.calibration import corrected
 from argosy.control.nodes import PoolNodes
+from argosy.control.profiles import model_profiles
+from argosy.control.refusal import Refusal
 from argosy.demand.archetypes import ARCHETYPES, mix
 from argosy.manifests import EngineWorkload
 from argosy.perf.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
+from argosy.perf.recalibration_memory import CalibrationMemory
 from argosy.route.precedence import conflicts
 from argosy.snapshot import Architecture, Dtype, EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
 from argosy.snapshot.fleet import FleetSnapshot
@@ -29,17 +33,11 @@ _OUT_OF_RANGE = {
     OutOfRangeReason.UNKNOWN_MODEL: (Reason.UNKNOWN_MODEL, "spec.modelId"),
     OutOfRangeReason.NO_PROFILE: (Reason.OUT_OF_RANGE, "spec.parallelShapes"),
     OutOfRangeReason.CONTEXT_TOO_LONG: (Reason.OUT_OF_RANGE, "spec.traffic.lengths"),
+    OutOfRangeReason.BEYOND_PROFILE: (Reason.OUT_OF_RANGE, "spec.engine or spec.traffic.lengths"),
+    OutOfRangeReason.IMPOSSIBLE_SHAPE: (Reason.OUT_OF_RANGE, "spec.parallelShapes"),
+    OutOfRangeReason.TOO_MANY_ADAPTERS: (Reason.OUT_OF_RANGE, "spec.engine.maxLoras"),
 }
 """The reason that users are told, and the field that they would change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why something cannot be used. `subject` is the variant's or object's name."""
-
-    reason: Reason
-    subject: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +73,53 @@ class ResolvedClass:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """All classes, by key; refusals of models and pools by their keys."""
+    """All classes, by key; by a ServedModel's key, why none of its variants can run and which of
+    its `spec.profiles` are not used."""
 
     classes: Mapping[str, ResolvedClass]
     model_refusals: Mapping[str, tuple[Refusal, ...]]
+    profile_refusals: Mapping[str, tuple[Refusal, ...]] = field(default_factory=dict)
 
     def workloads(self) -> dict[str, EngineWorkload]:
         """Every candidate's workload by its Deployment's key."""
         return {c.workload.key: c.workload for r in self.classes.values() for c in r.candidates}
 
 
-def resolve(snapshot: FleetSnapshot, nodes: Mapping[str, PoolNodes], perf: PerfModel) -> Resolution:
-    """Candidates and refusals for every class of the snapshot, in the order of their keys."""
+def resolve(
+    snapshot: FleetSnapshot,
+    nodes: Mapping[str, PoolNodes],
+    perf: PerfModel,
+    calibrations: CalibrationMemory | None = None,
+) -> Resolution:
+    """Candidates and refusals for every class of the snapshot, in the order of their keys.
+
+    What users measured of a model counts for that model's variants only: two ServedModels of one
+    checkpoint may run on unlike hosts. `calibrations`: what running engines were seen to need, where
+    plans shall reckon with it.
+    """
+    own = {key: model_profiles(snapshot, model) for key, model in sorted(snapshot.models.items())}
+    perf_by_model = {
+        key: perf.with_profiles(found.profiles) if found.profiles else perf for key, found in own.items()
+    }
+    if calibrations is not None:
+        perf_by_model = {
+            key: corrected(perf_by_model[key], [v for v, _ in variants_of(snapshot, model)], calibrations)
+            for key, model in sorted(snapshot.models.items())
+        }
     classes = {
-        key: _resolve_class(snapshot, spec, nodes, perf) for key, spec in sorted(snapshot.classes.items())
+        key: _resolve_class(snapshot, spec, nodes, perf_by_model)
+        for key, spec in sorted(snapshot.classes.items())
     }
     for conflict in conflicts(snapshot.classes.values()):
         shadowed = Refusal(Reason.CONFLICTED, conflict.winner, conflict.message)
         classes[conflict.loser] = replace(
             classes[conflict.loser], candidates=(), refusals=(shadowed, *classes[conflict.loser].refusals)
         )
-    models = {key: _model_refusals(snapshot, model, perf) for key, model in sorted(snapshot.models.items())}
-    return Resolution(classes, models)
+    models = {
+        key: _model_refusals(snapshot, model, perf_by_model[key])
+        for key, model in sorted(snapshot.models.items())
+    }
+    return Resolution(classes, models, {key: found.refusals for key, found in own.items()})
 
 
 def served_names(model: ServedModel) -> tuple[str, ...]:
@@ -140,7 +163,10 @@ def _terms(name: Term, bounds: Percentiles) -> list[SloTerm]:
 
 
 def _resolve_class(
-    snapshot: FleetSnapshot, spec: WorkloadClass, nodes: Mapping[str, PoolNodes], perf: PerfModel
+    snapshot: FleetSnapshot,
+    spec: WorkloadClass,
+    nodes: Mapping[str, PoolNodes],
+    perf_by_model: Mapping[str, PerfModel],
 ) -> ResolvedClass:
     mix, slo = mix_of(spec.spec.traffic.lengths), slo_of(spec)
     candidates: list[Candidate] = []
@@ -158,7 +184,7 @@ def _resolve_class(
             continue
         for variant, pool in variants_of(snapshot, model):
             workload = EngineWorkload(variant, spec.key, snapshot.pools[pool])
-            answer = _candidate(workload, mix, slo, perf)
+            answer = _candidate(workload, mix, slo, perf_by_model[model.key])
             if isinstance(answer, Candidate) and not nodes[pool].has_room_for(variant.gpus):
                 answer = _no_room(workload, nodes[pool])
             if isinstance(answer, Candidate):

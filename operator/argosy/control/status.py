@@ -7,9 +7,10 @@ gives the first reason in the order in which a user would have to mend things.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -17,12 +18,16 @@ from typing import Any
 from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
+from argosy.control.calibration import calibration_key
 from argosy.control.decision import StatusUpdate
 from argosy.control.nodes import PoolNodes
 from argosy.control.owners import Owners
-from argosy.control.resolve import Refusal, Resolution
-from argosy.perf.catalogue import GPUS, find_gpu
+from argosy.control.refusal import Refusal
+from argosy.control.resolve import Resolution, variants_of
+from argosy.perf.catalogue import find_gpu, gpus
 from argosy.perf.protocol import OutOfRange
+from argosy.perf.recalibration import confidence
+from argosy.perf.recalibration_memory import CalibrationMemory
 from argosy.place.solution import Placement
 from argosy.plan.solution import Plan, Shortfall, ShortfallCause
 from argosy.route import policies as policy_resolution
@@ -36,6 +41,9 @@ MAX_ENVOYS = 50
 
 LOADING_LIMIT_S = 600.0
 """Replicas of which none is ready after so long do not merely load: somebody should look at them."""
+
+DRIFT_SHOWN_S = 3600.0
+"""So long after its alarm a calibration is shown as drifted."""
 
 _REFUSAL_ORDER = (
     Reason.CONFLICTED,
@@ -75,6 +83,7 @@ class Reported:
     mode: str
     lost: frozenset[str]
     owners: Mapping[str, Owners]
+    calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
 
     @cached_property
     def num_serving(self) -> Counter[str]:
@@ -255,6 +264,9 @@ def _model_status(reported: Reported, item: ServedModel) -> StatusUpdate:
         )
         variant["desired"] += entry.replicas
         variant["ready"] += reported.num_serving[entry.name]
+    for name, calibration in _calibrations(reported, item).items():
+        if name in by_variant:
+            by_variant[name]["calibration"] = calibration
     desired = sum(v["desired"] for v in by_variant.values())
     pods = reported.pods_of_model(item.key)
     accepted = _true(ConditionType.ACCEPTED, Reason.ACCEPTED)
@@ -268,7 +280,45 @@ def _model_status(reported: Reported, item: ServedModel) -> StatusUpdate:
         "replicasDesired": desired,
         "variants": [by_variant[name] for name in sorted(by_variant)],
     }
-    return _update(reported, item, (accepted, _programmed(reported), state), fields)
+    verdicts = (accepted, _profile_verdict(reported, item), _programmed(reported), state)
+    return _update(reported, item, verdicts, fields)
+
+
+def _calibrations(reported: Reported, item: ServedModel) -> dict[str, dict[str, Any]]:
+    """What the engines of a model's variants were seen to need, by variant; rounded, as statuses must
+    not change with every window.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for variant, _ in variants_of(reported.snapshot, item) if reported.calibration.states else ():
+        key = calibration_key(variant)
+        known = confidence(reported.calibration, key) if key else None
+        if known is not None and known.num_windows > 0:
+            drifted_at_s = known.drifted_at_s
+            age_s = math.inf if drifted_at_s is None else reported.snapshot.now_s - drifted_at_s
+            found[variant.name] = {
+                "stepTimeFactor": round(1.0 + known.deviation, 2),
+                "uncertainty": round(known.uncertainty, 2),
+                "windows": _one_digit(known.num_windows),
+                "drifted": age_s < DRIFT_SHOWN_S,
+            }
+    return found
+
+
+def _one_digit(count: int) -> int:
+    """17 -> 10: rounded down to one digit and zeros."""
+    step: int = 10 ** (len(str(count)) - 1)
+    return count // step * step
+
+
+def _profile_verdict(reported: Reported, item: ServedModel) -> _Verdict:
+    """Whether every file of spec.profiles is used; Unknown where all that is wrong is our sight."""
+    kind, refusals = ConditionType.RESOLVED_REFS, reported.resolution.profile_refusals[item.key]
+    if not refusals:
+        return _true(kind, Reason.RESOLVED_REFS)
+    worst = next((r for r in refusals if r.reason is not Reason.PROFILE_UNREAD), refusals[0])
+    unseen = worst.reason is Reason.PROFILE_UNREAD
+    status = ConditionStatus.UNKNOWN if unseen else ConditionStatus.FALSE
+    return _Verdict(kind, status, worst.reason, " ".join(r.message for r in refusals))
 
 
 def _pool_status(reported: Reported, item: GPUPool) -> StatusUpdate:
@@ -288,7 +338,7 @@ def _pool_status(reported: Reported, item: GPUPool) -> StatusUpdate:
     accepted = _true(ConditionType.ACCEPTED, Reason.ACCEPTED)
     ready = _true(ConditionType.READY, Reason.READY)
     if isinstance(find_gpu(item.spec.gpu), OutOfRange):
-        message = Reason.UNKNOWN_GPU.sentence(gpu=item.spec.gpu, known=", ".join(g.name for g in GPUS))
+        message = Reason.UNKNOWN_GPU.sentence(gpu=item.spec.gpu, known=", ".join(g.name for g in gpus()))
         accepted = _false(ConditionType.ACCEPTED, Reason.UNKNOWN_GPU, message)
         ready = _false(ConditionType.READY, Reason.UNKNOWN_GPU, message)
     elif nodes.older_claimant:

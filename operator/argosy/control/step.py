@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from argosy.api import FleetPlan
+from argosy.api.fleet import FleetSpec, Recalibration
 from argosy.control.decision import ControlMemory, Decision, EventRecord
 from argosy.control.nodes import PoolNodes, pool_nodes
 from argosy.control.owners import Owners, owners_by_deployment
@@ -22,6 +23,7 @@ from argosy.control.sizing import placement_problem, plan_problem
 from argosy.control.status import Reported, status_updates
 from argosy.demand.forecast import Basis, ClassForecast, ClassTraffic, forecast
 from argosy.perf.protocol import PerfModel
+from argosy.perf.recalibration_memory import CalibrationMemory
 from argosy.place import check as place_check
 from argosy.place import solve as place_solve
 from argosy.place.solution import Placement
@@ -55,7 +57,9 @@ def step(snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings,
     mode = str(snapshot.fleet.spec.mode.value) if snapshot.fleet else "Recommend"
     lost = lost_pods(snapshot) | stuck_pods(snapshot)
     nodes = pool_nodes(snapshot, lost)
-    resolution = resolve(snapshot, nodes, perf)
+    fleet = snapshot.fleet.spec if snapshot.fleet else FleetSpec()
+    applied = memory.calibration if fleet.recalibration is Recalibration.APPLY else None
+    resolution = resolve(snapshot, nodes, perf, applied)
     forecasts = class_forecasts(snapshot, memory)
     problem = plan_problem(snapshot, resolution, forecasts, nodes, lost)
     plan = plan_solve.solve(problem, SolveLimits(time_limit_s=settings.plan_time_limit_s, seed=settings.seed))
@@ -73,7 +77,9 @@ def step(snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings,
     owners = owners_by_deployment(snapshot)
     world = _World(snapshot, nodes, owners, lost)
     steps = _steps(world, decided, follow) if mode == "Auto" and follow else ()
-    reported = Reported(snapshot, resolution, nodes, plan, placement, follow, mode, lost, owners)
+    reported = Reported(
+        snapshot, resolution, nodes, plan, placement, follow, mode, lost, owners, _shown(fleet, memory)
+    )
     return Decision(
         mode=mode,
         new_plan=new_plan,
@@ -84,6 +90,11 @@ def step(snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings,
         forecasts=forecasts,
         capacity_per_s={option: value for (_, option), value in problem.capacity_per_s.items()},
     )
+
+
+def _shown(fleet: FleetSpec, memory: ControlMemory) -> CalibrationMemory:
+    """The calibrations that statuses show."""
+    return CalibrationMemory() if fleet.recalibration is Recalibration.DISABLED else memory.calibration
 
 
 def class_forecasts(snapshot: FleetSnapshot, memory: ControlMemory) -> dict[str, ClassForecast]:

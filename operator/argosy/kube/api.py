@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aiohttp import ClientError
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config.config_exception import ConfigException
@@ -63,6 +64,7 @@ FLEETPLANS = Resource("fleetplans", _OURS, namespaced=False)
 NODES = Resource("nodes", "/api/v1", namespaced=False)
 PODS = Resource("pods", "/api/v1", namespaced=True)
 EVENTS = Resource("events", "/apis/events.k8s.io/v1", namespaced=True)
+CONFIGMAPS = Resource("configmaps", "/api/v1", namespaced=True)
 DEPLOYMENTS = Resource("deployments", "/apis/apps/v1", namespaced=True)
 
 WATCHED = (
@@ -125,6 +127,11 @@ class Api:
         """One object."""
         return await self._call("GET", resource.path(key))
 
+    async def find(self, resource: Resource, key: str) -> Object | None:
+        """One object, or None where the API server says that there is none."""
+        answer = await self._call("GET", resource.path(key), accept=(404,))
+        return None if answer.get("kind") == "Status" else answer
+
     async def create(self, resource: Resource, body: Object) -> Object:
         """Create an object; `metadata.namespace` says where."""
         namespace = body["metadata"].get("namespace", "")
@@ -172,5 +179,15 @@ class Api:
             data = await response.read()  # type: ignore[no-untyped-call]
             if not 200 <= response.status <= 299 and response.status not in accept:
                 raise ApiException.from_response(http_resp=response, body=data.decode(), data=None)
-            answer: Object = json.loads(data)
-            return answer
+            return _parsed(data)
+
+
+def _parsed(data: bytes) -> Object:
+    """Raises ClientError for what no API server sends: a proxy in between has answered."""
+    try:
+        answer = json.loads(data)
+    except ValueError as error:
+        raise ClientError(f"its answer is no JSON: {error}") from error
+    if not isinstance(answer, dict):
+        raise ClientError("its answer is no object")
+    return answer

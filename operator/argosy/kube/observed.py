@@ -1,11 +1,12 @@
 """Kubernetes objects as the API server sends them, turned into the nouns of the snapshot.
 
-Owns the reading of Node, Pod and Deployment objects (plain dictionaries). Never calls the API
-server. Reads leniently: what is absent is absent, and no object makes it raise.
+Owns the reading of Node, Pod, Deployment and ConfigMap objects (plain dictionaries). Never calls
+the API server. Reads leniently: what is absent is absent, and no object makes it raise.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -85,6 +86,27 @@ def deployment_state(deployment: Object) -> DeploymentState:
         key=f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}",
         replicas=1 if replicas is None else replicas,
     )
+
+
+def config_map_files(config_map: Object) -> dict[str, bytes]:
+    """A ConfigMap's contents by key: `data` as UTF-8, `binaryData` decoded."""
+    plain, coded = (_entries(config_map.get(name)) for name in ("data", "binaryData"))
+    return {key: _utf8(value) for key, value in plain} | {key: _decoded(value) for key, value in coded}
+
+
+def _entries(field: Any) -> list[tuple[str, str]]:
+    return [(str(key), str(value)) for key, value in field.items()] if isinstance(field, Mapping) else []
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode(errors="replace")
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        return _utf8(text)  # whoever reads the file says best what is wrong with it
 
 
 def _condition(status: Object, kind: str) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 _STATUS_RESOURCES = {
     r.plural: r for r in (FLEETS, GPUPOOLS, SERVEDMODELS, WORKLOADCLASSES, ROUTERPOLICIES, FLEETPLANS)
 }
-_EVENT_RESOURCES = {"Fleet": FLEETS, "WorkloadClass": WORKLOADCLASSES}
+_EVENT_RESOURCES = {"Fleet": FLEETS, "ServedModel": SERVEDMODELS, "WorkloadClass": WORKLOADCLASSES}
 
 
 class Actor:
@@ -61,7 +61,11 @@ class Actor:
         """Write statuses that changed, and events."""
         for update in decision.statuses:
             await self._write_status(update)
-        for event in decision.events:
+        await self.post(decision.events)
+
+    async def post(self, events: Iterable[EventRecord]) -> None:
+        """Post events; one that is refused is only logged."""
+        for event in events:
             await self._post(event)
 
     async def place(self, pod: str, node: str) -> None:

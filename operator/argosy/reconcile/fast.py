@@ -1,4 +1,4 @@
-"""The fast loop: measure, remember demand, notice silence, correct weights.
+"""The fast loop: measure, remember demand, recalibrate, notice silence, correct weights.
 
 Owns when telemetry is read and what is done with it at once. `iterate` is one iteration; `run` only
 waits and calls it. All replicas of the operator measure, so that a standby knows the demand when it
@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from argosy.control.balance import balance, published_weights, worth_publishing
+from argosy.control.decision import EventRecord
 from argosy.control.silence import silent_pods
 from argosy.control.step import class_forecasts
 from argosy.control.triggers import Trigger
 from argosy.demand.forecast import fallen, observe, triggers
 from argosy.errors import ActuationError
+from argosy.reconcile.calibrations import Calibrations
 from argosy.reconcile.shared import Shared
 from argosy.route.weights import CellWeights
 from argosy.snapshot.fleet import FleetSnapshot
@@ -30,8 +32,15 @@ log = logging.getLogger(__name__)
 class Fast:
     """One iteration at a time."""
 
-    def __init__(self, shared: Shared, source: TelemetrySource, wake: Callable[[Trigger], None]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        source: TelemetrySource,
+        calibrations: Calibrations,
+        wake: Callable[[Trigger], None],
+    ) -> None:
         self._shared, self._source, self._wake = shared, source, wake
+        self._calibrations = calibrations
         self._silent: frozenset[str] = frozenset()
         self._weights: Mapping[str, CellWeights] = {}
         self._weighted_plan = ""
@@ -66,8 +75,23 @@ class Fast:
             self._wake(Trigger(message))
         self._notice_silence(snapshot)
         self._shared.gauges.envoys.set(len(self._shared.publisher.own_envoys()))
+        events = self._recalibrate(snapshot)
         if is_leader and self._shared.picture.fleet().spec.mode.value == "Auto":
             await self._correct_weights(snapshot)
+        if is_leader and self._shared.picture.fleet().spec.mode.value != "Observe":
+            await self._shared.actor.post(self._calibrations.not_said_lately(events, now_s))
+
+    def _recalibrate(self, snapshot: FleetSnapshot) -> tuple[EventRecord, ...]:
+        """Learn how long steps really take. Weights do not depend on it: they are corrected anyway."""
+        try:
+            found = self._calibrations.take(snapshot, self._shared.memory)
+        except Exception:
+            log.exception("recalibration failed")
+            return ()
+        self._shared.memory = found.memory
+        for key in found.changed:
+            self._wake(Trigger(f"the step times of {key} were calibrated anew"))
+        return found.events
 
     def _targets(self, snapshot: FleetSnapshot) -> Targets:
         engines = tuple(p.address for p in snapshot.engine_pods if p.address and p.ready)

@@ -39,3 +39,27 @@ class Gauges:
             ["workload_class"],
             registry=self.registry,
         )
+        self.calibration_factor = Gauge(
+            "argosy_calibration_factor",
+            "Step time as observed over the profile's, at the load last seen",
+            ["variant"],
+            registry=self.registry,
+        )
+        self.calibration_uncertainty = Gauge(
+            "argosy_calibration_uncertainty",
+            "Relative standard error of a corrected step time",
+            ["variant"],
+            registry=self.registry,
+        )
+        self.straggler_ratio = Gauge(
+            "argosy_straggler_ratio",
+            "Step time of one engine over the median of its kind",
+            ["endpoint"],
+            registry=self.registry,
+        )
+        self.calibration_skipped = Counter(
+            "argosy_calibration_skipped",
+            "Windows and readings that recalibration could not learn from",
+            ["reason"],
+            registry=self.registry,
+        )

@@ -124,6 +124,7 @@ class Medium:
         triggers, self._triggers = self._triggers, []
         self._woken.clear()
         try:
+            triggers += await self._profiles_read()
             decision = await self.iterate(leadership, _merged(triggers))
         except Exception as error:
             move = next_move(error)
@@ -137,6 +138,12 @@ class Medium:
             if decision.new_plan is not None or decision.steps:
                 log.info("decided: %s", decision)
         self._last_end_s = time.monotonic()
+
+    async def _profiles_read(self) -> list[Trigger]:
+        """Bring the files that ServedModels name up to date; no watch tells that one has changed."""
+        shared = self._shared
+        changed = await shared.profile_files.refresh(shared.picture.profile_files_named)
+        return [Trigger(f"ConfigMap {name} changed, which holds profiles") for name in changed]
 
     def _account(self, decision: Decision, seconds: float) -> None:
         gauges = self._shared.gauges

@@ -23,14 +23,19 @@ from argosy.demand.forecast import DemandMemory
 from argosy.errors import InvariantError
 from argosy.kube.api import WATCHED, Api, connect
 from argosy.kube.store import Store
+from argosy.perf.model import LibraryPerfModel
+from argosy.perf.shipped import shipped_library
 from argosy.reconcile.act import Actor
 from argosy.reconcile.addresses import host_and_port
+from argosy.reconcile.calibration_file import read_calibrations
+from argosy.reconcile.calibrations import Calibrations
 from argosy.reconcile.fast import Fast
 from argosy.reconcile.gauges import Gauges
 from argosy.reconcile.health import serve_health
 from argosy.reconcile.leadership import Leadership, LeaseSettings
 from argosy.reconcile.medium import Medium
 from argosy.reconcile.picture import Picture
+from argosy.reconcile.profile_files import ProfileFiles
 from argosy.reconcile.publish import Publisher
 from argosy.reconcile.roster import Roster
 from argosy.reconcile.shared import Shared
@@ -79,17 +84,22 @@ class _Process:
         self._publisher = Publisher(self._picture, self._ads, settings.state_dir)
         self._watches = Watches(self._store, api, self._changed)
         self._roster = Roster(api, (settings.namespace, settings.identity), self._publisher.own_envoys)
+        calibrations_file = settings.state_dir / "calibrations.json"
         self._shared = Shared(
             settings=settings,
             picture=self._picture,
             actor=Actor(api, self._store, lambda: leadership.is_leader),
             publisher=self._publisher,
             roster=self._roster,
+            profile_files=ProfileFiles(api),
             gauges=self._gauges,
-            memory=ControlMemory(DemandMemory(), started_s=time.time()),
+            memory=ControlMemory(
+                DemandMemory(), time.time(), calibration=read_calibrations(calibrations_file)
+            ),
         )
         self._medium = Medium(self._shared, self._worker)
-        self._fast = Fast(self._shared, self._source, self._medium.wake)
+        calibrations = Calibrations(LibraryPerfModel(shipped_library(), {}), calibrations_file, self._gauges)
+        self._fast = Fast(self._shared, self._source, calibrations, self._medium.wake)
         self._client = client
         self._runner: web.AppRunner | None = None
         self._synced = asyncio.Event()

@@ -8,19 +8,21 @@ keeps running.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api import Resource as ApiObject
 from argosy.control.owners import class_by_deployment
+from argosy.control.profiles import files_named
 from argosy.kube.observed import HOSTNAME, deployment_state, node_state, pod_state
 from argosy.kube.store import Store
+from argosy.reconcile.profile_files import ProfileFilesView
 from argosy.route.compile import RouteInputs
 from argosy.route.table import Endpoint, EndpointState, Gateway
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
-from argosy.snapshot.fleet import FleetSnapshot, RoutingView, applied_plan
+from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView, applied_plan
 
 K = TypeVar("K", bound=ApiObject)
 S = TypeVar("S")
@@ -30,10 +32,11 @@ SPEC_KINDS = ("fleets", "gpupools", "servedmodels", "workloadclasses", "routerpo
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What comes from elsewhere than the API server."""
+    """What comes from elsewhere than the watches."""
 
     telemetry: TelemetryReading
     routing: RoutingView
+    profiles: ProfileFilesView = field(default_factory=ProfileFilesView)
 
 
 class Picture:
@@ -63,7 +66,14 @@ class Picture:
             },
             telemetry=measured.telemetry,
             routing=measured.routing,
+            profile_files=measured.profiles.files,
+            unread_profiles=measured.profiles.unread,
         )
+
+    def profile_files_named(self) -> frozenset[ProfileFileKey]:
+        """The files that the ServedModels name as their profiles."""
+        models = self._objects("servedmodels", ServedModel).values()
+        return frozenset(file for model in models for file in files_named(model))
 
     def plans(self) -> tuple[FleetPlan, ...]:
         """All FleetPlans, by revision."""

@@ -14,6 +14,7 @@ from argosy.demand.forecast import ClassForecast
 from argosy.reconcile.act import Actor
 from argosy.reconcile.gauges import Gauges
 from argosy.reconcile.picture import Measured, Picture
+from argosy.reconcile.profile_files import ProfileFiles
 from argosy.reconcile.publish import Publisher
 from argosy.reconcile.roster import Roster
 from argosy.settings import OperatorSettings
@@ -34,6 +35,7 @@ class Shared:
     actor: Actor
     publisher: Publisher
     roster: Roster
+    profile_files: ProfileFiles
     gauges: Gauges
     memory: ControlMemory
     reading: TelemetryReading = field(default_factory=TelemetryReading)
@@ -43,4 +45,4 @@ class Shared:
     def snapshot(self, now_s: float) -> FleetSnapshot:
         """The picture of this moment."""
         routing = self.publisher.view(self.roster.others)
-        return self.picture.snapshot(Measured(self.reading, routing), now_s)
+        return self.picture.snapshot(Measured(self.reading, routing, self.profile_files.view), now_s)

@@ -21,8 +21,8 @@ from typing import Any
 
 from argosy.control.decision import ControlMemory, Decision
 from argosy.control.step import StepSettings, step
-from argosy.perf.model import TablePerfModel
-from argosy.perf.shipped import shipped_tables
+from argosy.perf.model import LibraryPerfModel
+from argosy.perf.shipped import shipped_library
 from argosy.snapshot.fleet import FleetSnapshot
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class DecisionWorker:
         )
 
 
-_perf: TablePerfModel | None = None
+_perf: LibraryPerfModel | None = None
 _cache: MutableMapping[str, Any] = {}
 _cache_path: Path | None = None
 
@@ -74,7 +74,7 @@ def _start(cache_file: Path, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _cache_path = cache_file
     _cache.update(_read_cache(cache_file))
-    _perf = TablePerfModel(shipped_tables(), _cache, None)
+    _perf = LibraryPerfModel(shipped_library(), _cache, None)
 
 
 def _step(snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings) -> Decision:

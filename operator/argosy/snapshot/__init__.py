@@ -2,12 +2,19 @@
 
 from argosy.snapshot.architecture import Architecture, Dtype
 from argosy.snapshot.sample import Sample, fresh
-from argosy.snapshot.telemetry import EndpointHealth, EngineReading, RouteCounters, TelemetryReading
+from argosy.snapshot.telemetry import (
+    CounterReading,
+    EndpointHealth,
+    EngineReading,
+    RouteCounters,
+    TelemetryReading,
+)
 from argosy.snapshot.variant import EngineSettings, Variant
 from argosy.snapshot.workload import Mix, RouteCell, Slice, Slo, SloTerm, Term
 
 __all__ = [
     "Architecture",
+    "CounterReading",
     "Dtype",
     "EndpointHealth",
     "EngineReading",

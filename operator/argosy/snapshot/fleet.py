@@ -31,6 +31,15 @@ class RoutingView:
     envoys: tuple[EnvoyView, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ProfileFileKey:
+    """Where a file that a ServedModel's `spec.profiles` names stands: a key of a ConfigMap."""
+
+    namespace: str
+    config_map: str
+    key: str
+
+
 @dataclass(frozen=True, slots=True)
 class FleetSnapshot:
     """The world at `now_s` (seconds since the epoch).
@@ -38,6 +47,9 @@ class FleetSnapshot:
     `fleet` is None where the user made none: defaults hold and the mode is Recommend.
     `applied_plan` is the FleetPlan of the highest revision with Applied=True. Maps are by
     object key (`name` or `namespace/name`).
+
+    profile_files: what ServedModels name and what was found; what is in neither map is not there
+    unread_profiles: what nobody could see yet, and the API server's words on it
     """
 
     now_s: float
@@ -52,6 +64,8 @@ class FleetSnapshot:
     deployments: Mapping[str, DeploymentState] = field(default_factory=dict)
     telemetry: TelemetryReading = field(default_factory=TelemetryReading)
     routing: RoutingView = field(default_factory=RoutingView)
+    profile_files: Mapping[ProfileFileKey, bytes] = field(default_factory=dict)
+    unread_profiles: Mapping[ProfileFileKey, str] = field(default_factory=dict)
 
     @property
     def engine_pods(self) -> tuple[PodState, ...]:

@@ -14,10 +14,37 @@ from argosy.snapshot.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)
+class CounterReading:
+    """One engine's metrics at one instant; None where it does not show one.
+
+    Totals since its start: iterations (`iteration_tokens_total_count`), gaps and gap_s
+    (`inter_token_latency_seconds_count`, `_sum`), prompts (`time_to_first_token_seconds_count`),
+    prompt_tokens, cached_prompt_tokens (`prompt_tokens_cached_total`) and preemptions.
+    Gauges: num_running, kv_cache_usage (0-1). From the labels of `cache_config_info`: kv_blocks,
+    block_size. start_time_s: `process_start_time_seconds`; a restart without it shows in the
+    counters. Engines behind one address add up, their caches' usage is averaged.
+    """
+
+    iterations: float | None
+    gaps: float | None
+    gap_s: float | None
+    prompts: float | None
+    prompt_tokens: float | None
+    cached_prompt_tokens: float | None
+    preemptions: float | None
+    num_running: float | None
+    kv_cache_usage: float | None
+    kv_blocks: float | None
+    block_size: float | None
+    start_time_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineReading:
     """One engine's state, from vLLM's metrics (names as in vLLM v1).
 
-    Counters are totals since the engine's start; `kv_cache_usage` is 0-1.
+    Counters are totals since the engine's start; `kv_cache_usage` is 0-1. `counters`: what only
+    recalibration reads; None where the engine shows nothing of it.
     """
 
     num_running: int
@@ -26,6 +53,7 @@ class EngineReading:
     prompt_tokens_total: float
     generation_tokens_total: float
     requests_total: float
+    counters: CounterReading | None = None
 
 
 class EndpointHealth(StrEnum):

@@ -36,7 +36,8 @@ from argosy.route.counters import VIRTUAL_HOST
 from argosy.snapshot import Sample, TelemetryReading
 from argosy.telemetry.memory import EnvoyScrape, Remembered
 from argosy.telemetry.parse import (
-    ENGINE_METRICS,
+    ALL_ENGINE_METRICS,
+    CACHE_CONFIG,
     RawRouteCounters,
     Unreadable,
     engine_reading,
@@ -133,7 +134,7 @@ class PrometheusSource:
 
     def _query(self) -> tuple[Series, ...]:
         """All that is wanted, in one query (runs in the thread)."""
-        names = "|".join((*ENGINE_METRICS, _ROUTE_METRICS, "up"))
+        names = "|".join((*ALL_ENGINE_METRICS, _ROUTE_METRICS, "up"))
         query = f'{{__name__=~"{names}"}}[{self._settings.window_s}s]'
         result = self._client.custom_query(query, timeout=self._settings.timeout_s)
         return tuple(series for item in result if (series := _series(item)) is not None)
@@ -144,7 +145,7 @@ class PrometheusSource:
             all_series = by_instance.get(address, ())
             ups = [series for series in all_series if series.name == "up"]
             silent_since_s = _silent_since_s(ups)
-            reading = _engine_sample([series for series in all_series if series.name in ENGINE_METRICS])
+            reading = _engine_sample([series for series in all_series if series.name in ALL_ENGINE_METRICS])
             if reading is not None:
                 self._remembered.engine_answered(address, reading.value, reading.at_s)
             elif ups and silent_since_s is None:
@@ -231,7 +232,8 @@ def _engine_sample(all_series: Iterable[Series]) -> Sample[Any] | None:
     values: dict[str, tuple[float, ...]] = {}
     for series in newest:
         values[series.name] = (*values.get(series.name, ()), series.newest[1])
-    reading = engine_reading(values)
+    caches = [series.labels for series in newest if series.name == CACHE_CONFIG]
+    reading = engine_reading(values, caches)
     return None if isinstance(reading, Unreadable) else Sample(reading, at_s)
 
 
