@@ -33,11 +33,13 @@ setup: $(STAMP) ## Install Python packages and build the control plane's binarie
 demo: setup ## Run the whole loop on real components, about six minutes; TRACE=FILE RATE=2 SEED=1
 	@$(BIN)/argosy sim demo
 
-test: setup ## Run every test
-	@$(BIN)/python -m pytest
+# What starts no servers of its own runs in two processes; servers come one after the other.
+test: test-fast setup ## Run every test
+	@$(BIN)/python -m pytest tests/contract tests/e2e
 
 test-fast: $(STAMP) ## Run the tests that need no servers
-	@$(BIN)/python -m pytest tests/unit tests/property tests/golden
+	@$(BIN)/python -c 'from argosy.engine import twin; twin.warm_up()'
+	@$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/golden
 
 lint: $(STAMP) ## Formatting, lint, types, layers, spelling, generated files
 	@$(BIN)/ruff format --check .
