@@ -25,28 +25,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from argosy.engine import EngineLimits, Requests, StepCoefficients, simulate, step_ms, twin
+from argosy.engine import Requests, simulate, step_ms, twin
+from argosy.perf import Engine, LibraryPerfModel, shipped_library
+from argosy.snapshot import EngineSettings, Variant
 
 PROMPT_TOKENS, OUTPUT_TOKENS, LOAD = 1478, 207, 0.7
-# Fitted to NVIDIA's silicon tables (8B, bfloat16, one H100), with the host's overhead measured there.
-H100_8B = StepCoefficients(
-    wn=6.31341,
-    f=0.0106555,
-    q=4.86786,
-    c1=0.00957151,
-    a0=0.0990087,
-    a1=4.15796e-05,
-    a2=0.00253011,
-    b0=0.110976,
-    b1=0.000532592,
-    b2=7.8496e-07,
-    s=0.98,
-    c0=1.34,
-    cb=0.046,
+# The shipped profile of an 8B model in bfloat16 on one H100, with the usual host overhead.
+H100 = LibraryPerfModel(shipped_library(), {}).engine(
+    Variant("", "meta-llama/Llama-3.1-8B", (), "", "H100", 1, EngineSettings())
 )
-LIMITS = EngineLimits(
-    max_num_seqs=256, max_num_batched_tokens=8192, kv_blocks=27_062, block_size=16, max_model_len=16_384
-)
+assert isinstance(H100, Engine)
+LIMITS, H100_8B = H100.limits, H100.step_times
 RUNS = 7
 _LOAD_KERNEL = "from argosy.engine import twin; twin.warm_up()"
 

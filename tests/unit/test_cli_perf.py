@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from argosy.cli import perf_validate
 from argosy.cli.app import build
 from argosy.errors import SpecError
+from argosy.perf.catalogue import gpus
 
 DATA = Path(__file__).parents[1] / "data" / "perf"
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -152,10 +156,30 @@ def test_list_shows_every_profile_with_origin_and_error() -> None:
     code, output = run("--list", "--json")
     profiles = json.loads(output)
     assert code == 0
-    assert len(profiles) >= 86
-    assert {profile["origin"] for profile in profiles} == {"MeasuredTable"}
+    origins = Counter(profile["origin"] for profile in profiles)
+    assert origins["MeasuredTable"] == origins["FittedForm"] >= 86
+    assert {p["gpu"] for p in profiles if p["origin"] == "Roofline"} >= {"L4", "A10G", "T4", "MI300X"}
+    assert {p["gpu"] for p in profiles} == {gpu.name for gpu in gpus()}
     assert all(0 < profile["error"] < 1 for profile in profiles)
     assert any(p["gpu"] == "H100" and p["model"] == "llama-3.1-70b" and p["tp"] == 4 for p in profiles)
+    table = run("--list")[1]
+    assert all(word in table for word in ("MeasuredTable", "FittedForm", "Roofline", "TP1 TP2 TP4 TP8"))
+
+
+def test_validate_prints_the_tables_of_the_runs_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = perf_validate.shipped_measurements().decode().splitlines()
+    kept = [*shipped[:2], *(row for row in shipped if "Llama-3.1-70B,h100_sxm" in row)]
+    kept += [row for row in shipped if "MiniMax-M2.5,h100_sxm" in row]
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(perf_validate, "shipped_measurements", lambda: "\n".join(kept).encode())
+    code, output = run("--validate")
+    assert code == 0
+    words = " ".join(output.split())
+    assert re.search(r"Llama-3.1-70B fp8 h100_sxm 22 4\.\d% \(\+3\.\d%\)", words)
+    assert "no report of MiniMax-M2.5 fp8 h100_sxm: data- and expert-parallel runs" in words
+    assert "Closed form against 565 step tables" in words
+    assert "KV tokens, llama-3.1-8b bf16 on H100" in words
+    assert words.count("H100 TP4 llama-3.1-70b") == 3
 
 
 def test_a_config_json_stands_for_a_model_that_nobody_knows(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from argosy.errors import SpecError
 from argosy.perf import shipped_library
 from argosy.perf.shipped import shipped_forms, shipped_measurements
-from argosy.perf.validation.calibration import RAW, Calibration, Errors, calibrate, errors
+from argosy.perf.validation.calibration import RAW, Errors, RunCalibration, calibrate, errors
 from argosy.perf.validation.figures import (
     energy_rows,
     form_medians,
@@ -65,7 +65,7 @@ def test_a_group_without_a_profile_says_why() -> None:
 
 
 def test_a_known_calibration_is_found_again() -> None:
-    truth = Calibration(1.10, 2.5, 0.08, 0.02, 12.0)
+    truth = RunCalibration(1.10, 2.5, 0.08, 0.02, 12.0)
     even, _ = halves(group(LLAMA, "h100_sxm", Dtype.FP8))
     known = [found for run in even if not isinstance(found := subject(run, Dtype.BF16, LIBRARY), str)]
     told = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -25,13 +25,15 @@ from argosy.cli.perf_validate import show_validation
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.answer import Answer, Load, Unanswered, answer
-from argosy.perf.catalogue import ConfigFault, architecture_from_config
+from argosy.perf.catalogue import ConfigFault, architecture_from_config, gpus
 from argosy.perf.library import ProfileLibrary
 from argosy.perf.measurements import ProfileFault, profile_from_bytes
 from argosy.perf.profile import Profile
+from argosy.perf.shipped import shipped_forms
 from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
 
 DEFAULT_BATCH = 64
+ROOFLINE_EXAMPLE = "meta-llama/Llama-3.1-8B"
 
 
 class _AnswerFirst(TyperGroup):
@@ -183,27 +185,44 @@ def _cost(found: Answer) -> tuple[str, str, str]:
 
 
 def _show_profiles(library: ProfileLibrary, shown: _Shown) -> None:
-    profiles = [p for p in map(library.measured, library.keys()) if isinstance(p, Profile)]
+    profiles = list(_listed(library))
     if shown.as_json:
         typer.echo(json.dumps([_profile_document(profile) for profile in profiles]))
         return
     table = Table(box=None, pad_edge=False)
     for column in ("GPU", "model", "type", "shapes", "origin", "error"):
         table.add_column(column, overflow="fold")
-    for (gpu, model, dtype), alike in groupby(
-        profiles, key=lambda profile: (profile.key.gpu, profile.key.model, profile.key.dtype)
+    for (gpu, model, dtype, origin), alike in groupby(
+        profiles, key=lambda each: (each.key.gpu, each.key.model, each.key.dtype, each.origin)
     ):
         found = list(alike)
         shapes = " ".join(str(profile.key.shape) for profile in found)
-        origins = " ".join(dict.fromkeys(str(profile.origin) for profile in found))
         worst = max(profile.uncertainty for profile in found)
-        table.add_row(gpu, model, str(dtype), shapes, origins, f"{worst:.0%}")
+        table.add_row(gpu, model, str(dtype), shapes, str(origin), f"{worst:.0%}")
     shown.console.print(table)
     shown.console.print(
-        f"{len(profiles)} profiles; error: of a step time against measured runs, before calibration."
-        "\nAny other pair of a known GPU and model is widened, scaled or computed: its answer says so."
+        f"{len(profiles)} profiles. Error, the worst of the shapes: of a table and a roofline against"
+        " measured runs before calibration, of a form against its table."
+        "\nAny other model, shape or type on a known GPU is widened, scaled or computed: its answer says so."
         "\nargosy perf --list --json has each one's source; argosy perf --validate recomputes the errors."
     )
+
+
+def _listed(library: ProfileLibrary) -> Iterator[Profile]:
+    """What was measured with the forms fitted to it; then each GPU without tables, by an 8B model."""
+    forms = shipped_forms()
+    keys = list(library.keys())
+    for _, alike in groupby(keys, key=lambda key: (key.gpu, key.model, key.dtype)):
+        same = list(alike)
+        for find in (library.measured, forms.profile):
+            yield from (found for key in same if isinstance(found := find(key), Profile))
+    measured = {key.gpu for key in keys}
+    perf = LibraryPerfModel(library, {})
+    for gpu in gpus():
+        if gpu.name not in measured:
+            found = perf.profile(Variant("", ROOFLINE_EXAMPLE, (), "", gpu.name, 1, EngineSettings()))
+            if isinstance(found, Profile):
+                yield found
 
 
 def _profile_document(profile: Profile) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from argosy.demand.forecast import DemandMemory
 from argosy.errors import SpecError
 from argosy.kube.observed import config_map_files, node_state
 from argosy.perf import LibraryPerfModel, shipped_library
+from argosy.reconcile.capacity_file import read_capacities, write_capacities
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
 
 K = TypeVar("K", bound=ApiObject)
@@ -79,11 +80,10 @@ def read_objects(paths: Iterable[Path]) -> list[Mapping[str, Any]]:
 def decide(objects: list[Mapping[str, Any]]) -> Decision:
     """The decision for these objects; raises `SpecError` for one that is not valid."""
     cache_file = cache_directory() / "capacities.json"
-    cache = _read_cache(cache_file)
+    cache = read_capacities(cache_file)
     perf = LibraryPerfModel(shipped_library(), cache, lambda line: typer.echo(line, err=True))
     decision = step(snapshot_of(objects), ControlMemory(DemandMemory()), StepSettings("argosy plan"), perf)
-    cache_file.parent.mkdir(parents=True, exist_ok=True)
-    cache_file.write_text(json.dumps(cache))
+    write_capacities(cache_file, cache)
     return decision
 
 
@@ -173,11 +173,3 @@ def _with_namespace(item: Mapping[str, Any], kind: type[ApiObject]) -> Mapping[s
     if kind not in KINDS or kind.SCOPE.value == "Cluster" or item.get("metadata", {}).get("namespace"):
         return item
     return {**item, "metadata": {**item.get("metadata", {}), "namespace": "default"}}
-
-
-def _read_cache(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}  # measured again
-    return content if isinstance(content, dict) else {}

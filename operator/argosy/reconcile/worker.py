@@ -7,7 +7,6 @@ snapshot goes in, a pickled `Decision` comes out, and the event loop never block
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from argosy.control.decision import ControlMemory, Decision
 from argosy.control.step import StepSettings, step
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
+from argosy.reconcile.capacity_file import read_capacities, write_capacities
 from argosy.snapshot.fleet import FleetSnapshot
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _start(cache_file: Path, parent: int) -> None:
     global _perf, _cache_path
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _cache_path = cache_file
-    _cache.update(_read_cache(cache_file))
+    _cache.update(read_capacities(cache_file))
     _perf = LibraryPerfModel(shipped_library(), _cache, None)
 
 
@@ -83,7 +83,7 @@ def _step(snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings
     known = len(_cache)
     decision = step(snapshot, memory, settings, _perf)
     if len(_cache) != known:
-        _write_cache(_cache_path)
+        write_capacities(_cache_path, _cache)
     return decision
 
 
@@ -92,18 +92,3 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(PARENT_POLL_S)
     os._exit(0)
-
-
-def _read_cache(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}  # measured again: a cache may vanish or be cut short at any time
-    return content if isinstance(content, dict) else {}
-
-
-def _write_cache(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(dict(_cache)))
-    temporary.replace(path)

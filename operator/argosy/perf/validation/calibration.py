@@ -1,6 +1,6 @@
 """The part of a step that the silicon tables cannot know, fitted to measured runs.
 
-Owns the five parameters of a `Calibration` and their fit. Never chooses which runs to fit (the
+Owns the five parameters of a `RunCalibration` and their fit. Never chooses which runs to fit (the
 caller keeps the hold-out half away) and never changes a table.
 
     s        a factor on the silicon's step time
@@ -25,6 +25,7 @@ import numpy as np
 from argosy.engine.request import EngineLimits
 from argosy.engine.step_times import Floats, StepTable, StepTimeSource
 from argosy.perf.kv_dtype import KvTypes, with_kv_dtype
+from argosy.perf.library import HOST_OVERHEAD
 from argosy.perf.validation.runs import Predicted, Run, predict
 
 WAIT_SHARE = 0.5
@@ -32,12 +33,12 @@ _TPOT_SPREAD, _TTFT_SPREAD = 0.06, 0.15
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """See the module. The defaults are the reference's overhead, fitted on H100 measurements."""
+class RunCalibration:
+    """See the module. The first three are a recalibration's `Calibration`, and default to the usual host."""
 
-    s: float = 0.98
-    c0: float = 1.34
-    cb: float = 0.046
+    s: float = HOST_OVERHEAD.s
+    c0: float = HOST_OVERHEAD.c0
+    cb: float = HOST_OVERHEAD.cb
     prefill_ms_per_token: float = 0.0
     front_end_ms: float = 0.0
 
@@ -47,10 +48,10 @@ class Calibration:
         return replace(table, chunk_ms_per_token=chunk, s=self.s, c0=self.c0, cb=self.cb)
 
 
-RAW = Calibration()
+RAW = RunCalibration()
 """Uncalibrated: what a user's first plan stands on."""
-_PRIOR = Calibration(front_end_ms=8.0)
-_SPREAD = Calibration(s=0.10, c0=1.5, cb=0.05, prefill_ms_per_token=0.014, front_end_ms=10.0)
+_PRIOR = RunCalibration(front_end_ms=8.0)
+_SPREAD = RunCalibration(s=0.10, c0=1.5, cb=0.05, prefill_ms_per_token=0.014, front_end_ms=10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,12 @@ class Subject:
     gpu: str
     kv_types: KvTypes
 
-    def source(self, calibration: Calibration) -> StepTimeSource:
+    def source(self, calibration: RunCalibration) -> StepTimeSource:
         """The engine's step times."""
         table = calibration.applied(self.table, self.run.shape.tensor_parallel)
         return with_kv_dtype(table, self.gpu, self.kv_types)
 
-    def predict(self, calibration: Calibration) -> Predicted:
+    def predict(self, calibration: RunCalibration) -> Predicted:
         """What the engine makes of the run."""
         found = predict(self.run, self.limits, self.source(calibration))
         front_ms = calibration.front_end_ms
@@ -91,7 +92,7 @@ class Errors:
     ttft_bias: float
 
 
-def errors(subjects: Sequence[Subject], calibration: Calibration) -> Errors:
+def errors(subjects: Sequence[Subject], calibration: RunCalibration) -> Errors:
     """Predictions against what was measured."""
     tpot, ttft = relative_errors(subjects, calibration)
     return Errors(
@@ -103,7 +104,7 @@ def errors(subjects: Sequence[Subject], calibration: Calibration) -> Errors:
     )
 
 
-def relative_errors(subjects: Sequence[Subject], calibration: Calibration) -> tuple[Floats, Floats]:
+def relative_errors(subjects: Sequence[Subject], calibration: RunCalibration) -> tuple[Floats, Floats]:
     """(TPOT, TTFT), each of shape (subjects,)."""
     found = [(subject.predict(calibration), subject.run) for subject in subjects]
     tpot = np.array([predicted.tpot_ms / run.tpot_ms - 1 for predicted, run in found])
@@ -111,7 +112,7 @@ def relative_errors(subjects: Sequence[Subject], calibration: Calibration) -> tu
     return tpot, ttft
 
 
-def calibrate(subjects: Sequence[Subject]) -> Calibration:
+def calibrate(subjects: Sequence[Subject]) -> RunCalibration:
     """The calibration that these runs ask for."""
     from scipy.optimize import least_squares  # only where something is fitted
 
@@ -125,7 +126,7 @@ def calibrate(subjects: Sequence[Subject]) -> Calibration:
     return _plausible(prior + found.x * spread)
 
 
-def _plausible(values: Floats) -> Calibration:
+def _plausible(values: Floats) -> RunCalibration:
     """Nothing on the host takes less than no time, but a table may hold some of it already."""
     s, c0, cb, prefill, front = values.tolist()
-    return Calibration(max(s, 0.1), c0, max(cb, 0.0), max(prefill, 0.0), max(front, 0.0))
+    return RunCalibration(max(s, 0.1), c0, max(cb, 0.0), max(prefill, 0.0), max(front, 0.0))

@@ -21,7 +21,7 @@ from argosy.perf.library import ProfileLibrary
 from argosy.perf.memory import engine_limits, fits
 from argosy.perf.profile import ProfileKey
 from argosy.perf.protocol import Fits, OutOfRange
-from argosy.perf.validation.calibration import RAW, Calibration, Errors, Subject, calibrate, errors
+from argosy.perf.validation.calibration import RAW, Errors, RunCalibration, Subject, calibrate, errors
 from argosy.perf.validation.runs import MAX_BATCHED_TOKENS, Group, Run, halves
 from argosy.snapshot.architecture import Dtype
 from argosy.snapshot.variant import EngineSettings, Variant
@@ -42,7 +42,7 @@ class GroupReport:
     num_left_out: int
     why_not: str = ""
     kv_dtype: Dtype = Dtype.BF16
-    calibration: Calibration = RAW
+    calibration: RunCalibration = RAW
     raw: Errors | None = None
     calibrated: Errors | None = None
 
