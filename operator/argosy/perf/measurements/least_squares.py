@@ -1,10 +1,10 @@
 """Moving a step time until a simulated engine shows what was measured.
 
-Owns the parameters, their prior, the noise of each quantity, and the solver. Never decides
-which parameters are free (`fit` does). Input: trials, a table, names. Output: `Solution`.
+Owns the parameters, their prior, the noise of each quantity, and their derivatives; scipy solves.
+Never decides which parameters are free (`fit` does). Input: trials, a table, names. Output: `Solution`.
 
-Gauss-Newton steps on the logarithms of predicted over measured, in units of the quantity's
-noise, Huber's beyond 2.5 of them (one bad run must not bend the rest). The prior is a Gaussian
+Least squares of the logarithms of predicted over measured, in units of the quantity's noise,
+Huber's beyond 2.5 of them (one bad run must not bend the rest). The prior is a Gaussian
 around the known step time, as wide as software and silicon of one kind differ, so that what
 few rows cannot tell apart stays where it was. Derivatives are differences between simulations
 of the same requests.
@@ -40,7 +40,7 @@ _WIDTH = {"s": 0.3, "compute": 0.2, "attention": 0.2, "c0": 1.5, "cb": 0.05, FRO
 _LOGARITHMS = ("s", "compute", "attention")
 _USUAL_FRONT_END_MS = 5.0
 _DIFFERENCE = 0.02
-_MOST_STEPS = 12
+_MOST_STEPS = 20
 _CONVERGED = 1e-3
 
 
@@ -97,10 +97,11 @@ class Problem:
         """Zero where the rows could not tell."""
         return float(at[self.free.index(FRONT_END)]) if FRONT_END in self.free else 0.0
 
-    def bounded(self, at: Floats) -> Floats:
+    @cached_property
+    def floor(self) -> Floats:
         """Nothing takes negative time, unless the prior says that the host does."""
         floor = {"c0": min(0.0, self.table.c0), "cb": min(0.0, self.table.cb), FRONT_END: 0.0}
-        return np.maximum(at, [floor.get(name, -math.inf) for name in self.free])
+        return np.array([floor.get(name, -math.inf) for name in self.free])
 
     def predict(self, table: StepTable, front_end_ms: float) -> Floats:
         """A value for each observed quantity."""
@@ -113,11 +114,14 @@ class Problem:
         found: Floats = np.log(predicted / np.array([one.value for _, one in self.observed]))
         return found
 
-    def cost(self, at: Floats, errors: Floats) -> float:
-        """Half the sum of squares, Huber's for outliers, the prior's included."""
-        scores = np.abs(errors / self.noise)
-        huber = np.where(scores <= _HUBER, 0.5 * scores**2, _HUBER * (scores - 0.5 * _HUBER))
-        return float(huber.sum() + 0.5 * np.sum(((at - self.start) / self.widths) ** 2))
+    def derivatives(self, at: Floats) -> Floats:
+        """Of `errors`, shape (observed, free): differences between simulations of the same requests."""
+        errors, columns = self.errors(at), []
+        for index, difference in enumerate(self.differences.tolist()):
+            beside = at.copy()
+            beside[index] += difference
+            columns.append((self.errors(beside) - errors) / difference)
+        return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,27 +141,30 @@ class Solution:
 
 
 def solve(problem: Problem) -> Solution:
-    """Gauss-Newton with halved steps where a full one would not help."""
-    at = problem.start
+    """The most likely parameters, with what `left_out` needs."""
+    from scipy.optimize import least_squares  # only where something is fitted
+
+    def residuals(at: Floats) -> Floats:
+        return np.concatenate([problem.errors(at) / problem.noise, (at - problem.start) / problem.widths])
+
+    def jacobian(at: Floats) -> Floats:
+        return np.vstack([problem.derivatives(at) / problem.noise[:, None], np.diag(1 / problem.widths)])
+
+    at: Floats = least_squares(
+        residuals,
+        problem.start,
+        jacobian,
+        bounds=(problem.floor, np.inf),
+        loss="huber",
+        f_scale=_HUBER,
+        x_scale=problem.widths,
+        xtol=_CONVERGED,
+        max_nfev=_MOST_STEPS,
+    ).x
     errors = problem.errors(at)
-    cost = problem.cost(at, errors)
-    for _ in range(_MOST_STEPS):
-        solution = _linearised(problem, at, errors)
-        step = _step(problem, solution)
-        for _ in range(4):
-            nearer = problem.bounded(at + step)
-            tried = problem.errors(nearer)
-            tried_cost = problem.cost(nearer, tried)
-            if tried_cost < cost:
-                break
-            step = step / 2
-        else:
-            return solution
-        moved = float(np.max(np.abs(nearer - at) / problem.widths))
-        at, errors, cost = nearer, tried, tried_cost
-        if moved < _CONVERGED:
-            break
-    return _linearised(problem, at, errors)
+    scores = np.abs(errors / problem.noise)
+    weights = np.minimum(1.0, _HUBER / np.maximum(scores, 1e-12)) / problem.noise**2
+    return Solution(at, errors, problem.derivatives(at), weights)
 
 
 def left_out(problem: Problem, solution: Solution) -> Floats:
@@ -181,20 +188,3 @@ def _noise(row: Measurement, observed: Observed) -> float:
     if observed.quantity is Quantity.TTFT and row.output.std is None:
         noise *= _UNKNOWN_SPREAD_FACTOR
     return noise
-
-
-def _linearised(problem: Problem, at: Floats, errors: Floats) -> Solution:
-    columns = []
-    for index, difference in enumerate(problem.differences.tolist()):
-        beside = at.copy()
-        beside[index] += difference
-        columns.append((problem.errors(beside) - errors) / difference)
-    scores = np.abs(errors / problem.noise)
-    weights = np.minimum(1.0, _HUBER / np.maximum(scores, 1e-12)) / problem.noise**2
-    return Solution(at, errors, np.stack(columns, axis=1), weights)
-
-
-def _step(problem: Problem, solution: Solution) -> Floats:
-    pull = solution.jacobian.T @ (solution.weights * solution.errors)
-    pull += (solution.at - problem.start) / problem.widths**2
-    return -np.asarray(np.linalg.solve(solution.normal(problem), pull), dtype=np.float64)
