@@ -6,7 +6,9 @@ host overhead included, and the KV blocks that its 80 GB leave.
 
 from __future__ import annotations
 
-from argosy.engine import EngineLimits, StepCoefficients
+import numpy as np
+
+from argosy.engine import EngineLimits, StepCoefficients, StepTable
 from argosy.perf.capacity import Engine
 
 H100_8B = StepCoefficients(
@@ -48,3 +50,24 @@ H100_LIMITS = EngineLimits(
     max_model_len=16_384,
 )
 H100_ENGINE = Engine(H100_LIMITS, H100_8B)
+
+
+def table_of(source: StepCoefficients) -> StepTable:
+    """A table that says exactly what the closed form says, on knots as an export has them."""
+    tokens = np.unique(np.geomspace(1, 16_384, 60).round())
+    batch = np.unique(np.geomspace(1, 512, 25).round())
+    context = np.array([1.0, 128, 512, 1024, 2048, 4096, 8192, 16_384])
+    chunk = np.array([1.0, 64, 256, 1024, 2048, 4096, 8192, 16_384])
+    prefix = np.array([0.0, 1024, 4096, 8192, 16_384])
+    c = source
+    return StepTable(
+        token_knots=tokens,
+        matrix_ms=c.step_times(16_384, 1).matrix_ms[tokens.astype(int)],
+        batch_knots=batch,
+        context_knots=context,
+        decode_ms=c.a0 + batch[:, None] * (c.a2 + c.a1 * context),
+        chunk_knots=chunk,
+        prefix_knots=prefix,
+        chunk_ms_per_token=c.b1 + c.b2 * (prefix + 0.5 * chunk[:, None]),
+        chunk_ms=c.b0,
+    )

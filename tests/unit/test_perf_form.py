@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from perf_engines import table_of
 
 import argosy.perf
 from argosy.engine.coefficients import StepCoefficients
@@ -29,27 +30,6 @@ DENSE = StepCoefficients(
     wn=6.0, f=0.0146, q=3.0, c1=0.005, a0=0.1, a1=4e-5, a2=0.0025, b0=0.11, b1=0.0005, b2=7.8e-7
 )
 KEY = ProfileKey("H100", "llama-3.1-8b", Dtype.BF16, Shape(1))
-
-
-def table_of(source: StepCoefficients) -> StepTable:
-    """A table that says exactly what the closed form says, on knots as an export has them."""
-    tokens = np.unique(np.geomspace(1, 8192, 60).round())
-    batch = np.unique(np.geomspace(1, 256, 20).round())
-    context = np.array([1.0, 128, 512, 1024, 2048, 4096, 8192, 16_384])
-    chunk = np.array([1.0, 64, 256, 1024, 2048, 4096, 8192])
-    prefix = np.array([0.0, 1024, 4096, 8192, 16_384])
-    c = source
-    return StepTable(
-        token_knots=tokens,
-        matrix_ms=c.step_times(8192, 1).matrix_ms[tokens.astype(int)],
-        batch_knots=batch,
-        context_knots=context,
-        decode_ms=c.a0 + batch[:, None] * (c.a2 + c.a1 * context),
-        chunk_knots=chunk,
-        prefix_knots=prefix,
-        chunk_ms_per_token=c.b1 + c.b2 * (prefix + 0.5 * chunk[:, None]),
-        chunk_ms=c.b0,
-    )
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from perf_engines import table_of
 
 import argosy.perf
 from argosy.engine.coefficients import StepCoefficients
-from argosy.engine.step_times import StepTable, step_ms
+from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu, find_gpu
 from argosy.perf.links import Link, all_reduce_ms, gpu_links, transfer_ms
@@ -125,28 +126,9 @@ def test_quantities_that_mean_nothing_are_refused(make: object, field: str) -> N
     assert refusal.value.field == field
 
 
-def table(source: StepCoefficients) -> StepTable:
-    tokens = np.unique(np.geomspace(1, 16_384, 60).round())
-    batch = np.unique(np.geomspace(1, 512, 25).round())
-    context, prefix = np.array([1.0, 1024, 4096, 16_384]), np.array([0.0, 4096, 16_384])
-    chunk = np.array([1.0, 512, 2048, 8192, 16_384])
-    c = source
-    return StepTable(
-        token_knots=tokens,
-        matrix_ms=c.step_times(16_384, 1).matrix_ms[tokens.astype(int)],
-        batch_knots=batch,
-        context_knots=context,
-        decode_ms=c.a0 + batch[:, None] * (c.a2 + c.a1 * context),
-        chunk_knots=chunk,
-        prefix_knots=prefix,
-        chunk_ms_per_token=c.b1 + c.b2 * (prefix + 0.5 * chunk[:, None]),
-        chunk_ms=c.b0,
-    )
-
-
 def profile(tensor_parallel: int, source: StepCoefficients) -> Profile:
     key = ProfileKey("L40S", "llama-3.1-8b", Dtype.BF16, Shape(tensor_parallel))
-    return Profile(key, Origin.TABLE, table(source), VALID, 0.05, "measured")
+    return Profile(key, Origin.TABLE, table_of(source), VALID, 0.05, "measured")
 
 
 def split(width: int) -> StepCoefficients:
@@ -176,7 +158,7 @@ def test_a_wider_group_is_found_from_two_narrower(width: int) -> None:
 
     assert isinstance(made, Profile)
     assert made.key.shape == Shape(width)
-    expected = table(split(width))
+    expected = table_of(split(width))
     batch, chunks = np.array([1, 32, 256]), np.array([512, 2048, 8192])
     assert step_ms(made.step_times, batch, batch * 1024) == pytest.approx(
         step_ms(expected, batch, batch * 1024), rel=1e-6
