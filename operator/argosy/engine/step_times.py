@@ -227,18 +227,25 @@ def _decode_attention(times: StepTimes, batch: Floats, kv_tokens: Floats) -> Flo
 
 def _chunk_attention(times: StepTimes, tokens: Floats, prefixes: Floats) -> Floats:
     """Summed over the last axis; bilinear in chunk and prefix."""
-    row, column = _interval(times.chunk_knots, tokens), _interval(times.prefix_knots, prefixes)
-    u = (tokens - times.chunk_knots[row]) / (times.chunk_knots[row + 1] - times.chunk_knots[row])
-    v = (prefixes - times.prefix_knots[column]) / (
-        times.prefix_knots[column + 1] - times.prefix_knots[column]
+    per_token = bilinear(
+        (times.chunk_knots, times.prefix_knots), times.chunk_ms_per_token, (tokens, prefixes)
     )
-    grid = times.chunk_ms_per_token
-    near, far = grid[row, column], grid[row, column + 1]
-    low = near + u * (grid[row + 1, column] - near)
-    high = far + u * (grid[row + 1, column + 1] - far)
     shared = np.where(np.any(tokens > 0, axis=-1), times.chunk_ms, 0.0)
-    attention: Floats = shared + (tokens * (low + v * (high - low))).sum(axis=-1)
+    attention: Floats = shared + (tokens * per_token).sum(axis=-1)
     return attention
+
+
+def bilinear(knots: tuple[Floats, Floats], values: Floats, at: tuple[Floats, Floats]) -> Floats:
+    """`values` on two axes of knots (rows, columns), continued linearly beyond the last ones."""
+    (rows, columns), (row_at, column_at) = knots, at
+    i, j = _interval(rows, row_at), _interval(columns, column_at)
+    u = (row_at - rows[i]) / (rows[i + 1] - rows[i])
+    v = (column_at - columns[j]) / (columns[j + 1] - columns[j])
+    near, far = values[i, j], values[i, j + 1]
+    low = near + u * (values[i + 1, j] - near)
+    high = far + u * (values[i + 1, j + 1] - far)
+    between: Floats = low + v * (high - low)
+    return between
 
 
 def _interval(knots: Floats, at: Floats) -> npt.NDArray[np.intp]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from argosy.engine.request import EngineLimits
-from argosy.engine.step_times import StepTimes
+from argosy.engine.step_times import StepTimes, bilinear
 from argosy.snapshot import Mix
 
 Floats = npt.NDArray[np.float64]
@@ -72,7 +72,10 @@ def _mean(weights: Floats, values: Floats) -> Floats:
 
 
 def chunk_attention_ms(limits: EngineLimits, arrays: StepTimes, lengths: Lengths) -> Floats:
-    """Attention of all chunks of each prompt, chunks being cut by the whole budget (loads, slices)."""
+    """Attention of all chunks of each prompt, chunks being cut by the whole budget (loads, slices).
+
+    Without `chunk_ms`, which an iteration pays once for all prompts in it.
+    """
     total = np.zeros_like(lengths.computed)
     start = np.zeros_like(lengths.computed)
     while np.any(start < lengths.computed):
@@ -82,7 +85,7 @@ def chunk_attention_ms(limits: EngineLimits, arrays: StepTimes, lengths: Lengths
             arrays.chunk_ms_per_token,
             (chunk, lengths.cached + start),
         )
-        total += np.where(chunk > 0, arrays.chunk_ms + chunk * per_token, 0.0)
+        total += chunk * per_token
         start += chunk
     return total
 
@@ -122,7 +125,10 @@ class MeanIteration:
         others = np.maximum(carried / np.maximum(share, 1e-300) - _mean(weights, chunk), 0.0)
         prefill = self._step_ms(
             batch[:, None],
-            attention[:, None] + self.attention_ms / chunks + (others * self._attention_per_token)[:, None],
+            attention[:, None]
+            + self.arrays.chunk_ms
+            + self.attention_ms / chunks
+            + (others * self._attention_per_token)[:, None],
             batch[:, None] + np.minimum(chunk + others[:, None], room[:, None]),
         )
         plain = self._step_ms(batch, attention, batch)
@@ -176,7 +182,8 @@ class MeanIteration:
         # Prefill time that arrives per unit of time: at the cost beside a batch, and at most at that of
         # a full iteration (which does not pay for reading the weights once per prompt).
         extra = _mean(lengths.weights, alone - (full + 1) * plain[:, None])
-        filled = self._step_ms(batch, attention + room * self._attention_per_token, batch + room) - plain
+        full_attention = attention + self.arrays.chunk_ms + room * self._attention_per_token
+        filled = self._step_ms(batch, full_attention, batch + room) - plain
         extra = np.minimum(extra, filled * lengths.mean_computed / room)
         marginal = np.minimum(rates_per_ms * extra, 1 - 1e-9)
         work = rates_per_ms * _mean(lengths.weights, (alone - plain[:, None]) ** 2) / 2
@@ -202,7 +209,7 @@ class MeanIteration:
         room = np.maximum(self.limits.max_num_batched_tokens - batch, 1.0)
         full = np.ceil(self.lengths.computed / room) - 1
         whole = self._step_ms(batch, attention, batch + room)
-        chunks_ms = self.arrays.s * self.attention_ms
+        chunks_ms = self.arrays.s * (self.attention_ms + (full + 1) * self.arrays.chunk_ms)
         beside = attention + joined * self._attention_per_token[:, None]
         ending = self._step_ms(batch, beside, batch + last + joined)
         return full * whole + ending + chunks_ms, ending + chunks_ms / (full + 1)
@@ -220,17 +227,3 @@ def _echo(lengths: Lengths, marginal: Floats) -> Floats:
     echo = _mean(with_decodes, rho * (1 - rho**steps) / (1 - rho) / np.maximum(steps, 1))
     per_request: Floats = echo / np.maximum(with_decodes.sum(axis=1), 1e-300)
     return per_request
-
-
-def bilinear(knots: tuple[Floats, Floats], values: Floats, at: tuple[Floats, Floats]) -> Floats:
-    """`values` on two axes of knots, continued linearly beyond the last ones."""
-    (i, u), (j, v) = (_cell(axis, where) for axis, where in zip(knots, at, strict=True))
-    low = values[i, j] + v * (values[i, j + 1] - values[i, j])
-    high = values[i + 1, j] + v * (values[i + 1, j + 1] - values[i + 1, j])
-    between: Floats = low + u * (high - low)
-    return between
-
-
-def _cell(knots: Floats, at: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
-    left = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
-    return left, (at - knots[left]) / (knots[left + 1] - knots[left])

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from argosy.engine.step_times import Floats, StepTimes
+from argosy.engine.step_times import Floats, StepTimes, bilinear
 from argosy.perf.recalibration_window import Skipped, SkipReason, Window
 
 PROMPT_VARIATION = 0.7
@@ -67,7 +67,7 @@ def _prompts_ms(window: Window, times: StepTimes) -> float:
         prefilling = min(window.iterations, max(by_chance, window.prompts * tokens / budget))
         each = min(budget, window.prompts * tokens / prefilling)
         total_ms += prefilling * (_at(times.matrix_ms, batch + each) - without_ms)
-        total_ms += chunks * times.chunk_ms + window.prompts * _attention_ms(times, tokens, prefix)
+        total_ms += prefilling * times.chunk_ms + window.prompts * _attention_ms(times, tokens, prefix)
     return total_ms / 2.0
 
 
@@ -86,12 +86,8 @@ def _decode_ms(times: StepTimes, batch: float, context: float) -> float:
 
 def _attention_ms(times: StepTimes, tokens: float, prefix: float) -> float:
     """A whole prompt's: cut into chunks it is the same, as each chunk reads what is before it."""
-    row_, row_share = _between(times.chunk_knots, tokens)
-    column, column_share = _between(times.prefix_knots, prefix)
-    corner = times.chunk_ms_per_token[row_ : row_ + 2, column : column + 2]
-    by_chunk = np.array([1.0 - row_share, row_share])
-    by_prefix = np.array([1.0 - column_share, column_share])
-    return tokens * float(by_chunk @ corner @ by_prefix)
+    knots, at = (times.chunk_knots, times.prefix_knots), (np.asarray(tokens), np.asarray(prefix))
+    return tokens * float(bilinear(knots, times.chunk_ms_per_token, at))
 
 
 def _between(knots: Floats, value: float) -> tuple[int, float]:

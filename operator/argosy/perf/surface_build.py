@@ -13,11 +13,11 @@ import numpy as np
 
 from argosy.engine.request import EngineLimits
 from argosy.engine.simulate import Floats, Requests, RequestTimes
+from argosy.engine.step_times import step_ms
 from argosy.engine.twin import simulate
 from argosy.errors import InvariantError
 from argosy.perf import surface_grid as grid
 from argosy.perf.capacity import Engine
-from argosy.perf.mean_iteration import bilinear
 from argosy.perf.surface import (
     LONE_PROMPT_TOKENS,
     ROOT,
@@ -212,10 +212,6 @@ def speed_ms(engine: Engine) -> Floats:
     chunk = np.unique(np.round(shares * (limits.max_num_batched_tokens - limits.max_num_seqs)))
     context = np.array([64.0, 1024.0, 4096.0, 16384.0])
     b, c, k = (axis.ravel() for axis in np.meshgrid(batch, chunk, context, indexing="ij"))
-    rows = np.arange(len(arrays.decode_ms), dtype=np.float64)
-    decode = bilinear((rows, arrays.context_knots), arrays.decode_ms, (b, k))
-    per_token = bilinear((arrays.chunk_knots, arrays.prefix_knots), arrays.chunk_ms_per_token, (c, k))
-    attention = decode + np.where(c > 0, arrays.chunk_ms + c * per_token, 0.0)
-    matrix = arrays.matrix_ms[(b + c).astype(np.int64)]
-    speed: Floats = arrays.s * (matrix + attention) + arrays.c0 + arrays.cb * b
+    b, c, k = (axis[b + c > 0] for axis in (b, c, k))
+    speed: Floats = step_ms(arrays, b, b * k, np.stack([c, k], axis=-1)[:, None, :])
     return speed
