@@ -50,11 +50,14 @@ class Actor:
     def __init__(self, api: Api, store: Store, may_act: Callable[[], bool]) -> None:
         self._api, self._store, self._may_act = api, store, may_act
 
-    async def act(self, decision: Decision, plans: tuple[FleetPlan, ...], now_s: float) -> None:
-        """Write the new revision, then take the steps."""
+    async def publish(self, decision: Decision, plans: tuple[FleetPlan, ...], now_s: float) -> None:
+        """Write the new revision, if there is one."""
         if decision.new_plan is not None:
             await self._publish(decision.new_plan, decision.mode, plans, now_s)
-        for step in decision.steps:
+
+    async def take(self, steps: Iterable[Step]) -> None:
+        """Take steps in their order, up to the first that is refused."""
+        for step in steps:
             await self._take(step)
 
     async def report(self, decision: Decision) -> None:

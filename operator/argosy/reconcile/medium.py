@@ -1,7 +1,7 @@
 """The medium loop: observe, decide, look again, act, report.
 
-Owns when a decision is made and what is done with it. `iterate` is one iteration; `run` only waits
-and calls it. Never decides (`control.step` does, in the worker) and acts only as the leader.
+Owns when a decision is made and what is done with it. Never decides (`control.step` does, in the
+worker) and acts only as the leader.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Medium:
                 continue
             await self._guarded_iteration(leadership)
 
-    async def iterate(self, leadership: Leadership, trigger: Trigger) -> Decision:
-        """One iteration; raises what the error table knows."""
+    async def _decide(self, leadership: Leadership, trigger: Trigger) -> Decision:
+        """Up to the written revision. Nothing is awaited before the snapshot is taken."""
         started_s = time.time()
         fingerprint = self._shared.picture.spec_fingerprint()
         snapshot = self._shared.snapshot(started_s)
@@ -75,14 +75,17 @@ class Medium:
         self._recheck(leadership, fingerprint, snapshot)
         self._shared.forecasts = decision.forecasts
         self._shared.capacity_per_s = decision.capacity_per_s
-        await self._shared.actor.act(decision, snapshot.plans, started_s)
+        await self._shared.actor.publish(decision, snapshot.plans, started_s)
+        return decision
+
+    async def _act(self, decision: Decision) -> None:
+        """Take the steps, then say what was decided."""
+        await self._shared.actor.take(decision.steps)
         if decision.mode == "Auto":
             await self._place_gated()
         await self._shared.actor.report(decision)
         limit = self._shared.picture.fleet().spec.revision_history_limit
         await self._shared.actor.collect(self._shared.picture.plans(), limit)
-        self._account(decision, time.time() - started_s)
-        return decision
 
     def _recheck(
         self, leadership: Leadership, fingerprint: tuple[object, ...], snapshot: FleetSnapshot
@@ -121,18 +124,24 @@ class Medium:
             await asyncio.sleep(max(0.0, PROGRESS_GAP_S - (time.monotonic() - self._last_end_s)))
 
     async def _guarded_iteration(self, leadership: Leadership) -> None:
-        triggers, self._triggers = self._triggers, []
-        self._woken.clear()
+        started_s, unserved = time.monotonic(), list[Trigger]()
         try:
-            triggers += await self._profiles_read()
-            decision = await self.iterate(leadership, _merged(triggers))
+            changed = await self._profiles_read()
+            # Taken with the snapshot and not before the files are read: what changes meanwhile is in the
+            # snapshot too, and would else be told as the reason of the revision after this one.
+            unserved, self._triggers = self._triggers + changed, []
+            self._woken.clear()
+            decision = await self._decide(leadership, _merged(unserved))
+            unserved.clear()
+            await self._act(decision)
+            self._account(decision, time.monotonic() - started_s)
         except Exception as error:
             move = next_move(error)
             self._shared.gauges.iterations.labels("failed").inc()
             _say(error, move.severity)
             if move.delay_s is not None:
                 await asyncio.sleep(move.delay_s)
-                for trigger in triggers or [Trigger("the last decision could not be carried out", True)]:
+                for trigger in unserved or [Trigger("the last decision could not be carried out", True)]:
                     self.wake(trigger)
         else:
             if decision.new_plan is not None or decision.steps:
