@@ -49,9 +49,15 @@ def test_a_profile_in_a_config_map_moves_its_model_to_another_pool(stage: Operat
         rows = stage.plans()[-1]["spec"]["deployments"]
         return [row["pool"] for row in rows if row["workloadClass"] == f"{NAMESPACE}/{NAME}"]
 
+    def triggers() -> list[str]:
+        # What the earlier tests' load leaves behind may join in.
+        told = stage.plans()[-1]["spec"]["trigger"].split("; ")
+        return [trigger for trigger in told if NAMESPACE in trigger]
+
     stage.patch("fleet", "default", mode="Recommend", intervals={"mediumSeconds": 5})
     try:
         stage.apply(HOME, MODEL, CLASS)
+        until(pools, "the class to be planned for")
         until(lambda: references() == ("False", "ProfileNotFound"), "the missing ConfigMap to be told")
         assert pools() == ["l40s"]
 
@@ -59,8 +65,7 @@ def test_a_profile_in_a_config_map_moves_its_model_to_another_pool(stage: Operat
         stage.apply(a_config_map(slow))
         until(lambda: references() == ("True", "ResolvedRefs"), "the ConfigMap to be found")
         assert pools() == ["h100"]
-        trigger = f"ConfigMap {NAMESPACE}/{NAME} changed, which holds profiles"
-        assert stage.plans()[-1]["spec"]["trigger"] == trigger
+        assert triggers() == [f"ConfigMap {NAMESPACE}/{NAME} changed, which holds profiles"]
 
         stage.apply(a_config_map(slow.replace(b"100.0", b"1.0")))
         until(lambda: references() == ("False", "ProfileUnusable"), "the changed figure to be noticed")
