@@ -335,7 +335,9 @@ def test_what_one_command_brings_up_others_see_and_take_down(tmp_path: Path) -> 
     "number", [pytest.param(signal.SIGKILL, id="killed"), pytest.param(signal.SIGINT, id="Ctrl-C")]
 )
 def test_nothing_outlives_the_process_that_started_it(number: signal.Signals, tmp_path: Path) -> None:
+    # A shell's background jobs ignore Ctrl-C, and what they start inherits that: the test may be one.
     body = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from argosy_sim.controlplane.cluster import ControlPlane\n"
         "with ControlPlane.start(Path(sys.argv[1])): print('up', flush=True); time.sleep(60)"
     )
