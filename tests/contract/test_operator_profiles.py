@@ -63,8 +63,11 @@ def test_a_profile_in_a_config_map_moves_its_model_to_another_pool(stage: Operat
 
         slow = a_profile_file("llama-3.1-8b", "L40S", slowness=100.0)
         stage.apply(a_config_map(slow))
-        until(lambda: references() == ("True", "ResolvedRefs"), "the ConfigMap to be found")
-        assert pools() == ["h100"]
+        until(lambda: references() == ("True", "ProfileImplausible"), "the ConfigMap to be found")
+        assert pools() == ["h100"]  # it counts, and it is told how slow it is
+        said = condition(stage.again(MODEL), "ResolvedRefs")["message"]
+        assert said.startswith("spec.profiles[0]: by this profile of llama-3.1-8b bf16 on L40S TP1, decode ")
+        assert "times as long as Argosy's own figures say (MeasuredTable)" in said
         assert triggers() == [f"ConfigMap {NAMESPACE}/{NAME} changed, which holds profiles"]
 
         stage.apply(a_config_map(slow.replace(b"100.0", b"1.0")))

@@ -88,6 +88,8 @@ MENDED_IN_A_SPEC = {
     Reason.UNPLACEABLE: "spec.parallelShapes",
     Reason.REPLICAS_AT_LIMIT: "spec.maxReplicas",
     Reason.PROFILE_UNUSABLE: "spec.profiles",
+    Reason.PROFILE_IMPLAUSIBLE: "spec.profiles",
+    Reason.PROFILE_UNUSED: "spec.parallelShapes",
 }
 
 
@@ -103,6 +105,8 @@ OF_SEVERAL_FIELDS = (
     Reason.PROFILE_NOT_FOUND,
     Reason.PROFILE_UNUSABLE,
     Reason.PROFILE_UNREAD,
+    Reason.PROFILE_IMPLAUSIBLE,
+    Reason.PROFILE_UNUSED,
 )
 
 

@@ -70,8 +70,25 @@ AS_BYTES = {"binaryData": {"profile.json": base64.b64encode(SLOW_L40S).decode()}
 def test_a_profile_among_the_files_decides_the_plan(
     cache: Path, tmp_path: Path, config_map: dict[str, object]
 ) -> None:
-    found = replicas(cache, written(tmp_path, config_map))
-    assert {pool for _, pool in found} == {"h100"}
+    path = written(tmp_path, config_map)
+    assert {pool for _, pool in replicas(cache, path)} == {"h100"}
+    words = " ".join(run(cache, path)[1].split())
+    assert (
+        "servedmodels default/llama-8b: ResolvedRefs is True, but spec.profiles[0]: by this profile of"
+        " llama-3.1-8b bf16 on L40S TP1, decode iterations take 69 times and prefill iterations take 149"
+        " times as long as Argosy's own figures say (MeasuredTable)."
+    ) in words
+
+
+def test_a_profile_of_no_variant_is_told_with_the_variants_of_the_model(cache: Path, tmp_path: Path) -> None:
+    of_two = a_profile_file("llama-3.1-8b", "L40S", slowness=100.0, tp=2)
+    path = written(tmp_path, a_config_map(data={"profile.json": of_two.decode()}))
+    words = " ".join(run(cache, path)[1].split())
+    assert (
+        "ResolvedRefs is True, but spec.profiles[0]: it is of llama-3.1-8b bf16 on L40S TP2, and changes"
+        " nothing: the model's variants are bf16 on H100 TP1, bf16 on L40S TP1."
+    ) in words
+    assert replicas(cache, path) == SHIPPED
 
 
 @pytest.mark.parametrize(

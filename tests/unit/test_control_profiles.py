@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 from profile_files import a_profile_file, changed
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, condition, some_nodes, verdict
 
-from argosy.api import ServedModel
+from argosy.api import GPUPool, ServedModel
 from argosy.api.conditions import Reason
+from argosy.control.decision import Decision
 from argosy.control.profiles import ModelProfiles, files_named, model_profiles
 from argosy.control.resolve import _OUT_OF_RANGE
 from argosy.perf.profile import ProfileKey, Shape
@@ -251,3 +253,123 @@ def test_a_snapshot_with_files_travels_to_the_worker_and_back() -> None:
 
 def test_every_way_to_be_out_of_range_has_a_reason_and_a_field() -> None:
     assert set(_OUT_OF_RANGE) == set(OutOfRangeReason)
+
+
+# What is odd about a profile that can be used: it counts, and is told.
+
+LLAMA = "llama-3.1-8b"
+
+
+def a_catalogued_world(content: bytes, **spec: Any) -> World:
+    """A model that Argosy has figures of, on a pool of L40S, with one file of its own."""
+    model = a_model(model_id=LLAMA, profiles=[{"configMap": "measured"}], **spec)
+    world = a_world(model)
+    world.profile_files[MEASURED] = content
+    return world
+
+
+def references(decision: Decision) -> tuple[str, str, str]:
+    found = condition(decision, "default/llama", "servedmodels", "ResolvedRefs")
+    return found["status"], found["reason"], found["message"]
+
+
+FAR = [
+    pytest.param(
+        100.0, "decode iterations take 69 times and prefill iterations take 149 times", id="s as ms"
+    ),
+    pytest.param(0.001, "decode iterations take 0.00069 times and prefill", id="ms as s"),
+    pytest.param(3.0, "decode iterations take 2.1 times and prefill iterations take 4.5", id="one of both"),
+]
+
+
+@pytest.mark.parametrize(("slowness", "said"), FAR)
+def test_a_profile_far_from_what_is_known_counts_and_is_told(slowness: float, said: str) -> None:
+    status, reason, message = references(
+        a_catalogued_world(a_profile_file(LLAMA, slowness=slowness)).decide()
+    )
+    assert (status, reason) == ("True", "ProfileImplausible")
+    assert message.startswith(f"spec.profiles[0]: by this profile of llama-3.1-8b bf16 on L40S TP1, {said}")
+    assert "as long as Argosy's own figures say (MeasuredTable). It is used" in message
+
+
+def test_a_profile_far_from_what_is_known_decides_all_the_same() -> None:
+    world = a_catalogued_world(a_profile_file(LLAMA, slowness=8.0))
+    world.nodes = {n.name: n for n in some_nodes("l40s", 8)}
+    assert references(world.act())[1] == "ProfileImplausible"
+    assert world.replicas() == {"l40s/chat": 16}
+
+
+@pytest.mark.parametrize("slowness", [0.5, 1.0, 2.0])
+def test_a_profile_near_what_is_known_is_not_remarked_upon(slowness: float) -> None:
+    decision = a_catalogued_world(a_profile_file(LLAMA, slowness=slowness)).decide()
+    assert references(decision)[:2] == ("True", "ResolvedRefs")
+
+
+def test_what_nobody_has_figures_of_cannot_be_far_from_them() -> None:
+    world = a_world(naming())
+    world.profile_files[MEASURED] = a_profile_file(slowness=100.0)
+    assert references(world.decide())[:2] == ("True", "ResolvedRefs")
+
+
+UNUSED = [
+    pytest.param({"gpu": "H100"}, {}, "bf16 on H100 TP1", "bf16 on L40S TP1", id="a GPU of no pool"),
+    pytest.param(
+        {"gpu": "NVIDIA-L40S"},
+        {},
+        "bf16 on NVIDIA-L40S TP1",
+        "bf16 on L40S TP1",
+        id="a label for a GPU's name",
+    ),
+    pytest.param({"tp": 2}, {}, "bf16 on L40S TP2", "bf16 on L40S TP1", id="a shape that is not allowed"),
+    pytest.param(
+        {},
+        {"parallelShapes": [{"tensorParallel": 2}, {"tensorParallel": 4}]},
+        "bf16 on L40S TP1",
+        "bf16 on L40S TP2, bf16 on L40S TP4",
+        id="none of several shapes",
+    ),
+    pytest.param(
+        {}, {"engine": {"quantization": "fp8"}}, "bf16 on L40S TP1", "fp8 on L40S TP1", id="a number type"
+    ),
+]
+
+
+@pytest.mark.parametrize(("measured", "spec", "it_is_of", "variants"), UNUSED)
+def test_a_profile_of_no_variant_is_told_with_the_variants_that_there_are(
+    measured: dict[str, Any], spec: dict[str, Any], it_is_of: str, variants: str
+) -> None:
+    world = a_catalogued_world(a_profile_file(LLAMA, slowness=9.0, **measured), **spec)
+    status, reason, message = references(world.decide())
+    assert (status, reason) == ("True", "ProfileUnused")
+    assert message.startswith(
+        f"spec.profiles[0]: it is of llama-3.1-8b {it_is_of}, and changes nothing: the model's variants are"
+        f" {variants}. Add a variant that it fits"
+    )
+
+
+def test_without_a_pool_a_profile_is_of_no_variant() -> None:
+    world = a_catalogued_world(a_profile_file(LLAMA))
+    world.delete(GPUPool, "l40s")
+    assert "the model's variants are none, as there is no GPUPool." in references(world.decide())[2]
+
+
+def test_a_profile_of_a_stage_answers_for_the_pipeline_and_is_compared_as_a_stage() -> None:
+    shapes = [{"tensorParallel": 1, "pipelineParallel": 2}]
+    near = a_catalogued_world(a_profile_file(LLAMA), parallelShapes=shapes).decide()
+    assert references(near)[:2] == ("True", "ResolvedRefs")
+    far = a_catalogued_world(a_profile_file(LLAMA, slowness=100.0), parallelShapes=shapes).decide()
+    assert references(far)[1] == "ProfileImplausible"
+    assert "decode iterations take 69 times" in references(far)[2]
+
+
+def test_what_is_wrong_and_what_is_odd_are_told_together_and_what_is_wrong_decides() -> None:
+    files = [*BOTH, {"configMap": "measured", "key": "third.json"}]
+    world = a_world(a_model(model_id=LLAMA, profiles=files))
+    world.profile_files = {
+        MEASURED: a_profile_file(LLAMA, gpu="H100"),
+        OTHER: a_profile_file(LLAMA, slowness=100.0),
+    }
+    status, reason, message = references(world.decide())
+    assert (status, reason) == ("False", "ProfileNotFound")
+    told = [message.index(f"spec.profiles[{i}]: ") for i in (2, 1, 0)]
+    assert told == sorted(told)  # refused, far off, unused

@@ -62,6 +62,8 @@ class Reason(StrEnum):
     PROFILE_NOT_FOUND = "ProfileNotFound"
     PROFILE_UNUSABLE = "ProfileUnusable"
     PROFILE_UNREAD = "ProfileUnread"
+    PROFILE_IMPLAUSIBLE = "ProfileImplausible"
+    PROFILE_UNUSED = "ProfileUnused"
 
     PROGRAMMED = "Programmed"
     NO_PLAN = "NoPlan"
@@ -133,6 +135,16 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.PROFILE_UNREAD: (
             "{field}: the ConfigMap {config_map} could not be read yet ({problem}), so Argosy's own profiles"
             " are used; check that the operator's role allows get on configmaps."
+        ),
+        Reason.PROFILE_IMPLAUSIBLE: (
+            "{field}: by this profile of {profile}, {how}. It is used, since it is yours; if that is not"
+            " meant, check that its figures are in milliseconds and that they were measured on this GPU,"
+            " model, number type and shape, or take it out of spec.profiles."
+        ),
+        Reason.PROFILE_UNUSED: (
+            "{field}: it is of {profile}, and changes nothing: the model's variants are {variants}. Add a"
+            " variant that it fits (a GPUPool, spec.parallelShapes, spec.engine.quantization), or take it"
+            " out of spec.profiles."
         ),
         Reason.PROGRAMMED: "All {connected} connected Envoys serve it.",
         Reason.NO_PLAN: "No FleetPlan is applied yet, so nothing is routed; Ready says what is missing.",

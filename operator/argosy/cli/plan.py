@@ -29,6 +29,7 @@ from argosy.api import (
     WorkloadClass,
 )
 from argosy.api import Resource as ApiObject
+from argosy.api.conditions import Reason
 from argosy.cli.cache import cache_directory
 from argosy.control.decision import ControlMemory, Decision
 from argosy.control.step import StepSettings, step
@@ -117,21 +118,25 @@ def profile_files(objects: Iterable[Mapping[str, Any]]) -> dict[ProfileFileKey, 
 
 
 def show(decision: Decision, console: Console) -> None:
-    """The plan, its reasons, what was rejected, and whatever is not Ready and why."""
+    """The plan, its reasons, what was rejected, whatever is not Ready and why, and what is odd."""
     if decision.alarm:
         console.print(decision.alarm)
     if decision.new_plan is not None:
         _show_plan(decision.new_plan, console)
     for update in decision.statuses:
         for condition in update.status["conditions"]:
-            if condition["status"] == "False" and condition["reason"] not in _EXPECTED_OFFLINE:
-                console.print(
-                    f"{update.kind} {update.key}: {condition['type']} is False: {condition['message']}"
-                )
+            about, reason = f"{update.kind} {update.key}: {condition['type']}", condition["reason"]
+            if condition["status"] == "False" and reason not in _EXPECTED_OFFLINE:
+                console.print(f"{about} is False: {condition['message']}")
+            elif reason in _REMARKS:
+                console.print(f"{about} is True, but {condition['message']}")
 
 
 _EXPECTED_OFFLINE = ("NoPlan", "ModeNotAuto", "Loading", "NoReplicasReady", "NoEnvoy", "CapacityShort")
 """Nothing runs here, and a shortfall is among the reasons already."""
+
+_REMARKS = (Reason.PROFILE_IMPLAUSIBLE, Reason.PROFILE_UNUSED)
+"""Reasons of conditions that are True and yet say what somebody should look at."""
 
 
 def _show_plan(found: FleetPlan, console: Console) -> None:

@@ -17,7 +17,7 @@ from argosy.api.servedmodel import Engine, ParallelShape
 from argosy.api.workloadclass import Lengths, Percentiles
 from argosy.control.calibration import corrected
 from argosy.control.nodes import PoolNodes
-from argosy.control.profiles import model_profiles
+from argosy.control.profiles import ProfileNote, model_profiles, profile_notes
 from argosy.control.refusal import Refusal
 from argosy.demand.archetypes import ARCHETYPES, mix
 from argosy.manifests import EngineWorkload
@@ -73,12 +73,13 @@ class ResolvedClass:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """All classes, by key; by a ServedModel's key, why none of its variants can run and which of
-    its `spec.profiles` are not used."""
+    """All classes, by key; by a ServedModel's key, why none of its variants can run, which of its
+    `spec.profiles` cannot be used, and what is odd about the others."""
 
     classes: Mapping[str, ResolvedClass]
     model_refusals: Mapping[str, tuple[Refusal, ...]]
     profile_refusals: Mapping[str, tuple[Refusal, ...]] = field(default_factory=dict)
+    profile_notes: Mapping[str, tuple[ProfileNote, ...]] = field(default_factory=dict)
 
     def workloads(self) -> dict[str, EngineWorkload]:
         """Every candidate's workload by its Deployment's key."""
@@ -119,7 +120,12 @@ def resolve(
         key: _model_refusals(snapshot, model, perf_by_model[key])
         for key, model in sorted(snapshot.models.items())
     }
-    return Resolution(classes, models, {key: found.refusals for key, found in own.items()})
+    refused = {key: found.refusals for key, found in own.items()}
+    notes = {
+        key: profile_notes(own[key], [v for v, _ in variants_of(snapshot, model)], perf)
+        for key, model in sorted(snapshot.models.items())
+    }
+    return Resolution(classes, models, refused, notes)
 
 
 def served_names(model: ServedModel) -> tuple[str, ...]:

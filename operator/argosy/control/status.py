@@ -311,14 +311,21 @@ def _one_digit(count: int) -> int:
 
 
 def _profile_verdict(reported: Reported, item: ServedModel) -> _Verdict:
-    """Whether every file of spec.profiles is used; Unknown where all that is wrong is our sight."""
+    """Whether every file of spec.profiles can be used, and what is odd about those that can.
+
+    Unknown where all that is wrong is our sight. What is odd leaves it True, with its own reason.
+    """
     kind, refusals = ConditionType.RESOLVED_REFS, reported.resolution.profile_refusals[item.key]
-    if not refusals:
+    notes = reported.resolution.profile_notes[item.key]
+    message = " ".join([*(refusal.message for refusal in refusals), *(note.message for note in notes)])
+    if not refusals and not notes:
         return _true(kind, Reason.RESOLVED_REFS)
+    if not refusals:
+        return _Verdict(kind, ConditionStatus.TRUE, notes[0].reason, message)
     worst = next((r for r in refusals if r.reason is not Reason.PROFILE_UNREAD), refusals[0])
     unseen = worst.reason is Reason.PROFILE_UNREAD
     status = ConditionStatus.UNKNOWN if unseen else ConditionStatus.FALSE
-    return _Verdict(kind, status, worst.reason, " ".join(r.message for r in refusals))
+    return _Verdict(kind, status, worst.reason, message)
 
 
 def _pool_status(reported: Reported, item: GPUPool) -> StatusUpdate:

@@ -54,6 +54,16 @@ class Wanted:
         """As profiles are told apart."""
         return ProfileKey(self.gpu.name, self.model, self.dtype, self.shape)
 
+    @property
+    def stage(self) -> Wanted:
+        """One of its pipeline stages: what a replica without stages would be."""
+        return replace(self, shape=Shape(self.shape.tensor_parallel))
+
+    @property
+    def own_keys(self) -> tuple[ProfileKey, ProfileKey]:
+        """What users' profiles that answer for it are of: the first that there is counts."""
+        return self.key, self.stage.key
+
 
 class ProfileLibrary:
     """All profiles that there are, and all that can be made of them."""
@@ -93,7 +103,7 @@ class ProfileLibrary:
         own = self._users.get(wanted.key)
         if own is not None:
             return self._with_host(own, wanted.key)
-        stage = replace(wanted, shape=Shape(wanted.shape.tensor_parallel))
+        stage = wanted.stage
         refused = impossible_shape(wanted.architecture, stage.shape.tensor_parallel)
         if refused is not None:
             return refused

@@ -11,6 +11,7 @@ from argosy.perf.measurements.fitted import (
     Provenance,
     QuantityError,
 )
+from argosy.perf.measurements.plausibility import MOST_FACTOR, FarOff, far_off
 from argosy.perf.measurements.profile_file import (
     ProfileFault,
     ProfileFaultReason,
@@ -33,11 +34,13 @@ from argosy.perf.measurements.rows import (
 )
 
 __all__ = [
+    "MOST_FACTOR",
     "UNDERSTOOD",
     "CannotFit",
     "CannotFitReason",
     "ClosedLoop",
     "Covered",
+    "FarOff",
     "FitError",
     "FitQuestion",
     "FittedProfile",
@@ -55,6 +58,7 @@ __all__ = [
     "Tool",
     "Unreadable",
     "UnreadableReason",
+    "far_off",
     "fit_profile",
     "profile_from_bytes",
     "profile_to_bytes",

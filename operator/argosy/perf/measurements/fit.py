@@ -35,6 +35,7 @@ from argosy.perf.measurements.fitted import (
     QuantityError,
 )
 from argosy.perf.measurements.least_squares import FRONT_END, Problem, Solution, left_out, solve
+from argosy.perf.measurements.plausibility import is_plausible
 from argosy.perf.measurements.rows import ClosedLoop, Measurement, Measurements, OpenLoop
 from argosy.perf.measurements.scaled import scaled, tabulated
 from argosy.perf.measurements.trial import Quantity, Trial, trial_of
@@ -47,7 +48,6 @@ _ROWS_FOR_ATTENTION = 8
 _CONTEXTS_FOR_ATTENTION = 2.0
 _ROWS_TO_LEAVE_ONE_OUT = 3
 _LEAST_UNCERTAINTY = 0.01
-_MOST_FACTOR = 4.0
 # A latency this many times shorter than a lone request's was not measured on a stream.
 _TOO_SHORT = 20.0
 _DIGITS = 7
@@ -64,7 +64,7 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
     problem = Problem(trials, question.limits, table, _free(trials))
     solution = solve(problem)
     factors, front_end_ms = problem.factors(solution.at), round(problem.front_end_ms(solution.at), 3)
-    if not 1 / _MOST_FACTOR < factors.s < _MOST_FACTOR:
+    if not is_plausible(factors.s):
         return _implausible(factors.s, question)
     step_times = _rounded(scaled(table, factors))
     uncertainty = _uncertainty(problem, solution, question.prior.uncertainty)

@@ -1,0 +1,75 @@
+"""Whether measured step times can be of what they say they are: the bound, and by how much it is left.
+
+Owns the factor beyond which a mistake (seconds for milliseconds, another GPU) is likelier than an
+unusual engine. Never refuses: an import does, since it fits to what is known, while a finished
+profile of a user's counts and is remarked upon. Input: that profile and Argosy's own figures of
+the same GPU, model, number type and shape. Output: `FarOff`, or None where it is near enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from argosy.perf.form import DECODE_GRID, PREFILL_GRID, Iterations
+from argosy.perf.profile import Origin, Profile, ValidRange
+
+MOST_FACTOR = 4.0
+"""So many times slower or faster than what is known. Argosy's own figures are 20-60 % off at worst
+where measured runs judge them (design 0003), and a wrong unit is off a thousandfold."""
+
+_WHOLE_FROM = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FarOff:
+    """How many times as long iterations take as known, by kind; the median over a grid of sizes.
+
+    decode, prefill: below 1 where the profile is the faster one; None where no size is in the range of both
+    known:           where the figures come from that it is compared with
+    """
+
+    decode: float | None
+    prefill: float | None
+    known: Origin
+
+    def __str__(self) -> str:
+        """In words: "decode iterations take 69 times and ... as Argosy's own figures say (Roofline)"."""
+        kinds = (("decode", self.decode), ("prefill", self.prefill))
+        told = [f"{kind} iterations take {_times(factor)}" for kind, factor in kinds if factor is not None]
+        return f"{' and '.join(told)} as long as Argosy's own figures say ({self.known})"
+
+
+def is_plausible(factor: float) -> bool:
+    """Whether an engine may be so many times as slow as what is known of its kind."""
+    return 1 / MOST_FACTOR < factor < MOST_FACTOR
+
+
+def far_off(own: Profile, known: Profile) -> FarOff | None:
+    """By how much a user's step times leave what is known; None where neither kind of iteration does.
+
+    Decoding and prefill are judged apart, for a report has them in columns of their own (ITL and
+    TTFT), and one of the two may be in the wrong unit.
+    """
+    both = ValidRange(
+        max_tokens=min(own.valid.max_tokens, known.valid.max_tokens),
+        max_batch=min(own.valid.max_batch, known.valid.max_batch),
+        max_context=min(own.valid.max_context, known.valid.max_context),
+    )
+    decode, prefill = (_ratio(own, known, grid.inside(both)) for grid in (DECODE_GRID, PREFILL_GRID))
+    if all(factor is None or is_plausible(factor) for factor in (decode, prefill)):
+        return None
+    return FarOff(decode, prefill, known.origin)
+
+
+def _ratio(own: Profile, known: Profile, asked: Iterations) -> float | None:
+    """The median: one corner of a profile says little about its unit."""
+    if asked.batch.size == 0:
+        return None
+    return float(np.median(asked.step_ms(own.step_times) / asked.step_ms(known.step_times)))
+
+
+def _times(factor: float) -> str:
+    """Two digits, and whole where they are large."""
+    return f"{factor:,.0f} times" if factor >= _WHOLE_FROM else f"{factor:.2g} times"
