@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from argosy.engine import (
+    ClosedLoop,
+    ClosedLoopTimes,
     EngineLimits,
     EngineRequest,
     Requests,
@@ -18,7 +21,8 @@ from argosy.engine import (
     Scheduler,
     StepTimeSource,
     simulate,
-    simulate_closed,
+    simulate_loop,
+    step_ms,
     twin,
 )
 
@@ -45,9 +49,9 @@ def test_the_twin_serves_every_request_as_the_scheduler_does(
 def test_the_twin_closes_the_loop_as_the_scheduler_does(
     requests: Requests, limits: EngineLimits, source: StepTimeSource, concurrency: int
 ) -> None:
-    lengths = (requests.prompt_tokens, requests.output_tokens)
-    expected = simulate_closed(*lengths, concurrency, limits, source)
-    actual = twin.simulate_closed(*lengths, concurrency, limits, source)
+    loop = ClosedLoop(requests.prompt_tokens, requests.output_tokens, concurrency, requests.cached_tokens)
+    expected = simulate_loop(loop, limits, source)
+    actual = twin.simulate_loop(loop, limits, source)
     assert_same(actual.times, expected.times)
     np.testing.assert_allclose(actual.arrivals_s, expected.arrivals_s, rtol=1e-9, atol=1e-9)
     assert actual.duration_s == pytest.approx(expected.duration_s, rel=1e-9)
@@ -154,3 +158,17 @@ def test_a_closed_loop_keeps_its_concurrency() -> None:
     assert closed.arrivals_s[:32].tolist() == [0.0] * 32
     # Each of the others arrives in the moment one ends: the same times, but for the last 32.
     np.testing.assert_allclose(np.sort(ends_s)[:-32], closed.arrivals_s[32:], rtol=1e-12)
+
+
+@pytest.mark.parametrize("run", [simulate_loop, twin.simulate_loop], ids=["scheduler", "twin"])
+def test_a_closed_loop_computes_only_what_is_not_cached(
+    run: Callable[[ClosedLoop, EngineLimits, StepTimeSource], ClosedLoopTimes],
+) -> None:
+    limits = EngineLimits(64, 2048, 27_000, 16, 16_384)
+    prompts, outputs = np.full(8, 1600), np.full(8, 10)
+    loops = [ClosedLoop(prompts, outputs, 1, cached) for cached in (None, np.full(8, 800), np.full(8, 1600))]
+    whole_ms, half_ms, last_ms = (float(run(loop, limits, CLOSED_FORM).times.ttft_ms[0]) for loop in loops)
+    assert last_ms < half_ms < whole_ms
+    # Of a prompt that is cached in full the last token is computed, on its own.
+    times = CLOSED_FORM.step_times(2048, 64)
+    assert last_ms == pytest.approx(float(step_ms(times, 0, 0, [(1, 1599)])))

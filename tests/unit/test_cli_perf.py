@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from profile_files import a_profile_file
 from typer.testing import CliRunner
 
 from argosy.cli import perf_validate
@@ -19,6 +20,7 @@ from argosy.perf.catalogue import gpus
 
 DATA = Path(__file__).parents[1] / "data" / "perf"
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+PROPOSING = ("--draft-tokens", "4", "--acceptance", "0.7")
 FIELDS = [
     "model", "gpu", "tp", "dtype", "profile", "step_ms", "itl_ms", "ttft_ms", "throughput_tokens_per_s",
     "requests_per_s", "kv_capacity_tokens", "slots", "power_w", "joule_per_token", "usd_per_million_tokens",
@@ -78,6 +80,33 @@ def test_a_rate_is_answered_in_closed_form_and_a_higher_one_is_slower() -> None:
     assert slow["ttft_ms"] < fast["ttft_ms"]
 
 
+@pytest.mark.parametrize("load", [("--batch", "16"), ("--rate", "4")], ids=["batch", "rate"])
+def test_a_prefix_cache_and_proposals_change_figures_and_no_field(load: tuple[str, ...]) -> None:
+    plain, cached = asked(LLAMA, *load), asked(LLAMA, *load, "--cached", "0.5")
+    both = asked(LLAMA, *load, "--cached", "0.5", *PROPOSING)
+    assert list(cached) == list(both) == FIELDS
+    assert cached["ttft_ms"] < plain["ttft_ms"]
+    assert both["itl_ms"] < cached["itl_ms"] < plain["itl_ms"]
+    assert asked(LLAMA, *load, "--cached", "0") == plain
+
+
+def test_a_draft_costs_a_twentieth_of_a_step_unless_one_says_otherwise() -> None:
+    said = {cost: asked(LLAMA, *PROPOSING, "--draft-cost", cost)["itl_ms"] for cost in ("0", "0.05", "0.2")}
+    assert said["0"] < said["0.05"] < said["0.2"]
+    assert asked(LLAMA, *PROPOSING)["itl_ms"] == said["0.05"]
+
+
+def test_a_person_reads_what_is_cached_and_what_a_step_brings() -> None:
+    code, output = run(LLAMA, "--cached", "0.5", "--batch", "1", *PROPOSING)
+    words = " ".join(output.split())
+    assert code == 0
+    assert "1024 prompt (512 cached) and 256 output tokens" in words
+    assert "verifying 5 tokens of 1 sequence" in words
+    assert "tokens per step 2.77 mean" in words
+    plain = run(LLAMA, "--batch", "1")[1]
+    assert not any(word in plain for word in ("cached", "verif", "tokens per step"))
+
+
 def test_adapters_take_time_and_kv_cache() -> None:
     plain, adapted = (asked(LLAMA, "--gpu", "H100", "--loras", loras) for loras in ("0", "4"))
     assert plain["step_ms"] < adapted["step_ms"] < 1.5 * plain["step_ms"]
@@ -110,6 +139,22 @@ def test_a_single_output_token_has_no_gap() -> None:
         ((LLAMA, "--rate", "-1"), "InvalidValue", "--rate", None),
         ((LLAMA, "--price", "nan"), "InvalidValue", "--price", None),
         ((LLAMA, "--price", "-1"), "InvalidValue", "--price", None),
+        ((LLAMA, "--cached", "nan"), "InvalidValue", "--cached", None),
+        ((LLAMA, "--cached", "-0.1"), "InvalidValue", "--cached", None),
+        ((LLAMA, "--cached", "1.1", "--rate", "1"), "InvalidValue", "--cached", None),
+        ((LLAMA, *PROPOSING, "--draft-tokens", "0"), "InvalidValue", "--draft-tokens: must be", None),
+        ((LLAMA, *PROPOSING, "--draft-tokens", "-4"), "InvalidValue", "--draft-tokens: must be", None),
+        ((LLAMA, *PROPOSING, "--draft-tokens", "2.5"), "InvalidValue", "--draft-tokens: must be", None),
+        ((LLAMA, *PROPOSING, "--draft-tokens", "nan"), "InvalidValue", "--draft-tokens: must be", None),
+        ((LLAMA, *PROPOSING, "--draft-tokens", "200"), "InvalidValue", "8192", "--draft-tokens 127"),
+        ((LLAMA, *PROPOSING, "--acceptance", "nan"), "InvalidValue", "--acceptance: must lie", None),
+        ((LLAMA, *PROPOSING, "--acceptance", "-0.1"), "InvalidValue", "--acceptance: must lie", None),
+        ((LLAMA, *PROPOSING, "--acceptance", "1.5"), "InvalidValue", "--acceptance: must lie", None),
+        ((LLAMA, *PROPOSING, "--draft-cost", "-1"), "InvalidValue", "--draft-cost", None),
+        ((LLAMA, *PROPOSING, "--draft-cost", "nan"), "InvalidValue", "--draft-cost", None),
+        ((LLAMA, "--draft-tokens", "4"), "InvalidValue", "--draft-tokens, --acceptance", None),
+        ((LLAMA, "--acceptance", "0.7", "--rate", "1"), "InvalidValue", "--draft-tokens, --acceptance", None),
+        ((LLAMA, "--draft-cost", "0.1"), "InvalidValue", "without --draft-tokens and --acceptance", None),
         ((LLAMA, "--tp", "0"), "InvalidValue", "--tp", None),
         ((LLAMA, "--loras", "-1"), "InvalidValue", "--loras", None),
         ((LLAMA, "--batch", "8", "--rate", "1"), "InvalidValue", "--batch", None),
@@ -209,6 +254,27 @@ def test_imported_measurements_win_over_the_shipped_profile(tmp_path: Path) -> N
     out.write_text(out.read_text().replace('"uncertainty"', '"uncertainly"'))
     with pytest.raises(SpecError, match=str(out)):
         run(LLAMA, "--profile", str(out))
+
+
+@pytest.mark.parametrize(
+    ("slowness", "gpu", "says"),
+    [
+        pytest.param(100.0, "L40S", r"by this profile of llama-3.1-8b bf16 on L40S TP1, decode .* 69 times",
+                     id="a hundred times as slow"),
+        pytest.param(1.0, "H100", "none of the profiles is of llama-3.1-8b bf16 on H100 TP1: MeasuredTable",
+                     id="of another GPU than is asked for"),
+        pytest.param(1.0, "L40S", "", id="as slow as it may be"),
+    ],
+)  # fmt: skip
+def test_an_odd_profile_counts_and_is_remarked_upon(
+    slowness: float, gpu: str, says: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "profile.json"
+    file.write_bytes(a_profile_file("llama-3.1-8b", "L40S", slowness=slowness))
+    code, output = run(LLAMA, "--gpu", gpu, "--profile", str(file))
+    assert code == 0, output
+    assert re.search(says, output)
+    assert ("argosy perf: --profile:" in output) == bool(says)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from argosy.perf.roles import (
     RolePair,
     balance,
     decode_only,
+    lone_request,
     measure_roles,
     prefill_only,
     split_slo,
@@ -79,6 +80,25 @@ def test_the_parts_and_the_longest_transfer_add_up_to_the_bound(
         # Boole: the shares that each part may miss add up to what the whole may miss.
         assert (1 - first.percentile) + (1 - second.percentile) == pytest.approx(1 - whole.percentile)
         assert min(first.bound_ms, second.bound_ms) > 0
+
+
+@given(slack_share=st.floats(0, 1))
+def test_whatever_share_of_the_slack_prefill_gets_a_lone_request_keeps_both_parts(slack_share: float) -> None:
+    transfer = KvTransfer(NETWORK, KV)
+    split = split_slo(PAIR, CHAT, promise(120, 20), transfer, slack_share)
+    assert split is not None
+    first, second = (part.bounds_ms(Term.TTFT)[0] for part in (split.prefill, split.decode))
+    assert first + transfer.prompt_ms(1155) + second == pytest.approx(120)
+    lone = lone_request(H100_ENGINE, prefill_only(CHAT)), lone_request(H100_ENGINE, decode_only(CHAT))
+    assert first >= float(lone[0].ttft_ms[0]) - 1e-9
+    assert second >= float(lone[1].ttft_ms[0]) - 1e-9
+
+
+def test_a_bound_that_a_lone_request_breaks_is_divided_in_proportion() -> None:
+    transfer = KvTransfer(NETWORK, KV)
+    assert split_slo(PAIR, CHAT, promise(10, 20), transfer, 0.9) == split_slo(
+        PAIR, CHAT, promise(10, 20), transfer
+    )
 
 
 def test_a_transfer_longer_than_the_promise_leaves_nothing() -> None:
@@ -140,6 +160,13 @@ def test_the_cheapest_balance_is_found(
     capacities = RoleCapacities(Capacity(rates[0], "TTFT p95"), Capacity(rates[1], "ITL p95"), 1.0)
     pair = RolePair(H100_ENGINE, H100_ENGINE, *gpus)
     assert balance(capacities, pair, limit) == expected
+
+
+def test_a_node_bounds_the_set() -> None:
+    capacities = RoleCapacities(Capacity(30.0, "TTFT p95"), Capacity(10.0, "ITL p95"), 1.0)
+    pair = RolePair(H100_ENGINE, H100_ENGINE, 2, 2)
+    assert balance(capacities, pair, max_gpus=6) == Balance(1, 2, 20.0)
+    assert balance(capacities, pair, max_gpus=3) is None
 
 
 def test_a_request_longer_than_the_decode_context_is_named() -> None:

@@ -52,6 +52,15 @@ def test_a_step_brings_the_expected_tokens(draft_tokens: int, acceptance: float,
     assert Speculation(draft_tokens, acceptance).tokens_per_step == pytest.approx(expected)
 
 
+@given(draft_tokens=st.integers(1, 8), acceptance=st.floats(0, 1), output_tokens=st.integers(1, 64))
+def test_steps_bring_at_least_one_token_and_at_most_all_proposals_and_one(
+    draft_tokens: int, acceptance: float, output_tokens: int
+) -> None:
+    # The first token is the prefill's.
+    steps = int(Speculation(draft_tokens, acceptance).num_steps(output_tokens)) - 1
+    assert steps <= output_tokens - 1 <= steps * (draft_tokens + 1)
+
+
 def test_verifying_is_a_step_of_so_many_tokens_over_the_same_kv() -> None:
     speculation = Speculation(3, 0.8)
     longer = SpeculativeStepTimes(H100_8B, speculation)

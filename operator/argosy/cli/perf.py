@@ -1,18 +1,18 @@
 """`argosy perf`: what a replica does, offline; which profiles there are; how true they are.
 
 Owns options, files and printing. Never computes: questions go to `argosy.perf`, and what comes
-back is shown with its units, its origin and its error. `argosy perf import` is in `perf_import`.
+back is shown with its units, its origin and its error. What options mean is in `perf_options`,
+`argosy perf import` in `perf_import`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,18 +21,31 @@ from typer.core import TyperGroup
 
 from argosy.cli.perf_capacities import show_capacities
 from argosy.cli.perf_import import import_measurements
+from argosy.cli.perf_options import (
+    DEFAULT_BATCH,
+    DEFAULT_DRAFT_COST,
+    Asked,
+    Proposed,
+    batch_size,
+    finite,
+    speculation,
+    variant,
+)
+from argosy.cli.perf_refusals import Shown, digits, refuse, whole
+from argosy.cli.perf_roles import show_roles
 from argosy.cli.perf_validate import show_validation
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answer import Answer, Load, Unanswered, answer
-from argosy.perf.catalogue import ConfigFault, architecture_from_config, gpus
+from argosy.perf.answer import Answer, Load, Question, Unanswered, answer
+from argosy.perf.catalogue import gpus
 from argosy.perf.library import ProfileLibrary
-from argosy.perf.measurements import ProfileFault, profile_from_bytes
-from argosy.perf.profile import Profile
+from argosy.perf.measurements import ProfileFault, far_off, profile_from_bytes
+from argosy.perf.profile import Origin, Profile
 from argosy.perf.shipped import shipped_forms
-from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
+from argosy.perf.speculative import Speculation
+from argosy.snapshot import EngineSettings, Variant
 
-DEFAULT_BATCH = 64
+COMMAND = "argosy perf"
 ROOFLINE_EXAMPLE = "meta-llama/Llama-3.1-8B"
 
 
@@ -50,14 +63,7 @@ class _AnswerFirst(TyperGroup):
 app = typer.Typer(cls=_AnswerFirst, help="What a replica does, offline.", add_completion=False)
 app.command("import")(import_measurements)
 app.command("capacities")(show_capacities)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """How an answer leaves."""
-
-    as_json: bool
-    console: Console
+app.command("roles")(show_roles)
 
 
 @app.command(
@@ -65,6 +71,7 @@ class _Shown:
     hidden=True,
     epilog=(
         "argosy perf capacities FILES shows what a replica carries of each class;"
+        " argosy perf roles MODEL whether prefill and decode on different replicas pay;"
         " argosy perf import FILE fits a profile to your own measurements."
     ),
 )
@@ -83,6 +90,22 @@ def ask(  # noqa: PLR0913 - one parameter per option
         float | None, typer.Option(help=f"Requests in flight; default: {DEFAULT_BATCH}, unless --rate.")
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Requests per second, instead of --batch.")] = None,
+    cached: Annotated[
+        float, typer.Option(help="Share of every prompt that the prefix cache holds, 0-1.")
+    ] = 0.0,
+    draft_tokens: Annotated[
+        float | None, typer.Option(help="Tokens proposed per step (speculative decoding); with --acceptance.")
+    ] = None,
+    acceptance: Annotated[
+        float | None, typer.Option(help="Probability that a proposed token is accepted, 0-1.")
+    ] = None,
+    draft_cost: Annotated[
+        float | None,
+        typer.Option(
+            help="Time of proposing one token, as a share of a plain step; default:"
+            f" {DEFAULT_DRAFT_COST:g}, a one-layer head such as EAGLE or MTP (n-grams: 0)."
+        ),
+    ] = None,
     price: Annotated[
         float | None, typer.Option(help="USD per GPU-hour; default: the middle of list prices.")
     ] = None,
@@ -97,7 +120,7 @@ def ask(  # noqa: PLR0913 - one parameter per option
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Step time, ITL, TTFT, throughput, KV, power and cost of one replica, or why there is no answer."""
-    shown = _Shown(as_json, Console(highlight=False))
+    shown = Shown(as_json, Console(highlight=False))
     library = shipped_library().with_users(_read_profile(path) for path in profile or ())
     if list_profiles:
         _show_profiles(library, shown)
@@ -109,21 +132,36 @@ def ask(  # noqa: PLR0913 - one parameter per option
         if not model:
             raise SpecError("name a model, or ask for --list", "MODEL")
         load = Load(
-            _whole(prompt, "--prompt"),
-            _whole(output, "--output"),
-            _batch(batch, rate),
-            _finite(rate, "--rate"),
+            whole(prompt, "--prompt"),
+            whole(output, "--output"),
+            batch_size(batch, rate),
+            finite(rate, "--rate"),
+            cached,
         )
-        variant = _variant(_Asked(model, gpu, tp, pp, dtype, kv_dtype, loras), load)
-        found = answer(variant, load, LibraryPerfModel(library, {}), _finite(price, "--price"))
+        proposed = speculation(Proposed(draft_tokens, acceptance, draft_cost))
+        question = Question(load, proposed, finite(price, "--price"))
+        asked = variant(Asked(model, gpu, tp, pp, dtype, kv_dtype, loras), load)
+        found = answer(asked, question, LibraryPerfModel(library, {}))
     except SpecError as error:
-        _refuse(Unanswered("InvalidValue", str(error)), shown)
+        refuse(Unanswered("InvalidValue", str(error)), shown, COMMAND)
     if isinstance(found, Unanswered):
-        _refuse(found, shown)
+        refuse(found, shown, COMMAND)
+    if profile and (remark := _remark(found, asked)):
+        typer.echo(f"{COMMAND}: --profile: {remark}", err=True)
     if as_json:
         typer.echo(json.dumps(answer_document(found)))
     else:
-        _show_answer(found, load, shown.console)
+        _show_answer(found, question, shown.console)
+
+
+def _remark(found: Answer, asked: Variant) -> str:
+    """What is odd about the profiles that were given: none of them counts, or it leaves what is known."""
+    key = found.profile.key
+    if found.profile.origin is not Origin.USER:
+        return f"none of the profiles is of {key}: {found.profile.origin} answers"
+    known = LibraryPerfModel(shipped_library(), {}).profile(asked)
+    far = far_off(found.profile, known) if isinstance(known, Profile) else None
+    return f"by this profile of {key}, {far}" if far else ""
 
 
 def answer_document(found: Answer) -> dict[str, Any]:
@@ -134,29 +172,33 @@ def answer_document(found: Answer) -> dict[str, Any]:
         "gpu": found.gpu,
         "tp": key.shape.tensor_parallel,
         "dtype": str(key.dtype),
-        "profile": {"origin": str(found.profile.origin), "error": _digits(found.profile.uncertainty)},
-        "step_ms": _digits(found.step_ms),
-        "itl_ms": _digits(found.itl_ms),
-        "ttft_ms": _digits(found.ttft_ms),
-        "throughput_tokens_per_s": _digits(found.throughput_tokens_per_s),
-        "requests_per_s": _digits(found.requests_per_s),
+        "profile": {"origin": str(found.profile.origin), "error": digits(found.profile.uncertainty)},
+        "step_ms": digits(found.step_ms),
+        "itl_ms": digits(found.itl_ms),
+        "ttft_ms": digits(found.ttft_ms),
+        "throughput_tokens_per_s": digits(found.throughput_tokens_per_s),
+        "requests_per_s": digits(found.requests_per_s),
         "kv_capacity_tokens": found.kv_capacity_tokens,
         "slots": found.slots,
-        "power_w": _digits(found.power.watts),
-        "joule_per_token": _digits(found.joule_per_token),
-        "usd_per_million_tokens": _digits(found.usd_per_million_tokens),
-        "uncertainty": _digits(found.profile.uncertainty),
+        "power_w": digits(found.power.watts),
+        "joule_per_token": digits(found.joule_per_token),
+        "usd_per_million_tokens": digits(found.usd_per_million_tokens),
+        "uncertainty": digits(found.profile.uncertainty),
     }
 
 
-def _show_answer(found: Answer, load: Load, console: Console) -> None:
-    key, profile, power = found.profile.key, found.profile, found.power
+def _show_answer(found: Answer, question: Question, console: Console) -> None:
+    key, profile, power, load = found.profile.key, found.profile, found.power, question.load
     asked = f"{load.batch} in flight" if load.batch is not None else f"{load.requests_per_s:g} requests/s"
-    console.print(f"{key}, {load.prompt_tokens} prompt and {load.output_tokens} output tokens, {asked}")
+    cached = f" ({found.cached_tokens} cached)" if load.cached_share > 0 else ""
+    console.print(
+        f"{key}, {load.prompt_tokens} prompt{cached} and {load.output_tokens} output tokens, {asked}"
+    )
     console.print(f"{profile.origin}: {profile.source}")
     console.print(f"expect step times within {profile.uncertainty:.0%} (one standard error)\n")
+    verified = "" if question.speculation is None else ", by the tokens that a step verifies"
     rows = [
-        ("step time", f"{found.step_ms:.2f} ms", f"decoding {found.mean_batch:.0f} sequences"),
+        *_steps(found, question.speculation),
         (
             "ITL",
             f"{found.itl_ms:.2f} ms" if math.isfinite(found.itl_ms) else "none",
@@ -167,14 +209,37 @@ def _show_answer(found: Answer, load: Load, console: Console) -> None:
         ("", f"{found.requests_per_s:.2f} requests/s", ""),
         ("KV capacity", f"{found.kv_capacity_tokens:,} tokens", ""),
         ("slots", f"{found.slots}", "requests of these lengths at once"),
-        ("power", f"{power.watts:,.0f} W", f"{power.source}, within {power.uncertainty:.0%}"),
-        ("energy", f"{found.joule_per_token:.3f} J/token", "power x step time / batch"),
+        ("power", f"{power.watts:,.0f} W", f"{power.source}, within {power.uncertainty:.0%}{verified}"),
+        ("energy", f"{found.joule_per_token:.3f} J/token", _energy(question.speculation)),
         _cost(found),
     ]
     table = Table(show_header=False, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def _steps(found: Answer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
+    alone = round(found.mean_batch) <= 1
+    batch = "1 sequence" if alone else f"{found.mean_batch:.0f} sequences"
+    if proposing is None:
+        return [("step time", f"{found.step_ms:.2f} ms", f"decoding {batch}")]
+    count, each = proposing.draft_tokens, "" if alone else "each of "
+    costs = f"a proposal takes {proposing.draft_cost:g} of a plain step (--draft-cost says yours)"
+    return [
+        ("step time", f"{found.step_ms:.2f} ms", f"verifying {count + 1} tokens of {each}{batch}"),
+        ("", "", costs),
+        (
+            "tokens per step",
+            f"{found.tokens_per_step:.2f}",
+            f"mean; a proposal is accepted with probability {proposing.acceptance:g}",
+        ),
+    ]
+
+
+def _energy(proposing: Speculation | None) -> str:
+    each = "batch" if proposing is None else "(batch x tokens per step)"
+    return f"power x step time / {each}"
 
 
 def _cost(found: Answer) -> tuple[str, str, str]:
@@ -184,7 +249,7 @@ def _cost(found: Answer) -> tuple[str, str, str]:
     return ("cost", f"${usd:.3f} per million tokens", f"at ${price:.2f} per GPU-hour (--price says yours)")
 
 
-def _show_profiles(library: ProfileLibrary, shown: _Shown) -> None:
+def _show_profiles(library: ProfileLibrary, shown: Shown) -> None:
     profiles = list(_listed(library))
     if shown.as_json:
         typer.echo(json.dumps([_profile_document(profile) for profile in profiles]))
@@ -234,71 +299,9 @@ def _profile_document(profile: Profile) -> dict[str, Any]:
         "tp": key.shape.tensor_parallel,
         "pp": key.shape.pipeline_parallel,
         "origin": str(profile.origin),
-        "error": _digits(profile.uncertainty),
+        "error": digits(profile.uncertainty),
         "source": profile.source,
     }
-
-
-def _refuse(refusal: Unanswered, shown: _Shown) -> NoReturn:
-    if shown.as_json:
-        nearest = list(refusal.nearest)
-        typer.echo(
-            json.dumps({"error": {"reason": refusal.reason, "message": refusal.message, "nearest": nearest}})
-        )
-    else:
-        typer.echo(f"argosy perf: {refusal.message}", err=True)
-    raise typer.Exit(2)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The variant's options, as written."""
-
-    model: str
-    gpu: str
-    tp: int
-    pp: int
-    dtype: str
-    kv_dtype: str
-    loras: int
-
-
-def _variant(asked: _Asked, load: Load) -> Variant:
-    for name, value in (("--tp", asked.tp), ("--pp", asked.pp)):
-        if value < 1:
-            raise SpecError(f"must be at least 1, got {value}", name)
-    if asked.loras < 0:
-        raise SpecError(f"must be zero or more, got {asked.loras}", "--loras")
-    longest = math.ceil(1.1 * (load.prompt_tokens + load.output_tokens))
-    engine = EngineSettings(
-        max_num_seqs=max(EngineSettings().max_num_seqs, load.batch or 0),
-        max_num_batched_tokens=max(EngineSettings().max_num_batched_tokens, load.batch or 0),
-        max_model_len=longest,
-        quantization=_dtype(asked.dtype, tuple(Dtype), "--dtype"),
-        max_loras=asked.loras,
-        kv_cache_dtype=_dtype(asked.kv_dtype, (Dtype.BF16, Dtype.FP8), "--kv-dtype"),
-    )
-    return Variant(
-        model_key="",
-        model_id=asked.model,
-        served_names=(),
-        pool="",
-        gpu=asked.gpu,
-        tensor_parallel=asked.tp,
-        pipeline_parallel=asked.pp,
-        engine=engine,
-        architecture=_read_architecture(Path(asked.model)) if asked.model.endswith(".json") else None,
-    )
-
-
-def _read_architecture(path: Path) -> Architecture:
-    try:
-        found = architecture_from_config(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as error:
-        raise SpecError(f"cannot be read: {error}", str(path)) from error
-    if isinstance(found, ConfigFault):
-        raise SpecError(f"{found.field}: {found.message}", str(path))
-    return found
 
 
 def _read_profile(path: Path) -> Profile:
@@ -310,35 +313,3 @@ def _read_profile(path: Path) -> Profile:
     if isinstance(found, ProfileFault):
         raise SpecError(found.message, "--profile")
     return found.profile
-
-
-def _dtype(name: str, known: Sequence[Dtype], option: str) -> Dtype | None:
-    if not name:
-        return None
-    found = next((dtype for dtype in known if dtype.value == name.lower()), None)
-    if found is None:
-        raise SpecError(f"{name!r} is none of {', '.join(known)}", option)
-    return found
-
-
-def _batch(batch: float | None, rate: float | None) -> int | None:
-    if batch is None:
-        return None if rate is not None else DEFAULT_BATCH
-    return _whole(batch, "--batch")
-
-
-def _whole(value: float, option: str) -> int:
-    if not (math.isfinite(value) and value >= 1 and value == int(value)):
-        raise SpecError(f"must be a whole number of at least 1, got {value:g}", option)
-    return int(value)
-
-
-def _finite(value: float | None, option: str) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise SpecError(f"must be a number, got {value:g}", option)
-    return value
-
-
-def _digits(value: float | None) -> float | None:
-    """Five digits, which is more than any of it is worth; NaN (no gap to speak of) is unknown."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")

@@ -6,12 +6,21 @@
 from argosy.engine.coefficients import StepCoefficients
 from argosy.engine.request import Admitted, EngineLimits, EngineRequest, RefusalReason, Refused
 from argosy.engine.scheduler import EngineCounters, Scheduler, Step, StepEvents
-from argosy.engine.simulate import ClosedLoopTimes, Requests, RequestTimes, simulate, simulate_closed
+from argosy.engine.simulate import (
+    ClosedLoop,
+    ClosedLoopTimes,
+    Requests,
+    RequestTimes,
+    simulate,
+    simulate_closed,
+    simulate_loop,
+)
 from argosy.engine.step_lookup import StepLookup, step_lookup
 from argosy.engine.step_times import StepTable, StepTimes, StepTimeSource, step_ms
 
 __all__ = [
     "Admitted",
+    "ClosedLoop",
     "ClosedLoopTimes",
     "EngineCounters",
     "EngineLimits",
@@ -30,6 +39,7 @@ __all__ = [
     "StepTimes",
     "simulate",
     "simulate_closed",
+    "simulate_loop",
     "step_lookup",
     "step_ms",
 ]

@@ -80,6 +80,23 @@ class RequestTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """Requests in the order in which they come, `concurrency` of them in flight at any time.
+
+    Arrays as in `Requests`. Raises SpecError where nobody is in flight.
+    """
+
+    prompt_tokens: Integers
+    output_tokens: Integers
+    concurrency: int
+    cached_tokens: Integers | None = None
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise SpecError("at least one request has to be in flight", "concurrency")
+
+
+@dataclass(frozen=True, slots=True)
 class ClosedLoopTimes:
     """What a closed loop measured; `arrivals_s` is NaN where the request was refused."""
 
@@ -129,13 +146,18 @@ def simulate_closed(
     limits: EngineLimits,
     source: StepTimeSource,
 ) -> ClosedLoopTimes:
+    """`simulate_loop` of prompts of which nothing is cached."""
+    return simulate_loop(ClosedLoop(prompt_tokens, output_tokens, concurrency), limits, source)
+
+
+def simulate_loop(loop: ClosedLoop, limits: EngineLimits, source: StepTimeSource) -> ClosedLoopTimes:
     """Keep `concurrency` requests in flight: the next one arrives in the moment one completes.
 
     A request that the engine refuses takes no place: the one after it arrives instead.
     """
-    requests, served = closed_requests(prompt_tokens, output_tokens, concurrency, limits)
+    requests, served = loop_requests(loop, limits)
     num_served = len(served.arrivals_s)
-    clock = _Clock.starting([0.0] * min(concurrency, num_served), num_served)
+    clock = _Clock.starting([0.0] * min(loop.concurrency, num_served), num_served)
     _run(served, Scheduler(limits, source), clock)
     return closed_times(requests, limits, clock.stamps_ms())
 
@@ -180,16 +202,13 @@ def request_times(output_tokens: Integers, stamps_ms: Floats) -> RequestTimes:
     )
 
 
-def closed_requests(
-    prompt_tokens: Integers, output_tokens: Integers, concurrency: int, limits: EngineLimits
-) -> tuple[Requests, Requests]:
+def loop_requests(loop: ClosedLoop, limits: EngineLimits) -> tuple[Requests, Requests]:
     """All requests of a closed loop, and those that the engine takes (arrivals still unknown)."""
-    if concurrency < 1:
-        raise SpecError("at least one request has to be in flight", "concurrency")
-    prompts, outputs = np.asarray(prompt_tokens, np.int64), np.asarray(output_tokens, np.int64)
-    requests = Requests(np.zeros(len(prompts)), prompts, outputs)
+    prompts, outputs = np.asarray(loop.prompt_tokens, np.int64), np.asarray(loop.output_tokens, np.int64)
+    requests = Requests(np.zeros(len(prompts)), prompts, outputs, loop.cached_tokens)
     taken = ~requests.refused_by(limits)
-    return requests, Requests(np.zeros(np.count_nonzero(taken)), prompts[taken], outputs[taken])
+    lengths = (each[taken] for each in (prompts, outputs, requests.cached))
+    return requests, Requests(np.zeros(np.count_nonzero(taken)), *lengths)
 
 
 def closed_times(requests: Requests, limits: EngineLimits, served_ms: Floats) -> ClosedLoopTimes:

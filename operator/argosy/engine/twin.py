@@ -26,13 +26,14 @@ import numpy.typing as npt
 
 from argosy.engine.request import EngineLimits
 from argosy.engine.simulate import (
+    ClosedLoop,
     ClosedLoopTimes,
     Floats,
     Integers,
     Requests,
     RequestTimes,
-    closed_requests,
     closed_times,
+    loop_requests,
     request_times,
 )
 from argosy.engine.step_times import StepTimes, StepTimeSource
@@ -138,12 +139,18 @@ def simulate_closed(
     limits: EngineLimits,
     source: StepTimeSource,
 ) -> ClosedLoopTimes:
-    """As `argosy.engine.simulate_closed`: `concurrency` requests in flight."""
-    requests, served = closed_requests(prompt_tokens, output_tokens, concurrency, limits)
+    """`simulate_loop` of prompts of which nothing is cached."""
+    return simulate_loop(ClosedLoop(prompt_tokens, output_tokens, concurrency), limits, source)
+
+
+def simulate_loop(loop: ClosedLoop, limits: EngineLimits, source: StepTimeSource) -> ClosedLoopTimes:
+    """As `argosy.engine.simulate_loop`: so many requests in flight."""
+    requests, served = loop_requests(loop, limits)
     lengths = np.stack((served.prompt_tokens, served.output_tokens, served.cached))
     stamps_ms = np.full(lengths.shape, np.nan)
     stamps_ms[0] = 0.0
-    _run([(limits, source)], np.array([0, lengths.shape[1]], dtype=np.int64), lengths, stamps_ms, concurrency)
+    offsets = np.array([0, lengths.shape[1]], dtype=np.int64)
+    _run([(limits, source)], offsets, lengths, stamps_ms, loop.concurrency)
     return closed_times(requests, limits, stamps_ms)
 
 

@@ -13,9 +13,10 @@ from the first token on. So
     E2E  = prefill's TTFT + transfer + decode's E2E
 
 What the transfer of the mix's longest prompt leaves of a TTFT or E2E bound is divided between
-the stages in proportion to what each takes for a lone request, and a stage keeps its part with
-percentile 1 - (1 - p)/2: both keep theirs with p then, however the two depend on each other
-(Boole). That is careful by design: an aggregated replica is judged by the sum itself.
+the stages: each gets what it takes for a lone request and a share of the rest (unless told
+otherwise in the same proportion), and a stage keeps its part with percentile 1 - (1 - p)/2: both
+keep theirs with p then, however the two depend on each other (Boole). That is careful by design:
+an aggregated replica is judged by the sum itself.
 
 Left out: a prefill replica holds a prompt's blocks until they have been read.
 """
@@ -33,7 +34,7 @@ from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity, ref
 from argosy.perf.links import Link, transfer_ms
 from argosy.perf.memory import KvGrowth
 from argosy.perf.protocol import Capacity, OutOfRange
-from argosy.perf.quantities import positive
+from argosy.perf.quantities import positive, share
 from argosy.snapshot import Mix, Slo, SloTerm, Term
 
 KV_TRANSFER = "KV transfer"
@@ -73,6 +74,10 @@ class RolePair:
     decode: Engine
     prefill_gpus: int = 1
     decode_gpus: int = 1
+
+    def gpus(self, num_prefill: int, num_decode: int) -> int:
+        """GPUs of so many replicas of each role."""
+        return num_prefill * self.prefill_gpus + num_decode * self.decode_gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +120,28 @@ def measure_roles(
     pair: RolePair, mix: Mix, slo: Slo, transfer: KvTransfer, settings: CapacitySettings
 ) -> RoleCapacities | OutOfRange:
     """What one replica of each role carries of the mix within its part of the SLO."""
-    prefill_mix, decode_mix = prefill_only(mix), decode_only(mix)
-    too_long = refused_slice(mix, pair.decode.limits) or refused_slice(prefill_mix, pair.prefill.limits)
-    if too_long is not None:
-        return too_long
-    mean_ms = transfer.mean_ms(mix)
     split = split_slo(pair, mix, slo, transfer)
     if split is None:
         nothing = Capacity(0.0, KV_TRANSFER)
-        return RoleCapacities(nothing, nothing, mean_ms)
-    prefill = measure_capacity(pair.prefill, prefill_mix, split.prefill, settings)
-    decode = measure_capacity(pair.decode, decode_mix, split.decode, settings)
+        return _too_long(pair, mix) or RoleCapacities(nothing, nothing, transfer.mean_ms(mix))
+    return measure_split(pair, mix, split, transfer, settings)
+
+
+def measure_split(
+    pair: RolePair, mix: Mix, split: SplitSlo, transfer: KvTransfer, settings: CapacitySettings
+) -> RoleCapacities | OutOfRange:
+    """As `measure_roles`, within parts that are given."""
+    too_long = _too_long(pair, mix)
+    if too_long is not None:
+        return too_long
+    prefill = measure_capacity(pair.prefill, prefill_only(mix), split.prefill, settings)
+    decode = measure_capacity(pair.decode, decode_only(mix), split.decode, settings)
     if isinstance(prefill, OutOfRange):
         return prefill
     if isinstance(decode, OutOfRange):
         return decode
     most = transfer.max_requests_per_s(mix)
-    return RoleCapacities(_at_most(prefill, most), _at_most(decode, most), mean_ms)
+    return RoleCapacities(_at_most(prefill, most), _at_most(decode, most), transfer.mean_ms(mix))
 
 
 def prefill_only(mix: Mix) -> Mix:
@@ -144,8 +154,14 @@ def decode_only(mix: Mix) -> Mix:
     return Mix(tuple(replace(piece, cached_tokens=piece.prompt_tokens) for piece in mix.slices))
 
 
-def split_slo(pair: RolePair, mix: Mix, slo: Slo, transfer: KvTransfer) -> SplitSlo | None:
-    """The terms of each stage; None where the transfer alone takes longer than a bound."""
+def split_slo(
+    pair: RolePair, mix: Mix, slo: Slo, transfer: KvTransfer, slack_share: float | None = None
+) -> SplitSlo | None:
+    """The terms of each stage; None where the transfer alone takes longer than a bound.
+
+    slack_share: prefill's share (0-1) of what a lone request leaves of a bound; None: in
+                 proportion to what each stage takes for it, as where it leaves nothing
+    """
     longest_ms = transfer.prompt_ms(max(piece.prompt_tokens for piece in mix.slices))
     alone = {Term.TTFT: _lone_ttft_ms, Term.E2E: _lone_e2e_ms}
     prefill: list[SloTerm] = []
@@ -157,30 +173,38 @@ def split_slo(pair: RolePair, mix: Mix, slo: Slo, transfer: KvTransfer) -> Split
         left_ms = term.bound_ms - longest_ms
         if left_ms <= 0:
             return None
-        prefill_share = _prefill_share(pair, mix, alone[term.term])
+        part_ms = _prefill_part_ms(left_ms, _lone_ms(pair, mix, alone[term.term]), slack_share)
         percentile = 1.0 - (1.0 - term.percentile) / 2.0
         # The prefill replica's only token ends its part: TTFT is all there is to bound.
-        prefill.append(SloTerm(Term.TTFT, percentile, left_ms * prefill_share))
-        decode.append(SloTerm(term.term, percentile, left_ms * (1.0 - prefill_share)))
+        prefill.append(SloTerm(Term.TTFT, percentile, part_ms))
+        decode.append(SloTerm(term.term, percentile, left_ms - part_ms))
     return SplitSlo(Slo(tuple(prefill)), Slo(tuple(decode)))
 
 
-def balance(capacities: RoleCapacities, pair: RolePair, max_replicas: int = 16) -> Balance | None:
+def balance(
+    capacities: RoleCapacities, pair: RolePair, max_replicas: int = 16, max_gpus: float = math.inf
+) -> Balance | None:
     """The numbers of replicas (at most so many of a role) that carry most per GPU; None for nothing.
 
-    Of several that carry the same per GPU the smallest wins.
+    Of several that carry the same per GPU the smallest wins. `max_gpus` bounds them all together,
+    as a node does where the KV may not leave it.
     """
     prefill, decode = capacities.prefill.requests_per_s, capacities.decode.requests_per_s
     if min(prefill, decode) <= 0:
         return None
     counts = range(1, max_replicas + 1)
-    choices = [Balance(p, d, min(p * prefill, d * decode)) for p in counts for d in counts]
+    choices = [
+        Balance(p, d, min(p * prefill, d * decode))
+        for p in counts
+        for d in counts
+        if pair.gpus(p, d) <= max_gpus
+    ]
 
     def merit(choice: Balance) -> tuple[float, int]:
-        gpus = choice.num_prefill * pair.prefill_gpus + choice.num_decode * pair.decode_gpus
+        gpus = pair.gpus(choice.num_prefill, choice.num_decode)
         return round(choice.requests_per_s / gpus, 9), -gpus
 
-    return max(choices, key=merit)
+    return max(choices, key=merit, default=None)
 
 
 def _at_most(capacity: Capacity, requests_per_s: float) -> Capacity:
@@ -189,10 +213,22 @@ def _at_most(capacity: Capacity, requests_per_s: float) -> Capacity:
     return Capacity(requests_per_s, KV_TRANSFER)
 
 
-def _prefill_share(pair: RolePair, mix: Mix, decode_ms: Callable[[RequestTimes], float]) -> float:
-    """Share (0-1) of a lone request's time, transfer apart, that it spends on the prefill replica."""
-    prefill = _lone_ttft_ms(_alone(pair.prefill, prefill_only(mix)))
-    return prefill / (prefill + decode_ms(_alone(pair.decode, decode_only(mix))))
+def _too_long(pair: RolePair, mix: Mix) -> OutOfRange | None:
+    return refused_slice(mix, pair.decode.limits) or refused_slice(prefill_only(mix), pair.prefill.limits)
+
+
+def _prefill_part_ms(left_ms: float, lone_ms: tuple[float, float], slack_share: float | None) -> float:
+    prefill_ms, decode_ms = lone_ms
+    slack_ms = left_ms - prefill_ms - decode_ms
+    if slack_share is None or slack_ms <= 0:
+        return left_ms * (prefill_ms / (prefill_ms + decode_ms))
+    return prefill_ms + share(slack_share, "slack_share") * slack_ms
+
+
+def _lone_ms(pair: RolePair, mix: Mix, decode_ms: Callable[[RequestTimes], float]) -> tuple[float, float]:
+    """What a lone request takes on the prefill replica and on the decode replica."""
+    prefill = _lone_ttft_ms(lone_request(pair.prefill, prefill_only(mix)))
+    return prefill, decode_ms(lone_request(pair.decode, decode_only(mix)))
 
 
 def _lone_ttft_ms(times: RequestTimes) -> float:
@@ -203,7 +239,7 @@ def _lone_e2e_ms(times: RequestTimes) -> float:
     return float(times.e2e_ms.mean())
 
 
-def _alone(engine: Engine, mix: Mix) -> RequestTimes:
+def lone_request(engine: Engine, mix: Mix) -> RequestTimes:
     """One request of the mix's mean lengths, in an empty engine."""
     cached = round(math.fsum(piece.weight * piece.cached_tokens for piece in mix.slices))
     prompt = max(round(mix.mean_prompt_tokens), cached)

@@ -67,7 +67,9 @@ class Speculation:
     def num_steps(self, output_tokens: npt.ArrayLike) -> Integers:
         """Steps of requests with so many output tokens: one for the first, which prefill brings."""
         following = np.asarray(output_tokens, dtype=np.int64) - 1
-        steps = np.maximum(np.rint(following / self.tokens_per_step), 1).astype(np.int64)
+        # Rounded, but never to fewer than would do if every proposal were right.
+        fewest = np.maximum(-(-following // (self.draft_tokens + 1)), 1)
+        steps = np.maximum(np.rint(following / self.tokens_per_step).astype(np.int64), fewest)
         return np.where(following > 0, 1 + steps, 1)
 
 

@@ -2,8 +2,8 @@
 
 Owns that count, from a model's dimensions. Never says how long it takes (profiles do). Weights
 are read once per step, of an MoE's experts those that some token goes through; KV is read once
-per sequence, of a windowed layer no more than its window. Tensor and pipeline parallelism
-divide both by the GPUs of the replica.
+per sequence, however many of its tokens are verified, of a windowed layer no more than its
+window. Tensor and pipeline parallelism divide both by the GPUs of the replica.
 """
 
 from __future__ import annotations
@@ -32,8 +32,13 @@ class StepWork:
         not_negative(self.flops, "work.flops")
 
 
-def decode_work(architecture: Architecture, key: ProfileKey, batch: float, context: float) -> StepWork:
-    """Of a step in which so many sequences decode at that mean context (tokens)."""
+def decode_work(
+    architecture: Architecture, key: ProfileKey, batch: float, context: float, verified: float = 1
+) -> StepWork:
+    """Of a step in which so many sequences decode at that mean context (tokens).
+
+    verified: tokens of each sequence that go through the model (more than one: speculative decoding)
+    """
     a, gpus = architecture, key.shape.gpus
     positive(batch, "batch")
     tokens = round(not_negative(context, "context"))
@@ -42,9 +47,9 @@ def decode_work(architecture: Architecture, key: ProfileKey, batch: float, conte
     attended = full_layers * tokens + a.sliding_layers * min(tokens, a.sliding_window)
     attention_flops = 4 * a.attention_heads * a.head_dim * attended
     return StepWork(
-        memory_bytes=_weight_bytes(a, key, batch) / gpus
+        memory_bytes=_weight_bytes(a, key, batch * positive(verified, "verified")) / gpus
         + batch * kv.bytes_of(tokens) / key.shape.pipeline_parallel,
-        flops=batch * (2 * a.active_parameters + attention_flops) / gpus,
+        flops=batch * verified * (2 * a.active_parameters + attention_flops) / gpus,
     )
 
 
