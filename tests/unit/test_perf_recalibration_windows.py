@@ -81,6 +81,24 @@ def test_two_readings_fifteen_seconds_apart_make_a_window() -> None:
     assert (window.mean_running, window.running_variance, window.was_idle) == (20.0, 0.0, False)
 
 
+def test_a_window_has_a_part_from_each_sample_to_the_next() -> None:
+    rounds = [(s, replace(r, num_running=20.0 + s) if r else r) for s, r in every_two_seconds(16)]
+    (window,), _ = watch(rounds)
+    assert len(window.parts) == 8
+    for name in ("iterations", "decode_tokens", "prompts", "prefill_tokens", "cached_tokens"):
+        parts = [getattr(part, name) for part in window.parts]
+        assert sum(parts) == pytest.approx(getattr(window, name))
+    assert [part.mean_running for part in window.parts] == [21.0 + 2.0 * i for i in range(8)]
+    # It went up by two in each.
+    assert [part.running_variance for part in window.parts] == pytest.approx([4.0 / 6.0] * 8)
+
+
+def test_a_part_in_which_nothing_was_decoded_is_left_out() -> None:
+    paused = [(s, reading(s - 2.0 if s > 8 else s)) for s, _ in every_two_seconds(18)]
+    (window,), _ = watch(paused)
+    assert [part.start_s - NOW_S for part in window.parts] == [0.0, 2.0, 4.0, 6.0, 10.0, 12.0, 14.0]
+
+
 def test_windows_of_one_replica_join_without_a_gap() -> None:
     windows, _ = watch(every_two_seconds(64))
     assert [w.start_s - NOW_S for w in windows] == [0.0, 16.0, 32.0, 48.0]
@@ -190,7 +208,7 @@ def test_a_roll_out_freezes_a_replica_and_is_said_once() -> None:
 def test_a_sample_from_the_future_is_no_border() -> None:
     out = observe(WindowMemory(), {"r": ObservedReplica(KEY, Sample(START, NOW_S + 60.0))}, NOW_S)
     assert [skipped.reason for _, skipped in out.skipped] == [SkipReason.CLOCK_JUMP]
-    assert out.memory.tracks["r"].first is None
+    assert out.memory.tracks["r"].samples == ()
 
 
 def test_an_address_that_changes_hands_starts_anew() -> None:

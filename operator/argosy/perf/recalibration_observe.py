@@ -7,9 +7,11 @@ windows that it completes, and what was skipped and why.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean, variance
 
 from argosy.perf.recalibration_window import (
     MIN_ITERATIONS,
@@ -64,19 +66,12 @@ class ObservedReplica:
 class ReplicaTrack:
     """One replica between two windows.
 
-    first, last: the window's first and newest sample; None where none is open
-    num_samples, running, running_squared, kv_tokens, lowest_running: of the gauges since `first`
+    samples: of the open window, oldest first; none where none is open
     skipped: the reason reported last, so that a lasting one is reported once
     """
 
     key: CalibrationKey
-    first: Sample[CounterReading] | None = None
-    last: Sample[CounterReading] | None = None
-    num_samples: int = 0
-    running: float = 0.0
-    running_squared: float = 0.0
-    kv_tokens: float = 0.0
-    lowest_running: float = math.inf
+    samples: tuple[Sample[CounterReading], ...] = ()
     skipped: SkipReason | None = None
 
 
@@ -118,10 +113,10 @@ def observe(memory: WindowMemory, replicas: Mapping[str, ObservedReplica], now_s
 def _take(
     track: ReplicaTrack, seen: ObservedReplica, now_s: float
 ) -> tuple[ReplicaTrack, Window | Skipped | None]:
-    closed = replace(track, key=seen.key, first=None, last=None)
+    closed = replace(track, key=seen.key, samples=())
     if seen.is_rolling_out:
         return closed, Skipped(SkipReason.ROLLOUT, "a roll-out is in progress")
-    sample, last = seen.sample, track.last
+    sample, last = seen.sample, track.samples[-1] if track.samples else None
     if sample is None or (last is not None and sample.at_s == last.at_s):
         age_s = 0.0 if last is None else now_s - last.at_s
         if age_s > LONGEST_GAP_S:
@@ -131,11 +126,11 @@ def _take(
     if fault is not None:
         return closed, fault
     young = _warming_up(sample)
-    started = closed if young else _opened(closed, sample)
+    started = closed if young else replace(closed, samples=(sample,))
     broken = None if last is None else _broken(track, seen.key, sample)
     if last is None or broken is not None or young is not None:
         return started, broken or young
-    track = _extended(track, sample)
+    track = replace(track, samples=(*track.samples, sample))
     window = _complete(track)
     return (track, None) if window is None else (started, window)
 
@@ -166,8 +161,7 @@ def _warming_up(sample: Sample[CounterReading]) -> Skipped | None:
 
 def _broken(track: ReplicaTrack, key: CalibrationKey, sample: Sample[CounterReading]) -> Skipped | None:
     """Why the open window ends without a result at `sample`."""
-    last = track.last
-    assert last is not None
+    last = track.samples[-1]
     gap_s, before, after = sample.at_s - last.at_s, last.value, sample.value
     if key != track.key:
         return Skipped(SkipReason.RESTARTED, f"the address was that of {track.key}")
@@ -190,58 +184,46 @@ def _moved(before_s: float | None, after_s: float | None) -> bool:
     return before_s is not None and after_s is not None and not abs(after_s - before_s) < 1.0
 
 
-def _opened(closed: ReplicaTrack, sample: Sample[CounterReading]) -> ReplicaTrack:
-    empty = replace(
-        closed,
-        first=sample,
-        num_samples=0,
-        running=0.0,
-        running_squared=0.0,
-        kv_tokens=0.0,
-        lowest_running=math.inf,
-    )
-    return _extended(empty, sample)
-
-
-def _extended(track: ReplicaTrack, sample: Sample[CounterReading]) -> ReplicaTrack:
-    """The track with one more sample of the gauges."""
-    reading = sample.value
-    running = reading.num_running or 0.0
-    blocks = (reading.kv_cache_usage or 0.0) * (reading.kv_blocks or 0.0)
-    size = reading.block_size or 0.0
-    # Half of each sequence's last block is empty.
-    kv_tokens = max(0.0, blocks * size - running * (size - 1.0) / 2.0)
-    return replace(
-        track,
-        last=sample,
-        num_samples=track.num_samples + 1,
-        running=track.running + running,
-        running_squared=track.running_squared + running * running,
-        kv_tokens=track.kv_tokens + kv_tokens,
-        lowest_running=min(track.lowest_running, running),
-    )
-
-
 def _complete(track: ReplicaTrack) -> Window | None:
     """The window from the track's first to its newest sample, where that is long enough."""
-    first, last = track.first, track.last
-    assert first is not None
-    assert last is not None
+    first, last = track.samples[0], track.samples[-1]
+    duration_s = last.at_s - first.at_s
+    iterations = (last.value.iterations or 0.0) - (first.value.iterations or 0.0)
+    is_enough = iterations > MIN_ITERATIONS or duration_s >= LONGEST_WINDOW_S
+    if duration_s < WINDOW_S - _SLACK_S or not is_enough:
+        return None
+    whole = _between(track.key, track.samples)
+    pairs = [_between(track.key, pair) for pair in itertools.pairwise(track.samples)]
+    decoding = [pair for pair in pairs if pair.iterations > 0 and pair.decode_tokens > 0]
+    return replace(whole, parts=tuple(_part(pair, whole) for pair in decoding))
+
+
+def _part(pair: Window, whole: Window) -> Window:
+    """A window of two samples as a part of one.
+
+    The batch wanders from one sample to the other. A random walk strays from its own mean by a sixth
+    of the square that it gets on by, and two values' variance is a half of that square.
+    """
+    context_tokens = pair.context_tokens or whole.context_tokens
+    return replace(pair, running_variance=pair.running_variance / 3.0, context_tokens=context_tokens)
+
+
+def _between(key: CalibrationKey, samples: Sequence[Sample[CounterReading]]) -> Window:
+    """What happened from the first sample to the last, with the means of the gauges."""
+    first, last = samples[0], samples[-1]
 
     def gained(name: str) -> float:
         return float(getattr(last.value, name) - getattr(first.value, name))
 
-    duration_s, iterations, gaps = last.at_s - first.at_s, gained("iterations"), gained("gaps")
-    is_enough = iterations > MIN_ITERATIONS or duration_s >= LONGEST_WINDOW_S
-    if duration_s < WINDOW_S - _SLACK_S or not is_enough:
-        return None
-    num, mean = track.num_samples, track.running / track.num_samples
+    gaps = gained("gaps")
+    running = [sample.value.num_running or 0.0 for sample in samples]
+    kv_tokens = sum(_kv_tokens(sample.value) for sample in samples)
     return Window(
-        key=track.key,
+        key=key,
         replica="",
         start_s=first.at_s,
         end_s=last.at_s,
-        iterations=iterations,
+        iterations=gained("iterations"),
         decode_tokens=gaps,
         gap_ms=gained("gap_s") / gaps * 1e3 if gaps > 0 else 0.0,
         prompts=gained("prompts"),
@@ -249,11 +231,18 @@ def _complete(track: ReplicaTrack) -> Window | None:
         prefill_tokens=max(0.0, gained("prompt_tokens") - gained("cached_prompt_tokens")),
         cached_tokens=gained("cached_prompt_tokens"),
         preemptions=gained("preemptions"),
-        mean_running=mean,
-        running_variance=max(0.0, track.running_squared - num * mean * mean) / max(1, num - 1),
-        context_tokens=track.kv_tokens / track.running if track.running > 0 else 0.0,
-        was_idle=track.lowest_running == 0,
+        mean_running=fmean(running),
+        running_variance=variance(running),
+        context_tokens=kv_tokens / sum(running) if any(running) else 0.0,
+        was_idle=min(running) == 0,
     )
+
+
+def _kv_tokens(reading: CounterReading) -> float:
+    """Tokens in the KV cache by the gauges: half of each sequence's last block is empty."""
+    blocks = (reading.kv_cache_usage or 0.0) * (reading.kv_blocks or 0.0)
+    size = reading.block_size or 0.0
+    return max(0.0, blocks * size - (reading.num_running or 0.0) * (size - 1.0) / 2.0)
 
 
 def _is_count(value: float) -> bool:

@@ -98,9 +98,11 @@ class Window:
     decode_tokens:   one per decoding sequence and iteration (speculation makes tokens of one more)
     gap_ms:          mean gap between a sequence's iterations
     prefill_tokens:  of the prompts, without `cached_tokens`
-    mean_running:    of the gauge's samples, `running_variance` likewise
+    mean_running:    of the gauge's samples, `running_variance` likewise (of a part: within it)
     context_tokens:  mean KV tokens per running sequence, by the gauges
     was_idle:        whether a sample saw nothing running
+    parts:           the same from each sample to the next, without those that decoded nothing; none
+                     where the load is taken to have been steady
     """
 
     key: CalibrationKey
@@ -118,6 +120,7 @@ class Window:
     running_variance: float
     context_tokens: float
     was_idle: bool
+    parts: tuple[Window, ...] = ()
 
     @property
     def wall_ms(self) -> float:
@@ -131,18 +134,11 @@ class Window:
 
     @property
     def busy_share(self) -> float:
-        """`busy_ms` of `wall_ms` (0-1); 1 where nothing was ever seen idle."""
-        return min(1.0, self.busy_ms / self.wall_ms) if self.was_idle else 1.0
+        """`busy_ms` of `wall_ms` (0-1); 1 where nothing was ever seen idle.
 
-    @property
-    def prompt_share(self) -> float:
-        """Prompts per iteration, weighted as `gap_ms` is, over those per iteration.
-
-        Prompts come in time, so long iterations and full batches have more of them: the share is
-        `busy_ms` of `wall_ms`, which is above 1 where nothing idles. Scrapes jitter, hence bounds.
+        Prompts come in time, so of them, too, that share meets an engine that decodes.
         """
-        share = self.busy_ms / self.wall_ms
-        return min(share, 1.05) if self.was_idle else min(max(share, 1.0), 1.05)
+        return min(1.0, self.busy_ms / self.wall_ms) if self.was_idle else 1.0
 
     @property
     def mean_batch(self) -> float:

@@ -4,6 +4,10 @@ Owns the requests that stand for a run's (drawn once, so that every step time is
 same ones), and the comparison of what was measured with what the engine would have shown.
 Never chooses a step time (`fit` does). Input: a row and an engine's limits. Output: quantities
 with their measured and predicted values.
+
+`validation.runs` repeats runs too, by the one protocol of its rows: a published figure must not move
+with what is assumed here of reports that leave their lengths, their statistics or their load unsaid.
+What the two share is `twin.simulate_closed`, which knows neither.
 """
 
 from __future__ import annotations

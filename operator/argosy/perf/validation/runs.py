@@ -4,6 +4,9 @@ Owns the rows of `measurements.csv` and the protocol by which they were measured
 (`calibration`). The protocol is InferenceMAX's: a closed loop of C requests in flight, 10*C
 prompts, lengths uniform on [0.8 L, L], `--max-num-seqs C`, 8,192 batched tokens, no prefix
 cache; TTFT is the mean over all requests, TPOT the mean of each request's mean gap.
+
+All of it is known, so nothing is taken from `measurements.trial`, which assumes what users' reports
+leave unsaid (normal lengths, a seed and a length of run of its own): both only call the twin.
 """
 
 from __future__ import annotations
