@@ -29,11 +29,11 @@ from argosy.engine import EngineLimits, StepCoefficients
 from argosy.engine.twin import simulate, warm_up
 from argosy.perf.capacity import CapacitySettings, Engine, draw, measure_capacity, saturation
 from argosy.perf.protocol import Capacity
-from argosy.perf.surface import Surface, SurfaceSettings
-from argosy.perf.surface_build import build_surface
-from argosy.perf.surface_capacity import SurfaceStack, capacities, stack
-from argosy.perf.surface_cells import cells
-from argosy.perf.surface_store import to_bytes
+from argosy.perf.surface.build import build_surface
+from argosy.perf.surface.capacity import SurfaceStack, capacities, stack
+from argosy.perf.surface.cells import cells
+from argosy.perf.surface.store import to_bytes
+from argosy.perf.surface.surface import Surface, SurfaceSettings
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 # Silicon of Llama 8B on one GPU and of 70B on four (milliseconds), with their KV blocks of 16 tokens.

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from recalibration_windows import H100, KEY, LIMITS, NOW_S, USUAL, at_batch, shown, traffic
 from scipy.optimize import lsq_linear
 
-from argosy.perf.recalibration import Prior, Updated, confidence, recalibrate
-from argosy.perf.recalibration_features import Row
-from argosy.perf.recalibration_fit import (
+from argosy.perf.recalibration.features import Row
+from argosy.perf.recalibration.fit import (
     FORGETTING,
     HIGHEST,
     HOST_PRIOR,
@@ -30,9 +29,10 @@ from argosy.perf.recalibration_fit import (
     learnt,
     restarted,
 )
-from argosy.perf.recalibration_memory import CalibrationMemory, memory_from_json, memory_to_json
-from argosy.perf.recalibration_observe import ObservedReplica, WindowMemory, observe
-from argosy.perf.recalibration_window import Window
+from argosy.perf.recalibration.memory import CalibrationMemory, memory_from_json, memory_to_json
+from argosy.perf.recalibration.observe import ObservedReplica, WindowMemory, observe
+from argosy.perf.recalibration.recalibrate import Prior, Updated, confidence, recalibrate
+from argosy.perf.recalibration.window import Window
 from argosy.snapshot.sample import Sample
 from argosy.snapshot.telemetry import CounterReading
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.perf.capacity import Engine
-from argosy.perf.surface import Surface, SurfaceSettings
-from argosy.perf.surface_build import build_surface, speed_ms
-from argosy.perf.surface_capacity import SurfaceStack, capacities, stack
-from argosy.perf.surface_cells import cells
+from argosy.perf.surface.build import build_surface, speed_ms
+from argosy.perf.surface.capacity import SurfaceStack, capacities, stack
+from argosy.perf.surface.cells import cells
+from argosy.perf.surface.surface import Surface, SurfaceSettings
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 LIMITS = EngineLimits(

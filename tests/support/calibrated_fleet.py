@@ -13,10 +13,10 @@ from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 from argosy.control.calibration import Subject, VariantKey, running_variants, subject
 from argosy.control.resolve import variants_of
 from argosy.perf.model import LibraryPerfModel
-from argosy.perf.recalibration_features import Row
-from argosy.perf.recalibration_fit import Calibration, Observation, learnt
-from argosy.perf.recalibration_health import Health
-from argosy.perf.recalibration_memory import CalibrationMemory, CalibrationState
+from argosy.perf.recalibration.features import Row
+from argosy.perf.recalibration.fit import Calibration, Observation, learnt
+from argosy.perf.recalibration.health import Health
+from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.shipped import shipped_library
 from argosy.snapshot.fleet import FleetSnapshot
 

@@ -14,18 +14,18 @@ from perf_engines import H100_8B
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.engine.step_times import StepTimes
 from argosy.perf.profile import ProfileKey, Shape
-from argosy.perf.recalibration import (
+from argosy.perf.recalibration.features import Row, row
+from argosy.perf.recalibration.fit import HOST_PRIOR, Calibration, estimate
+from argosy.perf.recalibration.memory import (
+    CalibrationMemory,
+)
+from argosy.perf.recalibration.recalibrate import (
     Drifted,
     Prior,
     Report,
     recalibrate,
 )
-from argosy.perf.recalibration_features import Row, row
-from argosy.perf.recalibration_fit import HOST_PRIOR, Calibration, estimate
-from argosy.perf.recalibration_memory import (
-    CalibrationMemory,
-)
-from argosy.perf.recalibration_window import CalibrationKey, Skipped, SkipReason, Window
+from argosy.perf.recalibration.window import CalibrationKey, Skipped, SkipReason, Window
 from argosy.snapshot.architecture import Dtype
 
 # Without host overhead: what is calibrated.

@@ -26,8 +26,8 @@ from argosy.control.decision import ControlMemory
 from argosy.control.resolve import variants_of
 from argosy.demand.forecast import DemandMemory
 from argosy.perf.profile import ProfileKey, Shape
-from argosy.perf.recalibration_fit import Calibration
-from argosy.perf.recalibration_window import SkipReason
+from argosy.perf.recalibration.fit import Calibration
+from argosy.perf.recalibration.window import SkipReason
 from argosy.snapshot import CounterReading, Dtype, EngineReading, Sample, TelemetryReading, Variant
 from argosy.snapshot.cluster import LABEL_VARIANT
 

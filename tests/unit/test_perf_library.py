@@ -16,7 +16,7 @@ from argosy.perf.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.library import HOST_OVERHEAD, Wanted
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
-from argosy.perf.recalibration_fit import Calibration
+from argosy.perf.recalibration.fit import Calibration
 from argosy.snapshot import Architecture, Dtype
 
 LIBRARY = shipped_library()

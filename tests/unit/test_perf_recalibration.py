@@ -33,7 +33,18 @@ from scraped_engine import ScrapedEngine, Scraper, Traffic
 from argosy.engine import StepCoefficients
 from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
 from argosy.errors import InvariantError
-from argosy.perf.recalibration import (
+from argosy.perf.recalibration.features import Row
+from argosy.perf.recalibration.fit import HOST_PRIOR, Calibration, estimate, relative_variance
+from argosy.perf.recalibration.memory import (
+    CalibrationMemory,
+    Discarded,
+)
+from argosy.perf.recalibration.observe import (
+    ObservedReplica,
+    WindowMemory,
+    observe,
+)
+from argosy.perf.recalibration.recalibrate import (
     MIN_WINDOWS,
     NUM_ALIKE,
     Prior,
@@ -41,18 +52,7 @@ from argosy.perf.recalibration import (
     calibrated,
     recalibrate,
 )
-from argosy.perf.recalibration_features import Row
-from argosy.perf.recalibration_fit import HOST_PRIOR, Calibration, estimate, relative_variance
-from argosy.perf.recalibration_memory import (
-    CalibrationMemory,
-    Discarded,
-)
-from argosy.perf.recalibration_observe import (
-    ObservedReplica,
-    WindowMemory,
-    observe,
-)
-from argosy.perf.recalibration_window import Skipped, SkipReason, Window
+from argosy.perf.recalibration.window import Skipped, SkipReason, Window
 
 # The figure: a prior 30 % wrong, on the simulated engine, scraped with jitter.
 

@@ -21,16 +21,16 @@ from recalibration_windows import (
     traffic,
 )
 
-from argosy.perf.recalibration import (
+from argosy.perf.recalibration.fit import HOST_PRIOR, Calibration
+from argosy.perf.recalibration.memory import (
+    CalibrationMemory,
+)
+from argosy.perf.recalibration.recalibrate import (
     Drifted,
     confidence,
     recalibrate,
 )
-from argosy.perf.recalibration_fit import HOST_PRIOR, Calibration
-from argosy.perf.recalibration_memory import (
-    CalibrationMemory,
-)
-from argosy.perf.recalibration_window import Skipped, SkipReason
+from argosy.perf.recalibration.window import Skipped, SkipReason
 
 
 def test_stationary_noise_raises_no_alarm() -> None:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from recalibration_windows import KEY, NOW_S, PRIOR, USUAL, fleet, learn, some
 
-from argosy.perf.recalibration import (
-    recalibrate,
-)
-from argosy.perf.recalibration_memory import (
+from argosy.perf.recalibration.memory import (
     MAX_KEYS,
     CalibrationMemory,
     memory_from_json,
     memory_to_json,
+)
+from argosy.perf.recalibration.recalibrate import (
+    recalibrate,
 )
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from recalibration_windows import KEY, NOW_S
 
-from argosy.perf.recalibration_observe import (
+from argosy.perf.recalibration.observe import (
     LONGEST_GAP_S,
     ObservedReplica,
     WindowMemory,
     observe,
 )
-from argosy.perf.recalibration_window import SkipReason, Window
+from argosy.perf.recalibration.window import SkipReason, Window
 from argosy.snapshot.sample import Sample
 from argosy.snapshot.telemetry import CounterReading
 

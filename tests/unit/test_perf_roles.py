@@ -14,7 +14,7 @@ from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity
 from argosy.perf.links import Link
 from argosy.perf.memory import KvGrowth
 from argosy.perf.protocol import Capacity, OutOfRange, OutOfRangeReason
-from argosy.perf.roles import (
+from argosy.perf.roles.measure import (
     KV_TRANSFER,
     Balance,
     KvTransfer,

@@ -15,8 +15,8 @@ from argosy.perf.capacity import Engine
 from argosy.perf.library import Wanted
 from argosy.perf.links import Link
 from argosy.perf.model import wanted_profile
-from argosy.perf.roles_answer import SET_TOLERANCE, Carried, RolesAnswer, answer_roles, milliseconds
-from argosy.perf.roles_question import LinkName, Promise, RoleAsked, RolesQuestion, kv_link
+from argosy.perf.roles.answer import SET_TOLERANCE, Carried, RolesAnswer, answer_roles, milliseconds
+from argosy.perf.roles.question import LinkName, Promise, RoleAsked, RolesQuestion, kv_link
 from argosy.snapshot import Dtype, EngineSettings, Term, Variant
 
 MODEL = LibraryPerfModel(shipped_library(), {})

@@ -10,8 +10,8 @@ import pytest
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity
 from argosy.perf.protocol import Capacity
-from argosy.perf.surface import SurfaceSettings
-from argosy.perf.surface_book import Build, SurfaceBook
+from argosy.perf.surface.book import Build, SurfaceBook
+from argosy.perf.surface.surface import SurfaceSettings
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 FAST = Engine(

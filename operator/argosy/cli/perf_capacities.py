@@ -1,7 +1,7 @@
 """`argosy perf capacities FILES`: what one replica of every variant carries of every class.
 
 Owns reading the objects, the two processes that build missing surfaces, and the table. Never
-computes a capacity (`perf.surface_book`).
+computes a capacity (`perf.surface.book`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from argosy.cli.plan import read_objects, snapshot_of
 from argosy.control.resolve import mix_of, slo_of, variants_of
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.capacity import Engine
-from argosy.perf.surface import RELATIVE_ERROR
-from argosy.perf.surface_book import CellCapacities, SurfaceBook
+from argosy.perf.surface.book import CellCapacities, SurfaceBook
+from argosy.perf.surface.surface import RELATIVE_ERROR
 from argosy.snapshot import Variant
 
 MAX_PROCESSES = 8

@@ -1,6 +1,6 @@
 """`argosy perf roles MODEL`: whether prefill and decode on different replicas pay.
 
-Owns options and printing. Never computes (`perf.roles_answer`).
+Owns options and printing. Never computes (`perf.roles.answer`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.answer import Load, Unanswered
 from argosy.perf.capacity import STABILITY, term_name
 from argosy.perf.quantities import not_negative
-from argosy.perf.roles_answer import (
+from argosy.perf.roles.answer import (
     NOTICEABLE,
     Carried,
     Replica,
@@ -28,7 +28,7 @@ from argosy.perf.roles_answer import (
     answer_roles,
     milliseconds,
 )
-from argosy.perf.roles_question import LinkName, Promise, RoleAsked, RolesQuestion
+from argosy.perf.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
 from argosy.snapshot import EngineSettings, Variant
 
 COMMAND = "argosy perf roles"

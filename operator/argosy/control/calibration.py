@@ -21,11 +21,11 @@ from argosy.control.owners import owners_by_deployment
 from argosy.perf.model import wanted_profile
 from argosy.perf.profile import ProfileKey
 from argosy.perf.protocol import OutOfRange, PerfModel
-from argosy.perf.recalibration import Prior, Report, recalibrate
-from argosy.perf.recalibration_fit import Calibration
-from argosy.perf.recalibration_memory import CalibrationMemory
-from argosy.perf.recalibration_observe import ObservedReplica, observe
-from argosy.perf.recalibration_window import CalibrationKey, Skipped, SkipReason
+from argosy.perf.recalibration.fit import Calibration
+from argosy.perf.recalibration.memory import CalibrationMemory
+from argosy.perf.recalibration.observe import ObservedReplica, observe
+from argosy.perf.recalibration.recalibrate import Prior, Report, recalibrate
+from argosy.perf.recalibration.window import CalibrationKey, Skipped, SkipReason
 from argosy.snapshot import CounterReading, Sample, Variant
 from argosy.snapshot.cluster import LABEL_VARIANT, PodState
 from argosy.snapshot.fleet import FleetSnapshot

@@ -11,8 +11,8 @@ from typing import Any
 
 from argosy.api import FleetPlan
 from argosy.demand.forecast import ClassForecast, DemandMemory
-from argosy.perf.recalibration_memory import CalibrationMemory
-from argosy.perf.recalibration_observe import WindowMemory
+from argosy.perf.recalibration.memory import CalibrationMemory
+from argosy.perf.recalibration.observe import WindowMemory
 from argosy.rollout import Step
 
 

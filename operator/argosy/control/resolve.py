@@ -23,7 +23,7 @@ from argosy.demand.archetypes import ARCHETYPES, mix
 from argosy.manifests import EngineWorkload
 from argosy.perf.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
-from argosy.perf.recalibration_memory import CalibrationMemory
+from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.route.precedence import conflicts
 from argosy.snapshot import Architecture, Dtype, EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
 from argosy.snapshot.fleet import FleetSnapshot

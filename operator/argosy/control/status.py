@@ -26,8 +26,8 @@ from argosy.control.refusal import Refusal
 from argosy.control.resolve import Resolution, variants_of
 from argosy.perf.catalogue import find_gpu, gpus
 from argosy.perf.protocol import OutOfRange
-from argosy.perf.recalibration import confidence
-from argosy.perf.recalibration_memory import CalibrationMemory
+from argosy.perf.recalibration.memory import CalibrationMemory
+from argosy.perf.recalibration.recalibrate import confidence
 from argosy.place.solution import Placement
 from argosy.plan.solution import Plan, Shortfall, ShortfallCause
 from argosy.route import policies as policy_resolution

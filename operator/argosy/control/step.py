@@ -23,7 +23,7 @@ from argosy.control.sizing import placement_problem, plan_problem
 from argosy.control.status import Reported, status_updates
 from argosy.demand.forecast import Basis, ClassForecast, ClassTraffic, forecast
 from argosy.perf.protocol import PerfModel
-from argosy.perf.recalibration_memory import CalibrationMemory
+from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.place import check as place_check
 from argosy.place import solve as place_solve
 from argosy.place.solution import Placement

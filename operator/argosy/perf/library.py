@@ -24,8 +24,8 @@ from argosy.perf.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.links import gpu_links
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
 from argosy.perf.protocol import OutOfRange
-from argosy.perf.recalibration import calibrated
-from argosy.perf.recalibration_fit import Calibration
+from argosy.perf.recalibration.fit import Calibration
+from argosy.perf.recalibration.recalibrate import calibrated
 from argosy.perf.reshape import Measured, are_siblings, pipeline_profile, scaled_profile, wider_profile
 from argosy.perf.roofline import Silicon, impossible_shape, roofline_profile
 from argosy.perf.tables import ProfileTables

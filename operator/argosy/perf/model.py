@@ -25,7 +25,7 @@ from argosy.perf.library import ProfileLibrary, Wanted
 from argosy.perf.memory import engine_limits, fits, load_delay_s
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
-from argosy.perf.recalibration_fit import Calibration
+from argosy.perf.recalibration.fit import Calibration
 from argosy.snapshot import Mix, Slo, Variant
 
 CachedCapacity = Mapping[str, float | str]

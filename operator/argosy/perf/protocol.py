@@ -14,7 +14,7 @@ from typing import Protocol
 
 from argosy.engine.step_times import StepTimeSource
 from argosy.perf.profile import Profile, ProfileKey
-from argosy.perf.recalibration_fit import Calibration
+from argosy.perf.recalibration.fit import Calibration
 from argosy.snapshot import Mix, Slo, Variant
 
 

@@ -11,7 +11,7 @@ import logging
 import os
 from pathlib import Path
 
-from argosy.perf.recalibration_memory import CalibrationMemory, memory_from_json, memory_to_json
+from argosy.perf.recalibration.memory import CalibrationMemory, memory_from_json, memory_to_json
 
 log = logging.getLogger(__name__)
 

@@ -19,12 +19,12 @@ from argosy.control.decision import ControlMemory, EventRecord
 from argosy.control.profiles import model_profiles
 from argosy.control.resolve import variants_of
 from argosy.perf.protocol import PerfModel
-from argosy.perf.recalibration import Confidence, Drifted, confidence
-from argosy.perf.recalibration_fit import Calibration
-from argosy.perf.recalibration_health import Straggler, straggler_scores
-from argosy.perf.recalibration_memory import CalibrationMemory, CalibrationState
-from argosy.perf.recalibration_observe import WindowMemory
-from argosy.perf.recalibration_window import CalibrationKey
+from argosy.perf.recalibration.fit import Calibration
+from argosy.perf.recalibration.health import Straggler, straggler_scores
+from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
+from argosy.perf.recalibration.observe import WindowMemory
+from argosy.perf.recalibration.recalibrate import Confidence, Drifted, confidence
+from argosy.perf.recalibration.window import CalibrationKey
 from argosy.reconcile.calibration_file import write_calibrations
 from argosy.reconcile.gauges import Gauges
 from argosy.snapshot.fleet import FleetSnapshot

@@ -20,7 +20,7 @@ from argosy.perf.memory import fits
 from argosy.perf.power import Utilisation, working_power
 from argosy.perf.profile import Profile, ProfileKey, Shape
 from argosy.perf.protocol import Fits, OutOfRange
-from argosy.perf.recalibration import calibrated
+from argosy.perf.recalibration.recalibrate import calibrated
 from argosy.snapshot.architecture import Dtype
 from argosy.snapshot.variant import EngineSettings, Variant
 

@@ -1,8 +1,8 @@
 """Capacity surfaces: what a request meets at an engine, tabulated once for all mixes and SLOs.
 
 Owns the value `Surface`, what identifies it, and how far its answers can be trusted. Never
-simulates (`surface_build`), never reads a file (`surface_store` turns it into bytes) and never
-searches (`surface_capacity`).
+simulates (`build`), never reads a file (`store` turns it into bytes) and never
+searches (`capacity`).
 
 Idea. Whether a request keeps its SLO depends on what it brings (its lengths) and on what it meets:
 a wait W before its prompt is computed, and a mean gap G between its tokens. W hardly depends on
@@ -27,7 +27,7 @@ monotone in the bound, in the percentile and in the load by construction. An eng
 fast in every iteration gives exactly k times the rate for bounds k times as tight (same draws,
 same shares). Between engines of which one is faster everywhere but not by one factor, no such
 law holds even for the simulator (a shorter iteration may meet an arrival at a worse moment);
-`surface_capacity` repairs it by lowering the slower one.
+`capacity` repairs it by lowering the slower one.
 
 Error: RELATIVE_ERROR, measured against direct simulation (bench/perf_capacity.py) on mixes that
 the grid does not hold: archetype tables, their length bands, bimodal, correlated and constant
@@ -45,8 +45,8 @@ import numpy.typing as npt
 
 from argosy.engine.request import EngineLimits
 from argosy.errors import SpecError
-from argosy.perf import surface_grid as grid
 from argosy.perf.capacity import Engine
+from argosy.perf.surface import grid
 
 # Part of every key: raise it when the scheduler, the grid or the method changes the tables.
 METHOD_VERSION = 2

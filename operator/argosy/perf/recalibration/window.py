@@ -1,8 +1,8 @@
 """What one replica did in some fifteen seconds, and what forbids learning from it.
 
 Owns the nouns `Window` and `SkipReason`, and the guards on a window's own figures. Never forms a
-window from readings (`recalibration_observe`), never predicts (`recalibration_features`) and never
-fits (`recalibration_fit`). Missing is never zero.
+window from readings (`observe`), never predicts (`features`) and never
+fits (`fit`). Missing is never zero.
 
 How long an engine computed. `busy_ms` = iterations x mean gap between tokens
 (`inter_token_latency_seconds`: sum/count). The gaps are taken on the engine's own monotonic clock

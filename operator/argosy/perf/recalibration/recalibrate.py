@@ -1,7 +1,7 @@
 """Online recalibration: profiles that follow what engines really do, a pure function of samples.
 
 Owns what a window may do to a calibration, and what planners are told. Never reads a metric
-(`recalibration_observe`), never computes a silicon time (`recalibration_features`), never holds a
+(`observe`), never computes a silicon time (`features`), never holds a
 clock or a file. Input: complete windows and the profiles they are about. Output: a new
 `CalibrationMemory` and a report per window.
 
@@ -27,8 +27,8 @@ from typing import Any, cast
 
 from argosy.engine.step_times import StepTimes, StepTimeSource
 from argosy.errors import InvariantError
-from argosy.perf.recalibration_features import Row, row
-from argosy.perf.recalibration_fit import (
+from argosy.perf.recalibration.features import Row, row
+from argosy.perf.recalibration.fit import (
     FORGETTING,
     HOST_PRIOR,
     NOISE,
@@ -41,8 +41,8 @@ from argosy.perf.recalibration_fit import (
     relative_variance,
     restarted,
 )
-from argosy.perf.recalibration_health import Health, Lag, Straggler, straggler_scores, stragglers
-from argosy.perf.recalibration_memory import (
+from argosy.perf.recalibration.health import Health, Lag, Straggler, straggler_scores, stragglers
+from argosy.perf.recalibration.memory import (
     MAX_REPLICAS,
     MAX_ROWS,
     CalibrationMemory,
@@ -50,8 +50,8 @@ from argosy.perf.recalibration_memory import (
     Discarded,
     bounded,
 )
-from argosy.perf.recalibration_observe import CLOCK_TOLERANCE_S, LONGEST_WINDOW_S, WINDOW_S
-from argosy.perf.recalibration_window import (
+from argosy.perf.recalibration.observe import CLOCK_TOLERANCE_S, LONGEST_WINDOW_S, WINDOW_S
+from argosy.perf.recalibration.window import (
     CalibrationKey,
     Skipped,
     SkipReason,

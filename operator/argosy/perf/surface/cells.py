@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from argosy.engine.simulate import Floats
 from argosy.errors import SpecError
-from argosy.perf import surface_grid as grid
+from argosy.perf.surface import grid
 from argosy.snapshot import Mix, Slo, Term
 
 NUM_ATOMS = 12

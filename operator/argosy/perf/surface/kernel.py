@@ -1,6 +1,6 @@
 """The search in surfaces, compiled: one share of saturation per engine and cell.
 
-Owns the inner loop of `surface_capacity`, and imports numba: only to be imported where a search
+Owns the inner loop of `capacity`, and imports numba: only to be imported where a search
 begins. Never packs arrays and never judges what is outside.
 
 Arrays, for V engines, C cells, N nodes, L loads, Q levels, S decode steps, A atoms, T terms. The

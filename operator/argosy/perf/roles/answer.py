@@ -1,7 +1,7 @@
 """Whether prefill and decode on different replicas pay: `argosy perf roles MODEL`.
 
 Owns how many of each role go together, and the same GPUs as aggregated replicas beside them. Never
-prints and never measures (`roles`, `capacity` do). Input: a `RolesQuestion` and a performance
+prints and never measures (`measure`, `capacity` do). Input: a `RolesQuestion` and a performance
 model; output: `RolesAnswer | Unanswered`.
 
 All requests have the lengths that are asked for and arrive as a Poisson process. The aggregated
@@ -31,7 +31,7 @@ from argosy.perf.memory import kv_growth
 from argosy.perf.model import LibraryPerfModel, wanted_profile
 from argosy.perf.profile import Profile
 from argosy.perf.protocol import Capacity, OutOfRange, TooLarge
-from argosy.perf.roles import (
+from argosy.perf.roles.measure import (
     Balance,
     KvTransfer,
     RoleCapacities,
@@ -44,7 +44,7 @@ from argosy.perf.roles import (
     prefill_only,
     split_slo,
 )
-from argosy.perf.roles_question import LinkName, RoleAsked, RolesQuestion, RolesRefusal, kv_link
+from argosy.perf.roles.question import LinkName, RoleAsked, RolesQuestion, RolesRefusal, kv_link
 from argosy.snapshot import Slo, SloTerm, Term, Variant
 
 SET_TOLERANCE = 0.02

@@ -1,7 +1,7 @@
 """From successive readings of an engine's counters to windows.
 
 Owns the open window of each replica, and every reason why two readings make none. Never judges what
-a window says (`recalibration`) and never reads a clock. Input: one round of samples. Output: the
+a window says (`recalibrate`) and never reads a clock. Input: one round of samples. Output: the
 windows that it completes, and what was skipped and why.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, variance
 
-from argosy.perf.recalibration_window import (
+from argosy.perf.recalibration.window import (
     MIN_ITERATIONS,
     CalibrationKey,
     Skipped,

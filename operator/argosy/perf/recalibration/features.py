@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from argosy.engine.step_times import Floats, StepTimes, bilinear
-from argosy.perf.recalibration_window import Skipped, SkipReason, Window
+from argosy.perf.recalibration.window import Skipped, SkipReason, Window
 
 PROMPT_VARIATION = 0.7
 """Coefficient of variation, between a benchmark's 0 and a conversation's 1, nearer the latter."""

@@ -16,9 +16,9 @@ from argosy.engine.simulate import Floats, Requests, RequestTimes
 from argosy.engine.step_times import step_ms
 from argosy.engine.twin import simulate
 from argosy.errors import InvariantError
-from argosy.perf import surface_grid as grid
 from argosy.perf.capacity import Engine
-from argosy.perf.surface import (
+from argosy.perf.surface import grid
+from argosy.perf.surface.surface import (
     LONE_PROMPT_TOKENS,
     ROOT,
     WAIT_FLOOR,

@@ -1,6 +1,6 @@
 """What recalibration remembers, and how that survives a restart.
 
-Owns `CalibrationMemory`, its bound and its JSON form. Never learns (`recalibration`) and never
+Owns `CalibrationMemory`, its bound and its JSON form. Never learns (`recalibrate`) and never
 touches a file. What is damaged, or of another format, is discarded with a reason: a calibration is
 learnt again in minutes, a wrong one misleads every plan until then.
 
@@ -15,10 +15,10 @@ from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 from argosy.perf.profile import ProfileKey, Shape
-from argosy.perf.recalibration_features import Row
-from argosy.perf.recalibration_fit import HIGHEST, HOST_PRIOR, LOWEST, Calibration, Evidence
-from argosy.perf.recalibration_health import Health, Lag
-from argosy.perf.recalibration_window import CalibrationKey
+from argosy.perf.recalibration.features import Row
+from argosy.perf.recalibration.fit import HIGHEST, HOST_PRIOR, LOWEST, Calibration, Evidence
+from argosy.perf.recalibration.health import Health, Lag
+from argosy.perf.recalibration.window import CalibrationKey
 from argosy.snapshot.architecture import Dtype
 
 FORMAT_VERSION = 1

@@ -1,7 +1,7 @@
 """Recursive least squares of step times: what windows say of (s, c0, cB).
 
 Owns the estimate and its evidence. Never looks at a counter and never judges an observation
-(`recalibration` does). Input: rows with observed times. Output: new evidence; the old one stays.
+(`recalibrate` does). Input: rows with observed times. Output: new evidence; the old one stays.
 
     observed ms per iteration = s * silicon ms + c0 + cB * batch + noise        (times iterations:
     busy_ms = s * predicted ms + c0 * N_iter + cB * decode tokens)
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from argosy.perf.recalibration_features import Row
+from argosy.perf.recalibration.features import Row
 
 Floats = npt.NDArray[np.float64]
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from argosy.engine.simulate import Floats
 from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity
 from argosy.perf.protocol import Capacity
-from argosy.perf.surface import Surface, SurfaceSettings, surface_key
-from argosy.perf.surface_build import build_surface
-from argosy.perf.surface_capacity import capacities, stack
-from argosy.perf.surface_cells import cells
-from argosy.perf.surface_store import UnusableSurface, from_bytes, to_bytes
+from argosy.perf.surface.build import build_surface
+from argosy.perf.surface.capacity import capacities, stack
+from argosy.perf.surface.cells import cells
+from argosy.perf.surface.store import UnusableSurface, from_bytes, to_bytes
+from argosy.perf.surface.surface import Surface, SurfaceSettings, surface_key
 from argosy.snapshot import Mix, Slo
 
 Build = Callable[[Engine], bytes]

@@ -1,0 +1,1 @@
+"""Profiles that follow what engines really do: windows of counters, least squares, memory."""

@@ -1,0 +1,1 @@
+"""Prefill and decode on different replicas: what each carries, and whether it pays."""
