@@ -30,14 +30,17 @@ from argosy_sim.controlplane.state import Layout
 # "Ready in under 10 s once built" is the promise. Measured on 2 cores: 5.1-5.9 s, other work going on.
 READY_WITHIN_S = 10.0
 
+PATIENCE_S = 60.0
+"""For what is promised to happen, and not how soon: a crowded machine may be slow."""
+
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def eventually(is_so: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not is_so() and time.monotonic() < deadline:
+def eventually(is_so: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := is_so()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return is_so()
+    return found
 
 
 def listening(pid: int) -> set[tuple[str, int]]:
@@ -114,7 +117,7 @@ def test_a_deployment_gets_its_pods_from_the_real_controllers(kubectl: Kubectl) 
     kubectl("-n", "controllers", "create", "deployment", "idle", "--image=none", "--replicas=2")
     try:
         pods = ("-n", "controllers", "get", "pods", "--output=name")
-        assert eventually(lambda: len(kubectl(*pods).stdout.split()) == 2, within_s=10)
+        assert eventually(lambda: len(kubectl(*pods).stdout.split()) == 2)
     finally:
         kubectl("delete", "namespace", "controllers", "--wait=false")
 
@@ -127,7 +130,7 @@ def test_a_service_account_is_refused_outside_its_role(
     kubectl("create", "role", "reader", "-n=roles", "--verb=list", "--resource=configmaps")
     kubectl("create", "rolebinding", "reader", "-n=roles", "--role=reader", "--serviceaccount=roles:reader")
     try:
-        assert eventually(lambda: reader("get", "configmaps", check=False).returncode == 0, within_s=5)
+        assert eventually(lambda: reader("get", "configmaps", check=False).returncode == 0)
         refused = reader("get", "secrets", check=False)
         assert refused.returncode == 1
         assert 'User "system:serviceaccount:roles:reader" cannot list resource "secrets"' in refused.stderr
@@ -285,7 +288,7 @@ async def test_a_start_that_is_cancelled_leaves_no_process(tmp_path: Path) -> No
         state = layout.load()
         return state is not None and len(state.processes) >= 2
 
-    assert await asyncio.to_thread(eventually, has_started, 10.0)
+    assert await asyncio.to_thread(eventually, has_started)
     state = layout.load()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -314,7 +317,7 @@ def test_what_one_command_brings_up_others_see_and_take_down(tmp_path: Path) -> 
         os.kill(
             next(part.pid for part in seen.components if part.name == components.SCHEDULER), signal.SIGKILL
         )
-        assert eventually(lambda: lifecycle.status(tmp_path).health is Health.DEGRADED, within_s=5)
+        assert eventually(lambda: lifecycle.status(tmp_path).health is Health.DEGRADED)
     finally:
         state = Layout(tmp_path).load()
         endings = lifecycle.down(tmp_path)
@@ -350,8 +353,8 @@ def test_nothing_outlives_the_process_that_started_it(number: signal.Signals, tm
         assert state is not None
         assert len(state.running()) == 4
         parent.send_signal(number)
-        parent.wait(timeout=15)
-    assert eventually(lambda: not any(is_running(p.identity) for p in state.processes), within_s=3)
+        parent.wait(timeout=PATIENCE_S)
+    assert eventually(lambda: not any(is_running(p.identity) for p in state.processes))
     assert is_refused(state.ports.api_server)
     # Killed, it could not tidy up: the directory says dead, and may be used again.
     expected = Health.DEAD if number is signal.SIGKILL else Health.ABSENT

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.request
-
 from operator_stage import Operator, OperatorStage, Say, until
 
 PATIENCE_S = 150.0
@@ -11,9 +9,7 @@ PATIENCE_S = 150.0
 
 def factors(operator: Operator) -> dict[str, float]:
     """What is shown, by variant."""
-    with urllib.request.urlopen(f"http://{operator.http_address}/metrics", timeout=2) as answer:
-        lines = answer.read().decode().splitlines()
-    rows = [line.removeprefix("argosy_calibration_factor{") for line in lines]
+    rows = [line.removeprefix("argosy_calibration_factor{") for line in operator.metrics()]
     found = [row.rpartition(" ") for row in rows if row.startswith("variant=")]
     return {labels.split('"')[1]: float(value) for labels, _, value in found}
 

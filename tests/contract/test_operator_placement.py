@@ -39,7 +39,9 @@ def test_without_an_operator_the_scheduler_still_replaces_pods_and_gated_ones_wa
     stage.kubectl("delete", "pod", *names(doomed), "--wait=false")
 
     until(lambda: set(names(stage.ready_pods("scholar"))) - set(names(doomed)), "the scheduler's replacement")
-    (replacement,) = (p for p in stage.pods("chat") if "nodeName" not in p["spec"])
+    (replacement,) = until(
+        lambda: [p for p in stage.pods("chat") if "nodeName" not in p["spec"]], "the gated one"
+    )
     assert replacement["spec"]["schedulingGates"] == [{"name": "argosy.dev/placement"}]
 
     stage.start_operator(operator.name)
@@ -49,7 +51,7 @@ def test_without_an_operator_the_scheduler_still_replaces_pods_and_gated_ones_wa
 
 
 def test_a_price_change_makes_the_new_replicas_ready_before_the_old_ones_go(stage: OperatorStage) -> None:
-    old = names(stage.pods("chat"))
+    old, plans = names(stage.pods("chat")), names(stage.plans())
     (old_deployment,) = {p["metadata"]["labels"]["argosy.dev/deployment"] for p in stage.pods("chat")}
 
     with stage.load(rate_per_s=2) as load:
@@ -59,5 +61,7 @@ def test_a_price_change_makes_the_new_replicas_ready_before_the_old_ones_go(stag
         new = names(stage.pods("chat"))
 
     assert load.lost == ()
-    assert "the price of pool h100 changed from $6 to $0.1 per GPU-hour" in stage.applied()["spec"]["trigger"]
+    moved = next(plan["spec"] for plan in stage.plans() if plan["metadata"]["name"] not in plans)
+    assert ("default/chat", "h100") in {(d["workloadClass"], d["pool"]) for d in moved["deployments"]}
+    assert "the price of pool h100 changed from $6 to $0.1 per GPU-hour" in moved["trigger"]
     assert stage.first_at("terminating", old) > stage.last_at("ready", new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from operator_stage import OURS, OperatorStage, condition, contents, until
+from operator_stage import OURS, OperatorStage, condition, contents, until, until_equal
 
 
 def test_a_killed_envoy_gets_its_configuration_again_and_the_fleet_says_so(stage: OperatorStage) -> None:
@@ -14,12 +14,12 @@ def test_a_killed_envoy_gets_its_configuration_again_and_the_fleet_says_so(stage
         return fleet["status"]["envoysConnected"], programmed["status"], programmed["reason"]
 
     served = contents(stage.envoy_versions())
-    until(lambda: connected() == (1, "True", "Programmed"), "Envoy in the Fleet's status")
+    until_equal((1, "True", "Programmed"), connected, "Envoy in the Fleet's status")
     stage.kill_envoy()
-    until(lambda: connected() == (0, "False", "NoEnvoy"), "its absence in the Fleet's status")
+    until_equal((0, "False", "NoEnvoy"), connected, "its absence in the Fleet's status")
     stage.restart_envoy()
     until(lambda: not stage.answer().error, "the new Envoy to serve")
-    until(lambda: connected() == (1, "True", "Programmed"), "its return in the Fleet's status")
+    until_equal((1, "True", "Programmed"), connected, "its return in the Fleet's status")
     assert contents(stage.envoy_versions()) == served
 
 
@@ -54,5 +54,5 @@ def test_an_operator_started_while_the_api_server_is_away_serves_its_copy(stage:
 
     stage.start_api_server()
     until(again.is_ready, "its caches to be complete")
-    until(lambda: stage.holder() == operator.name, "it to lead")
+    until(again.num_decisions, "it to lead and decide")
     assert contents(stage.envoy_versions()) == served

@@ -48,8 +48,12 @@ FLEET = FleetSpec(
     load_seconds=0.5,
 )
 CHAT_REPLICAS = 2
+CLASSES = {"default/chat", "default/scholar"}
 PATIENCE_S = 60.0
 """Far more than anything here takes on two idle cores: a crowded machine may be slow."""
+
+ANSWER_TIMEOUT_S = 10.0
+"""For one HTTP answer of a process of ours that is alive."""
 
 OURS = "/apis/argosy.dev/v1alpha1"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/argosy-system/leases/argosy-operator"
@@ -75,15 +79,24 @@ class Operator:
 
     def is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self.http_address}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
+            return bool(self._get("readyz"))
         except OSError:
             return False
 
+    def metrics(self) -> list[str]:
+        """The lines of /metrics."""
+        return self._get("metrics").splitlines()
+
     def metric(self, name: str) -> float:
-        with urllib.request.urlopen(f"http://{self.http_address}/metrics", timeout=2) as answer:
-            lines = answer.read().decode().splitlines()
-        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), 0.0)
+        """A metric's value (`name` with its labels), 0 where it is not shown."""
+        rows = (line.rpartition(" ") for line in self.metrics())
+        return next((float(value) for shown, _, value in rows if shown == name), 0.0)
+
+    def _get(self, path: str) -> str:
+        """Raises HTTPError for any other status than 200."""
+        url = f"http://{self.http_address}/{path}"
+        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S) as answer:
+            return str(answer.read().decode())
 
     def num_decisions(self) -> float:
         """How many iterations of the medium loop it has carried out."""
@@ -114,6 +127,20 @@ def until(holds: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T
             last = error
         time.sleep(0.05)
     raise AssertionError(f"waited {timeout_s:g} s in vain for {what}; at last: {last!r}")
+
+
+def until_equal(expected: object, read: Callable[[], object], what: str) -> None:
+    """Poll until `read()` is what is expected; fails with what it was at last."""
+    seen: list[object] = []
+
+    def is_equal() -> bool:
+        seen[:] = [read()]
+        return seen == [expected]
+
+    try:
+        until(is_equal, what)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {seen} instead of {expected!r}") from None
 
 
 class OperatorStage:
@@ -236,7 +263,7 @@ class OperatorStage:
     def read(self, path: str) -> Object:
         """One GET of the API server; an object that is not there is an empty one."""
         try:
-            with urllib.request.urlopen(f"{self._proxy}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"{self._proxy}{path}", timeout=ANSWER_TIMEOUT_S) as answer:
                 return dict(json.loads(answer.read()))
         except urllib.error.HTTPError as error:
             if error.code == 404:
@@ -321,11 +348,8 @@ class OperatorStage:
 
     def envoy_versions(self) -> dict[str, str]:
         """The version of every kind of resource that Envoy serves."""
-        url = f"http://{self.stage.envoy.admin_address}/config_dump?include_eds"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            configs = json.loads(answer.read())["configs"]
         found: dict[str, str] = {}
-        for config in configs:
+        for config in self._envoy_says("config_dump?include_eds")["configs"]:
             kind = config["@type"].rsplit(".", 1)[-1]
             rows = [row for key, rows in config.items() if key.startswith("dynamic_") for row in rows]
             # Of clusters and listeners each has the version that changed it last; the kind's is on top.
@@ -333,6 +357,18 @@ class OperatorStage:
             if version := next((v for v in versions if v), ""):
                 found[kind] = version
         return found
+
+    def envoy_endpoints(self) -> dict[str, bool]:
+        """Whether Envoy counts an engine healthy, by its pod's key; those on their way out too."""
+        clusters = self._envoy_says("clusters?format=json").get("cluster_statuses", ())
+        hosts = [host for cluster in clusters for host in cluster.get("host_statuses", ())]
+        healthy = {"eds_health_status": "HEALTHY"}
+        return {host["hostname"]: host["health_status"] == healthy for host in hosts if host.get("hostname")}
+
+    def _envoy_says(self, path: str) -> Object:
+        url = f"http://{self.stage.envoy.admin_address}/{path}"
+        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S) as answer:
+            return dict(json.loads(answer.read()))
 
     def kill_envoy(self) -> None:
         """End Envoy as a crash does."""
@@ -347,8 +383,16 @@ class OperatorStage:
 
     # --- rest ------------------------------------------------------------------------------------
 
+    def until_observed(self, path: str) -> None:
+        """Wait until the operator has decided on an object as it is now, and said so in its status.
+
+        kubectl returns once the API server knows of a change: the operator's watches tell it later,
+        and those of two kinds in no order.
+        """
+        until(lambda: is_observed(self.read(path)), f"a status for the present {path}")
+
     def until_at_rest(self) -> None:
-        """Wait until the world is as this module's docstring says."""
+        """Wait until the world is as this module's docstring says, and the operator knows it."""
         until(self._is_at_rest, "the stage to be at rest", 2 * PATIENCE_S)
 
     def restore(self) -> None:
@@ -385,7 +429,12 @@ class OperatorStage:
             "spec": {"selector": {"matchLabels": {"app": "probe"}}, "template": template},
         }
         self.apply(probe)
-        until(lambda: self.deployments()["probe"]["status"].get("replicas") == 1, "the controllers' return")
+
+        def is_made() -> bool:
+            return bool(self.deployments()["probe"]["status"].get("replicas") == 1)
+
+        # A minute after a second outage that follows the first at once.
+        until(is_made, "the controllers' return", 2 * PATIENCE_S)
         self.delete(probe)
         until(lambda: "probe" not in self.deployments(), "the probe to go")
         self._had_outage = False
@@ -402,9 +451,16 @@ class OperatorStage:
             and len(self.items(_PODS)) == CHAT_REPLICAS + 1
             and len(self.deployments()) == 2
             and [self.holder()] == list(self.operators)
+            and self._is_all_observed()
+            and {cell["workloadClass"] for cell in self.applied()["spec"]["cells"]} == CLASSES
+            and self.envoy_endpoints() == {f"default/{name}": True for name in names([*chat, *scholar])}
             and not self.answer().error
             and not self.answer(model="llama-70b", headers={}).error
         )
+
+    def _is_all_observed(self) -> bool:
+        """Whether no change of a user's object is still to be decided on."""
+        return all(is_observed(item) for kind in USER_KINDS for item in self.items(f"{OURS}/{kind}"))
 
 
 def condition(item: Mapping[str, Any], kind: str) -> Object:
@@ -415,6 +471,11 @@ def condition(item: Mapping[str, Any], kind: str) -> Object:
 
 def is_ready(item: Mapping[str, Any]) -> bool:
     return condition(item, "Ready").get("status") == "True"
+
+
+def is_observed(item: Mapping[str, Any]) -> bool:
+    """Whether an object's status is about its present spec."""
+    return bool((item.get("status") or {}).get("observedGeneration") == item["metadata"]["generation"])
 
 
 def contents(versions: Mapping[str, str]) -> dict[str, str]:

@@ -188,7 +188,7 @@ async def test_a_replica_with_errors_in_a_row_is_left_out_for_as_long_as_the_pol
     world: Any, build: Any
 ) -> None:
     good, bad = await world.replica("good"), await world.replica("bad")
-    settings = OutlierSettings(consecutive_errors=3, ejection_s=3.0)
+    settings = OutlierSettings(consecutive_errors=3, ejection_s=4.0)
     await world.publish(
         world.table([build.route("chat", {"c": 1.0})], [build.cluster("c", good, bad, outlier=settings)])
     )
@@ -205,4 +205,4 @@ async def test_a_replica_with_errors_in_a_row_is_left_out_for_as_long_as_the_pol
         await world.ask(headers={"x-class": "chat"})
         return bool(bad.num_requests > seen)
 
-    assert await world.until_async(is_back, 8.0) < 5.0
+    assert await world.until_async(is_back, 9.0) < 6.0
