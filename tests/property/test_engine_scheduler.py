@@ -6,7 +6,7 @@ its own counts, blocks taken one sequence after the other. It shares only the st
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -160,13 +160,13 @@ def test_the_scheduler_does_what_the_naive_one_does(
                 aborted.add(victim)
             naive.abort(victim)
 
-    playing = iter(moves)
+    playing = deque(moves)
     while True:
-        play(next(playing, ([], None)))
+        play(playing.popleft() if playing else ([], None))
         begun, duration_ms = scheduler.start_step(), naive.start_step()
         if begun is None:
             assert duration_ms is None
-            if next(playing, None) is None:
+            if not playing:
                 break
             continue
         assert begun.duration_ms == duration_ms
@@ -174,7 +174,7 @@ def test_the_scheduler_does_what_the_naive_one_does(
         assert scheduler.num_running <= limits.max_num_seqs
         assert 0 <= scheduler.num_free_blocks == naive.free
         admitted += begun.admitted
-        play(next(playing, ([], None)))
+        play(playing.popleft() if playing else ([], None))
         events = scheduler.finish_step()
         assert list(events.token_ids) == naive.finish_step()
         assert list(events.preempted) == naive.preempted

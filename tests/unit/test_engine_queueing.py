@@ -115,6 +115,14 @@ def test_a_closed_loop_without_anybody_in_flight_is_named(
 
 
 @pytest.mark.parametrize(
+    "simulate_closed", [simulate_closed, twin.simulate_closed], ids=["scheduler", "twin"]
+)
+def test_half_a_token_in_a_closed_loop_is_named(simulate_closed: Callable[..., ClosedLoopTimes]) -> None:
+    with pytest.raises(ValueError, match="whole numbers"):
+        simulate_closed(np.array([8.5]), np.array([2]), 1, ONE_SLOT, CONSTANT)
+
+
+@pytest.mark.parametrize(
     ("arrivals_s", "message"),
     [([1.0, 0.5], "sorted"), ([0.0, np.nan], "finite"), ([0.0], "same length")],
 )

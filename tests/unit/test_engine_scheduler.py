@@ -183,9 +183,11 @@ def test_limits_that_cannot_decode_a_full_batch_are_refused() -> None:
         replace(ROOMY, max_num_batched_tokens=7)
 
 
-@pytest.mark.parametrize("field", ["max_num_seqs", "kv_blocks", "block_size", "max_model_len"])
+@pytest.mark.parametrize(
+    "field", ["max_num_seqs", "max_num_batched_tokens", "kv_blocks", "block_size", "max_model_len"]
+)
 def test_limits_are_positive(field: str) -> None:
-    with pytest.raises(ValueError, match=field):
+    with pytest.raises(ValueError, match=f"{field} must be at least 1"):
         replace(ROOMY, **{field: 0})
 
 

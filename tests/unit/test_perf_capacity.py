@@ -156,8 +156,11 @@ def test_tokens_in_the_prefix_cache_raise_the_capacity() -> None:
         {"cool_down": -0.1},
         {"num_requests": 0},
         {"warm_up": math.nan},
+        {"rate_tolerance": 0.0},
+        {"rate_tolerance": math.nan},
+        {"rate_tolerance": 1.0},
     ],
-    ids=["all-warm-up", "nothing-between", "negative", "nobody", "nan"],
+    ids=["all-warm-up", "nothing-between", "negative", "nobody", "nan", "endless", "nan-wide", "no-search"],
 )
 def test_settings_that_measure_nothing_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match=next(iter(wrong))):
@@ -287,7 +290,15 @@ def test_everything_that_changes_a_capacity_changes_its_key(
 
 
 @pytest.mark.parametrize(
-    "damage", ["nonsense", {}, {"requests_per_s": "4", "binding": "x"}, {"requests_per_s": -1.0}]
+    "damage",
+    [
+        "nonsense",
+        {},
+        {"requests_per_s": "4", "binding": "x"},
+        {"requests_per_s": -1.0, "binding": "x"},
+        {"requests_per_s": float("nan"), "binding": "x"},
+        {"requests_per_s": float("inf"), "binding": "x"},
+    ],
 )
 def test_a_damaged_cache_entry_is_measured_again(damage: Any) -> None:
     cache: dict[str, Mapping[str, float | str]] = {}

@@ -1,6 +1,6 @@
 """`argosy perf capacities FILES`: what one replica of every variant carries of every class.
 
-Owns reading the objects, the two processes that build missing surfaces, and the table. Never
+Owns reading the objects, the processes that build missing surfaces, and the table. Never
 computes a capacity (`perf.surface.book`).
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +25,7 @@ from argosy.cli.plan import read_objects, snapshot_of
 from argosy.control.resolve import mix_of, slo_of, variants_of
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.capacity import Engine
+from argosy.perf.profile import Profile
 from argosy.perf.surface.book import CellCapacities, SurfaceBook
 from argosy.perf.surface.surface import RELATIVE_ERROR
 from argosy.snapshot import Variant
@@ -41,7 +43,7 @@ def show_capacities(
     """
     snapshot = snapshot_of(read_objects(paths))
     variants = [variant for model in snapshot.models.values() for variant, _ in variants_of(snapshot, model)]
-    engines, refused = _engines(variants, LibraryPerfModel(shipped_library(), {}))
+    engines, refused = engines_of(variants, LibraryPerfModel(shipped_library(), {}))
     console = Console(highlight=False)
     if engines and snapshot.classes:
         console.print(_table(engines, snapshot.classes))
@@ -50,18 +52,27 @@ def show_capacities(
         )
     for name, message in refused.items():
         console.print(f"{name}: {message}")
+    if not variants:
+        console.print("no variant: it takes a ServedModel and a GPUPool to make one")
+    if not snapshot.classes:
+        console.print("no WorkloadClass says which requests a replica would carry")
     raise typer.Exit(0 if engines and snapshot.classes else 1)
 
 
-def _engines(variants: list[Variant], perf: LibraryPerfModel) -> tuple[dict[str, Engine], dict[str, str]]:
+def engines_of(variants: list[Variant], perf: LibraryPerfModel) -> tuple[dict[str, Engine], dict[str, str]]:
+    """The engine of each variant by its name, or why there is none.
+
+    An engine takes nothing longer than what its profile answers for.
+    """
     found: dict[str, Engine] = {}
     refused: dict[str, str] = {}
     for variant in variants:
-        engine = perf.engine(variant)
-        if isinstance(engine, Engine):
-            found[variant.name] = engine
-        else:
+        profile, engine = perf.profile(variant), perf.engine(variant)
+        if not isinstance(engine, Engine):
             refused[variant.name] = engine.message
+        elif isinstance(profile, Profile):
+            longest = min(engine.limits.max_model_len, profile.valid.max_context)
+            found[variant.name] = replace(engine, limits=replace(engine.limits, max_model_len=longest))
     return found, refused
 
 
@@ -75,11 +86,17 @@ def _table(engines: dict[str, Engine], classes: Mapping[str, WorkloadClass]) -> 
         answer = book.capacities(list(engines.values()), mixes, slos)
     table = Table(box=None, pad_edge=False)
     table.add_column("requests/s of a replica", no_wrap=True)
-    for name in names:
-        table.add_column(name.split("/")[-1], justify="right")
+    for heading in headings(names):
+        table.add_column(heading, justify="right", overflow="fold")
     for row, variant in enumerate(engines):
         table.add_row(variant, *(_shown(answer, cell, row) for cell in range(len(names))))
     return table
+
+
+def headings(names: Sequence[str]) -> list[str]:
+    """`namespace/name` without the namespace, where that leaves one of a kind."""
+    short = [name.split("/")[-1] for name in names]
+    return [name if short.count(last) > 1 else last for name, last in zip(names, short, strict=True)]
 
 
 def _shown(answer: CellCapacities, cell: int, row: int) -> str:

@@ -1,6 +1,6 @@
 """One vLLM-like engine, and requests through it, without a clock.
 
-`twin` has the same simulations compiled; it is imported by name, because it needs numba.
+`twin` has the same simulations compiled, under the same names; so it is imported by its own.
 """
 
 from argosy.engine.coefficients import StepCoefficients

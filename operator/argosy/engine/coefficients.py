@@ -23,7 +23,6 @@ import math
 from dataclasses import astuple, dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
 from argosy.engine.step_times import StepTimes, frozen
 from argosy.errors import SpecError
@@ -39,7 +38,7 @@ class StepCoefficients:
 
     Raises SpecError for a coefficient that is not finite, and for `wn`, `q` or `s` that is not
     positive: without them an iteration would take no time. `p_expert` is the share of an MoE
-    layer's experts that one more token reaches (0-1).
+    layer's experts that one more token reaches (in [0, 1)).
     """
 
     wn: float
@@ -63,18 +62,15 @@ class StepCoefficients:
             value = getattr(self, field.name)
             if not math.isfinite(value) or (field.name in ("wn", "q", "s") and value <= 0):
                 raise SpecError(f"a step time cannot be made of {value}; measure it again", field.name)
-        if self.we < 0 or not 0 <= self.p_expert < 1:
-            raise SpecError(
-                f"experts take {self.we} ms at a share of {self.p_expert}: not within 0-1", "p_expert"
-            )
-
-    def as_array(self) -> npt.NDArray[np.float64]:
-        """Shape (15,), in the order of the fields."""
-        return np.array(astuple(self), dtype=np.float64)
+        if self.we < 0:
+            raise SpecError(f"reading experts takes no less than 0 ms, got {self.we}", "we")
+        if not 0 <= self.p_expert < 1:
+            raise SpecError(f"a share of the experts lies in [0, 1), got {self.p_expert}", "p_expert")
 
     def digest(self) -> str:
         """A hash (hexadecimal) of all values."""
-        return hashlib.sha256(b"coefficients" + self.as_array().tobytes()).hexdigest()
+        values = np.array(astuple(self), dtype=np.float64)
+        return hashlib.sha256(b"coefficients" + values.tobytes()).hexdigest()
 
     def step_times(self, max_tokens: int, max_seqs: int) -> StepTimes:
         """The closed form as arrays: equal to it at whole numbers, to rounding."""

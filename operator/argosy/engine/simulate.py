@@ -83,7 +83,8 @@ class RequestTimes:
 class ClosedLoop:
     """Requests in the order in which they come, `concurrency` of them in flight at any time.
 
-    Arrays as in `Requests`. Raises SpecError where nobody is in flight.
+    Arrays as in `Requests`, which names what no client sends once the loop is run. Raises
+    SpecError where nobody is in flight.
     """
 
     prompt_tokens: Integers
@@ -204,10 +205,10 @@ def request_times(output_tokens: Integers, stamps_ms: Floats) -> RequestTimes:
 
 def loop_requests(loop: ClosedLoop, limits: EngineLimits) -> tuple[Requests, Requests]:
     """All requests of a closed loop, and those that the engine takes (arrivals still unknown)."""
-    prompts, outputs = np.asarray(loop.prompt_tokens, np.int64), np.asarray(loop.output_tokens, np.int64)
-    requests = Requests(np.zeros(len(prompts)), prompts, outputs, loop.cached_tokens)
+    count = len(loop.prompt_tokens)
+    requests = Requests(np.zeros(count), loop.prompt_tokens, loop.output_tokens, loop.cached_tokens)
     taken = ~requests.refused_by(limits)
-    lengths = (each[taken] for each in (prompts, outputs, requests.cached))
+    lengths = (each[taken] for each in (requests.prompt_tokens, requests.output_tokens, requests.cached))
     return requests, Requests(np.zeros(np.count_nonzero(taken)), *lengths)
 
 

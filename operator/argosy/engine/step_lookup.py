@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 from argosy.engine.request import EngineLimits
-from argosy.engine.step_times import StepTimes, StepTimeSource
+from argosy.engine.step_times import StepTimes, StepTimeSource, StepTimesQuestion
 
 
 class StepLookup:
@@ -82,22 +81,14 @@ class StepLookup:
         return low + v * (high - low)
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What makes a lookup, compared by what the source holds."""
-
-    digest: str
-    max_tokens: int
-    max_seqs: int
-    source: StepTimeSource = field(compare=False)
-
-
 def step_lookup(source: StepTimeSource, limits: EngineLimits) -> StepLookup:
     """The lists for an engine with these limits, shared by all that are alike."""
-    return _lookup(_Question(source.digest(), limits.max_num_batched_tokens, limits.max_num_seqs, source))
+    return _lookup(
+        StepTimesQuestion(source.digest(), limits.max_num_batched_tokens, limits.max_num_seqs, source)
+    )
 
 
 # About half a megabyte each; a live fleet or a search over variants has a few dozen at once.
 @lru_cache(maxsize=64)
-def _lookup(question: _Question) -> StepLookup:
-    return StepLookup(question.source.step_times(question.max_tokens, question.max_seqs))
+def _lookup(question: StepTimesQuestion) -> StepLookup:
+    return StepLookup(question.answer())

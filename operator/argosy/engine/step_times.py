@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Protocol, overload
 
 import numpy as np
@@ -102,6 +102,22 @@ class StepTimeSource(Protocol):
     def digest(self) -> str:
         """A hash (hexadecimal) of all values: equal descriptions, equal digests."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimesQuestion:
+    """What is asked of a source, compared by what the source holds: a key for caches."""
+
+    digest: str
+    max_tokens: int
+    max_seqs: int
+    source: StepTimeSource = field(compare=False)
+
+    def answer(self) -> StepTimes:
+        """The arrays. Raises ValueError where the source gives too few: compiled code does not look."""
+        return self.source.step_times(self.max_tokens, self.max_seqs).step_times(
+            self.max_tokens, self.max_seqs
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -264,9 +280,9 @@ def _require_knots(knots: Floats, name: str, first: float | None = None, at_leas
 
 def _digest(description: StepTimes | StepTable) -> str:
     content = hashlib.sha256(type(description).__name__.encode())
-    for field in fields(description):
-        value = np.ascontiguousarray(getattr(description, field.name), dtype=np.float64)
-        content.update(f"{field.name}{value.shape}".encode())
+    for each in fields(description):
+        value = np.ascontiguousarray(getattr(description, each.name), dtype=np.float64)
+        content.update(f"{each.name}{value.shape}".encode())
         content.update(value.tobytes())
     return content.hexdigest()
 

@@ -16,13 +16,12 @@ interpreter's lock: rows may run in threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 
 from argosy.engine.request import EngineLimits
 from argosy.engine.simulate import (
@@ -36,7 +35,7 @@ from argosy.engine.simulate import (
     loop_requests,
     request_times,
 )
-from argosy.engine.step_times import StepTimes, StepTimeSource
+from argosy.engine.step_times import StepTimeSource, StepTimesQuestion
 from argosy.engine.twin_layout import (
     BITS,
     BLOCK_SIZE,
@@ -146,7 +145,7 @@ def simulate_closed(
 def simulate_loop(loop: ClosedLoop, limits: EngineLimits, source: StepTimeSource) -> ClosedLoopTimes:
     """As `argosy.engine.simulate_loop`: so many requests in flight."""
     requests, served = loop_requests(loop, limits)
-    lengths = np.stack((served.prompt_tokens, served.output_tokens, served.cached))
+    lengths = np.stack((served.prompt_tokens, served.output_tokens, served.cached)).astype(np.int64)
     stamps_ms = np.full(lengths.shape, np.nan)
     stamps_ms[0] = 0.0
     offsets = np.array([0, lengths.shape[1]], dtype=np.int64)
@@ -193,16 +192,18 @@ def _run(
 
 def _packed_tables(
     engines: Sequence[tuple[EngineLimits, StepTimeSource]],
-) -> tuple[Floats, list[npt.NDArray[np.int64]]]:
+) -> tuple[Floats, list[Integers]]:
     """Every distinct set of step times once, and for each engine where its arrays are."""
-    digests: dict[int, str] = {}
-    known: dict[_Question, npt.NDArray[np.int64]] = {}
+    # Engines mostly share a source, and a table takes longer to hash than to look up.
+    distinct = {id(source): source for _, source in engines}
+    digests = {number: source.digest() for number, source in distinct.items()}
+    known: dict[StepTimesQuestion, Integers] = {}
     parts: list[Floats] = []
     places, end = [], 0
     for limits, source in engines:
-        digest = digests.setdefault(id(source), "") or source.digest()
-        digests[id(source)] = digest
-        question = _Question(digest, limits.max_num_batched_tokens, limits.max_num_seqs, source)
+        question = StepTimesQuestion(
+            digests[id(source)], limits.max_num_batched_tokens, limits.max_num_seqs, source
+        )
         if question not in known:
             values, offsets = _packed(question)
             known[question] = offsets + end
@@ -212,21 +213,10 @@ def _packed_tables(
     return (np.concatenate(parts) if parts else np.empty(0)), places
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What makes step times, compared by what the source holds."""
-
-    digest: str
-    max_tokens: int
-    max_seqs: int
-    source: StepTimeSource = field(compare=False)
-
-
 @lru_cache(maxsize=256)
-def _packed(question: _Question) -> tuple[Floats, npt.NDArray[np.int64]]:
+def _packed(question: StepTimesQuestion) -> tuple[Floats, Integers]:
     """One engine's step times behind each other, and where each array begins (and the end)."""
-    times: StepTimes = question.source.step_times(question.max_tokens, question.max_seqs)
-    times = times.step_times(question.max_tokens, question.max_seqs)  # compiled code does not look
+    times = question.answer()
     arrays = (
         times.matrix_ms,
         times.context_knots,

@@ -43,7 +43,7 @@ class CapacitySettings:
     warm_up and cool_down: shares (0-1) of the requests at both ends that are not judged (the
     engine is empty before the first and after the last). rate_tolerance: relative width at
     which bisection stops; rates below a thousandth of saturation count as none. Raises
-    SpecError for what no share and no number of requests can be.
+    SpecError for what no share, no number of requests and no tolerance can be.
     """
 
     seed: int = 1
@@ -60,6 +60,9 @@ class CapacitySettings:
             raise SpecError("warm-up and cool-down leave no request to judge", "warm_up")
         if self.num_requests < 1:
             raise SpecError(f"at least one request is needed, got {self.num_requests}", "num_requests")
+        if not 0 < self.rate_tolerance < 1:
+            # At 0 the bisection would never end.
+            raise SpecError(f"a tolerance lies in (0, 1), got {self.rate_tolerance}", "rate_tolerance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def measure_capacity(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySetti
     while high - low > settings.rate_tolerance * high and high > 1e-3 * ceiling:
         rate = (low + high) / 2
         times = simulate(workload.at_rate(rate), engine.limits, engine.step_times)
-        violated = _first_violated(times, slo, workload.judged)
+        violated = _worst_violated(times, slo, workload.judged)
         if violated is None:
             low = rate
         else:
@@ -132,7 +135,7 @@ def attained(times: RequestTimes, term: SloTerm, judged: slice) -> float:
     return float(np.mean(kept & ~times.refused[judged]))
 
 
-def _first_violated(times: RequestTimes, slo: Slo, judged: slice) -> str | None:
+def _worst_violated(times: RequestTimes, slo: Slo, judged: slice) -> str | None:
     """The violated term that is furthest from its percentile; None where all are kept."""
     shortfalls = [(term.percentile - attained(times, term, judged), term) for term in slo.terms]
     worst = max(shortfalls, key=lambda shortfall: shortfall[0], default=None)
@@ -175,19 +178,28 @@ def _lengths(mix: Mix) -> Integers:
 
 
 def saturation(engine: Engine, mix: Mix, settings: CapacitySettings) -> float:
-    """Requests/s that complete under lasting overload.
+    """Requests/s that complete under lasting overload."""
+    count = max(settings.num_requests, least_overload(engine.limits))
+    return saturation_of(engine, draw(mix, replace(settings, num_requests=count)).at_rate(1.0))
+
+
+def least_overload(limits: EngineLimits) -> int:
+    """Requests that overload an engine for long: filling its batch is a small part of the run."""
+    return 10 * limits.max_num_seqs
+
+
+def saturation_of(engine: Engine, requests: Requests) -> float:
+    """`saturation` of requests that arrive one per second on average, `least_overload` or more.
 
     Two runs. All requests at once give a first estimate, a little low: it counts filling and
     draining the batch, and requests that start together end together. Half as much again,
     arriving as usual, then keeps the queue growing; completions are counted while it does.
     """
-    # Many times the batch, so that filling it is a small part of the run.
-    count = max(settings.num_requests, 10 * engine.limits.max_num_seqs)
-    workload = draw(mix, replace(settings, num_requests=count))
-    lengths = workload.prompt_tokens, workload.output_tokens, workload.cached_tokens
-    at_once = Requests(np.zeros(count), *lengths)
+    count = len(requests.arrivals_s)
+    at_once = replace(requests, arrivals_s=np.zeros(count))
     makespan_ms = simulate(at_once, engine.limits, engine.step_times).e2e_ms.max()
-    overload = workload.at_rate(1.5 * 1e3 * count / makespan_ms)
+    rate = 1.5e3 * count / float(makespan_ms)
+    overload = replace(requests, arrivals_s=requests.arrivals_s / rate)
     times = simulate(overload, engine.limits, engine.step_times)
     done_s = overload.arrivals_s + times.e2e_ms / 1e3
     end_s = float(overload.arrivals_s[-1])

@@ -68,7 +68,7 @@ class SteadyState:
     utilisation:    rate / largest rate (0-1)
     mean_batch:     decoding sequences, on average over time
     mean_kv_tokens: tokens in their KV blocks
-    max_rate:       requests/s at which `limit` is reached
+    max_rate_requests_per_s: the rate at which `limit` is reached
     """
 
     itl_ms: float
@@ -83,7 +83,7 @@ class SteadyState:
 
 @dataclass(frozen=True, slots=True)
 class Saturated:
-    """There is no steady state: queues grow forever. It would hold below `max_rate`."""
+    """There is no steady state: queues grow forever. There is one below the largest rate."""
 
     limit: Limit
     max_rate_requests_per_s: float

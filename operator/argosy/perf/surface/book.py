@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from argosy.engine.simulate import Floats
+from argosy.errors import InvariantError
 from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity
 from argosy.perf.protocol import Capacity
 from argosy.perf.surface.build import build_surface
 from argosy.perf.surface.capacity import capacities, stack
 from argosy.perf.surface.cells import cells
 from argosy.perf.surface.store import UnusableSurface, from_bytes, to_bytes
-from argosy.perf.surface.surface import Surface, SurfaceSettings, surface_key
+from argosy.perf.surface.surface import RELATIVE_ERROR, Surface, SurfaceSettings, surface_key
 from argosy.snapshot import Mix, Slo
 
 Build = Callable[[Engine], bytes]
@@ -64,7 +65,8 @@ class SurfaceBook:
         missing = {key: engine for key, engine in zip(keys, engines, strict=True) if key not in found}
         for key, content in zip(missing, self._built(list(missing.values())), strict=True):
             surface = from_bytes(content, key)
-            assert not isinstance(surface, UnusableSurface)
+            if isinstance(surface, UnusableSurface):
+                raise InvariantError(f"a surface that was just built is of no use: {surface.message}")
             self.store[key] = content
             found[key] = surface
         return tuple(found[key] for key in keys)
@@ -74,12 +76,10 @@ class SurfaceBook:
     ) -> CellCapacities:
         """Every mix within its SLO on every engine: one look-up, and simulations of what is outside."""
         answer = capacities(stack(self.surfaces(engines)), cells(mixes, slos))
-        rates, errors = answer.requests_per_s.copy(), np.asarray(answer.relative_error, dtype=np.float64)
-        errors = np.broadcast_to(errors, rates.shape).copy()
+        rates, errors = answer.requests_per_s.copy(), np.where(answer.outside, 0.0, RELATIVE_ERROR)
         for cell, column in np.argwhere(answer.outside).tolist():
             measured = measure_capacity(engines[column], mixes[cell], slos[cell], CapacitySettings())
             rates[cell, column] = measured.requests_per_s if isinstance(measured, Capacity) else np.nan
-            errors[cell, column] = 0.0
         return CellCapacities(rates, answer.outside, errors)
 
     def _built(self, engines: Sequence[Engine]) -> Iterator[bytes]:

@@ -7,16 +7,15 @@ out, so that a caller may build several in processes of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from argosy.engine.request import EngineLimits
 from argosy.engine.simulate import Floats, Requests, RequestTimes
 from argosy.engine.step_times import step_ms
 from argosy.engine.twin import simulate
 from argosy.errors import InvariantError
-from argosy.perf.capacity import Engine
+from argosy.perf.capacity import Engine, least_overload, saturation_of
 from argosy.perf.surface import grid
 from argosy.perf.surface.surface import (
     LONE_PROMPT_TOKENS,
@@ -32,24 +31,18 @@ _UNBOUNDED = 10**9
 _BINS = 8
 
 
-def build_surface(
-    engine: Engine, settings: SurfaceSettings, progress: Callable[[int, int], None] | None = None
-) -> Surface:
-    """Simulate the grid (seconds of computing). `progress` gets (nodes done, nodes in all)."""
+def build_surface(engine: Engine, settings: SurfaceSettings) -> Surface:
+    """Simulate the grid (seconds of computing)."""
     lone = _lone_ttft_ms(engine)
     unit_ms = float(lone[0])
     tables = _Tables(unit_ms)
-    for done, node in enumerate(grid.nodes()):
-        if progress is not None:
-            progress(done, grid.NUM_NODES)
+    for node in grid.nodes():
         requests = grid.node_requests(
             node, grid.longest_request(engine.limits), settings.num_requests, settings.seed
         )
         if requests is not None:
             tables.measure(node, engine, requests, settings)
     cost_ms = tables.fit_cost()
-    if progress is not None:
-        progress(grid.NUM_NODES, grid.NUM_NODES)
     return Surface(
         key=surface_key(engine, settings),
         limits=engine.limits,
@@ -98,7 +91,7 @@ class _Tables:
         self.gap_roots[node.index] = (gap / self._unit_ms) ** ROOT
         weights = np.full(len(requests.unit_arrivals), 1 / len(requests.unit_arrivals))
         lengths = requests.prompt_tokens, requests.output_tokens, np.zeros_like(requests.prompt_tokens)
-        moments = grid.moments(lengths, weights, engine.limits.block_size)
+        moments = grid.moments(lengths, weights)
         self.dispersion[node.index] = moments.dispersion
         self._basis[node.index] = moments.cost_basis(engine.limits)
         self._saturation_per_ms[node.index] = saturation / 1e3
@@ -119,20 +112,16 @@ def _times(engine: Engine, requests: grid.NodeRequests, arrivals_s: Floats) -> R
 
 
 def _saturation_per_s(engine: Engine, requests: grid.NodeRequests) -> float:
-    """As `capacity.saturation`, over the node's draw (repeated where the batch is large)."""
+    """Of the node's draw, repeated where the batch is large."""
     count = len(requests.unit_arrivals)
-    repeats = -(-10 * engine.limits.max_num_seqs // count)
+    repeats = -(-least_overload(engine.limits) // count)
     shifts = count * np.arange(repeats, dtype=np.float64)[:, None]
-    many = grid.NodeRequests(
+    many = Requests(
         (requests.unit_arrivals + shifts).ravel(),
         np.tile(requests.prompt_tokens, repeats),
         np.tile(requests.output_tokens, repeats),
     )
-    at_once = _times(engine, many, np.zeros(repeats * count))
-    arrivals_s = many.unit_arrivals / (1.5e3 * repeats * count / float(at_once.e2e_ms.max()))
-    done_s = arrivals_s + _times(engine, many, arrivals_s).e2e_ms / 1e3
-    end_s = float(arrivals_s[-1])
-    return float(np.count_nonzero((done_s > end_s / 2) & (done_s <= end_s)) / (end_s / 2))
+    return saturation_of(engine, many)
 
 
 def _gap_quantiles(itl_ms: Floats, steps: Floats) -> Floats:
@@ -191,13 +180,7 @@ def _non_negative(matrix: Floats, target: Floats) -> Floats:
 def _lone_ttft_ms(engine: Engine) -> Floats:
     """TTFT of prompts on LONE_PROMPT_TOKENS, each alone, whatever the context limit."""
     count = len(LONE_PROMPT_TOKENS)
-    limits = EngineLimits(
-        engine.limits.max_num_seqs,
-        engine.limits.max_num_batched_tokens,
-        _UNBOUNDED,
-        engine.limits.block_size,
-        _UNBOUNDED,
-    )
+    limits = replace(engine.limits, kv_blocks=_UNBOUNDED, max_model_len=_UNBOUNDED)
     prompts = np.array(LONE_PROMPT_TOKENS, dtype=np.int64)
     requests = grid.NodeRequests(np.arange(count, dtype=np.float64), prompts, np.ones_like(prompts))
     return _times(Engine(limits, engine.step_times), requests, requests.lone_arrivals_s).ttft_ms

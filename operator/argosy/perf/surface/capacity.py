@@ -24,7 +24,7 @@ from argosy.errors import SpecError
 from argosy.perf.capacity import STABILITY, term_name
 from argosy.perf.surface import grid
 from argosy.perf.surface.cells import Cells
-from argosy.perf.surface.surface import LONE_PROMPT_TOKENS, RELATIVE_ERROR, WAIT_FLOOR, Surface
+from argosy.perf.surface.surface import LONE_PROMPT_TOKENS, WAIT_FLOOR, Surface
 from argosy.snapshot import Slo
 
 Booleans = npt.NDArray[np.bool_]
@@ -57,13 +57,11 @@ class SurfaceCapacities:
     requests_per_s: 0 where even a lone request breaks the SLO; NaN where `outside`
     binding:        the term of the cell's SLO that gives way, by its place; -1: stability
     outside:        the surface has no answer: simulate
-    relative_error: of an answer (0-1), exceeded by one in ten
     """
 
     requests_per_s: Floats
     binding: npt.NDArray[np.int64]
     outside: Booleans
-    relative_error: float = RELATIVE_ERROR
 
     def binding_name(self, cell: int, engine: int, slo: Slo) -> str:
         """As `Capacity.binding` says it; `slo` is the cell's."""
@@ -87,7 +85,7 @@ def stack(surfaces: Sequence[Surface]) -> SurfaceStack:
 
 def capacities(stacked: SurfaceStack, cells: Cells) -> SurfaceCapacities:
     """The capacity of every cell on every engine."""
-    from argosy.perf.surface import kernel as kernel  # numba: only where a search begins
+    from argosy.perf.surface import kernel  # numba: only where a search begins
 
     nodes, weights, outside = _corners(stacked, cells)
     longest = np.array([grid.longest_request(surface.limits) for surface in stacked.surfaces])

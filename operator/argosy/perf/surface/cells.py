@@ -19,6 +19,7 @@ import numpy.typing as npt
 from argosy.engine.simulate import Floats
 from argosy.errors import SpecError
 from argosy.perf.surface import grid
+from argosy.perf.surface.surface import LONE_PROMPT_TOKENS
 from argosy.snapshot import Mix, Slo, Term
 
 NUM_ATOMS = 12
@@ -82,7 +83,9 @@ def cells(mixes: Sequence[Mix], slos: Sequence[Slo]) -> Cells:
         ),
         moments=moments,
         longest=np.where(weights > 0, prompts + outputs, 0).max(axis=1),
-        untabled=(outside & (terms >= 0)).any(axis=1) | _unlike_the_nodes(moments, (steps, cached), weights),
+        untabled=(outside & (terms >= 0)).any(axis=1)
+        | _unlike_the_nodes(moments, (steps, cached), weights)
+        | (np.where(weights > 0, computed, 0).max(axis=1) > LONE_PROMPT_TOKENS[-1]),
         terms=terms,
         percentiles=percentiles,
         bounds_ms=bounds_ms,

@@ -33,7 +33,6 @@ OUTPUT_CV: Final = 1.0
 LOADS: Final = (0.0, 0.12, 0.35, 0.55, 0.7, 0.82, 0.92, 1.0)
 """Shares of the saturation rate; at 0 no two requests meet."""
 LEVELS: Final = (0.0, 0.05, 0.25, 0.5, 0.7, 0.82, 0.9, 0.94, 0.965, 0.985, 0.995, 1.0)
-MEDIAN_LEVEL: Final = LEVELS.index(0.5)
 DECODE_STEPS: Final = (4.0, 32.0, 256.0, 2048.0)
 """Output tokens after the first, for which the quantiles of ITL are kept."""
 # A mean beyond this share of the longest request cannot be reached with a spread around it.
@@ -131,14 +130,12 @@ class Moments:
     computed, cached excluded, and computed_square: E[c], E[c^2] of the prompt tokens c to compute
     steps:         E[n] of the decode steps n (output tokens after the first)
     context_steps: E[n * mean context]: KV tokens read by a request's decode steps
-    kv_steps:      the same in whole blocks, as they are held
     """
 
     computed: Floats
     computed_square: Floats
     steps: Floats
     context_steps: Floats
-    kv_steps: Floats
 
     @property
     def dispersion(self) -> Floats:
@@ -152,10 +149,10 @@ class Moments:
         slots, KV cache or token budget, whichever is fewest), prompt tokens, decode steps, KV
         tokens read, attention inside the prompt.
         """
+        # KV is held in whole blocks: on average half of the last one is empty.
+        held_steps = self.context_steps + self.steps * limits.block_size / 2
         share = np.maximum(
-            np.maximum(
-                self.steps / limits.max_num_seqs, self.kv_steps / (limits.kv_blocks * limits.block_size)
-            ),
+            np.maximum(self.steps / limits.max_num_seqs, held_steps / (limits.kv_blocks * limits.block_size)),
             (self.computed + self.steps) / limits.max_num_batched_tokens,
         )
         basis: Floats = np.stack(
@@ -164,9 +161,7 @@ class Moments:
         return basis
 
 
-def moments(
-    lengths: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike], weights: Floats, block_size: int = 16
-) -> Moments:
+def moments(lengths: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike], weights: Floats) -> Moments:
     """Of (prompt, output, cached) tokens, shape (..., slices); weights sum to one on the last axis."""
     prompts, outputs, cached = (np.asarray(values, dtype=np.float64) for values in lengths)
     computed, steps = prompts - np.minimum(cached, prompts - 1), outputs - 1
@@ -180,5 +175,4 @@ def moments(
         computed_square=mean(computed**2),
         steps=mean(steps),
         context_steps=mean(steps * context),
-        kv_steps=mean(steps * (context + block_size / 2)),
     )

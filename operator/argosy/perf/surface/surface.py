@@ -119,6 +119,7 @@ WAIT_FLOOR = 0.02
 LONE_PROMPT_TOKENS: tuple[int, ...] = tuple(
     int(tokens) for tokens in np.unique(np.round(np.geomspace(1, 131072, 96)))
 )
+"""Lengths for which a prompt's TTFT alone is kept; mixes with a longer one are simulated."""
 
 
 def surface_key(engine: Engine, settings: SurfaceSettings) -> str:
