@@ -232,7 +232,7 @@ class Condition(Value):
 Conditions = Annotated[tuple[Condition, ...], Field(max_length=16), KeyedBy("type")]
 
 
-def find_condition(conditions: Iterable[Condition], type: ConditionType) -> Condition | None:
+def find_condition(conditions: Iterable[Condition], type: str) -> Condition | None:
     """The condition of this type, or None where nothing was said about it yet."""
     return next((c for c in conditions if c.type == type), None)
 
@@ -243,7 +243,7 @@ def set_condition(conditions: tuple[Condition, ...], new: Condition, now: str) -
     `now` is the time in RFC 3339 with whole seconds. It becomes `lastTransitionTime` only
     where the status differs from the predecessor's: a new reason is no transition.
     """
-    old = next((c for c in conditions if c.type == new.type), None)
+    old = find_condition(conditions, new.type)
     unchanged = old is not None and old.status is new.status and old.last_transition_time
     dated = new.model_copy(
         update={"last_transition_time": old.last_transition_time if old and unchanged else now}

@@ -7,6 +7,7 @@ measured capacities.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -71,11 +72,22 @@ def read_objects(paths: Iterable[Path]) -> list[Mapping[str, Any]]:
         for file in files:
             try:
                 documents = [d for d in yaml.safe_load_all(file.read_text()) if d]
-            except (OSError, yaml.YAMLError) as error:
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
                 raise SpecError(f"cannot be read: {error}", str(file)) from error
-            for document in documents:
-                found.extend(document["items"] if document.get("kind", "").endswith("List") else [document])
+            for item in itertools.chain.from_iterable(map(_unfolded, documents)):
+                if not isinstance(item, Mapping) or not isinstance(item.get("metadata", {}), Mapping):
+                    raise SpecError("holds something that is no Kubernetes object", str(file))
+                found.append(item)
     return found
+
+
+def _unfolded(document: Any) -> list[Any]:
+    """The objects of a list such as kubectl prints, or the document itself."""
+    if isinstance(document, Mapping) and str(document.get("kind")).endswith("List"):
+        items = document.get("items")
+        if isinstance(items, list):
+            return items
+    return [document]
 
 
 def decide(objects: list[Mapping[str, Any]]) -> Decision:
@@ -90,7 +102,7 @@ def decide(objects: list[Mapping[str, Any]]) -> Decision:
 
 def snapshot_of(objects: list[Mapping[str, Any]]) -> FleetSnapshot:
     """A picture of these objects in which nothing runs yet; raises `SpecError` for one that is not valid."""
-    nodes = [node_state(o) for o in objects if o.get("kind") == "Node"]
+    nodes = [node_state({"metadata": {}, **o}) for o in objects if o.get("kind") == "Node"]
     return FleetSnapshot(
         now_s=time.time(),
         fleet=_of(Fleet, objects).get("default"),

@@ -128,11 +128,6 @@ def resolve(
     return Resolution(classes, models, refused, notes)
 
 
-def served_names(model: ServedModel) -> tuple[str, ...]:
-    """The names that requests may use; the object's own where none is given."""
-    return model.spec.served_names or (model.metadata.name,)
-
-
 def variants_of(snapshot: FleetSnapshot, model: ServedModel) -> tuple[tuple[Variant, str], ...]:
     """Every variant of a model with its pool's name, by pool and then parallel shape."""
     return tuple(
@@ -183,7 +178,7 @@ def _resolve_class(
             message = Reason.MODEL_NOT_FOUND.sentence(field="spec.models", name=reference.name)
             refusals.append(Refusal(Reason.MODEL_NOT_FOUND, reference.name, message))
             continue
-        missing = sorted(set(spec.spec.match.models) - set(served_names(model)))
+        missing = sorted(set(spec.spec.match.models) - set(model.served_names))
         if missing:
             message = Reason.SERVED_NAME_MISMATCH.sentence(name=missing[0])
             refusals.append(Refusal(Reason.SERVED_NAME_MISMATCH, reference.name, message))
@@ -254,7 +249,7 @@ def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool) -> Variant
     return Variant(
         model_key=model.key,
         model_id=model.spec.model_id,
-        served_names=served_names(model),
+        served_names=model.served_names,
         pool=pool.metadata.name,
         gpu=pool.spec.gpu,
         tensor_parallel=shape.tensor_parallel,

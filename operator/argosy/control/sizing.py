@@ -26,7 +26,7 @@ def plan_problem(
     lost: frozenset[str],
 ) -> PlanProblem:
     """How many replicas of what: the question, with all units resolved."""
-    fleet = snapshot.fleet.spec if snapshot.fleet else None
+    fleet = snapshot.fleet_spec
     alive = _alive_by_deployment(snapshot, lost)
     options: list[Option] = []
     capacity: dict[tuple[str, str], float] = {}
@@ -61,9 +61,9 @@ def plan_problem(
             key: r.spec.spec.min_replicas for key, r in resolution.classes.items() if r.gets_requests
         },
         max_replicas={key: m.spec.max_replicas for key, m in snapshot.models.items()},
-        headroom=1.0 - (fleet.robustness_margin if fleet else 0.2),
-        budget_usd_per_hour=fleet.budget_usd_per_hour if fleet else None,
-        transition_horizon_s=float(fleet.transition_horizon_seconds if fleet else 600),
+        headroom=1.0 - fleet.robustness_margin,
+        budget_usd_per_hour=fleet.budget_usd_per_hour,
+        transition_horizon_s=float(fleet.transition_horizon_seconds),
     )
 
 

@@ -33,7 +33,6 @@ from argosy.plan.search import SolveLimits
 from argosy.rollout import RolloutInputs, Step, Target, assign_nodes, rollout_steps
 from argosy.snapshot.fleet import FleetSnapshot
 
-DEFAULT_STABILIZATION_S = 60.0
 LEARNING_S = 30.0
 """A process younger than this has not seen enough traffic to take replicas away."""
 
@@ -54,10 +53,10 @@ class StepSettings:
 
 def step(snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings, perf: PerfModel) -> Decision:
     """Decide on a picture of the world."""
-    mode = str(snapshot.fleet.spec.mode.value) if snapshot.fleet else "Recommend"
+    fleet = snapshot.fleet_spec
+    mode = str(fleet.mode.value)
     lost = lost_pods(snapshot) | stuck_pods(snapshot)
     nodes = pool_nodes(snapshot, lost)
-    fleet = snapshot.fleet.spec if snapshot.fleet else FleetSpec()
     applied = memory.calibration if fleet.recalibration is Recalibration.APPLY else None
     resolution = resolve(snapshot, nodes, perf, applied)
     forecasts = class_forecasts(snapshot, memory)
@@ -99,8 +98,7 @@ def _shown(fleet: FleetSpec, memory: ControlMemory) -> CalibrationMemory:
 
 def class_forecasts(snapshot: FleetSnapshot, memory: ControlMemory) -> dict[str, ClassForecast]:
     """What each class will ask for, by class key."""
-    fleet = snapshot.fleet.spec if snapshot.fleet else None
-    stabilization_s = float(fleet.stabilization_seconds) if fleet else DEFAULT_STABILIZATION_S
+    stabilization_s = float(snapshot.fleet_spec.stabilization_seconds)
     traffic = tuple(
         ClassTraffic(key, c.spec.traffic.requests_per_second, c.spec.traffic.source)
         for key, c in sorted(snapshot.classes.items())

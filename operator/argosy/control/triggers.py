@@ -68,15 +68,23 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
     return Trigger(f"{noun} {_name(current)} changed ({fields})")
 
 
+def _is_ready(status: Object) -> bool:
+    rows = status.get("conditions") or ()
+    return any(row.get("type") == "Ready" and row.get("status") == "True" for row in rows)
+
+
 def _usable(node: Object | None) -> tuple[Any, ...]:
     if node is None:
         return (False,)
     status, spec = node.get("status") or {}, node.get("spec") or {}
-    ready = any(
-        c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()
-    )
     labels = node["metadata"].get("labels")
-    return (ready, spec.get("unschedulable"), spec.get("taints"), status.get("allocatable"), labels)
+    return (
+        _is_ready(status),
+        spec.get("unschedulable"),
+        spec.get("taints"),
+        status.get("allocatable"),
+        labels,
+    )
 
 
 def _node_change(previous: Object | None, current: Object | None) -> Trigger | None:
@@ -101,11 +109,8 @@ def _pod_view(pod: Object | None) -> tuple[Any, ...]:
     if pod is None or not _is_read(pod):
         return ("gone",)
     status, spec = pod.get("status") or {}, pod.get("spec") or {}
-    ready = any(
-        c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()
-    )
     return (
-        ready,
+        _is_ready(status),
         "deletionTimestamp" in pod["metadata"],
         spec.get("nodeName"),
         status.get("phase") in ("Succeeded", "Failed"),

@@ -123,10 +123,6 @@ class Api:
         answer = await self._call("GET", path, query=query)
         return answer.get("items") or [], int(answer["metadata"].get("resourceVersion") or 0)
 
-    async def get(self, resource: Resource, key: str) -> Object:
-        """One object."""
-        return await self._call("GET", resource.path(key))
-
     async def find(self, resource: Resource, key: str) -> Object | None:
         """One object, or None where the API server says that there is none."""
         answer = await self._call("GET", resource.path(key), accept=(404,))
@@ -146,10 +142,6 @@ class Api:
         """Merge patch of an object or of its subresource `sub`."""
         query = {"fieldManager": FIELD_MANAGER}
         return await self._call("PATCH", resource.path(key, sub), body=body, content_type=MERGE, query=query)
-
-    async def replace(self, resource: Resource, key: str, body: Object) -> Object:
-        """Put an object back; refused (409, Replan) where it changed since it was read."""
-        return await self._call("PUT", resource.path(key), body=body)
 
     async def delete(self, resource: Resource, key: str) -> None:
         """Delete an object; one that is gone already is a success."""

@@ -38,7 +38,8 @@ def typed(action: str) -> Iterator[None]:
         step = NEXT_STEP_BY_STATUS.get(status, NextStep.RETRY)
         raise ActuationError(f"{action}: {status} {_message(error)}", step) from error
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
-        raise ActuationError(f"{action}: the API server does not answer: {error}", NextStep.RETRY) from error
+        why = str(error) or type(error).__name__  # a TimeoutError says nothing
+        raise ActuationError(f"{action}: the API server does not answer: {why}", NextStep.RETRY) from error
 
 
 def _message(error: ApiException) -> str:

@@ -26,12 +26,7 @@ class Store:
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in kinds}
         self._synced: set[str] = set()
         self._dropped: dict[str, dict[str, int]] = {kind: {} for kind in self._objects}
-        """Uids that are gone, until a listing made after that has been compared."""
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds that are kept."""
-        return tuple(self._objects)
+        """Uids that are gone, with their last version, until a listing made after that has been compared."""
 
     @property
     def is_synced(self) -> bool:
@@ -43,11 +38,14 @@ class Store:
         return self._objects[kind]
 
     def put(self, kind: str, item: Object) -> Object | None:
-        """Keep `item` unless a newer version is known.
+        """Keep `item` unless a newer version is known, or its end.
 
         Returns the one it replaces, or `item` itself where it is ignored: nothing has changed.
         """
         key, kept = object_key(item), self._objects[kind]
+        # The answer to a write of ours may arrive after the watch has told of the object's end.
+        if _version(item) <= self._dropped[kind].get(_uid(item), -1):
+            return item
         previous = kept.get(key)
         if previous is not None and _is_older(item, previous):
             return item
@@ -71,10 +69,9 @@ class Store:
         before = dict(kept)
         for key in [k for k in kept if k not in listed and _version(kept[k]) <= listed_version]:
             del kept[key]
-        dropped = self._dropped[kind]
         for item in listed.values():
-            if _uid(item) not in dropped:
-                self.put(kind, item)
+            self.put(kind, item)
+        dropped = self._dropped[kind]
         self._dropped[kind] = {uid: version for uid, version in dropped.items() if version > listed_version}
         self._synced.add(kind)
         return before != kept

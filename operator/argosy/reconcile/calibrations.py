@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from argosy.api import ServedModel
-from argosy.api.fleet import FleetSpec, Recalibration
+from argosy.api.fleet import Recalibration
 from argosy.control.calibration import Lesson, Subject, VariantKey, learn, running_variants, subject
 from argosy.control.decision import ControlMemory, EventRecord
 from argosy.control.profiles import model_profiles
@@ -61,8 +61,8 @@ class Calibrations:
 
     def take(self, snapshot: FleetSnapshot, memory: ControlMemory) -> Round:
         """Learn from the snapshot's readings; shows, writes and counts what came of it."""
-        fleet = snapshot.fleet.spec if snapshot.fleet else FleetSpec()
-        if fleet.recalibration is Recalibration.DISABLED:
+        wanted = snapshot.fleet_spec.recalibration
+        if wanted is Recalibration.DISABLED:
             self._show(CalibrationMemory(), {}, {})
             return Round(replace(memory, windows=WindowMemory()))
         subjects = self._subjects(snapshot)
@@ -74,7 +74,7 @@ class Calibrations:
         self._show(after, subjects, trusted)
         if _published(before) != _published(after):
             self._write(after)
-        changed = _changed(before, after) if fleet.recalibration is Recalibration.APPLY else ()
+        changed = _changed(before, after) if wanted is Recalibration.APPLY else ()
         slow = [straggler for each in trusted.values() for straggler in each.stragglers]
         events = (*_drifts(lesson, subjects), *_stragglers(snapshot, variants, slow))
         return Round(lesson.memory, changed, events)

@@ -74,7 +74,6 @@ class Fast:
         for message in fallen(self._shared.forecasts, class_forecasts(snapshot, self._shared.memory)):
             self._wake(Trigger(message))
         self._notice_silence(snapshot)
-        self._shared.gauges.envoys.set(len(self._shared.publisher.own_envoys()))
         events = self._recalibrate(snapshot)
         if is_leader and self._shared.picture.fleet().spec.mode.value == "Auto":
             await self._correct_weights(snapshot)

@@ -5,6 +5,8 @@ Owns their names and help texts (`argosy_...`). Never reads anybody else's metri
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
@@ -63,3 +65,9 @@ class Gauges:
             ["reason"],
             registry=self.registry,
         )
+
+    def show_demand(self, rate_per_s: Mapping[str, float]) -> None:
+        """The rate of every class, by its key; a class that is gone is no longer shown."""
+        self.demand.clear()
+        for key, rate in rate_per_s.items():
+            self.demand.labels(key).set(rate)

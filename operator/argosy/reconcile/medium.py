@@ -161,8 +161,7 @@ class Medium:
         if decision.follow is not None:
             gauges.revision.set(decision.follow.spec.revision)
             gauges.cost.set(decision.follow.spec.cost_usd_per_hour)
-        for key, each in decision.forecasts.items():
-            gauges.demand.labels(key).set(each.rate_per_s)
+        gauges.show_demand({key: each.rate_per_s for key, each in decision.forecasts.items()})
 
 
 def _merged(triggers: list[Trigger]) -> Trigger:

@@ -1,7 +1,7 @@
 """One operator process: what runs beside what, and how it ends.
 
-Owns the assembly and the life of the loops. The forever-loops only wait and call one iteration
-(`Medium.iterate`, `Fast.iterate`), so that each can be tested by itself. Never decides anything.
+Owns the assembly and the life of the loops; a loop that ends by itself ends the process. Never
+decides anything.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class _Process:
         self._worker = DecisionWorker(settings.state_dir / "capacities.json")
         self._source = telemetry_source(settings)
         self._publisher = Publisher(self._picture, self._ads, settings.state_dir)
+        self._gauges.envoys.set_function(lambda: float(len(self._ads.envoys())))
         self._watches = Watches(self._store, api, self._changed)
         self._roster = Roster(api, (settings.namespace, settings.identity), self._publisher.own_envoys)
         calibrations_file = settings.state_dir / "calibrations.json"
@@ -135,12 +136,12 @@ class _Process:
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopped, self._watching, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait({stopped, self._watching, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         for task in (stopped, *tasks):
             task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if not stop.is_set():
-            failures = [r for r in results if isinstance(r, Exception)]
+            failures = [error for task in ended if (error := task.exception()) is not None]
             raise failures[0] if failures else InvariantError("a loop of the operator ended by itself")
 
     async def close(self) -> None:

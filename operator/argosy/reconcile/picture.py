@@ -62,7 +62,7 @@ class Picture:
             deployments={
                 key: state
                 for key, state in self._states("deployments", deployment_state).items()
-                if self._is_ours("deployments", key)
+                if self._is_ours(key)
             },
             telemetry=measured.telemetry,
             routing=measured.routing,
@@ -150,8 +150,8 @@ class Picture:
         self._parsed[plural] = found
         return {key: value for key, (_, value) in found.items()}
 
-    def _is_ours(self, plural: str, key: str) -> bool:
-        labels = self._store.of(plural)[key]["metadata"].get("labels") or {}
+    def _is_ours(self, deployment: str) -> bool:
+        labels = self._store.of("deployments")[deployment]["metadata"].get("labels") or {}
         return bool(labels.get(LABEL_MANAGED_BY) == MANAGED_BY)
 
 

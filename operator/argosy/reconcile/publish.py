@@ -67,7 +67,14 @@ class Publisher:
             return
         if self._ads.publish(snapshot):
             log.info("published xDS snapshot %s", snapshot.version)
+            self._save(snapshot)
+
+    def _save(self, snapshot: Snapshot) -> None:
+        try:
             copy.save(snapshot, self._state_dir)
+        except OSError as error:
+            # Envoys have it; only a restart while the API server is away would miss it.
+            log.warning("the copy of the xDS snapshot was not written to %s: %s", self._state_dir, error)
 
     def own_envoys(self) -> tuple[EnvoyView, ...]:
         """The Envoys connected to this process, and what they made of what is published."""

@@ -10,7 +10,7 @@ from argosy.snapshot.telemetry import (
     TelemetryReading,
 )
 from argosy.snapshot.variant import EngineSettings, Variant
-from argosy.snapshot.workload import Mix, RouteCell, Slice, Slo, SloTerm, Term
+from argosy.snapshot.workload import Mix, Slice, Slo, SloTerm, Term
 
 __all__ = [
     "Architecture",
@@ -20,7 +20,6 @@ __all__ = [
     "EngineReading",
     "EngineSettings",
     "Mix",
-    "RouteCell",
     "RouteCounters",
     "Sample",
     "Slice",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api.fleet import FleetSpec
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.telemetry import TelemetryReading
 
@@ -66,6 +67,11 @@ class FleetSnapshot:
     routing: RoutingView = field(default_factory=RoutingView)
     profile_files: Mapping[ProfileFileKey, bytes] = field(default_factory=dict)
     unread_profiles: Mapping[ProfileFileKey, str] = field(default_factory=dict)
+
+    @property
+    def fleet_spec(self) -> FleetSpec:
+        """What the fleet is to keep to: the user's word, or every default."""
+        return self.fleet.spec if self.fleet else FleetSpec()
 
     @property
     def engine_pods(self) -> tuple[PodState, ...]:

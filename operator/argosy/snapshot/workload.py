@@ -1,4 +1,4 @@
-"""What is asked for: slices, mixes, objectives, route cells.
+"""What is asked for: slices, mixes, objectives.
 
 Owns the nouns of demand that every decision shares. Never computes a rate and never knows
 which GPU serves what.
@@ -87,15 +87,3 @@ class Slo:
     def bounds_ms(self, term: Term) -> tuple[float, ...]:
         """The bounds on `term`, in the order they were declared; empty where there are none."""
         return tuple(t.bound_ms for t in self.terms if t.term is term)
-
-
-@dataclass(frozen=True, slots=True)
-class RouteCell:
-    """What Envoy can tell apart before the first byte.
-
-    One per class so far: content-length and `max_tokens` bands come with the decision on
-    how many bands to have.
-    """
-
-    name: str
-    class_key: str
