@@ -68,12 +68,11 @@ def main() -> None:
     """Write the file, or compare it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare with the file that is there")
-    if parser.parse_args().check:
-        sys.exit(
-            0 if OUTPUT.read_text("utf-8") == content() else f"{OUTPUT.name} is not what the source says"
-        )
-    OUTPUT.write_text(content(), encoding="utf-8")
-    print(f"wrote {OUTPUT.name}: {content().count(chr(10)) - 2} rows")
+    check, written = parser.parse_args().check, content()
+    if check:
+        sys.exit(0 if OUTPUT.read_text("utf-8") == written else f"{OUTPUT.name} is not what the source says")
+    OUTPUT.write_text(written, encoding="utf-8")
+    print(f"wrote {OUTPUT.name}: {written.count(chr(10)) - 2} rows")
 
 
 if __name__ == "__main__":

@@ -91,7 +91,9 @@ def main() -> None:
     arrays = (DATA / ARRAYS_FILE).read_bytes()
     every = cases(parse_profiles((DATA / MANIFEST_FILE).read_bytes(), arrays))
     if arguments.only:
-        every = tuple(case for case in every if case.path.startswith(arguments.only))
+        every = tuple(case for case in every if case.profile.key.path.startswith(arguments.only))
+        if not every:
+            raise SystemExit(f"no table begins with {arguments.only}")
     if not arguments.silicon:
         forms = forms_of(every, hashlib.sha256(arrays).hexdigest())
         print_medians(forms)
@@ -99,7 +101,8 @@ def main() -> None:
             return
         (DATA / FORMS_FILE).write_bytes(forms_document(forms))
     silicon, report = fit_silicon(every)
-    (DATA / SILICON_FILE).write_bytes(silicon_document(silicon, report))
+    if not arguments.only:
+        (DATA / SILICON_FILE).write_bytes(silicon_document(silicon, report))
     for name, row in {**wider_errors(every), **sibling_errors(every, silicon)}.items():
         print(f"{name}: median decode {row[0]:.2%}, mixed {row[1]:.2%}, prefill {row[2]:.2%}")
 

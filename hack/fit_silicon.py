@@ -63,12 +63,6 @@ class Case:
     gpu: Gpu
     architecture: Architecture
 
-    @property
-    def path(self) -> str:
-        """As the exporter's manifest writes it."""
-        key = self.profile.key
-        return f"{key.gpu}/{key.model}/{key.dtype}/{key.shape.tensor_parallel}"
-
     def estimate_ms(self, factors: Factors, asked: Iterations) -> Floats:
         """The roofline's answer."""
         coefficients = roofline(self.gpu, self.architecture, self.profile.key, factors)

@@ -30,3 +30,15 @@ def test_what_is_kept_is_found_by_the_next_command(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         del first["aa"]
     assert sorted(file.name for file in (tmp_path / "surfaces").iterdir()) == ["bb.surface"]
+
+
+def test_a_cache_that_cannot_be_kept_is_said_once_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("a file where the directory should be")
+    cache = DirectoryCache(tmp_path / "file")
+    cache["aa"], cache["bb"] = b"one", b"two"
+    assert list(cache) == []
+    said = capsys.readouterr().err
+    assert said.count("the cache cannot be kept") == 1
+    assert str(tmp_path / "file") in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from argosy.errors import SpecError
 from argosy.perf.catalogue import gpus
 
 DATA = Path(__file__).parents[1] / "data" / "perf"
+REPORT = str(DATA / "vllm/c16.json")
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 PROPOSING = ("--draft-tokens", "4", "--acceptance", "0.7")
 FIELDS = [
@@ -241,19 +243,53 @@ def test_a_config_json_stands_for_a_model_that_nobody_knows(tmp_path: Path) -> N
     path.write_text(json.dumps(config | {"num_hidden_layers": 0}))
     assert "num_hidden_layers" in refused(str(path))["message"]
     assert "cannot be read" in refused(str(tmp_path / "absent.json"))["message"]
+    path.write_text("[" * 100_000)
+    assert "cannot be read" in refused(str(path))["message"]
 
 
 def test_imported_measurements_win_over_the_shipped_profile(tmp_path: Path) -> None:
     out = tmp_path / "profile.json"
-    report = next((DATA / "vllm").glob("*.json*"))
-    code, output = run("import", str(report), "--model", LLAMA, "--gpu", "H100", "--out", str(out))
+    code, output = run("import", REPORT, "--model", LLAMA, "--gpu", "H100", "--out", str(out))
     assert code == 0, output
     assert "the shipped one" in output
+    assert f"ask it with: argosy perf {LLAMA} --gpu H100 --profile {out}\n" in output
     found = asked(LLAMA, "--gpu", "H100", "--profile", str(out))
     assert found["profile"]["origin"] == "UserMeasurements"
     out.write_text(out.read_text().replace('"uncertainty"', '"uncertainly"'))
-    with pytest.raises(SpecError, match=str(out)):
-        run(LLAMA, "--profile", str(out))
+    assert str(out) in refused(LLAMA, "--profile", str(out))["message"]
+    assert "cannot be read" in refused(LLAMA, "--profile", str(tmp_path / "absent.json"))["message"]
+
+
+def test_the_command_that_an_import_ends_with_is_answered_by_the_new_profile(tmp_path: Path) -> None:
+    out = tmp_path / "my profile.json"
+    shape = ("--tp", "2", "--dtype", "fp8")
+    code, output = run("import", REPORT, "--model", LLAMA, "--gpu", "H100", *shape, "--out", str(out))
+    assert code == 0, output
+    said = shlex.split(output.split("ask it with: ")[1])
+    assert said[:2] == ["argosy", "perf"]
+    assert asked(*said[2:])["profile"]["origin"] == "UserMeasurements"
+
+
+def test_a_table_names_its_gpu_row_by_row(tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    lines = [
+        "prompt_tokens,output_tokens,concurrency,itl_ms,gpu",
+        "512,128,4,8.2,H100",
+        "512,128,16,9.5,H100",
+    ]
+    table.write_text("\n".join(lines))
+    code, output = run("import", str(table), "--model", LLAMA, "--out", str(tmp_path / "profile.json"))
+    assert code == 0, output
+    assert "llama-3.1-8b bf16 on H100 TP1" in output
+    table.write_text("\n".join([*lines, "512,128,4,20,L40S"]))
+    with pytest.raises(SpecError, match="the reports name H100, L40S: give the gpu"):
+        run("import", str(table), "--model", LLAMA)
+
+
+def test_a_profile_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    out = tmp_path / "absent" / "profile.json"
+    with pytest.raises(SpecError, match=f"{out}: cannot be written"):
+        run("import", REPORT, "--model", LLAMA, "--gpu", "H100", "--out", str(out))
 
 
 @pytest.mark.parametrize(
@@ -290,9 +326,8 @@ def test_a_report_that_cannot_be_read_is_named(args: tuple[str, ...], says: str)
 
 
 def test_import_asks_for_what_no_report_says() -> None:
-    report = next((DATA / "vllm").glob("*.json*"))
     with pytest.raises(SpecError, match="--gpu"):
-        run("import", str(report), "--model", LLAMA)
+        run("import", REPORT, "--model", LLAMA)
 
 
 def test_not_a_number_never_leaves_as_one() -> None:

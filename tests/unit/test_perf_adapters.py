@@ -69,6 +69,15 @@ def test_of_a_mixtures_adapter_only_the_experts_in_use_are_read() -> None:
     assert 0 < few < 0.2 * slot_ms
 
 
+def test_an_adapters_experts_are_read_for_its_own_tokens_only() -> None:
+    """Eight tokens of eight adapters read what eight iterations of one token and adapter do."""
+    mixture = architecture("qwen3-235b-a22b")
+    launches = added_ms(Adapters(mixture, 0, 16), 1, ranks=8)
+    one = added_ms(Adapters(mixture, 1, 16), 1, ranks=8) - launches
+    eight = added_ms(Adapters(mixture, 8, 16), 8, ranks=8) - launches
+    assert eight == pytest.approx(8 * one)
+
+
 def test_no_more_adapters_are_read_than_there_are_tokens() -> None:
     dense = architecture("llama-3.1-8b")
     assert added_ms(Adapters(dense, 64, 64), 4) == added_ms(Adapters(dense, 4, 64), 4)
@@ -99,15 +108,22 @@ def test_what_is_added_does_not_depend_on_the_calibration() -> None:
     assert longer == pytest.approx(added_ms(adapters, 64))
 
 
-@given(tokens=st.integers(1, 8192), active=st.integers(0, 32), rank=st.sampled_from([8, 16, 64, 256]))
-def test_more_tokens_adapters_or_rank_never_take_less(tokens: int, active: int, rank: int) -> None:
-    dense = architecture("llama-3.1-8b")
-    less = added_ms(Adapters(dense, active, rank), tokens)
+@given(
+    model=st.sampled_from(["llama-3.1-8b", "qwen3-30b-a3b"]),
+    tokens=st.integers(1, 8192),
+    active=st.integers(0, 32),
+    rank=st.sampled_from([8, 16, 64, 256]),
+)
+def test_more_tokens_adapters_or_rank_never_take_less(
+    model: str, tokens: int, active: int, rank: int
+) -> None:
+    adapted = architecture(model)
+    less = added_ms(Adapters(adapted, active, rank), tokens)
     assert less > 0
     for more in (
-        added_ms(Adapters(dense, active, rank), tokens + 1),
-        added_ms(Adapters(dense, active + 1, rank), tokens),
-        added_ms(Adapters(dense, active, 2 * rank), tokens),
+        added_ms(Adapters(adapted, active, rank), tokens + 1),
+        added_ms(Adapters(adapted, active + 1, rank), tokens),
+        added_ms(Adapters(adapted, active, 2 * rank), tokens),
     ):
         assert more >= less * (1 - 1e-12)
 

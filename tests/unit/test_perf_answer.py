@@ -199,6 +199,33 @@ def test_more_than_an_iteration_verifies_is_refused_with_the_most_that_fit(
     assert "8192 tokens" in found.message
 
 
+@pytest.mark.parametrize("load", [{"batch": 4}, {"requests_per_s": 0.1}], ids=["batch", "rate"])
+def test_requests_beyond_the_engines_context_are_refused_with_both_lengths(load: dict[str, Any]) -> None:
+    found = put(prompt_tokens=20_000, output_tokens=100, **load)
+    assert isinstance(found, Unanswered)
+    assert found.reason == "ContextTooLong"
+    assert "exceed the context limit of 16384 tokens" in found.message
+
+
+def test_of_a_batch_the_longest_request_has_to_fit_and_of_a_rate_the_asked_one() -> None:
+    lengths = {"prompt_tokens": 15_000, "output_tokens": 1000}
+    longest = put(batch=1, **lengths)
+    assert isinstance(longest, Unanswered)
+    assert "16500 prompt and 1100 output tokens" in longest.message
+    assert math.isfinite(asked(requests_per_s=0.1, **lengths).ttft_ms)
+
+
+def test_a_context_beyond_the_profile_is_refused_with_its_limit() -> None:
+    long = replace(
+        LLAMA, model_id="Qwen/Qwen3-30B-A3B-Instruct-2507", gpu="B200",
+        engine=EngineSettings(max_model_len=262_144),
+    )  # fmt: skip
+    found = answer(long, Question(Load(150_000, 1000, requests_per_s=0.01)), MODEL)
+    assert isinstance(found, Unanswered)
+    assert (found.reason, found.nearest) == ("BeyondProfile", ("131072",))
+    assert isinstance(answer(long, Question(Load(130_000, 1000, requests_per_s=0.01)), MODEL), Answer)
+
+
 def test_a_rate_that_only_proposals_carry_is_refused_without_them() -> None:
     plain = put(requests_per_s=22.0)
     assert isinstance(plain, Unanswered)

@@ -214,6 +214,13 @@ CT = {"quant_method": "compressed-tensors"}
         pytest.param({"quant_method": "awq", "bits": 4}, Dtype.INT4, Dtype.BF16, id="awq"),
         pytest.param({"quant_method": "gptq", "bits": 8}, Dtype.INT8, Dtype.BF16, id="gptq-8-bit"),
         pytest.param(
+            {"quant_method": "bitsandbytes", "load_in_4bit": True}, Dtype.INT4, Dtype.BF16, id="bnb-4-bit"
+        ),
+        pytest.param(
+            {"quant_method": "bitsandbytes", "load_in_8bit": True, "load_in_4bit": False},
+            Dtype.INT8, Dtype.BF16, id="bnb-8-bit",
+        ),
+        pytest.param(
             CT | {"config_groups": {"group_0": {"weights": {"type": "int", "num_bits": 4}}}},
             Dtype.INT4, Dtype.BF16, id="compressed-tensors-int4",
         ),
@@ -303,6 +310,7 @@ def test_a_missing_figure_is_named_not_guessed(field: str) -> None:
     ("config", "field"),
     [
         pytest.param(MOE | {"num_experts_per_tok": None}, "num_experts_per_tok", id="no-choice"),
+        pytest.param(MOE | {"num_experts_per_tok": 129}, "num_experts_per_tok", id="more-than-there-are"),
         pytest.param(MOE | {"moe_intermediate_size": -3}, "moe_intermediate_size", id="negative-experts"),
         pytest.param(MLA | {"kv_lora_rank": 0}, "kv_lora_rank", id="empty-kv"),
         pytest.param(MLA | {"v_head_dim": None}, "v_head_dim", id="half-an-mla"),
@@ -311,6 +319,18 @@ def test_a_missing_figure_is_named_not_guessed(field: str) -> None:
         pytest.param(MOE | {"moe_layer_freq": [0, 1]}, "moe_layer_freq", id="too-few-frequencies"),
         pytest.param(LLAMA | {"layer_types": ["magic"] * 32}, "layer_types", id="an-unknown-layer"),
         pytest.param({"text_config": LLAMA | {"hidden_size": 0}}, "text_config.hidden_size", id="nested"),
+        pytest.param(
+            {"text_config": LLAMA | {"layer_types": ["magic"] * 32}}, "text_config.layer_types",
+            id="an-unknown-layer-of-a-nested-one",
+        ),
+        pytest.param(
+            {"text_config": MOE | {"moe_layer_freq": [0, 1]}}, "text_config.moe_layer_freq",
+            id="too-few-frequencies-of-a-nested-one",
+        ),
+        pytest.param(
+            LLAMA | {"quantization_config": {"quant_method": "awq"}}, "quantization_config.num_bits",
+            id="how-many-bits-is-not-said",
+        ),
         pytest.param(
             LLAMA | {"quantization_config": {"quant_method": "magic"}}, "quantization_config.quant_method",
             id="an-unknown-quantisation",

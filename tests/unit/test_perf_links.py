@@ -274,6 +274,18 @@ def test_a_pipeline_takes_longer_for_more_of_anything(
     assert taken <= ms(batch + 1, context, chunk) + 1e-9
 
 
+def test_a_pipeline_is_also_made_of_arrays_for_a_larger_engine() -> None:
+    single = profile(1, ONE)
+    arrays = replace(single, step_times=single.step_times.step_times(8192, 256))
+    small, expected = (
+        made.step_times.step_times(512, 64)
+        for source in (arrays, single)
+        if isinstance(made := pipeline_profile(source, LLAMA_8B, 2, PCIE), Profile)
+    )
+
+    assert small.digest() == expected.digest()
+
+
 def test_more_stages_than_layers_are_refused() -> None:
     refused = pipeline_profile(profile(1, ONE), LLAMA_8B, 33, PCIE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,10 @@ def test_a_file_cut_off_is_broken(fitted: FittedProfile) -> None:
     assert fault(b"[" * 100_000).reason is ProfileFaultReason.BROKEN
     assert fault(b"\xff\x00").reason is ProfileFaultReason.BROKEN
     assert fault(b"[]").reason is ProfileFaultReason.OTHER_KIND
+
+
+def test_a_file_nested_as_deeply_as_can_just_be_parsed_is_no_profile_either() -> None:
+    for depth in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit()):
+        nested = "[" * depth + "]" * depth
+        found = fault(f'{{"kind": "ArgosyProfile", "version": 1, "notes": {nested}}}'.encode())
+    assert found.reason is ProfileFaultReason.BROKEN

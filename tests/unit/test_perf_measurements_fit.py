@@ -289,6 +289,24 @@ def test_rows_of_several_gpus_need_a_choice() -> None:
     assert fitted([table.of_gpu("H100")]).fitted == ("s",)
 
 
+def test_answers_of_one_token_have_no_gap_to_compare() -> None:
+    row = replace(ROW, output=Lengths(1, 0), ttft=None)
+    assert refused([report(row)]).reason is CannotFitReason.NOTHING_COMPARABLE
+    found = fitted([report(row, ROW)])
+    assert found.error.itl is not None
+    assert found.error.itl.num_rows == 1
+
+
+@pytest.mark.parametrize("rate", [1e-300, 1e14], ids=["next to nothing", "beyond all bounds"])
+def test_a_throughput_that_no_engine_has_is_implausible(rate: float) -> None:
+    row = Measurement("cell", Lengths(512, 0), Lengths(128, 0), Saturated(), requests_per_s=rate)
+    assert refused([report(row)], replace(SERVER, c0=0.0, cb=0.0)).reason is CannotFitReason.IMPLAUSIBLE
+
+
+def test_bursts_without_end_are_still_arrivals() -> None:
+    assert fitted([report(replace(ROW, load=OpenLoop(2.0, gap_cv=3e4)))]).fitted == ("s",)
+
+
 def test_requests_longer_than_the_engine_takes_are_named() -> None:
     fault = refused([report(replace(ROW, where="line 5", prompt=Lengths(20_000, 0)))])
     assert fault.reason is CannotFitReason.BEYOND_LIMITS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ def edited(path: str, **changes: Any) -> str:
     return json.dumps(json.loads((DATA / path).read_text()) | changes)
 
 
+def edited_at(path: str, place: tuple[str | int, ...], value: Any) -> str:
+    """A report with the value at one place of it replaced."""
+    report = json.loads((DATA / path).read_text())
+    inner = report
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = value
+    return json.dumps(report)
+
+
 def rounded(latency: Latency | None) -> tuple[float | None, ...] | None:
     if latency is None:
         return None
@@ -81,6 +92,13 @@ def test_lengths_of_vllm_bench_are_known_in_detail_or_from_the_spread_of_latenci
     (plain,) = read("vllm/c16.json").rows
     assert plain.prompt.std is None
     assert plain.output.std == pytest.approx(14.78, abs=0.01)
+
+
+def test_what_is_no_length_and_no_latency_says_nothing_of_their_spread() -> None:
+    for changes in ({"input_lens": [0, 0]}, {"latencies": [10**400, 1.0, 2.0]}):
+        found = read_measurements(edited("vllm/c16.json", **changes).encode(), "odd")
+        assert isinstance(found, Measurements)
+        assert (found.rows[0].prompt.std, round(found.rows[0].prompt.mean, 2)) == (None, 517.96)
 
 
 def test_a_rate_asked_of_vllm_bench_is_an_open_loop() -> None:
@@ -172,6 +190,15 @@ def test_the_csv_of_aiperf_says_the_same_but_not_the_load() -> None:
     assert "does not say which load" in from_csv.notes[0]
 
 
+def test_a_csv_of_aiperf_with_hardly_any_load_had_one_request_in_flight() -> None:
+    busy = (DATA / "aiperf/c16.csv").read_text()
+    idle = re.sub(r"(?m)^(Effective Concurrency(?:,[^,]*){8}),16.00", r"\1,0.30", busy)
+    found = read_measurements(idle.encode(), "idle")
+    assert isinstance(found, Measurements)
+    assert "0.3 requests in flight" in found.notes[0]
+    assert found.rows[0].load == ClosedLoop(1)
+
+
 def test_a_table_of_ones_own_has_a_row_per_line() -> None:
     report = read("csv/runs.csv")
     assert (report.tool, len(report.rows)) == (Tool.CSV, 6)
@@ -258,6 +285,7 @@ def test_a_file_that_could_be_two_things_is_refused() -> None:
 
 
 HEADER = "prompt_tokens,output_tokens,concurrency,ttft_ms,itl_ms"
+HALF_A_STREAM = {"type_": "concurrent", "streams": 0.5}
 
 REFUSALS: dict[str, tuple[str | bytes, UnreadableReason, str]] = {
     "nothing at all": ("", UnreadableReason.BROKEN, "the file is empty"),
@@ -265,6 +293,16 @@ REFUSALS: dict[str, tuple[str | bytes, UnreadableReason, str]] = {
     "a report cut off": ('{"metadata": {"guid', UnreadableReason.BROKEN, "broken JSON"),
     "a second line that is no JSON": ('{"a": 1}\n{"b"', UnreadableReason.BROKEN, "line 2 is no JSON"),
     "brackets without end": ("[" * 100_000, UnreadableReason.BROKEN, "nested too deeply"),
+    "brackets without end in the second line": (
+        '{"a": 1}\n' + "[" * 100_000,
+        UnreadableReason.BROKEN,
+        "nested too deeply",
+    ),
+    "a cell without end": (
+        f"{HEADER}\n{'1' * 200_000},128,4,20,8",
+        UnreadableReason.BROKEN,
+        "line 2 is no line of a table",
+    ),
     "a table without lines": (HEADER, UnreadableReason.NOTHING_MEASURED, "no line"),
     "a NaN": (f"{HEADER}\n512,128,4,nan,8", UnreadableReason.BAD_VALUE, "line 2: ttft_ms must be a positive"),
     "an infinity": (f"{HEADER}\n512,128,4,20,inf", UnreadableReason.BAD_VALUE, "line 2: itl_ms"),
@@ -318,6 +356,11 @@ REFUSALS: dict[str, tuple[str | bytes, UnreadableReason, str]] = {
         UnreadableReason.BAD_VALUE,
         "request_rate",
     ),
+    "guidellm: half a stream": (
+        edited_at("guidellm/constant.json", ("benchmarks", 0, "config", "strategy"), HALF_A_STREAM),
+        UnreadableReason.BAD_VALUE,
+        "benchmark 1, config.strategy: streams must be a whole number, got 0.5",
+    ),
     "guidellm: no benchmark": (
         edited("guidellm/constant.json", benchmarks=[]),
         UnreadableReason.NOTHING_MEASURED,
@@ -332,6 +375,18 @@ REFUSALS: dict[str, tuple[str | bytes, UnreadableReason, str]] = {
         edited("aiperf/c4.json", input_config={}),
         UnreadableReason.INCOMPLETE,
         "names 0 measured phases",
+    ),
+    "aiperf: half a request in flight": (
+        edited_at("aiperf/c4.json", ("input_config", "phases", 0, "concurrency"), 0.5),
+        UnreadableReason.BAD_VALUE,
+        "concurrency must be a whole number, got 0.5",
+    ),
+    "aibrix: a list for a length": (
+        json.dumps(
+            {"metric": "E2E", "input_tokens": [8], "output_tokens": 8, "request_rate": 1, "samples": 9}
+        ),
+        UnreadableReason.BAD_VALUE,
+        "input_tokens must be a positive number, got [8]",
     ),
     "aiperf: a negative latency": (
         edited("aiperf/c4.json", inter_token_latency={"unit": "ms", "avg": -8.0}),
@@ -371,6 +426,15 @@ def test_what_a_table_does_not_know_is_none_and_never_zero() -> None:
     assert (row.ttft, row.itl, row.e2e, row.output_tokens_per_s, row.num_requests) == (None,) * 5
     assert row.load == OpenLoop(2.0)
     assert found.notes == ("columns without a meaning here: rack",)
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"], ids=["Unix", "Windows", "an old Macintosh"])
+def test_a_table_as_a_spreadsheet_saves_it_has_empty_columns_and_its_own_line_ends(line_end: str) -> None:
+    table = line_end.join(["prompt_tokens,output_tokens,concurrency,itl_ms,,", "512,128,4,8,,", ",,,,,"])
+    found = read_measurements(table.encode(), "saved")
+    assert isinstance(found, Measurements)
+    assert (len(found.rows), found.notes) == (1, ())
+    assert found.rows[0].itl == Latency(mean_ms=8.0)
 
 
 def test_a_table_may_call_itl_tpot_and_give_percentiles_only() -> None:

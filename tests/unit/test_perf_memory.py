@@ -29,6 +29,7 @@ from memory_cases import (
 from argosy.perf import Gpu, engine_limits, gpus, load_delay_s, models
 from argosy.perf.memory import (
     EXPERT_PARALLEL,
+    RESERVED_BYTES,
     KvGrowth,
     activation_bytes,
     fits,
@@ -322,6 +323,27 @@ def test_the_fullest_stage_of_a_pipeline_decides() -> None:
     a = architecture(LLAMA_70B)
     stages = [rank_weight_bytes(a, None, Ranks(2, 2, stage)) for stage in (0, 1)]
     assert piped.weight_bytes_per_gpu == round(max(stages)) == round(rank_weight_bytes(a, None, Ranks(2)) / 2)
+
+
+def test_where_windows_cap_every_layer_the_stage_with_most_layers_decides() -> None:
+    """32 layers in 5 stages: 6, 6, 7, 7, 6; the outer ones hold half a table each."""
+    a = architecture("mistralai/Mistral-7B-Instruct-v0.1")
+    piped = fits(replace(variant("L4", "mistral-7b-v0.1", 1), pipeline_parallel=5))
+    assert isinstance(piped, Fits)
+    by_stage = [round(rank_weight_bytes(a, None, Ranks(1, 5, stage))) for stage in range(5)]
+    assert piped.weight_bytes_per_gpu == max(by_stage) == by_stage[2]
+
+
+def test_weights_that_do_not_fit_are_those_of_the_fullest_stage() -> None:
+    """126 layers in 4 stages: 31, 32, 32, 31; a layer is more than half of both tables."""
+    name = "meta-llama/Llama-3.1-405B-Instruct"
+    asked, a = replace(variant("H100", name, 1), pipeline_parallel=4), architecture(name)
+    answer = fits(asked)
+    assert isinstance(answer, TooLarge)
+    weights = rank_weight_bytes(a, None, Ranks(1, 4, 1))
+    kv = kv_growth(a, 1, Dtype.BF16).times(32 / 126).bytes_of(asked.engine.max_model_len)
+    beside = activation_bytes(a, asked.engine, 1) + RESERVED_BYTES
+    assert answer.needed_bytes_per_gpu == round(weights + kv + beside)
 
 
 def test_adapters_take_their_slots_before_the_kv() -> None:

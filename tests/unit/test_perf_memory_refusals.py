@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from memory_cases import (
@@ -25,8 +24,6 @@ from argosy.perf.memory import (
 )
 from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.snapshot import EngineSettings, Variant
-
-REFERENCE = Path(__file__).parents[1] / "data" / "perf" / "kv_capacity.csv"
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from scraped_engine import ScrapedEngine, Scraper, Traffic
 from argosy.engine import StepCoefficients
 from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
 from argosy.errors import InvariantError
-from argosy.perf.recalibration.features import Row
+from argosy.perf.recalibration.features import Row, row
 from argosy.perf.recalibration.fit import HOST_PRIOR, Calibration, estimate, relative_variance
 from argosy.perf.recalibration.memory import (
     CalibrationMemory,
@@ -275,6 +275,14 @@ def test_a_wrong_window_updates_nothing(case: tuple[Mapping[str, Any], SkipReaso
 def test_the_usual_window_itself_is_learnt_from() -> None:
     _, reports = recalibrate(CalibrationMemory(), [USUAL], PRIORS, NOW_S)
     assert [type(r.outcome) for r in reports] == [Updated]
+
+
+def test_a_batch_beyond_the_profile_is_named_with_its_size() -> None:
+    times = H100.step_times(40, 256)
+    part = replace(USUAL, decode_tokens=36_000.0, mean_running=30.0, running_variance=300.0)
+    found = row(replace(USUAL, parts=(part,)), times)
+    message = "batches of up to 40.0, and the profile ends at 40"
+    assert found == Skipped(SkipReason.OUT_OF_RANGE, message)
 
 
 def test_a_window_without_a_profile_is_named() -> None:

@@ -81,7 +81,7 @@ def test_the_uncertainty_is_the_scatter_of_windows(noise: float) -> None:
 
 
 def test_an_engine_that_a_profile_explains_badly_is_trusted_less() -> None:
-    """Attention twice as slow as in the profile: no (s, c0, cB) makes up for that at all contexts."""
+    """Attention three times as slow per token of context: no (s, c0, cB) makes up for that everywhere."""
     rng = np.random.default_rng(0)
     truth = replace(H100, a1=H100.a1 * 3, c0=1.3, cb=0.046).step_times(8192, 256)
     windows = []

@@ -74,6 +74,7 @@ DAMAGED_ENTRIES: dict[str, Mapping[str, Any]] = {
     "a digest that is no text": {"priorDigest": 7},
     "an unknown dtype": {"key": {**NAMED, "dtype": "bf17"}},
     "a shape of no GPU": {"key": {**NAMED, "tensorParallel": 0}},
+    "a shape that is negative twice": {"key": {**NAMED, "tensorParallel": -1, "pipelineParallel": -1}},
     "no key": {"key": None},
 }
 

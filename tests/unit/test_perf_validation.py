@@ -80,7 +80,7 @@ def test_a_known_calibration_is_found_again() -> None:
     assert errors(told, RAW).tpot_mape > 0.1
 
 
-def test_the_protocol_keeps_its_requests_in_flight_and_its_lengths() -> None:
+def test_a_run_is_always_the_same_and_faster_with_fewer_requests_in_flight() -> None:
     run = group(LLAMA, "h100_sxm", Dtype.FP8)[0]
     asked = subject(run, Dtype.BF16, LIBRARY)
     assert not isinstance(asked, str)

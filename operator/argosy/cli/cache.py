@@ -1,4 +1,4 @@
-"""The user's cache: where measured capacities and surfaces lie between two commands.
+"""The user's cache: where surfaces lie between two commands.
 
 Owns the paths and the files. Never decides what is in them; a file that was damaged is found by
 whoever reads its content, and a cache may vanish at any time.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+
+import typer
 
 
 def cache_directory() -> Path:
@@ -22,6 +24,7 @@ class DirectoryCache(MutableMapping[str, bytes]):
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._is_writable = True
 
     def __getitem__(self, key: str) -> bytes:
         try:
@@ -30,11 +33,17 @@ class DirectoryCache(MutableMapping[str, bytes]):
             raise KeyError(key) from error
 
     def __setitem__(self, key: str, value: bytes) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        # Another command may read meanwhile: it sees the old file or the new one.
+        """Keep it for the next command. Where that cannot be, it is said once, and this one goes on."""
         temporary = self._file(key).with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(value)
-        temporary.replace(self._file(key))
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            # Another command may read meanwhile: it sees the old file or the new one.
+            temporary.write_bytes(value)
+            temporary.replace(self._file(key))
+        except OSError as error:
+            if self._is_writable:
+                typer.echo(f"the cache cannot be kept, all is computed anew next time: {error}", err=True)
+            self._is_writable = False
 
     def __delitem__(self, key: str) -> None:
         try:

@@ -121,14 +121,14 @@ def ask(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Step time, ITL, TTFT, throughput, KV, power and cost of one replica, or why there is no answer."""
     shown = Shown(as_json, Console(highlight=False))
-    library = shipped_library().with_users(_read_profile(path) for path in profile or ())
-    if list_profiles:
-        _show_profiles(library, shown)
-        return
-    if validate:
-        show_validation(library, shown.console)
-        return
     try:
+        library = shipped_library().with_users(_read_profile(path) for path in profile or ())
+        if list_profiles:
+            _show_profiles(library, shown)
+            return
+        if validate:
+            show_validation(library, shown.console)
+            return
         if not model:
             raise SpecError("name a model, or ask for --list", "MODEL")
         load = Load(

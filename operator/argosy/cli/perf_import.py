@@ -5,9 +5,10 @@ Owns the options, the files and the printed comparison. Never fits (`perf.measur
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -28,8 +29,10 @@ from argosy.perf.measurements import (
 )
 from argosy.perf.memory import engine_limits
 from argosy.perf.model import wanted_profile
-from argosy.perf.protocol import Fits, OutOfRange
+from argosy.perf.protocol import OutOfRange, TooLarge
 from argosy.snapshot import Dtype, EngineSettings, Variant
+
+_T = TypeVar("_T")
 
 
 def import_measurements(  # noqa: PLR0913 - one parameter per option
@@ -62,7 +65,7 @@ def import_measurements(  # noqa: PLR0913 - one parameter per option
         model_id=model or _said("model", [report.model for report in reports]),
         served_names=(),
         pool="",
-        gpu=gpu or _said("gpu", [report.gpu for report in reports]),
+        gpu=gpu or _said("gpu", [name for report in reports for name in (report.gpu, *report.gpus)]),
         tensor_parallel=tp,
         pipeline_parallel=pp,
         engine=EngineSettings(
@@ -75,11 +78,9 @@ def import_measurements(  # noqa: PLR0913 - one parameter per option
     fitted = fit_profile(reports, _question(variant))
     if isinstance(fitted, CannotFit):
         raise SpecError(fitted.message, "argosy perf import")
-    out.write_bytes(profile_to_bytes(fitted))
+    _write(out, profile_to_bytes(fitted))
     _show(fitted, Console(highlight=False))
-    typer.echo(
-        f"wrote {out}; ask it with: argosy perf {variant.model_id} --gpu {variant.gpu} --profile {out}"
-    )
+    typer.echo(f"wrote {out}; ask it with: {_asking(variant, out)}")
 
 
 def _read(path: Path) -> Measurements:
@@ -91,6 +92,25 @@ def _read(path: Path) -> Measurements:
     if isinstance(found, Unreadable):
         raise SpecError(found.message, str(path))
     return found
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise SpecError(f"cannot be written: {error}", str(path)) from error
+
+
+def _asking(variant: Variant, out: Path) -> str:
+    """The command that answers by the written profile: without its shape and type, another would."""
+    words = ["argosy", "perf", variant.model_id, "--gpu", variant.gpu]
+    if variant.tensor_parallel > 1:
+        words += ["--tp", str(variant.tensor_parallel)]
+    if variant.pipeline_parallel > 1:
+        words += ["--pp", str(variant.pipeline_parallel)]
+    if variant.engine.quantization is not None:
+        words += ["--dtype", str(variant.engine.quantization)]
+    return shlex.join([*words, "--profile", str(out)])
 
 
 def _of_one_gpu(reports: list[Measurements], gpu: str) -> list[Measurements]:
@@ -109,16 +129,17 @@ def _said(what: str, named: list[str | None]) -> str:
 
 def _question(variant: Variant) -> FitQuestion:
     perf = LibraryPerfModel(shipped_library(), {})
-    wanted, prior, room = wanted_profile(variant), perf.profile(variant), perf.fits(variant)
-    for refused in (wanted, prior, room):
-        if isinstance(refused, OutOfRange):
-            raise SpecError(refused.message, "argosy perf import")
-    if not isinstance(room, Fits):
-        raise SpecError(room.message, "argosy perf import")
-    assert not isinstance(wanted, OutOfRange)
-    assert not isinstance(prior, OutOfRange)
+    wanted, prior = _known(wanted_profile(variant)), _known(perf.profile(variant))
+    room = _known(perf.fits(variant))
     limits = engine_limits(variant.engine, room.kv_capacity_tokens)
     return FitQuestion(wanted.key, prior, limits, time.strftime("%Y-%m-%d", time.gmtime()))
+
+
+def _known(found: _T | OutOfRange | TooLarge) -> _T:
+    """An answer of the performance model. Raises SpecError where it has none."""
+    if isinstance(found, OutOfRange | TooLarge):
+        raise SpecError(found.message, "argosy perf import")
+    return found
 
 
 def _show(fitted: FittedProfile, console: Console) -> None:

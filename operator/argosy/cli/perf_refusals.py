@@ -66,7 +66,7 @@ def read_architecture(path: Path) -> Architecture:
     """The architecture that a config.json describes. Raises SpecError."""
     try:
         found = architecture_from_config(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SpecError(f"cannot be read: {error}", str(path)) from error
     if isinstance(found, ConfigFault):
         raise SpecError(f"{found.field}: {found.message}", str(path))

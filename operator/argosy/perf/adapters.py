@@ -10,6 +10,7 @@ Per iteration of n tokens with a distinct adapters among them (at most n), on ea
     launches + max(bytes / bandwidth, FLOPs / peak)
     bytes = a * adapter + n * activations read and written again        FLOPs = 2 * n * parameters
 
+Of an adapter's experts those count that its own share of the tokens, n / a, goes through.
 Every projection is adapted (A: inputs x rank, B: rank x outputs), at the engine's
 `max_lora_rank`: vLLM pads each adapter to it and computes on the whole slot (vLLM pull request
 22782). Unless told otherwise vLLM shards half of it over tensor-parallel ranks (its docs, "LoRA
@@ -24,9 +25,7 @@ loses 20 % of its decode rate at batch 8 and 11 % at 128. Take a factor of two a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +35,7 @@ from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.perf.quantities import positive
+from argosy.perf.weights import adapted_projections
 from argosy.snapshot import EngineSettings
 from argosy.snapshot.architecture import Architecture, Dtype
 
@@ -63,16 +63,6 @@ class Adapters:
             raise SpecError(f"must be zero or more, got {self.active}", "adapters.active")
         if self.rank < 1:
             raise SpecError(f"must be at least 1, got {self.rank}", "adapters.rank")
-
-
-class _Projection(NamedTuple):
-    """One adapted matrix of so many layers; `splits_inputs` where ranks divide its rows."""
-
-    layers: int
-    inputs: int
-    outputs: int
-    splits_inputs: bool = False
-    is_expert: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +108,15 @@ def adapter_ms(adapters: Adapters, gpu: Gpu, tensor_parallel: int, num_tokens: n
     The stages of a pipeline run one after the other: their number makes no difference.
     """
     architecture, rank = adapters.architecture, adapters.rank
-    ranks = positive(tensor_parallel, "tensor_parallel")
+    ranks = int(positive(tensor_parallel, "tensor_parallel"))
     tokens = np.asarray(num_tokens, dtype=np.float64)
     active = np.minimum(adapters.active, tokens)
     num_bytes, flops = np.zeros_like(tokens), np.zeros_like(tokens)
-    for projection in _projections(architecture):
-        inputs = projection.inputs / (ranks if projection.splits_inputs else 1)
-        outputs = projection.outputs / (1 if projection.splits_inputs else ranks)
+    tokens_of_each = tokens / np.maximum(active, 1)
+    for projection in adapted_projections(architecture):
+        inputs, outputs = projection.on_rank(ranks)
         per_token = architecture.experts_per_token if projection.is_expert else 1
-        read = _experts_read(architecture, tokens) if projection.is_expert else 1.0
+        read = _experts_read(architecture, tokens_of_each) if projection.is_expert else 1.0
         num_bytes += projection.layers * _BYTES * rank * (inputs + outputs) * active * read
         # In: x once more; out: the projection's result read, added to and written.
         passed = projection.layers * tokens * per_token
@@ -136,26 +126,6 @@ def adapter_ms(adapters: Adapters, gpu: Gpu, tensor_parallel: int, num_tokens: n
     bandwidth = positive(gpu.memory_bytes_per_s, "gpu.memory_bytes_per_s")
     traffic: Floats = 1e3 * np.maximum(num_bytes / bandwidth, flops / peak)
     return architecture.layers * LAUNCHES_MS_PER_LAYER + traffic * (adapters.active > 0)
-
-
-def _projections(architecture: Architecture) -> Iterator[_Projection]:
-    """The adapted matrices; of a layer's experts one stands for each."""
-    a = architecture
-    heads, kv = a.attention_heads * a.head_dim, a.kv_heads * a.head_dim
-    for outputs in (heads, a.mla_kv_dim) if a.mla_kv_dim else (heads, kv, kv):
-        yield _Projection(a.kv_layers, a.hidden_size, outputs)
-    yield _Projection(a.kv_layers, heads, a.hidden_size, splits_inputs=True)
-    dense_layers = a.dense_layers if a.is_moe else a.layers
-    yield from _mlp(a, dense_layers, a.intermediate_size, is_expert=False)
-    yield from _mlp(a, a.layers - dense_layers, a.expert_intermediate_size, is_expert=True)
-    yield from _mlp(a, a.layers - dense_layers, a.shared_expert_intermediate_size, is_expert=False)
-
-
-def _mlp(a: Architecture, layers: int, width: int, is_expert: bool) -> Iterator[_Projection]:
-    if layers and width:
-        yield _Projection(layers, a.hidden_size, width, is_expert=is_expert)
-        yield _Projection(layers, a.hidden_size, width, is_expert=is_expert)
-        yield _Projection(layers, width, a.hidden_size, splits_inputs=True, is_expert=is_expert)
 
 
 def _experts_read(architecture: Architecture, num_tokens: Floats) -> Floats:

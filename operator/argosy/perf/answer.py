@@ -15,18 +15,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from argosy.engine import ClosedLoop, twin
+from argosy.engine.request import EngineRequest, Refused, admit
 from argosy.engine.simulate import Integers
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
 from argosy.perf.capacity import Engine
 from argosy.perf.energy import joule_per_token, usd_per_million_tokens
+from argosy.perf.form import within
 from argosy.perf.library import Wanted
 from argosy.perf.list_prices import middle_price
 from argosy.perf.model import LibraryPerfModel, wanted_profile
 from argosy.perf.power import Power, utilisation, working_power
 from argosy.perf.prefix import PrefixReuse, cached_tokens, mix_with_reuse
 from argosy.perf.profile import Profile
-from argosy.perf.protocol import Fits, OutOfRange, TooLarge
+from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.perf.quantities import not_negative, positive, share
 from argosy.perf.speculative import Speculation, request_itl_ms, speculative_engine, speculative_mix
 from argosy.perf.steady_state import Saturated, steady_state
@@ -64,6 +66,13 @@ class Load:
         if self.requests_per_s is not None:
             positive(self.requests_per_s, "--rate")
         share(self.cached_share, "--cached")
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """Prompt and output tokens of the longest request that is simulated."""
+        if self.batch is None:
+            return self.prompt_tokens, self.output_tokens
+        return _spread(self.prompt_tokens)[1], _spread(self.output_tokens)[1]
 
     @property
     def mean_context(self) -> float:
@@ -162,6 +171,9 @@ def answer(variant: Variant, question: Question, model: LibraryPerfModel) -> Ans
     assert isinstance(room, Fits)
     assert isinstance(found, Profile)
     assert isinstance(engine, Engine)
+    too_long = _too_long(question.load, engine, found)
+    if too_long is not None:
+        return unanswered(too_long)
     served = _served(engine, question)
     if isinstance(served, Unanswered):
         return served
@@ -227,6 +239,14 @@ def _power(known: _Known, batch: float, step: float) -> Power:
     return working_power(wanted.gpu, wanted.key, batch * verified, busy)
 
 
+def _too_long(load: Load, engine: Engine, profile: Profile) -> OutOfRange | None:
+    """Why requests of these lengths are beyond the engine, or what its profile was made from."""
+    admitted = admit(EngineRequest(0, *load.longest), engine.limits)
+    if isinstance(admitted, Refused):
+        return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, admitted.message)
+    return within(profile.valid, 0, 0, load.prompt_tokens + load.output_tokens)
+
+
 def _served(engine: Engine, question: Question) -> Engine | Unanswered:
     """The engine, which proposes and verifies where it is asked to; or that a step has no room for it."""
     load, speculation = question.load, question.speculation
@@ -286,8 +306,13 @@ def _closed(engine: Engine, question: Question) -> _Flow:
 
 
 def _lengths(mean: int, count: int, rng: np.random.Generator) -> Integers:
-    low, high = math.ceil((1 - LENGTH_SPREAD) * mean), math.floor((1 + LENGTH_SPREAD) * mean)
-    return rng.integers(max(1, low), max(1, high) + 1, count)
+    shortest, longest = _spread(mean)
+    return rng.integers(shortest, longest + 1, count)
+
+
+def _spread(mean: int) -> tuple[int, int]:
+    """The shortest and the longest of lengths with that mean."""
+    return math.ceil((1 - LENGTH_SPREAD) * mean), math.floor((1 + LENGTH_SPREAD) * mean)
 
 
 def _equal(prompts: Integers, outputs: Integers) -> Mix:

@@ -23,14 +23,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from argosy.engine.coefficients import StepCoefficients
-from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
+from argosy.engine.step_times import Floats, StepTable, StepTimeSource, step_ms
 from argosy.perf.profile import ValidRange
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 
-Floats = npt.NDArray[np.float64]
 Residuals = Callable[[dict[str, float]], Floats]
 
 SOFT_ERROR = 0.015

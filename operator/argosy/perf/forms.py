@@ -127,7 +127,7 @@ def parse_silicon(document: bytes) -> Silicon:
 
 def _form_entry(key: ProfileKey, form: FittedForm) -> dict[str, Any]:
     return {
-        "profile": f"{key.gpu}/{key.model}/{key.dtype}/{key.shape.tensor_parallel}",
+        "profile": key.path,
         "coefficients": [getattr(form.coefficients, name) for name in _COEFFICIENTS],
         "errors": [round(getattr(form.errors, name), 4) for name in _ERRORS],
     }

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
+from argosy.perf.quantities import not_negative, positive
 
 NVLINK_POINT_TO_POINT, NVLINK_REDUCE = 0.5, 0.65
 PCIE_POINT_TO_POINT, PCIE_REDUCE_PAIR, PCIE_REDUCE_GROUP = 0.55, 0.58, 0.42
@@ -57,10 +58,8 @@ class Link:
     doubling_ms: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.bytes_per_s > 0.0 and math.isfinite(self.bytes_per_s)):
-            raise SpecError(f"must be a positive rate, not {self.bytes_per_s}", "link.bytes_per_s")
-        if not (self.latency_ms >= 0.0 and math.isfinite(self.latency_ms)):
-            raise SpecError(f"must be zero or more, not {self.latency_ms}", "link.latency_ms")
+        positive(self.bytes_per_s, "link.bytes_per_s")
+        not_negative(self.latency_ms, "link.latency_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +87,13 @@ def gpu_links(gpu: Gpu) -> GpuLinks:
 
 def transfer_ms(num_bytes: float, link: Link) -> float:
     """Milliseconds to send so many bytes from one GPU to another (a pipeline stage's output, KV)."""
-    _require_bytes(num_bytes)
-    return link.latency_ms + 1e3 * num_bytes / link.bytes_per_s
+    return link.latency_ms + 1e3 * not_negative(num_bytes, "num_bytes") / link.bytes_per_s
 
 
 def all_reduce_ms(num_bytes: float, num_gpus: int, link: Link) -> float:
     """Milliseconds until every GPU of the group has the sum of all their `num_bytes`; 0 for one GPU."""
-    _require_bytes(num_bytes)
     latency_ms, ms_per_byte = all_reduce_terms(num_gpus, link)
-    return latency_ms + num_bytes * ms_per_byte
+    return latency_ms + not_negative(num_bytes, "num_bytes") * ms_per_byte
 
 
 def all_reduce_terms(num_gpus: int, link: Link) -> tuple[float, float]:
@@ -108,11 +105,6 @@ def all_reduce_terms(num_gpus: int, link: Link) -> tuple[float, float]:
     rate = link.pair_reduce_bytes_per_s if num_gpus == 2 else link.group_reduce_bytes_per_s
     latency_ms = link.latency_ms + link.doubling_ms * math.log2(num_gpus / 2)
     return latency_ms, 1e3 * 2 * (num_gpus - 1) / num_gpus / (rate or link.bytes_per_s)
-
-
-def _require_bytes(num_bytes: float) -> None:
-    if not (num_bytes >= 0.0 and math.isfinite(num_bytes)):
-        raise SpecError(f"must be zero or more, not {num_bytes}", "num_bytes")
 
 
 def _nvlink(peak_bytes_per_s: float) -> Link:

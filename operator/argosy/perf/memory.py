@@ -242,15 +242,19 @@ class _Room:
     kv: KvGrowth
 
     @property
+    def free_bytes(self) -> float:
+        return self.available_bytes - self.fixed_bytes
+
+    @property
     def kv_tokens(self) -> float:
-        return self.kv.tokens_in(self.available_bytes - self.fixed_bytes)
+        return self.kv.tokens_in(self.free_bytes)
 
 
 def _kv_blocks(room: _Room, engine: EngineSettings) -> int:
     tokens = room.kv_tokens
     if math.isinf(tokens):
         # Windows cap every layer: one sequence fits at any length, and many at a window each.
-        free = room.available_bytes - room.fixed_bytes - room.kv.fixed_bytes
+        free = room.free_bytes - room.kv.fixed_bytes
         one = math.ceil(engine.max_model_len / engine.block_size) * engine.block_size
         many = engine.max_num_seqs * engine.max_model_len
         tokens = max(one, free / room.kv.windowed_bytes if room.kv.windowed_bytes else many)
@@ -275,7 +279,8 @@ def _room(gpu: Gpu, architecture: Architecture, variant: Variant) -> _Room:
         adapters = adapter_bytes(architecture, engine.max_loras, engine.max_lora_rank, place)
         share = place.layers_of(architecture.layers) / architecture.layers
         stages.append(_Room(available, weights, weights + adapters + reserved, kv.times(share)))
-    return min(stages, key=lambda room: room.kv_tokens)
+    # Where windows cap every layer all have endless tokens, and where weights alone do not fit none has any.
+    return min(stages, key=lambda room: (room.kv_tokens, _kv_blocks(room, engine), room.free_bytes))
 
 
 def kv_growth(architecture: Architecture, tensor_parallel: int, kv_dtype: Dtype) -> KvGrowth:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import astuple, replace
 
@@ -91,12 +92,14 @@ class LibraryPerfModel:
 
     def engine(self, variant: Variant) -> Engine | TooLarge | OutOfRange:
         """Limits and step times: what a simulated engine of this variant is made of."""
-        source, room = self.step_times(variant), self.fits(variant)
-        if isinstance(source, OutOfRange):
-            return source
+        found = self.profile(variant)
+        return found if isinstance(found, OutOfRange) else self._engine(variant, found)
+
+    def _engine(self, variant: Variant, found: Profile) -> Engine | TooLarge | OutOfRange:
+        room = self.fits(variant)
         if not isinstance(room, Fits):
             return room
-        return Engine(engine_limits(variant.engine, room.kv_capacity_tokens), source)
+        return Engine(engine_limits(variant.engine, room.kv_capacity_tokens), found.step_times)
 
     def load_seconds(self, variant: Variant) -> float | OutOfRange | TooLarge:
         """Seconds from a replica's start to its readiness."""
@@ -105,13 +108,14 @@ class LibraryPerfModel:
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
         """Requests/s of `mix` that one replica carries within `slo`, from the cache where known."""
-        found, engine = self.profile(variant), self.engine(variant)
+        found = self.profile(variant)
+        if isinstance(found, OutOfRange):
+            return found
+        engine = self._engine(variant, found)
         if isinstance(engine, TooLarge):
             return OutOfRange(OutOfRangeReason.NO_PROFILE, engine.message)
         if isinstance(engine, OutOfRange):
             return engine
-        if isinstance(found, OutOfRange):
-            return found
         longest = max(piece.prompt_tokens + piece.output_tokens for piece in mix.slices)
         refused = refused_slice(mix, engine.limits) or within(found.valid, 0, 0, longest)
         if refused is not None:
@@ -170,6 +174,8 @@ def _from_cache(value: object) -> Capacity | None:
     if not isinstance(value, Mapping):
         return None
     rate, binding = value.get("requests_per_s"), value.get("binding")
-    if not isinstance(rate, int | float) or not rate >= 0 or not isinstance(binding, str):
+    if not isinstance(rate, int | float) or not isinstance(binding, str):
+        return None
+    if not (math.isfinite(rate) and rate >= 0):
         return None
     return Capacity(float(rate), binding)

@@ -40,9 +40,6 @@ from argosy.perf.quantities import positive, share
 from argosy.perf.work import StepWork
 from argosy.snapshot.architecture import Dtype
 
-OFF_W = 0.0
-"""A node that is not there draws nothing; one that is there draws at least `bare_idle_power`."""
-
 
 class PowerOrigin(StrEnum):
     """Where a figure of power comes from, the most trusted first."""

@@ -1,9 +1,9 @@
 """A profile: the step time of one model in one shape on one GPU, and how far to trust it.
 
 Owns the nouns `Shape`, `ProfileKey`, `Origin`, `ValidRange` and `Profile`. Never computes one:
-tables (`tables`), fitted forms and rooflines (`form`), and users' measurements (`measurements`)
-do. Every profile is without host overhead unless its source already contains it; the
-calibration (s, c0, cB) says which.
+tables (`tables`), fitted forms (`form`), rooflines (`roofline`), what is made of other profiles
+(`reshape`) and users' measurements (`measurements`) do. Every profile is without host overhead
+unless its source already contains it; the calibration (s, c0, cB) says which.
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ class ProfileKey:
     model: str
     dtype: Dtype
     shape: Shape
+
+    @property
+    def path(self) -> str:
+        """As the shipped files have it; they know no pipelines."""
+        return f"{self.gpu}/{self.model}/{self.dtype}/{self.shape.tensor_parallel}"
 
     def __str__(self) -> str:
         return f"{self.model} {self.dtype} on {self.gpu} {self.shape}"

@@ -46,7 +46,7 @@ class OutOfRange:
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """The weights fit; this much is left for KV."""
+    """Weights and one sequence of full length fit; this much is left for KV on the fullest GPU."""
 
     weight_bytes_per_gpu: int
     weight_bytes: int
@@ -55,7 +55,7 @@ class Fits:
 
 @dataclass(frozen=True, slots=True)
 class TooLarge:
-    """The weights do not fit: needed and available bytes per GPU."""
+    """Weights and one sequence of full length do not fit: needed and available bytes per GPU."""
 
     needed_bytes_per_gpu: int
     available_bytes_per_gpu: int

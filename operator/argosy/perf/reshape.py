@@ -13,10 +13,9 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from argosy.engine.coefficients import StepCoefficients
-from argosy.engine.step_times import StepTable, StepTimes, StepTimeSource, frozen
+from argosy.engine.step_times import Floats, StepTable, StepTimes, StepTimeSource, frozen
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
 from argosy.perf.links import Link, all_reduce_terms, transfer_ms
@@ -24,8 +23,6 @@ from argosy.perf.profile import Origin, Profile, Shape
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.perf.roofline import ACTIVATION_BYTES, Silicon, impossible_shape, kernels_of, roofline
 from argosy.snapshot.architecture import Architecture, Dtype
-
-Floats = npt.NDArray[np.float64]
 
 PIPELINE_UNCERTAINTY = 0.10
 """Added for a pipeline. An assumption: nobody's measurements of vLLM's pipelines are at hand."""
@@ -69,7 +66,7 @@ class PipelineTimes:
         share = np.maximum(batch / self.stages, 1.0)
         hops = self.hop_ms + self.hop_ms_per_token * tokens
         matrix = self.imbalance * whole.matrix_ms + hops
-        decode = np.stack([np.interp(share, batch, column) for column in whole.decode_ms.T], axis=1)
+        decode = np.stack([np.interp(share, batch, column) for column in whole.decode_ms[batch].T], axis=1)
         # A smaller micro-batch saves matrix time as well. It is taken off attention, which must
         # stay positive and must not fall with the batch: where contexts are too short for that,
         # a round comes out longer than it is.

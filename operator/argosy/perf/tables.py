@@ -144,7 +144,7 @@ class ProfileTables:
 
     def _none_for(self, key: ProfileKey) -> OutOfRange:
         nearest = self._nearest(key)
-        why = self._absent.get(_path(key), "")
+        why = self._absent.get(key.path, "")
         message = f"no measured table of {key}{f' ({why})' if why else ''}; there are {', '.join(nearest)}"
         return OutOfRange(OutOfRangeReason.NO_PROFILE, message, nearest)
 
@@ -201,11 +201,6 @@ def _document(manifest: bytes) -> dict[str, Any]:
 
 def _key(line: Mapping[str, Any]) -> ProfileKey:
     return ProfileKey(line["gpu"], line["model"], Dtype(line["dtype"]), Shape(line["tensorParallel"]))
-
-
-def _path(key: ProfileKey) -> str:
-    """As the manifest's `without` has it; it knows no pipelines."""
-    return f"{key.gpu}/{key.model}/{key.dtype}/{key.shape.tensor_parallel}"
 
 
 def _entry(row: int, line: Mapping[str, Any], document: Mapping[str, Any]) -> _Entry:

@@ -1,18 +1,29 @@
 """Bytes of weights and adapters on one GPU.
 
-Owns how a model's matrices divide over tensor-parallel ranks and pipeline stages. Never knows a
-GPU. Input: an `Architecture` and its place in the parallel shape; output: bytes.
+Owns how a model's matrices divide over tensor-parallel ranks and pipeline stages, and which of
+them adapters adapt. Never knows a GPU. Input: an `Architecture` and its place in the parallel
+shape; output: bytes.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from argosy.perf.catalogue.layout import BYTES_PER_PARAMETER
 from argosy.snapshot.architecture import Architecture, Dtype, WeightLayout
 
-__all__ = ["BYTES_PER_PARAMETER", "Ranks", "adapter_bytes", "rank_weight_bytes", "weight_bytes"]
+__all__ = [
+    "BYTES_PER_PARAMETER",
+    "Projection",
+    "Ranks",
+    "adapted_projections",
+    "adapter_bytes",
+    "rank_weight_bytes",
+    "weight_bytes",
+]
 
 _WIDE = 2
 """Bytes of what is never quantised: tables, routers, adapters."""
@@ -69,32 +80,55 @@ def rank_weight_bytes(architecture: Architecture, quantization: Dtype | None, pl
 def adapter_bytes(architecture: Architecture, slots: int, lora_rank: int, place: Ranks) -> float:
     """Bytes of the LoRA slots on one GPU.
 
-    Each slot holds both matrices of every projection at the largest rank. vLLM splits the one
-    that lies on the projection's split side (unless --fully-sharded-loras).
+    Each slot holds both matrices of every projection at the largest rank, in each expert too.
     """
-    if slots == 0:
-        return 0.0
-    a, ranks = architecture, place.tensor_parallel
-    heads, kv = a.attention_heads * a.head_dim, a.kv_heads * a.head_dim
-    key_value = (a.mla_kv_dim,) if a.mla_kv_dim else (kv, kv)
-    attention = (
-        sum(a.hidden_size + out / ranks for out in (heads, *key_value)) + heads / ranks + a.hidden_size
+    numbers = math.fsum(
+        projection.layers
+        * (architecture.experts if projection.is_expert else 1)
+        * sum(projection.on_rank(place.tensor_parallel))
+        for projection in adapted_projections(architecture)
     )
-    dense, expert = _mlp_adapter(a, a.intermediate_size, ranks), 0.0
-    if a.is_moe:
-        expert = a.experts * _mlp_adapter(a, a.expert_intermediate_size, ranks)
-        expert += _mlp_adapter(a, a.shared_expert_intermediate_size, ranks)
+    share = place.layers_of(architecture.layers) / architecture.layers
+    return slots * lora_rank * numbers * share * _WIDE
+
+
+class Projection(NamedTuple):
+    """One adapted matrix of so many layers; `splits_inputs` where ranks divide its rows."""
+
+    layers: int
+    inputs: int
+    outputs: int
+    splits_inputs: bool = False
+    is_expert: bool = False
+
+    def on_rank(self, ranks: int) -> tuple[float, float]:
+        """Inputs of the adapter's A and outputs of its B on one tensor-parallel rank.
+
+        vLLM splits the one that lies on the projection's split side (unless --fully-sharded-loras).
+        """
+        if self.splits_inputs:
+            return self.inputs / ranks, self.outputs
+        return self.inputs, self.outputs / ranks
+
+
+def adapted_projections(architecture: Architecture) -> Iterator[Projection]:
+    """The matrices that adapters adapt, which is all of them; of a layer's experts one stands for each."""
+    a = architecture
+    heads, kv = a.attention_heads * a.head_dim, a.kv_heads * a.head_dim
+    for outputs in (heads, a.mla_kv_dim) if a.mla_kv_dim else (heads, kv, kv):
+        yield Projection(a.kv_layers, a.hidden_size, outputs)
+    yield Projection(a.kv_layers, heads, a.hidden_size, splits_inputs=True)
     dense_layers = a.dense_layers if a.is_moe else a.layers
-    per_rank = a.kv_layers * attention + dense_layers * dense + (a.layers - dense_layers) * expert
-    share = place.layers_of(a.layers) / a.layers
-    num_bytes: float = slots * lora_rank * per_rank * share * _WIDE
-    return num_bytes
+    yield from _adapted_mlp(a, dense_layers, a.intermediate_size, is_expert=False)
+    yield from _adapted_mlp(a, a.layers - dense_layers, a.expert_intermediate_size, is_expert=True)
+    yield from _adapted_mlp(a, a.layers - dense_layers, a.shared_expert_intermediate_size, is_expert=False)
 
 
-def _mlp_adapter(a: Architecture, width: int, ranks: int) -> float:
-    if width == 0:
-        return 0.0
-    return 2 * (a.hidden_size + width / ranks) + width / ranks + a.hidden_size
+def _adapted_mlp(a: Architecture, layers: int, width: int, is_expert: bool) -> Iterator[Projection]:
+    if layers and width:
+        yield Projection(layers, a.hidden_size, width, is_expert=is_expert)
+        yield Projection(layers, a.hidden_size, width, is_expert=is_expert)
+        yield Projection(layers, width, a.hidden_size, splits_inputs=True, is_expert=is_expert)
 
 
 def _layout(a: Architecture) -> WeightLayout:

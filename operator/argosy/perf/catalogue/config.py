@@ -146,16 +146,16 @@ def _plan(c: _Config) -> tuple[tuple[Mixer, Ffn], ...]:
     listed = f.text("hybrid_override_pattern") or f.sequence("layers_block_type")
     if listed:
         name = "hybrid_override_pattern" if f.has("hybrid_override_pattern") else "layers_block_type"
-        return tuple(_known(_NEMOTRON, entry, name) for entry in listed)
+        return tuple(_known(_NEMOTRON, entry, f.path + name) for entry in listed)
     layers = f.number("num_hidden_layers", "n_layer")
     if layers > _MOST_LAYERS:
         raise UnreadableFieldError(f"{f.path}num_hidden_layers", f"{layers} is more than {_MOST_LAYERS}")
     for name in ("moe_layer_freq", "mlp_layer_types"):
         if (listed := f.sequence(name)) and len(listed) != layers:
-            raise UnreadableFieldError(name, f"lists {len(listed)} layers, not {layers}")
+            raise UnreadableFieldError(f.path + name, f"lists {len(listed)} layers, not {layers}")
     mixers = _mixers(c, layers)
     if len(mixers) != layers:
-        raise UnreadableFieldError("layer_types", f"lists {len(mixers)} layers, not {layers}")
+        raise UnreadableFieldError(f"{f.path}layer_types", f"lists {len(mixers)} layers, not {layers}")
     return tuple((mixer, _ffn(f, number)) for number, mixer in enumerate(mixers))
 
 
@@ -164,7 +164,7 @@ def _mixers(c: _Config, layers: int) -> list[Mixer]:
     if f.has("kv_lora_rank"):
         return [Mixer.MLA] * layers
     if types := f.sequence("layer_types"):
-        return [_known(_MIXERS, name, "layer_types") for name in types]
+        return [_known(_MIXERS, name, f"{f.path}layer_types") for name in types]
     if f.has("full_attention_interval"):
         every = f.number("full_attention_interval")
         return [Mixer.FULL if (n + 1) % every == 0 else Mixer.LINEAR for n in range(layers)]
@@ -203,6 +203,13 @@ def _ffn(f: Fields, number: int) -> Ffn:
 
 def _experts(f: Fields) -> int:
     return f.count("n_routed_experts", "num_experts", "num_local_experts")
+
+
+def _experts_per_token(f: Fields, experts: int) -> int:
+    taken = f.number("num_experts_per_tok", "top_k_experts", "num_experts_per_token")
+    if taken > experts:
+        raise UnreadableFieldError(f"{f.path}num_experts_per_tok", f"asks for {taken} of {experts} experts")
+    return taken
 
 
 def _mlp(c: _Config, has_experts: bool) -> Mlp:
@@ -309,7 +316,7 @@ def _architecture(c: _Config, decoder: Decoder, scheme: Scheme) -> Architecture:
     assert attention is not None
     mixers = [mixer for mixer, _ in decoder.plan]
     moe_layers = sum(ffn is Ffn.MOE for _, ffn in decoder.plan)
-    per_token = f.number("num_experts_per_tok", "top_k_experts", "num_experts_per_token") if moe_layers else 0
+    per_token = _experts_per_token(f, mlp.experts) if moe_layers else 0
     total = sum(module.parameters for module in modules(decoder))
     sliding = mixers.count(Mixer.SLIDING)
     mla = decoder.mla

@@ -7,12 +7,12 @@ file's bytes; output: `Gpu` values. Every entry names its sources.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from argosy.errors import SpecError
+from argosy.perf.quantities import positive
 from argosy.snapshot.architecture import Dtype
 
 
@@ -47,13 +47,13 @@ class Gpu:
 
     def __post_init__(self) -> None:
         for name in ("memory_bytes", "memory_bytes_per_s", "pcie_bytes_per_s", "network_bytes_per_s"):
-            _positive(getattr(self, name), f"gpu.{name}")
-        _positive(self.tdp_w, "gpu.tdp_w")
-        _positive(self.gpus_per_node, "gpu.gpus_per_node")
+            positive(getattr(self, name), f"gpu.{name}")
+        positive(self.tdp_w, "gpu.tdp_w")
+        positive(self.gpus_per_node, "gpu.gpus_per_node")
         if self.nvlink_bytes_per_s is not None:
-            _positive(self.nvlink_bytes_per_s, "gpu.nvlink_bytes_per_s")
+            positive(self.nvlink_bytes_per_s, "gpu.nvlink_bytes_per_s")
         for dtype, peak in self.flops.items():
-            _positive(peak, f"gpu.flops.{dtype}")
+            positive(peak, f"gpu.flops.{dtype}")
         if Dtype.BF16 not in self.flops:
             raise SpecError("the 16-bit peak is missing", "gpu.flops.bf16")
 
@@ -76,8 +76,3 @@ def _gpu(entry: Mapping[str, Any]) -> Gpu:
     values["products"], values["aliases"] = tuple(entry["products"]), tuple(entry["aliases"])
     values["flops"] = {Dtype(dtype): float(peak) for dtype, peak in entry["flops"].items()}
     return Gpu(**values)
-
-
-def _positive(value: float, name: str) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise SpecError(f"must be a positive number, got {value}", name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from argosy.errors import SpecError
@@ -95,6 +95,6 @@ def _values(architecture: Architecture, keep: Iterable[str] = ()) -> dict[str, A
     values: dict[str, Any] = {}
     for entry in fields(Architecture):
         value = getattr(architecture, entry.name)
-        if value != entry.default or entry.default is MISSING or entry.name in keep:
+        if value != entry.default or entry.name in keep:
             values[entry.name] = list(astuple(value)) if entry.name == "layout" else value
     return values

@@ -128,12 +128,18 @@ def _hugging_face(written: Mapping[str, Any]) -> Scheme:
     elif isinstance(groups, Mapping) and groups:
         dtype = _of_group(next(iter(groups.values())))
     elif method in ("awq", "gptq", "auto-round", "bitsandbytes"):
-        bits = written.get("bits", written.get("w_bit", 4 if written.get("load_in_4bit") else 8))
-        dtype = _of_bits("int", bits)
+        dtype = _of_bits("int", written.get("bits", written.get("w_bit", _bits_when_loaded(written))))
     else:
         raise UnreadableFieldError(f"{_PLACE}.quant_method", f"{method!r} is not known")
     excluded = _names(written, "modules_to_not_convert", "ignore")
     return Scheme(dtype, _kv_type(written), _block(written), excluded, is_mx=_is_mx(written))
+
+
+def _bits_when_loaded(written: Mapping[str, Any]) -> int | None:
+    """Of bitsandbytes, which quantises as it loads; None where nothing says."""
+    if written.get("load_in_4bit"):
+        return 4
+    return 8 if written.get("load_in_8bit") else None
 
 
 def _model_opt(written: Mapping[str, Any]) -> Scheme:

@@ -6,12 +6,10 @@ load; the CSV does not, and the requests found in flight stand in for it.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Any
 
-from argosy.perf.measurements.document import Document, Report
+from argosy.perf.measurements.document import Document, Report, cells
 from argosy.perf.measurements.fields import Fields
 from argosy.perf.measurements.rows import (
     ClosedLoop,
@@ -94,7 +92,7 @@ def _load(report: Fields) -> Load:
     rate = phase.optional("rate")
     if rate is not None:
         return OpenLoop(rate, _gap_cv(phase))
-    return ClosedLoop(int(phase.required("concurrency")))
+    return ClosedLoop(phase.required_count("concurrency"))
 
 
 def _gap_cv(phase: Fields) -> float:
@@ -109,10 +107,10 @@ def _from_csv(text: str) -> Report:
     """Two tables, one below the other: distributions, then single values under `Metric,Value`."""
     metrics: dict[str, Mapping[str, Any]] = {}
     header: list[str] = []
-    for line in csv.reader(io.StringIO(text)):
+    for _, line in cells(text):
         if line[:1] == ["Metric"]:
             header = ["avg" if name == "Value" else name for name in line]
-        elif line:
+        else:
             metrics[line[0]] = {
                 name: _number(cell) for name, cell in zip(header[1:], line[1:], strict=False) if cell
             }
@@ -123,7 +121,7 @@ def _from_csv(text: str) -> Report:
         f"the CSV does not say which load was asked for: taken as {in_flight:g} requests in flight, "
         "its median; profile_export_aiperf.json of the same run says it"
     )
-    return Report(rows=(_row(report, ClosedLoop(round(in_flight))),), notes=(note,))
+    return Report(rows=(_row(report, ClosedLoop(max(1, round(in_flight)))),), notes=(note,))
 
 
 def _number(cell: str) -> float | str:

@@ -16,12 +16,10 @@ comments). Those of a line that are empty were not measured.
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 from collections.abc import Iterator
 
-from argosy.perf.measurements.document import Document, Report
+from argosy.perf.measurements.document import Document, Report, cells
 from argosy.perf.measurements.fields import Fields
 from argosy.perf.measurements.rows import (
     ClosedLoop,
@@ -82,7 +80,7 @@ def _columns(header: str) -> list[str]:
 
 def _check_columns(columns: list[str]) -> list[str]:
     """Those that mean nothing; one that was surely meant to is refused with the right name."""
-    twice = sorted({name for name in columns if columns.count(name) > 1})
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
         raise RefusedError(UnreadableReason.AMBIGUOUS, f"columns that occur twice: {', '.join(twice)}")
     unknown = [name for name in columns if name and name not in COLUMNS]
@@ -96,19 +94,18 @@ def _check_columns(columns: list[str]) -> list[str]:
 
 def _lines(text: str, columns: list[str], delimiter: str) -> Iterator[Fields]:
     seen_header = False
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    for cells in reader:
-        if not any(cell.strip() for cell in cells) or cells[0].lstrip().startswith("#"):
+    for number, line in cells(text, delimiter):
+        if not any(cell.strip() for cell in line) or line[0].lstrip().startswith("#"):
             continue
         if not seen_header:
             seen_header = True
             continue
-        row = f"line {reader.line_num}"
-        if len(cells) > len(columns):
-            message = f"{row} has {len(cells)} cells for {len(columns)} columns"
+        row = f"line {number}"
+        if len(line) > len(columns):
+            message = f"{row} has {len(line)} cells for {len(columns)} columns"
             raise RefusedError(UnreadableReason.BROKEN, message)
         filled = {
-            name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name and cell.strip()
+            name: cell.strip() for name, cell in zip(columns, line, strict=False) if name and cell.strip()
         }
         yield Fields({name: _value(name, cell) for name, cell in filled.items()}, row)
 

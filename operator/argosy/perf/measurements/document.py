@@ -1,13 +1,15 @@
 """A file's content, parsed as far as that needs no knowledge of any tool.
 
-Owns bytes -> text -> JSON, JSON lines, or plain text. Never recognises a report.
+Owns bytes -> text -> JSON, JSON lines, plain text, or the cells of a table. Never recognises a report.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,11 +69,29 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _objects(text: str) -> tuple[Mapping[str, Any], ...]:
+def cells(text: str, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """The lines of a table that have cells, with their numbers. Raises RefusedError for no table."""
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter)
     try:
-        whole = json.loads(text)
+        for line in reader:
+            if line:
+                yield reader.line_num, line
+    except csv.Error as fault:
+        message = f"line {reader.line_num} is no line of a table: {fault}"
+        raise RefusedError(UnreadableReason.BROKEN, message) from fault
+
+
+def _json(text: str) -> Any:
+    """Raises ValueError for broken JSON, RefusedError for what no parser can hold."""
+    try:
+        return json.loads(text)
     except RecursionError as fault:
         raise RefusedError(UnreadableReason.BROKEN, "nested too deeply for a report") from fault
+
+
+def _objects(text: str) -> tuple[Mapping[str, Any], ...]:
+    try:
+        whole = _json(text)
     except ValueError as fault:
         return _lines(text, fault)
     found = whole if isinstance(whole, list) else [whole]
@@ -85,7 +105,7 @@ def _lines(text: str, whole_fault: ValueError) -> tuple[Mapping[str, Any], ...]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = _json(line)
         except ValueError as fault:
             message = f"line {number} is no JSON: {fault}" if objects else f"broken JSON: {whole_fault}"
             raise RefusedError(UnreadableReason.BROKEN, message) from fault

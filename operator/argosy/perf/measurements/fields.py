@@ -14,7 +14,7 @@ from typing import Any
 from argosy.perf.measurements.rows import Latency, Lengths, RefusedError, UnreadableReason
 
 # No measurement, and a whole number may be too large even to become a float.
-_TOO_LARGE = 1e15
+TOO_LARGE = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,18 @@ class Fields:
         return found
 
     def count(self, path: str) -> int | None:
-        """A positive whole number."""
+        """A positive whole number, None where it is missing."""
         found = self.optional(path)
-        if found is not None and found != int(found):
-            raise _bad(self.row, path, found, "a whole number")
-        return None if found is None else int(found)
+        return None if found is None else self._whole(found, path)
+
+    def required_count(self, path: str) -> int:
+        """A positive whole number that a row cannot do without."""
+        return self._whole(self.required(path), path)
+
+    def _whole(self, number: float, path: str) -> int:
+        if number != int(number):
+            raise _bad(self.row, path, number, "a whole number")
+        return int(number)
 
     def spread(self, path: str) -> float | None:
         """A standard deviation: zero is one."""
@@ -95,7 +102,7 @@ def not_negative(value: object, row: str, field: str) -> float:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _TOO_LARGE:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < TOO_LARGE:
         return None
     return float(value)
 

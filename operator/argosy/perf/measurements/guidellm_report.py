@@ -91,9 +91,9 @@ def _load(benchmark: Fields) -> Load:
     if kind == "synchronous":
         return ClosedLoop(1)
     if kind == "concurrent":
-        return ClosedLoop(int(strategy.required("streams")))
+        return ClosedLoop(strategy.required_count("streams"))
     if kind == "throughput":
-        return ClosedLoop(int(strategy.required("max_concurrency")))
+        return ClosedLoop(strategy.required_count("max_concurrency"))
     if kind in ("constant", "poisson"):
         return OpenLoop(strategy.required("rate"), 0.0 if kind == "constant" else 1.0)
     known = "synchronous, concurrent, throughput, constant, poisson"

@@ -38,6 +38,8 @@ _HUBER = 2.5
 # Standard deviations of the prior: logarithms of factors, milliseconds for the others.
 _WIDTH = {"s": 0.3, "compute": 0.2, "attention": 0.2, "c0": 1.5, "cb": 0.05, FRONT_END: 20.0}
 _LOGARITHMS = ("s", "compute", "attention")
+# Far beyond what is plausible, and near enough that times stay finite on the way there.
+_FAR = 50.0
 _USUAL_FRONT_END_MS = 5.0
 _DIFFERENCE = 0.02
 _MOST_STEPS = 20
@@ -90,7 +92,8 @@ class Problem:
     def factors(self, at: Floats) -> Factors:
         """Those that are not free stay as they were."""
         given = dict(zip(self.free, at.tolist(), strict=True))
-        values = {name: math.exp(given.get(name, 0.0)) for name in _LOGARITHMS}
+        powers = {name: given.get(name, 0.0) for name in _LOGARITHMS}
+        values = {name: math.exp(max(-_FAR, min(_FAR, power))) for name, power in powers.items()}
         return Factors(c0=given.get("c0", self.table.c0), cb=given.get("cb", self.table.cb), **values)
 
     def front_end_ms(self, at: Floats) -> float:

@@ -101,8 +101,16 @@ def profile_to_bytes(fitted: FittedProfile) -> bytes:
 def profile_from_bytes(content: bytes, name: str) -> FittedProfile | ProfileFault:
     """The profile in a file's content; `name` is the file's, for the message."""
     try:
+        return _opened(content, name)
+    except RecursionError:
+        # Not only parsing goes down into it: the checksum does, from a deeper call.
+        return ProfileFault(ProfileFaultReason.BROKEN, f"{name}: nested too deeply for a profile")
+
+
+def _opened(content: bytes, name: str) -> FittedProfile | ProfileFault:
+    try:
         document = json.loads(content)
-    except (ValueError, RecursionError) as fault:
+    except ValueError as fault:
         return ProfileFault(ProfileFaultReason.BROKEN, f"{name}: broken JSON: {fault}")
     if not isinstance(document, dict) or document.get("kind") != KIND:
         return ProfileFault(

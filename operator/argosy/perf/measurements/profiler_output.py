@@ -39,9 +39,9 @@ def recognise_lines(document: Document) -> bool:
 
 def read_lines(document: Document) -> Report:
     """One row per (prompt, output, rate)."""
-    runs: dict[tuple[Any, ...], dict[str, Fields]] = {}
+    runs: dict[tuple[str, ...], dict[str, Fields]] = {}
     for one in document.objects:
-        run = tuple(one[name] for name in _RUN)
+        run = tuple(str(one[name]) for name in _RUN)
         row = f"run with {run[0]} prompt and {run[1]} output tokens at {run[2]} requests/s"
         runs.setdefault(run, {})[str(one["metric"])] = Fields(one, row)
     rows = tuple(_row_of_lines(metrics) for metrics in runs.values())

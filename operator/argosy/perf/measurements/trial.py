@@ -12,7 +12,7 @@ What the two share is `twin.simulate_closed`, which knows neither.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import NormalDist
 
@@ -33,6 +33,7 @@ _MOST_REQUESTS = 2000
 _OPEN_REQUESTS = 200
 # One draw of arrivals is not the one that was measured: the mean over a few is nearer to it.
 _OPEN_DRAWS = 4
+_SHORTEST_GAP = 1e-200
 
 
 class Quantity(StrEnum):
@@ -102,14 +103,15 @@ class Trial:
 
 def trial_of(measurement: Measurement, limits: EngineLimits) -> Trial | None:
     """None where the row measured nothing that an engine's step time decides."""
-    observed = _observed(measurement)
-    if not observed:
-        return None
     rng = np.random.default_rng(_SEED)
     load = measurement.load
     count = _num_requests(measurement, limits)
     prompts = _draw(measurement.prompt, count, rng)
     outputs = _draw(measurement.output, count, rng)
+    # Answers of one token have no gap, whatever a report says of theirs.
+    observed = _observed(measurement if outputs.max() > 1 else replace(measurement, itl=None))
+    if not observed:
+        return None
     arrivals: tuple[Floats, ...] = ()
     if isinstance(load, OpenLoop):
         draws = _OPEN_DRAWS if load.gap_cv else 1
@@ -179,5 +181,7 @@ def _normal(quantiles: Floats) -> Floats:
 def _arrivals_s(load: OpenLoop, count: int, rng: np.random.Generator) -> Floats:
     """Gamma distributed gaps, stretched to have exactly the mean rate."""
     gaps = rng.gamma(load.gap_cv**-2.0, size=count) if load.gap_cv else np.ones(count)
+    # Of wild bursts all gaps may underflow, and their sum is divided by.
+    gaps = np.maximum(gaps, _SHORTEST_GAP)
     arrivals: Floats = np.cumsum(gaps) * (count / (gaps.sum() * load.requests_per_s))
     return arrivals

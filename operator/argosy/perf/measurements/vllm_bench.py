@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from argosy.perf.measurements.document import Document, Report
-from argosy.perf.measurements.fields import Fields, positive
+from argosy.perf.measurements.fields import TOO_LARGE, Fields, positive
 from argosy.perf.measurements.rows import (
     ClosedLoop,
     Lengths,
@@ -51,7 +51,7 @@ def read(document: Document) -> Report:
 def _row(fields: Fields) -> Measurement:
     if not fields.raw("completed"):
         raise RefusedError(UnreadableReason.NOTHING_MEASURED, f"{fields.row}: no request completed")
-    completed = fields.count("completed") or 0
+    completed = fields.required_count("completed")
     output_mean = fields.required("total_output_tokens") / completed
     # An answer of one token has no gap, and vLLM then writes a TPOT of zero.
     has_gaps = output_mean > 1
@@ -77,9 +77,9 @@ def _names(metric: str) -> dict[str, str]:
 def _lengths(fields: Fields, every: str, mean: float, std: float | None) -> Lengths:
     """From the list of all lengths where there is one (failed requests count 0 there)."""
     found = fields.raw(every)
-    if isinstance(found, list) and found:
-        return Lengths.of([positive(tokens, fields.row, every) for tokens in found if tokens != 0])
-    return Lengths(mean, std)
+    numbers = found if isinstance(found, list) else []
+    known = [positive(tokens, fields.row, every) for tokens in numbers if tokens != 0]
+    return Lengths.of(known) if known else Lengths(mean, std)
 
 
 def _inferred_std(fields: Fields) -> float | None:
@@ -95,7 +95,7 @@ def _inferred_std(fields: Fields) -> float | None:
 
 def _std_ms(latencies_s: Any) -> float | None:
     numbers = latencies_s if isinstance(latencies_s, list) else []
-    kept = [float(one) for one in numbers if isinstance(one, int | float) and 0 < one < math.inf]
+    kept = [float(one) for one in numbers if isinstance(one, int | float) and 0 < one < TOO_LARGE]
     return 1e3 * float(np.std(kept)) if len(kept) > 1 else None
 
 

@@ -49,8 +49,9 @@ class Row:
 def row(window: Window, times: StepTimes) -> Row | Skipped:
     """The regressors of a window whose figures are in order (`window_fault`)."""
     max_tokens, max_seqs = len(times.matrix_ms) - 1, len(times.decode_ms) - 1
-    if window.mean_batch > max_seqs or max(part.batch for part in (window, *window.parts)) >= max_tokens:
-        message = f"a batch of {window.mean_batch:.1f}, and the profile ends at {min(max_seqs, max_tokens)}"
+    largest = max(part.batch for part in (window, *window.parts))
+    if window.mean_batch > max_seqs or largest >= max_tokens:
+        message = f"batches of up to {largest:.1f}, and the profile ends at {min(max_seqs, max_tokens)}"
         return Skipped(SkipReason.OUT_OF_RANGE, message)
     parts = window.parts or (window,)
     # Of the whole window: scrapes are too close to one another to be dated well enough for a part's.

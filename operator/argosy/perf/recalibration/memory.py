@@ -121,8 +121,8 @@ def _key_to_json(key: CalibrationKey) -> dict[str, Any]:
 
 def _key_from_json(found: Mapping[str, Any]) -> CalibrationKey:
     shape = Shape(_count(found["tensorParallel"]), _count(found["pipelineParallel"]))
-    if shape.gpus < 1:
-        raise ValueError(f"a shape of {shape.gpus} GPUs")
+    if min(shape.tensor_parallel, shape.pipeline_parallel) < 1:
+        raise ValueError(f"a shape of no GPU: {shape}")
     profile = ProfileKey(_text(found["gpu"]), _text(found["model"]), Dtype(found["dtype"]), shape)
     return CalibrationKey(profile, _text(found["engineVersion"]))
 

@@ -99,7 +99,6 @@ class RolesAnswer:
 
     transfer:   of the KV between them; transfer_ms and transfer_bytes: of one prompt, bytes per GPU
     aggregated_replicas: one replica of each shape that is asked about, serving all of each request
-    aggregated_used: of those, the one that a GPU of the prefill and of the decode role would be in
     disaggregated, aggregated: what the set's GPUs carry as two roles, and as aggregated replicas
     """
 
@@ -110,7 +109,6 @@ class RolesAnswer:
     transfer_bytes: float
     balance: Balance
     aggregated_replicas: tuple[Replica, ...]
-    aggregated_used: tuple[Replica, Replica]
     disaggregated: Carried
     aggregated: Carried
 
@@ -276,9 +274,9 @@ def _compared(asked: _Asked, divided: _Divided, aggregated: tuple[Replica, ...])
         _Group(prefill, together.num_prefill * prefill.gpus),
         _Group(decode, together.num_decode * decode.gpus),
     )
-    used = tuple(_best_aggregated(aggregated, group.replica) for group in groups)
     as_aggregated = sum(
-        group.num_gpus * best.requests_per_s_per_gpu for group, best in zip(groups, used, strict=True)
+        group.num_gpus * _best_aggregated(aggregated, group.replica).requests_per_s_per_gpu
+        for group in groups
     )
     return RolesAnswer(
         prefill=prefill,
@@ -288,7 +286,6 @@ def _compared(asked: _Asked, divided: _Divided, aggregated: tuple[Replica, ...])
         transfer_bytes=asked.transfer.kv.bytes_of(question.prompt_tokens),
         balance=together,
         aggregated_replicas=aggregated,
-        aggregated_used=(used[0], used[1]),
         disaggregated=_carried(groups, together.requests_per_s, question.output_tokens),
         aggregated=_carried(groups, as_aggregated, question.output_tokens),
     )
