@@ -255,6 +255,10 @@ def test_imported_measurements_win_over_the_shipped_profile(tmp_path: Path) -> N
     assert f"ask it with: argosy perf {LLAMA} --gpu H100 --profile {out}\n" in output
     found = asked(LLAMA, "--gpu", "H100", "--profile", str(out))
     assert found["profile"]["origin"] == "UserMeasurements"
+    # What runs say that nobody made is said of figures that no run has corrected.
+    warning = "clients of measured runs waited"
+    shipped, own = (run(LLAMA, *options)[1] for options in ((), ("--profile", str(out))))
+    assert (warning in " ".join(shipped.split()), warning in " ".join(own.split())) == (True, False)
     out.write_text(out.read_text().replace('"uncertainty"', '"uncertainly"'))
     assert str(out) in refused(LLAMA, "--profile", str(out))["message"]
     assert "cannot be read" in refused(LLAMA, "--profile", str(tmp_path / "absent.json"))["message"]

@@ -16,6 +16,7 @@ import pytest
 
 from argosy.errors import SpecError
 from argosy.perf import shipped_library
+from argosy.perf.answer import TTFT_OF_CLIENTS
 from argosy.perf.shipped import shipped_forms, shipped_measurements
 from argosy.perf.validation.calibration import RAW, Errors, RunCalibration, calibrate, errors
 from argosy.perf.validation.figures import (
@@ -47,6 +48,10 @@ def test_llama_70b_fp8_is_predicted_on_runs_it_was_not_calibrated_on(system: str
     assert found.calibrated.num_runs >= 22
     assert found.calibrated.tpot_mape <= TPOT_BOUND[system]
     assert found.calibrated.ttft_mape <= TTFT_BOUND[system]
+    assert found.raw is not None
+    low, high = TTFT_OF_CLIENTS
+    # What users are told of TTFT that no run has corrected.
+    assert low <= 1 / (1 + found.raw.ttft_bias) <= high
 
 
 def test_what_is_calibrated_and_what_judges_do_not_meet() -> None:

@@ -36,7 +36,7 @@ from argosy.cli.perf_roles import show_roles
 from argosy.cli.perf_validate import show_validation
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answer import Answer, Load, Question, Unanswered, answer
+from argosy.perf.answer import TTFT_OF_CLIENTS, Answer, Load, Question, Unanswered, answer
 from argosy.perf.catalogue import gpus
 from argosy.perf.library import ProfileLibrary
 from argosy.perf.measurements import ProfileFault, far_off, profile_from_bytes
@@ -204,7 +204,7 @@ def _show_answer(found: Answer, question: Question, console: Console) -> None:
             f"{found.itl_ms:.2f} ms" if math.isfinite(found.itl_ms) else "none",
             "mean gap between tokens",
         ),
-        ("TTFT", f"{found.ttft_ms:.1f} ms", "mean"),
+        ("TTFT", f"{found.ttft_ms:.1f} ms", _ttft_note(found)),
         ("throughput", f"{found.throughput_tokens_per_s:,.0f} tokens/s", "generated"),
         ("", f"{found.requests_per_s:.2f} requests/s", ""),
         ("KV capacity", f"{found.kv_capacity_tokens:,} tokens", ""),
@@ -240,6 +240,14 @@ def _steps(found: Answer, proposing: Speculation | None) -> list[tuple[str, str,
 def _energy(proposing: Speculation | None) -> str:
     each = "batch" if proposing is None else "(batch x tokens per step)"
     return f"power x step time / {each}"
+
+
+def _ttft_note(found: Answer) -> str:
+    """Of a profile that no measured run has corrected, what a run would probably say."""
+    if found.profile.origin is Origin.USER:
+        return "mean"
+    low, high = TTFT_OF_CLIENTS
+    return f"mean, in the engine; clients of measured runs waited {low:g}-{high:g} times as long"
 
 
 def _cost(found: Answer) -> tuple[str, str, str]:
