@@ -6,22 +6,50 @@ sees `PortTakenError` and starts again with other ports.
 
 from __future__ import annotations
 
+import random
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 from argosy_sim.controlplane.errors import PortTakenError
 
 LOOPBACK = "127.0.0.1"
 
 
+_LOWEST = 16384
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_USUAL_EPHEMERAL_FROM = 32768
+
+
 def free_ports(num_ports: int) -> tuple[int, ...]:
-    """Different ports that are free on loopback right now."""
+    """Different ports that are free on loopback right now, and that the kernel gives to nobody by itself.
+
+    They lie below the ephemeral ones: who ends and listens again on the same port (an Envoy, an API
+    server) would now and then find it given to an outgoing connection or to a bind to port 0.
+    """
+    candidates = range(_LOWEST, max(_first_ephemeral(), _LOWEST))
     with ExitStack() as stack:
-        # All are held until the last is known, or the kernel may hand out one twice.
-        sockets = [stack.enter_context(socket.socket()) for _ in range(num_ports)]
-        for each in sockets:
+        # All are held until the last is known, or one would be chosen twice.
+        sockets: list[socket.socket] = []
+        for port in random.SystemRandom().sample(candidates, len(candidates)):
+            if len(sockets) == num_ports:
+                break
+            each = stack.enter_context(socket.socket())
+            with suppress(OSError):  # somebody has it
+                each.bind((LOOPBACK, port))
+                sockets.append(each)
+        while len(sockets) < num_ports:  # a machine whose ephemeral ports begin low
+            each = stack.enter_context(socket.socket())
             each.bind((LOOPBACK, 0))
+            sockets.append(each)
         return tuple(each.getsockname()[1] for each in sockets)
+
+
+def _first_ephemeral() -> int:
+    try:
+        return int(_EPHEMERAL.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return _USUAL_EPHEMERAL_FROM
 
 
 def require_free(port: int, field: str = "") -> int:

@@ -135,7 +135,8 @@ class World:
         self._client: aiohttp.ClientSession | None = None
 
     async def start(self, *, num_ads_ports: int = 1) -> World:
-        self.ads_ports = (await self.ads.serve(LOOPBACK, 0), *free_ports(num_ads_ports - 1))
+        self.ads_ports = free_ports(num_ads_ports)
+        await self.ads.serve(LOOPBACK, self.ads_ports[0])
         self._client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         await self.start_envoy()
         return self
