@@ -8,14 +8,12 @@ import re
 import shlex
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
+from perf_command import asked, refused, run
 from profile_files import a_profile_file
-from typer.testing import CliRunner
 
 from argosy.cli import perf_validate
-from argosy.cli.app import build
 from argosy.errors import SpecError
 from argosy.perf.catalogue import gpus
 
@@ -28,30 +26,6 @@ FIELDS = [
     "requests_per_s", "kv_capacity_tokens", "slots", "power_w", "joule_per_token", "usd_per_million_tokens",
     "uncertainty",
 ]  # fmt: skip
-
-
-def run(*args: str) -> tuple[int, str]:
-    found = CliRunner().invoke(build(), ["perf", *args])
-    if found.exception is not None and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    return found.exit_code, found.output
-
-
-def asked(*args: str) -> dict[str, Any]:
-    code, output = run(*args, "--json")
-    assert code == 0, output
-    found: dict[str, Any] = json.loads(output)
-    return found
-
-
-def refused(*args: str) -> dict[str, Any]:
-    code, output = run(*args, "--json")
-    assert code == 2, output
-    found = json.loads(output)
-    assert list(found) == ["error"]
-    assert list(found["error"]) == ["reason", "message", "nearest"]
-    error: dict[str, Any] = found["error"]
-    return error
 
 
 def test_the_object_has_every_field_and_they_agree_with_each_other() -> None:

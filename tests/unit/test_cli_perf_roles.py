@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
-from typer.testing import CliRunner
-
-from argosy.cli.app import build
+from perf_command import asked, refused, run
 
 EIGHT = "meta-llama/Llama-3.1-8B-Instruct"
 SEVENTY = "meta-llama/Llama-3.1-70B-Instruct"
@@ -18,32 +13,8 @@ FIELDS = [
 ]  # fmt: skip
 
 
-def run(*args: str) -> tuple[int, str]:
-    found = CliRunner().invoke(build(), ["perf", "roles", *args])
-    if found.exception is not None and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    return found.exit_code, found.output
-
-
-def asked(*args: str) -> dict[str, Any]:
-    code, output = run(*args, "--json")
-    assert code == 0, output
-    found: dict[str, Any] = json.loads(output)
-    return found
-
-
-def refused(*args: str) -> dict[str, Any]:
-    code, output = run(*args, "--json")
-    assert code == 2, output
-    found = json.loads(output)
-    assert list(found) == ["error"]
-    assert list(found["error"]) == ["reason", "message", "nearest"]
-    error: dict[str, Any] = found["error"]
-    return error
-
-
 def test_the_object_has_every_field_and_they_agree_with_each_other() -> None:
-    found = asked(SEVENTY, "--gpu", "H100", "--tp", "4")
+    found = asked("roles", SEVENTY, "--gpu", "H100", "--tp", "4")
     assert list(found) == FIELDS
     prefill, decode, together = found["prefill"], found["decode"], found["set"]
     assert (found["ttft_p95_ms"], found["itl_p95_ms"]) == (2000, 50)
@@ -70,6 +41,7 @@ def test_the_object_has_every_field_and_they_agree_with_each_other() -> None:
 
 def test_each_role_has_gpus_shape_and_price_of_its_own() -> None:
     found = asked(
+        "roles",
         EIGHT, "--gpu", "L40S", "--prefill-gpu", "H100", "--decode-tp", "2", "--price", "1",
         "--prefill-price", "3",
     )  # fmt: skip
@@ -79,12 +51,12 @@ def test_each_role_has_gpus_shape_and_price_of_its_own() -> None:
 
 
 def test_a_smaller_number_type_sends_less() -> None:
-    full, half = (asked(EIGHT, "--kv-dtype", dtype)["kv_transfer"] for dtype in ("bf16", "fp8"))
+    full, half = (asked("roles", EIGHT, "--kv-dtype", dtype)["kv_transfer"] for dtype in ("bf16", "fp8"))
     assert half["prompt_bytes_per_gpu"] == pytest.approx(full["prompt_bytes_per_gpu"] / 2, rel=1e-3)
 
 
 def test_a_person_reads_the_promise_the_set_both_arrangements_and_a_verdict() -> None:
-    code, output = run(SEVENTY, "--tp", "4")
+    code, output = run("roles", SEVENTY, "--tp", "4")
     assert code == 0
     words = " ".join(output.split())
     for said in (
@@ -111,15 +83,15 @@ def test_a_person_reads_the_promise_the_set_both_arrangements_and_a_verdict() ->
     ],
 )
 def test_the_verdict_follows_the_figures(args: tuple[str, ...], says: str) -> None:
-    code, output = run(EIGHT, *args)
-    gain = asked(EIGHT, *args)["gain"]
+    code, output = run("roles", EIGHT, *args)
+    gain = asked("roles", EIGHT, *args)["gain"]
     assert code == 0
     assert says in output
     assert f"{gain:.2f} times" in output
 
 
 def test_a_node_that_bounds_the_set_is_named() -> None:
-    code, output = run(SEVENTY, "--tp", "4", "--link", "NVLink")
+    code, output = run("roles", SEVENTY, "--tp", "4", "--link", "NVLink")
     assert code == 0
     assert "1 prefill + 1 decode replicas (8 GPUs of one node)" in " ".join(output.split())
     assert "--link network lets other numbers go together" in " ".join(output.split())
@@ -127,8 +99,8 @@ def test_a_node_that_bounds_the_set_is_named() -> None:
 
 def test_no_list_price_is_said_and_null() -> None:
     args = (EIGHT, "--gpu", "MI300X")
-    assert asked(*args)["disaggregated"]["usd_per_million_tokens"] is None
-    assert "no list price of MI300X is known" in run(*args)[1]
+    assert asked("roles", *args)["disaggregated"]["usd_per_million_tokens"] is None
+    assert "no list price of MI300X is known" in run("roles", *args)[1]
 
 
 @pytest.mark.parametrize(
@@ -167,13 +139,13 @@ def test_no_list_price_is_said_and_null() -> None:
 def test_no_answer_is_a_reason_and_exit_code_2(
     args: tuple[str, ...], reason: str, says: str, nearest: str | None
 ) -> None:
-    error = refused(*args)
+    error = refused("roles", *args)
     assert error["reason"] == reason
     assert says in error["message"]
     assert nearest is None or nearest in error["nearest"]
 
 
 def test_a_person_reads_the_refusal_too() -> None:
-    code, output = run(EIGHT, "--itl-p95", "3")
+    code, output = run("roles", EIGHT, "--itl-p95", "3")
     assert code == 2
     assert "argosy perf roles: decode: llama-3.1-8b bf16 on H100 TP1 cannot keep ITL p95 at 3 ms" in output
