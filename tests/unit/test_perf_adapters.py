@@ -15,12 +15,10 @@ from argosy.perf.adapters import (
     AdaptedStepTimes,
     Adapters,
     adapter_ms,
-    refused_adapters,
 )
 from argosy.perf.catalogue import Gpu, find_gpu, find_model
-from argosy.perf.protocol import OutOfRange, OutOfRangeReason
+from argosy.perf.protocol import OutOfRange
 from argosy.perf.weights import Ranks, adapter_bytes
-from argosy.snapshot import EngineSettings
 from argosy.snapshot.architecture import Architecture
 
 
@@ -126,27 +124,6 @@ def test_more_tokens_adapters_or_rank_never_take_less(
         added_ms(Adapters(adapted, active, 2 * rank), tokens),
     ):
         assert more >= less * (1 - 1e-12)
-
-
-@pytest.mark.parametrize(
-    ("active", "slots", "expected"),
-    [
-        pytest.param(0, 0, None, id="nobody asks and LoRA is off"),
-        pytest.param(4, 4, None, id="each has a slot"),
-        pytest.param(5, 4, "5 adapters at once on an engine with 4 LoRA slots", id="one too many"),
-        pytest.param(1, 0, "1 adapters at once on an engine with LoRA switched off", id="LoRA is off"),
-    ],
-)
-def test_more_adapters_than_slots_are_refused_with_the_numbers(
-    active: int, slots: int, expected: str | None
-) -> None:
-    answer = refused_adapters(active, EngineSettings(max_loras=slots))
-    if expected is None:
-        assert answer is None
-        return
-    assert answer is not None
-    assert answer.reason is OutOfRangeReason.TOO_MANY_ADAPTERS
-    assert answer.message.startswith(expected)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,6 @@ from argosy.perf.prefix import (
     cached_share,
     cached_tokens,
     mix_with_reuse,
-    requests_with_reuse,
 )
 from argosy.perf.protocol import Capacity
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
@@ -70,16 +71,10 @@ def test_what_was_cached_already_stays_cached() -> None:
     assert mix_with_reuse(mix, PrefixReuse(1.0, 0.5)) == mix
 
 
-def test_exactly_the_share_of_requests_hits() -> None:
-    requests = Requests(np.arange(10.0), np.full(10, 100), np.full(10, 5))
-    reused = requests_with_reuse(requests, PrefixReuse(0.3, 0.5), np.random.default_rng(1))
-    assert sorted(reused.cached.tolist()) == [0] * 7 + [48] * 3
-
-
 def test_a_hit_saves_the_prefill_of_what_is_cached() -> None:
     requests = Requests(np.array([0.0, 100.0]), np.array([4096, 512]), np.array([10, 10]))
     cold = simulate(requests, H100_LIMITS, H100_ENGINE.step_times)
-    reused = requests_with_reuse(requests, PrefixReuse(1.0, 0.875), np.random.default_rng(1))
+    reused = replace(requests, cached_tokens=cached_tokens(requests.prompt_tokens, PrefixReuse(1.0, 0.875)))
     warm = simulate(reused, H100_LIMITS, H100_ENGINE.step_times)
     # Of 4096 tokens 512 are left: not much slower than a prompt of 512, for they attend to the rest.
     assert cold.ttft_ms[1] < warm.ttft_ms[0] < 1.3 * cold.ttft_ms[1]

@@ -35,7 +35,6 @@ _OUT_OF_RANGE = {
     OutOfRangeReason.CONTEXT_TOO_LONG: (Reason.OUT_OF_RANGE, "spec.traffic.lengths"),
     OutOfRangeReason.BEYOND_PROFILE: (Reason.OUT_OF_RANGE, "spec.engine or spec.traffic.lengths"),
     OutOfRangeReason.IMPOSSIBLE_SHAPE: (Reason.OUT_OF_RANGE, "spec.parallelShapes"),
-    OutOfRangeReason.TOO_MANY_ADAPTERS: (Reason.OUT_OF_RANGE, "spec.engine.maxLoras"),
 }
 """The reason that users are told, and the field that they would change."""
 

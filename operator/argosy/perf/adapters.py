@@ -2,8 +2,7 @@
 
 Owns the time that unmerged adapters add to an iteration, as a source of step times on top of the
 plain one. Never counts the memory of their slots (`memory` does) and never queues: a request
-whose adapter finds no slot waits in vLLM, which is not modelled; more adapters at once than
-`max_loras` are refused here.
+whose adapter finds no slot waits in vLLM, which is not modelled.
 
 Per iteration of n tokens with a distinct adapters among them (at most n), on each GPU:
 
@@ -33,10 +32,8 @@ import numpy.typing as npt
 from argosy.engine.step_times import Floats, StepTimes, StepTimeSource, frozen
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
-from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.perf.quantities import positive
 from argosy.perf.weights import adapted_projections
-from argosy.snapshot import EngineSettings
 from argosy.snapshot.architecture import Architecture, Dtype
 
 LAUNCHES_MS_PER_LAYER = 2.0 / 32
@@ -88,18 +85,6 @@ class AdaptedStepTimes:
         """A hash of the plain source and of all that the added time depends on."""
         content = f"{self.plain.digest()} {self.adapters!r} {self.gpu!r} {self.tensor_parallel}"
         return hashlib.sha256(content.encode()).hexdigest()
-
-
-def refused_adapters(active: int, engine: EngineSettings) -> OutOfRange | None:
-    """Why so many adapters at once have no answer; None where each has a slot."""
-    if active <= engine.max_loras:
-        return None
-    slots = f"{engine.max_loras} LoRA slots" if engine.max_loras else "LoRA switched off"
-    return OutOfRange(
-        OutOfRangeReason.TOO_MANY_ADAPTERS,
-        f"{active} adapters at once on an engine with {slots}: requests would queue for a slot, "
-        f"which is not modelled; raise maxLoras to {active} or spread the adapters over replicas",
-    )
 
 
 def adapter_ms(adapters: Adapters, gpu: Gpu, tensor_parallel: int, num_tokens: npt.ArrayLike) -> Floats:

@@ -5,9 +5,9 @@ cache: whole blocks only (a block's hash covers all its tokens), and never the l
 prompt, whose logits are the first output token. Never models what is evicted when: the shares
 are measured (vLLM's `prefix_cache_hits` over `prefix_cache_queries`) or declared.
 
-Input: a `Mix` or `Requests` and a `PrefixReuse`; output: the same with `cached_tokens`. Blocks
-that requests share are counted for each of them, so the KV cache seems fuller than it is: the
-answer is on the careful side.
+Input: a `Mix` or prompts, and a `PrefixReuse`; output: the `Mix` with its cached tokens, or those
+of the prompts. Blocks that requests share are counted for each of them, so the KV cache seems
+fuller than it is: the answer is on the careful side.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from argosy.engine.simulate import Integers, Requests
+from argosy.engine.simulate import Integers
 from argosy.errors import SpecError
 from argosy.perf.quantities import share
 from argosy.snapshot import Mix, Slice
@@ -67,16 +67,6 @@ def _split(whole: Slice, reuse: PrefixReuse) -> Iterator[Slice]:
     yield replace(whole, cached_tokens=cached, weight=whole.weight * reuse.request_share)
     if reuse.request_share < 1:
         yield replace(whole, weight=whole.weight * (1.0 - reuse.request_share))
-
-
-def requests_with_reuse(requests: Requests, reuse: PrefixReuse, rng: np.random.Generator) -> Requests:
-    """The same requests, of which `request_share` (exactly, to a whole one) hit; `rng` chooses which."""
-    count = len(requests.prompt_tokens)
-    hits = np.zeros(count, dtype=np.bool_)
-    hits[: round(reuse.request_share * count)] = True
-    rng.shuffle(hits)
-    cached = np.where(hits, cached_tokens(requests.prompt_tokens, reuse), 0)
-    return replace(requests, cached_tokens=cached)
 
 
 def cached_share(mix: Mix) -> float:

@@ -31,8 +31,6 @@ class OutOfRangeReason(StrEnum):
     """More tokens, sequences or context in an iteration than the profile was made from."""
     IMPOSSIBLE_SHAPE = "ImpossibleShape"
     """The model cannot be cut that way (heads not divisible, fewer layers than stages)."""
-    TOO_MANY_ADAPTERS = "TooManyAdapters"
-    """More LoRA adapters at once than the engine has slots."""
 
 
 @dataclass(frozen=True, slots=True)
