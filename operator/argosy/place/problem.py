@@ -7,21 +7,9 @@ never touches a pod.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-
-def _require_unique(what: str, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(f"{what} {name} is named twice")
-        seen.add(name)
-
-
-def _require_count(what: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{what} is a whole number of at least {least}, got {value!r}")
+from argosy.checks import require_count, require_unique
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +63,19 @@ class PlacementProblem:
 
     def __post_init__(self) -> None:
         """Refuse what no arithmetic survives; what merely finds no room is placement's to say."""
-        _require_unique("node", (n.name for n in self.nodes))
-        _require_unique("pod", (*(p.pod for p in self.placed), *(pod for pod, _, _ in self.draining)))
-        _require_unique("wanted option", (w.option for w in self.wanted))
+        require_unique("node", (n.name for n in self.nodes))
+        require_unique("pod", (*(p.pod for p in self.placed), *(pod for pod, _, _ in self.draining)))
+        require_unique("wanted option", (w.option for w in self.wanted))
         for node in self.nodes:
-            _require_count(f"the GPUs of node {node.name}", node.gpus, 0)
+            require_count(f"the GPUs of node {node.name}", node.gpus, 0)
         for pod in self.placed:
-            _require_count(f"the GPUs of pod {pod.pod}", pod.gpus, 0)
+            require_count(f"the GPUs of pod {pod.pod}", pod.gpus, 0)
             if not (math.isfinite(pod.age_s) and pod.age_s >= 0):
                 raise ValueError(
                     f"the age of pod {pod.pod} is a finite number of at least 0, got {pod.age_s}"
                 )
         for name, _, gpus in self.draining:
-            _require_count(f"the GPUs of pod {name}", gpus, 0)
+            require_count(f"the GPUs of pod {name}", gpus, 0)
         for want in self.wanted:
-            _require_count(f"the GPUs of option {want.option}", want.gpus, 1)
-            _require_count(f"the wanted replicas of option {want.option}", want.replicas, 0)
+            require_count(f"the GPUs of option {want.option}", want.gpus, 1)
+            require_count(f"the wanted replicas of option {want.option}", want.replicas, 0)

@@ -7,27 +7,10 @@ and never looks at a clock. Section 5 of the design is the formulation.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
-def _require_number(what: str, value: float) -> None:
-    """Refuse what is not a finite number of at least zero: one NaN poisons a whole program."""
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{what} is a finite number of at least 0, got {value}")
-
-
-def _require_count(what: str, value: int, least: int = 0) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{what} is a whole number of at least {least}, got {value!r}")
-
-
-def _require_unique(what: str, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(f"{what} {name} is named twice")
-        seen.add(name)
+from argosy.checks import require_count, require_number, require_unique
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +26,7 @@ class Cell:
     priority: int
 
     def __post_init__(self) -> None:
-        _require_number(f"the rate of cell {self.name}", self.rate_per_s)
+        require_number(f"the rate of cell {self.name}", self.rate_per_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +54,10 @@ class Option:
         return self.variant or self.name
 
     def __post_init__(self) -> None:
-        _require_count(f"the GPUs of option {self.name}", self.gpus, least=1)
-        _require_number(f"the price of option {self.name}", self.price_usd_per_hour)
-        _require_number(f"the load time of option {self.name}", self.load_s)
-        _require_count(f"the current replicas of option {self.name}", self.current_replicas)
+        require_count(f"the GPUs of option {self.name}", self.gpus, least=1)
+        require_number(f"the price of option {self.name}", self.price_usd_per_hour)
+        require_number(f"the load time of option {self.name}", self.load_s)
+        require_count(f"the current replicas of option {self.name}", self.current_replicas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +69,7 @@ class PoolLimit:
 
     def __post_init__(self) -> None:
         for gpus in self.node_gpus:
-            _require_count(f"the GPUs of a node of pool {self.name}", gpus)
+            require_count(f"the GPUs of a node of pool {self.name}", gpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +97,18 @@ class PlanProblem:
 
     def __post_init__(self) -> None:
         """Refuse what no arithmetic survives; what merely cannot be satisfied is the plan's to say."""
-        _require_unique("cell", (c.name for c in self.cells))
-        _require_unique("option", (o.name for o in self.options))
-        _require_unique("pool", (p.name for p in self.pools))
+        require_unique("cell", (c.name for c in self.cells))
+        require_unique("option", (o.name for o in self.options))
+        require_unique("pool", (p.name for p in self.pools))
         for (cell, option), capacity in self.capacity_per_s.items():
-            _require_number(f"the capacity of option {option} for cell {cell}", capacity)
+            require_number(f"the capacity of option {option} for cell {cell}", capacity)
         for group, floor in self.min_replicas.items():
-            _require_count(f"the floor of group {group}", floor)
+            require_count(f"the floor of group {group}", floor)
         for model, ceiling in self.max_replicas.items():
-            _require_count(f"the ceiling of model {model}", ceiling)
+            require_count(f"the ceiling of model {model}", ceiling)
         if not (math.isfinite(self.headroom) and 0 < self.headroom <= 1):
             raise ValueError(f"headroom lies in (0, 1], got {self.headroom}")
         if self.budget_usd_per_hour is not None:
-            _require_number("the budget", self.budget_usd_per_hour)
+            require_number("the budget", self.budget_usd_per_hour)
         if not (math.isfinite(self.transition_horizon_s) and self.transition_horizon_s > 0):
             raise ValueError(f"the transition horizon is positive, got {self.transition_horizon_s}")
