@@ -10,8 +10,8 @@ from typing import Any
 
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
-from argosy.control.calibration import Subject, VariantKey, running_variants, subject
-from argosy.control.resolve import variants_of
+from argosy.control.candidates.calibration import Subject, VariantKey, running_variants, subject
+from argosy.control.candidates.resolve import variants_of
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.recalibration.features import Row
 from argosy.perf.recalibration.fit import Calibration, Observation, learnt

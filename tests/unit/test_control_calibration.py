@@ -11,7 +11,7 @@ import pytest
 from calibrated_fleet import LLAMA, PERF, a_memory, a_world, subjects_of, with_health
 from small_fleet import START_S, FakePerf, World, a_class, a_fleet, a_model, a_pool, status_of
 
-from argosy.control.calibration import (
+from argosy.control.candidates.calibration import (
     Subject,
     VariantKey,
     calibration_key,
@@ -22,8 +22,8 @@ from argosy.control.calibration import (
     running_variants,
     subject,
 )
+from argosy.control.candidates.resolve import variants_of
 from argosy.control.decision import ControlMemory
-from argosy.control.resolve import variants_of
 from argosy.demand.forecast import DemandMemory
 from argosy.perf.profile import ProfileKey, Shape
 from argosy.perf.recalibration.fit import Calibration

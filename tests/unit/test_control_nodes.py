@@ -9,7 +9,7 @@ import pytest
 from small_fleet import NVIDIA, World, a_node, a_pool
 
 from argosy.api import GPUPool
-from argosy.control.nodes import PoolNodes, UsableNode, pool_nodes
+from argosy.control.state.nodes import PoolNodes, UsableNode, pool_nodes
 from argosy.snapshot.cluster import NodeState, PodState, Taint
 from argosy.snapshot.fleet import FleetSnapshot
 

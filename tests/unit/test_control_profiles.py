@@ -11,9 +11,9 @@ from small_fleet import World, a_class, a_fleet, a_model, a_pool, condition, som
 
 from argosy.api import GPUPool, ServedModel
 from argosy.api.conditions import Reason
+from argosy.control.candidates.profiles import ModelProfiles, files_named, model_profiles
+from argosy.control.candidates.resolve import _OUT_OF_RANGE
 from argosy.control.decision import Decision
-from argosy.control.profiles import ModelProfiles, files_named, model_profiles
-from argosy.control.resolve import _OUT_OF_RANGE
 from argosy.perf.profile import ProfileKey, Shape
 from argosy.perf.protocol import OutOfRangeReason
 from argosy.snapshot.architecture import Dtype

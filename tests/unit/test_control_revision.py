@@ -18,8 +18,8 @@ from argosy.api.fleetplan import (
     PlanReason,
     SolverReport,
 )
-from argosy.control import bounds
-from argosy.control.revision import differs
+from argosy.control.revision import bounds
+from argosy.control.revision.revision import differs
 from argosy.control.step import StepSettings, step
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from small_fleet import NVIDIA, START_S, World, a_class, a_model, a_pool
 
-from argosy.control.owners import Owners, class_by_deployment, owners_by_deployment
-from argosy.control.room import replicas_without_room, stuck_pods
+from argosy.control.state.owners import Owners, class_by_deployment, owners_by_deployment
+from argosy.control.state.waiting import replicas_without_room, stuck_pods
 from argosy.place.solution import Placement, Unplaced
 from argosy.snapshot.cluster import LABEL_CLASS, LABEL_MODEL, LABEL_POOL, PodState, label_value
 from argosy.snapshot.fleet import FleetSnapshot

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from argosy.control.silence import silent_endpoints
+from argosy.control.state.silence import silent_endpoints
 from argosy.snapshot import EndpointHealth, EngineReading, Sample, TelemetryReading
 
 NOW_S = 1000.0

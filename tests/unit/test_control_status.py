@@ -21,7 +21,7 @@ from small_fleet import (
 )
 
 from argosy.api import RouterPolicy
-from argosy.control.status import rfc3339
+from argosy.control.status.status import rfc3339
 from argosy.snapshot.fleet import EnvoyView, RoutingView
 
 

@@ -14,9 +14,9 @@ from calibrated_fleet import LLAMA, PERF, a_memory, a_world, slower, subjects_of
 from scraped_engine import STARTED_S, ScrapedEngine, Scraper, Traffic
 from small_fleet import World, a_fleet, a_model
 
-from argosy.control.calibration import Subject
+from argosy.control.candidates.calibration import Subject
+from argosy.control.candidates.resolve import variants_of
 from argosy.control.decision import ControlMemory, EventRecord
-from argosy.control.resolve import variants_of
 from argosy.demand.forecast import DemandMemory
 from argosy.perf.memory import engine_limits
 from argosy.perf.protocol import Fits

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from argosy.api import FleetPlan
 from argosy.api.routerpolicy import WeightCorrection
-from argosy.control.owners import class_by_deployment
-from argosy.control.silence import lost_pods
+from argosy.control.state.owners import class_by_deployment
+from argosy.control.state.silence import lost_pods
 from argosy.route import policies as policy_resolution
 from argosy.route.weights import CellWeights, ClusterLoad, CorrectionSettings, correct, queue_of
 from argosy.snapshot.cluster import PodState

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from argosy.control.nodes import PoolNodes
-from argosy.control.resolve import Resolution
+from argosy.control.candidates.resolve import Resolution
+from argosy.control.state.nodes import PoolNodes
 from argosy.demand.forecast import ClassForecast
 from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit

@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 
 from argosy.api import FleetPlan
 from argosy.api.fleet import FleetSpec, Recalibration
+from argosy.control.candidates.resolve import resolve
 from argosy.control.decision import ControlMemory, Decision, EventRecord
-from argosy.control.nodes import PoolNodes, pool_nodes
-from argosy.control.owners import Owners, owners_by_deployment
-from argosy.control.resolve import resolve
-from argosy.control.revision import Decided, demand_change, differs, excess, revision_of
-from argosy.control.room import replicas_without_room, stuck_pods
-from argosy.control.silence import lost_pods
+from argosy.control.revision.revision import Decided, demand_change, differs, excess, revision_of
 from argosy.control.sizing import placement_problem, plan_problem
-from argosy.control.status import Reported, status_updates
+from argosy.control.state.nodes import PoolNodes, pool_nodes
+from argosy.control.state.owners import Owners, owners_by_deployment
+from argosy.control.state.silence import lost_pods
+from argosy.control.state.waiting import replicas_without_room, stuck_pods
+from argosy.control.status.status import Reported, status_updates
 from argosy.demand.forecast import Basis, ClassForecast, ClassTraffic, forecast
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory

@@ -15,7 +15,7 @@ from typing import Any
 from argosy.api import API_VERSION, FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
-from argosy.control.status import rfc3339
+from argosy.control.status.status import rfc3339
 from argosy.errors import ActuationError, NextStep
 from argosy.kube.api import (
     DEPLOYMENTS,

@@ -14,10 +14,17 @@ from pathlib import Path
 
 from argosy.api import ServedModel
 from argosy.api.fleet import Recalibration
-from argosy.control.calibration import Lesson, Subject, VariantKey, learn, running_variants, subject
+from argosy.control.candidates.calibration import (
+    Lesson,
+    Subject,
+    VariantKey,
+    learn,
+    running_variants,
+    subject,
+)
+from argosy.control.candidates.profiles import model_profiles
+from argosy.control.candidates.resolve import variants_of
 from argosy.control.decision import ControlMemory, EventRecord
-from argosy.control.profiles import model_profiles
-from argosy.control.resolve import variants_of
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.fit import Calibration
 from argosy.perf.recalibration.health import Straggler, straggler_scores

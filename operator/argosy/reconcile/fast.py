@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from argosy.control.balance import balance, published_weights, worth_publishing
 from argosy.control.decision import EventRecord
-from argosy.control.silence import silent_pods
+from argosy.control.state.silence import silent_pods
 from argosy.control.step import class_forecasts
 from argosy.control.triggers import Trigger
 from argosy.demand.forecast import fallen, observe, triggers

@@ -12,8 +12,8 @@ import time
 from contextlib import suppress
 
 from argosy.control.decision import Decision
-from argosy.control.room import stuck_pods
-from argosy.control.silence import lost_pods
+from argosy.control.state.silence import lost_pods
+from argosy.control.state.waiting import stuck_pods
 from argosy.control.step import StepSettings, planned_nodes
 from argosy.control.triggers import Trigger
 from argosy.errors import ActuationError, InvariantError, NextStep

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api import Resource as ApiObject
-from argosy.control.owners import class_by_deployment
-from argosy.control.profiles import files_named
+from argosy.control.candidates.profiles import files_named
+from argosy.control.state.owners import class_by_deployment
 from argosy.kube.observed import HOSTNAME, deployment_state, node_state, pod_state
 from argosy.kube.store import Store
 from argosy.reconcile.profile_files import ProfileFilesView

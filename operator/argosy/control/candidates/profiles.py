@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from argosy.api import ServedModel
 from argosy.api.conditions import Reason
-from argosy.control.refusal import Refusal
+from argosy.control.candidates.refusal import Refusal
 from argosy.perf.catalogue import find_model
 from argosy.perf.library import Wanted
 from argosy.perf.measurements import ProfileFault, far_off, profile_from_bytes

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from argosy.api.fleet import Mode
 from argosy.control.decision import ControlMemory
-from argosy.control.owners import owners_by_deployment
+from argosy.control.state.owners import owners_by_deployment
 from argosy.perf.model import wanted_profile
 from argosy.perf.profile import ProfileKey
 from argosy.perf.protocol import OutOfRange, PerfModel

@@ -15,10 +15,10 @@ from argosy.api.architecture import Architecture as DeclaredArchitecture
 from argosy.api.conditions import Reason
 from argosy.api.servedmodel import Engine, ParallelShape
 from argosy.api.workloadclass import Lengths, Percentiles
-from argosy.control.calibration import corrected
-from argosy.control.nodes import PoolNodes
-from argosy.control.profiles import ProfileNote, model_profiles, profile_notes
-from argosy.control.refusal import Refusal
+from argosy.control.candidates.calibration import corrected
+from argosy.control.candidates.profiles import ProfileNote, model_profiles, profile_notes
+from argosy.control.candidates.refusal import Refusal
+from argosy.control.state.nodes import PoolNodes
 from argosy.demand.archetypes import ARCHETYPES, mix
 from argosy.manifests import EngineWorkload
 from argosy.perf.memory import load_delay_s

@@ -18,12 +18,12 @@ from typing import Any
 from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
-from argosy.control.calibration import calibration_key
+from argosy.control.candidates.calibration import calibration_key
+from argosy.control.candidates.refusal import Refusal
+from argosy.control.candidates.resolve import Resolution, variants_of
 from argosy.control.decision import StatusUpdate
-from argosy.control.nodes import PoolNodes
-from argosy.control.owners import Owners
-from argosy.control.refusal import Refusal
-from argosy.control.resolve import Resolution, variants_of
+from argosy.control.state.nodes import PoolNodes
+from argosy.control.state.owners import Owners
 from argosy.perf.catalogue import find_gpu, gpus
 from argosy.perf.protocol import OutOfRange
 from argosy.perf.recalibration.memory import CalibrationMemory

@@ -20,8 +20,8 @@ from argosy.api.fleetplan import (
     PlanReason,
     SolverReport,
 )
-from argosy.control import bounds
-from argosy.control.resolve import Resolution
+from argosy.control.candidates.resolve import Resolution
+from argosy.control.revision import bounds
 from argosy.manifests import EngineWorkload
 from argosy.place.solution import Placement
 from argosy.plan.problem import PlanProblem
