@@ -14,12 +14,13 @@ import pytest
 from small_fleet import a_pool
 
 from argosy.api.servedmodel import RESERVED_FLAGS, Engine
+from argosy.keys import GroupName, ModelKey
 from argosy.manifests import EngineWorkload, deployment_manifest, deployment_name, pod_template
 from argosy.manifests.deployment import DRAIN_HOOK, NAME_LIMIT
 from argosy.snapshot import Dtype, EngineSettings, Variant
 from argosy.snapshot.cluster import (
-    LABEL_CLASS,
     LABEL_DEPLOYMENT,
+    LABEL_GROUP,
     LABEL_MODEL,
     LABEL_POOL,
     LABEL_VARIANT,
@@ -32,8 +33,8 @@ ENGINE = EngineSettings(
     image="vllm:1", port=9000, max_num_seqs=8, max_num_batched_tokens=512, max_model_len=4096,
     gpu_memory_utilization=0.8, max_loras=2, args=("--trust-remote-code",), env=(("A", "1"),),
 )  # fmt: skip
-VARIANT = Variant("default/llama", "meta/llama", ("llama", "chat-model"), "l40s", "L40S", 2, ENGINE)
-WORKLOAD = EngineWorkload(VARIANT, "default/chat", a_pool(nodeSelector={"gpu": "l40s"}))
+VARIANT = Variant(ModelKey("default/llama"), "meta/llama", ("llama", "chat-model"), "l40s", "L40S", 2, ENGINE)
+WORKLOAD = EngineWorkload(VARIANT, GroupName("default/chat"), a_pool(nodeSelector={"gpu": "l40s"}))
 
 
 def template(workload: EngineWorkload = WORKLOAD) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def test_the_template_is_the_same_for_every_count() -> None:
 
 
 ANOTHER: dict[str, dict[str, Any]] = {
-    "model": {"model_key": "default/mistral"},
+    "model": {"model_key": ModelKey("default/mistral")},
     "model id": {"model_id": "meta/other"},
     "served name": {"served_names": ("llama",)},
     "shape": {"tensor_parallel": 1},
@@ -161,7 +162,7 @@ ANOTHER: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param(replace(WORKLOAD, class_key="default/batch"), id="another class"),
+        pytest.param(replace(WORKLOAD, group=GroupName("default/batch")), id="another class"),
         pytest.param(replace(WORKLOAD, variant=replace(VARIANT, pool="h100")), id="another pool"),
         pytest.param(replace(WORKLOAD, pool=a_pool(nodeSelector={"gpu": "x"})), id="another node selector"),
         pytest.param(replace(WORKLOAD, pool=a_pool(placement="Scheduler")), id="another placement"),
@@ -207,8 +208,8 @@ LONG = {
 @pytest.mark.parametrize("where", ["model", "class", "pool"])
 def test_any_name_that_the_api_takes_makes_valid_names_and_labels(name: str, where: str) -> None:
     workload = {
-        "model": replace(WORKLOAD, variant=replace(VARIANT, model_key=f"default/{name}")),
-        "class": replace(WORKLOAD, class_key=f"default/{name}"),
+        "model": replace(WORKLOAD, variant=replace(VARIANT, model_key=ModelKey(f"default/{name}"))),
+        "class": replace(WORKLOAD, group=GroupName(f"default/{name}")),
         "pool": replace(WORKLOAD, variant=replace(VARIANT, pool=name)),
     }[where]
     manifest = deployment_manifest(workload, 1)
@@ -217,7 +218,7 @@ def test_any_name_that_the_api_takes_makes_valid_names_and_labels(name: str, whe
     labels = manifest["metadata"]["labels"]
     assert [v for v in labels.values() if not LABEL_VALUE.fullmatch(v)] == []
     assert len(workload.variant.name) <= 63
-    label = {"model": LABEL_MODEL, "class": LABEL_CLASS, "pool": LABEL_POOL}[where]
+    label = {"model": LABEL_MODEL, "class": LABEL_GROUP, "pool": LABEL_POOL}[where]
     assert labels[label] == label_value(name)
     assert labels[LABEL_VARIANT] == workload.variant.name
 
@@ -225,17 +226,20 @@ def test_any_name_that_the_api_takes_makes_valid_names_and_labels(name: str, whe
 @pytest.mark.parametrize("where", ["model_key", "pool"])
 def test_long_names_that_begin_alike_are_told_apart(where: str) -> None:
     prefix = "default/" if where == "model_key" else ""
-    changes: list[dict[str, Any]] = [{where: prefix + "n" * 252 + end} for end in "ab"]
+    kind = ModelKey if where == "model_key" else str
+    changes: list[dict[str, Any]] = [{where: kind(prefix + "n" * 252 + end)} for end in "ab"]
     one, other = (replace(VARIANT, **change) for change in changes)
     assert one.name != other.name
     names = {deployment_name(replace(WORKLOAD, variant=v)) for v in (one, other)}
-    names |= {deployment_name(replace(WORKLOAD, class_key="default/" + "n" * 252 + end)) for end in "ab"}
+    names |= {
+        deployment_name(replace(WORKLOAD, group=GroupName("default/" + "n" * 252 + end))) for end in "ab"
+    }
     assert len(names) == 4
     assert label_value("n" * 252 + "a") != label_value("n" * 252 + "b")
 
 
 def test_short_names_stay_readable() -> None:
-    workload = EngineWorkload(replace(VARIANT, tensor_parallel=1), "default/chat", a_pool())
+    workload = EngineWorkload(replace(VARIANT, tensor_parallel=1), GroupName("default/chat"), a_pool())
     assert re.fullmatch(r"llama-l40s-tp1-[0-9a-f]{6}-chat-[0-9a-f]{8}", deployment_name(workload))
     assert label_value("chat") == "chat"
     assert label_value("c" * 63) == "c" * 63

@@ -18,13 +18,13 @@ from argosy.api.value import (
     Amount,
     Count,
     KeyedBy,
-    NamespacedName,
     ObjectName,
     Sentence,
     Share,
     ShortText,
     Value,
 )
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 
 
 class NodeReplicas(Value):
@@ -37,7 +37,7 @@ class NodeReplicas(Value):
 class PlannedDeployment(Value):
     """One variant in one sharing group: how many replicas, and where."""
 
-    name: NamespacedName = Field(description="Namespace and name of the Deployment, joined by a slash.")
+    name: DeploymentKey = Field(description="Namespace and name of the Deployment, joined by a slash.")
     namespace: ObjectName = Field(description="Namespace of the Deployment.")
     deployment: ObjectName = Field(description="Name of the Deployment.")
     model: ObjectName = Field(description="Name of the ServedModel.")
@@ -45,8 +45,8 @@ class PlannedDeployment(Value):
         description="Name of the variant: model, pool, parallel shape and engine settings."
     )
     pool: ObjectName = Field(description="GPUPool that it runs in.")
-    workload_class: NamespacedName = Field(
-        description="Namespace and name of the WorkloadClass that it serves, joined by a slash."
+    sharing_group: GroupName = Field(
+        description="Sharing group that it serves: the WorkloadClasses that share its replicas."
     )
     tensor_parallel: int = Field(ge=1, description="GPUs that share each layer of one replica.")
     pipeline_parallel: int = Field(1, ge=1, description="Stages that the layers are spread over.")
@@ -60,17 +60,18 @@ class PlannedDeployment(Value):
 class CellShare(Value):
     """The part of a route cell's traffic that goes to one deployment."""
 
-    deployment: NamespacedName = Field(description="Namespace and name of the Deployment, joined by a slash.")
+    deployment: DeploymentKey = Field(description="Namespace and name of the Deployment, joined by a slash.")
     share: Share = Field(description="Share (0-1) of the cell's requests.")
 
 
 class PlannedCell(Value):
     """One route cell: the traffic it has, and where it goes."""
 
-    name: ShortText = Field(min_length=1, description="Name of the route cell.")
-    workload_class: NamespacedName = Field(
+    name: CellName = Field(description="Name of the route cell.")
+    workload_class: ClassKey = Field(
         description="Namespace and name of its WorkloadClass, joined by a slash."
     )
+    sharing_group: GroupName = Field(description="Sharing group whose replicas serve it.")
     requests_per_second: Amount = Field(description="Rate that the plan reckons with, per second.")
     shares: Annotated[tuple[CellShare, ...], Field(max_length=32), KeyedBy("deployment")] = Field(
         (), description="Where the cell's traffic goes. Together with unservedShare they sum to 1."
@@ -143,14 +144,14 @@ class FleetPlanSpec(Value):
 class DeploymentWeight(Value):
     """The weight by which one deployment gets a cell's traffic at present."""
 
-    deployment: NamespacedName = Field(description="Namespace and name of the Deployment, joined by a slash.")
+    deployment: DeploymentKey = Field(description="Namespace and name of the Deployment, joined by a slash.")
     weight: Share = Field(description="Share (0-1) of the cell's traffic.")
 
 
 class CellWeights(Value):
     """The weights of one route cell at present."""
 
-    cell: ShortText = Field(min_length=1, description="Name of the route cell.")
+    cell: CellName = Field(description="Name of the route cell.")
     weights: Annotated[tuple[DeploymentWeight, ...], Field(max_length=32), KeyedBy("deployment")] = Field(
         (), description="Weights by deployment."
     )

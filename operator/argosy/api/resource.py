@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, ValidationError
 
+from argosy.api.conditions import Condition
 from argosy.api.value import Value
 
 GROUP = "argosy.dev"
@@ -80,11 +81,15 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class InvalidObject:
-    """An object that cannot be used as it is, and why. `problems` is never empty."""
+    """An object that cannot be used as it is, and why. `problems` is never empty.
+
+    conditions: those of its status that can be read
+    """
 
     kind: str
     metadata: ObjectMeta
     problems: tuple[Problem, ...]
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def key(self) -> str:
@@ -153,7 +158,29 @@ class Resource(Value):
             metadata = ObjectMeta.model_validate_json(json.dumps(_without_nulls(obj.get("metadata"))))
         except (ValidationError, TypeError, ValueError, RecursionError):
             metadata = ObjectMeta()
-        return InvalidObject(cls.KIND, metadata, problems)
+        return InvalidObject(cls.KIND, metadata, problems, _readable_conditions(obj))
+
+
+def _readable_conditions(obj: Mapping[str, Any]) -> tuple[Condition, ...]:
+    status = obj.get("status")
+    rows = status.get("conditions") if isinstance(status, Mapping) else None
+    found: dict[str, Condition] = {}
+    for row in rows if isinstance(rows, list) else ():
+        try:
+            condition = Condition.model_validate_json(json.dumps(_without_nulls(row)))
+        except (ValidationError, TypeError, ValueError, RecursionError):
+            continue
+        found[condition.type] = condition
+    return tuple(found.values())
+
+
+def status_body(status: Value) -> dict[str, Any]:
+    """A kind's status as a merge patch: fields that were set, None as null, which removes the field.
+
+    Below the first level nulls are dropped, as the API server would do.
+    """
+    body = status.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return {name: _without_nulls(value) for name, value in body.items()}
 
 
 def _without_nulls(value: Any) -> Any:

@@ -15,6 +15,7 @@ from argosy.api.conditions import Conditions
 from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
 from argosy.api.rule import Rule
 from argosy.api.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
+from argosy.keys import ModelKey
 
 # Flags of vLLM that a field of ours sets; those with one dash are its short forms.
 RESERVED_FLAGS = (
@@ -264,3 +265,8 @@ class ServedModel(Resource):
     def served_names(self) -> tuple[str, ...]:
         """Names that requests may use: those of the spec, else the object's own."""
         return self.spec.served_names or (self.metadata.name,)
+
+    @property
+    def key(self) -> ModelKey:
+        """`namespace/name`."""
+        return ModelKey(self.metadata.key)

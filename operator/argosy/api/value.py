@@ -111,8 +111,6 @@ ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
 LabelValue = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
 ]
-NamespacedName = Annotated[str, Field(min_length=1, max_length=317)]
-"""`namespace/name`: 63 + 1 + 253 characters."""
 ServedName = Annotated[str, Field(min_length=1, max_length=256)]
 """What requests write into their `model` field."""
 ShortText = Annotated[str, Field(max_length=256)]

@@ -25,6 +25,7 @@ from argosy.api.value import (
     Share,
     Value,
 )
+from argosy.keys import ClassKey
 
 Archetype = Literal["azure-conversation", "batch-documents", "mooncake-conversation"]
 _HEADER_NAME = r"^[a-z0-9!#$%&'*+.^_`|~-]+$"
@@ -278,3 +279,8 @@ class WorkloadClass(Resource):
     status: WorkloadClassStatus = Field(
         WorkloadClassStatus(), description="The class as last seen. Written by Argosy."
     )
+
+    @property
+    def key(self) -> ClassKey:
+        """`namespace/name`."""
+        return ClassKey(self.metadata.key)

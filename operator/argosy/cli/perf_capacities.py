@@ -22,7 +22,8 @@ from rich.table import Table
 from argosy.api import WorkloadClass
 from argosy.cli.cache import DirectoryCache, cache_directory
 from argosy.cli.plan import read_objects, snapshot_of
-from argosy.control.candidates.resolve import mix_of, slo_of, variants_of
+from argosy.control.candidates.demand import mix_of, slo_of
+from argosy.control.candidates.variants import variants_of
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.capacity import Engine
 from argosy.perf.profile import Profile

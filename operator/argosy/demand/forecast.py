@@ -19,6 +19,7 @@ from enum import StrEnum
 from argosy.api.workloadclass import TrafficSource
 from argosy.demand.band import BAND_SHARE, Side, side
 from argosy.demand.memory import ClassMemory, DemandMemory, Estimate, observe
+from argosy.keys import ClassKey
 
 __all__ = [
     "Basis",
@@ -67,7 +68,7 @@ class ForecastNote(StrEnum):
 class ClassTraffic:
     """What a class declares: its rate, requests per second, and whose word counts."""
 
-    key: str
+    key: ClassKey
     declared_per_s: float
     source: TrafficSource
 
@@ -91,7 +92,7 @@ class ClassForecast:
     note: ForecastNote | None = None
 
 
-Forecast = Mapping[str, ClassForecast]
+Forecast = Mapping[ClassKey, ClassForecast]
 """By class key."""
 
 
@@ -99,7 +100,7 @@ Forecast = Mapping[str, ClassForecast]
 class DemandShift:
     """A class's rate has left its forecast: the reason to plan at once."""
 
-    class_key: str
+    class_key: ClassKey
     observed_per_s: float
     forecast_per_s: float
 

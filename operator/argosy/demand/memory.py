@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from argosy.demand.band import Side, likeliest_change, side
 from argosy.demand.counters import HISTORY_S, SHORTEST_S, WINDOW_S, Count, Track, total
+from argosy.keys import CellName, ClassKey
 from argosy.snapshot import RouteCounters, Sample, TelemetryReading
 
 LONGEST_STABILIZATION_S = 3600.0
@@ -38,18 +39,22 @@ class Estimate:
     duration_s: float
 
 
+TrackKey = tuple[str, CellName]
+"""An Envoy's node id, and the route cell that it counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClassMemory:
     """One class's history.
 
-    tracks:     its counter at each Envoy, by node id
+    tracks:     the counters of its route cells, by Envoy's node id and cell
     change_s:   since when the rate is what it is now (minus infinity: since ever)
     changed_at_s: when the last change was noticed
     peaks:      (at_s, rate) of settled estimates, falling: for any instant, the first at or after
                 it is the highest since
     """
 
-    tracks: Mapping[str, Track] = field(default_factory=dict)
+    tracks: Mapping[TrackKey, Track] = field(default_factory=dict)
     change_s: float = -math.inf
     changed_at_s: float | None = None
     peaks: tuple[tuple[float, float], ...] = ()
@@ -68,20 +73,21 @@ class ClassMemory:
 class DemandMemory:
     """All classes' histories, by class key. `observed_at_s`: the instant of the last reading."""
 
-    classes: Mapping[str, ClassMemory] = field(default_factory=dict)
+    classes: Mapping[ClassKey, ClassMemory] = field(default_factory=dict)
     observed_at_s: float = -math.inf
 
 
 def observe(
-    memory: DemandMemory, reading: TelemetryReading, class_keys: Iterable[str], now_s: float
+    memory: DemandMemory, reading: TelemetryReading, class_by_cell: Mapping[CellName, ClassKey], now_s: float
 ) -> DemandMemory:
-    """The memory with one more reading; classes that are not in `class_keys` are forgotten."""
-    samples: dict[str, dict[str, Sample[RouteCounters]]] = {}
-    for (node, class_key), sample in reading.routes.items():
-        samples.setdefault(class_key, {})[node] = sample
+    """The memory with one more reading; a class that no cell of `class_by_cell` belongs to is forgotten."""
+    samples: dict[ClassKey, dict[TrackKey, Sample[RouteCounters]]] = {}
+    for (node, cell), sample in reading.routes.items():
+        if cell in class_by_cell:
+            samples.setdefault(class_by_cell[cell], {})[node, cell] = sample
     clock_went_back = now_s < memory.observed_at_s
     classes = {}
-    for key in class_keys:
+    for key in sorted(set(class_by_cell.values())):
         known = memory.classes.get(key, ClassMemory())
         if clock_went_back:
             known = _not_after(known, now_s)
@@ -90,11 +96,11 @@ def observe(
 
 
 def _observe_class(
-    known: ClassMemory, samples: Mapping[str, Sample[RouteCounters]], now_s: float
+    known: ClassMemory, samples: Mapping[TrackKey, Sample[RouteCounters]], now_s: float
 ) -> ClassMemory:
-    tracks = {node: _track(known.tracks.get(node), sample) for node, sample in samples.items()}
+    tracks = {key: _track(known.tracks.get(key), sample) for key, sample in samples.items()}
     seen = replace(known, tracks=tracks)
-    if all(known.tracks.get(node) is track for node, track in tracks.items()):
+    if all(known.tracks.get(key) is track for key, track in tracks.items()):
         return seen
     if any(track.has_just_begun_again for track in tracks.values()):
         seen = _settled(seen)
@@ -170,7 +176,7 @@ def _not_after(known: ClassMemory, now_s: float) -> ClassMemory:
     )
 
 
-def _heard(tracks: Mapping[str, Track]) -> tuple[Track, ...]:
+def _heard(tracks: Mapping[TrackKey, Track]) -> tuple[Track, ...]:
     """The tracks of Envoys that answered within a window of the one that answered last."""
     newest_s = max((track.latest_s for track in tracks.values()), default=0.0)
     return tuple(track for track in tracks.values() if track.latest_s >= newest_s - WINDOW_S)

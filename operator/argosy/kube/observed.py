@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import (
     ENGINE_CONTAINER,
     LABEL_DEPLOYMENT,
@@ -58,7 +59,7 @@ def pod_state(pod: Object) -> PodState:
         namespace=namespace,
         name=metadata.get("name") or "",
         uid=metadata.get("uid", ""),
-        deployment=f"{namespace}/{labels[LABEL_DEPLOYMENT]}" if is_ours else "",
+        deployment=DeploymentKey.of(namespace, labels[LABEL_DEPLOYMENT]) if is_ours else DeploymentKey(),
         node=spec.get("nodeName") or "",
         phase=status.get("phase") or "Pending",
         ready=is_ready,
@@ -83,7 +84,7 @@ def deployment_state(deployment: Object) -> DeploymentState:
     metadata = deployment["metadata"]
     replicas = (deployment.get("spec") or {}).get("replicas")
     return DeploymentState(
-        key=f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}",
+        key=DeploymentKey.of(metadata.get("namespace") or "", metadata.get("name") or ""),
         replicas=1 if replicas is None else replicas,
     )
 

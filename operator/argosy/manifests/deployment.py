@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.api import GPUPool
+from argosy.keys import DeploymentKey, GroupName
 from argosy.snapshot import Variant
 from argosy.snapshot.cluster import (
     ENGINE_CONTAINER,
-    LABEL_CLASS,
     LABEL_DEPLOYMENT,
+    LABEL_GROUP,
     LABEL_MANAGED_BY,
     LABEL_MODEL,
     LABEL_POOL,
@@ -56,33 +57,30 @@ while busy():
 
 @dataclass(frozen=True, slots=True)
 class EngineWorkload:
-    """One variant in one sharing group: everything its pods depend on.
-
-    `class_key` is the WorkloadClass's `namespace/name` (so far a group is one class).
-    """
+    """One variant in one sharing group: everything its pods depend on."""
 
     variant: Variant
-    class_key: str
+    group: GroupName
     pool: GPUPool
 
     @property
     def namespace(self) -> str:
         """Deployments live beside the model they serve."""
-        return self.variant.model_key.split("/")[0]
+        return self.variant.model_key.namespace
 
     @property
-    def key(self) -> str:
-        """`namespace/deployment`: also the name of the Envoy cluster and of the plan's entry."""
-        return f"{self.namespace}/{deployment_name(self)}"
+    def key(self) -> DeploymentKey:
+        """Also the name of the Envoy cluster and of the plan's entry."""
+        return DeploymentKey.of(self.namespace, deployment_name(self))
 
 
 def deployment_name(workload: EngineWorkload) -> str:
     """A readable name that changes with anything in the pod template, its labels included.
 
-    Names are cut, so the labels must be hashed too: two classes with long names share nothing.
+    Names are cut, so the labels must be hashed too: two groups with long names share nothing.
     """
     digest = _digest({**_bare_template(workload), "labels": _identity_labels(workload)})
-    readable = f"{workload.variant.name}-{workload.class_key.split('/')[-1]}"
+    readable = f"{workload.variant.name}-{workload.group.name}"
     return f"{readable[: NAME_LIMIT - len(digest) - 1].rstrip('-.')}-{digest}"
 
 
@@ -117,8 +115,8 @@ def _labels(workload: EngineWorkload, name: str) -> dict[str, str]:
 def _identity_labels(workload: EngineWorkload) -> Manifest:
     return {
         LABEL_VARIANT: workload.variant.name,
-        LABEL_CLASS: label_value(workload.class_key.split("/")[-1]),
-        LABEL_MODEL: label_value(workload.variant.model_key.split("/")[-1]),
+        LABEL_GROUP: label_value(workload.group.name),
+        LABEL_MODEL: label_value(workload.variant.model_key.name),
         LABEL_POOL: label_value(workload.variant.pool),
     }
 
@@ -230,7 +228,7 @@ def _spread_over_nodes(workload: EngineWorkload) -> Manifest:
             "matchLabels": {
                 label: value
                 for label, value in _identity_labels(workload).items()
-                if label in (LABEL_VARIANT, LABEL_CLASS)
+                if label in (LABEL_VARIANT, LABEL_GROUP)
             }
         },
     }

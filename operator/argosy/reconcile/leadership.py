@@ -18,6 +18,7 @@ from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from argosy.errors import ActuationError, NextStep
 from argosy.kube.api import Api, Resource
+from argosy.reconcile.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,10 @@ class LeaseSettings:
 class Leadership:
     """Whether this process is the leader now, and an event for each change of that."""
 
-    def __init__(self, api_client: client.ApiClient, identity: str, settings: LeaseSettings) -> None:
-        self._client, self._settings = api_client, settings
+    def __init__(
+        self, api_client: client.ApiClient, clock: Clock, identity: str, settings: LeaseSettings
+    ) -> None:
+        self._client, self._clock, self._settings = api_client, clock, settings
         self.identity = identity
         self._gained = asyncio.Event()
         self._lost = asyncio.Event()
@@ -68,7 +71,7 @@ class Leadership:
                 # safe reading is that somebody else may lead by now.
                 log.warning("leader election interrupted, standing again: %s", error)
             self._step_down()
-            await asyncio.sleep(self._settings.retry_s)
+            await self._clock.sleep(self._settings.retry_s)
 
     async def _release(self) -> None:
         """Give the Lease up on a clean shutdown, so that a standby need not wait for it to expire.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import OutlierDetection, Retries
 from argosy.api.workloadclass import Percentiles
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.route.counters import stat_prefix_of
 from argosy.route.policies import resolve
 from argosy.route.precedence import conflicts, in_order, match_of
@@ -43,9 +44,9 @@ class RouteInputs:
 
     plan:      the last Applied FleetPlan, None before the first
     classes:   the accepted WorkloadClasses; policies, models: the accepted ones too
-    endpoints: by cluster (`namespace/deployment`), ready and draining ones
+    endpoints: by cluster (which is a Deployment), ready and draining ones
     weights:   the plan's published weights, by cell and cluster; may be empty
-    groups:    class key by cluster, for clusters that the plan no longer names but whose
+    groups:    sharing group by cluster, for clusters that the plan no longer names but whose
                replicas still run (from their Deployments' labels)
     """
 
@@ -54,17 +55,18 @@ class RouteInputs:
     classes: tuple[WorkloadClass, ...]
     policies: tuple[RouterPolicy, ...] = ()
     models: tuple[ServedModel, ...] = ()
-    endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
-    weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    groups: Mapping[str, str] = field(default_factory=dict)
+    endpoints: Mapping[DeploymentKey, tuple[Endpoint, ...]] = field(default_factory=dict)
+    weights: Mapping[CellName, Mapping[DeploymentKey, float]] = field(default_factory=dict)
+    groups: Mapping[DeploymentKey, GroupName] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
     """One row of the plan, or what stands for it where the plan has none."""
 
-    name: str
-    planned: Mapping[str, float]
+    name: CellName
+    group: GroupName
+    planned: Mapping[DeploymentKey, float]
     refusal: str
 
 
@@ -73,19 +75,32 @@ class _Picture:
     """The inputs, with what follows from them alone."""
 
     inputs: RouteInputs
-    policy_by_class: Mapping[str, RouterPolicy]
-    class_by_cluster: Mapping[str, str]
+    policy_by_class: Mapping[ClassKey, RouterPolicy]
+    group_by_cluster: Mapping[DeploymentKey, GroupName]
+    classes_by_group: Mapping[GroupName, frozenset[ClassKey]]
+
+    def policy_of_cluster(self, name: DeploymentKey) -> RouterPolicy | None:
+        """The policy that decides how a cluster treats failing endpoints.
+
+        The classes of its group share a cluster, which has one such setting: that of the first of
+        them, by key, which has a policy.
+        """
+        group = self.group_by_cluster.get(name)
+        classes = sorted(self.classes_by_group.get(group, ())) if group is not None else []
+        return next((self.policy_by_class[key] for key in classes if key in self.policy_by_class), None)
 
 
 def compile_routes(inputs: RouteInputs) -> RouteTable:
     """The route table of this picture."""
-    picture = _Picture(inputs, resolve(inputs.policies, inputs.classes).by_class, _groups(inputs))
+    cells = {workload.key: _cells(inputs.plan, workload.key) for workload in inputs.classes}
+    by_class = resolve(inputs.policies, inputs.classes).by_class
+    picture = _Picture(inputs, by_class, _groups(inputs), _classes_by_group(cells))
     shadowed = {conflict.loser for conflict in conflicts(inputs.classes)}
     routes = tuple(
         _entry(picture, workload, cell)
         for workload in in_order(inputs.classes)
         if workload.key not in shadowed
-        for cell in _cells(inputs.plan, workload.key)
+        for cell in cells[workload.key]
     )
     used = {backend.cluster for route in routes for backend in route.backends}
     # Clusters that no route uses stay as long as they have endpoints: their requests in flight
@@ -101,14 +116,14 @@ def _entry(picture: _Picture, workload: WorkloadClass, cell: _Cell) -> RouteEntr
     num_ready = {
         name: sum(endpoint.state is EndpointState.READY for endpoint in endpoints)
         for name, endpoints in picture.inputs.endpoints.items()
-        if name in cell.planned or picture.class_by_cluster.get(name) == workload.key
+        if name in cell.planned or picture.group_by_cluster.get(name) == cell.group
     }
     backends = divide(picture.inputs.weights.get(cell.name, {}), cell.planned, num_ready)
     stream_s, answer_s = idle_timeouts_s(workload, policy)
     return RouteEntry(
         cell=cell.name,
         class_key=workload.key,
-        stat_prefix=stat_prefix_of(workload.key),
+        stat_prefix=stat_prefix_of(cell.name),
         match=match_of(workload),
         backends=backends,
         retry_attempts=(policy.spec.retries if policy else Retries()).attempts,
@@ -118,10 +133,9 @@ def _entry(picture: _Picture, workload: WorkloadClass, cell: _Cell) -> RouteEntr
     )
 
 
-def _cluster(picture: _Picture, name: str) -> ClusterEntry:
+def _cluster(picture: _Picture, name: DeploymentKey) -> ClusterEntry:
     endpoints = sorted(picture.inputs.endpoints.get(name, ()), key=lambda e: (e.address, e.port, e.pod))
-    policy = picture.policy_by_class.get(picture.class_by_cluster.get(name, ""))
-    return ClusterEntry(name, tuple(endpoints), _outlier(policy))
+    return ClusterEntry(name, tuple(endpoints), _outlier(picture.policy_of_cluster(name)))
 
 
 def idle_timeouts_s(workload: WorkloadClass, policy: RouterPolicy | None) -> tuple[float, float]:
@@ -147,22 +161,37 @@ def _bounds_ms(term: Percentiles | None) -> tuple[float, ...]:
     return tuple(bound for bound in bounds if bound is not None)
 
 
-def _cells(plan: FleetPlan | None, class_key: str) -> tuple[_Cell, ...]:
+def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
+    whole, own_group = CellName.of_class(class_key), GroupName(class_key)
     if plan is None:
-        return (_Cell(class_key, {}, f"No plan is applied yet, so no replica serves {class_key}."),)
+        refusal = f"No plan is applied yet, so no replica serves {class_key}."
+        return (_Cell(whole, own_group, {}, refusal),)
     none = f"Plan {plan.spec.revision} has no replicas for {class_key}."
     loading = f"No replica that serves {class_key} is ready; try again in a few seconds."
     cells = tuple(
-        _Cell(cell.name, {s.deployment: s.share for s in cell.shares}, loading if cell.shares else none)
+        _Cell(
+            cell.name,
+            cell.sharing_group,
+            {s.deployment: s.share for s in cell.shares},
+            loading if cell.shares else none,
+        )
         for cell in sorted(plan.spec.cells, key=lambda c: c.name)
         if cell.workload_class == class_key
     )
-    return cells or (_Cell(class_key, {}, none),)
+    return cells or (_Cell(whole, own_group, {}, none),)
 
 
-def _groups(inputs: RouteInputs) -> dict[str, str]:
+def _classes_by_group(cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> dict[GroupName, frozenset[ClassKey]]:
+    groups = {cell.group for its_cells in cells.values() for cell in its_cells}
+    return {
+        group: frozenset(key for key, its_cells in cells.items() if group in {c.group for c in its_cells})
+        for group in groups
+    }
+
+
+def _groups(inputs: RouteInputs) -> dict[DeploymentKey, GroupName]:
     planned = inputs.plan.spec.deployments if inputs.plan is not None else ()
-    return {**inputs.groups, **{deployment.name: deployment.workload_class for deployment in planned}}
+    return {**inputs.groups, **{deployment.name: deployment.sharing_group for deployment in planned}}
 
 
 def _outlier(policy: RouterPolicy | None) -> OutlierSettings:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from argosy.api import RouterPolicy, WorkloadClass
 from argosy.api.conditions import Reason
+from argosy.keys import ClassKey
 from argosy.route.precedence import seniority
 
 
@@ -34,7 +35,7 @@ class TargetVerdict:
 class Resolution:
     """The policy of each class that has one, by class key, and the verdict on every target."""
 
-    by_class: Mapping[str, RouterPolicy]
+    by_class: Mapping[ClassKey, RouterPolicy]
     verdicts: tuple[TargetVerdict, ...]
 
     def verdicts_of(self, policy_key: str) -> tuple[TargetVerdict, ...]:
@@ -45,13 +46,13 @@ class Resolution:
 def resolve(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) -> Resolution:
     """Give each class its policy."""
     known = {WorkloadClass.KIND: {workload.key for workload in classes}}
-    by_class: dict[str, RouterPolicy] = {}
+    by_class: dict[ClassKey, RouterPolicy] = {}
     verdicts = []
     oldest_first = sorted(policies, key=lambda p: seniority(p.metadata.creation_timestamp, p.key))
     for policy in oldest_first:
         for position, target in enumerate(policy.spec.target_refs):
             field = f"spec.targetRefs[{position}]"
-            class_key = f"{policy.metadata.namespace}/{target.name}"
+            class_key = ClassKey.of(policy.metadata.namespace, target.name)
             winner = by_class.get(class_key)
             if class_key not in known[target.kind]:
                 reason, parts = Reason.TARGET_NOT_FOUND, {"field": field, "name": target.name}

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from argosy.api import WorkloadClass
 from argosy.api.conditions import Reason
 from argosy.api.workloadclass import PathMatchType
+from argosy.keys import ClassKey
 from argosy.route.table import PathMatch, RequestMatch
 
 # Objects that were never in an API server have no creation time; they yield to those that have.
@@ -27,8 +28,8 @@ _NEVER_CREATED = "~"
 class Conflict:
     """A class whose every request goes to others. `winner` is the first of those."""
 
-    loser: str
-    winner: str
+    loser: ClassKey
+    winner: ClassKey
 
     @property
     def message(self) -> str:
@@ -92,7 +93,7 @@ def _asks_no_more_than(taker: RequestMatch, match: RequestMatch) -> bool:
     return set(taker.headers) <= set(match.headers) and _covers(taker.path, match.path)
 
 
-def _all_models_taken(match: RequestMatch, takers: list[tuple[str, RequestMatch]]) -> bool:
+def _all_models_taken(match: RequestMatch, takers: list[tuple[ClassKey, RequestMatch]]) -> bool:
     if any(not taker.models for _, taker in takers):
         return True
     taken = {model for _, taker in takers for model in taker.models}

@@ -13,11 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from argosy.keys import DeploymentKey
 from argosy.route.table import Backend
 
 
 def divide(
-    published: Mapping[str, float], planned: Mapping[str, float], num_ready: Mapping[str, int]
+    published: Mapping[DeploymentKey, float],
+    planned: Mapping[DeploymentKey, float],
+    num_ready: Mapping[DeploymentKey, int],
 ) -> tuple[Backend, ...]:
     """Backends whose shares sum to 1, by cluster name; empty where nothing is ready.
 
@@ -35,5 +38,5 @@ def divide(
     return ()
 
 
-def _counts(share: float, cluster: str, num_ready: Mapping[str, int]) -> bool:
+def _counts(share: float, cluster: DeploymentKey, num_ready: Mapping[DeploymentKey, int]) -> bool:
     return math.isfinite(share) and share > 0 and num_ready.get(cluster, 0) > 0

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argosy.keys import CellName, ClassKey, DeploymentKey
+
 
 class EndpointState(StrEnum):
     """What the control plane knows of an endpoint; Envoy's own health checks come on top."""
@@ -52,7 +54,7 @@ class RequestMatch:
 class Backend:
     """A cluster's share (0-1) of an entry's requests."""
 
-    cluster: str
+    cluster: DeploymentKey
     share: float
 
 
@@ -67,8 +69,8 @@ class RouteEntry:
                             with their last token; 0 where the two need not be told apart
     """
 
-    cell: str
-    class_key: str
+    cell: CellName
+    class_key: ClassKey
     stat_prefix: str
     match: RequestMatch
     backends: tuple[Backend, ...]
@@ -90,7 +92,7 @@ class OutlierSettings:
 class ClusterEntry:
     """One Envoy cluster: the replicas of one variant in one sharing group, equal weights."""
 
-    name: str
+    name: DeploymentKey
     endpoints: tuple[Endpoint, ...]
     outlier: OutlierSettings = OutlierSettings()
 

@@ -23,6 +23,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from argosy.keys import CellName, DeploymentKey
 from argosy.snapshot import TelemetryReading, fresh
 
 KV_NEARLY_FULL = 0.9
@@ -137,18 +138,18 @@ class CellWeights:
     corrections: what the queues add to each weight, relative to it; the next round starts there
     """
 
-    weights: Mapping[str, float] = field(default_factory=dict)
-    reasons: Mapping[str, WeightReason] = field(default_factory=dict)
-    corrections: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[DeploymentKey, float] = field(default_factory=dict)
+    reasons: Mapping[DeploymentKey, WeightReason] = field(default_factory=dict)
+    corrections: Mapping[DeploymentKey, float] = field(default_factory=dict)
 
 
-Cells = Mapping[str, Mapping[str, ClusterLoad]]
+Cells = Mapping[CellName, Mapping[DeploymentKey, ClusterLoad]]
 """By cell and cluster."""
 
 
 def correct(
-    cells: Cells, previous: Mapping[str, CellWeights], settings: CorrectionSettings | None = None
-) -> dict[str, CellWeights]:
+    cells: Cells, previous: Mapping[CellName, CellWeights], settings: CorrectionSettings | None = None
+) -> dict[CellName, CellWeights]:
     """The weights of every cell.
 
     `previous` are the published weights; after a restart, those read back from the plan's status,
@@ -164,7 +165,7 @@ def correct(
 
 
 def _correct_cell(
-    clusters: Mapping[str, ClusterLoad], previous: CellWeights, settings: CorrectionSettings
+    clusters: Mapping[DeploymentKey, ClusterLoad], previous: CellWeights, settings: CorrectionSettings
 ) -> CellWeights:
     base = shares_by_capacity(clusters)
     if base is None:
@@ -180,7 +181,7 @@ def _correct_cell(
     return CellWeights(weights, reasons, corrections)
 
 
-def shares_by_capacity(clusters: Mapping[str, ClusterLoad]) -> dict[str, float] | None:
+def shares_by_capacity(clusters: Mapping[DeploymentKey, ClusterLoad]) -> dict[DeploymentKey, float] | None:
     """Shares (sum 1) that follow usable capacity; None where no endpoint can be used at all."""
     planned = _planned(clusters)
     own = {
@@ -196,7 +197,7 @@ def shares_by_capacity(clusters: Mapping[str, ClusterLoad]) -> dict[str, float] 
     return _normalised({name: own[name] + spare[name] * covered for name in clusters})
 
 
-def _spare(load: ClusterLoad, planned_share: float, clusters: Mapping[str, ClusterLoad]) -> float:
+def _spare(load: ClusterLoad, planned_share: float, clusters: Mapping[DeploymentKey, ClusterLoad]) -> float:
     """What usable replicas beyond the plan's could carry, as a share of the cell's planned load."""
     extra = max(0, load.usable_endpoints - load.planned_replicas * (planned_share > 0))
     if not extra:
@@ -214,23 +215,23 @@ def _spare(load: ClusterLoad, planned_share: float, clusters: Mapping[str, Clust
     return extra / max(1, sum(other.planned_replicas for other in clusters.values()))
 
 
-def _planned(clusters: Mapping[str, ClusterLoad]) -> dict[str, float]:
+def _planned(clusters: Mapping[DeploymentKey, ClusterLoad]) -> dict[DeploymentKey, float]:
     """The plan's shares, of which what the plan leaves unserved is no part; equal if there are none."""
     shares = {name: load.planned_share for name, load in clusters.items()}
     return _normalised(shares) or dict.fromkeys(clusters, 1 / len(clusters))
 
 
-def _normalised(shares: Mapping[str, float]) -> dict[str, float] | None:
+def _normalised(shares: Mapping[DeploymentKey, float]) -> dict[DeploymentKey, float] | None:
     whole = math.fsum(shares.values())
     return {name: share / whole for name, share in shares.items()} if whole > 0 else None
 
 
 def _corrections(
-    clusters: Mapping[str, ClusterLoad],
-    base: Mapping[str, float],
-    before: Mapping[str, float],
+    clusters: Mapping[DeploymentKey, ClusterLoad],
+    base: Mapping[DeploymentKey, float],
+    before: Mapping[DeploymentKey, float],
     settings: CorrectionSettings,
-) -> dict[str, float]:
+) -> dict[DeploymentKey, float]:
     """Relative corrections; weighted with `base` they sum to 0, so the weights still sum to 1.
 
     Only clusters whose queue is known take part, and only if there are two to compare.
@@ -269,7 +270,9 @@ def _reason(load: ClusterLoad, base: float, correction: float, hysteresis: float
     return WeightReason.COVERS_MISSING if base > load.planned_share + hysteresis else WeightReason.PLANNED
 
 
-def _is_same(previous: Mapping[str, float], weights: Mapping[str, float], hysteresis: float) -> bool:
+def _is_same(
+    previous: Mapping[DeploymentKey, float], weights: Mapping[DeploymentKey, float], hysteresis: float
+) -> bool:
     """Whether the change is too small to publish. A cluster that gets its first requests, or its
     last, is never too small.
     """

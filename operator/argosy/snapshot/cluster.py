@@ -10,9 +10,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from argosy.keys import DeploymentKey
+
 LABEL_DEPLOYMENT = "argosy.dev/deployment"
 LABEL_VARIANT = "argosy.dev/variant"
-LABEL_CLASS = "argosy.dev/workload-class"
+LABEL_GROUP = "argosy.dev/sharing-group"
 LABEL_MODEL = "argosy.dev/model"
 LABEL_POOL = "argosy.dev/pool"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -55,7 +57,7 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True)
 class PodState:
-    """A pod. For engine pods of ours `deployment` is `namespace/name`, else empty.
+    """A pod. `deployment` is that of an engine pod of Argosy's, empty for any other pod.
 
     `devices` are its limits by resource name; `port` is the engine's; what ends in `_s` is
     seconds since the epoch. `assigned_node` is the one that its node selector names: an engine
@@ -67,7 +69,7 @@ class PodState:
     namespace: str
     name: str
     uid: str
-    deployment: str
+    deployment: DeploymentKey
     node: str
     phase: str
     ready: bool
@@ -112,7 +114,7 @@ class PodState:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentState:
-    """A Deployment of ours. `key` is `namespace/name`, `replicas` what its spec asks for."""
+    """A Deployment that Argosy made; `replicas` is what its spec asks for."""
 
-    key: str
+    key: DeploymentKey
     replicas: int

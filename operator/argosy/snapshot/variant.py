@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from argosy.keys import ModelKey
 from argosy.snapshot.architecture import Architecture, Dtype
 
 NAME_LIMIT = 63
@@ -42,12 +43,12 @@ class EngineSettings:
 class Variant:
     """Model x pool x parallel shape x engine settings.
 
-    `model_key` is the ServedModel's `namespace/name`; `model_id` is what the performance
+    `model_key` is the ServedModel; `model_id` is what the performance
     tables and the engine know; `gpu` is the catalogue's name. `architecture` is what the user
     says of a model that the catalogue need not know.
     """
 
-    model_key: str
+    model_key: ModelKey
     model_id: str
     served_names: tuple[str, ...]
     pool: str
@@ -66,7 +67,7 @@ class Variant:
     @property
     def name(self) -> str:
         """Readable, unique and a valid label value: any other setting is another variant."""
-        readable = f"{self.model_key.split('/')[-1]}-{self.pool}-tp{self.tensor_parallel}"
+        readable = f"{self.model_key.name}-{self.pool}-tp{self.tensor_parallel}"
         if self.pipeline_parallel > 1:
             readable += f"pp{self.pipeline_parallel}"
         digest = hashlib.sha256(repr(self).encode()).hexdigest()[:6]

@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from argosy.api import GPUPool, ServedModel, WorkloadClass
-from argosy.api.architecture import Architecture as DeclaredArchitecture
+from argosy.api import ServedModel, WorkloadClass
 from argosy.api.conditions import Reason
-from argosy.api.servedmodel import Engine, ParallelShape
-from argosy.api.workloadclass import Lengths, Percentiles
 from argosy.control.candidates.calibration import corrected
+from argosy.control.candidates.demand import mix_of, slo_of
 from argosy.control.candidates.profiles import ProfileNote, model_profiles, profile_notes
 from argosy.control.candidates.refusal import Refusal
+from argosy.control.candidates.variants import variants_of
+from argosy.control.cells import RouteCells
 from argosy.control.state.nodes import PoolNodes
-from argosy.demand.archetypes import ARCHETYPES, mix
+from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.perf.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.route.precedence import conflicts
-from argosy.snapshot import Architecture, Dtype, EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
+from argosy.snapshot import Mix, Slo, Variant
 from argosy.snapshot.fleet import FleetSnapshot
 
 _OUT_OF_RANGE = {
@@ -52,7 +52,7 @@ class Candidate:
 class ResolvedClass:
     """A class with its mix, its objectives, and who could serve it."""
 
-    key: str
+    key: ClassKey
     spec: WorkloadClass
     mix: Mix
     slo: Slo
@@ -75,12 +75,12 @@ class Resolution:
     """All classes, by key; by a ServedModel's key, why none of its variants can run, which of its
     `spec.profiles` cannot be used, and what is odd about the others."""
 
-    classes: Mapping[str, ResolvedClass]
-    model_refusals: Mapping[str, tuple[Refusal, ...]]
-    profile_refusals: Mapping[str, tuple[Refusal, ...]] = field(default_factory=dict)
-    profile_notes: Mapping[str, tuple[ProfileNote, ...]] = field(default_factory=dict)
+    classes: Mapping[ClassKey, ResolvedClass]
+    model_refusals: Mapping[ModelKey, tuple[Refusal, ...]]
+    profile_refusals: Mapping[ModelKey, tuple[Refusal, ...]] = field(default_factory=dict)
+    profile_notes: Mapping[ModelKey, tuple[ProfileNote, ...]] = field(default_factory=dict)
 
-    def workloads(self) -> dict[str, EngineWorkload]:
+    def workloads(self) -> dict[DeploymentKey, EngineWorkload]:
         """Every candidate's workload by its Deployment's key."""
         return {c.workload.key: c.workload for r in self.classes.values() for c in r.candidates}
 
@@ -88,6 +88,7 @@ class Resolution:
 def resolve(
     snapshot: FleetSnapshot,
     nodes: Mapping[str, PoolNodes],
+    cells: RouteCells,
     perf: PerfModel,
     calibrations: CalibrationMemory | None = None,
 ) -> Resolution:
@@ -107,7 +108,7 @@ def resolve(
             for key, model in sorted(snapshot.models.items())
         }
     classes = {
-        key: _resolve_class(snapshot, spec, nodes, perf_by_model)
+        key: _resolve_class(_Known(snapshot, nodes, perf_by_model), spec, cells.groups_of(key))
         for key, spec in sorted(snapshot.classes.items())
     }
     for conflict in conflicts(snapshot.classes.values()):
@@ -127,52 +128,22 @@ def resolve(
     return Resolution(classes, models, refused, notes)
 
 
-def variants_of(snapshot: FleetSnapshot, model: ServedModel) -> tuple[tuple[Variant, str], ...]:
-    """Every variant of a model with its pool's name, by pool and then parallel shape."""
-    return tuple(
-        (_variant(model, shape, pool), name)
-        for name, pool in sorted(snapshot.pools.items())
-        for shape in sorted(
-            model.spec.parallel_shapes, key=lambda s: (s.tensor_parallel, s.pipeline_parallel)
-        )
-    )
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What candidates are found in: objects, nodes by pool, and each model's performance."""
+
+    snapshot: FleetSnapshot
+    nodes: Mapping[str, PoolNodes]
+    perf_by_model: Mapping[ModelKey, PerfModel]
 
 
-def mix_of(lengths: Lengths) -> Mix:
-    """A class's lengths as a mix: an archetype's, or its table with weights that sum to one."""
-    if lengths.table is None:
-        assert lengths.archetype is not None
-        return mix(ARCHETYPES[lengths.archetype])
-    total = sum(row.weight for row in lengths.table)
-    return Mix(tuple(Slice(r.prompt_tokens, r.output_tokens, r.weight / total) for r in lengths.table))
-
-
-def slo_of(spec: WorkloadClass) -> Slo:
-    """A class's SLO as terms, TTFT first."""
-    given = ((Term.TTFT, spec.spec.slo.ttft), (Term.ITL, spec.spec.slo.itl), (Term.E2E, spec.spec.slo.e2e))
-    return Slo(tuple(term for name, bounds in given if bounds is not None for term in _terms(name, bounds)))
-
-
-def _terms(name: Term, bounds: Percentiles) -> list[SloTerm]:
-    given = (
-        (0.50, bounds.p50_milliseconds),
-        (0.95, bounds.p95_milliseconds),
-        (0.99, bounds.p99_milliseconds),
-    )
-    return [SloTerm(name, percentile, bound) for percentile, bound in given if bound is not None]
-
-
-def _resolve_class(
-    snapshot: FleetSnapshot,
-    spec: WorkloadClass,
-    nodes: Mapping[str, PoolNodes],
-    perf_by_model: Mapping[str, PerfModel],
-) -> ResolvedClass:
+def _resolve_class(known: _Known, spec: WorkloadClass, groups: tuple[GroupName, ...]) -> ResolvedClass:
+    snapshot = known.snapshot
     mix, slo = mix_of(spec.spec.traffic.lengths), slo_of(spec)
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     for reference in spec.spec.models:
-        model = snapshot.models.get(f"{spec.metadata.namespace}/{reference.name}")
+        model = snapshot.models.get(ModelKey.of(spec.metadata.namespace, reference.name))
         if model is None:
             message = Reason.MODEL_NOT_FOUND.sentence(field="spec.models", name=reference.name)
             refusals.append(Refusal(Reason.MODEL_NOT_FOUND, reference.name, message))
@@ -183,14 +154,15 @@ def _resolve_class(
             refusals.append(Refusal(Reason.SERVED_NAME_MISMATCH, reference.name, message))
             continue
         for variant, pool in variants_of(snapshot, model):
-            workload = EngineWorkload(variant, spec.key, snapshot.pools[pool])
-            answer = _candidate(workload, mix, slo, perf_by_model[model.key])
-            if isinstance(answer, Candidate) and not nodes[pool].has_room_for(variant.gpus):
-                answer = _no_room(workload, nodes[pool])
-            if isinstance(answer, Candidate):
-                candidates.append(answer)
-            else:
-                refusals.append(answer)
+            for group in groups:
+                workload = EngineWorkload(variant, group, snapshot.pools[pool])
+                answer = _candidate(workload, mix, slo, known.perf_by_model[model.key])
+                if isinstance(answer, Candidate) and not known.nodes[pool].has_room_for(variant.gpus):
+                    answer = _no_room(workload, known.nodes[pool])
+                if isinstance(answer, Candidate):
+                    candidates.append(answer)
+                else:
+                    refusals.append(answer)
     return ResolvedClass(spec.key, spec, mix, slo, tuple(candidates), tuple(refusals))
 
 
@@ -242,58 +214,3 @@ def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel
             return ()
         refusals.append(_perf_refusal(variant, fits))
     return tuple(refusals)
-
-
-def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool) -> Variant:
-    return Variant(
-        model_key=model.key,
-        model_id=model.spec.model_id,
-        served_names=model.served_names,
-        pool=pool.metadata.name,
-        gpu=pool.spec.gpu,
-        tensor_parallel=shape.tensor_parallel,
-        pipeline_parallel=shape.pipeline_parallel,
-        engine=_engine_settings(model.spec.engine),
-        architecture=None if model.spec.architecture is None else _architecture(model.spec.architecture),
-    )
-
-
-def _engine_settings(engine: Engine) -> EngineSettings:
-    return EngineSettings(
-        image=engine.image,
-        port=engine.port,
-        max_num_seqs=engine.max_num_seqs,
-        max_num_batched_tokens=engine.max_num_batched_tokens,
-        max_model_len=engine.max_model_len,
-        gpu_memory_utilization=engine.gpu_memory_utilization,
-        quantization=None if engine.quantization is None else Dtype(engine.quantization),
-        kv_cache_dtype=None if engine.kv_cache_dtype is None else Dtype(engine.kv_cache_dtype),
-        max_loras=engine.max_loras,
-        max_lora_rank=engine.max_lora_rank,
-        args=engine.args,
-        env=tuple((e.name, e.value) for e in engine.env),
-    )
-
-
-def _architecture(declared: DeclaredArchitecture) -> Architecture:
-    return Architecture(
-        layers=declared.layers,
-        hidden_size=declared.hidden_size,
-        intermediate_size=declared.intermediate_size,
-        attention_heads=declared.attention_heads,
-        kv_heads=declared.kv_heads,
-        head_dim=declared.head_dim,
-        vocabulary=declared.vocabulary,
-        parameters=declared.parameters,
-        active_parameters=declared.active_parameters or declared.parameters,
-        max_context=declared.max_context,
-        experts=declared.experts,
-        experts_per_token=declared.experts_per_token,
-        expert_intermediate_size=declared.expert_intermediate_size,
-        mla_kv_dim=declared.mla_kv_dim,
-        sliding_window=declared.sliding_window,
-        sliding_layers=declared.sliding_layers,
-        linear_layers=declared.linear_layers,
-        dtype=Dtype(declared.dtype),
-        kv_dtype=Dtype(declared.kv_dtype),
-    )

@@ -1,14 +1,12 @@
 """What a FleetPlan can hold, and what is left out of one that would be too large.
 
-Owns the bounds of a revision: its size in bytes and the lengths of its lists. Never leaves out a
-count, a share or a cell: routes and roll-outs are made from those. What goes, in this order, is
+Owns the bounds of a revision: its size in bytes and the lengths of its lists. Counts, shares and
+cells stay: routes and roll-outs are made from those. What goes, in this order, is
 what only people read (the dearest alternatives and the last reasons), then the nodes of the
 Deployments with the most of them; a closing reason says how much is missing.
 """
 
 from __future__ import annotations
-
-import hashlib
 
 from argosy.api.fleetplan import CellShare, FleetPlanSpec, PlannedDeployment, PlanReason
 
@@ -19,17 +17,9 @@ MAX_DEPLOYMENTS = 512
 MAX_CELLS = 512
 MAX_SHARES = 32
 MAX_NODES = 256
-MAX_CELL_NAME = 256
 
 _KEPT_SENTENCES = 16
 """Reasons and alternatives that a plan keeps where all would be too many."""
-
-
-def cell_name(class_key: str) -> str:
-    """A class's key as the name of its cell: itself where it fits, else its head and a hash."""
-    if len(class_key) <= MAX_CELL_NAME:
-        return class_key
-    return f"{class_key[: MAX_CELL_NAME - 9]}-{hashlib.sha256(class_key.encode()).hexdigest()[:8]}"
 
 
 def largest_shares(shares: tuple[CellShare, ...]) -> tuple[CellShare, ...]:

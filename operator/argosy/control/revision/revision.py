@@ -1,12 +1,12 @@
 """A plan and its placement as a FleetPlan revision, and whether it differs from the last one.
 
 Owns what a revision records and when a new one is due: only when counts, placement or a share (by
-more than a point) change. Never writes an object.
+more than a point) change. Input: what was decided, and the plan before it. Output: a FleetPlan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from argosy.api import FleetPlan, ObjectMeta
@@ -21,10 +21,12 @@ from argosy.api.fleetplan import (
     SolverReport,
 )
 from argosy.control.candidates.resolve import Resolution
+from argosy.control.cells import RouteCells
 from argosy.control.revision import bounds
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.manifests import EngineWorkload
 from argosy.place.solution import Placement
-from argosy.plan.problem import PlanProblem
+from argosy.plan.problem import Cell, PlanProblem
 from argosy.plan.solution import Plan
 
 SHARE_TOLERANCE = 0.01
@@ -45,12 +47,13 @@ class Decided:
     plan: Plan
     placement: Placement
     resolution: Resolution
-    running: frozenset[str]
-    """Deployments that have pods which are not on their way out."""
+    cells: RouteCells
+    running: frozenset[DeploymentKey]
+    """Deployments that have pods which are not draining."""
 
     @property
-    def groups(self) -> frozenset[str]:
-        """Classes that have at least one replica in the plan."""
+    def groups(self) -> frozenset[GroupName]:
+        """Sharing groups that have at least one replica in the plan."""
         group_by_option = {o.name: o.group for o in self.problem.options}
         return frozenset(group_by_option[name] for name, n in self.plan.replicas.items() if n > 0)
 
@@ -106,13 +109,23 @@ def excess(decided: Decided) -> str:
 
 def demand_change(decided: Decided, previous: FleetPlan) -> str:
     """Which classes' demand differs by more than noise from what `previous` was made for; or empty."""
-    before = {c.name: c.requests_per_second for c in previous.spec.cells}
+    before = _class_rates((c.workload_class, c.requests_per_second) for c in previous.spec.cells)
+    class_of = {row.name: row.workload_class for row in decided.cells.rows}
+    now = _class_rates((class_of[c.name], c.rate_per_s) for c in decided.problem.cells)
     changed = [
-        f"class {cell.name} needs {cell.rate_per_s:.3g} requests/s, {before[cell.name]:.3g} before"
-        for cell in decided.problem.cells
-        if cell.name in before and abs(cell.rate_per_s - before[cell.name]) > DEMAND_NOISE * before[cell.name]
+        f"class {key} needs {rate_per_s:.3g} requests/s, {before[key]:.3g} before"
+        for key, rate_per_s in now.items()
+        if key in before and abs(rate_per_s - before[key]) > DEMAND_NOISE * before[key]
     ]
     return "; ".join(changed)
+
+
+def _class_rates(cells: Iterable[tuple[ClassKey, float]]) -> dict[ClassKey, float]:
+    """Requests/s of each class: the sum over its cells."""
+    rates: dict[ClassKey, float] = {}
+    for key, rate_per_s in cells:
+        rates[key] = rates.get(key, 0.0) + rate_per_s
+    return rates
 
 
 def differs(new: FleetPlan, last: FleetPlan | None) -> bool:
@@ -127,7 +140,7 @@ def differs(new: FleetPlan, last: FleetPlan | None) -> bool:
     return any(abs(share - before.get(key, 0.0)) > SHARE_TOLERANCE for key, share in after.items())
 
 
-def _entries(decided: Decided) -> dict[str, PlannedDeployment]:
+def _entries(decided: Decided) -> dict[DeploymentKey, PlannedDeployment]:
     workloads = decided.resolution.workloads()
     return {
         name: _entry(workloads[name], replicas, _nodes(decided.placement, name))
@@ -137,15 +150,14 @@ def _entries(decided: Decided) -> dict[str, PlannedDeployment]:
 
 
 def _entry(workload: EngineWorkload, replicas: int, nodes: tuple[NodeReplicas, ...]) -> PlannedDeployment:
-    namespace, _, deployment = workload.key.partition("/")
     return PlannedDeployment(
         name=workload.key,
-        namespace=namespace,
-        deployment=deployment,
-        model=workload.variant.model_key.split("/")[-1],
+        namespace=workload.key.namespace,
+        deployment=workload.key.name,
+        model=workload.variant.model_key.name,
         variant=workload.variant.name,
         pool=workload.variant.pool,
-        workload_class=workload.class_key,
+        sharing_group=workload.group,
         tensor_parallel=workload.variant.tensor_parallel,
         pipeline_parallel=workload.variant.pipeline_parallel,
         gpus_per_replica=workload.variant.gpus,
@@ -154,58 +166,61 @@ def _entry(workload: EngineWorkload, replicas: int, nodes: tuple[NodeReplicas, .
     )
 
 
-def _nodes(placement: Placement, option: str) -> tuple[NodeReplicas, ...]:
+def _nodes(placement: Placement, option: DeploymentKey) -> tuple[NodeReplicas, ...]:
     counts = sorted((node, n) for (name, node), n in placement.counts.items() if name == option and n > 0)
-    # More nodes than a plan can list are listed by nobody: then placement's own answer holds.
+    # More nodes than a plan can list are left out: then placement's own answer holds.
     listed = counts if len(counts) <= bounds.MAX_NODES else []
     return tuple(NodeReplicas(node=node, replicas=n) for node, n in listed)
 
 
 def _outgoing(
-    entries: Mapping[str, PlannedDeployment], previous: FleetPlan | None, decided: Decided
-) -> dict[str, PlannedDeployment]:
+    entries: Mapping[DeploymentKey, PlannedDeployment], previous: FleetPlan | None, decided: Decided
+) -> dict[DeploymentKey, PlannedDeployment]:
     if previous is None:
         return {}
     found = [
         e.model_copy(update={"replicas": 0, "nodes": ()})
         for e in previous.spec.deployments
-        if e.name not in entries and e.name in decided.running and e.workload_class in decided.groups
+        if e.name not in entries and e.name in decided.running and e.sharing_group in decided.groups
     ]
-    # Those for which the list has no room are emptied all the same, and routed to while they last.
+    # Those that the list has no room for are emptied all the same, and routed to while they last.
     return {e.name: e for e in found[: bounds.MAX_DEPLOYMENTS - len(entries)]}
 
 
-def _cells(decided: Decided, outgoing: Mapping[str, PlannedDeployment]) -> tuple[PlannedCell, ...]:
+def _cells(decided: Decided, outgoing: Mapping[DeploymentKey, PlannedDeployment]) -> tuple[PlannedCell, ...]:
+    class_of = {row.name: row.workload_class for row in decided.cells.rows}
+    return tuple(_cell(decided, cell, class_of[cell.name], outgoing) for cell in decided.problem.cells)
+
+
+def _cell(
+    decided: Decided,
+    cell: Cell,
+    workload_class: ClassKey,
+    outgoing: Mapping[DeploymentKey, PlannedDeployment],
+) -> PlannedCell:
     plan, problem = decided.plan, decided.problem
-    cells: list[PlannedCell] = []
-    for cell in problem.cells:
-        shares = {o: s for (c, o), s in sorted(plan.shares.items()) if c == cell.name and s > 0}
-        standby = {e.name: 0.0 for e in outgoing.values() if e.workload_class == cell.group}
-        carried = sum(
-            n * problem.capacity_per_s.get((cell.name, option), 0.0) for option, n in plan.replicas.items()
-        )
-        unserved = sum(s.missing_per_s for s in plan.shortfalls if s.cell == cell.name) / max(
-            cell.rate_per_s, 1e-9
-        )
-        cells.append(
-            PlannedCell(
-                name=bounds.cell_name(cell.name),
-                workload_class=cell.group,
-                requests_per_second=round(cell.rate_per_s, 4),
-                shares=bounds.largest_shares(
-                    tuple(
-                        CellShare(deployment=name, share=min(1.0, round(share, 6)))
-                        for name, share in {**standby, **shares}.items()
-                    )
-                ),
-                unserved_share=min(1.0, round(unserved, 6)),
-                capacity_requests_per_second=round(carried, 4),
-            )
-        )
-    return tuple(cells)
+    shares = {o: s for (c, o), s in sorted(plan.shares.items()) if c == cell.name and s > 0}
+    standby = {e.name: 0.0 for e in outgoing.values() if e.sharing_group == cell.group}
+    carried = sum(
+        n * problem.capacity_per_s.get((cell.name, option), 0.0) for option, n in plan.replicas.items()
+    )
+    missing_per_s = sum(s.missing_per_s for s in plan.shortfalls if s.cell == cell.name)
+    listed = tuple(
+        CellShare(deployment=name, share=min(1.0, round(share, 6)))
+        for name, share in {**standby, **shares}.items()
+    )
+    return PlannedCell(
+        name=cell.name,
+        workload_class=workload_class,
+        sharing_group=cell.group,
+        requests_per_second=round(cell.rate_per_s, 4),
+        shares=bounds.largest_shares(listed),
+        unserved_share=min(1.0, round(missing_per_s / max(cell.rate_per_s, 1e-9), 6)),
+        capacity_requests_per_second=round(carried, 4),
+    )
 
 
-def _counts(plan: FleetPlan) -> dict[str, tuple[int, tuple[tuple[str, int], ...]]]:
+def _counts(plan: FleetPlan) -> dict[DeploymentKey, tuple[int, tuple[tuple[str, int], ...]]]:
     return {
         e.name: (e.replicas, tuple((n.node, n.replicas) for n in e.nodes))
         for e in plan.spec.deployments
@@ -213,9 +228,9 @@ def _counts(plan: FleetPlan) -> dict[str, tuple[int, tuple[tuple[str, int], ...]
     }
 
 
-def _cell_names(plan: FleetPlan) -> frozenset[str]:
+def _cell_names(plan: FleetPlan) -> frozenset[CellName]:
     return frozenset(c.name for c in plan.spec.cells)
 
 
-def _shares(plan: FleetPlan) -> dict[tuple[str, str], float]:
+def _shares(plan: FleetPlan) -> dict[tuple[CellName, DeploymentKey], float]:
     return {(c.name, s.deployment): s.share for c in plan.spec.cells for s in c.shares}

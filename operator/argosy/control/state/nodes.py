@@ -28,10 +28,15 @@ _NEVER_CREATED = "~"
 
 @dataclass(frozen=True, slots=True)
 class UsableNode:
-    """GPUs of a node that engine pods may use, foreign pods' ones taken off."""
+    """GPUs of a node that engine pods may use, those of foreign pods subtracted.
+
+    takes_new: False for a node that keeps what runs there and takes no new pod (cordoned, or with a
+               taint that the pool does not tolerate)
+    """
 
     name: str
     gpus: int
+    takes_new: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,11 @@ def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolN
     return dict(sorted(found.items()))
 
 
+def new_pod_nodes(pools: Mapping[str, PoolNodes]) -> frozenset[str]:
+    """Names of the nodes that may be given to a new pod: the one rule for every placement."""
+    return frozenset(node.name for pool in pools.values() for node in pool.usable if node.takes_new)
+
+
 def _seniority(item: tuple[str, GPUPool]) -> tuple[str, str]:
     name, pool = item
     return (pool.metadata.creation_timestamp or _NEVER_CREATED, name)
@@ -88,7 +98,8 @@ def _usable_nodes(
         on_it = pods.get(node.name, [])
         if not node.ready or _has_lost_all(on_it, lost):
             continue
-        usable.append(UsableNode(node.name, _usable_gpus(pool, node, on_it, lost)))
+        gpus = _usable_gpus(pool, node, on_it, lost)
+        usable.append(UsableNode(node.name, gpus, _takes_new_pods(pool, node)))
     return tuple(usable)
 
 

@@ -1,59 +1,69 @@
-"""What a Deployment of ours belongs to: its class, model and pool, read from its pods' labels.
+"""What a Deployment was made for: its sharing group, model and pool, read from its pods' labels.
 
-Owns the way back from a label to an object. Never decides anything. A label's value is shorter
-than a name may be, so it is compared with the objects that exist (`snapshot.cluster.label_value`)
-and never taken for a name.
+Owns the way back from a label to an object. A label's value is shorter than a name may be, so it
+is compared with the names that exist (`snapshot.cluster.label_value`) and never taken for a name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from argosy.snapshot.cluster import LABEL_CLASS, LABEL_MODEL, LABEL_POOL, PodState, label_value
+from argosy.keys import DeploymentKey, GroupName, ModelKey, NamespacedName
+from argosy.snapshot.cluster import LABEL_GROUP, LABEL_MODEL, LABEL_POOL, PodState, label_value
 from argosy.snapshot.fleet import FleetSnapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Keys of the objects that a Deployment was made for; empty where one is gone."""
+    """What a Deployment was made for; None where it is gone."""
 
-    workload_class: str = ""
-    model: str = ""
-    pool: str = ""
+    group: GroupName | None = None
+    model: ModelKey | None = None
+    pool: str | None = None
 
     @property
     def all_exist(self) -> bool:
-        """Whether somebody still wants the Deployment."""
-        return bool(self.workload_class and self.model and self.pool)
+        """Whether everything that the Deployment was made for still exists."""
+        return None not in (self.group, self.model, self.pool)
 
 
-def class_by_deployment(pods: Iterable[PodState], class_keys: Iterable[str]) -> dict[str, str]:
-    """The class that each Deployment with pods serves, where the class exists."""
-    return _owner_by_deployment(LABEL_CLASS, pods, class_keys)
+def group_by_deployment(
+    pods: Iterable[PodState], groups: Iterable[GroupName]
+) -> dict[DeploymentKey, GroupName]:
+    """The sharing group that each Deployment with pods serves, where the group still exists."""
+    return _owner_by_deployment(LABEL_GROUP, pods, groups)
 
 
-def owners_by_deployment(snapshot: FleetSnapshot) -> dict[str, Owners]:
-    """The owners of every Deployment that has pods."""
+def models_by_deployment(snapshot: FleetSnapshot) -> dict[DeploymentKey, ModelKey]:
+    """The ServedModel that each Deployment with pods runs, where it still exists."""
+    return _owner_by_deployment(LABEL_MODEL, snapshot.engine_pods, snapshot.models)
+
+
+def owners_by_deployment(snapshot: FleetSnapshot, groups: Iterable[GroupName]) -> dict[DeploymentKey, Owners]:
+    """The owners of every Deployment that has pods. `groups`: those that exist."""
     pods = snapshot.engine_pods
-    classes = class_by_deployment(pods, snapshot.classes)
-    models = _owner_by_deployment(LABEL_MODEL, pods, snapshot.models)
-    pools = _owner_by_deployment(LABEL_POOL, pods, snapshot.pools)
+    group_of = group_by_deployment(pods, groups)
+    model_of = models_by_deployment(snapshot)
+    # Pools are cluster-scoped: their names are keys without a namespace.
+    pool_of = _owner_by_deployment(LABEL_POOL, pods, map(NamespacedName, snapshot.pools))
     return {
-        name: Owners(classes.get(name, ""), models.get(name, ""), pools.get(name, ""))
+        name: Owners(group_of.get(name), model_of.get(name), pool_of.get(name))
         for name in sorted({p.deployment for p in pods})
     }
 
 
-def _owner_by_deployment(label: str, pods: Iterable[PodState], keys: Iterable[str]) -> dict[str, str]:
-    by_value: dict[tuple[str, str], str] = {}
-    for key in keys:
-        namespace, _, name = key.rpartition("/")
-        by_value[namespace, label_value(name)] = key
-    found: dict[str, str] = {}
+Key = TypeVar("Key", bound=NamespacedName)
+
+
+def _owner_by_deployment(
+    label: str, pods: Iterable[PodState], keys: Iterable[Key]
+) -> dict[DeploymentKey, Key]:
+    by_value = {(key.namespace, label_value(key.name)): key for key in keys}
+    found: dict[DeploymentKey, Key] = {}
     for pod in pods:
         value = pod.labels.get(label, "")
-        # Pools are cluster-scoped: their keys have no namespace.
         owner = by_value.get((pod.namespace, value)) or by_value.get(("", value))
         if pod.deployment and owner:
             found[pod.deployment] = owner

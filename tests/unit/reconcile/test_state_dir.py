@@ -1,0 +1,47 @@
+"""A disk that is full, or a directory that is not ours: nothing that serves or decides waits for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from argosy.kube.api import WATCHED
+from argosy.kube.store import Store
+from argosy.reconcile.capacity_file import read_capacities, write_capacities
+from argosy.reconcile.clock import SystemClock
+from argosy.reconcile.loops.publish import Publisher
+from argosy.reconcile.watch.snapshots import Snapshots
+from argosy.xds.server import AdsServer
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Path:
+    """A directory that cannot be made: a file is in its way."""
+    (tmp_path / "state").write_text("a file where the directory should be")
+    return tmp_path / "state"
+
+
+def test_routes_are_published_though_their_copy_cannot_be_written(
+    nowhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ads = AdsServer()
+    snapshots = Snapshots(Store(r.plural for r in WATCHED))
+    Publisher(snapshots, ads, SystemClock(), nowhere).publish_now()
+    assert ads.current is not None
+    assert [str(nowhere) in message for message in caplog.messages] == [True]
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "capacities.json"
+    write_capacities(file, {"a": 1.5})
+    assert read_capacities(file) == {"a": 1.5}
+    assert [each.name for each in file.parent.iterdir()] == ["capacities.json"]
+
+
+def test_capacities_that_cannot_be_written_are_only_told(
+    nowhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_capacities(nowhere / "capacities.json", {"a": 1.5})
+    assert read_capacities(nowhere / "capacities.json") == {}
+    assert [str(nowhere) in message for message in caplog.messages] == [True]
