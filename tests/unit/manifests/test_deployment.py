@@ -183,8 +183,8 @@ def test_what_would_not_change_a_pod_keeps_the_deployment(pool: Any) -> None:
 
 
 def test_a_name_is_the_same_in_every_process() -> None:
-    program = "import test_manifests as t; print(t.deployment_name(t.WORKLOAD))"
-    folders = [Path(__file__).parent, Path(__file__).parents[1] / "support"]
+    program = "import test_deployment as t; print(t.deployment_name(t.WORKLOAD))"
+    folders = [Path(__file__).parent, Path(__file__).parents[2] / "support"]
     found = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {[str(f) for f in folders]!r}; {program}"],
         capture_output=True,
