@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
-from argosy.kube.api import Api
+from argosy.kube.api import ApiServer
 from argosy.reconcile import profile_files
 from argosy.reconcile.profile_files import FIRST_ATTEMPTS, ProfileFiles, ProfileFilesView
 from argosy.snapshot.fleet import ProfileFileKey
@@ -24,7 +24,7 @@ ELSEWHERE = ProfileFileKey("team", "elsewhere", "one.json")
 MAPS = "/api/v1/namespaces/team/configmaps"
 
 
-class ApiServer:
+class FakeApiServer:
     """ConfigMaps by path. Counts what it is asked; `failures` are answered before the truth."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class ApiServer:
 class Stage:
     """The API server, the copy that is kept of it, and what is named at the moment."""
 
-    def __init__(self, server: ApiServer, files: ProfileFiles) -> None:
+    def __init__(self, server: FakeApiServer, files: ProfileFiles) -> None:
         self.server, self.files = server, files
         self.named: frozenset[ProfileFileKey] = frozenset()
 
@@ -69,13 +69,13 @@ class Stage:
 @pytest.fixture
 async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(profile_files, "RETRY_S", 0.0)
-    server, app = ApiServer(), web.Application()
+    server, app = FakeApiServer(), web.Application()
     app.router.add_route("*", "/{path:.*}", server.answer)
     async with TestServer(app) as running:
         settings = client.Configuration()
         settings.host = str(running.make_url("")).rstrip("/")
         async with client.ApiClient(settings) as api_client:
-            yield Stage(server, ProfileFiles(Api(api_client)))
+            yield Stage(server, ProfileFiles(ApiServer(api_client)))
 
 
 FORBIDDEN = (403, '{"message": "configmaps is forbidden"}')

@@ -8,14 +8,15 @@ objects. Output: frozen models, or an `InvalidObject` that says which field is a
 from argosy.api.fleet import Fleet
 from argosy.api.fleetplan import FleetPlan
 from argosy.api.gpupool import GPUPool
+from argosy.api.kinds import REGISTRY
 from argosy.api.resource import API_VERSION, GROUP, VERSION, InvalidObject, ObjectMeta, Resource, Scope
 from argosy.api.routerpolicy import RouterPolicy
 from argosy.api.servedmodel import ServedModel
 from argosy.api.table import PlacedRule, rules_of
 from argosy.api.workloadclass import WorkloadClass
 
-KINDS: tuple[type[Resource], ...] = (Fleet, GPUPool, ServedModel, WorkloadClass, RouterPolicy, FleetPlan)
-"""Every kind, in the order in which objects refer to each other."""
+KINDS: tuple[type[Resource], ...] = tuple(kind.model for kind in REGISTRY if kind.model is not None)
+"""Every custom kind, in the order in which objects refer to each other."""
 
 RULES: tuple[PlacedRule, ...] = tuple(placed for kind in KINDS for placed in rules_of(kind))
 """Every rule over several fields: its path, its CEL, its message, its Python twin."""

@@ -14,21 +14,11 @@ from typing import Any
 
 from argosy.api import API_VERSION, FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
+from argosy.api.kinds import kind_named
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
 from argosy.control.status import rfc3339
 from argosy.errors import ActuationError, NextStep
-from argosy.kube.api import (
-    DEPLOYMENTS,
-    EVENTS,
-    FLEETPLANS,
-    FLEETS,
-    GPUPOOLS,
-    PODS,
-    ROUTERPOLICIES,
-    SERVEDMODELS,
-    WORKLOADCLASSES,
-    Api,
-)
+from argosy.kube.api import DEPLOYMENTS, EVENTS, FLEETPLANS, PODS, ApiServer, path_of
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
@@ -38,16 +28,11 @@ from argosy.snapshot.kubernetes import DELETION_COST, HOSTNAME
 
 log = logging.getLogger(__name__)
 
-_STATUS_RESOURCES = {
-    r.plural: r for r in (FLEETS, GPUPOOLS, SERVEDMODELS, WORKLOADCLASSES, ROUTERPOLICIES, FLEETPLANS)
-}
-_EVENT_RESOURCES = {"Fleet": FLEETS, "ServedModel": SERVEDMODELS, "WorkloadClass": WORKLOADCLASSES}
-
 
 class Actor:
     """Carries out decisions. `may_act` is asked again before every write to the cluster."""
 
-    def __init__(self, api: Api, store: Store, may_act: Callable[[], bool]) -> None:
+    def __init__(self, api: ApiServer, store: Store, may_act: Callable[[], bool]) -> None:
         self._api, self._store, self._may_act = api, store, may_act
 
     async def publish(self, decision: Decision, plans: tuple[FleetPlan, ...], now_s: float) -> None:
@@ -172,15 +157,13 @@ class Actor:
                 await self._api.delete(DEPLOYMENTS, key)
 
     async def _write_status(self, update: StatusUpdate) -> None:
-        resource = _STATUS_RESOURCES[update.kind]
         current = self._store.of(update.kind).get(update.key)
         if current is None or not _changes(current.get("status") or {}, update.status):
             return
         self._ensure_leader()
         try:
-            answer = await self._api.patch(
-                resource, update.key, {"status": dict(update.status)}, sub="status"
-            )
+            body = {"status": dict(update.status)}
+            answer = await self._api.patch(path_of(update.kind), update.key, body, sub="status")
         except ActuationError as error:
             if error.next_step is NextStep.REPLAN:
                 return  # it was deleted meanwhile
@@ -188,8 +171,7 @@ class Actor:
         self._store.put(update.kind, answer)
 
     async def _post(self, event: EventRecord) -> None:
-        resource = _EVENT_RESOURCES[event.kind]
-        item = self._store.of(resource.plural).get(event.key)
+        item = self._store.of(kind_named(event.kind).plural).get(event.key)
         if item is None:
             return
         self._ensure_leader()

@@ -17,11 +17,12 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio.client import ApiClient
 
+from argosy.api.kinds import WATCHED
 from argosy.control.decision import ControlMemory
 from argosy.control.triggers import Trigger, trigger_of
 from argosy.demand.forecast import DemandMemory
 from argosy.errors import InvariantError
-from argosy.kube.api import WATCHED, Api, connect
+from argosy.kube.api import ApiServer, connect
 from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
@@ -71,9 +72,9 @@ class _Process:
 
     def __init__(self, settings: OperatorSettings, client: ApiClient) -> None:
         leadership = Leadership(client, settings.identity, LeaseSettings(settings.namespace))
-        api = Api(client)
+        api = ApiServer(client)
         self._settings, self._leadership = settings, leadership
-        self._store = Store(r.plural for r in WATCHED)
+        self._store = Store(WATCHED)
         self._picture = Picture(self._store)
         self._envoys: dict[str, str] = {}
         self._ads = AdsServer(self._envoys_changed)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api import Resource as ApiObject
+from argosy.api.kinds import USER_SPECS, kind_of
 from argosy.control.owners import class_by_deployment
 from argosy.control.profiles import files_named
 from argosy.kube.store import Store
@@ -26,8 +27,6 @@ from argosy.snapshot.kubernetes import HOSTNAME, deployment_state, node_state, p
 
 K = TypeVar("K", bound=ApiObject)
 S = TypeVar("S")
-
-SPEC_KINDS = ("fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +114,9 @@ class Picture:
 
     def invalid(self) -> tuple[InvalidObject, ...]:
         """Objects that the API server holds but that cannot be used."""
-        kinds: Mapping[str, type[ApiObject]] = {
-            "fleets": Fleet,
-            "gpupools": GPUPool,
-            "servedmodels": ServedModel,
-            "workloadclasses": WorkloadClass,
-            "routerpolicies": RouterPolicy,
-        }
+        models = {plural: model for plural in USER_SPECS if (model := kind_of(plural).model) is not None}
         parsed = [
-            p for plural, kind in kinds.items() for p in self._states(plural, kind.from_object).values()
+            p for plural, model in models.items() for p in self._states(plural, model.from_object).values()
         ]
         return tuple(p for p in parsed if isinstance(p, InvalidObject))
 
@@ -131,7 +124,7 @@ class Picture:
         """Changes whenever a user changes a spec: what `recheck` compares."""
         return tuple(
             (kind, item["metadata"].get("uid", key), item["metadata"].get("generation"))
-            for kind in SPEC_KINDS
+            for kind in USER_SPECS
             for key, item in sorted(self._store.of(kind).items())
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from argosy.errors import ActuationError
-from argosy.kube.api import CONFIGMAPS, Api
+from argosy.kube.api import CONFIGMAPS, ApiServer
 from argosy.snapshot.fleet import ProfileFileKey
 from argosy.snapshot.kubernetes import config_map_files
 
@@ -36,7 +36,7 @@ class ProfileFilesView:
 class ProfileFiles:
     """A copy of the named files; `refresh` brings it up to date."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ApiServer) -> None:
         self._api = api
         self._seen: dict[ProfileFileKey, bytes | None] = {}
         """None: the API server said that there is no such file."""

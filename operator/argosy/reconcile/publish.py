@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from argosy.api.kinds import ROUTED
 from argosy.errors import InvariantError
 from argosy.reconcile.picture import Picture
 from argosy.route.compile import compile_routes
@@ -24,8 +25,6 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 0.02
 """Changes that come together (a rollout's pods, a plan with its status) make one snapshot."""
-
-ROUTE_KINDS = frozenset({"fleets", "servedmodels", "workloadclasses", "routerpolicies", "fleetplans", "pods"})
 
 
 class Publisher:
@@ -46,7 +45,7 @@ class Publisher:
 
     def note(self, kind: str) -> None:
         """An object of this kind has changed."""
-        if kind in ROUTE_KINDS:
+        if kind in ROUTED:
             self._changed.set()
 
     async def run(self, is_synced: Callable[[], bool]) -> None:

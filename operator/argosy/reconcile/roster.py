@@ -18,8 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argosy.errors import ActuationError
-from argosy.kube.api import Api
-from argosy.reconcile.leadership import LEASES
+from argosy.kube.api import LEASES, ApiServer
 from argosy.snapshot.fleet import EnvoyView
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,9 @@ DURATION_S = 12
 class Roster:
     """This replica's Envoys, told to the others; and theirs."""
 
-    def __init__(self, api: Api, name: tuple[str, str], own: Callable[[], tuple[EnvoyView, ...]]) -> None:
+    def __init__(
+        self, api: ApiServer, name: tuple[str, str], own: Callable[[], tuple[EnvoyView, ...]]
+    ) -> None:
         self._api, self._own = api, own
         self._namespace, identity = name
         self._name = lease_name(identity)
