@@ -21,7 +21,7 @@ from small_fleet import (
 )
 
 from argosy.api import RouterPolicy
-from argosy.control.status import rfc3339
+from argosy.api.timestamp import rfc3339
 from argosy.snapshot.fleet import EnvoyView, RoutingView
 
 

@@ -22,9 +22,6 @@ _MIRRORING_TAINTS = frozenset(
 )
 """Taints that say what `ready` and `unschedulable` say; others (disk pressure, ...) block."""
 
-_NEVER_CREATED = "~"
-"""Objects that were never in an API server have no creation time; they yield to those that have."""
-
 
 @dataclass(frozen=True, slots=True)
 class UsableNode:
@@ -60,7 +57,7 @@ def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolN
             by_node[pod.destination].append(pod)
     owner_by_node: dict[str, str] = {}
     found: dict[str, PoolNodes] = {}
-    for name, pool in sorted(snapshot.pools.items(), key=_seniority):
+    for name, pool in sorted(snapshot.pools.items(), key=lambda item: item[1].metadata.seniority):
         selector = pool.spec.node_selector.items()
         named = [n for _, n in sorted(snapshot.nodes.items()) if selector <= n.labels.items()]
         older = sorted({owner_by_node[n.name] for n in named if n.name in owner_by_node})
@@ -70,11 +67,6 @@ def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolN
         total = len(members) * pool.spec.gpus_per_node
         found[name] = PoolNodes(name, tuple(n.name for n in members), usable, total, "".join(older[:1]))
     return dict(sorted(found.items()))
-
-
-def _seniority(item: tuple[str, GPUPool]) -> tuple[str, str]:
-    name, pool = item
-    return (pool.metadata.creation_timestamp or _NEVER_CREATED, name)
 
 
 def _usable_nodes(

@@ -11,13 +11,19 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
-from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
+from argosy.api.conditions import (
+    ConditionStatus,
+    ConditionType,
+    Reason,
+    condition_with_message,
+    set_condition,
+)
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
+from argosy.api.timestamp import rfc3339
 from argosy.control.calibration import calibration_key
 from argosy.control.decision import StatusUpdate
 from argosy.control.nodes import PoolNodes
@@ -125,11 +131,6 @@ def status_updates(reported: Reported) -> tuple[StatusUpdate, ...]:
     return tuple(updates)
 
 
-def rfc3339(now_s: float) -> str:
-    """Seconds since the epoch as RFC 3339 with whole seconds."""
-    return datetime.fromtimestamp(int(now_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _true(kind: ConditionType, reason: Reason, **parts: object) -> _Verdict:
     return _Verdict(kind, ConditionStatus.TRUE, reason, reason.sentence(**parts))
 
@@ -144,13 +145,8 @@ def _update(
     conditions = item.status.conditions
     generation = item.metadata.generation
     for verdict in verdicts:
-        new = Condition(
-            type=verdict.type.value,
-            status=verdict.status,
-            reason=verdict.reason.value,
-            message=verdict.message[:32768],
-            observed_generation=generation,
-        )
+        new = condition_with_message(verdict.type, verdict.status, verdict.reason, verdict.message)
+        new = new.model_copy(update={"observed_generation": generation})
         conditions = set_condition(conditions, new, rfc3339(reported.snapshot.now_s))
     dated = [c.model_dump(by_alias=True, mode="json", exclude_none=True) for c in conditions]
     # A field that is None is written as null, which removes what an earlier status said.

@@ -17,6 +17,7 @@ from argosy.api import GPUPool
 from argosy.snapshot import Variant
 from argosy.snapshot.cluster import (
     ENGINE_CONTAINER,
+    HOSTNAME,
     LABEL_CLASS,
     LABEL_DEPLOYMENT,
     LABEL_MANAGED_BY,
@@ -224,7 +225,7 @@ def _spread_over_nodes(workload: EngineWorkload) -> Manifest:
     """For pools that the scheduler places: as `place` would, replicas on different nodes."""
     return {
         "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
+        "topologyKey": HOSTNAME,
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {
             "matchLabels": {

@@ -13,18 +13,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argosy.api import API_VERSION, FleetPlan
-from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
+from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, condition, set_condition
 from argosy.api.kinds import kind_named
+from argosy.api.timestamp import rfc3339
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
-from argosy.control.status import rfc3339
 from argosy.errors import ActuationError, NextStep
 from argosy.kube.api import DEPLOYMENTS, EVENTS, FLEETPLANS, PODS, ApiServer, path_of
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
-from argosy.snapshot.cluster import PLACEMENT_GATE
+from argosy.snapshot.cluster import DELETION_COST, HOSTNAME, PLACEMENT_GATE
 from argosy.snapshot.fleet import is_true
-from argosy.snapshot.kubernetes import DELETION_COST, HOSTNAME
 
 log = logging.getLogger(__name__)
 
@@ -115,13 +114,13 @@ class Actor:
             if mode == "Auto"
             else (ConditionStatus.FALSE, Reason.RECOMMENDED, "Recommended")
         )
-        certified = _condition(ConditionType.CERTIFIED, ConditionStatus.UNKNOWN, Reason.NO_SIMULATOR)
-        applied = _condition(ConditionType.APPLIED, verdict[0], verdict[1])
+        certified = condition(ConditionType.CERTIFIED, ConditionStatus.UNKNOWN, Reason.NO_SIMULATOR)
+        applied = condition(ConditionType.APPLIED, verdict[0], verdict[1])
         await self._set_plan_status(plan, (certified, applied), verdict[2], now_s)
         if mode == "Auto":
             for older in plans:
                 if is_true(older, "Applied"):
-                    superseded = _condition(
+                    superseded = condition(
                         ConditionType.APPLIED,
                         ConditionStatus.FALSE,
                         Reason.SUPERSEDED,
@@ -133,8 +132,8 @@ class Actor:
         self, plan: FleetPlan, conditions: tuple[Condition, ...], phase: str, now_s: float
     ) -> None:
         merged = plan.status.conditions
-        for condition in conditions:
-            merged = set_condition(merged, condition, rfc3339(now_s))
+        for new in conditions:
+            merged = set_condition(merged, new, rfc3339(now_s))
         rows = [c.model_dump(by_alias=True, mode="json", exclude_none=True) for c in merged]
         body = {"status": {"phase": phase, "conditions": rows}}
         self._store.put("fleetplans", await self._api.patch(FLEETPLANS, plan.key, body, sub="status"))
@@ -208,10 +207,6 @@ def _before(plans: tuple[FleetPlan, ...], applied: list[FleetPlan]) -> list[Flee
         and any(c.type == "Applied" and c.reason == Reason.SUPERSEDED for c in p.status.conditions)
     ]
     return was_applied[-1:]
-
-
-def _condition(kind: ConditionType, status: ConditionStatus, reason: Reason, **parts: object) -> Condition:
-    return Condition(type=kind.value, status=status, reason=reason.value, message=reason.sentence(**parts))
 
 
 def _changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -21,9 +21,9 @@ from argosy.reconcile.profile_files import ProfileFilesView
 from argosy.route.compile import RouteInputs
 from argosy.route.table import Endpoint, EndpointState, Gateway
 from argosy.snapshot import TelemetryReading
-from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
+from argosy.snapshot.cluster import HOSTNAME, LABEL_MANAGED_BY, MANAGED_BY, PodState
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView, applied_plan
-from argosy.snapshot.kubernetes import HOSTNAME, deployment_state, node_state, pod_state
+from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
 
 K = TypeVar("K", bound=ApiObject)
 S = TypeVar("S")

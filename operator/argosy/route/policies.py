@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from argosy.api import RouterPolicy, WorkloadClass
 from argosy.api.conditions import Reason
-from argosy.route.precedence import seniority
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def resolve(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) 
     known = {WorkloadClass.KIND: {workload.key for workload in classes}}
     by_class: dict[str, RouterPolicy] = {}
     verdicts = []
-    oldest_first = sorted(policies, key=lambda p: seniority(p.metadata.creation_timestamp, p.key))
+    oldest_first = sorted(policies, key=lambda p: p.metadata.seniority)
     for policy in oldest_first:
         for position, target in enumerate(policy.spec.target_refs):
             field = f"spec.targetRefs[{position}]"

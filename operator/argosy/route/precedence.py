@@ -19,9 +19,6 @@ from argosy.api.conditions import Reason
 from argosy.api.workloadclass import PathMatchType
 from argosy.route.table import PathMatch, RequestMatch
 
-# Objects that were never in an API server have no creation time; they yield to those that have.
-_NEVER_CREATED = "~"
-
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
@@ -46,11 +43,6 @@ def match_of(workload: WorkloadClass) -> RequestMatch:
         path = PathMatch(match.path.value if exact else match.path.value.rstrip("/") or "/", exact)
     headers = tuple(sorted((header.name, header.value) for header in match.headers))
     return RequestMatch(path, headers, tuple(sorted(match.models)))
-
-
-def seniority(created: str | None, key: str) -> tuple[str, str]:
-    """Sorts the older object first (RFC 3339 in UTC sorts as text), then by namespace/name."""
-    return created or _NEVER_CREATED, key
 
 
 def in_order(classes: Iterable[WorkloadClass]) -> tuple[WorkloadClass, ...]:
@@ -84,7 +76,7 @@ def _rank(workload: WorkloadClass) -> tuple[bool, int, int, bool, tuple[str, str
         -len(match.path.value) if match.path else 0,
         -len(match.headers),
         not match.models,
-        seniority(workload.metadata.creation_timestamp, workload.key),
+        workload.metadata.seniority,
     )
 
 

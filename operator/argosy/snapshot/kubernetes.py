@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
+from argosy.api.timestamp import seconds_of
 from argosy.snapshot.cluster import (
+    DELETION_COST,
     ENGINE_CONTAINER,
+    HOSTNAME,
     LABEL_DEPLOYMENT,
     LABEL_MANAGED_BY,
     MANAGED_BY,
@@ -25,10 +27,6 @@ from argosy.snapshot.cluster import (
 
 Object = Mapping[str, Any]
 
-DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-HOSTNAME = "kubernetes.io/hostname"
-"""The node selector by which a lifted gate gives a pod its node."""
-
 
 def node_state(node: Object) -> NodeState:
     """A Node. Ready only where its condition says True (Unknown is not ready)."""
@@ -37,7 +35,7 @@ def node_state(node: Object) -> NodeState:
         name=node["metadata"].get("name") or "",
         labels=dict(node["metadata"].get("labels") or {}),
         allocatable=_devices(status.get("allocatable") or {}),
-        ready=_condition(status, "Ready").get("status") == "True",
+        ready=_named_condition(status, "Ready").get("status") == "True",
         unschedulable=bool(spec.get("unschedulable")),
         taints=tuple(
             Taint(t.get("key") or "", t.get("value") or "", t.get("effect") or "")
@@ -67,8 +65,8 @@ def pod_state(pod: Object) -> PodState:
         devices=_device_limits(spec),
         ip=status.get("podIP") or "",
         port=_engine_port(spec),
-        created_s=_seconds(metadata.get("creationTimestamp")) or 0.0,
-        ready_since_s=_seconds(ready.get("lastTransitionTime")) if is_ready else None,
+        created_s=seconds_of(metadata.get("creationTimestamp")) or 0.0,
+        ready_since_s=seconds_of(ready.get("lastTransitionTime")) if is_ready else None,
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
         labels=dict(labels),
         # Behind the gate a host name comes from the pool's own selector: nothing was assigned yet.
@@ -109,7 +107,7 @@ def _decoded(text: str) -> bytes:
         return _utf8(text)  # whoever reads the file says best what is wrong with it
 
 
-def _condition(status: Object, kind: str) -> Mapping[str, Any]:
+def _named_condition(status: Object, kind: str) -> Mapping[str, Any]:
     return next((c for c in status.get("conditions") or () if c.get("type") == kind), {})
 
 
@@ -120,15 +118,15 @@ def _readiness(spec: Object, status: Object) -> Mapping[str, Any]:
     stead: after an outage of the API server, of every pod at once. ContainersReady it leaves alone.
     Whether the engine still answers, Envoy's health checks and our scraping know better.
     """
-    containers = _condition(status, "ContainersReady")
-    return _condition(status, "Ready") if spec.get("readinessGates") or not containers else containers
+    containers = _named_condition(status, "ContainersReady")
+    return _named_condition(status, "Ready") if spec.get("readinessGates") or not containers else containers
 
 
 def _unschedulable_since_s(status: Object) -> float | None:
-    scheduled = _condition(status, "PodScheduled")
+    scheduled = _named_condition(status, "PodScheduled")
     if scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
         return None
-    return _seconds(scheduled.get("lastTransitionTime"))
+    return seconds_of(scheduled.get("lastTransitionTime"))
 
 
 def _devices(resources: Mapping[str, Any]) -> dict[str, int]:
@@ -158,12 +156,3 @@ def _deletion_cost(annotations: Mapping[str, str]) -> int:
         return int(annotations.get(DELETION_COST) or 0)
     except ValueError:
         return 0
-
-
-def _seconds(timestamp: str | None) -> float | None:
-    if not timestamp:
-        return None
-    try:
-        return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None
