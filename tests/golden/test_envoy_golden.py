@@ -1,7 +1,7 @@
 """All of Envoy's resources for one small table, as a file to read, judged by Envoy itself.
 
 Regenerate with ARGOSY_REGENERATE=1. The file shows what the protobuf bindings know; what is
-newer (`xds.newer`) reaches Envoy in the binary form that is judged here.
+newer (`xds.unknown_fields`) reaches Envoy in the binary form that is judged here.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from argosy.api.kinds import ROUTED
 from argosy.errors import InvariantError
 from argosy.reconcile.picture import Picture
 from argosy.route.compile import compile_routes
-from argosy.snapshot.fleet import EnvoyView, RoutingView
+from argosy.snapshot.fleet import EnvoyState, RoutingView
 from argosy.xds import copy
 from argosy.xds.server import AdsServer
 from argosy.xds.snapshot import Snapshot
@@ -75,14 +75,11 @@ class Publisher:
             # Envoys have it; only a restart while the API server is away would miss it.
             log.warning("the copy of the xDS snapshot was not written to %s: %s", self._state_dir, error)
 
-    def own_envoys(self) -> tuple[EnvoyView, ...]:
+    def own_envoys(self) -> tuple[EnvoyState, ...]:
         """The Envoys connected to this process, and what they made of what is published."""
-        return tuple(
-            EnvoyView(e.node_id, e.acknowledged_version, e.refused_version, e.message)
-            for e in self._ads.envoys()
-        )
+        return self._ads.envoys()
 
-    def view(self, others: tuple[EnvoyView, ...]) -> RoutingView:
+    def view(self, others: tuple[EnvoyState, ...]) -> RoutingView:
         """What is published, and what all Envoys made of it; `others` are connected elsewhere."""
         current, own = self._ads.current, self.own_envoys()
         here = {envoy.node_id for envoy in own}

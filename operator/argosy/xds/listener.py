@@ -27,7 +27,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import Gateway
-from argosy.xds.wire import EnvoyMessage, any_of, duration
+from argosy.xds.packing import EnvoyMessage, any_of, duration
 
 LISTENER = "gateway"
 ROUTE_CONFIGURATION = "argosy"

@@ -16,8 +16,8 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint, EndpointState, OutlierSettings, RouteTable
 from argosy.xds.listener import listener_of
+from argosy.xds.packing import EnvoyMessage, any_of, duration
 from argosy.xds.routes import NO_REPLICA_CLUSTER, route_configuration_of
-from argosy.xds.wire import EnvoyMessage, any_of, duration
 
 HEALTH_PATH = "/health"
 HEALTH_INTERVAL_S = 1.0

@@ -32,8 +32,8 @@ from argosy.xds.listener import (
     ROUTE_CONFIGURATION,
     STREAM_KEY,
 )
-from argosy.xds.newer import retry_in_another_cluster
-from argosy.xds.wire import EnvoyMessage, any_of, duration
+from argosy.xds.packing import EnvoyMessage, any_of, duration
+from argosy.xds.unknown_fields import retry_in_another_cluster
 
 NO_REPLICA_CLUSTER = "argosy-no-replica"
 """A cluster without endpoints: where requests go that no replica can take."""

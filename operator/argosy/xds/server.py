@@ -16,7 +16,8 @@ import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
 from argosy.errors import SpecError
-from argosy.xds.cache import EnvoyState, SnapshotCache
+from argosy.snapshot.fleet import EnvoyState
+from argosy.xds.cache import SnapshotCache
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
 
@@ -146,7 +147,7 @@ class _Stream:
         self._target = self._cache.snapshot_for(self._node_id)
         found = []
         if self._target is not None:
-            while (response := self._subscription.due(self._target)) is not None:
+            while (response := self._subscription.next_response(self._target)) is not None:
                 self._target_by_type[response.type_url] = self._target
                 found.append(response)
             if self._subscription.has_arrived_at(self._target):
