@@ -1,12 +1,13 @@
-"""The current xDS snapshot, and what each Envoy made of it.
+"""The current xDS snapshot, and what each Envoy acknowledged or refused of it.
 
-Owns which snapshot an Envoy is to arrive at, roll-back included, and the state per Envoy that
-ends in Fleet's status. Never talks to anybody. Not thread-safe: it lives on one event loop.
+Owns which snapshot an Envoy should have, roll-back included, and the state per Envoy that Fleet's
+status shows. Input: published snapshots, acknowledgements and refusals. Output: the snapshot for a
+node. Not thread-safe: it is used on one event loop.
 
-Roll-back is per Envoy. What one refuses (a port taken on its machine, say) may be fine with
-all others. An Envoy that refused a version gets the newest snapshot that was accepted, in the
-place of what it refused; endpoints stay up to date, because a refused listener must not keep
-requests on pods that are gone.
+Roll-back is per Envoy: what one refuses (because of a port taken on its machine, say) may be fine
+for all others. An Envoy that refused a version gets the newest snapshot that was accepted instead of
+what it refused; endpoints stay up to date, because a refused listener must not keep requests on
+pods that are gone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class _Node:
 
 
 class SnapshotCache:
-    """Snapshots, and who accepted which."""
+    """Snapshots, and which Envoys accepted which."""
 
     def __init__(self) -> None:
         self._current: Snapshot | None = None
@@ -41,11 +42,11 @@ class SnapshotCache:
 
     @property
     def current(self) -> Snapshot | None:
-        """What was published last; None until something was."""
+        """The snapshot published last; None before the first."""
         return self._current
 
     def publish(self, snapshot: Snapshot) -> bool:
-        """Make `snapshot` the current one; False where it is what is current already."""
+        """Make `snapshot` the current one; False where the current one is equal."""
         if self._current is not None and _versions(self._current) == _versions(snapshot):
             return False
         self._current = snapshot
@@ -53,7 +54,7 @@ class SnapshotCache:
         return True
 
     def snapshot_for(self, node_id: str) -> Snapshot | None:
-        """What this Envoy is to arrive at; None where there is nothing that it could be given."""
+        """The snapshot that this Envoy should have; None where there is none that it would accept."""
         current = self._current
         refused = self._refused_now(node_id)
         if current is None or not refused:
@@ -62,7 +63,7 @@ class SnapshotCache:
         return rolled_back(current, good, refused.keys()) if good is not None else None
 
     def find(self, resource_type: TypeUrl, names: Collection[str] | None, version: str) -> ResourceSet | None:
-        """The content of a version that was published lately; None where it is not known."""
+        """The content of a version that was published recently; None where it is not known."""
         for snapshot in reversed(self._published):
             resources = snapshot.resources(resource_type)
             selected = resources if names is None else resources.select(names)
@@ -71,7 +72,7 @@ class SnapshotCache:
         return None
 
     def latest_routed(self, resource_type: TypeUrl) -> ResourceSet:
-        """All resources of this type that were published lately, each in the last form that routes used."""
+        """All resources of this type that were published recently, each as routes used it last."""
         found: dict[str, PackedResource] = {}
         for snapshot in self._published:
             for name, resource in snapshot.resources(resource_type).by_name.items():
@@ -84,20 +85,20 @@ class SnapshotCache:
         self._nodes.setdefault(node_id, _Node()).num_streams += 1
 
     def disconnect(self, node_id: str) -> None:
-        """A stream of this Envoy ended. What it refused stays known: it may come back."""
+        """A stream of this Envoy ended. What it refused is kept: it may connect again."""
         node = self._nodes[node_id]
         node.num_streams -= 1
         if node.num_streams == 0 and not node.refusals:
             del self._nodes[node_id]
 
     def saw(self, node_id: str, resource_type: TypeUrl, version: str, *, is_ahead: bool) -> None:
-        """This Envoy says that it has `version`."""
+        """This Envoy reports that it has `version`."""
         node = self._nodes[node_id]
         node.acknowledged[resource_type], node.is_ahead = version, is_ahead
 
     def refuse(self, node_id: str, verdict: ResponseOutcome, target: Snapshot) -> None:
         """This Envoy refused a response that was sent on the way to `target`."""
-        # The response may have held less or more than the resources: remember the resources's version.
+        # The response may have held less or more than the target's resources: keep the target's version.
         version = target.resources(verdict.resource_type).version
         self._nodes[node_id].refusals[verdict.resource_type] = ResponseOutcome(
             verdict.resource_type, version, verdict.refusal
@@ -138,9 +139,9 @@ class SnapshotCache:
 
 
 def rolled_back(refused: Snapshot, good: Snapshot, types: Collection[TypeUrl]) -> Snapshot:
-    """What an Envoy runs that refused these types of `refused`: as much of it as fits `good`'s routes.
+    """The snapshot for an Envoy that refused these types of `refused`: as much of it as fits `good`'s routes.
 
-    Clusters and assignments keep the refused snapshot's revision, for Envoy may have accepted
+    Clusters and assignments keep the refused snapshot's revision, because Envoy may have accepted
     some of them; listeners and routes are `good`'s, under their own revision.
     """
     wanted, had = refused.resources(TypeUrl.CLUSTER), good.resources(TypeUrl.CLUSTER)

@@ -1,20 +1,20 @@
-"""What one stream asked for, what it was given, and what goes next.
+"""What one stream watches, what it was sent, and which response goes next.
 
-Owns the xDS protocol of one stream, state of the world: nonces, versions, the order of
-messages. Never waits and never writes to the network. Input: requests, and the snapshot to
-arrive at. Output: one response at a time.
+Owns the xDS protocol of one stream in its state-of-the-world variant: nonces, versions, the order of
+messages. Input: requests, and the snapshot that Envoy should have. Output: one response at a time;
+`server` sends it.
 
-Order (make before break). A stream is led from the snapshot it has to the one it should have:
+Order (make before break). From the snapshot that Envoy has to the one that it should have:
 
     1. clusters: the new ones; those that only the old routes need stay
     2. assignments; those of clusters that the new routes no longer use stay as they were
     3. once Envoy has accepted both: listeners, then routes
     4. once it has accepted the routes: assignments as they are, and clusters without the old ones
 
-So no route ever refers to a cluster that is not there, nor to one just emptied.
+So no route ever refers to a cluster that is missing or was just emptied.
 
-An Envoy that comes with a version of a later FleetPlan revision than ours is left alone until
-we have caught up: its routes are newer than what we know.
+An Envoy that connects with a version of a later FleetPlan revision than the snapshot's is sent
+nothing until the snapshot has caught up: its routes are newer than what this server knows.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from argosy.xds.snapshot import ResourceSet, Snapshot, TypeUrl, revision_of
 
 
 class PublishedResources(Protocol):
-    """What was published lately: it tells what an Envoy has that connects anew."""
+    """What was published recently: the content behind the version that a reconnecting Envoy names."""
 
     def find(self, resource_type: TypeUrl, names: Collection[str] | None, version: str) -> ResourceSet | None:
         """The content of a version, of all or of some names; None where it is not known."""
 
     def latest_routed(self, resource_type: TypeUrl) -> ResourceSet:
-        """All resources of this type, each in the last form that routes used."""
+        """All resources of this type, each as routes used it last."""
 
 
 # These two are asked for without names, which means all of them.
@@ -44,7 +44,7 @@ _WILDCARD = (TypeUrl.CLUSTER, TypeUrl.LISTENER)
 
 @dataclass(frozen=True, slots=True)
 class ResponseOutcome:
-    """What an Envoy made of a response. `refusal` is its message, None where it accepted."""
+    """An Envoy's ACK or NACK of a response. `refusal` is the NACK's message, None for an ACK."""
 
     resource_type: TypeUrl
     version: str
@@ -53,15 +53,16 @@ class ResponseOutcome:
 
 @dataclass
 class _Watch:
-    """One resource type of the stream."""
+    """The stream's subscription to one resource type. `accepted`, `refused`: versions ACKed and NACKed."""
 
     is_open: bool = False
     names: frozenset[str] | None = None
+    """None: all of the type."""
     accepted: str = ""
     has: ResourceSet | None = None
     """Content of `accepted`, where known."""
     sent: ResourceSet | None = None
-    """Not answered yet; one at a time."""
+    """The response that awaits its ACK or NACK; one at a time."""
     nonce: str = ""
     refused: str = ""
     must_resend: bool = False
@@ -71,7 +72,7 @@ class _Watch:
         return resources if self.names is None else resources.select(self.names)
 
     def ask_again(self, names: frozenset[str] | None) -> None:
-        """Without an answer to give: for more names, or for the same because a cluster warms anew."""
+        """A request without an ACK: for more names, or for the same because a cluster warms anew."""
         only_fewer = names is not None and self.names is not None and names < self.names
         self.must_resend = self.must_resend or not only_fewer
         self.names = names
@@ -81,7 +82,7 @@ class _Watch:
 
 
 class Subscription:
-    """The state of one ADS stream."""
+    """The state of one ADS stream: a watch per resource type."""
 
     def __init__(self, published: PublishedResources) -> None:
         self._published = published
@@ -89,11 +90,11 @@ class Subscription:
         self._num_sent = 0
 
     def receive(self, request: Any) -> ResponseOutcome | None:
-        """Take a DiscoveryRequest; says what it means for an earlier response, if anything."""
+        """Take a DiscoveryRequest; returns the ACK or NACK of an earlier response that it carries, if any."""
         try:
             resource_type = TypeUrl(request.type_url)
         except ValueError:
-            return None  # a type that we do not serve; Envoy goes on without
+            return None  # a type that is not served; Envoy goes on without
         watch = self._watches[resource_type]
         names = frozenset(request.resource_names) - {"*"}
         asked_names = None if resource_type in _WILDCARD and not names else names
@@ -101,7 +102,7 @@ class Subscription:
             watch.is_open, watch.names, watch.accepted = True, asked_names, request.version_info
             watch.has = self._published.find(resource_type, asked_names, request.version_info)
             # A cluster that was warming when the last stream broke still waits for its endpoints,
-            # and the version does not tell (it is the type's). To send them twice costs nothing.
+            # and the version does not show it (it is the type's). Sending them twice costs nothing.
             watch.must_resend = resource_type is TypeUrl.ENDPOINT
             return None
         if request.response_nonce != watch.nonce:
@@ -139,13 +140,13 @@ class Subscription:
         return all(self._is_at(each, snapshot) for each in TypeUrl)
 
     def accepted(self, resource_type: TypeUrl) -> str:
-        """The version of this type that Envoy said last that it has; empty before the first."""
+        """The version of this type that Envoy acknowledged last; empty before the first."""
         return self._watches[resource_type].accepted
 
     def _is_at(self, resource_type: TypeUrl, snapshot: Snapshot) -> bool:
         watch, wanted = self._watches[resource_type], self._watched(resource_type, snapshot)
         if resource_type is TypeUrl.ENDPOINT and not wanted.by_name:
-            return watch.sent is None  # without clusters Envoy does not even ask
+            return watch.sent is None  # without clusters Envoy does not ask for assignments
         return watch.is_open and watch.is_at(wanted)
 
     def _watched(self, resource_type: TypeUrl, snapshot: Snapshot) -> ResourceSet:
@@ -175,7 +176,7 @@ class Subscription:
         return wanted.select(snapshot.routed_clusters).filled_from(lately)
 
     def _is_unknown(self, resource_type: TypeUrl) -> bool:
-        """Whether Envoy came with something of this type that we do not know."""
+        """Whether Envoy connected with a version of this type whose content is not known."""
         watch = self._watches[resource_type]
         return bool(watch.accepted) and watch.has is None
 
@@ -188,7 +189,7 @@ class Subscription:
         """Whether Envoy has all that the snapshot's routes refer to."""
         watch, endpoints = self._watches[TypeUrl.CLUSTER], self._watches[TypeUrl.ENDPOINT]
         if not watch.is_open:
-            return True  # somebody who looks at routes alone
+            return True  # a client that watches routes alone
         needed = snapshot.routed_clusters & set(snapshot.resources(TypeUrl.ENDPOINT).by_name)
         has_endpoints = not needed or (endpoints.is_at(assignments) and needed <= set(assignments.by_name))
         return watch.is_at(clusters) and has_endpoints
@@ -196,7 +197,7 @@ class Subscription:
     def _respond(self, resource_type: TypeUrl, resources: ResourceSet) -> Any | None:
         watch = self._watches[resource_type]
         unchanged = resources.version == watch.accepted and not watch.must_resend
-        # An empty answer to a question for names says nothing.
+        # An empty response to a request for names carries no information.
         empty = watch.names is not None and not resources.by_name
         if not watch.is_open or watch.sent or unchanged or empty or resources.version == watch.refused:
             return None
@@ -213,7 +214,7 @@ class Subscription:
 
 
 def _conclude(resource_type: TypeUrl, watch: _Watch, request: Any) -> ResponseOutcome:
-    """Enter Envoy's answer to the outstanding response."""
+    """Record the ACK or NACK of the outstanding response."""
     assert watch.sent is not None
     sent, watch.sent = watch.sent, None
     if not request.HasField("error_detail"):
