@@ -26,7 +26,7 @@ from argosy.api.conditions import Condition, ConditionStatus
 from argosy.api.fleetplan import FleetPlanStatus
 from argosy.control.decision import ControlMemory, Decision, StatusUpdate
 from argosy.control.step import StepSettings, step
-from argosy.demand.forecast import DemandMemory
+from argosy.demand.forecast import DemandHistory
 from argosy.engine.step_times import StepTimeSource
 from argosy.manifests import deployment_name, pod_template
 from argosy.perf.model import LibraryPerfModel
@@ -163,7 +163,7 @@ class World:
         self.decisions: list[Decision] = []
         self.serving_over_time: list[int] = []
         self.broken_deployments: set[str] = set()
-        self.memory = ControlMemory(DemandMemory())
+        self.memory = ControlMemory(DemandHistory())
         self._templates: dict[str, dict[str, Any]] = {}
         self._gone_at_s: dict[str, float] = {}
         self._bound_at_s: dict[str, float] = {}

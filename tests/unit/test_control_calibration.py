@@ -24,7 +24,7 @@ from argosy.control.calibration import (
 )
 from argosy.control.decision import ControlMemory
 from argosy.control.resolve import variants_of
-from argosy.demand.forecast import DemandMemory
+from argosy.demand.forecast import DemandHistory
 from argosy.perf.profile import ProfileKey, Shape
 from argosy.perf.recalibration.fit import Calibration
 from argosy.perf.recalibration.window import SkipReason
@@ -132,7 +132,7 @@ def watch(
     subjects: Mapping[VariantKey, Subject] | None = None,
 ) -> tuple[int, list[SkipReason]]:
     """Windows judged and reasons to skip, of rounds every 2 s."""
-    memory = ControlMemory(DemandMemory())
+    memory = ControlMemory(DemandHistory())
     skips: list[SkipReason] = []
     num_windows = 0
     for at_s in range(0, int(seconds) + 1, 2):

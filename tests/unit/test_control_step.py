@@ -23,7 +23,7 @@ from argosy.api import FleetPlan, GPUPool, Resource, ServedModel, WorkloadClass
 from argosy.api.conditions import ConditionStatus
 from argosy.control.decision import ControlMemory
 from argosy.control.step import StepSettings, _alarm, class_forecasts, step
-from argosy.demand.forecast import DemandMemory
+from argosy.demand.forecast import DemandHistory
 from argosy.rollout import CreateDeployment, MarkVictim, ScaleDeployment
 
 CHEAP_H100 = a_pool("h100", "H100", priceUsdPerHour=0.5)
@@ -362,9 +362,9 @@ def test_a_process_that_has_just_started_takes_no_replicas_away() -> None:
     assert world.replicas() == {"l40s/chat": 4}
     # The declared rate would be less; nothing has been observed yet.
     world.apply(a_class(traffic=_observed(1.0)))
-    world.memory = ControlMemory(DemandMemory(), started_s=world.now_s - 20)
+    world.memory = ControlMemory(DemandHistory(), started_s=world.now_s - 20)
     assert world.decide().steps == ()
-    world.memory = ControlMemory(DemandMemory(), started_s=world.now_s - 61)
+    world.memory = ControlMemory(DemandHistory(), started_s=world.now_s - 61)
     assert world.decide().new_plan is not None
 
 
@@ -372,7 +372,7 @@ def test_a_declared_rate_counts_at_once_also_for_a_process_that_has_just_started
     world = a_world(a_class(rate_per_s=16.0))
     world.settle()
     world.apply(a_class(rate_per_s=1.0))
-    world.memory = ControlMemory(DemandMemory(), started_s=world.now_s)
+    world.memory = ControlMemory(DemandHistory(), started_s=world.now_s)
     assert class_forecasts(world.snapshot(), world.memory)["default/chat"].rate_per_s == 1.0
 
 

@@ -17,7 +17,7 @@ from small_fleet import World, a_fleet, a_model
 from argosy.control.calibration import Subject
 from argosy.control.decision import ControlMemory, EventRecord
 from argosy.control.resolve import variants_of
-from argosy.demand.forecast import DemandMemory
+from argosy.demand.forecast import DemandHistory
 from argosy.perf.memory import engine_limits
 from argosy.perf.protocol import Fits
 from argosy.perf.recalibration.health import Lag
@@ -202,7 +202,7 @@ async def test_engines_that_became_slower_all_at_once_are_reported_as_drifted(
 
 
 def a_round(world: World, calibrations: Calibrations, memory: CalibrationMemory) -> Round:
-    return calibrations.take(world.snapshot(), ControlMemory(DemandMemory(), calibration=memory))
+    return calibrations.take(world.snapshot(), ControlMemory(DemandHistory(), calibration=memory))
 
 
 def factors(gauges: Gauges) -> list[float]:

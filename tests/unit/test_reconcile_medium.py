@@ -19,7 +19,7 @@ from argosy.api.kinds import WATCHED
 from argosy.control.decision import ControlMemory, Decision
 from argosy.control.step import StepSettings, step
 from argosy.control.triggers import trigger_of
-from argosy.demand.forecast import DemandMemory
+from argosy.demand.forecast import DemandHistory
 from argosy.kube.api import ApiServer
 from argosy.kube.store import Store
 from argosy.perf import LibraryPerfModel, shipped_library
@@ -148,7 +148,7 @@ class Stage:
             roster=Roster(api, ("default", "me"), lambda: ()),
             profile_files=ProfileFiles(api),
             gauges=Gauges(),
-            memory=ControlMemory(DemandMemory(), time.time()),
+            memory=ControlMemory(DemandHistory(), time.time()),
         )
         self.medium = Medium(shared, OwnProcess())  # type: ignore[arg-type]
 

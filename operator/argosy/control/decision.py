@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argosy.api import FleetPlan
-from argosy.demand.forecast import ClassForecast, DemandMemory
+from argosy.demand.forecast import ClassForecast, DemandHistory
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.perf.recalibration.observe import WindowMemory
 from argosy.rollout import Step
@@ -25,7 +25,7 @@ class ControlMemory:
     calibration: what engines were seen to need, against their profiles
     """
 
-    demand: DemandMemory
+    demand: DemandHistory
     started_s: float = 0.0
     windows: WindowMemory = field(default_factory=WindowMemory)
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)

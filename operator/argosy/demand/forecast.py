@@ -1,7 +1,7 @@
 """What will be asked of each class, and when that changes too much to wait.
 
 Owns the planning rate: what was observed, what was declared, and which of the two counts. Never
-counts requests (`memory`, `counters`) and never reads a clock. Input: a `DemandMemory` and the
+counts requests (`memory`, `counters`) and never reads a clock. Input: a `DemandHistory` and the
 classes' declared traffic. Output: a `Forecast`.
 
 Demand that was seen stays in the forecast for the stabilisation window, so that replicas go only
@@ -18,13 +18,13 @@ from enum import StrEnum
 
 from argosy.api.workloadclass import TrafficSource
 from argosy.demand.band import BAND_SHARE, Side, side
-from argosy.demand.memory import ClassMemory, DemandMemory, Estimate, observe
+from argosy.demand.history import ClassHistory, DemandHistory, Estimate, observe
 
 __all__ = [
     "Basis",
     "ClassForecast",
     "ClassTraffic",
-    "DemandMemory",
+    "DemandHistory",
     "DemandShift",
     "Forecast",
     "ForecastNote",
@@ -114,20 +114,20 @@ class DemandShift:
 
 
 def forecast(
-    memory: DemandMemory, classes: Iterable[ClassTraffic], stabilization_s: float, now_s: float
+    history: DemandHistory, classes: Iterable[ClassTraffic], stabilization_s: float, now_s: float
 ) -> Forecast:
     """What each class will ask for: its highest observed rate of the last `stabilization_s` seconds,
     combined with its declared rate as its traffic source says.
     """
     found = {}
     for traffic in classes:
-        known = memory.classes.get(traffic.key, ClassMemory())
+        known = history.classes.get(traffic.key, ClassHistory())
         found[traffic.key] = _class_forecast(traffic, known, stabilization_s, now_s)
     return found
 
 
 def _class_forecast(
-    traffic: ClassTraffic, known: ClassMemory, stabilization_s: float, now_s: float
+    traffic: ClassTraffic, known: ClassHistory, stabilization_s: float, now_s: float
 ) -> ClassForecast:
     declared, estimate = traffic.declared_per_s, known.estimate
     observed = None if estimate is None else estimate.mean_per_s
@@ -147,7 +147,7 @@ def _class_forecast(
     return ClassForecast(rate, observed, declared, basis, ForecastNote.HELD if is_stale else None)
 
 
-def _highest(known: ClassMemory, estimate: Estimate, stabilization_s: float, as_of_s: float) -> float:
+def _highest(known: ClassHistory, estimate: Estimate, stabilization_s: float, as_of_s: float) -> float:
     """The highest rate of the window that ends at `as_of_s`, by what is known of it today.
 
     An estimate that is still gathering samples is not held against them: only settled ones are
@@ -156,7 +156,7 @@ def _highest(known: ClassMemory, estimate: Estimate, stabilization_s: float, as_
     return max(estimate.upper_per_s, known.highest_since(as_of_s - stabilization_s))
 
 
-def triggers(memory: DemandMemory, forecasts: Forecast, now_s: float) -> tuple[DemandShift, ...]:
+def triggers(history: DemandHistory, forecasts: Forecast, now_s: float) -> tuple[DemandShift, ...]:
     """The classes whose rate has left the forecast that the last plan was made for, by key.
 
     Above it, a class is named for as long as it stays there; below it, once, when the change is
@@ -165,10 +165,10 @@ def triggers(memory: DemandMemory, forecasts: Forecast, now_s: float) -> tuple[D
     """
     found = []
     for key, planned in sorted(forecasts.items()):
-        known = memory.classes.get(key)
+        known = history.classes.get(key)
         if known is None or known.estimate is None or planned.basis is Basis.DECLARED:
             continue
-        if now_s - known.estimate.at_s <= STALE_S and _has_left(known, planned, memory.observed_at_s):
+        if now_s - known.estimate.at_s <= STALE_S and _has_left(known, planned, history.observed_at_s):
             seen = known.last_window()
             rate = known.estimate.mean_per_s if seen is None else seen.rate_per_s
             found.append(DemandShift(key, rate, planned.rate_per_s))
@@ -188,7 +188,7 @@ def fallen(planned: Forecast, current: Forecast) -> tuple[str, ...]:
     )
 
 
-def _has_left(known: ClassMemory, planned: ClassForecast, observed_at_s: float) -> bool:
+def _has_left(known: ClassHistory, planned: ClassForecast, observed_at_s: float) -> bool:
     seen = known.last_window()
     if seen is not None and side(seen, planned.rate_per_s) is Side.ABOVE:
         return True

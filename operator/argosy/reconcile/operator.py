@@ -20,7 +20,7 @@ from kubernetes.aio.client import ApiClient
 from argosy.api.kinds import WATCHED
 from argosy.control.decision import ControlMemory
 from argosy.control.triggers import Trigger, trigger_of
-from argosy.demand.forecast import DemandMemory
+from argosy.demand.forecast import DemandHistory
 from argosy.errors import InvariantError
 from argosy.kube.api import ApiServer, connect
 from argosy.kube.store import Store
@@ -96,7 +96,7 @@ class _Process:
             profile_files=ProfileFiles(api),
             gauges=self._gauges,
             memory=ControlMemory(
-                DemandMemory(), time.time(), calibration=read_calibrations(calibrations_file)
+                DemandHistory(), time.time(), calibration=read_calibrations(calibrations_file)
             ),
         )
         self._medium = Medium(self._shared, self._worker)

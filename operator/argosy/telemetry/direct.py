@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from argosy.snapshot import Sample, TelemetryReading
-from argosy.telemetry.memory import EnvoyScrape, Remembered
+from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
     ROUTE_STATS_FILTER,
     RawRouteCounters,
@@ -57,7 +57,7 @@ class DirectScraper:
     def __init__(self, class_key_of: ClassKeyOf, limits: ScrapeLimits | None = None) -> None:
         self._class_key_of = class_key_of
         self._limits = limits or ScrapeLimits()
-        self._remembered = Remembered()
+        self._last = LastSamples()
         self._session: aiohttp.ClientSession | None = None
         # A limit of our own, not the connector's: time spent waiting for a free connection would
         # count against the time-out of engines that have not even been asked.
@@ -66,7 +66,7 @@ class DirectScraper:
 
     async def read(self, targets: Targets, now_s: float) -> TelemetryReading:
         """Ask everybody at once; takes one time-out when somebody is silent."""
-        self._remembered.forget_all_but(targets)
+        self._last.forget_all_but(targets)
         for url in self._complaints.keys() - _urls(targets):
             del self._complaints[url]
         scrapes: list[Coroutine[Any, Any, None]] = [
@@ -74,7 +74,7 @@ class DirectScraper:
         ]
         scrapes += [self._scrape_engine(address, now_s) for address in dict.fromkeys(targets.engines)]
         await asyncio.gather(*scrapes)
-        return self._remembered.reading()
+        return self._last.reading()
 
     async def close(self) -> None:
         """Close the connections; a later `read` opens new ones."""
@@ -85,15 +85,15 @@ class DirectScraper:
     async def _scrape_engine(self, address: str, now_s: float) -> None:
         answer = await self._get(f"http://{address}/metrics")
         if answer is None:
-            self._remembered.engine_unanswered(address, now_s)
+            self._last.engine_unanswered(address, now_s)
             self._complain(address, "does not answer")
             return
         parsed = parse_engine(answer.body) if answer.status == 200 else _refused(answer)
         if isinstance(parsed, Unreadable):
-            self._remembered.engine_answered(address, None, now_s)
+            self._last.engine_answered(address, None, now_s)
             self._complain(address, parsed.reason)
         else:
-            self._remembered.engine_answered(address, parsed, now_s)
+            self._last.engine_answered(address, parsed, now_s)
             self._complain(address, "")
 
     async def _scrape_envoy(self, node: str, url: str, now_s: float) -> None:
@@ -111,7 +111,7 @@ class DirectScraper:
             self._complain(url, next(r.reason for r in (routes, endpoints) if isinstance(r, Unreadable)))
             return
         by_class = {key: Sample(raw, now_s) for key, raw in self._by_class(routes).items()}
-        self._remembered.envoy_answered(node, EnvoyScrape(now_s, by_class, endpoints))
+        self._last.envoy_answered(node, EnvoyScrape(now_s, by_class, endpoints))
         self._complain(url, "")
 
     def _by_class(self, routes: Mapping[str, RawRouteCounters]) -> dict[str, RawRouteCounters]:

@@ -34,7 +34,7 @@ from urllib3.util.retry import Retry
 
 from argosy.route.counters import VIRTUAL_HOST
 from argosy.snapshot import Sample, TelemetryReading
-from argosy.telemetry.memory import EnvoyScrape, Remembered
+from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
     ALL_ENGINE_METRICS,
     CACHE_CONFIG,
@@ -90,7 +90,7 @@ class PrometheusSource:
     def __init__(self, settings: PrometheusSettings, class_key_of: ClassKeyOf) -> None:
         self._settings = settings
         self._class_key_of = class_key_of
-        self._remembered = Remembered()
+        self._last = LastSamples()
         # The client is synchronous. One thread: a server that trickles its answer holds up the next
         # query, never a growing number of threads.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prometheus")
@@ -103,7 +103,7 @@ class PrometheusSource:
 
     async def read(self, targets: Targets, now_s: float) -> TelemetryReading:
         """Ask once; where Prometheus does not answer, all samples keep their age."""
-        self._remembered.forget_all_but(targets)
+        self._last.forget_all_but(targets)
         if targets.engines or targets.envoys:
             answer = await self._ask()
             self._complain(answer.reason if isinstance(answer, Unreadable) else "")
@@ -111,7 +111,7 @@ class PrometheusSource:
                 past = _not_after(answer, now_s)
                 self._take_engines(past, targets.engines)
                 self._take_envoys(past, targets.envoys)
-        return self._remembered.reading()
+        return self._last.reading()
 
     async def close(self) -> None:
         """Let go of the thread; a query under way is not waited for."""
@@ -147,13 +147,13 @@ class PrometheusSource:
             silent_since_s = _silent_since_s(ups)
             reading = _engine_sample([series for series in all_series if series.name in ALL_ENGINE_METRICS])
             if reading is not None:
-                self._remembered.engine_answered(address, reading.value, reading.at_s)
+                self._last.engine_answered(address, reading.value, reading.at_s)
             elif ups and silent_since_s is None:
-                self._remembered.engine_answered(address, None, 0.0)
+                self._last.engine_answered(address, None, 0.0)
             if silent_since_s is not None:
-                known = self._remembered.engines.get(address)
+                known = self._last.engines.get(address)
                 if known is None or known.at_s < silent_since_s:
-                    self._remembered.engine_unanswered(address, silent_since_s)
+                    self._last.engine_unanswered(address, silent_since_s)
 
     def _take_envoys(self, answer: tuple[Series, ...], envoys: Iterable[tuple[str, str]]) -> None:
         by_instance = _by_instance(answer)
@@ -161,7 +161,7 @@ class PrometheusSource:
             routes = self._routes(by_instance.get(urlsplit(url).netloc, ()))
             if routes:
                 newest_s = max(sample.at_s for sample in routes.values())
-                self._remembered.envoy_answered(node, EnvoyScrape(newest_s, routes))
+                self._last.envoy_answered(node, EnvoyScrape(newest_s, routes))
 
     def _routes(self, all_series: Iterable[Series]) -> dict[str, Sample[RawRouteCounters]]:
         """One Envoy's counters by class key, of its newest scrape."""

@@ -24,7 +24,7 @@ class EnvoyScrape:
 
 
 @dataclass(slots=True)
-class Remembered:
+class LastSamples:
     """The last samples of all targets; changed in place by its owner, one source."""
 
     engines: dict[str, Sample[EngineReading]] = field(default_factory=dict)

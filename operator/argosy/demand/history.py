@@ -39,7 +39,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassMemory:
+class ClassHistory:
     """One class's history.
 
     tracks:     its counter at each Envoy, by node id
@@ -65,33 +65,33 @@ class ClassMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class DemandMemory:
+class DemandHistory:
     """All classes' histories, by class key. `observed_at_s`: the instant of the last reading."""
 
-    classes: Mapping[str, ClassMemory] = field(default_factory=dict)
+    classes: Mapping[str, ClassHistory] = field(default_factory=dict)
     observed_at_s: float = -math.inf
 
 
 def observe(
-    memory: DemandMemory, reading: TelemetryReading, class_keys: Iterable[str], now_s: float
-) -> DemandMemory:
+    history: DemandHistory, reading: TelemetryReading, class_keys: Iterable[str], now_s: float
+) -> DemandHistory:
     """The memory with one more reading; classes that are not in `class_keys` are forgotten."""
     samples: dict[str, dict[str, Sample[RouteCounters]]] = {}
     for (node, class_key), sample in reading.routes.items():
         samples.setdefault(class_key, {})[node] = sample
-    clock_went_back = now_s < memory.observed_at_s
+    clock_went_back = now_s < history.observed_at_s
     classes = {}
     for key in class_keys:
-        known = memory.classes.get(key, ClassMemory())
+        known = history.classes.get(key, ClassHistory())
         if clock_went_back:
             known = _not_after(known, now_s)
         classes[key] = _observe_class(known, samples.get(key, {}), now_s)
-    return DemandMemory(classes, now_s)
+    return DemandHistory(classes, now_s)
 
 
 def _observe_class(
-    known: ClassMemory, samples: Mapping[str, Sample[RouteCounters]], now_s: float
-) -> ClassMemory:
+    known: ClassHistory, samples: Mapping[str, Sample[RouteCounters]], now_s: float
+) -> ClassHistory:
     tracks = {node: _track(known.tracks.get(node), sample) for node, sample in samples.items()}
     seen = replace(known, tracks=tracks)
     if all(known.tracks.get(node) is track for node, track in tracks.items()):
@@ -107,7 +107,7 @@ def _track(known: Track | None, sample: Sample[RouteCounters]) -> Track:
     return known.observed(sample.at_s, sample.value.requests_total)
 
 
-def _changed(seen: ClassMemory, now_s: float) -> ClassMemory:
+def _changed(seen: ClassHistory, now_s: float) -> ClassHistory:
     """The memory after looking for a change of the rate in the last window.
 
     What came before is settled into the peaks: it was the rate until now.
@@ -134,7 +134,7 @@ def _changed(seen: ClassMemory, now_s: float) -> ClassMemory:
     return replace(_settled(seen), change_s=change_s, changed_at_s=now_s)
 
 
-def _estimated(seen: ClassMemory) -> ClassMemory:
+def _estimated(seen: ClassHistory) -> ClassHistory:
     """The memory with the estimate that its tracks give; the old one where they give none."""
     counts = [count for track in seen.tracks.values() if (count := track.since(seen.change_s)) is not None]
     if not counts:
@@ -147,7 +147,7 @@ def _estimated(seen: ClassMemory) -> ClassMemory:
     return _settled(estimated) if estimate.duration_s >= _FULL_S else estimated
 
 
-def _settled(seen: ClassMemory) -> ClassMemory:
+def _settled(seen: ClassHistory) -> ClassHistory:
     """The memory with its estimate among the peaks, and without those that no window can reach."""
     if seen.estimate is None:
         return seen
@@ -158,7 +158,7 @@ def _settled(seen: ClassMemory) -> ClassMemory:
     return replace(seen, peaks=(*higher, (at_s, rate)))
 
 
-def _not_after(known: ClassMemory, now_s: float) -> ClassMemory:
+def _not_after(known: ClassHistory, now_s: float) -> ClassHistory:
     """The memory after the clock went back: what it knows becomes of now, so that it can age."""
     estimate = known.estimate
     return replace(
