@@ -1,12 +1,11 @@
-"""What will be asked of each class, and when that changes too much to wait.
+"""The rate that each class is planned for, and the changes that need a new plan at once.
 
-Owns the planning rate: what was observed, what was declared, and which of the two counts. Never
-counts requests (`memory`, `counters`) and never reads a clock. Input: a `DemandHistory` and the
-classes' declared traffic. Output: a `Forecast`.
+Owns the planning rate: the observed rate, the declared one, or the larger, as the class asks. Input:
+a `DemandHistory` and the classes' declared traffic. Output: a `Forecast`, and `DemandShift`s.
 
-Demand that was seen stays in the forecast for the stabilisation window, so that replicas go only
-when they were not needed for so long. Demand that cannot be seen any more stays as it was: telemetry
-that fails never looks like traffic that ends.
+An observed rate stays in the forecast for the stabilisation window, so that replicas are removed only
+after they were not needed for so long. When telemetry fails the last rate is held: missing counters
+are not missing traffic.
 """
 
 from __future__ import annotations
@@ -35,29 +34,29 @@ __all__ = [
 ]
 
 STALE_S = 30.0
-"""Without a sample younger than this, a rate is no longer observed but remembered."""
+"""Without a sample younger than this, the forecast holds the last observed rate."""
 
 
 class Basis(StrEnum):
     """What a forecast rate comes from."""
 
     DECLARED = "Declared"
-    """The class says that its declared rate counts."""
+    """The class asks for its declared rate."""
     OBSERVED = "Observed"
-    """The class says that its observed rate counts."""
+    """The class asks for its observed rate."""
     LARGER_DECLARED = "LargerDeclared"
-    """The larger of both, which is the declared rate."""
+    """The class asks for the larger of both, which is the declared rate."""
     LARGER_OBSERVED = "LargerObserved"
-    """The larger of both, which is the observed rate."""
+    """The class asks for the larger of both, which is the observed rate."""
     DECLARED_UNTIL_OBSERVED = "DeclaredUntilObserved"
-    """The observed rate would count, but there is none yet."""
+    """The class asks for its observed rate or the larger of both, and none was observed yet."""
 
 
 _FROM_OBSERVATION = (Basis.OBSERVED, Basis.LARGER_OBSERVED)
 
 
 class ForecastNote(StrEnum):
-    """What a user should know about a forecast; the value is its sentence."""
+    """A remark on a forecast for the user; the value is its sentence."""
 
     NEVER_OBSERVED = "No Envoy has counted requests of this class yet, so its declared rate is planned for."
     HELD = "No request counter has been read for more than 30 s, so the last forecast is held."
@@ -65,7 +64,7 @@ class ForecastNote(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClassTraffic:
-    """What a class declares: its rate, requests per second, and whose word counts."""
+    """What a class declares: its rate, requests per second, and which rate to plan for."""
 
     key: str
     declared_per_s: float
@@ -81,7 +80,7 @@ class ClassForecast:
     """One class's demand, requests per second.
 
     rate_per_s: what to plan for
-    observed_per_s: the mean that was observed, None where nothing ever was
+    observed_per_s: the mean that was observed, None before the first observation
     """
 
     rate_per_s: float
@@ -116,8 +115,8 @@ class DemandShift:
 def forecast(
     history: DemandHistory, classes: Iterable[ClassTraffic], stabilization_s: float, now_s: float
 ) -> Forecast:
-    """What each class will ask for: its highest observed rate of the last `stabilization_s` seconds,
-    combined with its declared rate as its traffic source says.
+    """Each class's rate: the highest observed in the last `stabilization_s` seconds, combined with the
+    declared rate as the class's traffic source asks.
     """
     found = {}
     for traffic in classes:
@@ -148,10 +147,10 @@ def _class_forecast(
 
 
 def _highest(known: ClassHistory, estimate: Estimate, stabilization_s: float, as_of_s: float) -> float:
-    """The highest rate of the window that ends at `as_of_s`, by what is known of it today.
+    """The highest rate of the window that ends at `as_of_s`.
 
-    An estimate that is still gathering samples is not held against them: only settled ones are
-    peaks, or every early guess too high would last for the whole window.
+    Only settled estimates are peaks: an early estimate of few samples that is too high would
+    otherwise last for the whole window.
     """
     return max(estimate.upper_per_s, known.highest_since(as_of_s - stabilization_s))
 
@@ -159,9 +158,9 @@ def _highest(known: ClassHistory, estimate: Estimate, stabilization_s: float, as
 def triggers(history: DemandHistory, forecasts: Forecast, now_s: float) -> tuple[DemandShift, ...]:
     """The classes whose rate has left the forecast that the last plan was made for, by key.
 
-    Above it, a class is named for as long as it stays there; below it, once, when the change is
-    noticed: the forecast follows downwards only after the stabilisation window. Call it once after
-    each `observe`.
+    A class above its forecast is returned for as long as it stays there; a class below it once, when
+    the change is detected: the forecast follows downwards only after the stabilisation window. Call it
+    once after each `observe`.
     """
     found = []
     for key, planned in sorted(forecasts.items()):
@@ -178,8 +177,8 @@ def triggers(history: DemandHistory, forecasts: Forecast, now_s: float) -> tuple
 def fallen(planned: Forecast, current: Forecast) -> tuple[str, ...]:
     """Sentences for classes whose forecast has come down by more than the band since the last plan.
 
-    Downwards the forecast follows only after the stabilisation window, so this is heard once for a
-    fall, when replicas may go.
+    The forecast follows downwards only after the stabilisation window, so a fall is reported once, when
+    replicas may be removed.
     """
     return tuple(
         f"class {key} needs {now.rate_per_s:.3g} requests/s, down from {before.rate_per_s:.3g}"

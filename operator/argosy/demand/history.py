@@ -1,8 +1,8 @@
-"""What is remembered of each class's requests, and the estimate that follows from it.
+"""The history of each class's requests, and the rate estimated from it.
 
-Owns the running estimate: the mean since the last change, over at most `HISTORY_S`. Never combines
-it with what was declared (`forecast`) and never reads a clock. Input: readings, one after another.
-Output: a new memory; the old one stays as it was.
+Owns the running estimate: the mean since the last change, over at most `HISTORY_S`. `forecast`
+combines it with the declared rate. Input: readings, one after another. Output: a new history; the
+old one stays as it was.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LONGEST_STABILIZATION_S = 3600.0
 """The API's bound on `stabilizationSeconds`: older peaks are forgotten."""
 
 _FULL_S = HISTORY_S - WINDOW_S
-"""An estimate over this long is as good as it gets, and goes into the peaks."""
+"""An estimate over this long is settled: more samples hardly change it, so it is entered among the peaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Estimate:
     """A class's rate as observed.
 
     mean_per_s: the mean since the last change
-    upper_per_s: the mean and one standard error, so that few samples do not undersize a fleet
+    upper_per_s: the mean plus one standard error, so that few samples do not undersize a fleet
     at_s: when its newest sample was true
     duration_s: how long it averages over
     """
@@ -43,10 +43,10 @@ class ClassHistory:
     """One class's history.
 
     tracks:     its counter at each Envoy, by node id
-    change_s:   since when the rate is what it is now (minus infinity: since ever)
-    changed_at_s: when the last change was noticed
-    peaks:      (at_s, rate) of settled estimates, falling: for any instant, the first at or after
-                it is the highest since
+    change_s:   when the rate last changed (minus infinity: never since the first sample)
+    changed_at_s: when that change was detected
+    peaks:      (at_s, rate) of settled estimates, by time with falling rates: for any instant, the
+                first at or after it is the highest since
     """
 
     tracks: Mapping[str, Track] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class ClassHistory:
     estimate: Estimate | None = None
 
     def last_window(self) -> Count | None:
-        """Requests of the last `WINDOW_S` at all Envoys that are heard; None while unknown."""
+        """Requests of the last `WINDOW_S` at all Envoys that still answer; None while unknown."""
         return _total(track.count(track.latest_s - WINDOW_S) for track in _heard(self.tracks))
 
     def highest_since(self, start_s: float) -> float:
@@ -75,7 +75,7 @@ class DemandHistory:
 def observe(
     history: DemandHistory, reading: TelemetryReading, class_keys: Iterable[str], now_s: float
 ) -> DemandHistory:
-    """The memory with one more reading; classes that are not in `class_keys` are forgotten."""
+    """The history with one more reading; classes that are not in `class_keys` are dropped."""
     samples: dict[str, dict[str, Sample[RouteCounters]]] = {}
     for (node, class_key), sample in reading.routes.items():
         samples.setdefault(class_key, {})[node] = sample
@@ -108,9 +108,9 @@ def _track(known: Track | None, sample: Sample[RouteCounters]) -> Track:
 
 
 def _changed(seen: ClassHistory, now_s: float) -> ClassHistory:
-    """The memory after looking for a change of the rate in the last window.
+    """The history after looking for a change of the rate in the last window.
 
-    What came before is settled into the peaks: it was the rate until now.
+    At a change the estimate before it is entered among the peaks: it was the rate until then.
     """
     heard = _heard(seen.tracks)
     recent = seen.last_window()
@@ -135,7 +135,7 @@ def _changed(seen: ClassHistory, now_s: float) -> ClassHistory:
 
 
 def _estimated(seen: ClassHistory) -> ClassHistory:
-    """The memory with the estimate that its tracks give; the old one where they give none."""
+    """The history with the estimate that its tracks give; unchanged where they give none."""
     counts = [count for track in seen.tracks.values() if (count := track.since(seen.change_s)) is not None]
     if not counts:
         return seen
@@ -148,7 +148,7 @@ def _estimated(seen: ClassHistory) -> ClassHistory:
 
 
 def _settled(seen: ClassHistory) -> ClassHistory:
-    """The memory with its estimate among the peaks, and without those that no window can reach."""
+    """The history with its estimate among the peaks, and without those older than any window."""
     if seen.estimate is None:
         return seen
     at_s, rate = seen.estimate.at_s, seen.estimate.upper_per_s
@@ -159,7 +159,7 @@ def _settled(seen: ClassHistory) -> ClassHistory:
 
 
 def _not_after(known: ClassHistory, now_s: float) -> ClassHistory:
-    """The memory after the clock went back: what it knows becomes of now, so that it can age."""
+    """The history after the clock went back: times in the future become `now_s`, so that they can age."""
     estimate = known.estimate
     return replace(
         known,

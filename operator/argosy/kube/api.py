@@ -1,9 +1,9 @@
 """Calls to the API server, in and out as plain objects.
 
-Owns every request that Argosy's own code sends (kopf's watches apart). The official client does
-the transport (addresses, TLS, tokens); bodies stay dictionaries, because turning thousands of
-pods into classes costs more than everything that is then read of them. Never decides anything;
-every refusal becomes an `ActuationError` with what to do next.
+Owns every request that the operator sends (kopf's watches apart). The official client does the
+transport (addresses, TLS, tokens); bodies stay dictionaries, because turning thousands of pods into
+classes costs more than everything that is then read of them. Input: a kind, a key and a body.
+Output: the API server's object; every refusal is an `ActuationError` with what to do next.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ async def connect(kubeconfig: Path | None) -> client.ApiClient:
 
 
 def _require_readable(kubeconfig: Path) -> None:
-    """The client takes a file that is not there for an empty one."""
+    """Raises `SpecError` for a file that cannot be read: the client would take it for an empty one."""
     try:
         kubeconfig.read_bytes()
     except OSError as error:
@@ -107,7 +107,7 @@ def _require_readable(kubeconfig: Path) -> None:
 
 
 class ApiServer:
-    """The handful of verbs that the operator uses."""
+    """The verbs that the operator uses. Each raises `ActuationError` where the API server refuses."""
 
     def __init__(self, api_client: client.ApiClient) -> None:
         self._client = api_client
@@ -122,17 +122,17 @@ class ApiServer:
         return answer.get("items") or [], int(answer["metadata"].get("resourceVersion") or 0)
 
     async def find(self, kind: KindPath, key: str) -> Object | None:
-        """One object, or None where the API server says that there is none."""
+        """One object, or None where there is none."""
         answer = await self._call("GET", kind.path(key), accept=(404,))
         return None if answer.get("kind") == "Status" else answer
 
     async def create(self, kind: KindPath, body: Object) -> Object:
-        """Create an object; `metadata.namespace` says where."""
+        """Create an object in its `metadata.namespace`."""
         namespace = body["metadata"].get("namespace", "")
         return await self._call("POST", kind.collection(namespace), body=body)
 
     async def apply(self, kind: KindPath, key: str, body: Object) -> Object:
-        """Server-side apply as Argosy's field manager; conflicts are taken over."""
+        """Server-side apply as Argosy's field manager; forced: fields of other managers become Argosy's."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self._call("PATCH", kind.path(key), body=body, content_type=APPLY, query=query)
 
@@ -142,7 +142,7 @@ class ApiServer:
         return await self._call("PATCH", kind.path(key, sub), body=body, content_type=MERGE, query=query)
 
     async def delete(self, kind: KindPath, key: str) -> None:
-        """Delete an object; one that is gone already is a success."""
+        """Delete an object; an object that is gone already is no error."""
         await self._call("DELETE", kind.path(key), accept=(404,))
 
     async def _call(  # noqa: PLR0913  (the parts of one HTTP request)
@@ -173,7 +173,7 @@ class ApiServer:
 
 
 def _parsed(data: bytes) -> Object:
-    """Raises ClientError for what no API server sends: a proxy in between has answered."""
+    """Raises ClientError for an answer that no API server sends: it comes from a proxy in between."""
     try:
         answer = json.loads(data)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Kubernetes objects as the API server sends them, turned into the nouns of the snapshot.
+"""From Kubernetes objects, as the API server sends them, to the states of a snapshot.
 
-Owns the reading of Node, Pod, Deployment and ConfigMap objects (plain dictionaries). Never calls
-the API server. Reads leniently: what is absent is absent, and no object makes it raise.
+Owns the reading of Node, Pod, Deployment and ConfigMap objects. Input: plain dictionaries. Output:
+states. Reads leniently: a missing field has its empty value, and no object makes it raise.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def node_state(node: Object) -> NodeState:
 
 
 def pod_state(pod: Object) -> PodState:
-    """A Pod, ours or foreign."""
+    """A Pod; an engine pod where Argosy's labels are on it."""
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     labels = metadata.get("labels") or {}
     is_ours = labels.get(LABEL_MANAGED_BY) == MANAGED_BY and LABEL_DEPLOYMENT in labels
@@ -69,7 +69,7 @@ def pod_state(pod: Object) -> PodState:
         ready_since_s=seconds_of(ready.get("lastTransitionTime")) if is_ready else None,
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
         labels=dict(labels),
-        # Behind the gate a host name comes from the pool's own selector: nothing was assigned yet.
+        # While a pod is gated, a host name comes from the pool's own selector: no node is assigned yet.
         assigned_node="" if gated else (spec.get("nodeSelector") or {}).get(HOSTNAME) or "",
         unschedulable_since_s=_unschedulable_since_s(status),
         restarts=sum(c.get("restartCount") or 0 for c in status.get("containerStatuses") or ()),
@@ -104,7 +104,7 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError:
-        return _utf8(text)  # whoever reads the file says best what is wrong with it
+        return _utf8(text)  # the reader of the file reports best what is wrong with it
 
 
 def _named_condition(status: Object, kind: str) -> Mapping[str, Any]:
@@ -112,11 +112,11 @@ def _named_condition(status: Object, kind: str) -> Mapping[str, Any]:
 
 
 def _readiness(spec: Object, status: Object) -> Mapping[str, Any]:
-    """The condition that holds the kubelet's own word on the pod.
+    """The condition that the kubelet itself sets.
 
-    When a node has not been heard of, the node controller sets Ready to False in the kubelet's
-    stead: after an outage of the API server, of every pod at once. ContainersReady it leaves alone.
-    Whether the engine still answers, Envoy's health checks and our scraping know better.
+    When a node's heartbeats are missing, the node controller sets Ready to False in the kubelet's
+    place: after an outage of the API server, on every pod at once. It does not touch ContainersReady.
+    Envoy's health checks and the scrapes show better whether the engine still answers.
     """
     containers = _named_condition(status, "ContainersReady")
     return _named_condition(status, "Ready") if spec.get("readinessGates") or not containers else containers

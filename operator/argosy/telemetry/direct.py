@@ -1,10 +1,10 @@
 """Direct scraping: every engine's `/metrics` and every Envoy's admin interface, over HTTP.
 
-Owns the requests: how many at a time, how long each may take. Never parses (`parse`) and never
-keeps a sample (`memory`). Input: `Targets`. Output: a `TelemetryReading`.
+Owns the requests: how many at a time, how long each may take. `parse` reads the answers and
+`last_samples` keeps them. Input: `Targets`. Output: a `TelemetryReading`.
 
-An engine counts as answering when any HTTP answer comes, a bad one included: silence means that
-nobody is there, and costs the planner the engine's capacity.
+An engine that sends any HTTP answer, a bad one included, is not silent: a silent engine is taken for
+dead, and the planner loses its capacity.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ScrapeLimits:
-    """What one reading may cost.
+    """Limits of one reading.
 
     timeout_s: per request. num_at_once: requests in flight. max_body_bytes: a longer answer is
     unreadable (vLLM's own is about 60 KB, Envoy's `/clusters` 1.3 KB per endpoint).
@@ -52,20 +52,20 @@ class _Answer:
 
 
 class DirectScraper:
-    """A `TelemetrySource` that asks the targets themselves. Needs a running event loop at `read`."""
+    """A `TelemetrySource` that reads the targets themselves. Needs a running event loop at `read`."""
 
     def __init__(self, class_key_of: ClassKeyOf, limits: ScrapeLimits | None = None) -> None:
         self._class_key_of = class_key_of
         self._limits = limits or ScrapeLimits()
         self._last = LastSamples()
         self._session: aiohttp.ClientSession | None = None
-        # A limit of our own, not the connector's: time spent waiting for a free connection would
-        # count against the time-out of engines that have not even been asked.
+        # Not the connector's limit: the wait for a free connection would then count against the
+        # time-out of requests that were not sent yet.
         self._slots = asyncio.Semaphore(self._limits.num_at_once)
         self._complaints: dict[str, str] = {}
 
     async def read(self, targets: Targets, now_s: float) -> TelemetryReading:
-        """Ask everybody at once; takes one time-out when somebody is silent."""
+        """Read all targets at once; takes one time-out where some target is silent."""
         self._last.forget_all_but(targets)
         for url in self._complaints.keys() - _urls(targets):
             del self._complaints[url]
@@ -97,7 +97,7 @@ class DirectScraper:
             self._complain(address, "")
 
     async def _scrape_envoy(self, node: str, url: str, now_s: float) -> None:
-        """Both answers or none: a view is of one instant."""
+        """Both answers or none: counters and health belong to one instant."""
         stats, clusters = await asyncio.gather(
             self._get(f"{url}/stats", {"filter": ROUTE_STATS_FILTER, "format": "json"}),
             self._get(f"{url}/clusters", {"format": "json"}),
@@ -119,7 +119,7 @@ class DirectScraper:
         return {key: routes[prefix] for prefix, key in keys.items() if key is not None}
 
     async def _get(self, url: str, query: Mapping[str, str] | None = None) -> _Answer | None:
-        """One answer, None where none came in time."""
+        """One answer; None where none came in time."""
         async with self._slots:
             try:
                 async with self._open_session().get(url, params=query) as response:

@@ -1,7 +1,7 @@
-"""What a source remembers between two readings.
+"""The last sample of each target, kept between two readings, and counters that do not fall.
 
-Owns ageing: who answered gets a new sample, who did not keeps the old one, who is no longer asked
-is forgotten. Never does I/O and never reads a clock.
+Owns ageing: a target that answered has a new sample, one that did not keeps the old one, and one that
+is no longer read is dropped. Input: answers with their time. Output: a `TelemetryReading`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LastSamples:
     )
 
     def forget_all_but(self, targets: Targets) -> None:
-        """Drop what is known of targets that are no longer asked for."""
+        """Drop the samples of targets that are no longer read."""
         engines, nodes = set(targets.engines), {node for node, _ in targets.envoys}
         for by_address in (self.engines, self.unanswered_since_s):
             for address in by_address.keys() - engines:
@@ -48,14 +48,14 @@ class LastSamples:
     def engine_answered(self, address: str, reading: EngineReading | None, at_s: float) -> None:
         """An engine answered; `reading` is None where its answer could not be read.
 
-        Unreadable is not silent: the engine lives, only its sample ages.
+        An engine with an unreadable answer is not silent: only its sample ages.
         """
         self.unanswered_since_s.pop(address, None)
         if reading is not None:
             self.engines[address] = Sample(reading, at_s)
 
     def engine_unanswered(self, address: str, at_s: float) -> None:
-        """An engine did not answer; the first time in a row is what is remembered."""
+        """An engine did not answer; the first time in a row is kept."""
         self.unanswered_since_s.setdefault(address, at_s)
 
     def envoy_answered(self, node: str, view: EnvoyScrape) -> None:
@@ -69,7 +69,7 @@ class LastSamples:
         self._envoys[node] = view
 
     def reading(self) -> TelemetryReading:
-        """Everything remembered, as values that later readings do not change."""
+        """All samples, as values that later readings do not change."""
         return TelemetryReading(
             engines=dict(self.engines),
             unanswered_since_s=dict(self.unanswered_since_s),
@@ -78,8 +78,8 @@ class LastSamples:
         )
 
     def _endpoints(self) -> dict[str, Sample[EndpointHealth]]:
-        """Per endpoint the worst view, of the Envoys that were heard last: an Envoy that died with
-        a bad opinion does not outvote the living.
+        """Per endpoint the worst health of the newest scrapes: an Envoy that no longer answers does not
+        override the others with its last view.
         """
         found: dict[str, Sample[EndpointHealth]] = {}
         for view in sorted(self._envoys.values(), key=lambda view: -view.at_s):
@@ -98,7 +98,7 @@ def _monotone(
     """The counters of `raw`, never falling while Envoy runs.
 
     Envoy counts a retry when it decides on it and the attempt when it is sent, so the difference
-    of the two dips for a moment. Readers take a fall for a restart, so the dip is levelled here;
+    of the two dips for a moment. `demand` takes a fall for a restart, so the dip is removed here;
     after a restart a raw counter itself has fallen.
     """
     counters = raw.counters()
