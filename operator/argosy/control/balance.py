@@ -12,7 +12,7 @@ from argosy.api import FleetPlan
 from argosy.api.routerpolicy import WeightCorrection
 from argosy.control.owners import class_by_deployment
 from argosy.control.silence import lost_pods
-from argosy.route import policies as policy_resolution
+from argosy.route.policies import assign_policies
 from argosy.route.weights import CellWeights, ClusterLoad, CorrectionSettings, correct, queue_of
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -31,7 +31,7 @@ def balance(
         if pod.ready and not pod.deleting and pod.key not in lost:
             usable.setdefault(pod.deployment, []).append(pod)
     class_of = class_by_deployment(snapshot.engine_pods, (c.workload_class for c in plan.spec.cells))
-    by_class = policy_resolution.resolve(snapshot.policies.values(), snapshot.classes.values()).by_class
+    by_class = assign_policies(snapshot.policies.values(), snapshot.classes.values()).by_class
     found: dict[str, CellWeights] = {}
     for cell in plan.spec.cells:
         policy = by_class.get(cell.workload_class)

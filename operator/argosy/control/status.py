@@ -36,8 +36,7 @@ from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.perf.recalibration.recalibrate import confidence
 from argosy.place.solution import Placement
 from argosy.plan.solution import Plan, Shortfall, ShortfallCause
-from argosy.route import policies as policy_resolution
-from argosy.route.policies import TargetVerdict
+from argosy.route.policies import TargetVerdict, assign_policies
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -357,7 +356,7 @@ def _pool_status(reported: Reported, item: GPUPool) -> StatusUpdate:
 
 def _policy_statuses(reported: Reported) -> list[StatusUpdate]:
     snapshot = reported.snapshot
-    resolved = policy_resolution.resolve(snapshot.policies.values(), snapshot.classes.values())
+    resolved = assign_policies(snapshot.policies.values(), snapshot.classes.values())
     return [
         _policy_status(reported, policy, resolved.verdicts_of(key))
         for key, policy in sorted(snapshot.policies.items())

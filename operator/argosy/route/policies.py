@@ -1,8 +1,8 @@
 """Which RouterPolicy acts in which class.
 
 Owns the rule of one policy per class (the oldest wins, then namespace/name) and the verdict on
-every target. Never applies a policy. Input: RouterPolicies and the accepted WorkloadClasses.
-Output: `Resolution`, from which routes are compiled and statuses written.
+every target. Input: RouterPolicies and the accepted WorkloadClasses. Output: a `PolicyAssignment`,
+from which routes are compiled and statuses written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from argosy.api.conditions import Reason
 
 @dataclass(frozen=True, slots=True)
 class TargetVerdict:
-    """What became of one target of one policy. `target` is the class's name in `policy`'s namespace."""
+    """Whether one target of one policy was accepted, and why. `target` is a class's name in the policy's
+    namespace, `policy` the policy's key.
+    """
 
     policy: str
     target: str
@@ -30,7 +32,7 @@ class TargetVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolution:
+class PolicyAssignment:
     """The policy of each class that has one, by class key, and the verdict on every target."""
 
     by_class: Mapping[str, RouterPolicy]
@@ -41,8 +43,8 @@ class Resolution:
         return tuple(verdict for verdict in self.verdicts if verdict.policy == policy_key)
 
 
-def resolve(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) -> Resolution:
-    """Give each class its policy."""
+def assign_policies(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) -> PolicyAssignment:
+    """The policy of each class: the oldest that names it."""
     known = {WorkloadClass.KIND: {workload.key for workload in classes}}
     by_class: dict[str, RouterPolicy] = {}
     verdicts = []
@@ -60,4 +62,4 @@ def resolve(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) 
                 reason, parts = Reason.ACCEPTED, {}
                 by_class[class_key] = policy
             verdicts.append(TargetVerdict(policy.key, target.name, reason, reason.sentence(**parts)))
-    return Resolution(by_class, tuple(verdicts))
+    return PolicyAssignment(by_class, tuple(verdicts))
