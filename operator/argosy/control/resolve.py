@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from argosy.api import GPUPool, ServedModel, WorkloadClass
 from argosy.api.architecture import Architecture as DeclaredArchitecture
 from argosy.api.conditions import Reason
-from argosy.api.servedmodel import Engine, ParallelShape
+from argosy.api.servedmodel import ParallelShape
 from argosy.api.workloadclass import Lengths, Percentiles
 from argosy.control.calibration import corrected
 from argosy.control.nodes import PoolNodes
@@ -25,7 +25,7 @@ from argosy.perf.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.route.precedence import conflicts
-from argosy.snapshot import Architecture, Dtype, EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
+from argosy.snapshot import Architecture, EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
 from argosy.snapshot.fleet import FleetSnapshot
 
 _OUT_OF_RANGE = {
@@ -253,25 +253,8 @@ def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool) -> Variant
         gpu=pool.spec.gpu,
         tensor_parallel=shape.tensor_parallel,
         pipeline_parallel=shape.pipeline_parallel,
-        engine=_engine_settings(model.spec.engine),
+        engine=EngineSettings.of(model.spec.engine),
         architecture=None if model.spec.architecture is None else _architecture(model.spec.architecture),
-    )
-
-
-def _engine_settings(engine: Engine) -> EngineSettings:
-    return EngineSettings(
-        image=engine.image,
-        port=engine.port,
-        max_num_seqs=engine.max_num_seqs,
-        max_num_batched_tokens=engine.max_num_batched_tokens,
-        max_model_len=engine.max_model_len,
-        gpu_memory_utilization=engine.gpu_memory_utilization,
-        quantization=None if engine.quantization is None else Dtype(engine.quantization),
-        kv_cache_dtype=None if engine.kv_cache_dtype is None else Dtype(engine.kv_cache_dtype),
-        max_loras=engine.max_loras,
-        max_lora_rank=engine.max_lora_rank,
-        args=engine.args,
-        env=tuple((e.name, e.value) for e in engine.env),
     )
 
 
@@ -294,6 +277,6 @@ def _architecture(declared: DeclaredArchitecture) -> Architecture:
         sliding_window=declared.sliding_window,
         sliding_layers=declared.sliding_layers,
         linear_layers=declared.linear_layers,
-        dtype=Dtype(declared.dtype),
-        kv_dtype=Dtype(declared.kv_dtype),
+        dtype=declared.dtype,
+        kv_dtype=declared.kv_dtype,
     )

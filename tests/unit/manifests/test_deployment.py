@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from small_fleet import a_pool
 
-from argosy.api.servedmodel import RESERVED_FLAGS, Engine
+from argosy.api.engine_flags import RESERVED_FLAGS
+from argosy.api.servedmodel import Engine
 from argosy.manifests import EngineWorkload, deployment_manifest, deployment_name, pod_template
 from argosy.manifests.deployment import DRAIN_HOOK, NAME_LIMIT
 from argosy.snapshot import Dtype, EngineSettings, Variant
