@@ -195,8 +195,8 @@ def raw_route_counters(values: Mapping[str, float]) -> RawRouteCounters | None:
 def parse_clusters(body: bytes) -> Mapping[str, EndpointHealth] | Unreadable:
     """Health by endpoint address `ip:port`, from `/clusters?format=json`.
 
-    An address in several clusters gets the worst of its states. A host that Envoy has been told to
-    drop and only drains is left out: it is no endpoint any more.
+    An address in several clusters gets the worst of its states. A host that EDS has removed and that
+    only drains is left out: it is no endpoint any more.
     """
     document = _json_object(body)
     if isinstance(document, Unreadable):
@@ -212,7 +212,7 @@ def parse_clusters(body: bytes) -> Mapping[str, EndpointHealth] | Unreadable:
 
 
 def worst(known: EndpointHealth | None, seen: EndpointHealth) -> EndpointHealth:
-    """The state to believe where two views of one endpoint differ."""
+    """The worse of two views of one endpoint."""
     return seen if known is None else max(known, seen, key=_BADNESS.__getitem__)
 
 
@@ -222,7 +222,7 @@ _BADNESS = {EndpointHealth.HEALTHY: 0, EndpointHealth.PENDING: 1, EndpointHealth
 def _health(flags: Mapping[str, Any]) -> EndpointHealth:
     if flags.get("failed_outlier_check") or flags.get("eds_health_status") in {"UNHEALTHY", "TIMEOUT"}:
         return EndpointHealth.UNHEALTHY
-    # A new host fails its active check until the first one has passed: it is pending, not ill.
+    # A new host fails its active check until the first one has passed: it is pending, not unhealthy.
     if flags.get("pending_active_hc"):
         return EndpointHealth.PENDING
     if flags.get("failed_active_health_check"):

@@ -165,13 +165,13 @@ class PrometheusSource:
 
     def _routes(self, all_series: Iterable[Series]) -> dict[str, Sample[RawRouteCounters]]:
         """One Envoy's counters by class key, of its newest scrape."""
-        ours = [
+        counted = [
             series
             for series in all_series
             if series.labels.get("envoy_virtual_host") == VIRTUAL_HOST and _counter(series) is not None
         ]
         values: dict[str, dict[str, float]] = {}
-        at_s, newest = _newest_scrape(ours)
+        at_s, newest = _newest_scrape(counted)
         for series in newest:
             counters = values.setdefault(series.labels.get("envoy_route", ""), {})
             counters[_counter(series) or ""] = series.newest[1]
@@ -222,9 +222,9 @@ def _newest_scrape(all_series: Iterable[Series]) -> tuple[float, list[Series]]:
     Series that ended earlier belong to a process that is gone (other labels, same address): the sum
     would count both.
     """
-    ours = list(all_series)
-    at_s = max((series.newest[0] for series in ours), default=0.0)
-    return at_s, [series for series in ours if series.newest[0] >= at_s - _SAME_SCRAPE_S]
+    known = list(all_series)
+    at_s = max((series.newest[0] for series in known), default=0.0)
+    return at_s, [series for series in known if series.newest[0] >= at_s - _SAME_SCRAPE_S]
 
 
 def _engine_sample(all_series: Iterable[Series]) -> Sample[Any] | None:

@@ -96,12 +96,12 @@ class SnapshotCache:
         node = self._nodes[node_id]
         node.acknowledged[resource_type], node.is_ahead = version, is_ahead
 
-    def refuse(self, node_id: str, verdict: ResponseOutcome, target: Snapshot) -> None:
+    def refuse(self, node_id: str, outcome: ResponseOutcome, target: Snapshot) -> None:
         """This Envoy refused a response that was sent on the way to `target`."""
         # The response may have held less or more than the target's resources: keep the target's version.
-        version = target.resources(verdict.resource_type).version
-        self._nodes[node_id].refusals[verdict.resource_type] = ResponseOutcome(
-            verdict.resource_type, version, verdict.refusal
+        version = target.resources(outcome.resource_type).version
+        self._nodes[node_id].refusals[outcome.resource_type] = ResponseOutcome(
+            outcome.resource_type, version, outcome.refusal
         )
 
     def arrive(self, node_id: str, snapshot: Snapshot) -> None:
@@ -162,8 +162,8 @@ def rolled_back(refused: Snapshot, good: Snapshot, types: Collection[TypeUrl]) -
     )
 
 
-def _contains(snapshot: Snapshot, verdicts: Collection[ResponseOutcome]) -> bool:
-    return any(snapshot.resources(verdict.resource_type).version == verdict.version for verdict in verdicts)
+def _contains(snapshot: Snapshot, outcomes: Collection[ResponseOutcome]) -> bool:
+    return any(snapshot.resources(outcome.resource_type).version == outcome.version for outcome in outcomes)
 
 
 def _versions(snapshot: Snapshot) -> tuple[str, ...]:

@@ -138,9 +138,9 @@ class _Stream:
 
     def receive(self, request: Any) -> None:
         """Take a request and wake the writer."""
-        verdict = self._subscription.receive(request)
-        if verdict is not None and verdict.refusal is not None:
-            self._cache.refuse(self._node_id, verdict, self._target_by_type[request.type_url])
+        outcome = self._subscription.receive(request)
+        if outcome is not None and outcome.refusal is not None:
+            self._cache.refuse(self._node_id, outcome, self._target_by_type[request.type_url])
         self.waker.set()
 
     def responses(self) -> list[Any]:

@@ -1,7 +1,7 @@
-"""However snapshots follow each other, an Envoy is never left with a route into nothing.
+"""However snapshots follow each other, an Envoy never has a route to a missing cluster.
 
-A stand-in for Envoy applies the responses of a `Subscription` one at a time and answers when
-chance says so; new snapshots come in between. After every response its routes are checked.
+A stand-in for Envoy applies the responses of a `Subscription` one at a time and answers at random
+times; new snapshots come in between. After every response its routes are checked.
 """
 
 from __future__ import annotations

@@ -163,9 +163,9 @@ def test_a_pod_on_its_way_out_is_told() -> None:
 @pytest.mark.parametrize(
     "labels",
     [
-        pytest.param({"argosy.dev/deployment": "chat-7f9"}, id="somebody copied our label"),
+        pytest.param({"argosy.dev/deployment": "chat-7f9"}, id="a copied label"),
         pytest.param({"app.kubernetes.io/managed-by": "argosy"}, id="ours, but no engine"),
-        pytest.param({"app.kubernetes.io/managed-by": "Helm"}, id="somebody else's"),
+        pytest.param({"app.kubernetes.io/managed-by": "Helm"}, id="another manager's"),
         pytest.param(None, id="no labels"),
     ],
 )
