@@ -41,7 +41,7 @@ from argosy.perf.shipped import shipped_library
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, TelemetryReading, Variant
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
-from argosy.snapshot.fleet import EnvoyView, FleetSnapshot, ProfileFileKey, RoutingView
+from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
 
 GPU_LABEL = "nvidia.com/gpu.product"
 NVIDIA = "nvidia.com/gpu"
@@ -224,7 +224,7 @@ class World:
                     self.pods[k].address: since for k, since in self._silent_since_s.items() if k in self.pods
                 },
             ),
-            routing=RoutingView("v1", (EnvoyView("edge", "v1"),)),
+            routing=RoutingView("v1", (EnvoyState("edge", "v1"),)),
             profile_files=dict(self.profile_files),
             unread_profiles=dict(self.unread_profiles),
         )

@@ -6,23 +6,13 @@ where that has a name for it. What follows from them (memory, step time) is comp
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import ClassVar
 
 from pydantic import Field
 
+from argosy.api.dtype import Dtype
 from argosy.api.rule import Rule
 from argosy.api.value import Value
-
-
-class NumberType(StrEnum):
-    """How a number is stored. FP4 is NVFP4 or MXFP4."""
-
-    BF16 = "bf16"
-    FP8 = "fp8"
-    FP4 = "fp4"
-    INT8 = "int8"
-    INT4 = "int4"
 
 
 class Architecture(Value):
@@ -65,8 +55,8 @@ class Architecture(Value):
         le=1024,
         description="Layers without KV: linear attention, Mamba; their state has one size.",
     )
-    dtype: NumberType = Field(NumberType.BF16, description="Number type of the checkpoint's weights.")
-    kv_dtype: NumberType = Field(NumberType.BF16, description="Number type of the checkpoint's KV cache.")
+    dtype: Dtype = Field(Dtype.BF16, description="Number type of the checkpoint's weights.")
+    kv_dtype: Dtype = Field(Dtype.BF16, description="Number type of the checkpoint's KV cache.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(

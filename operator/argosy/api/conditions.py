@@ -207,6 +207,10 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
 )
 
 
+MESSAGE_LIMIT = 32768
+"""Kubernetes' bound on a condition's message, in characters."""
+
+
 class Condition(Value):
     """One aspect of an object's state, as the operator last saw it."""
 
@@ -216,7 +220,7 @@ class Condition(Value):
         min_length=1, max_length=1024, description="Why, in one word that programs can rely on."
     )
     message: str = Field(
-        "", max_length=32768, description="Why, in a sentence that names the field and the remedy."
+        "", max_length=MESSAGE_LIMIT, description="Why, in a sentence that names the field and the remedy."
     )
     last_transition_time: str | None = Field(
         None,
@@ -230,6 +234,19 @@ class Condition(Value):
 
 
 Conditions = Annotated[tuple[Condition, ...], Field(max_length=16), KeyedBy("type")]
+
+
+def condition(kind: ConditionType, status: ConditionStatus, reason: Reason, **parts: object) -> Condition:
+    """A condition, not dated yet, whose message is the reason's sentence; `parts` as in `sentence`."""
+    return condition_with_message(kind, status, reason, reason.sentence(**parts))
+
+
+def condition_with_message(
+    kind: ConditionType, status: ConditionStatus, reason: Reason, message: str
+) -> Condition:
+    """A condition, not dated yet, with a message of its own, cut to what the API server takes."""
+    text = message[:MESSAGE_LIMIT]
+    return Condition(type=kind.value, status=status, reason=reason.value, message=text)
 
 
 def find_condition(conditions: Iterable[Condition], type: str) -> Condition | None:

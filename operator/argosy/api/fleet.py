@@ -124,7 +124,7 @@ class FleetSpec(Value):
     )
 
 
-class EnvoyState(Value):
+class EnvoyStatus(Value):
     """One connected Envoy and what it made of its configuration."""
 
     node_id: ObjectName = Field(description="The node id of its bootstrap.")
@@ -146,7 +146,7 @@ class FleetStatus(Value):
     cost_usd_per_hour: Amount | None = Field(
         None, description="Price of all GPUs held by engine pods, in US dollars per hour."
     )
-    envoys: Annotated[tuple[EnvoyState, ...], Field(max_length=50), KeyedBy("nodeId")] = Field(
+    envoys: Annotated[tuple[EnvoyStatus, ...], Field(max_length=50), KeyedBy("nodeId")] = Field(
         (), description="Connected Envoys, the first 50 by node id."
     )
     envoys_connected: Count | None = Field(None, description="Number of connected Envoys.")

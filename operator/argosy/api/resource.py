@@ -52,6 +52,10 @@ def condition_column(name: str, *, field: str = "status", wide: bool = False) ->
 AGE = Column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created.")
 
 
+_NEVER_CREATED = "~"
+"""Sorts after every time: an object that was never in an API server yields to those that were."""
+
+
 class ObjectMeta(Value):
     """What Argosy reads of an object's metadata. Kubernetes checks it, so nothing is bounded here."""
 
@@ -69,6 +73,14 @@ class ObjectMeta(Value):
     def key(self) -> str:
         """`namespace/name`, or the name alone where there is no namespace."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    @property
+    def seniority(self) -> tuple[str, str]:
+        """Sorts the older object first (RFC 3339 in UTC sorts as text), then by `namespace/name`.
+
+        Among objects that claim the same thing the first keeps it, as in Gateway API.
+        """
+        return self.creation_timestamp or _NEVER_CREATED, self.key
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,36 +12,11 @@ from pydantic import Field
 
 from argosy.api.architecture import Architecture
 from argosy.api.conditions import Conditions
+from argosy.api.engine_flags import RESERVED_FLAGS, flag_of
 from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
 from argosy.api.rule import Rule
 from argosy.api.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
 from argosy.keys import ModelKey
-
-# Flags of vLLM that a field of ours sets; those with one dash are its short forms.
-RESERVED_FLAGS = (
-    "--port",
-    "--model",
-    "--served-model-name",
-    "--tensor-parallel-size",
-    "-tp",
-    "--pipeline-parallel-size",
-    "-pp",
-    "--quantization",
-    "-q",
-    "--kv-cache-dtype",
-    "--enable-lora",
-    "--max-loras",
-    "--max-lora-rank",
-    "--max-num-seqs",
-    "--max-num-batched-tokens",
-    "--max-model-len",
-    "--gpu-memory-utilization",
-)
-
-
-def flag_of(arg: str) -> str:
-    """The flag an argument sets, as vLLM reads it: `--max_num_seqs=8` is `--max-num-seqs`."""
-    return arg.split("=")[0].replace("_", "-")
 
 
 class ParallelShape(Value):
@@ -113,7 +88,7 @@ class Engine(Value):
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             name="servedmodel-reserved-args",
-            # Per argument: the flag as vLLM reads it (`=value` cut off, `_` for `-`) is none of ours.
+            # Per argument: the flag as vLLM reads it (`=value` cut off, `_` for `-`) is not reserved.
             cel=(
                 "self.args.all(arg, !(arg.split('=')[0].replace('_', '-') in ["
                 + ", ".join(f"'{flag}'" for flag in RESERVED_FLAGS)

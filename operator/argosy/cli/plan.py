@@ -34,12 +34,12 @@ from argosy.api.conditions import Reason
 from argosy.cli.cache import cache_directory
 from argosy.control.decision import ControlMemory, Decision
 from argosy.control.step import StepSettings, step
-from argosy.demand.forecast import DemandMemory
+from argosy.demand.forecast import DemandHistory
 from argosy.errors import SpecError
-from argosy.kube.observed import config_map_files, node_state
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.reconcile.capacity_file import read_capacities, write_capacities
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
+from argosy.snapshot.kubernetes import config_map_files, node_state
 
 K = TypeVar("K", bound=ApiObject)
 
@@ -95,7 +95,7 @@ def decide(objects: list[Mapping[str, Any]]) -> Decision:
     cache_file = cache_directory() / "capacities.json"
     cache = read_capacities(cache_file)
     perf = LibraryPerfModel(shipped_library(), cache, lambda line: typer.echo(line, err=True))
-    decision = step(snapshot_of(objects), ControlMemory(DemandMemory()), StepSettings("argosy plan"), perf)
+    decision = step(snapshot_of(objects), ControlMemory(DemandHistory()), StepSettings("argosy plan"), perf)
     write_capacities(cache_file, cache)
     return decision
 

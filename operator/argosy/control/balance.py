@@ -16,7 +16,7 @@ from argosy.control.cells import cells_of_plan
 from argosy.control.state.owners import group_by_deployment
 from argosy.control.state.silence import lost_pods
 from argosy.keys import CellName, DeploymentKey
-from argosy.route import policies as policy_resolution
+from argosy.route.policies import assign_policies
 from argosy.route.weights import CellWeights, ClusterLoad, CorrectionSettings, correct, queue_of
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -35,7 +35,7 @@ def balance(
     """The weights of every cell of the applied plan."""
     usable = _usable(snapshot)
     group_of = group_by_deployment(snapshot.engine_pods, cells_of_plan(plan).groups)
-    by_class = policy_resolution.resolve(snapshot.policies.values(), snapshot.classes.values()).by_class
+    by_class = assign_policies(snapshot.policies.values(), snapshot.classes.values()).by_class
     replicas = {d.name: d.replicas for d in plan.spec.deployments}
     found: dict[CellName, CellWeights] = {}
     for cell in plan.spec.cells:

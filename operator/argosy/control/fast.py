@@ -21,7 +21,7 @@ from argosy.control.memory import ControlMemory, EventKey, TrafficMemory, Weight
 from argosy.control.recalibration import CalibrationMeasures, Recalibrated, recalibrated
 from argosy.control.state.silence import silent_pods
 from argosy.control.triggers import Trigger
-from argosy.demand.forecast import DemandMemory, fallen, observe, triggers
+from argosy.demand.forecast import DemandHistory, fallen, observe, triggers
 from argosy.keys import CellName, ClassKey, DeploymentKey
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.snapshot.fleet import FleetSnapshot
@@ -97,7 +97,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
     )
 
 
-def _demand(snapshot: FleetSnapshot, demand: DemandMemory) -> DemandMemory:
+def _demand(snapshot: FleetSnapshot, demand: DemandHistory) -> DemandHistory:
     class_by_cell: dict[CellName, ClassKey] = {
         row.name: row.workload_class
         for row in known_cells(snapshot).rows

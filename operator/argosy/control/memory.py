@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from argosy.demand.forecast import ClassForecast, DemandMemory
+from argosy.demand.forecast import ClassForecast, DemandHistory
 from argosy.keys import CellName, ClassKey, DeploymentKey
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.recalibration.observe import WindowMemory
@@ -53,7 +53,7 @@ class TrafficMemory:
                  kept because it takes a third of a millisecond each and changes once per window
     """
 
-    demand: DemandMemory = field(default_factory=DemandMemory)
+    demand: DemandHistory = field(default_factory=DemandHistory)
     started_s: float = 0.0
     windows: WindowMemory = field(default_factory=WindowMemory)
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)

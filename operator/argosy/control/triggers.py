@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from argosy.api.kinds import TriggerRule, kind_of
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY
 
 Object = Mapping[str, Any]
@@ -39,24 +40,21 @@ def merged(triggers: Sequence[Trigger]) -> Trigger:
     return Trigger("; ".join(distinct[:MOST_NAMED]) + more, is_progress=not asked)
 
 
-KIND_NOUNS = {
-    "fleets": "Fleet",
-    "gpupools": "GPUPool",
-    "servedmodels": "ServedModel",
-    "workloadclasses": "WorkloadClass",
-    "routerpolicies": "RouterPolicy",
-}
+def trigger_of(plural: str, previous: Object | None, current: Object | None) -> Trigger | None:
+    """Why this change calls for a decision, or None where it does not.
 
-
-def trigger_of(kind: str, previous: Object | None, current: Object | None) -> Trigger | None:
-    """Why this change calls for a decision, or None where it does not."""
-    if kind in KIND_NOUNS:
-        return _spec_change(KIND_NOUNS[kind], previous, current)
-    if kind == "nodes":
-        return _node_change(previous, current)
-    if kind == "pods":
-        return _pod_change(previous, current)
-    return None
+    Raises InvariantError for a plural that is not in the registry of kinds.
+    """
+    kind = kind_of(plural)
+    match kind.trigger:
+        case TriggerRule.SPEC:
+            return _spec_change(kind.name, previous, current)
+        case TriggerRule.NODE:
+            return _node_change(previous, current)
+        case TriggerRule.POD:
+            return _pod_change(previous, current)
+        case None:
+            return None
 
 
 def _name(item: Object) -> str:

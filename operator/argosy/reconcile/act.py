@@ -13,42 +13,26 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from argosy.api import API_VERSION, FleetPlan
+from argosy.api.kinds import kind_named
 from argosy.api.resource import status_body
+from argosy.api.timestamp import rfc3339_micro
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
 from argosy.control.fast import Weights
 from argosy.errors import ActuationError, NextStep
-from argosy.kube.api import (
-    DEPLOYMENTS,
-    EVENTS,
-    FLEETPLANS,
-    FLEETS,
-    GPUPOOLS,
-    PODS,
-    ROUTERPOLICIES,
-    SERVEDMODELS,
-    WORKLOADCLASSES,
-    Api,
-)
-from argosy.kube.observed import DELETION_COST, HOSTNAME
+from argosy.kube.api import DEPLOYMENTS, EVENTS, FLEETPLANS, PODS, ApiServer, path_of
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest
 from argosy.reconcile.clock import Clock
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
-from argosy.snapshot.cluster import PLACEMENT_GATE
-from argosy.units import rfc3339_micro
+from argosy.snapshot.cluster import DELETION_COST, HOSTNAME, PLACEMENT_GATE
 
 log = logging.getLogger(__name__)
-
-_STATUS_RESOURCES = {
-    r.plural: r for r in (FLEETS, GPUPOOLS, SERVEDMODELS, WORKLOADCLASSES, ROUTERPOLICIES, FLEETPLANS)
-}
-_EVENT_RESOURCES = {"Fleet": FLEETS, "ServedModel": SERVEDMODELS, "WorkloadClass": WORKLOADCLASSES}
 
 
 class Actor:
     """Carries out decisions. `may_act` is asked again before every write to the cluster."""
 
-    def __init__(self, api: Api, store: Store, clock: Clock, may_act: Callable[[], bool]) -> None:
+    def __init__(self, api: ApiServer, store: Store, clock: Clock, may_act: Callable[[], bool]) -> None:
         self._api, self._store, self._clock, self._may_act = api, store, clock, may_act
 
     async def publish(self, decision: Decision) -> None:
@@ -137,13 +121,13 @@ class Actor:
         self._store.put("fleetplans", await self._api.create(FLEETPLANS, body))
 
     async def _write_status(self, update: StatusUpdate) -> None:
-        resource, wanted = _STATUS_RESOURCES[update.kind], status_body(update.status)
+        wanted = status_body(update.status)
         current = self._store.of(update.kind).get(update.key)
         if current is None or not _changes(current.get("status") or {}, wanted):
             return
         self._ensure_leader()
         try:
-            answer = await self._api.patch(resource, update.key, {"status": wanted}, sub="status")
+            answer = await self._api.patch(path_of(update.kind), update.key, {"status": wanted}, sub="status")
         except ActuationError as error:
             if error.next_step is NextStep.REPLAN:
                 return  # it was deleted meanwhile
@@ -151,8 +135,7 @@ class Actor:
         self._store.put(update.kind, answer)
 
     async def _post(self, event: EventRecord) -> None:
-        resource = _EVENT_RESOURCES[event.kind]
-        item = self._store.of(resource.plural).get(event.key)
+        item = self._store.of(kind_named(event.kind).plural).get(event.key)
         if item is None:
             return
         self._ensure_leader()

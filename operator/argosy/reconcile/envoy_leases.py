@@ -14,12 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from argosy.api.timestamp import rfc3339_micro, seconds_of
 from argosy.errors import ActuationError
-from argosy.kube.api import Api
+from argosy.kube.api import LEASES, ApiServer
 from argosy.reconcile.clock import Clock
-from argosy.reconcile.leadership import LEASES
-from argosy.snapshot.fleet import EnvoyView
-from argosy.units import rfc3339_micro, seconds_of
+from argosy.snapshot.fleet import EnvoyState
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +33,12 @@ class EnvoyLeases:
     """The Envoys of this replica, made known to the others; and theirs."""
 
     def __init__(
-        self, api: Api, clock: Clock, name: tuple[str, str], own: Callable[[], tuple[EnvoyView, ...]]
+        self, api: ApiServer, clock: Clock, name: tuple[str, str], own: Callable[[], tuple[EnvoyState, ...]]
     ) -> None:
         self._api, self._clock, self._own = api, clock, own
         self._namespace, identity = name
         self._name = lease_name(identity)
-        self.others: tuple[EnvoyView, ...] = ()
+        self.others: tuple[EnvoyState, ...] = ()
 
     async def run(self, on_change: Callable[[], None]) -> None:
         """Write and read every `PERIOD_S` until cancelled; what cannot be read stays as it was."""
@@ -88,16 +87,16 @@ def has_expired(lease: Mapping[str, Any], now_s: float) -> bool:
         return True
 
 
-def envoys_of(leases: list[dict[str, Any]], own_name: str, now_s: float) -> tuple[EnvoyView, ...]:
+def envoys_of(leases: list[dict[str, Any]], own_name: str, now_s: float) -> tuple[EnvoyState, ...]:
     """The Envoys of the other replicas that are alive, by node id; what cannot be read is left out."""
-    found: dict[str, EnvoyView] = {}
+    found: dict[str, EnvoyState] = {}
     for lease in leases:
         metadata = lease["metadata"]
         if metadata["name"] == own_name or has_expired(lease, now_s):
             continue
         try:
             rows = json.loads((metadata.get("annotations") or {}).get(ANNOTATION, "[]"))
-            found |= {row["node_id"]: EnvoyView(**row) for row in rows}
+            found |= {row["node_id"]: EnvoyState(**row) for row in rows}
         except (ValueError, TypeError, KeyError):
             log.warning("the Lease %s holds no list of Envoys", metadata["name"])
     return tuple(found[node_id] for node_id in sorted(found))

@@ -17,12 +17,10 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from argosy.errors import ActuationError, NextStep
-from argosy.kube.api import Api, Resource
+from argosy.kube.api import LEASES, ApiServer
 from argosy.reconcile.clock import Clock
 
 log = logging.getLogger(__name__)
-
-LEASES = Resource("leases", "/apis/coordination.k8s.io/v1", namespaced=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ class Leadership:
         key = f"{self._settings.namespace}/{self._settings.name}"
         try:
             # The client's election waits out its own duration after any holder but none.
-            await Api(self._client).patch(LEASES, key, {"spec": {"holderIdentity": None}})
+            await ApiServer(self._client).patch(LEASES, key, {"spec": {"holderIdentity": None}})
         except ActuationError as error:
             log.info("the Lease was not released, it will expire: %s", error)
 
@@ -120,7 +118,7 @@ class Leadership:
             "metadata": {"name": self._settings.name, "namespace": self._settings.namespace},
         }
         try:
-            await Api(self._client).create(LEASES, body)
+            await ApiServer(self._client).create(LEASES, body)
         except ActuationError as error:
             if error.next_step is not NextStep.REPLAN:  # 409: it exists
                 raise

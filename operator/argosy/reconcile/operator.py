@@ -15,11 +15,12 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio.client import ApiClient
 
+from argosy.api.kinds import WATCHED
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import InvariantError
-from argosy.kube.api import WATCHED, Api, connect
+from argosy.kube.api import ApiServer, connect
 from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
@@ -69,9 +70,9 @@ class _Process:
 
     def __init__(self, settings: OperatorSettings, client: ApiClient, clock: Clock) -> None:
         leadership = Leadership(client, clock, settings.identity, LeaseSettings(settings.namespace))
-        api = Api(client)
+        api = ApiServer(client)
         self._settings, self._clock, self._leadership = settings, clock, leadership
-        self._store = Store(r.plural for r in WATCHED)
+        self._store = Store(WATCHED)
         self._envoys: dict[str, str] = {}
         self._ads = AdsServer(self._envoys_changed)
         self._metrics = Metrics()

@@ -1,8 +1,8 @@
 """Which RouterPolicy acts in which class.
 
 Owns the rule of one policy per class (the oldest wins, then namespace/name) and the verdict on
-every target. Never applies a policy. Input: RouterPolicies and the accepted WorkloadClasses.
-Output: `Resolution`, from which routes are compiled and statuses written.
+every target. Input: RouterPolicies and the accepted WorkloadClasses. Output: a `PolicyAssignment`,
+from which routes are compiled and statuses written.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from argosy.api import RouterPolicy, WorkloadClass
 from argosy.api.conditions import Reason
 from argosy.keys import ClassKey
-from argosy.route.precedence import seniority
 
 
 @dataclass(frozen=True, slots=True)
 class TargetVerdict:
-    """What became of one target of one policy. `target` is the class's name in `policy`'s namespace."""
+    """Whether one target of one policy was accepted, and why. `target` is a class's name in the policy's
+    namespace, `policy` the policy's key.
+    """
 
     policy: str
     target: str
@@ -32,7 +33,7 @@ class TargetVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolution:
+class PolicyAssignment:
     """The policy of each class that has one, by class key, and the verdict on every target."""
 
     by_class: Mapping[ClassKey, RouterPolicy]
@@ -43,12 +44,12 @@ class Resolution:
         return tuple(verdict for verdict in self.verdicts if verdict.policy == policy_key)
 
 
-def resolve(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) -> Resolution:
-    """Give each class its policy."""
+def assign_policies(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) -> PolicyAssignment:
+    """The policy of each class: the oldest that names it."""
     known = {WorkloadClass.KIND: {workload.key for workload in classes}}
     by_class: dict[ClassKey, RouterPolicy] = {}
     verdicts = []
-    oldest_first = sorted(policies, key=lambda p: seniority(p.metadata.creation_timestamp, p.key))
+    oldest_first = sorted(policies, key=lambda p: p.metadata.seniority)
     for policy in oldest_first:
         for position, target in enumerate(policy.spec.target_refs):
             field = f"spec.targetRefs[{position}]"
@@ -62,4 +63,4 @@ def resolve(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) 
                 reason, parts = Reason.ACCEPTED, {}
                 by_class[class_key] = policy
             verdicts.append(TargetVerdict(policy.key, target.name, reason, reason.sentence(**parts)))
-    return Resolution(by_class, tuple(verdicts))
+    return PolicyAssignment(by_class, tuple(verdicts))

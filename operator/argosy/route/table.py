@@ -1,7 +1,6 @@
-"""Who gets which traffic, as data: the route table that `xds` turns into Envoy's resources.
+"""Which cluster gets which requests, as data: the route table that `xds` turns into Envoy's resources.
 
-Owns the shape of a route table. Never knows protobuf, and never decides a weight (the plan and
-`weights` do) or a precedence (`precedence` does).
+Owns the shape of a route table; `compile` builds one.
 """
 
 from __future__ import annotations
@@ -64,9 +63,9 @@ class RouteEntry:
 
     An entry without backends answers 503 with `refusal` as its message.
 
-    per_try_idle_timeout_s: silence after which a try is given up
+    per_try_idle_timeout_s: silence after which a try times out
     answer_idle_timeout_s:  the same for answers that are not streamed, whose header comes only
-                            with their last token; 0 where the two need not be told apart
+                            with their last token; 0 where it is the same
     """
 
     cell: CellName
@@ -108,7 +107,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """Everything Envoy is told, in order of precedence (the first match wins).
+    """Everything that Envoy is configured from; routes by precedence (the first match wins).
 
     `revision` is the FleetPlan revision that the shares come from; 0 before the first plan.
     """

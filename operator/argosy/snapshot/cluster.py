@@ -23,6 +23,11 @@ PLACEMENT_GATE = "argosy.dev/placement"
 """The scheduling gate that a pod carries until placement has chosen its node."""
 ENGINE_CONTAINER = "engine"
 
+HOSTNAME = "kubernetes.io/hostname"
+"""The node label that a pod's node selector names once its gate is lifted: it gives the pod its node."""
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+"""The pod annotation by which a ReplicaSet chooses the pods that a scale-down deletes: lowest first."""
+
 LABEL_VALUE_LIMIT = 63
 """Kubernetes' bound on a label's value; names of objects may have 253 characters."""
 

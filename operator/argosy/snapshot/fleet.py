@@ -17,13 +17,20 @@ from argosy.snapshot.telemetry import TelemetryReading
 
 
 @dataclass(frozen=True, slots=True)
-class EnvoyView:
-    """A connected Envoy: which version it serves, and which it refused and why."""
+class EnvoyState:
+    """A connected Envoy.
+
+    acknowledged_version: of the routes that it runs; empty before the first
+    refused_version:      what it refuses of the current xDS snapshot, with its `message`; else empty
+    is_ahead:             it has routes of a later FleetPlan revision than the server knows, which
+                          therefore sends it nothing
+    """
 
     node_id: str
     acknowledged_version: str = ""
     refused_version: str = ""
     message: str = ""
+    is_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class RoutingView:
     """What is published to Envoys, and what they made of it."""
 
     version: str = ""
-    envoys: tuple[EnvoyView, ...] = ()
+    envoys: tuple[EnvoyState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -13,7 +13,7 @@ from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, S
 from argosy.api import Resource as ApiObject
 from argosy.control.decision import ControlMemory
 from argosy.control.step import StepSettings, step
-from argosy.demand.forecast import DemandMemory
+from argosy.demand.forecast import DemandHistory
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot.cluster import NodeState
@@ -62,7 +62,7 @@ def peak_plan(
     )
     perf = LibraryPerfModel(shipped_library(), cache, None)
     decision = step(
-        snapshot, ControlMemory(DemandMemory()), StepSettings("static peak", plan_time_limit_s=None), perf
+        snapshot, ControlMemory(DemandHistory()), StepSettings("static peak", plan_time_limit_s=None), perf
     )
     if decision.new_plan is None:
         raise SpecError(f"there is no plan for the peak: {decision.alarm or 'no class is declared'}")

@@ -21,8 +21,8 @@ from small_fleet import (
 )
 
 from argosy.api import RouterPolicy
-from argosy.snapshot.fleet import EnvoyView, RoutingView
-from argosy.units import rfc3339
+from argosy.api.timestamp import rfc3339
+from argosy.snapshot.fleet import EnvoyState, RoutingView
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def test_a_class_and_a_model_count_what_serves_also_on_its_way_out() -> None:
 
 def envoys(*views: tuple[str, str, str]) -> RoutingView:
     return RoutingView(
-        "v2", tuple(EnvoyView(node, ack, refused, "no such field") for node, ack, refused in views)
+        "v2", tuple(EnvoyState(node, ack, refused, "no such field") for node, ack, refused in views)
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from argosy.reconcile.envoy_leases import ANNOTATION, envoys_of, has_expired, lease_name
-from argosy.snapshot.fleet import EnvoyView
+from argosy.snapshot.fleet import EnvoyState
 
 RENEWED = "2026-01-01T00:00:00.000000Z"
 NOW_S = 1767225600.0  # the same instant
@@ -28,7 +28,9 @@ EDGE = {"node_id": "edge-1", "acknowledged_version": "00000003-ab", "refused_ver
 @pytest.mark.parametrize(
     ("lease", "expected"),
     [
-        pytest.param(a_lease("other", [EDGE]), (EnvoyView("edge-1", "00000003-ab"),), id="another replica's"),
+        pytest.param(
+            a_lease("other", [EDGE]), (EnvoyState("edge-1", "00000003-ab"),), id="of another replica"
+        ),
         pytest.param(a_lease("own", [EDGE]), (), id="one's own counts from memory"),
         pytest.param(a_lease("other", [EDGE], "2025-12-31T23:59:47Z"), (), id="a replica that is gone"),
         pytest.param(a_lease("other", "not JSON"), (), id="an annotation that is no JSON"),
@@ -37,7 +39,7 @@ EDGE = {"node_id": "edge-1", "acknowledged_version": "00000003-ab", "refused_ver
     ],
 )
 def test_the_leases_list_envoys_of_other_living_replicas(
-    lease: dict[str, Any], expected: tuple[EnvoyView, ...]
+    lease: dict[str, Any], expected: tuple[EnvoyState, ...]
 ) -> None:
     assert envoys_of([lease], "own", NOW_S) == expected
 

@@ -15,11 +15,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
+from argosy.api.kinds import WATCHED
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.step import StepSettings, step
 from argosy.control.triggers import trigger_of
-from argosy.kube.api import WATCHED, Api
+from argosy.kube.api import ApiServer
 from argosy.kube.store import Store
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.reconcile.act import Actor
@@ -82,7 +83,7 @@ def chat(**spec: Any) -> dict[str, Any]:
     return dict(found)
 
 
-class ApiServer:
+class FakeApiServer:
     """Takes what is written about the objects of `store`, knows no ConfigMap, and refuses statuses at will.
 
     meanwhile: happens while it is asked for a ConfigMap
@@ -135,11 +136,11 @@ class Stage:
     """A loop that leads, the store that it looks at, and the API server that it writes to."""
 
     def __init__(
-        self, api_client: client.ApiClient, server: ApiServer, store: Store, directory: Path
+        self, api_client: client.ApiClient, server: FakeApiServer, store: Store, directory: Path
     ) -> None:
         self.server, self.store = server, store
         self._versions = itertools.count(1)
-        api, snapshots, clock = Api(api_client), Snapshots(store), SystemClock()
+        api, snapshots, clock = ApiServer(api_client), Snapshots(store), SystemClock()
         state = LoopState(
             settings=OperatorSettings(state_dir=directory),
             clock=clock,
@@ -175,10 +176,10 @@ class Stage:
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    store = Store(resource.plural for resource in WATCHED)
+    store = Store(WATCHED)
     for item in examples():
         store.put(PLURALS[item["kind"]], item)
-    server, app = ApiServer(store), web.Application()
+    server, app = FakeApiServer(store), web.Application()
     app.router.add_route("*", "/{path:.*}", server.answer)
     async with TestServer(app) as running:
         settings = client.Configuration()

@@ -12,12 +12,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
-from argosy.kube.api import Api
-from argosy.kube.observed import config_map_files
+from argosy.kube.api import ApiServer
 from argosy.reconcile.clock import SystemClock
 from argosy.reconcile.watch import profile_files
 from argosy.reconcile.watch.profile_files import FIRST_ATTEMPTS, ProfileFiles, ProfileFilesView
 from argosy.snapshot.fleet import ProfileFileKey
+from argosy.snapshot.kubernetes import config_map_files
 
 ONE = ProfileFileKey("team", "measured", "one.json")
 TWO = ProfileFileKey("team", "measured", "two.json")
@@ -25,7 +25,7 @@ ELSEWHERE = ProfileFileKey("team", "elsewhere", "one.json")
 MAPS = "/api/v1/namespaces/team/configmaps"
 
 
-class ApiServer:
+class FakeApiServer:
     """ConfigMaps by path. Counts what it is asked; `failures` are answered before the truth."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class ApiServer:
 class Stage:
     """The API server, the copy that is kept of it, and what is named at the moment."""
 
-    def __init__(self, server: ApiServer, files: ProfileFiles) -> None:
+    def __init__(self, server: FakeApiServer, files: ProfileFiles) -> None:
         self.server, self.files = server, files
         self.named: frozenset[ProfileFileKey] = frozenset()
 
@@ -70,13 +70,13 @@ class Stage:
 @pytest.fixture
 async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(profile_files, "RETRY_S", 0.0)
-    server, app = ApiServer(), web.Application()
+    server, app = FakeApiServer(), web.Application()
     app.router.add_route("*", "/{path:.*}", server.answer)
     async with TestServer(app) as running:
         settings = client.Configuration()
         settings.host = str(running.make_url("")).rstrip("/")
         async with client.ApiClient(settings) as api_client:
-            yield Stage(server, ProfileFiles(Api(api_client), SystemClock()))
+            yield Stage(server, ProfileFiles(ApiServer(api_client), SystemClock()))
 
 
 FORBIDDEN = (403, '{"message": "configmaps is forbidden"}')

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.kube.api import WATCHED
+from argosy.api.kinds import WATCHED
 from argosy.kube.store import Store
 from argosy.reconcile.capacity_file import read_capacities, write_capacities
 from argosy.reconcile.clock import SystemClock
@@ -26,7 +26,7 @@ def test_routes_are_published_though_their_copy_cannot_be_written(
     nowhere: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ads = AdsServer()
-    snapshots = Snapshots(Store(r.plural for r in WATCHED))
+    snapshots = Snapshots(Store(WATCHED))
     Publisher(snapshots, ads, SystemClock(), nowhere).publish_now()
     assert ads.current is not None
     assert [str(nowhere) in message for message in caplog.messages] == [True]

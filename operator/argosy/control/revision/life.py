@@ -10,9 +10,9 @@ from argosy.api import FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import FleetPlanStatus
+from argosy.api.timestamp import rfc3339
 from argosy.control.decision import PlanLife, StatusUpdate
 from argosy.snapshot.fleet import FleetSnapshot, is_true
-from argosy.units import rfc3339
 
 
 def plan_life(snapshot: FleetSnapshot, new_plan: FleetPlan | None, mode: Mode) -> PlanLife:

@@ -22,9 +22,6 @@ _MIRRORING_TAINTS = frozenset(
 )
 """Taints that say what `ready` and `unschedulable` say; others (disk pressure, ...) block."""
 
-_NEVER_CREATED = "~"
-"""Objects that were never in an API server have no creation time; they yield to those that have."""
-
 
 @dataclass(frozen=True, slots=True)
 class UsableNode:
@@ -65,7 +62,7 @@ def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolN
             by_node[pod.destination].append(pod)
     owner_by_node: dict[str, str] = {}
     found: dict[str, PoolNodes] = {}
-    for name, pool in sorted(snapshot.pools.items(), key=_seniority):
+    for name, pool in sorted(snapshot.pools.items(), key=lambda item: item[1].metadata.seniority):
         selector = pool.spec.node_selector.items()
         named = [n for _, n in sorted(snapshot.nodes.items()) if selector <= n.labels.items()]
         older = sorted({owner_by_node[n.name] for n in named if n.name in owner_by_node})
@@ -80,11 +77,6 @@ def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolN
 def new_pod_nodes(pools: Mapping[str, PoolNodes]) -> frozenset[str]:
     """Names of the nodes that may be given to a new pod: the one rule for every placement."""
     return frozenset(node.name for pool in pools.values() for node in pool.usable if node.takes_new)
-
-
-def _seniority(item: tuple[str, GPUPool]) -> tuple[str, str]:
-    name, pool = item
-    return (pool.metadata.creation_timestamp or _NEVER_CREATED, name)
 
 
 def _usable_nodes(

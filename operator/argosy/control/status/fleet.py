@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from argosy.api import Fleet
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
-from argosy.api.fleet import EnvoyState, FleetStatus
+from argosy.api.fleet import EnvoyStatus, FleetStatus
 from argosy.control.decision import StatusUpdate
 from argosy.control.status.classes import class_ready
 from argosy.control.status.pools import pool_cost_usd_per_hour
@@ -49,10 +49,10 @@ def alarm_statuses(snapshot: FleetSnapshot, violations: str) -> tuple[StatusUpda
     return (StatusUpdate(Fleet.PLURAL, item.key, status),)
 
 
-def _envoys(routing: RoutingView) -> tuple[EnvoyState, ...]:
+def _envoys(routing: RoutingView) -> tuple[EnvoyStatus, ...]:
     by_node_id = {e.node_id: e for e in reversed(routing.envoys)}  # a list keyed by it takes each once
     return tuple(
-        EnvoyState(
+        EnvoyStatus(
             node_id=e.node_id[:MAX_NODE_ID],
             acknowledged_version=e.acknowledged_version,
             refused_version=e.refused_version,

@@ -20,7 +20,7 @@ from argosy.control.status.policies import policy_status
 from argosy.control.status.pools import pool_status
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import dated, false
-from argosy.route import policies as policy_resolution
+from argosy.route.policies import assign_policies
 
 _KINDS: dict[str, tuple[str, type[Status]]] = {
     Fleet.KIND: (Fleet.PLURAL, FleetStatus),
@@ -46,7 +46,7 @@ def status_updates(reported: Reported) -> tuple[StatusUpdate, ...]:
         StatusUpdate(GPUPool.PLURAL, key, pool_status(reported, item))
         for key, item in sorted(snapshot.pools.items())
     ]
-    resolved = policy_resolution.resolve(snapshot.policies.values(), snapshot.classes.values())
+    resolved = assign_policies(snapshot.policies.values(), snapshot.classes.values())
     updates += [
         StatusUpdate(RouterPolicy.PLURAL, key, policy_status(reported, item, resolved.verdicts_of(key)))
         for key, item in sorted(snapshot.policies.items())

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from argosy.api.conditions import Condition, Conditions, ConditionStatus, ConditionType, Reason, set_condition
 from argosy.api.fleet import Mode
 from argosy.api.resource import ObjectMeta
+from argosy.api.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.status.reported import Reported
 from argosy.snapshot.cluster import PodState
-from argosy.units import rfc3339
 
 LOADING_LIMIT_S = 600.0
 """Replicas of which none is ready after so long do more than load: their pods need a look."""

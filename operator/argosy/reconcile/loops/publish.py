@@ -12,12 +12,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from argosy.api.kinds import ROUTED
 from argosy.control.routes import route_inputs
 from argosy.errors import InvariantError
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.watch.snapshots import Snapshots
 from argosy.route.compile import compile_routes
-from argosy.snapshot.fleet import EnvoyView, RoutingView
+from argosy.snapshot.fleet import EnvoyState, RoutingView
 from argosy.xds import copy
 from argosy.xds.server import AdsServer
 from argosy.xds.snapshot import Snapshot
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 0.02
 """Changes that come together (a rollout's pods, a plan with its status) make one snapshot."""
-
-ROUTE_KINDS = frozenset({"fleets", "servedmodels", "workloadclasses", "routerpolicies", "fleetplans", "pods"})
 
 
 class Publisher:
@@ -48,7 +47,7 @@ class Publisher:
 
     def note(self, kind: str) -> None:
         """An object of this kind has changed."""
-        if kind in ROUTE_KINDS:
+        if kind in ROUTED:
             self._changed.set()
 
     async def run(self, is_synced: Callable[[], bool]) -> None:
@@ -79,14 +78,14 @@ class Publisher:
             # Envoys have it; only a restart while the API server is away would miss it.
             log.warning("the copy of the xDS snapshot was not written to %s: %s", self._state_dir, error)
 
-    def own_envoys(self) -> tuple[EnvoyView, ...]:
+    def own_envoys(self) -> tuple[EnvoyState, ...]:
         """The Envoys connected to this process, and what they made of what is published."""
         return tuple(
-            EnvoyView(e.node_id, e.acknowledged_version, e.refused_version, e.message)
+            EnvoyState(e.node_id, e.acknowledged_version, e.refused_version, e.message)
             for e in self._ads.envoys()
         )
 
-    def view(self, others: tuple[EnvoyView, ...]) -> RoutingView:
+    def view(self, others: tuple[EnvoyState, ...]) -> RoutingView:
         """What is published, and what all Envoys made of it; `others` are connected elsewhere."""
         current, own = self._ads.current, self.own_envoys()
         here = {envoy.node_id for envoy in own}

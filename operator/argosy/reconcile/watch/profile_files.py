@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from argosy.errors import ActuationError
-from argosy.kube.api import CONFIGMAPS, Api
-from argosy.kube.observed import config_map_files
+from argosy.kube.api import CONFIGMAPS, ApiServer
 from argosy.reconcile.clock import Clock
 from argosy.snapshot.fleet import ProfileFileKey
+from argosy.snapshot.kubernetes import config_map_files
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class ProfileFilesView:
 class ProfileFiles:
     """A copy of the named files; `refresh` brings it up to date."""
 
-    def __init__(self, api: Api, clock: Clock) -> None:
+    def __init__(self, api: ApiServer, clock: Clock) -> None:
         self._api, self._clock = api, clock
         self._seen: dict[ProfileFileKey, bytes | None] = {}
         """None: the API server said that there is no such file."""

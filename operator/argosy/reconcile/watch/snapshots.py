@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api import Resource as ApiObject
 from argosy.control.candidates.profiles import files_named
-from argosy.kube.observed import HOSTNAME, deployment_state, node_state, pod_state
 from argosy.kube.store import Store
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
-from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
+from argosy.snapshot.cluster import HOSTNAME, LABEL_MANAGED_BY, MANAGED_BY, PodState
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView
+from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
 
 K = TypeVar("K", bound=ApiObject)
 S = TypeVar("S")

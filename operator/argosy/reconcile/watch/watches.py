@@ -19,8 +19,9 @@ from typing import Any
 import kopf
 import yaml
 
+from argosy.api.kinds import WATCHED, Kind, kind_of
 from argosy.errors import ActuationError
-from argosy.kube.api import WATCHED, Api, Resource
+from argosy.kube.api import ApiServer, path_of
 from argosy.kube.store import Object, Store
 from argosy.reconcile.clock import Clock
 
@@ -46,7 +47,9 @@ class _Backoffs:
 class Watches:
     """Keeps a store in step with the API server."""
 
-    def __init__(self, store: Store, api: Api, clock: Clock, on_change: Callable[[Change], None]) -> None:
+    def __init__(
+        self, store: Store, api: ApiServer, clock: Clock, on_change: Callable[[Change], None]
+    ) -> None:
         self._store, self._api, self._clock, self._on_change = store, api, clock, on_change
         self._loop: asyncio.AbstractEventLoop
 
@@ -61,8 +64,8 @@ class Watches:
 
     def _watch(self, kubeconfig: Path | None, stop: threading.Event) -> None:
         registry = kopf.OperatorRegistry()
-        for resource in WATCHED:
-            self._register(registry, resource)
+        for plural in WATCHED:
+            self._register(registry, kind_of(plural))
         _register_login(registry, kubeconfig)
         settings = kopf.OperatorSettings()
         settings.posting.enabled = False
@@ -79,11 +82,11 @@ class Watches:
 
         Raises ActuationError where a listing is refused; the kinds before it are compared.
         """
-        for resource in WATCHED:
-            items, version = await self._api.list(resource)
-            before = dict(self._store.of(resource.plural))
-            if self._store.replace(resource.plural, items, version):
-                self._report_differences(resource.plural, before)
+        for plural in WATCHED:
+            items, version = await self._api.list(path_of(plural))
+            before = dict(self._store.of(plural))
+            if self._store.replace(plural, items, version):
+                self._report_differences(plural, before)
 
     async def resync_until_complete(self) -> None:
         """Resync until it succeeds once."""
@@ -110,20 +113,15 @@ class Watches:
             if before.get(key) != after.get(key):
                 self._on_change(Change(kind, before.get(key), after.get(key)))
 
-    def _register(self, registry: kopf.OperatorRegistry, resource: Resource) -> None:
-        group, version = _group_version(resource)
+    def _register(self, registry: kopf.OperatorRegistry, kind: Kind) -> None:
+        group, version = kind.group_version
 
         async def seen(*, event: kopf.RawEvent, **_: Any) -> None:
-            self._loop.call_soon_threadsafe(self._seen, resource.plural, event)
+            self._loop.call_soon_threadsafe(self._seen, kind.plural, event)
 
-        kopf.on.event(
-            group=group, version=version, plural=resource.plural, id=resource.plural, registry=registry
-        )(seen)
-
-
-def _group_version(resource: Resource) -> tuple[str, str]:
-    parts = resource.prefix.strip("/").split("/")
-    return ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
+        kopf.on.event(group=group, version=version, plural=kind.plural, id=kind.plural, registry=registry)(
+            seen
+        )
 
 
 def _register_login(registry: kopf.OperatorRegistry, kubeconfig: Path | None) -> None:

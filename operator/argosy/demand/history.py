@@ -1,8 +1,8 @@
-"""What is remembered of each class's requests, and the estimate that follows from it.
+"""The history of each class's requests, and the rate estimated from it.
 
-Owns the running estimate: the mean since the last change, over at most `HISTORY_S`. Never combines
-it with what was declared (`forecast`) and never reads a clock. Input: readings, one after another.
-Output: a new memory; the old one stays as it was.
+Owns the running estimate: the mean since the last change, over at most `HISTORY_S`. `forecast`
+combines it with the declared rate. Input: readings, one after another. Output: a new history; the
+old one stays as it was.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONGEST_STABILIZATION_S = 3600.0
 """The API's bound on `stabilizationSeconds`: older peaks are forgotten."""
 
 _FULL_S = HISTORY_S - WINDOW_S
-"""An estimate over this long is as good as it gets, and goes into the peaks."""
+"""An estimate over this long is settled: more samples hardly change it, so it is entered among the peaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Estimate:
     """A class's rate as observed.
 
     mean_per_s: the mean since the last change
-    upper_per_s: the mean and one standard error, so that few samples do not undersize a fleet
+    upper_per_s: the mean plus one standard error, so that few samples do not undersize a fleet
     at_s: when its newest sample was true
     duration_s: how long it averages over
     """
@@ -44,14 +44,14 @@ TrackKey = tuple[str, CellName]
 
 
 @dataclass(frozen=True, slots=True)
-class ClassMemory:
+class ClassHistory:
     """One class's history.
 
     tracks:     the counters of its route cells, by Envoy's node id and cell
-    change_s:   since when the rate is what it is now (minus infinity: since ever)
-    changed_at_s: when the last change was noticed
-    peaks:      (at_s, rate) of settled estimates, falling: for any instant, the first at or after
-                it is the highest since
+    change_s:   when the rate last changed (minus infinity: never since the first sample)
+    changed_at_s: when that change was detected
+    peaks:      (at_s, rate) of settled estimates, by time with falling rates: for any instant, the
+                first at or after it is the highest since
     """
 
     tracks: Mapping[TrackKey, Track] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class ClassMemory:
     estimate: Estimate | None = None
 
     def last_window(self) -> Count | None:
-        """Requests of the last `WINDOW_S` at all Envoys that are heard; None while unknown."""
+        """Requests of the last `WINDOW_S` at all Envoys that still answer; None while unknown."""
         return _total(track.count(track.latest_s - WINDOW_S) for track in _heard(self.tracks))
 
     def highest_since(self, start_s: float) -> float:
@@ -70,34 +70,37 @@ class ClassMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class DemandMemory:
+class DemandHistory:
     """All classes' histories, by class key. `observed_at_s`: the instant of the last reading."""
 
-    classes: Mapping[ClassKey, ClassMemory] = field(default_factory=dict)
+    classes: Mapping[ClassKey, ClassHistory] = field(default_factory=dict)
     observed_at_s: float = -math.inf
 
 
 def observe(
-    memory: DemandMemory, reading: TelemetryReading, class_by_cell: Mapping[CellName, ClassKey], now_s: float
-) -> DemandMemory:
-    """The memory with one more reading; a class that no cell of `class_by_cell` belongs to is forgotten."""
+    history: DemandHistory,
+    reading: TelemetryReading,
+    class_by_cell: Mapping[CellName, ClassKey],
+    now_s: float,
+) -> DemandHistory:
+    """The history with one more reading; a class that no cell belongs to is dropped."""
     samples: dict[ClassKey, dict[TrackKey, Sample[RouteCounters]]] = {}
     for (node, cell), sample in reading.routes.items():
         if cell in class_by_cell:
             samples.setdefault(class_by_cell[cell], {})[node, cell] = sample
-    clock_went_back = now_s < memory.observed_at_s
+    clock_went_back = now_s < history.observed_at_s
     classes = {}
     for key in sorted(set(class_by_cell.values())):
-        known = memory.classes.get(key, ClassMemory())
+        known = history.classes.get(key, ClassHistory())
         if clock_went_back:
             known = _not_after(known, now_s)
         classes[key] = _observe_class(known, samples.get(key, {}), now_s)
-    return DemandMemory(classes, now_s)
+    return DemandHistory(classes, now_s)
 
 
 def _observe_class(
-    known: ClassMemory, samples: Mapping[TrackKey, Sample[RouteCounters]], now_s: float
-) -> ClassMemory:
+    known: ClassHistory, samples: Mapping[TrackKey, Sample[RouteCounters]], now_s: float
+) -> ClassHistory:
     tracks = {key: _track(known.tracks.get(key), sample) for key, sample in samples.items()}
     seen = replace(known, tracks=tracks)
     if all(known.tracks.get(key) is track for key, track in tracks.items()):
@@ -113,10 +116,10 @@ def _track(known: Track | None, sample: Sample[RouteCounters]) -> Track:
     return known.observed(sample.at_s, sample.value.requests_total)
 
 
-def _changed(seen: ClassMemory, now_s: float) -> ClassMemory:
-    """The memory after looking for a change of the rate in the last window.
+def _changed(seen: ClassHistory, now_s: float) -> ClassHistory:
+    """The history after looking for a change of the rate in the last window.
 
-    What came before is settled into the peaks: it was the rate until now.
+    At a change the estimate before it is entered among the peaks: it was the rate until then.
     """
     heard = _heard(seen.tracks)
     recent = seen.last_window()
@@ -140,8 +143,8 @@ def _changed(seen: ClassMemory, now_s: float) -> ClassMemory:
     return replace(_settled(seen), change_s=change_s, changed_at_s=now_s)
 
 
-def _estimated(seen: ClassMemory) -> ClassMemory:
-    """The memory with the estimate that its tracks give; the old one where they give none."""
+def _estimated(seen: ClassHistory) -> ClassHistory:
+    """The history with the estimate that its tracks give; unchanged where they give none."""
     counts = [count for track in seen.tracks.values() if (count := track.since(seen.change_s)) is not None]
     if not counts:
         return seen
@@ -153,8 +156,8 @@ def _estimated(seen: ClassMemory) -> ClassMemory:
     return _settled(estimated) if estimate.duration_s >= _FULL_S else estimated
 
 
-def _settled(seen: ClassMemory) -> ClassMemory:
-    """The memory with its estimate among the peaks, and without those that no window can reach."""
+def _settled(seen: ClassHistory) -> ClassHistory:
+    """The history with its estimate among the peaks, and without those older than any window."""
     if seen.estimate is None:
         return seen
     at_s, rate = seen.estimate.at_s, seen.estimate.upper_per_s
@@ -164,8 +167,8 @@ def _settled(seen: ClassMemory) -> ClassMemory:
     return replace(seen, peaks=(*higher, (at_s, rate)))
 
 
-def _not_after(known: ClassMemory, now_s: float) -> ClassMemory:
-    """The memory after the clock went back: what it knows becomes of now, so that it can age."""
+def _not_after(known: ClassHistory, now_s: float) -> ClassHistory:
+    """The history after the clock went back: times in the future become `now_s`, so that they can age."""
     estimate = known.estimate
     return replace(
         known,

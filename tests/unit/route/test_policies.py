@@ -4,7 +4,7 @@ import pytest
 
 from argosy.api import InvalidObject, RouterPolicy, WorkloadClass
 from argosy.api.conditions import Reason
-from argosy.route.policies import resolve
+from argosy.route.policies import assign_policies
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
 
@@ -44,10 +44,10 @@ def workload(name: str, namespace: str = "default") -> WorkloadClass:
     ],
 )
 def test_a_class_has_one_policy(winner: RouterPolicy, loser: RouterPolicy) -> None:
-    resolution = resolve([loser, winner], [workload("chat")])
-    assert resolution.by_class == {"default/chat": winner}
-    (accepted,) = resolution.verdicts_of(winner.key)
-    (conflicted,) = resolution.verdicts_of(loser.key)
+    assignment = assign_policies([loser, winner], [workload("chat")])
+    assert assignment.by_class == {"default/chat": winner}
+    (accepted,) = assignment.verdicts_of(winner.key)
+    (conflicted,) = assignment.verdicts_of(loser.key)
     assert accepted.is_accepted
     assert conflicted.reason is Reason.CONFLICTED
     assert "spec.targetRefs[0]" in conflicted.message
@@ -56,20 +56,20 @@ def test_a_class_has_one_policy(winner: RouterPolicy, loser: RouterPolicy) -> No
 
 def test_a_policy_may_lose_one_target_and_keep_another() -> None:
     older, younger = policy("a", "chat"), policy("b", "chat", "batch", created=LATE)
-    resolution = resolve([older, younger], [workload("chat"), workload("batch")])
-    assert resolution.by_class == {"default/chat": older, "default/batch": younger}
-    assert [v.is_accepted for v in resolution.verdicts_of("default/b")] == [False, True]
+    assignment = assign_policies([older, younger], [workload("chat"), workload("batch")])
+    assert assignment.by_class == {"default/chat": older, "default/batch": younger}
+    assert [v.is_accepted for v in assignment.verdicts_of("default/b")] == [False, True]
 
 
 def test_a_target_that_does_not_exist_is_named() -> None:
-    resolution = resolve([policy("a", "chat", "chta")], [workload("chat")])
-    verdict = resolution.verdicts_of("default/a")[1]
+    assignment = assign_policies([policy("a", "chat", "chta")], [workload("chat")])
+    verdict = assignment.verdicts_of("default/a")[1]
     assert (verdict.target, verdict.reason) == ("chta", Reason.TARGET_NOT_FOUND)
     assert "spec.targetRefs[1]" in verdict.message
     assert "chta" in verdict.message
 
 
 def test_a_policy_acts_in_its_own_namespace_only() -> None:
-    resolution = resolve([policy("a", "chat", namespace="east")], [workload("chat", "west")])
-    assert resolution.by_class == {}
-    assert [v.reason for v in resolution.verdicts] == [Reason.TARGET_NOT_FOUND]
+    assignment = assign_policies([policy("a", "chat", namespace="east")], [workload("chat", "west")])
+    assert assignment.by_class == {}
+    assert [v.reason for v in assignment.verdicts] == [Reason.TARGET_NOT_FOUND]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
-from argosy.xds.cache import EnvoyState, SnapshotCache, rolled_back
+from argosy.snapshot.fleet import EnvoyState
+from argosy.xds.cache import SnapshotCache, rolled_back
 from argosy.xds.snapshot import Snapshot, TypeUrl
-from argosy.xds.subscription import Verdict
+from argosy.xds.subscription import ResponseOutcome
 
 CLUSTER, ENDPOINT, LISTENER, ROUTE = TypeUrl
 
@@ -26,7 +27,7 @@ def cache_with(good: Snapshot, refused: Snapshot, each: TypeUrl) -> SnapshotCach
     cache.publish(good)
     cache.arrive("e1", good)
     cache.publish(refused)
-    cache.refuse("e1", Verdict(each, "0-interim", "cannot bind"), refused)
+    cache.refuse("e1", ResponseOutcome(each, "0-interim", "cannot bind"), refused)
     return cache
 
 
@@ -55,8 +56,8 @@ def test_an_envoy_that_refused_keeps_the_routes_it_had_and_others_go_on(each: Ty
     cache = cache_with(good, refused, each)
     served = cache.snapshot_for("e1")
     assert served is not None
-    assert served.section(ROUTE).version == good.section(ROUTE).version
-    assert served.section(LISTENER).version == good.section(LISTENER).version
+    assert served.resources(ROUTE).version == good.resources(ROUTE).version
+    assert served.resources(LISTENER).version == good.resources(LISTENER).version
     assert served.routed_clusters == {"a"}
     assert cache.snapshot_for("e2") is refused
 
@@ -65,14 +66,14 @@ def test_a_refused_listener_does_not_keep_requests_on_pods_that_are_gone() -> No
     good, refused = snapshot("a", 1, port=8080), snapshot("a", 2, port=8081, address="10.0.0.2")
     served = cache_with(good, refused, LISTENER).snapshot_for("e1")
     assert served is not None
-    assert served.section(ENDPOINT).resources == refused.section(ENDPOINT).resources
+    assert served.resources(ENDPOINT).by_name == refused.resources(ENDPOINT).by_name
 
 
 def test_refused_endpoints_are_rolled_back() -> None:
     good, refused = snapshot("a", 1), snapshot("a", 2, address="10.0.0.2")
     served = cache_with(good, refused, ENDPOINT).snapshot_for("e1")
     assert served is not None
-    assert served.section(ENDPOINT).resources == good.section(ENDPOINT).resources
+    assert served.resources(ENDPOINT).by_name == good.resources(ENDPOINT).by_name
 
 
 def test_what_was_refused_is_not_tried_again_with_other_endpoints() -> None:
@@ -81,7 +82,7 @@ def test_what_was_refused_is_not_tried_again_with_other_endpoints() -> None:
     cache.publish(snapshot("a", 2, port=8081, address="10.0.0.3"))
     served = cache.snapshot_for("e1")
     assert served is not None
-    assert served.section(LISTENER).version == good.section(LISTENER).version
+    assert served.resources(LISTENER).version == good.resources(LISTENER).version
 
 
 def test_a_corrected_snapshot_is_tried() -> None:
@@ -97,7 +98,7 @@ def test_an_envoy_that_refuses_the_first_snapshot_is_sent_nothing_more() -> None
     cache, refused = SnapshotCache(), snapshot("a", 1)
     cache.connect("e1")
     cache.publish(refused)
-    cache.refuse("e1", Verdict(LISTENER, "v", "cannot bind"), refused)
+    cache.refuse("e1", ResponseOutcome(LISTENER, "v", "cannot bind"), refused)
     assert cache.snapshot_for("e1") is None
 
 
@@ -108,7 +109,7 @@ def test_the_state_names_what_was_refused_and_why() -> None:
     assert cache.envoys()[0] == EnvoyState(
         node_id="e1",
         acknowledged_version=good.version,
-        refused_version=refused.section(LISTENER).version,
+        refused_version=refused.resources(LISTENER).version,
         message="Listener: cannot bind",
     )
 
@@ -125,7 +126,7 @@ def test_an_envoy_is_listed_as_long_as_one_of_its_streams_lives() -> None:
 
 def test_roll_back_keeps_the_refused_revision_for_what_may_be_in_use_already() -> None:
     served = rolled_back(snapshot("b", 2), snapshot("a", 1), {CLUSTER})
-    assert {each.noun: served.section(each).revision for each in TypeUrl} == {
+    assert {each.noun: served.resources(each).revision for each in TypeUrl} == {
         "Cluster": 2,
         "ClusterLoadAssignment": 2,
         "Listener": 1,

@@ -48,7 +48,7 @@ def test_the_means_are_those_of_the_source(archetype: Archetype, prompt: float, 
     ids=["azure", "mooncake"],
 )
 def test_the_tables_are_the_traces_quantiles(archetype: Archetype, file: str) -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     directory = Path(os.environ.get("ARGOSY_TRACES") or root.parent / "shared" / "traces")
     if not (directory / file).exists():
         pytest.skip(f"the real trace {file} is absent; ARGOSY_TRACES may name its folder")

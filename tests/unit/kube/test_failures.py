@@ -33,7 +33,7 @@ def refused(status: int, body: str = "", reason: str = "Because") -> ApiExceptio
         pytest.param(refused(500), NextStep.RETRY, id="internal error"),
         pytest.param(refused(503), NextStep.RETRY, id="overloaded"),
         pytest.param(TimeoutError(), NextStep.RETRY, id="no answer in time"),
-        pytest.param(aiohttp.ClientConnectionError("refused"), NextStep.RETRY, id="nobody listens"),
+        pytest.param(aiohttp.ClientConnectionError("refused"), NextStep.RETRY, id="no server listens"),
         pytest.param(ConnectionResetError("reset"), NextStep.RETRY, id="hung up"),
     ],
 )
@@ -63,4 +63,4 @@ def test_what_is_no_refusal_passes() -> None:
     with typed("GET a"):
         pass
     with pytest.raises(KeyError), typed("GET a"):
-        raise KeyError("a bug of ours")
+        raise KeyError("a bug")

@@ -85,13 +85,13 @@ async def far_side() -> AsyncIterator[FarSide]:
         await runner.cleanup()
 
 
-def _class_key_of(prefix: str) -> str | None:
+def _cell_of(prefix: str) -> str | None:
     return "ns/chat" if prefix == "ns_chat" else None
 
 
 @pytest.fixture
 async def scraper() -> AsyncIterator[DirectScraper]:
-    source = DirectScraper(_class_key_of, ScrapeLimits(timeout_s=1.0))
+    source = DirectScraper(_cell_of, ScrapeLimits(timeout_s=1.0))
     yield source
     await source.close()
 
@@ -158,7 +158,7 @@ async def test_targets_that_are_no_longer_asked_for_are_forgotten(scraper: Direc
 async def test_silent_engines_cost_one_time_out_together_not_one_each() -> None:
     async with far_side() as silent, far_side() as engine:
         silent.mood = "silent"
-        source = DirectScraper(_class_key_of, ScrapeLimits(timeout_s=1.0, num_at_once=8))
+        source = DirectScraper(_cell_of, ScrapeLimits(timeout_s=1.0, num_at_once=8))
         # One server under two names: what counts is the number of requests that hang.
         hanging = (silent.address, silent.address.replace("127.0.0.1", "localhost"))
         began = time.monotonic()
@@ -173,7 +173,7 @@ async def test_silent_engines_cost_one_time_out_together_not_one_each() -> None:
 async def test_waiting_for_a_slot_is_not_counted_as_the_engines_silence() -> None:
     async with far_side() as silent, far_side() as engine:
         silent.mood = "silent"
-        source = DirectScraper(_class_key_of, ScrapeLimits(timeout_s=1.0, num_at_once=1))
+        source = DirectScraper(_cell_of, ScrapeLimits(timeout_s=1.0, num_at_once=1))
         reading = await source.read(Targets((silent.address, engine.address)), 100.0)
         await source.close()
     assert reading.unanswered_since_s.keys() == {silent.address}

@@ -1,8 +1,7 @@
-"""Fields of Envoy that are newer than the protobuf bindings.
+"""Fields of Envoy's messages that the protobuf bindings do not have yet.
 
-Owns the one trick that this needs: a field the bindings do not know is appended in wire format,
-and survives as an unknown field. Everything of that kind belongs here, so that it can be thrown
-away together once the bindings have caught up.
+Owns their encoding: such a field is appended in wire format, and protobuf keeps it as an unknown
+field. All of them are here, so that they can be deleted together once the bindings have them.
 """
 
 from __future__ import annotations

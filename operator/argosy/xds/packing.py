@@ -1,6 +1,7 @@
-"""Small conversions to protobuf that every resource needs.
+"""Packing of protobuf messages: what every resource needs.
 
-Owns deterministic packing: equal messages become equal bytes, in every process.
+Owns deterministic packing: equal messages become equal bytes, in every process, because the versions
+of xDS resources are hashes of them.
 """
 
 from __future__ import annotations

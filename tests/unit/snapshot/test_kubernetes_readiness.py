@@ -1,4 +1,4 @@
-"""Whose word counts on whether an engine's pod is ready."""
+"""Which condition shows that an engine's pod is ready."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from argosy.kube.observed import pod_state
+from argosy.snapshot.kubernetes import pod_state
 
 
 def pod(spec: dict[str, Any], **conditions: str) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def pod(spec: dict[str, Any], **conditions: str) -> dict[str, Any]:
         pytest.param(
             pod({"readinessGates": [{"conditionType": "mesh"}]}, ContainersReady="True", Ready="False"),
             False,
-            id="somebody's readiness gate is not met",
+            id="a readiness gate is not met",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from argosy.demand.forecast import (
     Basis,
     ClassForecast,
     ClassTraffic,
-    DemandMemory,
+    DemandHistory,
     ForecastNote,
     forecast,
     observe,
@@ -35,7 +35,7 @@ class Story:
     """Readings every two seconds of Envoys whose counters grow evenly."""
 
     def __init__(self) -> None:
-        self.memory = DemandMemory()
+        self.memory = DemandHistory()
         self.now_s = START_S
         self.totals: dict[str, float] = {}
         self.read_at: dict[str, float] = {}

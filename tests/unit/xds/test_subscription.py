@@ -20,7 +20,7 @@ from argosy.route.table import (
 )
 from argosy.xds.cache import SnapshotCache
 from argosy.xds.snapshot import Snapshot, TypeUrl
-from argosy.xds.subscription import Subscription, Verdict
+from argosy.xds.subscription import ResponseOutcome, Subscription
 
 CLUSTER, ENDPOINT, LISTENER, ROUTE = TypeUrl
 
@@ -56,7 +56,7 @@ class Dialogue:
 
     def ask(
         self, each: TypeUrl, *names: str, version: str = "", nonce: str = "", error: str = ""
-    ) -> Verdict | None:
+    ) -> ResponseOutcome | None:
         self.names[each] = list(names) or self.names.get(each, [])
         request = discovery_pb2.DiscoveryRequest(
             type_url=each, version_info=version, response_nonce=nonce, resource_names=self.names[each]
@@ -66,7 +66,7 @@ class Dialogue:
         return self.subscription.receive(request)
 
     def due(self) -> Any:
-        return self.subscription.due(self.target)
+        return self.subscription.next_response(self.target)
 
     def expect(self, each: TypeUrl) -> Any:
         response = self.due()
@@ -74,10 +74,10 @@ class Dialogue:
         assert TypeUrl(response.type_url) is each
         return response
 
-    def accept(self, response: Any) -> Verdict | None:
+    def accept(self, response: Any) -> ResponseOutcome | None:
         return self.ask(TypeUrl(response.type_url), version=response.version_info, nonce=response.nonce)
 
-    def refuse(self, response: Any, version: str = "") -> Verdict | None:
+    def refuse(self, response: Any, version: str = "") -> ResponseOutcome | None:
         return self.ask(TypeUrl(response.type_url), version=version, nonce=response.nonce, error="bad")
 
     def begin(self, *clusters: str) -> None:
@@ -187,7 +187,7 @@ def test_an_envoy_ahead_of_us_is_sent_nothing_until_we_caught_up(held: TypeUrl) 
     newer = snapshot("a", revision=8)
     dialogue = Dialogue(snapshot("a", "b", revision=7))
     for each in TypeUrl:
-        version = newer.section(each).version if each is held else ""
+        version = newer.resources(each).version if each is held else ""
         dialogue.ask(each, *(["a"] if each is ENDPOINT else []), version=version)
     assert dialogue.due() is None
     assert dialogue.subscription.is_ahead_of(dialogue.target)
@@ -205,7 +205,7 @@ def test_a_refusal_is_reported_with_its_version_and_words() -> None:
     dialogue = Dialogue(snapshot("a"))
     dialogue.ask(CLUSTER)
     response = dialogue.expect(CLUSTER)
-    assert dialogue.refuse(response) == Verdict(CLUSTER, response.version_info, "bad")
+    assert dialogue.refuse(response) == ResponseOutcome(CLUSTER, response.version_info, "bad")
     assert dialogue.due() is None, "what was refused is not sent again"
 
 
@@ -214,10 +214,10 @@ def test_after_a_refusal_the_good_version_is_sent_although_envoy_has_it() -> Non
     dialogue = Dialogue(good)
     dialogue.begin("a")
     dialogue.lead_to(bad)
-    dialogue.refuse(dialogue.expect(CLUSTER), version=good.section(CLUSTER).version)
+    dialogue.refuse(dialogue.expect(CLUSTER), version=good.resources(CLUSTER).version)
     dialogue.lead_to(good)
     again = dialogue.expect(CLUSTER)
-    assert again.version_info == good.section(CLUSTER).version
+    assert again.version_info == good.resources(CLUSTER).version
 
 
 def test_a_type_that_is_not_served_is_ignored() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from argosy.api.workloadclass import TrafficSource
-from argosy.demand.forecast import ClassTraffic, DemandMemory, forecast, observe, triggers
+from argosy.demand.forecast import ClassTraffic, DemandHistory, forecast, observe, triggers
 from argosy.snapshot import RouteCounters, Sample, TelemetryReading
 
 CHAT = "ns/chat"
@@ -41,7 +41,7 @@ def test_a_forecast_is_a_number_that_the_counts_explain(
     source: TrafficSource,
     stabilization_s: float,
 ) -> None:
-    memory, now_s = DemandMemory(), 1.7e9
+    memory, now_s = DemandHistory(), 1.7e9
     totals = dict.fromkeys(NODES, 0.0)
     shown: dict[tuple[str, str], Sample[RouteCounters]] = {}
     traffic = (ClassTraffic(CHAT, declared_per_s, source),)
@@ -73,7 +73,7 @@ def test_a_forecast_is_a_number_that_the_counts_explain(
 def test_restarts_of_an_envoy_never_raise_a_rate_above_what_was_counted(
     history: list[tuple[int, bool]],
 ) -> None:
-    memory, total, now_s = DemandMemory(), 0.0, 1.7e9
+    memory, total, now_s = DemandHistory(), 0.0, 1.7e9
     for num, restarted in history:
         now_s += 2
         total = (0.0 if restarted else total) + num
@@ -86,7 +86,7 @@ def test_restarts_of_an_envoy_never_raise_a_rate_above_what_was_counted(
 def _alarms_per_hour(rate_per_s: float, hours: int, seed: int) -> float:
     """False alarms on steady Poisson arrivals, read every 2 s and planned again every 30 s."""
     arrivals = np.random.default_rng(seed).poisson(2 * rate_per_s, hours * 1800).cumsum()
-    memory, now_s = DemandMemory(), 1.7e9
+    memory, now_s = DemandHistory(), 1.7e9
     traffic = (ClassTraffic(CHAT, 0.0, TrafficSource.OBSERVED),)
     planned = forecast(memory, traffic, 60.0, now_s)
     alarms = 0

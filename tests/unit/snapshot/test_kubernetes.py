@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.kube.observed import deployment_state, node_state, pod_state
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState, Taint
+from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
 
 NODE = {
     "metadata": {"name": "gpu-1", "uid": "n1", "labels": {"nvidia.com/gpu.product": "NVIDIA-L40S"}},
@@ -163,9 +163,9 @@ def test_a_pod_on_its_way_out_is_told() -> None:
 @pytest.mark.parametrize(
     "labels",
     [
-        pytest.param({"argosy.dev/deployment": "chat-7f9"}, id="somebody copied our label"),
+        pytest.param({"argosy.dev/deployment": "chat-7f9"}, id="a copied label"),
         pytest.param({"app.kubernetes.io/managed-by": "argosy"}, id="ours, but no engine"),
-        pytest.param({"app.kubernetes.io/managed-by": "Helm"}, id="somebody else's"),
+        pytest.param({"app.kubernetes.io/managed-by": "Helm"}, id="another manager's"),
         pytest.param(None, id="no labels"),
     ],
 )

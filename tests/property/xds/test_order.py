@@ -1,7 +1,7 @@
-"""However snapshots follow each other, an Envoy is never left with a route into nothing.
+"""However snapshots follow each other, an Envoy never has a route to a missing cluster.
 
-A stand-in for Envoy applies the responses of a `Subscription` one at a time and answers when
-chance says so; new snapshots come in between. After every response its routes are checked.
+A stand-in for Envoy applies the responses of a `Subscription` one at a time and answers at random
+times; new snapshots come in between. After every response its routes are checked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from argosy.route.table import (
 )
 from argosy.xds.cache import SnapshotCache
 from argosy.xds.routes import WEIGHT_TOTAL, integer_weights
-from argosy.xds.snapshot import Section, Snapshot, TypeUrl
+from argosy.xds.snapshot import ResourceSet, Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
 
 NAMES = ("a", "b", "c", "d")
@@ -146,7 +146,7 @@ class FakeEnvoy:
 
 
 def drain(envoy: FakeEnvoy, target: Snapshot) -> None:
-    while (response := envoy.subscription.due(target)) is not None:
+    while (response := envoy.subscription.next_response(target)) is not None:
         envoy.take(response)
         assert envoy.dangling == set()
 
@@ -181,7 +181,7 @@ def test_no_route_ever_leads_into_nothing(planned: list[Step], patience: list[in
         if not envoy.answer_one():
             break
     assert envoy.subscription.has_arrived_at(targets[-1])
-    assert envoy.clusters == set(targets[-1].section(TypeUrl.CLUSTER).resources)
+    assert envoy.clusters == set(targets[-1].resources(TypeUrl.CLUSTER).by_name)
     assert envoy.routed == set(targets[-1].routed_clusters)
 
 
@@ -202,22 +202,22 @@ def test_an_envoy_that_has_everything_is_sent_its_endpoints_again_and_nothing_el
     drain(envoy, target)
     assert {response.type_url for response in envoy.unanswered} <= {TypeUrl.ENDPOINT}
     envoy.answer_one()
-    assert envoy.subscription.due(target) is None
+    assert envoy.subscription.next_response(target) is None
 
 
 @given(steps())
 def test_equal_tables_give_equal_versions_and_every_snapshot_is_consistent(planned: list[Step]) -> None:
     for target in [step.snapshot() for step in planned]:
-        again = Snapshot.of_sections(
+        again = Snapshot.of_sets(
             {
-                each: Section(s.revision, dict(reversed(s.resources.items())))
-                for each, s in target.sections.items()
+                each: ResourceSet(s.revision, dict(reversed(s.by_name.items())))
+                for each, s in target.by_type.items()
             }
         )
-        assert [again.section(each).version for each in TypeUrl] == [
-            target.section(each).version for each in TypeUrl
+        assert [again.resources(each).version for each in TypeUrl] == [
+            target.resources(each).version for each in TypeUrl
         ]
-        assert again.routed_clusters <= set(target.section(TypeUrl.CLUSTER).resources)
+        assert again.routed_clusters <= set(target.resources(TypeUrl.CLUSTER).by_name)
 
 
 @given(st.lists(st.floats(min_value=1e-6, max_value=1.0), min_size=1, max_size=32))

@@ -211,3 +211,28 @@ def test_nonsense_is_refused_where_it_enters(bad: float) -> None:
 
 def test_no_endpoint_at_all_gives_no_shares_by_capacity() -> None:
     assert shares_by_capacity({"a": load(1.0, 2, 0)}) is None
+
+
+def _differences_of_wait_s(gain_per_s: float, num_rounds: int) -> list[float]:
+    """Two saturated clusters, one queue a second longer, corrected every 2 s: the difference by round."""
+    settings = CorrectionSettings(gain_per_s=gain_per_s, hysteresis=0.0)
+    waits_s, found, differences = {"long": 6.0, "short": 5.0}, CellWeights(), []
+    for _ in range(num_rounds):
+        clusters = {
+            name: ClusterLoad(0.5, 1, 1, 4.0, Queue(4.0 * wait_s, 0.0)) for name, wait_s in waits_s.items()
+        }
+        found = correct({"cell": clusters}, {"cell": found}, settings)["cell"]
+        waits_s = {name: wait_s + 2.0 * (2 * found.weights[name] - 1) for name, wait_s in waits_s.items()}
+        differences.append(waits_s["long"] - waits_s["short"])
+    return differences
+
+
+def test_the_correction_removes_a_longer_queue_with_a_small_overshoot() -> None:
+    differences = _differences_of_wait_s(CorrectionSettings().gain_per_s, 20)
+    assert -0.16 < min(differences) < -0.14
+    assert max(abs(difference) for difference in differences[8:]) < 0.03
+
+
+@pytest.mark.parametrize(("gain_per_s", "settles"), [(2.9, True), (3.1, False)])
+def test_the_correction_is_stable_up_to_ten_times_its_gain(gain_per_s: float, settles: bool) -> None:
+    assert (abs(_differences_of_wait_s(gain_per_s, 60)[-1]) < 0.001) is settles

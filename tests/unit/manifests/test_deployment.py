@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from small_fleet import a_pool
 
-from argosy.api.servedmodel import RESERVED_FLAGS, Engine
+from argosy.api.engine_flags import RESERVED_FLAGS
+from argosy.api.servedmodel import Engine
 from argosy.keys import GroupName, ModelKey
 from argosy.manifests import EngineWorkload, deployment_manifest, deployment_name, pod_template
 from argosy.manifests.deployment import DRAIN_HOOK, NAME_LIMIT
@@ -184,8 +185,8 @@ def test_what_would_not_change_a_pod_keeps_the_deployment(pool: Any) -> None:
 
 
 def test_a_name_is_the_same_in_every_process() -> None:
-    program = "import test_manifests as t; print(t.deployment_name(t.WORKLOAD))"
-    folders = [Path(__file__).parent, Path(__file__).parents[1] / "support"]
+    program = "import test_deployment as t; print(t.deployment_name(t.WORKLOAD))"
+    folders = [Path(__file__).parent, Path(__file__).parents[2] / "support"]
     found = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {[str(f) for f in folders]!r}; {program}"],
         capture_output=True,
