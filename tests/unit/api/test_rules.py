@@ -13,7 +13,7 @@ import yaml
 from argosy.api import KINDS, RULES, InvalidObject, Resource
 from argosy.api.rule import Rule
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CASES = yaml.safe_load((ROOT / "tests/data/api_rule_cases.yaml").read_text("utf-8"))
 KIND_BY_NAME = {kind.KIND: kind for kind in KINDS}
 VALID = {

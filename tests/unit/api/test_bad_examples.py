@@ -13,7 +13,7 @@ import yaml
 from argosy.api import KINDS, RULES, InvalidObject
 from argosy.api.crdgen import open_api_schema
 
-BAD = Path(__file__).parents[2] / "examples/bad"
+BAD = Path(__file__).parents[3] / "examples/bad"
 FILES = sorted(BAD.glob("*.yaml"))
 KIND_BY_NAME = {kind.KIND: kind for kind in KINDS}
 MESSAGES = {placed.rule.message for placed in RULES}

@@ -17,7 +17,7 @@ import pytest
 from argosy.api import KINDS, FleetPlan
 from argosy.api.table import PlacedField, fields_of
 
-SOURCE = Path(__file__).parents[2] / "operator/argosy"
+SOURCE = Path(__file__).parents[3] / "operator/argosy"
 FIELDS = [field for kind in KINDS for field in fields_of(kind)]
 
 
