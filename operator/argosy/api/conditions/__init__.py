@@ -12,6 +12,7 @@ from argosy.api.conditions.types import (
     ConditionStatus,
     ConditionType,
     Reason,
+    condition,
     find_condition,
     set_condition,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "ConditionType",
     "Conditions",
     "Reason",
+    "condition",
     "find_condition",
     "set_condition",
 ]

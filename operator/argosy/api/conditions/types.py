@@ -1,8 +1,7 @@
-"""Conditions and reasons: what Argosy says about an object, and in which words.
+"""Condition types, statuses and reasons, and how a condition is made and replaced.
 
-Owns the condition types, the reasons, one sentence template per reason (which names the field
-and the remedy wherever there is one), and how a condition replaces its predecessor. Never
-decides whether something is ready, and never reads a clock: `now` comes in.
+Owns the vocabulary of statuses, the one builder of conditions, and the rule for
+`lastTransitionTime`. Input: what was found, and the time as text. Output: `Condition`s.
 """
 
 from __future__ import annotations
@@ -17,26 +16,28 @@ from pydantic import Field
 from argosy.api.conditions.sentences import SENTENCES
 from argosy.api.value import KeyedBy, Value
 from argosy.errors import InvariantError
+from argosy.refusals import Refused
+
+_MAX_MESSAGE = 32768
+"""Characters of a condition's message, as Kubernetes bounds it (metav1.Condition)."""
 
 
 class ConditionType(StrEnum):
     """What a condition is about."""
 
     ACCEPTED = "Accepted"
-    """The object itself is usable, and no other object is in its way."""
+    """The object itself can be used, and no other object takes precedence over it."""
     RESOLVED_REFS = "ResolvedRefs"
-    """What it refers to exists and fits."""
+    """What it refers to exists and can be used."""
     PROGRAMMED = "Programmed"
-    """The data plane serves it."""
+    """Every connected Envoy serves the routes that it is part of."""
     READY = "Ready"
-    """It gets what it asks for."""
+    """It has the replicas, nodes or plan that it asks for."""
 
     CERTIFIED = "Certified"
-    """A FleetPlan was simulated and keeps its promises."""
+    """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
     APPLIED = "Applied"
-    """A FleetPlan is, or was, acted on."""
-    ROLLED_BACK = "RolledBack"
-    """A FleetPlan was taken back."""
+    """Argosy acts on a FleetPlan; False with reason Superseded once a newer one took over."""
 
 
 class ConditionStatus(StrEnum):
@@ -48,7 +49,7 @@ class ConditionStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a condition has its status. `sentence` puts it into words."""
+    """Why a condition has its status; `sentence` gives it in words."""
 
     ACCEPTED = "Accepted"
     CONFLICTED = "Conflicted"
@@ -91,16 +92,15 @@ class Reason(StrEnum):
     RECOMMENDED = "Recommended"
     SUPERSEDED = "Superseded"
     CHECK_FAILED = "CheckFailed"
-    ROLLED_BACK = "RolledBack"
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of what the sentence needs, in the order in which it says them."""
+        """Names of the sentence's parts, in the order in which it uses them first."""
         named = (name for _, name, _, _ in Formatter().parse(SENTENCES[self]) if name)
         return tuple(dict.fromkeys(named))
 
     def sentence(self, **parts: object) -> str:
-        """The sentence for users. `parts` must be exactly `self.parts`."""
+        """The sentence for users. Raises InvariantError unless `parts` are exactly `self.parts`."""
         if set(parts) != set(self.parts):
             raise InvariantError(f"reason {self} takes {self.parts}, got {tuple(sorted(parts))}")
         return SENTENCES[self].format(**parts)
@@ -110,12 +110,12 @@ class Condition(Value):
     """One aspect of an object's state, as the operator last saw it."""
 
     type: str = Field(min_length=1, max_length=316, description="What the condition is about, such as Ready.")
-    status: ConditionStatus = Field(description="True, False, or Unknown where it cannot be told yet.")
+    status: ConditionStatus = Field(description="True, False, or Unknown where it is not known yet.")
     reason: str = Field(
         min_length=1, max_length=1024, description="Why, in one word that programs can rely on."
     )
     message: str = Field(
-        "", max_length=32768, description="Why, in a sentence that names the field and the remedy."
+        "", max_length=_MAX_MESSAGE, description="Why, in a sentence that names the field and the remedy."
     )
     last_transition_time: str | None = Field(
         None,
@@ -131,16 +131,46 @@ class Condition(Value):
 Conditions = Annotated[tuple[Condition, ...], Field(max_length=16), KeyedBy("type")]
 
 
+def condition(
+    type: ConditionType,
+    status: ConditionStatus,
+    reason: Reason | Refused[Reason],
+    *,
+    generation: int | None = None,
+    **parts: object,
+) -> Condition:
+    """A condition with its sentence, not dated yet: `set_condition` dates it.
+
+    reason:     a reason, whose sentence takes `parts`; or a refusal, which carries its sentence
+    generation: the metadata.generation of the object that was looked at
+
+    Raises InvariantError where `parts` are not those of the sentence.
+    """
+    if isinstance(reason, Refused):
+        if parts:
+            raise InvariantError(f"a refusal carries its sentence and takes no parts, got {sorted(parts)}")
+        word, message = reason.reason, reason.message
+    else:
+        word, message = reason, reason.sentence(**parts)
+    return Condition(
+        type=type.value,
+        status=status,
+        reason=word.value,
+        message=message[:_MAX_MESSAGE],
+        observed_generation=generation,
+    )
+
+
 def find_condition(conditions: Iterable[Condition], type: str) -> Condition | None:
-    """The condition of this type, or None where nothing was said about it yet."""
+    """The condition of this type, or None where there is none yet."""
     return next((c for c in conditions if c.type == type), None)
 
 
 def set_condition(conditions: tuple[Condition, ...], new: Condition, now: str) -> tuple[Condition, ...]:
-    """`conditions` with `new` in the place of its predecessor, or at the end.
+    """`conditions` with `new` in place of the previous one of its type, or at the end.
 
-    `now` is the time in RFC 3339 with whole seconds. It becomes `lastTransitionTime` only
-    where the status differs from the predecessor's: a new reason is no transition.
+    now: the time in RFC 3339 with whole seconds. It becomes `lastTransitionTime` only where the
+         status differs from the previous one: a new reason alone is no transition.
     """
     old = find_condition(conditions, new.type)
     unchanged = old is not None and old.status is new.status and old.last_transition_time
