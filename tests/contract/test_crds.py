@@ -282,7 +282,7 @@ def test_a_plan_as_large_as_a_plan_may_be_is_accepted(verdict: Verdict, crds: No
 def test_a_fleet_of_another_name_is_refused_by_kubectl(kubectl: Kubectl, crds: None) -> None:
     answer = kubectl("apply", "-f", str(ROOT / "examples/bad/fleet-name.yaml"), check=False)
     assert answer.returncode == 1
-    assert "metadata.name must be default: one Fleet describes the whole cluster" in answer.stderr
+    assert "metadata.name must be default, because one Fleet configures the whole cluster" in answer.stderr
 
 
 def test_a_fleet_without_a_spec_gets_every_default(kubectl: Kubectl, crds: None) -> None:

@@ -1,8 +1,8 @@
 """The custom resources of Argosy as values: group `argosy.dev`, version `v1alpha1`.
 
 Owns the kinds, their conditions and the generator of their CRDs; the pydantic models are the
-single source of `crds/`. Never talks to an API server and never decides anything. Input: JSON
-objects. Output: frozen models, or an `InvalidObject` that says which field is at fault.
+single source of `crds/`. Input: JSON objects. Output: frozen models, or an `InvalidObject` that names
+the fields at fault.
 """
 
 from argosy.api.fleet import Fleet

@@ -1,7 +1,7 @@
 """Every rule and every field of the API in one table each, with the path where it applies.
 
-Owns the walk from a kind to its fields. Never evaluates anything: it serves tests, documents
-and whoever asks "which rules are there?".
+Owns the walk from a kind to its fields and rules. Input: a kind. Output: rows, for tests and
+documents.
 """
 
 from __future__ import annotations
