@@ -59,13 +59,17 @@ def _walk(kind: type[Resource], path: str, owner: type[Value] | None) -> Iterato
         yield from _walk(kind, below, _value_in(info.annotation))
 
 
+def values_in(annotation: Any) -> tuple[type[Value], ...]:
+    """The value classes that an annotation is made of: `tuple[X, ...] | None` holds `X`."""
+    return tuple(p for p in _parts(annotation) if isinstance(p, type) and issubclass(p, Value))
+
+
 def _value_in(annotation: Any) -> type[Value] | None:
-    values = (p for p in _parts(annotation) if isinstance(p, type) and issubclass(p, Value))
-    return next(values, None)
+    return next(iter(values_in(annotation)), None)
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """`annotation` and everything it is made of: `tuple[X, ...] | None` holds `X`."""
+    """`annotation` and everything that it is made of."""
     yield annotation
     for part in get_args(annotation):
         yield from _parts(part)
