@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from argosy.api.conditions import (
+    MESSAGE_LIMIT,
     SENTENCES,
     Condition,
     ConditionStatus,
@@ -158,9 +159,9 @@ def test_the_builder_refuses_parts_beside_a_refusal() -> None:
         condition(ConditionType.READY, ConditionStatus.FALSE, refused, detail="x")
 
 
-def test_the_builder_cuts_a_message_to_what_kubernetes_takes() -> None:
+def test_a_message_is_cut_to_what_kubernetes_takes() -> None:
     long = condition(ConditionType.READY, ConditionStatus.FALSE, Reason.CHECK_FAILED, violations="x" * 40_000)
-    assert len(long.message) == 32768
+    assert len(long.message) == MESSAGE_LIMIT
 
 
 # Reasons with a sentence that no module gives yet.

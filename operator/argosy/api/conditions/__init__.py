@@ -7,17 +7,20 @@ holds them.
 
 from argosy.api.conditions.sentences import SENTENCES
 from argosy.api.conditions.types import (
+    MESSAGE_LIMIT,
     Condition,
     Conditions,
     ConditionStatus,
     ConditionType,
     Reason,
     condition,
+    condition_with_message,
     find_condition,
     set_condition,
 )
 
 __all__ = [
+    "MESSAGE_LIMIT",
     "SENTENCES",
     "Condition",
     "ConditionStatus",
@@ -25,6 +28,7 @@ __all__ = [
     "Conditions",
     "Reason",
     "condition",
+    "condition_with_message",
     "find_condition",
     "set_condition",
 ]

@@ -1,6 +1,6 @@
 """Condition types, statuses and reasons, and how a condition is made and replaced.
 
-Owns the vocabulary of statuses, the one builder of conditions, and the rule for
+Owns the vocabulary of statuses, the building of conditions, and the rule for
 `lastTransitionTime`. Input: what was found, and the time as text. Output: `Condition`s.
 """
 
@@ -18,7 +18,7 @@ from argosy.api.value import KeyedBy, Value
 from argosy.errors import InvariantError
 from argosy.refusals import Refused
 
-_MAX_MESSAGE = 32768
+MESSAGE_LIMIT = 32768
 """Characters of a condition's message, as Kubernetes bounds it (metav1.Condition)."""
 
 
@@ -115,7 +115,7 @@ class Condition(Value):
         min_length=1, max_length=1024, description="Why, in one word that programs can rely on."
     )
     message: str = Field(
-        "", max_length=_MAX_MESSAGE, description="Why, in a sentence that names the field and the remedy."
+        "", max_length=MESSAGE_LIMIT, description="Why, in a sentence that names the field and the remedy."
     )
     last_transition_time: str | None = Field(
         None,
@@ -132,7 +132,7 @@ Conditions = Annotated[tuple[Condition, ...], Field(max_length=16), KeyedBy("typ
 
 
 def condition(
-    type: ConditionType,
+    kind: ConditionType,
     status: ConditionStatus,
     reason: Reason | Refused[Reason],
     *,
@@ -146,17 +146,28 @@ def condition(
 
     Raises InvariantError where `parts` are not those of the sentence.
     """
-    if isinstance(reason, Refused):
-        if parts:
-            raise InvariantError(f"a refusal carries its sentence and takes no parts, got {sorted(parts)}")
-        word, message = reason.reason, reason.message
-    else:
-        word, message = reason, reason.sentence(**parts)
+    if not isinstance(reason, Refused):
+        message = reason.sentence(**parts)
+        return condition_with_message(kind, status, reason, message, generation=generation)
+    if parts:
+        raise InvariantError(f"a refusal carries its sentence and takes no parts, got {sorted(parts)}")
+    return condition_with_message(kind, status, reason.reason, reason.message, generation=generation)
+
+
+def condition_with_message(
+    kind: ConditionType,
+    status: ConditionStatus,
+    reason: Reason,
+    message: str,
+    *,
+    generation: int | None = None,
+) -> Condition:
+    """The same with a message of several sentences, cut to what the API server takes."""
     return Condition(
-        type=type.value,
+        type=kind.value,
         status=status,
-        reason=word.value,
-        message=message[:_MAX_MESSAGE],
+        reason=reason.value,
+        message=message[:MESSAGE_LIMIT],
         observed_generation=generation,
     )
 
