@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from small_fleet import NVIDIA, START_S, World, a_class, a_model, a_pool
+from builders import a_class, a_model, a_pending_pod, a_pool
+from small_fleet import START_S, World
 
 from argosy.control.owners import Owners, class_by_deployment, owners_by_deployment
 from argosy.control.room import replicas_without_room, stuck_pods
@@ -14,7 +15,7 @@ from argosy.place.solution import Placement, Unplaced
 from argosy.snapshot.cluster import LABEL_CLASS, LABEL_MODEL, LABEL_POOL, PodState, label_value
 from argosy.snapshot.fleet import FleetSnapshot
 
-POD = PodState("default", "p", "u", "default/d", "", "Pending", False, False, False, {NVIDIA: 1})
+POD = a_pending_pod()
 NOTHING_UNPLACED = Placement({}, {}, (), ())
 
 
