@@ -1,4 +1,4 @@
-"""Conditions: their sentences, who gives each reason, and when a transition happened."""
+"""Conditions: their sentences, which module gives each reason, and when a transition happened."""
 
 from __future__ import annotations
 
