@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
+
+from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 
 from argosy.api import (
     Fleet,
@@ -43,12 +45,28 @@ from argosy.snapshot import EngineReading, Mix, Sample, Slo, TelemetryReading, V
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
 
-GPU_LABEL = "nvidia.com/gpu.product"
-NVIDIA = "nvidia.com/gpu"
+__all__ = [  # with builders that stories need beside a World
+    "LOAD_S",
+    "NVIDIA",
+    "START_S",
+    "FakePerf",
+    "World",
+    "a_class",
+    "a_fleet",
+    "a_model",
+    "a_node",
+    "a_pool",
+    "condition",
+    "parsed",
+    "some_nodes",
+    "status_of",
+    "verdict",
+    "with_condition",
+]
+
 START_S = 1_700_000_000.0
 LOAD_S = 18.0
 DRAIN_S = 10.0
-R = TypeVar("R", bound=Resource)
 
 
 @dataclass(frozen=True)
@@ -93,59 +111,6 @@ class FakePerf:
             return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, "prompts of more than 100,000 tokens")
         slowness = self.slowness.get((variant.gpu, variant.gpus), 1.0)
         return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel / slowness, "TTFT p95")
-
-
-def parsed(kind: type[R], name: str, spec: Mapping[str, Any], namespace: str = "") -> R:
-    """An object as the API server would hand it out."""
-    metadata = {"name": name, "uid": f"uid-{name}", "generation": 1, "resourceVersion": "1"}
-    if namespace:
-        metadata["namespace"] = namespace
-    found = kind.from_object({"metadata": metadata, "spec": spec})
-    assert not isinstance(found, InvalidObject), found
-    return found
-
-
-def a_pool(name: str = "l40s", gpu: str = "L40S", **spec: Any) -> GPUPool:
-    """A pool whose nodes carry its name; $0.90 per GPU-hour."""
-    chosen = {"gpu": gpu, "nodeSelector": {GPU_LABEL: name}, "gpusPerNode": 2, "priceUsdPerHour": 0.9}
-    return parsed(GPUPool, name, {**chosen, **spec})
-
-
-def a_model(name: str = "llama", model_id: str = "small", **spec: Any) -> ServedModel:
-    return parsed(ServedModel, name, {"modelId": model_id, **spec}, "default")
-
-
-def a_class(name: str = "chat", rate_per_s: float = 8.0, **spec: Any) -> WorkloadClass:
-    """Requests with a header of the class's name, for the model `llama`; its declared rate counts."""
-    chosen = {
-        "match": {"headers": [{"name": "x-class", "value": name}]},
-        "models": [{"name": "llama"}],
-        "traffic": {
-            "requestsPerSecond": rate_per_s,
-            "lengths": {"archetype": "azure-conversation"},
-            "source": "Declared",
-        },
-        "slo": {"ttft": {"p95Milliseconds": 2000}},
-    }
-    return parsed(WorkloadClass, name, {**chosen, **spec}, "default")
-
-
-def a_fleet(mode: str = "Auto", **spec: Any) -> Fleet:
-    """No margin, so that counts are easy to reckon."""
-    return parsed(Fleet, "default", {"mode": mode, "robustnessMargin": 0.0, **spec})
-
-
-def a_node(name: str, pool: str = "l40s", gpus: int = 2, **fields: Any) -> NodeState:
-    labels = {GPU_LABEL: pool, "kubernetes.io/hostname": name}
-    return NodeState(name, labels, {NVIDIA: gpus}, ready=True, **fields)
-
-
-def some_nodes(pool: str, count: int, gpus: int = 2) -> list[NodeState]:
-    return [a_node(f"{pool}-{i}", pool, gpus) for i in range(count)]
-
-
-def by_key(items: Iterable[R]) -> dict[str, R]:
-    return {item.key: item for item in items}
 
 
 class World:

@@ -85,8 +85,8 @@ def test_a_profile_of_no_variant_is_told_with_the_variants_of_the_model(cache: P
     path = written(tmp_path, a_config_map(data={"profile.json": of_two.decode()}))
     words = " ".join(run(cache, path)[1].split())
     assert (
-        "ResolvedRefs is True, but spec.profiles[0]: it is of llama-3.1-8b bf16 on L40S TP2, and changes"
-        " nothing: the model's variants are bf16 on H100 TP1, bf16 on L40S TP1."
+        "ResolvedRefs is True, but spec.profiles[0]: the profile is of llama-3.1-8b bf16 on L40S TP2 and"
+        " has no effect: the model's variants are bf16 on H100 TP1, bf16 on L40S TP1."
     ) in words
     assert replicas(cache, path) == SHIPPED
 

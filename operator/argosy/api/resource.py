@@ -1,8 +1,7 @@
 """One custom resource as a value: read from the API server's JSON, written back to it.
 
-Owns metadata, reading (`from_object`: the model or an `InvalidObject`, never an exception) and
-writing (`to_object`). Never talks to an API server. The kinds themselves are in the modules
-named after them.
+Owns metadata, reading (`from_object`: the model or an `InvalidObject`, without raising) and writing
+(`to_object`). The kinds are in the modules named after them.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ _NEVER_CREATED = "~"
 
 
 class ObjectMeta(Value):
-    """What Argosy reads of an object's metadata. Kubernetes checks it, so nothing is bounded here."""
+    """The part of an object's metadata that Argosy reads, without bounds: Kubernetes checks it."""
 
     name: str = ""
     namespace: str = ""
@@ -115,12 +114,12 @@ class InvalidObject:
 
     @property
     def message(self) -> str:
-        """All that is wrong, in sentences."""
+        """All problems, as sentences joined by semicolons."""
         return "; ".join(problem.sentence for problem in self.problems)
 
 
 class Resource(Value):
-    """What all kinds share. A kind adds `spec` and `status`."""
+    """What all kinds have in common. A kind adds `spec` and `status`."""
 
     KIND: ClassVar[str]
     PLURAL: ClassVar[str]
@@ -137,7 +136,7 @@ class Resource(Value):
 
     @classmethod
     def from_object(cls, obj: object) -> Self | InvalidObject:
-        """The value of an object in JSON form, as the API server or a YAML file gives it.
+        """The value of an object in JSON form, from the API server or a YAML file.
 
         Reads as the API server does: camelCase only, unknown fields ignored, nulls dropped.
         """
@@ -204,8 +203,8 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-# How pydantic's errors read here. Placeholders are pydantic's own context; what is not listed
-# keeps pydantic's wording.
+# The sentence of each pydantic error. Placeholders are pydantic's context; an error that is not
+# listed keeps pydantic's wording.
 _SENTENCE_BY_ERROR = {
     "missing": "is required",
     "enum": "must be {expected}",
@@ -234,7 +233,7 @@ def _problems(error: ValidationError) -> tuple[Problem, ...]:
     details = error.errors(include_url=False, include_input=False)
     found = [(detail["type"], _problem(detail["type"], detail["loc"], detail)) for detail in details]
     faulty = [problem.field for _, problem in found]
-    # pydantic counts only the items that are valid, so one bad item makes the list "too short" as well.
+    # pydantic counts the valid items only, so one bad item makes the list "too short" as well.
     return tuple(
         problem
         for code, problem in found
@@ -246,14 +245,14 @@ def _problem(code: str, location: tuple[int | str, ...], detail: Mapping[str, An
     context = {name: _plain(value) for name, value in detail.get("ctx", {}).items()}
     path = _path(*location, context.get("field", ""))
     if code == "refused" and not context["field"].startswith("["):
-        return Problem(path, context["sentence"])  # a rule's message names its field itself
+        return Problem(path, context["sentence"])  # the message of a rule names its field
     if code in _SENTENCE_BY_ERROR:
         return Problem(path, f"{path} {_SENTENCE_BY_ERROR[code].format(**context)}".strip())
     return Problem(path, f"{path}: {detail['msg']}" if path else detail["msg"])
 
 
 def _plain(value: Any) -> Any:
-    """A bound as people write it: 0 rather than 0.0."""
+    """A bound without a needless fraction: 0 instead of 0.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from small_fleet import NVIDIA, World, a_node, a_pool
+from builders import NVIDIA, a_node, a_pod, a_pool
+from small_fleet import World
 
 from argosy.api import GPUPool
 from argosy.control.state.nodes import PoolNodes, UsableNode, pool_nodes
 from argosy.snapshot.cluster import NodeState, PodState, Taint
 from argosy.snapshot.fleet import FleetSnapshot
-
-
-def a_pod(name: str, node: str = "n", gpus: int = 1, **fields: Any) -> PodState:
-    """An engine pod of ours, running."""
-    chosen: dict[str, Any] = {
-        "namespace": "default",
-        "uid": name,
-        "deployment": "default/d",
-        "phase": "Running",
-        "ready": True,
-        "deleting": False,
-        "gated": False,
-        "devices": {NVIDIA: gpus},
-    }
-    return PodState(name=name, node=node, **{**chosen, **fields})
 
 
 def picture(nodes: list[NodeState], *pods: PodState, pools: tuple[GPUPool, ...] = ()) -> FleetSnapshot:

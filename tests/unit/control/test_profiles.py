@@ -289,7 +289,7 @@ def test_a_profile_far_from_what_is_known_counts_and_is_told(slowness: float, sa
     )
     assert (status, reason) == ("True", "ProfileImplausible")
     assert message.startswith(f"spec.profiles[0]: by this profile of llama-3.1-8b bf16 on L40S TP1, {said}")
-    assert "as long as Argosy's own figures say (MeasuredTable). It is used" in message
+    assert "as long as Argosy's own figures say (MeasuredTable). Plans use it as it is" in message
 
 
 def test_a_profile_far_from_what_is_known_decides_all_the_same() -> None:
@@ -342,8 +342,8 @@ def test_a_profile_of_no_variant_is_told_with_the_variants_that_there_are(
     status, reason, message = references(world.decide())
     assert (status, reason) == ("True", "ProfileUnused")
     assert message.startswith(
-        f"spec.profiles[0]: it is of llama-3.1-8b {it_is_of}, and changes nothing: the model's variants are"
-        f" {variants}. Add a variant that it fits"
+        f"spec.profiles[0]: the profile is of llama-3.1-8b {it_is_of} and has no effect: the model's variants"
+        f" are {variants}. Add a variant that it fits"
     )
 
 

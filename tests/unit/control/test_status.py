@@ -80,7 +80,7 @@ TROUBLES = [
                 BAD: "ServedNameMismatch",
                 ("workloadclasses", "default/bad", "ResolvedRefs"): "ServedNameMismatch",
             },
-            "answers to gpt-9",
+            "spec.match.models: gpt-9 is not a name of every ServedModel",
         ),
         id="a model name that no engine answers to",
     ),
@@ -186,8 +186,8 @@ def test_replicas_that_are_not_ready_load_until_something_is_wrong(
     assert verdict(decision, "default/chat") == ("False", reason)
     assert verdict(decision, "default/llama", "servedmodels") == ("False", reason)
     sentence = {
-        "Loading": "0 of 2 replicas are ready; the others start or load weights.",
-        "NoReplicasReady": "None of 2 replicas is ready; look at the pods' events and logs.",
+        "Loading": "0 of 2 replicas are ready; the others are starting or loading weights.",
+        "NoReplicasReady": "None of 2 replicas is ready; check the events and logs of the pods.",
     }[reason]
     assert condition(decision, "default/chat")["message"] == sentence
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from small_fleet import NVIDIA, START_S, World, a_class, a_model, a_pool
+from builders import a_class, a_model, a_pool
+from small_fleet import NVIDIA, START_S, World
 
 from argosy.control.state.owners import Owners, group_by_deployment, owners_by_deployment
 from argosy.control.state.waiting import replicas_without_room, stuck_pods

@@ -13,7 +13,7 @@ import yaml
 from argosy.api import KINDS, RULES, InvalidObject
 from argosy.api.crdgen import open_api_schema
 
-BAD = Path(__file__).parents[2] / "examples/bad"
+BAD = Path(__file__).parents[3] / "examples/bad"
 FILES = sorted(BAD.glob("*.yaml"))
 KIND_BY_NAME = {kind.KIND: kind for kind in KINDS}
 MESSAGES = {placed.rule.message for placed in RULES}
@@ -88,7 +88,7 @@ def test_every_bound_of_a_users_field_has_a_bad_example(kind: Any) -> None:
     spec = open_api_schema(kind)["properties"]["spec"]
 
     def is_shown(field: str, keyword: str) -> bool:
-        # A twin is reported at the item, any other fault at the field itself.
+        # A duplicate is reported at the item, any other fault at the field itself.
         at = f"{field}[]" if keyword == "x-kubernetes-list-type" else field
         return any(refusal.startswith(f"{at}: ") and WORDS[keyword] in refusal for refusal in shown)
 

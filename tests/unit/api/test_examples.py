@@ -11,7 +11,7 @@ import yaml
 from argosy.api import KINDS, Fleet, GPUPool, Resource, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.fleet import Mode
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 KIND_BY_NAME = {kind.KIND: kind for kind in KINDS}
 
 

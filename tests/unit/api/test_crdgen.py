@@ -15,7 +15,7 @@ from argosy.api import KINDS, Resource
 from argosy.api.crdgen import custom_resource_definition, file_name, open_api_schema, render, structural
 from argosy.errors import InvariantError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def nodes(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -3,58 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from rule_cases import CASES, PLACED, patched, rule_cases
 
-from argosy.api import KINDS, RULES, InvalidObject, Resource
+from argosy.api import RULES, InvalidObject, Resource
 from argosy.api.rule import Rule
 
-ROOT = Path(__file__).parents[2]
-CASES = yaml.safe_load((ROOT / "tests/data/api_rule_cases.yaml").read_text("utf-8"))
-KIND_BY_NAME = {kind.KIND: kind for kind in KINDS}
-VALID = {
-    obj["kind"]: obj
-    for path in sorted((ROOT / "examples/small").glob("*.yaml"))
-    for obj in yaml.safe_load_all(path.read_text("utf-8"))
-}
-PLACED = {placed.rule.name: placed for placed in RULES}
+ROOT = Path(__file__).parents[3]
 
 # What Kubernetes 1.29 evaluates: the CEL standard, its string extension, and macros.
 FUNCTIONS_OF_1_29 = {"has", "all", "exists", "matches", "startsWith", "split", "replace", "size"}
 
 
-def patched(obj: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """A copy of `obj` with the value at each dotted path replaced."""
-    copy: dict[str, Any] = yaml.safe_load(yaml.safe_dump(obj))
-    for path, value in patch.items():
-        *parents, last = path.split(".")
-        node = copy
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return copy
-
-
-def cases(verdict: str) -> Iterator[Any]:
-    for name, by_verdict in CASES.items():
-        for number, patch in enumerate(by_verdict[verdict]):
-            yield pytest.param(PLACED[name].kind, PLACED[name].rule, patch, id=f"{name}-{number}")
-
-
-@pytest.mark.parametrize(("kind", "rule", "patch"), list(cases("good")))
+@pytest.mark.parametrize(("kind", "rule", "patch"), rule_cases("good"))
 def test_what_keeps_a_rule_is_read(kind: type[Resource], rule: Rule, patch: dict[str, Any]) -> None:
-    assert isinstance(kind.from_object(patched(VALID[kind.KIND], patch)), kind)
+    assert isinstance(kind.from_object(patched(kind, patch)), kind)
 
 
-@pytest.mark.parametrize(("kind", "rule", "patch"), list(cases("bad")))
+@pytest.mark.parametrize(("kind", "rule", "patch"), rule_cases("bad"))
 def test_what_breaks_a_rule_is_refused_with_its_message(
     kind: type[Resource], rule: Rule, patch: dict[str, Any]
 ) -> None:
-    found = kind.from_object(patched(VALID[kind.KIND], patch))
+    found = kind.from_object(patched(kind, patch))
     assert isinstance(found, InvalidObject)
     assert [problem.sentence for problem in found.problems] == [rule.message]
 

@@ -1,19 +1,27 @@
-"""Conditions: what is said, and when a transition happened."""
+"""Conditions: their sentences, which module gives each reason, and when a transition happened."""
 
 from __future__ import annotations
+
+import ast
+from pathlib import Path
 
 import pytest
 
 from argosy.api.conditions import (
+    MESSAGE_LIMIT,
     SENTENCES,
     Condition,
     ConditionStatus,
     ConditionType,
     Reason,
+    condition,
     find_condition,
     set_condition,
 )
 from argosy.errors import InvariantError
+from argosy.refusals import Refused
+
+SOURCE = Path(__file__).parents[3] / "operator/argosy"
 
 NOON = "2026-01-01T12:00:00Z"
 LATER = "2026-01-01T12:05:00Z"
@@ -72,8 +80,8 @@ def test_a_reason_puts_its_parts_into_words(reason: Reason) -> None:
     assert sentence.endswith(".")
 
 
-# What a user can mend in a spec must be named with its path.
-MENDED_IN_A_SPEC = {
+# A field that a user can correct is named with its path.
+CORRECTED_IN_A_SPEC = {
     Reason.UNKNOWN_GPU: "spec.gpu",
     Reason.SERVED_NAME_MISMATCH: "spec.match.models",
     Reason.MODE_NOT_AUTO: "spec.mode",
@@ -81,7 +89,6 @@ MENDED_IN_A_SPEC = {
     Reason.NO_NODES: "spec.nodeSelector",
     Reason.MODEL_TOO_LARGE: "spec.parallelShapes",
     Reason.UNKNOWN_MODEL: "spec.modelId",
-    Reason.OUT_OF_RANGE: "spec.traffic.lengths",
     Reason.SLO_UNREACHABLE: "spec.slo",
     Reason.CAPACITY_SHORT: "spec.traffic.requestsPerSecond",
     Reason.BUDGET_SHORT: "spec.budgetUsdPerHour",
@@ -93,13 +100,14 @@ MENDED_IN_A_SPEC = {
 }
 
 
-@pytest.mark.parametrize(("reason", "field"), MENDED_IN_A_SPEC.items())
-def test_a_reason_that_a_spec_mends_names_the_field(reason: Reason, field: str) -> None:
+@pytest.mark.parametrize(("reason", "field"), CORRECTED_IN_A_SPEC.items())
+def test_the_sentence_names_the_field_to_correct(reason: Reason, field: str) -> None:
     assert field in SENTENCES[reason]
 
 
 OF_SEVERAL_FIELDS = (
     Reason.CONFLICTED,
+    Reason.OUT_OF_RANGE,
     Reason.MODEL_NOT_FOUND,
     Reason.TARGET_NOT_FOUND,
     Reason.PROFILE_NOT_FOUND,
@@ -111,11 +119,11 @@ OF_SEVERAL_FIELDS = (
 
 
 @pytest.mark.parametrize("reason", OF_SEVERAL_FIELDS)
-def test_a_reason_about_several_fields_is_told_which(reason: Reason) -> None:
+def test_the_sentence_of_several_fields_names_the_one_at_fault(reason: Reason) -> None:
     assert "field" in reason.parts
 
 
-def test_a_missing_part_is_our_mistake_and_said_so() -> None:
+def test_a_missing_part_is_refused_as_our_bug() -> None:
     with pytest.raises(InvariantError, match="UnknownGpu takes"):
         Reason.UNKNOWN_GPU.sentence(gpu="T4")
 
@@ -124,3 +132,48 @@ def test_a_sentence_reads_well() -> None:
     assert Reason.UNKNOWN_GPU.sentence(gpu="T4", known="H100, L40S") == (
         "spec.gpu: T4 is not in the catalogue; use one of H100, L40S."
     )
+
+
+def test_the_builder_takes_the_parts_of_the_reasons_sentence() -> None:
+    built = condition(
+        ConditionType.ACCEPTED, ConditionStatus.FALSE, Reason.INVALID_SPEC, generation=3, problem="spec: x"
+    )
+    assert built == Condition(
+        type="Accepted",
+        status=ConditionStatus.FALSE,
+        reason="InvalidSpec",
+        message=Reason.INVALID_SPEC.sentence(problem="spec: x"),
+        observed_generation=3,
+    )
+
+
+def test_the_builder_takes_a_refusal_with_its_sentence() -> None:
+    refused = Refused(Reason.MODEL_TOO_LARGE, "it needs 80 GB")
+    built = condition(ConditionType.READY, ConditionStatus.FALSE, refused)
+    assert (built.reason, built.message) == ("ModelTooLarge", "it needs 80 GB")
+
+
+def test_the_builder_refuses_parts_beside_a_refusal() -> None:
+    refused = Refused(Reason.MODEL_TOO_LARGE, "it needs 80 GB")
+    with pytest.raises(InvariantError, match="takes no parts"):
+        condition(ConditionType.READY, ConditionStatus.FALSE, refused, detail="x")
+
+
+def test_a_message_is_cut_to_what_kubernetes_takes() -> None:
+    long = condition(ConditionType.READY, ConditionStatus.FALSE, Reason.CHECK_FAILED, violations="x" * 40_000)
+    assert len(long.message) == MESSAGE_LIMIT
+
+
+# Reasons with a sentence that no module gives yet.
+NOT_GIVEN_YET = {"CHECK_FAILED", "INVALID_SPEC", "OBSERVATION_STALE"}
+
+
+def test_every_reason_is_given_by_some_module_outside_the_api() -> None:
+    modules = [path for path in SOURCE.rglob("*.py") if "api" not in path.relative_to(SOURCE).parts]
+    given = {
+        node.attr
+        for module in modules
+        for node in ast.walk(ast.parse(module.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Reason"
+    }
+    assert {reason.name for reason in Reason} - given == NOT_GIVEN_YET
