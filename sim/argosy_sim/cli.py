@@ -19,7 +19,7 @@ from argosy.errors import SpecError
 from argosy_sim.controlplane import lifecycle
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch
-from argosy_sim.traffic.command import register as register_replay
+from argosy_sim.replay.command import register as register_replay
 
 app = typer.Typer(
     help="A whole cluster on this machine, without Docker and without a GPU.", no_args_is_help=True

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from demo_evidence import broken, edited, good_evidence, slow
 
-from argosy_sim.demo import page
 from argosy_sim.demo.evidence import Evidence
-from argosy_sim.demo.judge import judge
+from argosy_sim.demo.judgement.judge import judge
+from argosy_sim.demo.presentation import page
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDE_PX, NARROW_PX = 1100, 500  # headless Chromium has no narrower window than 500

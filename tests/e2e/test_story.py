@@ -20,16 +20,15 @@ import yaml
 from argosy_sim.controlplane.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect
 from argosy_sim.demo.evidence import Evidence, PriceSeen, StaticPeak
-from argosy_sim.demo.judge import Judgement, judge
+from argosy_sim.demo.judgement.judge import Judgement, judge
 from argosy_sim.demo.run import node_to_kill
 from argosy_sim.demo.stage import Stage, StagePlan, on_stage
 from argosy_sim.demo.story import Act, Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
 from argosy_sim.livefleet.spec import FleetSpec, NodeGroup
-from argosy_sim.traffic import PlannedRequest
-from argosy_sim.traffic.load import CHAT_PATH
-from argosy_sim.traffic.replay import RecordFile, Target, replay
+from argosy_sim.replay.client import RecordFile, Target, replay
+from argosy_sim.replay.load import CHAT_PATH, PlannedRequest
 
 REPOSITORY = Path(__file__).parents[2]
 LOAD_S = 3.0

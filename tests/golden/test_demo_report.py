@@ -12,8 +12,8 @@ from pathlib import Path
 from demo_evidence import good_evidence
 from rich.console import Console
 
-from argosy_sim.demo import summary, terminal
-from argosy_sim.demo.judge import judge
+from argosy_sim.demo.judgement.judge import judge
+from argosy_sim.demo.presentation import summary, terminal
 
 FOLDER = Path(__file__).parent
 JSON_FILE, TEXT_FILE = FOLDER / "demo_report.json", FOLDER / "demo_report.txt"

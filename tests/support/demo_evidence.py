@@ -20,7 +20,7 @@ from argosy_sim.demo.evidence import (
     StaticPeak,
 )
 from argosy_sim.demo.story import default_story
-from argosy_sim.traffic.record import Outcome, RequestRecord
+from argosy_sim.measures.records import Outcome, RequestRecord
 
 L40S = "llama-8b-l40s-tp1-3fa91"
 H100 = "llama-8b-h100-tp1-b07c2"

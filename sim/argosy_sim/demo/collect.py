@@ -16,7 +16,7 @@ from argosy_sim.demo.evidence import Evidence, PlanSeen, PriceSeen, ReplicaSeen,
 from argosy_sim.demo.story import Story
 from argosy_sim.demo.watch import Sightings
 from argosy_sim.livefleet.event_log import read_events
-from argosy_sim.traffic.record import read_records
+from argosy_sim.measures.records import read_records
 
 
 @dataclass(frozen=True, slots=True)

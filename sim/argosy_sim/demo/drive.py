@@ -15,17 +15,9 @@ import uvloop
 
 from argosy.errors import SpecError
 from argosy_sim.demo.story import Story, default_story
-from argosy_sim.traffic import (
-    BadTrace,
-    ClassLoad,
-    PlannedRequest,
-    Trace,
-    find_archetype,
-    load_trace,
-    plan_load,
-)
-from argosy_sim.traffic.archetypes import UnknownArchetype
-from argosy_sim.traffic.replay import RecordFile, Target, replay
+from argosy_sim.replay.client import RecordFile, Target, replay
+from argosy_sim.replay.load import ClassLoad, PlannedRequest, plan_load
+from argosy_sim.traffic import BadTrace, Trace, UnknownArchetype, find_archetype, load_trace
 
 TRACED_CLASS = "chat"
 DRAIN_S = 90.0

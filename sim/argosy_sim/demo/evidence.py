@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from argosy_sim.demo.story import Story
-from argosy_sim.traffic.record import RequestRecord
+from argosy_sim.measures.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,13 @@ from argosy.perf.protocol import OutOfRange
 from argosy.perf.weights import weight_bytes
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.processes import Identity, is_running
-from argosy_sim.demo import page, summary, terminal
 from argosy_sim.demo.collect import RunFacts, collect
 from argosy_sim.demo.drive import TRACED_CLASS, LoadChoice, read_trace
 from argosy_sim.demo.evidence import Evidence, PriceSeen, StaticPeak
-from argosy_sim.demo.judge import judge
+from argosy_sim.demo.judgement.judge import judge
 from argosy_sim.demo.lengths import lengths_table
 from argosy_sim.demo.peak import static_peak
+from argosy_sim.demo.presentation import page, summary, terminal
 from argosy_sim.demo.stage import Patch, Stage, StagePlan, on_stage
 from argosy_sim.demo.story import Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher

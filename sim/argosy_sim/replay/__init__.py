@@ -1,0 +1,1 @@
+"""The live client: sends a planned load to a running endpoint and records every answer."""
