@@ -19,7 +19,7 @@ import yaml
 
 from argosy_sim.controlplane.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect
-from argosy_sim.demo.evidence import Evidence, PriceSeen, StaticPeak
+from argosy_sim.demo.evidence import Evidence, StaticPeak
 from argosy_sim.demo.judgement.judge import Judgement, judge
 from argosy_sim.demo.run import node_to_kill
 from argosy_sim.demo.stage import Stage, StagePlan, on_stage
@@ -27,6 +27,7 @@ from argosy_sim.demo.story import Act, Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
 from argosy_sim.livefleet.spec import FleetSpec, NodeGroup
+from argosy_sim.measures.cost import PriceStep
 from argosy_sim.replay.client import RecordFile, Target, replay
 from argosy_sim.replay.load import CHAT_PATH, PlannedRequest
 
@@ -105,7 +106,7 @@ async def tell(directory: Path, left: list[str]) -> Evidence:
         origin_s=origin_s,
         records=records,
         events=stage.fleet_dir / "events.jsonl",
-        prices=(PriceSeen("l40s", float("-inf"), 0.9),),
+        prices=(PriceStep("l40s", float("-inf"), 0.9),),
         static_peak=StaticPeak({}, "not compared"),
         load_delay_s=LOAD_S,
         trace="evenly spaced",

@@ -22,7 +22,7 @@ ACT = {
     "name", "start_s", "end_s", "offered", "completed", "lost", "lost_in_flight", "retried", "cost_usd",
     "static_peak_cost_usd", "classes", "plans", "first_request_on_new_replica_s", "recovery_s",
 }  # fmt: skip
-CLASS = {"ttft_ms", "itl_ms", "e2e_ms", "attainment", "recovery_attainment"}
+CLASS = {"ttft_ms", "itl_ms", "e2e_ms", "attainment", "attainment_ci95", "recovery_attainment"}
 PLAN = {"revision", "at_s", "replicas", "shares", "reasons"}
 PROMISE = {"name", "kept", "measured", "bound"}
 
@@ -49,6 +49,8 @@ def test_the_json_report_has_exactly_the_keys_of_the_specification() -> None:
             assert set(of_class) == CLASS
             for latency in ("ttft_ms", "itl_ms", "e2e_ms"):
                 assert set(of_class[latency]) == {"p50", "p95", "p99"}
+            low, high = of_class["attainment_ci95"]
+            assert low <= of_class["attainment"] <= high
         for plan in act["plans"]:
             assert set(plan) == PLAN
     for promise in report["promises"]:

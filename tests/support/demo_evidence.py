@@ -14,12 +14,12 @@ from functools import cache
 from argosy_sim.demo.evidence import (
     Evidence,
     PlanSeen,
-    PriceSeen,
     ReplicaSeen,
     ShareSample,
     StaticPeak,
 )
 from argosy_sim.demo.story import default_story
+from argosy_sim.measures.cost import PriceStep
 from argosy_sim.measures.records import Outcome, RequestRecord
 
 L40S = "llama-8b-l40s-tp1-3fa91"
@@ -96,9 +96,9 @@ def good_evidence(seed: int = 1) -> Evidence:
         plans=PLANS,
         replicas=REPLICAS,
         prices=(
-            PriceSeen("l40s", -INFINITY, 0.90),
-            PriceSeen("h100", -INFINITY, 6.00),
-            PriceSeen("h100", 180.2, 2.00),
+            PriceStep("l40s", -INFINITY, 0.90),
+            PriceStep("h100", -INFINITY, 6.00),
+            PriceStep("h100", 180.2, 2.00),
         ),
         shares=_share_samples(requests),
         static_peak=StaticPeak({"l40s": 6}, "6 × llama-8b-l40s-tp1 (5 chat, 1 batch) at $5.40/h"),

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from argosy.api.conditions import Reason
-from argosy_sim.demo.evidence import Evidence, PlanSeen, PriceSeen, ReplicaSeen, ShareSample, StaticPeak
+from argosy_sim.demo.evidence import Evidence, PlanSeen, ReplicaSeen, ShareSample, StaticPeak
 from argosy_sim.demo.story import Story
 from argosy_sim.demo.watch import Sightings
 from argosy_sim.livefleet.event_log import read_events
+from argosy_sim.measures.cost import PriceStep
 from argosy_sim.measures.records import read_records
 
 
@@ -27,7 +28,7 @@ class RunFacts:
     origin_s: float
     records: Path
     events: Path
-    prices: tuple[PriceSeen, ...]
+    prices: tuple[PriceStep, ...]
     static_peak: StaticPeak
     load_delay_s: float
     trace: str

@@ -28,7 +28,7 @@ from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect
 from argosy_sim.demo.drive import TRACED_CLASS, LoadChoice, read_trace
-from argosy_sim.demo.evidence import Evidence, PriceSeen, StaticPeak
+from argosy_sim.demo.evidence import Evidence, StaticPeak
 from argosy_sim.demo.judgement.judge import judge
 from argosy_sim.demo.lengths import lengths_table
 from argosy_sim.demo.peak import static_peak
@@ -37,6 +37,7 @@ from argosy_sim.demo.stage import Patch, Stage, StagePlan, on_stage
 from argosy_sim.demo.story import Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
+from argosy_sim.measures.cost import PriceStep
 
 FIRST_PLAN_TIMEOUT_S = 180.0
 LEAD_S = 3.0
@@ -62,7 +63,7 @@ class _World:
     """What the run did to the world, and when (Unix seconds)."""
 
     origin_s: float
-    prices: list[PriceSeen]
+    prices: list[PriceStep]
     dead_node: str | None = None
 
 
@@ -214,7 +215,7 @@ def _strike(shock: Shock, story: Story, stage: Stage, world: _World) -> None:
         pool, price = story.price_change
         body = json.dumps({"spec": {"priceUsdPerHour": price}})
         stage.kubectl("patch", "gpupool", pool, "--type=merge", "-p", body)
-        world.prices.append(PriceSeen(pool, time.time() - world.origin_s, price))
+        world.prices.append(PriceStep(pool, time.time() - world.origin_s, price))
 
 
 def node_to_kill(stage: Stage) -> str | None:
@@ -231,9 +232,9 @@ def node_to_kill(stage: Stage) -> str | None:
     return None
 
 
-def _prices(stage: Stage) -> list[PriceSeen]:
+def _prices(stage: Stage) -> list[PriceStep]:
     pools = json.loads(stage.kubectl("get", "gpupools", "-o", "json"))["items"]
-    return [PriceSeen(p["metadata"]["name"], float("-inf"), p["spec"]["priceUsdPerHour"]) for p in pools]
+    return [PriceStep(p["metadata"]["name"], float("-inf"), p["spec"]["priceUsdPerHour"]) for p in pools]
 
 
 def _peak(story: Story, plan: StagePlan) -> StaticPeak:

@@ -1,80 +1,85 @@
-"""What the run cost, and what the fleet sized for the peak would have cost.
+"""What GPUs cost: prices over time times GPUs bound over time.
 
-Owns prices over time, GPUs bound over time and their product. Never decides whether the cost is
-good (`promises`). Input: `Evidence`. Output: `Steps` in dollars per hour, and dollars. Pure.
-
-A GPU costs its pool's price from the moment a pod is bound to it until the pod is deleted or its
-node falls silent, whichever comes first: loading and draining are paid for, a dead machine is not.
+Owns that product. Input: prices, and for each pool the GPUs that are paid for. Output: `Steps` in
+dollars per hour, and dollars. Pure.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from argosy.errors import InvariantError
-from argosy_sim.demo.evidence import Evidence, PriceSeen, ReplicaSeen
 from argosy_sim.measures.steps import Span, Steps
 
 SECONDS_PER_HOUR = 3600.0
 
 
-def price_usd_per_hour(prices: Sequence[PriceSeen], pool: str, at_s: float) -> float:
-    """The pool's price per GPU-hour at this moment; `InvariantError` where none was seen by then."""
-    seen = [price for price in prices if price.pool == pool and price.at_s <= at_s]
-    if not seen:
-        raise InvariantError(f"no price of pool {pool} is known at {at_s:.1f} s: its cost cannot be told")
-    return max(seen, key=lambda price: price.at_s).usd_per_hour
+@dataclass(frozen=True, slots=True)
+class PriceStep:
+    """A pool's price per GPU-hour from `at_s` on (the first one known: from minus infinity)."""
+
+    pool: str
+    at_s: float
+    usd_per_hour: float
 
 
-def bound_until_s(replica: ReplicaSeen) -> float:
-    """When the replica's GPUs stopped costing; infinity where they never did."""
-    ends = (replica.gone_s, replica.silent_s)
-    return min((end_s for end_s in ends if end_s is not None), default=math.inf)
+@dataclass(frozen=True, slots=True)
+class GpuSpan:
+    """`gpus` of a pool that are paid for from `start_s` until `end_s` (infinity: to the end of the run)."""
+
+    pool: str
+    start_s: float
+    end_s: float
+    gpus: int
 
 
-def gpus_bound(evidence: Evidence, pool: str) -> Steps:
-    """GPUs of the pool that are bound to engine pods, over time."""
-    return Steps.of_spans(
-        Span(replica.bound_s, bound_until_s(replica), replica.gpus)
-        for replica in evidence.replicas
-        if replica.pool == pool
-    )
+def price_usd_per_hour(prices: Sequence[PriceStep], pool: str, at_s: float) -> float:
+    """The pool's price per GPU-hour at this moment; raises `InvariantError` where none holds yet."""
+    known = [price for price in prices if price.pool == pool and price.at_s <= at_s]
+    if not known:
+        raise InvariantError(f"pool {pool} has no price at {at_s:.1f} s: its cost is unknown, not zero")
+    return max(known, key=lambda price: price.at_s).usd_per_hour
 
 
-def cost_rate(evidence: Evidence) -> Steps:
-    """Dollars per hour over time of all GPUs that are bound."""
-    pools = sorted({replica.pool for replica in evidence.replicas})
-    gpus_by_pool = {pool: gpus_bound(evidence, pool) for pool in pools}
+def gpus_bound(spans: Iterable[GpuSpan], pool: str) -> Steps:
+    """GPUs of the pool that are paid for, over time."""
+    return Steps.of_spans(Span(s.start_s, s.end_s, s.gpus) for s in spans if s.pool == pool)
+
+
+def cost_rate(spans: Sequence[GpuSpan], prices: Sequence[PriceStep]) -> Steps:
+    """Dollars per hour over time of all GPUs that are paid for.
+
+    Raises `InvariantError` where a pool with GPUs has no price yet.
+    """
+    gpus_by_pool = {pool: gpus_bound(spans, pool) for pool in sorted({span.pool for span in spans})}
     changes = {at_s for steps in gpus_by_pool.values() for at_s, _ in steps.points}
     if not changes:
         return Steps(())
     first_s = min(changes)
-    changes |= {price.at_s for price in evidence.prices if price.at_s > first_s}
-    return Steps(tuple((at_s, _rate_at(evidence, gpus_by_pool, at_s)) for at_s in sorted(changes)))
-
-
-def _rate_at(evidence: Evidence, gpus_by_pool: dict[str, Steps], at_s: float) -> float:
-    return sum(
-        gpus * price_usd_per_hour(evidence.prices, pool, at_s)
-        for pool, steps in gpus_by_pool.items()
-        if (gpus := steps.at(at_s)) > 0
+    changes |= {price.at_s for price in prices if price.at_s > first_s}
+    points = (
+        (at_s, _usd_per_hour({pool: gpus.at(at_s) for pool, gpus in gpus_by_pool.items()}, prices, at_s))
+        for at_s in sorted(changes)
     )
+    return Steps(tuple(points))
 
 
-def static_peak_rate(evidence: Evidence) -> Steps:
-    """Dollars per hour over time of the fleet sized for every class's peak, kept throughout."""
-    gpus_by_pool = evidence.static_peak.gpus_by_pool
-    changes = {price.at_s for price in evidence.prices if price.pool in gpus_by_pool}
-    # Its start is asked for in any case: a pool without a price must not cost nothing.
-    changes.add(evidence.story.acts[0].start_s)
-    return Steps(tuple((at_s, _static_rate_at(evidence, at_s)) for at_s in sorted(changes)))
+def constant_fleet_cost_rate(
+    gpus_by_pool: Mapping[str, float], prices: Sequence[PriceStep], start_s: float
+) -> Steps:
+    """Dollars per hour over time of a fleet whose size never changes, at the prices of each moment.
+
+    Raises `InvariantError` where a pool has no price at `start_s`.
+    """
+    # `start_s` is a step in any case, so that a pool without a price is found there.
+    changes = {start_s} | {price.at_s for price in prices if price.pool in gpus_by_pool}
+    return Steps(tuple((at_s, _usd_per_hour(gpus_by_pool, prices, at_s)) for at_s in sorted(changes)))
 
 
-def _static_rate_at(evidence: Evidence, at_s: float) -> float:
+def _usd_per_hour(gpus_by_pool: Mapping[str, float], prices: Sequence[PriceStep], at_s: float) -> float:
     return sum(
-        gpus * price_usd_per_hour(evidence.prices, pool, at_s)
-        for pool, gpus in evidence.static_peak.gpus_by_pool.items()
+        gpus * price_usd_per_hour(prices, pool, at_s) for pool, gpus in gpus_by_pool.items() if gpus > 0
     )
 
 

@@ -1,6 +1,6 @@
 """Values that hold from one moment until the next: GPUs bound, prices, dollars per hour.
 
-Owns `Steps`, its value at a moment and its integral. Never knows what the value means. Pure.
+Owns `Steps`, its value at a moment and its integral; what the value means is the caller's. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import pairwise
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An amount that counts from `start_s` until `end_s` (infinity: until nobody looks any more)."""
+    """An amount that counts from `start_s` until `end_s` (infinity: it did not end while observed)."""
 
     start_s: float
     end_s: float
@@ -29,7 +29,7 @@ class Steps:
 
     @classmethod
     def of_spans(cls, spans: Iterable[Span]) -> Steps:
-        """The sum of the spans' amounts; a span that ends before it starts never counted."""
+        """The sum of the spans' amounts; a span that does not end after its start counts nowhere."""
         change_by_s: dict[float, float] = defaultdict(float)
         for span in spans:
             if span.end_s > span.start_s:
@@ -53,7 +53,7 @@ class Steps:
         return sum((right - left) * value for left, right, value in self.pieces(start_s, end_s))
 
     def pieces(self, start_s: float, end_s: float) -> tuple[tuple[float, float, float], ...]:
-        """(from, to, value) without a hole between the two moments; none where the second is not later."""
+        """(from, to, value), contiguous from `start_s` to `end_s`; none where the second is not later."""
         if end_s <= start_s:
             return ()
         inside = [at_s for at_s, _ in self.points if start_s < at_s < end_s]

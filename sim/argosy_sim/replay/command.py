@@ -20,7 +20,7 @@ from rich.table import Table
 from yarl import URL
 
 from argosy.errors import SpecError
-from argosy_sim.measures.attainment import LatencySummary, Percentiles, latency_summary
+from argosy_sim.measures.percentiles import LatencySummary, Percentiles, latency_summary
 from argosy_sim.measures.records import RequestRecord
 from argosy_sim.replay.client import RecordFile, ReplayResult, Target, replay
 from argosy_sim.replay.load import CHAT_PATH, ClassLoad, plan_load

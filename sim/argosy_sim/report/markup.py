@@ -1,7 +1,7 @@
 """HTML and SVG as a tree of elements.
 
 Owns building and writing it. Text and attributes are escaped where the tree is written, so no
-caller can forget to. Pure.
+caller can forget it. Pure.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def append(parent: Element, child: Element | str) -> None:
 
 
 def document(root: Element) -> str:
-    """The whole HTML document. The text of `style` is written as it is: only our own goes there."""
+    """The whole HTML document. The text of `style` is not escaped: only the package's own may go there."""
     return "<!doctype html>\n" + ET.tostring(root, encoding="unicode", method="html") + "\n"
 
 

@@ -1,7 +1,8 @@
 """Plots over time as SVG: axes, backdrop and layers.
 
-Owns how a value becomes a mark. Never knows what a value means (`panels` does), and sets no colour:
-every mark has a class that the page's style sheet colours. Pure.
+Owns how a value becomes a mark. Input: a `Panel`, whose values are already in the unit that it
+shows. Output: an SVG element. Sets no colour: every mark has a class that the style sheet colours.
+Pure.
 
 A plot is drawn for a width in pixels, not scaled to it: text keeps its size on a small screen.
 """
@@ -81,7 +82,7 @@ Layer = Line | Bars | Bound | Marks | Names
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Something that happened: drawn as a vertical line; `label` empty: named only by `note`."""
+    """Something that happened at a moment: its label in the plot, and a note under the pointer."""
 
     at_s: float
     label: str
@@ -90,18 +91,21 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Backdrop:
-    """What all plots have behind them: the time from left to right, shocks, plans, shaded windows."""
+    """What all plots have in common: the time from left to right, events, markers, shaded windows.
+
+    events: vertical lines with their label; markers: triangles on the time axis
+    """
 
     start_s: float
     end_s: float
-    shocks: tuple[Moment, ...]
-    plans: tuple[Moment, ...]
+    events: tuple[Moment, ...]
+    markers: tuple[Moment, ...]
     windows: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Values from bottom to top. `is_log`: equal ratios take equal room; `is_whole`: things are counted."""
+    """Values from bottom to top. `is_log`: equal ratios take equal space; `is_whole`: ticks are integers."""
 
     low: float
     high: float
@@ -116,7 +120,7 @@ class Axis:
         return cls(0.0, highest * room if highest > 0 else 1.0)
 
     def position(self, value: float) -> float:
-        """0 at the bottom, 1 at the top; what is outside sticks to the edge."""
+        """0 at the bottom, 1 at the top; a value outside is drawn at the edge."""
         if self.is_log:
             value = max(value, self.low)
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -125,7 +129,7 @@ class Axis:
         return min(1.0, max(0.0, share))
 
     def ticks(self, num_at_most: int) -> tuple[float, ...]:
-        """Round values, at most so many."""
+        """Round values, at most `num_at_most` on a linear axis."""
         if not self.has_ticks:
             return ()
         return _log_ticks(self) if self.is_log else _linear_ticks(self, num_at_most)
@@ -133,7 +137,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One plot: its name, unit, a sentence for who cannot see it, its values and height."""
+    """One plot: its name, unit, a description for readers who cannot see it, its values and height."""
 
     key: str
     title: str
@@ -192,8 +196,8 @@ def plot(panel: Panel, backdrop: Backdrop, width_px: int) -> Element:
         *_grid(frame),
         *(mark for layer in values for mark in _layer(frame, layer)),
         *_time_axis(frame),
-        *_plans(frame),
-        *_shocks(frame),
+        *_markers(frame),
+        *_events(frame),
         *(name for layer in names for name in _layer(frame, layer)),
     )
 
@@ -227,21 +231,21 @@ def _fits(frame: _Frame, step_s: float) -> bool:
     return step_s >= 3600 or frame.x(frame.backdrop.start_s + step_s) - LEFT_PX >= 7 * _CHARACTER_PX
 
 
-def _plans(frame: _Frame) -> Iterable[Element]:
-    for plan in frame.backdrop.plans:
-        if frame.shows(plan.at_s):
-            x, y = frame.x(plan.at_s), frame.base_px
+def _markers(frame: _Frame) -> Iterable[Element]:
+    for marker in frame.backdrop.markers:
+        if frame.shows(marker.at_s):
+            x, y = frame.x(marker.at_s), frame.base_px
             shape = f"M{x} {y - 8}l4 8h-8z"
-            yield element("path", {"class": "plan", "d": shape}, element("title", {}, plan.note))
+            yield element("path", {"class": "marker", "d": shape}, element("title", {}, marker.note))
 
 
-def _shocks(frame: _Frame) -> Iterable[Element]:
-    for shock in frame.backdrop.shocks:
-        x = frame.x(shock.at_s)
-        line = _line("shock", x, TOP_PX - 4, x, frame.base_px)
-        line.append(element("title", {}, shock.note))
+def _events(frame: _Frame) -> Iterable[Element]:
+    for event in frame.backdrop.events:
+        x = frame.x(event.at_s)
+        line = _line("event", x, TOP_PX - 4, x, frame.base_px)
+        line.append(element("title", {}, event.note))
         yield line
-        yield _text("shock-name", x, TOP_PX - 7, shock.label)
+        yield _text("event-name", x, TOP_PX - 7, event.label)
 
 
 def _layer(frame: _Frame, layer: Layer) -> Iterable[Element]:

@@ -1,11 +1,11 @@
-"""What the run was worth: per act the figures, over all the promises.
+"""The judgement of a run: figures per act, promises over the whole run.
 
-Owns the assembly: which requests, plans and replicas count in which act. The rules live beside it:
-`fates` (attribution), `shocks` (windows, decisions, recovery), `new_replicas`, `cost`, `promises`.
-Never draws, prints or writes. Input: `Evidence`. Output: `Judgement`. Pure.
+Owns the assembly: which requests, plans and replicas count in which act. The rules are beside it:
+`attribution`, `shocks` (windows, decisions, recovery), `new_replicas`, `fleet_cost`, `promises`.
+Input: `Evidence`. Output: `Judgement`. Pure.
 
-Requests belong to the act in which they arrive. A request without a complete answer keeps no term
-of its SLO, those in flight on the dead node included; only in the count of losses are they apart.
+A request belongs to the act in which it arrives. One without a complete answer keeps no term of its
+SLO; requests in flight on the dead node are counted apart.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from argosy_sim.demo.evidence import Evidence, PlanSeen
 from argosy_sim.demo.judgement.attribution import act_at, dead_node
+from argosy_sim.demo.judgement.fleet_cost import run_cost_rate, static_peak_cost_rate
 from argosy_sim.demo.judgement.new_replicas import NewReplica, new_replicas
 from argosy_sim.demo.judgement.promises import (
     Promise,
@@ -28,13 +29,14 @@ from argosy_sim.demo.judgement.promises import (
 from argosy_sim.demo.judgement.shocks import ShockDecision, recovery_s, recovery_windows, shock_decisions
 from argosy_sim.demo.story import Act, StoryClass
 from argosy_sim.measures.attainment import (
-    Percentiles,
     TermAttainment,
     attainment,
     attainment_by_term,
-    latency_summary,
+    lowest,
 )
-from argosy_sim.measures.cost import cost_rate, cost_usd, static_peak_rate
+from argosy_sim.measures.cost import cost_usd
+from argosy_sim.measures.intervals import Interval, TooFew
+from argosy_sim.measures.percentiles import Percentiles, latency_summary
 from argosy_sim.measures.records import RequestRecord
 
 
@@ -42,17 +44,28 @@ from argosy_sim.measures.records import RequestRecord
 class ClassInAct:
     """One class in one act. Percentiles: all its completed requests, inside recovery windows too.
 
-    terms: the share of requests outside recovery windows that kept each term
-    attainment, recovery_attainment: outside and inside recovery windows, None without a request there;
-        outside, requests in flight on the dead node do not count (they are counted apart)
+    terms: each term's attainment outside recovery windows, where requests in flight on the dead node
+        do not count (they are counted apart)
+    recovery_attainment: inside recovery windows, None without a request there
     """
 
     ttft_ms: Percentiles | None
     itl_ms: Percentiles | None
     e2e_ms: Percentiles | None
     terms: tuple[TermAttainment, ...]
-    attainment: float | None
     recovery_attainment: float | None
+
+    @property
+    def attainment(self) -> float | None:
+        """The smallest share over the terms, outside recovery windows; None without a request there."""
+        term = lowest(self.terms)
+        return None if term is None else term.share
+
+    @property
+    def attainment_interval(self) -> Interval | TooFew | None:
+        """The 95 % confidence interval of `attainment`."""
+        term = lowest(self.terms)
+        return None if term is None else term.interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +155,8 @@ def _judge_act(evidence: Evidence, act: Act, news: Sequence[NewReplica]) -> ActJ
         act=act,
         counts=_counts(evidence, records),
         classes={c.name: _class_in_act(evidence, c, records) for c in evidence.story.classes},
-        cost_usd=cost_usd(cost_rate(evidence), act.start_s, act.end_s),
-        static_peak_cost_usd=cost_usd(static_peak_rate(evidence), act.start_s, act.end_s),
+        cost_usd=cost_usd(run_cost_rate(evidence), act.start_s, act.end_s),
+        static_peak_cost_usd=cost_usd(static_peak_cost_rate(evidence), act.start_s, act.end_s),
         plans=tuple(plan for plan in evidence.plans if act_at(evidence.story, plan.at_s) is act),
         first_request_on_new_replica_s=max(firsts, default=None),
         recovery_s=recovery_s(evidence, act),
@@ -170,8 +183,8 @@ def _class_in_act(
     own = [record for record in records if record.class_name == story_class.name]
     inside = [record for record in own if any(window.contains(record.arrival_s) for window in windows)]
     # Requests in flight on the dead node are counted apart: most arrived before it died, outside its
-    # window, and nothing that the operator does could have kept their terms. Inside the window they
-    # stay in the figure, which is reported and not promised.
+    # window, and the operator could not have kept their terms. Inside the window they stay in the
+    # figure, which is reported and not promised.
     outside = [
         r
         for r in own
@@ -183,7 +196,6 @@ def _class_in_act(
         itl_ms=summary.itl_ms,
         e2e_ms=summary.e2e_ms,
         terms=attainment_by_term(outside, story_class.slo),
-        attainment=attainment(outside, story_class.slo),
         recovery_attainment=attainment(inside, story_class.slo),
     )
 
@@ -193,7 +205,7 @@ def _promises(evidence: Evidence, figures: Judgement) -> tuple[Promise, ...]:
     return (
         *(
             attainment_promise(
-                f"attainment/{story_class.name}/{act.act.name}",
+                (story_class.name, act.act.name),
                 story_class.slo,
                 act.classes[story_class.name].terms,
                 was_planned=act.act.rate_per_s.get(story_class.name, 0.0) > 0,

@@ -1,7 +1,7 @@
-"""The demo's plots: what each shows, in which style, and the sentence for who cannot see it.
+"""The demo's plots: what each shows, in which style, and its description for readers who cannot see it.
 
-Owns the choice of plots and of their layers. Never draws (`plots`) and never measures (`series`,
-`cost`). Input: `Evidence`. Output: `Panel`s with one `Backdrop`. Pure.
+Owns the choice of plots and of their layers; `report.plots` draws them. Input: `Evidence`. Output:
+`PlotGroup`s with one `Backdrop`. Pure.
 
 Styles: `c0`-`c5` are the palette's colours; classes take the first ones, pools those after them. A
 variant has its pool's colour, a pool's further variants the next free ones.
@@ -11,43 +11,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from argosy.snapshot import SloTerm, Term
 from argosy_sim.demo.evidence import Evidence
 from argosy_sim.demo.judgement.attribution import dead_node
+from argosy_sim.demo.judgement.fleet_cost import run_cost_rate, static_peak_cost_rate
 from argosy_sim.demo.judgement.shocks import recovery_windows, shocking_acts
-from argosy_sim.demo.presentation.series import (
-    Rolling,
-    offered_rate,
-    replica_states,
-    rolling_percentiles,
-    share_bins,
-    told_rate,
-)
+from argosy_sim.demo.presentation.series import planned_rate, replica_states, share_bins
 from argosy_sim.demo.story import StoryClass
-from argosy_sim.measures.cost import cost_rate, static_peak_rate
+from argosy_sim.measures.over_time import Rolling, arrival_rate, rolling_percentiles
 from argosy_sim.measures.records import RequestRecord
 from argosy_sim.measures.steps import Steps
 from argosy_sim.report import wording
+from argosy_sim.report.page import PlotGroup
 from argosy_sim.report.plots import Axis, Backdrop, Bar, Bars, Bound, Line, Marks, Moment, Names, Panel, Point
 
 NUM_COLOURS = 6
 _EARLIEST_S = -40.0
 _LOG_FROM = 4.0
-"""A latency this many times its bound would flatten everything below: the axis turns logarithmic."""
+"""From this multiple of its bound on, a latency would flatten all below it: the axis turns logarithmic."""
 _NAMES_APART_S = 14.0
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Plots that belong together, under one heading with one explanation."""
-
-    key: str
-    title: str
-    text: str
-    panels: tuple[Panel, ...]
 
 
 def backdrop(evidence: Evidence) -> Backdrop:
@@ -57,11 +42,11 @@ def backdrop(evidence: Evidence) -> Backdrop:
     return Backdrop(
         start_s=max(_EARLIEST_S, math.floor(earliest_s / 10) * 10.0),
         end_s=evidence.story.duration_s,
-        shocks=tuple(
+        events=tuple(
             Moment(act.start_s, act.shock.value, f"{act.shock.value} at {act.start_s:g} s")
             for act in shocking_acts(evidence)
         ),
-        plans=tuple(
+        markers=tuple(
             Moment(
                 plan.at_s,
                 str(plan.revision),
@@ -73,28 +58,28 @@ def backdrop(evidence: Evidence) -> Backdrop:
     )
 
 
-def groups(evidence: Evidence) -> tuple[Group, ...]:
+def groups(evidence: Evidence) -> tuple[PlotGroup, ...]:
     """Every plot of the page, in order."""
     pools = sorted({replica.pool for replica in evidence.replicas})
     return (
-        Group("story", "Story", "", (_story(evidence),)),
-        Group(
+        PlotGroup("story", "Story", "", (_story(evidence),)),
+        PlotGroup(
             "rate",
             "Offered rate",
             "What arrived, in bins of 5 s; dashed: what the story asks for.",
             tuple(_rate(evidence, c, index) for index, c in enumerate(evidence.story.classes)),
         ),
-        Group(
+        PlotGroup(
             "replicas",
             "Replicas per pool",
             "Bound to a node and paid for: loading, ready, and draining or out of rotation.",
             tuple(_replicas(evidence, pool) for pool in pools),
         ),
-        Group(
+        PlotGroup(
             "cost", "Cost per hour", f"Static peak: {evidence.static_peak.description}.", (_cost(evidence),)
         ),
         *_latency_groups(evidence),
-        Group(
+        PlotGroup(
             "shares",
             "Envoy's shares per variant",
             "Where Envoy sent each class's requests. A gap is a bin without a request.",
@@ -111,7 +96,7 @@ def colour_by_pool(evidence: Evidence) -> dict[str, str]:
 
 
 def colour_by_variant(evidence: Evidence) -> dict[str, str]:
-    """A variant's style; one that no replica was seen of has a free one too."""
+    """A variant's style; a variant without a replica has a style of its own too."""
     by_pool = colour_by_pool(evidence)
     pool_by_variant = {replica.variant: replica.pool for replica in evidence.replicas}
     sampled = {v for s in evidence.shares for by_variant in s.by_class.values() for v in by_variant}
@@ -136,17 +121,17 @@ def _story(evidence: Evidence) -> Panel:
     bars = tuple(
         Bar(act.start_s, act.end_s, 0.0, 1.0, f"{act.name}: {act.start_s:g}-{act.end_s:g} s") for act in acts
     )
-    told = ", ".join(f"{act.name} from {act.start_s:g} s" for act in acts)
+    named = ", ".join(f"{act.name} from {act.start_s:g} s" for act in acts)
     planned = ", ".join(f"{plan.revision} at {plan.at_s:.1f} s" for plan in evidence.plans)
     return Panel(
         key="story",
         title="Acts and plan revisions",
         unit="seconds from act 1",
-        description=f"Acts: {told}. Plan revisions: {planned or 'none'}.",
+        description=f"Acts: {named}. Plan revisions: {planned or 'none'}.",
         layers=(
-            Bars("", bars, "act"),
-            Names(tuple(((act.start_s + act.end_s) / 2, 0.62, act.name) for act in acts), "act-name"),
-            Names(tuple(_plan_names(evidence)), "plan-name"),
+            Bars("", bars, "frame"),
+            Names(tuple(((act.start_s + act.end_s) / 2, 0.62, act.name) for act in acts), "frame-name"),
+            Names(tuple(_plan_names(evidence)), "marker-name"),
         ),
         axis=Axis(0.0, 1.0, has_ticks=False),
         height_px=112,
@@ -165,15 +150,16 @@ def _plan_names(evidence: Evidence) -> Iterable[tuple[float, float, str]]:
 
 def _rate(evidence: Evidence, story_class: StoryClass, index: int) -> Panel:
     records = [record for record in evidence.requests if record.class_name == story_class.name]
-    offered, told = offered_rate(records, evidence.story), told_rate(evidence.story, story_class.name)
+    arrived = arrival_rate(records, evidence.story.duration_s)
+    planned = planned_rate(evidence.story, story_class.name)
     node = dead_node(evidence)
     lost = [record for record in records if record.is_lost]
     apart = [record for record in lost if node.had_in_flight(record)]
     marks = (
-        _marks("lost", [record for record in lost if record not in apart], "lost"),
-        _marks("lost in flight on the dead node", apart, "in-flight"),
+        _marks("lost", [record for record in lost if record not in apart], "cross"),
+        _marks("lost in flight on the dead node", apart, "faint-cross"),
     )
-    highest = [value for steps in (offered, told) for _, value in steps.points]
+    highest = [value for steps in (arrived, planned) for _, value in steps.points]
     return Panel(
         key=f"rate-{index}",
         title=story_class.name,
@@ -181,8 +167,8 @@ def _rate(evidence: Evidence, story_class: StoryClass, index: int) -> Panel:
         description=f"{len(records)} requests of {story_class.name}, {len(lost)} without a complete answer; "
         f"at most {max(highest):.1f} requests/s.",
         layers=(
-            Line("the story", _stairs(told, evidence), f"{_colour(index)} told"),
-            Line("arrived", _stairs(offered, evidence), _colour(index)),
+            Line("the story", _stairs(planned, evidence), f"{_colour(index)} planned"),
+            Line("arrived", _stairs(arrived, evidence), _colour(index)),
             *(layer for layer in marks if layer.points),
         ),
         axis=Axis.up_to(highest, room=1.25),
@@ -197,8 +183,8 @@ def _marks(label: str, records: Sequence[RequestRecord], style: str) -> Marks:
 def _replicas(evidence: Evidence, pool: str) -> Panel:
     style = colour_by_pool(evidence)[pool]
     states = replica_states(evidence, pool)
-    stacked = (("ready", states.ready, style), ("loading", states.loading, f"{style} loading"),
-               ("draining", states.draining, "draining"))  # fmt: skip
+    stacked = (("ready", states.ready, style), ("loading", states.loading, f"{style} pale"),
+               ("draining", states.draining, "grey"))  # fmt: skip
     edges = sorted({at_s for _, steps, _ in stacked for at_s, _ in steps.points})
     edges = sorted({*edges, evidence.story.duration_s})
     bars: dict[str, list[Bar]] = {label: [] for label, _, _ in stacked}
@@ -223,7 +209,7 @@ def _replicas(evidence: Evidence, pool: str) -> Panel:
 
 
 def _cost(evidence: Evidence) -> Panel:
-    rate, static = cost_rate(evidence), static_peak_rate(evidence)
+    rate, static = run_cost_rate(evidence), static_peak_cost_rate(evidence)
     shown = [
         value
         for steps in (rate, static)
@@ -236,9 +222,9 @@ def _cost(evidence: Evidence) -> Panel:
         description=f"At most {wording.usd_per_hour(max(shown))}; static peak at first "
         f"{wording.usd_per_hour(static.at(0.0))}.",
         layers=(
-            Bars("", tuple(_under(rate, evidence)), "money"),
-            Line("this run", _stairs(rate, evidence), "money-line"),
-            Line("static peak", _stairs(static, evidence), "static"),
+            Bars("", tuple(_under(rate, evidence)), "area"),
+            Line("this run", _stairs(rate, evidence), "strong"),
+            Line("static peak", _stairs(static, evidence), "reference"),
         ),
         axis=Axis.up_to(shown, room=1.2),
     )
@@ -261,7 +247,7 @@ def _stairs(steps: Steps, evidence: Evidence) -> tuple[Point, ...]:
     return tuple((at_s, value) for left, right, value in pieces for at_s in (left, right))
 
 
-def _latency_groups(evidence: Evidence) -> Iterable[Group]:
+def _latency_groups(evidence: Evidence) -> Iterable[PlotGroup]:
     names = {Term.TTFT: "Time to first token", Term.ITL: "Time between tokens", Term.E2E: "Whole answer"}
     for term, name in names.items():
         panels = tuple(
@@ -273,7 +259,7 @@ def _latency_groups(evidence: Evidence) -> Iterable[Group]:
             text = "Percentiles of completed requests, by arrival, over 5 s around each second."
             if term is Term.ITL:
                 text += " A request's value is its mean gap."
-            yield Group(term.value.lower(), f"{name} ({term})", text, panels)
+            yield PlotGroup(term.value.lower(), f"{name} ({term})", text, panels)
 
 
 def _latency(evidence: Evidence, story_class: StoryClass, index: int, term: Term) -> Panel:
@@ -334,13 +320,13 @@ def _shares(evidence: Evidence, story_class: StoryClass) -> Panel:
             bars.setdefault(variant, []).append(Bar(of_bin.start_s, of_bin.end_s, low, high, note))
             sums[variant] = sums.get(variant, 0) + num
             low = high
-    told = ", ".join(f"{num} to {variant}" for variant, num in sorted(sums.items()))
+    counted = ", ".join(f"{num} to {variant}" for variant, num in sorted(sums.items()))
     length = f", bins of {bins[0].end_s - bins[0].start_s:g} s" if bins else ""
     return Panel(
         key=f"shares-{story_class.name}",
         title=story_class.name,
         unit=f"% of requests{length}",
-        description=f"Requests of {story_class.name} by variant: {told or 'none was counted'}.",
+        description=f"Requests of {story_class.name} by variant: {counted or 'none was counted'}.",
         layers=tuple(
             Bars(variant, tuple(of), f"{styles[variant]} share") for variant, of in sorted(bars.items())
         ),

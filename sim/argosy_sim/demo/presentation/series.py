@@ -1,73 +1,27 @@
-"""Records, replicas and samples as values over time, for the plots.
+"""Quantities of the demo over time, for its plots: planned rates, replica states, Envoy's shares.
 
-Owns bins, rolling windows and states. Never draws and never judges. Seconds count from act 1. Pure.
+Owns bins and states of what only the demo's evidence has; arrival rates and rolling percentiles are
+`measures.over_time`. Seconds count from act 1. Pure.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from argosy.snapshot import Term
 from argosy_sim.demo.evidence import Evidence, ReplicaSeen
+from argosy_sim.demo.judgement.fleet_cost import bound_until_s
 from argosy_sim.demo.story import Story
-from argosy_sim.measures.attainment import Percentiles, latency_ms
-from argosy_sim.measures.cost import bound_until_s
-from argosy_sim.measures.records import RequestRecord
 from argosy_sim.measures.steps import Span, Steps
 
-RATE_BIN_S = 5.0
-ROLLING_S = 5.0
-_ROLLING_STEP_S = 1.0
 _SHARE_BINS_S = (5.0, 10.0, 15.0, 30.0)
-_SHARE_REQUESTS = 4  # fewer requests in a bin make a split of chance
+_SHARE_REQUESTS = 4  # with fewer requests in a bin the split is chance
 
 
-def offered_rate(records: Sequence[RequestRecord], story: Story) -> Steps:
-    """Requests/s that arrived, in bins of 5 s."""
-    num_bins = math.ceil(story.duration_s / RATE_BIN_S)
-    counts = [0] * num_bins
-    for record in records:
-        index = int(record.arrival_s // RATE_BIN_S)
-        if 0 <= index < num_bins:
-            counts[index] += 1
-    points = [(index * RATE_BIN_S, count / RATE_BIN_S) for index, count in enumerate(counts)]
-    return Steps((*points, (num_bins * RATE_BIN_S, 0.0)))
-
-
-def told_rate(story: Story, class_name: str) -> Steps:
-    """Requests/s by the story."""
+def planned_rate(story: Story, class_name: str) -> Steps:
+    """Requests/s that the story asks for."""
     points = [(step.start_s, step.requests_per_s) for step in story.schedule(class_name)]
     return Steps((*points, (story.duration_s, 0.0)))
-
-
-@dataclass(frozen=True, slots=True)
-class Rolling:
-    """Percentiles of what arrived in the 5 s around a moment; None where nothing did."""
-
-    at_s: float
-    percentiles: Percentiles | None
-
-
-def rolling_percentiles(
-    records: Sequence[RequestRecord], term: Term, duration_s: float
-) -> tuple[Rolling, ...]:
-    """One value per second, of completed requests."""
-    seen = sorted(
-        (record.arrival_s, value_ms)
-        for record in records
-        if (value_ms := latency_ms(record, term)) is not None
-    )
-    arrivals_s = [arrival_s for arrival_s, _ in seen]
-    num_steps = math.floor((duration_s - ROLLING_S) / _ROLLING_STEP_S) + 1
-    rolling = []
-    for start_s in (step * _ROLLING_STEP_S for step in range(num_steps)):
-        first, last = bisect_left(arrivals_s, start_s), bisect_right(arrivals_s, start_s + ROLLING_S)
-        of_window = Percentiles.of(value_ms for _, value_ms in seen[first:last])
-        rolling.append(Rolling(start_s + ROLLING_S / 2, of_window))
-    return tuple(rolling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +79,7 @@ def share_bins(evidence: Evidence, class_name: str) -> tuple[ShareBin, ...]:
     length_s = next((b for b in _SHARE_BINS_S if per_s * b >= _SHARE_REQUESTS), _SHARE_BINS_S[-1])
     sums: dict[int, dict[str, int]] = {}
     for at_s, requests in samples:
-        # A sample tells of what came before it, so one at a bin's end belongs to that bin.
+        # A sample counts what came before it, so one at a bin's end belongs to that bin.
         of_bin = sums.setdefault(math.ceil(at_s / length_s - 1e-9) - 1, {})
         for variant, num in requests.items():
             of_bin[variant] = of_bin.get(variant, 0) + num

@@ -1,7 +1,7 @@
 """The judgement as the JSON document that `make demo` leaves behind.
 
-Owns its keys and nesting, and that every number in it is finite. Never writes a file. What did
-not occur is null; seconds count from the start of act 1; shares are 0-1; latencies are milliseconds. Pure.
+Owns its keys and nesting, and that every number in it is finite. What did not occur is null; seconds
+count from the start of act 1; shares are 0-1; latencies are milliseconds. Pure.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 from argosy.errors import InvariantError
 from argosy_sim.demo.evidence import PlanSeen
 from argosy_sim.demo.judgement.judge import ActJudgement, ClassInAct, Judgement
-from argosy_sim.measures.attainment import Percentiles
+from argosy_sim.measures.intervals import Interval, TooFew
+from argosy_sim.measures.percentiles import Percentiles
 
-_DIGITS = 6  # microseconds, and millionths of a dollar: what is beyond is noise of the arithmetic
+_DIGITS = 6  # microseconds, and millionths of a dollar: further digits are noise of the arithmetic
 
 
 def report(judgement: Judgement) -> dict[str, Any]:
@@ -59,12 +60,20 @@ def _class(of_class: ClassInAct) -> dict[str, Any]:
         "itl_ms": _percentiles(of_class.itl_ms),
         "e2e_ms": _percentiles(of_class.e2e_ms),
         "attainment": _finite(of_class.attainment),
+        "attainment_ci95": _bounds(of_class.attainment_interval),
         "recovery_attainment": _finite(of_class.recovery_attainment),
     }
 
 
+def _bounds(interval: Interval | TooFew | None) -> list[float | None] | None:
+    """The lower and the upper bound."""
+    if interval is None or isinstance(interval, TooFew):
+        return None
+    return [_finite(interval.low), _finite(interval.high)]
+
+
 def _percentiles(percentiles: Percentiles | None) -> dict[str, float | None]:
-    """All three keys always: a reader need not ask whether the object is there."""
+    """All three keys always, so that a reader need not check whether the object is there."""
     if percentiles is None:
         return {"p50": None, "p95": None, "p99": None}
     return {
@@ -91,5 +100,5 @@ def _finite(value: float | None) -> float | None:
     if value is None:
         return None
     if not math.isfinite(value):
-        raise InvariantError(f"{value} is no figure of a report: something divided by nothing or never ended")
+        raise InvariantError(f"a figure of the report is {value}, a finite number is needed")
     return round(value, _DIGITS)

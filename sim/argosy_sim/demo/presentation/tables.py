@@ -1,6 +1,6 @@
 """The page's tables and cards.
 
-Owns their columns and rows. Never draws plots (`plots`) and never measures. Input: `Judgement` and
+Owns their columns and rows; how a table is built is `report.tables`. Input: `Judgement` and
 `Evidence`. Output: elements. Pure.
 """
 
@@ -11,104 +11,64 @@ from collections.abc import Iterable, Sequence
 from argosy_sim.demo.evidence import Evidence, PlanSeen
 from argosy_sim.demo.judgement.judge import ActJudgement, ClassInAct, Judgement
 from argosy_sim.demo.judgement.shocks import DECISION_BOUND_S, ShockDecision
+from argosy_sim.demo.presentation import wording as story_wording
 from argosy_sim.demo.story import Shock, StoryClass
 from argosy_sim.report import wording
+from argosy_sim.report.cards import Fact, card, cards
 from argosy_sim.report.markup import Element, element
-
-Cell = str | Element | Sequence["str | Element"]
-
-
-def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], style: str = "") -> Element:
-    """A table. A row may start with its id as `#id`.
-
-    A column whose name ends in `>` holds numbers; one that ends in `~` holds words that a small
-    screen may leave out (with the style `compact`).
-    """
-    names = [column.rstrip(">~") for column in columns]
-    styles = [{">": "number", "~": "words"}.get(column[-1], "") for column in columns]
-    head = (
-        element("th", {"scope": "col", "class": style}, name)
-        for name, style in zip(names, styles, strict=True)
-    )
-    return element(
-        "table",
-        {"aria-label": caption, "class": style},
-        element("thead", {}, element("tr", {}, *head)),
-        element("tbody", {}, *(_row(names, styles, row) for row in rows)),
-    )
-
-
-def _row(names: Sequence[str], styles: Sequence[str], cells: Sequence[Cell]) -> Element:
-    key = str(cells[0])[1:] if len(cells) > len(names) else ""
-    shown = cells[1:] if key else cells
-    made = element("tr", {"id": key} if key else {})
-    for name, style, cell in zip(names, styles, shown, strict=True):
-        children = [cell] if isinstance(cell, (str, Element)) else cell
-        made.append(element("td", {"data-label": name, "class": style}, *children))
-    return made
-
-
-def badge(is_kept: bool) -> Element:
-    """A verdict in sign and word, never in colour alone."""
-    word = "✓ kept" if is_kept else "✗ broken"
-    return element("span", {"class": "good" if is_kept else "bad"}, word)
+from argosy_sim.report.tables import Cell, alarm, badge, breakable, table
 
 
 def promises(judgement: Judgement) -> Element:
     """Every promise with what was measured."""
     rows = []
     for promise in judgement.promises:
-        measured, bound = wording.promise_figures(promise)
-        rows.append((_breakable(promise.name), badge(promise.kept), measured, bound, promise.detail))
+        measured, bound = story_wording.promise_figures(promise)
+        rows.append((breakable(promise.path), badge(promise.kept), measured, bound, promise.detail))
     return table("Promises", ("Promise", "Verdict", "Measured>", "Promised>", "In words~"), rows, "compact")
 
 
-def _breakable(name: str) -> list[str | Element]:
-    """A path that a narrow column may break after its slashes."""
-    first, *rest = name.split("/")
-    return [first, *(part for word in rest for part in ("/", element("wbr"), word))]
-
-
 def act_cards(judgement: Judgement, evidence: Evidence) -> Element:
-    """What each act came to."""
+    """The figures of each act."""
     decisions = {decision.at_s: decision for decision in judgement.decisions}
-    return element(
-        "div",
-        {"class": "acts"},
-        *(_card(act, evidence, decisions.get(act.act.start_s)) for act in judgement.acts),
+    return cards(
+        card(
+            act.act.name,
+            f"{act.act.start_s:g}–{act.act.end_s:g} s",
+            _facts(act, evidence, decisions.get(act.act.start_s)),
+        )
+        for act in judgement.acts
     )
 
 
-def _card(act: ActJudgement, evidence: Evidence, decision: ShockDecision | None) -> Element:
-    counts = act.counts
-    saving = wording.saved(act.cost_usd, act.static_peak_cost_usd)
-    facts: list[tuple[str, Cell]] = []
-    if act.act.shock is not Shock.NONE and decision is not None:
-        facts.append(("shock", act.act.shock.value))
-        facts.append(("decided", (f"{_within(decision)} ", badge(decision.is_in_time))))
-        facts.append(("recovered", wording.seconds(act.recovery_s)))
+def _facts(act: ActJudgement, evidence: Evidence, decision: ShockDecision | None) -> list[Fact]:
+    facts = _shock_facts(act, decision)
     facts.append(("plans", _plan_links(act.plans)))
-    facts.extend((f"{c.name}", _attained(act.classes[c.name], c)) for c in evidence.story.classes)
-    facts.append(
-        ("requests", f"{counts.offered} offered, {counts.completed} completed, {counts.retried} retried")
-    )
-    in_flight = f", {counts.lost_in_flight} in flight on the dead node" if counts.lost_in_flight else ""
-    facts.append(("lost", (_alarm(str(counts.lost), counts.lost > 0), in_flight)))
+    facts.extend((c.name, _attained(act.classes[c.name], c)) for c in evidence.story.classes)
+    facts.extend(_count_facts(act))
+    saving = wording.saved(act.cost_usd, act.static_peak_cost_usd)
     static = wording.usd(act.static_peak_cost_usd)
     facts.append(("cost", f"{wording.usd(act.cost_usd)}, {saving} than the static peak's {static}"))
     if act.first_request_on_new_replica_s is not None:
         facts.append(("new replica", f"first request {act.first_request_on_new_replica_s:.1f} s after Ready"))
-    return element(
-        "section",
-        {"class": "act-card"},
-        element("h3", {}, act.act.name, element("span", {}, f"{act.act.start_s:g}–{act.act.end_s:g} s")),
-        element("dl", {}, *(part for name, value in facts for part in _fact(name, value))),
-    )
+    return facts
 
 
-def _fact(name: str, value: Cell) -> Iterable[Element]:
-    yield element("dt", {}, name)
-    yield element("dd", {}, *([value] if isinstance(value, (str, Element)) else value))
+def _shock_facts(act: ActJudgement, decision: ShockDecision | None) -> list[Fact]:
+    if act.act.shock is Shock.NONE or decision is None:
+        return []
+    return [
+        ("shock", act.act.shock.value),
+        ("decided", (f"{_within(decision)} ", badge(decision.is_in_time))),
+        ("recovered", wording.seconds(act.recovery_s)),
+    ]
+
+
+def _count_facts(act: ActJudgement) -> Iterable[Fact]:
+    counts = act.counts
+    yield "requests", f"{counts.offered} offered, {counts.completed} completed, {counts.retried} retried"
+    in_flight = f", {counts.lost_in_flight} in flight on the dead node" if counts.lost_in_flight else ""
+    yield "lost", (alarm(str(counts.lost), counts.lost > 0), in_flight)
 
 
 def _within(decision: ShockDecision) -> str:
@@ -128,17 +88,17 @@ def _plan_links(plans: Sequence[PlanSeen]) -> Sequence[str | Element]:
 
 
 def _attained(of_class: ClassInAct, story_class: StoryClass) -> Sequence[str | Element]:
-    promised = ", ".join(sorted({wording.share(term.percentile) for term in story_class.slo.terms}))
     kept = bool(of_class.terms) and all(term.is_kept for term in of_class.terms)
-    share = wording.share(of_class.attainment)
+    bounds = wording.share_bounds(of_class.attainment_interval)
+    known = "" if bounds == wording.NOTHING else f" ({bounds}{wording.SPACE}%)"
     recovering = ""
     if of_class.recovery_attainment is not None:
         recovering = f"; while recovering {wording.share(of_class.recovery_attainment)}"
-    return [_alarm(share, not kept), f" attained of {promised}{recovering}"]
-
-
-def _alarm(text: str, is_alarming: bool) -> Element:
-    return element("span", {"class": "bad"} if is_alarming else {}, text)
+    promised = wording.promised_shares(story_class.slo)
+    return [
+        alarm(wording.share(of_class.attainment), not kept),
+        f"{known} attained of {promised}{recovering}",
+    ]
 
 
 def plans(evidence: Evidence) -> Element:
@@ -155,7 +115,6 @@ def _plan_row(plan: PlanSeen) -> Sequence[Cell]:
     ]
     if plan.reasons:
         decision.append(reasons)
-    state = element("span", {} if plan.passed_check else {"class": "bad"}, wording.plan_state(plan))
     return (
         f"#plan-{plan.revision}",
         str(plan.revision),
@@ -163,7 +122,7 @@ def _plan_row(plan: PlanSeen) -> Sequence[Cell]:
         plan.trigger,
         decision,
         wording.usd_per_hour(plan.cost_usd_per_hour),
-        state,
+        alarm(story_wording.plan_state(plan), not plan.passed_check),
     )
 
 
@@ -187,7 +146,7 @@ def _percentiles(of_class: ClassInAct) -> Iterable[str]:
 
 
 def new_replicas(judgement: Judgement) -> Element:
-    """How soon each new replica was routable and asked."""
+    """How soon each new replica was routable, and how soon it got its first request."""
     columns = ("Replica", "Class", "Node", "Ready at>", "Routable after>", "First request after>", "Offered>")
     rows = [
         (
@@ -195,8 +154,8 @@ def new_replicas(judgement: Judgement) -> Element:
             new.replica.class_name,
             new.replica.node,
             wording.seconds(new.ready_s),
-            wording.delay(new.routable),
-            wording.delay(new.first_request),
+            story_wording.delay(new.routable),
+            story_wording.delay(new.first_request),
             f"{new.offered_per_s:.1f}/s",
         )
         for new in judgement.new_replicas
@@ -205,6 +164,6 @@ def new_replicas(judgement: Judgement) -> Element:
 
 
 def memory(evidence: Evidence) -> Element:
-    """The highest resident memory seen, by process."""
+    """The highest resident memory observed, by process."""
     rows = [(name, wording.mebibytes(num)) for name, num in sorted(evidence.memory_bytes.items())]
     return table("Memory", ("Process", "Highest resident memory>"), rows)

@@ -1,14 +1,13 @@
-"""The report in a terminal.
+"""The demo's report in a terminal.
 
-Owns the tables and their order, made for 100 columns. Says in words whatever it also says in colour.
-Never judges. Pure but for `show`, which prints to the console that it is given.
+Owns its tables and their order, made for 100 columns; their look is `report.terminal`. Pure but for
+`show`, which prints to the console that it is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.rule import Rule
@@ -19,7 +18,15 @@ from argosy_sim.demo.evidence import Evidence, PlanSeen
 from argosy_sim.demo.judgement.judge import ActJudgement, ClassInAct, Judgement
 from argosy_sim.demo.judgement.promises import ROUTABLE_BOUND_S
 from argosy_sim.demo.judgement.shocks import DECISION_BOUND_S, RECOVERY_AFTER_LOAD_S
+from argosy_sim.demo.presentation.wording import (
+    delay,
+    plan_state,
+    promise_figures,
+    recovery_rule,
+    verdict,
+)
 from argosy_sim.report import wording
+from argosy_sim.report.terminal import alarm, table, verdict_word
 
 _NUM_REASONS = 3  # more than this hides the acts; the page has them all
 
@@ -61,7 +68,7 @@ def _plan(plan: PlanSeen) -> RenderableType:
     lines = [
         Text.assemble(
             (f"revision {plan.revision}", "cyan"),
-            f" at {wording.seconds(plan.at_s)} ({wording.plan_state(plan)}), "
+            f" at {wording.seconds(plan.at_s)} ({plan_state(plan)}), "
             f"{wording.usd_per_hour(plan.cost_usd_per_hour)}: {plan.trigger}",
         ),
         Text(f"  replicas  {wording.replicas(plan.replicas)}"),
@@ -73,27 +80,13 @@ def _plan(plan: PlanSeen) -> RenderableType:
     return Group(*lines)
 
 
-def _table(*columns: str) -> Table:
-    """Column names; those that end in `>` are numbers."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        is_number = column.endswith(">")
-        table.add_column(
-            column.rstrip(">"),
-            justify="right" if is_number else "left",
-            overflow="fold",
-            no_wrap=column in ("act", "promise"),
-        )
-    return table
-
-
 def _acts(judgement: Judgement) -> Table:
-    table = _table(
-        "act", "offered>", "done>", "lost>", "in flight>", "retried>", "cost>", "static peak>",
+    made = table(
+        "act|", "offered>", "done>", "lost>", "in flight>", "retried>", "cost>", "static peak>",
         "1st request>", "recovered>",
     )  # fmt: skip
     for act in judgement.acts:
-        table.add_row(
+        made.add_row(
             Text(act.act.name),
             *_count_cells(act.counts.offered, act.counts.completed, act.counts.lost),
             *map(str, (act.counts.lost_in_flight, act.counts.retried)),
@@ -101,39 +94,44 @@ def _acts(judgement: Judgement) -> Table:
             *map(wording.seconds, (act.first_request_on_new_replica_s, act.recovery_s)),
         )
     counts = judgement.counts
-    table.add_section()
-    table.add_row(
+    made.add_section()
+    made.add_row(
         "run",
         *_count_cells(counts.offered, counts.completed, counts.lost),
         *map(str, (counts.lost_in_flight, counts.retried)),
         *map(wording.usd, (judgement.cost_usd, judgement.static_peak_cost_usd)),
     )
-    return table
+    return made
 
 
 def _count_cells(offered: int, completed: int, lost: int) -> Sequence[str | Text]:
-    return str(offered), str(completed), Text(str(lost), style="bold red" if lost else "")
+    return str(offered), str(completed), alarm(str(lost), lost > 0)
 
 
 def _classes(judgement: Judgement, evidence: Evidence) -> RenderableType:
-    table = _table(
-        "act", "class", "TTFT p95>", "ITL p95>", "E2E p95>", "attainment>", "promised>", "recovering>"
-    )
+    made = table(
+        "act|", "class", "TTFT p95>", "ITL p95>", "E2E p95>", "attained>", "95 % CI>", "promised>",
+        "recovery>",
+    )  # fmt: skip
     for act in judgement.acts:
         for story_class in evidence.story.classes:
             of_class = act.classes[story_class.name]
-            promised = {wording.share(term.percentile) for term in story_class.slo.terms}
-            table.add_row(
+            made.add_row(
                 Text(act.act.name),
                 Text(story_class.name),
                 *_p95_cells(of_class),
                 _attained(of_class),
-                ", ".join(sorted(promised)),
+                wording.share_bounds(of_class.attainment_interval),
+                wording.promised_shares(story_class.slo),
                 wording.share(of_class.recovery_attainment),
             )
-    rule = wording.recovery_rule(evidence.load_delay_s, RECOVERY_AFTER_LOAD_S)
+    rule = recovery_rule(evidence.load_delay_s, RECOVERY_AFTER_LOAD_S)
     slos = "; ".join(f"{c.name}: {wording.slo(c.slo)}" for c in evidence.story.classes)
-    return Group(table, Text(f"SLOs: {slos}. Recovering: {rule}.", style="dim"), Text())
+    note = (
+        f"SLOs: {slos}. Recovery: {rule}. CI: the confidence interval of the attained share (Wilson, "
+        "as if requests were independent)."
+    )
+    return Group(made, Text(note, style="dim"), Text())
 
 
 def _p95_cells(of_class: ClassInAct) -> Iterator[str]:
@@ -143,69 +141,62 @@ def _p95_cells(of_class: ClassInAct) -> Iterator[str]:
 
 def _attained(of_class: ClassInAct) -> Text:
     kept = all(term.is_kept for term in of_class.terms)
-    return Text(wording.share(of_class.attainment), style="" if kept else "bold red")
+    return alarm(wording.share(of_class.attainment), not kept)
 
 
 def _shocks(judgement: Judgement) -> Table:
-    table = _table("shock", "at>", "decided within>", "bound>", "by", "verdict")
+    made = table("shock", "at>", "decided within>", "bound>", "by", "verdict")
     for decision in judgement.decisions:
-        table.add_row(
+        made.add_row(
             decision.shock.value,
             wording.seconds(decision.at_s),
             wording.seconds(decision.decided_within_s),
             wording.seconds(DECISION_BOUND_S),
             wording.NOTHING if decision.revision is None else f"revision {decision.revision}",
-            _verdict_word(decision.is_in_time),
+            verdict_word(decision.is_in_time),
         )
-    return table
+    return made
 
 
 def _new_replicas(judgement: Judgement) -> Table:
-    table = _table("new replica", "class", "ready at>", "routable after>", "1st request after>", "offered>")
+    made = table("new replica", "class", "ready at>", "routable after>", "1st request after>", "offered>")
     for new in judgement.new_replicas:
-        table.add_row(
+        made.add_row(
             Text(new.replica.pod),
             Text(new.replica.class_name),
             wording.seconds(new.ready_s),
-            Text(
-                wording.delay(new.routable),
-                style="bold red" if new.routable.exceeds(ROUTABLE_BOUND_S) else "",
-            ),
-            wording.delay(new.first_request),
+            alarm(delay(new.routable), new.routable.exceeds(ROUTABLE_BOUND_S)),
+            delay(new.first_request),
             f"{new.offered_per_s:.1f}/s",
         )
-    return table
+    return made
 
 
 def _memory(evidence: Evidence) -> Text:
     used = ", ".join(
         f"{name} {wording.mebibytes(num_bytes)}" for name, num_bytes in sorted(evidence.memory_bytes.items())
     )
-    return Text(f"Memory, the highest seen: {used or 'not measured'}.\n")
+    return Text(f"Highest resident memory: {used or 'not measured'}.\n")
 
 
 def _promises(judgement: Judgement) -> Table:
-    table = _table("promise", "verdict", "measured>", "promised>", "")
+    made = table("promise|", "verdict", "measured>", "promised>", "")
     for promise in judgement.promises:
-        measured, bound = wording.promise_figures(promise)
-        table.add_row(
+        measured, bound = promise_figures(promise)
+        made.add_row(
             Text(promise.name),
-            _verdict_word(promise.kept),
+            verdict_word(promise.kept),
             measured,
             bound,
             Text(promise.detail, style="dim"),
         )
-    return table
-
-
-def _verdict_word(is_kept: bool) -> Text:
-    return Text("kept", style="green") if is_kept else Text("BROKEN", style="bold red")
+    return made
 
 
 def _verdict(judgement: Judgement, evidence: Evidence) -> Text:
     saving = wording.saved(judgement.cost_usd, judgement.static_peak_cost_usd)
     return Text.assemble(
-        (wording.verdict(judgement), "bold green" if judgement.is_kept else "bold red"),
+        (verdict(judgement), "bold green" if judgement.is_kept else "bold red"),
         f". {judgement.counts.offered} requests of {evidence.trace}, {judgement.counts.lost} lost; "
         f"{wording.usd(judgement.cost_usd)}, {saving} than the static peak "
         f"({evidence.static_peak.description}).",

@@ -10,10 +10,11 @@ from demo_evidence import INFINITY, answered, good_evidence, replica
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from argosy_sim.demo.evidence import Evidence, PriceSeen, ReplicaSeen
+from argosy_sim.demo.evidence import Evidence, ReplicaSeen
+from argosy_sim.demo.judgement.fleet_cost import gpu_spans
 from argosy_sim.demo.judgement.judge import judge
 from argosy_sim.demo.presentation.summary import report
-from argosy_sim.measures.cost import cost_rate, cost_usd, price_usd_per_hour
+from argosy_sim.measures.cost import PriceStep, cost_rate, cost_usd, price_usd_per_hour
 from argosy_sim.measures.records import Outcome, RequestRecord
 from argosy_sim.measures.steps import Span, Steps
 from argosy_sim.report.markup import document, element
@@ -47,11 +48,11 @@ def lives(draw: st.DrawFn) -> ReplicaSeen:
 
 
 @st.composite
-def prices(draw: st.DrawFn) -> tuple[PriceSeen, ...]:
-    first = [PriceSeen(pool, -INFINITY, draw(st.integers(0, 9))) for pool in ("l40s", "h100")]
+def prices(draw: st.DrawFn) -> tuple[PriceStep, ...]:
+    first = [PriceStep(pool, -INFINITY, draw(st.integers(0, 9))) for pool in ("l40s", "h100")]
     later = draw(
         st.lists(
-            st.builds(PriceSeen, st.sampled_from(("l40s", "h100")), seconds, st.integers(0, 9)),
+            st.builds(PriceStep, st.sampled_from(("l40s", "h100")), seconds, st.integers(0, 9)),
             max_size=3,
             unique_by=lambda price: (price.pool, price.at_s),
         )
@@ -90,13 +91,13 @@ def brute_force_usd(evidence: Evidence, start_s: float, end_s: float) -> float:
 @given(st.lists(lives(), max_size=5), prices())
 @settings(max_examples=40, deadline=None)
 def test_the_cost_of_an_act_is_what_adding_up_its_quarters_gives(
-    replicas: list[ReplicaSeen], seen: tuple[PriceSeen, ...]
+    replicas: list[ReplicaSeen], seen: tuple[PriceStep, ...]
 ) -> None:
     evidence = replace(good_evidence(), replicas=tuple(replicas), prices=seen, requests=())
     for act in judge(evidence).acts:
         expected = brute_force_usd(evidence, act.act.start_s, act.act.end_s)
         assert act.cost_usd == pytest.approx(expected, abs=1e-9)
-    whole = cost_usd(cost_rate(evidence), 0, 240)
+    whole = cost_usd(cost_rate(gpu_spans(evidence), evidence.prices), 0, 240)
     assert sum(act.cost_usd for act in judge(evidence).acts) == pytest.approx(whole, abs=1e-9)
 
 

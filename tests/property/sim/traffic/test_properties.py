@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.snapshot import Slo, SloTerm, Term
-from argosy_sim.measures.attainment import Percentiles, attainment
+from argosy_sim.measures.attainment import attainment
+from argosy_sim.measures.percentiles import Percentiles
 from argosy_sim.measures.records import Outcome, RequestRecord
 from argosy_sim.traffic.archetypes import Archetype, Quantiles, sample
 from argosy_sim.traffic.arrivals import RateStep, Schedule, poisson_arrivals_s, trace_patterned_arrivals_s
