@@ -1,21 +1,19 @@
-"""Which request is sent when: classes' loads become one list of planned requests.
+"""Which request is sent when, and how: classes' loads become one list of planned requests.
 
-Owns the `PlannedRequest` and the pairing of arrival times with lengths. Never sends anything and
-never looks at a clock. Pure: a class's seed and name determine its requests, whatever the other
-classes do.
+Owns what turns offered requests into requests of an OpenAI-compatible endpoint: path, headers, model,
+id. When they arrive and how long they are is `traffic.requests`. Input: `ClassLoad`s. Output:
+`PlannedRequest`s. Pure.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
-from argosy_sim.traffic.archetypes import Archetype, sample
-from argosy_sim.traffic.arrivals import Schedule, poisson_arrivals_s, trace_patterned_arrivals_s
-from argosy_sim.traffic.trace import Trace, TraceRequest
+from argosy_sim.traffic.archetypes import Archetype
+from argosy_sim.traffic.arrivals import Schedule
+from argosy_sim.traffic.requests import offered_requests
+from argosy_sim.traffic.trace import Trace
 
 CHAT_PATH = "/v1/chat/completions"
 
@@ -40,10 +38,9 @@ class PlannedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClassLoad:
-    """What one workload class asks for.
+    """What one workload class sends; lengths and schedule as in `offered_requests`.
 
-    Lengths of an archetype arrive as a Poisson process over `schedule`; those of a trace in its
-    order and after its pattern. Without a schedule a trace keeps its own times.
+    Raises ValueError for an archetype without a schedule.
     """
 
     name: str
@@ -66,36 +63,19 @@ def plan_load(loads: Iterable[ClassLoad]) -> tuple[PlannedRequest, ...]:
 
 
 def _planned(load: ClassLoad) -> Iterable[PlannedRequest]:
-    for number, request in enumerate(_requests(load)):
+    offered = offered_requests(load.lengths, load.schedule, load.seed, load.name)
+    columns = (offered.arrival_s.tolist(), offered.prompt_tokens.tolist(), offered.output_tokens.tolist())
+    for number, (arrival_s, prompt, output, blocks) in enumerate(
+        zip(*columns, offered.prefix_blocks, strict=True)
+    ):
         yield PlannedRequest(
             id=f"{load.name}-{number:06d}",
             class_name=load.name,
-            arrival_s=request.arrival_s,
-            prompt_tokens=request.prompt_tokens,
-            output_tokens=request.output_tokens,
+            arrival_s=arrival_s,
+            prompt_tokens=prompt,
+            output_tokens=output,
             path=load.path,
             headers=load.headers,
             model=load.model,
-            prefix_blocks=request.prefix_blocks,
+            prefix_blocks=blocks,
         )
-
-
-def _requests(load: ClassLoad) -> tuple[TraceRequest, ...]:
-    lengths = load.lengths
-    if isinstance(lengths, Trace):
-        if load.schedule is None:
-            return lengths.requests
-        return lengths.retimed(
-            trace_patterned_arrivals_s(lengths.arrivals_s, load.schedule).tolist()
-        ).requests
-    # The name is part of the seed: classes with the same seed must not arrive in step.
-    seed = np.random.SeedSequence([load.seed, zlib.crc32(load.name.encode())])
-    arrivals_rng, lengths_rng = (np.random.default_rng(child) for child in seed.spawn(2))
-    arrivals_s = poisson_arrivals_s(load.schedule or (), arrivals_rng)
-    drawn = sample(lengths, lengths_rng, len(arrivals_s))
-    return tuple(
-        TraceRequest(*row)
-        for row in zip(
-            arrivals_s.tolist(), drawn.prompt_tokens.tolist(), drawn.output_tokens.tolist(), strict=True
-        )
-    )
