@@ -1,7 +1,7 @@
 """The whole loop on real components, shortened: a first plan, a burst, a node's death, and the end.
 
 The demo's own stage, watcher and judgement, with loading in 3 s instead of 18 and short answers. The
-planner reckons with the Azure conversation's lengths (about 3.5 requests/s to an L40S), so that a few
+planner assumes the Azure conversation's lengths (about 3.5 requests/s to an L40S), so that a few
 requests/s fill several replicas; those that are sent are shorter, so that a busy machine keeps up.
 """
 
@@ -46,7 +46,7 @@ FIRST_PLAN_S = 120.0
 
 
 def story() -> Story:
-    """The demo's classes in acts of our own."""
+    """The demo's classes in shorter acts."""
     told = default_story()
     return Story(acts=ACTS, classes=told.classes, price_change=told.price_change)
 
@@ -82,7 +82,7 @@ def write_examples(directory: Path) -> Path:
 
 
 async def tell(directory: Path, left: list[str]) -> Evidence:
-    """Run the story; `left` is told what still runs, or listens, after its end."""
+    """Run the story; what still runs or listens after its end is added to `left`."""
     plan = StagePlan(directory, REPOSITORY, examples=str(write_examples(directory / "examples")), fleet=FLEET)
     records = directory / "requests.jsonl"
     async with on_stage(plan, lambda line: None) as stage:
@@ -94,7 +94,7 @@ async def tell(directory: Path, left: list[str]) -> Evidence:
             with RecordFile(records) as sink:
                 target = Target(stage.gateway_url, drain_timeout_s=60.0)
                 replaying = asyncio.create_task(replay(tuple(requests()), target, sink, origin_s))
-                dead_node = await strike(stage, origin_s)
+                dead_node = await end_a_node(stage, origin_s)
                 await replaying
         finally:
             await watcher.stop()
@@ -113,20 +113,20 @@ async def tell(directory: Path, left: list[str]) -> Evidence:
         dead_node=dead_node,
         left_running=tuple(left),
     )
-    return collect(facts, watcher.seen)
+    return collect(facts, watcher.observed)
 
 
 async def first_plan_ready(watcher: Watcher) -> None:
     """Until Envoy counts every replica of the first plan healthy."""
     async with asyncio.timeout(FIRST_PLAN_S):
         while True:
-            revision = watcher.seen.applied_revision()
-            if revision and 0 < watcher.seen.plan_counts()[revision] <= len(watcher.seen.healthy_s):
+            revision = watcher.observed.applied_revision()
+            if revision and 0 < watcher.observed.plan_counts()[revision] <= len(watcher.observed.healthy_s):
                 return
             await asyncio.sleep(0.1)
 
 
-async def strike(stage: Stage, origin_s: float) -> str:
+async def end_a_node(stage: Stage, origin_s: float) -> str:
     """Let a node with a chat replica fall silent when its act begins; returns its name."""
     (at_s,) = (act.start_s for act in ACTS if act.shock is Shock.NODE_DEATH)
     await asyncio.sleep(origin_s + at_s - time.time())

@@ -1,6 +1,6 @@
-"""Which act a moment belongs to, which replica a request was on, and which losses the dead node explains.
+"""Attribution: moments to acts, requests to replicas, losses to the node that died.
 
-Owns these three attributions. Never counts and never judges. Pure.
+Owns these three rules. Input: evidence. Output: an act, or a yes or no. Pure.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from argosy_sim.demo.story import Act, Shock, Story
 from argosy_sim.measures.records import Outcome, RequestRecord
 
 ROTATION_S = 5.0
-"""A silent endpoint leaves Envoy's rotation within this time; stands in where it was not seen to."""
+"""A silent endpoint leaves Envoy's rotation within this time; used where the moment was not observed."""
 
 
 def act_at(story: Story, at_s: float) -> Act:
-    """The act that a moment belongs to: before the first the first, after the last the last.
+    """The act that a moment belongs to; earlier moments belong to the first act, later ones to the last.
 
-    So no request, plan or replica falls between two acts unseen.
+    Every request, plan and replica therefore belongs to exactly one act.
     """
     begun = [act for act in story.acts if act.start_s <= at_s]
     return begun[-1] if begun else story.acts[0]
@@ -27,7 +27,7 @@ def act_at(story: Story, at_s: float) -> Act:
 def is_on(record: RequestRecord, replica: ReplicaSeen) -> bool:
     """Whether the record's endpoint (`address:port`) is this replica.
 
-    Addresses may be given again after a pod is gone: the request must have been sent in its life.
+    An address may be reused after a pod is gone, so the request must have been sent in the pod's life.
     """
     if record.endpoint is None or record.sent_s is None or not replica.address:
         return False
@@ -38,16 +38,16 @@ def is_on(record: RequestRecord, replica: ReplicaSeen) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DeadNode:
-    """The replicas of the node that was ended, and when by the story it was."""
+    """The replicas of the node that was ended, and when the story ends it."""
 
     replicas: tuple[ReplicaSeen, ...]
     died_s: float
 
     def had_in_flight(self, record: RequestRecord) -> bool:
-        """Whether this request's loss is the dead node's and could not have been mended.
+        """Whether the dead node explains this request's loss, and no retry could have prevented it.
 
-        Sent to the node before it left rotation, the response header already passed on (after
-        that Envoy may not try elsewhere), and unfinished when the node fell silent.
+        It was sent to the node before that left rotation, its response header was already passed on
+        (after that Envoy may not retry), and it was unfinished when the node fell silent.
         """
         if record.outcome not in (Outcome.BROKEN, Outcome.TIMED_OUT):
             return False

@@ -1,7 +1,7 @@
-"""How soon a replica that became Ready was routable, and how soon it was asked for the first time.
+"""How soon a replica that became Ready was routable, and how soon it got its first request.
 
-Owns the two delays of every new replica, and which of them count as known. Never judges
-(`promises`). New is what became Ready after act 1 began: the first plan's replicas wait for it. Pure.
+Owns the two delays of every new replica, and which of them count as known; `promises` judges them. A
+new replica is one that became Ready after act 1 began: the first plan's replicas were Ready before. Pure.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from argosy_sim.measures.records import RequestRecord
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Seconds from Ready until something happened; where it never did, how long it did not."""
+    """Seconds from Ready until something happened; where it never did, for how long it was awaited."""
 
     seconds: float
     happened: bool
 
     def exceeds(self, bound_s: float) -> bool:
-        """Longer than the bound: for sure even where it was still being waited for."""
+        """Longer than the bound; certain even where it was still awaited at the end."""
         return self.seconds > bound_s
 
     def is_known_within(self, bound_s: float) -> bool:
@@ -64,7 +64,7 @@ def _new_replica(evidence: Evidence, replica: ReplicaSeen, ready_s: float) -> Ne
 
 
 def _reached_s(record: RequestRecord) -> float:
-    """When the replica had the request: a retried one was elsewhere first, so only its header tells."""
+    """When the request reached the replica: a retried one was sent elsewhere first, so use its header."""
     was_retried = (record.attempts or 1) > 1
     reached_s = record.header_s if was_retried else record.sent_s
     return record.end_s if reached_s is None else reached_s

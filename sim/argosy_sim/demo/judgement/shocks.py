@@ -1,6 +1,6 @@
-"""The shocks of a run: recovery windows, how soon was decided, how soon promises held again.
+"""The shocks of a run: recovery windows, time to a decision, time until SLOs held again.
 
-Owns these three. A shock happens at the start of its act. Never counts requests or cost. Pure.
+Owns these three definitions. A shock happens at the start of its act. Pure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RecoveryWindow:
 
 @dataclass(frozen=True, slots=True)
 class ShockDecision:
-    """How long after a shock a plan was decided and applied; None: not before the next act."""
+    """How long after a shock a plan was made that was then applied; None: not before the next act."""
 
     shock: Shock
     at_s: float
@@ -44,12 +44,12 @@ class ShockDecision:
 
     @property
     def is_in_time(self) -> bool:
-        """The medium loop decided within its bound."""
+        """The planning loop decided within the bound."""
         return self.decided_within_s is not None and self.decided_within_s <= DECISION_BOUND_S
 
 
 def shocking_acts(evidence: Evidence) -> tuple[Act, ...]:
-    """The acts that begin with a change of the world."""
+    """The acts that begin with a shock."""
     return tuple(act for act in evidence.story.acts if act.shock is not Shock.NONE)
 
 
@@ -75,10 +75,10 @@ def _decision(evidence: Evidence, act: Act) -> ShockDecision:
 def recovery_s(evidence: Evidence, act: Act) -> float | None:
     """Seconds from the act's shock to the start of its first calm 10 s; None without shock or calm.
 
-    The 10 s lie within the act (what comes later is another shock's) and start at a multiple of
-    0.1 s after the shock. They are calm when at least one class had a request arrive in them, and
-    every class that had attains each of its percentiles: a class without a request there has
-    nothing to attain, but silence of all of them is no proof.
+    The 10 s lie within the act (later ones belong to the next shock) and start at a multiple of 0.1 s
+    after the shock. They are calm when at least one request arrived in them, and every class with a
+    request there attains each of its percentiles. A class without a request cannot miss a
+    percentile, but ten seconds without any request prove nothing.
     """
     if act.shock is Shock.NONE:
         return None
@@ -86,7 +86,7 @@ def recovery_s(evidence: Evidence, act: Act) -> float | None:
         story_class.name: _arrivals(evidence.requests, story_class.name, act)
         for story_class in evidence.story.classes
     }
-    # A kept step: half a millionth keeps a last window that ends exactly with the act.
+    # The 1e-6 keeps the last window, which ends exactly with the act.
     num_starts = int((act.end_s - act.start_s - CALM_S) / _CALM_STEP_S + 1e-6) + 1
     for step in range(num_starts):
         offset_s = round(step * _CALM_STEP_S, 6)
