@@ -1,6 +1,6 @@
 """`argosy sim`: the embedded control plane, the live fleet, the replayer and the demo.
 
-Owns the flags and what is printed. Never does the work: each command calls one function.
+Owns the flags and what is printed; each command calls one function that does the work.
 """
 
 from __future__ import annotations

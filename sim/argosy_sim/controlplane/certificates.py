@@ -1,4 +1,4 @@
-"""Owns the keys and certificates of one control plane. Never writes a file, never looks at a clock.
+"""Owns the keys and certificates of one control plane. Pure: the time comes in, bytes go out.
 
 EC P-256 throughout: a whole set takes some hundredths of a second. Two authorities: one for
 servers and clients, one for the front proxy, so that no client certificate can pose as the
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID_FOR = dt.timedelta(days=365)
-# A client whose clock is a little behind must not find certificates from the future.
+# For a client whose clock is a little behind, the certificates must be valid already.
 BACKDATED_BY = dt.timedelta(minutes=5)
 
 
@@ -32,7 +32,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a certificate names: Kubernetes reads the user from CN and its groups from O."""
+    """The subject of a certificate: Kubernetes reads the user from CN and its groups from O."""
 
     common_name: str
     organizations: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Owns `up`, `down` and `status`: what `argosy sim` does with a control plane that lives on.
+"""Owns `up`, `down` and `status`: what `argosy sim` does with a control plane that outlives the command.
 
 Three separate processes usually call them; all they share is the state directory. They
 return data and print nothing.

@@ -1,7 +1,7 @@
-"""Owns the fleet's process: start in order, run, stop without a trace.
+"""Owns the fleet's process: start in order, run, stop in order.
 
-Never decides what a pod does. Everything runs on one event loop; SIGTERM or SIGINT ends it: the
-servers' sockets close, `state.json` goes, objects in the API server stay as they are.
+Everything runs on one event loop; SIGTERM or SIGINT ends it: the
+servers' sockets close, `state.json` is removed, objects in the API server stay as they are.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ percentile. Input: counts or observations. Output: `Interval`, or `TooFew` where
 cannot give one. Pure.
 
 A level of 0.95 means: of many such runs, 95 % give an interval that contains the true value.
-Methods whose observations must be independent say so; successive requests of one run are not, so
-an interval over them is too narrow where latencies are correlated (Law, Simulation Modeling and
-Analysis, 5th ed., chapter 9). Replications with different seeds and batch means avoid this.
+The docstrings name the methods that need independent observations. Successive requests of one run
+are not independent: an interval over them is too narrow where latencies are correlated (Law,
+Simulation Modeling and Analysis, 5th ed., chapter 9). Replications with different seeds and batch
+means avoid this.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What became of one request, as the client saw it.
+"""The outcome of one request, as the client observed it.
 
-Owns `RequestRecord`, its derived latencies and its line in a JSON-lines file. Never measures and
-never writes: `replay` does. Pure.
+Owns `RequestRecord`, its derived latencies and its line in a JSON-lines file. Pure.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ class Outcome(StrEnum):
     """How a request ended. Whatever is not `COMPLETED` is lost."""
 
     COMPLETED = "Completed"
-    """Status 200, the stream ended properly, and every token asked for was counted in it."""
+    """Status 200, the stream ended properly and had every token that was requested."""
     HTTP_ERROR = "HttpError"
     """An answer with another status."""
     BROKEN = "Broken"
-    """The response header came, the whole stream did not: cut, or ended short."""
+    """The response header came, but not the whole stream: it was cut or ended early."""
     CONNECT_ERROR = "ConnectError"
     """No response header: not connected, or the connection ended before it."""
     TIMED_OUT = "TimedOut"
-    """Not finished in the time allowed, or by the end of the drain."""
+    """Not finished within the request's time-out, or by the end of the drain."""
     REFUSED = "Refused"
-    """Never sent: as many requests as allowed were in flight."""
+    """Not sent: the allowed number of requests was in flight."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request; times are seconds after the origin of the replay, None where it never came to it.
+    """One request; times are seconds after the origin of the run, None for what did not happen.
 
-    `dispatch_lag_s` is how late the replayer sent it (its own fault, not the server's).
+    `dispatch_lag_s` is how late the replayer sent it (not the server's fault).
     `num_tokens` is what the server's usage says, or how many chunks with text arrived where that
     is missing. `gaps_ms` are the times between tokens in order; tokens that arrive in one read
     have a gap of 0. `attempts` and `endpoint` come from the response headers
@@ -70,8 +69,8 @@ class RequestRecord:
     def ttft_ms(self) -> float | None:
         """From sending to the first chunk with text; None before there was one.
 
-        Counted from `sent_s`, not `arrival_s`: the load is open, so a late dispatch is a fault of the
-        replayer alone, and `dispatch_lag_s` tells it apart.
+        Counted from `sent_s`, not `arrival_s`: the load is open, so a late dispatch is the replayer's
+        fault, and `dispatch_lag_s` holds it.
         """
         if self.sent_s is None or self.first_token_s is None:
             return None
@@ -113,7 +112,7 @@ def _rounded(value: object) -> object:
 def read_records(lines: Iterable[str]) -> Iterator[RequestRecord]:
     """The records of a replay's output file.
 
-    A last line without its end is passed over: the writer was killed in the middle of it.
+    A last line without its end is skipped: its writer was killed before it was complete.
     """
     for line in lines:
         if line.endswith("\n"):

@@ -1,9 +1,9 @@
 """The replayer: sends planned requests when they are due and measures the answers.
 
-Owns the open loop (a request is sent at its time, however many are still under way), the HTTP
-client and the stamps of its clock. Never plans a load, never retries (that is Envoy's part; a
-retry here would hide a loss) and never judges a latency. Input: planned requests and a target.
-Output: a `RequestRecord` per request, written to a sink as each ends, and a `ReplayResult`.
+Owns the open loop (a request is sent at its time, however many are in flight), the HTTP client and
+its time stamps. It does not retry: retries are Envoy's, and one here would hide a loss. Input:
+planned requests and a target. Output: a `RequestRecord` per request, written to a sink as each
+ends, and a `ReplayResult`.
 
 Live part of the simulator: reads clocks, opens sockets. Stamps are of the monotonic clock,
 related to wall time once, at the start. A chunk costs about 48 us of processor time under uvloop (56 us
@@ -40,8 +40,8 @@ class Target:
     """Where requests go and what the replayer allows them.
 
     `base_url` is scheme, host and port; `headers` are added to every request. Past
-    `max_in_flight` a request is recorded as refused. After the last one was sent, those under
-    way have `drain_timeout_s` to end.
+    `max_in_flight` a request is recorded as refused. After the last one was due, those in flight
+    have `drain_timeout_s` to end.
     """
 
     base_url: str
@@ -53,7 +53,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """How a replay went. A large dispatch lag means that the replayer was too slow: distrust it."""
+    """How a replay went. With a large dispatch lag the replayer was too slow: do not trust the latencies."""
 
     origin_s: float
     num_requests: int
@@ -101,14 +101,14 @@ async def replay(
 ) -> ReplayResult:
     """Send every request `arrival_s` after `origin_s` (wall time, Unix seconds) and wait for the ends.
 
-    Requests that are already due are sent at once, their lag shows. Every request gets exactly one
-    record. When the call is cancelled, those under way are dropped without one.
+    Requests that are already due are sent at once, with their dispatch lag. Every request gets exactly
+    one record. When the call is cancelled, those in flight are dropped without one.
     """
     ordered = sorted(requests, key=lambda request: request.arrival_s)
     prompt_text("", 1)  # builds the text, so that the first request does not wait for it
     clock = _Clock.since(origin_s)
     last_s = max(ordered[-1].arrival_s, clock.now_s()) if ordered else 0.0
-    flusher = asyncio.create_task(_flush_for_ever(sink))
+    flusher = asyncio.create_task(_flush_until_cancelled(sink))
     try:
         async with _session(target) as session, asyncio.TaskGroup() as group:
             run = _Run(target, sink, clock, session)
@@ -125,7 +125,7 @@ async def replay(
 def _session(target: Target) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
-        # Time-outs are ours, one per request: aiohttp's would each set a timer on every read.
+        # `_Run` sets one time-out per request: aiohttp's would set a timer on every read.
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         auto_decompress=False,
         read_bufsize=_READ_BUFFER_BYTES,
@@ -133,7 +133,7 @@ def _session(target: Target) -> aiohttp.ClientSession:
     )
 
 
-async def _flush_for_ever(sink: Sink) -> None:
+async def _flush_until_cancelled(sink: Sink) -> None:
     while True:
         await asyncio.sleep(FLUSH_INTERVAL_S)
         sink.flush()
@@ -153,13 +153,13 @@ class _Clock:
         return time.perf_counter() - self.zero_s
 
     async def sleep_until(self, at_s: float) -> None:
-        # At least one turn of the loop even when late: the answers must be read meanwhile.
+        # At least one turn of the event loop even when late, so that answers are read meanwhile.
         await asyncio.sleep(max(0.0, at_s - self.now_s()))
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """What is known of a request under way."""
+    """What is known of a request in flight."""
 
     request: PlannedRequest
     sent_s: float
@@ -199,7 +199,7 @@ class _Exchange:
 
 
 class _Run:
-    """One replay: the session, the requests under way, the counts."""
+    """One replay: the session, the requests in flight, the counts."""
 
     def __init__(self, target: Target, sink: Sink, clock: _Clock, session: aiohttp.ClientSession) -> None:
         self.drained_by_s = 0.0
@@ -236,7 +236,7 @@ class _Run:
         )
 
     async def _serve(self, request: PlannedRequest) -> None:
-        body = request_body(request)  # before the stamp: its making is our lag, not the server's
+        body = request_body(request)  # before the stamp: making it is the replayer's lag, not the server's
         exchange = _Exchange(request, self._clock.now_s())
         rest_s = self.drained_by_s - exchange.sent_s
         try:
@@ -295,7 +295,7 @@ class _Run:
 def _after_failure(exchange: _Exchange, error: str, failure: Outcome | None = None) -> tuple[Outcome, str]:
     """What a connection's failure, or a `failure` of another kind, makes of the request.
 
-    Harmless after a complete answer; else the request is lost before or after its header.
+    It does not matter after a complete answer; else the request is lost before or after its header.
     """
     if exchange.is_complete:
         return Outcome.COMPLETED, ""
@@ -309,7 +309,7 @@ def _after_failure(exchange: _Exchange, error: str, failure: Outcome | None = No
 
 
 def _after_end(exchange: _Exchange) -> tuple[Outcome, str]:
-    """The body ended properly; whether the answer is whole is another matter."""
+    """The outcome of a body that ended properly: the answer may still be incomplete."""
     if exchange.is_complete:
         return Outcome.COMPLETED, ""
     meter, expected = exchange.meter, exchange.request.output_tokens

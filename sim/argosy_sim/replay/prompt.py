@@ -1,8 +1,8 @@
 """Prompts of an exact length.
 
 Owns the filler text. Four bytes are one token, here and in the simulated servers; a real
-tokenizer makes about as many of such words. Never claims to be a conversation. Output: ASCII that
-needs no escaping in JSON.
+tokenizer makes about as many of such words. The text has no meaning. Output: ASCII that needs no
+escaping in JSON.
 """
 
 from __future__ import annotations

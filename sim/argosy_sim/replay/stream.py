@@ -1,7 +1,7 @@
 """Counting tokens in a server-sent event stream, cheaply.
 
-Owns what is known of one streamed answer: when its tokens came, whether it is complete. Never
-reads a socket or a clock: bytes and their time come in. Input: the body of an OpenAI streaming
+Owns what is known of one streamed answer: when its tokens came, whether it is complete. Pure: bytes
+and their arrival time come in. Input: the body of an OpenAI streaming
 response in pieces of any size. Events end in an empty line ("\\n\\n", as vLLM writes them).
 
 Thousands of chunks per second pass through here, so only the events up to the first text, and
