@@ -28,8 +28,9 @@ from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
 from argosy_sim.livefleet.spec import FleetSpec, NodeGroup
 from argosy_sim.measures.cost import PriceStep
+from argosy_sim.replay import CHAT_PATH
 from argosy_sim.replay.client import RecordFile, Target, replay
-from argosy_sim.replay.load import CHAT_PATH, PlannedRequest
+from argosy_sim.replay.load import PlannedRequest
 
 REPOSITORY = Path(__file__).parents[2]
 LOAD_S = 3.0

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from argosy_sim.replay import CHAT_PATH
 from argosy_sim.traffic.archetypes import Archetype
 from argosy_sim.traffic.arrivals import Schedule
 from argosy_sim.traffic.requests import offered_requests
 from argosy_sim.traffic.trace import Trace
-
-CHAT_PATH = "/v1/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)

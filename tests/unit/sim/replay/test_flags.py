@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from argosy.errors import SpecError
-from argosy_sim.replay.options import (
-    Pace,
-    Source,
+from argosy_sim.replay.flags import (
     checked_path,
     checked_url,
     header_pairs,
@@ -18,6 +16,7 @@ from argosy_sim.replay.options import (
     new_file,
     paced,
 )
+from argosy_sim.replay.options import Pace, Source
 from argosy_sim.traffic.archetypes import ARCHETYPES
 from argosy_sim.traffic.arrivals import RateStep
 from argosy_sim.traffic.trace import Trace, TraceRequest
@@ -53,7 +52,7 @@ def test_a_rate_makes_a_schedule_and_a_trace_without_one_keeps_its_times() -> No
 
 def test_headers_are_pairs() -> None:
     assert header_pairs(["x-class: chat", "a:b:c"]) == (("x-class", "chat"), ("a", "b:c"))
-    assert header_pairs(None) == ()
+    assert header_pairs(()) == ()
 
 
 @pytest.mark.parametrize(
