@@ -7,7 +7,7 @@
 
 Ready about five seconds after the start, on any free ports, so that fleets run side by side.
 Ends only processes that it started, and all of them: leaving the block ends them in order, and if
-this process is killed the kernel ends them (`Options.die_with_parent`).
+this process is killed the kernel ends them (`ControlPlaneOptions.die_with_parent`).
 Linux only.
 """
 
@@ -55,7 +55,7 @@ def silent(line: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ControlPlaneOptions:
     """How a control plane is started.
 
     `api_port`: a port the user insists on; None takes a free one. `die_with_parent`: the kernel
@@ -76,7 +76,9 @@ class ControlPlane:
         self._aborted = threading.Event()
 
     @classmethod
-    def start(cls, state_dir: Path, options: Options = Options(), say: Say = silent) -> ControlPlane:
+    def start(
+        cls, state_dir: Path, options: ControlPlaneOptions = ControlPlaneOptions(), say: Say = silent
+    ) -> ControlPlane:
         """Start a control plane in `state_dir` and return once it is ready.
 
         Builds missing programs first. Raises `MissingBinaryError`, `BuildError`, `PortTakenError` (a named
@@ -249,7 +251,7 @@ class ControlPlane:
 class _Start:
     """One start, which other threads may cancel (`abort`)."""
 
-    def __init__(self, state_dir: Path, options: Options, say: Say) -> None:
+    def __init__(self, state_dir: Path, options: ControlPlaneOptions, say: Say) -> None:
         self._layout = Layout(state_dir.expanduser().resolve())
         self._options = options
         self._tell = say
@@ -318,7 +320,7 @@ class _Start:
 @asynccontextmanager
 async def running(
     state_dir: Path,
-    options: Options = Options(),
+    options: ControlPlaneOptions = ControlPlaneOptions(),
     say: Say = silent,
 ) -> AsyncIterator[ControlPlane]:
     """Run a control plane for the length of a block without blocking the event loop.

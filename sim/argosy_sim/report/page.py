@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from argosy_sim.report.markup import Element, document, element
-from argosy_sim.report.plots import Backdrop, Bars, Bound, Layer, Line, Marks, Names, Panel, plot
+from argosy_sim.report.plots import Backdrop, Bars, Bound, Labels, Layer, Line, Marks, Panel, plot
 
 WIDE_PX = 960
 NARROW_PX = 360
@@ -91,7 +91,7 @@ def _figure(group: PlotGroup, panel: Panel, behind: Backdrop) -> Element:
 
 
 def _legend(layer: Layer) -> Element | None:
-    if isinstance(layer, Names | Bound) or not layer.label:
+    if isinstance(layer, Labels | Bound) or not layer.label:
         return None  # their names stand in the plot
     sample = element("svg", {"viewBox": "0 0 22 12", "aria-hidden": "true"}, _sample(layer))
     return element("span", {"class": "legend"}, sample, layer.label)

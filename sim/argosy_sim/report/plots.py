@@ -70,14 +70,14 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class Labels:
     """Words inside the plot, centred; points are (second, value, word)."""
 
     points: tuple[tuple[float, float, str], ...]
     style: str
 
 
-Layer = Line | Bars | Bound | Marks | Names
+Layer = Line | Bars | Bound | Marks | Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +180,8 @@ def plot(panel: Panel, backdrop: Backdrop, width_px: int) -> Element:
     """The panel as an SVG of this width."""
     frame = _Frame(panel, backdrop, width_px)
     key = f"{panel.key}-{width_px}"
-    names = [layer for layer in panel.layers if isinstance(layer, Names)]  # over everything else
-    values = [layer for layer in panel.layers if not isinstance(layer, Names)]
+    names = [layer for layer in panel.layers if isinstance(layer, Labels)]  # over everything else
+    values = [layer for layer in panel.layers if not isinstance(layer, Labels)]
     return element(
         "svg",
         {
@@ -263,7 +263,7 @@ def _layer(frame: _Frame, layer: Layer) -> Iterable[Element]:
             yield _text("bound-name end", frame.right_px - 2, y + (13 if below else -4), layer.label)
         case Marks():
             yield from _crosses(frame, layer)
-        case Names():
+        case Labels():
             for at_s, value, word in layer.points:
                 yield _text(layer.style, frame.x(at_s), frame.y(value), word)
 

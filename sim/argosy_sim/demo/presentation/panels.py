@@ -26,7 +26,19 @@ from argosy_sim.measures.records import RequestRecord
 from argosy_sim.measures.steps import Steps
 from argosy_sim.report import wording
 from argosy_sim.report.page import PlotGroup
-from argosy_sim.report.plots import Axis, Backdrop, Bar, Bars, Bound, Line, Marks, Moment, Names, Panel, Point
+from argosy_sim.report.plots import (
+    Axis,
+    Backdrop,
+    Bar,
+    Bars,
+    Bound,
+    Labels,
+    Line,
+    Marks,
+    Moment,
+    Panel,
+    Point,
+)
 
 NUM_COLOURS = 6
 _EARLIEST_S = -40.0
@@ -130,8 +142,8 @@ def _story(evidence: Evidence) -> Panel:
         description=f"Acts: {named}. Plan revisions: {planned or 'none'}.",
         layers=(
             Bars("", bars, "frame"),
-            Names(tuple(((act.start_s + act.end_s) / 2, 0.62, act.name) for act in acts), "frame-name"),
-            Names(tuple(_plan_names(evidence)), "marker-name"),
+            Labels(tuple(((act.start_s + act.end_s) / 2, 0.62, act.name) for act in acts), "frame-name"),
+            Labels(tuple(_plan_names(evidence)), "marker-name"),
         ),
         axis=Axis(0.0, 1.0, has_ticks=False),
         height_px=112,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argosy_sim.report.plots import Axis, Backdrop, Bar, Bars, Bound, Line, Marks, Moment, Names, Panel, plot
+from argosy_sim.report.plots import Axis, Backdrop, Bar, Bars, Bound, Labels, Line, Marks, Moment, Panel, plot
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_every_kind_of_layer_is_drawn_and_events_carry_their_notes() -> None:
             Bars("busy", (Bar(1.0, 2.0, 0.0, 1.0, "one busy"),), "c1"),
             Bound("limit", 3.0),
             Marks("drops", ((4.0, "one drop"),), "cross"),
-            Names(((5.0, 1.0, "middle"),), "frame-name"),
+            Labels(((5.0, 1.0, "middle"),), "frame-name"),
         ),
         axis=Axis(0.0, 4.0),
     )
