@@ -48,8 +48,8 @@ FIRST_PLAN_S = 120.0
 
 def story() -> Story:
     """The demo's classes in shorter acts."""
-    told = default_story()
-    return Story(acts=ACTS, classes=told.classes, price_change=told.price_change)
+    default = default_story()
+    return Story(acts=ACTS, classes=default.classes, price_change=default.price_change)
 
 
 def requests() -> Iterator[PlannedRequest]:

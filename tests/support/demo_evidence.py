@@ -1,4 +1,4 @@
-"""Evidence of a run that could have been: the demo's default story, drawn from a seed.
+"""Evidence of a made-up run: the demo's default story, drawn from a seed.
 
 Every promise is kept as it stands; a test breaks one with `dataclasses.replace` and the functions
 below. Latencies are drawn, not simulated: only the judgement and the report are under test.

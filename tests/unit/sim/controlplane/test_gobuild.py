@@ -139,7 +139,7 @@ def test_an_interrupted_build_ends_the_compiler_and_leaves_no_program(
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process we did not fork is alive; it may be a zombie of nobody's for a moment."""
+    """Whether a process that this one did not fork is alive; it may be an orphaned zombie for a moment."""
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
         try:
@@ -179,7 +179,7 @@ def test_the_go_toolchain_that_builds(
     assert (found.executable if found else None) == (places[expected] if expected else None)
 
 
-def test_the_packaged_go_is_told_where_its_root_is(workshop: Workshop, site: Path) -> None:
+def test_the_packaged_go_gets_the_path_of_its_root(workshop: Workshop, site: Path) -> None:
     go = install_go(site / "bin" / "go")
     obtain(workshop, MODULE, TOOL, silent)
     assert f"GOROOT={site}" in Path(f"{go}.environment").read_text().splitlines()

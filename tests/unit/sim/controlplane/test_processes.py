@@ -85,7 +85,7 @@ def test_ending_twice_says_that_it_was_gone(launch: Launch, launcher: Launcher) 
     assert launcher.end(child, 5.0) is Ending.GONE
 
 
-def test_what_nobody_recorded_can_still_be_killed(launcher: Launcher, launch: Launch) -> None:
+def test_a_child_that_was_not_recorded_can_still_be_killed(launcher: Launcher, launch: Launch) -> None:
     children = [launch(), launch()]
     launcher.kill_all()
     assert [is_running(child.identity) for child in children] == [False, False]

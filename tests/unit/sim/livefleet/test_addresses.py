@@ -39,7 +39,7 @@ def test_addresses_are_not_given_twice(claim: AddressClaim) -> None:
     assert f"127.{claim.block}.0.1" not in given
 
 
-def test_a_port_that_somebody_has_on_every_address_is_passed_over() -> None:
+def test_a_port_in_use_on_every_address_is_skipped() -> None:
     with socket.socket() as everywhere:
         everywhere.bind(("0.0.0.0", 0))
         everywhere.listen()

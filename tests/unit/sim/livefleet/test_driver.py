@@ -1,4 +1,4 @@
-"""The engine against the clock: no drift, and a jump that says so."""
+"""The engine against the clock: no drift, and a jump that is logged."""
 
 from __future__ import annotations
 

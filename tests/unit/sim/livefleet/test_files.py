@@ -43,7 +43,7 @@ def test_what_a_killed_fleet_left_is_cleared(tmp_path: Path) -> None:
     assert not layout.state.exists()
 
 
-def test_somebody_elses_state_is_left_alone(tmp_path: Path) -> None:
+def test_another_programs_state_is_left_alone(tmp_path: Path) -> None:
     layout = FleetLayout(tmp_path)
     layout.state.write_text('{"server_url": "https://127.0.0.1:6443"}')
     with pytest.raises(FleetRunningError, match="was not written by a live fleet"):

@@ -49,7 +49,7 @@ def test_phase_readiness_and_state_agree(
     assert engine["restartCount"] == restarts
 
 
-def test_a_crash_is_told_as_the_last_state_and_while_waiting() -> None:
+def test_a_crash_is_reported_as_the_last_state_and_while_waiting() -> None:
     engine = reported(Phase.BACK_OFF, 2, CRASH)["containerStatuses"][0]
     assert engine["state"]["waiting"] == {"reason": "CrashLoopBackOff", "message": "the engine core died"}
     assert engine["lastState"]["terminated"]["exitCode"] == 137

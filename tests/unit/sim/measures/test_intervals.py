@@ -57,6 +57,11 @@ def test_ten_values_bracket_their_median_between_the_second_and_the_ninth() -> N
     assert bounds(percentile_interval(range(1, 11), 0.5)) == (2, 9)
 
 
+def test_a_tail_of_exactly_the_probability_allowed_is_allowed() -> None:
+    # Both of two values lie above their median with probability 1/4, and below it too.
+    assert bounds(percentile_interval([1.0, 2.0], 0.5, 0.5)) == (1.0, 2.0)
+
+
 def test_batches_drop_what_does_not_fill_one_at_the_start() -> None:
     series = [1000.0, *([1.0] * 3), *([2.0] * 3), *([3.0] * 3)]
     found = batch_means_interval(series, num_batches=3)

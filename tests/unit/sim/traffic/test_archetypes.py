@@ -30,7 +30,7 @@ def test_a_longer_sample_begins_with_the_shorter_one() -> None:
     assert long.output_tokens[:10].tolist() == short.output_tokens.tolist()
 
 
-def test_an_unknown_archetype_is_told_the_known_ones() -> None:
+def test_an_unknown_archetype_is_answered_with_the_known_ones() -> None:
     found = find_archetype("lmsys")
     assert isinstance(found, UnknownArchetype)
     known = "azure-conversation, batch-documents, mooncake-conversation"

@@ -119,7 +119,7 @@ def on_dead(**changes: object) -> RequestRecord:
     ("record", "is_in_flight"),
     [
         pytest.param(on_dead(), True, id="its header was out when the node fell silent"),
-        pytest.param(replace(on_dead(), outcome=Outcome.TIMED_OUT), True, id="nobody cut the stream"),
+        pytest.param(replace(on_dead(), outcome=Outcome.TIMED_OUT), True, id="not cut, but timed out"),
         pytest.param(on_dead(endpoint=DEAD.address), True, id="an endpoint without a port"),
         pytest.param(on_dead(sent_s=122.399), True, id="sent just before it left rotation"),
         pytest.param(on_dead(sent_s=122.4), False, id="sent when it had left rotation"),
@@ -131,7 +131,7 @@ def on_dead(**changes: object) -> RequestRecord:
             replace(on_dead(), outcome=Outcome.HTTP_ERROR, status=504), False, id="refused with a status"
         ),
         pytest.param(on_dead(endpoint=f"{REPLICAS[0].address}:8000"), False, id="cut on a living node"),
-        pytest.param(on_dead(endpoint=None), False, id="nobody knows where it was"),
+        pytest.param(on_dead(endpoint=None), False, id="its replica is unknown"),
         pytest.param(replace(on_dead(), end_s=119.0), False, id="cut before the node died"),
     ],
 )
@@ -154,7 +154,7 @@ def act_index(record: RequestRecord) -> int:
         pytest.param(125.1, False, id="later it should have been out of rotation"),
     ],
 )
-def test_where_nobody_saw_the_endpoint_leave_rotation_five_seconds_stand_in(
+def test_five_seconds_are_assumed_where_leaving_rotation_was_not_observed(
     sent_s: float, expected: bool
 ) -> None:
     replicas = tuple(replace(r, unhealthy_s=None) if r is DEAD else r for r in REPLICAS)

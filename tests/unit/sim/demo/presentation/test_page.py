@@ -99,11 +99,11 @@ def test_every_plot_over_time_is_there(key: str) -> None:
 
 
 def test_the_page_names_each_plan_with_its_reasons() -> None:
-    told = html(good_evidence())
+    shown = html(good_evidence())
     for plan in PLANS:
-        assert f'id="plan-{plan.revision}"' in told
+        assert f'id="plan-{plan.revision}"' in shown
         for sentence in (plan.trigger, *plan.reasons):
-            assert sentence in told
+            assert sentence in shown
 
 
 @pytest.mark.parametrize(
@@ -126,17 +126,17 @@ def test_a_page_and_a_terminal_text_come_of_any_run(evidence: object) -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_the_terminal_text_stays_within_its_width_without_colour(width: int) -> None:
-    told = text(good_evidence(), width)
-    assert max(len(line) for line in told.splitlines()) <= width
-    assert "\x1b" not in told
-    assert "All 13 promises were kept" in " ".join(told.split())
+    shown = text(good_evidence(), width)
+    assert max(len(line) for line in shown.splitlines()) <= width
+    assert "\x1b" not in shown
+    assert "All 13 promises were kept" in " ".join(shown.split())
 
 
 def test_the_terminal_says_in_words_what_was_broken() -> None:
-    told = text(edited(good_evidence(), lambda r: broken(r) if r.arrival_s < 10 else r))
-    assert re.search(r"attainment/chat/steady +BROKEN", told)
-    assert re.search(r"lost +BROKEN", told)
-    assert re.search(r"cost +kept", told)
+    shown = text(edited(good_evidence(), lambda r: broken(r) if r.arrival_s < 10 else r))
+    assert re.search(r"attainment/chat/steady +BROKEN", shown)
+    assert re.search(r"lost +BROKEN", shown)
+    assert re.search(r"cost +kept", shown)
 
 
 def test_share_bins_count_every_request_that_envoy_sent() -> None:
