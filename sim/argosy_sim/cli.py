@@ -1,6 +1,7 @@
 """`argosy sim`: the embedded control plane, the live fleet, the replayer and the demo.
 
-Owns the flags and what is printed. Never does the work: each command calls one function.
+Owns the flags and what is printed; each command calls one function that does the work. A command
+imports what it needs when it runs: `argosy --help` loads this module.
 """
 
 from __future__ import annotations
@@ -16,10 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from argosy.errors import SpecError
-from argosy_sim.controlplane import lifecycle
-from argosy_sim.controlplane.cluster import ControlPlane
-from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch
-from argosy_sim.traffic.command import register as register_replay
+from argosy_sim.replay.command import register as register_replay
 
 app = typer.Typer(
     help="A whole cluster on this machine, without Docker and without a GPU.", no_args_is_help=True
@@ -38,6 +36,8 @@ DEMO_TRACE_START_S = 982.0
 
 
 def _directory(given: Path | None) -> Path:
+    from argosy_sim.controlplane import lifecycle
+
     return given or lifecycle.default_state_dir(os.environ)
 
 
@@ -59,6 +59,8 @@ def up(
     ] = None,
 ) -> None:
     """Start a control plane: etcd, API server, controller manager and scheduler."""
+    from argosy_sim.controlplane import lifecycle
+
     console = _console()
     status = lifecycle.up(_directory(state_dir), console.print, api_port)
     console.print(f"The control plane is {status.health.value} at {status.server_url}. Next:")
@@ -69,6 +71,8 @@ def up(
 @app.command()
 def down(state_dir: StateDir = None) -> None:
     """End the control plane and remove its data; the logs stay."""
+    from argosy_sim.controlplane import lifecycle
+
     endings = lifecycle.down(_directory(state_dir))
     words = ", ".join(f"{name} {ending.value}" for name, ending in endings.items())
     _console().print(words or "Nothing was running.")
@@ -77,6 +81,8 @@ def down(state_dir: StateDir = None) -> None:
 @app.command()
 def status(state_dir: StateDir = None) -> None:
     """Show what runs; exit code 0 only where the control plane is ready."""
+    from argosy_sim.controlplane import lifecycle
+
     found = lifecycle.status(_directory(state_dir))
     console = _console()
     console.print(f"{found.health.value}: {found.server_url or 'no control plane'} ({found.state_dir})")
@@ -96,6 +102,9 @@ def fleet(
     spec: Annotated[Path | None, typer.Option(help="The nodes (YAML); left out, the demo's eight.")] = None,
 ) -> None:
     """Run simulated GPU nodes in the control plane, in the foreground; Ctrl-C ends them."""
+    from argosy_sim.controlplane.cluster import ControlPlane
+    from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch
+
     directory = _directory(state_dir)
     control_plane = ControlPlane.attach(directory)
     kubectl = [str(control_plane.binaries.kubectl), f"--kubeconfig={control_plane.admin_kubeconfig}"]
@@ -121,7 +130,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Where the report is left.")] = Path("build/demo"),
 ) -> None:
     """Run the whole loop on real components and report; exit code 1 where a promise was broken."""
-    from argosy_sim.demo.drive import LoadChoice  # loads much that the other commands do not need
+    from argosy_sim.demo.drive import LoadChoice
     from argosy_sim.demo.run import DemoSettings, run_demo
 
     repository = find_repository()

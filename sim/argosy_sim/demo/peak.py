@@ -1,7 +1,7 @@
 """The static fleet that the demo is compared with: what the planner gives for every class's peak.
 
-Owns the question; the answer is `control.step`'s own, on a picture in which each class declares its
-highest rate and no traffic was ever observed. Never looks at a clock or a cluster.
+Owns the question; the answer is `control.step`'s, on a snapshot in which each class declares its highest
+rate and no traffic was observed. Pure but for the shipped profiles, which are read from the package.
 """
 
 from __future__ import annotations
