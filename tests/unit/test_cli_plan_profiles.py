@@ -37,7 +37,7 @@ def run(cache: Path, *paths: Path, as_json: bool = False) -> tuple[int, str]:
 def replicas(cache: Path, *paths: Path) -> dict[tuple[str, str], int]:
     _, text = run(cache, *paths, as_json=True)
     rows = json.loads(text)["spec"]["deployments"]
-    return {(row["workloadClass"], row["pool"]): row["replicas"] for row in rows}
+    return {(row["sharingGroup"], row["pool"]): row["replicas"] for row in rows}
 
 
 def written(folder: Path, *config_maps: dict[str, object]) -> Path:

@@ -6,13 +6,13 @@ act 1 began, class and variant names). Input: `RunFacts` and `Observations`. Out
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from argosy.api.conditions import Reason
-from argosy.keys import ClassKey, DeploymentKey
+from argosy.keys import ClassKey, DeploymentKey, GroupName
 from argosy_sim.demo.evidence import Evidence, PlanSeen, ReplicaSeen, ShareSample, StaticPeak
 from argosy_sim.demo.story import Story
 from argosy_sim.demo.watch import Observations
@@ -38,10 +38,10 @@ class RunFacts:
 
 
 class _Planned(NamedTuple):
-    """What a plan's Deployment runs, for which class, and where."""
+    """What a plan's Deployment runs, for which sharing group (in the demo: one class each), and where."""
 
     variant: str
-    class_name: str
+    group: str
     pool: str
 
 
@@ -55,7 +55,7 @@ class _Deployments:
     def of(cls, observed: Observations) -> _Deployments:
         return cls(
             {
-                DeploymentKey(d["name"]): _Planned(d["variant"], _class_name(d), d["pool"])
+                DeploymentKey(d["name"]): _Planned(d["variant"], GroupName(d["sharingGroup"]).name, d["pool"])
                 for _, plan in observed.plans
                 for d in plan["spec"].get("deployments", ())
             }
@@ -64,11 +64,6 @@ class _Deployments:
     def of_pod(self, pod: str) -> _Planned | None:
         """The Deployment of the pod `namespace/deployment-hash-hash`; None where no plan has it."""
         return self.by_key.get(DeploymentKey(pod.rsplit("-", 2)[0]))
-
-
-def _class_name(item: Mapping[str, Any]) -> str:
-    """The name, without the namespace, of the class of a FleetPlan's Deployment or cell."""
-    return ClassKey(item["workloadClass"]).name
 
 
 def collect(facts: RunFacts, observed: Observations) -> Evidence:
@@ -113,6 +108,28 @@ def _plans(facts: RunFacts, observed: Observations, deployments: _Deployments) -
     )
 
 
+def _planned_shares(
+    cells: Iterable[Mapping[str, Any]], deployments: _Deployments
+) -> dict[str, dict[str, float]]:
+    """Shares (0-1) of each class's requests by variant: those of its cells, weighted with their rates."""
+    rate_per_s: dict[str, float] = {}
+    found: dict[str, dict[str, float]] = {}
+    for cell in cells:
+        name, rate = ClassKey(cell["workloadClass"]).name, cell["requestsPerSecond"]
+        rate_per_s[name] = rate_per_s.get(name, 0.0) + rate
+        shares = found.setdefault(name, {})
+        for s in cell.get("shares", ()):
+            if s["share"] > 0:
+                variant = deployments.by_key[DeploymentKey(s["deployment"])].variant
+                shares[variant] = shares.get(variant, 0.0) + s["share"] * rate
+    return {
+        name: {variant: part / rate_per_s[name] for variant, part in shares.items()}
+        if rate_per_s[name]
+        else {}
+        for name, shares in found.items()
+    }
+
+
 def _plan(
     plan: dict[str, Any], at_s: float, deployments: _Deployments, verdict: tuple[bool, bool]
 ) -> PlanSeen:
@@ -122,21 +139,13 @@ def _plan(
         if deployment["replicas"]:
             variant = deployment["variant"]
             replicas[variant] = replicas.get(variant, 0) + deployment["replicas"]
-    shares = {
-        _class_name(cell): {
-            deployments.by_key[DeploymentKey(s["deployment"])].variant: s["share"]
-            for s in cell.get("shares", ())
-            if s["share"] > 0
-        }
-        for cell in spec.get("cells", ())
-    }
     return PlanSeen(
         revision=spec["revision"],
         at_s=at_s,
         trigger=spec["trigger"],
         cost_usd_per_hour=spec["costUsdPerHour"],
         replicas=replicas,
-        shares=shares,
+        shares=_planned_shares(spec.get("cells", ()), deployments),
         reasons=tuple(r["message"] for r in spec.get("reasons", ())),
         is_applied=verdict[0],
         passed_check=verdict[1],
@@ -177,7 +186,7 @@ def _replica(pod: str, life: dict[str, Any], planned: _Planned, health: _Health)
     return ReplicaSeen(
         pod=pod,
         variant=planned.variant,
-        class_name=planned.class_name,
+        class_name=planned.group,
         pool=planned.pool,
         node=life["node"],
         address=life["address"],
@@ -199,7 +208,7 @@ def _shares(facts: RunFacts, observed: Observations, deployments: _Deployments) 
         for cluster, total in counts.items():
             if (planned := deployments.by_key.get(DeploymentKey(cluster))) is not None:
                 gained = total - before.get(cluster, 0)
-                of_class = by_class.setdefault(planned.class_name, {})
+                of_class = by_class.setdefault(planned.group, {})
                 of_class[planned.variant] = of_class.get(planned.variant, 0) + max(0, gained)
         before = counts
         samples.append(ShareSample(at_s - facts.origin_s, by_class))

@@ -35,9 +35,7 @@ def static_peak(
     gpus: dict[str, int] = {}
     for entry in plan.spec.deployments:
         gpus[entry.pool] = gpus.get(entry.pool, 0) + entry.replicas * entry.gpus_per_replica
-    words = ", ".join(
-        f"{e.replicas} x {e.variant} for {e.workload_class.split('/')[-1]}" for e in plan.spec.deployments
-    )
+    words = ", ".join(f"{e.replicas} x {e.variant} for {e.sharing_group.name}" for e in plan.spec.deployments)
     return StaticPeak(gpus, f"{words}: ${plan.spec.cost_usd_per_hour:.2f}/h at act 1's prices")
 
 

@@ -228,7 +228,7 @@ def node_to_kill(stage: Stage) -> str | None:
     nodes_by_class: dict[str, list[str]] = {}
     for pod in pods["items"]:
         if "deletionTimestamp" not in pod["metadata"] and pod["spec"].get("nodeName"):
-            name = pod["metadata"]["labels"]["argosy.dev/workload-class"]
+            name = pod["metadata"]["labels"]["argosy.dev/sharing-group"]
             nodes_by_class.setdefault(name, []).append(pod["spec"]["nodeName"])
     for node in sorted(set(nodes_by_class.get("chat", ()))):
         if all(set(nodes) != {node} for nodes in nodes_by_class.values()):

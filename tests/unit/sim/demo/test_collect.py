@@ -15,11 +15,12 @@ from argosy_sim.demo.story import default_story
 from argosy_sim.demo.watch import Observations
 
 ORIGIN_S = 1000.0
-CHAT = {"name": "apps/chat-l40s", "variant": "l40s-tp1", "workloadClass": "apps/chat", "pool": "l40s"}
+CHAT = {"name": "apps/chat-l40s", "variant": "l40s-tp1", "sharingGroup": "apps/chat", "pool": "l40s"}
 
 
 def plan(revision: int, replicas: int, **status: Any) -> dict[str, Any]:
-    cell = {"workloadClass": "apps/chat", "shares": [{"deployment": CHAT["name"], "share": 1.0}]}
+    shares = [{"deployment": CHAT["name"], "share": 1.0}]
+    cell = {"workloadClass": "apps/chat", "requestsPerSecond": 8.0, "shares": shares}
     spec = {
         "revision": revision,
         "trigger": "medium loop",
@@ -86,3 +87,29 @@ def test_shares_are_what_each_cluster_gained_since_the_sample_before(evidence: E
 def test_requests_and_memory_are_passed_on(evidence: Evidence) -> None:
     assert [record.id for record in evidence.requests] == ["chat-0"]
     assert evidence.memory_bytes == {"operator": 7}
+
+
+ALL_OF_CHAT = {"workloadClass": "apps/chat"}
+
+
+def test_the_shares_of_a_classs_cells_are_weighted_with_their_rates(tmp_path: Path) -> None:
+    events, records = tmp_path / "events.jsonl", tmp_path / "requests.jsonl"
+    events.write_text("")
+    records.write_text(answered("chat-0", 1.0).to_json() + "\n")
+    both = plan(1, 2)
+    other = {**CHAT, "name": "apps/chat-h100", "variant": "h100-tp1", "pool": "h100", "replicas": 1}
+    short, long = (
+        {
+            "workloadClass": "apps/chat",
+            "requestsPerSecond": rate,
+            "shares": [{"deployment": name, "share": 1.0}],
+        }
+        for name, rate in ((CHAT["name"], 6.0), (other["name"], 2.0))
+    )
+    both["spec"] |= {"deployments": [*both["spec"]["deployments"], other], "cells": [short, long]}
+    observed = Observations(plans=[(1004.0, both)])
+    facts = RunFacts(
+        default_story(), ORIGIN_S, records, events, (), StaticPeak({}, ""), 18.0, "trace", None, ()
+    )
+    [found] = collect(facts, observed).plans
+    assert found.shares == {"chat": {"l40s-tp1": 0.75, "h100-tp1": 0.25}}
