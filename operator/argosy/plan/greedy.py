@@ -8,9 +8,9 @@ counts to which nothing useful can be added.
 from __future__ import annotations
 
 from argosy.plan.facts import Counts, Facts
+from argosy.plan.obstacles import obstacles
 from argosy.plan.problem import Cell, Option
-from argosy.plan.room import obstacles
-from argosy.plan.spread import group_missing_per_s, missing_per_s, shares
+from argosy.plan.shares import group_missing_per_s, missing_per_s, shares
 
 
 def fill(facts: Facts, start: Counts) -> dict[str, int]:

@@ -8,7 +8,7 @@ answer is. The formulation is docs/design/0002-sizing-and-placement.md:
        first; then unserved rate is minimised, one priority after the other, the highest first;
        then the cost, with all that held
     3  among answers of the same cost: the fewest changes, then the first by name
-    4  shares from the counts alone (`spread`)
+    4  shares from the counts alone (`shares`)
 
 Sequential solves and not weights: no weight is right for rates of 0.1 and of 10,000 requests/s.
 """
@@ -21,21 +21,21 @@ from dataclasses import dataclass
 from ortools.math_opt.python import mathopt
 
 from argosy.plan import constraints
-from argosy.plan.explain import explain
+from argosy.plan.explain.reasons import explain
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.greedy import fill
 from argosy.plan.model import SizingModel, change_penalty, declare
 from argosy.plan.problem import PlanProblem
 from argosy.plan.search import Answer, Search, SolveLimits, Values, Verdict
+from argosy.plan.shares import missing_per_s, shares
 from argosy.plan.solution import Plan, SolveReport, SolveStatus
-from argosy.plan.spread import missing_per_s, shares
 
 LEVEL_GAP = 1e-6
 """Relative gap when service is maximised: promises are not traded for solving time."""
 
 HOLD_TOLERANCE = 1e-8
 """By how much a later solve may undo what an earlier one reached: more than the solver's own
-tolerance, less than what `spread` calls whole."""
+tolerance, less than what `shares` calls whole."""
 
 TIE_TOLERANCE = 1e-7
 """Costs this close (relative) are the same cost."""

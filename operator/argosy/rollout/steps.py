@@ -4,7 +4,7 @@ Owns make-before-break: replicas are added at once and taken away only when the 
 planned replicas are Ready, victims marked before the count goes down. Never touches a cluster
 and never edits a pod template. Input: targets, Deployments, pods. Output: steps, in order.
 
-Where the planned replicas find no room because the surplus still holds it (`room`), waiting for
+Where the planned replicas find no room because the surplus still holds it (`make_room`), waiting for
 each other would last for ever. Then the surplus gives way one replica at a time, drained as
 always, and never a group's last one that serves.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from argosy.manifests import EngineWorkload
-from argosy.rollout.room import giving_way
+from argosy.rollout.make_room import giving_way
 from argosy.rollout.targets import RolloutInputs, Target, is_surplus_allowed_to_go
 
 VICTIM_COST = -1000

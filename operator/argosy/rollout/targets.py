@@ -1,7 +1,7 @@
 """What runs and what is wanted: the input of a roll-out, and what follows from it by counting.
 
 Owns the shape of the input and the one question whether a group is served as planned. Never
-decides a step (`steps`) and never makes room (`room`).
+decides a step (`steps`) and never makes room (`make_room`).
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from argosy.place.constraints.capacity import NodeCapacity
 from argosy.place.constraints.demand import Demand
 from argosy.place.constraints.fragmentation import Fragmentation
 from argosy.place.constraints.order import Order
-from argosy.place.constraints.room import Room
 from argosy.place.constraints.spread import Spread
 from argosy.place.model import PlacementModel
 
@@ -24,4 +24,4 @@ class Constraint(Protocol):
         """Add this rule's rows and its goal."""
 
 
-ALL: tuple[Constraint, ...] = (Room(), Demand(), Spread(), Fragmentation(), Order())
+ALL: tuple[Constraint, ...] = (NodeCapacity(), Demand(), Spread(), Fragmentation(), Order())

@@ -23,7 +23,7 @@ from argosy.rollout import (
     Target,
     rollout_steps,
 )
-from argosy.rollout.room import giving_way
+from argosy.rollout.make_room import giving_way
 from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.cluster import DeploymentState, PodState
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 
+from argosy.plan.explain.rejected import alternatives
+from argosy.plan.explain.shortfalls import shortfalls
+from argosy.plan.explain.words import percent, rate, replicas_of, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.problem import Option
-from argosy.plan.rejected import alternatives
-from argosy.plan.shortfalls import shortfalls
+from argosy.plan.shares import carries, shares
 from argosy.plan.solution import Alternative, Plan, Reason, SolveReport, SolveStatus
-from argosy.plan.spread import carries, shares
-from argosy.plan.words import percent, rate, replicas_of, usd
 
 
 def explain(facts: Facts, counts: Counts, report: SolveReport) -> Plan:

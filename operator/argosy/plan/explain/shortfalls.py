@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
+from argosy.plan.explain.words import count, rate, usd
 from argosy.plan.facts import Counts, Facts
+from argosy.plan.obstacles import groups_on, model_count, obstacles
 from argosy.plan.problem import Cell, Option
-from argosy.plan.room import groups_on, model_count, obstacles
+from argosy.plan.shares import Shares, missing_per_s
 from argosy.plan.solution import Shortfall, ShortfallCause
-from argosy.plan.spread import Shares, missing_per_s
-from argosy.plan.words import count, rate, usd
 
 
 def shortfalls(facts: Facts, counts: Counts, found: Shares) -> tuple[Shortfall, ...]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 
+from argosy.plan.explain.words import count, usd
 from argosy.plan.facts import Counts, Facts
+from argosy.plan.obstacles import obstacles
 from argosy.plan.packing import usable_gpus
 from argosy.plan.problem import Option
-from argosy.plan.room import obstacles
 from argosy.plan.solution import Alternative, ShortfallCause
-from argosy.plan.words import count, usd
 
 
 def alternatives(facts: Facts, group: str, counts: Counts) -> tuple[Alternative, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argosy.place.model import PlacementModel
 
 
-class Room:
+class NodeCapacity:
     """sum_o gpus_o starts_on <= free_n for every node n."""
 
     def add_to(self, placing: PlacementModel) -> None:
