@@ -82,9 +82,9 @@ def revision_of(decided: Decided, previous: FleetPlan | None, number: int, trigg
             for a in decided.plan.alternatives[:MAX_LISTED]
         ),
         solver=SolverReport(
-            status=decided.plan.report.status,
-            objective=decided.plan.report.objective,
-            bound=decided.plan.report.bound,
+            status=decided.plan.report.status.value,
+            objective=decided.plan.report.objective_usd_per_hour,
+            bound=decided.plan.report.bound_usd_per_hour,
             gap=max(0.0, decided.plan.report.gap),
             seconds=max(0.0, decided.plan.report.seconds),
         ),
@@ -179,7 +179,9 @@ def _cells(decided: Decided, outgoing: Mapping[str, PlannedDeployment]) -> tuple
     plan, problem = decided.plan, decided.problem
     cells: list[PlannedCell] = []
     for cell in problem.cells:
-        shares = {o: s for (c, o), s in sorted(plan.shares.items()) if c == cell.name and s > 0}
+        shares: dict[str, float] = {
+            o: s for (c, o), s in sorted(plan.shares.items()) if c == cell.name and s > 0
+        }
         standby = {e.name: 0.0 for e in outgoing.values() if e.workload_class == cell.group}
         carried = sum(
             n * problem.capacity_per_s.get((cell.name, option), 0.0) for option, n in plan.replicas.items()

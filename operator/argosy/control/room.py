@@ -37,7 +37,7 @@ def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict
 
     Where Argosy places, placement has said so; where the scheduler does, it says so of the pod.
     """
-    waiting = Counter({u.option: u.replicas for u in placement.unplaced})
+    waiting: Counter[str] = Counter({u.option: u.replicas for u in placement.unplaced})
     for pod in snapshot.engine_pods:
         is_ours_to_place = pod.gated or pod.assigned_node or pod.deleting
         if not is_ours_to_place and _unscheduled_for_s(pod, snapshot.now_s) >= UNSCHEDULED_AFTER_S:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from argosy.control.nodes import PoolNodes
 from argosy.control.resolve import Resolution
 from argosy.demand.forecast import ClassForecast
-from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
+from argosy.keys import CellName, DeploymentKey, GroupName, ModelKey
+from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
 from argosy.plan.solution import Plan
 from argosy.snapshot.cluster import PodState
@@ -29,16 +30,16 @@ def plan_problem(
     fleet = snapshot.fleet_spec
     alive = _alive_by_deployment(snapshot, lost)
     options: list[Option] = []
-    capacity: dict[tuple[str, str], float] = {}
+    capacity: dict[tuple[CellName, DeploymentKey], float] = {}
     for key, resolved in resolution.classes.items():
         for candidate in resolved.candidates:
             workload = candidate.workload
             price = workload.pool.spec.price_usd_per_hour * workload.variant.gpus
             options.append(
                 Option(
-                    name=workload.key,
-                    group=key,
-                    model=workload.variant.model_key,
+                    name=DeploymentKey(workload.key),
+                    group=GroupName(key),
+                    model=ModelKey(workload.variant.model_key),
                     pool=workload.variant.pool,
                     gpus=workload.variant.gpus,
                     price_usd_per_hour=price,
@@ -47,10 +48,10 @@ def plan_problem(
                     current_replicas=len(alive.get(workload.key, ())),
                 )
             )
-            capacity[key, workload.key] = candidate.capacity.requests_per_s
+            capacity[CellName(key), DeploymentKey(workload.key)] = candidate.capacity.requests_per_s
     return PlanProblem(
         cells=tuple(
-            Cell(key, key, forecasts[key].rate_per_s, r.spec.spec.priority)
+            Cell(CellName(key), GroupName(key), forecasts[key].rate_per_s, r.spec.spec.priority)
             for key, r in resolution.classes.items()
             if r.gets_requests
         ),
@@ -58,9 +59,11 @@ def plan_problem(
         pools=tuple(PoolLimit(name, tuple(n.gpus for n in p.usable)) for name, p in nodes.items()),
         capacity_per_s=capacity,
         min_replicas={
-            key: r.spec.spec.min_replicas for key, r in resolution.classes.items() if r.gets_requests
+            GroupName(key): r.spec.spec.min_replicas
+            for key, r in resolution.classes.items()
+            if r.gets_requests
         },
-        max_replicas={key: m.spec.max_replicas for key, m in snapshot.models.items()},
+        max_replicas={ModelKey(key): m.spec.max_replicas for key, m in snapshot.models.items()},
         headroom=1.0 - fleet.robustness_margin,
         budget_usd_per_hour=fleet.budget_usd_per_hour,
         transition_horizon_s=float(fleet.transition_horizon_seconds),
@@ -92,7 +95,7 @@ def placement_problem(
         nodes=rooms,
         placed=tuple(_placed(p, snapshot.now_s) for p in held if not p.deleting),
         wanted=tuple(
-            Wanted(name, by_option[name].pool, by_option[name].gpus, replicas)
+            WantedReplicas(name, by_option[name].pool, by_option[name].gpus, replicas)
             for name, replicas in sorted(plan.replicas.items())
             if by_option[name].pool in placed_here
         ),
@@ -103,7 +106,7 @@ def placement_problem(
 def _placed(pod: PodState, now_s: float) -> PlacedReplica:
     age_s = max(0.0, now_s - pod.created_s)
     gpus = sum(pod.devices.values())
-    return PlacedReplica(pod.key, pod.deployment, pod.destination, gpus, pod.ready, age_s)
+    return PlacedReplica(pod.key, DeploymentKey(pod.deployment), pod.destination, gpus, pod.ready, age_s)
 
 
 def _alive_by_deployment(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, list[PodState]]:

@@ -84,7 +84,7 @@ def test_the_greedy_plan_passes_the_same_check(problem: PlanProblem) -> None:
 def test_a_plan_is_never_worse_than_the_greedy_one(problem: PlanProblem) -> None:
     best, greedy = solve(problem, EXACT), solve(problem, NO_TIME)
     if not best.shortfalls and not best.unmet_floors and not greedy.shortfalls and not greedy.unmet_floors:
-        assert best.report.objective <= greedy.report.objective + 1e-6
+        assert best.report.objective_usd_per_hour <= greedy.report.objective_usd_per_hour + 1e-6
     assert sum(best.unmet_floors.values()) <= sum(greedy.unmet_floors.values()) or _unlike(problem)
 
 
@@ -123,7 +123,9 @@ def test_more_demand_never_costs_less(problem: PlanProblem, factor: float) -> No
     less_plan, more_plan = solve(problem, EXACT), solve(more, EXACT)
     assume(not more_plan.shortfalls and not more_plan.unmet_floors)
     assert not less_plan.shortfalls
-    assert less_plan.report.objective <= more_plan.report.objective * (1 + 1e-6) + 1e-6
+    assert (
+        less_plan.report.objective_usd_per_hour <= more_plan.report.objective_usd_per_hour * (1 + 1e-6) + 1e-6
+    )
 
 
 @given(problems(), st.sampled_from((0.25, 3.0, 100.0)))
@@ -138,8 +140,10 @@ def test_the_cost_scales_with_the_prices(problem: PlanProblem, factor: float) ->
         options=tuple(replace(o, price_usd_per_hour=scaled(o.price_usd_per_hour)) for o in problem.options),
         budget_usd_per_hour=None if budget is None else scaled(budget),
     )
-    expected = solve(problem, EXACT).report.objective * factor
-    assert math.isclose(solve(other, EXACT).report.objective, expected, rel_tol=1e-6, abs_tol=1e-6 * factor)
+    expected = solve(problem, EXACT).report.objective_usd_per_hour * factor
+    assert math.isclose(
+        solve(other, EXACT).report.objective_usd_per_hour, expected, rel_tol=1e-6, abs_tol=1e-6 * factor
+    )
 
 
 @given(problems(), st.data())

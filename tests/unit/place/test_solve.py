@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from argosy.place.check import violations
-from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
+from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
 from argosy.place.solution import Placement
 from argosy.place.solve import solve
 from argosy.plan.solution import SolveStatus
@@ -21,8 +21,8 @@ def pods(option: str, *on: str, gpus: int = 1) -> tuple[PlacedReplica, ...]:
     return tuple(PlacedReplica(f"{option}-{i}", option, n, gpus, True, 100.0 - i) for i, n in enumerate(on))
 
 
-def want(option: str, replicas: int, gpus: int = 1, pool: str = "l40s") -> Wanted:
-    return Wanted(option, pool, gpus, replicas)
+def want(option: str, replicas: int, gpus: int = 1, pool: str = "l40s") -> WantedReplicas:
+    return WantedReplicas(option, pool, gpus, replicas)
 
 
 def placed(problem: PlacementProblem) -> Placement:

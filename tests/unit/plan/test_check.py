@@ -217,10 +217,16 @@ def test_a_sound_plan_has_no_violation() -> None:
         ),
         pytest.param(report(status="Perfect"), ViolationCode.REPORT_WRONG, "status", id="an unknown status"),
         pytest.param(
-            report(objective=math.inf), ViolationCode.REPORT_WRONG, "objective", id="an endless objective"
+            report(objective_usd_per_hour=math.inf),
+            ViolationCode.REPORT_WRONG,
+            "objective",
+            id="an endless objective",
         ),
         pytest.param(
-            report(bound=10.0), ViolationCode.REPORT_WRONG, "bound", id="a bound above the objective"
+            report(bound_usd_per_hour=10.0),
+            ViolationCode.REPORT_WRONG,
+            "bound",
+            id="a bound above the objective",
         ),
     ],
 )

@@ -308,7 +308,7 @@ def test_without_time_the_greedy_rule_answers_and_says_so() -> None:
     assert plan.report.status == SolveStatus.GREEDY
     assert plan.reasons[0].code == "Greedy"
     assert running(plan) == {"chat-l40s": 5, "batch-l40s": 1}
-    assert plan.report.bound <= plan.report.objective
+    assert plan.report.bound_usd_per_hour <= plan.report.objective_usd_per_hour
 
 
 def test_without_time_and_without_room_the_greedy_rule_still_books_every_shortfall() -> None:

@@ -1,4 +1,4 @@
-"""New replicas take GPUs that are free: kept, leaving and draining pods hold theirs."""
+"""New replicas take free GPUs only: pods that stay, victims and draining pods hold theirs."""
 
 from __future__ import annotations
 

@@ -1,25 +1,26 @@
-"""Why the plan is as it is, in sentences, and what was rejected.
+"""From counts to a `Plan`, with the reasons for each group's replicas.
 
-Owns `explain`, which turns counts into a `Plan`: shares, shortfalls with cause and cure, the
-binding constraint of each group, the single-option plans it was compared with. Never changes a
-count. Every sentence is for the user, and names the field that would change it.
+Owns `explain` and the sentences on the solve, on unmet floors and on what binds each group: its
+capacity, its floor, or no demand. Input: `Facts`, counts and the solver's report. Output: a `Plan`.
+The counts are not changed. The sentences are for users.
 """
 
 from __future__ import annotations
 
 import math
 
+from argosy.keys import GroupName
 from argosy.plan.explain.rejected import alternatives
 from argosy.plan.explain.shortfalls import shortfalls
 from argosy.plan.explain.words import percent, rate, replicas_of, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.problem import Option
 from argosy.plan.shares import carries, shares
-from argosy.plan.solution import Alternative, Plan, Reason, SolveReport, SolveStatus
+from argosy.plan.solution import Alternative, Plan, PlanReason, PlanReasonCode, SolveReport, SolveStatus
 
 
 def explain(facts: Facts, counts: Counts, report: SolveReport) -> Plan:
-    """The plan that these counts are, with its reasons."""
+    """The plan of these counts, with shares, shortfalls, reasons and rejected alternatives."""
     found = shares(facts, counts)
     unmet = facts.unmet_floors(counts)
     per_group = {g: alternatives(facts, g, counts) for g in facts.groups}
@@ -40,23 +41,25 @@ def explain(facts: Facts, counts: Counts, report: SolveReport) -> Plan:
     )
 
 
-def _solve_reasons(report: SolveReport) -> list[Reason]:
-    within = f"no plan costs less than {usd(report.bound)}, this one {usd(report.objective)}"
+def _solve_reasons(report: SolveReport) -> list[PlanReason]:
+    cost, bound = usd(report.objective_usd_per_hour), usd(report.bound_usd_per_hour)
+    within = f"no plan costs less than {bound}, this one {cost}"
     if report.status == SolveStatus.GREEDY:
         return [
-            Reason(
-                "Greedy", f"the solver was stopped before it had a better plan; by the greedy rule: {within}"
+            PlanReason(
+                PlanReasonCode.GREEDY,
+                f"the solver was stopped before it had a better plan; by the greedy rule: {within}",
             )
         ]
     if report.status == SolveStatus.TIME_LIMIT:
         sentence = (
             f"the solver was stopped after {report.seconds:.1f} s, at most {percent(report.gap)} too dear"
         )
-        return [Reason("TimeLimit", f"{sentence}: {within}")]
+        return [PlanReason(PlanReasonCode.TIME_LIMIT, f"{sentence}: {within}")]
     return []
 
 
-def _unmet_floor(facts: Facts, group: str, missing: int) -> Reason:
+def _unmet_floor(facts: Facts, group: GroupName, missing: int) -> PlanReason:
     able = any(
         o in facts.able_by_cell[c.name] for c in facts.cells_by_group[group] for o in facts.problem.options
     )
@@ -65,43 +68,48 @@ def _unmet_floor(facts: Facts, group: str, missing: int) -> Reason:
         if able
         else "no variant can serve it: allow another model or GPUPool"
     )
-    return Reason(
-        "FloorUnmet",
+    return PlanReason(
+        PlanReasonCode.FLOOR_UNMET,
         f"{group} shall have {facts.floor(group)} replicas and {missing} of them are missing; {why}",
     )
 
 
 def _group_reasons(
-    facts: Facts, group: str, counts: Counts, rejected: tuple[Alternative, ...]
-) -> list[Reason]:
+    facts: Facts, group: GroupName, counts: Counts, rejected: tuple[Alternative, ...]
+) -> list[PlanReason]:
     used = [o for o in facts.options_by_group[group] if counts.get(o.name, 0)]
     cells = facts.cells_by_group[group]
     asked_per_s = math.fsum(c.rate_per_s for c in cells)
     if not used:
         return (
-            [Reason("NoDemand", f"{group} asks nothing and has no floor: no replica")]
+            [PlanReason(PlanReasonCode.NO_DEMAND, f"{group} asks nothing and has no floor: no replica")]
             if not asked_per_s
             else []
         )
     held = " and ".join(replicas_of(o, counts[o.name]) for o in used)
     if asked_per_s == 0:
-        return [Reason("Floor", f"{group} asks nothing now; its floor of {facts.floor(group)} keeps {held}")]
+        return [
+            PlanReason(
+                PlanReasonCode.FLOOR,
+                f"{group} asks nothing now; its floor of {facts.floor(group)} keeps {held}",
+            )
+        ]
     if _is_held_by_floor(facts, group, counts, used):
         sentence = (
             f"{group} asks {rate(asked_per_s)}, which fewer replicas would carry; its floor keeps {held}"
         )
-        return [Reason("Floor", sentence)]
+        return [PlanReason(PlanReasonCode.FLOOR, sentence)]
     return [_capacity(facts, group, counts, used), *_choice(held, group, rejected)]
 
 
-def _is_held_by_floor(facts: Facts, group: str, counts: Counts, used: list[Option]) -> bool:
+def _is_held_by_floor(facts: Facts, group: GroupName, counts: Counts, used: list[Option]) -> bool:
     if facts.group_count(counts, group) > facts.floor(group):
         return False
     return any(carries(facts, group, {**counts, o.name: counts[o.name] - 1}) for o in used)
 
 
-def _capacity(facts: Facts, group: str, counts: Counts, used: list[Option]) -> Reason:
-    """What the group asks, what one replica carries of it, and how many that makes."""
+def _capacity(facts: Facts, group: GroupName, counts: Counts, used: list[Option]) -> PlanReason:
+    """The group's demand, what one replica carries of it, and the number of replicas that follows."""
     cells = [c for c in facts.demanding_cells if c.group == group]
     asked_per_s = math.fsum(c.rate_per_s for c in cells)
     free = percent(1 - facts.problem.headroom)
@@ -120,13 +128,19 @@ def _capacity(facts: Facts, group: str, counts: Counts, used: list[Option]) -> R
     )
     verb = "takes" if carries(facts, group, counts) else "takes more than there is room for; it gets"
     kept = f"with {free} kept free that {verb} {takes}"
-    return Reason("Capacity", f"{group} asks {rate(asked_per_s)}; {each} within its SLO; {kept}")
+    return PlanReason(
+        PlanReasonCode.CAPACITY, f"{group} asks {rate(asked_per_s)}; {each} within its SLO; {kept}"
+    )
 
 
-def _choice(held: str, group: str, rejected: tuple[Alternative, ...]) -> list[Reason]:
-    """The next best single option, where there is one: what the choice is worth."""
+def _choice(held: str, group: GroupName, rejected: tuple[Alternative, ...]) -> list[PlanReason]:
+    """The cheapest alternative on a single option, where there is one."""
     priced = [a for a in rejected if a.cost_usd_per_hour is not None]
     if not priced:
         return []
     best = min(priced, key=lambda a: (a.cost_usd_per_hour or 0.0, a.description))
-    return [Reason("Chosen", f"{group} is on {held}; next best, {best.description}: {best.reason}")]
+    return [
+        PlanReason(
+            PlanReasonCode.CHOSEN, f"{group} is on {held}; next best, {best.description}: {best.reason}"
+        )
+    ]

@@ -1,13 +1,14 @@
-"""The plans that each group was spared: all of its traffic on one option.
+"""Rejected alternatives: each sharing group's traffic on a single option.
 
-Owns the single-option alternatives: what each would cost beside the other groups as planned, or
-what stands in its way. Never changes the plan.
+Owns the alternatives of a plan. Input: `Facts`, a group and the planned counts. Output: for each
+alternative its cost, with the other groups as planned, or its first obstacle.
 """
 
 from __future__ import annotations
 
 import math
 
+from argosy.keys import GroupName
 from argosy.plan.explain.words import count, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.obstacles import obstacles
@@ -16,8 +17,8 @@ from argosy.plan.problem import Option
 from argosy.plan.solution import Alternative, ShortfallCause
 
 
-def alternatives(facts: Facts, group: str, counts: Counts) -> tuple[Alternative, ...]:
-    """Each single-option plan for the group that is not the plan itself."""
+def alternatives(facts: Facts, group: GroupName, counts: Counts) -> tuple[Alternative, ...]:
+    """Each single-option plan for the group, the plan itself apart."""
     asked = [c for c in facts.cells_by_group[group] if c.rate_per_s > 0]
     if not asked and not facts.floor(group):
         return ()
@@ -48,7 +49,7 @@ def _alternative(facts: Facts, option: Option, counts: Counts, others: Counts) -
 
 
 def _replicas_needed(facts: Facts, option: Option) -> int | None:
-    """Replicas that carry all the group asks, at least its floor."""
+    """Replicas that carry the whole demand of the group, at least its floor; None where no number does."""
     worth = math.fsum(
         c.rate_per_s / facts.problem.capacity_per_s[c.name, option.name]
         for c in facts.cells_by_group[option.group]
@@ -57,7 +58,7 @@ def _replicas_needed(facts: Facts, option: Option) -> int | None:
     exact = worth / facts.problem.headroom
     if not exact < 1e9:
         return None
-    # A whole number of replicas that rounding lifted by a hair is still that number.
+    # Rounding may have lifted a whole number of replicas slightly: it is still that number.
     return max(facts.floor(option.group), math.ceil(exact * (1 - 1e-9)))
 
 
