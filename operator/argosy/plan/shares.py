@@ -27,6 +27,10 @@ Shares = dict[tuple[CellName, DeploymentKey], float]
 WHOLE = 1e-7
 """A share within this of 0 or 1 counts as 0 or 1: the linear programs are solved to 1e-8."""
 
+SMALL_PART = 1e-3
+"""A cell with a smaller part of its level's rate could lose a visible part of its own within the linear
+programs' tolerance on the whole level, so what it gets is held by a constraint of its own."""
+
 NEGLIGIBLE = 1e-8
 """Shares below this are rounding noise of the linear programs."""
 
@@ -199,13 +203,22 @@ def _rationed(group: _Group) -> dict[CellName, float]:
     for priority in sorted({c.priority for c in group.cells}, reverse=True):
         level = [c for c in group.cells if c.priority == priority]
         total_per_s = math.fsum(c.rate_per_s for c in level)
-        score = mathopt.fast_sum(c.rate_per_s / total_per_s * lp.served[c.name] for c in level)
+        part_of_level = {c.name: c.rate_per_s / total_per_s for c in level}
+        score = mathopt.fast_sum(part * lp.served[name] for name, part in part_of_level.items())
         lp.program.maximize(score)
         result = lp.solve()
         if result is None:
             break
-        lp.program.add_linear_constraint(score >= result.objective_value() * (1 - NEGLIGIBLE))
-        for name in served:
-            part = math.fsum(result.variable_values(x) for (cell, _), x in lp.share.items() if cell == name)
-            served[name] = 1.0 if part > 1 - WHOLE else (0.0 if part < WHOLE else part)
+        values = result.variable_values()
+        found = {name: mathopt.evaluate_expression(total, values) for name, total in lp.served.items()}
+        served = {name: _whole_or_none(share) for name, share in found.items()}
+        # No slack: it would all be taken from one cell, of which it is a larger part.
+        lp.program.add_linear_constraint(score >= result.objective_value())
+        for name, part in part_of_level.items():
+            if part < SMALL_PART:
+                lp.program.add_linear_constraint(lp.served[name] >= found[name] - NEGLIGIBLE)
     return served
+
+
+def _whole_or_none(share: float) -> float:
+    return 1.0 if share > 1 - WHOLE else (0.0 if share < WHOLE else share)
