@@ -22,6 +22,7 @@ from argosy.control.silence import lost_pods
 from argosy.control.sizing import placement_problem, plan_problem
 from argosy.control.status import Reported, status_updates
 from argosy.demand.forecast import Basis, ClassForecast, ClassTraffic, forecast
+from argosy.keys import DeploymentKey, GroupName
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.place import check as place_check
@@ -182,7 +183,8 @@ def _planned(decided: Decided, follow: FleetPlan) -> Iterator[Target]:
     workloads = decided.resolution.workloads()
     for entry in follow.spec.deployments:
         workload = workloads.get(entry.name)
-        yield Target(entry.name, entry.workload_class, entry.replicas, workload, entry.pool)
+        group = GroupName(entry.workload_class)
+        yield Target(DeploymentKey(entry.name), group, entry.replicas, workload, entry.pool)
 
 
 def _unplanned(world: _World, decided: Decided, follow: FleetPlan) -> Iterator[Target]:
@@ -196,7 +198,8 @@ def _unplanned(world: _World, decided: Decided, follow: FleetPlan) -> Iterator[T
         owners = world.owners.get(key, Owners())
         resolved = decided.resolution.classes.get(owners.workload_class)
         is_kept = owners.all_exist and resolved is not None and resolved.is_unplannable
-        yield Target(key, owners.workload_class, 0, None, owners.pool, is_kept)
+        group = GroupName(owners.workload_class)
+        yield Target(DeploymentKey(key), group, 0, None, owners.pool, is_kept)
 
 
 def placed_nodes(placement: Placement) -> dict[str, dict[str, int]]:
