@@ -16,6 +16,7 @@ from enum import StrEnum
 from argosy.keys import DeploymentKey
 from argosy.place.problem import PlacedReplica, PlacementProblem
 from argosy.place.solution import Placement
+from argosy.plan.explain.words import counted
 from argosy.plan.figures import is_count, is_finite, shown
 from argosy.plan.solution import SolveStatus
 
@@ -98,9 +99,8 @@ def _counts(placement: Placement) -> Iterator[Violation]:
     found += [(entry.option, "without a node", entry.replicas) for entry in placement.unplaced]
     for option, where, count in found:
         if not (is_count(count) and count > 0):
-            message = (
-                f"Deployment {option} has {shown(count)} replicas {where}: a whole number from 1 is needed"
-            )
+            has = f"Deployment {option} has {shown(count)} replicas {where}"
+            message = f"{has}: a whole number of at least 1 is needed"
             yield Violation(ViolationCode.BAD_COUNT, option, message)
 
 
@@ -122,8 +122,8 @@ def _report(placement: Placement) -> Iterator[Violation]:
         if not (is_finite(value) and 0 <= value <= limit):
             message = f"the report's {name} is {shown(value)}: a number from 0 to {limit:.6g} is needed"
             yield Violation(ViolationCode.REPORT_WRONG, name, message)
-    if not is_finite(report.seconds):
-        message = f"the report's seconds are {shown(report.seconds)}: a finite number is needed"
+    if not (is_finite(report.seconds) and report.seconds >= 0):
+        message = f"the report's seconds are {shown(report.seconds)}: a number of at least 0 is needed"
         yield Violation(ViolationCode.REPORT_WRONG, "seconds", message)
 
 
@@ -150,7 +150,8 @@ class _Judge:
         for name, started in self.started.items():
             free = self.node_by_name[name].gpus - self.taken[name]
             if started > max(0, free):
-                message = f"new replicas take {started} GPUs of node {name}: at most {max(0, free)} are free"
+                taken = counted(started, "GPU")
+                message = f"new replicas take {taken} of node {name}: at most {max(0, free)} is free"
                 yield Violation(ViolationCode.NODE_OVERFULL, name, message)
         for option, name in self.new:
             want, node = self.want_by_option[option], self.node_by_name[name]
@@ -170,14 +171,14 @@ class _Judge:
             found, real = stated.get((option, node), 0), expected.get((option, node), 0)
             if found != real:
                 message = (
-                    f"Deployment {option} is stated to have {found} replicas on node {node}: "
-                    f"{real} is needed, those that stay and those that start"
+                    f"Deployment {option} is stated to have {counted(found, 'replica')} on node {node}: "
+                    f"{real} is needed, counting those that stay and those that start"
                 )
                 yield Violation(ViolationCode.COUNT_WRONG, option, message)
         for option, nodes in self.placement.new_nodes.items():
             if not nodes or list(nodes) != sorted(nodes):
                 listed = ", ".join(nodes) or "no node"
-                message = f"the new nodes of Deployment {option} are {listed}: a sorted list is needed"
+                message = f"the new nodes of Deployment {option} are {listed}: names in order are needed"
                 yield Violation(ViolationCode.UNSORTED, option, message)
 
     def wanted(self) -> Iterator[Violation]:
@@ -188,8 +189,8 @@ class _Judge:
             unplaced = sum(u.replicas for u in self.placement.unplaced if u.option == option)
             if kept + new + unplaced != want.replicas:
                 message = (
-                    f"Deployment {option} has {kept} replicas that stay, {new} that start and {unplaced} "
-                    f"without a node: {want.replicas} in all are needed"
+                    f"Deployment {option} has {counted(kept, 'replica')} to keep, {new} to start and "
+                    f"{unplaced} without a node: {want.replicas} in all is needed"
                 )
                 yield Violation(ViolationCode.WANTED_NOT_MET, option, message)
 
@@ -209,8 +210,8 @@ class _Judge:
                 free = self._free(node.name)
                 if node.pool == want.pool and free >= want.gpus:
                     message = (
-                        f"{entry.replicas} replicas of Deployment {entry.option} have no node although node "
-                        f"{node.name} has {free} free GPUs: fewer than {want.gpus} are needed for that"
+                        f"Deployment {entry.option} has {counted(entry.replicas, 'replica')} without a node, "
+                        f"and node {node.name} has {counted(free, 'free GPU')}: a replica takes {want.gpus}"
                     )
                     yield Violation(ViolationCode.UNPLACED_NEEDLESSLY, entry.option, message)
 
@@ -229,9 +230,8 @@ class _Judge:
         for option, surplus in self._surplus().items():
             gone = [p for p in self._alive(option) if listed[p.pod]]
             if len(gone) != surplus:
-                message = (
-                    f"{len(gone)} pods of Deployment {option} are let go: {surplus} is needed, its surplus"
-                )
+                pods = counted(len(gone), "pod")
+                message = f"{pods} of Deployment {option} should go: {surplus} is needed, its surplus"
                 yield Violation(ViolationCode.VICTIM_WRONG, option, message)
             yield from self._order(option, gone)
 

@@ -11,56 +11,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 
-from argosy.keys import CellName, DeploymentKey, GroupName, ModelKey
-from argosy.plan.figures import is_count, is_finite, shown
+from argosy.keys import DeploymentKey, GroupName, ModelKey
+from argosy.plan.explain.words import counted
+from argosy.plan.figures import shown
+from argosy.plan.malformed import malformed, report_violations
 from argosy.plan.packing import fits
 from argosy.plan.problem import Cell, Option, PlanProblem
-from argosy.plan.solution import Plan, Shortfall, ShortfallCause, SolveStatus
-
-RELATIVE_TOLERANCE = 1e-6
-"""For rounding; the solver works to 1e-9."""
+from argosy.plan.solution import Plan, Shortfall, ShortfallCause
+from argosy.plan.violation import RELATIVE_TOLERANCE, Violation, ViolationCode, wrong_shortfall
 
 NEEDLESS_SHARE = 1e-3
 """Part of a cell's rate that idle capacity must be able to serve before a shortfall is called
 needless: far above rounding, far below any rate that matters."""
-
-
-class ViolationCode(StrEnum):
-    """The rules, by name."""
-
-    UNKNOWN_NAME = "UnknownName"
-    BAD_COUNT = "BadCount"
-    USELESS_REPLICA = "UselessReplica"
-    SHARE_RANGE = "ShareRange"
-    SHARE_WITHOUT_CAPACITY = "ShareWithoutCapacity"
-    SHARE_OUTSIDE_GROUP = "ShareOutsideGroup"
-    SHARE_WITHOUT_REPLICA = "ShareWithoutReplica"
-    NOT_SERVED = "NotServed"
-    SHORTFALL_WRONG = "ShortfallWrong"
-    SHORTFALL_NEEDLESS = "ShortfallNeedless"
-    OVERLOAD = "Overload"
-    BELOW_FLOOR = "BelowFloor"
-    FLOOR_NEEDLESSLY_UNMET = "FloorNeedlesslyUnmet"
-    ABOVE_CEILING = "AboveCeiling"
-    OVER_BUDGET = "OverBudget"
-    COST_WRONG = "CostWrong"
-    DOES_NOT_FIT = "DoesNotFit"
-    REPORT_WRONG = "ReportWrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One broken rule: its code, the name of what breaks it (a cell, option, pool, ...), a sentence."""
-
-    code: ViolationCode
-    subject: str
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
 
 
 def violations(problem: PlanProblem, plan: Plan) -> tuple[Violation, ...]:
@@ -68,10 +31,8 @@ def violations(problem: PlanProblem, plan: Plan) -> tuple[Violation, ...]:
 
     Raises nothing, whatever the names and numbers in the plan: a malformed plan is reported.
     """
-    if unknown := tuple(_names(problem, plan)):
-        return unknown  # the rules below look names up
-    if malformed := (*_counts(problem, plan), *_figures(plan)):
-        return malformed  # the rules below need whole counts and finite numbers
+    if found := malformed(problem, plan):
+        return found  # the rules below look names up and add numbers
     judge = _Judge(problem, plan)
     return (
         *judge.shares(),
@@ -82,84 +43,8 @@ def violations(problem: PlanProblem, plan: Plan) -> tuple[Violation, ...]:
         *judge.usefulness(),
         *judge.floors(),
         *judge.packing(),
-        *_report(plan),
+        *report_violations(plan),
     )
-
-
-def _names(problem: PlanProblem, plan: Plan) -> Iterator[Violation]:
-    cells = {c.name for c in problem.cells}
-    options = {o.name for o in problem.options}
-    pairs = [k for k in plan.shares if isinstance(k, tuple) and len(k) == 2]
-    named: list[tuple[str, str, bool]] = []
-    named += [("Deployment", name, name in options) for name in plan.replicas]
-    named += [
-        ("pair of a route cell and a Deployment", shown(k), False) for k in plan.shares if k not in pairs
-    ]
-    named += [("route cell", cell, cell in cells) for cell, _ in pairs]
-    named += [("Deployment", option, option in options) for _, option in pairs]
-    named += [("route cell", s.cell, s.cell in cells) for s in plan.shortfalls]
-    named += [("floor of sharing group", g, g in problem.min_replicas) for g in plan.unmet_floors]
-    for kind, name, is_known in named:
-        if not is_known:
-            message = f"the plan names {kind} {name}: a name that the sizing problem has is needed"
-            yield Violation(ViolationCode.UNKNOWN_NAME, str(name), message)
-
-
-def _counts(problem: PlanProblem, plan: Plan) -> Iterator[Violation]:
-    for name, count in plan.replicas.items():
-        if not is_count(count):
-            message = f"Deployment {name} has {shown(count)} replicas: a whole number from 0 is needed"
-            yield Violation(ViolationCode.BAD_COUNT, name, message)
-    for group, count in plan.unmet_floors.items():
-        if not is_count(count, most=problem.min_replicas[group]):
-            message = (
-                f"sharing group {group} states {shown(count)} replicas as missing to its floor: a whole "
-                f"number from 0 to the floor of {problem.min_replicas[group]} is needed"
-            )
-            yield Violation(ViolationCode.BAD_COUNT, group, message)
-
-
-def _figures(plan: Plan) -> Iterator[Violation]:
-    """Numbers that would make every sum they enter meaningless."""
-    for pair, share in plan.shares.items():
-        if not (is_finite(share) and 0 <= share <= 1 + RELATIVE_TOLERANCE):
-            name = " -> ".join(map(str, pair))
-            message = f"the share of {name} is {shown(share)}: a number from 0 to 1 is needed"
-            yield Violation(ViolationCode.SHARE_RANGE, name, message)
-    for shortfall in plan.shortfalls:
-        if not is_finite(shortfall.missing_per_s):
-            yield _wrong_shortfall(
-                shortfall.cell, f"is {shown(shortfall.missing_per_s)} req/s: a finite number is needed"
-            )
-    if not is_finite(plan.cost_usd_per_hour):
-        message = f"the stated cost is {shown(plan.cost_usd_per_hour)} $/h: a finite number is needed"
-        yield Violation(ViolationCode.COST_WRONG, "cost", message)
-
-
-def _report(plan: Plan) -> Iterator[Violation]:
-    report = plan.report
-    if report.status not in tuple(SolveStatus):
-        known = ", ".join(SolveStatus)
-        message = f"the report's status is {shown(report.status)}: one of {known} is needed"
-        yield Violation(ViolationCode.REPORT_WRONG, "status", message)
-    objective, bound, gap = report.objective_usd_per_hour, report.bound_usd_per_hour, report.gap
-    figures = {"objective": objective, "bound": bound, "gap": gap, "seconds": report.seconds}
-    endless = [name for name, value in figures.items() if not is_finite(value)]
-    for name in endless:
-        message = f"the report's {name} is {shown(figures[name])}: a finite number is needed"
-        yield Violation(ViolationCode.REPORT_WRONG, name, message)
-    if endless:
-        return
-    if bound > objective * (1 + RELATIVE_TOLERANCE) + RELATIVE_TOLERANCE:
-        message = f"the report's bound is {bound} $/h: at most its objective of {objective} $/h is needed"
-        yield Violation(ViolationCode.REPORT_WRONG, "bound", message)
-    if gap < 0:
-        message = f"the report's gap is {gap}: at least 0 is needed"
-        yield Violation(ViolationCode.REPORT_WRONG, "gap", message)
-
-
-def _wrong_shortfall(cell: CellName, sentence: str) -> Violation:
-    return Violation(ViolationCode.SHORTFALL_WRONG, cell, f"the shortfall of route cell {cell} {sentence}")
 
 
 class _Judge:
@@ -175,6 +60,9 @@ class _Judge:
 
     def count(self, option: Option) -> int:
         return self.plan.replicas.get(option.name, 0)
+
+    def _with_replicas(self, option: Option) -> str:
+        return f"Deployment {option.name} has {counted(self.count(option), 'replica')}"
 
     def capacity(self, cell: Cell, option: Option) -> float:
         """Requests/s; 0 where the option cannot serve the cell, or is of another group."""
@@ -239,7 +127,7 @@ class _Judge:
             if listed[cell.name] > 1:
                 wrong = f"is listed {listed[cell.name]} times: once is needed"
             if wrong:
-                yield _wrong_shortfall(cell.name, wrong)
+                yield wrong_shortfall(cell.name, wrong)
             elif remedy := self._idle_remedy(cell):
                 message = (
                     f"route cell {cell.name} lacks {shortfall.missing_per_s:.4g} req/s although {remedy}: "
@@ -259,13 +147,13 @@ class _Judge:
             return f"has the cause {shown(cause)}: one of {', '.join(ShortfallCause)} is needed"
         if (cause is ShortfallCause.NO_VARIANT) != (not able):
             return (
-                f"has the cause {cause} and {len(able)} Deployments can serve it: "
+                f"has the cause {cause}, and the number of Deployments that can serve it is {len(able)}: "
                 f"{ShortfallCause.NO_VARIANT} is needed exactly where none can"
             )
         if able and (cause is ShortfallCause.NO_NODES) != (not hosted):
             return (
-                f"has the cause {cause} and {len(hosted)} of its Deployments fit on a node: "
-                f"{ShortfallCause.NO_NODES} is needed exactly where none does"
+                f"has the cause {cause}, and the number of its Deployments that fit on a node is "
+                f"{len(hosted)}: {ShortfallCause.NO_NODES} is needed exactly where none does"
             )
         return ""
 
@@ -290,8 +178,8 @@ class _Judge:
             work = self.loads[option.name]
             if not work <= limit * (1 + RELATIVE_TOLERANCE) + RELATIVE_TOLERANCE**2:
                 message = (
-                    f"Deployment {option.name} with {self.count(option)} replicas is sent the work of "
-                    f"{work:.4f}: at most {limit:.4f} is allowed"
+                    f"{self._with_replicas(option)} and is sent the work of {work:.4f}: "
+                    f"at most {limit:.4f} is allowed"
                 )
                 yield Violation(ViolationCode.OVERLOAD, option.name, message)
 
@@ -299,7 +187,7 @@ class _Judge:
         """Ceilings, the budget, and the stated cost."""
         for model, ceiling in self.problem.max_replicas.items():
             if (count := self._model_count(model)) > ceiling:
-                message = f"model {model} has {count} replicas: at most {ceiling} are allowed"
+                message = f"model {model} has {counted(count, 'replica')}: at most {ceiling} is allowed"
                 yield Violation(ViolationCode.ABOVE_CEILING, model, message)
         budget = self.problem.budget_usd_per_hour
         if budget is not None and not _at_most(self.cost_usd_per_hour, budget):
@@ -318,8 +206,8 @@ class _Judge:
         for option in self.options.values():
             if self.count(option) and not self._is_useful(option):
                 message = (
-                    f"Deployment {option.name} has {self.count(option)} replicas and can serve no route cell "
-                    f"of sharing group {option.group}: 0 replicas are needed"
+                    f"{self._with_replicas(option)} and can serve no route cell of sharing group "
+                    f"{option.group}: 0 replicas are needed"
                 )
                 yield Violation(ViolationCode.USELESS_REPLICA, option.name, message)
 
@@ -336,9 +224,11 @@ class _Judge:
             count = sum(self.count(o) for o in members)
             unmet = max(0, floor - count)
             stated = self.plan.unmet_floors.get(group, 0)
-            has = f"sharing group {group} has {count} replicas, its floor is {floor}"
+            has = f"sharing group {group} has {counted(count, 'replica')}, its floor is {floor}"
             if stated != unmet:
-                message = f"{has}, and {stated} are stated as missing: {unmet} is needed"
+                message = (
+                    f"{has}, and its number of missing replicas is stated as {stated}: {unmet} is needed"
+                )
                 yield Violation(ViolationCode.BELOW_FLOOR, group, message)
             if unmet:
                 yield from self._needlessly_unmet(group, members, has)
@@ -354,7 +244,9 @@ class _Judge:
         for pool in sorted({o.pool for o in self.options.values()}):
             groups = self._groups(pool)
             if not fits(self._nodes(pool), groups):
-                planned = " and ".join(f"{n} replicas of {g} GPUs" for g, n in sorted(groups.items()) if n)
+                planned = " and ".join(
+                    f"{counted(n, 'replica')} of {counted(g, 'GPU')}" for g, n in sorted(groups.items()) if n
+                )
                 nodes = ", ".join(str(gpus) for gpus in sorted(self._nodes(pool)))
                 message = f"GPUPool {pool} should hold {planned}: nodes with room for all are needed, " + (
                     f"it has nodes of {nodes} GPUs" if nodes else "it has no node"

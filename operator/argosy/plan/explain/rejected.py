@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from argosy.keys import GroupName
-from argosy.plan.explain.words import count, usd
+from argosy.plan.explain.words import counted, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.obstacles import obstacles
 from argosy.plan.packing import usable_gpus
@@ -39,7 +39,7 @@ def _alternative(facts: Facts, option: Option, counts: Counts, others: Counts) -
         return Alternative(alone, None, "its capacity is next to nothing")
     if counts.get(option.name, 0) == needed == facts.group_count(counts, option.group):
         return None
-    alone = f"{alone} ({count(needed, 'replica')})"
+    alone = f"{alone} ({counted(needed, 'replica')})"
     in_the_way = obstacles(facts, others, option, needed)
     if in_the_way:
         return Alternative(
@@ -71,7 +71,7 @@ def _why_not(facts: Facts, option: Option, fleet: Counts, obstacle: ShortfallCau
     needed = fleet[option.name]
     nodes = facts.nodes_by_pool[option.pool]
     room = usable_gpus(nodes, option.gpus)
-    asked = f"it takes {count(needed * option.gpus, 'GPU')}"
+    asked = f"it takes {counted(needed * option.gpus, 'GPU')}"
     if not nodes:
         return f"{asked} and pool {option.pool} has no node"
     if needed * option.gpus > room:

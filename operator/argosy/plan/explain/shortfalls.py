@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from argosy.plan.explain.words import count, rate, usd
+from argosy.plan.explain.words import counted, rate, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.obstacles import groups_on, model_count, obstacles
 from argosy.plan.problem import Cell, Option
@@ -65,8 +65,8 @@ def _no_nodes(facts: Facts, able: tuple[Option, ...]) -> str:
     for pool in sorted({o.pool for o in able}):
         least = min(o.gpus for o in able if o.pool == pool)
         nodes = facts.nodes_by_pool[pool]
-        largest = f"its largest node has {count(max(nodes), 'GPU')}" if nodes else "it has no node"
-        sentences.append(f"pool {pool} would have to hold {count(least, 'GPU')} on one node and {largest}")
+        largest = f"its largest node has {counted(max(nodes), 'GPU')}" if nodes else "it has no node"
+        sentences.append(f"pool {pool} would have to hold {counted(least, 'GPU')} on one node and {largest}")
     return f"{', '.join(sentences)}; add nodes to GPUPool {' or '.join(sorted({o.pool for o in able}))}"
 
 
@@ -74,7 +74,7 @@ def _replica_limit(facts: Facts, counts: Counts, option: Option, more: int) -> s
     ceiling = facts.problem.max_replicas[option.model]
     needed = model_count(facts, counts, option.model) + more
     return (
-        f"model {option.model} may have {count(ceiling, 'replica')} and {needed} are needed; "
+        f"model {option.model} may have {counted(ceiling, 'replica')} and {needed} are needed; "
         "raise the replica bounds of its ServedModel or lower the demand"
     )
 
@@ -83,7 +83,7 @@ def _budget(facts: Facts, counts: Counts, option: Option, more: int) -> str:
     budget = facts.problem.budget_usd_per_hour or 0.0
     needed = facts.price_usd_per_hour(counts) + more * option.price_usd_per_hour
     return (
-        f"the budget is {usd(budget)} and {usd(needed)} is needed, for {count(more, 'more replica')} of "
+        f"the budget is {usd(budget)} and {usd(needed)} is needed, for {counted(more, 'more replica')} of "
         f"{option.label}; raise the budget of the Fleet or lower the demand"
     )
 
@@ -95,5 +95,5 @@ def _pool_full(facts: Facts, counts: Counts, option: Option, more: int) -> str:
     remedy = f"add nodes to GPUPool {option.pool} or lower the demand of {option.group}"
     if needed <= sum(nodes):
         together = f"but no node has {option.gpus} left together for {option.label}"
-        return f"pool {option.pool} has {count(sum(nodes), 'GPU')}, {together}; {remedy}"
-    return f"pool {option.pool} has {count(sum(nodes), 'GPU')} and {needed} are needed; {remedy}"
+        return f"pool {option.pool} has {counted(sum(nodes), 'GPU')}, {together}; {remedy}"
+    return f"pool {option.pool} has {counted(sum(nodes), 'GPU')} and {needed} are needed; {remedy}"

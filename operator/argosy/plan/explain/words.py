@@ -23,11 +23,11 @@ def percent(ratio: float) -> str:
     return f"{ratio * 100:.3g} %"
 
 
-def count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     """A number and its noun, in the plural where the number is not 1."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def replicas_of(option: Option, replicas: int) -> str:
     """Replicas of an option, with their price."""
-    return f"{count(replicas, 'replica')} of {option.label} ({usd(replicas * option.price_usd_per_hour)})"
+    return f"{counted(replicas, 'replica')} of {option.label} ({usd(replicas * option.price_usd_per_hour)})"
