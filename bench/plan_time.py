@@ -3,7 +3,7 @@
     python bench/plan_time.py
 
 The reference is one small sizing problem (6 cells, 8 options): seconds differ between machines and
-hours of the day, ratios hardly do. Figures that were worth keeping stand in bench/results.md.
+hours of the day, ratios hardly do. Earlier figures are in bench/results.md.
 """
 
 from __future__ import annotations

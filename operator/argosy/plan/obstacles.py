@@ -1,4 +1,4 @@
-"""Whether more replicas of an option may be started beside given ones, and if not, why.
+"""The limits that keep more replicas of an option from being started beside given ones.
 
 Owns the test of the three limits that one more replica can break: its model's ceiling, the budget
 and the nodes of its pool. Input: `Facts`, counts and an option. Output: the obstacles; empty where

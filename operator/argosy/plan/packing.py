@@ -1,4 +1,4 @@
-"""Whether whole parallel groups fit on the nodes of one pool.
+"""The test whether whole parallel groups fit on the nodes of one pool.
 
 Owns the arithmetic of packing: `fits`, and the two exact descriptions of what fits that the
 planner writes as constraints. Input: GPUs per node, and the number of groups per group size. A

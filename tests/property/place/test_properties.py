@@ -183,8 +183,8 @@ def test_a_placement_that_was_tampered_with_is_caught(problem: PlacementProblem,
         victims = others if pod.pod in placement.victims else (*others, pod.pod)
         tampering[f"{pod.pod} changes sides"] = replace(placement, victims=victims)
     for entry in placement.unplaced:
-        hushed = tuple(u for u in placement.unplaced if u != entry)
-        tampering[f"unplaced {entry.option} is hushed up"] = replace(placement, unplaced=hushed)
+        left_out = tuple(u for u in placement.unplaced if u != entry)
+        tampering[f"unplaced {entry.option} is left out"] = replace(placement, unplaced=left_out)
     for want in problem.wanted:
         invented = (*placement.unplaced, Unplaced(want.option, 1, "no room"))
         tampering[f"unplaced {want.option} is invented"] = replace(placement, unplaced=invented)

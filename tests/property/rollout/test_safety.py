@@ -161,7 +161,7 @@ class Pool:
         )
 
     def is_at_rest(self) -> bool:
-        """Whether nothing is left to be done or to be waited for."""
+        """True if nothing is left to be done or to be waited for."""
         moving = any(p.deleting or not p.ready for p in self.pods.values())
         return not moving and not rollout_steps(self.inputs())
 

@@ -106,7 +106,7 @@ def test_a_sound_placement_has_no_violation() -> None:
             with_(new_nodes={"chat": ("n2",)}), ViolationCode.WANTED_NOT_MET, "chat", id="one too few"
         ),
         pytest.param(
-            with_(unplaced=()), ViolationCode.WANTED_NOT_MET, "large", id="an unplaced replica hushed up"
+            with_(unplaced=()), ViolationCode.WANTED_NOT_MET, "large", id="an unplaced replica left out"
         ),
         pytest.param(
             with_(unplaced=(replace(NO_ROOM, message=""),)),

@@ -100,7 +100,7 @@ def test_new_replicas_find_their_nodes(
             (*pods("chat", "n1", "n1"), replace(pods("chat", "n2")[0], pod="new", ready=False)),
             2,
             ("new",),
-            id="what is not ready serves nobody",
+            id="a pod that is not ready goes first",
         ),
         pytest.param(pods("chat", "n1", "n2", "n2"), 2, ("chat-2",), id="the crowded node, its youngest"),
         pytest.param(
@@ -119,7 +119,7 @@ def test_the_right_pods_go(
     assert placement.new_nodes == {}
 
 
-def test_pods_of_an_option_nobody_wants_any_more_go() -> None:
+def test_pods_of_an_option_that_is_not_wanted_any_more_go() -> None:
     placement = placed(PlacementProblem(nodes({"n1": 2}), pods("old", "n1"), ()))
     assert (placement.victims, placement.counts) == (("old-0",), {})
 

@@ -38,7 +38,7 @@ def test_where_not_all_can_be_served_the_important_cell_is() -> None:
     assert missing_per_s(short, found) == pytest.approx({"low": 2.0})
 
 
-def test_a_cell_without_demand_gets_weights_where_somebody_could_serve_it() -> None:
+def test_a_cell_without_demand_gets_weights_where_a_replica_could_serve_it() -> None:
     cells = (Cell("busy", "g", 4.0, 0), Cell("idle", "g", 0.0, 0), Cell("lonely", "g", 0.0, 0))
     some = facts(cells, {("busy", "x"): 8.0, ("idle", "x"): 6.0, ("idle", "y"): 2.0, ("lonely", "z"): 1.0})
     found = shares(some, {"x": 1, "y": 1, "z": 0})

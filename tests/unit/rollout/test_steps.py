@@ -1,4 +1,4 @@
-"""One roll-out step at a time: what is added, what may go, who goes first, who gives way."""
+"""One roll-out step at a time: what is added, what may go, what goes first, what gives way."""
 
 from __future__ import annotations
 
@@ -193,12 +193,12 @@ def pods(letter: str, *states: str) -> dict[str, str]:
         pytest.param(
             Scene({}, {"z": 2}, pods("z", "serving", "serving"), groups={"z": ""}),
             [scale("z", 0)],
-            id="nobody wants it any more",
+            id="it is not wanted any more",
         ),
         pytest.param(
             Scene({"a": 1}, {"a": 1, "z": 1}, pods("a", "loading") | pods("z", "serving"), groups={"z": ""}),
             [scale("z", 0)],
-            id="nobody wants it any more, whatever others wait for",
+            id="it is not wanted any more, whatever others wait for",
         ),
         pytest.param(
             Scene({}, {"z": 2}, pods("z", "serving", "serving"), kept="z"), [], id="nothing could be planned"
@@ -265,7 +265,7 @@ FULL = pods("a", "serving", "serving")
                 without_room={"b": 2},
             ),
             "a",
-            id="somebody drains, but the Deployment is not of this pool",
+            id="a pod drains, and its Deployment is not of this pool",
         ),
         pytest.param(
             Scene(

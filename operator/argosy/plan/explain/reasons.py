@@ -12,7 +12,7 @@ import math
 from argosy.keys import GroupName
 from argosy.plan.explain.rejected import alternatives
 from argosy.plan.explain.shortfalls import shortfalls
-from argosy.plan.explain.words import percent, rate, replicas_of, usd
+from argosy.plan.explain.words import counted, percent, rate, replicas_of, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.problem import Option
 from argosy.plan.shares import carries, shares
@@ -52,10 +52,9 @@ def _solve_reasons(report: SolveReport) -> list[PlanReason]:
             )
         ]
     if report.status == SolveStatus.TIME_LIMIT:
-        sentence = (
-            f"the solver was stopped after {report.seconds:.1f} s, at most {percent(report.gap)} too dear"
-        )
-        return [PlanReason(PlanReasonCode.TIME_LIMIT, f"{sentence}: {within}")]
+        stopped = f"the solver was stopped after {report.seconds:.1f} s"
+        sentence = f"{stopped}, the cost is at most {percent(report.gap)} too high: {within}"
+        return [PlanReason(PlanReasonCode.TIME_LIMIT, sentence)]
     return []
 
 
@@ -70,7 +69,7 @@ def _unmet_floor(facts: Facts, group: GroupName, missing: int) -> PlanReason:
     )
     return PlanReason(
         PlanReasonCode.FLOOR_UNMET,
-        f"{group} shall have {facts.floor(group)} replicas and {missing} of them are missing; {why}",
+        f"{group} has a floor of {counted(facts.floor(group), 'replica')} and lacks {missing} of them; {why}",
     )
 
 
@@ -78,28 +77,25 @@ def _group_reasons(
     facts: Facts, group: GroupName, counts: Counts, rejected: tuple[Alternative, ...]
 ) -> list[PlanReason]:
     used = [o for o in facts.options_by_group[group] if counts.get(o.name, 0)]
-    cells = facts.cells_by_group[group]
-    asked_per_s = math.fsum(c.rate_per_s for c in cells)
     if not used:
-        return (
-            [PlanReason(PlanReasonCode.NO_DEMAND, f"{group} asks nothing and has no floor: no replica")]
-            if not asked_per_s
-            else []
-        )
+        return _no_replica(facts, group)
     held = " and ".join(replicas_of(o, counts[o.name]) for o in used)
-    if asked_per_s == 0:
-        return [
-            PlanReason(
-                PlanReasonCode.FLOOR,
-                f"{group} asks nothing now; its floor of {facts.floor(group)} keeps {held}",
-            )
-        ]
+    # What no variant can serve binds nothing: it is reported as a shortfall.
+    demand_per_s = math.fsum(c.rate_per_s for c in facts.demanding_cells if c.group == group)
+    if demand_per_s == 0:
+        kept = f"its floor of {facts.floor(group)} keeps {held}"
+        return [PlanReason(PlanReasonCode.FLOOR, f"{group} has no demand that it can serve now; {kept}")]
     if _is_held_by_floor(facts, group, counts, used):
-        sentence = (
-            f"{group} asks {rate(asked_per_s)}, which fewer replicas would carry; its floor keeps {held}"
-        )
-        return [PlanReason(PlanReasonCode.FLOOR, sentence)]
+        kept = f"which fewer replicas would carry; its floor keeps {held}"
+        return [PlanReason(PlanReasonCode.FLOOR, f"{group} has a demand of {rate(demand_per_s)}, {kept}")]
     return [_capacity(facts, group, counts, used), *_choice(held, group, rejected)]
+
+
+def _no_replica(facts: Facts, group: GroupName) -> list[PlanReason]:
+    """Without demand and without floor; everything else is a shortfall or an unmet floor."""
+    if facts.floor(group) or any(c.rate_per_s > 0 for c in facts.cells_by_group[group]):
+        return []
+    return [PlanReason(PlanReasonCode.NO_DEMAND, f"{group} has no demand and no floor: no replica")]
 
 
 def _is_held_by_floor(facts: Facts, group: GroupName, counts: Counts, used: list[Option]) -> bool:
@@ -111,7 +107,7 @@ def _is_held_by_floor(facts: Facts, group: GroupName, counts: Counts, used: list
 def _capacity(facts: Facts, group: GroupName, counts: Counts, used: list[Option]) -> PlanReason:
     """The group's demand, what one replica carries of it, and the number of replicas that follows."""
     cells = [c for c in facts.demanding_cells if c.group == group]
-    asked_per_s = math.fsum(c.rate_per_s for c in cells)
+    demand_per_s = math.fsum(c.rate_per_s for c in cells)
     free = percent(1 - facts.problem.headroom)
     carried = []
     for option in used:
@@ -129,7 +125,8 @@ def _capacity(facts: Facts, group: GroupName, counts: Counts, used: list[Option]
     verb = "takes" if carries(facts, group, counts) else "takes more than there is room for; it gets"
     kept = f"with {free} kept free that {verb} {takes}"
     return PlanReason(
-        PlanReasonCode.CAPACITY, f"{group} asks {rate(asked_per_s)}; {each} within its SLO; {kept}"
+        PlanReasonCode.CAPACITY,
+        f"{group} has a demand of {rate(demand_per_s)}; {each} within its SLO; {kept}",
     )
 
 
