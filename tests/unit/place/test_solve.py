@@ -175,3 +175,4 @@ def test_nothing_to_start_asks_no_solver() -> None:
 def test_a_placement_survives_the_way_to_the_worker_and_back() -> None:
     placement = placed(PlacementProblem(nodes({"n1": 2}), (), (want("chat", 3),)))
     assert pickle.loads(pickle.dumps(placement)) == placement
+    assert pickle.loads(pickle.dumps(solve)) is solve

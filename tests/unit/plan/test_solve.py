@@ -317,9 +317,10 @@ def test_without_time_and_without_room_the_greedy_rule_still_books_every_shortfa
     assert [s.cell for s in plan.shortfalls] == ["chat"]
 
 
-def test_a_plan_survives_the_way_to_the_worker_and_back() -> None:
+def test_the_question_and_its_answer_survive_the_way_to_the_worker_and_back() -> None:
     plan = solved(two_classes(16))
     assert pickle.loads(pickle.dumps(plan)) == plan
+    assert pickle.loads(pickle.dumps(solve)) is solve
 
 
 def test_an_empty_problem_has_an_empty_plan() -> None:
