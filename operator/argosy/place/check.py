@@ -17,7 +17,7 @@ from argosy.keys import DeploymentKey
 from argosy.place.problem import PlacedReplica, PlacementProblem
 from argosy.place.solution import Placement
 from argosy.plan.explain.words import counted
-from argosy.plan.figures import is_count, is_finite, shown
+from argosy.plan.figures import is_count, is_finite, is_pair, shown
 from argosy.plan.solution import SolveStatus
 
 TOLERANCE = 1e-6
@@ -77,11 +77,9 @@ def _names(problem: PlacementProblem, placement: Placement) -> Iterator[Violatio
     nodes = {n.name for n in problem.nodes}
     options = {w.option for w in problem.wanted}
     pods = {p.pod for p in problem.placed}
-    pairs = [k for k in placement.counts if isinstance(k, tuple) and len(k) == 2]
+    pairs = [k for k in placement.counts if is_pair(k)]
     named: list[tuple[str, str, bool]] = []
-    named += [
-        ("pair of a Deployment and a node", shown(k), False) for k in placement.counts if k not in pairs
-    ]
+    named += [("the pair", shown(k), False) for k in placement.counts if not is_pair(k)]
     named += [("node", node, node in nodes) for _, node in pairs]
     named += [("node", node, node in nodes) for new in placement.new_nodes.values() for node in new]
     named += [("Deployment", option, option in options) for option, _ in pairs]

@@ -1,6 +1,6 @@
 """Tests of single values in an answer that may be malformed.
 
-Owns what counts as a number of replicas and as a finite number, and how any value is printed. The
+Owns what counts as a key, as a number of replicas and as a finite number, and how any value is printed. The
 checks of plans and of placements use it: nothing here raises, whatever the value.
 """
 
@@ -11,6 +11,11 @@ import sys
 
 MOST_REPLICAS = 1_000_000
 """More than any cluster holds, and few enough that sums and prices of counts stay finite."""
+
+
+def is_pair(key: object) -> bool:
+    """True for a tuple of two: what shares and counts are keyed by."""
+    return isinstance(key, tuple) and len(key) == 2
 
 
 def is_count(value: object, most: int = MOST_REPLICAS) -> bool:

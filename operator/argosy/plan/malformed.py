@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argosy.plan.figures import MOST_REPLICAS, is_count, is_finite, shown
+from argosy.plan.figures import MOST_REPLICAS, is_count, is_finite, is_pair, shown
 from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan, SolveStatus
 from argosy.plan.violation import RELATIVE_TOLERANCE, Violation, ViolationCode, wrong_shortfall
@@ -23,12 +23,10 @@ def malformed(problem: PlanProblem, plan: Plan) -> tuple[Violation, ...]:
 def _names(problem: PlanProblem, plan: Plan) -> Iterator[Violation]:
     cells = {c.name for c in problem.cells}
     options = {o.name for o in problem.options}
-    pairs = [k for k in plan.shares if isinstance(k, tuple) and len(k) == 2]
+    pairs = [k for k in plan.shares if is_pair(k)]
     named: list[tuple[str, str, bool]] = []
     named += [("Deployment", name, name in options) for name in plan.replicas]
-    named += [
-        ("pair of a route cell and a Deployment", shown(k), False) for k in plan.shares if k not in pairs
-    ]
+    named += [("the pair", shown(k), False) for k in plan.shares if not is_pair(k)]
     named += [("route cell", cell, cell in cells) for cell, _ in pairs]
     named += [("Deployment", option, option in options) for _, option in pairs]
     named += [("route cell", s.cell, s.cell in cells) for s in plan.shortfalls]
