@@ -53,8 +53,8 @@ def _update(
     snapshot: FleetSnapshot, plan: FleetPlan, conditions: tuple[Condition, ...], phase: str
 ) -> StatusUpdate:
     merged = plan.status.conditions
-    for condition in conditions:
-        merged = setcondition(merged, condition, rfc3339(snapshot.now_s))
+    for new in conditions:
+        merged = set_condition(merged, new, rfc3339(snapshot.now_s))
     return StatusUpdate(FleetPlan.PLURAL, plan.key, FleetPlanStatus(phase=phase, conditions=merged))
 
 
