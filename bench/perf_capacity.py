@@ -27,13 +27,13 @@ import numpy as np
 from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.engine.twin import simulate, warm_up
-from argosy.perf.capacity import CapacitySettings, Engine, draw, measure_capacity, saturation
+from argosy.perf.capacity.search import CapacitySettings, Engine, draw, measure_capacity, saturation
+from argosy.perf.capacity.surfaces.build import build_surface
+from argosy.perf.capacity.surfaces.cells import cells
+from argosy.perf.capacity.surfaces.search import SurfaceStack, capacities, stack
+from argosy.perf.capacity.surfaces.store import to_bytes
+from argosy.perf.capacity.surfaces.surface import Surface, SurfaceSettings
 from argosy.perf.protocol import Capacity
-from argosy.perf.surface.build import build_surface
-from argosy.perf.surface.capacity import SurfaceStack, capacities, stack
-from argosy.perf.surface.cells import cells
-from argosy.perf.surface.store import to_bytes
-from argosy.perf.surface.surface import Surface, SurfaceSettings
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 # Silicon of Llama 8B on one GPU and of 70B on four (milliseconds), with their KV blocks of 16 tokens.

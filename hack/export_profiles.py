@@ -7,7 +7,7 @@ Run from the repository's root, in an environment with the extra `profiles`:
 The same tool and date give the same bytes. `--only H100/llama-3.1-8b/bf16/1` computes what
 matches and prints it without writing. What is measured and how it is taken apart:
 `profile_source`; how bumps are smoothed away: `profile_smoothing`; how the files are read:
-`argosy.perf.tables`.
+`argosy.perf.profiles.tables`.
 """
 
 from __future__ import annotations

@@ -19,12 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from argosy.perf.catalogue import Gpu
-from argosy.perf.form import DECODE_GRID, MIXED_GRID, PREFILL_GRID, TRAINING, Iterations, closed_form_ms
-from argosy.perf.links import gpu_links
+from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.profile import Profile, ProfileKey, Shape
+from argosy.perf.profiles.form import (
+    DECODE_GRID,
+    MIXED_GRID,
+    PREFILL_GRID,
+    TRAINING,
+    Iterations,
+    closed_form_ms,
+)
+from argosy.perf.profiles.reshape import Measured, are_siblings, scaled_profile, wider_profile
+from argosy.perf.profiles.roofline import Factors, HeldOut, Kernels, Silicon, kernels_of, roofline
 from argosy.perf.protocol import OutOfRange
-from argosy.perf.reshape import Measured, are_siblings, scaled_profile, wider_profile
-from argosy.perf.roofline import Factors, HeldOut, Kernels, Silicon, kernels_of, roofline
 from argosy.snapshot.architecture import Architecture
 
 Floats = npt.NDArray[np.float64]

@@ -10,11 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from argosy.engine import EngineLimits, StepCoefficients
-from argosy.perf.capacity import Engine
-from argosy.perf.surface.build import build_surface, speed_ms
-from argosy.perf.surface.capacity import SurfaceStack, capacities, stack
-from argosy.perf.surface.cells import cells
-from argosy.perf.surface.surface import Surface, SurfaceSettings
+from argosy.perf.capacity.search import Engine
+from argosy.perf.capacity.surfaces.build import build_surface, speed_ms
+from argosy.perf.capacity.surfaces.cells import cells
+from argosy.perf.capacity.surfaces.search import SurfaceStack, capacities, stack
+from argosy.perf.capacity.surfaces.surface import Surface, SurfaceSettings
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 LIMITS = EngineLimits(

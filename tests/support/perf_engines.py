@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from argosy.engine import EngineLimits, StepCoefficients, StepTable
-from argosy.perf.capacity import Engine
+from argosy.perf.capacity.search import Engine
 
 H100_8B = StepCoefficients(
     wn=6.31341,

@@ -10,15 +10,15 @@ from perf_engines import H100_8B
 
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
-from argosy.perf.adapters import (
+from argosy.perf.catalogue import Gpu, find_gpu, find_model
+from argosy.perf.footprint.weights import Ranks, adapter_bytes
+from argosy.perf.profiles.adapters import (
     LAUNCHES_MS_PER_LAYER,
     AdaptedStepTimes,
     Adapters,
     adapter_ms,
 )
-from argosy.perf.catalogue import Gpu, find_gpu, find_model
 from argosy.perf.protocol import OutOfRange
-from argosy.perf.weights import Ranks, adapter_bytes
 from argosy.snapshot.architecture import Architecture
 
 

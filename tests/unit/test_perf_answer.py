@@ -11,11 +11,11 @@ import pytest
 
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answer import Answer, Load, Question, Unanswered, answer
+from argosy.perf.answers.replica import Answer, Load, Question, Unanswered, answer
 from argosy.perf.catalogue import Model, find_model
+from argosy.perf.footprint.work import StepWork, decode_work
 from argosy.perf.profile import ProfileKey, Shape
-from argosy.perf.speculative import Speculation
-from argosy.perf.work import StepWork, decode_work
+from argosy.perf.tokens.speculative import Speculation
 from argosy.snapshot import Dtype, EngineSettings, Variant
 
 MODEL = LibraryPerfModel(shipped_library(), {})

@@ -26,7 +26,7 @@ from argosy.perf import (
     measure_capacity,
     shipped_library,
 )
-from argosy.perf.capacity import draw
+from argosy.perf.capacity.search import draw
 from argosy.snapshot import EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
 
 CHAT = Slo((SloTerm(Term.TTFT, 0.95, 2000), SloTerm(Term.ITL, 0.95, 100)))

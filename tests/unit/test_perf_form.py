@@ -17,11 +17,11 @@ import argosy.perf
 from argosy.engine.coefficients import StepCoefficients
 from argosy.engine.step_times import StepTable, step_ms
 from argosy.errors import SpecError
-from argosy.perf.form import FittedForm, evaluate_form, fit_form, within
-from argosy.perf.forms import Forms, forms_document, parse_forms
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
+from argosy.perf.profiles.form import FittedForm, evaluate_form, fit_form, within
+from argosy.perf.profiles.forms import Forms, forms_document, parse_forms
+from argosy.perf.profiles.tables import parse_profiles
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
-from argosy.perf.tables import parse_profiles
 from argosy.snapshot.architecture import Dtype
 
 DATA = Path(argosy.perf.__file__).parent / "data"
@@ -202,7 +202,8 @@ def test_a_shipped_form_is_what_the_fit_makes_of_its_table(
 def test_using_forms_needs_no_scipy() -> None:
     """The operator's main process reads forms; only fitting imports scipy."""
     code = (
-        "import sys; import argosy.perf.forms, argosy.perf.reshape; print(json.dumps('scipy' in sys.modules))"
+        "import sys; import argosy.perf.profiles.forms, argosy.perf.profiles.reshape; "
+        "print(json.dumps('scipy' in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", f"import json; {code}"], capture_output=True, check=True)
 

@@ -16,11 +16,11 @@ from argosy.engine.coefficients import StepCoefficients
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu, find_gpu
-from argosy.perf.links import Link, all_reduce_ms, gpu_links, transfer_ms
+from argosy.perf.catalogue.links import Link, all_reduce_ms, gpu_links, transfer_ms
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
+from argosy.perf.profiles.reshape import Measured, pipeline_profile, wider_profile
+from argosy.perf.profiles.tables import ProfileTables, parse_profiles
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
-from argosy.perf.reshape import Measured, pipeline_profile, wider_profile
-from argosy.perf.tables import ProfileTables, parse_profiles
 from argosy.snapshot.architecture import Architecture, Dtype
 
 LLAMA_8B = Architecture(32, 4096, 14_336, 32, 8, 128, 128_256, 8_030_261_248, 7_504_924_672, 131_072)

@@ -27,7 +27,7 @@ from memory_cases import (
 )
 
 from argosy.perf import Gpu, engine_limits, gpus, load_delay_s, models
-from argosy.perf.memory import (
+from argosy.perf.footprint.memory import (
     EXPERT_PARALLEL,
     RESERVED_BYTES,
     KvGrowth,
@@ -37,8 +37,8 @@ from argosy.perf.memory import (
     kv_growth,
     shape_fault,
 )
+from argosy.perf.footprint.weights import Ranks, adapter_bytes, rank_weight_bytes, weight_bytes
 from argosy.perf.protocol import Fits, TooLarge
-from argosy.perf.weights import Ranks, adapter_bytes, rank_weight_bytes, weight_bytes
 from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.architecture import Architecture, Dtype
 

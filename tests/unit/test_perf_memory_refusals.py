@@ -17,7 +17,7 @@ from memory_cases import (
 )
 
 from argosy.errors import SpecError
-from argosy.perf.memory import (
+from argosy.perf.footprint.memory import (
     ALLOW_LONG,
     EXPERT_PARALLEL,
     fits,

@@ -16,7 +16,9 @@ from perf_engines import H100_8B, H100_70B_TP4
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu, find_gpu, find_model, gpus
-from argosy.perf.energy import (
+from argosy.perf.footprint.memory import fits
+from argosy.perf.footprint.work import StepWork, decode_work
+from argosy.perf.power.energy import (
     REFERENCE_ENERGY,
     DecodingReplica,
     EnergyFigure,
@@ -27,8 +29,7 @@ from argosy.perf.energy import (
     tokens_per_watt,
     usd_per_million_tokens,
 )
-from argosy.perf.memory import fits
-from argosy.perf.power import (
+from argosy.perf.power.power import (
     FITTED_CURVES,
     SCALED_UNCERTAINTY,
     UTILISATION_FORMS,
@@ -41,7 +42,6 @@ from argosy.perf.power import (
 )
 from argosy.perf.profile import ProfileKey, Shape
 from argosy.perf.protocol import Fits, OutOfRange
-from argosy.perf.work import StepWork, decode_work
 from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.architecture import Architecture, Dtype
 

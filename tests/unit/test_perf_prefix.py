@@ -12,14 +12,14 @@ from perf_engines import H100_ENGINE, H100_LIMITS
 
 from argosy.engine import Requests, simulate
 from argosy.errors import SpecError
-from argosy.perf.capacity import CapacitySettings, measure_capacity
-from argosy.perf.prefix import (
+from argosy.perf.capacity.search import CapacitySettings, measure_capacity
+from argosy.perf.protocol import Capacity
+from argosy.perf.tokens.prefix import (
     PrefixReuse,
     cached_share,
     cached_tokens,
     mix_with_reuse,
 )
-from argosy.perf.protocol import Capacity
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 CHAT = Slo((SloTerm(Term.TTFT, 0.95, 300), SloTerm(Term.ITL, 0.95, 100)))

@@ -10,11 +10,7 @@ from hypothesis import strategies as st
 from perf_engines import H100_ENGINE, H100_LIMITS
 
 from argosy.errors import SpecError
-from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity
-from argosy.perf.links import Link
-from argosy.perf.memory import KvGrowth
-from argosy.perf.protocol import Capacity, OutOfRange, OutOfRangeReason
-from argosy.perf.roles.measure import (
+from argosy.perf.answers.roles.measure import (
     KV_TRANSFER,
     Balance,
     KvTransfer,
@@ -27,6 +23,10 @@ from argosy.perf.roles.measure import (
     prefill_only,
     split_slo,
 )
+from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
+from argosy.perf.catalogue.links import Link
+from argosy.perf.footprint.memory import KvGrowth
+from argosy.perf.protocol import Capacity, OutOfRange, OutOfRangeReason
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 QUICK = CapacitySettings(num_requests=400, rate_tolerance=0.03)

@@ -10,13 +10,13 @@ import pytest
 
 from argosy.errors import SpecError
 from argosy.perf import CapacitySettings, LibraryPerfModel, measure_capacity, shipped_library
-from argosy.perf.answer import Unanswered
-from argosy.perf.capacity import Engine
+from argosy.perf.answers.replica import Unanswered
+from argosy.perf.answers.roles.answer import SET_TOLERANCE, Carried, RolesAnswer, answer_roles, milliseconds
+from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion, kv_link
+from argosy.perf.capacity.search import Engine
+from argosy.perf.catalogue.links import Link
 from argosy.perf.library import Wanted
-from argosy.perf.links import Link
 from argosy.perf.model import wanted_profile
-from argosy.perf.roles.answer import SET_TOLERANCE, Carried, RolesAnswer, answer_roles, milliseconds
-from argosy.perf.roles.question import LinkName, Promise, RoleAsked, RolesQuestion, kv_link
 from argosy.snapshot import Dtype, EngineSettings, Term, Variant
 
 MODEL = LibraryPerfModel(shipped_library(), {})

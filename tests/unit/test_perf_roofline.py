@@ -15,11 +15,10 @@ from argosy.engine.coefficients import StepCoefficients
 from argosy.engine.step_times import StepTable, step_ms
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu, find_gpu, find_model
-from argosy.perf.forms import parse_silicon, silicon_document
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
-from argosy.perf.protocol import OutOfRange, OutOfRangeReason
-from argosy.perf.reshape import are_siblings, scaled_profile
-from argosy.perf.roofline import (
+from argosy.perf.profiles.forms import parse_silicon, silicon_document
+from argosy.perf.profiles.reshape import are_siblings, scaled_profile
+from argosy.perf.profiles.roofline import (
     OTHER_VENDOR_SLOWDOWN,
     Factors,
     HeldOut,
@@ -30,7 +29,8 @@ from argosy.perf.roofline import (
     roofline_profile,
     weights_of,
 )
-from argosy.perf.tables import parse_profiles
+from argosy.perf.profiles.tables import parse_profiles
+from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.snapshot.architecture import Architecture, Dtype
 
 DATA = Path(argosy.perf.__file__).parent / "data"

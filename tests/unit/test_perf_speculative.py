@@ -11,9 +11,9 @@ from perf_engines import H100_8B, H100_ENGINE, H100_LIMITS
 from argosy.engine import Requests, simulate
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
-from argosy.perf.capacity import CapacitySettings, measure_capacity
+from argosy.perf.capacity.search import CapacitySettings, measure_capacity
 from argosy.perf.protocol import Capacity
-from argosy.perf.speculative import (
+from argosy.perf.tokens.speculative import (
     Speculation,
     SpeculativeStepTimes,
     paying_batch,

@@ -12,8 +12,8 @@ from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
 from argosy.engine import EngineLimits, RequestTimes, StepCoefficients
 from argosy.engine.twin import simulate
 from argosy.errors import SpecError
-from argosy.perf.capacity import CapacitySettings, Engine, draw, saturation
-from argosy.perf.steady_state import (
+from argosy.perf.capacity.search import CapacitySettings, Engine, draw, saturation
+from argosy.perf.capacity.steady_state import (
     LIMITS,
     Limit,
     Offered,

@@ -15,14 +15,14 @@ from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.engine.twin import simulate
 from argosy.errors import InvariantError, SpecError
-from argosy.perf.capacity import CapacitySettings, Engine, draw, measure_capacity, saturation
+from argosy.perf.capacity.search import CapacitySettings, Engine, draw, measure_capacity, saturation
+from argosy.perf.capacity.surfaces import grid
+from argosy.perf.capacity.surfaces.build import build_surface
+from argosy.perf.capacity.surfaces.cells import NUM_ATOMS, cells
+from argosy.perf.capacity.surfaces.search import SurfaceCapacities, capacities, stack
+from argosy.perf.capacity.surfaces.store import UnusableSurface, from_bytes, to_bytes
+from argosy.perf.capacity.surfaces.surface import RELATIVE_ERROR, Surface, SurfaceSettings, surface_key
 from argosy.perf.protocol import Capacity
-from argosy.perf.surface import grid
-from argosy.perf.surface.build import build_surface
-from argosy.perf.surface.capacity import SurfaceCapacities, capacities, stack
-from argosy.perf.surface.cells import NUM_ATOMS, cells
-from argosy.perf.surface.store import UnusableSurface, from_bytes, to_bytes
-from argosy.perf.surface.surface import RELATIVE_ERROR, Surface, SurfaceSettings, surface_key
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 H100 = StepCoefficients(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from argosy.engine import EngineLimits, StepCoefficients
-from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity
+from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
+from argosy.perf.capacity.surfaces.cache import Build, SurfaceBook
+from argosy.perf.capacity.surfaces.surface import SurfaceSettings
 from argosy.perf.protocol import Capacity
-from argosy.perf.surface.book import Build, SurfaceBook
-from argosy.perf.surface.surface import SurfaceSettings
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 FAST = Engine(

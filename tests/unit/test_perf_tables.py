@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+import argosy.perf
 from argosy.engine import StepTimes, step_ms
 from argosy.errors import SpecError
-from argosy.perf import tables
 from argosy.perf.catalogue import gpus, models
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
+from argosy.perf.profiles.tables import ProfileTables, parse_profiles
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
-from argosy.perf.tables import ProfileTables, parse_profiles
 from argosy.snapshot.architecture import Dtype
 
 REPOSITORY = Path(__file__).parents[2]
-DATA = Path(tables.__file__).parent / "data"
+DATA = Path(argosy.perf.__file__).parent / "data"
 MANIFEST, ARRAYS = (DATA / "profiles.json").read_bytes(), (DATA / "profiles.npz").read_bytes()
 TABLES = parse_profiles(MANIFEST, ARRAYS)
 KEYS = TABLES.keys()

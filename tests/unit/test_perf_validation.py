@@ -16,7 +16,7 @@ import pytest
 
 from argosy.errors import SpecError
 from argosy.perf import shipped_library
-from argosy.perf.answer import TTFT_OF_CLIENTS
+from argosy.perf.answers.replica import TTFT_OF_CLIENTS
 from argosy.perf.shipped import shipped_forms, shipped_measurements
 from argosy.perf.validation.calibration import RAW, Errors, RunCalibration, calibrate, errors
 from argosy.perf.validation.figures import (

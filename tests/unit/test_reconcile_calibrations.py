@@ -18,7 +18,7 @@ from argosy.control.calibration import Subject
 from argosy.control.decision import ControlMemory, EventRecord
 from argosy.control.resolve import variants_of
 from argosy.demand.forecast import DemandMemory
-from argosy.perf.memory import engine_limits
+from argosy.perf.footprint.memory import engine_limits
 from argosy.perf.protocol import Fits
 from argosy.perf.recalibration.health import Lag
 from argosy.perf.recalibration.memory import CalibrationMemory

@@ -36,13 +36,13 @@ from argosy.cli.perf_roles import show_roles
 from argosy.cli.perf_validate import show_validation
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answer import TTFT_OF_CLIENTS, Answer, Load, Question, Unanswered, answer
+from argosy.perf.answers.replica import TTFT_OF_CLIENTS, Answer, Load, Question, Unanswered, answer
 from argosy.perf.catalogue import gpus
 from argosy.perf.library import ProfileLibrary
 from argosy.perf.measurements import ProfileFault, far_off, profile_from_bytes
 from argosy.perf.profile import Origin, Profile
 from argosy.perf.shipped import shipped_forms
-from argosy.perf.speculative import Speculation
+from argosy.perf.tokens.speculative import Speculation
 from argosy.snapshot import EngineSettings, Variant
 
 COMMAND = "argosy perf"

@@ -24,10 +24,10 @@ from argosy.cli.cache import DirectoryCache, cache_directory
 from argosy.cli.plan import read_objects, snapshot_of
 from argosy.control.resolve import mix_of, slo_of, variants_of
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.capacity import Engine
+from argosy.perf.capacity.search import Engine
+from argosy.perf.capacity.surfaces.cache import CellCapacities, SurfaceBook
+from argosy.perf.capacity.surfaces.surface import RELATIVE_ERROR
 from argosy.perf.profile import Profile
-from argosy.perf.surface.book import CellCapacities, SurfaceBook
-from argosy.perf.surface.surface import RELATIVE_ERROR
 from argosy.snapshot import Variant
 
 MAX_PROCESSES = 8

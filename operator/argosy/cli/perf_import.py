@@ -16,6 +16,7 @@ from rich.table import Table
 
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
+from argosy.perf.footprint.memory import engine_limits
 from argosy.perf.measurements import (
     CannotFit,
     FitQuestion,
@@ -27,7 +28,6 @@ from argosy.perf.measurements import (
     profile_to_bytes,
     read_measurements,
 )
-from argosy.perf.memory import engine_limits
 from argosy.perf.model import wanted_profile
 from argosy.perf.protocol import OutOfRange, TooLarge
 from argosy.snapshot import Dtype, EngineSettings, Variant

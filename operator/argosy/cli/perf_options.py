@@ -12,9 +12,9 @@ from pathlib import Path
 
 from argosy.cli.perf_refusals import number_type, read_architecture, whole
 from argosy.errors import SpecError
-from argosy.perf.answer import Load
+from argosy.perf.answers.replica import Load
 from argosy.perf.quantities import not_negative, share
-from argosy.perf.speculative import Speculation
+from argosy.perf.tokens.speculative import Speculation
 from argosy.snapshot import Dtype, EngineSettings, Variant
 
 DEFAULT_BATCH = 64

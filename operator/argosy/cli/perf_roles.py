@@ -17,10 +17,8 @@ from argosy.cli.perf_options import Asked, variant
 from argosy.cli.perf_refusals import Shown, digits, refuse, whole
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answer import Load, Unanswered
-from argosy.perf.capacity import STABILITY, term_name
-from argosy.perf.quantities import not_negative
-from argosy.perf.roles.answer import (
+from argosy.perf.answers.replica import Load, Unanswered
+from argosy.perf.answers.roles.answer import (
     NOTICEABLE,
     Carried,
     Replica,
@@ -28,7 +26,9 @@ from argosy.perf.roles.answer import (
     answer_roles,
     milliseconds,
 )
-from argosy.perf.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
+from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
+from argosy.perf.capacity.search import STABILITY, term_name
+from argosy.perf.quantities import not_negative
 from argosy.snapshot import EngineSettings, Variant
 
 COMMAND = "argosy perf roles"

@@ -21,7 +21,7 @@ from argosy.control.profiles import ProfileNote, model_profiles, profile_notes
 from argosy.control.refusal import Refusal
 from argosy.demand.archetypes import ARCHETYPES, mix
 from argosy.manifests import EngineWorkload
-from argosy.perf.memory import load_delay_s
+from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.route.precedence import conflicts

@@ -20,15 +20,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from argosy.perf.catalogue import Gpu, gpus
-from argosy.perf.kv_dtype import KvTypes, with_kv_dtype
-from argosy.perf.links import gpu_links
+from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
+from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
+from argosy.perf.profiles.reshape import (
+    Measured,
+    are_siblings,
+    pipeline_profile,
+    scaled_profile,
+    wider_profile,
+)
+from argosy.perf.profiles.roofline import Silicon, impossible_shape, roofline_profile
+from argosy.perf.profiles.tables import ProfileTables
 from argosy.perf.protocol import OutOfRange
 from argosy.perf.recalibration.fit import Calibration
 from argosy.perf.recalibration.recalibrate import calibrated
-from argosy.perf.reshape import Measured, are_siblings, pipeline_profile, scaled_profile, wider_profile
-from argosy.perf.roofline import Silicon, impossible_shape, roofline_profile
-from argosy.perf.tables import ProfileTables
 from argosy.snapshot.architecture import Architecture, Dtype
 
 HOST_OVERHEAD = Calibration(s=0.98, c0=1.34, cb=0.046)

@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import astuple, replace
 
 from argosy.engine.step_times import StepTimeSource
-from argosy.perf.adapters import AdaptedStepTimes, Adapters
-from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity, refused_slice
+from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity, refused_slice
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.form import within
+from argosy.perf.footprint.memory import engine_limits, fits, load_delay_s
 from argosy.perf.library import ProfileLibrary, Wanted
-from argosy.perf.memory import engine_limits, fits, load_delay_s
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
+from argosy.perf.profiles.adapters import AdaptedStepTimes, Adapters
+from argosy.perf.profiles.form import within
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.perf.recalibration.fit import Calibration
 from argosy.snapshot import Mix, Slo, Variant

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from argosy.engine.step_times import step_ms
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.energy import EnergyFigure, EnergyRow, energy_comparison
-from argosy.perf.forms import Forms
+from argosy.perf.footprint.memory import fits
 from argosy.perf.library import HOST_OVERHEAD, ProfileLibrary
-from argosy.perf.memory import fits
-from argosy.perf.power import Utilisation, working_power
+from argosy.perf.power.energy import EnergyFigure, EnergyRow, energy_comparison
+from argosy.perf.power.power import Utilisation, working_power
 from argosy.perf.profile import Profile, ProfileKey, Shape
+from argosy.perf.profiles.forms import Forms
 from argosy.perf.protocol import Fits, OutOfRange
 from argosy.perf.recalibration.recalibrate import calibrated
 from argosy.snapshot.architecture import Dtype

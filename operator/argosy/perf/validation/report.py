@@ -16,10 +16,10 @@ from itertools import groupby
 
 from argosy.engine.step_times import StepTable
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.kv_dtype import KvTypes
+from argosy.perf.footprint.memory import engine_limits, fits
 from argosy.perf.library import ProfileLibrary
-from argosy.perf.memory import engine_limits, fits
 from argosy.perf.profile import ProfileKey
+from argosy.perf.profiles.kv_dtype import KvTypes
 from argosy.perf.protocol import Fits, OutOfRange
 from argosy.perf.validation.calibration import RAW, Errors, RunCalibration, Subject, calibrate, errors
 from argosy.perf.validation.runs import MAX_BATCHED_TOKENS, Group, Run, halves

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from argosy.engine.request import EngineLimits
-from argosy.perf.surface import grid
-from argosy.perf.surface.surface import LONE_PROMPT_TOKENS, Surface
+from argosy.perf.capacity.surfaces import grid
+from argosy.perf.capacity.surfaces.surface import LONE_PROMPT_TOKENS, Surface
 
 _MAGIC = b"argosy-surface-1\n"
 _HASH_BYTES = 32

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from argosy.perf.answer import Unanswered
+from argosy.perf.answers.replica import Unanswered
+from argosy.perf.catalogue.links import Link, gpu_links
 from argosy.perf.library import Wanted
-from argosy.perf.links import Link, gpu_links
 from argosy.perf.quantities import not_negative, positive
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term, Variant
 

@@ -32,7 +32,7 @@ import numpy.typing as npt
 from argosy.engine.simulate import Floats, Integers, RequestTimes
 from argosy.engine.step_times import StepTimes, StepTimeSource, frozen, step_ms
 from argosy.errors import SpecError
-from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity
+from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
 from argosy.perf.protocol import Capacity, OutOfRange
 from argosy.perf.quantities import not_negative, share
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term

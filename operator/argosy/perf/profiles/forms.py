@@ -15,10 +15,10 @@ from typing import Any
 
 from argosy.engine.coefficients import StepCoefficients
 from argosy.errors import SpecError
-from argosy.perf.form import FittedForm, FormErrors
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
+from argosy.perf.profiles.form import FittedForm, FormErrors
+from argosy.perf.profiles.roofline import Factors, HeldOut, Kernels, Silicon
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
-from argosy.perf.roofline import Factors, HeldOut, Kernels, Silicon
 from argosy.snapshot.architecture import Dtype
 
 FORMS_FILE = "forms.json"
@@ -66,7 +66,7 @@ def forms_document(forms: Forms) -> bytes:
     head = {
         "provenance": forms.source,
         "units": "milliseconds per token, sequence or iteration; q and p_expert have none; "
-        "errors (0-1): mean absolute relative error against the table on argosy.perf.form's grids; "
+        "errors (0-1): mean absolute relative error against the table on argosy.perf.profiles.form's grids; "
         "profile: GPU/model/number type/tensor parallel",
         "tablesSha256": forms.tables_sha256,
         "range": asdict(valid),

@@ -37,8 +37,8 @@ import numpy as np
 import numpy.typing as npt
 
 from argosy.errors import SpecError
-from argosy.perf.capacity import Engine
-from argosy.perf.mean_iteration import MeanIteration, chunk_attention_ms, lengths_of
+from argosy.perf.capacity.mean_iteration import MeanIteration, chunk_attention_ms, lengths_of
+from argosy.perf.capacity.search import Engine
 from argosy.snapshot import Mix
 
 Floats = npt.NDArray[np.float64]

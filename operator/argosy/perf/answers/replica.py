@@ -19,20 +19,20 @@ from argosy.engine.request import EngineRequest, Refused, admit
 from argosy.engine.simulate import Integers
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
-from argosy.perf.capacity import Engine
-from argosy.perf.energy import joule_per_token, usd_per_million_tokens
-from argosy.perf.form import within
+from argosy.perf.capacity.search import Engine
+from argosy.perf.capacity.steady_state import Saturated, steady_state
+from argosy.perf.catalogue.list_prices import middle_price
+from argosy.perf.footprint.work import decode_work
 from argosy.perf.library import Wanted
-from argosy.perf.list_prices import middle_price
 from argosy.perf.model import LibraryPerfModel, wanted_profile
-from argosy.perf.power import Power, utilisation, working_power
-from argosy.perf.prefix import PrefixReuse, cached_tokens, mix_with_reuse
+from argosy.perf.power.energy import joule_per_token, usd_per_million_tokens
+from argosy.perf.power.power import Power, utilisation, working_power
 from argosy.perf.profile import Profile
+from argosy.perf.profiles.form import within
 from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.perf.quantities import not_negative, positive, share
-from argosy.perf.speculative import Speculation, request_itl_ms, speculative_engine, speculative_mix
-from argosy.perf.steady_state import Saturated, steady_state
-from argosy.perf.work import decode_work
+from argosy.perf.tokens.prefix import PrefixReuse, cached_tokens, mix_with_reuse
+from argosy.perf.tokens.speculative import Speculation, request_itl_ms, speculative_engine, speculative_mix
 from argosy.snapshot import Mix, Slice, Variant
 
 LENGTH_SPREAD = 0.1

@@ -21,10 +21,10 @@ import numpy.typing as npt
 
 from argosy.engine.simulate import Floats
 from argosy.errors import SpecError
-from argosy.perf.capacity import STABILITY, term_name
-from argosy.perf.surface import grid
-from argosy.perf.surface.cells import Cells
-from argosy.perf.surface.surface import LONE_PROMPT_TOKENS, WAIT_FLOOR, Surface
+from argosy.perf.capacity.search import STABILITY, term_name
+from argosy.perf.capacity.surfaces import grid
+from argosy.perf.capacity.surfaces.cells import Cells
+from argosy.perf.capacity.surfaces.surface import LONE_PROMPT_TOKENS, WAIT_FLOOR, Surface
 from argosy.snapshot import Slo
 
 Booleans = npt.NDArray[np.bool_]
@@ -85,7 +85,7 @@ def stack(surfaces: Sequence[Surface]) -> SurfaceStack:
 
 def capacities(stacked: SurfaceStack, cells: Cells) -> SurfaceCapacities:
     """The capacity of every cell on every engine."""
-    from argosy.perf.surface import kernel  # numba: only where a search begins
+    from argosy.perf.capacity.surfaces import kernel  # numba: only where a search begins
 
     nodes, weights, outside = _corners(stacked, cells)
     longest = np.array([grid.longest_request(surface.limits) for surface in stacked.surfaces])

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from argosy.errors import SpecError
-from argosy.perf.power import FITTED_CURVES
+from argosy.perf.power.power import FITTED_CURVES
 from argosy.perf.quantities import not_negative, positive
 
 _JOULE_PER_KWH = 3.6e6

@@ -1,6 +1,6 @@
 """Compiled simulations: one engine, independent engines in a row, and a closed loop.
 
-Owns packing requests, limits and step times into flat arrays for `twin_kernel`, and unpacking
+Owns packing requests, limits and step times into flat arrays for `kernel`, and unpacking
 what comes back. Never decides anything: the twin of `simulate` is checked against it request
 by request. Times differ from the Python scheduler's by rounding only (a stretch of iterations
 is added in closed form), so they agree unless an arrival falls on an iteration's boundary to
@@ -36,7 +36,7 @@ from argosy.engine.simulate import (
     request_times,
 )
 from argosy.engine.step_times import StepTimeSource, StepTimesQuestion
-from argosy.engine.twin_layout import (
+from argosy.engine.twin.layout import (
     BITS,
     BLOCK_SIZE,
     CONCURRENCY,
@@ -159,7 +159,7 @@ def warm_up() -> None:
 
 
 def _kernel() -> ModuleType:
-    from argosy.engine import twin_kernel  # numba: only where something is simulated
+    from argosy.engine.twin import kernel as twin_kernel  # numba: only where something is simulated
 
     return twin_kernel
 
@@ -171,7 +171,7 @@ def _run(
     stamps_ms: Floats,
     concurrency: int = 0,
 ) -> Floats:
-    """Fill in `stamps_ms` (see `twin_kernel`); returns the totals, shape (R, TOTAL_COLUMNS)."""
+    """Fill in `stamps_ms` (see `kernel`); returns the totals, shape (R, TOTAL_COLUMNS)."""
     tables, places = _packed_tables(engines)
     rows = np.empty((len(engines), ENGINE_COLUMNS), dtype=np.int64)
     memory = 0

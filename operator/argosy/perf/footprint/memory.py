@@ -31,8 +31,14 @@ from dataclasses import dataclass, replace
 from argosy.engine.request import EngineLimits
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu, find_gpu, find_model
+from argosy.perf.footprint.weights import (
+    BYTES_PER_PARAMETER,
+    Ranks,
+    adapter_bytes,
+    rank_weight_bytes,
+    weight_bytes,
+)
 from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
-from argosy.perf.weights import BYTES_PER_PARAMETER, Ranks, adapter_bytes, rank_weight_bytes, weight_bytes
 from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.architecture import Architecture, Dtype, Family
 

@@ -37,11 +37,11 @@ from dataclasses import dataclass, replace
 from argosy.engine.coefficients import StepCoefficients
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
-from argosy.perf.links import Link, all_reduce_terms, gpu_links
+from argosy.perf.catalogue.links import Link, all_reduce_terms, gpu_links
+from argosy.perf.footprint.weights import BYTES_PER_PARAMETER
 from argosy.perf.profile import Origin, Profile, ProfileKey, ValidRange
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.perf.quantities import positive, share
-from argosy.perf.weights import BYTES_PER_PARAMETER
 from argosy.snapshot.architecture import Architecture, Dtype
 
 OTHER_VENDOR_SLOWDOWN, OTHER_VENDOR_UNCERTAINTY = 1.4, 2.0

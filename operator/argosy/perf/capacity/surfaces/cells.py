@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from argosy.engine.simulate import Floats
 from argosy.errors import SpecError
-from argosy.perf.surface import grid
-from argosy.perf.surface.surface import LONE_PROMPT_TOKENS
+from argosy.perf.capacity.surfaces import grid
+from argosy.perf.capacity.surfaces.surface import LONE_PROMPT_TOKENS
 from argosy.snapshot import Mix, Slo, Term
 
 NUM_ATOMS = 12

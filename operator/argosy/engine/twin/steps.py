@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from argosy.engine import twin_layout
 from argosy.engine.compiled import Kernel
-from argosy.engine.twin_layout import Floats, Integers, Speed
+from argosy.engine.twin import layout as twin_layout
+from argosy.engine.twin.layout import Floats, Integers, Speed
 
 # Everything that is compiled into the twin.
 TWIN = Kernel(twin_layout)

@@ -35,9 +35,9 @@ from types import MappingProxyType
 
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
+from argosy.perf.footprint.work import StepWork
 from argosy.perf.profile import ProfileKey
 from argosy.perf.quantities import positive, share
-from argosy.perf.work import StepWork
 from argosy.snapshot.architecture import Dtype
 
 

@@ -19,19 +19,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from argosy.perf.answer import Unanswered, unanswered
-from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity, term_name
-from argosy.perf.catalogue import Gpu
-from argosy.perf.energy import usd_per_million_tokens
-from argosy.perf.form import within
-from argosy.perf.library import Wanted
-from argosy.perf.links import Link
-from argosy.perf.list_prices import middle_price
-from argosy.perf.memory import kv_growth
-from argosy.perf.model import LibraryPerfModel, wanted_profile
-from argosy.perf.profile import Profile
-from argosy.perf.protocol import Capacity, OutOfRange, TooLarge
-from argosy.perf.roles.measure import (
+from argosy.perf.answers.replica import Unanswered, unanswered
+from argosy.perf.answers.roles.measure import (
     Balance,
     KvTransfer,
     RoleCapacities,
@@ -44,7 +33,18 @@ from argosy.perf.roles.measure import (
     prefill_only,
     split_slo,
 )
-from argosy.perf.roles.question import LinkName, RoleAsked, RolesQuestion, RolesRefusal, kv_link
+from argosy.perf.answers.roles.question import LinkName, RoleAsked, RolesQuestion, RolesRefusal, kv_link
+from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity, term_name
+from argosy.perf.catalogue import Gpu
+from argosy.perf.catalogue.links import Link
+from argosy.perf.catalogue.list_prices import middle_price
+from argosy.perf.footprint.memory import kv_growth
+from argosy.perf.library import Wanted
+from argosy.perf.model import LibraryPerfModel, wanted_profile
+from argosy.perf.power.energy import usd_per_million_tokens
+from argosy.perf.profile import Profile
+from argosy.perf.profiles.form import within
+from argosy.perf.protocol import Capacity, OutOfRange, TooLarge
 from argosy.snapshot import Slo, SloTerm, Term, Variant
 
 SET_TOLERANCE = 0.02

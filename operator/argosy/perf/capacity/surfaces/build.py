@@ -15,9 +15,9 @@ from argosy.engine.simulate import Floats, Requests, RequestTimes
 from argosy.engine.step_times import step_ms
 from argosy.engine.twin import simulate
 from argosy.errors import InvariantError
-from argosy.perf.capacity import Engine, least_overload, saturation_of
-from argosy.perf.surface import grid
-from argosy.perf.surface.surface import (
+from argosy.perf.capacity.search import Engine, least_overload, saturation_of
+from argosy.perf.capacity.surfaces import grid
+from argosy.perf.capacity.surfaces.surface import (
     LONE_PROMPT_TOKENS,
     ROOT,
     WAIT_FLOOR,

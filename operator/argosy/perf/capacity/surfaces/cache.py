@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from argosy.engine.simulate import Floats
 from argosy.errors import InvariantError
-from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity
+from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
+from argosy.perf.capacity.surfaces.build import build_surface
+from argosy.perf.capacity.surfaces.cells import cells
+from argosy.perf.capacity.surfaces.search import capacities, stack
+from argosy.perf.capacity.surfaces.store import UnusableSurface, from_bytes, to_bytes
+from argosy.perf.capacity.surfaces.surface import RELATIVE_ERROR, Surface, SurfaceSettings, surface_key
 from argosy.perf.protocol import Capacity
-from argosy.perf.surface.build import build_surface
-from argosy.perf.surface.capacity import capacities, stack
-from argosy.perf.surface.cells import cells
-from argosy.perf.surface.store import UnusableSurface, from_bytes, to_bytes
-from argosy.perf.surface.surface import RELATIVE_ERROR, Surface, SurfaceSettings, surface_key
 from argosy.snapshot import Mix, Slo
 
 Build = Callable[[Engine], bytes]

@@ -45,8 +45,8 @@ import numpy.typing as npt
 
 from argosy.engine.request import EngineLimits
 from argosy.errors import SpecError
-from argosy.perf.capacity import Engine
-from argosy.perf.surface import grid
+from argosy.perf.capacity.search import Engine
+from argosy.perf.capacity.surfaces import grid
 
 # Part of every key: raise it when the scheduler, the grid or the method changes the tables.
 METHOD_VERSION = 2

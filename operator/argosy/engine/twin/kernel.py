@@ -19,9 +19,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from argosy.engine import twin_layout as at
-from argosy.engine.twin_layout import Floats, Integers, Speed, State, Trace
-from argosy.engine.twin_steps import (
+from argosy.engine.twin import layout as at
+from argosy.engine.twin.layout import Floats, Integers, Speed, State, Trace
+from argosy.engine.twin.steps import (
     TWIN,
     chunk_attention_ms,
     iteration_ms,

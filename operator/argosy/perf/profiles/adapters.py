@@ -32,8 +32,8 @@ import numpy.typing as npt
 from argosy.engine.step_times import Floats, StepTimes, StepTimeSource, frozen
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
+from argosy.perf.footprint.weights import adapted_projections
 from argosy.perf.quantities import positive
-from argosy.perf.weights import adapted_projections
 from argosy.snapshot.architecture import Architecture, Dtype
 
 LAUNCHES_MS_PER_LAYER = 2.0 / 32

@@ -18,10 +18,10 @@ from argosy.engine.coefficients import StepCoefficients
 from argosy.engine.step_times import Floats, StepTable, StepTimes, StepTimeSource, frozen
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
-from argosy.perf.links import Link, all_reduce_terms, transfer_ms
+from argosy.perf.catalogue.links import Link, all_reduce_terms, transfer_ms
 from argosy.perf.profile import Origin, Profile, Shape
+from argosy.perf.profiles.roofline import ACTIVATION_BYTES, Silicon, impossible_shape, kernels_of, roofline
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
-from argosy.perf.roofline import ACTIVATION_BYTES, Silicon, impossible_shape, kernels_of, roofline
 from argosy.snapshot.architecture import Architecture, Dtype
 
 PIPELINE_UNCERTAINTY = 0.10
