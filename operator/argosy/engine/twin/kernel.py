@@ -1,7 +1,7 @@
 """The scheduler and its virtual clock, compiled: what `twin` calls.
 
 Owns the machine-near form of `scheduler` and `simulate`; the semantics, and the reasons for
-them, are written down there, the arrays in `twin_layout`. Never imported but by `twin`.
+them, are written down there, the arrays in `layout`. Never imported but by `twin`.
 
 What is different from the Python scheduler. A batch that only decodes is advanced to its next
 event in one go: the iterations until somebody ends, somebody arrives who may be admitted, the

@@ -21,7 +21,7 @@ tau = (1 - p) t(no prefill) + p E[t(prefill)], with p = 1 - exp(-y) or what the 
 TTFT = residual of the running iteration, if any (x 1/(1 - rho) for prompts that queue for the
 budget: M/G/1), plus the iterations of the request's own chunks, shared with those who came during
 the same iteration. Exact for a lone request, and for prefill alone with prompts of a full budget
-(M/D/1). The accuracy elsewhere is measured and held in tests/unit/test_perf_steady_state.py. Not
+(M/D/1). The accuracy elsewhere is measured and held in tests/unit/perf/capacity/test_steady_state.py. Not
 modelled: waiting for a slot or KV blocks that are free on average but not always. Where those are
 the limit, mean TTFT is too short beyond some 60 % of it (at 80 % by a quarter to three quarters with
 64 slots), and with prompts of many outputs' worth of work ITL is up to a third too short there.

@@ -12,7 +12,7 @@ are those of one long sequence, as in vLLM's start-up log; of linear layers one 
 
 The constants are those of aiconfigurator-core 0.12.0, and with the memory of its system files
 every configuration that both know is within 3 % of its `estimate_kv_cache`, but for the models
-that the test names with what that estimate leaves out (tests/unit/test_perf_memory.py). Our
+that the test names with what that estimate leaves out (tests/unit/perf/footprint/test_memory.py). Our
 figure of a GPU's memory is what the driver reports, 0.4 or 0.5 % less than its 80, 141 and
 180 GiB: on its own enough to differ by more than 3 % where little is left for KV. Where its
 weights differ from the checkpoint's is listed in `catalogue.layout`; of the models that people

@@ -42,7 +42,7 @@ from argosy.perf.protocol import Fits, TooLarge
 from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.architecture import Architecture, Dtype
 
-REFERENCE = Path(__file__).parents[1] / "data" / "perf" / "kv_capacity.csv"
+REFERENCE = Path(__file__).parents[3] / "data" / "perf" / "kv_capacity.csv"
 
 
 # --- against the reference --------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_the_reference_covers_the_catalogue() -> None:
 
 def test_a_row_of_the_reference_is_what_the_script_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aiconfigurator_core", reason="needs the extra: pip install 'argosy[profiles]'")
-    hack = Path(__file__).parents[2] / "hack"
+    hack = Path(__file__).parents[4] / "hack"
     monkeypatch.syspath_prepend(str(hack))
     script = runpy.run_path(str(hack / "export_catalogue.py"))
     written = REFERENCE.read_text()

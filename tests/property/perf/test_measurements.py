@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from argosy.perf.measurements import Measurements, read_measurements
 
-DATA = Path(__file__).parents[1] / "data" / "perf"
+DATA = Path(__file__).parents[2] / "data" / "perf"
 REPORTS = {
     "vllm": "vllm/detailed.json",
     "guidellm": "guidellm/constant.json",

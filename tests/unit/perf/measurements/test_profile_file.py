@@ -26,7 +26,7 @@ from argosy.perf.measurements.profile_file import MAX_BYTES, _digest
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
 from argosy.snapshot.architecture import Dtype
 
-REPORT = Path(__file__).parents[1] / "data" / "perf" / "csv" / "runs.csv"
+REPORT = Path(__file__).parents[3] / "data" / "perf" / "csv" / "runs.csv"
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from argosy.perf.catalogue import (
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.snapshot.architecture import Dtype
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[4]
 GPU_NAMES = [
     "H100", "H100-PCIe", "H200", "B200", "B300", "GB200", "GB300", "A100", "A100-40GB", "A100-PCIe",
     "L40S", "L4", "A10G", "A30", "T4", "RTX-PRO-6000", "MI300X", "MI325X", "MI355X",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "hack"))
+sys.path.insert(0, str(Path(__file__).parents[4] / "hack"))
 from profile_smoothing import Floats, Moved, lower_envelope, monotone_grid, monotone_line
 
 times = st.floats(0.1, 100)

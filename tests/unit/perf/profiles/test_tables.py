@@ -23,7 +23,7 @@ from argosy.perf.profiles.tables import ProfileTables, parse_profiles
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.snapshot.architecture import Dtype
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[4]
 DATA = Path(argosy.perf.__file__).parent / "data"
 MANIFEST, ARRAYS = (DATA / "profiles.json").read_bytes(), (DATA / "profiles.npz").read_bytes()
 TABLES = parse_profiles(MANIFEST, ARRAYS)

@@ -34,7 +34,7 @@ from argosy.perf.measurements.scaled import Factors, scaled, tabulated
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
 from argosy.snapshot.architecture import Dtype
 
-DATA = Path(__file__).parents[1] / "data" / "perf"
+DATA = Path(__file__).parents[3] / "data" / "perf"
 LIMITS = EngineLimits(256, 8192, 27023, 16, 16384)
 KEY = ProfileKey("H100", "llama-3.1-8b", Dtype.BF16, Shape())
 # Of the server that the reports in tests/data/perf were made with.
