@@ -13,8 +13,9 @@ from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 from argosy.control.calibration import Subject, VariantKey, running_variants, subject
 from argosy.control.resolve import variants_of
 from argosy.perf.model import LibraryPerfModel
+from argosy.perf.profile import Calibration
 from argosy.perf.recalibration.features import Row
-from argosy.perf.recalibration.fit import Calibration, Observation, learnt
+from argosy.perf.recalibration.fit import Observation, learnt
 from argosy.perf.recalibration.health import Health
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.shipped import shipped_library
@@ -62,7 +63,7 @@ def a_memory(each: Subject, factor: float = 1.3, num_windows: int = 17) -> Calib
     truth, evidence = slower(each, factor), state.evidence
     for place in range(30):
         row = ROWS[place % len(ROWS)]
-        evidence = learnt(evidence, state.prior, Observation(row, truth.step_ms(row)))
+        evidence = learnt(evidence, state.prior, Observation(row, row.step_ms(truth)))
     known = replace(
         state,
         evidence=evidence,

@@ -13,9 +13,9 @@ from perf_engines import H100_8B
 
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.engine.step_times import StepTimes
-from argosy.perf.profile import ProfileKey, Shape
+from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row, row
-from argosy.perf.recalibration.fit import HOST_PRIOR, Calibration, estimate
+from argosy.perf.recalibration.fit import estimate
 from argosy.perf.recalibration.memory import (
     CalibrationMemory,
 )
@@ -78,7 +78,7 @@ def shown(window: Window, times: StepTimes, truth: Calibration, factor: float = 
 
     Batch and prompts per iteration stay as they are; their number goes with the iterations.
     """
-    return paced(window, truth.step_ms(row_of(window, times)) * factor)
+    return paced(window, row_of(window, times).step_ms(truth) * factor)
 
 
 def paced(window: Window, gap_ms: float) -> Window:
@@ -151,7 +151,7 @@ def learn(windows: Iterable[Window], memory: CalibrationMemory | None = None) ->
     return Learnt(memory, reports)
 
 
-def some(num: int, truth: Calibration = HOST_PRIOR, seed: int = 0) -> list[Window]:
+def some(num: int, truth: Calibration = HOST_OVERHEAD, seed: int = 0) -> list[Window]:
     return list(traffic(TIMES, truth, num, np.random.default_rng(seed)))
 
 

@@ -30,9 +30,8 @@ from argosy.demand.forecast import DemandMemory
 from argosy.engine.step_times import StepTimeSource
 from argosy.manifests import deployment_name, pod_template
 from argosy.perf.model import LibraryPerfModel
-from argosy.perf.profile import Profile, ProfileKey
+from argosy.perf.profile import Calibration, Profile, ProfileKey
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
-from argosy.perf.recalibration.fit import Calibration
 from argosy.perf.shipped import shipped_library
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, TelemetryReading, Variant

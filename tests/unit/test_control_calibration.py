@@ -25,8 +25,7 @@ from argosy.control.calibration import (
 from argosy.control.decision import ControlMemory
 from argosy.control.resolve import variants_of
 from argosy.demand.forecast import DemandMemory
-from argosy.perf.profile import ProfileKey, Shape
-from argosy.perf.recalibration.fit import Calibration
+from argosy.perf.profile import Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.window import SkipReason
 from argosy.snapshot import CounterReading, Dtype, EngineReading, Sample, TelemetryReading, Variant
 from argosy.snapshot.cluster import LABEL_VARIANT

@@ -19,9 +19,8 @@ from argosy.api.fleet import Mode
 from argosy.control.decision import ControlMemory
 from argosy.control.owners import owners_by_deployment
 from argosy.perf.model import wanted_profile
-from argosy.perf.profile import ProfileKey
+from argosy.perf.profile import Calibration, ProfileKey
 from argosy.perf.protocol import OutOfRange, PerfModel
-from argosy.perf.recalibration.fit import Calibration
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.perf.recalibration.observe import ObservedReplica, observe
 from argosy.perf.recalibration.recalibrate import Prior, Report, recalibrate

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 
@@ -71,6 +71,10 @@ class StepCoefficients:
         """A hash (hexadecimal) of all values."""
         values = np.array(astuple(self), dtype=np.float64)
         return hashlib.sha256(b"coefficients" + values.tobytes()).hexdigest()
+
+    def with_calibration(self, s: float, c0: float, cb: float) -> StepCoefficients:
+        """The same times on silicon with another factor and host overhead (ms)."""
+        return replace(self, s=s, c0=c0, cb=cb)
 
     def step_times(self, max_tokens: int, max_seqs: int) -> StepTimes:
         """The closed form as arrays: equal to it at whole numbers, to rounding."""

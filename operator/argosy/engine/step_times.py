@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
-from typing import Protocol, overload
+from dataclasses import dataclass, field, fields, replace
+from typing import Protocol, overload, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +91,10 @@ class StepTimes:
         """A hash of all arrays and the calibration."""
         return _digest(self)
 
+    def with_calibration(self, s: float, c0: float, cb: float) -> StepTimes:
+        """The same times on silicon with another factor and host overhead (ms)."""
+        return replace(self, s=s, c0=c0, cb=cb)
+
 
 class StepTimeSource(Protocol):
     """A compact description that gives an engine of any limits its arrays."""
@@ -101,6 +105,15 @@ class StepTimeSource(Protocol):
 
     def digest(self) -> str:
         """A hash (hexadecimal) of all values: equal descriptions, equal digests."""
+        ...
+
+
+@runtime_checkable
+class CalibratedSource(StepTimeSource, Protocol):
+    """A source whose calibration can be replaced: its times on silicon and its host are kept apart."""
+
+    def with_calibration(self, s: float, c0: float, cb: float) -> StepTimeSource:
+        """The same silicon: `s` times as slow, `c0` ms per iteration, `cb` ms per decoding sequence."""
         ...
 
 
@@ -184,6 +197,10 @@ class StepTable:
     def digest(self) -> str:
         """A hash of all arrays and the calibration."""
         return _digest(self)
+
+    def with_calibration(self, s: float, c0: float, cb: float) -> StepTable:
+        """The same times on silicon with another factor and host overhead (ms)."""
+        return replace(self, s=s, c0=c0, cb=cb)
 
 
 @overload

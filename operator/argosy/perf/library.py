@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from argosy.perf.catalogue import Gpu, gpus
 from argosy.perf.catalogue.links import gpu_links
-from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
+from argosy.perf.profile import HOST_OVERHEAD, Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.profiles.reshape import (
     Measured,
@@ -33,12 +33,7 @@ from argosy.perf.profiles.reshape import (
 from argosy.perf.profiles.roofline import Silicon, impossible_shape, roofline_profile
 from argosy.perf.profiles.tables import ProfileTables
 from argosy.perf.protocol import OutOfRange
-from argosy.perf.recalibration.fit import Calibration
-from argosy.perf.recalibration.recalibrate import calibrated
 from argosy.snapshot.architecture import Architecture, Dtype
-
-HOST_OVERHEAD = Calibration(s=0.98, c0=1.34, cb=0.046)
-"""Fitted end to end on H100 measurements of six models; ITL of others then within 2.8-8.0 % there."""
 
 TABLES_OFF, TABLES_OFF_EXPERTS = 0.16, 0.35
 """A roofline's error is known against tables only; so much are those off at worst (`validation`)."""
@@ -168,7 +163,7 @@ class ProfileLibrary:
         seen = self._calibrations.get(key)
         if seen is None and profile.origin is Origin.USER:
             return profile
-        return replace(profile, step_times=calibrated(profile.step_times, seen or HOST_OVERHEAD))
+        return replace(profile, step_times=(seen or HOST_OVERHEAD).applied_to(profile.step_times))
 
     def kv_measured(self, table: ProfileKey) -> Dtype:
         """The number type of the KV cache that a shipped table's kernels read."""

@@ -22,11 +22,10 @@ from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capaci
 from argosy.perf.catalogue import find_gpu, find_model
 from argosy.perf.footprint.memory import engine_limits, fits, load_delay_s
 from argosy.perf.library import ProfileLibrary, Wanted
-from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
+from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.adapters import AdaptedStepTimes, Adapters
 from argosy.perf.profiles.form import within
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
-from argosy.perf.recalibration.fit import Calibration
 from argosy.snapshot import Mix, Slo, Variant
 
 CachedCapacity = Mapping[str, float | str]

@@ -13,8 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from argosy.engine.step_times import StepTimeSource
-from argosy.perf.profile import Profile, ProfileKey
-from argosy.perf.recalibration.fit import Calibration
+from argosy.perf.profile import Calibration, Profile, ProfileKey
 from argosy.snapshot import Mix, Slo, Variant
 
 

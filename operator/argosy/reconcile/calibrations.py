@@ -18,8 +18,8 @@ from argosy.control.calibration import Lesson, Subject, VariantKey, learn, runni
 from argosy.control.decision import ControlMemory, EventRecord
 from argosy.control.profiles import model_profiles
 from argosy.control.resolve import variants_of
+from argosy.perf.profile import Calibration
 from argosy.perf.protocol import PerfModel
-from argosy.perf.recalibration.fit import Calibration
 from argosy.perf.recalibration.health import Straggler, straggler_scores
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.recalibration.observe import WindowMemory

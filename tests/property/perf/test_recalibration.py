@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 from recalibration_windows import H100, KEY, LIMITS, NOW_S, USUAL, at_batch, shown, traffic
 from scipy.optimize import lsq_linear
 
+from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.perf.recalibration.features import Row
 from argosy.perf.recalibration.fit import (
     FORGETTING,
     HIGHEST,
-    HOST_PRIOR,
     LOWEST,
     NOISE,
     PRIOR_ERROR,
-    Calibration,
     Evidence,
     Observation,
     estimate,
@@ -52,7 +51,7 @@ observations = st.builds(
 def largest(row: Row) -> float:
     """The most information that one observation can bring: with the shortest step time there is."""
     a = np.array([row.silicon_ms, 1.0, row.batch]) @ PRIOR_ERROR
-    return float(a @ a) / (NOISE * LOWEST.step_ms(row)) ** 2
+    return float(a @ a) / (NOISE * row.step_ms(LOWEST)) ** 2
 
 
 def test_the_information_stays_positive_symmetric_and_bounded_over_a_hundred_thousand_updates() -> None:
@@ -66,15 +65,15 @@ def test_the_information_stays_positive_symmetric_and_bounded_over_a_hundred_tho
         row = Row(silicon_ms * math.exp(wander * rng.standard_normal()), batch)
         # Every fiftieth is wild enough to push the estimate against its bounds.
         scatter = 1.0 if i % 50 == 0 else 0.1
-        step_ms = HOST_PRIOR.step_ms(row) * math.exp(scatter * rng.standard_normal())
+        step_ms = row.step_ms(HOST_OVERHEAD) * math.exp(scatter * rng.standard_normal())
         bound = max(bound, largest(row))
-        evidence = learnt(forgotten(evidence, FORGETTING), HOST_PRIOR, Observation(row, step_ms))
+        evidence = learnt(forgotten(evidence, FORGETTING), HOST_OVERHEAD, Observation(row, step_ms))
         if i % 100 == 0:
             eigenvalues = np.linalg.eigvalsh(evidence.matrix())
             assert 1.0 - 1e-9 * eigenvalues[2] <= eigenvalues[0]
             assert eigenvalues[2] <= 1.0 + bound / (1.0 - FORGETTING)
             assert evidence.is_sound()
-            theta = estimate(evidence, HOST_PRIOR).values()
+            theta = estimate(evidence, HOST_OVERHEAD).values()
             assert np.all(theta >= BOX[0])
             assert np.all(theta <= BOX[1])
 
@@ -85,12 +84,12 @@ def test_any_observations_leave_sound_evidence_and_a_bounded_estimate(
 ) -> None:
     evidence = Evidence()
     for observation in seen:
-        evidence = learnt(forgotten(evidence, kept), HOST_PRIOR, observation)
+        evidence = learnt(forgotten(evidence, kept), HOST_OVERHEAD, observation)
     assert evidence.is_sound()
-    theta = estimate(evidence, HOST_PRIOR).values()
+    theta = estimate(evidence, HOST_OVERHEAD).values()
     assert np.all(np.isfinite(theta))
     assert np.all((theta >= BOX[0]) & (theta <= BOX[1]))
-    assert restarted(evidence, HOST_PRIOR).is_sound()
+    assert restarted(evidence, HOST_OVERHEAD).is_sound()
 
 
 @given(st.lists(observations, min_size=1, max_size=12))
@@ -100,15 +99,15 @@ def test_the_estimate_is_the_bounded_least_squares_solution(seen: list[Observati
     rows, values = [np.linalg.inv(PRIOR_ERROR)], [np.zeros(3)]
     for observation in seen:
         row = observation.row
-        expected_ms = estimate(evidence, HOST_PRIOR).step_ms(row)
+        expected_ms = row.step_ms(estimate(evidence, HOST_OVERHEAD))
         scale = math.sqrt(observation.weight) / (NOISE * expected_ms)
         rows.append(np.array([[row.silicon_ms, 1.0, row.batch]]) * scale)
-        values.append(np.array([observation.step_ms - HOST_PRIOR.step_ms(row)]) * scale)
-        evidence = learnt(evidence, HOST_PRIOR, observation)
+        values.append(np.array([observation.step_ms - row.step_ms(HOST_OVERHEAD)]) * scale)
+        evidence = learnt(evidence, HOST_OVERHEAD, observation)
     a, b = np.vstack(rows), np.concatenate(values)
-    low, high = BOX[0] - HOST_PRIOR.values(), BOX[1] - HOST_PRIOR.values()
+    low, high = BOX[0] - HOST_OVERHEAD.values(), BOX[1] - HOST_OVERHEAD.values()
     judge = lsq_linear(a, b, (low, high), method="bvls", tol=1e-14)
-    mine = estimate(evidence, HOST_PRIOR).values() - HOST_PRIOR.values()
+    mine = estimate(evidence, HOST_OVERHEAD).values() - HOST_OVERHEAD.values()
 
     def cost(change: np.ndarray[Any, Any]) -> float:
         return float(np.sum((a @ change - b) ** 2))

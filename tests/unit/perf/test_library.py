@@ -12,11 +12,10 @@ from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
 from argosy.perf import shipped, shipped_library
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.library import HOST_OVERHEAD, Wanted
-from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
+from argosy.perf.library import Wanted
+from argosy.perf.profile import HOST_OVERHEAD, Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
-from argosy.perf.recalibration.fit import Calibration
 from argosy.snapshot import Architecture, Dtype
 
 LIBRARY = shipped_library()

@@ -31,7 +31,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from argosy.engine.step_times import Floats, StepTimes, bilinear
+from argosy.arrays import Floats
+from argosy.engine.step_times import StepTimes, bilinear
+from argosy.perf.profile import Calibration
 from argosy.perf.recalibration.window import Skipped, SkipReason, Window
 
 PROMPT_VARIATION = 0.7
@@ -44,6 +46,10 @@ class Row:
 
     silicon_ms: float
     batch: float
+
+    def step_ms(self, calibration: Calibration) -> float:
+        """Milliseconds of the mean iteration under this load, calibrated."""
+        return calibration.s * self.silicon_ms + calibration.c0 + calibration.cb * self.batch
 
 
 def row(window: Window, times: StepTimes) -> Row | Skipped:

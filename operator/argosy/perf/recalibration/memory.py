@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
-from argosy.perf.profile import ProfileKey, Shape
+from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row
-from argosy.perf.recalibration.fit import HIGHEST, HOST_PRIOR, LOWEST, Calibration, Evidence
+from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence
 from argosy.perf.recalibration.health import Health, Lag
 from argosy.perf.recalibration.window import CalibrationKey
 from argosy.snapshot.architecture import Dtype
@@ -46,7 +46,7 @@ class CalibrationState:
     """
 
     prior_digest: str
-    prior: Calibration = HOST_PRIOR
+    prior: Calibration = HOST_OVERHEAD
     evidence: Evidence = field(default_factory=Evidence)
     health: Health = field(default_factory=Health)
     published: Calibration | None = None

@@ -22,17 +22,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass, replace
 
 from argosy.engine.step_times import StepTimes, StepTimeSource
-from argosy.errors import InvariantError
+from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.perf.recalibration.features import Row, row
 from argosy.perf.recalibration.fit import (
     FORGETTING,
-    HOST_PRIOR,
     NOISE,
-    Calibration,
     Evidence,
     Observation,
     estimate,
@@ -89,7 +86,7 @@ class Prior:
 
     step_times: StepTimes
     digest: str
-    host: Calibration = HOST_PRIOR
+    host: Calibration = HOST_OVERHEAD
 
     @classmethod
     def of(cls, source: StepTimeSource, max_tokens: int, max_seqs: int) -> Prior:
@@ -185,11 +182,11 @@ def _judge(
     found = row(window, prior.step_times)
     if isinstance(found, Skipped):
         return state, found
-    plausible_ms = state.prior.step_ms(found)
+    plausible_ms = found.step_ms(state.prior)
     if not plausible_ms / _IMPLAUSIBLE_RATIO < window.gap_ms < plausible_ms * _IMPLAUSIBLE_RATIO:
         message = f"{window.gap_ms:.1f} ms per iteration, expected {plausible_ms:.1f}"
         return state, Skipped(SkipReason.IMPLAUSIBLE, message)
-    residual = window.gap_ms / estimate(state.evidence, state.prior).step_ms(found) - 1.0
+    residual = window.gap_ms / found.step_ms(estimate(state.evidence, state.prior)) - 1.0
     state = _lagging(state, window, math.log1p(residual), now_s)
     mine = straggler_scores(state.lags).get(window.replica)
     if mine is not None and stragglers((mine,)):
@@ -292,7 +289,7 @@ def _published(state: CalibrationState) -> CalibrationState:
         return state
     new, old = estimate(state.evidence, state.prior), state.published
     if old is not None:
-        changes = [abs(new.step_ms(each) / old.step_ms(each) - 1.0) for each in state.rows]
+        changes = [abs(each.step_ms(new) / each.step_ms(old) - 1.0) for each in state.rows]
         if max(changes) <= PUBLISHED_CHANGE:
             return state
     return replace(state, published=new)
@@ -308,7 +305,7 @@ def confidence(memory: CalibrationMemory, key: CalibrationKey) -> Confidence | N
     return Confidence(
         calibration=state.published,
         uncertainty=max((uncertainty_at(state, each) for each in state.rows), default=_unseen(state)),
-        deviation=known.step_ms(newest) / state.prior.step_ms(newest) - 1.0 if newest else 0.0,
+        deviation=newest.step_ms(known) / newest.step_ms(state.prior) - 1.0 if newest else 0.0,
         num_windows=state.health.num_windows,
         updated_at_s=state.updated_at_s,
         drifted_at_s=state.health.drifted_at_s,
@@ -327,11 +324,3 @@ def _unseen(state: CalibrationState) -> float:
     """The uncertainty with no load seen (after an alarm): a typical iteration's, as the prior has it."""
     typical = Row(silicon_ms=10.0, batch=16.0)
     return math.hypot(state.health.spread, math.sqrt(relative_variance(Evidence(), state.prior, typical)))
-
-
-def calibrated(source: StepTimeSource, calibration: Calibration) -> StepTimeSource:
-    """The source with its factor and host overhead replaced by the calibration's."""
-    if not is_dataclass(source) or not {"s", "c0", "cb"} <= {each.name for each in fields(source)}:
-        raise InvariantError(f"{type(source).__name__} has no calibration (s, c0, cb) to replace")
-    changed = replace(cast(Any, source), s=calibration.s, c0=calibration.c0, cb=calibration.cb)
-    return cast(StepTimeSource, changed)

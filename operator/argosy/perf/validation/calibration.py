@@ -24,7 +24,7 @@ import numpy as np
 
 from argosy.engine.request import EngineLimits
 from argosy.engine.step_times import Floats, StepTable, StepTimeSource
-from argosy.perf.library import HOST_OVERHEAD
+from argosy.perf.profile import HOST_OVERHEAD
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.validation.runs import Predicted, Run, predict
 

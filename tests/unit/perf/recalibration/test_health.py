@@ -21,7 +21,7 @@ from recalibration_windows import (
     traffic,
 )
 
-from argosy.perf.recalibration.fit import HOST_PRIOR, Calibration
+from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.perf.recalibration.memory import (
     CalibrationMemory,
 )
@@ -36,7 +36,7 @@ from argosy.perf.recalibration.window import Skipped, SkipReason
 def test_stationary_noise_raises_no_alarm() -> None:
     """Said to be once in 2 x 10^7 windows, in 2 x 10^5 with a poorly known scatter."""
     for seed, noise in ((0, 0.03), (1, 0.01), (2, 0.06)):
-        windows = traffic(TIMES, HOST_PRIOR, 2000, np.random.default_rng(seed), noise)
+        windows = traffic(TIMES, HOST_OVERHEAD, 2000, np.random.default_rng(seed), noise)
         assert learn(windows).alarms == []
 
 
@@ -44,7 +44,7 @@ def test_stationary_noise_raises_no_alarm() -> None:
 @pytest.mark.parametrize(("noise", "within"), [(0.01, 4), (0.03, 6), (0.05, 14)])
 def test_a_shift_of_fifteen_percent_is_noticed(factor: float, noise: float, within: int) -> None:
     for seed in range(5):
-        windows = list(traffic(TIMES, HOST_PRIOR, 100, np.random.default_rng(seed), noise))
+        windows = list(traffic(TIMES, HOST_OVERHEAD, 100, np.random.default_rng(seed), noise))
         shifted = [*windows[:60], *(paced(w, w.gap_ms * factor) for w in windows[60:])]
         learnt = learn(shifted)
         assert len(learnt.alarms) == 1
@@ -52,7 +52,9 @@ def test_a_shift_of_fifteen_percent_is_noticed(factor: float, noise: float, with
         state = learnt.memory.states[KEY]
         assert state.health.drifted_at_s == learnt.alarms[0].at_s
         here = row_of(windows[-1], TIMES)
-        assert learnt.calibration.step_ms(here) == pytest.approx(HOST_PRIOR.step_ms(here) * factor, rel=0.05)
+        assert here.step_ms(learnt.calibration) == pytest.approx(
+            here.step_ms(HOST_OVERHEAD) * factor, rel=0.05
+        )
 
 
 def test_a_drift_unsettles_the_estimate_without_moving_it() -> None:
@@ -89,7 +91,7 @@ def test_an_engine_that_a_profile_explains_badly_is_trusted_less() -> None:
         window = replace(
             at_batch(float(rng.uniform(8, 80)), place), context_tokens=float(rng.uniform(500, 6000))
         )
-        gap_ms = Calibration(1.0, 1.3, 0.046).step_ms(row_of(window, truth))
+        gap_ms = row_of(window, truth).step_ms(Calibration(1.0, 1.3, 0.046))
         windows.append(paced(window, gap_ms))
     known = confidence(learn(windows).memory, KEY)
     assert known is not None
@@ -125,8 +127,8 @@ def test_a_straggler_is_named_and_teaches_nothing(num: int) -> None:
     assert learnt.skips.count(SkipReason.STRAGGLER) >= 7
     assert set(skipped) == {"10.0.0.1:8000"}
     here = row_of(at_batch(40.0, 0), TIMES)
-    truth = Calibration(1.3, 1.3, 0.046).step_ms(here)
-    assert learnt.calibration.step_ms(here) == pytest.approx(truth, rel=0.04)
+    truth = here.step_ms(Calibration(1.3, 1.3, 0.046))
+    assert here.step_ms(learnt.calibration) == pytest.approx(truth, rel=0.04)
 
 
 @pytest.mark.parametrize("num", [3, 8, 40])

@@ -33,8 +33,9 @@ from scraped_engine import ScrapedEngine, Scraper, Traffic
 from argosy.engine import StepCoefficients
 from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
 from argosy.errors import InvariantError
+from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.perf.recalibration.features import Row, row
-from argosy.perf.recalibration.fit import HOST_PRIOR, Calibration, estimate, relative_variance
+from argosy.perf.recalibration.fit import estimate, relative_variance
 from argosy.perf.recalibration.memory import (
     CalibrationMemory,
     Discarded,
@@ -44,14 +45,7 @@ from argosy.perf.recalibration.observe import (
     WindowMemory,
     observe,
 )
-from argosy.perf.recalibration.recalibrate import (
-    MIN_WINDOWS,
-    NUM_ALIKE,
-    Prior,
-    Updated,
-    calibrated,
-    recalibrate,
-)
+from argosy.perf.recalibration.recalibrate import MIN_WINDOWS, NUM_ALIKE, Prior, Updated, recalibrate
 from argosy.perf.recalibration.window import Skipped, SkipReason, Window
 
 # The figure: a prior 30 % wrong, on the simulated engine, scraped with jitter.
@@ -67,11 +61,11 @@ class Case:
 
     @property
     def true_source(self) -> StepTimeSource:
-        return calibrated(self.prior, self.truth)
+        return self.truth.applied_to(self.prior)
 
     def load_per_s(self, load: float) -> float:
         """A share of what the true engine carries."""
-        guess, truth = calibrated(self.prior, HOST_PRIOR), self.true_source
+        guess, truth = HOST_OVERHEAD.applied_to(self.prior), self.true_source
         return load * self.full_load_per_s * step_ms(guess, 64, 80_000) / step_ms(truth, 64, 80_000)
 
 
@@ -103,7 +97,7 @@ def errors(case: Case, calibration: Calibration, loads: tuple[float, ...]) -> li
     """Relative errors of the mean iteration at some loads of usual traffic."""
     found = []
     for load in loads:
-        truth, guess = case.true_source, calibrated(case.prior, calibration)
+        truth, guess = case.true_source, calibration.applied_to(case.prior)
         batch, share = steady_batch(truth, case.load_per_s(load))
 
         def mean_ms(source: StepTimeSource, batch: float = batch, share: float = share) -> float:
@@ -148,7 +142,7 @@ def after(case: Case, windows: list[Window]) -> Calibration:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_prior_thirty_percent_wrong_is_within_three_after_twenty_windows(case: Case) -> None:
     loads = (0.3, 0.6, 0.9)
-    assert min(abs(e) for e in errors(case, HOST_PRIOR, loads)) > 0.24
+    assert min(abs(e) for e in errors(case, HOST_OVERHEAD, loads)) > 0.24
     after_four, after_twenty = [], []
     for seed in range(5):
         windows = scraped_windows(case, (0.3, 0.9), 20, seed)
@@ -170,8 +164,8 @@ def test_without_noise_an_estimate_extrapolates_to_a_fifth_of_a_percent() -> Non
     truth = Calibration(1.4, 1.9, 0.06)
     learnt = learn(traffic(TIMES, truth, 200, np.random.default_rng(0), noise=0.0))
     far = row_of(at_batch(200.0, 0), TIMES)
-    assert HOST_PRIOR.step_ms(far) / truth.step_ms(far) - 1.0 < -0.25
-    assert learnt.calibration.step_ms(far) == pytest.approx(truth.step_ms(far), rel=0.002)
+    assert far.step_ms(HOST_OVERHEAD) / far.step_ms(truth) - 1.0 < -0.25
+    assert far.step_ms(learnt.calibration) == pytest.approx(far.step_ms(truth), rel=0.002)
 
 
 # How long an engine computed, without asking it.
@@ -190,7 +184,7 @@ def test_gaps_tell_how_long_an_engine_computed(load: float) -> None:
         memory = seen.memory
         for window in seen.windows:
             ratios.append(window.busy_ms / (computed_ms[window.end_s] - computed_ms[window.start_s]))
-            predicted.append(case.truth.step_ms(row_of(window, times)) / window.gap_ms)
+            predicted.append(row_of(window, times).step_ms(case.truth) / window.gap_ms)
     assert len(ratios) >= 6
     # Worst while this was written: -1.6 % at 0.05, where prompts are computed with nobody decoding.
     assert np.mean(ratios) == pytest.approx(1.0, abs=0.02)
@@ -207,8 +201,8 @@ def test_a_load_that_changes_within_a_window_is_predicted_part_by_part() -> None
             memory = seen.memory
             for window in seen.windows:
                 whole = replace(window, parts=())
-                by_parts.append(case.truth.step_ms(row_of(window, times)) / window.gap_ms - 1.0)
-                by_means.append(case.truth.step_ms(row_of(whole, times)) / window.gap_ms - 1.0)
+                by_parts.append(row_of(window, times).step_ms(case.truth) / window.gap_ms - 1.0)
+                by_means.append(row_of(whole, times).step_ms(case.truth) / window.gap_ms - 1.0)
     assert len(by_parts) >= 20
     # 1.5 % at most; by the means of whole windows 21 %.
     assert max(map(abs, by_parts)) < 0.03
@@ -300,7 +294,7 @@ def test_the_same_window_counts_once() -> None:
 
 def test_a_wild_window_among_good_ones_is_left_out_and_a_lasting_change_is_not() -> None:
     settled = learn(some(30))
-    wild = shown(at_batch(30.0, 31), TIMES, HOST_PRIOR, 1.6)
+    wild = shown(at_batch(30.0, 31), TIMES, HOST_OVERHEAD, 1.6)
     memory, reports = recalibrate(settled.memory, [wild], PRIORS, wild.end_s)
     assert isinstance(reports[0].outcome, Skipped)
     assert reports[0].outcome.reason is SkipReason.OUTLIER
@@ -317,10 +311,10 @@ def test_a_constant_batch_corrects_the_level_and_is_then_skipped() -> None:
     learnt = learn(windows)
     assert learnt.skips == [SkipReason.LITTLE_VARIATION] * (20 - NUM_ALIKE)
     here = row_of(windows[0], TIMES)
-    assert learnt.calibration.step_ms(here) == pytest.approx(truth.step_ms(here), rel=0.01)
+    assert here.step_ms(learnt.calibration) == pytest.approx(here.step_ms(truth), rel=0.01)
     # The prior divides the correction: most of it goes to the silicon, of which it is least sure.
     far = row_of(at_batch(128.0, 0), TIMES)
-    assert learnt.calibration.step_ms(far) == pytest.approx(truth.step_ms(far), rel=0.05)
+    assert far.step_ms(learnt.calibration) == pytest.approx(far.step_ms(truth), rel=0.05)
 
 
 def test_an_odd_window_counts_no_more_than_one_at_three_deviations() -> None:
@@ -328,10 +322,10 @@ def test_an_odd_window_counts_no_more_than_one_at_three_deviations() -> None:
     here = row_of(at_batch(30.0, 41), TIMES)
 
     def moved_by(factor: float) -> float:
-        window = shown(at_batch(30.0, 41), TIMES, HOST_PRIOR, factor)
+        window = shown(at_batch(30.0, 41), TIMES, HOST_OVERHEAD, factor)
         learnt = learn([window], settled)
         assert isinstance(learnt.reports[0].outcome, Updated)
-        return learnt.calibration.step_ms(here) / Learnt(settled, []).calibration.step_ms(here) - 1.0
+        return here.step_ms(learnt.calibration) / here.step_ms(Learnt(settled, []).calibration) - 1.0
 
     spread = settled.states[KEY].health.spread
     usual, odd = moved_by(1.0 + 3 * spread), moved_by(1.0 + 6 * spread)
@@ -346,7 +340,7 @@ def test_many_replicas_forget_no_faster_than_one() -> None:
         memory = learn(some(40)).memory
         for place in range(40, 80):
             windows = [
-                shown(at_batch(8.0 + (place + i) % 2, place, f"10.0.0.{i}:8000"), TIMES, HOST_PRIOR)
+                shown(at_batch(8.0 + (place + i) % 2, place, f"10.0.0.{i}:8000"), TIMES, HOST_OVERHEAD)
                 for i in range(num)
             ]
             memory, _ = recalibrate(memory, windows, PRIORS, windows[0].end_s)
@@ -371,12 +365,12 @@ def test_a_calibration_is_published_after_four_windows_and_then_only_when_it_mat
     here = row_of(window, TIMES)
     last = published[-1]
     assert last is not None
-    assert last.step_ms(here) == pytest.approx(Calibration(1.3, 1.3, 0.046).step_ms(here), rel=0.03)
+    assert here.step_ms(last) == pytest.approx(here.step_ms(Calibration(1.3, 1.3, 0.046)), rel=0.03)
 
 
 def test_a_calibration_replaces_that_of_its_source() -> None:
     wanted = Calibration(1.2, 2.0, 0.05)
-    source = calibrated(replace(H100, s=0.98, c0=1.34, cb=0.046), wanted)
+    source = wanted.applied_to(replace(H100, s=0.98, c0=1.34, cb=0.046))
     assert isinstance(source, StepCoefficients)
     assert (source.s, source.c0, source.cb) == astuple(wanted)
     assert step_ms(source, 32, 40_000) == pytest.approx(
@@ -384,7 +378,7 @@ def test_a_calibration_replaces_that_of_its_source() -> None:
     )
     knots = np.array([1.0, 8.0])
     table = StepTable(knots, knots, knots, knots, np.ones((2, 2)), knots, knots, np.ones((2, 2)))
-    changed = calibrated(table, wanted)
+    changed = wanted.applied_to(table)
     assert isinstance(changed, StepTable)
     assert (changed.s, changed.c0, changed.cb) == astuple(wanted)
     assert changed.digest() != table.digest()
@@ -398,7 +392,7 @@ def test_a_source_without_a_calibration_cannot_be_calibrated() -> None:
             return ""
 
     with pytest.raises(InvariantError):
-        calibrated(Bare(), HOST_PRIOR)
+        HOST_OVERHEAD.applied_to(Bare())
 
 
 def test_a_calibration_does_not_outlive_its_profile() -> None:
