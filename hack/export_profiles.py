@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from profile_smoothing import Floats, Moved, lower_envelope, monotone_grid
+from profile_smoothing import Moved, lower_envelope, monotone_grid
 from profile_source import (
     Checkpoint,
     NoProfile,
@@ -35,6 +35,7 @@ from profile_source import (
 )
 from profile_targets import CHECKPOINTS, SYSTEMS, UNCERTAINTY, has_experts, tensor_parallel_sizes
 
+from argosy.arrays import Floats
 from argosy.engine.step_lookup import StepLookup
 from argosy.engine.step_times import StepTable
 

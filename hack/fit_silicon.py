@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from argosy.arrays import Floats
 from argosy.perf.catalogue import Gpu
 from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.profile import Profile, ProfileKey, Shape
@@ -33,8 +33,6 @@ from argosy.perf.profiles.reshape import Measured, are_siblings, scaled_profile,
 from argosy.perf.profiles.roofline import Factors, HeldOut, Kernels, Silicon, kernels_of, roofline
 from argosy.perf.protocol import OutOfRange
 from argosy.snapshot.architecture import Architecture
-
-Floats = npt.NDArray[np.float64]
 
 GRIDS = (DECODE_GRID, MIXED_GRID, PREFILL_GRID)
 SOFT, PRIOR_WEIGHT = 0.1, 0.5

@@ -18,10 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
-Floats = npt.NDArray[np.float64]
+from argosy.arrays import Floats
 
 NUM_SWEEPS = 200
 TOLERANCE = 1e-10

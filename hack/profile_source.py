@@ -27,11 +27,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
-
 BACKEND = "vllm"
 HOW_TO_GET_IT = "aiconfigurator-core is not installed: pip install 'argosy[profiles]'"
 # Prompts of this length stand for an MLA block without attention (a 32nd of a per cent of it).

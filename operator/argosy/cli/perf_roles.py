@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from argosy.checks import not_negative
 from argosy.cli.perf_options import Asked, variant
 from argosy.cli.perf_refusals import Shown, digits, refuse, whole
 from argosy.errors import SpecError
@@ -28,7 +29,6 @@ from argosy.perf.answers.roles.answer import (
 )
 from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
 from argosy.perf.capacity.search import STABILITY, term_name
-from argosy.perf.quantities import not_negative
 from argosy.snapshot import EngineSettings, Variant
 
 COMMAND = "argosy perf roles"

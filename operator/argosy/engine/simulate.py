@@ -11,15 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from argosy.arrays import Booleans, Floats, Integers
 from argosy.engine.request import EngineLimits, EngineRequest
 from argosy.engine.scheduler import Scheduler
 from argosy.engine.step_times import StepTimeSource
 from argosy.errors import SpecError
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +54,10 @@ class Requests:
             return np.zeros(len(self.prompt_tokens), dtype=np.int64)
         return self.cached_tokens
 
-    def refused_by(self, limits: EngineLimits) -> npt.NDArray[np.bool_]:
+    def refused_by(self, limits: EngineLimits) -> Booleans:
         """Who would never fit: `admit`, for all at once."""
         most = min(limits.max_model_len, limits.kv_blocks * limits.block_size)
-        refused: npt.NDArray[np.bool_] = self.prompt_tokens + self.output_tokens > most
+        refused: Booleans = self.prompt_tokens + self.output_tokens > most
         return refused
 
 
@@ -76,7 +73,7 @@ class RequestTimes:
     ttft_ms: Floats
     itl_ms: Floats
     e2e_ms: Floats
-    refused: npt.NDArray[np.bool_]
+    refused: Booleans
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,8 @@ from typing import Protocol, overload, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from argosy.arrays import Floats
 from argosy.errors import InvariantError, SpecError
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

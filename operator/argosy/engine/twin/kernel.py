@@ -19,8 +19,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from argosy.arrays import Floats, Integers
 from argosy.engine.twin import layout as at
-from argosy.engine.twin.layout import Floats, Integers, Speed, State, Trace
+from argosy.engine.twin.layout import Speed, State, Trace
 from argosy.engine.twin.steps import (
     TWIN,
     chunk_attention_ms,

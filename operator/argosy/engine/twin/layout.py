@@ -8,11 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from argosy.arrays import Floats, Integers
 
 # Columns of an engine: its limits, the length of its ring (a power of two above every output),
 # requests in flight of a closed loop (0: arrivals are given), its first request and the one

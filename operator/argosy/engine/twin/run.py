@@ -23,12 +23,11 @@ from types import ModuleType
 
 import numpy as np
 
+from argosy.arrays import Floats, Integers
 from argosy.engine.request import EngineLimits
 from argosy.engine.simulate import (
     ClosedLoop,
     ClosedLoopTimes,
-    Floats,
-    Integers,
     Requests,
     RequestTimes,
     closed_times,

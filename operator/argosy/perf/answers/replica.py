@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from argosy.arrays import Integers
+from argosy.checks import not_negative, positive, share
 from argosy.engine import ClosedLoop, twin
 from argosy.engine.request import EngineRequest, Refused, admit
-from argosy.engine.simulate import Integers
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
 from argosy.perf.capacity.search import Engine
@@ -30,7 +31,6 @@ from argosy.perf.power.power import Power, utilisation, working_power
 from argosy.perf.profile import Profile
 from argosy.perf.profiles.form import within
 from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
-from argosy.perf.quantities import not_negative, positive, share
 from argosy.perf.tokens.prefix import PrefixReuse, cached_tokens, mix_with_reuse
 from argosy.perf.tokens.speculative import Speculation, request_itl_ms, speculative_engine, speculative_mix
 from argosy.snapshot import Mix, Slice, Variant

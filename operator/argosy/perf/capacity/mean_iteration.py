@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from argosy.arrays import Floats
 from argosy.engine.request import EngineLimits
 from argosy.engine.step_times import StepTimes, bilinear
 from argosy.snapshot import Mix
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from argosy.arrays import Floats, Integers
 from argosy.engine.request import EngineLimits, EngineRequest, Refused, admit
-from argosy.engine.simulate import Floats, Integers, Requests, RequestTimes
+from argosy.engine.simulate import Requests, RequestTimes
 from argosy.engine.step_times import StepTimeSource
 from argosy.engine.twin import simulate
 from argosy.errors import SpecError

@@ -34,14 +34,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
+from argosy.arrays import Booleans, Floats
 from argosy.errors import SpecError
 from argosy.perf.capacity.mean_iteration import MeanIteration, chunk_attention_ms, lengths_of
 from argosy.perf.capacity.search import Engine
 from argosy.snapshot import Mix
 
-Floats = npt.NDArray[np.float64]
 _BISECTIONS = 50
 
 
@@ -103,7 +102,7 @@ class SteadyStates:
     mean_batch: Floats
     mean_kv_tokens: Floats
     max_rates_requests_per_s: Floats
-    saturated: npt.NDArray[np.bool_]
+    saturated: Booleans
 
     @property
     def max_rate_requests_per_s(self) -> Floats:

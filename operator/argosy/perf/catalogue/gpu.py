@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from argosy.checks import positive
 from argosy.errors import SpecError
-from argosy.perf.quantities import positive
 from argosy.snapshot.architecture import Dtype
 
 

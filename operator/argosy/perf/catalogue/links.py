@@ -27,9 +27,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from argosy.checks import not_negative, positive
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
-from argosy.perf.quantities import not_negative, positive
 
 NVLINK_POINT_TO_POINT, NVLINK_REDUCE = 0.5, 0.65
 PCIE_POINT_TO_POINT, PCIE_REDUCE_PAIR, PCIE_REDUCE_GROUP = 0.55, 0.58, 0.42

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from argosy.checks import not_negative, positive
 from argosy.perf.footprint.memory import kv_growth
 from argosy.perf.footprint.weights import BYTES_PER_PARAMETER
 from argosy.perf.profile import ProfileKey
-from argosy.perf.quantities import not_negative, positive
 from argosy.snapshot.architecture import Architecture, Dtype
 
 _EXPERT_MATRICES = 3

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from argosy.engine.step_times import Floats, StepTable, step_ms
+from argosy.arrays import Floats
+from argosy.engine.step_times import StepTable, step_ms
 from argosy.perf.measurements.fitted import (
     CannotFit,
     CannotFitReason,

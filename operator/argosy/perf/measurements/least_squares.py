@@ -18,8 +18,9 @@ from functools import cached_property
 
 import numpy as np
 
+from argosy.arrays import Floats
 from argosy.engine.request import EngineLimits
-from argosy.engine.step_times import Floats, StepTable
+from argosy.engine.step_times import StepTable
 from argosy.perf.measurements.rows import Measurement, OpenLoop
 from argosy.perf.measurements.scaled import Factors, scaled
 from argosy.perf.measurements.trial import Observed, Quantity, Trial

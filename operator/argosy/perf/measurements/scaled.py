@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from argosy.engine.step_times import Floats, StepTable, StepTimeSource
+from argosy.arrays import Floats
+from argosy.engine.step_times import StepTable, StepTimeSource
 
 # Knots are added until lines between them leave the curve by no more than this share of it.
 _TOLERANCE = 1e-3

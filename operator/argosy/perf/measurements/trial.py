@@ -18,8 +18,9 @@ from statistics import NormalDist
 
 import numpy as np
 
+from argosy.arrays import Floats, Integers
 from argosy.engine.request import EngineLimits
-from argosy.engine.simulate import Floats, Integers, Requests, RequestTimes
+from argosy.engine.simulate import Requests, RequestTimes
 from argosy.engine.step_times import StepTimeSource
 from argosy.perf.measurements.rows import ClosedLoop, Latency, Lengths, Measurement, OpenLoop, Saturated
 

@@ -15,9 +15,9 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from argosy.checks import not_negative, positive
 from argosy.errors import SpecError
 from argosy.perf.power.power import FITTED_CURVES
-from argosy.perf.quantities import not_negative, positive
 
 _JOULE_PER_KWH = 3.6e6
 

@@ -33,11 +33,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from argosy.checks import positive, share
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
 from argosy.perf.footprint.work import StepWork
 from argosy.perf.profile import ProfileKey
-from argosy.perf.quantities import positive, share
 from argosy.snapshot.architecture import Dtype
 
 

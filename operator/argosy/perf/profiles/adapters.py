@@ -29,11 +29,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from argosy.engine.step_times import Floats, StepTimes, StepTimeSource, frozen
+from argosy.arrays import Floats
+from argosy.checks import positive
+from argosy.engine.step_times import StepTimes, StepTimeSource, frozen
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
 from argosy.perf.footprint.weights import adapted_projections
-from argosy.perf.quantities import positive
 from argosy.snapshot.architecture import Architecture, Dtype
 
 LAUNCHES_MS_PER_LAYER = 2.0 / 32

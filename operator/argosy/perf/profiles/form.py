@@ -24,8 +24,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from argosy.arrays import Floats
 from argosy.engine.coefficients import StepCoefficients
-from argosy.engine.step_times import Floats, StepTable, StepTimeSource, step_ms
+from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
 from argosy.perf.profile import ValidRange
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from argosy.arrays import Floats
 from argosy.engine.coefficients import StepCoefficients
-from argosy.engine.step_times import Floats, StepTable, StepTimes, StepTimeSource, frozen
+from argosy.engine.step_times import StepTable, StepTimes, StepTimeSource, frozen
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
 from argosy.perf.catalogue.links import Link, all_reduce_terms, transfer_ms

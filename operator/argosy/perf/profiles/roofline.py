@@ -34,6 +34,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from argosy.checks import positive, share
 from argosy.engine.coefficients import StepCoefficients
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu
@@ -41,7 +42,6 @@ from argosy.perf.catalogue.links import Link, all_reduce_terms, gpu_links
 from argosy.perf.footprint.weights import BYTES_PER_PARAMETER
 from argosy.perf.profile import Origin, Profile, ProfileKey, ValidRange
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
-from argosy.perf.quantities import positive, share
 from argosy.snapshot.architecture import Architecture, Dtype
 
 OTHER_VENDOR_SLOWDOWN, OTHER_VENDOR_UNCERTAINTY = 1.4, 2.0

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from argosy.engine.step_times import Floats, StepTable
+from argosy.arrays import Floats, Singles
+from argosy.engine.step_times import StepTable
 from argosy.errors import SpecError
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
@@ -89,10 +89,10 @@ class _Arrays:
     context_knots: Floats
     chunk_knots: Floats
     prefix_knots: Floats
-    matrix_ms: npt.NDArray[np.float32]
-    decode_ms: npt.NDArray[np.float32]
-    chunk_ms: npt.NDArray[np.float32]
-    chunk_ms_per_token: npt.NDArray[np.float32]
+    matrix_ms: Singles
+    decode_ms: Singles
+    chunk_ms: Singles
+    chunk_ms_per_token: Singles
 
 
 _KNOTS = ("token_knots", "batch_knots", "context_knots", "chunk_knots", "prefix_knots")

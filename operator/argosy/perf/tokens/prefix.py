@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from argosy.engine.simulate import Integers
+from argosy.arrays import Integers
+from argosy.checks import share
 from argosy.errors import SpecError
-from argosy.perf.quantities import share
 from argosy.snapshot import Mix, Slice
 
 

@@ -29,12 +29,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from argosy.engine.simulate import Floats, Integers, RequestTimes
+from argosy.arrays import Floats, Integers
+from argosy.checks import not_negative, share
+from argosy.engine.simulate import RequestTimes
 from argosy.engine.step_times import StepTimes, StepTimeSource, frozen, step_ms
 from argosy.errors import SpecError
 from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
 from argosy.perf.protocol import Capacity, OutOfRange
-from argosy.perf.quantities import not_negative, share
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 

@@ -22,8 +22,9 @@ from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
+from argosy.arrays import Floats
 from argosy.engine.request import EngineLimits
-from argosy.engine.step_times import Floats, StepTable, StepTimeSource
+from argosy.engine.step_times import StepTable, StepTimeSource
 from argosy.perf.profile import HOST_OVERHEAD
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.validation.runs import Predicted, Run, predict

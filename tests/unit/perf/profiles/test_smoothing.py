@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 sys.path.insert(0, str(Path(__file__).parents[4] / "hack"))
-from profile_smoothing import Floats, Moved, lower_envelope, monotone_grid, monotone_line
+from profile_smoothing import Moved, lower_envelope, monotone_grid, monotone_line
+
+from argosy.arrays import Floats
 
 times = st.floats(0.1, 100)
 lines = st.integers(2, 30).flatmap(lambda size: arrays(float, size, elements=times))

@@ -29,12 +29,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from argosy.checks import positive, share
 from argosy.engine.simulate import Requests, RequestTimes, simulate
 from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity, refused_slice
 from argosy.perf.catalogue.links import Link, transfer_ms
 from argosy.perf.footprint.memory import KvGrowth
 from argosy.perf.protocol import Capacity, OutOfRange
-from argosy.perf.quantities import positive, share
 from argosy.snapshot import Mix, Slo, SloTerm, Term
 
 KV_TRANSFER = "KV transfer"

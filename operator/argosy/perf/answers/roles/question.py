@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from argosy.checks import not_negative, positive
 from argosy.perf.answers.replica import Unanswered
 from argosy.perf.catalogue.links import Link, gpu_links
 from argosy.perf.library import Wanted
-from argosy.perf.quantities import not_negative, positive
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term, Variant
 
 _PERCENTILE = 0.95

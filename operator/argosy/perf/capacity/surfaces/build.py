@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from argosy.engine.simulate import Floats, Requests, RequestTimes
+from argosy.arrays import Floats
+from argosy.engine.simulate import Requests, RequestTimes
 from argosy.engine.step_times import step_ms
 from argosy.engine.twin import simulate
 from argosy.errors import InvariantError

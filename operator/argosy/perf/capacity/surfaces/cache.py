@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequen
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from argosy.engine.simulate import Floats
+from argosy.arrays import Booleans, Floats
 from argosy.errors import InvariantError
 from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
 from argosy.perf.capacity.surfaces.build import build_surface
@@ -40,7 +39,7 @@ class CellCapacities:
     """
 
     requests_per_s: Floats
-    simulated: npt.NDArray[np.bool_]
+    simulated: Booleans
     relative_error: Floats
 
 

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from argosy.engine.simulate import Floats
+from argosy.arrays import Booleans, Floats, Integers
 from argosy.errors import SpecError
 from argosy.perf.capacity.surfaces import grid
 from argosy.perf.capacity.surfaces.surface import LONE_PROMPT_TOKENS
@@ -56,8 +55,8 @@ class Cells:
     atoms: tuple[Atoms, Atoms, Atoms]
     moments: grid.Moments
     longest: Floats
-    untabled: npt.NDArray[np.bool_]
-    terms: npt.NDArray[np.int64]
+    untabled: Booleans
+    terms: Integers
     percentiles: Floats
     bounds_ms: Floats
 
@@ -132,9 +131,7 @@ def _atoms(key: Floats, values: tuple[Floats, Floats], weights: Floats) -> Atoms
     return Atoms(np.where(total > 0, prompt / some, 1.0), steps / some, total)
 
 
-def _unlike_the_nodes(
-    moments: grid.Moments, lengths: tuple[Floats, Floats], weights: Floats
-) -> npt.NDArray[np.bool_]:
+def _unlike_the_nodes(moments: grid.Moments, lengths: tuple[Floats, Floats], weights: Floats) -> Booleans:
     """Means off the grid, outputs that vary much more than the nodes', or prompts largely cached."""
     steps, cached = lengths
     means = moments.computed, moments.steps + 1
@@ -144,7 +141,7 @@ def _unlike_the_nodes(
     ]
     squares = (weights * steps**2).sum(axis=1)
     hit = (weights * cached).sum(axis=1)
-    unlike: npt.NDArray[np.bool_] = (
+    unlike: Booleans = (
         off[0]
         | off[1]
         | (squares > (1 + _MAX_DISPERSION_OF_STEPS) * moments.steps**2)
@@ -153,7 +150,7 @@ def _unlike_the_nodes(
     return unlike
 
 
-def _terms(slos: Sequence[Slo]) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+def _terms(slos: Sequence[Slo]) -> tuple[Integers, Floats, Floats]:
     width = max(1, *(len(slo.terms) for slo in slos))
     kinds = np.full((len(slos), width), -1, dtype=np.int64)
     percentiles, bounds_ms = np.zeros((2, len(slos), width))

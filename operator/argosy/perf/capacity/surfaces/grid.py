@@ -20,8 +20,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from argosy.arrays import Floats, Integers
 from argosy.engine.request import EngineLimits
-from argosy.engine.simulate import Floats, Integers
 
 PROMPT_TOKENS: Final = (64.0, 192.0, 576.0, 1728.0, 4608.0, 11000.0, 28000.0)
 """Means of the prompt tokens that are computed (not cached)."""

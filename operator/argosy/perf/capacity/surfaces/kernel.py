@@ -15,14 +15,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
+from argosy.arrays import Booleans, Floats, Integers, Singles
+
 Compiled = TypeVar("Compiled", bound=Callable[..., Any])
-Floats = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
 
 # Wait and gap of a request rise and fall together, but not in step: their correlation in E2E.
 _CORRELATION = 0.3

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from argosy.engine.simulate import Floats
+from argosy.arrays import Booleans, Floats, Integers, Singles
 from argosy.errors import SpecError
 from argosy.perf.capacity.search import STABILITY, term_name
 from argosy.perf.capacity.surfaces import grid
@@ -27,7 +27,6 @@ from argosy.perf.capacity.surfaces.cells import Cells
 from argosy.perf.capacity.surfaces.surface import LONE_PROMPT_TOKENS, WAIT_FLOOR, Surface
 from argosy.snapshot import Slo
 
-Booleans = npt.NDArray[np.bool_]
 Packed = TypeVar("Packed", bound=npt.NDArray[Any])
 # Waits are nearly straight along this power of the squared coefficient of variation.
 _DISPERSION_POWER = 0.7
@@ -43,10 +42,10 @@ class SurfaceStack:
     """
 
     surfaces: tuple[Surface, ...]
-    wait_roots: npt.NDArray[np.float32]
-    gap_roots: npt.NDArray[np.float32]
-    log_saturation: npt.NDArray[np.float32]
-    dispersion: npt.NDArray[np.float32]
+    wait_roots: Singles
+    gap_roots: Singles
+    log_saturation: Singles
+    dispersion: Singles
     slower_than: Booleans
 
 
@@ -60,7 +59,7 @@ class SurfaceCapacities:
     """
 
     requests_per_s: Floats
-    binding: npt.NDArray[np.int64]
+    binding: Integers
     outside: Booleans
 
     def binding_name(self, cell: int, engine: int, slo: Slo) -> str:
@@ -111,7 +110,7 @@ def _packed(values: Packed) -> Packed:
     return np.ascontiguousarray(values)  # type: ignore[return-value]
 
 
-def _corners(stacked: SurfaceStack, cells: Cells) -> tuple[npt.NDArray[np.int64], Floats, Booleans]:
+def _corners(stacked: SurfaceStack, cells: Cells) -> tuple[Integers, Floats, Booleans]:
     """Nodes around each cell (C, 8), their weights (V, C, 8), and whether one has no answer (V, C)."""
     moments = cells.moments
     prompt, up = _between(np.log(grid.PROMPT_TOKENS), np.log(moments.computed))
@@ -148,7 +147,7 @@ def _placed(cells: Cells) -> Floats:
     return np.stack([knot + way, steps, left + share, weights], axis=3)
 
 
-def _between(axis: npt.ArrayLike, at: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
+def _between(axis: npt.ArrayLike, at: Floats) -> tuple[Integers, Floats]:
     """The knot to the left of each, and the way to the next one (0-1); at the ends, the ends."""
     knots = np.asarray(axis, dtype=np.float64)
     where = np.clip(at, knots[0], knots[-1])
@@ -156,9 +155,7 @@ def _between(axis: npt.ArrayLike, at: Floats) -> tuple[npt.NDArray[np.int64], Fl
     return left, (where - knots[left]) / (knots[left + 1] - knots[left])
 
 
-def _saturation_per_s(
-    stacked: SurfaceStack, cells: Cells, corners: tuple[npt.NDArray[np.int64], Floats]
-) -> Floats:
+def _saturation_per_s(stacked: SurfaceStack, cells: Cells, corners: tuple[Integers, Floats]) -> Floats:
     """Shape (engines, cells): five costs per request, times the factor of the nodes around."""
     nodes, weights = corners
     factors = np.where(weights > 0, stacked.log_saturation[:, nodes], 0.0)

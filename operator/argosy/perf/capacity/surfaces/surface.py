@@ -41,8 +41,8 @@ import json
 from dataclasses import astuple, dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from argosy.arrays import Singles
 from argosy.engine.request import EngineLimits
 from argosy.errors import SpecError
 from argosy.perf.capacity.search import Engine
@@ -53,8 +53,6 @@ METHOD_VERSION = 2
 
 RELATIVE_ERROR = 0.10
 """Of a capacity from a surface: 90 % of the answers are nearer to the simulator's than this share."""
-
-Singles = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

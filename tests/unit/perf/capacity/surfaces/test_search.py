@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from argosy.arrays import Floats
 from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.engine.twin import simulate
@@ -60,7 +60,7 @@ def one(term: Term, percentile: float, bound_ms: float) -> Slo:
 # Near the simulator.
 
 
-def errors(engine: Engine, surface: Surface, asked: Mix) -> npt.NDArray[np.float64]:
+def errors(engine: Engine, surface: Surface, asked: Mix) -> Floats:
     """Of the surface's capacities, for bounds that the simulator just keeps at two loads."""
     settings = CapacitySettings(seed=11, num_requests=12_000)
     workload, most = draw(asked, settings), saturation(engine, asked, settings)
@@ -75,7 +75,7 @@ def errors(engine: Engine, surface: Surface, asked: Mix) -> npt.NDArray[np.float
             truth.append(load * most)
     answer = capacities(stack([surface]), cells([asked] * len(slos), slos))
     assert not answer.outside.any()
-    relative: npt.NDArray[np.float64] = answer.requests_per_s[:, 0] / np.array(truth) - 1
+    relative: Floats = answer.requests_per_s[:, 0] / np.array(truth) - 1
     return relative
 
 
