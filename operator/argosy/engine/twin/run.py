@@ -158,9 +158,9 @@ def warm_up() -> None:
 
 
 def _kernel() -> ModuleType:
-    from argosy.engine.twin import kernel as twin_kernel  # numba: only where something is simulated
+    from argosy.engine.twin import kernel  # numba: only where something is simulated
 
-    return twin_kernel
+    return kernel
 
 
 def _run(

@@ -9,11 +9,11 @@ import numpy as np
 
 from argosy.arrays import Floats, Integers
 from argosy.engine.compiled import Kernel
-from argosy.engine.twin import layout as twin_layout
+from argosy.engine.twin import layout
 from argosy.engine.twin.layout import Speed
 
 # Everything that is compiled into the twin.
-TWIN = Kernel(twin_layout)
+TWIN = Kernel(layout)
 
 
 @TWIN.inlined

@@ -1,7 +1,7 @@
 """The search in surfaces, compiled: one share of saturation per engine and cell.
 
-Owns the inner loop of `capacity`, and imports numba: only to be imported where a search
-begins. Never packs arrays and never judges what is outside.
+Owns the inner loop of `search`, which packs its arrays and decides which cells are outside. It
+imports numba: import it only where a search begins.
 
 Arrays, for V engines, C cells, N nodes, L loads, Q levels, S decode steps, A atoms, T terms. The
 axes come as arrays too, because compiled code that is kept would not notice that they changed. A
@@ -11,15 +11,12 @@ Inner functions take plain rows: a call that passes whole tuples of arrays costs
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from argosy.arrays import Booleans, Floats, Integers, Singles
-
-Compiled = TypeVar("Compiled", bound=Callable[..., Any])
+from argosy.engine.compiled import compiled, kept_on_disk
 
 # Wait and gap of a request rise and fall together, but not in step: their correlation in E2E.
 _CORRELATION = 0.3
@@ -68,11 +65,7 @@ class Questions(NamedTuple):
     bounds_ms: Floats
 
 
-def _compiled(function: Compiled) -> Compiled:
-    return cast(Compiled, njit(nogil=True, error_model="numpy")(function))
-
-
-@_compiled
+@compiled
 def _blend(table: Singles, nodes: Integers, weights: Singles, out: Singles) -> None:
     """The weighted rows of a table of roots (N, X)."""
     out[:] = 0
@@ -84,7 +77,7 @@ def _blend(table: Singles, nodes: Integers, weights: Singles, out: Singles) -> N
                 out[x] += weight * row[x]
 
 
-@_compiled
+@compiled
 def _times_ms(roots: Singles, load: int, share: np.float32, scale: tuple[float, float], out: Singles) -> None:
     """Milliseconds from roots (L, X), `share` of the way to the next load; `scale`: (unit, floor)."""
     low, high = roots[load], roots[min(load + 1, len(roots) - 1)]
@@ -98,7 +91,7 @@ def _times_ms(roots: Singles, load: int, share: np.float32, scale: tuple[float, 
         out[x] = unit_ms * above if above > zero else zero
 
 
-@_compiled
+@compiled
 def _wait_level(bound_ms: float, wait: Singles, levels: Floats) -> float:
     """The level at which ascending waits reach the bound."""
     low, high = 0, len(levels) - 1
@@ -116,7 +109,7 @@ def _wait_level(bound_ms: float, wait: Singles, levels: Floats) -> float:
     return float(levels[low] + part * (levels[high] - levels[low]))
 
 
-@_compiled
+@compiled
 def _gap_at(gap: Singles, level: int, place: float, num_levels: int) -> float:
     """A quantile of G at a place among the decode steps."""
     knot = int(place)
@@ -124,7 +117,7 @@ def _gap_at(gap: Singles, level: int, place: float, num_levels: int) -> float:
     return float(low + (place - knot) * (high - low))
 
 
-@_compiled
+@compiled
 def _gap_level(bound_ms: float, gap: Singles, place: float, levels: Floats) -> float:
     """The level at which ascending gaps reach the bound."""
     count = len(levels)
@@ -145,11 +138,11 @@ def _gap_level(bound_ms: float, gap: Singles, place: float, levels: Floats) -> f
     return float(levels[low] + part * (levels[high] - levels[low]))
 
 
-@_compiled
+@compiled
 def _sum_at(level: int, median: int, atom: Floats, wait: Singles, gap: Singles) -> float:
-    """A quantile of alone + W + n G.
+    """Approximate quantile of the sum alone + W + n G.
 
-    Medians add up, deviations from them as those of correlated chances do.
+    Medians add; deviations from them combine as for normals with correlation `_CORRELATION`.
     """
     count, steps, place = len(wait), atom[STEPS], atom[STEPS_PLACE]
     middle_wait, middle_gap = wait[median], steps * _gap_at(gap, median, place, count)
@@ -158,7 +151,7 @@ def _sum_at(level: int, median: int, atom: Floats, wait: Singles, gap: Singles) 
     return float(atom[ALONE] + middle_wait + middle_gap + (deviation if level > median else -deviation))
 
 
-@_compiled
+@compiled
 def _sum_level(bound_ms: float, atom: Floats, wait: Singles, gap: Singles, levels: Floats) -> float:
     """The level at which alone + W + n G reaches the bound."""
     median = 0
@@ -181,7 +174,7 @@ def _sum_level(bound_ms: float, atom: Floats, wait: Singles, gap: Singles, level
     return float(levels[low] + part * (levels[high] - levels[low]))
 
 
-@_compiled
+@compiled
 def _kept(bound: tuple[int, float], atoms: Floats, wait: Singles, gap: Singles, levels: Floats) -> float:
     """The share of the requests that keep a bound; `bound` is (TTFT, ITL or E2E; milliseconds)."""
     kind, bound_ms = bound
@@ -201,7 +194,7 @@ def _kept(bound: tuple[int, float], atoms: Floats, wait: Singles, gap: Singles, 
     return total
 
 
-@_compiled
+@compiled
 def _violated(slo: Floats, atoms: Floats, wait: Singles, gap: Singles, levels: Floats) -> int:
     """The term that is furthest from its percentile, by its place; NONE where all are kept.
 
@@ -217,7 +210,7 @@ def _violated(slo: Floats, atoms: Floats, wait: Singles, gap: Singles, levels: F
     return column
 
 
-@_compiled
+@compiled
 def _violated_at(
     at: tuple[int, float], slo: Floats, atoms: Floats, met: tuple[Any, ...], levels: Floats
 ) -> int:
@@ -229,7 +222,7 @@ def _violated_at(
     return _violated(slo, atoms, wait, gap, levels)
 
 
-@_compiled
+@compiled
 def _search_cell(axes: Axes, slo: Floats, atoms: Floats, met: tuple[Any, ...]) -> tuple[float, int]:
     """(share of saturation, the term that gives way above it).
 
@@ -260,7 +253,7 @@ def _search_cell(axes: Axes, slo: Floats, atoms: Floats, met: tuple[Any, ...]) -
     return loads[low] + 0.5 * (below + above) * (loads[high] - loads[low]), binding
 
 
-@_compiled
+@compiled
 def _meet(atoms: Floats, alone_ms: Floats, out: Floats) -> None:
     """The atoms of a cell at one engine: their prompts take as long as this table says."""
     for kind in range(atoms.shape[0]):
@@ -300,12 +293,4 @@ def _search(
     return shares, binding
 
 
-def _kept_on_disk(function: Compiled) -> Compiled:
-    try:
-        return cast(Compiled, njit(nogil=True, error_model="numpy", cache=True)(function))
-    except RuntimeError:
-        # No directory can be written: compile again in each process.
-        return _compiled(function)
-
-
-search = _kept_on_disk(_search)
+search = kept_on_disk(_search)
