@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from fit_form import fit_form
 from fit_silicon import Case, fit_silicon, sibling_errors, wider_errors
+from forms_files import forms_document, silicon_document
 
 from argosy.engine.step_times import StepTable
 from argosy.perf.catalogue import find_gpu, find_model
 from argosy.perf.profile import ProfileKey, ValidRange
-from argosy.perf.profiles.form import FittedForm, fit_form
-from argosy.perf.profiles.forms import FORMS_FILE, SILICON_FILE, Forms, forms_document, silicon_document
+from argosy.perf.profiles.forms import FORMS_FILE, SILICON_FILE, FittedForm, Forms
 from argosy.perf.profiles.tables import ARRAYS_FILE, MANIFEST_FILE, ProfileTables, parse_profiles
 from argosy.perf.protocol import OutOfRange
 

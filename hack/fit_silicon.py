@@ -16,25 +16,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from fit_form import GRIDS, TRAINING, closed_form_ms
 
 from argosy.arrays import Floats
 from argosy.perf.catalogue import Gpu
 from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.profile import Profile, ProfileKey, Shape
-from argosy.perf.profiles.form import (
-    DECODE_GRID,
-    MIXED_GRID,
-    PREFILL_GRID,
-    TRAINING,
-    Iterations,
-    closed_form_ms,
-)
+from argosy.perf.profiles.iterations import Iterations
 from argosy.perf.profiles.reshape import Measured, are_siblings, scaled_profile, wider_profile
 from argosy.perf.profiles.roofline import Factors, HeldOut, Kernels, Silicon, kernels_of, roofline
 from argosy.perf.protocol import OutOfRange
 from argosy.snapshot.architecture import Architecture
 
-GRIDS = (DECODE_GRID, MIXED_GRID, PREFILL_GRID)
 SOFT, PRIOR_WEIGHT = 0.1, 0.5
 # A fold starts where all tables led to, and needs fewer steps.
 NUM_STEPS, NUM_FOLD_STEPS = 40, 15

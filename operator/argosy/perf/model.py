@@ -24,7 +24,7 @@ from argosy.perf.footprint.memory import engine_limits, fits, load_delay_s
 from argosy.perf.library import ProfileLibrary, Wanted
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.adapters import AdaptedStepTimes, Adapters
-from argosy.perf.profiles.form import within
+from argosy.perf.profiles.iterations import within
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.snapshot import Mix, Slo, Variant
 

@@ -29,7 +29,7 @@ from argosy.perf.model import LibraryPerfModel, wanted_profile
 from argosy.perf.power.energy import joule_per_token, usd_per_million_tokens
 from argosy.perf.power.power import Power, utilisation, working_power
 from argosy.perf.profile import Profile
-from argosy.perf.profiles.form import within
+from argosy.perf.profiles.iterations import within
 from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.perf.tokens.prefix import PrefixReuse, cached_tokens, mix_with_reuse
 from argosy.perf.tokens.speculative import Speculation, request_itl_ms, speculative_engine, speculative_mix

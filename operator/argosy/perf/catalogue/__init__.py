@@ -19,7 +19,7 @@ from importlib.resources import files
 from argosy.perf.catalogue.config import architecture_from_config
 from argosy.perf.catalogue.fields import ConfigFault
 from argosy.perf.catalogue.gpu import Gpu, parse_gpus
-from argosy.perf.catalogue.model import Checkpoint, Model, models_document, parse_models
+from argosy.perf.catalogue.model import Checkpoint, Model, parse_models
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "find_model",
     "gpus",
     "models",
-    "models_document",
     "parse_gpus",
     "parse_models",
 ]

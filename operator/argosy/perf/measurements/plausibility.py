@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from argosy.perf.profile import Origin, Profile, ValidRange
-from argosy.perf.profiles.form import DECODE_GRID, PREFILL_GRID, Iterations
+from argosy.perf.profiles.iterations import DECODE_GRID, PREFILL_GRID, Iterations
 
 MOST_FACTOR = 4.0
 """So many times slower or faster than what is known. Argosy's own figures are 20-60 % off at worst

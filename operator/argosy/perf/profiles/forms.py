@@ -1,8 +1,8 @@
-"""The fitted forms and the silicon factors that ship with the package: two files, both ways.
+"""The fitted forms and the silicon factors that ship with the package, read from their bytes.
 
-Owns the formats of forms.json and silicon_factors.json and finding a form. Never opens a file
-(bytes come in and go out) and never fits (hack/fit_forms.py does). A file that is not what the
-fit wrote is named, with what to do about it.
+Owns the formats of forms.json and silicon_factors.json, and finding a form. hack/fit_form.py and
+hack/fit_silicon.py fit them, hack/forms_files.py writes them. A file that differs from what was
+written is named, with what to do about it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from argosy.engine.coefficients import StepCoefficients
 from argosy.errors import SpecError
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
-from argosy.perf.profiles.form import FittedForm, FormErrors
 from argosy.perf.profiles.roofline import Factors, HeldOut, Kernels, Silicon
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.snapshot.architecture import Dtype
@@ -25,10 +24,30 @@ FORMS_FILE = "forms.json"
 SILICON_FILE = "silicon_factors.json"
 FORMAT = 1
 
-# Calibration (s, c0, cB) is no part of a form: it belongs to whoever runs it.
-_COEFFICIENTS = ("wn", "f", "q", "c1", "a0", "a1", "a2", "b0", "b1", "b2", "we", "p_expert")
-_ERRORS = ("decode", "mixed", "prefill")
 _REMEDY = "install Argosy's package again, or fit anew (hack/fit_forms.py)"
+
+
+@dataclass(frozen=True, slots=True)
+class FormErrors:
+    """Mean absolute relative errors (0-1) on the fit's grids of iterations: decoding, mixed and prefill."""
+
+    decode: float
+    mixed: float
+    prefill: float
+
+    @property
+    def worst(self) -> float:
+        """The largest of the three."""
+        return max(self.decode, self.mixed, self.prefill)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedForm:
+    """The closed form of one table, where it holds, and how far it is off there."""
+
+    coefficients: StepCoefficients
+    valid: ValidRange
+    errors: FormErrors
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +75,6 @@ class Forms:
         )
 
 
-def forms_document(forms: Forms) -> bytes:
-    """forms.json: a head, then one profile per line."""
-    valids = {form.valid for form in forms.by_key.values()}
-    if len(valids) != 1:
-        raise SpecError("all forms of one file have one range", FORMS_FILE)
-    (valid,) = valids
-    entries = [_form_entry(key, form) for key, form in forms.by_key.items()]
-    head = {
-        "provenance": forms.source,
-        "units": "milliseconds per token, sequence or iteration; q and p_expert have none; "
-        "errors (0-1): mean absolute relative error against the table on argosy.perf.profiles.form's grids; "
-        "profile: GPU/model/number type/tensor parallel",
-        "tablesSha256": forms.tables_sha256,
-        "range": asdict(valid),
-        "coefficients": list(_COEFFICIENTS),
-        "errors": list(_ERRORS),
-    }
-    return _document(head, "profiles", entries)
-
-
 def parse_forms(document: bytes) -> Forms:
     """The forms in forms.json. Raises SpecError that names the file and the fault."""
     content = _open(document, "profiles", FORMS_FILE)
@@ -86,27 +85,6 @@ def parse_forms(document: bytes) -> Forms:
         return Forms(forms, content["provenance"], content["tablesSha256"])
     except (KeyError, TypeError, ValueError) as fault:
         raise SpecError(f"lacks or garbles {fault}; {_REMEDY}", FORMS_FILE) from fault
-
-
-def silicon_document(silicon: Silicon, report: Mapping[Kernels, Mapping[str, Any]]) -> bytes:
-    """silicon_factors.json: the factors, and what `report` adds of how they were judged."""
-    entries = [
-        {
-            "stored": kernels.stored,
-            "multiplied": kernels.multiplied,
-            "latent": kernels.is_latent,
-            "factors": asdict(factors),
-            "heldOut": asdict(held_out),
-            **report.get(kernels, {}),
-        }
-        for kernels, (factors, held_out) in silicon.factors.items()
-    ]
-    head = {
-        "provenance": silicon.source,
-        "units": "shares of peaks (0-1) and milliseconds; held out: mean absolute relative error on "
-        "tables that the factors were not fitted to, the worse of leaving out a GPU or a model",
-    }
-    return _document(head, "silicon", entries)
 
 
 def parse_silicon(document: bytes) -> Silicon:
@@ -125,14 +103,6 @@ def parse_silicon(document: bytes) -> Silicon:
         raise SpecError(f"lacks or garbles {fault}; {_REMEDY}", SILICON_FILE) from fault
 
 
-def _form_entry(key: ProfileKey, form: FittedForm) -> dict[str, Any]:
-    return {
-        "profile": key.path,
-        "coefficients": [getattr(form.coefficients, name) for name in _COEFFICIENTS],
-        "errors": [round(getattr(form.errors, name), 4) for name in _ERRORS],
-    }
-
-
 def _key(path: str) -> ProfileKey:
     gpu, model, dtype, width = path.split("/")
     return ProfileKey(gpu, model, Dtype(dtype), Shape(int(width)))
@@ -143,12 +113,6 @@ def _form(entry: Mapping[str, Any], valid: ValidRange, names: tuple[list[str], l
     return FittedForm(coefficients, valid, FormErrors(**dict(zip(names[1], entry["errors"], strict=True))))
 
 
-def _document(head: Mapping[str, Any], name: str, entries: list[dict[str, Any]]) -> bytes:
-    head = {"format": FORMAT, **head, "sha256": _digest(entries)}
-    lines = ",\n".join(f"  {json.dumps(entry)}" for entry in entries)
-    return f'{json.dumps(head, indent=1)[:-2]},\n "{name}": [\n{lines}\n ]\n}}\n'.encode()
-
-
 def _open(document: bytes, name: str, file: str) -> dict[str, Any]:
     try:
         content = json.loads(document)
@@ -156,10 +120,11 @@ def _open(document: bytes, name: str, file: str) -> dict[str, Any]:
         raise SpecError(f"is not JSON ({fault}); {_REMEDY}", file) from fault
     if not isinstance(content, dict) or content.get("format") != FORMAT or not content.get(name):
         raise SpecError(f"is not of format {FORMAT}; {_REMEDY}", file)
-    if content.get("sha256") != _digest(content[name]):
+    if content.get("sha256") != entries_digest(content[name]):
         raise SpecError(f"is not what was fitted: its hash differs; {_REMEDY}", file)
     return content
 
 
-def _digest(entries: Any) -> str:
+def entries_digest(entries: Any) -> str:
+    """The hash (hexadecimal) in a file's head, over its entries as JSON."""
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()

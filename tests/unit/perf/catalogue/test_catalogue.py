@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from models_document import models_document
 
 from argosy.errors import SpecError
 from argosy.perf.catalogue import (
@@ -16,7 +17,6 @@ from argosy.perf.catalogue import (
     find_model,
     gpus,
     models,
-    models_document,
     parse_gpus,
     parse_models,
 )

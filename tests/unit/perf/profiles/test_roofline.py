@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forms_files import silicon_document
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from argosy.engine.step_times import StepTable, step_ms
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu, find_gpu, find_model
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
-from argosy.perf.profiles.forms import parse_silicon, silicon_document
+from argosy.perf.profiles.forms import parse_silicon
 from argosy.perf.profiles.reshape import are_siblings, scaled_profile
 from argosy.perf.profiles.roofline import (
     OTHER_VENDOR_SLOWDOWN,

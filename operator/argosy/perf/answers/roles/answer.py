@@ -43,7 +43,7 @@ from argosy.perf.library import Wanted
 from argosy.perf.model import LibraryPerfModel, wanted_profile
 from argosy.perf.power.energy import usd_per_million_tokens
 from argosy.perf.profile import Profile
-from argosy.perf.profiles.form import within
+from argosy.perf.profiles.iterations import within
 from argosy.perf.protocol import Capacity, OutOfRange, TooLarge
 from argosy.snapshot import Slo, SloTerm, Term, Variant
 

@@ -1,13 +1,12 @@
 """The closed form of a step time, fitted to a measured table.
 
-Owns the fit, its error on a stated grid, and the range within which a form answers. Never
-reads a file and never guesses: outside its range it says `OutOfRange`. Input: a `StepTable` on
-knots. Output: `FittedForm` (coefficients as in `engine.coefficients`).
+Owns the fit and its error on a stated grid. Input: a `StepTable` on knots. Output: `FittedForm`
+(coefficients as in `argosy.engine.coefficients`), which ships in forms.json.
 
 The fit has two stages. First each part by itself, as the source separates exactly: matrix
 products by least squares in the logarithms of their coefficients, attention of decoding and of
 chunks by non-negative least squares. Then all together on whole iterations, since that is what
-anybody asks for, and since a constant per iteration can hide in any part. Residuals are
+an engine takes, and since a constant per iteration can hide in any part. Residuals are
 relative and count linearly beyond 1.5 % (soft L1): measured tables have bumps that no smooth
 form should chase. Logarithms keep all coefficients positive, hence the form monotone in
 tokens, batch and context whatever the table does.
@@ -20,15 +19,16 @@ takes and is fitted, since tokens prefer some experts to others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from argosy.arrays import Floats
 from argosy.engine.coefficients import StepCoefficients
-from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
+from argosy.engine.step_times import StepTable, StepTimeSource
 from argosy.perf.profile import ValidRange
-from argosy.perf.protocol import OutOfRange, OutOfRangeReason
+from argosy.perf.profiles.forms import FittedForm, FormErrors
+from argosy.perf.profiles.iterations import DECODE_GRID, PREFILL_GRID, Iterations, iterations
 
 Residuals = Callable[[dict[str, float]], Floats]
 
@@ -39,66 +39,9 @@ SHARPNESS_LIMITS = (1.0, 20.0)
 KNEES = (1.5, 3.0, 8.0)
 """Where the search for `q` starts: the residual has several valleys in it."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Iterations:
-    """Iterations to ask for: sequences decoding at a mean context, and one chunk on a prefix.
-
-    All arrays have one shape; a chunk of 0 tokens is no chunk.
-    """
-
-    batch: Floats
-    context: Floats
-    chunk: Floats
-    prefix: Floats
-
-    def step_ms(self, source: StepTimeSource) -> Floats:
-        """What `source` says of them, milliseconds."""
-        chunks = np.stack([self.chunk, self.prefix], axis=-1)[..., None, :]
-        return step_ms(source, self.batch, self.batch * self.context, chunks)
-
-    def inside(self, valid: ValidRange) -> Iterations:
-        """Those within the range."""
-        keep = (self.batch + self.chunk <= valid.max_tokens) & (self.batch <= valid.max_batch)
-        keep &= np.maximum(self.context, self.prefix + self.chunk) <= valid.max_context
-        return Iterations(self.batch[keep], self.context[keep], self.chunk[keep], self.prefix[keep])
-
-
-@dataclass(frozen=True, slots=True)
-class FormErrors:
-    """Mean absolute relative errors (0-1) on the grids below."""
-
-    decode: float
-    mixed: float
-    prefill: float
-
-    @property
-    def worst(self) -> float:
-        """The largest of the three."""
-        return max(self.decode, self.mixed, self.prefill)
-
-
-@dataclass(frozen=True, slots=True)
-class FittedForm:
-    """The closed form of one table, where it holds, and how far it is off there."""
-
-    coefficients: StepCoefficients
-    valid: ValidRange
-    errors: FormErrors
-
-
-def iterations(
-    batch: tuple[int, ...], context: tuple[int, ...], chunk: tuple[int, ...], prefix: tuple[int, ...]
-) -> Iterations:
-    """Every combination."""
-    axes = [np.array(axis, dtype=np.float64) for axis in (batch, context, chunk, prefix)]
-    return Iterations(*(grid.ravel() for grid in np.meshgrid(*axes, indexing="ij")))
-
-
-# Errors are reported on these; the fit sees other points (`TRAINING`).
-DECODE_GRID = iterations((1, 8, 32, 64, 128, 256), (512, 1024, 2048, 4096, 8192), (0,), (0,))
+# Errors are reported on decode, mixed and prefill grids; the fit sees other points (`TRAINING`).
 MIXED_GRID = iterations((8, 32, 64, 128, 256), (1024, 4096), (256, 512, 1024, 2048), (0, 1024))
-PREFILL_GRID = iterations((0,), (0,), (512, 1155, 2048, 4096, 8192), (0,))
+GRIDS = (DECODE_GRID, MIXED_GRID, PREFILL_GRID)
 # Each with the weight of one of its points: the three kinds weigh about the same in all.
 TRAINING = (
     (iterations((1, 2, 4, 16, 24, 48, 96, 192, 256), (256, 768, 1536, 3072, 6144, 12288), (0,), (0,)), 1.0),
@@ -108,24 +51,10 @@ TRAINING = (
 )
 
 
-def within(valid: ValidRange, tokens: float, batch: float, context: float) -> OutOfRange | None:
-    """None where a profile answers, else which quantity is beyond which limit."""
-    asked = (
-        ("tokens in an iteration", tokens, valid.max_tokens),
-        ("sequences in an iteration", batch, valid.max_batch),
-        ("tokens of context", context, valid.max_context),
-    )
-    for quantity, value, limit in asked:
-        if not 0 <= value <= limit:
-            message = f"{value:,.0f} {quantity}: the profile answers from 0 to {limit:,}"
-            return OutOfRange(OutOfRangeReason.BEYOND_PROFILE, message, (str(limit),))
-    return None
-
-
 def evaluate_form(source: StepTimeSource, table: StepTable, valid: ValidRange) -> FormErrors:
     """How far `source` is off `table` on the three grids, as far as they lie in the range."""
     errors = []
-    for grid in (DECODE_GRID, MIXED_GRID, PREFILL_GRID):
+    for grid in GRIDS:
         asked = grid.inside(valid)
         errors.append(float(np.mean(np.abs(asked.step_ms(source) / asked.step_ms(table) - 1.0))))
     return FormErrors(*errors)

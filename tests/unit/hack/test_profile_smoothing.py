@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
-sys.path.insert(0, str(Path(__file__).parents[4] / "hack"))
 from profile_smoothing import Moved, lower_envelope, monotone_grid, monotone_line
 
 from argosy.arrays import Floats
