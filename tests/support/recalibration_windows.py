@@ -12,7 +12,7 @@ import numpy as np
 from perf_engines import H100_8B
 
 from argosy.engine import EngineLimits, StepCoefficients
-from argosy.engine.step_times import StepTimes
+from argosy.engine.step_times import StepTimes, StepTimeSource
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row, row
 from argosy.perf.recalibration.fit import estimate
@@ -66,6 +66,11 @@ USUAL = Window(
 )
 
 
+def prior_of(source: StepTimeSource) -> Prior:
+    """A profile without host overhead as what recalibration corrects, from the usual overhead on."""
+    return Prior(source.step_times(LIMITS.max_num_batched_tokens, LIMITS.max_num_seqs), source.digest())
+
+
 def row_of(window: Window, times: StepTimes) -> Row:
     """The regressors of a window that has some."""
     found = row(window, times)
@@ -117,7 +122,7 @@ def traffic(
         yield shown(window, times, truth, 1.0 + noise * float(rng.standard_normal()))
 
 
-PRIOR = Prior.of(H100, LIMITS.max_num_batched_tokens, LIMITS.max_num_seqs)
+PRIOR = prior_of(H100)
 PRIORS = {KEY: PRIOR}
 TIMES = PRIOR.step_times
 

@@ -142,11 +142,11 @@ class Scheduler:
     @property
     def kv_usage(self) -> float:
         """Share (0-1) of the KV blocks in use."""
-        return 1.0 - self._free_blocks / self.limits.kv_blocks
+        return 1.0 - self.num_free_blocks / self.limits.kv_blocks
 
     @property
     def num_free_blocks(self) -> int:
-        """KV blocks that nobody holds."""
+        """KV blocks that no sequence holds."""
         return self._free_blocks
 
     @property
@@ -194,7 +194,7 @@ class Scheduler:
             return None
         self._preempted = []
         self._take_decode_blocks()
-        num_decodes, kv_tokens = len(self._decoding), self._kv_tokens
+        num_decodes, kv_tokens = len(self._decoding), self.num_kv_tokens
         # From here on the decoding sequences count as one token further.
         self._decode_steps += 1
         self._kv_tokens += num_decodes

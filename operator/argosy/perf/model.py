@@ -20,7 +20,7 @@ from dataclasses import astuple, replace
 from argosy.engine.step_times import StepTimeSource
 from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity, refused_slice
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.footprint.memory import engine_limits, fits, load_delay_s
+from argosy.perf.footprint.memory import engine_limits, fits
 from argosy.perf.library import ProfileLibrary, Wanted
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.adapters import AdaptedStepTimes, Adapters
@@ -99,11 +99,6 @@ class LibraryPerfModel:
         if not isinstance(room, Fits):
             return room
         return Engine(engine_limits(variant.engine, room.kv_capacity_tokens), found.step_times)
-
-    def load_seconds(self, variant: Variant) -> float | OutOfRange | TooLarge:
-        """Seconds from a replica's start to its readiness."""
-        room = self.fits(variant)
-        return load_delay_s(room.weight_bytes) if isinstance(room, Fits) else room
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
         """Requests/s of `mix` that one replica carries within `slo`, from the cache where known."""

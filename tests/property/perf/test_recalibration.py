@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recalibration_windows import H100, KEY, LIMITS, NOW_S, USUAL, at_batch, shown, traffic
+from recalibration_windows import H100, KEY, NOW_S, USUAL, at_batch, prior_of, shown, traffic
 from scipy.optimize import lsq_linear
 
 from argosy.perf.profile import HOST_OVERHEAD, Calibration
@@ -30,12 +30,12 @@ from argosy.perf.recalibration.fit import (
 )
 from argosy.perf.recalibration.memory import CalibrationMemory, memory_from_json, memory_to_json
 from argosy.perf.recalibration.observe import ObservedReplica, WindowMemory, observe
-from argosy.perf.recalibration.recalibrate import Prior, Updated, confidence, recalibrate
+from argosy.perf.recalibration.recalibrate import Updated, confidence, recalibrate
 from argosy.perf.recalibration.window import Window
 from argosy.snapshot.sample import Sample
 from argosy.snapshot.telemetry import CounterReading
 
-PRIORS = {KEY: Prior.of(H100, LIMITS.max_num_batched_tokens, LIMITS.max_num_seqs)}
+PRIORS = {KEY: prior_of(H100)}
 TIMES = PRIORS[KEY].step_times
 BOX = (LOWEST.values(), HIGHEST.values())
 

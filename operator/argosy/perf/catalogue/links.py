@@ -90,12 +90,6 @@ def transfer_ms(num_bytes: float, link: Link) -> float:
     return link.latency_ms + 1e3 * not_negative(num_bytes, "num_bytes") / link.bytes_per_s
 
 
-def all_reduce_ms(num_bytes: float, num_gpus: int, link: Link) -> float:
-    """Milliseconds until every GPU of the group has the sum of all their `num_bytes`; 0 for one GPU."""
-    latency_ms, ms_per_byte = all_reduce_terms(num_gpus, link)
-    return latency_ms + not_negative(num_bytes, "num_bytes") * ms_per_byte
-
-
 def all_reduce_terms(num_gpus: int, link: Link) -> tuple[float, float]:
     """(milliseconds, milliseconds per byte of the message) of an all-reduce; zeros for one GPU."""
     if num_gpus < 1:

@@ -145,12 +145,6 @@ _CONTEXT_HBM_W, _CONTEXT_SPREAD_W = 38.0, 12.0
 _CONTEXT_GDDR_W, _CONTEXT_GDDR_SHARE = 66.0, 66.0 / 350.0
 
 
-def bare_idle_power(gpu: Gpu, num_gpus: int) -> Power:
-    """GPUs that nobody uses, in a node that runs."""
-    watts, spread, origin, source = _bare_idle(gpu)
-    return Power(watts * _count(num_gpus), spread / watts, origin, source)
-
-
 def idle_power(gpu: Gpu, num_gpus: int) -> Power:
     """GPUs that hold a context (and a model) but compute nothing."""
     bare, bare_spread, origin, source = _bare_idle(gpu)

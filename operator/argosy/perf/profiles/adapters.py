@@ -38,8 +38,6 @@ from argosy.perf.footprint.weights import adapted_projections
 from argosy.snapshot.architecture import Architecture, Dtype
 
 LAUNCHES_MS_PER_LAYER = 2.0 / 32
-UNCERTAINTY = 0.5
-"""Relative standard error of the added time."""
 _BYTES = 2
 """Adapters and activations are in bf16, whatever the weights are (`weights.adapter_bytes`)."""
 

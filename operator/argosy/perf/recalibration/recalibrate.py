@@ -24,7 +24,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from argosy.engine.step_times import StepTimes, StepTimeSource
+from argosy.engine.step_times import StepTimes
 from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.perf.recalibration.features import Row, row
 from argosy.perf.recalibration.fit import (
@@ -87,11 +87,6 @@ class Prior:
     step_times: StepTimes
     digest: str
     host: Calibration = HOST_OVERHEAD
-
-    @classmethod
-    def of(cls, source: StepTimeSource, max_tokens: int, max_seqs: int) -> Prior:
-        """The prior that a profile's source is, with the usual host overhead."""
-        return cls(source.step_times(max_tokens, max_seqs), source.digest())
 
 
 @dataclass(frozen=True, slots=True)

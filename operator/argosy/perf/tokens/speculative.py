@@ -32,11 +32,10 @@ import numpy.typing as npt
 from argosy.arrays import Floats, Integers
 from argosy.checks import not_negative, share
 from argosy.engine.simulate import RequestTimes
-from argosy.engine.step_times import StepTimes, StepTimeSource, frozen, step_ms
+from argosy.engine.step_times import StepTimes, StepTimeSource, frozen
 from argosy.errors import SpecError
-from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
-from argosy.perf.protocol import Capacity, OutOfRange
-from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
+from argosy.perf.capacity.search import Engine
+from argosy.snapshot import Mix, Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +100,6 @@ class SpeculativeStepTimes:
         return hashlib.sha256(f"{self.plain.digest()} {self.speculation!r}".encode()).hexdigest()
 
 
-def speculative_capacity(
-    engine: Engine, mix: Mix, slo: Slo, speculation: Speculation, settings: CapacitySettings
-) -> Capacity | OutOfRange:
-    """`measure_capacity` of the engine with speculation switched on."""
-    return measure_capacity(
-        speculative_engine(engine, speculation),
-        speculative_mix(mix, speculation),
-        speculative_slo(slo, speculation),
-        settings,
-    )
-
-
 def speculative_engine(engine: Engine, speculation: Speculation) -> Engine:
     """Longer steps, and a token budget less what a full batch verifies beyond one token each."""
     limits = engine.limits
@@ -137,44 +124,8 @@ def _in_steps(piece: Slice, speculation: Speculation) -> Slice:
     )
 
 
-def speculative_slo(slo: Slo, speculation: Speculation) -> Slo:
-    """ITL bounds counted per step.
-
-    A request of few tokens (fewer than a step brings) is judged too kindly: its mean gap is at
-    most one step.
-    """
-    return Slo(tuple(_per_step(term, speculation) for term in slo.terms))
-
-
-def _per_step(term: SloTerm, speculation: Speculation) -> SloTerm:
-    if term.term is not Term.ITL:
-        return term
-    return replace(term, bound_ms=term.bound_ms * speculation.tokens_per_step)
-
-
 def request_itl_ms(times: RequestTimes, output_tokens: Integers, speculation: Speculation) -> Floats:
     """Mean gap between tokens of requests whose simulated outputs were counted in steps."""
     following = np.where(output_tokens > 1, output_tokens - 1, np.nan)
     itl_ms: Floats = times.itl_ms * (speculation.num_steps(output_tokens) - 1) / following
     return itl_ms
-
-
-def speedup(source: StepTimeSource, speculation: Speculation, batch: npt.ArrayLike, context: float) -> Floats:
-    """Tokens/s with speculation over tokens/s without, where all sequences decode; shape of `batch`."""
-    batches = np.asarray(batch, dtype=np.float64)
-    # Arrays for the largest batch once: either question would make its own.
-    most = math.ceil(batches.max())
-    tokens = (speculation.draft_tokens + 1) * most
-    plain = step_ms(source.step_times(tokens, most), batches, batches * context)
-    speculative = SpeculativeStepTimes(source, speculation).step_times(tokens, most)
-    longer = step_ms(speculative, batches, batches * context)
-    return np.asarray(speculation.tokens_per_step * plain / longer)
-
-
-def paying_batch(source: StepTimeSource, speculation: Speculation, context: float, max_batch: int) -> int:
-    """The largest batch up to which every batch gains from speculation; 0 where a lone one loses.
-
-    Batches beyond `max_batch` are not looked at: an answer of `max_batch` means "at least".
-    """
-    pays = speedup(source, speculation, np.arange(1, max_batch + 1), context) > 1.0
-    return max_batch if pays.all() else int(np.argmin(pays))

@@ -243,12 +243,6 @@ def test_a_model_that_does_not_fit_has_no_capacity() -> None:
     assert "needs" in answer.message
 
 
-def test_loading_takes_the_live_fleets_time_and_an_unknown_model_none() -> None:
-    perf = model()
-    assert perf.load_seconds(variant("H100")) == pytest.approx(18.03, abs=0.01)
-    assert isinstance(perf.load_seconds(replace(variant("H100"), model_id="x/y")), OutOfRange)
-
-
 def test_a_capacity_is_measured_once_and_the_cache_survives_json() -> None:
     cache: dict[str, Mapping[str, float | str]] = {}
     said: list[str] = []

@@ -23,6 +23,7 @@ from recalibration_windows import (
     at_batch,
     learn,
     moved,
+    prior_of,
     row_of,
     shown,
     some,
@@ -123,7 +124,7 @@ def steady_batch(source: StepTimeSource, rate_per_s: float) -> tuple[float, floa
 
 
 def prior_for(case: Case) -> dict[Any, Prior]:
-    return {KEY: Prior.of(case.prior, LIMITS.max_num_batched_tokens, LIMITS.max_num_seqs)}
+    return {KEY: prior_of(case.prior)}
 
 
 def after(case: Case, windows: list[Window]) -> Calibration:

@@ -99,13 +99,6 @@ class RoleCapacities:
     decode: Capacity
     transfer_ms: float
 
-    @property
-    def prefill_per_decode(self) -> float:
-        """Prefill replicas that feed one decode replica; NaN where a role carries nothing."""
-        if min(self.prefill.requests_per_s, self.decode.requests_per_s) <= 0:
-            return math.nan
-        return self.decode.requests_per_s / self.prefill.requests_per_s
-
 
 @dataclass(frozen=True, slots=True)
 class Balance:
@@ -116,21 +109,10 @@ class Balance:
     requests_per_s: float
 
 
-def measure_roles(
-    pair: RolePair, mix: Mix, slo: Slo, transfer: KvTransfer, settings: CapacitySettings
-) -> RoleCapacities | OutOfRange:
-    """What one replica of each role carries of the mix within its part of the SLO."""
-    split = split_slo(pair, mix, slo, transfer)
-    if split is None:
-        nothing = Capacity(0.0, KV_TRANSFER)
-        return _too_long(pair, mix) or RoleCapacities(nothing, nothing, transfer.mean_ms(mix))
-    return measure_split(pair, mix, split, transfer, settings)
-
-
 def measure_split(
     pair: RolePair, mix: Mix, split: SplitSlo, transfer: KvTransfer, settings: CapacitySettings
 ) -> RoleCapacities | OutOfRange:
-    """As `measure_roles`, within parts that are given."""
+    """Requests/s of one replica of each role, each within its part of the SLO and of the link's rate."""
     too_long = _too_long(pair, mix)
     if too_long is not None:
         return too_long

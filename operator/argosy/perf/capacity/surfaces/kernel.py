@@ -26,7 +26,6 @@ TTFT, ITL, E2E = 0, 1, 2
 NONE = -1
 # Columns of an atom; the place of the prompt gives way to its TTFT alone, in milliseconds.
 PROMPT, ALONE, STEPS, STEPS_PLACE, WEIGHT = 0, 0, 1, 2, 3
-ATOM_COLUMNS = 4
 
 
 class Axes(NamedTuple):

@@ -19,7 +19,7 @@ from argosy.perf.answers.roles.measure import (
     balance,
     decode_only,
     lone_request,
-    measure_roles,
+    measure_split,
     prefill_only,
     split_slo,
 )
@@ -43,7 +43,10 @@ def promise(ttft_ms: float, itl_ms: float) -> Slo:
 
 
 def roles(slo: Slo, link: Link = NETWORK) -> RoleCapacities:
-    answer = measure_roles(PAIR, CHAT, slo, KvTransfer(link, KV), QUICK)
+    transfer = KvTransfer(link, KV)
+    split = split_slo(PAIR, CHAT, slo, transfer)
+    assert split is not None
+    answer = measure_split(PAIR, CHAT, split, transfer, QUICK)
     assert isinstance(answer, RoleCapacities)
     return answer
 
@@ -102,10 +105,8 @@ def test_a_bound_that_a_lone_request_breaks_is_divided_in_proportion() -> None:
 
 
 def test_a_transfer_longer_than_the_promise_leaves_nothing() -> None:
-    slow = Link("slow", 1e9, 0.0)
-    answer = roles(promise(100, 50), slow)
-    assert (answer.prefill, answer.decode) == (Capacity(0.0, KV_TRANSFER), Capacity(0.0, KV_TRANSFER))
-    assert balance(answer, PAIR) is None
+    slow = KvTransfer(Link("slow", 1e9, 0.0), KV)
+    assert split_slo(PAIR, CHAT, promise(100, 50), slow) is None
 
 
 def test_a_slow_link_is_what_binds() -> None:
@@ -140,7 +141,7 @@ def test_separate_roles_keep_tight_gaps_and_win_nothing_where_gaps_are_lax() -> 
 def test_the_decode_replica_is_what_a_tight_gap_makes_scarce() -> None:
     tight, lax = roles(promise(1000, 15)), roles(promise(1000, 60))
     assert tight.prefill == lax.prefill
-    assert tight.prefill_per_decode < lax.prefill_per_decode
+    assert tight.decode.requests_per_s < lax.decode.requests_per_s
 
 
 @pytest.mark.parametrize(
@@ -162,6 +163,11 @@ def test_the_cheapest_balance_is_found(
     assert balance(capacities, pair, limit) == expected
 
 
+def test_where_a_role_carries_nothing_there_is_no_set() -> None:
+    nothing = RoleCapacities(Capacity(0.0, KV_TRANSFER), Capacity(10.0, "ITL p95"), 1.0)
+    assert balance(nothing, PAIR) is None
+
+
 def test_a_node_bounds_the_set() -> None:
     capacities = RoleCapacities(Capacity(30.0, "TTFT p95"), Capacity(10.0, "ITL p95"), 1.0)
     pair = RolePair(H100_ENGINE, H100_ENGINE, 2, 2)
@@ -172,7 +178,10 @@ def test_a_node_bounds_the_set() -> None:
 def test_a_request_longer_than_the_decode_context_is_named() -> None:
     short = Engine(replace(H100_LIMITS, max_model_len=1200), H100_ENGINE.step_times)
     transfer = KvTransfer(NETWORK, KV)
-    answer = measure_roles(RolePair(H100_ENGINE, short), CHAT, promise(500, 20), transfer, QUICK)
+    pair = RolePair(H100_ENGINE, short)
+    split = split_slo(PAIR, CHAT, promise(500, 20), transfer)
+    assert split is not None
+    answer = measure_split(pair, CHAT, split, transfer, QUICK)
     assert isinstance(answer, OutOfRange)
     assert answer.reason is OutOfRangeReason.CONTEXT_TOO_LONG
 
