@@ -34,7 +34,7 @@ from argosy.perf.profile import Calibration, Profile, ProfileKey
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.perf.shipped import shipped_library
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
-from argosy.snapshot import EngineReading, Mix, Sample, Slo, TelemetryReading, Variant
+from argosy.snapshot import EngineReading, Mix, Sample, Slo, SloTerm, TelemetryReading, Term, Variant
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyView, FleetSnapshot, ProfileFileKey, RoutingView
 
@@ -44,6 +44,8 @@ START_S = 1_700_000_000.0
 LOAD_S = 18.0
 DRAIN_S = 10.0
 R = TypeVar("R", bound=Resource)
+
+TTFT_P95 = SloTerm(Term.TTFT, 0.95, 500.0)
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,11 @@ class FakePerf:
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
         if min(term.bound_ms for term in slo.terms) < 5:
-            return Capacity(0.0, "TTFT p95")
+            return Capacity(0.0, TTFT_P95)
         if mix.mean_prompt_tokens > 100_000:
             return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, "prompts of more than 100,000 tokens")
         slowness = self.slowness.get((variant.gpu, variant.gpus), 1.0)
-        return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel / slowness, "TTFT p95")
+        return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel / slowness, TTFT_P95)
 
 
 def parsed(kind: type[R], name: str, spec: Mapping[str, Any], namespace: str = "") -> R:

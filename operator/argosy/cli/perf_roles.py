@@ -28,8 +28,8 @@ from argosy.perf.answers.roles.answer import (
     milliseconds,
 )
 from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
-from argosy.perf.capacity.search import STABILITY, term_name
-from argosy.snapshot import EngineSettings, Variant
+from argosy.perf.protocol import CapacityLimit, term_name
+from argosy.snapshot import EngineSettings, SloTerm, Variant
 
 COMMAND = "argosy perf roles"
 _PROMISE = Promise()
@@ -177,7 +177,7 @@ def _replica_document(replica: Replica) -> dict[str, Any]:
         "gpu": key.gpu,
         "tp": key.shape.tensor_parallel,
         "requests_per_s": digits(replica.capacity.requests_per_s),
-        "binding": replica.capacity.binding,
+        "binding": replica.capacity.binding_name,
         "slo": [
             {"term": str(term.term), "percentile": digits(term.percentile), "bound_ms": digits(term.bound_ms)}
             for term in replica.slo.terms
@@ -244,10 +244,10 @@ def _replicas(found: RolesAnswer) -> Table:
 
 
 def _binding(replica: Replica) -> str:
-    term = replica.binding_term
-    if term is not None:
-        return f"{term_name(term)} of {milliseconds(term.bound_ms)}"
-    return "throughput" if replica.capacity.binding == STABILITY else replica.capacity.binding
+    binding = replica.capacity.binding
+    if isinstance(binding, SloTerm):
+        return f"{term_name(binding)} of {milliseconds(binding.bound_ms)}"
+    return "throughput" if binding is CapacityLimit.STABILITY else str(binding)
 
 
 def _arrangements(found: RolesAnswer) -> Table:

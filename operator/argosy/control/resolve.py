@@ -203,7 +203,7 @@ def _candidate(workload: EngineWorkload, mix: Mix, slo: Slo, perf: PerfModel) ->
     if isinstance(capacity, OutOfRange):
         return _perf_refusal(variant, capacity)
     if capacity.requests_per_s <= 0:
-        message = Reason.SLO_UNREACHABLE.sentence(terms=capacity.binding)
+        message = Reason.SLO_UNREACHABLE.sentence(terms=capacity.binding_name)
         return Refusal(Reason.SLO_UNREACHABLE, variant.name, message)
     return Candidate(workload, capacity, load_delay_s(fits.weight_bytes))
 

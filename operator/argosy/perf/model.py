@@ -25,8 +25,8 @@ from argosy.perf.library import ProfileLibrary, Wanted
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.adapters import AdaptedStepTimes, Adapters
 from argosy.perf.profiles.iterations import within
-from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
-from argosy.snapshot import Mix, Slo, Variant
+from argosy.perf.protocol import Capacity, CapacityLimit, Fits, OutOfRange, OutOfRangeReason, TooLarge
+from argosy.snapshot import Mix, Slo, SloTerm, Variant
 
 CachedCapacity = Mapping[str, float | str]
 # Part of every key: raise it when the scheduler or the search changes what a capacity is.
@@ -115,14 +115,14 @@ class LibraryPerfModel:
         if refused is not None:
             return refused
         key = capacity_key(engine, mix, slo, self._settings)
-        known = _from_cache(self._cache.get(key))
+        known = _from_cache(self._cache.get(key), slo)
         if known is not None:
             return known
         if self._progress is not None:
             self._progress(f"measuring the capacity of {variant.name}")
         answer = measure_capacity(engine, mix, slo, self._settings)
         if isinstance(answer, Capacity):
-            self._cache[key] = {"requests_per_s": answer.requests_per_s, "binding": answer.binding}
+            self._cache[key] = _for_cache(answer, slo)
         return answer
 
 
@@ -163,13 +163,26 @@ def capacity_key(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySettings)
     return hashlib.sha256(json.dumps(question).encode()).hexdigest()
 
 
-def _from_cache(value: object) -> Capacity | None:
+def _for_cache(capacity: Capacity, slo: Slo) -> CachedCapacity:
+    """A term as its place in the SLO, which is part of the key; another limit as its name."""
+    binding = capacity.binding
+    named = slo.terms.index(binding) if isinstance(binding, SloTerm) else str(binding)
+    return {"requests_per_s": capacity.requests_per_s, "binding": named}
+
+
+def _from_cache(value: object, slo: Slo) -> Capacity | None:
     """None where there is nothing usable: a cache file may be old or damaged."""
     if not isinstance(value, Mapping):
         return None
-    rate, binding = value.get("requests_per_s"), value.get("binding")
-    if not isinstance(rate, int | float) or not isinstance(binding, str):
+    rate, binding = value.get("requests_per_s"), _cached_binding(value.get("binding"), slo)
+    if not isinstance(rate, int | float) or binding is None:
         return None
     if not (math.isfinite(rate) and rate >= 0):
         return None
     return Capacity(float(rate), binding)
+
+
+def _cached_binding(value: object, slo: Slo) -> SloTerm | CapacityLimit | None:
+    if isinstance(value, int):
+        return slo.terms[value] if 0 <= value < len(slo.terms) else None
+    return next((limit for limit in CapacityLimit if limit == value), None)

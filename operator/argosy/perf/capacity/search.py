@@ -30,10 +30,9 @@ from argosy.engine.simulate import Requests, RequestTimes
 from argosy.engine.step_times import StepTimeSource
 from argosy.engine.twin import simulate
 from argosy.errors import SpecError
-from argosy.perf.protocol import Capacity, OutOfRange, OutOfRangeReason
+from argosy.perf.protocol import Capacity, CapacityLimit, OutOfRange, OutOfRangeReason
 from argosy.snapshot import Mix, Slo, SloTerm, Term
 
-STABILITY = "stability"
 _IDLE_GAP_S = 1e6
 
 
@@ -91,7 +90,7 @@ class Engine:
 
 
 def measure_capacity(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySettings) -> Capacity | OutOfRange:
-    """The largest rate that keeps `slo`, and what gives way just above it."""
+    """The largest rate that keeps `slo`, and what is violated just above it."""
     too_long = refused_slice(mix, engine.limits)
     if too_long is not None:
         return too_long
@@ -100,7 +99,8 @@ def measure_capacity(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySetti
         return Capacity(0.0, violated)
     workload = draw(mix, settings)
     ceiling = saturation(engine, mix, settings)
-    low, high, binding = 0.0, ceiling, STABILITY
+    low, high = 0.0, ceiling
+    binding: SloTerm | CapacityLimit = CapacityLimit.STABILITY
     while high - low > settings.rate_tolerance * high and high > 1e-3 * ceiling:
         rate = (low + high) / 2
         times = simulate(workload.at_rate(rate), engine.limits, engine.step_times)
@@ -122,11 +122,6 @@ def refused_slice(mix: Mix, limits: EngineLimits) -> OutOfRange | None:
     return None
 
 
-def term_name(term: SloTerm) -> str:
-    """As conditions and reasons print it: "TTFT p95"."""
-    return f"{term.term} p{100 * term.percentile:g}"
-
-
 def attained(times: RequestTimes, term: SloTerm, judged: slice) -> float:
     """The share (0-1) of the judged requests that kept the term."""
     measured = {Term.TTFT: times.ttft_ms, Term.ITL: times.itl_ms, Term.E2E: times.e2e_ms}[term.term][judged]
@@ -136,14 +131,14 @@ def attained(times: RequestTimes, term: SloTerm, judged: slice) -> float:
     return float(np.mean(kept & ~times.refused[judged]))
 
 
-def _worst_violated(times: RequestTimes, slo: Slo, judged: slice) -> str | None:
+def _worst_violated(times: RequestTimes, slo: Slo, judged: slice) -> SloTerm | None:
     """The violated term that is furthest from its percentile; None where all are kept."""
     shortfalls = [(term.percentile - attained(times, term, judged), term) for term in slo.terms]
     worst = max(shortfalls, key=lambda shortfall: shortfall[0], default=None)
-    return None if worst is None or worst[0] <= 1e-12 else term_name(worst[1])
+    return None if worst is None or worst[0] <= 1e-12 else worst[1]
 
 
-def _lone_violation(engine: Engine, mix: Mix, slo: Slo) -> str | None:
+def _lone_violation(engine: Engine, mix: Mix, slo: Slo) -> SloTerm | None:
     """The term that breaks although no two requests ever meet."""
     count = len(mix.slices)
     requests = Requests(_IDLE_GAP_S * np.arange(count, dtype=np.float64), *_lengths(mix).T)
@@ -154,7 +149,7 @@ def _lone_violation(engine: Engine, mix: Mix, slo: Slo) -> str | None:
             weight for index, weight in enumerate(weights) if attained(times, term, slice(index, index + 1))
         )
         if kept < term.percentile - 1e-9:
-            return term_name(term)
+            return term
     return None
 
 

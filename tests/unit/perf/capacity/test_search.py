@@ -27,6 +27,7 @@ from argosy.perf import (
     shipped_library,
 )
 from argosy.perf.capacity.search import draw
+from argosy.perf.protocol import CapacityLimit
 from argosy.snapshot import EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
 
 CHAT = Slo((SloTerm(Term.TTFT, 0.95, 2000), SloTerm(Term.ITL, 0.95, 100)))
@@ -62,7 +63,7 @@ def test_an_l40s_carries_about_four_and_a_half_chat_requests_per_second() -> Non
     answer = model().capacity(variant("L40S"), mix(AZURE_CONVERSATION), CHAT)
     assert isinstance(answer, Capacity)
     assert answer.requests_per_s == pytest.approx(4.5, rel=0.12)
-    assert answer.binding == "ITL p95"
+    assert answer.binding_name == "ITL p95"
 
 
 def test_an_h100_carries_what_the_reference_says_but_for_the_hosts_overhead() -> None:
@@ -104,7 +105,9 @@ def test_long_documents_are_bound_by_their_own_slo() -> None:
     ],
 )
 def test_where_a_lone_request_breaks_the_slo_the_capacity_is_zero(slo: Slo, binding: str) -> None:
-    assert model().capacity(variant("L40S"), SHORT, slo) == Capacity(0.0, binding)
+    answer = model().capacity(variant("L40S"), SHORT, slo)
+    assert answer == Capacity(0.0, slo.terms[0])
+    assert answer.binding_name == binding
 
 
 @pytest.mark.parametrize("slo", [Slo(()), Slo((SloTerm(Term.E2E, 0.95, 1e9),))], ids=["no-terms", "lax"])
@@ -112,7 +115,7 @@ def test_without_a_term_that_binds_stability_does(slo: Slo) -> None:
     engine = engine_of("L40S")
     answer = measure_capacity(engine, SHORT, slo, QUICK)
     assert isinstance(answer, Capacity)
-    assert answer.binding == "stability"
+    assert answer.binding is CapacityLimit.STABILITY
 
 
 def test_just_above_the_capacity_a_queue_grows_where_stability_binds() -> None:
@@ -179,7 +182,7 @@ def test_an_output_of_one_token_keeps_every_itl() -> None:
     single = Mix((Slice(100, 1, 1.0),))
     answer = model(settings=QUICK).capacity(variant("L40S"), single, Slo((SloTerm(Term.ITL, 0.99, 0.001),)))
     assert isinstance(answer, Capacity)
-    assert answer.binding == "stability"
+    assert answer.binding is CapacityLimit.STABILITY
 
 
 @pytest.mark.parametrize(
@@ -289,9 +292,12 @@ def test_everything_that_changes_a_capacity_changes_its_key(
         "nonsense",
         {},
         {"requests_per_s": "4", "binding": "x"},
-        {"requests_per_s": -1.0, "binding": "x"},
-        {"requests_per_s": float("nan"), "binding": "x"},
-        {"requests_per_s": float("inf"), "binding": "x"},
+        {"requests_per_s": 4.0, "binding": "TTFT p95"},
+        {"requests_per_s": 4.0, "binding": 7},
+        {"requests_per_s": 4.0, "binding": []},
+        {"requests_per_s": -1.0, "binding": 0},
+        {"requests_per_s": float("nan"), "binding": "stability"},
+        {"requests_per_s": float("inf"), "binding": "stability"},
     ],
 )
 def test_a_damaged_cache_entry_is_measured_again(damage: Any) -> None:

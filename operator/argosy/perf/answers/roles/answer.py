@@ -34,7 +34,7 @@ from argosy.perf.answers.roles.measure import (
     split_slo,
 )
 from argosy.perf.answers.roles.question import LinkName, RoleAsked, RolesQuestion, RolesRefusal, kv_link
-from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity, term_name
+from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
 from argosy.perf.catalogue import Gpu
 from argosy.perf.catalogue.links import Link
 from argosy.perf.catalogue.list_prices import middle_price
@@ -44,7 +44,7 @@ from argosy.perf.model import LibraryPerfModel, wanted_profile
 from argosy.perf.power.energy import usd_per_million_tokens
 from argosy.perf.profile import Profile
 from argosy.perf.profiles.iterations import within
-from argosy.perf.protocol import Capacity, OutOfRange, TooLarge
+from argosy.perf.protocol import Capacity, OutOfRange, TooLarge, term_name
 from argosy.snapshot import Slo, SloTerm, Term, Variant
 
 SET_TOLERANCE = 0.02
@@ -77,11 +77,6 @@ class Replica:
     def requests_per_s_per_gpu(self) -> float:
         """Requests/s, shared out."""
         return self.capacity.requests_per_s / self.gpus
-
-    @property
-    def binding_term(self) -> SloTerm | None:
-        """The term that gives way first; None where something else does."""
-        return next((term for term in self.slo.terms if term_name(term) == self.capacity.binding), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,8 +352,8 @@ def _stage_out_of_reach(asked: _Asked, divided: _Divided) -> str | None:
         ("decode", asked.decode.measured(found.decode, split.decode), asked.decode, decode_only(mix)),
     )
     for stage, replica, known, stage_mix in stages:
-        term = replica.binding_term
-        if replica.capacity.requests_per_s > 0 or term is None:
+        term = replica.capacity.binding
+        if replica.capacity.requests_per_s > 0 or not isinstance(term, SloTerm):
             continue
         times = lone_request(known.engine, stage_mix)
         alone_ms = float((times.itl_ms if term.term is Term.ITL else times.ttft_ms)[0])

@@ -34,10 +34,8 @@ from argosy.engine.simulate import Requests, RequestTimes, simulate
 from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity, refused_slice
 from argosy.perf.catalogue.links import Link, transfer_ms
 from argosy.perf.footprint.memory import KvGrowth
-from argosy.perf.protocol import Capacity, OutOfRange
+from argosy.perf.protocol import Capacity, CapacityLimit, OutOfRange
 from argosy.snapshot import Mix, Slo, SloTerm, Term
-
-KV_TRANSFER = "KV transfer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +190,7 @@ def balance(
 def _at_most(capacity: Capacity, requests_per_s: float) -> Capacity:
     if capacity.requests_per_s <= requests_per_s:
         return capacity
-    return Capacity(requests_per_s, KV_TRANSFER)
+    return Capacity(requests_per_s, CapacityLimit.KV_TRANSFER)
 
 
 def _too_long(pair: RolePair, mix: Mix) -> OutOfRange | None:

@@ -21,11 +21,9 @@ import numpy.typing as npt
 
 from argosy.arrays import Booleans, Floats, Integers, Singles
 from argosy.errors import SpecError
-from argosy.perf.capacity.search import STABILITY, term_name
 from argosy.perf.capacity.surfaces import grid
 from argosy.perf.capacity.surfaces.cells import Cells
 from argosy.perf.capacity.surfaces.surface import LONE_PROMPT_TOKENS, WAIT_FLOOR, Surface
-from argosy.snapshot import Slo
 
 Packed = TypeVar("Packed", bound=npt.NDArray[Any])
 # Waits are nearly straight along this power of the squared coefficient of variation.
@@ -54,18 +52,13 @@ class SurfaceCapacities:
     """Requests/s per cell and engine, shape (cells, engines).
 
     requests_per_s: 0 where even a lone request breaks the SLO; NaN where `outside`
-    binding:        the term of the cell's SLO that gives way, by its place; -1: stability
+    binding:        the place of the violated term in the cell's SLO; -1: stability
     outside:        the surface has no answer: simulate
     """
 
     requests_per_s: Floats
     binding: Integers
     outside: Booleans
-
-    def binding_name(self, cell: int, engine: int, slo: Slo) -> str:
-        """As `Capacity.binding` says it; `slo` is the cell's."""
-        column = int(self.binding[cell, engine])
-        return STABILITY if column < 0 else term_name(slo.terms[column])
 
 
 def stack(surfaces: Sequence[Surface]) -> SurfaceStack:

@@ -172,7 +172,7 @@ def test_a_long_prompt_leaves_the_decode_replica_more_than_its_one_step() -> Non
     fp8 = replace(ENGINE, quantization=Dtype.FP8, max_model_len=9300)
     prefill, decode = (RoleAsked(replace(role(gpu=gpu).variant, engine=fp8)) for gpu in ("L40S", "A100"))
     found = answered(RolesQuestion(prefill, decode, 8192, 256, Promise(600, 12)))
-    assert found.decode.capacity.binding == "ITL p95"
+    assert found.decode.capacity.binding_name == "ITL p95"
     assert found.decode.capacity.requests_per_s > 1
     parts = [each.slo.bounds_ms(Term.TTFT)[0] for each in (found.prefill, found.decode)]
     assert math.fsum(parts) + found.transfer_ms == pytest.approx(600)

@@ -11,7 +11,6 @@ from perf_engines import H100_ENGINE, H100_LIMITS
 
 from argosy.errors import SpecError
 from argosy.perf.answers.roles.measure import (
-    KV_TRANSFER,
     Balance,
     KvTransfer,
     RoleCapacities,
@@ -26,7 +25,7 @@ from argosy.perf.answers.roles.measure import (
 from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
 from argosy.perf.catalogue.links import Link
 from argosy.perf.footprint.memory import KvGrowth
-from argosy.perf.protocol import Capacity, OutOfRange, OutOfRangeReason
+from argosy.perf.protocol import Capacity, CapacityLimit, OutOfRange, OutOfRangeReason
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 QUICK = CapacitySettings(num_requests=400, rate_tolerance=0.03)
@@ -35,6 +34,7 @@ NVLINK = Link("NVLink", 225e9, 0.0125)
 NETWORK = Link("network", 40e9, 0.01)
 # Llama-3.1-8B: 2 (K and V) x 32 layers x 8 heads x 128 x 2 bytes.
 KV = KvGrowth(full_bytes=131_072)
+TTFT, ITL = SloTerm(Term.TTFT, 0.95, 500), SloTerm(Term.ITL, 0.95, 20)
 PAIR = RolePair(H100_ENGINE, H100_ENGINE)
 
 
@@ -114,7 +114,7 @@ def test_a_slow_link_is_what_binds() -> None:
     answer = roles(promise(2000, 50), Link("slow", 2e9, 0.0))
     for capacity in (answer.prefill, answer.decode):
         assert capacity.requests_per_s == pytest.approx(2e9 / (777.5 * 131_072))
-        assert capacity.binding == KV_TRANSFER
+        assert capacity.binding is CapacityLimit.KV_TRANSFER
 
 
 def test_a_slower_link_never_carries_more() -> None:
@@ -158,18 +158,18 @@ def test_the_decode_replica_is_what_a_tight_gap_makes_scarce() -> None:
 def test_the_cheapest_balance_is_found(
     rates: tuple[float, float], gpus: tuple[int, int], limit: int, expected: Balance
 ) -> None:
-    capacities = RoleCapacities(Capacity(rates[0], "TTFT p95"), Capacity(rates[1], "ITL p95"), 1.0)
+    capacities = RoleCapacities(Capacity(rates[0], TTFT), Capacity(rates[1], ITL), 1.0)
     pair = RolePair(H100_ENGINE, H100_ENGINE, *gpus)
     assert balance(capacities, pair, limit) == expected
 
 
 def test_where_a_role_carries_nothing_there_is_no_set() -> None:
-    nothing = RoleCapacities(Capacity(0.0, KV_TRANSFER), Capacity(10.0, "ITL p95"), 1.0)
+    nothing = RoleCapacities(Capacity(0.0, CapacityLimit.KV_TRANSFER), Capacity(10.0, ITL), 1.0)
     assert balance(nothing, PAIR) is None
 
 
 def test_a_node_bounds_the_set() -> None:
-    capacities = RoleCapacities(Capacity(30.0, "TTFT p95"), Capacity(10.0, "ITL p95"), 1.0)
+    capacities = RoleCapacities(Capacity(30.0, TTFT), Capacity(10.0, ITL), 1.0)
     pair = RolePair(H100_ENGINE, H100_ENGINE, 2, 2)
     assert balance(capacities, pair, max_gpus=6) == Balance(1, 2, 20.0)
     assert balance(capacities, pair, max_gpus=3) is None

@@ -108,7 +108,7 @@ def test_without_terms_the_answer_is_the_saturation_rate() -> None:
     answer = capacities(stack([surface_of(SLOW, SurfaceSettings())]), cells([AZURE], [Slo(())]))
     measured = saturation(SLOW, AZURE, CapacitySettings(num_requests=12_000))
     assert answer.requests_per_s[0, 0] == pytest.approx(measured, rel=0.06)
-    assert answer.binding_name(0, 0, Slo(())) == "stability"
+    assert answer.binding[0, 0] == -1
 
 
 # No and zero.
@@ -130,7 +130,7 @@ def test_where_a_lone_request_breaks_the_slo_the_capacity_is_zero_and_the_term_i
     direct = measure_capacity(SLOW, asked, slo, CapacitySettings())
     assert isinstance(direct, Capacity)
     assert answer.requests_per_s[0, 0] == direct.requests_per_s == 0.0
-    assert answer.binding_name(0, 0, slo) == direct.binding
+    assert slo.terms[answer.binding[0, 0]] == direct.binding
     assert not answer.outside[0, 0]
 
 
