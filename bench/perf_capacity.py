@@ -27,7 +27,7 @@ import numpy as np
 from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.engine.twin import simulate, warm_up
-from argosy.perf.capacity.search import CapacitySettings, Engine, draw, measure_capacity, saturation
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, draw, measure_capacity, saturation
 from argosy.perf.capacity.surfaces.build import build_surface
 from argosy.perf.capacity.surfaces.cells import cells
 from argosy.perf.capacity.surfaces.search import SurfaceStack, capacities, stack
@@ -53,7 +53,7 @@ BATCH = Slo((SloTerm(Term.TTFT, 0.95, 10_000), SloTerm(Term.E2E, 0.95, 60_000)))
 TERMS = [(term, percentile) for term in Term for percentile in (0.5, 0.95, 0.99)]
 
 
-def engines(count: int) -> list[Engine]:
+def engines(count: int) -> list[EngineModel]:
     """Five GPUs, faster and slower by up to 2, with four sets of engine settings."""
     found = []
     for number in range(count):
@@ -62,7 +62,7 @@ def engines(count: int) -> list[Engine]:
         scaled = [value if place == SHAPE else pace * value for place, value in enumerate(silicon)]
         slots, budget = ((256, 8192), (128, 2048), (256, 4096), (512, 16384))[(number // 15) % 4]
         limits = EngineLimits(slots, budget, kv_blocks, 16, 16384)
-        found.append(Engine(limits, StepCoefficients(*(*scaled, *HOST))))
+        found.append(EngineModel(limits, StepCoefficients(*(*scaled, *HOST))))
     return found
 
 
@@ -145,7 +145,7 @@ def warm(stacked: SurfaceStack, num_cells: int) -> None:
         )
 
 
-def errors(engine: Engine, stacked: SurfaceStack, index: int) -> Iterator[tuple[str, np.ndarray]]:
+def errors(engine: EngineModel, stacked: SurfaceStack, index: int) -> Iterator[tuple[str, np.ndarray]]:
     """Per mix: relative errors of the surface, shape (loads, terms)."""
     settings = CapacitySettings(seed=11, num_requests=12_000)
     for name, asked in strange_mixes().items():

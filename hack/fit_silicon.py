@@ -24,7 +24,7 @@ from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.profile import Profile, ProfileKey, Shape
 from argosy.perf.profiles.iterations import Iterations
 from argosy.perf.profiles.reshape import Measured, are_siblings, scaled_profile, wider_profile
-from argosy.perf.profiles.roofline import Factors, HeldOut, Kernels, Silicon, kernels_of, roofline
+from argosy.perf.profiles.roofline import HeldOut, Kernels, Silicon, SiliconFactors, kernels_of, roofline
 from argosy.perf.protocol import OutOfRange
 from argosy.snapshot.architecture import Architecture
 
@@ -61,7 +61,7 @@ class Case:
     gpu: Gpu
     architecture: Architecture
 
-    def estimate_ms(self, factors: Factors, asked: Iterations) -> Floats:
+    def estimate_ms(self, factors: SiliconFactors, asked: Iterations) -> Floats:
         """The roofline's answer."""
         coefficients = roofline(self.gpu, self.architecture, self.profile.key, factors)
         return closed_form_ms(asdict(coefficients), asked)
@@ -155,7 +155,7 @@ def _held_out(members: Sequence[Case], group: Callable[[Case], str], start: Floa
     return np.asarray(np.mean(rows, axis=0))
 
 
-def _errors(case: Case, factors: Factors) -> list[float]:
+def _errors(case: Case, factors: SiliconFactors) -> list[float]:
     return [
         float(np.abs(case.estimate_ms(factors, grid) / grid.step_ms(case.profile.step_times) - 1.0).mean())
         for grid in GRIDS
@@ -195,8 +195,8 @@ def _start() -> Floats:
     return np.log(np.array([value for value, _ in START.values()]))
 
 
-def _factors(logs: Floats) -> Factors:
-    return Factors(**dict(zip(START, np.exp(logs).tolist(), strict=True)))
+def _factors(logs: Floats) -> SiliconFactors:
+    return SiliconFactors(**dict(zip(START, np.exp(logs).tolist(), strict=True)))
 
 
 def _named(errors: Floats | None) -> dict[str, float] | None:

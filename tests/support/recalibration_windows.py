@@ -22,7 +22,7 @@ from argosy.perf.recalibration.memory import (
 from argosy.perf.recalibration.recalibrate import (
     Drifted,
     Prior,
-    Report,
+    WindowReport,
     recalibrate,
 )
 from argosy.perf.recalibration.window import CalibrationKey, Skipped, SkipReason, Window
@@ -130,7 +130,7 @@ TIMES = PRIOR.step_times
 @dataclass(frozen=True)
 class Learnt:
     memory: CalibrationMemory
-    reports: list[Report]
+    reports: list[WindowReport]
 
     @property
     def calibration(self) -> Calibration:
@@ -138,7 +138,7 @@ class Learnt:
         return estimate(state.evidence, state.prior)
 
     @property
-    def alarms(self) -> list[Report]:
+    def alarms(self) -> list[WindowReport]:
         return [report for report in self.reports if isinstance(report.outcome, Drifted)]
 
     @property
@@ -149,7 +149,7 @@ class Learnt:
 def learn(windows: Iterable[Window], memory: CalibrationMemory | None = None) -> Learnt:
     """All windows one by one, each judged when it ends."""
     memory = memory or CalibrationMemory()
-    reports: list[Report] = []
+    reports: list[WindowReport] = []
     for window in windows:
         memory, new = recalibrate(memory, [window], PRIORS, window.end_s)
         reports += new
@@ -172,7 +172,7 @@ def fleet(
 ) -> Learnt:
     rng = np.random.default_rng(seed)
     memory = CalibrationMemory()
-    reports: list[Report] = []
+    reports: list[WindowReport] = []
     for place in range(rounds):
         windows = []
         for i in range(num):

@@ -23,7 +23,7 @@ from argosy.perf.measurements import (
     FittedProfile,
     Measurements,
     QuantityError,
-    Unreadable,
+    UnreadableReport,
     fit_profile,
     profile_to_bytes,
     read_measurements,
@@ -89,7 +89,7 @@ def _read(path: Path) -> Measurements:
     except OSError as error:
         raise SpecError(f"cannot be read: {error}", str(path)) from error
     found = read_measurements(content, path.name)
-    if isinstance(found, Unreadable):
+    if isinstance(found, UnreadableReport):
         raise SpecError(found.message, str(path))
     return found
 

@@ -23,7 +23,7 @@ from argosy.perf.profile import Calibration, ProfileKey
 from argosy.perf.protocol import OutOfRange, PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.perf.recalibration.observe import ObservedReplica, observe
-from argosy.perf.recalibration.recalibrate import Prior, Report, recalibrate
+from argosy.perf.recalibration.recalibrate import Prior, WindowReport, recalibrate
 from argosy.perf.recalibration.window import CalibrationKey, Skipped, SkipReason
 from argosy.snapshot import CounterReading, Sample, Variant
 from argosy.snapshot.cluster import LABEL_VARIANT, PodState
@@ -49,7 +49,7 @@ class Lesson:
     """What one round taught: the memory after it, a report per window, why others gave nothing."""
 
     memory: ControlMemory
-    reports: tuple[Report, ...] = ()
+    reports: tuple[WindowReport, ...] = ()
     skips: tuple[SkipReason, ...] = ()
 
 

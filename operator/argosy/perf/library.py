@@ -40,7 +40,7 @@ TABLES_OFF, TABLES_OFF_EXPERTS = 0.16, 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedProfile:
     """What is asked for. `model` is the catalogue's key, or the id of a model it does not know."""
 
     gpu: Gpu
@@ -56,7 +56,7 @@ class Wanted:
         return ProfileKey(self.gpu.name, self.model, self.dtype, self.shape)
 
     @property
-    def stage(self) -> Wanted:
+    def stage(self) -> WantedProfile:
         """One of its pipeline stages: what a replica without stages would be."""
         return replace(self, shape=Shape(self.shape.tensor_parallel))
 
@@ -99,7 +99,7 @@ class ProfileLibrary:
         """The user's profile or the table, as they are: no overhead, nothing derived."""
         return self._users.get(key) or self._tables.profile(key)
 
-    def find(self, wanted: Wanted) -> Profile | OutOfRange:
+    def find(self, wanted: WantedProfile) -> Profile | OutOfRange:
         """The profile that an engine of ours takes, overhead included; the reason where there is none."""
         own = self._users.get(wanted.key)
         if own is not None:
@@ -120,7 +120,7 @@ class ProfileLibrary:
         typed = with_kv_dtype(pipelined.step_times, wanted.gpu.name, KvTypes(kv_measured, wanted.kv_dtype))
         return replace(pipelined, key=wanted.key, step_times=typed)
 
-    def _silicon_profile(self, wanted: Wanted) -> tuple[Profile, Dtype] | OutOfRange:
+    def _silicon_profile(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | OutOfRange:
         """The best source without host overhead, for one stage, and the KV type that it was made for."""
         found = self._tables.profile(wanted.key)
         if isinstance(found, Profile):
@@ -136,7 +136,7 @@ class ProfileLibrary:
         uncertainty = math.hypot(computed.uncertainty, of_tables)
         return replace(computed, uncertainty=uncertainty), wanted.kv_dtype
 
-    def _widened(self, wanted: Wanted) -> tuple[Profile | OutOfRange | None, ProfileKey]:
+    def _widened(self, wanted: WantedProfile) -> tuple[Profile | OutOfRange | None, ProfileKey]:
         """From the two widest measured groups below the one that is wanted; and from which."""
         width = wanted.shape.tensor_parallel
         tables = [self._tables.profile(replace(wanted.key, shape=Shape(tp))) for tp in _powers_below(width)]
@@ -148,7 +148,7 @@ class ProfileLibrary:
         made = wider_profile(measured, wanted.architecture, width, links.of_group(width))
         return made, known[-1].key
 
-    def _scaled(self, wanted: Wanted) -> tuple[Profile | OutOfRange | None, ProfileKey]:
+    def _scaled(self, wanted: WantedProfile) -> tuple[Profile | OutOfRange | None, ProfileKey]:
         """From a sibling's table; and from which."""
         for sibling in gpus():
             if sibling.name != wanted.gpu.name and are_siblings(sibling, wanted.gpu):

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import astuple, replace
 
 from argosy.engine.step_times import StepTimeSource
-from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity, refused_slice
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity, refused_slice
 from argosy.perf.catalogue import find_gpu, find_model
 from argosy.perf.footprint.memory import engine_limits, fits
-from argosy.perf.library import ProfileLibrary, Wanted
+from argosy.perf.library import ProfileLibrary, WantedProfile
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.adapters import AdaptedStepTimes, Adapters
 from argosy.perf.profiles.iterations import within
@@ -89,16 +89,16 @@ class LibraryPerfModel:
         """Whether weights and one sequence of full length fit, and what is left for KV."""
         return fits(variant)
 
-    def engine(self, variant: Variant) -> Engine | TooLarge | OutOfRange:
+    def engine(self, variant: Variant) -> EngineModel | TooLarge | OutOfRange:
         """Limits and step times: what a simulated engine of this variant is made of."""
         found = self.profile(variant)
         return found if isinstance(found, OutOfRange) else self._engine(variant, found)
 
-    def _engine(self, variant: Variant, found: Profile) -> Engine | TooLarge | OutOfRange:
+    def _engine(self, variant: Variant, found: Profile) -> EngineModel | TooLarge | OutOfRange:
         room = self.fits(variant)
         if not isinstance(room, Fits):
             return room
-        return Engine(engine_limits(variant.engine, room.kv_capacity_tokens), found.step_times)
+        return EngineModel(engine_limits(variant.engine, room.kv_capacity_tokens), found.step_times)
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
         """Requests/s of `mix` that one replica carries within `slo`, from the cache where known."""
@@ -126,7 +126,7 @@ class LibraryPerfModel:
         return answer
 
 
-def _adapted(found: Profile, wanted: Wanted, variant: Variant) -> Profile:
+def _adapted(found: Profile, wanted: WantedProfile, variant: Variant) -> Profile:
     """With every LoRA slot in use, which is what a plan has to reckon with."""
     slots = variant.engine.max_loras
     adapters = Adapters(wanted.architecture, slots, variant.engine.max_lora_rank)
@@ -134,7 +134,7 @@ def _adapted(found: Profile, wanted: Wanted, variant: Variant) -> Profile:
     return replace(found, step_times=times, source=f"{found.source}; {slots} LoRA adapters active")
 
 
-def wanted_profile(variant: Variant) -> Wanted | OutOfRange:
+def wanted_profile(variant: Variant) -> WantedProfile | OutOfRange:
     """What a variant asks of the library: names looked up, number types settled."""
     gpu, model = find_gpu(variant.gpu), find_model(variant.model_id)
     if isinstance(gpu, OutOfRange):
@@ -146,7 +146,7 @@ def wanted_profile(variant: Variant) -> Wanted | OutOfRange:
         name, architecture = variant.model_id, declared
     else:
         name, architecture = model.key, declared or model.architecture
-    return Wanted(
+    return WantedProfile(
         gpu=gpu,
         model=name,
         architecture=architecture,
@@ -156,7 +156,7 @@ def wanted_profile(variant: Variant) -> Wanted | OutOfRange:
     )
 
 
-def capacity_key(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySettings) -> str:
+def capacity_key(engine: EngineModel, mix: Mix, slo: Slo, settings: CapacitySettings) -> str:
     """A hash (64 hexadecimal digits) of all that a capacity depends on."""
     asked = [astuple(engine.limits), astuple(mix), astuple(slo), astuple(settings)]
     question = [_METHOD_VERSION, engine.step_times.digest(), *asked]

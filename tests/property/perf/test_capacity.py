@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from argosy.engine import EngineLimits, StepCoefficients
-from argosy.perf import Capacity, CapacitySettings, Engine, measure_capacity
+from argosy.perf import Capacity, CapacitySettings, EngineModel, measure_capacity
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
-ENGINE = Engine(
+ENGINE = EngineModel(
     EngineLimits(
         max_num_seqs=32, max_num_batched_tokens=1024, kv_blocks=1500, block_size=16, max_model_len=8192
     ),

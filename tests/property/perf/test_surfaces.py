@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from argosy.engine import EngineLimits, StepCoefficients
-from argosy.perf.capacity.search import Engine
+from argosy.perf.capacity.search import EngineModel
 from argosy.perf.capacity.surfaces.build import build_surface, speed_ms
 from argosy.perf.capacity.surfaces.cells import cells
 from argosy.perf.capacity.surfaces.search import SurfaceStack, capacities, stack
@@ -40,7 +40,7 @@ def bound_ms(term: Term, share: float) -> float:
 
 @cache
 def surface_of(coefficients: StepCoefficients) -> Surface:
-    return build_surface(Engine(LIMITS, coefficients), QUICK)
+    return build_surface(EngineModel(LIMITS, coefficients), QUICK)
 
 
 def rates(stacked: SurfaceStack, mix: Mix, *slos: Slo) -> list[list[float]]:
@@ -134,7 +134,7 @@ def test_a_faster_gpu_never_carries_less(
         a0=k.a0 * attention, a1=k.a1 * attention, a2=k.a2 * attention,
         b0=k.b0 * attention, b1=k.b1 * attention, b2=k.b2 * attention, c0=k.c0 * host, cb=k.cb * host,
     )  # fmt: skip
-    assert np.all(speed_ms(Engine(LIMITS, faster)) <= speed_ms(Engine(LIMITS, BASE)))
+    assert np.all(speed_ms(EngineModel(LIMITS, faster)) <= speed_ms(EngineModel(LIMITS, BASE)))
     stacked = stack([surface_of(BASE), surface_of(faster)])
     ((slow, fast),) = rates(stacked, mix, Slo((SloTerm(term, percentile, bound_ms(term, at)),)))
     assert slow <= fast

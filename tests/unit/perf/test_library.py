@@ -12,7 +12,7 @@ from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
 from argosy.perf import shipped, shipped_library
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.library import Wanted
+from argosy.perf.library import WantedProfile
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
@@ -33,16 +33,16 @@ DECLARED = Architecture(
 )
 
 
-def wanted(model: str, gpu: str, tp: int = 1, **changes: object) -> Wanted:
+def wanted(model: str, gpu: str, tp: int = 1, **changes: object) -> WantedProfile:
     found_gpu, found_model = find_gpu(gpu), find_model(model)
     assert not isinstance(found_gpu, OutOfRange)
     assert not isinstance(found_model, OutOfRange)
     a = found_model.architecture
-    asked = Wanted(found_gpu, found_model.key, a, a.dtype, a.kv_dtype, Shape(tp))
+    asked = WantedProfile(found_gpu, found_model.key, a, a.dtype, a.kv_dtype, Shape(tp))
     return replace(asked, **changes)  # type: ignore[arg-type]
 
 
-def profile(asked: Wanted) -> Profile:
+def profile(asked: WantedProfile) -> Profile:
     found = LIBRARY.find(asked)
     assert isinstance(found, Profile), found
     return found
@@ -66,7 +66,7 @@ def decode_ms(found: Profile, batch: int = 64, context: int = 1024) -> float:
         pytest.param(wanted("llama-3.1-8b", "L4"), Origin.ROOFLINE, "roofline of L4", id="never measured"),
     ],
 )
-def test_the_most_trusted_source_answers(asked: Wanted, origin: Origin, says: str) -> None:
+def test_the_most_trusted_source_answers(asked: WantedProfile, origin: Origin, says: str) -> None:
     found = profile(asked)
     assert (found.origin, found.key) == (origin, asked.key)
     assert says in found.source

@@ -20,11 +20,11 @@ from argosy.engine import ClosedLoop, twin
 from argosy.engine.request import EngineRequest, Refused, admit
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
-from argosy.perf.capacity.search import Engine
+from argosy.perf.capacity.search import EngineModel
 from argosy.perf.capacity.steady_state import Saturated, steady_state
 from argosy.perf.catalogue.list_prices import middle_price
 from argosy.perf.footprint.work import decode_work
-from argosy.perf.library import Wanted
+from argosy.perf.library import WantedProfile
 from argosy.perf.model import LibraryPerfModel, wanted_profile
 from argosy.perf.power.energy import joule_per_token, usd_per_million_tokens
 from argosy.perf.power.power import Power, utilisation, working_power
@@ -85,7 +85,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ReplicaQuestion:
     """A load, how tokens are proposed (None: one at a time) and a price (None: of the lists).
 
     Raises SpecError for a price that nobody asks.
@@ -114,7 +114,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReplicaAnswer:
     """A replica at one load. Milliseconds, tokens, requests/s, watts of all its GPUs, USD.
 
     step_ms:  an iteration that only decodes (proposes and verifies), at the mean batch and context
@@ -163,7 +163,9 @@ class _Flow:
     batch: float
 
 
-def answer(variant: Variant, question: Question, model: LibraryPerfModel) -> Answer | Unanswered:
+def answer(
+    variant: Variant, question: ReplicaQuestion, model: LibraryPerfModel
+) -> ReplicaAnswer | Unanswered:
     """The replica at that load, or why there is no answer."""
     wanted = wanted_profile(variant)
     if isinstance(wanted, OutOfRange):
@@ -174,7 +176,7 @@ def answer(variant: Variant, question: Question, model: LibraryPerfModel) -> Ans
             return unanswered(refused)
     assert isinstance(room, Fits)
     assert isinstance(found, Profile)
-    assert isinstance(engine, Engine)
+    assert isinstance(engine, EngineModel)
     too_long = _too_long(question.load, engine, found)
     if too_long is not None:
         return unanswered(too_long)
@@ -192,13 +194,13 @@ class _Known:
     """What was looked up."""
 
     variant: Variant
-    question: Question
-    wanted: Wanted
+    question: ReplicaQuestion
+    wanted: WantedProfile
     profile: Profile
     room: Fits
 
 
-def _answer(known: _Known, flow: _Flow, engine: Engine) -> Answer:
+def _answer(known: _Known, flow: _Flow, engine: EngineModel) -> ReplicaAnswer:
     question, wanted = known.question, known.wanted
     load, price = question.load, question.price_usd_per_gpu_hour
     batch = max(1.0, flow.batch)
@@ -207,7 +209,7 @@ def _answer(known: _Known, flow: _Flow, engine: Engine) -> Answer:
     power = _power(known, batch, step)
     paid = middle_price(wanted.gpu.name) if price is None else price
     gpus = wanted.shape.gpus
-    return Answer(
+    return ReplicaAnswer(
         model=known.variant.model_id,
         gpu=wanted.gpu.name,
         profile=known.profile,
@@ -243,7 +245,7 @@ def _power(known: _Known, batch: float, step: float) -> Power:
     return working_power(wanted.gpu, wanted.key, batch * verified, busy)
 
 
-def _too_long(load: Load, engine: Engine, profile: Profile) -> OutOfRange | None:
+def _too_long(load: Load, engine: EngineModel, profile: Profile) -> OutOfRange | None:
     """Why requests of these lengths are beyond the engine, or what its profile was made from."""
     admitted = admit(EngineRequest(0, *load.longest), engine.limits)
     if isinstance(admitted, Refused):
@@ -251,7 +253,7 @@ def _too_long(load: Load, engine: Engine, profile: Profile) -> OutOfRange | None
     return within(profile.valid, 0, 0, load.prompt_tokens + load.output_tokens)
 
 
-def _served(engine: Engine, question: Question) -> Engine | Unanswered:
+def _served(engine: EngineModel, question: ReplicaQuestion) -> EngineModel | Unanswered:
     """The engine, which proposes and verifies where it is asked to; or that a step has no room for it."""
     load, speculation = question.load, question.speculation
     if speculation is None:
@@ -272,17 +274,17 @@ def _served(engine: Engine, question: Question) -> Engine | Unanswered:
     return speculative_engine(replace(engine, limits=limits), speculation)
 
 
-def _reuse(load: Load, engine: Engine) -> PrefixReuse:
+def _reuse(load: Load, engine: EngineModel) -> PrefixReuse:
     return PrefixReuse(1.0, load.cached_share, engine.limits.block_size)
 
 
-def _as_served(asked: Mix, question: Question, engine: Engine) -> Mix:
+def _as_served(asked: Mix, question: ReplicaQuestion, engine: EngineModel) -> Mix:
     """The same slices in the same order: what is cached of them, and their outputs in steps."""
     mix = mix_with_reuse(asked, _reuse(question.load, engine))
     return mix if question.speculation is None else speculative_mix(mix, question.speculation)
 
 
-def _closed(engine: Engine, question: Question) -> _Flow:
+def _closed(engine: EngineModel, question: ReplicaQuestion) -> _Flow:
     """So many requests in flight; the first rounds, in step with each other, do not count."""
     load = question.load
     assert load.batch is not None
@@ -333,7 +335,7 @@ def _loop(mix: Mix, concurrency: int) -> ClosedLoop:
     return ClosedLoop(prompts, outputs, concurrency, cached)
 
 
-def _open(engine: Engine, question: Question) -> _Flow | Saturated:
+def _open(engine: EngineModel, question: ReplicaQuestion) -> _Flow | Saturated:
     load = question.load
     assert load.requests_per_s is not None
     asked = Mix((Slice(load.prompt_tokens, load.output_tokens, 1.0),))

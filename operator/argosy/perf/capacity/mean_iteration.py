@@ -19,7 +19,7 @@ from argosy.snapshot import Mix
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
+class MixLengths:
     """Lengths of the mixes. The first four have shape (loads, slices), padded with weight 0."""
 
     computed: Floats
@@ -37,7 +37,7 @@ class Lengths:
     mean_computed: Floats
 
 
-def lengths_of(mixes: Sequence[Mix], limits: EngineLimits) -> Lengths:
+def lengths_of(mixes: Sequence[Mix], limits: EngineLimits) -> MixLengths:
     """The lengths of the mixes, as the scheduler counts them."""
     width = max(len(mix.slices) for mix in mixes)
     table = np.zeros((4, len(mixes), width))
@@ -51,7 +51,7 @@ def lengths_of(mixes: Sequence[Mix], limits: EngineLimits) -> Lengths:
     decodes = outputs - 1
     context = prompts + np.maximum(decodes - 1, 0) / 2
     with_decodes = weights * (decodes > 0)
-    return Lengths(
+    return MixLengths(
         computed=prompts - cached,
         cached=cached,
         weights=weights,
@@ -69,7 +69,7 @@ def _mean(weights: Floats, values: Floats) -> Floats:
     return mean
 
 
-def chunk_attention_ms(limits: EngineLimits, arrays: StepTimes, lengths: Lengths) -> Floats:
+def chunk_attention_ms(limits: EngineLimits, arrays: StepTimes, lengths: MixLengths) -> Floats:
     """Attention of all chunks of each prompt, chunks being cut by the whole budget (loads, slices).
 
     Without `chunk_ms`, which an iteration pays once for all prompts in it.
@@ -94,7 +94,7 @@ class MeanIteration:
 
     limits: EngineLimits
     arrays: StepTimes
-    lengths: Lengths
+    lengths: MixLengths
     attention_ms: Floats
 
     def largest_arrivals(self) -> Floats:
@@ -213,7 +213,7 @@ class MeanIteration:
         return full * whole + ending + chunks_ms, ending + chunks_ms / (full + 1)
 
 
-def _echo(lengths: Lengths, marginal: Floats) -> Floats:
+def _echo(lengths: MixLengths, marginal: Floats) -> Floats:
     """How much of one long iteration returns, per gap, while a request decodes; mean over requests.
 
     In an iteration that is longer by x, more prompts arrive, and the next one is longer by

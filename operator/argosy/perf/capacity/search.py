@@ -82,14 +82,16 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class EngineModel:
     """The engine that is asked: its limits and its step times."""
 
     limits: EngineLimits
     step_times: StepTimeSource
 
 
-def measure_capacity(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySettings) -> Capacity | OutOfRange:
+def measure_capacity(
+    engine: EngineModel, mix: Mix, slo: Slo, settings: CapacitySettings
+) -> Capacity | OutOfRange:
     """The largest rate that keeps `slo`, and what is violated just above it."""
     too_long = refused_slice(mix, engine.limits)
     if too_long is not None:
@@ -138,7 +140,7 @@ def _worst_violated(times: RequestTimes, slo: Slo, judged: slice) -> SloTerm | N
     return None if worst is None or worst[0] <= 1e-12 else worst[1]
 
 
-def _lone_violation(engine: Engine, mix: Mix, slo: Slo) -> SloTerm | None:
+def _lone_violation(engine: EngineModel, mix: Mix, slo: Slo) -> SloTerm | None:
     """The term that breaks although no two requests ever meet."""
     count = len(mix.slices)
     requests = Requests(_IDLE_GAP_S * np.arange(count, dtype=np.float64), *_lengths(mix).T)
@@ -173,7 +175,7 @@ def _lengths(mix: Mix) -> Integers:
     return np.array(rows, dtype=np.int64)
 
 
-def saturation(engine: Engine, mix: Mix, settings: CapacitySettings) -> float:
+def saturation(engine: EngineModel, mix: Mix, settings: CapacitySettings) -> float:
     """Requests/s that complete under lasting overload."""
     count = max(settings.num_requests, least_overload(engine.limits))
     return saturation_of(engine, draw(mix, replace(settings, num_requests=count)).at_rate(1.0))
@@ -184,7 +186,7 @@ def least_overload(limits: EngineLimits) -> int:
     return 10 * limits.max_num_seqs
 
 
-def saturation_of(engine: Engine, requests: Requests) -> float:
+def saturation_of(engine: EngineModel, requests: Requests) -> float:
     """`saturation` of requests that arrive one per second on average, `least_overload` or more.
 
     Two runs. All requests at once give a first estimate, a little low: it counts filling and

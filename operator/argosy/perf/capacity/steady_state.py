@@ -2,7 +2,7 @@
 
 Owns mean ITL, mean TTFT, batch, KV use and the limits of one engine under Poisson arrivals of a
 mix, without simulating anything. Never answers a percentile (`capacity` does) and never claims a
-rate beyond a limit: past one it answers `Saturated`. Input: an `Engine`, mixes, rates; output:
+rate beyond a limit: past one it answers `Saturated`. Input: an `EngineModel`, mixes, rates; output:
 arrays, one row per mix.
 
 Method. Let y requests arrive during an iteration of mean duration tau. By Little's law
@@ -38,7 +38,7 @@ import numpy as np
 from argosy.arrays import Booleans, Floats
 from argosy.errors import SpecError
 from argosy.perf.capacity.mean_iteration import MeanIteration, chunk_attention_ms, lengths_of
-from argosy.perf.capacity.search import Engine
+from argosy.perf.capacity.search import EngineModel
 from argosy.snapshot import Mix
 
 _BISECTIONS = 50
@@ -131,7 +131,7 @@ class Offered:
             raise SpecError("a rate is a positive, finite number of requests/s", "rate")
 
 
-def steady_state(engine: Engine, mix: Mix, requests_per_s: float) -> SteadyState | Saturated:
+def steady_state(engine: EngineModel, mix: Mix, requests_per_s: float) -> SteadyState | Saturated:
     """The steady state of one load, or which limit it exceeds."""
     states = steady_states(engine, Offered((mix,), (requests_per_s,)))
     limit, max_rate = states.limit[0], float(states.max_rate_requests_per_s[0])
@@ -154,7 +154,7 @@ def steady_state(engine: Engine, mix: Mix, requests_per_s: float) -> SteadyState
     )
 
 
-def steady_states(engine: Engine, offered: Offered) -> SteadyStates:
+def steady_states(engine: EngineModel, offered: Offered) -> SteadyStates:
     """The steady states of many loads on one engine, in one vectorised bisection."""
     rates_per_ms = np.asarray(offered.requests_per_s, dtype=np.float64) / 1e3
     lengths = lengths_of(offered.mixes, engine.limits)

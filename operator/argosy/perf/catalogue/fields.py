@@ -29,7 +29,7 @@ class UnreadableFieldError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
+class ConfigFields:
     """The fields of one configuration. Absent and null are the same."""
 
     values: Mapping[str, Any]

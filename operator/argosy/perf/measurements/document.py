@@ -43,7 +43,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ParsedReport:
     """What a reader found in a document."""
 
     rows: tuple[Measurement, ...]

@@ -21,9 +21,9 @@ import numpy as np
 from argosy.arrays import Floats
 from argosy.engine.request import EngineLimits
 from argosy.engine.step_times import StepTable
-from argosy.perf.measurements.rows import Measurement, OpenLoop
-from argosy.perf.measurements.scaled import Factors, scaled
-from argosy.perf.measurements.trial import Observed, Quantity, Trial
+from argosy.perf.measurements.rows import Measurement, OpenLoopLoad
+from argosy.perf.measurements.scaled import ScalingFactors, scaled
+from argosy.perf.measurements.trial import ObservedStatistic, Quantity, Trial
 
 FRONT_END = "front_end_ms"
 """What client, network and HTTP server add to a TTFT: in every measurement, in no step time."""
@@ -75,7 +75,7 @@ class Problem:
         return np.array([steps.get(name, _DIFFERENCE) for name in self.free])
 
     @cached_property
-    def observed(self) -> tuple[tuple[int, Observed], ...]:
+    def observed(self) -> tuple[tuple[int, ObservedStatistic], ...]:
         """All quantities, each with the index of its trial."""
         return tuple((index, one) for index, trial in enumerate(self.trials) for one in trial.observed)
 
@@ -90,12 +90,12 @@ class Problem:
         with_first = (Quantity.TTFT, Quantity.E2E)
         return np.array([float(one.quantity in with_first) for _, one in self.observed])
 
-    def factors(self, at: Floats) -> Factors:
+    def factors(self, at: Floats) -> ScalingFactors:
         """Those that are not free stay as they were."""
         given = dict(zip(self.free, at.tolist(), strict=True))
         powers = {name: given.get(name, 0.0) for name in _LOGARITHMS}
         values = {name: math.exp(max(-_FAR, min(_FAR, power))) for name, power in powers.items()}
-        return Factors(c0=given.get("c0", self.table.c0), cb=given.get("cb", self.table.cb), **values)
+        return ScalingFactors(c0=given.get("c0", self.table.c0), cb=given.get("cb", self.table.cb), **values)
 
     def front_end_ms(self, at: Floats) -> float:
         """Zero where the rows could not tell."""
@@ -185,9 +185,9 @@ def left_out(problem: Problem, solution: Solution) -> Floats:
     return errors
 
 
-def _noise(row: Measurement, observed: Observed) -> float:
+def _noise(row: Measurement, observed: ObservedStatistic) -> float:
     noise = _NOISE[observed.quantity]
-    if isinstance(row.load, OpenLoop):
+    if isinstance(row.load, OpenLoopLoad):
         noise *= _OPEN_NOISE_FACTOR
     if observed.quantity is Quantity.TTFT and row.output.std is None:
         noise *= _UNKNOWN_SPREAD_FACTOR

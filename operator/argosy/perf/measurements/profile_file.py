@@ -21,8 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from argosy.engine.step_times import StepTable, step_ms
 from argosy.errors import InvariantError, SpecError
-from argosy.perf.measurements.fitted import Covered, FitError, FittedProfile, Provenance
-from argosy.perf.measurements.scaled import Factors
+from argosy.perf.measurements.fitted import Covered, FitError, FitProvenance, FittedProfile
+from argosy.perf.measurements.scaled import ScalingFactors
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
 from argosy.snapshot.architecture import Dtype
 
@@ -147,14 +147,14 @@ def _fitted(document: Mapping[str, Any]) -> FittedProfile:
     provenance = document["provenance"]
     return FittedProfile(
         profile=_profile(document),
-        factors=_read(Factors, provenance["factors"]),
+        factors=_read(ScalingFactors, provenance["factors"]),
         fitted=tuple(provenance["fitted"]),
         front_end_ms=float(provenance["front_end_ms"]),
         error=_read(FitError, provenance["error"]),
         prior_error=_read(FitError, provenance["prior_error"]),
         prior_source=str(provenance["prior_source"]),
         covered=_read(Covered, provenance["covered"]),
-        files=tuple(_read(Provenance, one) for one in provenance["files"]),
+        files=tuple(_read(FitProvenance, one) for one in provenance["files"]),
         on_date=str(provenance["date"]),
         notes=tuple(provenance["notes"]),
     )

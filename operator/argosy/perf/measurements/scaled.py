@@ -23,7 +23,7 @@ _MOST_BATCH_KNOTS = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Factors:
+class ScalingFactors:
     """s, compute and attention multiply what was; c0 and cb (milliseconds) replace it."""
 
     s: float
@@ -33,7 +33,7 @@ class Factors:
     cb: float
 
 
-def scaled(table: StepTable, factors: Factors) -> StepTable:
+def scaled(table: StepTable, factors: ScalingFactors) -> StepTable:
     """The step time with these factors applied."""
     one_token_ms = table.matrix_ms[0]
     return StepTable(

@@ -16,7 +16,7 @@ from typing import Any
 from argosy.engine.coefficients import StepCoefficients
 from argosy.errors import SpecError
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
-from argosy.perf.profiles.roofline import Factors, HeldOut, Kernels, Silicon
+from argosy.perf.profiles.roofline import HeldOut, Kernels, Silicon, SiliconFactors
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.snapshot.architecture import Dtype
 
@@ -93,7 +93,7 @@ def parse_silicon(document: bytes) -> Silicon:
     try:
         factors = {
             Kernels(Dtype(entry["stored"]), Dtype(entry["multiplied"]), entry["latent"]): (
-                Factors(**entry["factors"]),
+                SiliconFactors(**entry["factors"]),
                 HeldOut(**entry["heldOut"]),
             )
             for entry in content["silicon"]

@@ -51,7 +51,7 @@ ACTIVATION_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Factors:
+class SiliconFactors:
     """What silicon makes of peaks, for one type of weights.
 
     memory, expert_memory, kv_memory: share (0-1) of the peak bandwidth: weights, experts, KV
@@ -121,10 +121,10 @@ class Kernels:
 class Silicon:
     """Factors, each with its held-out error, and where they come from."""
 
-    factors: Mapping[Kernels, tuple[Factors, HeldOut]]
+    factors: Mapping[Kernels, tuple[SiliconFactors, HeldOut]]
     source: str
 
-    def of(self, kernels: Kernels) -> tuple[Factors, HeldOut]:
+    def of(self, kernels: Kernels) -> tuple[SiliconFactors, HeldOut]:
         """The factors of these kernels, or of the nearest that have tables.
 
         INT8 computes as FP8 does; what is merely stored small computes as bfloat16 does. For
@@ -180,7 +180,9 @@ def impossible_shape(architecture: Architecture, tensor_parallel: int) -> OutOfR
     return OutOfRange(OutOfRangeReason.IMPOSSIBLE_SHAPE, message, possible)
 
 
-def roofline(gpu: Gpu, architecture: Architecture, key: ProfileKey, factors: Factors) -> StepCoefficients:
+def roofline(
+    gpu: Gpu, architecture: Architecture, key: ProfileKey, factors: SiliconFactors
+) -> StepCoefficients:
     """The closed form by arithmetic; the shape must be possible."""
     slowdown = OTHER_VENDOR_SLOWDOWN if _is_other_vendor(gpu) else 1.0
     machine = Machine(
@@ -232,7 +234,7 @@ def weights_of(model: Architecture) -> Weights:
     return Weights(table, head, max(model.parameters - table - head - experts, 0.0), experts, taken)
 
 
-def _matrix(machine: Machine, model: Architecture, dtype: Dtype, factors: Factors) -> dict[str, float]:
+def _matrix(machine: Machine, model: Architecture, dtype: Dtype, factors: SiliconFactors) -> dict[str, float]:
     weights = weights_of(model)
     dense_bytes, dense_rate = weights.dense * BYTES_PER_PARAMETER[dtype], machine.flops_per_ms
     if model.layout and model.layout.stored_split_bytes and dtype is model.dtype:
@@ -258,7 +260,7 @@ def _matrix(machine: Machine, model: Architecture, dtype: Dtype, factors: Factor
     }
 
 
-def _attention(machine: Machine, model: Architecture, factors: Factors) -> dict[str, float]:
+def _attention(machine: Machine, model: Architecture, factors: SiliconFactors) -> dict[str, float]:
     whole = model.kv_layers - model.sliding_layers
     full = model.full_kv_heads or model.kv_heads, model.full_head_dim or model.head_dim
     token_ms = _kv_token_ms(machine, model, full, factors)
@@ -281,7 +283,7 @@ def _attention(machine: Machine, model: Architecture, factors: Factors) -> dict[
 
 
 def _kv_token_ms(
-    machine: Machine, model: Architecture, heads_and_dim: tuple[int, int], factors: Factors
+    machine: Machine, model: Architecture, heads_and_dim: tuple[int, int], factors: SiliconFactors
 ) -> float:
     """One layer's KV of one token of context, read once per step, on one GPU."""
     read = factors.kv_memory * machine.bytes_per_ms

@@ -43,7 +43,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
+class TableProvenance:
     """Where one profile is from, and what was done to it.
 
     checkpoint, kv_dtype: which weights and which KV cache the kernels were measured for
@@ -77,7 +77,7 @@ class _Entry:
 
     row: int
     uncertainty: float
-    provenance: Provenance
+    provenance: TableProvenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class ProfileTables:
             source=entry.provenance.sentence,
         )
 
-    def provenance(self, key: ProfileKey) -> Provenance | OutOfRange:
+    def provenance(self, key: ProfileKey) -> TableProvenance | OutOfRange:
         """Where a profile is from and how true it is."""
         entry = self._entries.get(key)
         return self._none_for(key) if entry is None else entry.provenance
@@ -209,7 +209,7 @@ def _entry(row: int, line: Mapping[str, Any], document: Mapping[str, Any]) -> _E
     uncertainty = float(gpu["uncertainty"][checkpoint["kind"]])
     if not 0 < uncertainty < 1:
         raise ValueError(f"uncertainty {uncertainty} of {line['gpu']}")
-    provenance = Provenance(
+    provenance = TableProvenance(
         checkpoint=checkpoint["name"],
         kv_dtype=Dtype(checkpoint["kvDtype"]),
         engine=gpu["engine"],

@@ -106,7 +106,7 @@ class Drifted:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class WindowReport:
     """What became of one window (or, `replica` empty, of a whole calibration)."""
 
     key: CalibrationKey
@@ -139,25 +139,25 @@ def recalibrate(
     windows: Iterable[Window],
     priors: Mapping[CalibrationKey, Prior],
     now_s: float,
-) -> tuple[CalibrationMemory, tuple[Report, ...]]:
+) -> tuple[CalibrationMemory, tuple[WindowReport, ...]]:
     """The memory after some windows, in the order of their ends, and what became of each."""
     states = dict(memory.states)
-    reports: list[Report] = []
+    reports: list[WindowReport] = []
     for window in sorted(windows, key=_order):
         prior = priors.get(window.key)
         if prior is None:
             skip = Skipped(SkipReason.NO_PRIOR, f"no profile of {window.key}")
-            reports.append(Report(window.key, window.replica, window.end_s, skip))
+            reports.append(WindowReport(window.key, window.replica, window.end_s, skip))
             continue
         state = states.get(window.key)
         if state is not None and state.prior_digest != prior.digest:
             reason = Discarded(str(window.key), "the profile that it corrected has changed")
-            reports.append(Report(window.key, "", window.end_s, reason))
+            reports.append(WindowReport(window.key, "", window.end_s, reason))
             del states[window.key]
             state = None
         before = state or CalibrationState(prior.digest, prior.host)
         after, outcome = _judge(before, window, prior, now_s)
-        reports.append(Report(window.key, window.replica, window.end_s, outcome))
+        reports.append(WindowReport(window.key, window.replica, window.end_s, outcome))
         if after is not before:
             states[window.key] = after
     return bounded(states), tuple(reports)

@@ -34,7 +34,7 @@ from argosy.checks import not_negative, share
 from argosy.engine.simulate import RequestTimes
 from argosy.engine.step_times import StepTimes, StepTimeSource, frozen
 from argosy.errors import SpecError
-from argosy.perf.capacity.search import Engine
+from argosy.perf.capacity.search import EngineModel
 from argosy.snapshot import Mix, Slice
 
 
@@ -100,7 +100,7 @@ class SpeculativeStepTimes:
         return hashlib.sha256(f"{self.plain.digest()} {self.speculation!r}".encode()).hexdigest()
 
 
-def speculative_engine(engine: Engine, speculation: Speculation) -> Engine:
+def speculative_engine(engine: EngineModel, speculation: Speculation) -> EngineModel:
     """Longer steps, and a token budget less what a full batch verifies beyond one token each."""
     limits = engine.limits
     budget = limits.max_num_batched_tokens - speculation.draft_tokens * limits.max_num_seqs

@@ -17,7 +17,7 @@ from argosy.errors import SpecError
 from argosy.perf import (
     Capacity,
     CapacitySettings,
-    Engine,
+    EngineModel,
     LibraryPerfModel,
     OutOfRange,
     OutOfRangeReason,
@@ -47,9 +47,9 @@ def model(
     return LibraryPerfModel(shipped_library(), {} if cache is None else cache, None, settings)
 
 
-def engine_of(gpu: str) -> Engine:
+def engine_of(gpu: str) -> EngineModel:
     engine = model().engine(variant(gpu))
-    assert isinstance(engine, Engine)
+    assert isinstance(engine, EngineModel)
     return engine
 
 
@@ -203,7 +203,7 @@ def test_a_slice_too_long_for_the_engine_is_named(asked: Variant, message: str) 
 
 
 def test_a_slice_longer_than_the_kv_cache_is_refused_as_too_long() -> None:
-    tiny = Engine(EngineLimits(8, 512, 10, 16, 4096), StepCoefficients(10.0, 0, 4, 0, 0, 0, 0, 0, 0, 0))
+    tiny = EngineModel(EngineLimits(8, 512, 10, 16, 4096), StepCoefficients(10.0, 0, 4, 0, 0, 0, 0, 0, 0, 0))
     answer = measure_capacity(tiny, SHORT, CHAT, QUICK)
     assert isinstance(answer, OutOfRange)
     assert "KV cache of 160 tokens" in answer.message

@@ -12,7 +12,7 @@ from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
 from argosy.engine import EngineLimits, RequestTimes, StepCoefficients
 from argosy.engine.twin import simulate
 from argosy.errors import SpecError
-from argosy.perf.capacity.search import CapacitySettings, Engine, draw, saturation
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, draw, saturation
 from argosy.perf.capacity.steady_state import (
     LIMITS,
     Limit,
@@ -31,7 +31,7 @@ H100 = StepCoefficients(
 ROOMY = EngineLimits(
     max_num_seqs=256, max_num_batched_tokens=8192, kv_blocks=27000, block_size=16, max_model_len=16384
 )
-ENGINE = Engine(ROOMY, H100)
+ENGINE = EngineModel(ROOMY, H100)
 CHAT, DOCUMENTS = mix(AZURE_CONVERSATION), mix(BATCH_DOCUMENTS)
 RETRIEVAL = Mix(tuple(Slice(p, o, 1 / 9) for p in (3000, 5500, 9500) for o in (80, 140, 230)))
 GENERATION = Mix(tuple(Slice(p, o, 1 / 9) for p in (120, 280, 500) for o in (400, 800, 1500)))
@@ -42,13 +42,13 @@ def lone(prompt: int, output: int) -> Mix:
     return Mix((Slice(prompt, output, 1.0),))
 
 
-def settled(engine: Engine, cut: Mix, requests_per_s: float) -> SteadyState:
+def settled(engine: EngineModel, cut: Mix, requests_per_s: float) -> SteadyState:
     answer = steady_state(engine, cut, requests_per_s)
     assert isinstance(answer, SteadyState)
     return answer
 
 
-def largest_rate(engine: Engine, cut: Mix) -> float:
+def largest_rate(engine: EngineModel, cut: Mix) -> float:
     return settled(engine, cut, 1e-6).max_rate_requests_per_s
 
 
@@ -67,7 +67,7 @@ def test_a_lone_request_is_exact(prompt: int) -> None:
 def test_prefill_alone_with_prompts_of_a_full_budget_is_the_queue_of_pollaczek_and_khinchine(
     rho: float,
 ) -> None:
-    engine = Engine(ROOMY, replace(H100, b0=0.0))
+    engine = EngineModel(ROOMY, replace(H100, b0=0.0))
     service_ms = settled(engine, lone(8192, 1), 1e-9).ttft_ms
     state = settled(engine, lone(8192, 1), 1e3 * rho / service_ms)
     assert state.ttft_ms == pytest.approx(service_ms * (1 + rho / (2 * (1 - rho))), rel=1e-6)
@@ -79,7 +79,7 @@ def test_decoding_at_a_step_linear_in_the_batch_is_processor_sharing() -> None:
     """t = a(1 + N): N of M/G/1 processor sharing, rho/(1 - rho), the requests' own sojourn a/(1 - rho)."""
     a, outputs, rho = 10.0, 101, 0.75
     coefficients = StepCoefficients(1e-9, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1.0, 0.0, a)
-    engine = Engine(replace(ROOMY, max_model_len=1000), coefficients)
+    engine = EngineModel(replace(ROOMY, max_model_len=1000), coefficients)
     state = settled(engine, lone(1, outputs), 1e3 * rho / (a * (outputs - 1)))
     assert state.itl_ms == pytest.approx(a / (1 - rho), rel=1e-3)
     assert state.mean_batch == pytest.approx(rho / (1 - rho), rel=1e-3)
@@ -124,13 +124,13 @@ def test_the_largest_rate_is_the_throughput_under_overload(cut: Mix) -> None:
 @pytest.mark.parametrize(
     ("engine", "cut", "limit"),
     [
-        pytest.param(Engine(replace(ROOMY, max_num_seqs=16), H100), CHAT, Limit.SLOTS, id="few-slots"),
-        pytest.param(Engine(replace(ROOMY, kv_blocks=1100), H100), CHAT, Limit.KV_CACHE, id="little-kv"),
+        pytest.param(EngineModel(replace(ROOMY, max_num_seqs=16), H100), CHAT, Limit.SLOTS, id="few-slots"),
+        pytest.param(EngineModel(replace(ROOMY, kv_blocks=1100), H100), CHAT, Limit.KV_CACHE, id="little-kv"),
         pytest.param(ENGINE, lone(8000, 2), Limit.BUDGET, id="prompts-only"),
     ],
 )
 def test_beyond_a_limit_there_is_no_steady_state_and_the_rate_that_holds_is_said(
-    engine: Engine, cut: Mix, limit: Limit
+    engine: EngineModel, cut: Mix, limit: Limit
 ) -> None:
     refused = steady_state(engine, cut, 1000.0)
     assert isinstance(refused, Saturated)
@@ -141,7 +141,7 @@ def test_beyond_a_limit_there_is_no_steady_state_and_the_rate_that_holds_is_said
 
 def test_the_batch_never_exceeds_slots_nor_the_kv_tokens_the_cache() -> None:
     cuts = (CHAT, DOCUMENTS, RETRIEVAL, GENERATION)
-    small = Engine(replace(ROOMY, max_num_seqs=32, kv_blocks=4000), H100)
+    small = EngineModel(replace(ROOMY, max_num_seqs=32, kv_blocks=4000), H100)
     rates = [0.999 * largest_rate(small, cut) for cut in cuts]
     states = steady_states(small, Offered(cuts, rates))
     assert not states.saturated.any()
@@ -151,7 +151,7 @@ def test_the_batch_never_exceeds_slots_nor_the_kv_tokens_the_cache() -> None:
 
 def test_the_limits_of_a_load_are_the_references_formulas() -> None:
     """lambda_kv = C_kv/(E[Lout(Lin + Lout/2)] tau) and max_num_seqs/(E[Lout] tau), at a constant tau."""
-    constant = Engine(ROOMY, StepCoefficients(20.0, 0, 4, 0, 0, 0, 0, 0, 0, 0))
+    constant = EngineModel(ROOMY, StepCoefficients(20.0, 0, 4, 0, 0, 0, 0, 0, 0, 0))
     states = steady_states(constant, Offered((lone(1000, 501),), (0.1,)))
     by_limit = dict(zip(LIMITS, states.max_rates_requests_per_s[0], strict=True))
     assert by_limit[Limit.SLOTS] == pytest.approx(256 / (500 * 0.020))
@@ -196,6 +196,6 @@ def test_what_no_load_can_be_is_refused(rates: tuple[float, ...]) -> None:
     assert refused.value.field == "rate"
 
 
-def _simulated(engine: Engine, cut: Mix, requests_per_s: float, num_requests: int) -> RequestTimes:
+def _simulated(engine: EngineModel, cut: Mix, requests_per_s: float, num_requests: int) -> RequestTimes:
     workload = draw(cut, CapacitySettings(num_requests=num_requests, warm_up=0.0, cool_down=0.0))
     return simulate(workload.at_rate(requests_per_s), engine.limits, engine.step_times)

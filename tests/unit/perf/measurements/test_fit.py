@@ -17,20 +17,20 @@ from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
 from argosy.perf.measurements import (
     CannotFit,
     CannotFitReason,
-    ClosedLoop,
+    ClosedLoopLoad,
     FitQuestion,
     FittedProfile,
     Latency,
-    Lengths,
     Measurement,
     Measurements,
-    OpenLoop,
-    Saturated,
+    OpenLoopLoad,
+    SaturatingLoad,
+    TokenLengths,
     Tool,
     fit_profile,
     read_measurements,
 )
-from argosy.perf.measurements.scaled import Factors, scaled, tabulated
+from argosy.perf.measurements.scaled import ScalingFactors, scaled, tabulated
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
 from argosy.snapshot.architecture import Dtype
 
@@ -79,9 +79,9 @@ def run(truth: StepTimeSource, prompt: int, output: int, concurrency: int) -> Me
     times = twin.simulate_closed(prompts, outputs, concurrency, LIMITS, truth).times
     return Measurement(
         where=f"{prompt}/{output} at {concurrency}",
-        prompt=Lengths.of(prompts.tolist()),
-        output=Lengths.of(outputs.tolist()),
-        load=ClosedLoop(concurrency),
+        prompt=TokenLengths.of(prompts.tolist()),
+        output=TokenLengths.of(outputs.tolist()),
+        load=ClosedLoopLoad(concurrency),
         ttft=Latency(mean_ms=float(times.ttft_ms.mean())),
         itl=Latency(mean_ms=float(np.nanmean(times.itl_ms))),
         num_requests=count,
@@ -127,7 +127,7 @@ LONG = [(p, o, c) for p, o in ((512, 512), (2048, 1024), (6000, 2048)) for c in 
 
 
 def test_a_faster_kernel_for_attention_shows_where_decoding_is_long() -> None:
-    truth = scaled(tabulated(SERVER, 8192, 256), Factors(1.0, 1.0, 0.7, SERVER.c0, SERVER.cb))
+    truth = scaled(tabulated(SERVER, 8192, 256), ScalingFactors(1.0, 1.0, 0.7, SERVER.c0, SERVER.cb))
     found = fitted([report(*(run(truth, *one) for one in LONG))], SERVER)
     # The prior is 17 % too slow there.
     assert decode_errors(found, truth, [(64, 4096), (8, 4096), *DECODES]) < 0.03
@@ -202,8 +202,8 @@ def test_throughputs_alone_give_a_factor() -> None:
     rows = []
     for prompt, output in runs:
         closed = twin.simulate_closed(np.full(2560, prompt), np.full(2560, output), 256, LIMITS, SLOWER)
-        lengths = (Lengths(prompt, 0), Lengths(output, 0))
-        rows.append(Measurement("cell", *lengths, Saturated(), requests_per_s=2560 / closed.duration_s))
+        lengths = (TokenLengths(prompt, 0), TokenLengths(output, 0))
+        rows.append(Measurement("cell", *lengths, SaturatingLoad(), requests_per_s=2560 / closed.duration_s))
     found = fitted([report(*rows)], SERVER)
     assert found.fitted == ("s",)
     assert found.error.throughput is not None
@@ -277,7 +277,7 @@ def test_no_row_is_no_profile() -> None:
 
 
 def test_an_offered_rate_alone_says_nothing_about_the_engine() -> None:
-    row = Measurement("line 2", Lengths(512), Lengths(128), OpenLoop(2.0), requests_per_s=2.0)
+    row = Measurement("line 2", TokenLengths(512), TokenLengths(128), OpenLoopLoad(2.0), requests_per_s=2.0)
     assert refused([report(row)]).reason is CannotFitReason.NOTHING_COMPARABLE
 
 
@@ -290,7 +290,7 @@ def test_rows_of_several_gpus_need_a_choice() -> None:
 
 
 def test_answers_of_one_token_have_no_gap_to_compare() -> None:
-    row = replace(ROW, output=Lengths(1, 0), ttft=None)
+    row = replace(ROW, output=TokenLengths(1, 0), ttft=None)
     assert refused([report(row)]).reason is CannotFitReason.NOTHING_COMPARABLE
     found = fitted([report(row, ROW)])
     assert found.error.itl is not None
@@ -299,16 +299,18 @@ def test_answers_of_one_token_have_no_gap_to_compare() -> None:
 
 @pytest.mark.parametrize("rate", [1e-300, 1e14], ids=["next to nothing", "beyond all bounds"])
 def test_a_throughput_that_no_engine_has_is_implausible(rate: float) -> None:
-    row = Measurement("cell", Lengths(512, 0), Lengths(128, 0), Saturated(), requests_per_s=rate)
+    row = Measurement(
+        "cell", TokenLengths(512, 0), TokenLengths(128, 0), SaturatingLoad(), requests_per_s=rate
+    )
     assert refused([report(row)], replace(SERVER, c0=0.0, cb=0.0)).reason is CannotFitReason.IMPLAUSIBLE
 
 
 def test_bursts_without_end_are_still_arrivals() -> None:
-    assert fitted([report(replace(ROW, load=OpenLoop(2.0, gap_cv=3e4)))]).fitted == ("s",)
+    assert fitted([report(replace(ROW, load=OpenLoopLoad(2.0, gap_cv=3e4)))]).fitted == ("s",)
 
 
 def test_requests_longer_than_the_engine_takes_are_named() -> None:
-    fault = refused([report(replace(ROW, where="line 5", prompt=Lengths(20_000, 0)))])
+    fault = refused([report(replace(ROW, where="line 5", prompt=TokenLengths(20_000, 0)))])
     assert fault.reason is CannotFitReason.BEYOND_LIMITS
     assert fault.message.startswith("line 5: requests of ")
     assert "longer than the 16384 that the engine takes" in fault.message
@@ -343,5 +345,5 @@ def test_a_table_is_taken_as_it_is() -> None:
     table = tabulated(SERVER, 8192, 256)
     assert tabulated(table, 64, 8) is table
     assert isinstance(table, StepTable)
-    same = scaled(table, Factors(1.0, 1.0, 1.0, table.c0, table.cb))
+    same = scaled(table, ScalingFactors(1.0, 1.0, 1.0, table.c0, table.cb))
     assert same.digest() == table.digest()

@@ -11,17 +11,17 @@ import pytest
 
 from argosy.perf.measurements import (
     UNDERSTOOD,
-    ClosedLoop,
+    ClosedLoopLoad,
     Latency,
-    Lengths,
-    Load,
     Measurement,
     Measurements,
-    OpenLoop,
-    Saturated,
+    OfferedLoad,
+    OpenLoopLoad,
+    SaturatingLoad,
+    TokenLengths,
     Tool,
-    Unreadable,
     UnreadableReason,
+    UnreadableReport,
     read_measurements,
 )
 
@@ -35,9 +35,9 @@ def read(path: str) -> Measurements:
     return found
 
 
-def refused(content: str | bytes) -> Unreadable:
+def refused(content: str | bytes) -> UnreadableReport:
     found = read_measurements(content if isinstance(content, bytes) else content.encode(), "mine")
-    assert isinstance(found, Unreadable), found
+    assert isinstance(found, UnreadableReport), found
     return found
 
 
@@ -77,7 +77,7 @@ def test_vllm_bench_gives_a_row_per_run() -> None:
     report = read("vllm/c16.json")
     assert (report.tool, report.model, report.gpu, len(report.rows)) == (Tool.VLLM_BENCH, MODEL, None, 1)
     (row,) = report.rows
-    assert row.load == ClosedLoop(16)
+    assert row.load == ClosedLoopLoad(16)
     assert means(row) == (517.96, 128.58, 52.69, 9.48, 1541.86, 11.99)
     assert rounded(row.ttft) == (52.69, 25.73, None, None, 192.29)
     assert rounded(row.itl) == (9.48, 9.57, None, None, 9.94)
@@ -103,7 +103,7 @@ def test_what_is_no_length_and_no_latency_says_nothing_of_their_spread() -> None
 
 def test_a_rate_asked_of_vllm_bench_is_an_open_loop() -> None:
     (row,) = read("vllm/rate10.json").rows
-    assert row.load == OpenLoop(10.0, gap_cv=1.0)
+    assert row.load == OpenLoopLoad(10.0, gap_cv=1.0)
     assert rounded(row.e2e) == (859.97, 857.23, 1000.34, 1015.83, 1033.1)
     assert rounded(row.ttft) == (25.71, 25.31, 32.27, 36.53, 39.1)
 
@@ -111,10 +111,10 @@ def test_a_rate_asked_of_vllm_bench_is_an_open_loop() -> None:
 def test_appended_results_are_rows_of_one_report() -> None:
     report = read("vllm/sweep.jsonl")
     assert [row.load for row in report.rows] == [
-        ClosedLoop(4),
-        ClosedLoop(16),
-        ClosedLoop(48),
-        ClosedLoop(32),
+        ClosedLoopLoad(4),
+        ClosedLoopLoad(16),
+        ClosedLoopLoad(48),
+        ClosedLoopLoad(32),
     ]
     assert [means(row)[:4] for row in report.rows] == [
         (1057.88, 95.44, 46.93, 8.41),
@@ -126,9 +126,11 @@ def test_appended_results_are_rows_of_one_report() -> None:
 
 
 @pytest.mark.parametrize(
-    ("completed_per_s", "load"), [(5.0, ClosedLoop(4)), (9.5, OpenLoop(10.0))], ids=["held back", "kept"]
+    ("completed_per_s", "load"),
+    [(5.0, ClosedLoopLoad(4)), (9.5, OpenLoopLoad(10.0))],
+    ids=["held back", "kept"],
 )
-def test_a_cap_that_holds_a_rate_back_makes_a_closed_loop(completed_per_s: float, load: Load) -> None:
+def test_a_cap_that_holds_a_rate_back_makes_a_closed_loop(completed_per_s: float, load: OfferedLoad) -> None:
     report = edited("vllm/rate10.json", max_concurrency=4, request_throughput=completed_per_s)
     found = read_measurements(report.encode(), "capped")
     assert isinstance(found, Measurements)
@@ -138,13 +140,13 @@ def test_a_cap_that_holds_a_rate_back_makes_a_closed_loop(completed_per_s: float
 def test_requests_sent_all_at_once_are_as_many_in_flight() -> None:
     found = read_measurements(edited("vllm/c16.json", max_concurrency=None).encode(), "burst")
     assert isinstance(found, Measurements)
-    assert found.rows[0].load == ClosedLoop(96)
+    assert found.rows[0].load == ClosedLoopLoad(96)
 
 
 def test_guidellm_gives_a_row_per_benchmark() -> None:
     report = read("guidellm/concurrent.json")
     assert (report.tool, report.tool_version, report.model) == (Tool.GUIDELLM, "0.8.1", MODEL)
-    assert [row.load for row in report.rows] == [ClosedLoop(4), ClosedLoop(16), ClosedLoop(40)]
+    assert [row.load for row in report.rows] == [ClosedLoopLoad(4), ClosedLoopLoad(16), ClosedLoopLoad(40)]
     assert [round(row.prompt.std or 0, 1) for row in report.rows] == [59.1, 58.4, 62.9]
     assert [means(row)[2:4] for row in report.rows] == [(22.61, 8.09), (43.43, 9.74), (114.03, 12.69)]
     assert [row.num_requests for row in report.rows] == [96, 96, 96]
@@ -153,7 +155,7 @@ def test_guidellm_gives_a_row_per_benchmark() -> None:
 
 def test_a_constant_rate_of_guidellm_has_even_gaps() -> None:
     (row,) = read("guidellm/constant.json").rows
-    assert row.load == OpenLoop(8.0, gap_cv=0.0)
+    assert row.load == OpenLoopLoad(8.0, gap_cv=0.0)
     assert means(row)[2:4] == (23.13, 8.51)
     assert row.e2e is not None
     assert round(row.e2e.mean_ms or 0) == 867
@@ -164,14 +166,14 @@ def test_poisson_load_of_several_guidellm_workers_is_noted() -> None:
     report["benchmarks"][0]["config"]["strategy"]["type_"] = "poisson"
     found = read_measurements(json.dumps(report).encode(), "poisson")
     assert isinstance(found, Measurements)
-    assert found.rows[0].load == OpenLoop(8.0, gap_cv=1.0)
+    assert found.rows[0].load == OpenLoopLoad(8.0, gap_cv=1.0)
     assert "10 workers drew the same gaps" in found.notes[0]
 
 
 def test_aiperf_gives_its_row_with_the_load_of_its_configuration() -> None:
     reports = [read(f"aiperf/{name}.json") for name in ("c4", "c16", "c40", "rate8")]
     assert {(one.tool, one.tool_version, one.model) for one in reports} == {(Tool.AIPERF, "0.13.0", MODEL)}
-    loads: list[Load] = [ClosedLoop(4), ClosedLoop(16), ClosedLoop(40), OpenLoop(8.0)]
+    loads: list[OfferedLoad] = [ClosedLoopLoad(4), ClosedLoopLoad(16), ClosedLoopLoad(40), OpenLoopLoad(8.0)]
     assert [one.rows[0].load for one in reports] == loads
     assert [means(one.rows[0])[:4] for one in reports] == [
         (497.04, 98.54, 24.1, 8.08),
@@ -186,7 +188,7 @@ def test_the_csv_of_aiperf_says_the_same_but_not_the_load() -> None:
     from_csv, from_json = read("aiperf/c16.csv"), read("aiperf/c16.json")
     assert means(from_csv.rows[0]) == means(from_json.rows[0])
     assert rounded(from_csv.rows[0].ttft) == rounded(from_json.rows[0].ttft)
-    assert from_csv.rows[0].load == ClosedLoop(16)
+    assert from_csv.rows[0].load == ClosedLoopLoad(16)
     assert "does not say which load" in from_csv.notes[0]
 
 
@@ -196,14 +198,14 @@ def test_a_csv_of_aiperf_with_hardly_any_load_had_one_request_in_flight() -> Non
     found = read_measurements(idle.encode(), "idle")
     assert isinstance(found, Measurements)
     assert "0.3 requests in flight" in found.notes[0]
-    assert found.rows[0].load == ClosedLoop(1)
+    assert found.rows[0].load == ClosedLoopLoad(1)
 
 
 def test_a_table_of_ones_own_has_a_row_per_line() -> None:
     report = read("csv/runs.csv")
     assert (report.tool, len(report.rows)) == (Tool.CSV, 6)
     assert means(report.rows[1]) == (518.0, 128.6, 52.69, 9.48, 1541.9, None)
-    assert (report.rows[1].load, report.rows[1].num_requests) == (ClosedLoop(16), 96)
+    assert (report.rows[1].load, report.rows[1].num_requests) == (ClosedLoopLoad(16), 96)
     assert report.rows[1].where == "line 4"
 
 
@@ -211,7 +213,11 @@ def test_lines_of_aibrix_make_a_row_per_run() -> None:
     report = read("aibrix/benchmark.jsonl")
     assert (report.tool, report.model, len(report.rows)) == (Tool.AIBRIX, MODEL, 18)
     first = report.rows[0]
-    assert (first.prompt, first.output, first.load) == (Lengths(128, 0), Lengths(32, 0), OpenLoop(2.0))
+    assert (first.prompt, first.output, first.load) == (
+        TokenLengths(128, 0),
+        TokenLengths(32, 0),
+        OpenLoopLoad(2.0),
+    )
     assert means(first)[2:] == (11.6, 7.73, 62.17, 1.94)
     assert rounded(first.e2e) == (260.22, 257.62, 272.79, None, 280.35)
 
@@ -232,7 +238,7 @@ def test_a_profile_of_aibrix_has_a_row_per_cell() -> None:
     assert (report.tool, report.gpu) == (Tool.AIBRIX, "simulated-llama-3-1-8b-h100")
     lengths = [(row.prompt.mean, row.output.mean) for row in report.rows]
     assert lengths == [(128, 32), (512, 32), (1024, 32), (128, 128), (512, 128), (1024, 128)]
-    assert report.rows[2].load == OpenLoop(14.411488631210636)
+    assert report.rows[2].load == OpenLoopLoad(14.411488631210636)
     assert (rounded(report.rows[2].e2e), rounded(report.rows[2].ttft)) == (
         (370.72, None, None, None, None),
         (37.27, None, None, None, None),
@@ -242,7 +248,7 @@ def test_a_profile_of_aibrix_has_a_row_per_cell() -> None:
 def test_the_summary_of_the_profiling_script_is_a_row() -> None:
     report = read("melange/512-96-8-48.txt")
     (row,) = report.rows
-    assert (report.tool, report.model, row.load) == (Tool.MELANGE, MODEL, OpenLoop(8.0))
+    assert (report.tool, report.model, row.load) == (Tool.MELANGE, MODEL, OpenLoopLoad(8.0))
     assert means(row) == (512, 96, 19.08, 8.4, 635.58, 6.62)
     assert rounded(row.e2e) == (830.0, 829.59, 843.38, None, 857.67)
 
@@ -256,7 +262,7 @@ def test_a_table_of_melange_has_a_row_per_gpu_and_cell() -> None:
         (256, 256, 12.54),
         (1024, 64, 10.03),
     ]
-    assert {row.load for row in l40s} == {Saturated()}
+    assert {row.load for row in l40s} == {SaturatingLoad()}
     assert "gpu_info L40S, tputs[1][1]: no throughput, left out" in report.notes
 
 
@@ -424,7 +430,7 @@ def test_what_a_table_does_not_know_is_none_and_never_zero() -> None:
     assert isinstance(found, Measurements)
     (row,) = found.rows
     assert (row.ttft, row.itl, row.e2e, row.output_tokens_per_s, row.num_requests) == (None,) * 5
-    assert row.load == OpenLoop(2.0)
+    assert row.load == OpenLoopLoad(2.0)
     assert found.notes == ("columns without a meaning here: rack",)
 
 

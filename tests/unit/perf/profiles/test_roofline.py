@@ -21,10 +21,10 @@ from argosy.perf.profiles.forms import parse_silicon
 from argosy.perf.profiles.reshape import are_siblings, scaled_profile
 from argosy.perf.profiles.roofline import (
     OTHER_VENDOR_SLOWDOWN,
-    Factors,
     HeldOut,
     Kernels,
     Silicon,
+    SiliconFactors,
     kernels_of,
     roofline,
     roofline_profile,
@@ -52,7 +52,7 @@ QWEN3_30B = Architecture(
     expert_intermediate_size=768,
 )
 # Peaks as they are, and nothing beside them: what arithmetic alone says.
-PEAKS = Factors(
+PEAKS = SiliconFactors(
     memory=1.0,
     expert_memory=1.0,
     kv_memory=1.0,

@@ -18,7 +18,7 @@ from argosy.errors import SpecError
 from argosy.perf import shipped_library
 from argosy.perf.answers.replica import TTFT_OF_CLIENTS
 from argosy.perf.shipped import shipped_forms, shipped_measurements
-from argosy.perf.validation.calibration import RAW, Errors, RunCalibration, calibrate, errors
+from argosy.perf.validation.calibration import RAW, Errors, RunCalibration, ValidationCase, calibrate, errors
 from argosy.perf.validation.figures import (
     energy_rows,
     form_medians,
@@ -26,7 +26,7 @@ from argosy.perf.validation.figures import (
     kv_comparisons,
     power_comparisons,
 )
-from argosy.perf.validation.report import GroupReport, report, subject
+from argosy.perf.validation.report import GroupReport, case, report
 from argosy.perf.validation.runs import Group, Run, halves, parse_runs, predict
 from argosy.snapshot import Dtype
 
@@ -72,7 +72,7 @@ def test_a_group_without_a_profile_says_why() -> None:
 def test_a_known_calibration_is_found_again() -> None:
     truth = RunCalibration(1.10, 2.5, 0.08, 0.02, 12.0)
     even, _ = halves(group(LLAMA, "h100_sxm", Dtype.FP8))
-    known = [found for run in even if not isinstance(found := subject(run, Dtype.BF16, LIBRARY), str)]
+    known = [found for run in even if isinstance(found := case(run, Dtype.BF16, LIBRARY), ValidationCase)]
     told = []
     for each in known:
         seen = each.predict(truth)
@@ -87,8 +87,8 @@ def test_a_known_calibration_is_found_again() -> None:
 
 def test_a_run_is_always_the_same_and_faster_with_fewer_requests_in_flight() -> None:
     run = group(LLAMA, "h100_sxm", Dtype.FP8)[0]
-    asked = subject(run, Dtype.BF16, LIBRARY)
-    assert not isinstance(asked, str)
+    asked = case(run, Dtype.BF16, LIBRARY)
+    assert isinstance(asked, ValidationCase)
     source = asked.source(RAW)
     once, again = predict(run, asked.limits, source), predict(run, asked.limits, source)
     assert once == again

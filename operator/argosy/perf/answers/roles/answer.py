@@ -34,12 +34,12 @@ from argosy.perf.answers.roles.measure import (
     split_slo,
 )
 from argosy.perf.answers.roles.question import LinkName, RoleAsked, RolesQuestion, RolesRefusal, kv_link
-from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity
 from argosy.perf.catalogue import Gpu
 from argosy.perf.catalogue.links import Link
 from argosy.perf.catalogue.list_prices import middle_price
 from argosy.perf.footprint.memory import kv_growth
-from argosy.perf.library import Wanted
+from argosy.perf.library import WantedProfile
 from argosy.perf.model import LibraryPerfModel, wanted_profile
 from argosy.perf.power.energy import usd_per_million_tokens
 from argosy.perf.profile import Profile
@@ -154,9 +154,9 @@ class _Known:
     """One role's replica, before anything is measured."""
 
     variant: Variant
-    wanted: Wanted
+    wanted: WantedProfile
     profile: Profile
-    engine: Engine
+    engine: EngineModel
     price_usd_per_gpu_hour: float | None
 
     @property
@@ -205,7 +205,7 @@ def _looked_up(asked: RoleAsked, question: RolesQuestion, model: LibraryPerfMode
     return _Known(asked.variant, wanted, profile, engine, price)
 
 
-def _transfer(link: Link, prefill: Wanted, decode: Wanted) -> KvTransfer:
+def _transfer(link: Link, prefill: WantedProfile, decode: WantedProfile) -> KvTransfer:
     """Of the role with fewer ranks: its GPUs hold, and send or get, the larger parts."""
     ranks = min(prefill.shape.tensor_parallel, decode.shape.tensor_parallel)
     return KvTransfer(link, kv_growth(prefill.architecture, ranks, prefill.kv_dtype))

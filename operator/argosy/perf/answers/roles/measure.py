@@ -31,7 +31,7 @@ import numpy as np
 
 from argosy.checks import positive, share
 from argosy.engine.simulate import Requests, RequestTimes, simulate
-from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity, refused_slice
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity, refused_slice
 from argosy.perf.catalogue.links import Link, transfer_ms
 from argosy.perf.footprint.memory import KvGrowth
 from argosy.perf.protocol import Capacity, CapacityLimit, OutOfRange
@@ -68,8 +68,8 @@ class KvTransfer:
 class RolePair:
     """The engines of a prefill and of a decode replica; their GPUs weigh the replicas' cost."""
 
-    prefill: Engine
-    decode: Engine
+    prefill: EngineModel
+    decode: EngineModel
     prefill_gpus: int = 1
     decode_gpus: int = 1
 
@@ -219,7 +219,7 @@ def _lone_e2e_ms(times: RequestTimes) -> float:
     return float(times.e2e_ms.mean())
 
 
-def lone_request(engine: Engine, mix: Mix) -> RequestTimes:
+def lone_request(engine: EngineModel, mix: Mix) -> RequestTimes:
     """One request of the mix's mean lengths, in an empty engine."""
     cached = round(math.fsum(piece.weight * piece.cached_tokens for piece in mix.slices))
     prompt = max(round(mix.mean_prompt_tokens), cached)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from argosy.checks import not_negative, positive
 from argosy.perf.answers.replica import Unanswered
 from argosy.perf.catalogue.links import Link, gpu_links
-from argosy.perf.library import Wanted
+from argosy.perf.library import WantedProfile
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term, Variant
 
 _PERCENTILE = 0.95
@@ -93,7 +93,7 @@ class RolesQuestion:
         return Mix((Slice(self.prompt_tokens, self.output_tokens, 1.0),))
 
 
-def kv_link(name: LinkName, prefill: Wanted, decode: Wanted) -> Link | Unanswered:
+def kv_link(name: LinkName, prefill: WantedProfile, decode: WantedProfile) -> Link | Unanswered:
     """The link between a GPU of either role: the slower one's where they differ.
 
     A link inside a node connects GPUs of one type, and a replica of each role has to share the node.

@@ -1,7 +1,7 @@
 """Building a surface: the engine simulated at every node and load of the grid.
 
 Owns the measurement: saturation, waits and gaps, and the fits that turn them into tables. Never
-stores and never answers. Input: an `Engine`, settings; output: a `Surface`. Picklable in and
+stores and never answers. Input: an `EngineModel`, settings; output: a `Surface`. Picklable in and
 out, so that a caller may build several in processes of its own.
 """
 
@@ -16,7 +16,7 @@ from argosy.engine.simulate import Requests, RequestTimes
 from argosy.engine.step_times import step_ms
 from argosy.engine.twin import simulate
 from argosy.errors import InvariantError
-from argosy.perf.capacity.search import Engine, least_overload, saturation_of
+from argosy.perf.capacity.search import EngineModel, least_overload, saturation_of
 from argosy.perf.capacity.surfaces import grid
 from argosy.perf.capacity.surfaces.surface import (
     LONE_PROMPT_TOKENS,
@@ -32,7 +32,7 @@ _UNBOUNDED = 10**9
 _BINS = 8
 
 
-def build_surface(engine: Engine, settings: SurfaceSettings) -> Surface:
+def build_surface(engine: EngineModel, settings: SurfaceSettings) -> Surface:
     """Simulate the grid (seconds of computing)."""
     lone = _lone_ttft_ms(engine)
     unit_ms = float(lone[0])
@@ -72,7 +72,7 @@ class _Tables:
         self._saturation_per_ms = np.full(grid.NUM_NODES, np.nan)
 
     def measure(
-        self, node: grid.Node, engine: Engine, requests: grid.NodeRequests, settings: SurfaceSettings
+        self, node: grid.Node, engine: EngineModel, requests: grid.NodeRequests, settings: SurfaceSettings
     ) -> None:
         """One node at all loads."""
         lone = _times(engine, requests, requests.lone_arrivals_s)
@@ -107,12 +107,12 @@ class _Tables:
         return cost
 
 
-def _times(engine: Engine, requests: grid.NodeRequests, arrivals_s: Floats) -> RequestTimes:
+def _times(engine: EngineModel, requests: grid.NodeRequests, arrivals_s: Floats) -> RequestTimes:
     offered = Requests(arrivals_s, requests.prompt_tokens, requests.output_tokens)
     return simulate(offered, engine.limits, engine.step_times)
 
 
-def _saturation_per_s(engine: Engine, requests: grid.NodeRequests) -> float:
+def _saturation_per_s(engine: EngineModel, requests: grid.NodeRequests) -> float:
     """Of the node's draw, repeated where the batch is large."""
     count = len(requests.unit_arrivals)
     repeats = -(-least_overload(engine.limits) // count)
@@ -178,16 +178,16 @@ def _non_negative(matrix: Floats, target: Floats) -> Floats:
     return solution
 
 
-def _lone_ttft_ms(engine: Engine) -> Floats:
+def _lone_ttft_ms(engine: EngineModel) -> Floats:
     """TTFT of prompts on LONE_PROMPT_TOKENS, each alone, whatever the context limit."""
     count = len(LONE_PROMPT_TOKENS)
     limits = replace(engine.limits, kv_blocks=_UNBOUNDED, max_model_len=_UNBOUNDED)
     prompts = np.array(LONE_PROMPT_TOKENS, dtype=np.int64)
     requests = grid.NodeRequests(np.arange(count, dtype=np.float64), prompts, np.ones_like(prompts))
-    return _times(Engine(limits, engine.step_times), requests, requests.lone_arrivals_s).ttft_ms
+    return _times(EngineModel(limits, engine.step_times), requests, requests.lone_arrivals_s).ttft_ms
 
 
-def speed_ms(engine: Engine) -> Floats:
+def speed_ms(engine: EngineModel) -> Floats:
     """Step times on a fixed grid of batches, contexts and chunks: who is faster is smaller in all."""
     limits = engine.limits
     arrays = engine.step_times.step_times(limits.max_num_batched_tokens, limits.max_num_seqs)

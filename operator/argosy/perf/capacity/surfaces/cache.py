@@ -14,7 +14,7 @@ import numpy as np
 
 from argosy.arrays import Booleans, Floats
 from argosy.errors import InvariantError
-from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity
 from argosy.perf.capacity.surfaces.build import build_surface
 from argosy.perf.capacity.surfaces.cells import cells
 from argosy.perf.capacity.surfaces.search import capacities, stack
@@ -23,8 +23,8 @@ from argosy.perf.capacity.surfaces.surface import RELATIVE_ERROR, Surface, Surfa
 from argosy.perf.protocol import Capacity
 from argosy.snapshot import Mix, Slo
 
-Build = Callable[[Engine], bytes]
-MapBuild = Callable[[Build, Iterable[Engine]], Iterable[bytes]]
+Build = Callable[[EngineModel], bytes]
+MapBuild = Callable[[Build, Iterable[EngineModel]], Iterable[bytes]]
 Progress = Callable[[int, int], None]
 """Told how many surfaces of how many that were missing are built."""
 
@@ -44,7 +44,7 @@ class CellCapacities:
 
 
 @dataclass(slots=True)
-class SurfaceBook:
+class SurfaceCache:
     """Surfaces by what they were made from."""
 
     store: MutableMapping[str, bytes]
@@ -52,7 +52,7 @@ class SurfaceBook:
     progress: Progress | None = None
     settings: SurfaceSettings = field(default_factory=SurfaceSettings)
 
-    def surfaces(self, engines: Sequence[Engine]) -> tuple[Surface, ...]:
+    def surfaces(self, engines: Sequence[EngineModel]) -> tuple[Surface, ...]:
         """One per engine; what is missing or damaged is built, once for engines that are alike."""
         keys = [surface_key(engine, self.settings) for engine in engines]
         found: dict[str, Surface] = {}
@@ -71,7 +71,7 @@ class SurfaceBook:
         return tuple(found[key] for key in keys)
 
     def capacities(
-        self, engines: Sequence[Engine], mixes: Sequence[Mix], slos: Sequence[Slo]
+        self, engines: Sequence[EngineModel], mixes: Sequence[Mix], slos: Sequence[Slo]
     ) -> CellCapacities:
         """Every mix within its SLO on every engine: one look-up, and simulations of what is outside."""
         answer = capacities(stack(self.surfaces(engines)), cells(mixes, slos))
@@ -81,7 +81,7 @@ class SurfaceBook:
             rates[cell, column] = measured.requests_per_s if isinstance(measured, Capacity) else np.nan
         return CellCapacities(rates, answer.outside, errors)
 
-    def _built(self, engines: Sequence[Engine]) -> Iterator[bytes]:
+    def _built(self, engines: Sequence[EngineModel]) -> Iterator[bytes]:
         for number, content in enumerate(self.map_build(_Builder(self.settings), engines), start=1):
             if self.progress is not None:
                 self.progress(number, len(engines))
@@ -94,5 +94,5 @@ class _Builder:
 
     settings: SurfaceSettings
 
-    def __call__(self, engine: Engine) -> bytes:
+    def __call__(self, engine: EngineModel) -> bytes:
         return to_bytes(build_surface(engine, self.settings))

@@ -45,7 +45,7 @@ import numpy as np
 from argosy.arrays import Singles
 from argosy.engine.request import EngineLimits
 from argosy.errors import SpecError
-from argosy.perf.capacity.search import Engine
+from argosy.perf.capacity.search import EngineModel
 from argosy.perf.capacity.surfaces import grid
 
 # Part of every key: raise it when the scheduler, the grid or the method changes the tables.
@@ -120,7 +120,7 @@ LONE_PROMPT_TOKENS: tuple[int, ...] = tuple(
 """Lengths for which a prompt's TTFT alone is kept; mixes with a longer one are simulated."""
 
 
-def surface_key(engine: Engine, settings: SurfaceSettings) -> str:
+def surface_key(engine: EngineModel, settings: SurfaceSettings) -> str:
     """A hash (64 hexadecimal digits) of all that a surface depends on."""
     axes = (
         grid.PROMPT_TOKENS,

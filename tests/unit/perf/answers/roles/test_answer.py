@@ -13,9 +13,9 @@ from argosy.perf import CapacitySettings, LibraryPerfModel, measure_capacity, sh
 from argosy.perf.answers.replica import Unanswered
 from argosy.perf.answers.roles.answer import SET_TOLERANCE, Carried, RolesAnswer, answer_roles, milliseconds
 from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion, kv_link
-from argosy.perf.capacity.search import Engine
+from argosy.perf.capacity.search import EngineModel
 from argosy.perf.catalogue.links import Link
-from argosy.perf.library import Wanted
+from argosy.perf.library import WantedProfile
 from argosy.perf.model import wanted_profile
 from argosy.snapshot import Dtype, EngineSettings, Term, Variant
 
@@ -69,7 +69,7 @@ def test_seventy_billion_on_four_gpus_a_replica_pays_and_each_figure_follows_fro
 def test_an_aggregated_replica_is_what_the_capacity_of_its_engine_says() -> None:
     question = alike(role())
     engine = MODEL.engine(question.prefill.variant)
-    assert isinstance(engine, Engine)
+    assert isinstance(engine, EngineModel)
     expected = measure_capacity(engine, question.mix, question.promise.slo, QUICK)
     assert answered(question).aggregated_replicas[0].capacity == expected
 
@@ -195,9 +195,9 @@ def test_a_link_that_these_gpus_do_not_have_is_refused_with_those_that_they_have
     assert nearest in found.nearest
 
 
-def wanted(gpu: str) -> Wanted:
+def wanted(gpu: str) -> WantedProfile:
     found = wanted_profile(role(gpu=gpu).variant)
-    assert isinstance(found, Wanted)
+    assert isinstance(found, WantedProfile)
     return found
 
 

@@ -22,7 +22,7 @@ from argosy.perf.answers.roles.measure import (
     prefill_only,
     split_slo,
 )
-from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity
 from argosy.perf.catalogue.links import Link
 from argosy.perf.footprint.memory import KvGrowth
 from argosy.perf.protocol import Capacity, CapacityLimit, OutOfRange, OutOfRangeReason
@@ -176,7 +176,7 @@ def test_a_node_bounds_the_set() -> None:
 
 
 def test_a_request_longer_than_the_decode_context_is_named() -> None:
-    short = Engine(replace(H100_LIMITS, max_model_len=1200), H100_ENGINE.step_times)
+    short = EngineModel(replace(H100_LIMITS, max_model_len=1200), H100_ENGINE.step_times)
     transfer = KvTransfer(NETWORK, KV)
     pair = RolePair(H100_ENGINE, short)
     split = split_slo(PAIR, CHAT, promise(500, 20), transfer)

@@ -1,4 +1,4 @@
-"""The book of surfaces: built once, kept, mended, and never silent about what it cannot look up."""
+"""The cache of surfaces: built once, kept, mended, and never silent about what it cannot look up."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from argosy.engine import EngineLimits, StepCoefficients
-from argosy.perf.capacity.search import CapacitySettings, Engine, measure_capacity
-from argosy.perf.capacity.surfaces.cache import Build, SurfaceBook
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity
+from argosy.perf.capacity.surfaces.cache import Build, SurfaceCache
 from argosy.perf.capacity.surfaces.surface import SurfaceSettings
 from argosy.perf.protocol import Capacity
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
-FAST = Engine(
+FAST = EngineModel(
     EngineLimits(64, 2048, 4000, 16, 8192),
     StepCoefficients(6.3, 0.0107, 4.87, 0.0096, 0.1, 4.2e-5, 2.5e-3, 0.1, 5e-4, 8e-7, 0.98, 1.34, 0.046),
 )
-SLOW = Engine(
+SLOW = EngineModel(
     EngineLimits(64, 2048, 4000, 16, 8192),
     StepCoefficients(12.6, 0.0214, 4.87, 0.0192, 0.2, 8.4e-5, 5e-3, 0.2, 1e-3, 1.6e-6, 0.98, 2.68, 0.092),
 )
@@ -33,9 +33,9 @@ class Counting:
     """Builds in this process and remembers for whom."""
 
     def __init__(self) -> None:
-        self.built: list[Engine] = []
+        self.built: list[EngineModel] = []
 
-    def __call__(self, build: Build, engines: Iterable[Engine]) -> Iterable[bytes]:
+    def __call__(self, build: Build, engines: Iterable[EngineModel]) -> Iterable[bytes]:
         for engine in engines:
             self.built.append(engine)
             yield build(engine)
@@ -44,18 +44,18 @@ class Counting:
 @pytest.fixture(scope="module")
 def store() -> dict[str, bytes]:
     kept: dict[str, bytes] = {}
-    SurfaceBook(kept, settings=SETTINGS).surfaces([FAST, SLOW])
+    SurfaceCache(kept, settings=SETTINGS).surfaces([FAST, SLOW])
     return kept
 
 
 def test_a_surface_is_built_once_and_progress_is_told(store: dict[str, bytes]) -> None:
     told: list[tuple[int, int]] = []
     counting, kept = Counting(), dict(list(store.items())[:1])
-    book = SurfaceBook(kept, counting, lambda done, of: told.append((done, of)), SETTINGS)
-    first = book.surfaces([FAST, SLOW, SLOW])
+    cache = SurfaceCache(kept, counting, lambda done, of: told.append((done, of)), SETTINGS)
+    first = cache.surfaces([FAST, SLOW, SLOW])
     assert (counting.built, told) == ([SLOW], [(1, 1)])
     assert first[1].key == first[2].key
-    book.surfaces([SLOW, FAST])
+    cache.surfaces([SLOW, FAST])
     assert counting.built == [SLOW]
     assert kept == store
 
@@ -64,13 +64,13 @@ def test_a_damaged_surface_is_built_again(store: dict[str, bytes]) -> None:
     kept, counting = dict(store), Counting()
     damaged = next(iter(kept))
     kept[damaged] = kept[damaged][:-7]
-    SurfaceBook(kept, counting, settings=SETTINGS).surfaces([FAST, SLOW])
+    SurfaceCache(kept, counting, settings=SETTINGS).surfaces([FAST, SLOW])
     assert counting.built == [FAST]
     assert kept == store
 
 
 def test_what_is_inside_is_looked_up_near_to_its_simulation(store: dict[str, bytes]) -> None:
-    answer = SurfaceBook(dict(store), settings=SETTINGS).capacities([FAST, SLOW], [CHAT], [SLO])
+    answer = SurfaceCache(dict(store), settings=SETTINGS).capacities([FAST, SLOW], [CHAT], [SLO])
     measured = [measure_capacity(engine, CHAT, SLO, CapacitySettings()) for engine in (FAST, SLOW)]
     assert not answer.simulated.any()
     rates = [found.requests_per_s for found in measured if isinstance(found, Capacity)]
@@ -80,8 +80,8 @@ def test_what_is_inside_is_looked_up_near_to_its_simulation(store: dict[str, byt
 
 
 def test_what_is_outside_is_simulated_and_what_is_refused_is_no_number(store: dict[str, bytes]) -> None:
-    book = SurfaceBook(dict(store), settings=SETTINGS)
-    answer = book.capacities([FAST], [CHAT, TINY, LONG], [SLO, SLO, SLO])
+    cache = SurfaceCache(dict(store), settings=SETTINGS)
+    answer = cache.capacities([FAST], [CHAT, TINY, LONG], [SLO, SLO, SLO])
     assert answer.simulated[:, 0].tolist() == [False, True, True]
     direct = measure_capacity(FAST, TINY, SLO, CapacitySettings())
     assert isinstance(direct, Capacity)

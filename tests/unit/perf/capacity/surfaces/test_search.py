@@ -15,7 +15,7 @@ from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.engine.twin import simulate
 from argosy.errors import InvariantError, SpecError
-from argosy.perf.capacity.search import CapacitySettings, Engine, draw, measure_capacity, saturation
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, draw, measure_capacity, saturation
 from argosy.perf.capacity.surfaces import grid
 from argosy.perf.capacity.surfaces.build import build_surface
 from argosy.perf.capacity.surfaces.cells import NUM_ATOMS, cells
@@ -34,7 +34,7 @@ L40S = StepCoefficients(
 LIMITS = EngineLimits(
     max_num_seqs=256, max_num_batched_tokens=8192, kv_blocks=27000, block_size=16, max_model_len=16384
 )
-FAST, SLOW = Engine(LIMITS, H100), Engine(LIMITS, L40S)
+FAST, SLOW = EngineModel(LIMITS, H100), EngineModel(LIMITS, L40S)
 # A tenth of the requests of a real surface: noisier, but built in half a second.
 QUICK = SurfaceSettings(num_requests=400)
 
@@ -45,11 +45,11 @@ TERMS = [(term, percentile) for term in Term for percentile in (0.5, 0.95)]
 
 
 @cache
-def surface_of(engine: Engine, settings: SurfaceSettings = QUICK) -> Surface:
+def surface_of(engine: EngineModel, settings: SurfaceSettings = QUICK) -> Surface:
     return build_surface(engine, settings)
 
 
-def ask(engines: tuple[Engine, ...], asked: Mix, slo: Slo) -> SurfaceCapacities:
+def ask(engines: tuple[EngineModel, ...], asked: Mix, slo: Slo) -> SurfaceCapacities:
     return capacities(stack([surface_of(engine) for engine in engines]), cells([asked], [slo]))
 
 
@@ -60,7 +60,7 @@ def one(term: Term, percentile: float, bound_ms: float) -> Slo:
 # Near the simulator.
 
 
-def errors(engine: Engine, surface: Surface, asked: Mix) -> Floats:
+def errors(engine: EngineModel, surface: Surface, asked: Mix) -> Floats:
     """Of the surface's capacities, for bounds that the simulator just keeps at two loads."""
     settings = CapacitySettings(seed=11, num_requests=12_000)
     workload, most = draw(asked, settings), saturation(engine, asked, settings)
@@ -157,7 +157,7 @@ def test_what_the_surface_does_not_hold_is_flagged_and_has_no_rate(asked: Mix, s
 
 def test_a_prompt_longer_than_any_that_was_timed_alone_is_outside() -> None:
     """Few enough not to make the prompts too unlike, on an engine that would take them."""
-    roomy = Engine(replace(LIMITS, max_model_len=10**6), H100)
+    roomy = EngineModel(replace(LIMITS, max_model_len=10**6), H100)
     asked = [
         Mix((Slice(11_000, 200, 0.998), Slice(prompt, 200, 0.002))) for prompt in (131_072, 131_073, 200_000)
     ]
@@ -166,7 +166,7 @@ def test_a_prompt_longer_than_any_that_was_timed_alone_is_outside() -> None:
 
 
 def test_a_request_that_the_engine_refuses_is_outside_on_that_engine_alone() -> None:
-    short = Engine(replace(LIMITS, max_model_len=4096), H100)
+    short = EngineModel(replace(LIMITS, max_model_len=4096), H100)
     answer = ask((FAST, short), Mix((Slice(500, 100, 0.9), Slice(4000, 200, 0.1))), CHAT)
     assert answer.outside.tolist() == [[False, True]]
     assert np.isnan(answer.requests_per_s[0]).tolist() == [False, True]
@@ -208,7 +208,7 @@ def test_questions_that_make_no_sense_are_refused(refused: Callable[[], object],
 
 def test_an_engine_too_small_for_any_node_has_no_surface() -> None:
     with pytest.raises(InvariantError, match="no node"):
-        build_surface(Engine(replace(LIMITS, max_model_len=64), H100), QUICK)
+        build_surface(EngineModel(replace(LIMITS, max_model_len=64), H100), QUICK)
 
 
 @pytest.mark.parametrize("block_size", [16, 256])
@@ -264,7 +264,7 @@ def test_an_engine_twice_as_fast_carries_twice_as_much_at_half_the_bound() -> No
     )  # fmt: skip
     slow = ask((SLOW,), AZURE, CHAT).requests_per_s[0, 0]
     half = Slo(tuple(replace(term, bound_ms=term.bound_ms / 2) for term in CHAT.terms))
-    fast = ask((Engine(LIMITS, twice),), AZURE, half).requests_per_s[0, 0]
+    fast = ask((EngineModel(LIMITS, twice),), AZURE, half).requests_per_s[0, 0]
     assert fast == pytest.approx(2 * slow, rel=0.01)
 
 
@@ -291,7 +291,7 @@ def test_a_slower_engine_is_lowered_to_a_faster_one() -> None:
     ],
 )
 def test_a_faster_engine_with_less_room_lowers_nobody(other: EngineLimits) -> None:
-    stacked = stack([surface_of(SLOW), surface_of(Engine(other, H100))])
+    stacked = stack([surface_of(SLOW), surface_of(EngineModel(other, H100))])
     assert stacked.slower_than.tolist() == [[True, False], [False, True]]
     assert stack([surface_of(SLOW), surface_of(FAST)]).slower_than.tolist() == [[True, False], [True, True]]
 
@@ -329,12 +329,14 @@ def test_a_nodes_draw_has_its_means() -> None:
     ("engine", "settings"),
     [
         pytest.param(SLOW, QUICK, id="step-times"),
-        pytest.param(Engine(replace(LIMITS, kv_blocks=26999), H100), QUICK, id="limits"),
+        pytest.param(EngineModel(replace(LIMITS, kv_blocks=26999), H100), QUICK, id="limits"),
         pytest.param(FAST, replace(QUICK, seed=2), id="seed"),
         pytest.param(FAST, replace(QUICK, num_requests=401), id="requests"),
     ],
 )
-def test_everything_that_changes_a_surface_changes_its_key(engine: Engine, settings: SurfaceSettings) -> None:
+def test_everything_that_changes_a_surface_changes_its_key(
+    engine: EngineModel, settings: SurfaceSettings
+) -> None:
     assert surface_key(engine, settings) != surface_key(FAST, QUICK)
 
 
