@@ -55,7 +55,7 @@ def saturation_per_s() -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one run: of the clock, and of this thread's work (the same, were nobody else here)."""
+    """Seconds of one run: of the clock, and of this thread's work (the same on an idle machine)."""
 
     wall_s: float
     cpu_s: float

@@ -137,7 +137,9 @@ def _matrix_ms(v: Mapping[str, float], tokens: Floats) -> Floats:
 
 
 def closed_form_ms(v: Mapping[str, float], asked: Iterations) -> Floats:
-    """The closed form at iterations: the engine's own, but for any values on the way to a fit."""
+    """The closed form at iterations, ms, of their shape: the engine's own, for any values on the way to a
+    fit.
+    """
     batch, chunk = asked.batch, asked.chunk
     decode = (batch > 0) * (v["a0"] + v["a1"] * batch * asked.context + v["a2"] * batch)
     prefill = (chunk > 0) * (v["b0"] + v["b1"] * chunk + v["b2"] * chunk * (asked.prefix + 0.5 * chunk))

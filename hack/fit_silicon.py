@@ -1,7 +1,7 @@
 """Fit the silicon factors of rooflines to measured tables, and judge what is made of them.
 
-Owns the fit, leaving out a GPU or a model, and the held-out errors of the three ways to a
-profile that nobody measured (roofline, wider group, sibling). Never writes a file.
+Owns the fit, leaving out a GPU or a model, and the held-out errors of the three ways to a profile
+that was not measured (roofline, wider group, sibling).
 
 Factors are fitted per kind of weights (as they are stored and multiplied), all tables of the
 kind at once: least squares of the logarithm of estimate over table, soft beyond 10 %, with a
@@ -62,7 +62,7 @@ class Case:
     architecture: Architecture
 
     def estimate_ms(self, factors: SiliconFactors, asked: Iterations) -> Floats:
-        """The roofline's answer."""
+        """The roofline's milliseconds, of the iterations' shape."""
         coefficients = roofline(self.gpu, self.architecture, self.profile.key, factors)
         return closed_form_ms(asdict(coefficients), asked)
 
@@ -97,7 +97,11 @@ def fit_silicon(cases: Iterable[Case]) -> tuple[Silicon, dict[Kernels, dict[str,
 
 
 def wider_errors(cases: Iterable[Case]) -> dict[str, Floats]:
-    """Median errors of TP 4 and 8 made from the two next narrower tables, where all are measured."""
+    """Median errors (decode, mixed, prefill), shape (3,), of TP 4 and 8 made from the two next narrower
+    tables.
+
+    Only where all are measured.
+    """
     by_key = {case.profile.key: case for case in cases}
     rows: dict[str, list[Floats]] = defaultdict(list)
     for key, case in by_key.items():
@@ -113,7 +117,7 @@ def wider_errors(cases: Iterable[Case]) -> dict[str, Floats]:
 
 
 def sibling_errors(cases: Iterable[Case], silicon: Silicon) -> dict[str, Floats]:
-    """Median errors of tables scaled to a sibling, over all pairs."""
+    """Median errors (decode, mixed, prefill), shape (3,), of tables scaled to a sibling, over all pairs."""
     every = tuple(cases)
     rows = []
     for case in every:

@@ -1,7 +1,6 @@
 """The coefficients of one engine's step time.
 
-Owns the closed form of an iteration's duration and the arrays that say the same. Never knows
-which GPU or model the numbers belong to (`perf` does) and never holds a clock.
+Owns the closed form of an iteration's duration and the arrays that say the same.
 
 With B sequences decoding over K KV tokens in all, and prefill chunks of c_i tokens on
 prefixes of p_i tokens, n = B + sum c_i (reference: form fitted to NVIDIA's silicon tables):

@@ -1,8 +1,7 @@
 """Which profile answers for a variant: the most trusted that there is.
 
 Owns the order of preference and the steps from a source's silicon time to what an engine takes:
-host overhead, pipeline stages, the KV cache's number type. Never opens a file and never
-measures. The order, for one stage of a replica:
+host overhead, pipeline stages, the KV cache's number type. The order, for one stage of a replica:
 
 1. a user's own measurements of this model, GPU, number type and shape;
 2. the shipped table;
@@ -52,7 +51,7 @@ class WantedProfile:
 
     @property
     def key(self) -> ProfileKey:
-        """As profiles are told apart."""
+        """The key of its profile."""
         return ProfileKey(self.gpu.name, self.model, self.dtype, self.shape)
 
     @property
@@ -62,7 +61,7 @@ class WantedProfile:
 
     @property
     def own_keys(self) -> tuple[ProfileKey, ProfileKey]:
-        """What users' profiles that answer for it are of: the first that there is counts."""
+        """Keys under which a user's profile matches, in order of preference."""
         return self.key, self.stage.key
 
 
@@ -100,7 +99,7 @@ class ProfileLibrary:
         return self._users.get(key) or self._tables.profile(key)
 
     def find(self, wanted: WantedProfile) -> Profile | OutOfRange:
-        """The profile that an engine of ours takes, overhead included; the reason where there is none."""
+        """The profile that an engine takes, host overhead included; the reason where there is none."""
         own = self._users.get(wanted.key)
         if own is not None:
             return self._with_host(own, wanted.key)

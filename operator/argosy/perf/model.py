@@ -1,12 +1,11 @@
 """The performance model that the operator uses: profiles of a library, simulated capacities.
 
-Owns putting profiles, memory and engine together behind the `PerfModel` protocol, and the cache
-of capacities. Never opens a file and never looks at a clock: the library, the cache and a
-progress callback come in.
+Owns putting profiles, memory and engine together behind the `PerfModel` protocol, and the cache of
+capacities. The library, the cache and a progress callback come in.
 
 A capacity takes some tens of milliseconds of computing the first time. The cache maps a hash
 of everything it depends on (step times, limits, mix, SLO, settings, the method's version) to a
-value that JSON can hold, so whoever owns the process may keep it in a file.
+value that JSON can hold, so the process may keep it in a file.
 """
 
 from __future__ import annotations
@@ -127,7 +126,7 @@ class LibraryPerfModel:
 
 
 def _adapted(found: Profile, wanted: WantedProfile, variant: Variant) -> Profile:
-    """With every LoRA slot in use, which is what a plan has to reckon with."""
+    """With every LoRA slot in use: the slowest case, which a plan has to assume."""
     slots = variant.engine.max_loras
     adapters = Adapters(wanted.architecture, slots, variant.engine.max_lora_rank)
     times = AdaptedStepTimes(found.step_times, adapters, wanted.gpu, variant.tensor_parallel)

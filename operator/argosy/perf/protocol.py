@@ -1,8 +1,7 @@
 """What every decision may ask about performance, and the answers it may get.
 
-Owns the `PerfModel` protocol and its typed answers. Never holds a table: models implement it.
-"No" is a value: `OutOfRange` where there is no honest answer, `TooLarge` where the model does
-not fit.
+Owns the `PerfModel` protocol and its typed answers. `model` implements it. "No" is a value:
+`OutOfRange` where there is no honest answer, `TooLarge` where the model does not fit.
 """
 
 from __future__ import annotations

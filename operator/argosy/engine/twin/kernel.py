@@ -1,15 +1,15 @@
 """The scheduler and its virtual clock, compiled: what `twin` calls.
 
-Owns the machine-near form of `scheduler` and `simulate`; the semantics, and the reasons for
-them, are written down there, the arrays in `layout`. Never imported but by `twin`.
+Owns the machine-near form of `scheduler` and `simulate`; the semantics, and the reasons for them,
+are written down there, the arrays in `layout`. Only `run` imports it.
 
 What is different from the Python scheduler. A batch that only decodes is advanced to its next
-event in one go: the iterations until somebody ends, somebody arrives who may be admitted, the
+event in one go: the iterations until a sequence ends, a request arrives that may be admitted, the
 KV blocks run out, or the mean context passes a knot last t0, t0 + m, t0 + 2m, ..., whose sum
 is known (and whose number until an arrival is the root of a quadratic). The queue is a stack
-of preempted requests on top of those that arrived, since who is preempted goes to its head.
+of preempted requests on top of those that arrived, since a preempted request goes to its head.
 Decoding sequences hold slots; a ring of lists by last decode step, with a bit per list, says
-who ends next; a list from the youngest to the oldest says who is preempted next. Every event
+which sequence ends next; a list from the youngest to the oldest gives the next to preempt. Every event
 thus costs O(1), apart from a scan over the ring's words.
 """
 
@@ -43,12 +43,12 @@ def _ceil_div(tokens: int, size: int) -> int:
     return (tokens + size - 1) // size
 
 
-# Who ends when, and who came last.
+# When each sequence ends, and which came last.
 
 
 @TWIN.inlined
 def _next_end(state: State) -> int:
-    """The first decode step from the current one on in which somebody ends; FAR where none is."""
+    """The first decode step from the current one on in which a sequence ends; FAR where none is."""
     counts, bits = state.counts, state.bits
     if counts[at.BATCH] == 0:
         return at.FAR
@@ -108,7 +108,7 @@ def _leave(state: State, trace: Trace, slot: int) -> None:
 
 @TWIN.inlined
 def _finish_decodes(state: State, trace: Trace, now_ms: float) -> None:
-    """Everybody whose last step this was."""
+    """All sequences whose last step this was."""
     counts = state.counts
     if counts[at.NEXT_END] != counts[at.STEPS]:
         return
@@ -143,7 +143,7 @@ def _preempt_youngest(state: State, trace: Trace) -> None:
     slot = slots[-1, at.OLDER]
     end = slots[slot, at.END]
     place = end & (state.limits[at.RING] - 1)
-    # The youngest of all is the head of its list: who begins to decode is put in front.
+    # The youngest of all is the head of its list: a sequence that begins to decode is put in front.
     state.ring[place] = slots[slot, at.ENDS_WITH]
     if state.ring[place] == at.NONE:
         state.bits[place // at.BITS] &= ~(1 << (place % at.BITS))
@@ -175,7 +175,7 @@ def _push(state: State, request: int, generated: int) -> None:
 
 @TWIN.inlined
 def _take_decode_blocks(state: State, trace: Trace) -> bool:
-    """One more block for each sequence at the end of its last; whether somebody had to go."""
+    """One more block for each sequence at the end of its last; whether one was preempted."""
     counts = state.counts
     at_edge = -counts[at.STEPS] % state.limits[at.BLOCK_SIZE]
     preempted = False
@@ -191,7 +191,7 @@ def _take_decode_blocks(state: State, trace: Trace) -> bool:
 
 @TWIN.inlined
 def _waiting_blocks(state: State, trace: Trace) -> int:
-    """Blocks for all that the head of the queue has to compute; 0 where nobody waits."""
+    """Blocks for all that the head of the queue has to compute; 0 where no request waits."""
     counts = state.counts
     if counts[at.STACKED] > 0:
         head = state.queue[counts[at.STACKED] - 1]
@@ -334,7 +334,7 @@ def _blocks_for(state: State, steps: int) -> int:
 
 @TWIN.inlined
 def _decode_ahead(state: State, speed: Speed, now_ms: float, until_ms: float) -> float:
-    """Only decodes: until somebody ends, blocks run out, or the clock shows `until_ms`."""
+    """Only decodes: until a sequence ends, blocks run out, or the clock shows `until_ms`."""
     counts = state.counts
     batch = counts[at.BATCH]
     if batch == 0:
@@ -390,7 +390,7 @@ def _run(state: State, trace: Trace, speed: Speed) -> None:
         blocked = full or waiting_blocks > counts[at.FREE_BLOCKS]
         steps, num_done = counts[at.STEPS], 0
         if counts[at.PARTIAL] == at.NONE and (blocked or waiting_blocks == 0):
-            # Who waits without room waits until somebody ends, and so does who comes later.
+            # A request that does not fit waits until a sequence ends; FCFS makes later ones wait too.
             now_ms = _decode_ahead(state, speed, now_ms, np.inf if blocked else until_ms)
         if counts[at.STEPS] == steps:
             duration_ms, num_done = _iterate(state, trace, speed)

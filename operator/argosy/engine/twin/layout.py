@@ -1,7 +1,7 @@
 """The arrays that the compiled twin works on: which number stands where.
 
-Owns names for columns and groups of arrays. Never computes and never imports numba, because
-`twin` packs arrays before it knows whether compiled code is loaded.
+Owns names for columns and groups of arrays. It does not import numba: `run` packs arrays before
+compiled code is loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ENGINE_COLUMNS = TABLE + NUM_TABLES + 1
 BUSY_MS, ITERATIONS, BATCH_MS, KV_TOKEN_MS, GENERATED, COMPUTED, PREEMPTIONS = range(7)
 TOTAL_COLUMNS = 7
 # An engine's counts: decoding sequences, their KV tokens, decode steps so far, free blocks, a
-# step before which nobody ends, the first free slot; ...
+# step before which no sequence ends, the first free slot; ...
 BATCH, KV, STEPS, FREE_BLOCKS, NEXT_END, FREE_SLOT = range(6)
 # ... requests with a due time, those that have arrived, those of them that left the queue,
 # preempted requests on top of it; and the prompt that is partly computed, if there is one: its
@@ -63,7 +63,7 @@ class Trace(NamedTuple):
 class State(NamedTuple):
     """What one engine holds.
 
-    slots:     of decoding sequences; the last one, which nobody takes, is both ends of the list
+    slots:     of decoding sequences; the last one, which no sequence takes, is both ends of the list
                from the youngest to the oldest; free slots are linked by OLDER
     ring:      the first slot of those that end in a step, by step modulo its length
     bits:      which places of the ring are taken

@@ -1,10 +1,9 @@
 """Compiled simulations: one engine, independent engines in a row, and a closed loop.
 
-Owns packing requests, limits and step times into flat arrays for `kernel`, and unpacking
-what comes back. Never decides anything: the twin of `simulate` is checked against it request
-by request. Times differ from the Python scheduler's by rounding only (a stretch of iterations
-is added in closed form), so they agree unless an arrival falls on an iteration's boundary to
-the last digits.
+Owns packing requests, limits and step times into flat arrays for `kernel`, and unpacking what comes
+back. Each simulation is checked against its namesake in `simulate` request by request. Times differ
+from the Python scheduler's by rounding only (a stretch of iterations is added in closed form), so
+they agree unless an arrival falls on an iteration's boundary to the last digits.
 
 The first call in a process imports numba (about half a second) and loads the compiled code,
 or compiles it where no cache holds it yet (some seconds). The cache is beside the source file
@@ -54,7 +53,7 @@ from argosy.engine.twin.layout import (
 
 @dataclass(frozen=True, slots=True)
 class EngineRun:
-    """One engine of a row: what arrives, at which engine."""
+    """One engine of a row: the requests that arrive, its limits and its step times."""
 
     requests: Requests
     limits: EngineLimits
@@ -137,7 +136,10 @@ def simulate_closed(
     limits: EngineLimits,
     source: StepTimeSource,
 ) -> ClosedLoopTimes:
-    """`simulate_loop` of prompts of which nothing is cached."""
+    """`simulate_loop` of prompts of which nothing is cached; tokens, shape (N,) each.
+
+    Raises SpecError for a concurrency below 1.
+    """
     return simulate_loop(ClosedLoop(prompt_tokens, output_tokens, concurrency), limits, source)
 
 

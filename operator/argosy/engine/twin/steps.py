@@ -1,6 +1,6 @@
 """The arithmetic of `step_times`, compiled: for one iteration, and for many that only decode.
 
-Owns milliseconds. Never knows what an iteration computes or who is served.
+Owns the milliseconds of an iteration; `kernel` decides what it computes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TWIN = Kernel(layout)
 
 @TWIN.inlined
 def speed_of(tables: Floats, ends: Integers) -> Speed:
-    """Views of the arrays that lie behind each other from ends[0] on."""
+    """Views of one engine's step times in `tables`, shape (X,); array i is tables[ends[i]:ends[i + 1]]."""
     knots = tables[ends[1] : ends[2]]
     prefix_knots = tables[ends[5] : ends[6]]
     return Speed(
@@ -35,7 +35,7 @@ def speed_of(tables: Floats, ends: Integers) -> Speed:
 
 @TWIN.inlined
 def left_knot(knots: Floats, position: float) -> int:
-    """The knot on the left; the outermost intervals go on beyond the knots."""
+    """The knot to the left of the position, for knots of shape (Q,); the outermost intervals go on beyond."""
     low, high = 0, len(knots) - 2
     while low < high:
         middle = (low + high + 1) >> 1

@@ -1,10 +1,10 @@
 """One question to the performance model, answered in one picture: `argosy perf MODEL`.
 
-Owns what a replica does at one load (a batch, or a rate) and the typed "no". Never prints and
-never opens a file. A batch is a closed loop: so many requests always in flight, their lengths
-within a tenth of what is asked, simulated until the start is forgotten. A rate is Poisson, in
-closed form (`steady_state`). A prefix cache (`prefix`) and speculative decoding (`speculative`)
-transform the requests and the engine of either alike; what comes back is counted in tokens again.
+Owns what a replica does at one load (a batch, or a rate) and the typed "no". A batch is a closed
+loop: so many requests always in flight, their lengths within a tenth of what is asked, simulated
+until the start is forgotten. A rate is Poisson, in closed form (`steady_state`). A prefix cache
+(`prefix`) and speculative decoding (`speculative`) transform the requests and the engine of either
+alike; what comes back is counted in tokens again.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Load:
 class ReplicaQuestion:
     """A load, how tokens are proposed (None: one at a time) and a price (None: of the lists).
 
-    Raises SpecError for a price that nobody asks.
+    Raises SpecError for a negative price.
     """
 
     load: Load
@@ -306,7 +306,7 @@ def _closed(engine: EngineModel, question: ReplicaQuestion) -> _Flow:
     gaps, ttft_ms = gaps[judged], float(np.mean(times.ttft_ms[judged]))
     itl_ms = float(np.nanmean(gaps)) if np.isfinite(gaps).any() else float("nan")
     e2e_ms = float(np.mean(times.e2e_ms[judged]))
-    # Little's law, twice: all who are in flight, and those of them who have their first token.
+    # Little's law, twice: all requests in flight, and those of them that have their first token.
     rate_per_ms = load.batch / e2e_ms
     return _Flow(1e3 * rate_per_ms, itl_ms, ttft_ms, rate_per_ms * (e2e_ms - ttft_ms))
 

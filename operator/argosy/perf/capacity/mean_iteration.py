@@ -1,8 +1,8 @@
 """The mean iteration of an engine in a steady state: its duration, and what a new request meets.
 
-Owns the mean-field arithmetic behind `steady_state`, whose opening has the formulas. Never
-searches for the state and never says whether there is one. Input: limits, step-time arrays,
-lengths of mixes; output: milliseconds, one row per load.
+Owns the mean-field arithmetic behind `steady_state`, which has the formulas and searches for
+the state. Input: limits, step-time arrays, lengths of mixes; output: milliseconds, one
+row per load.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ def _mean(weights: Floats, values: Floats) -> Floats:
 
 
 def chunk_attention_ms(limits: EngineLimits, arrays: StepTimes, lengths: MixLengths) -> Floats:
-    """Attention of all chunks of each prompt, chunks being cut by the whole budget (loads, slices).
+    """Milliseconds of attention of all chunks of each prompt, shape (loads, slices).
 
-    Without `chunk_ms`, which an iteration pays once for all prompts in it.
+    Chunks are cut by the whole budget. Without `chunk_ms`, which an iteration pays once for all prompts in
+    it.
     """
     total = np.zeros_like(lengths.computed)
     start = np.zeros_like(lengths.computed)
@@ -134,7 +135,11 @@ class MeanIteration:
         return duration
 
     def times_ms(self, arrivals: Floats, rates_per_ms: Floats) -> tuple[Floats, Floats, Floats]:
-        """(iteration, mean ITL, mean TTFT) of the state with `arrivals` per iteration."""
+        """(iteration, mean ITL, mean TTFT) in milliseconds, shape (loads,) each.
+
+        arrivals:     requests that arrive during one iteration, shape (loads,)
+        rates_per_ms: requests per millisecond, shape (loads,)
+        """
         duration = self.iteration_ms(arrivals)
         ttft, last, marginal = self._ttft_ms(arrivals, rates_per_ms)
         itl = duration + np.maximum(last - duration, 0.0) * _echo(self.lengths, marginal)
@@ -188,7 +193,7 @@ class MeanIteration:
         mean = decodes * self.iteration_ms(arrivals) / 2
         # Who arrives during the same iteration, before or after, is computed together with oneself
         # while the budget lasts (and makes the next iteration longer, in which more arrive: a
-        # branching process); who does not fit waits as in M/G/1.
+        # branching process); a request that does not fit waits as in M/G/1.
         joining = 2 * (mean + work / (1 - marginal**2)) * rates_per_ms * lengths.mean_computed
         joined = np.minimum(joining[:, None], room[:, None] - last)
         together = _mean(lengths.weights, joined) / np.maximum(joining, 1e-300)

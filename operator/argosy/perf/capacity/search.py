@@ -1,7 +1,7 @@
 """How many requests per second one engine carries of a mix within an SLO.
 
-Owns the search: rates in, simulated engine, attained percentiles out. Never draws from
-anything but the seed in its settings, so the answer is a function of the question.
+Owns the search: rates in, simulated engine, attained percentiles out. The seed in its settings is
+the only source of chance, so the answer is a function of the question.
 
 Method. One list of requests is drawn (slices in exact proportion, shuffled; unit exponential
 gaps); for a rate the gaps are divided by it, so every rate sees the same requests (common

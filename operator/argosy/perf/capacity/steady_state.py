@@ -1,9 +1,8 @@
 """What an engine settles to under a steady load, in closed form: for screening, not for promises.
 
 Owns mean ITL, mean TTFT, batch, KV use and the limits of one engine under Poisson arrivals of a
-mix, without simulating anything. Never answers a percentile (`capacity` does) and never claims a
-rate beyond a limit: past one it answers `Saturated`. Input: an `EngineModel`, mixes, rates; output:
-arrays, one row per mix.
+mix, without simulating anything. `search` answers percentiles. Past a limit the answer is
+`Saturated`. Input: an `EngineModel`, mixes, rates; output: arrays, one row per mix.
 
 Method. Let y requests arrive during an iteration of mean duration tau. By Little's law
 B = y E[Lout - 1] sequences decode, over K = y E[(Lout - 1)(Lin + Lout/2)] tokens, and an
@@ -19,7 +18,7 @@ spread out: a share p of the iterations carries whole prompts, the rest carries 
 tau = (1 - p) t(no prefill) + p E[t(prefill)], with p = 1 - exp(-y) or what the budget forces.
 
 TTFT = residual of the running iteration, if any (x 1/(1 - rho) for prompts that queue for the
-budget: M/G/1), plus the iterations of the request's own chunks, shared with those who came during
+budget: M/G/1), plus the iterations of the request's own chunks, shared with requests that came during
 the same iteration. Exact for a lone request, and for prefill alone with prompts of a full budget
 (M/D/1). The accuracy elsewhere is measured and held in tests/unit/perf/capacity/test_steady_state.py. Not
 modelled: waiting for a slot or KV blocks that are free on average but not always. Where those are
@@ -118,7 +117,10 @@ class SteadyStates:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What is offered: one mix and one rate per row."""
+    """What is offered: one mix and one rate per row.
+
+    Raises SpecError for rates that are not positive, or not one per mix.
+    """
 
     mixes: Sequence[Mix]
     requests_per_s: Sequence[float] | Floats

@@ -1,8 +1,8 @@
 """The GPUs and models that Argosy knows by name, and any other model by its config.json.
 
-Owns the two data files beside it, which are read once when first asked for, and looking names
-up. Never knows how fast a pair is nor what fits where. Names come in as a user or a node label
-writes them; an unknown one is answered with the nearest that exist.
+Owns the two data files beside it, which are read once when first asked for, and looking names up.
+Names come in as a user or a node label writes them; an unknown one is answered with the nearest
+that exist.
 
 gpus.json is kept by hand; models.json is written by hack/export_catalogue.py. Every entry of
 both names its source.

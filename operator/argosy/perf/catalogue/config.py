@@ -1,9 +1,9 @@
 """An architecture out of any Hugging Face config.json.
 
 Owns what the fields of a configuration mean (which names there are for one thing, which layers
-attend how, which have experts). Never opens a file and never guesses a figure that is missing:
-the answer is then a `ConfigFault` with the field's name. Counting is in `modules`, number types
-are in `quantization`, how an engine spreads the weights is in `layout`.
+attend how, which have experts). Where a figure is missing, the answer is a `ConfigFault` with the
+field's name. Counting is in `modules`, number types are in `quantization`, how an engine spreads
+the weights is in `layout`.
 """
 
 from __future__ import annotations

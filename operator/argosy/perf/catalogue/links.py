@@ -1,8 +1,8 @@
 """What it costs to move bytes between GPUs: all-reduces, pipeline transfers, KV transfers.
 
 Owns `Link` (what connects the GPUs of a group, with what it sustains rather than what its data
-sheet says) and the cost of one operation over it. Never knows a model: bytes and numbers of
-GPUs come in, milliseconds go out.
+sheet says) and the cost of one operation over it. Bytes and numbers of GPUs come in, milliseconds
+go out.
 
 The model is latency plus bytes over rate. A ring all-reduce sends 2(n-1)/n of the message over
 every GPU's link; its latency grows with the group where the bytes pass through host memory.
@@ -48,6 +48,8 @@ class Link:
     pair_reduce_bytes_per_s, group_reduce_bytes_per_s: bytes that pass each GPU's link per second
                              in a ring all-reduce of two GPUs, and of more (None: `bytes_per_s`)
     doubling_ms:             latency added to an all-reduce by every doubling beyond two GPUs
+
+    Raises SpecError for a rate that is not positive and for a negative latency.
     """
 
     name: str
@@ -86,12 +88,18 @@ def gpu_links(gpu: Gpu) -> GpuLinks:
 
 
 def transfer_ms(num_bytes: float, link: Link) -> float:
-    """Milliseconds to send so many bytes from one GPU to another (a pipeline stage's output, KV)."""
+    """Milliseconds to send so many bytes from one GPU to another (a pipeline stage's output, KV).
+
+    Raises SpecError for negative bytes.
+    """
     return link.latency_ms + 1e3 * not_negative(num_bytes, "num_bytes") / link.bytes_per_s
 
 
 def all_reduce_terms(num_gpus: int, link: Link) -> tuple[float, float]:
-    """(milliseconds, milliseconds per byte of the message) of an all-reduce; zeros for one GPU."""
+    """(milliseconds, milliseconds per byte of the message) of an all-reduce; zeros for one GPU.
+
+    Raises SpecError for fewer GPUs than one.
+    """
     if num_gpus < 1:
         raise SpecError(f"must be at least 1, not {num_gpus}", "num_gpus")
     if num_gpus == 1:

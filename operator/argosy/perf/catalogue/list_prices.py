@@ -1,8 +1,8 @@
-"""What a GPU-hour is listed at, for answers to people who name no price.
+"""What a GPU-hour is listed at, for answers where no price is given.
 
-Owns a rough range per GPU. Never used by a plan: a pool's price is a field of GPUPool. The ranges
-are the lowest and highest on-demand list prices of public clouds and GPU providers seen in 2026;
-sources conflict, which is why it is a range.
+Owns a rough range per GPU. Plans use the price in the GPUPool instead. The ranges are the lowest
+and highest on-demand list prices of public clouds and GPU providers seen in 2026; sources conflict,
+which is why it is a range.
 """
 
 from __future__ import annotations

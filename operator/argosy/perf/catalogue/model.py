@@ -1,7 +1,7 @@
 """Models by name: an architecture, and the checkpoints that have it.
 
-Owns the nouns `Model` and `Checkpoint` and the format of models.json, both ways. Never counts a
-parameter (`config` does, when hack/export_catalogue.py writes the file).
+Owns the nouns `Model` and `Checkpoint` and reading models.json. `config` counts
+parameters, when hack/export_catalogue.py writes the file.
 """
 
 from __future__ import annotations

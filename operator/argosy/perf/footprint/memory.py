@@ -1,7 +1,7 @@
 """What fits on a GPU, and how many KV tokens are left.
 
-Owns the memory arithmetic of one engine. Never asks how fast it is. Input: a `Variant` (its
-architecture given, or its model looked up); output: `Fits | TooLarge | OutOfRange`.
+Owns the memory arithmetic of one engine. Input: a `Variant` (its architecture given, or its model
+looked up); output: `Fits | TooLarge | OutOfRange`.
 
     KV bytes = u*memory - weights - activations - adapters - NCCL - 3.5 GiB     on each GPU
 

@@ -1,8 +1,7 @@
 """Bytes of weights and adapters on one GPU.
 
-Owns how a model's matrices divide over tensor-parallel ranks and pipeline stages, and which of
-them adapters adapt. Never knows a GPU. Input: an `Architecture` and its place in the parallel
-shape; output: bytes.
+Owns how a model's matrices divide over tensor-parallel ranks and pipeline stages, and which of them
+adapters adapt. Input: an `Architecture` and its place in the parallel shape; output: bytes.
 """
 
 from __future__ import annotations

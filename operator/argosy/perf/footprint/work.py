@@ -1,9 +1,9 @@
 """What one GPU has to do in a decode step: bytes to read and operations to compute.
 
-Owns that count, from a model's dimensions. Never says how long it takes (profiles do). Weights
-are read once per step, of an MoE's experts those that some token goes through; KV is read once
-per sequence, however many of its tokens are verified, of a windowed layer no more than its
-window. Tensor and pipeline parallelism divide both by the GPUs of the replica.
+Owns that count, from a model's dimensions. Profiles say how long it takes. Weights are read once
+per step, of an MoE's experts those that some token goes through; KV is read once per sequence,
+however many of its tokens are verified, of a windowed layer no more than its window. Tensor and
+pipeline parallelism divide both by the GPUs of the replica.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _EXPERT_MATRICES = 3
 
 @dataclass(frozen=True, slots=True)
 class StepWork:
-    """One iteration on one GPU: bytes read from its memory, floating-point operations."""
+    """One iteration on one GPU: bytes read from its memory, floating-point operations.
+
+    Raises SpecError for negative values.
+    """
 
     memory_bytes: float
     flops: float
@@ -37,7 +40,7 @@ def decode_work(
 ) -> StepWork:
     """Of a step in which so many sequences decode at that mean context (tokens).
 
-    verified: tokens of each sequence that go through the model (more than one: speculative decoding)
+    Raises SpecError for a batch that is not positive and for a negative context.
     """
     a, gpus = architecture, key.shape.gpus
     positive(batch, "batch")

@@ -59,7 +59,7 @@ def recognise(document: Document) -> bool:
 
 
 def read(document: Document) -> ParsedReport:
-    """One row per line."""
+    """One row per line. Raises RefusedError for columns or values that cannot be read, and for no line."""
     columns = _columns(document.header)
     ignored = _check_columns(columns)
     rows = tuple(_row(fields) for fields in _lines(document.text, columns, _delimiter(document.header)))

@@ -1,6 +1,6 @@
 """A file's content, parsed as far as that needs no knowledge of any tool.
 
-Owns bytes -> text -> JSON, JSON lines, plain text, or the cells of a table. Never recognises a report.
+Owns bytes -> text -> JSON, JSON lines, plain text, or the cells of a table.
 """
 
 from __future__ import annotations

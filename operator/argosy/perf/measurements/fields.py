@@ -1,8 +1,8 @@
 """Reading fields of a parsed report, and refusing by name what cannot be a measurement.
 
-Owns the check of every number that enters a row: NaN, infinite, negative and zero quantities
-are refused with the row and the field, a missing one is None or refused where a row cannot do
-without it. Never knows which tool wrote them.
+Owns the check of every number that enters a row: NaN, infinite, negative and zero quantities are
+refused with the row and the field, a missing one is None or refused where a row cannot do without
+it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class ReportFields:
         return None if found is None else positive(found, self.row, path) * factor
 
     def required(self, path: str, factor: float = 1.0) -> float:
-        """A positive number that a row cannot do without."""
+        """A positive number that a row cannot do without. Raises RefusedError where it is missing or is
+        none.
+        """
         found = self.optional(path, factor)
         if found is None:
             raise RefusedError(UnreadableReason.INCOMPLETE, f"{self.row}: {path} is missing")

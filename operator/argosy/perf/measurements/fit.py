@@ -1,8 +1,8 @@
 """From measured rows to a profile: a known step time, moved as far as the rows say.
 
 Owns which factors of the step time are free, what the result is worth, and when there is none.
-Never reads a file and never solves (`least_squares`). Input: reports, and a question with the
-prior. Output: `FittedProfile | CannotFit`.
+`least_squares` solves. Input: reports, and a question with the prior. Output: `FittedProfile |
+CannotFit`.
 
 Which factors are free follows from what the rows can tell apart:
     s          always

@@ -1,7 +1,7 @@
 """What a fit of measurements gives: a profile, how well it fits, and what it stands on.
 
-Owns the nouns `FitQuestion`, `FittedProfile` and `CannotFit`. Never fits (`fit`) and never
-writes a file (`profile_file`).
+Owns the nouns `FitQuestion`, `FittedProfile` and `CannotFit`. `fit` makes them, `profile_file`
+writes them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """guidellm's JSON report (format 2, as guidellm 0.8 writes it).
 
-Owns its field names. Every metric there is a distribution over requests, told apart by their
-end; only those that succeeded are read. Latencies are milliseconds where their name says so,
+Owns its field names. Every metric there is a distribution over requests, by the way they
+ended; only those that succeeded are read. Latencies are milliseconds where their name ends so,
 and seconds in `request_latency`.
 """
 
@@ -30,7 +30,9 @@ def recognise(document: Document) -> bool:
 
 
 def read(document: Document) -> ParsedReport:
-    """One row per benchmark (a sweep or an override makes several)."""
+    """One row per benchmark (a sweep or an override makes several). Raises RefusedError where none
+    completed.
+    """
     report = ReportFields(document.only, "the report")
     benchmarks = report.raw("benchmarks")
     if not isinstance(benchmarks, list) or not benchmarks:

@@ -1,9 +1,9 @@
 """A fitted profile as a file that people can read and a ConfigMap can hold.
 
-Owns the format (JSON, `kind: ArgosyProfile`, version 1). Never opens a file: bytes in and out.
-The content carries its own SHA-256, over everything else in canonical form, so that a figure
-changed by hand or a file cut off on its way is found and named. Numbers have seven digits,
-and read back they are the ones that were written.
+Owns the format (JSON, `kind: ArgosyProfile`, version 1). Bytes in, bytes out. The content carries
+its own SHA-256, over everything else in canonical form, so that a figure changed by hand or a file
+cut off on its way is found and named. Numbers have seven digits, and read back they are the ones
+that were written.
 """
 
 from __future__ import annotations
@@ -198,5 +198,5 @@ def _require_time(table: StepTable, valid: ValidRange) -> None:
 
 
 def _read(kind: type[Any], values: Any) -> Any:
-    """A frozen dataclass of ours from JSON, with its types checked."""
+    """One of our frozen dataclasses from JSON, with its types checked."""
     return TypeAdapter(kind).validate_python(values)

@@ -78,7 +78,7 @@ def recognise_summary(document: Document) -> bool:
 
 
 def read_summary(document: Document) -> ParsedReport:
-    """One row: the script writes a file per run."""
+    """One row: the script writes a file per run. Raises RefusedError where a value cannot be read."""
     found = dict(re.findall(r"(\w+)=([^,()]+)", document.header))
     missing = [name for name in _ARGUMENTS if name not in found]
     if missing:

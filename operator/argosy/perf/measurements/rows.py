@@ -1,7 +1,7 @@
 """The neutral row: one load on one engine and what was measured under it.
 
-Owns the nouns that every reader produces and the fit consumes. Never knows a tool's format
-(its reader does). A quantity that a report does not have is None, never 0.
+Owns the nouns that every reader produces and the fit consumes. Readers know the tools' formats. A
+quantity that a report does not have is None, never 0.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A step time with its parts made faster or slower: what measurements move.
 
-Owns the parameters of a fit and how they change a known step time. Never looks at a
-measurement. The parts are those that different software and silicon change independently:
-everything (`s`), the arithmetic of many tokens (`compute`: what an iteration takes beyond one
-token's, and the attention of prefill chunks), the attention of decoding sequences
-(`attention`, bound by memory), and the host (`c0` per iteration, `cb` per sequence).
+Owns the parameters of a fit and how they change a known step time. The parts are those that
+different software and silicon change independently: everything (`s`), the arithmetic of many tokens
+(`compute`: what an iteration takes beyond one token's, and the attention of prefill chunks), the
+attention of decoding sequences (`attention`, bound by memory), and the host (`c0` per iteration,
+`cb` per sequence).
 """
 
 from __future__ import annotations

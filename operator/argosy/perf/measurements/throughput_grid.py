@@ -1,6 +1,6 @@
 """Tables of the largest throughput per pair of lengths: Mélange's and AIBrix's.
 
-Owns their JSON. Both hold requests/s that one GPU sustained within somebody's SLO, a matrix
+Owns their JSON. Both hold requests/s that one GPU sustained within some SLO, a matrix
 over prompt and output lengths; a cell of zero means that nothing did, and is left out.
 
 Mélange (its solver's configuration): `gpu_info` names several GPUs, each with `tputs`, a row
@@ -41,7 +41,7 @@ def recognise_melange(document: Document) -> bool:
 
 
 def read_melange(document: Document) -> ParsedReport:
-    """One row per GPU and cell, for runs that kept the engine full."""
+    """One row per GPU and cell, for runs that kept the engine full. Raises RefusedError for broken cells."""
     table = document.only
     missing = [name for name in ("prompt_tokens", "output_tokens") if name not in table]
     if missing:
@@ -74,7 +74,9 @@ def recognise_aibrix(document: Document) -> bool:
 
 
 def read_aibrix(document: Document) -> ParsedReport:
-    """One row per cell: the rate that was kept, and the latencies at it."""
+    """One row per cell: the rate that was kept, and the latencies at it. Raises RefusedError for broken
+    cells.
+    """
     profile = document.only
     axes = profile["indexes"]
     if not isinstance(axes, list) or len(axes) != 2:

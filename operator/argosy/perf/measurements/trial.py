@@ -1,9 +1,9 @@
 """A measured run, repeated on a simulated engine.
 
-Owns the requests that stand for a run's (drawn once, so that every step time is judged on the
-same ones), and the comparison of what was measured with what the engine would have shown.
-Never chooses a step time (`fit` does). Input: a row and an engine's limits. Output: quantities
-with their measured and predicted values.
+Owns the requests that stand for a run's (drawn once, so that every step time is judged on the same
+ones), and the comparison of what was measured with what the engine would have shown. `fit` chooses
+the step time. Input: a row and an engine's limits. Output: quantities with their measured and
+predicted values.
 
 `validation.runs` repeats runs too, by the one protocol of its rows: a published figure must not move
 with what is assumed here of reports that leave their lengths, their statistics or their load unsaid.
@@ -32,7 +32,7 @@ from argosy.perf.measurements.rows import (
 )
 
 # Where a report does not say how lengths vary: enough that requests do not march in step, which
-# nobody's do for long, and about what InferenceMAX draws (uniform on [0.8 L, L]).
+# no client's requests are for long, and about what InferenceMAX draws (uniform on [0.8 L, L]).
 UNKNOWN_SPREAD = 0.1
 _SEED = 1
 _ROUNDS = 10

@@ -18,7 +18,10 @@ from argosy.perf.power.power import FITTED_CURVES
 
 
 def joule_per_token(power_w: float, step_ms: float, tokens_per_step: float) -> float:
-    """Joules of one token, where each step of `step_ms` brings so many (the batch, as a rule)."""
+    """Joules of one token, where each step of `step_ms` brings so many (the batch, as a rule).
+
+    Raises SpecError, with the argument, for a value that is not positive.
+    """
     step_s = positive(step_ms, "step_ms") / 1e3
     return positive(power_w, "power_w") * step_s / positive(tokens_per_step, "tokens_per_step")
 
@@ -26,7 +29,8 @@ def joule_per_token(power_w: float, step_ms: float, tokens_per_step: float) -> f
 def usd_per_million_tokens(price_usd_per_gpu_hour: float, num_gpus: int, tokens_per_s: float) -> float:
     """Dollars of a million tokens of a replica that is paid for by the hour, busy or not.
 
-    A price of zero is a price (hardware already paid for).
+    A price of zero is a price (hardware already paid for). Raises SpecError, with the argument, for a
+    negative price and for a count or rate that is not positive.
     """
     usd_per_s = not_negative(price_usd_per_gpu_hour, "price_usd_per_gpu_hour") / 3600.0
     return 1e6 * usd_per_s * positive(num_gpus, "num_gpus") / positive(tokens_per_s, "tokens_per_s")

@@ -1,9 +1,9 @@
 """What a replica draws, in watts, and where the figure comes from.
 
-Owns the levels of power (bare GPU, context loaded but idle, working on a batch). Never knows a
-price, a grid or a clock (`energy` makes joules, grams and dollars of watts). Input: a catalogue
-GPU, the profile's key, the batch and how busy memory and arithmetic are in a step; output:
-`Power` of all GPUs of the replica, with its standard error and its origin.
+Owns the levels of power (bare GPU, context loaded but idle, working on a batch). `energy` makes
+joules and dollars of watts. Input: a catalogue GPU, the profile's key, the batch and how busy
+memory and arithmetic are in a step; output: `Power` of all GPUs of the replica, with its standard
+error and its origin.
 
 Working, per GPU, the first that applies:
 
@@ -64,7 +64,10 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class Utilisation:
-    """Shares (0-1) of a GPU's peak bandwidth and peak arithmetic that a step keeps busy."""
+    """Shares (0-1) of a GPU's peak bandwidth and peak arithmetic that a step keeps busy.
+
+    Raises SpecError for a share outside [0, 1].
+    """
 
     memory: float
     compute: float
@@ -85,7 +88,7 @@ class LogisticCurve:
     source: str
 
     def watts(self, batch: float) -> float:
-        """At so many sequences per step."""
+        """At so many sequences per step. Raises SpecError for a batch that is not positive."""
         exponent = self.slope * (math.log2(positive(batch, "batch")) - self.middle)
         return self.floor_w + self.rise_w / (1.0 + math.exp(-exponent))
 
@@ -189,6 +192,8 @@ def utilisation(work: StepWork, step_ms: float, gpu: Gpu, dtype: Dtype) -> Utili
     """How busy a step of `step_ms` keeps a GPU; what exceeds a peak counts as the peak.
 
     A number type that the GPU has no hardware for is multiplied in bf16.
+
+    Raises SpecError for a step that takes no time.
     """
     step_s = positive(step_ms, "step_ms") / 1e3
     memory = work.memory_bytes / (step_s * gpu.memory_bytes_per_s)

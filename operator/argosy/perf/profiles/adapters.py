@@ -1,8 +1,8 @@
 """What LoRA adapters cost a step: a little memory traffic, and many small kernels.
 
 Owns the time that unmerged adapters add to an iteration, as a source of step times on top of the
-plain one. Never counts the memory of their slots (`memory` does) and never queues: a request
-whose adapter finds no slot waits in vLLM, which is not modelled.
+plain one. `footprint.memory` counts their slots. A request whose adapter finds no slot waits in
+vLLM, which is not modelled.
 
 Per iteration of n tokens with a distinct adapters among them (at most n), on each GPU:
 
@@ -12,7 +12,7 @@ Per iteration of n tokens with a distinct adapters among them (at most n), on ea
 Of an adapter's experts those count that its own share of the tokens, n / a, goes through.
 Every projection is adapted (A: inputs x rank, B: rank x outputs), at the engine's
 `max_lora_rank`: vLLM pads each adapter to it and computes on the whole slot (vLLM pull request
-22782). Unless told otherwise vLLM shards half of it over tensor-parallel ranks (its docs, "LoRA
+22782). By default vLLM shards half of it over tensor-parallel ranks (its docs, "LoRA
 adapters"): the B of projections that split their outputs, the A of those that split their inputs.
 
 `launches` is 62.5 us a layer: Punica, whose kernels vLLM's descend from, adds 2 ms per token to
@@ -48,6 +48,8 @@ class Adapters:
 
     active: distinct adapters among an iteration's requests (0: none of them asks for one)
     rank:   that the engine was started with (`max_lora_rank`)
+
+    Raises SpecError for a negative number of adapters and for a rank below 1.
     """
 
     architecture: Architecture
@@ -89,7 +91,8 @@ class AdaptedStepTimes:
 def adapter_ms(adapters: Adapters, gpu: Gpu, tensor_parallel: int, num_tokens: npt.ArrayLike) -> Floats:
     """Milliseconds that adapters add to iterations of so many tokens, an array of their shape.
 
-    The stages of a pipeline run one after the other: their number makes no difference.
+    The stages of a pipeline run one after the other: their number makes no difference. Raises SpecError
+    for a GPU or a group without positive peaks and ranks.
     """
     architecture, rank = adapters.architecture, adapters.rank
     ranks = int(positive(tensor_parallel, "tensor_parallel"))

@@ -29,7 +29,7 @@ class Iterations:
     prefix: Floats
 
     def step_ms(self, source: StepTimeSource) -> Floats:
-        """What `source` says of them, milliseconds."""
+        """Milliseconds that `source` gives them, of the arrays' shape."""
         chunks = np.stack([self.chunk, self.prefix], axis=-1)[..., None, :]
         return step_ms(source, self.batch, self.batch * self.context, chunks)
 

@@ -2,7 +2,7 @@
 
 Owns one transformation, and how much each GPU gains by it. A cache of FP8 has half the bytes to
 read, but attention kernels convert what they read: Hopper's lose half of the gain and slow down
-prefill, Blackwell's do not. Never changes anything else of a step.
+prefill, Blackwell's do not.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Profiles of what was not measured, made from those of what was.
 
-Owns three changes: pipeline stages (`pipeline_profile`), a wider tensor-parallel group over a
-known link (`wider_profile`), and a sibling of the GPU (`scaled_profile`). Never measures
-anything and never picks the profile to start from. Input: profiles, links and GPUs; output: a
-`Profile`, or `OutOfRange` where the model cannot be cut that way.
+Owns three changes: pipeline stages (`pipeline_profile`), a wider tensor-parallel group over a known
+link (`wider_profile`), and a sibling of the GPU (`scaled_profile`). `library` picks the profile to
+start from. Input: profiles, links and GPUs; output: a `Profile`, or `OutOfRange` where the model
+cannot be cut that way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.snapshot.architecture import Architecture, Dtype
 
 PIPELINE_UNCERTAINTY = 0.10
-"""Added for a pipeline. An assumption: nobody's measurements of vLLM's pipelines are at hand."""
+"""Added for a pipeline. An assumption: no measurements of vLLM's pipelines are at hand."""
 WIDER_UNCERTAINTY = 0.08
 """Added for a wider group: held-out error of TP 4 made from TP 1 and 2 where TP 4 is measured."""
 SIBLING_UNCERTAINTY = 0.06
@@ -96,6 +96,8 @@ def pipeline_profile(
 
     What the step times then mean: `PipelineTimes`. A stage hands over two rows of hidden size
     per token (activations and residual), and the last one returns the sampled token.
+
+    Raises SpecError for a profile that has a pipeline already.
     """
     shape = profile.key.shape
     if shape.pipeline_parallel != 1:
@@ -121,7 +123,10 @@ def pipeline_profile(
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Two profiles of one model on one GPU with tables, at TP k and 2k, and the link they ran on."""
+    """Two profiles of one model on one GPU with tables, at TP k and 2k, and the link they ran on.
+
+    Raises SpecError where they differ in more than their width.
+    """
 
     narrow: Profile
     wide: Profile
@@ -133,7 +138,7 @@ class Measured:
             raise SpecError(f"{narrow} and {wide} are not two widths of one thing", "measured")
 
     def tables(self) -> tuple[StepTable, StepTable]:
-        """Both tables, on the same knots."""
+        """Both tables. Raises SpecError where one is no table, and where their knots differ."""
         narrow, wide = self.narrow.step_times, self.wide.step_times
         if not (isinstance(narrow, StepTable) and isinstance(wide, StepTable)):
             raise SpecError("a wider group is made from tables", "measured")
@@ -152,6 +157,8 @@ def wider_profile(
     among the GPUs and one that is not (two widths tell them apart), and the all-reduces of
     the wider group over `link` are added. Without those it is never slower than `wide`, and
     never faster than `wide` divided.
+
+    Raises SpecError for profiles with a pipeline, and for a width that is not above the measured ones.
     """
     widths = (measured.narrow.key.shape, measured.wide.key.shape)
     if any(shape.pipeline_parallel != 1 for shape in widths):
@@ -197,7 +204,10 @@ def are_siblings(one: Gpu, other: Gpu) -> bool:
 def scaled_profile(
     profile: Profile, gpus: tuple[Gpu, Gpu], architecture: Architecture, silicon: Silicon
 ) -> Profile | OutOfRange:
-    """The table of the first GPU on the second, its sibling: each part times the ratio of rooflines."""
+    """The table of the first GPU on the second, its sibling: each part times the ratio of rooflines.
+
+    Raises SpecError for a profile that is no table of the first GPU, and for GPUs that are no siblings.
+    """
     measured, wanted = gpus
     table = profile.step_times
     if not isinstance(table, StepTable) or profile.key.gpu != measured.name:

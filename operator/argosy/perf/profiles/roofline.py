@@ -1,10 +1,10 @@
-"""Step times of hardware and models that nobody measured: specification times silicon factors.
+"""Step times of hardware and models that were not measured: specification times silicon factors.
 
-Owns the arithmetic from a GPU's data sheet and a model's dimensions to `StepCoefficients`, and
-the factors that turn peaks into what silicon reaches. Never fits the factors (a development
-script does, on the measured tables, and writes them with their held-out error) and never reads
-a file. Input: `Gpu`, `Architecture`, `ProfileKey`, `Silicon`. Output: a `Profile`, or
-`OutOfRange` where the model cannot be cut that way.
+Owns the arithmetic from a GPU's data sheet and a model's dimensions to `StepCoefficients`, and the
+factors that turn peaks into what silicon reaches. hack/fit_silicon.py fits the factors to the
+measured tables and writes them with their held-out error. Input: `Gpu`, `Architecture`,
+`ProfileKey`, `Silicon`. Output: a `Profile`, or `OutOfRange` where the model cannot be cut that
+way.
 
 What each coefficient is, per GPU of a tensor-parallel group of T (h hidden size, L layers):
 
@@ -64,6 +64,8 @@ class SiliconFactors:
     sequence_tokens:                  a sequence costs as if its context were so much longer
     spread:                           p_expert as a share of the experts that one token takes
     sharpness:                        q of the form
+
+    Raises SpecError, with the factor, for values outside these ranges.
     """
 
     memory: float
@@ -88,7 +90,10 @@ class SiliconFactors:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Mean absolute relative errors (0-1) of a roofline on what its factors were not fitted to."""
+    """Mean absolute relative errors (0-1) of a roofline on what its factors were not fitted to.
+
+    Raises SpecError for an error that is not positive.
+    """
 
     decode: float
     mixed: float
@@ -129,6 +134,8 @@ class Silicon:
 
         INT8 computes as FP8 does; what is merely stored small computes as bfloat16 does. For
         latent attention any number type says more than other attention does.
+
+        Raises SpecError where there are no factors at all, not even for bfloat16.
         """
         is_small = kernels.multiplied in (Dtype.INT8, Dtype.FP8)
         near = Kernels(Dtype.FP8, Dtype.FP8) if is_small else Kernels(Dtype.BF16, Dtype.BF16)
@@ -151,7 +158,10 @@ def kernels_of(gpu: Gpu, architecture: Architecture, dtype: Dtype) -> Kernels:
 def roofline_profile(
     gpu: Gpu, architecture: Architecture, key: ProfileKey, silicon: Silicon
 ) -> Profile | OutOfRange:
-    """The profile, without a pipeline, of a model that was not measured on this GPU."""
+    """The profile, without a pipeline, of a model that was not measured on this GPU.
+
+    Raises SpecError for a shape with a pipeline.
+    """
     if key.shape.pipeline_parallel != 1:
         raise SpecError(f"has no pipeline stages: make {key} from one stage", "key.shape")
     refused = impossible_shape(architecture, key.shape.tensor_parallel)

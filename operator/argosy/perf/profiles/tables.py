@@ -1,9 +1,9 @@
 """The step-time tables that ship with the package: two files, read, checked and looked up.
 
-Owns the format of `profiles.json` (the manifest: what there is, where it is from, how true it
-is) and `profiles.npz` (the arrays: knots once, values stacked by profile), and finding a
-profile. Never opens a file (bytes come in), never interpolates (`engine.step_times` does) and
-never guesses for a shape that is not tabulated: it names the nearest that are.
+Owns the format of `profiles.json` (the manifest: what there is, where it is from, how true it is)
+and `profiles.npz` (the arrays: knots once, values stacked by profile), and finding a profile. Bytes
+come in; `engine.step_times` interpolates. For a shape that is not tabulated the answer names the
+nearest that are.
 
 A table that is not what the export wrote is not used: a wrong hash, a cut file, a value that
 is no number or negative, and one that says more work takes less time are named. The export,

@@ -1,7 +1,7 @@
 """Recursive least squares of step times: what windows say of (s, c0, cB).
 
-Owns the estimate and its evidence. Never looks at a counter and never judges an observation
-(`recalibrate` does). Input: rows with observed times. Output: new evidence; the old one stays.
+Owns the estimate and its evidence. `recalibrate` judges observations. Input: rows with observed
+times. Output: new evidence; the old one stays.
 
     observed ms per iteration = s * silicon ms + c0 + cB * batch + noise        (times iterations:
     busy_ms = s * predicted ms + c0 * N_iter + cB * decode tokens)

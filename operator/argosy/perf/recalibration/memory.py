@@ -1,8 +1,8 @@
 """What recalibration remembers, and how that survives a restart.
 
-Owns `CalibrationMemory`, its bound and its JSON form. Never learns (`recalibrate`) and never
-touches a file. What is damaged, or of another format, is discarded with a reason: a calibration is
-learnt again in minutes, a wrong one misleads every plan until then.
+Owns `CalibrationMemory`, its bound and its JSON form. What is damaged, or of another format, is
+discarded with a reason: a calibration is learnt again in minutes, a wrong one misleads every plan
+until then.
 
 Lags of single replicas are not written: they are known again after three windows.
 """
@@ -39,7 +39,7 @@ class CalibrationState:
     prior_digest: of the silicon times it corrects; for others it means nothing
     prior:        where it started
     evidence, health: what was learnt, and how well it fits
-    published:    what planners are told; it moves only when that changes a step time noticeably
+    published:    what planners use; it moves only when that changes a step time noticeably
     rows:         the last rows learnt from, newest last: between which loads it is known
     updated_at_s: end of the newest window learnt from
     lags:         by replica

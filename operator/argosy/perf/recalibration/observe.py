@@ -1,8 +1,8 @@
 """From successive readings of an engine's counters to windows.
 
-Owns the open window of each replica, and every reason why two readings make none. Never judges what
-a window says (`recalibrate`) and never reads a clock. Input: one round of samples. Output: the
-windows that it completes, and what was skipped and why.
+Owns the open window of each replica, and every reason why two readings make none. `recalibrate`
+judges what a window says. Input: one round of samples. Output: the windows that it completes, and
+what was skipped and why.
 """
 
 from __future__ import annotations

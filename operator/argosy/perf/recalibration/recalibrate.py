@@ -1,9 +1,8 @@
 """Online recalibration: profiles that follow what engines really do, a pure function of samples.
 
-Owns what a window may do to a calibration, and what planners are told. Never reads a metric
-(`observe`), never computes a silicon time (`features`), never holds a
-clock or a file. Input: complete windows and the profiles they are about. Output: a new
-`CalibrationMemory` and a report per window.
+Owns what a window may do to a calibration, and what planners use. `observe` forms the windows,
+`features` computes silicon times. Input: complete windows and the profiles they are about. Output:
+a new `CalibrationMemory` and a report per window.
 
     telemetry --observe--> Window --row--> Row --recalibrate--> CalibrationMemory --calibrated--> source
 
@@ -117,7 +116,7 @@ class WindowReport:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """What planners and users are told of one calibration.
+    """What planners and users get to know of one calibration.
 
     calibration: to be applied; None before `MIN_WINDOWS` windows
     uncertainty: relative standard error (0-1) of a calibrated step time: the windows' scatter and
@@ -205,7 +204,7 @@ def _lagging(state: CalibrationState, window: Window, log_ratio: float, now_s: f
     """The state with the replica's lag; replicas not heard for long are forgotten."""
     lags = {name: lag for name, lag in state.lags.items() if abs(window.end_s - lag.end_s) <= _LAG_MEMORY_S}
     known = lags.pop(window.replica, Lag(0.0, 0, window.end_s))
-    # Whose window comes first meets the prior's error, which is nobody's lag.
+    # Early residuals contain the prior's error, so they do not count as a replica's lag.
     is_settled = state.health.num_windows >= MIN_WINDOWS
     lags[window.replica] = known.observed(log_ratio if is_settled else None, window.end_s)
     while len(lags) > MAX_REPLICAS:

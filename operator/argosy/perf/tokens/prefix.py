@@ -1,9 +1,9 @@
 """What a prefix cache saves: hit shares become cached tokens.
 
-Owns the rule by which a prompt that shares a prefix with an earlier one has tokens in the KV
-cache: whole blocks only (a block's hash covers all its tokens), and never the last token of the
-prompt, whose logits are the first output token. Never models what is evicted when: the shares
-are measured (vLLM's `prefix_cache_hits` over `prefix_cache_queries`) or declared.
+Owns the rule by which a prompt that shares a prefix with an earlier one has tokens in the KV cache:
+whole blocks only (a block's hash covers all its tokens), and never the last token of the prompt,
+whose logits are the first output token. Eviction is not modelled: the shares are measured (vLLM's
+`prefix_cache_hits` over `prefix_cache_queries`) or declared.
 
 Input: a `Mix` or prompts, and a `PrefixReuse`; output: the `Mix` with its cached tokens, or those
 of the prompts. Blocks that requests share are counted for each of them, so the KV cache seems
@@ -32,6 +32,8 @@ class PrefixReuse:
     request_share: of the requests that find anything (0-1)
     prompt_share:  of such a request's prompt that is found, before rounding to blocks (0-1)
     block_size:    tokens of a KV block
+
+    Raises SpecError for shares outside [0, 1] and for a block without tokens.
     """
 
     request_share: float
@@ -46,7 +48,10 @@ class PrefixReuse:
 
 
 def cached_tokens(prompt_tokens: npt.ArrayLike, reuse: PrefixReuse) -> Integers:
-    """Of prompts that hit: tokens in the cache, in whole blocks, short of the last token."""
+    """Tokens of prompts that hit which are in the cache, of the prompts' shape.
+
+    In whole blocks, short of the last token.
+    """
     prompts = np.asarray(prompt_tokens, dtype=np.int64)
     # A share such as 0.9 of 160 must give 144, whatever the last bit of the product.
     found = np.floor(reuse.prompt_share * prompts + 1e-9).astype(np.int64)

@@ -1,8 +1,8 @@
 """Speculative decoding as a factor: fewer, longer steps.
 
 Owns the transformation of an engine, a mix and an SLO into ones whose steps each bring several
-tokens. Never simulates a draft model: how many tokens it proposes, how many of them are accepted
-and what it costs come in.
+tokens. There is no draft model: how many tokens it proposes, how many of them are accepted and what
+it costs are inputs.
 
 With k proposed tokens, each accepted with probability alpha independently of the others, a step
 brings (1 - alpha^(k+1)) / (1 - alpha) tokens (Leviathan et al., 2023, equation 1). It verifies
@@ -46,6 +46,8 @@ class Speculation:
     acceptance:   probability (0-1) that one is accepted
     draft_cost:   time of proposing one, as a share of a plain decode step of the same batch
                   (0 for n-gram lookup; about 0.05 for a one-layer head on a deep model)
+
+    Raises SpecError, with the field, for values outside these ranges.
     """
 
     draft_tokens: int
@@ -65,7 +67,7 @@ class Speculation:
         return math.fsum(self.acceptance**i for i in range(self.draft_tokens + 1))
 
     def num_steps(self, output_tokens: npt.ArrayLike) -> Integers:
-        """Steps of requests with so many output tokens: one for the first, which prefill brings."""
+        """Steps of requests with so many output tokens, of their shape: one for the first, from prefill."""
         following = np.asarray(output_tokens, dtype=np.int64) - 1
         # Rounded, but never to fewer than would do if every proposal were right.
         fewest = np.maximum(-(-following // (self.draft_tokens + 1)), 1)
@@ -125,7 +127,10 @@ def _in_steps(piece: Slice, speculation: Speculation) -> Slice:
 
 
 def request_itl_ms(times: RequestTimes, output_tokens: Integers, speculation: Speculation) -> Floats:
-    """Mean gap between tokens of requests whose simulated outputs were counted in steps."""
+    """Mean gap between tokens (ms) of requests whose simulated outputs were counted in steps.
+
+    output_tokens: shape (N,), as `times`; NaN for an output of one token
+    """
     following = np.where(output_tokens > 1, output_tokens - 1, np.nan)
     itl_ms: Floats = times.itl_ms * (speculation.num_steps(output_tokens) - 1) / following
     return itl_ms

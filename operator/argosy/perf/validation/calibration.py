@@ -1,7 +1,7 @@
 """The part of a step that the silicon tables cannot know, fitted to measured runs.
 
-Owns the five parameters of a `RunCalibration` and their fit. Never chooses which runs to fit (the
-caller keeps the hold-out half away) and never changes a table.
+Owns the five parameters of a `RunCalibration` and their fit. The caller chooses which runs to fit
+and keeps the hold-out half away.
 
     s        a factor on the silicon's step time
     c0, cb   the host: milliseconds per iteration, and per decoding sequence

@@ -1,8 +1,8 @@
 """The model beside published figures: step times, KV capacity, power, energy.
 
-Owns the figures of the project's references and the comparison. Never judges: the bounds stand
-in the tests. ITL and KV figures were read from aiconfigurator-core 0.12.0 (step engine and
-`estimate_kv_cache`, without host overhead); power curves are those published with the fits.
+Owns the figures of the project's references and the comparison. The bounds stand in the tests. ITL
+and KV figures were read from aiconfigurator-core 0.12.0 (step engine and `estimate_kv_cache`,
+without host overhead); power curves are those published with the fits.
 """
 
 from __future__ import annotations

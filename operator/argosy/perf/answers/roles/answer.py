@@ -1,8 +1,8 @@
 """Whether prefill and decode on different replicas pay: `argosy perf roles MODEL`.
 
-Owns how many of each role go together, and the same GPUs as aggregated replicas beside them. Never
-prints and never measures (`measure`, `capacity` do). Input: a `RolesQuestion` and a performance
-model; output: `RolesAnswer | Unanswered`.
+Owns how many of each role go together, and the same GPUs as aggregated replicas beside them.
+`measure` and `capacity.search` measure. Input: a `RolesQuestion` and a performance model; output:
+`RolesAnswer | Unanswered`.
 
 All requests have the lengths that are asked for and arrive as a Poisson process. The aggregated
 replicas are the better of the shapes that are asked about on each GPU type, judged by the whole
@@ -11,7 +11,7 @@ operator would choose it: with prompts of 1,024 tokens it hardly matters, but wi
 division in proportion leaves a decode replica hardly time for its one step.
 
 The set of replicas is the smallest within 2 % of the best per GPU: a capacity is not
-known better than that, and nobody wants 13 and 8 replicas for the last per cent.
+known better than that, and 13 and 8 replicas for the last per cent are no useful answer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Prefill and decode on different replicas: what each carries, and how many of each.
 
-Owns the hand-over between the two roles: the time KV takes over a link, how an SLO is shared
-out, and the ratio of replicas that balances them. Never measures a capacity itself (`capacity`
-does) and never knows a topology: the link comes in.
+Owns the hand-over between the two roles: the time KV takes over a link, how an SLO is shared out,
+and the ratio of replicas that balances them. `capacity.search` measures a capacity; the link is an
+input.
 
 As vLLM does it (docs, disaggregated prefilling with the NIXL connector): a prefill replica gets
 the request with one output token; the decode replica reads the prompt's KV blocks from it,
@@ -13,7 +13,7 @@ from the first token on. So
     E2E  = prefill's TTFT + transfer + decode's E2E
 
 What the transfer of the mix's longest prompt leaves of a TTFT or E2E bound is divided between
-the stages: each gets what it takes for a lone request and a share of the rest (unless told
+the stages: each gets what it takes for a lone request and a share of the rest (unless set
 otherwise in the same proportion), and a stage keeps its part with percentile 1 - (1 - p)/2: both
 keep theirs with p then, however the two depend on each other (Boole). That is careful by design:
 an aggregated replica is judged by the sum itself.
@@ -50,7 +50,9 @@ class KvTransfer:
     kv: KvGrowth
 
     def prompt_ms(self, prompt_tokens: int) -> float:
-        """Milliseconds until all KV of the prompt has arrived."""
+        """Milliseconds until all KV of the prompt has arrived. Raises SpecError for a prompt without
+        tokens.
+        """
         positive(prompt_tokens, "prompt_tokens")
         return transfer_ms(self.kv.bytes_of(prompt_tokens), self.link)
 
@@ -59,7 +61,9 @@ class KvTransfer:
         return math.fsum(piece.weight * self.prompt_ms(piece.prompt_tokens) for piece in mix.slices)
 
     def max_requests_per_s(self, mix: Mix) -> float:
-        """The rate at which one replica's links are busy all the time."""
+        """The rate at which one replica's links are busy all the time. Raises SpecError for KV without
+        bytes.
+        """
         sent = math.fsum(piece.weight * self.kv.bytes_of(piece.prompt_tokens) for piece in mix.slices)
         return self.link.bytes_per_s / positive(sent, "transfer.kv")
 

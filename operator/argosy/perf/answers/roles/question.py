@@ -1,6 +1,6 @@
 """What `argosy perf roles` is asked: a replica of each role, lengths, a promise, and the link.
 
-Owns the question, and which links there are between two replicas. Never measures anything.
+Owns the question, and which links there are between two replicas.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class LinkName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoleAsked:
-    """The replica of one role; price in USD per GPU-hour, None: the middle of list prices."""
+    """The replica of one role; price in USD per GPU-hour, None: the middle of list prices.
+
+    Raises SpecError for a negative price.
+    """
 
     variant: Variant
     price_usd_per_gpu_hour: float | None = None

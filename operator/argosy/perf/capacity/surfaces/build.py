@@ -1,8 +1,8 @@
 """Building a surface: the engine simulated at every node and load of the grid.
 
-Owns the measurement: saturation, waits and gaps, and the fits that turn them into tables. Never
-stores and never answers. Input: an `EngineModel`, settings; output: a `Surface`. Picklable in and
-out, so that a caller may build several in processes of its own.
+Owns the measurement: saturation, waits and gaps, and the fits that turn them into tables. Input: an
+`EngineModel`, settings; output: a `Surface`. Picklable in and out, so that a caller may build
+several in processes of its own.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class _Tables:
                 times = _times(engine, requests, requests.unit_arrivals / (load * saturation))
             waits.append(np.quantile((times.ttft_ms - lone.ttft_ms)[judged], grid.LEVELS))
             gaps.append(_gap_quantiles(times.itl_ms[judged], steps))
-        # A load more never makes a quantile smaller; where noise says so, the larger one counts.
+        # Enforce monotonicity in load: running maximum over the sampling noise.
         wait = np.maximum.accumulate(np.maximum(waits, 0.0), axis=0)
         gap = np.maximum.accumulate(gaps, axis=0)
         self.wait_roots[node.index] = (wait / self._unit_ms + WAIT_FLOOR) ** ROOT
@@ -188,7 +188,10 @@ def _lone_ttft_ms(engine: EngineModel) -> Floats:
 
 
 def speed_ms(engine: EngineModel) -> Floats:
-    """Step times on a fixed grid of batches, contexts and chunks: who is faster is smaller in all."""
+    """Step times (ms) on a fixed grid of batches, contexts and chunks, shape (points,).
+
+    An engine that is faster everywhere is smaller in all of them.
+    """
     limits = engine.limits
     arrays = engine.step_times.step_times(limits.max_num_batched_tokens, limits.max_num_seqs)
     shares = np.array([0.0, 0.01, 0.05, 0.2, 0.5, 1.0])

@@ -1,8 +1,8 @@
 """The surfaces of many variants: kept, built where they are missing, asked together.
 
-Owns which surface answers for which engine, and simulating what lies outside. Never opens a file
-and never starts a process: the store is a mapping of bytes, and whoever wants several processes
-passes their `map`. Input: engines, mixes with their SLOs; output: arrays.
+Owns which surface answers for which engine, and simulating what lies outside. The store is a
+mapping of bytes; a caller with several processes passes their `map`. Input: engines, mixes with
+their SLOs; output: arrays.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from argosy.snapshot import Mix, Slo
 Build = Callable[[EngineModel], bytes]
 MapBuild = Callable[[Build, Iterable[EngineModel]], Iterable[bytes]]
 Progress = Callable[[int, int], None]
-"""Told how many surfaces of how many that were missing are built."""
+"""Called with the number of surfaces that are built, and of those that were missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,10 @@ class SurfaceCache:
     settings: SurfaceSettings = field(default_factory=SurfaceSettings)
 
     def surfaces(self, engines: Sequence[EngineModel]) -> tuple[Surface, ...]:
-        """One per engine; what is missing or damaged is built, once for engines that are alike."""
+        """One per engine; what is missing or damaged is built, once for engines that are alike.
+
+        Raises InvariantError where a surface that was just built cannot be read.
+        """
         keys = [surface_key(engine, self.settings) for engine in engines]
         found: dict[str, Surface] = {}
         for key in dict.fromkeys(keys):

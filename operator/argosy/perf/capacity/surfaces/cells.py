@@ -1,7 +1,7 @@
 """Mixes and SLOs as arrays: the questions that surfaces answer.
 
-Owns packing mixes into moments and atoms, and SLOs into terms. Never knows an engine. Input:
-one mix and one SLO per cell; output: `Cells`, to be asked of any number of surfaces.
+Owns packing mixes into moments and atoms, and SLOs into terms. Input: one mix and one SLO per cell;
+output: `Cells`, to be asked of any number of surfaces.
 
 An atom is a weighted value of what a term depends on: prompt tokens (TTFT), decode steps (ITL),
 or both (E2E). Each mix has at most NUM_ATOMS of each: its distinct values where they are that

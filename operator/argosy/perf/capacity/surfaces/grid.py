@@ -1,9 +1,9 @@
 """The grid that capacity surfaces are computed on, and the requests drawn at its nodes.
 
 Owns the axes (mean prompt x mean output x dispersion of prompts, loads, quantile levels, decode
-steps) and the draws: the same for every engine that takes the same lengths, so surfaces differ
-by the engines alone (common random numbers). Never simulates. Input: a node and the longest
-request; output: arrays of lengths and unit arrivals.
+steps) and the draws: the same for every engine that takes the same lengths, so surfaces differ by
+the engines alone (common random numbers). Input: a node and the longest request; output: arrays of
+lengths and unit arrivals.
 
 Each node has random numbers of its own: an interpolated answer then averages the noise of up to
 eight draws, while a single draw for all would bias every answer alike (measured: 2.5 % of the
@@ -83,7 +83,7 @@ class NodeRequests:
 
     @property
     def lone_arrivals_s(self) -> Floats:
-        """Arrivals so far apart that no two requests meet."""
+        """Arrivals so far apart that no two requests meet, seconds, shape (num_requests,)."""
         return _IDLE_GAP * np.arange(len(self.unit_arrivals), dtype=np.float64)
 
 
@@ -139,7 +139,7 @@ class Moments:
 
     @property
     def dispersion(self) -> Floats:
-        """Squared coefficient of variation of the computed prompt tokens."""
+        """Squared coefficient of variation of the computed prompt tokens, of the moments' shape."""
         return np.maximum(self.computed_square / self.computed**2 - 1.0, 0.0)
 
     def cost_basis(self, limits: EngineLimits) -> Floats:

@@ -38,7 +38,7 @@ class Axes(NamedTuple):
 class Tables(NamedTuple):
     """Per engine, as in `Surface`: ROOTS of waits (V, N, L*Q), with `floor`, and of gaps (V, N, L*S*Q).
 
-    alone_ms (V, knots): TTFT of prompts that meet nobody
+    alone_ms (V, knots): TTFT of prompts in an empty engine
     """
 
     wait_roots: Singles

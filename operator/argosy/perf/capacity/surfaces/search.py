@@ -1,8 +1,8 @@
 """Capacities of many cells on many engines, from their surfaces, in one call.
 
 Owns interpolation between nodes, what counts as outside, and the order of faster and slower
-engines. Never simulates: what is outside says so, and the caller measures it
-(`capacity.measure_capacity`). Input: surfaces and `Cells`; output: arrays (cells, engines).
+engines. The caller simulates cells that are outside (`capacity.search.measure_capacity`). Input:
+surfaces and `Cells`; output: arrays (cells, engines).
 
 Order of engines. Where one engine is at least as fast in every probed step, has the same slots
 and budget and no less KV cache and context, its capacity must not be the smaller one. Where

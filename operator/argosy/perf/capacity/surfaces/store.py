@@ -1,8 +1,8 @@
 """A surface as bytes, and back.
 
-Owns the format of what a cache keeps: the arrays of one `Surface`, its limits and its key behind
-a hash of all that follows. Never opens a file: the caller owns files and names them by the key.
-Damaged or outdated bytes are a value with a reason; whoever gets one builds the surface again.
+Owns the format of what a cache keeps: the arrays of one `Surface`, its limits and its key behind a
+hash of all that follows. The caller owns files and names them by the key. Damaged or outdated bytes
+are a value with a reason: the surface is built again.
 """
 
 from __future__ import annotations

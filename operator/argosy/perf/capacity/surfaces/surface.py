@@ -1,8 +1,7 @@
 """Capacity surfaces: what a request meets at an engine, tabulated once for all mixes and SLOs.
 
-Owns the value `Surface`, what identifies it, and how far its answers can be trusted. Never
-simulates (`build`), never reads a file (`store` turns it into bytes) and never
-searches (`capacity`).
+Owns the value `Surface`, what identifies it, and how far its answers can be trusted. `build`
+measures it, `store` turns it into bytes.
 
 Idea. Whether a request keeps its SLO depends on what it brings (its lengths) and on what it meets:
 a wait W before its prompt is computed, and a mean gap G between its tokens. W hardly depends on
@@ -57,7 +56,10 @@ RELATIVE_ERROR = 0.10
 
 @dataclass(frozen=True, slots=True)
 class SurfaceSettings:
-    """How a surface is measured; see `CapacitySettings` for the shares."""
+    """How a surface is measured; see `CapacitySettings` for the shares.
+
+    Raises SpecError for fewer than 100 requests and for shares outside [0, 0.5).
+    """
 
     seed: int = 1
     num_requests: int = 4000
