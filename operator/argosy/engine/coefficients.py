@@ -3,7 +3,7 @@
 Owns the closed form of an iteration's duration and the arrays that say the same.
 
 With B sequences decoding over K KV tokens in all, and prefill chunks of c_i tokens on
-prefixes of p_i tokens, n = B + sum c_i (reference: form fitted to NVIDIA's silicon tables):
+prefixes of p_i tokens, n = B + sum c_i (docs/design/0003-performance-model.md):
 
     t  = s * [na(n) + da(B, K) + b0 + sum_i ca(c_i, p_i)] + c0 + cB * B  milliseconds
     na = Wn * (1 + (F*n/Wn)^q)^(1/q) + c1*n        weights read once, then compute bound

@@ -1,7 +1,7 @@
 """The simulations of `argosy.engine`, compiled, under the same names.
 
-`run` packs and unpacks arrays; `kernel` and `steps` are the compiled code, `layout` the order of
-its arrays. Importing this package does not import numba; the first simulation does.
+`run` packs and unpacks arrays; `kernel`, `sequences` and `steps` are the compiled code, `layout` the
+order of its arrays. Importing this package does not import numba; the first simulation does.
 """
 
 from argosy.engine.twin.run import (

@@ -22,6 +22,14 @@ import numpy as np
 from argosy.arrays import Floats, Integers
 from argosy.engine.twin import layout as at
 from argosy.engine.twin.layout import Speed, State, Trace
+from argosy.engine.twin.sequences import (
+    ceil_div,
+    enter,
+    finish,
+    finish_decodes,
+    preempt_partial,
+    preempt_youngest,
+)
 from argosy.engine.twin.steps import (
     TWIN,
     chunk_attention_ms,
@@ -33,145 +41,6 @@ from argosy.engine.twin.steps import (
     weighed_ms,
 )
 
-# 2 is a primitive root modulo 37, so a power of two is known by its remainder.
-_BIT_BY_REMAINDER = np.zeros(37, dtype=np.int64)
-_BIT_BY_REMAINDER[[(1 << bit) % 37 for bit in range(at.BITS)]] = np.arange(at.BITS)
-
-
-@TWIN.inlined
-def _ceil_div(tokens: int, size: int) -> int:
-    return (tokens + size - 1) // size
-
-
-# When each sequence ends, and which came last.
-
-
-@TWIN.inlined
-def _next_end(state: State) -> int:
-    """The first decode step from the current one on in which a sequence ends; FAR where none is."""
-    counts, bits = state.counts, state.bits
-    if counts[at.BATCH] == 0:
-        return at.FAR
-    mask = state.limits[at.RING] - 1
-    start = counts[at.STEPS] & mask
-    word = start // at.BITS
-    found = bits[word] & (-1 << (start % at.BITS))
-    while found == 0:
-        word = (word + 1) & (mask // at.BITS)
-        found = bits[word]
-    place = word * at.BITS + _BIT_BY_REMAINDER[(found & -found) % 37]
-    return int(counts[at.STEPS] + ((place - start) & mask))
-
-
-@TWIN.inlined
-def _enter(state: State, trace: Trace, request: int, generated: int) -> None:
-    """A sequence with a free slot starts to decode; its newest token is not in the KV cache yet."""
-    counts, slots, limits = state.counts, state.slots, state.limits
-    steps, block_size = counts[at.STEPS], limits[at.BLOCK_SIZE]
-    # The head of the list of free slots, which are linked by OLDER.
-    slot = counts[at.FREE_SLOT]
-    counts[at.FREE_SLOT] = slots[slot, at.OLDER]
-    end = steps + trace.outputs[request] - generated
-    youngest = slots[-1, at.OLDER]
-    slots[slot, at.REQUEST], slots[slot, at.END] = request, end
-    slots[slot, at.OLDER], slots[slot, at.YOUNGER] = youngest, len(slots) - 1
-    slots[youngest, at.YOUNGER] = slot
-    slots[-1, at.OLDER] = slot
-    place = end & (limits[at.RING] - 1)
-    slots[slot, at.ENDS_WITH] = state.ring[place]
-    state.ring[place] = slot
-    state.bits[place // at.BITS] |= 1 << (place % at.BITS)
-    counts[at.NEXT_END] = min(counts[at.NEXT_END], end)
-    in_kv = trace.prompts[request] + generated - 1
-    state.at_origin[(in_kv - steps) % block_size] += 1
-    counts[at.BATCH] += 1
-    counts[at.KV] += in_kv
-
-
-@TWIN.inlined
-def _leave(state: State, trace: Trace, slot: int) -> None:
-    """Out of every aggregate but the ring; blocks and slot are free."""
-    counts, slots, limits = state.counts, state.slots, state.limits
-    older, younger = slots[slot, at.OLDER], slots[slot, at.YOUNGER]
-    slots[older, at.YOUNGER], slots[younger, at.OLDER] = younger, older
-    slots[slot, at.OLDER] = counts[at.FREE_SLOT]
-    counts[at.FREE_SLOT] = slot
-    request, block_size = slots[slot, at.REQUEST], limits[at.BLOCK_SIZE]
-    # All but its last token are in the KV cache when it ends.
-    origin = trace.prompts[request] + trace.outputs[request] - 1 - slots[slot, at.END]
-    in_kv = origin + counts[at.STEPS]
-    state.at_origin[origin % block_size] -= 1
-    counts[at.BATCH] -= 1
-    counts[at.KV] -= in_kv
-    counts[at.FREE_BLOCKS] += _ceil_div(in_kv, block_size)
-
-
-@TWIN.inlined
-def _finish_decodes(state: State, trace: Trace, now_ms: float) -> None:
-    """All sequences whose last step this was."""
-    counts = state.counts
-    if counts[at.NEXT_END] != counts[at.STEPS]:
-        return
-    place = counts[at.STEPS] & (state.limits[at.RING] - 1)
-    slot = state.ring[place]
-    while slot != at.NONE:
-        following = state.slots[slot, at.ENDS_WITH]
-        _finish(state, trace, state.slots[slot, at.REQUEST], now_ms)
-        _leave(state, trace, slot)
-        slot = following
-    state.ring[place] = at.NONE
-    state.bits[place // at.BITS] &= ~(1 << (place % at.BITS))
-    counts[at.NEXT_END] = _next_end(state)
-
-
-@TWIN.inlined
-def _finish(state: State, trace: Trace, request: int, now_ms: float) -> None:
-    """The last token; in a closed loop the next request is due."""
-    counts = state.counts
-    trace.last_ms[request] = now_ms
-    if counts[at.NUM_DUE] < len(trace.due_ms):
-        trace.due_ms[counts[at.NUM_DUE]] = now_ms
-        counts[at.NUM_DUE] += 1
-
-
-# Preemption.
-
-
-@TWIN.inlined
-def _preempt_youngest(state: State, trace: Trace) -> None:
-    counts, slots = state.counts, state.slots
-    slot = slots[-1, at.OLDER]
-    end = slots[slot, at.END]
-    place = end & (state.limits[at.RING] - 1)
-    # The youngest of all is the head of its list: a sequence that begins to decode is put in front.
-    state.ring[place] = slots[slot, at.ENDS_WITH]
-    if state.ring[place] == at.NONE:
-        state.bits[place // at.BITS] &= ~(1 << (place % at.BITS))
-    request = slots[slot, at.REQUEST]
-    _leave(state, trace, slot)
-    counts[at.NEXT_END] = _next_end(state)
-    _push(state, request, trace.outputs[request] - (end - counts[at.STEPS]))
-
-
-@TWIN.inlined
-def _preempt_partial(state: State) -> None:
-    counts = state.counts
-    counts[at.FREE_BLOCKS] += _ceil_div(counts[at.PARTIAL_KV], state.limits[at.BLOCK_SIZE])
-    _push(state, counts[at.PARTIAL], counts[at.PARTIAL_GENERATED])
-    counts[at.PARTIAL] = at.NONE
-
-
-@TWIN.inlined
-def _push(state: State, request: int, generated: int) -> None:
-    counts = state.counts
-    state.queue[counts[at.STACKED], 0] = request
-    state.queue[counts[at.STACKED], 1] = generated
-    counts[at.STACKED] += 1
-    state.totals[at.PREEMPTIONS] += 1
-
-
-# One iteration.
-
 
 @TWIN.inlined
 def _take_decode_blocks(state: State, trace: Trace) -> bool:
@@ -182,9 +51,9 @@ def _take_decode_blocks(state: State, trace: Trace) -> bool:
     while state.at_origin[at_edge] > counts[at.FREE_BLOCKS]:
         preempted = True
         if counts[at.PARTIAL] != at.NONE:
-            _preempt_partial(state)
+            preempt_partial(state)
         else:
-            _preempt_youngest(state, trace)
+            preempt_youngest(state, trace)
     counts[at.FREE_BLOCKS] -= state.at_origin[at_edge]
     return preempted
 
@@ -195,9 +64,9 @@ def _waiting_blocks(state: State, trace: Trace) -> int:
     counts = state.counts
     if counts[at.STACKED] > 0:
         head = state.queue[counts[at.STACKED] - 1]
-        return _ceil_div(trace.prompts[head[0]] + head[1], state.limits[at.BLOCK_SIZE])
+        return ceil_div(trace.prompts[head[0]] + head[1], state.limits[at.BLOCK_SIZE])
     if counts[at.TAKEN] < counts[at.ARRIVED]:
-        return _ceil_div(trace.prompts[counts[at.TAKEN]], state.limits[at.BLOCK_SIZE])
+        return ceil_div(trace.prompts[counts[at.TAKEN]], state.limits[at.BLOCK_SIZE])
     return 0
 
 
@@ -222,7 +91,7 @@ def _compute(state: State, trace: Trace, budget: int, blocks: int) -> int:
     counts, block_size = state.counts, state.limits[at.BLOCK_SIZE]
     target = trace.prompts[counts[at.PARTIAL]] + counts[at.PARTIAL_GENERATED]
     reached = min(target, counts[at.PARTIAL_KV] + budget)
-    more = _ceil_div(reached, block_size) - blocks
+    more = ceil_div(reached, block_size) - blocks
     if more > counts[at.FREE_BLOCKS]:
         return -1
     counts[at.FREE_BLOCKS] -= more
@@ -245,7 +114,7 @@ def _iterate(state: State, trace: Trace, speed: Speed) -> tuple[float, int]:
     while budget > 0:
         blocks = 0
         if resumes:
-            blocks = _ceil_div(counts[at.PARTIAL_KV], limits[at.BLOCK_SIZE])
+            blocks = ceil_div(counts[at.PARTIAL_KV], limits[at.BLOCK_SIZE])
         else:
             waiting = _waiting_blocks(state, trace)
             full = batch + num_done == limits[at.MAX_SEQS]
@@ -257,7 +126,7 @@ def _iterate(state: State, trace: Trace, speed: Speed) -> tuple[float, int]:
         tokens = _compute(state, trace, budget, blocks)
         if tokens < 0:
             # It was admitted last, so it is the one to go.
-            _preempt_partial(state)
+            preempt_partial(state)
             break
         budget -= tokens
         chunks_ms += chunk_attention_ms(speed, tokens, prefix)
@@ -293,10 +162,10 @@ def _finish_prefills(state: State, trace: Trace, num_done: int, now_ms: float) -
             trace.first_ms[request] = now_ms
         if generated == trace.outputs[request]:
             in_kv = trace.prompts[request] + generated - 1
-            state.counts[at.FREE_BLOCKS] += _ceil_div(in_kv, state.limits[at.BLOCK_SIZE])
-            _finish(state, trace, request, now_ms)
+            state.counts[at.FREE_BLOCKS] += ceil_div(in_kv, state.limits[at.BLOCK_SIZE])
+            finish(state, trace, request, now_ms)
         else:
-            _enter(state, trace, request, generated)
+            enter(state, trace, request, generated)
 
 
 # Many iterations at once.
@@ -395,7 +264,7 @@ def _run(state: State, trace: Trace, speed: Speed) -> None:
         if counts[at.STEPS] == steps:
             duration_ms, num_done = _iterate(state, trace, speed)
             now_ms += duration_ms
-        _finish_decodes(state, trace, now_ms)
+        finish_decodes(state, trace, now_ms)
         _finish_prefills(state, trace, num_done, now_ms)
 
 

@@ -67,7 +67,7 @@ class CapacitySettings:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One draw of requests: unit gaps (mean 1) accumulated, and lengths."""
+    """One draw of N requests: unit gaps (mean 1) accumulated, and tokens; shape (N,) each."""
 
     unit_arrivals: Floats
     prompt_tokens: Integers

@@ -25,7 +25,7 @@ LONGEST_Z = 4.0
 """One window, however odd, is no drift."""
 
 SPREAD_PRIOR = 0.05
-"""Relative scatter that is assumed before windows tell (reference: ITL within 2.8-8.0 % on H100)."""
+"""Relative scatter that is assumed before windows show it (`HOST_OVERHEAD` predicts ITL within 2.8-8.0 %)."""
 
 SPREAD_WINDOWS = 100
 """The scatter is a mean over about so many windows."""

@@ -56,7 +56,7 @@ from argosy.perf.recalibration.window import (
 )
 
 MIN_WINDOWS = 4
-"""Windows before a calibration is published (reference: 28 % wrong, 3.6 % after four)."""
+"""Windows before a calibration is published (measured: 28 % wrong before, 3.6 % after four)."""
 
 PUBLISHED_CHANGE = 0.02
 """A step time that changes by less is not worth computing capacities anew."""

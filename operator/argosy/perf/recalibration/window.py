@@ -26,7 +26,7 @@ from enum import StrEnum
 from argosy.perf.profile import ProfileKey
 
 MIN_ITERATIONS = 200
-"""A window needs more than these (reference: update only when N_iter > 200)."""
+"""A window needs more than these: the means of fewer iterations scatter too much."""
 
 
 class SkipReason(StrEnum):

@@ -75,7 +75,7 @@ def longest_request(limits: EngineLimits) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NodeRequests:
-    """What arrives at a node: gaps with mean one, accumulated, and lengths."""
+    """The N requests of a node: gaps with mean one, accumulated, and tokens; shape (N,) each."""
 
     unit_arrivals: Floats
     prompt_tokens: Integers
@@ -83,7 +83,7 @@ class NodeRequests:
 
     @property
     def lone_arrivals_s(self) -> Floats:
-        """Arrivals so far apart that no two requests meet, seconds, shape (num_requests,)."""
+        """Arrivals so far apart that no two requests meet, seconds, shape (N,)."""
         return _IDLE_GAP * np.arange(len(self.unit_arrivals), dtype=np.float64)
 
 
