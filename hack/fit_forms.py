@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from fit_form import fit_form
+from closed_form import fit_form
 from fit_silicon import Case, fit_silicon, sibling_errors, wider_errors
 from forms_files import forms_document, silicon_document
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from fit_form import GRIDS, TRAINING, closed_form_ms
+from closed_form import GRIDS, TRAINING, closed_form_ms
 
 from argosy.arrays import Floats
 from argosy.perf.catalogue import Gpu

@@ -31,7 +31,7 @@ def forms_document(forms: Forms) -> bytes:
     head = {
         "provenance": forms.source,
         "units": "milliseconds per token, sequence or iteration; q and p_expert have none; "
-        "errors (0-1): mean absolute relative error against the table on the grids of hack/fit_form.py; "
+        "errors (0-1): mean absolute relative error against the table on the grids of hack/closed_form.py; "
         "profile: GPU/model/number type/tensor parallel",
         "tablesSha256": forms.tables_sha256,
         "range": asdict(valid),

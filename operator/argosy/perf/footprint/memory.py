@@ -361,10 +361,14 @@ def engine_limits(engine: EngineSettings, kv_capacity_tokens: int) -> EngineLimi
     )
 
 
+_LOAD_BYTES_PER_S, _START_S = 2e9, 10.0
+"""Assumed, not measured: weights from a node-local cache or a fast object store, and the start of the
+process with its image and CUDA graphs."""
+
+
 def load_delay_s(weight_bytes: int) -> float:
     """Seconds from a pod's start to its readiness: image pull and weights in one.
 
-    2 GB/s (a node-local cache or a fast object store) and 10 s for the process, its CUDA graphs
-    and the image; never under 15 s. The live fleet waits exactly this long.
+    Never under 15 s. The live fleet waits exactly this long.
     """
-    return max(15.0, weight_bytes / 2e9 + 10.0)
+    return max(15.0, weight_bytes / _LOAD_BYTES_PER_S + _START_S)

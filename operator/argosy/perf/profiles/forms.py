@@ -1,6 +1,6 @@
 """The fitted forms and the silicon factors that ship with the package, read from their bytes.
 
-Owns the formats of forms.json and silicon_factors.json, and finding a form. hack/fit_form.py and
+Owns the formats of forms.json and silicon_factors.json, and finding a form. hack/closed_form.py and
 hack/fit_silicon.py fit them, hack/forms_files.py writes them. A file that differs from what was
 written is named, with what to do about it.
 """

@@ -64,12 +64,15 @@ PUBLISHED_CHANGE = 0.02
 NUM_ALIKE = 6
 """Windows of one batch, give or take 5 % or half a sequence, that are learnt from in a row."""
 
-_HUBER_Z = 3.0
-_OUTLIER_Z = 8.0
+_HUBER_Z, _OUTLIER_Z = 3.0, 8.0
+"""Standard deviations from the expected beyond which a window weighs less (Huber), or teaches nothing:
+noise alone exceeds the first in three windows of a thousand, and the second practically never."""
 _WARM_WINDOWS = 10
 """Before, the scatter is not known well enough to call a window an outlier or a drift."""
 
 _IMPLAUSIBLE_RATIO = 4.0
+"""Slower or faster than the prior by more is another engine than the profile's: also the bounds of `s`
+(`fit.LOWEST`, `fit.HIGHEST`)."""
 _LAG_MEMORY_S = 300.0
 """A replica that has not been heard for so long is no longer in its group."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fit_form import evaluate_form, fit_form
+from closed_form import evaluate_form, fit_form
 from forms_files import forms_document
 from perf_engines import table_of
 

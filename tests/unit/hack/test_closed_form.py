@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fit_form import evaluate_form, fit_form
+from closed_form import evaluate_form, fit_form
 from perf_engines import table_of
 
 import argosy.perf
