@@ -36,13 +36,20 @@ from argosy.cli.perf_roles import show_roles
 from argosy.cli.perf_validate import show_validation
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answer import TTFT_OF_CLIENTS, Answer, Load, Question, Unanswered, answer
+from argosy.perf.answers.replica import (
+    TTFT_OF_CLIENTS,
+    Load,
+    ReplicaAnswer,
+    ReplicaQuestion,
+    Unanswered,
+    answer,
+)
 from argosy.perf.catalogue import gpus
 from argosy.perf.library import ProfileLibrary
 from argosy.perf.measurements import ProfileFault, far_off, profile_from_bytes
 from argosy.perf.profile import Origin, Profile
 from argosy.perf.shipped import shipped_forms
-from argosy.perf.speculative import Speculation
+from argosy.perf.tokens.speculative import Speculation
 from argosy.snapshot import EngineSettings, Variant
 
 COMMAND = "argosy perf"
@@ -139,7 +146,7 @@ def ask(  # noqa: PLR0913 - one parameter per option
             cached,
         )
         proposed = speculation(Proposed(draft_tokens, acceptance, draft_cost))
-        question = Question(load, proposed, finite(price, "--price"))
+        question = ReplicaQuestion(load, proposed, finite(price, "--price"))
         asked = variant(Asked(model, gpu, tp, pp, dtype, kv_dtype, loras), load)
         found = answer(asked, question, LibraryPerfModel(library, {}))
     except SpecError as error:
@@ -154,7 +161,7 @@ def ask(  # noqa: PLR0913 - one parameter per option
         _show_answer(found, question, shown.console)
 
 
-def _remark(found: Answer, asked: Variant) -> str:
+def _remark(found: ReplicaAnswer, asked: Variant) -> str:
     """What is odd about the profiles that were given: none of them counts, or it leaves what is known."""
     key = found.profile.key
     if found.profile.origin is not Origin.USER:
@@ -164,7 +171,7 @@ def _remark(found: Answer, asked: Variant) -> str:
     return f"by this profile of {key}, {far}" if far else ""
 
 
-def answer_document(found: Answer) -> dict[str, Any]:
+def answer_document(found: ReplicaAnswer) -> dict[str, Any]:
     """The object that --json prints. Unknown is null; all else has the unit in its name."""
     key = found.profile.key
     return {
@@ -187,7 +194,7 @@ def answer_document(found: Answer) -> dict[str, Any]:
     }
 
 
-def _show_answer(found: Answer, question: Question, console: Console) -> None:
+def _show_answer(found: ReplicaAnswer, question: ReplicaQuestion, console: Console) -> None:
     key, profile, power, load = found.profile.key, found.profile, found.power, question.load
     asked = f"{load.batch} in flight" if load.batch is not None else f"{load.requests_per_s:g} requests/s"
     cached = f" ({found.cached_tokens} cached)" if load.cached_share > 0 else ""
@@ -219,7 +226,7 @@ def _show_answer(found: Answer, question: Question, console: Console) -> None:
     console.print(table)
 
 
-def _steps(found: Answer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
+def _steps(found: ReplicaAnswer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
     alone = round(found.mean_batch) <= 1
     batch = "1 sequence" if alone else f"{found.mean_batch:.0f} sequences"
     if proposing is None:
@@ -242,7 +249,7 @@ def _energy(proposing: Speculation | None) -> str:
     return f"power x step time / {each}"
 
 
-def _ttft_note(found: Answer) -> str:
+def _ttft_note(found: ReplicaAnswer) -> str:
     """Of a profile that no measured run has corrected, what a run would probably say."""
     if found.profile.origin is Origin.USER:
         return "mean"
@@ -250,7 +257,7 @@ def _ttft_note(found: Answer) -> str:
     return f"mean, in the engine; clients of measured runs waited {low:g}-{high:g} times as long"
 
 
-def _cost(found: Answer) -> tuple[str, str, str]:
+def _cost(found: ReplicaAnswer) -> tuple[str, str, str]:
     price, usd = found.price_usd_per_gpu_hour, found.usd_per_million_tokens
     if price is None or usd is None:
         return ("cost", "unknown", f"no list price of {found.gpu} is known: --price says yours")

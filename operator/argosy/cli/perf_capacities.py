@@ -1,7 +1,7 @@
 """`argosy perf capacities FILES`: what one replica of every variant carries of every class.
 
 Owns reading the objects, the processes that build missing surfaces, and the table. Never
-computes a capacity (`perf.surface.book`).
+computes a capacity (`perf.capacity.surfaces.cache`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from argosy.cli.plan import read_objects, snapshot_of
 from argosy.control.candidates.demand import mix_of, slo_of
 from argosy.control.candidates.variants import variants_of
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.capacity import Engine
+from argosy.perf.capacity.search import EngineModel
+from argosy.perf.capacity.surfaces.cache import CellCapacities, SurfaceCache
+from argosy.perf.capacity.surfaces.surface import RELATIVE_ERROR
 from argosy.perf.profile import Profile
-from argosy.perf.surface.book import CellCapacities, SurfaceBook
-from argosy.perf.surface.surface import RELATIVE_ERROR
 from argosy.snapshot import Variant
 
 MAX_PROCESSES = 8
@@ -60,16 +60,18 @@ def show_capacities(
     raise typer.Exit(0 if engines and snapshot.classes else 1)
 
 
-def engines_of(variants: list[Variant], perf: LibraryPerfModel) -> tuple[dict[str, Engine], dict[str, str]]:
+def engines_of(
+    variants: list[Variant], perf: LibraryPerfModel
+) -> tuple[dict[str, EngineModel], dict[str, str]]:
     """The engine of each variant by its name, or why there is none.
 
     An engine takes nothing longer than what its profile answers for.
     """
-    found: dict[str, Engine] = {}
+    found: dict[str, EngineModel] = {}
     refused: dict[str, str] = {}
     for variant in variants:
         profile, engine = perf.profile(variant), perf.engine(variant)
-        if not isinstance(engine, Engine):
+        if not isinstance(engine, EngineModel):
             refused[variant.name] = engine.message
         elif isinstance(profile, Profile):
             longest = min(engine.limits.max_model_len, profile.valid.max_context)
@@ -77,14 +79,14 @@ def engines_of(variants: list[Variant], perf: LibraryPerfModel) -> tuple[dict[st
     return found, refused
 
 
-def _table(engines: dict[str, Engine], classes: Mapping[str, WorkloadClass]) -> Table:
+def _table(engines: dict[str, EngineModel], classes: Mapping[str, WorkloadClass]) -> Table:
     names = list(classes)
     mixes = [mix_of(classes[name].spec.traffic.lengths) for name in names]
     slos = [slo_of(classes[name]) for name in names]
     workers = min(MAX_PROCESSES, os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        book = SurfaceBook(DirectoryCache(cache_directory() / "surfaces"), pool.map, _say)
-        answer = book.capacities(list(engines.values()), mixes, slos)
+        surfaces = SurfaceCache(DirectoryCache(cache_directory() / "surfaces"), pool.map, _say)
+        answer = surfaces.capacities(list(engines.values()), mixes, slos)
     table = Table(box=None, pad_edge=False)
     table.add_column("requests/s of a replica", no_wrap=True)
     for heading in headings(names):

@@ -16,18 +16,18 @@ from rich.table import Table
 
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
+from argosy.perf.footprint.memory import engine_limits
 from argosy.perf.measurements import (
     CannotFit,
     FitQuestion,
     FittedProfile,
     Measurements,
     QuantityError,
-    Unreadable,
+    UnreadableReport,
     fit_profile,
     profile_to_bytes,
     read_measurements,
 )
-from argosy.perf.memory import engine_limits
 from argosy.perf.model import wanted_profile
 from argosy.perf.protocol import OutOfRange, TooLarge
 from argosy.snapshot import Dtype, EngineSettings, Variant
@@ -89,7 +89,7 @@ def _read(path: Path) -> Measurements:
     except OSError as error:
         raise SpecError(f"cannot be read: {error}", str(path)) from error
     found = read_measurements(content, path.name)
-    if isinstance(found, Unreadable):
+    if isinstance(found, UnreadableReport):
         raise SpecError(found.message, str(path))
     return found
 

@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from argosy.checks import not_negative, share
 from argosy.cli.perf_refusals import number_type, read_architecture, whole
 from argosy.errors import SpecError
-from argosy.perf.answer import Load
-from argosy.perf.quantities import not_negative, share
-from argosy.perf.speculative import Speculation
+from argosy.perf.answers.replica import Load
+from argosy.perf.tokens.speculative import Speculation
 from argosy.snapshot import Dtype, EngineSettings, Variant
 
 DEFAULT_BATCH = 64

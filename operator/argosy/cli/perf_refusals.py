@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from argosy.errors import SpecError
-from argosy.perf.answer import Unanswered
+from argosy.perf.answers.replica import Unanswered
 from argosy.perf.catalogue import ConfigFault, architecture_from_config
 from argosy.snapshot import Architecture, Dtype
 

@@ -13,14 +13,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from argosy.checks import not_negative
 from argosy.cli.perf_options import Asked, variant
 from argosy.cli.perf_refusals import Shown, digits, refuse, whole
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answer import Load, Unanswered
-from argosy.perf.capacity import STABILITY, term_name
-from argosy.perf.quantities import not_negative
-from argosy.perf.roles.answer import (
+from argosy.perf.answers.replica import Load, Unanswered
+from argosy.perf.answers.roles.answer import (
     NOTICEABLE,
     Carried,
     Replica,
@@ -28,8 +27,9 @@ from argosy.perf.roles.answer import (
     answer_roles,
     milliseconds,
 )
-from argosy.perf.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
-from argosy.snapshot import EngineSettings, Variant
+from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
+from argosy.perf.protocol import CapacityLimit, term_name
+from argosy.snapshot import EngineSettings, SloTerm, Variant
 
 COMMAND = "argosy perf roles"
 _PROMISE = Promise()
@@ -177,7 +177,7 @@ def _replica_document(replica: Replica) -> dict[str, Any]:
         "gpu": key.gpu,
         "tp": key.shape.tensor_parallel,
         "requests_per_s": digits(replica.capacity.requests_per_s),
-        "binding": replica.capacity.binding,
+        "binding": replica.capacity.binding_name,
         "slo": [
             {"term": str(term.term), "percentile": digits(term.percentile), "bound_ms": digits(term.bound_ms)}
             for term in replica.slo.terms
@@ -244,10 +244,10 @@ def _replicas(found: RolesAnswer) -> Table:
 
 
 def _binding(replica: Replica) -> str:
-    term = replica.binding_term
-    if term is not None:
-        return f"{term_name(term)} of {milliseconds(term.bound_ms)}"
-    return "throughput" if replica.capacity.binding == STABILITY else replica.capacity.binding
+    binding = replica.capacity.binding
+    if isinstance(binding, SloTerm):
+        return f"{term_name(binding)} of {milliseconds(binding.bound_ms)}"
+    return "throughput" if binding is CapacityLimit.STABILITY else str(binding)
 
 
 def _arrangements(found: RolesAnswer) -> Table:
