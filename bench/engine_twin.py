@@ -26,13 +26,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from argosy.engine import Requests, simulate, step_ms, twin
+from argosy.keys import ModelKey
 from argosy.perf import EngineModel, LibraryPerfModel, shipped_library
 from argosy.snapshot import EngineSettings, Variant
 
 PROMPT_TOKENS, OUTPUT_TOKENS, LOAD = 1478, 207, 0.7
 # The shipped profile of an 8B model in bfloat16 on one H100, with the usual host overhead.
 H100 = LibraryPerfModel(shipped_library(), {}).engine(
-    Variant("", "meta-llama/Llama-3.1-8B", (), "", "H100", 1, EngineSettings())
+    Variant(ModelKey(""), "meta-llama/Llama-3.1-8B", (), "", "H100", 1, EngineSettings())
 )
 assert isinstance(H100, EngineModel)
 LIMITS, H100_8B = H100.limits, H100.step_times

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from argosy.keys import ModelKey
 from argosy.perf import Gpu, find_gpu, find_model
 from argosy.perf.catalogue import Model
 from argosy.perf.footprint.memory import fits
@@ -20,7 +21,9 @@ DEEPSEEK, GPT_OSS, QWEN_235B_FP8 = (
 
 
 def variant(gpu: str, model_id: str, tensor_parallel: int, engine: EngineSettings | None = None) -> Variant:
-    return Variant("ns/m", model_id, ("m",), "pool", gpu, tensor_parallel, engine or EngineSettings())
+    return Variant(
+        ModelKey("ns/m"), model_id, ("m",), "pool", gpu, tensor_parallel, engine or EngineSettings()
+    )
 
 
 def room(gpu: str, model_id: str, tensor_parallel: int, **engine: Any) -> Fits:

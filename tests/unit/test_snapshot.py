@@ -12,6 +12,7 @@ from small_fleet import World, with_condition
 from argosy.api import FleetPlan, ObjectMeta
 from argosy.api.conditions import ConditionStatus
 from argosy.api.fleetplan import FleetPlanSpec, SolverReport
+from argosy.keys import ModelKey
 from argosy.snapshot import EngineSettings, Mix, Sample, Slice, Slo, SloTerm, Term, Variant, fresh
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import applied_plan, is_true
@@ -62,7 +63,7 @@ def test_an_slo_lists_the_bounds_of_a_term() -> None:
     assert (slo.bounds_ms(Term.TTFT), slo.bounds_ms(Term.ITL)) == ((500, 2000), ())
 
 
-VARIANT = Variant("default/llama", "meta/llama", ("llama",), "l40s", "L40S", 1, EngineSettings())
+VARIANT = Variant(ModelKey("default/llama"), "meta/llama", ("llama",), "l40s", "L40S", 1, EngineSettings())
 
 
 def test_a_variant_has_a_readable_name_of_its_own() -> None:

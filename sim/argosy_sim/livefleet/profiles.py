@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from argosy.keys import ModelKey
 from argosy.perf.footprint.memory import engine_limits, load_delay_s
 from argosy.perf.protocol import Fits, OutOfRange, PerfModel
 from argosy.snapshot import Dtype, EngineSettings, Variant
@@ -83,7 +84,7 @@ def _variant(args: VllmArgs, hardware: Hardware) -> Variant:
         max_lora_rank=args.max_lora_rank,
     )
     return Variant(
-        model_key="",  # names that only the planner uses
+        model_key=ModelKey(),  # names that only the planner uses
         model_id=args.model,
         served_names=args.served_names,
         pool="",

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from argosy.api.workloadclass import TrafficSource
 from argosy.demand.forecast import ClassTraffic, DemandHistory, forecast, observe, triggers
+from argosy.keys import CellName, ClassKey
 from argosy.snapshot import RouteCounters, Sample, TelemetryReading
 
-CHAT = "ns/chat"
+CHAT = ClassKey("ns/chat")
+CELLS = {CellName.of_class(CHAT): CHAT}
 NODES = ("a", "b")
 
 # One step: the time that passes (clocks jump), what each Envoy counted (None: it did not answer),
@@ -51,7 +53,7 @@ def test_a_forecast_is_a_number_that_the_counts_explain(
             totals[node] = (0.0 if again else totals[node]) + (num or 0)
             if num is not None:
                 shown[node, CHAT] = Sample(RouteCounters(totals[node], 0.0, 0.0), now_s)
-        memory = observe(memory, TelemetryReading(routes=dict(shown)), [CHAT], now_s)
+        memory = observe(memory, TelemetryReading(routes=dict(shown)), CELLS, now_s)
         found = forecast(memory, traffic, stabilization_s, now_s)
         planned = found[CHAT]
         assert math.isfinite(planned.rate_per_s)
@@ -78,7 +80,7 @@ def test_restarts_of_an_envoy_never_raise_a_rate_above_what_was_counted(
         now_s += 2
         total = (0.0 if restarted else total) + num
         routes = {("a", CHAT): Sample(RouteCounters(total, 0.0, 0.0), now_s)}
-        memory = observe(memory, TelemetryReading(routes=routes), [CHAT], now_s)
+        memory = observe(memory, TelemetryReading(routes=routes), CELLS, now_s)
         estimate = memory.classes[CHAT].estimate
         assert estimate is None or 0 <= estimate.mean_per_s <= 40 / 2 + 1e-9
 
@@ -93,7 +95,7 @@ def _alarms_per_hour(rate_per_s: float, hours: int, seed: int) -> float:
     for step, total in enumerate(arrivals):
         now_s += 2
         routes = {("a", CHAT): Sample(RouteCounters(float(total), 0.0, 0.0), now_s)}
-        memory = observe(memory, TelemetryReading(routes=routes), [CHAT], now_s)
+        memory = observe(memory, TelemetryReading(routes=routes), CELLS, now_s)
         shifted = bool(triggers(memory, planned, now_s)) and step > 30
         alarms += shifted
         if shifted or step % 15 == 0 or step <= 30:

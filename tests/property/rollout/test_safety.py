@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from small_fleet import NVIDIA, a_pool
 
+from argosy.keys import GroupName, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.rollout import (
     CreateDeployment,
@@ -33,7 +34,8 @@ STATES = st.sampled_from(["serving", "loading", "gated", "draining", "lost", "fa
 
 def workload(letter: str) -> EngineWorkload:
     engine = EngineSettings(max_num_seqs=ord(letter))
-    return EngineWorkload(Variant("d/m", "small", ("m",), "l40s", "L40S", 1, engine), f"d/{letter}", a_pool())
+    variant = Variant(ModelKey("d/m"), "small", ("m",), "l40s", "L40S", 1, engine)
+    return EngineWorkload(variant, GroupName(f"d/{letter}"), a_pool())
 
 
 WORKLOADS = {workload(letter).key: workload(letter) for letter in "abcd"}

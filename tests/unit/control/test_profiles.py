@@ -12,10 +12,12 @@ from small_fleet import World, a_class, a_fleet, a_model, a_pool, condition, som
 from argosy.api import GPUPool, ServedModel
 from argosy.api.conditions import Reason
 from argosy.control.candidates.profiles import ModelProfiles, files_named, model_profiles
-from argosy.control.candidates.resolve import _OUT_OF_RANGE
+from argosy.control.candidates.resolve import perf_refusal
 from argosy.control.decision import Decision
+from argosy.keys import ModelKey
 from argosy.perf.profile import ProfileKey, Shape
-from argosy.perf.protocol import OutOfRangeReason
+from argosy.perf.protocol import OutOfRange, OutOfRangeReason
+from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.architecture import Dtype
 from argosy.snapshot.fleet import ProfileFileKey
 
@@ -120,7 +122,8 @@ UNUSABLE = [
 def test_a_file_that_is_no_profile_of_the_model_is_refused_with_its_field(content: bytes, said: str) -> None:
     found = read(naming(*BOTH), measured=GOOD, other=content)
     [refusal] = found.refusals
-    assert (refusal.reason, refusal.subject) == (Reason.PROFILE_UNUSABLE, "spec.profiles[1]")
+    assert refusal.reason is Reason.PROFILE_UNUSABLE
+    assert refusal.message.startswith("spec.profiles[1]: ")
     assert refusal.message.startswith("spec.profiles[1]: ")
     assert said in refusal.message
     assert "\n" not in refusal.message
@@ -251,8 +254,12 @@ def test_a_snapshot_with_files_travels_to_the_worker_and_back() -> None:
     assert pickle.loads(pickle.dumps(world.snapshot())).profile_files == {MEASURED: GOOD}
 
 
-def test_every_way_to_be_out_of_range_has_a_reason_and_a_field() -> None:
-    assert set(_OUT_OF_RANGE) == set(OutOfRangeReason)
+@pytest.mark.parametrize("reason", OutOfRangeReason)
+def test_every_way_to_be_out_of_range_has_a_sentence_that_names_a_field(reason: OutOfRangeReason) -> None:
+    variant = Variant(ModelKey("default/llama"), "small", (), "l40s", "L40S", 1, EngineSettings())
+    refusal = perf_refusal(variant, OutOfRange(reason, "it is not covered."))
+    assert "spec." in refusal.message
+    assert "it is not covered" in refusal.message
 
 
 # What is odd about a profile that can be used: it counts, and is told.

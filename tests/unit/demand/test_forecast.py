@@ -18,9 +18,11 @@ from argosy.demand.forecast import (
     observe,
     triggers,
 )
+from argosy.keys import CellName, ClassKey
 from argosy.snapshot import RouteCounters, Sample, TelemetryReading
 
-CHAT = "ns/chat"
+CHAT = ClassKey("ns/chat")
+CELLS = {CellName.of_class(CHAT): CHAT}
 START_S = 1_700_000_000.0
 STABILIZATION_S = 60.0
 
@@ -57,7 +59,7 @@ class Story:
             for node, (num, at) in totals.items()
         }
         self._last_shown = {node: num for node, (num, _) in shown.items()}
-        self.memory = observe(self.memory, reading(shown), [CHAT], self.now_s)
+        self.memory = observe(self.memory, reading(shown), CELLS, self.now_s)
 
     _last_shown: Mapping[str, float] = {}
 
@@ -238,7 +240,7 @@ def test_a_second_envoy_that_takes_half_the_traffic_is_no_shift() -> None:
 
 def test_a_class_that_is_no_longer_asked_for_is_forgotten() -> None:
     story = Story().goes_on(60, a=8)
-    assert observe(story.memory, TelemetryReading(), [], story.now_s).classes == {}
+    assert observe(story.memory, TelemetryReading(), {}, story.now_s).classes == {}
 
 
 def test_the_memory_travels_to_the_planning_process() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from small_fleet import NVIDIA, a_pool
 
+from argosy.keys import GroupName, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.rollout import (
     CreateDeployment,
@@ -26,8 +27,8 @@ from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.cluster import DeploymentState, PodState
 
 WORKLOAD = EngineWorkload(
-    Variant("default/llama", "small", ("llama",), "l40s", "L40S", 1, EngineSettings()),
-    "default/chat",
+    Variant(ModelKey("default/llama"), "small", ("llama",), "l40s", "L40S", 1, EngineSettings()),
+    GroupName("default/chat"),
     a_pool(),
 )
 

@@ -1,6 +1,7 @@
 """Why something that a user named cannot be used.
 
-Owns the noun `Refusal`. Never decides: `resolve` and `profiles` do.
+Owns the noun `Refusal`: a condition's reason and its sentence, which names the field and the remedy.
+`resolve` and `profiles` return it.
 """
 
 from __future__ import annotations
@@ -8,12 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from argosy.api.conditions import Reason
+from argosy.refusals import Refused
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """`subject` is the variant's or object's name, or the field (`spec.profiles[0]`)."""
-
-    reason: Reason
-    subject: str
-    message: str
+class Refusal(Refused[Reason]):
+    """A variant, a reference or a file that decisions leave out."""

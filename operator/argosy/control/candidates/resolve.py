@@ -28,15 +28,13 @@ from argosy.route.precedence import conflicts
 from argosy.snapshot import Mix, Slo, Variant
 from argosy.snapshot.fleet import FleetSnapshot
 
-_OUT_OF_RANGE = {
-    OutOfRangeReason.UNKNOWN_GPU: (Reason.UNKNOWN_GPU, "spec.gpu"),
-    OutOfRangeReason.UNKNOWN_MODEL: (Reason.UNKNOWN_MODEL, "spec.modelId"),
-    OutOfRangeReason.NO_PROFILE: (Reason.OUT_OF_RANGE, "spec.parallelShapes"),
-    OutOfRangeReason.CONTEXT_TOO_LONG: (Reason.OUT_OF_RANGE, "spec.traffic.lengths"),
-    OutOfRangeReason.BEYOND_PROFILE: (Reason.OUT_OF_RANGE, "spec.engine or spec.traffic.lengths"),
-    OutOfRangeReason.IMPOSSIBLE_SHAPE: (Reason.OUT_OF_RANGE, "spec.parallelShapes"),
+_FIELD_OUT_OF_RANGE = {
+    OutOfRangeReason.NO_PROFILE: "spec.parallelShapes",
+    OutOfRangeReason.CONTEXT_TOO_LONG: "spec.traffic.lengths",
+    OutOfRangeReason.BEYOND_PROFILE: "spec.engine or spec.traffic.lengths",
+    OutOfRangeReason.IMPOSSIBLE_SHAPE: "spec.parallelShapes",
 }
-"""The reason that users are told, and the field that they would change."""
+"""The field that a user would change where the performance model has no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ def resolve(
         for key, spec in sorted(snapshot.classes.items())
     }
     for conflict in conflicts(snapshot.classes.values()):
-        shadowed = Refusal(Reason.CONFLICTED, conflict.winner, conflict.message)
+        shadowed = Refusal(Reason.CONFLICTED, conflict.message)
         classes[conflict.loser] = replace(
             classes[conflict.loser], candidates=(), refusals=(shadowed, *classes[conflict.loser].refusals)
         )
@@ -146,12 +144,12 @@ def _resolve_class(known: _Known, spec: WorkloadClass, groups: tuple[GroupName, 
         model = snapshot.models.get(ModelKey.of(spec.metadata.namespace, reference.name))
         if model is None:
             message = Reason.MODEL_NOT_FOUND.sentence(field="spec.models", name=reference.name)
-            refusals.append(Refusal(Reason.MODEL_NOT_FOUND, reference.name, message))
+            refusals.append(Refusal(Reason.MODEL_NOT_FOUND, message))
             continue
         missing = sorted(set(spec.spec.match.models) - set(model.served_names))
         if missing:
             message = Reason.SERVED_NAME_MISMATCH.sentence(name=missing[0])
-            refusals.append(Refusal(Reason.SERVED_NAME_MISMATCH, reference.name, message))
+            refusals.append(Refusal(Reason.SERVED_NAME_MISMATCH, message))
             continue
         for variant, pool in variants_of(snapshot, model):
             for group in groups:
@@ -170,13 +168,13 @@ def _candidate(workload: EngineWorkload, mix: Mix, slo: Slo, perf: PerfModel) ->
     variant = workload.variant
     fits = perf.fits(variant)
     if not isinstance(fits, Fits):
-        return _perf_refusal(variant, fits)
+        return perf_refusal(variant, fits)
     capacity = perf.capacity(variant, mix, slo)
     if isinstance(capacity, OutOfRange):
-        return _perf_refusal(variant, capacity)
+        return perf_refusal(variant, capacity)
     if capacity.requests_per_s <= 0:
         message = Reason.SLO_UNREACHABLE.sentence(terms=capacity.binding_name)
-        return Refusal(Reason.SLO_UNREACHABLE, variant.name, message)
+        return Refusal(Reason.SLO_UNREACHABLE, message)
     return Candidate(workload, capacity, load_delay_s(fits.weight_bytes))
 
 
@@ -189,20 +187,25 @@ def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
             pool=nodes.pool,
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
-        return Refusal(Reason.UNPLACEABLE, workload.variant.name, message)
+        return Refusal(Reason.UNPLACEABLE, message)
     selector = ", ".join(f"{k}={v}" for k, v in sorted(workload.pool.spec.node_selector.items()))
     message = f"pool {nodes.pool}: " + Reason.NO_NODES.sentence(selector=selector)
-    return Refusal(Reason.NO_NODES, workload.variant.name, message)
+    return Refusal(Reason.NO_NODES, message)
 
 
-def _perf_refusal(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
+def perf_refusal(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
+    """Why the performance model has no answer for a variant, as users are told."""
     if isinstance(answer, TooLarge):
-        message = Reason.MODEL_TOO_LARGE.sentence(
-            model_id=variant.model_id, detail=f"{variant.name}: {answer.message}"
-        )
-        return Refusal(Reason.MODEL_TOO_LARGE, variant.name, message)
-    reason, field = _OUT_OF_RANGE[answer.reason]
-    return Refusal(reason, variant.name, f"{field}: {answer.message}")
+        detail = f"{variant.name}: {answer.message}"
+        message = Reason.MODEL_TOO_LARGE.sentence(model_id=variant.model_id, detail=detail)
+        return Refusal(Reason.MODEL_TOO_LARGE, message)
+    if answer.reason is OutOfRangeReason.UNKNOWN_GPU:
+        return Refusal(Reason.UNKNOWN_GPU, f"spec.gpu of GPUPool {variant.pool}: {answer.message}")
+    problem = answer.message.rstrip(".")
+    if answer.reason is OutOfRangeReason.UNKNOWN_MODEL:
+        return Refusal(Reason.UNKNOWN_MODEL, Reason.UNKNOWN_MODEL.sentence(problem=problem))
+    field = _FIELD_OUT_OF_RANGE[answer.reason]
+    return Refusal(Reason.OUT_OF_RANGE, Reason.OUT_OF_RANGE.sentence(field=field, problem=problem))
 
 
 def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel) -> tuple[Refusal, ...]:
@@ -212,5 +215,5 @@ def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel
         fits = perf.fits(variant)
         if isinstance(fits, Fits):
             return ()
-        refusals.append(_perf_refusal(variant, fits))
+        refusals.append(perf_refusal(variant, fits))
     return tuple(refusals)

@@ -28,13 +28,12 @@ from argosy.plan.solution import Shortfall, ShortfallCause
 
 _REF_REASONS = (Reason.MODEL_NOT_FOUND, Reason.SERVED_NAME_MISMATCH)
 
-_SHORTFALL_REASON = {
-    ShortfallCause.NO_VARIANT: Reason.SLO_UNREACHABLE,
+_LIMITS = {
     ShortfallCause.POOL_FULL: Reason.CAPACITY_SHORT,
     ShortfallCause.BUDGET: Reason.BUDGET_SHORT,
     ShortfallCause.REPLICA_LIMIT: Reason.REPLICAS_AT_LIMIT,
-    ShortfallCause.NO_NODES: Reason.NO_NODES,
 }
+"""Shortfalls that a limit causes: their sentences name the field that holds it."""
 
 
 def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus:
@@ -92,7 +91,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
         return false(ConditionType.READY, refusal.reason, refusal.message)
     shortfall = _shortfall(reported, key)
     if shortfall is not None:
-        return false(ConditionType.READY, _SHORTFALL_REASON[shortfall.cause], shortfall.message)
+        return _short(shortfall)
     if reported.mode is not Mode.AUTO and not reported.cells_of(key):
         return mode_not_auto(ConditionType.READY, reported.mode)
     unplaced = _unplaced(reported, key)
@@ -112,6 +111,17 @@ def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
         source="Envoy's request counters", age_s=f"more than {STALE_S:.0f}"
     )
     return Verdict(ConditionType.READY, ConditionStatus.TRUE, Reason.OBSERVATION_STALE, message)
+
+
+def _short(shortfall: Shortfall) -> Verdict:
+    """What a class lacks, and the limit that stands in the way."""
+    limit = _LIMITS.get(shortfall.cause)
+    if limit is not None:
+        message = limit.sentence(shortfall=shortfall.message.rstrip("."))
+        return false(ConditionType.READY, limit, message)
+    is_fast_enough = shortfall.cause is ShortfallCause.NO_NODES
+    reason = Reason.NO_NODES if is_fast_enough else Reason.SLO_UNREACHABLE
+    return false(ConditionType.READY, reason, shortfall.message)
 
 
 def _shortfall(reported: Reported, key: ClassKey) -> Shortfall | None:

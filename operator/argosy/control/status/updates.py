@@ -9,6 +9,7 @@ from argosy.api import Fleet, GPUPool, InvalidObject, RouterPolicy, ServedModel,
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.fleet import FleetStatus
 from argosy.api.gpupool import GPUPoolStatus
+from argosy.api.kinds import kind_named
 from argosy.api.routerpolicy import RouterPolicyStatus
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import WorkloadClassStatus
@@ -22,12 +23,12 @@ from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import dated, false
 from argosy.route.policies import assign_policies
 
-_KINDS: dict[str, tuple[str, type[Status]]] = {
-    Fleet.KIND: (Fleet.PLURAL, FleetStatus),
-    GPUPool.KIND: (GPUPool.PLURAL, GPUPoolStatus),
-    ServedModel.KIND: (ServedModel.PLURAL, ServedModelStatus),
-    WorkloadClass.KIND: (WorkloadClass.PLURAL, WorkloadClassStatus),
-    RouterPolicy.KIND: (RouterPolicy.PLURAL, RouterPolicyStatus),
+_STATUS: dict[str, type[Status]] = {
+    Fleet.KIND: FleetStatus,
+    GPUPool.KIND: GPUPoolStatus,
+    ServedModel.KIND: ServedModelStatus,
+    WorkloadClass.KIND: WorkloadClassStatus,
+    RouterPolicy.KIND: RouterPolicyStatus,
 }
 
 
@@ -53,16 +54,16 @@ def status_updates(reported: Reported) -> tuple[StatusUpdate, ...]:
     ]
     if snapshot.fleet is not None:
         updates.append(StatusUpdate(Fleet.PLURAL, snapshot.fleet.key, fleet_status(reported, snapshot.fleet)))
-    updates += [_invalid(reported, item) for item in snapshot.invalid if item.kind in _KINDS]
+    updates += [_invalid(reported, item) for item in snapshot.invalid if item.kind in _STATUS]
     return tuple(updates)
 
 
 def _invalid(reported: Reported, item: InvalidObject) -> StatusUpdate:
     """An object that cannot be read is told so, and why; its other fields and conditions stay."""
-    plural, status = _KINDS[item.kind]
+    kind, status = kind_named(item.kind), _STATUS[item.kind]
     message = Reason.INVALID_SPEC.sentence(problem=item.message)
     verdicts = [false(ConditionType.ACCEPTED, Reason.INVALID_SPEC, message)]
     conditions = dated(item.conditions, item.metadata, verdicts, reported.snapshot.now_s)
     return StatusUpdate(
-        plural, item.key, status(observed_generation=item.metadata.generation, conditions=conditions)
+        kind.plural, item.key, status(observed_generation=item.metadata.generation, conditions=conditions)
     )

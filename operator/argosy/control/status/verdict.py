@@ -84,7 +84,7 @@ def nearest(refusals: tuple[Refusal, ...]) -> Refusal:
     if ranked:
         return ranked[0]
     message = "there is no GPUPool that spec.models could run on; create one"
-    return Refusal(Reason.NO_NODES, "", message)
+    return Refusal(Reason.NO_NODES, message)
 
 
 def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> Verdict:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from argosy.engine.step_times import step_ms
+from argosy.keys import ModelKey
 from argosy.perf.catalogue import find_gpu, find_model
 from argosy.perf.footprint.memory import fits
 from argosy.perf.library import ProfileLibrary
@@ -92,7 +93,7 @@ def itl_comparisons(library: ProfileLibrary) -> Iterator[Comparison]:
 def kv_comparisons() -> Iterator[Comparison]:
     """KV capacity in tokens."""
     for gpu, tokens in KV_TOKENS.items():
-        found = fits(Variant("", "meta-llama/Llama-3.1-8B", (), "", gpu, 1, EngineSettings()))
+        found = fits(Variant(ModelKey(), "meta-llama/Llama-3.1-8B", (), "", gpu, 1, EngineSettings()))
         assert isinstance(found, Fits)
         yield Comparison(f"KV tokens, llama-3.1-8b bf16 on {gpu}", tokens, found.kv_capacity_tokens)
 

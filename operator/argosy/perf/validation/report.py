@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from argosy.engine.step_times import StepTable
+from argosy.keys import ModelKey
 from argosy.perf.catalogue import find_gpu, find_model
 from argosy.perf.footprint.memory import engine_limits, fits
 from argosy.perf.library import ProfileLibrary
@@ -105,7 +106,7 @@ def case(run: Run, kv_dtype: Dtype, library: ProfileLibrary) -> ValidationCase |
         kv_cache_dtype=kv_dtype,
     )
     shape = run.shape
-    variant = Variant("", run.group.model, (), "", gpu.name, shape.tensor_parallel, engine)
+    variant = Variant(ModelKey(), run.group.model, (), "", gpu.name, shape.tensor_parallel, engine)
     room = fits(variant)
     if not isinstance(room, Fits):
         return room

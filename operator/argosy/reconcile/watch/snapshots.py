@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api import Resource as ApiObject
+from argosy.api.kinds import USER_SPECS, kind_of
 from argosy.control.candidates.profiles import files_named
 from argosy.kube.store import Store
 from argosy.reconcile.watch.profile_files import ProfileFilesView
@@ -96,15 +97,9 @@ class Snapshots:
 
     def invalid(self) -> tuple[InvalidObject, ...]:
         """Objects that the API server holds but that cannot be used."""
-        kinds: Mapping[str, type[ApiObject]] = {
-            "fleets": Fleet,
-            "gpupools": GPUPool,
-            "servedmodels": ServedModel,
-            "workloadclasses": WorkloadClass,
-            "routerpolicies": RouterPolicy,
-        }
+        models = {plural: model for plural in USER_SPECS if (model := kind_of(plural).model) is not None}
         parsed = [
-            p for plural, kind in kinds.items() for p in self._states(plural, kind.from_object).values()
+            p for plural, model in models.items() for p in self._states(plural, model.from_object).values()
         ]
         return tuple(p for p in parsed if isinstance(p, InvalidObject))
 

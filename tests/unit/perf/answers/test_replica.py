@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from argosy.errors import SpecError
+from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.answers.replica import Load, ReplicaAnswer, ReplicaQuestion, Unanswered, answer
 from argosy.perf.catalogue import Model, find_model
@@ -19,7 +20,7 @@ from argosy.perf.tokens.speculative import Speculation
 from argosy.snapshot import Dtype, EngineSettings, Variant
 
 MODEL = LibraryPerfModel(shipped_library(), {})
-LLAMA = Variant("", "meta-llama/Llama-3.1-8B-Instruct", (), "", "H100", 1, EngineSettings())
+LLAMA = Variant(ModelKey(""), "meta-llama/Llama-3.1-8B-Instruct", (), "", "H100", 1, EngineSettings())
 HEAD = Speculation(4, 0.7, draft_cost=0.05)
 LOADS = [
     pytest.param({"batch": 1}, id="one in flight"),

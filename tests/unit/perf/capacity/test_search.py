@@ -14,6 +14,7 @@ import pytest
 from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
 from argosy.engine import EngineLimits, StepCoefficients, StepTable, simulate
 from argosy.errors import SpecError
+from argosy.keys import ModelKey
 from argosy.perf import (
     Capacity,
     CapacitySettings,
@@ -38,7 +39,9 @@ SHORT = Mix((Slice(100, 20, 0.5), Slice(400, 60, 0.5)))
 
 def variant(gpu: str, **engine: Any) -> Variant:
     settings = EngineSettings(**engine)
-    return Variant("ns/chat", "meta-llama/Llama-3.1-8B-Instruct", ("chat",), "pool", gpu, 1, settings)
+    return Variant(
+        ModelKey("ns/chat"), "meta-llama/Llama-3.1-8B-Instruct", ("chat",), "pool", gpu, 1, settings
+    )
 
 
 def model(

@@ -15,6 +15,7 @@ from perf_engines import H100_8B, H100_70B_TP4
 
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
+from argosy.keys import ModelKey
 from argosy.perf.catalogue import Gpu, find_gpu, find_model, gpus
 from argosy.perf.footprint.memory import fits
 from argosy.perf.footprint.work import StepWork, decode_work
@@ -311,7 +312,7 @@ def test_published_energies_are_printed_with_their_difference() -> None:
 def windows(model_id: str, ranks: int) -> list[float]:
     """Tokens per watt at contexts of 4K, 8K, ... 64K, memory full."""
     engine = EngineSettings(max_num_seqs=256, max_model_len=65_536)
-    room = fits(Variant("ns/x", f"meta-llama/{model_id}", ("x",), "p", "H100", ranks, engine))
+    room = fits(Variant(ModelKey("ns/x"), f"meta-llama/{model_id}", ("x",), "p", "H100", ranks, engine))
     assert isinstance(room, Fits)
     one = key("H100", model_id.lower().removesuffix("-instruct"), ranks)
     source = H100_8B if ranks == 1 else H100_70B_TP4

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from argosy.errors import SpecError
+from argosy.keys import ModelKey
 from argosy.perf import CapacitySettings, LibraryPerfModel, measure_capacity, shipped_library
 from argosy.perf.answers.replica import Unanswered
 from argosy.perf.answers.roles.answer import SET_TOLERANCE, Carried, RolesAnswer, answer_roles, milliseconds
@@ -25,7 +26,7 @@ ENGINE = EngineSettings(max_model_len=1408)
 
 
 def role(model: str = "llama-3.1-8b", gpu: str = "H100", tp: int = 1) -> RoleAsked:
-    return RoleAsked(Variant("", model, (), "", gpu, tp, ENGINE))
+    return RoleAsked(Variant(ModelKey(""), model, (), "", gpu, tp, ENGINE))
 
 
 def alike(asked: RoleAsked, **changes: object) -> RolesQuestion:
