@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.kube.observed import deployment_state, node_state, pod_state
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState, Taint
+from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
 
 NODE = {
     "metadata": {"name": "gpu-1", "uid": "n1", "labels": {"nvidia.com/gpu.product": "NVIDIA-L40S"}},

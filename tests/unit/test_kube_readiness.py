@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from argosy.kube.observed import pod_state
+from argosy.snapshot.kubernetes import pod_state
 
 
 def pod(spec: dict[str, Any], **conditions: str) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from argosy.control.calibration import Subject
 from argosy.control.decision import ControlMemory, EventRecord
 from argosy.control.resolve import variants_of
 from argosy.demand.forecast import DemandMemory
+from argosy.files.calibrations import read_calibrations, write_calibrations
 from argosy.perf.memory import engine_limits
 from argosy.perf.protocol import Fits
 from argosy.perf.recalibration.health import Lag
 from argosy.perf.recalibration.memory import CalibrationMemory
-from argosy.reconcile.calibration_file import read_calibrations, write_calibrations
 from argosy.reconcile.calibrations import EVENT_GAP_S, Calibrations, Round
 from argosy.reconcile.gauges import Gauges
 from argosy.snapshot import CounterReading

@@ -13,10 +13,10 @@ from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
 from argosy.kube.api import Api
-from argosy.kube.observed import config_map_files
 from argosy.reconcile import profile_files
 from argosy.reconcile.profile_files import FIRST_ATTEMPTS, ProfileFiles, ProfileFilesView
 from argosy.snapshot.fleet import ProfileFileKey
+from argosy.snapshot.kubernetes import config_map_files
 
 ONE = ProfileFileKey("team", "measured", "one.json")
 TWO = ProfileFileKey("team", "measured", "two.json")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from argosy.files.capacities import read_capacities, write_capacities
 from argosy.kube.api import WATCHED
 from argosy.kube.store import Store
-from argosy.reconcile.capacity_file import read_capacities, write_capacities
 from argosy.reconcile.picture import Picture
 from argosy.reconcile.publish import Publisher
 from argosy.xds.server import AdsServer

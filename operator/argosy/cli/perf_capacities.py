@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from argosy.api import WorkloadClass
-from argosy.cli.cache import DirectoryCache, cache_directory
 from argosy.cli.plan import read_objects, snapshot_of
 from argosy.control.resolve import mix_of, slo_of, variants_of
+from argosy.files.surfaces import DirectoryCache, cache_directory
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.capacity import Engine
 from argosy.perf.profile import Profile

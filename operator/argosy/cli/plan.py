@@ -31,15 +31,15 @@ from argosy.api import (
 )
 from argosy.api import Resource as ApiObject
 from argosy.api.conditions import Reason
-from argosy.cli.cache import cache_directory
 from argosy.control.decision import ControlMemory, Decision
 from argosy.control.step import StepSettings, step
 from argosy.demand.forecast import DemandMemory
 from argosy.errors import SpecError
-from argosy.kube.observed import config_map_files, node_state
+from argosy.files.capacities import read_capacities, write_capacities
+from argosy.files.surfaces import cache_directory
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.reconcile.capacity_file import read_capacities, write_capacities
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
+from argosy.snapshot.kubernetes import config_map_files, node_state
 
 K = TypeVar("K", bound=ApiObject)
 

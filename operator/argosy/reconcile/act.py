@@ -29,12 +29,12 @@ from argosy.kube.api import (
     WORKLOADCLASSES,
     Api,
 )
-from argosy.kube.observed import DELETION_COST, HOSTNAME
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
 from argosy.snapshot.cluster import PLACEMENT_GATE
 from argosy.snapshot.fleet import is_true
+from argosy.snapshot.kubernetes import DELETION_COST, HOSTNAME
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from argosy.control.calibration import Lesson, Subject, VariantKey, learn, runni
 from argosy.control.decision import ControlMemory, EventRecord
 from argosy.control.profiles import model_profiles
 from argosy.control.resolve import variants_of
+from argosy.files.calibrations import write_calibrations
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.fit import Calibration
 from argosy.perf.recalibration.health import Straggler, straggler_scores
@@ -25,7 +26,6 @@ from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.recalibration.observe import WindowMemory
 from argosy.perf.recalibration.recalibrate import Confidence, Drifted, confidence
 from argosy.perf.recalibration.window import CalibrationKey
-from argosy.reconcile.calibration_file import write_calibrations
 from argosy.reconcile.gauges import Gauges
 from argosy.snapshot.fleet import FleetSnapshot
 

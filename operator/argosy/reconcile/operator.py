@@ -21,13 +21,13 @@ from argosy.control.decision import ControlMemory
 from argosy.control.triggers import Trigger, trigger_of
 from argosy.demand.forecast import DemandMemory
 from argosy.errors import InvariantError
+from argosy.files.calibrations import read_calibrations
 from argosy.kube.api import WATCHED, Api, connect
 from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
 from argosy.reconcile.act import Actor
 from argosy.reconcile.addresses import host_and_port
-from argosy.reconcile.calibration_file import read_calibrations
 from argosy.reconcile.calibrations import Calibrations
 from argosy.reconcile.fast import Fast
 from argosy.reconcile.gauges import Gauges

@@ -15,7 +15,6 @@ from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, S
 from argosy.api import Resource as ApiObject
 from argosy.control.owners import class_by_deployment
 from argosy.control.profiles import files_named
-from argosy.kube.observed import HOSTNAME, deployment_state, node_state, pod_state
 from argosy.kube.store import Store
 from argosy.reconcile.profile_files import ProfileFilesView
 from argosy.route.compile import RouteInputs
@@ -23,6 +22,7 @@ from argosy.route.table import Endpoint, EndpointState, Gateway
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView, applied_plan
+from argosy.snapshot.kubernetes import HOSTNAME, deployment_state, node_state, pod_state
 
 K = TypeVar("K", bound=ApiObject)
 S = TypeVar("S")

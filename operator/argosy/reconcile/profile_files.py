@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from argosy.errors import ActuationError
 from argosy.kube.api import CONFIGMAPS, Api
-from argosy.kube.observed import config_map_files
 from argosy.snapshot.fleet import ProfileFileKey
+from argosy.snapshot.kubernetes import config_map_files
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from argosy.cli.perf_capacities import engines_of, headings
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot import EngineSettings, Variant
 
-EXAMPLES = Path(__file__).parents[2] / "examples/small"
+EXAMPLES = Path(__file__).parents[4] / "examples/small"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from argosy.cli import perf_validate
 from argosy.errors import SpecError
 from argosy.perf.catalogue import gpus
 
-DATA = Path(__file__).parents[1] / "data" / "perf"
+DATA = Path(__file__).parents[3] / "data" / "perf"
 REPORT = str(DATA / "vllm/c16.json")
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 PROPOSING = ("--draft-tokens", "4", "--acceptance", "0.7")
@@ -318,7 +318,7 @@ def test_capacities_of_all_variants_are_shown_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    examples = str(Path(__file__).parents[2] / "examples/small")
+    examples = str(Path(__file__).parents[4] / "examples/small")
     code, output = run("capacities", examples)
     assert code == 0, output
     kept = sorted((tmp_path / "argosy/surfaces").iterdir())

@@ -12,7 +12,7 @@ from argosy.cli.app import build
 from argosy.cli.plan import read_objects, snapshot_of
 from argosy.errors import SpecError
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture(scope="module")

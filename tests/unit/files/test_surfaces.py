@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.cli.cache import DirectoryCache, cache_directory
+from argosy.files.surfaces import DirectoryCache, cache_directory
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What Argosy reads from files and keeps in files."""
