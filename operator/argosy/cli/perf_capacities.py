@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -20,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from argosy.api import WorkloadClass
-from argosy.cli.plan import read_objects, snapshot_of
 from argosy.control.resolve import mix_of, slo_of, variants_of
-from argosy.files.surfaces import DirectoryCache, cache_directory
+from argosy.files.objects import read_objects, snapshot_of
+from argosy.files.surfaces import SurfaceFiles, cache_folder
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.capacity import Engine
 from argosy.perf.profile import Profile
@@ -41,7 +42,7 @@ def show_capacities(
     The first time a variant is asked about, its surface is built (about two seconds of a core) and
     kept in the user's cache; every class and every later question is a look-up.
     """
-    snapshot = snapshot_of(read_objects(paths))
+    snapshot = snapshot_of(read_objects(paths), time.time())
     variants = [variant for model in snapshot.models.values() for variant, _ in variants_of(snapshot, model)]
     engines, refused = engines_of(variants, LibraryPerfModel(shipped_library(), {}))
     console = Console(highlight=False)
@@ -82,7 +83,7 @@ def _table(engines: dict[str, Engine], classes: Mapping[str, WorkloadClass]) -> 
     slos = [slo_of(classes[name]) for name in names]
     workers = min(MAX_PROCESSES, os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        book = SurfaceBook(DirectoryCache(cache_directory() / "surfaces"), pool.map, _say)
+        book = SurfaceBook(SurfaceFiles(cache_folder() / "surfaces"), pool.map, _say)
         answer = book.capacities(list(engines.values()), mixes, slos)
     table = Table(box=None, pad_edge=False)
     table.add_column("requests/s of a replica", no_wrap=True)

@@ -7,41 +7,25 @@ measured capacities.
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
 
-from argosy.api import (
-    KINDS,
-    Fleet,
-    FleetPlan,
-    GPUPool,
-    InvalidObject,
-    RouterPolicy,
-    ServedModel,
-    WorkloadClass,
-)
-from argosy.api import Resource as ApiObject
+from argosy.api import FleetPlan
 from argosy.api.conditions import Reason
 from argosy.control.decision import ControlMemory, Decision
 from argosy.control.step import StepSettings, step
 from argosy.demand.forecast import DemandMemory
-from argosy.errors import SpecError
 from argosy.files.capacities import read_capacities, write_capacities
-from argosy.files.surfaces import cache_directory
+from argosy.files.objects import read_objects, snapshot_of
+from argosy.files.surfaces import cache_folder
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
-from argosy.snapshot.kubernetes import config_map_files, node_state
-
-K = TypeVar("K", bound=ApiObject)
 
 
 def plan(
@@ -64,69 +48,16 @@ def plan(
     raise typer.Exit(1 if unserved else 0)
 
 
-def read_objects(paths: Iterable[Path]) -> list[Mapping[str, Any]]:
-    """Every object of every file, lists unfolded; raises `SpecError` naming the file at fault."""
-    found: list[Mapping[str, Any]] = []
-    for path in paths:
-        files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-        for file in files:
-            try:
-                documents = [d for d in yaml.safe_load_all(file.read_text()) if d]
-            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-                raise SpecError(f"cannot be read: {error}", str(file)) from error
-            for item in itertools.chain.from_iterable(map(_unfolded, documents)):
-                if not isinstance(item, Mapping) or not isinstance(item.get("metadata", {}), Mapping):
-                    raise SpecError("holds something that is no Kubernetes object", str(file))
-                found.append(item)
-    return found
-
-
-def _unfolded(document: Any) -> list[Any]:
-    """The objects of a list such as kubectl prints, or the document itself."""
-    if isinstance(document, Mapping) and str(document.get("kind")).endswith("List"):
-        items = document.get("items")
-        if isinstance(items, list):
-            return items
-    return [document]
-
-
 def decide(objects: list[Mapping[str, Any]]) -> Decision:
     """The decision for these objects; raises `SpecError` for one that is not valid."""
-    cache_file = cache_directory() / "capacities.json"
+    cache_file = cache_folder() / "capacities.json"
     cache = read_capacities(cache_file)
     perf = LibraryPerfModel(shipped_library(), cache, lambda line: typer.echo(line, err=True))
-    decision = step(snapshot_of(objects), ControlMemory(DemandMemory()), StepSettings("argosy plan"), perf)
+    decision = step(
+        snapshot_of(objects, time.time()), ControlMemory(DemandMemory()), StepSettings("argosy plan"), perf
+    )
     write_capacities(cache_file, cache)
     return decision
-
-
-def snapshot_of(objects: list[Mapping[str, Any]]) -> FleetSnapshot:
-    """A picture of these objects in which nothing runs yet; raises `SpecError` for one that is not valid."""
-    nodes = [node_state({"metadata": {}, **o}) for o in objects if o.get("kind") == "Node"]
-    return FleetSnapshot(
-        now_s=time.time(),
-        fleet=_of(Fleet, objects).get("default"),
-        pools=_of(GPUPool, objects),
-        models=_of(ServedModel, objects),
-        classes=_of(WorkloadClass, objects),
-        policies=_of(RouterPolicy, objects),
-        plans=(),
-        nodes={node.name: node for node in nodes},
-        pods={},
-        profile_files=profile_files(objects),
-    )
-
-
-def profile_files(objects: Iterable[Mapping[str, Any]]) -> dict[ProfileFileKey, bytes]:
-    """The contents of every ConfigMap: what ServedModels name as their profiles is among them."""
-    found: dict[ProfileFileKey, bytes] = {}
-    for item in objects:
-        if item.get("kind") == "ConfigMap":
-            metadata = item.get("metadata") or {}
-            namespace, name = metadata.get("namespace") or "default", metadata.get("name") or ""
-            for key, content in config_map_files(item).items():
-                found[ProfileFileKey(namespace, name, key)] = content
-    return found
 
 
 def show(decision: Decision, console: Console) -> None:
@@ -172,21 +103,3 @@ def _show_plan(found: FleetPlan, console: Console) -> None:
     for other in found.spec.alternatives:
         cost = "" if other.cost_usd_per_hour is None else f" (${other.cost_usd_per_hour:.2f}/h)"
         console.print(f"  not taken: {other.description}{cost}: {other.reason}")
-
-
-def _of(kind: type[K], objects: Iterable[Mapping[str, Any]]) -> dict[str, K]:
-    found: dict[str, K] = {}
-    for item in objects:
-        if item.get("kind") == kind.KIND:
-            value = kind.from_object(_with_namespace(item, kind))
-            if isinstance(value, InvalidObject):
-                raise SpecError(value.message, f"{value.kind} {value.key}")
-            found[value.key] = value
-    return found
-
-
-def _with_namespace(item: Mapping[str, Any], kind: type[ApiObject]) -> Mapping[str, Any]:
-    """As kubectl does: what names no namespace goes to `default`."""
-    if kind not in KINDS or kind.SCOPE.value == "Cluster" or item.get("metadata", {}).get("namespace"):
-        return item
-    return {**item, "metadata": {**item.get("metadata", {}), "namespace": "default"}}

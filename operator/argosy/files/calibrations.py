@@ -1,23 +1,23 @@
 """The file of calibrations, beside that of measured capacities.
 
-Owns reading and writing it. Never learns. A damaged file, or a part of one, is discarded with a line
-in the log: a calibration is learnt again in minutes.
+Input and output: a `CalibrationMemory`. A damaged file, or a damaged part of one, is discarded with a
+warning in the log: a calibration is learnt again in minutes.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 
+from argosy.files import atomic
 from argosy.perf.recalibration.memory import CalibrationMemory, memory_from_json, memory_to_json
 
 log = logging.getLogger(__name__)
 
 
 def read_calibrations(path: Path) -> CalibrationMemory:
-    """What the file holds; nothing where there is none."""
+    """What the file holds; empty where it is absent or damaged."""
     try:
         document = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -32,8 +32,5 @@ def read_calibrations(path: Path) -> CalibrationMemory:
 
 
 def write_calibrations(memory: CalibrationMemory, path: Path) -> None:
-    """Replace the file in one piece; raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(memory_to_json(memory)), "utf-8")
-    temporary.replace(path)
+    """Replace the file. Raises OSError where it cannot be written."""
+    atomic.write_text(path, json.dumps(memory_to_json(memory)))

@@ -1,29 +1,33 @@
-"""The user's cache: where surfaces lie between two commands.
+"""The user's cache folder, and the capacity surfaces in it: one file per surface.
 
-Owns the paths and the files. Never decides what is in them; a file that was damaged is found by
-whoever reads its content, and a cache may vanish at any time.
+Surfaces come in and go out as bytes under a key (`perf.surface` makes both, and finds a damaged one when it
+reads it). Another command may read at the same time, and the folder may vanish at any time: then surfaces
+are built again.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-import typer
+from argosy.files import atomic
+
+log = logging.getLogger(__name__)
 
 
-def cache_directory() -> Path:
-    """`$XDG_CACHE_HOME/argosy`, or the same under the home directory."""
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/argosy`, or `~/.cache/argosy` (XDG Base Directory Specification)."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "argosy"
 
 
-class DirectoryCache(MutableMapping[str, bytes]):
-    """One file per key; keys are hexadecimal digests."""
+class SurfaceFiles(MutableMapping[str, bytes]):
+    """Surfaces by key (hexadecimal digests), one file `KEY.surface` each."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._is_writable = True
 
     def __getitem__(self, key: str) -> bytes:
@@ -33,16 +37,12 @@ class DirectoryCache(MutableMapping[str, bytes]):
             raise KeyError(key) from error
 
     def __setitem__(self, key: str, value: bytes) -> None:
-        """Keep it for the next command. Where that cannot be, it is said once, and this one goes on."""
-        temporary = self._file(key).with_suffix(f".{os.getpid()}.tmp")
+        """Keep it for the next command. The first failure is logged as a warning, and nothing is raised."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            # Another command may read meanwhile: it sees the old file or the new one.
-            temporary.write_bytes(value)
-            temporary.replace(self._file(key))
+            atomic.write_bytes(self._file(key), value)
         except OSError as error:
             if self._is_writable:
-                typer.echo(f"the cache cannot be kept, all is computed anew next time: {error}", err=True)
+                log.warning("surfaces are not kept, the next command builds them again: %s", error)
             self._is_writable = False
 
     def __delitem__(self, key: str) -> None:
@@ -52,10 +52,11 @@ class DirectoryCache(MutableMapping[str, bytes]):
             raise KeyError(key) from error
 
     def __iter__(self) -> Iterator[str]:
-        return (file.stem for file in sorted(self._directory.glob("*.surface")))
+        # A temporary file of a writer that was killed begins with a dot and does not match.
+        return (file.stem for file in sorted(self._folder.glob("*.surface")))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def _file(self, key: str) -> Path:
-        return self._directory / f"{key}.surface"
+        return self._folder / f"{key}.surface"

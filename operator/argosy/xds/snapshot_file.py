@@ -1,15 +1,13 @@
 """The xDS snapshot on disk: what a process serves until its caches have synced.
 
-Owns the file: one line with a magic word and a checksum, then the resources as protobuf.
-Writing replaces the file in one step; reading a damaged one is an answer (`Unreadable`), never
-a crash and never half a snapshot.
+Owns the file: one line with a magic word and a checksum, then the resources as protobuf. Input and output:
+a `Snapshot`; for a damaged file the answer is `Unreadable`, with the reason. It stands in `xds` rather than
+in `files` because its content is protobuf.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
 from argosy.errors import InvariantError
+from argosy.files import atomic
 from argosy.xds.snapshot import Resource, Section, Snapshot, TypeUrl
 
 FILE_NAME = "xds-snapshot.bin"
@@ -26,7 +25,7 @@ _MAGIC = "argosy-xds-snapshot-1"
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A copy that cannot be used, and why."""
+    """A file that cannot be used, and why."""
 
     path: Path
     reason: str
@@ -38,26 +37,17 @@ class Unreadable:
 
 
 def save(snapshot: Snapshot, directory: Path) -> Path:
-    """Write `snapshot` into `directory` (made if missing); raises `OSError` if it cannot."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Replace the file in `directory` (made if missing) and return its path. Raises OSError."""
     body = _to_bytes(snapshot)
     head = f"{_MAGIC} {hashlib.sha256(body).hexdigest()}\n".encode()
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{FILE_NAME}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(head + body)
-            file.flush()
-            os.fsync(file.fileno())
-        target = directory / FILE_NAME
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    target = directory / FILE_NAME
+    # Durable: it is what Envoys are served after a restart in which the API server cannot be reached.
+    atomic.write_bytes(target, head + body, mode=atomic.OWNER_ONLY, is_durable=True)
     return target
 
 
 def load(directory: Path) -> Snapshot | Unreadable | None:
-    """The saved snapshot; None where there is no copy."""
+    """The saved snapshot; None where there is no file."""
     path = directory / FILE_NAME
     try:
         content = path.read_bytes()

@@ -9,8 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from argosy.cli.app import build
-from argosy.cli.plan import read_objects, snapshot_of
-from argosy.errors import SpecError
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -49,36 +47,3 @@ def test_without_nodes_the_exit_code_is_one_and_the_missing_nodes_are_named(cach
     words = " ".join(text.split())
     assert code == 1
     assert "gpupools l40s: Ready is False: spec.nodeSelector: no usable node carries" in words
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        pytest.param(b"- a\n- b\n", "holds something that is no Kubernetes object", id="a list of words"),
-        pytest.param(b"hello\n", "holds something that is no Kubernetes object", id="a word"),
-        pytest.param(
-            b"kind: GPUPool\nmetadata: l40s\n",
-            "holds something that is no Kubernetes object",
-            id="no metadata",
-        ),
-        pytest.param(
-            b"kind: NodeList\nitems: [a]\n",
-            "holds something that is no Kubernetes object",
-            id="a list of none",
-        ),
-        pytest.param(b"\xff\xfe\x00", "cannot be read: ", id="no text"),
-        pytest.param(b"a: [", "cannot be read: ", id="no YAML"),
-    ],
-)
-def test_a_file_of_something_else_is_named(tmp_path: Path, content: bytes, said: str) -> None:
-    file = tmp_path / "odd.yaml"
-    file.write_bytes(content)
-    with pytest.raises(SpecError) as raised:
-        read_objects([tmp_path])
-    assert raised.value.field == str(file)
-    assert str(raised.value).startswith(f"{file}: {said}")
-
-
-def test_a_bare_node_and_foreign_objects_cost_nobody_else(tmp_path: Path) -> None:
-    (tmp_path / "mixed.yaml").write_text("kind: Kustomization\n---\nkind: Node\n---\nkind: NodeList\n")
-    assert list(snapshot_of(read_objects([tmp_path])).nodes) == [""]

@@ -1,4 +1,4 @@
-"""The user's cache directory: one file per surface, whole or absent."""
+"""The user's cache folder: one file per surface, whole or absent."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from argosy.files.surfaces import DirectoryCache, cache_directory
+from argosy.files.surfaces import SurfaceFiles, cache_folder
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_directory() == tmp_path / "argosy"
+    assert cache_folder() == tmp_path / "argosy"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_directory() == Path.home() / ".cache" / "argosy"
+    assert cache_folder() == Path.home() / ".cache" / "argosy"
 
 
 def test_what_is_kept_is_found_by_the_next_command(tmp_path: Path) -> None:
-    first = DirectoryCache(tmp_path / "surfaces")
+    first = SurfaceFiles(tmp_path / "surfaces")
     assert (list(first), "aa" in first) == ([], False)
     first["aa"], first["bb"] = b"one", b"two"
     first["aa"] = b"three"
-    second = DirectoryCache(tmp_path / "surfaces")
+    second = SurfaceFiles(tmp_path / "surfaces")
     assert (dict(second), len(second)) == ({"aa": b"three", "bb": b"two"}, 2)
     del second["aa"]
     assert list(first) == ["bb"]
@@ -33,12 +33,10 @@ def test_what_is_kept_is_found_by_the_next_command(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_kept_is_said_once_and_stops_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("a file where the directory should be")
-    cache = DirectoryCache(tmp_path / "file")
+    cache = SurfaceFiles(tmp_path / "file")
     cache["aa"], cache["bb"] = b"one", b"two"
     assert list(cache) == []
-    said = capsys.readouterr().err
-    assert said.count("the cache cannot be kept") == 1
-    assert str(tmp_path / "file") in said
+    assert [str(tmp_path / "file") in message for message in caplog.messages] == [True]
