@@ -12,8 +12,9 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 
 from argosy import __version__
-from argosy.cli import operator, perf
-from argosy.cli.plan import plan
+from argosy.cli import operator
+from argosy.cli.screens import answer as perf
+from argosy.cli.screens.plan import plan
 from argosy.errors import SpecError
 
 

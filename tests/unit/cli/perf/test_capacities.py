@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from argosy.cli.app import build
-from argosy.cli.perf_capacities import engines_of, headings
+from argosy.cli.screens.capacities import engines_of, headings
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot import EngineSettings, Variant
 

@@ -13,7 +13,7 @@ import pytest
 from perf_command import asked, refused, run
 from profile_files import a_profile_file
 
-from argosy.cli import perf_validate
+from argosy.cli.screens import validation as perf_validate
 from argosy.errors import SpecError
 from argosy.perf.catalogue import gpus
 

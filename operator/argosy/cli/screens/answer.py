@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from argosy.cli.perf_capacities import show_capacities
-from argosy.cli.perf_import import import_measurements
-from argosy.cli.perf_options import (
+from argosy.cli.output import Shown, digits, refuse, whole
+from argosy.cli.screens.capacities import show_capacities
+from argosy.cli.screens.fitted import import_measurements
+from argosy.cli.screens.replica import (
     DEFAULT_BATCH,
     DEFAULT_DRAFT_COST,
     Asked,
@@ -31,9 +32,8 @@ from argosy.cli.perf_options import (
     speculation,
     variant,
 )
-from argosy.cli.perf_refusals import Shown, digits, refuse, whole
-from argosy.cli.perf_roles import show_roles
-from argosy.cli.perf_validate import show_validation
+from argosy.cli.screens.roles import show_roles
+from argosy.cli.screens.validation import show_validation
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.answer import TTFT_OF_CLIENTS, Answer, Load, Question, Unanswered, answer

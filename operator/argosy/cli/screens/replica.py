@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from argosy.cli.perf_refusals import number_type, read_architecture, whole
+from argosy.cli.output import number_type, read_architecture, whole
 from argosy.errors import SpecError
 from argosy.perf.answer import Load
 from argosy.perf.quantities import not_negative, share

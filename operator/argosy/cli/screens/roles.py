@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from argosy.cli.perf_options import Asked, variant
-from argosy.cli.perf_refusals import Shown, digits, refuse, whole
+from argosy.cli.output import Shown, digits, refuse, whole
+from argosy.cli.screens.replica import Asked, variant
 from argosy.errors import SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.answer import Load, Unanswered
