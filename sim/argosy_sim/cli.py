@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from argosy.errors import SpecError
-from argosy_sim.controlplane import lifecycle
-from argosy_sim.controlplane.cluster import ControlPlane
-from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch
+from argosy.exit_codes import exit_code
 from argosy_sim.traffic.command import register as register_replay
 
 app = typer.Typer(
@@ -38,6 +35,8 @@ DEMO_TRACE_START_S = 982.0
 
 
 def _directory(given: Path | None) -> Path:
+    from argosy_sim.controlplane import lifecycle  # imports much that help and completion do not need
+
     return given or lifecycle.default_state_dir(os.environ)
 
 
@@ -59,6 +58,8 @@ def up(
     ] = None,
 ) -> None:
     """Start a control plane: etcd, API server, controller manager and scheduler."""
+    from argosy_sim.controlplane import lifecycle
+
     console = _console()
     status = lifecycle.up(_directory(state_dir), console.print, api_port)
     console.print(f"The control plane is {status.health.value} at {status.server_url}. Next:")
@@ -69,6 +70,8 @@ def up(
 @app.command()
 def down(state_dir: StateDir = None) -> None:
     """End the control plane and remove its data; the logs stay."""
+    from argosy_sim.controlplane import lifecycle
+
     endings = lifecycle.down(_directory(state_dir))
     words = ", ".join(f"{name} {ending.value}" for name, ending in endings.items())
     _console().print(words or "Nothing was running.")
@@ -76,7 +79,9 @@ def down(state_dir: StateDir = None) -> None:
 
 @app.command()
 def status(state_dir: StateDir = None) -> None:
-    """Show what runs; exit code 0 only where the control plane is ready."""
+    """Show what runs; exit code 3 where the control plane is not ready."""
+    from argosy_sim.controlplane import lifecycle
+
     found = lifecycle.status(_directory(state_dir))
     console = _console()
     console.print(f"{found.health.value}: {found.server_url or 'no control plane'} ({found.state_dir})")
@@ -87,7 +92,7 @@ def status(state_dir: StateDir = None) -> None:
             memory = f"{part.resident_bytes / 2**20:.0f} MiB"
             table.add_row(part.name, str(part.pid), state, memory, str(part.log))
         console.print(table)
-    raise typer.Exit(0 if found.health is lifecycle.Health.READY else 1)
+    raise typer.Exit(exit_code(found.health is lifecycle.Health.READY))
 
 
 @app.command()
@@ -96,6 +101,9 @@ def fleet(
     spec: Annotated[Path | None, typer.Option(help="The nodes (YAML); left out, the demo's eight.")] = None,
 ) -> None:
     """Run simulated GPU nodes in the control plane, in the foreground; Ctrl-C ends them."""
+    from argosy_sim.controlplane.cluster import ControlPlane
+    from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch
+
     directory = _directory(state_dir)
     control_plane = ControlPlane.attach(directory)
     kubectl = [str(control_plane.binaries.kubectl), f"--kubeconfig={control_plane.admin_kubeconfig}"]
@@ -120,7 +128,7 @@ def demo(
     ] = False,
     output: Annotated[Path, typer.Option(help="Where the report is left.")] = Path("build/demo"),
 ) -> None:
-    """Run the whole loop on real components and report; exit code 1 where a promise was broken."""
+    """Run the whole loop on real components and report; exit code 3 where a promise was broken."""
     from argosy_sim.demo.drive import LoadChoice  # loads much that the other commands do not need
     from argosy_sim.demo.run import DemoSettings, run_demo
 
@@ -132,7 +140,7 @@ def demo(
     )
     choice = LoadChoice(chosen, rate, seed, start_s, skip_bad_lines)
     settings = DemoSettings(repository, output.resolve(), choice, name, declares_trace=trace is not None)
-    sys.exit(run_demo(settings, _report_console()))
+    raise typer.Exit(exit_code(run_demo(settings, _report_console())))
 
 
 def find_repository() -> Path:

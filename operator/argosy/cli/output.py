@@ -1,73 +1,88 @@
-"""What sub-commands of `argosy perf` share: how an answer leaves, and how a bad option is refused.
+"""How a command answers: a JSON document or text on standard output, or a refusal, and the exit code.
 
-Owns the error object, the exit code and the checks of single options. Never asks the model.
+Input: what a screen found. Output: exactly one JSON document with `--json`, in a refusal too
+(`{"error": {"reason", "message", "nearest"}}`); the sentence of a refusal is always on standard error.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from argosy.errors import SpecError
-from argosy.perf.answer import Unanswered
-from argosy.perf.catalogue import ConfigFault, architecture_from_config
-from argosy.snapshot import Architecture, Dtype
+from argosy.exit_codes import ExitCode
+
+PIPE_COLUMNS = 200
+INVALID_VALUE = "InvalidValue"
+"""The reason of a refusal for which the performance model has no name: a flag or a file cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """How an answer leaves."""
+class Output:
+    """Where a command's answer goes."""
 
+    command: str
     as_json: bool
     console: Console
 
+    def document(self, document: Any) -> None:
+        """Print a JSON document. Raises ValueError for NaN and infinity, which JSON cannot hold."""
+        typer.echo(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
 
-def refuse(refusal: Unanswered, shown: Shown, command: str) -> NoReturn:
-    """Say why there is no answer (an object with --json, else a sentence) and exit with 2."""
-    if shown.as_json:
-        nearest = list(refusal.nearest)
-        error = {"reason": refusal.reason, "message": refusal.message, "nearest": nearest}
-        typer.echo(json.dumps({"error": error}))
-    else:
-        typer.echo(f"{command}: {refusal.message}", err=True)
-    raise typer.Exit(2)
+    def remark(self, sentence: str) -> None:
+        """Print a sentence on standard error, beside the answer."""
+        typer.echo(f"{self.command}: {sentence}", err=True)
+
+    def refuse(
+        self,
+        message: str,
+        reason: str = INVALID_VALUE,
+        nearest: Sequence[str] = (),
+        code: ExitCode = ExitCode.BAD_INPUT,
+    ) -> NoReturn:
+        """End without an answer: why in a sentence, and the values that would have one."""
+        if self.as_json:
+            self.document({"error": {"reason": reason, "message": message, "nearest": list(nearest)}})
+        self.remark(message)
+        raise typer.Exit(code)
 
 
-def whole(value: float, option: str) -> int:
-    """`value`, where it is a whole number of at least 1. Raises SpecError."""
-    if not (math.isfinite(value) and value >= 1 and value == int(value)):
-        raise SpecError(f"must be a whole number of at least 1, got {value:g}", option)
-    return int(value)
+@contextmanager
+def answering(command: str, as_json: bool) -> Iterator[Output]:
+    """The output of a command; a SpecError that is raised inside becomes a refusal."""
+    output = Output(command, as_json, _console())
+    try:
+        yield output
+    except SpecError as error:
+        output.refuse(str(error))
 
 
-def number_type(name: str, known: Sequence[Dtype], option: str) -> Dtype | None:
-    """The number type of that name; None for no name. Raises SpecError."""
-    if not name:
-        return None
-    found = next((dtype for dtype in known if dtype.value == name.lower()), None)
-    if found is None:
-        raise SpecError(f"{name!r} is none of {', '.join(known)}", option)
-    return found
+def _console() -> Console:
+    """As wide as the terminal. A pipe or a file has no width, and 80 columns would break long sentences."""
+    console = Console(highlight=False, markup=False)
+    has_width = console.is_terminal or "COLUMNS" in os.environ
+    return console if has_width else Console(highlight=False, markup=False, width=PIPE_COLUMNS)
 
 
 def digits(value: float | None) -> float | None:
-    """Five digits, which is more than any of it is worth; NaN (no gap to speak of) is unknown."""
+    """`value` with five digits, more than any figure is accurate to; None for NaN and infinity."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
 
 
-def read_architecture(path: Path) -> Architecture:
-    """The architecture that a config.json describes. Raises SpecError."""
-    try:
-        found = architecture_from_config(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SpecError(f"cannot be read: {error}", str(path)) from error
-    if isinstance(found, ConfigFault):
-        raise SpecError(f"{found.field}: {found.message}", str(path))
-    return found
+def plain_table(*columns: str, numbers: Iterable[str] = ()) -> Table:
+    """A table without lines in which long cells are folded; columns of `numbers` come last."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for column in numbers:
+        table.add_column(column, justify="right", overflow="fold")
+    return table

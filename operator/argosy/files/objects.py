@@ -75,8 +75,11 @@ def _objects(file: Path) -> list[Object]:
     """Raises SpecError."""
     try:
         documents = [each for each in yaml.safe_load_all(file.read_text("utf-8")) if each]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise SpecError(f"cannot be read: {error}", str(file)) from error
+    except OSError as error:
+        raise SpecError(f"cannot be read: {error.strerror}", str(file)) from error
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        where = " ".join(str(error).split())  # of several lines, with the position
+        raise SpecError(f"cannot be read as YAML or JSON: {where}", str(file)) from error
     found = list(itertools.chain.from_iterable(map(_unfolded, documents)))
     for item in found:
         if not isinstance(item, Mapping) or not isinstance(item.get("metadata", {}), Mapping):

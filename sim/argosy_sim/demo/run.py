@@ -1,6 +1,6 @@
 """The demo: puts everything on the stage, tells the story, and reports what came of it.
 
-Owns the order of events and the exit code. Never judges (`judge`) and never measures (`watch`, the
+Owns the order of events and the verdict. Never judges (`judge`) and never measures (`watch`, the
 replayer).
 """
 
@@ -66,8 +66,8 @@ class _World:
     dead_node: str | None = None
 
 
-def run_demo(settings: DemoSettings, console: Console) -> int:
-    """Run the whole demo; 0 if every promise was kept, 1 if one was broken."""
+def run_demo(settings: DemoSettings, console: Console) -> bool:
+    """Run the whole demo; True if every promise was kept."""
     began_s = time.monotonic()
 
     def say(line: str) -> None:
@@ -82,7 +82,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
     (settings.output / "report.html").write_text(page.render(evidence, judgement), encoding="utf-8")
     terminal.show(evidence, judgement, console)
     console.print(f"report: {settings.output / 'report.html'}", highlight=False, soft_wrap=True)
-    return 0 if judgement.is_kept else 1
+    return judgement.is_kept
 
 
 async def _with_signals(main: Coroutine[Any, Any, Evidence]) -> Evidence:

@@ -1,7 +1,8 @@
 """The `replay` command: a trace or an archetype against a running endpoint.
 
 Owns the flags, their checks and the summary table. Never measures (that is `replay`) and never
-judges an SLO. Exit codes: 0 every request was completed, 1 some were lost, 2 the input cannot be used.
+judges an SLO. Exit codes: 0 every request was completed, 2 the input cannot be used, 3 some
+were lost.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rich.table import Table
 from yarl import URL
 
 from argosy.errors import SpecError
+from argosy.exit_codes import ExitCode, exit_code
 from argosy_sim.traffic.archetypes import Archetype, UnknownArchetype, find_archetype
 from argosy_sim.traffic.arrivals import RateStep, Schedule
 from argosy_sim.traffic.attainment import LatencySummary, Percentiles, latency_summary
@@ -106,7 +108,7 @@ def replay_command(  # noqa: PLR0913 - a command's arguments are its flags
         kept = _opened(out)
     except SpecError as error:
         errors.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(2) from error
+        raise typer.Exit(ExitCode.BAD_INPUT) from error
     if isinstance(lengths, Trace) and lengths.skipped.num_lines:
         skipped = f"skipped {lengths.skipped.num_lines} lines of {lengths.name}: {lengths.skipped}"
         errors.print(skipped, style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -115,7 +117,7 @@ def replay_command(  # noqa: PLR0913 - a command's arguments are its flags
         result = _run(replay(requests, aim, file, time.time() + START_DELAY_S))
     summary = latency_summary(kept.records)
     _print_summary(console, summary, result)
-    raise typer.Exit(1 if summary.num_lost else 0)
+    raise typer.Exit(exit_code(not summary.num_lost))
 
 
 class _KeptRecordFile(RecordFile):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from argosy import __main__ as command
 from argosy import __version__
 from argosy.__main__ import main
 from argosy.cli import app as cli
 from argosy.cli.operator import _envoy
+from argosy.errors import ObservationError
 from argosy.settings import EnvoyAdmin
 
 
@@ -41,9 +45,26 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
             id="an Envoy without a URL",
         ),
         pytest.param(
-            "operator run --log-level loud",
-            "argosy: --log-level: 'loud' is none of debug, info, warning, error\n",
-            id="a log level that does not exist",
+            "perf meta-llama/Llama-3.1-8B --rate 8",
+            "argosy: perf: 'meta-llama/Llama-3.1-8B' is not one of the commands show, list, validate,"
+            " capacities, roles, import; to ask about a model: argosy perf show meta-llama/Llama-3.1-8B\n",
+            id="a model without a command",
+        ),
+        pytest.param(
+            "perf --list --json",
+            "argosy: perf: --list is a command now: argosy perf list\n",
+            id="list as a flag",
+        ),
+        pytest.param(
+            "perf --validate",
+            "argosy: perf: --validate is a command now: argosy perf validate\n",
+            id="validate as a flag",
+        ),
+        pytest.param(
+            "perf --gpu H100",
+            "argosy: perf: '--gpu' is not one of the commands show, list, validate, capacities,"
+            " roles, import; to ask about a model: argosy perf show MODEL\n",
+            id="a flag before the command",
         ),
         pytest.param(
             "operator run --kubeconfig /does/not/exist",
@@ -63,6 +84,32 @@ def test_bad_input_ends_in_one_sentence(
     assert run(arguments, capsys, monkeypatch) == (2, "", sentence)
 
 
+def test_an_error_that_is_not_the_inputs_ends_with_exit_code_3(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise ObservationError("the API server is away")
+
+    app = typer.Typer()
+    app.command()(refuse)
+    monkeypatch.setattr(command, "build", lambda: app)
+    assert run("", capsys, monkeypatch) == (3, "", "argosy: the API server is away\n")
+
+
+def test_a_log_level_that_does_not_exist_is_named() -> None:
+    found = CliRunner().invoke(cli.build(), ["operator", "run", "--log-level", "loud"])
+    assert found.exit_code == 2
+    words = " ".join(found.stderr.replace("│", " ").split())
+    assert "'--log-level'" in words
+    assert "'loud' is not one of 'debug', 'info', 'warning', 'error'" in words
+
+
+def test_the_version_is_a_document_too() -> None:
+    assert json.loads(CliRunner().invoke(cli.build(), ["version", "--json"]).stdout) == {
+        "version": __version__
+    }
+
+
 @pytest.mark.parametrize("text", ["nonsense", "=http://x", "edge", "edge=ftp://x", "http://127.0.0.1:1"])
 def test_an_envoy_is_a_name_and_a_url(text: str) -> None:
     with pytest.raises(Exception, match="is not NODE_ID=ADMIN_URL"):
@@ -70,7 +117,10 @@ def test_an_envoy_is_a_name_and_a_url(text: str) -> None:
     assert _envoy("edge-0=http://127.0.0.1:9901") == EnvoyAdmin("edge-0", "http://127.0.0.1:9901")
 
 
-@pytest.mark.parametrize("arguments", [[], ["operator"], ["operator", "run", "--help"], ["sim", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["operator"], ["operator", "run", "--help"], ["perf"], ["perf", "--help"], ["sim", "--help"]],
+)
 def test_help_is_shown(arguments: list[str]) -> None:
     shown = CliRunner().invoke(cli.build(), arguments)
     assert shown.exit_code in (0, 2)

@@ -74,7 +74,7 @@ def test_a_profile_among_the_files_decides_the_plan(
     assert {pool for _, pool in replicas(cache, path)} == {"h100"}
     words = " ".join(run(cache, path)[1].split())
     assert (
-        "servedmodels default/llama-8b: ResolvedRefs is True, but spec.profiles[0]: by this profile of"
+        "ServedModel default/llama-8b: ResolvedRefs is True, but spec.profiles[0]: by this profile of"
         " llama-3.1-8b bf16 on L40S TP1, decode iterations take 69 times and prefill iterations take 149"
         " times as long as Argosy's own figures say (MeasuredTable)."
     ) in words
@@ -111,7 +111,7 @@ def test_a_profile_that_cannot_be_used_is_told_and_the_shipped_one_decides(
     code, text = run(cache, path)
     words = " ".join(text.split())
     assert code == 0
-    assert f"servedmodels default/llama-8b: ResolvedRefs is False: spec.profiles[0]: {said}" in words.replace(
+    assert f"ServedModel default/llama-8b: ResolvedRefs is False: spec.profiles[0]: {said}" in words.replace(
         "measured/profile.json: ", ""
     )
     assert replicas(cache, path) == SHIPPED

@@ -30,8 +30,8 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
             "holds something that is not a Kubernetes object",
             id="a list of none",
         ),
-        pytest.param(b"\xff\xfe\x00", "cannot be read: ", id="no text"),
-        pytest.param(b"a: [", "cannot be read: ", id="no YAML"),
+        pytest.param(b"\xff\xfe\x00", "cannot be read as YAML or JSON: ", id="no text"),
+        pytest.param(b"a: [", "cannot be read as YAML or JSON: ", id="no YAML"),
     ],
 )
 def test_a_file_of_something_else_is_named(tmp_path: Path, content: bytes, said: str) -> None:

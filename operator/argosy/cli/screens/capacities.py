@@ -1,7 +1,7 @@
-"""`argosy perf capacities FILES`: what one replica of every variant carries of every class.
+"""`argosy perf capacities FILES`: how much one replica of every variant carries of every class.
 
-Owns reading the objects, the processes that build missing surfaces, and the table. Never
-computes a capacity (`perf.surface.book`).
+Input: object files. Output: requests/s as a table or a document, from capacity surfaces (`perf.surface.book`)
+that are kept in the user's cache; the processes that build missing ones are started here.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
+import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from argosy.api import WorkloadClass
+from argosy.cli.output import Output, digits, plain_table
+from argosy.cli.progress import progress
 from argosy.control.resolve import mix_of, slo_of, variants_of
+from argosy.errors import SpecError
+from argosy.exit_codes import exit_code
 from argosy.files.objects import read_objects, snapshot_of
 from argosy.files.surfaces import SurfaceFiles, cache_folder
 from argosy.perf import LibraryPerfModel, shipped_library
@@ -34,36 +38,44 @@ from argosy.snapshot import Variant
 MAX_PROCESSES = 8
 
 
-def show_capacities(
-    paths: Annotated[list[Path], typer.Argument(help="YAML files or folders: pools, models and classes.")],
-) -> None:
-    """Show what one replica of each variant carries of each class, in requests/s.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Requests/s of `classes` (rows) on `engines` (columns), and the variants without an engine."""
 
-    The first time a variant is asked about, its surface is built (about two seconds of a core) and
-    kept in the user's cache; every class and every later question is a look-up.
-    """
+    classes: Sequence[str]
+    engines: Sequence[str]
+    cells: CellCapacities
+    refused: Mapping[str, str]
+
+    @property
+    def uncarried(self) -> list[str]:
+        """Classes that no variant carries within their SLO."""
+        rates = self.cells.requests_per_s
+        return [name for row, name in enumerate(self.classes) if not (rates[row] > 0).any()]
+
+
+def show(paths: Sequence[Path], output: Output) -> None:
+    """Print all capacities; exit code 3 where no variant carries a class. Raises SpecError."""
     snapshot = snapshot_of(read_objects(paths), time.time())
     variants = [variant for model in snapshot.models.values() for variant, _ in variants_of(snapshot, model)]
-    engines, refused = engines_of(variants, LibraryPerfModel(shipped_library(), {}))
-    console = Console(highlight=False)
-    if engines and snapshot.classes:
-        console.print(_table(engines, snapshot.classes))
-        console.print(
-            f"nine in ten are within {RELATIVE_ERROR:.0%} of a simulation; * is one, 0 breaks the SLO"
-        )
-    for name, message in refused.items():
-        console.print(f"{name}: {message}")
     if not variants:
-        console.print("no variant: it takes a ServedModel and a GPUPool to make one")
+        raise SpecError("no variant: the files need at least one ServedModel and one GPUPool", "FILES")
     if not snapshot.classes:
-        console.print("no WorkloadClass says which requests a replica would carry")
-    raise typer.Exit(0 if engines and snapshot.classes else 1)
+        raise SpecError("no WorkloadClass: the files need at least one, for its lengths and its SLO", "FILES")
+    engines, refused = engines_of(variants, LibraryPerfModel(shipped_library(), {}))
+    cells = _capacities(list(engines.values()), list(snapshot.classes.values()))
+    found = _Found(list(snapshot.classes), list(engines), cells, refused)
+    if output.as_json:
+        output.document(_document(found))
+    else:
+        _print(found, output)
+    raise typer.Exit(exit_code(not found.uncarried))
 
 
 def engines_of(variants: list[Variant], perf: LibraryPerfModel) -> tuple[dict[str, Engine], dict[str, str]]:
     """The engine of each variant by its name, or why there is none.
 
-    An engine takes nothing longer than what its profile answers for.
+    An engine accepts no longer context than its profile covers.
     """
     found: dict[str, Engine] = {}
     refused: dict[str, str] = {}
@@ -77,35 +89,74 @@ def engines_of(variants: list[Variant], perf: LibraryPerfModel) -> tuple[dict[st
     return found, refused
 
 
-def _table(engines: dict[str, Engine], classes: Mapping[str, WorkloadClass]) -> Table:
-    names = list(classes)
-    mixes = [mix_of(classes[name].spec.traffic.lengths) for name in names]
-    slos = [slo_of(classes[name]) for name in names]
+def _capacities(engines: Sequence[Engine], classes: Sequence[WorkloadClass]) -> CellCapacities:
+    """Each class on each engine; missing surfaces are built in several processes."""
+    if not engines:
+        none = np.empty((len(classes), 0))
+        return CellCapacities(none, none.astype(np.bool_), none)
+    mixes = [mix_of(each.spec.traffic.lengths) for each in classes]
+    slos = [slo_of(each) for each in classes]
     workers = min(MAX_PROCESSES, os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        book = SurfaceBook(SurfaceFiles(cache_folder() / "surfaces"), pool.map, _say)
-        answer = book.capacities(list(engines.values()), mixes, slos)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("requests/s of a replica", no_wrap=True)
-    for heading in headings(names):
-        table.add_column(heading, justify="right", overflow="fold")
-    for row, variant in enumerate(engines):
-        table.add_row(variant, *(_shown(answer, cell, row) for cell in range(len(names))))
+    with (
+        progress("building capacity surfaces") as bar,
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+    ):
+        book = SurfaceBook(SurfaceFiles(cache_folder() / "surfaces"), pool.map, bar.done)
+        return book.capacities(engines, mixes, slos)
+
+
+def _print(found: _Found, output: Output) -> None:
+    if found.engines:
+        output.console.print(_table(found))
+        output.console.print(
+            f"nine of ten are within {RELATIVE_ERROR:.0%} of a simulation; * is simulated;"
+            " 0 cannot keep the SLO at any rate"
+        )
+    for name, message in found.refused.items():
+        output.console.print(f"{name}: {message}")
+    for name in found.uncarried:
+        output.console.print(f"{name}: no variant carries it within its SLO")
+
+
+def _table(found: _Found) -> Table:
+    table = plain_table("requests/s of a replica", numbers=headings(found.classes))
+    table.columns[0].no_wrap = True
+    for column, variant in enumerate(found.engines):
+        table.add_row(variant, *(_cell(found.cells, row, column) for row in range(len(found.classes))))
     return table
 
 
 def headings(names: Sequence[str]) -> list[str]:
-    """`namespace/name` without the namespace, where that leaves one of a kind."""
+    """`namespace/name`, without the namespace where the name alone is unique."""
     short = [name.split("/")[-1] for name in names]
     return [name if short.count(last) > 1 else last for name, last in zip(names, short, strict=True)]
 
 
-def _shown(answer: CellCapacities, cell: int, row: int) -> str:
-    rate = answer.requests_per_s[cell, row]
+def _cell(cells: CellCapacities, row: int, column: int) -> str:
+    rate = cells.requests_per_s[row, column]
     if math.isnan(rate):
         return "too long"
-    return f"{rate:.2f}{'*' if answer.simulated[cell, row] else ''}"
+    return f"{rate:.2f}{'*' if cells.simulated[row, column] else ''}"
 
 
-def _say(built: int, missing: int) -> None:
-    typer.echo(f"\rbuilding surfaces: {built} of {missing}", err=True, nl=built == missing)
+def _document(found: _Found) -> dict[str, Any]:
+    """What --json prints; requests_per_s is null where the engine refuses the class's lengths."""
+    rows = range(len(found.classes))
+    return {
+        "variants": [
+            {"name": name, "classes": [_cell_document(found, row, column) for row in rows]}
+            for column, name in enumerate(found.engines)
+        ],
+        "refused": [{"name": name, "message": message} for name, message in found.refused.items()],
+        "uncarried": found.uncarried,
+    }
+
+
+def _cell_document(found: _Found, row: int, column: int) -> dict[str, Any]:
+    cells = found.cells
+    return {
+        "name": found.classes[row],
+        "requests_per_s": digits(float(cells.requests_per_s[row, column])),
+        "relative_error": digits(float(cells.relative_error[row, column])),
+        "is_simulated": bool(cells.simulated[row, column]),
+    }

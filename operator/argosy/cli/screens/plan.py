@@ -1,88 +1,134 @@
-"""`argosy plan`: what the operator would decide, from files, without a cluster.
+"""`argosy plan FILES`: what the operator would decide, from files, without a cluster.
 
-Owns the reading of object files and the printing of a decision. The decision itself is the operator's
-own (`control.step`), on a picture in which nothing runs yet. Never writes anything but a cache of
-measured capacities.
+Input: object files. Output: the FleetPlan as a table with its reasons and what was rejected, or as JSON. The
+decision is the operator's own (`control.step`) on a snapshot in which nothing runs yet; measured capacities
+are kept in the user's cache.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from argosy.api import FleetPlan
+from argosy.api import KINDS, FleetPlan
 from argosy.api.conditions import Reason
+from argosy.api.fleet import Mode
+from argosy.cli.output import Output
+from argosy.cli.progress import progress
 from argosy.control.decision import ControlMemory, Decision
 from argosy.control.step import StepSettings, step
 from argosy.demand.forecast import DemandMemory
+from argosy.errors import InvariantError, SpecError
+from argosy.exit_codes import ExitCode, exit_code
 from argosy.files.capacities import read_capacities, write_capacities
 from argosy.files.objects import read_objects, snapshot_of
 from argosy.files.surfaces import cache_folder
 from argosy.perf import LibraryPerfModel, shipped_library
+from argosy.snapshot.fleet import FleetSnapshot
+
+_KIND_BY_PLURAL = {kind.PLURAL: kind.KIND for kind in KINDS}
+"""Status updates name a resource as its URL does."""
+
+_UNKNOWN_NAMES = (
+    Reason.MODEL_NOT_FOUND,
+    Reason.SERVED_NAME_MISMATCH,
+    Reason.TARGET_NOT_FOUND,
+    Reason.UNKNOWN_GPU,
+    Reason.UNKNOWN_MODEL,
+)
+"""A name in an object that no other object, and no catalogue, has: bad input, not a shortfall."""
+
+_EXPECTED_OFFLINE = (
+    Reason.NO_PLAN,
+    Reason.MODE_NOT_AUTO,
+    Reason.LOADING,
+    Reason.NO_REPLICAS_READY,
+    Reason.NO_ENVOY,
+    Reason.CAPACITY_SHORT,
+)
+"""Nothing runs here, and a shortfall is among the plan's own reasons already."""
+
+_REMARKS = (Reason.PROFILE_IMPLAUSIBLE, Reason.PROFILE_UNUSED)
+"""Reasons of conditions that are True and still worth reading."""
 
 
-def plan(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(help="YAML files or folders: Argosy's resources, Nodes, ConfigMaps with profiles."),
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the FleetPlan as JSON.")] = False,
-) -> None:
-    """Show what the operator would decide for these objects; exit code 1 where demand stays unserved.
+def show(paths: Sequence[Path], output: Output) -> None:
+    """Print the plan; exit code 2 for an unknown name, 3 for an unserved class or a failed check.
 
-    Nodes are as `kubectl get nodes -o yaml` prints them.
+    Raises SpecError for files that cannot be used.
     """
-    decision = decide(read_objects(paths))
-    if as_json:
-        typer.echo(json.dumps(decision.new_plan.to_object() if decision.new_plan else {}, indent=2))
+    snapshot = snapshot_of(read_objects(paths), time.time())
+    _require_something_to_plan(snapshot)
+    decision = _decide(snapshot)
+    if decision.alarm:
+        output.refuse(decision.alarm, Reason.CHECK_FAILED, code=ExitCode.NOT_KEPT)
+    if decision.new_plan is None:
+        raise InvariantError("no plan was made, although there is a WorkloadClass and no earlier plan")
+    if output.as_json:
+        output.document(decision.new_plan.to_object())
     else:
-        show(decision, Console(highlight=False))
-    unserved = decision.new_plan is None or any(c.unserved_share > 0 for c in decision.new_plan.spec.cells)
-    raise typer.Exit(1 if unserved else 0)
+        _print_plan(decision.new_plan, output.console)
+        _print_conditions(decision, output.console)
+    unknown = [each for each in _false(decision) if each[1]["reason"] in _UNKNOWN_NAMES]
+    for about, condition in unknown:
+        output.remark(_sentence(about, condition))
+    is_served = all(cell.unserved_share <= 0 for cell in decision.new_plan.spec.cells)
+    raise typer.Exit(ExitCode.BAD_INPUT if unknown else exit_code(is_served))
 
 
-def decide(objects: list[Mapping[str, Any]]) -> Decision:
-    """The decision for these objects; raises `SpecError` for one that is not valid."""
+def _require_something_to_plan(snapshot: FleetSnapshot) -> None:
+    """Raises SpecError."""
+    if not snapshot.classes:
+        raise SpecError("no WorkloadClass: the files need at least one to plan for", "FILES")
+    if snapshot.fleet_spec.mode is Mode.OBSERVE:
+        raise SpecError("Observe makes no plan; set Recommend or Auto", "Fleet default: spec.mode")
+
+
+def _decide(snapshot: FleetSnapshot) -> Decision:
+    """The decision; capacities that have to be measured are kept for the next command."""
     cache_file = cache_folder() / "capacities.json"
     cache = read_capacities(cache_file)
-    perf = LibraryPerfModel(shipped_library(), cache, lambda line: typer.echo(line, err=True))
-    decision = step(
-        snapshot_of(objects, time.time()), ControlMemory(DemandMemory()), StepSettings("argosy plan"), perf
-    )
-    write_capacities(cache_file, cache)
+    num_known = len(cache)
+    with progress("planning") as bar:
+        perf = LibraryPerfModel(shipped_library(), cache, bar.doing)
+        decision = step(snapshot, ControlMemory(DemandMemory()), StepSettings("argosy plan"), perf)
+    if len(cache) != num_known:
+        write_capacities(cache_file, cache)
     return decision
 
 
-def show(decision: Decision, console: Console) -> None:
-    """The plan, its reasons, what was rejected, whatever is not Ready and why, and what is odd."""
-    if decision.alarm:
-        console.print(decision.alarm)
-    if decision.new_plan is not None:
-        _show_plan(decision.new_plan, console)
+def _print_conditions(decision: Decision, console: Console) -> None:
+    """What is not Ready and why, and what is odd; unknown names are on standard error."""
+    for about, condition in _false(decision):
+        if condition["reason"] not in (*_EXPECTED_OFFLINE, *_UNKNOWN_NAMES):
+            console.print(_sentence(about, condition))
+    for about, condition in _conditions(decision):
+        if condition["status"] != "False" and condition["reason"] in _REMARKS:
+            console.print(f"{about}: {condition['type']} is True, but {condition['message']}")
+
+
+def _false(decision: Decision) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return ((about, found) for about, found in _conditions(decision) if found["status"] == "False")
+
+
+def _conditions(decision: Decision) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The object that each condition is about, and the condition."""
     for update in decision.statuses:
         for condition in update.status["conditions"]:
-            about, reason = f"{update.kind} {update.key}: {condition['type']}", condition["reason"]
-            if condition["status"] == "False" and reason not in _EXPECTED_OFFLINE:
-                console.print(f"{about} is False: {condition['message']}")
-            elif reason in _REMARKS:
-                console.print(f"{about} is True, but {condition['message']}")
+            yield f"{_KIND_BY_PLURAL[update.kind]} {update.key}", condition
 
 
-_EXPECTED_OFFLINE = ("NoPlan", "ModeNotAuto", "Loading", "NoReplicasReady", "NoEnvoy", "CapacityShort")
-"""Nothing runs here, and a shortfall is among the reasons already."""
-
-_REMARKS = (Reason.PROFILE_IMPLAUSIBLE, Reason.PROFILE_UNUSED)
-"""Reasons of conditions that are True and yet say what somebody should look at."""
+def _sentence(about: str, condition: Mapping[str, Any]) -> str:
+    return f"{about}: {condition['type']} is False: {condition['message']}"
 
 
-def _show_plan(found: FleetPlan, console: Console) -> None:
+def _print_plan(found: FleetPlan, console: Console) -> None:
     table = Table()
     for column in ("class", "replicas", "variant", "nodes", "share of the class"):
         table.add_column(column, overflow="fold")
@@ -91,13 +137,13 @@ def _show_plan(found: FleetPlan, console: Console) -> None:
         nodes = ", ".join(f"{n.node}" + (f" x{n.replicas}" if n.replicas > 1 else "") for n in entry.nodes)
         share = f"{shares.get(entry.name, 0.0):.0%}"
         table.add_row(entry.workload_class, str(entry.replicas), entry.variant, nodes or "(scheduler)", share)
-    console.print(table)
+    if found.spec.deployments:
+        console.print(table)
     console.print(f"${found.spec.cost_usd_per_hour:.2f} per hour; solved: {found.spec.solver.status}")
     for cell in found.spec.cells:
         if cell.unserved_share > 0:
-            console.print(
-                f"{cell.name}: {cell.unserved_share:.0%} of {cell.requests_per_second:g} req/s unserved"
-            )
+            rate = f"{cell.requests_per_second:g} requests/s"
+            console.print(f"{cell.name}: {cell.unserved_share:.0%} of {rate} are unserved")
     for reason in found.spec.reasons:
         console.print(f"  {reason.message}")
     for other in found.spec.alternatives:

@@ -1,55 +1,47 @@
-"""What `argosy perf MODEL` was asked, from options as written to a variant, a load and a speculation.
+"""From options as written to the nouns of the performance model: a variant, a load, a speculation.
 
-Owns which options go together and the sentence for those that do not, each with the option's
-name. Never asks the performance model and never prints. Raises SpecError.
+Owns which options go together, and the sentence for those that do not. Raises SpecError with the option's
+name, the value found and the value needed.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
-from argosy.cli.output import number_type, read_architecture, whole
+from argosy.cli.options import (
+    DEFAULT_BATCH,
+    DEFAULT_DRAFT_COST,
+    LoadOptions,
+    ReplicaOptions,
+    SpeculationOptions,
+)
 from argosy.errors import SpecError
 from argosy.perf.answer import Load
+from argosy.perf.catalogue import ConfigFault, architecture_from_config
+from argosy.perf.measurements import ProfileFault, profile_from_bytes
+from argosy.perf.profile import Profile
 from argosy.perf.quantities import not_negative, share
 from argosy.perf.speculative import Speculation
-from argosy.snapshot import Dtype, EngineSettings, Variant
+from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
 
-DEFAULT_BATCH = 64
-DEFAULT_DRAFT_COST = 0.05
-"""Of a one-layer head (EAGLE, MTP), which most who speculate use; it is too careful for n-grams."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The variant's options, as written."""
-
-    model: str
-    gpu: str
-    tp: int
-    pp: int
-    dtype: str
-    kv_dtype: str
-    loras: int
+_ROOM = 1.1
+"""The engine's longest context, relative to the mean request: lengths vary by a tenth."""
 
 
-def variant(asked: Asked, load: Load) -> Variant:
-    """The replica, with room for the load. Raises SpecError for a shape or a type that is none."""
-    for name, value in (("--tp", asked.tp), ("--pp", asked.pp)):
-        if value < 1:
-            raise SpecError(f"must be at least 1, got {value}", name)
+def variant(asked: ReplicaOptions, load: Load) -> Variant:
+    """The replica, whose engine has room for the load. Raises SpecError."""
     if asked.loras < 0:
-        raise SpecError(f"must be zero or more, got {asked.loras}", "--loras")
-    longest = math.ceil(1.1 * (load.prompt_tokens + load.output_tokens))
+        raise SpecError(f"must be at least 0, got {asked.loras}", "--loras")
+    longest = math.ceil(_ROOM * (load.prompt_tokens + load.output_tokens))
     engine = EngineSettings(
         max_num_seqs=max(EngineSettings().max_num_seqs, load.batch or 0),
         max_num_batched_tokens=max(EngineSettings().max_num_batched_tokens, load.batch or 0),
         max_model_len=longest,
-        quantization=number_type(asked.dtype, tuple(Dtype), "--dtype"),
+        quantization=asked.dtype,
         max_loras=asked.loras,
-        kv_cache_dtype=number_type(asked.kv_dtype, (Dtype.BF16, Dtype.FP8), "--kv-dtype"),
+        kv_cache_dtype=None if asked.kv_dtype is None else Dtype(asked.kv_dtype),
     )
     return Variant(
         model_key="",
@@ -57,32 +49,38 @@ def variant(asked: Asked, load: Load) -> Variant:
         served_names=(),
         pool="",
         gpu=asked.gpu,
-        tensor_parallel=asked.tp,
-        pipeline_parallel=asked.pp,
+        tensor_parallel=at_least_one(asked.tp, "--tp"),
+        pipeline_parallel=at_least_one(asked.pp, "--pp"),
         engine=engine,
-        architecture=read_architecture(Path(asked.model)) if asked.model.endswith(".json") else None,
+        architecture=_read_architecture(Path(asked.model)) if asked.model.endswith(".json") else None,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Proposed:
-    """The options of speculative decoding, as written; None: not given."""
+def load(asked: LoadOptions) -> Load:
+    """The load; without a batch and a rate, `DEFAULT_BATCH` requests in flight. Raises SpecError."""
+    is_default = asked.batch is None and asked.rate is None
+    batch = DEFAULT_BATCH if is_default else asked.batch
+    return Load(
+        whole(asked.prompt, "--prompt"),
+        whole(asked.output, "--output"),
+        None if batch is None else whole(batch, "--batch"),
+        finite(asked.rate, "--rate"),
+        asked.cached,
+    )
 
-    draft_tokens: float | None
-    acceptance: float | None
-    draft_cost: float | None
 
-
-def speculation(proposed: Proposed) -> Speculation | None:
-    """How tokens are proposed; None where nothing is said of it. Raises SpecError for a part of it."""
-    tokens, acceptance, cost = proposed.draft_tokens, proposed.acceptance, proposed.draft_cost
+def speculation(asked: SpeculationOptions) -> Speculation | None:
+    """How tokens are drafted; None where no option is given. Raises SpecError where only some are."""
+    tokens, acceptance, cost = asked.draft_tokens, asked.acceptance, asked.draft_cost
     if tokens is None and acceptance is None:
         if cost is not None:
-            raise SpecError("says nothing without --draft-tokens and --acceptance", "--draft-cost")
+            raise SpecError(
+                "has no effect without --draft-tokens and --acceptance: give all three", "--draft-cost"
+            )
         return None
     if tokens is None or acceptance is None:
         raise SpecError(
-            "give both or neither: how many tokens are proposed per step, and how likely each is accepted",
+            "give both or neither: tokens drafted per step, and the probability that each is accepted",
             "--draft-tokens, --acceptance",
         )
     return Speculation(
@@ -92,15 +90,45 @@ def speculation(proposed: Proposed) -> Speculation | None:
     )
 
 
-def batch_size(batch: float | None, rate: float | None) -> int | None:
-    """The requests in flight: as asked, else the default, unless there is a rate."""
-    if batch is None:
-        return None if rate is not None else DEFAULT_BATCH
-    return whole(batch, "--batch")
+def whole(value: float, option: str) -> int:
+    """`value`, where it is a whole number of at least 1. Raises SpecError."""
+    if not (math.isfinite(value) and value >= 1 and value == int(value)):
+        raise SpecError(f"must be a whole number of at least 1, got {value:g}", option)
+    return int(value)
+
+
+def at_least_one(value: int, option: str) -> int:
+    """Raises SpecError for zero and below."""
+    if value < 1:
+        raise SpecError(f"must be at least 1, got {value}", option)
+    return value
 
 
 def finite(value: float | None, option: str) -> float | None:
-    """A number or nothing. Raises SpecError with the option's name."""
+    """A number or nothing. Raises SpecError for NaN and infinity."""
     if value is not None and not math.isfinite(value):
-        raise SpecError(f"must be a number, got {value:g}", option)
+        raise SpecError(f"must be a finite number, got {value:g}", option)
     return value
+
+
+def read_profile(path: Path) -> Profile:
+    """A profile as `argosy perf import` writes it. Raises SpecError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}", "--profile") from error
+    found = profile_from_bytes(content, str(path))
+    if isinstance(found, ProfileFault):
+        raise SpecError(found.message, "--profile")
+    return found.profile
+
+
+def _read_architecture(path: Path) -> Architecture:
+    """The architecture that a config.json describes. Raises SpecError."""
+    try:
+        found = architecture_from_config(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SpecError(f"cannot be read: {error}", str(path)) from error
+    if isinstance(found, ConfigFault):
+        raise SpecError(f"{found.field}: {found.message}", str(path))
+    return found

@@ -1,21 +1,19 @@
-"""`argosy perf roles MODEL`: whether prefill and decode on different replicas pay.
+"""`argosy perf roles MODEL`: whether prefill and decode on separate replicas pay.
 
-Owns options and printing. Never computes (`perf.roles.answer`).
+Input: the options as written. Output: a `RolesAnswer` of `perf.roles` as text or JSON, or its refusal.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from argosy.cli.output import Shown, digits, refuse, whole
-from argosy.cli.screens.replica import Asked, variant
-from argosy.errors import SpecError
+from argosy.cli.options import RoleOptions, RolesOptions
+from argosy.cli.output import Output, digits
+from argosy.cli.screens.replica import at_least_one, load, variant, whole
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.answer import Load, Unanswered
 from argosy.perf.capacity import STABILITY, term_name
@@ -29,117 +27,62 @@ from argosy.perf.roles.answer import (
     milliseconds,
 )
 from argosy.perf.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
-from argosy.snapshot import EngineSettings, Variant
+from argosy.snapshot import Variant
 
-COMMAND = "argosy perf roles"
-_PROMISE = Promise()
 _IDLE = 0.1
 
 
-def show_roles(  # noqa: PLR0913 - one parameter per option
-    model: Annotated[
-        str, typer.Argument(help="Model id, such as meta-llama/Llama-3.1-8B-Instruct, or a config.json.")
-    ] = "",
-    gpu: Annotated[str, typer.Option(help="GPU of both roles, by catalogue name or node label.")] = "H100",
-    tp: Annotated[int, typer.Option(help="GPUs that share each layer, in both roles.")] = 1,
-    prefill_gpu: Annotated[str, typer.Option(help="GPU of the prefill replicas instead.")] = "",
-    prefill_tp: Annotated[int | None, typer.Option(help="Their --tp instead.")] = None,
-    decode_gpu: Annotated[str, typer.Option(help="GPU of the decode replicas instead.")] = "",
-    decode_tp: Annotated[int | None, typer.Option(help="Their --tp instead.")] = None,
-    dtype: Annotated[str, typer.Option(help="Number type of the weights; default: the checkpoint's.")] = "",
-    kv_dtype: Annotated[str, typer.Option(help="Number type of the KV cache: bf16 or fp8.")] = "",
-    prompt: Annotated[float, typer.Option(help="Prompt tokens per request.")] = 1024,
-    output: Annotated[float, typer.Option(help="Output tokens per request.")] = 256,
-    ttft_p95: Annotated[
-        float, typer.Option(help="Milliseconds to the first token that 95 % of the requests keep.")
-    ] = _PROMISE.ttft_p95_ms,
-    itl_p95: Annotated[
-        float, typer.Option(help="Milliseconds of the mean gap between tokens that 95 % of them keep.")
-    ] = _PROMISE.itl_p95_ms,
-    max_num_seqs: Annotated[
-        float, typer.Option(help="Requests that any of the replicas runs at once.")
-    ] = EngineSettings().max_num_seqs,
-    link: Annotated[
-        str,
-        typer.Option(help="What carries the KV: network (between nodes), nvlink or pcie (all in one node)."),
-    ] = LinkName.NETWORK.value,
-    price: Annotated[
-        float | None, typer.Option(help="USD per GPU-hour; default: the middle of list prices.")
-    ] = None,
-    prefill_price: Annotated[float | None, typer.Option(help="Of the prefill GPUs instead.")] = None,
-    decode_price: Annotated[float | None, typer.Option(help="Of the decode GPUs instead.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Show what prefill-only and decode-only replicas carry, and the same GPUs as aggregated replicas."""
-    shown = Shown(as_json, Console(highlight=False))
-    both = _Gpus("--", gpu, tp, price)
-    try:
-        load = Load(whole(prompt, "--prompt"), whole(output, "--output"), batch=1)
-        asked = Asked(model, gpu, tp, pp=1, dtype=dtype, kv_dtype=kv_dtype, loras=0)
-        base = _base(asked, load, whole(max_num_seqs, "--max-num-seqs"))
-        question = RolesQuestion(
-            prefill=_role(base, _Gpus("--prefill-", prefill_gpu, prefill_tp, prefill_price), both),
-            decode=_role(base, _Gpus("--decode-", decode_gpu, decode_tp, decode_price), both),
-            prompt_tokens=load.prompt_tokens,
-            output_tokens=load.output_tokens,
-            promise=Promise(ttft_p95, itl_p95),
-            link=_link(link),
-        )
-        found = answer_roles(question, LibraryPerfModel(shipped_library(), {}))
-    except SpecError as error:
-        refuse(Unanswered("InvalidValue", str(error)), shown, COMMAND)
+def show(asked: RolesOptions, output: Output) -> None:
+    """Print the answer, or refuse with its reason. Raises SpecError for an option that cannot be used."""
+    question = _question(asked)
+    found = answer_roles(question, LibraryPerfModel(shipped_library(), {}))
     if isinstance(found, Unanswered):
-        refuse(found, shown, COMMAND)
-    if as_json:
-        typer.echo(json.dumps(roles_document(found, question)))
+        output.refuse(found.message, found.reason, found.nearest)
+    if output.as_json:
+        output.document(_document(found, question))
     else:
-        _show(found, question, shown.console)
+        _print(found, question, output.console)
 
 
 # --- from options to the question -------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Gpus:
-    """The options of one role, or of both ("--"); what a role does not say is that of both."""
+def _question(asked: RolesOptions) -> RolesQuestion:
+    """Raises SpecError."""
+    lengths = load(asked.load)
+    base = _base(asked, lengths)
+    return RolesQuestion(
+        prefill=_role(base, asked.prefill, asked.price),
+        decode=_role(base, asked.decode, asked.price),
+        prompt_tokens=lengths.prompt_tokens,
+        output_tokens=lengths.output_tokens,
+        promise=Promise(asked.ttft_p95, asked.itl_p95),
+        link=LinkName(asked.link),
+    )
 
-    prefix: str
-    gpu: str
-    tp: int | None
-    price: float | None
 
-
-def _base(asked: Asked, load: Load, max_num_seqs: int) -> Variant:
-    """The model as both roles serve it; the GPUs are each role's own."""
-    if not asked.model:
-        raise SpecError("name a model", "MODEL")
-    found = variant(asked, load)
+def _base(asked: RolesOptions, lengths: Load) -> Variant:
+    """The model as both roles serve it, on the GPUs of both. Raises SpecError."""
+    found, max_num_seqs = variant(asked.replica, lengths), whole(asked.max_num_seqs, "--max-num-seqs")
     budget = max(found.engine.max_num_batched_tokens, max_num_seqs)
     engine = replace(found.engine, max_num_seqs=max_num_seqs, max_num_batched_tokens=budget)
     return replace(found, engine=engine)
 
 
-def _role(base: Variant, own: _Gpus, both: _Gpus) -> RoleAsked:
-    tp = both if own.tp is None else own
-    if tp.tp is None or tp.tp < 1:
-        raise SpecError(f"must be at least 1, got {tp.tp}", f"{tp.prefix}tp")
-    paid = both if own.price is None else own
-    if paid.price is not None:
-        not_negative(paid.price, f"{paid.prefix}price")
-    return RoleAsked(replace(base, gpu=own.gpu or both.gpu, tensor_parallel=tp.tp), paid.price)
+def _role(base: Variant, own: RoleOptions, price_of_both: float | None) -> RoleAsked:
+    """The base with the role's own GPUs and price, where it has its own. Raises SpecError."""
+    tp = base.tensor_parallel if own.tp is None else at_least_one(own.tp, f"{own.prefix}tp")
+    option, price = ("--price", price_of_both) if own.price is None else (f"{own.prefix}price", own.price)
+    if price is not None:
+        not_negative(price, option)
+    return RoleAsked(replace(base, gpu=own.gpu or base.gpu, tensor_parallel=tp), price)
 
 
-def _link(name: str) -> LinkName:
-    if name.lower() not in tuple(LinkName):
-        raise SpecError(f"{name!r} is none of {', '.join(LinkName)}", "--link")
-    return LinkName(name.lower())
+# --- from the answer to what is printed -------------------------------------------------------
 
 
-# --- from the answer to what is read ----------------------------------------------------------
-
-
-def roles_document(found: RolesAnswer, question: RolesQuestion) -> dict[str, Any]:
-    """The object that --json prints. Unknown is null; all else has the unit in its name."""
+def _document(found: RolesAnswer, question: RolesQuestion) -> dict[str, Any]:
+    """What --json prints. Unknown is null; every other field has its unit in its name."""
     transfer, together = found.transfer, found.balance
     return {
         "model": question.prefill.variant.model_id,
@@ -195,14 +138,14 @@ def _carried_document(carried: Carried) -> dict[str, Any]:
     }
 
 
-def _show(found: RolesAnswer, question: RolesQuestion, console: Console) -> None:
+def _print(found: RolesAnswer, question: RolesQuestion, console: Console) -> None:
     key, promise, transfer = found.prefill.profile.key, question.promise, found.transfer
     console.print(
         f"{key.model} {key.dtype}, {question.prompt_tokens} prompt and {question.output_tokens} output"
         f" tokens, --max-num-seqs {question.decode.variant.engine.max_num_seqs}"
     )
     console.print(
-        f"promise: TTFT p95 {promise.ttft_p95_ms:g} ms (--ttft-p95),"
+        f"SLO: TTFT p95 {promise.ttft_p95_ms:g} ms (--ttft-p95),"
         f" ITL p95 {promise.itl_p95_ms:g} ms (--itl-p95)\n"
     )
     console.print(_replicas(found))
@@ -217,11 +160,11 @@ def _show(found: RolesAnswer, question: RolesQuestion, console: Console) -> None
 
 
 def _together(found: RolesAnswer, link: LinkName) -> str:
-    """How many of each, and how busy."""
+    """How many of each role, and how busy they are."""
     busy = f"{found.prefill_busy:.0%} and {found.decode_busy:.0%} used"
     node = "" if link is LinkName.NETWORK else " of one node"
     if node and min(found.prefill_busy, found.decode_busy) < 1.0 - _IDLE:
-        busy += f"\n(KV does not leave the node; --link {LinkName.NETWORK} lets other numbers go together)"
+        busy += f"\n(the KV cache stays in the node; --link {LinkName.NETWORK} allows other numbers)"
     return (
         f"together: {found.balance.num_prefill} prefill + {found.balance.num_decode} decode replicas"
         f" ({found.num_gpus} GPUs{node}), {busy}"
@@ -234,7 +177,7 @@ def _replicas(found: RolesAnswer) -> Table:
     table.add_column("on")
     table.add_column("requests/s", justify="right")
     table.add_column("per GPU", justify="right")
-    table.add_column("gives way first")
+    table.add_column("limited by")
     rows = [("prefill only", found.prefill), ("decode only", found.decode)]
     for name, replica in rows + [("aggregated", replica) for replica in found.aggregated_replicas]:
         key = replica.profile.key
@@ -272,16 +215,16 @@ def _arrangements(found: RolesAnswer) -> Table:
 def _verdict(found: RolesAnswer) -> str:
     gain = found.gain
     if gain is None:
-        return "Only disaggregation keeps this promise on these GPUs."
+        return "Only disaggregation keeps this SLO on these GPUs."
     if abs(gain - 1.0) < NOTICEABLE:
-        return f"No difference worth the trouble: {gain:.2f} times the requests/s of aggregated replicas."
+        return f"No noticeable difference: {gain:.2f} times the requests/s of aggregated replicas."
     if gain > 1.0:
         return f"Disaggregation pays: {gain:.2f} times the requests/s of aggregated replicas."
     return f"Disaggregation does not pay: {gain:.2f} times the requests/s of aggregated replicas."
 
 
 def _notes(found: RolesAnswer) -> str:
-    """What the figures stand on."""
+    """Where the figures come from."""
     roles = {replica.profile.key: replica for replica in (found.prefill, found.decode)}
     origins = {
         f"{each.profile.origin} on {each.profile.key.gpu} {each.profile.key.shape}, "
@@ -295,7 +238,7 @@ def _notes(found: RolesAnswer) -> str:
         for each in roles.values()
     }
     return (
-        "p97.5: where each role keeps its part that often, both together keep TTFT p95\n"
+        "p97.5: where each role keeps its part of TTFT that often, both together keep TTFT p95\n"
         f"step times: {'; '.join(sorted(origins))} (one standard error)\n"
-        f"cost: {', '.join(sorted(prices))} (--price says yours)"
+        f"cost: {', '.join(sorted(prices))} (--price)"
     )

@@ -1,19 +1,27 @@
-"""`argosy perf --validate`: the accuracy tables, computed anew from what ships with the package.
+"""`argosy perf validate`: the accuracy tables, computed anew from what ships with the package.
 
-Owns the printing. What is computed: `perf.validation`.
+Output: a document, or tables of how far the model is from measured runs and from published figures
+(`perf.validation` computes both).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from argosy.cli.output import Output, digits, plain_table
+from argosy.cli.progress import progress
+from argosy.perf import shipped_library
+from argosy.perf.energy import EnergyRow
 from argosy.perf.library import ProfileLibrary
 from argosy.perf.shipped import shipped_forms, shipped_measurements
+from argosy.perf.validation.calibration import Errors
 from argosy.perf.validation.figures import (
     Comparison,
+    FormMedians,
     energy_rows,
     form_medians,
     itl_comparisons,
@@ -21,33 +29,72 @@ from argosy.perf.validation.figures import (
     power_comparisons,
 )
 from argosy.perf.validation.report import GroupReport, reports
-from argosy.perf.validation.runs import parse_runs
+from argosy.perf.validation.runs import Run, parse_runs
 
 
-def show_validation(library: ProfileLibrary, console: Console) -> None:
-    """Print every table; the slow one first says so."""
-    console.print("Measured vLLM runs: even rows calibrate, odd rows judge (about a minute)")
-    console.print("(mean absolute error, in brackets the bias: positive is predicted too slow)")
-    found = reports(parse_runs(shipped_measurements()), library)
-    console.print(_groups(found))
-    for sentence in _left_out(found):
+@dataclass(frozen=True, slots=True)
+class _Accuracy:
+    """All that is compared."""
+
+    groups: Sequence[GroupReport]
+    forms: FormMedians
+    comparisons: Sequence[Comparison]
+    energy: Sequence[EnergyRow]
+
+
+def show(output: Output) -> None:
+    """Print every table."""
+    library = shipped_library()
+    found = _Accuracy(
+        _reports(parse_runs(shipped_measurements()), library),
+        form_medians(shipped_forms()),
+        [*itl_comparisons(library), *kv_comparisons(), *power_comparisons()],
+        energy_rows(library),
+    )
+    if output.as_json:
+        output.document(_document(found))
+    else:
+        _print(found, output)
+
+
+def _reports(runs: Sequence[Run], library: ProfileLibrary) -> list[GroupReport]:
+    """Group by group in the order of `reports`: together they take about a minute."""
+    groups = sorted({run.group for run in runs})
+    found: list[GroupReport] = []
+    with progress("simulating measured runs of vLLM") as bar:
+        for number, group in enumerate(groups):
+            bar.done(number, len(groups))
+            found += reports([run for run in runs if run.group == group], library)
+    return found
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+
+def _print(found: _Accuracy, output: Output) -> None:
+    console, medians = output.console, found.forms
+    console.print("Measured vLLM runs: even rows calibrate, odd rows are compared")
+    console.print("(mean absolute error; in brackets the bias, positive where the prediction is too slow)")
+    console.print(_groups(found.groups))
+    for sentence in _left_out(found.groups):
         console.print(sentence)
-    console.print()
-    medians = form_medians(shipped_forms())
     console.print(
-        f"Closed form against {medians.num_profiles} step tables, median error:"
+        f"\nClosed form against {medians.num_profiles} step tables, median error:"
         f" decode {medians.decode:.1%}, mixed {medians.mixed:.1%}, prefill {medians.prefill:.1%}\n"
     )
     console.print("Step times, KV capacity and power against published figures")
-    console.print(_comparisons([*itl_comparisons(library), *kv_comparisons(), *power_comparisons()]))
-    console.print()
+    console.print(_comparisons(found.comparisons))
     console.print(
-        "Energy per token: power x step time / batch, beside published figures (their lengths unknown)"
+        "\nEnergy per token: power x step time / batch, against published figures (their lengths are unknown)"
     )
-    table = _table(
-        "GPU", "model", "batch", "W", "step ms", "J/token", "published", "difference", "their step ms"
+    console.print(_energy(found.energy))
+
+
+def _energy(rows: Iterable[EnergyRow]) -> Table:
+    table = plain_table(
+        "GPU", "model", "batch", "W", "step ms", "J/token", "published", "difference", "implied step ms"
     )
-    for row in energy_rows(library):
+    for row in rows:
         figure = row.figure
         table.add_row(
             f"{figure.gpu} TP{figure.tensor_parallel}",
@@ -60,11 +107,13 @@ def show_validation(library: ProfileLibrary, console: Console) -> None:
             f"{row.difference:+.1%}",
             f"{row.implied_step_ms:.2f}",
         )
-    console.print(table)
+    return table
 
 
 def _groups(found: Sequence[GroupReport]) -> Table:
-    table = _table("hold-out runs of", "", "TPOT raw", "TTFT raw", "TPOT calibrated", "TTFT calibrated", "KV")
+    table = plain_table(
+        "hold-out runs of", "", "TPOT raw", "TTFT raw", "TPOT calibrated", "TTFT calibrated", "KV"
+    )
     for group in found:
         if group.raw is None or group.calibrated is None:
             continue
@@ -92,14 +141,60 @@ def _error(mean_absolute: float, bias: float) -> str:
 
 
 def _comparisons(rows: Iterable[Comparison]) -> Table:
-    table = _table("what", "published", "ours", "difference")
+    table = plain_table("what", "published", "ours", "difference")
     for row in rows:
         table.add_row(row.what, f"{row.published:g}", f"{row.ours:.5g}", f"{row.difference:+.1%}")
     return table
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+# --- JSON ---------------------------------------------------------------------------------------
+
+
+def _document(found: _Accuracy) -> dict[str, Any]:
+    """What --json prints. Errors and differences are ratios (0.05 is 5 %); null is not known."""
+    return {
+        "groups": [_group_document(group) for group in found.groups],
+        "forms": _rounded(asdict(found.forms)),
+        "comparisons": [
+            _rounded({"what": c.what, "published": c.published, "ours": c.ours, "difference": c.difference})
+            for c in found.comparisons
+        ],
+        "energy": [_energy_document(row) for row in found.energy],
+    }
+
+
+def _group_document(report: GroupReport) -> dict[str, Any]:
+    return {
+        "model": report.group.model,
+        "system": report.group.system,
+        "dtype": str(report.group.dtype),
+        "kv_dtype": str(report.kv_dtype),
+        "num_left_out": report.num_left_out,
+        "why_not": report.why_not or None,
+        "raw": _errors_document(report.raw),
+        "calibrated": _errors_document(report.calibrated),
+    }
+
+
+def _errors_document(errors: Errors | None) -> dict[str, Any] | None:
+    return None if errors is None else _rounded(asdict(errors))
+
+
+def _energy_document(row: EnergyRow) -> dict[str, Any]:
+    figure = row.figure
+    return {
+        "gpu": figure.gpu,
+        "model": figure.model,
+        "tp": figure.tensor_parallel,
+        "batch": figure.batch,
+        "power_w": digits(row.power_w),
+        "step_ms": digits(row.step_ms),
+        "joule_per_token": digits(row.joule_per_token),
+        "published_joule_per_token": digits(figure.joule_per_token),
+        "difference": digits(row.difference),
+        "implied_step_ms": digits(row.implied_step_ms),
+    }
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: digits(value) if isinstance(value, float) else value for name, value in values.items()}

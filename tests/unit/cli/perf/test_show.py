@@ -5,17 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from perf_command import asked, refused, run
+from perf_command import asked, misused, refused, run
 from profile_files import a_profile_file
-
-from argosy.cli.screens import validation as perf_validate
-from argosy.errors import SpecError
-from argosy.perf.catalogue import gpus
 
 DATA = Path(__file__).parents[3] / "data" / "perf"
 REPORT = str(DATA / "vllm/c16.json")
@@ -29,7 +23,7 @@ FIELDS = [
 
 
 def test_the_object_has_every_field_and_they_agree_with_each_other() -> None:
-    found = asked(LLAMA, "--gpu", "H100", "--prompt", "1024", "--output", "256", "--batch", "64")
+    found = asked("show", LLAMA, "--gpu", "H100", "--prompt", "1024", "--output", "256", "--batch", "64")
     assert list(found) == FIELDS
     assert (found["model"], found["gpu"], found["tp"], found["dtype"]) == (LLAMA, "H100", 1, "bf16")
     assert found["profile"]["origin"] == "MeasuredTable"
@@ -45,12 +39,12 @@ def test_the_object_has_every_field_and_they_agree_with_each_other() -> None:
 
 
 def test_kv_capacity_is_the_published_one_within_three_percent() -> None:
-    found = asked("meta-llama/Meta-Llama-3.1-8B", "--gpu", "H100")
+    found = asked("show", "meta-llama/Meta-Llama-3.1-8B", "--gpu", "H100")
     assert found["kv_capacity_tokens"] == pytest.approx(432_992, rel=0.03)
 
 
 def test_a_rate_is_answered_in_closed_form_and_a_higher_one_is_slower() -> None:
-    slow, fast = (asked(LLAMA, "--gpu", "H100", "--rate", rate) for rate in ("2", "10"))
+    slow, fast = (asked("show", LLAMA, "--gpu", "H100", "--rate", rate) for rate in ("2", "10"))
     assert (slow["requests_per_s"], fast["requests_per_s"]) == (2, 10)
     assert slow["itl_ms"] < fast["itl_ms"]
     assert slow["ttft_ms"] < fast["ttft_ms"]
@@ -58,45 +52,48 @@ def test_a_rate_is_answered_in_closed_form_and_a_higher_one_is_slower() -> None:
 
 @pytest.mark.parametrize("load", [("--batch", "16"), ("--rate", "4")], ids=["batch", "rate"])
 def test_a_prefix_cache_and_proposals_change_figures_and_no_field(load: tuple[str, ...]) -> None:
-    plain, cached = asked(LLAMA, *load), asked(LLAMA, *load, "--cached", "0.5")
-    both = asked(LLAMA, *load, "--cached", "0.5", *PROPOSING)
+    plain, cached = asked("show", LLAMA, *load), asked("show", LLAMA, *load, "--cached", "0.5")
+    both = asked("show", LLAMA, *load, "--cached", "0.5", *PROPOSING)
     assert list(cached) == list(both) == FIELDS
     assert cached["ttft_ms"] < plain["ttft_ms"]
     assert both["itl_ms"] < cached["itl_ms"] < plain["itl_ms"]
-    assert asked(LLAMA, *load, "--cached", "0") == plain
+    assert asked("show", LLAMA, *load, "--cached", "0") == plain
 
 
-def test_a_draft_costs_a_twentieth_of_a_step_unless_one_says_otherwise() -> None:
-    said = {cost: asked(LLAMA, *PROPOSING, "--draft-cost", cost)["itl_ms"] for cost in ("0", "0.05", "0.2")}
+def test_a_draft_costs_a_twentieth_of_a_step_by_default() -> None:
+    said = {
+        cost: asked("show", LLAMA, *PROPOSING, "--draft-cost", cost)["itl_ms"]
+        for cost in ("0", "0.05", "0.2")
+    }
     assert said["0"] < said["0.05"] < said["0.2"]
-    assert asked(LLAMA, *PROPOSING)["itl_ms"] == said["0.05"]
+    assert asked("show", LLAMA, *PROPOSING)["itl_ms"] == said["0.05"]
 
 
 def test_a_person_reads_what_is_cached_and_what_a_step_brings() -> None:
-    code, output = run(LLAMA, "--cached", "0.5", "--batch", "1", *PROPOSING)
+    code, output = run("show", LLAMA, "--cached", "0.5", "--batch", "1", *PROPOSING)
     words = " ".join(output.split())
     assert code == 0
     assert "1024 prompt (512 cached) and 256 output tokens" in words
     assert "verifying 5 tokens of 1 sequence" in words
     assert "tokens per step 2.77 mean" in words
-    plain = run(LLAMA, "--batch", "1")[1]
+    plain = run("show", LLAMA, "--batch", "1")[1]
     assert not any(word in plain for word in ("cached", "verif", "tokens per step"))
 
 
 def test_adapters_take_time_and_kv_cache() -> None:
-    plain, adapted = (asked(LLAMA, "--gpu", "H100", "--loras", loras) for loras in ("0", "4"))
+    plain, adapted = (asked("show", LLAMA, "--gpu", "H100", "--loras", loras) for loras in ("0", "4"))
     assert plain["step_ms"] < adapted["step_ms"] < 1.5 * plain["step_ms"]
     assert adapted["kv_capacity_tokens"] < plain["kv_capacity_tokens"]
 
 
 def test_a_price_scales_the_cost_and_no_known_price_is_null() -> None:
-    one, three = (asked(LLAMA, "--price", price)["usd_per_million_tokens"] for price in ("1", "3"))
+    one, three = (asked("show", LLAMA, "--price", price)["usd_per_million_tokens"] for price in ("1", "3"))
     assert three == pytest.approx(3 * one, rel=1e-3)
-    assert asked(LLAMA, "--gpu", "T4", "--dtype", "int8")["usd_per_million_tokens"] is None
+    assert asked("show", LLAMA, "--gpu", "T4", "--dtype", "int8")["usd_per_million_tokens"] is None
 
 
 def test_a_single_output_token_has_no_gap() -> None:
-    assert asked(LLAMA, "--output", "1", "--batch", "4")["itl_ms"] is None
+    assert asked("show", LLAMA, "--output", "1", "--batch", "4")["itl_ms"] is None
 
 
 @pytest.mark.parametrize(
@@ -134,26 +131,42 @@ def test_a_single_output_token_has_no_gap() -> None:
         ((LLAMA, "--tp", "0"), "InvalidValue", "--tp", None),
         ((LLAMA, "--loras", "-1"), "InvalidValue", "--loras", None),
         ((LLAMA, "--batch", "8", "--rate", "1"), "InvalidValue", "--batch", None),
-        ((LLAMA, "--dtype", "fp7"), "InvalidValue", "--dtype", None),
-        ((), "InvalidValue", "MODEL", None),
     ],
 )
 def test_no_answer_is_a_reason_and_exit_code_2(
     args: tuple[str, ...], reason: str, says: str, nearest: str | None
 ) -> None:
-    error = refused(*args)
+    error = refused("show", *args)
     assert error["reason"] == reason
     assert says in error["message"]
     assert nearest is None or any(nearest in near for near in error["nearest"])
 
 
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        pytest.param((), "Missing argument 'MODEL'", id="no model"),
+        pytest.param((LLAMA, "--dtype", "fp7"), "'--dtype': Value error, 'fp7' is not one of", id="a type"),
+        pytest.param((LLAMA, "--kv-dtype", "int4"), "'int4' is not one of 'bf16', 'fp8'", id="a KV type"),
+        pytest.param((LLAMA, "--batch", "many"), "'--batch'", id="no number"),
+        pytest.param((LLAMA, "--lora", "1"), "No such option: --lora", id="a flag that does not exist"),
+    ],
+)
+def test_a_flag_that_cannot_be_parsed_is_named(args: tuple[str, ...], says: str) -> None:
+    assert says in misused("show", *args)
+
+
+def test_a_type_is_known_in_any_case() -> None:
+    assert asked("show", LLAMA, "--dtype", "FP8", "--kv-dtype", "FP8")["dtype"] == "fp8"
+
+
 def test_a_context_beyond_the_trained_one_is_refused_with_both_numbers() -> None:
-    error = refused(LLAMA, "--prompt", "200000")
+    error = refused("show", LLAMA, "--prompt", "200000")
     assert "131072" in error["message"].replace(",", "")
 
 
 def test_a_person_reads_units_origin_and_error() -> None:
-    code, output = run(LLAMA, "--gpu", "L40S", "--tp", "2")
+    code, output = run("show", LLAMA, "--gpu", "L40S", "--tp", "2")
     assert code == 0
     for words in (
         "llama-3.1-8b bf16 on L40S TP2",
@@ -166,44 +179,14 @@ def test_a_person_reads_units_origin_and_error() -> None:
         assert words in output
 
 
-def test_help_names_both_uses() -> None:
-    code, output = run("--help")
+def test_help_names_the_flags_and_what_writes_a_profile() -> None:
+    code, output = run("show", "--help")
     assert code == 0
     assert "--rate" in output
-    assert "argosy perf import" in " ".join(output.split())
+    assert "as argosy perf import writes it" in " ".join(output.replace("│", " ").split())
 
 
-def test_list_shows_every_profile_with_origin_and_error() -> None:
-    code, output = run("--list", "--json")
-    profiles = json.loads(output)
-    assert code == 0
-    origins = Counter(profile["origin"] for profile in profiles)
-    assert origins["MeasuredTable"] == origins["FittedForm"] >= 86
-    assert {p["gpu"] for p in profiles if p["origin"] == "Roofline"} >= {"L4", "A10G", "T4", "MI300X"}
-    assert {p["gpu"] for p in profiles} == {gpu.name for gpu in gpus()}
-    assert all(0 < profile["error"] < 1 for profile in profiles)
-    assert any(p["gpu"] == "H100" and p["model"] == "llama-3.1-70b" and p["tp"] == 4 for p in profiles)
-    table = run("--list")[1]
-    assert all(word in table for word in ("MeasuredTable", "FittedForm", "Roofline", "TP1 TP2 TP4 TP8"))
-
-
-def test_validate_prints_the_tables_of_the_runs_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = perf_validate.shipped_measurements().decode().splitlines()
-    kept = [*shipped[:2], *(row for row in shipped if "Llama-3.1-70B,h100_sxm" in row)]
-    kept += [row for row in shipped if "MiniMax-M2.5,h100_sxm" in row]
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(perf_validate, "shipped_measurements", lambda: "\n".join(kept).encode())
-    code, output = run("--validate")
-    assert code == 0
-    words = " ".join(output.split())
-    assert re.search(r"Llama-3.1-70B fp8 h100_sxm 22 4\.\d% \(\+3\.\d%\)", words)
-    assert "no report of MiniMax-M2.5 fp8 h100_sxm: data- and expert-parallel runs" in words
-    assert "Closed form against 565 step tables" in words
-    assert "KV tokens, llama-3.1-8b bf16 on H100" in words
-    assert words.count("H100 TP4 llama-3.1-70b") == 3
-
-
-def test_a_config_json_stands_for_a_model_that_nobody_knows(tmp_path: Path) -> None:
+def test_a_config_json_stands_for_a_model_outside_the_catalogue(tmp_path: Path) -> None:
     config = {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 5120,
         "intermediate_size": 13824, "num_attention_heads": 40, "num_key_value_heads": 40,
@@ -212,126 +195,43 @@ def test_a_config_json_stands_for_a_model_that_nobody_knows(tmp_path: Path) -> N
     }  # fmt: skip
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
-    found = asked(str(path), "--gpu", "H100")
+    found = asked("show", str(path), "--gpu", "H100")
     assert found["profile"]["origin"] == "Roofline"
     path.write_text(json.dumps(config | {"num_hidden_layers": 0}))
-    assert "num_hidden_layers" in refused(str(path))["message"]
-    assert "cannot be read" in refused(str(tmp_path / "absent.json"))["message"]
+    assert "num_hidden_layers" in refused("show", str(path))["message"]
+    assert "cannot be read" in refused("show", str(tmp_path / "absent.json"))["message"]
     path.write_text("[" * 100_000)
-    assert "cannot be read" in refused(str(path))["message"]
-
-
-def test_imported_measurements_win_over_the_shipped_profile(tmp_path: Path) -> None:
-    out = tmp_path / "profile.json"
-    code, output = run("import", REPORT, "--model", LLAMA, "--gpu", "H100", "--out", str(out))
-    assert code == 0, output
-    assert "the shipped one" in output
-    assert f"ask it with: argosy perf {LLAMA} --gpu H100 --profile {out}\n" in output
-    found = asked(LLAMA, "--gpu", "H100", "--profile", str(out))
-    assert found["profile"]["origin"] == "UserMeasurements"
-    # What runs say that nobody made is said of figures that no run has corrected.
-    warning = "clients of measured runs waited"
-    shipped, own = (run(LLAMA, *options)[1] for options in ((), ("--profile", str(out))))
-    assert (warning in " ".join(shipped.split()), warning in " ".join(own.split())) == (True, False)
-    out.write_text(out.read_text().replace('"uncertainty"', '"uncertainly"'))
-    assert str(out) in refused(LLAMA, "--profile", str(out))["message"]
-    assert "cannot be read" in refused(LLAMA, "--profile", str(tmp_path / "absent.json"))["message"]
-
-
-def test_the_command_that_an_import_ends_with_is_answered_by_the_new_profile(tmp_path: Path) -> None:
-    out = tmp_path / "my profile.json"
-    shape = ("--tp", "2", "--dtype", "fp8")
-    code, output = run("import", REPORT, "--model", LLAMA, "--gpu", "H100", *shape, "--out", str(out))
-    assert code == 0, output
-    said = shlex.split(output.split("ask it with: ")[1])
-    assert said[:2] == ["argosy", "perf"]
-    assert asked(*said[2:])["profile"]["origin"] == "UserMeasurements"
-
-
-def test_a_table_names_its_gpu_row_by_row(tmp_path: Path) -> None:
-    table = tmp_path / "runs.csv"
-    lines = [
-        "prompt_tokens,output_tokens,concurrency,itl_ms,gpu",
-        "512,128,4,8.2,H100",
-        "512,128,16,9.5,H100",
-    ]
-    table.write_text("\n".join(lines))
-    code, output = run("import", str(table), "--model", LLAMA, "--out", str(tmp_path / "profile.json"))
-    assert code == 0, output
-    assert "llama-3.1-8b bf16 on H100 TP1" in output
-    table.write_text("\n".join([*lines, "512,128,4,20,L40S"]))
-    with pytest.raises(SpecError, match="the reports name H100, L40S: give the gpu"):
-        run("import", str(table), "--model", LLAMA)
-
-
-def test_a_profile_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    out = tmp_path / "absent" / "profile.json"
-    with pytest.raises(SpecError, match=f"{out}: cannot be written"):
-        run("import", REPORT, "--model", LLAMA, "--gpu", "H100", "--out", str(out))
+    assert "cannot be read" in refused("show", str(path))["message"]
 
 
 @pytest.mark.parametrize(
     ("slowness", "gpu", "says"),
     [
-        pytest.param(100.0, "L40S", r"by this profile of llama-3.1-8b bf16 on L40S TP1, decode .* 69 times",
-                     id="a hundred times as slow"),
-        pytest.param(1.0, "H100", "none of the profiles is of llama-3.1-8b bf16 on H100 TP1: MeasuredTable",
-                     id="of another GPU than is asked for"),
+        pytest.param(
+            100.0,
+            "L40S",
+            r"by this profile of llama-3.1-8b bf16 on L40S TP1, decode .* 69 times",
+            id="a hundred times as slow",
+        ),
+        pytest.param(
+            1.0,
+            "H100",
+            "none of the given profiles is of llama-3.1-8b bf16 on H100 TP1, so Argosy's own is used",
+            id="of another GPU than the one asked about",
+        ),
         pytest.param(1.0, "L40S", "", id="as slow as it may be"),
     ],
-)  # fmt: skip
-def test_an_odd_profile_counts_and_is_remarked_upon(
-    slowness: float, gpu: str, says: str, tmp_path: Path
-) -> None:
+)
+def test_an_odd_profile_is_used_with_a_remark(slowness: float, gpu: str, says: str, tmp_path: Path) -> None:
     file = tmp_path / "profile.json"
     file.write_bytes(a_profile_file("llama-3.1-8b", "L40S", slowness=slowness))
-    code, output = run(LLAMA, "--gpu", gpu, "--profile", str(file))
+    code, output = run("show", LLAMA, "--gpu", gpu, "--profile", str(file))
     assert code == 0, output
     assert re.search(says, output)
-    assert ("argosy perf: --profile:" in output) == bool(says)
-
-
-@pytest.mark.parametrize(
-    ("args", "says"),
-    [
-        (("absent.json",), "cannot be read"),
-        ((str(DATA / "README.md"),), "vllm bench serve"),
-    ],
-)
-def test_a_report_that_cannot_be_read_is_named(args: tuple[str, ...], says: str) -> None:
-    with pytest.raises(SpecError, match=says):
-        run("import", *args, "--model", LLAMA, "--gpu", "H100")
-
-
-def test_import_asks_for_what_no_report_says() -> None:
-    with pytest.raises(SpecError, match="--gpu"):
-        run("import", REPORT, "--model", LLAMA)
+    assert ("argosy perf show: --profile:" in output) == bool(says)
 
 
 def test_not_a_number_never_leaves_as_one() -> None:
-    code, output = run(LLAMA, "--output", "1", "--json")
+    code, output = run("show", LLAMA, "--output", "1", "--json")
     assert code == 0
     assert not any(isinstance(v, float) and math.isnan(v) for v in json.loads(output).values())
-
-
-def test_capacities_of_all_variants_are_shown_and_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    examples = str(Path(__file__).parents[4] / "examples/small")
-    code, output = run("capacities", examples)
-    assert code == 0, output
-    kept = sorted((tmp_path / "argosy/surfaces").iterdir())
-    rows = [line.split() for line in output.splitlines() if "-tp1-" in line]
-    assert len(rows) == len(kept) >= 2
-    assert all(float(rate.rstrip("*")) > 0 for row in rows for rate in row[1:])
-    again = run("capacities", examples)[1]
-    assert "building" not in again
-    assert [line for line in again.splitlines() if "-tp1-" in line] == [
-        line for line in output.splitlines() if "-tp1-" in line
-    ]
-
-
-def test_capacities_of_nothing_end_with_exit_code_1(tmp_path: Path) -> None:
-    (tmp_path / "empty.yaml").write_text("")
-    assert run("capacities", str(tmp_path))[0] == 1

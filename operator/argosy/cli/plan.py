@@ -1,0 +1,17 @@
+"""`argosy plan FILES`: the flags. The decision is shown by `screens.plan`."""
+
+from __future__ import annotations
+
+from argosy.cli.options import AsJson, ObjectFiles
+from argosy.cli.output import answering
+
+
+def plan(paths: ObjectFiles, as_json: AsJson = False) -> None:
+    """Show what the operator would decide for these objects, without a cluster.
+
+    Nodes are as kubectl get nodes -o yaml prints them. With --json the FleetPlan is printed.
+    """
+    from argosy.cli.screens import plan as screen  # imports the planner and its solvers
+
+    with answering("argosy plan", as_json) as found:
+        screen.show(tuple(paths), found)
