@@ -25,50 +25,59 @@ from argosy.cli.options import (
 )
 from argosy.cli.output import answering
 
+PrefillGpu = Annotated[
+    str | None, typer.Option(help="GPU of prefill replicas; default: --gpu.", autocompletion=gpu_names)
+]
+PrefillTp = Annotated[
+    int | None, typer.Option(metavar="GPUS", help="--tp of prefill replicas; default: --tp.")
+]
+PrefillPrice = Annotated[
+    float | None, typer.Option(metavar="USD", help="--price of prefill GPUs; default: --price.")
+]
+DecodeGpu = Annotated[
+    str | None, typer.Option(help="GPU of decode replicas; default: --gpu.", autocompletion=gpu_names)
+]
+DecodeTp = Annotated[int | None, typer.Option(metavar="GPUS", help="--tp of decode replicas; default: --tp.")]
+DecodePrice = Annotated[
+    float | None, typer.Option(metavar="USD", help="--price of decode GPUs; default: --price.")
+]
+TtftP95 = Annotated[
+    float, typer.Option(metavar="MS", help="SLO: time to first token of 95 % of the requests.")
+]
+ItlP95 = Annotated[
+    float, typer.Option(metavar="MS", help="SLO: mean gap between tokens of 95 % of the requests.")
+]
+MaxNumSeqs = Annotated[
+    float, typer.Option(metavar="N", help="Requests that each replica runs at the same time.")
+]
+Link = Annotated[
+    LinkKind,
+    typer.Option(
+        case_sensitive=False,
+        help="What carries the KV cache: the network, or nvlink or pcie inside one node.",
+    ),
+]
+
 
 def roles(  # noqa: PLR0913 - one parameter per flag
     model: ModelName,
     gpu: Gpu = "H100",
     tp: TensorParallel = 1,
-    prefill_gpu: Annotated[
-        str | None, typer.Option(help="GPU of prefill replicas; default: --gpu.", autocompletion=gpu_names)
-    ] = None,
-    prefill_tp: Annotated[
-        int | None, typer.Option(metavar="GPUS", help="--tp of prefill replicas; default: --tp.")
-    ] = None,
-    decode_gpu: Annotated[
-        str | None, typer.Option(help="GPU of decode replicas; default: --gpu.", autocompletion=gpu_names)
-    ] = None,
-    decode_tp: Annotated[
-        int | None, typer.Option(metavar="GPUS", help="--tp of decode replicas; default: --tp.")
-    ] = None,
+    prefill_gpu: PrefillGpu = None,
+    prefill_tp: PrefillTp = None,
+    decode_gpu: DecodeGpu = None,
+    decode_tp: DecodeTp = None,
     dtype: Weights = None,
     kv_dtype: KvCache = None,
     prompt: PromptTokens = 1024,
     output: OutputTokens = 256,
-    ttft_p95: Annotated[
-        float, typer.Option(metavar="MS", help="SLO: time to first token of 95 % of the requests.")
-    ] = 2000.0,
-    itl_p95: Annotated[
-        float, typer.Option(metavar="MS", help="SLO: mean gap between tokens of 95 % of the requests.")
-    ] = 50.0,
-    max_num_seqs: Annotated[
-        float, typer.Option(metavar="N", help="Requests that each replica runs at the same time.")
-    ] = 256,
-    link: Annotated[
-        LinkKind,
-        typer.Option(
-            case_sensitive=False,
-            help="What carries the KV cache: the network, or nvlink or pcie inside one node.",
-        ),
-    ] = "network",
+    ttft_p95: TtftP95 = 2000.0,
+    itl_p95: ItlP95 = 50.0,
+    max_num_seqs: MaxNumSeqs = 256,
+    link: Link = "network",
     price: Price = None,
-    prefill_price: Annotated[
-        float | None, typer.Option(metavar="USD", help="--price of prefill GPUs; default: --price.")
-    ] = None,
-    decode_price: Annotated[
-        float | None, typer.Option(metavar="USD", help="--price of decode GPUs; default: --price.")
-    ] = None,
+    prefill_price: PrefillPrice = None,
+    decode_price: DecodePrice = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare prefill and decode on separate replicas with the same GPUs as aggregated replicas."""

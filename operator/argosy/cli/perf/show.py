@@ -27,6 +27,32 @@ from argosy.cli.options import (
 )
 from argosy.cli.output import answering
 
+Batch = Annotated[
+    float | None,
+    typer.Option(metavar="N", help=f"Requests in flight; default: {DEFAULT_BATCH}, unless --rate."),
+]
+Rate = Annotated[float | None, typer.Option(metavar="PER_S", help="Requests per second, instead of --batch.")]
+Cached = Annotated[
+    float, typer.Option(metavar="SHARE", help="Share of each prompt that the prefix cache holds, 0-1.")
+]
+DraftTokens = Annotated[
+    float | None,
+    typer.Option(metavar="N", help="Tokens drafted per step (speculative decoding); with --acceptance."),
+]
+Acceptance = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Probability that a drafted token is accepted, 0-1."),
+]
+DraftCost = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Time to draft one token, as a share of a decode step; default:"
+        f" {DEFAULT_DRAFT_COST:g}, a one-layer head such as EAGLE or MTP (n-grams: 0).",
+    ),
+]
+Loras = Annotated[int, typer.Option(metavar="N", help="LoRA adapters in use at the same time.")]
+
 
 def show(  # noqa: PLR0913 - one parameter per flag
     model: ModelName,
@@ -37,34 +63,14 @@ def show(  # noqa: PLR0913 - one parameter per flag
     kv_dtype: KvCache = None,
     prompt: PromptTokens = 1024,
     output: OutputTokens = 256,
-    batch: Annotated[
-        float | None,
-        typer.Option(metavar="N", help=f"Requests in flight; default: {DEFAULT_BATCH}, unless --rate."),
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(metavar="PER_S", help="Requests per second, instead of --batch.")
-    ] = None,
-    cached: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share of each prompt that the prefix cache holds, 0-1.")
-    ] = 0.0,
-    draft_tokens: Annotated[
-        float | None,
-        typer.Option(metavar="N", help="Tokens drafted per step (speculative decoding); with --acceptance."),
-    ] = None,
-    acceptance: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Probability that a drafted token is accepted, 0-1."),
-    ] = None,
-    draft_cost: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            help="Time to draft one token, as a share of a decode step; default:"
-            f" {DEFAULT_DRAFT_COST:g}, a one-layer head such as EAGLE or MTP (n-grams: 0).",
-        ),
-    ] = None,
+    batch: Batch = None,
+    rate: Rate = None,
+    cached: Cached = 0.0,
+    draft_tokens: DraftTokens = None,
+    acceptance: Acceptance = None,
+    draft_cost: DraftCost = None,
     price: Price = None,
-    loras: Annotated[int, typer.Option(metavar="N", help="LoRA adapters in use at the same time.")] = 0,
+    loras: Loras = 0,
     profile: Profiles = None,
     as_json: AsJson = False,
 ) -> None:

@@ -72,35 +72,43 @@ def document(found: Answer) -> dict[str, Any]:
 
 
 def _print(found: Answer, question: Question, console: Console) -> None:
-    key, profile, power, load = found.profile.key, found.profile, found.power, question.load
+    for line in _heading(found, question):
+        console.print(line)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for row in _rows(found, question.speculation):
+        table.add_row(*row)
+    console.print(table)
+
+
+def _heading(found: Answer, question: Question) -> tuple[str, ...]:
+    """What was asked, and where the figures come from."""
+    profile, load = found.profile, question.load
     asked = f"{load.batch} in flight" if load.batch is not None else f"{load.requests_per_s:g} requests/s"
     cached = f" ({found.cached_tokens} cached)" if load.cached_share > 0 else ""
-    console.print(
-        f"{key}, {load.prompt_tokens} prompt{cached} and {load.output_tokens} output tokens, {asked}"
+    lengths = f"{load.prompt_tokens} prompt{cached} and {load.output_tokens} output tokens"
+    return (
+        f"{profile.key}, {lengths}, {asked}",
+        f"{profile.origin}: {profile.source}",
+        f"expect step times within {profile.uncertainty:.0%} (one standard error)\n",
     )
-    console.print(f"{profile.origin}: {profile.source}")
-    console.print(f"expect step times within {profile.uncertainty:.0%} (one standard error)\n")
-    verified = "" if question.speculation is None else ", at the tokens that a step verifies"
-    rows = [
-        *_steps(found, question.speculation),
-        (
-            "ITL",
-            f"{found.itl_ms:.2f} ms" if math.isfinite(found.itl_ms) else "none",
-            "mean gap between tokens",
-        ),
+
+
+def _rows(found: Answer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
+    """Name, figure with its unit, remark."""
+    power, itl = found.power, found.itl_ms
+    verified = "" if proposing is None else ", at the tokens that a step verifies"
+    return [
+        *_steps(found, proposing),
+        ("ITL", f"{itl:.2f} ms" if math.isfinite(itl) else "none", "mean gap between tokens"),
         ("TTFT", f"{found.ttft_ms:.1f} ms", _ttft_note(found)),
         ("throughput", f"{found.throughput_tokens_per_s:,.0f} tokens/s", "generated"),
         ("", f"{found.requests_per_s:.2f} requests/s", ""),
         ("KV capacity", f"{found.kv_capacity_tokens:,} tokens", ""),
-        ("slots", f"{found.slots}", "requests of these lengths at once"),
+        ("slots", f"{found.slots}", "requests of these lengths at the same time"),
         ("power", f"{power.watts:,.0f} W", f"{power.source}, within {power.uncertainty:.0%}{verified}"),
-        ("energy", f"{found.joule_per_token:.3f} J/token", _energy(question.speculation)),
+        ("energy", f"{found.joule_per_token:.3f} J/token", _energy(proposing)),
         _cost(found),
     ]
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
 
 
 def _steps(found: Answer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
