@@ -141,3 +141,8 @@ def test_the_module_is_the_command() -> None:
         [sys.executable, "-m", "argosy", "version"], capture_output=True, text=True, check=True, timeout=60
     )
     assert answer.stdout.strip() == __version__
+
+
+def test_a_control_plane_that_does_not_run_is_exit_code_3(tmp_path: Path) -> None:
+    found = CliRunner().invoke(cli.build(), ["sim", "status", "--state-dir", str(tmp_path)])
+    assert (found.exit_code, "no control plane" in found.output) == (3, True)

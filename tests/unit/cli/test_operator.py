@@ -1,4 +1,4 @@
-"""What an operator says that cannot start: one sentence that names the flag, and exit code 2."""
+"""An operator that cannot start: one sentence that names the flag, and exit code 2."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ users: [{name: nobody, user: {token: none}}]
 
 @pytest.fixture
 def taken() -> Iterator[str]:
-    """A port that somebody else listens on."""
+    """A port on which another process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 

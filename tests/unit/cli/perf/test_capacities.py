@@ -35,7 +35,7 @@ def test_files_without_a_variant_or_a_class_are_bad_input(files: list[str], said
 
 
 def test_an_engine_takes_nothing_longer_than_its_profile_answers_for() -> None:
-    """A roofline of Qwen3 ends at the 40,960 tokens of the model, whatever vLLM is told to allow."""
+    """A roofline of Qwen3 ends at the 40,960 tokens of the model, even where vLLM allows more."""
     perf = LibraryPerfModel(shipped_library(), {})
     allow = (("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1"),)
     settings = [EngineSettings(max_model_len=tokens, env=allow) for tokens in (8192, 65_536)]
