@@ -2,7 +2,7 @@
 
 Serves them in this process, as the live fleet does, and sends from another process, because a
 client costs more than a server. Prints the core's share, the cost of a token, and memory.
-The bound is half a core at 4,000 streamed tokens/s.
+The bound is half a core at 4,000 streamed tokens/s (live_fleet_cpu.bounds.yaml).
 
     python bench/live_fleet_cpu.py [--replicas 40] [--rate 20] [--seconds 20]
 """
@@ -108,6 +108,13 @@ async def _measure(num_replicas: int, rate: float, seconds: float) -> None:
     print(f"{num_replicas} replicas, {rate:g} requests/s, {tokens / wall_s:.0f} tokens/s streamed")
     print(f"core share {cpu_s / wall_s:.2f}, {1e6 * cpu_s / tokens:.0f} us per token, {rss_mib:.0f} MiB")
     print(f"the client read {result.get()} tokens of {int(rate * seconds) * OUTPUT_TOKENS}")
+    figures = {
+        "core_share": cpu_s / wall_s,
+        "us_per_token": 1e6 * cpu_s / tokens,
+        "tokens_per_s": tokens / wall_s,
+        "rss_mib": rss_mib,
+    }
+    print(json.dumps({"figures": figures}))
 
 
 def _cpu_s() -> float:

@@ -8,13 +8,14 @@ error: surface against simulation of the same mix (12,000 requests, another seed
        grid does not hold, at SLO bounds that the simulator just keeps at 35, 60 and 85 % of saturation
 noise: standard deviation of one simulated capacity over ten seeds
 
-Seconds differ between machines; the errors do not, and the tests hold them. Figures that were worth
-keeping stand in bench/results.md.
+Seconds differ between machines; the errors do not, and tests bound them too. perf_capacity.bounds.yaml
+has the bounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Iterator
@@ -109,8 +110,8 @@ def strange_mixes() -> dict[str, Mix]:
     }
 
 
-def cold(count: int) -> list[Surface]:
-    """Build all surfaces in two processes, and say how long it took."""
+def cold(count: int, figures: dict[str, float]) -> list[Surface]:
+    """Build all surfaces in two processes, and print how long it took."""
     began = time.perf_counter()
     build = partial(build_surface, settings=SurfaceSettings())
     surfaces = []
@@ -125,22 +126,24 @@ def cold(count: int) -> list[Surface]:
     size = sum(len(to_bytes(surface)) for surface in surfaces) / 1e6
     print(f"\rcold: {count} surfaces in {seconds:.0f} s with two processes, {size:.1f} MB; "
           f"one takes {cpu_seconds:.1f} s of one core")  # fmt: skip
+    figures["cold_s"] = seconds
     return surfaces
 
 
-def warm(stacked: SurfaceStack, num_cells: int) -> None:
+def warm(stacked: SurfaceStack, num_cells: int, figures: dict[str, float]) -> None:
     """One call for all cells, chat-like and batch-like SLOs."""
     mixes = list(strange_mixes().values())
     asked = [mixes[k % len(mixes)] for k in range(num_cells)]
-    for name, slo in (("TTFT and ITL", CHAT), ("TTFT and E2E", BATCH)):
+    for name, key, slo in (("TTFT and ITL", "ttft_itl", CHAT), ("TTFT and E2E", "ttft_e2e", BATCH)):
         seconds = []
         for _ in range(6):
             began = time.perf_counter()
             answer = capacities(stacked, cells(asked, [slo] * num_cells))
             seconds.append(time.perf_counter() - began)
+        figures[f"warm_{key}_ms"] = 1e3 * statistics.median(seconds[1:])
         print(
             f"warm: {num_cells} cells x {len(stacked.surfaces)} variants, {name}: median "
-            f"{1e3 * statistics.median(seconds[1:]):.0f} ms, best {1e3 * min(seconds[1:]):.0f} ms "
+            f"{figures[f'warm_{key}_ms']:.0f} ms, best {1e3 * min(seconds[1:]):.0f} ms "
             f"(first {1e3 * seconds[0]:.0f} ms), outside {answer.outside.mean():.1%}"
         )
 
@@ -165,7 +168,7 @@ def errors(engine: Engine, stacked: SurfaceStack, index: int) -> Iterator[tuple[
         yield name, (answer.requests_per_s[:, index] / np.array(truth) - 1).reshape(3, len(TERMS))
 
 
-def error(surfaces: list[Surface]) -> None:
+def error(surfaces: list[Surface], figures: dict[str, float]) -> None:
     """Errors on five engines, by term and by load."""
     stacked = stack(surfaces)
     found = []
@@ -180,6 +183,12 @@ def error(surfaces: list[Surface]) -> None:
     for place, load in enumerate((0.35, 0.6, 0.85)):
         print("  " + summary(f"at {load:.0%} of saturation", every[:, place]))
     print(summary("error: all", every))
+    size = abs(every)
+    figures |= {
+        "error_median": float(np.median(size)),
+        "error_p90": float(np.quantile(size, 0.9)),
+        "error_max": float(size.max()),
+    }
 
 
 def summary(name: str, relative: np.ndarray) -> str:
@@ -191,17 +200,21 @@ def summary(name: str, relative: np.ndarray) -> str:
     )
 
 
-def noise() -> None:
+def noise(figures: dict[str, float]) -> None:
     """Monte Carlo error of a directly simulated capacity, and what it costs."""
+    figures |= {"noise": 0.0, "noise_ms": 0.0}
     for name, engine in zip(SILICON, engines(5), strict=True):
         rates, began = [], time.perf_counter()
         for seed in range(10):
             answer = measure_capacity(engine, mix(AZURE_CONVERSATION), CHAT, CapacitySettings(seed=seed))
             assert isinstance(answer, Capacity)
             rates.append(answer.requests_per_s)
-        seconds = (time.perf_counter() - began) / 10
+        each_ms = 1e3 * (time.perf_counter() - began) / 10
+        deviation = float(np.std(rates, ddof=1) / np.mean(rates))
+        figures["noise"] = max(figures["noise"], deviation)
+        figures["noise_ms"] = max(figures["noise_ms"], each_ms)
         print(f"noise: {name:9s} {np.mean(rates):6.2f} requests/s, standard deviation "
-              f"{np.std(rates, ddof=1) / np.mean(rates):.1%}, {1e3 * seconds:.0f} ms each")  # fmt: skip
+              f"{deviation:.1%}, {each_ms:.0f} ms each")  # fmt: skip
 
 
 def main() -> None:
@@ -213,14 +226,16 @@ def main() -> None:
     asked = parser.parse_args()
     warm_up()
     parts = (asked.only,) if asked.only else ("cold", "warm", "error", "noise")
+    figures: dict[str, float] = {}
     if parts != ("noise",):
-        surfaces = cold(asked.variants)
+        surfaces = cold(asked.variants, figures)
         if "warm" in parts:
-            warm(stack(surfaces), asked.cells)
+            warm(stack(surfaces), asked.cells, figures)
         if "error" in parts:
-            error(surfaces)
+            error(surfaces, figures)
     if "noise" in parts:
-        noise()
+        noise(figures)
+    print(json.dumps({"figures": figures}))
 
 
 if __name__ == "__main__":

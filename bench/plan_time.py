@@ -3,11 +3,12 @@
     python bench/plan_time.py
 
 The reference is one small sizing problem (6 cells, 8 options): seconds differ between machines and
-hours of the day, ratios hardly do. Figures that were worth keeping stand in bench/results.md.
+hours of the day, ratios hardly do. plan_time.bounds.yaml has the bounds.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -65,19 +66,23 @@ def median_s(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table and the figures."""
     limits = SolveLimits(time_limit_s=10.0)
     reference = median_s(lambda: plan_solve.solve(sizing(6, 8), limits))
+    figures = {"reference_ms": 1e3 * reference}
     print(f"reference: 6 cells x 8 options in {reference * 1000:.1f} ms")
     for groups, options in ((2, 2), (20, 8), (60, 8)):
         took = median_s(lambda g=groups, o=options: plan_solve.solve(sizing(g, o), limits))  # type: ignore[misc]
+        figures[f"size_{groups}x{options}"] = took / reference
         print(
             f"size  {groups:3d} groups x {options} options: {took * 1000:8.1f} ms  {took / reference:6.2f} x"
         )
     for replicas, num_nodes in ((20, 10), (200, 60)):
         took = median_s(lambda r=replicas, n=num_nodes: place_solve.solve(placing(r, n)))  # type: ignore[misc]
+        figures[f"place_{replicas}_on_{num_nodes}"] = took / reference
         what = f"place {replicas:3d} replicas on {num_nodes} nodes"
         print(f"{what}: {took * 1000:7.1f} ms  {took / reference:6.2f} x")
+    print(json.dumps({"figures": figures}))
 
 
 if __name__ == "__main__":

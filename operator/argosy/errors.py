@@ -1,13 +1,12 @@
 """The error tree: what went wrong, sorted by what has to happen next.
 
-Owns the exception classes of the project. Never formats advice for one caller and never
-logs. What merely *cannot be satisfied* (a model too large, too few GPUs) is not here: that
-is a value with a reason (`plan.Infeasible`, `perf.OutOfRange`, ...).
+Owns the exception classes of the project. What merely *cannot be satisfied* (a model too large, too
+few GPUs) is no error: it is a value with a reason, `refusals.Refused`.
 
     ArgosyError
-    ├── SpecError            the user can fix it: says which field, and how
-    ├── ObservationError     we cannot see: keep the last plan
-    ├── ActuationError       the world refused; `next_step` says what to do
+    ├── SpecError            the user can fix it: names the field and the remedy
+    ├── ObservationError     something cannot be observed: keep the last plan
+    ├── ActuationError       an action was refused; `next_step` is what to do next
     └── InvariantError       our bug: act on nothing, raise the alarm
 """
 
@@ -17,7 +16,7 @@ from enum import StrEnum
 
 
 class ArgosyError(Exception):
-    """Whatever Argosy raises on purpose."""
+    """The parent of every exception that Argosy raises on purpose."""
 
 
 class SpecError(ArgosyError):
@@ -33,22 +32,22 @@ class SpecError(ArgosyError):
 
 
 class ObservationError(ArgosyError):
-    """The world cannot be seen (API server away, caches not synced, metrics unreadable)."""
+    """The cluster cannot be observed (API server unreachable, caches not synced, metrics unreadable)."""
 
 
 class NextStep(StrEnum):
-    """What an actuation failure asks for."""
+    """What to do after an action failed."""
 
     RETRY = "Retry"
-    """The same call may succeed later (conflict, time-out, API server away)."""
+    """The same call may succeed later (conflict, time-out, API server unreachable)."""
     REPLAN = "Replan"
-    """The world differs from the picture that was decided on."""
+    """The cluster differs from the snapshot that the decision was made on."""
     GIVE_UP = "GiveUp"
-    """It will be refused again until somebody changes something (forbidden, invalid)."""
+    """The same call will be refused until an object or a role changes (forbidden, invalid)."""
 
 
 class ActuationError(ArgosyError):
-    """The world refused an action of ours."""
+    """An action of Argosy was refused or failed."""
 
     def __init__(self, message: str, next_step: NextStep) -> None:
         super().__init__(message)
@@ -56,4 +55,4 @@ class ActuationError(ArgosyError):
 
 
 class InvariantError(ArgosyError):
-    """Two parts of Argosy disagree: a bug of ours. Nothing may be acted on."""
+    """Two parts of Argosy disagree: our bug. Nothing may be acted on."""

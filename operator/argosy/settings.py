@@ -1,7 +1,6 @@
-"""What the person who starts a process sets: addresses, directories, limits.
+"""Settings of one process, from its command line: addresses, directories, limits.
 
-Owns the process's settings as values. What a fleet's users set is in the custom resources
-(`api`), never here.
+Owns them as values. Settings of a fleet are in the custom resources (`api`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class EnvoyAdmin:
-    """An Envoy's admin interface, for its counters and its view of endpoints."""
+    """An Envoy's admin interface: its counters, and its view of the endpoints."""
 
     node_id: str
     url: str
@@ -22,12 +21,12 @@ class EnvoyAdmin:
 class OperatorSettings:
     """One operator process.
 
-    kubeconfig: None inside a cluster
-    xds_address: where the ADS server listens, `host:port` (port 0: a free one)
-    http_address: where /healthz, /readyz and /metrics are served
-    state_dir: the copy of the last xDS snapshot, the capacity cache and the calibrations live here
-    prometheus_url: read metrics from Prometheus instead of scraping directly
-    plan_time_limit_s: for one solve; what was cut short is reported with its gap
+    kubeconfig: file of the API server's address and credentials; None inside a cluster
+    xds_address: address of the ADS server, `host:port` (port 0: a free one)
+    http_address: address of /healthz, /readyz and /metrics, `host:port`
+    state_dir: directory of the last xDS snapshot, the capacity cache and the calibrations
+    prometheus_url: Prometheus to read metrics from; empty: scrape the engines directly
+    plan_time_limit_s: time limit of one solve; a solve that it stops is reported with its gap
     """
 
     namespace: str = "argosy-system"

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes import client, config
+from rule_cases import VALID, patched, rule_cases
 
 from argosy.api import GROUP, KINDS, RULES, VERSION, Resource, Scope
 from argosy.api.rule import Rule
@@ -22,7 +23,6 @@ from argosy.api.rule import Rule
 ROOT = Path(__file__).parents[2]
 KIND_BY_NAME = {kind.KIND: kind for kind in KINDS}
 BAD = sorted((ROOT / "examples/bad").glob("*.yaml"))
-CASES = yaml.safe_load((ROOT / "tests/data/api_rule_cases.yaml").read_text("utf-8"))
 NAMESPACE = "api-contract"
 PUBLISHED_WITHIN_S = 20
 """The API server tells of a new CRD's fields 1-3 s after it is established (seen on 1.36)."""
@@ -33,11 +33,6 @@ Verdict = Callable[[dict[str, Any]], str]
 
 def objects_in(path: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text("utf-8")))
-
-
-VALID = {
-    obj["kind"]: obj for path in sorted((ROOT / "examples/small").glob("*.yaml")) for obj in objects_in(path)
-}
 
 
 @pytest.fixture(scope="module")
@@ -98,26 +93,6 @@ def test_a_bad_example_is_refused_with_its_message(verdict: Verdict, path: Path)
     promised = path.read_text("utf-8").splitlines()[0].removeprefix("# refused: ")
     [obj] = objects_in(path)
     assert promised in verdict(obj)
-
-
-def rule_cases(good_or_bad: str) -> list[Any]:
-    placed = {p.rule.name: p for p in RULES}
-    return [
-        pytest.param(placed[name].kind, placed[name].rule, patch, id=f"{name}-{number}")
-        for name, by_verdict in CASES.items()
-        for number, patch in enumerate(by_verdict[good_or_bad])
-    ]
-
-
-def patched(kind: type[Resource], patch: dict[str, Any]) -> dict[str, Any]:
-    obj: dict[str, Any] = json.loads(json.dumps(VALID[kind.KIND]))
-    for path, value in patch.items():
-        *parents, last = path.split(".")
-        node = obj
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return obj
 
 
 @pytest.mark.parametrize(("kind", "rule", "patch"), rule_cases("good"))
@@ -282,7 +257,7 @@ def test_a_plan_as_large_as_a_plan_may_be_is_accepted(verdict: Verdict, crds: No
 def test_a_fleet_of_another_name_is_refused_by_kubectl(kubectl: Kubectl, crds: None) -> None:
     answer = kubectl("apply", "-f", str(ROOT / "examples/bad/fleet-name.yaml"), check=False)
     assert answer.returncode == 1
-    assert "metadata.name must be default: one Fleet describes the whole cluster" in answer.stderr
+    assert "metadata.name must be default, because one Fleet configures the whole cluster" in answer.stderr
 
 
 def test_a_fleet_without_a_spec_gets_every_default(kubectl: Kubectl, crds: None) -> None:

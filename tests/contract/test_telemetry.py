@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from argosy.route.counters import VIRTUAL_HOST, class_key_of, stat_prefix_of
+from argosy.route.counters import VIRTUAL_HOST, cell_of, stat_prefix_of
 from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters, TelemetryReading
 from argosy.telemetry import DirectScraper, Targets
 from argosy.telemetry.parse import parse_engine
@@ -124,7 +124,7 @@ class Gateway:
         self.backend = backend
         self._routes_file = routes_file
         self.session = aiohttp.ClientSession()
-        self.scraper = DirectScraper(class_key_of)
+        self.scraper = DirectScraper(cell_of)
 
     async def ask(self, path: str, timeout_s: float = 10.0) -> int:
         timeout = aiohttp.ClientTimeout(total=timeout_s)

@@ -1,7 +1,7 @@
 """All of Envoy's resources for one small table, as a file to read, judged by Envoy itself.
 
-Regenerate with ARGOSY_REGENERATE=1. The file shows what the protobuf bindings know; what is
-newer (`xds.newer`) reaches Envoy in the binary form that is judged here.
+Regenerate with ARGOSY_REGENERATE=1. The file shows the fields that the protobuf bindings know; the
+others (`xds.unknown_fields`) are in the binary form that Envoy validates here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ GOLDEN = Path(__file__).parent / "envoy" / "small.yaml"
 
 
 def small_table() -> RouteTable:
-    """Each kind of route once: by path and model, by header, and one that nobody can serve."""
+    """Each kind of route once: by path and model, by header, and one that no replica serves."""
     chat = RouteEntry(
         cell="default/chat",
         class_key="default/chat",

@@ -10,8 +10,14 @@ from typing import Any
 
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
-from argosy.control.calibration import Subject, VariantKey, running_variants, subject
-from argosy.control.resolve import variants_of
+from argosy.control.candidates.calibration import (
+    CalibratedVariant,
+    VariantKey,
+    calibrated_variant,
+    running_variants,
+)
+from argosy.control.candidates.variants import variants_of
+from argosy.control.memory import ControlMemory
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.recalibration.features import Row
 from argosy.perf.recalibration.fit import Calibration, Observation, learnt
@@ -39,24 +45,24 @@ def a_world(num_replicas: int = 2, **fleet: Any) -> World:
     return world
 
 
-def subjects_of(snapshot: FleetSnapshot) -> dict[VariantKey, Subject]:
+def subjects_of(snapshot: FleetSnapshot) -> dict[VariantKey, CalibratedVariant]:
     """Of every running variant."""
     running = set(running_variants(snapshot).values())
     return {
         (model_key, variant.name): each
         for model_key, model in sorted(snapshot.models.items())
         for variant, _ in variants_of(snapshot, model)
-        if (model_key, variant.name) in running and (each := subject(variant, PERF)) is not None
+        if (model_key, variant.name) in running and (each := calibrated_variant(variant, PERF)) is not None
     }
 
 
-def slower(each: Subject, factor: float) -> Calibration:
+def slower(each: CalibratedVariant, factor: float) -> Calibration:
     """The truth about engines that take `factor` times as long as their profile in all they do."""
     host = each.prior.host
     return Calibration(host.s * factor, host.c0 * factor, host.cb * factor)
 
 
-def a_memory(each: Subject, factor: float = 1.3, num_windows: int = 17) -> CalibrationMemory:
+def a_memory(each: CalibratedVariant, factor: float = 1.3, num_windows: int = 17) -> CalibrationMemory:
     """After windows of engines that take `factor` times as long."""
     state = CalibrationState(each.prior.digest, each.prior.host)
     truth, evidence = slower(each, factor), state.evidence
@@ -77,3 +83,8 @@ def with_health(memory: CalibrationMemory, **changes: Any) -> CalibrationMemory:
     """The memory with something else in the statistics of all its calibrations."""
     changed = {k: replace(s, health=replace(s.health, **changes)) for k, s in memory.states.items()}
     return CalibrationMemory(changed)
+
+
+def remembering(memory: ControlMemory, calibration: CalibrationMemory) -> ControlMemory:
+    """The memory with these calibrations."""
+    return memory.with_traffic(replace(memory.traffic, calibration=calibration))

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
+
+from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 
 from argosy.api import (
     Fleet,
@@ -24,27 +26,47 @@ from argosy.api import (
 )
 from argosy.api.conditions import Condition, ConditionStatus
 from argosy.api.fleetplan import FleetPlanStatus
-from argosy.control.decision import ControlMemory, Decision, StatusUpdate
+from argosy.api.resource import status_body
+from argosy.control.cells import RouteCells
+from argosy.control.decision import Decision, StatusUpdate
+from argosy.control.memory import ControlMemory, TrafficMemory
+from argosy.control.recheck import changed_since
 from argosy.control.step import StepSettings, step
-from argosy.demand.forecast import DemandMemory
 from argosy.engine.step_times import StepTimeSource
+from argosy.keys import DeploymentKey
 from argosy.manifests import deployment_name, pod_template
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.profile import Profile, ProfileKey
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.perf.recalibration.fit import Calibration
 from argosy.perf.shipped import shipped_library
-from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
+from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, TelemetryReading, Variant
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
-from argosy.snapshot.fleet import EnvoyView, FleetSnapshot, ProfileFileKey, RoutingView
+from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
 
-GPU_LABEL = "nvidia.com/gpu.product"
-NVIDIA = "nvidia.com/gpu"
+__all__ = [  # with builders that stories need beside a World
+    "LOAD_S",
+    "NVIDIA",
+    "START_S",
+    "FakePerf",
+    "World",
+    "a_class",
+    "a_fleet",
+    "a_model",
+    "a_node",
+    "a_pool",
+    "condition",
+    "parsed",
+    "some_nodes",
+    "status_of",
+    "verdict",
+    "with_condition",
+]
+
 START_S = 1_700_000_000.0
 LOAD_S = 18.0
 DRAIN_S = 10.0
-R = TypeVar("R", bound=Resource)
 
 
 @dataclass(frozen=True)
@@ -91,59 +113,6 @@ class FakePerf:
         return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel / slowness, "TTFT p95")
 
 
-def parsed(kind: type[R], name: str, spec: Mapping[str, Any], namespace: str = "") -> R:
-    """An object as the API server would hand it out."""
-    metadata = {"name": name, "uid": f"uid-{name}", "generation": 1, "resourceVersion": "1"}
-    if namespace:
-        metadata["namespace"] = namespace
-    found = kind.from_object({"metadata": metadata, "spec": spec})
-    assert not isinstance(found, InvalidObject), found
-    return found
-
-
-def a_pool(name: str = "l40s", gpu: str = "L40S", **spec: Any) -> GPUPool:
-    """A pool whose nodes carry its name; $0.90 per GPU-hour."""
-    chosen = {"gpu": gpu, "nodeSelector": {GPU_LABEL: name}, "gpusPerNode": 2, "priceUsdPerHour": 0.9}
-    return parsed(GPUPool, name, {**chosen, **spec})
-
-
-def a_model(name: str = "llama", model_id: str = "small", **spec: Any) -> ServedModel:
-    return parsed(ServedModel, name, {"modelId": model_id, **spec}, "default")
-
-
-def a_class(name: str = "chat", rate_per_s: float = 8.0, **spec: Any) -> WorkloadClass:
-    """Requests with a header of the class's name, for the model `llama`; its declared rate counts."""
-    chosen = {
-        "match": {"headers": [{"name": "x-class", "value": name}]},
-        "models": [{"name": "llama"}],
-        "traffic": {
-            "requestsPerSecond": rate_per_s,
-            "lengths": {"archetype": "azure-conversation"},
-            "source": "Declared",
-        },
-        "slo": {"ttft": {"p95Milliseconds": 2000}},
-    }
-    return parsed(WorkloadClass, name, {**chosen, **spec}, "default")
-
-
-def a_fleet(mode: str = "Auto", **spec: Any) -> Fleet:
-    """No margin, so that counts are easy to reckon."""
-    return parsed(Fleet, "default", {"mode": mode, "robustnessMargin": 0.0, **spec})
-
-
-def a_node(name: str, pool: str = "l40s", gpus: int = 2, **fields: Any) -> NodeState:
-    labels = {GPU_LABEL: pool, "kubernetes.io/hostname": name}
-    return NodeState(name, labels, {NVIDIA: gpus}, ready=True, **fields)
-
-
-def some_nodes(pool: str, count: int, gpus: int = 2) -> list[NodeState]:
-    return [a_node(f"{pool}-{i}", pool, gpus) for i in range(count)]
-
-
-def by_key(items: Iterable[R]) -> dict[str, R]:
-    return {item.key: item for item in items}
-
-
 class World:
     """Objects, and a Kubernetes that acts on them. Start with `World(nodes, *objects)`."""
 
@@ -163,7 +132,8 @@ class World:
         self.decisions: list[Decision] = []
         self.serving_over_time: list[int] = []
         self.broken_deployments: set[str] = set()
-        self.memory = ControlMemory(DemandMemory())
+        self.memory = ControlMemory()
+        self.cells: RouteCells | None = None
         self._templates: dict[str, dict[str, Any]] = {}
         self._gone_at_s: dict[str, float] = {}
         self._bound_at_s: dict[str, float] = {}
@@ -219,16 +189,17 @@ class World:
                     self.pods[k].address: since for k, since in self._silent_since_s.items() if k in self.pods
                 },
             ),
-            routing=RoutingView("v1", (EnvoyView("edge", "v1"),)),
+            routing=RoutingView("v1", (EnvoyState("edge", "v1"),)),
             profile_files=dict(self.profile_files),
             unread_profiles=dict(self.unread_profiles),
         )
 
     def decide(self, trigger: str = "a test") -> Decision:
         """One decision, not carried out."""
-        settings = StepSettings(trigger, plan_time_limit_s=None)
+        settings = StepSettings(trigger, plan_time_limit_s=None, cells=self.cells)
         decision = step(self.snapshot(), self.memory, settings, self.perf)
         assert decision.alarm == "", decision.alarm
+        self.memory = self.memory.with_planning(decision.memory)
         self.decisions.append(decision)
         return decision
 
@@ -272,7 +243,7 @@ class World:
         )
 
     def replicas(self) -> dict[str, int]:
-        """Counts by pool and class: `l40s/chat`."""
+        """Counts by pool and sharing group: `l40s/chat`."""
         found: Counter[str] = Counter()
         for deployment in self.deployments.values():
             found[self.label(deployment.key)] += deployment.replicas
@@ -280,7 +251,7 @@ class World:
 
     def label(self, deployment: str) -> str:
         labels = self._templates[deployment]["metadata"]["labels"]
-        return f"{labels['argosy.dev/pool']}/{labels['argosy.dev/workload-class']}"
+        return f"{labels['argosy.dev/pool']}/{labels['argosy.dev/sharing-group']}"
 
     @property
     def applied(self) -> FleetPlan:
@@ -292,35 +263,45 @@ class World:
         return [p for _, p in sorted(self.pods.items()) if p.deployment and self.label(p.deployment) == label]
 
     def pods_of_class(self, key: str) -> list[PodState]:
-        """Engine pods whose Deployment the applied plan lists for a class."""
-        names = {d.name for d in self.applied.spec.deployments if d.workload_class == key}
+        """Engine pods whose Deployment the applied plan lists for a class's sharing groups."""
+        groups = {c.sharing_group for c in self.applied.spec.cells if c.workload_class == key}
+        names = {d.name for d in self.applied.spec.deployments if d.sharing_group in groups}
         return [p for _, p in sorted(self.pods.items()) if p.deployment in names]
 
     # What Kubernetes does.
 
     def _carry_out(self, decision: Decision) -> None:
+        plans = {p.key: p for p in self.plans}
         if decision.new_plan is not None:
-            if decision.mode == "Auto":
-                self.plans = tuple(with_condition(p, "Superseded", ConditionStatus.FALSE) for p in self.plans)
-            applied = ConditionStatus.TRUE if decision.mode == "Auto" else ConditionStatus.FALSE
-            self.plans = (*self.plans, with_condition(decision.new_plan, "Applied", applied))
-        for each in decision.steps:
-            match each:
-                case CreateDeployment(workload, count):
-                    assert workload.key not in self.deployments
-                    self._templates[workload.key] = pod_template(workload)
-                    assert workload.key.endswith(deployment_name(workload))
-                    self.deployments[workload.key] = DeploymentState(workload.key, count)
-                case ScaleDeployment(key, count):
-                    self.deployments[key] = DeploymentState(key, count)
-                case DeleteDeployment(key):
-                    assert not any(p.deployment == key for p in self.pods.values())
-                    del self.deployments[key]
-                case MarkVictim(pod, cost):
-                    self.pods[pod] = replace(self.pods[pod], deletion_cost=cost)
-                case PlacePod(pod, node):
-                    assert self.pods[pod].gated
-                    self.pods[pod] = replace(self.pods[pod], gated=False, assigned_node=node)
+            assert decision.new_plan.key not in plans
+            plans[decision.new_plan.key] = decision.new_plan
+        for update in decision.life.statuses:
+            body = {**plans[update.key].to_object(), "status": status_body(update.status)}
+            plans[update.key] = stored(FleetPlan, body)
+        for key in decision.life.expired:
+            del plans[key]
+        self.plans = tuple(plans.values())
+        for planned in decision.steps:
+            assert changed_since(planned, self.snapshot()) == ""
+            self._take(planned.step)
+
+    def _take(self, step: Step) -> None:
+        match step:
+            case CreateDeployment(workload, count):
+                assert workload.key not in self.deployments
+                self._templates[workload.key] = pod_template(workload)
+                assert workload.key.endswith(deployment_name(workload))
+                self.deployments[workload.key] = DeploymentState(workload.key, count)
+            case ScaleDeployment(key, count):
+                self.deployments[key] = DeploymentState(key, count)
+            case DeleteDeployment(key):
+                assert not any(p.deployment == key for p in self.pods.values())
+                del self.deployments[key]
+            case MarkVictim(pod, cost):
+                self.pods[pod] = replace(self.pods[pod], deletion_cost=cost)
+            case PlacePod(pod, node):
+                assert self.pods[pod].gated
+                self.pods[pod] = replace(self.pods[pod], gated=False, assigned_node=node)
 
     def _reconcile(self) -> None:
         self._end_pods()
@@ -359,9 +340,9 @@ class World:
         elif pod.node not in self.dead_nodes:
             self._gone_at_s[key] = self.now_s + DRAIN_S
 
-    def _create_pod(self, deployment: str) -> None:
+    def _create_pod(self, deployment: DeploymentKey) -> None:
         template = self._templates[deployment]
-        namespace, _, name = deployment.partition("/")
+        namespace, name = deployment.namespace, deployment.name
         limits = template["spec"]["containers"][0]["resources"]["limits"]
         self._num_pods += 1
         pod = PodState(
@@ -410,9 +391,31 @@ def _rank(pod: PodState) -> tuple[bool, bool, int, float]:
     return (bool(pod.node), pod.ready, pod.deletion_cost, -pod.created_s)
 
 
+def stored(kind: type[R], body: Mapping[str, Any]) -> R:
+    """An object as the API server would hand it out again."""
+    found = kind.from_object(body)
+    assert not isinstance(found, InvalidObject), found
+    return found
+
+
 def with_condition(plan: FleetPlan, reason: str, status: ConditionStatus) -> FleetPlan:
     condition = Condition(type="Applied", status=status, reason=reason)
     return plan.model_copy(update={"status": FleetPlanStatus(conditions=(condition,))})
+
+
+def steps_of(decision: Decision) -> list[Step]:
+    """The steps without what they rely on."""
+    return [planned.step for planned in decision.steps]
+
+
+def started(at_s: float) -> ControlMemory:
+    """What a process remembers that started at this instant and has measured nothing."""
+    return ControlMemory(TrafficMemory(started_s=at_s))
+
+
+def body_of(decision: Decision, key: str, kind: str = "workloadclasses") -> dict[str, Any]:
+    """An object's new status as it is written."""
+    return status_body(status_of(decision, key, kind).status)
 
 
 def status_of(decision: Decision, key: str, kind: str = "workloadclasses") -> StatusUpdate:
@@ -423,9 +426,7 @@ def condition(
     decision: Decision, key: str, kind: str = "workloadclasses", type: str = "Ready"
 ) -> dict[str, str]:
     """One condition of an object's new status."""
-    found: dict[str, str] = next(
-        c for c in status_of(decision, key, kind).status["conditions"] if c["type"] == type
-    )
+    found: dict[str, str] = next(c for c in body_of(decision, key, kind)["conditions"] if c["type"] == type)
     return found
 
 

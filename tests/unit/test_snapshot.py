@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 import pytest
-from small_fleet import World, a_fleet, with_condition
+from builders import a_fleet, a_pending_pod
+from small_fleet import World, with_condition
 
 from argosy.api import FleetPlan, ObjectMeta
 from argosy.api.conditions import ConditionStatus
@@ -77,7 +78,7 @@ def test_a_variant_has_a_readable_name_of_its_own() -> None:
     assert len({VARIANT.name, *(v.name for v in others)}) == 7
 
 
-POD = PodState("default", "p", "u", "default/d", "", "Pending", False, False, False, {})
+POD = a_pending_pod(devices={})
 
 
 @pytest.mark.parametrize(

@@ -1,28 +1,18 @@
-"""The dimensions of a model that the catalogue does not know.
+"""The dimensions of a model that is not in the catalogue.
 
 Owns the fields and rules of `spec.architecture`, each named as in a checkpoint's config.json
-where that has a name for it. What follows from them (memory, step time) is computed by `perf`.
+where it occurs there. `perf` computes memory and step times from them.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import ClassVar
 
 from pydantic import Field
 
+from argosy.api.dtype import Dtype
 from argosy.api.rule import Rule
 from argosy.api.value import Value
-
-
-class NumberType(StrEnum):
-    """How a number is stored. FP4 is NVFP4 or MXFP4."""
-
-    BF16 = "bf16"
-    FP8 = "fp8"
-    FP4 = "fp4"
-    INT8 = "int8"
-    INT4 = "int4"
 
 
 class Architecture(Value):
@@ -37,15 +27,17 @@ class Architecture(Value):
     kv_heads: int = Field(ge=1, le=1024, description="Key and value heads (num_key_value_heads).")
     head_dim: int = Field(ge=1, le=4096, description="Width of a head (head_dim).")
     vocabulary: int = Field(ge=1, le=4194304, description="Tokens of the vocabulary (vocab_size).")
-    parameters: int = Field(ge=1, description="Weights in all.")
+    parameters: int = Field(ge=1, description="Number of weights in total.")
     active_parameters: int | None = Field(
-        None, ge=1, description="Weights that one token goes through. Absent: all of them."
+        None, ge=1, description="Number of weights that one token uses. Absent: all of them."
     )
     max_context: int = Field(
-        ge=256, le=16777216, description="Tokens that the model was trained for (max_position_embeddings)."
+        ge=256,
+        le=16777216,
+        description="Longest sequence that the model was trained for, in tokens (max_position_embeddings).",
     )
-    experts: int = Field(0, ge=0, le=4096, description="Routed experts of a layer. 0: a dense model.")
-    experts_per_token: int = Field(0, ge=0, le=256, description="Routed experts that a token goes through.")
+    experts: int = Field(0, ge=0, le=4096, description="Routed experts per layer. 0: a dense model.")
+    experts_per_token: int = Field(0, ge=0, le=256, description="Routed experts that each token uses.")
     expert_intermediate_size: int = Field(
         0, ge=0, le=1048576, description="Width of one expert (moe_intermediate_size)."
     )
@@ -56,17 +48,20 @@ class Architecture(Value):
         description="Width of MLA's KV entry (kv_lora_rank + qk_rope_head_dim). 0: KV is per head.",
     )
     sliding_window: int = Field(
-        0, ge=0, le=16777216, description="Tokens that sliding-window layers look back on. 0: there are none."
+        0,
+        ge=0,
+        le=16777216,
+        description="Tokens in the window of sliding-window attention. 0: no layer has one.",
     )
-    sliding_layers: int = Field(0, ge=0, le=1024, description="Layers with a sliding window.")
+    sliding_layers: int = Field(0, ge=0, le=1024, description="Layers with sliding-window attention.")
     linear_layers: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Layers without KV: linear attention, Mamba; their state has one size.",
+        description="Layers without a KV cache (linear attention, Mamba): their state has a fixed size.",
     )
-    dtype: NumberType = Field(NumberType.BF16, description="Number type of the checkpoint's weights.")
-    kv_dtype: NumberType = Field(NumberType.BF16, description="Number type of the checkpoint's KV cache.")
+    dtype: Dtype = Field(Dtype.BF16, description="Number type of the checkpoint's weights.")
+    kv_dtype: Dtype = Field(Dtype.BF16, description="Number type of the checkpoint's KV cache.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -77,8 +72,8 @@ class Architecture(Value):
                 " && self.expertIntermediateSize > 0)"
             ),
             message=(
-                "spec.architecture: experts, expertsPerToken (at most experts) and expertIntermediateSize go"
-                " together; set all three, or none for a dense model"
+                "spec.architecture: experts, expertsPerToken (at most experts) and expertIntermediateSize"
+                " must be set together; set all three, or none of them for a dense model"
             ),
             holds=lambda a: (
                 a.experts_per_token == 0
@@ -108,8 +103,8 @@ class Architecture(Value):
                 " && (self.slidingLayers == 0 || self.slidingWindow > 0)"
             ),
             message=(
-                "spec.architecture: slidingLayers and linearLayers are part of layers, and slidingLayers"
-                " need a slidingWindow"
+                "spec.architecture: slidingLayers plus linearLayers must be at most layers, and"
+                " slidingLayers needs slidingWindow; correct them"
             ),
             holds=lambda a: (
                 a.sliding_layers + a.linear_layers <= a.layers

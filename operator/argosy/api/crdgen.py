@@ -1,9 +1,9 @@
 """Turns a kind into its CustomResourceDefinition.
 
-Owns the translation of pydantic's JSON schema into the structural OpenAPI schema that
-Kubernetes takes, and the fields of the CRD around it. Never guesses: a union, an unbounded
-list, map or string, an undescribed field or an unknown keyword is an `InvariantError` that names
-the field, since the API server would refuse it, or estimate its rules as too costly.
+Owns the translation of pydantic's JSON schema into the structural OpenAPI schema of Kubernetes, and
+the other fields of the CRD. Input: a kind. Output: YAML text. A union, an unbounded list, map or
+string, a field without a description or an unknown keyword raises an `InvariantError` that names the
+field: the API server would refuse it, or estimate its rules as too costly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from argosy.errors import InvariantError
 
 _HEADER = "# Generated from operator/argosy/api by hack/generate_crds.py; do not edit.\n"
 
-# Keywords that mean the same on both sides, in the order in which they are written.
+# Keywords with the same meaning in both schemas, in the order in which they are written.
 _KEPT = (
     "description",
     "type",
@@ -56,7 +56,7 @@ def file_name(kind: type[Resource]) -> str:
 
 
 def render(kind: type[Resource]) -> str:
-    """The CRD as YAML, with a header. The same text for the same models, always."""
+    """The CRD as YAML, with a header: a pure function of the models. Raises as the translation does."""
     body = yaml.dump(custom_resource_definition(kind), Dumper=_Dumper, sort_keys=False, width=110)
     return _HEADER + body
 
@@ -90,7 +90,7 @@ def custom_resource_definition(kind: type[Resource]) -> Schema:
 def open_api_schema(kind: type[Resource]) -> Schema:
     """The structural schema of a whole object of `kind`."""
     source = kind.model_json_schema(by_alias=True, mode="validation")
-    # Kubernetes owns the shape of metadata: here it may only be named.
+    # Kubernetes owns the schema of metadata: a CRD may only name it.
     below = {name: source["properties"][name] for name in ("spec", "status")}
     whole = structural({**source, "properties": below}, source.get("$defs", {}), kind.KIND)
     whole["properties"]["status"] = _without_defaults(whole["properties"]["status"])
@@ -104,7 +104,10 @@ def open_api_schema(kind: type[Resource]) -> Schema:
 
 
 def structural(source: Mapping[str, Any], definitions: Mapping[str, Any], path: str) -> Schema:
-    """One node of pydantic's JSON schema, and all below it, as Kubernetes wants it."""
+    """One node of pydantic's JSON schema, and all nodes below it, as Kubernetes expects them.
+
+    Raises InvariantError, with `path`, where there is no translation.
+    """
     node = _resolved(source, definitions, path)
     if node.get("type") not in _TYPES:
         raise InvariantError(f"{path}: type {node.get('type')!r} has no place in a CRD")
@@ -129,7 +132,7 @@ def structural(source: Mapping[str, Any], definitions: Mapping[str, Any], path: 
 
 
 def _resolved(source: Mapping[str, Any], definitions: Mapping[str, Any], path: str) -> Schema:
-    """`source` with its reference and its "or null" opened up; what stands beside them wins."""
+    """`source` with `$ref` and "or null" resolved; keywords beside them take precedence."""
     node = {keyword: value for keyword, value in source.items() if keyword not in ("title", "$defs")}
     if node.get("additionalProperties") is False:
         del node["additionalProperties"]
@@ -156,14 +159,14 @@ def _translate_properties(node: Schema, definitions: Mapping[str, Any], path: st
         properties[name] = below
     node["properties"] = properties
     if "default" in node:
-        # The children have their own defaults; with {} the API server fills in those. Not where
-        # there are rules: it tries them on the default as it is written here.
+        # The children have their own defaults, which the API server fills into {}. Not where there are
+        # rules: the API server evaluates them on the default as it is written here.
         has_rules = "x-kubernetes-validations" in node
         node["default"] = _without_nulls(node["default"]) if has_rules else {}
 
 
 def _without_nulls(value: Any) -> Any:
-    """An absent field is absent: to the API server null is a value, and of no type that there is."""
+    """Drop nulls: the API server takes null as a value, and no structural type admits it."""
     if isinstance(value, dict):
         return {name: _without_nulls(below) for name, below in value.items() if below is not None}
     return [_without_nulls(below) for below in value] if isinstance(value, list) else value
@@ -173,14 +176,16 @@ def _refuse_unbounded(node: Schema, path: str) -> None:
     bound = _BOUND_BY_TYPE.get(node["type"])
     if node["type"] == "object" and "properties" not in node:
         if not isinstance(node.get("additionalProperties"), dict):
-            raise InvariantError(f"{path}: an object needs fields, or a schema for its values")
+            raise InvariantError(f"{path}: an object needs fields, or a schema of its values")
         bound = "maxProperties"
     if bound and bound not in node and "enum" not in node:
-        raise InvariantError(f"{path}: {node['type']} without {bound}; rules' costs are estimated from it")
+        raise InvariantError(
+            f"{path}: {node['type']} without {bound}, from which the API server estimates the cost of rules"
+        )
 
 
 def _without_defaults(node: Schema) -> Schema:
-    # What Argosy did not write must not look as if it had.
+    # A status field that Argosy did not write must stay absent.
     kept = {keyword: value for keyword, value in node.items() if keyword != "default"}
     if "items" in kept:
         kept["items"] = _without_defaults(kept["items"])

@@ -1,7 +1,7 @@
 """Fleet: how Argosy behaves as a whole. One object, named `default`.
 
-Owns the fields, bounds and rules of the kind. Without the object every default holds, so
-`Fleet()` is what an empty cluster means.
+Owns the fields, bounds and rules of the kind. Without the object every default applies, so
+`Fleet()` is the fleet of a cluster that has none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from argosy.api.value import Amount, Count, KeyedBy, ObjectName, Sentence, Short
 
 
 class Mode(StrEnum):
-    """How far Argosy goes on its own."""
+    """What Argosy may do."""
 
     OBSERVE = "Observe"
     RECOMMEND = "Recommend"
@@ -26,7 +26,7 @@ class Mode(StrEnum):
 
 
 class Recalibration(StrEnum):
-    """What is made of the step times that running engines show."""
+    """How the measured step times of running engines are used."""
 
     DISABLED = "Disabled"
     OBSERVE = "Observe"
@@ -40,7 +40,9 @@ class Intervals(Value):
         2,
         ge=1,
         le=60,
-        description="Period of the fast loop, which corrects the weights between clusters, in seconds.",
+        description=(
+            "Period of the fast loop, which measures and corrects the weights between clusters, in seconds."
+        ),
     )
     medium_seconds: float = Field(
         30,
@@ -48,7 +50,7 @@ class Intervals(Value):
         le=600,
         description=(
             "Period of the medium loop, which plans, in seconds. A change of an object, price, node or pod"
-            " starts it at once."
+            " also starts it at once."
         ),
     )
 
@@ -57,7 +59,7 @@ class Gateway(Value):
     """Where Envoy listens for requests."""
 
     address: str = Field(
-        "0.0.0.0",  # noqa: S104  a gateway is there to be reached
+        "0.0.0.0",  # noqa: S104  a gateway must be reachable
         min_length=2,
         max_length=45,
         pattern=r"^[0-9A-Fa-f:.]+$",
@@ -67,13 +69,13 @@ class Gateway(Value):
 
 
 class FleetSpec(Value):
-    """What the whole fleet is to keep to."""
+    """What applies to the whole fleet."""
 
     mode: Mode = Field(
         Mode.RECOMMEND,
         description=(
-            "How far Argosy goes on its own. Observe: statuses and metrics only. Recommend: also FleetPlan"
-            " revisions, which nothing acts on. Auto: acts on them."
+            "What Argosy may do. Observe: write statuses and metrics only. Recommend: also write FleetPlan"
+            " revisions, without acting on them. Auto: also act on them."
         ),
     )
     intervals: Intervals = Field(Intervals(), description="How often the two loops run.")
@@ -82,37 +84,42 @@ class FleetSpec(Value):
         ge=0,
         le=0.9,
         description=(
-            "Share (0-0.9) of every replica's capacity that a plan keeps free, since measurements err."
+            "Share (0-0.9) of each replica's capacity that a plan leaves free, to allow for measurement"
+            " errors."
         ),
     )
     budget_usd_per_hour: float | None = Field(
         None,
         gt=0,
         description=(
-            "The most that all replicas together may cost, in US dollars per hour. What cannot be served"
-            " within it is left unserved by priority, and said so. Absent: no limit."
+            "Upper bound of the cost of all replicas together, in US dollars per hour. Where it does not"
+            " suffice, classes of lower priority are served less, and their Ready condition reports it."
+            " Absent: no bound."
         ),
     )
     transition_horizon_seconds: int = Field(
         600,
         ge=60,
         le=86400,
-        description="Time within which a cheaper fleet must have paid for the change to it, in seconds.",
+        description=(
+            "Payback time of a change, in seconds: Argosy changes to a cheaper fleet only if the saving"
+            " within this time exceeds the cost of the change."
+        ),
     )
     stabilization_seconds: int = Field(
         60,
         ge=0,
         le=3600,
         description=(
-            "Replicas go only when they were not needed for so long, in seconds: demand counts as the highest"
-            " of this window."
+            "Time for which replicas must be unneeded before Argosy removes them, in seconds: plans use the"
+            " highest demand of this window."
         ),
     )
     recalibration: Recalibration = Field(
         Recalibration.OBSERVE,
         description=(
-            "What is made of the step times that running engines show. Observe: statuses and metrics show how"
-            " far they are from the profiles. Apply: plans reckon with them too. Disabled: nothing."
+            "How the measured step times of running engines are used. Observe: statuses and metrics show how"
+            " far they are from the profiles. Apply: plans use them as well. Disabled: not at all."
         ),
     )
     gateway: Gateway = Field(Gateway(), description="Where Envoy listens for requests.")
@@ -120,42 +127,46 @@ class FleetSpec(Value):
         20,
         ge=1,
         le=100,
-        description="How many FleetPlans are kept. The applied one and the one before it always are.",
+        description="Number of FleetPlans to keep. The applied one and the one before it are always kept.",
     )
 
 
-class EnvoyState(Value):
+class EnvoyStatus(Value):
     """One connected Envoy and what it made of its configuration."""
 
-    node_id: ObjectName = Field(description="The node id of its bootstrap.")
-    acknowledged_version: ShortText = Field("", description="Newest configuration version that it serves.")
-    refused_version: ShortText = Field(
-        "", description="Configuration version that it refused last, if newer."
+    node_id: ObjectName = Field(description="Node id in its bootstrap.")
+    acknowledged_version: ShortText = Field(
+        "", description="Newest configuration version that it acknowledged."
     )
-    message: Sentence = Field("", description="Why it refused, in Envoy's words.")
+    refused_version: ShortText = Field(
+        "", description="Configuration version that it refused, if newer than the acknowledged one."
+    )
+    message: Sentence = Field("", description="Envoy's error message for the refusal.")
 
 
 class FleetStatus(Value):
-    """The fleet as last seen."""
+    """The observed state of the fleet."""
 
     observed_generation: Count | None = Field(
         None, description="The metadata.generation that this status is about."
     )
-    conditions: Conditions = Field((), description="Accepted, Programmed and Ready of the fleet as a whole.")
-    current_plan: ObjectName | None = Field(None, description="Name of the FleetPlan that is applied.")
-    cost_usd_per_hour: Amount | None = Field(
-        None, description="Price of all GPUs held by engine pods, in US dollars per hour."
+    conditions: Conditions = Field(
+        (), description="Conditions Accepted, Programmed and Ready of the whole fleet."
     )
-    envoys: Annotated[tuple[EnvoyState, ...], Field(max_length=50), KeyedBy("nodeId")] = Field(
+    current_plan: ObjectName | None = Field(None, description="Name of the applied FleetPlan.")
+    cost_usd_per_hour: Amount | None = Field(
+        None, description="Price of all GPUs that engine pods hold, in US dollars per hour."
+    )
+    envoys: Annotated[tuple[EnvoyStatus, ...], Field(max_length=50), KeyedBy("nodeId")] = Field(
         (), description="Connected Envoys, the first 50 by node id."
     )
     envoys_connected: Count | None = Field(None, description="Number of connected Envoys.")
 
 
 class Fleet(Resource):
-    """Fleet says how Argosy behaves as a whole: its mode, its loops, its budget and its gateway.
+    """Fleet configures Argosy as a whole: its mode, its loops, its budget and its gateway.
 
-    There is one, named default; without it every default holds.
+    There is one, named default; without it every default applies.
     """
 
     KIND: ClassVar[str] = "Fleet"
@@ -163,7 +174,7 @@ class Fleet(Resource):
     SCOPE: ClassVar[Scope] = Scope.CLUSTER
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("fleet",)
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("Mode", "string", ".spec.mode", "How far Argosy goes on its own."),
+        Column("Mode", "string", ".spec.mode", "What Argosy may do."),
         Column("Plan", "string", ".status.currentPlan", "The applied FleetPlan."),
         Column("Cost/h", "number", ".status.costUsdPerHour", "US dollars per hour."),
         Column("Envoys", "integer", ".status.envoysConnected", "Connected Envoys."),
@@ -175,11 +186,13 @@ class Fleet(Resource):
         Rule(
             name="fleet-name",
             cel="self.metadata.name == 'default'",
-            message="metadata.name must be default: one Fleet describes the whole cluster",
-            # A Fleet that was never written (all defaults) has no name yet.
+            message="metadata.name must be default, because one Fleet configures the whole cluster",
+            # The Fleet of all defaults, which was never applied, has no name.
             holds=lambda fleet: fleet.metadata.name in ("", "default"),
         ),
     )
 
-    spec: FleetSpec = Field(FleetSpec(), description="What the whole fleet is to keep to.")
-    status: FleetStatus = Field(FleetStatus(), description="The fleet as last seen. Written by Argosy.")
+    spec: FleetSpec = Field(FleetSpec(), description="What applies to the whole fleet.")
+    status: FleetStatus = Field(
+        FleetStatus(), description="The observed state of the fleet. Written by Argosy."
+    )

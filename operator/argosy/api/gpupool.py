@@ -1,7 +1,7 @@
-"""GPUPool: nodes of one GPU type bought one way.
+"""GPUPool: nodes with one type of GPU and one price.
 
-Owns the fields, bounds and rules of the kind. Which GPU names exist is the catalogue's
-business (`perf`), not the schema's: a new GPU needs no new CRD.
+Owns the fields, bounds and rules of the kind. The catalogue (`perf`) knows which GPUs exist, not
+the schema: a new GPU needs no new CRD.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _LABEL_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A
 
 
 class Placement(StrEnum):
-    """Who chooses the node of a replica."""
+    """Which component chooses the node of a replica."""
 
     ARGOSY = "Argosy"
     SCHEDULER = "Scheduler"
 
 
 class TolerationOperator(StrEnum):
-    """How a toleration compares its value."""
+    """How a toleration is compared with a taint."""
 
     EXISTS = "Exists"
     EQUAL = "Equal"
 
 
 class TaintEffect(StrEnum):
-    """What a taint does to pods that do not tolerate it."""
+    """The effect of a taint on pods that do not tolerate it."""
 
     NO_SCHEDULE = "NoSchedule"
     PREFER_NO_SCHEDULE = "PreferNoSchedule"
@@ -44,11 +44,12 @@ class TaintEffect(StrEnum):
 
 
 class Toleration(Value):
-    """A taint of the pool's nodes that replicas tolerate."""
+    """A toleration of the replicas for a taint of the pool's nodes."""
 
     key: str = Field(min_length=1, max_length=317, pattern=_LABEL_NAME, description="The taint's key.")
     operator: TolerationOperator = Field(
-        TolerationOperator.EQUAL, description="Equal compares the value, Exists tolerates any."
+        TolerationOperator.EQUAL,
+        description="Equal: the taint's value must be the same. Exists: any value is tolerated.",
     )
     value: LabelValue | None = Field(None, description="The taint's value; only with operator Equal.")
     effect: TaintEffect | None = Field(None, description="The taint's effect. Absent: every effect.")
@@ -57,7 +58,10 @@ class Toleration(Value):
         Rule(
             name="gpupool-toleration-value",
             cel="!has(self.value) || self.operator == 'Equal'",
-            message="spec.tolerations: value goes with operator Equal only; remove it or change operator",
+            message=(
+                "spec.tolerations: value is allowed with operator Equal only; remove value or set operator"
+                " to Equal"
+            ),
             holds=lambda t: t.value is None or t.operator is TolerationOperator.EQUAL,
             field="value",
         ),
@@ -65,44 +69,45 @@ class Toleration(Value):
 
 
 class GPUPoolSpec(Value):
-    """Which nodes belong to the pool, and what they cost."""
+    """Which nodes belong to the pool, and what their GPUs cost."""
 
     gpu: str = Field(
         min_length=1,
         max_length=63,
-        description="Type of the GPUs by its name in the catalogue, such as L40S or H100.",
+        description="Name of the GPU in the catalogue, such as L40S or H100.",
     )
     node_selector: Annotated[Mapping[str, LabelValue], Field(min_length=1, max_length=16)] = Field(
-        description="Labels that a node must carry to belong to the pool. Two pools must not share a node."
+        description="Labels that a node must have to belong to the pool. A node must not belong to two pools."
     )
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = Field(
         (), description="Taints of the pool's nodes that replicas tolerate."
     )
     gpus_per_node: int = Field(
-        ge=1, le=16, description="GPUs of one node. A replica's GPUs always lie within one node."
+        ge=1, le=16, description="GPUs per node. All GPUs of a replica are on one node."
     )
     resource_name: str = Field(
         "nvidia.com/gpu",
         min_length=1,
         max_length=317,
         pattern=_LABEL_NAME,
-        description="Extended resource by which Kubernetes counts the GPUs.",
+        description="Name of the extended resource that counts the GPUs in Kubernetes.",
     )
     price_usd_per_hour: float = Field(ge=0, description="Price of one GPU in US dollars per hour.")
     placement: Placement = Field(
         Placement.ARGOSY,
         description=(
-            "Who chooses a replica's node. Argosy: pods wait behind a scheduling gate until Argosy has placed"
-            " them. Scheduler: no gate, so pods are replaced while the operator is down."
+            "Which component chooses a replica's node. Argosy: a scheduling gate holds each pod until Argosy"
+            " has chosen its node. Scheduler: there is no gate, so that pods are also replaced while the"
+            " operator is down."
         ),
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             name="gpupool-node-selector-key",
-            # A schema bounds a map's values, not its keys; a bad key would only show in the pods.
+            # A schema can bound a map's values only: a bad key would first be refused in the pods.
             cel=f"self.nodeSelector.all(key, key.matches('{_LABEL_NAME}'))",
-            message="spec.nodeSelector: keys must be label names, such as nvidia.com/gpu.product",
+            message="spec.nodeSelector: keys must be names of labels, such as nvidia.com/gpu.product",
             holds=lambda spec: all(re.fullmatch(_LABEL_NAME, key) for key in spec.node_selector),
             field="nodeSelector",
         ),
@@ -110,25 +115,25 @@ class GPUPoolSpec(Value):
 
 
 class GPUPoolStatus(Value):
-    """The pool as last seen."""
+    """The observed state of the pool."""
 
     observed_generation: Count | None = Field(
         None, description="The metadata.generation that this status is about."
     )
-    conditions: Conditions = Field((), description="Accepted and Ready of the pool.")
+    conditions: Conditions = Field((), description="Conditions Accepted and Ready of the pool.")
     nodes: Count | None = Field(None, description="Nodes that belong to the pool.")
     gpus_total: Count | None = Field(None, description="GPUs of those nodes.")
-    gpus_free: Count | None = Field(None, description="GPUs that no pod holds, on usable nodes.")
+    gpus_free: Count | None = Field(None, description="GPUs on usable nodes that no pod holds.")
     gpus_unhealthy: Count | None = Field(
-        None, description="GPUs that cannot be used: their node is silent or not ready."
+        None, description="GPUs that cannot be used, because their node is silent or not ready."
     )
     cost_usd_per_hour: Amount | None = Field(
-        None, description="Price of the GPUs held by engine pods, in US dollars per hour."
+        None, description="Price of the GPUs that engine pods hold, in US dollars per hour."
     )
 
 
 class GPUPool(Resource):
-    """GPUPool is a set of nodes with one GPU type, bought one way, and what they cost."""
+    """GPUPool is a set of nodes with one type of GPU and one price per GPU."""
 
     KIND: ClassVar[str] = "GPUPool"
     PLURAL: ClassVar[str] = "gpupools"
@@ -139,12 +144,14 @@ class GPUPool(Resource):
         Column("Nodes", "integer", ".status.nodes", "Nodes of the pool."),
         Column("GPUs", "integer", ".status.gpusTotal", "GPUs of the pool."),
         Column("Free", "integer", ".status.gpusFree", "GPUs that no pod holds."),
-        Column("Price", "number", ".spec.priceUsdPerHour", "US dollars per GPU and hour."),
-        Column("Cost/h", "number", ".status.costUsdPerHour", "US dollars per hour, for GPUs in use."),
+        Column("Price", "number", ".spec.priceUsdPerHour", "US dollars per GPU per hour."),
+        Column("Cost/h", "number", ".status.costUsdPerHour", "US dollars per hour for the GPUs in use."),
         condition_column("Ready"),
         AGE,
         condition_column("Ready", field="message", wide=True),
     )
 
-    spec: GPUPoolSpec = Field(description="Which nodes belong to the pool, and what they cost.")
-    status: GPUPoolStatus = Field(GPUPoolStatus(), description="The pool as last seen. Written by Argosy.")
+    spec: GPUPoolSpec = Field(description="Which nodes belong to the pool, and what their GPUs cost.")
+    status: GPUPoolStatus = Field(
+        GPUPoolStatus(), description="The observed state of the pool. Written by Argosy."
+    )

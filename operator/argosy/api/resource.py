@@ -1,8 +1,7 @@
 """One custom resource as a value: read from the API server's JSON, written back to it.
 
-Owns metadata, reading (`from_object`: the model or an `InvalidObject`, never an exception) and
-writing (`to_object`). Never talks to an API server. The kinds themselves are in the modules
-named after them.
+Owns metadata, reading (`from_object`: the model or an `InvalidObject`, without raising) and writing
+(`to_object`). The kinds are in the modules named after them.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, ValidationError
 
+from argosy.api.conditions import Condition
 from argosy.api.value import Value
 
 GROUP = "argosy.dev"
@@ -51,8 +51,12 @@ def condition_column(name: str, *, field: str = "status", wide: bool = False) ->
 AGE = Column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created.")
 
 
+_NEVER_CREATED = "~"
+"""Sorts after every time: an object that was never in an API server yields to those that were."""
+
+
 class ObjectMeta(Value):
-    """What Argosy reads of an object's metadata. Kubernetes checks it, so nothing is bounded here."""
+    """The part of an object's metadata that Argosy reads, without bounds: Kubernetes checks it."""
 
     name: str = ""
     namespace: str = ""
@@ -69,6 +73,14 @@ class ObjectMeta(Value):
         """`namespace/name`, or the name alone where there is no namespace."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
+    @property
+    def seniority(self) -> tuple[str, str]:
+        """Sorts the older object first (RFC 3339 in UTC sorts as text), then by `namespace/name`.
+
+        Among objects that claim the same thing the first keeps it, as in Gateway API.
+        """
+        return self.creation_timestamp or _NEVER_CREATED, self.key
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -80,11 +92,15 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class InvalidObject:
-    """An object that cannot be used as it is, and why. `problems` is never empty."""
+    """An object that cannot be used as it is, and why. `problems` is never empty.
+
+    conditions: those of its status that can be read
+    """
 
     kind: str
     metadata: ObjectMeta
     problems: tuple[Problem, ...]
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def key(self) -> str:
@@ -98,12 +114,12 @@ class InvalidObject:
 
     @property
     def message(self) -> str:
-        """All that is wrong, in sentences."""
+        """All problems, as sentences joined by semicolons."""
         return "; ".join(problem.sentence for problem in self.problems)
 
 
 class Resource(Value):
-    """What all kinds share. A kind adds `spec` and `status`."""
+    """What all kinds have in common. A kind adds `spec` and `status`."""
 
     KIND: ClassVar[str]
     PLURAL: ClassVar[str]
@@ -120,7 +136,7 @@ class Resource(Value):
 
     @classmethod
     def from_object(cls, obj: object) -> Self | InvalidObject:
-        """The value of an object in JSON form, as the API server or a YAML file gives it.
+        """The value of an object in JSON form, from the API server or a YAML file.
 
         Reads as the API server does: camelCase only, unknown fields ignored, nulls dropped.
         """
@@ -153,7 +169,29 @@ class Resource(Value):
             metadata = ObjectMeta.model_validate_json(json.dumps(_without_nulls(obj.get("metadata"))))
         except (ValidationError, TypeError, ValueError, RecursionError):
             metadata = ObjectMeta()
-        return InvalidObject(cls.KIND, metadata, problems)
+        return InvalidObject(cls.KIND, metadata, problems, _readable_conditions(obj))
+
+
+def _readable_conditions(obj: Mapping[str, Any]) -> tuple[Condition, ...]:
+    status = obj.get("status")
+    rows = status.get("conditions") if isinstance(status, Mapping) else None
+    found: dict[str, Condition] = {}
+    for row in rows if isinstance(rows, list) else ():
+        try:
+            condition = Condition.model_validate_json(json.dumps(_without_nulls(row)))
+        except (ValidationError, TypeError, ValueError, RecursionError):
+            continue
+        found[condition.type] = condition
+    return tuple(found.values())
+
+
+def status_body(status: Value) -> dict[str, Any]:
+    """A kind's status as a merge patch: fields that were set, None as null, which removes the field.
+
+    Below the first level nulls are dropped, as the API server would do.
+    """
+    body = status.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return {name: _without_nulls(value) for name, value in body.items()}
 
 
 def _without_nulls(value: Any) -> Any:
@@ -165,8 +203,8 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-# How pydantic's errors read here. Placeholders are pydantic's own context; what is not listed
-# keeps pydantic's wording.
+# The sentence of each pydantic error. Placeholders are pydantic's context; an error that is not
+# listed keeps pydantic's wording.
 _SENTENCE_BY_ERROR = {
     "missing": "is required",
     "enum": "must be {expected}",
@@ -195,7 +233,7 @@ def _problems(error: ValidationError) -> tuple[Problem, ...]:
     details = error.errors(include_url=False, include_input=False)
     found = [(detail["type"], _problem(detail["type"], detail["loc"], detail)) for detail in details]
     faulty = [problem.field for _, problem in found]
-    # pydantic counts only the items that are valid, so one bad item makes the list "too short" as well.
+    # pydantic counts the valid items only, so one bad item makes the list "too short" as well.
     return tuple(
         problem
         for code, problem in found
@@ -207,14 +245,14 @@ def _problem(code: str, location: tuple[int | str, ...], detail: Mapping[str, An
     context = {name: _plain(value) for name, value in detail.get("ctx", {}).items()}
     path = _path(*location, context.get("field", ""))
     if code == "refused" and not context["field"].startswith("["):
-        return Problem(path, context["sentence"])  # a rule's message names its field itself
+        return Problem(path, context["sentence"])  # the message of a rule names its field
     if code in _SENTENCE_BY_ERROR:
         return Problem(path, f"{path} {_SENTENCE_BY_ERROR[code].format(**context)}".strip())
     return Problem(path, f"{path}: {detail['msg']}" if path else detail["msg"])
 
 
 def _plain(value: Any) -> Any:
-    """A bound as people write it: 0 rather than 0.0."""
+    """A bound without a needless fraction: 0 instead of 0.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

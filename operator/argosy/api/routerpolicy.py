@@ -1,7 +1,6 @@
 """RouterPolicy: how requests of some classes are treated on their way to a replica.
 
-Owns the fields and bounds of the kind. Which of two policies for one class wins is `route`'s
-business.
+Owns the fields and bounds of the kind. `route` decides which of two policies for one class applies.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from argosy.api.value import Count, KeyedBy, ObjectName, Sentence, Value
 
 
 class WeightCorrection(StrEnum):
-    """Whether live load moves traffic between clusters."""
+    """Whether measured load shifts traffic between clusters."""
 
     ENABLED = "Enabled"
     DISABLED = "Disabled"
@@ -31,79 +30,82 @@ class TargetReference(Value):
 
 
 class Retries(Value):
-    """When a request is tried again on another replica."""
+    """When a request is retried on another replica."""
 
     attempts: int = Field(
         2,
         ge=0,
         le=5,
-        description="Further tries of a request that failed before its first response header. 0: none.",
+        description="Retries of a request that failed before its first response header. 0: none.",
     )
 
 
 class OutlierDetection(Value):
-    """When a replica that answers with errors is left out for a while."""
+    """When a replica that returns errors gets no requests for a time."""
 
     consecutive_errors: int = Field(
-        5, ge=1, le=100, description="Errors in a row after which a replica is left out."
+        5, ge=1, le=100, description="Consecutive errors after which a replica is ejected."
     )
     ejection_seconds: int = Field(
-        30, ge=1, le=3600, description="How long it is left out the first time, in seconds."
+        30, ge=1, le=3600, description="Duration of a replica's first ejection, in seconds."
     )
 
 
 class RouterPolicySpec(Value):
-    """Which classes the policy is for, and what it does for them."""
+    """Which classes the policy applies to, and how their requests are treated."""
 
     target_refs: Annotated[
         tuple[TargetReference, ...], Field(min_length=1, max_length=16), KeyedBy("name")
     ] = Field(
         description=(
-            "WorkloadClasses of the same namespace that the policy is for. A class has one policy; the oldest"
-            " wins."
-        )
+            "WorkloadClasses of the same namespace that the policy applies to. If several policies name a"
+            " class, the oldest applies."
+        ),
     )
-    retries: Retries = Field(Retries(), description="When a request is tried again on another replica.")
+    retries: Retries = Field(Retries(), description="When a request is retried on another replica.")
     per_try_idle_seconds: int | None = Field(
         None,
         ge=1,
         le=3600,
         description=(
-            "Silence after which one try of a request is given up, in seconds; what has no answer yet"
-            " is retried elsewhere. Absent: three times the class's TTFT bound, at least 15."
+            "Time without a byte of response after which one attempt of a request is cancelled, in seconds;"
+            " a request without a response header is then retried on another replica. Absent: three times the"
+            " class's TTFT bound, at least 15."
         ),
     )
     outlier_detection: OutlierDetection = Field(
-        OutlierDetection(), description="When a replica that answers with errors is left out for a while."
+        OutlierDetection(), description="When a replica that returns errors gets no requests for a time."
     )
     weight_correction: WeightCorrection = Field(
         WeightCorrection.ENABLED,
-        description="Whether the fast loop may move traffic between clusters away from the planned shares.",
+        description="Whether the fast loop may shift traffic between clusters away from the planned shares.",
     )
 
 
 class TargetStatus(Value):
-    """What became of one target."""
+    """Whether the policy applies to one target."""
 
     name: ObjectName = Field(description="Name of the WorkloadClass.")
-    accepted: bool = Field(description="Whether the policy holds for it.")
-    message: Sentence = Field("", description="Why not, where it does not.")
+    accepted: bool = Field(description="True if the policy applies to it.")
+    message: Sentence = Field("", description="Why the policy does not apply; empty where it does.")
 
 
 class RouterPolicyStatus(Value):
-    """The policy as last seen."""
+    """The observed state of the policy."""
 
     observed_generation: Count | None = Field(
         None, description="The metadata.generation that this status is about."
     )
-    conditions: Conditions = Field((), description="Accepted, ResolvedRefs and Programmed of the policy.")
+    conditions: Conditions = Field(
+        (), description="Conditions Accepted, ResolvedRefs and Programmed of the policy."
+    )
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=16), KeyedBy("name")] = Field(
-        (), description="What became of each target."
+        (), description="Whether the policy applies to each target."
     )
 
 
 class RouterPolicy(Resource):
-    """RouterPolicy says how requests of its target classes are treated on their way to a replica."""
+    """RouterPolicy configures how requests of its target classes are treated on their way to a replica."""
 
     KIND: ClassVar[str] = "RouterPolicy"
     PLURAL: ClassVar[str] = "routerpolicies"
@@ -116,7 +118,9 @@ class RouterPolicy(Resource):
         condition_column("Accepted", field="message", wide=True),
     )
 
-    spec: RouterPolicySpec = Field(description="Which classes the policy is for, and what it does for them.")
+    spec: RouterPolicySpec = Field(
+        description="Which classes the policy applies to, and how their requests are treated."
+    )
     status: RouterPolicyStatus = Field(
-        RouterPolicyStatus(), description="The policy as last seen. Written by Argosy."
+        RouterPolicyStatus(), description="The observed state of the policy. Written by Argosy."
     )

@@ -1,7 +1,7 @@
-"""A rule over several fields: once for Python, once for the API server, one sentence for both.
+"""A rule over several fields: one check in Python, one in CEL, one sentence for both.
 
-Owns the pair. Never knows a kind: each model lists its own rules in `RULES`, its validator and
-the CRD generator both read them from there, and `argosy.api.table` shows all of them together.
+Owns the pair. Each model lists its rules in `RULES`; its validator and the CRD generator both read
+them there, and `argosy.api.table` lists all of them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ class Rule:
 
     name:    kebab-case and unique; `examples/bad/<name>.yaml` breaks it
     cel:     what the API server evaluates, `self` being the model; functions of Kubernetes 1.29 only
-    message: the sentence both sides show; names the field and what to do
-    holds:   the same in Python, given the parsed model; None where only the API server can
-             tell, since it alone sees the object as it was before
-    field:   JSON name of the field at fault below the model, where there is just one
+    message: the sentence that both show; names the field and the remedy
+    holds:   the same check of the parsed model in Python; None where only the API server can make
+             it, because it alone has the old object
+    field:   JSON name of the field at fault below the model, where there is only one
     """
 
     name: str

@@ -1,7 +1,6 @@
-"""ServedModel: what is served, and how its engine is started.
+"""ServedModel: a model that is served, and how its engine is started.
 
-Owns the fields, bounds and rules of the kind. Which model ids are known is the catalogue's
-business (`perf`).
+Owns the fields, bounds and rules of the kind. The catalogue (`perf`) has the known model ids.
 """
 
 from __future__ import annotations
@@ -12,46 +11,22 @@ from pydantic import Field
 
 from argosy.api.architecture import Architecture
 from argosy.api.conditions import Conditions
+from argosy.api.engine_flags import RESERVED_FLAGS, flag_of
 from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
 from argosy.api.rule import Rule
 from argosy.api.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
-
-# Flags of vLLM that a field of ours sets; those with one dash are its short forms.
-RESERVED_FLAGS = (
-    "--port",
-    "--model",
-    "--served-model-name",
-    "--tensor-parallel-size",
-    "-tp",
-    "--pipeline-parallel-size",
-    "-pp",
-    "--quantization",
-    "-q",
-    "--kv-cache-dtype",
-    "--enable-lora",
-    "--max-loras",
-    "--max-lora-rank",
-    "--max-num-seqs",
-    "--max-num-batched-tokens",
-    "--max-model-len",
-    "--gpu-memory-utilization",
-)
-
-
-def flag_of(arg: str) -> str:
-    """The flag an argument sets, as vLLM reads it: `--max_num_seqs=8` is `--max-num-seqs`."""
-    return arg.split("=")[0].replace("_", "-")
+from argosy.keys import ModelKey
 
 
 class ParallelShape(Value):
-    """One way to spread a replica over GPUs."""
+    """One way to split a replica over GPUs."""
 
     tensor_parallel: Literal[1, 2, 4, 8] = Field(
-        description="GPUs that share each layer of one replica; all of them in one node."
+        description="GPUs that each layer of a replica is split over; all of them on one node."
     )
     pipeline_parallel: Literal[1, 2, 4, 8] = Field(
         1,
-        description="Stages that the layers are spread over, each on tensorParallel GPUs of the same node.",
+        description="Stages that the layers are split into, each on tensorParallel GPUs of the same node.",
     )
 
 
@@ -64,7 +39,7 @@ class EnvVar(Value):
         pattern=r"^[-._A-Za-z][-._A-Za-z0-9]*$",
         description="Name of the variable.",
     )
-    value: str = Field("", max_length=4096, description="Its value, taken literally.")
+    value: str = Field("", max_length=4096, description="Value of the variable, taken literally.")
 
 
 class Engine(Value):
@@ -75,35 +50,50 @@ class Engine(Value):
     )
     port: int = Field(8000, ge=1, le=65535, description="TCP port that the engine serves on.")
     max_num_seqs: int = Field(
-        256, ge=1, le=4096, description="Requests that the engine runs at once, at most."
+        256, ge=1, le=4096, description="Maximum number of requests in one engine step (--max-num-seqs)."
     )
     max_num_batched_tokens: int = Field(
         8192,
         ge=64,
         le=131072,
-        description="Tokens of one engine step, at most; long prompts are cut into such chunks.",
+        description=(
+            "Maximum number of tokens in one engine step (--max-num-batched-tokens); longer prompts are"
+            " chunked."
+        ),
     )
     max_model_len: int = Field(
-        16384, ge=256, le=1048576, description="Tokens of one request, prompt and output together, at most."
+        16384,
+        ge=256,
+        le=1048576,
+        description="Maximum number of tokens of one request, prompt and output together (--max-model-len).",
     )
     gpu_memory_utilization: float = Field(
-        0.9, ge=0.1, le=0.98, description="Share (0.1-0.98) of the GPU's memory that the engine may use."
+        0.9,
+        ge=0.1,
+        le=0.98,
+        description="Share (0.1-0.98) of a GPU's memory that the engine may use (--gpu-memory-utilization).",
     )
     quantization: Literal["fp8"] | None = Field(
         None,
-        description="Quantize the weights when they are loaded. Absent: as the checkpoint has them.",
+        description="Number type that the engine converts weights to at loading. Absent: the checkpoint's.",
     )
     kv_cache_dtype: Literal["fp8"] | None = Field(
-        None, description="Number type of the KV cache. Absent: as the checkpoint has it."
+        None, description="Number type of the KV cache. Absent: the checkpoint's."
     )
     max_loras: int = Field(
-        0, ge=0, le=256, description="LoRA adapters that the engine holds at once. 0: LoRA is off."
+        0,
+        ge=0,
+        le=256,
+        description="LoRA adapters that the engine holds in memory at once (--max-loras). 0: LoRA is off.",
     )
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = Field(
-        16, description="Rank of a LoRA adapter, at most; each of maxLoras takes memory for it."
+        16,
+        description=(
+            "Maximum rank of a LoRA adapter; the engine reserves memory of this rank for each of maxLoras."
+        ),
     )
     args: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=64)] = (
-        Field((), description="Further arguments of the engine. What another field sets cannot be set here.")
+        Field((), description="Further arguments of vLLM. An argument that another field sets is refused.")
     )
     env: Annotated[tuple[EnvVar, ...], Field(max_length=64), KeyedBy("name")] = Field(
         (), description="Environment variables of the engine."
@@ -112,26 +102,26 @@ class Engine(Value):
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             name="servedmodel-reserved-args",
-            # Per argument: the flag as vLLM reads it (`=value` cut off, `_` for `-`) is none of ours.
+            # Per argument: the flag as vLLM reads it (without `=value`, with `-` for `_`) is not reserved.
             cel=(
                 "self.args.all(arg, !(arg.split('=')[0].replace('_', '-') in ["
                 + ", ".join(f"'{flag}'" for flag in RESERVED_FLAGS)
                 + "]))"
             ),
             message=(
-                "spec.engine.args must not set what a field sets; use spec.modelId, spec.servedNames,"
-                " spec.parallelShapes and the fields of spec.engine instead"
+                "spec.engine.args must not contain an argument that a field sets; use spec.modelId,"
+                " spec.servedNames, spec.parallelShapes and the fields of spec.engine instead"
             ),
             holds=lambda engine: not any(flag_of(arg) in RESERVED_FLAGS for arg in engine.args),
             field="args",
         ),
         Rule(
             name="servedmodel-batched-tokens",
-            # vLLM refuses to start otherwise: every running sequence needs at least a token per step.
+            # vLLM refuses to start otherwise: every running sequence needs at least one token per step.
             cel="self.maxNumBatchedTokens >= self.maxNumSeqs",
             message=(
-                "spec.engine.maxNumBatchedTokens must be at least spec.engine.maxNumSeqs: each running"
-                " request needs a token per step"
+                "spec.engine.maxNumBatchedTokens must be at least spec.engine.maxNumSeqs, because each"
+                " running request needs one token per step"
             ),
             holds=lambda engine: engine.max_num_batched_tokens >= engine.max_num_seqs,
             field="maxNumBatchedTokens",
@@ -140,7 +130,7 @@ class Engine(Value):
 
 
 class ProfileReference(Value):
-    """A profile that the user measured, as `argosy perf import` writes it."""
+    """A profile from the user's measurements, as `argosy perf import` writes it."""
 
     config_map: ObjectName = Field(
         description="Name of a ConfigMap in this object's namespace that holds the profile."
@@ -150,20 +140,23 @@ class ProfileReference(Value):
         min_length=1,
         max_length=253,
         pattern=r"^[-._a-zA-Z0-9]+$",
-        description="Key of the ConfigMap's data under which the profile stands.",
+        description="Key in the ConfigMap's data that holds the profile.",
     )
 
 
 class ServedModelSpec(Value):
-    """What is served, and how its engine is started."""
+    """Which model is served, and how its engine is started."""
 
     model_id: str = Field(
         min_length=1,
         max_length=256,
-        description="The model by its id on Hugging Face, such as meta-llama/Llama-3.1-8B-Instruct.",
+        description="Id of the model on Hugging Face, such as meta-llama/Llama-3.1-8B-Instruct.",
     )
     served_names: Annotated[tuple[ServedName, ...], Field(max_length=8), AsSet()] = Field(
-        (), description="Names that requests may use in their model field. Empty: the name of this object."
+        (),
+        description=(
+            "Values of a request's model field that this model answers to. Empty: the name of this object."
+        ),
     )
     parallel_shapes: Annotated[
         tuple[ParallelShape, ...],
@@ -171,39 +164,39 @@ class ServedModelSpec(Value):
         KeyedBy("tensorParallel", "pipelineParallel"),
     ] = Field(
         (ParallelShape(tensor_parallel=1, pipeline_parallel=1),),
-        description="Ways in which a replica may be spread over GPUs; the planner chooses among them.",
+        description="Allowed ways to split a replica over GPUs; the planner chooses among them.",
     )
     architecture: Architecture | None = Field(
         None,
-        description="Dimensions of a model that the catalogue does not know. Absent: the catalogue's.",
+        description="Dimensions of a model that is not in the catalogue. Absent: those in the catalogue.",
     )
     profiles: Annotated[tuple[ProfileReference, ...], Field(max_length=16), KeyedBy("configMap", "key")] = (
         Field(
             (),
-            description="Profiles from your own measurements (argosy perf import). They win over Argosy's.",
+            description="Profiles from your own measurements (argosy perf import). They override Argosy's.",
         )
     )
     engine: Engine = Field(Engine(), description="How the vLLM engine of one replica is started.")
     max_replicas: int = Field(
-        64, ge=1, le=1000, description="Replicas of this model over all pools, at most."
+        64, ge=1, le=1000, description="Maximum number of replicas of this model over all pools."
     )
 
 
 class CalibrationStatus(Value):
-    """How long the steps of running engines take, against the profile that plans start from."""
+    """Measured step times of running engines, relative to the profile."""
 
     step_time_factor: Amount = Field(
-        description="A step as it is, over the profile's, at the load last seen: 1.3 is 30 % slower."
+        description=(
+            "Measured step time divided by the profile's, at the last observed load: 1.3 is 30 % slower."
+        ),
     )
     uncertainty: Amount = Field(
-        description="Relative standard error of a step time so corrected (0.05: 5 %)."
+        description="Relative standard error of a step time corrected by this factor (0.05: 5 %)."
     )
     windows: Count = Field(
-        description="Windows of 15 s that were learnt from, rounded down to one digit and zeros."
+        description="Number of measurement windows of 15 s used, rounded down to one significant digit."
     )
-    drifted: bool = Field(
-        description="Whether steps became slower or faster all at once within the last hour."
-    )
+    drifted: bool = Field(description="True if step times changed abruptly within the last hour.")
 
 
 class VariantStatus(Value):
@@ -212,35 +205,35 @@ class VariantStatus(Value):
     name: ObjectName = Field(
         description="Name of the variant: model, pool, parallel shape and engine settings."
     )
-    pool: ObjectName = Field(description="GPUPool that it runs in.")
-    desired: Count = Field(description="Replicas that the applied plan wants.")
-    ready: Count = Field(description="Replicas that are ready.")
+    pool: ObjectName = Field(description="GPUPool that the variant runs in.")
+    desired: Count = Field(description="Replicas in the applied plan.")
+    ready: Count = Field(description="Ready replicas.")
     calibration: CalibrationStatus | None = Field(
         None,
-        description="What its engines were seen to need. Absent: not known yet, or switched off.",
+        description=(
+            "Measured step times of its engines. Absent: not known yet, or spec.recalibration is Disabled."
+        ),
     )
 
 
 class ServedModelStatus(Value):
-    """The model as last seen."""
+    """The observed state of the model."""
 
     observed_generation: Count | None = Field(
         None, description="The metadata.generation that this status is about."
     )
     conditions: Conditions = Field(
-        (), description="Accepted, ResolvedRefs, Programmed and Ready of the model."
+        (), description="Conditions Accepted, ResolvedRefs, Programmed and Ready of the model."
     )
-    replicas_ready: Count | None = Field(None, description="Replicas that are ready, over all variants.")
-    replicas_desired: Count | None = Field(
-        None, description="Replicas that the applied plan wants, over all variants."
-    )
+    replicas_ready: Count | None = Field(None, description="Ready replicas of all variants.")
+    replicas_desired: Count | None = Field(None, description="Replicas of all variants in the applied plan.")
     variants: Annotated[tuple[VariantStatus, ...], Field(max_length=256), KeyedBy("name")] = Field(
         (), description="Replicas by variant."
     )
 
 
 class ServedModel(Resource):
-    """ServedModel is a model that is served, with the shapes it may take and the settings of its engine."""
+    """ServedModel is a model that is served, with its allowed parallel shapes and its engine's settings."""
 
     KIND: ClassVar[str] = "ServedModel"
     PLURAL: ClassVar[str] = "servedmodels"
@@ -248,19 +241,24 @@ class ServedModel(Resource):
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("smodel",)
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("Model", "string", ".spec.modelId", "The model's id."),
-        Column("Replicas", "integer", ".status.replicasReady", "Replicas that are ready."),
-        Column("Desired", "integer", ".status.replicasDesired", "Replicas that the applied plan wants."),
+        Column("Replicas", "integer", ".status.replicasReady", "Ready replicas."),
+        Column("Desired", "integer", ".status.replicasDesired", "Replicas in the applied plan."),
         condition_column("Ready"),
         AGE,
         condition_column("Ready", field="message", wide=True),
     )
 
-    spec: ServedModelSpec = Field(description="What is served, and how its engine is started.")
+    spec: ServedModelSpec = Field(description="Which model is served, and how its engine is started.")
     status: ServedModelStatus = Field(
-        ServedModelStatus(), description="The model as last seen. Written by Argosy."
+        ServedModelStatus(), description="The observed state of the model. Written by Argosy."
     )
 
     @property
     def served_names(self) -> tuple[str, ...]:
-        """Names that requests may use: those of the spec, else the object's own."""
+        """Names that requests may use: those in the spec, or else the name of the object."""
         return self.spec.served_names or (self.metadata.name,)
+
+    @property
+    def key(self) -> ModelKey:
+        """`namespace/name`."""
+        return ModelKey(self.metadata.key)

@@ -1,7 +1,7 @@
 """Every rule and every field of the API in one table each, with the path where it applies.
 
-Owns the walk from a kind to its fields. Never evaluates anything: it serves tests, documents
-and whoever asks "which rules are there?".
+Owns the walk from a kind to its fields and rules. Input: a kind. Output: rows, for tests and
+documents.
 """
 
 from __future__ import annotations
@@ -59,13 +59,17 @@ def _walk(kind: type[Resource], path: str, owner: type[Value] | None) -> Iterato
         yield from _walk(kind, below, _value_in(info.annotation))
 
 
+def values_in(annotation: Any) -> tuple[type[Value], ...]:
+    """The value classes that an annotation is made of: `tuple[X, ...] | None` holds `X`."""
+    return tuple(p for p in _parts(annotation) if isinstance(p, type) and issubclass(p, Value))
+
+
 def _value_in(annotation: Any) -> type[Value] | None:
-    values = (p for p in _parts(annotation) if isinstance(p, type) and issubclass(p, Value))
-    return next(values, None)
+    return next(iter(values_in(annotation)), None)
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """`annotation` and everything it is made of: `tuple[X, ...] | None` holds `X`."""
+    """`annotation` and everything that it is made of."""
     yield annotation
     for part in get_args(annotation):
         yield from _parts(part)

@@ -1,9 +1,8 @@
 """The shape that all API values share, and the bounded types they are made of.
 
-Owns how a value is read (camelCase, strict types, unknown fields ignored), that it is frozen,
-and how a list says it is keyed. Never knows a kind. A bound is written once, here or at the
-field; the CRD generator reads it from pydantic's JSON schema, where the `x-kubernetes-*`
-keywords of this module appear too.
+Owns how a value is read (camelCase, strict types, unknown fields ignored), that it is frozen, and
+the marks of keyed lists and sets. A bound is written once, here or at the field; the CRD generator
+reads it from pydantic's JSON schema, which also holds the `x-kubernetes-*` keywords of this module.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def camel(snake: str) -> str:
 
 
 def refusal(sentence: str, field: str = "") -> PydanticCustomError:
-    """The error a validator raises: a whole sentence, and where below the value it happened."""
+    """The error that a validator raises: a whole sentence, and the path below the value."""
     return PydanticCustomError("refused", "{sentence}", {"sentence": sentence, "field": field})
 
 
@@ -59,7 +58,7 @@ class Value(BaseModel):
 
 
 class KeyedBy:
-    """Marks a list as a map: its items are told apart by the fields with these JSON names."""
+    """Marks a list as a map, keyed by the fields with these JSON names."""
 
     def __init__(self, *keys: str) -> None:
         self.keys = keys
@@ -105,16 +104,14 @@ def _refuse_twins(keys: Iterable[object], template: str) -> None:
         seen.add(key)
 
 
-# CEL cost is estimated from these lengths, so every string has one. 253 is the longest name of a
-# Kubernetes object, 63 the longest label value.
+# The API server estimates the cost of CEL from these lengths, so every string has one. 253 is the
+# longest name of a Kubernetes object, 63 the longest label value.
 ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
 LabelValue = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
 ]
-NamespacedName = Annotated[str, Field(min_length=1, max_length=317)]
-"""`namespace/name`: 63 + 1 + 253 characters."""
 ServedName = Annotated[str, Field(min_length=1, max_length=256)]
-"""What requests write into their `model` field."""
+"""A value of a request's `model` field."""
 ShortText = Annotated[str, Field(max_length=256)]
 Sentence = Annotated[str, Field(max_length=1024)]
 Share = Annotated[float, Field(ge=0, le=1)]

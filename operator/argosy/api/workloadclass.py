@@ -1,7 +1,7 @@
-"""WorkloadClass: requests with one SLO, how they are recognised and what they are promised.
+"""WorkloadClass: requests with one SLO, and how they are recognised.
 
-Owns the fields, bounds and rules of the kind. How two classes that match the same request are
-settled is `route`'s business.
+Owns the fields, bounds and rules of the kind. `route` decides which of two classes that match the
+same request gets it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from argosy.api.value import (
     Share,
     Value,
 )
+from argosy.keys import ClassKey
 
 Archetype = Literal["azure-conversation", "batch-documents", "mooncake-conversation"]
 _HEADER_NAME = r"^[a-z0-9!#$%&'*+.^_`|~-]+$"
@@ -38,7 +39,7 @@ class PathMatchType(StrEnum):
 
 
 class TrafficSource(StrEnum):
-    """Whose word counts for the rate."""
+    """Which rate to plan for."""
 
     DECLARED = "Declared"
     OBSERVED = "Observed"
@@ -49,11 +50,10 @@ class PathMatch(Value):
     """The path that a request must have."""
 
     type: PathMatchType = Field(
-        PathMatchType.PREFIX, description="Exact compares the whole path, Prefix its beginning."
+        PathMatchType.PREFIX,
+        description="Exact: the whole path must be the same. Prefix: the path must begin with the value.",
     )
-    value: str = Field(
-        min_length=1, max_length=1024, description="The path, or its beginning, such as /v1/chat."
-    )
+    value: str = Field(min_length=1, max_length=1024, description="Path or prefix, such as /v1/chat.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -67,17 +67,21 @@ class PathMatch(Value):
 
 
 class HeaderMatch(Value):
-    """A header that a request must carry."""
+    """A header that a request must have."""
 
     name: str = Field(min_length=1, max_length=256, description="Name of the header, in lower case.")
-    value: str = Field(min_length=1, max_length=1024, description="The value it must have, exactly.")
+    value: str = Field(
+        min_length=1, max_length=1024, description="The exact value that the header must have."
+    )
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             name="workloadclass-header-name",
-            # Envoy keeps header names in lower case; a name with capitals would never match.
+            # Envoy stores header names in lower case: a name with capitals would never match.
             cel=f'self.name.matches(r"{_HEADER_NAME}")',
-            message="spec.match.headers: name must be a header name in lower case, such as x-argosy-class",
+            message=(
+                "spec.match.headers: name must be the name of a header in lower case, such as x-argosy-class"
+            ),
             holds=lambda header: _is_header_name(header.name),
             field="name",
         ),
@@ -89,21 +93,21 @@ def _is_header_name(name: str) -> bool:
 
 
 class Match(Value):
-    """How the requests of the class are recognised. What is given must all hold."""
+    """How the requests of the class are recognised. A request must meet every condition given."""
 
-    path: PathMatch | None = Field(None, description="The path that a request must have. Absent: any.")
+    path: PathMatch | None = Field(None, description="Path that a request must have. Absent: any path.")
     headers: Annotated[tuple[HeaderMatch, ...], Field(max_length=8), KeyedBy("name")] = Field(
-        (), description="Headers that a request must carry, all of them."
+        (), description="Headers that a request must have, all of them."
     )
     models: Annotated[tuple[ServedName, ...], Field(max_length=16), AsSet()] = Field(
-        (), description="Names, one of which a request must have in its model field. Empty: any."
+        (), description="Allowed values of the request's model field. Empty: any."
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             name="workloadclass-match-something",
             cel="has(self.path) || self.headers.size() > 0 || self.models.size() > 0",
-            message="spec.match needs at least one of path, headers and models",
+            message="spec.match must have at least one of path, headers and models",
             holds=lambda match: bool(match.path or match.headers or match.models),
         ),
     )
@@ -119,52 +123,50 @@ class LengthRow(Value):
     """Requests of one prompt length and one output length."""
 
     prompt_tokens: int = Field(ge=1, le=1048576, description="Tokens of the prompt.")
-    output_tokens: int = Field(ge=1, le=1048576, description="Tokens of the answer.")
-    weight: float = Field(gt=0, description="How frequent these lengths are, relative to the other rows.")
+    output_tokens: int = Field(ge=1, le=1048576, description="Tokens of the output.")
+    weight: float = Field(gt=0, description="Relative frequency of these lengths among the rows.")
 
 
 class Lengths(Value):
-    """How long prompts and answers are: an archetype or a table."""
+    """The distribution of prompt and output lengths: an archetype or a table."""
 
-    archetype: Archetype | None = Field(None, description="A built-in distribution of lengths.")
+    archetype: Archetype | None = Field(None, description="Name of a built-in distribution of lengths.")
     table: Annotated[tuple[LengthRow, ...], Field(min_length=1, max_length=64)] | None = Field(
-        None, description="The distribution of lengths as rows with weights."
+        None, description="Distribution of lengths as rows with weights."
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             name="workloadclass-lengths-exactly-one",
             cel="has(self.archetype) != has(self.table)",
-            message="spec.traffic.lengths needs exactly one of archetype and table",
+            message="spec.traffic.lengths must have exactly one of archetype and table",
             holds=lambda lengths: (lengths.archetype is None) != (lengths.table is None),
         ),
     )
 
 
 class Traffic(Value):
-    """What the class is expected to ask for."""
+    """The expected traffic of the class."""
 
-    requests_per_second: Amount = Field(description="Rate of requests that is declared, per second.")
-    lengths: Lengths = Field(description="How long prompts and answers are: an archetype or a table.")
+    requests_per_second: Amount = Field(description="Declared rate, in requests per second.")
+    lengths: Lengths = Field(
+        description="The distribution of prompt and output lengths: an archetype or a table."
+    )
     source: TrafficSource = Field(
         TrafficSource.LARGER_OF_BOTH,
-        description=(
-            "Whose word counts for the rate: what is declared here, what Envoy sees, or the larger of both."
-        ),
+        description="Which rate to plan for: the declared one, the one Envoy observes, or the larger.",
     )
 
 
 class Percentiles(Value):
-    """Bounds that so many of the requests keep."""
+    """Upper bounds of percentiles."""
 
-    p50_milliseconds: PositiveNumber | None = Field(
-        None, description="Half of the requests stay within it, in ms."
-    )
+    p50_milliseconds: PositiveNumber | None = Field(None, description="Upper bound of the median, in ms.")
     p95_milliseconds: PositiveNumber | None = Field(
-        None, description="95 % of the requests stay within it, in ms."
+        None, description="Upper bound of the 95th percentile, in ms."
     )
     p99_milliseconds: PositiveNumber | None = Field(
-        None, description="99 % of the requests stay within it, in ms."
+        None, description="Upper bound of the 99th percentile, in ms."
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = (
@@ -172,7 +174,8 @@ class Percentiles(Value):
             name="workloadclass-slo-percentile",
             cel="has(self.p50Milliseconds) || has(self.p95Milliseconds) || has(self.p99Milliseconds)",
             message=(
-                "a term of spec.slo needs one or more of p50Milliseconds, p95Milliseconds, p99Milliseconds"
+                "each term of spec.slo must have at least one of p50Milliseconds, p95Milliseconds and"
+                " p99Milliseconds"
             ),
             holds=lambda term: bool(_given(term)),
         ),
@@ -187,7 +190,7 @@ class Percentiles(Value):
                 )
             ),
             message=(
-                "the bounds of a term of spec.slo must not decrease: p50Milliseconds <= p95Milliseconds"
+                "the bounds of each term of spec.slo must not decrease: p50Milliseconds <= p95Milliseconds"
                 " <= p99Milliseconds"
             ),
             holds=lambda term: _given(term) == sorted(_given(term)),
@@ -201,11 +204,14 @@ def _given(term: Percentiles) -> list[float]:
 
 
 class SloSpec(Value):
-    """What the requests of the class are promised. All terms hold together."""
+    """Service level objective of the class. All terms apply together."""
 
     ttft: Percentiles | None = Field(None, description="Time to the first token.")
     itl: Percentiles | None = Field(
-        None, description="A request's mean gap between tokens: (last - first) / (tokens - 1)."
+        None,
+        description=(
+            "Mean inter-token latency of a request: (time of last token - time of first) / (tokens - 1)."
+        ),
     )
     e2e: Percentiles | None = Field(None, description="Time to the last token.")
 
@@ -213,68 +219,81 @@ class SloSpec(Value):
         Rule(
             name="workloadclass-slo-something",
             cel="has(self.ttft) || has(self.itl) || has(self.e2e)",
-            message="spec.slo needs at least one of ttft, itl and e2e",
+            message="spec.slo must have at least one of ttft, itl and e2e",
             holds=lambda slo: bool(slo.ttft or slo.itl or slo.e2e),
         ),
     )
 
 
 class WorkloadClassSpec(Value):
-    """Which requests belong to the class, what they ask for and what they are promised."""
+    """Which requests belong to the class, their expected traffic and their SLO."""
 
     match: Match = Field(
-        description="How the requests of the class are recognised. What is given must all hold."
+        description="How the requests of the class are recognised. A request must meet every condition given."
     )
     models: Annotated[tuple[ModelReference, ...], Field(min_length=1, max_length=8), KeyedBy("name")] = Field(
-        description="ServedModels of the same namespace, any of which may serve the class."
+        description="ServedModels of the same namespace; each of them may serve the class."
     )
-    traffic: Traffic = Field(description="What the class is expected to ask for.")
-    slo: SloSpec = Field(description="What the requests of the class are promised. All terms hold together.")
+    traffic: Traffic = Field(description="The expected traffic of the class.")
+    slo: SloSpec = Field(description="Service level objective of the class. All terms apply together.")
     priority: int = Field(
-        100, ge=0, le=1000, description="Who is served when not everybody can be: the higher number first."
+        100,
+        ge=0,
+        le=1000,
+        description="Order in which classes are served when capacity is short: the higher number first.",
     )
     min_replicas: int = Field(
-        1, ge=0, le=100, description="Replicas that the class has at any rate, over all variants."
+        1, ge=0, le=100, description="Minimum number of replicas of the class, over all variants."
     )
 
 
 class WorkloadClassStatus(Value):
-    """The class as last seen."""
+    """The observed state of the class."""
 
     observed_generation: Count | None = Field(
         None, description="The metadata.generation that this status is about."
     )
     conditions: Conditions = Field(
-        (), description="Accepted, ResolvedRefs, Programmed and Ready of the class."
+        (), description="Conditions Accepted, ResolvedRefs, Programmed and Ready of the class."
     )
     requests_per_second: Amount | None = Field(
-        None, description="Rate that the last plan reckoned with, per second."
+        None, description="Rate in the last plan, in requests per second."
     )
-    replicas_ready: Count | None = Field(None, description="Replicas of the class that are ready.")
+    replicas_ready: Count | None = Field(None, description="Ready replicas of the class.")
     unserved_share: Share | None = Field(
-        None, description="Share (0-1) of the requests that the plan cannot serve."
+        None, description="Share (0-1) of the requests that the plan does not serve."
     )
 
 
 class WorkloadClass(Resource):
-    """WorkloadClass is a kind of requests: how they are recognised and what they are promised."""
+    """WorkloadClass is a set of requests with one SLO, and how they are recognised."""
 
     KIND: ClassVar[str] = "WorkloadClass"
     PLURAL: ClassVar[str] = "workloadclasses"
     SCOPE: ClassVar[Scope] = Scope.NAMESPACED
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("wclass",)
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("Req/s", "number", ".status.requestsPerSecond", "Rate that the last plan reckoned with."),
-        Column("Replicas", "integer", ".status.replicasReady", "Replicas that are ready."),
-        Column("Priority", "integer", ".spec.priority", "The higher number is served first."),
+        Column("Req/s", "number", ".status.requestsPerSecond", "Rate in the last plan."),
+        Column("Replicas", "integer", ".status.replicasReady", "Ready replicas."),
+        Column(
+            "Priority",
+            "integer",
+            ".spec.priority",
+            "The higher number is served first when capacity is short.",
+        ),
         condition_column("Ready"),
         AGE,
         condition_column("Ready", field="message", wide=True),
     )
 
     spec: WorkloadClassSpec = Field(
-        description="Which requests belong to the class, what they ask for and what they are promised."
+        description="Which requests belong to the class, their expected traffic and their SLO."
     )
     status: WorkloadClassStatus = Field(
-        WorkloadClassStatus(), description="The class as last seen. Written by Argosy."
+        WorkloadClassStatus(), description="The observed state of the class. Written by Argosy."
     )
+
+    @property
+    def key(self) -> ClassKey:
+        """`namespace/name`."""
+        return ClassKey(self.metadata.key)

@@ -1,7 +1,8 @@
-"""From a picture to the fast loop's question: what each cluster of a cell has right now.
+"""From a snapshot to the traffic loop's question: what each cluster of a cell has right now.
 
 Owns the translation of a snapshot into `route.weights`'s input, and which weights are worth
-publishing. Never measures and never writes.
+publishing. Input: a snapshot, the applied plan, the previous weights and the capacities of the last
+decision. Output: the weights of every cell.
 """
 
 from __future__ import annotations
@@ -9,64 +10,80 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from argosy.api import FleetPlan
+from argosy.api.fleetplan import PlannedCell
 from argosy.api.routerpolicy import WeightCorrection
-from argosy.control.owners import class_by_deployment
-from argosy.control.silence import lost_pods
-from argosy.route import policies as policy_resolution
+from argosy.control.cells import cells_of_plan
+from argosy.control.state.owners import group_by_deployment
+from argosy.control.state.silence import lost_pods
+from argosy.keys import CellName, DeploymentKey
+from argosy.route.policies import assign_policies
 from argosy.route.weights import CellWeights, ClusterLoad, CorrectionSettings, correct, queue_of
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.serving import takes_requests
+
+Capacities = Mapping[tuple[CellName, DeploymentKey], float]
+"""Requests/s that one replica of a Deployment carries of a cell."""
 
 
 def balance(
     snapshot: FleetSnapshot,
     plan: FleetPlan,
-    previous: Mapping[str, CellWeights],
-    capacity_per_s: Mapping[str, float],
-) -> dict[str, CellWeights]:
-    """The weights of every cell of the applied plan. `capacity_per_s`: of one replica, by cluster."""
-    lost = lost_pods(snapshot)
-    usable: dict[str, list[PodState]] = {}
-    for pod in snapshot.engine_pods:
-        if pod.ready and not pod.deleting and pod.key not in lost:
-            usable.setdefault(pod.deployment, []).append(pod)
-    class_of = class_by_deployment(snapshot.engine_pods, (c.workload_class for c in plan.spec.cells))
-    by_class = policy_resolution.resolve(snapshot.policies.values(), snapshot.classes.values()).by_class
-    found: dict[str, CellWeights] = {}
+    previous: Mapping[CellName, CellWeights],
+    capacity_per_s: Capacities,
+) -> dict[CellName, CellWeights]:
+    """The weights of every cell of the applied plan."""
+    usable = _usable(snapshot)
+    group_of = group_by_deployment(snapshot.engine_pods, cells_of_plan(plan).groups)
+    by_class = assign_policies(snapshot.policies.values(), snapshot.classes.values()).by_class
+    replicas = {d.name: d.replicas for d in plan.spec.deployments}
+    found: dict[CellName, CellWeights] = {}
     for cell in plan.spec.cells:
         policy = by_class.get(cell.workload_class)
         enabled = policy is None or policy.spec.weight_correction is WeightCorrection.ENABLED
-        shares = {s.deployment: s.share for s in cell.shares}
-        names = shares.keys() | {n for n in usable if class_of.get(n) == cell.workload_class}
-        replicas = {d.name: d.replicas for d in plan.spec.deployments}
+        shares = _shares(cell)
+        surplus = {name for name in usable if group_of.get(name) == cell.sharing_group}
         clusters = {
             name: ClusterLoad(
                 planned_share=shares.get(name, 0.0),
                 planned_replicas=replicas.get(name, 0),
                 usable_endpoints=len(usable.get(name, ())),
-                capacity_per_replica=capacity_per_s.get(name, 0.0),
+                capacity_per_replica=capacity_per_s.get((cell.name, name), 0.0),
                 queue=queue_of(snapshot.telemetry, [p.address for p in usable.get(name, ())], snapshot.now_s),
             )
-            for name in sorted(names)
+            for name in sorted(shares.keys() | surplus)
         }
         found |= correct({cell.name: clusters}, previous, CorrectionSettings(enabled=enabled))
     return found
 
 
-def published_weights(plan: FleetPlan) -> dict[str, CellWeights]:
+def _usable(snapshot: FleetSnapshot) -> dict[DeploymentKey, list[PodState]]:
+    lost = lost_pods(snapshot)
+    usable: dict[DeploymentKey, list[PodState]] = {}
+    for pod in snapshot.engine_pods:
+        if takes_requests(pod, lost):
+            usable.setdefault(pod.deployment, []).append(pod)
+    return usable
+
+
+def _shares(cell: PlannedCell) -> dict[DeploymentKey, float]:
+    return {s.deployment: s.share for s in cell.shares}
+
+
+def published_weights(plan: FleetPlan) -> dict[CellName, CellWeights]:
     """What every replica of the operator serves now, from the plan's status."""
     return {w.cell: CellWeights({d.deployment: d.weight for d in w.weights}) for w in plan.status.weights}
 
 
-def worth_publishing(plan: FleetPlan, weights: Mapping[str, CellWeights]) -> bool:
-    """Whether Envoy should be told: some weight differs by a point from what it is served."""
+def worth_publishing(plan: FleetPlan, weights: Mapping[CellName, CellWeights]) -> bool:
+    """True if some weight differs by a point or more from the one that is served."""
     served = {cell: dict(w.weights) for cell, w in published_weights(plan).items()}
     for cell in plan.spec.cells:
         served.setdefault(cell.name, {s.deployment: s.share for s in cell.shares if s.share > 0})
     return any(_differ(served.get(cell, {}), found.weights) for cell, found in weights.items())
 
 
-def _differ(served: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
+def _differ(served: Mapping[DeploymentKey, float], wanted: Mapping[DeploymentKey, float]) -> bool:
     return any(
         abs(served.get(name, 0.0) - wanted.get(name, 0.0)) >= CorrectionSettings().hysteresis
         or (served.get(name, 0.0) > 0) != (wanted.get(name, 0.0) > 0)

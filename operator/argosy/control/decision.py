@@ -1,43 +1,47 @@
-"""What one iteration decided, as data: steps, a plan revision, statuses, events, and why.
+"""What one iteration of the planning loop decided, as data: plan, routes, steps, statuses, and why.
 
-Owns the shape of a `Decision`, which can print itself. Never decides and never acts.
+Owns the shape of a `Decision`, which can print itself. It is complete: whoever carries it out writes
+what it holds, in its order, and decides nothing more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from argosy.api import FleetPlan
-from argosy.demand.forecast import ClassForecast, DemandMemory
-from argosy.perf.recalibration.memory import CalibrationMemory
-from argosy.perf.recalibration.observe import WindowMemory
+from argosy.api.fleet import FleetStatus, Mode
+from argosy.api.fleetplan import FleetPlanStatus
+from argosy.api.gpupool import GPUPoolStatus
+from argosy.api.routerpolicy import RouterPolicyStatus
+from argosy.api.servedmodel import ServedModelStatus
+from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.control.memory import PlanningMemory
+from argosy.keys import ClassKey, DeploymentKey
+from argosy.plan.solution import Reason as PlanReason
 from argosy.rollout import Step
+from argosy.route.table import RouteTable
 
-
-@dataclass(frozen=True, slots=True)
-class ControlMemory:
-    """What decisions carry from one iteration to the next; lost at a restart without harm.
-
-    started_s: since when demand is remembered (seconds since the epoch)
-    windows:   what engines are doing, until it fills a window of recalibration
-    calibration: what engines were seen to need, against their profiles
-    """
-
-    demand: DemandMemory
-    started_s: float = 0.0
-    windows: WindowMemory = field(default_factory=WindowMemory)
-    calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
+Status = (
+    FleetStatus
+    | FleetPlanStatus
+    | GPUPoolStatus
+    | RouterPolicyStatus
+    | ServedModelStatus
+    | WorkloadClassStatus
+)
 
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """The whole status that an object shall have. `kind` is the plural."""
+    """The status that an object should have; fields that were never set stay as they are.
+
+    `kind` is the plural.
+    """
 
     kind: str
     key: str
-    status: Mapping[str, Any]
+    status: Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +56,63 @@ class EventRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Reliance:
+    """What must still be so when a step is taken (`recheck` compares it with a fresh snapshot).
+
+    plan:     name of the FleetPlan that the step carries out
+    classes:  the step's sharing group serves these; one of them must still exist; none: it serves nothing
+    serving:  replicas by Deployment that must still take requests, for a step that removes others
+    replicas: the count that the Deployment had; None where it did not exist
+    pod_uid:  of the pod that the step is about; empty where it is about none
+    """
+
+    plan: str
+    classes: tuple[ClassKey, ...] = ()
+    serving: Mapping[DeploymentKey, int] = field(default_factory=dict)
+    replicas: int | None = None
+    pod_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A safe step, and what its safety relies on."""
+
+    step: Step
+    relies_on: Reliance
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLife:
+    """What becomes of FleetPlans: their statuses, in the order of writing, and those to be deleted."""
+
+    statuses: tuple[StatusUpdate, ...] = ()
+    expired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The outcome of one iteration.
 
     new_plan: a revision to be written, or None where nothing changed
-    follow: the plan whose steps these are (the new one, or the applied one), or None
-    steps: what is safe to do now; empty unless the mode is Auto
-    forecasts: what each class was planned for; capacity_per_s: of one replica, by Deployment
-    alarm: our bug, in a sentence; nothing may be acted on
+    follow:   the plan whose steps these are (the new one, or the applied one), or None
+    life:     what becomes of all FleetPlans, once `new_plan` is written
+    routes:   what Envoys are told while `follow` holds; None where nothing is applied
+    steps:    what is safe to do now; empty unless the mode is Auto
+    why:      the reasons of the plan, the weightiest first
+    memory:   the planning loop's part of the memory after this decision
+    alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
     """
 
-    mode: str
-    new_plan: FleetPlan | None
-    follow: FleetPlan | None
-    steps: tuple[Step, ...]
-    statuses: tuple[StatusUpdate, ...]
-    events: tuple[EventRecord, ...]
-    forecasts: Mapping[str, ClassForecast] = field(default_factory=dict)
-    capacity_per_s: Mapping[str, float] = field(default_factory=dict)
+    mode: Mode
+    new_plan: FleetPlan | None = None
+    follow: FleetPlan | None = None
+    life: PlanLife = PlanLife()
+    routes: RouteTable | None = None
+    steps: tuple[PlannedStep, ...] = ()
+    statuses: tuple[StatusUpdate, ...] = ()
+    events: tuple[EventRecord, ...] = ()
+    why: tuple[PlanReason, ...] = ()
+    memory: PlanningMemory = field(default_factory=PlanningMemory)
     alarm: str = ""
 
     def __str__(self) -> str:

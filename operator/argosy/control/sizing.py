@@ -1,16 +1,21 @@
 """From candidates and forecasts to the sizing problem, and from the world to the placement problem.
 
-Owns the translation, in both directions of the flow: what `plan` and `place` take is made here.
-Never solves. One cell and one sharing group per class so far; an option is a Deployment's key.
+Owns the translation: what `plan` and `place` take is made here. Input: what was resolved, forecast
+and observed. Output: a `PlanProblem`, a `PlacementProblem`. An option is a Deployment; a class's
+rate is divided among its cells as `RouteCells` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from argosy.control.nodes import PoolNodes
-from argosy.control.resolve import Resolution
+from argosy.api.gpupool import Placement
+from argosy.control.candidates.resolve import Candidate, Resolution, ResolvedClass
+from argosy.control.cells import RouteCell, RouteCells
+from argosy.control.state.nodes import PoolNodes
 from argosy.demand.forecast import ClassForecast
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
 from argosy.plan.solution import Plan
@@ -18,75 +23,125 @@ from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
 
 
-def plan_problem(
-    snapshot: FleetSnapshot,
-    resolution: Resolution,
-    forecasts: Mapping[str, ClassForecast],
-    nodes: Mapping[str, PoolNodes],
-    lost: frozenset[str],
-) -> PlanProblem:
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """What a sizing problem is made of.
+
+    lost: keys of the pods whose capacity counts no more
+    """
+
+    snapshot: FleetSnapshot
+    cells: RouteCells
+    resolution: Resolution
+    forecasts: Mapping[ClassKey, ClassForecast]
+    nodes: Mapping[str, PoolNodes]
+    lost: frozenset[str]
+
+    def cells_of(self, resolved: ResolvedClass) -> tuple[RouteCell, ...]:
+        """The cells of a class."""
+        return self.cells.of_class(resolved.key)
+
+    @property
+    def served_classes(self) -> tuple[ResolvedClass, ...]:
+        """The classes that requests can reach, by key."""
+        return tuple(r for r in self.resolution.classes.values() if r.gets_requests)
+
+
+def plan_problem(sizing: Sizing) -> PlanProblem:
     """How many replicas of what: the question, with all units resolved."""
-    fleet = snapshot.fleet_spec
-    alive = _alive_by_deployment(snapshot, lost)
-    options: list[Option] = []
-    capacity: dict[tuple[str, str], float] = {}
-    for key, resolved in resolution.classes.items():
-        for candidate in resolved.candidates:
-            workload = candidate.workload
-            price = workload.pool.spec.price_usd_per_hour * workload.variant.gpus
-            options.append(
-                Option(
-                    name=workload.key,
-                    group=key,
-                    model=workload.variant.model_key,
-                    pool=workload.variant.pool,
-                    gpus=workload.variant.gpus,
-                    price_usd_per_hour=price,
-                    load_s=candidate.load_s,
-                    variant=workload.variant.name,
-                    current_replicas=len(alive.get(workload.key, ())),
-                )
-            )
-            capacity[key, workload.key] = candidate.capacity.requests_per_s
+    fleet = sizing.snapshot.fleet_spec
     return PlanProblem(
         cells=tuple(
-            Cell(key, key, forecasts[key].rate_per_s, r.spec.spec.priority)
-            for key, r in resolution.classes.items()
-            if r.gets_requests
+            Cell(
+                name=row.name,
+                group=row.group,
+                rate_per_s=sizing.forecasts[resolved.key].rate_per_s * row.rate_share,
+                priority=resolved.spec.spec.priority,
+            )
+            for resolved in sizing.served_classes
+            for row in sizing.cells_of(resolved)
         ),
-        options=tuple(options),
-        pools=tuple(PoolLimit(name, tuple(n.gpus for n in p.usable)) for name, p in nodes.items()),
-        capacity_per_s=capacity,
-        min_replicas={
-            key: r.spec.spec.min_replicas for key, r in resolution.classes.items() if r.gets_requests
-        },
-        max_replicas={key: m.spec.max_replicas for key, m in snapshot.models.items()},
+        options=_options(sizing),
+        pools=tuple(PoolLimit(name, tuple(n.gpus for n in p.usable)) for name, p in sizing.nodes.items()),
+        capacity_per_s=_capacities(sizing),
+        min_replicas=_floors(sizing),
+        max_replicas={key: m.spec.max_replicas for key, m in sizing.snapshot.models.items()},
         headroom=1.0 - fleet.robustness_margin,
         budget_usd_per_hour=fleet.budget_usd_per_hour,
         transition_horizon_s=float(fleet.transition_horizon_seconds),
     )
 
 
-def placement_problem(
-    snapshot: FleetSnapshot,
-    problem: PlanProblem,
-    plan: Plan,
-    nodes: Mapping[str, PoolNodes],
-    lost: frozenset[str],
-) -> PlacementProblem:
+def _options(sizing: Sizing) -> tuple[Option, ...]:
+    """One option for each Deployment, though several classes of its group name it."""
+    num_alive = _num_alive(sizing.snapshot, sizing.lost)
+    found: dict[DeploymentKey, Option] = {}
+    for candidate in _candidates(sizing):
+        key = candidate.workload.key
+        if key not in found:
+            found[key] = _option(candidate, num_alive.get(key, 0))
+    return tuple(found.values())
+
+
+def _option(candidate: Candidate, current_replicas: int) -> Option:
+    workload = candidate.workload
+    variant = workload.variant
+    return Option(
+        name=workload.key,
+        group=workload.group,
+        model=variant.model_key,
+        pool=variant.pool,
+        gpus=variant.gpus,
+        price_usd_per_hour=workload.pool.spec.price_usd_per_hour * variant.gpus,
+        load_s=candidate.load_s,
+        variant=variant.name,
+        current_replicas=current_replicas,
+    )
+
+
+def _capacities(sizing: Sizing) -> dict[tuple[CellName, DeploymentKey], float]:
+    """Requests/s that one replica carries of a cell: that of the cell's class on the variant."""
+    return {
+        (row.name, candidate.workload.key): candidate.capacity.requests_per_s
+        for resolved in sizing.resolution.classes.values()
+        for row in sizing.cells_of(resolved)
+        for candidate in resolved.candidates
+        if candidate.workload.group == row.group
+    }
+
+
+def _floors(sizing: Sizing) -> dict[GroupName, int]:
+    """The highest floor among the classes that share a group: each of them needs its own."""
+    floors: dict[GroupName, int] = {}
+    for resolved in sizing.served_classes:
+        for group in sizing.cells.groups_of(resolved.key):
+            floors[group] = max(floors.get(group, 0), resolved.spec.spec.min_replicas)
+    return floors
+
+
+def _candidates(sizing: Sizing) -> Iterable[Candidate]:
+    return (c for resolved in sizing.resolution.classes.values() for c in resolved.candidates)
+
+
+def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> PlacementProblem:
     """Where the plan's replicas run: the question.
 
     Pools that leave placement to the scheduler are not asked about; what runs there holds its
     GPUs on nodes of its own.
     """
-    placed_here = {n for n, p in snapshot.pools.items() if p.spec.placement == "Argosy"}
+    snapshot = sizing.snapshot
+    placed_here = {n for n, p in snapshot.pools.items() if p.spec.placement is Placement.ARGOSY}
     rooms = tuple(
-        NodeRoom(node.name, name, node.gpus) for name in sorted(placed_here) for node in nodes[name].usable
+        NodeRoom(node.name, name, node.gpus)
+        for name in sorted(placed_here)
+        for node in sizing.nodes[name].usable
     )
     by_option = {o.name: o for o in problem.options}
     in_reach = {room.name for room in rooms}
     held = [
-        p for p in snapshot.engine_pods if p.holds_devices and p.destination in in_reach and p.key not in lost
+        p
+        for p in snapshot.engine_pods
+        if p.holds_devices and p.destination in in_reach and p.key not in sizing.lost
     ]
     return PlacementProblem(
         nodes=rooms,
@@ -106,9 +161,10 @@ def _placed(pod: PodState, now_s: float) -> PlacedReplica:
     return PlacedReplica(pod.key, pod.deployment, pod.destination, gpus, pod.ready, age_s)
 
 
-def _alive_by_deployment(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, list[PodState]]:
-    alive: dict[str, list[PodState]] = {}
+def _num_alive(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[DeploymentKey, int]:
+    """Replicas that exist, are not drained and are not lost, by Deployment."""
+    alive: dict[DeploymentKey, int] = {}
     for pod in snapshot.engine_pods:
         if not pod.deleting and pod.key not in lost and pod.is_active:
-            alive.setdefault(pod.deployment, []).append(pod)
+            alive[pod.deployment] = alive.get(pod.deployment, 0) + 1
     return alive

@@ -1,16 +1,17 @@
 """Which changes of the world call for a new decision at once, and what to call them.
 
-Owns the sentence that becomes a FleetPlan's `trigger`. Never decides anything else. Input: one
-object before and after, as the API server sends it. Output: a `Trigger`, or None for what no
-decision reads (statuses that we write ourselves, heartbeats).
+Owns the sentence that becomes a FleetPlan's `trigger`. Input: one object before and after, as the
+API server sends it. Output: a `Trigger`, or None for what no decision reads (statuses that Argosy
+writes itself, heartbeats); and the one trigger of a decision that several asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from argosy.api.kinds import TriggerRule, kind_of
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY
 
 Object = Mapping[str, Any]
@@ -18,30 +19,42 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Why to decide now. `is_progress`: a step of ours took effect, nothing new was asked for."""
+    """Why to decide now. `is_progress`: an earlier step took effect, nothing new was asked for."""
 
     message: str
     is_progress: bool = False
 
 
-KIND_NOUNS = {
-    "fleets": "Fleet",
-    "gpupools": "GPUPool",
-    "servedmodels": "ServedModel",
-    "workloadclasses": "WorkloadClass",
-    "routerpolicies": "RouterPolicy",
-}
+MOST_NAMED = 3
+"""Triggers that a revision names; of more, it gives the number."""
 
 
-def trigger_of(kind: str, previous: Object | None, current: Object | None) -> Trigger | None:
-    """Why this change calls for a decision, or None where it does not."""
-    if kind in KIND_NOUNS:
-        return _spec_change(KIND_NOUNS[kind], previous, current)
-    if kind == "nodes":
-        return _node_change(previous, current)
-    if kind == "pods":
-        return _pod_change(previous, current)
-    return None
+def merged(triggers: Sequence[Trigger]) -> Trigger:
+    """What a revision says of several: new facts first; progress only where nothing else asked."""
+    asked = [t.message for t in triggers if not t.is_progress]
+    distinct = list(dict.fromkeys(asked or [t.message for t in triggers]))
+    if not distinct:
+        return Trigger("the planning interval has passed", is_progress=True)
+    num_more = len(distinct) - MOST_NAMED
+    more = f" and {num_more} more" if num_more > 0 else ""
+    return Trigger("; ".join(distinct[:MOST_NAMED]) + more, is_progress=not asked)
+
+
+def trigger_of(plural: str, previous: Object | None, current: Object | None) -> Trigger | None:
+    """Why this change calls for a decision, or None where it does not.
+
+    Raises InvariantError for a plural that is not in the registry of kinds.
+    """
+    kind = kind_of(plural)
+    match kind.trigger:
+        case TriggerRule.SPEC:
+            return _spec_change(kind.name, previous, current)
+        case TriggerRule.NODE:
+            return _node_change(previous, current)
+        case TriggerRule.POD:
+            return _pod_change(previous, current)
+        case None:
+            return None
 
 
 def _name(item: Object) -> str:

@@ -1,11 +1,12 @@
-"""When a count of requests says that the rate has changed.
+"""When a count of requests shows that the rate has changed.
 
-Owns the band around an expected rate and the search for the instant of a change. Never keeps
-history (`counters`, `memory`). Input: counts and an expected rate. Output: a side, or an instant.
+Owns the band around an expected rate and the search for the instant of a change. Input: counts
+(from `counters`) and an expected rate. Output: a side, or an instant.
 
-The band holds a count's chance: Poisson's standard deviation, that of the expectation where it was
-itself measured, and the Poisson distribution's skew by the second term of Cornish and Fisher's
-expansion (Biometrika 1938), without which small rates would alarm several times as often upwards.
+The band allows for chance: Poisson's standard deviation, that of the expectation where it was
+measured itself, and the Poisson distribution's skew by the second term of Cornish and Fisher's
+expansion (Revue de l'Institut International de Statistique, 1938): without it small rates would
+cause several times as many false alarms upwards as downwards.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ a single look, would alarm some ten times per hour: there are 1,800 looks.
 """
 
 BAND_SHARE = 0.15
-"""A change smaller than this share of the expected count is none, however certain."""
+"""A change smaller than this share of the expected count is ignored, however certain it is."""
 
 
 class Side(IntEnum):
-    """Where a count lies to its band."""
+    """Where a count lies relative to its band."""
 
     BELOW = -1
     INSIDE = 0
@@ -39,7 +40,7 @@ class Side(IntEnum):
 
 
 def side(seen: Count, expected_per_s: float, expected_variance: float = 0.0) -> Side:
-    """Where `seen` lies to the band around `expected_per_s`.
+    """Where `seen` lies relative to the band around `expected_per_s`.
 
     `expected_variance` is the variance of the expected rate itself, 0 for a rate that is given.
     """
@@ -59,7 +60,7 @@ def side(seen: Count, expected_per_s: float, expected_variance: float = 0.0) -> 
 def likeliest_change(
     instants: Iterable[float], count_since: Callable[[float], Count], rate_before_per_s: float
 ) -> float:
-    """The instant from which on a rate of its own explains the counts best (maximum likelihood)."""
+    """The instant of change with the greatest likelihood: the counts since have a rate of their own."""
     return max(instants, key=lambda at_s: _log_likelihood_ratio(count_since(at_s), rate_before_per_s))
 
 

@@ -1,10 +1,11 @@
-"""From Envoy's counters to rates: one counter's history, robust to what counters do in life.
+"""From Envoy's counters to rates: one counter's history, robust to restarts, gaps and clock changes.
 
-Owns the history of one class's counter at one Envoy. Never decides which rate counts (`forecast`)
-and never reads a clock. Input: samples of a total. Output: counts and durations of windows.
+Owns the history of one class's counter at one Envoy. Input: samples of a total. Output: counts and
+durations of windows. `forecast` decides which rate is planned for.
 
-A total that falls was restarted: what it shows since counts. Time that stands still, runs backwards
-or leaps starts a new history, and the rate known before holds until the new one is long enough.
+A total that falls was restarted: its new value is what was counted since. A time stamp that repeats
+is ignored; one that goes back or jumps ahead starts a new history, and the rate known before holds
+until the new history is long enough.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ HISTORY_S = 60.0
 """Longest history that an estimate averages over."""
 
 WINDOW_S = 6.0
-"""A change shows in the counts of this long (design, section 3: outside its band for 6 s)."""
+"""A change is detected in the count of this long: three readings of the fast loop, every 2 s."""
 
 LONGEST_GAP_S = 30.0
-"""A count spread over a longer gap between two samples says nothing of any moment in it."""
+"""Between two samples further apart, the count does not show when its requests came."""
 
 SHORTEST_S = 3.5
 """Shortest history that gives a rate: two samples' distance of 2 s, twice."""
 
 _SLACK_S = 0.25
-"""Samples come every 2 s give or take a little: three of those are a window of 6 s."""
+"""Samples come about every 2 s, not exactly: three of those make a window of 6 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Track:
 
     @property
     def has_just_begun_again(self) -> bool:
-        """Whether a history before this one has been given up and nothing is counted yet."""
+        """Whether this history follows another one and nothing is counted in it yet."""
         return len(self.points) == 1 and self.before is not None
 
     def observed(self, at_s: float, raw: float) -> Track:

@@ -1,12 +1,11 @@
-"""What will be asked of each class, and when that changes too much to wait.
+"""The rate that each class is planned for, and the changes that need a new plan at once.
 
-Owns the planning rate: what was observed, what was declared, and which of the two counts. Never
-counts requests (`memory`, `counters`) and never reads a clock. Input: a `DemandMemory` and the
-classes' declared traffic. Output: a `Forecast`.
+Owns the planning rate: the observed rate, the declared one, or the larger, as the class asks. Input:
+a `DemandHistory` and the classes' declared traffic. Output: a `Forecast`, and `DemandShift`s.
 
-Demand that was seen stays in the forecast for the stabilisation window, so that replicas go only
-when they were not needed for so long. Demand that cannot be seen any more stays as it was: telemetry
-that fails never looks like traffic that ends.
+An observed rate stays in the forecast for the stabilisation window, so that replicas are removed only
+after they were not needed for so long. When telemetry fails the last rate is held: missing counters
+are not missing traffic.
 """
 
 from __future__ import annotations
@@ -18,13 +17,14 @@ from enum import StrEnum
 
 from argosy.api.workloadclass import TrafficSource
 from argosy.demand.band import BAND_SHARE, Side, side
-from argosy.demand.memory import ClassMemory, DemandMemory, Estimate, observe
+from argosy.demand.history import ClassHistory, DemandHistory, Estimate, observe
+from argosy.keys import ClassKey
 
 __all__ = [
     "Basis",
     "ClassForecast",
     "ClassTraffic",
-    "DemandMemory",
+    "DemandHistory",
     "DemandShift",
     "Forecast",
     "ForecastNote",
@@ -35,29 +35,29 @@ __all__ = [
 ]
 
 STALE_S = 30.0
-"""Without a sample younger than this, a rate is no longer observed but remembered."""
+"""Without a sample younger than this, the forecast holds the last observed rate."""
 
 
 class Basis(StrEnum):
     """What a forecast rate comes from."""
 
     DECLARED = "Declared"
-    """The class says that its declared rate counts."""
+    """The class asks for its declared rate."""
     OBSERVED = "Observed"
-    """The class says that its observed rate counts."""
+    """The class asks for its observed rate."""
     LARGER_DECLARED = "LargerDeclared"
-    """The larger of both, which is the declared rate."""
+    """The class asks for the larger of both, which is the declared rate."""
     LARGER_OBSERVED = "LargerObserved"
-    """The larger of both, which is the observed rate."""
+    """The class asks for the larger of both, which is the observed rate."""
     DECLARED_UNTIL_OBSERVED = "DeclaredUntilObserved"
-    """The observed rate would count, but there is none yet."""
+    """The class asks for its observed rate or the larger of both, and none was observed yet."""
 
 
 _FROM_OBSERVATION = (Basis.OBSERVED, Basis.LARGER_OBSERVED)
 
 
 class ForecastNote(StrEnum):
-    """What a user should know about a forecast; the value is its sentence."""
+    """A remark on a forecast for the user; the value is its sentence."""
 
     NEVER_OBSERVED = "No Envoy has counted requests of this class yet, so its declared rate is planned for."
     HELD = "No request counter has been read for more than 30 s, so the last forecast is held."
@@ -65,9 +65,9 @@ class ForecastNote(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClassTraffic:
-    """What a class declares: its rate, requests per second, and whose word counts."""
+    """What a class declares: its rate, requests per second, and which rate to plan for."""
 
-    key: str
+    key: ClassKey
     declared_per_s: float
     source: TrafficSource
 
@@ -81,7 +81,7 @@ class ClassForecast:
     """One class's demand, requests per second.
 
     rate_per_s: what to plan for
-    observed_per_s: the mean that was observed, None where nothing ever was
+    observed_per_s: the mean that was observed, None before the first observation
     """
 
     rate_per_s: float
@@ -91,7 +91,7 @@ class ClassForecast:
     note: ForecastNote | None = None
 
 
-Forecast = Mapping[str, ClassForecast]
+Forecast = Mapping[ClassKey, ClassForecast]
 """By class key."""
 
 
@@ -99,7 +99,7 @@ Forecast = Mapping[str, ClassForecast]
 class DemandShift:
     """A class's rate has left its forecast: the reason to plan at once."""
 
-    class_key: str
+    class_key: ClassKey
     observed_per_s: float
     forecast_per_s: float
 
@@ -114,20 +114,20 @@ class DemandShift:
 
 
 def forecast(
-    memory: DemandMemory, classes: Iterable[ClassTraffic], stabilization_s: float, now_s: float
+    history: DemandHistory, classes: Iterable[ClassTraffic], stabilization_s: float, now_s: float
 ) -> Forecast:
-    """What each class will ask for: its highest observed rate of the last `stabilization_s` seconds,
-    combined with its declared rate as its traffic source says.
+    """Each class's rate: the highest observed in the last `stabilization_s` seconds, combined with the
+    declared rate as the class's traffic source asks.
     """
     found = {}
     for traffic in classes:
-        known = memory.classes.get(traffic.key, ClassMemory())
+        known = history.classes.get(traffic.key, ClassHistory())
         found[traffic.key] = _class_forecast(traffic, known, stabilization_s, now_s)
     return found
 
 
 def _class_forecast(
-    traffic: ClassTraffic, known: ClassMemory, stabilization_s: float, now_s: float
+    traffic: ClassTraffic, known: ClassHistory, stabilization_s: float, now_s: float
 ) -> ClassForecast:
     declared, estimate = traffic.declared_per_s, known.estimate
     observed = None if estimate is None else estimate.mean_per_s
@@ -147,28 +147,28 @@ def _class_forecast(
     return ClassForecast(rate, observed, declared, basis, ForecastNote.HELD if is_stale else None)
 
 
-def _highest(known: ClassMemory, estimate: Estimate, stabilization_s: float, as_of_s: float) -> float:
-    """The highest rate of the window that ends at `as_of_s`, by what is known of it today.
+def _highest(known: ClassHistory, estimate: Estimate, stabilization_s: float, as_of_s: float) -> float:
+    """The highest rate of the window that ends at `as_of_s`.
 
-    An estimate that is still gathering samples is not held against them: only settled ones are
-    peaks, or every early guess too high would last for the whole window.
+    Only settled estimates are peaks: an early estimate of few samples that is too high would
+    otherwise last for the whole window.
     """
     return max(estimate.upper_per_s, known.highest_since(as_of_s - stabilization_s))
 
 
-def triggers(memory: DemandMemory, forecasts: Forecast, now_s: float) -> tuple[DemandShift, ...]:
+def triggers(history: DemandHistory, forecasts: Forecast, now_s: float) -> tuple[DemandShift, ...]:
     """The classes whose rate has left the forecast that the last plan was made for, by key.
 
-    Above it, a class is named for as long as it stays there; below it, once, when the change is
-    noticed: the forecast follows downwards only after the stabilisation window. Call it once after
-    each `observe`.
+    A class above its forecast is returned for as long as it stays there; a class below it once, when
+    the change is detected: the forecast follows downwards only after the stabilisation window. Call it
+    once after each `observe`.
     """
     found = []
     for key, planned in sorted(forecasts.items()):
-        known = memory.classes.get(key)
+        known = history.classes.get(key)
         if known is None or known.estimate is None or planned.basis is Basis.DECLARED:
             continue
-        if now_s - known.estimate.at_s <= STALE_S and _has_left(known, planned, memory.observed_at_s):
+        if now_s - known.estimate.at_s <= STALE_S and _has_left(known, planned, history.observed_at_s):
             seen = known.last_window()
             rate = known.estimate.mean_per_s if seen is None else seen.rate_per_s
             found.append(DemandShift(key, rate, planned.rate_per_s))
@@ -178,8 +178,8 @@ def triggers(memory: DemandMemory, forecasts: Forecast, now_s: float) -> tuple[D
 def fallen(planned: Forecast, current: Forecast) -> tuple[str, ...]:
     """Sentences for classes whose forecast has come down by more than the band since the last plan.
 
-    Downwards the forecast follows only after the stabilisation window, so this is heard once for a
-    fall, when replicas may go.
+    The forecast follows downwards only after the stabilisation window, so a fall is reported once, when
+    replicas may be removed.
     """
     return tuple(
         f"class {key} needs {now.rate_per_s:.3g} requests/s, down from {before.rate_per_s:.3g}"
@@ -188,7 +188,7 @@ def fallen(planned: Forecast, current: Forecast) -> tuple[str, ...]:
     )
 
 
-def _has_left(known: ClassMemory, planned: ClassForecast, observed_at_s: float) -> bool:
+def _has_left(known: ClassHistory, planned: ClassForecast, observed_at_s: float) -> bool:
     seen = known.last_window()
     if seen is not None and side(seen, planned.rate_per_s) is Side.ABOVE:
         return True

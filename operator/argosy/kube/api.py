@@ -1,9 +1,9 @@
 """Calls to the API server, in and out as plain objects.
 
-Owns every request that Argosy's own code sends (kopf's watches apart). The official client does
-the transport (addresses, TLS, tokens); bodies stay dictionaries, because turning thousands of
-pods into classes costs more than everything that is then read of them. Never decides anything;
-every refusal becomes an `ActuationError` with what to do next.
+Owns every request that the operator sends (kopf's watches apart). The official client does the
+transport (addresses, TLS, tokens); bodies stay dictionaries, because turning thousands of pods into
+classes costs more than everything that is then read of them. Input: a kind, a key and a body.
+Output: the API server's object; every refusal is an `ActuationError` with what to do next.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config.config_exception import ConfigException
 from yaml import YAMLError
 
+from argosy.api.kinds import Kind, kind_of
 from argosy.errors import SpecError
 from argosy.kube.failures import typed
 
 Object = dict[str, Any]
 
 FIELD_MANAGER = "argosy"
-GROUP, VERSION = "argosy.dev", "v1alpha1"
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -34,50 +34,48 @@ TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
-    """Where a kind lives in the API."""
+class KindPath:
+    """Where the objects of a kind are in the API: its URL paths."""
 
-    plural: str
-    prefix: str
-    namespaced: bool
+    kind: Kind
+
+    @property
+    def plural(self) -> str:
+        """The kind's plural."""
+        return self.kind.plural
+
+    @property
+    def prefix(self) -> str:
+        """The URL path of its API group and version."""
+        group, version = self.kind.group_version
+        return f"/apis/{group}/{version}" if group else f"/api/{version}"
 
     def path(self, key: str | None = None, subresource: str = "") -> str:
         """The URL path of one object (`namespace/name` or `name`), or of all of them."""
         if key is None:
             return f"{self.prefix}/{self.plural}"
         namespace, _, name = key.rpartition("/")
-        scope = f"/namespaces/{namespace}" if self.namespaced else ""
+        scope = f"/namespaces/{namespace}" if self.kind.is_namespaced else ""
         return f"{self.prefix}{scope}/{self.plural}/{name}" + (f"/{subresource}" if subresource else "")
 
     def collection(self, namespace: str) -> str:
         """The URL path for creating an object in a namespace."""
-        return f"{self.prefix}/namespaces/{namespace}/{self.plural}" if self.namespaced else self.path()
+        return (
+            f"{self.prefix}/namespaces/{namespace}/{self.plural}" if self.kind.is_namespaced else self.path()
+        )
 
 
-_OURS = f"/apis/{GROUP}/{VERSION}"
-FLEETS = Resource("fleets", _OURS, namespaced=False)
-GPUPOOLS = Resource("gpupools", _OURS, namespaced=False)
-SERVEDMODELS = Resource("servedmodels", _OURS, namespaced=True)
-WORKLOADCLASSES = Resource("workloadclasses", _OURS, namespaced=True)
-ROUTERPOLICIES = Resource("routerpolicies", _OURS, namespaced=True)
-FLEETPLANS = Resource("fleetplans", _OURS, namespaced=False)
-NODES = Resource("nodes", "/api/v1", namespaced=False)
-PODS = Resource("pods", "/api/v1", namespaced=True)
-EVENTS = Resource("events", "/apis/events.k8s.io/v1", namespaced=True)
-CONFIGMAPS = Resource("configmaps", "/api/v1", namespaced=True)
-DEPLOYMENTS = Resource("deployments", "/apis/apps/v1", namespaced=True)
+def path_of(plural: str) -> KindPath:
+    """Where a kind is; raises InvariantError for a plural that is not registered."""
+    return KindPath(kind_of(plural))
 
-WATCHED = (
-    FLEETS,
-    GPUPOOLS,
-    SERVEDMODELS,
-    WORKLOADCLASSES,
-    ROUTERPOLICIES,
-    FLEETPLANS,
-    NODES,
-    PODS,
-    DEPLOYMENTS,
-)
+
+FLEETPLANS = path_of("fleetplans")
+PODS = path_of("pods")
+DEPLOYMENTS = path_of("deployments")
+CONFIGMAPS = path_of("configmaps")
+EVENTS = path_of("events")
+LEASES = path_of("leases")
 
 
 async def connect(kubeconfig: Path | None) -> client.ApiClient:
@@ -101,51 +99,51 @@ async def connect(kubeconfig: Path | None) -> client.ApiClient:
 
 
 def _require_readable(kubeconfig: Path) -> None:
-    """The client takes a file that is not there for an empty one."""
+    """Raises `SpecError` for a file that cannot be read: the client would take it for an empty one."""
     try:
         kubeconfig.read_bytes()
     except OSError as error:
         raise SpecError(f"{kubeconfig} cannot be read: {error.strerror}", "--kubeconfig") from error
 
 
-class Api:
-    """The handful of verbs that the operator uses."""
+class ApiServer:
+    """The verbs that the operator uses. Each raises `ActuationError` where the API server refuses."""
 
     def __init__(self, api_client: client.ApiClient) -> None:
         self._client = api_client
 
     async def list(
-        self, resource: Resource, label_selector: str = "", namespace: str = ""
+        self, kind: KindPath, label_selector: str = "", namespace: str = ""
     ) -> tuple[list[Object], int]:
         """The objects of a kind, of all namespaces or one, and the resource version of the listing."""
         query = {"labelSelector": label_selector} if label_selector else {}
-        path = resource.collection(namespace) if namespace else resource.path()
+        path = kind.collection(namespace) if namespace else kind.path()
         answer = await self._call("GET", path, query=query)
         return answer.get("items") or [], int(answer["metadata"].get("resourceVersion") or 0)
 
-    async def find(self, resource: Resource, key: str) -> Object | None:
-        """One object, or None where the API server says that there is none."""
-        answer = await self._call("GET", resource.path(key), accept=(404,))
+    async def find(self, kind: KindPath, key: str) -> Object | None:
+        """One object, or None where there is none."""
+        answer = await self._call("GET", kind.path(key), accept=(404,))
         return None if answer.get("kind") == "Status" else answer
 
-    async def create(self, resource: Resource, body: Object) -> Object:
-        """Create an object; `metadata.namespace` says where."""
+    async def create(self, kind: KindPath, body: Object) -> Object:
+        """Create an object in its `metadata.namespace`."""
         namespace = body["metadata"].get("namespace", "")
-        return await self._call("POST", resource.collection(namespace), body=body)
+        return await self._call("POST", kind.collection(namespace), body=body)
 
-    async def apply(self, resource: Resource, key: str, body: Object) -> Object:
-        """Server-side apply as Argosy's field manager; conflicts are taken over."""
+    async def apply(self, kind: KindPath, key: str, body: Object) -> Object:
+        """Server-side apply as Argosy's field manager; forced: fields of other managers become Argosy's."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self._call("PATCH", resource.path(key), body=body, content_type=APPLY, query=query)
+        return await self._call("PATCH", kind.path(key), body=body, content_type=APPLY, query=query)
 
-    async def patch(self, resource: Resource, key: str, body: Mapping[str, Any], sub: str = "") -> Object:
+    async def patch(self, kind: KindPath, key: str, body: Mapping[str, Any], sub: str = "") -> Object:
         """Merge patch of an object or of its subresource `sub`."""
         query = {"fieldManager": FIELD_MANAGER}
-        return await self._call("PATCH", resource.path(key, sub), body=body, content_type=MERGE, query=query)
+        return await self._call("PATCH", kind.path(key, sub), body=body, content_type=MERGE, query=query)
 
-    async def delete(self, resource: Resource, key: str) -> None:
-        """Delete an object; one that is gone already is a success."""
-        await self._call("DELETE", resource.path(key), accept=(404,))
+    async def delete(self, kind: KindPath, key: str) -> None:
+        """Delete an object; an object that is gone already is no error."""
+        await self._call("DELETE", kind.path(key), accept=(404,))
 
     async def _call(  # noqa: PLR0913  (the parts of one HTTP request)
         self,
@@ -175,7 +173,7 @@ class Api:
 
 
 def _parsed(data: bytes) -> Object:
-    """Raises ClientError for what no API server sends: a proxy in between has answered."""
+    """Raises ClientError for an answer that no API server sends: it comes from a proxy in between."""
     try:
         answer = json.loads(data)
     except ValueError as error:

@@ -1,6 +1,7 @@
-"""What the API server's refusals mean for the operator.
+"""What to do after the API server has refused a request.
 
-Owns the one table from HTTP status to what happens next. Never retries by itself.
+Owns the one table from HTTP status to the next step. Input: an exception of the client's. Output: an
+`ActuationError` with its `NextStep`; `reconcile` carries it out.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ NEXT_STEP_BY_STATUS = {
     422: NextStep.GIVE_UP,
     429: NextStep.RETRY,
 }
-"""What is not listed (5xx, connection errors, time-outs) is tried again."""
+"""Any other status (5xx), a connection error and a time-out are tried again."""
 
 
 @contextmanager
 def typed(action: str) -> Iterator[None]:
-    """Turn what the client raises while doing `action` into an ActuationError."""
+    """Raises ActuationError for what the client raises while doing `action`."""
     try:
         yield
     except ApiException as error:
@@ -38,7 +39,7 @@ def typed(action: str) -> Iterator[None]:
         step = NEXT_STEP_BY_STATUS.get(status, NextStep.RETRY)
         raise ActuationError(f"{action}: {status} {_message(error)}", step) from error
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
-        why = str(error) or type(error).__name__  # a TimeoutError says nothing
+        why = str(error) or type(error).__name__  # a TimeoutError has no text
         raise ActuationError(f"{action}: the API server does not answer: {why}", NextStep.RETRY) from error
 
 

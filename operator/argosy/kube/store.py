@@ -1,7 +1,7 @@
 """The objects that the watches have seen, by kind and key.
 
-Owns the operator's copy of the API server's objects and the question whether it is complete.
-Never calls the API server (`api` does) and never interprets an object.
+Owns the operator's copy of the API server's objects, and whether it is complete. Input: objects of
+watch events, listings (`api`) and answers to writes. Output: the newest known version of each.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Store:
         return self._objects[kind]
 
     def put(self, kind: str, item: Object) -> Object | None:
-        """Keep `item` unless a newer version is known, or its end.
+        """Keep `item` unless a newer version or its deletion is known.
 
-        Returns the one it replaces, or `item` itself where it is ignored: nothing has changed.
+        Returns the version that it replaces, or `item` itself where it is ignored: nothing has changed.
         """
         key, kept = object_key(item), self._objects[kind]
-        # The answer to a write of ours may arrive after the watch has told of the object's end.
+        # The answer to a write may arrive after the watch has reported the object's deletion.
         if _version(item) <= self._dropped[kind].get(_uid(item), -1):
             return item
         previous = kept.get(key)
@@ -53,16 +53,16 @@ class Store:
         return previous
 
     def drop(self, kind: str, item: Object) -> None:
-        """Forget an object that is gone; a namesake made since stays."""
+        """Drop an object that was deleted; one made since under the same name stays."""
         key, kept = object_key(item), self._objects[kind]
         self._dropped[kind][_uid(item)] = _version(item)
         if key in kept and kept[key]["metadata"].get("uid") == item["metadata"].get("uid"):
             del kept[key]
 
     def replace(self, kind: str, items: Iterable[Object], listed_version: int) -> bool:
-        """Take a whole listing: add what is new, drop what has vanished; whether it changed anything.
+        """Take a whole listing: add new objects, drop missing ones; returns whether anything changed.
 
-        A watch does not tell of objects that were deleted while it was away. Objects changed
+        A watch does not report objects that were deleted while it was disconnected. Objects changed
         since the listing (a newer resource version) stay, and those deleted since do not return.
         """
         kept, listed = self._objects[kind], {object_key(item): item for item in items}
@@ -88,5 +88,5 @@ def _version(item: Object) -> int:
 
 
 def _is_older(item: Object, than: Object) -> bool:
-    """Versions grow over all objects of a kind, so this holds for a namesake's predecessor too."""
+    """Versions grow over all objects of a kind, so also from a deleted object to its namesake."""
     return _version(item) < _version(than)

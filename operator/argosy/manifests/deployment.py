@@ -1,9 +1,9 @@
 """The Deployment that runs one variant for one sharing group.
 
-Owns what an engine's pod looks like. Never talks to an API server and never decides a count or
-a node: the template is the same wherever and however often it runs, because an edit of it would
-restart every replica. Its hash is part of the Deployment's name, so that a change of anything in
-it is a new Deployment beside the old one.
+Owns the pod template of an engine. Input: a variant, a group and a pool. Output: objects for the API
+server. The template does not depend on the number of replicas or their nodes, because an edit of it
+would restart every replica. Its hash is part of the Deployment's name, so that any change of it makes
+a new Deployment beside the old one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.api import GPUPool
+from argosy.keys import DeploymentKey, GroupName
+from argosy.manifests.engine_args import engine_args
 from argosy.snapshot import Variant
 from argosy.snapshot.cluster import (
     ENGINE_CONTAINER,
-    LABEL_CLASS,
+    HOSTNAME,
     LABEL_DEPLOYMENT,
+    LABEL_GROUP,
     LABEL_MANAGED_BY,
     LABEL_MODEL,
     LABEL_POOL,
@@ -34,13 +37,13 @@ NAME_LIMIT = 52
 """A ReplicaSet adds 11 characters to a Deployment's name in its label values (limit 63)."""
 
 GRACE_PERIOD_S = 300
-"""The drain hook's bound: longer than any answer within an SLO that the API accepts in practice."""
+"""The drain hook's bound: longer than an answer takes within any SLO in use."""
 
 NODE_LOSS_TOLERATION_S = 30
-"""Shorter than Kubernetes' 300 s: the operator has planned around a silent engine long before."""
+"""Shorter than Kubernetes' 300 s: the operator replaces a silent engine much earlier."""
 
 LOAD_LIMIT_S = 3600
-"""A start-up probe that gives up sooner would restart engines that still load their weights."""
+"""A shorter limit of the start-up probe would restart engines that still load their weights."""
 
 DRAIN_HOOK = """
 import time, urllib.request
@@ -56,33 +59,30 @@ while busy():
 
 @dataclass(frozen=True, slots=True)
 class EngineWorkload:
-    """One variant in one sharing group: everything its pods depend on.
-
-    `class_key` is the WorkloadClass's `namespace/name` (so far a group is one class).
-    """
+    """One variant in one sharing group: everything its pods depend on."""
 
     variant: Variant
-    class_key: str
+    group: GroupName
     pool: GPUPool
 
     @property
     def namespace(self) -> str:
         """Deployments live beside the model they serve."""
-        return self.variant.model_key.split("/")[0]
+        return self.variant.model_key.namespace
 
     @property
-    def key(self) -> str:
-        """`namespace/deployment`: also the name of the Envoy cluster and of the plan's entry."""
-        return f"{self.namespace}/{deployment_name(self)}"
+    def key(self) -> DeploymentKey:
+        """Also the name of the Envoy cluster and of the plan's entry."""
+        return DeploymentKey.of(self.namespace, deployment_name(self))
 
 
 def deployment_name(workload: EngineWorkload) -> str:
     """A readable name that changes with anything in the pod template, its labels included.
 
-    Names are cut, so the labels must be hashed too: two classes with long names share nothing.
+    Names are cut, so the labels must be hashed too: two groups with long names share nothing.
     """
     digest = _digest({**_bare_template(workload), "labels": _identity_labels(workload)})
-    readable = f"{workload.variant.name}-{workload.class_key.split('/')[-1]}"
+    readable = f"{workload.variant.name}-{workload.group.name}"
     return f"{readable[: NAME_LIMIT - len(digest) - 1].rstrip('-.')}-{digest}"
 
 
@@ -117,8 +117,8 @@ def _labels(workload: EngineWorkload, name: str) -> dict[str, str]:
 def _identity_labels(workload: EngineWorkload) -> Manifest:
     return {
         LABEL_VARIANT: workload.variant.name,
-        LABEL_CLASS: label_value(workload.class_key.split("/")[-1]),
-        LABEL_MODEL: label_value(workload.variant.model_key.split("/")[-1]),
+        LABEL_GROUP: label_value(workload.group.name),
+        LABEL_MODEL: label_value(workload.variant.model_key.name),
         LABEL_POOL: label_value(workload.variant.pool),
     }
 
@@ -150,7 +150,7 @@ def _engine_container(workload: EngineWorkload) -> Manifest:
     return {
         "name": ENGINE_CONTAINER,
         "image": engine.image,
-        "args": _engine_args(workload.variant),
+        "args": engine_args(workload.variant),
         "env": [{"name": name, "value": value} for name, value in engine.env],
         "ports": [{"name": "http", "containerPort": engine.port}],
         "resources": {"limits": {workload.pool.spec.resource_name: str(workload.variant.gpus)}},
@@ -161,46 +161,6 @@ def _engine_container(workload: EngineWorkload) -> Manifest:
             "preStop": {"exec": {"command": ["python3", "-c", DRAIN_HOOK % {"port": engine.port}]}},
         },
     }
-
-
-def _engine_args(variant: Variant) -> list[str]:
-    engine = variant.engine
-    return [
-        "--model",
-        variant.model_id,
-        "--served-model-name",
-        *variant.served_names,
-        "--port",
-        str(engine.port),
-        "--tensor-parallel-size",
-        str(variant.tensor_parallel),
-        *_optional_args(variant),
-        "--max-num-seqs",
-        str(engine.max_num_seqs),
-        "--max-num-batched-tokens",
-        str(engine.max_num_batched_tokens),
-        "--max-model-len",
-        str(engine.max_model_len),
-        "--gpu-memory-utilization",
-        str(engine.gpu_memory_utilization),
-        *engine.args,
-    ]
-
-
-def _optional_args(variant: Variant) -> list[str]:
-    """Flags that are left to vLLM's defaults unless the model asks for them."""
-    engine = variant.engine
-    args: list[str] = []
-    if variant.pipeline_parallel > 1:
-        args += ["--pipeline-parallel-size", str(variant.pipeline_parallel)]
-    if engine.quantization is not None:
-        args += ["--quantization", engine.quantization.value]
-    if engine.kv_cache_dtype is not None:
-        args += ["--kv-cache-dtype", engine.kv_cache_dtype.value]
-    if engine.max_loras:
-        args += ["--enable-lora", "--max-loras", str(engine.max_loras)]
-        args += ["--max-lora-rank", str(engine.max_lora_rank)]
-    return args
 
 
 def _tolerations(pool: GPUPool) -> list[Manifest]:
@@ -221,16 +181,16 @@ def _tolerations(pool: GPUPool) -> list[Manifest]:
 
 
 def _spread_over_nodes(workload: EngineWorkload) -> Manifest:
-    """For pools that the scheduler places: as `place` would, replicas on different nodes."""
+    """For pools whose pods the scheduler places: replicas on different nodes, as `place` prefers."""
     return {
         "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
+        "topologyKey": HOSTNAME,
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {
             "matchLabels": {
                 label: value
                 for label, value in _identity_labels(workload).items()
-                if label in (LABEL_VARIANT, LABEL_CLASS)
+                if label in (LABEL_VARIANT, LABEL_GROUP)
             }
         },
     }

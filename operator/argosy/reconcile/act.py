@@ -1,7 +1,8 @@
-"""Acting on a decision, and saying what was decided: the only module that writes to the cluster.
+"""Carrying out a decision: the only module that writes to the cluster.
 
-Owns the calls for plan revisions, steps, statuses and events. Never decides: it carries out a
-`Decision` in order and stops at the first refusal that asks for a new look at the world.
+Owns the calls for plan revisions, steps, weights, statuses and events, in the order in which a
+`Decision` holds them. Input: parts of a `Decision`. Output: objects in the API server; a refusal is
+an `ActuationError`.
 """
 
 from __future__ import annotations
@@ -9,56 +10,55 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from argosy.api import API_VERSION, FleetPlan
-from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
+from argosy.api.kinds import kind_named
+from argosy.api.resource import status_body
+from argosy.api.timestamp import rfc3339_micro
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
-from argosy.control.status import rfc3339
+from argosy.control.fast import Weights
 from argosy.errors import ActuationError, NextStep
-from argosy.kube.api import (
-    DEPLOYMENTS,
-    EVENTS,
-    FLEETPLANS,
-    FLEETS,
-    GPUPOOLS,
-    PODS,
-    ROUTERPOLICIES,
-    SERVEDMODELS,
-    WORKLOADCLASSES,
-    Api,
-)
+from argosy.kube.api import DEPLOYMENTS, EVENTS, FLEETPLANS, PODS, ApiServer, path_of
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest
+from argosy.reconcile.clock import Clock
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
-from argosy.snapshot.cluster import PLACEMENT_GATE
-from argosy.snapshot.fleet import is_true
-from argosy.snapshot.kubernetes import DELETION_COST, HOSTNAME
+from argosy.snapshot.cluster import DELETION_COST, HOSTNAME, PLACEMENT_GATE
 
 log = logging.getLogger(__name__)
-
-_STATUS_RESOURCES = {
-    r.plural: r for r in (FLEETS, GPUPOOLS, SERVEDMODELS, WORKLOADCLASSES, ROUTERPOLICIES, FLEETPLANS)
-}
-_EVENT_RESOURCES = {"Fleet": FLEETS, "ServedModel": SERVEDMODELS, "WorkloadClass": WORKLOADCLASSES}
 
 
 class Actor:
     """Carries out decisions. `may_act` is asked again before every write to the cluster."""
 
-    def __init__(self, api: Api, store: Store, may_act: Callable[[], bool]) -> None:
-        self._api, self._store, self._may_act = api, store, may_act
+    def __init__(self, api: ApiServer, store: Store, clock: Clock, may_act: Callable[[], bool]) -> None:
+        self._api, self._store, self._clock, self._may_act = api, store, clock, may_act
 
-    async def publish(self, decision: Decision, plans: tuple[FleetPlan, ...], now_s: float) -> None:
-        """Write the new revision, if there is one."""
+    async def publish(self, decision: Decision) -> None:
+        """Write the new revision, if there is one, and what becomes of it and of the one before."""
         if decision.new_plan is not None:
-            await self._publish(decision.new_plan, decision.mode, plans, now_s)
+            await self._create_plan(decision.new_plan)
+        for update in decision.life.statuses:
+            await self._write_status(update)
 
-    async def take(self, steps: Iterable[Step]) -> None:
-        """Take steps in their order, up to the first that is refused."""
-        for step in steps:
-            await self._take(step)
+    async def take(self, step: Step) -> None:
+        """Take one step."""
+        self._ensure_leader()
+        log.info("step: %s", describe(step))
+        match step:
+            case CreateDeployment(workload, replicas):
+                body = deployment_manifest(workload, replicas)
+                self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
+            case ScaleDeployment(key, replicas):
+                await self._api.patch(DEPLOYMENTS, key, {"spec": {"replicas": replicas}}, sub="scale")
+            case MarkVictim(pod, cost):
+                annotation = {DELETION_COST: str(cost) if cost else None}
+                await self._api.patch(PODS, pod, {"metadata": {"annotations": annotation}})
+            case PlacePod(pod, node):
+                await self._place(pod, node)
+            case DeleteDeployment(key):
+                await self._api.delete(DEPLOYMENTS, key)
 
     async def report(self, decision: Decision) -> None:
         """Write statuses that changed, and events."""
@@ -71,9 +71,31 @@ class Actor:
         for event in events:
             await self._post(event)
 
-    async def place(self, pod: str, node: str) -> None:
-        """Give a gated pod its node and lift the gate, in one patch."""
+    async def write_weights(self, plan: FleetPlan, weights: Weights) -> None:
+        """Publish the traffic loop's weights where every replica of the operator reads them."""
         self._ensure_leader()
+        rows = [
+            {
+                "cell": cell,
+                "weights": [{"deployment": d, "weight": round(w, 4)} for d, w in sorted(shares.items())],
+            }
+            for cell, shares in sorted(weights.items())
+        ]
+        answer = await self._api.patch(FLEETPLANS, plan.key, {"status": {"weights": rows}}, sub="status")
+        self._store.put("fleetplans", answer)
+
+    async def delete_plans(self, names: Iterable[str]) -> None:
+        """Delete revisions that are too old to keep."""
+        for name in names:
+            self._ensure_leader()
+            await self._api.delete(FLEETPLANS, name)
+
+    def _ensure_leader(self) -> None:
+        if not self._may_act():
+            raise ActuationError("this process no longer leads", NextStep.REPLAN)
+
+    async def _place(self, pod: str, node: str) -> None:
+        """Give a gated pod its node and lift the gate, in one patch."""
         item = self._store.of("pods").get(pod)
         if item is None:
             return
@@ -91,96 +113,21 @@ class Actor:
         }
         self._store.put("pods", await self._api.patch(PODS, pod, body))
 
-    async def write_weights(self, plan: FleetPlan, weights: Mapping[str, Mapping[str, float]]) -> None:
-        """Publish the fast loop's weights where every replica of the operator reads them."""
-        self._ensure_leader()
-        rows = [
-            {
-                "cell": cell,
-                "weights": [{"deployment": d, "weight": round(w, 4)} for d, w in sorted(shares.items())],
-            }
-            for cell, shares in sorted(weights.items())
-        ]
-        answer = await self._api.patch(FLEETPLANS, plan.key, {"status": {"weights": rows}}, sub="status")
-        self._store.put("fleetplans", answer)
-
-    async def collect(self, plans: tuple[FleetPlan, ...], limit: int) -> None:
-        """Delete revisions beyond `limit`; the applied one and the one before it always stay."""
-        applied = [p for p in plans if is_true(p, "Applied")]
-        kept = {p.key for p in plans[-limit:]} | {p.key for p in applied}
-        kept |= {p.key for p in _before(plans, applied)}
-        for plan in plans:
-            if plan.key not in kept:
-                self._ensure_leader()
-                await self._api.delete(FLEETPLANS, plan.key)
-
-    def _ensure_leader(self) -> None:
-        if not self._may_act():
-            raise ActuationError("this process no longer leads", NextStep.REPLAN)
-
-    async def _publish(self, plan: FleetPlan, mode: str, plans: tuple[FleetPlan, ...], now_s: float) -> None:
+    async def _create_plan(self, plan: FleetPlan) -> None:
         self._ensure_leader()
         body = plan.to_object()
         body.pop("status", None)
         body |= {"apiVersion": API_VERSION, "kind": FleetPlan.KIND, "metadata": {"name": plan.metadata.name}}
-        created = await self._api.create(FLEETPLANS, body)
-        self._store.put("fleetplans", created)
-        verdict = (
-            (ConditionStatus.TRUE, Reason.APPLIED, "Applied")
-            if mode == "Auto"
-            else (ConditionStatus.FALSE, Reason.RECOMMENDED, "Recommended")
-        )
-        certified = _condition(ConditionType.CERTIFIED, ConditionStatus.UNKNOWN, Reason.NO_SIMULATOR)
-        applied = _condition(ConditionType.APPLIED, verdict[0], verdict[1])
-        await self._set_plan_status(plan, (certified, applied), verdict[2], now_s)
-        if mode == "Auto":
-            for older in plans:
-                if is_true(older, "Applied"):
-                    superseded = _condition(
-                        ConditionType.APPLIED,
-                        ConditionStatus.FALSE,
-                        Reason.SUPERSEDED,
-                        revision=plan.spec.revision,
-                    )
-                    await self._set_plan_status(older, (superseded,), "Superseded", now_s)
-
-    async def _set_plan_status(
-        self, plan: FleetPlan, conditions: tuple[Condition, ...], phase: str, now_s: float
-    ) -> None:
-        merged = plan.status.conditions
-        for condition in conditions:
-            merged = set_condition(merged, condition, rfc3339(now_s))
-        rows = [c.model_dump(by_alias=True, mode="json", exclude_none=True) for c in merged]
-        body = {"status": {"phase": phase, "conditions": rows}}
-        self._store.put("fleetplans", await self._api.patch(FLEETPLANS, plan.key, body, sub="status"))
-
-    async def _take(self, step: Step) -> None:
-        self._ensure_leader()
-        log.info("step: %s", describe(step))
-        match step:
-            case CreateDeployment(workload, replicas):
-                body = deployment_manifest(workload, replicas)
-                self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
-            case ScaleDeployment(key, replicas):
-                await self._api.patch(DEPLOYMENTS, key, {"spec": {"replicas": replicas}}, sub="scale")
-            case MarkVictim(pod, cost):
-                annotation = {DELETION_COST: str(cost) if cost else None}
-                await self._api.patch(PODS, pod, {"metadata": {"annotations": annotation}})
-            case PlacePod(pod, node):
-                await self.place(pod, node)
-            case DeleteDeployment(key):
-                await self._api.delete(DEPLOYMENTS, key)
+        self._store.put("fleetplans", await self._api.create(FLEETPLANS, body))
 
     async def _write_status(self, update: StatusUpdate) -> None:
-        resource = _STATUS_RESOURCES[update.kind]
+        wanted = status_body(update.status)
         current = self._store.of(update.kind).get(update.key)
-        if current is None or not _changes(current.get("status") or {}, update.status):
+        if current is None or not _changes(current.get("status") or {}, wanted):
             return
         self._ensure_leader()
         try:
-            answer = await self._api.patch(
-                resource, update.key, {"status": dict(update.status)}, sub="status"
-            )
+            answer = await self._api.patch(path_of(update.kind), update.key, {"status": wanted}, sub="status")
         except ActuationError as error:
             if error.next_step is NextStep.REPLAN:
                 return  # it was deleted meanwhile
@@ -188,13 +135,12 @@ class Actor:
         self._store.put(update.kind, answer)
 
     async def _post(self, event: EventRecord) -> None:
-        resource = _EVENT_RESOURCES[event.kind]
-        item = self._store.of(resource.plural).get(event.key)
+        item = self._store.of(kind_named(event.kind).plural).get(event.key)
         if item is None:
             return
         self._ensure_leader()
         try:
-            await self._api.create(EVENTS, _event_object(event, item))
+            await self._api.create(EVENTS, _event_object(event, item, self._clock.now_s()))
         except ActuationError as error:
             # An event is a courtesy: what it says stands in a status or a plan too.
             log.warning("event %s was not posted: %s", event.reason, error)
@@ -215,35 +161,18 @@ def describe(step: Step) -> str:
             return f"delete the empty Deployment {key}"
 
 
-def _before(plans: tuple[FleetPlan, ...], applied: list[FleetPlan]) -> list[FleetPlan]:
-    """The roll-back target: the newest plan that was applied before the one that is."""
-    if not applied:
-        return []
-    was_applied = [
-        p
-        for p in plans
-        if p.spec.revision < applied[-1].spec.revision
-        and any(c.type == "Applied" and c.reason == Reason.SUPERSEDED for c in p.status.conditions)
-    ]
-    return was_applied[-1:]
-
-
-def _condition(kind: ConditionType, status: ConditionStatus, reason: Reason, **parts: object) -> Condition:
-    return Condition(type=kind.value, status=status, reason=reason.value, message=reason.sentence(**parts))
-
-
 def _changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return any(current.get(field) != value for field, value in wanted.items())
 
 
-def _event_object(event: EventRecord, about: Mapping[str, Any]) -> dict[str, Any]:
+def _event_object(event: EventRecord, about: Mapping[str, Any], now_s: float) -> dict[str, Any]:
     metadata = about["metadata"]
     namespace = metadata.get("namespace") or "default"
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {"name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
-        "eventTime": _micro_time(),
+        "eventTime": rfc3339_micro(now_s),
         "type": event.type,
         "reason": event.reason,
         "action": "Plan",
@@ -258,7 +187,3 @@ def _event_object(event: EventRecord, about: Mapping[str, Any]) -> dict[str, Any
             "uid": metadata.get("uid"),
         },
     }
-
-
-def _micro_time() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

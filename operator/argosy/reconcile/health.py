@@ -13,10 +13,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from argosy.errors import SpecError
 from argosy.reconcile.addresses import host_and_port
-from argosy.reconcile.gauges import Gauges
+from argosy.reconcile.metrics import Metrics
 
 
-async def serve_health(address: str, gauges: Gauges, is_ready: Callable[[], bool]) -> web.AppRunner:
+async def serve_health(address: str, own: Metrics, is_ready: Callable[[], bool]) -> web.AppRunner:
     """Listen on `host:port`; raises `SpecError` where the port is taken."""
 
     async def healthz(_: web.Request) -> web.Response:
@@ -29,7 +29,7 @@ async def serve_health(address: str, gauges: Gauges, is_ready: Callable[[], bool
         )
 
     async def metrics(_: web.Request) -> web.Response:
-        body = generate_latest(gauges.registry)
+        body = generate_latest(own.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     host, port = host_and_port(address, "--http-address")

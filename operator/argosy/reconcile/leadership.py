@@ -17,11 +17,10 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from argosy.errors import ActuationError, NextStep
-from argosy.kube.api import Api, Resource
+from argosy.kube.api import LEASES, ApiServer
+from argosy.reconcile.clock import Clock
 
 log = logging.getLogger(__name__)
-
-LEASES = Resource("leases", "/apis/coordination.k8s.io/v1", namespaced=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,10 @@ class LeaseSettings:
 class Leadership:
     """Whether this process is the leader now, and an event for each change of that."""
 
-    def __init__(self, api_client: client.ApiClient, identity: str, settings: LeaseSettings) -> None:
-        self._client, self._settings = api_client, settings
+    def __init__(
+        self, api_client: client.ApiClient, clock: Clock, identity: str, settings: LeaseSettings
+    ) -> None:
+        self._client, self._clock, self._settings = api_client, clock, settings
         self.identity = identity
         self._gained = asyncio.Event()
         self._lost = asyncio.Event()
@@ -68,7 +69,7 @@ class Leadership:
                 # safe reading is that somebody else may lead by now.
                 log.warning("leader election interrupted, standing again: %s", error)
             self._step_down()
-            await asyncio.sleep(self._settings.retry_s)
+            await self._clock.sleep(self._settings.retry_s)
 
     async def _release(self) -> None:
         """Give the Lease up on a clean shutdown, so that a standby need not wait for it to expire.
@@ -81,7 +82,7 @@ class Leadership:
         key = f"{self._settings.namespace}/{self._settings.name}"
         try:
             # The client's election waits out its own duration after any holder but none.
-            await Api(self._client).patch(LEASES, key, {"spec": {"holderIdentity": None}})
+            await ApiServer(self._client).patch(LEASES, key, {"spec": {"holderIdentity": None}})
         except ActuationError as error:
             log.info("the Lease was not released, it will expire: %s", error)
 
@@ -117,7 +118,7 @@ class Leadership:
             "metadata": {"name": self._settings.name, "namespace": self._settings.namespace},
         }
         try:
-            await Api(self._client).create(LEASES, body)
+            await ApiServer(self._client).create(LEASES, body)
         except ActuationError as error:
             if error.next_step is not NextStep.REPLAN:  # 409: it exists
                 raise

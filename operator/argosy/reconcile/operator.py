@@ -1,7 +1,6 @@
 """One operator process: what runs beside what, and how it ends.
 
-Owns the assembly and the life of the loops; a loop that ends by itself ends the process. Never
-decides anything.
+Owns the assembly and the life of the loops; a loop that ends by itself ends the process.
 """
 
 from __future__ import annotations
@@ -10,38 +9,38 @@ import asyncio
 import logging
 import signal
 import threading
-import time
 from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import web
 from kubernetes.aio.client import ApiClient
 
-from argosy.control.decision import ControlMemory
+from argosy.api.kinds import WATCHED
+from argosy.control.candidates.running import RunningVariants
+from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.triggers import Trigger, trigger_of
-from argosy.demand.forecast import DemandMemory
 from argosy.errors import InvariantError
 from argosy.files.calibrations import read_calibrations
-from argosy.kube.api import WATCHED, Api, connect
+from argosy.kube.api import ApiServer, connect
 from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
 from argosy.reconcile.act import Actor
 from argosy.reconcile.addresses import host_and_port
-from argosy.reconcile.calibrations import Calibrations
-from argosy.reconcile.fast import Fast
-from argosy.reconcile.gauges import Gauges
+from argosy.reconcile.clock import Clock, SystemClock
+from argosy.reconcile.envoy_leases import EnvoyLeases
 from argosy.reconcile.health import serve_health
 from argosy.reconcile.leadership import Leadership, LeaseSettings
-from argosy.reconcile.medium import Medium
-from argosy.reconcile.picture import Picture
-from argosy.reconcile.profile_files import ProfileFiles
-from argosy.reconcile.publish import Publisher
-from argosy.reconcile.roster import Roster
-from argosy.reconcile.shared import Shared
-from argosy.reconcile.watches import Change, Watches
+from argosy.reconcile.loop_state import LoopState
+from argosy.reconcile.loops.planning import PlanningLoop
+from argosy.reconcile.loops.publish import Publisher
+from argosy.reconcile.loops.traffic import CALIBRATIONS_FILE, TrafficLoop
+from argosy.reconcile.metrics import Metrics
+from argosy.reconcile.watch.profile_files import ProfileFiles
+from argosy.reconcile.watch.snapshots import Snapshots
+from argosy.reconcile.watch.watches import Change, Watches
 from argosy.reconcile.worker import DecisionWorker
-from argosy.route.counters import class_key_of
+from argosy.route.counters import cell_of
 from argosy.settings import OperatorSettings
 from argosy.telemetry.direct import DirectScraper
 from argosy.telemetry.port import TelemetrySource
@@ -69,38 +68,37 @@ async def run(settings: OperatorSettings) -> None:
 class _Process:
     """Everything of one process; `start` opens what may fail before any loop runs."""
 
-    def __init__(self, settings: OperatorSettings, client: ApiClient) -> None:
-        leadership = Leadership(client, settings.identity, LeaseSettings(settings.namespace))
-        api = Api(client)
-        self._settings, self._leadership = settings, leadership
-        self._store = Store(r.plural for r in WATCHED)
-        self._picture = Picture(self._store)
+    def __init__(self, settings: OperatorSettings, client: ApiClient, clock: Clock) -> None:
+        leadership = Leadership(client, clock, settings.identity, LeaseSettings(settings.namespace))
+        api = ApiServer(client)
+        self._settings, self._clock, self._leadership = settings, clock, leadership
+        self._store = Store(WATCHED)
         self._envoys: dict[str, str] = {}
         self._ads = AdsServer(self._envoys_changed)
-        self._gauges = Gauges()
-        self._gauges.is_leader.set_function(lambda: float(leadership.is_leader))
+        self._metrics = Metrics()
+        self._metrics.is_leader.set_function(lambda: float(leadership.is_leader))
+        self._metrics.envoys.set_function(lambda: float(len(self._ads.envoys())))
         self._worker = DecisionWorker(settings.state_dir / "capacities.json")
         self._source = telemetry_source(settings)
-        self._publisher = Publisher(self._picture, self._ads, settings.state_dir)
-        self._gauges.envoys.set_function(lambda: float(len(self._ads.envoys())))
-        self._watches = Watches(self._store, api, self._changed)
-        self._roster = Roster(api, (settings.namespace, settings.identity), self._publisher.own_envoys)
-        calibrations_file = settings.state_dir / "calibrations.json"
-        self._shared = Shared(
+        snapshots = Snapshots(self._store)
+        self._publisher = Publisher(snapshots, self._ads, clock, settings.state_dir)
+        self._watches = Watches(self._store, api, clock, self._changed)
+        lease = (settings.namespace, settings.identity)
+        self._envoy_leases = EnvoyLeases(api, clock, lease, self._publisher.own_envoys)
+        state = LoopState(
             settings=settings,
-            picture=self._picture,
-            actor=Actor(api, self._store, lambda: leadership.is_leader),
+            clock=clock,
+            snapshots=snapshots,
+            actor=Actor(api, self._store, clock, lambda: leadership.is_leader),
             publisher=self._publisher,
-            roster=self._roster,
-            profile_files=ProfileFiles(api),
-            gauges=self._gauges,
-            memory=ControlMemory(
-                DemandMemory(), time.time(), calibration=read_calibrations(calibrations_file)
-            ),
+            envoy_leases=self._envoy_leases,
+            profile_files=ProfileFiles(api, clock),
+            metrics=self._metrics,
+            memory=_first_memory(settings, clock),
         )
-        self._medium = Medium(self._shared, self._worker)
-        calibrations = Calibrations(LibraryPerfModel(shipped_library(), {}), calibrations_file, self._gauges)
-        self._fast = Fast(self._shared, self._source, calibrations, self._medium.wake)
+        self._planning = PlanningLoop(state, self._worker, leadership)
+        variants = RunningVariants(LibraryPerfModel(shipped_library(), {}))
+        self._traffic = TrafficLoop(state, self._source, variants, self._planning.wake)
         self._client = client
         self._runner: web.AppRunner | None = None
         self._synced = asyncio.Event()
@@ -110,11 +108,11 @@ class _Process:
     @classmethod
     async def start(cls, settings: OperatorSettings) -> _Process:
         host, port = host_and_port(settings.xds_address, "--xds-address")
-        process = cls(settings, await connect(settings.kubeconfig))
+        process = cls(settings, await connect(settings.kubeconfig), SystemClock())
         try:
             bound = await process._ads.serve(host, port)
             process._runner = await serve_health(
-                settings.http_address, process._gauges, lambda: process._store.is_synced
+                settings.http_address, process._metrics, lambda: process._store.is_synced
             )
         except BaseException:
             await process.close()
@@ -130,9 +128,9 @@ class _Process:
             self._sync(),
             self._leadership.run(),
             self._publisher.run(lambda: self._store.is_synced),
-            self._roster.run(self._others_changed),
-            self._when_synced(self._fast.run(lambda: self._leadership.is_leader)),
-            self._when_synced(self._medium.run(self._leadership)),
+            self._envoy_leases.run(self._others_changed),
+            self._when_synced(self._traffic.run(lambda: self._leadership.is_leader)),
+            self._when_synced(self._planning.run()),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
         stopped = asyncio.create_task(stop.wait())
@@ -162,7 +160,7 @@ class _Process:
             await self._watches.resync_until_complete()
             self._synced.set()
             self._publisher.publish_now()
-            await asyncio.sleep(RESYNC_S)
+            await self._clock.sleep(RESYNC_S)
 
     async def _when_synced(self, loop: Coroutine[Any, Any, None]) -> None:
         try:
@@ -176,21 +174,27 @@ class _Process:
         envoys = {envoy.node_id: envoy.refused_version for envoy in self._ads.envoys()}
         if envoys != self._envoys:
             self._envoys = envoys
-            self._medium.wake(Trigger("the connected Envoys changed", is_progress=True))
+            self._planning.wake(Trigger("the connected Envoys changed", is_progress=True))
 
     def _others_changed(self) -> None:
-        self._medium.wake(Trigger("the Envoys of other replicas changed", is_progress=True))
+        self._planning.wake(Trigger("the Envoys of other replicas changed", is_progress=True))
 
     def _changed(self, change: Change) -> None:
         self._publisher.note(change.kind)
         if self._store.is_synced:
             trigger = trigger_of(change.kind, change.previous, change.current)
             if trigger is not None:
-                self._medium.wake(trigger)
+                self._planning.wake(trigger)
+
+
+def _first_memory(settings: OperatorSettings, clock: Clock) -> ControlMemory:
+    """What a process starts with: the calibrations of the one before it."""
+    calibration = read_calibrations(settings.state_dir / CALIBRATIONS_FILE)
+    return ControlMemory(TrafficMemory(started_s=clock.now_s(), calibration=calibration))
 
 
 def telemetry_source(settings: OperatorSettings) -> TelemetrySource:
     """Prometheus where one is named, else direct scraping."""
     if settings.prometheus_url:
-        return PrometheusSource(PrometheusSettings(settings.prometheus_url), class_key_of)
-    return DirectScraper(class_key_of)
+        return PrometheusSource(PrometheusSettings(settings.prometheus_url), cell_of)
+    return DirectScraper(cell_of)

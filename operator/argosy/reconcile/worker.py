@@ -18,7 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from argosy.control.decision import ControlMemory, Decision
+from argosy.control.decision import Decision
+from argosy.control.memory import ControlMemory
 from argosy.control.step import StepSettings, step
 from argosy.files.capacities import read_capacities, write_capacities
 from argosy.perf.model import LibraryPerfModel

@@ -1,8 +1,8 @@
 """The route compiler: what users declared and the planner decided, as one route table.
 
-Owns the assembly. Never looks at live load (the published weights come in), never speaks
-Envoy's language (`xds` does). A pure function of its inputs, whatever their order: the leader,
-a standby and a restarted process build the same table from the same objects.
+Owns the assembly. Input: `RouteInputs`, live load only as the published weights. Output: a
+`RouteTable`, which `xds` turns into Envoy's resources. A pure function of its inputs, whatever their
+order: the leader, a standby and a restarted process build the same table from the same objects.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import OutlierDetection, Retries
 from argosy.api.workloadclass import Percentiles
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.route.counters import stat_prefix_of
-from argosy.route.policies import resolve
+from argosy.route.policies import assign_policies
 from argosy.route.precedence import conflicts, in_order, match_of
 from argosy.route.shares import divide
 from argosy.route.table import (
@@ -28,13 +29,15 @@ from argosy.route.table import (
 )
 
 SHORTEST_TRY_S = 15.0
-"""No try is given up earlier, however tight the class's TTFT bound: a replica may be queueing."""
+"""No try times out earlier, however tight the class's TTFT bound: the request may wait in a queue."""
 BOUNDS_PER_TRY = 3.0
-"""A try is given up after this many times its bound: later it is lost anyway."""
+"""A try times out after this many times its SLO bound: the bound is missed by then, and another replica
+may still answer."""
 LONGEST_ANSWER_S = 600.0
-"""How long an answer that is not streamed may take where no E2E bound says: OpenAI's clients wait as long."""
+"""How long an answer that is not streamed may take where the class has no E2E bound: the default time-out
+of OpenAI's Python client (openai.DEFAULT_TIMEOUT)."""
 BODY_BYTES_PER_TOKEN = 16
-"""Four times the usual four bytes of text per token: JSON may spend six bytes on one character."""
+"""Four times the usual four bytes of text per token, because JSON may take six bytes for one character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,9 @@ class RouteInputs:
 
     plan:      the last Applied FleetPlan, None before the first
     classes:   the accepted WorkloadClasses; policies, models: the accepted ones too
-    endpoints: by cluster (`namespace/deployment`), ready and draining ones
+    endpoints: by cluster (which is a Deployment), ready and draining ones
     weights:   the plan's published weights, by cell and cluster; may be empty
-    groups:    class key by cluster, for clusters that the plan no longer names but whose
+    groups:    sharing group by cluster, for clusters that the plan no longer names but whose
                replicas still run (from their Deployments' labels)
     """
 
@@ -54,61 +57,75 @@ class RouteInputs:
     classes: tuple[WorkloadClass, ...]
     policies: tuple[RouterPolicy, ...] = ()
     models: tuple[ServedModel, ...] = ()
-    endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
-    weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    groups: Mapping[str, str] = field(default_factory=dict)
+    endpoints: Mapping[DeploymentKey, tuple[Endpoint, ...]] = field(default_factory=dict)
+    weights: Mapping[CellName, Mapping[DeploymentKey, float]] = field(default_factory=dict)
+    groups: Mapping[DeploymentKey, GroupName] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """One row of the plan, or what stands for it where the plan has none."""
+    """One row of the plan, or an empty one for a class that the plan does not serve."""
 
-    name: str
-    planned: Mapping[str, float]
+    name: CellName
+    group: GroupName
+    planned: Mapping[DeploymentKey, float]
     refusal: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    """The inputs, with what follows from them alone."""
+class _Resolved:
+    """The inputs, with the policy of each class and the sharing group of each cluster."""
 
     inputs: RouteInputs
-    policy_by_class: Mapping[str, RouterPolicy]
-    class_by_cluster: Mapping[str, str]
+    policy_by_class: Mapping[ClassKey, RouterPolicy]
+    group_by_cluster: Mapping[DeploymentKey, GroupName]
+    classes_by_group: Mapping[GroupName, frozenset[ClassKey]]
+
+    def policy_of_cluster(self, name: DeploymentKey) -> RouterPolicy | None:
+        """The policy that decides how a cluster treats failing endpoints.
+
+        The classes of its group share a cluster, which has one such setting: that of the first of
+        them, by key, which has a policy.
+        """
+        group = self.group_by_cluster.get(name)
+        classes = sorted(self.classes_by_group.get(group, ())) if group is not None else []
+        return next((self.policy_by_class[key] for key in classes if key in self.policy_by_class), None)
 
 
 def compile_routes(inputs: RouteInputs) -> RouteTable:
-    """The route table of this picture."""
-    picture = _Picture(inputs, resolve(inputs.policies, inputs.classes).by_class, _groups(inputs))
+    """The route table of these inputs."""
+    cells = {workload.key: _cells(inputs.plan, workload.key) for workload in inputs.classes}
+    by_class = assign_policies(inputs.policies, inputs.classes).by_class
+    resolved = _Resolved(inputs, by_class, _groups(inputs), _classes_by_group(cells))
     shadowed = {conflict.loser for conflict in conflicts(inputs.classes)}
     routes = tuple(
-        _entry(picture, workload, cell)
+        _entry(resolved, workload, cell)
         for workload in in_order(inputs.classes)
         if workload.key not in shadowed
-        for cell in _cells(inputs.plan, workload.key)
+        for cell in cells[workload.key]
     )
     used = {backend.cluster for route in routes for backend in route.backends}
-    # Clusters that no route uses stay as long as they have endpoints: their requests in flight
-    # finish, and the operator sees them do so.
+    # Clusters that no route uses stay as long as they have endpoints: their requests in flight must
+    # finish, and the operator watches them until then.
     names = sorted(used | {name for name, endpoints in inputs.endpoints.items() if endpoints})
     revision = inputs.plan.spec.revision if inputs.plan is not None else 0
-    clusters = tuple(_cluster(picture, name) for name in names)
+    clusters = tuple(_cluster(resolved, name) for name in names)
     return RouteTable(revision, _gateway(inputs.gateway, inputs.models), routes, clusters)
 
 
-def _entry(picture: _Picture, workload: WorkloadClass, cell: _Cell) -> RouteEntry:
-    policy = picture.policy_by_class.get(workload.key)
+def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEntry:
+    policy = resolved.policy_by_class.get(workload.key)
     num_ready = {
         name: sum(endpoint.state is EndpointState.READY for endpoint in endpoints)
-        for name, endpoints in picture.inputs.endpoints.items()
-        if name in cell.planned or picture.class_by_cluster.get(name) == workload.key
+        for name, endpoints in resolved.inputs.endpoints.items()
+        if name in cell.planned or resolved.group_by_cluster.get(name) == cell.group
     }
-    backends = divide(picture.inputs.weights.get(cell.name, {}), cell.planned, num_ready)
+    backends = divide(resolved.inputs.weights.get(cell.name, {}), cell.planned, num_ready)
     stream_s, answer_s = idle_timeouts_s(workload, policy)
     return RouteEntry(
         cell=cell.name,
         class_key=workload.key,
-        stat_prefix=stat_prefix_of(workload.key),
+        stat_prefix=stat_prefix_of(cell.name),
         match=match_of(workload),
         backends=backends,
         retry_attempts=(policy.spec.retries if policy else Retries()).attempts,
@@ -118,18 +135,17 @@ def _entry(picture: _Picture, workload: WorkloadClass, cell: _Cell) -> RouteEntr
     )
 
 
-def _cluster(picture: _Picture, name: str) -> ClusterEntry:
-    endpoints = sorted(picture.inputs.endpoints.get(name, ()), key=lambda e: (e.address, e.port, e.pod))
-    policy = picture.policy_by_class.get(picture.class_by_cluster.get(name, ""))
-    return ClusterEntry(name, tuple(endpoints), _outlier(policy))
+def _cluster(resolved: _Resolved, name: DeploymentKey) -> ClusterEntry:
+    endpoints = sorted(resolved.inputs.endpoints.get(name, ()), key=lambda e: (e.address, e.port, e.pod))
+    return ClusterEntry(name, tuple(endpoints), _outlier(resolved.policy_of_cluster(name)))
 
 
 def idle_timeouts_s(workload: WorkloadClass, policy: RouterPolicy | None) -> tuple[float, float]:
-    """Silence, in seconds, after which a try is given up: for streams, and for whole answers.
+    """Idle time-outs of a try in seconds: for streams, and for answers that are not streamed.
 
-    A stream's header goes out at once, so its silence is bounded by TTFT. An answer that is not
-    streamed is silent until its last token: the same bound would cut it off and have it made
-    again elsewhere, for ever.
+    A stream's first byte comes with its first token, so TTFT bounds its silence. An answer that is not
+    streamed is silent until its last token: with the same bound each try would be cut off and repeated
+    on another replica.
     """
     if policy is not None and policy.spec.per_try_idle_seconds is not None:
         return float(policy.spec.per_try_idle_seconds), float(policy.spec.per_try_idle_seconds)
@@ -147,22 +163,37 @@ def _bounds_ms(term: Percentiles | None) -> tuple[float, ...]:
     return tuple(bound for bound in bounds if bound is not None)
 
 
-def _cells(plan: FleetPlan | None, class_key: str) -> tuple[_Cell, ...]:
+def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
+    whole, own_group = CellName.of_class(class_key), GroupName(class_key)
     if plan is None:
-        return (_Cell(class_key, {}, f"No plan is applied yet, so no replica serves {class_key}."),)
+        refusal = f"No plan is applied yet, so no replica serves {class_key}."
+        return (_Cell(whole, own_group, {}, refusal),)
     none = f"Plan {plan.spec.revision} has no replicas for {class_key}."
     loading = f"No replica that serves {class_key} is ready; try again in a few seconds."
     cells = tuple(
-        _Cell(cell.name, {s.deployment: s.share for s in cell.shares}, loading if cell.shares else none)
+        _Cell(
+            cell.name,
+            cell.sharing_group,
+            {s.deployment: s.share for s in cell.shares},
+            loading if cell.shares else none,
+        )
         for cell in sorted(plan.spec.cells, key=lambda c: c.name)
         if cell.workload_class == class_key
     )
-    return cells or (_Cell(class_key, {}, none),)
+    return cells or (_Cell(whole, own_group, {}, none),)
 
 
-def _groups(inputs: RouteInputs) -> dict[str, str]:
+def _classes_by_group(cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> dict[GroupName, frozenset[ClassKey]]:
+    groups = {cell.group for its_cells in cells.values() for cell in its_cells}
+    return {
+        group: frozenset(key for key, its_cells in cells.items() if group in {c.group for c in its_cells})
+        for group in groups
+    }
+
+
+def _groups(inputs: RouteInputs) -> dict[DeploymentKey, GroupName]:
     planned = inputs.plan.spec.deployments if inputs.plan is not None else ()
-    return {**inputs.groups, **{deployment.name: deployment.workload_class for deployment in planned}}
+    return {**inputs.groups, **{deployment.name: deployment.sharing_group for deployment in planned}}
 
 
 def _outlier(policy: RouterPolicy | None) -> OutlierSettings:
@@ -171,7 +202,7 @@ def _outlier(policy: RouterPolicy | None) -> OutlierSettings:
 
 
 def _gateway(gateway: Gateway, models: tuple[ServedModel, ...]) -> Gateway:
-    """The gateway with room for the longest prompt that any model takes."""
+    """The gateway with a body limit for the longest prompt that any model takes."""
     longest_tokens = max((model.spec.engine.max_model_len for model in models), default=0)
     body_bytes = max(gateway.max_body_bytes, BODY_BYTES_PER_TOKEN * longest_tokens)
     return replace(gateway, max_body_bytes=body_bytes)

@@ -1,25 +1,28 @@
-"""How a class's counters are named at Envoy, and back.
+"""How a route cell's counters are named at Envoy, and back.
 
-Owns the one spelling of a class key that is safe in Envoy's statistics. Never reads a counter.
+Owns the one spelling of a cell's name that is safe in Envoy's statistics. A class's requests are the
+sum over its cells: which cells those are, `control.cells` knows.
 
-Envoy counts a class's requests as `vhost.argosy.route.<stat prefix>.upstream_rq_*`. Its
+Envoy counts a cell's requests as `vhost.argosy.route.<stat prefix>.upstream_rq_*`. Its
 Prometheus output turns the prefix into the label `envoy_route`, but only up to the first dot:
-two classes of one namespace would share the label. Hence no dots: `default/chat` is
+two cells of one namespace would share the label. Hence no dots: `default/chat` is
 `default_chat`, `default/chat.v2` is `default_chat__v2`. Neither `_` nor `/.` nor `..` occurs in
-Kubernetes names, so the way back is unique.
+Kubernetes names or in names of bands, so the way back is unique.
 """
 
 from __future__ import annotations
+
+from argosy.keys import CellName
 
 VIRTUAL_HOST = "argosy"
 """Name of the one virtual host, part of every counter's name."""
 
 
-def stat_prefix_of(class_key: str) -> str:
-    """`namespace/name` as Envoy's counters spell it."""
-    return class_key.replace(".", "__").replace("/", "_")
+def stat_prefix_of(cell: CellName) -> str:
+    """A cell's name as Envoy's counters spell it."""
+    return cell.replace(".", "__").replace("/", "_")
 
 
-def class_key_of(stat_prefix: str) -> str:
-    """The class key that `stat_prefix_of` made this prefix from."""
-    return stat_prefix.replace("__", ".").replace("_", "/")
+def cell_of(stat_prefix: str) -> CellName:
+    """The cell that `stat_prefix_of` made this prefix from."""
+    return CellName(stat_prefix.replace("__", ".").replace("_", "/"))

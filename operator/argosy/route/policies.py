@@ -1,8 +1,8 @@
 """Which RouterPolicy acts in which class.
 
 Owns the rule of one policy per class (the oldest wins, then namespace/name) and the verdict on
-every target. Never applies a policy. Input: RouterPolicies and the accepted WorkloadClasses.
-Output: `Resolution`, from which routes are compiled and statuses written.
+every target. Input: RouterPolicies and the accepted WorkloadClasses. Output: a `PolicyAssignment`,
+from which routes are compiled and statuses written.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from argosy.api import RouterPolicy, WorkloadClass
 from argosy.api.conditions import Reason
-from argosy.route.precedence import seniority
+from argosy.keys import ClassKey
 
 
 @dataclass(frozen=True, slots=True)
 class TargetVerdict:
-    """What became of one target of one policy. `target` is the class's name in `policy`'s namespace."""
+    """Whether one target of one policy was accepted, and why. `target` is a class's name in the policy's
+    namespace, `policy` the policy's key.
+    """
 
     policy: str
     target: str
@@ -31,10 +33,10 @@ class TargetVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolution:
+class PolicyAssignment:
     """The policy of each class that has one, by class key, and the verdict on every target."""
 
-    by_class: Mapping[str, RouterPolicy]
+    by_class: Mapping[ClassKey, RouterPolicy]
     verdicts: tuple[TargetVerdict, ...]
 
     def verdicts_of(self, policy_key: str) -> tuple[TargetVerdict, ...]:
@@ -42,16 +44,16 @@ class Resolution:
         return tuple(verdict for verdict in self.verdicts if verdict.policy == policy_key)
 
 
-def resolve(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) -> Resolution:
-    """Give each class its policy."""
+def assign_policies(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) -> PolicyAssignment:
+    """The policy of each class: the oldest that names it."""
     known = {WorkloadClass.KIND: {workload.key for workload in classes}}
-    by_class: dict[str, RouterPolicy] = {}
+    by_class: dict[ClassKey, RouterPolicy] = {}
     verdicts = []
-    oldest_first = sorted(policies, key=lambda p: seniority(p.metadata.creation_timestamp, p.key))
+    oldest_first = sorted(policies, key=lambda p: p.metadata.seniority)
     for policy in oldest_first:
         for position, target in enumerate(policy.spec.target_refs):
             field = f"spec.targetRefs[{position}]"
-            class_key = f"{policy.metadata.namespace}/{target.name}"
+            class_key = ClassKey.of(policy.metadata.namespace, target.name)
             winner = by_class.get(class_key)
             if class_key not in known[target.kind]:
                 reason, parts = Reason.TARGET_NOT_FOUND, {"field": field, "name": target.name}
@@ -61,4 +63,4 @@ def resolve(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) 
                 reason, parts = Reason.ACCEPTED, {}
                 by_class[class_key] = policy
             verdicts.append(TargetVerdict(policy.key, target.name, reason, reason.sentence(**parts)))
-    return Resolution(by_class, tuple(verdicts))
+    return PolicyAssignment(by_class, tuple(verdicts))

@@ -1,8 +1,7 @@
-"""Which class a request belongs to where several would take it.
+"""Which class a request belongs to where several match it.
 
-Owns the order of classes and the naming of those that can never get a request. Never drops a
-class from the order: what to do with a loser is the caller's business. Input: WorkloadClasses.
-Output: the same, first match first, and `Conflict`s for the status.
+Owns the order of classes, and which of them can never get a request. Input: WorkloadClasses. Output:
+the same, first match first, and `Conflict`s: the caller decides what to do with the losers.
 
 The order is Gateway API's for HTTP routes: an exact path before a prefix, the longer path
 before the shorter, more headers before fewer; then, as Gateway API knows no bodies, a model
@@ -17,18 +16,16 @@ from dataclasses import dataclass
 from argosy.api import WorkloadClass
 from argosy.api.conditions import Reason
 from argosy.api.workloadclass import PathMatchType
+from argosy.keys import ClassKey
 from argosy.route.table import PathMatch, RequestMatch
-
-# Objects that were never in an API server have no creation time; they yield to those that have.
-_NEVER_CREATED = "~"
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A class whose every request goes to others. `winner` is the first of those."""
+    """A class all of whose requests go to other classes. `winner` is the first of those."""
 
-    loser: str
-    winner: str
+    loser: ClassKey
+    winner: ClassKey
 
     @property
     def message(self) -> str:
@@ -48,13 +45,8 @@ def match_of(workload: WorkloadClass) -> RequestMatch:
     return RequestMatch(path, headers, tuple(sorted(match.models)))
 
 
-def seniority(created: str | None, key: str) -> tuple[str, str]:
-    """Sorts the older object first (RFC 3339 in UTC sorts as text), then by namespace/name."""
-    return created or _NEVER_CREATED, key
-
-
 def in_order(classes: Iterable[WorkloadClass]) -> tuple[WorkloadClass, ...]:
-    """The classes, the one that is asked first at the front."""
+    """The classes by precedence: Envoy tries the first one first."""
     return tuple(sorted(classes, key=_rank))
 
 
@@ -84,7 +76,7 @@ def _rank(workload: WorkloadClass) -> tuple[bool, int, int, bool, tuple[str, str
         -len(match.path.value) if match.path else 0,
         -len(match.headers),
         not match.models,
-        seniority(workload.metadata.creation_timestamp, workload.key),
+        workload.metadata.seniority,
     )
 
 
@@ -92,7 +84,7 @@ def _asks_no_more_than(taker: RequestMatch, match: RequestMatch) -> bool:
     return set(taker.headers) <= set(match.headers) and _covers(taker.path, match.path)
 
 
-def _all_models_taken(match: RequestMatch, takers: list[tuple[str, RequestMatch]]) -> bool:
+def _all_models_taken(match: RequestMatch, takers: list[tuple[ClassKey, RequestMatch]]) -> bool:
     if any(not taker.models for _, taker in takers):
         return True
     taken = {model for _, taker in takers for model in taker.models}

@@ -1,11 +1,11 @@
 """How a cell's traffic is divided among the clusters that can take it now.
 
-Owns what happens to a share whose cluster has no ready endpoint. Never decides a share (the
-plan does) and never corrects one (`weights` does).
+Owns what happens to a share whose cluster has no ready endpoint. Input: the published weights
+(`weights` corrects them), the plan's shares and the ready endpoints. Output: backends.
 
-Three sources, the first that leads anywhere: the published weights, the plan's shares, and the
-ready endpoints of any other cluster of the same class. The last keeps a class served while a
-new plan's replicas still load and the old plan's are still there.
+The first of three sources that has a usable cluster: the published weights, the plan's shares, and
+the ready endpoints of all clusters of the class. The last keeps a class served while a new plan's
+replicas load and the old plan's are still there.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from argosy.keys import DeploymentKey
 from argosy.route.table import Backend
 
 
 def divide(
-    published: Mapping[str, float], planned: Mapping[str, float], num_ready: Mapping[str, int]
+    published: Mapping[DeploymentKey, float],
+    planned: Mapping[DeploymentKey, float],
+    num_ready: Mapping[DeploymentKey, int],
 ) -> tuple[Backend, ...]:
     """Backends whose shares sum to 1, by cluster name; empty where nothing is ready.
 
-    published: weights by cluster, empty where none are; clusters that can serve the class no more are
-        ignored, those that the plan no longer names but whose replicas still run are not
+    published: weights by cluster, may be empty; a cluster without ready endpoints is ignored, one that
+        the plan no longer names but whose replicas still run is not
     planned:   the plan's shares by cluster
     num_ready: ready endpoints by cluster, for every cluster that may serve the class
     """
@@ -35,5 +38,5 @@ def divide(
     return ()
 
 
-def _counts(share: float, cluster: str, num_ready: Mapping[str, int]) -> bool:
+def _counts(share: float, cluster: DeploymentKey, num_ready: Mapping[DeploymentKey, int]) -> bool:
     return math.isfinite(share) and share > 0 and num_ready.get(cluster, 0) > 0

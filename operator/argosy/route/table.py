@@ -1,13 +1,14 @@
-"""Who gets which traffic, as data: the route table that `xds` turns into Envoy's resources.
+"""Which cluster gets which requests, as data: the route table that `xds` turns into Envoy's resources.
 
-Owns the shape of a route table. Never knows protobuf, and never decides a weight (the plan and
-`weights` do) or a precedence (`precedence` does).
+Owns the shape of a route table; `compile` builds one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from argosy.keys import CellName, ClassKey, DeploymentKey
 
 
 class EndpointState(StrEnum):
@@ -52,7 +53,7 @@ class RequestMatch:
 class Backend:
     """A cluster's share (0-1) of an entry's requests."""
 
-    cluster: str
+    cluster: DeploymentKey
     share: float
 
 
@@ -62,13 +63,13 @@ class RouteEntry:
 
     An entry without backends answers 503 with `refusal` as its message.
 
-    per_try_idle_timeout_s: silence after which a try is given up
+    per_try_idle_timeout_s: silence after which a try times out
     answer_idle_timeout_s:  the same for answers that are not streamed, whose header comes only
-                            with their last token; 0 where the two need not be told apart
+                            with their last token; 0 where it is the same
     """
 
-    cell: str
-    class_key: str
+    cell: CellName
+    class_key: ClassKey
     stat_prefix: str
     match: RequestMatch
     backends: tuple[Backend, ...]
@@ -90,7 +91,7 @@ class OutlierSettings:
 class ClusterEntry:
     """One Envoy cluster: the replicas of one variant in one sharing group, equal weights."""
 
-    name: str
+    name: DeploymentKey
     endpoints: tuple[Endpoint, ...]
     outlier: OutlierSettings = OutlierSettings()
 
@@ -106,7 +107,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """Everything Envoy is told, in order of precedence (the first match wins).
+    """Everything that Envoy is configured from; routes by precedence (the first match wins).
 
     `revision` is the FleetPlan revision that the shares come from; 0 before the first plan.
     """

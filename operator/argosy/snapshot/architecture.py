@@ -1,7 +1,7 @@
 """What a model is made of: the figures that decide its memory and its step time.
 
-Owns the nouns `Architecture` and `WeightLayout` and the number types of weights and KV cache.
-Never holds a catalogue of models (`perf` does) and never computes a byte.
+Owns the nouns `Architecture` and `WeightLayout`; `perf` holds the catalogue of models and computes
+memory and time from these.
 """
 
 from __future__ import annotations
@@ -10,20 +10,10 @@ import math
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
+from argosy.api.dtype import Dtype
 from argosy.errors import SpecError
 
-
-class Dtype(StrEnum):
-    """How a number is stored. FP4 is NVFP4 and MXFP4; both, and INT4, carry a scale per block.
-
-    BF16 is 16 bits: float16 on a GPU without bfloat16.
-    """
-
-    BF16 = "bf16"
-    FP8 = "fp8"
-    FP4 = "fp4"
-    INT8 = "int8"
-    INT4 = "int4"
+__all__ = ["Architecture", "Dtype", "Family", "WeightLayout"]
 
 
 class Family(StrEnum):
@@ -81,7 +71,7 @@ class Architecture:
     state_bytes:           that a sequence's state takes in all linear layers, whatever its length
     tied_embeddings:       whether the output head is the embedding's table
     max_context:           positions that the model was trained for, tokens
-    dtype, kv_dtype:       of the checkpoint's weights, and of KV unless the engine is told otherwise
+    dtype, kv_dtype:       of the checkpoint's weights, and of KV unless the engine is set otherwise
     weight_block:          block-quantised: a rank's share of an expert must be a multiple of it; or 0
     layout:                None: everything is split evenly
     """

@@ -10,9 +10,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from argosy.keys import DeploymentKey
+
 LABEL_DEPLOYMENT = "argosy.dev/deployment"
 LABEL_VARIANT = "argosy.dev/variant"
-LABEL_CLASS = "argosy.dev/workload-class"
+LABEL_GROUP = "argosy.dev/sharing-group"
 LABEL_MODEL = "argosy.dev/model"
 LABEL_POOL = "argosy.dev/pool"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -20,6 +22,11 @@ MANAGED_BY = "argosy"
 PLACEMENT_GATE = "argosy.dev/placement"
 """The scheduling gate that a pod carries until placement has chosen its node."""
 ENGINE_CONTAINER = "engine"
+
+HOSTNAME = "kubernetes.io/hostname"
+"""The node label that a pod's node selector names once its gate is lifted: it gives the pod its node."""
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+"""The pod annotation by which a ReplicaSet chooses the pods that a scale-down deletes: lowest first."""
 
 LABEL_VALUE_LIMIT = 63
 """Kubernetes' bound on a label's value; names of objects may have 253 characters."""
@@ -55,7 +62,7 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True)
 class PodState:
-    """A pod. For engine pods of ours `deployment` is `namespace/name`, else empty.
+    """A pod. `deployment` is that of an engine pod of Argosy's, empty for any other pod.
 
     `devices` are its limits by resource name; `port` is the engine's; what ends in `_s` is
     seconds since the epoch. `assigned_node` is the one that its node selector names: an engine
@@ -67,7 +74,7 @@ class PodState:
     namespace: str
     name: str
     uid: str
-    deployment: str
+    deployment: DeploymentKey
     node: str
     phase: str
     ready: bool
@@ -112,7 +119,7 @@ class PodState:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentState:
-    """A Deployment of ours. `key` is `namespace/name`, `replicas` what its spec asks for."""
+    """A Deployment that Argosy made; `replicas` is what its spec asks for."""
 
-    key: str
+    key: DeploymentKey
     replicas: int

@@ -7,21 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.fleet import FleetSpec
+from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.telemetry import TelemetryReading
 
 
 @dataclass(frozen=True, slots=True)
-class EnvoyView:
-    """A connected Envoy: which version it serves, and which it refused and why."""
+class EnvoyState:
+    """A connected Envoy.
+
+    acknowledged_version: of the routes that it runs; empty before the first
+    refused_version:      what it refuses of the current xDS snapshot, with its `message`; else empty
+    is_ahead:             it has routes of a later FleetPlan revision than the server knows, which
+                          therefore sends it nothing
+    """
 
     node_id: str
     acknowledged_version: str = ""
     refused_version: str = ""
     message: str = ""
+    is_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,7 @@ class RoutingView:
     """What is published to Envoys, and what they made of it."""
 
     version: str = ""
-    envoys: tuple[EnvoyView, ...] = ()
+    envoys: tuple[EnvoyState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,7 +50,7 @@ class ProfileFileKey:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FleetSnapshot:
     """The world at `now_s` (seconds since the epoch).
 
@@ -49,36 +58,38 @@ class FleetSnapshot:
     `applied_plan` is the FleetPlan of the highest revision with Applied=True. Maps are by
     object key (`name` or `namespace/name`).
 
-    profile_files: what ServedModels name and what was found; what is in neither map is not there
-    unread_profiles: what nobody could see yet, and the API server's words on it
+    invalid: objects that the API server holds but that cannot be read; decisions leave them out
+    profile_files: files that ServedModels name, with their contents; a file in neither map does not exist
+    unread_profiles: files that could not be fetched yet, each with the API server's error
     """
 
     now_s: float
     fleet: Fleet | None
     pools: Mapping[str, GPUPool]
-    models: Mapping[str, ServedModel]
-    classes: Mapping[str, WorkloadClass]
+    models: Mapping[ModelKey, ServedModel]
+    classes: Mapping[ClassKey, WorkloadClass]
     policies: Mapping[str, RouterPolicy]
     plans: tuple[FleetPlan, ...]
     nodes: Mapping[str, NodeState]
     pods: Mapping[str, PodState]
-    deployments: Mapping[str, DeploymentState] = field(default_factory=dict)
+    deployments: Mapping[DeploymentKey, DeploymentState] = field(default_factory=dict)
     telemetry: TelemetryReading = field(default_factory=TelemetryReading)
     routing: RoutingView = field(default_factory=RoutingView)
+    invalid: tuple[InvalidObject, ...] = ()
     profile_files: Mapping[ProfileFileKey, bytes] = field(default_factory=dict)
     unread_profiles: Mapping[ProfileFileKey, str] = field(default_factory=dict)
 
     @property
     def fleet_spec(self) -> FleetSpec:
-        """What the fleet is to keep to: the user's word, or every default."""
+        """The settings of Fleet/default, or every default."""
         return self.fleet.spec if self.fleet else FleetSpec()
 
-    @property
+    @cached_property
     def engine_pods(self) -> tuple[PodState, ...]:
-        """Pods of ours, by name."""
+        """Pods of Argosy's Deployments, by key."""
         return tuple(p for _, p in sorted(self.pods.items()) if p.deployment)
 
-    @property
+    @cached_property
     def applied_plan(self) -> FleetPlan | None:
         """What the fleet follows now."""
         return applied_plan(self.plans)

@@ -1,18 +1,21 @@
-"""Kubernetes objects as the API server sends them, turned into the nouns of the snapshot.
+"""From Kubernetes objects, as the API server sends them, to the states of a snapshot.
 
-Owns the reading of Node, Pod, Deployment and ConfigMap objects (plain dictionaries). Never calls
-the API server. Reads leniently: what is absent is absent, and no object makes it raise.
+Owns the reading of Node, Pod, Deployment and ConfigMap objects. Input: plain dictionaries. Output:
+states. Reads leniently: a missing field has its empty value, and no object makes it raise.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
+from argosy.api.timestamp import seconds_of
+from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import (
+    DELETION_COST,
     ENGINE_CONTAINER,
+    HOSTNAME,
     LABEL_DEPLOYMENT,
     LABEL_MANAGED_BY,
     MANAGED_BY,
@@ -25,10 +28,6 @@ from argosy.snapshot.cluster import (
 
 Object = Mapping[str, Any]
 
-DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-HOSTNAME = "kubernetes.io/hostname"
-"""The node selector by which a lifted gate gives a pod its node."""
-
 
 def node_state(node: Object) -> NodeState:
     """A Node. Ready only where its condition says True (Unknown is not ready)."""
@@ -37,7 +36,7 @@ def node_state(node: Object) -> NodeState:
         name=node["metadata"].get("name") or "",
         labels=dict(node["metadata"].get("labels") or {}),
         allocatable=_devices(status.get("allocatable") or {}),
-        ready=_condition(status, "Ready").get("status") == "True",
+        ready=_named_condition(status, "Ready").get("status") == "True",
         unschedulable=bool(spec.get("unschedulable")),
         taints=tuple(
             Taint(t.get("key") or "", t.get("value") or "", t.get("effect") or "")
@@ -47,7 +46,7 @@ def node_state(node: Object) -> NodeState:
 
 
 def pod_state(pod: Object) -> PodState:
-    """A Pod, ours or foreign."""
+    """A Pod; an engine pod where Argosy's labels are on it."""
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     labels = metadata.get("labels") or {}
     is_ours = labels.get(LABEL_MANAGED_BY) == MANAGED_BY and LABEL_DEPLOYMENT in labels
@@ -58,7 +57,7 @@ def pod_state(pod: Object) -> PodState:
         namespace=namespace,
         name=metadata.get("name") or "",
         uid=metadata.get("uid", ""),
-        deployment=f"{namespace}/{labels[LABEL_DEPLOYMENT]}" if is_ours else "",
+        deployment=DeploymentKey.of(namespace, labels[LABEL_DEPLOYMENT]) if is_ours else DeploymentKey(),
         node=spec.get("nodeName") or "",
         phase=status.get("phase") or "Pending",
         ready=is_ready,
@@ -67,11 +66,11 @@ def pod_state(pod: Object) -> PodState:
         devices=_device_limits(spec),
         ip=status.get("podIP") or "",
         port=_engine_port(spec),
-        created_s=_seconds(metadata.get("creationTimestamp")) or 0.0,
-        ready_since_s=_seconds(ready.get("lastTransitionTime")) if is_ready else None,
+        created_s=seconds_of(metadata.get("creationTimestamp")) or 0.0,
+        ready_since_s=seconds_of(ready.get("lastTransitionTime")) if is_ready else None,
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
         labels=dict(labels),
-        # Behind the gate a host name comes from the pool's own selector: nothing was assigned yet.
+        # While a pod is gated, a host name comes from the pool's own selector: no node is assigned yet.
         assigned_node="" if gated else (spec.get("nodeSelector") or {}).get(HOSTNAME) or "",
         unschedulable_since_s=_unschedulable_since_s(status),
         restarts=sum(c.get("restartCount") or 0 for c in status.get("containerStatuses") or ()),
@@ -83,7 +82,7 @@ def deployment_state(deployment: Object) -> DeploymentState:
     metadata = deployment["metadata"]
     replicas = (deployment.get("spec") or {}).get("replicas")
     return DeploymentState(
-        key=f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}",
+        key=DeploymentKey.of(metadata.get("namespace") or "", metadata.get("name") or ""),
         replicas=1 if replicas is None else replicas,
     )
 
@@ -106,29 +105,29 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError:
-        return _utf8(text)  # whoever reads the file says best what is wrong with it
+        return _utf8(text)  # the reader of the file reports best what is wrong with it
 
 
-def _condition(status: Object, kind: str) -> Mapping[str, Any]:
+def _named_condition(status: Object, kind: str) -> Mapping[str, Any]:
     return next((c for c in status.get("conditions") or () if c.get("type") == kind), {})
 
 
 def _readiness(spec: Object, status: Object) -> Mapping[str, Any]:
-    """The condition that holds the kubelet's own word on the pod.
+    """The condition that the kubelet itself sets.
 
-    When a node has not been heard of, the node controller sets Ready to False in the kubelet's
-    stead: after an outage of the API server, of every pod at once. ContainersReady it leaves alone.
-    Whether the engine still answers, Envoy's health checks and our scraping know better.
+    When a node's heartbeats are missing, the node controller sets Ready to False in the kubelet's
+    place: after an outage of the API server, on every pod at once. It does not touch ContainersReady.
+    Envoy's health checks and the scrapes show better whether the engine still answers.
     """
-    containers = _condition(status, "ContainersReady")
-    return _condition(status, "Ready") if spec.get("readinessGates") or not containers else containers
+    containers = _named_condition(status, "ContainersReady")
+    return _named_condition(status, "Ready") if spec.get("readinessGates") or not containers else containers
 
 
 def _unschedulable_since_s(status: Object) -> float | None:
-    scheduled = _condition(status, "PodScheduled")
+    scheduled = _named_condition(status, "PodScheduled")
     if scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
         return None
-    return _seconds(scheduled.get("lastTransitionTime"))
+    return seconds_of(scheduled.get("lastTransitionTime"))
 
 
 def _devices(resources: Mapping[str, Any]) -> dict[str, int]:
@@ -158,12 +157,3 @@ def _deletion_cost(annotations: Mapping[str, str]) -> int:
         return int(annotations.get(DELETION_COST) or 0)
     except ValueError:
         return 0
-
-
-def _seconds(timestamp: str | None) -> float | None:
-    if not timestamp:
-        return None
-    try:
-        return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None

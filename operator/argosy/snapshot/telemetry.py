@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from argosy.keys import CellName
 from argosy.snapshot.sample import Sample
 
 
@@ -68,7 +69,7 @@ class EndpointHealth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RouteCounters:
-    """One class's request counters at one Envoy (totals since its start)."""
+    """One route cell's request counters at one Envoy (totals since its start)."""
 
     requests_total: float
     errors_5xx_total: float
@@ -82,10 +83,10 @@ class TelemetryReading:
     engines:    by endpoint address `ip:port`; an engine that did not answer keeps its last sample
     unanswered_since_s: by endpoint address, since when scrapes in a row have failed
     endpoints:  by endpoint address, Envoy's view; where several Envoys differ, the worst
-    routes:     by (Envoy's node id, class key)
+    routes:     by (Envoy's node id, route cell)
     """
 
     engines: Mapping[str, Sample[EngineReading]] = field(default_factory=dict)
     unanswered_since_s: Mapping[str, float] = field(default_factory=dict)
     endpoints: Mapping[str, Sample[EndpointHealth]] = field(default_factory=dict)
-    routes: Mapping[tuple[str, str], Sample[RouteCounters]] = field(default_factory=dict)
+    routes: Mapping[tuple[str, CellName], Sample[RouteCounters]] = field(default_factory=dict)

@@ -1,18 +1,45 @@
 """What can serve: GPU, parallel shape, engine settings, variant.
 
-Owns the identity of a variant (model x pool x parallel shape x engine settings). Never knows
-how fast one is (`perf`) nor how many are wanted (`plan`).
+Owns the identity of a variant (model x pool x parallel shape x engine settings), and the way from a
+ServedModel's `spec.engine` to settings. How fast a variant is, is `perf`'s answer.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from argosy.snapshot.architecture import Architecture, Dtype
+from argosy.api.dtype import Dtype
+from argosy.api.servedmodel import Engine, EnvVar
+from argosy.keys import ModelKey
+from argosy.snapshot.architecture import Architecture
 
 NAME_LIMIT = 63
 """A variant's name is a label value, while a model's and a pool's may have 253 characters each."""
+
+_DEFAULTS = Engine()
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _dtype(name: str | None) -> Dtype | None:
+    return None if name is None else Dtype(name)
+
+
+def _pairs(env: tuple[EnvVar, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((variable.name, variable.value) for variable in env)
+
+
+_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
+    "quantization": _dtype,
+    "kv_cache_dtype": _dtype,
+    "env": _pairs,
+}
+"""For the fields of `spec.engine` whose type differs here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,33 +48,42 @@ class EngineSettings:
 
     quantization, kv_cache_dtype: number types of weights and KV; None: the checkpoint's own
     max_loras, max_lora_rank:     adapters resident at once (0: LoRA is off), and their rank at most
+    block_size: tokens of a KV block: vLLM's default, which no ServedModel changes
+
+    All defaults but `block_size`'s are those of `spec.engine`, which owns them.
     """
 
-    image: str = "vllm/vllm-openai:v0.24.0"
-    port: int = 8000
-    max_num_seqs: int = 256
-    max_num_batched_tokens: int = 8192
-    max_model_len: int = 16384
-    gpu_memory_utilization: float = 0.9
+    image: str = _DEFAULTS.image
+    port: int = _DEFAULTS.port
+    max_num_seqs: int = _DEFAULTS.max_num_seqs
+    max_num_batched_tokens: int = _DEFAULTS.max_num_batched_tokens
+    max_model_len: int = _DEFAULTS.max_model_len
+    gpu_memory_utilization: float = _DEFAULTS.gpu_memory_utilization
     block_size: int = 16
     quantization: Dtype | None = None
     kv_cache_dtype: Dtype | None = None
-    max_loras: int = 0
-    max_lora_rank: int = 16
-    args: tuple[str, ...] = ()
+    max_loras: int = _DEFAULTS.max_loras
+    max_lora_rank: int = _DEFAULTS.max_lora_rank
+    args: tuple[str, ...] = _DEFAULTS.args
     env: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, engine: Engine) -> EngineSettings:
+        """The settings of a ServedModel's `spec.engine`: each field under its own name."""
+        values: dict[str, Any] = {name: getattr(engine, name) for name in Engine.model_fields}
+        return cls(**{name: _CONVERTERS.get(name, _unchanged)(value) for name, value in values.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
     """Model x pool x parallel shape x engine settings.
 
-    `model_key` is the ServedModel's `namespace/name`; `model_id` is what the performance
+    `model_key` is the ServedModel; `model_id` is what the performance
     tables and the engine know; `gpu` is the catalogue's name. `architecture` is what the user
     says of a model that the catalogue need not know.
     """
 
-    model_key: str
+    model_key: ModelKey
     model_id: str
     served_names: tuple[str, ...]
     pool: str
@@ -66,7 +102,7 @@ class Variant:
     @property
     def name(self) -> str:
         """Readable, unique and a valid label value: any other setting is another variant."""
-        readable = f"{self.model_key.split('/')[-1]}-{self.pool}-tp{self.tensor_parallel}"
+        readable = f"{self.model_key.name}-{self.pool}-tp{self.tensor_parallel}"
         if self.pipeline_parallel > 1:
             readable += f"pp{self.pipeline_parallel}"
         digest = hashlib.sha256(repr(self).encode()).hexdigest()[:6]

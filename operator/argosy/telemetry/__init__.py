@@ -1,15 +1,15 @@
-"""Metrics in: what the engines and Envoy say of themselves, each value with its age.
+"""Metrics in: what the engines and Envoy report, each value with its age.
 
-Owns the sources of telemetry (`DirectScraper`, `PrometheusSource`) behind one port. Never decides
-anything and never fills a gap: what was not seen is absent from the reading.
+Owns the sources of telemetry (`DirectScraper`, `PrometheusSource`) behind one port. Input: `Targets`.
+Output: a `TelemetryReading`, from which a value that was not read is absent: gaps are not filled.
 """
 
 from argosy.telemetry.direct import DirectScraper, ScrapeLimits
-from argosy.telemetry.port import ClassKeyOf, Targets, TelemetrySource
+from argosy.telemetry.port import CellOf, Targets, TelemetrySource
 from argosy.telemetry.prometheus import PrometheusSettings, PrometheusSource
 
 __all__ = [
-    "ClassKeyOf",
+    "CellOf",
     "DirectScraper",
     "PrometheusSettings",
     "PrometheusSource",

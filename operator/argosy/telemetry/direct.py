@@ -1,10 +1,10 @@
 """Direct scraping: every engine's `/metrics` and every Envoy's admin interface, over HTTP.
 
-Owns the requests: how many at a time, how long each may take. Never parses (`parse`) and never
-keeps a sample (`memory`). Input: `Targets`. Output: a `TelemetryReading`.
+Owns the requests: how many at a time, how long each may take. `parse` reads the answers and
+`last_samples` keeps them. Input: `Targets`. Output: a `TelemetryReading`.
 
-An engine counts as answering when any HTTP answer comes, a bad one included: silence means that
-nobody is there, and costs the planner the engine's capacity.
+An engine that sends any HTTP answer, a bad one included, is not silent: a silent engine is taken for
+dead, and the planner loses its capacity.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 
 import aiohttp
 
+from argosy.keys import CellName
 from argosy.snapshot import Sample, TelemetryReading
-from argosy.telemetry.memory import EnvoyScrape, Remembered
+from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
     ROUTE_STATS_FILTER,
     RawRouteCounters,
@@ -27,14 +28,14 @@ from argosy.telemetry.parse import (
     parse_engine,
     parse_route_stats,
 )
-from argosy.telemetry.port import ClassKeyOf, Targets
+from argosy.telemetry.port import CellOf, Targets
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ScrapeLimits:
-    """What one reading may cost.
+    """Limits of one reading.
 
     timeout_s: per request. num_at_once: requests in flight. max_body_bytes: a longer answer is
     unreadable (vLLM's own is about 60 KB, Envoy's `/clusters` 1.3 KB per endpoint).
@@ -52,21 +53,21 @@ class _Answer:
 
 
 class DirectScraper:
-    """A `TelemetrySource` that asks the targets themselves. Needs a running event loop at `read`."""
+    """A `TelemetrySource` that reads the targets themselves. Needs a running event loop at `read`."""
 
-    def __init__(self, class_key_of: ClassKeyOf, limits: ScrapeLimits | None = None) -> None:
-        self._class_key_of = class_key_of
+    def __init__(self, cell_of: CellOf, limits: ScrapeLimits | None = None) -> None:
+        self._cell_of = cell_of
         self._limits = limits or ScrapeLimits()
-        self._remembered = Remembered()
+        self._last = LastSamples()
         self._session: aiohttp.ClientSession | None = None
-        # A limit of our own, not the connector's: time spent waiting for a free connection would
-        # count against the time-out of engines that have not even been asked.
+        # Not the connector's limit: the wait for a free connection would then count against the
+        # time-out of requests that were not sent yet.
         self._slots = asyncio.Semaphore(self._limits.num_at_once)
         self._complaints: dict[str, str] = {}
 
     async def read(self, targets: Targets, now_s: float) -> TelemetryReading:
-        """Ask everybody at once; takes one time-out when somebody is silent."""
-        self._remembered.forget_all_but(targets)
+        """Read all targets at once; takes one time-out where some target is silent."""
+        self._last.forget_all_but(targets)
         for url in self._complaints.keys() - _urls(targets):
             del self._complaints[url]
         scrapes: list[Coroutine[Any, Any, None]] = [
@@ -74,7 +75,7 @@ class DirectScraper:
         ]
         scrapes += [self._scrape_engine(address, now_s) for address in dict.fromkeys(targets.engines)]
         await asyncio.gather(*scrapes)
-        return self._remembered.reading()
+        return self._last.reading()
 
     async def close(self) -> None:
         """Close the connections; a later `read` opens new ones."""
@@ -85,19 +86,19 @@ class DirectScraper:
     async def _scrape_engine(self, address: str, now_s: float) -> None:
         answer = await self._get(f"http://{address}/metrics")
         if answer is None:
-            self._remembered.engine_unanswered(address, now_s)
+            self._last.engine_unanswered(address, now_s)
             self._complain(address, "does not answer")
             return
         parsed = parse_engine(answer.body) if answer.status == 200 else _refused(answer)
         if isinstance(parsed, Unreadable):
-            self._remembered.engine_answered(address, None, now_s)
+            self._last.engine_answered(address, None, now_s)
             self._complain(address, parsed.reason)
         else:
-            self._remembered.engine_answered(address, parsed, now_s)
+            self._last.engine_answered(address, parsed, now_s)
             self._complain(address, "")
 
     async def _scrape_envoy(self, node: str, url: str, now_s: float) -> None:
-        """Both answers or none: a view is of one instant."""
+        """Both answers or none: counters and health belong to one instant."""
         stats, clusters = await asyncio.gather(
             self._get(f"{url}/stats", {"filter": ROUTE_STATS_FILTER, "format": "json"}),
             self._get(f"{url}/clusters", {"format": "json"}),
@@ -110,16 +111,16 @@ class DirectScraper:
         if isinstance(routes, Unreadable) or isinstance(endpoints, Unreadable):
             self._complain(url, next(r.reason for r in (routes, endpoints) if isinstance(r, Unreadable)))
             return
-        by_class = {key: Sample(raw, now_s) for key, raw in self._by_class(routes).items()}
-        self._remembered.envoy_answered(node, EnvoyScrape(now_s, by_class, endpoints))
+        by_cell = {cell: Sample(raw, now_s) for cell, raw in self._by_cell(routes).items()}
+        self._last.envoy_answered(node, EnvoyScrape(now_s, by_cell, endpoints))
         self._complain(url, "")
 
-    def _by_class(self, routes: Mapping[str, RawRouteCounters]) -> dict[str, RawRouteCounters]:
-        keys = {prefix: self._class_key_of(prefix) for prefix in routes}
-        return {key: routes[prefix] for prefix, key in keys.items() if key is not None}
+    def _by_cell(self, routes: Mapping[str, RawRouteCounters]) -> dict[CellName, RawRouteCounters]:
+        cells = {prefix: self._cell_of(prefix) for prefix in routes}
+        return {cell: routes[prefix] for prefix, cell in cells.items() if cell is not None}
 
     async def _get(self, url: str, query: Mapping[str, str] | None = None) -> _Answer | None:
-        """One answer, None where none came in time."""
+        """One answer; None where none came in time."""
         async with self._slots:
             try:
                 async with self._open_session().get(url, params=query) as response:

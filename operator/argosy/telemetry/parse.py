@@ -1,12 +1,11 @@
 """From bytes to readings: vLLM's metrics and the answers of Envoy's admin interface.
 
-Owns which names are read and how they add up. Never does I/O. Input: the body of an answer.
-Output: a reading, or `Unreadable` with the reason; a value that is missing, cut off or not a
-number is never read as zero.
+Owns which names are read and how they add up. Input: the body of an answer. Output: a reading, or
+`Unreadable` with the reason; a value that is missing, cut off or not a number is not read as zero.
 
-Names are those of vLLM v1 and of Envoy 1.40. An engine's body has some 600 lines of which some
-twenty matter, and it comes from every engine every two seconds: the body is searched for the names,
-not split into lines (150 against 200 microseconds for 36 KB; a regular expression takes 300).
+Names are those of vLLM v1 and of Envoy 1.40. An engine's body has some 600 lines, about twenty of
+which are read, from every engine every two seconds: the body is searched for the names instead of
+being split into lines (150 against 200 microseconds for 36 KB; a regular expression takes 300).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ GENERATION_TOKENS = "vllm:generation_tokens_total"
 REQUESTS = "vllm:request_success_total"
 
 ENGINE_METRICS = (RUNNING, WAITING, KV_USAGE, PROMPT_TOKENS, GENERATION_TOKENS, REQUESTS)
-"""What every reading needs; exact names: `num_requests_waiting` is also a prefix of another one."""
+"""Needed for a reading; exact names: `num_requests_waiting` is also a prefix of another one."""
 
 _COUNTERS = {
     "iterations": "vllm:iteration_tokens_total_count",
@@ -43,7 +42,7 @@ CACHE_CONFIG = "vllm:cache_config_info"
 START_TIME = "process_start_time_seconds"
 
 ALL_ENGINE_METRICS = (*ENGINE_METRICS, *_COUNTERS.values(), CACHE_CONFIG, START_TIME)
-"""Every name that is read. What `ENGINE_METRICS` lacks may be missing: recalibration alone needs it."""
+"""Every name that is read. Those not in `ENGINE_METRICS` may be missing: only recalibration needs them."""
 
 _LABEL = re.compile(rb'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
 
@@ -129,7 +128,7 @@ def engine_reading(
 def _counter_reading(
     values_by_name: Mapping[str, tuple[float, ...]], caches: Sequence[Mapping[str, str]]
 ) -> CounterReading | None:
-    """What recalibration reads. Whoever uses a value judges it: one that is not a number stays so."""
+    """What recalibration reads. A value that is not a number stays so: recalibration checks it."""
     if not any(values_by_name.get(name) for name in _COUNTERS.values()):
         return None
     totals = {
@@ -196,8 +195,8 @@ def raw_route_counters(values: Mapping[str, float]) -> RawRouteCounters | None:
 def parse_clusters(body: bytes) -> Mapping[str, EndpointHealth] | Unreadable:
     """Health by endpoint address `ip:port`, from `/clusters?format=json`.
 
-    An address in several clusters gets the worst of its states. A host that Envoy has been told to
-    drop and only drains is left out: it is no endpoint any more.
+    An address in several clusters gets the worst of its states. A host that EDS has removed and that
+    only drains is left out: it is no endpoint any more.
     """
     document = _json_object(body)
     if isinstance(document, Unreadable):
@@ -213,7 +212,7 @@ def parse_clusters(body: bytes) -> Mapping[str, EndpointHealth] | Unreadable:
 
 
 def worst(known: EndpointHealth | None, seen: EndpointHealth) -> EndpointHealth:
-    """The state to believe where two views of one endpoint differ."""
+    """The worse of two views of one endpoint."""
     return seen if known is None else max(known, seen, key=_BADNESS.__getitem__)
 
 
@@ -223,7 +222,7 @@ _BADNESS = {EndpointHealth.HEALTHY: 0, EndpointHealth.PENDING: 1, EndpointHealth
 def _health(flags: Mapping[str, Any]) -> EndpointHealth:
     if flags.get("failed_outlier_check") or flags.get("eds_health_status") in {"UNHEALTHY", "TIMEOUT"}:
         return EndpointHealth.UNHEALTHY
-    # A new host fails its active check until the first one has passed: it is pending, not ill.
+    # A new host fails its active check until the first one has passed: it is pending, not unhealthy.
     if flags.get("pending_active_hc"):
         return EndpointHealth.PENDING
     if flags.get("failed_active_health_check"):

@@ -1,7 +1,7 @@
 """The port through which measurements come in.
 
-Owns the targets of a reading and the protocol that both sources keep. Never measures.
-Input: who is to be asked (`Targets`). Output: a `TelemetryReading`.
+Owns the targets of a reading and the protocol that both sources implement. Input: `Targets`. Output: a
+`TelemetryReading`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from argosy.keys import CellName
 from argosy.snapshot import TelemetryReading
 
-ClassKeyOf = Callable[[str], str | None]
-"""From a route's stat prefix to the key of its class; None for a route that is no class's."""
+CellOf = Callable[[str], CellName | None]
+"""From a route's stat prefix to its route cell; None for a route that belongs to no cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Who is to be measured.
+    """The engines and Envoys to read.
 
     engines: endpoint addresses `ip:port`
     envoys:  (node id, admin URL such as `http://10.0.0.7:9901`)
@@ -29,17 +30,17 @@ class Targets:
 
 
 class TelemetrySource(Protocol):
-    """Where a reading comes from.
+    """A source of readings.
 
-    A source remembers the last samples: an engine or an Envoy that does not answer keeps its last
-    one, which ages, and `unanswered_since_s` tells since when an engine has not answered. A target
-    that is no longer asked for is forgotten. Nothing that the far side does makes `read` raise.
+    It keeps the last sample of each target: that of an engine or an Envoy that does not answer stays
+    and ages, and `unanswered_since_s` holds since when an engine has not answered. A target that is
+    no longer read is dropped. Nothing that a target does makes `read` raise.
     """
 
     async def read(self, targets: Targets, now_s: float) -> TelemetryReading:
-        """Measure `targets`; `now_s` (seconds since the epoch) dates what is seen now."""
+        """Read `targets`; `now_s` (seconds since the epoch) dates the new samples."""
         ...
 
     async def close(self) -> None:
-        """Give back connections and threads."""
+        """Close connections and threads."""
         ...

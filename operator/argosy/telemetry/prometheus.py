@@ -1,15 +1,14 @@
 """Telemetry from a Prometheus server, behind the same port as direct scraping.
 
-Owns the queries and what their series mean. Never scrapes a target itself and never keeps a sample
-(`memory`). Input: `Targets`. Output: a `TelemetryReading` whose ages are those of Prometheus's own
-scrapes.
+Owns the queries and what their series mean; `last_samples` keeps the samples. Input: `Targets`.
+Output: a `TelemetryReading` whose ages are those of Prometheus's own scrapes.
 
 Every query is an instant query of a *range* selector (`up[90s]`), which answers with the raw samples
 and the instants of their scrapes. A plain selector is dated with the moment of the query and repeats
 a dead target's last value for five minutes: a silent engine would look alive and fresh.
 
-Prometheus's clock dates the samples: it must agree with ours to a few seconds, as the nodes of a
-cluster do. Endpoint health is absent: Envoy tells Prometheus no host's state.
+Prometheus's clock dates the samples: it must agree with this process's to a few seconds, as the nodes
+of a cluster do. Endpoint health is absent: Envoy exports no host's state to Prometheus.
 
 Expected of the scrape configuration: `instance` is the engine's `ip:port`, or the host and port of
 Envoy's admin URL. A route's stat prefix has no dot (`route.counters`), so it is the whole label
@@ -32,9 +31,10 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry
 
+from argosy.keys import CellName
 from argosy.route.counters import VIRTUAL_HOST
 from argosy.snapshot import Sample, TelemetryReading
-from argosy.telemetry.memory import EnvoyScrape, Remembered
+from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
     ALL_ENGINE_METRICS,
     CACHE_CONFIG,
@@ -43,7 +43,7 @@ from argosy.telemetry.parse import (
     engine_reading,
     raw_route_counters,
 )
-from argosy.telemetry.port import ClassKeyOf, Targets
+from argosy.telemetry.port import CellOf, Targets
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ _SAME_SCRAPE_S = 0.0005
 
 @dataclass(frozen=True, slots=True)
 class PrometheusSettings:
-    """Where Prometheus is and how long it is waited for.
+    """Where Prometheus is, and how long to wait for it.
 
     window_s: how far back samples are asked for; more than two scrape intervals
     timeout_s: for all queries of one reading together
@@ -75,24 +75,24 @@ class Series:
 
     @property
     def name(self) -> str:
-        """The metric's name; empty where the query took it away."""
+        """The metric's name; empty where the query dropped it."""
         return self.labels.get("__name__", "")
 
     @property
     def newest(self) -> tuple[float, float]:
-        """The last sample: when, and what."""
+        """The last sample: (seconds since the epoch, value)."""
         return self.samples[-1]
 
 
 class PrometheusSource:
     """A `TelemetrySource` that asks a Prometheus server."""
 
-    def __init__(self, settings: PrometheusSettings, class_key_of: ClassKeyOf) -> None:
+    def __init__(self, settings: PrometheusSettings, cell_of: CellOf) -> None:
         self._settings = settings
-        self._class_key_of = class_key_of
-        self._remembered = Remembered()
-        # The client is synchronous. One thread: a server that trickles its answer holds up the next
-        # query, never a growing number of threads.
+        self._cell_of = cell_of
+        self._last = LastSamples()
+        # The client is synchronous. One thread: a server that sends its answer slowly delays the next
+        # query, and the number of threads does not grow.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prometheus")
         self._asking: asyncio.Future[tuple[Series, ...]] | None = None
         # No retries of its own: the next reading is the retry, and old samples show their age.
@@ -102,8 +102,8 @@ class PrometheusSource:
         self._trouble = ""
 
     async def read(self, targets: Targets, now_s: float) -> TelemetryReading:
-        """Ask once; where Prometheus does not answer, all samples keep their age."""
-        self._remembered.forget_all_but(targets)
+        """Query once; where Prometheus does not answer, all samples stay and age."""
+        self._last.forget_all_but(targets)
         if targets.engines or targets.envoys:
             answer = await self._ask()
             self._complain(answer.reason if isinstance(answer, Unreadable) else "")
@@ -111,17 +111,18 @@ class PrometheusSource:
                 past = _not_after(answer, now_s)
                 self._take_engines(past, targets.engines)
                 self._take_envoys(past, targets.envoys)
-        return self._remembered.reading()
+        return self._last.reading()
 
     async def close(self) -> None:
-        """Let go of the thread; a query under way is not waited for."""
+        """End the thread without waiting for a running query."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _ask(self) -> tuple[Series, ...] | Unreadable:
         if self._asking is not None and not self._asking.done():
-            return Unreadable("the query before has not been answered yet")
+            return Unreadable("the previous query has not been answered yet")
         self._asking = asyncio.get_running_loop().run_in_executor(self._thread, self._query)
-        # An answer that comes after its time-out may be an exception that nobody waits for.
+        # After the time-out no code awaits the future: an exception in it must be fetched here, or
+        # asyncio logs it.
         self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
         try:
             return await asyncio.wait_for(asyncio.shield(self._asking), self._settings.timeout_s)
@@ -133,7 +134,7 @@ class PrometheusSource:
             return Unreadable(f"not an answer of Prometheus's API: {error!r}")
 
     def _query(self) -> tuple[Series, ...]:
-        """All that is wanted, in one query (runs in the thread)."""
+        """All metrics in one query (runs in the thread)."""
         names = "|".join((*ALL_ENGINE_METRICS, _ROUTE_METRICS, "up"))
         query = f'{{__name__=~"{names}"}}[{self._settings.window_s}s]'
         result = self._client.custom_query(query, timeout=self._settings.timeout_s)
@@ -147,13 +148,13 @@ class PrometheusSource:
             silent_since_s = _silent_since_s(ups)
             reading = _engine_sample([series for series in all_series if series.name in ALL_ENGINE_METRICS])
             if reading is not None:
-                self._remembered.engine_answered(address, reading.value, reading.at_s)
+                self._last.engine_answered(address, reading.value, reading.at_s)
             elif ups and silent_since_s is None:
-                self._remembered.engine_answered(address, None, 0.0)
+                self._last.engine_answered(address, None, 0.0)
             if silent_since_s is not None:
-                known = self._remembered.engines.get(address)
+                known = self._last.engines.get(address)
                 if known is None or known.at_s < silent_since_s:
-                    self._remembered.engine_unanswered(address, silent_since_s)
+                    self._last.engine_unanswered(address, silent_since_s)
 
     def _take_envoys(self, answer: tuple[Series, ...], envoys: Iterable[tuple[str, str]]) -> None:
         by_instance = _by_instance(answer)
@@ -161,23 +162,23 @@ class PrometheusSource:
             routes = self._routes(by_instance.get(urlsplit(url).netloc, ()))
             if routes:
                 newest_s = max(sample.at_s for sample in routes.values())
-                self._remembered.envoy_answered(node, EnvoyScrape(newest_s, routes))
+                self._last.envoy_answered(node, EnvoyScrape(newest_s, routes))
 
-    def _routes(self, all_series: Iterable[Series]) -> dict[str, Sample[RawRouteCounters]]:
-        """One Envoy's counters by class key, of its newest scrape."""
-        ours = [
+    def _routes(self, all_series: Iterable[Series]) -> dict[CellName, Sample[RawRouteCounters]]:
+        """One Envoy's counters by route cell, of its newest scrape."""
+        counted = [
             series
             for series in all_series
             if series.labels.get("envoy_virtual_host") == VIRTUAL_HOST and _counter(series) is not None
         ]
         values: dict[str, dict[str, float]] = {}
-        at_s, newest = _newest_scrape(ours)
+        at_s, newest = _newest_scrape(counted)
         for series in newest:
             counters = values.setdefault(series.labels.get("envoy_route", ""), {})
             counters[_counter(series) or ""] = series.newest[1]
-        found: dict[str, Sample[RawRouteCounters]] = {}
+        found: dict[CellName, Sample[RawRouteCounters]] = {}
         for prefix, counters in values.items():
-            key, raw = self._class_key_of(prefix), raw_route_counters(counters)
+            key, raw = self._cell_of(prefix), raw_route_counters(counters)
             if key is not None and raw is not None:
                 found[key] = Sample(raw, at_s)
         return found
@@ -192,7 +193,7 @@ class PrometheusSource:
 
 
 def _series(item: Mapping[str, Any]) -> Series | None:
-    """One element of a `matrix` result; samples that are no numbers are missing."""
+    """One element of a `matrix` result, without samples that are not finite; None where none is left."""
     samples = tuple(
         (float(at_s), value) for at_s, text in item["values"] if math.isfinite(value := float(text))
     )
@@ -200,7 +201,7 @@ def _series(item: Mapping[str, Any]) -> Series | None:
 
 
 def _not_after(answer: Iterable[Series], now_s: float) -> tuple[Series, ...]:
-    """The answer without samples from the far future (a clock gone wrong): they would never age."""
+    """The answer without samples from the far future (a wrong clock): they would not age."""
     tolerance_s = 60.0
     cut = (
         Series(series.labels, tuple(s for s in series.samples if s[0] <= now_s + tolerance_s))
@@ -217,14 +218,14 @@ def _by_instance(answer: Iterable[Series]) -> dict[str, list[Series]]:
 
 
 def _newest_scrape(all_series: Iterable[Series]) -> tuple[float, list[Series]]:
-    """The series that the newest scrape brought, and its instant.
+    """The instant of the newest scrape, and its series.
 
-    Those that ended before are of a process that has gone (other labels, same address): adding
-    them up would count both.
+    Series that ended earlier belong to a process that is gone (other labels, same address): the sum
+    would count both.
     """
-    ours = list(all_series)
-    at_s = max((series.newest[0] for series in ours), default=0.0)
-    return at_s, [series for series in ours if series.newest[0] >= at_s - _SAME_SCRAPE_S]
+    known = list(all_series)
+    at_s = max((series.newest[0] for series in known), default=0.0)
+    return at_s, [series for series in known if series.newest[0] >= at_s - _SAME_SCRAPE_S]
 
 
 def _engine_sample(all_series: Iterable[Series]) -> Sample[Any] | None:
@@ -238,7 +239,7 @@ def _engine_sample(all_series: Iterable[Series]) -> Sample[Any] | None:
 
 
 def _silent_since_s(ups: Iterable[Series]) -> float | None:
-    """When the scrapes in a row began that failed up to now; None where the last one succeeded."""
+    """When the current run of failed scrapes began; None where the last scrape succeeded."""
     _, newest = _newest_scrape(ups)
     if not newest or any(series.newest[1] > 0 for series in newest):
         return None

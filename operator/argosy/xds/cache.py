@@ -1,12 +1,13 @@
-"""The current xDS snapshot, and what each Envoy made of it.
+"""The current xDS snapshot, and what each Envoy acknowledged or refused of it.
 
-Owns which snapshot an Envoy is to arrive at, roll-back included, and the state per Envoy that
-ends in Fleet's status. Never talks to anybody. Not thread-safe: it lives on one event loop.
+Owns which snapshot an Envoy should have, roll-back included, and the state per Envoy that Fleet's
+status shows. Input: published snapshots, acknowledgements and refusals. Output: the snapshot for a
+node. Not thread-safe: it is used on one event loop.
 
-Roll-back is per Envoy. What one refuses (a port taken on its machine, say) may be fine with
-all others. An Envoy that refused a version gets the newest snapshot that was accepted, in the
-place of what it refused; endpoints stay up to date, because a refused listener must not keep
-requests on pods that are gone.
+Roll-back is per Envoy: what one refuses (because of a port taken on its machine, say) may be fine
+for all others. An Envoy that refused a version gets the newest snapshot that was accepted instead of
+what it refused; endpoints stay up to date, because a refused listener must not keep requests on
+pods that are gone.
 """
 
 from __future__ import annotations
@@ -15,38 +16,23 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from argosy.xds.snapshot import Resource, Section, Snapshot, TypeUrl
-from argosy.xds.subscription import Verdict
+from argosy.snapshot.fleet import EnvoyState
+from argosy.xds.snapshot import PackedResource, ResourceSet, Snapshot, TypeUrl
+from argosy.xds.subscription import ResponseOutcome
 
 _NUM_REMEMBERED = 16
-
-
-@dataclass(frozen=True, slots=True)
-class EnvoyState:
-    """One connected Envoy.
-
-    acknowledged_version: of the routes that it runs; empty before the first
-    refused_version:      what it refuses of the current snapshot, with its `message`; else empty
-    is_ahead:             it has routes of a later FleetPlan revision than we know, and is left alone
-    """
-
-    node_id: str
-    acknowledged_version: str = ""
-    refused_version: str = ""
-    message: str = ""
-    is_ahead: bool = False
 
 
 @dataclass
 class _Node:
     num_streams: int = 0
     acknowledged: dict[TypeUrl, str] = field(default_factory=dict)
-    refusals: dict[TypeUrl, Verdict] = field(default_factory=dict)
+    refusals: dict[TypeUrl, ResponseOutcome] = field(default_factory=dict)
     is_ahead: bool = False
 
 
 class SnapshotCache:
-    """Snapshots, and who accepted which."""
+    """Snapshots, and which Envoys accepted which."""
 
     def __init__(self) -> None:
         self._current: Snapshot | None = None
@@ -56,11 +42,11 @@ class SnapshotCache:
 
     @property
     def current(self) -> Snapshot | None:
-        """What was published last; None until something was."""
+        """The snapshot published last; None before the first."""
         return self._current
 
     def publish(self, snapshot: Snapshot) -> bool:
-        """Make `snapshot` the current one; False where it is what is current already."""
+        """Make `snapshot` the current one; False where the current one is equal."""
         if self._current is not None and _versions(self._current) == _versions(snapshot):
             return False
         self._current = snapshot
@@ -68,7 +54,7 @@ class SnapshotCache:
         return True
 
     def snapshot_for(self, node_id: str) -> Snapshot | None:
-        """What this Envoy is to arrive at; None where there is nothing that it could be given."""
+        """The snapshot that this Envoy should have; None where there is none that it would accept."""
         current = self._current
         refused = self._refused_now(node_id)
         if current is None or not refused:
@@ -76,46 +62,46 @@ class SnapshotCache:
         good = next((s for s in reversed(self._accepted) if not _contains(s, refused.values())), None)
         return rolled_back(current, good, refused.keys()) if good is not None else None
 
-    def recall(self, resource_type: TypeUrl, names: Collection[str] | None, version: str) -> Section | None:
-        """The content of a version that was published lately; None where it is not known."""
+    def find(self, resource_type: TypeUrl, names: Collection[str] | None, version: str) -> ResourceSet | None:
+        """The content of a version that was published recently; None where it is not known."""
         for snapshot in reversed(self._published):
-            section = snapshot.section(resource_type)
-            selected = section if names is None else section.select(names)
+            resources = snapshot.resources(resource_type)
+            selected = resources if names is None else resources.select(names)
             if selected.version == version:
                 return selected
         return None
 
-    def ever_published(self, resource_type: TypeUrl) -> Section:
-        """All resources of this type that were published lately, each in the last form that routes used."""
-        found: dict[str, Resource] = {}
+    def latest_routed(self, resource_type: TypeUrl) -> ResourceSet:
+        """All resources of this type that were published recently, each as routes used it last."""
+        found: dict[str, PackedResource] = {}
         for snapshot in self._published:
-            for name, resource in snapshot.section(resource_type).resources.items():
+            for name, resource in snapshot.resources(resource_type).by_name.items():
                 if name in snapshot.routed_clusters or name not in found:
                     found[name] = resource
-        return Section(self._current.section(resource_type).revision if self._current else 0, found)
+        return ResourceSet(self._current.resources(resource_type).revision if self._current else 0, found)
 
     def connect(self, node_id: str) -> None:
         """A stream of this Envoy began."""
         self._nodes.setdefault(node_id, _Node()).num_streams += 1
 
     def disconnect(self, node_id: str) -> None:
-        """A stream of this Envoy ended. What it refused stays known: it may come back."""
+        """A stream of this Envoy ended. What it refused is kept: it may connect again."""
         node = self._nodes[node_id]
         node.num_streams -= 1
         if node.num_streams == 0 and not node.refusals:
             del self._nodes[node_id]
 
     def saw(self, node_id: str, resource_type: TypeUrl, version: str, *, is_ahead: bool) -> None:
-        """This Envoy says that it has `version`."""
+        """This Envoy reports that it has `version`."""
         node = self._nodes[node_id]
         node.acknowledged[resource_type], node.is_ahead = version, is_ahead
 
-    def refuse(self, node_id: str, verdict: Verdict, target: Snapshot) -> None:
+    def refuse(self, node_id: str, outcome: ResponseOutcome, target: Snapshot) -> None:
         """This Envoy refused a response that was sent on the way to `target`."""
-        # The response may have held less or more than the section: remember the section's version.
-        version = target.section(verdict.resource_type).version
-        self._nodes[node_id].refusals[verdict.resource_type] = Verdict(
-            verdict.resource_type, version, verdict.refusal
+        # The response may have held less or more than the target's resources: keep the target's version.
+        version = target.resources(outcome.resource_type).version
+        self._nodes[node_id].refusals[outcome.resource_type] = ResponseOutcome(
+            outcome.resource_type, version, outcome.refusal
         )
 
     def arrive(self, node_id: str, snapshot: Snapshot) -> None:
@@ -143,42 +129,42 @@ class SnapshotCache:
             is_ahead=node.is_ahead,
         )
 
-    def _refused_now(self, node_id: str) -> Mapping[TypeUrl, Verdict]:
+    def _refused_now(self, node_id: str) -> Mapping[TypeUrl, ResponseOutcome]:
         """What this Envoy refuses of the current snapshot."""
         node = self._nodes.get(node_id)
         if node is None or self._current is None:
             return {}
         current = self._current
-        return {t: v for t, v in node.refusals.items() if current.section(t).version == v.version}
+        return {t: v for t, v in node.refusals.items() if current.resources(t).version == v.version}
 
 
 def rolled_back(refused: Snapshot, good: Snapshot, types: Collection[TypeUrl]) -> Snapshot:
-    """What an Envoy runs that refused these types of `refused`: as much of it as fits `good`'s routes.
+    """The snapshot for an Envoy that refused these types of `refused`: as much of it as fits `good`'s routes.
 
-    Clusters and assignments keep the refused snapshot's revision, for Envoy may have accepted
+    Clusters and assignments keep the refused snapshot's revision, because Envoy may have accepted
     some of them; listeners and routes are `good`'s, under their own revision.
     """
-    wanted, had = refused.section(TypeUrl.CLUSTER), good.section(TypeUrl.CLUSTER)
-    new_endpoints, old_endpoints = refused.section(TypeUrl.ENDPOINT), good.section(TypeUrl.ENDPOINT)
+    wanted, had = refused.resources(TypeUrl.CLUSTER), good.resources(TypeUrl.CLUSTER)
+    new_endpoints, old_endpoints = refused.resources(TypeUrl.ENDPOINT), good.resources(TypeUrl.ENDPOINT)
     if TypeUrl.CLUSTER in types or TypeUrl.ENDPOINT in types:
-        clusters = Section(wanted.revision, had.resources)
-        usable = Section(new_endpoints.revision, {}) if TypeUrl.ENDPOINT in types else new_endpoints
-        endpoints = usable.select(had.resources).filled_from(old_endpoints)
+        clusters = ResourceSet(wanted.revision, had.by_name)
+        usable = ResourceSet(new_endpoints.revision, {}) if TypeUrl.ENDPOINT in types else new_endpoints
+        endpoints = usable.select(had.by_name).filled_from(old_endpoints)
     else:
         clusters, endpoints = wanted.filled_from(had), new_endpoints.filled_from(old_endpoints)
-    return Snapshot.of_sections(
+    return Snapshot.of_sets(
         {
             TypeUrl.CLUSTER: clusters,
             TypeUrl.ENDPOINT: endpoints,
-            TypeUrl.LISTENER: good.section(TypeUrl.LISTENER),
-            TypeUrl.ROUTE: good.section(TypeUrl.ROUTE),
+            TypeUrl.LISTENER: good.resources(TypeUrl.LISTENER),
+            TypeUrl.ROUTE: good.resources(TypeUrl.ROUTE),
         }
     )
 
 
-def _contains(snapshot: Snapshot, verdicts: Collection[Verdict]) -> bool:
-    return any(snapshot.section(verdict.resource_type).version == verdict.version for verdict in verdicts)
+def _contains(snapshot: Snapshot, outcomes: Collection[ResponseOutcome]) -> bool:
+    return any(snapshot.resources(outcome.resource_type).version == outcome.version for outcome in outcomes)
 
 
 def _versions(snapshot: Snapshot) -> tuple[str, ...]:
-    return tuple(snapshot.section(each).version for each in TypeUrl)
+    return tuple(snapshot.resources(each).version for each in TypeUrl)

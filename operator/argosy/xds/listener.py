@@ -1,8 +1,8 @@
 """Envoy's listener: where requests come in, what is read of them, how Envoy itself replies.
 
-Owns the HTTP connection manager. Never knows a class, a model or a cluster: the listener is a
-function of the gateway alone, so that a change of routes never makes Envoy replace it (which
-would close the clients' connections).
+Owns the HTTP connection manager. Input: a `Gateway` and nothing else, no class, model or cluster: a
+change of routes must not make Envoy replace the listener, which would close the clients' connections.
+Output: one `Listener`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import Gateway
-from argosy.xds.wire import EnvoyMessage, any_of, duration
+from argosy.xds.packing import EnvoyMessage, any_of, duration
 
 LISTENER = "gateway"
 ROUTE_CONFIGURATION = "argosy"
@@ -38,18 +38,18 @@ STREAM_KEY = "stream"
 REFUSAL_KEY = "refusal"
 
 PICKED_ENDPOINT_HEADER = "x-gateway-destination-endpoint"
-"""An endpoint picker's choice. From a client it would aim requests at any replica it names."""
+"""An endpoint picker's choice of a replica. Removed from requests: a client could name any replica."""
 
 STREAM_IDLE_S = 3600.0
-"""A client that went away without a word must not hold a stream for ever. Tries end much earlier
-by their own limits; Envoy's default of 5 minutes would cut whole answers that take longer."""
+"""A client that vanished without closing its connection must not hold a stream for ever. Tries end much
+earlier by their own limits; Envoy's default of 5 minutes would cut answers that take longer."""
 
 RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """How Envoy's own replies with this status read. An empty message keeps Envoy's words."""
+    """The body of Envoy's own replies with this status. An empty message keeps Envoy's text."""
 
     status: int
     type: str
@@ -63,9 +63,9 @@ NO_REPLICA = _Reply(
     "no_replica",
     f"%METADATA(ROUTE:{METADATA_NAMESPACE}:{REFUSAL_KEY})%",
 )
-"""When no endpoint can be chosen: each route says in its metadata what that means for its class."""
+"""When no endpoint can be chosen; each route's metadata holds the message for its class."""
 
-# Types as OpenAI's clients know them. What is not listed keeps its status and says what Envoy says.
+# Types as OpenAI's clients know them. A status that is not listed keeps Envoy's text.
 _REPLIES = (
     _Reply(400, "invalid_request_error", "bad_request"),
     _Reply(

@@ -1,8 +1,7 @@
 """A route table as Envoy's resources.
 
-Owns clusters and their endpoints, and the assembly of the whole. Never decides who gets which
-traffic. Input: a `RouteTable`. Output: protobuf messages, a pure function of the table.
-`reference/envoy` facts behind the settings are stated beside them.
+Owns clusters and their endpoints, and the assembly of the whole. Input: a `RouteTable`. Output:
+protobuf messages, a pure function of the table. The reason for each setting stands beside it.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint, EndpointState, OutlierSettings, RouteTable
 from argosy.xds.listener import listener_of
+from argosy.xds.packing import EnvoyMessage, any_of, duration
 from argosy.xds.routes import NO_REPLICA_CLUSTER, route_configuration_of
-from argosy.xds.wire import EnvoyMessage, any_of, duration
 
 HEALTH_PATH = "/health"
 HEALTH_INTERVAL_S = 1.0
@@ -26,10 +25,11 @@ HEALTH_FAILURES = 2
 """A silent replica is out of rotation after at most interval + 2 x time-out + interval = 4 s."""
 
 CONNECT_TIMEOUT_S = 1.0
-"""A node that vanished does not even refuse a connection; inside a cluster, one second is long."""
+"""A node that vanished does not refuse a connection, it only stays silent; inside a Kubernetes cluster,
+connecting takes milliseconds."""
 
 UPSTREAM_IDLE_S = 4.0
-"""vLLM closes idle connections after 5 s (uvicorn's keep-alive). We close first, or a request
+"""vLLM closes idle connections after 5 s (uvicorn's keep-alive). Envoy closes them earlier: a request
 written into a connection that is just being closed costs a retry."""
 
 NO_LIMIT = 1_000_000
@@ -110,7 +110,7 @@ def assignment_of(entry: ClusterEntry) -> EnvoyMessage:
 
 
 def ads_source() -> EnvoyMessage:
-    """Says: ask the server this configuration came from."""
+    """The configuration source of resources that come from the same ADS server."""
     return config_source_pb2.ConfigSource(
         ads=config_source_pb2.AggregatedConfigSource(),
         resource_api_version=config_source_pb2.ApiVersion.V3,
@@ -149,12 +149,12 @@ def _outlier_detection(settings: OutlierSettings) -> EnvoyMessage:
     return outlier_detection_pb2.OutlierDetection(
         consecutive_5xx=UInt32Value(value=settings.consecutive_errors),
         enforcing_consecutive_5xx=UInt32Value(value=100),
-        # Success rates compare replicas with each other: with a handful of them they see ghosts.
+        # Success-rate ejection compares many hosts; with a handful of them it gives false positives.
         enforcing_success_rate=UInt32Value(value=0),
         interval=duration(1.0),
         base_ejection_time=duration(settings.ejection_s),
         max_ejection_time=duration(max(300.0, settings.ejection_s)),
-        # Never the last half: errors that all replicas share are not one replica's fault.
+        # At most half: errors that all replicas share are not one replica's fault.
         max_ejection_percent=UInt32Value(value=50),
         # Else a health check that passes, every second, would end each ejection at once.
         successful_active_health_check_uneject_host=BoolValue(value=False),

@@ -1,11 +1,11 @@
 """Envoy's route configuration: which request goes to which cluster, tried how often.
 
-Owns matches, weights as integers, retries, and what is answered where no replica can be asked.
-Never decides an order or a share. Input: a `RouteTable`, first match first. Output: one
-`RouteConfiguration` with one virtual host.
+Owns matches, weights as integers, retries, and the reply where a class has no replica. Input: a
+`RouteTable`, whose order and shares are kept, first match first. Output: one `RouteConfiguration`
+with one virtual host.
 
-Messages to clients are plain sentences here; the listener puts every reply of Envoy's own into
-the shape of OpenAI's errors.
+Messages to clients are plain sentences here; the listener gives Envoy's own replies the shape of
+OpenAI's errors.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from argosy.xds.listener import (
     ROUTE_CONFIGURATION,
     STREAM_KEY,
 )
-from argosy.xds.newer import retry_in_another_cluster
-from argosy.xds.wire import EnvoyMessage, any_of, duration
+from argosy.xds.packing import EnvoyMessage, any_of, duration
+from argosy.xds.unknown_fields import retry_in_another_cluster
 
 NO_REPLICA_CLUSTER = "argosy-no-replica"
 """A cluster without endpoints: where requests go that no replica can take."""
@@ -42,8 +42,8 @@ WEIGHT_TOTAL = 10_000
 """Weights are integers of this sum: a step of a hundredth of a point, finer than any plan."""
 
 RETRY_ON = "connect-failure,refused-stream,reset,gateway-error"
-"""`reset` covers a connection lost, and a try given up, before the response header; nothing is
-retried after it. `gateway-error` is 502, 503 and 504."""
+"""`reset` covers a lost connection, and a try that timed out, before the response header; after the
+header nothing is retried. `gateway-error` is 502, 503 and 504."""
 
 HOST_TRIES = 64
 """How often a retry draws again when it drew a replica that was tried before. The draws are two
@@ -190,8 +190,9 @@ def _weighted(backends: Sequence[Backend]) -> EnvoyMessage:
 
 
 def _refusal(entry: RouteEntry, filters: dict[str, EnvoyMessage]) -> EnvoyMessage:
-    """A class without a replica. A direct response would not be counted (measured on 1.40), and demand
-    that is refused would look like none: a cluster without endpoints refuses and counts.
+    """The route of a class without a replica: a cluster without endpoints, which refuses and counts.
+
+    A direct response would not be counted (measured on Envoy 1.40): refused demand would look like none.
     """
     return route_components_pb2.Route(
         name=entry.cell,

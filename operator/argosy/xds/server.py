@@ -1,9 +1,10 @@
-"""The ADS server: Envoys connect here and are led to the published snapshot.
+"""The ADS server: Envoys connect here and receive the published snapshot.
 
-Owns the gRPC streams. Never decides what goes next (`subscription`) or to whom (`cache`), and
-never builds a snapshot. Every replica of the operator runs one; leader or not, all serve the
-same. Before the first snapshot is published streams stay open and nothing is sent, so that an
-Envoy keeps what it has.
+Owns the gRPC streams. Which response goes next is `subscription`'s decision, which snapshot an
+Envoy should have is `cache`'s. Input: snapshots to publish, streams of requests. Output: streams of
+responses, and the state of each Envoy. Every replica of the operator runs one; leader or not, all
+serve the same. Before the first snapshot is published streams stay open and nothing is sent, so
+that an Envoy keeps what it has.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
 from argosy.errors import SpecError
-from argosy.xds.cache import EnvoyState, SnapshotCache
+from argosy.snapshot.fleet import EnvoyState
+from argosy.xds.cache import SnapshotCache
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 _OPTIONS = (
-    # Two servers on one port would share the Envoys without knowing of each other.
+    # Two servers on one port would each get some of the Envoys.
     ("grpc.so_reuseport", 0),
     # Envoy pings every second to notice a silent server; by default gRPC answers the third ping
     # without data with "too many pings" and closes.
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
-    # And we notice an Envoy whose machine vanished.
+    # And the server pings to notice an Envoy whose machine vanished.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -57,7 +59,7 @@ class AdsServer:
             bound = self._server.add_insecure_port(f"{address}:{port}")
         except RuntimeError as error:
             raise SpecError(
-                f"cannot listen for Envoys on {address}:{port}: the port is taken or not ours to use;"
+                f"cannot listen for Envoys on {address}:{port}: the port is taken or may not be used;"
                 " free it or choose another",
                 "--xds-address",
             ) from error
@@ -65,13 +67,13 @@ class AdsServer:
         return int(bound)
 
     async def stop(self) -> None:
-        """Close all streams; Envoys keep what they have and look for another server."""
+        """Close all streams; Envoys keep what they have and connect to another server."""
         if self._server is not None:
             await self._server.stop(grace=None)
             self._server = None
 
     def publish(self, snapshot: Snapshot) -> bool:
-        """Lead every Envoy to `snapshot`; False where it is the current one already."""
+        """Send every Envoy what leads to `snapshot`; False where it is the current one already."""
         changed = self._cache.publish(snapshot)
         if changed:
             self._wake_all()
@@ -79,7 +81,7 @@ class AdsServer:
 
     @property
     def current(self) -> Snapshot | None:
-        """What was published last."""
+        """The snapshot published last."""
         return self._cache.current
 
     def envoys(self) -> tuple[EnvoyState, ...]:
@@ -123,7 +125,7 @@ class AdsServer:
 
 
 class _Stream:
-    """A subscription in the name of an Envoy."""
+    """One Envoy's subscription, with what the cache should know of it."""
 
     def __init__(self, cache: SnapshotCache, node_id: str) -> None:
         self.waker = asyncio.Event()
@@ -131,14 +133,14 @@ class _Stream:
         self._node_id = node_id
         self._subscription = Subscription(cache)
         self._target: Snapshot | None = None
-        # What was current when a response went out: a refusal concerns that, not its successor.
+        # The target when a response was sent: a refusal concerns that one, not its successor.
         self._target_by_type: dict[str, Snapshot] = {}
 
     def receive(self, request: Any) -> None:
-        """Enter a request and wake the writer."""
-        verdict = self._subscription.receive(request)
-        if verdict is not None and verdict.refusal is not None:
-            self._cache.refuse(self._node_id, verdict, self._target_by_type[request.type_url])
+        """Take a request and wake the writer."""
+        outcome = self._subscription.receive(request)
+        if outcome is not None and outcome.refusal is not None:
+            self._cache.refuse(self._node_id, outcome, self._target_by_type[request.type_url])
         self.waker.set()
 
     def responses(self) -> list[Any]:
@@ -146,7 +148,7 @@ class _Stream:
         self._target = self._cache.snapshot_for(self._node_id)
         found = []
         if self._target is not None:
-            while (response := self._subscription.due(self._target)) is not None:
+            while (response := self._subscription.next_response(self._target)) is not None:
                 self._target_by_type[response.type_url] = self._target
                 found.append(response)
             if self._subscription.has_arrived_at(self._target):

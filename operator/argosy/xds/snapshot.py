@@ -1,8 +1,8 @@
-"""One xDS snapshot: everything Envoy is told at one time, immutable and consistent.
+"""One xDS snapshot: the whole configuration that Envoys should have at one time, immutable and consistent.
 
-Owns the check that nothing refers to what is not there, and the versions. Never makes a
-resource (`resources`) and never sends one (`server`). Input: protobuf messages. Output: a
-`Snapshot`; equal messages of one revision give equal versions, in every process.
+Owns the check that every reference leads to a resource, and the versions. `resources` makes the
+resources and `server` sends them. Input: protobuf messages. Output: a `Snapshot`; equal messages
+of one revision give equal versions, in every process.
 
 A version is `<FleetPlan revision>-<hash of the content>`. The revision in front lets any
 server, also one that has just started, see whether an Envoy is ahead of it.
@@ -29,15 +29,15 @@ from google.protobuf.message import Message
 
 from argosy.errors import InvariantError
 from argosy.route.table import RouteTable
+from argosy.xds.packing import any_of
 from argosy.xds.resources import resources_of
-from argosy.xds.wire import any_of
 
 _VERSION = re.compile(r"([0-9]{8,})-[0-9a-f]{16}")
 _PREFIX = "type.googleapis.com/"
 
 
 class TypeUrl(StrEnum):
-    """The kinds of resources. Declaration order is wire order: what is referred to goes first."""
+    """The types of resources. Declaration order is wire order: what is referred to goes first."""
 
     CLUSTER = f"{_PREFIX}envoy.config.cluster.v3.Cluster"
     ENDPOINT = f"{_PREFIX}envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -59,7 +59,7 @@ _MESSAGE_BY_TYPE: Mapping[TypeUrl, type[Message]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class PackedResource:
     """One resource as it goes over the wire: packed, with its name and digest."""
 
     name: str
@@ -67,7 +67,7 @@ class Resource:
     digest: str
 
     @classmethod
-    def of(cls, message: Any) -> Resource:
+    def of(cls, message: Any) -> PackedResource:
         """Pack a message; assignments are named by their cluster."""
         name = message.cluster_name if hasattr(message, "cluster_name") else message.name
         packed = any_of(message).SerializeToString(deterministic=True)
@@ -79,90 +79,88 @@ class Resource:
 
 
 @dataclass(frozen=True)
-class Section:
+class ResourceSet:
     """The resources of one type, or some of them, with their version."""
 
     revision: int
-    resources: Mapping[str, Resource]
+    by_name: Mapping[str, PackedResource]
 
     @cached_property
     def version(self) -> str:
         """`<revision>-<hash>`; equal for equal content of one revision."""
         content = hashlib.sha256()
-        for name in sorted(self.resources):
-            content.update(f"{name}\0{self.resources[name].digest}\0".encode())
+        for name in sorted(self.by_name):
+            content.update(f"{name}\0{self.by_name[name].digest}\0".encode())
         return f"{self.revision:08d}-{content.hexdigest()[:16]}"
 
-    def select(self, names: Collection[str]) -> Section:
+    def select(self, names: Collection[str]) -> ResourceSet:
         """Those of the resources that have one of these names."""
-        return Section(self.revision, {n: r for n, r in self.resources.items() if n in names})
+        return ResourceSet(self.revision, {n: r for n, r in self.by_name.items() if n in names})
 
-    def filled_from(self, other: Section, *, preferring: Collection[str] = ()) -> Section:
-        """This section with what only `other` has; for the names in `preferring`, `other`'s content."""
-        preferred = {n: r for n, r in other.resources.items() if n in preferring}
-        return Section(self.revision, {**other.resources, **self.resources, **preferred})
+    def filled_from(self, other: ResourceSet, *, preferring: Collection[str] = ()) -> ResourceSet:
+        """This set with what only `other` has; for the names in `preferring`, `other`'s content."""
+        preferred = {n: r for n, r in other.by_name.items() if n in preferring}
+        return ResourceSet(self.revision, {**other.by_name, **self.by_name, **preferred})
 
 
 def revision_of(version: str) -> int:
-    """The FleetPlan revision in a version; -1 where it is none of ours (nothing is older than that)."""
+    """The FleetPlan revision in a version; -1 where Argosy did not make it (nothing is older than that)."""
     found = _VERSION.fullmatch(version)
     return int(found[1]) if found else -1
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All four sections. Build one with `of`, which checks the references."""
+    """The resources of all four types. Build one with `of`, which checks the references."""
 
-    sections: Mapping[TypeUrl, Section]
+    by_type: Mapping[TypeUrl, ResourceSet]
     routed_clusters: frozenset[str] = field(repr=False)
     """Clusters that some route sends requests to."""
 
     @classmethod
     def of(cls, revision: int, messages: Iterable[Message]) -> Snapshot:
         """A snapshot of these messages; raises `InvariantError` where one refers to nothing."""
-        by_type: dict[TypeUrl, dict[str, Any]] = defaultdict(dict)
+        found: dict[TypeUrl, dict[str, Any]] = defaultdict(dict)
         for message in messages:
             resource_type = TypeUrl(f"{_PREFIX}{message.DESCRIPTOR.full_name}")
-            name = Resource.of(message).name
-            if name in by_type[resource_type]:
+            name = PackedResource.of(message).name
+            if name in found[resource_type]:
                 raise InvariantError(f"two resources of type {resource_type.noun} have the name {name}")
-            by_type[resource_type][name] = message
-        routed = _check_references(by_type)
-        sections = {
-            each: Section(revision, {name: Resource.of(m) for name, m in by_type[each].items()})
+            found[resource_type][name] = message
+        routed = _check_references(found)
+        by_type = {
+            each: ResourceSet(revision, {name: PackedResource.of(m) for name, m in found[each].items()})
             for each in TypeUrl
         }
-        return cls(sections, routed)
+        return cls(by_type, routed)
 
     @classmethod
     def of_table(cls, table: RouteTable) -> Snapshot:
-        """The snapshot of a route table."""
+        """The snapshot of a route table; raises `InvariantError` as `of` does."""
         return cls.of(table.revision, resources_of(table))
 
     @classmethod
-    def of_sections(cls, sections: Mapping[TypeUrl, Section]) -> Snapshot:
-        """A snapshot put together from sections of others; checked like any."""
-        by_type = {
-            each: {n: _unpack(each, r) for n, r in sections[each].resources.items()} for each in TypeUrl
-        }
-        return cls(dict(sections), _check_references(by_type))
+    def of_sets(cls, by_type: Mapping[TypeUrl, ResourceSet]) -> Snapshot:
+        """A snapshot put together from sets of others; raises `InvariantError` as `of` does."""
+        unpacked = {each: {n: _unpack(each, r) for n, r in by_type[each].by_name.items()} for each in TypeUrl}
+        return cls(dict(by_type), _check_references(unpacked))
 
-    def section(self, resource_type: TypeUrl) -> Section:
+    def resources(self, resource_type: TypeUrl) -> ResourceSet:
         """The resources of one type."""
-        return self.sections[resource_type]
+        return self.by_type[resource_type]
 
     @property
     def revision(self) -> int:
         """The FleetPlan revision that the routes come from."""
-        return self.sections[TypeUrl.ROUTE].revision
+        return self.by_type[TypeUrl.ROUTE].revision
 
     @property
     def version(self) -> str:
         """The routes' version: it names the snapshot in statuses."""
-        return self.sections[TypeUrl.ROUTE].version
+        return self.by_type[TypeUrl.ROUTE].version
 
 
-def _unpack(resource_type: TypeUrl, resource: Resource) -> Message:
+def _unpack(resource_type: TypeUrl, resource: PackedResource) -> Message:
     message = _MESSAGE_BY_TYPE[resource_type]()
     resource.to_any().Unpack(message)
     return message

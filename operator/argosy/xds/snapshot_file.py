@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from argosy.errors import InvariantError
 from argosy.files import atomic
-from argosy.xds.snapshot import Resource, Section, Snapshot, TypeUrl
+from argosy.xds.snapshot import PackedResource, ResourceSet, Snapshot, TypeUrl
 
 FILE_NAME = "xds-snapshot.bin"
 _MAGIC = "argosy-xds-snapshot-1"
@@ -68,11 +68,11 @@ def load(directory: Path) -> Snapshot | Unreadable | None:
 
 
 def _to_bytes(snapshot: Snapshot) -> bytes:
-    # Each resource's `version` carries its section's revision: sections may differ after a roll-back.
+    # Each resource's `version` carries its set's revision: sets may differ after a roll-back.
     resources = [
         discovery_pb2.Resource(name=name, version=str(section.revision), resource=resource.to_any())
-        for section in (snapshot.section(each) for each in TypeUrl)
-        for name, resource in sorted(section.resources.items())
+        for section in (snapshot.resources(each) for each in TypeUrl)
+        for name, resource in sorted(section.by_name.items())
     ]
     bundle = discovery_pb2.DeltaDiscoveryResponse(
         resources=resources, system_version_info=str(snapshot.revision)
@@ -82,11 +82,12 @@ def _to_bytes(snapshot: Snapshot) -> bytes:
 
 def _from_bytes(body: bytes) -> Snapshot:
     bundle = discovery_pb2.DeltaDiscoveryResponse.FromString(body)
-    found: dict[TypeUrl, dict[str, Resource]] = defaultdict(dict)
+    found: dict[TypeUrl, dict[str, PackedResource]] = defaultdict(dict)
     revisions = dict.fromkeys(TypeUrl, int(bundle.system_version_info))
     for entry in bundle.resources:
         resource_type = TypeUrl(entry.resource.type_url)
         packed = entry.resource.SerializeToString(deterministic=True)
-        found[resource_type][entry.name] = Resource(entry.name, packed, hashlib.sha256(packed).hexdigest())
+        digest = hashlib.sha256(packed).hexdigest()
+        found[resource_type][entry.name] = PackedResource(entry.name, packed, digest)
         revisions[resource_type] = int(entry.version)
-    return Snapshot.of_sections({each: Section(revisions[each], found[each]) for each in TypeUrl})
+    return Snapshot.of_sets({each: ResourceSet(revisions[each], found[each]) for each in TypeUrl})

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 from argosy.api import FleetPlan, WorkloadClass
-from argosy.control.decision import ControlMemory
+from argosy.control.memory import ControlMemory
 from argosy.control.step import StepSettings, step
-from argosy.demand.forecast import DemandMemory
 from argosy.errors import SpecError
 from argosy.files.objects import snapshot_of
+from argosy.keys import GroupName
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot.cluster import NodeState
 from argosy_sim.demo.evidence import StaticPeak
@@ -32,8 +32,12 @@ def static_peak(
     gpus: dict[str, int] = {}
     for entry in plan.spec.deployments:
         gpus[entry.pool] = gpus.get(entry.pool, 0) + entry.replicas * entry.gpus_per_replica
+    classes: dict[GroupName, set[str]] = {}
+    for cell in plan.spec.cells:
+        classes.setdefault(cell.sharing_group, set()).add(cell.workload_class.name)
     words = ", ".join(
-        f"{e.replicas} x {e.variant} for {e.workload_class.split('/')[-1]}" for e in plan.spec.deployments
+        f"{e.replicas} x {e.variant} for {' and '.join(sorted(classes[e.sharing_group]))}"
+        for e in plan.spec.deployments
     )
     return StaticPeak(gpus, f"{words}: ${plan.spec.cost_usd_per_hour:.2f}/h at act 1's prices")
 
@@ -48,9 +52,7 @@ def peak_plan(
     declared = [_with_rate(item, peak_rate_per_s) for item in objects]
     snapshot = snapshot_of(declared, 0.0, _nodes(fleet))
     perf = LibraryPerfModel(shipped_library(), cache, None)
-    decision = step(
-        snapshot, ControlMemory(DemandMemory()), StepSettings("static peak", plan_time_limit_s=None), perf
-    )
+    decision = step(snapshot, ControlMemory(), StepSettings("static peak", plan_time_limit_s=None), perf)
     if decision.new_plan is None:
         raise SpecError(f"there is no plan for the peak: {decision.alarm or 'no class is declared'}")
     return decision.new_plan

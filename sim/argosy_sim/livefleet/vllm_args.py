@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from argosy.api.engine_flags import ENGINE_FLAGS, FlagValue
+
 # A size may be written as vLLM allows: 16k is 16,000, 16K is 16,384.
 _FACTORS = {"k": 1_000, "K": 1_024, "m": 1_000_000, "M": 1_048_576}
 
@@ -51,19 +53,15 @@ class BadArgs:
     message: str
 
 
-_INTEGERS = {
-    "--port": "port",
-    "--tensor-parallel-size": "tensor_parallel",
-    "--pipeline-parallel-size": "pipeline_parallel",
-    "--max-loras": "max_loras",
-    "--max-lora-rank": "max_lora_rank",
-    "--max-num-seqs": "max_num_seqs",
-    "--max-num-batched-tokens": "max_num_batched_tokens",
-    "--max-model-len": "max_model_len",
-    "--block-size": "block_size",
-}
-_WORDS = {"--quantization": "quantization", "--kv-cache-dtype": "kv_cache_dtype"}
-_ALIASES = {"-tp": "--tensor-parallel-size", "-pp": "--pipeline-parallel-size", "-q": "--quantization"}
+def _fields_by_flag(value: FlagValue) -> dict[str, str]:
+    return {flag.flag: flag.field for flag in ENGINE_FLAGS if flag.value is value}
+
+
+# What Argosy's manifests set, and what a hand-written pod may set besides.
+_INTEGERS = _fields_by_flag(FlagValue.INTEGER) | {"--block-size": "block_size"}
+_SHARES = _fields_by_flag(FlagValue.SHARE)
+_WORDS = {flag: field for flag, field in _fields_by_flag(FlagValue.WORD).items() if flag != "--model"}
+_ALIASES = {flag.short: flag.flag for flag in ENGINE_FLAGS if flag.short}
 
 
 def is_engine(args: Sequence[str]) -> bool:
@@ -89,11 +87,11 @@ def parse_args(args: Sequence[str]) -> VllmArgs | BadArgs:
                     f"argument {option}: expected one whole number above 0, got '{' '.join(words)}'"
                 )
             values[_INTEGERS[option]] = number
-        elif option == "--gpu-memory-utilization":
+        elif option in _SHARES:
             share = _share(words)
             if share is None:
                 return BadArgs(f"argument {option}: expected a number in (0, 1], got '{' '.join(words)}'")
-            values["gpu_memory_utilization"] = share
+            values[_SHARES[option]] = share
         elif option in _WORDS and len(words) == 1:
             values[_WORDS[option]] = words[0]
         elif option == "--enable-lora" and not words:

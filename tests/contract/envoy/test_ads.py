@@ -54,7 +54,7 @@ async def test_a_refused_snapshot_is_reported_and_traffic_goes_on(world: Any, bu
     await world.until(lambda: any(state.refused_version for state in world.ads.envoys()))
     (state,) = world.ads.envoys()
     assert state.acknowledged_version == good.version
-    assert state.refused_version == bad.section(TypeUrl.LISTENER).version
+    assert state.refused_version == bad.resources(TypeUrl.LISTENER).version
     assert state.message.startswith("Listener: ")
     assert "malformed IP address" in state.message
 

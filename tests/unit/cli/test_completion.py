@@ -12,7 +12,7 @@ import pytest
 
 from argosy.cli.completion import gpu_names, model_names
 
-SLOW = ("numba", "ortools", "kubernetes", "kopf", "pydantic", "scipy")
+SLOW = ("numba", "ortools", "kubernetes", "kopf", "pandas", "scipy")
 
 
 ARGOSY = str(Path(sys.executable).with_name("argosy"))

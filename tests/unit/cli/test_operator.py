@@ -46,7 +46,7 @@ def last_words(directory: Path, **flags: str) -> tuple[int, list[str]]:
 
 def test_a_taken_port_for_envoys_is_named(tmp_path: Path, taken: str) -> None:
     sentence = (
-        f"argosy: --xds-address: cannot listen for Envoys on {taken}: the port is taken or not ours to use;"
+        f"argosy: --xds-address: cannot listen for Envoys on {taken}: the port is taken or may not be used;"
         " free it or choose another"
     )
     code, lines = last_words(tmp_path, xds_address=taken)

@@ -37,7 +37,7 @@ def run(cache: Path, *arguments: object) -> tuple[int, str]:
 def test_the_small_example_takes_three_l40s_for_chat_and_one_for_batch(cache: Path) -> None:
     code, text = run(cache, EXAMPLES / "small", EXAMPLES / "nodes.yaml", "--json")
     spec = json.loads(text)["spec"]
-    found = {(d["workloadClass"], d["pool"]): d["replicas"] for d in spec["deployments"]}
+    found = {(d["sharingGroup"], d["pool"]): d["replicas"] for d in spec["deployments"]}
     assert (code, found) == (0, {("default/chat", "l40s"): 3, ("default/batch", "l40s"): 1})
 
 

@@ -37,7 +37,7 @@ def run(cache: Path, *paths: Path, as_json: bool = False) -> tuple[int, str]:
 def replicas(cache: Path, *paths: Path) -> dict[tuple[str, str], int]:
     _, text = run(cache, *paths, as_json=True)
     rows = json.loads(text)["spec"]["deployments"]
-    return {(row["workloadClass"], row["pool"]): row["replicas"] for row in rows}
+    return {(row["sharingGroup"], row["pool"]): row["replicas"] for row in rows}
 
 
 def written(folder: Path, *config_maps: dict[str, object]) -> Path:
@@ -85,8 +85,8 @@ def test_a_profile_of_no_variant_is_told_with_the_variants_of_the_model(cache: P
     path = written(tmp_path, a_config_map(data={"profile.json": of_two.decode()}))
     words = " ".join(run(cache, path)[1].split())
     assert (
-        "ResolvedRefs is True, but spec.profiles[0]: it is of llama-3.1-8b bf16 on L40S TP2, and changes"
-        " nothing: the model's variants are bf16 on H100 TP1, bf16 on L40S TP1."
+        "ResolvedRefs is True, but spec.profiles[0]: the profile is of llama-3.1-8b bf16 on L40S TP2 and"
+        " has no effect: the model's variants are bf16 on H100 TP1, bf16 on L40S TP1."
     ) in words
     assert replicas(cache, path) == SHIPPED
 

@@ -21,6 +21,7 @@ from argosy.cli.output import Output, digits
 from argosy.cli.progress import progress
 from argosy.cli.screens.replica import at_least_one
 from argosy.errors import SpecError
+from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.measurements import (
     CannotFit,
@@ -65,7 +66,7 @@ def _variant(asked: ImportOptions, reports: Sequence[Measurements]) -> Variant:
     """The replica that was measured. Raises SpecError where neither the options nor the reports name it."""
     gpus = [name for report in reports for name in (report.gpu, *report.gpus)]
     return Variant(
-        model_key="",
+        model_key=ModelKey(""),
         model_id=asked.model or _named("model", [report.model for report in reports]),
         served_names=(),
         pool="",

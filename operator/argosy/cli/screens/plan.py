@@ -8,27 +8,28 @@ are kept in the user's cache.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from argosy.api import KINDS, FleetPlan
-from argosy.api.conditions import Reason
+from argosy.api.conditions import Condition, ConditionStatus, Reason
 from argosy.api.fleet import Mode
+from argosy.api.fleetplan import PlannedDeployment
 from argosy.cli.output import Output
 from argosy.cli.progress import progress
-from argosy.control.decision import ControlMemory, Decision
+from argosy.control.decision import Decision
+from argosy.control.memory import ControlMemory
 from argosy.control.step import StepSettings, step
-from argosy.demand.forecast import DemandMemory
 from argosy.errors import InvariantError, SpecError
 from argosy.exit_codes import ExitCode, exit_code
 from argosy.files.capacities import read_capacities, write_capacities
 from argosy.files.objects import read_objects, snapshot_of
 from argosy.files.surfaces import cache_folder
+from argosy.keys import ClassKey
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -75,7 +76,7 @@ def show(paths: Sequence[Path], output: Output) -> None:
     else:
         _print_plan(decision.new_plan, output.console)
         _print_conditions(decision, output.console)
-    unknown = [each for each in _false(decision) if each[1]["reason"] in _UNKNOWN_NAMES]
+    unknown = [each for each in _false(decision) if each[1].reason in _UNKNOWN_NAMES]
     for about, condition in unknown:
         output.remark(_sentence(about, condition))
     is_served = all(cell.unserved_share <= 0 for cell in decision.new_plan.spec.cells)
@@ -97,7 +98,7 @@ def _decide(snapshot: FleetSnapshot) -> Decision:
     num_known = len(cache)
     with progress("planning") as bar:
         perf = LibraryPerfModel(shipped_library(), cache, bar.doing)
-        decision = step(snapshot, ControlMemory(DemandMemory()), StepSettings("argosy plan"), perf)
+        decision = step(snapshot, ControlMemory(), StepSettings("argosy plan"), perf)
     if len(cache) != num_known:
         write_capacities(cache_file, cache)
     return decision
@@ -106,37 +107,37 @@ def _decide(snapshot: FleetSnapshot) -> Decision:
 def _print_conditions(decision: Decision, console: Console) -> None:
     """What is not Ready and why, and what is odd; unknown names are on standard error."""
     for about, condition in _false(decision):
-        if condition["reason"] not in (*_EXPECTED_OFFLINE, *_UNKNOWN_NAMES):
+        if condition.reason not in (*_EXPECTED_OFFLINE, *_UNKNOWN_NAMES):
             console.print(_sentence(about, condition))
     for about, condition in _conditions(decision):
-        if condition["status"] != "False" and condition["reason"] in _REMARKS:
-            console.print(f"{about}: {condition['type']} is True, but {condition['message']}")
+        if condition.status is not ConditionStatus.FALSE and condition.reason in _REMARKS:
+            console.print(f"{about}: {condition.type} is True, but {condition.message}")
 
 
-def _false(decision: Decision) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    return ((about, found) for about, found in _conditions(decision) if found["status"] == "False")
+def _false(decision: Decision) -> Iterator[tuple[str, Condition]]:
+    return ((about, found) for about, found in _conditions(decision) if found.status is ConditionStatus.FALSE)
 
 
-def _conditions(decision: Decision) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _conditions(decision: Decision) -> Iterator[tuple[str, Condition]]:
     """The object that each condition is about, and the condition."""
     for update in decision.statuses:
-        for condition in update.status["conditions"]:
+        for condition in update.status.conditions:
             yield f"{_KIND_BY_PLURAL[update.kind]} {update.key}", condition
 
 
-def _sentence(about: str, condition: Mapping[str, Any]) -> str:
-    return f"{about}: {condition['type']} is False: {condition['message']}"
+def _sentence(about: str, condition: Condition) -> str:
+    return f"{about}: {condition.type} is False: {condition.message}"
 
 
 def _print_plan(found: FleetPlan, console: Console) -> None:
     table = Table()
-    for column in ("class", "replicas", "variant", "nodes", "share of the class"):
+    for column in ("class", "replicas", "variant", "nodes", "share of requests"):
         table.add_column(column, overflow="fold")
-    shares = {s.deployment: s.share for c in found.spec.cells for s in c.shares}
     for entry in found.spec.deployments:
         nodes = ", ".join(f"{n.node}" + (f" x{n.replicas}" if n.replicas > 1 else "") for n in entry.nodes)
-        share = f"{shares.get(entry.name, 0.0):.0%}"
-        table.add_row(entry.workload_class, str(entry.replicas), entry.variant, nodes or "(scheduler)", share)
+        classes, share = _served(found, entry)
+        row = (", ".join(classes), str(entry.replicas), entry.variant, nodes or "(scheduler)", f"{share:.0%}")
+        table.add_row(*row)
     if found.spec.deployments:
         console.print(table)
     console.print(f"${found.spec.cost_usd_per_hour:.2f} per hour; solved: {found.spec.solver.status}")
@@ -149,3 +150,16 @@ def _print_plan(found: FleetPlan, console: Console) -> None:
     for other in found.spec.alternatives:
         cost = "" if other.cost_usd_per_hour is None else f" (${other.cost_usd_per_hour:.2f}/h)"
         console.print(f"  not taken: {other.description}{cost}: {other.reason}")
+
+
+def _served(found: FleetPlan, entry: PlannedDeployment) -> tuple[list[ClassKey], float]:
+    """The classes that share the Deployment's replicas, and its share of their requests (0-1)."""
+    cells = [cell for cell in found.spec.cells if cell.sharing_group == entry.sharing_group]
+    asked = sum(cell.requests_per_second for cell in cells)
+    served = sum(
+        share.share * cell.requests_per_second
+        for cell in cells
+        for share in cell.shares
+        if share.deployment == entry.name
+    )
+    return sorted({cell.workload_class for cell in cells}), served / asked if asked > 0 else 0.0

@@ -12,6 +12,7 @@ from typing import Any
 
 from argosy.cli.output import Output, digits, plain_table
 from argosy.cli.screens.replica import read_profile
+from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.catalogue import gpus
 from argosy.perf.library import ProfileLibrary
@@ -62,7 +63,9 @@ def _profiles(library: ProfileLibrary) -> Iterator[Profile]:
     perf = LibraryPerfModel(library, {})
     for gpu in gpus():
         if gpu.name not in measured:
-            found = perf.profile(Variant("", ROOFLINE_EXAMPLE, (), "", gpu.name, 1, EngineSettings()))
+            found = perf.profile(
+                Variant(ModelKey(""), ROOFLINE_EXAMPLE, (), "", gpu.name, 1, EngineSettings())
+            )
             if isinstance(found, Profile):
                 yield found
 

@@ -18,6 +18,7 @@ from argosy.cli.options import (
     SpeculationOptions,
 )
 from argosy.errors import SpecError
+from argosy.keys import ModelKey
 from argosy.perf.answer import Load
 from argosy.perf.catalogue import ConfigFault, architecture_from_config
 from argosy.perf.measurements import ProfileFault, profile_from_bytes
@@ -44,7 +45,7 @@ def variant(asked: ReplicaOptions, load: Load) -> Variant:
         kv_cache_dtype=None if asked.kv_dtype is None else Dtype(asked.kv_dtype),
     )
     return Variant(
-        model_key="",
+        model_key=ModelKey(""),
         model_id=asked.model,
         served_names=(),
         pool="",

@@ -10,6 +10,7 @@ import yaml
 from perf_command import ran, refused
 
 from argosy.cli.screens.capacities import engines_of, headings
+from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot import EngineSettings, Variant
 
@@ -39,7 +40,7 @@ def test_an_engine_takes_nothing_longer_than_its_profile_answers_for() -> None:
     perf = LibraryPerfModel(shipped_library(), {})
     allow = (("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1"),)
     settings = [EngineSettings(max_model_len=tokens, env=allow) for tokens in (8192, 65_536)]
-    variants = [Variant("ns/m", "Qwen/Qwen3-32B", (), "pool", "L40S", 8, each) for each in settings]
+    variants = [Variant(ModelKey("ns/m"), "Qwen/Qwen3-32B", (), "pool", "L40S", 8, each) for each in settings]
     engines, refused = engines_of(variants, perf)
     assert refused == {}
     assert [engines[variant.name].limits.max_model_len for variant in variants] == [8192, 40_960]

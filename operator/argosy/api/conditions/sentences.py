@@ -1,0 +1,142 @@
+"""What users read about each reason: one sentence, keyed by the reason's word.
+
+Owns the table. A sentence names the field, the value found, the value needed and the remedy, in that
+order; the object is the one whose condition it stands in. Input: the parts in braces, by name, as
+`Reason.sentence` takes them. The words are those of `types.Reason`; a test holds both to the same set.
+
+Parts that occur in several sentences, or are sentences themselves (each without its full stop):
+
+    field       path of the field at fault, such as `spec.models` or `spec.profiles[0]`
+    problem     what is wrong, as the reader of that field or file describes it
+    shortfall   a plan's `Shortfall.message`: the cell, the rate missing, the resource that is short
+    detail      the figures of one variant: what it needs, and what there is
+    violations  what the independent check found, joined by `; `
+    source      what is read: a scraped endpoint, Prometheus, an Envoy
+    age_s       seconds since the last successful reading
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+_OF_THE_OBJECT = {
+    "Accepted": "The object is valid and in use.",
+    "Conflicted": (
+        "{field}: {winner} claims the same and takes precedence because it is older; change {field} of either"
+        " object."
+    ),
+    "UnknownGpu": "spec.gpu: {gpu} is not in the catalogue; use one of {known}.",
+    "InvalidSpec": (
+        "The object cannot be read, so no decision uses it: {problem}. Correct it and apply it again."
+    ),
+}
+
+_OF_REFERENCES = {
+    "ResolvedRefs": "Everything that the object refers to was found.",
+    "ModelNotFound": (
+        "{field}: there is no ServedModel {name} in this namespace; create it or correct {field}."
+    ),
+    "ServedNameMismatch": (
+        "spec.match.models: {name} is not a name of every ServedModel in spec.models; add {name} to"
+        " spec.servedNames of each, or correct spec.match.models."
+    ),
+    "TargetNotFound": (
+        "{field}: there is no WorkloadClass {name} in this namespace; create it or correct {field}."
+    ),
+    "ProfileNotFound": (
+        "{field}: there is no key {key} in a ConfigMap {config_map} of this namespace, so Argosy's own"
+        " profiles are used; create it (kubectl create configmap {config_map} --from-file={key}) or"
+        " correct {field}."
+    ),
+    "ProfileUnusable": (
+        "{field}: {problem}, so Argosy's own profiles are used instead. Write the file again with argosy"
+        " perf import, or remove it from spec.profiles."
+    ),
+    "ProfileUnread": (
+        "{field}: the ConfigMap {config_map} could not be fetched yet ({problem}), so Argosy's own profiles"
+        " are used; check that the operator's role allows get on configmaps."
+    ),
+    "ProfileImplausible": (
+        "{field}: by this profile of {profile}, {how}. Plans use it as it is; check that its figures are in"
+        " milliseconds and were measured on this GPU, model, number type and parallel shape, or remove it"
+        " from spec.profiles."
+    ),
+    "ProfileUnused": (
+        "{field}: the profile is of {profile} and has no effect: the model's variants are {variants}. Add a"
+        " variant that it fits (a GPUPool, spec.parallelShapes, spec.engine.quantization), or remove it from"
+        " spec.profiles."
+    ),
+}
+
+_OF_ROUTES = {
+    "Programmed": "All {connected} connected Envoys serve it.",
+    "NoPlan": (
+        "No FleetPlan is applied yet, so Envoy routes nothing; the condition Ready names what is missing."
+    ),
+    "NoEnvoy": "No Envoy is connected; start one whose bootstrap names the operator's ADS address.",
+    "EnvoyPending": "{pending} of {connected} Envoys have not acknowledged version {version} yet.",
+    "EnvoyRefused": (
+        "Envoy {node_id} refused version {version} and keeps the previous one: {message}. Check the object"
+        " that changed last."
+    ),
+    "ModeNotAuto": (
+        "Fleet/default has spec.mode {mode}, so Argosy changes nothing; set spec.mode to Auto to let it act."
+    ),
+}
+
+_OF_REPLICAS = {
+    "Ready": "It has what it asks for.",
+    "Loading": "{ready} of {desired} replicas are ready; the others are starting or loading weights.",
+    "NoReplicasReady": "None of {desired} replicas is ready; check the events and logs of the pods.",
+    "NoNodes": (
+        "spec.nodeSelector: no usable node carries {selector}; add such a node or correct spec.nodeSelector."
+    ),
+    "ModelTooLarge": (
+        "spec.parallelShapes: {model_id} fits no pool ({detail}); allow a larger tensorParallel, lower"
+        " spec.engine.maxModelLen, or add a GPUPool whose GPUs have more memory."
+    ),
+    "UnknownModel": (
+        "spec.modelId: {problem}. Correct spec.modelId, or describe the model in spec.architecture."
+    ),
+    "OutOfRange": "{field}: {problem}. Change {field}, or allow another model or GPUPool.",
+    "SloUnreachable": (
+        "spec.slo: no allowed variant keeps {terms} even for a single request at a time; raise that bound,"
+        " allow a larger tensorParallel, or add a GPUPool with faster GPUs."
+    ),
+    "CapacityShort": (
+        "{shortfall}. The demand is spec.traffic.requestsPerSecond; a higher spec.priority is served before"
+        " lower ones."
+    ),
+    "BudgetShort": (
+        "{shortfall}. The budget is spec.budgetUsdPerHour of Fleet/default; the demand is"
+        " spec.traffic.requestsPerSecond."
+    ),
+    "Unplaceable": (
+        "{replicas} replicas of {variant} fit on no node of pool {pool}: {detail}; free or add a node with"
+        " enough GPUs, or allow a smaller tensorParallel in spec.parallelShapes."
+    ),
+    "ReplicasAtLimit": "{shortfall}. The limit is spec.maxReplicas of the ServedModel.",
+    "ObservationStale": (
+        "The last reading of {source} is {age_s} s old, so Argosy keeps the last plan; check that {source}"
+        " can be reached."
+    ),
+}
+
+_OF_PLANS = {
+    "NoSimulator": "The plan passed the independent check; there is no simulator yet to certify it.",
+    "Applied": "Argosy acts on the plan.",
+    "Recommended": (
+        "Fleet/default has spec.mode Recommend, so the plan is only shown; set spec.mode to Auto to act on"
+        " it."
+    ),
+    "Superseded": "Revision {revision} has replaced the plan.",
+    "CheckFailed": (
+        "The plan failed the independent check, so Argosy does not act on it: {violations}. This is a bug of"
+        " Argosy; report it with this message."
+    ),
+}
+
+SENTENCES: Mapping[str, str] = MappingProxyType(
+    {**_OF_THE_OBJECT, **_OF_REFERENCES, **_OF_ROUTES, **_OF_REPLICAS, **_OF_PLANS}
+)

@@ -1,0 +1,128 @@
+"""The registry of kinds: every kind of object that Argosy reads or writes, with what it is to Argosy.
+
+Owns one entry per kind; a new kind is one entry here (and its model in a module of its own). Input:
+a plural or a kind's name. Output: its `Kind`. How a URL is made of it is `kube`'s business, what a
+change of an object calls for is `control.triggers`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from argosy.api.fleet import Fleet
+from argosy.api.fleetplan import FleetPlan
+from argosy.api.gpupool import GPUPool
+from argosy.api.resource import API_VERSION, Resource, Scope
+from argosy.api.routerpolicy import RouterPolicy
+from argosy.api.servedmodel import ServedModel
+from argosy.api.workloadclass import WorkloadClass
+from argosy.errors import InvariantError
+
+
+class TriggerRule(StrEnum):
+    """Which change of an object calls for a new decision at once."""
+
+    SPEC = "Spec"
+    """Any change of its spec: users write it."""
+    NODE = "Node"
+    """What the node can run: readiness, taints, devices, labels."""
+    POD = "Pod"
+    """Where an engine is and whether it serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of object.
+
+    model:     how its objects are read; None for Kubernetes' own kinds
+    watched:   kept in the store, complete and up to date
+    trigger:   None where no change of its objects calls for a decision
+    is_routed: whether routes are compiled from its objects
+    """
+
+    name: str
+    plural: str
+    api_version: str
+    scope: Scope
+    model: type[Resource] | None = None
+    watched: bool = True
+    trigger: TriggerRule | None = None
+    is_routed: bool = False
+
+    @property
+    def is_namespaced(self) -> bool:
+        """Whether its objects live in namespaces."""
+        return self.scope is Scope.NAMESPACED
+
+    @property
+    def group_version(self) -> tuple[str, str]:
+        """API group and version; the group of Kubernetes' core kinds is empty."""
+        group, _, version = self.api_version.rpartition("/")
+        return group, version
+
+
+def _custom(
+    model: type[Resource], *, is_routed: bool, trigger: TriggerRule | None = TriggerRule.SPEC
+) -> Kind:
+    return Kind(
+        name=model.KIND,
+        plural=model.PLURAL,
+        api_version=API_VERSION,
+        scope=model.SCOPE,
+        model=model,
+        trigger=trigger,
+        is_routed=is_routed,
+    )
+
+
+REGISTRY: tuple[Kind, ...] = (
+    _custom(Fleet, is_routed=True),
+    _custom(GPUPool, is_routed=False),
+    _custom(ServedModel, is_routed=True),
+    _custom(WorkloadClass, is_routed=True),
+    _custom(RouterPolicy, is_routed=True),
+    # Only the operator writes plans, and their specs never change.
+    _custom(FleetPlan, is_routed=True, trigger=None),
+    Kind("Node", "nodes", "v1", Scope.CLUSTER, trigger=TriggerRule.NODE),
+    Kind("Pod", "pods", "v1", Scope.NAMESPACED, trigger=TriggerRule.POD, is_routed=True),
+    Kind("Deployment", "deployments", "apps/v1", Scope.NAMESPACED),
+    # Read one by one, and only where a ServedModel names them: a cluster's may be many and large.
+    Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
+    Kind("Event", "events", "events.k8s.io/v1", Scope.NAMESPACED, watched=False),
+    Kind("Lease", "leases", "coordination.k8s.io/v1", Scope.NAMESPACED, watched=False),
+)
+"""Every kind; Argosy's own come first, in the order in which objects refer to each other."""
+
+_BY_PLURAL = {kind.plural: kind for kind in REGISTRY}
+_BY_NAME = {kind.name: kind for kind in REGISTRY}
+
+
+def kind_of(plural: str) -> Kind:
+    """The kind with this plural; raises InvariantError for one that is not registered."""
+    return _known(_BY_PLURAL, plural)
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of this name (`Fleet`); raises InvariantError for one that is not registered."""
+    return _known(_BY_NAME, name)
+
+
+def plurals(which: Callable[[Kind], bool]) -> tuple[str, ...]:
+    """The plurals of the kinds for which `which` holds, in the registry's order."""
+    return tuple(kind.plural for kind in REGISTRY if which(kind))
+
+
+def _known(kinds: dict[str, Kind], key: str) -> Kind:
+    if key not in kinds:
+        raise InvariantError(f"the kind {key} is not in the registry of kinds; known are {', '.join(kinds)}")
+    return kinds[key]
+
+
+WATCHED = plurals(lambda kind: kind.watched)
+"""Kept in the store."""
+USER_SPECS = plurals(lambda kind: kind.trigger is TriggerRule.SPEC)
+"""Their specs are written by users."""
+ROUTED = frozenset(plurals(lambda kind: kind.is_routed))
+"""A change of one of their objects may change routes."""

@@ -1,0 +1,1 @@
+"""What could serve each class: variants, their profiles and calibrations, and why others cannot."""

@@ -1,0 +1,79 @@
+"""A user's ServedModel and GPUPools as variants.
+
+Owns the translation of declared engine settings, architectures and shapes into the nouns that
+decisions share. Input: a snapshot and one of its ServedModels. Output: `Variant`s with their pools.
+"""
+
+from __future__ import annotations
+
+from argosy.api import GPUPool, ServedModel
+from argosy.api.architecture import Architecture as DeclaredArchitecture
+from argosy.api.servedmodel import Engine, ParallelShape
+from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
+from argosy.snapshot.fleet import FleetSnapshot
+
+
+def variants_of(snapshot: FleetSnapshot, model: ServedModel) -> tuple[tuple[Variant, str], ...]:
+    """Every variant of a model with its pool's name, by pool and then parallel shape."""
+    return tuple(
+        (_variant(model, shape, pool), name)
+        for name, pool in sorted(snapshot.pools.items())
+        for shape in sorted(
+            model.spec.parallel_shapes, key=lambda s: (s.tensor_parallel, s.pipeline_parallel)
+        )
+    )
+
+
+def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool) -> Variant:
+    return Variant(
+        model_key=model.key,
+        model_id=model.spec.model_id,
+        served_names=model.served_names,
+        pool=pool.metadata.name,
+        gpu=pool.spec.gpu,
+        tensor_parallel=shape.tensor_parallel,
+        pipeline_parallel=shape.pipeline_parallel,
+        engine=_engine_settings(model.spec.engine),
+        architecture=None if model.spec.architecture is None else _architecture(model.spec.architecture),
+    )
+
+
+def _engine_settings(engine: Engine) -> EngineSettings:
+    return EngineSettings(
+        image=engine.image,
+        port=engine.port,
+        max_num_seqs=engine.max_num_seqs,
+        max_num_batched_tokens=engine.max_num_batched_tokens,
+        max_model_len=engine.max_model_len,
+        gpu_memory_utilization=engine.gpu_memory_utilization,
+        quantization=None if engine.quantization is None else Dtype(engine.quantization),
+        kv_cache_dtype=None if engine.kv_cache_dtype is None else Dtype(engine.kv_cache_dtype),
+        max_loras=engine.max_loras,
+        max_lora_rank=engine.max_lora_rank,
+        args=engine.args,
+        env=tuple((e.name, e.value) for e in engine.env),
+    )
+
+
+def _architecture(declared: DeclaredArchitecture) -> Architecture:
+    return Architecture(
+        layers=declared.layers,
+        hidden_size=declared.hidden_size,
+        intermediate_size=declared.intermediate_size,
+        attention_heads=declared.attention_heads,
+        kv_heads=declared.kv_heads,
+        head_dim=declared.head_dim,
+        vocabulary=declared.vocabulary,
+        parameters=declared.parameters,
+        active_parameters=declared.active_parameters or declared.parameters,
+        max_context=declared.max_context,
+        experts=declared.experts,
+        experts_per_token=declared.experts_per_token,
+        expert_intermediate_size=declared.expert_intermediate_size,
+        mla_kv_dim=declared.mla_kv_dim,
+        sliding_window=declared.sliding_window,
+        sliding_layers=declared.sliding_layers,
+        linear_layers=declared.linear_layers,
+        dtype=Dtype(declared.dtype),
+        kv_dtype=Dtype(declared.kv_dtype),
+    )

@@ -1,0 +1,105 @@
+"""Route cells: which class a cell belongs to, and which sharing group serves it.
+
+Owns the relation class <-> cells <-> group: nothing else may take one for another, or read one from
+another's name. Input: a snapshot, or a FleetPlan. Output: `RouteCells`, a table that is asked both
+ways. So far a class is one cell and one group; a class with several cells and a group of several
+classes are rows of the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from argosy.api import FleetPlan
+from argosy.keys import CellName, ClassKey, GroupName
+from argosy.snapshot.fleet import FleetSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCell:
+    """One row: a cell, its class, the group whose replicas serve it.
+
+    rate_share: share (0-1) of the class's requests that fall into the cell
+    """
+
+    name: CellName
+    workload_class: ClassKey
+    group: GroupName
+    rate_share: float = 1.0
+
+
+@dataclass(frozen=True)
+class RouteCells:
+    """The table of all cells, in the order of their names."""
+
+    rows: tuple[RouteCell, ...]
+
+    @cached_property
+    def _by_name(self) -> dict[CellName, RouteCell]:
+        return {row.name: row for row in self.rows}
+
+    def find(self, cell: CellName) -> RouteCell | None:
+        """The row of a cell; None where the table does not know it."""
+        return self._by_name.get(cell)
+
+    def of_class(self, workload_class: ClassKey) -> tuple[RouteCell, ...]:
+        """The cells of a class."""
+        return tuple(row for row in self.rows if row.workload_class == workload_class)
+
+    def groups_of(self, workload_class: ClassKey) -> tuple[GroupName, ...]:
+        """The groups that serve a class, each once."""
+        return _distinct(row.group for row in self.of_class(workload_class))
+
+    def classes_of(self, group: GroupName) -> tuple[ClassKey, ...]:
+        """The classes that share a group's replicas, each once."""
+        return tuple(dict.fromkeys(row.workload_class for row in self.rows if row.group == group))
+
+    @property
+    def groups(self) -> tuple[GroupName, ...]:
+        """Every group, each once."""
+        return _distinct(row.group for row in self.rows)
+
+
+def one_cell_each(classes: Iterable[ClassKey]) -> RouteCells:
+    """One cell and one group for each class: what plans are made of so far."""
+    return RouteCells(tuple(RouteCell(CellName.of_class(c), c, GroupName(c)) for c in sorted(classes)))
+
+
+def cells_of_plan(plan: FleetPlan) -> RouteCells:
+    """The cells as a plan has them, each with its part of its class's planned rate."""
+    rates: dict[ClassKey, float] = {}
+    for cell in plan.spec.cells:
+        rates[cell.workload_class] = rates.get(cell.workload_class, 0.0) + cell.requests_per_second
+    return RouteCells(
+        tuple(
+            RouteCell(
+                c.name,
+                c.workload_class,
+                c.sharing_group,
+                _part(c.requests_per_second, rates[c.workload_class]),
+            )
+            for c in sorted(plan.spec.cells, key=lambda c: c.name)
+        )
+    )
+
+
+def known_cells(snapshot: FleetSnapshot) -> RouteCells:
+    """Every cell that an Envoy may still count or serve: of all plans, and one for each class.
+
+    An Envoy keeps the routes of an older plan until it has the new ones; of two plans that disagree
+    about a cell the newer one is believed.
+    """
+    found = {row.name: row for row in one_cell_each(snapshot.classes).rows}
+    for plan in sorted(snapshot.plans, key=lambda p: p.spec.revision):
+        found |= {row.name: row for row in cells_of_plan(plan).rows}
+    return RouteCells(tuple(found[name] for name in sorted(found)))
+
+
+def _distinct(groups: Iterable[GroupName]) -> tuple[GroupName, ...]:
+    return tuple(dict.fromkeys(groups))
+
+
+def _part(rate: float, whole: float) -> float:
+    return rate / whole if whole > 0 else 1.0

@@ -1,0 +1,164 @@
+"""One iteration of the traffic loop: snapshot in, `Reaction` out.
+
+Owns what follows at once from a new reading: demand is remembered, engines that fell silent are
+named, calibrations are updated, weights between clusters follow usable capacity and queues. Input: a
+snapshot whose telemetry was just read, the control memory, and what only the process knows. Output: a
+`Reaction`; whoever runs the loop writes the weights, posts the events and wakes the planning loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from argosy.api.fleet import Mode
+from argosy.control.balance import balance, published_weights, worth_publishing
+from argosy.control.candidates.calibration import CalibratedVariants
+from argosy.control.cells import known_cells
+from argosy.control.decision import EventRecord
+from argosy.control.demand import class_forecasts
+from argosy.control.memory import ControlMemory, EventKey, TrafficMemory, WeightMemory
+from argosy.control.recalibration import CalibrationMeasures, Recalibrated, recalibrated
+from argosy.control.state.silence import silent_pods
+from argosy.control.triggers import Trigger
+from argosy.demand.forecast import DemandHistory, fallen, observe, triggers
+from argosy.keys import CellName, ClassKey, DeploymentKey
+from argosy.perf.recalibration.memory import CalibrationMemory
+from argosy.snapshot.fleet import FleetSnapshot
+
+EVENT_GAP_S = 3600.0
+"""While a cause lasts, its event is posted again after so long."""
+
+Weights = Mapping[CellName, Mapping[DeploymentKey, float]]
+"""Shares (0-1) of a cell's requests by Deployment; they sum to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReactSettings:
+    """What only the process knows.
+
+    is_leader: only the leader corrects weights and posts events; standbys measure
+    variants:  the variants that are running, with what their engines are expected to need
+    """
+
+    is_leader: bool
+    variants: CalibratedVariants = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What the traffic loop shows of one iteration."""
+
+    num_silent: int = 0
+    calibration: CalibrationMeasures = field(default_factory=CalibrationMeasures)
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """The outcome of one iteration.
+
+    memory:   the traffic loop's part of the memory after it
+    triggers: why the planning loop should decide soon; empty where nothing asks for it
+    weights:  of the applied plan's cells, where Envoys should get others than they have; else None
+    to_keep:  calibrations to be written to the state directory; None where those kept are up to date
+    faults:   what went wrong in recalibration: a bug of Argosy's, which the rest does not wait for
+    """
+
+    memory: TrafficMemory
+    triggers: tuple[Trigger, ...] = ()
+    weights: Weights | None = None
+    events: tuple[EventRecord, ...] = ()
+    measures: Measures = field(default_factory=Measures)
+    to_keep: CalibrationMemory | None = None
+    faults: tuple[Exception, ...] = ()
+
+
+def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSettings) -> Reaction:
+    """React to a new reading of telemetry."""
+    traffic = replace(memory.traffic, demand=_demand(snapshot, memory.traffic.demand))
+    silent = silent_pods(snapshot)
+    calibrations, faults = _recalibrated(snapshot, traffic, settings)
+    traffic = replace(calibrations.memory, silent=silent)
+    seen = memory.with_traffic(traffic)
+    weights, traffic = _weights(snapshot, seen, settings)
+    events, traffic = _events(snapshot, traffic, calibrations.events, settings)
+    return Reaction(
+        memory=traffic,
+        triggers=(
+            *_demand_triggers(snapshot, seen),
+            *_silence_triggers(memory.traffic.silent, silent),
+            *(Trigger(f"the step times of {key} were calibrated anew") for key in calibrations.changed),
+        ),
+        weights=weights,
+        events=events,
+        measures=Measures(len(silent), calibrations.measures),
+        to_keep=calibrations.to_keep,
+        faults=faults,
+    )
+
+
+def _demand(snapshot: FleetSnapshot, demand: DemandHistory) -> DemandHistory:
+    class_by_cell: dict[CellName, ClassKey] = {
+        row.name: row.workload_class
+        for row in known_cells(snapshot).rows
+        if row.workload_class in snapshot.classes
+    }
+    return observe(demand, snapshot.telemetry, class_by_cell, snapshot.now_s)
+
+
+def _demand_triggers(snapshot: FleetSnapshot, memory: ControlMemory) -> Iterable[Trigger]:
+    planned = memory.planning.forecasts
+    for shift in triggers(memory.traffic.demand, planned, snapshot.now_s):
+        yield Trigger(shift.message)
+    for message in fallen(planned, class_forecasts(snapshot, memory.traffic)):
+        yield Trigger(message)
+
+
+def _silence_triggers(before: frozenset[str], now: frozenset[str]) -> Iterable[Trigger]:
+    for pod in sorted(now - before):
+        yield Trigger(f"the engine of pod {pod} has fallen silent")
+    for pod in sorted(before - now):
+        yield Trigger(f"the engine of pod {pod} is no longer counted as silent", is_progress=True)
+
+
+def _recalibrated(
+    snapshot: FleetSnapshot, traffic: TrafficMemory, settings: ReactSettings
+) -> tuple[Recalibrated, tuple[Exception, ...]]:
+    """Weights do not depend on it, so a bug in it must not keep them from being corrected."""
+    try:
+        return recalibrated(snapshot, traffic, settings.variants), ()
+    except Exception as error:
+        return Recalibrated(traffic), (error,)
+
+
+def _weights(
+    snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSettings
+) -> tuple[Weights | None, TrafficMemory]:
+    plan, traffic = snapshot.applied_plan, memory.traffic
+    if plan is None or not settings.is_leader or snapshot.fleet_spec.mode is not Mode.AUTO:
+        return None, traffic
+    known = traffic.weights
+    previous = known.by_cell if known.plan == plan.key else published_weights(plan)
+    found = balance(snapshot, plan, previous, memory.planning.capacity_per_s)
+    traffic = replace(traffic, weights=WeightMemory(plan.key, found))
+    if not worth_publishing(plan, found):
+        return None, traffic
+    return {cell: each.weights for cell, each in found.items()}, traffic
+
+
+def _events(
+    snapshot: FleetSnapshot, traffic: TrafficMemory, found: Iterable[EventRecord], settings: ReactSettings
+) -> tuple[tuple[EventRecord, ...], TrafficMemory]:
+    """The events to post: each at most once in `EVENT_GAP_S`."""
+    if not settings.is_leader or snapshot.fleet_spec.mode is Mode.OBSERVE:
+        return (), traffic
+    now_s = snapshot.now_s
+    posted = {key: at_s for key, at_s in traffic.posted_at_s.items() if 0.0 <= now_s - at_s < EVENT_GAP_S}
+    new = []
+    for event in found:
+        # The first word of a message is its subject, a variant or a pod; the rest holds figures.
+        key = EventKey(event.reason, event.key, event.message.split()[0])
+        if key not in posted:
+            posted[key] = now_s
+            new.append(event)
+    return tuple(new), replace(traffic, posted_at_s=posted)

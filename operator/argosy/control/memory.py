@@ -1,0 +1,93 @@
+"""What the control loops remember: one value, with one part for each loop.
+
+Owns the shape of `ControlMemory`. Each loop reads both parts and returns only its own; whoever runs
+the loops joins them, so that a fast iteration during a long decision loses nothing. Everything here
+may be lost at a restart without harm: rates, windows and weights are known again within minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from argosy.demand.forecast import ClassForecast, DemandHistory
+from argosy.keys import CellName, ClassKey, DeploymentKey
+from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
+from argosy.perf.recalibration.observe import WindowMemory
+from argosy.perf.recalibration.recalibrate import Confidence
+from argosy.perf.recalibration.window import CalibrationKey
+from argosy.route.weights import CellWeights
+
+
+@dataclass(frozen=True, slots=True)
+class EventKey:
+    """What an event is about, so that it is posted once while it lasts: reason, object, subject."""
+
+    reason: str
+    object: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeightMemory:
+    """The weights that the traffic loop last chose, and for which FleetPlan.
+
+    Corrections of one plan mean nothing for another: with a new plan the loop starts at the weights
+    that are published.
+    """
+
+    plan: str = ""
+    by_cell: Mapping[CellName, CellWeights] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficMemory:
+    """The traffic loop's part: what it has measured and what it did about it.
+
+    started_s:   since when demand is remembered (seconds since the epoch)
+    windows:     counters of engines between two windows of recalibration
+    calibration: step times of engines as observed, against their profiles
+    silent:      keys of the pods whose engine was silent at the last reading
+    posted_at_s: when each event was last posted
+    confidence:  how sure each calibration is, with the state that it was worked out for: derived,
+                 kept because it takes a third of a millisecond each and changes once per window
+    """
+
+    demand: DemandHistory = field(default_factory=DemandHistory)
+    started_s: float = 0.0
+    windows: WindowMemory = field(default_factory=WindowMemory)
+    calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
+    silent: frozenset[str] = frozenset()
+    weights: WeightMemory = field(default_factory=WeightMemory)
+    posted_at_s: Mapping[EventKey, float] = field(default_factory=dict)
+    confidence: Mapping[CalibrationKey, tuple[CalibrationState, Confidence]] = field(
+        default_factory=dict, compare=False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlanningMemory:
+    """The planning loop's part: what the last decision was made for.
+
+    forecasts:      the demand that it was made for, by class (the centres of the forecast bands)
+    capacity_per_s: requests/s that one replica of a Deployment carries of a cell
+    """
+
+    forecasts: Mapping[ClassKey, ClassForecast] = field(default_factory=dict)
+    capacity_per_s: Mapping[tuple[CellName, DeploymentKey], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlMemory:
+    """All control state of one process."""
+
+    traffic: TrafficMemory = field(default_factory=TrafficMemory)
+    planning: PlanningMemory = field(default_factory=PlanningMemory)
+
+    def with_traffic(self, traffic: TrafficMemory) -> ControlMemory:
+        """The memory after an iteration of the traffic loop."""
+        return replace(self, traffic=traffic)
+
+    def with_planning(self, planning: PlanningMemory) -> ControlMemory:
+        """The memory after an iteration of the planning loop."""
+        return replace(self, planning=planning)

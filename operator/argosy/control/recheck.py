@@ -1,0 +1,105 @@
+"""Look again before acting: is a step that was decided on an older snapshot still safe?
+
+Owns the comparison of what each step relies on with the world as it is now, one step at a time: a
+change of an object that a step does not rely on stops nothing. Input: a step and a fresh snapshot.
+Output: nothing, or a sentence that says what has changed; the step is then left to the next decision.
+"""
+
+from __future__ import annotations
+
+from argosy.api.conditions import ConditionType
+from argosy.api.fleet import Mode
+from argosy.control.candidates.variants import variants_of
+from argosy.control.decision import PlannedStep, Reliance
+from argosy.control.state.nodes import new_pod_nodes, pool_nodes
+from argosy.control.state.silence import lost_pods
+from argosy.keys import DeploymentKey
+from argosy.manifests import EngineWorkload
+from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
+from argosy.snapshot.fleet import FleetSnapshot, is_true
+from argosy.snapshot.serving import takes_requests
+
+
+def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
+    """What the step relies on and is no longer so, in a sentence; empty where all of it still is."""
+    relies_on = planned.relies_on
+    common = _plan_changed(relies_on, snapshot) or _group_gone(relies_on, snapshot)
+    if common:
+        return common
+    match planned.step:
+        case CreateDeployment(workload):
+            return _workload_changed(workload, snapshot)
+        case ScaleDeployment(key):
+            now = snapshot.deployments.get(key)
+            if now is None or now.replicas != relies_on.replicas:
+                return f"Deployment {key} was changed by something else"
+            return _fewer_serve(relies_on, snapshot)
+        case MarkVictim(pod):
+            return _pod_changed(pod, relies_on, snapshot) or _fewer_serve(relies_on, snapshot)
+        case PlacePod(pod, node):
+            return _pod_changed(pod, relies_on, snapshot) or _place_gone(pod, node, snapshot)
+        case DeleteDeployment(key):
+            return _in_use(key, snapshot)
+
+
+def _plan_changed(relies_on: Reliance, snapshot: FleetSnapshot) -> str:
+    if snapshot.fleet_spec.mode is not Mode.AUTO:
+        return f"the mode of Fleet/default is {snapshot.fleet_spec.mode} now"
+    plan = next((p for p in snapshot.plans if p.key == relies_on.plan), None)
+    if plan is None:
+        return f"FleetPlan {relies_on.plan} is gone"
+    return "" if is_true(plan, ConditionType.APPLIED) else f"FleetPlan {relies_on.plan} is no longer applied"
+
+
+def _group_gone(relies_on: Reliance, snapshot: FleetSnapshot) -> str:
+    """A step for a group is void once none of its classes exists; one for no group is not."""
+    if not relies_on.classes or any(key in snapshot.classes for key in relies_on.classes):
+        return ""
+    return f"WorkloadClass {', '.join(relies_on.classes)} is gone"
+
+
+def _workload_changed(workload: EngineWorkload, snapshot: FleetSnapshot) -> str:
+    """A Deployment is made only while the objects still describe that very pod template."""
+    model = snapshot.models.get(workload.variant.model_key)
+    if model is None:
+        return f"ServedModel {workload.variant.model_key} is gone"
+    described = (
+        EngineWorkload(variant, workload.group, snapshot.pools[pool]).key
+        for variant, pool in variants_of(snapshot, model)
+        if pool == workload.variant.pool
+    )
+    if workload.key in described:
+        return ""
+    return f"ServedModel {model.key} or GPUPool {workload.variant.pool} describes another engine now"
+
+
+def _in_use(key: DeploymentKey, snapshot: FleetSnapshot) -> str:
+    deployment = snapshot.deployments.get(key)
+    if deployment is None:
+        return f"Deployment {key} is gone"
+    has_pods = any(p.deployment == key for p in snapshot.engine_pods)
+    return f"Deployment {key} has replicas again" if deployment.replicas or has_pods else ""
+
+
+def _fewer_serve(relies_on: Reliance, snapshot: FleetSnapshot) -> str:
+    """Replicas go only while those that stay still take requests."""
+    lost = lost_pods(snapshot)
+    for key, needed in sorted(relies_on.serving.items()):
+        found = sum(p.deployment == key and takes_requests(p, lost) for p in snapshot.engine_pods)
+        if found < needed:
+            return f"{found} of {needed} replicas of {key} take requests now"
+    return ""
+
+
+def _pod_changed(pod: str, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
+    now = snapshot.pods.get(pod)
+    if now is None or now.uid != relies_on.pod_uid:
+        return f"pod {pod} is gone"
+    return f"pod {pod} is being deleted" if now.deleting else ""
+
+
+def _place_gone(pod: str, node: str, snapshot: FleetSnapshot) -> str:
+    if not snapshot.pods[pod].gated:
+        return f"pod {pod} has its node already"
+    usable = new_pod_nodes(pool_nodes(snapshot, lost_pods(snapshot)))
+    return "" if node in usable else f"node {node} takes no new pods now"

@@ -1,0 +1,81 @@
+"""What becomes of FleetPlans: Certified, Applied, Superseded, and which are deleted.
+
+Owns every condition and the phase of a FleetPlan, and the garbage collection of old revisions. Input:
+a snapshot, the new revision (if any) and the mode. Output: `PlanLife`.
+"""
+
+from __future__ import annotations
+
+from argosy.api import FleetPlan
+from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
+from argosy.api.fleet import Mode
+from argosy.api.fleetplan import FleetPlanStatus
+from argosy.api.timestamp import rfc3339
+from argosy.control.decision import PlanLife, StatusUpdate
+from argosy.snapshot.fleet import FleetSnapshot, is_true
+
+
+def plan_life(snapshot: FleetSnapshot, new_plan: FleetPlan | None, mode: Mode) -> PlanLife:
+    """The statuses of the new revision and of the one that it replaces, and what is too old to keep."""
+    updates: list[StatusUpdate] = []
+    if new_plan is not None:
+        updates.append(_update(snapshot, new_plan, (_certified(), _applied(mode)), _phase(mode)))
+        if mode is Mode.AUTO:
+            superseded = _condition(
+                ConditionType.APPLIED,
+                ConditionStatus.FALSE,
+                Reason.SUPERSEDED,
+                revision=new_plan.spec.revision,
+            )
+            updates += [
+                _update(snapshot, older, (superseded,), "Superseded")
+                for older in snapshot.plans
+                if is_true(older, ConditionType.APPLIED)
+            ]
+    return PlanLife(tuple(updates), _expired(snapshot, new_plan, mode))
+
+
+def _certified() -> Condition:
+    return _condition(ConditionType.CERTIFIED, ConditionStatus.UNKNOWN, Reason.NO_SIMULATOR)
+
+
+def _applied(mode: Mode) -> Condition:
+    if mode is Mode.AUTO:
+        return _condition(ConditionType.APPLIED, ConditionStatus.TRUE, Reason.APPLIED)
+    return _condition(ConditionType.APPLIED, ConditionStatus.FALSE, Reason.RECOMMENDED)
+
+
+def _phase(mode: Mode) -> str:
+    return "Applied" if mode is Mode.AUTO else "Recommended"
+
+
+def _update(
+    snapshot: FleetSnapshot, plan: FleetPlan, conditions: tuple[Condition, ...], phase: str
+) -> StatusUpdate:
+    merged = plan.status.conditions
+    for condition in conditions:
+        merged = set_condition(merged, condition, rfc3339(snapshot.now_s))
+    return StatusUpdate(FleetPlan.PLURAL, plan.key, FleetPlanStatus(phase=phase, conditions=merged))
+
+
+def _expired(snapshot: FleetSnapshot, new_plan: FleetPlan | None, mode: Mode) -> tuple[str, ...]:
+    """Revisions beyond the limit; the applied one and the one before it, its roll-back target, stay."""
+    plans = sorted(snapshot.plans, key=lambda p: p.spec.revision)
+    was_applied = [p.key for p in plans if is_true(p, ConditionType.APPLIED) or _was_superseded(p)]
+    keys = [p.key for p in plans]
+    if new_plan is not None:
+        keys.append(new_plan.key)
+        was_applied += [new_plan.key] if mode is Mode.AUTO else []
+    limit = snapshot.fleet_spec.revision_history_limit
+    kept = {*keys[-limit:], *was_applied[-2:]}
+    return tuple(key for key in keys if key not in kept)
+
+
+def _was_superseded(plan: FleetPlan) -> bool:
+    return any(
+        c.type == ConditionType.APPLIED and c.reason == Reason.SUPERSEDED for c in plan.status.conditions
+    )
+
+
+def _condition(kind: ConditionType, status: ConditionStatus, reason: Reason, **parts: object) -> Condition:
+    return Condition(type=kind.value, status=status, reason=reason.value, message=reason.sentence(**parts))

@@ -1,0 +1,236 @@
+"""A plan and its placement as a FleetPlan revision, and whether it differs from the last one.
+
+Owns what a revision records and when a new one is due: only when counts, placement or a share (by
+more than a point) change. Input: what was decided, and the plan before it. Output: a FleetPlan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from argosy.api import FleetPlan, ObjectMeta
+from argosy.api.fleetplan import (
+    Alternative,
+    CellShare,
+    FleetPlanSpec,
+    NodeReplicas,
+    PlannedCell,
+    PlannedDeployment,
+    PlanReason,
+    SolverReport,
+)
+from argosy.control.candidates.resolve import Resolution
+from argosy.control.cells import RouteCells
+from argosy.control.revision import bounds
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
+from argosy.manifests import EngineWorkload
+from argosy.place.solution import Placement
+from argosy.plan.problem import Cell, PlanProblem
+from argosy.plan.solution import Plan
+
+SHARE_TOLERANCE = 0.01
+"""A change of share below a point is noise: Envoy's split of a minute's requests varies by more."""
+
+DEMAND_NOISE = 0.05
+"""Estimates of a steady rate wander by as much within a minute."""
+
+SENTENCE_LIMIT = 1024
+MAX_LISTED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What one iteration decided, before it has a number."""
+
+    problem: PlanProblem
+    plan: Plan
+    placement: Placement
+    resolution: Resolution
+    cells: RouteCells
+    running: frozenset[DeploymentKey]
+    """Deployments that have pods which are not draining."""
+
+    @property
+    def groups(self) -> frozenset[GroupName]:
+        """Sharing groups that have at least one replica in the plan."""
+        group_by_option = {o.name: o.group for o in self.problem.options}
+        return frozenset(group_by_option[name] for name, n in self.plan.replicas.items() if n > 0)
+
+
+def revision_of(decided: Decided, previous: FleetPlan | None, number: int, trigger: str) -> FleetPlan:
+    """The FleetPlan of revision `number`.
+
+    Deployments of the previous plan that are on their way out stay listed with no replicas and
+    no share: while the new ones load, their ready replicas carry the cell.
+    """
+    entries = _entries(decided)
+    outgoing = _outgoing(entries, previous, decided)
+    spec = FleetPlanSpec(
+        revision=number,
+        trigger=trigger[:SENTENCE_LIMIT],
+        cost_usd_per_hour=round(decided.plan.cost_usd_per_hour, 4),
+        deployments=(*entries.values(), *outgoing.values()),
+        cells=_cells(decided, outgoing),
+        reasons=tuple(
+            PlanReason(code=r.code[:256], message=r.message[:SENTENCE_LIMIT])
+            for r in decided.plan.reasons[:MAX_LISTED]
+        ),
+        alternatives=tuple(
+            Alternative(
+                description=a.description[:SENTENCE_LIMIT],
+                cost_usd_per_hour=a.cost_usd_per_hour,
+                reason=a.reason[:SENTENCE_LIMIT],
+            )
+            for a in decided.plan.alternatives[:MAX_LISTED]
+        ),
+        solver=SolverReport(
+            status=decided.plan.report.status,
+            objective=decided.plan.report.objective,
+            bound=decided.plan.report.bound,
+            gap=max(0.0, decided.plan.report.gap),
+            seconds=max(0.0, decided.plan.report.seconds),
+        ),
+    )
+    return FleetPlan(metadata=ObjectMeta(name=f"plan-{number:06d}"), spec=bounds.bounded(spec))
+
+
+def excess(decided: Decided) -> str:
+    """Why no FleetPlan can hold the plan, in a sentence; empty where one can."""
+    num_deployments = sum(n > 0 for n in decided.plan.replicas.values())
+    num_cells = len(decided.problem.cells)
+    if num_deployments <= bounds.MAX_DEPLOYMENTS and num_cells <= bounds.MAX_CELLS:
+        return ""
+    return (
+        f"a FleetPlan holds {bounds.MAX_DEPLOYMENTS} Deployments and {bounds.MAX_CELLS} route cells, and the"
+        f" plan has {num_deployments} and {num_cells}; use fewer WorkloadClasses"
+    )
+
+
+def demand_change(decided: Decided, previous: FleetPlan) -> str:
+    """Which classes' demand differs by more than noise from what `previous` was made for; or empty."""
+    before = _class_rates((c.workload_class, c.requests_per_second) for c in previous.spec.cells)
+    class_of = {row.name: row.workload_class for row in decided.cells.rows}
+    now = _class_rates((class_of[c.name], c.rate_per_s) for c in decided.problem.cells)
+    changed = [
+        f"class {key} needs {rate_per_s:.3g} requests/s, {before[key]:.3g} before"
+        for key, rate_per_s in now.items()
+        if key in before and abs(rate_per_s - before[key]) > DEMAND_NOISE * before[key]
+    ]
+    return "; ".join(changed)
+
+
+def _class_rates(cells: Iterable[tuple[ClassKey, float]]) -> dict[ClassKey, float]:
+    """Requests/s of each class: the sum over its cells."""
+    rates: dict[ClassKey, float] = {}
+    for key, rate_per_s in cells:
+        rates[key] = rates.get(key, 0.0) + rate_per_s
+    return rates
+
+
+def differs(new: FleetPlan, last: FleetPlan | None) -> bool:
+    """Whether `new` is worth a revision of its own after `last`."""
+    if last is None:
+        return True
+    if _counts(new) != _counts(last) or _cell_names(new) != _cell_names(last):
+        return True
+    before, after = _shares(last), _shares(new)
+    if {k for k, v in before.items() if v > 0} != {k for k, v in after.items() if v > 0}:
+        return True
+    return any(abs(share - before.get(key, 0.0)) > SHARE_TOLERANCE for key, share in after.items())
+
+
+def _entries(decided: Decided) -> dict[DeploymentKey, PlannedDeployment]:
+    workloads = decided.resolution.workloads()
+    return {
+        name: _entry(workloads[name], replicas, _nodes(decided.placement, name))
+        for name, replicas in sorted(decided.plan.replicas.items())
+        if replicas > 0
+    }
+
+
+def _entry(workload: EngineWorkload, replicas: int, nodes: tuple[NodeReplicas, ...]) -> PlannedDeployment:
+    return PlannedDeployment(
+        name=workload.key,
+        namespace=workload.key.namespace,
+        deployment=workload.key.name,
+        model=workload.variant.model_key.name,
+        variant=workload.variant.name,
+        pool=workload.variant.pool,
+        sharing_group=workload.group,
+        tensor_parallel=workload.variant.tensor_parallel,
+        pipeline_parallel=workload.variant.pipeline_parallel,
+        gpus_per_replica=workload.variant.gpus,
+        replicas=replicas,
+        nodes=nodes,
+    )
+
+
+def _nodes(placement: Placement, option: DeploymentKey) -> tuple[NodeReplicas, ...]:
+    counts = sorted((node, n) for (name, node), n in placement.counts.items() if name == option and n > 0)
+    # More nodes than a plan can list are left out: then placement's own answer holds.
+    listed = counts if len(counts) <= bounds.MAX_NODES else []
+    return tuple(NodeReplicas(node=node, replicas=n) for node, n in listed)
+
+
+def _outgoing(
+    entries: Mapping[DeploymentKey, PlannedDeployment], previous: FleetPlan | None, decided: Decided
+) -> dict[DeploymentKey, PlannedDeployment]:
+    if previous is None:
+        return {}
+    found = [
+        e.model_copy(update={"replicas": 0, "nodes": ()})
+        for e in previous.spec.deployments
+        if e.name not in entries and e.name in decided.running and e.sharing_group in decided.groups
+    ]
+    # Those that the list has no room for are emptied all the same, and routed to while they last.
+    return {e.name: e for e in found[: bounds.MAX_DEPLOYMENTS - len(entries)]}
+
+
+def _cells(decided: Decided, outgoing: Mapping[DeploymentKey, PlannedDeployment]) -> tuple[PlannedCell, ...]:
+    class_of = {row.name: row.workload_class for row in decided.cells.rows}
+    return tuple(_cell(decided, cell, class_of[cell.name], outgoing) for cell in decided.problem.cells)
+
+
+def _cell(
+    decided: Decided,
+    cell: Cell,
+    workload_class: ClassKey,
+    outgoing: Mapping[DeploymentKey, PlannedDeployment],
+) -> PlannedCell:
+    plan, problem = decided.plan, decided.problem
+    shares = {o: s for (c, o), s in sorted(plan.shares.items()) if c == cell.name and s > 0}
+    standby = {e.name: 0.0 for e in outgoing.values() if e.sharing_group == cell.group}
+    carried = sum(
+        n * problem.capacity_per_s.get((cell.name, option), 0.0) for option, n in plan.replicas.items()
+    )
+    missing_per_s = sum(s.missing_per_s for s in plan.shortfalls if s.cell == cell.name)
+    listed = tuple(
+        CellShare(deployment=name, share=min(1.0, round(share, 6)))
+        for name, share in {**standby, **shares}.items()
+    )
+    return PlannedCell(
+        name=cell.name,
+        workload_class=workload_class,
+        sharing_group=cell.group,
+        requests_per_second=round(cell.rate_per_s, 4),
+        shares=bounds.largest_shares(listed),
+        unserved_share=min(1.0, round(missing_per_s / max(cell.rate_per_s, 1e-9), 6)),
+        capacity_requests_per_second=round(carried, 4),
+    )
+
+
+def _counts(plan: FleetPlan) -> dict[DeploymentKey, tuple[int, tuple[tuple[str, int], ...]]]:
+    return {
+        e.name: (e.replicas, tuple((n.node, n.replicas) for n in e.nodes))
+        for e in plan.spec.deployments
+        if e.replicas > 0
+    }
+
+
+def _cell_names(plan: FleetPlan) -> frozenset[CellName]:
+    return frozenset(c.name for c in plan.spec.cells)
+
+
+def _shares(plan: FleetPlan) -> dict[tuple[CellName, DeploymentKey], float]:
+    return {(c.name, s.deployment): s.share for c in plan.spec.cells for s in c.shares}

@@ -1,0 +1,46 @@
+"""What the route compiler looks at, from a snapshot.
+
+Owns the step from the world to `RouteInputs`: which plan, which endpoints, which sharing group each
+cluster serves. The publisher, a decision and whoever asks what a plan would route call the same
+function. Input: a snapshot and the plan to route for. Output: `RouteInputs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from argosy.api import FleetPlan
+from argosy.control.cells import known_cells
+from argosy.control.state.owners import group_by_deployment
+from argosy.keys import DeploymentKey
+from argosy.route.compile import RouteInputs
+from argosy.route.table import Endpoint, EndpointState, Gateway
+from argosy.snapshot.cluster import PodState
+from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.serving import answers
+
+
+def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs:
+    """What the routes of `plan` follow from: a pure function of the API server's objects."""
+    gateway = snapshot.fleet_spec.gateway
+    weights = plan.status.weights if plan else ()
+    return RouteInputs(
+        gateway=Gateway(gateway.address, gateway.port),
+        plan=plan,
+        classes=tuple(snapshot.classes.values()),
+        policies=tuple(snapshot.policies.values()),
+        models=tuple(snapshot.models.values()),
+        endpoints=_endpoints(snapshot.engine_pods),
+        weights={w.cell: {d.deployment: d.weight for d in w.weights} for w in weights},
+        groups=group_by_deployment(snapshot.engine_pods, known_cells(snapshot).groups),
+    )
+
+
+def _endpoints(pods: Iterable[PodState]) -> dict[DeploymentKey, tuple[Endpoint, ...]]:
+    """Ready engines take requests; those that drain finish what they have."""
+    endpoints: dict[DeploymentKey, list[Endpoint]] = {}
+    for pod in pods:
+        if answers(pod):
+            state = EndpointState.DRAINING if pod.deleting else EndpointState.READY
+            endpoints.setdefault(pod.deployment, []).append(Endpoint(pod.ip, pod.port, pod.key, state))
+    return {name: tuple(found) for name, found in endpoints.items()}

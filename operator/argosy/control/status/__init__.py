@@ -1,0 +1,1 @@
+"""Statuses and conditions of the objects that users make."""

@@ -1,0 +1,131 @@
+"""The status of a WorkloadClass.
+
+Owns its conditions and figures. Ready gives the first reason in the order in which a user would have
+to mend things. Input: `Reported` and the class. Output: a `WorkloadClassStatus`.
+"""
+
+from __future__ import annotations
+
+from argosy.api import WorkloadClass
+from argosy.api.conditions import ConditionStatus, ConditionType, Reason
+from argosy.api.fleet import Mode
+from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.control.status.reported import Reported
+from argosy.control.status.verdict import (
+    Verdict,
+    dated,
+    false,
+    mode_not_auto,
+    nearest,
+    programmed,
+    replicas_verdict,
+    true,
+)
+from argosy.demand.forecast import STALE_S, ForecastNote
+from argosy.keys import ClassKey, DeploymentKey
+from argosy.place.solution import Unplaced
+from argosy.plan.solution import Shortfall, ShortfallCause
+
+_REF_REASONS = (Reason.MODEL_NOT_FOUND, Reason.SERVED_NAME_MISMATCH)
+
+_SHORTFALL_REASON = {
+    ShortfallCause.NO_VARIANT: Reason.SLO_UNREACHABLE,
+    ShortfallCause.POOL_FULL: Reason.CAPACITY_SHORT,
+    ShortfallCause.BUDGET: Reason.BUDGET_SHORT,
+    ShortfallCause.REPLICA_LIMIT: Reason.REPLICAS_AT_LIMIT,
+    ShortfallCause.NO_NODES: Reason.NO_NODES,
+}
+
+
+def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus:
+    """What its users are told."""
+    cells = reported.cells_of(item.key)
+    verdicts = (
+        _accepted(reported, item.key),
+        _resolved_refs(reported, item.key),
+        programmed(reported),
+        class_ready(reported, item.key),
+    )
+    rate_per_s = sum(c.requests_per_second for c in cells)
+    return WorkloadClassStatus(
+        observed_generation=item.metadata.generation,
+        conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
+        requests_per_second=round(rate_per_s, 3) if cells else None,
+        replicas_ready=sum(map(reported.serves, reported.pods_of_class(item.key))),
+        unserved_share=_unserved_share(reported, item.key),
+    )
+
+
+def _unserved_share(reported: Reported, key: ClassKey) -> float | None:
+    """Of the class's requests: the cells' shares, each weighted with its rate."""
+    cells = reported.cells_of(key)
+    if not cells:
+        return None
+    rate_per_s = sum(c.requests_per_second for c in cells)
+    if rate_per_s <= 0:
+        return max(c.unserved_share for c in cells)
+    unserved_per_s = sum(c.unserved_share * c.requests_per_second for c in cells)
+    return min(1.0, round(unserved_per_s / rate_per_s, 6))
+
+
+def _accepted(reported: Reported, key: ClassKey) -> Verdict:
+    refusals = reported.sizing.resolution.classes[key].refusals
+    losses = [r for r in refusals if r.reason is Reason.CONFLICTED]
+    if losses:
+        return false(ConditionType.ACCEPTED, Reason.CONFLICTED, losses[0].message)
+    return true(ConditionType.ACCEPTED, Reason.ACCEPTED)
+
+
+def _resolved_refs(reported: Reported, key: ClassKey) -> Verdict:
+    refusals = reported.sizing.resolution.classes[key].refusals
+    broken = [r for r in refusals if r.reason in _REF_REASONS]
+    if broken:
+        return false(ConditionType.RESOLVED_REFS, broken[0].reason, broken[0].message)
+    return true(ConditionType.RESOLVED_REFS, Reason.RESOLVED_REFS)
+
+
+def class_ready(reported: Reported, key: ClassKey) -> Verdict:
+    """Whether the class gets what it asks for, and if not, what to mend first."""
+    resolved = reported.sizing.resolution.classes[key]
+    if not resolved.candidates:
+        refusal = nearest(resolved.refusals)
+        return false(ConditionType.READY, refusal.reason, refusal.message)
+    shortfall = _shortfall(reported, key)
+    if shortfall is not None:
+        return false(ConditionType.READY, _SHORTFALL_REASON[shortfall.cause], shortfall.message)
+    if reported.mode is not Mode.AUTO and not reported.cells_of(key):
+        return mode_not_auto(ConditionType.READY, reported.mode)
+    unplaced = _unplaced(reported, key)
+    if unplaced is not None:
+        return false(ConditionType.READY, Reason.UNPLACEABLE, unplaced.message)
+    wanted = sum(d.replicas for d in reported.planned_for(key))
+    served = replicas_verdict(reported, reported.pods_of_class(key), wanted)
+    return _remarked(reported, key, served) if served.status is ConditionStatus.TRUE else served
+
+
+def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
+    """A class that is served, but whose traffic cannot be seen: its last forecast is held."""
+    if reported.sizing.forecasts[key].note is not ForecastNote.HELD:
+        return served
+    # No exact age: a status must not change with every decision.
+    message = Reason.OBSERVATION_STALE.sentence(
+        source="Envoy's request counters", age_s=f"more than {STALE_S:.0f}"
+    )
+    return Verdict(ConditionType.READY, ConditionStatus.TRUE, Reason.OBSERVATION_STALE, message)
+
+
+def _shortfall(reported: Reported, key: ClassKey) -> Shortfall | None:
+    """The first shortfall of one of the class's cells."""
+    cells = {row.name for row in reported.sizing.cells.of_class(key)}
+    return next((s for s in reported.plan.shortfalls if s.cell in cells), None)
+
+
+def _unplaced(reported: Reported, key: ClassKey) -> Unplaced | None:
+    """The first of the class's Deployments for which placement has found too little room."""
+    workloads = reported.sizing.resolution.workloads()
+    groups = reported.sizing.cells.groups_of(key)
+
+    def serves(option: DeploymentKey) -> bool:
+        return option in workloads and workloads[option].group in groups
+
+    return next((u for u in reported.placement.unplaced if serves(u.option)), None)

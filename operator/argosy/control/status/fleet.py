@@ -1,0 +1,75 @@
+"""The status of Fleet/default.
+
+Owns its conditions, the Envoys that it lists and what the fleet costs; and its status after a plan
+that failed its check, when nothing else can be said. Input: `Reported`, or a snapshot and what was
+found wrong. Output: a `FleetStatus`.
+"""
+
+from __future__ import annotations
+
+from argosy.api import Fleet
+from argosy.api.conditions import ConditionStatus, ConditionType, Reason
+from argosy.api.fleet import EnvoyStatus, FleetStatus
+from argosy.control.decision import StatusUpdate
+from argosy.control.status.classes import class_ready
+from argosy.control.status.pools import pool_cost_usd_per_hour
+from argosy.control.status.reported import Reported
+from argosy.control.status.verdict import MAX_TEXT, Verdict, dated, false, programmed, true
+from argosy.snapshot.fleet import FleetSnapshot, RoutingView
+
+MAX_ENVOYS = 50
+MAX_NODE_ID = 253
+MOST_CLASSES_NAMED = 5
+
+
+def fleet_status(reported: Reported, item: Fleet) -> FleetStatus:
+    """What its users are told."""
+    snapshot = reported.snapshot
+    applied = snapshot.applied_plan
+    verdicts = (true(ConditionType.ACCEPTED, Reason.ACCEPTED), programmed(reported), _ready(reported))
+    return FleetStatus(
+        observed_generation=item.metadata.generation,
+        conditions=dated(item.status.conditions, item.metadata, verdicts, snapshot.now_s),
+        current_plan=applied.metadata.name if applied else None,
+        cost_usd_per_hour=round(sum(pool_cost_usd_per_hour(reported, name) for name in snapshot.pools), 4),
+        envoys=_envoys(snapshot.routing),
+        envoys_connected=len(snapshot.routing.envoys),
+    )
+
+
+def alarm_statuses(snapshot: FleetSnapshot, violations: str) -> tuple[StatusUpdate, ...]:
+    """Fleet after a plan that failed its check: not Ready, and why; other fields stay as they are."""
+    item = snapshot.fleet
+    if item is None:
+        return ()
+    message = Reason.CHECK_FAILED.sentence(violations=violations)
+    failed = false(ConditionType.READY, Reason.CHECK_FAILED, message)
+    conditions = dated(item.status.conditions, item.metadata, (failed,), snapshot.now_s)
+    status = FleetStatus(observed_generation=item.metadata.generation, conditions=conditions)
+    return (StatusUpdate(Fleet.PLURAL, item.key, status),)
+
+
+def _envoys(routing: RoutingView) -> tuple[EnvoyStatus, ...]:
+    by_node_id = {e.node_id: e for e in reversed(routing.envoys)}  # a list keyed by it takes each once
+    return tuple(
+        EnvoyStatus(
+            node_id=e.node_id[:MAX_NODE_ID],
+            acknowledged_version=e.acknowledged_version,
+            refused_version=e.refused_version,
+            message=e.message[:MAX_TEXT],
+        )
+        # An Envoy may connect without a node id; such a one cannot be told from others.
+        for _, e in sorted(by_node_id.items())[:MAX_ENVOYS]
+        if e.node_id
+    )
+
+
+def _ready(reported: Reported) -> Verdict:
+    """As ready as its classes; the reason is that of the first one that is not."""
+    verdicts = {key: class_ready(reported, key) for key in sorted(reported.snapshot.classes)}
+    not_ready = {key: v for key, v in verdicts.items() if v.status is not ConditionStatus.TRUE}
+    if not not_ready:
+        return true(ConditionType.READY, Reason.READY)
+    named = ", ".join(list(not_ready)[:MOST_CLASSES_NAMED])
+    message = f"not every WorkloadClass is Ready: {named}; the status of each says why."
+    return false(ConditionType.READY, next(iter(not_ready.values())).reason, message)

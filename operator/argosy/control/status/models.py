@@ -1,0 +1,116 @@
+"""The status of a ServedModel.
+
+Owns its conditions, its replicas by variant and what its engines were seen to need. Input:
+`Reported` and the model. Output: a `ServedModelStatus`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from argosy.api import ServedModel
+from argosy.api.conditions import ConditionStatus, ConditionType, Reason
+from argosy.api.fleetplan import PlannedDeployment
+from argosy.api.servedmodel import CalibrationStatus, ServedModelStatus, VariantStatus
+from argosy.control.candidates.calibration import calibration_key
+from argosy.control.candidates.variants import variants_of
+from argosy.control.status.reported import Reported
+from argosy.control.status.verdict import Verdict, dated, false, nearest, programmed, replicas_verdict, true
+from argosy.keys import ModelKey
+from argosy.perf.recalibration.recalibrate import Confidence, confidence
+
+MAX_VARIANTS = 256
+"""The API's bound on the list; a plan has at most twice as many Deployments."""
+
+DRIFT_SHOWN_S = 3600.0
+"""So long after its alarm a calibration is shown as drifted."""
+
+
+def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
+    """What its users are told."""
+    variants = _variants(reported, item)
+    desired = sum(v.desired for v in variants)
+    pods = reported.pods_of_model(item.key)
+    accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
+    ready = replicas_verdict(reported, pods, desired)
+    if refusals := reported.sizing.resolution.model_refusals[item.key]:
+        worst = nearest(refusals)
+        accepted = false(ConditionType.ACCEPTED, worst.reason, worst.message)
+        ready = false(ConditionType.READY, worst.reason, worst.message)
+    verdicts = (accepted, _profiles(reported, item.key), programmed(reported), ready)
+    return ServedModelStatus(
+        observed_generation=item.metadata.generation,
+        conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
+        replicas_ready=sum(map(reported.serves, pods)),
+        replicas_desired=desired,
+        variants=variants,
+    )
+
+
+def _variants(reported: Reported, item: ServedModel) -> tuple[VariantStatus, ...]:
+    """Replicas by variant: a variant may have a Deployment in several sharing groups."""
+    planned = [d for d in reported.planned if ModelKey.of(d.namespace, d.model) == item.key]
+    calibrations = _calibrations(reported, item)
+    desired: Counter[str] = Counter()
+    ready: Counter[str] = Counter()
+    first: dict[str, PlannedDeployment] = {}
+    for entry in planned:
+        first.setdefault(entry.variant, entry)
+        desired[entry.variant] += entry.replicas
+        ready[entry.variant] += reported.num_serving[entry.name]
+    return tuple(
+        VariantStatus(
+            name=name,
+            pool=first[name].pool,
+            desired=desired[name],
+            ready=ready[name],
+            calibration=calibrations.get(name),
+        )
+        for name in sorted(first)[:MAX_VARIANTS]
+    )
+
+
+def _calibrations(reported: Reported, item: ServedModel) -> dict[str, CalibrationStatus]:
+    """By variant; rounded, as statuses must not change with every window."""
+    found: dict[str, CalibrationStatus] = {}
+    for variant, _ in variants_of(reported.snapshot, item) if reported.calibration.states else ():
+        key = calibration_key(variant)
+        known = confidence(reported.calibration, key) if key else None
+        if known is not None and known.num_windows > 0:
+            found[variant.name] = _calibration(known, reported.snapshot.now_s)
+    return found
+
+
+def _calibration(known: Confidence, now_s: float) -> CalibrationStatus:
+    age_s = math.inf if known.drifted_at_s is None else now_s - known.drifted_at_s
+    return CalibrationStatus(
+        step_time_factor=round(1.0 + known.deviation, 2),
+        uncertainty=round(known.uncertainty, 2),
+        windows=_one_digit(known.num_windows),
+        drifted=age_s < DRIFT_SHOWN_S,
+    )
+
+
+def _one_digit(count: int) -> int:
+    """17 -> 10: rounded down to one digit and zeros."""
+    step: int = 10 ** (len(str(count)) - 1)
+    return count // step * step
+
+
+def _profiles(reported: Reported, key: ModelKey) -> Verdict:
+    """Whether every file of spec.profiles can be used, with remarks on those that can.
+
+    Unknown where a file could only not be fetched yet. A remark leaves it True, with its own reason.
+    """
+    kind, resolution = ConditionType.RESOLVED_REFS, reported.sizing.resolution
+    refusals, notes = resolution.profile_refusals[key], resolution.profile_notes[key]
+    message = " ".join([*(refusal.message for refusal in refusals), *(note.message for note in notes)])
+    if not refusals and not notes:
+        return true(kind, Reason.RESOLVED_REFS)
+    if not refusals:
+        return Verdict(kind, ConditionStatus.TRUE, notes[0].reason, message)
+    worst = next((r for r in refusals if r.reason is not Reason.PROFILE_UNREAD), refusals[0])
+    is_unseen = worst.reason is Reason.PROFILE_UNREAD
+    status = ConditionStatus.UNKNOWN if is_unseen else ConditionStatus.FALSE
+    return Verdict(kind, status, worst.reason, message)

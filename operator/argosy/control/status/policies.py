@@ -1,0 +1,40 @@
+"""The status of a RouterPolicy.
+
+Owns its conditions and what became of each of its targets. Input: `Reported`, the policy and the
+verdicts on its targets. Output: a `RouterPolicyStatus`.
+"""
+
+from __future__ import annotations
+
+from argosy.api import RouterPolicy
+from argosy.api.conditions import ConditionType, Reason
+from argosy.api.routerpolicy import RouterPolicyStatus, TargetStatus
+from argosy.control.status.reported import Reported
+from argosy.control.status.verdict import MAX_TEXT, dated, false, programmed, true
+from argosy.route.policies import TargetVerdict
+
+
+def policy_status(
+    reported: Reported, item: RouterPolicy, targets: tuple[TargetVerdict, ...]
+) -> RouterPolicyStatus:
+    """What its users are told."""
+    lost = [t for t in targets if t.reason is Reason.CONFLICTED]
+    absent = [t for t in targets if t.reason is Reason.TARGET_NOT_FOUND]
+    accepted = (
+        false(ConditionType.ACCEPTED, Reason.CONFLICTED, lost[0].message)
+        if lost
+        else true(ConditionType.ACCEPTED, Reason.ACCEPTED)
+    )
+    refs = (
+        false(ConditionType.RESOLVED_REFS, Reason.TARGET_NOT_FOUND, absent[0].message)
+        if absent
+        else true(ConditionType.RESOLVED_REFS, Reason.RESOLVED_REFS)
+    )
+    verdicts = (accepted, refs, programmed(reported))
+    return RouterPolicyStatus(
+        observed_generation=item.metadata.generation,
+        conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
+        targets=tuple(
+            TargetStatus(name=t.target, accepted=t.is_accepted, message=t.message[:MAX_TEXT]) for t in targets
+        ),
+    )

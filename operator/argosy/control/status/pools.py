@@ -1,0 +1,71 @@
+"""The status of a GPUPool.
+
+Owns its conditions, its GPUs and what they cost. Input: `Reported` and the pool. Output: a
+`GPUPoolStatus`.
+"""
+
+from __future__ import annotations
+
+from argosy.api import GPUPool
+from argosy.api.conditions import ConditionType, Reason
+from argosy.api.gpupool import GPUPoolStatus
+from argosy.control.state.nodes import PoolNodes
+from argosy.control.status.reported import Reported
+from argosy.control.status.verdict import Verdict, dated, false, true
+from argosy.perf.catalogue import find_gpu, gpus
+from argosy.perf.protocol import OutOfRange
+
+
+def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
+    """What its users are told."""
+    nodes = reported.sizing.nodes[item.metadata.name]
+    usable_names = {n.name for n in nodes.usable}
+    held = held_gpus(reported, item.metadata.name)
+    held_usable = sum(count for node, count in held if node in usable_names)
+    num_unusable = len(nodes.all_names) - len(nodes.usable)
+    verdicts = _verdicts(item, nodes)
+    return GPUPoolStatus(
+        observed_generation=item.metadata.generation,
+        conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
+        nodes=len(nodes.all_names),
+        gpus_total=nodes.gpus_total,
+        gpus_free=max(0, sum(n.gpus for n in nodes.usable) - held_usable),
+        gpus_unhealthy=num_unusable * item.spec.gpus_per_node,
+        cost_usd_per_hour=pool_cost_usd_per_hour(reported, item.metadata.name),
+    )
+
+
+def pool_cost_usd_per_hour(reported: Reported, pool: str) -> float:
+    """Price of the GPUs that engine pods hold in a pool, in US dollars per hour."""
+    price = reported.snapshot.pools[pool].spec.price_usd_per_hour
+    return round(price * sum(count for _, count in held_gpus(reported, pool)), 4)
+
+
+def held_gpus(reported: Reported, pool: str) -> list[tuple[str, int]]:
+    """Node and GPUs of every engine pod on the pool's nodes that is not lost."""
+    resource = reported.snapshot.pools[pool].spec.resource_name
+    names = set(reported.sizing.nodes[pool].all_names)
+    return [
+        (p.destination, p.devices.get(resource, 0))
+        for p in reported.snapshot.engine_pods
+        if p.holds_devices and p.destination in names and p.key not in reported.sizing.lost
+    ]
+
+
+def _verdicts(item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
+    """Accepted and Ready."""
+    accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
+    ready = true(ConditionType.READY, Reason.READY)
+    if isinstance(find_gpu(item.spec.gpu), OutOfRange):
+        message = Reason.UNKNOWN_GPU.sentence(gpu=item.spec.gpu, known=", ".join(g.name for g in gpus()))
+        accepted = false(ConditionType.ACCEPTED, Reason.UNKNOWN_GPU, message)
+        ready = false(ConditionType.READY, Reason.UNKNOWN_GPU, message)
+    elif nodes.older_claimant:
+        winner = f"GPUPool {nodes.older_claimant}"
+        message = Reason.CONFLICTED.sentence(field="spec.nodeSelector", winner=winner)
+        accepted = false(ConditionType.ACCEPTED, Reason.CONFLICTED, message)
+        ready = ready if nodes.usable else false(ConditionType.READY, Reason.CONFLICTED, message)
+    elif not nodes.usable:
+        selector = ", ".join(f"{k}={v}" for k, v in sorted(item.spec.node_selector.items()))
+        ready = false(ConditionType.READY, Reason.NO_NODES, Reason.NO_NODES.sentence(selector=selector))
+    return accepted, ready

@@ -1,0 +1,80 @@
+"""Everything that statuses are made of.
+
+Owns the shape of `Reported` and the counts that several statuses share. Input: what was sized, placed
+and is followed. Output: replicas and pods by class, model and Deployment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from argosy.api import FleetPlan
+from argosy.api.fleet import Mode
+from argosy.api.fleetplan import PlannedCell, PlannedDeployment
+from argosy.control.sizing import Sizing
+from argosy.control.state.owners import Owners
+from argosy.keys import ClassKey, DeploymentKey, ModelKey
+from argosy.perf.recalibration.memory import CalibrationMemory
+from argosy.place.solution import Placement
+from argosy.plan.solution import Plan
+from argosy.snapshot.cluster import PodState
+from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.serving import takes_requests
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What was decided, and on what. `follow`: the plan that is carried out, or None."""
+
+    sizing: Sizing
+    plan: Plan
+    placement: Placement
+    follow: FleetPlan | None
+    owners: Mapping[DeploymentKey, Owners]
+    calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
+
+    @property
+    def snapshot(self) -> FleetSnapshot:
+        """The world that was decided on."""
+        return self.sizing.snapshot
+
+    @property
+    def mode(self) -> Mode:
+        """How far Argosy may go."""
+        return self.snapshot.fleet_spec.mode
+
+    @cached_property
+    def num_serving(self) -> Counter[DeploymentKey]:
+        """Replicas that take requests, by Deployment."""
+        return Counter(p.deployment for p in self.snapshot.engine_pods if self.serves(p))
+
+    def serves(self, pod: PodState) -> bool:
+        """True if an engine takes new requests."""
+        return takes_requests(pod, self.sizing.lost)
+
+    def pods_of_class(self, key: ClassKey) -> list[PodState]:
+        """The engine pods that serve a WorkloadClass, planned or not."""
+        groups = self.sizing.cells.groups_of(key)
+        return [p for p in self.snapshot.engine_pods if self.owners[p.deployment].group in groups]
+
+    def pods_of_model(self, key: ModelKey) -> list[PodState]:
+        """The engine pods of a ServedModel, planned or not."""
+        return [p for p in self.snapshot.engine_pods if self.owners[p.deployment].model == key]
+
+    def cells_of(self, key: ClassKey) -> tuple[PlannedCell, ...]:
+        """The route cells of a class, as the followed plan has them."""
+        cells = self.follow.spec.cells if self.follow else ()
+        return tuple(c for c in cells if c.workload_class == key)
+
+    @property
+    def planned(self) -> tuple[PlannedDeployment, ...]:
+        """The Deployments of the followed plan."""
+        return self.follow.spec.deployments if self.follow else ()
+
+    def planned_for(self, key: ClassKey) -> list[PlannedDeployment]:
+        """The followed plan's Deployments that serve a class."""
+        groups = {c.sharing_group for c in self.cells_of(key)} or set(self.sizing.cells.groups_of(key))
+        return [d for d in self.planned if d.sharing_group in groups]

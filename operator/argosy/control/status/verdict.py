@@ -1,0 +1,131 @@
+"""Conditions before they are dated, and the ones that several kinds share.
+
+Owns `Verdict`, how verdicts become dated conditions, and the two conditions that read the same on
+several kinds: Programmed (what Envoys made of the routes) and Ready of replicas. Input: `Reported`.
+Output: `Verdict`s and conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from argosy.api.conditions import Condition, Conditions, ConditionStatus, ConditionType, Reason, set_condition
+from argosy.api.fleet import Mode
+from argosy.api.resource import ObjectMeta
+from argosy.api.timestamp import rfc3339
+from argosy.control.candidates.refusal import Refusal
+from argosy.control.status.reported import Reported
+from argosy.snapshot.cluster import PodState
+
+LOADING_LIMIT_S = 600.0
+"""Replicas of which none is ready after so long do more than load: their pods need a look."""
+
+MAX_MESSAGE = 32768
+"""Kubernetes' bound on a condition's message."""
+
+MAX_TEXT = 1024
+"""The API's bound on other sentences of a status."""
+
+_REFUSAL_ORDER = (
+    Reason.CONFLICTED,
+    Reason.MODEL_NOT_FOUND,
+    Reason.SERVED_NAME_MISMATCH,
+    Reason.UNKNOWN_MODEL,
+    Reason.NO_NODES,
+    Reason.UNPLACEABLE,
+    Reason.SLO_UNREACHABLE,
+    Reason.OUT_OF_RANGE,
+    Reason.MODEL_TOO_LARGE,
+    Reason.UNKNOWN_GPU,
+)
+"""Where variants are refused for different reasons, the nearest to working comes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A condition before it is dated."""
+
+    type: ConditionType
+    status: ConditionStatus
+    reason: Reason
+    message: str
+
+
+def true(kind: ConditionType, reason: Reason, **parts: object) -> Verdict:
+    """A condition that is True, with the reason's own sentence."""
+    return Verdict(kind, ConditionStatus.TRUE, reason, reason.sentence(**parts))
+
+
+def false(kind: ConditionType, reason: Reason, message: str) -> Verdict:
+    """A condition that is False."""
+    return Verdict(kind, ConditionStatus.FALSE, reason, message)
+
+
+def dated(
+    conditions: Conditions, metadata: ObjectMeta, verdicts: Iterable[Verdict], now_s: float
+) -> Conditions:
+    """An object's conditions after these verdicts, each with the time of its last transition."""
+    for verdict in verdicts:
+        new = Condition(
+            type=verdict.type.value,
+            status=verdict.status,
+            reason=verdict.reason.value,
+            message=verdict.message[:MAX_MESSAGE],
+            observed_generation=metadata.generation,
+        )
+        conditions = set_condition(conditions, new, rfc3339(now_s))
+    return conditions
+
+
+def nearest(refusals: tuple[Refusal, ...]) -> Refusal:
+    """Of several refusals the one to mend first; where there is none, no pool exists at all."""
+    ranked = sorted(refusals, key=lambda r: _REFUSAL_ORDER.index(r.reason))
+    if ranked:
+        return ranked[0]
+    message = "there is no GPUPool that spec.models could run on; create one"
+    return Refusal(Reason.NO_NODES, "", message)
+
+
+def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> Verdict:
+    """Ready of something that wants so many replicas and has these pods."""
+    ready = sum(map(reported.serves, pods))
+    if ready >= wanted:
+        return true(ConditionType.READY, Reason.READY)
+    now_s = reported.snapshot.now_s
+    is_in_trouble = any(
+        p.restarts > 0 or now_s - p.created_s >= LOADING_LIMIT_S for p in pods if not p.deleting
+    )
+    if ready == 0 and is_in_trouble:
+        message = Reason.NO_REPLICAS_READY.sentence(desired=wanted)
+        return false(ConditionType.READY, Reason.NO_REPLICAS_READY, message)
+    return false(ConditionType.READY, Reason.LOADING, Reason.LOADING.sentence(ready=ready, desired=wanted))
+
+
+def programmed(reported: Reported) -> Verdict:
+    """What the connected Envoys have made of the routes."""
+    kind, routing = ConditionType.PROGRAMMED, reported.snapshot.routing
+    if reported.snapshot.applied_plan is None:
+        if reported.mode is not Mode.AUTO:
+            return mode_not_auto(kind, reported.mode)
+        return false(kind, Reason.NO_PLAN, Reason.NO_PLAN.sentence())
+    if not routing.envoys:
+        return false(kind, Reason.NO_ENVOY, Reason.NO_ENVOY.sentence())
+    for envoy in routing.envoys:
+        if envoy.refused_version:
+            message = Reason.ENVOY_REFUSED.sentence(
+                node_id=envoy.node_id, version=envoy.refused_version, message=envoy.message
+            )
+            return false(kind, Reason.ENVOY_REFUSED, message)
+    pending = sum(e.acknowledged_version != routing.version for e in routing.envoys)
+    if pending:
+        message = Reason.ENVOY_PENDING.sentence(
+            pending=pending, connected=len(routing.envoys), version=routing.version
+        )
+        return Verdict(kind, ConditionStatus.UNKNOWN, Reason.ENVOY_PENDING, message)
+    return true(kind, Reason.PROGRAMMED, connected=len(routing.envoys))
+
+
+def mode_not_auto(kind: ConditionType, mode: Mode) -> Verdict:
+    """A condition that waits for the user to let Argosy act."""
+    return false(kind, Reason.MODE_NOT_AUTO, Reason.MODE_NOT_AUTO.sentence(mode=mode.value))

@@ -1,0 +1,156 @@
+"""From a decided plan to safe steps, each with what it relies on.
+
+Owns the input of `rollout` (what is planned, what else exists) and the reliance of every step. Input:
+what was decided, and the plan that is followed. Output: `PlannedStep`s in the order of taking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from argosy.api import FleetPlan
+from argosy.api.fleet import Mode
+from argosy.control.cells import RouteCells, cells_of_plan
+from argosy.control.decision import PlannedStep, Reliance
+from argosy.control.revision.revision import Decided
+from argosy.control.state.nodes import PoolNodes, new_pod_nodes, pool_nodes
+from argosy.control.state.owners import Owners
+from argosy.control.state.silence import lost_pods
+from argosy.control.state.waiting import replicas_without_room, stuck_pods
+from argosy.keys import DeploymentKey, GroupName
+from argosy.place.solution import Placement
+from argosy.rollout import (
+    CreateDeployment,
+    DeleteDeployment,
+    MarkVictim,
+    PlacePod,
+    RolloutInputs,
+    ScaleDeployment,
+    Step,
+    Target,
+    assign_nodes,
+    rollout_steps,
+)
+from argosy.snapshot.fleet import FleetSnapshot
+
+Places = Mapping[DeploymentKey, Mapping[str, int]]
+"""Replicas by Deployment and node."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The snapshot, with what was read from it. `lost`: keys of pods whose capacity counts no more."""
+
+    snapshot: FleetSnapshot
+    nodes: Mapping[str, PoolNodes]
+    owners: Mapping[DeploymentKey, Owners]
+    lost: frozenset[str]
+
+
+def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[PlannedStep, ...]:
+    """What is safe to do now to carry out `follow`."""
+    snapshot = world.snapshot
+    inputs = RolloutInputs(
+        targets=(*_planned(decided, follow), *_unplanned(world, decided, follow)),
+        deployments=snapshot.deployments,
+        pods=snapshot.engine_pods,
+        victims=decided.placement.victims,
+        lost=world.lost,
+        without_room=replicas_without_room(snapshot, decided.placement),
+    )
+    places = {**placed_nodes(decided.placement), **planned_nodes(follow)}
+    usable = new_pod_nodes(world.nodes)
+    gates = assign_nodes(places, snapshot.engine_pods, usable, world.lost)
+    basis = _Basis(follow.key, snapshot, decided.cells, inputs)
+    return tuple(PlannedStep(each, basis.reliance(each)) for each in (*rollout_steps(inputs), *gates))
+
+
+def gate_steps(snapshot: FleetSnapshot) -> tuple[PlannedStep, ...]:
+    """Nodes for gated pods at once, between two decisions: the applied plan has said where."""
+    plan, acts = snapshot.applied_plan, snapshot.fleet_spec.mode is Mode.AUTO
+    if plan is None or not acts or not any(p.gated for p in snapshot.engine_pods):
+        return ()
+    lost = lost_pods(snapshot) | stuck_pods(snapshot)
+    usable = new_pod_nodes(pool_nodes(snapshot, lost))
+    basis = _Basis(plan.key, snapshot, cells_of_plan(plan), RolloutInputs((), {}, ()))
+    steps = assign_nodes(planned_nodes(plan), snapshot.engine_pods, usable, lost)
+    return tuple(PlannedStep(each, basis.reliance(each)) for each in steps)
+
+
+def placed_nodes(placement: Placement) -> dict[DeploymentKey, dict[str, int]]:
+    """From a placement: for Deployments whose list of nodes was too long for the FleetPlan."""
+    found: dict[DeploymentKey, dict[str, int]] = {}
+    for (option, node), replicas in sorted(placement.counts.items()):
+        found.setdefault(option, {})[node] = replicas
+    return found
+
+
+def planned_nodes(plan: FleetPlan) -> dict[DeploymentKey, dict[str, int]]:
+    """As the plan has them."""
+    return {d.name: {n.node: n.replicas for n in d.nodes} for d in plan.spec.deployments if d.nodes}
+
+
+def _planned(decided: Decided, follow: FleetPlan) -> Iterator[Target]:
+    workloads = decided.resolution.workloads()
+    for entry in follow.spec.deployments:
+        workload = workloads.get(entry.name)
+        yield Target(entry.name, entry.sharing_group, entry.replicas, workload, entry.pool)
+
+
+def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Target]:
+    """Deployments that the plan does not name: emptied, then removed.
+
+    Replicas of a group for which nothing can be planned (its nodes are all gone for a moment, an SLO
+    was tightened beyond reach) are left alone: the absence of a plan is no reason to lose requests.
+    """
+    planned = {entry.name for entry in follow.spec.deployments}
+    for key in sorted(world.snapshot.deployments.keys() - planned):
+        owners = world.owners.get(key, Owners())
+        is_kept = owners.all_exist and _is_unplannable(decided, owners.group)
+        group = owners.group if owners.group is not None else GroupName()
+        yield Target(key, group, 0, None, owners.pool or "", is_kept)
+
+
+def _is_unplannable(decided: Decided, group: GroupName | None) -> bool:
+    """True if a class of the group gets requests for which nothing can be planned."""
+    classes = decided.cells.classes_of(group) if group is not None else ()
+    return any(decided.resolution.classes[key].is_unplannable for key in classes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """What all steps of one decision were decided on."""
+
+    plan: str
+    snapshot: FleetSnapshot
+    cells: RouteCells
+    inputs: RolloutInputs
+
+    def reliance(self, step: Step) -> Reliance:
+        """What one step relies on."""
+        match step:
+            case CreateDeployment(workload):
+                return Reliance(self.plan, self.cells.classes_of(workload.group))
+            case ScaleDeployment(key, replicas):
+                now = self.snapshot.deployments[key].replicas
+                serving = self._serving(key) if replicas < now else {}
+                return Reliance(self.plan, serving=serving, replicas=now)
+            case MarkVictim(pod, cost):
+                serving = self._serving(self.snapshot.pods[pod].deployment) if cost else {}
+                return Reliance(self.plan, serving=serving, pod_uid=self.snapshot.pods[pod].uid)
+            case PlacePod(pod):
+                return Reliance(self.plan, pod_uid=self.snapshot.pods[pod].uid)
+            case DeleteDeployment():
+                return Reliance(self.plan)
+        assert_never(step)
+
+    def _serving(self, removed: DeploymentKey) -> dict[DeploymentKey, int]:
+        """Replicas that carry the group once others go: as many as are planned, where so many serve."""
+        group = next(t.group for t in self.inputs.targets if t.key == removed)
+        return {
+            t.key: needed
+            for t in self.inputs.targets
+            if group and t.group == group and (needed := min(t.replicas, self.inputs.num_serving(t.key)))
+        }

@@ -1,0 +1,192 @@
+"""The history of each class's requests, and the rate estimated from it.
+
+Owns the running estimate: the mean since the last change, over at most `HISTORY_S`. `forecast`
+combines it with the declared rate. Input: readings, one after another. Output: a new history; the
+old one stays as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from argosy.demand.band import Side, likeliest_change, side
+from argosy.demand.counters import HISTORY_S, SHORTEST_S, WINDOW_S, Count, Track, total
+from argosy.keys import CellName, ClassKey
+from argosy.snapshot import RouteCounters, Sample, TelemetryReading
+
+LONGEST_STABILIZATION_S = 3600.0
+"""The API's bound on `stabilizationSeconds`: older peaks are forgotten."""
+
+_FULL_S = HISTORY_S - WINDOW_S
+"""An estimate over this long is settled: more samples hardly change it, so it is entered among the peaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A class's rate as observed.
+
+    mean_per_s: the mean since the last change
+    upper_per_s: the mean plus one standard error, so that few samples do not undersize a fleet
+    at_s: when its newest sample was true
+    duration_s: how long it averages over
+    """
+
+    mean_per_s: float
+    upper_per_s: float
+    at_s: float
+    duration_s: float
+
+
+TrackKey = tuple[str, CellName]
+"""An Envoy's node id, and the route cell that it counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassHistory:
+    """One class's history.
+
+    tracks:     the counters of its route cells, by Envoy's node id and cell
+    change_s:   when the rate last changed (minus infinity: never since the first sample)
+    changed_at_s: when that change was detected
+    peaks:      (at_s, rate) of settled estimates, by time with falling rates: for any instant, the
+                first at or after it is the highest since
+    """
+
+    tracks: Mapping[TrackKey, Track] = field(default_factory=dict)
+    change_s: float = -math.inf
+    changed_at_s: float | None = None
+    peaks: tuple[tuple[float, float], ...] = ()
+    estimate: Estimate | None = None
+
+    def last_window(self) -> Count | None:
+        """Requests of the last `WINDOW_S` at all Envoys that still answer; None while unknown."""
+        return _total(track.count(track.latest_s - WINDOW_S) for track in _heard(self.tracks))
+
+    def highest_since(self, start_s: float) -> float:
+        """The highest rate that was settled at or after `start_s`; 0 where none was."""
+        return next((rate for at_s, rate in self.peaks if at_s >= start_s), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DemandHistory:
+    """All classes' histories, by class key. `observed_at_s`: the instant of the last reading."""
+
+    classes: Mapping[ClassKey, ClassHistory] = field(default_factory=dict)
+    observed_at_s: float = -math.inf
+
+
+def observe(
+    history: DemandHistory,
+    reading: TelemetryReading,
+    class_by_cell: Mapping[CellName, ClassKey],
+    now_s: float,
+) -> DemandHistory:
+    """The history with one more reading; a class that no cell belongs to is dropped."""
+    samples: dict[ClassKey, dict[TrackKey, Sample[RouteCounters]]] = {}
+    for (node, cell), sample in reading.routes.items():
+        if cell in class_by_cell:
+            samples.setdefault(class_by_cell[cell], {})[node, cell] = sample
+    clock_went_back = now_s < history.observed_at_s
+    classes = {}
+    for key in sorted(set(class_by_cell.values())):
+        known = history.classes.get(key, ClassHistory())
+        if clock_went_back:
+            known = _not_after(known, now_s)
+        classes[key] = _observe_class(known, samples.get(key, {}), now_s)
+    return DemandHistory(classes, now_s)
+
+
+def _observe_class(
+    known: ClassHistory, samples: Mapping[TrackKey, Sample[RouteCounters]], now_s: float
+) -> ClassHistory:
+    tracks = {key: _track(known.tracks.get(key), sample) for key, sample in samples.items()}
+    seen = replace(known, tracks=tracks)
+    if all(known.tracks.get(key) is track for key, track in tracks.items()):
+        return seen
+    if any(track.has_just_begun_again for track in tracks.values()):
+        seen = _settled(seen)
+    return _estimated(_changed(seen, now_s))
+
+
+def _track(known: Track | None, sample: Sample[RouteCounters]) -> Track:
+    if known is None:
+        return Track.starting(sample.at_s, sample.value.requests_total)
+    return known.observed(sample.at_s, sample.value.requests_total)
+
+
+def _changed(seen: ClassHistory, now_s: float) -> ClassHistory:
+    """The history after looking for a change of the rate in the last window.
+
+    At a change the estimate before it is entered among the peaks: it was the rate until then.
+    """
+    heard = _heard(seen.tracks)
+    recent = seen.last_window()
+    before = _total(track.count(seen.change_s, track.latest_s - WINDOW_S) for track in heard)
+    if recent is None or before is None:
+        return seen
+    if side(recent, before.rate_per_s, before.rate_variance) is Side.INSIDE:
+        return seen
+    newest_s = max(track.latest_s for track in heard)
+    instants = {
+        at_s
+        for track in heard
+        for at_s, _ in track.points
+        if newest_s - recent.duration_s <= at_s <= newest_s - SHORTEST_S
+    }
+
+    def since(at_s: float) -> Count:
+        return _total(track.count(at_s) for track in heard) or recent
+
+    change_s = likeliest_change(sorted(instants), since, before.rate_per_s) if instants else newest_s
+    return replace(_settled(seen), change_s=change_s, changed_at_s=now_s)
+
+
+def _estimated(seen: ClassHistory) -> ClassHistory:
+    """The history with the estimate that its tracks give; unchanged where they give none."""
+    counts = [count for track in seen.tracks.values() if (count := track.since(seen.change_s)) is not None]
+    if not counts:
+        return seen
+    mean = math.fsum(count.rate_per_s for count in counts)
+    error = math.sqrt(math.fsum(count.rate_variance for count in counts))
+    at_s = max(track.latest_s for track in seen.tracks.values())
+    estimate = Estimate(mean, mean + error, at_s, min(count.duration_s for count in counts))
+    estimated = replace(seen, estimate=estimate)
+    return _settled(estimated) if estimate.duration_s >= _FULL_S else estimated
+
+
+def _settled(seen: ClassHistory) -> ClassHistory:
+    """The history with its estimate among the peaks, and without those older than any window."""
+    if seen.estimate is None:
+        return seen
+    at_s, rate = seen.estimate.at_s, seen.estimate.upper_per_s
+    higher = tuple(
+        peak for peak in seen.peaks if peak[1] > rate and peak[0] >= at_s - LONGEST_STABILIZATION_S
+    )
+    return replace(seen, peaks=(*higher, (at_s, rate)))
+
+
+def _not_after(known: ClassHistory, now_s: float) -> ClassHistory:
+    """The history after the clock went back: times in the future become `now_s`, so that they can age."""
+    estimate = known.estimate
+    return replace(
+        known,
+        change_s=min(known.change_s, now_s),
+        changed_at_s=None,
+        peaks=tuple((min(at_s, now_s), rate) for at_s, rate in known.peaks),
+        estimate=None if estimate is None else replace(estimate, at_s=min(estimate.at_s, now_s)),
+    )
+
+
+def _heard(tracks: Mapping[TrackKey, Track]) -> tuple[Track, ...]:
+    """The tracks of Envoys that answered within a window of the one that answered last."""
+    newest_s = max((track.latest_s for track in tracks.values()), default=0.0)
+    return tuple(track for track in tracks.values() if track.latest_s >= newest_s - WINDOW_S)
+
+
+def _total(counts: Iterable[Count | None]) -> Count | None:
+    """All counts as one; None where one is missing: a part of the rate is not the rate."""
+    known = tuple(counts)
+    present = tuple(count for count in known if count is not None)
+    return total(present) if present and len(present) == len(known) else None

@@ -1,0 +1,96 @@
+"""The publishing loop: keeps Envoys in step with the API server's objects.
+
+Owns when routes are compiled and published, and the copy on disk. Every replica of the operator
+does this, leader or not: the xDS snapshot is a pure function of what the API server holds. Until
+the caches are complete a process serves the copy of its last snapshot, or nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from argosy.api.kinds import ROUTED
+from argosy.control.routes import route_inputs
+from argosy.errors import InvariantError
+from argosy.reconcile.clock import Clock
+from argosy.reconcile.watch.snapshots import Snapshots
+from argosy.route.compile import compile_routes
+from argosy.snapshot.fleet import EnvoyState, RoutingView
+from argosy.xds import snapshot_file
+from argosy.xds.server import AdsServer
+from argosy.xds.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+SETTLE_S = 0.02
+"""Changes that come together (a rollout's pods, a plan with its status) make one snapshot."""
+
+
+class Publisher:
+    """Publishes a new xDS snapshot whenever one of its inputs has changed."""
+
+    def __init__(self, snapshots: Snapshots, ads: AdsServer, clock: Clock, state_dir: Path) -> None:
+        self._snapshots, self._ads, self._clock, self._state_dir = snapshots, ads, clock, state_dir
+        self._changed = asyncio.Event()
+
+    def serve_copy(self) -> None:
+        """Serve what the last process published, until the caches are complete."""
+        found = snapshot_file.load(self._state_dir)
+        if isinstance(found, snapshot_file.Unreadable):
+            log.warning("%s", found.message)
+        elif found is not None:
+            self._ads.publish(found)
+            log.info("serving the copy of xDS snapshot %s until the caches are complete", found.version)
+
+    def note(self, kind: str) -> None:
+        """An object of this kind has changed."""
+        if kind in ROUTED:
+            self._changed.set()
+
+    async def run(self, is_synced: Callable[[], bool]) -> None:
+        """Publish until cancelled."""
+        while True:
+            await self._changed.wait()
+            await self._clock.sleep(SETTLE_S)
+            self._changed.clear()
+            if is_synced():
+                self.publish_now()
+
+    def publish_now(self) -> None:
+        """Compile and publish; an inconsistent snapshot is our bug and is not published."""
+        try:
+            world = self._snapshots.stored(self._clock.now_s())
+            snapshot = Snapshot.of_table(compile_routes(route_inputs(world, world.applied_plan)))
+        except InvariantError as error:
+            log.error("the routes were not published: %s", error)
+            return
+        if self._ads.publish(snapshot):
+            log.info("published xDS snapshot %s", snapshot.version)
+            self._save(snapshot)
+
+    def _save(self, snapshot: Snapshot) -> None:
+        try:
+            snapshot_file.save(snapshot, self._state_dir)
+        except OSError as error:
+            # Envoys have it; only a restart while the API server is away would miss it.
+            log.warning("the copy of the xDS snapshot was not written to %s: %s", self._state_dir, error)
+
+    def own_envoys(self) -> tuple[EnvoyState, ...]:
+        """The Envoys connected to this process, and what they made of what is published."""
+        return tuple(
+            EnvoyState(e.node_id, e.acknowledged_version, e.refused_version, e.message)
+            for e in self._ads.envoys()
+        )
+
+    def view(self, others: tuple[EnvoyState, ...]) -> RoutingView:
+        """What is published, and what all Envoys made of it; `others` are connected elsewhere."""
+        current, own = self._ads.current, self.own_envoys()
+        here = {envoy.node_id for envoy in own}
+        envoys = (*own, *(envoy for envoy in others if envoy.node_id not in here))
+        return RoutingView(
+            version=current.version if current else "",
+            envoys=tuple(sorted(envoys, key=lambda envoy: envoy.node_id)),
+        )

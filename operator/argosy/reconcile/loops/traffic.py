@@ -1,0 +1,95 @@
+"""The traffic loop: measure, react, carry the reaction out.
+
+Owns when telemetry is read and what is done with the answer of `control.fast.react`. `iterate` is one
+iteration; `run` only waits and calls it. All replicas of the operator measure, so that a standby knows
+the demand when it takes over; only the leader writes weights and posts events.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from argosy.control.candidates.running import RunningVariants
+from argosy.control.fast import Reaction, ReactSettings, react
+from argosy.control.triggers import Trigger
+from argosy.errors import ActuationError
+from argosy.files.calibrations import write_calibrations
+from argosy.perf.recalibration.memory import CalibrationMemory
+from argosy.reconcile.loop_state import LoopState
+from argosy.snapshot.fleet import FleetSnapshot
+from argosy.telemetry.port import Targets, TelemetrySource
+
+log = logging.getLogger(__name__)
+
+Wake = Callable[[Trigger], None]
+
+
+class TrafficLoop:
+    """One iteration at a time. `wake` asks the planning loop to decide soon."""
+
+    def __init__(
+        self, state: LoopState, source: TelemetrySource, variants: RunningVariants, wake: Wake
+    ) -> None:
+        self._state, self._source, self._variants, self._wake = state, source, variants, wake
+
+    async def run(self, is_leader: Callable[[], bool]) -> None:
+        """Iterate every `intervals.fastSeconds`, without drift, until cancelled."""
+        clock = self._state.clock
+        due_s = clock.monotonic_s()
+        while True:
+            try:
+                await self.iterate(is_leader())
+            except ActuationError as error:
+                log.warning("the weights were not written: %s", error)
+            except Exception:
+                # Envoy keeps the last weights; the next reading may be fine.
+                log.exception("the traffic loop's iteration failed")
+            due_s = max(
+                due_s + self._state.snapshots.fleet().spec.intervals.fast_seconds, clock.monotonic_s()
+            )
+            await clock.sleep(due_s - clock.monotonic_s())
+
+    async def iterate(self, is_leader: bool) -> None:
+        """Measure once, react, and carry the reaction out."""
+        state = self._state
+        targets = self._targets(state.snapshot())
+        state.reading = await self._source.read(targets, state.clock.now_s())
+        # Asking a silent engine takes a second: how long it has been silent is judged after that.
+        snapshot = state.snapshot()
+        settings = ReactSettings(is_leader, self._variants.of(snapshot))
+        reaction = react(snapshot, state.memory, settings)
+        # Nothing is awaited between reading the memory and writing it: no iteration is lost.
+        state.memory = state.memory.with_traffic(reaction.memory)
+        for fault in reaction.faults:
+            log.error("recalibration failed", exc_info=fault)
+        for trigger in reaction.triggers:
+            self._wake(trigger)
+        state.metrics.show_traffic(reaction.measures)
+        await self._write(reaction, snapshot)
+
+    async def _write(self, reaction: Reaction, snapshot: FleetSnapshot) -> None:
+        if reaction.to_keep is not None:
+            self._keep(reaction.to_keep)
+        try:
+            if reaction.weights is not None and snapshot.applied_plan is not None:
+                await self._state.actor.write_weights(snapshot.applied_plan, reaction.weights)
+        finally:
+            await self._state.actor.post(reaction.events)
+
+    def _keep(self, calibrations: CalibrationMemory) -> None:
+        path: Path = self._state.settings.state_dir / CALIBRATIONS_FILE
+        try:
+            write_calibrations(calibrations, path)
+        except OSError as error:
+            # Only a restart would miss it.
+            log.warning("the calibrations were not written to %s: %s", path, error)
+
+    def _targets(self, snapshot: FleetSnapshot) -> Targets:
+        engines = tuple(p.address for p in snapshot.engine_pods if p.address and p.ready)
+        return Targets(engines, tuple((e.node_id, e.url) for e in self._state.settings.envoys))
+
+
+CALIBRATIONS_FILE = "calibrations.json"
+"""Name of the file of calibrations in the state directory."""

@@ -1,0 +1,105 @@
+"""The operator's own metrics.
+
+Owns their names and help texts (`argosy_...`), and which figures of a reaction and of a decision they
+show. Input: `Measures`, a `Decision`. Output: a Prometheus registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from argosy.control.decision import Decision
+from argosy.control.fast import Measures
+from argosy.control.recalibration import CalibrationMeasures
+from argosy.keys import ClassKey
+
+
+class Metrics:
+    """One process's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.is_leader = Gauge("argosy_is_leader", "1 where this process leads", registry=self.registry)
+        self.iterations = Counter(
+            "argosy_iterations", "Decisions by outcome", ["outcome"], registry=self.registry
+        )
+        self.iteration_seconds = Histogram(
+            "argosy_iteration_seconds",
+            "From the snapshot to the last status",
+            buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+            registry=self.registry,
+        )
+        self.revision = Gauge(
+            "argosy_applied_revision", "Revision of the applied plan", registry=self.registry
+        )
+        self.cost = Gauge(
+            "argosy_planned_cost_usd_per_hour", "Price of the applied plan's replicas", registry=self.registry
+        )
+        self.silent = Gauge(
+            "argosy_silent_endpoints", "Endpoints that have fallen silent", registry=self.registry
+        )
+        self.envoys = Gauge("argosy_envoys_connected", "Connected Envoys", registry=self.registry)
+        self.demand = Gauge(
+            "argosy_demand_requests_per_second",
+            "Rate that the last decision planned for",
+            ["workload_class"],
+            registry=self.registry,
+        )
+        self.calibration_factor = Gauge(
+            "argosy_calibration_factor",
+            "Step time as observed over the profile's, at the load last seen",
+            ["variant"],
+            registry=self.registry,
+        )
+        self.calibration_uncertainty = Gauge(
+            "argosy_calibration_uncertainty",
+            "Relative standard error of a corrected step time",
+            ["variant"],
+            registry=self.registry,
+        )
+        self.straggler_ratio = Gauge(
+            "argosy_straggler_ratio",
+            "Step time of one engine over the median of its kind",
+            ["endpoint"],
+            registry=self.registry,
+        )
+        self.calibration_skipped = Counter(
+            "argosy_calibration_skipped",
+            "Windows and readings that updated no calibration, by reason",
+            ["reason"],
+            registry=self.registry,
+        )
+
+    def show_decision(self, decision: Decision, seconds: float) -> None:
+        """What was decided, and how long it took to decide and carry out."""
+        self.iterations.labels("decided").inc()
+        self.iteration_seconds.observe(seconds)
+        if decision.follow is not None:
+            self.revision.set(decision.follow.spec.revision)
+            self.cost.set(decision.follow.spec.cost_usd_per_hour)
+        self.show_demand({key: each.rate_per_s for key, each in decision.memory.forecasts.items()})
+
+    def show_demand(self, rate_per_s: Mapping[ClassKey, float]) -> None:
+        """The rate of every class; a class that is gone is no longer shown."""
+        self.demand.clear()
+        for key, rate in rate_per_s.items():
+            self.demand.labels(key).set(rate)
+
+    def show_traffic(self, measures: Measures) -> None:
+        """What the traffic loop has measured."""
+        self.silent.set(measures.num_silent)
+        self._show_calibrations(measures.calibration)
+
+    def _show_calibrations(self, measures: CalibrationMeasures) -> None:
+        """Of what is running; what has gone is no longer shown."""
+        for gauge in (self.calibration_factor, self.calibration_uncertainty, self.straggler_ratio):
+            gauge.clear()
+        for name, step_time in measures.step_times.items():
+            self.calibration_factor.labels(name).set(step_time.factor)
+            self.calibration_uncertainty.labels(name).set(step_time.uncertainty)
+        for endpoint, ratio in measures.straggler_ratios.items():
+            self.straggler_ratio.labels(endpoint).set(ratio)
+        for reason in measures.skipped:
+            self.calibration_skipped.labels(reason.value).inc()

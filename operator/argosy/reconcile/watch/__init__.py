@@ -1,0 +1,1 @@
+"""From the API server to the snapshot that decisions look at."""

@@ -1,0 +1,87 @@
+"""The files that ServedModels name as their profiles, read from ConfigMaps.
+
+Owns the operator's copy of those files. Never lists or watches ConfigMaps: a cluster has thousands
+of foreign ones, so each that is named is asked for by its name, before every decision. Never reads
+what a file says (`control.profiles` does). A file is missing only where the API server said so:
+while it is silent, what was seen last counts, and what was never seen is called unread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from argosy.errors import ActuationError
+from argosy.kube.api import CONFIGMAPS, ApiServer
+from argosy.reconcile.clock import Clock
+from argosy.snapshot.fleet import ProfileFileKey
+from argosy.snapshot.kubernetes import config_map_files
+
+log = logging.getLogger(__name__)
+
+FIRST_ATTEMPTS = 3
+RETRY_S = 0.5
+"""What was never seen is asked for more than once: a decision without it may move replicas for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileFilesView:
+    """What decisions are shown: contents, and what could not be read yet with the reason."""
+
+    files: Mapping[ProfileFileKey, bytes] = field(default_factory=dict)
+    unread: Mapping[ProfileFileKey, str] = field(default_factory=dict)
+
+
+class ProfileFiles:
+    """A copy of the named files; `refresh` brings it up to date."""
+
+    def __init__(self, api: ApiServer, clock: Clock) -> None:
+        self._api, self._clock = api, clock
+        self._seen: dict[ProfileFileKey, bytes | None] = {}
+        """None: the API server said that there is no such file."""
+        self._unread: dict[ProfileFileKey, str] = {}
+
+    @property
+    def view(self) -> ProfileFilesView:
+        """As of the last refresh."""
+        found = {file: content for file, content in self._seen.items() if content is not None}
+        return ProfileFilesView(found, dict(self._unread))
+
+    async def refresh(self, named: Callable[[], frozenset[ProfileFileKey]]) -> tuple[str, ...]:
+        """Read every named file; returns the ConfigMaps (`namespace/name`) that changed since the last time.
+
+        When it returns, no file is named that it has not asked for: what comes to be named while
+        it waits for the API server, it asks for too. What is named no longer is forgotten.
+        """
+        before, asked = dict(self._seen), frozenset[ProfileFileKey]()
+        self._unread.clear()
+        while waiting := named() - asked:
+            by_config_map: dict[str, list[ProfileFileKey]] = {}
+            for file in sorted(waiting):
+                by_config_map.setdefault(f"{file.namespace}/{file.config_map}", []).append(file)
+            await asyncio.gather(*(self._read(name, files) for name, files in by_config_map.items()))
+            asked |= waiting
+        wanted = named()
+        self._seen = {file: content for file, content in self._seen.items() if file in wanted}
+        self._unread = {file: problem for file, problem in self._unread.items() if file in wanted}
+        changed = {f for f, content in self._seen.items() if f in before and before[f] != content}
+        return tuple(sorted({f"{file.namespace}/{file.config_map}" for file in changed}))
+
+    async def _read(self, config_map: str, files: list[ProfileFileKey]) -> None:
+        """One GET for all files of a ConfigMap."""
+        attempts = 1 if all(file in self._seen for file in files) else FIRST_ATTEMPTS
+        for attempt in range(attempts):
+            if attempt:
+                await self._clock.sleep(RETRY_S)
+            try:
+                found = await self._api.find(CONFIGMAPS, config_map)
+            except ActuationError as error:
+                problem = str(error)
+                continue
+            contents = config_map_files(found or {})
+            self._seen.update({file: contents.get(file.key) for file in files})
+            return
+        log.warning("the profiles in ConfigMap %s stay as last seen: %s", config_map, problem)
+        self._unread.update({file: problem for file in files if file not in self._seen})

@@ -1,0 +1,128 @@
+"""From the store to the snapshot that decisions look at.
+
+Owns the assembly of a `FleetSnapshot`. An object that cannot be read is among its `invalid` ones:
+everything else keeps running. Input: the store, and what was measured. Output: a `FleetSnapshot`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api import Resource as ApiObject
+from argosy.control.candidates.profiles import files_named
+from argosy.kube.store import Store
+from argosy.reconcile.watch.profile_files import ProfileFilesView
+from argosy.snapshot import TelemetryReading
+from argosy.snapshot.cluster import HOSTNAME, LABEL_MANAGED_BY, MANAGED_BY, PodState
+from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView
+from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
+
+K = TypeVar("K", bound=ApiObject)
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What comes from elsewhere than the watches."""
+
+    telemetry: TelemetryReading
+    routing: RoutingView
+    profiles: ProfileFilesView = field(default_factory=ProfileFilesView)
+
+
+class Snapshots:
+    """Reads the store; each version of an object is parsed once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._parsed: dict[str, dict[str, tuple[str, Any]]] = {}
+
+    def take(self, measured: Measured, now_s: float) -> FleetSnapshot:
+        """The world as the store has it now."""
+        fleets = self._objects("fleets", Fleet)
+        return FleetSnapshot(
+            now_s=now_s,
+            fleet=fleets.get("default"),
+            pools=self._objects("gpupools", GPUPool),
+            models={m.key: m for m in self._objects("servedmodels", ServedModel).values()},
+            classes={c.key: c for c in self._objects("workloadclasses", WorkloadClass).values()},
+            policies=self._objects("routerpolicies", RouterPolicy),
+            plans=self.plans(),
+            nodes={n.name: n for n in self._states("nodes", node_state).values()},
+            pods=self.pods(),
+            deployments={
+                state.key: state
+                for key, state in self._states("deployments", deployment_state).items()
+                if self._is_managed(key)
+            },
+            telemetry=measured.telemetry,
+            routing=measured.routing,
+            invalid=self.invalid(),
+            profile_files=measured.profiles.files,
+            unread_profiles=measured.profiles.unread,
+        )
+
+    def stored(self, now_s: float) -> FleetSnapshot:
+        """The same without anything measured: all that routes depend on."""
+        return self.take(Measured(TelemetryReading(), RoutingView()), now_s)
+
+    def profile_files_named(self) -> frozenset[ProfileFileKey]:
+        """The files that the ServedModels name as their profiles."""
+        models = self._objects("servedmodels", ServedModel).values()
+        return frozenset(file for model in models for file in files_named(model))
+
+    def plans(self) -> tuple[FleetPlan, ...]:
+        """All FleetPlans, by revision."""
+        plans = self._objects("fleetplans", FleetPlan).values()
+        return tuple(sorted(plans, key=lambda p: p.spec.revision))
+
+    def pods(self) -> dict[str, PodState]:
+        """All pods by key. What a gated pod was given is a node's hostname label: here it is the node."""
+        nodes = self._states("nodes", node_state).values()
+        by_hostname = {n.labels.get(HOSTNAME, n.name): n.name for n in nodes}
+        return {
+            key: replace(pod, assigned_node=by_hostname.get(pod.assigned_node, pod.assigned_node))
+            if pod.assigned_node
+            else pod
+            for key, pod in self._states("pods", pod_state).items()
+        }
+
+    def fleet(self) -> Fleet:
+        """Fleet/default, or one with every default."""
+        return self._objects("fleets", Fleet).get("default") or Fleet()
+
+    def invalid(self) -> tuple[InvalidObject, ...]:
+        """Objects that the API server holds but that cannot be used."""
+        kinds: Mapping[str, type[ApiObject]] = {
+            "fleets": Fleet,
+            "gpupools": GPUPool,
+            "servedmodels": ServedModel,
+            "workloadclasses": WorkloadClass,
+            "routerpolicies": RouterPolicy,
+        }
+        parsed = [
+            p for plural, kind in kinds.items() for p in self._states(plural, kind.from_object).values()
+        ]
+        return tuple(p for p in parsed if isinstance(p, InvalidObject))
+
+    def _objects(self, plural: str, kind: type[K]) -> dict[str, K]:
+        parsed = self._states(plural, kind.from_object)
+        return {key: value for key, value in parsed.items() if isinstance(value, kind)}
+
+    def _states(self, plural: str, read: Callable[[Mapping[str, Any]], S]) -> dict[str, S]:
+        """Every object of a kind, read; what is gone from the store is forgotten here too."""
+        known = self._parsed.get(plural, {})
+        found: dict[str, tuple[str, S]] = {}
+        for key, item in sorted(self._store.of(plural).items()):
+            version = f"{item['metadata'].get('uid')}/{item['metadata'].get('resourceVersion')}"
+            before = known.get(key)
+            found[key] = before if before and before[0] == version else (version, read(item))
+        self._parsed[plural] = found
+        return {key: value for key, (_, value) in found.items()}
+
+    def _is_managed(self, deployment: str) -> bool:
+        labels = self._store.of("deployments")[deployment]["metadata"].get("labels") or {}
+        return bool(labels.get(LABEL_MANAGED_BY) == MANAGED_BY)

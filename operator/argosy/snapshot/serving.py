@@ -1,0 +1,27 @@
+"""Which pods count, and for what: the one place that says so.
+
+Owns three questions about an engine pod: does it take new requests, is its capacity there, does it
+still answer. Input: a pod and the keys of those that are lost (silent, stranded, stuck), which
+`control.state` finds. Output: yes or no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from argosy.snapshot.cluster import PodState
+
+
+def takes_requests(pod: PodState, lost: Set[str]) -> bool:
+    """True if new requests reach the engine: it is ready, not draining and not lost."""
+    return pod.ready and not pod.deleting and pod.is_active and pod.key not in lost
+
+
+def is_alive(pod: PodState, lost: Set[str]) -> bool:
+    """True if the replica counts as capacity, now or once it has loaded."""
+    return pod.is_active and not pod.deleting and pod.key not in lost
+
+
+def answers(pod: PodState) -> bool:
+    """True if the engine finishes what it has: ready, whether it drains or not."""
+    return pod.ready and bool(pod.address)

@@ -1,0 +1,111 @@
+"""The last sample of each target, kept between two readings, and counters that do not fall.
+
+Owns ageing: a target that answered has a new sample, one that did not keeps the old one, and one that
+is no longer read is dropped. Input: answers with their time. Output: a `TelemetryReading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from argosy.keys import CellName
+from argosy.snapshot import EndpointHealth, EngineReading, RouteCounters, Sample, TelemetryReading
+from argosy.telemetry.parse import RawRouteCounters, worst
+from argosy.telemetry.port import Targets
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyScrape:
+    """One Envoy as it was at `at_s`: counters by class key, endpoints' health by address."""
+
+    at_s: float
+    routes: Mapping[CellName, Sample[RawRouteCounters]] = field(default_factory=dict)
+    endpoints: Mapping[str, EndpointHealth] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LastSamples:
+    """The last samples of all targets; changed in place by its owner, one source."""
+
+    engines: dict[str, Sample[EngineReading]] = field(default_factory=dict)
+    unanswered_since_s: dict[str, float] = field(default_factory=dict)
+    _envoys: dict[str, EnvoyScrape] = field(default_factory=dict)
+    _routes: dict[tuple[str, CellName], tuple[RawRouteCounters, Sample[RouteCounters]]] = field(
+        default_factory=dict
+    )
+
+    def forget_all_but(self, targets: Targets) -> None:
+        """Drop the samples of targets that are no longer read."""
+        engines, nodes = set(targets.engines), {node for node, _ in targets.envoys}
+        for by_address in (self.engines, self.unanswered_since_s):
+            for address in by_address.keys() - engines:
+                del by_address[address]
+        for node in self._envoys.keys() - nodes:
+            del self._envoys[node]
+        for key in [key for key in self._routes if key[0] not in nodes]:
+            del self._routes[key]
+
+    def engine_answered(self, address: str, reading: EngineReading | None, at_s: float) -> None:
+        """An engine answered; `reading` is None where its answer could not be read.
+
+        An engine with an unreadable answer is not silent: only its sample ages.
+        """
+        self.unanswered_since_s.pop(address, None)
+        if reading is not None:
+            self.engines[address] = Sample(reading, at_s)
+
+    def engine_unanswered(self, address: str, at_s: float) -> None:
+        """An engine did not answer; the first time in a row is kept."""
+        self.unanswered_since_s.setdefault(address, at_s)
+
+    def envoy_answered(self, node: str, view: EnvoyScrape) -> None:
+        """An Envoy answered: its routes and endpoints are those of `view` and no others."""
+        for key in [key for key in self._routes if key[0] == node and key[1] not in view.routes]:
+            del self._routes[key]
+        for cell, sample in view.routes.items():
+            known = self._routes.get((node, cell))
+            counters = _monotone(known, sample.value)
+            self._routes[node, cell] = (sample.value, Sample(counters, sample.at_s))
+        self._envoys[node] = view
+
+    def reading(self) -> TelemetryReading:
+        """All samples, as values that later readings do not change."""
+        return TelemetryReading(
+            engines=dict(self.engines),
+            unanswered_since_s=dict(self.unanswered_since_s),
+            endpoints=self._endpoints(),
+            routes={key: sample for key, (_, sample) in self._routes.items()},
+        )
+
+    def _endpoints(self) -> dict[str, Sample[EndpointHealth]]:
+        """Per endpoint the worst health of the newest scrapes: an Envoy that no longer answers does not
+        override the others with its last view.
+        """
+        found: dict[str, Sample[EndpointHealth]] = {}
+        for view in sorted(self._envoys.values(), key=lambda view: -view.at_s):
+            for address, health in view.endpoints.items():
+                known = found.get(address)
+                if known is None:
+                    found[address] = Sample(health, view.at_s)
+                elif known.at_s == view.at_s:
+                    found[address] = Sample(worst(known.value, health), view.at_s)
+        return found
+
+
+def _monotone(
+    known: tuple[RawRouteCounters, Sample[RouteCounters]] | None, raw: RawRouteCounters
+) -> RouteCounters:
+    """The counters of `raw`, never falling while Envoy runs.
+
+    Envoy counts a retry when it decides on it and the attempt when it is sent, so the difference
+    of the two dips for a moment. `demand` takes a fall for a restart, so the dip is removed here;
+    after a restart a raw counter itself has fallen.
+    """
+    counters = raw.counters()
+    if known is None:
+        return counters
+    before, sample = known
+    if raw.attempts < before.attempts or raw.completed < before.completed:
+        return counters
+    return replace(counters, requests_total=max(counters.requests_total, sample.value.requests_total))

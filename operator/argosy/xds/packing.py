@@ -1,0 +1,29 @@
+"""Packing of protobuf messages: what every resource needs.
+
+Owns deterministic packing: equal messages become equal bytes, in every process, because the versions
+of xDS resources are hashes of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+EnvoyMessage: TypeAlias = Any
+"""A message of Envoy's. The bindings ship no types."""
+
+
+def duration(seconds: float) -> Duration:
+    """A duration, to the millisecond."""
+    milliseconds = round(seconds * 1000)
+    return Duration(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
+
+
+def any_of(message: Message) -> AnyMessage:
+    """`message` with its type; map entries in sorted order, so that bytes can be compared."""
+    packed = AnyMessage()
+    packed.Pack(message, deterministic=True)
+    return packed

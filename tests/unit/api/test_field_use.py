@@ -1,0 +1,64 @@
+"""Every field of every spec is read by some module outside `argosy.api`.
+
+It shows that code reads the field of that very class (not only some attribute of the same name) and that
+nothing was added to the schema and forgotten. It does not show that the value changes a decision: tests
+of the module that reads it do. A FleetPlan is Argosy's own report, parts of which only people read: there
+it is enough that a constructor's keyword sets the field.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from field_reads import reads_of
+
+from argosy.api import KINDS, FleetPlan, ServedModel
+from argosy.api.fleet import Gateway
+from argosy.api.servedmodel import ServedModelSpec
+from argosy.api.table import PlacedField, fields_of
+from argosy.api.workloadclass import HeaderMatch, PathMatch
+
+SOURCE = Path(__file__).parents[3] / "operator/argosy"
+FIELDS = [field for kind in KINDS for field in fields_of(kind)]
+BEHIND_A_PROPERTY = {(ServedModelSpec, "served_names"): (ServedModel, "served_names")}
+"""Fields that a property of the API reads; that property has to be read."""
+
+READS = reads_of(p for p in sorted(SOURCE.rglob("*.py")) if "api" not in p.relative_to(SOURCE).parts)
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: f"{field.kind.KIND}.{field.path}")
+def test_a_field_is_read(field: PlacedField) -> None:
+    used = READS.read | (READS.written if field.kind is FleetPlan else set())
+    wanted = BEHIND_A_PROPERTY.get((field.owner, field.attribute), (field.owner, field.attribute))
+    assert wanted in used, f"nothing reads {field.owner.__name__}.{field.attribute}"
+
+
+def the_reads(tmp_path: Path, body: str) -> set[tuple[type, str]]:
+    (tmp_path / "module.py").write_text(body)
+    return set(reads_of([tmp_path / "module.py"]).read)
+
+
+def test_an_attribute_of_the_same_name_elsewhere_is_no_read(tmp_path: Path) -> None:
+    found = the_reads(
+        tmp_path,
+        "from argosy.api.workloadclass import HeaderMatch, PathMatch\n"
+        "def f(header: HeaderMatch, path: PathMatch, other: object) -> str:\n"
+        "    return header.name + other.value\n",
+    )
+    assert found == {(HeaderMatch, "name")}
+    assert (PathMatch, "value") not in found
+
+
+def test_a_value_is_followed_through_loops_and_holders(tmp_path: Path) -> None:
+    found = the_reads(
+        tmp_path,
+        "from argosy.api import Fleet, WorkloadClass\n"
+        "class Seen:\n"
+        "    fleet: Fleet\n"
+        "def f(seen: Seen, classes: dict[str, WorkloadClass]) -> object:\n"
+        "    for _, one in sorted(classes.items()):\n"
+        "        yield [h.value for h in one.spec.match.headers]\n"
+        "    yield seen.fleet.spec.gateway.port\n",
+    )
+    assert {(HeaderMatch, "value"), (Gateway, "port")} <= found

@@ -1,0 +1,13 @@
+"""What an object's metadata says about precedence."""
+
+from __future__ import annotations
+
+from argosy.api import ObjectMeta
+
+
+def test_the_older_object_comes_first_then_the_name_and_last_what_was_never_created() -> None:
+    unborn = ObjectMeta(name="a", namespace="n")
+    old = ObjectMeta(name="z", namespace="n", creation_timestamp="2026-01-01T00:00:00Z")
+    young = ObjectMeta(name="b", namespace="n", creation_timestamp="2026-01-02T00:00:00Z")
+    twin = ObjectMeta(name="c", namespace="n", creation_timestamp="2026-01-02T00:00:00Z")
+    assert sorted([unborn, twin, young, old], key=lambda m: m.seniority) == [old, young, twin, unborn]

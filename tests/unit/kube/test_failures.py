@@ -1,0 +1,66 @@
+"""What each refusal of the API server asks for."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+from kubernetes.aio.client.exceptions import ApiException
+
+from argosy.errors import ActuationError, NextStep
+from argosy.kube.failures import typed
+
+
+def refused(status: int, body: str = "", reason: str = "Because") -> ApiException:
+    error = ApiException(status=status, reason=reason)
+    error.body = body
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "next_step"),
+    [
+        pytest.param(refused(400), NextStep.GIVE_UP, id="malformed"),
+        pytest.param(refused(401), NextStep.RETRY, id="a token being rotated"),
+        pytest.param(
+            refused(403), NextStep.RETRY, id="roles not read yet by an API server that has just started"
+        ),
+        pytest.param(refused(404), NextStep.REPLAN, id="gone"),
+        pytest.param(refused(409), NextStep.REPLAN, id="changed meanwhile"),
+        pytest.param(refused(410), NextStep.REPLAN, id="too old"),
+        pytest.param(refused(413), NextStep.GIVE_UP, id="too large"),
+        pytest.param(refused(422), NextStep.GIVE_UP, id="invalid"),
+        pytest.param(refused(429), NextStep.RETRY, id="too many requests"),
+        pytest.param(refused(500), NextStep.RETRY, id="internal error"),
+        pytest.param(refused(503), NextStep.RETRY, id="overloaded"),
+        pytest.param(TimeoutError(), NextStep.RETRY, id="no answer in time"),
+        pytest.param(aiohttp.ClientConnectionError("refused"), NextStep.RETRY, id="no server listens"),
+        pytest.param(ConnectionResetError("reset"), NextStep.RETRY, id="hung up"),
+    ],
+)
+def test_a_failure_says_what_to_do_next(error: Exception, next_step: NextStep) -> None:
+    with pytest.raises(ActuationError) as caught, typed("PATCH /pods/a"):
+        raise error
+    assert caught.value.next_step is next_step
+    assert str(caught.value).startswith("PATCH /pods/a: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"message": "pods \\"a\\" not found"}', 'PATCH a: 404 pods "a" not found'),
+        ('{"other": 1}', "PATCH a: 404 Because"),
+        ("<html>", "PATCH a: 404 Because"),
+        ("", "PATCH a: 404 Because"),
+    ],
+)
+def test_the_api_servers_own_words_are_kept(body: str, said: str) -> None:
+    with pytest.raises(ActuationError) as caught, typed("PATCH a"):
+        raise refused(404, body)
+    assert str(caught.value) == said
+
+
+def test_what_is_no_refusal_passes() -> None:
+    with typed("GET a"):
+        pass
+    with pytest.raises(KeyError), typed("GET a"):
+        raise KeyError("a bug")

@@ -1,0 +1,212 @@
+"""Kubernetes objects as they come, complete or bare, read as the snapshot's nouns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from argosy.snapshot.cluster import DeploymentState, NodeState, PodState, Taint
+from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
+
+NODE = {
+    "metadata": {"name": "gpu-1", "uid": "n1", "labels": {"nvidia.com/gpu.product": "NVIDIA-L40S"}},
+    "spec": {
+        "unschedulable": True,
+        "taints": [
+            {"key": "team", "value": "a", "effect": "NoSchedule"},
+            {"key": "bare", "effect": "NoExecute"},
+        ],
+    },
+    "status": {
+        "allocatable": {
+            "cpu": "95690m",
+            "memory": "263Gi",
+            "nvidia.com/gpu": "2",
+            "nvidia.com/mig-1g.10gb": 7,
+            "example.com/odd": "1k",
+        },
+        "conditions": [
+            {"type": "MemoryPressure", "status": "False"},
+            {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"},
+        ],
+    },
+}
+
+POD: dict[str, Any] = {
+    "metadata": {
+        "namespace": "default",
+        "name": "chat-7f9-abcde",
+        "uid": "p1",
+        "creationTimestamp": "1970-01-01T00:01:00Z",
+        "labels": {"app.kubernetes.io/managed-by": "argosy", "argosy.dev/deployment": "chat-7f9"},
+        "annotations": {"controller.kubernetes.io/pod-deletion-cost": "-1000"},
+    },
+    "spec": {
+        "nodeName": "gpu-1",
+        "nodeSelector": {"kubernetes.io/hostname": "gpu-1", "nvidia.com/gpu.product": "NVIDIA-L40S"},
+        "containers": [
+            {"name": "sidecar", "ports": [{"containerPort": 1}], "resources": {"limits": {"cpu": "1"}}},
+            {
+                "name": "engine",
+                "ports": [{"name": "http", "containerPort": 8000}],
+                "resources": {"limits": {"nvidia.com/gpu": "2"}},
+            },
+        ],
+    },
+    "status": {
+        "phase": "Running",
+        "podIP": "10.0.0.7",
+        "conditions": [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:01:05Z"},
+            {"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:01:40Z"},
+        ],
+        "containerStatuses": [{"restartCount": 2}, {"restartCount": 1}],
+    },
+}
+
+
+def test_a_node_is_read() -> None:
+    assert node_state(NODE) == NodeState(
+        name="gpu-1",
+        labels={"nvidia.com/gpu.product": "NVIDIA-L40S"},
+        allocatable={"nvidia.com/gpu": 2, "nvidia.com/mig-1g.10gb": 7},
+        ready=True,
+        unschedulable=True,
+        taints=(Taint("team", "a", "NoSchedule"), Taint("bare", "", "NoExecute")),
+    )
+
+
+@pytest.mark.parametrize(("status", "ready"), [("True", True), ("False", False), ("Unknown", False)])
+def test_a_node_is_ready_where_its_condition_says_true(status: str, ready: bool) -> None:
+    node = {**NODE, "status": {"conditions": [{"type": "Ready", "status": status}]}}
+    assert node_state(node).ready is ready
+
+
+def test_a_pod_of_ours_is_read() -> None:
+    assert pod_state(POD) == PodState(
+        namespace="default",
+        name="chat-7f9-abcde",
+        uid="p1",
+        deployment="default/chat-7f9",
+        node="gpu-1",
+        phase="Running",
+        ready=True,
+        deleting=False,
+        gated=False,
+        devices={"nvidia.com/gpu": 2},
+        ip="10.0.0.7",
+        port=8000,
+        created_s=60.0,
+        ready_since_s=100.0,
+        deletion_cost=-1000,
+        labels=POD["metadata"]["labels"],
+        assigned_node="gpu-1",
+        restarts=3,
+    )
+
+
+def changed(**parts: dict[str, Any]) -> PodState:
+    return pod_state({**POD, **{name: {**POD[name], **part} for name, part in parts.items()}})
+
+
+GATES = [{"name": "argosy.dev/placement"}]
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "lastTransitionTime": "1970-01-01T00:02:00Z",
+}
+
+
+def test_a_pod_behind_our_gate_has_no_node_yet_though_its_pool_names_one() -> None:
+    pod = changed(spec={"schedulingGates": GATES, "nodeName": None})
+    assert (pod.gated, pod.node, pod.assigned_node, pod.destination) == (True, "", "", "")
+
+
+def test_somebody_elses_gate_is_none_of_ours() -> None:
+    assert not changed(spec={"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}).gated
+
+
+def test_a_pod_whose_gate_was_lifted_already_holds_its_node() -> None:
+    pod = changed(spec={"nodeName": ""})
+    assert (pod.node, pod.destination, pod.holds_devices) == ("", "gpu-1", True)
+
+
+@pytest.mark.parametrize(
+    ("condition", "since_s"),
+    [
+        pytest.param(UNSCHEDULABLE, 120.0, id="the scheduler finds no room"),
+        pytest.param({**UNSCHEDULABLE, "reason": "SchedulingGated"}, None, id="it waits behind a gate"),
+        pytest.param({**UNSCHEDULABLE, "status": "True"}, None, id="it has been bound"),
+        pytest.param(
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}, None, id="no time"
+        ),
+    ],
+)
+def test_the_schedulers_word_is_read(condition: dict[str, str], since_s: float | None) -> None:
+    assert changed(status={"conditions": [condition]}).unschedulable_since_s == since_s
+
+
+def test_a_pod_is_ready_since_its_condition_is_true() -> None:
+    not_ready = [{"type": "Ready", "status": "False", "lastTransitionTime": "1970-01-01T00:01:40Z"}]
+    pod = changed(status={"conditions": not_ready})
+    assert (pod.ready, pod.ready_since_s) == (False, None)
+
+
+def test_a_pod_on_its_way_out_is_told() -> None:
+    assert changed(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}).deleting
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param({"argosy.dev/deployment": "chat-7f9"}, id="a copied label"),
+        pytest.param({"app.kubernetes.io/managed-by": "argosy"}, id="ours, but no engine"),
+        pytest.param({"app.kubernetes.io/managed-by": "Helm"}, id="another manager's"),
+        pytest.param(None, id="no labels"),
+    ],
+)
+def test_a_pod_without_both_labels_is_foreign(labels: dict[str, str] | None) -> None:
+    assert changed(metadata={"labels": labels}).deployment == ""
+
+
+@pytest.mark.parametrize("cost", ["many", "", "1.5"])
+def test_a_deletion_cost_that_is_no_number_is_none(cost: str) -> None:
+    annotations = {"controller.kubernetes.io/pod-deletion-cost": cost}
+    assert changed(metadata={"annotations": annotations}).deletion_cost == 0
+
+
+@pytest.mark.parametrize(("given_replicas", "replicas"), [(3, 3), (0, 0), (None, 1)])
+def test_a_deployments_count_is_read(given_replicas: int | None, replicas: int) -> None:
+    metadata = {"namespace": "default", "name": "d"}
+    found = deployment_state({"metadata": metadata, "spec": {"replicas": given_replicas}})
+    assert found == DeploymentState("default/d", replicas)
+
+
+@pytest.mark.parametrize("read", [node_state, pod_state, deployment_state])
+def test_a_bare_object_is_read_too(read: Any) -> None:
+    read({"metadata": {}})
+    read({"metadata": {"name": "x"}, "spec": None, "status": None})
+
+
+def any_part_missing(value: Any) -> st.SearchStrategy[Any]:
+    """The same with any of its parts missing or null."""
+    if isinstance(value, dict):
+        parts = {k: st.one_of(st.just(...), st.none(), any_part_missing(v)) for k, v in value.items()}
+        return st.fixed_dictionaries(parts).map(lambda d: {k: v for k, v in d.items() if v is not ...})
+    if isinstance(value, list):
+        return st.lists(st.one_of([any_part_missing(v) for v in value]), max_size=3)
+    return st.just(value)
+
+
+def with_metadata(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "metadata": item.get("metadata") or {}}
+
+
+@given(pod=any_part_missing(POD), node=any_part_missing(NODE))
+def test_no_missing_field_raises(pod: dict[str, Any], node: dict[str, Any]) -> None:
+    assert pod_state(with_metadata(pod)).restarts >= 0
+    assert node_state(with_metadata(node)).allocatable.keys() <= {"nvidia.com/gpu", "nvidia.com/mig-1g.10gb"}

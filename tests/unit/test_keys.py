@@ -1,0 +1,99 @@
+"""Keys: one type for each kind of thing, all of them plain text outside."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey, NamespacedName
+
+ROOT = Path(__file__).parents[2]
+NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,40}[a-z0-9])?", fullmatch=True)
+
+
+@given(namespace=NAMES, name=NAMES)
+def test_a_key_gives_back_what_it_was_made_of(namespace: str, name: str) -> None:
+    key = ClassKey.of(namespace, name)
+    assert (key.namespace, key.name, str(key)) == (namespace, name, f"{namespace}/{name}")
+
+
+def test_a_cluster_scoped_name_has_no_namespace() -> None:
+    key = NamespacedName.of("", "l40s")
+    assert (key.namespace, key.name) == ("", "l40s")
+
+
+def test_a_cell_keeps_its_classs_key_as_name_until_it_is_too_long() -> None:
+    long = ClassKey.of("n" * 63, "c" * 253)
+    twin = ClassKey.of("n" * 63, "c" * 252 + "d")
+    assert CellName.of_class(ClassKey("default/chat")) == "default/chat"
+    assert len(CellName.of_class(long)) == CellName.MAX_LENGTH
+    assert CellName.of_class(long) != CellName.of_class(twin)
+
+
+def test_the_bands_of_a_class_are_cells_of_their_own() -> None:
+    chat = ClassKey("default/chat")
+    assert CellName.of_class(chat, "long") == "default/chat/long"
+    assert CellName.of_class(chat, "long").namespace == "default"
+
+
+@pytest.mark.parametrize("kind", [ClassKey, ModelKey, GroupName, DeploymentKey, CellName])
+def test_a_key_is_text_in_json_and_its_own_type_in_python(kind: type[NamespacedName]) -> None:
+    adapter: TypeAdapter[NamespacedName] = TypeAdapter(kind)
+    read = adapter.validate_json('"default/a"')
+    assert type(read) is kind
+    assert adapter.dump_json(read) == b'"default/a"'
+    assert json.dumps({read: read}) == '{"default/a": "default/a"}'
+    assert type(pickle.loads(pickle.dumps(read))) is kind
+    assert adapter.json_schema() == {"type": "string", "minLength": 1, "maxLength": kind.MAX_LENGTH}
+
+
+@pytest.mark.parametrize("text", ["", "x" * 400])
+def test_a_key_has_bounds(text: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(ClassKey).validate_python(text)
+
+
+CONFUSIONS = """
+from collections.abc import Mapping
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
+
+def takes_class(key: ClassKey) -> None: ...
+
+def confused(
+    cell: CellName, group: GroupName, deployment: DeploymentKey, workload: ClassKey, text: str,
+    by_class: Mapping[ClassKey, int], capacity: Mapping[tuple[CellName, DeploymentKey], float],
+) -> None:
+    takes_class(cell)
+    takes_class(group)
+    takes_class(text)
+    by_class[group]
+    by_class.get(cell)
+    capacity[deployment, cell]
+    print(cell == workload)
+    print(group == workload)
+    print(workload in (group, group))
+"""
+
+
+def test_mypy_refuses_every_way_to_take_one_key_for_another(tmp_path: Path) -> None:
+    file = tmp_path / "confused.py"
+    file.write_text(CONFUSIONS)
+    answer = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--config-file=", str(file)],
+        cwd=tmp_path,
+        env={"MYPYPATH": str(ROOT / "operator"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    first = CONFUSIONS.split("\n").index("    takes_class(cell)") + 1
+    lines = {int(line.split(":")[1]) for line in answer.stdout.splitlines() if ": error:" in line}
+    assert lines == set(range(first, first + 9)), answer.stdout

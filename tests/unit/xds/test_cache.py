@@ -1,0 +1,134 @@
+"""What each Envoy is led to, also after a refusal."""
+
+from __future__ import annotations
+
+import pytest
+
+from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
+from argosy.snapshot.fleet import EnvoyState
+from argosy.xds.cache import SnapshotCache, rolled_back
+from argosy.xds.snapshot import Snapshot, TypeUrl
+from argosy.xds.subscription import ResponseOutcome
+
+CLUSTER, ENDPOINT, LISTENER, ROUTE = TypeUrl
+
+
+def snapshot(cluster: str, revision: int, *, address: str = "10.0.0.1", port: int = 8080) -> Snapshot:
+    entry = RouteEntry("n/c", "n/c", "n_c", RequestMatch(models=("m",)), (Backend(cluster, 1.0),), 2, 15.0)
+    clusters = (ClusterEntry(cluster, (Endpoint(address, 8000, "n/p"),)),)
+    return Snapshot.of_table(RouteTable(revision, Gateway("0.0.0.0", port), (entry,), clusters))
+
+
+def cache_with(good: Snapshot, refused: Snapshot, each: TypeUrl) -> SnapshotCache:
+    """Envoy e1 runs `good` and has refused this part of `refused`; e2 runs whatever comes."""
+    cache = SnapshotCache()
+    cache.connect("e1")
+    cache.connect("e2")
+    cache.publish(good)
+    cache.arrive("e1", good)
+    cache.publish(refused)
+    cache.refuse("e1", ResponseOutcome(each, "0-interim", "cannot bind"), refused)
+    return cache
+
+
+def test_before_anything_is_published_there_is_nothing_to_send() -> None:
+    cache = SnapshotCache()
+    cache.connect("e1")
+    assert cache.snapshot_for("e1") is None
+
+
+def test_the_same_content_is_published_once() -> None:
+    cache = SnapshotCache()
+    assert [
+        cache.publish(snapshot("a", 1)),
+        cache.publish(snapshot("a", 1)),
+        cache.publish(snapshot("a", 2)),
+    ] == [
+        True,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("each", [pytest.param(each, id=each.noun) for each in TypeUrl])
+def test_an_envoy_that_refused_keeps_the_routes_it_had_and_others_go_on(each: TypeUrl) -> None:
+    good, refused = snapshot("a", 1), snapshot("b", 2)
+    cache = cache_with(good, refused, each)
+    served = cache.snapshot_for("e1")
+    assert served is not None
+    assert served.resources(ROUTE).version == good.resources(ROUTE).version
+    assert served.resources(LISTENER).version == good.resources(LISTENER).version
+    assert served.routed_clusters == {"a"}
+    assert cache.snapshot_for("e2") is refused
+
+
+def test_a_refused_listener_does_not_keep_requests_on_pods_that_are_gone() -> None:
+    good, refused = snapshot("a", 1, port=8080), snapshot("a", 2, port=8081, address="10.0.0.2")
+    served = cache_with(good, refused, LISTENER).snapshot_for("e1")
+    assert served is not None
+    assert served.resources(ENDPOINT).by_name == refused.resources(ENDPOINT).by_name
+
+
+def test_refused_endpoints_are_rolled_back() -> None:
+    good, refused = snapshot("a", 1), snapshot("a", 2, address="10.0.0.2")
+    served = cache_with(good, refused, ENDPOINT).snapshot_for("e1")
+    assert served is not None
+    assert served.resources(ENDPOINT).by_name == good.resources(ENDPOINT).by_name
+
+
+def test_what_was_refused_is_not_tried_again_with_other_endpoints() -> None:
+    good, refused = snapshot("a", 1, port=8080), snapshot("a", 2, port=8081)
+    cache = cache_with(good, refused, LISTENER)
+    cache.publish(snapshot("a", 2, port=8081, address="10.0.0.3"))
+    served = cache.snapshot_for("e1")
+    assert served is not None
+    assert served.resources(LISTENER).version == good.resources(LISTENER).version
+
+
+def test_a_corrected_snapshot_is_tried() -> None:
+    good, refused = snapshot("a", 1, port=8080), snapshot("a", 2, port=8081)
+    cache = cache_with(good, refused, LISTENER)
+    corrected = snapshot("a", 3, port=8082)
+    cache.publish(corrected)
+    assert cache.snapshot_for("e1") is corrected
+    assert cache.envoys()[0].refused_version == ""
+
+
+def test_an_envoy_that_refuses_the_first_snapshot_is_sent_nothing_more() -> None:
+    cache, refused = SnapshotCache(), snapshot("a", 1)
+    cache.connect("e1")
+    cache.publish(refused)
+    cache.refuse("e1", ResponseOutcome(LISTENER, "v", "cannot bind"), refused)
+    assert cache.snapshot_for("e1") is None
+
+
+def test_the_state_names_what_was_refused_and_why() -> None:
+    good, refused = snapshot("a", 1), snapshot("b", 2)
+    cache = cache_with(good, refused, LISTENER)
+    cache.saw("e1", ROUTE, good.version, is_ahead=False)
+    assert cache.envoys()[0] == EnvoyState(
+        node_id="e1",
+        acknowledged_version=good.version,
+        refused_version=refused.resources(LISTENER).version,
+        message="Listener: cannot bind",
+    )
+
+
+def test_an_envoy_is_listed_as_long_as_one_of_its_streams_lives() -> None:
+    cache = SnapshotCache()
+    cache.connect("e1")
+    cache.connect("e1")
+    cache.disconnect("e1")
+    assert [state.node_id for state in cache.envoys()] == ["e1"]
+    cache.disconnect("e1")
+    assert cache.envoys() == ()
+
+
+def test_roll_back_keeps_the_refused_revision_for_what_may_be_in_use_already() -> None:
+    served = rolled_back(snapshot("b", 2), snapshot("a", 1), {CLUSTER})
+    assert {each.noun: served.resources(each).revision for each in TypeUrl} == {
+        "Cluster": 2,
+        "ClusterLoadAssignment": 2,
+        "Listener": 1,
+        "RouteConfiguration": 1,
+    }
