@@ -1,6 +1,7 @@
 """`argosy sim`: the embedded control plane, the live fleet, the replayer and the demo.
 
-Owns the flags and what is printed. Never does the work: each command calls one function.
+Owns the flags and what is printed; each command calls one function that does the work. A command
+imports what it needs when it runs: `argosy --help` loads this module.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from argosy.errors import SpecError
 from argosy.exit_codes import exit_code
-from argosy_sim.traffic.command import register as register_replay
+from argosy_sim.replay.command import register as register_replay
 
 app = typer.Typer(
     help="A whole cluster on this machine, without Docker and without a GPU.", no_args_is_help=True
@@ -35,7 +36,7 @@ DEMO_TRACE_START_S = 982.0
 
 
 def _directory(given: Path | None) -> Path:
-    from argosy_sim.controlplane import lifecycle  # imports much that help and completion do not need
+    from argosy_sim.controlplane import lifecycle
 
     return given or lifecycle.default_state_dir(os.environ)
 
@@ -129,7 +130,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Where the report is left.")] = Path("build/demo"),
 ) -> None:
     """Run the whole loop on real components and report; exit code 3 where a promise was broken."""
-    from argosy_sim.demo.drive import LoadChoice  # loads much that the other commands do not need
+    from argosy_sim.demo.drive import LoadChoice
     from argosy_sim.demo.run import DemoSettings, run_demo
 
     repository = find_repository()

@@ -1,9 +1,9 @@
 """A real Envoy as a child process, configured by Argosy's ADS server.
 
-Owns the bootstrap and the process. Never knows a route: all that Envoy serves comes over ADS.
+Owns the bootstrap and the process. The bootstrap has no route: all that Envoy serves comes over ADS.
 
     find_envoy()   which program to run
-    bootstrap()    the few things Envoy must know before it can ask: who it is and whom to ask
+    bootstrap()    what Envoy needs before its first ADS request: its node id and the ADS addresses
     EnvoyProcess   start, wait until it answers, stop
 """
 

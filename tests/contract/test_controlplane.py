@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from argosy_sim.controlplane import cluster, components, lifecycle
-from argosy_sim.controlplane.cluster import ControlPlane, Options, running
+from argosy_sim.controlplane.cluster import ControlPlane, ControlPlaneOptions, running
 from argosy_sim.controlplane.errors import PortTakenError, StartError, StateDirectoryInUseError
 from argosy_sim.controlplane.lifecycle import Health
 from argosy_sim.controlplane.ports import LOOPBACK, free_ports
@@ -243,7 +243,7 @@ def test_a_taken_port_that_the_user_named_is_refused_before_anything_starts(tmp_
         listener.listen()
         port = listener.getsockname()[1]
         with pytest.raises(PortTakenError, match=rf"--api-port: port {port} on 127.0.0.1 is in use"):
-            ControlPlane.start(tmp_path, Options(api_port=port))
+            ControlPlane.start(tmp_path, ControlPlaneOptions(api_port=port))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -229,7 +229,7 @@ def test_a_plan_as_large_as_a_plan_may_be_is_accepted(verdict: Verdict, crds: No
             "model": "llama-8b",
             "variant": f"llama-8b-l40s-tp1-{number}",
             "pool": "l40s",
-            "workloadClass": "default/chat",
+            "sharingGroup": "default/chat",
             "tensorParallel": 1,
             "gpusPerReplica": 1,
             "replicas": 20,

@@ -146,7 +146,7 @@ def test_recommend_shows_a_plan_observe_only_statuses_and_auto_acts(stage: Opera
         (new,) = until(lambda: [p for p in stage.plans() if p["metadata"]["name"] not in plans], "a plan")
         recommended = until(lambda: condition(stage.again(new), "Applied"), "its verdict")
         assert (recommended["status"], recommended["reason"]) == ("False", "Recommended")
-        assert [d["workloadClass"] for d in new["spec"]["deployments"] if "extra" in d["name"]]
+        assert [d["sharingGroup"] for d in new["spec"]["deployments"] if "extra" in d["name"]]
         until(lambda: condition(stage.again(extra), "Ready"), "the class's status")
         assert stage.deployments().keys() == deployments
         assert stage.applied()["metadata"]["name"] == plans[-1]

@@ -47,7 +47,7 @@ def test_a_profile_in_a_config_map_moves_its_model_to_another_pool(stage: Operat
 
     def pools_in(plan: Object) -> list[str]:
         rows = plan["spec"]["deployments"]
-        return [row["pool"] for row in rows if row["workloadClass"] == f"{NAMESPACE}/{NAME}"]
+        return [row["pool"] for row in rows if row["sharingGroup"] == f"{NAMESPACE}/{NAME}"]
 
     def pools() -> list[str]:
         return pools_in(stage.plans()[-1])

@@ -16,10 +16,10 @@ import typer
 from aiohttp import web
 from typer.testing import CliRunner
 
-from argosy_sim.traffic.command import register
-from argosy_sim.traffic.load import PlannedRequest
-from argosy_sim.traffic.record import Outcome, RequestRecord, read_records
-from argosy_sim.traffic.replay import RecordFile, ReplayResult, Target, replay
+from argosy_sim.measures.records import Outcome, RequestRecord, read_records
+from argosy_sim.replay.client import RecordFile, ReplayResult, Target, replay
+from argosy_sim.replay.command import register
+from argosy_sim.replay.load import PlannedRequest
 
 GAP_S = 0.02
 Answer = Callable[["FarSide", web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 from demo_evidence import broken, edited, good_evidence, slow
 
-from argosy_sim.demo import page
 from argosy_sim.demo.evidence import Evidence
-from argosy_sim.demo.judge import judge
+from argosy_sim.demo.judgement.judge import judge
+from argosy_sim.demo.presentation import page
+from argosy_sim.report.page import CONTENT_POLICY
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDE_PX, NARROW_PX = 1100, 500  # headless Chromium has no narrower window than 500
@@ -98,7 +99,7 @@ def rendered(evidence: Evidence) -> str:
 
 
 def laid_out(html: str, folder: Path, width_px: int) -> dict[str, Any]:
-    permitted = html.replace(page.CONTENT_POLICY, page.CONTENT_POLICY + "; script-src 'unsafe-inline'")
+    permitted = html.replace(CONTENT_POLICY, CONTENT_POLICY + "; script-src 'unsafe-inline'")
     with_script = permitted.replace("</body>", f"<script>{MEASURE}</script></body>")
     document = visit(with_script, folder, width_px).document
     found = re.search(r"<pre>(.*)</pre>", document, re.DOTALL)
@@ -142,7 +143,7 @@ def test_every_plot_has_marks_and_room_and_no_label_is_cut(run: Any, width_px: i
     for plot in seen["plots"]:
         name, box = plot["name"], plot["box"]
         assert plot["num_drawn"] == 1, f"{name}: one drawing for this width"
-        assert all(plot["label"]), f"{name}: named and described for who cannot see it"
+        assert all(plot["label"]), f"{name}: named and described for readers who cannot see it"
         assert box["right"] - box["left"] > 250, name
         assert box["bottom"] - box["top"] > 80, name
         assert any(m["right"] > m["left"] or m["bottom"] > m["top"] for m in plot["marks"]), (

@@ -1,7 +1,7 @@
 """The whole loop on real components, shortened: a first plan, a burst, a node's death, and the end.
 
 The demo's own stage, watcher and judgement, with loading in 3 s instead of 18 and short answers. The
-planner reckons with the Azure conversation's lengths (about 3.5 requests/s to an L40S), so that a few
+planner assumes the Azure conversation's lengths (about 3.5 requests/s to an L40S), so that a few
 requests/s fill several replicas; those that are sent are shorter, so that a busy machine keeps up.
 """
 
@@ -19,17 +19,18 @@ import yaml
 
 from argosy_sim.controlplane.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect
-from argosy_sim.demo.evidence import Evidence, PriceSeen, StaticPeak
-from argosy_sim.demo.judge import Judgement, judge
+from argosy_sim.demo.evidence import Evidence, StaticPeak
+from argosy_sim.demo.judgement.judge import Judgement, judge
 from argosy_sim.demo.run import node_to_kill
 from argosy_sim.demo.stage import Stage, StagePlan, on_stage
 from argosy_sim.demo.story import Act, Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
 from argosy_sim.livefleet.spec import FleetSpec, NodeGroup
-from argosy_sim.traffic import PlannedRequest
-from argosy_sim.traffic.load import CHAT_PATH
-from argosy_sim.traffic.replay import RecordFile, Target, replay
+from argosy_sim.measures.cost import PriceStep
+from argosy_sim.replay import CHAT_PATH
+from argosy_sim.replay.client import RecordFile, Target, replay
+from argosy_sim.replay.load import PlannedRequest
 
 REPOSITORY = Path(__file__).parents[2]
 LOAD_S = 3.0
@@ -46,9 +47,9 @@ FIRST_PLAN_S = 120.0
 
 
 def story() -> Story:
-    """The demo's classes in acts of our own."""
-    told = default_story()
-    return Story(acts=ACTS, classes=told.classes, price_change=told.price_change)
+    """The demo's classes in shorter acts."""
+    default = default_story()
+    return Story(acts=ACTS, classes=default.classes, price_change=default.price_change)
 
 
 def requests() -> Iterator[PlannedRequest]:
@@ -82,7 +83,7 @@ def write_examples(directory: Path) -> Path:
 
 
 async def tell(directory: Path, left: list[str]) -> Evidence:
-    """Run the story; `left` is told what still runs, or listens, after its end."""
+    """Run the story; what still runs or listens after its end is added to `left`."""
     plan = StagePlan(directory, REPOSITORY, examples=str(write_examples(directory / "examples")), fleet=FLEET)
     records = directory / "requests.jsonl"
     async with on_stage(plan, lambda line: None) as stage:
@@ -94,7 +95,7 @@ async def tell(directory: Path, left: list[str]) -> Evidence:
             with RecordFile(records) as sink:
                 target = Target(stage.gateway_url, drain_timeout_s=60.0)
                 replaying = asyncio.create_task(replay(tuple(requests()), target, sink, origin_s))
-                dead_node = await strike(stage, origin_s)
+                dead_node = await end_a_node(stage, origin_s)
                 await replaying
         finally:
             await watcher.stop()
@@ -106,27 +107,27 @@ async def tell(directory: Path, left: list[str]) -> Evidence:
         origin_s=origin_s,
         records=records,
         events=stage.fleet_dir / "events.jsonl",
-        prices=(PriceSeen("l40s", float("-inf"), 0.9),),
+        prices=(PriceStep("l40s", float("-inf"), 0.9),),
         static_peak=StaticPeak({}, "not compared"),
         load_delay_s=LOAD_S,
         trace="evenly spaced",
         dead_node=dead_node,
         left_running=tuple(left),
     )
-    return collect(facts, watcher.seen)
+    return collect(facts, watcher.observed)
 
 
 async def first_plan_ready(watcher: Watcher) -> None:
     """Until Envoy counts every replica of the first plan healthy."""
     async with asyncio.timeout(FIRST_PLAN_S):
         while True:
-            revision = watcher.seen.applied_revision()
-            if revision and 0 < watcher.seen.plan_counts()[revision] <= len(watcher.seen.healthy_s):
+            revision = watcher.observed.applied_revision()
+            if revision and 0 < watcher.observed.plan_counts()[revision] <= len(watcher.observed.healthy_s):
                 return
             await asyncio.sleep(0.1)
 
 
-async def strike(stage: Stage, origin_s: float) -> str:
+async def end_a_node(stage: Stage, origin_s: float) -> str:
     """Let a node with a chat replica fall silent when its act begins; returns its name."""
     (at_s,) = (act.start_s for act in ACTS if act.shock is Shock.NODE_DEATH)
     await asyncio.sleep(origin_s + at_s - time.time())

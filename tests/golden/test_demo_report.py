@@ -12,8 +12,8 @@ from pathlib import Path
 from demo_evidence import good_evidence
 from rich.console import Console
 
-from argosy_sim.demo import summary, terminal
-from argosy_sim.demo.judge import judge
+from argosy_sim.demo.judgement.judge import judge
+from argosy_sim.demo.presentation import summary, terminal
 
 FOLDER = Path(__file__).parent
 JSON_FILE, TEXT_FILE = FOLDER / "demo_report.json", FOLDER / "demo_report.txt"
@@ -22,7 +22,7 @@ ACT = {
     "name", "start_s", "end_s", "offered", "completed", "lost", "lost_in_flight", "retried", "cost_usd",
     "static_peak_cost_usd", "classes", "plans", "first_request_on_new_replica_s", "recovery_s",
 }  # fmt: skip
-CLASS = {"ttft_ms", "itl_ms", "e2e_ms", "attainment", "recovery_attainment"}
+CLASS = {"ttft_ms", "itl_ms", "e2e_ms", "attainment", "attainment_ci95", "recovery_attainment"}
 PLAN = {"revision", "at_s", "replicas", "shares", "reasons"}
 PROMISE = {"name", "kept", "measured", "bound"}
 
@@ -49,6 +49,8 @@ def test_the_json_report_has_exactly_the_keys_of_the_specification() -> None:
             assert set(of_class) == CLASS
             for latency in ("ttft_ms", "itl_ms", "e2e_ms"):
                 assert set(of_class[latency]) == {"p50", "p95", "p99"}
+            low, high = of_class["attainment_ci95"]
+            assert low <= of_class["attainment"] <= high
         for plan in act["plans"]:
             assert set(plan) == PLAN
     for promise in report["promises"]:

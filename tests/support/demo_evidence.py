@@ -1,4 +1,4 @@
-"""Evidence of a run that could have been: the demo's default story, drawn from a seed.
+"""Evidence of a made-up run: the demo's default story, drawn from a seed.
 
 Every promise is kept as it stands; a test breaks one with `dataclasses.replace` and the functions
 below. Latencies are drawn, not simulated: only the judgement and the report are under test.
@@ -14,13 +14,13 @@ from functools import cache
 from argosy_sim.demo.evidence import (
     Evidence,
     PlanSeen,
-    PriceSeen,
     ReplicaSeen,
     ShareSample,
     StaticPeak,
 )
 from argosy_sim.demo.story import default_story
-from argosy_sim.traffic.record import Outcome, RequestRecord
+from argosy_sim.measures.cost import PriceStep
+from argosy_sim.measures.records import Outcome, RequestRecord
 
 L40S = "llama-8b-l40s-tp1-3fa91"
 H100 = "llama-8b-h100-tp1-b07c2"
@@ -96,9 +96,9 @@ def good_evidence(seed: int = 1) -> Evidence:
         plans=PLANS,
         replicas=REPLICAS,
         prices=(
-            PriceSeen("l40s", -INFINITY, 0.90),
-            PriceSeen("h100", -INFINITY, 6.00),
-            PriceSeen("h100", 180.2, 2.00),
+            PriceStep("l40s", -INFINITY, 0.90),
+            PriceStep("h100", -INFINITY, 6.00),
+            PriceStep("h100", 180.2, 2.00),
         ),
         shares=_share_samples(requests),
         static_peak=StaticPeak({"l40s": 6}, "6 × llama-8b-l40s-tp1 (5 chat, 1 batch) at $5.40/h"),

@@ -291,7 +291,7 @@ class OperatorStage:
             (
                 pod
                 for pod in self.items(_PODS)
-                if pod["metadata"]["labels"]["argosy.dev/workload-class"] == workload_class
+                if pod["metadata"]["labels"]["argosy.dev/sharing-group"] == workload_class
                 and pod["metadata"]["labels"]["argosy.dev/pool"].startswith(pool)
                 and "deletionTimestamp" not in pod["metadata"]
             ),

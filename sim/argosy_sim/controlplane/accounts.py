@@ -1,7 +1,7 @@
-"""Owns kubeconfigs of ServiceAccounts, made by the administrator. Never grants anything.
+"""Owns kubeconfigs of ServiceAccounts, made by the administrator.
 
-The operator and the virtual kubelet run with these, so that a call outside their role is
-refused from the first day. Roles and bindings are the caller's.
+The operator and the virtual kubelet run with these, so that the API server refuses a call outside
+their role. Roles and bindings are the caller's.
 """
 
 from __future__ import annotations

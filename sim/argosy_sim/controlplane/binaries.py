@@ -1,8 +1,9 @@
-"""Owns where the control plane's programs come from. Never starts a control plane.
+"""Owns where the control plane's programs come from.
+
+Input: the environment. Output: the paths of five programs that fit each other.
 
 In this order: KUBEBUILDER_ASSETS, the PATH, the user cache, a build from pinned Go modules.
-Versions found on a machine may be any, so what is found is used only in combinations that
-Kubernetes supports:
+A machine may have any version, so programs are used only in combinations that Kubernetes supports:
 
 - The four server programs come from one place, and are at least Kubernetes 1.30.
 - A setup-envtest directory holds only etcd, the API server and kubectl. Its first two are

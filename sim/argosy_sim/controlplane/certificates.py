@@ -1,4 +1,4 @@
-"""Owns the keys and certificates of one control plane. Never writes a file, never looks at a clock.
+"""Owns the keys and certificates of one control plane. Pure: the time comes in, bytes go out.
 
 EC P-256 throughout: a whole set takes some hundredths of a second. Two authorities: one for
 servers and clients, one for the front proxy, so that no client certificate can pose as the
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID_FOR = dt.timedelta(days=365)
-# A client whose clock is a little behind must not find certificates from the future.
+# For a client whose clock is a little behind, the certificates must be valid already.
 BACKDATED_BY = dt.timedelta(minutes=5)
 
 
@@ -31,8 +31,8 @@ class KeyPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """Whom a certificate names: Kubernetes reads the user from CN and its groups from O."""
+class CertificateSubject:
+    """The subject of a certificate: Kubernetes reads the user from CN and its groups from O."""
 
     common_name: str
     organizations: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Authority:
     def __init__(self, common_name: str, now: dt.datetime) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._now = now
-        self._name = Subject(common_name).to_name()
+        self._name = CertificateSubject(common_name).to_name()
         constraints = x509.BasicConstraints(ca=True, path_length=0)
         builder = self._builder(self._name, self._key.public_key()).add_extension(constraints, critical=True)
         self.certificate = builder.add_extension(_ca_key_usage(), critical=True).sign(
@@ -76,15 +76,17 @@ class Authority:
         """The authority's own certificate and key."""
         return KeyPair(_pem(self.certificate), _key_pem(self._key))
 
-    def issue_client(self, subject: Subject) -> KeyPair:
+    def issue_client(self, subject: CertificateSubject) -> KeyPair:
         """Return a client certificate."""
         return self._issue(subject, (), ExtendedKeyUsageOID.CLIENT_AUTH)
 
-    def issue_server(self, subject: Subject, hosts: Sequence[str]) -> KeyPair:
+    def issue_server(self, subject: CertificateSubject, hosts: Sequence[str]) -> KeyPair:
         """Return a serving certificate for host names and addresses."""
         return self._issue(subject, hosts, ExtendedKeyUsageOID.SERVER_AUTH)
 
-    def _issue(self, subject: Subject, hosts: Sequence[str], usage: x509.ObjectIdentifier) -> KeyPair:
+    def _issue(
+        self, subject: CertificateSubject, hosts: Sequence[str], usage: x509.ObjectIdentifier
+    ) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(subject.to_name(), key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -124,13 +126,13 @@ def issue_all(now: dt.datetime) -> Certificates:
     return Certificates(
         ca=authority.pair,
         front_proxy_ca=Authority("argosy-front-proxy-ca", now).pair,
-        api_server=authority.issue_server(Subject("kube-apiserver"), api_hosts),
+        api_server=authority.issue_server(CertificateSubject("kube-apiserver"), api_hosts),
         # No group: all it may do is call kubelets, which know it by this name.
-        api_server_to_kubelet=authority.issue_client(Subject("kube-apiserver-kubelet-client")),
-        admin=authority.issue_client(Subject("admin", ("system:masters",))),
-        controller_manager=authority.issue_client(Subject("system:kube-controller-manager")),
-        scheduler=authority.issue_client(Subject("system:kube-scheduler")),
-        kubelet=authority.issue_server(Subject("virtual-kubelet"), ("127.0.0.1", "localhost")),
+        api_server_to_kubelet=authority.issue_client(CertificateSubject("kube-apiserver-kubelet-client")),
+        admin=authority.issue_client(CertificateSubject("admin", ("system:masters",))),
+        controller_manager=authority.issue_client(CertificateSubject("system:kube-controller-manager")),
+        scheduler=authority.issue_client(CertificateSubject("system:kube-scheduler")),
+        kubelet=authority.issue_server(CertificateSubject("virtual-kubelet"), ("127.0.0.1", "localhost")),
         service_account_key_pem=_key_pem(ec.generate_private_key(ec.SECP256R1())),
     )
 

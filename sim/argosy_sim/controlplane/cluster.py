@@ -6,8 +6,8 @@
     async with running(directory) as control_plane: ...
 
 Ready about five seconds after the start, on any free ports, so that fleets run side by side.
-Never ends a process that it did not start, and leaves none: leaving the block ends all of
-them in order, and if this process is killed the kernel ends them (`Options.die_with_parent`).
+Ends only processes that it started, and all of them: leaving the block ends them in order, and if
+this process is killed the kernel ends them (`ControlPlaneOptions.die_with_parent`).
 Linux only.
 """
 
@@ -55,7 +55,7 @@ def silent(line: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ControlPlaneOptions:
     """How a control plane is started.
 
     `api_port`: a port the user insists on; None takes a free one. `die_with_parent`: the kernel
@@ -76,7 +76,9 @@ class ControlPlane:
         self._aborted = threading.Event()
 
     @classmethod
-    def start(cls, state_dir: Path, options: Options = Options(), say: Say = silent) -> ControlPlane:
+    def start(
+        cls, state_dir: Path, options: ControlPlaneOptions = ControlPlaneOptions(), say: Say = silent
+    ) -> ControlPlane:
         """Start a control plane in `state_dir` and return once it is ready.
 
         Builds missing programs first. Raises `MissingBinaryError`, `BuildError`, `PortTakenError` (a named
@@ -179,7 +181,7 @@ class ControlPlane:
             recorded = self._layout.load()
             if recorded is None or recorded.started_at_s != self._state.started_at_s:
                 return {}  # the directory may be another control plane's by now
-            self._state = recorded  # somebody else may have restarted a component
+            self._state = recorded  # another process may have restarted a component
             endings = self._end_processes()
             self._layout.clear(keep_logs=True)
             return endings
@@ -198,7 +200,7 @@ class ControlPlane:
         try:
             return {process.name: self._launcher.end(process, STOP_GRACE_S) for process in in_order}
         except BaseException:
-            # A second Ctrl-C while we wait: no more manners, but still no process left.
+            # A second Ctrl-C during the wait: kill at once, but still leave no process.
             for process in in_order:
                 send(process.identity, signal.SIGKILL)
             raise
@@ -228,11 +230,11 @@ class ControlPlane:
                 if not is_running(process.identity):
                     raise self._ended_early(process)
             if self._aborted.is_set():
-                raise StartError(f"the start was called off while waiting for {what}")
+                raise StartError(f"the start was cancelled while waiting for {what}")
             if time.monotonic() > deadline:
                 raise StartError(
-                    f"{what} did not come within {START_TIMEOUT_S:.0f} s; "
-                    f"the API server's last words:\n{_tail(self.log(components.API_SERVER))}"
+                    f"{what} took longer than {START_TIMEOUT_S:.0f} s; "
+                    f"the end of the API server's log:\n{_tail(self.log(components.API_SERVER))}"
                 )
             time.sleep(_POLL_S)
 
@@ -242,14 +244,14 @@ class ControlPlane:
         if clash:
             return PortTakenError(int(clash.group(1)))
         return StartError(
-            f"{process.name} ended while the control plane was starting; its last words:\n{words}"
+            f"{process.name} ended while the control plane was starting; the end of its log:\n{words}"
         )
 
 
 class _Start:
-    """One start, which other threads may call off (`abort`)."""
+    """One start, which other threads may cancel (`abort`)."""
 
-    def __init__(self, state_dir: Path, options: Options, say: Say) -> None:
+    def __init__(self, state_dir: Path, options: ControlPlaneOptions, say: Say) -> None:
         self._layout = Layout(state_dir.expanduser().resolve())
         self._options = options
         self._tell = say
@@ -257,7 +259,7 @@ class _Start:
 
     def _say(self, line: str) -> None:
         if self._aborted.is_set():
-            raise StartError("the start was called off")  # ends a build, which speaks now and then
+            raise StartError("the start was cancelled")  # ends a build, which reports its progress
         self._tell(line)
 
     def abort(self) -> None:
@@ -288,7 +290,7 @@ class _Start:
         try:
             control_plane._bring_up()
         except BaseException:
-            # Under the lock already, so not by `stop`. The logs stay for whoever asks why.
+            # Under the lock already, so not by `stop`. The logs stay, for the cause.
             control_plane._end_processes()
             control_plane._launcher.kill_all()
             self._layout.clear(keep_logs=True)
@@ -306,7 +308,7 @@ class _Start:
             started_at_s=time.time(),
             kubeconfigs={"admin": self._layout.admin_kubeconfig},
         )
-        # First, so that whatever is cut off after this can be recognised as ours.
+        # First: if the start is interrupted later, this shows whose directory it is.
         self._layout.save(state)
         self._layout.write_credentials(issue_all(dt.datetime.now(dt.UTC)), state.server_url)
         launcher = Launcher(os.environ, die_with_parent=self._options.die_with_parent)
@@ -318,7 +320,7 @@ class _Start:
 @asynccontextmanager
 async def running(
     state_dir: Path,
-    options: Options = Options(),
+    options: ControlPlaneOptions = ControlPlaneOptions(),
     say: Say = silent,
 ) -> AsyncIterator[ControlPlane]:
     """Run a control plane for the length of a block without blocking the event loop.

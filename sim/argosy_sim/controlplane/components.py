@@ -1,7 +1,7 @@
-"""Owns the command lines of the four components. Never starts anything.
+"""Owns the command lines of the four components.
 
-Everything listens on 127.0.0.1 only. etcd speaks plain HTTP there, as under envtest: the
-data of a throw-away fleet is not worth a second set of certificates.
+Everything listens on 127.0.0.1 only. etcd speaks plain HTTP there, as under envtest: the data of a
+temporary fleet does not need a second set of certificates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ API_SERVER = "kube-apiserver"
 CONTROLLER_MANAGER = "kube-controller-manager"
 SCHEDULER = "kube-scheduler"
 
-# An API server whose etcd went first ignores SIGTERM for minutes (seen).
+# An API server whose etcd ended first was observed to ignore SIGTERM for minutes.
 STOP_ORDER = (SCHEDULER, CONTROLLER_MANAGER, API_SERVER, ETCD)
 
 # Only what a fleet needs: with all of them the default service account, without which no pod
@@ -94,7 +94,7 @@ def _api_server(layout: Layout, state: State) -> list[str]:
         "--requestheader-group-headers=X-Remote-Group",
         "--requestheader-username-headers=X-Remote-User",
         # `kubectl logs` and `exec`: the API server calls the kubelet at its node's address, and
-        # each side proves itself with a certificate of our authority.
+        # each side identifies itself with a certificate of the control plane's authority.
         f"--kubelet-client-certificate={layout.pki('api-server-to-kubelet.crt')}",
         f"--kubelet-client-key={layout.pki('api-server-to-kubelet.key')}",
         f"--kubelet-certificate-authority={layout.exported('ca.crt')}",

@@ -4,9 +4,9 @@
 
 Run by path, in a process of its own, so that the request (PR_SET_PDEATHSIG) is made in a
 single-threaded process: a `preexec_fn` would run Python between fork and exec of a threaded
-one, where any lock may be held for ever. The request survives exec. Linux only.
+one, where a lock may be held that is never released. The request survives exec. Linux only.
 
-"Parent" means the *thread* that forked. Whoever uses this keeps that thread alive (see
+"Parent" means the *thread* that forked: the caller must keep that thread alive (see
 `processes`).
 """
 
@@ -20,7 +20,7 @@ PR_SET_PDEATHSIG = 1
 
 def main(parent_pid: int, command: list[str]) -> None:
     """Ask to be killed with the parent, then become `command`."""
-    # SIGKILL: an API server whose etcd went first ignores SIGTERM for minutes (seen).
+    # SIGKILL: an API server whose etcd ended first was observed to ignore SIGTERM for minutes.
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent_pid:

@@ -1,12 +1,12 @@
 """What can go wrong with the embedded control plane, each with a sentence for the user.
 
 SpecError
-├── MissingBinaryError        a program is nowhere and cannot be built: says what to install
+├── MissingBinaryError        a program is not found and cannot be built: names what to install
 ├── PortTakenError            a port the user named is in use
 └── StateDirectoryInUseError  the directory holds a running control plane, or foreign files
 ActuationError
 ├── BuildError          Go refused (network, disk, compiler): its last lines
-└── StartError          a component ended or never got ready: its last log lines
+└── StartError          a component ended or did not become ready: its last log lines
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class MissingBinaryError(SpecError):
 
 
 class PortTakenError(SpecError):
-    """A loopback port is in use by somebody else."""
+    """A loopback port is in use by another process."""
 
     def __init__(self, port: int, field: str = "") -> None:
         super().__init__(
@@ -31,7 +31,7 @@ class PortTakenError(SpecError):
 
 
 class StateDirectoryInUseError(SpecError):
-    """The state directory belongs to a running control plane or to somebody else."""
+    """The state directory belongs to a running control plane, or holds other files."""
 
 
 class BuildError(ActuationError):

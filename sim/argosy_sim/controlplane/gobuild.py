@@ -5,7 +5,7 @@ the same everywhere. A built program is cached under the hash of both files, the
 the platform: an older or newer checkout never gets the wrong one.
 
 Input: a `Workshop` (modules, cache, environment) and a tool's name. Output: the path of a
-program that is there. Never decides whether a program of the user's would do: see
+program that exists. Whether a program of the user's can be used instead is decided in
 `binaries`.
 """
 
@@ -49,7 +49,7 @@ class ToolModule:
     """A folder of `hack/tools`, one per upstream so that their version graphs stay apart.
 
     `version_of`: the required module whose version the module is named by. `stamped`: Kubernetes
-    programs must be told theirs, or the API server calls itself v0.0.0-master and a chart's
+    programs get theirs at link time, or the API server calls itself v0.0.0-master and a chart's
     `kubeVersion` fails.
     """
 

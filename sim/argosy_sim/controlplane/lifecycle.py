@@ -1,4 +1,4 @@
-"""Owns `up`, `down` and `status`: what `argosy sim` does with a control plane that lives on.
+"""Owns `up`, `down` and `status`: what `argosy sim` does with a control plane that outlives the command.
 
 Three separate processes usually call them; all they share is the state directory. They
 return data and print nothing.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from argosy_sim.controlplane.cluster import ControlPlane, Options, silent
+from argosy_sim.controlplane.cluster import ControlPlane, ControlPlaneOptions, silent
 from argosy_sim.controlplane.components import STOP_ORDER
 from argosy_sim.controlplane.gobuild import Say
 from argosy_sim.controlplane.processes import Ending, is_running, resident_bytes
@@ -72,7 +72,7 @@ def up(state_dir: Path, say: Say = silent, api_port: int | None = None) -> Statu
     if before.health is not Health.ABSENT:
         say(f"The control plane in {state_dir} is {before.health.value.lower()}; starting it afresh.")
         down(state_dir)
-    ControlPlane.start(state_dir, Options(api_port=api_port, die_with_parent=False), say)
+    ControlPlane.start(state_dir, ControlPlaneOptions(api_port=api_port, die_with_parent=False), say)
     return status(state_dir)
 
 

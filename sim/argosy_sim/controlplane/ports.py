@@ -1,6 +1,6 @@
-"""Owns the choice of loopback ports. Never holds one: a port is free when it was looked at.
+"""Owns the choice of loopback ports. A port was free when it was checked; it is not reserved.
 
-Between the look and the component's own bind another process may take it; `cluster` then
+Between the check and the component's own bind another process may take it; `cluster` then
 sees `PortTakenError` and starts again with other ports.
 """
 
@@ -22,9 +22,9 @@ _USUAL_EPHEMERAL_FROM = 32768
 
 
 def free_ports(num_ports: int) -> tuple[int, ...]:
-    """Different ports that are free on loopback right now, and that the kernel gives to nobody by itself.
+    """Different ports that are free on loopback right now, and that the kernel never assigns by itself.
 
-    They lie below the ephemeral ones: who ends and listens again on the same port (an Envoy, an API
+    They lie below the ephemeral ones: a process that ends and listens again on its port (Envoy, an API
     server) would now and then find it given to an outgoing connection or to a bind to port 0.
     """
     candidates = range(_LOWEST, max(_first_ephemeral(), _LOWEST))
@@ -35,7 +35,7 @@ def free_ports(num_ports: int) -> tuple[int, ...]:
             if len(sockets) == num_ports:
                 break
             each = stack.enter_context(socket.socket())
-            with suppress(OSError):  # somebody has it
+            with suppress(OSError):  # in use
                 each.bind((LOOPBACK, port))
                 sockets.append(each)
         while len(sockets) < num_ports:  # a machine whose ephemeral ports begin low

@@ -1,11 +1,11 @@
-"""Owns child processes: starts them, knows them again later, and ends them. Linux only.
+"""Owns child processes: starts them, recognises them later, and ends them. Linux only.
 
-A process is known by pid *and* start time, so that `argosy sim down`, minutes later and from
-another process, never ends a stranger who got the pid since. It never looks processes up by
-name.
+A process is identified by pid *and* start time, so that `argosy sim down`, minutes later and from
+another process, does not end an unrelated process that got the pid since. Processes are not looked
+up by name.
 
-Children run in a session of their own: Ctrl-C at a terminal reaches us alone, and we stop
-them in the right order. With `die_with_parent` the kernel ends them if we cannot.
+Children run in a session of their own: Ctrl-C at a terminal reaches only this process, which stops
+them in order. With `die_with_parent` the kernel ends them if this process cannot.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ENVIRONMENT_KEPT = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "GOMAXPROCS", "GODE
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which process, for ever: a pid is reused, (pid, start time, boot) is not."""
+    """Identifies a process: a pid is reused, (pid, start time, boot) is not."""
 
     pid: int
     start_ticks: int
@@ -60,9 +60,9 @@ class Ending(StrEnum):
 
 
 def identify(pid: int) -> Identity | None:
-    """Return who has this pid now; None if nobody has.
+    """Return the process that has this pid now; None if there is none.
 
-    A zombie is nobody, once its last thread is gone: until then it still holds its ports (seen).
+    A zombie counts as none once its last thread is gone: until then it was observed to hold its ports.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -178,7 +178,7 @@ class Launcher:
                 env=self._environment,
                 start_new_session=True,
             )
-        # One that ended within a millisecond has no identity any more, but is ours until reaped.
+        # A child that ended within a millisecond has no identity any more, but must still be reaped.
         identity = identify(child.pid) or Identity(child.pid, 0, "")
         self._children[identity] = child
         return identity

@@ -1,4 +1,4 @@
-"""Owns the questions put to a starting API server. Knows two paths and no object kinds."""
+"""Owns the readiness checks of a starting API server: two paths, no object kinds."""
 
 from __future__ import annotations
 

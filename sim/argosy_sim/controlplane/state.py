@@ -1,11 +1,11 @@
 """Owns what is on disk for one control plane: the layout of its directory and `state.json`.
 
 `state.json` is written after every process that is started, so that a start which is cut off
-at any point can be cleaned up by somebody else. It is removed last.
+at any point can be cleaned up by another process. It is removed last.
 
-    state.json  lock          what runs, and who may change that
+    state.json  lock          what runs, and the lock for changing it
     admin.kubeconfig          for kubectl
-    ca.crt                    vouches for the API server and for kubelet.crt
+    ca.crt                    the authority of the API server's certificate and of kubelet.crt
     kubelet.crt  kubelet.key  for a kubelet server on 127.0.0.1 (`kubectl logs`)
     pki/  etcd/  logs/        the components' own
 """
@@ -108,7 +108,10 @@ class Layout:
         return self.directory / name
 
     def load(self) -> State | None:
-        """Read `state.json`; None if there is none. Raises `StateDirectoryInUseError` if it is not ours."""
+        """Read `state.json`; None if there is none.
+
+        Raises `StateDirectoryInUseError` if another program wrote it.
+        """
         try:
             return _STATE.validate_json(self.state.read_bytes())
         except FileNotFoundError:
@@ -141,7 +144,7 @@ class Layout:
             )
 
     def clear(self, *, keep_logs: bool) -> None:
-        """Remove what a control plane left here: our own names, nothing else."""
+        """Remove what a control plane left here: the names of this layout and no others."""
         for path in self._owned():
             if keep_logs and path.name == "logs":
                 continue

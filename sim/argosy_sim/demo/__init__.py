@@ -1,1 +1,1 @@
-"""The demo: a story told on real components, and what it proves."""
+"""The demo: a story played on real components, and what it shows."""

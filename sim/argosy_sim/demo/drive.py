@@ -1,7 +1,7 @@
 """The demo's users, in a process of their own: the story's load, replayed through Envoy.
 
 Owns the command line between the demo and its replayer. The load is a pure function of the
-arguments, so nothing but they has to cross the border.
+arguments, so only they are passed to the process.
 """
 
 from __future__ import annotations
@@ -15,21 +15,13 @@ import uvloop
 
 from argosy.errors import SpecError
 from argosy_sim.demo.story import Story, default_story
-from argosy_sim.traffic import (
-    BadTrace,
-    ClassLoad,
-    PlannedRequest,
-    Trace,
-    find_archetype,
-    load_trace,
-    plan_load,
-)
-from argosy_sim.traffic.archetypes import UnknownArchetype
-from argosy_sim.traffic.replay import RecordFile, Target, replay
+from argosy_sim.replay.client import RecordFile, Target, replay
+from argosy_sim.replay.load import ClassLoad, PlannedRequest, plan_load
+from argosy_sim.traffic import BadTrace, Trace, UnknownArchetype, find_archetype, load_trace
 
 TRACED_CLASS = "chat"
 DRAIN_S = 90.0
-"""Longer than the batch class's E2E bound: what has not ended by then has not kept it."""
+"""Longer than the batch class's E2E bound: a request that has not ended by then has not kept it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""What was seen while the demo ran: the only thing that the judgement and the report look at.
+"""What was observed while the demo ran: all that the judgement and the report are made from.
 
-Owns the record of a run. Never judges it. Seconds count from the start of act 1 and may be
-negative for what happened before.
+Owns the record of a run. Seconds count from the start of act 1 and may be negative for what happened
+before.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from argosy_sim.demo.story import Story
-from argosy_sim.traffic.record import RequestRecord
+from argosy_sim.measures.cost import PriceStep
+from argosy_sim.measures.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,6 @@ class ReplicaSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class PriceSeen:
-    """A pool's price per GPU-hour from `at_s` on (the first: minus infinity)."""
-
-    pool: str
-    at_s: float
-    usd_per_hour: float
-
-
-@dataclass(frozen=True, slots=True)
 class StaticPeak:
     """The fleet that the planner gives for every class's highest rate: GPUs by pool, and in words."""
 
@@ -84,17 +76,17 @@ class Evidence:
     """A whole run.
 
     load_delay_s: how long a replica of the story's model loads
-    trace: the file's name, or the archetype that stood in for it
+    trace: the file's name, or the archetype used instead
     dead_node: the node that was ended, None where none was
     left_running: what still ran after everything was stopped
-    memory_bytes: resident memory by process name, the highest seen
+    memory_bytes: the highest resident memory observed, by process name
     """
 
     story: Story
     requests: tuple[RequestRecord, ...]
     plans: tuple[PlanSeen, ...]
     replicas: tuple[ReplicaSeen, ...]
-    prices: tuple[PriceSeen, ...]
+    prices: tuple[PriceStep, ...]
     shares: tuple[ShareSample, ...]
     static_peak: StaticPeak
     load_delay_s: float

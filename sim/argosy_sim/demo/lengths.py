@@ -1,7 +1,8 @@
 """A trace's lengths as the table that a WorkloadClass declares.
 
-Owns the cutting of a trace into rows. Never reads a file. The planner must reckon with what will be
-sent: a trace whose prompts no engine takes has to be refused by the plan, not found out by users.
+Owns the cutting of a trace into rows. Input: a trace. Output: rows of the object's spec. The planner
+needs the lengths that will be sent: a trace with prompts that fit no engine should be refused by the
+plan, not by failed requests.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from argosy_sim.traffic import Trace, TraceRequest
 
 NUM_PROMPT_CELLS = 6
 NUM_OUTPUT_CELLS = 5
-"""As fine as the planner cuts an archetype; rows times cells stay below the API's 64."""
+"""The planner cuts an archetype as finely; the table stays below the API's limit of 64 rows."""
 
 
 def lengths_table(trace: Trace, num_requests: int) -> list[dict[str, Any]]:
-    """Rows of `spec.traffic.lengths.table` for the first `num_requests` requests, over and over.
+    """Rows of `spec.traffic.lengths.table` for the first `num_requests` requests.
 
     Requests are sorted into cells of equal counts by prompt, then each by output; a row has its
-    cell's mean lengths and its share of the requests. The longest prompts have a row of their own, so
-    that a limit they exceed is noticed.
+    cell's mean lengths and its share of the requests. The longest 1 % of prompts have a row of their
+    own, so that the plan notices a limit that they exceed.
     """
     requests = sorted(trace.requests[:num_requests], key=lambda r: (r.prompt_tokens, r.output_tokens))
     longest = requests[-max(1, len(requests) // 100) :]

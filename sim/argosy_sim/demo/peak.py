@@ -1,7 +1,7 @@
 """The static fleet that the demo is compared with: what the planner gives for every class's peak.
 
-Owns the question; the answer is `control.step`'s own, on a picture in which each class declares its
-highest rate and no traffic was ever observed. Never looks at a clock or a cluster.
+Owns the question; the answer is `control.step`'s, on a snapshot in which each class declares its highest
+rate and no traffic was observed. Pure but for the shipped profiles, which are read from the package.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from argosy.control.memory import ControlMemory
 from argosy.control.step import StepSettings, step
 from argosy.errors import SpecError
 from argosy.files.objects import snapshot_of
-from argosy.keys import GroupName
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot.cluster import NodeState
 from argosy_sim.demo.evidence import StaticPeak
@@ -32,13 +31,7 @@ def static_peak(
     gpus: dict[str, int] = {}
     for entry in plan.spec.deployments:
         gpus[entry.pool] = gpus.get(entry.pool, 0) + entry.replicas * entry.gpus_per_replica
-    classes: dict[GroupName, set[str]] = {}
-    for cell in plan.spec.cells:
-        classes.setdefault(cell.sharing_group, set()).add(cell.workload_class.name)
-    words = ", ".join(
-        f"{e.replicas} x {e.variant} for {' and '.join(sorted(classes[e.sharing_group]))}"
-        for e in plan.spec.deployments
-    )
+    words = ", ".join(f"{e.replicas} x {e.variant} for {e.sharing_group.name}" for e in plan.spec.deployments)
     return StaticPeak(gpus, f"{words}: ${plan.spec.cost_usd_per_hour:.2f}/h at act 1's prices")
 
 

@@ -1,7 +1,6 @@
-"""The demo: puts everything on the stage, tells the story, and reports what came of it.
+"""The demo: starts every component, runs the story's acts, and reports the result.
 
-Owns the order of events and the verdict. Never judges (`judge`) and never measures (`watch`, the
-replayer).
+Owns the order of events. Observing is `watch` and the replayer, judging `judgement`.
 """
 
 from __future__ import annotations
@@ -26,43 +25,44 @@ from argosy.perf.protocol import OutOfRange
 from argosy.perf.weights import weight_bytes
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.processes import Identity, is_running
-from argosy_sim.demo import page, summary, terminal
 from argosy_sim.demo.collect import RunFacts, collect
 from argosy_sim.demo.drive import TRACED_CLASS, LoadChoice, read_trace
-from argosy_sim.demo.evidence import Evidence, PriceSeen, StaticPeak
-from argosy_sim.demo.judge import judge
+from argosy_sim.demo.evidence import Evidence, StaticPeak
+from argosy_sim.demo.judgement.judge import judge
 from argosy_sim.demo.lengths import lengths_table
 from argosy_sim.demo.peak import static_peak
+from argosy_sim.demo.presentation import page, summary, terminal
 from argosy_sim.demo.stage import Patch, Stage, StagePlan, on_stage
 from argosy_sim.demo.story import Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
+from argosy_sim.measures.cost import PriceStep
 
 FIRST_PLAN_TIMEOUT_S = 180.0
 LEAD_S = 3.0
-"""Between the first plan's readiness and act 1: the replayer starts and makes its prompts."""
+"""Between the first plan's readiness and act 1: time for the replayer to start and make its prompts."""
 DRAIN_TIMEOUT_S = 150.0
-NO_NODE_TO_SPARE = "no node dies: none carries a chat replica without some class's last one"
+NO_NODE_TO_SPARE = "no node dies: every node with a chat replica also has the last replica of a class"
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
-    """Where the demo finds and leaves its files, and which load it chooses."""
+    """Where the demo reads and writes its files, and which load it uses."""
 
     repository: Path
     output: Path
     choice: LoadChoice
     trace_name: str
     declares_trace: bool = False
-    """Whether the traced class's lengths are declared as the trace's, instead of its archetype's."""
+    """True: the traced class declares the trace's lengths; False: its archetype's."""
 
 
 @dataclass
-class _World:
-    """What the run did to the world, and when (Unix seconds)."""
+class _Changes:
+    """What the run changed in the cluster, and when act 1 began (Unix seconds)."""
 
     origin_s: float
-    prices: list[PriceSeen]
+    prices: list[PriceStep]
     dead_node: str | None = None
 
 
@@ -86,7 +86,7 @@ def run_demo(settings: DemoSettings, console: Console) -> bool:
 
 
 async def _with_signals(main: Coroutine[Any, Any, Evidence]) -> Evidence:
-    """SIGTERM ends the demo as Ctrl-C does: in order."""
+    """Let SIGTERM end the demo as Ctrl-C does: components stop in order."""
     task = asyncio.ensure_future(main)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
@@ -105,7 +105,7 @@ async def _run(settings: DemoSettings, say: Callable[[str], None]) -> Evidence:
             await _first_plan_ready(stage, watcher, say)
             for line in await asyncio.to_thread(_unready_classes, stage):
                 say(line)
-            world = await _tell(story, stage, settings, say)
+            changes = await _run_acts(story, stage, settings, say)
         finally:
             await watcher.stop()
         identities = {name: p.identity for name, p in stage.processes.items()}
@@ -115,35 +115,38 @@ async def _run(settings: DemoSettings, say: Callable[[str], None]) -> Evidence:
     left = sorted(name for name, identity in identities.items() if is_running(identity))
     facts = RunFacts(
         story=story,
-        origin_s=world.origin_s,
+        origin_s=changes.origin_s,
         records=directory / "requests.jsonl",
         events=stage.fleet_dir / "events.jsonl",
-        prices=tuple(world.prices),
+        prices=tuple(changes.prices),
         static_peak=_peak(story, plan),
         load_delay_s=_load_delay_s(plan),
         trace=settings.trace_name,
-        dead_node=world.dead_node,
-        left_running=(*left, *_strays(directory)),
+        dead_node=changes.dead_node,
+        left_running=(*left, *_leftovers(directory)),
     )
-    return collect(facts, watcher.seen)
+    return collect(facts, watcher.observed)
 
 
 async def _first_plan_ready(stage: Stage, watcher: Watcher, say: Callable[[str], None]) -> None:
-    """Act 1 begins when every replica of the first plan is Ready and Envoy counts them all."""
+    """Wait until every replica of the first plan is Ready and counted healthy by Envoy: then act 1 begins.
+
+    Raises `StartError` where this takes too long.
+    """
     until_s = time.monotonic() + FIRST_PLAN_TIMEOUT_S
     announced = False
     while time.monotonic() < until_s:
-        revision = watcher.seen.applied_revision()
+        revision = watcher.observed.applied_revision()
         if revision is not None:
-            wanted = watcher.seen.plan_counts()[revision]
+            wanted = watcher.observed.plan_counts()[revision]
             if not announced:
                 announced = True
                 say(f"plan {revision} applied: {_replicas(wanted)} to load")
-            if len(watcher.seen.healthy_s) >= wanted > 0:
+            if len(watcher.observed.healthy_s) >= wanted > 0:
                 say(f"{_replicas(wanted)} Ready and in Envoy's rotation")
                 return
         await _until(time.time() + 0.2, stage)
-    raise StartError("the first plan's replicas did not become Ready in time")
+    raise StartError(f"the first plan's replicas were not Ready after {FIRST_PLAN_TIMEOUT_S:g} s")
 
 
 def _replicas(number: int) -> str:
@@ -151,7 +154,7 @@ def _replicas(number: int) -> str:
 
 
 def _unready_classes(stage: Stage) -> list[str]:
-    """What the plan says of classes that it cannot serve as they ask."""
+    """A sentence for each class that is not Ready for another reason than loading."""
     classes = json.loads(stage.kubectl("get", "wclass", "-o", "json"))["items"]
     return [
         f"class {item['metadata']['name']} is not Ready: {condition['message']}"
@@ -163,30 +166,32 @@ def _unready_classes(stage: Stage) -> list[str]:
     ]
 
 
-async def _tell(story: Story, stage: Stage, settings: DemoSettings, say: Callable[[str], None]) -> _World:
+async def _run_acts(
+    story: Story, stage: Stage, settings: DemoSettings, say: Callable[[str], None]
+) -> _Changes:
     prices = await asyncio.to_thread(_prices, stage)
-    world = _World(time.time() + LEAD_S, prices)
+    changes = _Changes(time.time() + LEAD_S, prices)
     out = stage.plan.directory / "requests.jsonl"
     command = [sys.executable, "-m", "argosy_sim.demo.drive", *settings.choice.arguments()]
-    command += ["--url", stage.gateway_url, "--out", str(out), "--origin", repr(world.origin_s)]
+    command += ["--url", stage.gateway_url, "--out", str(out), "--origin", repr(changes.origin_s)]
     replayer = stage.launch("replayer", command)
     for act in story.acts:
-        await _until(world.origin_s + act.start_s, stage)
+        await _until(changes.origin_s + act.start_s, stage)
         rates = ", ".join(f"{name} {rate:g}/s" for name, rate in act.rate_per_s.items())
         say(f"act '{act.name}': {rates}")
-        await asyncio.to_thread(_strike, act.shock, story, stage, world)
+        await asyncio.to_thread(_apply_shock, act.shock, story, stage, changes)
         if act.shock is Shock.NODE_DEATH:
-            say(f"node {world.dead_node} falls silent" if world.dead_node else NO_NODE_TO_SPARE)
-    end_s = world.origin_s + story.duration_s + DRAIN_TIMEOUT_S
-    await _until(world.origin_s + story.duration_s, stage)
+            say(f"node {changes.dead_node} falls silent" if changes.dead_node else NO_NODE_TO_SPARE)
+    end_s = changes.origin_s + story.duration_s + DRAIN_TIMEOUT_S
+    await _until(changes.origin_s + story.duration_s, stage)
     say("the last requests finish")
     while is_running(replayer.identity) and time.time() < end_s:  # noqa: ASYNC110  (a process has no event)
         await asyncio.sleep(0.2)
-    return world
+    return changes
 
 
 async def _until(at_s: float, stage: Stage) -> None:
-    """Wait until `at_s` (Unix); raises `StartError` at once where a component ends meanwhile."""
+    """Wait until `at_s` (Unix seconds); raises `StartError` as soon as a component has ended."""
     while (left_s := at_s - time.time()) > 0:
         ended = [name for name, alive in stage.is_alive().items() if not alive]
         if ended:
@@ -195,7 +200,7 @@ async def _until(at_s: float, stage: Stage) -> None:
 
 
 def _patches(story: Story, settings: DemoSettings) -> tuple[Patch, ...]:
-    """What the examples must say so that the plan reckons with the trace."""
+    """What to change in the examples so that the plan is made for the trace's lengths."""
     trace = read_trace(settings.choice) if settings.declares_trace else None
     if trace is None:
         return ()
@@ -204,26 +209,26 @@ def _patches(story: Story, settings: DemoSettings) -> tuple[Patch, ...]:
     return (Patch("WorkloadClass", TRACED_CLASS, {"traffic": {"lengths": lengths}}),)
 
 
-def _strike(shock: Shock, story: Story, stage: Stage, world: _World) -> None:
-    """Change the world as the act says; the burst is in the load itself."""
+def _apply_shock(shock: Shock, story: Story, stage: Stage, changes: _Changes) -> None:
+    """Change the cluster as the act needs it; the burst is in the load itself."""
     if shock is Shock.NODE_DEATH:
-        world.dead_node = node_to_kill(stage)
-        if world.dead_node is not None:
-            kill_node(stage.fleet_dir, world.dead_node)
+        changes.dead_node = node_to_kill(stage)
+        if changes.dead_node is not None:
+            kill_node(stage.fleet_dir, changes.dead_node)
     elif shock is Shock.PRICE_CHANGE:
         pool, price = story.price_change
         body = json.dumps({"spec": {"priceUsdPerHour": price}})
         stage.kubectl("patch", "gpupool", pool, "--type=merge", "-p", body)
-        world.prices.append(PriceSeen(pool, time.time() - world.origin_s, price))
+        changes.prices.append(PriceStep(pool, time.time() - changes.origin_s, price))
 
 
 def node_to_kill(stage: Stage) -> str | None:
-    """A node that carries a chat replica and no class's last one; None if there is none."""
+    """A node with a chat replica and without the last replica of any class; None if there is none."""
     pods = json.loads(stage.kubectl("get", "pods", "-l", "app.kubernetes.io/managed-by=argosy", "-o", "json"))
     nodes_by_class: dict[str, list[str]] = {}
     for pod in pods["items"]:
         if "deletionTimestamp" not in pod["metadata"] and pod["spec"].get("nodeName"):
-            name = pod["metadata"]["labels"]["argosy.dev/workload-class"]
+            name = pod["metadata"]["labels"]["argosy.dev/sharing-group"]
             nodes_by_class.setdefault(name, []).append(pod["spec"]["nodeName"])
     for node in sorted(set(nodes_by_class.get("chat", ()))):
         if all(set(nodes) != {node} for nodes in nodes_by_class.values()):
@@ -231,9 +236,9 @@ def node_to_kill(stage: Stage) -> str | None:
     return None
 
 
-def _prices(stage: Stage) -> list[PriceSeen]:
+def _prices(stage: Stage) -> list[PriceStep]:
     pools = json.loads(stage.kubectl("get", "gpupools", "-o", "json"))["items"]
-    return [PriceSeen(p["metadata"]["name"], float("-inf"), p["spec"]["priceUsdPerHour"]) for p in pools]
+    return [PriceStep(p["metadata"]["name"], float("-inf"), p["spec"]["priceUsdPerHour"]) for p in pools]
 
 
 def _peak(story: Story, plan: StagePlan) -> StaticPeak:
@@ -255,9 +260,9 @@ def _load_delay_s(plan: StagePlan) -> float:
     return max(delays)
 
 
-def _strays(directory: Path) -> list[str]:
-    """Processes of anybody's that still name this run's directory in their command line."""
-    strays = []
+def _leftovers(directory: Path) -> list[str]:
+    """Processes of any user that still name this run's directory in their command line."""
+    leftovers = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -265,5 +270,5 @@ def _strays(directory: Path) -> list[str]:
             except OSError:
                 continue
             if str(directory) in words:
-                strays.append(f"pid {entry.name}: {words[:60]}")
-    return strays
+                leftovers.append(f"pid {entry.name}: {words[:60]}")
+    return leftovers

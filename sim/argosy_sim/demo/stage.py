@@ -1,8 +1,8 @@
-"""The stage: every real component, started in order and taken down without a trace.
+"""The stage: every real component, started in order and stopped in reverse order.
 
-Owns the processes of one embedded fleet: control plane, live fleet, operator, Envoy. Never tells a
-story (`run`) and never looks at what happens. Whatever ends the block, nothing is left running:
-children end with this process too.
+Owns the processes of one embedded fleet: control plane, live fleet, operator, Envoy. Input: a
+`StagePlan`. Output: a `Stage`, the handles to them. However the block ends, no process is left
+running: children end with this process too.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def merged(value: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """What to put on the stage.
+    """What to start, and with which objects.
 
     directory: for state and logs; repository: where crds/, charts/ and examples/ are
     patches: what is changed in the examples for this run
@@ -116,7 +116,7 @@ class Stage:
         return f"http://{address}:{port}"
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Run kubectl as the administrator; raises `StartError` with its words where it fails."""
+        """Run kubectl as the administrator; raises `StartError` with its output where it fails."""
         answer = subprocess.run(
             [
                 str(self.control_plane.binaries.kubectl),
@@ -146,7 +146,7 @@ class Stage:
             self._launcher.end(process, STOP_GRACE_S)
 
     def install(self) -> None:
-        """CRDs, roles and accounts."""
+        """Apply CRDs, roles and accounts."""
         repository = self.plan.repository
         self.kubectl("apply", "--server-side", "-f", str(repository / "crds"))
         self.kubectl("apply", "-f", str(repository / "charts/argosy/files/operator-rbac.yaml"))
@@ -154,7 +154,7 @@ class Stage:
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
     def start_fleet(self) -> None:
-        """The live fleet, as its own ServiceAccount."""
+        """Start the live fleet under its own ServiceAccount."""
         kubeconfig = self.control_plane.service_account_kubeconfig(
             ACCOUNT_NAMESPACE, ACCOUNT_NAME, self.plan.directory / "fleet.kubeconfig"
         )
@@ -165,7 +165,7 @@ class Stage:
         self.fleet = wait_until_up(self.fleet_dir, lambda: is_running(process.identity))
 
     def start_operator(self, name: str, xds_port: int) -> None:
-        """One operator process, as its own ServiceAccount."""
+        """Start one operator process under its own ServiceAccount."""
         directory = self.plan.directory
         kubeconfig = self.control_plane.service_account_kubeconfig(
             ACCOUNT_NAMESPACE, "argosy-operator", directory / f"{name}.kubeconfig"
@@ -187,7 +187,7 @@ class Stage:
         self.http_addresses.append(http_address)
 
     async def start_envoy(self, xds_ports: Sequence[int]) -> None:
-        """A real Envoy that knows every operator's ADS address."""
+        """Start a real Envoy that knows every operator's ADS address."""
         settings = EnvoySettings(
             node_id=ENVOY_NODE,
             ads_addresses=tuple((LOOPBACK, port) for port in xds_ports),
@@ -198,7 +198,7 @@ class Stage:
         self.envoy = await EnvoyProcess.start(settings)
 
     def apply_examples(self) -> None:
-        """The example resources; what a machine's ports and addresses ask for is patched in."""
+        """Apply the example resources, patched for the ports and addresses of this machine."""
         self.kubectl("apply", "-f", str(self.plan.repository / "examples" / self.plan.examples))
         address, port = self.gateway
         gateway = {"spec": {"gateway": {"address": address, "port": port}}}
@@ -219,7 +219,10 @@ class Stage:
 
 @asynccontextmanager
 async def on_stage(plan: StagePlan, say: Say, num_operators: int = 1) -> AsyncIterator[Stage]:
-    """Put everything on the stage for the length of a block."""
+    """Start every component for the length of a block.
+
+    Raises `StartError` where one does not start.
+    """
     plan.directory.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
     async with AsyncExitStack() as stack:
@@ -255,7 +258,7 @@ async def wait_until_ready(stage: Stage) -> None:
                 ended = [name for name, alive in stage.is_alive().items() if not alive]
                 if ended or time.monotonic() > until_s:
                     name = ended[0] if ended else "the operator"
-                    raise StartError(f"{name} is not ready; its last words:\n{_tail(stage, name)}")
+                    raise StartError(f"{name} is not ready; the end of its log:\n{_tail(stage, name)}")
                 await asyncio.sleep(0.1)
 
 

@@ -1,7 +1,7 @@
-"""The demo's story: acts, rates, shocks, prices, promises.
+"""The demo's story: acts, rates, shocks, prices, SLOs.
 
-Owns what happens and when. Never starts anything (`stage`, `run`) and never judges (`judge`).
-Seconds count from the moment at which every replica of the first plan is Ready.
+Owns what happens and when; `run` makes it happen. Seconds count from the moment at which every
+replica of the first plan is Ready.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ACT_S = 60.0
 
 
 class Shock(StrEnum):
-    """What changes in the world at the start of an act."""
+    """What changes in the cluster or its load at the start of an act."""
 
     NONE = "none"
     BURST = "burst"
@@ -27,7 +27,7 @@ class Shock(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One act: when, at which rate each class asks (requests/s), and what changes at its start."""
+    """One act: when, at which rate each class sends (requests/s), and what changes at its start."""
 
     name: str
     start_s: float
@@ -38,7 +38,7 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class StoryClass:
-    """One class of the story: its promises and how its requests are marked."""
+    """One class of the story: its SLO and how its requests are marked."""
 
     name: str
     slo: Slo
@@ -74,7 +74,7 @@ class Story:
 
 def default_story(rate_factor: float = 1.0) -> Story:
     """Steady, a burst, a node's death, a price change; `rate_factor` multiplies every rate."""
-    told = (
+    acts_in_order = (
         ("steady", 8.0, Shock.NONE),
         ("burst", 16.0, Shock.BURST),
         ("node dies", 8.0, Shock.NODE_DEATH),
@@ -88,7 +88,7 @@ def default_story(rate_factor: float = 1.0) -> Story:
             rate_per_s={"chat": chat * rate_factor, "batch": 0.3 * rate_factor},
             shock=shock,
         )
-        for i, (name, chat, shock) in enumerate(told)
+        for i, (name, chat, shock) in enumerate(acts_in_order)
     )
     chat_slo = Slo((SloTerm(Term.TTFT, 0.95, 2000.0), SloTerm(Term.ITL, 0.95, 100.0)))
     batch_slo = Slo((SloTerm(Term.TTFT, 0.95, 10_000.0), SloTerm(Term.E2E, 0.95, 60_000.0)))

@@ -1,7 +1,7 @@
 """Watching a run from outside: Envoy's view of endpoints, its counters, plan revisions, memory.
 
-Owns the observation while the demo runs. Never changes anything and never judges. Times are Unix
-seconds; `evidence` turns them into seconds of the story.
+Owns the observation while the demo runs. Input: a running `Stage`. Output: `Observations`, in Unix
+seconds; `collect` turns them into seconds of the story.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _REQUESTS = re.compile(r"^cluster\.(.+)\.upstream_rq_total$")
 
 
 @dataclass
-class Sightings:
-    """What was seen, by Unix time.
+class Observations:
+    """What was observed, by Unix time.
 
-    healthy_s, unhealthy_s: by endpoint address, the first time Envoy counted it so (unhealthy only
-    after healthy); requests: (time, requests so far by cluster); plans: (time, FleetPlan), as each
-    version of each plan was seen; memory_bytes: the highest by process
+    healthy_s, unhealthy_s: by endpoint address, when Envoy first counted it healthy, and after that
+    unhealthy; requests: (time, requests so far by cluster); plans: (time, FleetPlan), one entry per
+    version of each plan; memory_bytes: the highest by process
     """
 
     healthy_s: dict[str, float] = field(default_factory=dict)
@@ -42,14 +42,14 @@ class Sightings:
     memory_bytes: dict[str, int] = field(default_factory=dict)
 
     def plan_counts(self) -> dict[int, int]:
-        """Replicas by revision of every plan seen."""
+        """Replicas by revision of every plan observed."""
         return {
             plan["spec"]["revision"]: sum(d["replicas"] for d in plan["spec"].get("deployments", ()))
             for _, plan in self.plans
         }
 
     def applied_revision(self) -> int | None:
-        """The newest revision that was seen with Applied=True; None before the first."""
+        """The newest revision observed with Applied=True; None before the first."""
         applied = [
             plan["spec"]["revision"]
             for _, plan in self.plans
@@ -64,7 +64,7 @@ class Watcher:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self.seen = Sightings()
+        self.observed = Observations()
         self._tasks: list[asyncio.Task[None]] = []
         self._kubectl: asyncio.subprocess.Process | None = None
 
@@ -101,7 +101,7 @@ class Watcher:
                     plan, end = decoder.raw_decode(stripped)
                 except ValueError:
                     break
-                self.seen.plans.append((time.time(), plan))
+                self.observed.plans.append((time.time(), plan))
                 text = stripped[end:]
 
     async def _watch_health(self) -> None:
@@ -117,15 +117,15 @@ class Watcher:
         healths = parse_clusters(body)
         if not isinstance(healths, dict):
             return
-        # Envoy lists the operator's own address too: only the fleet's pods count.
+        # Envoy's list also has the operator's own address: only the fleet's pods count.
         pods = self._stage.fleet.network.removesuffix("0.0/16")
         for address, health in healths.items():
             if not address.startswith(pods):
                 continue
             if health is EndpointHealth.HEALTHY:
-                self.seen.healthy_s.setdefault(address, now_s)
-            elif health is EndpointHealth.UNHEALTHY and address in self.seen.healthy_s:
-                self.seen.unhealthy_s.setdefault(address, now_s)
+                self.observed.healthy_s.setdefault(address, now_s)
+            elif health is EndpointHealth.UNHEALTHY and address in self.observed.healthy_s:
+                self.observed.unhealthy_s.setdefault(address, now_s)
 
     async def _watch_slowly(self) -> None:
         url = f"http://{self._stage.envoy.admin_address}/stats?format=json&filter=upstream_rq_total$"
@@ -134,7 +134,7 @@ class Watcher:
                 with suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(url) as response:
                         stats = (await response.json())["stats"]
-                        self.seen.requests.append((time.time(), _by_cluster(stats)))
+                        self.observed.requests.append((time.time(), _by_cluster(stats)))
                 self._note_memory()
                 await asyncio.sleep(SLOW_POLL_S)
 
@@ -146,7 +146,7 @@ class Watcher:
         }
         for name, process in named.items():
             resident = resident_bytes(process.identity)
-            self.seen.memory_bytes[name] = max(resident, self.seen.memory_bytes.get(name, 0))
+            self.observed.memory_bytes[name] = max(resident, self.observed.memory_bytes.get(name, 0))
 
 
 def _by_cluster(stats: list[dict[str, Any]]) -> dict[str, int]:

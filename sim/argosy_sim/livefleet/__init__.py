@@ -2,11 +2,11 @@
 
     spec          what the fleet consists of (YAML)
     addresses     a block of loopback addresses and an engine port, claimed by binding
-    state         what a running fleet writes down for others: pid, port, block
+    state         what a running fleet records for other processes: pid, port, block
     nodes         Node objects, their status, their heartbeats
-    kubelet       the virtual kubelet: which pods are ours, and their workers
+    kubelet       the virtual kubelet: which pods are on the fleet's nodes, and their workers
     pod_worker    one pod from binding to deletion       pod_status  what it reports
-    kube_api      the few API calls all this needs
+    kube_api      the API calls that all this needs
     container_logs, log_endpoint     files, and HTTPS for `kubectl logs`
     event_log     what happened when, in JSON lines
     vllm_args     vLLM's command line    profiles  what engine such a line gives on a GPU

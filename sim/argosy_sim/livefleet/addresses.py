@@ -1,7 +1,7 @@
 """Owns the fleet's loopback addresses: one 127.R.0.0/16 block and one engine port, claimed.
 
-Never starts a server. Both are claimed by binding, so that two fleets side by side never meet
-and a crashed one leaves nothing to clean up: the block by an abstract Unix socket (it frees
+Both are claimed by binding, so that two fleets side by side never collide and a crashed one leaves
+nothing to clean up: the block by an abstract Unix socket (it frees
 itself with the process and depends on no TCP port), the port by a TCP socket in the block.
 Linux only: every address of 127.0.0.0/8 may be bound there without set-up.
 """
@@ -25,7 +25,7 @@ _HOSTS_PER_OCTET = 254
 
 
 class AddressClaim:
-    """A block and a port that are ours while this object is open. Made by `claim`.
+    """A block and a port that this process holds while this object is open. Made by `claim`.
 
     `block` is the R of 127.R.0.0/16.
     """
@@ -79,7 +79,7 @@ class AddressClaim:
 
 def _host_addresses(block: int) -> Iterator[str]:
     while True:
-        # 127.R.0.x stays ours: the claim itself lives there.
+        # 127.R.0.x is not given to pods: the claim itself is bound there.
         for third in range(1, _HOSTS_PER_OCTET + 1):
             for fourth in range(1, _HOSTS_PER_OCTET + 1):
                 yield f"127.{block}.{third}.{fourth}"

@@ -1,6 +1,6 @@
 """Owns the log files of containers: `pods/NAMESPACE_NAME_UID/CONTAINER.log`, one line an event.
 
-Never serves them (`log_endpoint` does). Every line starts with its time, as in a container
+`log_endpoint` serves them. Every line starts with its time, as in a container
 runtime's files; `kubectl logs` shows it only with --timestamps.
 """
 
@@ -36,6 +36,6 @@ class ContainerLog:
 
 
 def shown(lines: Sequence[str], *, tail: int | None, timestamps: bool) -> str:
-    """Return lines of a log file as `kubectl logs` prints them; `tail`: only so many, the last."""
+    """Return lines of a log file as `kubectl logs` prints them; `tail`: only the last `tail` lines."""
     chosen = lines if tail is None else lines[max(0, len(lines) - tail) :]
     return "".join(line if timestamps else line.partition(" ")[2] for line in chosen)

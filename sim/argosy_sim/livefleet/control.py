@@ -1,12 +1,12 @@
 """Owns the commands to a running fleet: one line of JSON there, one line back, over a Unix socket.
 
-Never acts itself: the kubelet does. The functions are for other processes (the demo, tests):
+The kubelet carries them out. The functions are for other processes (the demo, tests):
 
-    kill_node(state_dir, "l40s-0")      falls silent for ever; returns its pods
+    kill_node(state_dir, "l40s-0")      falls silent for good; returns its pods
     crash_pod(state_dir, "prod/chat-1") its engine dies and is started again
     fleet_status(state_dir)             replicas, requests, CPU seconds, memory
 
-All raise `FleetNotRunningError` where nobody answers, `UnknownTargetError` for a wrong name.
+All raise `FleetNotRunningError` where no fleet answers, `UnknownTargetError` for a wrong name.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Owns one engine against the clock: adds requests, lets steps take their time, hands out tokens.
 
-Never schedules (the engine's `Scheduler` does) and never knows of HTTP. A step that began at t
-and lasts d ends at t + d, and the next begins there, however late the event loop called: an
-engine's speed must not depend on how busy the machine is. Only when the process fell more
-than a second behind does the engine's clock jump, and it says so.
+Scheduling is the engine's `Scheduler`. A step that began at t and lasts d ends at t + d, and the
+next begins there, however late the event loop called: an engine's speed must not depend on how
+busy the machine is. Only when the process fell more than a second behind does the engine's clock
+jump, and a warning is logged.
 """
 
 from __future__ import annotations

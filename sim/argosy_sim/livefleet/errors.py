@@ -1,9 +1,9 @@
 """What can go wrong with the live fleet, each with a sentence for the user.
 
 SpecError
-├── EnginePortTakenError   somebody listens on the engine port, on this or on every address
+├── EnginePortTakenError   another process listens on the engine port, on this or on every address
 ├── NoAddressBlockError    every 127.R.0.0/16 block is claimed
-├── FleetRunningError      the state directory belongs to a running fleet, or to somebody else
+├── FleetRunningError      the state directory belongs to a running fleet, or holds other files
 ├── FleetNotRunningError   a command for a fleet that does not run
 └── UnknownTargetError     a command names a node or pod that the fleet does not have
 """

@@ -1,7 +1,7 @@
 """Owns the fleet's record of what happened when: JSON lines, milliseconds since the epoch.
 
-Never interprets one. Whoever judges the fleet (costs from binding to deletion, Ready to first
-request) reads this file; a line is on disk before the next event happens.
+A judge of the fleet (costs from binding to deletion, time from Ready to first request) reads this
+file; a line is on disk before the next event happens.
 
     {"at": 1767225600.123, "event": "ready", "pod": "prod/chat-0", "node": "l40s-0",
      "address": "127.10.1.1:8000", "gpus": 1, "gpu": "NVIDIA-L40S"}

@@ -1,8 +1,8 @@
-"""Owns the few API calls of the live fleet. Never decides anything, never retries (`persist` apart).
+"""Owns the API calls of the live fleet. Only `persist` retries.
 
 Plain dictionaries in and out: the generated models of the official client cost a millisecond
-an object, and every pod's every change comes by here. Refusals are `ApiRefusedError`; an API
-server that is away raises `ObservationError`, so that callers wait and try again.
+an object, and every change of every pod passes here. Refusals are `ApiRefusedError`; an API
+server that cannot be reached raises `ObservationError`, so that callers wait and try again.
 """
 
 from __future__ import annotations

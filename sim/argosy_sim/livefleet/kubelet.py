@@ -1,8 +1,8 @@
-"""Owns the virtual kubelet: which pods are bound to our nodes, and a worker for each.
+"""Owns the virtual kubelet: which pods are bound to the fleet's nodes, and a worker for each.
 
-Never talks HTTP to clients and never waits for a pod. Watches all bound pods of the cluster
+Watches all bound pods of the cluster
 (a field selector cannot name a set of nodes) and ignores those of other nodes. After an
-outage of the API server it lists again: pods that went meanwhile are ended then.
+outage of the API server it lists again, and ends the workers of pods that were deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class VirtualKubelet:
         return tuple(self._nodes.values())
 
     async def run(self) -> None:
-        """Follow the API server for ever."""
+        """Follow the API server until cancelled."""
         while True:
             try:
                 await self._follow(await self.synchronise())
@@ -91,7 +91,7 @@ class VirtualKubelet:
     # What is done to it on purpose.
 
     def kill_node(self, name: str) -> list[str]:
-        """Let a node fall silent for ever; returns its pods. Raises `UnknownTargetError`."""
+        """Let a node fall silent for good; returns its pods. Raises `UnknownTargetError`."""
         node = self._nodes.get(name)
         if node is None:
             raise UnknownTargetError(f"this fleet has no node {name}; it has {', '.join(self._nodes)}")

@@ -1,6 +1,6 @@
 """Owns what a parent needs to run a fleet: its command line, its rights, and whether it is up.
 
-Never forks: the caller has its own way to keep children.
+Starting the process is the caller's, which has its own way to keep children.
 """
 
 from __future__ import annotations
@@ -59,6 +59,6 @@ def wait_until_up(state_dir: Path, is_alive: Callable[[], bool], timeout_s: floa
         if state is not None:
             return state
         if not is_alive():
-            raise FleetNotRunningError("the live fleet ended before it was up; its log says why")
+            raise FleetNotRunningError("the live fleet ended before it was up; the cause is in its log")
         time.sleep(_POLL_S)
-    raise FleetNotRunningError(f"the live fleet was not up within {timeout_s:g} s")
+    raise FleetNotRunningError(f"the live fleet was not up after {timeout_s:g} s; the cause is in its log")

@@ -1,6 +1,6 @@
-"""Owns the kubelet's HTTPS endpoint: what the API server asks when somebody says `kubectl logs`.
+"""Owns the kubelet's HTTPS endpoint: what the API server asks for `kubectl logs`.
 
-Never runs a pod. It answers on 127.0.0.1, on one free port for all nodes, and only to a client
+It answers on 127.0.0.1, on one free port for all nodes, and only to a client
 with a certificate of the cluster's authority: the API server has one. A dead node's containers
 get no answer at all.
 """
@@ -24,7 +24,7 @@ _LOG_ROUTE = "/containerLogs/{namespace}/{pod}/{container}"
 
 @dataclass(frozen=True, slots=True)
 class ServingCertificate:
-    """Files: our certificate and key, and the authority that clients must come from."""
+    """Files: the endpoint's certificate and key, and the authority that signs its clients."""
 
     certificate: Path
     key: Path
@@ -75,7 +75,7 @@ class LogEndpoint:
         return port
 
     async def stop(self) -> None:
-        """End, also those who follow a log."""
+        """End, with all connections that follow a log."""
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

@@ -1,6 +1,6 @@
 """Owns the simulated GPU nodes in the API server: object, status, heartbeats.
 
-Never runs a pod. A node looks as one does on which NVIDIA's operator has run: labels of GPU
+A node looks like one on which NVIDIA's operator has run: labels of GPU
 feature discovery, `nvidia.com/gpu` in capacity. Its heartbeat is a Lease, renewed every 2 s: the embedded
 control plane gives it 8 s, others 40. Every fifth heartbeat repeats the status too, because
 after an API server's outage the node controller has set it to Unknown and only a kubelet sets
@@ -71,7 +71,7 @@ def node_object(node: SimulatedNode, *, taint: bool) -> Object:
 
 
 def gpu_labels(group: NodeGroup) -> dict[str, str]:
-    """Return what GPU feature discovery and a cloud would say; no memory for a GPU we do not know."""
+    """Return the labels of GPU feature discovery and a cloud; no memory for a GPU without a data sheet."""
     product = group.gpu_product
     labels = {
         "nvidia.com/gpu.present": "true",
@@ -166,7 +166,7 @@ class Heartbeats:
             events.write("node_ready", node=node.name, gpu=node.group.gpu_product, gpus=node.group.gpus)
 
     async def run(self) -> None:
-        """Beat for ever."""
+        """Renew the Lease until cancelled."""
         loop = asyncio.get_running_loop()
         beat, next_s = 0, loop.time()
         while True:

@@ -1,7 +1,7 @@
 """Owns the OpenAI protocol of one simulated vLLM: request bodies in, answers and frames out.
 
-Never talks to a socket and never decides when a token comes. A prompt's tokens are its UTF-8
-bytes by four, rounded up, and every generated token is four bytes of text: a conversation
+Pure: sockets are `vllm_server`'s, times are `driver`'s. A prompt's tokens are its UTF-8 bytes
+divided by four, rounded up, and every generated token is four bytes of text: a conversation
 that is sent back with its answers counts them as before.
 
 With `ignore_eos` the answer has `max_tokens` tokens; without, a length that depends on the

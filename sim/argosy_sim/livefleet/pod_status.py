@@ -1,6 +1,6 @@
-"""Owns what the virtual kubelet says of a pod: the status object, as a pure function.
+"""Owns what the virtual kubelet reports of a pod: the status object, as a pure function.
 
-Never calls the API server and never looks at a clock. Input: the pod and its `PodCondition`.
+Input: the pod and its `PodCondition`.
 Output: a strategic merge patch of `status`.
 """
 

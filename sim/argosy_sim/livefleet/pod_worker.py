@@ -1,11 +1,11 @@
 """Owns one pod from its binding to its end: delay, server, reports, crashes, drain, deletion.
 
-Never chooses pods (`kubelet` does) and never serves a request (`vllm_server` does). One task per
-pod reads like the pod's life; what happens to the pod from outside (deletion, crash, death of
+`kubelet` chooses the pods, `vllm_server` serves the requests. One task per pod follows the pod's
+life; what happens to the pod from outside (deletion, crash, death of
 the node) sets an event or ends the task.
 
 A pod's engine is its first container with `--model` among its arguments. A pod without one is
-somebody else's: it runs, and does nothing.
+not of Argosy: it runs, and does nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ReplicaStatus:
 
 
 class PodWorker:
-    """One pod bound to one of our nodes."""
+    """One pod bound to a node of the fleet."""
 
     def __init__(self, pod: Object, node: SimulatedNode, services: Services) -> None:
         self.name = PodName.of(pod)
@@ -100,7 +100,7 @@ class PodWorker:
     # From outside.
 
     def is_alive(self) -> bool:
-        """Whether this pod's life goes on; false on a dead node."""
+        """Whether this pod still runs; false on a dead node."""
         return not self._task.done()
 
     def observe(self, pod: Object) -> None:
@@ -108,7 +108,7 @@ class PodWorker:
         if self._is_silent:
             return
         if self._phase is Phase.RUNNING and not _says_ready(pod) and self._correction.done():
-            # The node controller has taken us for dead (our heartbeats were late): contradict it.
+            # The node controller took the node for dead, as its heartbeats were late: report the pod again.
             self._correction = asyncio.ensure_future(self._report_again())
         grace_s = pod["metadata"].get("deletionGracePeriodSeconds", _DEFAULT_GRACE_S)
         if not pod["metadata"].get("deletionTimestamp"):
@@ -184,7 +184,7 @@ class PodWorker:
                 await self._run_engine(self._engine)
             await persist(lambda: self._services.api.remove_pod(self.name))
         except ArgosyError as error:
-            # Refused for good (a missing right, say): the pod stays as it is, and the fleet goes on.
+            # Refused for good (by a missing right, say): the pod stays as it is, the fleet keeps running.
             _log.error("pod %s is given up: %s", self.name, error)
             return
         self._event("gone")

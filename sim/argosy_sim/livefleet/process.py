@@ -1,7 +1,7 @@
-"""Owns the fleet's process: start in order, run, stop without a trace.
+"""Owns the fleet's process: start in order, run, stop in order.
 
-Never decides what a pod does. Everything runs on one event loop; SIGTERM or SIGINT ends it: the
-servers' sockets close, `state.json` goes, objects in the API server stay as they are.
+Everything runs on one event loop; SIGTERM or SIGINT ends it: the
+servers' sockets close, `state.json` is removed, objects in the API server stay as they are.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         _allow_many_sockets()
         spec = load_spec(options.spec) if options.spec else DEFAULT_FLEET
         layout = FleetLayout(options.state_dir.resolve())
-        uvloop.run(run(Options(options.kubeconfig, layout, spec, options.certificates)))
+        uvloop.run(run(FleetOptions(options.kubeconfig, layout, spec, options.certificates)))
     except ArgosyError as error:
         _log.error("%s", error)
         return 1
@@ -85,7 +85,7 @@ def _allow_many_sockets() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class FleetOptions:
     """Where a fleet gets its rights from, keeps its state, and what it consists of."""
 
     kubeconfig: Path
@@ -94,7 +94,7 @@ class Options:
     certificates: Path | None
 
 
-async def run(options: Options) -> None:
+async def run(options: FleetOptions) -> None:
     """Run a fleet until SIGTERM or SIGINT; raises an `ArgosyError` if it cannot start."""
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,7 +114,7 @@ async def run(options: Options) -> None:
     _log.info("the live fleet has ended")
 
 
-async def _start(options: Options, stack: AsyncExitStack) -> tuple[Heartbeats, VirtualKubelet]:
+async def _start(options: FleetOptions, stack: AsyncExitStack) -> tuple[Heartbeats, VirtualKubelet]:
     """Bring everything up in the order of need; the stack takes it down in reverse."""
     started_at_s = time.time()
     spec, layout = options.spec, options.layout

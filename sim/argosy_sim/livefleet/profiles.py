@@ -1,6 +1,6 @@
 """Owns the way from a container's arguments and its node's GPU to the engine that would run.
 
-Never waits and never logs. All figures come from `argosy.perf`; "no" is the sentence that the
+Input: `VllmArgs` and a GPU. Output: limits and step times from `argosy.perf`, or the sentence that the
 container's log shows.
 """
 
@@ -83,7 +83,7 @@ def _variant(args: VllmArgs, hardware: Hardware) -> Variant:
         max_lora_rank=args.max_lora_rank,
     )
     return Variant(
-        model_key="",  # names of the planner's world; the engine has none
+        model_key="",  # names that only the planner uses
         model_id=args.model,
         served_names=args.served_names,
         pool="",

@@ -1,6 +1,6 @@
 """Owns the description of a live fleet: which GPU nodes, and how fast its time-outs run.
 
-Never touches a node. Input: YAML. Output: a `FleetSpec`, or `SpecError` that names the field.
+Input: YAML. Output: a `FleetSpec`, or `SpecError` that names the field.
 
     nodes:
       - {name: l40s, gpuProduct: NVIDIA-L40S, gpus: 2, count: 6, zone: zone-a}

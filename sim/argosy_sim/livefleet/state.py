@@ -1,6 +1,6 @@
-"""Owns what a running fleet writes down: `state.json` and the names in its state directory.
+"""Owns what a running fleet records: `state.json` and the names in its state directory.
 
-state.json     who runs (pid and start time), which addresses; removed at the end
+state.json     the process (pid and start time) and its addresses; removed at the end
 control.sock   commands (`control`)
 events.jsonl   what happened when (`event_log`)
 pods/          the containers' logs
@@ -65,7 +65,7 @@ class FleetLayout:
     def load(self) -> FleetState | None:
         """Return the fleet that runs here, None if none does.
 
-        Raises `FleetRunningError` if `state.json` is somebody else's.
+        Raises `FleetRunningError` if another process wrote `state.json`.
         """
         try:
             state = _STATE.validate_json(self.state.read_bytes())

@@ -1,6 +1,6 @@
 """Owns vLLM's command line as far as the simulation understands it.
 
-Never judges whether the model is known or fits (`profiles` does). Input: a container's
+Whether the model is known and fits is `profiles`'s. Input: a container's
 arguments. Output: `VllmArgs`, or `BadArgs` with the sentence that a container log shows.
 """
 
@@ -70,7 +70,7 @@ def is_engine(args: Sequence[str]) -> bool:
 
 
 def parse_args(args: Sequence[str]) -> VllmArgs | BadArgs:
-    """Read a command line as vLLM's parser would; options it has but we do not are kept in `ignored`."""
+    """Read a command line as vLLM's parser would; options that only vLLM has are kept in `ignored`."""
     values: dict[str, int | float | str] = {}
     names: tuple[str, ...] = ()
     model = ""

@@ -1,6 +1,6 @@
 """Owns what one engine has counted, and `/metrics` in vLLM's names, labels and buckets.
 
-Never measures time: seconds come in. Text is made from prepared prefixes, because forty
+Pure: seconds come in. Text is made from prepared prefixes, because forty
 replicas are each scraped every second or two: rendering one costs about 0.1 ms, where
 prometheus_client's registry takes ten times that. Its parser is the judge in the tests.
 

@@ -1,11 +1,11 @@
 """Owns one simulated vLLM server: a socket, its connections, and the requests on them.
 
-Never decides when a token comes (`driver`) nor what it says (`openai_api`). aiohttp parses
+When a token comes is `driver`'s, its text `openai_api`'s. aiohttp parses
 requests and writes headers; the tokens of a stream go to the transport as prepared bytes,
 because 4,000 a second through its response writer would take most of a core.
 
-The listening socket is accepted from here, not by the event loop's server: only so can a dead
-node's server fall silent. Its kernel backlog then takes a few connections more, or ignores
+The listening socket is accepted from here, not by the event loop's server: otherwise a dead
+node's server could not fall silent. Its kernel backlog then takes a few connections more, or ignores
 them; nothing is read, answered or closed.
 
 Life: `serve` -> `drain` | `crash` | `silence`.

@@ -1,8 +1,8 @@
-"""Drawing lengths from the archetypes: how long prompts and answers are, for those without a trace.
+"""Drawing lengths from the archetypes: prompt and output tokens where there is no trace.
 
 Owns the drawing. The archetypes themselves are the planner's (`argosy.demand.archetypes`): what is
-sent and what is planned for come from one table. Never decides when a request arrives. Pure: chance
-comes in as a numpy `Generator`.
+sent and what is planned for come from one table. Input: an archetype and a numpy `Generator`, the
+source of chance. Output: arrays of tokens. Pure.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from argosy.arrays import Integers
 from argosy.demand.archetypes import ARCHETYPES, Archetype, Quantiles
-
-Tokens = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownArchetype:
-    """No archetype has this name; `known` do exist."""
+    """No archetype has this name; `known` are those that exist."""
 
     name: str
     known: tuple[str, ...]
@@ -29,11 +27,11 @@ class UnknownArchetype:
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
-    """Drawn lengths, tokens; both arrays have one element per request."""
+class DrawnLengths:
+    """Drawn lengths, tokens: two arrays of shape (n,), one element per request."""
 
-    prompt_tokens: Tokens
-    output_tokens: Tokens
+    prompt_tokens: Integers
+    output_tokens: Integers
 
 
 def find_archetype(name: str) -> Archetype | UnknownArchetype:
@@ -42,21 +40,21 @@ def find_archetype(name: str) -> Archetype | UnknownArchetype:
     return found or UnknownArchetype(name, tuple(sorted(ARCHETYPES)))
 
 
-def sample(archetype: Archetype, rng: np.random.Generator, num: int) -> Lengths:
+def sample(archetype: Archetype, rng: np.random.Generator, num: int) -> DrawnLengths:
     """Lengths of `num` requests.
 
     Prompt and output have a stream each (children of `rng`): a longer sample begins with the shorter one.
     """
     prompt_rng, output_rng = rng.spawn(2)
-    return Lengths(
+    return DrawnLengths(
         draw(archetype.prompt_quantiles, prompt_rng, num),
         draw(archetype.output_quantiles, output_rng, num),
     )
 
 
-def draw(quantiles: Quantiles, rng: np.random.Generator, num: int) -> Tokens:
-    """`num` draws by inversion, rounded to whole tokens."""
-    drawn: Tokens = np.rint(np.interp(rng.random(num), quantiles.probabilities, quantiles.tokens)).astype(
+def draw(quantiles: Quantiles, rng: np.random.Generator, num: int) -> Integers:
+    """`num` draws by inversion, rounded to whole tokens; shape (num,)."""
+    drawn: Integers = np.rint(np.interp(rng.random(num), quantiles.probabilities, quantiles.tokens)).astype(
         np.int64
     )
     return drawn
@@ -65,9 +63,8 @@ def draw(quantiles: Quantiles, rng: np.random.Generator, num: int) -> Tokens:
 __all__ = [
     "ARCHETYPES",
     "Archetype",
-    "Lengths",
+    "DrawnLengths",
     "Quantiles",
-    "Tokens",
     "UnknownArchetype",
     "draw",
     "find_archetype",

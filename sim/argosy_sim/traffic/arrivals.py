@@ -1,7 +1,8 @@
-"""When requests arrive: rates over time, as chance or after a trace's pattern.
+"""When requests arrive: rates over time, as a Poisson process or with a trace's pattern.
 
-Owns the piecewise-constant rate schedule and the two ways to turn it into arrival times. Never
-knows what a request holds. Pure: chance comes in as a numpy `Generator`, times are seconds.
+Owns the piecewise-constant rate schedule and the two ways to turn it into arrival times. Input:
+rates, and a numpy `Generator` as the source of chance or a trace's pattern. Output: arrays of seconds.
+Pure.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Times = NDArray[np.float64]
+from argosy.arrays import Floats, Integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RateStep:
 
     @property
     def mean_requests(self) -> float:
-        """How many requests the step is expected to bring."""
+        """The expected number of requests in the step."""
         return self.requests_per_s * (self.end_s - self.start_s)
 
 
@@ -42,18 +42,18 @@ Schedule = tuple[RateStep, ...]
 
 
 def check_order(schedule: Schedule) -> None:
-    """Raise `ValueError` where a step begins before the one ahead of it has ended."""
+    """Raises `ValueError` where a step begins before the previous one has ended."""
     for before, after in itertools.pairwise(schedule):
         if after.start_s < before.end_s:
             raise ValueError(f"rate steps overlap: {before} and {after}")
 
 
-def poisson_arrivals_s(schedule: Schedule, rng: np.random.Generator) -> Times:
-    """Arrival times of a Poisson process whose rate is the schedule's, ascending.
+def poisson_arrivals_s(schedule: Schedule, rng: np.random.Generator) -> Floats:
+    """Arrival times (s) of a Poisson process whose rate is the schedule's, ascending, shape (n,).
 
     Given their number, the arrivals of a Poisson process are independent and uniform over the
     step. Each step has a random stream of its own, so that a change of one step leaves the
-    arrivals of the others as they were.
+    arrivals of the others as they were. Raises ValueError where steps overlap.
     """
     check_order(schedule)
     parts = [
@@ -62,13 +62,13 @@ def poisson_arrivals_s(schedule: Schedule, rng: np.random.Generator) -> Times:
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _poisson_step(step: RateStep, rng: np.random.Generator) -> Times:
+def _poisson_step(step: RateStep, rng: np.random.Generator) -> Floats:
     num_arrivals = int(rng.poisson(step.mean_requests))
     return _inside(step, np.sort(rng.uniform(step.start_s, step.end_s, num_arrivals)))
 
 
-def trace_patterned_arrivals_s(pattern_s: Sequence[float], schedule: Schedule) -> Times:
-    """Arrival times with the schedule's rates and a trace's burstiness, ascending.
+def trace_patterned_arrivals_s(pattern_s: Sequence[float], schedule: Schedule) -> Floats:
+    """Arrival times (s) with the schedule's rates and a trace's burstiness, ascending, shape (n,).
 
     `pattern_s` are the trace's arrival times (ascending). They are used as an inhomogeneous clock:
 
@@ -83,13 +83,14 @@ def trace_patterned_arrivals_s(pattern_s: Sequence[float], schedule: Schedule) -
     and lulls (coefficient of variation, index of dispersion per request), are the trace's own; the
     trace's slow drift is kept inside steps and removed between them. A block whose arrivals all
     share one instant (Mooncake's clock ticks every 3 s) lies in the middle of its step; a whole
-    trace at one instant has no pattern and comes evenly.
+    trace at one instant has no pattern and arrives evenly spaced. Raises ValueError where steps
+    overlap.
     """
     check_order(schedule)
     if not (len(pattern_s) and schedule):
         return np.empty(0)
-    ends = np.rint(np.cumsum([step.mean_requests for step in schedule])).astype(int)
-    starts = np.concatenate(([0], ends[:-1])).astype(int)
+    ends = np.rint(np.cumsum([step.mean_requests for step in schedule])).astype(np.int64)
+    starts = np.concatenate(([0], ends[:-1])).astype(np.int64)
     pattern = np.asarray(pattern_s, dtype=float)
     if pattern[-1] == pattern[0]:
         pattern = np.arange(len(pattern), dtype=float)
@@ -100,16 +101,16 @@ def trace_patterned_arrivals_s(pattern_s: Sequence[float], schedule: Schedule) -
     return np.concatenate(parts)
 
 
-def _cyclic(pattern: Times, index: NDArray[np.int_]) -> Times:
-    """The arrivals with these numbers where the pattern repeats for ever, in both directions."""
+def _cyclic(pattern: Floats, index: Integers) -> Floats:
+    """The arrivals with these numbers where the pattern repeats without end, in both directions."""
     num = len(pattern)
     span_s = pattern[-1] - pattern[0]
     period_s = span_s * num / (num - 1) if num > 1 else 1.0
-    times: Times = pattern[index % num] + (index // num) * period_s
+    times: Floats = pattern[index % num] + (index // num) * period_s
     return times
 
 
-def _stretched(step: RateStep, block: Times) -> Times:
+def _stretched(step: RateStep, block: Floats) -> Floats:
     """The inner arrivals of `block` mapped onto the step; its first and last are the neighbours."""
     inner = block[1:-1]
     if not len(inner):
@@ -119,7 +120,7 @@ def _stretched(step: RateStep, block: Times) -> Times:
     return _inside(step, step.start_s + share * (step.end_s - step.start_s))
 
 
-def _inside(step: RateStep, times: Times) -> Times:
+def _inside(step: RateStep, times: Floats) -> Floats:
     """Rounding, or a tie across a border, may touch `end_s`, which belongs to the next step."""
-    kept: Times = np.clip(times, step.start_s, np.nextafter(step.end_s, step.start_s))
+    kept: Floats = np.clip(times, step.start_s, np.nextafter(step.end_s, step.start_s))
     return kept

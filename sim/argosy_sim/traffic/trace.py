@@ -1,8 +1,8 @@
-"""Request traces as they were published: when a request came, how long it was each way.
+"""Request traces as they were published: when each request arrived, its prompt and output lengths.
 
 Owns the `Trace` value, its slicing and scaling, and `load_trace`, which turns a file into a
-`Trace`, or into a `BadTrace` that names every malformed line. Never guesses a missing number
-and never draws a random one. The formats of the lines are `trace_formats`.
+`Trace`, or into a `BadTrace` that names every malformed line: no missing number is guessed. The
+formats of the lines are `trace_formats`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class BadLines:
 
 @dataclass(frozen=True, slots=True)
 class BadTrace:
-    """Why a file gives no trace: a reason for the whole file, and its malformed lines if they are it."""
+    """Why a file gives no trace: a reason for the whole file, and its malformed lines if there are any."""
 
     name: str
     reason: str
@@ -103,9 +103,9 @@ class Trace:
         return self.retimed([arrival_s / rate_factor for arrival_s in self.arrivals_s])
 
     def retimed(self, arrivals_s: Sequence[float]) -> Trace:
-        """The trace's requests, in its order and from the start again after its end, at other times.
+        """The trace's requests at other times, in its order and from the start again after its end.
 
-        `arrivals_s` ascends. A trace without requests stays without.
+        `arrivals_s` ascends. A trace without requests stays empty.
         """
         if not self.requests:
             return self
@@ -127,9 +127,9 @@ def load_trace(path: Path, skip_bad_lines: bool = False) -> Trace | BadTrace:
     A line is malformed where a token count is not a whole number of at least 1 (BurstGPT's failed
     requests have 0), a time is no finite number or date, or a field is missing. One malformed line
     refuses the file, unless `skip_bad_lines`: then the trace has the others, and `skipped`
-    tells which are missing. Lines that are out of order are not malformed: requests are sorted by
+    names the missing ones. Lines that are out of order are not malformed: requests are sorted by
     time, those of the same instant in the order of the file. The first request's time becomes 0.
-    Blank lines are passed over.
+    Blank lines are skipped.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")

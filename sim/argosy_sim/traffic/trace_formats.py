@@ -1,7 +1,7 @@
 """One line of a published trace, read strictly.
 
-Owns the three line formats and the reasons for which a line is refused. Never opens a file and
-never sorts: input is the text of one line, output a `TraceLine` or `Malformed`.
+Owns the three line formats and the reasons for which a line is refused. Input: the text of one
+line. Output: a `TraceLine` or `Malformed`.
 
 A new format is a class with `has_header`, `read`, and a case in `line_reader`.
 """
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import ClassVar, Protocol
 
 MAX_TOKENS_PER_REQUEST = 10_000_000
-"""Beyond any model's context; a larger number is a damaged line, and would be a huge prompt."""
+"""Beyond any model's context: a larger number is a damaged line."""
 
 _ZERO = datetime(2020, 1, 1, tzinfo=UTC)  # near the traces' dates, so that floats keep microseconds
 _WHOLE = re.compile(r"[0-9]+")  # int() would also take "1_000", " 7" and other scripts' digits
@@ -52,7 +52,7 @@ class LineReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CsvColumns:
-    """Where a CSV format keeps what we need: indices of its columns, and how many there are."""
+    """Where a CSV file has the time and the lengths: indices of its columns, and their names."""
 
     names: tuple[str, ...]
     time: int
@@ -134,11 +134,11 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     ),
     "Mooncake JSON lines (timestamp, input_length, output_length)": (),
 }
-"""The known formats as the user is told them, with the columns that a CSV's header must have."""
+"""The known formats as messages name them, with the columns that a CSV's header must have."""
 
 
 def line_reader(first_line: str) -> LineReader | None:
-    """The reader of the format that a file with this first line has; None where there is no such."""
+    """The reader of the format that a file with this first line has; None for an unknown format."""
     if first_line.lstrip().startswith("{"):
         return MooncakeJsonLines()
     names = tuple(name.strip() for name in first_line.split(","))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.api import InvalidObject, WorkloadClass
-from argosy.route.counters import class_key_of, stat_prefix_of
+from argosy.route.counters import cell_of, stat_prefix_of
 from argosy.route.precedence import conflicts, in_order, match_of
 from argosy.route.shares import divide
 from argosy.route.table import RequestMatch
@@ -112,5 +112,5 @@ label = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,5}[a-z0-9])?", fullmatch=True)
 @given(label, st.lists(label, min_size=1, max_size=3))
 def test_a_counters_name_leads_back_to_its_class(namespace: str, name: list[str]) -> None:
     key = f"{namespace}/{'.'.join(name)}"
-    assert class_key_of(stat_prefix_of(key)) == key
+    assert cell_of(stat_prefix_of(key)) == key
     assert "." not in stat_prefix_of(key)

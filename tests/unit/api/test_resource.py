@@ -192,7 +192,8 @@ def test_a_loop_is_refused() -> None:
 
 def test_a_twin_in_a_keyed_list_is_named() -> None:
     plan = {"metadata": {"name": "p"}, "spec": {"revision": 1, "trigger": "t", "costUsdPerHour": 0}}
-    cell = {"name": "a/b", "workloadClass": "a/b", "requestsPerSecond": 1, "capacityRequestsPerSecond": 1}
+    cell = {"name": "a/b", "workloadClass": "a/b", "sharingGroup": "a/b"}
+    cell |= {"requestsPerSecond": 1, "capacityRequestsPerSecond": 1}  # type: ignore[dict-item]
     spec = {**plan["spec"], "solver": {"status": "Optimal"}, "cells": [cell, cell]}  # type: ignore[dict-item]
     found = FleetPlan.from_object({**plan, "spec": spec})
     assert isinstance(found, InvalidObject)

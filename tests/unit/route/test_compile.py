@@ -40,7 +40,7 @@ def plan(shares: Mapping[str, float], revision: int = 7, cell: str = "default/ch
             "model": "m",
             "variant": "v",
             "pool": "p",
-            "workloadClass": cell,
+            "sharingGroup": cell,
             "tensorParallel": 1,
             "gpusPerReplica": 1,
             "replicas": 1,
@@ -51,6 +51,7 @@ def plan(shares: Mapping[str, float], revision: int = 7, cell: str = "default/ch
         {
             "name": cell,
             "workloadClass": cell,
+            "sharingGroup": cell,
             "requestsPerSecond": 1.0,
             "shares": [{"deployment": name, "share": share} for name, share in shares.items()],
             "capacityRequestsPerSecond": 1.0,

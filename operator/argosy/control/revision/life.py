@@ -7,7 +7,7 @@ a snapshot, the new revision (if any) and the mode. Output: `PlanLife`.
 from __future__ import annotations
 
 from argosy.api import FleetPlan
-from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, set_condition
+from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, condition
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import FleetPlanStatus
 from argosy.api.timestamp import rfc3339
@@ -21,7 +21,7 @@ def plan_life(snapshot: FleetSnapshot, new_plan: FleetPlan | None, mode: Mode) -
     if new_plan is not None:
         updates.append(_update(snapshot, new_plan, (_certified(), _applied(mode)), _phase(mode)))
         if mode is Mode.AUTO:
-            superseded = _condition(
+            superseded = condition(
                 ConditionType.APPLIED,
                 ConditionStatus.FALSE,
                 Reason.SUPERSEDED,
@@ -36,13 +36,13 @@ def plan_life(snapshot: FleetSnapshot, new_plan: FleetPlan | None, mode: Mode) -
 
 
 def _certified() -> Condition:
-    return _condition(ConditionType.CERTIFIED, ConditionStatus.UNKNOWN, Reason.NO_SIMULATOR)
+    return condition(ConditionType.CERTIFIED, ConditionStatus.UNKNOWN, Reason.NO_SIMULATOR)
 
 
 def _applied(mode: Mode) -> Condition:
     if mode is Mode.AUTO:
-        return _condition(ConditionType.APPLIED, ConditionStatus.TRUE, Reason.APPLIED)
-    return _condition(ConditionType.APPLIED, ConditionStatus.FALSE, Reason.RECOMMENDED)
+        return condition(ConditionType.APPLIED, ConditionStatus.TRUE, Reason.APPLIED)
+    return condition(ConditionType.APPLIED, ConditionStatus.FALSE, Reason.RECOMMENDED)
 
 
 def _phase(mode: Mode) -> str:
@@ -54,7 +54,7 @@ def _update(
 ) -> StatusUpdate:
     merged = plan.status.conditions
     for condition in conditions:
-        merged = set_condition(merged, condition, rfc3339(snapshot.now_s))
+        merged = setcondition(merged, condition, rfc3339(snapshot.now_s))
     return StatusUpdate(FleetPlan.PLURAL, plan.key, FleetPlanStatus(phase=phase, conditions=merged))
 
 
@@ -75,7 +75,3 @@ def _was_superseded(plan: FleetPlan) -> bool:
     return any(
         c.type == ConditionType.APPLIED and c.reason == Reason.SUPERSEDED for c in plan.status.conditions
     )
-
-
-def _condition(kind: ConditionType, status: ConditionStatus, reason: Reason, **parts: object) -> Condition:
-    return Condition(type=kind.value, status=status, reason=reason.value, message=reason.sentence(**parts))

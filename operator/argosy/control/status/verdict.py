@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from argosy.api.conditions import Condition, Conditions, ConditionStatus, ConditionType, Reason, set_condition
+from argosy.api.conditions import (
+    Conditions,
+    ConditionStatus,
+    ConditionType,
+    Reason,
+    condition_with_message,
+    set_condition,
+)
 from argosy.api.fleet import Mode
 from argosy.api.resource import ObjectMeta
 from argosy.api.timestamp import rfc3339
@@ -20,9 +27,6 @@ from argosy.snapshot.cluster import PodState
 
 LOADING_LIMIT_S = 600.0
 """Replicas of which none is ready after so long do more than load: their pods need a look."""
-
-MAX_MESSAGE = 32768
-"""Kubernetes' bound on a condition's message."""
 
 MAX_TEXT = 1024
 """The API's bound on other sentences of a status."""
@@ -67,12 +71,8 @@ def dated(
 ) -> Conditions:
     """An object's conditions after these verdicts, each with the time of its last transition."""
     for verdict in verdicts:
-        new = Condition(
-            type=verdict.type.value,
-            status=verdict.status,
-            reason=verdict.reason.value,
-            message=verdict.message[:MAX_MESSAGE],
-            observed_generation=metadata.generation,
+        new = condition_with_message(
+            verdict.type, verdict.status, verdict.reason, verdict.message, generation=metadata.generation
         )
         conditions = set_condition(conditions, new, rfc3339(now_s))
     return conditions

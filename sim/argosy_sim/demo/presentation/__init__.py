@@ -1,0 +1,1 @@
+"""The demo's report: the HTML page, the terminal text and the JSON document. Pure."""
