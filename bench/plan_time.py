@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from argosy.place import solve as place_solve
-from argosy.place.problem import NodeRoom, PlacementProblem, Wanted
+from argosy.place.problem import NodeRoom, PlacementProblem, WantedReplicas
 from argosy.plan import solve as plan_solve
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
 from argosy.plan.search import SolveLimits
@@ -50,7 +50,7 @@ def sizing(num_groups: int, options_per_group: int) -> PlanProblem:
 def placing(num_replicas: int, num_nodes: int) -> PlacementProblem:
     """Ten Deployments of mixed sizes on nodes of eight GPUs."""
     nodes = tuple(NodeRoom(f"n{i:03d}", "p", 8) for i in range(num_nodes))
-    wanted = tuple(Wanted(f"d{d}", "p", (1, 2, 4)[d % 3], num_replicas // 10) for d in range(10))
+    wanted = tuple(WantedReplicas(f"d{d}", "p", (1, 2, 4)[d % 3], num_replicas // 10) for d in range(10))
     return PlacementProblem(nodes, (), wanted)
 
 

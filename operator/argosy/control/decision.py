@@ -18,7 +18,7 @@ from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.memory import PlanningMemory
 from argosy.keys import ClassKey, DeploymentKey
-from argosy.plan.solution import Reason as PlanReason
+from argosy.plan.solution import PlanReason
 from argosy.rollout import Step
 from argosy.route.table import RouteTable
 

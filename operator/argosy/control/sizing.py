@@ -16,7 +16,7 @@ from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.state.nodes import PoolNodes
 from argosy.demand.forecast import ClassForecast
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
-from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
+from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
 from argosy.plan.solution import Plan
 from argosy.snapshot.cluster import PodState
@@ -147,7 +147,7 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
         nodes=rooms,
         placed=tuple(_placed(p, snapshot.now_s) for p in held if not p.deleting),
         wanted=tuple(
-            Wanted(name, by_option[name].pool, by_option[name].gpus, replicas)
+            WantedReplicas(name, by_option[name].pool, by_option[name].gpus, replicas)
             for name, replicas in sorted(plan.replicas.items())
             if by_option[name].pool in placed_here
         ),

@@ -6,6 +6,7 @@ what was decided, and the plan that is followed. Output: `PlannedStep`s in the o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -19,7 +20,7 @@ from argosy.control.state.nodes import PoolNodes, new_pod_nodes, pool_nodes
 from argosy.control.state.owners import Owners
 from argosy.control.state.silence import lost_pods
 from argosy.control.state.waiting import replicas_without_room, stuck_pods
-from argosy.keys import DeploymentKey, GroupName
+from argosy.keys import CellName, DeploymentKey, GroupName
 from argosy.place.solution import Placement
 from argosy.rollout import (
     CreateDeployment,
@@ -93,10 +94,27 @@ def planned_nodes(plan: FleetPlan) -> dict[DeploymentKey, dict[str, int]]:
 
 
 def _planned(decided: Decided, follow: FleetPlan) -> Iterator[Target]:
-    workloads = decided.resolution.workloads()
+    workloads, cells = decided.resolution.workloads(), _served_cells(decided)
     for entry in follow.spec.deployments:
-        workload = workloads.get(entry.name)
-        yield Target(entry.name, entry.sharing_group, entry.replicas, workload, entry.pool)
+        yield Target(
+            key=entry.name,
+            group=entry.sharing_group,
+            replicas=entry.replicas,
+            workload=workloads.get(entry.name),
+            pool=entry.pool,
+            cells=cells.get(entry.name, frozenset()),
+        )
+
+
+def _served_cells(decided: Decided) -> dict[DeploymentKey, frozenset[CellName]]:
+    """The cells that each Deployment can serve, for groups of several: in others the group says it all."""
+    groups = Counter(cell.group for cell in decided.problem.cells)
+    shared = {cell.name for cell in decided.problem.cells if groups[cell.group] > 1}
+    found: dict[DeploymentKey, set[CellName]] = {}
+    for (cell, option), capacity_per_s in decided.problem.capacity_per_s.items():
+        if cell in shared and capacity_per_s > 0:
+            found.setdefault(option, set()).add(cell)
+    return {option: frozenset(cells) for option, cells in found.items()}
 
 
 def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Target]:

@@ -1,8 +1,9 @@
-"""What a placement must keep, whoever made it: the specification of placement.
+"""The rules that every placement must keep: the specification of placement.
 
-Owns `violations`, which judges a placement against its problem by counting. Never imports a solver
-and never mends a placement; it also runs in production, between the solver and the cluster. Input: a
-`PlacementProblem` and a `Placement`. Output: a typed violation, with a sentence, for each broken rule.
+Owns `violations`, which judges a placement against its problem by counting. It imports no solver and
+does not use `facts`, and it also runs in production, between the solver and the cluster. Input: a
+`PlacementProblem` and a `Placement`, however malformed. Output: for each broken rule a `Violation`,
+whose text is a sentence with the value found and the value needed.
 """
 
 from __future__ import annotations
@@ -12,14 +13,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from argosy.place.problem import PlacedReplica, PlacementProblem, Wanted
+from argosy.keys import DeploymentKey
+from argosy.place.problem import PlacedReplica, PlacementProblem
 from argosy.place.solution import Placement
+from argosy.plan.explain.words import counted
+from argosy.plan.figures import is_count, is_finite, is_pair, shown
+from argosy.plan.solution import SolveStatus
+
+TOLERANCE = 1e-6
+"""Replicas: the solver's bound is a float."""
 
 
 class ViolationCode(StrEnum):
     """The rules, by name."""
 
     UNKNOWN_NAME = "UnknownName"
+    BAD_COUNT = "BadCount"
     NODE_OVERFULL = "NodeOverfull"
     WRONG_POOL = "WrongPool"
     COUNT_WRONG = "CountWrong"
@@ -29,43 +38,95 @@ class ViolationCode(StrEnum):
     VICTIM_WRONG = "VictimWrong"
     VICTIM_ORDER = "VictimOrder"
     UNSORTED = "Unsorted"
+    REPORT_WRONG = "ReportWrong"
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One broken rule: which, of what (an option, node or pod), and the sentence."""
+    """One broken rule: its code, the name of what breaks it (an option, node or pod), a sentence."""
 
     code: ViolationCode
     subject: str
     message: str
 
+    def __str__(self) -> str:
+        return self.message
+
 
 def violations(problem: PlacementProblem, placement: Placement) -> tuple[Violation, ...]:
-    """Every rule that `placement` breaks; empty for one that may be acted on."""
-    unknown = tuple(_names(problem, placement))
-    if unknown:
-        return unknown  # the rules below count on known names
+    """Every rule that `placement` breaks; empty for one that may be acted on.
+
+    Raises nothing, whatever the names and numbers in the placement: a malformed one is reported.
+    """
+    if unknown := tuple(_names(problem, placement)):
+        return unknown  # the rules below look names up
+    if malformed := tuple(_counts(placement)):
+        return malformed  # the rules below add counts up
     judge = _Judge(problem, placement)
-    return (*judge.nodes(), *judge.counts(), *judge.wanted(), *judge.unplaced(), *judge.victims())
+    return (
+        *judge.nodes(),
+        *judge.counts(),
+        *judge.wanted(),
+        *judge.unplaced(),
+        *judge.victims(),
+        *_report(placement),
+    )
 
 
 def _names(problem: PlacementProblem, placement: Placement) -> Iterator[Violation]:
     nodes = {n.name for n in problem.nodes}
     options = {w.option for w in problem.wanted}
     pods = {p.pod for p in problem.placed}
-    named = [("node", node, node in nodes) for _, node in placement.counts]
+    pairs = [k for k in placement.counts if is_pair(k)]
+    named: list[tuple[str, str, bool]] = []
+    named += [("the pair", shown(k), False) for k in placement.counts if not is_pair(k)]
+    named += [("node", node, node in nodes) for _, node in pairs]
     named += [("node", node, node in nodes) for new in placement.new_nodes.values() for node in new]
-    named += [("option", option, option in options) for option, _ in placement.counts]
-    named += [("option", option, option in options) for option in placement.new_nodes]
-    named += [("option", u.option, u.option in options) for u in placement.unplaced]
+    named += [("Deployment", option, option in options) for option, _ in pairs]
+    named += [("Deployment", option, option in options) for option in placement.new_nodes]
+    named += [("Deployment", u.option, u.option in options) for u in placement.unplaced]
     named += [("pod", pod, pod in pods) for pod in placement.victims]
     for kind, name, is_known in named:
         if not is_known:
-            yield Violation(ViolationCode.UNKNOWN_NAME, name, f"the problem has no {kind} {name}")
+            message = f"the placement names {kind} {name}: a name that the placement problem has is needed"
+            yield Violation(ViolationCode.UNKNOWN_NAME, str(name), message)
+
+
+def _counts(placement: Placement) -> Iterator[Violation]:
+    found = [(option, f"on node {node}", n) for (option, node), n in placement.counts.items()]
+    found += [(entry.option, "without a node", entry.replicas) for entry in placement.unplaced]
+    for option, where, count in found:
+        if not (is_count(count) and count > 0):
+            has = f"Deployment {option} has {shown(count)} replicas {where}"
+            message = f"{has}: a whole number of at least 1 is needed"
+            yield Violation(ViolationCode.BAD_COUNT, option, message)
+
+
+def _report(placement: Placement) -> Iterator[Violation]:
+    report = placement.report
+    if report is None:
+        return
+    if report.status not in tuple(SolveStatus):
+        known = ", ".join(SolveStatus)
+        message = f"the report's status is {shown(report.status)}: one of {known} is needed"
+        yield Violation(ViolationCode.REPORT_WRONG, "status", message)
+    num_unplaced = sum(entry.replicas for entry in placement.unplaced)
+    if report.unplaced != num_unplaced:
+        message = f"the report's unplaced replicas are {shown(report.unplaced)}: {num_unplaced} is needed"
+        yield Violation(ViolationCode.REPORT_WRONG, "unplaced", message)
+    most = {"unplaced_bound": num_unplaced + TOLERANCE, "gap": 1 + TOLERANCE}
+    for name, limit in most.items():
+        value = getattr(report, name)
+        if not (is_finite(value) and 0 <= value <= limit):
+            message = f"the report's {name} is {shown(value)}: a number from 0 to {limit:.6g} is needed"
+            yield Violation(ViolationCode.REPORT_WRONG, name, message)
+    if not (is_finite(report.seconds) and report.seconds >= 0):
+        message = f"the report's seconds are {shown(report.seconds)}: a number of at least 0 is needed"
+        yield Violation(ViolationCode.REPORT_WRONG, "seconds", message)
 
 
 class _Judge:
-    """A problem and a placement whose names are known, with the sums the rules share."""
+    """A problem and a well-formed placement, with the sums that several rules need."""
 
     def __init__(self, problem: PlacementProblem, placement: Placement) -> None:
         self.problem, self.placement = problem, placement
@@ -73,104 +134,120 @@ class _Judge:
         self.want_by_option = {w.option: w for w in problem.wanted}
         self.new = Counter((o, node) for o, nodes in placement.new_nodes.items() for node in nodes)
         self.kept = [p for p in problem.placed if p.pod not in placement.victims]
-        self.taken: Counter[str] = Counter()  # GPUs per node before anything new: victims still hold theirs
+        self.taken: Counter[str] = Counter()  # GPUs per node before any start: victims still hold theirs
         for pod in problem.placed:
             self.taken[pod.node] += pod.gpus
         for _, name, gpus in problem.draining:
             self.taken[name] += gpus
-        self.started: Counter[str] = Counter()  # GPUs per node of what is new
+        self.started: Counter[str] = Counter()  # GPUs per node of the new replicas
         for (option, name), count in self.new.items():
             self.started[name] += count * self.want_by_option[option].gpus
 
     def nodes(self) -> Iterator[Violation]:
-        """New replicas find free GPUs, on a node of their pool."""
+        """New replicas get free GPUs, on a node of their pool."""
         for name, started in self.started.items():
-            node = self.node_by_name[name]
-            if started and self.taken[name] + started > node.gpus:
-                message = (
-                    f"node {name} has {node.gpus} GPUs, {self.taken[name]} taken, and gets {started} more"
-                )
+            free = self.node_by_name[name].gpus - self.taken[name]
+            if started > max(0, free):
+                taken = counted(started, "GPU")
+                message = f"new replicas take {taken} of node {name}: at most {max(0, free)} is free"
                 yield Violation(ViolationCode.NODE_OVERFULL, name, message)
         for option, name in self.new:
             want, node = self.want_by_option[option], self.node_by_name[name]
             if node.pool != want.pool:
-                message = f"{option} belongs on pool {want.pool}, node {name} is of pool {node.pool}"
+                message = (
+                    f"Deployment {option} starts a replica on node {name} of GPUPool {node.pool}: "
+                    f"a node of GPUPool {want.pool} is needed"
+                )
                 yield Violation(ViolationCode.WRONG_POOL, option, message)
 
     def counts(self) -> Iterator[Violation]:
-        """Counts are the kept pods and the new ones, and lists are in their order."""
+        """Counts are the pods that stay and the new ones, and lists are in their order."""
         stay = Counter((p.option, p.node) for p in self.kept if p.node in self.node_by_name)
         expected = {pair: n for pair, n in (stay + self.new).items() if pair[0] in self.want_by_option}
-        if dict(self.placement.counts) != expected:
-            for pair in sorted(expected.keys() | self.placement.counts.keys()):
-                stated, real = self.placement.counts.get(pair, 0), expected.get(pair, 0)
-                if stated != real or pair not in expected:
-                    message = f"{stated} of {pair[0]} are stated on {pair[1]}, kept and new are {real}"
-                    yield Violation(ViolationCode.COUNT_WRONG, pair[0], message)
+        stated = self.placement.counts
+        for option, node in sorted(expected.keys() | stated.keys()):
+            found, real = stated.get((option, node), 0), expected.get((option, node), 0)
+            if found != real:
+                message = (
+                    f"Deployment {option} is stated to have {counted(found, 'replica')} on node {node}: "
+                    f"{real} is needed, counting those that stay and those that start"
+                )
+                yield Violation(ViolationCode.COUNT_WRONG, option, message)
         for option, nodes in self.placement.new_nodes.items():
             if not nodes or list(nodes) != sorted(nodes):
-                message = f"the new nodes of {option} are empty or not sorted: {nodes}"
+                listed = ", ".join(nodes) or "no node"
+                message = f"the new nodes of Deployment {option} are {listed}: names in order are needed"
                 yield Violation(ViolationCode.UNSORTED, option, message)
 
     def wanted(self) -> Iterator[Violation]:
-        """Kept, new and unplaced are together what is wanted."""
+        """The replicas that stay, start and find no room are together those that are wanted."""
         for option, want in self.want_by_option.items():
             kept = sum(p.option == option and p.node in self.node_by_name for p in self.kept)
             new = len(self.placement.new_nodes.get(option, ()))
             unplaced = sum(u.replicas for u in self.placement.unplaced if u.option == option)
             if kept + new + unplaced != want.replicas:
                 message = (
-                    f"{want.replicas} of {option} are wanted: {kept} kept, {new} new, {unplaced} unplaced"
+                    f"Deployment {option} has {counted(kept, 'replica')} to keep, {new} to start and "
+                    f"{unplaced} without a node: {want.replicas} in all is needed"
                 )
                 yield Violation(ViolationCode.WANTED_NOT_MET, option, message)
 
     def unplaced(self) -> Iterator[Violation]:
-        """What is unplaced is said once, with a sentence, and has nowhere to go."""
-        named = Counter(u.option for u in self.placement.unplaced)
+        """A replica without a node is listed once, with a sentence, and no node has room for it."""
+        listed = Counter(u.option for u in self.placement.unplaced)
         for entry in self.placement.unplaced:
             want = self.want_by_option[entry.option]
-            if named[entry.option] > 1 or entry.replicas < 1 or not entry.message.strip():
-                message = f"{entry.option} is unplaced twice, {entry.replicas} times, or without a sentence"
+            subject = f"the replicas of Deployment {entry.option} without a node"
+            if listed[entry.option] > 1:
+                message = f"{subject} are listed {listed[entry.option]} times: once is needed"
+                yield Violation(ViolationCode.UNPLACED_WRONG, entry.option, message)
+            if not isinstance(entry.message, str) or not entry.message.strip():
+                message = f"{subject} have no sentence: one that names the remedy is needed"
                 yield Violation(ViolationCode.UNPLACED_WRONG, entry.option, message)
             for node in self.problem.nodes:
                 free = self._free(node.name)
                 if node.pool == want.pool and free >= want.gpus:
-                    message = f"{entry.option} is unplaced although node {node.name} has {free} GPUs free"
+                    message = (
+                        f"Deployment {entry.option} has {counted(entry.replicas, 'replica')} without a node, "
+                        f"and node {node.name} has {counted(free, 'free GPU')}: a replica takes {want.gpus}"
+                    )
                     yield Violation(ViolationCode.UNPLACED_NEEDLESSLY, entry.option, message)
 
     def _free(self, name: str) -> int:
         return self.node_by_name[name].gpus - self.taken[name] - self.started[name]
 
     def victims(self) -> Iterator[Violation]:
-        """Only what is lost or too many goes, each once, and no ready pod before one that is not."""
-        named = Counter(self.placement.victims)
-        surplus = self._surplus()
+        """Only lost and surplus pods go, each listed once, and no ready pod before one that is not."""
+        listed = Counter(self.placement.victims)
         for pod in self.problem.placed:
-            lost = pod.node not in self.node_by_name
-            if named[pod.pod] > 1 or (lost and not named[pod.pod]):
-                message = f"pod {pod.pod} is named {named[pod.pod]} times among the victims"
+            is_lost = pod.node not in self.node_by_name
+            if listed[pod.pod] > 1 or (is_lost and not listed[pod.pod]):
+                needed = "once is needed, because its node is gone" if is_lost else "at most once is allowed"
+                message = f"pod {pod.pod} is listed {listed[pod.pod]} times among the victims: {needed}"
                 yield Violation(ViolationCode.VICTIM_WRONG, pod.pod, message)
-        for option, allowed in surplus.items():
-            gone = [p for p in self._alive(option) if named[p.pod]]
-            if len(gone) != allowed:
-                message = f"{len(gone)} pods of {option} are let go, {allowed} are too many"
+        for option, surplus in self._surplus().items():
+            gone = [p for p in self._alive(option) if listed[p.pod]]
+            if len(gone) != surplus:
+                pods = counted(len(gone), "pod")
+                message = f"{pods} of Deployment {option} should go: {surplus} is needed, its surplus"
                 yield Violation(ViolationCode.VICTIM_WRONG, option, message)
             yield from self._order(option, gone)
 
-    def _alive(self, option: str) -> list[PlacedReplica]:
+    def _alive(self, option: DeploymentKey) -> list[PlacedReplica]:
         return [p for p in self.problem.placed if p.option == option and p.node in self.node_by_name]
 
-    def _surplus(self) -> dict[str, int]:
+    def _surplus(self) -> dict[DeploymentKey, int]:
+        """Pods on live nodes beyond the wanted replicas; all of an option that is not wanted."""
+        wanted = {w.option: w.replicas for w in self.problem.wanted}
         options = sorted({p.option for p in self.problem.placed})
-        none_wanted = 0
-        surplus = {}
-        for option in options:
-            want: Wanted | None = self.want_by_option.get(option)
-            surplus[option] = max(0, len(self._alive(option)) - (want.replicas if want else none_wanted))
-        return surplus
+        return {o: max(0, len(self._alive(o)) - wanted.get(o, 0)) for o in options}
 
-    def _order(self, option: str, gone: list[PlacedReplica]) -> Iterator[Violation]:
-        stays_unready = any(p.option == option and not p.ready for p in self.kept)
-        if stays_unready and any(p.ready for p in gone):
-            message = f"a ready pod of {option} is let go while one that is not ready stays"
+    def _order(self, option: DeploymentKey, gone: list[PlacedReplica]) -> Iterator[Violation]:
+        unready = [p.pod for p in self.kept if p.option == option and not p.ready]
+        ready = [p.pod for p in gone if p.ready]
+        if unready and ready:
+            message = (
+                f"pod {ready[0]} of Deployment {option} is let go and is ready while pod {unready[0]} stays "
+                "and is not: pods that are not ready have to go first"
+            )
             yield Violation(ViolationCode.VICTIM_ORDER, option, message)

@@ -1,9 +1,8 @@
-"""The placement problem in one fixed order: what is free where, what is kept, what is needed.
+"""The placement problem in one fixed order: free GPUs per node, replicas that stay, replicas to start.
 
 Owns what follows from a `PlacementProblem` by counting. Everything is sorted by name, so that a
-problem given in another order is the same problem. Never solves and never judges.
-
-Pools do not touch each other, so each is a problem of its own: `PoolFacts`.
+problem given in another order is the same problem. Pools share nothing, so each is a problem of its
+own: `PoolFacts`. `check` does not use it, so that a mistake here is found.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
+from argosy.keys import DeploymentKey
+from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
 
-Starts = dict[tuple[str, str], int]
+Starts = dict[tuple[DeploymentKey, str], int]
 """New replicas per (option, node), positive ones only."""
 
 
@@ -28,23 +28,25 @@ class PoolFacts:
     """
 
     nodes: tuple[NodeRoom, ...]
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[WantedReplicas, ...]
     free: Mapping[str, int]
-    kept: Mapping[tuple[str, str], int]
-    needed: Mapping[str, int]
+    kept: Mapping[tuple[DeploymentKey, str], int]
+    needed: Mapping[DeploymentKey, int]
 
-    def most(self, want: Wanted, node: NodeRoom) -> int:
-        """New replicas of an option that one node could take if it had the node for itself."""
+    def most(self, want: WantedReplicas, node: NodeRoom) -> int:
+        """New replicas of an option that the node could take if no other option started there."""
         return min(self.needed[want.option], self.free[node.name] // want.gpus)
 
 
-def kept_pods(problem: PlacementProblem, gone: tuple[PlacedReplica, ...]) -> Counter[tuple[str, str]]:
+def kept_pods(
+    problem: PlacementProblem, gone: tuple[PlacedReplica, ...]
+) -> Counter[tuple[DeploymentKey, str]]:
     """Replicas per (option, node) that stay."""
     victims = {p.pod for p in gone}
     return Counter((p.option, p.node) for p in problem.placed if p.pod not in victims)
 
 
-def pools(problem: PlacementProblem, kept: Mapping[tuple[str, str], int]) -> tuple[PoolFacts, ...]:
+def pools(problem: PlacementProblem, kept: Mapping[tuple[DeploymentKey, str], int]) -> tuple[PoolFacts, ...]:
     """The pools in which something has to be started, in order of their names."""
     free = {n.name: n.gpus for n in problem.nodes}
     holding = [(p.node, p.gpus) for p in problem.placed] + [(node, g) for _, node, g in problem.draining]
@@ -58,7 +60,7 @@ def pools(problem: PlacementProblem, kept: Mapping[tuple[str, str], int]) -> tup
         needed = {
             w.option: w.replicas - sum(n for (o, _), n in kept.items() if o == w.option) for w in wanted
         }
-        # A node whose GPUs fell ill may hold more than it has: nothing is free there.
+        # A node of which GPUs became unhealthy may hold more than it has: nothing is free there.
         room = {n.name: max(0, free[n.name]) for n in nodes}
         if any(needed.values()):
             found.append(PoolFacts(nodes, wanted, room, kept, needed))

@@ -1,6 +1,6 @@
-"""Nodes without a solver: the largest groups first, each where its option has the fewest.
+"""Placement without a solver: the largest replicas first, each on the node with fewest of its option.
 
-Owns the placement the solver starts from, and falls back to. Never displaces a pod.
+Owns the placement that the solver starts from and falls back to. Input: one pool. Output: `Starts`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from argosy.place.facts import PoolFacts, Starts
 
 
 def first_fit(facts: PoolFacts) -> Starts:
-    """New replicas per (option, node), until nothing that is needed fits."""
+    """New replicas per (option, node), until none fits or none is needed."""
     free = dict(facts.free)
     count = Counter(facts.kept)
     starts: Starts = {}

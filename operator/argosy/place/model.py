@@ -1,9 +1,9 @@
-"""The placement program's variables; its rules and goals are the units in `constraints/`.
+"""The placement program's variables; its constraints and objectives are the units in `constraints/`.
 
-Owns one CP-SAT model for one pool. Never runs a solver.
+Owns one CP-SAT model for one pool. `solve` runs the solver on it.
 
     starts[o, n]   new replicas of option o on node n
-    levels         what is minimised, one after the other; each unit may add its own
+    levels         objectives, minimised one after the other; each unit may add one
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from dataclasses import dataclass, field
 
 from ortools.sat.python import cp_model
 
+from argosy.keys import DeploymentKey
 from argosy.place.facts import PoolFacts
 
 
 @dataclass(frozen=True)
 class PlacementModel:
-    """A CP-SAT model, its variables by meaning, and its goals in order of importance."""
+    """A CP-SAT model, its variables by meaning, and its objectives in order of importance."""
 
     facts: PoolFacts
     program: cp_model.CpModel
-    starts: Mapping[tuple[str, str], cp_model.IntVar]
+    starts: Mapping[tuple[DeploymentKey, str], cp_model.IntVar]
     levels: list[cp_model.LinearExprT] = field(default_factory=list)
 
 
 def declare(facts: PoolFacts) -> PlacementModel:
-    """A model with all variables, and no rule and no goal yet."""
+    """A model with all variables, and no constraint and no objective yet."""
     program = cp_model.CpModel()
     starts = {
         (want.option, node.name): program.new_int_var(0, most, f"starts[{want.option},{node.name}]")

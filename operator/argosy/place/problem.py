@@ -1,20 +1,20 @@
 """The placement problem: on which nodes the replicas of a plan run.
 
-Owns the immutable input of placement. Never decides how many replicas there are (`plan`) and
-never touches a pod.
+Owns the immutable input of placement: nodes with their GPUs, pods that already have a node, and how
+many replicas each option should have in all.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from argosy.checks import require_count, require_unique
+from argosy.checks import require_count, require_number, require_unique
+from argosy.keys import DeploymentKey
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRoom:
-    """A live node: GPUs that engine pods of ours may use (allocatable less foreign pods)."""
+    """A live node; `gpus` are those that engine pods may use: allocatable less those of other pods."""
 
     name: str
     pool: str
@@ -25,11 +25,11 @@ class NodeRoom:
 class PlacedReplica:
     """A pod that already has its node and keeps it (pods do not move).
 
-    `ready` and `age_s` tell which one to let go first where there are too many.
+    `ready` and `age_s` order the pods that are let go where there are too many.
     """
 
     pod: str
-    option: str
+    option: DeploymentKey
     node: str
     gpus: int
     ready: bool
@@ -37,10 +37,10 @@ class PlacedReplica:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """How many replicas of an option there shall be in all."""
+class WantedReplicas:
+    """How many replicas an option should have in all; `gpus` are per replica."""
 
-    option: str
+    option: DeploymentKey
     pool: str
     gpus: int
     replicas: int
@@ -50,19 +50,22 @@ class Wanted:
 class PlacementProblem:
     """Nodes, what runs on them, and what is wanted.
 
-    draining: pods (GPUs still taken) that are already on their way out: (pod, node, gpus)
+    draining: pods that are being deleted and still hold GPUs: (pod, node, GPUs)
 
-    A placed pod whose node is not among `nodes` is lost: it counts for nothing and is let go. So
-    is a placed pod of an option that `wanted` does not name.
+    A placed pod whose node is not among `nodes` is lost: it does not count and is let go. So is a
+    placed pod of an option that `wanted` does not name. An option may have pods on nodes of another
+    pool than its own: they count.
+
+    Raises ValueError where a name occurs twice, or a number is negative or not finite.
     """
 
     nodes: tuple[NodeRoom, ...]
     placed: tuple[PlacedReplica, ...]
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[WantedReplicas, ...]
     draining: tuple[tuple[str, str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what no arithmetic survives; what merely finds no room is placement's to say."""
+        """Refuse values that break arithmetic; a replica without room is reported by the placement."""
         require_unique("node", (n.name for n in self.nodes))
         require_unique("pod", (*(p.pod for p in self.placed), *(pod for pod, _, _ in self.draining)))
         require_unique("wanted option", (w.option for w in self.wanted))
@@ -70,10 +73,7 @@ class PlacementProblem:
             require_count(f"the GPUs of node {node.name}", node.gpus, 0)
         for pod in self.placed:
             require_count(f"the GPUs of pod {pod.pod}", pod.gpus, 0)
-            if not (math.isfinite(pod.age_s) and pod.age_s >= 0):
-                raise ValueError(
-                    f"the age of pod {pod.pod} is a finite number of at least 0, got {pod.age_s}"
-                )
+            require_number(f"the age of pod {pod.pod}", pod.age_s)
         for name, _, gpus in self.draining:
             require_count(f"the GPUs of pod {name}", gpus, 0)
         for want in self.wanted:

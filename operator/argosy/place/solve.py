@@ -1,8 +1,8 @@
 """From a `PlacementProblem` to the nodes of all new replicas, and the pods that go.
 
-Owns the order of what matters. Never moves a pod and never looks at a clock: the solver is bounded
-by its own deterministic time, so a placement is a function of its problem and seed. Goals, in
-this order, for each pool by itself:
+Owns the order of the objectives. The solver is limited by its own deterministic time and not by a
+clock, so a placement is a function of its problem and seed. Input: a `PlacementProblem` and a seed.
+Output: a `Placement`. Objectives, in this order, for each pool by itself:
 
     1  as few replicas as possible without a node
     2  the fewest replicas of an option on any one node (summed over options)
@@ -22,23 +22,23 @@ from argosy.place import constraints
 from argosy.place.facts import PoolFacts, Starts, kept_pods, pools
 from argosy.place.first_fit import first_fit
 from argosy.place.model import declare
-from argosy.place.problem import PlacementProblem, Wanted
-from argosy.place.solution import Placement, Unplaced
+from argosy.place.problem import PlacementProblem, WantedReplicas
+from argosy.place.solution import Placement, PlacementReport, Unplaced
 from argosy.place.victims import victims
-from argosy.plan.solution import SolveReport, SolveStatus
+from argosy.plan.solution import SolveStatus
 
 DETERMINISTIC_LIMIT = 0.1
-"""CP-SAT's own measure of work for each goal of each pool, some 0.3 s. 200 replicas on 60 nodes
-need 0.02 of it for the first two goals; what a proof of the third would cost beyond it (up to 1.0
-for one stranded node less) is not worth waiting for. A goal that is cut keeps the best so far."""
+"""CP-SAT's own measure of work, for each objective of each pool: some 0.3 s. 200 replicas on 60 nodes
+need 0.02 for the first two objectives. A proof of the third would take up to 1.0 and save one
+stranded node: not worth the wait. An objective that is cut keeps the best solution so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class _PoolAnswer:
-    """New replicas of a pool, the fewest that could stay without a node, and how it was found."""
+    """New replicas of a pool, a bound on the replicas without a node, and how it was found."""
 
     starts: Starts
-    least_unplaced: float
+    unplaced_bound: float
     status: SolveStatus
     seconds: float
 
@@ -46,7 +46,7 @@ class _PoolAnswer:
 def solve(
     problem: PlacementProblem, seed: int = 0, deterministic_limit: float = DETERMINISTIC_LIMIT
 ) -> Placement:
-    """Nodes for what has to be started, victims where there are too many, and what found no room."""
+    """Nodes for the replicas to be started, victims where there are too many, and what found no room."""
     gone = victims(problem)
     kept = kept_pods(problem, gone)
     facts = pools(problem, kept)
@@ -70,14 +70,14 @@ def solve(
 
 
 def _solve_pool(facts: PoolFacts, seed: int, limit: float) -> _PoolAnswer:
-    """One goal after the other, each held while the next is sought."""
+    """One objective after the other; each result is a constraint of the next solve."""
     placing = declare(facts)
     best = first_fit(facts)
     if not placing.starts:
         return _PoolAnswer({}, float(sum(facts.needed.values())), SolveStatus.OPTIMAL, 0.0)
     for unit in constraints.ALL:
         unit.add_to(placing)
-    least_unplaced, seconds, status = 0.0, 0.0, SolveStatus.OPTIMAL
+    unplaced_bound, seconds, status = 0.0, 0.0, SolveStatus.OPTIMAL
     found_any = False
     for i, level in enumerate(placing.levels):
         solver = _solver(seed, limit)
@@ -94,10 +94,10 @@ def _solve_pool(facts: PoolFacts, seed: int, limit: float) -> _PoolAnswer:
         best = {pair: n for pair, x in placing.starts.items() if (n := solver.value(x))}
         placing.program.add(level <= round(solver.objective_value))
         if i == 0:
-            least_unplaced = solver.best_objective_bound
+            unplaced_bound = solver.best_objective_bound
         if outcome != cp_model.OPTIMAL:
             status = SolveStatus.TIME_LIMIT
-    return _PoolAnswer(best, least_unplaced, status, seconds)
+    return _PoolAnswer(best, unplaced_bound, status, seconds)
 
 
 def _solver(seed: int, limit: float) -> cp_model.CpSolver:
@@ -108,15 +108,15 @@ def _solver(seed: int, limit: float) -> cp_model.CpSolver:
     return solver
 
 
-def _report(answers: list[_PoolAnswer], num_unplaced: int) -> SolveReport:
-    """The pools' reports as one: the least certain of them counts."""
+def _report(answers: list[_PoolAnswer], num_unplaced: int) -> PlacementReport:
+    """The pools' reports as one, with the status of the least certain."""
     statuses = {a.status for a in answers}
     worst = next(
         s for s in (SolveStatus.GREEDY, SolveStatus.TIME_LIMIT, SolveStatus.OPTIMAL) if s in statuses
     )
-    bound = min(float(num_unplaced), sum(a.least_unplaced for a in answers))
+    bound = min(float(num_unplaced), sum(a.unplaced_bound for a in answers))
     gap = (num_unplaced - bound) / num_unplaced if num_unplaced else 0.0
-    return SolveReport(worst, float(num_unplaced), bound, gap, sum(a.seconds for a in answers))
+    return PlacementReport(worst, num_unplaced, bound, gap, sum(a.seconds for a in answers))
 
 
 def _unplaced(facts: PoolFacts, starts: Starts) -> list[Unplaced]:
@@ -129,7 +129,7 @@ def _unplaced(facts: PoolFacts, starts: Starts) -> list[Unplaced]:
     return found
 
 
-def _why(facts: PoolFacts, want: Wanted, missing: int) -> str:
+def _why(facts: PoolFacts, want: WantedReplicas, missing: int) -> str:
     replicas = f"{missing} of {want.replicas} replicas of {want.option} have no node"
     if not facts.nodes:
         return f"{replicas}: pool {want.pool} has none; add nodes to GPUPool {want.pool}"

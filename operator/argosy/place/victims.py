@@ -1,12 +1,12 @@
 """Which pods to let go where there are too many.
 
-Owns the victims and their order. Never starts anything and needs no solver: pods do not move, so
-each choice only concerns its own option. The order, within an option:
+Owns the victims and their order. No solver is needed: pods do not move, so each choice concerns only
+its own option. The order, within an option:
 
-    1  pods on a node that is gone: they serve nobody
-    2  pods that are not ready: they serve nobody yet
+    1  pods on a node that is gone: they serve no request
+    2  pods that are not ready: they serve no request yet
     3  from the node that has most of the option's replicas left, so that the rest stays spread
-    4  the youngest: it has the least to lose in its prefix cache
+    4  the youngest: its prefix cache holds the least
     5  by name
 """
 
@@ -18,7 +18,7 @@ from argosy.place.problem import PlacedReplica, PlacementProblem
 
 
 def victims(problem: PlacementProblem) -> tuple[PlacedReplica, ...]:
-    """Pods to let go: by option, and within it the first to go first."""
+    """Pods to let go: by option, and within it in the order in which they should go."""
     wanted = {w.option: w.replicas for w in problem.wanted}
     nodes = {n.name for n in problem.nodes}
     found: list[PlacedReplica] = []
@@ -30,7 +30,7 @@ def victims(problem: PlacementProblem) -> tuple[PlacedReplica, ...]:
 
 
 def _surplus(alive: list[PlacedReplica], wanted: int) -> list[PlacedReplica]:
-    """One after the other: each choice changes which node is the most crowded."""
+    """One after the other: each choice changes which node has the most replicas."""
     left, gone = list(alive), []
     while len(left) > wanted:
         crowd = Counter(p.node for p in left)

@@ -2,8 +2,7 @@
 
 Owns what follows from a `PlanProblem` by arithmetic: which option can serve which cell, how many
 replicas of it can ever be of use, what it costs. Everything is sorted by name, so that a problem
-given in another order is the same problem. Never solves and never judges (`check` reads the
-problem itself).
+given in another order is the same problem. `check` does not use it, so that a mistake here is found.
 """
 
 from __future__ import annotations
@@ -13,31 +12,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from argosy.keys import CellName, DeploymentKey, GroupName
 from argosy.plan.packing import usable_gpus
 from argosy.plan.problem import Cell, Option, PlanProblem
 
 LEAST_PART = 1e-6
 """An option whose every possible replica together carries less than this part of a cell is not
-offered to it: it would help nobody, and its coefficients would wreck the program."""
+offered to it: it would help no request, and its coefficients would make the program ill-conditioned."""
 
-Counts = Mapping[str, int]
-"""Replicas per option. A count alone decides the shares, the shortfalls and the cost."""
+Counts = Mapping[DeploymentKey, int]
+"""Replicas per option. Counts alone determine the shares, the shortfalls and the cost."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A problem, sorted and worked out. Maps and tuples are in order of names."""
+    """A problem, and what follows from it. Maps and tuples are in order of names."""
 
     problem: PlanProblem
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """All cells, also those without demand."""
+        """All cells, those without demand included."""
         return tuple(sorted(self.problem.cells, key=lambda c: c.name))
 
     @cached_property
     def options(self) -> tuple[Option, ...]:
-        """The options of which a replica can be of use: others are never given one."""
+        """The options of which a replica can be of use: the others get none."""
         return tuple(o for o in self._named_options if self.most_replicas[o.name] > 0)
 
     @cached_property
@@ -51,13 +51,13 @@ class Facts:
         return {name: nodes.get(name, ()) for name in sorted({o.pool for o in self.problem.options})}
 
     @cached_property
-    def groups(self) -> tuple[str, ...]:
+    def groups(self) -> tuple[GroupName, ...]:
         """The sharing groups that have cells, options or a floor."""
         named = {c.group for c in self.cells} | {o.group for o in self.problem.options}
         return tuple(sorted(named | set(self.problem.min_replicas)))
 
     @cached_property
-    def able_by_cell(self) -> dict[str, tuple[Option, ...]]:
+    def able_by_cell(self) -> dict[CellName, tuple[Option, ...]]:
         """Options of the cell's own group that can serve it within its SLO, wherever they run."""
         return {
             cell.name: tuple(
@@ -67,8 +67,8 @@ class Facts:
         }
 
     @cached_property
-    def _named_by_group(self) -> dict[str, list[Option]]:
-        groups: dict[str, list[Option]] = {}
+    def _named_by_group(self) -> dict[GroupName, list[Option]]:
+        groups: dict[GroupName, list[Option]] = {}
         for option in self._named_options:
             groups.setdefault(option.group, []).append(option)
         return groups
@@ -77,7 +77,7 @@ class Facts:
         return self.problem.capacity_per_s.get((cell.name, option.name), 0.0)
 
     @cached_property
-    def capacity_per_s(self) -> dict[tuple[str, str], float]:
+    def capacity_per_s(self) -> dict[tuple[CellName, DeploymentKey], float]:
         """Requests/s of one replica, for the (cell, option) pairs that can be used."""
         found = {}
         for cell in self.cells:
@@ -89,12 +89,12 @@ class Facts:
         return found
 
     @cached_property
-    def most_replicas(self) -> dict[str, int]:
-        """How many replicas of an option nodes, ceiling and demand leave any use for.
+    def most_replicas(self) -> dict[DeploymentKey, int]:
+        """Upper bound on the replicas of each option: its nodes, its model's ceiling, and its group.
 
-        More than the whole demand of its group, or the group's floor, is never needed.
+        More than the group's whole demand or its floor takes is never needed.
         """
-        most: dict[str, int] = {}
+        most: dict[DeploymentKey, int] = {}
         for option in self._named_options:
             members = self.cells_by_group[option.group]
             served = [c for c in members if self._given_per_s(c, option) > 0]
@@ -109,28 +109,28 @@ class Facts:
 
     @cached_property
     def demanding_cells(self) -> tuple[Cell, ...]:
-        """Cells that ask for something and that some usable option can serve."""
+        """Cells with demand that some usable option can serve."""
         served = {cell for cell, _ in self.capacity_per_s}
         return tuple(c for c in self.cells if c.rate_per_s > 0 and c.name in served)
 
     @cached_property
-    def options_by_group(self) -> dict[str, tuple[Option, ...]]:
+    def options_by_group(self) -> dict[GroupName, tuple[Option, ...]]:
         """Usable options per sharing group."""
         return {g: tuple(o for o in self.options if o.group == g) for g in self.groups}
 
     @cached_property
-    def cells_by_group(self) -> dict[str, tuple[Cell, ...]]:
+    def cells_by_group(self) -> dict[GroupName, tuple[Cell, ...]]:
         """All cells per sharing group."""
         return {g: tuple(c for c in self.cells if c.group == g) for g in self.groups}
 
     @cached_property
-    def priority_by_group(self) -> dict[str, int]:
-        """A group is as important as its most important cell; one without cells comes last."""
+    def priority_by_group(self) -> dict[GroupName, int]:
+        """The highest priority among the group's cells; a group without cells comes last."""
         lowest = min((c.priority for c in self.cells), default=0) - 1
         return {g: max((c.priority for c in cs), default=lowest) for g, cs in self.cells_by_group.items()}
 
-    def floor(self, group: str) -> int:
-        """Replicas that a group shall have whatever it asks."""
+    def floor(self, group: GroupName) -> int:
+        """Replicas that a group should have, whatever its demand."""
         return self.problem.min_replicas.get(group, 0)
 
     def load_per_rate(self, cell: Cell, option: Option) -> float:
@@ -138,25 +138,25 @@ class Facts:
         return cell.rate_per_s / self.capacity_per_s[cell.name, option.name]
 
     def loading_usd_per_hour(self, option: Option) -> float:
-        """What loading one new replica costs, spread over the horizon in which it must pay back."""
+        """The cost of loading one new replica, spread over the horizon in which it must pay back."""
         return option.price_usd_per_hour * option.load_s / self.problem.transition_horizon_s
 
     def price_usd_per_hour(self, counts: Counts) -> float:
-        """What these replicas cost to run."""
+        """The price of running these replicas."""
         return math.fsum(o.price_usd_per_hour * counts.get(o.name, 0) for o in self.options)
 
     def objective_usd_per_hour(self, counts: Counts) -> float:
-        """What the solver minimises: running the replicas, and loading the new ones."""
+        """The solver's objective: running the replicas, and loading the new ones."""
         return self.price_usd_per_hour(counts) + math.fsum(
             self.loading_usd_per_hour(o) * max(0, counts.get(o.name, 0) - o.current_replicas)
             for o in self.options
         )
 
-    def group_count(self, counts: Counts, group: str) -> int:
+    def group_count(self, counts: Counts, group: GroupName) -> int:
         """Replicas of a sharing group."""
         return sum(counts.get(o.name, 0) for o in self.options_by_group[group])
 
-    def unmet_floors(self, counts: Counts) -> dict[str, int]:
+    def unmet_floors(self, counts: Counts) -> dict[GroupName, int]:
         """Replicas missing to each group's floor, where any are."""
         unmet = {g: self.floor(g) - self.group_count(counts, g) for g in self.groups}
         return {g: missing for g, missing in unmet.items() if missing > 0}

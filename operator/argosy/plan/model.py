@@ -1,11 +1,11 @@
-"""The sizing program's variables and goals; its constraints are the units in `constraints/`.
+"""The sizing program's variables and objectives; its constraints are the units in `constraints/`.
 
-Owns one MathOpt model: which variables exist and what is minimised. Never runs a solver.
+Owns one MathOpt model: which variables exist and what is minimised. `search` runs the solver on it.
 
     replicas[v]   integer    n_v, replicas of option v
     added[v]                 max(0, n_v - current), what has to be loaded
     shares[b, v]  0-1        x_bv, share of cell b that option v carries
-    missing[b]    0-1        share of cell b that nobody carries; 0 until the program is relaxed
+    missing[b]    0-1        unserved share of cell b; 0 until the program is relaxed
     unmet[g]      integer    replicas missing to the floor of group g; 0 until relaxed
 """
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from ortools.math_opt.python import mathopt
 
+from argosy.keys import CellName, DeploymentKey, GroupName
 from argosy.plan.facts import Counts, Facts
 
 
@@ -26,11 +27,11 @@ class SizingModel:
 
     facts: Facts
     program: mathopt.Model
-    replicas: Mapping[str, mathopt.Variable]
-    added: Mapping[str, mathopt.Variable]
-    shares: Mapping[tuple[str, str], mathopt.Variable]
-    missing: Mapping[str, mathopt.Variable]
-    unmet: Mapping[str, mathopt.Variable]
+    replicas: Mapping[DeploymentKey, mathopt.Variable]
+    added: Mapping[DeploymentKey, mathopt.Variable]
+    shares: Mapping[tuple[CellName, DeploymentKey], mathopt.Variable]
+    missing: Mapping[CellName, mathopt.Variable]
+    unmet: Mapping[GroupName, mathopt.Variable]
 
     def relax_floors(self) -> None:
         """Allow floors to be unmet."""
@@ -55,17 +56,17 @@ class SizingModel:
         return mathopt.fast_sum(level)
 
     def missing_at(self, priority: int) -> mathopt.LinearSum:
-        """Part (0-1) of the rate of all cells of one priority that nobody serves."""
+        """Unserved part (0-1) of the rate of all cells of one priority together."""
         level = [c for c in self.facts.demanding_cells if c.priority == priority]
         total_per_s = math.fsum(c.rate_per_s for c in level)
         return mathopt.fast_sum(c.rate_per_s / total_per_s * self.missing[c.name] for c in level)
 
-    def counts(self, values: Mapping[mathopt.Variable, float]) -> dict[str, int]:
-        """The replicas of a solution, as whole numbers."""
+    def counts(self, values: Mapping[mathopt.Variable, float]) -> dict[DeploymentKey, int]:
+        """The replicas of a solution, rounded: the solver works to a tolerance."""
         return {name: round(values[variable]) for name, variable in self.replicas.items()}
 
     def nothing(self) -> dict[mathopt.Variable, float]:
-        """The answer that is always there once all is relaxed: no replica, all missing."""
+        """The solution that is always feasible once all is relaxed: no replica, all missing."""
         values = dict.fromkeys(self.program.variables(), 0.0)
         values.update(dict.fromkeys(self.missing.values(), 1.0))
         values.update({variable: float(self.facts.floor(g)) for g, variable in self.unmet.items()})
@@ -73,7 +74,7 @@ class SizingModel:
 
 
 def declare(facts: Facts) -> SizingModel:
-    """A model with all variables and no constraint yet."""
+    """A model with all variables and no constraint yet; floors and service are not relaxed."""
     program = mathopt.Model(name="sizing")
     return SizingModel(
         facts=facts,
@@ -103,9 +104,9 @@ def declare(facts: Facts) -> SizingModel:
 
 
 def change_penalty(sizing: SizingModel, current: Counts) -> mathopt.LinearSum:
-    """Replicas started and stopped; among equals, options that come first by name.
+    """Replicas started and stopped, plus a small weight that prefers options that come first by name.
 
-    The name's weight adds up to less than half a replica, so it never outweighs a change.
+    The weights add up to less than half a replica, so they never outweigh a change.
     """
     options = sizing.facts.options
     most = sum(sizing.facts.most_replicas[o.name] for o in options)

@@ -1,8 +1,9 @@
-"""Whether whole parallel groups fit on whole nodes.
+"""The test whether whole parallel groups fit on the nodes of one pool.
 
-Owns the arithmetic of one pool's nodes: `fits`, and the two exact descriptions of what fits that
-the planner writes as constraints. Never names a node and never imports a solver. Input: GPUs per
-node and a count per group size. A group is one replica; it needs all its GPUs on one node.
+Owns the arithmetic of packing: `fits`, and the two exact descriptions of what fits that the
+planner writes as constraints. Input: GPUs per node, and the number of groups per group size. A
+parallel group is one replica; it needs all its GPUs on one node. No solver is imported, because
+`check` uses this too.
 
 **Sizes that divide each other** (1, 2, 4, 8: all that tensor parallelism usually takes). Groups
 fit if and only if, for each size g,
@@ -25,22 +26,25 @@ from functools import lru_cache
 from itertools import pairwise
 
 Pattern = tuple[int, ...]
-"""Groups on one node: a count per size, in the order of the sizes."""
+"""Groups on one node: a count per group size, in the order of the sizes."""
 
 
 def divide_each_other(sizes: Iterable[int]) -> bool:
-    """Each size divides the next larger one, so that (*) decides."""
+    """True if each size divides the next larger one, so that (*) is exact."""
     return all(large % small == 0 for small, large in pairwise(sorted(set(sizes))))
 
 
 def usable_gpus(node_gpus: Sequence[int], size: int) -> int:
-    """GPUs that groups of `size` or a multiple of it can use: the right side of (*)."""
+    """GPUs that groups of `size` (GPUs each) or of a multiple of it can use: the right side of (*)."""
     return sum(gpus // size * size for gpus in node_gpus)
 
 
 @lru_cache(maxsize=1024)
 def maximal_patterns(gpus: int, sizes: tuple[int, ...]) -> tuple[Pattern, ...]:
-    """All ways to fill one node to which no further group can be added, in a fixed order."""
+    """All ways to fill a node of `gpus` so that no further group can be added, in a fixed order.
+
+    `sizes` holds at least one group size; a pattern has a count for each, in their order.
+    """
     if len(sizes) == 1:
         return ((gpus // sizes[0],),)
     first, *rest = sizes
@@ -54,7 +58,10 @@ def maximal_patterns(gpus: int, sizes: tuple[int, ...]) -> tuple[Pattern, ...]:
 
 
 def fits(node_gpus: Sequence[int], groups: Mapping[int, int]) -> bool:
-    """Whether `groups` (size -> how many) fit on the nodes together. Exact for any sizes."""
+    """True if `groups` (GPUs of one group -> number of groups) fit on the nodes together.
+
+    Exact for any sizes.
+    """
     wanted = {size: count for size, count in groups.items() if count > 0}
     for size in wanted:
         demand = sum(s * count for s, count in wanted.items() if s % size == 0)
@@ -79,7 +86,7 @@ def _first_fit_decreasing(node_gpus: Sequence[int], wanted: Mapping[int, int]) -
 
 
 def _search(node_gpus: Sequence[int], wanted: Mapping[int, int]) -> bool:
-    """Fill node after node with each of its maximal patterns; keep what remains to be placed."""
+    """Fill node after node by each of its maximal patterns; keep what then remains to be placed."""
     sizes = tuple(sorted(wanted, reverse=True))
     remains = {tuple(wanted[size] for size in sizes)}
     nodes = sorted((gpus for gpus in node_gpus if gpus >= sizes[-1]), reverse=True)
@@ -100,7 +107,7 @@ def _gpus_of(pattern: Pattern, sizes: tuple[int, ...]) -> int:
 
 
 def _undominated(remains: set[Pattern]) -> set[Pattern]:
-    """Without those that leave at least as much of every size as another one."""
+    """Drop each remainder that has at least as many groups of every size as another one."""
     kept: list[Pattern] = []
     for remain in sorted(remains, key=lambda r: (sum(r), r)):
         if not any(all(k <= r for k, r in zip(other, remain, strict=True)) for other in kept):

@@ -1,7 +1,8 @@
 """The sizing problem: how many replicas of what, and which share of each cell they carry.
 
-Owns the immutable input of the planner, all units resolved. Never solves, never names a node
-and never looks at a clock. Section 5 of the design is the formulation.
+Owns the immutable input of the planner, all units resolved. It knows pools and their sizes, not
+nodes by name: on which nodes replicas run is decided by `argosy.place`. The formulation is section 1
+of docs/design/0002-sizing-and-placement.md.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from argosy.checks import require_count, require_number, require_unique
+from argosy.keys import CellName, DeploymentKey, GroupName, ModelKey
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A route cell's demand.
 
-    `group` is its sharing group; a higher `priority` is served first where not all can be.
+    group: the cells of one group share replicas; they may be of one class or of several
+    priority: a cell of a higher priority is served first where not all can be
+
+    Raises ValueError where the rate is negative or not finite.
     """
 
-    name: str
-    group: str
+    name: CellName
+    group: GroupName
     rate_per_s: float
     priority: int
 
@@ -33,14 +38,19 @@ class Cell:
 class Option:
     """A variant inside a sharing group: one Deployment and one Envoy cluster.
 
-    `model` limits replicas together with its other options. `current_replicas` are the
-    replicas that exist and are not being drained; `load_s` is how long a new one loads.
-    `price_usd_per_hour` is per replica (all its GPUs). `variant` is for sentences only.
+    model: a model's ceiling counts the replicas of all its options
+    gpus: per replica
+    price_usd_per_hour: per replica, all its GPUs
+    load_s: seconds from the start of a replica until it serves
+    current_replicas: replicas that exist and are not being drained
+    variant: for sentences only
+
+    Raises ValueError where a number is negative or not finite, or a replica has no GPU.
     """
 
-    name: str
-    group: str
-    model: str
+    name: DeploymentKey
+    group: GroupName
+    model: ModelKey
     pool: str
     gpus: int
     price_usd_per_hour: float
@@ -50,7 +60,7 @@ class Option:
 
     @property
     def label(self) -> str:
-        """What sentences call it: the variant, for the sentence names the group already."""
+        """Its name in sentences: the variant, because the sentence already names the group."""
         return self.variant or self.name
 
     def __post_init__(self) -> None:
@@ -62,7 +72,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class PoolLimit:
-    """What a pool can hold: usable GPUs of each of its live nodes."""
+    """Usable GPUs of each live node of a pool. Raises ValueError where one is no whole number >= 0."""
 
     name: str
     node_gpus: tuple[int, ...]
@@ -77,26 +87,29 @@ class PlanProblem:
     """One sizing question.
 
     capacity_per_s: requests/s that one replica of an option carries of a cell, keyed by
-        (cell, option); a pair that is absent or 0 cannot serve, and neither can one of two groups
+        (cell, option); an option cannot serve a cell where the pair is absent or 0, or where the
+        two are of different groups
     min_replicas: floor per sharing group
     max_replicas: ceiling per model
-    headroom: share (0-1] of a replica's capacity that may be planned for
+    headroom: share of a replica's capacity, in (0, 1], that may be planned for
     budget_usd_per_hour: for the whole fleet, None where unlimited
     transition_horizon_s: time over which the cost of loading new replicas must pay back
+
+    Raises ValueError where a name occurs twice, or a number is negative or not finite.
     """
 
     cells: tuple[Cell, ...]
     options: tuple[Option, ...]
     pools: tuple[PoolLimit, ...]
-    capacity_per_s: Mapping[tuple[str, str], float]
-    min_replicas: Mapping[str, int] = field(default_factory=dict)
-    max_replicas: Mapping[str, int] = field(default_factory=dict)
+    capacity_per_s: Mapping[tuple[CellName, DeploymentKey], float]
+    min_replicas: Mapping[GroupName, int] = field(default_factory=dict)
+    max_replicas: Mapping[ModelKey, int] = field(default_factory=dict)
     headroom: float = 0.8
     budget_usd_per_hour: float | None = None
     transition_horizon_s: float = 600.0
 
     def __post_init__(self) -> None:
-        """Refuse what no arithmetic survives; what merely cannot be satisfied is the plan's to say."""
+        """Refuse values that break arithmetic; a demand that cannot be met is reported by the plan."""
         require_unique("cell", (c.name for c in self.cells))
         require_unique("option", (o.name for o in self.options))
         require_unique("pool", (p.name for p in self.pools))

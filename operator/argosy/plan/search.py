@@ -1,7 +1,8 @@
-"""Runs the solver again and again within one time limit.
+"""Several solves of one sizing program within one time limit.
 
-Owns the limits of a solve and what the solver said of its time and its proofs. Never states the
-program. There is no clock here: the time spent is the solver's own account of it.
+Owns the limits of a solve, and reads the solver's result: its solution, its bound and its time. No
+clock is read: the time spent is what the solver measured. Input: a `SizingModel` with an objective.
+Output: an `Incumbent`, or a `NoSolution`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ortools.math_opt.solvers.gscip import gscip_pb2
 from argosy.plan.model import SizingModel
 
 FEASIBILITY_TOLERANCE = 1e-9
-"""SCIP's own 1e-6 is as much as `check` forgives in all."""
+"""SCIP's default of 1e-6 alone would use up the whole tolerance of `check`."""
 
 Values = Mapping[mathopt.Variable, float]
 
@@ -27,8 +28,11 @@ Values = Mapping[mathopt.Variable, float]
 class SolveLimits:
     """When to stop.
 
-    time_limit_s: for the whole solve; None runs to the gap, and is the same on every machine
-    gap: relative distance (0-1) from the best possible cost that counts as optimal
+    time_limit_s: for all solves together; None runs to the gap, with the same result on every machine
+    seed: of the solver
+    gap: relative distance (0-1) from the bound at which a cost counts as optimal
+
+    Raises ValueError where the limit or the gap is negative or not finite.
     """
 
     time_limit_s: float | None = None
@@ -42,8 +46,8 @@ class SolveLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A solution, its objective, and the best that any solution can reach."""
+class Incumbent:
+    """The best solution found, its objective, and a bound on the objective of all solutions."""
 
     values: Values
     objective: float
@@ -51,15 +55,19 @@ class Answer:
     is_proven: bool
 
 
-class Verdict(StrEnum):
-    """Why there is no answer."""
+class NoSolution(StrEnum):
+    """Why the solver has no solution."""
 
     INFEASIBLE = "Infeasible"
     NOTHING_FOUND = "NothingFound"
 
 
 class Search:
-    """A time limit that several solves share."""
+    """A time limit that several solves share.
+
+    seconds: solving time so far, as the solver measured it
+    was_cut: True once a solve was stopped before its proof
+    """
 
     def __init__(self, limits: SolveLimits) -> None:
         self.limits = limits
@@ -72,8 +80,11 @@ class Search:
         gap: float,
         hint: Values | None = None,
         node_limit: int | None = None,
-    ) -> Answer | Verdict:
-        """Minimise the model's objective: an `Answer`, or a `Verdict`."""
+    ) -> Incumbent | NoSolution:
+        """Minimise the model's objective to a relative `gap` (0-1), starting from `hint`.
+
+        A solve that stops at `node_limit` does not count as cut.
+        """
         start = mathopt.ModelSolveParameters()
         if hint is not None:
             start.solution_hints.append(mathopt.SolutionHint(variable_values=dict(hint)))
@@ -89,14 +100,14 @@ class Search:
             mathopt.TerminationReason.INFEASIBLE,
             mathopt.TerminationReason.INFEASIBLE_OR_UNBOUNDED,  # no objective here is unbounded
         ):
-            return Verdict.INFEASIBLE
+            return NoSolution.INFEASIBLE
         is_proven = reason is mathopt.TerminationReason.OPTIMAL
         if node_limit is None and not is_proven:
             self.was_cut = True
         if not result.has_primal_feasible_solution():
-            return Verdict.NOTHING_FOUND
+            return NoSolution.NOTHING_FOUND
         bound = result.termination.objective_bounds.dual_bound
-        return Answer(result.variable_values(), result.objective_value(), bound, is_proven)
+        return Incumbent(result.variable_values(), result.objective_value(), bound, is_proven)
 
     def _parameters(self, gap: float, node_limit: int | None) -> mathopt.SolveParameters:
         scip = gscip_pb2.GScipParameters()

@@ -1,6 +1,6 @@
-"""What the planner answers: a plan, with what it cost to find and why it is so.
+"""The planner's answer: replicas and shares, the reasons for them, and how they were found.
 
-Owns the shape of a plan. Never judges one (`check`) and never makes one (`solve`).
+Owns the shape of a plan; `solve` makes one and `check` judges it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from argosy.keys import CellName, DeploymentKey, GroupName
 
 
 class ShortfallCause(StrEnum):
@@ -24,25 +26,42 @@ class ShortfallCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """A cell's unserved rate, and what would cure it in one sentence."""
+    """A cell's unserved rate in requests/s, its cause, and one sentence that names the remedy."""
 
-    cell: str
+    cell: CellName
     missing_per_s: float
     cause: ShortfallCause
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One sentence on why the plan is as it is. `code` is CamelCase and stable."""
+class PlanReasonCode(StrEnum):
+    """The kinds of reasons. The values are stable: a FleetPlan carries them."""
 
-    code: str
+    CAPACITY = "Capacity"
+    """The group's demand and the capacity of one replica make this many replicas."""
+    CHOSEN = "Chosen"
+    """The cheapest alternative, and what it would cost."""
+    FLOOR = "Floor"
+    """The group's floor, and not its demand, keeps this many replicas."""
+    FLOOR_UNMET = "FloorUnmet"
+    GREEDY = "Greedy"
+    """The solver was stopped before it had anything better than the greedy rule's plan."""
+    NO_DEMAND = "NoDemand"
+    TIME_LIMIT = "TimeLimit"
+    """The solver was stopped before it had proven its plan to be the cheapest."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReason:
+    """One sentence on why the plan is as it is."""
+
+    code: PlanReasonCode
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A plan that was looked at and not taken; `cost_usd_per_hour` None where it cannot serve."""
+    """A plan that was compared and rejected; `cost_usd_per_hour` is None where it cannot serve."""
 
     description: str
     cost_usd_per_hour: float | None
@@ -55,42 +74,47 @@ class SolveStatus(StrEnum):
     OPTIMAL = "Optimal"
     """Proven, within the gap that was asked for."""
     TIME_LIMIT = "TimeLimit"
-    """The solver was stopped; `bound` and `gap` say how much better another answer could be."""
+    """The solver was stopped; bound and gap limit how much better another answer could be."""
     GREEDY = "Greedy"
     """The solver had nothing better than the greedy rule when it was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class SolveReport:
-    """How the answer was found. `status` is Optimal, TimeLimit or Greedy.
+    """How the plan was found.
 
-    `seconds` is the solver's own account of its time. It is not compared: two runs that find
-    the same answer in different time are the same result.
+    objective_usd_per_hour: price of the replicas, and the cost of loading the new ones spread
+        over the transition horizon
+    bound_usd_per_hour: no plan has a smaller objective
+    gap: relative distance (0-1) from the bound to the objective
+    seconds: solving time as the solver measured it. It is not compared: two runs that find the
+        same plan in different time are the same result
     """
 
-    status: str
-    objective: float
-    bound: float
+    status: SolveStatus
+    objective_usd_per_hour: float
+    bound_usd_per_hour: float
     gap: float
     seconds: float = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Replicas per option (every option of the problem is named, also at 0) and shares.
+    """Replicas per option, shares per cell and option, and what is not served.
 
-    A cell's shares, keyed by (cell, option), sum to 1 minus its unserved share; only positive
-    ones are listed. A plan with shortfalls is the partial plan of a problem that cannot be
-    served whole. A cell without demand has shares too (Envoy needs weights), unless no replica
-    can serve it, and never a shortfall. `unmet_floors` books, per sharing group, the replicas
-    missing to its floor.
+    replicas: every option of the problem is listed, also at 0
+    shares: 0-1, positive ones only; a cell's shares sum to 1 minus its unserved share. A cell
+        without demand has shares too (Envoy needs weights), unless no replica can serve it
+    shortfalls: one per cell that is not served whole, in order of names; a cell without demand
+        has none
+    unmet_floors: per sharing group below its floor, the number of missing replicas
     """
 
-    replicas: Mapping[str, int]
-    shares: Mapping[tuple[str, str], float]
+    replicas: Mapping[DeploymentKey, int]
+    shares: Mapping[tuple[CellName, DeploymentKey], float]
     shortfalls: tuple[Shortfall, ...]
     cost_usd_per_hour: float
     report: SolveReport
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[PlanReason, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
-    unmet_floors: Mapping[str, int] = field(default_factory=dict)
+    unmet_floors: Mapping[GroupName, int] = field(default_factory=dict)

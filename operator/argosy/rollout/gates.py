@@ -1,7 +1,7 @@
 """Which node each gated pod gets, from the plan's counts.
 
-Owns the last step of placement. Never decides a count: the FleetPlan says how many replicas of a
-Deployment each node holds, and this fills what is still empty.
+Owns the last step of placement: the FleetPlan gives the replicas of a Deployment per node, and gated
+pods fill the places that are still free. Input: those counts and the pods. Output: `PlacePod` steps.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from argosy.keys import DeploymentKey
 from argosy.rollout.steps import PlacePod
 from argosy.snapshot.cluster import PodState
 
 
 def assign_nodes(
-    planned: Mapping[str, Mapping[str, int]],
+    planned: Mapping[DeploymentKey, Mapping[str, int]],
     pods: Iterable[PodState],
     alive: frozenset[str],
     silent: frozenset[str] = frozenset(),
 ) -> tuple[PlacePod, ...]:
     """Nodes for gated pods. `planned`: Deployment -> node -> replicas; `alive`: usable nodes.
 
-    A pod that was given a node holds its place there before it is bound. Silent pods hold none
-    (their replacement takes it, on a node that is alive). A pod for which the plan has no place
-    left stays gated until the next plan.
+    A pod that has been given a node holds its place there before it is bound. A silent pod holds
+    none: its replacement takes the place, if the node is alive. A pod for which the plan has no
+    place left stays gated until the next plan.
     """
-    by_deployment: dict[str, list[PodState]] = {}
+    by_deployment: dict[DeploymentKey, list[PodState]] = {}
     for pod in pods:
         if pod.deployment in planned and pod.is_active and not pod.deleting:
             by_deployment.setdefault(pod.deployment, []).append(pod)

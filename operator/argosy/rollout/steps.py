@@ -1,28 +1,29 @@
 """Which safe steps lead from what runs to what is planned.
 
-Owns make-before-break: replicas are added at once and taken away only when the sharing group's
-planned replicas are Ready, victims marked before the count goes down. Never touches a cluster
-and never edits a pod template. Input: targets, Deployments, pods. Output: steps, in order.
+Owns make-before-break: replicas are added at once, and removed only when the planned replicas of
+their sharing group are Ready; victims are marked before the count goes down. No step edits a pod
+template. Input: targets, Deployments, pods. Output: steps, in order.
 
-Where the planned replicas find no room because the surplus still holds it (`room`), waiting for
-each other would last for ever. Then the surplus gives way one replica at a time, drained as
-always, and never a group's last one that serves.
+Where planned replicas find no room because the surplus holds it, neither could ever go first. Then
+the surplus gives way one replica at a time, drained as always, and never the last one that serves a
+group (`make_room`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from argosy.keys import DeploymentKey
 from argosy.manifests import EngineWorkload
-from argosy.rollout.room import giving_way
+from argosy.rollout.make_room import giving_way
 from argosy.rollout.targets import RolloutInputs, Target, is_surplus_allowed_to_go
 
 VICTIM_COST = -1000
-"""`controller.kubernetes.io/pod-deletion-cost` of a pod that shall go first."""
+"""`controller.kubernetes.io/pod-deletion-cost` of a pod that should go first."""
 
 MOST_REPLACED = 3
-"""Times its planned count that lost replicas are replaced: where every replacement is lost too,
-asking for ever more of them mends nothing."""
+"""Replacements of lost replicas, as a multiple of the planned count: where every replacement is lost
+too, more of them do not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,13 @@ class CreateDeployment:
 class ScaleDeployment:
     """Change the count of an existing Deployment (`/scale`); its template stays."""
 
-    key: str
+    key: DeploymentKey
     replicas: int
 
 
 @dataclass(frozen=True, slots=True)
 class MarkVictim:
-    """Set or lift the mark that makes a pod the first to go."""
+    """Set or remove the deletion cost that makes a pod go first."""
 
     pod: str
     cost: int
@@ -51,7 +52,7 @@ class MarkVictim:
 
 @dataclass(frozen=True, slots=True)
 class PlacePod:
-    """Give a gated pod its node and lift the gate (one patch)."""
+    """Give a gated pod its node and remove its scheduling gate, in one patch."""
 
     pod: str
     node: str
@@ -59,16 +60,16 @@ class PlacePod:
 
 @dataclass(frozen=True, slots=True)
 class DeleteDeployment:
-    """Remove a Deployment that has no pod left and no place in the plan."""
+    """Delete a Deployment that has no pod left and no planned replica."""
 
-    key: str
+    key: DeploymentKey
 
 
 Step = CreateDeployment | ScaleDeployment | MarkVictim | PlacePod | DeleteDeployment
 
 
 def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
-    """The steps that are safe now; the next iteration finds those that have become so."""
+    """The steps that are safe now; the next iteration finds those that become safe later."""
     yielding = giving_way(inputs)
     steps: list[Step] = []
     for target in inputs.targets:
@@ -90,11 +91,11 @@ def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
 
 
 def _wanted_count(target: Target, existing: int, inputs: RolloutInputs) -> int:
-    """The count its Deployment shall have now.
+    """The count that its Deployment should have now.
 
-    A lost replica still counts for Kubernetes; one more is asked for in its stead, so that the
-    replacement loads before the pod is evicted. Nothing is taken away from a group that waits
-    for planned replicas.
+    Kubernetes still counts a lost replica; the count is raised by one for each, so that the
+    replacement loads before the pod is evicted. A group that waits for planned replicas keeps all
+    that it has.
     """
     pods = inputs.live_pods(target.key)
     num_lost = sum(p.key in inputs.lost for p in pods)
@@ -107,9 +108,9 @@ def _wanted_count(target: Target, existing: int, inputs: RolloutInputs) -> int:
 
 
 def _marks(target: Target, existing: int, wanted: int, inputs: RolloutInputs) -> list[MarkVictim]:
-    """Lost pods go first, then placement's victims; a mark that is no longer due is lifted.
+    """Lost pods go first, then placement's victims; a mark that is no longer due is removed.
 
-    Marks stay until the pods are on their way out: Kubernetes may not have chosen yet.
+    Marks stay until the pods are being deleted: Kubernetes may not have chosen yet.
     """
     pods = inputs.live_pods(target.key)
     keys = {p.key for p in pods}

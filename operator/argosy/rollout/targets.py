@@ -1,7 +1,7 @@
 """What runs and what is wanted: the input of a roll-out, and what follows from it by counting.
 
-Owns the shape of the input and the one question whether a group is served as planned. Never
-decides a step (`steps`) and never makes room (`room`).
+Owns the shape of the input, and the test whether a group is served as planned. The steps are decided
+by `steps`, and which replica gives way where there is no room by `make_room`.
 """
 
 from __future__ import annotations
@@ -10,68 +10,74 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from argosy.keys import CellName, DeploymentKey, GroupName
 from argosy.manifests import EngineWorkload
 from argosy.snapshot.cluster import DeploymentState, PodState
+from argosy.snapshot.serving import takes_requests
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the plan wants of one Deployment; one that it does not name gets 0 replicas.
+    """The planned replicas of one Deployment: 0 where the plan does not name it.
 
-    group: the class that it serves; empty where that is gone, so that nobody waits for it
-    workload: None where it no longer resolves
+    group: the sharing group that it belongs to; empty where no class of it exists any more, so that
+        its surplus waits for no other Deployment
+    workload: None where its variant no longer exists
     pool: where its replicas run, empty where that is not known
-    is_kept: nothing could be planned for its class, so what runs is left alone
+    is_kept: nothing could be planned for its group, so the running replicas stay
+    cells: the cells that it can serve, where that is known: the last replica that serves one of
+        them does not give way. Empty: only the group as a whole is looked at
     """
 
-    key: str
-    group: str
+    key: DeploymentKey
+    group: GroupName
     replicas: int
     workload: EngineWorkload | None
     pool: str = ""
     is_kept: bool = False
+    cells: frozenset[CellName] = frozenset()
 
 
 @dataclass(frozen=True)
 class RolloutInputs:
     """What runs and what is wanted.
 
-    targets: one for every Deployment that is planned or exists
+    targets: one for each Deployment that is planned or exists
     victims: pods in the order in which placement lets them go
-    lost: keys of pods whose capacity is gone already
-    without_room: planned replicas, by Deployment, that nothing but more room would start
+    lost: keys of pods that do not serve any more and will be evicted
+    without_room: planned replicas, by Deployment, that only wait for free GPUs
     """
 
     targets: tuple[Target, ...]
-    deployments: Mapping[str, DeploymentState]
+    deployments: Mapping[DeploymentKey, DeploymentState]
     pods: tuple[PodState, ...]
     victims: tuple[str, ...] = ()
     lost: frozenset[str] = frozenset()
-    without_room: Mapping[str, int] = field(default_factory=dict)
+    without_room: Mapping[DeploymentKey, int] = field(default_factory=dict)
 
     @cached_property
-    def _pods_by_deployment(self) -> dict[str, list[PodState]]:
-        found: dict[str, list[PodState]] = {}
+    def _pods_by_deployment(self) -> dict[DeploymentKey, list[PodState]]:
+        found: dict[DeploymentKey, list[PodState]] = {}
         for pod in self.pods:
             found.setdefault(pod.deployment, []).append(pod)
         return found
 
     @cached_property
-    def unready_groups(self) -> frozenset[str]:
+    def unready_groups(self) -> frozenset[GroupName]:
         """Groups of which some planned replica does not serve yet."""
         return frozenset(t.group for t in self.targets if self.num_serving(t.key) < t.replicas)
 
-    def all_pods(self, deployment: str) -> tuple[PodState, ...]:
-        """A Deployment's pods, those on their way out and those that have ended included."""
+    def all_pods(self, deployment: DeploymentKey) -> tuple[PodState, ...]:
+        """A Deployment's pods, those that are being deleted and those that have ended included."""
         return tuple(self._pods_by_deployment.get(deployment, ()))
 
-    def live_pods(self, deployment: str) -> tuple[PodState, ...]:
+    def live_pods(self, deployment: DeploymentKey) -> tuple[PodState, ...]:
         """The pods that Kubernetes counts among a Deployment's replicas."""
         return tuple(p for p in self.all_pods(deployment) if p.is_active and not p.deleting)
 
-    def num_serving(self, deployment: str) -> int:
+    def num_serving(self, deployment: DeploymentKey) -> int:
         """Replicas that answer requests."""
-        return sum(p.ready and p.key not in self.lost for p in self.live_pods(deployment))
+        return sum(takes_requests(p, self.lost) for p in self.all_pods(deployment))
 
     def num_surplus(self, target: Target) -> int:
         """Replicas that exist beyond the plan."""
@@ -80,5 +86,5 @@ class RolloutInputs:
 
 
 def is_surplus_allowed_to_go(target: Target, inputs: RolloutInputs) -> bool:
-    """Whether what a target has too much may go at once: the plan's own replicas carry its group."""
-    return not target.is_kept and target.group not in inputs.unready_groups - {""}
+    """True if a target's surplus may go at once: the planned replicas of its group are Ready."""
+    return not target.is_kept and target.group not in inputs.unready_groups - {GroupName()}

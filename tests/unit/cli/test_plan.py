@@ -45,7 +45,7 @@ def test_the_printed_plan_gives_its_reasons_and_what_was_not_taken(cache: Path) 
     code, text = run(cache, EXAMPLES / "small", EXAMPLES / "nodes.yaml")
     words = " ".join(text.split())
     assert code == 0
-    assert "default/chat asks 8.0 req/s" in words
+    assert "default/chat has a demand of 8.0 req/s" in words
     assert "not taken: default/chat on" in words
 
 

@@ -7,7 +7,7 @@ a snapshot, the new revision (if any) and the mode. Output: `PlanLife`.
 from __future__ import annotations
 
 from argosy.api import FleetPlan
-from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, condition
+from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, condition, set_condition
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import FleetPlanStatus
 from argosy.api.timestamp import rfc3339
@@ -53,8 +53,8 @@ def _update(
     snapshot: FleetSnapshot, plan: FleetPlan, conditions: tuple[Condition, ...], phase: str
 ) -> StatusUpdate:
     merged = plan.status.conditions
-    for condition in conditions:
-        merged = setcondition(merged, condition, rfc3339(snapshot.now_s))
+    for new in conditions:
+        merged = set_condition(merged, new, rfc3339(snapshot.now_s))
     return StatusUpdate(FleetPlan.PLURAL, plan.key, FleetPlanStatus(phase=phase, conditions=merged))
 
 

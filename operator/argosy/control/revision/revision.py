@@ -73,7 +73,7 @@ def revision_of(decided: Decided, previous: FleetPlan | None, number: int, trigg
         deployments=(*entries.values(), *outgoing.values()),
         cells=_cells(decided, outgoing),
         reasons=tuple(
-            PlanReason(code=r.code[:256], message=r.message[:SENTENCE_LIMIT])
+            PlanReason(code=r.code.value, message=r.message[:SENTENCE_LIMIT])
             for r in decided.plan.reasons[:MAX_LISTED]
         ),
         alternatives=tuple(
@@ -85,9 +85,9 @@ def revision_of(decided: Decided, previous: FleetPlan | None, number: int, trigg
             for a in decided.plan.alternatives[:MAX_LISTED]
         ),
         solver=SolverReport(
-            status=decided.plan.report.status,
-            objective=decided.plan.report.objective,
-            bound=decided.plan.report.bound,
+            status=decided.plan.report.status.value,
+            objective=decided.plan.report.objective_usd_per_hour,
+            bound=decided.plan.report.bound_usd_per_hour,
             gap=max(0.0, decided.plan.report.gap),
             seconds=max(0.0, decided.plan.report.seconds),
         ),

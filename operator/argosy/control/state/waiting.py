@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from argosy.keys import DeploymentKey
 from argosy.place.solution import Placement
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -32,7 +33,7 @@ def stuck_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     )
 
 
-def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict[str, int]:
+def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict[DeploymentKey, int]:
     """Replicas by Deployment that nothing but more room would start.
 
     Where Argosy places, placement has said so; where the scheduler does, it says so of the pod.
@@ -41,7 +42,7 @@ def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict
     for pod in snapshot.engine_pods:
         is_ours_to_place = pod.gated or pod.assigned_node or pod.deleting
         if not is_ours_to_place and _unscheduled_for_s(pod, snapshot.now_s) >= UNSCHEDULED_AFTER_S:
-            waiting[pod.deployment] += 1
+            waiting[DeploymentKey(pod.deployment)] += 1
     return dict(sorted(waiting.items()))
 
 

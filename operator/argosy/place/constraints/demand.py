@@ -1,4 +1,4 @@
-"""As many replicas as are wanted, as far as there is room. First goal: as few as possible without a node."""
+"""As many replicas as are wanted, as far as there is room. First objective: the fewest without a node."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from argosy.place.model import PlacementModel
 
 
 class Demand:
-    """sum_n starts_on <= needed_o; minimise what is missing to equality."""
+    """sum_n starts_on <= needed_o; minimise the sum of the slacks."""
 
     def add_to(self, placing: PlacementModel) -> None:
-        """One row per option, and the goal."""
+        """One row per option, and the objective."""
         facts = placing.facts
         missing = []
         for want in facts.wanted:

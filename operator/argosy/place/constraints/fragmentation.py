@@ -1,4 +1,4 @@
-"""Free GPUs stay together on whole nodes, where a larger group can use them. Third goal."""
+"""Free GPUs stay together on whole nodes, where a larger group can use them. Third objective."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Fragmentation:
     """A node is stranded where some of its GPUs are in use and some are free; minimise stranded nodes."""
 
     def add_to(self, placing: PlacementModel) -> None:
-        """Two booleans per node that may get something, and the goal."""
+        """Up to two booleans per node that may get a replica, and the objective."""
         facts = placing.facts
         stranded = []
         for node in facts.nodes:
@@ -19,7 +19,7 @@ class Fragmentation:
                 if (want.option, node.name) in placing.starts
             ]
             if not taken:
-                continue  # nothing that is decided here changes this node
+                continue  # no decision changes this node
             free = facts.free[node.name]
             is_stranded = placing.program.new_bool_var(f"stranded[{node.name}]")
             if free < node.gpus:

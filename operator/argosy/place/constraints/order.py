@@ -1,4 +1,4 @@
-"""Among equals, the nodes that come first by name. Last goal: it makes the answer one."""
+"""Among equals, the nodes that come first by name. Last objective: it breaks ties."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ class Order:
     """minimise the sum of the ranks of the nodes that are used."""
 
     def add_to(self, placing: PlacementModel) -> None:
-        """The goal."""
+        """The objective."""
         rank = {node.name: i for i, node in enumerate(placing.facts.nodes)}
         placing.levels.append(sum(rank[node] * x for (_, node), x in placing.starts.items()))

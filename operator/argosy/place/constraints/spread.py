@@ -1,4 +1,4 @@
-"""A node that dies takes as few replicas of an option with it as possible. Second goal."""
+"""A node that fails stops as few replicas of an option as possible. Second objective."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Spread:
     """peak_o >= kept_on + starts_on for every node n; minimise the sum of the peaks."""
 
     def add_to(self, placing: PlacementModel) -> None:
-        """One peak per option that starts something, and the goal."""
+        """One peak per option that may start a replica, and the objective."""
         facts = placing.facts
         peaks = []
         for want in facts.wanted:

@@ -1,7 +1,7 @@
-"""The rules of the sizing program, one unit each.
+"""The constraints of the sizing program, one unit each.
 
-Owns `ALL`: every unit has one method, `add_to`, which writes its rows into a `SizingModel`. The
-rules themselves are specified, without a solver, in `argosy.plan.check`.
+Owns `ALL`: every unit has one method, `add_to`, which adds its rows to a `SizingModel`. The rules
+themselves are specified, without a solver, in `argosy.plan.check`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from argosy.plan.constraints.transition import Transition
 from argosy.plan.model import SizingModel
 
 
-class Constraint(Protocol):
-    """A rule that can write itself into the program."""
+class SizingConstraint(Protocol):
+    """A rule that can add its rows to the program."""
 
     def add_to(self, sizing: SizingModel) -> None:
-        """Add this rule's rows."""
+        """Add the rows of this rule."""
 
 
-ALL: tuple[Constraint, ...] = (
+ALL: tuple[SizingConstraint, ...] = (
     Serving(),
     Load(),
     Packing(),

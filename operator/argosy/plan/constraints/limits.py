@@ -1,4 +1,4 @@
-"""What users bound from below and above: floors, ceilings, the budget."""
+"""Users' limits: floors, ceilings and the budget."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from argosy.plan.model import SizingModel
 
 
 class Floors:
-    """A group has its floor of replicas, short of what is booked as unmet."""
+    """A group has its floor of replicas, less those that count as unmet."""
 
     def add_to(self, sizing: SizingModel) -> None:
-        """One row per group with a floor and something to meet it with."""
+        """One row per group with a floor and a usable option."""
         for group, unmet in sizing.unmet.items():
             replicas = (sizing.replicas[o.name] for o in sizing.facts.options_by_group[group])
             total = mathopt.fast_sum((unmet, *replicas))
@@ -19,7 +19,7 @@ class Floors:
 
 
 class Ceilings:
-    """A model has at most so many replicas over all groups and pools."""
+    """A model's replicas over all groups and pools are at most its ceiling."""
 
     def add_to(self, sizing: SizingModel) -> None:
         """One row per model with a ceiling."""
@@ -30,7 +30,7 @@ class Ceilings:
 
 
 class Budget:
-    """The fleet costs at most so much per hour. Loading is not counted: no bill shows it apart."""
+    """The price of the fleet is at most the budget. Loading does not count: it is not billed apart."""
 
     def add_to(self, sizing: SizingModel) -> None:
         """One row, where there is a budget."""

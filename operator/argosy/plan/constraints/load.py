@@ -1,4 +1,4 @@
-"""No replica is planned for more than the headroom's part of its capacity."""
+"""The load planned for a replica is at most headroom x its capacity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Load:
     """sum_b r_b x_bv / k_bv <= headroom n_v for every option v, and x_bv <= n_v where that is tighter."""
 
     def add_to(self, sizing: SizingModel) -> None:
-        """One row per option, and one per pair whose whole cell is less than a replica's work."""
+        """One row per option, and one per pair of which the whole cell loads less than one replica."""
         facts = sizing.facts
         for option in facts.options:
             replicas = sizing.replicas[option.name]
@@ -22,8 +22,8 @@ class Load:
                     continue
                 load = facts.load_per_rate(cell, option)
                 work.append(load * share)
-                # Implied otherwise. It keeps a cell that asks next to nothing from being served,
-                # within the solver's tolerance, by no replica at all; and it tightens the bound.
+                # Implied otherwise. Without it a cell with next to no demand could be served, within
+                # the solver's tolerance, by no replica at all; it also tightens the bound.
                 if load < facts.problem.headroom:
                     sizing.program.add_linear_constraint(share <= replicas)
             if work:

@@ -1,4 +1,4 @@
-"""Whole parallel groups fit on whole nodes. The two formulations are those of `plan.packing`."""
+"""Whole parallel groups fit on the nodes of their pool: the two formulations of `plan.packing`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _add_nested(sizing: SizingModel, options: list[Option], nodes: tuple[int, ..
 
 
 def _add_patterns(sizing: SizingModel, options: list[Option], nodes: tuple[int, ...]) -> None:
-    """How many nodes of each kind follow each pattern; the groups are at most what these hold."""
+    """Integer numbers of nodes per pattern; the groups are at most what these nodes hold."""
     sizes = tuple(sorted({o.gpus for o in options}, reverse=True))
     places: dict[int, list[mathopt.LinearTerm]] = {size: [] for size in sizes}
     for gpus, num_nodes in sorted(Counter(g for g in nodes if g >= min(sizes)).items()):

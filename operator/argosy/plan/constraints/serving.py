@@ -1,4 +1,4 @@
-"""Every cell is carried by somebody, or booked as missing."""
+"""Every cell is served whole, or the rest of it is counted as missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New replicas must be loaded, and loading costs."""
+"""The number of new replicas: loading them costs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argosy.plan.model import SizingModel
 
 
 class Transition:
-    """added_v >= n_v - current_v; the objective presses it down to max(0, n_v - current_v)."""
+    """added_v >= n_v - current_v; minimising the cost makes it max(0, n_v - current_v)."""
 
     def add_to(self, sizing: SizingModel) -> None:
         """One row per option."""

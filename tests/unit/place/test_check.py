@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from argosy.place.check import ViolationCode, violations
-from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
+from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
 from argosy.place.solution import Placement, Unplaced
 
 # chat grows from one to three; batch shrinks from two to one; large finds no pair of GPUs.
@@ -24,7 +24,11 @@ PROBLEM = PlacementProblem(
         PlacedReplica("batch-2", "batch", "n2", 1, ready=False, age_s=10.0),
         PlacedReplica("lost-1", "chat", "n9", 1, ready=True, age_s=90.0),
     ),
-    wanted=(Wanted("chat", "l40s", 1, 3), Wanted("batch", "l40s", 1, 1), Wanted("large", "l40s", 2, 1)),
+    wanted=(
+        WantedReplicas("chat", "l40s", 1, 3),
+        WantedReplicas("batch", "l40s", 1, 1),
+        WantedReplicas("large", "l40s", 2, 1),
+    ),
     draining=(("old-1", "n3", 1),),
 )
 NO_ROOM = Unplaced("large", 1, "no node of pool l40s has 2 GPUs free together")
@@ -102,7 +106,7 @@ def test_a_sound_placement_has_no_violation() -> None:
             with_(new_nodes={"chat": ("n2",)}), ViolationCode.WANTED_NOT_MET, "chat", id="one too few"
         ),
         pytest.param(
-            with_(unplaced=()), ViolationCode.WANTED_NOT_MET, "large", id="an unplaced replica hushed up"
+            with_(unplaced=()), ViolationCode.WANTED_NOT_MET, "large", id="an unplaced replica left out"
         ),
         pytest.param(
             with_(unplaced=(replace(NO_ROOM, message=""),)),
@@ -159,7 +163,7 @@ def test_a_node_that_holds_more_than_it_has_is_no_fault_of_the_placement() -> No
     problem = PlacementProblem(
         nodes=(NodeRoom("n1", "l40s", 1),),
         placed=tuple(PlacedReplica(f"chat-{i}", "chat", "n1", 1, ready=True, age_s=60.0) for i in (1, 2)),
-        wanted=(Wanted("chat", "l40s", 1, 2),),
+        wanted=(WantedReplicas("chat", "l40s", 1, 2),),
     )
     kept = Placement(counts={("chat", "n1"): 2}, new_nodes={}, victims=(), unplaced=())
     assert violations(problem, kept) == ()

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from argosy.plan.check import Violation, ViolationCode, violations
+from argosy.plan.check import violations
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
 from argosy.plan.solution import Plan, Shortfall, ShortfallCause, SolveReport, SolveStatus
+from argosy.plan.violation import Violation, ViolationCode
 
 # chat on one H100 pair and two L40S; batch asks more than its one L40S carries, and nothing is left.
 PROBLEM = PlanProblem(
@@ -80,20 +81,18 @@ def test_a_sound_plan_has_no_violation() -> None:
 @pytest.mark.parametrize(
     ("change", "code", "subject"),
     [
-        pytest.param(
-            counts(chat_b200=1), ViolationCode.UNKNOWN_NAME, "chat-b200", id="an option nobody knows"
-        ),
+        pytest.param(counts(chat_b200=1), ViolationCode.UNKNOWN_NAME, "chat-b200", id="an unknown option"),
         pytest.param(
             shares({("video", "chat-l40s"): 0.1}),
             ViolationCode.UNKNOWN_NAME,
             "video",
-            id="a cell nobody knows",
+            id="an unknown cell",
         ),
         pytest.param(
             lambda p: replace(p, unmet_floors={"video": 1}),
             ViolationCode.UNKNOWN_NAME,
             "video",
-            id="a floor nobody set",
+            id="an unknown floor",
         ),
         pytest.param(counts(chat_l40s=-1), ViolationCode.BAD_COUNT, "chat-l40s", id="less than no replica"),
         pytest.param(
@@ -106,7 +105,7 @@ def test_a_sound_plan_has_no_violation() -> None:
             counts(batch_a10=1),
             ViolationCode.USELESS_REPLICA,
             "batch-a10",
-            id="a replica that can serve nobody",
+            id="a replica that can serve no cell",
         ),
         pytest.param(
             shares({("chat", "chat-l40s"): -0.3}),
@@ -136,7 +135,7 @@ def test_a_sound_plan_has_no_violation() -> None:
             counts(chat_l40s=0),
             ViolationCode.SHARE_WITHOUT_REPLICA,
             "chat -> chat-l40s",
-            id="a share to nobody",
+            id="a share to no replica",
         ),
         pytest.param(
             shares({("chat", "chat-l40s"): 0.2}), ViolationCode.NOT_SERVED, "chat", id="a tenth forgotten"
@@ -217,10 +216,16 @@ def test_a_sound_plan_has_no_violation() -> None:
         ),
         pytest.param(report(status="Perfect"), ViolationCode.REPORT_WRONG, "status", id="an unknown status"),
         pytest.param(
-            report(objective=math.inf), ViolationCode.REPORT_WRONG, "objective", id="an endless objective"
+            report(objective_usd_per_hour=math.inf),
+            ViolationCode.REPORT_WRONG,
+            "objective",
+            id="an endless objective",
         ),
         pytest.param(
-            report(bound=10.0), ViolationCode.REPORT_WRONG, "bound", id="a bound above the objective"
+            report(bound_usd_per_hour=10.0),
+            ViolationCode.REPORT_WRONG,
+            "bound",
+            id="a bound above the objective",
         ),
     ],
 )

@@ -1,11 +1,11 @@
-"""New replicas take GPUs that are free: kept, leaving and draining pods hold theirs."""
+"""New replicas take free GPUs only: pods that stay, victims and draining pods hold theirs."""
 
 from __future__ import annotations
 
 from argosy.place.model import PlacementModel
 
 
-class Room:
+class NodeCapacity:
     """sum_o gpus_o starts_on <= free_n for every node n."""
 
     def add_to(self, placing: PlacementModel) -> None:

@@ -1,24 +1,26 @@
-"""What still fits beside given replicas: nodes, ceilings and the budget, one replica at a time.
+"""The limits that keep more replicas of an option from being started beside given ones.
 
-Owns the answer to "may one more of this be started, and if not, what stands in the way?". Never
-solves. Input: `Facts`, counts and an option. Output: the obstacles, none where there is room.
+Owns the test of the three limits that one more replica can break: its model's ceiling, the budget
+and the nodes of its pool. Input: `Facts`, counts and an option. Output: the obstacles; empty where
+there is room.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
+from argosy.keys import ModelKey
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.packing import fits
 from argosy.plan.problem import Option
 from argosy.plan.solution import ShortfallCause
 
 BUDGET_TOLERANCE = 1e-9
-"""Relative; sums of prices round."""
+"""Relative: sums of prices are rounded."""
 
 
 def obstacles(facts: Facts, counts: Counts, option: Option, more: int = 1) -> tuple[ShortfallCause, ...]:
-    """What keeps `more` replicas of `option` from being added to `counts`."""
+    """The limits that `more` replicas of `option`, added to `counts`, would break."""
     found = []
     ceiling = facts.problem.max_replicas.get(option.model)
     if ceiling is not None and model_count(facts, counts, option.model) + more > ceiling:
@@ -33,13 +35,13 @@ def obstacles(facts: Facts, counts: Counts, option: Option, more: int = 1) -> tu
     return tuple(found)
 
 
-def model_count(facts: Facts, counts: Counts, model: str) -> int:
+def model_count(facts: Facts, counts: Counts, model: ModelKey) -> int:
     """Replicas of a model over all groups and pools."""
     return sum(counts.get(o.name, 0) for o in facts.options if o.model == model)
 
 
 def groups_on(facts: Facts, counts: Counts, pool: str) -> Counter[int]:
-    """Parallel groups on a pool: GPUs of a group -> how many."""
+    """Parallel groups on a pool: GPUs of one group -> number of groups."""
     groups: Counter[int] = Counter()
     for option in facts.options:
         if option.pool == pool:

@@ -1,4 +1,4 @@
-"""The sentences of a plan: they carry the figures, and name what would change them."""
+"""The sentences of a plan: they state the figures, and name the field that would change them."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,17 +25,17 @@ def sentence(plan: Plan, code: str) -> str:
     return next(r.message for r in plan.reasons if r.code == code)
 
 
-def test_the_binding_capacity_is_told_with_its_figures() -> None:
+def test_the_binding_capacity_is_stated_with_its_figures() -> None:
     assert sentence(solve(CHAT), "Capacity") == (
-        "chat asks 16.0 req/s; one replica of l40s-tp1 carries 4.51 within its SLO; "
+        "chat has a demand of 16.0 req/s; one replica of l40s-tp1 carries 4.51 within its SLO; "
         "with 20 % kept free that takes 5"
     )
 
 
-def test_a_floor_that_binds_is_told() -> None:
+def test_a_floor_that_binds_is_stated() -> None:
     plan = solve(replace(CHAT, min_replicas={"chat": 7}))
     assert sentence(plan, "Floor") == (
-        "chat asks 16.0 req/s, which fewer replicas would carry; "
+        "chat has a demand of 16.0 req/s, which fewer replicas would carry; "
         "its floor keeps 7 replicas of l40s-tp1 ($6.30/h)"
     )
 
@@ -48,9 +48,11 @@ def test_every_single_option_plan_is_looked_at() -> None:
             None,
             "it takes 3 GPUs and pool h100 can give groups of 1 at most 2",
         ),
-        ("chat on h100-tp2 alone (1 replica)", 12.0, "$7.50/h dearer"),
+        ("chat on h100-tp2 alone (1 replica)", 12.0, "$7.50/h more expensive"),
     ]
-    assert sentence(plan, "Chosen").endswith("next best, chat on h100-tp2 alone (1 replica): $7.50/h dearer")
+    assert sentence(plan, "Chosen").endswith(
+        "next best, chat on h100-tp2 alone (1 replica): $7.50/h more expensive"
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_a_shortfall_names_its_cause_and_its_cure(change: dict[str, Any], expect
     assert [s.message for s in plan.shortfalls] == [expected]
 
 
-def test_a_pool_whose_free_gpus_lie_apart_is_told_from_a_full_one() -> None:
+def test_a_pool_with_too_few_free_gpus_on_one_node_is_not_called_full() -> None:
     problem = PlanProblem(
         cells=(Cell("chat", "chat", 2.0, 1),),
         options=(Option("pair", "chat", "llama", "l40s", 2, 2.0, 0.0),),
@@ -108,3 +110,55 @@ def test_a_pool_whose_free_gpus_lie_apart_is_told_from_a_full_one() -> None:
         "chat lacks 1.0 req/s of 2.0 req/s: pool l40s has 6 GPUs, but no node has 2 left together for pair; "
         "add nodes to GPUPool l40s or lower the demand of chat"
     )
+
+
+# Two classes in one group; nothing can serve `vision`.
+SHARED = PlanProblem(
+    cells=(Cell("chat", "shared", 3.0, 1), Cell("code", "shared", 3.0, 1), Cell("vision", "shared", 9.0, 1)),
+    options=(
+        Option("small", "shared", "llama", "l40s", 1, 1.0, 0.0),
+        Option("large", "shared", "llama", "h100", 1, 6.0, 0.0),
+    ),
+    pools=(PoolLimit("l40s", (8,)), PoolLimit("h100", (8,))),
+    capacity_per_s={
+        ("chat", "small"): 5.0,
+        ("code", "small"): 5.0,
+        ("chat", "large"): 9.0,
+        ("code", "large"): 9.0,
+    },
+)
+
+
+def test_a_group_is_explained_by_the_cells_that_can_be_served() -> None:
+    plan = solve(SHARED)
+    assert [s.cell for s in plan.shortfalls] == ["vision"]
+    assert sentence(plan, "Capacity") == (
+        "shared has a demand of 6.0 req/s; one replica of small carries 5.00 within its SLO; "
+        "with 20 % kept free that takes 2"
+    )
+    assert [(a.description, a.reason) for a in plan.alternatives] == [
+        ("shared on large alone (1 replica)", "$4.00/h more expensive")
+    ]
+
+
+def test_a_floor_of_a_group_counts_only_the_cells_that_can_be_served() -> None:
+    assert sentence(solve(replace(SHARED, min_replicas={"shared": 3})), "Floor") == (
+        "shared has a demand of 6.0 req/s, which fewer replicas would carry; "
+        "its floor keeps 3 replicas of small ($3.00/h)"
+    )
+
+
+def test_a_group_of_which_only_an_unservable_cell_has_demand_is_on_its_floor() -> None:
+    cells = tuple(replace(c, rate_per_s=9.0 if c.name == "vision" else 0.0) for c in SHARED.cells)
+    plan = solve(replace(SHARED, cells=cells, min_replicas={"shared": 1}))
+    assert [(r.code, r.message) for r in plan.reasons] == [
+        (
+            "Floor",
+            "shared has no demand that it can serve now; its floor of 1 keeps 1 replica of small ($1.00/h)",
+        )
+    ]
+
+
+def test_a_group_without_demand_whose_floor_cannot_be_met_is_not_said_to_have_none() -> None:
+    idle = replace(SHARED, cells=(Cell("chat", "shared", 0.0, 1),), pools=(), min_replicas={"shared": 1})
+    assert [r.code for r in solve(idle).reasons] == ["FloorUnmet"]

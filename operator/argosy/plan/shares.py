@@ -1,12 +1,13 @@
-"""Who gets which share, once it is known how many replicas there are.
+"""Each cell's shares per option, for given replica counts.
 
-Owns the shares of a plan: as much as the replicas can carry, the important cells first, and then
-spread so that all replicas of a group are equally busy. A vertex of the sizing program would fill
-one option to the brim and leave the next one idle. Never changes a count.
+Owns the shares of a plan: the replicas serve as much as they can carry, the cells of the highest
+priority first, and within a group all replicas are equally utilised where that is possible. A
+vertex of the sizing program would fill one option and leave the next one idle. Input: `Facts` and
+counts. Output: shares (0-1) per (cell, option), and the rates that stay unserved.
 
-One cell per group has a closed form, shares in proportion to replicas x capacity. With several
-cells the largest utilisation is minimised, those options that cannot do better are frozen (their
-dual value says so), and the rest is balanced again: a max-min fair load.
+A group with one cell has a closed form: shares in proportion to replicas x capacity. With several
+cells a linear program minimises the largest utilisation; the options whose dual value is not 0
+cannot be relieved and are fixed, and the rest is balanced again: a max-min fair load.
 """
 
 from __future__ import annotations
@@ -16,16 +17,22 @@ from dataclasses import dataclass
 
 from ortools.math_opt.python import mathopt
 
+from argosy.keys import CellName, DeploymentKey, GroupName
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.problem import Cell, Option
 
-Shares = dict[tuple[str, str], float]
+Shares = dict[tuple[CellName, DeploymentKey], float]
+"""Part (0-1) of a cell's rate that an option carries, positive ones only."""
 
 WHOLE = 1e-7
-"""A share this close to all or nothing is all or nothing: the linear programs work to 1e-8."""
+"""A share within this of 0 or 1 counts as 0 or 1: the linear programs are solved to 1e-8."""
+
+SMALL_PART = 1e-3
+"""A cell with a smaller part of its level's rate could lose a visible part of its own within the linear
+programs' tolerance on the whole level, so what it gets is held by a constraint of its own."""
 
 NEGLIGIBLE = 1e-8
-"""Shares below this are the linear programs' rounding noise, not traffic."""
+"""Shares below this are rounding noise of the linear programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +41,11 @@ class _Group:
 
     facts: Facts
     cells: tuple[Cell, ...]
-    replicas: dict[str, int]
+    replicas: dict[DeploymentKey, int]
     options: tuple[Option, ...]
 
     def pairs(self, option: Option) -> list[tuple[Cell, float]]:
-        """Cells this option can serve, with the utilisation (0-1) that all of each would cause."""
+        """Cells that this option can serve, with the utilisation that the whole cell would cause."""
         return [
             (c, self.facts.load_per_rate(c, option) / self.replicas[option.name])
             for c in self.cells
@@ -47,7 +54,7 @@ class _Group:
 
 
 def shares(facts: Facts, counts: Counts) -> Shares:
-    """Shares per (cell, option) for these counts, positive ones only."""
+    """The shares of all cells for these counts."""
     found: Shares = {}
     for name in facts.groups:
         group_shares = _group_shares(facts, name, counts)
@@ -55,17 +62,17 @@ def shares(facts: Facts, counts: Counts) -> Shares:
     return found
 
 
-def missing_per_s(facts: Facts, found: Shares) -> dict[str, float]:
+def missing_per_s(facts: Facts, found: Shares) -> dict[CellName, float]:
     """Unserved requests/s of each cell that is not served whole."""
     return _missing_per_s(facts.cells, found)
 
 
-def group_missing_per_s(facts: Facts, group: str, counts: Counts) -> dict[str, float]:
+def group_missing_per_s(facts: Facts, group: GroupName, counts: Counts) -> dict[CellName, float]:
     """Unserved requests/s of the group's cells that these counts do not serve whole."""
     return _missing_per_s(facts.cells_by_group[group], _group_shares(facts, group, counts))
 
 
-def _missing_per_s(cells: tuple[Cell, ...], found: Shares) -> dict[str, float]:
+def _missing_per_s(cells: tuple[Cell, ...], found: Shares) -> dict[CellName, float]:
     served = dict.fromkeys((c.name for c in cells), 0.0)
     for (cell, _), share in found.items():
         served[cell] += share
@@ -76,13 +83,13 @@ def _missing_per_s(cells: tuple[Cell, ...], found: Shares) -> dict[str, float]:
     }
 
 
-def carries(facts: Facts, group: str, counts: Counts) -> bool:
-    """Whether these replicas serve whole every cell of the group that anything can serve."""
+def carries(facts: Facts, group: GroupName, counts: Counts) -> bool:
+    """True if these replicas serve every cell of the group whole, those apart that no option can serve."""
     demanding = {c.name for c in facts.demanding_cells}
     return demanding.isdisjoint(group_missing_per_s(facts, group, counts))
 
 
-def _group_shares(facts: Facts, name: str, counts: Counts) -> Shares:
+def _group_shares(facts: Facts, name: GroupName, counts: Counts) -> Shares:
     live = tuple(o for o in facts.options_by_group[name] if counts.get(o.name, 0) > 0)
     replicas = {o.name: counts[o.name] for o in live}
     reached = {cell for cell, option in facts.capacity_per_s if option in replicas}
@@ -96,7 +103,7 @@ def _group_shares(facts: Facts, name: str, counts: Counts) -> Shares:
 
 
 def _in_proportion(group: _Group, cell: Cell, served: float) -> Shares:
-    """`served` (0-1) of one cell, in proportion to what each option can carry of it."""
+    """`served` (0-1) of one cell, split in proportion to the capacity of each option for it."""
     capacity = {
         option: replicas * group.facts.capacity_per_s[cell.name, option]
         for option, replicas in group.replicas.items()
@@ -128,7 +135,7 @@ def _many_cells(group: _Group) -> Shares:
 
 
 class _ShareProgram:
-    """The linear program over one group's shares that balancing and rationing both extend."""
+    """The linear program over one group's shares: balancing and rationing add their rows to it."""
 
     def __init__(self, group: _Group) -> None:
         self.program = mathopt.Model()
@@ -153,8 +160,8 @@ class _ShareProgram:
         return result if result.termination.reason is mathopt.TerminationReason.OPTIMAL else None
 
 
-def _balanced(group: _Group, served: dict[str, float]) -> tuple[float, Shares]:
-    """The largest utilisation, and shares that are max-min fair; cells get `served` (0-1) each."""
+def _balanced(group: _Group, served: dict[CellName, float]) -> tuple[float, Shares]:
+    """The largest utilisation, and max-min fair shares that serve `served` (0-1) of each cell."""
     lp = _ShareProgram(group)
     level = lp.program.add_variable(lb=0.0)
     rows = {name: lp.program.add_linear_constraint(u - level <= 0) for name, u in lp.utilisation.items()}
@@ -176,8 +183,8 @@ def _balanced(group: _Group, served: dict[str, float]) -> tuple[float, Shares]:
     return max(levels, default=math.inf), _tidied(found, served)
 
 
-def _tidied(found: Shares, served: dict[str, float]) -> Shares:
-    """Without noise, and each cell's shares adding up exactly."""
+def _tidied(found: Shares, served: dict[CellName, float]) -> Shares:
+    """The shares without noise, scaled so that each cell's add up exactly."""
     kept = {pair: share for pair, share in found.items() if share > NEGLIGIBLE}
     totals = dict.fromkeys(served, 0.0)
     for (cell, _), share in kept.items():
@@ -185,8 +192,8 @@ def _tidied(found: Shares, served: dict[str, float]) -> Shares:
     return {(cell, option): share * served[cell] / totals[cell] for (cell, option), share in kept.items()}
 
 
-def _rationed(group: _Group) -> dict[str, float]:
-    """How much (0-1) of each cell can be served: one priority after the other, the highest first."""
+def _rationed(group: _Group) -> dict[CellName, float]:
+    """The part (0-1) of each cell that can be served: one priority after the other, the highest first."""
     lp = _ShareProgram(group)
     for total in lp.served.values():
         lp.program.add_linear_constraint(total <= 1)
@@ -196,13 +203,22 @@ def _rationed(group: _Group) -> dict[str, float]:
     for priority in sorted({c.priority for c in group.cells}, reverse=True):
         level = [c for c in group.cells if c.priority == priority]
         total_per_s = math.fsum(c.rate_per_s for c in level)
-        score = mathopt.fast_sum(c.rate_per_s / total_per_s * lp.served[c.name] for c in level)
+        part_of_level = {c.name: c.rate_per_s / total_per_s for c in level}
+        score = mathopt.fast_sum(part * lp.served[name] for name, part in part_of_level.items())
         lp.program.maximize(score)
         result = lp.solve()
         if result is None:
             break
-        lp.program.add_linear_constraint(score >= result.objective_value() * (1 - NEGLIGIBLE))
-        for name in served:
-            part = math.fsum(result.variable_values(x) for (cell, _), x in lp.share.items() if cell == name)
-            served[name] = 1.0 if part > 1 - WHOLE else (0.0 if part < WHOLE else part)
+        values = result.variable_values()
+        found = {name: mathopt.evaluate_expression(total, values) for name, total in lp.served.items()}
+        served = {name: _whole_or_none(share) for name, share in found.items()}
+        # No slack: it would all be taken from one cell, of which it is a larger part.
+        lp.program.add_linear_constraint(score >= result.objective_value())
+        for name, part in part_of_level.items():
+            if part < SMALL_PART:
+                lp.program.add_linear_constraint(lp.served[name] >= found[name] - NEGLIGIBLE)
     return served
+
+
+def _whole_or_none(share: float) -> float:
+    return 1.0 if share > 1 - WHOLE else (0.0 if share < WHOLE else share)

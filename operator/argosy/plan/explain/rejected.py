@@ -1,25 +1,25 @@
-"""The plans that each group was spared: all of its traffic on one option.
+"""Rejected alternatives: each sharing group's traffic on a single option.
 
-Owns the single-option alternatives: what each would cost beside the other groups as planned, or
-what stands in its way. Never changes the plan.
+Owns the alternatives of a plan. Input: `Facts`, a group and the planned counts. Output: for each
+alternative its cost, with the other groups as planned, or its first obstacle.
 """
 
 from __future__ import annotations
 
 import math
 
+from argosy.keys import GroupName
+from argosy.plan.explain.words import counted, usd
 from argosy.plan.facts import Counts, Facts
+from argosy.plan.obstacles import obstacles
 from argosy.plan.packing import usable_gpus
-from argosy.plan.problem import Option
-from argosy.plan.room import obstacles
+from argosy.plan.problem import Cell, Option
 from argosy.plan.solution import Alternative, ShortfallCause
-from argosy.plan.words import count, usd
 
 
-def alternatives(facts: Facts, group: str, counts: Counts) -> tuple[Alternative, ...]:
-    """Each single-option plan for the group that is not the plan itself."""
-    asked = [c for c in facts.cells_by_group[group] if c.rate_per_s > 0]
-    if not asked and not facts.floor(group):
+def alternatives(facts: Facts, group: GroupName, counts: Counts) -> tuple[Alternative, ...]:
+    """Each single-option plan for the group, the plan itself apart."""
+    if not _demanding(facts, group) and not facts.floor(group):
         return ()
     others = {o.name: counts.get(o.name, 0) for o in facts.options if o.group != group}
     options = sorted((o for o in facts.problem.options if o.group == group), key=lambda o: o.name)
@@ -29,8 +29,8 @@ def alternatives(facts: Facts, group: str, counts: Counts) -> tuple[Alternative,
 
 def _alternative(facts: Facts, option: Option, counts: Counts, others: Counts) -> Alternative | None:
     alone = f"{option.group} on {option.label} alone"
-    asked = [c for c in facts.cells_by_group[option.group] if c.rate_per_s > 0]
-    unable = [c.name for c in asked if option not in facts.able_by_cell[c.name]]
+    demanding = _demanding(facts, option.group)
+    unable = [c.name for c in demanding if option not in facts.able_by_cell[c.name]]
     if unable:
         return Alternative(alone, None, f"it cannot serve {', '.join(unable)} within the SLO")
     needed = _replicas_needed(facts, option)
@@ -38,7 +38,7 @@ def _alternative(facts: Facts, option: Option, counts: Counts, others: Counts) -
         return Alternative(alone, None, "its capacity is next to nothing")
     if counts.get(option.name, 0) == needed == facts.group_count(counts, option.group):
         return None
-    alone = f"{alone} ({count(needed, 'replica')})"
+    alone = f"{alone} ({counted(needed, 'replica')})"
     in_the_way = obstacles(facts, others, option, needed)
     if in_the_way:
         return Alternative(
@@ -47,17 +47,25 @@ def _alternative(facts: Facts, option: Option, counts: Counts, others: Counts) -
     return _priced(facts, option, counts, needed, alone)
 
 
+def _demanding(facts: Facts, group: GroupName) -> list[Cell]:
+    """The group's cells with demand, without those that no option can serve, unless there are only such.
+
+    A cell that the plan cannot serve either is no reason against an alternative.
+    """
+    asked = [c for c in facts.cells_by_group[group] if c.rate_per_s > 0]
+    return [c for c in asked if facts.able_by_cell[c.name]] or asked
+
+
 def _replicas_needed(facts: Facts, option: Option) -> int | None:
-    """Replicas that carry all the group asks, at least its floor."""
+    """Replicas that carry the whole demand of the group, at least its floor; None where no number does."""
     worth = math.fsum(
         c.rate_per_s / facts.problem.capacity_per_s[c.name, option.name]
-        for c in facts.cells_by_group[option.group]
-        if c.rate_per_s > 0
+        for c in _demanding(facts, option.group)
     )
     exact = worth / facts.problem.headroom
     if not exact < 1e9:
         return None
-    # A whole number of replicas that rounding lifted by a hair is still that number.
+    # Rounding may have lifted a whole number of replicas slightly: it is still that number.
     return max(facts.floor(option.group), math.ceil(exact * (1 - 1e-9)))
 
 
@@ -70,7 +78,7 @@ def _why_not(facts: Facts, option: Option, fleet: Counts, obstacle: ShortfallCau
     needed = fleet[option.name]
     nodes = facts.nodes_by_pool[option.pool]
     room = usable_gpus(nodes, option.gpus)
-    asked = f"it takes {count(needed * option.gpus, 'GPU')}"
+    asked = f"it takes {counted(needed * option.gpus, 'GPU')}"
     if not nodes:
         return f"{asked} and pool {option.pool} has no node"
     if needed * option.gpus > room:
@@ -88,7 +96,7 @@ def _priced(facts: Facts, option: Option, counts: Counts, needed: int, alone: st
     )
     more = cost + loading - planned - loading_planned
     if cost > planned + 5e-3:
-        reason = f"{usd(cost - planned)} dearer"
+        reason = f"{usd(cost - planned)} more expensive"
     elif more > 5e-3:
         saved = f"{usd(planned - cost)} cheaper to run" if cost < planned - 5e-3 else "no cheaper to run"
         horizon = f"{facts.problem.transition_horizon_s:g} s"

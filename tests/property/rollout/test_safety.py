@@ -23,7 +23,7 @@ from argosy.rollout import (
     Target,
     rollout_steps,
 )
-from argosy.rollout.room import giving_way
+from argosy.rollout.make_room import giving_way
 from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.cluster import DeploymentState, PodState
 
@@ -63,9 +63,11 @@ def scenes(draw: st.DrawFn) -> RolloutInputs:
         group = draw(st.sampled_from(["d/one", "d/two", ""]))
         planned = draw(st.integers(0, 3)) if group else 0
         is_kept = bool(group) and planned == 0 and draw(st.booleans())
-        targets.append(
-            Target(key, group, planned, WORKLOADS[key], draw(st.sampled_from(["p", "q"])), is_kept)
+        pool, cells = (
+            draw(st.sampled_from(["p", "q"])),
+            draw(st.frozensets(st.sampled_from(["short", "long"]))),
         )
+        targets.append(Target(key, group, planned, WORKLOADS[key], pool, is_kept, cells))
         if draw(st.booleans()):
             deployments[key] = DeploymentState(key, draw(st.integers(0, 4)))
         for number, state in enumerate(draw(st.lists(STATES, max_size=5))):
@@ -117,6 +119,9 @@ def test_no_state_makes_a_step_that_is_not_safe(inputs: RolloutInputs) -> None:
         serving = sum(inputs.num_serving(t.key) for t in inputs.targets if t.group == targets[key].group)
         idle = len(live[key]) - inputs.num_serving(key)
         assert serving > 1 or idle > 0
+        for cell in targets[key].cells:
+            able = [t for t in inputs.targets if t.group == targets[key].group and cell in t.cells]
+            assert sum(inputs.num_serving(t.key) for t in able) > 1 or idle > 0
 
 
 @dataclass
@@ -156,7 +161,7 @@ class Pool:
         )
 
     def is_at_rest(self) -> bool:
-        """Whether nothing is left to be done or to be waited for."""
+        """True if nothing is left to be done or to be waited for."""
         moving = any(p.deleting or not p.ready for p in self.pods.values())
         return not moving and not rollout_steps(self.inputs())
 

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from argosy.place.check import violations
-from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
+from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
 from argosy.place.solution import Placement, Unplaced
 from argosy.place.solve import solve
 
@@ -26,7 +26,7 @@ def problems(draw: st.DrawFn, most_nodes: int = 5, most_gpus: int = 8) -> Placem
         for i in range(draw(st.integers(0, most_nodes)))
     )
     wanted = tuple(
-        Wanted(
+        WantedReplicas(
             f"o{i}", draw(st.sampled_from("ab")), draw(st.sampled_from((1, 2, 3, 4))), draw(st.integers(0, 5))
         )
         for i in range(draw(st.integers(0, 4)))
@@ -34,7 +34,7 @@ def problems(draw: st.DrawFn, most_nodes: int = 5, most_gpus: int = 8) -> Placem
     free = {n.name: n.gpus for n in nodes} | {"dead": 8}
     placed, draining = [], []
     for i in range(draw(st.integers(0, 8))):
-        options = [*wanted, Wanted("unwanted", "a", 1, 0)]
+        options = [*wanted, WantedReplicas("unwanted", "a", 1, 0)]
         option, node = draw(st.sampled_from(options)), draw(st.sampled_from(sorted(free)))
         if free[node] < option.gpus:
             continue
@@ -183,8 +183,8 @@ def test_a_placement_that_was_tampered_with_is_caught(problem: PlacementProblem,
         victims = others if pod.pod in placement.victims else (*others, pod.pod)
         tampering[f"{pod.pod} changes sides"] = replace(placement, victims=victims)
     for entry in placement.unplaced:
-        hushed = tuple(u for u in placement.unplaced if u != entry)
-        tampering[f"unplaced {entry.option} is hushed up"] = replace(placement, unplaced=hushed)
+        left_out = tuple(u for u in placement.unplaced if u != entry)
+        tampering[f"unplaced {entry.option} is left out"] = replace(placement, unplaced=left_out)
     for want in problem.wanted:
         invented = (*placement.unplaced, Unplaced(want.option, 1, "no room"))
         tampering[f"unplaced {want.option} is invented"] = replace(placement, unplaced=invented)

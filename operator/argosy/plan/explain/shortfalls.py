@@ -1,18 +1,19 @@
-"""What is not served, why, and what would cure it.
+"""What is not served, why, and what would remedy it.
 
-Owns the shortfalls of a plan. Never changes a count: that no more fits is `solve`'s business.
+Owns the shortfalls of a plan and their sentences. Input: `Facts`, counts and shares. Output: one
+`Shortfall` per cell that is not served whole. That no more could be served is ensured by `solve`.
 """
 
 from __future__ import annotations
 
 import math
 
+from argosy.plan.explain.words import counted, rate, usd
 from argosy.plan.facts import Counts, Facts
+from argosy.plan.obstacles import groups_on, model_count, obstacles
 from argosy.plan.problem import Cell, Option
-from argosy.plan.room import groups_on, model_count, obstacles
+from argosy.plan.shares import Shares, missing_per_s
 from argosy.plan.solution import Shortfall, ShortfallCause
-from argosy.plan.spread import Shares, missing_per_s
-from argosy.plan.words import count, rate, usd
 
 
 def shortfalls(facts: Facts, counts: Counts, found: Shares) -> tuple[Shortfall, ...]:
@@ -33,21 +34,21 @@ def _shortfall(facts: Facts, counts: Counts, cell: Cell, missing: float) -> Shor
     hosted = [o for o in able if o.gpus <= max(facts.nodes_by_pool[o.pool], default=0)]
     if not hosted:
         return Shortfall(cell.name, missing, ShortfallCause.NO_NODES, f"{lacks}: {_no_nodes(facts, able)}")
-    option, cause = _nearest_cure(facts, counts, cell, hosted)
+    option, cause = _nearest_remedy(facts, counts, cell, hosted)
     carried_per_s = facts.problem.headroom * facts.problem.capacity_per_s[cell.name, option.name]
     more = math.ceil(min(missing / carried_per_s, 1e9))
-    cure = {
+    remedy = {
         ShortfallCause.REPLICA_LIMIT: _replica_limit,
         ShortfallCause.BUDGET: _budget,
         ShortfallCause.POOL_FULL: _pool_full,
     }[cause]
-    return Shortfall(cell.name, missing, cause, f"{lacks}: {cure(facts, counts, option, more)}")
+    return Shortfall(cell.name, missing, cause, f"{lacks}: {remedy(facts, counts, option, more)}")
 
 
-def _nearest_cure(
+def _nearest_remedy(
     facts: Facts, counts: Counts, cell: Cell, hosted: list[Option]
 ) -> tuple[Option, ShortfallCause]:
-    """The option that least stands in the way of, the cheapest per request among equals."""
+    """The option with the fewest obstacles; among equals, the cheapest per request."""
     capacity = facts.problem.capacity_per_s
     found = [
         (len(found), o.price_usd_per_hour / capacity[cell.name, o.name], o.name, o, found)
@@ -55,25 +56,25 @@ def _nearest_cure(
         for found in (obstacles(facts, counts, o),)
     ]
     _, _, _, option, in_the_way = min(found)
-    # Nothing in the way: what a pool can give is worth next to nothing to this cell.
+    # No obstacle: one more replica would carry next to nothing of this cell.
     return option, in_the_way[0] if in_the_way else ShortfallCause.POOL_FULL
 
 
 def _no_nodes(facts: Facts, able: tuple[Option, ...]) -> str:
-    told = []
+    sentences = []
     for pool in sorted({o.pool for o in able}):
         least = min(o.gpus for o in able if o.pool == pool)
         nodes = facts.nodes_by_pool[pool]
-        largest = f"its largest node has {count(max(nodes), 'GPU')}" if nodes else "it has no node"
-        told.append(f"pool {pool} would have to hold {count(least, 'GPU')} on one node and {largest}")
-    return f"{', '.join(told)}; add nodes to GPUPool {' or '.join(sorted({o.pool for o in able}))}"
+        largest = f"its largest node has {counted(max(nodes), 'GPU')}" if nodes else "it has no node"
+        sentences.append(f"pool {pool} would have to hold {counted(least, 'GPU')} on one node and {largest}")
+    return f"{', '.join(sentences)}; add nodes to GPUPool {' or '.join(sorted({o.pool for o in able}))}"
 
 
 def _replica_limit(facts: Facts, counts: Counts, option: Option, more: int) -> str:
     ceiling = facts.problem.max_replicas[option.model]
     needed = model_count(facts, counts, option.model) + more
     return (
-        f"model {option.model} may have {count(ceiling, 'replica')} and {needed} are needed; "
+        f"model {option.model} may have {counted(ceiling, 'replica')} and {needed} are needed; "
         "raise the replica bounds of its ServedModel or lower the demand"
     )
 
@@ -82,7 +83,7 @@ def _budget(facts: Facts, counts: Counts, option: Option, more: int) -> str:
     budget = facts.problem.budget_usd_per_hour or 0.0
     needed = facts.price_usd_per_hour(counts) + more * option.price_usd_per_hour
     return (
-        f"the budget is {usd(budget)} and {usd(needed)} is needed, for {count(more, 'more replica')} of "
+        f"the budget is {usd(budget)} and {usd(needed)} is needed, for {counted(more, 'more replica')} of "
         f"{option.label}; raise the budget of the Fleet or lower the demand"
     )
 
@@ -91,8 +92,8 @@ def _pool_full(facts: Facts, counts: Counts, option: Option, more: int) -> str:
     nodes = facts.nodes_by_pool[option.pool]
     groups = groups_on(facts, counts, option.pool)
     needed = sum(size * n for size, n in groups.items()) + more * option.gpus
-    cure = f"add nodes to GPUPool {option.pool} or lower the demand of {option.group}"
+    remedy = f"add nodes to GPUPool {option.pool} or lower the demand of {option.group}"
     if needed <= sum(nodes):
         together = f"but no node has {option.gpus} left together for {option.label}"
-        return f"pool {option.pool} has {count(sum(nodes), 'GPU')}, {together}; {cure}"
-    return f"pool {option.pool} has {count(sum(nodes), 'GPU')} and {needed} are needed; {cure}"
+        return f"pool {option.pool} has {counted(sum(nodes), 'GPU')}, {together}; {remedy}"
+    return f"pool {option.pool} has {counted(sum(nodes), 'GPU')} and {needed} are needed; {remedy}"

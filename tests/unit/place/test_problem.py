@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
+from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
 
 NODE = NodeRoom("n1", "l40s", 2)
 POD = PlacedReplica("chat-1", "chat", "n1", 1, ready=True, age_s=60.0)
-WANT = Wanted("chat", "l40s", 1, 2)
+WANT = WantedReplicas("chat", "l40s", 1, 2)
 PROBLEM = PlacementProblem((NODE,), (POD,), (WANT,))
 
 

@@ -1,10 +1,12 @@
 """Shares from counts: equally busy where that is possible, as fair as can be where it is not."""
 
+from dataclasses import replace
+
 import pytest
 
 from argosy.plan.facts import Facts
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
-from argosy.plan.spread import missing_per_s, shares
+from argosy.plan.shares import missing_per_s, shares
 
 
 def facts(cells: tuple[Cell, ...], capacity_per_s: dict[tuple[str, str], float]) -> Facts:
@@ -36,8 +38,22 @@ def test_where_not_all_can_be_served_the_important_cell_is() -> None:
     assert missing_per_s(short, found) == pytest.approx({"low": 2.0})
 
 
-def test_a_cell_without_demand_gets_weights_where_somebody_could_serve_it() -> None:
+def test_a_cell_without_demand_gets_weights_where_a_replica_could_serve_it() -> None:
     cells = (Cell("busy", "g", 4.0, 0), Cell("idle", "g", 0.0, 0), Cell("lonely", "g", 0.0, 0))
     some = facts(cells, {("busy", "x"): 8.0, ("idle", "x"): 6.0, ("idle", "y"): 2.0, ("lonely", "z"): 1.0})
     found = shares(some, {"x": 1, "y": 1, "z": 0})
     assert found == pytest.approx({("busy", "x"): 1.0, ("idle", "x"): 0.75, ("idle", "y"): 0.25})
+
+
+def test_a_small_cell_keeps_all_it_gets_where_lower_priorities_are_short() -> None:
+    cells = (Cell("small", "g", 0.2, 1), Cell("large", "g", 18.0, 1), Cell("low", "g", 22.0, 0))
+    capacity_per_s = {
+        ("small", "x"): 7.0,
+        ("large", "x"): 0.84,
+        ("low", "x"): 4.8,
+        ("small", "y"): 2.5,
+        ("large", "y"): 3.1,
+    }
+    short = replace(facts(cells, capacity_per_s).problem, headroom=1.0)
+    missing = missing_per_s(Facts(short), shares(Facts(short), {"x": 2, "y": 6}))
+    assert missing == pytest.approx({"low": 22.0 - 2 * 4.8})

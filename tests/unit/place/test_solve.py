@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from argosy.place.check import violations
-from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, Wanted
+from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
 from argosy.place.solution import Placement
 from argosy.place.solve import solve
 from argosy.plan.solution import SolveStatus
@@ -21,8 +21,8 @@ def pods(option: str, *on: str, gpus: int = 1) -> tuple[PlacedReplica, ...]:
     return tuple(PlacedReplica(f"{option}-{i}", option, n, gpus, True, 100.0 - i) for i, n in enumerate(on))
 
 
-def want(option: str, replicas: int, gpus: int = 1, pool: str = "l40s") -> Wanted:
-    return Wanted(option, pool, gpus, replicas)
+def want(option: str, replicas: int, gpus: int = 1, pool: str = "l40s") -> WantedReplicas:
+    return WantedReplicas(option, pool, gpus, replicas)
 
 
 def placed(problem: PlacementProblem) -> Placement:
@@ -100,7 +100,7 @@ def test_new_replicas_find_their_nodes(
             (*pods("chat", "n1", "n1"), replace(pods("chat", "n2")[0], pod="new", ready=False)),
             2,
             ("new",),
-            id="what is not ready serves nobody",
+            id="a pod that is not ready goes first",
         ),
         pytest.param(pods("chat", "n1", "n2", "n2"), 2, ("chat-2",), id="the crowded node, its youngest"),
         pytest.param(
@@ -119,7 +119,7 @@ def test_the_right_pods_go(
     assert placement.new_nodes == {}
 
 
-def test_pods_of_an_option_nobody_wants_any_more_go() -> None:
+def test_pods_of_an_option_that_is_not_wanted_any_more_go() -> None:
     placement = placed(PlacementProblem(nodes({"n1": 2}), pods("old", "n1"), ()))
     assert (placement.victims, placement.counts) == (("old-0",), {})
 
@@ -175,3 +175,4 @@ def test_nothing_to_start_asks_no_solver() -> None:
 def test_a_placement_survives_the_way_to_the_worker_and_back() -> None:
     placement = placed(PlacementProblem(nodes({"n1": 2}), (), (want("chat", 3),)))
     assert pickle.loads(pickle.dumps(placement)) == placement
+    assert pickle.loads(pickle.dumps(solve)) is solve

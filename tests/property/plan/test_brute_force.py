@@ -1,15 +1,19 @@
 """Tiny fleets, solved by trying every count: the solver finds nothing worse.
 
 The trial shares no code with the planner: it packs by trying every node for every group, and
-serves by filling up capacity, the important cells first.
+serves by filling up capacity, the cells of the highest priority first. Where cells share a group, how
+much of each can be served is SciPy's linear program and not the planner's.
 """
 
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
+import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from argosy.plan.check import violations
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
@@ -166,3 +170,74 @@ def test_no_other_counts_are_better_where_cells_share_a_group(problem: PlanProbl
     assume(costs)
     assert math.isclose(plan.cost_usd_per_hour, min(costs), abs_tol=1e-6)
     assert plan.shortfalls == ()
+
+
+@st.composite
+def shared_groups(draw: st.DrawFn) -> PlanProblem:
+    """One group of two or three cells, of one priority or of two, on up to three GPUs: some is short."""
+    cells = tuple(
+        Cell(f"c{i}", "g", draw(st.sampled_from((0.5, 2.0, 3.0, 7.0))), draw(st.integers(0, 1)))
+        for i in range(draw(st.integers(2, 3)))
+    )
+    names = draw(st.sampled_from(("p", "pq")))
+    options = tuple(
+        Option(o, "g", "m", o, 1, draw(st.sampled_from((0.9, 1.3, 4.0))), 0.0, draw(st.integers(0, 1)))
+        for o in names
+    )
+    capacity = st.sampled_from((0.0, 0.7, 1.0, 2.5, 4.0))
+    return PlanProblem(
+        cells=cells,
+        options=options,
+        pools=tuple(PoolLimit(o, (draw(st.integers(0, 2)),)) for o in names),
+        capacity_per_s={(c.name, o): draw(capacity) for c in cells for o in names},
+        min_replicas={"g": draw(st.integers(0, 3))},
+        headroom=draw(st.sampled_from((0.8, 1.0))),
+        budget_usd_per_hour=draw(st.one_of(st.none(), st.sampled_from((1.0, 3.0, 5.5)))),
+    )
+
+
+def missing_parts(problem: PlanProblem, counts: Counts) -> tuple[float, ...]:
+    """Unserved part (0-1) of each priority's rate, the highest first, each as small as can be."""
+    pairs = [(c, o) for c in problem.cells for o in problem.options if problem.capacity_per_s[c.name, o.name]]
+    served = [[float(pair[0] is c) for pair in pairs] for c in problem.cells]
+    work = [
+        [c.rate_per_s / problem.capacity_per_s[c.name, o.name] if o is option else 0.0 for c, option in pairs]
+        for o in problem.options
+    ]
+    rows = [*served, *work]
+    limits = [1.0] * len(served) + [problem.headroom * counts[o.name] for o in problem.options]
+    missing = []
+    for priority in sorted({c.priority for c in problem.cells}, reverse=True):
+        total_per_s = sum(c.rate_per_s for c in problem.cells if c.priority == priority)
+        value = np.array([c.rate_per_s / total_per_s * (c.priority == priority) for c, _ in pairs])
+        best = -linprog(-value, A_ub=rows, b_ub=limits).fun if pairs else 0.0
+        rows, limits = [*rows, [*-value]], [*limits, 1e-10 - best]
+        missing.append(max(0.0, 1.0 - best))
+    return tuple(missing)
+
+
+@given(shared_groups())
+@settings(max_examples=60, deadline=None)
+def test_no_other_counts_are_better_where_cells_share_a_group_that_is_too_small(
+    problem: PlanProblem,
+) -> None:
+    def shared_rank(counts: Counts) -> tuple[float, ...]:
+        unmet, _, *_, cost = rank(replace(problem, cells=(replace(problem.cells[0], priority=1),)), counts)
+        return tuple(round(x, 5) + 0.0 for x in (unmet, *missing_parts(problem, counts), cost))
+
+    useful = {o for (_, o), k in problem.capacity_per_s.items() if k}
+    best = min(
+        shared_rank(counts)
+        for counts in trials(problem)
+        if all(n == 0 for option, n in counts.items() if option not in useful)
+    )
+    plan = solve(problem, SolveLimits(gap=0.0))
+    assert shared_rank(dict(plan.replicas)) == best
+    stated = {s.cell: s.missing_per_s for s in plan.shortfalls}
+    for level, part in zip(
+        sorted({c.priority for c in problem.cells}, reverse=True), best[1:-1], strict=True
+    ):
+        members = [c for c in problem.cells if c.priority == level]
+        missing_per_s = sum(stated.get(c.name, 0.0) for c in members)
+        assert math.isclose(missing_per_s, part * sum(c.rate_per_s for c in members), abs_tol=1e-3)
+    assert violations(problem, plan) == ()

@@ -308,7 +308,7 @@ def test_without_time_the_greedy_rule_answers_and_says_so() -> None:
     assert plan.report.status == SolveStatus.GREEDY
     assert plan.reasons[0].code == "Greedy"
     assert running(plan) == {"chat-l40s": 5, "batch-l40s": 1}
-    assert plan.report.bound <= plan.report.objective
+    assert plan.report.bound_usd_per_hour <= plan.report.objective_usd_per_hour
 
 
 def test_without_time_and_without_room_the_greedy_rule_still_books_every_shortfall() -> None:
@@ -317,9 +317,10 @@ def test_without_time_and_without_room_the_greedy_rule_still_books_every_shortfa
     assert [s.cell for s in plan.shortfalls] == ["chat"]
 
 
-def test_a_plan_survives_the_way_to_the_worker_and_back() -> None:
+def test_the_question_and_its_answer_survive_the_way_to_the_worker_and_back() -> None:
     plan = solved(two_classes(16))
     assert pickle.loads(pickle.dumps(plan)) == plan
+    assert pickle.loads(pickle.dumps(solve)) is solve
 
 
 def test_an_empty_problem_has_an_empty_plan() -> None:

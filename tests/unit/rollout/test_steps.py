@@ -1,4 +1,4 @@
-"""One roll-out step at a time: what is added, what may go, who goes first, who gives way."""
+"""One roll-out step at a time: what is added, what may go, what goes first, what gives way."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ class Scene:
     groups: dict[str, str] | None = None
     kept: str = ""
     pools: dict[str, str] | None = None
+    cells: dict[str, str] | None = None
 
     def inputs(self, **changes: Any) -> RolloutInputs:
         names = sorted(self.planned.keys() | self.existing.keys())
@@ -83,6 +84,7 @@ class Scene:
                     workload=WORKLOAD if n in self.planned else None,
                     pool=(self.pools or {}).get(n, "l40s"),
                     is_kept=n in self.kept,
+                    cells=frozenset((self.cells or {}).get(n, "").split()),
                 )
                 for n in names
             ),
@@ -191,12 +193,12 @@ def pods(letter: str, *states: str) -> dict[str, str]:
         pytest.param(
             Scene({}, {"z": 2}, pods("z", "serving", "serving"), groups={"z": ""}),
             [scale("z", 0)],
-            id="nobody wants it any more",
+            id="it is not wanted any more",
         ),
         pytest.param(
             Scene({"a": 1}, {"a": 1, "z": 1}, pods("a", "loading") | pods("z", "serving"), groups={"z": ""}),
             [scale("z", 0)],
-            id="nobody wants it any more, whatever others wait for",
+            id="it is not wanted any more, whatever others wait for",
         ),
         pytest.param(
             Scene({}, {"z": 2}, pods("z", "serving", "serving"), kept="z"), [], id="nothing could be planned"
@@ -263,7 +265,7 @@ FULL = pods("a", "serving", "serving")
                 without_room={"b": 2},
             ),
             "a",
-            id="somebody drains, but the Deployment is not of this pool",
+            id="a pod drains, and its Deployment is not of this pool",
         ),
         pytest.param(
             Scene(
@@ -292,7 +294,7 @@ FULL = pods("a", "serving", "serving")
                 {"b": 1}, {"a": 1, "b": 1}, pods("a", "loading") | pods("b", "gated"), without_room={"b": 1}
             ),
             "a",
-            id="the last one serves nobody",
+            id="the last one does not serve",
         ),
         pytest.param(
             Scene(
@@ -306,7 +308,7 @@ FULL = pods("a", "serving", "serving")
                 groups={"c": "default/batch", "d": "default/batch"},
             ),
             "c",
-            id="two groups wait for each other: who has most to spare goes first",
+            id="two groups wait for each other: the one with the larger surplus goes first",
         ),
         pytest.param(
             Scene(
@@ -334,7 +336,29 @@ FULL = pods("a", "serving", "serving")
         pytest.param(
             Scene({"b": 2}, {"b": 2}, pods("b", "serving", "gated"), without_room={"b": 1}),
             "",
-            id="there is nobody who has too many",
+            id="no Deployment has a surplus",
+        ),
+        pytest.param(
+            Scene(
+                {"b": 1},
+                {"a": 1, "c": 1, "b": 1},
+                pods("a", "serving") | pods("b", "gated") | pods("c", "serving"),
+                without_room={"b": 1},
+                cells={"a": "short", "b": "short long", "c": "long"},
+            ),
+            "",
+            id="two cells of one group: the last one that serves either of them stays",
+        ),
+        pytest.param(
+            Scene(
+                {"b": 1},
+                {"a": 1, "c": 1, "b": 1},
+                pods("a", "serving") | pods("b", "gated") | pods("c", "serving"),
+                without_room={"b": 1},
+                cells={"a": "short long", "b": "short long", "c": "long"},
+            ),
+            "c",
+            id="two cells of one group: the one whose cell another serves too gives way",
         ),
     ],
 )

@@ -1,0 +1,143 @@
+"""From counts to a `Plan`, with the reasons for each group's replicas.
+
+Owns `explain` and the sentences on the solve, on unmet floors and on what binds each group: its
+capacity, its floor, or no demand. Input: `Facts`, counts and the solver's report. Output: a `Plan`.
+The counts are not changed. The sentences are for users.
+"""
+
+from __future__ import annotations
+
+import math
+
+from argosy.keys import GroupName
+from argosy.plan.explain.rejected import alternatives
+from argosy.plan.explain.shortfalls import shortfalls
+from argosy.plan.explain.words import counted, percent, rate, replicas_of, usd
+from argosy.plan.facts import Counts, Facts
+from argosy.plan.problem import Option
+from argosy.plan.shares import carries, shares
+from argosy.plan.solution import Alternative, Plan, PlanReason, PlanReasonCode, SolveReport, SolveStatus
+
+
+def explain(facts: Facts, counts: Counts, report: SolveReport) -> Plan:
+    """The plan of these counts, with shares, shortfalls, reasons and rejected alternatives."""
+    found = shares(facts, counts)
+    unmet = facts.unmet_floors(counts)
+    per_group = {g: alternatives(facts, g, counts) for g in facts.groups}
+    reasons = [*_solve_reasons(report)]
+    for group in facts.groups:
+        if group in unmet:
+            reasons.append(_unmet_floor(facts, group, unmet[group]))
+        reasons.extend(_group_reasons(facts, group, counts, per_group[group]))
+    return Plan(
+        replicas={o.name: counts.get(o.name, 0) for o in sorted(facts.problem.options, key=lambda o: o.name)},
+        shares=found,
+        shortfalls=shortfalls(facts, counts, found),
+        cost_usd_per_hour=facts.price_usd_per_hour(counts),
+        report=report,
+        reasons=tuple(reasons),
+        alternatives=tuple(a for group in facts.groups for a in per_group[group]),
+        unmet_floors=unmet,
+    )
+
+
+def _solve_reasons(report: SolveReport) -> list[PlanReason]:
+    cost, bound = usd(report.objective_usd_per_hour), usd(report.bound_usd_per_hour)
+    within = f"no plan costs less than {bound}, this one {cost}"
+    if report.status == SolveStatus.GREEDY:
+        return [
+            PlanReason(
+                PlanReasonCode.GREEDY,
+                f"the solver was stopped before it had a better plan; by the greedy rule: {within}",
+            )
+        ]
+    if report.status == SolveStatus.TIME_LIMIT:
+        stopped = f"the solver was stopped after {report.seconds:.1f} s"
+        sentence = f"{stopped}, the cost is at most {percent(report.gap)} too high: {within}"
+        return [PlanReason(PlanReasonCode.TIME_LIMIT, sentence)]
+    return []
+
+
+def _unmet_floor(facts: Facts, group: GroupName, missing: int) -> PlanReason:
+    able = any(
+        o in facts.able_by_cell[c.name] for c in facts.cells_by_group[group] for o in facts.problem.options
+    )
+    why = (
+        "nodes, ceilings and budget leave no room: add nodes to its GPUPools or raise what limits it"
+        if able
+        else "no variant can serve it: allow another model or GPUPool"
+    )
+    return PlanReason(
+        PlanReasonCode.FLOOR_UNMET,
+        f"{group} has a floor of {counted(facts.floor(group), 'replica')} and lacks {missing} of them; {why}",
+    )
+
+
+def _group_reasons(
+    facts: Facts, group: GroupName, counts: Counts, rejected: tuple[Alternative, ...]
+) -> list[PlanReason]:
+    used = [o for o in facts.options_by_group[group] if counts.get(o.name, 0)]
+    if not used:
+        return _no_replica(facts, group)
+    held = " and ".join(replicas_of(o, counts[o.name]) for o in used)
+    # What no variant can serve binds nothing: it is reported as a shortfall.
+    demand_per_s = math.fsum(c.rate_per_s for c in facts.demanding_cells if c.group == group)
+    if demand_per_s == 0:
+        kept = f"its floor of {facts.floor(group)} keeps {held}"
+        return [PlanReason(PlanReasonCode.FLOOR, f"{group} has no demand that it can serve now; {kept}")]
+    if _is_held_by_floor(facts, group, counts, used):
+        kept = f"which fewer replicas would carry; its floor keeps {held}"
+        return [PlanReason(PlanReasonCode.FLOOR, f"{group} has a demand of {rate(demand_per_s)}, {kept}")]
+    return [_capacity(facts, group, counts, used), *_choice(held, group, rejected)]
+
+
+def _no_replica(facts: Facts, group: GroupName) -> list[PlanReason]:
+    """Without demand and without floor; everything else is a shortfall or an unmet floor."""
+    if facts.floor(group) or any(c.rate_per_s > 0 for c in facts.cells_by_group[group]):
+        return []
+    return [PlanReason(PlanReasonCode.NO_DEMAND, f"{group} has no demand and no floor: no replica")]
+
+
+def _is_held_by_floor(facts: Facts, group: GroupName, counts: Counts, used: list[Option]) -> bool:
+    if facts.group_count(counts, group) > facts.floor(group):
+        return False
+    return any(carries(facts, group, {**counts, o.name: counts[o.name] - 1}) for o in used)
+
+
+def _capacity(facts: Facts, group: GroupName, counts: Counts, used: list[Option]) -> PlanReason:
+    """The group's demand, what one replica carries of it, and the number of replicas that follows."""
+    cells = [c for c in facts.demanding_cells if c.group == group]
+    demand_per_s = math.fsum(c.rate_per_s for c in cells)
+    free = percent(1 - facts.problem.headroom)
+    carried = []
+    for option in used:
+        able = [c for c in cells if (c.name, option.name) in facts.capacity_per_s]
+        part_per_s = math.fsum(c.rate_per_s for c in able)
+        worth = math.fsum(facts.load_per_rate(c, option) for c in able)
+        if worth > 0:
+            carried.append((option, part_per_s / worth))
+    each = ", ".join(f"one replica of {o.label} carries {per_s:,.2f}" for o, per_s in carried)
+    takes = (
+        " and ".join(f"{counts[o.name]} of {o.label}" for o in used)
+        if len(used) > 1
+        else str(counts[used[0].name])
+    )
+    verb = "takes" if carries(facts, group, counts) else "takes more than there is room for; it gets"
+    kept = f"with {free} kept free that {verb} {takes}"
+    return PlanReason(
+        PlanReasonCode.CAPACITY,
+        f"{group} has a demand of {rate(demand_per_s)}; {each} within its SLO; {kept}",
+    )
+
+
+def _choice(held: str, group: GroupName, rejected: tuple[Alternative, ...]) -> list[PlanReason]:
+    """The cheapest alternative on a single option, where there is one."""
+    priced = [a for a in rejected if a.cost_usd_per_hour is not None]
+    if not priced:
+        return []
+    best = min(priced, key=lambda a: (a.cost_usd_per_hour or 0.0, a.description))
+    return [
+        PlanReason(
+            PlanReasonCode.CHOSEN, f"{group} is on {held}; next best, {best.description}: {best.reason}"
+        )
+    ]

@@ -1,0 +1,81 @@
+"""Which surplus replica gives way where planned replicas find no room.
+
+Owns the way out of a deadlock: new replicas need the GPUs of surplus ones, which stay until the new
+ones are Ready. The last replica that serves a group, or a cell of it, never gives way: a group that
+has room for one replica only keeps the one it has, and its status reports what is missing. Input:
+`RolloutInputs`. Output: the Deployments that let one replica go.
+"""
+
+from __future__ import annotations
+
+from argosy.keys import DeploymentKey, GroupName
+from argosy.rollout.targets import RolloutInputs, Target, is_surplus_allowed_to_go
+
+
+def giving_way(inputs: RolloutInputs) -> frozenset[DeploymentKey]:
+    """The Deployments that let one replica go now: at most one in each pool.
+
+    One at a time: while a replica drains or loads in a pool, the room that it makes or takes is
+    not known yet.
+    """
+    starved = [t for t in inputs.targets if t.pool and t.replicas and inputs.without_room.get(t.key)]
+    pools = sorted({t.pool for t in starved})
+    chosen = (_choose(pool, [t for t in starved if t.pool == pool], inputs) for pool in pools)
+    return frozenset(key for key in chosen if key is not None)
+
+
+def _choose(pool: str, starved: list[Target], inputs: RolloutInputs) -> DeploymentKey | None:
+    members = [t for t in inputs.targets if t.pool == pool]
+    if any(_is_draining(t, inputs) for t in members) or any(_is_loading(t, inputs) for t in starved):
+        return None
+    able = [t for t in members if _may_give_way(t, inputs)]
+    ranked = [((_idle(t, inputs) > 0, _spare(t.group, inputs), t.key), t.key) for t in able]
+    return max(ranked)[1] if ranked else None
+
+
+def _is_draining(target: Target, inputs: RolloutInputs) -> bool:
+    """True if one of its pods is being deleted, or Kubernetes has still to choose one."""
+    existing = inputs.deployments.get(target.key)
+    going = any(p.deleting and p.key not in inputs.lost for p in inputs.all_pods(target.key))
+    return going or (existing is not None and len(inputs.live_pods(target.key)) > existing.replicas)
+
+
+def _is_loading(target: Target, inputs: RolloutInputs) -> bool:
+    """True if a replica that has room does not serve yet."""
+    return inputs.num_serving(target.key) < target.replicas - inputs.without_room.get(target.key, 0)
+
+
+def _may_give_way(target: Target, inputs: RolloutInputs) -> bool:
+    if not inputs.num_surplus(target) or is_surplus_allowed_to_go(target, inputs):
+        return False  # without surplus none can go; a surplus that may go at once goes anyway
+    if target.replicas and _alive(target, inputs) <= target.replicas:
+        return False  # its surplus stands in for lost replicas
+    return _idle(target, inputs) > 0 or not _is_last_server(target, inputs)
+
+
+def _alive(target: Target, inputs: RolloutInputs) -> int:
+    return sum(p.key not in inputs.lost for p in inputs.live_pods(target.key))
+
+
+def _idle(target: Target, inputs: RolloutInputs) -> int:
+    """Replicas of it that do not serve: Kubernetes deletes those first."""
+    return len(inputs.live_pods(target.key)) - inputs.num_serving(target.key)
+
+
+def _is_last_server(target: Target, inputs: RolloutInputs) -> bool:
+    """True if one replica less could leave its group, or a cell that it serves, without any."""
+    members = [t for t in inputs.targets if t.group == target.group]
+    if _serving(target.group, inputs) <= 1:
+        return True
+    return any(
+        sum(inputs.num_serving(t.key) for t in members if cell in t.cells) <= 1 for cell in target.cells
+    )
+
+
+def _serving(group: GroupName, inputs: RolloutInputs) -> int:
+    return sum(inputs.num_serving(t.key) for t in inputs.targets if t.group == group)
+
+
+def _spare(group: GroupName, inputs: RolloutInputs) -> int:
+    """Serving replicas beyond those planned for the group: the group with the most gives way first."""
+    return _serving(group, inputs) - sum(t.replicas for t in inputs.targets if t.group == group)
