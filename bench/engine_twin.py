@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from argosy.engine import Requests, simulate, step_ms, twin
-from argosy.perf import Engine, LibraryPerfModel, shipped_library
+from argosy.perf import EngineModel, LibraryPerfModel, shipped_library
 from argosy.snapshot import EngineSettings, Variant
 
 PROMPT_TOKENS, OUTPUT_TOKENS, LOAD = 1478, 207, 0.7
@@ -34,7 +34,7 @@ PROMPT_TOKENS, OUTPUT_TOKENS, LOAD = 1478, 207, 0.7
 H100 = LibraryPerfModel(shipped_library(), {}).engine(
     Variant("", "meta-llama/Llama-3.1-8B", (), "", "H100", 1, EngineSettings())
 )
-assert isinstance(H100, Engine)
+assert isinstance(H100, EngineModel)
 LIMITS, H100_8B = H100.limits, H100.step_times
 RUNS = 7
 _LOAD_KERNEL = "from argosy.engine import twin; twin.warm_up()"

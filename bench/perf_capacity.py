@@ -28,13 +28,13 @@ import numpy as np
 from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.engine.twin import simulate, warm_up
-from argosy.perf.capacity import CapacitySettings, Engine, draw, measure_capacity, saturation
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, draw, measure_capacity, saturation
+from argosy.perf.capacity.surfaces.build import build_surface
+from argosy.perf.capacity.surfaces.cells import cells
+from argosy.perf.capacity.surfaces.search import SurfaceStack, capacities, stack
+from argosy.perf.capacity.surfaces.store import to_bytes
+from argosy.perf.capacity.surfaces.surface import Surface, SurfaceSettings
 from argosy.perf.protocol import Capacity
-from argosy.perf.surface.build import build_surface
-from argosy.perf.surface.capacity import SurfaceStack, capacities, stack
-from argosy.perf.surface.cells import cells
-from argosy.perf.surface.store import to_bytes
-from argosy.perf.surface.surface import Surface, SurfaceSettings
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
 # Silicon of Llama 8B on one GPU and of 70B on four (milliseconds), with their KV blocks of 16 tokens.
@@ -54,7 +54,7 @@ BATCH = Slo((SloTerm(Term.TTFT, 0.95, 10_000), SloTerm(Term.E2E, 0.95, 60_000)))
 TERMS = [(term, percentile) for term in Term for percentile in (0.5, 0.95, 0.99)]
 
 
-def engines(count: int) -> list[Engine]:
+def engines(count: int) -> list[EngineModel]:
     """Five GPUs, faster and slower by up to 2, with four sets of engine settings."""
     found = []
     for number in range(count):
@@ -63,7 +63,7 @@ def engines(count: int) -> list[Engine]:
         scaled = [value if place == SHAPE else pace * value for place, value in enumerate(silicon)]
         slots, budget = ((256, 8192), (128, 2048), (256, 4096), (512, 16384))[(number // 15) % 4]
         limits = EngineLimits(slots, budget, kv_blocks, 16, 16384)
-        found.append(Engine(limits, StepCoefficients(*(*scaled, *HOST))))
+        found.append(EngineModel(limits, StepCoefficients(*(*scaled, *HOST))))
     return found
 
 
@@ -148,7 +148,7 @@ def warm(stacked: SurfaceStack, num_cells: int, figures: dict[str, float]) -> No
         )
 
 
-def errors(engine: Engine, stacked: SurfaceStack, index: int) -> Iterator[tuple[str, np.ndarray]]:
+def errors(engine: EngineModel, stacked: SurfaceStack, index: int) -> Iterator[tuple[str, np.ndarray]]:
     """Per mix: relative errors of the surface, shape (loads, terms)."""
     settings = CapacitySettings(seed=11, num_requests=12_000)
     for name, asked in strange_mixes().items():

@@ -17,7 +17,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from argosy.perf.tables import parse_profiles
+from argosy.perf.profiles.tables import parse_profiles
 
 RUNS = 9
 

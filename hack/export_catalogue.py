@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from catalogue_targets import HAND, MODELS, Target
+from models_document import models_document
 
-from argosy.perf.catalogue import Checkpoint, ConfigFault, Model, architecture_from_config, models_document
+from argosy.perf.catalogue import Checkpoint, ConfigFault, Model, architecture_from_config
 from argosy.snapshot.architecture import Architecture, Dtype
 
 REPOSITORY = Path(__file__).parent.parent

@@ -4,7 +4,7 @@ Run from the repository's root with `argosy[profiles]` installed: `python hack/e
 The source is `systems/silicon_sample.csv` of aiconfigurator-core (NVIDIA's and InferenceMAX's
 measurements, Apache-2.0): every row of backend vllm and mode agg, in the file's order, with the
 columns that say what ran and what was measured. `row` is the row's number in the source (0 is
-the first after the header), so that anybody can go back to it. `--check` compares instead.
+the first after the header), so that a reader can go back to it. `--check` compares instead.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Run from the repository's root, in an environment with the extra `profiles`:
 The same tool and date give the same bytes. `--only H100/llama-3.1-8b/bf16/1` computes what
 matches and prints it without writing. What is measured and how it is taken apart:
 `profile_source`; how bumps are smoothed away: `profile_smoothing`; how the files are read:
-`argosy.perf.tables`.
+`argosy.perf.profiles.tables`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from profile_smoothing import Floats, Moved, lower_envelope, monotone_grid
+from profile_smoothing import Moved, lower_envelope, monotone_grid
 from profile_source import (
     Checkpoint,
     NoProfile,
@@ -35,6 +35,7 @@ from profile_source import (
 )
 from profile_targets import CHECKPOINTS, SYSTEMS, UNCERTAINTY, has_experts, tensor_parallel_sizes
 
+from argosy.arrays import Floats
 from argosy.engine.step_lookup import StepLookup
 from argosy.engine.step_times import StepTable
 

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from closed_form import fit_form
 from fit_silicon import Case, fit_silicon, sibling_errors, wider_errors
+from forms_files import forms_document, silicon_document
 
 from argosy.engine.step_times import StepTable
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.form import FittedForm, fit_form
-from argosy.perf.forms import FORMS_FILE, SILICON_FILE, Forms, forms_document, silicon_document
 from argosy.perf.profile import ProfileKey, ValidRange
+from argosy.perf.profiles.forms import FORMS_FILE, SILICON_FILE, FittedForm, Forms
+from argosy.perf.profiles.tables import ARRAYS_FILE, MANIFEST_FILE, ProfileTables, parse_profiles
 from argosy.perf.protocol import OutOfRange
-from argosy.perf.tables import ARRAYS_FILE, MANIFEST_FILE, ProfileTables, parse_profiles
 
 Found = TypeVar("Found")
 

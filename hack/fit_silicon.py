@@ -1,7 +1,7 @@
 """Fit the silicon factors of rooflines to measured tables, and judge what is made of them.
 
-Owns the fit, leaving out a GPU or a model, and the held-out errors of the three ways to a
-profile that nobody measured (roofline, wider group, sibling). Never writes a file.
+Owns the fit, leaving out a GPU or a model, and the held-out errors of the three ways to a profile
+that was not measured (roofline, wider group, sibling).
 
 Factors are fitted per kind of weights (as they are stored and multiplied), all tables of the
 kind at once: least squares of the logarithm of estimate over table, soft beyond 10 %, with a
@@ -16,20 +16,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from closed_form import GRIDS, TRAINING, closed_form_ms
 
+from argosy.arrays import Floats
 from argosy.perf.catalogue import Gpu
-from argosy.perf.form import DECODE_GRID, MIXED_GRID, PREFILL_GRID, TRAINING, Iterations, closed_form_ms
-from argosy.perf.links import gpu_links
+from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.profile import Profile, ProfileKey, Shape
+from argosy.perf.profiles.iterations import Iterations
+from argosy.perf.profiles.reshape import Measured, are_siblings, scaled_profile, wider_profile
+from argosy.perf.profiles.roofline import HeldOut, Kernels, Silicon, SiliconFactors, kernels_of, roofline
 from argosy.perf.protocol import OutOfRange
-from argosy.perf.reshape import Measured, are_siblings, scaled_profile, wider_profile
-from argosy.perf.roofline import Factors, HeldOut, Kernels, Silicon, kernels_of, roofline
 from argosy.snapshot.architecture import Architecture
 
-Floats = npt.NDArray[np.float64]
-
-GRIDS = (DECODE_GRID, MIXED_GRID, PREFILL_GRID)
 SOFT, PRIOR_WEIGHT = 0.1, 0.5
 # A fold starts where all tables led to, and needs fewer steps.
 NUM_STEPS, NUM_FOLD_STEPS = 40, 15
@@ -63,8 +61,8 @@ class Case:
     gpu: Gpu
     architecture: Architecture
 
-    def estimate_ms(self, factors: Factors, asked: Iterations) -> Floats:
-        """The roofline's answer."""
+    def estimate_ms(self, factors: SiliconFactors, asked: Iterations) -> Floats:
+        """The roofline's milliseconds, of the iterations' shape."""
         coefficients = roofline(self.gpu, self.architecture, self.profile.key, factors)
         return closed_form_ms(asdict(coefficients), asked)
 
@@ -99,7 +97,11 @@ def fit_silicon(cases: Iterable[Case]) -> tuple[Silicon, dict[Kernels, dict[str,
 
 
 def wider_errors(cases: Iterable[Case]) -> dict[str, Floats]:
-    """Median errors of TP 4 and 8 made from the two next narrower tables, where all are measured."""
+    """Median errors (decode, mixed, prefill), shape (3,), of TP 4 and 8 made from the two next narrower
+    tables.
+
+    Only where all are measured.
+    """
     by_key = {case.profile.key: case for case in cases}
     rows: dict[str, list[Floats]] = defaultdict(list)
     for key, case in by_key.items():
@@ -115,7 +117,7 @@ def wider_errors(cases: Iterable[Case]) -> dict[str, Floats]:
 
 
 def sibling_errors(cases: Iterable[Case], silicon: Silicon) -> dict[str, Floats]:
-    """Median errors of tables scaled to a sibling, over all pairs."""
+    """Median errors (decode, mixed, prefill), shape (3,), of tables scaled to a sibling, over all pairs."""
     every = tuple(cases)
     rows = []
     for case in every:
@@ -157,7 +159,7 @@ def _held_out(members: Sequence[Case], group: Callable[[Case], str], start: Floa
     return np.asarray(np.mean(rows, axis=0))
 
 
-def _errors(case: Case, factors: Factors) -> list[float]:
+def _errors(case: Case, factors: SiliconFactors) -> list[float]:
     return [
         float(np.abs(case.estimate_ms(factors, grid) / grid.step_ms(case.profile.step_times) - 1.0).mean())
         for grid in GRIDS
@@ -197,8 +199,8 @@ def _start() -> Floats:
     return np.log(np.array([value for value, _ in START.values()]))
 
 
-def _factors(logs: Floats) -> Factors:
-    return Factors(**dict(zip(START, np.exp(logs).tolist(), strict=True)))
+def _factors(logs: Floats) -> SiliconFactors:
+    return SiliconFactors(**dict(zip(START, np.exp(logs).tolist(), strict=True)))
 
 
 def _named(errors: Floats | None) -> dict[str, float] | None:

@@ -1,8 +1,7 @@
 """Monotone step times: what makes more work take longer, and as little of it as will do.
 
-Owns the lower envelope of a line, isotonic regression on grids, and the measure of how far
-either moved what. Never touches values that are monotone already: they come back as they are,
-to the last bit.
+Owns the lower envelope of a line, isotonic regression on grids, and the measure of how far either
+moved what. Values that are monotone already come back as they are, to the last bit.
 
 Measured tables have bumps where a kernel's tiles do not divide the batch (FP8 on Hopper most
 of all: 257 tokens take longer than 512). A planner that meets one concludes that more load is
@@ -18,10 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
-Floats = npt.NDArray[np.float64]
+from argosy.arrays import Floats
 
 NUM_SWEEPS = 200
 TOLERANCE = 1e-10
@@ -36,13 +34,13 @@ class Moved:
 
     @staticmethod
     def between(before: Floats, after: Floats, step_ms: Floats) -> Moved:
-        """Of `before` and `after`, both part of steps that take `step_ms`."""
+        """Of `before` and `after` (ms, one shape), both part of steps that take `step_ms` (same shape)."""
         moved = np.abs(after - before) / step_ms
         return Moved(float(moved.max()), float(moved.mean()))
 
 
 def lower_envelope(values: Floats) -> Floats:
-    """The largest not decreasing line that is nowhere above `values`.
+    """The largest not decreasing line that is nowhere above `values`, shape (N,).
 
     For sizes that an engine may pad: a step of fewer tokens can always be run as one of more, and
     CUDA graphs do just that. So what a larger size takes is enough for every smaller one.
@@ -52,7 +50,7 @@ def lower_envelope(values: Floats) -> Floats:
 
 
 def monotone_line(values: Floats, weights: Floats) -> Floats:
-    """The nearest not decreasing line (least squares)."""
+    """The nearest not decreasing line (least squares); values, weights and result have shape (N,)."""
     if np.all(np.diff(values) >= 0):
         return values
     line: Floats = isotonic_regression(values, weights=weights).x
@@ -60,7 +58,10 @@ def monotone_line(values: Floats, weights: Floats) -> Floats:
 
 
 def monotone_grid(values: Floats, weights: Floats) -> Floats:
-    """The nearest grid that decreases along neither axis (Dykstra's alternating projections)."""
+    """The nearest grid that decreases along neither axis (Dykstra's alternating projections).
+
+    values, weights and result: shape (N, M)
+    """
     if np.all(np.diff(values, axis=0) >= 0) and np.all(np.diff(values, axis=1) >= 0):
         return values
     grid, by_column, by_row = values, np.zeros_like(values), np.zeros_like(values)

@@ -1,8 +1,7 @@
 """Step times of one (checkpoint, GPU, TP) as aiconfigurator-core's step engine gives them.
 
 Owns the dealings with that tool: compiling an engine, taking its answers apart into what
-`argosy.engine.step_times` keeps apart, and saying why a shape has no profile. Never smooths
-and never writes.
+`argosy.engine.step_times` keeps apart, and saying why a shape has no profile.
 
 With n tokens in an iteration, B sequences decoding at context `ctx`, a chunk of c tokens on a
 prefix of p tokens, in milliseconds:
@@ -27,17 +26,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
-
 BACKEND = "vllm"
 HOW_TO_GET_IT = "aiconfigurator-core is not installed: pip install 'argosy[profiles]'"
 # Prompts of this length stand for an MLA block without attention (a 32nd of a per cent of it).
 SHORT_PROMPT = 256
 MAX_DECODES = 1024
-# Less KV than one short conversation is a shape that nobody serves.
+# Less KV than one short conversation is a shape that is not served.
 MIN_KV_TOKENS = 2048
 
 
@@ -206,7 +200,7 @@ def _open(
 
 
 def _reason(refusal: Exception) -> str:
-    """The tool's reason in a sentence of ours where it is a common one, else without its paths."""
+    """The tool's reason in our own sentence where it is a common one, else without its paths."""
     text = str(refusal)
     memory = re.search(r"non-KV memory \((\d+) bytes\).*capacity=(\d+) bytes", text)
     if memory:

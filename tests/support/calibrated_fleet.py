@@ -19,8 +19,9 @@ from argosy.control.candidates.calibration import (
 from argosy.control.candidates.variants import variants_of
 from argosy.control.memory import ControlMemory
 from argosy.perf.model import LibraryPerfModel
+from argosy.perf.profile import Calibration
 from argosy.perf.recalibration.features import Row
-from argosy.perf.recalibration.fit import Calibration, Observation, learnt
+from argosy.perf.recalibration.fit import Observation, learnt
 from argosy.perf.recalibration.health import Health
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.shipped import shipped_library
@@ -68,7 +69,7 @@ def a_memory(each: CalibratedVariant, factor: float = 1.3, num_windows: int = 17
     truth, evidence = slower(each, factor), state.evidence
     for place in range(30):
         row = ROWS[place % len(ROWS)]
-        evidence = learnt(evidence, state.prior, Observation(row, truth.step_ms(row)))
+        evidence = learnt(evidence, state.prior, Observation(row, row.step_ms(truth)))
     known = replace(
         state,
         evidence=evidence,

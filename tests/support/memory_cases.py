@@ -6,7 +6,7 @@ from typing import Any
 
 from argosy.perf import Gpu, find_gpu, find_model
 from argosy.perf.catalogue import Model
-from argosy.perf.memory import fits
+from argosy.perf.footprint.memory import fits
 from argosy.perf.protocol import Fits
 from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.architecture import Architecture

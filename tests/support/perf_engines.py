@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from argosy.engine import EngineLimits, StepCoefficients, StepTable
-from argosy.perf.capacity import Engine
+from argosy.perf.capacity.search import EngineModel
 
 H100_8B = StepCoefficients(
     wn=6.31341,
@@ -49,7 +49,7 @@ H100_LIMITS = EngineLimits(
     block_size=16,
     max_model_len=16_384,
 )
-H100_ENGINE = Engine(H100_LIMITS, H100_8B)
+H100_ENGINE = EngineModel(H100_LIMITS, H100_8B)
 
 
 def table_of(source: StepCoefficients) -> StepTable:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from argosy.engine.step_times import StepTable
-from argosy.perf.measurements import Covered, FitError, FittedProfile, Provenance, profile_to_bytes
+from argosy.perf.measurements import Covered, FitError, FitProvenance, FittedProfile, profile_to_bytes
 from argosy.perf.measurements.profile_file import _digest
-from argosy.perf.measurements.scaled import Factors
+from argosy.perf.measurements.scaled import ScalingFactors
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
 from argosy.snapshot.architecture import Dtype
 
@@ -39,14 +39,14 @@ def a_profile_file(model: str = "small", gpu: str = "L40S", slowness: float = 1.
     return profile_to_bytes(
         FittedProfile(
             profile=profile,
-            factors=Factors(slowness, 1.0, 1.0, 0.0, 0.0),
+            factors=ScalingFactors(slowness, 1.0, 1.0, 0.0, 0.0),
             fitted=("s",),
             front_end_ms=0.0,
             error=nothing,
             prior_error=nothing,
             prior_source="none",
             covered=Covered((1.0, 1.0), (1.0, 1.0), (1, 1), None),
-            files=(Provenance("runs.csv", "0" * 64, "csv", None, 1),),
+            files=(FitProvenance("runs.csv", "0" * 64, "csv", None, 1),),
             on_date="2026-01-01",
         )
     )

@@ -12,17 +12,17 @@ import numpy as np
 from perf_engines import H100_8B
 
 from argosy.engine import EngineLimits, StepCoefficients
-from argosy.engine.step_times import StepTimes
-from argosy.perf.profile import ProfileKey, Shape
+from argosy.engine.step_times import StepTimes, StepTimeSource
+from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row, row
-from argosy.perf.recalibration.fit import HOST_PRIOR, Calibration, estimate
+from argosy.perf.recalibration.fit import estimate
 from argosy.perf.recalibration.memory import (
     CalibrationMemory,
 )
 from argosy.perf.recalibration.recalibrate import (
     Drifted,
     Prior,
-    Report,
+    WindowReport,
     recalibrate,
 )
 from argosy.perf.recalibration.window import CalibrationKey, Skipped, SkipReason, Window
@@ -66,6 +66,11 @@ USUAL = Window(
 )
 
 
+def prior_of(source: StepTimeSource) -> Prior:
+    """A profile without host overhead as what recalibration corrects, from the usual overhead on."""
+    return Prior(source.step_times(LIMITS.max_num_batched_tokens, LIMITS.max_num_seqs), source.digest())
+
+
 def row_of(window: Window, times: StepTimes) -> Row:
     """The regressors of a window that has some."""
     found = row(window, times)
@@ -78,7 +83,7 @@ def shown(window: Window, times: StepTimes, truth: Calibration, factor: float = 
 
     Batch and prompts per iteration stay as they are; their number goes with the iterations.
     """
-    return paced(window, truth.step_ms(row_of(window, times)) * factor)
+    return paced(window, row_of(window, times).step_ms(truth) * factor)
 
 
 def paced(window: Window, gap_ms: float) -> Window:
@@ -117,7 +122,7 @@ def traffic(
         yield shown(window, times, truth, 1.0 + noise * float(rng.standard_normal()))
 
 
-PRIOR = Prior.of(H100, LIMITS.max_num_batched_tokens, LIMITS.max_num_seqs)
+PRIOR = prior_of(H100)
 PRIORS = {KEY: PRIOR}
 TIMES = PRIOR.step_times
 
@@ -125,7 +130,7 @@ TIMES = PRIOR.step_times
 @dataclass(frozen=True)
 class Learnt:
     memory: CalibrationMemory
-    reports: list[Report]
+    reports: list[WindowReport]
 
     @property
     def calibration(self) -> Calibration:
@@ -133,7 +138,7 @@ class Learnt:
         return estimate(state.evidence, state.prior)
 
     @property
-    def alarms(self) -> list[Report]:
+    def alarms(self) -> list[WindowReport]:
         return [report for report in self.reports if isinstance(report.outcome, Drifted)]
 
     @property
@@ -144,14 +149,14 @@ class Learnt:
 def learn(windows: Iterable[Window], memory: CalibrationMemory | None = None) -> Learnt:
     """All windows one by one, each judged when it ends."""
     memory = memory or CalibrationMemory()
-    reports: list[Report] = []
+    reports: list[WindowReport] = []
     for window in windows:
         memory, new = recalibrate(memory, [window], PRIORS, window.end_s)
         reports += new
     return Learnt(memory, reports)
 
 
-def some(num: int, truth: Calibration = HOST_PRIOR, seed: int = 0) -> list[Window]:
+def some(num: int, truth: Calibration = HOST_OVERHEAD, seed: int = 0) -> list[Window]:
     return list(traffic(TIMES, truth, num, np.random.default_rng(seed)))
 
 
@@ -167,7 +172,7 @@ def fleet(
 ) -> Learnt:
     rng = np.random.default_rng(seed)
     memory = CalibrationMemory()
-    reports: list[Report] = []
+    reports: list[WindowReport] = []
     for place in range(rounds):
         windows = []
         for i in range(num):

@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from argosy.arrays import Integers
 from argosy.engine import EngineLimits, EngineRequest, Scheduler
 from argosy.engine.step_times import StepTimeSource
 from argosy.snapshot.sample import Sample
 from argosy.snapshot.telemetry import CounterReading
-
-Integers = npt.NDArray[np.int64]
 
 STARTED_S = 1_700_000_000.0
 """When every engine here started (seconds since the epoch)."""

@@ -36,12 +36,11 @@ from argosy.engine.step_times import StepTimeSource
 from argosy.keys import DeploymentKey
 from argosy.manifests import deployment_name, pod_template
 from argosy.perf.model import LibraryPerfModel
-from argosy.perf.profile import Profile, ProfileKey
+from argosy.perf.profile import Calibration, Profile, ProfileKey
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
-from argosy.perf.recalibration.fit import Calibration
 from argosy.perf.shipped import shipped_library
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
-from argosy.snapshot import EngineReading, Mix, Sample, Slo, TelemetryReading, Variant
+from argosy.snapshot import EngineReading, Mix, Sample, Slo, SloTerm, TelemetryReading, Term, Variant
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
 
@@ -67,6 +66,8 @@ __all__ = [  # with builders that stories need beside a World
 START_S = 1_700_000_000.0
 LOAD_S = 18.0
 DRAIN_S = 10.0
+
+TTFT_P95 = SloTerm(Term.TTFT, 0.95, 500.0)
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ class FakePerf:
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
         if min(term.bound_ms for term in slo.terms) < 5:
-            return Capacity(0.0, "TTFT p95")
+            return Capacity(0.0, TTFT_P95)
         if mix.mean_prompt_tokens > 100_000:
             return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, "prompts of more than 100,000 tokens")
         slowness = self.slowness.get((variant.gpu, variant.gpus), 1.0)
-        return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel / slowness, "TTFT p95")
+        return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel / slowness, TTFT_P95)
 
 
 class World:

@@ -71,7 +71,7 @@ def mix(archetype: Archetype, num_prompt: int = 6, num_output: int = 5) -> Mix:
 
     Each cell stands for equal probability and carries its conditional mean, rounded to whole
     tokens, so the means survive; the tail beyond a cell's mean does not. How much that moves
-    a capacity is measured in tests/unit/test_perf_capacity.py.
+    a capacity is measured in tests/unit/perf/capacity/test_search.py.
     """
     prompts = cell_means(archetype.prompt_quantiles, num_prompt)
     outputs = cell_means(archetype.output_quantiles, num_output)

@@ -1,10 +1,9 @@
 """The coefficients of one engine's step time.
 
-Owns the closed form of an iteration's duration and the arrays that say the same. Never knows
-which GPU or model the numbers belong to (`perf` does) and never holds a clock.
+Owns the closed form of an iteration's duration and the arrays that say the same.
 
 With B sequences decoding over K KV tokens in all, and prefill chunks of c_i tokens on
-prefixes of p_i tokens, n = B + sum c_i (reference: form fitted to NVIDIA's silicon tables):
+prefixes of p_i tokens, n = B + sum c_i (docs/design/0003-performance-model.md):
 
     t  = s * [na(n) + da(B, K) + b0 + sum_i ca(c_i, p_i)] + c0 + cB * B  milliseconds
     na = Wn * (1 + (F*n/Wn)^q)^(1/q) + c1*n        weights read once, then compute bound
@@ -20,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 
@@ -71,6 +70,10 @@ class StepCoefficients:
         """A hash (hexadecimal) of all values."""
         values = np.array(astuple(self), dtype=np.float64)
         return hashlib.sha256(b"coefficients" + values.tobytes()).hexdigest()
+
+    def with_calibration(self, s: float, c0: float, cb: float) -> StepCoefficients:
+        """The same times on silicon with another factor and host overhead (ms)."""
+        return replace(self, s=s, c0=c0, cb=cb)
 
     def step_times(self, max_tokens: int, max_seqs: int) -> StepTimes:
         """The closed form as arrays: equal to it at whole numbers, to rounding."""

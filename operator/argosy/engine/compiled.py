@@ -1,12 +1,14 @@
-"""How the hot loops are compiled, and when compiled code that was kept is still good.
+"""How hot loops are compiled, and when machine code on disk is still valid.
 
-Owns the settings of numba for kernels of this project. Never imported before something is
-simulated, because numba takes half a second.
+Owns the settings of numba for all kernels: those of the twin and of capacity surfaces. Input: plain
+Python functions over arrays. Output: compiled ones that release the interpreter's lock. Import it
+only where something is simulated or searched, because numba takes half a second.
 
 numba keeps the machine code of an entry function on disk and notices when that function or the
 file around it changes, but not when a function or a constant in another file does. It also
-compares the values that the function closes over: so an entry closes over a hash of everything
-that was compiled into it.
+compares the values that the function closes over: so the entry of a `Kernel`, which is spread over
+files, closes over a hash of everything that was compiled into it. A kernel in one file needs only
+`compiled` and `kept_on_disk`.
 """
 
 from __future__ import annotations
@@ -21,10 +23,23 @@ from numba import njit
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def compiled(function: Function, *signature: str, **settings: bool) -> Function:
+    """The function as machine code, for `signature` or, without one, for the types of each first call."""
+    return cast(Function, njit(*signature, nogil=True, error_model="numpy", **settings)(function))
+
+
+def kept_on_disk(function: Function, *signature: str, **settings: bool) -> Function:
+    """`compiled`, read from disk where it is there; compiled in each process if no directory is writable."""
+    try:
+        return compiled(function, *signature, cache=True, **settings)
+    except RuntimeError:
+        return compiled(function, *signature, **settings)
+
+
 class Kernel:
     """The functions behind one or more entries, and the constants they take from `layout`.
 
-    They allocate nothing: whoever calls an entry brings all arrays. That lets numba leave out
+    They allocate nothing: the caller of an entry passes all arrays. That lets numba leave out
     the counting of references to arrays, which took six sevenths of the time of the first kernel
     (1.5 against 10 million requests/s).
     """
@@ -38,28 +53,21 @@ class Kernel:
                 self._content.update(f"{name}{getattr(value, '_fields', ())};".encode())
 
     def inlined(self, function: Function) -> Function:
-        """Compile into whoever calls it.
-
-        Without, the arrays of a state make some eighty machine arguments per call.
-        """
+        """Compile into each caller: otherwise the arrays of a state are some eighty machine arguments."""
         code = function.__code__
         self._content.update(repr((code.co_name, code.co_code, code.co_consts, code.co_names)).encode())
-        return _compiled(function, forceinline=True)
+        return _uncounted(compiled, function, forceinline=True)
 
     def entry(self, signature: str, make: Callable[[str], Function]) -> Function:
-        """Compile for one signature what `make` returns, which has to use the hash it is given."""
-        function = make(self._content.hexdigest())
-        try:
-            return _compiled(function, signature, cache=True)
-        except RuntimeError:
-            # No directory can be written: compile again in each process.
-            return _compiled(function, signature)
+        """Compile the function that `make` returns for one signature; it has to close over the given hash."""
+        return _uncounted(kept_on_disk, make(self._content.hexdigest()), signature)
 
 
-def _compiled(function: Function, *signature: str, **settings: bool) -> Function:
+def _uncounted(
+    compile_: Callable[..., Function], function: Function, *signature: str, **settings: bool
+) -> Function:
     try:
-        compiled = njit(*signature, nogil=True, error_model="numpy", _nrt=False, **settings)(function)
+        return compile_(function, *signature, _nrt=False, **settings)
     except KeyError:
-        # A numba without this setting counts references: slower, and just as right.
-        compiled = njit(*signature, nogil=True, error_model="numpy", **settings)(function)
-    return cast(Function, compiled)
+        # A numba without this setting counts references: slower, with the same results.
+        return compile_(function, *signature, **settings)

@@ -1,6 +1,6 @@
-"""What goes into an engine: its limits, a request, and the answer at the door.
+"""What goes into an engine: its limits, a request, and whether it is admitted.
 
-Owns the nouns of the scheduler's interface. Never schedules.
+Owns the nouns of the scheduler's interface.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ class EngineLimits:
     max_num_batched_tokens: tokens computed in one iteration
     kv_blocks:              KV blocks in all, each of `block_size` tokens
     max_model_len:          prompt and output together, tokens
+
+    Raises ValueError for a limit below 1, and for a token budget that a full batch exceeds.
     """
 
     max_num_seqs: int
@@ -43,6 +45,8 @@ class EngineRequest:
 
     `cached_tokens` of the prompt are found in the prefix cache and not computed; the last
     prompt token always is (vLLM needs its logits), so fewer than `prompt_tokens` count.
+
+    Raises ValueError for lengths that no client sends.
     """
 
     id: int

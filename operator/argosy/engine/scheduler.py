@@ -1,25 +1,25 @@
 """One vLLM-like engine without a clock: what each iteration computes, and what comes of it.
 
-Owns the queue, the running batch and the KV blocks of one engine, as vLLM's v1 scheduler
-does: continuous batching under a token budget, chunked prefill, preemption by recomputation.
-Never measures time and never waits: `start_step` says how long the iteration takes, the
-caller lets that time pass (a virtual clock, or a real one) and calls `finish_step`. Requests
-may be added and aborted at any moment, also between the two.
+Owns the queue, the running batch and the KV blocks of one engine, as vLLM's v1 scheduler does:
+continuous batching under a token budget, chunked prefill, preemption by recomputation. It holds no
+clock: `start_step` says how long the iteration takes, the caller lets that time pass (a virtual
+clock, or a real one) and calls `finish_step`. Requests may be added and aborted at any moment, also
+between the two.
 
 An iteration serves, in this order and within `max_num_batched_tokens`:
 1. every decoding sequence, one token each;
 2. the sequence whose prompt is partly computed (there is at most one: a chunk is cut only by
-   the budget, and then nobody is admitted behind it);
+   the budget, and then no request is admitted behind it);
 3. waiting requests, first come first served, while slots and KV blocks last.
 A sequence whose last prompt token is computed gets its first output token in that iteration.
 KV blocks are taken as tokens are computed. Where none is free, the sequence admitted last
 loses all of its own and goes back to the head of the queue, where its prompt and what it has
-generated so far count as its prompt. An iteration that preempts admits nobody. A waiting
+generated so far count as its prompt. An iteration that preempts admits no request. A waiting
 request is admitted only when all it has to compute fits into free blocks (vLLM's
 `scheduler_reserve_full_isl`, on by default); nothing is reserved for its output.
 
 Cost. Every decoding sequence advances by one token per iteration, so the batch is kept as
-aggregates: B, K (KV tokens), the number of sequences per position within a block, and who
+aggregates: B, K (KV tokens), the number of sequences per position within a block, and which
 ends after which iteration. An iteration costs O(admissions + completions), apart from the
 copy of the ids that got a token.
 """
@@ -142,11 +142,11 @@ class Scheduler:
     @property
     def kv_usage(self) -> float:
         """Share (0-1) of the KV blocks in use."""
-        return 1.0 - self._free_blocks / self.limits.kv_blocks
+        return 1.0 - self.num_free_blocks / self.limits.kv_blocks
 
     @property
     def num_free_blocks(self) -> int:
-        """KV blocks that nobody holds."""
+        """KV blocks that no sequence holds."""
         return self._free_blocks
 
     @property
@@ -157,7 +157,10 @@ class Scheduler:
     # Requests in and out.
 
     def add(self, request: EngineRequest) -> Admitted | Refused:
-        """Queue the request, or say why it can never be served."""
+        """Queue the request, or say why it can never be served.
+
+        Raises InvariantError where its id is in the engine already.
+        """
         answer = admit(request, self.limits)
         if isinstance(answer, Refused):
             return answer
@@ -168,7 +171,10 @@ class Scheduler:
         return ADMITTED
 
     def abort(self, request_id: int) -> bool:
-        """Forget the request and free what it holds; False where it is not (or no longer) here."""
+        """Forget the request and free what it holds; False where it is not (or no longer) here.
+
+        Raises InvariantError where the engine lost a request that it should hold.
+        """
         if request_id not in self._ids:
             return False
         self._ids.remove(request_id)
@@ -187,14 +193,17 @@ class Scheduler:
     # One iteration.
 
     def start_step(self) -> Step | None:
-        """Decide the next iteration and take its KV blocks; None where there is nothing to do."""
+        """Decide the next iteration and take its KV blocks; None where there is nothing to do.
+
+        Raises InvariantError inside a step, and where requests wait although nothing can be computed.
+        """
         if self._in_step:
             raise InvariantError("the engine is already in a step")
         if not self._ids:
             return None
         self._preempted = []
         self._take_decode_blocks()
-        num_decodes, kv_tokens = len(self._decoding), self._kv_tokens
+        num_decodes, kv_tokens = len(self._decoding), self.num_kv_tokens
         # From here on the decoding sequences count as one token further.
         self._decode_steps += 1
         self._kv_tokens += num_decodes
@@ -210,7 +219,10 @@ class Scheduler:
         return Step(duration, num_decodes, prefill_tokens, tuple(admitted))
 
     def finish_step(self) -> StepEvents:
-        """End the iteration: who got a token, who is done."""
+        """End the iteration: which requests got a token, and which are done.
+
+        Raises InvariantError outside a step.
+        """
         if not self._in_step:
             raise InvariantError("the engine is in no step")
         self._in_step = False
@@ -233,7 +245,7 @@ class Scheduler:
     def decode_ahead(self, now_ms: float, until_ms: float) -> float:
         """Whole iterations at once, for a virtual clock: what the clock shows after them.
 
-        Runs iterations that only decode and in which nobody ends, is preempted or could be
+        Runs iterations that only decode and in which no request ends, is preempted or could be
         admitted, as long as they begin before `until_ms` (the next arrival). Leaves the engine
         exactly as plain steps would, to the last bit of the clock.
         """
@@ -282,7 +294,7 @@ class Scheduler:
         self.counters.preemptions += 1
 
     def _schedule_prefill(self, budget: int) -> tuple[list[tuple[int, int]], list[int]]:
-        """Chunks as (tokens, prefix), and who runs for the first time."""
+        """Chunks as (tokens, prefix), and the requests that run for the first time."""
         chunks: list[tuple[int, int]] = []
         admitted: list[int] = []
         if self._prefilling and budget > 0:
@@ -309,9 +321,9 @@ class Scheduler:
         return chunks, admitted
 
     def _could_admit(self) -> bool:
-        """Whether a batch that only decodes leaves slot, budget and blocks for who waits first.
+        """Whether a batch that only decodes leaves slot, budget and blocks for the first waiting request.
 
-        Blocks are only taken until somebody ends, so who finds no room finds none until then.
+        Blocks are only taken until a sequence ends, so a request without room has none until then.
         """
         limits, num_decodes = self.limits, len(self._decoding)
         if not self._waiting or num_decodes >= min(limits.max_num_seqs, limits.max_num_batched_tokens):

@@ -1,9 +1,9 @@
 """A list of requests through one engine, on a virtual clock.
 
-Owns the loop arrivals -> iterations -> times per request, open (arrivals are given) and closed
-(the next request arrives when one completes). Never schedules (that is `scheduler`) and never
-draws a random number: arrivals and lengths come in as arrays. Input and output are arrays in
-the order of arrival; the compiled `twin` has the same interface and is checked against this.
+Owns the loop arrivals -> iterations -> times per request, open (arrivals are given) and closed (the
+next request arrives when one completes). `scheduler` schedules; arrivals and lengths come in as
+arrays. Input and output are arrays in the order of arrival; the compiled `twin` has the same
+interface and is checked against this.
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from argosy.arrays import Booleans, Floats, Integers
 from argosy.engine.request import EngineLimits, EngineRequest
 from argosy.engine.scheduler import Scheduler
 from argosy.engine.step_times import StepTimeSource
 from argosy.errors import SpecError
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +49,21 @@ class Requests:
 
     @property
     def cached(self) -> Integers:
-        """`cached_tokens`, zeros where there are none."""
+        """`cached_tokens`, shape (N,); zeros where there are none."""
         if self.cached_tokens is None:
             return np.zeros(len(self.prompt_tokens), dtype=np.int64)
         return self.cached_tokens
 
-    def refused_by(self, limits: EngineLimits) -> npt.NDArray[np.bool_]:
-        """Who would never fit: `admit`, for all at once."""
+    def refused_by(self, limits: EngineLimits) -> Booleans:
+        """True for each request that can never fit (`admit`), shape (N,)."""
         most = min(limits.max_model_len, limits.kv_blocks * limits.block_size)
-        refused: npt.NDArray[np.bool_] = self.prompt_tokens + self.output_tokens > most
+        refused: Booleans = self.prompt_tokens + self.output_tokens > most
         return refused
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTimes:
-    """Per request, from its arrival, in milliseconds; NaN in all three where it was refused.
+    """Milliseconds per request from its arrival, shape (N,) each; NaN in all three where it was refused.
 
     ttft_ms: to the first token
     itl_ms:  mean gap, (last - first)/(tokens - 1); NaN for an output of one token
@@ -76,15 +73,15 @@ class RequestTimes:
     ttft_ms: Floats
     itl_ms: Floats
     e2e_ms: Floats
-    refused: npt.NDArray[np.bool_]
+    refused: Booleans
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
     """Requests in the order in which they come, `concurrency` of them in flight at any time.
 
-    Arrays as in `Requests`, which names what no client sends once the loop is run. Raises
-    SpecError where nobody is in flight.
+    Arrays as in `Requests`, which refuses lengths that no client sends once the loop is run. Raises
+    SpecError for a concurrency below 1.
     """
 
     prompt_tokens: Integers
@@ -147,7 +144,10 @@ def simulate_closed(
     limits: EngineLimits,
     source: StepTimeSource,
 ) -> ClosedLoopTimes:
-    """`simulate_loop` of prompts of which nothing is cached."""
+    """`simulate_loop` of prompts of which nothing is cached; tokens, shape (N,) each.
+
+    Raises SpecError for a concurrency below 1.
+    """
     return simulate_loop(ClosedLoop(prompt_tokens, output_tokens, concurrency), limits, source)
 
 
@@ -213,7 +213,9 @@ def loop_requests(loop: ClosedLoop, limits: EngineLimits) -> tuple[Requests, Req
 
 
 def closed_times(requests: Requests, limits: EngineLimits, served_ms: Floats) -> ClosedLoopTimes:
-    """From what the clock showed for the requests that were served (as in `request_times`)."""
+    """From what the clock showed for the requests that were served, shape (3, number served) as in
+    `request_times`.
+    """
     taken = ~requests.refused_by(limits)
     stamps_ms = np.full((3, len(taken)), np.nan)
     stamps_ms[:, taken] = served_ms

@@ -1,8 +1,8 @@
 """Step times for one iteration at a time, in plain Python.
 
-Owns the arithmetic of `step_times` over lists, because the scheduler asks once per iteration
-and numpy takes ten times as long for a single number. Never knows what an iteration computes.
-Input: a source of step times and an engine's limits; engines that share both share the lists.
+Owns the arithmetic of `step_times` over lists, because the scheduler asks once per iteration and
+numpy takes ten times as long for a single number. Input: a source of step times and an engine's
+limits; engines that share both share the lists.
 """
 
 from __future__ import annotations

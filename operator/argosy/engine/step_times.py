@@ -1,8 +1,7 @@
 """An engine's step time as arrays: what the scheduler, and its compiled twin, look up.
 
-Owns the array layout, the arithmetic of one iteration, and the two compact descriptions that
-the arrays are made from: the closed form (`coefficients`) and a table on knots (`StepTable`).
-Never knows which GPU or model the numbers belong to (`perf` does) and never holds a clock.
+Owns the array layout, the arithmetic of one iteration, and the two compact descriptions that the
+arrays are made from: the closed form (`coefficients`) and a table on knots (`StepTable`).
 
 With B sequences decoding over K KV tokens in all, and prefill chunks of c_i tokens on
 prefixes of p_i tokens, n = B + sum c_i:
@@ -13,23 +12,22 @@ prefixes of p_i tokens, n = B + sum c_i:
 source's mixed steps separate exactly so); `decode` is the attention of the decoding sequences
 at their mean context (0 where B = 0), piecewise linear in the context, so that iterations of
 one batch add up in closed form between two knots; `chunk` is the attention of a chunk per
-token, bilinear in chunk and prefix. Beyond the last knots all continue linearly: who asks
-outside the measured range is refused earlier, in `perf`.
+token, bilinear in chunk and prefix. Beyond the last knots all continue linearly:
+`perf` refuses questions outside the measured range.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
-from typing import Protocol, overload
+from dataclasses import dataclass, field, fields, replace
+from typing import Protocol, overload, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from argosy.arrays import Floats
 from argosy.errors import InvariantError, SpecError
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +42,9 @@ class StepTimes:
     prefix_knots:       shape (P,), P >= 2, ascending, tokens before the chunk
     chunk_ms_per_token: shape (C, P)
     s, c0, cb:          calibration: a factor, ms per iteration, ms per decoding sequence
+
+    Raises InvariantError for arrays that are not finite or do not fit their knots: compiled code reads
+    them without checks.
     """
 
     matrix_ms: Floats
@@ -91,6 +92,10 @@ class StepTimes:
         """A hash of all arrays and the calibration."""
         return _digest(self)
 
+    def with_calibration(self, s: float, c0: float, cb: float) -> StepTimes:
+        """The same times on silicon with another factor and host overhead (ms)."""
+        return replace(self, s=s, c0=c0, cb=cb)
+
 
 class StepTimeSource(Protocol):
     """A compact description that gives an engine of any limits its arrays."""
@@ -101,6 +106,15 @@ class StepTimeSource(Protocol):
 
     def digest(self) -> str:
         """A hash (hexadecimal) of all values: equal descriptions, equal digests."""
+        ...
+
+
+@runtime_checkable
+class CalibratedSource(StepTimeSource, Protocol):
+    """A source whose calibration can be replaced: its times on silicon and its host are kept apart."""
+
+    def with_calibration(self, s: float, c0: float, cb: float) -> StepTimeSource:
+        """The same silicon: `s` times as slow, `c0` ms per iteration, `cb` ms per decoding sequence."""
         ...
 
 
@@ -127,6 +141,9 @@ class StepTable:
     token_knots (N,) with matrix_ms (N,): the knots start at 1; linear between them;
     batch_knots (M,) and context_knots (Q,) with decode_ms (M, Q): the batches start at 1;
     chunk_knots (C,) and prefix_knots (P,) with chunk_ms_per_token (C, P), on top of chunk_ms.
+
+    Raises SpecError, with the array's name, for knots that do not ascend, shapes that differ from the
+    knots', and times that are negative or not finite.
     """
 
     token_knots: Floats
@@ -185,6 +202,10 @@ class StepTable:
         """A hash of all arrays and the calibration."""
         return _digest(self)
 
+    def with_calibration(self, s: float, c0: float, cb: float) -> StepTable:
+        """The same times on silicon with another factor and host overhead (ms)."""
+        return replace(self, s=s, c0=c0, cb=cb)
+
 
 @overload
 def step_ms(
@@ -207,8 +228,9 @@ def step_ms(
     chunks:      shape (..., M, 2): (tokens, prefix) of M prefill chunks per iteration; the
                  prefix is what is already computed; 0 tokens are no chunk
 
-    Quantities need not be whole: between whole numbers it is linear. Arrays are made to fit
-    the question; whoever asks often passes a `StepTimes`, which is taken as it is.
+    Quantities need not be whole: between whole numbers it is linear. Arrays are made to fit the
+    question; a `StepTimes` is taken as it is, so pass one to ask often. Raises SpecError for an
+    iteration without tokens, and for sizes that are negative or not finite.
     """
     batch, kv = np.broadcast_arrays(np.asarray(num_decodes, float), np.asarray(kv_tokens, float))
     pieces = np.asarray(chunks, float)
@@ -252,7 +274,11 @@ def _chunk_attention(times: StepTimes, tokens: Floats, prefixes: Floats) -> Floa
 
 
 def bilinear(knots: tuple[Floats, Floats], values: Floats, at: tuple[Floats, Floats]) -> Floats:
-    """`values` on two axes of knots (rows, columns), continued linearly beyond the last ones."""
+    """`values` (R, C) on knots (R,) and (C,), at points whose shape the result has.
+
+    at: (position among the rows, position among the columns), arrays of one shape; linear beyond the last
+    knots.
+    """
     (rows, columns), (row_at, column_at) = knots, at
     i, j = _interval(rows, row_at), _interval(columns, column_at)
     u = (row_at - rows[i]) / (rows[i + 1] - rows[i])
@@ -301,7 +327,7 @@ def _along(knots: Floats, values: Floats, last: int) -> Floats:
 
 
 def frozen(values: Floats) -> Floats:
-    """A contiguous copy that nobody can write."""
+    """A contiguous, read-only copy of the same shape."""
     copy = np.array(values, dtype=np.float64, order="C")
     copy.setflags(write=False)
     return copy

@@ -1,8 +1,8 @@
 """The user's cache folder, and the capacity surfaces in it: one file per surface.
 
-Surfaces come in and go out as bytes under a key (`perf.surface` makes both, and finds a damaged one when it
-reads it). Another command may read at the same time, and the folder may vanish at any time: then surfaces
-are built again.
+Surfaces come in and go out as bytes under a key: `perf.capacity.surfaces` makes both, and finds a damaged
+one when it reads it. Another command may read at the same time, and the folder may vanish at any time: then
+surfaces are built again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How fast a variant is, what fits, and how much one replica carries."""
 
-from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity
 from argosy.perf.catalogue import Gpu, Model, architecture_from_config, find_gpu, find_model, gpus, models
-from argosy.perf.memory import engine_limits, load_delay_s
+from argosy.perf.footprint.memory import engine_limits, load_delay_s
 from argosy.perf.model import CachedCapacity, LibraryPerfModel
 from argosy.perf.protocol import (
     Capacity,
@@ -18,7 +18,7 @@ __all__ = [
     "CachedCapacity",
     "Capacity",
     "CapacitySettings",
-    "Engine",
+    "EngineModel",
     "Fits",
     "Gpu",
     "LibraryPerfModel",

@@ -1,8 +1,7 @@
 """Which profile answers for a variant: the most trusted that there is.
 
 Owns the order of preference and the steps from a source's silicon time to what an engine takes:
-host overhead, pipeline stages, the KV cache's number type. Never opens a file and never
-measures. The order, for one stage of a replica:
+host overhead, pipeline stages, the KV cache's number type. The order, for one stage of a replica:
 
 1. a user's own measurements of this model, GPU, number type and shape;
 2. the shipped table;
@@ -20,26 +19,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from argosy.perf.catalogue import Gpu, gpus
-from argosy.perf.kv_dtype import KvTypes, with_kv_dtype
-from argosy.perf.links import gpu_links
-from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
+from argosy.perf.catalogue.links import gpu_links
+from argosy.perf.profile import HOST_OVERHEAD, Calibration, Origin, Profile, ProfileKey, Shape
+from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
+from argosy.perf.profiles.reshape import (
+    Measured,
+    are_siblings,
+    pipeline_profile,
+    scaled_profile,
+    wider_profile,
+)
+from argosy.perf.profiles.roofline import Silicon, impossible_shape, roofline_profile
+from argosy.perf.profiles.tables import ProfileTables
 from argosy.perf.protocol import OutOfRange
-from argosy.perf.recalibration.fit import Calibration
-from argosy.perf.recalibration.recalibrate import calibrated
-from argosy.perf.reshape import Measured, are_siblings, pipeline_profile, scaled_profile, wider_profile
-from argosy.perf.roofline import Silicon, impossible_shape, roofline_profile
-from argosy.perf.tables import ProfileTables
 from argosy.snapshot.architecture import Architecture, Dtype
-
-HOST_OVERHEAD = Calibration(s=0.98, c0=1.34, cb=0.046)
-"""Fitted end to end on H100 measurements of six models; ITL of others then within 2.8-8.0 % there."""
 
 TABLES_OFF, TABLES_OFF_EXPERTS = 0.16, 0.35
 """A roofline's error is known against tables only; so much are those off at worst (`validation`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedProfile:
     """What is asked for. `model` is the catalogue's key, or the id of a model it does not know."""
 
     gpu: Gpu
@@ -51,17 +51,17 @@ class Wanted:
 
     @property
     def key(self) -> ProfileKey:
-        """As profiles are told apart."""
+        """The key of its profile."""
         return ProfileKey(self.gpu.name, self.model, self.dtype, self.shape)
 
     @property
-    def stage(self) -> Wanted:
+    def stage(self) -> WantedProfile:
         """One of its pipeline stages: what a replica without stages would be."""
         return replace(self, shape=Shape(self.shape.tensor_parallel))
 
     @property
     def own_keys(self) -> tuple[ProfileKey, ProfileKey]:
-        """What users' profiles that answer for it are of: the first that there is counts."""
+        """Keys under which a user's profile matches, in order of preference."""
         return self.key, self.stage.key
 
 
@@ -98,8 +98,8 @@ class ProfileLibrary:
         """The user's profile or the table, as they are: no overhead, nothing derived."""
         return self._users.get(key) or self._tables.profile(key)
 
-    def find(self, wanted: Wanted) -> Profile | OutOfRange:
-        """The profile that an engine of ours takes, overhead included; the reason where there is none."""
+    def find(self, wanted: WantedProfile) -> Profile | OutOfRange:
+        """The profile that an engine takes, host overhead included; the reason where there is none."""
         own = self._users.get(wanted.key)
         if own is not None:
             return self._with_host(own, wanted.key)
@@ -119,7 +119,7 @@ class ProfileLibrary:
         typed = with_kv_dtype(pipelined.step_times, wanted.gpu.name, KvTypes(kv_measured, wanted.kv_dtype))
         return replace(pipelined, key=wanted.key, step_times=typed)
 
-    def _silicon_profile(self, wanted: Wanted) -> tuple[Profile, Dtype] | OutOfRange:
+    def _silicon_profile(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | OutOfRange:
         """The best source without host overhead, for one stage, and the KV type that it was made for."""
         found = self._tables.profile(wanted.key)
         if isinstance(found, Profile):
@@ -135,7 +135,7 @@ class ProfileLibrary:
         uncertainty = math.hypot(computed.uncertainty, of_tables)
         return replace(computed, uncertainty=uncertainty), wanted.kv_dtype
 
-    def _widened(self, wanted: Wanted) -> tuple[Profile | OutOfRange | None, ProfileKey]:
+    def _widened(self, wanted: WantedProfile) -> tuple[Profile | OutOfRange | None, ProfileKey]:
         """From the two widest measured groups below the one that is wanted; and from which."""
         width = wanted.shape.tensor_parallel
         tables = [self._tables.profile(replace(wanted.key, shape=Shape(tp))) for tp in _powers_below(width)]
@@ -147,7 +147,7 @@ class ProfileLibrary:
         made = wider_profile(measured, wanted.architecture, width, links.of_group(width))
         return made, known[-1].key
 
-    def _scaled(self, wanted: Wanted) -> tuple[Profile | OutOfRange | None, ProfileKey]:
+    def _scaled(self, wanted: WantedProfile) -> tuple[Profile | OutOfRange | None, ProfileKey]:
         """From a sibling's table; and from which."""
         for sibling in gpus():
             if sibling.name != wanted.gpu.name and are_siblings(sibling, wanted.gpu):
@@ -162,7 +162,7 @@ class ProfileLibrary:
         seen = self._calibrations.get(key)
         if seen is None and profile.origin is Origin.USER:
             return profile
-        return replace(profile, step_times=calibrated(profile.step_times, seen or HOST_OVERHEAD))
+        return replace(profile, step_times=(seen or HOST_OVERHEAD).applied_to(profile.step_times))
 
     def kv_measured(self, table: ProfileKey) -> Dtype:
         """The number type of the KV cache that a shipped table's kernels read."""

@@ -1,12 +1,11 @@
 """The performance model that the operator uses: profiles of a library, simulated capacities.
 
-Owns putting profiles, memory and engine together behind the `PerfModel` protocol, and the cache
-of capacities. Never opens a file and never looks at a clock: the library, the cache and a
-progress callback come in.
+Owns putting profiles, memory and engine together behind the `PerfModel` protocol, and the cache of
+capacities. The library, the cache and a progress callback come in.
 
 A capacity takes some tens of milliseconds of computing the first time. The cache maps a hash
 of everything it depends on (step times, limits, mix, SLO, settings, the method's version) to a
-value that JSON can hold, so whoever owns the process may keep it in a file.
+value that JSON can hold, so the process may keep it in a file.
 """
 
 from __future__ import annotations
@@ -18,16 +17,15 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import astuple, replace
 
 from argosy.engine.step_times import StepTimeSource
-from argosy.perf.adapters import AdaptedStepTimes, Adapters
-from argosy.perf.capacity import CapacitySettings, Engine, measure_capacity, refused_slice
+from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity, refused_slice
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.form import within
-from argosy.perf.library import ProfileLibrary, Wanted
-from argosy.perf.memory import engine_limits, fits, load_delay_s
-from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
-from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
-from argosy.perf.recalibration.fit import Calibration
-from argosy.snapshot import Mix, Slo, Variant
+from argosy.perf.footprint.memory import engine_limits, fits
+from argosy.perf.library import ProfileLibrary, WantedProfile
+from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
+from argosy.perf.profiles.adapters import AdaptedStepTimes, Adapters
+from argosy.perf.profiles.iterations import within
+from argosy.perf.protocol import Capacity, CapacityLimit, Fits, OutOfRange, OutOfRangeReason, TooLarge
+from argosy.snapshot import Mix, Slo, SloTerm, Variant
 
 CachedCapacity = Mapping[str, float | str]
 # Part of every key: raise it when the scheduler or the search changes what a capacity is.
@@ -90,21 +88,16 @@ class LibraryPerfModel:
         """Whether weights and one sequence of full length fit, and what is left for KV."""
         return fits(variant)
 
-    def engine(self, variant: Variant) -> Engine | TooLarge | OutOfRange:
+    def engine(self, variant: Variant) -> EngineModel | TooLarge | OutOfRange:
         """Limits and step times: what a simulated engine of this variant is made of."""
         found = self.profile(variant)
         return found if isinstance(found, OutOfRange) else self._engine(variant, found)
 
-    def _engine(self, variant: Variant, found: Profile) -> Engine | TooLarge | OutOfRange:
+    def _engine(self, variant: Variant, found: Profile) -> EngineModel | TooLarge | OutOfRange:
         room = self.fits(variant)
         if not isinstance(room, Fits):
             return room
-        return Engine(engine_limits(variant.engine, room.kv_capacity_tokens), found.step_times)
-
-    def load_seconds(self, variant: Variant) -> float | OutOfRange | TooLarge:
-        """Seconds from a replica's start to its readiness."""
-        room = self.fits(variant)
-        return load_delay_s(room.weight_bytes) if isinstance(room, Fits) else room
+        return EngineModel(engine_limits(variant.engine, room.kv_capacity_tokens), found.step_times)
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
         """Requests/s of `mix` that one replica carries within `slo`, from the cache where known."""
@@ -121,26 +114,26 @@ class LibraryPerfModel:
         if refused is not None:
             return refused
         key = capacity_key(engine, mix, slo, self._settings)
-        known = _from_cache(self._cache.get(key))
+        known = _from_cache(self._cache.get(key), slo)
         if known is not None:
             return known
         if self._progress is not None:
             self._progress(f"measuring the capacity of {variant.name}")
         answer = measure_capacity(engine, mix, slo, self._settings)
         if isinstance(answer, Capacity):
-            self._cache[key] = {"requests_per_s": answer.requests_per_s, "binding": answer.binding}
+            self._cache[key] = _for_cache(answer, slo)
         return answer
 
 
-def _adapted(found: Profile, wanted: Wanted, variant: Variant) -> Profile:
-    """With every LoRA slot in use, which is what a plan has to reckon with."""
+def _adapted(found: Profile, wanted: WantedProfile, variant: Variant) -> Profile:
+    """With every LoRA slot in use: the slowest case, which a plan has to assume."""
     slots = variant.engine.max_loras
     adapters = Adapters(wanted.architecture, slots, variant.engine.max_lora_rank)
     times = AdaptedStepTimes(found.step_times, adapters, wanted.gpu, variant.tensor_parallel)
     return replace(found, step_times=times, source=f"{found.source}; {slots} LoRA adapters active")
 
 
-def wanted_profile(variant: Variant) -> Wanted | OutOfRange:
+def wanted_profile(variant: Variant) -> WantedProfile | OutOfRange:
     """What a variant asks of the library: names looked up, number types settled."""
     gpu, model = find_gpu(variant.gpu), find_model(variant.model_id)
     if isinstance(gpu, OutOfRange):
@@ -152,7 +145,7 @@ def wanted_profile(variant: Variant) -> Wanted | OutOfRange:
         name, architecture = variant.model_id, declared
     else:
         name, architecture = model.key, declared or model.architecture
-    return Wanted(
+    return WantedProfile(
         gpu=gpu,
         model=name,
         architecture=architecture,
@@ -162,20 +155,33 @@ def wanted_profile(variant: Variant) -> Wanted | OutOfRange:
     )
 
 
-def capacity_key(engine: Engine, mix: Mix, slo: Slo, settings: CapacitySettings) -> str:
+def capacity_key(engine: EngineModel, mix: Mix, slo: Slo, settings: CapacitySettings) -> str:
     """A hash (64 hexadecimal digits) of all that a capacity depends on."""
     asked = [astuple(engine.limits), astuple(mix), astuple(slo), astuple(settings)]
     question = [_METHOD_VERSION, engine.step_times.digest(), *asked]
     return hashlib.sha256(json.dumps(question).encode()).hexdigest()
 
 
-def _from_cache(value: object) -> Capacity | None:
+def _for_cache(capacity: Capacity, slo: Slo) -> CachedCapacity:
+    """A term as its place in the SLO, which is part of the key; another limit as its name."""
+    binding = capacity.binding
+    named = slo.terms.index(binding) if isinstance(binding, SloTerm) else str(binding)
+    return {"requests_per_s": capacity.requests_per_s, "binding": named}
+
+
+def _from_cache(value: object, slo: Slo) -> Capacity | None:
     """None where there is nothing usable: a cache file may be old or damaged."""
     if not isinstance(value, Mapping):
         return None
-    rate, binding = value.get("requests_per_s"), value.get("binding")
-    if not isinstance(rate, int | float) or not isinstance(binding, str):
+    rate, binding = value.get("requests_per_s"), _cached_binding(value.get("binding"), slo)
+    if not isinstance(rate, int | float) or binding is None:
         return None
     if not (math.isfinite(rate) and rate >= 0):
         return None
     return Capacity(float(rate), binding)
+
+
+def _cached_binding(value: object, slo: Slo) -> SloTerm | CapacityLimit | None:
+    if isinstance(value, int):
+        return slo.terms[value] if 0 <= value < len(slo.terms) else None
+    return next((limit for limit in CapacityLimit if limit == value), None)

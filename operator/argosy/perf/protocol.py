@@ -1,8 +1,7 @@
 """What every decision may ask about performance, and the answers it may get.
 
-Owns the `PerfModel` protocol and its typed answers. Never holds a table: models implement it.
-"No" is a value: `OutOfRange` where there is no honest answer, `TooLarge` where the model does
-not fit.
+Owns the `PerfModel` protocol and its typed answers. `model` implements it. "No" is a value:
+`OutOfRange` where there is no honest answer, `TooLarge` where the model does not fit.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from argosy.engine.step_times import StepTimeSource
-from argosy.perf.profile import Profile, ProfileKey
-from argosy.perf.recalibration.fit import Calibration
-from argosy.snapshot import Mix, Slo, Variant
+from argosy.perf.profile import Calibration, Profile, ProfileKey
+from argosy.snapshot import Mix, Slo, SloTerm, Variant
 
 
 class OutOfRangeReason(StrEnum):
@@ -60,16 +58,35 @@ class TooLarge:
     message: str
 
 
+class CapacityLimit(StrEnum):
+    """A bound on a replica's rate that is no term of its SLO."""
+
+    STABILITY = "stability"
+    """Beyond this rate the queue grows forever, however lax the SLO."""
+    KV_TRANSFER = "KV transfer"
+    """The links between a prefill and a decode replica are busy all the time."""
+
+
+def term_name(term: SloTerm) -> str:
+    """The term as conditions and reasons print it: "TTFT p95"."""
+    return f"{term.term} p{100 * term.percentile:g}"
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """Requests/s that one replica carries of a mix within an SLO's percentiles.
 
-    `requests_per_s` is 0 where even a lone request breaks the SLO; `binding` names what gives
-    way first just above the capacity (an SLO term such as "TTFT p95", or "stability").
+    `requests_per_s` is 0 where even a lone request breaks the SLO; `binding` is the term of the SLO,
+    or the other limit, that is violated first just above the capacity.
     """
 
     requests_per_s: float
-    binding: str
+    binding: SloTerm | CapacityLimit
+
+    @property
+    def binding_name(self) -> str:
+        """What binds, as users read it: "TTFT p95", "stability"."""
+        return term_name(self.binding) if isinstance(self.binding, SloTerm) else str(self.binding)
 
 
 class PerfModel(Protocol):

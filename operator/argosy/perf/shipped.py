@@ -10,9 +10,9 @@ from functools import cache
 from importlib.resources import files
 
 from argosy.errors import SpecError
-from argosy.perf.forms import FORMS_FILE, SILICON_FILE, Forms, parse_forms, parse_silicon
 from argosy.perf.library import ProfileLibrary
-from argosy.perf.tables import ARRAYS_FILE, MANIFEST_FILE, parse_profiles
+from argosy.perf.profiles.forms import FORMS_FILE, SILICON_FILE, Forms, parse_forms, parse_silicon
+from argosy.perf.profiles.tables import ARRAYS_FILE, MANIFEST_FILE, parse_profiles
 
 MEASUREMENTS_FILE = "measurements.csv"
 

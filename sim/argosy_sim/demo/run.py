@@ -20,9 +20,9 @@ from rich.console import Console
 
 from argosy.errors import SpecError
 from argosy.perf.catalogue import find_model
-from argosy.perf.memory import load_delay_s
+from argosy.perf.footprint.memory import load_delay_s
+from argosy.perf.footprint.weights import weight_bytes
 from argosy.perf.protocol import OutOfRange
-from argosy.perf.weights import weight_bytes
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect

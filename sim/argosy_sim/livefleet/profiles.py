@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from argosy.perf.memory import engine_limits, load_delay_s
+from argosy.perf.footprint.memory import engine_limits, load_delay_s
 from argosy.perf.protocol import Fits, OutOfRange, PerfModel
 from argosy.snapshot import Dtype, EngineSettings, Variant
 from argosy_sim.livefleet.vllm_args import VllmArgs

@@ -24,8 +24,7 @@ from argosy.control.candidates.calibration import (
 )
 from argosy.control.candidates.variants import variants_of
 from argosy.control.memory import TrafficMemory
-from argosy.perf.profile import ProfileKey, Shape
-from argosy.perf.recalibration.fit import Calibration
+from argosy.perf.profile import Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.window import SkipReason
 from argosy.snapshot import CounterReading, Dtype, EngineReading, Sample, TelemetryReading, Variant
 from argosy.snapshot.cluster import LABEL_VARIANT

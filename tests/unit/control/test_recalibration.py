@@ -22,7 +22,7 @@ from argosy.control.fast import EVENT_GAP_S, Measures, ReactSettings, react
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.recalibration import Recalibrated, recalibrated
 from argosy.files.calibrations import read_calibrations, write_calibrations
-from argosy.perf.memory import engine_limits
+from argosy.perf.footprint.memory import engine_limits
 from argosy.perf.protocol import Fits
 from argosy.perf.recalibration.health import Lag
 from argosy.perf.recalibration.memory import CalibrationMemory

@@ -1,6 +1,6 @@
 """`argosy perf show MODEL`: what one replica does at one load, with units, origin and error.
 
-Input: the options as written. Output: an `Answer` of `perf.answer` as text or JSON, or its refusal.
+Input: the options as written. Output: an `ReplicaAnswer` of `perf.answers` as text or JSON, or its refusal.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from argosy.cli.options import ShowOptions
 from argosy.cli.output import Output, digits
 from argosy.cli.screens.replica import finite, load, read_profile, speculation, variant
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answer import TTFT_OF_CLIENTS, Answer, Question, Unanswered, answer
+from argosy.perf.answers.replica import TTFT_OF_CLIENTS, ReplicaAnswer, ReplicaQuestion, Unanswered, answer
 from argosy.perf.measurements import far_off
 from argosy.perf.profile import Origin, Profile
-from argosy.perf.speculative import Speculation
+from argosy.perf.tokens.speculative import Speculation
 from argosy.snapshot import Variant
 
 
 def show(asked: ShowOptions, output: Output) -> None:
     """Print the answer, or refuse with its reason. Raises SpecError for an option that cannot be used."""
     library = shipped_library().with_users(map(read_profile, asked.profiles))
-    question = Question(load(asked.load), speculation(asked.speculation), finite(asked.price, "--price"))
+    question = ReplicaQuestion(
+        load(asked.load), speculation(asked.speculation), finite(asked.price, "--price")
+    )
     replica = variant(asked.replica, question.load)
     found = answer(replica, question, LibraryPerfModel(library, {}))
     if isinstance(found, Unanswered):
@@ -38,7 +40,7 @@ def show(asked: ShowOptions, output: Output) -> None:
         _print(found, question, output.console)
 
 
-def _remark(found: Answer, asked: Variant) -> str:
+def _remark(found: ReplicaAnswer, asked: Variant) -> str:
     """What is odd about the given profiles: none is used, or the one that is differs too much from ours."""
     key = found.profile.key
     if found.profile.origin is not Origin.USER:
@@ -48,7 +50,7 @@ def _remark(found: Answer, asked: Variant) -> str:
     return f"by this profile of {key}, {far}" if far else ""
 
 
-def document(found: Answer) -> dict[str, Any]:
+def document(found: ReplicaAnswer) -> dict[str, Any]:
     """What --json prints. Unknown is null; every other field has its unit in its name."""
     key = found.profile.key
     return {
@@ -71,7 +73,7 @@ def document(found: Answer) -> dict[str, Any]:
     }
 
 
-def _print(found: Answer, question: Question, console: Console) -> None:
+def _print(found: ReplicaAnswer, question: ReplicaQuestion, console: Console) -> None:
     for line in _heading(found, question):
         console.print(line)
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -80,7 +82,7 @@ def _print(found: Answer, question: Question, console: Console) -> None:
     console.print(table)
 
 
-def _heading(found: Answer, question: Question) -> tuple[str, ...]:
+def _heading(found: ReplicaAnswer, question: ReplicaQuestion) -> tuple[str, ...]:
     """What was asked, and where the figures come from."""
     profile, load = found.profile, question.load
     asked = f"{load.batch} in flight" if load.batch is not None else f"{load.requests_per_s:g} requests/s"
@@ -93,7 +95,7 @@ def _heading(found: Answer, question: Question) -> tuple[str, ...]:
     )
 
 
-def _rows(found: Answer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
+def _rows(found: ReplicaAnswer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
     """Name, figure with its unit, remark."""
     power, itl = found.power, found.itl_ms
     verified = "" if proposing is None else ", at the tokens that a step verifies"
@@ -111,7 +113,7 @@ def _rows(found: Answer, proposing: Speculation | None) -> list[tuple[str, str, 
     ]
 
 
-def _steps(found: Answer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
+def _steps(found: ReplicaAnswer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
     alone = round(found.mean_batch) <= 1
     batch = "1 sequence" if alone else f"{found.mean_batch:.0f} sequences"
     if proposing is None:
@@ -134,7 +136,7 @@ def _energy(proposing: Speculation | None) -> str:
     return f"power x step time / {each}"
 
 
-def _ttft_note(found: Answer) -> str:
+def _ttft_note(found: ReplicaAnswer) -> str:
     """For a profile that no measured run has corrected: how much longer clients of measured runs waited."""
     if found.profile.origin is Origin.USER:
         return "mean"
@@ -142,7 +144,7 @@ def _ttft_note(found: Answer) -> str:
     return f"mean, in the engine; clients of measured runs waited {low:g}-{high:g} times as long"
 
 
-def _cost(found: Answer) -> tuple[str, str, str]:
+def _cost(found: ReplicaAnswer) -> tuple[str, str, str]:
     price, usd = found.price_usd_per_gpu_hour, found.usd_per_million_tokens
     if price is None or usd is None:
         return ("cost", "unknown", f"no list price of {found.gpu} is known: give --price")

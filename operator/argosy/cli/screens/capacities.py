@@ -1,7 +1,7 @@
 """`argosy perf capacities FILES`: how much one replica of every variant carries of every class.
 
-Input: object files. Output: requests/s as a table or a document, from capacity surfaces (`perf.surface.book`)
-that are kept in the user's cache; the processes that build missing ones are started here.
+Input: object files. Output: requests/s as a table or a document. They are looked up in surfaces
+(`perf.capacity.surfaces`) that are kept in the user's cache; the processes that build missing ones start here.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from argosy.exit_codes import exit_code
 from argosy.files.objects import read_objects, snapshot_of
 from argosy.files.surfaces import SurfaceFiles, cache_folder
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.capacity import Engine
+from argosy.perf.capacity.search import EngineModel
+from argosy.perf.capacity.surfaces.cache import CellCapacities, SurfaceCache
+from argosy.perf.capacity.surfaces.surface import RELATIVE_ERROR
 from argosy.perf.profile import Profile
-from argosy.perf.surface.book import CellCapacities, SurfaceBook
-from argosy.perf.surface.surface import RELATIVE_ERROR
 from argosy.snapshot import Variant
 
 MAX_PROCESSES = 8
@@ -73,16 +73,18 @@ def show(paths: Sequence[Path], output: Output) -> None:
     raise typer.Exit(exit_code(not found.uncarried))
 
 
-def engines_of(variants: list[Variant], perf: LibraryPerfModel) -> tuple[dict[str, Engine], dict[str, str]]:
+def engines_of(
+    variants: list[Variant], perf: LibraryPerfModel
+) -> tuple[dict[str, EngineModel], dict[str, str]]:
     """The engine of each variant by its name, or why there is none.
 
     An engine accepts no longer context than its profile covers.
     """
-    found: dict[str, Engine] = {}
+    found: dict[str, EngineModel] = {}
     refused: dict[str, str] = {}
     for variant in variants:
         profile, engine = perf.profile(variant), perf.engine(variant)
-        if not isinstance(engine, Engine):
+        if not isinstance(engine, EngineModel):
             refused[variant.name] = engine.message
         elif isinstance(profile, Profile):
             longest = min(engine.limits.max_model_len, profile.valid.max_context)
@@ -90,7 +92,7 @@ def engines_of(variants: list[Variant], perf: LibraryPerfModel) -> tuple[dict[st
     return found, refused
 
 
-def _capacities(engines: Sequence[Engine], classes: Sequence[WorkloadClass]) -> CellCapacities:
+def _capacities(engines: Sequence[EngineModel], classes: Sequence[WorkloadClass]) -> CellCapacities:
     """Each class on each engine; missing surfaces are built in several processes."""
     if not engines:
         none = np.empty((len(classes), 0))
@@ -102,8 +104,8 @@ def _capacities(engines: Sequence[Engine], classes: Sequence[WorkloadClass]) -> 
         progress("building capacity surfaces") as bar,
         ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
     ):
-        book = SurfaceBook(SurfaceFiles(cache_folder() / "surfaces"), pool.map, bar.done)
-        return book.capacities(engines, mixes, slos)
+        surfaces = SurfaceCache(SurfaceFiles(cache_folder() / "surfaces"), pool.map, bar.done)
+        return surfaces.capacities(engines, mixes, slos)
 
 
 def _print(found: _Found, output: Output) -> None:

@@ -23,18 +23,18 @@ from argosy.cli.screens.replica import at_least_one
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
+from argosy.perf.footprint.memory import engine_limits
 from argosy.perf.measurements import (
     CannotFit,
     FitQuestion,
     FittedProfile,
     Measurements,
     QuantityError,
-    Unreadable,
+    UnreadableReport,
     fit_profile,
     profile_to_bytes,
     read_measurements,
 )
-from argosy.perf.memory import engine_limits
 from argosy.perf.model import wanted_profile
 from argosy.perf.protocol import OutOfRange, TooLarge
 from argosy.snapshot import EngineSettings, Variant
@@ -89,7 +89,7 @@ def _read(path: Path) -> Measurements:
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", str(path)) from error
     found = read_measurements(content, path.name)
-    if isinstance(found, Unreadable):
+    if isinstance(found, UnreadableReport):
         raise SpecError(found.message, str(path))
     return found
 

@@ -10,6 +10,7 @@ import json
 import math
 from pathlib import Path
 
+from argosy.checks import not_negative, share
 from argosy.cli.options import (
     DEFAULT_BATCH,
     DEFAULT_DRAFT_COST,
@@ -19,12 +20,11 @@ from argosy.cli.options import (
 )
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
-from argosy.perf.answer import Load
+from argosy.perf.answers.replica import Load
 from argosy.perf.catalogue import ConfigFault, architecture_from_config
 from argosy.perf.measurements import ProfileFault, profile_from_bytes
 from argosy.perf.profile import Profile
-from argosy.perf.quantities import not_negative, share
-from argosy.perf.speculative import Speculation
+from argosy.perf.tokens.speculative import Speculation
 from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
 
 _ROOM = 1.1

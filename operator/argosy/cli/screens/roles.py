@@ -11,14 +11,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from argosy.checks import not_negative
 from argosy.cli.options import RoleOptions, RolesOptions
 from argosy.cli.output import Output, digits
 from argosy.cli.screens.replica import at_least_one, load, variant, whole
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answer import Load, Unanswered
-from argosy.perf.capacity import STABILITY, term_name
-from argosy.perf.quantities import not_negative
-from argosy.perf.roles.answer import (
+from argosy.perf.answers.replica import Load, Unanswered
+from argosy.perf.answers.roles.answer import (
     NOTICEABLE,
     Carried,
     Replica,
@@ -26,8 +25,9 @@ from argosy.perf.roles.answer import (
     answer_roles,
     milliseconds,
 )
-from argosy.perf.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
-from argosy.snapshot import Variant
+from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
+from argosy.perf.protocol import CapacityLimit, term_name
+from argosy.snapshot import SloTerm, Variant
 
 _IDLE = 0.1
 
@@ -120,7 +120,7 @@ def _replica_document(replica: Replica) -> dict[str, Any]:
         "gpu": key.gpu,
         "tp": key.shape.tensor_parallel,
         "requests_per_s": digits(replica.capacity.requests_per_s),
-        "binding": replica.capacity.binding,
+        "binding": replica.capacity.binding_name,
         "slo": [
             {"term": str(term.term), "percentile": digits(term.percentile), "bound_ms": digits(term.bound_ms)}
             for term in replica.slo.terms
@@ -187,10 +187,10 @@ def _replicas(found: RolesAnswer) -> Table:
 
 
 def _binding(replica: Replica) -> str:
-    term = replica.binding_term
-    if term is not None:
-        return f"{term_name(term)} of {milliseconds(term.bound_ms)}"
-    return "throughput" if replica.capacity.binding == STABILITY else replica.capacity.binding
+    binding = replica.capacity.binding
+    if isinstance(binding, SloTerm):
+        return f"{term_name(binding)} of {milliseconds(binding.bound_ms)}"
+    return "throughput" if binding is CapacityLimit.STABILITY else str(binding)
 
 
 def _arrangements(found: RolesAnswer) -> Table:

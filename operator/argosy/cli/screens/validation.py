@@ -15,8 +15,8 @@ from rich.table import Table
 from argosy.cli.output import Output, digits, plain_table
 from argosy.cli.progress import progress
 from argosy.perf import shipped_library
-from argosy.perf.energy import EnergyRow
 from argosy.perf.library import ProfileLibrary
+from argosy.perf.power.energy import EnergyRow
 from argosy.perf.shipped import shipped_forms, shipped_measurements
 from argosy.perf.validation.calibration import Errors
 from argosy.perf.validation.figures import (

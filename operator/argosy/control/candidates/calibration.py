@@ -20,12 +20,11 @@ from argosy.control.memory import TrafficMemory
 from argosy.control.state.owners import models_by_deployment
 from argosy.keys import DeploymentKey, ModelKey
 from argosy.perf.model import wanted_profile
-from argosy.perf.profile import ProfileKey
+from argosy.perf.profile import Calibration, ProfileKey
 from argosy.perf.protocol import OutOfRange, PerfModel
-from argosy.perf.recalibration.fit import Calibration
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.perf.recalibration.observe import ObservedReplica, observe
-from argosy.perf.recalibration.recalibrate import Prior, Report, recalibrate
+from argosy.perf.recalibration.recalibrate import Prior, WindowReport, recalibrate
 from argosy.perf.recalibration.window import CalibrationKey, Skipped, SkipReason
 from argosy.snapshot import CounterReading, Sample, Variant
 from argosy.snapshot.cluster import LABEL_VARIANT, PodState
@@ -54,7 +53,7 @@ class CalibrationUpdate:
     """One round: the memory after it, a report for each window, and why readings made no window."""
 
     memory: TrafficMemory
-    reports: tuple[Report, ...] = ()
+    reports: tuple[WindowReport, ...] = ()
     skips: tuple[SkipReason, ...] = ()
 
 

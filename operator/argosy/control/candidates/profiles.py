@@ -18,7 +18,7 @@ from argosy.api import ServedModel
 from argosy.api.conditions import Reason
 from argosy.control.candidates.refusal import Refusal
 from argosy.perf.catalogue import find_model
-from argosy.perf.library import Wanted
+from argosy.perf.library import WantedProfile
 from argosy.perf.measurements import ProfileFault, far_off, profile_from_bytes
 from argosy.perf.model import wanted_profile
 from argosy.perf.profile import Profile, ProfileKey
@@ -80,7 +80,11 @@ def profile_notes(
     variants: all of the model's, in the pools that there are
     perf:     Argosy's own figures, without the profiles of any user
     """
-    asked = [(variant, found) for variant in variants if isinstance(found := wanted_profile(variant), Wanted)]
+    asked = [
+        (variant, found)
+        for variant in variants
+        if isinstance(found := wanted_profile(variant), WantedProfile)
+    ]
     if not own.profiles or (variants and not asked):
         return ()  # Where nobody knows the model or any GPU, Accepted says so.
     variant_by_key = _answering({profile.key for profile in own.profiles}, asked)
@@ -96,7 +100,9 @@ def profile_notes(
     return (*far, *idle)
 
 
-def _answering(mine: Set[ProfileKey], asked: Sequence[tuple[Variant, Wanted]]) -> dict[ProfileKey, Variant]:
+def _answering(
+    mine: Set[ProfileKey], asked: Sequence[tuple[Variant, WantedProfile]]
+) -> dict[ProfileKey, Variant]:
     """A variant that each profile answers for, with as many stages as the profile has."""
     found: dict[ProfileKey, Variant] = {}
     for variant, wanted in asked:

@@ -21,7 +21,7 @@ from argosy.control.cells import RouteCells
 from argosy.control.state.nodes import PoolNodes
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.manifests import EngineWorkload
-from argosy.perf.memory import load_delay_s
+from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.route.precedence import conflicts
@@ -175,7 +175,7 @@ def _candidate(workload: EngineWorkload, mix: Mix, slo: Slo, perf: PerfModel) ->
     if isinstance(capacity, OutOfRange):
         return _perf_refusal(variant, capacity)
     if capacity.requests_per_s <= 0:
-        message = Reason.SLO_UNREACHABLE.sentence(terms=capacity.binding)
+        message = Reason.SLO_UNREACHABLE.sentence(terms=capacity.binding_name)
         return Refusal(Reason.SLO_UNREACHABLE, variant.name, message)
     return Candidate(workload, capacity, load_delay_s(fits.weight_bytes))
 

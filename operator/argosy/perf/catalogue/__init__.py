@@ -1,8 +1,8 @@
 """The GPUs and models that Argosy knows by name, and any other model by its config.json.
 
-Owns the two data files beside it, which are read once when first asked for, and looking names
-up. Never knows how fast a pair is nor what fits where. Names come in as a user or a node label
-writes them; an unknown one is answered with the nearest that exist.
+Owns the two data files beside it, which are read once when first asked for, and looking names up.
+Names come in as a user or a node label writes them; an unknown one is answered with the nearest
+that exist.
 
 gpus.json is kept by hand; models.json is written by hack/export_catalogue.py. Every entry of
 both names its source.
@@ -19,7 +19,7 @@ from importlib.resources import files
 from argosy.perf.catalogue.config import architecture_from_config
 from argosy.perf.catalogue.fields import ConfigFault
 from argosy.perf.catalogue.gpu import Gpu, parse_gpus
-from argosy.perf.catalogue.model import Checkpoint, Model, models_document, parse_models
+from argosy.perf.catalogue.model import Checkpoint, Model, parse_models
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "find_model",
     "gpus",
     "models",
-    "models_document",
     "parse_gpus",
     "parse_models",
 ]

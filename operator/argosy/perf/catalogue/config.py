@@ -1,9 +1,9 @@
 """An architecture out of any Hugging Face config.json.
 
 Owns what the fields of a configuration mean (which names there are for one thing, which layers
-attend how, which have experts). Never opens a file and never guesses a figure that is missing:
-the answer is then a `ConfigFault` with the field's name. Counting is in `modules`, number types
-are in `quantization`, how an engine spreads the weights is in `layout`.
+attend how, which have experts). Where a figure is missing, the answer is a `ConfigFault` with the
+field's name. Counting is in `modules`, number types are in `quantization`, how an engine spreads
+the weights is in `layout`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from argosy.errors import SpecError
-from argosy.perf.catalogue.fields import ConfigFault, Fields, UnreadableFieldError
+from argosy.perf.catalogue.fields import ConfigFault, ConfigFields, UnreadableFieldError
 from argosy.perf.catalogue.layout import weight_layout
 from argosy.perf.catalogue.modules import (
     Attention,
@@ -67,7 +67,7 @@ _NEMOTRON = {
 class _Config:
     """The language model's fields, and what stands around them."""
 
-    fields: Fields
+    fields: ConfigFields
     model_type: str
     architecture: str
     is_nested: bool
@@ -103,7 +103,7 @@ def _open(config: Mapping[str, Any]) -> _Config:
         raise UnreadableFieldError("architectures", f"{architecture}: {_INEXPRESSIBLE[architecture]}")
     is_nested = isinstance(inner, Mapping)
     values = {**config, **inner} if isinstance(inner, Mapping) else config
-    fields = Fields(values, "text_config." if is_nested else "")
+    fields = ConfigFields(values, "text_config." if is_nested else "")
     return _Config(fields, fields.text("model_type"), architecture, is_nested)
 
 
@@ -185,7 +185,7 @@ def _known(kinds: Mapping[str, _T], entry: object, field: str) -> _T:
     return kinds[entry]
 
 
-def _ffn(f: Fields, number: int) -> Ffn:
+def _ffn(f: ConfigFields, number: int) -> Ffn:
     if not _experts(f) or not f.flag("enable_moe_block", default=True):
         return Ffn.DENSE
     if types := f.sequence("mlp_layer_types"):
@@ -201,11 +201,11 @@ def _ffn(f: Fields, number: int) -> Ffn:
 # --- the parts of a layer ---------------------------------------------------------------------
 
 
-def _experts(f: Fields) -> int:
+def _experts(f: ConfigFields) -> int:
     return f.count("n_routed_experts", "num_experts", "num_local_experts")
 
 
-def _experts_per_token(f: Fields, experts: int) -> int:
+def _experts_per_token(f: ConfigFields, experts: int) -> int:
     taken = f.number("num_experts_per_tok", "top_k_experts", "num_experts_per_token")
     if taken > experts:
         raise UnreadableFieldError(f"{f.path}num_experts_per_tok", f"asks for {taken} of {experts} experts")
@@ -235,7 +235,7 @@ def _mlp(c: _Config, has_experts: bool) -> Mlp:
     )
 
 
-def _shared_width(f: Fields, expert_width: int) -> int:
+def _shared_width(f: ConfigFields, expert_width: int) -> int:
     named = f.count(
         "shared_expert_intermediate_size",
         "moe_shared_expert_intermediate_size",
@@ -269,7 +269,7 @@ def _attention(c: _Config, hidden: int, heads: int) -> Attention:
     )
 
 
-def _mla(f: Fields, heads: int) -> Mla | None:
+def _mla(f: ConfigFields, heads: int) -> Mla | None:
     if not f.has("kv_lora_rank"):
         return None
     return Mla(
@@ -284,7 +284,7 @@ def _mla(f: Fields, heads: int) -> Mla | None:
     )
 
 
-def _linear(f: Fields) -> Linear | None:
+def _linear(f: ConfigFields) -> Linear | None:
     if not f.has("linear_num_value_heads"):
         return None
     return Linear(
@@ -296,7 +296,7 @@ def _linear(f: Fields) -> Linear | None:
     )
 
 
-def _mamba(f: Fields) -> Mamba | None:
+def _mamba(f: ConfigFields) -> Mamba | None:
     if not f.has("mamba_num_heads"):
         return None
     return Mamba(

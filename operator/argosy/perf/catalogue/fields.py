@@ -1,7 +1,6 @@
 """Reading a config.json with suspicion.
 
 Owns the reader that turns a JSON mapping into numbers or into a fault with the field's name.
-Never knows what the numbers mean.
 """
 
 from __future__ import annotations
@@ -29,8 +28,11 @@ class UnreadableFieldError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
-    """The fields of one configuration. Absent and null are the same."""
+class ConfigFields:
+    """The fields of one configuration. Absent and null are the same.
+
+    Methods raise UnreadableFieldError, with the field's path, for a value of another kind than asked for.
+    """
 
     values: Mapping[str, Any]
     path: str = ""

@@ -1,7 +1,7 @@
 """GPU types: what the data sheet and the driver say of each.
 
-Owns the noun `Gpu` and reading gpus.json. Never knows how fast a model runs on one. Input: the
-file's bytes; output: `Gpu` values. Every entry names its sources.
+Owns the noun `Gpu` and reading gpus.json. Input: the file's bytes; output: `Gpu` values. Every
+entry names its sources.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from argosy.checks import positive
 from argosy.errors import SpecError
-from argosy.perf.quantities import positive
 from argosy.snapshot.architecture import Dtype
 
 
@@ -29,6 +29,8 @@ class Gpu:
     nvlink_bytes_per_s: of all GPU-to-GPU links of one GPU together (NVLink, on AMD Infinity
                         Fabric); None where GPUs meet over PCIe only
     network_bytes_per_s: of one GPU to another node
+
+    Raises SpecError, with the field, for what is not positive and for a missing 16-bit peak.
     """
 
     name: str

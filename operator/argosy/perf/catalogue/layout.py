@@ -1,8 +1,8 @@
 """How an engine spreads a decoder's matrices over tensor-parallel ranks.
 
-Owns the conventions of the memory model that Argosy's is checked against
-(aiconfigurator-core 0.12.0, `estimate_kv_cache`), where they differ from the checkpoint's own
-sums. Never counts a matrix itself. The conventions, and what they make of the truth:
+Owns the conventions of the memory model that Argosy's is checked against (aiconfigurator-core
+0.12.0, `estimate_kv_cache`), where they differ from the checkpoint's own sums. The conventions, and
+what they make of the truth:
 
 - embedding and head count as two tables even where they are one (small models, Gemma: too much);
 - the embedding is whole on every rank of MLA and windowed models (vLLM splits it: too much);

@@ -1,8 +1,7 @@
 """The matrices of a decoder, counted from its dimensions.
 
-Owns how many parameters each matrix has, so that a checkpoint's total comes out to the last
-one (a test compares with published totals), and which of them tensor parallelism splits.
-Never reads a configuration and never counts bytes.
+Owns how many parameters each matrix has, so that a checkpoint's total comes out to the last one (a
+test compares with published totals), and which of them tensor parallelism splits.
 """
 
 from __future__ import annotations

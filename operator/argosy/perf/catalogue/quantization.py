@@ -1,7 +1,7 @@
 """In which number type a checkpoint stores each of its matrices.
 
-Owns reading quantization_config (Hugging Face) and hf_quant_config.json (ModelOpt). Never
-counts bytes. Input: the JSON mappings; output: a `Scheme` that answers for one module's name.
+Owns reading quantization_config (Hugging Face) and hf_quant_config.json (ModelOpt). Input: the JSON
+mappings; output: a `Scheme` that answers for one module's name.
 """
 
 from __future__ import annotations

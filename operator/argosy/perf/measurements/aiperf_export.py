@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from argosy.perf.measurements.document import Document, Report, cells
-from argosy.perf.measurements.fields import Fields
+from argosy.perf.measurements.document import Document, ParsedReport, cells
+from argosy.perf.measurements.fields import ReportFields
 from argosy.perf.measurements.rows import (
-    ClosedLoop,
-    Load,
+    ClosedLoopLoad,
     Measurement,
-    OpenLoop,
+    OfferedLoad,
+    OpenLoopLoad,
     RefusedError,
     UnreadableReason,
 )
@@ -43,24 +43,24 @@ def recognise(document: Document) -> bool:
     return document.header.startswith(_CSV_HEADER)
 
 
-def read(document: Document) -> Report:
+def read(document: Document) -> ParsedReport:
     """One row: aiperf writes a file per run."""
     if document.objects:
-        return _from_json(Fields(document.only, _ROW))
+        return _from_json(ReportFields(document.only, _ROW))
     return _from_csv(document.text)
 
 
-def _from_json(report: Fields) -> Report:
+def _from_json(report: ReportFields) -> ParsedReport:
     models = report.raw("input_config.models.items")
     first = models[0] if isinstance(models, list) and models else {}
-    return Report(
+    return ParsedReport(
         rows=(_row(report, _load(report)),),
         tool_version=report.text("aiperf_version"),
-        model=Fields(first if isinstance(first, dict) else {}, _ROW).text("name"),
+        model=ReportFields(first if isinstance(first, dict) else {}, _ROW).text("name"),
     )
 
 
-def _row(report: Fields, load: Load) -> Measurement:
+def _row(report: ReportFields, load: OfferedLoad) -> Measurement:
     if not report.raw("request_count.avg"):
         raise RefusedError(UnreadableReason.NOTHING_MEASURED, f"{_ROW}: no request completed")
     return Measurement(
@@ -77,7 +77,7 @@ def _row(report: Fields, load: Load) -> Measurement:
     )
 
 
-def _load(report: Fields) -> Load:
+def _load(report: ReportFields) -> OfferedLoad:
     """From the phase that was measured; a warm-up phase is not."""
     phases = report.raw("input_config.phases")
     measured = [
@@ -88,14 +88,14 @@ def _load(report: Fields) -> Load:
     if len(measured) != 1:
         message = f"{_ROW}: input_config.phases names {len(measured)} measured phases instead of one"
         raise RefusedError(UnreadableReason.INCOMPLETE, message)
-    phase = Fields(measured[0], f"{_ROW}, input_config.phases")
+    phase = ReportFields(measured[0], f"{_ROW}, input_config.phases")
     rate = phase.optional("rate")
     if rate is not None:
-        return OpenLoop(rate, _gap_cv(phase))
-    return ClosedLoop(phase.required_count("concurrency"))
+        return OpenLoopLoad(rate, _gap_cv(phase))
+    return ClosedLoopLoad(phase.required_count("concurrency"))
 
 
-def _gap_cv(phase: Fields) -> float:
+def _gap_cv(phase: ReportFields) -> float:
     """Poisson unless the phase says otherwise; `smoothness` is the shape of gamma's gaps."""
     kind = phase.text("type")
     if kind == "constant":
@@ -103,7 +103,7 @@ def _gap_cv(phase: Fields) -> float:
     return (phase.optional("smoothness") or 1.0) ** -0.5 if kind == "gamma" else 1.0
 
 
-def _from_csv(text: str) -> Report:
+def _from_csv(text: str) -> ParsedReport:
     """Two tables, one below the other: distributions, then single values under `Metric,Value`."""
     metrics: dict[str, Mapping[str, Any]] = {}
     header: list[str] = []
@@ -115,13 +115,13 @@ def _from_csv(text: str) -> Report:
                 name: _number(cell) for name, cell in zip(header[1:], line[1:], strict=False) if cell
             }
     named = {ours: metrics[theirs] for ours, theirs in _CSV_NAMES.items() if theirs in metrics}
-    report = Fields(named, _ROW)
+    report = ReportFields(named, _ROW)
     in_flight = report.required("effective_concurrency.p50")
     note = (
         f"the CSV does not say which load was asked for: taken as {in_flight:g} requests in flight, "
         "its median; profile_export_aiperf.json of the same run says it"
     )
-    return Report(rows=(_row(report, ClosedLoop(max(1, round(in_flight)))),), notes=(note,))
+    return ParsedReport(rows=(_row(report, ClosedLoopLoad(max(1, round(in_flight)))),), notes=(note,))
 
 
 def _number(cell: str) -> float | str:

@@ -19,14 +19,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from argosy.perf.measurements.document import Document, Report, cells
-from argosy.perf.measurements.fields import Fields
+from argosy.perf.measurements.document import Document, ParsedReport, cells
+from argosy.perf.measurements.fields import ReportFields
 from argosy.perf.measurements.rows import (
-    ClosedLoop,
+    ClosedLoopLoad,
     Latency,
-    Load,
     Measurement,
-    OpenLoop,
+    OfferedLoad,
+    OpenLoopLoad,
     RefusedError,
     UnreadableReason,
 )
@@ -58,15 +58,15 @@ def recognise(document: Document) -> bool:
     return not document.objects and {"prompt_tokens", "output_tokens"} <= set(_columns(document.header))
 
 
-def read(document: Document) -> Report:
-    """One row per line."""
+def read(document: Document) -> ParsedReport:
+    """One row per line. Raises RefusedError for columns or values that cannot be read, and for no line."""
     columns = _columns(document.header)
     ignored = _check_columns(columns)
     rows = tuple(_row(fields) for fields in _lines(document.text, columns, _delimiter(document.header)))
     if not rows:
         raise RefusedError(UnreadableReason.NOTHING_MEASURED, "the table has a header and no line")
     notes = (f"columns without a meaning here: {', '.join(ignored)}",) if ignored else ()
-    return Report(rows, notes=notes)
+    return ParsedReport(rows, notes=notes)
 
 
 def _delimiter(header: str) -> str:
@@ -92,7 +92,7 @@ def _check_columns(columns: list[str]) -> list[str]:
     return unknown
 
 
-def _lines(text: str, columns: list[str], delimiter: str) -> Iterator[Fields]:
+def _lines(text: str, columns: list[str], delimiter: str) -> Iterator[ReportFields]:
     seen_header = False
     for number, line in cells(text, delimiter):
         if not any(cell.strip() for cell in line) or line[0].lstrip().startswith("#"):
@@ -107,7 +107,7 @@ def _lines(text: str, columns: list[str], delimiter: str) -> Iterator[Fields]:
         filled = {
             name: cell.strip() for name, cell in zip(columns, line, strict=False) if name and cell.strip()
         }
-        yield Fields({name: _value(name, cell) for name, cell in filled.items()}, row)
+        yield ReportFields({name: _value(name, cell) for name, cell in filled.items()}, row)
 
 
 def _value(name: str, cell: str) -> float | str:
@@ -120,7 +120,7 @@ def _value(name: str, cell: str) -> float | str:
         return cell
 
 
-def _row(fields: Fields) -> Measurement:
+def _row(fields: ReportFields) -> Measurement:
     return Measurement(
         where=fields.row,
         prompt=fields.lengths("prompt_tokens", "prompt_tokens_std"),
@@ -136,15 +136,15 @@ def _row(fields: Fields) -> Measurement:
     )
 
 
-def _latency(fields: Fields, metric: str) -> Latency | None:
+def _latency(fields: ReportFields, metric: str) -> Latency | None:
     return fields.latency(_LATENCIES[metric])
 
 
-def _load(fields: Fields) -> Load:
+def _load(fields: ReportFields) -> OfferedLoad:
     concurrency, rate = fields.count("concurrency"), fields.optional("requests_per_s")
     if concurrency is not None and rate is None:
-        return ClosedLoop(concurrency)
+        return ClosedLoopLoad(concurrency)
     if rate is not None and concurrency is None:
-        return OpenLoop(rate)
+        return OpenLoopLoad(rate)
     message = f"{fields.row}: exactly one of concurrency and requests_per_s says which load it was"
     raise RefusedError(UnreadableReason.INCOMPLETE, message)

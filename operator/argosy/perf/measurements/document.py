@@ -1,6 +1,6 @@
 """A file's content, parsed as far as that needs no knowledge of any tool.
 
-Owns bytes -> text -> JSON, JSON lines, plain text, or the cells of a table. Never recognises a report.
+Owns bytes -> text -> JSON, JSON lines, plain text, or the cells of a table.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ParsedReport:
     """What a reader found in a document."""
 
     rows: tuple[Measurement, ...]

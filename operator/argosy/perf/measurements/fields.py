@@ -1,8 +1,8 @@
 """Reading fields of a parsed report, and refusing by name what cannot be a measurement.
 
-Owns the check of every number that enters a row: NaN, infinite, negative and zero quantities
-are refused with the row and the field, a missing one is None or refused where a row cannot do
-without it. Never knows which tool wrote them.
+Owns the check of every number that enters a row: NaN, infinite, negative and zero quantities are
+refused with the row and the field, a missing one is None or refused where a row cannot do without
+it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from argosy.perf.measurements.rows import Latency, Lengths, RefusedError, UnreadableReason
+from argosy.perf.measurements.rows import Latency, RefusedError, TokenLengths, UnreadableReason
 
 # No measurement, and a whole number may be too large even to become a float.
 TOO_LARGE = 1e15
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
+class ReportFields:
     """A JSON object and its place in the report (`row`), with checked access.
 
     Paths are dotted: `metrics.time_to_first_token_ms.successful`.
@@ -27,10 +27,10 @@ class Fields:
     values: Mapping[str, Any]
     row: str
 
-    def inside(self, path: str) -> Fields:
+    def inside(self, path: str) -> ReportFields:
         """The object at `path`; an empty one where there is none."""
         found = self.raw(path)
-        return Fields(found if isinstance(found, Mapping) else {}, f"{self.row}, {path}")
+        return ReportFields(found if isinstance(found, Mapping) else {}, f"{self.row}, {path}")
 
     def raw(self, path: str) -> Any:
         """Whatever is at `path`; None where nothing is."""
@@ -50,7 +50,9 @@ class Fields:
         return None if found is None else positive(found, self.row, path) * factor
 
     def required(self, path: str, factor: float = 1.0) -> float:
-        """A positive number that a row cannot do without."""
+        """A positive number that a row cannot do without. Raises RefusedError where it is missing or is
+        none.
+        """
         found = self.optional(path, factor)
         if found is None:
             raise RefusedError(UnreadableReason.INCOMPLETE, f"{self.row}: {path} is missing")
@@ -75,9 +77,9 @@ class Fields:
         found = self.raw(path)
         return found if found is None else not_negative(found, self.row, path)
 
-    def lengths(self, mean: str, std: str) -> Lengths:
+    def lengths(self, mean: str, std: str) -> TokenLengths:
         """Tokens per request."""
-        return Lengths(self.required(mean), self.spread(std))
+        return TokenLengths(self.required(mean), self.spread(std))
 
     def latency(self, names: Mapping[str, str], factor: float = 1.0) -> Latency | None:
         """From the fields that `names` gives for `Latency`'s own."""

@@ -1,8 +1,8 @@
 """From measured rows to a profile: a known step time, moved as far as the rows say.
 
 Owns which factors of the step time are free, what the result is worth, and when there is none.
-Never reads a file and never solves (`least_squares`). Input: reports, and a question with the
-prior. Output: `FittedProfile | CannotFit`.
+`least_squares` solves. Input: reports, and a question with the prior. Output: `FittedProfile |
+CannotFit`.
 
 Which factors are free follows from what the rows can tell apart:
     s          always
@@ -23,20 +23,21 @@ from typing import Any
 
 import numpy as np
 
-from argosy.engine.step_times import Floats, StepTable, step_ms
+from argosy.arrays import Floats
+from argosy.engine.step_times import StepTable, step_ms
 from argosy.perf.measurements.fitted import (
     CannotFit,
     CannotFitReason,
     Covered,
     FitError,
+    FitProvenance,
     FitQuestion,
     FittedProfile,
-    Provenance,
     QuantityError,
 )
 from argosy.perf.measurements.least_squares import FRONT_END, Problem, Solution, left_out, solve
 from argosy.perf.measurements.plausibility import is_plausible
-from argosy.perf.measurements.rows import ClosedLoop, Measurement, Measurements, OpenLoop
+from argosy.perf.measurements.rows import ClosedLoopLoad, Measurement, Measurements, OpenLoopLoad
 from argosy.perf.measurements.scaled import scaled, tabulated
 from argosy.perf.measurements.trial import Quantity, Trial, trial_of
 from argosy.perf.profile import Origin, Profile
@@ -157,7 +158,7 @@ def _context(row: Measurement) -> float:
 def _load(trial: Trial) -> float:
     """Requests in flight; for a rate, what Little's law makes of the latency (1 s where unknown)."""
     row = trial.measurement
-    if not isinstance(row.load, OpenLoop):
+    if not isinstance(row.load, OpenLoopLoad):
         return float(trial.concurrency)
     itl_ms = row.itl.mean_ms if row.itl is not None else None
     e2e_ms = row.e2e.mean_ms if row.e2e is not None else None
@@ -197,8 +198,8 @@ def _quantity_error(errors: Sequence[float]) -> QuantityError | None:
 
 def _covered(trials: Sequence[Trial]) -> Covered:
     rows = [trial.measurement for trial in trials]
-    concurrency = [row.load.concurrency for row in rows if isinstance(row.load, ClosedLoop)]
-    rates = [row.load.requests_per_s for row in rows if isinstance(row.load, OpenLoop)]
+    concurrency = [row.load.concurrency for row in rows if isinstance(row.load, ClosedLoopLoad)]
+    rates = [row.load.requests_per_s for row in rows if isinstance(row.load, OpenLoopLoad)]
     prompts, outputs = (
         [round(row.prompt.mean, 1) for row in rows],
         [round(row.output.mean, 1) for row in rows],
@@ -211,8 +212,8 @@ def _covered(trials: Sequence[Trial]) -> Covered:
     )
 
 
-def _provenance(report: Measurements) -> Provenance:
-    return Provenance(report.name, report.sha256, str(report.tool), report.tool_version, len(report.rows))
+def _provenance(report: Measurements) -> FitProvenance:
+    return FitProvenance(report.name, report.sha256, str(report.tool), report.tool_version, len(report.rows))
 
 
 def _source(reports: Sequence[Measurements], trials: Sequence[Trial]) -> str:

@@ -1,7 +1,7 @@
 """What a fit of measurements gives: a profile, how well it fits, and what it stands on.
 
-Owns the nouns `FitQuestion`, `FittedProfile` and `CannotFit`. Never fits (`fit`) and never
-writes a file (`profile_file`).
+Owns the nouns `FitQuestion`, `FittedProfile` and `CannotFit`. `fit` makes them, `profile_file`
+writes them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from argosy.engine.request import EngineLimits
-from argosy.perf.measurements.scaled import Factors
+from argosy.perf.measurements.scaled import ScalingFactors
 from argosy.perf.profile import Profile, ProfileKey
 
 
@@ -64,7 +64,7 @@ class Covered:
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
+class FitProvenance:
     """One file that rows came from."""
 
     name: str
@@ -87,14 +87,14 @@ class FittedProfile:
     """
 
     profile: Profile
-    factors: Factors
+    factors: ScalingFactors
     fitted: tuple[str, ...]
     front_end_ms: float
     error: FitError
     prior_error: FitError
     prior_source: str
     covered: Covered
-    files: tuple[Provenance, ...]
+    files: tuple[FitProvenance, ...]
     on_date: str
     notes: tuple[str, ...] = ()
 

@@ -1,19 +1,19 @@
 """guidellm's JSON report (format 2, as guidellm 0.8 writes it).
 
-Owns its field names. Every metric there is a distribution over requests, told apart by their
-end; only those that succeeded are read. Latencies are milliseconds where their name says so,
+Owns its field names. Every metric there is a distribution over requests, by the way they
+ended; only those that succeeded are read. Latencies are milliseconds where their name ends so,
 and seconds in `request_latency`.
 """
 
 from __future__ import annotations
 
-from argosy.perf.measurements.document import Document, Report
-from argosy.perf.measurements.fields import Fields
+from argosy.perf.measurements.document import Document, ParsedReport
+from argosy.perf.measurements.fields import ReportFields
 from argosy.perf.measurements.rows import (
-    ClosedLoop,
-    Load,
+    ClosedLoopLoad,
     Measurement,
-    OpenLoop,
+    OfferedLoad,
+    OpenLoopLoad,
     RefusedError,
     UnreadableReason,
 )
@@ -29,17 +29,19 @@ def recognise(document: Document) -> bool:
     return isinstance(metadata, dict) and "guidellm_version" in metadata and "benchmarks" in report
 
 
-def read(document: Document) -> Report:
-    """One row per benchmark (a sweep or an override makes several)."""
-    report = Fields(document.only, "the report")
+def read(document: Document) -> ParsedReport:
+    """One row per benchmark (a sweep or an override makes several). Raises RefusedError where none
+    completed.
+    """
+    report = ReportFields(document.only, "the report")
     benchmarks = report.raw("benchmarks")
     if not isinstance(benchmarks, list) or not benchmarks:
         raise RefusedError(UnreadableReason.NOTHING_MEASURED, "the report holds no benchmark")
     entries = [
-        Fields(one if isinstance(one, dict) else {}, f"benchmark {index + 1}")
+        ReportFields(one if isinstance(one, dict) else {}, f"benchmark {index + 1}")
         for index, one in enumerate(benchmarks)
     ]
-    return Report(
+    return ParsedReport(
         rows=tuple(_row(entry) for entry in entries),
         tool_version=report.text("metadata.guidellm_version"),
         model=entries[0].text("config.backend.model"),
@@ -47,7 +49,7 @@ def read(document: Document) -> Report:
     )
 
 
-def _notes(benchmark: Fields) -> list[str]:
+def _notes(benchmark: ReportFields) -> list[str]:
     notes = []
     errored = benchmark.raw("metrics.request_totals.errored")
     if isinstance(errored, int) and errored > 0:
@@ -63,7 +65,7 @@ def _notes(benchmark: Fields) -> list[str]:
     return notes
 
 
-def _row(benchmark: Fields) -> Measurement:
+def _row(benchmark: ReportFields) -> Measurement:
     if not benchmark.raw("metrics.request_totals.successful"):
         message = f"{benchmark.row}: no request succeeded, or another format than guidellm 0.8's"
         raise RefusedError(UnreadableReason.NOTHING_MEASURED, message)
@@ -81,21 +83,21 @@ def _row(benchmark: Fields) -> Measurement:
     )
 
 
-def _metric(benchmark: Fields, name: str) -> Fields:
+def _metric(benchmark: ReportFields, name: str) -> ReportFields:
     return benchmark.inside(f"metrics.{name}.successful")
 
 
-def _load(benchmark: Fields) -> Load:
+def _load(benchmark: ReportFields) -> OfferedLoad:
     strategy = benchmark.inside("config.strategy")
     kind = strategy.text("type_")
     if kind == "synchronous":
-        return ClosedLoop(1)
+        return ClosedLoopLoad(1)
     if kind == "concurrent":
-        return ClosedLoop(strategy.required_count("streams"))
+        return ClosedLoopLoad(strategy.required_count("streams"))
     if kind == "throughput":
-        return ClosedLoop(strategy.required_count("max_concurrency"))
+        return ClosedLoopLoad(strategy.required_count("max_concurrency"))
     if kind in ("constant", "poisson"):
-        return OpenLoop(strategy.required("rate"), 0.0 if kind == "constant" else 1.0)
+        return OpenLoopLoad(strategy.required("rate"), 0.0 if kind == "constant" else 1.0)
     known = "synchronous, concurrent, throughput, constant, poisson"
     message = f"{benchmark.row}: its strategy is {kind!r}; understood are {known}"
     raise RefusedError(UnreadableReason.INCOMPLETE, message)

@@ -1,7 +1,7 @@
 """Moving a step time until a simulated engine shows what was measured.
 
 Owns the parameters, their prior, the noise of each quantity, and their derivatives; scipy solves.
-Never decides which parameters are free (`fit` does). Input: trials, a table, names. Output: `Solution`.
+`fit` decides which parameters are free. Input: trials, a table, names. Output: `Solution`.
 
 Least squares of the logarithms of predicted over measured, in units of the quantity's noise,
 Huber's beyond 2.5 of them (one bad run must not bend the rest). The prior is a Gaussian
@@ -18,11 +18,12 @@ from functools import cached_property
 
 import numpy as np
 
+from argosy.arrays import Floats
 from argosy.engine.request import EngineLimits
-from argosy.engine.step_times import Floats, StepTable
-from argosy.perf.measurements.rows import Measurement, OpenLoop
-from argosy.perf.measurements.scaled import Factors, scaled
-from argosy.perf.measurements.trial import Observed, Quantity, Trial
+from argosy.engine.step_times import StepTable
+from argosy.perf.measurements.rows import Measurement, OpenLoopLoad
+from argosy.perf.measurements.scaled import ScalingFactors, scaled
+from argosy.perf.measurements.trial import ObservedStatistic, Quantity, Trial
 
 FRONT_END = "front_end_ms"
 """What client, network and HTTP server add to a TTFT: in every measurement, in no step time."""
@@ -48,7 +49,10 @@ _CONVERGED = 1e-3
 
 @dataclass(frozen=True)
 class Problem:
-    """Residuals as a function of the free parameters (logarithms; milliseconds for the others)."""
+    """Residuals as a function of the free parameters (logarithms of factors; milliseconds for the others).
+
+    P free parameters, O observed values of all trials together.
+    """
 
     trials: tuple[Trial, ...]
     limits: EngineLimits
@@ -57,68 +61,68 @@ class Problem:
 
     @cached_property
     def start(self) -> Floats:
-        """The prior's own."""
+        """Where the search starts: the prior's own values, shape (P,)."""
         values = {"c0": self.table.c0, "cb": self.table.cb, FRONT_END: _USUAL_FRONT_END_MS}
         return np.array([values.get(name, 0.0) for name in self.free])
 
     @cached_property
     def widths(self) -> Floats:
-        """Standard deviations of the prior."""
+        """Standard deviations of the prior, shape (P,)."""
         return np.array([_WIDTH[name] for name in self.free])
 
     @cached_property
     def differences(self) -> Floats:
-        """Steps that change a small batch's iteration by about two per cent each."""
+        """Steps that change a small batch's iteration by about two per cent each, shape (P,)."""
         one_token_ms = float(self.table.s * self.table.matrix_ms[0])
         steps = {"c0": _DIFFERENCE * one_token_ms, "cb": _DIFFERENCE * one_token_ms / 32, FRONT_END: 1.0}
         return np.array([steps.get(name, _DIFFERENCE) for name in self.free])
 
     @cached_property
-    def observed(self) -> tuple[tuple[int, Observed], ...]:
+    def observed(self) -> tuple[tuple[int, ObservedStatistic], ...]:
         """All quantities, each with the index of its trial."""
         return tuple((index, one) for index, trial in enumerate(self.trials) for one in trial.observed)
 
     @cached_property
     def noise(self) -> Floats:
-        """Relative standard error of each observed value."""
+        """Relative standard error of each observed value, shape (O,)."""
         return np.array([_noise(self.trials[index].measurement, one) for index, one in self.observed])
 
     @cached_property
     def has_front_end(self) -> Floats:
-        """1 for the quantities that contain a first token, else 0."""
+        """1 for the values that contain a first token, else 0; shape (O,)."""
         with_first = (Quantity.TTFT, Quantity.E2E)
         return np.array([float(one.quantity in with_first) for _, one in self.observed])
 
-    def factors(self, at: Floats) -> Factors:
-        """Those that are not free stay as they were."""
+    def factors(self, at: Floats) -> ScalingFactors:
+        """The factors at parameters of shape (P,); those that are not free stay as they were."""
         given = dict(zip(self.free, at.tolist(), strict=True))
         powers = {name: given.get(name, 0.0) for name in _LOGARITHMS}
         values = {name: math.exp(max(-_FAR, min(_FAR, power))) for name, power in powers.items()}
-        return Factors(c0=given.get("c0", self.table.c0), cb=given.get("cb", self.table.cb), **values)
+        return ScalingFactors(c0=given.get("c0", self.table.c0), cb=given.get("cb", self.table.cb), **values)
 
     def front_end_ms(self, at: Floats) -> float:
-        """Zero where the rows could not tell."""
+        """Milliseconds at parameters of shape (P,); zero where the rows could not tell."""
         return float(at[self.free.index(FRONT_END)]) if FRONT_END in self.free else 0.0
 
     @cached_property
     def floor(self) -> Floats:
-        """Nothing takes negative time, unless the prior says that the host does."""
+        """Lower bounds, shape (P,): no part takes negative time, unless the prior's host does."""
         floor = {"c0": min(0.0, self.table.c0), "cb": min(0.0, self.table.cb), FRONT_END: 0.0}
         return np.array([floor.get(name, -math.inf) for name in self.free])
 
     def predict(self, table: StepTable, front_end_ms: float) -> Floats:
-        """A value for each observed quantity."""
+        """A value for each observed one, shape (O,); milliseconds, requests/s for a throughput."""
         shown = np.concatenate([trial.predict(self.limits, table) for trial in self.trials])
         return shown + front_end_ms * self.has_front_end
 
     def errors(self, at: Floats) -> Floats:
-        """Logarithms of predicted over measured."""
+        """Logarithms of predicted over measured at parameters of shape (P,); shape (O,)."""
         predicted = self.predict(scaled(self.table, self.factors(at)), self.front_end_ms(at))
         found: Floats = np.log(predicted / np.array([one.value for _, one in self.observed]))
         return found
 
     def derivatives(self, at: Floats) -> Floats:
-        """Of `errors`, shape (observed, free): differences between simulations of the same requests."""
+        """Of `errors`, shape (O, P): differences between simulations of the same requests."""
         errors, columns = self.errors(at), []
         for index, difference in enumerate(self.differences.tolist()):
             beside = at.copy()
@@ -129,7 +133,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """Where the fit ended: parameters, errors there, their derivatives, and Huber's weights."""
+    """Where the fit ended: parameters (P,), errors (O,), their derivatives (O, P), Huber's weights (O,)."""
 
     at: Floats
     errors: Floats
@@ -137,7 +141,7 @@ class Solution:
     weights: Floats
 
     def normal(self, problem: Problem) -> Floats:
-        """The matrix of the normal equations, the prior's part included."""
+        """The matrix of the normal equations, the prior's part included; shape (P, P)."""
         weighted = self.jacobian * self.weights[:, None]
         found: Floats = weighted.T @ self.jacobian + np.diag(problem.widths**-2.0)
         return found
@@ -171,7 +175,7 @@ def solve(problem: Problem) -> Solution:
 
 
 def left_out(problem: Problem, solution: Solution) -> Floats:
-    """Errors of every trial at the solution of the others, to first order."""
+    """Errors of every trial at the solution of the others, to first order; shape (O,)."""
     weighted = solution.jacobian * solution.weights[:, None]
     normal = solution.normal(problem)
     rows = np.array([index for index, _ in problem.observed])
@@ -184,9 +188,9 @@ def left_out(problem: Problem, solution: Solution) -> Floats:
     return errors
 
 
-def _noise(row: Measurement, observed: Observed) -> float:
+def _noise(row: Measurement, observed: ObservedStatistic) -> float:
     noise = _NOISE[observed.quantity]
-    if isinstance(row.load, OpenLoop):
+    if isinstance(row.load, OpenLoopLoad):
         noise *= _OPEN_NOISE_FACTOR
     if observed.quantity is Quantity.TTFT and row.output.std is None:
         noise *= _UNKNOWN_SPREAD_FACTOR

@@ -1,9 +1,9 @@
-"""Whether measured step times can be of what they say they are: the bound, and by how much it is left.
+"""Sanity check of a user's step times: the factor beyond which they are implausible, and the excess.
 
 Owns the factor beyond which a mistake (seconds for milliseconds, another GPU) is likelier than an
-unusual engine. Never refuses: an import does, since it fits to what is known, while a finished
-profile of a user's counts and is remarked upon. Input: that profile and Argosy's own figures of
-the same GPU, model, number type and shape. Output: `FarOff`, or None where it is near enough.
+unusual engine. An import refuses such rows, since it fits to what is known; a finished profile of a
+user counts, with a remark. Input: that profile and Argosy's own figures of the same GPU, model,
+number type and shape. Output: `FarOff`, or None where it is near enough.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from argosy.perf.form import DECODE_GRID, PREFILL_GRID, Iterations
 from argosy.perf.profile import Origin, Profile, ValidRange
+from argosy.perf.profiles.iterations import DECODE_GRID, PREFILL_GRID, Iterations
 
 MOST_FACTOR = 4.0
 """So many times slower or faster than what is known. Argosy's own figures are 20-60 % off at worst
@@ -37,8 +37,8 @@ class FarOff:
     def __str__(self) -> str:
         """In words: "decode iterations take 69 times and ... as Argosy's own figures say (Roofline)"."""
         kinds = (("decode", self.decode), ("prefill", self.prefill))
-        told = [f"{kind} iterations take {_times(factor)}" for kind, factor in kinds if factor is not None]
-        return f"{' and '.join(told)} as long as Argosy's own figures say ({self.known})"
+        slower = [f"{kind} iterations take {_times(factor)}" for kind, factor in kinds if factor is not None]
+        return f"{' and '.join(slower)} as long as Argosy's own figures say ({self.known})"
 
 
 def is_plausible(factor: float) -> bool:

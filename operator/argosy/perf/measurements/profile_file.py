@@ -1,9 +1,9 @@
 """A fitted profile as a file that people can read and a ConfigMap can hold.
 
-Owns the format (JSON, `kind: ArgosyProfile`, version 1). Never opens a file: bytes in and out.
-The content carries its own SHA-256, over everything else in canonical form, so that a figure
-changed by hand or a file cut off on its way is found and named. Numbers have seven digits,
-and read back they are the ones that were written.
+Owns the format (JSON, `kind: ArgosyProfile`, version 1). Bytes in, bytes out. The content carries
+its own SHA-256, over everything else in canonical form, so that a figure changed by hand or a file
+cut off on its way is found and named. Numbers have seven digits, and read back they are the ones
+that were written.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from argosy.engine.step_times import StepTable, step_ms
 from argosy.errors import InvariantError, SpecError
-from argosy.perf.measurements.fitted import Covered, FitError, FittedProfile, Provenance
-from argosy.perf.measurements.scaled import Factors
+from argosy.perf.measurements.fitted import Covered, FitError, FitProvenance, FittedProfile
+from argosy.perf.measurements.scaled import ScalingFactors
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
 from argosy.snapshot.architecture import Dtype
 
@@ -147,14 +147,14 @@ def _fitted(document: Mapping[str, Any]) -> FittedProfile:
     provenance = document["provenance"]
     return FittedProfile(
         profile=_profile(document),
-        factors=_read(Factors, provenance["factors"]),
+        factors=_read(ScalingFactors, provenance["factors"]),
         fitted=tuple(provenance["fitted"]),
         front_end_ms=float(provenance["front_end_ms"]),
         error=_read(FitError, provenance["error"]),
         prior_error=_read(FitError, provenance["prior_error"]),
         prior_source=str(provenance["prior_source"]),
         covered=_read(Covered, provenance["covered"]),
-        files=tuple(_read(Provenance, one) for one in provenance["files"]),
+        files=tuple(_read(FitProvenance, one) for one in provenance["files"]),
         on_date=str(provenance["date"]),
         notes=tuple(provenance["notes"]),
     )
@@ -198,5 +198,5 @@ def _require_time(table: StepTable, valid: ValidRange) -> None:
 
 
 def _read(kind: type[Any], values: Any) -> Any:
-    """A frozen dataclass of ours from JSON, with its types checked."""
+    """One of our frozen dataclasses from JSON, with its types checked."""
     return TypeAdapter(kind).validate_python(values)

@@ -11,16 +11,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from argosy.perf.measurements.document import Document, Report
-from argosy.perf.measurements.fields import Fields
+from argosy.perf.measurements.document import Document, ParsedReport
+from argosy.perf.measurements.fields import ReportFields
 from argosy.perf.measurements.rows import (
-    ClosedLoop,
+    ClosedLoopLoad,
     Latency,
-    Lengths,
-    Load,
     Measurement,
-    OpenLoop,
+    OfferedLoad,
+    OpenLoopLoad,
     RefusedError,
+    TokenLengths,
     UnreadableReason,
 )
 
@@ -37,19 +37,19 @@ def recognise_lines(document: Document) -> bool:
     return bool(document.objects) and all({"metric", *_RUN} <= one.keys() for one in document.objects)
 
 
-def read_lines(document: Document) -> Report:
+def read_lines(document: Document) -> ParsedReport:
     """One row per (prompt, output, rate)."""
-    runs: dict[tuple[str, ...], dict[str, Fields]] = {}
+    runs: dict[tuple[str, ...], dict[str, ReportFields]] = {}
     for one in document.objects:
         run = tuple(str(one[name]) for name in _RUN)
         row = f"run with {run[0]} prompt and {run[1]} output tokens at {run[2]} requests/s"
-        runs.setdefault(run, {})[str(one["metric"])] = Fields(one, row)
+        runs.setdefault(run, {})[str(one["metric"])] = ReportFields(one, row)
     rows = tuple(_row_of_lines(metrics) for metrics in runs.values())
-    model = Fields(document.objects[0], "").text("model")
-    return Report(rows, model=model)
+    model = ReportFields(document.objects[0], "").text("model")
+    return ParsedReport(rows, model=model)
 
 
-def _row_of_lines(metrics: Mapping[str, Fields]) -> Measurement:
+def _row_of_lines(metrics: Mapping[str, ReportFields]) -> Measurement:
     run = next(iter(metrics.values()))
     throughput = metrics.get("TPUT")
     # Without --stream the script writes a TPOT of 0 and, as TTFT, when the header came.
@@ -60,8 +60,8 @@ def _row_of_lines(metrics: Mapping[str, Fields]) -> Measurement:
 
     return Measurement(
         where=run.row,
-        prompt=Lengths(run.required("input_tokens"), 0.0),
-        output=Lengths(run.required("output_tokens"), 0.0),
+        prompt=TokenLengths(run.required("input_tokens"), 0.0),
+        output=TokenLengths(run.required("output_tokens"), 0.0),
         load=_load(run, "samples"),
         ttft=latency("TTFT") if streamed else None,
         itl=latency("TPOT") if streamed else None,
@@ -77,8 +77,8 @@ def recognise_summary(document: Document) -> bool:
     return document.header.startswith("Namespace(") and "RESULT SUMMARY" in document.text
 
 
-def read_summary(document: Document) -> Report:
-    """One row: the script writes a file per run."""
+def read_summary(document: Document) -> ParsedReport:
+    """One row: the script writes a file per run. Raises RefusedError where a value cannot be read."""
     found = dict(re.findall(r"(\w+)=([^,()]+)", document.header))
     missing = [name for name in _ARGUMENTS if name not in found]
     if missing:
@@ -88,11 +88,11 @@ def read_summary(document: Document) -> Report:
     values |= {name: _section(document.text, title) for name, title in _SECTIONS.items()}
     values["tokens"] = _figure(document.text, "Output Token Throughput")
     values["requests"] = _figure(document.text, "Request Throughput")
-    run = Fields(values, "the summary")
+    run = ReportFields(values, "the summary")
     row = Measurement(
         where=run.row,
-        prompt=Lengths(run.required("input_len"), 0.0),
-        output=Lengths(run.required("output_len"), 0.0),
+        prompt=TokenLengths(run.required("input_len"), 0.0),
+        output=TokenLengths(run.required("output_len"), 0.0),
         load=_load(run, "num_prompts"),
         ttft=run.inside("ttft").latency(_SUMMARY_LATENCY, _MS_PER_S),
         itl=run.inside("itl").latency(_SUMMARY_LATENCY, _MS_PER_S),
@@ -101,14 +101,14 @@ def read_summary(document: Document) -> Report:
         requests_per_s=run.optional("requests"),
         num_requests=run.count("num_prompts"),
     )
-    return Report((row,), model=found.get("model", "").strip("' ") or None)
+    return ParsedReport((row,), model=found.get("model", "").strip("' ") or None)
 
 
-def _load(run: Fields, samples: str) -> Load:
+def _load(run: ReportFields, samples: str) -> OfferedLoad:
     """An infinite rate sends all requests at once."""
     if run.raw("request_rate") == float("inf"):
-        return ClosedLoop(run.count(samples) or 1)
-    return OpenLoop(run.required("request_rate"))
+        return ClosedLoopLoad(run.count(samples) or 1)
+    return OpenLoopLoad(run.required("request_rate"))
 
 
 def _section(text: str, title: str) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from argosy.perf.measurements import (
     throughput_grid,
     vllm_bench,
 )
-from argosy.perf.measurements.document import Document, Report, digest, parse
+from argosy.perf.measurements.document import Document, ParsedReport, digest, parse
 from argosy.perf.measurements.rows import (
     Measurements,
     RefusedError,
     Tool,
-    Unreadable,
     UnreadableReason,
+    UnreadableReport,
 )
 
 
@@ -32,7 +32,7 @@ class _Reader:
     tool: Tool
     understands: str
     recognise: Callable[[Document], bool]
-    read: Callable[[Document], Report]
+    read: Callable[[Document], ParsedReport]
 
 
 _READERS = (
@@ -85,7 +85,7 @@ UNDERSTOOD = tuple(reader.understands for reader in _READERS)
 """What can be read, in words for users."""
 
 
-def read_measurements(content: bytes, name: str) -> Measurements | Unreadable:
+def read_measurements(content: bytes, name: str) -> Measurements | UnreadableReport:
     """The rows of a report, or a sentence that says why there are none."""
     try:
         document = parse(content)

@@ -1,7 +1,7 @@
 """The neutral row: one load on one engine and what was measured under it.
 
-Owns the nouns that every reader produces and the fit consumes. Never knows a tool's format
-(its reader does). A quantity that a report does not have is None, never 0.
+Owns the nouns that every reader produces and the fit consumes. Readers know the tools' formats. A
+quantity that a report does not have is None, never 0.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ class Tool(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
+class TokenLengths:
     """Tokens per request: mean, and standard deviation where it is known (0: all are alike)."""
 
     mean: float
     std: float | None = None
 
     @classmethod
-    def of(cls, tokens: Sequence[float]) -> Lengths:
+    def of(cls, tokens: Sequence[float]) -> TokenLengths:
         """From the length of every request."""
         return cls(float(np.mean(tokens)), float(np.std(tokens)))
 
 
 @dataclass(frozen=True, slots=True)
-class ClosedLoop:
+class ClosedLoopLoad:
     """This many requests in flight: the next one is sent when one completes."""
 
     concurrency: int
 
 
 @dataclass(frozen=True, slots=True)
-class OpenLoop:
+class OpenLoopLoad:
     """Requests sent at this mean rate, whatever completes.
 
     gap_cv: coefficient of variation of the gaps: 1 a Poisson process, 0 a metronome
@@ -56,11 +56,11 @@ class OpenLoop:
 
 
 @dataclass(frozen=True, slots=True)
-class Saturated:
+class SaturatingLoad:
     """As many requests in flight as the engine takes: a table of maximum throughputs."""
 
 
-Load = ClosedLoop | OpenLoop | Saturated
+OfferedLoad = ClosedLoopLoad | OpenLoopLoad | SaturatingLoad
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ class Measurement:
     """
 
     where: str
-    prompt: Lengths
-    output: Lengths
-    load: Load
+    prompt: TokenLengths
+    output: TokenLengths
+    load: OfferedLoad
     ttft: Latency | None = None
     itl: Latency | None = None
     e2e: Latency | None = None
@@ -146,7 +146,7 @@ class UnreadableReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableReport:
     """No rows, why (a sentence with row and field), and which file."""
 
     reason: UnreadableReason
@@ -155,8 +155,8 @@ class Unreadable:
 
 
 class RefusedError(Exception):
-    """Carries an `Unreadable` out of a reader to `read_measurements`, nowhere further."""
+    """Carries an `UnreadableReport` out of a reader to `read_measurements`, nowhere further."""
 
     def __init__(self, reason: UnreadableReason, message: str) -> None:
         super().__init__(message)
-        self.fault = Unreadable(reason, message)
+        self.fault = UnreadableReport(reason, message)

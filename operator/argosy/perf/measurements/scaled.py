@@ -1,10 +1,10 @@
 """A step time with its parts made faster or slower: what measurements move.
 
-Owns the parameters of a fit and how they change a known step time. Never looks at a
-measurement. The parts are those that different software and silicon change independently:
-everything (`s`), the arithmetic of many tokens (`compute`: what an iteration takes beyond one
-token's, and the attention of prefill chunks), the attention of decoding sequences
-(`attention`, bound by memory), and the host (`c0` per iteration, `cb` per sequence).
+Owns the parameters of a fit and how they change a known step time. The parts are those that
+different software and silicon change independently: everything (`s`), the arithmetic of many tokens
+(`compute`: what an iteration takes beyond one token's, and the attention of prefill chunks), the
+attention of decoding sequences (`attention`, bound by memory), and the host (`c0` per iteration,
+`cb` per sequence).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from argosy.engine.step_times import Floats, StepTable, StepTimeSource
+from argosy.arrays import Floats
+from argosy.engine.step_times import StepTable, StepTimeSource
 
 # Knots are added until lines between them leave the curve by no more than this share of it.
 _TOLERANCE = 1e-3
@@ -22,7 +23,7 @@ _MOST_BATCH_KNOTS = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Factors:
+class ScalingFactors:
     """s, compute and attention multiply what was; c0 and cb (milliseconds) replace it."""
 
     s: float
@@ -32,7 +33,7 @@ class Factors:
     cb: float
 
 
-def scaled(table: StepTable, factors: Factors) -> StepTable:
+def scaled(table: StepTable, factors: ScalingFactors) -> StepTable:
     """The step time with these factors applied."""
     one_token_ms = table.matrix_ms[0]
     return StepTable(

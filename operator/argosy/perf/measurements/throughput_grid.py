@@ -1,6 +1,6 @@
 """Tables of the largest throughput per pair of lengths: Mélange's and AIBrix's.
 
-Owns their JSON. Both hold requests/s that one GPU sustained within somebody's SLO, a matrix
+Owns their JSON. Both hold requests/s that one GPU sustained within some SLO, a matrix
 over prompt and output lengths; a cell of zero means that nothing did, and is left out.
 
 Mélange (its solver's configuration): `gpu_info` names several GPUs, each with `tputs`, a row
@@ -16,15 +16,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from argosy.perf.measurements.document import Document, Report
+from argosy.perf.measurements.document import Document, ParsedReport
 from argosy.perf.measurements.fields import not_negative, positive
 from argosy.perf.measurements.rows import (
     Latency,
-    Lengths,
     Measurement,
-    OpenLoop,
+    OpenLoopLoad,
     RefusedError,
-    Saturated,
+    SaturatingLoad,
+    TokenLengths,
     UnreadableReason,
 )
 
@@ -40,8 +40,8 @@ def recognise_melange(document: Document) -> bool:
     return any("tputs" in gpu for _, gpu in _gpus(document.only))
 
 
-def read_melange(document: Document) -> Report:
-    """One row per GPU and cell, for runs that kept the engine full."""
+def read_melange(document: Document) -> ParsedReport:
+    """One row per GPU and cell, for runs that kept the engine full. Raises RefusedError for broken cells."""
     table = document.only
     missing = [name for name in ("prompt_tokens", "output_tokens") if name not in table]
     if missing:
@@ -65,7 +65,7 @@ def read_melange(document: Document) -> Report:
                     notes.append(f"{where}: no throughput, left out")
                 else:
                     rows.append(replace(_row(where, (prompt, output), rate, {}), gpu=gpu))
-    return Report(_some(rows), notes=(_NO_LATENCIES, *notes))
+    return ParsedReport(_some(rows), notes=(_NO_LATENCIES, *notes))
 
 
 def recognise_aibrix(document: Document) -> bool:
@@ -73,8 +73,10 @@ def recognise_aibrix(document: Document) -> bool:
     return {"gpu", "tputs", "indexes"} <= document.only.keys()
 
 
-def read_aibrix(document: Document) -> Report:
-    """One row per cell: the rate that was kept, and the latencies at it."""
+def read_aibrix(document: Document) -> ParsedReport:
+    """One row per cell: the rate that was kept, and the latencies at it. Raises RefusedError for broken
+    cells.
+    """
     profile = document.only
     axes = profile["indexes"]
     if not isinstance(axes, list) or len(axes) != 2:
@@ -99,7 +101,7 @@ def read_aibrix(document: Document) -> Report:
     gpu = profile["gpu"]
     if not latencies:
         notes.insert(0, _NO_LATENCIES)
-    return Report(_some(rows), gpu=gpu if isinstance(gpu, str) else None, notes=tuple(notes))
+    return ParsedReport(_some(rows), gpu=gpu if isinstance(gpu, str) else None, notes=tuple(notes))
 
 
 def _gpus(table: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -141,9 +143,9 @@ def _row(
     """
     return Measurement(
         where=where,
-        prompt=Lengths(tokens[0], 0.0),
-        output=Lengths(tokens[1], 0.0),
-        load=OpenLoop(requests_per_s) if means else Saturated(),
+        prompt=TokenLengths(tokens[0], 0.0),
+        output=TokenLengths(tokens[1], 0.0),
+        load=OpenLoopLoad(requests_per_s) if means else SaturatingLoad(),
         ttft=means.get("ttft"),
         e2e=means.get("e2e"),
         output_tokens_per_s=requests_per_s * tokens[1],

@@ -1,9 +1,9 @@
 """A measured run, repeated on a simulated engine.
 
-Owns the requests that stand for a run's (drawn once, so that every step time is judged on the
-same ones), and the comparison of what was measured with what the engine would have shown.
-Never chooses a step time (`fit` does). Input: a row and an engine's limits. Output: quantities
-with their measured and predicted values.
+Owns the requests that stand for a run's (drawn once, so that every step time is judged on the same
+ones), and the comparison of what was measured with what the engine would have shown. `fit` chooses
+the step time. Input: a row and an engine's limits. Output: quantities with their measured and
+predicted values.
 
 `validation.runs` repeats runs too, by the one protocol of its rows: a published figure must not move
 with what is assumed here of reports that leave their lengths, their statistics or their load unsaid.
@@ -18,13 +18,21 @@ from statistics import NormalDist
 
 import numpy as np
 
+from argosy.arrays import Floats, Integers
 from argosy.engine.request import EngineLimits
-from argosy.engine.simulate import Floats, Integers, Requests, RequestTimes
+from argosy.engine.simulate import Requests, RequestTimes
 from argosy.engine.step_times import StepTimeSource
-from argosy.perf.measurements.rows import ClosedLoop, Latency, Lengths, Measurement, OpenLoop, Saturated
+from argosy.perf.measurements.rows import (
+    ClosedLoopLoad,
+    Latency,
+    Measurement,
+    OpenLoopLoad,
+    SaturatingLoad,
+    TokenLengths,
+)
 
 # Where a report does not say how lengths vary: enough that requests do not march in step, which
-# nobody's do for long, and about what InferenceMAX draws (uniform on [0.8 L, L]).
+# no client's requests are for long, and about what InferenceMAX draws (uniform on [0.8 L, L]).
 UNKNOWN_SPREAD = 0.1
 _SEED = 1
 _ROUNDS = 10
@@ -46,7 +54,7 @@ class Quantity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class ObservedStatistic:
     """A measured value (milliseconds; requests/s for a throughput) and which statistic it is.
 
     percentile: None for a mean
@@ -62,7 +70,7 @@ class Trial:
     """A run that can be repeated: lengths per request, and arrivals per draw or a concurrency."""
 
     measurement: Measurement
-    observed: tuple[Observed, ...]
+    observed: tuple[ObservedStatistic, ...]
     prompts: Integers
     outputs: Integers
     arrivals_s: tuple[Floats, ...]
@@ -113,13 +121,13 @@ def trial_of(measurement: Measurement, limits: EngineLimits) -> Trial | None:
     if not observed:
         return None
     arrivals: tuple[Floats, ...] = ()
-    if isinstance(load, OpenLoop):
+    if isinstance(load, OpenLoopLoad):
         draws = _OPEN_DRAWS if load.gap_cv else 1
         arrivals = tuple(_arrivals_s(load, count, rng) for _ in range(draws))
     return Trial(measurement, observed, prompts, outputs, arrivals, _in_flight(measurement, limits))
 
 
-def _observed(row: Measurement) -> tuple[Observed, ...]:
+def _observed(row: Measurement) -> tuple[ObservedStatistic, ...]:
     """ITL and TTFT where they were measured; else E2E, else the throughput, which contain both."""
     found = [
         _latency(quantity, latency)
@@ -128,22 +136,22 @@ def _observed(row: Measurement) -> tuple[Observed, ...]:
     ]
     if not any(one.quantity is Quantity.ITL for one in found) and row.e2e is not None:
         found.append(_latency(Quantity.E2E, row.e2e))
-    if found or isinstance(row.load, OpenLoop):
+    if found or isinstance(row.load, OpenLoopLoad):
         # Below saturation an open loop completes what is sent, whatever the engine.
         return tuple(found)
     rate = row.requests_per_s
     if rate is None and row.output_tokens_per_s is not None:
         rate = row.output_tokens_per_s / row.output.mean
-    return () if rate is None else (Observed(Quantity.THROUGHPUT, rate),)
+    return () if rate is None else (ObservedStatistic(Quantity.THROUGHPUT, rate),)
 
 
-def _latency(quantity: Quantity, latency: Latency) -> Observed:
+def _latency(quantity: Quantity, latency: Latency) -> ObservedStatistic:
     """The mean where there is one, else the lowest percentile (the steadiest)."""
     if latency.mean_ms is not None:
-        return Observed(quantity, latency.mean_ms)
+        return ObservedStatistic(quantity, latency.mean_ms)
     percentiles = {50: latency.p50_ms, 90: latency.p90_ms, 95: latency.p95_ms, 99: latency.p99_ms}
     percentile, value = next((p, value) for p, value in percentiles.items() if value is not None)
-    return Observed(quantity, value, float(percentile))
+    return ObservedStatistic(quantity, value, float(percentile))
 
 
 def _statistic(values: Floats, percentile: float | None) -> float:
@@ -152,19 +160,19 @@ def _statistic(values: Floats, percentile: float | None) -> float:
 
 
 def _in_flight(row: Measurement, limits: EngineLimits) -> int:
-    if isinstance(row.load, ClosedLoop):
+    if isinstance(row.load, ClosedLoopLoad):
         return row.load.concurrency
-    return limits.max_num_seqs if isinstance(row.load, Saturated) else 0
+    return limits.max_num_seqs if isinstance(row.load, SaturatingLoad) else 0
 
 
 def _num_requests(row: Measurement, limits: EngineLimits) -> int:
     """As many as were measured, for a start and an end weigh more in a short run."""
     rounds = max(_LEAST_REQUESTS, _ROUNDS * _in_flight(row, limits))
-    assumed = _OPEN_REQUESTS if isinstance(row.load, OpenLoop) else rounds
+    assumed = _OPEN_REQUESTS if isinstance(row.load, OpenLoopLoad) else rounds
     return min(row.num_requests or assumed, _MOST_REQUESTS)
 
 
-def _draw(lengths: Lengths, count: int, rng: np.random.Generator) -> Integers:
+def _draw(lengths: TokenLengths, count: int, rng: np.random.Generator) -> Integers:
     """Lengths with this mean and spread: quantiles of a normal in random order, at least 1."""
     std = UNKNOWN_SPREAD * lengths.mean if lengths.std is None else lengths.std
     quantiles = rng.permutation((np.arange(count) + 0.5) / count)
@@ -178,7 +186,7 @@ def _normal(quantiles: Floats) -> Floats:
     return np.array([inverse(quantile) for quantile in quantiles.tolist()])
 
 
-def _arrivals_s(load: OpenLoop, count: int, rng: np.random.Generator) -> Floats:
+def _arrivals_s(load: OpenLoopLoad, count: int, rng: np.random.Generator) -> Floats:
     """Gamma distributed gaps, stretched to have exactly the mean rate."""
     gaps = rng.gamma(load.gap_cv**-2.0, size=count) if load.gap_cv else np.ones(count)
     # Of wild bursts all gaps may underflow, and their sum is divided by.

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from argosy.perf.measurements.document import Document, Report
-from argosy.perf.measurements.fields import TOO_LARGE, Fields, positive
+from argosy.perf.measurements.document import Document, ParsedReport
+from argosy.perf.measurements.fields import TOO_LARGE, ReportFields, positive
 from argosy.perf.measurements.rows import (
-    ClosedLoop,
-    Lengths,
-    Load,
+    ClosedLoopLoad,
     Measurement,
-    OpenLoop,
+    OfferedLoad,
+    OpenLoopLoad,
     RefusedError,
+    TokenLengths,
     UnreadableReason,
 )
 
@@ -35,20 +35,22 @@ def recognise(document: Document) -> bool:
     return bool(document.objects) and all(one.keys() >= _MARKS for one in document.objects)
 
 
-def read(document: Document) -> Report:
+def read(document: Document) -> ParsedReport:
     """One row per result."""
     notes: list[str] = []
     rows = []
     for index, one in enumerate(document.objects):
-        fields = Fields(one, document.row(index, "result"))
+        fields = ReportFields(one, document.row(index, "result"))
         rows.append(_row(fields))
         failed = fields.raw("failed")
         if isinstance(failed, int) and failed > 0:
             notes.append(f"{fields.row}: {failed} requests failed and are not in its figures")
-    return Report(tuple(rows), model=Fields(document.objects[0], "").text("model_id"), notes=tuple(notes))
+    return ParsedReport(
+        tuple(rows), model=ReportFields(document.objects[0], "").text("model_id"), notes=tuple(notes)
+    )
 
 
-def _row(fields: Fields) -> Measurement:
+def _row(fields: ReportFields) -> Measurement:
     if not fields.raw("completed"):
         raise RefusedError(UnreadableReason.NOTHING_MEASURED, f"{fields.row}: no request completed")
     completed = fields.required_count("completed")
@@ -74,15 +76,15 @@ def _names(metric: str) -> dict[str, str]:
     return {"mean_ms": f"mean_{metric}_ms", "p50_ms": f"median_{metric}_ms", **names}
 
 
-def _lengths(fields: Fields, every: str, mean: float, std: float | None) -> Lengths:
+def _lengths(fields: ReportFields, every: str, mean: float, std: float | None) -> TokenLengths:
     """From the list of all lengths where there is one (failed requests count 0 there)."""
     found = fields.raw(every)
     numbers = found if isinstance(found, list) else []
     known = [positive(tokens, fields.row, every) for tokens in numbers if tokens != 0]
-    return Lengths.of(known) if known else Lengths(mean, std)
+    return TokenLengths.of(known) if known else TokenLengths(mean, std)
 
 
-def _inferred_std(fields: Fields) -> float | None:
+def _inferred_std(fields: ReportFields) -> float | None:
     """Latency = TTFT + TPOT * (tokens - 1): what TTFT does not explain of its spread is length's."""
     std_e2e_ms = fields.spread("std_e2el_ms")
     if std_e2e_ms is None:
@@ -99,14 +101,14 @@ def _std_ms(latencies_s: Any) -> float | None:
     return 1e3 * float(np.std(kept)) if len(kept) > 1 else None
 
 
-def _load(fields: Fields) -> Load:
+def _load(fields: ReportFields) -> OfferedLoad:
     """`request_rate` is "inf" where all requests are sent at once or kept at `max_concurrency`."""
     rate, concurrency = fields.raw("request_rate"), fields.count("max_concurrency")
     if rate in ("inf", math.inf):
-        return ClosedLoop(concurrency or fields.count("num_prompts") or 1)
+        return ClosedLoopLoad(concurrency or fields.count("num_prompts") or 1)
     asked = fields.required("request_rate")
     if concurrency is not None and fields.required("request_throughput") < _RATE_KEPT * asked:
-        return ClosedLoop(concurrency)
+        return ClosedLoopLoad(concurrency)
     # The shape of a gamma distribution of gaps.
     burstiness = fields.optional("burstiness") or 1.0
-    return OpenLoop(asked, burstiness**-0.5)
+    return OpenLoopLoad(asked, burstiness**-0.5)

@@ -1,12 +1,11 @@
 """What the profile says of a window: the mean iteration of an engine under a mean load.
 
-Owns the prediction of a window's mean step time from its means alone. Never fits and never applies
-a calibration: the times are those of the silicon (s = 1, c0 = cB = 0). Input: `StepTimes` and a
-`Window`. Output: a `Row` of the regression.
+Owns the prediction of a window's mean step time from its means alone. The times are those of the
+silicon (s = 1, c0 = cB = 0). Input: `StepTimes` and a `Window`. Output: a `Row` of the regression.
 
 A step time at the mean load is not the mean step time: iterations that compute a prompt are bound
 by arithmetic, the others by memory, and a mean iteration with a twentieth of a prompt in it would
-be neither. So two kinds of iterations are told apart, with and without prompts; within each kind
+be neither. So two kinds of iterations are distinguished, with and without prompts; within each kind
 means are used. Prompts arrive by chance, so N iterations with E chunks have N(1 - exp(-E/N)) of the
 one kind, and no fewer than the token budget needs. Prompts differ in length, by which the counters
 say nothing, so half of them are taken to be `PROMPT_VARIATION` longer and half as much shorter.
@@ -31,7 +30,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from argosy.engine.step_times import Floats, StepTimes, bilinear
+from argosy.arrays import Floats
+from argosy.engine.step_times import StepTimes, bilinear
+from argosy.perf.profile import Calibration
 from argosy.perf.recalibration.window import Skipped, SkipReason, Window
 
 PROMPT_VARIATION = 0.7
@@ -44,6 +45,10 @@ class Row:
 
     silicon_ms: float
     batch: float
+
+    def step_ms(self, calibration: Calibration) -> float:
+        """Milliseconds of the mean iteration under this load, calibrated."""
+        return calibration.s * self.silicon_ms + calibration.c0 + calibration.cb * self.batch
 
 
 def row(window: Window, times: StepTimes) -> Row | Skipped:

@@ -1,7 +1,7 @@
 """Recursive least squares of step times: what windows say of (s, c0, cB).
 
-Owns the estimate and its evidence. Never looks at a counter and never judges an observation
-(`recalibrate` does). Input: rows with observed times. Output: new evidence; the old one stays.
+Owns the estimate and its evidence. `recalibrate` judges observations. Input: rows with observed
+times. Output: new evidence; the old one stays.
 
     observed ms per iteration = s * silicon ms + c0 + cB * batch + noise        (times iterations:
     busy_ms = s * predicted ms + c0 * N_iter + cB * decode tokens)
@@ -25,11 +25,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from argosy.arrays import Floats
+from argosy.perf.profile import Calibration
 from argosy.perf.recalibration.features import Row
-
-Floats = npt.NDArray[np.float64]
 
 FORGETTING = 0.995
 """Per window of 15 s: half is forgotten in 35 minutes."""
@@ -37,26 +36,6 @@ FORGETTING = 0.995
 NOISE = 0.03
 """Relative scatter of one window that the weights assume."""
 
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What corrects a silicon time: a factor, ms per iteration, ms per decoding sequence."""
-
-    s: float
-    c0: float
-    cb: float
-
-    def step_ms(self, row: Row) -> float:
-        """The mean iteration under a row's load."""
-        return self.s * row.silicon_ms + self.c0 + self.cb * row.batch
-
-    def values(self) -> Floats:
-        """Shape (3,): s, c0, cb."""
-        return np.array([self.s, self.c0, self.cb])
-
-
-HOST_PRIOR = Calibration(s=1.0, c0=1.3, cb=0.046)
-"""Host overhead as measured on H100 (reference: online recalibration)."""
 
 PRIOR_ERROR = np.array([[0.3, 0.0, 0.0], [0.0, 0.56, 0.0], [0.0, 0.0172, 0.0089]])
 """A root of its covariance, theta = prior + root u: silicon is wrong by a third; hosts are slower or
@@ -118,10 +97,10 @@ def forgotten(evidence: Evidence, share: float) -> Evidence:
 
 def learnt(evidence: Evidence, prior: Calibration, observation: Observation) -> Evidence:
     """The evidence with one more observation."""
-    expected_ms = estimate(evidence, prior).step_ms(observation.row)
+    expected_ms = observation.row.step_ms(estimate(evidence, prior))
     scale = math.sqrt(observation.weight) / (NOISE * expected_ms)
     a = _regressors(observation.row) * scale
-    b = (observation.step_ms - prior.step_ms(observation.row)) * scale
+    b = (observation.step_ms - observation.row.step_ms(prior)) * scale
     return _evidence(evidence.matrix() + np.outer(a, a), np.array(evidence.vector) + a * b)
 
 
@@ -152,7 +131,7 @@ def _is_inside(theta: list[float]) -> bool:
 
 def relative_variance(evidence: Evidence, prior: Calibration, row: Row) -> float:
     """Variance of the estimated step time at `row` over its square, for windows with `NOISE`."""
-    x = _regressors(row) / estimate(evidence, prior).step_ms(row)
+    x = _regressors(row) / row.step_ms(estimate(evidence, prior))
     return float(x @ np.linalg.solve(evidence.matrix(), x))
 
 

@@ -1,7 +1,7 @@
 """How far a calibration can be trusted: scatter, drift, and replicas that lag behind their group.
 
-Owns the statistics of relative residuals. Never changes an estimate: it only says when one should
-not be believed. Input: residuals, one after another. Output: new statistics; the old ones stay.
+Owns the statistics of relative residuals. It decides when an estimate should not be trusted. Input:
+residuals, one after another. Output: new statistics; the old ones stay.
 
 Drift. Two cumulative sums (Page 1954) of standardised residuals z, each clipped at 4:
 H <- max(0, H + z - 1), L <- max(0, L - z - 1), alarm where one passes 8. With independent normal
@@ -25,7 +25,7 @@ LONGEST_Z = 4.0
 """One window, however odd, is no drift."""
 
 SPREAD_PRIOR = 0.05
-"""Relative scatter that is assumed before windows tell (reference: ITL within 2.8-8.0 % on H100)."""
+"""Relative scatter that is assumed before windows show it (`HOST_OVERHEAD` predicts ITL within 2.8-8.0 %)."""
 
 SPREAD_WINDOWS = 100
 """The scatter is a mean over about so many windows."""
@@ -40,7 +40,7 @@ LAG_MEMORY = 0.3
 
 MIN_LAG_WINDOWS = 3
 MIN_GROUP = 3
-"""Of two that differ nobody can say which is the odd one."""
+"""Of two that differ, the data do not show which one is slow."""
 
 STRAGGLER_SCORE = 4.0
 STRAGGLER_LAG = 0.10

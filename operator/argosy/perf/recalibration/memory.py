@@ -1,8 +1,8 @@
 """What recalibration remembers, and how that survives a restart.
 
-Owns `CalibrationMemory`, its bound and its JSON form. Never learns (`recalibrate`) and never
-touches a file. What is damaged, or of another format, is discarded with a reason: a calibration is
-learnt again in minutes, a wrong one misleads every plan until then.
+Owns `CalibrationMemory`, its bound and its JSON form. What is damaged, or of another format, is
+discarded with a reason: a calibration is learnt again in minutes, a wrong one misleads every plan
+until then.
 
 Lags of single replicas are not written: they are known again after three windows.
 """
@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
-from argosy.perf.profile import ProfileKey, Shape
+from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row
-from argosy.perf.recalibration.fit import HIGHEST, HOST_PRIOR, LOWEST, Calibration, Evidence
+from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence
 from argosy.perf.recalibration.health import Health, Lag
 from argosy.perf.recalibration.window import CalibrationKey
 from argosy.snapshot.architecture import Dtype
@@ -39,14 +39,14 @@ class CalibrationState:
     prior_digest: of the silicon times it corrects; for others it means nothing
     prior:        where it started
     evidence, health: what was learnt, and how well it fits
-    published:    what planners are told; it moves only when that changes a step time noticeably
+    published:    what planners use; it moves only when that changes a step time noticeably
     rows:         the last rows learnt from, newest last: between which loads it is known
     updated_at_s: end of the newest window learnt from
     lags:         by replica
     """
 
     prior_digest: str
-    prior: Calibration = HOST_PRIOR
+    prior: Calibration = HOST_OVERHEAD
     evidence: Evidence = field(default_factory=Evidence)
     health: Health = field(default_factory=Health)
     published: Calibration | None = None

@@ -1,8 +1,8 @@
 """From successive readings of an engine's counters to windows.
 
-Owns the open window of each replica, and every reason why two readings make none. Never judges what
-a window says (`recalibrate`) and never reads a clock. Input: one round of samples. Output: the
-windows that it completes, and what was skipped and why.
+Owns the open window of each replica, and every reason why two readings make none. `recalibrate`
+judges what a window says. Input: one round of samples. Output: the windows that it completes, and
+what was skipped and why.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class WindowMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class ObservedWindows:
     """What a round brought: the memory after it, complete windows, and what was skipped, by replica."""
 
     memory: WindowMemory
@@ -91,7 +91,7 @@ class Observed:
     skipped: tuple[tuple[str, Skipped], ...]
 
 
-def observe(memory: WindowMemory, replicas: Mapping[str, ObservedReplica], now_s: float) -> Observed:
+def observe(memory: WindowMemory, replicas: Mapping[str, ObservedReplica], now_s: float) -> ObservedWindows:
     """Take in one round; replicas that are not in it are forgotten."""
     tracks: dict[str, ReplicaTrack] = {}
     windows: list[Window] = []
@@ -107,7 +107,7 @@ def observe(memory: WindowMemory, replicas: Mapping[str, ObservedReplica], now_s
             windows.append(replace(outcome, replica=name))
             track = replace(track, skipped=None)
         tracks[name] = track
-    return Observed(WindowMemory(tracks), tuple(windows), tuple(skipped))
+    return ObservedWindows(WindowMemory(tracks), tuple(windows), tuple(skipped))
 
 
 def _take(

@@ -1,9 +1,8 @@
 """Online recalibration: profiles that follow what engines really do, a pure function of samples.
 
-Owns what a window may do to a calibration, and what planners are told. Never reads a metric
-(`observe`), never computes a silicon time (`features`), never holds a
-clock or a file. Input: complete windows and the profiles they are about. Output: a new
-`CalibrationMemory` and a report per window.
+Owns what a window may do to a calibration, and what planners use. `observe` forms the windows,
+`features` computes silicon times. Input: complete windows and the profiles they are about. Output:
+a new `CalibrationMemory` and a report per window.
 
     telemetry --observe--> Window --row--> Row --recalibrate--> CalibrationMemory --calibrated--> source
 
@@ -22,17 +21,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass, replace
 
-from argosy.engine.step_times import StepTimes, StepTimeSource
-from argosy.errors import InvariantError
+from argosy.engine.step_times import StepTimes
+from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.perf.recalibration.features import Row, row
 from argosy.perf.recalibration.fit import (
     FORGETTING,
-    HOST_PRIOR,
     NOISE,
-    Calibration,
     Evidence,
     Observation,
     estimate,
@@ -60,7 +56,7 @@ from argosy.perf.recalibration.window import (
 )
 
 MIN_WINDOWS = 4
-"""Windows before a calibration is published (reference: 28 % wrong, 3.6 % after four)."""
+"""Windows before a calibration is published (measured: 28 % wrong before, 3.6 % after four)."""
 
 PUBLISHED_CHANGE = 0.02
 """A step time that changes by less is not worth computing capacities anew."""
@@ -68,12 +64,15 @@ PUBLISHED_CHANGE = 0.02
 NUM_ALIKE = 6
 """Windows of one batch, give or take 5 % or half a sequence, that are learnt from in a row."""
 
-_HUBER_Z = 3.0
-_OUTLIER_Z = 8.0
+_HUBER_Z, _OUTLIER_Z = 3.0, 8.0
+"""Standard deviations from the expected beyond which a window weighs less (Huber), or teaches nothing:
+noise alone exceeds the first in three windows of a thousand, and the second practically never."""
 _WARM_WINDOWS = 10
 """Before, the scatter is not known well enough to call a window an outlier or a drift."""
 
 _IMPLAUSIBLE_RATIO = 4.0
+"""Slower or faster than the prior by more is another engine than the profile's: also the bounds of `s`
+(`fit.LOWEST`, `fit.HIGHEST`)."""
 _LAG_MEMORY_S = 300.0
 """A replica that has not been heard for so long is no longer in its group."""
 
@@ -89,12 +88,7 @@ class Prior:
 
     step_times: StepTimes
     digest: str
-    host: Calibration = HOST_PRIOR
-
-    @classmethod
-    def of(cls, source: StepTimeSource, max_tokens: int, max_seqs: int) -> Prior:
-        """The prior that a profile's source is, with the usual host overhead."""
-        return cls(source.step_times(max_tokens, max_seqs), source.digest())
+    host: Calibration = HOST_OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +108,7 @@ class Drifted:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class WindowReport:
     """What became of one window (or, `replica` empty, of a whole calibration)."""
 
     key: CalibrationKey
@@ -125,7 +119,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """What planners and users are told of one calibration.
+    """What planners and users get to know of one calibration.
 
     calibration: to be applied; None before `MIN_WINDOWS` windows
     uncertainty: relative standard error (0-1) of a calibrated step time: the windows' scatter and
@@ -147,25 +141,25 @@ def recalibrate(
     windows: Iterable[Window],
     priors: Mapping[CalibrationKey, Prior],
     now_s: float,
-) -> tuple[CalibrationMemory, tuple[Report, ...]]:
+) -> tuple[CalibrationMemory, tuple[WindowReport, ...]]:
     """The memory after some windows, in the order of their ends, and what became of each."""
     states = dict(memory.states)
-    reports: list[Report] = []
+    reports: list[WindowReport] = []
     for window in sorted(windows, key=_order):
         prior = priors.get(window.key)
         if prior is None:
             skip = Skipped(SkipReason.NO_PRIOR, f"no profile of {window.key}")
-            reports.append(Report(window.key, window.replica, window.end_s, skip))
+            reports.append(WindowReport(window.key, window.replica, window.end_s, skip))
             continue
         state = states.get(window.key)
         if state is not None and state.prior_digest != prior.digest:
             reason = Discarded(str(window.key), "the profile that it corrected has changed")
-            reports.append(Report(window.key, "", window.end_s, reason))
+            reports.append(WindowReport(window.key, "", window.end_s, reason))
             del states[window.key]
             state = None
         before = state or CalibrationState(prior.digest, prior.host)
         after, outcome = _judge(before, window, prior, now_s)
-        reports.append(Report(window.key, window.replica, window.end_s, outcome))
+        reports.append(WindowReport(window.key, window.replica, window.end_s, outcome))
         if after is not before:
             states[window.key] = after
     return bounded(states), tuple(reports)
@@ -185,11 +179,11 @@ def _judge(
     found = row(window, prior.step_times)
     if isinstance(found, Skipped):
         return state, found
-    plausible_ms = state.prior.step_ms(found)
+    plausible_ms = found.step_ms(state.prior)
     if not plausible_ms / _IMPLAUSIBLE_RATIO < window.gap_ms < plausible_ms * _IMPLAUSIBLE_RATIO:
         message = f"{window.gap_ms:.1f} ms per iteration, expected {plausible_ms:.1f}"
         return state, Skipped(SkipReason.IMPLAUSIBLE, message)
-    residual = window.gap_ms / estimate(state.evidence, state.prior).step_ms(found) - 1.0
+    residual = window.gap_ms / found.step_ms(estimate(state.evidence, state.prior)) - 1.0
     state = _lagging(state, window, math.log1p(residual), now_s)
     mine = straggler_scores(state.lags).get(window.replica)
     if mine is not None and stragglers((mine,)):
@@ -213,7 +207,7 @@ def _lagging(state: CalibrationState, window: Window, log_ratio: float, now_s: f
     """The state with the replica's lag; replicas not heard for long are forgotten."""
     lags = {name: lag for name, lag in state.lags.items() if abs(window.end_s - lag.end_s) <= _LAG_MEMORY_S}
     known = lags.pop(window.replica, Lag(0.0, 0, window.end_s))
-    # Whose window comes first meets the prior's error, which is nobody's lag.
+    # Early residuals contain the prior's error, so they do not count as a replica's lag.
     is_settled = state.health.num_windows >= MIN_WINDOWS
     lags[window.replica] = known.observed(log_ratio if is_settled else None, window.end_s)
     while len(lags) > MAX_REPLICAS:
@@ -292,7 +286,7 @@ def _published(state: CalibrationState) -> CalibrationState:
         return state
     new, old = estimate(state.evidence, state.prior), state.published
     if old is not None:
-        changes = [abs(new.step_ms(each) / old.step_ms(each) - 1.0) for each in state.rows]
+        changes = [abs(each.step_ms(new) / each.step_ms(old) - 1.0) for each in state.rows]
         if max(changes) <= PUBLISHED_CHANGE:
             return state
     return replace(state, published=new)
@@ -308,7 +302,7 @@ def confidence(memory: CalibrationMemory, key: CalibrationKey) -> Confidence | N
     return Confidence(
         calibration=state.published,
         uncertainty=max((uncertainty_at(state, each) for each in state.rows), default=_unseen(state)),
-        deviation=known.step_ms(newest) / state.prior.step_ms(newest) - 1.0 if newest else 0.0,
+        deviation=newest.step_ms(known) / newest.step_ms(state.prior) - 1.0 if newest else 0.0,
         num_windows=state.health.num_windows,
         updated_at_s=state.updated_at_s,
         drifted_at_s=state.health.drifted_at_s,
@@ -327,11 +321,3 @@ def _unseen(state: CalibrationState) -> float:
     """The uncertainty with no load seen (after an alarm): a typical iteration's, as the prior has it."""
     typical = Row(silicon_ms=10.0, batch=16.0)
     return math.hypot(state.health.spread, math.sqrt(relative_variance(Evidence(), state.prior, typical)))
-
-
-def calibrated(source: StepTimeSource, calibration: Calibration) -> StepTimeSource:
-    """The source with its factor and host overhead replaced by the calibration's."""
-    if not is_dataclass(source) or not {"s", "c0", "cb"} <= {each.name for each in fields(source)}:
-        raise InvariantError(f"{type(source).__name__} has no calibration (s, c0, cb) to replace")
-    changed = replace(cast(Any, source), s=calibration.s, c0=calibration.c0, cb=calibration.cb)
-    return cast(StepTimeSource, changed)

@@ -1,8 +1,7 @@
 """What one replica did in some fifteen seconds, and what forbids learning from it.
 
-Owns the nouns `Window` and `SkipReason`, and the guards on a window's own figures. Never forms a
-window from readings (`observe`), never predicts (`features`) and never
-fits (`fit`). Missing is never zero.
+Owns the nouns `Window` and `SkipReason`, and the guards on a window's own figures. `observe` forms
+windows from readings, `features` predicts them. Missing is never zero.
 
 How long an engine computed. `busy_ms` = iterations x mean gap between tokens
 (`inter_token_latency_seconds`: sum/count). The gaps are taken on the engine's own monotonic clock
@@ -10,10 +9,10 @@ and grow only while it decodes, so neither the jitter of scrapes nor idle time i
 rules the wall clock out: half a second on fifteen is 3 %. Every sequence of an iteration counts its
 gap, so a gap's mean weighs an iteration with its batch. Measured on the simulated engine with
 lognormal lengths, 15 s windows: 0..+1.3 % above the mean iteration at loads of 0.1-0.9, -1.2 % at
-0.05, where some prompts are computed while nobody decodes. Most of it goes where the prediction is
+0.05, where some prompts are computed while no sequence decodes. Most of it goes where the prediction is
 made for the same weighted mean (`Window.batch`).
 
-An iteration that gives no token (one chunk of a prompt, nobody decoding) is neither in vLLM's
+An iteration that gives no token (one chunk of a prompt, no sequence decoding) is neither in vLLM's
 count of iterations nor in the gaps, so the two agree. With several API servers per engine each of
 them counts its own iterations: `INCONSISTENT` finds them, the counted batch is not the gauge's.
 """
@@ -27,7 +26,7 @@ from enum import StrEnum
 from argosy.perf.profile import ProfileKey
 
 MIN_ITERATIONS = 200
-"""A window needs more than these (reference: update only when N_iter > 200)."""
+"""A window needs more than these: the means of fewer iterations scatter too much."""
 
 
 class SkipReason(StrEnum):

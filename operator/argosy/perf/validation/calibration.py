@@ -1,7 +1,7 @@
 """The part of a step that the silicon tables cannot know, fitted to measured runs.
 
-Owns the five parameters of a `RunCalibration` and their fit. Never chooses which runs to fit (the
-caller keeps the hold-out half away) and never changes a table.
+Owns the five parameters of a `RunCalibration` and their fit. The caller chooses which runs to fit
+and keeps the hold-out half away.
 
     s        a factor on the silicon's step time
     c0, cb   the host: milliseconds per iteration, and per decoding sequence
@@ -22,10 +22,11 @@ from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
+from argosy.arrays import Floats
 from argosy.engine.request import EngineLimits
-from argosy.engine.step_times import Floats, StepTable, StepTimeSource
-from argosy.perf.kv_dtype import KvTypes, with_kv_dtype
-from argosy.perf.library import HOST_OVERHEAD
+from argosy.engine.step_times import StepTable, StepTimeSource
+from argosy.perf.profile import HOST_OVERHEAD
+from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.validation.runs import Predicted, Run, predict
 
 WAIT_SHARE = 0.5
@@ -55,7 +56,7 @@ _SPREAD = RunCalibration(s=0.10, c0=1.5, cb=0.05, prefill_ms_per_token=0.014, fr
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ValidationCase:
     """A run with the engine that is to reproduce it.
 
     gpu: the catalogue's name; kv_types: of the table's kernels, and of the engine
@@ -92,11 +93,11 @@ class Errors:
     ttft_bias: float
 
 
-def errors(subjects: Sequence[Subject], calibration: RunCalibration) -> Errors:
+def errors(cases: Sequence[ValidationCase], calibration: RunCalibration) -> Errors:
     """Predictions against what was measured."""
-    tpot, ttft = relative_errors(subjects, calibration)
+    tpot, ttft = relative_errors(cases, calibration)
     return Errors(
-        len(subjects),
+        len(cases),
         float(np.mean(np.abs(tpot))),
         float(np.mean(tpot)),
         float(np.mean(np.abs(ttft))),
@@ -104,22 +105,22 @@ def errors(subjects: Sequence[Subject], calibration: RunCalibration) -> Errors:
     )
 
 
-def relative_errors(subjects: Sequence[Subject], calibration: RunCalibration) -> tuple[Floats, Floats]:
-    """(TPOT, TTFT), each of shape (subjects,)."""
-    found = [(subject.predict(calibration), subject.run) for subject in subjects]
+def relative_errors(cases: Sequence[ValidationCase], calibration: RunCalibration) -> tuple[Floats, Floats]:
+    """(TPOT, TTFT), each of shape (cases,)."""
+    found = [(case.predict(calibration), case.run) for case in cases]
     tpot = np.array([predicted.tpot_ms / run.tpot_ms - 1 for predicted, run in found])
     ttft = np.array([predicted.ttft_ms / run.ttft_ms - 1 for predicted, run in found])
     return tpot, ttft
 
 
-def calibrate(subjects: Sequence[Subject]) -> RunCalibration:
+def calibrate(cases: Sequence[ValidationCase]) -> RunCalibration:
     """The calibration that these runs ask for."""
     from scipy.optimize import least_squares  # only where something is fitted
 
     prior, spread = np.array(astuple(_PRIOR)), np.array(astuple(_SPREAD))
 
     def residuals(moves: Floats) -> Floats:
-        tpot, ttft = relative_errors(subjects, _plausible(prior + moves * spread))
+        tpot, ttft = relative_errors(cases, _plausible(prior + moves * spread))
         return np.concatenate([np.log1p(tpot) / _TPOT_SPREAD, np.log1p(ttft) / _TTFT_SPREAD, moves])
 
     found = least_squares(residuals, np.zeros(len(prior)), loss="soft_l1", diff_step=0.02)

@@ -1,8 +1,8 @@
 """The model beside published figures: step times, KV capacity, power, energy.
 
-Owns the figures of the project's references and the comparison. Never judges: the bounds stand
-in the tests. ITL and KV figures were read from aiconfigurator-core 0.12.0 (step engine and
-`estimate_kv_cache`, without host overhead); power curves are those published with the fits.
+Owns the figures of the project's references and the comparison. The bounds stand in the tests. ITL
+and KV figures were read from aiconfigurator-core 0.12.0 (step engine and `estimate_kv_cache`,
+without host overhead); power curves are those published with the fits.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 from argosy.engine.step_times import step_ms
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.energy import EnergyFigure, EnergyRow, energy_comparison
-from argosy.perf.forms import Forms
-from argosy.perf.library import HOST_OVERHEAD, ProfileLibrary
-from argosy.perf.memory import fits
-from argosy.perf.power import Utilisation, working_power
-from argosy.perf.profile import Profile, ProfileKey, Shape
+from argosy.perf.footprint.memory import fits
+from argosy.perf.library import ProfileLibrary
+from argosy.perf.power.energy import EnergyFigure, EnergyRow, energy_comparison
+from argosy.perf.power.power import Utilisation, working_power
+from argosy.perf.profile import HOST_OVERHEAD, Profile, ProfileKey, Shape
+from argosy.perf.profiles.forms import Forms
 from argosy.perf.protocol import Fits, OutOfRange
-from argosy.perf.recalibration.recalibrate import calibrated
 from argosy.snapshot.architecture import Dtype
 from argosy.snapshot.variant import EngineSettings, Variant
 
@@ -114,7 +113,7 @@ def energy_rows(library: ProfileLibrary) -> tuple[EnergyRow, ...]:
 
     def step(figure: EnergyFigure) -> float:
         profile = _table(library, figure.gpu, figure.model, figure.tensor_parallel)
-        source = calibrated(profile.step_times, HOST_OVERHEAD)
+        source = HOST_OVERHEAD.applied_to(profile.step_times)
         return float(step_ms(source, figure.batch, figure.batch * ITL_CONTEXT))
 
     return energy_comparison(step)

@@ -16,12 +16,12 @@ from itertools import groupby
 
 from argosy.engine.step_times import StepTable
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.kv_dtype import KvTypes
+from argosy.perf.footprint.memory import engine_limits, fits
 from argosy.perf.library import ProfileLibrary
-from argosy.perf.memory import engine_limits, fits
 from argosy.perf.profile import ProfileKey
-from argosy.perf.protocol import Fits, OutOfRange
-from argosy.perf.validation.calibration import RAW, Errors, RunCalibration, Subject, calibrate, errors
+from argosy.perf.profiles.kv_dtype import KvTypes
+from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
+from argosy.perf.validation.calibration import RAW, Errors, RunCalibration, ValidationCase, calibrate, errors
 from argosy.perf.validation.runs import MAX_BATCHED_TOKENS, Group, Run, halves
 from argosy.snapshot.architecture import Dtype
 from argosy.snapshot.variant import EngineSettings, Variant
@@ -56,44 +56,46 @@ def reports(runs: Sequence[Run], library: ProfileLibrary) -> tuple[GroupReport, 
 def report(runs: tuple[Run, ...], library: ProfileLibrary) -> GroupReport:
     """One group."""
     group = runs[0].group
-    usable = tuple(run for run in runs if not isinstance(subject(run, Dtype.FP8, library), str))
+    found = [(run, case(run, Dtype.FP8, library)) for run in runs]
+    usable = tuple(run for run, answer in found if isinstance(answer, ValidationCase))
     left_out = len(runs) - len(usable)
     if len(usable) < _LEAST_RUNS:
-        refused = (str(subject(run, Dtype.FP8, library)) for run in runs if run not in usable)
+        refused = (answer.message for _, answer in found if not isinstance(answer, ValidationCase))
         why = next(refused, f"{len(usable)} runs are too few to calibrate on one half")
         return GroupReport(group, left_out, why)
     even, odd = halves(usable)
     choices = []
     for kv_dtype in KV_DTYPES:
-        known = _subjects(even, kv_dtype, library)
+        known = _cases(even, kv_dtype, library)
         if len(known) == len(even):
-            found = calibrate(known)
-            on_known = errors(known, found)
-            choices.append((on_known.tpot_mape + on_known.ttft_mape, kv_dtype, found))
+            fitted = calibrate(known)
+            on_known = errors(known, fitted)
+            choices.append((on_known.tpot_mape + on_known.ttft_mape, kv_dtype, fitted))
     _, kv_dtype, calibration = min(choices, key=lambda choice: choice[0])
-    held_out = _subjects(odd, kv_dtype, library)
+    held_out = _cases(odd, kv_dtype, library)
     return GroupReport(
         group, left_out, "", kv_dtype, calibration, errors(held_out, RAW), errors(held_out, calibration)
     )
 
 
-def _subjects(runs: Sequence[Run], kv_dtype: Dtype, library: ProfileLibrary) -> tuple[Subject, ...]:
-    found = (subject(run, kv_dtype, library) for run in runs)
-    return tuple(each for each in found if isinstance(each, Subject))
+def _cases(runs: Sequence[Run], kv_dtype: Dtype, library: ProfileLibrary) -> tuple[ValidationCase, ...]:
+    found = (case(run, kv_dtype, library) for run in runs)
+    return tuple(each for each in found if isinstance(each, ValidationCase))
 
 
-def subject(run: Run, kv_dtype: Dtype, library: ProfileLibrary) -> Subject | str:
+def case(run: Run, kv_dtype: Dtype, library: ProfileLibrary) -> ValidationCase | OutOfRange | TooLarge:
     """The run with its engine, or why there is none."""
     gpu, model = find_gpu(run.group.system), find_model(run.group.model)
     if isinstance(gpu, OutOfRange):
-        return gpu.message
+        return gpu
     if isinstance(model, OutOfRange):
-        return model.message
+        return model
     if not run.is_sharded_only:
-        return "data- and expert-parallel runs have no profile"
+        message = "data- and expert-parallel runs have no profile"
+        return OutOfRange(OutOfRangeReason.NO_PROFILE, message)
     profile = library.measured(ProfileKey(gpu.name, model.key, run.group.dtype, run.shape))
     if isinstance(profile, OutOfRange):
-        return profile.message
+        return profile
     assert isinstance(profile.step_times, StepTable)
     engine = EngineSettings(
         max_num_seqs=run.concurrency,
@@ -106,7 +108,7 @@ def subject(run: Run, kv_dtype: Dtype, library: ProfileLibrary) -> Subject | str
     variant = Variant("", run.group.model, (), "", gpu.name, shape.tensor_parallel, engine)
     room = fits(variant)
     if not isinstance(room, Fits):
-        return room.message
+        return room
     limits = engine_limits(engine, room.kv_capacity_tokens)
     kv_types = KvTypes(library.kv_measured(profile.key), kv_dtype)
-    return Subject(run, limits, profile.step_times, gpu.name, kv_types)
+    return ValidationCase(run, limits, profile.step_times, gpu.name, kv_types)

@@ -1,9 +1,9 @@
-"""Measured vLLM runs, and what an engine of ours makes of the same load.
+"""Measured vLLM runs, and what a simulated engine makes of the same load.
 
-Owns the rows of `measurements.csv` and the protocol by which they were measured. Never fits
-(`calibration`). The protocol is InferenceMAX's: a closed loop of C requests in flight, 10*C
-prompts, lengths uniform on [0.8 L, L], `--max-num-seqs C`, 8,192 batched tokens, no prefix
-cache; TTFT is the mean over all requests, TPOT the mean of each request's mean gap.
+Owns the rows of `measurements.csv` and the protocol by which they were measured. `calibration`
+fits. The protocol is InferenceMAX's: a closed loop of C requests in flight, 10*C prompts, lengths
+uniform on [0.8 L, L], `--max-num-seqs C`, 8,192 batched tokens, no prefix cache; TTFT is the mean
+over all requests, TPOT the mean of each request's mean gap.
 
 All of it is known, so nothing is taken from `measurements.trial`, which assumes what users' reports
 leave unsaid (normal lengths, a seed and a length of run of its own): both only call the twin.
@@ -110,7 +110,7 @@ def halves(runs: tuple[Run, ...]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
 
 
 def predict(run: Run, limits: EngineLimits, source: StepTimeSource) -> Predicted:
-    """The protocol on an engine of ours. One seed: the same run always has the same requests."""
+    """The protocol on a simulated engine. One seed: the same run always has the same requests."""
     rng = np.random.default_rng(run.row)
     count = PROMPTS_PER_SLOT * run.concurrency
 

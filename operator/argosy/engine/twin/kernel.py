@@ -1,0 +1,347 @@
+"""The scheduler and its virtual clock, compiled: what `twin` calls.
+
+Owns the machine-near form of `scheduler` and `simulate`; the semantics, and the reasons for them,
+are written down there, the arrays in `layout`. Only `run` imports it.
+
+What is different from the Python scheduler. A batch that only decodes is advanced to its next
+event in one go: the iterations until a sequence ends, a request arrives that may be admitted, the
+KV blocks run out, or the mean context passes a knot last t0, t0 + m, t0 + 2m, ..., whose sum
+is known (and whose number until an arrival is the root of a quadratic). The queue is a stack
+of preempted requests on top of those that arrived, since a preempted request goes to its head.
+Decoding sequences hold slots; a ring of lists by last decode step, with a bit per list, says
+which sequence ends next; a list from the youngest to the oldest gives the next to preempt. Every event
+thus costs O(1), apart from a scan over the ring's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from argosy.arrays import Floats, Integers
+from argosy.engine.twin import layout as at
+from argosy.engine.twin.layout import Speed, State, Trace
+from argosy.engine.twin.sequences import (
+    ceil_div,
+    enter,
+    finish,
+    finish_decodes,
+    preempt_partial,
+    preempt_youngest,
+)
+from argosy.engine.twin.steps import (
+    TWIN,
+    chunk_attention_ms,
+    iteration_ms,
+    left_knot,
+    speed_of,
+    steps_until,
+    sum_ms,
+    weighed_ms,
+)
+
+
+@TWIN.inlined
+def _take_decode_blocks(state: State, trace: Trace) -> bool:
+    """One more block for each sequence at the end of its last; whether one was preempted."""
+    counts = state.counts
+    at_edge = -counts[at.STEPS] % state.limits[at.BLOCK_SIZE]
+    preempted = False
+    while state.at_origin[at_edge] > counts[at.FREE_BLOCKS]:
+        preempted = True
+        if counts[at.PARTIAL] != at.NONE:
+            preempt_partial(state)
+        else:
+            preempt_youngest(state, trace)
+    counts[at.FREE_BLOCKS] -= state.at_origin[at_edge]
+    return preempted
+
+
+@TWIN.inlined
+def _waiting_blocks(state: State, trace: Trace) -> int:
+    """Blocks for all that the head of the queue has to compute; 0 where no request waits."""
+    counts = state.counts
+    if counts[at.STACKED] > 0:
+        head = state.queue[counts[at.STACKED] - 1]
+        return ceil_div(trace.prompts[head[0]] + head[1], state.limits[at.BLOCK_SIZE])
+    if counts[at.TAKEN] < counts[at.ARRIVED]:
+        return ceil_div(trace.prompts[counts[at.TAKEN]], state.limits[at.BLOCK_SIZE])
+    return 0
+
+
+@TWIN.inlined
+def _take_head(state: State, trace: Trace) -> None:
+    """The head of the queue becomes the prompt that is partly computed."""
+    counts = state.counts
+    if counts[at.STACKED] > 0:
+        counts[at.STACKED] -= 1
+        counts[at.PARTIAL] = state.queue[counts[at.STACKED], 0]
+        counts[at.PARTIAL_GENERATED] = state.queue[counts[at.STACKED], 1]
+    else:
+        counts[at.PARTIAL] = counts[at.TAKEN]
+        counts[at.PARTIAL_GENERATED] = 0
+        counts[at.TAKEN] += 1
+    counts[at.PARTIAL_KV] = min(trace.cached[counts[at.PARTIAL]], trace.prompts[counts[at.PARTIAL]] - 1)
+
+
+@TWIN.inlined
+def _compute(state: State, trace: Trace, budget: int, blocks: int) -> int:
+    """The next chunk of the partial prompt, which has `blocks`; its tokens, or -1 without room."""
+    counts, block_size = state.counts, state.limits[at.BLOCK_SIZE]
+    target = trace.prompts[counts[at.PARTIAL]] + counts[at.PARTIAL_GENERATED]
+    reached = min(target, counts[at.PARTIAL_KV] + budget)
+    more = ceil_div(reached, block_size) - blocks
+    if more > counts[at.FREE_BLOCKS]:
+        return -1
+    counts[at.FREE_BLOCKS] -= more
+    tokens = int(reached - counts[at.PARTIAL_KV])
+    counts[at.PARTIAL_KV] = reached
+    return tokens
+
+
+@TWIN.inlined
+def _iterate(state: State, trace: Trace, speed: Speed) -> tuple[float, int]:
+    """One iteration with all that may happen in it: (milliseconds, prompts that are complete)."""
+    counts, limits = state.counts, state.limits
+    preempted = _take_decode_blocks(state, trace)
+    batch, kv_tokens = counts[at.BATCH], counts[at.KV]
+    counts[at.STEPS] += 1
+    counts[at.KV] += batch
+    budget = limits[at.MAX_TOKENS] - batch
+    num_done, chunks_ms = 0, 0.0
+    resumes = counts[at.PARTIAL] != at.NONE
+    while budget > 0:
+        blocks = 0
+        if resumes:
+            blocks = ceil_div(counts[at.PARTIAL_KV], limits[at.BLOCK_SIZE])
+        else:
+            waiting = _waiting_blocks(state, trace)
+            full = batch + num_done == limits[at.MAX_SEQS]
+            if preempted or full or waiting == 0 or waiting > counts[at.FREE_BLOCKS]:
+                break
+            _take_head(state, trace)
+        resumes = False
+        prefix = counts[at.PARTIAL_KV]
+        tokens = _compute(state, trace, budget, blocks)
+        if tokens < 0:
+            # It was admitted last, so it is the one to go.
+            preempt_partial(state)
+            break
+        budget -= tokens
+        chunks_ms += chunk_attention_ms(speed, tokens, prefix)
+        if counts[at.PARTIAL_KV] < trace.prompts[counts[at.PARTIAL]] + counts[at.PARTIAL_GENERATED]:
+            break
+        state.complete[num_done, 0] = counts[at.PARTIAL]
+        state.complete[num_done, 1] = counts[at.PARTIAL_GENERATED]
+        num_done += 1
+        counts[at.PARTIAL] = at.NONE
+    computed = limits[at.MAX_TOKENS] - batch - budget
+    duration_ms = iteration_ms(speed, batch, kv_tokens, computed, chunks_ms)
+    _count(state.totals, 1, batch, duration_ms, kv_tokens * duration_ms)
+    state.totals[at.COMPUTED] += computed
+    state.totals[at.GENERATED] += num_done
+    return duration_ms, num_done
+
+
+@TWIN.inlined
+def _count(totals: Floats, steps: int, batch: int, duration_ms: float, kv_token_ms: float) -> None:
+    totals[at.BUSY_MS] += duration_ms
+    totals[at.ITERATIONS] += steps
+    totals[at.BATCH_MS] += batch * duration_ms
+    totals[at.KV_TOKEN_MS] += kv_token_ms
+    totals[at.GENERATED] += steps * batch
+
+
+@TWIN.inlined
+def _finish_prefills(state: State, trace: Trace, num_done: int, now_ms: float) -> None:
+    """Prompts that are computed get a token."""
+    for index in range(num_done):
+        request, generated = state.complete[index, 0], state.complete[index, 1] + 1
+        if generated == 1:
+            trace.first_ms[request] = now_ms
+        if generated == trace.outputs[request]:
+            in_kv = trace.prompts[request] + generated - 1
+            state.counts[at.FREE_BLOCKS] += ceil_div(in_kv, state.limits[at.BLOCK_SIZE])
+            finish(state, trace, request, now_ms)
+        else:
+            enter(state, trace, request, generated)
+
+
+# Many iterations at once.
+
+
+@TWIN.inlined
+def _affordable(state: State, wanted: int) -> int:
+    """How many of the next `wanted` decode steps the free blocks allow."""
+    counts, block_size = state.counts, state.limits[at.BLOCK_SIZE]
+    batch, free = counts[at.BATCH], counts[at.FREE_BLOCKS]
+    if free >= batch * (wanted // block_size + 1):
+        return wanted
+    # Whole turns through the positions within a block take one block for each sequence.
+    steps = int(min(free // batch, wanted // block_size) * block_size)
+    free -= steps // block_size * batch
+    while steps < wanted:
+        free -= state.at_origin[-(counts[at.STEPS] + steps) % block_size]
+        if free < 0:
+            break
+        steps += 1
+    return steps
+
+
+@TWIN.inlined
+def _blocks_for(state: State, steps: int) -> int:
+    """Blocks that the next `steps` decode steps take."""
+    counts, block_size = state.counts, state.limits[at.BLOCK_SIZE]
+    blocks = int(steps // block_size * counts[at.BATCH])
+    at_edge = -counts[at.STEPS] % block_size
+    for _ in range(steps % block_size):
+        blocks += state.at_origin[at_edge]
+        at_edge = at_edge - 1 if at_edge > 0 else block_size - 1
+    return blocks
+
+
+@TWIN.inlined
+def _decode_ahead(state: State, speed: Speed, now_ms: float, until_ms: float) -> float:
+    """Only decodes: until a sequence ends, blocks run out, or the clock shows `until_ms`."""
+    counts = state.counts
+    batch = counts[at.BATCH]
+    if batch == 0:
+        return now_ms
+    wanted = _affordable(state, counts[at.NEXT_END] - counts[at.STEPS])
+    knots, scale = speed.context_knots, speed.scale
+    context, kv_tokens = counts[at.KV] / batch, float(counts[at.KV])
+    fixed_ms = scale[1] * speed.matrix_ms[batch] + scale[2] + scale[3] * batch
+    left, last, done = left_knot(knots, context), len(knots) - 2, 0
+    while done < wanted and now_ms < until_ms:
+        # Each step adds one token to the mean context.
+        more_ms = scale[1] * speed.decode_slopes[batch, left]
+        first_ms = fixed_ms + scale[1] * speed.decode_ms[batch, left]
+        first_ms += more_ms * (context + done - knots[left])
+        steps = wanted - done
+        if left < last:
+            # Those that begin before the next knot; there is at least one.
+            steps = min(steps, max(1, int(np.ceil(knots[left + 1] - context - done))))
+        if until_ms < np.inf:
+            steps = steps_until(until_ms - now_ms, first_ms, more_ms, steps)
+        lasted_ms = sum_ms(steps, first_ms, more_ms)
+        kv_token_ms = kv_tokens * lasted_ms + batch * weighed_ms(steps, first_ms, more_ms)
+        _count(state.totals, steps, batch, lasted_ms, kv_token_ms)
+        now_ms += lasted_ms
+        kv_tokens += steps * batch
+        done += steps
+        while left < last and context + done >= knots[left + 1]:
+            left += 1
+    counts[at.FREE_BLOCKS] -= _blocks_for(state, done)
+    counts[at.STEPS] += done
+    counts[at.KV] += done * batch
+    return now_ms
+
+
+@TWIN.inlined
+def _run(state: State, trace: Trace, speed: Speed) -> None:
+    """`simulate._run`: serve all requests of one engine."""
+    counts, due_ms = state.counts, trace.due_ms
+    most = min(state.limits[at.MAX_SEQS], state.limits[at.MAX_TOKENS])
+    now_ms, arrived = 0.0, 0
+    while True:
+        while arrived < counts[at.NUM_DUE] and due_ms[arrived] <= now_ms:
+            arrived += 1
+        counts[at.ARRIVED] = arrived
+        until_ms = due_ms[arrived] if arrived < counts[at.NUM_DUE] else np.inf
+        waiting_blocks = _waiting_blocks(state, trace)
+        if counts[at.BATCH] == 0 and counts[at.PARTIAL] == at.NONE and waiting_blocks == 0:
+            if arrived == counts[at.NUM_DUE]:
+                return
+            now_ms = until_ms
+            continue
+        full = counts[at.BATCH] == most
+        blocked = full or waiting_blocks > counts[at.FREE_BLOCKS]
+        steps, num_done = counts[at.STEPS], 0
+        if counts[at.PARTIAL] == at.NONE and (blocked or waiting_blocks == 0):
+            # A request that does not fit waits until a sequence ends; FCFS makes later ones wait too.
+            now_ms = _decode_ahead(state, speed, now_ms, np.inf if blocked else until_ms)
+        if counts[at.STEPS] == steps:
+            duration_ms, num_done = _iterate(state, trace, speed)
+            now_ms += duration_ms
+        finish_decodes(state, trace, now_ms)
+        _finish_prefills(state, trace, num_done, now_ms)
+
+
+_state_ends = TWIN.inlined(at.state_ends)
+
+
+@TWIN.inlined
+def _empty_engine(limits: Integers, totals: Floats, memory: Integers) -> State:
+    """The views of `memory`, which may hold anything."""
+    max_seqs, num_requests = limits[at.MAX_SEQS], limits[at.HIGH] - limits[at.LOW]
+    ends = _state_ends(max_seqs, limits[at.RING], limits[at.BLOCK_SIZE])
+    memory[: ends[-1]] = 0
+    memory[ends[1] : ends[2]] = at.NONE  # the ring
+    counts, slots = memory[: ends[0]], memory[ends[0] : ends[1]].reshape((-1, at.SLOT_COLUMNS))
+    counts[at.FREE_BLOCKS] = limits[at.KV_BLOCKS]
+    counts[at.NEXT_END] = at.FAR
+    counts[at.PARTIAL] = at.NONE
+    counts[at.NUM_DUE] = num_requests
+    if limits[at.CONCURRENCY] > 0:
+        counts[at.NUM_DUE] = min(limits[at.CONCURRENCY], num_requests)
+    for slot in range(max_seqs):
+        slots[slot, at.OLDER] = slot + 1
+    slots[max_seqs, at.OLDER] = slots[max_seqs, at.YOUNGER] = max_seqs
+    return State(
+        limits,
+        counts,
+        slots,
+        memory[ends[1] : ends[2]],
+        memory[ends[2] : ends[3]],
+        memory[ends[3] : ends[4]],
+        memory[ends[4] : ends[5]].reshape((-1, 2)),
+        memory[ends[5] : ends[6]].reshape((-1, 2)),
+        totals,
+    )
+
+
+@TWIN.inlined
+def _trace(engine: Integers, lengths: Integers, stamps_ms: Floats) -> Trace:
+    low, high = engine[at.LOW], engine[at.HIGH]
+    return Trace(
+        stamps_ms[0, low:high],
+        lengths[0, low:high],
+        lengths[1, low:high],
+        lengths[2, low:high],
+        stamps_ms[1, low:high],
+        stamps_ms[2, low:high],
+    )
+
+
+def _row_runner(content: str) -> Callable[..., None]:
+    def run_row(
+        engines: Integers,
+        tables: Floats,
+        requests: tuple[Integers, Floats],
+        totals: Floats,
+        memory: Integers,
+    ) -> None:
+        """Serve engine after engine.
+
+        engines:  shape (R, ENGINE_COLUMNS)
+        tables:   all step times, one array after the other
+        requests: lengths (prompt, output and cached tokens) and milliseconds (when due, first
+                  token, last token), shape (3, N) each; the tokens' times are written, and in a
+                  closed loop due times but the first
+        totals:   shape (R, TOTAL_COLUMNS), zeros; written
+        memory:   room for the state of the largest engine, see `state_ends`
+        """
+        assert content  # closed over, so that compiled code is kept for this content only
+        lengths, stamps_ms = requests
+        for r in range(len(engines)):
+            state = _empty_engine(engines[r], totals[r], memory)
+            trace = _trace(engines[r], lengths, stamps_ms)
+            _run(state, trace, speed_of(tables, engines[r, at.TABLE :]))
+
+    return run_row
+
+
+run_row = TWIN.entry(
+    "void(i8[:,::1], f8[::1], Tuple((i8[:,::1], f8[:,::1])), f8[:,::1], i8[::1])", _row_runner
+)

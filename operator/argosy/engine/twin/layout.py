@@ -1,0 +1,91 @@
+"""The arrays that the compiled twin works on: which number stands where.
+
+Owns names for columns and groups of arrays. It does not import numba: `run` packs arrays before
+compiled code is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from argosy.arrays import Floats, Integers
+
+# Columns of an engine: its limits, the length of its ring (a power of two above every output),
+# requests in flight of a closed loop (0: arrivals are given), its first request and the one
+# after its last, and where its step times are.
+MAX_SEQS, MAX_TOKENS, KV_BLOCKS, BLOCK_SIZE, RING, CONCURRENCY, LOW, HIGH, TABLE = range(9)
+NUM_TABLES = 8  # arrays of one set of step times; one offset more says where the last one ends
+ENGINE_COLUMNS = TABLE + NUM_TABLES + 1
+# Columns of an engine's totals, as in `twin.EngineTotals`.
+BUSY_MS, ITERATIONS, BATCH_MS, KV_TOKEN_MS, GENERATED, COMPUTED, PREEMPTIONS = range(7)
+TOTAL_COLUMNS = 7
+# An engine's counts: decoding sequences, their KV tokens, decode steps so far, free blocks, a
+# step before which no sequence ends, the first free slot; ...
+BATCH, KV, STEPS, FREE_BLOCKS, NEXT_END, FREE_SLOT = range(6)
+# ... requests with a due time, those that have arrived, those of them that left the queue,
+# preempted requests on top of it; and the prompt that is partly computed, if there is one: its
+# request, tokens generated before it was preempted, tokens in the KV cache.
+NUM_DUE, ARRIVED, TAKEN, STACKED, PARTIAL, PARTIAL_GENERATED, PARTIAL_KV = range(6, 13)
+NUM_COUNTS = 13
+# Columns of a slot: its request, the step in which it ends, its neighbours in age, and the next
+# slot of those that end in the same step.
+REQUEST, END, OLDER, YOUNGER, ENDS_WITH = range(5)
+SLOT_COLUMNS = 5
+NONE = -1
+FAR = 1 << 62
+BITS = 32  # per word of the ring's bitmap
+
+
+class Speed(NamedTuple):
+    """Views of a `StepTimes`; `scale` is chunk_ms, s, c0, cb."""
+
+    matrix_ms: Floats
+    context_knots: Floats
+    decode_ms: Floats
+    decode_slopes: Floats
+    chunk_knots: Floats
+    prefix_knots: Floats
+    chunk_ms_per_token: Floats
+    scale: Floats
+
+
+class Trace(NamedTuple):
+    """The requests of one engine, in the order of arrival."""
+
+    due_ms: Floats
+    prompts: Integers
+    outputs: Integers
+    cached: Integers
+    first_ms: Floats
+    last_ms: Floats
+
+
+class State(NamedTuple):
+    """What one engine holds.
+
+    slots:     of decoding sequences; the last one, which no sequence takes, is both ends of the list
+               from the youngest to the oldest; free slots are linked by OLDER
+    ring:      the first slot of those that end in a step, by step modulo its length
+    bits:      which places of the ring are taken
+    at_origin: decoding sequences by (KV tokens - decode steps) modulo the block size
+    queue:     preempted requests, the head last: (request, tokens generated)
+    complete:  prompts that an iteration completes: (request, tokens generated before)
+    """
+
+    limits: Integers
+    counts: Integers
+    slots: Integers
+    ring: Integers
+    bits: Integers
+    at_origin: Integers
+    queue: Integers
+    complete: Integers
+    totals: Floats
+
+
+def state_ends(max_seqs: int, ring: int, block_size: int) -> tuple[int, int, int, int, int, int, int]:
+    """Where counts, slots, ring, bits, at_origin, queue and complete end in one row of integers."""
+    slots = NUM_COUNTS + (max_seqs + 1) * SLOT_COLUMNS
+    bits = slots + ring + ring // BITS
+    queue = bits + block_size + 2 * max_seqs
+    return NUM_COUNTS, slots, slots + ring, bits, bits + block_size, queue, queue + 2 * max_seqs

@@ -1,0 +1,153 @@
+"""The sequences of a compiled engine: when each ends, which came last, and preemption.
+
+Owns the slots of decoding sequences: a ring of lists by last decode step, with a bit per list, and a
+list by age. `kernel` decides what an iteration computes. Every event costs O(1), apart from a scan
+over the ring's words.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from argosy.engine.twin import layout as at
+from argosy.engine.twin.layout import State, Trace
+from argosy.engine.twin.steps import TWIN
+
+# 2 is a primitive root modulo 37, so a power of two is known by its remainder.
+_BIT_BY_REMAINDER = np.zeros(37, dtype=np.int64)
+_BIT_BY_REMAINDER[[(1 << bit) % 37 for bit in range(at.BITS)]] = np.arange(at.BITS)
+
+
+@TWIN.inlined
+def ceil_div(tokens: int, size: int) -> int:
+    """How many blocks of `size` hold the tokens."""
+    return (tokens + size - 1) // size
+
+
+# When each sequence ends, and which came last.
+
+
+@TWIN.inlined
+def _next_end(state: State) -> int:
+    """The first decode step from the current one on in which a sequence ends; FAR where none is."""
+    counts, bits = state.counts, state.bits
+    if counts[at.BATCH] == 0:
+        return at.FAR
+    mask = state.limits[at.RING] - 1
+    start = counts[at.STEPS] & mask
+    word = start // at.BITS
+    found = bits[word] & (-1 << (start % at.BITS))
+    while found == 0:
+        word = (word + 1) & (mask // at.BITS)
+        found = bits[word]
+    place = word * at.BITS + _BIT_BY_REMAINDER[(found & -found) % 37]
+    return int(counts[at.STEPS] + ((place - start) & mask))
+
+
+@TWIN.inlined
+def enter(state: State, trace: Trace, request: int, generated: int) -> None:
+    """A sequence with a free slot starts to decode; its newest token is not in the KV cache yet."""
+    counts, slots, limits = state.counts, state.slots, state.limits
+    steps, block_size = counts[at.STEPS], limits[at.BLOCK_SIZE]
+    # The head of the list of free slots, which are linked by OLDER.
+    slot = counts[at.FREE_SLOT]
+    counts[at.FREE_SLOT] = slots[slot, at.OLDER]
+    end = steps + trace.outputs[request] - generated
+    youngest = slots[-1, at.OLDER]
+    slots[slot, at.REQUEST], slots[slot, at.END] = request, end
+    slots[slot, at.OLDER], slots[slot, at.YOUNGER] = youngest, len(slots) - 1
+    slots[youngest, at.YOUNGER] = slot
+    slots[-1, at.OLDER] = slot
+    place = end & (limits[at.RING] - 1)
+    slots[slot, at.ENDS_WITH] = state.ring[place]
+    state.ring[place] = slot
+    state.bits[place // at.BITS] |= 1 << (place % at.BITS)
+    counts[at.NEXT_END] = min(counts[at.NEXT_END], end)
+    in_kv = trace.prompts[request] + generated - 1
+    state.at_origin[(in_kv - steps) % block_size] += 1
+    counts[at.BATCH] += 1
+    counts[at.KV] += in_kv
+
+
+@TWIN.inlined
+def _leave(state: State, trace: Trace, slot: int) -> None:
+    """Out of every aggregate but the ring; blocks and slot are free."""
+    counts, slots, limits = state.counts, state.slots, state.limits
+    older, younger = slots[slot, at.OLDER], slots[slot, at.YOUNGER]
+    slots[older, at.YOUNGER], slots[younger, at.OLDER] = younger, older
+    slots[slot, at.OLDER] = counts[at.FREE_SLOT]
+    counts[at.FREE_SLOT] = slot
+    request, block_size = slots[slot, at.REQUEST], limits[at.BLOCK_SIZE]
+    # All but its last token are in the KV cache when it ends.
+    origin = trace.prompts[request] + trace.outputs[request] - 1 - slots[slot, at.END]
+    in_kv = origin + counts[at.STEPS]
+    state.at_origin[origin % block_size] -= 1
+    counts[at.BATCH] -= 1
+    counts[at.KV] -= in_kv
+    counts[at.FREE_BLOCKS] += ceil_div(in_kv, block_size)
+
+
+@TWIN.inlined
+def finish_decodes(state: State, trace: Trace, now_ms: float) -> None:
+    """All sequences whose last step this was."""
+    counts = state.counts
+    if counts[at.NEXT_END] != counts[at.STEPS]:
+        return
+    place = counts[at.STEPS] & (state.limits[at.RING] - 1)
+    slot = state.ring[place]
+    while slot != at.NONE:
+        following = state.slots[slot, at.ENDS_WITH]
+        finish(state, trace, state.slots[slot, at.REQUEST], now_ms)
+        _leave(state, trace, slot)
+        slot = following
+    state.ring[place] = at.NONE
+    state.bits[place // at.BITS] &= ~(1 << (place % at.BITS))
+    counts[at.NEXT_END] = _next_end(state)
+
+
+@TWIN.inlined
+def finish(state: State, trace: Trace, request: int, now_ms: float) -> None:
+    """The last token; in a closed loop the next request is due."""
+    counts = state.counts
+    trace.last_ms[request] = now_ms
+    if counts[at.NUM_DUE] < len(trace.due_ms):
+        trace.due_ms[counts[at.NUM_DUE]] = now_ms
+        counts[at.NUM_DUE] += 1
+
+
+# Preemption.
+
+
+@TWIN.inlined
+def preempt_youngest(state: State, trace: Trace) -> None:
+    """The sequence that began to decode last goes to the head of the queue; its blocks are free."""
+    counts, slots = state.counts, state.slots
+    slot = slots[-1, at.OLDER]
+    end = slots[slot, at.END]
+    place = end & (state.limits[at.RING] - 1)
+    # The youngest of all is the head of its list: a sequence that begins to decode is put in front.
+    state.ring[place] = slots[slot, at.ENDS_WITH]
+    if state.ring[place] == at.NONE:
+        state.bits[place // at.BITS] &= ~(1 << (place % at.BITS))
+    request = slots[slot, at.REQUEST]
+    _leave(state, trace, slot)
+    counts[at.NEXT_END] = _next_end(state)
+    _push(state, request, trace.outputs[request] - (end - counts[at.STEPS]))
+
+
+@TWIN.inlined
+def preempt_partial(state: State) -> None:
+    """The prompt that is partly computed goes to the head of the queue; its blocks are free."""
+    counts = state.counts
+    counts[at.FREE_BLOCKS] += ceil_div(counts[at.PARTIAL_KV], state.limits[at.BLOCK_SIZE])
+    _push(state, counts[at.PARTIAL], counts[at.PARTIAL_GENERATED])
+    counts[at.PARTIAL] = at.NONE
+
+
+@TWIN.inlined
+def _push(state: State, request: int, generated: int) -> None:
+    counts = state.counts
+    state.queue[counts[at.STACKED], 0] = request
+    state.queue[counts[at.STACKED], 1] = generated
+    counts[at.STACKED] += 1
+    state.totals[at.PREEMPTIONS] += 1

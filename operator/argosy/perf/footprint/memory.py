@@ -1,0 +1,374 @@
+"""What fits on a GPU, and how many KV tokens are left.
+
+Owns the memory arithmetic of one engine. Input: a `Variant` (its architecture given, or its model
+looked up); output: `Fits | TooLarge | OutOfRange`.
+
+    KV bytes = u*memory - weights - activations - adapters - NCCL - 3.5 GiB     on each GPU
+
+with u the engine's `gpu_memory_utilization`. Weights are spread by their `WeightLayout`; KV
+heads are split over tensor-parallel ranks and repeat beyond their number; MLA's compressed KV is
+on every rank. In a pipeline the fullest stage decides. A sliding window is held once: the tokens
+are those of one long sequence, as in vLLM's start-up log; of linear layers one state is held.
+
+The constants are those of aiconfigurator-core 0.12.0, and with the memory of its system files
+every configuration that both know is within 3 % of its `estimate_kv_cache`, but for the models
+that the test names with what that estimate leaves out (tests/unit/perf/footprint/test_memory.py). Our
+figure of a GPU's memory is what the driver reports, 0.4 or 0.5 % less than its 80, 141 and
+180 GiB: on its own enough to differ by more than 3 % where little is left for KV. Where its
+weights differ from the checkpoint's is listed in `catalogue.layout`; of the models that people
+run, gpt-oss-120b is the one to know: 4.7 GB more are needed than are counted.
+
+A number type without hardware needs no other memory: vLLM then multiplies in 16 bits with the
+weights stored small (FP8 and FP4 from compute capability 7.5 on, by Marlin).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from argosy.engine.request import EngineLimits
+from argosy.errors import SpecError
+from argosy.perf.catalogue import Gpu, find_gpu, find_model
+from argosy.perf.footprint.weights import (
+    BYTES_PER_PARAMETER,
+    Ranks,
+    adapter_bytes,
+    rank_weight_bytes,
+    weight_bytes,
+)
+from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
+from argosy.snapshot import EngineSettings, Variant
+from argosy.snapshot.architecture import Architecture, Dtype, Family
+
+RESERVED_BYTES = 3.5 * 2**30
+"""CUDA context, cuBLAS, CUDA graphs and fragmentation (`other_mem` of the system files)."""
+_NCCL_BYTES = {1: 0, 2: 358_612_992, 4: 411_041_792}
+_MIN_ACTIVATION_BYTES = 70 * 2**20
+_ACTIVATION_BYTES = 2
+# Widths of hidden states alive at the peak of an iteration, by tensor parallelism 1, 2, 4 and up
+# (`ACTIVATION_COEFFICIENTS` of its vLLM backend).
+_ACTIVATION_WIDTHS = {
+    Family.DENSE: {1: 11.0, 2: 6.5, 4: 5.0},
+    Family.HYBRID: {1: 10.0, 2: 6.0, 4: 5.0},
+    Family.MOE: {1: 22.0, 2: 13.0, 4: 10.0},
+    Family.MLA: {1: 22.0, 2: 13.0, 4: 10.0},
+    Family.WINDOWED: {1: 22.0, 2: 13.0, 4: 10.0},
+}
+# Dispatching tokens to experts needs a float32 scale per 128 numbers, expert and token.
+_DISPATCH_BYTES = 4 / 128
+_LARGEST_TP = 64
+ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+EXPERT_PARALLEL = "--enable-expert-parallel"
+
+
+@dataclass(frozen=True, slots=True)
+class KvGrowth:
+    """How the KV of one sequence grows on one GPU.
+
+    full_bytes:     per token, in layers that keep all; windowed_bytes: in those with a window
+    window_tokens:  0: none; fixed_bytes: whatever the length (the state of linear layers)
+    """
+
+    full_bytes: float
+    windowed_bytes: float = 0.0
+    window_tokens: int = 0
+    fixed_bytes: float = 0.0
+
+    def times(self, share: float) -> KvGrowth:
+        """That of a share of the layers."""
+        return replace(
+            self,
+            full_bytes=self.full_bytes * share,
+            windowed_bytes=self.windowed_bytes * share,
+            fixed_bytes=self.fixed_bytes * share,
+        )
+
+    def bytes_of(self, tokens: int) -> float:
+        """KV bytes of one sequence of so many tokens."""
+        windowed = min(tokens, self.window_tokens) * self.windowed_bytes
+        return self.fixed_bytes + tokens * self.full_bytes + windowed
+
+    def tokens_in(self, available_bytes: float) -> float:
+        """Tokens of the longest sequence in so many bytes."""
+        free = available_bytes - self.fixed_bytes
+        rate = self.full_bytes + self.windowed_bytes
+        if rate == 0:
+            return math.inf if free >= 0 else 0.0
+        short = free / rate
+        if short < self.window_tokens:
+            return max(0.0, short)
+        if self.full_bytes == 0:
+            return math.inf
+        return (free - self.window_tokens * self.windowed_bytes) / self.full_bytes
+
+
+# --- the answer -------------------------------------------------------------------------------
+
+
+def fits(variant: Variant) -> Fits | TooLarge | OutOfRange:
+    """Whether weights and at least one sequence of full length fit.
+
+    vLLM refuses to start an engine whose KV cache is shorter than `max_model_len`, so that is
+    `TooLarge` here too. Raises SpecError for an engine setting that means nothing.
+    """
+    gpu, architecture = find_gpu(variant.gpu), find_architecture(variant)
+    if isinstance(gpu, OutOfRange):
+        return gpu
+    if isinstance(architecture, OutOfRange):
+        return architecture
+    return fits_on(gpu, architecture, variant)
+
+
+def find_architecture(variant: Variant) -> Architecture | OutOfRange:
+    """What the user says of the model, or else the catalogue."""
+    if variant.architecture is not None:
+        return variant.architecture
+    model = find_model(variant.model_id)
+    return model if isinstance(model, OutOfRange) else model.architecture
+
+
+def fits_on(gpu: Gpu, architecture: Architecture, variant: Variant) -> Fits | TooLarge | OutOfRange:
+    """As `fits`, for a GPU and an architecture that need not be in the catalogue."""
+    _check_settings(variant)
+    refused = shape_fault(architecture, variant) or _context_fault(architecture, variant)
+    if refused is not None:
+        return refused
+    room, engine = _room(gpu, architecture, variant), variant.engine
+    if not _holds_one(room, engine):
+        return _too_large(gpu, architecture, variant)
+    all_weights = weight_bytes(architecture, engine.quantization)
+    kv_tokens = _kv_blocks(room, engine) * engine.block_size
+    return Fits(round(room.weight_bytes), round(all_weights), kv_tokens)
+
+
+def shape_fault(architecture: Architecture, variant: Variant) -> OutOfRange | None:
+    """Why the model cannot be cut that way, whatever the memory; None where it can."""
+    for fault in _shape_faults(architecture, variant):
+        return OutOfRange(OutOfRangeReason.IMPOSSIBLE_SHAPE, f"{variant.model_id}: {fault}")
+    return None
+
+
+def _shape_faults(a: Architecture, variant: Variant) -> Iterator[str]:
+    ranks, stages = variant.tensor_parallel, variant.pipeline_parallel
+    if ranks < 1 or stages < 1:
+        yield f"TP {ranks} and PP {stages} must both be at least 1"
+        return
+    into = f"do not divide into {ranks} tensor-parallel ranks"
+    if a.attention_heads % ranks:
+        yield f"{a.attention_heads} attention heads {into}"
+    if not a.mla_kv_dim and a.kv_heads % ranks and ranks % a.kv_heads:
+        yield f"{a.kv_heads} KV heads neither divide into {ranks} tensor-parallel ranks nor repeat evenly"
+    has_mlp = not a.is_moe or a.dense_layers
+    if has_mlp and a.intermediate_size % ranks:
+        yield f"the {a.intermediate_size} columns of its MLP {into}"
+    if a.is_moe and EXPERT_PARALLEL not in variant.engine.args:
+        share = a.expert_intermediate_size / ranks
+        if share % max(1, a.weight_block):
+            yield (
+                f"an expert's {a.expert_intermediate_size} columns over {ranks} tensor-parallel ranks are "
+                f"{share:g} each, not whole blocks of {max(1, a.weight_block)}; use fewer ranks or "
+                f"{EXPERT_PARALLEL}"
+            )
+    if stages > a.layers:
+        yield f"{a.layers} layers are fewer than {stages} pipeline stages"
+
+
+def _context_fault(architecture: Architecture, variant: Variant) -> OutOfRange | None:
+    wanted, trained = variant.engine.max_model_len, architecture.max_context
+    if wanted <= trained or (ALLOW_LONG, "1") in variant.engine.env:
+        return None
+    return OutOfRange(
+        OutOfRangeReason.CONTEXT_TOO_LONG,
+        f"{variant.model_id} was trained for {trained} positions and vLLM refuses a maxModelLen of "
+        f"{wanted}; lower it to {trained}, or set {ALLOW_LONG}=1 where the position encoding is scaled",
+    )
+
+
+def _check_settings(variant: Variant) -> None:
+    engine = variant.engine
+    for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "max_lora_rank"):
+        value = getattr(engine, name)
+        if not (math.isfinite(value) and value >= 1):
+            raise SpecError(f"must be at least 1, got {value}", f"engine.{name}")
+    if not 0 < engine.gpu_memory_utilization <= 1:
+        raise SpecError(
+            f"must lie above 0 and not above 1, got {engine.gpu_memory_utilization}",
+            "engine.gpu_memory_utilization",
+        )
+    if not (math.isfinite(engine.max_loras) and engine.max_loras >= 0):
+        raise SpecError(f"must be zero or more, got {engine.max_loras}", "engine.max_loras")
+
+
+def _too_large(gpu: Gpu, architecture: Architecture, variant: Variant) -> TooLarge:
+    room, context = _room(gpu, architecture, variant), variant.engine.max_model_len
+    needed = room.fixed_bytes + room.kv.bytes_of(context)
+    what = "weights alone" if room.kv_tokens <= 0 else f"weights and a context of {context} tokens"
+    shape = f"TP {variant.tensor_parallel}"
+    if variant.pipeline_parallel > 1:
+        shape += f" PP {variant.pipeline_parallel}"
+    return TooLarge(
+        round(needed),
+        round(room.available_bytes),
+        f"{variant.model_id} with {shape} needs {needed / 1e9:.1f} GB on each {gpu.name} "
+        f"({what} do not fit); {room.available_bytes / 1e9:.1f} GB are available; "
+        f"{_remedy(gpu, architecture, variant)}",
+    )
+
+
+def _remedy(gpu: Gpu, architecture: Architecture, variant: Variant) -> str:
+    """The smallest tensor parallelism that would do on this GPU."""
+    ranks = 1
+    while ranks <= _LARGEST_TP:
+        other = replace(variant, tensor_parallel=ranks)
+        if (
+            ranks > variant.tensor_parallel
+            and shape_fault(architecture, other) is None
+            and _holds_one(_room(gpu, architecture, other), variant.engine)
+        ):
+            beyond = (
+                f" (more than the {gpu.gpus_per_node} GPUs of a node)" if ranks > gpu.gpus_per_node else ""
+            )
+            return f"TP {ranks} would fit{beyond}"
+        ranks *= 2
+    return f"no tensor parallelism fits on {gpu.name}"
+
+
+# --- the arithmetic ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """One GPU of the fullest pipeline stage."""
+
+    available_bytes: float
+    weight_bytes: float
+    fixed_bytes: float
+    kv: KvGrowth
+
+    @property
+    def free_bytes(self) -> float:
+        return self.available_bytes - self.fixed_bytes
+
+    @property
+    def kv_tokens(self) -> float:
+        return self.kv.tokens_in(self.free_bytes)
+
+
+def _kv_blocks(room: _Room, engine: EngineSettings) -> int:
+    tokens = room.kv_tokens
+    if math.isinf(tokens):
+        # Windows cap every layer: one sequence fits at any length, and many at a window each.
+        free = room.free_bytes - room.kv.fixed_bytes
+        one = math.ceil(engine.max_model_len / engine.block_size) * engine.block_size
+        many = engine.max_num_seqs * engine.max_model_len
+        tokens = max(one, free / room.kv.windowed_bytes if room.kv.windowed_bytes else many)
+    return int(tokens) // engine.block_size
+
+
+def _holds_one(room: _Room, engine: EngineSettings) -> bool:
+    """Whether one sequence of full length finds its blocks."""
+    return _kv_blocks(room, engine) * engine.block_size >= engine.max_model_len
+
+
+def _room(gpu: Gpu, architecture: Architecture, variant: Variant) -> _Room:
+    engine, ranks = variant.engine, variant.tensor_parallel
+    reserved = activation_bytes(architecture, engine, ranks)
+    reserved += RESERVED_BYTES + _by_ranks(_NCCL_BYTES, ranks)
+    available = engine.gpu_memory_utilization * gpu.memory_bytes
+    kv = kv_growth(architecture, ranks, engine.kv_cache_dtype or architecture.kv_dtype)
+    stages = []
+    for stage in range(variant.pipeline_parallel):
+        place = Ranks(ranks, variant.pipeline_parallel, stage)
+        weights = rank_weight_bytes(architecture, engine.quantization, place)
+        adapters = adapter_bytes(architecture, engine.max_loras, engine.max_lora_rank, place)
+        share = place.layers_of(architecture.layers) / architecture.layers
+        stages.append(_Room(available, weights, weights + adapters + reserved, kv.times(share)))
+    # Where windows cap every layer all have endless tokens, and where weights alone do not fit none has any.
+    return min(stages, key=lambda room: (room.kv_tokens, _kv_blocks(room, engine), room.free_bytes))
+
+
+def kv_growth(architecture: Architecture, tensor_parallel: int, kv_dtype: Dtype) -> KvGrowth:
+    """KV of one sequence on one GPU of an engine without pipeline stages."""
+    a, number = architecture, BYTES_PER_PARAMETER[kv_dtype]
+    state = a.state_bytes / tensor_parallel
+    if a.mla_kv_dim:
+        return KvGrowth(a.kv_layers * _mla_bytes(a, number), fixed_bytes=state)
+    full_layers = a.kv_layers - a.sliding_layers
+    full = _head_bytes(a.full_kv_heads or a.kv_heads, a.full_head_dim or a.head_dim, tensor_parallel)
+    windowed = _head_bytes(a.kv_heads, a.head_dim, tensor_parallel)
+    return KvGrowth(
+        full_bytes=full_layers * full * number,
+        windowed_bytes=a.sliding_layers * windowed * number,
+        window_tokens=a.sliding_window,
+        fixed_bytes=state,
+    )
+
+
+def _mla_bytes(a: Architecture, number: float) -> float:
+    if not a.index_dim:
+        return a.mla_kv_dim * number
+    # Sparse attention: positions stay in 16 bits; the index is FP8 with a scale per 128 numbers.
+    latent = (a.mla_kv_dim - a.mla_rope_dim) * number
+    return latent + a.mla_rope_dim * 2 + a.index_dim + math.ceil(a.index_dim / 128) * 4
+
+
+def _head_bytes(heads: int, head_dim: int, tensor_parallel: int) -> int:
+    """Numbers of K and V of one token and layer on one rank; a rank holds whole heads."""
+    return 2 * math.ceil(heads / tensor_parallel) * head_dim
+
+
+def activation_bytes(architecture: Architecture, engine: EngineSettings, tensor_parallel: int) -> float:
+    """Peak bytes of activations on one GPU in an iteration with a full token budget."""
+    a, tokens = architecture, engine.max_num_batched_tokens
+    family = _family(a)
+    width = a.attention_heads * a.head_dim
+    peak = _ACTIVATION_BYTES * tokens * width * _by_ranks(_ACTIVATION_WIDTHS[family], tensor_parallel)
+    if a.is_moe and family in (Family.MLA, Family.WINDOWED):
+        dispatched = width if family is Family.MLA else a.hidden_size
+        experts = a.experts / (tensor_parallel if EXPERT_PARALLEL in engine.args else 1)
+        peak += tokens * dispatched * experts * a.experts_per_token * _DISPATCH_BYTES
+    return max(peak, _MIN_ACTIVATION_BYTES)
+
+
+def _family(a: Architecture) -> Family:
+    if a.family is not None:
+        return a.family
+    if a.mla_kv_dim:
+        return Family.MLA
+    if a.linear_layers:
+        return Family.HYBRID
+    return Family.MOE if a.is_moe else Family.DENSE
+
+
+def _by_ranks(table: dict[int, float] | dict[int, int], tensor_parallel: int) -> float:
+    """The entry of the largest group in the table that is no larger."""
+    return table[max(ranks for ranks in table if ranks <= tensor_parallel)]
+
+
+# --- for the engine ---------------------------------------------------------------------------
+
+
+def engine_limits(engine: EngineSettings, kv_capacity_tokens: int) -> EngineLimits:
+    """The scheduler's limits of an engine whose KV cache holds that many tokens (in whole blocks)."""
+    return EngineLimits(
+        max_num_seqs=engine.max_num_seqs,
+        max_num_batched_tokens=engine.max_num_batched_tokens,
+        kv_blocks=kv_capacity_tokens // engine.block_size,
+        block_size=engine.block_size,
+        max_model_len=engine.max_model_len,
+    )
+
+
+_LOAD_BYTES_PER_S, _START_S = 2e9, 10.0
+"""Assumed, not measured: weights from a node-local cache or a fast object store, and the start of the
+process with its image and CUDA graphs."""
+
+
+def load_delay_s(weight_bytes: int) -> float:
+    """Seconds from a pod's start to its readiness: image pull and weights in one.
+
+    Never under 15 s. The live fleet waits exactly this long.
+    """
+    return max(15.0, weight_bytes / _LOAD_BYTES_PER_S + _START_S)

@@ -1,0 +1,1 @@
+"""The power that a GPU draws, and the energy and cost of a token."""
