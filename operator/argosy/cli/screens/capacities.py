@@ -1,8 +1,8 @@
 """`argosy perf capacities FILES`: how much one replica of every variant carries of every class.
 
 Input: object files. Output: requests/s as a table or a document, looked up in capacity surfaces
-(`perf.capacity.surfaces`). Surfaces are kept in the user's cache; missing ones are built in processes that are
-started here.
+(`perf.capacity.surfaces`). Surfaces are kept in the user's cache; missing ones are built in processes that
+are started here.
 """
 
 from __future__ import annotations
