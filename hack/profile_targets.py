@@ -26,7 +26,7 @@ SYSTEMS: Mapping[str, str] = {
 }
 
 # Relative error of a step with the usual host overhead, (dense, mixture of experts): on the even rows
-# of the measured runs (`argosy perf --validate` prints the odd ones), rounded up. No runs of the
+# of the measured runs (`argosy perf validate` prints the odd ones), rounded up. No runs of the
 # GPUs after B300 are known: B200's for the other Blackwells, else a tenth, and a third for experts.
 _BLACKWELL = (0.16, 0.35)
 UNCERTAINTY: Mapping[str, tuple[float, float]] = {

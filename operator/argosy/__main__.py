@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 
 from argosy.cli.app import build
-from argosy.errors import ArgosyError
+from argosy.errors import ArgosyError, SpecError
+from argosy.exit_codes import ExitCode
 
 
 def main() -> None:
-    """Run the command; what Argosy raises on purpose ends in one sentence and exit code 2."""
+    """Run the command; an error that Argosy raises on purpose ends in one sentence and an exit code."""
     try:
         build()()
     except ArgosyError as error:
         print(f"argosy: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        sys.exit(ExitCode.BAD_INPUT if isinstance(error, SpecError) else ExitCode.NOT_KEPT)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from argosy.errors import SpecError
+from argosy.exit_codes import exit_code
 from argosy_sim.replay.command import register as register_replay
 
 app = typer.Typer(
@@ -80,7 +80,7 @@ def down(state_dir: StateDir = None) -> None:
 
 @app.command()
 def status(state_dir: StateDir = None) -> None:
-    """Show what runs; exit code 0 only where the control plane is ready."""
+    """Show what runs; exit code 3 where the control plane is not ready."""
     from argosy_sim.controlplane import lifecycle
 
     found = lifecycle.status(_directory(state_dir))
@@ -93,7 +93,7 @@ def status(state_dir: StateDir = None) -> None:
             memory = f"{part.resident_bytes / 2**20:.0f} MiB"
             table.add_row(part.name, str(part.pid), state, memory, str(part.log))
         console.print(table)
-    raise typer.Exit(0 if found.health is lifecycle.Health.READY else 1)
+    raise typer.Exit(exit_code(found.health is lifecycle.Health.READY))
 
 
 @app.command()
@@ -129,7 +129,7 @@ def demo(
     ] = False,
     output: Annotated[Path, typer.Option(help="Where the report is left.")] = Path("build/demo"),
 ) -> None:
-    """Run the whole loop on real components and report; exit code 1 where a promise was broken."""
+    """Run the whole loop on real components and report; exit code 3 where a promise was broken."""
     from argosy_sim.demo.drive import LoadChoice
     from argosy_sim.demo.run import DemoSettings, run_demo
 
@@ -141,7 +141,7 @@ def demo(
     )
     choice = LoadChoice(chosen, rate, seed, start_s, skip_bad_lines)
     settings = DemoSettings(repository, output.resolve(), choice, name, declares_trace=trace is not None)
-    sys.exit(run_demo(settings, _report_console()))
+    raise typer.Exit(exit_code(run_demo(settings, _report_console())))
 
 
 def find_repository() -> Path:

@@ -446,7 +446,7 @@ async def test_the_command_replays_an_archetype_and_fails_when_requests_are_lost
         *("--target", far_side.base_url, "--model", "m", "--out", tmp_path / "out.jsonl", "--seed", 1),
         *("--archetype", "batch-documents", "--rate", 20, "--duration", 0.5, "--path", "/v1/completions"),
     )
-    assert ran.exit_code == 1
+    assert ran.exit_code == 3
     assert f"HttpError {len(far_side.bodies)}" in ran.output
     assert all(4000 * 4 <= len(body["prompt"]) <= 8000 * 4 for body in far_side.bodies)
 

@@ -1,11 +1,9 @@
-"""`argosy perf ...` as a user types it.
-
-Owns how the command is run and how an answer and a refusal with --json are read. Never judges a figure.
-"""
+"""`argosy perf COMMAND ...` as a user types it: how an answer and a refusal with --json are read."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from typer.testing import CliRunner
@@ -13,28 +11,52 @@ from typer.testing import CliRunner
 from argosy.cli.app import build
 
 
-def run(*args: str) -> tuple[int, str]:
-    """Exit code and all that is printed; an exception is the test's."""
-    found = CliRunner().invoke(build(), ["perf", *args])
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def ran(*args: str) -> Ran:
+    """A run of `argosy ARGS`; an exception is the test's."""
+    found = CliRunner().invoke(build(), list(args))
     if found.exception is not None and not isinstance(found.exception, SystemExit):
         raise found.exception
-    return found.exit_code, found.output
+    return Ran(found.exit_code, found.stdout, found.stderr)
+
+
+def run(*args: str) -> tuple[int, str]:
+    """Exit code and all that `argosy perf ARGS` prints."""
+    found = ran("perf", *args)
+    return found.code, found.stdout + found.stderr
 
 
 def asked(*args: str) -> dict[str, Any]:
-    """The object of an answer."""
-    code, output = run(*args, "--json")
-    assert code == 0, output
-    found: dict[str, Any] = json.loads(output)
-    return found
+    """The document of an answer."""
+    found = ran("perf", *args, "--json")
+    assert found.code == 0, found
+    document: dict[str, Any] = json.loads(found.stdout)
+    return document
 
 
 def refused(*args: str) -> dict[str, Any]:
-    """The error of a refusal."""
-    code, output = run(*args, "--json")
-    assert code == 2, output
-    found = json.loads(output)
-    assert list(found) == ["error"]
-    assert list(found["error"]) == ["reason", "message", "nearest"]
-    error: dict[str, Any] = found["error"]
+    """The error of a refusal, which is on standard error as a sentence too."""
+    found = ran("perf", *args, "--json")
+    assert found.code == 2, found
+    document = json.loads(found.stdout)
+    assert list(document) == ["error"]
+    error: dict[str, Any] = document["error"]
+    assert list(error) == ["reason", "message", "nearest"]
+    assert found.stderr == f"argosy perf {args[0]}: {error['message']}\n"
     return error
+
+
+def misused(*args: str) -> str:
+    """What is printed where flags cannot be parsed: words separated by one blank."""
+    found = ran("perf", *args)
+    assert found.code == 2, found
+    assert found.stdout == ""
+    return " ".join(found.stderr.replace("│", " ").split())

@@ -1,7 +1,7 @@
-"""The `argosy` command and its sub-commands.
+"""The `argosy` command and its sub-commands, assembled.
 
-Owns the assembly: sub-commands of other distributions join through the entry-point group
-`argosy.commands` (each a Typer application). Never does anything itself.
+Sub-commands of other distributions join through the entry-point group `argosy.commands`: each names a Typer
+application. Help and completion build this too, so a command's module imports what it runs only when it runs.
 """
 
 from __future__ import annotations
@@ -12,29 +12,33 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 
 from argosy import __version__
-from argosy.cli import operator, perf
+from argosy.cli import operator
+from argosy.cli.options import AsJson
+from argosy.cli.output import answering
+from argosy.cli.perf import app as perf
 from argosy.cli.plan import plan
 from argosy.errors import SpecError
+from argosy.exit_codes import SENTENCE
 
 
 def build() -> typer.Typer:
     """The whole command."""
     app = typer.Typer(
         name="argosy",
-        help="Argosy keeps a mixed fleet of GPUs serving LLMs at the lowest cost that meets every promise.",
+        help="Argosy keeps a mixed fleet of GPUs serving LLMs at the lowest cost that meets every SLO.",
+        epilog=SENTENCE,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=False,
     )
-    app.add_typer(operator.app, name="operator")
-    app.command("plan")(plan)
+    app.command("plan", epilog=SENTENCE)(plan)
     app.add_typer(perf.app, name="perf")
+    app.add_typer(operator.app, name="operator")
     app.command("version")(version)
     for point in sorted(entry_points(group="argosy.commands"), key=lambda p: p.name):
         try:
             app.add_typer(point.load(), name=point.name)
         except ImportError as error:
-            # The operator runs without what the simulator needs; only this sub-command does not.
+            # The operator runs without what the simulator needs: only this sub-command is refused.
             app.command(point.name, hidden=True)(_unusable(point, error))
     return app
 
@@ -48,6 +52,10 @@ def _unusable(point: EntryPoint, error: ImportError) -> Callable[[], None]:
     return refuse
 
 
-def version() -> None:
+def version(as_json: AsJson = False) -> None:
     """Print the version."""
-    typer.echo(__version__)
+    with answering("argosy version", as_json) as found:
+        if as_json:
+            found.document({"version": __version__})
+        else:
+            found.console.print(__version__)

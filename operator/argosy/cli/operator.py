@@ -1,6 +1,6 @@
 """`argosy operator run`: the operator as a process.
 
-Owns the command line's reading into `OperatorSettings`. Never decides anything.
+Input: the flags. Output: `OperatorSettings`, with which the process runs until it is stopped.
 """
 
 from __future__ import annotations
@@ -10,52 +10,51 @@ import logging
 import os
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from argosy.errors import SpecError
-from argosy.reconcile.operator import run as run_operator
 from argosy.settings import EnvoyAdmin, OperatorSettings
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
+LogLevel = Literal["debug", "info", "warning", "error"]
 
-app = typer.Typer(help="The operator itself.", no_args_is_help=True)
+app = typer.Typer(help="The operator.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """The operator itself."""
+    """The operator."""
 
 
 @app.command()
 def run(  # noqa: PLR0913  (each argument is a flag)
     kubeconfig: Annotated[
-        Path | None, typer.Option(help="Kubeconfig; left out, the cluster that the process runs in.")
+        Path | None, typer.Option(help="Kubeconfig file; default: the cluster that this process runs in.")
     ] = None,
-    namespace: Annotated[str, typer.Option(help="Namespace of the Lease.")] = "argosy-system",
+    namespace: Annotated[str, typer.Option(help="Namespace of the leader's Lease.")] = "argosy-system",
     identity: Annotated[
-        str, typer.Option(help="Name in the Lease; left out, host name and process id.")
+        str, typer.Option(help="Identity in the Lease; default: host name and process id.")
     ] = "",
-    xds_address: Annotated[str, typer.Option(help="host:port for Envoys.")] = "127.0.0.1:18000",
+    xds_address: Annotated[str, typer.Option(help="host:port of the ADS server.")] = "127.0.0.1:18000",
     http_address: Annotated[
-        str, typer.Option(help="host:port for /healthz, /readyz, /metrics.")
+        str, typer.Option(help="host:port of /healthz, /readyz and /metrics.")
     ] = "127.0.0.1:18080",
     state_dir: Annotated[
-        Path, typer.Option(help="Where the last snapshot, capacities and calibrations are kept.")
+        Path, typer.Option(help="Folder of the last xDS snapshot, capacities and calibrations.")
     ] = Path("argosy-state"),
     envoy: Annotated[
         list[str] | None,
         typer.Option(help="NODE_ID=ADMIN_URL of an Envoy to read counters from; repeatable."),
     ] = None,
     prometheus: Annotated[
-        str, typer.Option(help="URL of a Prometheus to read from instead of scraping.")
+        str, typer.Option(help="URL of a Prometheus to read from, instead of scraping engines.")
     ] = "",
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(help="Least severe message to log.")] = "info",
 ) -> None:
-    """Run the operator until it is told to stop."""
-    if log_level not in LOG_LEVELS:
-        raise SpecError(f"{log_level!r} is none of {', '.join(LOG_LEVELS)}", "--log-level")
+    """Run the operator until SIGTERM or Ctrl-C."""
+    from argosy.reconcile.operator import run as run_operator  # imports all of the operator
+
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     for noisy in ("kopf", "kubernetes.aio.leaderelection.leaderelection"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

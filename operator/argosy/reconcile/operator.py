@@ -20,13 +20,13 @@ from argosy.control.candidates.running import RunningVariants
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import InvariantError
+from argosy.files.calibrations import read_calibrations
 from argosy.kube.api import ApiServer, connect
 from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
 from argosy.reconcile.act import Actor
 from argosy.reconcile.addresses import host_and_port
-from argosy.reconcile.calibration_file import read_calibrations
 from argosy.reconcile.clock import Clock, SystemClock
 from argosy.reconcile.envoy_leases import EnvoyLeases
 from argosy.reconcile.health import serve_health

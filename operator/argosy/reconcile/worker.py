@@ -21,9 +21,9 @@ from typing import Any
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory
 from argosy.control.step import StepSettings, step
+from argosy.files.capacities import read_capacities, write_capacities
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
-from argosy.reconcile.capacity_file import read_capacities, write_capacities
 from argosy.snapshot.fleet import FleetSnapshot
 
 log = logging.getLogger(__name__)

@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from argosy.files import atomic
 from argosy_sim.controlplane.errors import BuildError, MissingBinaryError
 from argosy_sim.controlplane.locks import exclusive
 
@@ -239,14 +240,11 @@ def _build(workshop: Workshop, module: ToolModule, tool: Tool, order: tuple[Path
         f"{f' because {why}' if why else ''}. This is done once; "
         f"it usually takes {_duration(tool.usual_build_s)} on 2 cores."
     )
-    temporary = target.with_name(f".{tool.name}.{os.getpid()}.tmp")
-    command = [str(go.executable), "build", *_flags(workshop, module), "-o", str(temporary), tool.package]
+    build = [str(go.executable), "build", *_flags(workshop, module), "-o"]
     began = time.monotonic()
-    try:
+    with atomic.replacement(target) as temporary:
+        command = [*build, str(temporary), tool.package]
         _run(command, (folder, _go_environment(workshop, go.root)), tool, say)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     say(f"Built {tool.name} in {time.monotonic() - began:.0f} s.")
 
 

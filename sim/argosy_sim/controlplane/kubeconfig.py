@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from argosy.files import atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,7 @@ def write(path: Path, config: dict[str, Any]) -> None:
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, never seen half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    temporary.replace(path)
+    atomic.write_bytes(path, content, mode=atomic.OWNER_ONLY)
 
 
 def _base64(content: bytes) -> str:

@@ -7,21 +7,17 @@ rate and no traffic was observed. Pure but for the shipped profiles, which are r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, TypeVar
+from typing import Any
 
-from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
-from argosy.api import Resource as ApiObject
-from argosy.control.decision import ControlMemory
+from argosy.api import FleetPlan, WorkloadClass
+from argosy.control.memory import ControlMemory
 from argosy.control.step import StepSettings, step
-from argosy.demand.forecast import DemandHistory
 from argosy.errors import SpecError
+from argosy.files.objects import snapshot_of
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot.cluster import NodeState
-from argosy.snapshot.fleet import FleetSnapshot
 from argosy_sim.demo.evidence import StaticPeak
 from argosy_sim.livefleet.spec import FleetSpec
-
-K = TypeVar("K", bound=ApiObject)
 
 
 def static_peak(
@@ -47,21 +43,9 @@ def peak_plan(
 ) -> FleetPlan:
     """The plan behind `static_peak`; raises `SpecError` where there is none."""
     declared = [_with_rate(item, peak_rate_per_s) for item in objects]
-    snapshot = FleetSnapshot(
-        now_s=0.0,
-        fleet=_of(Fleet, declared).get("default"),
-        pools=_of(GPUPool, declared),
-        models=_of(ServedModel, declared),
-        classes=_of(WorkloadClass, declared),
-        policies=_of(RouterPolicy, declared),
-        plans=(),
-        nodes={node.name: node for node in _nodes(fleet)},
-        pods={},
-    )
+    snapshot = snapshot_of(declared, 0.0, _nodes(fleet))
     perf = LibraryPerfModel(shipped_library(), cache, None)
-    decision = step(
-        snapshot, ControlMemory(DemandHistory()), StepSettings("static peak", plan_time_limit_s=None), perf
-    )
+    decision = step(snapshot, ControlMemory(), StepSettings("static peak", plan_time_limit_s=None), perf)
     if decision.new_plan is None:
         raise SpecError(f"there is no plan for the peak: {decision.alarm or 'no class is declared'}")
     return decision.new_plan
@@ -77,17 +61,6 @@ def _with_rate(item: Mapping[str, Any], peak_rate_per_s: Mapping[str, float]) ->
         "source": "Declared",
     }
     return {**item, "spec": {**item["spec"], "traffic": traffic}}
-
-
-def _of(kind: type[K], objects: Iterable[Mapping[str, Any]]) -> dict[str, K]:
-    found: dict[str, K] = {}
-    for item in objects:
-        if item["kind"] == kind.KIND:
-            value = kind.from_object(item)
-            if isinstance(value, InvalidObject):
-                raise SpecError(value.message, value.field)
-            found[value.key] = value
-    return found
 
 
 def _nodes(fleet: FleetSpec) -> Iterable[NodeState]:

@@ -1,6 +1,6 @@
 """The demo: starts every component, runs the story's acts, and reports the result.
 
-Owns the order of events and the exit code. Observing is `watch` and the replayer, judging `judgement`.
+Owns the order of events. Observing is `watch` and the replayer, judging `judgement`.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class _Changes:
     dead_node: str | None = None
 
 
-def run_demo(settings: DemoSettings, console: Console) -> int:
-    """Run the whole demo; 0 if every promise was kept, 1 if one was broken."""
+def run_demo(settings: DemoSettings, console: Console) -> bool:
+    """Run the whole demo; True if every promise was kept."""
     began_s = time.monotonic()
 
     def say(line: str) -> None:
@@ -82,7 +82,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
     (settings.output / "report.html").write_text(page.render(evidence, judgement), encoding="utf-8")
     terminal.show(evidence, judgement, console)
     console.print(f"report: {settings.output / 'report.html'}", highlight=False, soft_wrap=True)
-    return 0 if judgement.is_kept else 1
+    return judgement.is_kept
 
 
 async def _with_signals(main: Coroutine[Any, Any, Evidence]) -> Evidence:

@@ -1,7 +1,7 @@
 """The work of the `replay` command: a trace or an archetype against a running endpoint.
 
 Owns the order of the work and the summary table; the checks are `flags`, the measuring is `client`.
-Exit codes: 0 every request was completed, 1 some were lost, 2 the input cannot be used.
+Exit codes (`argosy.exit_codes`): 0 every request was completed, 2 the input cannot be used, 3 some were lost.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from argosy.errors import SpecError
+from argosy.exit_codes import ExitCode, exit_code
 from argosy_sim.measures.percentiles import LatencySummary, Percentiles, latency_summary
 from argosy_sim.measures.records import RequestRecord
 from argosy_sim.replay import flags
@@ -39,13 +40,13 @@ class _Job:
     out: Path
 
 
-def run(source: Source, pace: Pace, wanted: Requests) -> int:
+def run(source: Source, pace: Pace, wanted: Requests) -> ExitCode:
     """Check the flags, replay, print the summary; the exit code."""
     try:
         job = _job(source, pace, wanted)
     except SpecError as error:
         _warn(str(error), "red")
-        return 2
+        return ExitCode.BAD_INPUT
     return _replayed(job, Console())
 
 
@@ -61,7 +62,7 @@ def _job(source: Source, pace: Pace, wanted: Requests) -> _Job:
     return _Job(load, requests, target, flags.new_file(wanted.out))
 
 
-def _replayed(job: _Job, console: Console) -> int:
+def _replayed(job: _Job, console: Console) -> ExitCode:
     """Replay and print the summary; the exit code."""
     lengths = job.load.lengths
     if isinstance(lengths, Trace) and lengths.skipped.num_lines:
@@ -73,7 +74,7 @@ def _replayed(job: _Job, console: Console) -> int:
         result = _awaited(replay(job.requests, job.target, file, time.time() + START_DELAY_S))
     summary = latency_summary(kept.records)
     _print_summary(console, summary, result)
-    return 1 if summary.num_lost else 0
+    return exit_code(not summary.num_lost)
 
 
 def _warn(text: str, style: str) -> None:

@@ -21,11 +21,11 @@ from argosy.control.decision import EventRecord
 from argosy.control.fast import EVENT_GAP_S, Measures, ReactSettings, react
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.recalibration import Recalibrated, recalibrated
+from argosy.files.calibrations import read_calibrations, write_calibrations
 from argosy.perf.footprint.memory import engine_limits
 from argosy.perf.protocol import Fits
 from argosy.perf.recalibration.health import Lag
 from argosy.perf.recalibration.memory import CalibrationMemory
-from argosy.reconcile.calibration_file import read_calibrations, write_calibrations
 from argosy.reconcile.metrics import Metrics
 from argosy.snapshot import CounterReading
 from argosy.snapshot.fleet import FleetSnapshot

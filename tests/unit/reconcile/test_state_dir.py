@@ -8,7 +8,6 @@ import pytest
 
 from argosy.api.kinds import WATCHED
 from argosy.kube.store import Store
-from argosy.reconcile.capacity_file import read_capacities, write_capacities
 from argosy.reconcile.clock import SystemClock
 from argosy.reconcile.loops.publish import Publisher
 from argosy.reconcile.watch.snapshots import Snapshots
@@ -29,19 +28,4 @@ def test_routes_are_published_though_their_copy_cannot_be_written(
     snapshots = Snapshots(Store(WATCHED))
     Publisher(snapshots, ads, SystemClock(), nowhere).publish_now()
     assert ads.current is not None
-    assert [str(nowhere) in message for message in caplog.messages] == [True]
-
-
-def test_what_was_written_is_read(tmp_path: Path) -> None:
-    file = tmp_path / "state" / "capacities.json"
-    write_capacities(file, {"a": 1.5})
-    assert read_capacities(file) == {"a": 1.5}
-    assert [each.name for each in file.parent.iterdir()] == ["capacities.json"]
-
-
-def test_capacities_that_cannot_be_written_are_only_told(
-    nowhere: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_capacities(nowhere / "capacities.json", {"a": 1.5})
-    assert read_capacities(nowhere / "capacities.json") == {}
     assert [str(nowhere) in message for message in caplog.messages] == [True]

@@ -6,9 +6,9 @@ import pytest
 
 from argosy.errors import InvariantError
 from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
-from argosy.xds.copy import FILE_NAME, Unreadable, load, save
 from argosy.xds.resources import resources_of
 from argosy.xds.snapshot import Snapshot, TypeUrl, revision_of
+from argosy.xds.snapshot_file import FILE_NAME, Unreadable, load, save
 
 
 def table(revision: int = 3) -> RouteTable:

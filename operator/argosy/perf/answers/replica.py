@@ -1,4 +1,4 @@
-"""One question to the performance model, answered in one picture: `argosy perf MODEL`.
+"""One question to the performance model, answered in one picture: `argosy perf show MODEL`.
 
 Owns what a replica does at one load (a batch, or a rate) and the typed "no". A batch is a closed
 loop: so many requests always in flight, their lengths within a tenth of what is asked, simulated
@@ -38,7 +38,7 @@ from argosy.snapshot import Mix, Slice, Variant
 LENGTH_SPREAD = 0.1
 TTFT_OF_CLIENTS = (1.1, 2.2)
 """So many times as long as the tables say did the clients of measured runs wait for a first token, on
-average over a group (`argosy perf --validate`, "TTFT raw": 18 of 19 groups). Prefills at full power run
+average over a group (`argosy perf validate`, "TTFT raw": 18 of 19 groups). Prefills at full power run
 below the clock of the kernels' benchmark, and HTTP, the tokenizer and the client add their part."""
 _SEED = 1
 _ROUNDS, _LEAST_REQUESTS, _FORGOTTEN_ROUNDS = 20, 240, 4

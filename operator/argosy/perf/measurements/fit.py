@@ -217,7 +217,7 @@ def _provenance(report: Measurements) -> FitProvenance:
 
 
 def _source(reports: Sequence[Measurements], trials: Sequence[Trial]) -> str:
-    """In a sentence, as `perf --list` shows it."""
+    """In a sentence, as `argosy perf list` shows it."""
     tools = dict.fromkeys(
         f"{report.tool} {report.tool_version}" if report.tool_version else str(report.tool)
         for report in reports

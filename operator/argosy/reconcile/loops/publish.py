@@ -19,7 +19,7 @@ from argosy.reconcile.clock import Clock
 from argosy.reconcile.watch.snapshots import Snapshots
 from argosy.route.compile import compile_routes
 from argosy.snapshot.fleet import EnvoyState, RoutingView
-from argosy.xds import copy
+from argosy.xds import snapshot_file
 from argosy.xds.server import AdsServer
 from argosy.xds.snapshot import Snapshot
 
@@ -38,8 +38,8 @@ class Publisher:
 
     def serve_copy(self) -> None:
         """Serve what the last process published, until the caches are complete."""
-        found = copy.load(self._state_dir)
-        if isinstance(found, copy.Unreadable):
+        found = snapshot_file.load(self._state_dir)
+        if isinstance(found, snapshot_file.Unreadable):
             log.warning("%s", found.message)
         elif found is not None:
             self._ads.publish(found)
@@ -73,7 +73,7 @@ class Publisher:
 
     def _save(self, snapshot: Snapshot) -> None:
         try:
-            copy.save(snapshot, self._state_dir)
+            snapshot_file.save(snapshot, self._state_dir)
         except OSError as error:
             # Envoys have it; only a restart while the API server is away would miss it.
             log.warning("the copy of the xDS snapshot was not written to %s: %s", self._state_dir, error)

@@ -15,8 +15,8 @@ from argosy.control.candidates.running import RunningVariants
 from argosy.control.fast import Reaction, ReactSettings, react
 from argosy.control.triggers import Trigger
 from argosy.errors import ActuationError
+from argosy.files.calibrations import write_calibrations
 from argosy.perf.recalibration.memory import CalibrationMemory
-from argosy.reconcile.calibration_file import write_calibrations
 from argosy.reconcile.loop_state import LoopState
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.telemetry.port import Targets, TelemetrySource

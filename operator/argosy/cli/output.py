@@ -1,0 +1,88 @@
+"""How a command answers: a JSON document or text on standard output, or a refusal, and the exit code.
+
+Input: what a screen found. Output: exactly one JSON document with `--json`, in a refusal too
+(`{"error": {"reason", "message", "nearest"}}`); the sentence of a refusal is always on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from argosy.errors import SpecError
+from argosy.exit_codes import ExitCode
+
+PIPE_COLUMNS = 200
+INVALID_VALUE = "InvalidValue"
+"""The reason of a refusal for which the performance model has no name: a flag or a file cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a command's answer goes."""
+
+    command: str
+    as_json: bool
+    console: Console
+
+    def document(self, document: Any) -> None:
+        """Print a JSON document. Raises ValueError for NaN and infinity, which JSON cannot hold."""
+        typer.echo(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
+
+    def remark(self, sentence: str) -> None:
+        """Print a sentence on standard error, beside the answer."""
+        typer.echo(f"{self.command}: {sentence}", err=True)
+
+    def refuse(
+        self,
+        message: str,
+        reason: str = INVALID_VALUE,
+        nearest: Sequence[str] = (),
+        code: ExitCode = ExitCode.BAD_INPUT,
+    ) -> NoReturn:
+        """End without an answer: why in a sentence, and the values that would have one."""
+        if self.as_json:
+            self.document({"error": {"reason": reason, "message": message, "nearest": list(nearest)}})
+        self.remark(message)
+        raise typer.Exit(code)
+
+
+@contextmanager
+def answering(command: str, as_json: bool) -> Iterator[Output]:
+    """The output of a command; a SpecError that is raised inside becomes a refusal."""
+    output = Output(command, as_json, _console())
+    try:
+        yield output
+    except SpecError as error:
+        output.refuse(str(error))
+
+
+def _console() -> Console:
+    """As wide as the terminal. A pipe or a file has no width, and 80 columns would break long sentences."""
+    console = Console(highlight=False, markup=False)
+    has_width = console.is_terminal or "COLUMNS" in os.environ
+    return console if has_width else Console(highlight=False, markup=False, width=PIPE_COLUMNS)
+
+
+def digits(value: float | None) -> float | None:
+    """`value` with five digits, more than any figure is accurate to; None for NaN and infinity."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
+
+
+def plain_table(*columns: str, numbers: Iterable[str] = ()) -> Table:
+    """A table without lines in which long cells are folded; columns of `numbers` come last."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for column in numbers:
+        table.add_column(column, justify="right", overflow="fold")
+    return table

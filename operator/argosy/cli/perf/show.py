@@ -1,0 +1,88 @@
+"""`argosy perf show MODEL`: the flags. The answer is in `screens.answer`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from argosy.cli.options import (
+    DEFAULT_BATCH,
+    DEFAULT_DRAFT_COST,
+    AsJson,
+    Gpu,
+    KvCache,
+    LoadOptions,
+    ModelName,
+    OutputTokens,
+    PipelineParallel,
+    Price,
+    Profiles,
+    PromptTokens,
+    ReplicaOptions,
+    ShowOptions,
+    SpeculationOptions,
+    TensorParallel,
+    Weights,
+)
+from argosy.cli.output import answering
+
+Batch = Annotated[
+    float | None,
+    typer.Option(metavar="N", help=f"Requests in flight; default: {DEFAULT_BATCH}, unless --rate."),
+]
+Rate = Annotated[float | None, typer.Option(metavar="PER_S", help="Requests per second, instead of --batch.")]
+Cached = Annotated[
+    float, typer.Option(metavar="SHARE", help="Share of each prompt that the prefix cache holds, 0-1.")
+]
+DraftTokens = Annotated[
+    float | None,
+    typer.Option(metavar="N", help="Tokens drafted per step (speculative decoding); with --acceptance."),
+]
+Acceptance = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Probability that a drafted token is accepted, 0-1."),
+]
+DraftCost = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Time to draft one token, as a share of a decode step; default:"
+        f" {DEFAULT_DRAFT_COST:g}, a one-layer head such as EAGLE or MTP (n-grams: 0).",
+    ),
+]
+Loras = Annotated[int, typer.Option(metavar="N", help="LoRA adapters in use at the same time.")]
+
+
+def show(  # noqa: PLR0913 - one parameter per flag
+    model: ModelName,
+    gpu: Gpu = "H100",
+    tp: TensorParallel = 1,
+    pp: PipelineParallel = 1,
+    dtype: Weights = None,
+    kv_dtype: KvCache = None,
+    prompt: PromptTokens = 1024,
+    output: OutputTokens = 256,
+    batch: Batch = None,
+    rate: Rate = None,
+    cached: Cached = 0.0,
+    draft_tokens: DraftTokens = None,
+    acceptance: Acceptance = None,
+    draft_cost: DraftCost = None,
+    price: Price = None,
+    loras: Loras = 0,
+    profile: Profiles = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show step time, ITL, TTFT, throughput, KV capacity, power and cost of one replica."""
+    from argosy.cli.screens import answer  # imports the performance model
+
+    asked = ShowOptions(
+        ReplicaOptions(model, gpu, tp, pp, dtype, kv_dtype, loras),
+        LoadOptions(prompt, output, batch, rate, cached),
+        SpeculationOptions(draft_tokens, acceptance, draft_cost),
+        price,
+        tuple(profile or ()),
+    )
+    with answering("argosy perf show", as_json) as found:
+        answer.show(asked, found)

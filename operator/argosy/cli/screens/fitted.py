@@ -1,0 +1,229 @@
+"""`argosy perf import FILES`: reports of benchmarks in, a profile out.
+
+Input: the options as written. Output: the profile's file, and its errors beside the shipped profile's, as
+text or JSON. The fit itself is `perf.measurements`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from argosy.cli.options import ImportOptions
+from argosy.cli.output import Output, digits
+from argosy.cli.progress import progress
+from argosy.cli.screens.replica import at_least_one
+from argosy.errors import SpecError
+from argosy.keys import ModelKey
+from argosy.perf import LibraryPerfModel, shipped_library
+from argosy.perf.footprint.memory import engine_limits
+from argosy.perf.measurements import (
+    CannotFit,
+    FitQuestion,
+    FittedProfile,
+    Measurements,
+    QuantityError,
+    UnreadableReport,
+    fit_profile,
+    profile_to_bytes,
+    read_measurements,
+)
+from argosy.perf.model import wanted_profile
+from argosy.perf.protocol import OutOfRange, TooLarge
+from argosy.snapshot import EngineSettings, Variant
+
+_T = TypeVar("_T")
+
+
+def show(asked: ImportOptions, output: Output) -> None:
+    """Fit, write and print. Raises SpecError for a file, an option or measurements that cannot be used."""
+    reports = _of_one_gpu([_read(path) for path in asked.files], asked.gpu)
+    variant = _variant(asked, reports)
+    question = _question(variant)
+    with progress("fitting the profile"):
+        fitted = fit_profile(reports, question)
+    if isinstance(fitted, CannotFit):
+        raise SpecError(fitted.message)
+    _write(asked.out, profile_to_bytes(fitted))
+    if output.as_json:
+        output.document(_document(fitted, variant, asked.out))
+        return
+    _print(fitted, output.console)
+    output.console.print(f"wrote {asked.out}; ask it with: {_command(variant, asked.out)}", soft_wrap=True)
+
+
+# --- from options and files to the question ---------------------------------------------------
+
+
+def _variant(asked: ImportOptions, reports: Sequence[Measurements]) -> Variant:
+    """The replica that was measured. Raises SpecError where neither the options nor the reports name it."""
+    gpus = [name for report in reports for name in (report.gpu, *report.gpus)]
+    return Variant(
+        model_key=ModelKey(""),
+        model_id=asked.model or _named("model", [report.model for report in reports]),
+        served_names=(),
+        pool="",
+        gpu=asked.gpu or _named("gpu", gpus),
+        tensor_parallel=at_least_one(asked.tp, "--tp"),
+        pipeline_parallel=at_least_one(asked.pp, "--pp"),
+        engine=EngineSettings(
+            max_num_seqs=asked.max_num_seqs,
+            max_num_batched_tokens=asked.max_num_batched_tokens,
+            max_model_len=asked.max_model_len,
+            quantization=asked.dtype,
+        ),
+    )
+
+
+def _read(path: Path) -> Measurements:
+    """Raises SpecError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"cannot be read: {error.strerror}", str(path)) from error
+    found = read_measurements(content, path.name)
+    if isinstance(found, UnreadableReport):
+        raise SpecError(found.message, str(path))
+    return found
+
+
+def _of_one_gpu(reports: list[Measurements], gpu: str | None) -> list[Measurements]:
+    """Of a table that compares GPUs, the rows of the given one."""
+    return [report.of_gpu(gpu) if gpu is not None and gpu in report.gpus else report for report in reports]
+
+
+def _named(what: str, names: Sequence[str | None]) -> str:
+    """The name on which the reports agree. Raises SpecError where they name none or several."""
+    found = sorted({name for name in names if name})
+    if len(found) != 1:
+        why = f"the reports name {', '.join(found)}" if found else "no report names one"
+        raise SpecError(f"{why}: give --{what}", f"--{what}")
+    return found[0]
+
+
+def _question(variant: Variant) -> FitQuestion:
+    """What is fitted: the shipped profile is where the fit begins. Raises SpecError where there is none."""
+    perf = LibraryPerfModel(shipped_library(), {})
+    wanted, prior = _known(wanted_profile(variant)), _known(perf.profile(variant))
+    room = _known(perf.fits(variant))
+    limits = engine_limits(variant.engine, room.kv_capacity_tokens)
+    return FitQuestion(wanted.key, prior, limits, time.strftime("%Y-%m-%d", time.gmtime()))
+
+
+def _known(found: _T | OutOfRange | TooLarge) -> _T:
+    """An answer of the performance model. Raises SpecError where it has none."""
+    if isinstance(found, OutOfRange | TooLarge):
+        raise SpecError(found.message)
+    return found
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Raises SpecError. The path may be a pipe such as /dev/stdout, so it is not replaced but written to."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise SpecError(f"{path} cannot be written: {error.strerror}", "--out") from error
+
+
+def _command(variant: Variant, out: Path) -> str:
+    """The command that the written profile answers: with another shape or type, it would not be used."""
+    words = ["argosy", "perf", "show", variant.model_id, "--gpu", variant.gpu]
+    if variant.tensor_parallel > 1:
+        words += ["--tp", str(variant.tensor_parallel)]
+    if variant.pipeline_parallel > 1:
+        words += ["--pp", str(variant.pipeline_parallel)]
+    if variant.engine.quantization is not None:
+        words += ["--dtype", str(variant.engine.quantization)]
+    return shlex.join([*words, "--profile", str(out)])
+
+
+# --- from the fit to what is printed ----------------------------------------------------------
+
+
+def _print(fitted: FittedProfile, console: Console) -> None:
+    profile = fitted.profile
+    console.print(f"{profile.key}: {profile.source}")
+    for note in fitted.notes:
+        console.print(f"  {note}")
+    known = [f"{_range(*span)} {name}" for name, span in _spans(fitted) if span is not None]
+    console.print(f"covered: {', '.join(known)}; fitted to the rows: {', '.join(fitted.fitted)}")
+    table = Table()
+    for column in ("", "rows", "this profile: error", "bias", "the shipped profile: error", "bias"):
+        table.add_column(column)
+    for name, own, shipped in _compared(fitted):
+        table.add_row(name, str(own.num_rows), *_errors(own), *_errors(shipped))
+    console.print(table)
+    console.print(
+        f"expect step times within {profile.uncertainty:.1%} (each row predicted from the others);"
+        f" the front end adds {fitted.front_end_ms:.1f} ms to TTFT"
+    )
+
+
+def _errors(error: QuantityError) -> tuple[str, str]:
+    return f"{error.mean_absolute:.1%}", f"{error.bias:+.1%}"
+
+
+def _spans(fitted: FittedProfile) -> tuple[tuple[str, tuple[float, float] | None], ...]:
+    """What the rows cover, smallest and largest; None where no row has such a load."""
+    covered = fitted.covered
+    return (
+        ("prompt tokens", covered.prompt_tokens),
+        ("output tokens", covered.output_tokens),
+        ("in flight", covered.concurrency),
+        ("requests/s", covered.requests_per_s),
+    )
+
+
+def _range(smallest: float, largest: float) -> str:
+    return f"{smallest:g}" if smallest == largest else f"{smallest:g}-{largest:g}"
+
+
+def _compared(fitted: FittedProfile) -> Iterator[tuple[str, QuantityError, QuantityError]]:
+    """Each measured quantity: the error of this profile and of the shipped one."""
+    for name, own, shipped in (
+        ("ITL", fitted.error.itl, fitted.prior_error.itl),
+        ("TTFT", fitted.error.ttft, fitted.prior_error.ttft),
+        ("E2E", fitted.error.e2e, fitted.prior_error.e2e),
+        ("throughput", fitted.error.throughput, fitted.prior_error.throughput),
+    ):
+        if own is not None and shipped is not None:
+            yield name, own, shipped
+
+
+def _document(fitted: FittedProfile, variant: Variant, out: Path) -> dict[str, Any]:
+    """What --json prints. Errors are ratios (0.05 is 5 %)."""
+    key, profile = fitted.profile.key, fitted.profile
+    return {
+        "file": str(out),
+        "command": _command(variant, out),
+        "model": variant.model_id,
+        "gpu": key.gpu,
+        "tp": key.shape.tensor_parallel,
+        "pp": key.shape.pipeline_parallel,
+        "dtype": str(key.dtype),
+        "profile": {"origin": str(profile.origin), "error": digits(profile.uncertainty)},
+        "source": profile.source,
+        "front_end_ms": digits(fitted.front_end_ms),
+        "fitted": list(fitted.fitted),
+        "covered": asdict(fitted.covered),
+        "errors": {
+            name.lower(): {
+                "num_rows": own.num_rows,
+                "own": _error_document(own),
+                "shipped": _error_document(shipped),
+            }
+            for name, own, shipped in _compared(fitted)
+        },
+        "notes": list(fitted.notes),
+    }
+
+
+def _error_document(error: QuantityError) -> dict[str, Any]:
+    return {"mean_absolute": digits(error.mean_absolute), "bias": digits(error.bias)}

@@ -1,0 +1,165 @@
+"""`argosy plan FILES`: what the operator would decide, from files, without a cluster.
+
+Input: object files. Output: the FleetPlan as a table with its reasons and what was rejected, or as JSON. The
+decision is the operator's own (`control.step`) on a snapshot in which nothing runs yet; measured capacities
+are kept in the user's cache.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from argosy.api import KINDS, FleetPlan
+from argosy.api.conditions import Condition, ConditionStatus, Reason
+from argosy.api.fleet import Mode
+from argosy.api.fleetplan import PlannedDeployment
+from argosy.cli.output import Output
+from argosy.cli.progress import progress
+from argosy.control.decision import Decision
+from argosy.control.memory import ControlMemory
+from argosy.control.step import StepSettings, step
+from argosy.errors import InvariantError, SpecError
+from argosy.exit_codes import ExitCode, exit_code
+from argosy.files.capacities import read_capacities, write_capacities
+from argosy.files.objects import read_objects, snapshot_of
+from argosy.files.surfaces import cache_folder
+from argosy.keys import ClassKey
+from argosy.perf import LibraryPerfModel, shipped_library
+from argosy.snapshot.fleet import FleetSnapshot
+
+_KIND_BY_PLURAL = {kind.PLURAL: kind.KIND for kind in KINDS}
+"""Status updates name a resource as its URL does."""
+
+_UNKNOWN_NAMES = (
+    Reason.MODEL_NOT_FOUND,
+    Reason.SERVED_NAME_MISMATCH,
+    Reason.TARGET_NOT_FOUND,
+    Reason.UNKNOWN_GPU,
+    Reason.UNKNOWN_MODEL,
+)
+"""A name in an object that no other object, and no catalogue, has: bad input, not a shortfall."""
+
+_EXPECTED_OFFLINE = (
+    Reason.NO_PLAN,
+    Reason.MODE_NOT_AUTO,
+    Reason.LOADING,
+    Reason.NO_REPLICAS_READY,
+    Reason.NO_ENVOY,
+    Reason.CAPACITY_SHORT,
+)
+"""Nothing runs here, and a shortfall is among the plan's own reasons already."""
+
+_REMARKS = (Reason.PROFILE_IMPLAUSIBLE, Reason.PROFILE_UNUSED)
+"""Reasons of conditions that are True and still worth reading."""
+
+
+def show(paths: Sequence[Path], output: Output) -> None:
+    """Print the plan; exit code 2 for an unknown name, 3 for an unserved class or a failed check.
+
+    Raises SpecError for files that cannot be used.
+    """
+    snapshot = snapshot_of(read_objects(paths), time.time())
+    _require_something_to_plan(snapshot)
+    decision = _decide(snapshot)
+    if decision.alarm:
+        output.refuse(decision.alarm, Reason.CHECK_FAILED, code=ExitCode.NOT_KEPT)
+    if decision.new_plan is None:
+        raise InvariantError("no plan was made, although there is a WorkloadClass and no earlier plan")
+    if output.as_json:
+        output.document(decision.new_plan.to_object())
+    else:
+        _print_plan(decision.new_plan, output.console)
+        _print_conditions(decision, output.console)
+    unknown = [each for each in _false(decision) if each[1].reason in _UNKNOWN_NAMES]
+    for about, condition in unknown:
+        output.remark(_sentence(about, condition))
+    is_served = all(cell.unserved_share <= 0 for cell in decision.new_plan.spec.cells)
+    raise typer.Exit(ExitCode.BAD_INPUT if unknown else exit_code(is_served))
+
+
+def _require_something_to_plan(snapshot: FleetSnapshot) -> None:
+    """Raises SpecError."""
+    if not snapshot.classes:
+        raise SpecError("no WorkloadClass: the files need at least one to plan for", "FILES")
+    if snapshot.fleet_spec.mode is Mode.OBSERVE:
+        raise SpecError("Observe makes no plan; set Recommend or Auto", "Fleet default: spec.mode")
+
+
+def _decide(snapshot: FleetSnapshot) -> Decision:
+    """The decision; capacities that have to be measured are kept for the next command."""
+    cache_file = cache_folder() / "capacities.json"
+    cache = read_capacities(cache_file)
+    num_known = len(cache)
+    with progress("planning") as bar:
+        perf = LibraryPerfModel(shipped_library(), cache, bar.doing)
+        decision = step(snapshot, ControlMemory(), StepSettings("argosy plan"), perf)
+    if len(cache) != num_known:
+        write_capacities(cache_file, cache)
+    return decision
+
+
+def _print_conditions(decision: Decision, console: Console) -> None:
+    """What is not Ready and why, and what is odd; unknown names are on standard error."""
+    for about, condition in _false(decision):
+        if condition.reason not in (*_EXPECTED_OFFLINE, *_UNKNOWN_NAMES):
+            console.print(_sentence(about, condition))
+    for about, condition in _conditions(decision):
+        if condition.status is not ConditionStatus.FALSE and condition.reason in _REMARKS:
+            console.print(f"{about}: {condition.type} is True, but {condition.message}")
+
+
+def _false(decision: Decision) -> Iterator[tuple[str, Condition]]:
+    return ((about, found) for about, found in _conditions(decision) if found.status is ConditionStatus.FALSE)
+
+
+def _conditions(decision: Decision) -> Iterator[tuple[str, Condition]]:
+    """The object that each condition is about, and the condition."""
+    for update in decision.statuses:
+        for condition in update.status.conditions:
+            yield f"{_KIND_BY_PLURAL[update.kind]} {update.key}", condition
+
+
+def _sentence(about: str, condition: Condition) -> str:
+    return f"{about}: {condition.type} is False: {condition.message}"
+
+
+def _print_plan(found: FleetPlan, console: Console) -> None:
+    table = Table()
+    for column in ("class", "replicas", "variant", "nodes", "share of requests"):
+        table.add_column(column, overflow="fold")
+    for entry in found.spec.deployments:
+        nodes = ", ".join(f"{n.node}" + (f" x{n.replicas}" if n.replicas > 1 else "") for n in entry.nodes)
+        classes, share = _served(found, entry)
+        row = (", ".join(classes), str(entry.replicas), entry.variant, nodes or "(scheduler)", f"{share:.0%}")
+        table.add_row(*row)
+    if found.spec.deployments:
+        console.print(table)
+    console.print(f"${found.spec.cost_usd_per_hour:.2f} per hour; solved: {found.spec.solver.status}")
+    for cell in found.spec.cells:
+        if cell.unserved_share > 0:
+            rate = f"{cell.requests_per_second:g} requests/s"
+            console.print(f"{cell.name}: {cell.unserved_share:.0%} of {rate} are unserved")
+    for reason in found.spec.reasons:
+        console.print(f"  {reason.message}")
+    for other in found.spec.alternatives:
+        cost = "" if other.cost_usd_per_hour is None else f" (${other.cost_usd_per_hour:.2f}/h)"
+        console.print(f"  not taken: {other.description}{cost}: {other.reason}")
+
+
+def _served(found: FleetPlan, entry: PlannedDeployment) -> tuple[list[ClassKey], float]:
+    """The classes that share the Deployment's replicas, and its share of their requests (0-1)."""
+    cells = [cell for cell in found.spec.cells if cell.sharing_group == entry.sharing_group]
+    asked = sum(cell.requests_per_second for cell in cells)
+    served = sum(
+        share.share * cell.requests_per_second
+        for cell in cells
+        for share in cell.shares
+        if share.deployment == entry.name
+    )
+    return sorted({cell.workload_class for cell in cells}), served / asked if asked > 0 else 0.0

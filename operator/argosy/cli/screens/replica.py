@@ -1,0 +1,135 @@
+"""From options as written to the nouns of the performance model: a variant, a load, a speculation.
+
+Owns which options go together, and the sentence for those that do not. Raises SpecError with the option's
+name, the value found and the value needed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from argosy.checks import not_negative, share
+from argosy.cli.options import (
+    DEFAULT_BATCH,
+    DEFAULT_DRAFT_COST,
+    LoadOptions,
+    ReplicaOptions,
+    SpeculationOptions,
+)
+from argosy.errors import SpecError
+from argosy.keys import ModelKey
+from argosy.perf.answers.replica import Load
+from argosy.perf.catalogue import ConfigFault, architecture_from_config
+from argosy.perf.measurements import ProfileFault, profile_from_bytes
+from argosy.perf.profile import Profile
+from argosy.perf.tokens.speculative import Speculation
+from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
+
+_ROOM = 1.1
+"""The engine's longest context, relative to the mean request: lengths vary by a tenth."""
+
+
+def variant(asked: ReplicaOptions, load: Load) -> Variant:
+    """The replica, whose engine has room for the load. Raises SpecError."""
+    if asked.loras < 0:
+        raise SpecError(f"must be at least 0, got {asked.loras}", "--loras")
+    longest = math.ceil(_ROOM * (load.prompt_tokens + load.output_tokens))
+    engine = EngineSettings(
+        max_num_seqs=max(EngineSettings().max_num_seqs, load.batch or 0),
+        max_num_batched_tokens=max(EngineSettings().max_num_batched_tokens, load.batch or 0),
+        max_model_len=longest,
+        quantization=asked.dtype,
+        max_loras=asked.loras,
+        kv_cache_dtype=None if asked.kv_dtype is None else Dtype(asked.kv_dtype),
+    )
+    return Variant(
+        model_key=ModelKey(""),
+        model_id=asked.model,
+        served_names=(),
+        pool="",
+        gpu=asked.gpu,
+        tensor_parallel=at_least_one(asked.tp, "--tp"),
+        pipeline_parallel=at_least_one(asked.pp, "--pp"),
+        engine=engine,
+        architecture=_read_architecture(Path(asked.model)) if asked.model.endswith(".json") else None,
+    )
+
+
+def load(asked: LoadOptions) -> Load:
+    """The load; without a batch and a rate, `DEFAULT_BATCH` requests in flight. Raises SpecError."""
+    is_default = asked.batch is None and asked.rate is None
+    batch = DEFAULT_BATCH if is_default else asked.batch
+    return Load(
+        whole(asked.prompt, "--prompt"),
+        whole(asked.output, "--output"),
+        None if batch is None else whole(batch, "--batch"),
+        finite(asked.rate, "--rate"),
+        asked.cached,
+    )
+
+
+def speculation(asked: SpeculationOptions) -> Speculation | None:
+    """How tokens are drafted; None where no option is given. Raises SpecError where only some are."""
+    tokens, acceptance, cost = asked.draft_tokens, asked.acceptance, asked.draft_cost
+    if tokens is None and acceptance is None:
+        if cost is not None:
+            raise SpecError(
+                "has no effect without --draft-tokens and --acceptance: give all three", "--draft-cost"
+            )
+        return None
+    if tokens is None or acceptance is None:
+        raise SpecError(
+            "give both or neither: tokens drafted per step, and the probability that each is accepted",
+            "--draft-tokens, --acceptance",
+        )
+    return Speculation(
+        draft_tokens=whole(tokens, "--draft-tokens"),
+        acceptance=share(acceptance, "--acceptance"),
+        draft_cost=DEFAULT_DRAFT_COST if cost is None else not_negative(cost, "--draft-cost"),
+    )
+
+
+def whole(value: float, option: str) -> int:
+    """`value`, where it is a whole number of at least 1. Raises SpecError."""
+    if not (math.isfinite(value) and value >= 1 and value == int(value)):
+        raise SpecError(f"must be a whole number of at least 1, got {value:g}", option)
+    return int(value)
+
+
+def at_least_one(value: int, option: str) -> int:
+    """Raises SpecError for zero and below."""
+    if value < 1:
+        raise SpecError(f"must be at least 1, got {value}", option)
+    return value
+
+
+def finite(value: float | None, option: str) -> float | None:
+    """A number or nothing. Raises SpecError for NaN and infinity."""
+    if value is not None and not math.isfinite(value):
+        raise SpecError(f"must be a finite number, got {value:g}", option)
+    return value
+
+
+def read_profile(path: Path) -> Profile:
+    """A profile as `argosy perf import` writes it. Raises SpecError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}", "--profile") from error
+    found = profile_from_bytes(content, str(path))
+    if isinstance(found, ProfileFault):
+        raise SpecError(found.message, "--profile")
+    return found.profile
+
+
+def _read_architecture(path: Path) -> Architecture:
+    """The architecture that a config.json describes. Raises SpecError."""
+    try:
+        found = architecture_from_config(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SpecError(f"cannot be read: {error}", str(path)) from error
+    if isinstance(found, ConfigFault):
+        raise SpecError(f"{found.field}: {found.message}", str(path))
+    return found

@@ -1,0 +1,128 @@
+"""Kubernetes objects from YAML and JSON files, and the FleetSnapshot that they make.
+
+Input: files or folders of manifests, as `kubectl get -o yaml` prints them or as a user writes them: Argosy's
+resources, Nodes, and ConfigMaps with profiles; other kinds are ignored. Output: objects as plain mappings,
+or a snapshot in which nothing runs yet. Every command that works without a cluster reads here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from argosy.api import KINDS, Fleet, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api import Resource as ApiObject
+from argosy.errors import SpecError
+from argosy.snapshot.cluster import NodeState
+from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
+from argosy.snapshot.kubernetes import config_map_files, node_state
+
+K = TypeVar("K", bound=ApiObject)
+Object = Mapping[str, Any]
+
+SUFFIXES = (".json", ".yaml", ".yml")
+"""Of the files that are read in a folder. A file that is named is read whatever its suffix."""
+DEFAULT_NAMESPACE = "default"
+
+
+def read_objects(paths: Iterable[Path]) -> list[Object]:
+    """Every object of every file, in order; a list such as kubectl prints counts as its items.
+
+    A folder stands for its files with one of `SUFFIXES`, not for those of its sub-folders.
+    Raises SpecError with the path that cannot be read, holds no manifest or holds something else.
+    """
+    return [item for path in paths for file in _files(path) for item in _objects(file)]
+
+
+def snapshot_of(objects: Iterable[Object], now_s: float, nodes: Iterable[NodeState] = ()) -> FleetSnapshot:
+    """The world at `now_s` (seconds since the epoch) in which these objects exist and nothing runs.
+
+    nodes: in addition to the Nodes among the objects
+    Of two objects with one kind, namespace and name the last one counts. Raises SpecError with the kind
+    and name of an object that is not valid, and its field.
+    """
+    found = list(objects)
+    declared = [node_state({"metadata": {}, **item}) for item in found if item.get("kind") == "Node"]
+    return FleetSnapshot(
+        now_s=now_s,
+        fleet=_of(Fleet, found).get("default"),
+        pools=_of(GPUPool, found),
+        models={each.key: each for each in _of(ServedModel, found).values()},
+        classes={each.key: each for each in _of(WorkloadClass, found).values()},
+        policies=_of(RouterPolicy, found),
+        plans=(),
+        nodes={node.name: node for node in (*declared, *nodes)},
+        pods={},
+        profile_files=_profile_files(found),
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    """Raises SpecError for a folder without manifests."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    if not found:
+        raise SpecError(f"the folder holds no file that ends in {', '.join(SUFFIXES)}; name one", str(path))
+    return found
+
+
+def _objects(file: Path) -> list[Object]:
+    """Raises SpecError."""
+    try:
+        documents = [each for each in yaml.safe_load_all(file.read_text("utf-8")) if each]
+    except OSError as error:
+        raise SpecError(f"cannot be read: {error.strerror}", str(file)) from error
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        where = " ".join(str(error).split())  # of several lines, with the position
+        raise SpecError(f"cannot be read as YAML or JSON: {where}", str(file)) from error
+    found = list(itertools.chain.from_iterable(map(_unfolded, documents)))
+    for item in found:
+        if not isinstance(item, Mapping) or not isinstance(item.get("metadata", {}), Mapping):
+            needed = "an object has kind, metadata and spec"
+            raise SpecError(f"holds something that is not a Kubernetes object: {needed}", str(file))
+    return found
+
+
+def _unfolded(document: Any) -> list[Any]:
+    """The items of a list, or the document itself."""
+    if isinstance(document, Mapping) and str(document.get("kind")).endswith("List"):
+        items = document.get("items")
+        if isinstance(items, list):
+            return items
+    return [document]
+
+
+def _profile_files(objects: Iterable[Object]) -> dict[ProfileFileKey, bytes]:
+    """The content of every ConfigMap: the profiles that ServedModels name are among them."""
+    found: dict[ProfileFileKey, bytes] = {}
+    for item in objects:
+        if item.get("kind") == "ConfigMap":
+            metadata = item.get("metadata") or {}
+            namespace, name = metadata.get("namespace") or DEFAULT_NAMESPACE, metadata.get("name") or ""
+            for key, content in config_map_files(item).items():
+                found[ProfileFileKey(namespace, name, key)] = content
+    return found
+
+
+def _of(kind: type[K], objects: Iterable[Object]) -> dict[str, K]:
+    """The objects of one kind by key. Raises SpecError for one that is not valid."""
+    found: dict[str, K] = {}
+    for item in objects:
+        if item.get("kind") == kind.KIND:
+            value = kind.from_object(_with_namespace(item, kind))
+            if isinstance(value, InvalidObject):
+                raise SpecError(value.message, f"{value.kind} {value.key}")
+            found[value.key] = value
+    return found
+
+
+def _with_namespace(item: Object, kind: type[ApiObject]) -> Object:
+    """As kubectl does: an object that names no namespace belongs to `default`."""
+    if kind not in KINDS or kind.SCOPE.value == "Cluster" or item.get("metadata", {}).get("namespace"):
+        return item
+    return {**item, "metadata": {**item.get("metadata", {}), "namespace": DEFAULT_NAMESPACE}}

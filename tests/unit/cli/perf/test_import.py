@@ -1,0 +1,101 @@
+"""`argosy perf import`: reports in, a profile out, and the command that it answers."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from perf_command import asked, misused, ran, refused, run
+
+DATA = Path(__file__).parents[3] / "data" / "perf"
+REPORT = str(DATA / "vllm/c16.json")
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+
+
+def test_imported_measurements_win_over_the_shipped_profile(tmp_path: Path) -> None:
+    out = tmp_path / "profile.json"
+    code, output = run("import", REPORT, "--model", LLAMA, "--gpu", "H100", "--out", str(out))
+    assert code == 0, output
+    assert "the shipped profile" in output
+    assert f"ask it with: argosy perf show {LLAMA} --gpu H100 --profile {out}\n" in output
+    found = asked("show", LLAMA, "--gpu", "H100", "--profile", str(out))
+    assert found["profile"]["origin"] == "UserMeasurements"
+    # How much longer clients waited is printed for figures that no run has corrected.
+    warning = "clients of measured runs waited"
+    shipped, own = (run("show", LLAMA, *options)[1] for options in ((), ("--profile", str(out))))
+    assert (warning in " ".join(shipped.split()), warning in " ".join(own.split())) == (True, False)
+    out.write_text(out.read_text().replace('"uncertainty"', '"uncertainly"'))
+    assert str(out) in refused("show", LLAMA, "--profile", str(out))["message"]
+    assert "cannot be read" in refused("show", LLAMA, "--profile", str(tmp_path / "absent.json"))["message"]
+
+
+def test_the_command_that_an_import_ends_with_is_answered_by_the_new_profile(tmp_path: Path) -> None:
+    out = tmp_path / "my profile.json"
+    shape = ("--tp", "2", "--dtype", "fp8")
+    code, output = run("import", REPORT, "--model", LLAMA, "--gpu", "H100", *shape, "--out", str(out))
+    assert code == 0, output
+    said = shlex.split(output.split("ask it with: ")[1])
+    assert said[:3] == ["argosy", "perf", "show"]
+    assert asked(*said[2:])["profile"]["origin"] == "UserMeasurements"
+
+
+def test_a_table_names_its_gpu_row_by_row(tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    lines = [
+        "prompt_tokens,output_tokens,concurrency,itl_ms,gpu",
+        "512,128,4,8.2,H100",
+        "512,128,16,9.5,H100",
+    ]
+    table.write_text("\n".join(lines))
+    code, output = run("import", str(table), "--model", LLAMA, "--out", str(tmp_path / "profile.json"))
+    assert code == 0, output
+    assert "llama-3.1-8b bf16 on H100 TP1" in output
+    table.write_text("\n".join([*lines, "512,128,4,20,L40S"]))
+    error = refused("import", str(table), "--model", LLAMA)
+    assert error["message"] == "--gpu: the reports name H100, L40S: give --gpu"
+
+
+def test_a_profile_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    out = tmp_path / "absent" / "profile.json"
+    error = refused("import", REPORT, "--model", LLAMA, "--gpu", "H100", "--out", str(out))
+    assert error["message"] == f"--out: {out} cannot be written: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("absent.json",), "cannot be read"),
+        ((str(DATA / "README.md"),), "vllm bench serve"),
+    ],
+)
+def test_a_report_that_cannot_be_read_is_named(args: tuple[str, ...], says: str) -> None:
+    assert says in refused("import", *args, "--model", LLAMA, "--gpu", "H100")["message"]
+
+
+def test_import_asks_for_what_no_report_says() -> None:
+    assert refused("import", REPORT, "--model", LLAMA)["message"] == "--gpu: no report names one: give --gpu"
+
+
+def test_the_document_names_the_file_its_errors_and_the_command(tmp_path: Path) -> None:
+    out = tmp_path / "profile.json"
+    found = ran("perf", "import", REPORT, "--model", LLAMA, "--gpu", "H100", "--out", str(out), "--json")
+    document = json.loads(found.stdout)
+    assert (found.code, found.stderr) == (0, "")
+    assert (document["file"], document["gpu"], document["tp"]) == (str(out), "H100", 1)
+    assert document["profile"]["origin"] == "UserMeasurements"
+    assert document["covered"]["concurrency"] == [16, 16]
+    assert (
+        document["errors"]["itl"]["own"]["mean_absolute"]
+        < document["errors"]["itl"]["shipped"]["mean_absolute"]
+    )
+    assert shlex.split(document["command"])[:4] == ["argosy", "perf", "show", LLAMA]
+
+
+def test_a_flag_that_cannot_be_parsed_is_named() -> None:
+    assert "'--dtype'" in misused("import", REPORT, "--dtype", "fp7")
+    assert (
+        "--tp: must be at least 1, got 0"
+        in refused("import", REPORT, "--tp", "0", "--gpu", "H100", "--model", "m")["message"]
+    )

@@ -1,0 +1,237 @@
+"""`argosy perf` as a user types it: answers with units, refusals with a reason, files in and out."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from perf_command import asked, misused, refused, run
+from profile_files import a_profile_file
+
+DATA = Path(__file__).parents[3] / "data" / "perf"
+REPORT = str(DATA / "vllm/c16.json")
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+PROPOSING = ("--draft-tokens", "4", "--acceptance", "0.7")
+FIELDS = [
+    "model", "gpu", "tp", "dtype", "profile", "step_ms", "itl_ms", "ttft_ms", "throughput_tokens_per_s",
+    "requests_per_s", "kv_capacity_tokens", "slots", "power_w", "joule_per_token", "usd_per_million_tokens",
+    "uncertainty",
+]  # fmt: skip
+
+
+def test_the_object_has_every_field_and_they_agree_with_each_other() -> None:
+    found = asked("show", LLAMA, "--gpu", "H100", "--prompt", "1024", "--output", "256", "--batch", "64")
+    assert list(found) == FIELDS
+    assert (found["model"], found["gpu"], found["tp"], found["dtype"]) == (LLAMA, "H100", 1, "bf16")
+    assert found["profile"]["origin"] == "MeasuredTable"
+    assert found["throughput_tokens_per_s"] == pytest.approx(256 * found["requests_per_s"], rel=1e-3)
+    # Little's law: 64 requests are in flight, each for its TTFT and 255 gaps.
+    in_flight = found["requests_per_s"] * (found["ttft_ms"] + 255 * found["itl_ms"]) / 1e3
+    assert in_flight == pytest.approx(64, rel=0.03)
+    # Prefills stand between tokens, so the mean gap is longer than a step that only decodes.
+    assert found["step_ms"] < found["itl_ms"] < 2 * found["step_ms"]
+    assert found["joule_per_token"] == pytest.approx(found["power_w"] * found["step_ms"] / 1e3 / 64, rel=0.05)
+    assert 108 < found["power_w"] < 700
+    assert found["slots"] == 256
+
+
+def test_kv_capacity_is_the_published_one_within_three_percent() -> None:
+    found = asked("show", "meta-llama/Meta-Llama-3.1-8B", "--gpu", "H100")
+    assert found["kv_capacity_tokens"] == pytest.approx(432_992, rel=0.03)
+
+
+def test_a_rate_is_answered_in_closed_form_and_a_higher_one_is_slower() -> None:
+    slow, fast = (asked("show", LLAMA, "--gpu", "H100", "--rate", rate) for rate in ("2", "10"))
+    assert (slow["requests_per_s"], fast["requests_per_s"]) == (2, 10)
+    assert slow["itl_ms"] < fast["itl_ms"]
+    assert slow["ttft_ms"] < fast["ttft_ms"]
+
+
+@pytest.mark.parametrize("load", [("--batch", "16"), ("--rate", "4")], ids=["batch", "rate"])
+def test_a_prefix_cache_and_proposals_change_figures_and_no_field(load: tuple[str, ...]) -> None:
+    plain, cached = asked("show", LLAMA, *load), asked("show", LLAMA, *load, "--cached", "0.5")
+    both = asked("show", LLAMA, *load, "--cached", "0.5", *PROPOSING)
+    assert list(cached) == list(both) == FIELDS
+    assert cached["ttft_ms"] < plain["ttft_ms"]
+    assert both["itl_ms"] < cached["itl_ms"] < plain["itl_ms"]
+    assert asked("show", LLAMA, *load, "--cached", "0") == plain
+
+
+def test_a_draft_costs_a_twentieth_of_a_step_by_default() -> None:
+    said = {
+        cost: asked("show", LLAMA, *PROPOSING, "--draft-cost", cost)["itl_ms"]
+        for cost in ("0", "0.05", "0.2")
+    }
+    assert said["0"] < said["0.05"] < said["0.2"]
+    assert asked("show", LLAMA, *PROPOSING)["itl_ms"] == said["0.05"]
+
+
+def test_a_person_reads_what_is_cached_and_what_a_step_brings() -> None:
+    code, output = run("show", LLAMA, "--cached", "0.5", "--batch", "1", *PROPOSING)
+    words = " ".join(output.split())
+    assert code == 0
+    assert "1024 prompt (512 cached) and 256 output tokens" in words
+    assert "verifying 5 tokens of 1 sequence" in words
+    assert "tokens per step 2.77 mean" in words
+    plain = run("show", LLAMA, "--batch", "1")[1]
+    assert not any(word in plain for word in ("cached", "verif", "tokens per step"))
+
+
+def test_adapters_take_time_and_kv_cache() -> None:
+    plain, adapted = (asked("show", LLAMA, "--gpu", "H100", "--loras", loras) for loras in ("0", "4"))
+    assert plain["step_ms"] < adapted["step_ms"] < 1.5 * plain["step_ms"]
+    assert adapted["kv_capacity_tokens"] < plain["kv_capacity_tokens"]
+
+
+def test_a_price_scales_the_cost_and_no_known_price_is_null() -> None:
+    one, three = (asked("show", LLAMA, "--price", price)["usd_per_million_tokens"] for price in ("1", "3"))
+    assert three == pytest.approx(3 * one, rel=1e-3)
+    assert asked("show", LLAMA, "--gpu", "T4", "--dtype", "int8")["usd_per_million_tokens"] is None
+
+
+def test_a_single_output_token_has_no_gap() -> None:
+    assert asked("show", LLAMA, "--output", "1", "--batch", "4")["itl_ms"] is None
+
+
+@pytest.mark.parametrize(
+    ("args", "reason", "says", "nearest"),
+    [
+        ((LLAMA, "--gpu", "H1000"), "UnknownGpu", "H1000", "H100"),
+        (("lama-3.1-8b",), "UnknownModel", "lama-3.1-8b", "llama-3.1-8b"),
+        ((LLAMA, "--tp", "3"), "ImpossibleShape", "32 attention heads", None),
+        (("meta-llama/Llama-3.1-70B-Instruct", "--gpu", "L40S"), "TooLarge", "GB", None),
+        ((LLAMA, "--rate", "1e5"), "Saturated", "requests/s", "--rate"),
+        ((LLAMA, "--prompt", "nan"), "InvalidValue", "--prompt", None),
+        ((LLAMA, "--prompt", "0"), "InvalidValue", "--prompt", None),
+        ((LLAMA, "--output", "-5"), "InvalidValue", "--output", None),
+        ((LLAMA, "--batch", "1.5"), "InvalidValue", "--batch", None),
+        ((LLAMA, "--rate", "inf"), "InvalidValue", "--rate", None),
+        ((LLAMA, "--rate", "-1"), "InvalidValue", "--rate", None),
+        ((LLAMA, "--price", "nan"), "InvalidValue", "--price", None),
+        ((LLAMA, "--price", "-1"), "InvalidValue", "--price", None),
+        ((LLAMA, "--cached", "nan"), "InvalidValue", "--cached", None),
+        ((LLAMA, "--cached", "-0.1"), "InvalidValue", "--cached", None),
+        ((LLAMA, "--cached", "1.1", "--rate", "1"), "InvalidValue", "--cached", None),
+        ((LLAMA, *PROPOSING, "--draft-tokens", "0"), "InvalidValue", "--draft-tokens: must be", None),
+        ((LLAMA, *PROPOSING, "--draft-tokens", "-4"), "InvalidValue", "--draft-tokens: must be", None),
+        ((LLAMA, *PROPOSING, "--draft-tokens", "2.5"), "InvalidValue", "--draft-tokens: must be", None),
+        ((LLAMA, *PROPOSING, "--draft-tokens", "nan"), "InvalidValue", "--draft-tokens: must be", None),
+        ((LLAMA, *PROPOSING, "--draft-tokens", "200"), "InvalidValue", "8192", "--draft-tokens 127"),
+        ((LLAMA, *PROPOSING, "--acceptance", "nan"), "InvalidValue", "--acceptance: must lie", None),
+        ((LLAMA, *PROPOSING, "--acceptance", "-0.1"), "InvalidValue", "--acceptance: must lie", None),
+        ((LLAMA, *PROPOSING, "--acceptance", "1.5"), "InvalidValue", "--acceptance: must lie", None),
+        ((LLAMA, *PROPOSING, "--draft-cost", "-1"), "InvalidValue", "--draft-cost", None),
+        ((LLAMA, *PROPOSING, "--draft-cost", "nan"), "InvalidValue", "--draft-cost", None),
+        ((LLAMA, "--draft-tokens", "4"), "InvalidValue", "--draft-tokens, --acceptance", None),
+        ((LLAMA, "--acceptance", "0.7", "--rate", "1"), "InvalidValue", "--draft-tokens, --acceptance", None),
+        ((LLAMA, "--draft-cost", "0.1"), "InvalidValue", "without --draft-tokens and --acceptance", None),
+        ((LLAMA, "--tp", "0"), "InvalidValue", "--tp", None),
+        ((LLAMA, "--loras", "-1"), "InvalidValue", "--loras", None),
+        ((LLAMA, "--batch", "8", "--rate", "1"), "InvalidValue", "--batch", None),
+    ],
+)
+def test_no_answer_is_a_reason_and_exit_code_2(
+    args: tuple[str, ...], reason: str, says: str, nearest: str | None
+) -> None:
+    error = refused("show", *args)
+    assert error["reason"] == reason
+    assert says in error["message"]
+    assert nearest is None or any(nearest in near for near in error["nearest"])
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        pytest.param((), "Missing argument 'MODEL'", id="no model"),
+        pytest.param((LLAMA, "--dtype", "fp7"), "'--dtype': Value error, 'fp7' is not one of", id="a type"),
+        pytest.param((LLAMA, "--kv-dtype", "int4"), "'int4' is not one of 'bf16', 'fp8'", id="a KV type"),
+        pytest.param((LLAMA, "--batch", "many"), "'--batch'", id="no number"),
+        pytest.param((LLAMA, "--lora", "1"), "No such option: --lora", id="a flag that does not exist"),
+    ],
+)
+def test_a_flag_that_cannot_be_parsed_is_named(args: tuple[str, ...], says: str) -> None:
+    assert says in misused("show", *args)
+
+
+def test_a_type_is_known_in_any_case() -> None:
+    assert asked("show", LLAMA, "--dtype", "FP8", "--kv-dtype", "FP8")["dtype"] == "fp8"
+
+
+def test_a_context_beyond_the_trained_one_is_refused_with_both_numbers() -> None:
+    error = refused("show", LLAMA, "--prompt", "200000")
+    assert "131072" in error["message"].replace(",", "")
+
+
+def test_a_person_reads_units_origin_and_error() -> None:
+    code, output = run("show", LLAMA, "--gpu", "L40S", "--tp", "2")
+    assert code == 0
+    for words in (
+        "llama-3.1-8b bf16 on L40S TP2",
+        "MeasuredTable",
+        "tokens/s",
+        " W ",
+        "J/token",
+        "per million tokens",
+    ):
+        assert words in output
+
+
+def test_help_names_the_flags_and_what_writes_a_profile() -> None:
+    code, output = run("show", "--help")
+    assert code == 0
+    assert "--rate" in output
+    assert "as argosy perf import writes it" in " ".join(output.replace("│", " ").split())
+
+
+def test_a_config_json_stands_for_a_model_outside_the_catalogue(tmp_path: Path) -> None:
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 5120,
+        "intermediate_size": 13824, "num_attention_heads": 40, "num_key_value_heads": 40,
+        "num_hidden_layers": 40, "vocab_size": 32000, "max_position_embeddings": 4096,
+        "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    found = asked("show", str(path), "--gpu", "H100")
+    assert found["profile"]["origin"] == "Roofline"
+    path.write_text(json.dumps(config | {"num_hidden_layers": 0}))
+    assert "num_hidden_layers" in refused("show", str(path))["message"]
+    assert "cannot be read" in refused("show", str(tmp_path / "absent.json"))["message"]
+    path.write_text("[" * 100_000)
+    assert "cannot be read" in refused("show", str(path))["message"]
+
+
+@pytest.mark.parametrize(
+    ("slowness", "gpu", "says"),
+    [
+        pytest.param(
+            100.0,
+            "L40S",
+            r"by this profile of llama-3.1-8b bf16 on L40S TP1, decode .* 69 times",
+            id="a hundred times as slow",
+        ),
+        pytest.param(
+            1.0,
+            "H100",
+            "none of the given profiles is of llama-3.1-8b bf16 on H100 TP1, so Argosy's own is used",
+            id="of another GPU than the one asked about",
+        ),
+        pytest.param(1.0, "L40S", "", id="as slow as it may be"),
+    ],
+)
+def test_an_odd_profile_is_used_with_a_remark(slowness: float, gpu: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "profile.json"
+    file.write_bytes(a_profile_file("llama-3.1-8b", "L40S", slowness=slowness))
+    code, output = run("show", LLAMA, "--gpu", gpu, "--profile", str(file))
+    assert code == 0, output
+    assert re.search(says, output)
+    assert ("argosy perf show: --profile:" in output) == bool(says)
+
+
+def test_not_a_number_never_leaves_as_one() -> None:
+    code, output = run("show", LLAMA, "--output", "1", "--json")
+    assert code == 0
+    assert not any(isinstance(v, float) and math.isnan(v) for v in json.loads(output).values())

@@ -1,0 +1,86 @@
+"""Shell completion: a script for each shell, commands, names of the catalogue, and no wait."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from argosy.cli.completion import gpu_names, model_names
+
+SLOW = ("numba", "ortools", "kubernetes", "kopf", "pandas", "scipy")
+
+
+ARGOSY = str(Path(sys.executable).with_name("argosy"))
+
+
+def completed(line: str) -> list[str]:
+    """What bash is offered at the end of a command line."""
+    asking = {"_ARGOSY_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    answer = subprocess.run(
+        [ARGOSY], env={**os.environ, **asking}, capture_output=True, text=True, check=False, timeout=60
+    )
+    return answer.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        pytest.param(
+            "argosy perf ", ["show", "list", "validate", "capacities", "roles", "import"], id="commands"
+        ),
+        pytest.param("argosy perf show deepseek-ai/DeepSeek-V3.2", ["deepseek-ai/DeepSeek-V3.2"], id="model"),
+        pytest.param("argosy perf show m --gpu H100-", ["H100-PCIe"], id="gpu"),
+        pytest.param("argosy perf roles m --decode-gpu MI300", ["MI300X"], id="gpu of a role"),
+        pytest.param("argosy perf show m --dtype fp", ["fp8", "fp4"], id="type"),
+    ],
+)
+def test_the_shell_is_offered_what_fits(line: str, offered: list[str]) -> None:
+    assert completed(line) == offered
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        pytest.param("meta-llama/Llama-3.1-70B", "meta-llama/Llama-3.1-70B-Instruct", id="begun"),
+        pytest.param("META-llama/llama-3.1-8b", "meta-llama/Llama-3.1-8B", id="in another case"),
+        pytest.param("", "Qwen/Qwen3-32B", id="nothing"),
+    ],
+)
+def test_models_are_completed(typed: str, found: str) -> None:
+    assert found in model_names(typed)
+    assert all(name.lower().startswith(typed.lower()) for name in model_names(typed))
+
+
+def test_gpus_are_completed() -> None:
+    assert set(gpu_names("h1")) == {"H100", "H100-PCIe"}
+    assert gpu_names("nothing like it") == []
+
+
+def test_the_script_of_bash_asks_argosy() -> None:
+    script = subprocess.run(
+        [ARGOSY, "--show-completion", "bash"],
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert script.returncode == 0, script.stderr
+    assert "COMPLETE=complete_bash" in script.stdout
+
+
+def test_help_and_completion_import_nothing_slow() -> None:
+    program = (
+        "import json, sys\n"
+        "from argosy.cli.app import build\n"
+        "from argosy.cli.completion import gpu_names, model_names\n"
+        "build(), model_names('m'), gpu_names('H')\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(json.loads(answer.stdout)) & set(SLOW) == set()

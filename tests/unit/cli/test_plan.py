@@ -1,0 +1,113 @@
+"""`argosy plan`: the operator's decision from files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from perf_command import ran
+from typer.testing import CliRunner
+
+from argosy.cli.app import build
+
+OBSERVING = """
+apiVersion: argosy.dev/v1alpha1
+kind: Fleet
+metadata: {name: default}
+spec: {mode: Observe}
+"""
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def run(cache: Path, *arguments: object) -> tuple[int, str]:
+    answer = CliRunner(env={"XDG_CACHE_HOME": str(cache), "COLUMNS": "120"}).invoke(
+        build(), ["plan", *map(str, arguments)]
+    )
+    if answer.exception is not None and not isinstance(answer.exception, SystemExit):
+        raise answer.exception
+    return answer.exit_code, answer.stdout
+
+
+def test_the_small_example_takes_three_l40s_for_chat_and_one_for_batch(cache: Path) -> None:
+    code, text = run(cache, EXAMPLES / "small", EXAMPLES / "nodes.yaml", "--json")
+    spec = json.loads(text)["spec"]
+    found = {(d["sharingGroup"], d["pool"]): d["replicas"] for d in spec["deployments"]}
+    assert (code, found) == (0, {("default/chat", "l40s"): 3, ("default/batch", "l40s"): 1})
+
+
+def test_the_printed_plan_gives_its_reasons_and_what_was_not_taken(cache: Path) -> None:
+    code, text = run(cache, EXAMPLES / "small", EXAMPLES / "nodes.yaml")
+    words = " ".join(text.split())
+    assert code == 0
+    assert "default/chat has a demand of 8.0 req/s" in words
+    assert "not taken: default/chat on" in words
+
+
+def test_without_nodes_the_exit_code_is_3_and_the_missing_nodes_are_named(cache: Path) -> None:
+    code, text = run(cache, EXAMPLES / "small")
+    words = " ".join(text.split())
+    assert code == 3
+    assert "GPUPool l40s: Ready is False: spec.nodeSelector: no usable node carries" in words
+
+
+def test_without_nodes_the_document_is_the_plan_with_its_shortfalls(cache: Path) -> None:
+    code, text = run(cache, EXAMPLES / "small", "--json")
+    assert code == 3
+    assert [cell["unservedShare"] for cell in json.loads(text)["spec"]["cells"]] == [1, 1]
+
+
+def renamed(folder: Path, file: str, old: str, new: str) -> Path:
+    """A file of the small example in which a name is another one."""
+    text = (EXAMPLES / "small" / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    return folder / file
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        pytest.param(
+            "model.yaml", "Llama-3.1-8B", "Lama-9", "ServedModel default/llama-8b: Ready", id="model"
+        ),
+        pytest.param(
+            "classes.yaml", "- name: llama-8b", "- name: nonesuch", "WorkloadClass default/", id="reference"
+        ),
+        pytest.param("pools.yaml", "gpu: H100", "gpu: H1000", "GPUPool h100: ", id="gpu"),
+    ],
+)
+def test_an_unknown_name_is_bad_input(
+    tmp_path: Path, flags: tuple[str, ...], file: str, old: str, new: str, said: str
+) -> None:
+    files = [EXAMPLES / "small", EXAMPLES / "nodes.yaml", renamed(tmp_path, file, old, new)]
+    found = ran("plan", *map(str, files), *flags)
+    assert found.code == 2
+    assert f"argosy plan: {said}" in found.stderr
+    assert new.split()[-1] in found.stderr
+    assert not flags or json.loads(found.stdout)["kind"] == "FleetPlan"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param("", "FILES: no WorkloadClass", id="no class"),
+        pytest.param("kind: GPUPool\n", "GPUPool ", id="an object that is not valid"),
+        pytest.param("a: [", "cannot be read as YAML or JSON", id="no YAML"),
+        pytest.param(OBSERVING, "Fleet default: spec.mode: Observe makes no plan", id="a fleet in Observe"),
+    ],
+)
+def test_files_that_cannot_be_planned_for_are_bad_input(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "odd.yaml").write_text(content)
+    files = [str(EXAMPLES / "small")] * (content == OBSERVING) + [str(tmp_path)]
+    found = ran("plan", *files, "--json")
+    assert found.code == 2
+    error = json.loads(found.stdout)["error"]
+    assert says in error["message"]
+    assert found.stderr == f"argosy plan: {error['message']}\n"
