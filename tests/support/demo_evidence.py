@@ -78,7 +78,7 @@ PLANS = (
         3, 121.4, "endpoint 127.1.0.9 fell silent", 4.50, {L40S: 5}, _shares(L40S),
         ("node l40s-3 is silent: its capacity counts as lost",), True, True),
     PlanSeen(
-        4, 140.0, "medium loop", 3.60, {L40S: 4}, _shares(L40S),
+        4, 140.0, "the planning interval has passed", 3.60, {L40S: 4}, _shares(L40S),
         ("chat: the rate is 8.0 requests/s again",), True, True),
     PlanSeen(
         5, 183.2, "the price of pool h100 changed", 2.90, {L40S: 1, H100: 1}, _shares(H100),

@@ -99,7 +99,7 @@ class Operator:
             return str(answer.read().decode())
 
     def num_decisions(self) -> float:
-        """How many iterations of the medium loop it has carried out."""
+        """How many iterations of the planning loop it has carried out."""
         return self.metric('argosy_iterations_total{outcome="decided"}')
 
     def kill(self) -> None:

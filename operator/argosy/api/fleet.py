@@ -41,7 +41,8 @@ class Intervals(Value):
         ge=1,
         le=60,
         description=(
-            "Period of the fast loop, which measures and corrects the weights between clusters, in seconds."
+            "Period of the traffic loop, which measures and corrects the weights between clusters, in"
+            " seconds."
         ),
     )
     medium_seconds: float = Field(
@@ -49,8 +50,8 @@ class Intervals(Value):
         ge=5,
         le=600,
         description=(
-            "Period of the medium loop, which plans, in seconds. A change of an object, price, node or pod"
-            " also starts it at once."
+            "Period of the planning loop, in seconds. A change of an object, price, node or pod also starts"
+            " it at once."
         ),
     )
 

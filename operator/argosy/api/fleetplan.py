@@ -173,7 +173,7 @@ class FleetPlanStatus(Value):
     weights: Annotated[tuple[CellWeights, ...], Field(max_length=512), KeyedBy("cell")] = Field(
         (),
         description=(
-            "Weights as the fast loop corrected them; a cell that is not listed keeps the plan's shares."
+            "Weights as the traffic loop corrected them; a cell that is not listed keeps the plan's shares."
         ),
     )
 

@@ -78,7 +78,7 @@ class RouterPolicySpec(Value):
     )
     weight_correction: WeightCorrection = Field(
         WeightCorrection.ENABLED,
-        description="Whether the fast loop may shift traffic between clusters away from the planned shares.",
+        description="Whether the traffic loop may shift requests between clusters away from planned shares.",
     )
 
 

@@ -18,7 +18,7 @@ HISTORY_S = 60.0
 """Longest history that an estimate averages over."""
 
 WINDOW_S = 6.0
-"""A change is detected in the count of this long: three readings of the fast loop, every 2 s."""
+"""A change is detected in the count of this long: three readings of the traffic loop, every 2 s."""
 
 LONGEST_GAP_S = 30.0
 """Between two samples further apart, the count does not show when its requests came."""

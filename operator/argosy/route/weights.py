@@ -1,4 +1,4 @@
-"""The fast loop's correction: how a cell's requests are divided between clusters right now.
+"""The traffic loop's correction: how a cell's requests are divided between clusters right now.
 
 Owns the weights between the clusters of one cell; the plan owns the number of replicas. Input: the
 plan's shares and what each cluster can carry at this moment. Output: weights that sum to 1, with the
@@ -46,7 +46,7 @@ KV_FULL_WAIT_S = 0.5
 the second that moves them by `max_relative`."""
 
 FRESH_S = 6.0
-"""A sample at most this old, three rounds of the fast loop, still describes the queue."""
+"""A sample at most this old, three rounds of the traffic loop, still describes the queue."""
 
 
 @dataclass(frozen=True, slots=True)

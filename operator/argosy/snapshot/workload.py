@@ -1,7 +1,7 @@
 """What is asked for: slices, mixes, objectives.
 
-Owns the nouns of demand that every decision shares. Never computes a rate and never knows
-which GPU serves what.
+Owns the nouns of demand that every decision shares: lengths in tokens, shares 0-1, bounds in
+milliseconds. Rates are `demand`'s. The constructors raise ValueError for figures without a meaning.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Mix:
 
 
 class Term(StrEnum):
-    """The terms of an SLO. ITL is a request's mean gap between tokens (design, section 2)."""
+    """The terms of an SLO, per request; ITL is its mean gap between tokens, as vLLM reports it."""
 
     TTFT = "TTFT"
     ITL = "ITL"

@@ -138,7 +138,7 @@ def an_engine(snapshot: FleetSnapshot, factor: float, seed: int) -> ScrapedEngin
 async def run(
     world: World, calibrations: Rounds, engines: Engines, factors: list[float], seconds: float
 ) -> list[Recalibrated]:
-    """The fast loop's rounds over real HTTP and a virtual clock; one factor per replica."""
+    """The traffic loop's iterations over real HTTP and a virtual clock; one factor per replica."""
     snapshot = world.snapshot()
     for key in sorted(world.pods):
         world.pods[key] = replace(world.pods[key], ip="127.0.0.1", port=await engines.listen())

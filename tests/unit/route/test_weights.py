@@ -1,4 +1,4 @@
-"""How the fast loop divides a cell's requests between clusters."""
+"""How the traffic loop divides a cell's requests between clusters."""
 
 from __future__ import annotations
 

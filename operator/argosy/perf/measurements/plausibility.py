@@ -17,7 +17,7 @@ from argosy.perf.profiles.iterations import DECODE_GRID, PREFILL_GRID, Iteration
 
 MOST_FACTOR = 4.0
 """So many times slower or faster than what is known. Argosy's own figures are 20-60 % off at worst
-where measured runs judge them (design 0003), and a wrong unit is off a thousandfold."""
+where measured runs judge them (docs/design/0003), and a wrong unit is off a thousandfold."""
 
 _WHOLE_FROM = 10.0
 

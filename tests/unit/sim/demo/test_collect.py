@@ -23,7 +23,7 @@ def plan(revision: int, replicas: int, **status: Any) -> dict[str, Any]:
     cell = {"workloadClass": "apps/chat", "requestsPerSecond": 8.0, "shares": shares}
     spec = {
         "revision": revision,
-        "trigger": "medium loop",
+        "trigger": "the planning interval has passed",
         "costUsdPerHour": 1.8,
         "deployments": [{**CHAT, "replicas": replicas}],
         "cells": [cell],
