@@ -1,4 +1,4 @@
-"""From a snapshot to the traffic loop's question: what each cluster of a cell has right now.
+"""From a snapshot to the weights between clusters: what each cluster of a cell has at this instant.
 
 Owns the translation of a snapshot into `route.weights`'s input, and which weights are worth
 publishing. Input: a snapshot, the applied plan, the previous weights and the capacities of the last

@@ -96,9 +96,9 @@ class Decision:
     new_plan: a revision to be written, or None where nothing changed
     follow:   the plan whose steps these are (the new one, or the applied one), or None
     life:     what becomes of all FleetPlans, once `new_plan` is written
-    routes:   what Envoys are told while `follow` holds; None where nothing is applied
+    routes:   what Envoys get while `follow` holds; None where nothing is applied
     steps:    what is safe to do now; empty unless the mode is Auto
-    why:      the reasons of the plan, the weightiest first
+    why:      the reasons of the plan, the most important first
     memory:   the planning loop's part of the memory after this decision
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
     """

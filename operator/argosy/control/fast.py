@@ -27,7 +27,7 @@ from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.snapshot.fleet import FleetSnapshot
 
 EVENT_GAP_S = 3600.0
-"""While a cause lasts, its event is posted again after so long."""
+"""While a cause lasts, its event is posted once in so many seconds."""
 
 Weights = Mapping[CellName, Mapping[DeploymentKey, float]]
 """Shares (0-1) of a cell's requests by Deployment; they sum to 1."""
@@ -60,8 +60,8 @@ class Reaction:
     memory:   the traffic loop's part of the memory after it
     triggers: why the planning loop should decide soon; empty where nothing asks for it
     weights:  of the applied plan's cells, where Envoys should get others than they have; else None
-    to_keep:  calibrations to be written to the state directory; None where those kept are up to date
-    faults:   what went wrong in recalibration: a bug of Argosy's, which the rest does not wait for
+    to_keep:  calibrations to write to the state directory; None where the file is up to date
+    faults:   exceptions of recalibration: bugs of Argosy; the other parts are complete all the same
     """
 
     memory: TrafficMemory

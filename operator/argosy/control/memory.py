@@ -2,7 +2,7 @@
 
 Owns the shape of `ControlMemory`. Each loop reads both parts and returns only its own; whoever runs
 the loops joins them, so that a fast iteration during a long decision loses nothing. Everything here
-may be lost at a restart without harm: rates, windows and weights are known again within minutes.
+may be lost at a restart: rates, windows and weights are known again within minutes.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class WeightMemory:
 class TrafficMemory:
     """The traffic loop's part: what it has measured and what it did about it.
 
-    started_s:   since when demand is remembered (seconds since the epoch)
+    started_s:   since when demand is measured (seconds since the epoch)
     windows:     counters of engines between two windows of recalibration
     calibration: step times of engines as observed, against their profiles
     silent:      keys of the pods whose engine was silent at the last reading
-    posted_at_s: when each event was last posted
+    posted_at_s: when each event was last posted (seconds since the epoch)
     confidence:  how sure each calibration is, with the state that it was worked out for: derived,
                  kept because it takes a third of a millisecond each and changes once per window
     """

@@ -1,8 +1,8 @@
-"""Recalibration in the traffic loop: from a reading of engines to what is remembered, shown and said.
+"""Recalibration in the traffic loop: from a reading of engines to memory, measures and events.
 
-Owns what a round of recalibration means to users: which plans are made anew, which events are worth
-posting, which figures are shown. How a calibration is learnt is `perf.recalibration`'s. Input: a
-snapshot, the traffic loop's memory and the variants that are running. Output: a `Recalibration`.
+Owns what an iteration of recalibration means to users: whether plans are made again, which events are
+posted, which figures are shown. How a calibration is learnt is `perf.recalibration`'s. Input: a
+snapshot, the traffic loop's memory and the variants that are running. Output: a `Recalibrated`.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class CalibrationMeasures:
 
 @dataclass(frozen=True, slots=True)
 class Recalibrated:
-    """One round.
+    """The outcome of one iteration.
 
-    changed:    the calibrations that plans are to be made with anew, where plans use them
-    to_keep:    calibrations to be written to the state directory, None where those kept are up to date
-    events:     what is worth telling about, again in each round while it lasts
+    changed:    calibrations after which a new plan is due; empty where plans do not use them
+    to_keep:    calibrations to write to the state directory; None where the file is up to date
+    events:     drifts and stragglers, in each iteration while they last
     """
 
     memory: TrafficMemory
@@ -92,7 +92,7 @@ def recalibrated(
 def _confidences(
     memory: CalibrationMemory, variants: CalibratedVariants, before: Confidences
 ) -> dict[CalibrationKey, tuple[CalibrationState, Confidence]]:
-    """By key; taken from before where the calibration is the same object still."""
+    """By key; taken from `before` where the calibration is still the same object."""
     found: dict[CalibrationKey, tuple[CalibrationState, Confidence]] = {}
     for key in sorted({each.key for each in variants.values()} & memory.states.keys(), key=str):
         state, known = memory.states[key], before.get(key)

@@ -21,7 +21,7 @@ from argosy.snapshot.serving import takes_requests
 
 
 def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
-    """What the step relies on and is no longer so, in a sentence; empty where all of it still is."""
+    """What of the step's reliance no longer holds, in a sentence; empty where all of it holds."""
     relies_on = planned.relies_on
     common = _plan_changed(relies_on, snapshot) or _group_gone(relies_on, snapshot)
     if common:
@@ -59,7 +59,7 @@ def _group_gone(relies_on: Reliance, snapshot: FleetSnapshot) -> str:
 
 
 def _workload_changed(workload: EngineWorkload, snapshot: FleetSnapshot) -> str:
-    """A Deployment is made only while the objects still describe that very pod template."""
+    """A Deployment is made only while the objects describe the same pod template."""
     model = snapshot.models.get(workload.variant.model_key)
     if model is None:
         return f"ServedModel {workload.variant.model_key} is gone"
@@ -82,7 +82,7 @@ def _in_use(key: DeploymentKey, snapshot: FleetSnapshot) -> str:
 
 
 def _fewer_serve(relies_on: Reliance, snapshot: FleetSnapshot) -> str:
-    """Replicas go only while those that stay still take requests."""
+    """Replicas are removed only while the remaining ones take requests."""
     lost = lost_pods(snapshot)
     for key, needed in sorted(relies_on.serving.items()):
         found = sum(p.deployment == key and takes_requests(p, lost) for p in snapshot.engine_pods)

@@ -1,8 +1,8 @@
-"""What the route compiler looks at, from a snapshot.
+"""The input of the route compiler, from a snapshot.
 
-Owns the step from the world to `RouteInputs`: which plan, which endpoints, which sharing group each
-cluster serves. The publisher, a decision and whoever asks what a plan would route call the same
-function. Input: a snapshot and the plan to route for. Output: `RouteInputs`.
+Owns the step from a snapshot to `RouteInputs`: which plan, which endpoints, which sharing group each
+cluster serves. The publisher and a decision call the same function. Input: a snapshot and the plan to
+route for. Output: `RouteInputs`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from argosy.snapshot.serving import answers
 
 
 def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs:
-    """What the routes of `plan` follow from: a pure function of the API server's objects."""
+    """All that the routes of `plan` depend on: a pure function of the API server's objects."""
     gateway = snapshot.fleet_spec.gateway
     weights = plan.status.weights if plan else ()
     return RouteInputs(
@@ -37,7 +37,7 @@ def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs
 
 
 def _endpoints(pods: Iterable[PodState]) -> dict[DeploymentKey, tuple[Endpoint, ...]]:
-    """Ready engines take requests; those that drain finish what they have."""
+    """Ready engines take requests; draining ones finish the requests that they have."""
     endpoints: dict[DeploymentKey, list[Endpoint]] = {}
     for pod in pods:
         if answers(pod):

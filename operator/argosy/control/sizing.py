@@ -27,7 +27,7 @@ from argosy.snapshot.fleet import FleetSnapshot
 class Sizing:
     """What a sizing problem is made of.
 
-    lost: keys of the pods whose capacity counts no more
+    lost: keys of the pods whose capacity does not count
     """
 
     snapshot: FleetSnapshot

@@ -44,7 +44,7 @@ from argosy.route.compile import compile_routes
 from argosy.snapshot.fleet import FleetSnapshot
 
 MOST_VIOLATIONS = 5
-"""Violations that an alarm names."""
+"""Violations that an alarm lists; of more it gives the number."""
 
 Solver = Callable[[PlanProblem, SolveLimits], Plan]
 """Answers a sizing problem; a function of a module, so that it crosses to the worker process."""
@@ -52,7 +52,7 @@ Solver = Callable[[PlanProblem, SolveLimits], Plan]
 
 @dataclass(frozen=True, slots=True)
 class StepSettings:
-    """How to decide: the solver's limits, and what made us decide now (for the revision).
+    """How to decide: the solver's limits, and what caused the decision (for the revision).
 
     is_progress: the trigger is only an earlier step taking effect, or the timer; if a revision results,
         a change of demand is recorded as its cause instead
@@ -73,7 +73,7 @@ def step(
     perf: PerfModel,
     solver: Solver = plan_solve.solve,
 ) -> Decision:
-    """Decide on a snapshot of the world."""
+    """Decide on a snapshot. A plan that fails its check is an alarm in the `Decision`, not an exception."""
     sizing = _sizing(snapshot, memory, settings, perf)
     problem = plan_problem(sizing)
     limits = SolveLimits(time_limit_s=settings.plan_time_limit_s, seed=settings.seed)
@@ -141,7 +141,7 @@ def _shown(fleet: FleetSpec, memory: ControlMemory) -> CalibrationMemory:
 
 
 def _alarm(snapshot: FleetSnapshot, what: str, broken: list[str]) -> Decision:
-    """Nothing is acted on; Fleet says so, since no FleetPlan exists that could."""
+    """Nothing is acted on; Fleet reports it, because there is no FleetPlan that could."""
     num_more = len(broken) - MOST_VIOLATIONS
     more = f"; and {num_more} more" if num_more > 0 else ""
     found = "; ".join(broken[:MOST_VIOLATIONS]) + more

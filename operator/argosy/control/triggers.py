@@ -19,7 +19,7 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Why to decide now. `is_progress`: an earlier step took effect, nothing new was asked for."""
+    """Why to decide now. `is_progress`: only an earlier step took effect; no input has changed."""
 
     message: str
     is_progress: bool = False
@@ -30,7 +30,7 @@ MOST_NAMED = 3
 
 
 def merged(triggers: Sequence[Trigger]) -> Trigger:
-    """What a revision says of several: new facts first; progress only where nothing else asked."""
+    """One trigger of several: new facts first; progress only where there is nothing else."""
     asked = [t.message for t in triggers if not t.is_progress]
     distinct = list(dict.fromkeys(asked or [t.message for t in triggers]))
     if not distinct:
@@ -111,7 +111,7 @@ def _node_change(previous: Object | None, current: Object | None) -> Trigger | N
 
 
 def _is_read(pod: Object) -> bool:
-    """Whether decisions look at it: an engine of ours, or a foreign pod that takes devices."""
+    """Whether decisions read it: a pod of Argosy's, or a foreign pod that takes devices."""
     if (pod["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == MANAGED_BY:
         return True
     containers = (pod.get("spec") or {}).get("containers") or ()

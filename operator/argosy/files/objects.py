@@ -42,7 +42,7 @@ def snapshot_of(objects: Iterable[Object], now_s: float, nodes: Iterable[NodeSta
     """The world at `now_s` (seconds since the epoch) in which these objects exist and nothing runs.
 
     nodes: in addition to the Nodes among the objects
-    Of two objects with one kind, namespace and name the last one counts. Raises SpecError with the kind
+    Of two objects with one kind, namespace and name the last one is used. Raises SpecError with the kind
     and name of an object that is not valid, and its field.
     """
     found = list(objects)

@@ -1,4 +1,4 @@
-"""The picture of the world, and the nouns that all decisions share."""
+"""The state of the cluster at one instant, and the nouns that all decisions share."""
 
 from argosy.snapshot.architecture import Architecture, Dtype
 from argosy.snapshot.sample import Sample, fresh

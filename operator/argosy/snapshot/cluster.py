@@ -1,7 +1,7 @@
 """Nodes, pods and Deployments as decisions need them.
 
-Owns the nouns of the cluster, cut down to what is read. Never talks to an API server: `kube`
-builds these from its objects.
+Owns the nouns of the cluster, with only the fields that decisions read. `snapshot.kubernetes` builds
+them from the API server's objects.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """A node: what it could run. `allocatable` counts devices by resource name."""
+    """A node, and what it can run. `allocatable` counts devices by resource name."""
 
     name: str
     labels: Mapping[str, str]
@@ -67,8 +67,8 @@ class PodState:
     `devices` are its limits by resource name; `port` is the engine's; what ends in `_s` is
     seconds since the epoch. `assigned_node` is the one that its node selector names: an engine
     whose gate was lifted goes there, though the scheduler may not have bound it yet.
-    `unschedulable_since_s`: since when the scheduler finds no place for it (gates are none of
-    its business); `restarts` counts those of its containers.
+    `unschedulable_since_s`: since when the scheduler finds no node for it; a gate does not count.
+    `restarts`: of all its containers.
     """
 
     namespace: str

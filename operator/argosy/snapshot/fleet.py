@@ -1,6 +1,7 @@
-"""The picture of the world at one instant: the only thing that decisions look at.
+"""The state of the cluster at one instant: the only input of decisions that changes by itself.
 
-Owns the shape of `FleetSnapshot`. Never fetches anything and never decides.
+Owns the shape of `FleetSnapshot`. `reconcile.watch` fills one from the API server, `files.objects`
+from files.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class EnvoyState:
 
 @dataclass(frozen=True, slots=True)
 class RoutingView:
-    """What is published to Envoys, and what they made of it."""
+    """The xDS version that is published, and the state of each Envoy."""
 
     version: str = ""
     envoys: tuple[EnvoyState, ...] = ()
@@ -52,7 +53,7 @@ class ProfileFileKey:
 
 @dataclass(frozen=True)
 class FleetSnapshot:
-    """The world at `now_s` (seconds since the epoch).
+    """The cluster at `now_s` (seconds since the epoch).
 
     `fleet` is None where the user made none: defaults hold and the mode is Recommend.
     `applied_plan` is the FleetPlan of the highest revision with Applied=True. Maps are by
@@ -91,7 +92,7 @@ class FleetSnapshot:
 
     @cached_property
     def applied_plan(self) -> FleetPlan | None:
-        """What the fleet follows now."""
+        """The plan that the fleet follows; None before the first."""
         return applied_plan(self.plans)
 
 

@@ -1,6 +1,6 @@
 """A measured value with its age: stale, missing and zero are three different things.
 
-Owns the pairing of a value with the instant it was true. Never reads a clock: `now_s` comes in.
+Owns the pairing of a value with the instant at which it was true.
 """
 
 from __future__ import annotations

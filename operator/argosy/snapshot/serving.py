@@ -1,7 +1,7 @@
-"""Which pods count, and for what: the one place that says so.
+"""Which pods count, and for what: the one definition.
 
-Owns three questions about an engine pod: does it take new requests, is its capacity there, does it
-still answer. Input: a pod and the keys of those that are lost (silent, stranded, stuck), which
+Owns three questions about an engine pod: whether it takes new requests, whether its capacity counts,
+whether it still answers. Input: a pod and the keys of those that are lost (silent, stranded, stuck), which
 `control.state` finds. Output: yes or no.
 """
 
@@ -23,5 +23,5 @@ def is_alive(pod: PodState, lost: Set[str]) -> bool:
 
 
 def answers(pod: PodState) -> bool:
-    """True if the engine finishes what it has: ready, whether it drains or not."""
+    """True if the engine finishes the requests that it has: ready, draining or not."""
     return pod.ready and bool(pod.address)

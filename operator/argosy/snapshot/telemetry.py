@@ -1,7 +1,7 @@
 """What was measured, as one reading that all decisions share.
 
-Owns the shape of a telemetry reading. Never scrapes (that is `telemetry/`) and never fills a
-gap: what was not seen is absent.
+Owns the shape of a telemetry reading, which `telemetry` fills. What was not read is absent: a gap is
+never filled with a zero.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class EngineReading:
 
 
 class EndpointHealth(StrEnum):
-    """What Envoy thinks of an endpoint."""
+    """Envoy's health status of an endpoint."""
 
     HEALTHY = "Healthy"
     UNHEALTHY = "Unhealthy"

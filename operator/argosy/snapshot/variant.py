@@ -79,8 +79,8 @@ class Variant:
     """Model x pool x parallel shape x engine settings.
 
     `model_key` is the ServedModel; `model_id` is what the performance
-    tables and the engine know; `gpu` is the catalogue's name. `architecture` is what the user
-    says of a model that the catalogue need not know.
+    tables and the engine know; `gpu` is the catalogue's name. `architecture` is what the
+    user declares of a model that the catalogue does not need to have.
     """
 
     model_key: ModelKey

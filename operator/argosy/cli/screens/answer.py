@@ -41,7 +41,7 @@ def show(asked: ShowOptions, output: Output) -> None:
 
 
 def _remark(found: ReplicaAnswer, asked: Variant) -> str:
-    """What is odd about the given profiles: none is used, or the one that is differs too much from ours."""
+    """A remark on the given profiles: none is used, or the used one differs too much from Argosy's own."""
     key = found.profile.key
     if found.profile.origin is not Origin.USER:
         return f"none of the given profiles is of {key}, so Argosy's own is used ({found.profile.origin})"

@@ -56,7 +56,7 @@ _EXPECTED_OFFLINE = (
 """Nothing runs here, and a shortfall is among the plan's own reasons already."""
 
 _REMARKS = (Reason.PROFILE_IMPLAUSIBLE, Reason.PROFILE_UNUSED)
-"""Reasons of conditions that are True and still worth reading."""
+"""Reasons of conditions that are True and that a user should read all the same."""
 
 
 def show(paths: Sequence[Path], output: Output) -> None:

@@ -1,6 +1,6 @@
 """Which running engine updates which calibration, and what of it plans may use.
 
-Owns the way from pods to recalibration's keys and priors, one round of updates, and the correction
+Owns the way from pods to recalibration's keys and priors, one iteration of updates, and the correction
 of a performance model; windows and fits are `perf.recalibration`'s. Input: a snapshot, the memory and
 the profiles. Output: a new memory, or a corrected model.
 
@@ -50,7 +50,7 @@ CalibratedVariants = Mapping[VariantKey, CalibratedVariant]
 
 @dataclass(frozen=True, slots=True)
 class CalibrationUpdate:
-    """One round: the memory after it, a report for each window, and why readings made no window."""
+    """One iteration: the memory after it, a report for each window, and why readings made no window."""
 
     memory: TrafficMemory
     reports: tuple[WindowReport, ...] = ()
@@ -73,7 +73,7 @@ def calibration_key(variant: Variant) -> CalibrationKey | None:
 
 
 def calibrated_variant(variant: Variant, perf: PerfModel) -> CalibratedVariant | None:
-    """The variant's key and what its engines are expected to need; None where no profile says so."""
+    """The variant's key and what its engines are expected to need; None where there is no profile."""
     key, profile = calibration_key(variant), perf.prior(variant)
     if key is None or isinstance(profile, OutOfRange):
         return None

@@ -1,11 +1,10 @@
 """What users measured of their models: from the files that ServedModels name to profiles.
 
 Owns the step from `spec.profiles` to what the performance model takes, the refusal of each file
-that cannot be used, and what is odd about those that can. Never fetches a file (the snapshot holds
-what was found) and never stops a model: what has no usable profile of its own gets the shipped
-one. A profile that is far from Argosy's own figures counts, for users know their engines, and is
-told loudly, for it moves a fleet. Input: a snapshot and one of its ServedModels. Output:
-`ModelProfiles`, and `ProfileNote`s.
+that cannot be used, and remarks on those that can. The snapshot holds the files. A refused file stops
+no model: where no profile of its own can be used, the shipped one is. A profile that is far from
+Argosy's own figures is used, because users know their engines, and reported, because it moves a
+fleet. Input: a snapshot and one of its ServedModels. Output: `ModelProfiles`, and `ProfileNote`s.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class ModelProfiles:
 
 @dataclass(frozen=True, slots=True)
 class ProfileNote:
-    """What is odd about a profile that can be used. `field` is where it is named."""
+    """A remark on a profile that can be used. `field` is where it is named."""
 
     reason: Reason
     field: str
@@ -55,7 +54,7 @@ def files_named(model: ServedModel) -> tuple[ProfileFileKey, ...]:
 
 
 def model_profiles(snapshot: FleetSnapshot, model: ServedModel) -> ModelProfiles:
-    """The profiles of one model. Of two about the same thing, the one that is named first counts."""
+    """The profiles of one model. Of two with one key, the one that is named first is used."""
     profiles: dict[ProfileKey, Profile] = {}
     field_by_key: dict[ProfileKey, str] = {}
     refusals: list[Refusal] = []
@@ -86,7 +85,7 @@ def profile_notes(
         if isinstance(found := wanted_profile(variant), WantedProfile)
     ]
     if not own.profiles or (variants and not asked):
-        return ()  # Where nobody knows the model or any GPU, Accepted says so.
+        return ()  # An unknown model or GPU is reported by the condition Accepted.
     variant_by_key = _answering({profile.key for profile in own.profiles}, asked)
     names = ", ".join(dict.fromkeys(f"{found.dtype} on {found.gpu.name} {found.shape}" for _, found in asked))
     far: list[ProfileNote] = []

@@ -1,7 +1,7 @@
 """What could serve each class, and what could not and why.
 
 Owns the step from the users' objects to candidates: class x allowed model x parallel shape x
-pool. Never decides which candidate is taken (`plan`). Input: a snapshot and a performance model.
+pool; `plan` decides which of them are used. Input: a snapshot and a performance model.
 Output: a `Resolution`, in which "cannot" is a `Refusal` with a reason and a sentence.
 """
 
@@ -48,7 +48,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedClass:
-    """A class with its mix, its objectives, and who could serve it."""
+    """A class with its mix, its objectives, the variants that can serve it, and why others cannot."""
 
     key: ClassKey
     spec: WorkloadClass
@@ -92,9 +92,9 @@ def resolve(
 ) -> Resolution:
     """Candidates and refusals for every class of the snapshot, in the order of their keys.
 
-    What users measured of a model counts for that model's variants only: two ServedModels of one
-    checkpoint may run on unlike hosts. `calibrations`: what running engines were seen to need, where
-    plans shall reckon with it.
+    Profiles that users measured are used for that ServedModel's variants only: two ServedModels of one
+    checkpoint may run on different hosts. `calibrations`: of running engines; None where plans should
+    not use them.
     """
     own = {key: model_profiles(snapshot, model) for key, model in sorted(snapshot.models.items())}
     perf_by_model = {
@@ -194,7 +194,7 @@ def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
 
 
 def perf_refusal(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
-    """Why the performance model has no answer for a variant, as users are told."""
+    """Why the performance model has no answer for a variant, in the words of a condition."""
     if isinstance(answer, TooLarge):
         detail = f"{variant.name}: {answer.message}"
         message = Reason.MODEL_TOO_LARGE.sentence(model_id=variant.model_id, detail=detail)

@@ -1,7 +1,7 @@
-"""The profiles of the variants that are running, worked out once per change of an object.
+"""The profiles of the variants that are running, computed once per change of an object.
 
-Owns a cache, and no state: what it answers is a function of the snapshot and the performance model.
-Working out a variant's step times takes milliseconds, and the traffic loop asks every two seconds.
+Owns a cache only: the answer is a function of the snapshot and the performance model. Computing a
+variant's step times takes milliseconds, and the traffic loop asks every two seconds.
 """
 
 from __future__ import annotations

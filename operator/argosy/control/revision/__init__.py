@@ -1,1 +1,1 @@
-"""FleetPlan revisions: what one records, what it can hold, and what becomes of it."""
+"""FleetPlan revisions: what one records, what it can hold, and its life."""

@@ -1,9 +1,9 @@
 """What a FleetPlan can hold, and what is left out of one that would be too large.
 
 Owns the bounds of a revision: its size in bytes and the lengths of its lists. Counts, shares and
-cells stay: routes and roll-outs are made from those. What goes, in this order, is
-what only people read (the dearest alternatives and the last reasons), then the nodes of the
-Deployments with the most of them; a closing reason says how much is missing.
+cells stay: routes and roll-outs need them. Left out are first what only people read (the most
+expensive alternatives and the last reasons), then the nodes of the Deployments with the most of
+them; a last reason gives the number. Input and output: a FleetPlan's spec.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def size_bytes(spec: FleetPlanSpec) -> int:
 
 
 def bounded(spec: FleetPlanSpec, limit_bytes: int = MAX_BYTES) -> FleetPlanSpec:
-    """`spec`, or what of it fits into the limit."""
+    """`spec`, cut to `limit_bytes`."""
     if size_bytes(spec) <= limit_bytes:
         return spec
     left_out = max(0, len(spec.reasons) - _KEPT_SENTENCES) + max(0, len(spec.alternatives) - _KEPT_SENTENCES)

@@ -1,1 +1,1 @@
-"""What the world is like now: usable nodes, owners of Deployments, silent engines, waiting replicas."""
+"""The state of the cluster: usable nodes, owners of Deployments, silent engines, waiting replicas."""

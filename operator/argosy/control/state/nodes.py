@@ -1,10 +1,11 @@
 """Which nodes belong to a pool, and what of them can be used.
 
-Owns the reading of nodes against pools. Never decides a placement. A node is unusable where it
-is not ready, or where every engine on it is lost: its condition will say so seconds later. One
-that is cordoned, or whose taints are not tolerated, takes nothing new but keeps what runs there:
-`kubectl cordon` alone must not cost a class its replicas. A node that the selectors of several
-pools name belongs to the oldest of them, and the others say so.
+Owns the assignment of nodes to pools. A node is unusable where it is not ready, or where every
+engine on it is lost: its condition changes only seconds later. One that is cordoned, or whose taints
+are not tolerated, takes no new pods and keeps those that run there: `kubectl cordon` alone must not
+cost a class its replicas. A node that the selectors of several pools select belongs to the oldest of
+them, and the statuses of the others report it. Input: a snapshot and the lost pods. Output:
+`PoolNodes` by pool.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from argosy.snapshot.fleet import FleetSnapshot
 _MIRRORING_TAINTS = frozenset(
     f"node.kubernetes.io/{what}" for what in ("not-ready", "unreachable", "unschedulable")
 )
-"""Taints that say what `ready` and `unschedulable` say; others (disk pressure, ...) block."""
+"""Taints with the meaning of `ready` and `unschedulable`; others (disk pressure, ...) block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class UsableNode:
 class PoolNodes:
     """A pool's nodes: all of them by name, and the usable ones.
 
-    older_claimant: the pool that has taken nodes which this one's selector names too, if any
+    older_claimant: the older pool to which nodes of this one's selector belong; empty where there is none
     """
 
     pool: str
@@ -50,12 +51,12 @@ class PoolNodes:
     older_claimant: str = ""
 
     def has_room_for(self, gpus: int) -> bool:
-        """Whether some node could hold a replica of so many GPUs, were it empty of ours."""
+        """Whether a node could hold a replica of so many GPUs if no engine ran on it."""
         return any(node.gpus >= gpus for node in self.usable)
 
 
 def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolNodes]:
-    """The nodes of every pool. `lost` holds the keys of pods that count no more (`lost`)."""
+    """The nodes of every pool. `lost`: keys of the pods whose capacity does not count."""
     by_node: defaultdict[str, list[PodState]] = defaultdict(list)
     for pod in snapshot.pods.values():
         if pod.holds_devices:

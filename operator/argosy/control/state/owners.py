@@ -1,7 +1,8 @@
 """What a Deployment was made for: its sharing group, model and pool, read from its pods' labels.
 
 Owns the way back from a label to an object. A label's value is shorter than a name may be, so it
-is compared with the names that exist (`snapshot.cluster.label_value`) and never taken for a name.
+is compared with those of the names that exist (`snapshot.cluster.label_value`). Input: pods, and the
+keys that exist. Output: `Owners`.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 """Which engines have fallen silent: their capacity counts as lost at once.
 
-Owns the verdict. Never scrapes, never reads a clock, and never takes an endpoint out of rotation
-(Envoy's health checks do). Input: a telemetry reading and since when pods are ready. Output: the
-addresses, or the pods, that count no more.
+Owns the verdict; Envoy's health checks take endpoints out of rotation. Input: a telemetry reading and
+since when pods are ready. Output: the addresses, or the pods, whose capacity does not count.
 
-Silent is who has not answered for a while, or whom Envoy calls unhealthy by a fresh sample. Two
-things look alike and are not: an engine that has just come and was never asked in time, and a
-scraper that has lost its network. When nobody answers any more, the fault is taken to be ours,
-unless Envoy, which looks from elsewhere, agrees.
+An engine is silent when it has not answered for some seconds, or when a fresh sample of Envoy's says
+that it is unhealthy. Two cases look the same and are not: an engine that has just become ready and was
+not asked yet, and a scraper that has lost its network. When no engine answers, the scraper is taken to
+be at fault, unless Envoy, which asks from elsewhere, agrees. Section 4 of docs/design/0004.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from argosy.snapshot import EndpointHealth, TelemetryReading, fresh
 from argosy.snapshot.fleet import FleetSnapshot
 
 SILENT_AFTER_S = 3.0
-"""Two failed scrapes of the fast loop in a row; a single one may be a busy engine."""
+"""Two failed scrapes of the traffic loop in a row; a single one may be a busy engine."""
 
 FIRST_ANSWER_S = 10.0
-"""Time that an engine has from being ready to its first answer."""
+"""An engine has this long from ready to its first answer."""
 
 FRESH_S = 10.0
-"""Envoy's opinion counts while it is younger than five rounds of the fast loop."""
+"""Envoy's sample is used while it is younger than five iterations of the traffic loop."""
 
 
 def silent_endpoints(
@@ -35,9 +34,9 @@ def silent_endpoints(
 ) -> frozenset[str]:
     """Addresses of the engines that have fallen silent.
 
-    `ready_since_s`: by address, since when the pod is ready. One without an entry is not ready, so
-    nobody counts on it: a restarting engine is no silent one. Just after it became ready an engine
-    has `after_s`, and one that has never answered `FIRST_ANSWER_S`, before it is judged.
+    `ready_since_s`: by address, since when the pod is ready (seconds since the epoch). A pod without an
+    entry is not ready and its capacity is not counted on: a restarting engine is not silent. After it
+    became ready an engine has `after_s`, or `FIRST_ANSWER_S` if it has never answered.
     """
     unhealthy = {
         address
@@ -47,7 +46,7 @@ def silent_endpoints(
     unanswered = {
         address for address, since_s in reading.unanswered_since_s.items() if now_s - since_s >= after_s
     }
-    if _nobody_answers(reading):
+    if _no_engine_answers(reading):
         unanswered &= unhealthy
 
     def is_past_its_start(address: str) -> bool:
@@ -66,13 +65,13 @@ def silent_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 
 
 def lost_pods(snapshot: FleetSnapshot) -> frozenset[str]:
-    """Keys of the engine pods whose capacity counts no more: silent, or on a node that is not ready."""
+    """Keys of the engine pods whose capacity does not count: silent, or on a node that is not ready."""
     ready = {node.name for node in snapshot.nodes.values() if node.ready}
     stranded = {pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in ready}
     return silent_pods(snapshot) | stranded
 
 
-def _nobody_answers(reading: TelemetryReading) -> bool:
-    """Whether all engines that were asked have failed to answer the last time."""
+def _no_engine_answers(reading: TelemetryReading) -> bool:
+    """Whether every engine that was asked has failed to answer the last time."""
     asked = reading.engines.keys() | reading.unanswered_since_s.keys()
     return bool(asked) and asked == reading.unanswered_since_s.keys()

@@ -1,7 +1,7 @@
-"""Which replicas wait for room, and which of them wait in vain.
+"""Which replicas wait for room, and which of them will not get any where they are.
 
-Owns both verdicts. Never places anything and never reads a clock. Input: a snapshot and what
-placement has answered. Output: keys of pods, and replicas by Deployment.
+Owns both verdicts. Input: a snapshot and a placement. Output: keys of pods, and replicas by
+Deployment.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ STUCK_AFTER_S = 30.0
 """A pod that was given a node may have to wait until its predecessor there has ended."""
 
 UNSCHEDULED_AFTER_S = 10.0
-"""Far longer than a scheduler needs that has room."""
+"""Far longer than the scheduler needs where there is room."""
 
 
 def stuck_pods(snapshot: FleetSnapshot) -> frozenset[str]:
-    """Keys of the pods on whose node the scheduler finds no room (a foreign pod came first, ...).
+    """Keys of the pods for which the scheduler finds no room on their node (a foreign pod came first, ...).
 
-    A lifted gate is not put back, so such a pod never runs: it counts as lost, and another is
-    asked for, which gets another node.
+    A lifted gate is not put back, so such a pod never runs: it counts as lost, and a
+    replacement gets another node.
     """
     return frozenset(
         p.key
@@ -34,9 +34,9 @@ def stuck_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 
 
 def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict[DeploymentKey, int]:
-    """Replicas by Deployment that nothing but more room would start.
+    """Replicas by Deployment that only more room would start.
 
-    Where Argosy places, placement has said so; where the scheduler does, it says so of the pod.
+    Where Argosy places, they are the placement's unplaced ones; elsewhere the scheduler marks the pods.
     """
     waiting = Counter({u.option: u.replicas for u in placement.unplaced})
     for pod in snapshot.engine_pods:
@@ -47,6 +47,6 @@ def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict
 
 
 def _unscheduled_for_s(pod: PodState, now_s: float) -> float:
-    """Seconds since the scheduler first found no room; 0 where it never said so."""
+    """Seconds since the scheduler first found no room; 0 where it did not."""
     since_s = pod.unschedulable_since_s
     return 0.0 if pod.node or since_s is None else max(0.0, now_s - since_s)

@@ -1,7 +1,7 @@
 """The status of a WorkloadClass.
 
-Owns its conditions and figures. Ready gives the first reason in the order in which a user would have
-to mend things. Input: `Reported` and the class. Output: a `WorkloadClassStatus`.
+Owns its conditions and figures. Ready gives the reason that a user would have to remedy first. Input:
+`Reported` and the class. Output: a `WorkloadClassStatus`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LIMITS = {
 
 
 def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus:
-    """What its users are told."""
+    """The status of a WorkloadClass."""
     cells = reported.cells_of(item.key)
     verdicts = (
         _accepted(reported, item.key),
@@ -84,7 +84,7 @@ def _resolved_refs(reported: Reported, key: ClassKey) -> Verdict:
 
 
 def class_ready(reported: Reported, key: ClassKey) -> Verdict:
-    """Whether the class gets what it asks for, and if not, what to mend first."""
+    """Whether the class gets what it asks for; if not, the reason to remedy first."""
     resolved = reported.sizing.resolution.classes[key]
     if not resolved.candidates:
         refusal = nearest(resolved.refusals)
@@ -103,7 +103,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
 
 
 def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
-    """A class that is served, but whose traffic cannot be seen: its last forecast is held."""
+    """A class that is served while its requests cannot be counted: its last forecast is held."""
     if reported.sizing.forecasts[key].note is not ForecastNote.HELD:
         return served
     # No exact age: a status must not change with every decision.
@@ -114,7 +114,7 @@ def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
 
 
 def _short(shortfall: Shortfall) -> Verdict:
-    """What a class lacks, and the limit that stands in the way."""
+    """The rate that is missing, and the limit that causes it."""
     limit = _LIMITS.get(shortfall.cause)
     if limit is not None:
         message = limit.sentence(shortfall=shortfall.message.rstrip("."))
@@ -131,7 +131,7 @@ def _shortfall(reported: Reported, key: ClassKey) -> Shortfall | None:
 
 
 def _unplaced(reported: Reported, key: ClassKey) -> Unplaced | None:
-    """The first of the class's Deployments for which placement has found too little room."""
+    """The first of the class's Deployments for which there is too little room on nodes."""
     workloads = reported.sizing.resolution.workloads()
     groups = reported.sizing.cells.groups_of(key)
 

@@ -1,8 +1,8 @@
 """The status of Fleet/default.
 
 Owns its conditions, the Envoys that it lists and what the fleet costs; and its status after a plan
-that failed its check, when nothing else can be said. Input: `Reported`, or a snapshot and what was
-found wrong. Output: a `FleetStatus`.
+that failed its check, when nothing else is known. Input: `Reported`, or a snapshot and the
+violations. Output: a `FleetStatus`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_CLASSES_NAMED = 5
 
 
 def fleet_status(reported: Reported, item: Fleet) -> FleetStatus:
-    """What its users are told."""
+    """The status of Fleet/default."""
     snapshot = reported.snapshot
     applied = snapshot.applied_plan
     verdicts = (true(ConditionType.ACCEPTED, Reason.ACCEPTED), programmed(reported), _ready(reported))
@@ -58,7 +58,7 @@ def _envoys(routing: RoutingView) -> tuple[EnvoyStatus, ...]:
             refused_version=e.refused_version,
             message=e.message[:MAX_TEXT],
         )
-        # An Envoy may connect without a node id; such a one cannot be told from others.
+        # Envoys without a node id cannot be distinguished from each other.
         for _, e in sorted(by_node_id.items())[:MAX_ENVOYS]
         if e.node_id
     )

@@ -1,6 +1,6 @@
 """The status of a ServedModel.
 
-Owns its conditions, its replicas by variant and what its engines were seen to need. Input:
+Owns its conditions, its replicas by variant and their calibrations. Input:
 `Reported` and the model. Output: a `ServedModelStatus`.
 """
 
@@ -24,11 +24,11 @@ MAX_VARIANTS = 256
 """The API's bound on the list; a plan has at most twice as many Deployments."""
 
 DRIFT_SHOWN_S = 3600.0
-"""So long after its alarm a calibration is shown as drifted."""
+"""A calibration is shown as drifted for this long after the drift was detected."""
 
 
 def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
-    """What its users are told."""
+    """The status of a ServedModel."""
     variants = _variants(reported, item)
     desired = sum(v.desired for v in variants)
     pods = reported.pods_of_model(item.key)
@@ -101,7 +101,8 @@ def _one_digit(count: int) -> int:
 def _profiles(reported: Reported, key: ModelKey) -> Verdict:
     """Whether every file of spec.profiles can be used, with remarks on those that can.
 
-    Unknown where a file could only not be fetched yet. A remark leaves it True, with its own reason.
+    Unknown where files could not be fetched yet and nothing else is wrong. A remark leaves it True,
+    with a reason of its own.
     """
     kind, resolution = ConditionType.RESOLVED_REFS, reported.sizing.resolution
     refusals, notes = resolution.profile_refusals[key], resolution.profile_notes[key]

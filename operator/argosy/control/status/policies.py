@@ -1,6 +1,6 @@
 """The status of a RouterPolicy.
 
-Owns its conditions and what became of each of its targets. Input: `Reported`, the policy and the
+Owns its conditions and whether each of its targets is accepted. Input: `Reported`, the policy and the
 verdicts on its targets. Output: a `RouterPolicyStatus`.
 """
 
@@ -17,7 +17,7 @@ from argosy.route.policies import TargetVerdict
 def policy_status(
     reported: Reported, item: RouterPolicy, targets: tuple[TargetVerdict, ...]
 ) -> RouterPolicyStatus:
-    """What its users are told."""
+    """The status of a RouterPolicy."""
     lost = [t for t in targets if t.reason is Reason.CONFLICTED]
     absent = [t for t in targets if t.reason is Reason.TARGET_NOT_FOUND]
     accepted = (

@@ -17,7 +17,7 @@ from argosy.perf.protocol import OutOfRange
 
 
 def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
-    """What its users are told."""
+    """The status of a GPUPool."""
     nodes = reported.sizing.nodes[item.metadata.name]
     usable_names = {n.name for n in nodes.usable}
     held = held_gpus(reported, item.metadata.name)

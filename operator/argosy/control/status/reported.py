@@ -1,4 +1,4 @@
-"""Everything that statuses are made of.
+"""What the statuses of all kinds are computed from.
 
 Owns the shape of `Reported` and the counts that several statuses share. Input: what was sized, placed
 and is followed. Output: replicas and pods by class, model and Deployment.
@@ -27,7 +27,7 @@ from argosy.snapshot.serving import takes_requests
 
 @dataclass(frozen=True)
 class Reported:
-    """What was decided, and on what. `follow`: the plan that is carried out, or None."""
+    """A decision and its inputs. `follow`: the plan that is carried out, or None."""
 
     sizing: Sizing
     plan: Plan
@@ -38,12 +38,12 @@ class Reported:
 
     @property
     def snapshot(self) -> FleetSnapshot:
-        """The world that was decided on."""
+        """The snapshot that was decided on."""
         return self.sizing.snapshot
 
     @property
     def mode(self) -> Mode:
-        """How far Argosy may go."""
+        """What Argosy may do."""
         return self.snapshot.fleet_spec.mode
 
     @cached_property

@@ -1,6 +1,6 @@
 """The statuses of all objects that users make, those that cannot be read included.
 
-Owns the list, and what an unreadable object is told. Input: `Reported`. Output: `StatusUpdate`s.
+Owns the list, and the status of an object that cannot be read. Input: `Reported`. Output: `StatusUpdate`s.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def status_updates(reported: Reported) -> tuple[StatusUpdate, ...]:
 
 
 def _invalid(reported: Reported, item: InvalidObject) -> StatusUpdate:
-    """An object that cannot be read is told so, and why; its other fields and conditions stay."""
+    """Accepted is False, with the reason; the object's other fields and conditions stay."""
     kind, status = kind_named(item.kind), _STATUS[item.kind]
     message = Reason.INVALID_SPEC.sentence(problem=item.message)
     verdicts = [false(ConditionType.ACCEPTED, Reason.INVALID_SPEC, message)]

@@ -1,7 +1,7 @@
 """Conditions before they are dated, and the ones that several kinds share.
 
 Owns `Verdict`, how verdicts become dated conditions, and the two conditions that read the same on
-several kinds: Programmed (what Envoys made of the routes) and Ready of replicas. Input: `Reported`.
+several kinds: Programmed (whether Envoys acknowledged the routes) and Ready of replicas. Input: `Reported`.
 Output: `Verdict`s and conditions.
 """
 
@@ -26,7 +26,7 @@ from argosy.control.status.reported import Reported
 from argosy.snapshot.cluster import PodState
 
 LOADING_LIMIT_S = 600.0
-"""Replicas of which none is ready after so long do more than load: their pods need a look."""
+"""Where no replica is ready after this long, loading is not the reason: look at the pods."""
 
 MAX_TEXT = 1024
 """The API's bound on other sentences of a status."""
@@ -43,7 +43,7 @@ _REFUSAL_ORDER = (
     Reason.MODEL_TOO_LARGE,
     Reason.UNKNOWN_GPU,
 )
-"""Where variants are refused for different reasons, the nearest to working comes first."""
+"""Where variants are refused for different reasons, the one closest to serving comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def dated(
 
 
 def nearest(refusals: tuple[Refusal, ...]) -> Refusal:
-    """Of several refusals the one to mend first; where there is none, no pool exists at all."""
+    """Of several refusals the one to remedy first; where there is none, no GPUPool exists."""
     ranked = sorted(refusals, key=lambda r: _REFUSAL_ORDER.index(r.reason))
     if ranked:
         return ranked[0]
@@ -88,7 +88,7 @@ def nearest(refusals: tuple[Refusal, ...]) -> Refusal:
 
 
 def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> Verdict:
-    """Ready of something that wants so many replicas and has these pods."""
+    """The condition Ready of an object that needs `wanted` replicas and has these pods."""
     ready = sum(map(reported.serves, pods))
     if ready >= wanted:
         return true(ConditionType.READY, Reason.READY)
@@ -103,7 +103,7 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
 
 
 def programmed(reported: Reported) -> Verdict:
-    """What the connected Envoys have made of the routes."""
+    """Whether the connected Envoys have acknowledged the routes."""
     kind, routing = ConditionType.PROGRAMMED, reported.snapshot.routing
     if reported.snapshot.applied_plan is None:
         if reported.mode is not Mode.AUTO:
