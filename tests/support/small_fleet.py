@@ -208,7 +208,7 @@ class World:
         """One decision, carried out; Kubernetes then does its part for no time at all."""
         decision = self.decide(trigger)
         self._carry_out(decision)
-        self._reconcile()
+        self.reconcile()
         return decision
 
     def run(self, seconds: float, period_s: float = 1.0) -> None:
@@ -217,7 +217,7 @@ class World:
         while self.now_s < end_s:
             self.act()
             self.now_s += period_s
-            self._reconcile()
+            self.reconcile()
             self.serving_over_time.append(sum(self.serving().values()))
 
     def settle(self, limit_s: float = 1200.0) -> None:
@@ -229,7 +229,7 @@ class World:
             if calm and not any(p.deleting or not p.ready for p in self.pods.values()):
                 return
             self.now_s += 1.0
-            self._reconcile()
+            self.reconcile()
             self.serving_over_time.append(sum(self.serving().values()))
         raise AssertionError(f"not settled after {limit_s} s: {self.decisions[-1]}")
 
@@ -272,6 +272,13 @@ class World:
     # What Kubernetes does.
 
     def _carry_out(self, decision: Decision) -> None:
+        self.publish(decision)
+        for planned in decision.steps:
+            assert changed_since(planned, self.snapshot()) == ""
+            self.take(planned.step)
+
+    def publish(self, decision: Decision) -> None:
+        """The new revision, and what becomes of all plans, in the order in which they are written."""
         plans = {p.key: p for p in self.plans}
         if decision.new_plan is not None:
             assert decision.new_plan.key not in plans
@@ -282,11 +289,9 @@ class World:
         for key in decision.life.expired:
             del plans[key]
         self.plans = tuple(plans.values())
-        for planned in decision.steps:
-            assert changed_since(planned, self.snapshot()) == ""
-            self._take(planned.step)
 
-    def _take(self, step: Step) -> None:
+    def take(self, step: Step) -> None:
+        """What the API server makes of one step."""
         match step:
             case CreateDeployment(workload, count):
                 assert workload.key not in self.deployments
@@ -304,7 +309,8 @@ class World:
                 assert self.pods[pod].gated
                 self.pods[pod] = replace(self.pods[pod], gated=False, assigned_node=node)
 
-    def _reconcile(self) -> None:
+    def reconcile(self) -> None:
+        """Deployments, scheduler and kubelets catch up with the instant that it is now."""
         self._end_pods()
         for deployment in list(self.deployments.values()):
             self._scale(deployment)

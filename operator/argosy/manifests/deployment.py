@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.api import GPUPool
+from argosy.api.gpupool import Placement
 from argosy.keys import DeploymentKey, GroupName
 from argosy.manifests.engine_args import engine_args
 from argosy.snapshot import Variant
@@ -133,7 +134,7 @@ def _bare_template(workload: EngineWorkload) -> Manifest:
         "enableServiceLinks": False,
         "containers": [_engine_container(workload)],
     }
-    if workload.pool.spec.placement == "Argosy":
+    if workload.pool.spec.placement is Placement.ARGOSY:
         spec["schedulingGates"] = [{"name": PLACEMENT_GATE}]
     else:
         spec["topologySpreadConstraints"] = [_spread_over_nodes(workload)]

@@ -69,7 +69,7 @@ VARIANT = Variant(ModelKey("default/llama"), "meta/llama", ("llama",), "l40s", "
 def test_a_variant_has_a_readable_name_of_its_own() -> None:
     assert VARIANT.name.startswith("llama-l40s-tp1-")
     others = [
-        replace(VARIANT, model_key="other/llama"),
+        replace(VARIANT, model_key=ModelKey("other/llama")),
         replace(VARIANT, model_id="meta/other"),
         replace(VARIANT, served_names=("x",)),
         replace(VARIANT, gpu="L4"),
