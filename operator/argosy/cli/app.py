@@ -44,6 +44,7 @@ def build() -> typer.Typer:
 
 
 def _unusable(point: EntryPoint, error: ImportError) -> Callable[[], None]:
+    """A command that raises SpecError: the package that it needs is not installed."""
     message = f"argosy {point.name} cannot start: {error}; install argosy[{point.name}]"
 
     def refuse() -> None:

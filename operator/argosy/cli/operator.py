@@ -72,6 +72,7 @@ def run(  # noqa: PLR0913  (each argument is a flag)
 
 
 def _envoy(text: str) -> EnvoyAdmin:
+    """Raises SpecError."""
     node_id, separator, url = text.partition("=")
     if not (separator and node_id and url.startswith("http")):
         raise SpecError(f"{text!r} is not NODE_ID=ADMIN_URL, such as edge-0=http://127.0.0.1:9901", "--envoy")

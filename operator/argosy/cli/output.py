@@ -49,7 +49,10 @@ class Output:
         nearest: Sequence[str] = (),
         code: ExitCode = ExitCode.BAD_INPUT,
     ) -> NoReturn:
-        """End without an answer: why in a sentence, and the values that would have one."""
+        """End without an answer: the reason in a sentence, and the nearest values that have one.
+
+        Raises typer.Exit with `code`.
+        """
         if self.as_json:
             self.document({"error": {"reason": reason, "message": message, "nearest": list(nearest)}})
         self.remark(message)

@@ -1,4 +1,4 @@
-"""What each class will ask for, from what it declares and what the traffic loop has measured.
+"""The forecast of each class, from its declared rate and what the traffic loop has measured.
 
 Owns the one rule beyond `demand.forecast`: a process that has just started has measured too little to
 plan for less than the applied plan does. Input: a snapshot and the traffic loop's memory. Output: a

@@ -3,7 +3,7 @@
 Owns what follows at once from a new reading: demand is remembered, engines that fell silent are
 named, calibrations are updated, weights between clusters follow usable capacity and queues. Input: a
 snapshot whose telemetry was just read, the control memory, and what only the process knows. Output: a
-`Reaction`; whoever runs the loop writes the weights, posts the events and wakes the planning loop.
+`Reaction`; `reconcile.loops.traffic` writes the weights, posts the events and wakes the planning loop.
 """
 
 from __future__ import annotations

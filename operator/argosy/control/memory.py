@@ -1,7 +1,7 @@
 """What the control loops remember: one value, with one part for each loop.
 
-Owns the shape of `ControlMemory`. Each loop reads both parts and returns only its own; whoever runs
-the loops joins them, so that a fast iteration during a long decision loses nothing. Everything here
+Owns the shape of `ControlMemory`. Each loop reads both parts and returns only its own; the shell
+joins them, so that a traffic iteration during a long decision loses nothing. Everything here
 may be lost at a restart: rates, windows and weights are known again within minutes.
 """
 
@@ -42,7 +42,7 @@ class WeightMemory:
 
 @dataclass(frozen=True, slots=True)
 class TrafficMemory:
-    """The traffic loop's part: what it has measured and what it did about it.
+    """The traffic loop's part: what it has measured, and its last outputs.
 
     started_s:   since when demand is measured (seconds since the epoch)
     windows:     counters of engines between two windows of recalibration

@@ -24,7 +24,10 @@ def cache_folder() -> Path:
 
 
 class SurfaceFiles(MutableMapping[str, bytes]):
-    """Surfaces by key (hexadecimal digests), one file `KEY.surface` each."""
+    """Surfaces by key (hexadecimal digests), one file `KEY.surface` each.
+
+    A file that cannot be read or removed raises KeyError, as a missing key of a mapping does.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -108,7 +108,7 @@ class Architecture:
     layout: WeightLayout | None = None
 
     def __post_init__(self) -> None:
-        """Raises SpecError naming the field of a figure that means nothing."""
+        """Raises SpecError naming the field of a figure that is not finite or too small."""
         for entry in fields(self):
             value = getattr(self, entry.name)
             if isinstance(value, int | float) and not isinstance(value, bool):

@@ -108,7 +108,7 @@ class PodState:
 
     @property
     def destination(self) -> str:
-        """The node that it runs on or was given, empty where neither is so yet."""
+        """The node that it runs on or that placement chose; empty where there is none yet."""
         return self.node or self.assigned_node
 
     @property

@@ -22,7 +22,7 @@ class EnvoyState:
     """A connected Envoy.
 
     acknowledged_version: of the routes that it runs; empty before the first
-    refused_version:      what it refuses of the current xDS snapshot, with its `message`; else empty
+    refused_version:      the version that it refuses now, with its `message`; else empty
     is_ahead:             it has routes of a later FleetPlan revision than the server knows, which
                           therefore sends it nothing
     """
@@ -44,7 +44,7 @@ class RoutingView:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ProfileFileKey:
-    """Where a file that a ServedModel's `spec.profiles` names stands: a key of a ConfigMap."""
+    """A file that a ServedModel's `spec.profiles` names: a key of a ConfigMap."""
 
     namespace: str
     config_map: str

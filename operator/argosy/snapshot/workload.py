@@ -17,6 +17,8 @@ class Slice:
 
     `weight` is the share (0-1) of the mix's requests that have these lengths. `cached_tokens`
     of the prompt are in the replica's KV cache already: found there, or sent by a prefill replica.
+    Raises ValueError for a length below one token, a weight outside (0, 1], or more cached tokens
+    than the prompt has.
     """
 
     prompt_tokens: int
@@ -35,7 +37,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Slices whose weights sum to one."""
+    """Slices whose weights sum to one. Raises ValueError where they do not."""
 
     slices: tuple[Slice, ...]
 
@@ -65,7 +67,10 @@ class Term(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SloTerm:
-    """At least `percentile` (0-1) of the requests have `term` at or below `bound_ms`."""
+    """At least `percentile` (0-1) of the requests have `term` at or below `bound_ms`.
+
+    Raises ValueError for a percentile outside (0, 1), or a bound that is no positive number.
+    """
 
     term: Term
     percentile: float
@@ -80,7 +85,7 @@ class SloTerm:
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """A class's promises: all terms hold together."""
+    """A class's latency objectives: all terms together."""
 
     terms: tuple[SloTerm, ...]
 

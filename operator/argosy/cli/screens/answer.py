@@ -83,7 +83,7 @@ def _print(found: ReplicaAnswer, question: ReplicaQuestion, console: Console) ->
 
 
 def _heading(found: ReplicaAnswer, question: ReplicaQuestion) -> tuple[str, ...]:
-    """What was asked, and where the figures come from."""
+    """The question, and the origin of the figures."""
     profile, load = found.profile, question.load
     asked = f"{load.batch} in flight" if load.batch is not None else f"{load.requests_per_s:g} requests/s"
     cached = f" ({found.cached_tokens} cached)" if load.cached_share > 0 else ""

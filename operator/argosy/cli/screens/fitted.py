@@ -171,7 +171,7 @@ def _errors(error: QuantityError) -> tuple[str, str]:
 
 
 def _spans(fitted: FittedProfile) -> tuple[tuple[str, tuple[float, float] | None], ...]:
-    """What the rows cover, smallest and largest; None where no row has such a load."""
+    """The smallest and the largest value of each load in the rows; None where no row has that load."""
     covered = fitted.covered
     return (
         ("prompt tokens", covered.prompt_tokens),

@@ -105,7 +105,7 @@ def _decide(snapshot: FleetSnapshot) -> Decision:
 
 
 def _print_conditions(decision: Decision, console: Console) -> None:
-    """What is not Ready and why, and what is odd; unknown names are on standard error."""
+    """Conditions that are False, and remarks; unknown names are on standard error."""
     for about, condition in _false(decision):
         if condition.reason not in (*_EXPECTED_OFFLINE, *_UNKNOWN_NAMES):
             console.print(_sentence(about, condition))

@@ -160,7 +160,7 @@ def _print(found: RolesAnswer, question: RolesQuestion, console: Console) -> Non
 
 
 def _together(found: RolesAnswer, link: LinkName) -> str:
-    """How many of each role, and how busy they are."""
+    """Replicas of each role, and their utilisation."""
     busy = f"{found.prefill_busy:.0%} and {found.decode_busy:.0%} used"
     node = "" if link is LinkName.NETWORK else " of one node"
     if node and min(found.prefill_busy, found.decode_busy) < 1.0 - _IDLE:

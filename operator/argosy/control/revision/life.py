@@ -1,4 +1,4 @@
-"""What becomes of FleetPlans: Certified, Applied, Superseded, and which are deleted.
+"""The life of FleetPlans: Certified, Applied, Superseded, and which are deleted.
 
 Owns every condition and the phase of a FleetPlan, and the garbage collection of old revisions. Input:
 a snapshot, the new revision (if any) and the mode. Output: `PlanLife`.
