@@ -69,7 +69,7 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
 
 
 def gate_steps(snapshot: FleetSnapshot) -> tuple[PlannedStep, ...]:
-    """Nodes for gated pods between two decisions: the applied plan holds them."""
+    """Nodes for gated pods at once, between two decisions: the applied plan has said where."""
     plan, acts = snapshot.applied_plan, snapshot.fleet_spec.mode is Mode.AUTO
     if plan is None or not acts or not any(p.gated for p in snapshot.engine_pods):
         return ()
@@ -107,7 +107,7 @@ def _planned(decided: Decided, follow: FleetPlan) -> Iterator[Target]:
 
 
 def _served_cells(decided: Decided) -> dict[DeploymentKey, frozenset[CellName]]:
-    """The cells that each Deployment can serve, in groups of several cells; in others it is the one cell."""
+    """The cells that each Deployment can serve, for groups of several: in others the group says it all."""
     groups = Counter(cell.group for cell in decided.problem.cells)
     shared = {cell.name for cell in decided.problem.cells if groups[cell.group] > 1}
     found: dict[DeploymentKey, set[CellName]] = {}
