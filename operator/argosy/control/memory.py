@@ -3,7 +3,6 @@
 Owns the shape of `ControlMemory`. Each loop reads both parts and returns only its own; whoever runs
 the loops joins them, so that a fast iteration during a long decision loses nothing. Everything here
 may be lost at a restart without harm: rates, windows and weights are known again within minutes.
-`memory_json` writes it.
 """
 
 from __future__ import annotations
