@@ -37,7 +37,7 @@ from argosy.keys import DeploymentKey
 from argosy.manifests import deployment_name, pod_template
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.profile import Calibration, Profile, ProfileKey
-from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
+from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge, TooLargeReason
 from argosy.perf.shipped import shipped_library
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, SloTerm, TelemetryReading, Term, Variant
@@ -102,7 +102,12 @@ class FakePerf:
         if "unknown" in variant.model_id:
             return OutOfRange(OutOfRangeReason.UNKNOWN_MODEL, f"{variant.model_id} is not in the catalogue")
         if "huge" in variant.model_id:
-            return TooLarge(100, 40, f"{variant.model_id} needs 100 GB on each {variant.gpu}")
+            return TooLarge(
+                TooLargeReason.TOO_LARGE,
+                f"{variant.model_id} needs 100 GB on each {variant.gpu}",
+                needed_bytes_per_gpu=100,
+                available_bytes_per_gpu=40,
+            )
         return Fits(16_000_000_000, 16_000_000_000, 100_000)
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:

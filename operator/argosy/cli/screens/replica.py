@@ -131,5 +131,5 @@ def _read_architecture(path: Path) -> Architecture:
     except (OSError, ValueError, RecursionError) as error:
         raise SpecError(f"cannot be read: {error}", str(path)) from error
     if isinstance(found, ConfigFault):
-        raise SpecError(f"{found.field}: {found.message}", str(path))
+        raise SpecError(found.message, str(path))
     return found

@@ -16,7 +16,7 @@ from argosy.cli.options import RoleOptions, RolesOptions
 from argosy.cli.output import Output, digits
 from argosy.cli.screens.replica import at_least_one, load, variant, whole
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answers.replica import Load, Unanswered
+from argosy.perf.answers.replica import Load
 from argosy.perf.answers.roles.answer import (
     NOTICEABLE,
     Carried,
@@ -26,6 +26,7 @@ from argosy.perf.answers.roles.answer import (
     milliseconds,
 )
 from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
+from argosy.perf.answers.unanswered import Unanswered
 from argosy.perf.protocol import CapacityLimit, term_name
 from argosy.snapshot import SloTerm, Variant
 
@@ -37,7 +38,7 @@ def show(asked: RolesOptions, output: Output) -> None:
     question = _question(asked)
     found = answer_roles(question, LibraryPerfModel(shipped_library(), {}))
     if isinstance(found, Unanswered):
-        output.refuse(found.message, found.reason, found.nearest)
+        output.refused(found)
     if output.as_json:
         output.document(_document(found, question))
     else:

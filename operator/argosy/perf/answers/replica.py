@@ -1,6 +1,6 @@
 """One question to the performance model, answered in one picture: `argosy perf show MODEL`.
 
-Owns what a replica does at one load (a batch, or a rate) and the typed "no". A batch is a closed
+Owns what a replica does at one load (a batch, or a rate). A batch is a closed
 loop: so many requests always in flight, their lengths within a tenth of what is asked, simulated
 until the start is forgotten. A rate is Poisson, in closed form (`steady_state`). A prefix cache
 (`prefix`) and speculative decoding (`speculative`) transform the requests and the engine of either
@@ -17,9 +17,10 @@ import numpy as np
 from argosy.arrays import Integers
 from argosy.checks import not_negative, positive, share
 from argosy.engine import ClosedLoop, twin
-from argosy.engine.request import EngineRequest, Refused, admit
+from argosy.engine.request import EngineRequest, RejectedRequest, admit
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
+from argosy.perf.answers.unanswered import Unanswered, UnansweredReason, unanswered
 from argosy.perf.capacity.search import EngineModel
 from argosy.perf.capacity.steady_state import Saturated, steady_state
 from argosy.perf.catalogue.list_prices import middle_price
@@ -145,15 +146,6 @@ class ReplicaAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
-    """No answer: why, in a sentence, and which names or values would have one."""
-
-    reason: str
-    message: str
-    nearest: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class _Flow:
     """What passes through the replica: means."""
 
@@ -185,7 +177,8 @@ def answer(
         return served
     flow = _closed(served, question) if question.load.batch is not None else _open(served, question)
     if isinstance(flow, Saturated):
-        return Unanswered("Saturated", flow.message, (f"--rate {flow.max_rate_requests_per_s:.3g}",))
+        nearest = tuple(f"--rate {rate}" for rate in flow.nearest)
+        return Unanswered(UnansweredReason.SATURATED, flow.message, nearest)
     return _answer(_Known(variant, question, wanted, found, room), flow, served)
 
 
@@ -248,7 +241,7 @@ def _power(known: _Known, batch: float, step: float) -> Power:
 def _too_long(load: Load, engine: EngineModel, profile: Profile) -> OutOfRange | None:
     """Why requests of these lengths are beyond the engine, or what its profile was made from."""
     admitted = admit(EngineRequest(0, *load.longest), engine.limits)
-    if isinstance(admitted, Refused):
+    if isinstance(admitted, RejectedRequest):
         return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, admitted.message)
     return within(profile.valid, 0, 0, load.prompt_tokens + load.output_tokens)
 
@@ -265,7 +258,7 @@ def _served(engine: EngineModel, question: ReplicaQuestion) -> EngineModel | Una
     most = limits.max_num_batched_tokens // limits.max_num_seqs - 1
     if speculation.draft_tokens > most:
         return Unanswered(
-            "InvalidValue",
+            UnansweredReason.INVALID_VALUE,
             f"--draft-tokens: {limits.max_num_seqs} sequences at once of {question.verified_tokens} tokens"
             f" each exceed the {limits.max_num_batched_tokens} tokens of an iteration"
             " (max_num_batched_tokens)",
@@ -344,10 +337,3 @@ def _open(engine: EngineModel, question: ReplicaQuestion) -> _Flow | Saturated:
         return state
     itl_ms = state.itl_ms / question.tokens_per_step
     return _Flow(load.requests_per_s, itl_ms, state.ttft_ms, state.mean_batch)
-
-
-def unanswered(refused: OutOfRange | TooLarge) -> Unanswered:
-    """A refusal of the performance model, as an answer."""
-    if isinstance(refused, TooLarge):
-        return Unanswered("TooLarge", refused.message)
-    return Unanswered(str(refused.reason.value), refused.message, refused.nearest)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from argosy.errors import SpecError
-from argosy.perf.catalogue.fields import ConfigFault, ConfigFields, UnreadableFieldError
+from argosy.perf.catalogue.fields import ConfigFault, ConfigFaultReason, ConfigFields, UnreadableFieldError
 from argosy.perf.catalogue.layout import weight_layout
 from argosy.perf.catalogue.modules import (
     Attention,
@@ -92,7 +92,8 @@ def architecture_from_config(
     except UnreadableFieldError as unreadable:
         return unreadable.fault
     except SpecError as nonsense:
-        return ConfigFault(nonsense.field.removeprefix("architecture."), str(nonsense))
+        field, sentence = (text.removeprefix("architecture.") for text in (nonsense.field, str(nonsense)))
+        return ConfigFault(ConfigFaultReason.BAD_VALUE, sentence, field=field)
 
 
 def _open(config: Mapping[str, Any]) -> _Config:

@@ -91,11 +91,11 @@ def _trials(
     """The rows that can be compared, or why they make no fit."""
     rows = [row for report in reports for row in report.rows]
     if not rows:
-        return CannotFit(CannotFitReason.NO_ROWS, "there is no measured row")
+        return CannotFit(CannotFitReason.NO_ROWS, "there is no measured row; give a report with one")
     gpus = sorted({row.gpu for row in rows if row.gpu is not None})
     if len(gpus) > 1:
         message = f"the rows are of several GPUs ({', '.join(gpus)}): choose one"
-        return CannotFit(CannotFitReason.SEVERAL_GPUS, message)
+        return CannotFit(CannotFitReason.SEVERAL_GPUS, message, tuple(gpus))
     trials = tuple(trial for row in rows if (trial := trial_of(row, question.limits)) is not None)
     if not trials:
         message = (

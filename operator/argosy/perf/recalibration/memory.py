@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
@@ -19,6 +20,7 @@ from argosy.perf.recalibration.features import Row
 from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence
 from argosy.perf.recalibration.health import Health, Lag
 from argosy.perf.recalibration.window import CalibrationKey
+from argosy.refusals import Refused
 from argosy.snapshot.architecture import Dtype
 
 FORMAT_VERSION = 1
@@ -62,12 +64,20 @@ class CalibrationMemory:
     states: Mapping[CalibrationKey, CalibrationState] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Discarded:
-    """Something remembered was given up, and why."""
+class DiscardReason(StrEnum):
+    """Why something remembered is not used."""
+
+    OTHER_FORMAT = "OtherFormat"
+    BAD_VALUE = "BadValue"
+    PROFILE_CHANGED = "ProfileChanged"
+    """It corrected a profile that has other step times now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discarded(Refused[DiscardReason]):
+    """Something remembered is not used any more, and why. `what`: one calibration, or all of them."""
 
     what: str
-    message: str
 
 
 def bounded(states: Mapping[CalibrationKey, CalibrationState]) -> CalibrationMemory:
@@ -89,22 +99,27 @@ def memory_to_json(memory: CalibrationMemory) -> dict[str, Any]:
 def memory_from_json(document: object) -> tuple[CalibrationMemory, tuple[Discarded, ...]]:
     """The memory that was written, and what of it could not be used."""
     if not isinstance(document, Mapping):
-        return CalibrationMemory(), (Discarded("all calibrations", "not a JSON object"),)
+        return CalibrationMemory(), (_all_discarded("not a JSON object"),)
     version = document.get("version")
     if version != FORMAT_VERSION or isinstance(version, bool):
         message = f"format version {version!r}, this program writes {FORMAT_VERSION}"
-        return CalibrationMemory(), (Discarded("all calibrations", message),)
+        return CalibrationMemory(), (_all_discarded(message),)
     entries = document.get("calibrations")
     if not isinstance(entries, list):
-        return CalibrationMemory(), (Discarded("all calibrations", "no list of calibrations"),)
+        return CalibrationMemory(), (_all_discarded("no list of calibrations"),)
     states: dict[CalibrationKey, CalibrationState] = {}
     discarded: list[Discarded] = []
     for place, entry in enumerate(entries):
         try:
             states[_key_from_json(entry["key"])] = _state_from_json(entry)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            discarded.append(Discarded(f"calibration {place}", f"{type(error).__name__}: {error}"))
+            message = f"{type(error).__name__}: {error}"
+            discarded.append(Discarded(DiscardReason.BAD_VALUE, message, what=f"calibration {place}"))
     return bounded(states), tuple(discarded)
+
+
+def _all_discarded(message: str) -> Discarded:
+    return Discarded(DiscardReason.OTHER_FORMAT, message, what="all calibrations")
 
 
 def _key_to_json(key: CalibrationKey) -> dict[str, Any]:

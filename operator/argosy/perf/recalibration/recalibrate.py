@@ -44,6 +44,7 @@ from argosy.perf.recalibration.memory import (
     CalibrationMemory,
     CalibrationState,
     Discarded,
+    DiscardReason,
     bounded,
 )
 from argosy.perf.recalibration.observe import CLOCK_TOLERANCE_S, LONGEST_WINDOW_S, WINDOW_S
@@ -153,8 +154,9 @@ def recalibrate(
             continue
         state = states.get(window.key)
         if state is not None and state.prior_digest != prior.digest:
-            reason = Discarded(str(window.key), "the profile that it corrected has changed")
-            reports.append(WindowReport(window.key, "", window.end_s, reason))
+            message = "the profile that it corrected has changed"
+            given_up = Discarded(DiscardReason.PROFILE_CHANGED, message, what=str(window.key))
+            reports.append(WindowReport(window.key, "", window.end_s, given_up))
             del states[window.key]
             state = None
         before = state or CalibrationState(prior.digest, prior.host)

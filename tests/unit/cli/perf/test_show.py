@@ -101,8 +101,8 @@ def test_a_single_output_token_has_no_gap() -> None:
     [
         ((LLAMA, "--gpu", "H1000"), "UnknownGpu", "H1000", "H100"),
         (("lama-3.1-8b",), "UnknownModel", "lama-3.1-8b", "llama-3.1-8b"),
-        ((LLAMA, "--tp", "3"), "ImpossibleShape", "32 attention heads", None),
-        (("meta-llama/Llama-3.1-70B-Instruct", "--gpu", "L40S"), "TooLarge", "GB", None),
+        ((LLAMA, "--tp", "3"), "ImpossibleShape", "32 attention heads", "TP 2"),
+        (("meta-llama/Llama-3.1-70B-Instruct", "--gpu", "L40S"), "TooLarge", "GB", "TP 4"),
         ((LLAMA, "--rate", "1e5"), "Saturated", "requests/s", "--rate"),
         ((LLAMA, "--prompt", "nan"), "InvalidValue", "--prompt", None),
         ((LLAMA, "--prompt", "0"), "InvalidValue", "--prompt", None),

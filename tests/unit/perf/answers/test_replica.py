@@ -12,7 +12,8 @@ import pytest
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answers.replica import Load, ReplicaAnswer, ReplicaQuestion, Unanswered, answer
+from argosy.perf.answers.replica import Load, ReplicaAnswer, ReplicaQuestion, answer
+from argosy.perf.answers.unanswered import Unanswered
 from argosy.perf.catalogue import Model, find_model
 from argosy.perf.footprint.work import StepWork, decode_work
 from argosy.perf.profile import ProfileKey, Shape

@@ -134,7 +134,7 @@ def test_beyond_a_limit_there_is_no_steady_state_and_the_rate_that_holds_is_said
 ) -> None:
     refused = steady_state(engine, cut, 1000.0)
     assert isinstance(refused, Saturated)
-    assert refused.limit is limit
+    assert refused.reason is limit
     assert settled(engine, cut, 0.999 * refused.max_rate_requests_per_s).limit is limit
     assert isinstance(steady_state(engine, cut, 1.001 * refused.max_rate_requests_per_s), Saturated)
 

@@ -303,7 +303,7 @@ def test_a_figure_that_means_nothing_is_refused_by_its_field(field: str, value: 
 )
 def test_a_missing_figure_is_named_not_guessed(field: str) -> None:
     fault = fault_of({name: value for name, value in LLAMA.items() if name != field})
-    assert (fault.field, fault.message) == (field, "is missing")
+    assert (fault.field, fault.message) == (field, f"{field}: is missing")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf import CapacitySettings, LibraryPerfModel, measure_capacity, shipped_library
-from argosy.perf.answers.replica import Unanswered
 from argosy.perf.answers.roles.answer import SET_TOLERANCE, Carried, RolesAnswer, answer_roles, milliseconds
 from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion, kv_link
+from argosy.perf.answers.unanswered import Unanswered
 from argosy.perf.capacity.search import EngineModel
 from argosy.perf.catalogue.links import Link
 from argosy.perf.library import WantedProfile
