@@ -15,11 +15,11 @@ from typing import Any
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 
 from argosy.api import (
+    CustomResource,
     Fleet,
     FleetPlan,
     GPUPool,
     InvalidObject,
-    Resource,
     RouterPolicy,
     ServedModel,
     WorkloadClass,
@@ -122,10 +122,10 @@ class FakePerf:
 class World:
     """Objects, and a Kubernetes that acts on them. Start with `World(nodes, *objects)`."""
 
-    def __init__(self, nodes: Iterable[NodeState], *objects: Resource) -> None:
+    def __init__(self, nodes: Iterable[NodeState], *objects: CustomResource) -> None:
         self.now_s = START_S
         self.nodes = {n.name: n for n in nodes}
-        self.objects: dict[tuple[type[Resource], str], Resource] = {}
+        self.objects: dict[tuple[type[CustomResource], str], CustomResource] = {}
         self.apply(*objects)
         self.pods: dict[str, PodState] = {}
         self.deployments: dict[str, DeploymentState] = {}
@@ -148,11 +148,11 @@ class World:
 
     # What users do.
 
-    def apply(self, *objects: Resource) -> None:
+    def apply(self, *objects: CustomResource) -> None:
         for item in objects:
             self.objects[type(item), item.key] = item
 
-    def delete(self, kind: type[Resource], key: str) -> None:
+    def delete(self, kind: type[CustomResource], key: str) -> None:
         del self.objects[kind, key]
 
     def kill_node(self, name: str) -> None:

@@ -46,7 +46,7 @@ _ROUNDS, _LEAST_REQUESTS, _FORGOTTEN_ROUNDS = 20, 240, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ReplicaLoad:
     """What is asked of one replica: lengths in tokens, and a batch or a rate (requests/s).
 
     cached_share: of every prompt that the prefix cache holds (0-1), before rounding to blocks
@@ -92,7 +92,7 @@ class ReplicaQuestion:
     Raises SpecError for a negative price.
     """
 
-    load: Load
+    load: ReplicaLoad
     speculation: Speculation | None = None
     price_usd_per_gpu_hour: float | None = None
 
@@ -179,11 +179,11 @@ def answer(
     if isinstance(flow, Saturated):
         nearest = tuple(f"--rate {rate}" for rate in flow.nearest)
         return Unanswered(UnansweredReason.SATURATED, flow.message, nearest)
-    return _answer(_Known(variant, question, wanted, found, room), flow, served)
+    return _answer(_LookedUp(variant, question, wanted, found, room), flow, served)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _LookedUp:
     """What was looked up."""
 
     variant: Variant
@@ -193,7 +193,7 @@ class _Known:
     room: Fits
 
 
-def _answer(known: _Known, flow: _Flow, engine: EngineModel) -> ReplicaAnswer:
+def _answer(known: _LookedUp, flow: _Flow, engine: EngineModel) -> ReplicaAnswer:
     question, wanted = known.question, known.wanted
     load, price = question.load, question.price_usd_per_gpu_hour
     batch = max(1.0, flow.batch)
@@ -226,7 +226,7 @@ def _answer(known: _Known, flow: _Flow, engine: EngineModel) -> ReplicaAnswer:
     )
 
 
-def _power(known: _Known, batch: float, step: float) -> Power:
+def _power(known: _LookedUp, batch: float, step: float) -> Power:
     """At the tokens of a step: arithmetic is what makes watts rise with the batch.
 
     A draft's own work is not counted (it is a few per cent), only the time that it takes.
@@ -238,7 +238,7 @@ def _power(known: _Known, batch: float, step: float) -> Power:
     return working_power(wanted.gpu, wanted.key, batch * verified, busy)
 
 
-def _too_long(load: Load, engine: EngineModel, profile: Profile) -> OutOfRange | None:
+def _too_long(load: ReplicaLoad, engine: EngineModel, profile: Profile) -> OutOfRange | None:
     """Why requests of these lengths are beyond the engine, or what its profile was made from."""
     admitted = admit(EngineRequest(0, *load.longest), engine.limits)
     if isinstance(admitted, RejectedRequest):
@@ -267,7 +267,7 @@ def _served(engine: EngineModel, question: ReplicaQuestion) -> EngineModel | Una
     return speculative_engine(replace(engine, limits=limits), speculation)
 
 
-def _reuse(load: Load, engine: EngineModel) -> PrefixReuse:
+def _reuse(load: ReplicaLoad, engine: EngineModel) -> PrefixReuse:
     return PrefixReuse(1.0, load.cached_share, engine.limits.block_size)
 
 

@@ -19,9 +19,9 @@ from argosy.perf.catalogue.modules import (
     Attention,
     Decoder,
     Ffn,
-    Kind,
     Linear,
     Mamba,
+    MatrixKind,
     Mixer,
     Mla,
     Mlp,
@@ -358,7 +358,7 @@ def _architecture(c: _Config, decoder: Decoder, scheme: Scheme) -> Architecture:
 
 def _idle_parameters(decoder: Decoder, per_token: int) -> int:
     """What one token is not multiplied with: idle experts, and an input table of its own."""
-    experts = sum(m.parameters for m in modules(decoder) if m.kind is Kind.EXPERTS)
+    experts = sum(m.parameters for m in modules(decoder) if m.kind is MatrixKind.EXPERTS)
     idle = experts * (decoder.mlp.experts - per_token) // decoder.mlp.experts if experts else 0
     return idle + (0 if decoder.tied else decoder.vocabulary * decoder.hidden)
 

@@ -18,7 +18,7 @@ from typing import Any
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row
 from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence
-from argosy.perf.recalibration.health import Health, Lag
+from argosy.perf.recalibration.health import Lag, ResidualStatistics
 from argosy.perf.recalibration.window import CalibrationKey
 from argosy.refusals import Refused
 from argosy.snapshot.architecture import Dtype
@@ -50,7 +50,7 @@ class CalibrationState:
     prior_digest: str
     prior: Calibration = HOST_OVERHEAD
     evidence: Evidence = field(default_factory=Evidence)
-    health: Health = field(default_factory=Health)
+    health: ResidualStatistics = field(default_factory=ResidualStatistics)
     published: Calibration | None = None
     rows: tuple[Row, ...] = ()
     updated_at_s: float = 0.0
@@ -179,9 +179,9 @@ def _calibration(found: object) -> Calibration:
     return calibration
 
 
-def _health(found: Mapping[str, Any]) -> Health:
+def _health(found: Mapping[str, Any]) -> ResidualStatistics:
     drifted_at_s = found["drifted_at_s"]
-    health = Health(
+    health = ResidualStatistics(
         variance=_positive(found["variance"]),
         num_windows=_count(found["num_windows"]),
         above=_number(found["above"]),

@@ -37,7 +37,7 @@ from argosy.perf.recalibration.fit import (
     relative_variance,
     restarted,
 )
-from argosy.perf.recalibration.health import Health, Lag, Straggler, straggler_scores, stragglers
+from argosy.perf.recalibration.health import Lag, ResidualStatistics, Straggler, straggler_scores, stragglers
 from argosy.perf.recalibration.memory import (
     MAX_REPLICAS,
     MAX_ROWS,
@@ -271,7 +271,7 @@ def _is_alike(rows: tuple[Row, ...], found: Row) -> bool:
 
 
 def _drifted(
-    state: CalibrationState, health: Health, window: Window, residual: float
+    state: CalibrationState, health: ResidualStatistics, window: Window, residual: float
 ) -> tuple[CalibrationState, Drifted]:
     """The alarm: the estimate stays and becomes as unsure as it was at first; the next windows teach."""
     way = "slower" if health.above > health.below else "faster"

@@ -150,7 +150,7 @@ def answer_roles(
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownRole:
     """One role's replica, before anything is measured."""
 
     variant: Variant
@@ -172,8 +172,8 @@ class _Asked:
     """The question with all that was looked up."""
 
     question: RolesQuestion
-    prefill: _Known
-    decode: _Known
+    prefill: _KnownRole
+    decode: _KnownRole
     transfer: KvTransfer
 
     @property
@@ -188,7 +188,7 @@ class _Asked:
         return self.prefill.gpu.gpus_per_node if inside else math.inf
 
 
-def _looked_up(asked: RoleAsked, question: RolesQuestion, model: LibraryPerfModel) -> _Known | Unanswered:
+def _looked_up(asked: RoleAsked, question: RolesQuestion, model: LibraryPerfModel) -> _KnownRole | Unanswered:
     wanted = wanted_profile(asked.variant)
     if isinstance(wanted, OutOfRange):
         return unanswered(wanted)
@@ -202,7 +202,7 @@ def _looked_up(asked: RoleAsked, question: RolesQuestion, model: LibraryPerfMode
         return unanswered(beyond)
     given = asked.price_usd_per_gpu_hour
     price = middle_price(wanted.gpu.name) if given is None else given
-    return _Known(asked.variant, wanted, profile, engine, price)
+    return _KnownRole(asked.variant, wanted, profile, engine, price)
 
 
 def _transfer(link: Link, prefill: WantedProfile, decode: WantedProfile) -> KvTransfer:

@@ -44,7 +44,7 @@ class RoleAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class LatencyPromise:
     """What 95 % of the requests get: TTFT and mean gap between tokens, ms. Raises SpecError."""
 
     ttft_p95_ms: float = 2000.0
@@ -72,7 +72,7 @@ class RolesQuestion:
     decode: RoleAsked
     prompt_tokens: int = 1024
     output_tokens: int = 256
-    promise: Promise = Promise()
+    promise: LatencyPromise = LatencyPromise()
     link: LinkName = LinkName.NETWORK
 
     def __post_init__(self) -> None:
