@@ -87,12 +87,15 @@ def admit(request: EngineRequest, limits: EngineLimits) -> Admitted | RejectedRe
     if total > limits.max_model_len:
         return RejectedRequest(
             RejectionReason.LONGER_THAN_CONTEXT,
-            f"{lengths} exceed the context limit of {limits.max_model_len} tokens",
+            f"{lengths} exceed the context limit of {limits.max_model_len} tokens; "
+            "shorten the request or raise max_model_len",
         )
     kv_tokens = limits.kv_blocks * limits.block_size
     if total > kv_tokens:
         return RejectedRequest(
-            RejectionReason.LONGER_THAN_KV_CACHE, f"{lengths} exceed the KV cache of {kv_tokens} tokens"
+            RejectionReason.LONGER_THAN_KV_CACHE,
+            f"{lengths} exceed the KV cache of {kv_tokens} tokens; "
+            "shorten the request or give the engine more GPU memory",
         )
     return ADMITTED
 
