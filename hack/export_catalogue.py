@@ -79,7 +79,7 @@ def _model(key: str, targets: list[Target]) -> Model:
         config, hf_quant, source = _config(target.config or target.name)
         read = architecture_from_config(config, hf_quant)
         if isinstance(read, ConfigFault):
-            sys.exit(f"{target.name}: {read.field}: {read.message}")
+            sys.exit(f"{target.name}: {read.message}")
         checkpoints.append(Checkpoint(target.name, _with(read, target.differs)))
         sources.append(source)
     first = _dimensions(checkpoints[0].architecture)

@@ -23,7 +23,7 @@ from argosy.perf.catalogue import Gpu
 from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.profile import Profile, ProfileKey, Shape
 from argosy.perf.profiles.iterations import Iterations
-from argosy.perf.profiles.reshape import Measured, are_siblings, scaled_profile, wider_profile
+from argosy.perf.profiles.reshape import MeasuredWidths, are_siblings, scaled_profile, wider_profile
 from argosy.perf.profiles.roofline import HeldOut, Kernels, Silicon, SiliconFactors, kernels_of, roofline
 from argosy.perf.protocol import OutOfRange
 from argosy.snapshot.architecture import Architecture
@@ -110,7 +110,9 @@ def wider_errors(cases: Iterable[Case]) -> dict[str, Floats]:
         if narrow is None or wide is None:
             continue
         link = gpu_links(case.gpu).inside
-        made = wider_profile(Measured(narrow.profile, wide.profile, link), case.architecture, width, link)
+        made = wider_profile(
+            MeasuredWidths(narrow.profile, wide.profile, link), case.architecture, width, link
+        )
         assert isinstance(made, Profile)
         rows[f"wider group, TP {width}"].append(_distance(made, case.profile))
     return {name: np.median(errors, axis=0) for name, errors in rows.items()}

@@ -16,9 +16,11 @@ import reprlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from itertools import accumulate, pairwise
 from typing import Any, TypeVar
+
+from argosy.refusals import Refused
 
 LARGEST = 2.0**53
 """Up to here a float counts exactly; no count, rate or millisecond of ours is larger."""
@@ -27,12 +29,20 @@ E = TypeVar("E", bound=Enum)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Discarded:
-    """Something remembered was given up, and why."""
+class DiscardReason(StrEnum):
+    """Why something remembered is not used."""
+
+    OTHER_FORMAT = "OtherFormat"
+    BAD_VALUE = "BadValue"
+    OUTDATED = "Outdated"
+    """It is about something that has changed since, such as a profile with other step times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discarded(Refused[DiscardReason]):
+    """Something remembered is not used any more, and why. `what`: the part, such as one calibration."""
 
     what: str
-    message: str
 
 
 @dataclass(slots=True)
@@ -46,7 +56,7 @@ class Salvage:
         try:
             return read()
         except ValueError as error:
-            self.discarded.append(Discarded(what, str(error)))
+            self.discarded.append(Discarded(DiscardReason.BAD_VALUE, str(error), what=what))
             return otherwise
 
     def values(self, what: str, found: Callable[[], object], read: Callable[[Any], T]) -> dict[str, T]:
@@ -68,14 +78,15 @@ class Salvage:
         return self.part(what, lambda: (read(found),), ())
 
 
-def version_fault(document: object, version: int) -> str:
-    """Why a document as a whole cannot be read by a program that writes `version`; empty if it can."""
+def version_fault(document: object, version: int, what: str) -> Discarded | None:
+    """Why a document as a whole cannot be read by a program that writes `version`; None if it can."""
     if not isinstance(document, Mapping):
-        return "not a JSON object"
+        return Discarded(DiscardReason.BAD_VALUE, "not a JSON object", what=what)
     found = document.get("version")
     if found != version or isinstance(found, bool):
-        return f"format version {found!r}, this program writes {version}"
-    return ""
+        message = f"format version {found!r}, this program writes {version}"
+        return Discarded(DiscardReason.OTHER_FORMAT, message, what=what)
+    return None
 
 
 def member(found: object, name: str) -> Any:

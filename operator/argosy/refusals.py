@@ -26,8 +26,9 @@ class Refused(Generic[R_co]):
              remedy
     nearest: what could be had instead, the closest first; empty where there is nothing
 
-    Where `isinstance` has to tell two refusals apart, each is a subclass without fields of its own:
-    `class OutOfRange(Refused[OutOfRangeReason])`.
+    Where `isinstance` has to tell two refusals apart, each is a subclass:
+    `class OutOfRange(Refused[OutOfRangeReason])`. A figure that its caller needs is a keyword-only field.
+    No other shape of "no" is allowed: tests/unit/test_refusals.py finds it.
     """
 
     reason: R_co

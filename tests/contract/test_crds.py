@@ -17,7 +17,7 @@ import yaml
 from kubernetes import client, config
 from rule_cases import VALID, patched, rule_cases
 
-from argosy.api import GROUP, KINDS, RULES, VERSION, Resource, Scope
+from argosy.api import GROUP, KINDS, RULES, VERSION, CustomResource, Scope
 from argosy.api.rule import Rule
 from argosy.api.servedmodel import Engine
 
@@ -85,7 +85,7 @@ def test_a_good_set_is_accepted_and_defaulted_as_in_python(kubectl: Kubectl, crd
     assert len(stored) == sum(len(objects_in(path)) for path in (ROOT / "examples" / name).glob("*.yaml"))
     for obj in stored:
         found = KIND_BY_NAME[obj["kind"]].from_object(obj)
-        assert isinstance(found, Resource), found
+        assert isinstance(found, CustomResource), found
         assert found.to_object()["spec"] == obj["spec"]
 
 
@@ -98,20 +98,22 @@ def test_a_bad_example_is_refused_with_its_message(verdict: Verdict, path: Path)
 
 @pytest.mark.parametrize(("kind", "rule", "patch"), rule_cases("good"))
 def test_cel_accepts_what_python_accepts(
-    verdict: Verdict, kind: type[Resource], rule: Rule, patch: dict[str, Any]
+    verdict: Verdict, kind: type[CustomResource], rule: Rule, patch: dict[str, Any]
 ) -> None:
     assert verdict(patched(kind, patch)) == ""
 
 
 @pytest.mark.parametrize(("kind", "rule", "patch"), rule_cases("bad"))
 def test_cel_refuses_what_python_refuses(
-    verdict: Verdict, kind: type[Resource], rule: Rule, patch: dict[str, Any]
+    verdict: Verdict, kind: type[CustomResource], rule: Rule, patch: dict[str, Any]
 ) -> None:
     assert rule.message in verdict(patched(kind, patch))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
-def test_kubectl_explains_a_kind_in_our_words(kubectl: Kubectl, crds: None, kind: type[Resource]) -> None:
+def test_kubectl_explains_a_kind_in_our_words(
+    kubectl: Kubectl, crds: None, kind: type[CustomResource]
+) -> None:
     told = " ".join(kubectl("explain", kind.PLURAL).stdout.split())
     assert " ".join(str(kind.__doc__).split()) in told
 
@@ -125,7 +127,7 @@ def test_kubectl_explains_a_field_in_our_words(kubectl: Kubectl, crds: None) -> 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
 def test_a_kind_is_known_by_its_short_name_and_category(
-    kubectl: Kubectl, crds: None, kind: type[Resource]
+    kubectl: Kubectl, crds: None, kind: type[CustomResource]
 ) -> None:
     for words in (kind.SHORT_NAMES[0], kind.KIND.lower(), "argosy"):
         assert kubectl("get", words, "--all-namespaces", check=False).returncode == 0

@@ -17,7 +17,7 @@ from aiohttp import web
 from typer.testing import CliRunner
 
 from argosy_sim.measures.records import Outcome, RequestRecord, read_records
-from argosy_sim.replay.client import RecordFile, ReplayResult, Target, replay
+from argosy_sim.replay.client import RecordFile, ReplayResult, ReplayTarget, replay
 from argosy_sim.replay.command import register
 from argosy_sim.replay.load import PlannedRequest
 
@@ -205,7 +205,7 @@ def planned(number: int = 0, arrival_s: float = 0.0, **more: Any) -> PlannedRequ
     return PlannedRequest(**values | more)
 
 
-async def run(target: Target, *requests: PlannedRequest) -> tuple[list[RequestRecord], ReplayResult]:
+async def run(target: ReplayTarget, *requests: PlannedRequest) -> tuple[list[RequestRecord], ReplayResult]:
     kept = Kept()
     result = await replay(requests, target, kept, time.time())
     assert kept.num_flushes >= 1
@@ -217,7 +217,7 @@ async def test_a_whole_answer_is_measured_from_its_stream(
     serve: Callable[[Answer], Awaitable[FarSide]],
 ) -> None:
     far_side = await serve(answer_well)
-    ((record,), result) = await run(Target(far_side.base_url), planned(arrival_s=0.2))
+    ((record,), result) = await run(ReplayTarget(far_side.base_url), planned(arrival_s=0.2))
 
     assert (record.outcome, record.status, record.error) == (Outcome.COMPLETED, 200, "")
     assert (record.num_tokens, record.expected_tokens, record.attempts) == (5, 5, 3)
@@ -242,7 +242,7 @@ async def test_the_server_gets_an_openai_request_of_the_planned_size(
     serve: Callable[[Answer], Awaitable[FarSide]],
 ) -> None:
     far_side = await serve(pour)
-    target = Target(far_side.base_url + "/", headers=(("authorization", "Bearer x"),))
+    target = ReplayTarget(far_side.base_url + "/", headers=(("authorization", "Bearer x"),))
     await run(target, planned(0), planned(1, 0.05, path="/v1/completions", prompt_tokens=9000))
 
     chat, completion = far_side.bodies
@@ -287,7 +287,7 @@ async def test_an_answer_has_the_outcome_it_deserves(
     error: str,
 ) -> None:
     far_side = await serve(answer)
-    ((record,), result) = await run(Target(far_side.base_url, request_timeout_s=0.5), planned())
+    ((record,), result) = await run(ReplayTarget(far_side.base_url, request_timeout_s=0.5), planned())
     assert (record.outcome, record.header_s is not None, record.num_tokens) == (
         outcome,
         has_header,
@@ -301,7 +301,7 @@ async def test_an_answer_has_the_outcome_it_deserves(
 async def test_a_closed_port_is_a_connect_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: refused, and nobody else gets it
-        ((record,), _) = await run(Target(f"http://127.0.0.1:{taken.getsockname()[1]}"), planned())
+        ((record,), _) = await run(ReplayTarget(f"http://127.0.0.1:{taken.getsockname()[1]}"), planned())
     assert (record.outcome, record.status) == (Outcome.CONNECT_ERROR, None)
     assert "Cannot connect" in record.error
 
@@ -310,7 +310,7 @@ async def test_a_large_answer_in_one_burst_is_counted_to_the_last_token(
     serve: Callable[[Answer], Awaitable[FarSide]],
 ) -> None:
     far_side = await serve(pour)
-    ((record,), _) = await run(Target(far_side.base_url), planned(output_tokens=20_000))
+    ((record,), _) = await run(ReplayTarget(far_side.base_url), planned(output_tokens=20_000))
     assert (record.outcome, record.num_tokens, len(record.gaps_ms)) == (Outcome.COMPLETED, 20_000, 19_999)
 
 
@@ -318,7 +318,7 @@ async def test_slow_answers_do_not_delay_the_next_request(
     serve: Callable[[Answer], Awaitable[FarSide]],
 ) -> None:
     far_side = await serve(be_silent)
-    target = Target(far_side.base_url, request_timeout_s=1.0)
+    target = ReplayTarget(far_side.base_url, request_timeout_s=1.0)
     records, _ = await run(target, *(planned(i, i * 0.1) for i in range(5)))
     assert [record.outcome for record in records] == [Outcome.TIMED_OUT] * 5
     assert 0.3 < far_side.arrived_s[-1] - far_side.arrived_s[0] < 0.95  # before the first had ended
@@ -329,7 +329,7 @@ async def test_what_exceeds_the_bound_is_recorded_as_refused(
 ) -> None:
     far_side = await serve(answer_well)
     records, result = await run(
-        Target(far_side.base_url, max_in_flight=2), *(planned(i) for i in range(5)), planned(5, 0.8)
+        ReplayTarget(far_side.base_url, max_in_flight=2), *(planned(i) for i in range(5)), planned(5, 0.8)
     )
     refused = [record for record in records if record.outcome is Outcome.REFUSED]
     assert [record.id for record in refused] == ["chat-000002", "chat-000003", "chat-000004"]
@@ -342,7 +342,7 @@ async def test_the_drain_has_an_end(serve: Callable[[Answer], Awaitable[FarSide]
     far_side = await serve(fall_silent)
     began_s = time.perf_counter()
     (first, second), _ = await run(
-        Target(far_side.base_url, drain_timeout_s=0.5), planned(0), planned(1, 0.3)
+        ReplayTarget(far_side.base_url, drain_timeout_s=0.5), planned(0), planned(1, 0.3)
     )
     assert 0.8 <= time.perf_counter() - began_s < 5
     assert (first.outcome, second.outcome) == (Outcome.TIMED_OUT, Outcome.TIMED_OUT)
@@ -354,14 +354,14 @@ async def test_a_request_due_before_the_start_is_sent_late_and_says_so(
 ) -> None:
     far_side = await serve(pour)
     kept = Kept()
-    result = await replay([planned()], Target(far_side.base_url), kept, time.time() - 5)
+    result = await replay([planned()], ReplayTarget(far_side.base_url), kept, time.time() - 5)
     assert kept.records[0].outcome is Outcome.COMPLETED
     assert result.dispatch_lag_max_s == pytest.approx(5, abs=0.5)
 
 
 async def test_no_request_is_an_empty_replay() -> None:
     kept = Kept()
-    assert (await replay([], Target("http://127.0.0.1:1"), kept, time.time())).num_requests == 0
+    assert (await replay([], ReplayTarget("http://127.0.0.1:1"), kept, time.time())).num_requests == 0
 
 
 async def test_records_are_in_the_file_within_a_second_or_two_even_when_the_replay_is_stopped(
@@ -371,7 +371,7 @@ async def test_records_are_in_the_file_within_a_second_or_two_even_when_the_repl
     path = tmp_path / "records.jsonl"
     with RecordFile(path) as sink:
         work = asyncio.create_task(
-            replay([planned(0), planned(1, 60.0)], Target(far_side.base_url), sink, time.time())
+            replay([planned(0), planned(1, 60.0)], ReplayTarget(far_side.base_url), sink, time.time())
         )
         await asyncio.sleep(1.5)
         (written,) = read_records(path.read_text().splitlines(keepends=True))  # as after a crash

@@ -26,10 +26,10 @@ from argosy_sim.demo.stage import Stage, StagePlan, on_stage
 from argosy_sim.demo.story import Act, Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
-from argosy_sim.livefleet.spec import FleetSpec, NodeGroup
+from argosy_sim.livefleet.spec import LiveFleetSpec, NodeGroup
 from argosy_sim.measures.cost import PriceStep
 from argosy_sim.replay import CHAT_PATH
-from argosy_sim.replay.client import RecordFile, Target, replay
+from argosy_sim.replay.client import RecordFile, ReplayTarget, replay
 from argosy_sim.replay.load import PlannedRequest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ ACTS = (
     Act("node dies", 30.0, 52.0, {"chat": 8.0, "batch": 0.5}, Shock.NODE_DEATH),
 )
 TOKENS = {"chat": (300, 40), "batch": (4000, 60)}
-FLEET = FleetSpec(
+FLEET = LiveFleetSpec(
     nodes=(NodeGroup(name="l40s", gpu_product="NVIDIA-L40S", gpus=2, count=6),), load_seconds=LOAD_S
 )
 FIRST_PLAN_S = 120.0
@@ -93,7 +93,7 @@ async def tell(directory: Path, left: list[str]) -> Evidence:
             await first_plan_ready(watcher)
             origin_s = time.time() + 1.0
             with RecordFile(records) as sink:
-                target = Target(stage.gateway_url, drain_timeout_s=60.0)
+                target = ReplayTarget(stage.gateway_url, drain_timeout_s=60.0)
                 replaying = asyncio.create_task(replay(tuple(requests()), target, sink, origin_s))
                 dead_node = await end_a_node(stage, origin_s)
                 await replaying

@@ -27,9 +27,9 @@ from argosy.route.table import (
     EndpointState,
     Gateway,
     OutlierSettings,
-    PathMatch,
     RequestMatch,
     RouteEntry,
+    RoutePath,
     RouteTable,
 )
 from argosy.xds.resources import resources_of
@@ -44,7 +44,7 @@ def small_table() -> RouteTable:
         cell="default/chat",
         class_key="default/chat",
         stat_prefix="default_chat",
-        match=RequestMatch(PathMatch("/v1/chat", exact=False), models=("llama", "llama-8b")),
+        match=RequestMatch(RoutePath("/v1/chat", exact=False), models=("llama", "llama-8b")),
         backends=(Backend("default/llama-h100", 1 / 3), Backend("default/llama-l40s", 2 / 3)),
         retry_attempts=2,
         per_try_idle_timeout_s=15.0,
@@ -63,7 +63,7 @@ def small_table() -> RouteTable:
         cell="default/idle",
         class_key="default/idle",
         stat_prefix="default_idle",
-        match=RequestMatch(PathMatch("/v1/embeddings", exact=True), headers=(("x-argosy-class", "idle"),)),
+        match=RequestMatch(RoutePath("/v1/embeddings", exact=True), headers=(("x-argosy-class", "idle"),)),
         backends=(),
         retry_attempts=2,
         per_try_idle_timeout_s=15.0,

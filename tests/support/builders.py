@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from argosy.api import Fleet, GPUPool, InvalidObject, Resource, ServedModel, WorkloadClass
+from argosy.api import CustomResource, Fleet, GPUPool, InvalidObject, ServedModel, WorkloadClass
 from argosy.snapshot.cluster import NodeState, PodState
 
 GPU_LABEL = "nvidia.com/gpu.product"
 NVIDIA = "nvidia.com/gpu"
-R = TypeVar("R", bound=Resource)
+R = TypeVar("R", bound=CustomResource)
 
 
 def parsed(kind: type[R], name: str, spec: Mapping[str, Any], namespace: str = "") -> R:

@@ -22,7 +22,7 @@ from argosy.perf.model import LibraryPerfModel
 from argosy.perf.profile import Calibration
 from argosy.perf.recalibration.features import Row
 from argosy.perf.recalibration.fit import Observation, learnt
-from argosy.perf.recalibration.health import Health
+from argosy.perf.recalibration.health import ResidualStatistics
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.shipped import shipped_library
 from argosy.snapshot.fleet import FleetSnapshot
@@ -75,7 +75,7 @@ def a_memory(each: CalibratedVariant, factor: float = 1.3, num_windows: int = 17
         evidence=evidence,
         rows=ROWS,
         published=truth,
-        health=Health(variance=0.03**2, num_windows=num_windows),
+        health=ResidualStatistics(variance=0.03**2, num_windows=num_windows),
     )
     return CalibrationMemory({each.key: known})
 

@@ -32,7 +32,7 @@ from argosy_sim.controlplane.processes import Launcher, Process, is_running, sen
 from argosy_sim.demo.stage import ENVOY_NODE, Stage, StagePlan
 from argosy_sim.livefleet.event_log import read_events
 from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE
-from argosy_sim.livefleet.spec import FleetSpec, NodeGroup
+from argosy_sim.livefleet.spec import LiveFleetSpec, NodeGroup
 
 T = TypeVar("T")
 Object = dict[str, Any]
@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 
 REPOSITORY = Path(__file__).parents[2]
 WORLD = REPOSITORY / "tests" / "data" / "operator_world"
-FLEET = FleetSpec(
+FLEET = LiveFleetSpec(
     nodes=(
         NodeGroup(name="l40s", gpu_product="NVIDIA-L40S", gpus=2, count=3),
         NodeGroup(name="h100", gpu_product="NVIDIA-H100-80GB-HBM3", gpus=4, count=2),

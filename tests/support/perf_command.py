@@ -50,8 +50,15 @@ def refused(*args: str) -> dict[str, Any]:
     assert list(document) == ["error"]
     error: dict[str, Any] = document["error"]
     assert list(error) == ["reason", "message", "nearest"]
-    assert found.stderr == f"argosy perf {args[0]}: {error['message']}\n"
+    assert found.stderr == f"argosy perf {args[0]}: {error['message']}{_hint(error)}\n"
     return error
+
+
+def _hint(error: dict[str, Any]) -> str:
+    """What follows the sentence, where that does not name the nearest already."""
+    nearest = error["nearest"]
+    is_named = not nearest or nearest[0] in error["message"]
+    return "" if is_named else f"; did you mean {' or '.join(nearest[:3])}?"
 
 
 def misused(*args: str) -> str:

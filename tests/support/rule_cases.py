@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from argosy.api import RULES, Resource
+from argosy.api import RULES, CustomResource
 
 ROOT = Path(__file__).parents[2]
 CASES: dict[str, Any] = yaml.safe_load((ROOT / "tests/data/api_rule_cases.yaml").read_text("utf-8"))
@@ -35,7 +35,7 @@ def rule_cases(good_or_bad: str) -> list[Any]:
     ]
 
 
-def patched(kind: type[Resource], patch: dict[str, Any]) -> dict[str, Any]:
+def patched(kind: type[CustomResource], patch: dict[str, Any]) -> dict[str, Any]:
     """The valid object of `kind` with the value at each dotted path replaced."""
     obj = copy.deepcopy(VALID[kind.KIND])
     for path, value in patch.items():

@@ -15,11 +15,11 @@ from typing import Any
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 
 from argosy.api import (
+    CustomResource,
     Fleet,
     FleetPlan,
     GPUPool,
     InvalidObject,
-    Resource,
     RouterPolicy,
     ServedModel,
     WorkloadClass,
@@ -37,7 +37,7 @@ from argosy.keys import DeploymentKey
 from argosy.manifests import deployment_name, pod_template
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.profile import Calibration, Profile, ProfileKey
-from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge
+from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge, TooLargeReason
 from argosy.perf.shipped import shipped_library
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, SloTerm, TelemetryReading, Term, Variant
@@ -102,7 +102,12 @@ class FakePerf:
         if "unknown" in variant.model_id:
             return OutOfRange(OutOfRangeReason.UNKNOWN_MODEL, f"{variant.model_id} is not in the catalogue")
         if "huge" in variant.model_id:
-            return TooLarge(100, 40, f"{variant.model_id} needs 100 GB on each {variant.gpu}")
+            return TooLarge(
+                TooLargeReason.TOO_LARGE,
+                f"{variant.model_id} needs 100 GB on each {variant.gpu}",
+                needed_bytes_per_gpu=100,
+                available_bytes_per_gpu=40,
+            )
         return Fits(16_000_000_000, 16_000_000_000, 100_000)
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
@@ -117,10 +122,10 @@ class FakePerf:
 class World:
     """Objects, and a Kubernetes that acts on them. Start with `World(nodes, *objects)`."""
 
-    def __init__(self, nodes: Iterable[NodeState], *objects: Resource) -> None:
+    def __init__(self, nodes: Iterable[NodeState], *objects: CustomResource) -> None:
         self.now_s = START_S
         self.nodes = {n.name: n for n in nodes}
-        self.objects: dict[tuple[type[Resource], str], Resource] = {}
+        self.objects: dict[tuple[type[CustomResource], str], CustomResource] = {}
         self.apply(*objects)
         self.pods: dict[str, PodState] = {}
         self.deployments: dict[str, DeploymentState] = {}
@@ -143,11 +148,11 @@ class World:
 
     # What users do.
 
-    def apply(self, *objects: Resource) -> None:
+    def apply(self, *objects: CustomResource) -> None:
         for item in objects:
             self.objects[type(item), item.key] = item
 
-    def delete(self, kind: type[Resource], key: str) -> None:
+    def delete(self, kind: type[CustomResource], key: str) -> None:
         del self.objects[kind, key]
 
     def kill_node(self, name: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from small_fleet import START_S, World
 
 from argosy.api import FleetPlan
-from argosy.api.fleetplan import CellWeights, DeploymentWeight
+from argosy.api.fleetplan import DeploymentWeight, PublishedWeights
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.decision import Decision
 from argosy.control.fast import Reaction, ReactSettings, react
@@ -119,7 +119,7 @@ class TwoLoops:
     def _write_weights(self, reaction: Reaction) -> None:
         assert reaction.weights is not None
         rows = tuple(
-            CellWeights(
+            PublishedWeights(
                 cell=cell,
                 weights=tuple(DeploymentWeight(deployment=d, weight=w) for d, w in sorted(found.items())),
             )

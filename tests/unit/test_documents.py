@@ -13,6 +13,7 @@ import pytest
 
 from argosy.documents import (
     Discarded,
+    DiscardReason,
     Salvage,
     array,
     choice,
@@ -108,8 +109,8 @@ def test_what_is_damaged_is_discarded_by_its_name_and_the_rest_is_kept() -> None
     assert salvage.entries("silent pod", lambda: ["x", None], text) == ("x",)
     assert salvage.values("rate of class", lambda: None, number) == {}
     assert salvage.discarded == [
-        Discarded("the plan", "not a text: 3"),
-        Discarded("rate of class b", "not a number: '?'"),
-        Discarded("silent pod 1", "not a text: None"),
-        Discarded("every rate of class", "not a JSON object: None"),
+        Discarded(DiscardReason.BAD_VALUE, "not a text: 3", what="the plan"),
+        Discarded(DiscardReason.BAD_VALUE, "not a number: '?'", what="rate of class b"),
+        Discarded(DiscardReason.BAD_VALUE, "not a text: None", what="silent pod 1"),
+        Discarded(DiscardReason.BAD_VALUE, "not a JSON object: None", what="every rate of class"),
     ]

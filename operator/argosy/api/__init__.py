@@ -9,13 +9,13 @@ from argosy.api.fleet import Fleet
 from argosy.api.fleetplan import FleetPlan
 from argosy.api.gpupool import GPUPool
 from argosy.api.kinds import REGISTRY
-from argosy.api.resource import API_VERSION, GROUP, VERSION, InvalidObject, ObjectMeta, Resource, Scope
+from argosy.api.resource import API_VERSION, GROUP, VERSION, CustomResource, InvalidObject, ObjectMeta, Scope
 from argosy.api.routerpolicy import RouterPolicy
 from argosy.api.servedmodel import ServedModel
 from argosy.api.table import PlacedRule, rules_of
 from argosy.api.workloadclass import WorkloadClass
 
-KINDS: tuple[type[Resource], ...] = tuple(kind.model for kind in REGISTRY if kind.model is not None)
+KINDS: tuple[type[CustomResource], ...] = tuple(kind.model for kind in REGISTRY if kind.model is not None)
 """Every custom kind, in the order in which objects refer to each other."""
 
 RULES: tuple[PlacedRule, ...] = tuple(placed for kind in KINDS for placed in rules_of(kind))
@@ -27,13 +27,13 @@ __all__ = [
     "KINDS",
     "RULES",
     "VERSION",
+    "CustomResource",
     "Fleet",
     "FleetPlan",
     "GPUPool",
     "InvalidObject",
     "ObjectMeta",
     "PlacedRule",
-    "Resource",
     "RouterPolicy",
     "Scope",
     "ServedModel",

@@ -15,7 +15,7 @@ from argosy.api.rule import Rule
 from argosy.api.value import Value
 
 
-class Architecture(Value):
+class DeclaredArchitecture(Value):
     """A decoder's dimensions."""
 
     layers: int = Field(ge=1, le=1024, description="Layers (num_hidden_layers).")

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from argosy.api.resource import GROUP, VERSION, Column, Resource
+from argosy.api.resource import GROUP, VERSION, Column, CustomResource
 from argosy.errors import InvariantError
 
 _HEADER = "# Generated from operator/argosy/api by hack/generate_crds.py; do not edit.\n"
@@ -50,18 +50,18 @@ _TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean"}
 Schema = dict[str, Any]
 
 
-def file_name(kind: type[Resource]) -> str:
+def file_name(kind: type[CustomResource]) -> str:
     """Name of the file in `crds/`."""
     return f"{GROUP}_{kind.PLURAL}.yaml"
 
 
-def render(kind: type[Resource]) -> str:
+def render(kind: type[CustomResource]) -> str:
     """The CRD as YAML, with a header: a pure function of the models. Raises as the translation does."""
     body = yaml.dump(custom_resource_definition(kind), Dumper=_Dumper, sort_keys=False, width=110)
     return _HEADER + body
 
 
-def custom_resource_definition(kind: type[Resource]) -> Schema:
+def custom_resource_definition(kind: type[CustomResource]) -> Schema:
     """The CRD as a JSON object."""
     names = {
         "kind": kind.KIND,
@@ -87,7 +87,7 @@ def custom_resource_definition(kind: type[Resource]) -> Schema:
     }
 
 
-def open_api_schema(kind: type[Resource]) -> Schema:
+def open_api_schema(kind: type[CustomResource]) -> Schema:
     """The structural schema of a whole object of `kind`."""
     source = kind.model_json_schema(by_alias=True, mode="validation")
     # Kubernetes owns the schema of metadata: a CRD may only name it.

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from argosy.api.conditions import Conditions
-from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.rule import Rule
 from argosy.api.value import Amount, Count, KeyedBy, ObjectName, Sentence, ShortText, Value
 
@@ -56,7 +56,7 @@ class Intervals(Value):
     )
 
 
-class Gateway(Value):
+class GatewaySpec(Value):
     """Where Envoy listens for requests."""
 
     address: str = Field(
@@ -123,7 +123,7 @@ class FleetSpec(Value):
             " far they are from the profiles. Apply: plans use them as well. Disabled: not at all."
         ),
     )
-    gateway: Gateway = Field(Gateway(), description="Where Envoy listens for requests.")
+    gateway: GatewaySpec = Field(GatewaySpec(), description="Where Envoy listens for requests.")
     revision_history_limit: int = Field(
         20,
         ge=1,
@@ -164,7 +164,7 @@ class FleetStatus(Value):
     envoys_connected: Count | None = Field(None, description="Number of connected Envoys.")
 
 
-class Fleet(Resource):
+class Fleet(CustomResource):
     """Fleet configures Argosy as a whole: its mode, its loops, its budget and its gateway.
 
     There is one, named default; without it every default applies.

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from argosy.api.conditions import Conditions
-from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.rule import Rule
 from argosy.api.value import (
     Amount,
@@ -151,7 +151,7 @@ class DeploymentWeight(Value):
     weight: Share = Field(description="Current share (0-1) of the cell's requests.")
 
 
-class CellWeights(Value):
+class PublishedWeights(Value):
     """The current weights of one route cell."""
 
     cell: CellName = Field(description="Name of the route cell.")
@@ -170,7 +170,7 @@ class FleetPlanStatus(Value):
         None, description="State of the plan in one word, for kubectl get. The conditions are authoritative."
     )
     conditions: Conditions = Field((), description="Conditions Certified and Applied of the plan.")
-    weights: Annotated[tuple[CellWeights, ...], Field(max_length=512), KeyedBy("cell")] = Field(
+    weights: Annotated[tuple[PublishedWeights, ...], Field(max_length=512), KeyedBy("cell")] = Field(
         (),
         description=(
             "Weights as the traffic loop corrected them; a cell that is not listed keeps the plan's shares."
@@ -178,7 +178,7 @@ class FleetPlanStatus(Value):
     )
 
 
-class FleetPlan(Resource):
+class FleetPlan(CustomResource):
     """FleetPlan is one revision of Argosy's decision: replicas per variant, their nodes, and the reasons."""
 
     KIND: ClassVar[str] = "FleetPlan"

@@ -14,14 +14,14 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from argosy.api.conditions import Conditions
-from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.rule import Rule
 from argosy.api.value import Amount, Count, LabelValue, Value
 
 _LABEL_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 
 
-class Placement(StrEnum):
+class PlacementMode(StrEnum):
     """Which component chooses the node of a replica."""
 
     ARGOSY = "Argosy"
@@ -93,8 +93,8 @@ class GPUPoolSpec(Value):
         description="Name of the extended resource that counts the GPUs in Kubernetes.",
     )
     price_usd_per_hour: float = Field(ge=0, description="Price of one GPU in US dollars per hour.")
-    placement: Placement = Field(
-        Placement.ARGOSY,
+    placement: PlacementMode = Field(
+        PlacementMode.ARGOSY,
         description=(
             "Which component chooses a replica's node. Argosy: a scheduling gate holds each pod until Argosy"
             " has chosen its node. Scheduler: there is no gate, so that pods are also replaced while the"
@@ -132,7 +132,7 @@ class GPUPoolStatus(Value):
     )
 
 
-class GPUPool(Resource):
+class GPUPool(CustomResource):
     """GPUPool is a set of nodes with one type of GPU and one price per GPU."""
 
     KIND: ClassVar[str] = "GPUPool"

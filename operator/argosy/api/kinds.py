@@ -14,7 +14,7 @@ from enum import StrEnum
 from argosy.api.fleet import Fleet
 from argosy.api.fleetplan import FleetPlan
 from argosy.api.gpupool import GPUPool
-from argosy.api.resource import API_VERSION, Resource, Scope
+from argosy.api.resource import API_VERSION, CustomResource, Scope
 from argosy.api.routerpolicy import RouterPolicy
 from argosy.api.servedmodel import ServedModel
 from argosy.api.workloadclass import WorkloadClass
@@ -46,7 +46,7 @@ class Kind:
     plural: str
     api_version: str
     scope: Scope
-    model: type[Resource] | None = None
+    model: type[CustomResource] | None = None
     watched: bool = True
     trigger: TriggerRule | None = None
     is_routed: bool = False
@@ -64,7 +64,7 @@ class Kind:
 
 
 def _custom(
-    model: type[Resource], *, is_routed: bool, trigger: TriggerRule | None = TriggerRule.SPEC
+    model: type[CustomResource], *, is_routed: bool, trigger: TriggerRule | None = TriggerRule.SPEC
 ) -> Kind:
     return Kind(
         name=model.KIND,

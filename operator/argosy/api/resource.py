@@ -118,7 +118,7 @@ class InvalidObject:
         return "; ".join(problem.sentence for problem in self.problems)
 
 
-class Resource(Value):
+class CustomResource(Value):
     """What all kinds have in common. A kind adds `spec` and `status`."""
 
     KIND: ClassVar[str]

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from argosy.api.conditions import Conditions
-from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.value import Count, KeyedBy, ObjectName, Sentence, Value
 
 
@@ -104,7 +104,7 @@ class RouterPolicyStatus(Value):
     )
 
 
-class RouterPolicy(Resource):
+class RouterPolicy(CustomResource):
     """RouterPolicy configures how requests of its target classes are treated on their way to a replica."""
 
     KIND: ClassVar[str] = "RouterPolicy"

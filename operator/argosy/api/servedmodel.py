@@ -9,10 +9,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from argosy.api.architecture import Architecture
+from argosy.api.architecture import DeclaredArchitecture
 from argosy.api.conditions import Conditions
 from argosy.api.engine_flags import RESERVED_FLAGS, flag_of
-from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.rule import Rule
 from argosy.api.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
 from argosy.keys import ModelKey
@@ -166,7 +166,7 @@ class ServedModelSpec(Value):
         (ParallelShape(tensor_parallel=1, pipeline_parallel=1),),
         description="Allowed ways to split a replica over GPUs; the planner chooses among them.",
     )
-    architecture: Architecture | None = Field(
+    architecture: DeclaredArchitecture | None = Field(
         None,
         description="Dimensions of a model that is not in the catalogue. Absent: those in the catalogue.",
     )
@@ -232,7 +232,7 @@ class ServedModelStatus(Value):
     )
 
 
-class ServedModel(Resource):
+class ServedModel(CustomResource):
     """ServedModel is a model that is served, with its allowed parallel shapes and its engine's settings."""
 
     KIND: ClassVar[str] = "ServedModel"

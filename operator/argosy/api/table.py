@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from argosy.api.resource import Resource
+from argosy.api.resource import CustomResource
 from argosy.api.rule import Rule
 from argosy.api.value import Value, camel
 
@@ -19,7 +19,7 @@ from argosy.api.value import Value, camel
 class PlacedField:
     """One field: where users write it, and where Python reads it (`owner.attribute`)."""
 
-    kind: type[Resource]
+    kind: type[CustomResource]
     path: str
     owner: type[Value]
     attribute: str
@@ -29,17 +29,17 @@ class PlacedField:
 class PlacedRule:
     """One rule and the path of the value it is about (empty: the whole object)."""
 
-    kind: type[Resource]
+    kind: type[CustomResource]
     path: str
     rule: Rule
 
 
-def fields_of(kind: type[Resource], part: str = "spec") -> tuple[PlacedField, ...]:
+def fields_of(kind: type[CustomResource], part: str = "spec") -> tuple[PlacedField, ...]:
     """All fields below `part`, depth first in declaration order; list items as `path[]`."""
     return tuple(_walk(kind, part, _value_in(kind.model_fields[part].annotation)))
 
 
-def rules_of(kind: type[Resource]) -> tuple[PlacedRule, ...]:
+def rules_of(kind: type[CustomResource]) -> tuple[PlacedRule, ...]:
     """All rules of `kind`, those of the whole object first."""
     spec = _value_in(kind.model_fields["spec"].annotation)
     own = [(kind.RULES, ""), (spec.RULES if spec else (), "spec")]
@@ -49,7 +49,7 @@ def rules_of(kind: type[Resource]) -> tuple[PlacedRule, ...]:
     return tuple(PlacedRule(kind, path, rule) for rules, path in own for rule in rules)
 
 
-def _walk(kind: type[Resource], path: str, owner: type[Value] | None) -> Iterator[PlacedField]:
+def _walk(kind: type[CustomResource], path: str, owner: type[Value] | None) -> Iterator[PlacedField]:
     if owner is None:
         return
     for attribute, info in owner.model_fields.items():

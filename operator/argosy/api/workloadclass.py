@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from argosy.api.conditions import Conditions
-from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.rule import Rule
 from argosy.api.value import (
     Amount,
@@ -158,7 +158,7 @@ class Traffic(Value):
     )
 
 
-class Percentiles(Value):
+class PercentileBounds(Value):
     """Upper bounds of percentiles."""
 
     p50_milliseconds: PositiveNumber | None = Field(None, description="Upper bound of the median, in ms.")
@@ -198,7 +198,7 @@ class Percentiles(Value):
     )
 
 
-def _given(term: Percentiles) -> list[float]:
+def _given(term: PercentileBounds) -> list[float]:
     bounds = (term.p50_milliseconds, term.p95_milliseconds, term.p99_milliseconds)
     return [bound for bound in bounds if bound is not None]
 
@@ -206,14 +206,14 @@ def _given(term: Percentiles) -> list[float]:
 class SloSpec(Value):
     """Service level objective of the class. All terms apply together."""
 
-    ttft: Percentiles | None = Field(None, description="Time to the first token.")
-    itl: Percentiles | None = Field(
+    ttft: PercentileBounds | None = Field(None, description="Time to the first token.")
+    itl: PercentileBounds | None = Field(
         None,
         description=(
             "Mean inter-token latency of a request: (time of last token - time of first) / (tokens - 1)."
         ),
     )
-    e2e: Percentiles | None = Field(None, description="Time to the last token.")
+    e2e: PercentileBounds | None = Field(None, description="Time to the last token.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -265,7 +265,7 @@ class WorkloadClassStatus(Value):
     )
 
 
-class WorkloadClass(Resource):
+class WorkloadClass(CustomResource):
     """WorkloadClass is a set of requests with one SLO, and how they are recognised."""
 
     KIND: ClassVar[str] = "WorkloadClass"

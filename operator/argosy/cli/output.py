@@ -1,7 +1,8 @@
 """How a command answers: a JSON document or text on standard output, or a refusal, and the exit code.
 
 Input: what a screen found. Output: exactly one JSON document with `--json`, in a refusal too
-(`{"error": {"reason", "message", "nearest"}}`); the sentence of a refusal is always on standard error.
+(`{"error": {"reason", "message", "nearest"}}`); the sentence of a refusal is always on standard error,
+with the nearest that could be asked instead.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, NoReturn
 
 import typer
@@ -20,8 +22,10 @@ from rich.table import Table
 
 from argosy.errors import SpecError
 from argosy.exit_codes import ExitCode
+from argosy.refusals import Refused
 
 PIPE_COLUMNS = 200
+_NUM_NEAREST = 3
 INVALID_VALUE = "InvalidValue"
 """The reason of a refusal for which the performance model has no name: a flag or a file cannot be used."""
 
@@ -55,8 +59,13 @@ class Output:
         """
         if self.as_json:
             self.document({"error": {"reason": reason, "message": message, "nearest": list(nearest)}})
-        self.remark(message)
+        self.remark(_with_nearest(message, nearest))
         raise typer.Exit(code)
+
+    def refused(self, refusal: Refused[Enum], prefix: str = "") -> NoReturn:
+        """End with a refusal of another package; `prefix` names the option or the file at fault."""
+        message = f"{prefix}: {refusal.message}" if prefix else refusal.message
+        self.refuse(message, str(refusal.reason.value), refusal.nearest)
 
 
 @contextmanager
@@ -67,6 +76,13 @@ def answering(command: str, as_json: bool) -> Iterator[Output]:
         yield output
     except SpecError as error:
         output.refuse(str(error))
+
+
+def _with_nearest(message: str, nearest: Sequence[str]) -> str:
+    """The sentence, and the nearest that could be asked instead where the sentence does not name it."""
+    if not nearest or nearest[0] in message:
+        return message
+    return f"{message}; did you mean {' or '.join(nearest[:_NUM_NEAREST])}?"
 
 
 def _console() -> Console:

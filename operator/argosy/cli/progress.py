@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 DELAY_S = 2.0
 
 
-class Bar:
+class ProgressBar:
     """What a computation reports to."""
 
     def __init__(self, progress: Progress, doing: str) -> None:
@@ -34,12 +34,12 @@ class Bar:
 
 
 @contextmanager
-def progress(doing: str, delay_s: float = DELAY_S) -> Iterator[Bar]:
+def progress(doing: str, delay_s: float = DELAY_S) -> Iterator[ProgressBar]:
     """A bar for the time of the block, on a terminal and after `delay_s` seconds."""
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     shown = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
-    bar = Bar(shown, doing)
+    bar = ProgressBar(shown, doing)
     if not sys.stderr.isatty():
         yield bar
         return

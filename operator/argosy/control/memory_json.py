@@ -55,8 +55,8 @@ def memory_from_json(document: object) -> tuple[ControlMemory, tuple[Discarded, 
     that reads that anything was discarded sets it to now: the forecasts then do not fall below the
     applied plan until demand is known again.
     """
-    if fault := version_fault(document, FORMAT_VERSION):
-        return ControlMemory(), (Discarded("all control memory", fault),)
+    if fault := version_fault(document, FORMAT_VERSION, "all control memory"):
+        return ControlMemory(), (fault,)
     salvage = Salvage()
     traffic = salvage.part("the traffic loop's memory", lambda: mapping(member(document, "traffic")), None)
     planning = salvage.part("the planning loop's memory", lambda: mapping(member(document, "planning")), None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from argosy.api.gpupool import Placement
+from argosy.api.gpupool import PlacementMode
 from argosy.control.candidates.resolve import Candidate, Resolution, ResolvedClass
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.state.nodes import PoolNodes
@@ -130,7 +130,7 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
     GPUs on nodes of its own.
     """
     snapshot = sizing.snapshot
-    placed_here = {n for n, p in snapshot.pools.items() if p.spec.placement is Placement.ARGOSY}
+    placed_here = {n for n, p in snapshot.pools.items() if p.spec.placement is PlacementMode.ARGOSY}
     rooms = tuple(
         NodeRoom(node.name, name, node.gpus)
         for name in sorted(placed_here)

@@ -4,7 +4,7 @@
 """
 
 from argosy.engine.coefficients import StepCoefficients
-from argosy.engine.request import Admitted, EngineLimits, EngineRequest, RefusalReason, Refused
+from argosy.engine.request import Admitted, EngineLimits, EngineRequest, RejectedRequest, RejectionReason
 from argosy.engine.scheduler import EngineCounters, Scheduler, Step, StepEvents
 from argosy.engine.simulate import (
     ClosedLoop,
@@ -25,8 +25,8 @@ __all__ = [
     "EngineCounters",
     "EngineLimits",
     "EngineRequest",
-    "RefusalReason",
-    "Refused",
+    "RejectedRequest",
+    "RejectionReason",
     "RequestTimes",
     "Requests",
     "Scheduler",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argosy.refusals import Refused
+
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
@@ -61,8 +63,8 @@ class EngineRequest:
             raise ValueError(f"cached tokens are part of the prompt, got {self}")
 
 
-class RefusalReason(StrEnum):
-    """Why an engine will never serve a request."""
+class RejectionReason(StrEnum):
+    """Why an engine rejects a request, however long it waits."""
 
     LONGER_THAN_CONTEXT = "LongerThanContext"
     LONGER_THAN_KV_CACHE = "LongerThanKvCache"
@@ -74,26 +76,26 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedRequest(Refused[RejectionReason]):
     """The request was not taken: why, and with which figures."""
 
-    reason: RefusalReason
-    message: str
 
-
-def admit(request: EngineRequest, limits: EngineLimits) -> Admitted | Refused:
+def admit(request: EngineRequest, limits: EngineLimits) -> Admitted | RejectedRequest:
     """Whether an empty engine with these limits could ever complete the request."""
     total = request.prompt_tokens + request.output_tokens
     lengths = f"{request.prompt_tokens} prompt and {request.output_tokens} output tokens"
     if total > limits.max_model_len:
-        return Refused(
-            RefusalReason.LONGER_THAN_CONTEXT,
-            f"{lengths} exceed the context limit of {limits.max_model_len} tokens",
+        return RejectedRequest(
+            RejectionReason.LONGER_THAN_CONTEXT,
+            f"{lengths} exceed the context limit of {limits.max_model_len} tokens; "
+            "shorten the request or raise max_model_len",
         )
     kv_tokens = limits.kv_blocks * limits.block_size
     if total > kv_tokens:
-        return Refused(
-            RefusalReason.LONGER_THAN_KV_CACHE, f"{lengths} exceed the KV cache of {kv_tokens} tokens"
+        return RejectedRequest(
+            RejectionReason.LONGER_THAN_KV_CACHE,
+            f"{lengths} exceed the KV cache of {kv_tokens} tokens; "
+            "shorten the request or give the engine more GPU memory",
         )
     return ADMITTED
 

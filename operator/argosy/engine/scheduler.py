@@ -30,7 +30,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from argosy.engine.request import ADMITTED, Admitted, EngineLimits, EngineRequest, Refused, admit
+from argosy.engine.request import ADMITTED, Admitted, EngineLimits, EngineRequest, RejectedRequest, admit
 from argosy.engine.step_lookup import step_lookup
 from argosy.engine.step_times import StepTimeSource
 from argosy.errors import InvariantError
@@ -156,13 +156,13 @@ class Scheduler:
 
     # Requests in and out.
 
-    def add(self, request: EngineRequest) -> Admitted | Refused:
+    def add(self, request: EngineRequest) -> Admitted | RejectedRequest:
         """Queue the request, or say why it can never be served.
 
         Raises InvariantError where its id is in the engine already.
         """
         answer = admit(request, self.limits)
-        if isinstance(answer, Refused):
+        if isinstance(answer, RejectedRequest):
             return answer
         if request.id in self._ids:
             raise InvariantError(f"request {request.id} is already in the engine")

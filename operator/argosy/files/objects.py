@@ -14,14 +14,22 @@ from typing import Any, TypeVar
 
 import yaml
 
-from argosy.api import KINDS, Fleet, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
-from argosy.api import Resource as ApiObject
+from argosy.api import (
+    KINDS,
+    CustomResource,
+    Fleet,
+    GPUPool,
+    InvalidObject,
+    RouterPolicy,
+    ServedModel,
+    WorkloadClass,
+)
 from argosy.errors import SpecError
 from argosy.snapshot.cluster import NodeState
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
 from argosy.snapshot.kubernetes import config_map_files, node_state
 
-K = TypeVar("K", bound=ApiObject)
+K = TypeVar("K", bound=CustomResource)
 Object = Mapping[str, Any]
 
 SUFFIXES = (".json", ".yaml", ".yml")
@@ -121,7 +129,7 @@ def _of(kind: type[K], objects: Iterable[Object]) -> dict[str, K]:
     return found
 
 
-def _with_namespace(item: Object, kind: type[ApiObject]) -> Object:
+def _with_namespace(item: Object, kind: type[CustomResource]) -> Object:
     """As kubectl does: an object that names no namespace belongs to `default`."""
     if kind not in KINDS or kind.SCOPE.value == "Cluster" or item.get("metadata", {}).get("namespace"):
         return item

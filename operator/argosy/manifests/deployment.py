@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.api import GPUPool
-from argosy.api.gpupool import Placement
+from argosy.api.gpupool import PlacementMode
 from argosy.keys import DeploymentKey, GroupName
 from argosy.manifests.engine_args import engine_args
 from argosy.snapshot import Variant
@@ -134,7 +134,7 @@ def _bare_template(workload: EngineWorkload) -> Manifest:
         "enableServiceLinks": False,
         "containers": [_engine_container(workload)],
     }
-    if workload.pool.spec.placement is Placement.ARGOSY:
+    if workload.pool.spec.placement is PlacementMode.ARGOSY:
         spec["schedulingGates"] = [{"name": PLACEMENT_GATE}]
     else:
         spec["topologySpreadConstraints"] = [_spread_over_nodes(workload)]

@@ -23,7 +23,7 @@ from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.profiles.reshape import (
-    Measured,
+    MeasuredWidths,
     are_siblings,
     pipeline_profile,
     scaled_profile,
@@ -143,7 +143,7 @@ class ProfileLibrary:
         if len(known) < 2:
             return None, wanted.key
         links = gpu_links(wanted.gpu)
-        measured = Measured(known[-2], known[-1], links.of_group(known[-1].key.shape.gpus))
+        measured = MeasuredWidths(known[-2], known[-1], links.of_group(known[-1].key.shape.gpus))
         made = wider_profile(measured, wanted.architecture, width, links.of_group(width))
         return made, known[-1].key
 

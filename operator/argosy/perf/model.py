@@ -106,7 +106,7 @@ class LibraryPerfModel:
             return found
         engine = self._engine(variant, found)
         if isinstance(engine, TooLarge):
-            return OutOfRange(OutOfRangeReason.NO_PROFILE, engine.message)
+            return OutOfRange(OutOfRangeReason.NO_PROFILE, engine.message, engine.nearest)
         if isinstance(engine, OutOfRange):
             return engine
         longest = max(piece.prompt_tokens + piece.output_tokens for piece in mix.slices)

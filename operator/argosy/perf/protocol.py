@@ -13,6 +13,7 @@ from typing import Protocol
 
 from argosy.engine.step_times import StepTimeSource
 from argosy.perf.profile import Calibration, Profile, ProfileKey
+from argosy.refusals import Refused
 from argosy.snapshot import Mix, Slo, SloTerm, Variant
 
 
@@ -32,12 +33,8 @@ class OutOfRangeReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class OutOfRange:
+class OutOfRange(Refused[OutOfRangeReason]):
     """No answer, why, and the nearest names that would have one."""
-
-    reason: OutOfRangeReason
-    message: str
-    nearest: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +46,22 @@ class Fits:
     kv_capacity_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class TooLarge:
-    """Weights and one sequence of full length do not fit: needed and available bytes per GPU."""
+class TooLargeReason(StrEnum):
+    """Why a model that can be cut this way does not run."""
+
+    TOO_LARGE = "TooLarge"
+    """Weights and one sequence of full length need more memory than each GPU has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooLarge(Refused[TooLargeReason]):
+    """Weights and one sequence of full length do not fit; `nearest`: tensor parallelism that would do.
+
+    Of the fullest GPU: the bytes that are needed, and those that are available.
+    """
 
     needed_bytes_per_gpu: int
     available_bytes_per_gpu: int
-    message: str
 
 
 class CapacityLimit(StrEnum):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import OutlierDetection, Retries
-from argosy.api.workloadclass import Percentiles
+from argosy.api.workloadclass import PercentileBounds
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.route.counters import stat_prefix_of
 from argosy.route.policies import assign_policies
@@ -156,7 +156,7 @@ def idle_timeouts_s(workload: WorkloadClass, policy: RouterPolicy | None) -> tup
     return stream_s, max(stream_s, answer_s)
 
 
-def _bounds_ms(term: Percentiles | None) -> tuple[float, ...]:
+def _bounds_ms(term: PercentileBounds | None) -> tuple[float, ...]:
     if term is None:
         return ()
     bounds = (term.p50_milliseconds, term.p95_milliseconds, term.p99_milliseconds)

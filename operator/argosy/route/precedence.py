@@ -17,7 +17,7 @@ from argosy.api import WorkloadClass
 from argosy.api.conditions import Reason
 from argosy.api.workloadclass import PathMatchType
 from argosy.keys import ClassKey
-from argosy.route.table import PathMatch, RequestMatch
+from argosy.route.table import RequestMatch, RoutePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def match_of(workload: WorkloadClass) -> RequestMatch:
     if match.path is not None:
         exact = match.path.type is PathMatchType.EXACT
         # As in Gateway API, the prefixes /v1 and /v1/ are the same: prefixes end with an element.
-        path = PathMatch(match.path.value if exact else match.path.value.rstrip("/") or "/", exact)
+        path = RoutePath(match.path.value if exact else match.path.value.rstrip("/") or "/", exact)
     headers = tuple(sorted((header.name, header.value) for header in match.headers))
     return RequestMatch(path, headers, tuple(sorted(match.models)))
 
@@ -91,7 +91,7 @@ def _all_models_taken(match: RequestMatch, takers: list[tuple[ClassKey, RequestM
     return bool(match.models) and set(match.models) <= taken
 
 
-def _covers(general: PathMatch | None, special: PathMatch | None) -> bool:
+def _covers(general: RoutePath | None, special: RoutePath | None) -> bool:
     """Whether every path that `special` takes is taken by `general`."""
     if general is None or general == special:
         return True

@@ -30,7 +30,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class PathMatch:
+class RoutePath:
     """A request path, whole or as a prefix (by path elements, as in Gateway API)."""
 
     value: str
@@ -44,7 +44,7 @@ class RequestMatch:
     headers: (lower-case name, exact value); models: any of these in the JSON body's `model`
     """
 
-    path: PathMatch | None = None
+    path: RoutePath | None = None
     headers: tuple[tuple[str, str], ...] = ()
     models: tuple[str, ...] = ()
 

@@ -23,7 +23,8 @@ from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
     ROUTE_STATS_FILTER,
     RawRouteCounters,
-    Unreadable,
+    UnreadableAnswer,
+    UnreadableAnswerReason,
     parse_clusters,
     parse_engine,
     parse_route_stats,
@@ -90,9 +91,9 @@ class DirectScraper:
             self._complain(address, "does not answer")
             return
         parsed = parse_engine(answer.body) if answer.status == 200 else _refused(answer)
-        if isinstance(parsed, Unreadable):
+        if isinstance(parsed, UnreadableAnswer):
             self._last.engine_answered(address, None, now_s)
-            self._complain(address, parsed.reason)
+            self._complain(address, parsed.message)
         else:
             self._last.engine_answered(address, parsed, now_s)
             self._complain(address, "")
@@ -108,8 +109,10 @@ class DirectScraper:
             return
         routes = parse_route_stats(stats.body) if stats.status == 200 else _refused(stats)
         endpoints = parse_clusters(clusters.body) if clusters.status == 200 else _refused(clusters)
-        if isinstance(routes, Unreadable) or isinstance(endpoints, Unreadable):
-            self._complain(url, next(r.reason for r in (routes, endpoints) if isinstance(r, Unreadable)))
+        if isinstance(routes, UnreadableAnswer) or isinstance(endpoints, UnreadableAnswer):
+            self._complain(
+                url, next(r.message for r in (routes, endpoints) if isinstance(r, UnreadableAnswer))
+            )
             return
         by_cell = {cell: Sample(raw, now_s) for cell, raw in self._by_cell(routes).items()}
         self._last.envoy_answered(node, EnvoyScrape(now_s, by_cell, endpoints))
@@ -162,8 +165,8 @@ class DirectScraper:
             _log.info("telemetry: %s is readable again", target)
 
 
-def _refused(answer: _Answer) -> Unreadable:
-    return Unreadable(f"answers with status {answer.status}")
+def _refused(answer: _Answer) -> UnreadableAnswer:
+    return UnreadableAnswer(UnreadableAnswerReason.NO_ANSWER, f"answers with status {answer.status}")
 
 
 def _urls(targets: Targets) -> set[str]:

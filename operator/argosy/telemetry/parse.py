@@ -1,7 +1,7 @@
 """From bytes to readings: vLLM's metrics and the answers of Envoy's admin interface.
 
 Owns which names are read and how they add up. Input: the body of an answer. Output: a reading, or
-`Unreadable` with the reason; a value that is missing, cut off or not a number is not read as zero.
+`UnreadableAnswer` with the reason; a value that is missing, cut off or not a number is not read as zero.
 
 Names are those of vLLM v1 and of Envoy 1.40. An engine's body has some 600 lines, about twenty of
 which are read, from every engine every two seconds: the body is searched for the names instead of
@@ -15,8 +15,10 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
+from argosy.refusals import Refused
 from argosy.route.counters import VIRTUAL_HOST
 from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters
 
@@ -50,11 +52,20 @@ ROUTE_STATS_FILTER = rf"^vhost\.{VIRTUAL_HOST}\.route\..*\.upstream_rq_(total|co
 """Regular expression for Envoy's `/stats?filter=`: the counters that `parse_route_stats` reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """An answer came, but it holds no reading; `reason` is a sentence for the log."""
+class UnreadableAnswerReason(StrEnum):
+    """Why there is no reading."""
 
-    reason: str
+    NO_ANSWER = "NoAnswer"
+    """None came in time, or the source refused to answer."""
+    OTHER_FORMAT = "OtherFormat"
+    """Not what this source writes: no JSON, or JSON of another shape."""
+    MISSING_METRIC = "MissingMetric"
+    BAD_VALUE = "BadValue"
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableAnswer(Refused[UnreadableAnswerReason]):
+    """No reading, and why, in a sentence for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,7 @@ class RawRouteCounters:
         )
 
 
-def parse_engine(body: bytes) -> EngineReading | Unreadable:
+def parse_engine(body: bytes) -> EngineReading | UnreadableAnswer:
     """An engine's state from the text of its `/metrics`.
 
     Engines behind one address (data parallelism) add up; their caches' usage is averaged.
@@ -103,16 +114,18 @@ def parse_engine(body: bytes) -> EngineReading | Unreadable:
 
 def engine_reading(
     values_by_name: Mapping[str, tuple[float, ...]], caches: Sequence[Mapping[str, str]] = ()
-) -> EngineReading | Unreadable:
+) -> EngineReading | UnreadableAnswer:
     """An engine's state from all values of each of `ALL_ENGINE_METRICS`; `caches`: the labels of each
     `CACHE_CONFIG`.
     """
     missing = [name for name in ENGINE_METRICS if not values_by_name.get(name)]
     if missing:
-        return Unreadable(f"no value of {', '.join(missing)}")
+        message = f"no value of {', '.join(missing)}"
+        return UnreadableAnswer(UnreadableAnswerReason.MISSING_METRIC, message)
     odd = [name for name in ENGINE_METRICS if not all(_is_count(value) for value in values_by_name[name])]
     if odd:
-        return Unreadable(f"not a number of zero or more: {', '.join(odd)}")
+        message = f"not a number of zero or more: {', '.join(odd)}"
+        return UnreadableAnswer(UnreadableAnswerReason.BAD_VALUE, message)
     usages = values_by_name[KV_USAGE]
     return EngineReading(
         num_running=round(sum(values_by_name[RUNNING])),
@@ -157,10 +170,10 @@ def _numbers(caches: Sequence[Mapping[str, str]], label: str) -> list[float]:
         return []
 
 
-def parse_route_stats(body: bytes) -> Mapping[str, RawRouteCounters] | Unreadable:
+def parse_route_stats(body: bytes) -> Mapping[str, RawRouteCounters] | UnreadableAnswer:
     """Counters by the route's stat prefix, from `/stats?format=json` (see `ROUTE_STATS_FILTER`)."""
     document = _json_object(body)
-    if isinstance(document, Unreadable):
+    if isinstance(document, UnreadableAnswer):
         return document
     start = f"vhost.{VIRTUAL_HOST}.route."
     found: dict[str, dict[str, float]] = {}
@@ -192,14 +205,14 @@ def raw_route_counters(values: Mapping[str, float]) -> RawRouteCounters | None:
     )
 
 
-def parse_clusters(body: bytes) -> Mapping[str, EndpointHealth] | Unreadable:
+def parse_clusters(body: bytes) -> Mapping[str, EndpointHealth] | UnreadableAnswer:
     """Health by endpoint address `ip:port`, from `/clusters?format=json`.
 
     An address in several clusters gets the worst of its states. A host that EDS has removed and that
     only drains is left out: it is no endpoint any more.
     """
     document = _json_object(body)
-    if isinstance(document, Unreadable):
+    if isinstance(document, UnreadableAnswer):
         return document
     found: dict[str, EndpointHealth] = {}
     for cluster in _objects(document.get("cluster_statuses")):
@@ -238,12 +251,14 @@ def _address(host: Mapping[str, Any]) -> str | None:
     return f"{socket['address']}:{socket['port_value']}"
 
 
-def _json_object(body: bytes) -> dict[str, Any] | Unreadable:
+def _json_object(body: bytes) -> dict[str, Any] | UnreadableAnswer:
     try:
         document = json.loads(body)
     except ValueError as error:
-        return Unreadable(f"not JSON: {error}")
-    return document if isinstance(document, dict) else Unreadable("not a JSON object")
+        return UnreadableAnswer(UnreadableAnswerReason.OTHER_FORMAT, f"not JSON: {error}")
+    if isinstance(document, dict):
+        return document
+    return UnreadableAnswer(UnreadableAnswerReason.OTHER_FORMAT, "not a JSON object")
 
 
 def _objects(value: object) -> Iterator[dict[str, Any]]:

@@ -39,7 +39,8 @@ from argosy.telemetry.parse import (
     ALL_ENGINE_METRICS,
     CACHE_CONFIG,
     RawRouteCounters,
-    Unreadable,
+    UnreadableAnswer,
+    UnreadableAnswerReason,
     engine_reading,
     raw_route_counters,
 )
@@ -106,8 +107,8 @@ class PrometheusSource:
         self._last.forget_all_but(targets)
         if targets.engines or targets.envoys:
             answer = await self._ask()
-            self._complain(answer.reason if isinstance(answer, Unreadable) else "")
-            if not isinstance(answer, Unreadable):
+            self._complain(answer.message if isinstance(answer, UnreadableAnswer) else "")
+            if not isinstance(answer, UnreadableAnswer):
                 past = _not_after(answer, now_s)
                 self._take_engines(past, targets.engines)
                 self._take_envoys(past, targets.envoys)
@@ -117,9 +118,11 @@ class PrometheusSource:
         """End the thread without waiting for a running query."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _ask(self) -> tuple[Series, ...] | Unreadable:
+    async def _ask(self) -> tuple[Series, ...] | UnreadableAnswer:
         if self._asking is not None and not self._asking.done():
-            return Unreadable("the previous query has not been answered yet")
+            return UnreadableAnswer(
+                UnreadableAnswerReason.NO_ANSWER, "the previous query has not been answered yet"
+            )
         self._asking = asyncio.get_running_loop().run_in_executor(self._thread, self._query)
         # After the time-out no code awaits the future: an exception in it must be fetched here, or
         # asyncio logs it.
@@ -127,11 +130,14 @@ class PrometheusSource:
         try:
             return await asyncio.wait_for(asyncio.shield(self._asking), self._settings.timeout_s)
         except TimeoutError:
-            return Unreadable(f"no answer within {self._settings.timeout_s:g} s")
+            return UnreadableAnswer(
+                UnreadableAnswerReason.NO_ANSWER, f"no answer within {self._settings.timeout_s:g} s"
+            )
         except (PrometheusApiClientException, requests.RequestException) as error:
-            return Unreadable(str(error))
+            return UnreadableAnswer(UnreadableAnswerReason.NO_ANSWER, str(error))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            return Unreadable(f"not an answer of Prometheus's API: {error!r}")
+            message = f"not an answer of Prometheus's API: {error!r}"
+            return UnreadableAnswer(UnreadableAnswerReason.OTHER_FORMAT, message)
 
     def _query(self) -> tuple[Series, ...]:
         """All metrics in one query (runs in the thread)."""
@@ -235,7 +241,7 @@ def _engine_sample(all_series: Iterable[Series]) -> Sample[Any] | None:
         values[series.name] = (*values.get(series.name, ()), series.newest[1])
     caches = [series.labels for series in newest if series.name == CACHE_CONFIG]
     reading = engine_reading(values, caches)
-    return None if isinstance(reading, Unreadable) else Sample(reading, at_s)
+    return None if isinstance(reading, UnreadableAnswer) else Sample(reading, at_s)
 
 
 def _silent_since_s(ups: Iterable[Series]) -> float | None:

@@ -1,8 +1,8 @@
 """The xDS snapshot on disk: what a process serves until its caches have synced.
 
 Owns the file: one line with a magic word and a checksum, then the resources as protobuf. Input and output:
-a `Snapshot`; for a damaged file the answer is `Unreadable`, with the reason. It stands in `xds` rather than
-in `files` because its content is protobuf.
+a `Snapshot`; for a damaged file the answer is `UnreadableSnapshot`, with the reason. It stands in `xds`
+rather than in `files` because its content is protobuf.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from envoy.service.discovery.v3 import discovery_pb2
@@ -17,23 +18,27 @@ from google.protobuf.message import DecodeError
 
 from argosy.errors import InvariantError
 from argosy.files import atomic
+from argosy.refusals import Refused
 from argosy.xds.snapshot import PackedResource, ResourceSet, Snapshot, TypeUrl
 
 FILE_NAME = "xds-snapshot.bin"
 _MAGIC = "argosy-xds-snapshot-1"
 
 
+class UnreadableSnapshotReason(StrEnum):
+    """Why a file gives no snapshot."""
+
+    CANNOT_OPEN = "CannotOpen"
+    OTHER_FORMAT = "OtherFormat"
+    """Not this kind of file, or of another version."""
+    DAMAGED = "Damaged"
+    BAD_CONTENT = "BadContent"
+    """Whole, but its resources cannot be read or contradict each other."""
+
+
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A file that cannot be used, and why."""
-
-    path: Path
-    reason: str
-
-    @property
-    def message(self) -> str:
-        """A sentence for the log."""
-        return f"the xDS snapshot in {self.path} is ignored: {self.reason}"
+class UnreadableSnapshot(Refused[UnreadableSnapshotReason]):
+    """A file that cannot be used, and why, in a sentence for the log."""
 
 
 def save(snapshot: Snapshot, directory: Path) -> Path:
@@ -46,7 +51,7 @@ def save(snapshot: Snapshot, directory: Path) -> Path:
     return target
 
 
-def load(directory: Path) -> Snapshot | Unreadable | None:
+def load(directory: Path) -> Snapshot | UnreadableSnapshot | None:
     """The saved snapshot; None where there is no file."""
     path = directory / FILE_NAME
     try:
@@ -54,17 +59,22 @@ def load(directory: Path) -> Snapshot | Unreadable | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Unreadable(path, str(error))
+        return _ignored(path, UnreadableSnapshotReason.CANNOT_OPEN, str(error))
     head, _, body = content.partition(b"\n")
     magic, _, checksum = head.decode(errors="replace").partition(" ")
     if magic != _MAGIC:
-        return Unreadable(path, f"it does not begin with {_MAGIC}")
+        return _ignored(path, UnreadableSnapshotReason.OTHER_FORMAT, f"it does not begin with {_MAGIC}")
     if hashlib.sha256(body).hexdigest() != checksum:
-        return Unreadable(path, "its checksum does not match; it was cut off or changed")
+        why = "its checksum does not match; it was cut off or changed"
+        return _ignored(path, UnreadableSnapshotReason.DAMAGED, why)
     try:
         return _from_bytes(body)
     except (DecodeError, InvariantError, ValueError) as error:
-        return Unreadable(path, str(error))
+        return _ignored(path, UnreadableSnapshotReason.BAD_CONTENT, str(error))
+
+
+def _ignored(path: Path, reason: UnreadableSnapshotReason, why: str) -> UnreadableSnapshot:
+    return UnreadableSnapshot(reason, f"the xDS snapshot in {path} is ignored: {why}")
 
 
 def _to_bytes(snapshot: Snapshot) -> bytes:

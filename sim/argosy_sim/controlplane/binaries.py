@@ -29,8 +29,8 @@ from argosy.errors import ArgosyError
 from argosy_sim.controlplane.gobuild import (
     ETCD,
     KUBERNETES,
+    GoProgram,
     Say,
-    Tool,
     ToolModule,
     Workshop,
     is_executable,
@@ -39,7 +39,7 @@ from argosy_sim.controlplane.gobuild import (
 )
 
 SERVERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-_MODULE_BY_TOOL: dict[str, tuple[ToolModule, Tool]] = {
+_MODULE_BY_TOOL: dict[str, tuple[ToolModule, GoProgram]] = {
     tool.name: (module, tool) for module in (ETCD, KUBERNETES) for tool in module.tools
 }
 

@@ -38,7 +38,7 @@ from argosy_sim.controlplane.locks import exclusive
 from argosy_sim.controlplane.ports import LOOPBACK, free_ports, require_free
 from argosy_sim.controlplane.processes import Ending, Launcher, Process, is_running, send
 from argosy_sim.controlplane.readiness import DEFAULT_SERVICE_ACCOUNT, READY, answers_ok
-from argosy_sim.controlplane.state import Layout, Ports, State
+from argosy_sim.controlplane.state import ControlPlaneState, Layout, Ports
 
 # Graceful ends take 0.1 s each (measured); an API server with open watches would wait for them.
 STOP_GRACE_S = 3.0
@@ -69,7 +69,7 @@ class ControlPlaneOptions:
 class ControlPlane:
     """A running control plane, and the paths of what it offers. Made by `start` or `attach`."""
 
-    def __init__(self, layout: Layout, state: State, launcher: Launcher) -> None:
+    def __init__(self, layout: Layout, state: ControlPlaneState, launcher: Launcher) -> None:
         self._layout = layout
         self._state = state
         self._launcher = launcher
@@ -134,7 +134,7 @@ class ControlPlane:
         return self._state.binaries
 
     @property
-    def state(self) -> State:
+    def state(self) -> ControlPlaneState:
         """Ports and processes as recorded."""
         return self._state
 
@@ -300,7 +300,7 @@ class _Start:
     def _prepare(self, programs: Binaries) -> ControlPlane:
         free = free_ports(3)
         ports = Ports(self._options.api_port or free[0], etcd_client=free[1], etcd_peer=free[2])
-        state = State(
+        state = ControlPlaneState(
             server_url=f"https://{LOOPBACK}:{ports.api_server}",
             ports=ports,
             binaries=programs,

@@ -7,7 +7,7 @@ temporary fleet does not need a second set of certificates.
 from __future__ import annotations
 
 from argosy_sim.controlplane.ports import LOOPBACK
-from argosy_sim.controlplane.state import Layout, State
+from argosy_sim.controlplane.state import ControlPlaneState, Layout
 
 ETCD = "etcd"
 API_SERVER = "kube-apiserver"
@@ -40,7 +40,7 @@ CONTROLLERS = (
 )
 
 
-def command(component: str, layout: Layout, state: State) -> list[str]:
+def command(component: str, layout: Layout, state: ControlPlaneState) -> list[str]:
     """Return a component's program and arguments."""
     arguments = {
         ETCD: _etcd,
@@ -52,7 +52,7 @@ def command(component: str, layout: Layout, state: State) -> list[str]:
     return [str(program), *arguments]
 
 
-def _etcd(layout: Layout, state: State) -> list[str]:
+def _etcd(layout: Layout, state: ControlPlaneState) -> list[str]:
     client = f"http://{LOOPBACK}:{state.ports.etcd_client}"
     peer = f"http://{LOOPBACK}:{state.ports.etcd_peer}"
     return [
@@ -69,7 +69,7 @@ def _etcd(layout: Layout, state: State) -> list[str]:
     ]
 
 
-def _api_server(layout: Layout, state: State) -> list[str]:
+def _api_server(layout: Layout, state: ControlPlaneState) -> list[str]:
     return [
         f"--etcd-servers=http://{LOOPBACK}:{state.ports.etcd_client}",
         f"--bind-address={LOOPBACK}",
@@ -102,7 +102,7 @@ def _api_server(layout: Layout, state: State) -> list[str]:
     ]
 
 
-def _controller_manager(layout: Layout, state: State) -> list[str]:
+def _controller_manager(layout: Layout, state: ControlPlaneState) -> list[str]:
     del state
     return [
         f"--kubeconfig={layout.pki('kube-controller-manager.kubeconfig')}",
@@ -119,7 +119,7 @@ def _controller_manager(layout: Layout, state: State) -> list[str]:
     ]
 
 
-def _scheduler(layout: Layout, state: State) -> list[str]:
+def _scheduler(layout: Layout, state: ControlPlaneState) -> list[str]:
     del state
     return [
         f"--kubeconfig={layout.pki('kube-scheduler.kubeconfig')}",

@@ -36,7 +36,7 @@ _LOG_LINES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class GoProgram:
     """A program of a module. `usual_build_s`: cold, on 2 cores (measured; warm it is 3-8 s)."""
 
     name: str
@@ -55,21 +55,23 @@ class ToolModule:
 
     name: str
     version_of: str
-    tools: tuple[Tool, ...]
+    tools: tuple[GoProgram, ...]
     stamped: bool = False
 
 
 ETCD = ToolModule(
-    "etcd", "go.etcd.io/etcd/server/v3", (Tool("etcd", "go.etcd.io/etcd/server/v3", usual_build_s=55),)
+    "etcd", "go.etcd.io/etcd/server/v3", (GoProgram("etcd", "go.etcd.io/etcd/server/v3", usual_build_s=55),)
 )
 KUBERNETES = ToolModule(
     "kubernetes",
     "k8s.io/kubernetes",
     (
-        Tool("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", usual_build_s=290),
-        Tool("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", usual_build_s=75),
-        Tool("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", usual_build_s=10),
-        Tool("kubectl", "k8s.io/kubernetes/cmd/kubectl", usual_build_s=30),
+        GoProgram("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", usual_build_s=290),
+        GoProgram(
+            "kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", usual_build_s=75
+        ),
+        GoProgram("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", usual_build_s=10),
+        GoProgram("kubectl", "k8s.io/kubernetes/cmd/kubectl", usual_build_s=30),
     ),
     stamped=True,
 )
@@ -100,7 +102,7 @@ class Workshop:
         match = re.search(rf"^(?:require)?\s*{re.escape(module.version_of)} (v\S+)", text, re.MULTILINE)
         return match.group(1) if match else None
 
-    def cached_path(self, module: ToolModule, tool: Tool) -> Path | None:
+    def cached_path(self, module: ToolModule, tool: GoProgram) -> Path | None:
         """Return where the cache has or would have this program, None without a source tree."""
         if self.modules is None:
             return None
@@ -121,7 +123,7 @@ def modules_dir() -> Path | None:
     return None
 
 
-def obtain(workshop: Workshop, module: ToolModule, tool: Tool, say: Say, why: str = "") -> Path:
+def obtain(workshop: Workshop, module: ToolModule, tool: GoProgram, say: Say, why: str = "") -> Path:
     """Return the program from the cache, building it first if need be.
 
     `why` ends the sentence that announces a build ("... because WHY"). Raises `MissingBinaryError`
@@ -223,7 +225,7 @@ def _flags(workshop: Workshop, module: ToolModule) -> tuple[str, ...]:
     return ("-trimpath", "-buildvcs=false", f"-ldflags={ldflags}")
 
 
-def _build(workshop: Workshop, module: ToolModule, tool: Tool, order: tuple[Path, Say, str]) -> None:
+def _build(workshop: Workshop, module: ToolModule, tool: GoProgram, order: tuple[Path, Say, str]) -> None:
     target, say, why = order
     assert workshop.modules is not None
     folder = workshop.modules / module.name
@@ -248,7 +250,7 @@ def _build(workshop: Workshop, module: ToolModule, tool: Tool, order: tuple[Path
     say(f"Built {tool.name} in {time.monotonic() - began:.0f} s.")
 
 
-def _run(command: list[str], where: tuple[Path, dict[str, str]], tool: Tool, say: Say) -> None:
+def _run(command: list[str], where: tuple[Path, dict[str, str]], tool: GoProgram, say: Say) -> None:
     """Run a build with a sign of life now and then; whatever interrupts us ends it too."""
     folder, environment = where
     began = time.monotonic()

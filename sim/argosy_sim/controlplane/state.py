@@ -42,7 +42,7 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ControlPlaneState:
     """What runs in a state directory. `started_at_s` is Unix time."""
 
     server_url: str
@@ -52,7 +52,7 @@ class State:
     started_at_s: float
     kubeconfigs: Mapping[str, Path]
 
-    def with_process(self, process: Process) -> State:
+    def with_process(self, process: Process) -> ControlPlaneState:
         """Return this state with a process added, or replaced by name."""
         others = tuple(other for other in self.processes if other.name != process.name)
         return replace(self, processes=(*others, process))
@@ -66,7 +66,7 @@ class State:
         return tuple(process for process in self.processes if is_running(process.identity))
 
 
-_STATE = TypeAdapter(State)
+_STATE = TypeAdapter(ControlPlaneState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Layout:
         """`ca.crt`, `kubelet.crt` or `kubelet.key`."""
         return self.directory / name
 
-    def load(self) -> State | None:
+    def load(self) -> ControlPlaneState | None:
         """Read `state.json`; None if there is none.
 
         Raises `StateDirectoryInUseError` if another program wrote it.
@@ -121,7 +121,7 @@ class Layout:
                 f"{self.state} was not written by this version of argosy; use another directory or remove it"
             ) from error
 
-    def save(self, state: State) -> None:
+    def save(self, state: ControlPlaneState) -> None:
         """Write `state.json`, never half."""
         write_private(self.state, _STATE.dump_json(state, indent=2))
 

@@ -15,7 +15,7 @@ import uvloop
 
 from argosy.errors import SpecError
 from argosy_sim.demo.story import Story, default_story
-from argosy_sim.replay.client import RecordFile, Target, replay
+from argosy_sim.replay.client import RecordFile, ReplayTarget, replay
 from argosy_sim.replay.load import ClassLoad, PlannedRequest, plan_load
 from argosy_sim.traffic import BadTrace, Trace, UnknownArchetype, find_archetype, load_trace
 
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
     choice = LoadChoice(
         options.trace, options.rate, options.seed, options.trace_start, options.skip_bad_lines
     )
-    target = Target(base_url=options.url, drain_timeout_s=DRAIN_S)
+    target = ReplayTarget(base_url=options.url, drain_timeout_s=DRAIN_S)
     with RecordFile(options.out) as sink:
         uvloop.run(replay(planned_requests(choice), target, sink, options.origin))
     return 0

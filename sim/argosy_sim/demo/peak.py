@@ -17,12 +17,12 @@ from argosy.files.objects import snapshot_of
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot.cluster import NodeState
 from argosy_sim.demo.evidence import StaticPeak
-from argosy_sim.livefleet.spec import FleetSpec
+from argosy_sim.livefleet.spec import LiveFleetSpec
 
 
 def static_peak(
     objects: Iterable[Mapping[str, Any]],
-    fleet: FleetSpec,
+    fleet: LiveFleetSpec,
     peak_rate_per_s: Mapping[str, float],
     cache: MutableMapping[str, Any],
 ) -> StaticPeak:
@@ -37,7 +37,7 @@ def static_peak(
 
 def peak_plan(
     objects: Iterable[Mapping[str, Any]],
-    fleet: FleetSpec,
+    fleet: LiveFleetSpec,
     peak_rate_per_s: Mapping[str, float],
     cache: MutableMapping[str, Any],
 ) -> FleetPlan:
@@ -63,7 +63,7 @@ def _with_rate(item: Mapping[str, Any], peak_rate_per_s: Mapping[str, float]) ->
     return {**item, "spec": {**item["spec"], "traffic": traffic}}
 
 
-def _nodes(fleet: FleetSpec) -> Iterable[NodeState]:
+def _nodes(fleet: LiveFleetSpec) -> Iterable[NodeState]:
     for group in fleet.nodes:
         for number in range(group.count):
             name = f"{group.name}-{number}"

@@ -28,7 +28,7 @@ from argosy_sim.controlplane.ports import LOOPBACK, free_ports
 from argosy_sim.controlplane.processes import Launcher, Process, is_running
 from argosy_sim.envoy import EnvoyProcess, EnvoySettings, find_envoy
 from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch, wait_until_up
-from argosy_sim.livefleet.spec import DEFAULT_FLEET, FleetSpec, dump_spec
+from argosy_sim.livefleet.spec import DEFAULT_FLEET, LiveFleetSpec, dump_spec
 from argosy_sim.livefleet.state import FleetState
 
 Say = Callable[[str], None]
@@ -74,7 +74,7 @@ class StagePlan:
     directory: Path
     repository: Path
     examples: str = "small"
-    fleet: FleetSpec = DEFAULT_FLEET
+    fleet: LiveFleetSpec = DEFAULT_FLEET
     patches: tuple[Patch, ...] = ()
 
     def objects(self) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class FleetStatus:
+class LiveFleetStatus:
     """The fleet now. `cpu_s` is used since its start, `resident_bytes` is memory now."""
 
     nodes: tuple[NodeStatus, ...]
@@ -58,7 +58,7 @@ class FleetStatus:
         return sum(replica.num_running for replica in self.replicas)
 
 
-_STATUS = TypeAdapter(FleetStatus)
+_STATUS = TypeAdapter(LiveFleetStatus)
 
 
 def kill_node(state_dir: Path, node: str) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def crash_pod(state_dir: Path, pod: str) -> None:
     _ask(state_dir, "crash_pod", pod)
 
 
-def fleet_status(state_dir: Path) -> FleetStatus:
+def fleet_status(state_dir: Path) -> LiveFleetStatus:
     """Return how the fleet is."""
     return _STATUS.validate_python(_ask(state_dir, "status", ""))
 
@@ -144,10 +144,10 @@ class ControlServer:
                 return asdict(self._status())
         raise ValueError(command)
 
-    def _status(self) -> FleetStatus:
+    def _status(self) -> LiveFleetStatus:
         used = resource.getrusage(resource.RUSAGE_SELF)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return FleetStatus(
+        return LiveFleetStatus(
             nodes=tuple(
                 NodeStatus(node.name, node.group.gpu_product, node.group.gpus, node.is_dead)
                 for node in self._kubelet.nodes

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from argosy.engine import EngineRequest, Refused, Scheduler
+from argosy.engine import EngineRequest, RejectedRequest, Scheduler
 from argosy_sim.livefleet.vllm_metrics import EngineLoad, FinishedRequest, VllmMetrics
 
 # A garbage collection or a large body takes tens of milliseconds; a second is a sleeping machine.
@@ -74,12 +74,14 @@ class EngineDriver:
         engine = self._scheduler
         return EngineLoad(engine.num_running, engine.num_waiting, engine.kv_usage)
 
-    def submit(self, lengths: tuple[int, int], max_tokens: int, on_token: TokenCallback) -> int | Refused:
+    def submit(
+        self, lengths: tuple[int, int], max_tokens: int, on_token: TokenCallback
+    ) -> int | RejectedRequest:
         """Queue a request of (prompt, output) tokens; returns its id, or why it can never be served."""
         request_id = self._next_id
         request = EngineRequest(request_id, *lengths)
         answer = self._scheduler.add(request)
-        if isinstance(answer, Refused):
+        if isinstance(answer, RejectedRequest):
             self._metrics.admission_rejections.value += 1
             return answer
         self._next_id += 1

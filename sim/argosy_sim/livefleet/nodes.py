@@ -21,7 +21,7 @@ from argosy.perf.catalogue import find_gpu
 from argosy.perf.protocol import OutOfRange
 from argosy_sim.livefleet.event_log import EventLog
 from argosy_sim.livefleet.kube_api import KubeApi, Object
-from argosy_sim.livefleet.spec import FleetSpec, NodeGroup
+from argosy_sim.livefleet.spec import LiveFleetSpec, NodeGroup
 
 HEARTBEAT_S = 2.0
 _STATUS_EVERY = 5
@@ -43,7 +43,7 @@ class SimulatedNode:
     uid: str = ""
 
 
-def nodes_of(spec: FleetSpec) -> tuple[SimulatedNode, ...]:
+def nodes_of(spec: LiveFleetSpec) -> tuple[SimulatedNode, ...]:
     """Return the nodes that a fleet's description names."""
     return tuple(
         SimulatedNode(f"{group.name}-{number}", group)

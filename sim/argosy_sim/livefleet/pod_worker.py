@@ -219,9 +219,11 @@ class PodWorker:
         await self._report(Phase.CREATING)
         hardware = Hardware(self.node.group.gpu_product, _num_gpus(container))
         args = parse_args(_words(container))
-        profile = args if isinstance(args, BadArgs) else self._services.profiles.resolve(args, hardware)
-        if isinstance(args, BadArgs) or not isinstance(profile, EngineProfile):
-            return self._failed(profile.message if isinstance(profile, BadArgs | CannotStart) else "")
+        if isinstance(args, BadArgs):
+            return self._failed(args.message)
+        profile = self._services.profiles.resolve(args, hardware)
+        if isinstance(profile, CannotStart):
+            return self._failed(profile.message)
         await self._load(args, profile)
         if self._terminating.is_set():
             return None

@@ -33,7 +33,7 @@ from argosy_sim.livefleet.log_endpoint import LogEndpoint, ServingCertificate
 from argosy_sim.livefleet.nodes import Heartbeats, nodes_of
 from argosy_sim.livefleet.pod_worker import Services
 from argosy_sim.livefleet.profiles import Profiles
-from argosy_sim.livefleet.spec import DEFAULT_FLEET, FleetSpec, load_spec
+from argosy_sim.livefleet.spec import DEFAULT_FLEET, LiveFleetSpec, load_spec
 from argosy_sim.livefleet.state import FleetLayout, FleetState
 
 _PR_SET_PDEATHSIG = 1
@@ -90,7 +90,7 @@ class FleetOptions:
 
     kubeconfig: Path
     layout: FleetLayout
-    spec: FleetSpec
+    spec: LiveFleetSpec
     certificates: Path | None
 
 

@@ -7,10 +7,12 @@ container's log shows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from argosy.keys import ModelKey
 from argosy.perf.footprint.memory import engine_limits, load_delay_s
-from argosy.perf.protocol import Fits, OutOfRange, PerfModel
+from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLargeReason
+from argosy.refusals import Refused
 from argosy.snapshot import Dtype, EngineSettings, Variant
 from argosy_sim.livefleet.vllm_args import VllmArgs
 from argosy_sim.livefleet.vllm_server import EngineProfile
@@ -24,11 +26,15 @@ class Hardware:
     num_gpus: int
 
 
-@dataclass(frozen=True, slots=True)
-class CannotStart:
-    """Why the engine would end at once."""
+class CannotStartReason(StrEnum):
+    """Why the container cannot run the engine, whatever its GPU."""
 
-    message: str
+    TOO_FEW_GPUS = "TooFewGpus"
+
+
+@dataclass(frozen=True, slots=True)
+class CannotStart(Refused[CannotStartReason | OutOfRangeReason | TooLargeReason]):
+    """Why the engine would end at once, in the words of its log."""
 
 
 class Profiles:
@@ -42,16 +48,17 @@ class Profiles:
         """Return the engine, or why there is none."""
         if hardware.num_gpus < args.world_size:
             return CannotStart(
+                CannotStartReason.TOO_FEW_GPUS,
                 f"World size ({args.world_size}) is larger than the number of available GPUs "
-                f"({hardware.num_gpus}) in this container."
+                f"({hardware.num_gpus}) in this container.",
             )
         variant = _variant(args, hardware)
         room = self._perf.fits(variant)
         if not isinstance(room, Fits):
-            return CannotStart(room.message)
+            return CannotStart(room.reason, room.message, room.nearest)
         step_times = self._perf.step_times(variant)
         if isinstance(step_times, OutOfRange):
-            return CannotStart(step_times.message)
+            return CannotStart(step_times.reason, step_times.message, step_times.nearest)
         return EngineProfile(
             model=args.model,
             served_names=args.served_names,

@@ -1,6 +1,6 @@
 """Owns the description of a live fleet: which GPU nodes, and how fast its time-outs run.
 
-Input: YAML. Output: a `FleetSpec`, or `SpecError` that names the field.
+Input: YAML. Output: a `LiveFleetSpec`, or `SpecError` that names the field.
 
     nodes:
       - {name: l40s, gpuProduct: NVIDIA-L40S, gpus: 2, count: 6, zone: zone-a}
@@ -40,7 +40,7 @@ class NodeGroup(_Model):
     labels: dict[str, str] = {}
 
 
-class FleetSpec(_Model):
+class LiveFleetSpec(_Model):
     """A fleet.
 
     `taint`: keep foreign pods (a kind cluster's DaemonSets) off the nodes.
@@ -67,7 +67,7 @@ class FleetSpec(_Model):
 
 
 # The fleet of the demo's story: three L40S replicas at rest, five in the burst, one H100 at the end.
-DEFAULT_FLEET = FleetSpec(
+DEFAULT_FLEET = LiveFleetSpec(
     nodes=(
         NodeGroup(name="l40s", gpu_product="NVIDIA-L40S", gpus=2, count=6),
         NodeGroup(name="h100", gpu_product="NVIDIA-H100-80GB-HBM3", gpus=2, count=2),
@@ -75,21 +75,21 @@ DEFAULT_FLEET = FleetSpec(
 )
 
 
-def parse_spec(text: str, source: str = "the fleet's description") -> FleetSpec:
+def parse_spec(text: str, source: str = "the fleet's description") -> LiveFleetSpec:
     """Return the fleet described by YAML; raises `SpecError` naming `source` and the field."""
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SpecError(f"is not YAML: {error}", source) from error
     try:
-        return FleetSpec.model_validate(document)
+        return LiveFleetSpec.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         raise SpecError(str(first["msg"]), f"{source}: {path}" if path else source) from error
 
 
-def load_spec(path: Path) -> FleetSpec:
+def load_spec(path: Path) -> LiveFleetSpec:
     """Read a fleet's description from a file; raises `SpecError`."""
     try:
         text = path.read_text()
@@ -98,6 +98,6 @@ def load_spec(path: Path) -> FleetSpec:
     return parse_spec(text, str(path))
 
 
-def dump_spec(spec: FleetSpec) -> str:
+def dump_spec(spec: LiveFleetSpec) -> str:
     """Return YAML that `parse_spec` reads back."""
     return yaml.safe_dump(spec.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=False)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from argosy.api.engine_flags import ENGINE_FLAGS, FlagValue
+from argosy.refusals import Refused
 
 # A size may be written as vLLM allows: 16k is 16,000, 16K is 16,384.
 _FACTORS = {"k": 1_000, "K": 1_024, "m": 1_000_000, "M": 1_048_576}
@@ -46,11 +48,18 @@ class VllmArgs:
         return self.tensor_parallel * self.pipeline_parallel
 
 
-@dataclass(frozen=True, slots=True)
-class BadArgs:
-    """Why the engine would not start."""
+class BadArgsReason(StrEnum):
+    """Why vLLM's parser, or its scheduler, refuses the arguments."""
 
-    message: str
+    BAD_VALUE = "BadValue"
+    MISSING_MODEL = "MissingModel"
+    CONTRADICTION = "Contradiction"
+    """Two arguments that cannot hold together."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadArgs(Refused[BadArgsReason]):
+    """Why the engine would not start: the argument, the value found and the value needed."""
 
 
 def _fields_by_flag(value: FlagValue) -> dict[str, str]:
@@ -83,21 +92,20 @@ def parse_args(args: Sequence[str]) -> VllmArgs | BadArgs:
         elif option in _INTEGERS:
             number = _positive_integer(words)
             if number is None:
-                return BadArgs(
-                    f"argument {option}: expected one whole number above 0, got '{' '.join(words)}'"
-                )
+                return _bad_value(option, "one whole number above 0", words)
             values[_INTEGERS[option]] = number
         elif option in _SHARES:
             share = _share(words)
             if share is None:
-                return BadArgs(f"argument {option}: expected a number in (0, 1], got '{' '.join(words)}'")
+                return _bad_value(option, "a number in (0, 1]", words)
             values[_SHARES[option]] = share
         elif option in _WORDS and len(words) == 1:
             values[_WORDS[option]] = words[0]
         elif option == "--enable-lora" and not words:
             values["enable_lora"] = True
         elif option in ("--model", "--served-model-name"):
-            return BadArgs(f"argument {option}: expected {'one name' if option == '--model' else 'names'}")
+            needed = "one name" if option == "--model" else "names"
+            return BadArgs(BadArgsReason.BAD_VALUE, f"argument {option}: expected {needed}")
         else:
             ignored.append(" ".join((option, *words)))
     return _checked(model, names or (model,), values, tuple(ignored))
@@ -107,17 +115,23 @@ def _checked(
     model: str, names: tuple[str, ...], values: dict[str, int | float | str], ignored: tuple[str, ...]
 ) -> VllmArgs | BadArgs:
     if not model:
-        return BadArgs("argument --model: expected one name")
+        return BadArgs(BadArgsReason.MISSING_MODEL, "argument --model: expected one name")
     parsed = VllmArgs(model, names, ignored=ignored, **values)  # type: ignore[arg-type]
     if parsed.port is not None and parsed.port > 65535:
-        return BadArgs(f"argument --port: {parsed.port} is not a port")
+        return BadArgs(BadArgsReason.BAD_VALUE, f"argument --port: {parsed.port} is not a port")
     # vLLM's scheduler refuses this too: a step must be able to advance every sequence.
     if parsed.max_num_batched_tokens < parsed.max_num_seqs:
         return BadArgs(
+            BadArgsReason.CONTRADICTION,
             f"max_num_batched_tokens ({parsed.max_num_batched_tokens}) must be greater than or equal to "
-            f"max_num_seqs ({parsed.max_num_seqs})."
+            f"max_num_seqs ({parsed.max_num_seqs}).",
         )
     return parsed
+
+
+def _bad_value(option: str, needed: str, words: Sequence[str]) -> BadArgs:
+    message = f"argument {option}: expected {needed}, got '{' '.join(words)}'"
+    return BadArgs(BadArgsReason.BAD_VALUE, message)
 
 
 def _options(args: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:

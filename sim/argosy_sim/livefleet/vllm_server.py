@@ -27,7 +27,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
-from argosy.engine import EngineLimits, Refused, Scheduler, StepTimeSource
+from argosy.engine import EngineLimits, RejectedRequest, Scheduler, StepTimeSource
 from argosy.errors import InvariantError
 from argosy_sim.livefleet.driver import EngineDriver, TokenCallback
 from argosy_sim.livefleet.openai_api import (
@@ -241,7 +241,7 @@ class VllmServer:
                 done.set_result(None)
 
         taken = self._submit(generation, on_token)
-        if isinstance(taken, Refused):
+        if isinstance(taken, RejectedRequest):
             return self._refuse(bad_request(taken.message))
         try:
             await done
@@ -268,7 +268,7 @@ class VllmServer:
                 done.set_result(None)
 
         taken = self._submit(generation, on_token)
-        if isinstance(taken, Refused):
+        if isinstance(taken, RejectedRequest):
             return self._refuse(bad_request(taken.message))
         try:
             response = web.StreamResponse(headers=self._headers | _STREAM_HEADERS)
@@ -279,7 +279,7 @@ class VllmServer:
             self.driver.abort(taken)
         return response
 
-    def _submit(self, generation: Generation, on_token: TokenCallback) -> int | Refused:
+    def _submit(self, generation: Generation, on_token: TokenCallback) -> int | RejectedRequest:
         lengths = (generation.prompt_tokens, generation.output_tokens)
         return self.driver.submit(lengths, generation.max_tokens, on_token)
 

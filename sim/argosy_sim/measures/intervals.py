@@ -16,12 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from scipy import special
 
 from argosy.arrays import Floats
 from argosy.checks import require_count, require_number
+from argosy.refusals import Refused
 from argosy_sim.measures.percentiles import percentile
 
 DEFAULT_LEVEL = 0.95
@@ -40,15 +42,24 @@ class Interval:
     level: float
 
 
-@dataclass(frozen=True, slots=True)
-class TooFew:
+class TooFewReason(StrEnum):
+    """Why there is no interval."""
+
+    TOO_FEW_OBSERVATIONS = "TooFewObservations"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooFew(Refused[TooFewReason]):
     """Why there is no interval: there were `num` observations and `needed` are the fewest that give one."""
 
     num: int
     needed: int
 
-    def __str__(self) -> str:
-        return f"{self.num} observations are too few for a confidence interval: {self.needed} are needed"
+    @classmethod
+    def of(cls, num: int, needed: int) -> TooFew:
+        """With its sentence."""
+        message = f"{num} observations are too few for a confidence interval: {needed} are needed"
+        return cls(TooFewReason.TOO_FEW_OBSERVATIONS, message, num=num, needed=needed)
 
 
 def share_interval(num_kept: int, num_all: int, level: float = DEFAULT_LEVEL) -> Interval | TooFew:
@@ -62,7 +73,7 @@ def share_interval(num_kept: int, num_all: int, level: float = DEFAULT_LEVEL) ->
     require_count("the number of trials", num_all, num_kept)
     _require_level(level)
     if num_all == 0:
-        return TooFew(0, 1)
+        return TooFew.of(0, 1)
     z2 = float(special.ndtri(0.5 + level / 2)) ** 2
     share = num_kept / num_all
     scale = 1 + z2 / num_all
@@ -83,7 +94,7 @@ def mean_interval(values: Sequence[float] | Floats, level: float = DEFAULT_LEVEL
     _require_level(level)
     num = len(sample)
     if num < 2:
-        return TooFew(num, 2)
+        return TooFew.of(num, 2)
     mean = float(sample.mean())
     quantile = float(special.stdtrit(num - 1, 0.5 + level / 2))
     half = quantile * float(sample.std(ddof=1)) / math.sqrt(num)
@@ -104,7 +115,7 @@ def batch_means_interval(
     sample = _finite(series)
     length = len(sample) // num_batches
     if length == 0:
-        return TooFew(len(sample), num_batches)
+        return TooFew.of(len(sample), num_batches)
     kept = sample[len(sample) - length * num_batches :]
     return mean_interval(kept.reshape(num_batches, length).mean(axis=1), level)
 
@@ -126,7 +137,7 @@ def percentile_interval(
     # The true percentile exceeds the largest value with probability share^n, and so at the other end.
     needed = max(math.ceil(math.log(tail) / math.log(p)) for p in (share, 1 - share))
     if num < needed:
-        return TooFew(num, needed)
+        return TooFew.of(num, needed)
     at_most = special.bdtr(np.arange(num), num, share)
     # Inside by `needed`; the clip is for the last digit where `num` is just that.
     low = max(0, int(np.searchsorted(at_most, tail, side="right")) - 1)

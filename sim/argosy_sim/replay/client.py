@@ -36,7 +36,7 @@ _READ_BUFFER_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ReplayTarget:
     """Where requests go and what the replayer allows them.
 
     `base_url` is scheme, host and port; `headers` are added to every request. Past
@@ -97,7 +97,7 @@ class RecordFile:
 
 
 async def replay(
-    requests: Sequence[PlannedRequest], target: Target, sink: Sink, origin_s: float
+    requests: Sequence[PlannedRequest], target: ReplayTarget, sink: Sink, origin_s: float
 ) -> ReplayResult:
     """Send every request `arrival_s` after `origin_s` (wall time, Unix seconds) and wait for the ends.
 
@@ -122,7 +122,7 @@ async def replay(
     return run.result(origin_s)
 
 
-def _session(target: Target) -> aiohttp.ClientSession:
+def _session(target: ReplayTarget) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         # `_Run` sets one time-out per request: aiohttp's would set a timer on every read.
@@ -201,7 +201,9 @@ class _Exchange:
 class _Run:
     """One replay: the session, the requests in flight, the counts."""
 
-    def __init__(self, target: Target, sink: Sink, clock: _Clock, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, target: ReplayTarget, sink: Sink, clock: _Clock, session: aiohttp.ClientSession
+    ) -> None:
         self.drained_by_s = 0.0
         self._target = target
         self._sink = sink

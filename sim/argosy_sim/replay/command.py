@@ -38,5 +38,5 @@ def replay_command(  # noqa: PLR0913 - a command's arguments are its flags
     source = options.Source(trace, archetype, skip_bad_lines, window)
     pace = options.Pace(rate, rate_scale, duration)
     headers = tuple(header or ())
-    wanted = options.Requests(target, model, out, class_name, path, headers, seed, timeout)
+    wanted = options.RequestFlags(target, model, out, class_name, path, headers, seed, timeout)
     raise typer.Exit(job.run(source, pace, wanted))

@@ -21,9 +21,9 @@ from argosy.exit_codes import ExitCode, exit_code
 from argosy_sim.measures.percentiles import LatencySummary, Percentiles, latency_summary
 from argosy_sim.measures.records import RequestRecord
 from argosy_sim.replay import flags
-from argosy_sim.replay.client import RecordFile, ReplayResult, Target, replay
+from argosy_sim.replay.client import RecordFile, ReplayResult, ReplayTarget, replay
 from argosy_sim.replay.load import ClassLoad, PlannedRequest, plan_load
-from argosy_sim.replay.options import Pace, Requests, Source
+from argosy_sim.replay.options import Pace, RequestFlags, Source
 from argosy_sim.traffic.trace import Trace
 
 START_DELAY_S = 0.5
@@ -36,11 +36,11 @@ class _Job:
 
     load: ClassLoad
     requests: tuple[PlannedRequest, ...]
-    target: Target
+    target: ReplayTarget
     out: Path
 
 
-def run(source: Source, pace: Pace, wanted: Requests) -> ExitCode:
+def run(source: Source, pace: Pace, wanted: RequestFlags) -> ExitCode:
     """Check the flags, replay, print the summary; the exit code."""
     try:
         job = _job(source, pace, wanted)
@@ -50,7 +50,7 @@ def run(source: Source, pace: Pace, wanted: Requests) -> ExitCode:
     return _replayed(job, Console())
 
 
-def _job(source: Source, pace: Pace, wanted: Requests) -> _Job:
+def _job(source: Source, pace: Pace, wanted: RequestFlags) -> _Job:
     lengths, schedule = flags.paced(flags.lengths_of(source), pace)
     headers, path = flags.header_pairs(wanted.headers), flags.checked_path(wanted.path)
     load = ClassLoad(wanted.class_name, wanted.model, lengths, schedule, wanted.seed, path, headers)
@@ -58,7 +58,7 @@ def _job(source: Source, pace: Pace, wanted: Requests) -> _Job:
     if not requests:
         raise SpecError("the load holds no request")
     url, timeout_s = flags.checked_url(wanted.target), wanted.timeout_s
-    target = Target(url, request_timeout_s=timeout_s, drain_timeout_s=timeout_s)
+    target = ReplayTarget(url, request_timeout_s=timeout_s, drain_timeout_s=timeout_s)
     return _Job(load, requests, target, flags.new_file(wanted.out))
 
 

@@ -59,7 +59,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Requests:
+class RequestFlags:
     """The flags that choose what each request carries, where it goes and where its record is kept."""
 
     target: str

@@ -7,23 +7,26 @@ source of chance. Output: arrays of tokens. Pure.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from argosy.arrays import Integers
 from argosy.demand.archetypes import ARCHETYPES, Archetype, Quantiles
+from argosy.refusals import Refused
+
+
+class ArchetypeReason(StrEnum):
+    """Why there is no archetype."""
+
+    UNKNOWN_ARCHETYPE = "UnknownArchetype"
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownArchetype:
-    """No archetype has this name; `known` are those that exist."""
-
-    name: str
-    known: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"no archetype is called {self.name!r}, known are {', '.join(self.known)}"
+class UnknownArchetype(Refused[ArchetypeReason]):
+    """No archetype has this name; `nearest` are similar names, or else all that exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,12 @@ class DrawnLengths:
 def find_archetype(name: str) -> Archetype | UnknownArchetype:
     """The built-in archetype of this name."""
     found = ARCHETYPES.get(name)
-    return found or UnknownArchetype(name, tuple(sorted(ARCHETYPES)))
+    if found is not None:
+        return found
+    known = sorted(ARCHETYPES)
+    nearest = difflib.get_close_matches(name, known) or known
+    message = f"no archetype is called {name!r}, known are {', '.join(known)}"
+    return UnknownArchetype(ArchetypeReason.UNKNOWN_ARCHETYPE, message, tuple(nearest))
 
 
 def sample(archetype: Archetype, rng: np.random.Generator, num: int) -> DrawnLengths:

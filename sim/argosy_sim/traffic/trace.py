@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 
+from argosy.refusals import Refused
 from argosy_sim.traffic.trace_formats import FORMATS, Malformed, TraceLine, line_reader
 
 MAX_REPORTED_LINES = 20
@@ -34,10 +36,10 @@ class TraceRequest:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be used: its number in the file, from 1, and the reason."""
+    """A line that cannot be used: its number in the file, from 1, and what is wrong with it."""
 
     number: int
-    reason: str
+    problem: Malformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +55,25 @@ class BadLines:
         return len(self.lines) + self.num_more
 
     def __str__(self) -> str:
-        named = "; ".join(f"line {line.number}: {line.reason}" for line in self.lines)
+        named = "; ".join(f"line {line.number}: {line.problem}" for line in self.lines)
         return f"{named}; and {self.num_more} more" if self.num_more else named
 
 
-@dataclass(frozen=True, slots=True)
-class BadTrace:
-    """Why a file gives no trace: a reason for the whole file, and its malformed lines if there are any."""
+class BadTraceReason(StrEnum):
+    """Why a file gives no trace."""
 
-    name: str
-    reason: str
+    CANNOT_OPEN = "CannotOpen"
+    EMPTY = "Empty"
+    UNKNOWN_FORMAT = "UnknownFormat"
+    MALFORMED_LINES = "MalformedLines"
+    NO_REQUEST = "NoRequest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadTrace(Refused[BadTraceReason]):
+    """Why a file gives no trace, in a sentence that names the file and, if there are any, malformed lines."""
+
     bad_lines: BadLines = BadLines()
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}" + (f": {self.bad_lines}" if self.bad_lines.num_lines else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +141,25 @@ def load_trace(path: Path, skip_bad_lines: bool = False) -> Trace | BadTrace:
     try:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
-        return BadTrace(path.name, f"cannot be read: {error.strerror or error}")
+        message = f"{path.name}: cannot be read: {error.strerror or error}"
+        return BadTrace(BadTraceReason.CANNOT_OPEN, message)
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:
-        return BadTrace(path.name, "holds no line")
+        return BadTrace(BadTraceReason.EMPTY, f"{path.name}: holds no line")
     first = lines[0][1]
     reader = line_reader(first)
     if reader is None:
-        known = ", ".join(FORMATS)
-        return BadTrace(path.name, f"has an unknown format, it begins with {first[:80]!r}; known are {known}")
+        begins = f"{path.name}: has an unknown format, it begins with {first[:80]!r}"
+        message = f"{begins}; known are {', '.join(FORMATS)}"
+        return BadTrace(BadTraceReason.UNKNOWN_FORMAT, message, tuple(FORMATS))
     body = lines[1:] if reader.has_header else lines
     good, bad = _sorted_out((number, reader.read(line)) for number, line in body)
     if bad.num_lines and not skip_bad_lines:
-        return BadTrace(path.name, f"{bad.num_lines} of {len(body)} lines are malformed", bad)
+        message = f"{path.name}: {bad.num_lines} of {len(body)} lines are malformed: {bad}"
+        return BadTrace(BadTraceReason.MALFORMED_LINES, message, bad_lines=bad)
     if not good:
-        return BadTrace(path.name, "holds no usable request", bad)
+        message = f"{path.name}: holds no usable request" + (f": {bad}" if bad.num_lines else "")
+        return BadTrace(BadTraceReason.NO_REQUEST, message, bad_lines=bad)
     return Trace(path.name, _from_zero(good), bad)
 
 
@@ -162,7 +173,7 @@ def _sorted_out(
         if isinstance(line, TraceLine):
             good.append(line)
         elif len(bad) < MAX_REPORTED_LINES:
-            bad.append(BadLine(number, line.reason))
+            bad.append(BadLine(number, line))
         else:
             num_more += 1
     return good, BadLines(tuple(bad), num_more)

@@ -14,7 +14,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import ClassVar, Protocol
+
+from argosy.refusals import Refused
 
 MAX_TOKENS_PER_REQUEST = 10_000_000
 """Beyond any model's context: a larger number is a damaged line."""
@@ -34,11 +37,18 @@ class TraceLine:
     prefix_blocks: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
-    """A line that cannot be used, and why."""
+class MalformedReason(StrEnum):
+    """Why a line cannot be used."""
 
-    reason: str
+    OTHER_FORMAT = "OtherFormat"
+    """Not a line of this format at all."""
+    BAD_VALUE = "BadValue"
+    """A field is missing or has no usable value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed(Refused[MalformedReason]):
+    """A line that cannot be used, and why: the field, the value found and the value needed."""
 
 
 class LineReader(Protocol):
@@ -103,21 +113,21 @@ class MooncakeJsonLines:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
-            return Malformed("no JSON")
+            return Malformed(MalformedReason.OTHER_FORMAT, "no JSON")
         if not isinstance(found, dict):
-            return Malformed("no JSON object")
+            return Malformed(MalformedReason.OTHER_FORMAT, "no JSON object")
         time_ms = found.get("timestamp")
         if isinstance(time_ms, bool) or not isinstance(time_ms, int | float) or not 0 <= time_ms < 1e15:
-            return Malformed(
-                f"timestamp is {_shown(time_ms)}, a number of milliseconds of at least 0 expected"
-            )
+            message = f"timestamp is {_shown(time_ms)}, a number of milliseconds of at least 0 expected"
+            return Malformed(MalformedReason.BAD_VALUE, message)
         for key in ("input_length", "output_length"):
             value = found.get(key)
             if isinstance(value, bool) or not isinstance(value, int) or not _is_count(value):
-                return Malformed(_not_a_count(key, value))
+                return _not_a_count(key, value)
         blocks = found.get("hash_ids", [])
         if not isinstance(blocks, list) or any(type(block) is not int or block < 0 for block in blocks):
-            return Malformed("hash_ids is no list of whole numbers of at least 0")
+            message = "hash_ids is no list of whole numbers of at least 0"
+            return Malformed(MalformedReason.BAD_VALUE, message)
         return TraceLine(time_ms / 1000, found["input_length"], found["output_length"], tuple(blocks))
 
 
@@ -162,18 +172,20 @@ def _fields(line: str, columns: CsvColumns) -> list[str] | Malformed:
     # None of the formats quotes; a quoted comma therefore shows as a wrong number of fields.
     fields = [text.strip() for text in line.split(",")]
     if len(fields) != len(columns.names):
-        return Malformed(f"{len(fields)} fields, {len(columns.names)} expected")
+        message = f"{len(fields)} fields, {len(columns.names)} expected"
+        return Malformed(MalformedReason.OTHER_FORMAT, message)
     return fields
 
 
 def _row(fields: list[str], columns: CsvColumns, time_s: float) -> TraceLine | Malformed:
     if not math.isfinite(time_s):
         name = columns.names[columns.time]
-        return Malformed(f"{name} is {_shown(fields[columns.time])}, a time expected")
+        message = f"{name} is {_shown(fields[columns.time])}, a time expected"
+        return Malformed(MalformedReason.BAD_VALUE, message)
     for column in (columns.prompt, columns.output):
         text = fields[column]
         if not _WHOLE.fullmatch(text) or len(text) > 20 or not _is_count(int(text)):
-            return Malformed(_not_a_count(columns.names[column], text))
+            return _not_a_count(columns.names[column], text)
     return TraceLine(time_s, int(fields[columns.prompt]), int(fields[columns.output]))
 
 
@@ -190,8 +202,9 @@ def _is_count(value: int) -> bool:
     return 1 <= value <= MAX_TOKENS_PER_REQUEST
 
 
-def _not_a_count(name: str, value: object) -> str:
-    return f"{name} is {_shown(value)}, a whole number from 1 to {MAX_TOKENS_PER_REQUEST:,} expected"
+def _not_a_count(name: str, value: object) -> Malformed:
+    needed = f"a whole number from 1 to {MAX_TOKENS_PER_REQUEST:,} expected"
+    return Malformed(MalformedReason.BAD_VALUE, f"{name} is {_shown(value)}, {needed}")
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from argosy.route.table import OutlierSettings, PathMatch, RequestMatch
+from argosy.route.table import OutlierSettings, RequestMatch, RoutePath
 
 
 async def three_classes(world: Any, build: Any) -> None:
@@ -21,7 +21,7 @@ async def three_classes(world: Any, build: Any) -> None:
                 build.route(
                     "deep",
                     {"deep": 1.0},
-                    match=RequestMatch(PathMatch("/v1/chat", False), models=("llama", "qwen")),
+                    match=RequestMatch(RoutePath("/v1/chat", False), models=("llama", "qwen")),
                 ),
                 build.route("batch", {"batch": 1.0}),
                 build.route(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from argosy.api import KINDS, RULES, InvalidObject, Resource
+from argosy.api import KINDS, RULES, CustomResource, InvalidObject
 from argosy.api.crdgen import open_api_schema
 
 Drawn = st.SearchStrategy[Any]
@@ -109,7 +109,7 @@ def _numbers(node: dict[str, Any], path: str) -> Drawn:
 
 
 @cache
-def objects_of(kind: type[Resource]) -> Drawn:
+def objects_of(kind: type[CustomResource]) -> Drawn:
     schema = SCHEMAS[kind.KIND]["properties"]
     return st.fixed_dictionaries(
         {
@@ -130,7 +130,7 @@ KIND_CASES = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
 @KIND_CASES
 @UNHURRIED
 @given(data=st.data())
-def test_what_the_schema_admits_only_a_rule_refuses(kind: type[Resource], data: st.DataObject) -> None:
+def test_what_the_schema_admits_only_a_rule_refuses(kind: type[CustomResource], data: st.DataObject) -> None:
     found = kind.from_object(data.draw(objects_of(kind)))
     if isinstance(found, InvalidObject):
         assert {problem.sentence for problem in found.problems} <= MESSAGES
@@ -139,7 +139,7 @@ def test_what_the_schema_admits_only_a_rule_refuses(kind: type[Resource], data: 
 @KIND_CASES
 @UNHURRIED
 @given(data=st.data())
-def test_what_is_written_reads_the_same(kind: type[Resource], data: st.DataObject) -> None:
+def test_what_is_written_reads_the_same(kind: type[CustomResource], data: st.DataObject) -> None:
     found = kind.from_object(data.draw(objects_of(kind)))
     assume(isinstance(found, kind))
     assert isinstance(found, kind)
@@ -162,7 +162,7 @@ ANY_JSON = st.recursive(
 @KIND_CASES
 @UNHURRIED
 @given(obj=ANY_JSON)
-def test_any_json_is_read_or_refused_in_words(kind: type[Resource], obj: Any) -> None:
+def test_any_json_is_read_or_refused_in_words(kind: type[CustomResource], obj: Any) -> None:
     found = kind.from_object(obj)
     if isinstance(found, InvalidObject):
         assert all(problem.sentence for problem in found.problems)
@@ -178,7 +178,7 @@ def _paths(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @UNHURRIED
 @given(data=st.data(), spoiler=ANY_JSON)
 def test_one_spoiled_place_is_read_or_refused_in_words(
-    kind: type[Resource], data: st.DataObject, spoiler: Any
+    kind: type[CustomResource], data: st.DataObject, spoiler: Any
 ) -> None:
     whole = {"spoilt": data.draw(objects_of(kind))}
     *steps, last = data.draw(st.sampled_from(_paths(whole)[1:]))

@@ -33,7 +33,7 @@ from argosy.keys import CellName, ClassKey, DeploymentKey
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row
 from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence, Observation, learnt
-from argosy.perf.recalibration.health import Health, Lag
+from argosy.perf.recalibration.health import Lag, ResidualStatistics
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.recalibration.observe import WindowMemory
 from argosy.perf.recalibration.window import CalibrationKey
@@ -104,7 +104,7 @@ states = st.builds(
     prior=calibrations,
     evidence=evidence,
     health=st.builds(
-        Health,
+        ResidualStatistics,
         st.floats(1e-9, 1),
         st.integers(0, 10_000),
         st.floats(0, 10),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from argosy.engine import (
     EngineLimits,
     EngineRequest,
-    Refused,
+    RejectedRequest,
     Requests,
     Scheduler,
     StepCoefficients,
@@ -150,7 +150,7 @@ def test_the_scheduler_does_what_the_naive_one_does(
         for prompt, output, cached in arriving:
             request = EngineRequest(len(wanted), prompt, output, min(cached, prompt))
             wanted[request.id] = output
-            if isinstance(scheduler.add(request), Refused):
+            if isinstance(scheduler.add(request), RejectedRequest):
                 refused.add(request.id)
             else:
                 naive.waiting.append(NaiveSequence(request))
@@ -216,7 +216,7 @@ def test_simulating_is_stepping_to_the_last_bit(requests: Requests, limits: Engi
             request = EngineRequest(
                 following, int(requests.prompt_tokens[following]), int(requests.output_tokens[following])
             )
-            if not isinstance(scheduler.add(request), Refused):
+            if not isinstance(scheduler.add(request), RejectedRequest):
                 naive.waiting.append(NaiveSequence(request))
             following += 1
         duration_ms = naive.start_step()

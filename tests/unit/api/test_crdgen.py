@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from argosy.api import KINDS, Resource
+from argosy.api import KINDS, CustomResource
 from argosy.api.crdgen import custom_resource_definition, file_name, open_api_schema, render, structural
 from argosy.errors import InvariantError
 
@@ -29,7 +29,7 @@ def nodes(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str,
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
-def test_the_file_in_crds_is_up_to_date(kind: type[Resource]) -> None:
+def test_the_file_in_crds_is_up_to_date(kind: type[CustomResource]) -> None:
     assert (ROOT / "crds" / file_name(kind)).read_text("utf-8") == render(kind)
 
 
@@ -43,7 +43,7 @@ def test_the_script_finds_nothing_to_do() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
-def test_a_crd_is_known_by_its_names(kind: type[Resource]) -> None:
+def test_a_crd_is_known_by_its_names(kind: type[CustomResource]) -> None:
     spec = custom_resource_definition(kind)["spec"]
     assert spec["names"]["categories"] == ["argosy"]
     assert spec["names"]["shortNames"] == list(kind.SHORT_NAMES)
@@ -52,21 +52,21 @@ def test_a_crd_is_known_by_its_names(kind: type[Resource]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
-def test_every_column_shows_a_field_that_exists(kind: type[Resource]) -> None:
+def test_every_column_shows_a_field_that_exists(kind: type[CustomResource]) -> None:
     known = {path for path, _ in nodes(open_api_schema(kind))} | {".metadata.creationTimestamp"}
     shown = [column.json_path.split("[?")[0] for column in kind.COLUMNS]
     assert [path for path in shown if path not in known] == []
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
-def test_every_field_is_described_in_a_sentence(kind: type[Resource]) -> None:
+def test_every_field_is_described_in_a_sentence(kind: type[CustomResource]) -> None:
     for path, node in nodes(open_api_schema(kind)):
         if "[]" not in path.rsplit(".", 1)[-1] and path != ".metadata":
             assert node["description"].endswith("."), path
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
-def test_a_status_has_no_defaults(kind: type[Resource]) -> None:
+def test_a_status_has_no_defaults(kind: type[CustomResource]) -> None:
     status = open_api_schema(kind)["properties"]["status"]
     assert [path for path, node in nodes(status) if "default" in node] == []
 

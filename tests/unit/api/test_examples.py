@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from argosy.api import KINDS, Fleet, GPUPool, Resource, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api import KINDS, CustomResource, Fleet, GPUPool, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.fleet import Mode
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 KIND_BY_NAME = {kind.KIND: kind for kind in KINDS}
 
 
-def objects(name: str) -> list[Resource]:
+def objects(name: str) -> list[CustomResource]:
     found = []
     for path in sorted((EXAMPLES / name).glob("*.yaml")):
         for obj in yaml.safe_load_all(path.read_text("utf-8")):
             value = KIND_BY_NAME[obj["kind"]].from_object(obj)
-            assert isinstance(value, Resource), f"{path.name}: {value}"
+            assert isinstance(value, CustomResource), f"{path.name}: {value}"
             found.append(value)
     return found
 

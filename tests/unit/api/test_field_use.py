@@ -14,7 +14,7 @@ import pytest
 from field_reads import reads_of
 
 from argosy.api import KINDS, FleetPlan, ServedModel
-from argosy.api.fleet import Gateway
+from argosy.api.fleet import GatewaySpec
 from argosy.api.servedmodel import ServedModelSpec
 from argosy.api.table import PlacedField, fields_of
 from argosy.api.workloadclass import HeaderMatch, PathMatch
@@ -61,4 +61,4 @@ def test_a_value_is_followed_through_loops_and_holders(tmp_path: Path) -> None:
         "        yield [h.value for h in one.spec.match.headers]\n"
         "    yield seen.fleet.spec.gateway.port\n",
     )
-    assert {(HeaderMatch, "value"), (Gateway, "port")} <= found
+    assert {(HeaderMatch, "value"), (GatewaySpec, "port")} <= found

@@ -9,7 +9,7 @@ import pytest
 
 from argosy.api import API_VERSION, KINDS
 from argosy.api.kinds import REGISTRY, ROUTED, USER_SPECS, WATCHED, Kind, TriggerRule, kind_named, kind_of
-from argosy.api.resource import Resource, Scope
+from argosy.api.resource import CustomResource, Scope
 from argosy.control.triggers import trigger_of
 from argosy.errors import InvariantError
 from argosy.kube.api import KindPath, path_of
@@ -17,7 +17,7 @@ from argosy.kube.api import KindPath, path_of
 ROOT = Path(__file__).parents[3]
 
 
-def custom_kinds(base: type[Resource] = Resource) -> set[type[Resource]]:
+def custom_kinds(base: type[CustomResource] = CustomResource) -> set[type[CustomResource]]:
     found = {kind for kind in base.__subclasses__() if kind.__module__.startswith("argosy.")}
     return found.union(*(custom_kinds(kind) for kind in found)) if found else found
 
@@ -31,7 +31,7 @@ def test_plurals_and_names_are_unique() -> None:
 
 
 @pytest.mark.parametrize("model", KINDS, ids=lambda kind: kind.KIND)
-def test_a_custom_kinds_entry_agrees_with_its_model(model: type[Resource]) -> None:
+def test_a_custom_kinds_entry_agrees_with_its_model(model: type[CustomResource]) -> None:
     kind = kind_of(model.PLURAL)
     assert (kind.name, kind.api_version, kind.scope) == (model.KIND, API_VERSION, model.SCOPE)
     assert kind.watched

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rule_cases import CASES, PLACED, patched, rule_cases
 
-from argosy.api import RULES, InvalidObject, Resource
+from argosy.api import RULES, CustomResource, InvalidObject
 from argosy.api.rule import Rule
 
 ROOT = Path(__file__).parents[3]
@@ -19,13 +19,13 @@ FUNCTIONS_OF_1_29 = {"has", "all", "exists", "matches", "startsWith", "split", "
 
 
 @pytest.mark.parametrize(("kind", "rule", "patch"), rule_cases("good"))
-def test_what_keeps_a_rule_is_read(kind: type[Resource], rule: Rule, patch: dict[str, Any]) -> None:
+def test_what_keeps_a_rule_is_read(kind: type[CustomResource], rule: Rule, patch: dict[str, Any]) -> None:
     assert isinstance(kind.from_object(patched(kind, patch)), kind)
 
 
 @pytest.mark.parametrize(("kind", "rule", "patch"), rule_cases("bad"))
 def test_what_breaks_a_rule_is_refused_with_its_message(
-    kind: type[Resource], rule: Rule, patch: dict[str, Any]
+    kind: type[CustomResource], rule: Rule, patch: dict[str, Any]
 ) -> None:
     found = kind.from_object(patched(kind, patch))
     assert isinstance(found, InvalidObject)

@@ -9,8 +9,7 @@ import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, parsed, some_nodes
 
 from argosy.api import FleetPlan, RouterPolicy
-from argosy.api.fleetplan import CellWeights as PublishedWeights
-from argosy.api.fleetplan import DeploymentWeight
+from argosy.api.fleetplan import DeploymentWeight, PublishedWeights
 from argosy.control.balance import balance, published_weights, worth_publishing
 from argosy.route.weights import CellWeights
 from argosy.snapshot import EngineReading, Sample, TelemetryReading

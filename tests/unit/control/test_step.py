@@ -21,7 +21,7 @@ from small_fleet import (
     with_condition,
 )
 
-from argosy.api import FleetPlan, GPUPool, Resource, ServedModel, WorkloadClass
+from argosy.api import CustomResource, FleetPlan, GPUPool, ServedModel, WorkloadClass
 from argosy.api.conditions import ConditionStatus
 from argosy.control.demand import class_forecasts
 from argosy.control.step import StepSettings, step
@@ -255,7 +255,7 @@ def test_a_deleted_model_is_emptied_and_then_removed() -> None:
     ("kind", "key", "left"), [(WorkloadClass, "default/chat", {}), (GPUPool, "l40s", {"h100/chat": 1})]
 )
 def test_a_deleted_class_or_pool_takes_its_replicas_along(
-    kind: type[Resource], key: str, left: dict[str, int]
+    kind: type[CustomResource], key: str, left: dict[str, int]
 ) -> None:
     world = a_world()
     world.settle()

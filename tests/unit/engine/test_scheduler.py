@@ -10,8 +10,8 @@ from argosy.engine import (
     Admitted,
     EngineLimits,
     EngineRequest,
-    RefusalReason,
-    Refused,
+    RejectedRequest,
+    RejectionReason,
     Scheduler,
     StepCoefficients,
     StepEvents,
@@ -117,17 +117,17 @@ def test_without_a_free_block_the_youngest_starts_over_with_what_it_has_generate
     ("request_", "reason"),
     [
         pytest.param(
-            EngineRequest(1, 399, 2), RefusalReason.LONGER_THAN_CONTEXT, id="one-token-over-the-context"
+            EngineRequest(1, 399, 2), RejectionReason.LONGER_THAN_CONTEXT, id="one-token-over-the-context"
         ),
         pytest.param(
-            EngineRequest(1, 40, 1), RefusalReason.LONGER_THAN_KV_CACHE, id="one-token-over-the-kv-cache"
+            EngineRequest(1, 40, 1), RejectionReason.LONGER_THAN_KV_CACHE, id="one-token-over-the-kv-cache"
         ),
     ],
 )
-def test_a_request_that_can_never_fit_is_refused(request_: EngineRequest, reason: RefusalReason) -> None:
+def test_a_request_that_can_never_fit_is_refused(request_: EngineRequest, reason: RejectionReason) -> None:
     scheduler = Scheduler(replace(ROOMY, kv_blocks=10), CONSTANT)
     answer = scheduler.add(request_)
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, RejectedRequest)
     assert (answer.reason, scheduler.start_step()) == (reason, None)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from argosy.api import InvalidObject, WorkloadClass
 from argosy.route.precedence import Conflict, conflicts, in_order, may_overlap
-from argosy.route.table import PathMatch, RequestMatch
+from argosy.route.table import RequestMatch, RoutePath
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
 
@@ -140,20 +140,20 @@ def test_the_losers_message_names_field_and_winner() -> None:
             id="two different headers",
         ),
         pytest.param(
-            RequestMatch(PathMatch("/v1", False)),
-            RequestMatch(PathMatch("/v1/a", True)),
+            RequestMatch(RoutePath("/v1", False)),
+            RequestMatch(RoutePath("/v1/a", True)),
             True,
             id="a path below",
         ),
         pytest.param(
-            RequestMatch(PathMatch("/v1", True)),
-            RequestMatch(PathMatch("/v1/a", False)),
+            RequestMatch(RoutePath("/v1", True)),
+            RequestMatch(RoutePath("/v1/a", False)),
             False,
             id="an exact path",
         ),
         pytest.param(
-            RequestMatch(PathMatch("/v1", False)),
-            RequestMatch(PathMatch("/v2", False)),
+            RequestMatch(RoutePath("/v1", False)),
+            RequestMatch(RoutePath("/v2", False)),
             False,
             id="other paths",
         ),

@@ -11,7 +11,8 @@ import pytest
 from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters
 from argosy.telemetry.parse import (
     RawRouteCounters,
-    Unreadable,
+    UnreadableAnswer,
+    UnreadableAnswerReason,
     parse_clusters,
     parse_engine,
     parse_route_stats,
@@ -43,7 +44,7 @@ READING = EngineReading(
 
 
 def _is_unreadable(body: str) -> bool:
-    return isinstance(parse_engine(body.encode()), Unreadable)
+    return isinstance(parse_engine(body.encode()), UnreadableAnswer)
 
 
 def test_the_six_metrics_are_read_and_finished_requests_add_up_over_their_reasons() -> None:
@@ -185,7 +186,9 @@ def test_caches_with_unlike_blocks_have_no_block_size() -> None:
 )
 def test_a_missing_metric_makes_the_answer_unreadable_and_is_named(name: str) -> None:
     kept = [line for line in BODY.splitlines(keepends=True) if not line.startswith(name + "{")]
-    assert parse_engine("".join(kept).encode()) == Unreadable(f"no value of {name}")
+    assert parse_engine("".join(kept).encode()) == UnreadableAnswer(
+        UnreadableAnswerReason.MISSING_METRIC, f"no value of {name}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -267,8 +270,8 @@ def test_a_route_without_its_total_is_missing_and_not_idle() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"overloaded", b"[]", b'{"stats": '])
 def test_an_answer_that_is_no_json_object_is_unreadable(body: bytes) -> None:
-    assert isinstance(parse_route_stats(body), Unreadable)
-    assert isinstance(parse_clusters(body), Unreadable)
+    assert isinstance(parse_route_stats(body), UnreadableAnswer)
+    assert isinstance(parse_clusters(body), UnreadableAnswer)
 
 
 def _cluster(flags: dict[str, object], port: int = 8000) -> dict[str, object]:

@@ -12,9 +12,9 @@ from argosy.route.table import (
     Endpoint,
     EndpointState,
     Gateway,
-    PathMatch,
     RequestMatch,
     RouteEntry,
+    RoutePath,
     RouteTable,
 )
 from argosy.xds.listener import JSON_FILTER
@@ -61,7 +61,7 @@ def routes_of(*entries: RouteEntry) -> dict[str, Any]:
             id="a model route before it, for other headers",
         ),
         pytest.param(
-            [entry("a", RequestMatch(PathMatch("/v1/chat", False), models=("m",))), entry("b", HEADER)],
+            [entry("a", RequestMatch(RoutePath("/v1/chat", False), models=("m",))), entry("b", HEADER)],
             {"a": True, "b": True},
             id="a path that a request with the header may have",
         ),
@@ -113,13 +113,13 @@ def test_a_cluster_whose_weight_rounds_to_nothing_is_not_named_in_the_route() ->
     [
         pytest.param(None, ("prefix", "/"), id="none"),
         pytest.param(
-            PathMatch("/", False), ("prefix", "/"), id="the root as a prefix, which Envoy's own refuses"
+            RoutePath("/", False), ("prefix", "/"), id="the root as a prefix, which Envoy's own refuses"
         ),
-        pytest.param(PathMatch("/v1", False), ("path_separated_prefix", "/v1"), id="a prefix, by elements"),
-        pytest.param(PathMatch("/v1/chat", True), ("path", "/v1/chat"), id="exact"),
+        pytest.param(RoutePath("/v1", False), ("path_separated_prefix", "/v1"), id="a prefix, by elements"),
+        pytest.param(RoutePath("/v1/chat", True), ("path", "/v1/chat"), id="exact"),
     ],
 )
-def test_paths_match_by_elements(path: PathMatch | None, expected: tuple[str, str]) -> None:
+def test_paths_match_by_elements(path: RoutePath | None, expected: tuple[str, str]) -> None:
     match = routes_of(entry("a", RequestMatch(path, headers=HEADER.headers)))["a"].match
     kind = match.WhichOneof("path_specifier")
     assert (kind, getattr(match, kind)) == expected

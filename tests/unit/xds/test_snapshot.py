@@ -8,7 +8,7 @@ from argosy.errors import InvariantError
 from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
 from argosy.xds.resources import resources_of
 from argosy.xds.snapshot import Snapshot, TypeUrl, revision_of
-from argosy.xds.snapshot_file import FILE_NAME, Unreadable, load, save
+from argosy.xds.snapshot_file import FILE_NAME, UnreadableSnapshot, load, save
 
 
 def table(revision: int = 3) -> RouteTable:
@@ -93,11 +93,11 @@ def test_a_damaged_copy_is_named_and_ignored(tmp_path: Path, damage: object, rea
     path = save(Snapshot.of_table(table()), tmp_path)
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
     answer = load(tmp_path)
-    assert isinstance(answer, Unreadable)
+    assert isinstance(answer, UnreadableSnapshot)
     assert str(path) in answer.message
     assert reason in answer.message
 
 
 def test_a_copy_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).mkdir()
-    assert isinstance(load(tmp_path), Unreadable)
+    assert isinstance(load(tmp_path), UnreadableSnapshot)

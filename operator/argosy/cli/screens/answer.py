@@ -15,7 +15,8 @@ from argosy.cli.options import ShowOptions
 from argosy.cli.output import Output, digits
 from argosy.cli.screens.replica import finite, load, read_profile, speculation, variant
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answers.replica import TTFT_OF_CLIENTS, ReplicaAnswer, ReplicaQuestion, Unanswered, answer
+from argosy.perf.answers.replica import TTFT_OF_CLIENTS, ReplicaAnswer, ReplicaQuestion, answer
+from argosy.perf.answers.unanswered import Unanswered
 from argosy.perf.measurements import far_off
 from argosy.perf.profile import Origin, Profile
 from argosy.perf.tokens.speculative import Speculation
@@ -31,7 +32,7 @@ def show(asked: ShowOptions, output: Output) -> None:
     replica = variant(asked.replica, question.load)
     found = answer(replica, question, LibraryPerfModel(library, {}))
     if isinstance(found, Unanswered):
-        output.refuse(found.message, found.reason, found.nearest)
+        output.refused(found)
     if asked.profiles and (remark := _remark(found, replica)):
         output.remark(f"--profile: {remark}")
     if output.as_json:

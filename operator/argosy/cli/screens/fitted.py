@@ -44,13 +44,13 @@ _T = TypeVar("_T")
 
 def show(asked: ImportOptions, output: Output) -> None:
     """Fit, write and print. Raises SpecError for a file, an option or measurements that cannot be used."""
-    reports = _of_one_gpu([_read(path) for path in asked.files], asked.gpu)
+    reports = _of_one_gpu([_read(path, output) for path in asked.files], asked.gpu)
     variant = _variant(asked, reports)
-    question = _question(variant)
+    question = _question(variant, output)
     with progress("fitting the profile"):
         fitted = fit_profile(reports, question)
     if isinstance(fitted, CannotFit):
-        raise SpecError(fitted.message)
+        output.refused(fitted)
     _write(asked.out, profile_to_bytes(fitted))
     if output.as_json:
         output.document(_document(fitted, variant, asked.out))
@@ -82,15 +82,15 @@ def _variant(asked: ImportOptions, reports: Sequence[Measurements]) -> Variant:
     )
 
 
-def _read(path: Path) -> Measurements:
-    """Raises SpecError."""
+def _read(path: Path, output: Output) -> Measurements:
+    """The rows of a report; the command ends with a refusal that names the file where there are none."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", str(path)) from error
     found = read_measurements(content, path.name)
     if isinstance(found, UnreadableReport):
-        raise SpecError(found.message, str(path))
+        output.refused(found, str(path))
     return found
 
 
@@ -108,19 +108,19 @@ def _named(what: str, names: Sequence[str | None]) -> str:
     return found[0]
 
 
-def _question(variant: Variant) -> FitQuestion:
-    """What is fitted: the shipped profile is where the fit begins. Raises SpecError where there is none."""
+def _question(variant: Variant, output: Output) -> FitQuestion:
+    """What is fitted: the shipped profile is where the fit begins. Refuses where there is none."""
     perf = LibraryPerfModel(shipped_library(), {})
-    wanted, prior = _known(wanted_profile(variant)), _known(perf.profile(variant))
-    room = _known(perf.fits(variant))
+    wanted, prior = _known(wanted_profile(variant), output), _known(perf.profile(variant), output)
+    room = _known(perf.fits(variant), output)
     limits = engine_limits(variant.engine, room.kv_capacity_tokens)
     return FitQuestion(wanted.key, prior, limits, time.strftime("%Y-%m-%d", time.gmtime()))
 
 
-def _known(found: _T | OutOfRange | TooLarge) -> _T:
-    """An answer of the performance model. Raises SpecError where it has none."""
+def _known(found: _T | OutOfRange | TooLarge, output: Output) -> _T:
+    """An answer of the performance model; where it has none, the command ends with its refusal."""
     if isinstance(found, OutOfRange | TooLarge):
-        raise SpecError(found.message)
+        output.refused(found)
     return found
 
 

@@ -20,7 +20,7 @@ from argosy.cli.options import (
 )
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
-from argosy.perf.answers.replica import Load
+from argosy.perf.answers.replica import ReplicaLoad
 from argosy.perf.catalogue import ConfigFault, architecture_from_config
 from argosy.perf.measurements import ProfileFault, profile_from_bytes
 from argosy.perf.profile import Profile
@@ -31,7 +31,7 @@ _ROOM = 1.1
 """The engine's longest context, relative to the mean request: lengths vary by a tenth."""
 
 
-def variant(asked: ReplicaOptions, load: Load) -> Variant:
+def variant(asked: ReplicaOptions, load: ReplicaLoad) -> Variant:
     """The replica, whose engine has room for the load. Raises SpecError."""
     if asked.loras < 0:
         raise SpecError(f"must be at least 0, got {asked.loras}", "--loras")
@@ -57,11 +57,11 @@ def variant(asked: ReplicaOptions, load: Load) -> Variant:
     )
 
 
-def load(asked: LoadOptions) -> Load:
+def load(asked: LoadOptions) -> ReplicaLoad:
     """The load; without a batch and a rate, `DEFAULT_BATCH` requests in flight. Raises SpecError."""
     is_default = asked.batch is None and asked.rate is None
     batch = DEFAULT_BATCH if is_default else asked.batch
-    return Load(
+    return ReplicaLoad(
         whole(asked.prompt, "--prompt"),
         whole(asked.output, "--output"),
         None if batch is None else whole(batch, "--batch"),
@@ -131,5 +131,5 @@ def _read_architecture(path: Path) -> Architecture:
     except (OSError, ValueError, RecursionError) as error:
         raise SpecError(f"cannot be read: {error}", str(path)) from error
     if isinstance(found, ConfigFault):
-        raise SpecError(f"{found.field}: {found.message}", str(path))
+        raise SpecError(found.message, str(path))
     return found

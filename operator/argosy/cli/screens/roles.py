@@ -16,7 +16,7 @@ from argosy.cli.options import RoleOptions, RolesOptions
 from argosy.cli.output import Output, digits
 from argosy.cli.screens.replica import at_least_one, load, variant, whole
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answers.replica import Load, Unanswered
+from argosy.perf.answers.replica import ReplicaLoad
 from argosy.perf.answers.roles.answer import (
     NOTICEABLE,
     Carried,
@@ -25,7 +25,8 @@ from argosy.perf.answers.roles.answer import (
     answer_roles,
     milliseconds,
 )
-from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion
+from argosy.perf.answers.roles.question import LatencyPromise, LinkName, RoleAsked, RolesQuestion
+from argosy.perf.answers.unanswered import Unanswered
 from argosy.perf.protocol import CapacityLimit, term_name
 from argosy.snapshot import SloTerm, Variant
 
@@ -37,7 +38,7 @@ def show(asked: RolesOptions, output: Output) -> None:
     question = _question(asked)
     found = answer_roles(question, LibraryPerfModel(shipped_library(), {}))
     if isinstance(found, Unanswered):
-        output.refuse(found.message, found.reason, found.nearest)
+        output.refused(found)
     if output.as_json:
         output.document(_document(found, question))
     else:
@@ -56,12 +57,12 @@ def _question(asked: RolesOptions) -> RolesQuestion:
         decode=_role(base, asked.decode, asked.price),
         prompt_tokens=lengths.prompt_tokens,
         output_tokens=lengths.output_tokens,
-        promise=Promise(asked.ttft_p95, asked.itl_p95),
+        promise=LatencyPromise(asked.ttft_p95, asked.itl_p95),
         link=LinkName(asked.link),
     )
 
 
-def _base(asked: RolesOptions, lengths: Load) -> Variant:
+def _base(asked: RolesOptions, lengths: ReplicaLoad) -> Variant:
     """The model as both roles serve it, on the GPUs of both. Raises SpecError."""
     found, max_num_seqs = variant(asked.replica, lengths), whole(asked.max_num_seqs, "--max-num-seqs")
     budget = max(found.engine.max_num_batched_tokens, max_num_seqs)

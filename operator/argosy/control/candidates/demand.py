@@ -7,7 +7,7 @@ lengths whose weights sum to one, and an `Slo`.
 from __future__ import annotations
 
 from argosy.api import WorkloadClass
-from argosy.api.workloadclass import Lengths, Percentiles
+from argosy.api.workloadclass import Lengths, PercentileBounds
 from argosy.demand.archetypes import ARCHETYPES, mix
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
 
@@ -27,7 +27,7 @@ def slo_of(spec: WorkloadClass) -> Slo:
     return Slo(tuple(term for name, bounds in given if bounds is not None for term in _terms(name, bounds)))
 
 
-def _terms(name: Term, bounds: Percentiles) -> list[SloTerm]:
+def _terms(name: Term, bounds: PercentileBounds) -> list[SloTerm]:
     given = (
         (0.50, bounds.p50_milliseconds),
         (0.95, bounds.p95_milliseconds),

@@ -7,7 +7,7 @@ decisions share. Input: a snapshot and one of its ServedModels. Output: `Variant
 from __future__ import annotations
 
 from argosy.api import GPUPool, ServedModel
-from argosy.api.architecture import Architecture as DeclaredArchitecture
+from argosy.api.architecture import DeclaredArchitecture
 from argosy.api.servedmodel import Engine, ParallelShape
 from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
 from argosy.snapshot.fleet import FleetSnapshot

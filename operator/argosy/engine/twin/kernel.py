@@ -21,7 +21,7 @@ import numpy as np
 
 from argosy.arrays import Floats, Integers
 from argosy.engine.twin import layout as at
-from argosy.engine.twin.layout import Speed, State, Trace
+from argosy.engine.twin.layout import EngineArrivals, Speed, State
 from argosy.engine.twin.sequences import (
     ceil_div,
     enter,
@@ -43,7 +43,7 @@ from argosy.engine.twin.steps import (
 
 
 @TWIN.inlined
-def _take_decode_blocks(state: State, trace: Trace) -> bool:
+def _take_decode_blocks(state: State, trace: EngineArrivals) -> bool:
     """One more block for each sequence at the end of its last; whether one was preempted."""
     counts = state.counts
     at_edge = -counts[at.STEPS] % state.limits[at.BLOCK_SIZE]
@@ -59,7 +59,7 @@ def _take_decode_blocks(state: State, trace: Trace) -> bool:
 
 
 @TWIN.inlined
-def _waiting_blocks(state: State, trace: Trace) -> int:
+def _waiting_blocks(state: State, trace: EngineArrivals) -> int:
     """Blocks for all that the head of the queue has to compute; 0 where no request waits."""
     counts = state.counts
     if counts[at.STACKED] > 0:
@@ -71,7 +71,7 @@ def _waiting_blocks(state: State, trace: Trace) -> int:
 
 
 @TWIN.inlined
-def _take_head(state: State, trace: Trace) -> None:
+def _take_head(state: State, trace: EngineArrivals) -> None:
     """The head of the queue becomes the prompt that is partly computed."""
     counts = state.counts
     if counts[at.STACKED] > 0:
@@ -86,7 +86,7 @@ def _take_head(state: State, trace: Trace) -> None:
 
 
 @TWIN.inlined
-def _compute(state: State, trace: Trace, budget: int, blocks: int) -> int:
+def _compute(state: State, trace: EngineArrivals, budget: int, blocks: int) -> int:
     """The next chunk of the partial prompt, which has `blocks`; its tokens, or -1 without room."""
     counts, block_size = state.counts, state.limits[at.BLOCK_SIZE]
     target = trace.prompts[counts[at.PARTIAL]] + counts[at.PARTIAL_GENERATED]
@@ -101,7 +101,7 @@ def _compute(state: State, trace: Trace, budget: int, blocks: int) -> int:
 
 
 @TWIN.inlined
-def _iterate(state: State, trace: Trace, speed: Speed) -> tuple[float, int]:
+def _iterate(state: State, trace: EngineArrivals, speed: Speed) -> tuple[float, int]:
     """One iteration with all that may happen in it: (milliseconds, prompts that are complete)."""
     counts, limits = state.counts, state.limits
     preempted = _take_decode_blocks(state, trace)
@@ -154,7 +154,7 @@ def _count(totals: Floats, steps: int, batch: int, duration_ms: float, kv_token_
 
 
 @TWIN.inlined
-def _finish_prefills(state: State, trace: Trace, num_done: int, now_ms: float) -> None:
+def _finish_prefills(state: State, trace: EngineArrivals, num_done: int, now_ms: float) -> None:
     """Prompts that are computed get a token."""
     for index in range(num_done):
         request, generated = state.complete[index, 0], state.complete[index, 1] + 1
@@ -239,7 +239,7 @@ def _decode_ahead(state: State, speed: Speed, now_ms: float, until_ms: float) ->
 
 
 @TWIN.inlined
-def _run(state: State, trace: Trace, speed: Speed) -> None:
+def _run(state: State, trace: EngineArrivals, speed: Speed) -> None:
     """`simulate._run`: serve all requests of one engine."""
     counts, due_ms = state.counts, trace.due_ms
     most = min(state.limits[at.MAX_SEQS], state.limits[at.MAX_TOKENS])
@@ -302,9 +302,9 @@ def _empty_engine(limits: Integers, totals: Floats, memory: Integers) -> State:
 
 
 @TWIN.inlined
-def _trace(engine: Integers, lengths: Integers, stamps_ms: Floats) -> Trace:
+def _trace(engine: Integers, lengths: Integers, stamps_ms: Floats) -> EngineArrivals:
     low, high = engine[at.LOW], engine[at.HIGH]
-    return Trace(
+    return EngineArrivals(
         stamps_ms[0, low:high],
         lengths[0, low:high],
         lengths[1, low:high],

@@ -49,7 +49,7 @@ class Speed(NamedTuple):
     scale: Floats
 
 
-class Trace(NamedTuple):
+class EngineArrivals(NamedTuple):
     """The requests of one engine, in the order of arrival."""
 
     due_ms: Floats

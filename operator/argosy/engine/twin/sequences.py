@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from argosy.engine.twin import layout as at
-from argosy.engine.twin.layout import State, Trace
+from argosy.engine.twin.layout import EngineArrivals, State
 from argosy.engine.twin.steps import TWIN
 
 # 2 is a primitive root modulo 37, so a power of two is known by its remainder.
@@ -45,7 +45,7 @@ def _next_end(state: State) -> int:
 
 
 @TWIN.inlined
-def enter(state: State, trace: Trace, request: int, generated: int) -> None:
+def enter(state: State, trace: EngineArrivals, request: int, generated: int) -> None:
     """A sequence with a free slot starts to decode; its newest token is not in the KV cache yet."""
     counts, slots, limits = state.counts, state.slots, state.limits
     steps, block_size = counts[at.STEPS], limits[at.BLOCK_SIZE]
@@ -70,7 +70,7 @@ def enter(state: State, trace: Trace, request: int, generated: int) -> None:
 
 
 @TWIN.inlined
-def _leave(state: State, trace: Trace, slot: int) -> None:
+def _leave(state: State, trace: EngineArrivals, slot: int) -> None:
     """Out of every aggregate but the ring; blocks and slot are free."""
     counts, slots, limits = state.counts, state.slots, state.limits
     older, younger = slots[slot, at.OLDER], slots[slot, at.YOUNGER]
@@ -88,7 +88,7 @@ def _leave(state: State, trace: Trace, slot: int) -> None:
 
 
 @TWIN.inlined
-def finish_decodes(state: State, trace: Trace, now_ms: float) -> None:
+def finish_decodes(state: State, trace: EngineArrivals, now_ms: float) -> None:
     """All sequences whose last step this was."""
     counts = state.counts
     if counts[at.NEXT_END] != counts[at.STEPS]:
@@ -106,7 +106,7 @@ def finish_decodes(state: State, trace: Trace, now_ms: float) -> None:
 
 
 @TWIN.inlined
-def finish(state: State, trace: Trace, request: int, now_ms: float) -> None:
+def finish(state: State, trace: EngineArrivals, request: int, now_ms: float) -> None:
     """The last token; in a closed loop the next request is due."""
     counts = state.counts
     trace.last_ms[request] = now_ms
@@ -119,7 +119,7 @@ def finish(state: State, trace: Trace, request: int, now_ms: float) -> None:
 
 
 @TWIN.inlined
-def preempt_youngest(state: State, trace: Trace) -> None:
+def preempt_youngest(state: State, trace: EngineArrivals) -> None:
     """The sequence that began to decode last goes to the head of the queue; its blocks are free."""
     counts, slots = state.counts, state.slots
     slot = slots[-1, at.OLDER]

@@ -1,6 +1,6 @@
 """One question to the performance model, answered in one picture: `argosy perf show MODEL`.
 
-Owns what a replica does at one load (a batch, or a rate) and the typed "no". A batch is a closed
+Owns what a replica does at one load (a batch, or a rate). A batch is a closed
 loop: so many requests always in flight, their lengths within a tenth of what is asked, simulated
 until the start is forgotten. A rate is Poisson, in closed form (`steady_state`). A prefix cache
 (`prefix`) and speculative decoding (`speculative`) transform the requests and the engine of either
@@ -17,9 +17,10 @@ import numpy as np
 from argosy.arrays import Integers
 from argosy.checks import not_negative, positive, share
 from argosy.engine import ClosedLoop, twin
-from argosy.engine.request import EngineRequest, Refused, admit
+from argosy.engine.request import EngineRequest, RejectedRequest, admit
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
+from argosy.perf.answers.unanswered import Unanswered, UnansweredReason, unanswered
 from argosy.perf.capacity.search import EngineModel
 from argosy.perf.capacity.steady_state import Saturated, steady_state
 from argosy.perf.catalogue.list_prices import middle_price
@@ -45,7 +46,7 @@ _ROUNDS, _LEAST_REQUESTS, _FORGOTTEN_ROUNDS = 20, 240, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ReplicaLoad:
     """What is asked of one replica: lengths in tokens, and a batch or a rate (requests/s).
 
     cached_share: of every prompt that the prefix cache holds (0-1), before rounding to blocks
@@ -91,7 +92,7 @@ class ReplicaQuestion:
     Raises SpecError for a negative price.
     """
 
-    load: Load
+    load: ReplicaLoad
     speculation: Speculation | None = None
     price_usd_per_gpu_hour: float | None = None
 
@@ -145,15 +146,6 @@ class ReplicaAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
-    """No answer: why, in a sentence, and which names or values would have one."""
-
-    reason: str
-    message: str
-    nearest: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class _Flow:
     """What passes through the replica: means."""
 
@@ -185,12 +177,13 @@ def answer(
         return served
     flow = _closed(served, question) if question.load.batch is not None else _open(served, question)
     if isinstance(flow, Saturated):
-        return Unanswered("Saturated", flow.message, (f"--rate {flow.max_rate_requests_per_s:.3g}",))
-    return _answer(_Known(variant, question, wanted, found, room), flow, served)
+        nearest = tuple(f"--rate {rate}" for rate in flow.nearest)
+        return Unanswered(UnansweredReason.SATURATED, flow.message, nearest)
+    return _answer(_LookedUp(variant, question, wanted, found, room), flow, served)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _LookedUp:
     """What was looked up."""
 
     variant: Variant
@@ -200,7 +193,7 @@ class _Known:
     room: Fits
 
 
-def _answer(known: _Known, flow: _Flow, engine: EngineModel) -> ReplicaAnswer:
+def _answer(known: _LookedUp, flow: _Flow, engine: EngineModel) -> ReplicaAnswer:
     question, wanted = known.question, known.wanted
     load, price = question.load, question.price_usd_per_gpu_hour
     batch = max(1.0, flow.batch)
@@ -233,7 +226,7 @@ def _answer(known: _Known, flow: _Flow, engine: EngineModel) -> ReplicaAnswer:
     )
 
 
-def _power(known: _Known, batch: float, step: float) -> Power:
+def _power(known: _LookedUp, batch: float, step: float) -> Power:
     """At the tokens of a step: arithmetic is what makes watts rise with the batch.
 
     A draft's own work is not counted (it is a few per cent), only the time that it takes.
@@ -245,10 +238,10 @@ def _power(known: _Known, batch: float, step: float) -> Power:
     return working_power(wanted.gpu, wanted.key, batch * verified, busy)
 
 
-def _too_long(load: Load, engine: EngineModel, profile: Profile) -> OutOfRange | None:
+def _too_long(load: ReplicaLoad, engine: EngineModel, profile: Profile) -> OutOfRange | None:
     """Why requests of these lengths are beyond the engine, or what its profile was made from."""
     admitted = admit(EngineRequest(0, *load.longest), engine.limits)
-    if isinstance(admitted, Refused):
+    if isinstance(admitted, RejectedRequest):
         return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, admitted.message)
     return within(profile.valid, 0, 0, load.prompt_tokens + load.output_tokens)
 
@@ -265,7 +258,7 @@ def _served(engine: EngineModel, question: ReplicaQuestion) -> EngineModel | Una
     most = limits.max_num_batched_tokens // limits.max_num_seqs - 1
     if speculation.draft_tokens > most:
         return Unanswered(
-            "InvalidValue",
+            UnansweredReason.INVALID_VALUE,
             f"--draft-tokens: {limits.max_num_seqs} sequences at once of {question.verified_tokens} tokens"
             f" each exceed the {limits.max_num_batched_tokens} tokens of an iteration"
             " (max_num_batched_tokens)",
@@ -274,7 +267,7 @@ def _served(engine: EngineModel, question: ReplicaQuestion) -> EngineModel | Una
     return speculative_engine(replace(engine, limits=limits), speculation)
 
 
-def _reuse(load: Load, engine: EngineModel) -> PrefixReuse:
+def _reuse(load: ReplicaLoad, engine: EngineModel) -> PrefixReuse:
     return PrefixReuse(1.0, load.cached_share, engine.limits.block_size)
 
 
@@ -344,10 +337,3 @@ def _open(engine: EngineModel, question: ReplicaQuestion) -> _Flow | Saturated:
         return state
     itl_ms = state.itl_ms / question.tokens_per_step
     return _Flow(load.requests_per_s, itl_ms, state.ttft_ms, state.mean_batch)
-
-
-def unanswered(refused: OutOfRange | TooLarge) -> Unanswered:
-    """A refusal of the performance model, as an answer."""
-    if isinstance(refused, TooLarge):
-        return Unanswered("TooLarge", refused.message)
-    return Unanswered(str(refused.reason.value), refused.message, refused.nearest)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from argosy.arrays import Floats, Integers
-from argosy.engine.request import EngineLimits, EngineRequest, Refused, admit
+from argosy.engine.request import EngineLimits, EngineRequest, RejectedRequest, admit
 from argosy.engine.simulate import Requests, RequestTimes
 from argosy.engine.step_times import StepTimeSource
 from argosy.engine.twin import simulate
@@ -118,7 +118,7 @@ def refused_slice(mix: Mix, limits: EngineLimits) -> OutOfRange | None:
     """The first slice that the engine would refuse, named; None where it takes them all."""
     for index, piece in enumerate(mix.slices):
         answer = admit(EngineRequest(index, piece.prompt_tokens, piece.output_tokens), limits)
-        if isinstance(answer, Refused):
+        if isinstance(answer, RejectedRequest):
             share = f"{100 * piece.weight:.1f} % of the requests"
             return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, f"{share}: {answer.message}")
     return None

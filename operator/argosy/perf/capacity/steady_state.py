@@ -38,9 +38,12 @@ from argosy.arrays import Booleans, Floats
 from argosy.errors import SpecError
 from argosy.perf.capacity.mean_iteration import MeanIteration, chunk_attention_ms, lengths_of
 from argosy.perf.capacity.search import EngineModel
+from argosy.refusals import Refused
 from argosy.snapshot import Mix
 
 _BISECTIONS = 50
+_JUST_BELOW = 0.99
+"""Of the largest rate: with three digits, that is below it."""
 
 
 class Limit(StrEnum):
@@ -79,13 +82,15 @@ class SteadyState:
     limit: Limit
 
 
-@dataclass(frozen=True, slots=True)
-class Saturated:
-    """There is no steady state: queues grow forever. There is one below the largest rate."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saturated(Refused[Limit]):
+    """There is no steady state: queues grow forever. There is one below the largest rate.
 
-    limit: Limit
+    reason:  the limit that is reached first
+    nearest: a rate just below it, requests/s
+    """
+
     max_rate_requests_per_s: float
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +145,10 @@ def steady_state(engine: EngineModel, mix: Mix, requests_per_s: float) -> Steady
     if states.saturated[0]:
         return Saturated(
             limit,
-            max_rate,
             f"{requests_per_s:g} requests/s exceed the {_LIMIT_NAMES[limit]}: "
             f"the engine settles only below {max_rate:.3g} requests/s",
+            (f"{_JUST_BELOW * max_rate:.3g}",),
+            max_rate_requests_per_s=max_rate,
         )
     return SteadyState(
         itl_ms=float(states.itl_ms[0]),

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from argosy.errors import SpecError
-from argosy.perf.catalogue.fields import ConfigFault, ConfigFields, UnreadableFieldError
+from argosy.perf.catalogue.fields import ConfigFault, ConfigFaultReason, ConfigFields, UnreadableFieldError
 from argosy.perf.catalogue.layout import weight_layout
 from argosy.perf.catalogue.modules import (
     Attention,
     Decoder,
     Ffn,
-    Kind,
     Linear,
     Mamba,
+    MatrixKind,
     Mixer,
     Mla,
     Mlp,
@@ -92,7 +92,8 @@ def architecture_from_config(
     except UnreadableFieldError as unreadable:
         return unreadable.fault
     except SpecError as nonsense:
-        return ConfigFault(nonsense.field.removeprefix("architecture."), str(nonsense))
+        field, sentence = (text.removeprefix("architecture.") for text in (nonsense.field, str(nonsense)))
+        return ConfigFault(ConfigFaultReason.BAD_VALUE, sentence, field=field)
 
 
 def _open(config: Mapping[str, Any]) -> _Config:
@@ -357,7 +358,7 @@ def _architecture(c: _Config, decoder: Decoder, scheme: Scheme) -> Architecture:
 
 def _idle_parameters(decoder: Decoder, per_token: int) -> int:
     """What one token is not multiplied with: idle experts, and an input table of its own."""
-    experts = sum(m.parameters for m in modules(decoder) if m.kind is Kind.EXPERTS)
+    experts = sum(m.parameters for m in modules(decoder) if m.kind is MatrixKind.EXPERTS)
     idle = experts * (decoder.mlp.experts - per_token) // decoder.mlp.experts if experts else 0
     return idle + (0 if decoder.tied else decoder.vocabulary * decoder.hidden)
 

@@ -8,23 +8,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
+from argosy.refusals import Refused
 
-@dataclass(frozen=True, slots=True)
-class ConfigFault:
-    """Why a config.json describes no architecture: the field, and what is wrong with it."""
+
+class ConfigFaultReason(StrEnum):
+    """Why a config.json describes no architecture."""
+
+    MISSING_FIELD = "MissingField"
+    BAD_VALUE = "BadValue"
+    """A value of another kind, or one that contradicts the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFault(Refused[ConfigFaultReason]):
+    """Why a config.json describes no architecture. The sentence names `field`, by its path."""
 
     field: str
-    message: str
 
 
 class UnreadableFieldError(Exception):
     """Carries a fault out of the readers; never leaves the package."""
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(
+        self, field: str, message: str, reason: ConfigFaultReason = ConfigFaultReason.BAD_VALUE
+    ) -> None:
         super().__init__(f"{field}: {message}")
-        self.fault = ConfigFault(field, message)
+        self.fault = ConfigFault(reason, f"{field}: {message}", field=field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +54,9 @@ class ConfigFields:
         name = next((name for name in names if self.values.get(name) is not None), None)
         if name is None:
             if default is None:
-                raise UnreadableFieldError(self.path + names[0], "is missing")
+                raise UnreadableFieldError(
+                    self.path + names[0], "is missing", ConfigFaultReason.MISSING_FIELD
+                )
             return default
         return self._whole(name, minimum=1)
 

@@ -15,7 +15,7 @@ what they make of the truth:
 
 from __future__ import annotations
 
-from argosy.perf.catalogue.modules import Decoder, Kind, Module, modules
+from argosy.perf.catalogue.modules import Decoder, MatrixKind, Module, modules
 from argosy.perf.catalogue.quantization import Scheme
 from argosy.snapshot.architecture import Dtype, Family, WeightLayout
 
@@ -35,9 +35,9 @@ def weight_layout(decoder: Decoder, family: Family, scheme: Scheme) -> WeightLay
     is_whole = family in (Family.MLA, Family.WINDOWED)
     head = 0 if _drops_the_head(decoder, family) else table
     counted = _counted(decoder, family)
-    split = [m for m in counted if m.kind in (Kind.SPLIT, Kind.EXPERTS)]
-    whole = [m for m in counted if m.kind is Kind.WHOLE]
-    routers = sum(m.parameters for m in counted if m.kind is Kind.ROUTER)
+    split = [m for m in counted if m.kind in (MatrixKind.SPLIT, MatrixKind.EXPERTS)]
+    whole = [m for m in counted if m.kind is MatrixKind.WHOLE]
+    routers = sum(m.parameters for m in counted if m.kind is MatrixKind.ROUTER)
     split_bytes, whole_bytes = _stored_bytes(split, scheme), _stored_bytes(whole, scheme)
     num_split, num_whole = sum(m.parameters for m in split), sum(m.parameters for m in whole)
     per_parameter = BYTES_PER_PARAMETER[scheme.dtype]

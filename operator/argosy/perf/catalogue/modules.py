@@ -30,7 +30,7 @@ class Ffn(Enum):
     NONE = auto()
 
 
-class Kind(Enum):
+class MatrixKind(Enum):
     """How an engine holds a matrix."""
 
     TABLE = auto()
@@ -50,7 +50,7 @@ class Module:
 
     name: str
     parameters: int
-    kind: Kind
+    kind: MatrixKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +157,14 @@ class Decoder:
 def modules(decoder: Decoder) -> Iterator[Module]:
     """Every matrix of the checkpoint once (a tied output head has none of its own)."""
     table = decoder.vocabulary * decoder.hidden
-    yield Module("embed_tokens", table, Kind.TABLE)
+    yield Module("embed_tokens", table, MatrixKind.TABLE)
     if not decoder.tied:
-        yield Module("lm_head", table, Kind.TABLE)
-    yield Module("norm", decoder.hidden, Kind.SMALL)
+        yield Module("lm_head", table, MatrixKind.TABLE)
+    yield Module("norm", decoder.hidden, MatrixKind.SMALL)
     for number, (mixer, ffn) in enumerate(decoder.plan):
         for module in (*_mixer(decoder, mixer), *_ffn(decoder, ffn)):
             yield Module(f"layers.{number}.{module.name}", module.parameters, module.kind)
-        yield Module(f"layers.{number}.norms", decoder.norms_per_layer * decoder.hidden, Kind.SMALL)
+        yield Module(f"layers.{number}.norms", decoder.norms_per_layer * decoder.hidden, MatrixKind.SMALL)
 
 
 def _mixer(decoder: Decoder, mixer: Mixer) -> Iterator[Module]:
@@ -185,52 +185,52 @@ def _attention(decoder: Decoder, a: Attention, is_full: bool) -> Iterator[Module
     kv_heads = (is_full and a.full_kv_heads) or a.kv_heads
     queries = a.heads * head_dim * (2 if a.is_gated else 1)
     shares = is_full and a.shares_full_kv
-    yield Module(f"{prefix}.q_proj", hidden * queries, Kind.SPLIT)
-    yield Module(f"{prefix}.k_proj", hidden * kv_heads * head_dim, Kind.SPLIT)
-    yield Module(f"{prefix}.v_proj", 0 if shares else hidden * kv_heads * value_dim, Kind.SPLIT)
-    yield Module(f"{prefix}.o_proj", a.heads * value_dim * hidden, Kind.SPLIT)
+    yield Module(f"{prefix}.q_proj", hidden * queries, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.k_proj", hidden * kv_heads * head_dim, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.v_proj", 0 if shares else hidden * kv_heads * value_dim, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.o_proj", a.heads * value_dim * hidden, MatrixKind.SPLIT)
     small = a.norm_width + (a.heads if a.sinks else 0) + (hidden if a.output_bias else 0)
     if a.qkv_bias:
         small += queries + kv_heads * (head_dim + value_dim)
-    yield Module(f"{prefix}.small", small, Kind.SMALL)
+    yield Module(f"{prefix}.small", small, MatrixKind.SMALL)
 
 
 def _mla(decoder: Decoder, m: Mla) -> Iterator[Module]:
     prefix, hidden = decoder.names.attention, decoder.hidden
     query = m.heads * (m.nope_dim + m.rope_dim)
     if m.query_rank:
-        yield Module(f"{prefix}.q_a_proj", hidden * m.query_rank, Kind.WHOLE)
-    yield Module(f"{prefix}.q_b_proj", (m.query_rank or hidden) * query, Kind.SPLIT)
-    yield Module(f"{prefix}.kv_a_proj_with_mqa", hidden * (m.kv_rank + m.rope_dim), Kind.WHOLE)
-    yield Module(f"{prefix}.kv_b_proj", m.kv_rank * m.heads * (m.nope_dim + m.value_dim), Kind.SPLIT)
-    yield Module(f"{prefix}.o_proj", m.heads * m.value_dim * hidden, Kind.SPLIT)
-    yield Module(f"{prefix}.small", m.query_rank + m.kv_rank, Kind.SMALL)
+        yield Module(f"{prefix}.q_a_proj", hidden * m.query_rank, MatrixKind.WHOLE)
+    yield Module(f"{prefix}.q_b_proj", (m.query_rank or hidden) * query, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.kv_a_proj_with_mqa", hidden * (m.kv_rank + m.rope_dim), MatrixKind.WHOLE)
+    yield Module(f"{prefix}.kv_b_proj", m.kv_rank * m.heads * (m.nope_dim + m.value_dim), MatrixKind.SPLIT)
+    yield Module(f"{prefix}.o_proj", m.heads * m.value_dim * hidden, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.small", m.query_rank + m.kv_rank, MatrixKind.SMALL)
     if m.index_dim:
         width = m.index_heads * m.index_dim
-        yield Module(f"{prefix}.indexer.wq_b", (m.query_rank or hidden) * width, Kind.WHOLE)
-        yield Module(f"{prefix}.indexer.wk", hidden * m.index_dim, Kind.WHOLE)
-        yield Module(f"{prefix}.indexer.weights_proj", hidden * m.index_heads, Kind.WHOLE)
-        yield Module(f"{prefix}.indexer.k_norm", 2 * m.index_dim, Kind.SMALL)
+        yield Module(f"{prefix}.indexer.wq_b", (m.query_rank or hidden) * width, MatrixKind.WHOLE)
+        yield Module(f"{prefix}.indexer.wk", hidden * m.index_dim, MatrixKind.WHOLE)
+        yield Module(f"{prefix}.indexer.weights_proj", hidden * m.index_heads, MatrixKind.WHOLE)
+        yield Module(f"{prefix}.indexer.k_norm", 2 * m.index_dim, MatrixKind.SMALL)
 
 
 def _linear(decoder: Decoder, n: Linear) -> Iterator[Module]:
     prefix, hidden = decoder.names.linear, decoder.hidden
     keys, values = n.key_heads * n.key_dim, n.value_heads * n.value_dim
-    yield Module(f"{prefix}.in_proj_qkv", hidden * (2 * keys + values), Kind.SPLIT)
-    yield Module(f"{prefix}.in_proj_z", hidden * values, Kind.SPLIT)
-    yield Module(f"{prefix}.in_proj_ba", hidden * 2 * n.value_heads, Kind.SPLIT)
-    yield Module(f"{prefix}.out_proj", values * hidden, Kind.SPLIT)
+    yield Module(f"{prefix}.in_proj_qkv", hidden * (2 * keys + values), MatrixKind.SPLIT)
+    yield Module(f"{prefix}.in_proj_z", hidden * values, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.in_proj_ba", hidden * 2 * n.value_heads, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.out_proj", values * hidden, MatrixKind.SPLIT)
     small = (2 * keys + values) * n.kernel + 2 * n.value_heads + n.value_dim
-    yield Module(f"{prefix}.conv1d", small, Kind.SMALL)
+    yield Module(f"{prefix}.conv1d", small, MatrixKind.SMALL)
 
 
 def _mamba(decoder: Decoder, m: Mamba) -> Iterator[Module]:
     prefix, hidden = decoder.names.linear, decoder.hidden
     inner, shared = m.heads * m.head_dim, 2 * m.groups * m.state
-    yield Module(f"{prefix}.in_proj", hidden * (2 * inner + shared + m.heads), Kind.SPLIT)
-    yield Module(f"{prefix}.out_proj", inner * hidden, Kind.SPLIT)
+    yield Module(f"{prefix}.in_proj", hidden * (2 * inner + shared + m.heads), MatrixKind.SPLIT)
+    yield Module(f"{prefix}.out_proj", inner * hidden, MatrixKind.SPLIT)
     small = (inner + shared) * (m.kernel + 1) + 3 * m.heads + inner
-    yield Module(f"{prefix}.conv1d", small, Kind.SMALL)
+    yield Module(f"{prefix}.conv1d", small, MatrixKind.SMALL)
 
 
 def _ffn(decoder: Decoder, ffn: Ffn) -> Iterator[Module]:
@@ -243,18 +243,20 @@ def _ffn(decoder: Decoder, ffn: Ffn) -> Iterator[Module]:
     per_expert = mlp.matrices * inputs * mlp.expert_width
     if mlp.expert_bias:
         per_expert += 2 * mlp.expert_width + hidden
-    yield Module(names.experts, mlp.experts * per_expert, Kind.EXPERTS)
-    yield Module(f"{names.dense}.gate", hidden * mlp.experts, Kind.ROUTER)
-    yield Module(f"{names.dense}.gate.bias", mlp.experts if mlp.router_bias else 0, Kind.SMALL)
+    yield Module(names.experts, mlp.experts * per_expert, MatrixKind.EXPERTS)
+    yield Module(f"{names.dense}.gate", hidden * mlp.experts, MatrixKind.ROUTER)
+    yield Module(f"{names.dense}.gate.bias", mlp.experts if mlp.router_bias else 0, MatrixKind.SMALL)
     if inputs != hidden:
-        yield Module(f"{names.dense}.fc1_latent_proj", hidden * inputs, Kind.SPLIT)
-        yield Module(f"{names.dense}.fc2_latent_proj", inputs * hidden, Kind.SPLIT)
+        yield Module(f"{names.dense}.fc1_latent_proj", hidden * inputs, MatrixKind.SPLIT)
+        yield Module(f"{names.dense}.fc2_latent_proj", inputs * hidden, MatrixKind.SPLIT)
     if mlp.shared_width:
         yield from _projections(names.shared, hidden, mlp.shared_width, mlp.matrices)
-        yield Module(f"{names.dense}.shared_expert_gate", hidden if mlp.shared_is_gated else 0, Kind.SMALL)
+        yield Module(
+            f"{names.dense}.shared_expert_gate", hidden if mlp.shared_is_gated else 0, MatrixKind.SMALL
+        )
 
 
 def _projections(prefix: str, hidden: int, width: int, matrices: int) -> Iterator[Module]:
     names = ("gate_proj", "up_proj", "down_proj")[-matrices:]
     for name in names:
-        yield Module(f"{prefix}.{name}", hidden * width, Kind.SPLIT)
+        yield Module(f"{prefix}.{name}", hidden * width, MatrixKind.SPLIT)

@@ -38,7 +38,7 @@ from argosy.perf.footprint.weights import (
     rank_weight_bytes,
     weight_bytes,
 )
-from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
+from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge, TooLargeReason
 from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.architecture import Architecture, Dtype, Family
 
@@ -58,7 +58,7 @@ _ACTIVATION_WIDTHS = {
 }
 # Dispatching tokens to experts needs a float32 scale per 128 numbers, expert and token.
 _DISPATCH_BYTES = 4 / 128
-_LARGEST_TP = 64
+_WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 EXPERT_PARALLEL = "--enable-expert-parallel"
 
@@ -146,8 +146,20 @@ def fits_on(gpu: Gpu, architecture: Architecture, variant: Variant) -> Fits | To
 def shape_fault(architecture: Architecture, variant: Variant) -> OutOfRange | None:
     """Why the model cannot be cut that way, whatever the memory; None where it can."""
     for fault in _shape_faults(architecture, variant):
-        return OutOfRange(OutOfRangeReason.IMPOSSIBLE_SHAPE, f"{variant.model_id}: {fault}")
+        message = f"{variant.model_id}: {fault}"
+        return OutOfRange(OutOfRangeReason.IMPOSSIBLE_SHAPE, message, _possible(architecture, variant))
     return None
+
+
+def _possible(architecture: Architecture, variant: Variant) -> tuple[str, ...]:
+    """The tensor parallelism that would do, the closest first; of too many pipeline stages, the most."""
+    closest = sorted(_WIDTHS, key=lambda ranks: abs(ranks - variant.tensor_parallel))
+    others = (replace(variant, tensor_parallel=ranks) for ranks in closest)
+    possible = tuple(
+        f"TP {other.tensor_parallel}" for other in others if not any(_shape_faults(architecture, other))
+    )
+    too_many_stages = variant.pipeline_parallel > architecture.layers
+    return (f"PP {architecture.layers}",) if too_many_stages else possible
 
 
 def _shape_faults(a: Architecture, variant: Variant) -> Iterator[str]:
@@ -205,34 +217,38 @@ def _too_large(gpu: Gpu, architecture: Architecture, variant: Variant) -> TooLar
     room, context = _room(gpu, architecture, variant), variant.engine.max_model_len
     needed = room.fixed_bytes + room.kv.bytes_of(context)
     what = "weights alone" if room.kv_tokens <= 0 else f"weights and a context of {context} tokens"
+    widths = _widths_that_fit(gpu, architecture, variant)
     shape = f"TP {variant.tensor_parallel}"
     if variant.pipeline_parallel > 1:
         shape += f" PP {variant.pipeline_parallel}"
     return TooLarge(
-        round(needed),
-        round(room.available_bytes),
+        TooLargeReason.TOO_LARGE,
         f"{variant.model_id} with {shape} needs {needed / 1e9:.1f} GB on each {gpu.name} "
         f"({what} do not fit); {room.available_bytes / 1e9:.1f} GB are available; "
-        f"{_remedy(gpu, architecture, variant)}",
+        f"{_remedy(gpu, widths)}",
+        tuple(f"TP {ranks}" for ranks in widths),
+        needed_bytes_per_gpu=round(needed),
+        available_bytes_per_gpu=round(room.available_bytes),
     )
 
 
-def _remedy(gpu: Gpu, architecture: Architecture, variant: Variant) -> str:
-    """The smallest tensor parallelism that would do on this GPU."""
-    ranks = 1
-    while ranks <= _LARGEST_TP:
-        other = replace(variant, tensor_parallel=ranks)
-        if (
-            ranks > variant.tensor_parallel
-            and shape_fault(architecture, other) is None
-            and _holds_one(_room(gpu, architecture, other), variant.engine)
-        ):
-            beyond = (
-                f" (more than the {gpu.gpus_per_node} GPUs of a node)" if ranks > gpu.gpus_per_node else ""
-            )
-            return f"TP {ranks} would fit{beyond}"
-        ranks *= 2
-    return f"no tensor parallelism fits on {gpu.name}"
+def _widths_that_fit(gpu: Gpu, architecture: Architecture, variant: Variant) -> tuple[int, ...]:
+    """The larger tensor parallelism that would do on this GPU, the smallest first."""
+    wider = (replace(variant, tensor_parallel=ranks) for ranks in _WIDTHS if ranks > variant.tensor_parallel)
+    return tuple(
+        other.tensor_parallel
+        for other in wider
+        if shape_fault(architecture, other) is None
+        and _holds_one(_room(gpu, architecture, other), variant.engine)
+    )
+
+
+def _remedy(gpu: Gpu, widths: tuple[int, ...]) -> str:
+    """The smallest of the tensor parallelism that would do on this GPU."""
+    if not widths:
+        return f"no tensor parallelism fits on {gpu.name}"
+    beyond = f" (more than the {gpu.gpus_per_node} GPUs of a node)" if widths[0] > gpu.gpus_per_node else ""
+    return f"TP {widths[0]} would fit{beyond}"
 
 
 # --- the arithmetic ---------------------------------------------------------------------------

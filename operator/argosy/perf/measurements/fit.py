@@ -35,7 +35,7 @@ from argosy.perf.measurements.fitted import (
     FittedProfile,
     QuantityError,
 )
-from argosy.perf.measurements.least_squares import FRONT_END, Problem, Solution, left_out, solve
+from argosy.perf.measurements.least_squares import FRONT_END, FitProblem, Solution, left_out, solve
 from argosy.perf.measurements.plausibility import is_plausible
 from argosy.perf.measurements.rows import ClosedLoopLoad, Measurement, Measurements, OpenLoopLoad
 from argosy.perf.measurements.scaled import scaled, tabulated
@@ -62,7 +62,7 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
     trials = _trials(reports, question, table)
     if isinstance(trials, CannotFit):
         return trials
-    problem = Problem(trials, question.limits, table, _free(trials))
+    problem = FitProblem(trials, question.limits, table, _free(trials))
     solution = solve(problem)
     factors, front_end_ms = problem.factors(solution.at), round(problem.front_end_ms(solution.at), 3)
     if not is_plausible(factors.s):
@@ -91,11 +91,11 @@ def _trials(
     """The rows that can be compared, or why they make no fit."""
     rows = [row for report in reports for row in report.rows]
     if not rows:
-        return CannotFit(CannotFitReason.NO_ROWS, "there is no measured row")
+        return CannotFit(CannotFitReason.NO_ROWS, "there is no measured row; give a report with one")
     gpus = sorted({row.gpu for row in rows if row.gpu is not None})
     if len(gpus) > 1:
         message = f"the rows are of several GPUs ({', '.join(gpus)}): choose one"
-        return CannotFit(CannotFitReason.SEVERAL_GPUS, message)
+        return CannotFit(CannotFitReason.SEVERAL_GPUS, message, tuple(gpus))
     trials = tuple(trial for row in rows if (trial := trial_of(row, question.limits)) is not None)
     if not trials:
         message = (
@@ -165,7 +165,7 @@ def _load(trial: Trial) -> float:
     return row.load.requests_per_s * (e2e_ms or (itl_ms or 0.0) * row.output.mean or 1e3) / 1e3
 
 
-def _uncertainty(problem: Problem, solution: Solution, prior: float) -> float:
+def _uncertainty(problem: FitProblem, solution: Solution, prior: float) -> float:
     """Each row predicted from the others; of the quantity that says most about a step."""
     if len(problem.trials) < _ROWS_TO_LEAVE_ONE_OUT:
         return max(prior, _LEAST_UNCERTAINTY)
@@ -176,7 +176,7 @@ def _uncertainty(problem: Problem, solution: Solution, prior: float) -> float:
     return max(round(float(np.sqrt(np.mean(squares))), _DECIMALS), _LEAST_UNCERTAINTY)
 
 
-def _error(problem: Problem, predicted: Floats) -> FitError:
+def _error(problem: FitProblem, predicted: Floats) -> FitError:
     found: dict[Quantity, list[float]] = {quantity: [] for quantity in Quantity}
     for (_, one), value in zip(problem.observed, predicted.tolist(), strict=True):
         found[one.quantity].append(value / one.value - 1)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from argosy.engine.request import EngineLimits
 from argosy.perf.measurements.scaled import ScalingFactors
 from argosy.perf.profile import Profile, ProfileKey
+from argosy.refusals import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,5 @@ class CannotFitReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class CannotFit:
+class CannotFit(Refused[CannotFitReason]):
     """No profile, and why."""
-
-    reason: CannotFitReason
-    message: str

@@ -48,7 +48,7 @@ _CONVERGED = 1e-3
 
 
 @dataclass(frozen=True)
-class Problem:
+class FitProblem:
     """Residuals as a function of the free parameters (logarithms of factors; milliseconds for the others).
 
     P free parameters, O observed values of all trials together.
@@ -140,14 +140,14 @@ class Solution:
     jacobian: Floats
     weights: Floats
 
-    def normal(self, problem: Problem) -> Floats:
+    def normal(self, problem: FitProblem) -> Floats:
         """The matrix of the normal equations, the prior's part included; shape (P, P)."""
         weighted = self.jacobian * self.weights[:, None]
         found: Floats = weighted.T @ self.jacobian + np.diag(problem.widths**-2.0)
         return found
 
 
-def solve(problem: Problem) -> Solution:
+def solve(problem: FitProblem) -> Solution:
     """The most likely parameters, with what `left_out` needs."""
     from scipy.optimize import least_squares  # only where something is fitted
 
@@ -174,7 +174,7 @@ def solve(problem: Problem) -> Solution:
     return Solution(at, errors, problem.derivatives(at), weights)
 
 
-def left_out(problem: Problem, solution: Solution) -> Floats:
+def left_out(problem: FitProblem, solution: Solution) -> Floats:
     """Errors of every trial at the solution of the others, to first order; shape (O,)."""
     weighted = solution.jacobian * solution.weights[:, None]
     normal = solution.normal(problem)

@@ -24,6 +24,7 @@ from argosy.errors import InvariantError, SpecError
 from argosy.perf.measurements.fitted import Covered, FitError, FitProvenance, FittedProfile
 from argosy.perf.measurements.scaled import ScalingFactors
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
+from argosy.refusals import Refused
 from argosy.snapshot.architecture import Dtype
 
 KIND = "ArgosyProfile"
@@ -49,11 +50,8 @@ class ProfileFaultReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileFault:
+class ProfileFault(Refused[ProfileFaultReason]):
     """No profile, and why, in a sentence that names the file."""
-
-    reason: ProfileFaultReason
-    message: str
 
 
 def profile_to_bytes(fitted: FittedProfile) -> bytes:

@@ -1,7 +1,7 @@
 """From a file's bytes to rows, whichever of the known tools wrote it.
 
 Owns the choice of the reader, by content and never by the file's name. Input: bytes and a name
-for messages. Output: `Measurements | Unreadable`.
+for messages. Output: `Measurements | UnreadableReport`.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from argosy.refusals import Refused
+
 
 class Tool(StrEnum):
     """What made a report."""
@@ -145,12 +147,10 @@ class UnreadableReason(StrEnum):
     """The report is whole, but no request completed."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableReport:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableReport(Refused[UnreadableReason]):
     """No rows, why (a sentence with row and field), and which file."""
 
-    reason: UnreadableReason
-    message: str
     name: str = ""
 
 

@@ -62,6 +62,9 @@ def within(valid: ValidRange, tokens: float, batch: float, context: float) -> Ou
     )
     for quantity, value, limit in asked:
         if not 0 <= value <= limit:
-            message = f"{value:,.0f} {quantity}: the profile answers from 0 to {limit:,}"
+            message = (
+                f"{value:.0f} {quantity}: the profile answers from 0 to {limit}; "
+                "stay within that, or import your own measurements with argosy perf import"
+            )
             return OutOfRange(OutOfRangeReason.BEYOND_PROFILE, message, (str(limit),))
     return None

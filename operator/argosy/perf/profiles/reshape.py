@@ -122,7 +122,7 @@ def pipeline_profile(
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredWidths:
     """Two profiles of one model on one GPU with tables, at TP k and 2k, and the link they ran on.
 
     Raises SpecError where they differ in more than their width.
@@ -149,7 +149,7 @@ class Measured:
 
 
 def wider_profile(
-    measured: Measured, architecture: Architecture, tensor_parallel: int, link: Link
+    measured: MeasuredWidths, architecture: Architecture, tensor_parallel: int, link: Link
 ) -> Profile | OutOfRange:
     """The profile at a width that was not measured, or not measured on a sane machine.
 

@@ -183,7 +183,7 @@ def impossible_shape(architecture: Architecture, tensor_parallel: int) -> OutOfR
     heads = architecture.attention_heads
     if tensor_parallel >= 1 and heads % tensor_parallel == 0:
         return None
-    possible = tuple(str(parts) for parts in (1, 2, 4, 8, 16) if heads % parts == 0)
+    possible = tuple(f"TP {parts}" for parts in (1, 2, 4, 8, 16) if heads % parts == 0)
     message = (
         f"{heads} attention heads cannot be divided among {tensor_parallel} GPUs; {' or '.join(possible)} can"
     )

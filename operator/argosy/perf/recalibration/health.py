@@ -48,7 +48,7 @@ _SMALLEST_DEVIATION = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class ResidualStatistics:
     """Statistics of one calibration's residuals.
 
     variance:   of relative residuals, what the estimate's own error adds taken out
@@ -76,7 +76,7 @@ class Health:
         spread = max(_SMALLEST_ALARMING_SPREAD, self.spread)
         return residual / (spread * math.sqrt(1.0 + own_share))
 
-    def with_scatter(self, residual: float, own_share: float) -> Health:
+    def with_scatter(self, residual: float, own_share: float) -> ResidualStatistics:
         """The statistics with one more window that was learnt from.
 
         r^2/(1 + own share) is the residual before learning times that after it, which has the
@@ -87,7 +87,7 @@ class Health:
         variance = self.variance + (square - self.variance) / count
         return replace(self, variance=variance, num_windows=self.num_windows + 1)
 
-    def with_drift(self, z: float) -> Health:
+    def with_drift(self, z: float) -> ResidualStatistics:
         """The statistics with one more standardised residual in the cumulative sums."""
         step = max(-LONGEST_Z, min(LONGEST_Z, z))
         return replace(
@@ -101,7 +101,7 @@ class Health:
         """Whether the alarm is due."""
         return max(self.above, self.below) > DRIFT_LIMIT
 
-    def alarmed(self, at_s: float) -> Health:
+    def alarmed(self, at_s: float) -> ResidualStatistics:
         """The statistics after the alarm: the sums begin anew."""
         return replace(self, above=0.0, below=0.0, drifted_at_s=at_s)
 

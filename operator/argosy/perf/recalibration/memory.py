@@ -30,7 +30,7 @@ from argosy.documents import (
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row
 from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence
-from argosy.perf.recalibration.health import Health, Lag
+from argosy.perf.recalibration.health import Lag, ResidualStatistics
 from argosy.perf.recalibration.window import CalibrationKey
 from argosy.snapshot.architecture import Dtype
 
@@ -61,7 +61,7 @@ class CalibrationState:
     prior_digest: str
     prior: Calibration = HOST_OVERHEAD
     evidence: Evidence = field(default_factory=Evidence)
-    health: Health = field(default_factory=Health)
+    health: ResidualStatistics = field(default_factory=ResidualStatistics)
     published: Calibration | None = None
     rows: tuple[Row, ...] = ()
     updated_at_s: float = 0.0
@@ -93,8 +93,8 @@ def memory_to_json(memory: CalibrationMemory) -> dict[str, Any]:
 
 def memory_from_json(document: object) -> tuple[CalibrationMemory, tuple[Discarded, ...]]:
     """The memory that was written, and what of it could not be used."""
-    if fault := version_fault(document, FORMAT_VERSION):
-        return CalibrationMemory(), (Discarded("all calibrations", fault),)
+    if fault := version_fault(document, FORMAT_VERSION, "all calibrations"):
+        return CalibrationMemory(), (fault,)
     salvage = Salvage()
     read = salvage.entries("calibration", lambda: member(document, "calibrations"), _entry)
     return bounded(dict(read)), tuple(salvage.discarded)
@@ -161,8 +161,8 @@ def _calibration(found: object) -> Calibration:
     return calibration
 
 
-def _health(found: object) -> Health:
-    health = Health(
+def _health(found: object) -> ResidualStatistics:
+    health = ResidualStatistics(
         variance=positive(member(found, "variance")),
         num_windows=whole(member(found, "num_windows")),
         above=number(member(found, "above")),

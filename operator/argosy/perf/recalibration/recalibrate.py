@@ -23,7 +23,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from argosy.documents import Discarded
+from argosy.documents import Discarded, DiscardReason
 from argosy.engine.step_times import StepTimes
 from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.perf.recalibration.features import Row, row
@@ -38,7 +38,7 @@ from argosy.perf.recalibration.fit import (
     relative_variance,
     restarted,
 )
-from argosy.perf.recalibration.health import Health, Lag, Straggler, straggler_scores, stragglers
+from argosy.perf.recalibration.health import Lag, ResidualStatistics, Straggler, straggler_scores, stragglers
 from argosy.perf.recalibration.memory import (
     MAX_REPLICAS,
     MAX_ROWS,
@@ -153,8 +153,9 @@ def recalibrate(
             continue
         state = states.get(window.key)
         if state is not None and state.prior_digest != prior.digest:
-            reason = Discarded(str(window.key), "the profile that it corrected has changed")
-            reports.append(WindowReport(window.key, "", window.end_s, reason))
+            message = "the profile that it corrected has changed"
+            given_up = Discarded(DiscardReason.OUTDATED, message, what=str(window.key))
+            reports.append(WindowReport(window.key, "", window.end_s, given_up))
             del states[window.key]
             state = None
         before = state or CalibrationState(prior.digest, prior.host)
@@ -269,7 +270,7 @@ def _is_alike(rows: tuple[Row, ...], found: Row) -> bool:
 
 
 def _drifted(
-    state: CalibrationState, health: Health, window: Window, residual: float
+    state: CalibrationState, health: ResidualStatistics, window: Window, residual: float
 ) -> tuple[CalibrationState, Drifted]:
     """The alarm: the estimate stays and becomes as unsure as it was at first; the next windows teach."""
     way = "slower" if health.above > health.below else "faster"

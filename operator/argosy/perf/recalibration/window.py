@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from argosy.perf.profile import ProfileKey
+from argosy.refusals import Refused
 
 MIN_ITERATIONS = 200
 """A window needs more than these: the means of fewer iterations scatter too much."""
@@ -82,11 +83,8 @@ class CalibrationKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(Refused[SkipReason]):
     """Nothing was learnt, and why."""
-
-    reason: SkipReason
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

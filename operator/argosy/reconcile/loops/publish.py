@@ -39,7 +39,7 @@ class Publisher:
     def serve_copy(self) -> None:
         """Serve what the last process published, until the caches are complete."""
         found = snapshot_file.load(self._state_dir)
-        if isinstance(found, snapshot_file.Unreadable):
+        if isinstance(found, snapshot_file.UnreadableSnapshot):
             log.warning("%s", found.message)
         elif found is not None:
             self._ads.publish(found)

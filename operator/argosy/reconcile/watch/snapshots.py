@@ -10,8 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
-from argosy.api import Resource as ApiObject
+from argosy.api import (
+    CustomResource,
+    Fleet,
+    FleetPlan,
+    GPUPool,
+    InvalidObject,
+    RouterPolicy,
+    ServedModel,
+    WorkloadClass,
+)
 from argosy.api.kinds import USER_SPECS, kind_of
 from argosy.control.candidates.profiles import files_named
 from argosy.kube.store import Store
@@ -21,7 +29,7 @@ from argosy.snapshot.cluster import HOSTNAME, LABEL_MANAGED_BY, MANAGED_BY, PodS
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView
 from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
 
-K = TypeVar("K", bound=ApiObject)
+K = TypeVar("K", bound=CustomResource)
 S = TypeVar("S")
 
 

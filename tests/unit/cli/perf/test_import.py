@@ -74,6 +74,21 @@ def test_a_report_that_cannot_be_read_is_named(args: tuple[str, ...], says: str)
     assert says in refused("import", *args, "--model", LLAMA, "--gpu", "H100")["message"]
 
 
+@pytest.mark.parametrize(
+    ("args", "reason", "nearest"),
+    [
+        pytest.param((REPORT, "--model", "lama-3.1-8b"), "UnknownModel", "llama-3.1-8b", id="a model"),
+        pytest.param((str(DATA / "README.md"), "--model", LLAMA), "UnknownFormat", None, id="a report"),
+    ],
+)
+def test_import_gives_the_reason_of_the_refusal(
+    args: tuple[str, ...], reason: str, nearest: str | None
+) -> None:
+    error = refused("import", *args, "--gpu", "H100")
+    assert error["reason"] == reason
+    assert nearest is None or nearest in error["nearest"]
+
+
 def test_import_asks_for_what_no_report_says() -> None:
     assert refused("import", REPORT, "--model", LLAMA)["message"] == "--gpu: no report names one: give --gpu"
 

@@ -101,8 +101,8 @@ def test_a_single_output_token_has_no_gap() -> None:
     [
         ((LLAMA, "--gpu", "H1000"), "UnknownGpu", "H1000", "H100"),
         (("lama-3.1-8b",), "UnknownModel", "lama-3.1-8b", "llama-3.1-8b"),
-        ((LLAMA, "--tp", "3"), "ImpossibleShape", "32 attention heads", None),
-        (("meta-llama/Llama-3.1-70B-Instruct", "--gpu", "L40S"), "TooLarge", "GB", None),
+        ((LLAMA, "--tp", "3"), "ImpossibleShape", "32 attention heads", "TP 2"),
+        (("meta-llama/Llama-3.1-70B-Instruct", "--gpu", "L40S"), "TooLarge", "GB", "TP 4"),
         ((LLAMA, "--rate", "1e5"), "Saturated", "requests/s", "--rate"),
         ((LLAMA, "--prompt", "nan"), "InvalidValue", "--prompt", None),
         ((LLAMA, "--prompt", "0"), "InvalidValue", "--prompt", None),
@@ -140,6 +140,18 @@ def test_no_answer_is_a_reason_and_exit_code_2(
     assert error["reason"] == reason
     assert says in error["message"]
     assert nearest is None or any(nearest in near for near in error["nearest"])
+
+
+def test_a_refusal_ends_with_what_could_be_asked_instead() -> None:
+    code, output = run("show", LLAMA, "--tp", "3")
+    assert code == 2
+    assert output.endswith("tensor-parallel ranks; did you mean TP 2 or TP 4 or TP 1?\n")
+
+
+def test_a_refusal_that_names_the_remedy_itself_does_not_repeat_it() -> None:
+    code, output = run("show", "meta-llama/Llama-3.1-70B-Instruct", "--gpu", "L40S")
+    assert code == 2
+    assert output.endswith("TP 4 would fit\n")
 
 
 @pytest.mark.parametrize(

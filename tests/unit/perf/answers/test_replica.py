@@ -12,7 +12,8 @@ import pytest
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.answers.replica import Load, ReplicaAnswer, ReplicaQuestion, Unanswered, answer
+from argosy.perf.answers.replica import ReplicaAnswer, ReplicaLoad, ReplicaQuestion, answer
+from argosy.perf.answers.unanswered import Unanswered
 from argosy.perf.catalogue import Model, find_model
 from argosy.perf.footprint.work import StepWork, decode_work
 from argosy.perf.profile import ProfileKey, Shape
@@ -32,7 +33,7 @@ LOADS = [
 
 
 def put(speculation: Speculation | None = None, **load: Any) -> ReplicaAnswer | Unanswered:
-    return answer(LLAMA, ReplicaQuestion(Load(**load), speculation), MODEL)
+    return answer(LLAMA, ReplicaQuestion(ReplicaLoad(**load), speculation), MODEL)
 
 
 def asked(speculation: Speculation | None = None, **load: Any) -> ReplicaAnswer:
@@ -146,7 +147,7 @@ def test_tokens_energy_and_cost_are_of_generated_tokens(
 def test_verifying_draws_the_power_of_its_tokens_and_never_more_than_the_tdp(gpu: str, tdp_w: float) -> None:
     variant = replace(LLAMA, gpu=gpu)
     plain, proposing = (
-        answer(variant, ReplicaQuestion(Load(batch=32), each), MODEL) for each in (None, HEAD)
+        answer(variant, ReplicaQuestion(ReplicaLoad(batch=32), each), MODEL) for each in (None, HEAD)
     )
     assert isinstance(plain, ReplicaAnswer)
     assert isinstance(proposing, ReplicaAnswer)
@@ -174,7 +175,7 @@ def test_verifying_multiplies_more_and_reads_the_same_kv() -> None:
     ],
 )
 def test_a_step_brings_so_many_tokens_of_an_output(output_tokens: int, expected: float) -> None:
-    question = ReplicaQuestion(Load(output_tokens=output_tokens, batch=1), HEAD)
+    question = ReplicaQuestion(ReplicaLoad(output_tokens=output_tokens, batch=1), HEAD)
     assert question.tokens_per_step == pytest.approx(expected)
 
 
@@ -223,11 +224,11 @@ def test_a_context_beyond_the_profile_is_refused_with_its_limit() -> None:
         LLAMA, model_id="Qwen/Qwen3-30B-A3B-Instruct-2507", gpu="B200",
         engine=EngineSettings(max_model_len=262_144),
     )  # fmt: skip
-    found = answer(long, ReplicaQuestion(Load(150_000, 1000, requests_per_s=0.01)), MODEL)
+    found = answer(long, ReplicaQuestion(ReplicaLoad(150_000, 1000, requests_per_s=0.01)), MODEL)
     assert isinstance(found, Unanswered)
     assert (found.reason, found.nearest) == ("BeyondProfile", ("131072",))
     assert isinstance(
-        answer(long, ReplicaQuestion(Load(130_000, 1000, requests_per_s=0.01)), MODEL), ReplicaAnswer
+        answer(long, ReplicaQuestion(ReplicaLoad(130_000, 1000, requests_per_s=0.01)), MODEL), ReplicaAnswer
     )
 
 
@@ -241,12 +242,12 @@ def test_a_rate_that_only_proposals_carry_is_refused_without_them() -> None:
 @pytest.mark.parametrize("share", [-0.1, 1.01, math.nan, math.inf])
 def test_a_share_that_is_none_is_refused_by_its_option(share: float) -> None:
     with pytest.raises(SpecError) as refusal:
-        Load(batch=1, cached_share=share)
+        ReplicaLoad(batch=1, cached_share=share)
     assert refusal.value.field == "--cached"
 
 
 @pytest.mark.parametrize("price", [-1.0, math.nan])
 def test_a_price_that_is_none_is_refused_by_its_option(price: float) -> None:
     with pytest.raises(SpecError) as refusal:
-        ReplicaQuestion(Load(batch=1), price_usd_per_gpu_hour=price)
+        ReplicaQuestion(ReplicaLoad(batch=1), price_usd_per_gpu_hour=price)
     assert refusal.value.field == "--price"

@@ -134,9 +134,11 @@ def test_beyond_a_limit_there_is_no_steady_state_and_the_rate_that_holds_is_said
 ) -> None:
     refused = steady_state(engine, cut, 1000.0)
     assert isinstance(refused, Saturated)
-    assert refused.limit is limit
+    assert refused.reason is limit
     assert settled(engine, cut, 0.999 * refused.max_rate_requests_per_s).limit is limit
     assert isinstance(steady_state(engine, cut, 1.001 * refused.max_rate_requests_per_s), Saturated)
+    (nearest,) = refused.nearest
+    assert settled(engine, cut, float(nearest)).utilisation == pytest.approx(0.99, abs=0.01)
 
 
 def test_the_batch_never_exceeds_slots_nor_the_kv_tokens_the_cache() -> None:

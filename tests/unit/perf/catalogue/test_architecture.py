@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from argosy.errors import SpecError
 from argosy.perf.catalogue import ConfigFault, Model, architecture_from_config, find_model
+from argosy.perf.catalogue.fields import ConfigFaultReason
 from argosy.snapshot.architecture import Architecture, Dtype, Family
 
 LLAMA: dict[str, Any] = {
@@ -303,7 +304,8 @@ def test_a_figure_that_means_nothing_is_refused_by_its_field(field: str, value: 
 )
 def test_a_missing_figure_is_named_not_guessed(field: str) -> None:
     fault = fault_of({name: value for name, value in LLAMA.items() if name != field})
-    assert (fault.field, fault.message) == (field, "is missing")
+    assert (fault.field, fault.message) == (field, f"{field}: is missing")
+    assert fault.reason is ConfigFaultReason.MISSING_FIELD
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu, find_gpu
 from argosy.perf.catalogue.links import Link, all_reduce_terms, gpu_links, transfer_ms
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
-from argosy.perf.profiles.reshape import Measured, pipeline_profile, wider_profile
+from argosy.perf.profiles.reshape import MeasuredWidths, pipeline_profile, wider_profile
 from argosy.perf.profiles.tables import ProfileTables, parse_profiles
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.snapshot.architecture import Architecture, Dtype
@@ -152,7 +152,7 @@ def split(width: int) -> StepCoefficients:
     )
 
 
-MEASURED = Measured(profile(1, split(1)), profile(2, split(2)), PCIE)
+MEASURED = MeasuredWidths(profile(1, split(1)), profile(2, split(2)), PCIE)
 
 
 @pytest.mark.parametrize("width", [4, 8])
@@ -315,7 +315,7 @@ def test_a_wider_group_is_near_the_table_where_it_was_measured(tables: ProfileTa
     found = find_gpu(gpu_name)
     assert isinstance(found, Gpu)
     link = gpu_links(found).inside
-    narrow = Measured(measured(tables, gpu_name, 1), measured(tables, gpu_name, 2), link)
+    narrow = MeasuredWidths(measured(tables, gpu_name, 1), measured(tables, gpu_name, 2), link)
     made = wider_profile(narrow, LLAMA_8B, 4, link)
     assert isinstance(made, Profile)
     batch = np.array([1, 8, 32, 64, 128, 256])
@@ -328,7 +328,7 @@ def test_a_wider_group_is_near_the_table_where_it_was_measured(tables: ProfileTa
 
 def test_four_l40s_decode_faster_than_two_and_prefill_no_slower_than_one(tables: ProfileTables) -> None:
     """On the machine without peer-to-peer four took 1,929 ms for 8,192 tokens, one 604 ms."""
-    narrow = Measured(measured(tables, "L40S", 1), measured(tables, "L40S", 2), PCIE)
+    narrow = MeasuredWidths(measured(tables, "L40S", 1), measured(tables, "L40S", 2), PCIE)
     four = wider_profile(narrow, LLAMA_8B, 4, PCIE)
     assert isinstance(four, Profile)
 

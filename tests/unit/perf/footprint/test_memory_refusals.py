@@ -61,6 +61,30 @@ def test_what_does_not_fit_is_named_with_both_sizes_and_the_remedy(
     assert answer.needed_bytes_per_gpu > answer.available_bytes_per_gpu
 
 
+def test_a_model_too_large_is_answered_with_every_width_that_fits() -> None:
+    answer = fits(variant("H100", LLAMA_70B, 1))
+    assert isinstance(answer, TooLarge)
+    assert answer.nearest == ("TP 4", "TP 8", "TP 16", "TP 32", "TP 64")
+    never = fits(variant("T4", DEEPSEEK, 8))
+    assert isinstance(never, TooLarge)
+    assert never.nearest == ()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "stages", "nearest"),
+    [
+        pytest.param(3, 1, ("TP 2", "TP 4", "TP 1"), id="the-closest-widths-first"),
+        pytest.param(1, 33, ("PP 32",), id="as-many-stages-as-layers"),
+    ],
+)
+def test_an_impossible_shape_is_answered_with_the_closest_possible_ones(
+    ranks: int, stages: int, nearest: tuple[str, ...]
+) -> None:
+    answer = fits(replace(variant("H100", LLAMA_8B, ranks), pipeline_parallel=stages))
+    assert isinstance(answer, OutOfRange)
+    assert answer.nearest[:3] == nearest
+
+
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [

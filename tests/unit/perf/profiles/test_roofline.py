@@ -211,7 +211,7 @@ def test_a_shape_that_does_not_divide_the_heads_is_refused() -> None:
     assert isinstance(refused, OutOfRange)
     assert refused.reason is OutOfRangeReason.IMPOSSIBLE_SHAPE
     assert "32 attention heads" in refused.message
-    assert refused.nearest == ("1", "2", "4", "8", "16")
+    assert refused.nearest == ("TP 1", "TP 2", "TP 4", "TP 8", "TP 16")
 
 
 def iteration_ms(source: StepCoefficients, batch: int, context: int, chunk: int) -> float:

@@ -11,9 +11,9 @@ import pytest
 
 from argosy_sim.controlplane import gobuild
 from argosy_sim.controlplane.errors import BuildError, MissingBinaryError
-from argosy_sim.controlplane.gobuild import Tool, ToolModule, Workshop, find_go, obtain
+from argosy_sim.controlplane.gobuild import GoProgram, ToolModule, Workshop, find_go, obtain
 
-TOOL = Tool("widget", "example.test/widget", usual_build_s=300)
+TOOL = GoProgram("widget", "example.test/widget", usual_build_s=300)
 MODULE = ToolModule("widgets", "example.test/widget", (TOOL,), stamped=True)
 REQUIRED_GO = (1, 26, 0)
 

@@ -16,7 +16,7 @@ from argosy_sim.controlplane.components import API_SERVER, ETCD, command
 from argosy_sim.controlplane.errors import StateDirectoryInUseError
 from argosy_sim.controlplane.lifecycle import Health, Status, default_state_dir, down, status
 from argosy_sim.controlplane.processes import Identity, Process, identify
-from argosy_sim.controlplane.state import Layout, Ports, State
+from argosy_sim.controlplane.state import ControlPlaneState, Layout, Ports
 
 PROGRAMS = Binaries(
     Path("/b/etcd"), Path("/b/kube-apiserver"), Path("/b/kcm"), Path("/b/scheduler"), Path("/b/kubectl")
@@ -24,8 +24,8 @@ PROGRAMS = Binaries(
 GONE = Identity(pid=2**22 - 1, start_ticks=1, boot_id="never")
 
 
-def state(directory: Path, *processes: Process) -> State:
-    return State(
+def state(directory: Path, *processes: Process) -> ControlPlaneState:
+    return ControlPlaneState(
         server_url="https://127.0.0.1:1001",
         ports=Ports(1001, 1002, 1003),
         binaries=PROGRAMS,

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from argosy.engine import EngineLimits, Refused, Scheduler, StepCoefficients
+from argosy.engine import EngineLimits, RejectedRequest, Scheduler, StepCoefficients
 from argosy_sim.livefleet.driver import EngineDriver
 from argosy_sim.livefleet.vllm_metrics import EngineIdentity, VllmMetrics
 
@@ -26,7 +26,7 @@ class Engine:
         self.tokens_s: list[float] = []
         self.done = asyncio.Event()
 
-    def ask(self, num_tokens: int) -> int | Refused:
+    def ask(self, num_tokens: int) -> int | RejectedRequest:
         def on_token(index: int) -> None:
             self.tokens_s.append(time.monotonic())
             if index == num_tokens - 1:
@@ -70,7 +70,7 @@ async def test_an_engine_more_than_a_second_behind_jumps_and_says_so() -> None:
 async def test_a_request_that_can_never_be_served_is_refused_and_counted() -> None:
     engine = Engine()
     answer = engine.ask(1020)
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, RejectedRequest)
     assert "exceed the context limit of 1024 tokens" in answer.message
     assert engine.metrics.admission_rejections.value == 1
 

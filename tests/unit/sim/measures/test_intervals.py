@@ -73,12 +73,12 @@ def test_batches_drop_what_does_not_fill_one_at_the_start() -> None:
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        pytest.param(lambda: share_interval(0, 0), TooFew(0, 1), id="a share of nothing"),
-        pytest.param(lambda: mean_interval([3.0]), TooFew(1, 2), id="one replication"),
-        pytest.param(lambda: batch_means_interval([1.0] * 19), TooFew(19, 20), id="less than one each"),
-        pytest.param(lambda: percentile_interval(range(71), 0.95), TooFew(71, 72), id="p95 of 71"),
-        pytest.param(lambda: percentile_interval(range(71), 0.05), TooFew(71, 72), id="p5 of 71"),
-        pytest.param(lambda: percentile_interval([], 0.5), TooFew(0, 6), id="a median of nothing"),
+        pytest.param(lambda: share_interval(0, 0), TooFew.of(0, 1), id="a share of nothing"),
+        pytest.param(lambda: mean_interval([3.0]), TooFew.of(1, 2), id="one replication"),
+        pytest.param(lambda: batch_means_interval([1.0] * 19), TooFew.of(19, 20), id="less than one each"),
+        pytest.param(lambda: percentile_interval(range(71), 0.95), TooFew.of(71, 72), id="p95 of 71"),
+        pytest.param(lambda: percentile_interval(range(71), 0.05), TooFew.of(71, 72), id="p5 of 71"),
+        pytest.param(lambda: percentile_interval([], 0.5), TooFew.of(0, 6), id="a median of nothing"),
     ],
 )
 def test_too_few_observations_are_an_answer(found: Callable[[], Interval | TooFew], expected: TooFew) -> None:

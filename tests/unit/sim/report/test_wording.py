@@ -15,7 +15,7 @@ def test_a_share_is_cut_so_that_a_broken_promise_never_reads_as_kept() -> None:
 
 def test_the_bounds_of_a_share_are_cut_like_the_share() -> None:
     assert share_bounds(Interval(0.99, 0.96789, 0.99999, 0.95)) == "96.7–99.9"
-    assert share_bounds(TooFew(0, 1)) == share_bounds(None) == "–"
+    assert share_bounds(TooFew.of(0, 1)) == share_bounds(None) == "–"
 
 
 def test_an_slo_reads_as_its_author_wrote_it() -> None:

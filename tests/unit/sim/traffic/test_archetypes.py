@@ -35,4 +35,11 @@ def test_an_unknown_archetype_is_answered_with_the_known_ones() -> None:
     assert isinstance(found, UnknownArchetype)
     known = "azure-conversation, batch-documents, mooncake-conversation"
     assert str(found) == f"no archetype is called 'lmsys', known are {known}"
+    assert found.nearest == tuple(known.split(", "))
     assert isinstance(find_archetype("batch-documents"), Archetype)
+
+
+def test_a_misspelt_archetype_is_answered_with_the_nearest() -> None:
+    found = find_archetype("azure-conversations")
+    assert isinstance(found, UnknownArchetype)
+    assert found.nearest[0] == "azure-conversation"

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from argosy_sim.traffic.trace import MAX_REPORTED_LINES, BadTrace, Trace, TraceRequest, load_trace
+from argosy_sim.traffic.trace import (
+    MAX_REPORTED_LINES,
+    BadTrace,
+    BadTraceReason,
+    Trace,
+    TraceRequest,
+    load_trace,
+)
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens"
 BURST_GPT = "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type"
@@ -131,7 +138,7 @@ def test_a_malformed_line_is_named_with_its_reason(
     refused = load_trace(path)
     assert isinstance(refused, BadTrace)
     assert [bad.number for bad in refused.bad_lines.lines] == [number]
-    assert refused.bad_lines.lines[0].reason.startswith(reason)
+    assert refused.bad_lines.lines[0].problem.message.startswith(reason)
     assert f"1 of 3 lines are malformed: line {number}: {reason}" in str(refused)
 
     trace = load_trace(path, skip_bad_lines=True)
@@ -162,14 +169,15 @@ def test_beyond_twenty_malformed_lines_are_counted(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_without_requests_says_why(tmp_path: Path, lines: tuple[str, ...], reason: str) -> None:
-    refused = load_trace(write(tmp_path, *lines), skip_bad_lines=True)
+    path = write(tmp_path, *lines)
+    refused = load_trace(path, skip_bad_lines=True)
     assert isinstance(refused, BadTrace)
-    assert refused.reason.startswith(reason)
+    assert refused.message.startswith(f"{path.name}: {reason}")
 
 
 def test_a_missing_file_is_an_answer(tmp_path: Path) -> None:
     assert load_trace(tmp_path / "none.csv") == BadTrace(
-        "none.csv", "cannot be read: No such file or directory"
+        BadTraceReason.CANNOT_OPEN, "none.csv: cannot be read: No such file or directory"
     )
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from argosy.perf.answers.replica import Unanswered, unanswered
 from argosy.perf.answers.roles.measure import (
     Balance,
     KvTransfer,
@@ -33,7 +32,8 @@ from argosy.perf.answers.roles.measure import (
     prefill_only,
     split_slo,
 )
-from argosy.perf.answers.roles.question import LinkName, RoleAsked, RolesQuestion, RolesRefusal, kv_link
+from argosy.perf.answers.roles.question import LinkName, RoleAsked, RolesQuestion, kv_link
+from argosy.perf.answers.unanswered import Unanswered, UnansweredReason, unanswered
 from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity
 from argosy.perf.catalogue import Gpu
 from argosy.perf.catalogue.links import Link
@@ -150,7 +150,7 @@ def answer_roles(
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownRole:
     """One role's replica, before anything is measured."""
 
     variant: Variant
@@ -172,8 +172,8 @@ class _Asked:
     """The question with all that was looked up."""
 
     question: RolesQuestion
-    prefill: _Known
-    decode: _Known
+    prefill: _KnownRole
+    decode: _KnownRole
     transfer: KvTransfer
 
     @property
@@ -188,7 +188,7 @@ class _Asked:
         return self.prefill.gpu.gpus_per_node if inside else math.inf
 
 
-def _looked_up(asked: RoleAsked, question: RolesQuestion, model: LibraryPerfModel) -> _Known | Unanswered:
+def _looked_up(asked: RoleAsked, question: RolesQuestion, model: LibraryPerfModel) -> _KnownRole | Unanswered:
     wanted = wanted_profile(asked.variant)
     if isinstance(wanted, OutOfRange):
         return unanswered(wanted)
@@ -202,7 +202,7 @@ def _looked_up(asked: RoleAsked, question: RolesQuestion, model: LibraryPerfMode
         return unanswered(beyond)
     given = asked.price_usd_per_gpu_hour
     price = middle_price(wanted.gpu.name) if given is None else given
-    return _Known(asked.variant, wanted, profile, engine, price)
+    return _KnownRole(asked.variant, wanted, profile, engine, price)
 
 
 def _transfer(link: Link, prefill: WantedProfile, decode: WantedProfile) -> KvTransfer:
@@ -227,7 +227,7 @@ def _answer(asked: _Asked, settings: CapacitySettings) -> RolesAnswer | Unanswer
     out_of_reach = _stage_out_of_reach(asked, divided)
     if out_of_reach is not None:
         return Unanswered(
-            RolesRefusal.SLO_OUT_OF_REACH.value,
+            UnansweredReason.SLO_OUT_OF_REACH,
             f"{out_of_reach}; {_aggregated_instead(question, aggregated)}",
         )
     return _compared(asked, divided, aggregated)
@@ -370,7 +370,7 @@ def _transfer_too_long(asked: _Asked, aggregated: tuple[Replica, ...]) -> Unansw
     question, transfer = asked.question, asked.transfer
     taken_ms = transfer.prompt_ms(question.prompt_tokens)
     return Unanswered(
-        RolesRefusal.TRANSFER_TOO_LONG.value,
+        UnansweredReason.TRANSFER_TOO_LONG,
         f"KV transfer: the {transfer.kv.bytes_of(question.prompt_tokens) / 1e6:,.0f} MB of a prompt on each "
         f"GPU take {milliseconds(taken_ms)} over {question.link} ({transfer.link.bytes_per_s / 1e9:g} GB/s), "
         f"longer than --ttft-p95 {question.promise.ttft_p95_ms:g}; "

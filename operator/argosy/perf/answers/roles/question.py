@@ -9,23 +9,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from argosy.checks import not_negative, positive
-from argosy.perf.answers.replica import Unanswered
+from argosy.perf.answers.unanswered import Unanswered, UnansweredReason
 from argosy.perf.catalogue.links import Link, gpu_links
 from argosy.perf.library import WantedProfile
 from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term, Variant
 
 _PERCENTILE = 0.95
-
-
-class RolesRefusal(StrEnum):
-    """Why two known roles have no answer."""
-
-    NO_SUCH_LINK = "NoSuchLink"
-    """These GPUs are not connected that way."""
-    TRANSFER_TOO_LONG = "TransferTooLong"
-    """The prompt's KV alone takes longer than the bound on TTFT."""
-    SLO_OUT_OF_REACH = "SloOutOfReach"
-    """A stage breaks its part of the promise however few requests come."""
 
 
 class LinkName(StrEnum):
@@ -55,7 +44,7 @@ class RoleAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class LatencyPromise:
     """What 95 % of the requests get: TTFT and mean gap between tokens, ms. Raises SpecError."""
 
     ttft_p95_ms: float = 2000.0
@@ -83,7 +72,7 @@ class RolesQuestion:
     decode: RoleAsked
     prompt_tokens: int = 1024
     output_tokens: int = 256
-    promise: Promise = Promise()
+    promise: LatencyPromise = LatencyPromise()
     link: LinkName = LinkName.NETWORK
 
     def __post_init__(self) -> None:
@@ -116,4 +105,4 @@ def kv_link(name: LinkName, prefill: WantedProfile, decode: WantedProfile) -> Li
 
 def _no_link(message: str, *nearest: LinkName) -> Unanswered:
     names = tuple(f"--link {name}" for name in (*nearest, LinkName.NETWORK))
-    return Unanswered(RolesRefusal.NO_SUCH_LINK.value, f"--link: {message}; use {' or '.join(names)}", names)
+    return Unanswered(UnansweredReason.NO_SUCH_LINK, f"--link: {message}; use {' or '.join(names)}", names)

@@ -12,22 +12,33 @@ import io
 import json
 import zipfile
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from argosy.engine.request import EngineLimits
 from argosy.perf.capacity.surfaces import grid
 from argosy.perf.capacity.surfaces.surface import LONE_PROMPT_TOKENS, Surface
+from argosy.refusals import Refused
 
 _MAGIC = b"argosy-surface-1\n"
 _HASH_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class UnusableSurface:
-    """These bytes hold no surface for the key that was asked for, and why."""
+class UnusableReason(StrEnum):
+    """Why bytes hold no surface for a key."""
 
-    message: str
+    NOT_A_SURFACE = "NotASurface"
+    DAMAGED = "Damaged"
+    OTHER_LAYOUT = "OtherLayout"
+    """Written by a version that has other arrays."""
+    OTHER_KEY = "OtherKey"
+    """A surface of other step times, limits or settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnusableSurface(Refused[UnusableReason]):
+    """These bytes hold no surface for the key that was asked for, and why."""
 
 
 def to_bytes(surface: Surface) -> bytes:
@@ -44,10 +55,11 @@ def from_bytes(stored: bytes, key: str) -> Surface | UnusableSurface:
     """The surface that was made from what `key` says."""
     start = len(_MAGIC) + _HASH_BYTES
     if not stored.startswith(_MAGIC) or len(stored) <= start:
-        return UnusableSurface("not a capacity surface")
+        return UnusableSurface(UnusableReason.NOT_A_SURFACE, "not a capacity surface")
     content = stored[start:]
     if hashlib.sha256(content).digest() != stored[len(_MAGIC) : start]:
-        return UnusableSurface("the bytes were damaged or changed after they were written")
+        message = "the bytes were damaged or changed after they were written"
+        return UnusableSurface(UnusableReason.DAMAGED, message)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             about = json.loads(str(archive["about"]))
@@ -56,12 +68,15 @@ def from_bytes(stored: bytes, key: str) -> Surface | UnusableSurface:
                 key=about["key"], limits=EngineLimits(**about["limits"]), unit_ms=about["unit_ms"], **arrays
             )
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as fault:
-        return UnusableSurface(f"not the layout of this version: {type(fault).__name__} {fault}")
+        message = f"not the layout of this version: {type(fault).__name__} {fault}"
+        return UnusableSurface(UnusableReason.OTHER_LAYOUT, message)
     if surface.key != key:
-        return UnusableSurface("made from other step times, limits or settings, or by another version")
+        message = "made from other step times, limits or settings, or by another version"
+        return UnusableSurface(UnusableReason.OTHER_KEY, message)
     wrong = [name for name, shape in _shapes().items() if shape and arrays[name].shape != shape]
     if wrong:
-        return UnusableSurface(f"not the layout of this version: {', '.join(wrong)}")
+        message = f"not the layout of this version: {', '.join(wrong)}"
+        return UnusableSurface(UnusableReason.OTHER_LAYOUT, message)
     return surface
 
 

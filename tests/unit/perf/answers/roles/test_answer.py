@@ -11,9 +11,9 @@ import pytest
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf import CapacitySettings, LibraryPerfModel, measure_capacity, shipped_library
-from argosy.perf.answers.replica import Unanswered
 from argosy.perf.answers.roles.answer import SET_TOLERANCE, Carried, RolesAnswer, answer_roles, milliseconds
-from argosy.perf.answers.roles.question import LinkName, Promise, RoleAsked, RolesQuestion, kv_link
+from argosy.perf.answers.roles.question import LatencyPromise, LinkName, RoleAsked, RolesQuestion, kv_link
+from argosy.perf.answers.unanswered import Unanswered
 from argosy.perf.capacity.search import EngineModel
 from argosy.perf.catalogue.links import Link
 from argosy.perf.library import WantedProfile
@@ -77,7 +77,7 @@ def test_an_aggregated_replica_is_what_the_capacity_of_its_engine_says() -> None
 
 @pytest.mark.parametrize("itl_ms", [20, 25, 50])
 def test_both_roles_are_busy_in_a_set_that_nothing_bounds(itl_ms: float) -> None:
-    found = answered(alike(SEVENTY, promise=Promise(2000, itl_ms)))
+    found = answered(alike(SEVENTY, promise=LatencyPromise(2000, itl_ms)))
     assert max(found.prefill_busy, found.decode_busy) == pytest.approx(1.0)
     # Of all real ratios the best uses both fully; per GPU the set is within its tolerance and the
     # sixteenth of a replica that whole numbers cost.
@@ -103,7 +103,7 @@ def test_links_inside_a_node_keep_the_set_in_the_node() -> None:
 
 
 def test_a_tighter_gap_makes_roles_worth_more() -> None:
-    gains = [answered(alike(SEVENTY, promise=Promise(2000, itl_ms))).gain for itl_ms in (100, 50, 25)]
+    gains = [answered(alike(SEVENTY, promise=LatencyPromise(2000, itl_ms))).gain for itl_ms in (100, 50, 25)]
     assert gains == sorted(gains, key=lambda gain: gain or math.inf)
     assert gains[-1] is not None
     assert gains[-1] > 1.4
@@ -111,7 +111,9 @@ def test_a_tighter_gap_makes_roles_worth_more() -> None:
 
 def test_of_two_shapes_on_one_gpu_type_the_better_one_stands_for_aggregated_replicas() -> None:
     found = answered(
-        RolesQuestion(role("llama-3.1-70b", tp=2), SEVENTY, promise=Promise(2000, 30), link=LinkName.NETWORK)
+        RolesQuestion(
+            role("llama-3.1-70b", tp=2), SEVENTY, promise=LatencyPromise(2000, 30), link=LinkName.NETWORK
+        )
     )
     assert [each.gpus for each in found.aggregated_replicas] == [2, 4]
     best = max(each.requests_per_s_per_gpu for each in found.aggregated_replicas)
@@ -142,13 +144,15 @@ def test_one_unknown_price_leaves_the_cost_unknown() -> None:
 @pytest.mark.parametrize(
     ("promise", "reason", "says"),
     [
-        pytest.param(Promise(3, 50), "TransferTooLong", "134 MB of a prompt", id="the transfer alone"),
-        pytest.param(Promise(20, 50), "SloOutOfReach", "prefill: llama-3.1-8b", id="a lone prefill"),
-        pytest.param(Promise(2000, 3), "SloOutOfReach", "decode: llama-3.1-8b", id="a lone decode step"),
+        pytest.param(LatencyPromise(3, 50), "TransferTooLong", "134 MB of a prompt", id="the transfer alone"),
+        pytest.param(LatencyPromise(20, 50), "SloOutOfReach", "prefill: llama-3.1-8b", id="a lone prefill"),
+        pytest.param(
+            LatencyPromise(2000, 3), "SloOutOfReach", "decode: llama-3.1-8b", id="a lone decode step"
+        ),
     ],
 )
 def test_a_promise_that_nothing_keeps_names_the_stage_and_the_reason(
-    promise: Promise, reason: str, says: str
+    promise: LatencyPromise, reason: str, says: str
 ) -> None:
     found = refused(alike(role(), promise=promise))
     assert found.reason == reason
@@ -158,7 +162,7 @@ def test_a_promise_that_nothing_keeps_names_the_stage_and_the_reason(
 
 def test_a_promise_that_only_aggregated_replicas_keep_says_what_they_carry() -> None:
     # 23 ms of prefill, 3.4 of transfer, 7.4 of one more step: an aggregated replica needs the first only.
-    found = refused(alike(role(), promise=Promise(30, 50)))
+    found = refused(alike(role(), promise=LatencyPromise(30, 50)))
     assert found.reason == "SloOutOfReach"
     assert "an aggregated replica on H100 TP1 carries" in found.message
 
@@ -172,7 +176,7 @@ def test_a_long_prompt_leaves_the_decode_replica_more_than_its_one_step() -> Non
     # In proportion a decode replica had 12 of 546 ms and carried 0.014 requests/s.
     fp8 = replace(ENGINE, quantization=Dtype.FP8, max_model_len=9300)
     prefill, decode = (RoleAsked(replace(role(gpu=gpu).variant, engine=fp8)) for gpu in ("L40S", "A100"))
-    found = answered(RolesQuestion(prefill, decode, 8192, 256, Promise(600, 12)))
+    found = answered(RolesQuestion(prefill, decode, 8192, 256, LatencyPromise(600, 12)))
     assert found.decode.capacity.binding_name == "ITL p95"
     assert found.decode.capacity.requests_per_s > 1
     parts = [each.slo.bounds_ms(Term.TTFT)[0] for each in (found.prefill, found.decode)]
@@ -226,7 +230,7 @@ def test_a_context_beyond_the_profile_is_refused_as_capacities_refuse_it() -> No
 def test_numbers_that_mean_nothing_are_refused_with_their_option(bad: float) -> None:
     for field in ("ttft_p95_ms", "itl_p95_ms"):
         with pytest.raises(SpecError) as refusal:
-            Promise(**{field: bad})
+            LatencyPromise(**{field: bad})
         assert refusal.value.field == f"--{field.removesuffix('_ms').replace('_', '-')}"
     for field in ("prompt_tokens", "output_tokens"):
         with pytest.raises(SpecError) as refusal:
