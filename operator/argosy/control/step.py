@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from argosy.api import Fleet, FleetPlan, WorkloadClass
 from argosy.api.fleet import FleetSpec, Mode, Recalibration
 from argosy.control.candidates.resolve import resolve
-from argosy.control.cells import RouteCells, one_cell_each
+from argosy.control.cells import RouteCells
 from argosy.control.decision import Decision, EventRecord
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, PlanningMemory
@@ -56,7 +56,7 @@ class StepSettings:
 
     is_progress: the trigger is only an earlier step taking effect, or the timer; if a revision results,
         a change of demand is recorded as its cause instead
-    cells: the route cells to plan for; None: one for each class
+    cells: the route cells to plan for; a class of which there are none gets one
     """
 
     trigger: str
@@ -97,7 +97,7 @@ def _sizing(
     """What the sizing problem is made of."""
     lost = lost_pods(snapshot) | stuck_pods(snapshot)
     nodes = pool_nodes(snapshot, lost)
-    cells = settings.cells if settings.cells is not None else one_cell_each(snapshot.classes)
+    cells = (settings.cells or RouteCells(())).covering(snapshot.classes)
     applies = snapshot.fleet_spec.recalibration is Recalibration.APPLY
     calibration = memory.traffic.calibration if applies else None
     resolution = resolve(snapshot, nodes, cells, perf, calibration)
