@@ -134,5 +134,17 @@ def known_cells(snapshot: FleetSnapshot) -> RouteCells:
     return RouteCells(tuple(found[name] for name in sorted(found)))
 
 
+def former_classes(snapshot: FleetSnapshot) -> dict[GroupName, tuple[ClassKey, ...]]:
+    """The classes of every group of any plan, those that no longer exist left out.
+
+    Replicas of a group that is no longer planned serve its classes until their new replicas are ready.
+    """
+    rows = [*one_cell_each(snapshot.classes).rows]
+    for plan in sorted(snapshot.plans, key=lambda p: p.spec.revision):
+        rows += [row for row in cells_of_plan(plan).rows if row.workload_class in snapshot.classes]
+    every = {row.group for row in rows}
+    return {g: tuple(dict.fromkeys(r.workload_class for r in rows if r.group == g)) for g in sorted(every)}
+
+
 def _distinct(groups: Iterable[GroupName]) -> tuple[GroupName, ...]:
     return tuple(dict.fromkeys(groups))
