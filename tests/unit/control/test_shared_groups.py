@@ -232,6 +232,24 @@ def test_weights_never_send_a_class_to_replicas_that_are_planned_for_the_other()
     }
 
 
+def test_replicas_that_keep_only_the_other_classs_slo_take_nothing_over_by_weight() -> None:
+    world = a_world(a_model("mistral", "other"), num_l40s=6)
+    world.perf = ByModelAndSlo(known={("other", 2000.0): 0.0, ("small", 700.0): 0.0})
+    slo = {"ttft": {"p95Milliseconds": 700}}
+    world.apply(a_class(rate_per_s=8.0, **BOTH), a_class("batch", rate_per_s=4.0, slo=slo, **BOTH))
+    world.settle()
+    found = by_model(world)
+    pod = next(p for p in world.pods.values() if p.deployment == found["llama"])
+    world.pods[pod.key] = replace(pod, ready=False)
+    weights = balance(world.snapshot(), world.applied, {}, world.decisions[-1].memory.capacity_per_s)
+    assert weights[CellName.of_class(CHAT)].weights == {found["llama"]: 1.0}
+    # Only where none of its own is ready they answer: late is better than never.
+    world.pods = {
+        k: replace(p, ready=p.ready and p.deployment != found["llama"]) for k, p in world.pods.items()
+    }
+    assert backends_of(world)[CHAT] == [found["mistral"]]
+
+
 def test_an_outgoing_replica_stands_by_only_for_the_classes_of_its_model() -> None:
     world = a_world_of_two_models()
     old = by_model(world)["llama"]
