@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +99,39 @@ def test_mypy_refuses_every_way_to_take_one_key_for_another(tmp_path: Path) -> N
     first = CONFUSIONS.split("\n").index("    takes_class(cell)") + 1
     lines = {int(line.split(":")[1]) for line in answer.stdout.splitlines() if ": error:" in line}
     assert lines == set(range(first, first + 9)), answer.stdout
+
+
+SPLITS_OF_OTHER_TEXT = {
+    "operator/argosy/api/kinds.py": "an apiVersion, group/version",
+    "operator/argosy/cli/screens/validation.py": "a model's id at Hugging Face",
+    "operator/argosy/control/candidates/calibration.py": "a container image",
+    "operator/argosy/perf/catalogue/__init__.py": "a model's id at Hugging Face",
+    "operator/argosy/perf/profiles/forms.py": "the key of a profile",
+}
+"""Text with a slash in it that names no object."""
+
+
+def _splits(tree: ast.AST) -> list[str]:
+    """Calls that cut text at a slash, and f-strings that join a namespace and a name with one."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            cuts = node.func.attr in ("split", "rsplit", "partition", "rpartition")
+            if cuts and any(isinstance(a, ast.Constant) and a.value == "/" for a in node.args):
+                found.append(ast.unparse(node))
+        if isinstance(node, ast.JoinedStr):
+            text = ast.unparse(node)
+            if re.search(r"^f?.\{[^{}]*namespace[^{}]*\}/\{[^{}]*\}.$", text):
+                found.append(text)
+    return found
+
+
+def test_only_keys_cuts_and_joins_a_namespace_and_a_name() -> None:
+    found = {
+        str(file.relative_to(ROOT)): cuts
+        for folder in ("operator/argosy", "sim/argosy_sim")
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        if (cuts := _splits(ast.parse(file.read_text())))
+    }
+    assert found.pop("operator/argosy/keys.py")
+    assert found.keys() == SPLITS_OF_OTHER_TEXT.keys()

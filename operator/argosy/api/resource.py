@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from argosy.api.conditions import Condition
 from argosy.api.value import Value
+from argosy.keys import NamespacedName
 
 GROUP = "argosy.dev"
 VERSION = "v1alpha1"
@@ -71,7 +72,7 @@ class ObjectMeta(Value):
     @property
     def key(self) -> str:
         """`namespace/name`, or the name alone where there is no namespace."""
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return NamespacedName.of(self.namespace, self.name)
 
     @property
     def seniority(self) -> tuple[str, str]:

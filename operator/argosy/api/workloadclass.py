@@ -25,7 +25,7 @@ from argosy.api.value import (
     Share,
     Value,
 )
-from argosy.keys import ClassKey
+from argosy.keys import ClassKey, ModelKey
 
 Archetype = Literal["azure-conversation", "batch-documents", "mooncake-conversation"]
 _HEADER_NAME = r"^[a-z0-9!#$%&'*+.^_`|~-]+$"
@@ -297,3 +297,9 @@ class WorkloadClass(CustomResource):
     def key(self) -> ClassKey:
         """`namespace/name`."""
         return ClassKey(self.metadata.key)
+
+    @property
+    def model_keys(self) -> frozenset[ModelKey]:
+        """The ServedModels that may serve the class, whether they exist or not."""
+        namespace = self.metadata.namespace
+        return frozenset(ModelKey.of(namespace, reference.name) for reference in self.spec.models)

@@ -8,14 +8,16 @@ decision. Output: the weights of every cell.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 from argosy.api import FleetPlan
 from argosy.api.fleetplan import PlannedCell
 from argosy.api.routerpolicy import WeightCorrection
 from argosy.control.cells import cells_of_plan
-from argosy.control.state.owners import group_by_deployment
+from argosy.control.state.owners import group_by_deployment, models_by_deployment
 from argosy.control.state.silence import lost_pods
-from argosy.keys import CellName, DeploymentKey
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.policies import assign_policies
 from argosy.route.weights import CellWeights, ClusterLoad, CorrectionSettings, correct, queue_of
 from argosy.snapshot.cluster import PodState
@@ -34,7 +36,7 @@ def balance(
 ) -> dict[CellName, CellWeights]:
     """The weights of every cell of the applied plan."""
     usable = _usable(snapshot)
-    group_of = group_by_deployment(snapshot.engine_pods, cells_of_plan(plan).groups)
+    surplus = _Surplus(snapshot, plan)
     by_class = assign_policies(snapshot.policies.values(), snapshot.classes.values()).by_class
     replicas = {d.name: d.replicas for d in plan.spec.deployments}
     found: dict[CellName, CellWeights] = {}
@@ -42,7 +44,6 @@ def balance(
         policy = by_class.get(cell.workload_class)
         enabled = policy is None or policy.spec.weight_correction is WeightCorrection.ENABLED
         shares = _shares(cell)
-        surplus = {name for name in usable if group_of.get(name) == cell.sharing_group}
         clusters = {
             name: ClusterLoad(
                 planned_share=shares.get(name, 0.0),
@@ -51,10 +52,61 @@ def balance(
                 capacity_per_replica=capacity_per_s.get((cell.name, name), 0.0),
                 queue=queue_of(snapshot.telemetry, [p.address for p in usable.get(name, ())], snapshot.now_s),
             )
-            for name in sorted(shares.keys() | surplus)
+            for name in sorted(shares.keys() | (surplus.of_cell(cell) & usable.keys()))
         }
         found |= correct({cell.name: clusters}, previous, CorrectionSettings(enabled=enabled))
     return found
+
+
+@dataclass(frozen=True)
+class _Surplus:
+    """Which Deployments can carry what a cell's own replicas cannot."""
+
+    snapshot: FleetSnapshot
+    plan: FleetPlan
+
+    @cached_property
+    def _members(self) -> dict[GroupName, list[DeploymentKey]]:
+        groups = cells_of_plan(self.plan).groups
+        found: dict[GroupName, list[DeploymentKey]] = {}
+        for name, group in group_by_deployment(self.snapshot.engine_pods, groups).items():
+            found.setdefault(group, []).append(name)
+        return found
+
+    @cached_property
+    def _classes(self) -> dict[GroupName, list[ClassKey]]:
+        """The classes of a group, once for each of their cells."""
+        found: dict[GroupName, list[ClassKey]] = {}
+        for cell in self.plan.spec.cells:
+            found.setdefault(cell.sharing_group, []).append(cell.workload_class)
+        return found
+
+    @cached_property
+    def _model_of(self) -> dict[DeploymentKey, ModelKey]:
+        return models_by_deployment(self.snapshot)
+
+    @cached_property
+    def _planned(self) -> frozenset[DeploymentKey]:
+        return frozenset(d.name for d in self.plan.spec.deployments if d.replicas > 0)
+
+    def of_cell(self, cell: PlannedCell) -> frozenset[DeploymentKey]:
+        """The Deployments of the cell's group, without those that are there for other cells only.
+
+        In a group of several cells, planned replicas without a share of this one are there for the
+        others, and those of a model that the class does not allow would refuse its requests.
+        """
+        members = self._members.get(cell.sharing_group, [])
+        classes = self._classes[cell.sharing_group]
+        if len(classes) == 1:
+            return frozenset(members)
+        workload = self.snapshot.classes.get(cell.workload_class)
+        models = workload.model_keys if workload is not None else frozenset()
+        is_alone = len(set(classes)) == 1
+        return frozenset(
+            name
+            for name in members
+            if name not in self._planned and (is_alone or self._model_of.get(name) in models)
+        )
 
 
 def _usable(snapshot: FleetSnapshot) -> dict[DeploymentKey, list[PodState]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from argosy.api import FleetPlan
 from argosy.control.cells import known_cells
-from argosy.control.state.owners import group_by_deployment
+from argosy.control.state.owners import group_by_deployment, models_by_deployment
 from argosy.keys import DeploymentKey
 from argosy.route.compile import RouteInputs
 from argosy.route.table import Endpoint, EndpointState, Gateway
@@ -33,6 +33,7 @@ def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs
         endpoints=_endpoints(snapshot.engine_pods),
         weights={w.cell: {d.deployment: d.weight for d in w.weights} for w in weights},
         groups=group_by_deployment(snapshot.engine_pods, known_cells(snapshot).groups),
+        cluster_models=models_by_deployment(snapshot),
     )
 
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from argosy.api import Fleet, FleetPlan, WorkloadClass
 from argosy.api.fleet import FleetSpec, Mode, Recalibration
 from argosy.control.candidates.resolve import resolve
-from argosy.control.cells import RouteCells, one_cell_each
+from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, PlanningMemory
+from argosy.control.revision.decided import Decided
 from argosy.control.revision.life import plan_life
-from argosy.control.revision.revision import Decided, demand_change, differs, excess, revision_of
+from argosy.control.revision.revision import demand_change, differs, excess, revision_of
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.nodes import pool_nodes
@@ -42,6 +43,7 @@ from argosy.plan.search import SolveLimits
 from argosy.plan.solution import Plan
 from argosy.route.compile import compile_routes
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.serving import takes_requests
 
 MOST_VIOLATIONS = 5
 """Violations that an alarm lists; of more it gives the number."""
@@ -56,7 +58,7 @@ class StepSettings:
 
     is_progress: the trigger is only an earlier step taking effect, or the timer; if a revision results,
         a change of demand is recorded as its cause instead
-    cells: the route cells to plan for; None: one for each class
+    cells: the route cells to plan for; a class of which there are none gets one
     """
 
     trigger: str
@@ -84,7 +86,7 @@ def step(
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
         return _alarm(snapshot, "placement", broken)
-    running = _running(snapshot)
+    running = _running(snapshot, sizing.lost)
     decided = Decided(problem, plan, placement, sizing.resolution, sizing.cells, running)
     if too_many := excess(decided):
         return _alarm(snapshot, "plan", [too_many])
@@ -97,7 +99,7 @@ def _sizing(
     """What the sizing problem is made of."""
     lost = lost_pods(snapshot) | stuck_pods(snapshot)
     nodes = pool_nodes(snapshot, lost)
-    cells = settings.cells if settings.cells is not None else one_cell_each(snapshot.classes)
+    cells = (settings.cells or RouteCells(())).covering(snapshot.classes)
     applies = snapshot.fleet_spec.recalibration is Recalibration.APPLY
     calibration = memory.traffic.calibration if applies else None
     resolution = resolve(snapshot, nodes, cells, perf, calibration)
@@ -110,7 +112,7 @@ def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings:
     snapshot, mode = sizing.snapshot, sizing.snapshot.fleet_spec.mode
     new_plan = _new_revision(snapshot, decided, settings)
     follow = new_plan if mode is Mode.AUTO and new_plan else snapshot.applied_plan
-    owners = owners_by_deployment(snapshot, sizing.cells.groups)
+    owners = owners_by_deployment(snapshot, {*sizing.cells.groups, *former_classes(snapshot)})
     world = World(snapshot, sizing.nodes, owners, sizing.lost)
     reported = Reported(
         sizing=sizing,
@@ -152,8 +154,13 @@ def _alarm(snapshot: FleetSnapshot, what: str, broken: list[str]) -> Decision:
     )
 
 
-def _running(snapshot: FleetSnapshot) -> frozenset[DeploymentKey]:
-    return frozenset(p.deployment for p in snapshot.engine_pods if not p.deleting)
+def _running(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[DeploymentKey, int]:
+    """Replicas that take requests, by Deployment; 0 where its pods only load."""
+    running: dict[DeploymentKey, int] = {}
+    for pod in snapshot.engine_pods:
+        if not pod.deleting:
+            running[pod.deployment] = running.get(pod.deployment, 0) + takes_requests(pod, lost)
+    return running
 
 
 def _new_revision(snapshot: FleetSnapshot, decided: Decided, settings: StepSettings) -> FleetPlan | None:

@@ -7,20 +7,20 @@ what was decided, and the plan that is followed. Output: `PlannedStep`s in the o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
 from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
-from argosy.control.cells import RouteCells, cells_of_plan
+from argosy.control.cells import RouteCells, cells_of_plan, former_classes
 from argosy.control.decision import PlannedStep, Reliance
-from argosy.control.revision.revision import Decided
+from argosy.control.revision.decided import Decided
 from argosy.control.state.nodes import PoolNodes, new_pod_nodes, pool_nodes
 from argosy.control.state.owners import Owners
 from argosy.control.state.silence import lost_pods
 from argosy.control.state.waiting import replicas_without_room, stuck_pods
-from argosy.keys import CellName, DeploymentKey, GroupName
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.place.solution import Placement
 from argosy.rollout import (
     CreateDeployment,
@@ -54,7 +54,7 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
     """What is safe to do now to carry out `follow`."""
     snapshot = world.snapshot
     inputs = RolloutInputs(
-        targets=(*_planned(decided, follow), *_unplanned(world, decided, follow)),
+        targets=(*_planned(world, decided, follow), *_unplanned(world, decided, follow)),
         deployments=snapshot.deployments,
         pods=snapshot.engine_pods,
         victims=decided.placement.victims,
@@ -93,26 +93,40 @@ def planned_nodes(plan: FleetPlan) -> dict[DeploymentKey, dict[str, int]]:
     return {d.name: {n.node: n.replicas for n in d.nodes} for d in plan.spec.deployments if d.nodes}
 
 
-def _planned(decided: Decided, follow: FleetPlan) -> Iterator[Target]:
-    workloads, cells = decided.resolution.workloads(), _served_cells(decided)
+def _planned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Target]:
+    workloads, cells = decided.resolution.workloads(), _served_cells(decided, follow)
+    groups = {cell.name: cell.sharing_group for cell in follow.spec.cells}
     for entry in follow.spec.deployments:
+        its_cells = cells.get(entry.name, frozenset())
         yield Target(
             key=entry.name,
             group=entry.sharing_group,
             replicas=entry.replicas,
             workload=workloads.get(entry.name),
             pool=entry.pool,
-            cells=cells.get(entry.name, frozenset()),
+            is_kept=world.owners.get(entry.name, Owners()).all_exist
+            and _is_unplannable(decided, decided.cells.classes_of(entry.sharing_group)),
+            cells=its_cells,
+            successors=frozenset(groups[cell] for cell in its_cells if cell in groups),
         )
 
 
-def _served_cells(decided: Decided) -> dict[DeploymentKey, frozenset[CellName]]:
-    """The cells that each Deployment can serve, for groups of several: in others the group says it all."""
-    groups = Counter(cell.group for cell in decided.problem.cells)
-    shared = {cell.name for cell in decided.problem.cells if groups[cell.group] > 1}
+def _served_cells(decided: Decided, follow: FleetPlan) -> dict[DeploymentKey, frozenset[CellName]]:
+    """The cells that each Deployment can serve, where its group alone does not tell.
+
+    That is so for the cells of a group of several, and for cells that have come from another group:
+    the plan lists the former replicas as long as they stand by.
+    """
+    num_cells = Counter(cell.group for cell in decided.problem.cells)
+    group_of = {entry.name: entry.sharing_group for entry in follow.spec.deployments}
+    listed = {(c.name, s.deployment) for c in follow.spec.cells for s in c.shares}
+    new_group = {cell.name: cell.sharing_group for cell in follow.spec.cells}
+    moved = {cell for cell, name in listed if group_of.get(name, new_group[cell]) != new_group[cell]}
+    told_apart = moved | {c.name for c in decided.problem.cells if num_cells[c.group] > 1}
+    able = {key for key, capacity_per_s in decided.problem.capacity_per_s.items() if capacity_per_s > 0}
     found: dict[DeploymentKey, set[CellName]] = {}
-    for (cell, option), capacity_per_s in decided.problem.capacity_per_s.items():
-        if cell in shared and capacity_per_s > 0:
+    for cell, option in able | listed:
+        if cell in told_apart:
             found.setdefault(option, set()).add(cell)
     return {option: frozenset(cells) for option, cells in found.items()}
 
@@ -124,16 +138,19 @@ def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Ta
     was tightened beyond reach) are left alone: the absence of a plan is no reason to lose requests.
     """
     planned = {entry.name for entry in follow.spec.deployments}
+    former = former_classes(world.snapshot)
     for key in sorted(world.snapshot.deployments.keys() - planned):
         owners = world.owners.get(key, Owners())
-        is_kept = owners.all_exist and _is_unplannable(decided, owners.group)
+        classes = decided.cells.classes_of(owners.group) if owners.group is not None else ()
+        if not classes and owners.group is not None:
+            classes = former.get(owners.group, ())
+        is_kept = owners.all_exist and _is_unplannable(decided, classes)
         group = owners.group if owners.group is not None else GroupName()
         yield Target(key, group, 0, None, owners.pool or "", is_kept)
 
 
-def _is_unplannable(decided: Decided, group: GroupName | None) -> bool:
-    """True if a class of the group gets requests for which nothing can be planned."""
-    classes = decided.cells.classes_of(group) if group is not None else ()
+def _is_unplannable(decided: Decided, classes: Iterable[ClassKey]) -> bool:
+    """True if one of the classes gets requests for which nothing can be planned."""
     return any(decided.resolution.classes[key].is_unplannable for key in classes)
 
 
@@ -166,9 +183,9 @@ class _Basis:
 
     def _serving(self, removed: DeploymentKey) -> dict[DeploymentKey, int]:
         """Replicas that carry the group once others go: as many as are planned, where so many serve."""
-        group = next(t.group for t in self.inputs.targets if t.key == removed)
+        groups = next(t.relieved_by for t in self.inputs.targets if t.key == removed)
         return {
             t.key: needed
             for t in self.inputs.targets
-            if group and t.group == group and (needed := min(t.replicas, self.inputs.num_serving(t.key)))
+            if t.group in groups and (needed := min(t.replicas, self.inputs.num_serving(t.key)))
         }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.api.kinds import TriggerRule, kind_of
+from argosy.keys import NamespacedName
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY
 
 Object = Mapping[str, Any]
@@ -59,7 +60,7 @@ def trigger_of(plural: str, previous: Object | None, current: Object | None) -> 
 
 def _name(item: Object) -> str:
     metadata = item["metadata"]
-    return f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else metadata["name"]
+    return NamespacedName.of(metadata.get("namespace") or "", metadata["name"])
 
 
 def _spec_change(noun: str, previous: Object | None, current: Object | None) -> Trigger | None:

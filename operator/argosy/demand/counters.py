@@ -1,18 +1,23 @@
 """From Envoy's counters to rates: one counter's history, robust to restarts, gaps and clock changes.
 
-Owns the history of one class's counter at one Envoy. Input: samples of a total. Output: counts and
-durations of windows. `forecast` decides which rate is planned for.
+Owns the history of one class's requests at one Envoy: the sum over its route cells' totals. Input:
+samples of the totals. Output: counts and durations of windows. `forecast` decides which rate is planned
+for.
 
-A total that falls was restarted: its new value is what was counted since. A time stamp that repeats
-is ignored; one that goes back or jumps ahead starts a new history, and the rate known before holds
-until the new history is long enough.
+A total that falls was restarted: its new value is what was counted since. So is the value of a cell that
+appears in a later sample: a new plan has cut the class anew, or the cell got its first request. A cell
+that disappears counts no more; what was counted before stays. A time stamp that repeats is ignored; one
+that goes back or jumps ahead starts a new history, and the rate known before holds until the new
+history is long enough.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+
+from argosy.keys import CellName
 
 HISTORY_S = 60.0
 """Longest history that an estimate averages over."""
@@ -50,21 +55,21 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """The history of one class's total at one Envoy.
+    """The history of one class's requests at one Envoy.
 
     points:  (at_s, requests since the history began), oldest first, at least one
-    raw:     the total as last read
+    totals:  of each cell, as last read; of cells that are read no more, too
     before:  the count of the history before this one; holds until this one is long enough
     """
 
     points: tuple[tuple[float, float], ...]
-    raw: float
+    totals: Mapping[CellName, float]
     before: Count | None = None
 
     @classmethod
-    def starting(cls, at_s: float, raw: float, before: Count | None = None) -> Track:
-        """A history that begins now: its first total is a base line, not a count."""
-        return cls(((at_s, 0.0),), raw, before)
+    def starting(cls, at_s: float, totals: Mapping[CellName, float], before: Count | None = None) -> Track:
+        """A history that begins now: its first totals are a base line, not a count."""
+        return cls(((at_s, 0.0),), _countable(totals), before)
 
     @property
     def latest_s(self) -> float:
@@ -76,15 +81,17 @@ class Track:
         """Whether this history follows another one and nothing is counted in it yet."""
         return len(self.points) == 1 and self.before is not None
 
-    def observed(self, at_s: float, raw: float) -> Track:
-        """The history with one more sample of the total; a sample seen before changes nothing."""
-        if not (math.isfinite(raw) and raw >= 0) or at_s == self.latest_s:
+    def observed(self, at_s: float, totals: Mapping[CellName, float]) -> Track:
+        """The history with one more sample of the totals; a sample seen before changes nothing."""
+        read = _countable(totals)
+        if not read or at_s == self.latest_s:
             return self
-        if not 0 < at_s - self.latest_s <= LONGEST_GAP_S:
-            return Track.starting(at_s, raw, self.count(self.latest_s - HISTORY_S) or self.before)
-        gained = raw - self.raw if raw >= self.raw else raw
+        if not (self.totals and 0 < at_s - self.latest_s <= LONGEST_GAP_S):
+            before = self.count(self.latest_s - HISTORY_S) or self.before
+            return Track.starting(at_s, {**self.totals, **read}, before)
+        gained = math.fsum(_gained(self.totals.get(cell, 0.0), total) for cell, total in read.items())
         points = (*self.points, (at_s, self.points[-1][1] + gained))
-        return replace(self, points=_recent(points), raw=raw)
+        return replace(self, points=_recent(points), totals={**self.totals, **read})
 
     def count(self, start_s: float, end_s: float = math.inf) -> Count | None:
         """Requests between two instants, widened at the start to the sample at or before it.
@@ -116,6 +123,16 @@ def total(counts: Iterable[Count]) -> Count:
     parts = tuple(counts)
     duration_s = max(part.duration_s for part in parts)
     return Count(math.fsum(part.rate_per_s for part in parts) * duration_s, duration_s)
+
+
+def _countable(totals: Mapping[CellName, float]) -> dict[CellName, float]:
+    """The totals that are numbers of zero or more."""
+    return {cell: total for cell, total in totals.items() if math.isfinite(total) and total >= 0}
+
+
+def _gained(before: float, total: float) -> float:
+    """Requests since the last sample; all of them after a restart."""
+    return total - before if total >= before else total
 
 
 def _recent(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:

@@ -49,22 +49,23 @@ class Estimate:
     duration_s: float
 
 
-TrackKey = tuple[str, CellName]
-"""An Envoy's node id, and the route cell that it counts."""
+_CellSamples = dict[CellName, Sample[RouteCounters]]
+"""One Envoy's counters of a class, by route cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassHistory:
     """One class's history.
 
-    tracks:     the counters of its route cells, by Envoy's node id and cell
+    tracks:     its requests at each Envoy, by node id: its route cells' counters added up, because a new
+                plan may cut the class into other cells while its rate stays what it is
     change_s:   when the rate last changed (minus infinity: never since the first sample)
     changed_at_s: when that change was detected
     peaks:      (at_s, rate) of settled estimates, those older than `THINNED_S` one for each minute, by
                 time with falling rates: for any instant, the first at or after it is the highest since
     """
 
-    tracks: Mapping[TrackKey, Track] = field(default_factory=dict)
+    tracks: Mapping[str, Track] = field(default_factory=dict)
     change_s: float = -math.inf
     changed_at_s: float | None = None
     peaks: tuple[tuple[float, float], ...] = ()
@@ -96,10 +97,10 @@ def observe(
     now_s: float,
 ) -> DemandHistory:
     """The history with one more reading; a class that no cell belongs to is dropped."""
-    samples: dict[ClassKey, dict[TrackKey, Sample[RouteCounters]]] = {}
+    samples: dict[ClassKey, dict[str, _CellSamples]] = {}
     for (node, cell), sample in reading.routes.items():
         if cell in class_by_cell:
-            samples.setdefault(class_by_cell[cell], {})[node, cell] = sample
+            samples.setdefault(class_by_cell[cell], {}).setdefault(node, {})[cell] = sample
     clock_went_back = now_s < history.observed_at_s
     classes = {}
     for key in sorted(set(class_by_cell.values())):
@@ -110,10 +111,8 @@ def observe(
     return DemandHistory(classes, now_s)
 
 
-def _observe_class(
-    known: ClassHistory, samples: Mapping[TrackKey, Sample[RouteCounters]], now_s: float
-) -> ClassHistory:
-    tracks = {key: _track(known.tracks.get(key), sample) for key, sample in samples.items()}
+def _observe_class(known: ClassHistory, samples: Mapping[str, _CellSamples], now_s: float) -> ClassHistory:
+    tracks = {node: _track(known.tracks.get(node), cells) for node, cells in samples.items()}
     seen = replace(known, tracks=tracks)
     if all(known.tracks.get(key) is track for key, track in tracks.items()):
         return seen
@@ -122,10 +121,10 @@ def _observe_class(
     return _estimated(_changed(seen, now_s))
 
 
-def _track(known: Track | None, sample: Sample[RouteCounters]) -> Track:
-    if known is None:
-        return Track.starting(sample.at_s, sample.value.requests_total)
-    return known.observed(sample.at_s, sample.value.requests_total)
+def _track(known: Track | None, samples: _CellSamples) -> Track:
+    at_s = max(sample.at_s for sample in samples.values())  # an Envoy's counters are read together
+    totals = {cell: sample.value.requests_total for cell, sample in samples.items()}
+    return Track.starting(at_s, totals) if known is None else known.observed(at_s, totals)
 
 
 def _changed(seen: ClassHistory, now_s: float) -> ClassHistory:
@@ -208,7 +207,7 @@ def _not_after(known: ClassHistory, now_s: float) -> ClassHistory:
     )
 
 
-def _heard(tracks: Mapping[TrackKey, Track]) -> tuple[Track, ...]:
+def _heard(tracks: Mapping[str, Track]) -> tuple[Track, ...]:
     """The tracks of Envoys that answered within a window of the one that answered last."""
     newest_s = max((track.latest_s for track in tracks.values()), default=0.0)
     return tuple(track for track in tracks.values() if track.latest_s >= newest_s - WINDOW_S)

@@ -3,8 +3,8 @@
 Owns the JSON form of `DemandHistory`. The history of a class that is damaged is discarded with a reason,
 the others are kept. Input and output: a history, and what `json.dumps` takes.
 
-A class has up to 91 peaks, and for each (Envoy, cell) 32 points, so both are written as columns, of which
-only the first number stands as it is, and the others as differences. An Envoy answers for all its cells
+A class has up to 91 peaks, and for each Envoy 32 points, so both are written as columns, of which
+only the first number stands as it is, and the others as differences. An Envoy answers for all its classes
 at once, so equal columns of instants are written once. Instants and the rates of peaks are read again
 exactly where they have three decimals, counts where they are whole.
 """
@@ -71,11 +71,8 @@ def history_from_json(document: object) -> tuple[DemandHistory, tuple[Discarded,
 
 
 def _class_to_json(known: ClassHistory, columns: _Columns) -> dict[str, Any]:
-    tracks: dict[str, dict[str, Any]] = {}
-    for (node, cell), track in known.tracks.items():
-        tracks.setdefault(node, {})[cell] = _track_to_json(track, columns)
     return {
-        "tracks": tracks,
+        "tracks": {node: _track_to_json(track, columns) for node, track in known.tracks.items()},
         "changeMs": milliseconds(known.change_s),
         "changedMs": optional(known.changed_at_s, milliseconds),
         "peaks": {
@@ -87,13 +84,9 @@ def _class_to_json(known: ClassHistory, columns: _Columns) -> dict[str, Any]:
 
 
 def _class(found: object, columns: list[Any]) -> ClassHistory:
-    tracks = {
-        (node, CellName(cell)): _track(track, columns)
-        for node, cells in mapping(member(found, "tracks")).items()
-        for cell, track in mapping(cells).items()
-    }
+    tracks = mapping(member(found, "tracks"))
     return ClassHistory(
-        tracks=tracks,
+        tracks={node: _track(track, columns) for node, track in tracks.items()},
         change_s=instant_or_never(member(found, "changeMs")),
         changed_at_s=optional(member(found, "changedMs"), instant),
         peaks=_peaks(member(found, "peaks")),
@@ -107,7 +100,7 @@ def _track_to_json(track: Track, columns: _Columns) -> dict[str, Any]:
     return {
         "at": columns.setdefault(tuple(at_s for at_s, _ in track.points), len(columns)),
         "requests": [short(num) for num in (*counts[:1], *(b - a for a, b in pairwise(counts)))],
-        "total": short(track.raw),
+        "totals": {cell: short(total) for cell, total in track.totals.items()},
         "before": optional(track.before, lambda before: [short(before.num), short(before.duration_s)]),
     }
 
@@ -122,9 +115,10 @@ def _track(found: object, columns: list[Any]) -> Track:
         raise ValueError(f"{len(at_s)} instants and {len(counts)} counts: not one for each, or none")
     if any(after <= before for before, after in pairwise(at_s)):
         raise ValueError("the instants of the points do not increase")
+    totals = mapping(member(found, "totals")).items()
     return Track(
         points=tuple(zip(at_s, counts, strict=True)),
-        raw=number(member(found, "total"), 0.0, LARGEST),
+        totals={CellName(cell): number(total, 0.0, LARGEST) for cell, total in totals},
         before=optional(member(found, "before"), _count),
     )
 

@@ -22,6 +22,7 @@ from yaml import YAMLError
 
 from argosy.api.kinds import Kind, kind_of
 from argosy.errors import SpecError
+from argosy.keys import NamespacedName
 from argosy.kube.failures import typed
 
 Object = dict[str, Any]
@@ -54,9 +55,9 @@ class KindPath:
         """The URL path of one object (`namespace/name` or `name`), or of all of them."""
         if key is None:
             return f"{self.prefix}/{self.plural}"
-        namespace, _, name = key.rpartition("/")
-        scope = f"/namespaces/{namespace}" if self.kind.is_namespaced else ""
-        return f"{self.prefix}{scope}/{self.plural}/{name}" + (f"/{subresource}" if subresource else "")
+        item = NamespacedName(key)
+        scope = f"/namespaces/{item.namespace}" if self.kind.is_namespaced else ""
+        return f"{self.prefix}{scope}/{self.plural}/{item.name}" + (f"/{subresource}" if subresource else "")
 
     def collection(self, namespace: str) -> str:
         """The URL path for creating an object in a namespace."""

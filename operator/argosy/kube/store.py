@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from argosy.keys import NamespacedName
+
 Object = Mapping[str, Any]
 
 
 def object_key(item: Object) -> str:
     """`namespace/name`, or `name` for cluster-scoped objects."""
     metadata = item["metadata"]
-    namespace = metadata.get("namespace")
-    return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
+    return NamespacedName.of(metadata.get("namespace") or "", metadata["name"])
 
 
 class Store:

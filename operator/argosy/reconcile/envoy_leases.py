@@ -16,6 +16,7 @@ from typing import Any
 
 from argosy.api.timestamp import rfc3339_micro, seconds_of
 from argosy.errors import ActuationError
+from argosy.keys import NamespacedName
 from argosy.kube.api import LEASES, ApiServer
 from argosy.reconcile.clock import Clock
 from argosy.snapshot.fleet import EnvoyState
@@ -69,7 +70,7 @@ class EnvoyLeases:
                 "renewTime": rfc3339_micro(self._clock.now_s()),
             },
         }
-        await self._api.apply(LEASES, f"{self._namespace}/{self._name}", body)
+        await self._api.apply(LEASES, NamespacedName.of(self._namespace, self._name), body)
 
 
 def lease_name(identity: str) -> str:

@@ -17,6 +17,7 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from argosy.errors import ActuationError, NextStep
+from argosy.keys import NamespacedName
 from argosy.kube.api import LEASES, ApiServer
 from argosy.reconcile.clock import Clock
 
@@ -79,7 +80,7 @@ class Leadership:
         if not self.is_leader:
             return
         self._step_down()
-        key = f"{self._settings.namespace}/{self._settings.name}"
+        key = NamespacedName.of(self._settings.namespace, self._settings.name)
         try:
             # The client's election waits out its own duration after any holder but none.
             await ApiServer(self._client).patch(LEASES, key, {"spec": {"holderIdentity": None}})

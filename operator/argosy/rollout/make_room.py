@@ -63,9 +63,12 @@ def _idle(target: Target, inputs: RolloutInputs) -> int:
 
 
 def _is_last_server(target: Target, inputs: RolloutInputs) -> bool:
-    """True if one replica less could leave its group, or a cell that it serves, without any."""
-    members = [t for t in inputs.targets if t.group == target.group]
-    if _serving(target.group, inputs) <= 1:
+    """True if one replica less could leave its group, or a cell that it serves, without any.
+
+    A cell that has moved to another group is served by the replicas of both.
+    """
+    members = [t for t in inputs.targets if t.relieved_by & target.relieved_by]
+    if sum(inputs.num_serving(t.key) for t in members) <= 1:
         return True
     return any(
         sum(inputs.num_serving(t.key) for t in members if cell in t.cells) <= 1 for cell in target.cells

@@ -27,6 +27,7 @@ class Target:
     is_kept: nothing could be planned for its group, so the running replicas stay
     cells: the cells that it can serve, where that is known: the last replica that serves one of
         them does not give way. Empty: only the group as a whole is looked at
+    successors: other groups that its cells have moved to: its surplus waits for their replicas too
     """
 
     key: DeploymentKey
@@ -36,6 +37,12 @@ class Target:
     pool: str = ""
     is_kept: bool = False
     cells: frozenset[CellName] = frozenset()
+    successors: frozenset[GroupName] = frozenset()
+
+    @property
+    def relieved_by(self) -> frozenset[GroupName]:
+        """The groups whose planned replicas take its surplus's requests over."""
+        return (self.successors | {self.group}) - {GroupName()}
 
 
 @dataclass(frozen=True)
@@ -87,4 +94,4 @@ class RolloutInputs:
 
 def is_surplus_allowed_to_go(target: Target, inputs: RolloutInputs) -> bool:
     """True if a target's surplus may go at once: the planned replicas of its group are Ready."""
-    return not target.is_kept and target.group not in inputs.unready_groups - {GroupName()}
+    return not target.is_kept and not target.relieved_by & inputs.unready_groups

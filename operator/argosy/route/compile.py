@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import OutlierDetection, Retries
 from argosy.api.workloadclass import PercentileBounds
-from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.counters import stat_prefix_of
 from argosy.route.policies import assign_policies
 from argosy.route.precedence import conflicts, in_order, match_of
@@ -50,6 +50,7 @@ class RouteInputs:
     weights:   the plan's published weights, by cell and cluster; may be empty
     groups:    sharing group by cluster, for clusters that the plan no longer names but whose
                replicas still run (from their Deployments' labels)
+    cluster_models: ServedModel by cluster, for the same ones
     """
 
     gateway: Gateway
@@ -60,6 +61,7 @@ class RouteInputs:
     endpoints: Mapping[DeploymentKey, tuple[Endpoint, ...]] = field(default_factory=dict)
     weights: Mapping[CellName, Mapping[DeploymentKey, float]] = field(default_factory=dict)
     groups: Mapping[DeploymentKey, GroupName] = field(default_factory=dict)
+    cluster_models: Mapping[DeploymentKey, ModelKey] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,26 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class _Resolved:
-    """The inputs, with the policy of each class and the sharing group of each cluster."""
+    """The inputs, with the policy of each class, and the sharing group and model of each cluster."""
 
     inputs: RouteInputs
     policy_by_class: Mapping[ClassKey, RouterPolicy]
     group_by_cluster: Mapping[DeploymentKey, GroupName]
+    model_by_cluster: Mapping[DeploymentKey, ModelKey]
     classes_by_group: Mapping[GroupName, frozenset[ClassKey]]
+
+    def may_serve(self, name: DeploymentKey, workload: WorkloadClass, cell: _Cell) -> bool:
+        """True if a cluster may answer a cell's requests, whether it has a share of them or not.
+
+        Where classes share a group, they may allow different models: a replica of another model would
+        refuse the requests.
+        """
+        if name in cell.planned:
+            return True
+        if self.group_by_cluster.get(name) != cell.group:
+            return False
+        is_alone = self.classes_by_group[cell.group] == frozenset((workload.key,))
+        return is_alone or self.model_by_cluster.get(name) in workload.model_keys
 
     def policy_of_cluster(self, name: DeploymentKey) -> RouterPolicy | None:
         """The policy that decides how a cluster treats failing endpoints.
@@ -96,7 +112,7 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     """The route table of these inputs."""
     cells = {workload.key: _cells(inputs.plan, workload.key) for workload in inputs.classes}
     by_class = assign_policies(inputs.policies, inputs.classes).by_class
-    resolved = _Resolved(inputs, by_class, _groups(inputs), _classes_by_group(cells))
+    resolved = _Resolved(inputs, by_class, _groups(inputs), _cluster_models(inputs), _classes_by_group(cells))
     shadowed = {conflict.loser for conflict in conflicts(inputs.classes)}
     routes = tuple(
         _entry(resolved, workload, cell)
@@ -118,7 +134,7 @@ def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEn
     num_ready = {
         name: sum(endpoint.state is EndpointState.READY for endpoint in endpoints)
         for name, endpoints in resolved.inputs.endpoints.items()
-        if name in cell.planned or resolved.group_by_cluster.get(name) == cell.group
+        if resolved.may_serve(name, workload, cell)
     }
     backends = divide(resolved.inputs.weights.get(cell.name, {}), cell.planned, num_ready)
     stream_s, answer_s = idle_timeouts_s(workload, policy)
@@ -194,6 +210,11 @@ def _classes_by_group(cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> dict[Group
 def _groups(inputs: RouteInputs) -> dict[DeploymentKey, GroupName]:
     planned = inputs.plan.spec.deployments if inputs.plan is not None else ()
     return {**inputs.groups, **{deployment.name: deployment.sharing_group for deployment in planned}}
+
+
+def _cluster_models(inputs: RouteInputs) -> dict[DeploymentKey, ModelKey]:
+    planned = inputs.plan.spec.deployments if inputs.plan is not None else ()
+    return {**inputs.cluster_models, **{d.name: ModelKey.of(d.namespace, d.model) for d in planned}}
 
 
 def _outlier(policy: RouterPolicy | None) -> OutlierSettings:

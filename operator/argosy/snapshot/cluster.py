@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from argosy.keys import DeploymentKey
+from argosy.keys import DeploymentKey, NamespacedName
 
 LABEL_DEPLOYMENT = "argosy.dev/deployment"
 LABEL_VARIANT = "argosy.dev/variant"
@@ -94,7 +94,7 @@ class PodState:
     @property
     def key(self) -> str:
         """`namespace/name`."""
-        return f"{self.namespace}/{self.name}"
+        return NamespacedName.of(self.namespace, self.name)
 
     @property
     def address(self) -> str:

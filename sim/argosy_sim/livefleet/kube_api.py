@@ -19,6 +19,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from argosy.errors import ActuationError, NextStep, ObservationError
+from argosy.keys import NamespacedName
 
 Object = dict[str, Any]
 
@@ -61,7 +62,7 @@ class PodName:
         return cls(metadata["namespace"], metadata["name"], metadata["uid"])
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
+        return NamespacedName.of(self.namespace, self.name)
 
 
 class KubeApi:

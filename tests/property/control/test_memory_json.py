@@ -62,7 +62,7 @@ def tracks(draw: st.DrawFn) -> Track:
     counts = accumulate(draw(st.lists(whole, min_size=len(at_ms), max_size=len(at_ms))))
     before = st.builds(Count, rates, st.floats(0.001, 120))
     points = tuple((ms / 1000, num) for ms, num in zip(at_ms, counts, strict=True))
-    return Track(points, draw(whole), draw(st.none() | before))
+    return Track(points, draw(st.dictionaries(cells, whole, max_size=3)), draw(st.none() | before))
 
 
 @st.composite
@@ -80,7 +80,7 @@ estimates = st.builds(
 )
 histories = st.builds(
     ClassHistory,
-    tracks=st.dictionaries(st.tuples(texts, cells), tracks(), max_size=3),
+    tracks=st.dictionaries(texts, tracks(), max_size=3),
     change_s=st.just(-math.inf) | instants_s,
     changed_at_s=st.none() | instants_s,
     peaks=peaks(),
@@ -178,12 +178,12 @@ def test_a_memory_is_read_as_it_was_written(memory: ControlMemory) -> None:
 
 
 A, B = ClassKey("ns/a"), ClassKey("ns/b")
-POINTS = Track(((NOW_S - 2, 0.0), (NOW_S, 9.0)), 50.0, Count(8.0, 4.0))
+POINTS = ((NOW_S - 2, 0.0), (NOW_S, 9.0))
 
 
 def a_history(key: ClassKey) -> ClassHistory:
     estimate = Estimate(4.5, 5.25, NOW_S, 4.0)
-    tracks = {(node, CellName(key)): POINTS for node in ("edge", "other")}
+    tracks = {node: Track(POINTS, {CellName(key): 50.0}, Count(8.0, 4.0)) for node in ("edge", "other")}
     return ClassHistory(tracks, NOW_S - 60, NOW_S - 58, ((NOW_S - 90, 7.5), (NOW_S - 2, 6.125)), estimate)
 
 

@@ -67,7 +67,13 @@ def weights_of(key: ClassKey) -> CellWeights:
 def a_large_memory(known: ClassHistory) -> ControlMemory:
     """100 classes of such a history with a cell of three clusters each, and ten calibrations."""
     classes = {
-        key: replace(known, tracks={(node, CellName(key)): t for (node, _), t in known.tracks.items()})
+        key: replace(
+            known,
+            tracks={
+                node: replace(t, totals={CellName(key): total for total in t.totals.values()})
+                for node, t in known.tracks.items()
+            },
+        )
         for key in CLASSES
     }
     state = replace(learn(some(20)).memory.states[KEY], lags={})
@@ -154,19 +160,19 @@ DAMAGE = [
     ("traffic.startedMs", 0.5, "the start of demand's history", "not a whole number: 0.5"),
     ("traffic.demand", None, "every demand history of class", "not a JSON object: None"),
     (
-        f"{DEMAND}.tracks.edge-envoy-0.{A}.at",
+        f"{DEMAND}.tracks.edge-envoy-0.at",
         7,
         f"demand history of class {A}",
         "points at the instants 7 of 1",
     ),
     (
-        f"{DEMAND}.tracks.edge-envoy-0.{A}.requests",
+        f"{DEMAND}.tracks.edge-envoy-0.requests",
         [1],
         f"demand history of class {A}",
         "32 instants and 1 count",
     ),
     (
-        f"{DEMAND}.tracks.edge-envoy-0.{A}.total",
+        f"{DEMAND}.tracks.edge-envoy-0.totals.{A}",
         -1,
         f"demand history of class {A}",
         "not a finite number from 0",

@@ -73,6 +73,7 @@ class Scene:
     kept: str = ""
     pools: dict[str, str] | None = None
     cells: dict[str, str] | None = None
+    successors: dict[str, str] | None = None
 
     def inputs(self, **changes: Any) -> RolloutInputs:
         names = sorted(self.planned.keys() | self.existing.keys())
@@ -86,6 +87,7 @@ class Scene:
                     pool=(self.pools or {}).get(n, "l40s"),
                     is_kept=n in self.kept,
                     cells=frozenset((self.cells or {}).get(n, "").split()),
+                    successors=frozenset((self.successors or {}).get(n, "").split()),
                 )
                 for n in names
             ),
@@ -217,6 +219,26 @@ def test_a_scene_calls_for_its_steps(scene: Scene, expected: list[Step]) -> None
 
 def marked(pod: PodState) -> PodState:
     return replace(pod, deletion_cost=VICTIM_COST)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        pytest.param("loading", [], id="loading"),
+        pytest.param("serving", [scale("a", 0)], id="serving"),
+    ],
+)
+def test_a_group_whose_cells_have_moved_waits_for_the_replicas_of_their_new_group(
+    state: str, expected: list[Step]
+) -> None:
+    scene = Scene(
+        {"b": 1},
+        {"a": 1, "b": 1},
+        pods("a", "serving") | pods("b", state),
+        groups={"a": "default/old", "b": "default/new"},
+        successors={"a": "default/new"},
+    )
+    assert list(scene.steps()) == expected
 
 
 def test_a_mark_stays_until_kubernetes_has_chosen() -> None:
@@ -360,6 +382,32 @@ FULL = pods("a", "serving", "serving")
             ),
             "c",
             id="two cells of one group: the one whose cell another serves too gives way",
+        ),
+        pytest.param(
+            Scene(
+                {"b": 2},
+                {"a": 1, "b": 2},
+                pods("a", "serving") | pods("b", "serving", "gated"),
+                without_room={"b": 1},
+                groups={"a": "default/old", "b": "default/new"},
+                cells={"a": "short", "b": "short"},
+                successors={"a": "default/new"},
+            ),
+            "a",
+            id="a cell has moved to a group that serves it: its former group's last replica gives way",
+        ),
+        pytest.param(
+            Scene(
+                {"b": 1},
+                {"a": 1, "b": 1},
+                pods("a", "serving") | pods("b", "gated"),
+                without_room={"b": 1},
+                groups={"a": "default/old", "b": "default/new"},
+                cells={"a": "short", "b": "short"},
+                successors={"a": "default/new"},
+            ),
+            "",
+            id="a cell has moved to a group that does not serve it: its former group's last replica stays",
         ),
     ],
 )

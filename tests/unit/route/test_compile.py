@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from argosy.api import FleetPlan, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
+from argosy.keys import DeploymentKey, GroupName, ModelKey
 from argosy.route.compile import RouteInputs, compile_routes
 from argosy.route.table import Backend, Endpoint, EndpointState, Gateway, OutlierSettings
 
@@ -296,3 +297,29 @@ def test_backends_are_listed_by_name() -> None:
     ).routes
     assert entry.backends == (Backend(H100, 0.25), Backend(L40S, 0.75))
     assert entry.stat_prefix == "default_chat"
+
+
+def test_a_cluster_of_the_group_that_the_plan_no_longer_names_serves_only_classes_of_its_model() -> None:
+    def cells_of(*names: str) -> FleetPlan:
+        plans = [plan({}, cell=f"default/{name}") for name in names]
+        cells = tuple(
+            p.spec.cells[0].model_copy(update={"sharing_group": GroupName("default/shared")}) for p in plans
+        )
+        spec = plans[0].spec.model_copy(update={"cells": cells})
+        return plans[0].model_copy(update={"spec": spec})
+
+    def backends(model: str, *names: str) -> dict[str, int]:
+        inputs = RouteInputs(
+            GATEWAY,
+            cells_of(*names),
+            tuple(workload(name) for name in names),
+            endpoints={L40S: ready("10.0.0.1")},
+            groups={DeploymentKey(L40S): GroupName("default/shared")},
+            cluster_models={DeploymentKey(L40S): ModelKey(model)},
+        )
+        return {route.cell: len(route.backends) for route in compile_routes(inputs).routes}
+
+    assert backends("default/m", "chat", "batch") == {"default/batch": 1, "default/chat": 1}
+    assert backends("default/other", "chat", "batch") == {"default/batch": 0, "default/chat": 0}
+    # Where a class is alone in its group, its former model serves it until the new one is ready.
+    assert backends("default/other", "chat") == {"default/chat": 1}

@@ -30,6 +30,7 @@ from argosy.errors import SpecError
 from argosy.exit_codes import exit_code
 from argosy.files.objects import read_objects, snapshot_of
 from argosy.files.surfaces import SurfaceFiles, cache_folder
+from argosy.keys import NamespacedName
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.capacity.search import EngineModel
 from argosy.perf.capacity.surfaces.cache import CellCapacities, SurfaceCache
@@ -132,7 +133,7 @@ def _table(found: _Found) -> Table:
 
 def headings(names: Sequence[str]) -> list[str]:
     """`namespace/name`, without the namespace where the name alone is unique."""
-    short = [name.split("/")[-1] for name in names]
+    short = [NamespacedName(name).name for name in names]
     return [name if short.count(last) > 1 else last for name, last in zip(names, short, strict=True)]
 
 

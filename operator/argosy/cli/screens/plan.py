@@ -21,6 +21,7 @@ from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.cli.output import Output
 from argosy.cli.progress import progress
+from argosy.control.cells import cells_of_plan
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory
 from argosy.control.step import StepSettings, step
@@ -74,7 +75,7 @@ def show(paths: Sequence[Path], output: Output) -> None:
     if output.as_json:
         output.document(decision.new_plan.to_object())
     else:
-        _print_plan(decision.new_plan, output.console)
+        print_plan(decision.new_plan, output.console)
         _print_conditions(decision, output.console)
     unknown = [each for each in _false(decision) if each[1].reason in _UNKNOWN_NAMES]
     for about, condition in unknown:
@@ -129,15 +130,16 @@ def _sentence(about: str, condition: Condition) -> str:
     return f"{about}: {condition.type} is False: {condition.message}"
 
 
-def _print_plan(found: FleetPlan, console: Console) -> None:
+def print_plan(found: FleetPlan, console: Console) -> None:
+    """Print a plan as a table, with a line for each class of a Deployment, and its reasons."""
     table = Table()
     for column in ("class", "replicas", "variant", "nodes", "share of requests"):
         table.add_column(column, overflow="fold")
     for entry in found.spec.deployments:
         nodes = ", ".join(f"{n.node}" + (f" x{n.replicas}" if n.replicas > 1 else "") for n in entry.nodes)
-        classes, share = _served(found, entry)
-        row = (", ".join(classes), str(entry.replicas), entry.variant, nodes or "(scheduler)", f"{share:.0%}")
-        table.add_row(*row)
+        shares = _shares_of_classes(found, entry)
+        classes, parts = "\n".join(shares), "\n".join(f"{share:.0%}" for share in shares.values())
+        table.add_row(classes, str(entry.replicas), entry.variant, nodes or "(scheduler)", parts)
     if found.spec.deployments:
         console.print(table)
     console.print(f"${found.spec.cost_usd_per_hour:.2f} per hour; solved: {found.spec.solver.status}")
@@ -152,14 +154,12 @@ def _print_plan(found: FleetPlan, console: Console) -> None:
         console.print(f"  not taken: {other.description}{cost}: {other.reason}")
 
 
-def _served(found: FleetPlan, entry: PlannedDeployment) -> tuple[list[ClassKey], float]:
-    """The classes that share the Deployment's replicas, and its share of their requests (0-1)."""
-    cells = [cell for cell in found.spec.cells if cell.sharing_group == entry.sharing_group]
-    asked = sum(cell.requests_per_second for cell in cells)
-    served = sum(
-        share.share * cell.requests_per_second
-        for cell in cells
-        for share in cell.shares
-        if share.deployment == entry.name
-    )
-    return sorted({cell.workload_class for cell in cells}), served / asked if asked > 0 else 0.0
+def _shares_of_classes(found: FleetPlan, entry: PlannedDeployment) -> dict[ClassKey, float]:
+    """By class that shares the Deployment's replicas, the share (0-1) of its requests that they get."""
+    part_of = {row.name: row.rate_share for row in cells_of_plan(found).rows}
+    shares: dict[ClassKey, float] = {}
+    for cell in sorted(found.spec.cells, key=lambda cell: cell.workload_class):
+        if cell.sharing_group == entry.sharing_group:
+            share = sum(s.share for s in cell.shares if s.deployment == entry.name) * part_of[cell.name]
+            shares[cell.workload_class] = shares.get(cell.workload_class, 0.0) + share
+    return shares

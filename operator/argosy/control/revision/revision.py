@@ -7,7 +7,6 @@ more than a point) change. Input: what was decided, and the plan before it. Outp
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from argosy.api import FleetPlan, ObjectMeta
 from argosy.api.fleetplan import (
@@ -20,14 +19,13 @@ from argosy.api.fleetplan import (
     PlanReason,
     SolverReport,
 )
-from argosy.control.candidates.resolve import Resolution
-from argosy.control.cells import RouteCells
 from argosy.control.revision import bounds
-from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
+from argosy.control.revision.decided import Decided
+from argosy.control.revision.standby import standby
+from argosy.keys import CellName, ClassKey, DeploymentKey
 from argosy.manifests import EngineWorkload
 from argosy.place.solution import Placement
-from argosy.plan.problem import Cell, PlanProblem
-from argosy.plan.solution import Plan
+from argosy.plan.problem import Cell
 
 SHARE_TOLERANCE = 0.01
 """A change of share below a point is noise: Envoy's split of a minute's requests varies by more."""
@@ -38,40 +36,24 @@ DEMAND_NOISE = 0.05
 SENTENCE_LIMIT = 1024
 MAX_LISTED = 64
 
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What one iteration decided, before it has a number."""
-
-    problem: PlanProblem
-    plan: Plan
-    placement: Placement
-    resolution: Resolution
-    cells: RouteCells
-    running: frozenset[DeploymentKey]
-    """Deployments that have pods which are not draining."""
-
-    @property
-    def groups(self) -> frozenset[GroupName]:
-        """Sharing groups that have at least one replica in the plan."""
-        group_by_option = {o.name: o.group for o in self.problem.options}
-        return frozenset(group_by_option[name] for name, n in self.plan.replicas.items() if n > 0)
+_Standby = Mapping[CellName, Mapping[DeploymentKey, PlannedDeployment]]
 
 
 def revision_of(decided: Decided, previous: FleetPlan | None, number: int, trigger: str) -> FleetPlan:
     """The FleetPlan of revision `number`.
 
-    Deployments of the previous plan that are on their way out stay listed with no replicas and
-    no share: while the new ones load, their ready replicas carry the cell.
+    Deployments of the previous plan that are on their way out stay listed with no replicas, and their
+    cells list them with no share: while the new ones load, their ready replicas carry the cell.
     """
     entries = _entries(decided)
-    outgoing = _outgoing(entries, previous, decided)
+    waiting = standby(decided, previous)
+    outgoing = _outgoing(entries, waiting)
     spec = FleetPlanSpec(
         revision=number,
         trigger=trigger[:SENTENCE_LIMIT],
         cost_usd_per_hour=round(decided.plan.cost_usd_per_hour, 4),
         deployments=(*entries.values(), *outgoing.values()),
-        cells=_cells(decided, outgoing),
+        cells=_cells(decided, waiting),
         reasons=tuple(
             PlanReason(code=r.code.value, message=r.message[:SENTENCE_LIMIT])
             for r in decided.plan.reasons[:MAX_LISTED]
@@ -174,45 +156,39 @@ def _nodes(placement: Placement, option: DeploymentKey) -> tuple[NodeReplicas, .
 
 
 def _outgoing(
-    entries: Mapping[DeploymentKey, PlannedDeployment], previous: FleetPlan | None, decided: Decided
+    entries: Mapping[DeploymentKey, PlannedDeployment], waiting: _Standby
 ) -> dict[DeploymentKey, PlannedDeployment]:
-    if previous is None:
-        return {}
+    """What stands by for a cell and is not planned any more."""
+    every = {name: entry for by_name in waiting.values() for name, entry in by_name.items()}
     found = [
         e.model_copy(update={"replicas": 0, "nodes": ()})
-        for e in previous.spec.deployments
-        if e.name not in entries and e.name in decided.running and e.sharing_group in decided.groups
+        for name, e in sorted(every.items())
+        if name not in entries
     ]
     # Those that the list has no room for are emptied all the same, and routed to while they last.
     return {e.name: e for e in found[: bounds.MAX_DEPLOYMENTS - len(entries)]}
 
 
-def _cells(decided: Decided, outgoing: Mapping[DeploymentKey, PlannedDeployment]) -> tuple[PlannedCell, ...]:
-    class_of = {row.name: row.workload_class for row in decided.cells.rows}
-    return tuple(_cell(decided, cell, class_of[cell.name], outgoing) for cell in decided.problem.cells)
+def _cells(decided: Decided, waiting: _Standby) -> tuple[PlannedCell, ...]:
+    return tuple(_cell(decided, cell, waiting.get(cell.name, {})) for cell in decided.problem.cells)
 
 
-def _cell(
-    decided: Decided,
-    cell: Cell,
-    workload_class: ClassKey,
-    outgoing: Mapping[DeploymentKey, PlannedDeployment],
-) -> PlannedCell:
-    plan, problem = decided.plan, decided.problem
+def _cell(decided: Decided, cell: Cell, waiting: Iterable[DeploymentKey]) -> PlannedCell:
+    plan, problem, row = decided.plan, decided.problem, decided.cells.find(cell.name)
+    assert row is not None  # the problem was made of these cells
     shares = {o: s for (c, o), s in sorted(plan.shares.items()) if c == cell.name and s > 0}
-    standby = {e.name: 0.0 for e in outgoing.values() if e.sharing_group == cell.group}
     carried = sum(
         n * problem.capacity_per_s.get((cell.name, option), 0.0) for option, n in plan.replicas.items()
     )
     missing_per_s = sum(s.missing_per_s for s in plan.shortfalls if s.cell == cell.name)
     listed = tuple(
         CellShare(deployment=name, share=min(1.0, round(share, 6)))
-        for name, share in {**standby, **shares}.items()
+        for name, share in {**dict.fromkeys(waiting, 0.0), **shares}.items()
     )
     return PlannedCell(
         name=cell.name,
-        workload_class=workload_class,
-        sharing_group=cell.group,
+        workload_class=row.workload_class,
+        sharing_group=row.group,
         requests_per_second=round(cell.rate_per_s, 4),
         shares=bounds.largest_shares(listed),
         unserved_share=min(1.0, round(missing_per_s / max(cell.rate_per_s, 1e-9), 6)),

@@ -16,7 +16,7 @@ from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.control.sizing import Sizing
 from argosy.control.state.owners import Owners
-from argosy.keys import ClassKey, DeploymentKey, ModelKey
+from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.place.solution import Placement
 from argosy.plan.solution import Plan
@@ -56,9 +56,16 @@ class Reported:
         return takes_requests(pod, self.sizing.lost)
 
     def pods_of_class(self, key: ClassKey) -> list[PodState]:
-        """The engine pods that serve a WorkloadClass, planned or not."""
+        """The engine pods that serve a WorkloadClass: planned, surplus, or standing by for a cell of it."""
         groups = self.sizing.cells.groups_of(key)
-        return [p for p in self.snapshot.engine_pods if self.owners[p.deployment].group in groups]
+        listed = {share.deployment for cell in self.cells_of(key) for share in cell.shares}
+
+        def serves_class(deployment: DeploymentKey) -> bool:
+            owners = self.owners[deployment]
+            is_member = owners.group in groups and self._may_run(key, owners.group, owners.model)
+            return is_member or deployment in listed
+
+        return [p for p in self.snapshot.engine_pods if serves_class(p.deployment)]
 
     def pods_of_model(self, key: ModelKey) -> list[PodState]:
         """The engine pods of a ServedModel, planned or not."""
@@ -77,4 +84,14 @@ class Reported:
     def planned_for(self, key: ClassKey) -> list[PlannedDeployment]:
         """The followed plan's Deployments that serve a class."""
         groups = {c.sharing_group for c in self.cells_of(key)} or set(self.sizing.cells.groups_of(key))
-        return [d for d in self.planned if d.sharing_group in groups]
+        return [
+            d
+            for d in self.planned
+            if d.sharing_group in groups
+            and self._may_run(key, d.sharing_group, ModelKey.of(d.namespace, d.model))
+        ]
+
+    def _may_run(self, key: ClassKey, group: GroupName | None, model: ModelKey | None) -> bool:
+        """True if replicas of the group that run this model answer the class's requests."""
+        is_alone = group is not None and self.sizing.cells.classes_of(group) == (key,)
+        return is_alone or model in self.snapshot.classes[key].model_keys

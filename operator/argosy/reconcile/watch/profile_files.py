@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from argosy.errors import ActuationError
+from argosy.keys import NamespacedName
 from argosy.kube.api import CONFIGMAPS, ApiServer
 from argosy.reconcile.clock import Clock
 from argosy.snapshot.fleet import ProfileFileKey
@@ -60,14 +61,14 @@ class ProfileFiles:
         while waiting := named() - asked:
             by_config_map: dict[str, list[ProfileFileKey]] = {}
             for file in sorted(waiting):
-                by_config_map.setdefault(f"{file.namespace}/{file.config_map}", []).append(file)
+                by_config_map.setdefault(_config_map(file), []).append(file)
             await asyncio.gather(*(self._read(name, files) for name, files in by_config_map.items()))
             asked |= waiting
         wanted = named()
         self._seen = {file: content for file, content in self._seen.items() if file in wanted}
         self._unread = {file: problem for file, problem in self._unread.items() if file in wanted}
         changed = {f for f, content in self._seen.items() if f in before and before[f] != content}
-        return tuple(sorted({f"{file.namespace}/{file.config_map}" for file in changed}))
+        return tuple(sorted({_config_map(file) for file in changed}))
 
     async def _read(self, config_map: str, files: list[ProfileFileKey]) -> None:
         """One GET for all files of a ConfigMap."""
@@ -85,3 +86,7 @@ class ProfileFiles:
             return
         log.warning("the profiles in ConfigMap %s stay as last seen: %s", config_map, problem)
         self._unread.update({file: problem for file in files if file not in self._seen})
+
+
+def _config_map(file: ProfileFileKey) -> str:
+    return NamespacedName.of(file.namespace, file.config_map)
