@@ -1,8 +1,7 @@
-"""Who acts: one holder of a Lease among all replicas of the operator.
+"""Leader election: of all replicas of the operator, the holder of a Lease acts.
 
-Owns the election. Never decides or writes anything but the Lease. The algorithm is the official
-client's (`kubernetes.aio.leaderelection`); kopf's peering would pause two replicas of equal
-priority both.
+Owns the Lease. The algorithm is the official client's (`kubernetes.aio.leaderelection`): with kopf's
+peering, two replicas of equal priority would both pause.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LeaseSettings:
-    """Which Lease, and how long a silent holder keeps it (seconds)."""
+    """Which Lease, and for how many seconds a holder that does not renew it keeps it."""
 
     namespace: str
     name: str = "argosy-operator"
@@ -35,7 +34,7 @@ class LeaseSettings:
 
 
 class Leadership:
-    """Whether this process is the leader now, and an event for each change of that."""
+    """Whether this process is the leader now, and how to wait until it is."""
 
     def __init__(
         self, api_client: client.ApiClient, clock: Clock, identity: str, settings: LeaseSettings
@@ -56,7 +55,7 @@ class Leadership:
         await self._gained.wait()
 
     async def run(self) -> None:
-        """Stand for election until cancelled, then give the Lease up; after a loss, stand again."""
+        """Take part in elections until cancelled, then release the Lease; after a loss, take part again."""
         while True:
             try:
                 await self._ensure_lease()
@@ -65,23 +64,22 @@ class Leadership:
                 await self._release()
                 raise
             except Exception as error:
-                # Whatever goes wrong here (API server away, a reply of another shape), the only
-                # safe reading is that somebody else may lead by now.
-                log.warning("leader election interrupted, standing again: %s", error)
+                # After any error (API server away, an answer of another form) another replica may lead.
+                log.warning("leader election interrupted, trying again: %s", error)
             self._step_down()
             await self._clock.sleep(self._settings.retry_s)
 
     async def _release(self) -> None:
-        """Give the Lease up on a clean shutdown, so that a standby need not wait for it to expire.
+        """Release the Lease at a clean shutdown: a standby then need not wait until it expires.
 
-        Called once the election has ended: its next renewal would take the Lease back.
+        Called once the election has ended: its next renewal would take the Lease again.
         """
         if not self.is_leader:
             return
         self._step_down()
         key = f"{self._settings.namespace}/{self._settings.name}"
         try:
-            # The client's election waits out its own duration after any holder but none.
+            # After any holder but none, the client's election waits for the duration of the Lease.
             await ApiServer(self._client).patch(LEASES, key, {"spec": {"holderIdentity": None}})
         except ActuationError as error:
             log.info("the Lease was not released, it will expire: %s", error)
@@ -111,7 +109,7 @@ class Leadership:
         self._lost.set()
 
     async def _ensure_lease(self) -> None:
-        """`LeaseLock.create` fails its own validation in client 37.0.2: the Lease is made here."""
+        """Create the Lease: `LeaseLock.create` fails its own validation in client 37.0.2."""
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -125,4 +123,4 @@ class Leadership:
 
 
 async def _nothing_more() -> None:
-    """`run` steps down by itself, whatever ended the election."""
+    """`run` itself steps down, however the election ended."""

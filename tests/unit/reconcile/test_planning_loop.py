@@ -25,16 +25,13 @@ from argosy.kube.store import Store
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.reconcile.act import Actor
 from argosy.reconcile.clock import SystemClock
-from argosy.reconcile.envoy_leases import EnvoyLeases
 from argosy.reconcile.loop_state import LoopState
 from argosy.reconcile.loops.planning import PlanningLoop
-from argosy.reconcile.loops.publish import Publisher
 from argosy.reconcile.metrics import Metrics
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
 from argosy.settings import OperatorSettings
-from argosy.snapshot.fleet import FleetSnapshot
-from argosy.xds.server import AdsServer
+from argosy.snapshot.fleet import FleetSnapshot, RoutingView
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "small"
 PLANS = "/apis/argosy.dev/v1alpha1/fleetplans"
@@ -146,13 +143,12 @@ class Stage:
             clock=clock,
             snapshots=snapshots,
             actor=Actor(api, store, clock, lambda: True),
-            publisher=Publisher(snapshots, AdsServer(), clock, directory),
-            envoy_leases=EnvoyLeases(api, clock, ("default", "me"), lambda: ()),
+            routing=RoutingView,
             profile_files=ProfileFiles(api, clock),
             metrics=Metrics(),
             memory=ControlMemory(TrafficMemory(started_s=clock.now_s())),
         )
-        self.planning = PlanningLoop(state, OwnProcess(), Leading())  # type: ignore[arg-type]
+        self.planning = PlanningLoop(state, OwnProcess(), Leading())
 
     def see(self, item: dict[str, Any]) -> None:
         """As a watch does: into the store, and the loop is told in the same instant."""
