@@ -1,8 +1,7 @@
-"""Carrying out a decision: the only module that writes to the cluster.
+"""Carrying out a decision: every write to the cluster, Leases apart.
 
-Owns the calls for plan revisions, steps, weights, statuses and events, in the order in which a
-`Decision` holds them. Input: parts of a `Decision`. Output: objects in the API server; a refusal is
-an `ActuationError`.
+Owns the calls for plan revisions, steps, weights, statuses and events. Input: parts of a `Decision`.
+Output: objects in the API server; a refusal is an `ActuationError`.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ log = logging.getLogger(__name__)
 
 
 class Actor:
-    """Carries out decisions. `may_act` is asked again before every write to the cluster."""
+    """Carries out decisions. `may_act` is called before every write to the cluster."""
 
     def __init__(self, api: ApiServer, store: Store, clock: Clock, may_act: Callable[[], bool]) -> None:
         self._api, self._store, self._clock, self._may_act = api, store, clock, may_act
 
     async def publish(self, decision: Decision) -> None:
-        """Write the new revision, if there is one, and what becomes of it and of the one before."""
+        """Write the new revision, if there is one, and the statuses of all revisions that change."""
         if decision.new_plan is not None:
             await self._create_plan(decision.new_plan)
         for update in decision.life.statuses:
@@ -61,9 +60,14 @@ class Actor:
                 await self._api.delete(DEPLOYMENTS, key)
 
     async def report(self, decision: Decision) -> None:
-        """Write statuses that changed, and events."""
+        """Write statuses that changed, and events; an object that refuses its status stops no other."""
         for update in decision.statuses:
-            await self._write_status(update)
+            try:
+                await self._write_status(update)
+            except ActuationError as error:
+                if error.next_step is not NextStep.GIVE_UP:
+                    raise
+                log.error("the status of %s %s was not written: %s", update.kind, update.key, error)
         await self.post(decision.events)
 
     async def post(self, events: Iterable[EventRecord]) -> None:
@@ -72,7 +76,7 @@ class Actor:
             await self._post(event)
 
     async def write_weights(self, plan: FleetPlan, weights: Weights) -> None:
-        """Publish the traffic loop's weights where every replica of the operator reads them."""
+        """Write the traffic loop's weights to the plan's status: every replica of the operator reads it."""
         self._ensure_leader()
         rows = [
             {
@@ -95,7 +99,7 @@ class Actor:
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
 
     async def _place(self, pod: str, node: str) -> None:
-        """Give a gated pod its node and lift the gate, in one patch."""
+        """Give a gated pod its node and remove the gate, in one patch."""
         item = self._store.of("pods").get(pod)
         if item is None:
             return
@@ -105,7 +109,7 @@ class Actor:
             "spec": {
                 "nodeSelector": {
                     **(item["spec"].get("nodeSelector") or {}),
-                    # Some clouds label a node otherwise than they name it.
+                    # Some clouds give a node a hostname label that differs from its name.
                     HOSTNAME: labels.get(HOSTNAME, node),
                 },
                 "schedulingGates": gates or None,
@@ -130,7 +134,7 @@ class Actor:
             answer = await self._api.patch(path_of(update.kind), update.key, {"status": wanted}, sub="status")
         except ActuationError as error:
             if error.next_step is NextStep.REPLAN:
-                return  # it was deleted meanwhile
+                return  # the object was deleted meanwhile
             raise
         self._store.put(update.kind, answer)
 
@@ -142,7 +146,7 @@ class Actor:
         try:
             await self._api.create(EVENTS, _event_object(event, item, self._clock.now_s()))
         except ActuationError as error:
-            # An event is a courtesy: what it says stands in a status or a plan too.
+            # An event may be lost: a status or a FleetPlan holds the same information.
             log.warning("event %s was not posted: %s", event.reason, error)
 
 
@@ -154,7 +158,7 @@ def describe(step: Step) -> str:
         case ScaleDeployment(key, replicas):
             return f"scale Deployment {key} to {replicas}"
         case MarkVictim(pod, cost):
-            return f"{'mark' if cost else 'unmark'} pod {pod} as the first to go"
+            return f"{'mark' if cost else 'unmark'} pod {pod} as the first to be removed"
         case PlacePod(pod, node):
             return f"place pod {pod} on node {node}"
         case DeleteDeployment(key):
