@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from kubernetes.aio import client
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from argosy.errors import ActuationError, NextStep
@@ -41,14 +46,16 @@ class Leadership:
     ) -> None:
         self._client, self._clock, self._settings = api_client, clock, settings
         self.identity = identity
+        self._lock = self._new_lock()
         self._gained = asyncio.Event()
         self._lost = asyncio.Event()
         self._lost.set()
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process holds the Lease, as far as it knows."""
-        return self._gained.is_set()
+        """Whether this process holds the Lease: it was elected, and the Lease has not expired since."""
+        age_s = self._clock.monotonic_s() - self._lock.renewed_s
+        return self._gained.is_set() and age_s < self._settings.duration_s
 
     async def wait_gained(self) -> None:
         """Return once this process leads."""
@@ -86,15 +93,18 @@ class Leadership:
 
     def _config(self) -> Config:
         lease = self._settings
-        lock = LeaseLock(lease.name, lease.namespace, self.identity, self._client)
+        self._lock = self._new_lock()
         return Config(
-            lock,
+            self._lock,
             lease_duration=lease.duration_s,
             renew_deadline=lease.renew_deadline_s,
             retry_period=lease.retry_s,
             onstarted_leading=self._lead,
             onstopped_leading=_nothing_more,
         )
+
+    def _new_lock(self) -> _TimedLock:
+        return _TimedLock(self._settings, self.identity, self._client, self._clock)
 
     async def _lead(self) -> None:
         log.info("%s leads", self.identity)
@@ -120,6 +130,45 @@ class Leadership:
         except ActuationError as error:
             if error.next_step is not NextStep.REPLAN:  # 409: it exists
                 raise
+
+
+class _TimedLock(LeaseLock):
+    """A Lease whose requests have a time limit, and when it was last renewed.
+
+    The client's own limit is 5 minutes: a process whose request hangs would still act as the leader
+    while another one holds the expired Lease.
+    """
+
+    def __init__(
+        self, lease: LeaseSettings, identity: str, api_client: client.ApiClient, clock: Clock
+    ) -> None:
+        super().__init__(lease.name, lease.namespace, identity, api_client)
+        self._limit_s, self._clock = lease.renew_deadline_s, clock
+        self.renewed_s = -math.inf
+        """Monotonic time of the last request that renewed it: the answer may arrive much later."""
+
+    async def get(self, name: str, namespace: str) -> Any:
+        """As `LeaseLock`; raises ActuationError where the API server does not answer in time."""
+        async with self._limited():
+            return await super().get(name, namespace)
+
+    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
+        """As `LeaseLock`; raises ActuationError where the API server does not answer in time."""
+        asked_s = self._clock.monotonic_s()
+        async with self._limited():
+            is_renewed = bool(await super().update(name, namespace, updated_record))
+        if is_renewed:
+            self.renewed_s = asked_s
+        return is_renewed
+
+    @asynccontextmanager
+    async def _limited(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._limit_s):
+                yield
+        except TimeoutError as error:
+            message = f"Lease {self.namespace}/{self.name}: no answer within {self._limit_s} s"
+            raise ActuationError(message, NextStep.RETRY) from error
 
 
 async def _nothing_more() -> None:
