@@ -165,7 +165,11 @@ class MemoryCluster:
         deployment = self._server.of("deployments").get(key)
         name = key.partition("/")[2]
         pods = sorted(
-            (p for p in self._server.of("pods").values() if p["metadata"]["labels"][LABEL_DEPLOYMENT] == name),
+            (
+                p
+                for p in self._server.of("pods").values()
+                if p["metadata"]["labels"][LABEL_DEPLOYMENT] == name
+            ),
             key=_rank,
         )
         wanted = deployment["spec"]["replicas"] if deployment else 0

@@ -74,13 +74,22 @@ class FakeElection:
         self._gained.clear()
 
 
+def all_answer(targets: Targets, now_s: float) -> TelemetryReading:
+    """Every engine has one request."""
+    sample = Sample(EngineReading(1, 0, 0.1, 0, 0, 0), now_s)
+    return TelemetryReading(engines=dict.fromkeys(targets.engines, sample))
+
+
 class FakeScraper:
-    """Every engine answers. `error` is raised instead; `takes_s` is how long a reading takes."""
+    """Reads what `answer` returns: at first, every engine answers. `takes_s`: how long a reading takes.
+
+    error: raised instead
+    """
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
         self.asked: list[tuple[float, Targets]] = []
-        self.reading: TelemetryReading | None = None
+        self.answer: Callable[[Targets, float], TelemetryReading] = all_answer
         self.error: Exception | None = None
         self.takes_s = 0.0
 
@@ -89,10 +98,7 @@ class FakeScraper:
         await self._clock.sleep(self.takes_s)
         if self.error is not None:
             raise self.error
-        if self.reading is not None:
-            return self.reading
-        answer = Sample(EngineReading(1, 0, 0.1, 0, 0, 0), now_s)
-        return TelemetryReading(engines=dict.fromkeys(targets.engines, answer))
+        return self.answer(targets, now_s)
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -151,9 +157,7 @@ class VirtualShell:
             memory=ControlMemory(TrafficMemory(started_s=self.clock.now_s())),
         )
         self.planning = PlanningLoop(self.state, self.decider, self.election)
-        self.traffic = TrafficLoop(
-            self.state, self.scraper, RunningVariants(FakePerf()), self.planning.wake
-        )
+        self.traffic = TrafficLoop(self.state, self.scraper, RunningVariants(FakePerf()), self.planning.wake)
 
     def apply(self, *items: Resource) -> None:
         """As a user does."""
@@ -228,4 +232,3 @@ def _matches(asked: Call) -> Callable[[Call], bool]:
         return all(mine in ("", theirs) for mine, theirs in pairs)
 
     return matches
-

@@ -17,7 +17,9 @@ DECISION_S = 3.0
 """Longer than the time between two changes: the world is never the one that was decided on."""
 
 CHURN = [
-    pytest.param([{"rate_per_s": 3.0}, {"rate_per_s": 15.0}], id="the rate asks for one replica, then for four"),
+    pytest.param(
+        [{"rate_per_s": 3.0}, {"rate_per_s": 15.0}], id="the rate asks for one replica, then for four"
+    ),
     pytest.param([{"minReplicas": 1}, {"minReplicas": 3}], id="the floor is below the demand, then above it"),
     pytest.param([{"priority": 1}, {"priority": 2}], id="a field that no replica depends on"),
 ]
