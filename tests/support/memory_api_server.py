@@ -93,7 +93,8 @@ class MemoryApiServer(ApiServer):
             raise ActuationError(f"{kind.plural} {key} is not there", NextStep.REPLAN)
         if sub == "status":
             assert set(body) == {"status"}
-        return self.put(kind.plural, _merged(self.of(kind.plural)[key], body))
+        item = self.put(kind.plural, _merged(self.of(kind.plural)[key], body))
+        return {"kind": "Scale", "metadata": item["metadata"], **body} if sub == "scale" else item
 
     async def delete(self, kind: KindPath, key: str) -> None:
         self._admit(Call("delete", kind.plural, key))

@@ -271,7 +271,8 @@ class World:
 
     # What Kubernetes does.
 
-    def _carry_out(self, decision: Decision) -> None:
+    def publish(self, decision: Decision) -> None:
+        """The plans of a decision as the operator writes them, without its steps."""
         plans = {p.key: p for p in self.plans}
         if decision.new_plan is not None:
             assert decision.new_plan.key not in plans
@@ -282,11 +283,14 @@ class World:
         for key in decision.life.expired:
             del plans[key]
         self.plans = tuple(plans.values())
+
+    def _carry_out(self, decision: Decision) -> None:
+        self.publish(decision)
         for planned in decision.steps:
             assert changed_since(planned, self.snapshot()) == ""
-            self._take(planned.step)
+            self.take(planned.step)
 
-    def _take(self, step: Step) -> None:
+    def take(self, step: Step) -> None:
         match step:
             case CreateDeployment(workload, count):
                 assert workload.key not in self.deployments

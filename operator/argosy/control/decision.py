@@ -1,7 +1,7 @@
 """What one iteration of the planning loop decided, as data: plan, routes, steps, statuses, and why.
 
-Owns the shape of a `Decision`, which can print itself. It is complete: whoever carries it out writes
-what it holds, in its order, and decides nothing more.
+Owns the shape of a `Decision`, which can print itself. It is complete: to carry it out, `reconcile`
+writes what it holds, in its order, and decides nothing more.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True)
 class Reliance:
-    """What must still be so when a step is taken (`recheck` compares it with a fresh snapshot).
+    """What must still be true when a step is taken (`recheck` compares it with a fresh snapshot).
 
     plan:     name of the FleetPlan that the step carries out
     classes:  the step's sharing group serves these; one of them must still exist; none: it serves nothing
-    serving:  replicas by Deployment that must still take requests, for a step that removes others
+    serving:  replicas by Deployment that must take requests after a step that removes others
     replicas: the count that the Deployment had; None where it did not exist
-    pod_uid:  of the pod that the step is about; empty where it is about none
+    pod_uid:  of the pod that the step changes; empty where it changes none
     """
 
     plan: str
@@ -83,7 +83,7 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class PlanLife:
-    """What becomes of FleetPlans: their statuses, in the order of writing, and those to be deleted."""
+    """The new statuses of FleetPlans, in the order of writing, and the FleetPlans to be deleted."""
 
     statuses: tuple[StatusUpdate, ...] = ()
     expired: tuple[str, ...] = ()
@@ -95,10 +95,10 @@ class Decision:
 
     new_plan: a revision to be written, or None where nothing changed
     follow:   the plan whose steps these are (the new one, or the applied one), or None
-    life:     what becomes of all FleetPlans, once `new_plan` is written
-    routes:   what Envoys are told while `follow` holds; None where nothing is applied
+    life:     the statuses of all FleetPlans, once `new_plan` is written
+    routes:   what Envoys get while `follow` is applied; None where nothing is applied
     steps:    what is safe to do now; empty unless the mode is Auto
-    why:      the reasons of the plan, the weightiest first
+    why:      the reasons of the plan, the most important first
     memory:   the planning loop's part of the memory after this decision
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
     """

@@ -18,6 +18,7 @@ from argosy.api.timestamp import rfc3339_micro
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
 from argosy.control.fast import Weights
 from argosy.errors import ActuationError, NextStep
+from argosy.keys import DeploymentKey
 from argosy.kube.api import DEPLOYMENTS, EVENTS, FLEETPLANS, PODS, ApiServer, path_of
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest
@@ -50,7 +51,7 @@ class Actor:
                 body = deployment_manifest(workload, replicas)
                 self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
             case ScaleDeployment(key, replicas):
-                await self._api.patch(DEPLOYMENTS, key, {"spec": {"replicas": replicas}}, sub="scale")
+                await self._scale(key, replicas)
             case MarkVictim(pod, cost):
                 annotation = {DELETION_COST: str(cost) if cost else None}
                 await self._api.patch(PODS, pod, {"metadata": {"annotations": annotation}})
@@ -97,6 +98,15 @@ class Actor:
     def _ensure_leader(self) -> None:
         if not self._may_act():
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
+
+    async def _scale(self, key: DeploymentKey, replicas: int) -> None:
+        """Set the count; the store has it at once, because the next step is checked against it."""
+        answer = await self._api.patch(DEPLOYMENTS, key, {"spec": {"replicas": replicas}}, sub="scale")
+        item = self._store.of("deployments").get(key)
+        if item is not None:
+            metadata = {**item["metadata"], "resourceVersion": answer["metadata"]["resourceVersion"]}
+            spec = {**item["spec"], "replicas": replicas}
+            self._store.put("deployments", {**item, "metadata": metadata, "spec": spec})
 
     async def _place(self, pod: str, node: str) -> None:
         """Give a gated pod its node and remove the gate, in one patch."""
