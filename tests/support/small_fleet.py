@@ -208,7 +208,7 @@ class World:
         """One decision, carried out; Kubernetes then does its part for no time at all."""
         decision = self.decide(trigger)
         self._carry_out(decision)
-        self._reconcile()
+        self.reconcile()
         return decision
 
     def run(self, seconds: float, period_s: float = 1.0) -> None:
@@ -217,7 +217,7 @@ class World:
         while self.now_s < end_s:
             self.act()
             self.now_s += period_s
-            self._reconcile()
+            self.reconcile()
             self.serving_over_time.append(sum(self.serving().values()))
 
     def settle(self, limit_s: float = 1200.0) -> None:
@@ -229,7 +229,7 @@ class World:
             if calm and not any(p.deleting or not p.ready for p in self.pods.values()):
                 return
             self.now_s += 1.0
-            self._reconcile()
+            self.reconcile()
             self.serving_over_time.append(sum(self.serving().values()))
         raise AssertionError(f"not settled after {limit_s} s: {self.decisions[-1]}")
 
@@ -308,7 +308,7 @@ class World:
                 assert self.pods[pod].gated
                 self.pods[pod] = replace(self.pods[pod], gated=False, assigned_node=node)
 
-    def _reconcile(self) -> None:
+    def reconcile(self) -> None:
         self._end_pods()
         for deployment in list(self.deployments.values()):
             self._scale(deployment)

@@ -94,7 +94,7 @@ def _too_few_serve(step: ScaleDeployment, relies_on: Reliance, snapshot: FleetSn
         staying = _staying(key, counts.get(key, 0), snapshot, lost)
         found = sum(takes_requests(pod, lost) for pod in staying)
         if found < needed:
-            return f"Deployment {key} would keep {found} replicas that take requests: {needed} are needed"
+            return f"the number of serving replicas of Deployment {key} would be {found}: {needed} is needed"
     return ""
 
 
