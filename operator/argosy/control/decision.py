@@ -57,13 +57,13 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True)
 class Reliance:
-    """What must still be so when a step is taken (`recheck` compares it with a fresh snapshot).
+    """What must still be true when a step is taken (`recheck` compares it with a fresh snapshot).
 
     plan:     name of the FleetPlan that the step carries out
-    classes:  the step's sharing group serves these; one of them must still exist; empty: it serves none
-    serving:  replicas by Deployment that must still take requests, for a step that removes others
+    classes:  the step's sharing group serves these; one of them must still exist; none: it serves nothing
+    serving:  replicas by Deployment that must take requests after a step that removes others
     replicas: the count that the Deployment had; None where it did not exist
-    pod_uid:  of the pod that the step is about; empty where it is about none
+    pod_uid:  of the pod that the step changes; empty where it changes none
     """
 
     plan: str

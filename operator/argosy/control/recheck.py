@@ -1,8 +1,8 @@
-"""Look again before acting: is a step that was decided on an older snapshot still safe?
+"""The check before acting: is a step that was decided on an older snapshot still safe?
 
-Owns the comparison of what each step relies on with the world as it is now, one step at a time: a
-change of an object that a step does not rely on stops nothing. Input: a step and a fresh snapshot.
-Output: nothing, or a sentence that says what has changed; the step is then left to the next decision.
+Owns the comparison of what each step relies on with a fresh snapshot, one step at a time: a change of
+an object that a step does not rely on does not stop it. Input: a step and the snapshot. Output: an
+empty string, or a sentence on what has changed; the step is then left to the next decision.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from argosy.control.state.silence import lost_pods
 from argosy.keys import DeploymentKey
 from argosy.manifests import EngineWorkload
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
+from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot, is_true
 from argosy.snapshot.serving import takes_requests
 
 
 def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
-    """What of the step's reliance no longer holds, in a sentence; empty where all of it holds."""
+    """Why the step is no longer safe, in a sentence; empty where it still is."""
     relies_on = planned.relies_on
     common = _plan_changed(relies_on, snapshot) or _group_gone(relies_on, snapshot)
     if common:
@@ -32,10 +33,11 @@ def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
         case ScaleDeployment(key):
             now = snapshot.deployments.get(key)
             if now is None or now.replicas != relies_on.replicas:
-                return f"Deployment {key} was changed by something else"
-            return _fewer_serve(relies_on, snapshot)
+                found = "is gone" if now is None else f"has {now.replicas} replicas"
+                return f"Deployment {key} {found} now; it had {relies_on.replicas}"
+            return _too_few_serve(planned.step, relies_on, snapshot)
         case MarkVictim(pod):
-            return _pod_changed(pod, relies_on, snapshot) or _fewer_serve(relies_on, snapshot)
+            return _pod_changed(pod, relies_on, snapshot)
         case PlacePod(pod, node):
             return _pod_changed(pod, relies_on, snapshot) or _place_gone(pod, node, snapshot)
         case DeleteDeployment(key):
@@ -59,7 +61,9 @@ def _group_gone(relies_on: Reliance, snapshot: FleetSnapshot) -> str:
 
 
 def _workload_changed(workload: EngineWorkload, snapshot: FleetSnapshot) -> str:
-    """A Deployment is made only while the objects describe the same pod template."""
+    """A Deployment is created only while the objects still describe exactly its pod template."""
+    if workload.key in snapshot.deployments:
+        return f"Deployment {workload.key} exists now"  # an apply would reset its count
     model = snapshot.models.get(workload.variant.model_key)
     if model is None:
         return f"ServedModel {workload.variant.model_key} is gone"
@@ -81,14 +85,28 @@ def _in_use(key: DeploymentKey, snapshot: FleetSnapshot) -> str:
     return f"Deployment {key} has replicas again" if deployment.replicas or has_pods else ""
 
 
-def _fewer_serve(relies_on: Reliance, snapshot: FleetSnapshot) -> str:
-    """Replicas are removed only while the remaining ones take requests."""
+def _too_few_serve(step: ScaleDeployment, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
+    """Replicas are removed only while enough of those that stay take requests."""
     lost = lost_pods(snapshot)
+    counts = {key: deployment.replicas for key, deployment in snapshot.deployments.items()}
+    counts[step.key] = step.replicas
     for key, needed in sorted(relies_on.serving.items()):
-        found = sum(p.deployment == key and takes_requests(p, lost) for p in snapshot.engine_pods)
+        staying = _staying(key, counts.get(key, 0), snapshot, lost)
+        found = sum(takes_requests(pod, lost) for pod in staying)
         if found < needed:
-            return f"{found} of {needed} replicas of {key} take requests now"
+            return f"the number of serving replicas of Deployment {key} would be {found}: {needed} is needed"
     return ""
+
+
+def _staying(key: DeploymentKey, count: int, snapshot: FleetSnapshot, lost: frozenset[str]) -> list[PodState]:
+    """The pods that the ReplicaSet controller keeps of a Deployment with this count.
+
+    It deletes pods without a node first, then pods that are not ready, then those of the lowest
+    deletion cost. Among equals, this assumes that it deletes those that serve.
+    """
+    live = [p for p in snapshot.engine_pods if p.deployment == key and p.is_active and not p.deleting]
+    live.sort(key=lambda p: (bool(p.node), p.ready, p.deletion_cost, not takes_requests(p, lost)))
+    return live[max(0, len(live) - count) :]
 
 
 def _pod_changed(pod: str, relies_on: Reliance, snapshot: FleetSnapshot) -> str:

@@ -170,22 +170,26 @@ class _Basis:
                 return Reliance(self.plan, self.cells.classes_of(workload.group))
             case ScaleDeployment(key, replicas):
                 now = self.snapshot.deployments[key].replicas
-                serving = self._serving(key) if replicas < now else {}
+                serving = self._serving_after(key, replicas) if replicas < now else {}
                 return Reliance(self.plan, serving=serving, replicas=now)
-            case MarkVictim(pod, cost):
-                serving = self._serving(self.snapshot.pods[pod].deployment) if cost else {}
-                return Reliance(self.plan, serving=serving, pod_uid=self.snapshot.pods[pod].uid)
-            case PlacePod(pod):
+            case MarkVictim(pod) | PlacePod(pod):
                 return Reliance(self.plan, pod_uid=self.snapshot.pods[pod].uid)
             case DeleteDeployment():
                 return Reliance(self.plan)
         assert_never(step)
 
-    def _serving(self, removed: DeploymentKey) -> dict[DeploymentKey, int]:
-        """Replicas that carry the group once others go: as many as are planned, where so many serve."""
+    def _serving_after(self, removed: DeploymentKey, count: int) -> dict[DeploymentKey, int]:
+        """Replicas that serve the group, and those that its cells moved to, once `removed` has `count`.
+
+        They are the planned ones where all of these serve. Otherwise a replica gives way to a planned
+        one, and all others that serve now are needed.
+        """
         groups = next(t.relieved_by for t in self.inputs.targets if t.key == removed)
-        return {
-            t.key: needed
-            for t in self.inputs.targets
-            if t.group in groups and (needed := min(t.replicas, self.inputs.num_serving(t.key)))
-        }
+        is_ready = not groups & self.inputs.unready_groups
+        found: dict[DeploymentKey, int] = {}
+        for target in self.inputs.targets:
+            if target.group in groups:
+                serving = self.inputs.num_serving(target.key)
+                left = min(serving, count) if target.key == removed else serving
+                found[target.key] = min(left, target.replicas) if is_ready else left
+        return {key: needed for key, needed in found.items() if needed}

@@ -1,1 +1,1 @@
-"""The loop: observe, decide in a worker, look again, act, report."""
+"""The shell around the decision: observe, decide in a worker, check again, act, report."""

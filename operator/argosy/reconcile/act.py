@@ -1,8 +1,7 @@
-"""Carrying out a decision: the only module that writes to the cluster.
+"""Carrying out a decision: every write to the cluster, Leases apart.
 
-Owns the calls for plan revisions, steps, weights, statuses and events, in the order in which a
-`Decision` holds them. Input: parts of a `Decision`. Output: objects in the API server; a refusal is
-an `ActuationError`.
+Owns the calls for plan revisions, steps, weights, statuses and events. Input: parts of a `Decision`.
+Output: objects in the API server; a refusal is an `ActuationError`.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from argosy.api.timestamp import rfc3339_micro
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
 from argosy.control.fast import Weights
 from argosy.errors import ActuationError, NextStep
+from argosy.keys import DeploymentKey
 from argosy.kube.api import DEPLOYMENTS, EVENTS, FLEETPLANS, PODS, ApiServer, path_of
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 
 class Actor:
-    """Carries out decisions. `may_act` is asked again before every write to the cluster."""
+    """Carries out decisions. `may_act` is called before every write to the cluster."""
 
     def __init__(self, api: ApiServer, store: Store, clock: Clock, may_act: Callable[[], bool]) -> None:
         self._api, self._store, self._clock, self._may_act = api, store, clock, may_act
 
     async def publish(self, decision: Decision) -> None:
-        """Write the new revision, if there is one, and what becomes of it and of the one before."""
+        """Write the new revision, if there is one, and the statuses of all revisions that change."""
         if decision.new_plan is not None:
             await self._create_plan(decision.new_plan)
         for update in decision.life.statuses:
@@ -51,7 +51,7 @@ class Actor:
                 body = deployment_manifest(workload, replicas)
                 self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
             case ScaleDeployment(key, replicas):
-                await self._api.patch(DEPLOYMENTS, key, {"spec": {"replicas": replicas}}, sub="scale")
+                await self._scale(key, replicas)
             case MarkVictim(pod, cost):
                 annotation = {DELETION_COST: str(cost) if cost else None}
                 await self._api.patch(PODS, pod, {"metadata": {"annotations": annotation}})
@@ -61,9 +61,14 @@ class Actor:
                 await self._api.delete(DEPLOYMENTS, key)
 
     async def report(self, decision: Decision) -> None:
-        """Write statuses that changed, and events."""
+        """Write statuses that changed, and events; an object that refuses its status stops no other."""
         for update in decision.statuses:
-            await self._write_status(update)
+            try:
+                await self._write_status(update)
+            except ActuationError as error:
+                if error.next_step is not NextStep.GIVE_UP:
+                    raise
+                log.error("the status of %s %s was not written: %s", update.kind, update.key, error)
         await self.post(decision.events)
 
     async def post(self, events: Iterable[EventRecord]) -> None:
@@ -72,7 +77,7 @@ class Actor:
             await self._post(event)
 
     async def write_weights(self, plan: FleetPlan, weights: Weights) -> None:
-        """Publish the traffic loop's weights where every replica of the operator reads them."""
+        """Write the traffic loop's weights to the plan's status: every replica of the operator reads it."""
         self._ensure_leader()
         rows = [
             {
@@ -94,8 +99,17 @@ class Actor:
         if not self._may_act():
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
 
+    async def _scale(self, key: DeploymentKey, replicas: int) -> None:
+        """Set the count; the store has it at once, because the next step is checked against it."""
+        answer = await self._api.patch(DEPLOYMENTS, key, {"spec": {"replicas": replicas}}, sub="scale")
+        item = self._store.of("deployments").get(key)
+        if item is not None:
+            metadata = {**item["metadata"], "resourceVersion": answer["metadata"]["resourceVersion"]}
+            spec = {**item["spec"], "replicas": replicas}
+            self._store.put("deployments", {**item, "metadata": metadata, "spec": spec})
+
     async def _place(self, pod: str, node: str) -> None:
-        """Give a gated pod its node and lift the gate, in one patch."""
+        """Give a gated pod its node and remove the gate, in one patch."""
         item = self._store.of("pods").get(pod)
         if item is None:
             return
@@ -105,7 +119,7 @@ class Actor:
             "spec": {
                 "nodeSelector": {
                     **(item["spec"].get("nodeSelector") or {}),
-                    # Some clouds label a node otherwise than they name it.
+                    # Some clouds give a node a hostname label that differs from its name.
                     HOSTNAME: labels.get(HOSTNAME, node),
                 },
                 "schedulingGates": gates or None,
@@ -130,7 +144,7 @@ class Actor:
             answer = await self._api.patch(path_of(update.kind), update.key, {"status": wanted}, sub="status")
         except ActuationError as error:
             if error.next_step is NextStep.REPLAN:
-                return  # it was deleted meanwhile
+                return  # the object was deleted meanwhile
             raise
         self._store.put(update.kind, answer)
 
@@ -142,7 +156,7 @@ class Actor:
         try:
             await self._api.create(EVENTS, _event_object(event, item, self._clock.now_s()))
         except ActuationError as error:
-            # An event is a courtesy: what it says stands in a status or a plan too.
+            # An event may be lost: a status or a FleetPlan holds the same information.
             log.warning("event %s was not posted: %s", event.reason, error)
 
 
@@ -154,7 +168,7 @@ def describe(step: Step) -> str:
         case ScaleDeployment(key, replicas):
             return f"scale Deployment {key} to {replicas}"
         case MarkVictim(pod, cost):
-            return f"{'mark' if cost else 'unmark'} pod {pod} as the first to go"
+            return f"{'mark' if cost else 'unmark'} pod {pod} as the first to be removed"
         case PlacePod(pod, node):
             return f"place pod {pod} on node {node}"
         case DeleteDeployment(key):

@@ -1,6 +1,6 @@
-"""Where a process listens, as its flags say it.
+"""The addresses on which a process listens, as its flags give them.
 
-Owns the reading of `host:port`. Never opens a socket.
+Owns the reading of `host:port`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ _LARGEST_PORT = 65535
 
 
 def host_and_port(text: str, flag: str) -> tuple[str, int]:
-    """`host:port` in two; raises `SpecError` naming `flag` where it is something else."""
+    """Host and port of `host:port`; raises `SpecError` naming `flag` where the text has another form."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > _LARGEST_PORT:
         raise SpecError(f"{text!r} is not host:port, such as 127.0.0.1:18000", flag)

@@ -1,8 +1,8 @@
-"""Which Envoys the other replicas of the operator serve.
+"""Which Envoys are connected to the other replicas of the operator.
 
-Owns one Lease per replica, with what its Envoys said in an annotation: an Envoy may be connected to
-any replica, and Fleet's status, which the leader writes, speaks of all. Never touches anybody else's
-Lease: one that has expired belongs to a replica that is gone, and counts no more.
+Owns one Lease per replica, whose annotation lists the replica's Envoys with the versions that they
+have: an Envoy may be connected to any replica, and the leader writes all of them to Fleet's status.
+An expired Lease belongs to a replica that has stopped: its Envoys are left out.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from argosy.snapshot.fleet import EnvoyState
 
 log = logging.getLogger(__name__)
 
-LABEL = "argosy.dev/envoy-roster"
+LABEL = "argosy.dev/lists-envoys"
+"""On the Lease of every replica, so that one listing finds them."""
 ANNOTATION = "argosy.dev/envoys"
 PERIOD_S = 3.0
 DURATION_S = 12
-"""Four periods: one that is missed is not a replica that is gone."""
+"""Four periods: a replica that misses one write is still there."""
 
 
 class EnvoyLeases:
-    """The Envoys of this replica, made known to the others; and theirs."""
+    """Publishes the Envoys of this replica and reads those of the others."""
 
     def __init__(
         self, api: ApiServer, clock: Clock, name: tuple[str, str], own: Callable[[], tuple[EnvoyState, ...]]
@@ -42,17 +43,21 @@ class EnvoyLeases:
         self.others: tuple[EnvoyState, ...] = ()
 
     async def run(self, on_change: Callable[[], None]) -> None:
-        """Write and read every `PERIOD_S` until cancelled; what cannot be read stays as it was."""
+        """Write and read every `PERIOD_S` until cancelled; while the API server is away, `others` stays."""
         while True:
             try:
-                await self._write()
-                leases, _ = await self._api.list(LEASES, f"{LABEL}=true", self._namespace)
-                before, self.others = self.others, envoys_of(leases, self._name, self._clock.now_s())
-                if before != self.others:
+                if await self._exchange():
                     on_change()
             except ActuationError as error:
                 log.info("the lists of Envoys were not exchanged: %s", error)
             await self._clock.sleep(PERIOD_S)
+
+    async def _exchange(self) -> bool:
+        """Write the own list, read the others; returns whether they changed."""
+        await self._write()
+        leases, _ = await self._api.list(LEASES, f"{LABEL}=true", self._namespace)
+        before, self.others = self.others, envoys_of(leases, self._name, self._clock.now_s())
+        return before != self.others
 
     async def _write(self) -> None:
         envoys = json.dumps([asdict(envoy) for envoy in self._own()])
@@ -74,7 +79,7 @@ class EnvoyLeases:
 
 
 def lease_name(identity: str) -> str:
-    """A Lease's name for a replica's identity."""
+    """The name of the Lease of the replica with this identity."""
     return f"argosy-envoys-{re.sub(r'[^a-z0-9.-]+', '-', identity.lower()).strip('-.')}"[:253]
 
 
@@ -84,12 +89,12 @@ def has_expired(lease: Mapping[str, Any], now_s: float) -> bool:
     renewed_s = seconds_of(spec.get("renewTime"))
     try:
         return renewed_s is None or now_s > renewed_s + float(spec["leaseDurationSeconds"])
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return True
 
 
 def envoys_of(leases: list[dict[str, Any]], own_name: str, now_s: float) -> tuple[EnvoyState, ...]:
-    """The Envoys of the other replicas that are alive, by node id; what cannot be read is left out."""
+    """The Envoys of the other living replicas, by node id; a Lease that cannot be read is left out."""
     found: dict[str, EnvoyState] = {}
     for lease in leases:
         metadata = lease["metadata"]
@@ -97,7 +102,7 @@ def envoys_of(leases: list[dict[str, Any]], own_name: str, now_s: float) -> tupl
             continue
         try:
             rows = json.loads((metadata.get("annotations") or {}).get(ANNOTATION, "[]"))
-            found |= {row["node_id"]: EnvoyState(**row) for row in rows}
+            found |= {str(row["node_id"]): EnvoyState(**row) for row in rows}
         except (ValueError, TypeError, KeyError):
             log.warning("the Lease %s holds no list of Envoys", metadata["name"])
     return tuple(found[node_id] for node_id in sorted(found))

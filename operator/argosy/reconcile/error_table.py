@@ -1,6 +1,7 @@
-"""What happens after an error: one table for the whole loop.
+"""What a loop does after an error: one table for the error tree.
 
-Owns the mapping from the error tree to the loop's next move. Never catches anything itself.
+Owns the delay until the next attempt and the severity of the log line. Input: an exception. Output: a
+`NextMove`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from argosy.errors import ActuationError, ArgosyError, InvariantError, NextStep,
 
 
 class Severity(StrEnum):
-    """How loudly it is said."""
+    """Severity of the log line."""
 
     INFO = "info"
     WARNING = "warning"
@@ -21,7 +22,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NextMove:
-    """Wait `delay_s` (None: until the next interval or trigger), and say so as loudly as `severity`."""
+    """Wait `delay_s` seconds (None: until the next interval or trigger), and log with `severity`."""
 
     delay_s: float | None
     severity: Severity
@@ -40,11 +41,12 @@ _BY_ERROR: tuple[tuple[type[ArgosyError], NextMove], ...] = (
 )
 
 _UNFORESEEN = NextMove(5.0, Severity.ALARM)
-"""A bug of ours must not end the process: Envoy is still served, and the next picture may be fine."""
+"""An exception outside the error tree is a bug of Argosy's. It must not end the process: Envoys are
+still served, and the next snapshot may not cause it."""
 
 
 def next_move(error: Exception) -> NextMove:
-    """What the loop does after `error`."""
+    """The move after `error`."""
     if isinstance(error, ActuationError):
         return _BY_NEXT_STEP[error.next_step]
     return next((move for kind, move in _BY_ERROR if isinstance(error, kind)), _UNFORESEEN)

@@ -1,6 +1,7 @@
 """/healthz, /readyz and /metrics.
 
-Owns the operator's HTTP endpoint. Never serves anything that changes the world.
+Owns the operator's HTTP endpoint, which only reads. Input: the metrics, and whether the caches are
+complete. Output: a running HTTP server.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The operator's own metrics.
 
-Owns their names and help texts (`argosy_...`), and which figures of a reaction and of a decision they
+Owns their names and help texts (`argosy_...`), and which values of a reaction and of a decision they
 show. Input: `Measures`, a `Decision`. Output: a Prometheus registry.
 """
 
@@ -17,7 +17,7 @@ from argosy.keys import ClassKey
 
 
 class Metrics:
-    """One process's metrics, in a registry of their own."""
+    """The metrics of one process, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -73,7 +73,7 @@ class Metrics:
         )
 
     def show_decision(self, decision: Decision, seconds: float) -> None:
-        """What was decided, and how long it took to decide and carry out."""
+        """The decision, and the seconds that it took to decide and carry out."""
         self.iterations.labels("decided").inc()
         self.iteration_seconds.observe(seconds)
         if decision.follow is not None:
@@ -82,18 +82,18 @@ class Metrics:
         self.show_demand({key: each.rate_per_s for key, each in decision.memory.forecasts.items()})
 
     def show_demand(self, rate_per_s: Mapping[ClassKey, float]) -> None:
-        """The rate of every class; a class that is gone is no longer shown."""
+        """The rate of every class; a class that was deleted is no longer shown."""
         self.demand.clear()
         for key, rate in rate_per_s.items():
             self.demand.labels(key).set(rate)
 
     def show_traffic(self, measures: Measures) -> None:
-        """What the traffic loop has measured."""
+        """The traffic loop's measurements."""
         self.silent.set(measures.num_silent)
         self._show_calibrations(measures.calibration)
 
     def _show_calibrations(self, measures: CalibrationMeasures) -> None:
-        """Of what is running; what has gone is no longer shown."""
+        """Only variants and engines that are running are shown."""
         for gauge in (self.calibration_factor, self.calibration_uncertainty, self.straggler_ratio):
             gauge.clear()
         for name, step_time in measures.step_times.items():

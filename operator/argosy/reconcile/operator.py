@@ -1,6 +1,6 @@
-"""One operator process: what runs beside what, and how it ends.
+"""One operator process: which loops run, and how the process ends.
 
-Owns the assembly and the life of the loops; a loop that ends by itself ends the process.
+Owns the assembly of the parts and the lifetime of the loops; a loop that ends by itself ends the process.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def run(settings: OperatorSettings) -> None:
 
 
 class _Process:
-    """Everything of one process; `start` opens what may fail before any loop runs."""
+    """All parts of one process; `start` opens the ports and files that may fail before any loop runs."""
 
     def __init__(self, settings: OperatorSettings, client: ApiClient, clock: Clock) -> None:
         leadership = Leadership(client, clock, settings.identity, LeaseSettings(settings.namespace))
@@ -90,8 +90,7 @@ class _Process:
             clock=clock,
             snapshots=snapshots,
             actor=Actor(api, self._store, clock, lambda: leadership.is_leader),
-            publisher=self._publisher,
-            envoy_leases=self._envoy_leases,
+            routing=lambda: self._publisher.view(self._envoy_leases.others),
             profile_files=ProfileFiles(api, clock),
             metrics=self._metrics,
             memory=_first_memory(settings, clock),
@@ -143,7 +142,7 @@ class _Process:
             raise failures[0] if failures else InvariantError("a loop of the operator ended by itself")
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Close every port, connection and process."""
         self._worker.close()
         await self._source.close()
         await self._ads.stop()
@@ -155,7 +154,7 @@ class _Process:
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def _sync(self) -> None:
-        """Complete the caches, then compare them with a listing now and then."""
+        """Complete the caches, then compare them with a listing every `RESYNC_S`."""
         while True:
             await self._watches.resync_until_complete()
             self._synced.set()
@@ -170,7 +169,7 @@ class _Process:
             loop.close()
 
     def _envoys_changed(self) -> None:
-        """An Envoy that came, went or refused something shows in statuses at once; an ACK does not count."""
+        """Update statuses at once where an Envoy connects, disconnects or sends a NACK; an ACK can wait."""
         envoys = {envoy.node_id: envoy.refused_version for envoy in self._ads.envoys()}
         if envoys != self._envoys:
             self._envoys = envoys
@@ -188,7 +187,7 @@ class _Process:
 
 
 def _first_memory(settings: OperatorSettings, clock: Clock) -> ControlMemory:
-    """What a process starts with: the calibrations of the one before it."""
+    """What a process starts with: the calibrations that the previous process kept."""
     calibration = read_calibrations(settings.state_dir / CALIBRATIONS_FILE)
     return ControlMemory(TrafficMemory(started_s=clock.now_s(), calibration=calibration))
 

@@ -1,7 +1,7 @@
 """The worker process in which decisions are computed.
 
-Owns the process and the file of measured capacities. Never touches the API server: a pickled
-snapshot goes in, a pickled `Decision` comes out, and the event loop never blocks on a solver.
+Owns the process and the file of measured capacities. Input: a pickled snapshot. Output: a pickled
+`Decision`. The event loop of the operator never waits for a solver.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class DecisionWorker:
         self._pool = self._spawn()
 
     async def step(self, snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings) -> Decision:
-        """Decide in the worker; one that died is replaced and asked again once."""
+        """Decide in the worker; a worker that died is replaced, and the new one tries once more.
+
+        Raises BrokenProcessPool where that one dies too.
+        """
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._pool, _step, snapshot, memory, settings)
@@ -50,7 +53,7 @@ class DecisionWorker:
             return await loop.run_in_executor(self._pool, _step, snapshot, memory, settings)
 
     def close(self) -> None:
-        """End the worker; a decision under way is dropped."""
+        """End the worker; a decision that it is computing is lost."""
         processes = list((self._pool._processes or {}).values())
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
@@ -89,7 +92,7 @@ def _step(snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings
 
 
 def _end_with(parent: int) -> None:
-    """A killed parent closes no pipe that this process would notice: watch for it."""
+    """End this process once its parent has ended: a killed parent does not close the pool's pipes."""
     while os.getppid() == parent:
         time.sleep(PARENT_POLL_S)
     os._exit(0)

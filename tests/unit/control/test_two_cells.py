@@ -20,8 +20,7 @@ from small_fleet import (
 )
 
 from argosy.api import FleetPlan
-from argosy.api.fleetplan import CellWeights as PublishedWeights
-from argosy.api.fleetplan import DeploymentWeight, PlannedCell
+from argosy.api.fleetplan import DeploymentWeight, PlannedCell, PublishedWeights
 from argosy.control.balance import balance
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.demand import class_forecasts

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from memory_api_server import MemoryApiServer
+from virtual_clock import VirtualClock, in_virtual_time
 
-from argosy.reconcile.envoy_leases import ANNOTATION, envoys_of, has_expired, lease_name
+from argosy.errors import NextStep
+from argosy.reconcile.envoy_leases import (
+    ANNOTATION,
+    DURATION_S,
+    PERIOD_S,
+    EnvoyLeases,
+    envoys_of,
+    has_expired,
+    lease_name,
+)
 from argosy.snapshot.fleet import EnvoyState
 
 RENEWED = "2026-01-01T00:00:00.000000Z"
@@ -35,7 +47,13 @@ EDGE = {"node_id": "edge-1", "acknowledged_version": "00000003-ab", "refused_ver
         pytest.param(a_lease("other", [EDGE], "2025-12-31T23:59:47Z"), (), id="a replica that is gone"),
         pytest.param(a_lease("other", "not JSON"), (), id="an annotation that is no JSON"),
         pytest.param(a_lease("other", [{"id": "x"}]), (), id="rows of another shape"),
+        pytest.param(a_lease("other", {"edge": 1}), (), id="an object instead of rows"),
         pytest.param({"metadata": {"name": "other"}}, (), id="a Lease that was never renewed"),
+        pytest.param(
+            {"metadata": {"name": "other"}, "spec": {"renewTime": RENEWED, "leaseDurationSeconds": None}},
+            (),
+            id="a Lease without a duration",
+        ),
     ],
 )
 def test_the_leases_list_envoys_of_other_living_replicas(
@@ -51,3 +69,67 @@ def test_a_replica_counts_as_alive_for_its_leases_duration(after_s: float, expir
 
 def test_a_lease_is_named_after_its_replica_whatever_it_is_called() -> None:
     assert lease_name("Host_7:1234") == "argosy-envoys-host-7-1234"
+
+
+# --- the loop, in virtual time ------------------------------------------------------------------
+
+
+class Replica:
+    """The list of Envoys of one replica of the operator, and what it knows of the others."""
+
+    def __init__(self, server: MemoryApiServer, clock: VirtualClock, identity: str) -> None:
+        self.own: tuple[EnvoyState, ...] = ()
+        self.num_changes = 0
+        self.leases = EnvoyLeases(server, clock, ("argosy-system", identity), lambda: self.own)
+        self.task = asyncio.create_task(self.leases.run(self._changed))
+
+    def _changed(self) -> None:
+        self.num_changes += 1
+
+
+@in_virtual_time
+async def test_replicas_learn_of_each_others_envoys_within_two_periods() -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    one, two = Replica(server, clock, "one"), Replica(server, clock, "two")
+    one.own = (EnvoyState("edge-1", "v1"),)
+    await clock.sleep(2 * PERIOD_S)
+    assert (one.leases.others, two.leases.others) == ((), one.own)
+    one.own = (EnvoyState("edge-1", "v1", "v2", "no such cluster"),)
+    await clock.sleep(2 * PERIOD_S)
+    assert two.leases.others == one.own
+    assert (one.num_changes, two.num_changes) == (0, 2)
+
+
+@in_virtual_time
+async def test_a_replica_writes_its_lease_once_per_period() -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    Replica(server, clock, "one")
+    await clock.sleep(10 * PERIOD_S + 0.5)
+    assert server.count("apply", "leases") == 11
+
+
+@in_virtual_time
+async def test_the_envoys_of_a_replica_that_stopped_are_dropped_once_its_lease_has_expired() -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    one, two = Replica(server, clock, "one"), Replica(server, clock, "two")
+    one.own = (EnvoyState("edge-1", "v1"),)
+    await clock.sleep(2 * PERIOD_S)
+    one.task.cancel()
+    await clock.sleep(DURATION_S - PERIOD_S)
+    assert two.leases.others == one.own
+    await clock.sleep(2 * PERIOD_S)
+    assert two.leases.others == ()
+
+
+@in_virtual_time
+async def test_while_the_api_server_is_away_the_last_list_stays(caplog: pytest.LogCaptureFixture) -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    one, two = Replica(server, clock, "one"), Replica(server, clock, "two")
+    one.own = (EnvoyState("edge-1", "v1"),)
+    await clock.sleep(2 * PERIOD_S)
+    server.refusal = lambda call: NextStep.RETRY
+    await clock.sleep(10 * PERIOD_S)
+    assert two.leases.others == one.own
+    server.refusal = lambda call: None
+    await clock.sleep(2 * PERIOD_S)
+    assert (two.leases.others, two.task.done()) == (one.own, False)

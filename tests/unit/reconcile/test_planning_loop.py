@@ -1,214 +1,364 @@
-"""The planning loop against an API server: which changes a revision names as its reason."""
+"""The planning loop in virtual time: when it decides, what it carries out, what it does after an error."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import time
-from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from aiohttp import web
-from aiohttp.test_utils import TestServer
-from kubernetes.aio import client
+from builders import a_class, a_fleet, a_model
+from virtual_clock import in_virtual_time
+from virtual_shell import Call, VirtualShell, node_object
 
-from argosy.api.kinds import WATCHED
 from argosy.control.decision import Decision
-from argosy.control.memory import ControlMemory, TrafficMemory
-from argosy.control.step import StepSettings, step
-from argosy.control.triggers import trigger_of
-from argosy.kube.api import ApiServer
-from argosy.kube.store import Store
-from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.reconcile.act import Actor
-from argosy.reconcile.clock import SystemClock
-from argosy.reconcile.envoy_leases import EnvoyLeases
-from argosy.reconcile.loop_state import LoopState
-from argosy.reconcile.loops.planning import PlanningLoop
-from argosy.reconcile.loops.publish import Publisher
-from argosy.reconcile.metrics import Metrics
-from argosy.reconcile.watch.profile_files import ProfileFiles
-from argosy.reconcile.watch.snapshots import Snapshots
-from argosy.settings import OperatorSettings
-from argosy.snapshot.fleet import FleetSnapshot
-from argosy.xds.server import AdsServer
+from argosy.control.triggers import Trigger
+from argosy.errors import ActuationError, InvariantError, NextStep, ObservationError
+from argosy.plan.problem import PlanProblem
+from argosy.plan.search import SolveLimits
+from argosy.plan.solution import Plan
+from argosy.plan.solve import solve
 
-EXAMPLES = Path(__file__).parents[3] / "examples" / "small"
-PLANS = "/apis/argosy.dev/v1alpha1/fleetplans"
-PATIENCE_S = 20.0
-PLURALS = {
-    "Fleet": "fleets",
-    "GPUPool": "gpupools",
-    "ServedModel": "servedmodels",
-    "WorkloadClass": "workloadclasses",
-    "RouterPolicy": "routerpolicies",
-    "Node": "nodes",
-}
+STATUSES = [
+    Call("patch", plural, sub="status")
+    for plural in ("fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies")
+]
 
 
-def node(name: str, product: str) -> dict[str, Any]:
+async def settled(directory: Path) -> VirtualShell:
+    """A small fleet whose two replicas of `chat` are ready, and a loop that has nothing left to do."""
+    shell = VirtualShell(directory)
+    shell.a_small_fleet()
+    async with shell.running():
+        await shell.clock.sleep(60.0)
+    assert sum(shell.cluster.serving().values()) == 2
+    shell.decider.started_s.clear()
+    shell.decider.triggers.clear()
+    shell.server.calls.clear()
+    return shell
+
+
+# --- when it decides ----------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_it_decides_at_the_start_and_then_once_per_interval(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet("Observe")
+    shell.apply(a_fleet("Observe", intervals={"mediumSeconds": 60}))
+    async with shell.running():
+        await shell.clock.sleep(150.0)
+    assert shell.decider.started_s == pytest.approx([0.2, 60.4, 120.6])
+    assert shell.decider.triggers == [
+        "the operator started",
+        "the planning interval has passed",
+        "the planning interval has passed",
+    ]
+
+
+@in_virtual_time
+async def test_changes_that_come_together_make_one_decision(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet("Observe")
+    async with shell.running():
+        await shell.clock.sleep(10.0)
+        for name in ("a", "b", "c"):
+            shell.apply(a_class(name))
+            await shell.clock.sleep(0.05)
+        await shell.clock.sleep(5.0)
+    assert shell.decider.started_s == pytest.approx([0.2, 10.2])
+    assert shell.decider.triggers[1] == "; ".join(f"WorkloadClass default/{n} was created" for n in "abc")
+
+
+@pytest.mark.parametrize(
+    ("is_progress", "expected_s"), [(True, [10.2, 11.2, 12.2]), (False, [10.2, 10.4, 10.6])]
+)
+@in_virtual_time
+async def test_steps_that_take_effect_wait_for_a_gap_and_new_facts_do_not(
+    tmp_path: Path, is_progress: bool, expected_s: list[float]
+) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet("Observe")
+    async with shell.running():
+        await shell.clock.sleep(10.0)
+        while len(shell.decider.started_s) < 4:
+            shell.planning.wake(Trigger(f"at {shell.clock.monotonic_s()}", is_progress))
+            await shell.clock.sleep(0.01)
+    assert shell.decider.started_s[1:] == pytest.approx(expected_s, abs=0.02)
+
+
+@in_virtual_time
+async def test_what_changes_while_profiles_are_read_is_named_by_the_revision_that_contains_it(
+    tmp_path: Path,
+) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet("Recommend")
+    shell.server.drop("workloadclasses", "default/chat")
+    shell.apply(a_model(profiles=[{"configMap": "measured"}]))
+    late = [a_class()]
+
+    def arrive(call: Call) -> None:
+        if call.plural == "configmaps" and late:
+            shell.apply(late.pop())
+
+    shell.server.refusal = arrive
+    async with shell.running():
+        await shell.clock.sleep(5.0)
+    assert shell.plan_triggers() == ["the operator started; WorkloadClass default/chat was created"]
+
+
+@in_virtual_time
+async def test_a_standby_decides_nothing_and_keeps_no_triggers(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.election.lose()
+    async with shell.running():
+        await shell.clock.sleep(1.0)
+        for number in range(1000):
+            shell.server.put("nodes", node_object(f"more-{number}"))
+            await shell.clock.sleep(1.0)
+        assert shell.decider.started_s == []
+        shell.election.gain()
+        await shell.clock.sleep(5.0)
+    assert shell.decider.triggers[0] == "the operator started"
+    assert shell.decider.started_s[0] == pytest.approx(1001.2)
+
+
+# --- what makes a whole decision void ---------------------------------------------------------
+
+
+def writes(shell: VirtualShell) -> list[Call]:
+    return [call for call in shell.server.calls if call.verb not in ("list", "find")]
+
+
+@in_virtual_time
+async def test_leadership_lost_while_deciding_writes_nothing(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.decider.takes_s, shell.decider.meanwhile = 2.0, shell.election.lose
+    async with shell.running():
+        await shell.clock.sleep(60.0)
+        assert (writes(shell), len(shell.decider.started_s)) == ([], 1)
+        shell.decider.meanwhile = lambda: None
+        shell.election.gain()
+        await shell.clock.sleep(5.0)
+    assert shell.decider.started_s[:2] == pytest.approx([0.2, 60.2])
+    assert shell.plan_triggers() == ["the operator started; this process took over"]
+
+
+@in_virtual_time
+async def test_a_mode_changed_while_deciding_voids_the_decision(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet("Auto")
+    shell.decider.takes_s = 2.0
+    shell.decider.meanwhile = lambda: shell.apply(a_fleet("Observe"))
+    async with shell.running():
+        await shell.clock.sleep(60.0)
+    assert shell.server.of("fleetplans") == {}
+    assert shell.server.of("deployments") == {}
+    assert shell.decider.started_s[:2] == pytest.approx([0.2, 2.6])
+
+
+@in_virtual_time
+async def test_a_decision_on_a_snapshot_of_more_than_thirty_seconds_ago_is_made_again(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.decider.takes_s = 31.0
+    shell.decider.meanwhile = lambda: setattr(shell.decider, "takes_s", 1.0)
+    async with shell.running():
+        await shell.clock.sleep(10.0)
+        assert shell.server.of("fleetplans") == {}
+        await shell.clock.sleep(20.0)
+    assert shell.plan_triggers() == ["the operator started"]
+
+
+# --- alarms and errors ------------------------------------------------------------------------
+
+
+def too_many_replicas(problem: PlanProblem, limits: SolveLimits) -> Plan:
+    plan = solve(problem, limits)
+    return replace(plan, replicas=dict.fromkeys(plan.replicas, 99))
+
+
+@pytest.mark.parametrize("are_statuses_refused", [False, True])
+@in_virtual_time
+async def test_an_alarm_is_reported_and_nothing_else_is_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, are_statuses_refused: bool
+) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.decider.solver = {"solver": too_many_replicas}
+    if are_statuses_refused:
+        shell.refuse(*STATUSES)
+    async with shell.running():
+        await shell.clock.sleep(40.0)
+    expected = ("", "") if are_statuses_refused else ("False", "CheckFailed")
+    assert shell.condition("fleets", "default", "Ready") == expected
+    assert {call.plural for call in writes(shell)} == (set() if are_statuses_refused else {"fleets"})
+    assert any("the plan failed its independent check" in message for message in caplog.messages)
+    assert shell.decider.started_s == pytest.approx([0.2, 30.4])
+
+
+@in_virtual_time
+async def test_the_revision_after_an_alarm_names_what_was_asked_for_before_it(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    shell.decider.solver = {"solver": too_many_replicas}
+    async with shell.running():
+        await shell.clock.sleep(5.0)
+        shell.apply(a_class(rate_per_s=12.0))
+        await shell.clock.sleep(5.0)
+        shell.decider.solver = {}
+        await shell.clock.sleep(80.0)
+    assert "WorkloadClass default/chat changed (traffic)" in shell.plan_triggers()[-1]
+    assert shell.condition("fleets", "default", "Ready") == ("True", "Ready")
+
+
+@pytest.mark.parametrize(
+    ("error", "next_s"),
+    [
+        pytest.param(ActuationError("no answer", NextStep.RETRY), 1.2, id="an API server that is away"),
+        pytest.param(ActuationError("another version", NextStep.REPLAN), 0.4, id="a world that changed"),
+        pytest.param(ActuationError("invalid", NextStep.GIVE_UP), 30.2, id="a refusal that stays"),
+        pytest.param(ObservationError("no metrics"), 1.2, id="nothing can be observed"),
+        pytest.param(InvariantError("two parts disagree"), 30.2, id="a bug that was foreseen"),
+        pytest.param(ZeroDivisionError("division by zero"), 5.2, id="a bug that was not"),
+    ],
+)
+@in_virtual_time
+async def test_a_failed_iteration_is_tried_again_when_the_table_of_errors_says(
+    tmp_path: Path, error: Exception, next_s: float
+) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    failures = iter([error])
+
+    def fail_once(decision: Decision) -> Decision:
+        for failure in failures:
+            raise failure
+        return decision
+
+    shell.decider.change = fail_once
+    async with shell.running():
+        await shell.clock.sleep(35.0)
+    first_s, second_s, *_ = shell.decider.started_s
+    assert second_s - first_s == pytest.approx(next_s)
+    assert shell.plan_triggers() == ["the operator started"]
+
+
+@in_virtual_time
+async def test_a_change_is_named_once_though_statuses_are_refused_after_its_revision(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet("Recommend")
+    shell.refuse(*STATUSES)
+    async with shell.running():
+        await shell.clock.sleep(5.0)
+        assert len(shell.decider.started_s) > 2
+        shell.apply(a_class(minReplicas=4))
+        await shell.clock.sleep(5.0)
+    assert shell.plan_triggers() == [
+        "the operator started",
+        "WorkloadClass default/chat changed (minReplicas)",
+    ]
+
+
+# --- one refusal stops nothing else -----------------------------------------------------------
+
+
+def deployments_by_group(shell: VirtualShell) -> dict[str, str]:
     return {
-        "kind": "Node",
-        "metadata": {"name": name, "labels": {"nvidia.com/gpu.product": product}},
-        "status": {
-            "allocatable": {"nvidia.com/gpu": "2"},
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
+        item["metadata"]["labels"]["argosy.dev/sharing-group"]: key
+        for key, item in shell.server.of("deployments").items()
     }
 
 
-NODES = tuple(node(f"l40s-{number}", "NVIDIA-L40S") for number in range(2))
+@in_virtual_time
+async def test_a_deployment_that_is_refused_keeps_no_other_from_being_created(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.apply(a_class("another"), a_class("third"))
+
+    def refuse_another(call: Call) -> NextStep | None:
+        return NextStep.GIVE_UP if call.verb == "apply" and "another" in call.key else None
+
+    shell.server.refusal = refuse_another
+    async with shell.running():
+        await shell.clock.sleep(60.0)
+    assert set(deployments_by_group(shell)) == {"chat", "third"}
+    assert shell.condition("workloadclasses", "default/third", "Ready") == ("True", "Ready")
+    assert shell.condition("workloadclasses", "default/another", "Ready") == ("False", "Loading")
+    assert len(shell.decider.started_s) < 60  # it is tried again with the interval, not at once
 
 
-def examples() -> list[dict[str, Any]]:
-    """The small world in Recommend, its model with a profile of its own; without its classes."""
-    found = [
-        item for file in sorted(EXAMPLES.glob("*.yaml")) for item in yaml.safe_load_all(file.read_text())
-    ]
-    for item in found:
-        if item["kind"] == "Fleet":
-            item["spec"]["mode"] = "Recommend"
-        if item["kind"] == "ServedModel":
-            item["spec"]["profiles"] = [{"configMap": "measured"}]
-    return [*NODES, *(item for item in found if item["kind"] != "WorkloadClass")]
+@in_virtual_time
+async def test_an_object_that_refuses_its_status_keeps_no_other_from_having_one(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.refuse(Call("patch", "workloadclasses", "default/chat", "status"), next_step=NextStep.GIVE_UP)
+    async with shell.running():
+        await shell.clock.sleep(60.0)
+    assert shell.condition("workloadclasses", "default/chat", "Ready") == ("", "")
+    assert shell.condition("fleets", "default", "Ready") == ("True", "Ready")
 
 
-def chat(**spec: Any) -> dict[str, Any]:
-    classes = yaml.safe_load_all((EXAMPLES / "classes.yaml").read_text())
-    (found,) = (item for item in classes if item["metadata"]["name"] == "chat")
-    found["spec"] |= spec
-    return dict(found)
+@in_virtual_time
+async def test_a_replica_that_cannot_be_marked_is_not_removed_by_chance(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    shell.refuse(Call("patch", "pods"), next_step=NextStep.GIVE_UP)
+    shell.apply(a_class(rate_per_s=2.0))
+    async with shell.running():
+        await shell.clock.sleep(20.0)
+        assert shell.server.count("patch", "deployments", "scale") == 0
+        shell.refuse_nothing()
+        await shell.clock.sleep(60.0)
+    assert sum(shell.cluster.serving().values()) == 1
 
 
-class FakeApiServer:
-    """Takes what is written about the objects of `store`, knows no ConfigMap, and refuses statuses at will.
-
-    meanwhile: happens while it is asked for a ConfigMap
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.plans: list[dict[str, Any]] = []
-        self.takes_statuses = True
-        self.num_refused = 0
-        self.meanwhile: Callable[[], object] = lambda: None
-
-    async def answer(self, request: web.Request) -> web.Response:
-        if "/configmaps/" in request.path:
-            self.meanwhile()
-            return web.json_response({"kind": "Status", "code": 404, "reason": "NotFound"}, status=404)
-        body = await request.json()
-        if request.path == PLANS:
-            self.plans.append(body)
-        if request.method == "PATCH":
-            *_, namespace, plural, name, _ = request.path.split("/")
-            if plural != "fleetplans" and not self.takes_statuses:
-                self.num_refused += 1
-                return web.json_response({"kind": "Status", "code": 500}, status=500)
-            key = f"{namespace}/{name}" if "/namespaces/" in request.path else name
-            body = {**self._store.of(plural)[key], **body}
-        return web.json_response(body)
+# --- what it carries out ----------------------------------------------------------------------
 
 
-class Leading:
-    """A Lease that is held all the time."""
-
-    is_leader = True
-
-    async def wait_gained(self) -> None:
-        """It is."""
-
-
-class OwnProcess:
-    """Decides in this process what the worker decides in one of its own."""
-
-    def __init__(self) -> None:
-        self._perf = LibraryPerfModel(shipped_library(), {}, None)
-
-    async def step(self, snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings) -> Decision:
-        return step(snapshot, memory, settings, self._perf)
+@in_virtual_time
+async def test_a_class_is_served_from_nothing(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    async with shell.running():
+        await shell.clock.sleep(60.0)
+    assert sum(shell.cluster.serving().values()) == 2
+    assert {pod["spec"]["nodeName"][:4] for pod in shell.server.of("pods").values()} == {"l40s"}
+    assert shell.condition("workloadclasses", "default/chat", "Ready") == ("True", "Ready")
 
 
-class Stage:
-    """A loop that leads, the store that it looks at, and the API server that it writes to."""
+@in_virtual_time
+async def test_a_settled_fleet_is_written_to_no_more(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    async with shell.running():
+        await shell.clock.sleep(300.0)
+    assert len(shell.decider.started_s) == 10
+    assert writes(shell) == []
 
-    def __init__(
-        self, api_client: client.ApiClient, server: FakeApiServer, store: Store, directory: Path
-    ) -> None:
-        self.server, self.store = server, store
-        self._versions = itertools.count(1)
-        api, snapshots, clock = ApiServer(api_client), Snapshots(store), SystemClock()
-        state = LoopState(
-            settings=OperatorSettings(state_dir=directory),
-            clock=clock,
-            snapshots=snapshots,
-            actor=Actor(api, store, clock, lambda: True),
-            publisher=Publisher(snapshots, AdsServer(), clock, directory),
-            envoy_leases=EnvoyLeases(api, clock, ("default", "me"), lambda: ()),
-            profile_files=ProfileFiles(api, clock),
-            metrics=Metrics(),
-            memory=ControlMemory(TrafficMemory(started_s=clock.now_s())),
+
+@in_virtual_time
+async def test_a_pod_is_placed_before_the_next_decision_is_made(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    shell.decider.takes_s = 8.0
+    async with shell.running():
+        await shell.clock.sleep(12.0)
+        lost = next(iter(shell.server.of("pods")))
+        shell.server.drop("pods", lost)
+        deployment = next(iter(shell.server.of("deployments").values()))
+        shell.server.put(
+            "deployments", {**deployment, "metadata": {**deployment["metadata"], "annotations": {"a": "b"}}}
         )
-        self.planning = PlanningLoop(state, OwnProcess(), Leading())  # type: ignore[arg-type]
-
-    def see(self, item: dict[str, Any]) -> None:
-        """As a watch does: into the store, and the loop is told in the same instant."""
-        kind = PLURALS[item["kind"]]
-        item["metadata"]["resourceVersion"] = str(next(self._versions))
-        trigger = trigger_of(kind, self.store.put(kind, item), item)
-        assert trigger is not None
-        self.planning.wake(trigger)
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        give_up_s = time.monotonic() + PATIENCE_S
-        while not holds():
-            assert time.monotonic() < give_up_s, self.server.plans
-            await asyncio.sleep(0.01)
-
-    async def triggers(self, num: int) -> list[str]:
-        """Of so many revisions, as soon as there are."""
-        await self.until(lambda: len(self.server.plans) == num)
-        return [plan["spec"]["trigger"] for plan in self.server.plans]
+        await shell.clock.sleep(1.0)
+        assert all("nodeName" in pod["spec"] for pod in shell.server.of("pods").values())
+        assert len(shell.server.of("pods")) == 2
 
 
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    store = Store(WATCHED)
-    for item in examples():
-        store.put(PLURALS[item["kind"]], item)
-    server, app = FakeApiServer(store), web.Application()
-    app.router.add_route("*", "/{path:.*}", server.answer)
-    async with TestServer(app) as running:
-        settings = client.Configuration()
-        settings.host = str(running.make_url("")).rstrip("/")
-        async with client.ApiClient(settings) as api_client:
-            stage = Stage(api_client, server, store, tmp_path)
-            loop = asyncio.create_task(stage.planning.run())
-            yield stage
-            loop.cancel()
-
-
-async def test_what_changes_while_profiles_are_read_is_told_by_the_revision_that_knows_it(
-    stage: Stage,
-) -> None:
-    late = [chat()]
-
-    def arrive() -> None:
-        while late:
-            stage.see(late.pop())
-
-    stage.server.meanwhile = arrive
-    assert await stage.triggers(1) == ["the operator started; WorkloadClass default/chat was created"]
-
-
-async def test_a_change_is_told_once_though_statuses_are_refused_after_its_revision(stage: Stage) -> None:
-    stage.server.takes_statuses = False
-    stage.see(chat())
-    await stage.triggers(1)
-    await stage.until(lambda: stage.server.num_refused > 0)
-    stage.see(chat(minReplicas=4))
-    _, second = await stage.triggers(2)
-    assert second == "WorkloadClass default/chat changed (minReplicas)"
+@in_virtual_time
+async def test_old_revisions_are_deleted_beyond_the_limit(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet("Recommend")
+    shell.apply(a_fleet("Recommend", revisionHistoryLimit=2))
+    async with shell.running():
+        for floor in range(2, 8):
+            shell.apply(a_class(minReplicas=floor))
+            await shell.clock.sleep(2.0)
+    assert sorted(shell.server.of("fleetplans")) == ["plan-000005", "plan-000006"]

@@ -11,7 +11,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
+from memory_api_server import MemoryApiServer
+from virtual_clock import VirtualClock, in_virtual_time
 
+from argosy.errors import NextStep
 from argosy.kube.api import ApiServer
 from argosy.reconcile.clock import SystemClock
 from argosy.reconcile.watch import profile_files
@@ -195,3 +198,48 @@ async def test_what_is_named_no_longer_is_forgotten(stage: Stage) -> None:
 )
 def test_a_config_map_is_read_whatever_it_holds(config_map: dict[str, Any], files: dict[str, bytes]) -> None:
     assert config_map_files(config_map) == files
+
+
+# --- when it asks again, in virtual time ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("num_refused", "expected_s", "is_read"),
+    [
+        pytest.param(0, [0.0], True, id="at once"),
+        pytest.param(2, [0.0, 0.5, 1.0], True, id="after two failures"),
+        pytest.param(9, [0.0, 0.5, 1.0], False, id="given up after three"),
+    ],
+)
+@in_virtual_time
+async def test_a_file_without_a_copy_is_fetched_three_times_half_a_second_apart(
+    num_refused: int, expected_s: list[float], is_read: bool
+) -> None:
+    server, clock, asked_s = MemoryApiServer(), VirtualClock(), list[float]()
+    metadata = {"name": "measured", "namespace": "team"}
+    server.put("configmaps", {"metadata": metadata, "data": {"one.json": "1"}})
+
+    def refusal(call: object) -> NextStep | None:
+        asked_s.append(clock.monotonic_s())
+        return NextStep.RETRY if len(asked_s) <= num_refused else None
+
+    server.refusal = refusal
+    files = ProfileFiles(server, clock)
+    await files.refresh(lambda: frozenset({ONE}))
+    assert (asked_s, list(files.view.files) == [ONE], list(files.view.unread) == [ONE]) == (
+        expected_s,
+        is_read,
+        not is_read,
+    )
+
+
+@in_virtual_time
+async def test_a_file_with_a_copy_is_fetched_once_and_decisions_do_not_wait() -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    metadata = {"name": "measured", "namespace": "team"}
+    server.put("configmaps", {"metadata": metadata, "data": {"one.json": "1"}})
+    files = ProfileFiles(server, clock)
+    await files.refresh(lambda: frozenset({ONE}))
+    server.refusal = lambda call: NextStep.RETRY
+    await files.refresh(lambda: frozenset({ONE}))
+    assert (clock.monotonic_s(), files.view.files) == (0.0, {ONE: b"1"})

@@ -1,4 +1,4 @@
-"""The planning loop: take a snapshot, decide in the worker, look again, act, report.
+"""The planning loop: take a snapshot, decide in the worker, check the steps again, act, report.
 
 Owns when a decision is made and in which order it is carried out. What is decided is
 `control.step`'s, and whether a step is still safe `control.recheck`'s; only the leader acts.
@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
+from typing import Protocol
 
 from argosy.control.decision import Decision, PlannedStep
+from argosy.control.memory import ControlMemory
 from argosy.control.recheck import changed_since
 from argosy.control.step import StepSettings
 from argosy.control.steps import gate_steps
 from argosy.control.triggers import Trigger, merged
 from argosy.errors import ActuationError, InvariantError, NextStep
-from argosy.reconcile.error_table import Severity, next_move
-from argosy.reconcile.leadership import Leadership
+from argosy.keys import DeploymentKey
+from argosy.reconcile.act import describe
+from argosy.reconcile.error_table import NextMove, Severity, next_move
 from argosy.reconcile.loop_state import LoopState
-from argosy.reconcile.worker import DecisionWorker
+from argosy.rollout import MarkVictim, ScaleDeployment
+from argosy.snapshot.fleet import FleetSnapshot
 
 log = logging.getLogger(__name__)
 
@@ -28,39 +31,73 @@ SETTLE_S = 0.2
 """Changes that come together (an applied folder, a Deployment's pods) make one decision."""
 
 PROGRESS_GAP_S = 1.0
-"""Earlier steps that take effect one after another do not each deserve a solve."""
+"""Earlier steps that take effect one after another do not need a decision each."""
 
 STALE_S = 30.0
-"""A decision on an older snapshot is not acted on (measuring new capacities may take this long)."""
+"""A decision on an older snapshot is not carried out (measuring new capacities may take this long)."""
+
+
+class Decider(Protocol):
+    """Where decisions are computed: `worker.DecisionWorker`, or a test's own process."""
+
+    async def step(self, snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings) -> Decision:
+        """Decide on a snapshot."""
+        ...
+
+
+class Election(Protocol):
+    """Whether this process leads: `leadership.Leadership`."""
+
+    @property
+    def is_leader(self) -> bool:
+        """True while this process may write to the cluster."""
+        ...
+
+    async def wait_gained(self) -> None:
+        """Return once this process leads."""
+        ...
 
 
 class PlanningLoop:
     """One iteration at a time."""
 
-    def __init__(self, state: LoopState, worker: DecisionWorker, leadership: Leadership) -> None:
-        self._state, self._worker, self._leadership = state, worker, leadership
+    def __init__(self, state: LoopState, decider: Decider, election: Election) -> None:
+        self._state, self._decider, self._election = state, decider, election
         self._triggers: list[Trigger] = []
         self._woken = asyncio.Event()
+        self._is_standby = False
         self._last_end_s = 0.0
 
     def wake(self, trigger: Trigger) -> None:
-        """Something has changed: decide soon."""
-        self._triggers.append(trigger)
+        """Decide soon, because something has changed.
+
+        A standby keeps no triggers: it would collect them for days, and its first decision sees all changes.
+        """
+        if not self._is_standby:
+            self._triggers.append(trigger)
         self._woken.set()
 
     async def run(self) -> None:
         """Iterate while this process leads, until cancelled."""
-        self.wake(Trigger("the operator started"))
+        first = Trigger("the operator started")
         while True:
-            await self._leadership.wait_gained()
+            self._is_standby = not self._election.is_leader
+            await self._election.wait_gained()
+            self._is_standby = False
+            self.wake(first)
+            await self._run_as_leader()
+            first = Trigger("this process took over")
+
+    async def _run_as_leader(self) -> None:
+        """Iterate until another process leads."""
+        while True:
             await self._wait_for_work()
-            if not self._leadership.is_leader:
-                self.wake(Trigger("this process took over"))
-                continue
+            if not self._election.is_leader:
+                return
             await self.iterate()
 
     async def iterate(self) -> None:
-        """One decision, carried out; what goes wrong decides only when the next one is made."""
+        """One decision, carried out; an error only decides when the next decision is made."""
         clock = self._state.clock
         started_s, unserved = clock.monotonic_s(), list[Trigger]()
         try:
@@ -77,74 +114,109 @@ class PlanningLoop:
             move = next_move(error)
             self._state.metrics.iterations.labels("failed").inc()
             _log(error, move.severity)
-            if move.delay_s is not None:
-                await clock.sleep(move.delay_s)
-                for trigger in unserved or [Trigger("the last decision could not be carried out", True)]:
-                    self.wake(trigger)
+            await self._prepare_retry(move, unserved)
         else:
             if decision.new_plan is not None or decision.steps:
                 log.info("decided: %s", decision)
         self._last_end_s = clock.monotonic_s()
 
+    async def _prepare_retry(self, move: NextMove, unserved: list[Trigger]) -> None:
+        """Keep the triggers that no revision names yet; wait and wake where the error asks for a retry."""
+        self._triggers = list(dict.fromkeys((*unserved, *self._triggers)))
+        if move.delay_s is None:
+            return
+        await self._state.clock.sleep(move.delay_s)
+        if not self._triggers:
+            self.wake(Trigger("the last decision could not be carried out", is_progress=True))
+        self._woken.set()
+
     async def _decide(self, trigger: Trigger) -> Decision:
-        """Up to the written revision. Nothing is awaited before the snapshot is taken."""
+        """Decide, and write the revision. Nothing is awaited before the snapshot is taken."""
         state = self._state
         snapshot = state.snapshot()
         for item in snapshot.invalid:
             log.warning("%s %s is left out of decisions: %s", item.kind, item.key, item.message)
         settings = StepSettings(trigger.message, trigger.is_progress, state.settings.plan_time_limit_s)
-        decision = await self._worker.step(snapshot, state.memory, settings)
+        decision = await self._decider.step(snapshot, state.memory, settings)
         self._ensure_current(decision, snapshot.now_s)
         if decision.alarm:
-            await state.actor.report(decision)
-            raise InvariantError(decision.alarm)
+            await self._raise_alarm(decision)
         state.memory = state.memory.with_planning(decision.memory)
         await state.actor.publish(decision)
         return decision
 
+    async def _raise_alarm(self, decision: Decision) -> None:
+        """Report the alarm; raises InvariantError, also where the status cannot be written."""
+        try:
+            await self._state.actor.report(decision)
+        except ActuationError as error:
+            log.warning("the status of Fleet/default does not show the alarm: %s", error)
+        raise InvariantError(decision.alarm)
+
     async def _act(self, decision: Decision) -> None:
-        """Take the steps, then say what was decided."""
-        await self._take(decision.steps)
+        """Take the steps, then report the decision."""
+        if await self._take(decision.steps):
+            self.wake(Trigger("the world changed while a decision was carried out", is_progress=True))
         await self.place_gated()
         await self._state.actor.report(decision)
         await self._state.actor.delete_plans(decision.life.expired)
 
-    async def _take(self, steps: Iterable[PlannedStep]) -> None:
-        """Take each step that is still safe; the others are left to the next decision."""
-        num_left = 0
+    async def _take(self, steps: Iterable[PlannedStep]) -> int:
+        """Take each step that is still safe; returns how many the next decision should take up at once.
+
+        A refused step stops only the steps that build on it. Raises ActuationError where the API
+        server does not answer.
+        """
+        num_left, unmarked = 0, set[DeploymentKey]()
         for planned in steps:
-            reason = changed_since(planned, self._state.snapshot())
+            step, snapshot = planned.step, self._state.snapshot()
+            reason = changed_since(planned, snapshot)
             if reason:
-                log.info("a step is left to the next decision: %s", reason)
+                log.info("left to the next decision: %s: %s", describe(step), reason)
                 num_left += 1
-            else:
-                await self._state.actor.take(planned.step)
-        if num_left:
-            self.wake(Trigger("the world changed while a decision was carried out", is_progress=True))
+                continue
+            if isinstance(step, ScaleDeployment) and step.key in unmarked:
+                continue  # Kubernetes would choose another pod to remove
+            try:
+                await self._state.actor.take(step)
+            except ActuationError as error:
+                if error.next_step is NextStep.RETRY:
+                    raise
+                log.warning("not taken: %s: %s", describe(step), error)
+                num_left += error.next_step is NextStep.REPLAN
+                if isinstance(step, MarkVictim):
+                    unmarked.add(snapshot.pods[step.pod].deployment)
+        return num_left
 
     def _ensure_current(self, decision: Decision, taken_at_s: float) -> None:
-        """Raises ActuationError where the whole decision has lost its ground; steps are looked at later."""
-        if not self._leadership.is_leader:
+        """Raises ActuationError where nothing of the decision may be carried out."""
+        if not self._election.is_leader:
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
         if self._state.snapshots.fleet().spec.mode is not decision.mode:
             raise ActuationError("the mode changed while the decision was made", NextStep.REPLAN)
-        if self._state.clock.now_s() - taken_at_s > STALE_S:
-            raise ActuationError("the snapshot that was decided on is too old", NextStep.REPLAN)
+        age_s = self._state.clock.now_s() - taken_at_s
+        if age_s > STALE_S:
+            message = f"the decision took {age_s:.0f} s: at most {STALE_S:.0f} s is allowed"
+            raise ActuationError(message, NextStep.REPLAN)
 
     async def place_gated(self) -> None:
-        """Give new pods their nodes at once: the applied plan has said where."""
-        for planned in gate_steps(self._state.snapshot()):
-            if not changed_since(planned, self._state.snapshot()):
-                await self._state.actor.take(planned.step)
+        """Give new pods their nodes at once: the applied plan holds the nodes."""
+        await self._take(gate_steps(self._state.snapshot()))
 
     async def _wait_for_work(self) -> None:
         clock = self._state.clock
         await clock.wait(self._woken, self._state.snapshots.fleet().spec.intervals.medium_seconds)
         await clock.sleep(SETTLE_S)
-        with suppress(ActuationError):
-            await self.place_gated()
+        await self._place_early()
         if self._triggers and all(t.is_progress for t in self._triggers):
             await clock.sleep(max(0.0, PROGRESS_GAP_S - (clock.monotonic_s() - self._last_end_s)))
+
+    async def _place_early(self) -> None:
+        """Place before deciding; the iteration that follows places again, and handles what fails."""
+        try:
+            await self.place_gated()
+        except Exception as error:
+            log.info("pods are placed after the next decision: %s", error)
 
     async def _profiles_read(self) -> list[Trigger]:
         """Fetch the files that ServedModels name: no watch reports that one has changed."""

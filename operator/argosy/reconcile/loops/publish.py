@@ -1,8 +1,8 @@
-"""The publishing loop: keeps Envoys in step with the API server's objects.
+"""The publishing loop: compiles routes from the API server's objects and publishes them to Envoys.
 
-Owns when routes are compiled and published, and the copy on disk. Every replica of the operator
-does this, leader or not: the xDS snapshot is a pure function of what the API server holds. Until
-the caches are complete a process serves the copy of its last snapshot, or nothing.
+Owns when this happens, and the copy of the snapshot on disk. Every replica of the operator does this,
+leader or not: the xDS snapshot is a pure function of the API server's objects. Until the caches are
+complete a process serves the copy of its last snapshot, if there is one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Publisher:
         self._changed = asyncio.Event()
 
     def serve_copy(self) -> None:
-        """Serve what the last process published, until the caches are complete."""
+        """Serve the last snapshot of the previous process until the caches are complete."""
         found = snapshot_file.load(self._state_dir)
         if isinstance(found, snapshot_file.UnreadableSnapshot):
             log.warning("%s", found.message)
@@ -60,12 +60,14 @@ class Publisher:
                 self.publish_now()
 
     def publish_now(self) -> None:
-        """Compile and publish; an inconsistent snapshot is our bug and is not published."""
+        """Compile and publish; after a failure, which is a bug of Argosy's, Envoys keep the last snapshot."""
         try:
             world = self._snapshots.stored(self._clock.now_s())
             snapshot = Snapshot.of_table(compile_routes(route_inputs(world, world.applied_plan)))
-        except InvariantError as error:
-            log.error("the routes were not published: %s", error)
+        except Exception as error:
+            log.error(
+                "the routes were not published: %s", error, exc_info=not isinstance(error, InvariantError)
+            )
             return
         if self._ads.publish(snapshot):
             log.info("published xDS snapshot %s", snapshot.version)
@@ -75,18 +77,18 @@ class Publisher:
         try:
             snapshot_file.save(snapshot, self._state_dir)
         except OSError as error:
-            # Envoys have it; only a restart while the API server is away would miss it.
+            # Only a process that starts while the API server is away needs the copy.
             log.warning("the copy of the xDS snapshot was not written to %s: %s", self._state_dir, error)
 
     def own_envoys(self) -> tuple[EnvoyState, ...]:
-        """The Envoys connected to this process, and what they made of what is published."""
+        """The Envoys connected to this process, each with the versions that it acknowledged and refused."""
         return tuple(
             EnvoyState(e.node_id, e.acknowledged_version, e.refused_version, e.message)
             for e in self._ads.envoys()
         )
 
     def view(self, others: tuple[EnvoyState, ...]) -> RoutingView:
-        """What is published, and what all Envoys made of it; `others` are connected elsewhere."""
+        """The published version and all Envoys; `others` are connected to other replicas of the operator."""
         current, own = self._ads.current, self.own_envoys()
         here = {envoy.node_id for envoy in own}
         envoys = (*own, *(envoy for envoy in others if envoy.node_id not in here))

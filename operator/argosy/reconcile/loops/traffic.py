@@ -1,8 +1,8 @@
 """The traffic loop: measure, react, carry the reaction out.
 
-Owns when telemetry is read and what is done with the answer of `control.fast.react`. `iterate` is one
-iteration; `run` only waits and calls it. All replicas of the operator measure, so that a standby knows
-the demand when it takes over; only the leader writes weights and posts events.
+Owns when telemetry is read and how a `Reaction` of `control.fast.react` is carried out. `iterate` is
+one iteration; `run` only waits and calls it. All replicas of the operator measure, so that a standby
+knows the demand when it takes over; only the leader writes weights and posts events.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Wake = Callable[[Trigger], None]
 
 
 class TrafficLoop:
-    """One iteration at a time. `wake` asks the planning loop to decide soon."""
+    """One iteration at a time. `wake` makes the planning loop decide soon."""
 
     def __init__(
         self, state: LoopState, source: TelemetrySource, variants: RunningVariants, wake: Wake
@@ -56,7 +56,7 @@ class TrafficLoop:
         state = self._state
         targets = self._targets(state.snapshot())
         state.reading = await self._source.read(targets, state.clock.now_s())
-        # Asking a silent engine takes a second: how long it has been silent is judged after that.
+        # A scrape of a silent engine takes a second: the snapshot's time is read after that.
         snapshot = state.snapshot()
         settings = ReactSettings(is_leader, self._variants.of(snapshot))
         reaction = react(snapshot, state.memory, settings)
@@ -83,7 +83,7 @@ class TrafficLoop:
         try:
             write_calibrations(calibrations, path)
         except OSError as error:
-            # Only a restart would miss it.
+            # Only a restart needs the file.
             log.warning("the calibrations were not written to %s: %s", path, error)
 
     def _targets(self, snapshot: FleetSnapshot) -> Targets:

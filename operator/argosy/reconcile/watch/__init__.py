@@ -1,1 +1,1 @@
-"""From the API server to the snapshot that decisions look at."""
+"""From the API server to the snapshot that decisions are made on."""

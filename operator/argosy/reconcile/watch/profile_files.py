@@ -1,9 +1,9 @@
 """The files that ServedModels name as their profiles, read from ConfigMaps.
 
-Owns the operator's copy of those files. Never lists or watches ConfigMaps: a cluster has thousands
-of foreign ones, so each that is named is asked for by its name, before every decision. Never reads
-what a file says (`control.profiles` does). A file is missing only where the API server said so:
-while it is silent, what was seen last counts, and what was never seen is called unread.
+Owns the operator's copy of those files (`control.candidates.profiles` reads their contents). Each
+named ConfigMap is fetched by its name before every decision, and none is listed or watched: a cluster
+has thousands that are not Argosy's. A file is missing only where the API server answers that it does
+not exist: while it does not answer, the last copy is used, and a file without a copy is unread.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ log = logging.getLogger(__name__)
 
 FIRST_ATTEMPTS = 3
 RETRY_S = 0.5
-"""What was never seen is asked for more than once: a decision without it may move replicas for nothing."""
+"""A file without a copy is fetched again: a decision without it may move replicas for no reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileFilesView:
-    """What decisions are shown: contents, and what could not be read yet with the reason."""
+    """The input of decisions: the contents, and the files that could not be read yet with the reason."""
 
     files: Mapping[ProfileFileKey, bytes] = field(default_factory=dict)
     unread: Mapping[ProfileFileKey, str] = field(default_factory=dict)
 
 
 class ProfileFiles:
-    """A copy of the named files; `refresh` brings it up to date."""
+    """A copy of the named files; `refresh` updates it."""
 
     def __init__(self, api: ApiServer, clock: Clock) -> None:
         self._api, self._clock = api, clock
         self._seen: dict[ProfileFileKey, bytes | None] = {}
-        """None: the API server said that there is no such file."""
+        """None: the API server answered that the file does not exist."""
         self._unread: dict[ProfileFileKey, str] = {}
 
     @property
@@ -51,10 +51,10 @@ class ProfileFiles:
         return ProfileFilesView(found, dict(self._unread))
 
     async def refresh(self, named: Callable[[], frozenset[ProfileFileKey]]) -> tuple[str, ...]:
-        """Read every named file; returns the ConfigMaps (`namespace/name`) that changed since the last time.
+        """Fetch every named file; returns the ConfigMaps (`namespace/name`) that changed since the last time.
 
-        When it returns, no file is named that it has not asked for: what comes to be named while
-        it waits for the API server, it asks for too. What is named no longer is forgotten.
+        A file that is named while it waits for the API server is fetched too; a file that is no longer
+        named is dropped.
         """
         before, asked = dict(self._seen), frozenset[ProfileFileKey]()
         self._unread.clear()
@@ -84,7 +84,7 @@ class ProfileFiles:
             contents = config_map_files(found or {})
             self._seen.update({file: contents.get(file.key) for file in files})
             return
-        log.warning("the profiles in ConfigMap %s stay as last seen: %s", config_map, problem)
+        log.warning("ConfigMap %s was not read, its last copy is used: %s", config_map, problem)
         self._unread.update({file: problem for file in files if file not in self._seen})
 
 

@@ -1,7 +1,7 @@
 """From the store to the snapshot that decisions look at.
 
-Owns the assembly of a `FleetSnapshot`. An object that cannot be read is among its `invalid` ones:
-everything else keeps running. Input: the store, and what was measured. Output: a `FleetSnapshot`.
+Owns the assembly of a `FleetSnapshot`. An object that cannot be read is in its `invalid`: decisions
+about all others go on. Input: the store, and what was measured. Output: a `FleetSnapshot`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What comes from elsewhere than the watches."""
+    """The parts of a snapshot that come from other sources than the watches."""
 
     telemetry: TelemetryReading
     routing: RoutingView
@@ -50,7 +50,7 @@ class Snapshots:
         self._parsed: dict[str, dict[str, tuple[str, Any]]] = {}
 
     def take(self, measured: Measured, now_s: float) -> FleetSnapshot:
-        """The world as the store has it now."""
+        """The store's objects and what was measured."""
         fleets = self._objects("fleets", Fleet)
         return FleetSnapshot(
             now_s=now_s,
@@ -75,7 +75,7 @@ class Snapshots:
         )
 
     def stored(self, now_s: float) -> FleetSnapshot:
-        """The same without anything measured: all that routes depend on."""
+        """The store's objects alone: routes depend on nothing else."""
         return self.take(Measured(TelemetryReading(), RoutingView()), now_s)
 
     def profile_files_named(self) -> frozenset[ProfileFileKey]:
@@ -89,7 +89,7 @@ class Snapshots:
         return tuple(sorted(plans, key=lambda p: p.spec.revision))
 
     def pods(self) -> dict[str, PodState]:
-        """All pods by key. What a gated pod was given is a node's hostname label: here it is the node."""
+        """All pods by key. A pod's selector holds a hostname label; `assigned_node` is the node's name."""
         nodes = self._states("nodes", node_state).values()
         by_hostname = {n.labels.get(HOSTNAME, n.name): n.name for n in nodes}
         return {
@@ -104,7 +104,7 @@ class Snapshots:
         return self._objects("fleets", Fleet).get("default") or Fleet()
 
     def invalid(self) -> tuple[InvalidObject, ...]:
-        """Objects that the API server holds but that cannot be used."""
+        """Objects of users that cannot be read."""
         models = {plural: model for plural in USER_SPECS if (model := kind_of(plural).model) is not None}
         parsed = [
             p for plural, model in models.items() for p in self._states(plural, model.from_object).values()
@@ -116,7 +116,7 @@ class Snapshots:
         return {key: value for key, value in parsed.items() if isinstance(value, kind)}
 
     def _states(self, plural: str, read: Callable[[Mapping[str, Any]], S]) -> dict[str, S]:
-        """Every object of a kind, read; what is gone from the store is forgotten here too."""
+        """Every object of a kind, parsed; an object that has left the store is dropped here too."""
         known = self._parsed.get(plural, {})
         found: dict[str, tuple[str, S]] = {}
         for key, item in sorted(self._store.of(plural).items()):

@@ -1,8 +1,8 @@
 """The watches: every object that decisions read, kept in the store.
 
-Owns kopf, used at its low level: `on.event` handlers in a registry of our own, no state handlers,
-so that kopf writes neither annotation nor finalizer on anybody's object. Never decides: each
-change is handed to one callback.
+Owns kopf, used at its low level: `on.event` handlers in a private registry and no state handlers, so
+that kopf writes neither annotations nor finalizers. Input: watch events and listings. Output: the
+store, and one callback for each change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object before and after; `current` is None where it is gone."""
+    """One object before and after; `current` is None where it was deleted."""
 
     kind: str
     previous: Object | None
@@ -38,14 +38,14 @@ class Change:
 
 
 class _Backoffs:
-    """Delays between attempts, without end: an API server may be away for as long as it likes."""
+    """Seconds between attempts, without end: an API server may be away for any time."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((0.2, 0.5, 1.0), itertools.repeat(2.0))
 
 
 class Watches:
-    """Keeps a store in step with the API server."""
+    """Keeps a store up to date with the API server."""
 
     def __init__(
         self, store: Store, api: ApiServer, clock: Clock, on_change: Callable[[Change], None]
@@ -56,8 +56,8 @@ class Watches:
     async def run(self, kubeconfig: Path | None, stop: threading.Event) -> None:
         """Watch until `stop` is set.
 
-        kopf gets a thread and an event loop of its own: on the main thread it takes over SIGTERM,
-        and at its end it cancels whatever else runs on its loop.
+        kopf runs in its own thread on its own event loop: on the main thread it would handle SIGTERM,
+        and when it ends it cancels every other task of its loop.
         """
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._watch, kubeconfig, stop)
@@ -78,9 +78,9 @@ class Watches:
         )
 
     async def resync(self) -> None:
-        """Compare the store with a listing of each kind: finds what a watch has missed.
+        """Compare the store with a listing of each kind: finds changes that a watch has missed.
 
-        Raises ActuationError where a listing is refused; the kinds before it are compared.
+        Raises ActuationError where a listing is refused; the kinds before it have been compared.
         """
         for plural in WATCHED:
             items, version = await self._api.list(path_of(plural))

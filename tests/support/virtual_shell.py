@@ -1,0 +1,234 @@
+"""The operator's loops in virtual time, around fakes of the far side.
+
+Owns `VirtualShell`: one process without its network. The API server, the Lease, the scraper and the
+worker process are fakes; the loops, the store, the snapshots and `control` are the real ones. Make it
+inside a running event loop (`virtual_clock.in_virtual_time`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from builders import GPU_LABEL, NVIDIA, a_class, a_fleet, a_model, a_pool
+from memory_api_server import Call, MemoryApiServer, MemoryCluster
+from small_fleet import FakePerf
+from virtual_clock import VirtualClock
+
+from argosy.api import Resource
+from argosy.api.kinds import WATCHED
+from argosy.control.candidates.running import RunningVariants
+from argosy.control.decision import Decision
+from argosy.control.memory import ControlMemory, TrafficMemory
+from argosy.control.step import StepSettings, step
+from argosy.control.triggers import trigger_of
+from argosy.errors import NextStep
+from argosy.kube.store import Store
+from argosy.reconcile.act import Actor
+from argosy.reconcile.loop_state import LoopState
+from argosy.reconcile.loops.planning import PlanningLoop
+from argosy.reconcile.loops.traffic import TrafficLoop
+from argosy.reconcile.metrics import Metrics
+from argosy.reconcile.watch.profile_files import ProfileFiles
+from argosy.reconcile.watch.snapshots import Snapshots
+from argosy.settings import EnvoyAdmin, OperatorSettings
+from argosy.snapshot import EngineReading, Sample, TelemetryReading
+from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
+from argosy.telemetry.port import Targets
+
+Object = dict[str, Any]
+
+
+def node_object(name: str, pool: str = "l40s", gpus: int = 2) -> Object:
+    """A Node as the API server sends it."""
+    return {
+        "metadata": {"name": name, "labels": {GPU_LABEL: pool, "kubernetes.io/hostname": name}},
+        "status": {
+            "allocatable": {NVIDIA: str(gpus)},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+class FakeElection:
+    """The outcome of the leader election, as a test sets it."""
+
+    def __init__(self) -> None:
+        self._gained = asyncio.Event()
+        self._gained.set()
+
+    @property
+    def is_leader(self) -> bool:
+        return self._gained.is_set()
+
+    async def wait_gained(self) -> None:
+        await self._gained.wait()
+
+    def gain(self) -> None:
+        self._gained.set()
+
+    def lose(self) -> None:
+        self._gained.clear()
+
+
+def all_answer(targets: Targets, now_s: float) -> TelemetryReading:
+    """Every engine has one request."""
+    sample = Sample(EngineReading(1, 0, 0.1, 0, 0, 0), now_s)
+    return TelemetryReading(engines=dict.fromkeys(targets.engines, sample))
+
+
+class FakeScraper:
+    """Reads what `answer` returns: at first, every engine answers. `takes_s`: how long a reading takes.
+
+    error: raised instead
+    """
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self.asked: list[tuple[float, Targets]] = []
+        self.answer: Callable[[Targets, float], TelemetryReading] = all_answer
+        self.error: Exception | None = None
+        self.takes_s = 0.0
+
+    async def read(self, targets: Targets, now_s: float) -> TelemetryReading:
+        self.asked.append((self._clock.monotonic_s(), targets))
+        await self._clock.sleep(self.takes_s)
+        if self.error is not None:
+            raise self.error
+        return self.answer(targets, now_s)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class InProcess:
+    """Decides in this process what the worker decides in its own, in `takes_s` of virtual time.
+
+    change: what a test makes of a decision before it is returned
+    meanwhile: called while a decision is made
+    """
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock, self._perf = clock, FakePerf()
+        self.takes_s = 0.0
+        self.started_s: list[float] = []
+        self.snapshots: list[FleetSnapshot] = []
+        self.triggers: list[str] = []
+        self.change: Callable[[Decision], Decision] = lambda decision: decision
+        self.meanwhile: Callable[[], object] = lambda: None
+        self.solver: dict[str, Any] = {}
+
+    async def step(self, snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings) -> Decision:
+        self.started_s.append(self._clock.monotonic_s())
+        self.snapshots.append(snapshot)
+        self.triggers.append(settings.trigger)
+        unlimited = StepSettings(settings.trigger, settings.is_progress, plan_time_limit_s=None)
+        decision = step(snapshot, memory, unlimited, self._perf, **self.solver)
+        await self._clock.sleep(self.takes_s / 2)
+        self.meanwhile()
+        await self._clock.sleep(self.takes_s / 2)
+        return self.change(decision)
+
+
+class VirtualShell:
+    """One process that leads, and the API server that it reads and writes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock, self.server, self.store = VirtualClock(), MemoryApiServer(), Store(WATCHED)
+        self.cluster = MemoryCluster(self.server, self.clock)
+        self.server.watchers.append(self._seen)
+        self.election, self.decider = FakeElection(), InProcess(self.clock)
+        self.scraper = FakeScraper(self.clock)
+        self._is_synced = False
+        self.routing = RoutingView("v1", (EnvoyState("edge", "v1"),))
+        self.state = LoopState(
+            settings=OperatorSettings(
+                state_dir=directory, envoys=(EnvoyAdmin("edge", "http://127.0.0.1:9901"),)
+            ),
+            clock=self.clock,
+            snapshots=Snapshots(self.store),
+            actor=Actor(self.server, self.store, self.clock, lambda: self.election.is_leader),
+            routing=lambda: self.routing,
+            profile_files=ProfileFiles(self.server, self.clock),
+            metrics=Metrics(),
+            memory=ControlMemory(TrafficMemory(started_s=self.clock.now_s())),
+        )
+        self.planning = PlanningLoop(self.state, self.decider, self.election)
+        self.traffic = TrafficLoop(self.state, self.scraper, RunningVariants(FakePerf()), self.planning.wake)
+
+    def apply(self, *items: Resource) -> None:
+        """As a user does."""
+        for item in items:
+            body = item.to_object()
+            body.pop("status", None)
+            self.server.put(type(item).PLURAL, body)
+
+    def a_small_fleet(self, mode: str = "Auto", num_nodes: int = 4) -> None:
+        """A fleet, a pool, a model and the class `chat`, which needs two replicas."""
+        for number in range(num_nodes):
+            self.server.put("nodes", node_object(f"l40s-{number}"))
+        self.apply(a_fleet(mode), a_pool(), a_model(), a_class())
+
+    def refuse(self, *calls: Call, next_step: NextStep = NextStep.RETRY) -> None:
+        """Refuse these from now on; fields that a call leaves empty match anything."""
+        self.server.refusal = lambda asked: next_step if any(map(_matches(asked), calls)) else None
+
+    def refuse_nothing(self) -> None:
+        self.server.refusal = lambda asked: None
+
+    @asynccontextmanager
+    async def running(self, *, planning: bool = True, traffic: bool = False) -> AsyncIterator[None]:
+        """The loops, until the block ends."""
+        loops = [self.planning.run()] if planning else []
+        loops += [self.traffic.run(lambda: self.election.is_leader)] if traffic else []
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        self._is_synced = True
+        try:
+            yield
+            assert [task for task in tasks if task.done()] == []
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    # What a test looks at.
+
+    def plan_triggers(self) -> list[str]:
+        return [plan["spec"]["trigger"] for _, plan in sorted(self.server.of("fleetplans").items())]
+
+    def condition(self, plural: str, key: str, type: str) -> tuple[str, str]:
+        """Status and reason of one condition in the API server; empty where there is none."""
+        rows = (self.server.of(plural)[key].get("status") or {}).get("conditions") or ()
+        return next(((r["status"], r["reason"]) for r in rows if r["type"] == type), ("", ""))
+
+    def _seen(self, type: str, plural: str, item: Object) -> None:
+        """As `Watches` and the operator's process do."""
+        if plural not in WATCHED:
+            return
+        if type == "DELETED":
+            self.store.drop(plural, item)
+            previous, current = item, None
+        else:
+            previous, current = self.store.put(plural, item), item  # type: ignore[assignment]
+            if previous == item:
+                return
+        trigger = trigger_of(plural, previous, current)
+        if trigger is not None and self._is_synced:
+            self.planning.wake(trigger)
+
+
+def _matches(asked: Call) -> Callable[[Call], bool]:
+    def matches(wanted: Call) -> bool:
+        pairs = zip(
+            (wanted.verb, wanted.plural, wanted.key, wanted.sub),
+            (asked.verb, asked.plural, asked.key, asked.sub),
+            strict=True,
+        )
+        return all(mine in ("", theirs) for mine, theirs in pairs)
+
+    return matches

@@ -1,0 +1,145 @@
+"""The publishing loop in virtual time: when routes are published, and what is never published."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import a_class, a_fleet
+from virtual_clock import VirtualClock, in_virtual_time
+
+from argosy.api import Resource
+from argosy.api.kinds import WATCHED
+from argosy.errors import InvariantError
+from argosy.kube.store import Store
+from argosy.reconcile.loops.publish import SETTLE_S, Publisher
+from argosy.reconcile.watch.snapshots import Snapshots
+from argosy.snapshot.fleet import EnvoyState
+from argosy.xds import snapshot_file
+from argosy.xds.server import AdsServer
+
+
+class Stage:
+    """A publisher, the store that it reads and what it has published."""
+
+    def __init__(self, directory: Path) -> None:
+        self.store, self.ads, self.clock = Store(WATCHED), AdsServer(), VirtualClock()
+        self.publisher = Publisher(Snapshots(self.store), self.ads, self.clock, directory)
+        self.is_synced = True
+        self.published_s: list[float] = []
+        self._version = 0
+
+    def apply(self, item: Resource, **metadata: Any) -> None:
+        self._version += 1
+        body = item.to_object()
+        body["metadata"] |= {"resourceVersion": str(self._version), **metadata}
+        self.store.put(type(item).PLURAL, body)
+        self.publisher.note(type(item).PLURAL)
+
+    @property
+    def version(self) -> str:
+        return self.ads.current.version if self.ads.current else ""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        loop = asyncio.create_task(self.publisher.run(lambda: self.is_synced))
+        yield
+        assert not loop.done()
+        loop.cancel()
+        with suppress(asyncio.CancelledError):
+            await loop
+
+
+@in_virtual_time
+async def test_changes_that_come_together_are_published_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    stage = Stage(tmp_path)
+    async with stage.running():
+        await stage.clock.sleep(1.0)
+        assert stage.version == ""
+        for port in (10000, 10001, 10002):
+            stage.apply(a_fleet(gateway={"port": port}))
+        await stage.clock.sleep(SETTLE_S / 2)
+        assert stage.version == ""
+        await stage.clock.sleep(SETTLE_S)
+    assert [m for m in caplog.messages if "published" in m] == [f"published xDS snapshot {stage.version}"]
+
+
+@in_virtual_time
+async def test_a_change_of_what_routes_do_not_depend_on_publishes_nothing(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running():
+        await stage.clock.sleep(0.5)
+        stage.publisher.note("nodes")
+        stage.publisher.note("deployments")
+        await stage.clock.sleep(60.0)
+    assert stage.version == ""
+
+
+@in_virtual_time
+async def test_nothing_is_published_before_the_caches_are_complete(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.is_synced = False
+    async with stage.running():
+        stage.apply(a_fleet())
+        await stage.clock.sleep(10.0)
+        assert stage.version == ""
+        stage.is_synced = True
+        stage.apply(a_class())
+        await stage.clock.sleep(1.0)
+    assert stage.version != ""
+
+
+@in_virtual_time
+async def test_until_the_caches_are_complete_the_copy_of_the_process_before_is_served(tmp_path: Path) -> None:
+    before = Stage(tmp_path)
+    before.apply(a_fleet(gateway={"port": 10007}))
+    before.publisher.publish_now()
+    after = Stage(tmp_path)
+    after.publisher.serve_copy()
+    assert after.version == before.version != ""
+
+
+class BrokenClock(VirtualClock):
+    """Raises `error` until it is None."""
+
+    error: Exception | None = None
+
+    def now_s(self) -> float:
+        if self.error is not None:
+            raise self.error
+        return super().now_s()
+
+
+@pytest.mark.parametrize("error", [InvariantError("two parts disagree"), KeyError("a bug")])
+@in_virtual_time
+async def test_an_error_while_routes_are_compiled_publishes_nothing_and_does_not_end_the_loop(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    stage, clock = Stage(tmp_path), BrokenClock()
+    stage.publisher = Publisher(Snapshots(stage.store), stage.ads, clock, tmp_path)
+    async with stage.running():
+        clock.error = error
+        stage.apply(a_class())
+        await clock.sleep(1.0)
+        assert stage.version == ""
+        clock.error = None
+        stage.apply(a_fleet())
+        await clock.sleep(1.0)
+    assert stage.version != ""
+    assert any("the routes were not published" in message for message in caplog.messages)
+
+
+@in_virtual_time
+async def test_an_envoy_of_this_replica_is_believed_before_the_others(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.publisher.publish_now()
+    view = stage.publisher.view((EnvoyState("b", "v1"), EnvoyState("a", "v2")))
+    assert (view.version, [e.node_id for e in view.envoys]) == (stage.version, ["a", "b"])
+    assert snapshot_file.load(tmp_path) is not None

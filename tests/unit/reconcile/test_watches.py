@@ -1,0 +1,76 @@
+"""Completing the caches in virtual time: an API server may be away for any time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from builders import a_class, a_fleet
+from memory_api_server import MemoryApiServer
+from virtual_clock import VirtualClock, in_virtual_time
+
+from argosy.api.kinds import WATCHED
+from argosy.errors import NextStep
+from argosy.kube.store import Store
+from argosy.reconcile.watch.watches import Change, Watches
+
+
+class Stage:
+    """Watches over an API server that refuses its first listings."""
+
+    def __init__(self, num_refused: int) -> None:
+        self.server, self.store, self.clock = MemoryApiServer(), Store(WATCHED), VirtualClock()
+        self.changes: list[Change] = []
+        self.asked_s: list[float] = []
+        self.watches = Watches(self.store, self.server, self.clock, self.changes.append)
+
+        def refusal(call: object) -> NextStep | None:
+            if len(self.asked_s) < num_refused:
+                self.asked_s.append(round(self.clock.monotonic_s(), 3))
+                return NextStep.RETRY
+            return None
+
+        self.server.refusal = refusal
+
+
+@pytest.mark.parametrize(
+    ("num_refused", "expected_s"),
+    [(0, 0.0), (1, 0.2), (2, 0.7), (3, 1.7), (4, 3.7), (33, 61.7)],
+)
+@in_virtual_time
+async def test_listings_are_tried_again_after_growing_delays_of_two_seconds_at_most(
+    num_refused: int, expected_s: float
+) -> None:
+    stage = Stage(num_refused)
+    await stage.watches.resync_until_complete()
+    assert stage.clock.monotonic_s() == pytest.approx(expected_s)
+    assert stage.store.is_synced
+
+
+@in_virtual_time
+async def test_a_listing_reports_what_a_watch_has_missed_once() -> None:
+    stage = Stage(0)
+    stage.server.put("fleets", a_fleet().to_object())
+    stage.server.put("workloadclasses", a_class().to_object())
+    await stage.watches.resync()
+    await stage.watches.resync()
+    stage.server.drop("workloadclasses", "default/chat")
+    await stage.watches.resync()
+    found = [(c.kind, c.previous is not None, c.current is not None) for c in stage.changes]
+    assert found == [
+        ("fleets", False, True),
+        ("workloadclasses", False, True),
+        ("workloadclasses", True, False),
+    ]
+
+
+@in_virtual_time
+async def test_a_store_is_complete_only_once_every_kind_has_been_listed() -> None:
+    stage = Stage(0)
+    stage.server.refusal = lambda call: NextStep.RETRY if call.plural == "pods" else None
+    task = asyncio.create_task(stage.watches.resync_until_complete())
+    await stage.clock.sleep(60.0)
+    assert (stage.store.is_synced, task.done()) == (False, False)
+    stage.server.refusal = lambda call: None
+    await task
+    assert stage.store.is_synced
