@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from argosy.api.timestamp import rfc3339
+from argosy.api.schema.timestamp import rfc3339
 from argosy.errors import ActuationError, NextStep
 from argosy.kube.api import ApiServer, KindPath
 from argosy.kube.store import object_key

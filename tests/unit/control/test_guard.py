@@ -18,9 +18,9 @@ from argosy.control.decision import Decision
 from argosy.control.step import Solver, StepSettings, step
 from argosy.keys import CellName, DeploymentKey
 from argosy.plan.problem import PlanProblem
-from argosy.plan.search import SolveLimits
 from argosy.plan.solution import Plan, Shortfall, ShortfallCause
 from argosy.plan.solve import solve
+from argosy.plan.solver.search import SolveLimits
 from argosy.snapshot.fleet import FleetSnapshot
 
 GHOST = DeploymentKey("default/no-such-deployment")

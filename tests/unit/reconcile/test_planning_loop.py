@@ -14,9 +14,9 @@ from argosy.control.decision import Decision
 from argosy.control.triggers import Trigger
 from argosy.errors import ActuationError, InvariantError, NextStep, ObservationError
 from argosy.plan.problem import PlanProblem
-from argosy.plan.search import SolveLimits
 from argosy.plan.solution import Plan
 from argosy.plan.solve import solve
+from argosy.plan.solver.search import SolveLimits
 
 STATUSES = [
     Call("patch", plural, sub="status")

@@ -1,0 +1,300 @@
+"""Owns one simulated vLLM server: a socket, its connections, and the requests on them.
+
+When a token comes is `driver`'s, its text `openai_api`'s. aiohttp parses
+requests and writes headers; the tokens of a stream go to the transport as prepared bytes,
+because 4,000 a second through its response writer would take most of a core.
+
+The listening socket is accepted from here, not by the event loop's server: otherwise a dead
+node's server could not fall silent. Its kernel backlog then takes a few connections more, or ignores
+them; nothing is read, answered or closed.
+
+Life: `serve` -> `drain` | `crash` | `silence`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+
+from argosy.engine import EngineLimits, RejectedRequest, Scheduler, StepTimeSource
+from argosy.errors import InvariantError
+from argosy_sim.livefleet.vllm.driver import EngineDriver, TokenCallback
+from argosy_sim.livefleet.vllm.metrics import CONTENT_TYPE, EngineIdentity, VllmMetrics
+from argosy_sim.livefleet.vllm.openai_api import (
+    Answer,
+    ApiError,
+    Endpoint,
+    Generation,
+    ServedEngine,
+    bad_request,
+    models_body,
+    parse_generation,
+)
+
+ENDPOINT_HEADER = "x-argosy-endpoint"
+# 131,072 tokens of four bytes are 512 KiB, but JSON may escape every character.
+_MAX_BODY_BYTES = 16 * 1024 * 1024
+_JSON = "application/json"
+_STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8"}
+_IDLE_POLL_S = 0.05
+# Ten days, that is, never: a proxy's idle connection must not be closed just when it sends on it.
+_KEEP_ALIVE_S = 864_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineProfile:
+    """Which engine a server runs: names, bounds, speed, and the weights it loads first."""
+
+    model: str
+    served_names: tuple[str, ...]
+    limits: EngineLimits
+    step_times: StepTimeSource
+    weight_bytes: int = 0
+    gpu_memory_utilization: float = 0.9
+
+
+class VllmServer:
+    """One replica's server on a listening socket; `log` takes lines for the container's log.
+
+    Made inside a running event loop; serves from `serve` on.
+    """
+
+    def __init__(self, profile: EngineProfile, listener: socket.socket, log: Callable[[str], None]) -> None:
+        self._profile = profile
+        self._engine = ServedEngine(profile.served_names, profile.limits.max_model_len)
+        self._listener: socket.socket | None = listener
+        self._log = log
+        self._metrics = VllmMetrics(_identity(profile))
+        scheduler = Scheduler(profile.limits, profile.step_times)
+        self.driver = EngineDriver(scheduler, self._metrics, log)
+        address, port = listener.getsockname()
+        self.endpoint = f"{address}:{port}"
+        self._headers = {ENDPOINT_HEADER: self.endpoint, "Content-Type": _JSON}
+        self._started_s = int(time.time())
+        self._loop = asyncio.get_running_loop()
+        self._http = web.Server(
+            self._handle,
+            handler_cancellation=True,  # a client that goes away ends its request in the engine
+            request_factory=self._make_request,
+            access_log=None,
+            keepalive_timeout=_KEEP_ALIVE_S,
+        )
+        self._accepting: set[asyncio.Task[object]] = set()
+        self._busy: set[RequestHandler] = set()
+        self._is_silent = False
+        self._is_draining = False
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens generated since the start."""
+        return int(self._metrics.generation_tokens.value)
+
+    def serve(self) -> None:
+        """Accept connections."""
+        if self._listener is None:
+            raise InvariantError(f"the server on {self.endpoint} has ended and cannot serve again")
+        self._loop.add_reader(self._listener.fileno(), self._accept)
+        self._log(f"INFO Uvicorn running on http://{self.endpoint}")
+
+    # Ends of life.
+
+    async def drain(self, is_over: Callable[[], bool]) -> int:
+        """Stop accepting, finish what runs unless `is_over` before; returns how many requests were cut."""
+        self._stop_accepting()
+        self._is_draining = True
+        # Connections accepted in this instant have not shown their request yet.
+        await asyncio.sleep(_IDLE_POLL_S)
+        while self._busy and not is_over():
+            self._close_idle_connections()
+            await asyncio.sleep(_IDLE_POLL_S)
+        num_cut = len(self._busy)
+        if num_cut:
+            self._log(f"WARNING the grace period is over: {num_cut} requests are cut")
+        for connection in tuple(self._busy):
+            _cut(connection)
+        self._close_idle_connections()  # after the last byte of what they still have to send
+        self.driver.halt()
+        return num_cut
+
+    def crash(self) -> None:
+        """Die at once: every connection ends in the middle of what it carries, as a killed process's do."""
+        self._stop_accepting()
+        self.driver.halt()
+        for task in tuple(self._accepting):
+            task.cancel()
+        for connection in self._http.connections:
+            _cut(connection)
+
+    def silence(self) -> None:
+        """Be a dead machine: sockets stay open, and nothing is read, answered or closed any more."""
+        self._is_silent = True
+        self.driver.halt()
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener.fileno())
+        for connection in self._http.connections:
+            if connection.transport is not None:
+                with suppress(RuntimeError):  # flow control has paused it already
+                    connection.transport.pause_reading()
+
+    def _stop_accepting(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+
+    def _close_idle_connections(self) -> None:
+        for connection in self._http.connections:
+            if connection not in self._busy:
+                connection.force_close()
+
+    # Connections.
+
+    def _accept(self) -> None:
+        listener = self._listener
+        while listener is not None:
+            try:
+                connection, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            task = self._loop.create_task(self._loop.connect_accepted_socket(self._http, connection))
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
+
+    def _make_request(self, message: Any, payload: Any, *connection: Any) -> BaseRequest:
+        # aiohttp's own limit is 1 MiB, and only a request's maker can raise it.
+        protocol, writer, task = connection
+        limit = _MAX_BODY_BYTES
+        return BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=limit)
+
+    # Requests.
+
+    async def _handle(self, request: BaseRequest) -> web.StreamResponse:
+        if self._is_silent:  # its body was complete in the very moment of death
+            await asyncio.Event().wait()
+        response = await self._route(request)
+        if self._is_draining and not response.prepared:
+            response.force_close()  # tells the client not to send on this connection again
+        return response
+
+    async def _route(self, request: BaseRequest) -> web.StreamResponse:
+        path = request.rel_url.path
+        match (request.method, path):
+            case ("POST", Endpoint.CHAT | Endpoint.TEXT):
+                return await self._generate_on(request, Endpoint(path))
+            case ("GET", "/health"):
+                return web.Response(headers={ENDPOINT_HEADER: self.endpoint})
+            case ("GET", "/metrics"):
+                body = self._metrics.render(self.driver.load)
+                return web.Response(body=body, headers=self._headers | {"Content-Type": CONTENT_TYPE})
+            case ("GET", "/v1/models"):
+                return self._json(models_body(self._engine, self._profile.model, self._started_s))
+            case (_, Endpoint.CHAT | Endpoint.TEXT | "/health" | "/metrics" | "/v1/models"):
+                error = ApiError(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", "Method Not Allowed")
+            case _:
+                error = ApiError(HTTPStatus.NOT_FOUND, "Not Found", "Not Found")
+        return self._refuse(error)
+
+    def _json(self, body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+        return web.Response(body=body, status=status, headers=self._headers)
+
+    def _refuse(self, error: ApiError) -> web.Response:
+        return self._json(error.to_json(), error.status)
+
+    async def _generate_on(self, request: BaseRequest, endpoint: Endpoint) -> web.StreamResponse:
+        connection = request.protocol
+        self._busy.add(connection)
+        try:
+            try:
+                body = await request.read()
+            except web.HTTPRequestEntityTooLarge:
+                return self._refuse(bad_request(f"the body is larger than {_MAX_BODY_BYTES} bytes"))
+            generation = parse_generation(endpoint, body, self._engine)
+            if isinstance(generation, ApiError):
+                return self._refuse(generation)
+            tag = "chatcmpl" if endpoint is Endpoint.CHAT else "cmpl"
+            answer = Answer(f"{tag}-{uuid.uuid4().hex}", int(time.time()))
+            if generation.stream:
+                return await self._stream(request, generation, answer)
+            return await self._answer_whole(generation, answer)
+        finally:
+            self._busy.discard(connection)
+
+    async def _answer_whole(self, generation: Generation, answer: Answer) -> web.Response:
+        done = self._loop.create_future()
+        last = generation.output_tokens - 1
+
+        def on_token(index: int) -> None:
+            if index == last and not done.done():
+                done.set_result(None)
+
+        taken = self._submit(generation, on_token)
+        if isinstance(taken, RejectedRequest):
+            return self._refuse(bad_request(taken.message))
+        try:
+            await done
+        finally:
+            self.driver.abort(taken)
+        return self._json(answer.whole(generation))
+
+    async def _stream(
+        self, request: BaseRequest, generation: Generation, answer: Answer
+    ) -> web.StreamResponse:
+        done = self._loop.create_future()
+        frames = answer.frames(generation)
+        last = generation.output_tokens - 1
+        transport = request.transport
+
+        def on_token(index: int) -> None:
+            if transport is None or transport.is_closing():
+                return  # the handler is about to be cancelled, and will abort
+            if index < last:
+                transport.write(frames.token(index))
+                return
+            transport.write(frames.last(index))
+            if not done.done():
+                done.set_result(None)
+
+        taken = self._submit(generation, on_token)
+        if isinstance(taken, RejectedRequest):
+            return self._refuse(bad_request(taken.message))
+        try:
+            response = web.StreamResponse(headers=self._headers | _STREAM_HEADERS)
+            response.enable_chunked_encoding()
+            await response.prepare(request)  # the header goes out now, before any token
+            await done
+        finally:
+            self.driver.abort(taken)
+        return response
+
+    def _submit(self, generation: Generation, on_token: TokenCallback) -> int | RejectedRequest:
+        lengths = (generation.prompt_tokens, generation.output_tokens)
+        return self.driver.submit(lengths, generation.max_tokens, on_token)
+
+
+def _identity(profile: EngineProfile) -> EngineIdentity:
+    limits = profile.limits
+    return EngineIdentity(
+        profile.served_names[0],
+        limits.max_model_len,
+        limits.block_size,
+        limits.kv_blocks,
+        profile.gpu_memory_utilization,
+    )
+
+
+def _cut(connection: RequestHandler) -> None:
+    if connection.transport is not None:
+        connection.transport.abort()

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from argosy_sim.controlplane.errors import PortTakenError
+from argosy_sim.controlplane.host import ports
+from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports, require_free
+
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+def test_free_ports_are_different_and_can_be_bound() -> None:
+    found = free_ports(20)
+    assert len(set(found)) == 20
+    for port in found:
+        with socket.socket() as listener:
+            listener.bind((LOOPBACK, port))
+
+
+def test_free_ports_are_none_that_the_kernel_gives_away() -> None:
+    with socket.socket() as given:
+        given.bind((LOOPBACK, 0))
+        first, last = (int(each) for each in EPHEMERAL.read_text().split())
+        assert first <= given.getsockname()[1] <= last
+    assert not [port for port in free_ports(20) if first <= port <= last]
+
+
+def test_ports_are_found_also_where_all_may_be_given_away(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "range").write_text("1024\t65535\n")
+    monkeypatch.setattr(ports, "_EPHEMERAL", tmp_path / "range")
+    assert len(set(free_ports(20))) == 20
+
+
+def test_a_taken_port_is_refused_with_a_sentence_that_names_the_option() -> None:
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(PortTakenError) as caught:
+            require_free(port, "--api-port")
+    assert caught.value.port == port
+    assert str(caught.value) == (
+        f"--api-port: port {port} on 127.0.0.1 is in use by another process; "
+        "free it, or name no port and a free one is chosen"
+    )
+
+
+def test_a_port_taken_on_all_addresses_is_taken_on_loopback() -> None:
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        listener.listen()
+        with pytest.raises(PortTakenError):
+            require_free(listener.getsockname()[1])
+
+
+def test_a_port_whose_last_connection_just_closed_is_free() -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with socket.create_connection((LOOPBACK, port)):
+            server_side, _ = listener.accept()
+            server_side.close()  # the side that closes first waits in TIME_WAIT
+    assert require_free(port) == port
