@@ -24,8 +24,8 @@ from rich.table import Table
 from argosy.api import WorkloadClass
 from argosy.cli.output import Output, digits, plain_table
 from argosy.cli.progress import progress
-from argosy.control.candidates.demand import mix_of, slo_of
 from argosy.control.candidates.variants import variants_of
+from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.errors import SpecError
 from argosy.exit_codes import exit_code
 from argosy.files.objects import read_objects, snapshot_of

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from argosy.api import ServedModel, WorkloadClass
 from argosy.api.conditions import Reason
 from argosy.control.candidates.calibration import corrected
-from argosy.control.candidates.demand import mix_of, slo_of
 from argosy.control.candidates.profiles import ProfileNote, model_profiles, profile_notes
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.candidates.variants import variants_of
+from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.control.cells import RouteCells
 from argosy.control.state.nodes import PoolNodes
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
