@@ -18,7 +18,7 @@ from argosy.perf.measurements.profile_file import (
     profile_from_bytes,
     profile_to_bytes,
 )
-from argosy.perf.measurements.reading import UNDERSTOOD, read_measurements
+from argosy.perf.measurements.reports.reading import UNDERSTOOD, read_measurements
 from argosy.perf.measurements.rows import (
     ClosedLoopLoad,
     Latency,

@@ -7,8 +7,8 @@ and seconds in `request_latency`.
 
 from __future__ import annotations
 
-from argosy.perf.measurements.document import Document, ParsedReport
-from argosy.perf.measurements.fields import ReportFields
+from argosy.perf.measurements.reports.document import Document, ParsedReport
+from argosy.perf.measurements.reports.fields import ReportFields
 from argosy.perf.measurements.rows import (
     ClosedLoopLoad,
     Measurement,

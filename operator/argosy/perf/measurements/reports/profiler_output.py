@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from argosy.perf.measurements.document import Document, ParsedReport
-from argosy.perf.measurements.fields import ReportFields
+from argosy.perf.measurements.reports.document import Document, ParsedReport
+from argosy.perf.measurements.reports.fields import ReportFields
 from argosy.perf.measurements.rows import (
     ClosedLoopLoad,
     Latency,

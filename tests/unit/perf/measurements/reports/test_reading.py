@@ -25,7 +25,7 @@ from argosy.perf.measurements import (
     read_measurements,
 )
 
-DATA = Path(__file__).parents[3] / "data" / "perf"
+DATA = Path(__file__).parents[4] / "data" / "perf"
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
 

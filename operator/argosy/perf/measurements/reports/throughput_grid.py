@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from argosy.perf.measurements.document import Document, ParsedReport
-from argosy.perf.measurements.fields import not_negative, positive
+from argosy.perf.measurements.reports.document import Document, ParsedReport
+from argosy.perf.measurements.reports.fields import not_negative, positive
 from argosy.perf.measurements.rows import (
     Latency,
     Measurement,

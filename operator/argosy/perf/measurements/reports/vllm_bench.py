@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from argosy.perf.measurements.document import Document, ParsedReport
-from argosy.perf.measurements.fields import TOO_LARGE, ReportFields, positive
+from argosy.perf.measurements.reports.document import Document, ParsedReport
+from argosy.perf.measurements.reports.fields import TOO_LARGE, ReportFields, positive
 from argosy.perf.measurements.rows import (
     ClosedLoopLoad,
     Measurement,

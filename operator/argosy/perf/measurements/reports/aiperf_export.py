@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from argosy.perf.measurements.document import Document, ParsedReport, cells
-from argosy.perf.measurements.fields import ReportFields
+from argosy.perf.measurements.reports.document import Document, ParsedReport, cells
+from argosy.perf.measurements.reports.fields import ReportFields
 from argosy.perf.measurements.rows import (
     ClosedLoopLoad,
     Measurement,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from argosy.perf.measurements import (
+from argosy.perf.measurements.reports import (
     aiperf_export,
     csv_table,
     guidellm_report,
@@ -17,7 +17,7 @@ from argosy.perf.measurements import (
     throughput_grid,
     vllm_bench,
 )
-from argosy.perf.measurements.document import Document, ParsedReport, digest, parse
+from argosy.perf.measurements.reports.document import Document, ParsedReport, digest, parse
 from argosy.perf.measurements.rows import (
     Measurements,
     RefusedError,

@@ -19,8 +19,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from argosy.perf.measurements.document import Document, ParsedReport, cells
-from argosy.perf.measurements.fields import ReportFields
+from argosy.perf.measurements.reports.document import Document, ParsedReport, cells
+from argosy.perf.measurements.reports.fields import ReportFields
 from argosy.perf.measurements.rows import (
     ClosedLoopLoad,
     Latency,
