@@ -17,7 +17,7 @@ from argosy.place import solve as place_solve
 from argosy.place.problem import NodeRoom, PlacementProblem, WantedReplicas
 from argosy.plan import solve as plan_solve
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
-from argosy.plan.search import SolveLimits
+from argosy.plan.solver.search import SolveLimits
 
 RUNS = 5
 

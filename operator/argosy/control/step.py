@@ -38,8 +38,8 @@ from argosy.place import solve as place_solve
 from argosy.plan import check as plan_check
 from argosy.plan import solve as plan_solve
 from argosy.plan.problem import PlanProblem
-from argosy.plan.search import SolveLimits
 from argosy.plan.solution import Plan
+from argosy.plan.solver.search import SolveLimits
 from argosy.route.compile import compile_routes
 from argosy.snapshot.fleet import FleetSnapshot
 

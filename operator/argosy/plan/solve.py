@@ -24,12 +24,12 @@ from argosy.keys import DeploymentKey
 from argosy.plan import constraints
 from argosy.plan.explain.reasons import explain
 from argosy.plan.facts import Counts, Facts
-from argosy.plan.greedy import fill
-from argosy.plan.model import SizingModel, change_penalty, declare
 from argosy.plan.problem import PlanProblem
-from argosy.plan.search import Incumbent, NoSolution, Search, SolveLimits, Values
-from argosy.plan.shares import missing_per_s, shares
 from argosy.plan.solution import Plan, SolveReport, SolveStatus
+from argosy.plan.solver.greedy import fill
+from argosy.plan.solver.model import SizingModel, change_penalty, declare
+from argosy.plan.solver.search import Incumbent, NoSolution, Search, SolveLimits, Values
+from argosy.plan.solver.shares import missing_per_s, shares
 
 LEVEL_GAP = 1e-6
 """Relative gap while unmet floors and unserved rate are minimised: far below that of the cost, because

@@ -17,9 +17,9 @@ from scipy.optimize import linprog
 
 from argosy.plan.check import violations
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
-from argosy.plan.search import SolveLimits
 from argosy.plan.solution import Plan
 from argosy.plan.solve import solve
+from argosy.plan.solver.search import SolveLimits
 
 Counts = dict[str, int]
 MOST_TRIALS = 3000

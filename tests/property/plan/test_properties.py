@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from argosy.plan.check import violations
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
-from argosy.plan.search import SolveLimits
 from argosy.plan.solution import Plan, SolveStatus
 from argosy.plan.solve import solve
+from argosy.plan.solver.search import SolveLimits
 
 EXACT = SolveLimits(gap=0.0)
 T = TypeVar("T")

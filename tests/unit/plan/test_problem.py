@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
-from argosy.plan.search import SolveLimits
+from argosy.plan.solver.search import SolveLimits
 
 CELL = Cell("chat", "chat", 8.0, priority=1)
 OPTION = Option("l40s", "chat", "llama", "l40s", gpus=1, price_usd_per_hour=0.9, load_s=20.0)

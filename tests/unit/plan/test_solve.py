@@ -8,9 +8,9 @@ import pytest
 
 from argosy.plan.check import violations
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
-from argosy.plan.search import SolveLimits
 from argosy.plan.solution import Plan, ShortfallCause, SolveStatus
 from argosy.plan.solve import solve
+from argosy.plan.solver.search import SolveLimits
 
 
 def option(name: str, price_usd_per_hour: float, gpus: int = 1, **more: Any) -> Option:

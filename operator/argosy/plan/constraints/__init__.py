@@ -13,7 +13,7 @@ from argosy.plan.constraints.load import Load
 from argosy.plan.constraints.packing import Packing
 from argosy.plan.constraints.serving import Serving
 from argosy.plan.constraints.transition import Transition
-from argosy.plan.model import SizingModel
+from argosy.plan.solver.model import SizingModel
 
 
 class SizingConstraint(Protocol):

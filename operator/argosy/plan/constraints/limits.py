@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ortools.math_opt.python import mathopt
 
-from argosy.plan.model import SizingModel
+from argosy.plan.solver.model import SizingModel
 
 
 class Floors:

@@ -6,9 +6,9 @@ from collections import Counter
 
 from ortools.math_opt.python import mathopt
 
-from argosy.plan.model import SizingModel
 from argosy.plan.packing import divide_each_other, maximal_patterns, usable_gpus
 from argosy.plan.problem import Option
+from argosy.plan.solver.model import SizingModel
 
 
 class Packing:

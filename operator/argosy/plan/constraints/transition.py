@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argosy.plan.model import SizingModel
+from argosy.plan.solver.model import SizingModel
 
 
 class Transition:

@@ -15,8 +15,8 @@ from argosy.plan.explain.shortfalls import shortfalls
 from argosy.plan.explain.words import counted, percent, rate, replicas_of, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.problem import Option
-from argosy.plan.shares import carries, shares
 from argosy.plan.solution import Alternative, Plan, PlanReason, PlanReasonCode, SolveReport, SolveStatus
+from argosy.plan.solver.shares import carries, shares
 
 
 def explain(facts: Facts, counts: Counts, report: SolveReport) -> Plan:

@@ -12,8 +12,8 @@ from argosy.plan.explain.words import counted, rate, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.obstacles import groups_on, model_count, obstacles
 from argosy.plan.problem import Cell, Option
-from argosy.plan.shares import Shares, missing_per_s
 from argosy.plan.solution import Shortfall, ShortfallCause
+from argosy.plan.solver.shares import Shares, missing_per_s
 
 
 def shortfalls(facts: Facts, counts: Counts, found: Shares) -> tuple[Shortfall, ...]:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from ortools.math_opt.python import mathopt
 from ortools.math_opt.solvers.gscip import gscip_pb2
 
-from argosy.plan.model import SizingModel
+from argosy.plan.solver.model import SizingModel
 
 FEASIBILITY_TOLERANCE = 1e-9
 """SCIP's default of 1e-6 alone would use up the whole tolerance of `check`."""

@@ -11,7 +11,7 @@ from argosy.keys import DeploymentKey, GroupName
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.obstacles import obstacles
 from argosy.plan.problem import Cell, Option
-from argosy.plan.shares import group_missing_per_s, missing_per_s, shares
+from argosy.plan.solver.shares import group_missing_per_s, missing_per_s, shares
 
 
 def fill(facts: Facts, start: Counts) -> dict[DeploymentKey, int]:

@@ -6,7 +6,7 @@ import pytest
 
 from argosy.plan.facts import Facts
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
-from argosy.plan.shares import missing_per_s, shares
+from argosy.plan.solver.shares import missing_per_s, shares
 
 
 def facts(cells: tuple[Cell, ...], capacity_per_s: dict[tuple[str, str], float]) -> Facts:
