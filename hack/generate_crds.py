@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from argosy.api import KINDS
-from argosy.api.crdgen import file_name, render
+from argosy.api.crd.crdgen import file_name, render
 
 CRDS = Path(__file__).resolve().parent.parent / "crds"
 

@@ -18,7 +18,7 @@ from kubernetes import client, config
 from rule_cases import VALID, patched, rule_cases
 
 from argosy.api import GROUP, KINDS, RULES, VERSION, Resource, Scope
-from argosy.api.rule import Rule
+from argosy.api.schema.rule import Rule
 from argosy.api.servedmodel import Engine
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from argosy.api.table import values_in
-from argosy.api.value import Value
+from argosy.api.crd.table import values_in
+from argosy.api.schema.value import Value
 
 Types = frozenset[type[Value]]
 Field = tuple[type[Value], str]

@@ -25,8 +25,8 @@ from argosy.api import (
     WorkloadClass,
 )
 from argosy.api.conditions import Condition, ConditionStatus
+from argosy.api.crd.resource import status_body
 from argosy.api.fleetplan import FleetPlanStatus
-from argosy.api.resource import status_body
 from argosy.control.cells import RouteCells
 from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.memory import ControlMemory, TrafficMemory

@@ -5,14 +5,14 @@ are the single source of `crds/`. Input: JSON objects. Output: frozen models, or
 that names the field at fault.
 """
 
+from argosy.api.crd.resource import API_VERSION, GROUP, VERSION, InvalidObject, ObjectMeta, Resource, Scope
+from argosy.api.crd.table import PlacedRule, rules_of
 from argosy.api.fleet import Fleet
 from argosy.api.fleetplan import FleetPlan
 from argosy.api.gpupool import GPUPool
 from argosy.api.kinds import REGISTRY
-from argosy.api.resource import API_VERSION, GROUP, VERSION, InvalidObject, ObjectMeta, Resource, Scope
 from argosy.api.routerpolicy import RouterPolicy
 from argosy.api.servedmodel import ServedModel
-from argosy.api.table import PlacedRule, rules_of
 from argosy.api.workloadclass import WorkloadClass
 
 KINDS: tuple[type[Resource], ...] = tuple(kind.model for kind in REGISTRY if kind.model is not None)

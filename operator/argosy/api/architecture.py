@@ -11,8 +11,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from argosy.api.dtype import Dtype
-from argosy.api.rule import Rule
-from argosy.api.value import Value
+from argosy.api.schema.rule import Rule
+from argosy.api.schema.value import Value
 
 
 class Architecture(Value):

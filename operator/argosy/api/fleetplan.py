@@ -12,9 +12,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from argosy.api.conditions import Conditions
-from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
-from argosy.api.rule import Rule
-from argosy.api.value import (
+from argosy.api.crd.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.schema.rule import Rule
+from argosy.api.schema.value import (
     Amount,
     Count,
     KeyedBy,

@@ -14,9 +14,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from argosy.api.conditions import Conditions
-from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
-from argosy.api.rule import Rule
-from argosy.api.value import Amount, Count, LabelValue, Value
+from argosy.api.crd.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.schema.rule import Rule
+from argosy.api.schema.value import Amount, Count, LabelValue, Value
 
 _LABEL_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argosy.api.crd.resource import API_VERSION, Resource, Scope
 from argosy.api.fleet import Fleet
 from argosy.api.fleetplan import FleetPlan
 from argosy.api.gpupool import GPUPool
-from argosy.api.resource import API_VERSION, Resource, Scope
 from argosy.api.routerpolicy import RouterPolicy
 from argosy.api.servedmodel import ServedModel
 from argosy.api.workloadclass import WorkloadClass

@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from argosy.api.conditions import Conditions
-from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
-from argosy.api.value import Count, KeyedBy, ObjectName, Sentence, Value
+from argosy.api.crd.resource import AGE, Column, Resource, Scope, condition_column
+from argosy.api.schema.value import Count, KeyedBy, ObjectName, Sentence, Value
 
 
 class WeightCorrection(StrEnum):

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from argosy.api.architecture import Architecture
 from argosy.api.conditions import Conditions
+from argosy.api.crd.resource import AGE, Column, Resource, Scope, condition_column
 from argosy.api.engine_flags import RESERVED_FLAGS, flag_of
-from argosy.api.resource import AGE, Column, Resource, Scope, condition_column
-from argosy.api.rule import Rule
-from argosy.api.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
+from argosy.api.schema.rule import Rule
+from argosy.api.schema.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
 from argosy.keys import ModelKey
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from argosy.api import API_VERSION, FleetPlan
+from argosy.api.crd.resource import status_body
 from argosy.api.kinds import kind_named
-from argosy.api.resource import status_body
-from argosy.api.timestamp import rfc3339_micro
+from argosy.api.schema.timestamp import rfc3339_micro
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
 from argosy.control.fast import Weights
 from argosy.errors import ActuationError, NextStep

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from argosy.api.timestamp import rfc3339_micro, seconds_of
+from argosy.api.schema.timestamp import rfc3339_micro, seconds_of
 from argosy.errors import ActuationError
 from argosy.kube.api import LEASES, ApiServer
 from argosy.reconcile.clock import Clock

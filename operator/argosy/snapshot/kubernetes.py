@@ -10,7 +10,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from argosy.api.timestamp import seconds_of
+from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import (
     DELETION_COST,

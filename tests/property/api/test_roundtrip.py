@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from argosy.api import KINDS, RULES, InvalidObject, Resource
-from argosy.api.crdgen import open_api_schema
+from argosy.api.crd.crdgen import open_api_schema
 
 Drawn = st.SearchStrategy[Any]
 MESSAGES = {placed.rule.message for placed in RULES}

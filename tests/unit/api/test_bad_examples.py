@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from argosy.api import KINDS, RULES, InvalidObject
-from argosy.api.crdgen import open_api_schema
+from argosy.api.crd.crdgen import open_api_schema
 
 BAD = Path(__file__).parents[3] / "examples/bad"
 FILES = sorted(BAD.glob("*.yaml"))

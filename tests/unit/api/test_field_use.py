@@ -14,9 +14,9 @@ import pytest
 from field_reads import reads_of
 
 from argosy.api import KINDS, FleetPlan, ServedModel
+from argosy.api.crd.table import PlacedField, fields_of
 from argosy.api.fleet import Gateway
 from argosy.api.servedmodel import ServedModelSpec
-from argosy.api.table import PlacedField, fields_of
 from argosy.api.workloadclass import HeaderMatch, PathMatch
 
 SOURCE = Path(__file__).parents[3] / "operator/argosy"

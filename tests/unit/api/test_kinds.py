@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from argosy.api import API_VERSION, KINDS
+from argosy.api.crd.resource import Resource, Scope
 from argosy.api.kinds import REGISTRY, ROUTED, USER_SPECS, WATCHED, Kind, TriggerRule, kind_named, kind_of
-from argosy.api.resource import Resource, Scope
 from argosy.control.triggers import trigger_of
 from argosy.errors import InvariantError
 from argosy.kube.api import KindPath, path_of

@@ -10,7 +10,7 @@ import pytest
 from rule_cases import CASES, PLACED, patched, rule_cases
 
 from argosy.api import RULES, InvalidObject, Resource
-from argosy.api.rule import Rule
+from argosy.api.schema.rule import Rule
 
 ROOT = Path(__file__).parents[3]
 

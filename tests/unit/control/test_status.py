@@ -21,7 +21,7 @@ from small_fleet import (
 )
 
 from argosy.api import RouterPolicy
-from argosy.api.timestamp import rfc3339
+from argosy.api.schema.timestamp import rfc3339
 from argosy.snapshot.fleet import EnvoyState, RoutingView
 
 

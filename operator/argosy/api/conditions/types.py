@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from argosy.api.conditions.sentences import SENTENCES
-from argosy.api.value import KeyedBy, Value
+from argosy.api.schema.value import KeyedBy, Value
 from argosy.errors import InvariantError
 from argosy.refusals import Refused
 

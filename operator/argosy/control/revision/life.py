@@ -10,7 +10,7 @@ from argosy.api import FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, condition, set_condition
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import FleetPlanStatus
-from argosy.api.timestamp import rfc3339
+from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import PlanLife, StatusUpdate
 from argosy.snapshot.fleet import FleetSnapshot, is_true
 

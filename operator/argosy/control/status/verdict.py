@@ -18,9 +18,9 @@ from argosy.api.conditions import (
     condition_with_message,
     set_condition,
 )
+from argosy.api.crd.resource import ObjectMeta
 from argosy.api.fleet import Mode
-from argosy.api.resource import ObjectMeta
-from argosy.api.timestamp import rfc3339
+from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.status.reported import Reported
 from argosy.snapshot.cluster import PodState

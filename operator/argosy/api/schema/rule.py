@@ -1,7 +1,7 @@
 """A rule over several fields: one check in Python, one in CEL, one sentence for both.
 
 Owns the pair. Each model lists its rules in `RULES`; its validator and the CRD generator both read
-them there, and `argosy.api.table` lists all of them.
+them there, and `argosy.api.crd.table` lists all of them.
 """
 
 from __future__ import annotations

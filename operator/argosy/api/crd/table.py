@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from argosy.api.resource import Resource
-from argosy.api.rule import Rule
-from argosy.api.value import Value, camel
+from argosy.api.crd.resource import Resource
+from argosy.api.schema.rule import Rule
+from argosy.api.schema.value import Value, camel
 
 
 @dataclass(frozen=True, slots=True)

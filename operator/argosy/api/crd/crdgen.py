@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from argosy.api.resource import GROUP, VERSION, Column, Resource
+from argosy.api.crd.resource import GROUP, VERSION, Column, Resource
 from argosy.errors import InvariantError
 
 _HEADER = "# Generated from operator/argosy/api by hack/generate_crds.py; do not edit.\n"

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, ValidationError
 
 from argosy.api.conditions import Condition
-from argosy.api.value import Value
+from argosy.api.schema.value import Value
 
 GROUP = "argosy.dev"
 VERSION = "v1alpha1"

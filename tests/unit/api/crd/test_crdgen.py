@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from argosy.api import KINDS, Resource
-from argosy.api.crdgen import custom_resource_definition, file_name, open_api_schema, render, structural
+from argosy.api.crd.crdgen import custom_resource_definition, file_name, open_api_schema, render, structural
 from argosy.errors import InvariantError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def nodes(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.api.timestamp import rfc3339, rfc3339_micro, seconds_of
+from argosy.api.schema.timestamp import rfc3339, rfc3339_micro, seconds_of
 
 
 def test_a_time_has_whole_seconds() -> None:

@@ -1,0 +1,1 @@
+"""What the fields of every kind are made of: bounded values, rules over several fields, times."""
