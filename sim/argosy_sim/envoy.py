@@ -23,8 +23,8 @@ import aiohttp
 import yaml
 
 from argosy_sim.controlplane.errors import MissingBinaryError, StartError
-from argosy_sim.controlplane.ports import LOOPBACK, free_ports
-from argosy_sim.controlplane.processes import Ending, Launcher, Process, is_running, send
+from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
+from argosy_sim.controlplane.host.processes import Ending, Launcher, Process, is_running, send
 
 ADS_CLUSTER = "argosy-ads"
 READY_TIMEOUT_S = 15.0

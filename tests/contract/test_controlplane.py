@@ -22,9 +22,9 @@ import pytest
 from argosy_sim.controlplane import cluster, components, lifecycle
 from argosy_sim.controlplane.cluster import ControlPlane, ControlPlaneOptions, running
 from argosy_sim.controlplane.errors import PortTakenError, StartError, StateDirectoryInUseError
+from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
+from argosy_sim.controlplane.host.processes import Ending, Launcher, is_running
 from argosy_sim.controlplane.lifecycle import Health
-from argosy_sim.controlplane.ports import LOOPBACK, free_ports
-from argosy_sim.controlplane.processes import Ending, Launcher, is_running
 from argosy_sim.controlplane.state import Layout
 
 # "Ready in under 10 s once built" is the promise. Measured on 2 cores: 5.1-5.9 s, other work going on.

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from argosy_sim.controlplane.accounts import Account, service_account_kubeconfig
 from argosy_sim.controlplane.cluster import ControlPlane
-from argosy_sim.controlplane.processes import Ending, Launcher, is_running
+from argosy_sim.controlplane.credentials.accounts import Account, service_account_kubeconfig
+from argosy_sim.controlplane.host.processes import Ending, Launcher, is_running
 from argosy_sim.livefleet.control import crash_pod, fleet_status, kill_node
 from argosy_sim.livefleet.errors import FleetNotRunningError, UnknownTargetError
 from argosy_sim.livefleet.event_log import read_events

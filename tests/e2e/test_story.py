@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from argosy_sim.controlplane.processes import Identity, is_running
+from argosy_sim.controlplane.host.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect
 from argosy_sim.demo.evidence import Evidence, StaticPeak
 from argosy_sim.demo.judgement.judge import Judgement, judge

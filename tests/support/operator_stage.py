@@ -27,8 +27,8 @@ from background_load import Answer, Ask, BackgroundLoad, ask_once
 
 from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
 from argosy_sim.controlplane.cluster import ControlPlane
-from argosy_sim.controlplane.ports import LOOPBACK, free_ports
-from argosy_sim.controlplane.processes import Launcher, Process, is_running, send
+from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
+from argosy_sim.controlplane.host.processes import Launcher, Process, is_running, send
 from argosy_sim.demo.stage import ENVOY_NODE, Stage, StagePlan
 from argosy_sim.livefleet.event_log import read_events
 from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE

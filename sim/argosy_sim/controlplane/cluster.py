@@ -31,12 +31,12 @@ from typing import Self
 from argosy.errors import ArgosyError
 from argosy_sim.controlplane import components
 from argosy_sim.controlplane.binaries import Binaries, binaries
-from argosy_sim.controlplane.certificates import issue_all
+from argosy_sim.controlplane.credentials.certificates import issue_all
 from argosy_sim.controlplane.errors import PortTakenError, StartError, StateDirectoryInUseError
 from argosy_sim.controlplane.gobuild import Say
-from argosy_sim.controlplane.locks import exclusive
-from argosy_sim.controlplane.ports import LOOPBACK, free_ports, require_free
-from argosy_sim.controlplane.processes import Ending, Launcher, Process, is_running, send
+from argosy_sim.controlplane.host.locks import exclusive
+from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports, require_free
+from argosy_sim.controlplane.host.processes import Ending, Launcher, Process, is_running, send
 from argosy_sim.controlplane.readiness import DEFAULT_SERVICE_ACCOUNT, READY, answers_ok
 from argosy_sim.controlplane.state import Layout, Ports, State
 
@@ -166,7 +166,7 @@ class ControlPlane:
 
     def service_account_kubeconfig(self, namespace: str, name: str, path: Path) -> Path:
         """Write a ServiceAccount's kubeconfig; see `accounts`. What it may do is the caller's RBAC."""
-        from argosy_sim.controlplane import accounts  # loads the Kubernetes client
+        from argosy_sim.controlplane.credentials import accounts  # loads the Kubernetes client
 
         return accounts.service_account_kubeconfig(
             self.admin_kubeconfig, accounts.Account(namespace, name), path

@@ -6,7 +6,7 @@ temporary fleet does not need a second set of certificates.
 
 from __future__ import annotations
 
-from argosy_sim.controlplane.ports import LOOPBACK
+from argosy_sim.controlplane.host.ports import LOOPBACK
 from argosy_sim.controlplane.state import Layout, State
 
 ETCD = "etcd"

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from argosy.files import atomic
 from argosy_sim.controlplane.errors import BuildError, MissingBinaryError
-from argosy_sim.controlplane.locks import exclusive
+from argosy_sim.controlplane.host.locks import exclusive
 
 Say = Callable[[str], None]
 """Tells the user one line of progress."""

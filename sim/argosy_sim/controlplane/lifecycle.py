@@ -14,7 +14,7 @@ from pathlib import Path
 from argosy_sim.controlplane.cluster import ControlPlane, ControlPlaneOptions, silent
 from argosy_sim.controlplane.components import STOP_ORDER
 from argosy_sim.controlplane.gobuild import Say
-from argosy_sim.controlplane.processes import Ending, is_running, resident_bytes
+from argosy_sim.controlplane.host.processes import Ending, is_running, resident_bytes
 from argosy_sim.controlplane.state import Layout
 
 

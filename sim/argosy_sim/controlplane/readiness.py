@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import ssl
 
-from argosy_sim.controlplane.ports import LOOPBACK
+from argosy_sim.controlplane.host.ports import LOOPBACK
 from argosy_sim.controlplane.state import Layout
 
 READY = "/readyz"

@@ -20,16 +20,16 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from argosy_sim.controlplane.binaries import Binaries
-from argosy_sim.controlplane.certificates import Certificates, KeyPair
-from argosy_sim.controlplane.errors import StateDirectoryInUseError
-from argosy_sim.controlplane.kubeconfig import (
+from argosy_sim.controlplane.credentials.certificates import Certificates, KeyPair
+from argosy_sim.controlplane.credentials.kubeconfig import (
     Cluster,
     certificate_user,
     kubeconfig,
     write,
     write_private,
 )
-from argosy_sim.controlplane.processes import Process, is_running
+from argosy_sim.controlplane.errors import StateDirectoryInUseError
+from argosy_sim.controlplane.host.processes import Process, is_running
 
 
 @dataclass(frozen=True, slots=True)

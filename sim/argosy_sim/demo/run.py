@@ -24,7 +24,7 @@ from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.footprint.weights import weight_bytes
 from argosy.perf.protocol import OutOfRange
 from argosy_sim.controlplane.errors import StartError
-from argosy_sim.controlplane.processes import Identity, is_running
+from argosy_sim.controlplane.host.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect
 from argosy_sim.demo.drive import TRACED_CLASS, LoadChoice, read_trace
 from argosy_sim.demo.evidence import Evidence, StaticPeak

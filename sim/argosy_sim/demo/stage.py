@@ -24,8 +24,8 @@ import yaml
 
 from argosy_sim.controlplane.cluster import ControlPlane, running
 from argosy_sim.controlplane.errors import StartError
-from argosy_sim.controlplane.ports import LOOPBACK, free_ports
-from argosy_sim.controlplane.processes import Launcher, Process, is_running
+from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
+from argosy_sim.controlplane.host.processes import Launcher, Process, is_running
 from argosy_sim.envoy import EnvoyProcess, EnvoySettings, find_envoy
 from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch, wait_until_up
 from argosy_sim.livefleet.spec import DEFAULT_FLEET, FleetSpec, dump_spec

@@ -23,7 +23,7 @@ import uvloop
 
 from argosy.errors import ArgosyError, InvariantError, SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy_sim.controlplane.processes import identify
+from argosy_sim.controlplane.host.processes import identify
 from argosy_sim.livefleet.addresses import AddressClaim
 from argosy_sim.livefleet.control import ControlServer
 from argosy_sim.livefleet.event_log import EventLog

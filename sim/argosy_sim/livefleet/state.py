@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from argosy_sim.controlplane.kubeconfig import write_private
-from argosy_sim.controlplane.processes import Identity, is_running
+from argosy_sim.controlplane.credentials.kubeconfig import write_private
+from argosy_sim.controlplane.host.processes import Identity, is_running
 from argosy_sim.livefleet.errors import FleetRunningError
 
 

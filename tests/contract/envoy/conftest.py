@@ -28,7 +28,7 @@ from argosy.route.table import (
 )
 from argosy.xds.server import AdsServer
 from argosy.xds.snapshot import Snapshot
-from argosy_sim.controlplane.ports import free_ports
+from argosy_sim.controlplane.host.ports import free_ports
 from argosy_sim.envoy import EnvoyProcess, EnvoySettings, find_envoy
 
 LOOPBACK = "127.0.0.1"

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from argosy_sim.controlplane.binaries import Binaries
-from argosy_sim.controlplane.certificates import issue_all
 from argosy_sim.controlplane.components import API_SERVER, ETCD, command
+from argosy_sim.controlplane.credentials.certificates import issue_all
 from argosy_sim.controlplane.errors import StateDirectoryInUseError
+from argosy_sim.controlplane.host.processes import Identity, Process, identify
 from argosy_sim.controlplane.lifecycle import Health, Status, default_state_dir, down, status
-from argosy_sim.controlplane.processes import Identity, Process, identify
 from argosy_sim.controlplane.state import Layout, Ports, State
 
 PROGRAMS = Binaries(

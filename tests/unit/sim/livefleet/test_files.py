@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy_sim.controlplane.processes import identify
+from argosy_sim.controlplane.host.processes import identify
 from argosy_sim.livefleet.container_logs import ContainerLog, log_path, shown
 from argosy_sim.livefleet.control import fleet_status
 from argosy_sim.livefleet.errors import FleetNotRunningError, FleetRunningError

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from argosy_sim.controlplane import die_with_parent as _wrapper
+from argosy_sim.controlplane.host import die_with_parent as _wrapper
 
 # PR_SET_PDEATHSIG fires when the *thread* that forked ends. All forks therefore happen on this
 # one thread, which lives as long as the interpreter, whichever thread or event loop asks.

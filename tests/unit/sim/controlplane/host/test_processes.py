@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy_sim.controlplane.processes import (
+from argosy_sim.controlplane.host.processes import (
     Ending,
     Identity,
     Launcher,
@@ -172,7 +172,7 @@ def test_children_do_not_see_settings_meant_for_the_developer(
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from argosy_sim.controlplane.processes import Launcher
+from argosy_sim.controlplane.host.processes import Launcher
 launcher = Launcher(os.environ, die_with_parent=sys.argv[1] == "yes")
 child = launcher.launch("child", ["/bin/sleep", "60"], Path(sys.argv[2]))
 print(child.identity.pid, flush=True)

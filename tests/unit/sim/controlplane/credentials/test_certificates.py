@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from argosy_sim.controlplane.certificates import Certificates, KeyPair, issue_all
+from argosy_sim.controlplane.credentials.certificates import Certificates, KeyPair, issue_all
 
 NOW = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
 

@@ -15,7 +15,7 @@ import yaml
 from kubernetes import client, config
 
 from argosy.errors import InvariantError
-from argosy_sim.controlplane.kubeconfig import token_user, write
+from argosy_sim.controlplane.credentials.kubeconfig import token_user, write
 
 # A fleet outlives an hour's token, and nothing here renews one.
 TOKEN_LIFETIME_S = 24 * 3600

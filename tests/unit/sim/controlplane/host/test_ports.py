@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from argosy_sim.controlplane import ports
 from argosy_sim.controlplane.errors import PortTakenError
-from argosy_sim.controlplane.ports import LOOPBACK, free_ports, require_free
+from argosy_sim.controlplane.host import ports
+from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports, require_free
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 

@@ -1,0 +1,1 @@
+"""What proves an identity to the API server: certificates, ServiceAccount tokens, kubeconfig files."""
