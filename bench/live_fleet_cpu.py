@@ -22,7 +22,7 @@ import uvloop
 
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy_sim.livefleet.addresses import AddressClaim, listen_on
-from argosy_sim.livefleet.vllm_server import EngineProfile, VllmServer
+from argosy_sim.livefleet.vllm.server import EngineProfile, VllmServer
 
 OUTPUT_TOKENS = 200
 PROMPT_BYTES = 4 * 1155  # Azure's conversation mean

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy_sim.livefleet.addresses import AddressClaim, listen_on
-from argosy_sim.livefleet.vllm_server import EngineProfile, VllmServer
+from argosy_sim.livefleet.vllm.server import EngineProfile, VllmServer
 
 # 20 ms a step whatever the batch: bounds below follow from it.
 STEP_S = 0.020

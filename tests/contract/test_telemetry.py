@@ -20,7 +20,7 @@ from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, Route
 from argosy.telemetry import DirectScraper, Targets
 from argosy.telemetry.parse import parse_engine
 from argosy_sim.envoy import find_envoy
-from argosy_sim.livefleet.vllm_metrics import EngineIdentity, EngineLoad, FinishedRequest, VllmMetrics
+from argosy_sim.livefleet.vllm.metrics import EngineIdentity, EngineLoad, FinishedRequest, VllmMetrics
 
 HEALTHY, UNHEALTHY = EndpointHealth.HEALTHY, EndpointHealth.UNHEALTHY
 TYPE = "type.googleapis.com/envoy"

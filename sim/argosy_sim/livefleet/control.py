@@ -25,8 +25,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from argosy_sim.livefleet.errors import FleetNotRunningError, UnknownTargetError
-from argosy_sim.livefleet.kubelet import VirtualKubelet
-from argosy_sim.livefleet.pod_worker import ReplicaStatus
+from argosy_sim.livefleet.kubelet.kubelet import VirtualKubelet
+from argosy_sim.livefleet.kubelet.pod_worker import ReplicaStatus
 from argosy_sim.livefleet.state import FleetLayout
 
 _TIMEOUT_S = 10.0

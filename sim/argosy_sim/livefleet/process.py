@@ -27,14 +27,14 @@ from argosy_sim.controlplane.host.processes import identify
 from argosy_sim.livefleet.addresses import AddressClaim
 from argosy_sim.livefleet.control import ControlServer
 from argosy_sim.livefleet.event_log import EventLog
-from argosy_sim.livefleet.kube_api import KubeApi
-from argosy_sim.livefleet.kubelet import VirtualKubelet
-from argosy_sim.livefleet.log_endpoint import LogEndpoint, ServingCertificate
-from argosy_sim.livefleet.nodes import Heartbeats, nodes_of
-from argosy_sim.livefleet.pod_worker import Services
-from argosy_sim.livefleet.profiles import Profiles
+from argosy_sim.livefleet.kubelet.kube_api import KubeApi
+from argosy_sim.livefleet.kubelet.kubelet import VirtualKubelet
+from argosy_sim.livefleet.kubelet.log_endpoint import LogEndpoint, ServingCertificate
+from argosy_sim.livefleet.kubelet.nodes import Heartbeats, nodes_of
+from argosy_sim.livefleet.kubelet.pod_worker import Services
 from argosy_sim.livefleet.spec import DEFAULT_FLEET, FleetSpec, load_spec
 from argosy_sim.livefleet.state import FleetLayout, FleetState
+from argosy_sim.livefleet.vllm.profiles import Profiles
 
 _PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)

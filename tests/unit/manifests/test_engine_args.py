@@ -15,7 +15,7 @@ from argosy.api.engine_flags import ENGINE_FLAGS, RESERVED_FLAGS, FlagValue
 from argosy.api.servedmodel import Engine
 from argosy.manifests.engine_args import engine_args
 from argosy.snapshot import Dtype, EngineSettings, Variant
-from argosy_sim.livefleet.vllm_args import VllmArgs, parse_args
+from argosy_sim.livefleet.vllm.args import VllmArgs, parse_args
 
 NO_FLAG = {
     "image": "the container's image",

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from argosy_sim.controlplane.host.processes import identify
-from argosy_sim.livefleet.container_logs import ContainerLog, log_path, shown
 from argosy_sim.livefleet.control import fleet_status
 from argosy_sim.livefleet.errors import FleetNotRunningError, FleetRunningError
 from argosy_sim.livefleet.event_log import EventLog, read_events
-from argosy_sim.livefleet.kube_api import PodName
+from argosy_sim.livefleet.kubelet.container_logs import ContainerLog, log_path, shown
+from argosy_sim.livefleet.kubelet.kube_api import PodName
 from argosy_sim.livefleet.launch import Launch, wait_until_up
 from argosy_sim.livefleet.state import FleetLayout, FleetState
-from argosy_sim.livefleet.vllm_metrics import Histogram, buckets_1_2_5
+from argosy_sim.livefleet.vllm.metrics import Histogram, buckets_1_2_5
 
 
 def state_of_this_process() -> FleetState:

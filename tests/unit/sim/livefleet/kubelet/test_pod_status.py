@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from argosy_sim.livefleet.pod_status import Exit, Phase, PodCondition, status_patch
+from argosy_sim.livefleet.kubelet.pod_status import Exit, Phase, PodCondition, status_patch
 
 POD: dict[str, Any] = {
     "spec": {

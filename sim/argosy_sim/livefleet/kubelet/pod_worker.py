@@ -1,6 +1,6 @@
 """Owns one pod from its binding to its end: delay, server, reports, crashes, drain, deletion.
 
-`kubelet` chooses the pods, `vllm_server` serves the requests. One task per pod follows the pod's
+`kubelet` chooses the pods, `vllm.server` serves the requests. One task per pod follows the pod's
 life; what happens to the pod from outside (deletion, crash, death of
 the node) sets an event or ends the task.
 
@@ -19,15 +19,15 @@ from typing import Any
 
 from argosy.errors import ArgosyError
 from argosy_sim.livefleet.addresses import AddressClaim, listen_on
-from argosy_sim.livefleet.container_logs import ContainerLog, log_path
 from argosy_sim.livefleet.errors import EnginePortTakenError
 from argosy_sim.livefleet.event_log import EventLog
-from argosy_sim.livefleet.kube_api import KubeApi, Object, PodName, persist
-from argosy_sim.livefleet.nodes import SimulatedNode, rfc3339
-from argosy_sim.livefleet.pod_status import Exit, Phase, PodCondition, status_patch
-from argosy_sim.livefleet.profiles import CannotStart, Hardware, Profiles
-from argosy_sim.livefleet.vllm_args import BadArgs, VllmArgs, is_engine, parse_args
-from argosy_sim.livefleet.vllm_server import EngineProfile, VllmServer
+from argosy_sim.livefleet.kubelet.container_logs import ContainerLog, log_path
+from argosy_sim.livefleet.kubelet.kube_api import KubeApi, Object, PodName, persist
+from argosy_sim.livefleet.kubelet.nodes import SimulatedNode, rfc3339
+from argosy_sim.livefleet.kubelet.pod_status import Exit, Phase, PodCondition, status_patch
+from argosy_sim.livefleet.vllm.args import BadArgs, VllmArgs, is_engine, parse_args
+from argosy_sim.livefleet.vllm.profiles import CannotStart, Hardware, Profiles
+from argosy_sim.livefleet.vllm.server import EngineProfile, VllmServer
 
 # A preStop hook as the engine pods have it polls until the engine is idle, but first lets
 # proxies hear of the deletion.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy_sim.livefleet.profiles import CannotStart, Hardware, Profiles
-from argosy_sim.livefleet.vllm_args import BadArgs, VllmArgs, is_engine, parse_args
-from argosy_sim.livefleet.vllm_server import EngineProfile
+from argosy_sim.livefleet.vllm.args import BadArgs, VllmArgs, is_engine, parse_args
+from argosy_sim.livefleet.vllm.profiles import CannotStart, Hardware, Profiles
+from argosy_sim.livefleet.vllm.server import EngineProfile
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 L40S = Hardware("NVIDIA-L40S", 1)

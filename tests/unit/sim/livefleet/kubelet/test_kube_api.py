@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from argosy.errors import ObservationError
-from argosy_sim.livefleet import kube_api
-from argosy_sim.livefleet.kube_api import ApiRefusedError, persist
+from argosy_sim.livefleet.kubelet import kube_api
+from argosy_sim.livefleet.kubelet.kube_api import ApiRefusedError, persist
 
 
 def answering(*refusals: Exception) -> tuple[list[int], Callable[[], Awaitable[None]]]:

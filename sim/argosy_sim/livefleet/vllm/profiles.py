@@ -12,8 +12,8 @@ from argosy.keys import ModelKey
 from argosy.perf.footprint.memory import engine_limits, load_delay_s
 from argosy.perf.protocol import Fits, OutOfRange, PerfModel
 from argosy.snapshot import Dtype, EngineSettings, Variant
-from argosy_sim.livefleet.vllm_args import VllmArgs
-from argosy_sim.livefleet.vllm_server import EngineProfile
+from argosy_sim.livefleet.vllm.args import VllmArgs
+from argosy_sim.livefleet.vllm.server import EngineProfile
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from argosy_sim.livefleet.container_logs import shown
+from argosy_sim.livefleet.kubelet.container_logs import shown
 
 _FOLLOW_POLL_S = 0.2
 _LOG_ROUTE = "/containerLogs/{namespace}/{pod}/{container}"

@@ -29,8 +29,9 @@ from aiohttp.web_request import BaseRequest
 
 from argosy.engine import EngineLimits, Refused, Scheduler, StepTimeSource
 from argosy.errors import InvariantError
-from argosy_sim.livefleet.driver import EngineDriver, TokenCallback
-from argosy_sim.livefleet.openai_api import (
+from argosy_sim.livefleet.vllm.driver import EngineDriver, TokenCallback
+from argosy_sim.livefleet.vllm.metrics import CONTENT_TYPE, EngineIdentity, VllmMetrics
+from argosy_sim.livefleet.vllm.openai_api import (
     Answer,
     ApiError,
     Endpoint,
@@ -40,7 +41,6 @@ from argosy_sim.livefleet.openai_api import (
     models_body,
     parse_generation,
 )
-from argosy_sim.livefleet.vllm_metrics import CONTENT_TYPE, EngineIdentity, VllmMetrics
 
 ENDPOINT_HEADER = "x-argosy-endpoint"
 # 131,072 tokens of four bytes are 512 KiB, but JSON may escape every character.

@@ -20,7 +20,7 @@ from argosy.errors import ArgosyError
 from argosy.perf.catalogue import find_gpu
 from argosy.perf.protocol import OutOfRange
 from argosy_sim.livefleet.event_log import EventLog
-from argosy_sim.livefleet.kube_api import KubeApi, Object
+from argosy_sim.livefleet.kubelet.kube_api import KubeApi, Object
 from argosy_sim.livefleet.spec import FleetSpec, NodeGroup
 
 HEARTBEAT_S = 2.0

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
-from argosy_sim.livefleet.kube_api import PodName
+from argosy_sim.livefleet.kubelet.kube_api import PodName
 
 
 def log_path(root: Path, pod: PodName, container: str) -> Path:

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from argosy.errors import ArgosyError
 from argosy_sim.livefleet.errors import UnknownTargetError
-from argosy_sim.livefleet.kube_api import Object
-from argosy_sim.livefleet.log_endpoint import FoundLog
-from argosy_sim.livefleet.nodes import SimulatedNode
-from argosy_sim.livefleet.pod_worker import PodWorker, ReplicaStatus, Services
+from argosy_sim.livefleet.kubelet.kube_api import Object
+from argosy_sim.livefleet.kubelet.log_endpoint import FoundLog
+from argosy_sim.livefleet.kubelet.nodes import SimulatedNode
+from argosy_sim.livefleet.kubelet.pod_worker import PodWorker, ReplicaStatus, Services
 
 _RETRY_S = 0.5
 _FINAL_PHASES = ("Succeeded", "Failed")

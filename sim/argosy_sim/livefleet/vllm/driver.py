@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from argosy.engine import EngineRequest, Refused, Scheduler
-from argosy_sim.livefleet.vllm_metrics import EngineLoad, FinishedRequest, VllmMetrics
+from argosy_sim.livefleet.vllm.metrics import EngineLoad, FinishedRequest, VllmMetrics
 
 # A garbage collection or a large body takes tens of milliseconds; a second is a sleeping machine.
 RESYNCHRONISE_AFTER_S = 1.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy_sim.livefleet.openai_api import (
+from argosy_sim.livefleet.vllm.openai_api import (
     Answer,
     ApiError,
     Endpoint,

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from argosy.engine import EngineLimits, Refused, Scheduler, StepCoefficients
-from argosy_sim.livefleet.driver import EngineDriver
-from argosy_sim.livefleet.vllm_metrics import EngineIdentity, VllmMetrics
+from argosy_sim.livefleet.vllm.driver import EngineDriver
+from argosy_sim.livefleet.vllm.metrics import EngineIdentity, VllmMetrics
 
 STEP_S = 0.010
 STEPS = StepCoefficients(wn=1000 * STEP_S, f=0.0, q=4.0, c1=0, a0=0, a1=0, a2=0, b0=0, b1=0, b2=0)
