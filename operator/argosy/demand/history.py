@@ -19,6 +19,16 @@ from argosy.snapshot import RouteCounters, Sample, TelemetryReading
 LONGEST_STABILIZATION_S = 3600.0
 """The API's bound on `stabilizationSeconds`: older peaks are forgotten."""
 
+THINNED_S = 60.0
+"""Of peaks older than this, one is kept for each minute of the clock: the highest rate, with the latest
+instant. A rate that falls slowly settles anew at every reading, 1,800 times in an hour; it now has 61
+such peaks at most, and those of the last minute. The forecast of a stabilisation window of up to a
+minute stays exact; a longer window may hold a rate for up to one minute longer, never shorter."""
+
+_PEAK_STEPS = 1000
+"""A peak's rate is rounded up to 0.001 requests/s, a sixteenth of its standard error or less: it is written
+with three decimals, because the memory of 100 classes has to fit 256 KiB and a third of it are peaks."""
+
 _FULL_S = HISTORY_S - WINDOW_S
 """An estimate over this long is settled: more samples hardly change it, so it is entered among the peaks."""
 
@@ -50,8 +60,8 @@ class ClassHistory:
     tracks:     the counters of its route cells, by Envoy's node id and cell
     change_s:   when the rate last changed (minus infinity: never since the first sample)
     changed_at_s: when that change was detected
-    peaks:      (at_s, rate) of settled estimates, by time with falling rates: for any instant, the
-                first at or after it is the highest since
+    peaks:      (at_s, rate) of settled estimates, those older than `THINNED_S` one for each minute, by
+                time with falling rates: for any instant, the first at or after it is the highest since
     """
 
     tracks: Mapping[TrackKey, Track] = field(default_factory=dict)
@@ -65,7 +75,9 @@ class ClassHistory:
         return _total(track.count(track.latest_s - WINDOW_S) for track in _heard(self.tracks))
 
     def highest_since(self, start_s: float) -> float:
-        """The highest rate that was settled at or after `start_s`; 0 where none was."""
+        """The highest rate that was settled at or after `start_s`; 0 where none was. More than
+        `THINNED_S` ago it may have been settled earlier in the same minute.
+        """
         return next((rate for at_s, rate in self.peaks if at_s >= start_s), 0.0)
 
 
@@ -160,11 +172,28 @@ def _settled(seen: ClassHistory) -> ClassHistory:
     """The history with its estimate among the peaks, and without those older than any window."""
     if seen.estimate is None:
         return seen
-    at_s, rate = seen.estimate.at_s, seen.estimate.upper_per_s
+    at_s = seen.estimate.at_s
+    rate = math.ceil(seen.estimate.upper_per_s * _PEAK_STEPS) / _PEAK_STEPS
     higher = tuple(
         peak for peak in seen.peaks if peak[1] > rate and peak[0] >= at_s - LONGEST_STABILIZATION_S
     )
-    return replace(seen, peaks=(*higher, (at_s, rate)))
+    return replace(seen, peaks=_thinned((*higher, (at_s, rate)), at_s))
+
+
+def _thinned(peaks: Iterable[tuple[float, float]], now_s: float) -> tuple[tuple[float, float], ...]:
+    """Peaks with falling rates; of those older than `THINNED_S`, each minute's first rate and latest instant.
+
+    Of several at one instant, as after the clock went back, the first is kept.
+    """
+    kept: list[tuple[float, float]] = []
+    for at_s, rate in peaks:
+        last_s = kept[-1][0] if kept else -math.inf
+        is_old = at_s < now_s - THINNED_S
+        if at_s == last_s or (is_old and at_s // 60.0 == last_s // 60.0):
+            kept[-1] = (max(last_s, at_s), kept[-1][1])
+        else:
+            kept.append((at_s, rate))
+    return tuple(kept)
 
 
 def _not_after(known: ClassHistory, now_s: float) -> ClassHistory:

@@ -9,11 +9,24 @@ Lags of single replicas are not written: they are known again after three window
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
+from argosy.documents import (
+    Discarded,
+    Salvage,
+    array,
+    member,
+    name,
+    number,
+    numbers,
+    optional,
+    positive,
+    text,
+    version_fault,
+    whole,
+)
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row
 from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence
@@ -62,14 +75,6 @@ class CalibrationMemory:
     states: Mapping[CalibrationKey, CalibrationState] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Discarded:
-    """Something remembered was given up, and why."""
-
-    what: str
-    message: str
-
-
 def bounded(states: Mapping[CalibrationKey, CalibrationState]) -> CalibrationMemory:
     """At most `MAX_KEYS` of the states, those updated last."""
     newest = sorted(states, key=lambda key: (-states[key].updated_at_s, str(key)))[:MAX_KEYS]
@@ -88,23 +93,15 @@ def memory_to_json(memory: CalibrationMemory) -> dict[str, Any]:
 
 def memory_from_json(document: object) -> tuple[CalibrationMemory, tuple[Discarded, ...]]:
     """The memory that was written, and what of it could not be used."""
-    if not isinstance(document, Mapping):
-        return CalibrationMemory(), (Discarded("all calibrations", "not a JSON object"),)
-    version = document.get("version")
-    if version != FORMAT_VERSION or isinstance(version, bool):
-        message = f"format version {version!r}, this program writes {FORMAT_VERSION}"
-        return CalibrationMemory(), (Discarded("all calibrations", message),)
-    entries = document.get("calibrations")
-    if not isinstance(entries, list):
-        return CalibrationMemory(), (Discarded("all calibrations", "no list of calibrations"),)
-    states: dict[CalibrationKey, CalibrationState] = {}
-    discarded: list[Discarded] = []
-    for place, entry in enumerate(entries):
-        try:
-            states[_key_from_json(entry["key"])] = _state_from_json(entry)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            discarded.append(Discarded(f"calibration {place}", f"{type(error).__name__}: {error}"))
-    return bounded(states), tuple(discarded)
+    if fault := version_fault(document, FORMAT_VERSION):
+        return CalibrationMemory(), (Discarded("all calibrations", fault),)
+    salvage = Salvage()
+    read = salvage.entries("calibration", lambda: member(document, "calibrations"), _entry)
+    return bounded(dict(read)), tuple(salvage.discarded)
+
+
+def _entry(found: object) -> tuple[CalibrationKey, CalibrationState]:
+    return _key_from_json(member(found, "key")), _state_from_json(found)
 
 
 def _key_to_json(key: CalibrationKey) -> dict[str, Any]:
@@ -119,12 +116,13 @@ def _key_to_json(key: CalibrationKey) -> dict[str, Any]:
     }
 
 
-def _key_from_json(found: Mapping[str, Any]) -> CalibrationKey:
-    shape = Shape(_count(found["tensorParallel"]), _count(found["pipelineParallel"]))
+def _key_from_json(found: object) -> CalibrationKey:
+    shape = Shape(whole(member(found, "tensorParallel")), whole(member(found, "pipelineParallel")))
     if min(shape.tensor_parallel, shape.pipeline_parallel) < 1:
         raise ValueError(f"a shape of no GPU: {shape}")
-    profile = ProfileKey(_text(found["gpu"]), _text(found["model"]), Dtype(found["dtype"]), shape)
-    return CalibrationKey(profile, _text(found["engineVersion"]))
+    dtype = Dtype(text(member(found, "dtype")))
+    profile = ProfileKey(name(member(found, "gpu")), name(member(found, "model")), dtype, shape)
+    return CalibrationKey(profile, name(member(found, "engineVersion")))
 
 
 def _state_to_json(state: CalibrationState) -> dict[str, Any]:
@@ -140,38 +138,36 @@ def _state_to_json(state: CalibrationState) -> dict[str, Any]:
     }
 
 
-def _state_from_json(found: Mapping[str, Any]) -> CalibrationState:
-    evidence = Evidence(_numbers(found["information"]), _numbers(found["vector"]))
+def _state_from_json(found: object) -> CalibrationState:
+    evidence = Evidence(numbers(member(found, "information")), numbers(member(found, "vector")))
     if not evidence.is_sound():
         raise ValueError("the information is no positive matrix")
-    published = found["published"]
     return CalibrationState(
-        prior_digest=_text(found["priorDigest"]),
-        prior=_calibration(found["prior"]),
+        prior_digest=name(member(found, "priorDigest")),
+        prior=_calibration(member(found, "prior")),
         evidence=evidence,
-        health=_health(found["health"]),
-        published=None if published is None else _calibration(published),
-        rows=tuple(_row(row) for row in found["rows"][-MAX_ROWS:]),
-        updated_at_s=_number(found["updatedAtSeconds"]),
+        health=_health(member(found, "health")),
+        published=optional(member(found, "published"), _calibration),
+        rows=tuple(_row(row) for row in array(member(found, "rows"))[-MAX_ROWS:]),
+        updated_at_s=number(member(found, "updatedAtSeconds")),
     )
 
 
 def _calibration(found: object) -> Calibration:
-    calibration = Calibration(*_numbers(found))
+    calibration = Calibration(*(number(value) for value in array(found, 3)))
     inside = zip(astuple(LOWEST), astuple(calibration), astuple(HIGHEST), strict=True)
     if not all(low <= value <= high for low, value, high in inside):
         raise ValueError(f"{calibration} is out of bounds")
     return calibration
 
 
-def _health(found: Mapping[str, Any]) -> Health:
-    drifted_at_s = found["drifted_at_s"]
+def _health(found: object) -> Health:
     health = Health(
-        variance=_positive(found["variance"]),
-        num_windows=_count(found["num_windows"]),
-        above=_number(found["above"]),
-        below=_number(found["below"]),
-        drifted_at_s=None if drifted_at_s is None else _number(drifted_at_s),
+        variance=positive(member(found, "variance")),
+        num_windows=whole(member(found, "num_windows")),
+        above=number(member(found, "above")),
+        below=number(member(found, "below")),
+        drifted_at_s=optional(member(found, "drifted_at_s"), number),
     )
     if min(health.above, health.below, health.num_windows) < 0:
         raise ValueError("a negative sum or count")
@@ -179,36 +175,4 @@ def _health(found: Mapping[str, Any]) -> Health:
 
 
 def _row(found: object) -> Row:
-    silicon_ms, batch = _numbers(found)
-    return Row(_positive(silicon_ms), _positive(batch))
-
-
-def _numbers(found: object) -> tuple[float, ...]:
-    if not isinstance(found, Iterable) or isinstance(found, str | bytes | Mapping):
-        raise TypeError(f"not a list of numbers: {found!r}")
-    return tuple(_number(value) for value in found)
-
-
-def _number(found: object) -> float:
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-        raise ValueError(f"not a finite number: {found!r}")
-    return float(found)
-
-
-def _positive(found: object) -> float:
-    number = _number(found)
-    if number <= 0:
-        raise ValueError(f"not positive: {number}")
-    return number
-
-
-def _count(found: object) -> int:
-    if isinstance(found, bool) or not isinstance(found, int):
-        raise TypeError(f"not a whole number: {found!r}")
-    return found
-
-
-def _text(found: object) -> str:
-    if not isinstance(found, str) or not found:
-        raise TypeError(f"not a name: {found!r}")
-    return found
+    return Row(*(positive(value) for value in array(found, 2)))

@@ -23,6 +23,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from argosy.documents import Discarded
 from argosy.engine.step_times import StepTimes
 from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.perf.recalibration.features import Row, row
@@ -43,7 +44,6 @@ from argosy.perf.recalibration.memory import (
     MAX_ROWS,
     CalibrationMemory,
     CalibrationState,
-    Discarded,
     bounded,
 )
 from argosy.perf.recalibration.observe import CLOCK_TOLERANCE_S, LONGEST_WINDOW_S, WINDOW_S

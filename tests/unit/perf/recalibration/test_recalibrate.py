@@ -31,6 +31,7 @@ from recalibration_windows import (
 )
 from scraped_engine import ScrapedEngine, Scraper, Traffic
 
+from argosy.documents import Discarded
 from argosy.engine import StepCoefficients
 from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
 from argosy.errors import InvariantError
@@ -39,7 +40,6 @@ from argosy.perf.recalibration.features import Row, row
 from argosy.perf.recalibration.fit import estimate, relative_variance
 from argosy.perf.recalibration.memory import (
     CalibrationMemory,
-    Discarded,
 )
 from argosy.perf.recalibration.observe import (
     ObservedReplica,
