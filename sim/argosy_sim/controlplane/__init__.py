@@ -6,12 +6,12 @@ that any number of them run side by side.
 
     binaries      where the programs come from: the user's, the cache, or a build
     gobuild       builds them from pinned Go modules
-    certificates  keys and certificates      kubeconfig   client configuration files
-    ports         free loopback ports        processes    children that never outlive this process
     components    the command lines          state        what runs in a state directory
     cluster       `ControlPlane`: start, stop, restart the API server
-    accounts      ServiceAccount kubeconfigs (so that RBAC is always in force)
+    readiness     the checks of a starting API server
     lifecycle     `up`, `down`, `status`: what `argosy sim` calls
+    credentials/  certificates, kubeconfig files, ServiceAccount kubeconfigs (so that RBAC is always in force)
+    host/         free loopback ports, locks, children that never outlive this process
 
 Import the modules, not this package: it re-exports nothing, so that looking for binaries
 does not load the Kubernetes client.

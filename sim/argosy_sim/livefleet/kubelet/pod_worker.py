@@ -1,6 +1,6 @@
 """Owns one pod from its binding to its end: delay, server, reports, crashes, drain, deletion.
 
-`kubelet` chooses the pods, `vllm_server` serves the requests. One task per pod follows the pod's
+`kubelet` chooses the pods, `vllm.server` serves the requests. One task per pod follows the pod's
 life; what happens to the pod from outside (deletion, crash, death of
 the node) sets an event or ends the task.
 

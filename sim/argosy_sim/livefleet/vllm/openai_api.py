@@ -1,6 +1,6 @@
 """Owns the OpenAI protocol of one simulated vLLM: request bodies in, answers and frames out.
 
-Pure: sockets are `vllm_server`'s, times are `driver`'s. A prompt's tokens are its UTF-8 bytes
+Pure: sockets are `server`'s, times are `driver`'s. A prompt's tokens are its UTF-8 bytes
 divided by four, rounded up, and every generated token is four bytes of text: a conversation
 that is sent back with its answers counts them as before.
 
