@@ -18,7 +18,7 @@ from memory_api_server import Call, MemoryApiServer, MemoryCluster
 from small_fleet import FakePerf
 from virtual_clock import VirtualClock
 
-from argosy.api import Resource
+from argosy.api import CustomResource
 from argosy.api.kinds import WATCHED
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.decision import Decision
@@ -159,7 +159,7 @@ class VirtualShell:
         self.planning = PlanningLoop(self.state, self.decider, self.election)
         self.traffic = TrafficLoop(self.state, self.scraper, RunningVariants(FakePerf()), self.planning.wake)
 
-    def apply(self, *items: Resource) -> None:
+    def apply(self, *items: CustomResource) -> None:
         """As a user does."""
         for item in items:
             body = item.to_object()

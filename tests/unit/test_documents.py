@@ -99,7 +99,9 @@ def test_whole_numbers_are_written_without_a_fraction() -> None:
     ],
 )
 def test_only_the_version_that_this_program_writes_is_read(document: object, fault: str) -> None:
-    assert version_fault(document, 1) == fault
+    found = version_fault(document, 1, "all of it")
+    assert ("" if found is None else found.message) == fault
+    assert found is None or found.what == "all of it"
 
 
 def test_what_is_damaged_is_discarded_by_its_name_and_the_rest_is_kept() -> None:

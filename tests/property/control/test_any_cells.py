@@ -85,5 +85,5 @@ def test_any_table_of_cells_after_any_other_makes_a_sound_plan(story: list[Route
             world.act()  # raises for an alarm
             check(world)
             world.now_s += 4.0
-            world._reconcile()
+            world.reconcile()
             assert sum(world.serving().values()) > 0

@@ -268,7 +268,7 @@ def test_a_model_that_a_class_no_longer_allows_serves_it_until_the_new_one_is_re
         world.act()
         assert all(backends_of(world).values())
         world.now_s += 1.0
-        world._reconcile()
+        world.reconcile()
     world.settle()
     assert backends_of(world)[CHAT] == [by_model(world)["mistral"]]
 
@@ -285,7 +285,7 @@ def test_the_last_replica_that_serves_a_class_of_a_group_stays_where_its_success
         world.act()
         assert all(backends_of(world).values())
         world.now_s += 1.0
-        world._reconcile()
+        world.reconcile()
     assert world.serving()[mistral] + sum(
         n for name, n in world.serving().items() if name != mistral and "mistral" in name
     )
@@ -315,7 +315,7 @@ def test_classes_that_are_joined_or_parted_lose_no_serving_replica_before_its_su
         world.act()
         assert all(backends_of(world).values())
         world.now_s += 1.0
-        world._reconcile()
+        world.reconcile()
         world.serving_over_time.append(sum(world.serving().values()))
     assert min(world.serving_over_time) >= 3
     world.settle()
@@ -343,7 +343,7 @@ def test_a_class_that_leaves_a_group_is_served_by_it_until_its_own_replicas_are_
         world.act()
         assert all(backends_of(world).values())
         world.now_s += 1.0
-        world._reconcile()
+        world.reconcile()
     world.settle()
     assert world.replicas() == {"l40s/batch": 1, "l40s/shared": 2}
     assert shared not in backends_of(world)[BATCH]

@@ -259,7 +259,7 @@ def test_cutting_a_class_anew_takes_no_serving_replica_before_its_successor_serv
         world.act()
         assert all(r.backends for r in routes_of(world).values())
         world.now_s += 1.0
-        world._reconcile()
+        world.reconcile()
         world.serving_over_time.append(sum(world.serving().values()))
         assert body_of(world.decisions[-1], CHAT)["replicasReady"] >= 4
     assert min(world.serving_over_time) >= 4
@@ -278,7 +278,7 @@ def test_in_a_full_pool_a_class_is_cut_anew_without_losing_the_last_replica_of_a
         world.act()
         assert all(r.backends for r in routes_of(world).values())
         world.now_s += 1.0
-        world._reconcile()
+        world.reconcile()
         world.serving_over_time.append(sum(world.serving().values()))
     # At most one replica for each group that waits for room.
     assert min(world.serving_over_time) >= 2

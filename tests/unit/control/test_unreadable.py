@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, body_of, condition, some_nodes, verdict
 
-from argosy.api import GPUPool, InvalidObject, Resource, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api import CustomResource, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.control.decision import Decision
 from argosy.control.step import StepSettings, step
 from argosy.demand.forecast import STALE_S, DemandHistory, observe
@@ -17,7 +17,7 @@ from argosy.snapshot import RouteCounters, Sample, TelemetryReading
 
 READY = {"type": "Ready", "status": "True", "reason": "Ready", "lastTransitionTime": "2026-01-01T00:00:00Z"}
 
-BAD: list[tuple[type[Resource], str, dict[str, Any], str]] = [
+BAD: list[tuple[type[CustomResource], str, dict[str, Any], str]] = [
     (WorkloadClass, "default", {"models": "llama"}, "spec.models"),
     (WorkloadClass, "default", {"slo": {"ttft": {"p95Milliseconds": -1}}}, "spec.slo"),
     (ServedModel, "default", {"modelId": 5, "engine": {"maxNumSeqs": "many"}}, "spec.engine.maxNumSeqs"),
@@ -26,7 +26,9 @@ BAD: list[tuple[type[Resource], str, dict[str, Any], str]] = [
 ]
 
 
-def an_invalid(kind: type[Resource], namespace: str, spec: dict[str, Any], **status: Any) -> InvalidObject:
+def an_invalid(
+    kind: type[CustomResource], namespace: str, spec: dict[str, Any], **status: Any
+) -> InvalidObject:
     metadata = {"name": "bad", "uid": "uid-bad", "generation": 7}
     if namespace:
         metadata["namespace"] = namespace
@@ -53,7 +55,7 @@ def decide(world: World, *invalid: InvalidObject) -> Decision:
 
 @pytest.mark.parametrize(("kind", "namespace", "spec", "field"), BAD)
 def test_an_object_that_cannot_be_read_reports_the_field_in_its_own_status(
-    world: World, kind: type[Resource], namespace: str, spec: dict[str, Any], field: str
+    world: World, kind: type[CustomResource], namespace: str, spec: dict[str, Any], field: str
 ) -> None:
     item = an_invalid(kind, namespace, spec)
     decision = decide(world, item)
@@ -64,7 +66,7 @@ def test_an_object_that_cannot_be_read_reports_the_field_in_its_own_status(
 
 @pytest.mark.parametrize(("kind", "namespace", "spec", "field"), BAD)
 def test_its_other_conditions_and_fields_stay(
-    world: World, kind: type[Resource], namespace: str, spec: dict[str, Any], field: str
+    world: World, kind: type[CustomResource], namespace: str, spec: dict[str, Any], field: str
 ) -> None:
     item = an_invalid(kind, namespace, spec, conditions=[READY], replicasReady=3)
     body = body_of(decide(world, item), item.key, kind.PLURAL)

@@ -12,7 +12,7 @@ import pytest
 from builders import a_class, a_fleet
 from virtual_clock import VirtualClock, in_virtual_time
 
-from argosy.api import Resource
+from argosy.api import CustomResource
 from argosy.api.kinds import WATCHED
 from argosy.errors import InvariantError
 from argosy.kube.store import Store
@@ -33,7 +33,7 @@ class Stage:
         self.published_s: list[float] = []
         self._version = 0
 
-    def apply(self, item: Resource, **metadata: Any) -> None:
+    def apply(self, item: CustomResource, **metadata: Any) -> None:
         self._version += 1
         body = item.to_object()
         body["metadata"] |= {"resourceVersion": str(self._version), **metadata}
