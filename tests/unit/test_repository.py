@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 LOCKS = sorted((ROOT / "hack").glob("*.lock.txt"))
 MAX_LINES = 500
+MAX_MODULES = 12
 
 
 def names(files: list[Path]) -> list[str]:
@@ -55,6 +57,11 @@ def test_no_file_is_longer_than_five_hundred_lines() -> None:
 
 def test_every_module_opens_with_a_docstring() -> None:
     assert names([f for f in SOURCES if not ast.get_docstring(ast.parse(f.read_text()))]) == []
+
+
+def test_no_folder_has_more_modules_than_a_reader_can_hold() -> None:
+    modules = Counter(f.parent for f in SOURCES if f.name != "__init__.py")
+    assert {str(d.relative_to(ROOT)): n for d, n in modules.items() if n > MAX_MODULES} == {}
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:

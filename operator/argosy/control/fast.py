@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from argosy.api.fleet import Mode
-from argosy.control.balance import balance, published_weights, worth_publishing
 from argosy.control.candidates.calibration import CalibratedVariants
 from argosy.control.cells import known_cells
 from argosy.control.decision import EventRecord
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, EventKey, TrafficMemory, WeightMemory
-from argosy.control.recalibration import CalibrationMeasures, Recalibrated, recalibrated
 from argosy.control.state.silence import silent_pods
+from argosy.control.traffic.balance import balance, published_weights, worth_publishing
+from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrated, recalibrated
 from argosy.control.triggers import Trigger
 from argosy.demand.forecast import DemandHistory, fallen, observe, triggers
 from argosy.keys import CellName, ClassKey, DeploymentKey

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from argosy.control.decision import Decision
 from argosy.control.fast import Measures
-from argosy.control.recalibration import CalibrationMeasures
+from argosy.control.traffic.recalibration import CalibrationMeasures
 from argosy.keys import ClassKey
 
 

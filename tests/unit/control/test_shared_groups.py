@@ -22,10 +22,10 @@ from small_fleet import (
 
 from argosy.api import RouterPolicy, WorkloadClass
 from argosy.api.fleetplan import PlannedCell
-from argosy.control.balance import balance
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.recheck import changed_since
 from argosy.control.routes import route_inputs
+from argosy.control.traffic.balance import balance
 from argosy.keys import CellName, ClassKey, GroupName
 from argosy.perf.protocol import Capacity, OutOfRange
 from argosy.rollout import CreateDeployment

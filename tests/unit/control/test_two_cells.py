@@ -21,12 +21,12 @@ from small_fleet import (
 
 from argosy.api import FleetPlan
 from argosy.api.fleetplan import DeploymentWeight, PlannedCell, PublishedWeights
-from argosy.control.balance import balance
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.demand import class_forecasts
 from argosy.control.fast import ReactSettings, react
 from argosy.control.routes import route_inputs
 from argosy.control.step import StepSettings, step
+from argosy.control.traffic.balance import balance
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.route.compile import compile_routes
 from argosy.route.table import RouteEntry

@@ -10,7 +10,7 @@ from small_fleet import World, a_class, a_fleet, a_model, a_pool, parsed, some_n
 
 from argosy.api import FleetPlan, RouterPolicy
 from argosy.api.fleetplan import DeploymentWeight, PublishedWeights
-from argosy.control.balance import balance, published_weights, worth_publishing
+from argosy.control.traffic.balance import balance, published_weights, worth_publishing
 from argosy.route.weights import CellWeights
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
 

@@ -20,7 +20,7 @@ from argosy.control.candidates.variants import variants_of
 from argosy.control.decision import EventRecord
 from argosy.control.fast import EVENT_GAP_S, Measures, ReactSettings, react
 from argosy.control.memory import ControlMemory, TrafficMemory
-from argosy.control.recalibration import Recalibrated, recalibrated
+from argosy.control.traffic.recalibration import Recalibrated, recalibrated
 from argosy.files.calibrations import read_calibrations, write_calibrations
 from argosy.perf.footprint.memory import engine_limits
 from argosy.perf.protocol import Fits
