@@ -17,60 +17,43 @@ from argosy.keys import ClassKey
 
 
 class Metrics:
-    """The metrics of one process, in their own registry."""
+    """One process's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.is_leader = Gauge("argosy_is_leader", "1 where this process leads", registry=self.registry)
-        self.iterations = Counter(
-            "argosy_iterations", "Decisions by outcome", ["outcome"], registry=self.registry
-        )
+        self.is_leader = self._gauge("is_leader", "1 where this process leads")
+        self.iterations = self._counter("iterations", "Decisions by outcome", "outcome")
         self.iteration_seconds = Histogram(
             "argosy_iteration_seconds",
             "From the snapshot to the last status",
             buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
             registry=self.registry,
         )
-        self.revision = Gauge(
-            "argosy_applied_revision", "Revision of the applied plan", registry=self.registry
+        self.revision = self._gauge("applied_revision", "Revision of the applied plan")
+        self.cost = self._gauge("planned_cost_usd_per_hour", "Price of the applied plan's replicas")
+        self.silent = self._gauge("silent_endpoints", "Endpoints that have fallen silent")
+        self.envoys = self._gauge("envoys_connected", "Connected Envoys")
+        self.demand = self._gauge(
+            "demand_requests_per_second", "Rate that the last decision planned for", "workload_class"
         )
-        self.cost = Gauge(
-            "argosy_planned_cost_usd_per_hour", "Price of the applied plan's replicas", registry=self.registry
+        self.calibration_factor = self._gauge(
+            "calibration_factor", "Step time as observed over the profile's, at the load last seen", "variant"
         )
-        self.silent = Gauge(
-            "argosy_silent_endpoints", "Endpoints that have fallen silent", registry=self.registry
+        self.calibration_uncertainty = self._gauge(
+            "calibration_uncertainty", "Relative standard error of a corrected step time", "variant"
         )
-        self.envoys = Gauge("argosy_envoys_connected", "Connected Envoys", registry=self.registry)
-        self.demand = Gauge(
-            "argosy_demand_requests_per_second",
-            "Rate that the last decision planned for",
-            ["workload_class"],
-            registry=self.registry,
+        self.straggler_ratio = self._gauge(
+            "straggler_ratio", "Step time of one engine over the median of its kind", "endpoint"
         )
-        self.calibration_factor = Gauge(
-            "argosy_calibration_factor",
-            "Step time as observed over the profile's, at the load last seen",
-            ["variant"],
-            registry=self.registry,
+        self.calibration_skipped = self._counter(
+            "calibration_skipped", "Windows and readings that updated no calibration, by reason", "reason"
         )
-        self.calibration_uncertainty = Gauge(
-            "argosy_calibration_uncertainty",
-            "Relative standard error of a corrected step time",
-            ["variant"],
-            registry=self.registry,
-        )
-        self.straggler_ratio = Gauge(
-            "argosy_straggler_ratio",
-            "Step time of one engine over the median of its kind",
-            ["endpoint"],
-            registry=self.registry,
-        )
-        self.calibration_skipped = Counter(
-            "argosy_calibration_skipped",
-            "Windows and readings that updated no calibration, by reason",
-            ["reason"],
-            registry=self.registry,
-        )
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(f"argosy_{name}", help_text, labels, registry=self.registry)
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(f"argosy_{name}", help_text, labels, registry=self.registry)
 
     def show_decision(self, decision: Decision, seconds: float) -> None:
         """The decision, and the seconds that it took to decide and carry out."""
