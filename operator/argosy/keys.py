@@ -71,6 +71,11 @@ class GroupName(NamespacedName):
 
     __slots__ = ()
 
+    @classmethod
+    def of_class(cls, workload_class: ClassKey) -> GroupName:
+        """The group of a class that shares its replicas with no other."""
+        return cls(workload_class)
+
 
 class DeploymentKey(NamespacedName):
     """A Deployment that Argosy made; also an option of the planner and a cluster of Envoy."""

@@ -98,7 +98,9 @@ class RouteCells:
 
 def one_cell_each(classes: Iterable[ClassKey]) -> RouteCells:
     """One cell and one group for each class: what plans are made of so far."""
-    return RouteCells(tuple(RouteCell(CellName.of_class(c), c, GroupName(c)) for c in sorted(classes)))
+    return RouteCells(
+        tuple(RouteCell(CellName.of_class(c), c, GroupName.of_class(c)) for c in sorted(classes))
+    )
 
 
 def cells_of_plan(plan: FleetPlan) -> RouteCells:

@@ -196,9 +196,8 @@ class _Judge:
             yield Violation(ViolationCode.OVER_BUDGET, "budget", message)
         stated = self.plan.cost_usd_per_hour
         if not math.isclose(stated, self.cost_usd_per_hour, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-9):
-            message = (
-                f"the stated cost is ${stated}/h: ${self.cost_usd_per_hour}/h is needed, the replicas' price"
-            )
+            price = f"${self.cost_usd_per_hour:.4f}/h"
+            message = f"the stated cost is ${stated:.4f}/h: {price} is needed, the replicas' price"
             yield Violation(ViolationCode.COST_WRONG, "cost", message)
 
     def usefulness(self) -> Iterator[Violation]:

@@ -13,24 +13,30 @@ from argosy.rollout.targets import RolloutInputs, Target, is_surplus_allowed_to_
 
 
 def giving_way(inputs: RolloutInputs) -> frozenset[DeploymentKey]:
-    """The Deployments that let one replica go now: at most one in each pool.
+    """The Deployments that let one replica go now: at most one in each pool, and one of each group.
 
-    One at a time: while a replica drains or loads in a pool, the room that it makes or takes is
-    not known yet.
+    One at a time: while a replica drains or loads in a pool, the room that it makes or takes is not
+    known yet; and two pools that each take the last replica but one would leave a group without any.
     """
     starved = [t for t in inputs.targets if t.pool and t.replicas and inputs.without_room.get(t.key)]
-    pools = sorted({t.pool for t in starved})
-    chosen = (_choose(pool, [t for t in starved if t.pool == pool], inputs) for pool in pools)
-    return frozenset(key for key in chosen if key is not None)
+    chosen: dict[DeploymentKey, GroupName] = {}
+    for pool in sorted({t.pool for t in starved}):
+        waiting = [t for t in starved if t.pool == pool]
+        found = _choose(pool, waiting, inputs, frozenset(chosen.values()))
+        if found is not None:
+            chosen[found.key] = found.group
+    return frozenset(chosen)
 
 
-def _choose(pool: str, starved: list[Target], inputs: RolloutInputs) -> DeploymentKey | None:
+def _choose(
+    pool: str, starved: list[Target], inputs: RolloutInputs, spared: frozenset[GroupName]
+) -> Target | None:
+    """The Deployment of a pool that gives way, not of the groups that are spared; None where none may."""
     members = [t for t in inputs.targets if t.pool == pool]
     if any(_is_draining(t, inputs) for t in members) or any(_is_loading(t, inputs) for t in starved):
         return None
-    able = [t for t in members if _may_give_way(t, inputs)]
-    ranked = [((_idle(t, inputs) > 0, _spare(t.group, inputs), t.key), t.key) for t in able]
-    return max(ranked)[1] if ranked else None
+    able = [t for t in members if t.group not in spared and _may_give_way(t, inputs)]
+    return max(able, key=lambda t: (_idle(t, inputs) > 0, _spare(t.group, inputs), t.key), default=None)
 
 
 def _is_draining(target: Target, inputs: RolloutInputs) -> bool:

@@ -180,7 +180,7 @@ def _bounds_ms(term: PercentileBounds | None) -> tuple[float, ...]:
 
 
 def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
-    whole, own_group = CellName.of_class(class_key), GroupName(class_key)
+    whole, own_group = CellName.of_class(class_key), GroupName.of_class(class_key)
     if plan is None:
         refusal = f"No plan is applied yet, so no replica serves {class_key}."
         return (_Cell(whole, own_group, {}, refusal),)

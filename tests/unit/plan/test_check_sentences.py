@@ -110,7 +110,7 @@ SENTENCES: dict[ViolationCode, tuple[dict[str, Any], str]] = {
     ),
     ViolationCode.COST_WRONG: (
         {"cost_usd_per_hour": 1.5},
-        "the stated cost is $1.5/h: $2.0/h is needed, the replicas' price",
+        "the stated cost is $1.5000/h: $2.0000/h is needed, the replicas' price",
     ),
     ViolationCode.DOES_NOT_FIT: (
         {"replicas": {"d/s-1": 3, "d/b-1": 1}},

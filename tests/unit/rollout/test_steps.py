@@ -335,6 +335,17 @@ FULL = pods("a", "serving", "serving")
         ),
         pytest.param(
             Scene(
+                {"b": 1, "d": 1},
+                {"a": 1, "b": 1, "c": 1, "d": 1},
+                pods("a", "serving") | pods("b", "gated") | pods("c", "serving") | pods("d", "gated"),
+                without_room={"b": 1, "d": 1},
+                pools={"c": "h100", "d": "h100"},
+            ),
+            "c",
+            id="a group waits in two pools: one of its two serving replicas stays",
+        ),
+        pytest.param(
+            Scene(
                 {"b": 2},
                 {"z": 2, "b": 2},
                 pods("z", "serving", "serving") | pods("b", "gated", "gated"),

@@ -198,14 +198,17 @@ def perf_refusal(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
     if isinstance(answer, TooLarge):
         detail = f"{variant.name}: {answer.message}"
         message = Reason.MODEL_TOO_LARGE.sentence(model_id=variant.model_id, detail=detail)
-        return Refusal(Reason.MODEL_TOO_LARGE, message)
+        return Refusal(Reason.MODEL_TOO_LARGE, message, answer.nearest)
     if answer.reason is OutOfRangeReason.UNKNOWN_GPU:
-        return Refusal(Reason.UNKNOWN_GPU, f"spec.gpu of GPUPool {variant.pool}: {answer.message}")
+        message = f"spec.gpu of GPUPool {variant.pool}: {answer.message}"
+        return Refusal(Reason.UNKNOWN_GPU, message, answer.nearest)
     problem = answer.message.rstrip(".")
     if answer.reason is OutOfRangeReason.UNKNOWN_MODEL:
-        return Refusal(Reason.UNKNOWN_MODEL, Reason.UNKNOWN_MODEL.sentence(problem=problem))
+        message = Reason.UNKNOWN_MODEL.sentence(problem=problem)
+        return Refusal(Reason.UNKNOWN_MODEL, message, answer.nearest)
     field = _FIELD_OUT_OF_RANGE[answer.reason]
-    return Refusal(Reason.OUT_OF_RANGE, Reason.OUT_OF_RANGE.sentence(field=field, problem=problem))
+    message = Reason.OUT_OF_RANGE.sentence(field=field, problem=problem)
+    return Refusal(Reason.OUT_OF_RANGE, message, answer.nearest)
 
 
 def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel) -> tuple[Refusal, ...]:
