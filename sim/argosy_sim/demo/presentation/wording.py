@@ -53,4 +53,4 @@ def verdict(judgement: Judgement) -> str:
 
 def recovery_rule(load_delay_s: float, after_load_s: float) -> str:
     """What a recovery window is."""
-    return f"{load_delay_s:g} s of loading + {after_load_s:g} s after each shock"
+    return f"{round(load_delay_s, 1):g} s of loading + {after_load_s:g} s after each shock"
