@@ -64,6 +64,26 @@ def test_no_folder_has_more_modules_than_a_reader_can_hold() -> None:
     assert {str(d.relative_to(ROOT)): n for d, n in modules.items() if n > MAX_MODULES} == {}
 
 
+def module_folders(stem: str, top: Path) -> list[Path]:
+    """Where tests of a module, or a package, of this name may lie: folders as they are below tests/unit."""
+    root = ROOT / "sim" / "argosy_sim" if top.parts[0] == "sim" else ROOT / "operator" / "argosy"
+    inside = root.joinpath(*top.parts[1:] if top.parts[0] == "sim" else top.parts)
+    packages = [f.parent for f in inside.rglob(f"{stem}/__init__.py")]
+    found = [f.parent for f in (*inside.rglob(f"{stem}.py"), *packages)]
+    return [top / folder.relative_to(inside) for folder in (*found, *packages)]
+
+
+def test_a_modules_unit_tests_lie_in_the_folder_of_its_package() -> None:
+    unit = ROOT / "tests" / "unit"
+    astray = {}
+    for file in sorted(unit.rglob("test_*.py")):
+        folder = file.parent.relative_to(unit)
+        top = Path(*folder.parts[: 2 if folder.parts[:1] == ("sim",) else 1])
+        if folder.parts and (homes := module_folders(file.stem.removeprefix("test_"), top)):
+            astray |= {} if folder in homes else {str(file.relative_to(unit)): homes}
+    assert astray == {}
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert names([f for f in SOURCES if f.stem in VAGUE]) == []
 

@@ -16,7 +16,7 @@ from argosy.cli.app import build
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SLOW_L40S = a_profile_file("llama-3.1-8b", "L40S", slowness=100.0)
 SHIPPED = {("default/chat", "l40s"): 3, ("default/batch", "l40s"): 1}
-"""What the shipped profiles make of the small example (tests/unit/test_cli_plan.py)."""
+"""What the shipped profiles make of the small example (tests/unit/cli/test_plan.py)."""
 
 
 @pytest.fixture(scope="module")
