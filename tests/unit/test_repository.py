@@ -59,6 +59,29 @@ def test_every_module_opens_with_a_docstring() -> None:
     assert names([f for f in SOURCES if not ast.get_docstring(ast.parse(f.read_text()))]) == []
 
 
+def raising(module: ast.Module) -> list[str]:
+    """Public functions that raise and whose docstring, or their class's, has no word on it."""
+    found = []
+    for owner in ast.walk(module):
+        if isinstance(owner, ast.Module | ast.ClassDef):
+            of_class = ast.get_docstring(owner) or "" if isinstance(owner, ast.ClassDef) else ""
+            for each in owner.body:
+                if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) and not each.name.startswith("_"):
+                    thrown = [
+                        ast.unparse(n.exc) for n in ast.walk(each) if isinstance(n, ast.Raise) and n.exc
+                    ]
+                    # A command's exit code is no error.
+                    thrown = [name for name in thrown if not name.startswith("typer.Exit")]
+                    if thrown and "raise" not in (of_class + (ast.get_docstring(each) or "")).lower():
+                        found.append(each.name)
+    return found
+
+
+def test_the_docstring_of_a_public_function_that_raises_names_what() -> None:
+    silent = {f: found for f in SOURCES if (found := raising(ast.parse(f.read_text())))}
+    assert {str(f.relative_to(ROOT)): found for f, found in silent.items()} == {}
+
+
 def test_no_folder_has_more_modules_than_a_reader_can_hold() -> None:
     modules = Counter(f.parent for f in SOURCES if f.name != "__init__.py")
     assert {str(d.relative_to(ROOT)): n for d, n in modules.items() if n > MAX_MODULES} == {}

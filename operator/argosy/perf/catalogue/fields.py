@@ -50,7 +50,10 @@ class ConfigFields:
     path: str = ""
 
     def number(self, *names: str, default: int | None = None) -> int:
-        """The first of the fields that is there: a positive whole number (or `default`)."""
+        """The first of the fields that is there: a positive whole number (or `default`).
+
+        Raises UnreadableFieldError where none is there and no default is given, or it holds something else.
+        """
         name = next((name for name in names if self.values.get(name) is not None), None)
         if name is None:
             if default is None:
@@ -61,12 +64,15 @@ class ConfigFields:
         return self._whole(name, minimum=1)
 
     def count(self, *names: str) -> int:
-        """The first of the fields that is there: a whole number, zero where none is."""
+        """The first of the fields that is there: a whole number, zero where none is.
+
+        Raises UnreadableFieldError where it holds something else.
+        """
         name = next((name for name in names if self.values.get(name) is not None), None)
         return 0 if name is None else self._whole(name, minimum=0)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A boolean."""
+        """A boolean. Raises UnreadableFieldError for something else."""
         value = self.values.get(name)
         if value is None:
             return default
