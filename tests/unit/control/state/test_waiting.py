@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import a_class, a_model, a_pool
-from small_fleet import NVIDIA, START_S, World
+from builders import a_class, a_model, a_pending_pod, a_pool
+from small_fleet import START_S, World
 
 from argosy.control.state.owners import Owners, group_by_deployment, owners_by_deployment
 from argosy.control.state.waiting import replicas_without_room, stuck_pods
@@ -16,9 +16,7 @@ from argosy.place.solution import Placement, Unplaced
 from argosy.snapshot.cluster import LABEL_GROUP, LABEL_MODEL, LABEL_POOL, PodState, label_value
 from argosy.snapshot.fleet import FleetSnapshot
 
-POD = PodState(
-    "default", "p", "u", DeploymentKey("default/d"), "", "Pending", False, False, False, {NVIDIA: 1}
-)
+POD = a_pending_pod()
 NOTHING_UNPLACED = Placement({}, {}, (), ())
 
 
