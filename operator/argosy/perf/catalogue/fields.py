@@ -5,13 +5,16 @@ Owns the reader that turns a JSON mapping into numbers or into a fault with the 
 
 from __future__ import annotations
 
-import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from argosy.refusals import Refused
+
+_MOST = 2**40
+"""No count or dimension of a model is near it, and products of several are still finite floats."""
 
 
 class ConfigFaultReason(StrEnum):
@@ -98,7 +101,8 @@ class ConfigFields:
         value = self.values[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UnreadableFieldError(self.path + name, f"must be a number, not {value!r}")
-        if not math.isfinite(value) or value != int(value) or value < minimum:
+        if not minimum <= value <= _MOST or value != int(value):
             wanted = "a positive whole number" if minimum else "a whole number, zero or more"
-            raise UnreadableFieldError(self.path + name, f"must be {wanted}, not {value!r}")
+            found = reprlib.repr(value)  # JSON may hold an integer of thousands of digits
+            raise UnreadableFieldError(self.path + name, f"must be {wanted} of at most {_MOST}, not {found}")
         return int(value)
