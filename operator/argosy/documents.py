@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from argosy.refusals import Refused
 
 LARGEST = 2.0**53
-"""Up to here a float counts exactly; no count, rate or millisecond of ours is larger."""
+"""Up to here a float counts exactly; no count, rate or time in ms that is written is larger."""
 
 E = TypeVar("E", bound=Enum)
 T = TypeVar("T")

@@ -6,10 +6,11 @@ imports what it needs when it runs: `argosy --help` loads this module.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,6 +19,9 @@ from rich.table import Table
 from argosy.errors import SpecError
 from argosy.exit_codes import exit_code
 from argosy_sim.replay.command import register as register_replay
+
+if TYPE_CHECKING:
+    from argosy_sim.controlplane.lifecycle import Status
 
 app = typer.Typer(
     help="A whole cluster on this machine, without Docker and without a GPU.", no_args_is_help=True
@@ -79,12 +83,22 @@ def down(state_dir: StateDir = None) -> None:
 
 
 @app.command()
-def status(state_dir: StateDir = None) -> None:
+def status(
+    state_dir: StateDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
     """Show what runs; exit code 3 where the control plane is not ready."""
     from argosy_sim.controlplane import lifecycle
 
     found = lifecycle.status(_directory(state_dir))
-    console = _console()
+    if as_json:
+        typer.echo(json.dumps(found.document(), indent=2))
+    else:
+        _print_status(_console(), found)
+    raise typer.Exit(exit_code(found.health is lifecycle.Health.READY))
+
+
+def _print_status(console: Console, found: Status) -> None:
     console.print(f"{found.health.value}: {found.server_url or 'no control plane'} ({found.state_dir})")
     if found.components:
         table = Table("component", "pid", "state", "memory", "log")
@@ -93,7 +107,6 @@ def status(state_dir: StateDir = None) -> None:
             memory = f"{part.resident_bytes / 2**20:.0f} MiB"
             table.add_row(part.name, str(part.pid), state, memory, str(part.log))
         console.print(table)
-    raise typer.Exit(exit_code(found.health is lifecycle.Health.READY))
 
 
 @app.command()

@@ -247,7 +247,7 @@ def test_a_taken_port_that_the_user_named_is_refused_before_anything_starts(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_that_somebody_takes_meanwhile_costs_one_more_attempt(
+def test_a_port_that_is_taken_meanwhile_costs_one_more_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as thief:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from small_fleet import START_S, World
 
 from argosy.api import FleetPlan
-from argosy.api.fleetplan import DeploymentWeight, PublishedWeights
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.decision import Decision
 from argosy.control.fast import Reaction, ReactSettings, react
@@ -23,6 +22,7 @@ from argosy.control.recheck import changed_since
 from argosy.control.routes import route_inputs
 from argosy.control.step import StepSettings, step
 from argosy.control.steps import gate_steps
+from argosy.control.traffic.balance import weights_status
 from argosy.control.triggers import Trigger, merged
 from argosy.keys import CellName, ClassKey
 from argosy.route.compile import compile_routes
@@ -118,13 +118,7 @@ class TwoLoops:
 
     def _write_weights(self, reaction: Reaction) -> None:
         assert reaction.weights is not None
-        rows = tuple(
-            PublishedWeights(
-                cell=cell,
-                weights=tuple(DeploymentWeight(deployment=d, weight=w) for d, w in sorted(found.items())),
-            )
-            for cell, found in sorted(reaction.weights.items())
-        )
+        rows = weights_status(reaction.weights).weights
         plan = self.world.applied
         status = plan.status.model_copy(update={"weights": rows})
         written = plan.model_copy(update={"status": status})

@@ -59,9 +59,52 @@ def test_every_module_opens_with_a_docstring() -> None:
     assert names([f for f in SOURCES if not ast.get_docstring(ast.parse(f.read_text()))]) == []
 
 
+def raising(module: ast.Module) -> list[str]:
+    """Public functions that raise and whose docstring, or their class's, has no word on it."""
+    found = []
+    for owner in ast.walk(module):
+        if isinstance(owner, ast.Module | ast.ClassDef):
+            of_class = ast.get_docstring(owner) or "" if isinstance(owner, ast.ClassDef) else ""
+            for each in owner.body:
+                if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) and not each.name.startswith("_"):
+                    thrown = [
+                        ast.unparse(n.exc) for n in ast.walk(each) if isinstance(n, ast.Raise) and n.exc
+                    ]
+                    # A command's exit code is no error.
+                    thrown = [name for name in thrown if not name.startswith("typer.Exit")]
+                    if thrown and "raise" not in (of_class + (ast.get_docstring(each) or "")).lower():
+                        found.append(each.name)
+    return found
+
+
+def test_the_docstring_of_a_public_function_that_raises_names_what() -> None:
+    silent = {f: found for f in SOURCES if (found := raising(ast.parse(f.read_text())))}
+    assert {str(f.relative_to(ROOT)): found for f, found in silent.items()} == {}
+
+
 def test_no_folder_has_more_modules_than_a_reader_can_hold() -> None:
     modules = Counter(f.parent for f in SOURCES if f.name != "__init__.py")
     assert {str(d.relative_to(ROOT)): n for d, n in modules.items() if n > MAX_MODULES} == {}
+
+
+def module_folders(stem: str, top: Path) -> list[Path]:
+    """Where tests of a module, or a package, of this name may lie: folders as they are below tests/unit."""
+    root = ROOT / "sim" / "argosy_sim" if top.parts[0] == "sim" else ROOT / "operator" / "argosy"
+    inside = root.joinpath(*top.parts[1:] if top.parts[0] == "sim" else top.parts)
+    packages = [f.parent for f in inside.rglob(f"{stem}/__init__.py")]
+    found = [f.parent for f in (*inside.rglob(f"{stem}.py"), *packages)]
+    return [top / folder.relative_to(inside) for folder in (*found, *packages)]
+
+
+def test_a_modules_unit_tests_lie_in_the_folder_of_its_package() -> None:
+    unit = ROOT / "tests" / "unit"
+    astray = {}
+    for file in sorted(unit.rglob("test_*.py")):
+        folder = file.parent.relative_to(unit)
+        top = Path(*folder.parts[: 2 if folder.parts[:1] == ("sim",) else 1])
+        if folder.parts and (homes := module_folders(file.stem.removeprefix("test_"), top)):
+            astray |= {} if folder in homes else {str(file.relative_to(unit)): homes}
+    assert astray == {}
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:

@@ -7,6 +7,7 @@ etcd accepts; the writer summarises what would not fit.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -158,6 +159,14 @@ class PublishedWeights(Value):
     weights: Annotated[tuple[DeploymentWeight, ...], Field(max_length=32), KeyedBy("deployment")] = Field(
         (), description="Weights by deployment."
     )
+
+
+class PlanPhase(StrEnum):
+    """The values of `status.phase` that Argosy writes."""
+
+    APPLIED = "Applied"
+    RECOMMENDED = "Recommended"
+    SUPERSEDED = "Superseded"
 
 
 class FleetPlanStatus(Value):

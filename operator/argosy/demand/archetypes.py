@@ -57,7 +57,10 @@ class Archetype:
 
 
 def sample_quantile(quantiles: Quantiles, u: float) -> float:
-    """The length at probability `u` (0-1): with uniform `u`, a draw from the distribution."""
+    """The length in tokens at probability `u` (0-1): with uniform `u`, a draw from the distribution.
+
+    Raises ValueError for a `u` that is no probability.
+    """
     if not 0 <= u <= 1:
         raise ValueError(f"a probability lies in [0, 1], got {u}")
     probabilities, tokens = quantiles.probabilities, quantiles.tokens
@@ -86,7 +89,10 @@ def mix(archetype: Archetype, num_prompt: int = 6, num_output: int = 5) -> Mix:
 
 
 def cell_means(quantiles: Quantiles, num_cells: int) -> tuple[float, ...]:
-    """Mean length in each of `num_cells` cells of equal probability, shortest first."""
+    """Mean length (tokens) in each of `num_cells` cells of equal probability, shortest first.
+
+    Raises ValueError for no cells.
+    """
     if num_cells < 1:
         raise ValueError(f"at least one cell is needed, got {num_cells}")
     edges = [cell / num_cells for cell in range(num_cells + 1)]

@@ -17,6 +17,7 @@ from argosy.api.kinds import kind_named
 from argosy.api.schema.timestamp import rfc3339_micro
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
 from argosy.control.fast import Weights
+from argosy.control.traffic.balance import weights_status
 from argosy.errors import ActuationError, NextStep
 from argosy.keys import DeploymentKey
 from argosy.kube.api import DEPLOYMENTS, EVENTS, FLEETPLANS, PODS, ApiServer, path_of
@@ -79,14 +80,8 @@ class Actor:
     async def write_weights(self, plan: FleetPlan, weights: Weights) -> None:
         """Write the traffic loop's weights to the plan's status: every replica of the operator reads it."""
         self._ensure_leader()
-        rows = [
-            {
-                "cell": cell,
-                "weights": [{"deployment": d, "weight": round(w, 4)} for d, w in sorted(shares.items())],
-            }
-            for cell, shares in sorted(weights.items())
-        ]
-        answer = await self._api.patch(FLEETPLANS, plan.key, {"status": {"weights": rows}}, sub="status")
+        body = {"status": status_body(weights_status(weights))}
+        answer = await self._api.patch(FLEETPLANS, plan.key, body, sub="status")
         self._store.put("fleetplans", answer)
 
     async def delete_plans(self, names: Iterable[str]) -> None:

@@ -121,7 +121,7 @@ class _Process:
         return process
 
     async def run_until(self, stop: asyncio.Event) -> None:
-        """Run all loops until `stop`; one that ends by itself ends the process."""
+        """Run all loops until `stop`. Raises what ended a loop, or InvariantError where one just returned."""
         self._watching = asyncio.create_task(self._watches.run(self._settings.kubeconfig, self._unwatch))
         loops: list[Coroutine[Any, Any, None]] = [
             self._sync(),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api.conditions import ConditionStatus, ConditionType
 from argosy.api.fleet import FleetSpec
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
@@ -98,10 +99,10 @@ class FleetSnapshot:
 
 def applied_plan(plans: tuple[FleetPlan, ...]) -> FleetPlan | None:
     """The plan of the highest revision whose condition Applied is True."""
-    applied = [p for p in plans if is_true(p, "Applied")]
+    applied = [p for p in plans if is_true(p, ConditionType.APPLIED)]
     return max(applied, key=lambda p: p.spec.revision, default=None)
 
 
-def is_true(plan: FleetPlan, condition: str) -> bool:
+def is_true(plan: FleetPlan, condition: ConditionType) -> bool:
     """Whether the plan's status has `condition` with status True."""
-    return any(c.type == condition and c.status == "True" for c in plan.status.conditions)
+    return any(c.type == condition and c.status is ConditionStatus.TRUE for c in plan.status.conditions)

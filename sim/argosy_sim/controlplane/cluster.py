@@ -267,7 +267,7 @@ class _Start:
         self._aborted.set()
 
     def run(self) -> ControlPlane:
-        """Start; see `ControlPlane.start`."""
+        """Start; raises as `ControlPlane.start` does."""
         if sys.platform != "linux":
             raise StartError("the embedded control plane runs on Linux only")
         if self._options.api_port is not None:

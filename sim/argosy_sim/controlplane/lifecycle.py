@@ -7,9 +7,10 @@ return data and print nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from argosy_sim.controlplane.cluster import ControlPlane, ControlPlaneOptions, silent
 from argosy_sim.controlplane.components import STOP_ORDER
@@ -51,6 +52,16 @@ class Status:
     server_url: str | None = None
     admin_kubeconfig: Path | None = None
     components: tuple[ComponentStatus, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The same as what `json.dumps` takes; null for what is absent."""
+        return {
+            "health": self.health.value,
+            "state_dir": str(self.state_dir),
+            "server_url": self.server_url,
+            "admin_kubeconfig": None if self.admin_kubeconfig is None else str(self.admin_kubeconfig),
+            "components": [{**asdict(each), "log": str(each.log)} for each in self.components],
+        }
 
 
 def default_state_dir(environment: Mapping[str, str]) -> Path:

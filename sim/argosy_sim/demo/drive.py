@@ -59,7 +59,10 @@ def read_trace(choice: LoadChoice) -> Trace | None:
 
 
 def class_loads(story: Story, choice: LoadChoice) -> tuple[ClassLoad, ...]:
-    """What each class sends: the story's rates, with the trace's lengths and pattern where one is given."""
+    """What each class sends: the story's rates, with the trace's lengths and pattern where one is given.
+
+    Raises SpecError for a trace that cannot be read, or an archetype that is not known.
+    """
     trace = read_trace(choice)
     loads = []
     for each in story.classes:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
 
+from argosy.files.objects import read_objects
 from argosy_sim.controlplane.cluster import ControlPlane, running
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
@@ -80,7 +80,7 @@ class StagePlan:
     def objects(self) -> list[dict[str, Any]]:
         """The example resources as they are applied, machine-dependent ports and addresses apart."""
         folder = self.repository / "examples" / self.examples
-        found = [d for f in sorted(folder.glob("*.yaml")) for d in yaml.safe_load_all(f.read_text()) if d]
+        found: list[dict[str, Any]] = [dict(each) for each in read_objects([folder])]
         for patch in self.patches:
             for item in found:
                 if (item["kind"], item["metadata"]["name"]) == (patch.kind, patch.name):

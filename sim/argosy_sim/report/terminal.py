@@ -32,5 +32,5 @@ def alarm(text: str, is_alarming: bool) -> Text:
 
 
 def verdict_word(is_kept: bool) -> Text:
-    """A promise's verdict."""
+    """Whether a bound was kept, in a word."""
     return Text("kept", style="green") if is_kept else Text("BROKEN", style=ALARM)

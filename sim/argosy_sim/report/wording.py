@@ -1,7 +1,7 @@
 """Single figures as people read them, the same in a terminal and on a page.
 
 Owns formats: units, digits, signs. Input: a value (None: it does not exist). Output: text. A share is
-cut, not rounded: 94.96 % must not read as 95 % beside a broken promise. Pure.
+cut, not rounded: 94.96 % must not read as 95 % beside a bound of 95 % that was broken. Pure.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Trace:
     def window(self, start_s: float, end_s: float) -> Trace:
         """The requests of [start_s, end_s), with `start_s` as the new zero; may hold none.
 
-        `ValueError` where the window is empty by itself (`end_s` at or before `start_s`, or NaN).
+        Raises ValueError where the window is empty by itself (`end_s` at or before `start_s`, or NaN).
         """
         if not 0 <= start_s < end_s:
             raise ValueError(f"a slice starts at 0 or later and ends after its start, got {start_s}:{end_s}")
@@ -104,7 +104,10 @@ class Trace:
         return replace(self, requests=kept)
 
     def rescaled(self, rate_factor: float) -> Trace:
-        """The same requests `rate_factor` times as fast: every arrival time is divided by it."""
+        """The same requests `rate_factor` times as fast: every arrival time is divided by it.
+
+        Raises ValueError unless the factor is finite and positive.
+        """
         if not (math.isfinite(rate_factor) and rate_factor > 0):
             raise ValueError(f"a rate factor is a positive number, got {rate_factor}")
         return self.retimed([arrival_s / rate_factor for arrival_s in self.arrivals_s])

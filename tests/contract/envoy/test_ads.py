@@ -172,7 +172,7 @@ async def test_a_killed_envoy_gets_the_configuration_again(world: Any, build: An
     assert (await world.ask(headers=CHAT)).status == 200
 
 
-async def test_a_change_is_told_to_whoever_writes_the_status(world: Any, build: Any) -> None:
+async def test_a_change_is_reported_to_what_writes_the_status(world: Any, build: Any) -> None:
     changes: list[int] = []
     listening = AdsServer(on_change=lambda: changes.append(len(listening.envoys())))
     port = await listening.serve(LOOPBACK, 0)

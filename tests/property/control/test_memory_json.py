@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from recalibration_windows import KEY, NOW_S
+from strategies import json_values
 
 from argosy.api.workloadclass import TrafficSource
 from argosy.control.memory import ControlMemory, EventKey, PlanningMemory, TrafficMemory, WeightMemory
@@ -225,20 +226,10 @@ def changed(document: Any, path: tuple[str | int, ...], value: Any) -> Any:
 
 TRAFFIC = tuple(ClassTraffic(key, 1.0, TrafficSource.OBSERVED) for key in (A, B))
 PLACES = [*places(memory_to_json(GOOD))]
-any_json = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.floats(allow_nan=True, allow_infinity=True)
-    | st.integers()
-    | st.sampled_from([10**400, -(10**400), 2**53, -(2**53), 1e308, ""])
-    | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.sampled_from(PLACES), any_json)
+@given(st.sampled_from(PLACES), json_values())
 def test_no_value_at_any_place_raises_then_or_later(path: tuple[str | int, ...], value: Any) -> None:
     found, _ = memory_from_json(changed(memory_to_json(GOOD), path, value))
     json.dumps(memory_to_json(found), allow_nan=False)

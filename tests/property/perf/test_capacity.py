@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import mixes_of
 
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.perf import Capacity, CapacitySettings, EngineModel, measure_capacity
-from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
+from argosy.snapshot import Mix, Slo, SloTerm, Term
 
 ENGINE = EngineModel(
     EngineLimits(
@@ -19,8 +20,7 @@ ENGINE = EngineModel(
 )
 QUICK = CapacitySettings(num_requests=150, rate_tolerance=0.05)
 
-slices = st.builds(Slice, st.integers(10, 3000), st.integers(1, 200), st.just(0.25))
-mixes = st.lists(slices, min_size=4, max_size=4).map(lambda four: Mix(tuple(four)))
+mixes = mixes_of((10, 3000), (1, 200))
 terms = st.sampled_from([(Term.TTFT, 100, 5000), (Term.ITL, 20, 150), (Term.E2E, 500, 20_000)])
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recalibration_windows import H100, KEY, NOW_S, USUAL, at_batch, prior_of, shown, traffic
 from scipy.optimize import lsq_linear
+from strategies import json_values
 
 from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.perf.recalibration.features import Row
@@ -194,17 +195,15 @@ def test_a_memory_written_and_read_goes_on_as_if_nothing_had_happened(num: int, 
     assert memory_to_json(restored) == memory_to_json(memory)
 
 
-documents = st.recursive(
-    st.none() | st.booleans() | any_number | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
-)
 GOOD = memory_to_json(
     recalibrate(CalibrationMemory(), [USUAL], PRIORS, NOW_S)[0],
 )
 
 
-@given(documents, st.sampled_from([*GOOD["calibrations"][0], "version", "calibrations", "document"]))
+@given(
+    json_values(max_leaves=12),
+    st.sampled_from([*GOOD["calibrations"][0], "version", "calibrations", "document"]),
+)
 def test_no_document_whatever_raises(found: Any, place: str) -> None:
     entry = GOOD["calibrations"][0]
     if place == "document":

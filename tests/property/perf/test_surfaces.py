@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from strategies import mixes_of
 
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.perf.capacity.search import EngineModel
@@ -15,7 +16,7 @@ from argosy.perf.capacity.surfaces.build import build_surface, speed_ms
 from argosy.perf.capacity.surfaces.cells import cells
 from argosy.perf.capacity.surfaces.search import SurfaceStack, capacities, stack
 from argosy.perf.capacity.surfaces.surface import Surface, SurfaceSettings
-from argosy.snapshot import Mix, Slice, Slo, SloTerm, Term
+from argosy.snapshot import Mix, Slo, SloTerm, Term
 
 LIMITS = EngineLimits(
     max_num_seqs=64, max_num_batched_tokens=2048, kv_blocks=6000, block_size=16, max_model_len=16384
@@ -26,8 +27,7 @@ BASE = StepCoefficients(
 QUICK = SurfaceSettings(num_requests=120)
 BOUNDS_MS = {Term.TTFT: (30.0, 10_000.0), Term.ITL: (15.0, 400.0), Term.E2E: (300.0, 120_000.0)}
 
-slices = st.builds(Slice, st.integers(60, 6000), st.integers(5, 1200), st.just(0.25))
-mixes = st.lists(slices, min_size=4, max_size=4).map(lambda four: Mix(tuple(four)))
+mixes = mixes_of((60, 6000), (5, 1200))
 terms = st.sampled_from(list(Term))
 percentiles = st.floats(0.5, 0.99)
 shares = st.floats(0, 1)

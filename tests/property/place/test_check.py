@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from malformed_values import MALFORMED, UNKNOWN_NAMES
+from strategies import MALFORMED, UNKNOWN_NAMES
 
 from argosy.place.check import Violation, violations
 from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas

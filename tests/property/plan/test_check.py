@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from malformed_values import MALFORMED, UNKNOWN_NAMES
+from strategies import MALFORMED, UNKNOWN_NAMES
 
 from argosy.plan.check import violations
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit

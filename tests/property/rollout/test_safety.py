@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+import builders
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from small_fleet import NVIDIA, a_pool
+from small_fleet import a_pool
 
-from argosy.keys import GroupName, ModelKey
+from argosy.keys import DeploymentKey, GroupName, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.rollout import (
     CreateDeployment,
@@ -43,17 +44,16 @@ KEYS = sorted(WORKLOADS)
 
 
 def a_pod(key: str, number: int, state: str) -> PodState:
-    return PodState(
+    return builders.a_pod(
+        f"{DeploymentKey(key).name}-{number}",
+        "" if state == "gated" else "n",
         namespace="d",
-        name=f"{key.split('/')[1]}-{number}",
         uid=str(number),
         deployment=key,
-        node="" if state == "gated" else "n",
         phase="Failed" if state == "failed" else "Running",
         ready=state in ("serving", "draining", "lost"),
         deleting=state == "draining",
         gated=state == "gated",
-        devices={NVIDIA: 1},
     )
 
 

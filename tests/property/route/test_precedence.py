@@ -87,7 +87,7 @@ def test_a_class_named_as_loser_gets_no_request(
 
 
 @given(class_lists())
-def test_a_loser_names_somebody_who_comes_before_it(classes: list[WorkloadClass]) -> None:
+def test_a_loser_names_a_class_that_comes_before_it(classes: list[WorkloadClass]) -> None:
     position = {workload.key: index for index, workload in enumerate(in_order(classes))}
     assert all(position[conflict.winner] < position[conflict.loser] for conflict in conflicts(classes))
 

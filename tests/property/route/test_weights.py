@@ -87,7 +87,7 @@ def test_the_order_of_clusters_does_not_matter(
 
 @settings(max_examples=200, deadline=None)
 @given(cells, previous_weights)
-def test_the_same_picture_again_settles(clusters: dict[str, ClusterLoad], previous: CellWeights) -> None:
+def test_the_same_snapshot_again_settles(clusters: dict[str, ClusterLoad], previous: CellWeights) -> None:
     found = {"cell": previous}
     for _ in range(40):
         found = correct({"cell": clusters}, found)

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 from perf_command import ran
-from typer.testing import CliRunner
-
-from argosy.cli.app import build
+from plan_command import EXAMPLES, run_plan
 
 OBSERVING = """
 apiVersion: argosy.dev/v1alpha1
@@ -17,32 +15,17 @@ kind: Fleet
 metadata: {name: default}
 spec: {mode: Observe}
 """
-EXAMPLES = Path(__file__).parents[3] / "examples"
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-def run(cache: Path, *arguments: object) -> tuple[int, str]:
-    answer = CliRunner(env={"XDG_CACHE_HOME": str(cache), "COLUMNS": "120"}).invoke(
-        build(), ["plan", *map(str, arguments)]
-    )
-    if answer.exception is not None and not isinstance(answer.exception, SystemExit):
-        raise answer.exception
-    return answer.exit_code, answer.stdout
 
 
 def test_the_small_example_takes_three_l40s_for_chat_and_one_for_batch(cache: Path) -> None:
-    code, text = run(cache, EXAMPLES / "small", EXAMPLES / "nodes.yaml", "--json")
+    code, text = run_plan(cache, EXAMPLES / "small", EXAMPLES / "nodes.yaml", "--json")
     spec = json.loads(text)["spec"]
     found = {(d["sharingGroup"], d["pool"]): d["replicas"] for d in spec["deployments"]}
     assert (code, found) == (0, {("default/chat", "l40s"): 3, ("default/batch", "l40s"): 1})
 
 
 def test_the_printed_plan_gives_its_reasons_and_what_was_not_taken(cache: Path) -> None:
-    code, text = run(cache, EXAMPLES / "small", EXAMPLES / "nodes.yaml")
+    code, text = run_plan(cache, EXAMPLES / "small", EXAMPLES / "nodes.yaml")
     words = " ".join(text.split())
     assert code == 0
     assert "default/chat has a demand of 8.0 req/s" in words
@@ -50,14 +33,14 @@ def test_the_printed_plan_gives_its_reasons_and_what_was_not_taken(cache: Path) 
 
 
 def test_without_nodes_the_exit_code_is_3_and_the_missing_nodes_are_named(cache: Path) -> None:
-    code, text = run(cache, EXAMPLES / "small")
+    code, text = run_plan(cache, EXAMPLES / "small")
     words = " ".join(text.split())
     assert code == 3
     assert "GPUPool l40s: Ready is False: spec.nodeSelector: no usable node carries" in words
 
 
 def test_without_nodes_the_document_is_the_plan_with_its_shortfalls(cache: Path) -> None:
-    code, text = run(cache, EXAMPLES / "small", "--json")
+    code, text = run_plan(cache, EXAMPLES / "small", "--json")
     assert code == 3
     assert [cell["unservedShare"] for cell in json.loads(text)["spec"]["cells"]] == [1, 1]
 

@@ -8,30 +8,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from plan_command import EXAMPLES, run_plan
 from profile_files import a_profile_file
-from typer.testing import CliRunner
 
-from argosy.cli.app import build
-
-EXAMPLES = Path(__file__).parents[3] / "examples"
 SLOW_L40S = a_profile_file("llama-3.1-8b", "L40S", slowness=100.0)
 SHIPPED = {("default/chat", "l40s"): 3, ("default/batch", "l40s"): 1}
-"""What the shipped profiles make of the small example (tests/unit/test_cli_plan.py)."""
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+"""What the shipped profiles make of the small example (tests/unit/cli/test_plan.py)."""
 
 
 def run(cache: Path, *paths: Path, as_json: bool = False) -> tuple[int, str]:
-    arguments = ["plan", str(EXAMPLES / "small"), *map(str, paths), str(EXAMPLES / "nodes.yaml")]
-    answer = CliRunner(env={"XDG_CACHE_HOME": str(cache), "COLUMNS": "120"}).invoke(
-        build(), [*arguments, "--json"] if as_json else arguments
-    )
-    if answer.exception is not None and not isinstance(answer.exception, SystemExit):
-        raise answer.exception
-    return answer.exit_code, answer.stdout
+    flags = ["--json"] if as_json else []
+    return run_plan(cache, EXAMPLES / "small", *paths, EXAMPLES / "nodes.yaml", *flags)
 
 
 def replicas(cache: Path, *paths: Path) -> dict[tuple[str, str], int]:

@@ -400,7 +400,7 @@ def test_what_is_left_of_a_deleted_fleet_is_removed_though_no_plan_is_left_eithe
     assert world.deployments == {}
 
 
-def test_a_plan_whose_deployment_somebody_deleted_is_carried_out_again() -> None:
+def test_a_plan_whose_deployment_was_deleted_is_carried_out_again() -> None:
     world = a_world()
     world.settle()
     world.deployments.clear()
@@ -410,7 +410,7 @@ def test_a_plan_whose_deployment_somebody_deleted_is_carried_out_again() -> None
     assert [type(s) for s in steps_of(decision)] == [CreateDeployment]
 
 
-def test_two_pools_that_claim_the_same_nodes_stop_nobody() -> None:
+def test_two_pools_that_claim_the_same_nodes_stop_no_decision() -> None:
     twin = a_pool("twin", nodeSelector={"nvidia.com/gpu.product": "l40s"}, priceUsdPerHour=0.1)
     world = a_world(twin)
     world.settle()

@@ -69,9 +69,7 @@ def deleting(pod: dict[str, Any]) -> dict[str, Any]:
         pytest.param("nodes", a_node(), a_node(labels={"a": "b"}), "node gpu-1 changed", id="a label"),
     ],
 )
-def test_what_somebody_changed_is_said_in_a_sentence(
-    kind: str, before: Any, after: Any, message: str
-) -> None:
+def test_a_change_is_named_in_a_sentence(kind: str, before: Any, after: Any, message: str) -> None:
     assert trigger_of(kind, before, after) == Trigger(message)
 
 
@@ -137,7 +135,7 @@ def test_what_no_decision_reads_triggers_nothing(kind: str, before: Any, after: 
     assert trigger_of(kind, before, after) is None
 
 
-def test_somebody_elses_pod_with_gpus_does_trigger_one() -> None:
+def test_a_foreign_pod_with_gpus_triggers_one() -> None:
     pod = an_object(
         "job", "default", spec={"containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]}
     )

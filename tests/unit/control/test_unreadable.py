@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, body_of, condition, some_nodes, verdict
 
-from argosy.api import CustomResource, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api import CustomResource, Fleet, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
+from argosy.api.kinds import USER_SPECS
 from argosy.control.decision import Decision
 from argosy.control.step import StepSettings, step
 from argosy.demand.forecast import STALE_S, DemandHistory, observe
@@ -23,6 +24,7 @@ BAD: list[tuple[type[CustomResource], str, dict[str, Any], str]] = [
     (ServedModel, "default", {"modelId": 5, "engine": {"maxNumSeqs": "many"}}, "spec.engine.maxNumSeqs"),
     (GPUPool, "", {"gpu": "L40S", "gpusPerNode": 0}, "spec.gpusPerNode"),
     (RouterPolicy, "default", {"targetRefs": 1}, "spec.targetRefs"),
+    (Fleet, "", {"mode": "Sometimes"}, "spec.mode"),
 ]
 
 
@@ -51,6 +53,10 @@ def world() -> World:
 def decide(world: World, *invalid: InvalidObject) -> Decision:
     settings = StepSettings("a test", plan_time_limit_s=None)
     return step(replace(world.snapshot(), invalid=invalid), world.memory, settings, world.perf)
+
+
+def test_every_kind_that_users_write_is_among_them() -> None:
+    assert {kind.PLURAL for kind, *_ in BAD} == set(USER_SPECS)
 
 
 @pytest.mark.parametrize(("kind", "namespace", "spec", "field"), BAD)

@@ -197,7 +197,7 @@ def test_impossible_lengths_are_no_request(lengths: tuple[int, int, int]) -> Non
         EngineRequest(1, *lengths)
 
 
-def test_misuse_is_a_bug_of_ours() -> None:
+def test_misuse_is_our_bug() -> None:
     scheduler = engine(ROOMY, EngineRequest(1, 5, 4))
     with pytest.raises(InvariantError, match="already in the engine"):
         scheduler.add(EngineRequest(1, 5, 4))

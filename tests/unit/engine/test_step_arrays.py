@@ -137,7 +137,7 @@ def test_half_a_sequence_costs_what_lies_in_between() -> None:
         pytest.param((np.inf, 100), id="endless"),
     ],
 )
-def test_an_iteration_that_nobody_runs_has_no_time(question: tuple[Any, ...]) -> None:
+def test_an_iteration_that_cannot_be_run_has_no_time(question: tuple[Any, ...]) -> None:
     with pytest.raises(SpecError):
         step_ms(CLOSED_FORM, *question)
 
@@ -204,7 +204,7 @@ def test_a_table_that_measures_nothing_is_named(change: dict[str, Any], message:
         pytest.param({"context_knots": np.zeros(1), "decode_ms": np.ones((3, 1))}, id="no-line"),
     ],
 )
-def test_arrays_that_compiled_code_would_misread_are_a_bug_of_ours(change: dict[str, Any]) -> None:
+def test_arrays_that_compiled_code_would_misread_are_our_bug(change: dict[str, Any]) -> None:
     with pytest.raises(InvariantError):
         replace(CLOSED_FORM.step_times(40, 8), **change)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import builders
 import pytest
-from small_fleet import NVIDIA, a_pool
+from small_fleet import a_pool
 
 from argosy.keys import GroupName, ModelKey
 from argosy.manifests import EngineWorkload
@@ -35,18 +36,7 @@ WORKLOAD = EngineWorkload(
 
 def a_pod(name: str, state: str = "serving") -> PodState:
     """`a1` is the first pod of Deployment `a`."""
-    pod = PodState(
-        namespace="default",
-        name=name,
-        uid=name,
-        deployment=f"default/{name[0]}",
-        node="n",
-        phase="Running",
-        ready=True,
-        deleting=False,
-        gated=False,
-        devices={NVIDIA: 1},
-    )
+    pod = builders.a_pod(name, deployment=f"default/{name[0]}")
     match state:
         case "loading":
             return replace(pod, ready=False)

@@ -193,7 +193,9 @@ def test_a_cluster_without_endpoints_and_shares_is_left_out() -> None:
         ),
     ],
 )
-def test_a_class_that_nobody_can_serve_says_why(given: FleetPlan | None, refusal: str) -> None:
+def test_a_class_that_no_replica_can_serve_is_refused_with_the_reason(
+    given: FleetPlan | None, refusal: str
+) -> None:
     (entry,) = compile_routes(RouteInputs(GATEWAY, given, (workload(),))).routes
     assert entry.backends == ()
     assert refusal in entry.refusal

@@ -85,7 +85,7 @@ def test_a_node_is_ready_where_its_condition_says_true(status: str, ready: bool)
     assert node_state(node).ready is ready
 
 
-def test_a_pod_of_ours_is_read() -> None:
+def test_a_pod_that_argosy_made_is_read() -> None:
     assert pod_state(POD) == PodState(
         namespace="default",
         name="chat-7f9-abcde",
@@ -126,7 +126,7 @@ def test_a_pod_behind_our_gate_has_no_node_yet_though_its_pool_names_one() -> No
     assert (pod.gated, pod.node, pod.assigned_node, pod.destination) == (True, "", "", "")
 
 
-def test_somebody_elses_gate_is_none_of_ours() -> None:
+def test_a_foreign_gate_is_not_argosys() -> None:
     assert not changed(spec={"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}).gated
 
 

@@ -48,7 +48,7 @@ def test_a_version_begins_with_its_revision() -> None:
 
 
 @pytest.mark.parametrize("version", ["", "12", "00000012", "2026-11-22T12:00:00Z/7", "abc-0123456789abcdef"])
-def test_a_version_that_is_none_of_ours_is_older_than_all(version: str) -> None:
+def test_a_foreign_version_is_older_than_all(version: str) -> None:
     assert revision_of(version) == -1
 
 

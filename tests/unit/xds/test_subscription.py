@@ -195,7 +195,7 @@ def test_an_envoy_ahead_of_us_is_sent_nothing_until_we_caught_up(held: TypeUrl) 
     assert dialogue.due() is not None
 
 
-def test_a_version_that_is_none_of_ours_holds_nothing_back() -> None:
+def test_a_foreign_version_holds_nothing_back() -> None:
     dialogue = Dialogue(snapshot("a"))
     dialogue.ask(CLUSTER, version="2026-11-22T12:00:00Z/7")
     dialogue.expect(CLUSTER)

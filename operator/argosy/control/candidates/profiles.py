@@ -131,12 +131,10 @@ def _profile(
 ) -> Profile | Refusal:
     problem = snapshot.unread_profiles.get(file)
     if problem is not None:
-        message = Reason.PROFILE_UNREAD.sentence(field=field, config_map=file.config_map, problem=problem)
-        return Refusal(Reason.PROFILE_UNREAD, message)
+        return Refusal.of(Reason.PROFILE_UNREAD, field=field, config_map=file.config_map, problem=problem)
     content = snapshot.profile_files.get(file)
     if content is None:
-        message = Reason.PROFILE_NOT_FOUND.sentence(field=field, key=file.key, config_map=file.config_map)
-        return Refusal(Reason.PROFILE_NOT_FOUND, message)
+        return Refusal.of(Reason.PROFILE_NOT_FOUND, field=field, key=file.key, config_map=file.config_map)
     read = _read(content, f"{file.config_map}/{file.key}")
     if isinstance(read, ProfileFault):
         return _unusable(field, read.message)
@@ -158,6 +156,4 @@ def _catalogue_key(model_id: str) -> str:
 
 
 def _unusable(field: str, problem: str) -> Refusal:
-    one_line = " ".join(problem.split())
-    message = Reason.PROFILE_UNUSABLE.sentence(field=field, problem=one_line)
-    return Refusal(Reason.PROFILE_UNUSABLE, message)
+    return Refusal.of(Reason.PROFILE_UNUSABLE, field=field, problem=" ".join(problem.split()))

@@ -15,3 +15,8 @@ from argosy.refusals import Refused
 @dataclass(frozen=True, slots=True)
 class Refusal(Refused[Reason]):
     """A variant, a reference or a file that decisions leave out."""
+
+    @classmethod
+    def of(cls, reason: Reason, **parts: object) -> Refusal:
+        """With the reason's own sentence; raises InvariantError unless `parts` are exactly its parts."""
+        return cls(reason, reason.sentence(**parts))

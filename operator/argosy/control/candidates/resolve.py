@@ -143,13 +143,11 @@ def _resolve_class(known: _Known, spec: WorkloadClass, groups: tuple[GroupName, 
     for reference in spec.spec.models:
         model = snapshot.models.get(ModelKey.of(spec.metadata.namespace, reference.name))
         if model is None:
-            message = Reason.MODEL_NOT_FOUND.sentence(field="spec.models", name=reference.name)
-            refusals.append(Refusal(Reason.MODEL_NOT_FOUND, message))
+            refusals.append(Refusal.of(Reason.MODEL_NOT_FOUND, field="spec.models", name=reference.name))
             continue
         missing = sorted(set(spec.spec.match.models) - set(model.served_names))
         if missing:
-            message = Reason.SERVED_NAME_MISMATCH.sentence(name=missing[0])
-            refusals.append(Refusal(Reason.SERVED_NAME_MISMATCH, message))
+            refusals.append(Refusal.of(Reason.SERVED_NAME_MISMATCH, name=missing[0]))
             continue
         for variant, pool in variants_of(snapshot, model):
             for group in groups:
@@ -173,21 +171,20 @@ def _candidate(workload: EngineWorkload, mix: Mix, slo: Slo, perf: PerfModel) ->
     if isinstance(capacity, OutOfRange):
         return perf_refusal(variant, capacity)
     if capacity.requests_per_s <= 0:
-        message = Reason.SLO_UNREACHABLE.sentence(terms=capacity.binding_name)
-        return Refusal(Reason.SLO_UNREACHABLE, message)
+        return Refusal.of(Reason.SLO_UNREACHABLE, terms=capacity.binding_name)
     return Candidate(workload, capacity, load_delay_s(fits.weight_bytes))
 
 
 def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
     if nodes.usable:
         needed, largest = workload.variant.gpus, max(node.gpus for node in nodes.usable)
-        message = Reason.UNPLACEABLE.sentence(
+        return Refusal.of(
+            Reason.UNPLACEABLE,
             replicas="The",
             variant=workload.variant.name,
             pool=nodes.pool,
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
-        return Refusal(Reason.UNPLACEABLE, message)
     selector = ", ".join(f"{k}={v}" for k, v in sorted(workload.pool.spec.node_selector.items()))
     message = f"pool {nodes.pool}: " + Reason.NO_NODES.sentence(selector=selector)
     return Refusal(Reason.NO_NODES, message)
@@ -195,20 +192,20 @@ def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
 
 def perf_refusal(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
     """Why the performance model has no answer for a variant, in the words of a condition."""
+    return replace(_in_words(variant, answer), nearest=answer.nearest)
+
+
+def _in_words(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
     if isinstance(answer, TooLarge):
         detail = f"{variant.name}: {answer.message}"
-        message = Reason.MODEL_TOO_LARGE.sentence(model_id=variant.model_id, detail=detail)
-        return Refusal(Reason.MODEL_TOO_LARGE, message, answer.nearest)
+        return Refusal.of(Reason.MODEL_TOO_LARGE, model_id=variant.model_id, detail=detail)
     if answer.reason is OutOfRangeReason.UNKNOWN_GPU:
-        message = f"spec.gpu of GPUPool {variant.pool}: {answer.message}"
-        return Refusal(Reason.UNKNOWN_GPU, message, answer.nearest)
+        return Refusal(Reason.UNKNOWN_GPU, f"spec.gpu of GPUPool {variant.pool}: {answer.message}")
     problem = answer.message.rstrip(".")
     if answer.reason is OutOfRangeReason.UNKNOWN_MODEL:
-        message = Reason.UNKNOWN_MODEL.sentence(problem=problem)
-        return Refusal(Reason.UNKNOWN_MODEL, message, answer.nearest)
+        return Refusal.of(Reason.UNKNOWN_MODEL, problem=problem)
     field = _FIELD_OUT_OF_RANGE[answer.reason]
-    message = Reason.OUT_OF_RANGE.sentence(field=field, problem=problem)
-    return Refusal(Reason.OUT_OF_RANGE, message, answer.nearest)
+    return Refusal.of(Reason.OUT_OF_RANGE, field=field, problem=problem)
 
 
 def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel) -> tuple[Refusal, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from argosy.api import GPUPool, ServedModel
 from argosy.api.architecture import DeclaredArchitecture
-from argosy.api.servedmodel import Engine, ParallelShape
+from argosy.api.servedmodel import ParallelShape
 from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -33,25 +33,8 @@ def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool) -> Variant
         gpu=pool.spec.gpu,
         tensor_parallel=shape.tensor_parallel,
         pipeline_parallel=shape.pipeline_parallel,
-        engine=_engine_settings(model.spec.engine),
+        engine=EngineSettings.of(model.spec.engine),
         architecture=None if model.spec.architecture is None else _architecture(model.spec.architecture),
-    )
-
-
-def _engine_settings(engine: Engine) -> EngineSettings:
-    return EngineSettings(
-        image=engine.image,
-        port=engine.port,
-        max_num_seqs=engine.max_num_seqs,
-        max_num_batched_tokens=engine.max_num_batched_tokens,
-        max_model_len=engine.max_model_len,
-        gpu_memory_utilization=engine.gpu_memory_utilization,
-        quantization=None if engine.quantization is None else Dtype(engine.quantization),
-        kv_cache_dtype=None if engine.kv_cache_dtype is None else Dtype(engine.kv_cache_dtype),
-        max_loras=engine.max_loras,
-        max_lora_rank=engine.max_lora_rank,
-        args=engine.args,
-        env=tuple((e.name, e.value) for e in engine.env),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from argosy.api import FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, condition, set_condition
 from argosy.api.fleet import Mode
-from argosy.api.fleetplan import FleetPlanStatus
+from argosy.api.fleetplan import FleetPlanStatus, PlanPhase
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import PlanLife, StatusUpdate
 from argosy.snapshot.fleet import FleetSnapshot, is_true
@@ -28,7 +28,7 @@ def plan_life(snapshot: FleetSnapshot, new_plan: FleetPlan | None, mode: Mode) -
                 revision=new_plan.spec.revision,
             )
             updates += [
-                _update(snapshot, older, (superseded,), "Superseded")
+                _update(snapshot, older, (superseded,), PlanPhase.SUPERSEDED)
                 for older in snapshot.plans
                 if is_true(older, ConditionType.APPLIED)
             ]
@@ -45,12 +45,12 @@ def _applied(mode: Mode) -> Condition:
     return condition(ConditionType.APPLIED, ConditionStatus.FALSE, Reason.RECOMMENDED)
 
 
-def _phase(mode: Mode) -> str:
-    return "Applied" if mode is Mode.AUTO else "Recommended"
+def _phase(mode: Mode) -> PlanPhase:
+    return PlanPhase.APPLIED if mode is Mode.AUTO else PlanPhase.RECOMMENDED
 
 
 def _update(
-    snapshot: FleetSnapshot, plan: FleetPlan, conditions: tuple[Condition, ...], phase: str
+    snapshot: FleetSnapshot, plan: FleetPlan, conditions: tuple[Condition, ...], phase: PlanPhase
 ) -> StatusUpdate:
     merged = plan.status.conditions
     for new in conditions:

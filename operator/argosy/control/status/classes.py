@@ -13,6 +13,7 @@ from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import (
     Verdict,
+    because,
     dated,
     false,
     mode_not_auto,
@@ -71,7 +72,7 @@ def _accepted(reported: Reported, key: ClassKey) -> Verdict:
     refusals = reported.sizing.resolution.classes[key].refusals
     losses = [r for r in refusals if r.reason is Reason.CONFLICTED]
     if losses:
-        return false(ConditionType.ACCEPTED, Reason.CONFLICTED, losses[0].message)
+        return because(ConditionType.ACCEPTED, Reason.CONFLICTED, losses[0].message)
     return true(ConditionType.ACCEPTED, Reason.ACCEPTED)
 
 
@@ -79,7 +80,7 @@ def _resolved_refs(reported: Reported, key: ClassKey) -> Verdict:
     refusals = reported.sizing.resolution.classes[key].refusals
     broken = [r for r in refusals if r.reason in _REF_REASONS]
     if broken:
-        return false(ConditionType.RESOLVED_REFS, broken[0].reason, broken[0].message)
+        return because(ConditionType.RESOLVED_REFS, broken[0].reason, broken[0].message)
     return true(ConditionType.RESOLVED_REFS, Reason.RESOLVED_REFS)
 
 
@@ -88,7 +89,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     resolved = reported.sizing.resolution.classes[key]
     if not resolved.candidates:
         refusal = nearest(resolved.refusals)
-        return false(ConditionType.READY, refusal.reason, refusal.message)
+        return because(ConditionType.READY, refusal.reason, refusal.message)
     shortfall = _shortfall(reported, key)
     if shortfall is not None:
         return _short(shortfall)
@@ -96,7 +97,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
         return mode_not_auto(ConditionType.READY, reported.mode)
     unplaced = _unplaced(reported, key)
     if unplaced is not None:
-        return false(ConditionType.READY, Reason.UNPLACEABLE, unplaced.message)
+        return because(ConditionType.READY, Reason.UNPLACEABLE, unplaced.message)
     wanted = sum(d.replicas for d in reported.planned_for(key))
     served = replicas_verdict(reported, reported.pods_of_class(key), wanted)
     return _remarked(reported, key, served) if served.status is ConditionStatus.TRUE else served
@@ -107,21 +108,22 @@ def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
     if reported.sizing.forecasts[key].note is not ForecastNote.HELD:
         return served
     # No exact age: a status must not change with every decision.
-    message = Reason.OBSERVATION_STALE.sentence(
-        source="Envoy's request counters", age_s=f"more than {STALE_S:.0f}"
+    return true(
+        ConditionType.READY,
+        Reason.OBSERVATION_STALE,
+        source="Envoy's request counters",
+        age_s=f"more than {STALE_S:.0f}",
     )
-    return Verdict(ConditionType.READY, ConditionStatus.TRUE, Reason.OBSERVATION_STALE, message)
 
 
 def _short(shortfall: Shortfall) -> Verdict:
     """The rate that is missing, and the limit that causes it."""
     limit = _LIMITS.get(shortfall.cause)
     if limit is not None:
-        message = limit.sentence(shortfall=shortfall.message.rstrip("."))
-        return false(ConditionType.READY, limit, message)
+        return false(ConditionType.READY, limit, shortfall=shortfall.message.rstrip("."))
     is_fast_enough = shortfall.cause is ShortfallCause.NO_NODES
     reason = Reason.NO_NODES if is_fast_enough else Reason.SLO_UNREACHABLE
-    return false(ConditionType.READY, reason, shortfall.message)
+    return because(ConditionType.READY, reason, shortfall.message)
 
 
 def _shortfall(reported: Reported, key: ClassKey) -> Shortfall | None:

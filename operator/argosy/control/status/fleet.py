@@ -14,7 +14,7 @@ from argosy.control.decision import StatusUpdate
 from argosy.control.status.classes import class_ready
 from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
-from argosy.control.status.verdict import MAX_TEXT, Verdict, dated, false, programmed, true
+from argosy.control.status.verdict import MAX_TEXT, Verdict, because, dated, false, programmed, true
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
 
 MAX_ENVOYS = 50
@@ -42,8 +42,7 @@ def alarm_statuses(snapshot: FleetSnapshot, violations: str) -> tuple[StatusUpda
     item = snapshot.fleet
     if item is None:
         return ()
-    message = Reason.CHECK_FAILED.sentence(violations=violations)
-    failed = false(ConditionType.READY, Reason.CHECK_FAILED, message)
+    failed = false(ConditionType.READY, Reason.CHECK_FAILED, violations=violations)
     conditions = dated(item.status.conditions, item.metadata, (failed,), snapshot.now_s)
     status = FleetStatus(observed_generation=item.metadata.generation, conditions=conditions)
     return (StatusUpdate(Fleet.PLURAL, item.key, status),)
@@ -72,4 +71,4 @@ def _ready(reported: Reported) -> Verdict:
         return true(ConditionType.READY, Reason.READY)
     named = ", ".join(list(not_ready)[:MOST_CLASSES_NAMED])
     message = f"not every WorkloadClass is Ready: {named}; the status of each says why."
-    return false(ConditionType.READY, next(iter(not_ready.values())).reason, message)
+    return because(ConditionType.READY, next(iter(not_ready.values())).reason, message)

@@ -16,7 +16,7 @@ from argosy.api.servedmodel import CalibrationStatus, ServedModelStatus, Variant
 from argosy.control.candidates.calibration import calibration_key
 from argosy.control.candidates.variants import variants_of
 from argosy.control.status.reported import Reported
-from argosy.control.status.verdict import Verdict, dated, false, nearest, programmed, replicas_verdict, true
+from argosy.control.status.verdict import Verdict, because, dated, nearest, programmed, replicas_verdict, true
 from argosy.keys import ModelKey
 from argosy.perf.recalibration.recalibrate import Confidence, confidence
 
@@ -36,8 +36,8 @@ def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
     ready = replicas_verdict(reported, pods, desired)
     if refusals := reported.sizing.resolution.model_refusals[item.key]:
         worst = nearest(refusals)
-        accepted = false(ConditionType.ACCEPTED, worst.reason, worst.message)
-        ready = false(ConditionType.READY, worst.reason, worst.message)
+        accepted = because(ConditionType.ACCEPTED, worst.reason, worst.message)
+        ready = because(ConditionType.READY, worst.reason, worst.message)
     verdicts = (accepted, _profiles(reported, item.key), programmed(reported), ready)
     return ServedModelStatus(
         observed_generation=item.metadata.generation,

@@ -10,7 +10,7 @@ from argosy.api import RouterPolicy
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.routerpolicy import RouterPolicyStatus, TargetStatus
 from argosy.control.status.reported import Reported
-from argosy.control.status.verdict import MAX_TEXT, dated, false, programmed, true
+from argosy.control.status.verdict import MAX_TEXT, because, dated, programmed, true
 from argosy.route.policies import TargetVerdict
 
 
@@ -21,12 +21,12 @@ def policy_status(
     lost = [t for t in targets if t.reason is Reason.CONFLICTED]
     absent = [t for t in targets if t.reason is Reason.TARGET_NOT_FOUND]
     accepted = (
-        false(ConditionType.ACCEPTED, Reason.CONFLICTED, lost[0].message)
+        because(ConditionType.ACCEPTED, Reason.CONFLICTED, lost[0].message)
         if lost
         else true(ConditionType.ACCEPTED, Reason.ACCEPTED)
     )
     refs = (
-        false(ConditionType.RESOLVED_REFS, Reason.TARGET_NOT_FOUND, absent[0].message)
+        because(ConditionType.RESOLVED_REFS, Reason.TARGET_NOT_FOUND, absent[0].message)
         if absent
         else true(ConditionType.RESOLVED_REFS, Reason.RESOLVED_REFS)
     )

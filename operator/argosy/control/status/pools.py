@@ -57,15 +57,14 @@ def _verdicts(item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
     accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
     ready = true(ConditionType.READY, Reason.READY)
     if isinstance(find_gpu(item.spec.gpu), OutOfRange):
-        message = Reason.UNKNOWN_GPU.sentence(gpu=item.spec.gpu, known=", ".join(g.name for g in gpus()))
-        accepted = false(ConditionType.ACCEPTED, Reason.UNKNOWN_GPU, message)
-        ready = false(ConditionType.READY, Reason.UNKNOWN_GPU, message)
+        parts = {"gpu": item.spec.gpu, "known": ", ".join(g.name for g in gpus())}
+        accepted = false(ConditionType.ACCEPTED, Reason.UNKNOWN_GPU, **parts)
+        ready = false(ConditionType.READY, Reason.UNKNOWN_GPU, **parts)
     elif nodes.older_claimant:
-        winner = f"GPUPool {nodes.older_claimant}"
-        message = Reason.CONFLICTED.sentence(field="spec.nodeSelector", winner=winner)
-        accepted = false(ConditionType.ACCEPTED, Reason.CONFLICTED, message)
-        ready = ready if nodes.usable else false(ConditionType.READY, Reason.CONFLICTED, message)
+        parts = {"field": "spec.nodeSelector", "winner": f"GPUPool {nodes.older_claimant}"}
+        accepted = false(ConditionType.ACCEPTED, Reason.CONFLICTED, **parts)
+        ready = ready if nodes.usable else false(ConditionType.READY, Reason.CONFLICTED, **parts)
     elif not nodes.usable:
         selector = ", ".join(f"{k}={v}" for k, v in sorted(item.spec.node_selector.items()))
-        ready = false(ConditionType.READY, Reason.NO_NODES, Reason.NO_NODES.sentence(selector=selector))
+        ready = false(ConditionType.READY, Reason.NO_NODES, selector=selector)
     return accepted, ready

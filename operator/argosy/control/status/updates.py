@@ -61,8 +61,7 @@ def status_updates(reported: Reported) -> tuple[StatusUpdate, ...]:
 def _invalid(reported: Reported, item: InvalidObject) -> StatusUpdate:
     """Accepted is False, with the reason; the object's other fields and conditions stay."""
     kind, status = kind_named(item.kind), _STATUS[item.kind]
-    message = Reason.INVALID_SPEC.sentence(problem=item.message)
-    verdicts = [false(ConditionType.ACCEPTED, Reason.INVALID_SPEC, message)]
+    verdicts = [false(ConditionType.ACCEPTED, Reason.INVALID_SPEC, problem=item.message)]
     conditions = dated(item.conditions, item.metadata, verdicts, reported.snapshot.now_s)
     return StatusUpdate(
         kind.plural, item.key, status(observed_generation=item.metadata.generation, conditions=conditions)

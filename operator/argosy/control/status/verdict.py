@@ -61,8 +61,18 @@ def true(kind: ConditionType, reason: Reason, **parts: object) -> Verdict:
     return Verdict(kind, ConditionStatus.TRUE, reason, reason.sentence(**parts))
 
 
-def false(kind: ConditionType, reason: Reason, message: str) -> Verdict:
-    """A condition that is False."""
+def false(kind: ConditionType, reason: Reason, **parts: object) -> Verdict:
+    """A condition that is False, with the reason's own sentence."""
+    return Verdict(kind, ConditionStatus.FALSE, reason, reason.sentence(**parts))
+
+
+def unknown(kind: ConditionType, reason: Reason, **parts: object) -> Verdict:
+    """A condition that is not known yet, with the reason's own sentence."""
+    return Verdict(kind, ConditionStatus.UNKNOWN, reason, reason.sentence(**parts))
+
+
+def because(kind: ConditionType, reason: Reason, message: str) -> Verdict:
+    """A condition that is False for a reason that was found elsewhere, with the sentence found there."""
     return Verdict(kind, ConditionStatus.FALSE, reason, message)
 
 
@@ -97,9 +107,8 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
         p.restarts > 0 or now_s - p.created_s >= LOADING_LIMIT_S for p in pods if not p.deleting
     )
     if ready == 0 and is_in_trouble:
-        message = Reason.NO_REPLICAS_READY.sentence(desired=wanted)
-        return false(ConditionType.READY, Reason.NO_REPLICAS_READY, message)
-    return false(ConditionType.READY, Reason.LOADING, Reason.LOADING.sentence(ready=ready, desired=wanted))
+        return false(ConditionType.READY, Reason.NO_REPLICAS_READY, desired=wanted)
+    return false(ConditionType.READY, Reason.LOADING, ready=ready, desired=wanted)
 
 
 def programmed(reported: Reported) -> Verdict:
@@ -108,24 +117,30 @@ def programmed(reported: Reported) -> Verdict:
     if reported.snapshot.applied_plan is None:
         if reported.mode is not Mode.AUTO:
             return mode_not_auto(kind, reported.mode)
-        return false(kind, Reason.NO_PLAN, Reason.NO_PLAN.sentence())
+        return false(kind, Reason.NO_PLAN)
     if not routing.envoys:
-        return false(kind, Reason.NO_ENVOY, Reason.NO_ENVOY.sentence())
+        return false(kind, Reason.NO_ENVOY)
     for envoy in routing.envoys:
         if envoy.refused_version:
-            message = Reason.ENVOY_REFUSED.sentence(
-                node_id=envoy.node_id, version=envoy.refused_version, message=envoy.message
+            return false(
+                kind,
+                Reason.ENVOY_REFUSED,
+                node_id=envoy.node_id,
+                version=envoy.refused_version,
+                message=envoy.message,
             )
-            return false(kind, Reason.ENVOY_REFUSED, message)
     pending = sum(e.acknowledged_version != routing.version for e in routing.envoys)
     if pending:
-        message = Reason.ENVOY_PENDING.sentence(
-            pending=pending, connected=len(routing.envoys), version=routing.version
+        return unknown(
+            kind,
+            Reason.ENVOY_PENDING,
+            pending=pending,
+            connected=len(routing.envoys),
+            version=routing.version,
         )
-        return Verdict(kind, ConditionStatus.UNKNOWN, Reason.ENVOY_PENDING, message)
     return true(kind, Reason.PROGRAMMED, connected=len(routing.envoys))
 
 
 def mode_not_auto(kind: ConditionType, mode: Mode) -> Verdict:
     """A condition that waits for the user to let Argosy act."""
-    return false(kind, Reason.MODE_NOT_AUTO, Reason.MODE_NOT_AUTO.sentence(mode=mode.value))
+    return false(kind, Reason.MODE_NOT_AUTO, mode=mode.value)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from argosy.api import FleetPlan
-from argosy.api.fleetplan import PlannedCell
+from argosy.api.fleetplan import DeploymentWeight, FleetPlanStatus, PlannedCell, PublishedWeights
 from argosy.api.routerpolicy import WeightCorrection
 from argosy.control.cells import cells_of_plan
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
@@ -26,6 +26,9 @@ from argosy.snapshot.serving import takes_requests
 
 Capacities = Mapping[tuple[CellName, DeploymentKey], float]
 """Requests/s that one replica of a Deployment carries of a cell."""
+
+WEIGHT_DIGITS = 4
+"""Decimals of a published weight: a hundredth of what is worth publishing."""
 
 
 def balance(
@@ -120,6 +123,21 @@ def _usable(snapshot: FleetSnapshot) -> dict[DeploymentKey, list[PodState]]:
 
 def _shares(cell: PlannedCell) -> dict[DeploymentKey, float]:
     return {s.deployment: s.share for s in cell.shares}
+
+
+def weights_status(weights: Mapping[CellName, Mapping[DeploymentKey, float]]) -> FleetPlanStatus:
+    """The part of a FleetPlan's status that carries the weights to every replica of the operator."""
+    rows = (
+        PublishedWeights(
+            cell=cell,
+            weights=tuple(
+                DeploymentWeight(deployment=name, weight=round(share, WEIGHT_DIGITS))
+                for name, share in sorted(shares.items())
+            ),
+        )
+        for cell, shares in sorted(weights.items())
+    )
+    return FleetPlanStatus(weights=tuple(rows))
 
 
 def published_weights(plan: FleetPlan) -> dict[CellName, CellWeights]:

@@ -1,4 +1,4 @@
-"""One question to the performance model, answered in one picture: `argosy perf show MODEL`.
+"""One question to the performance model, answered in one value: `argosy perf show MODEL`.
 
 Owns what a replica does at one load (a batch, or a rate). A batch is a closed
 loop: so many requests always in flight, their lengths within a tenth of what is asked, simulated

@@ -191,9 +191,9 @@ class MeanIteration:
         marginal = np.minimum(rates_per_ms * extra, 1 - 1e-9)
         work = rates_per_ms * _mean(lengths.weights, (alone - plain[:, None]) ** 2) / 2
         mean = decodes * self.iteration_ms(arrivals) / 2
-        # Who arrives during the same iteration, before or after, is computed together with oneself
-        # while the budget lasts (and makes the next iteration longer, in which more arrive: a
-        # branching process); a request that does not fit waits as in M/G/1.
+        # Requests that arrive during the same iteration are computed together with this one while the
+        # budget lasts (and make the next iteration longer, in which more arrive: a branching process);
+        # a request that does not fit waits as in M/G/1.
         joining = 2 * (mean + work / (1 - marginal**2)) * rates_per_ms * lengths.mean_computed
         joined = np.minimum(joining[:, None], room[:, None] - last)
         together = _mean(lengths.weights, joined) / np.maximum(joining, 1e-300)

@@ -5,13 +5,16 @@ Owns the reader that turns a JSON mapping into numbers or into a fault with the 
 
 from __future__ import annotations
 
-import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from argosy.refusals import Refused
+
+_MOST = 2**40
+"""No count or dimension of a model is near it, and products of several are still finite floats."""
 
 
 class ConfigFaultReason(StrEnum):
@@ -50,7 +53,10 @@ class ConfigFields:
     path: str = ""
 
     def number(self, *names: str, default: int | None = None) -> int:
-        """The first of the fields that is there: a positive whole number (or `default`)."""
+        """The first of the fields that is there: a positive whole number (or `default`).
+
+        Raises UnreadableFieldError where none is there and no default is given, or it holds something else.
+        """
         name = next((name for name in names if self.values.get(name) is not None), None)
         if name is None:
             if default is None:
@@ -61,12 +67,15 @@ class ConfigFields:
         return self._whole(name, minimum=1)
 
     def count(self, *names: str) -> int:
-        """The first of the fields that is there: a whole number, zero where none is."""
+        """The first of the fields that is there: a whole number, zero where none is.
+
+        Raises UnreadableFieldError where it holds something else.
+        """
         name = next((name for name in names if self.values.get(name) is not None), None)
         return 0 if name is None else self._whole(name, minimum=0)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A boolean."""
+        """A boolean. Raises UnreadableFieldError for something else."""
         value = self.values.get(name)
         if value is None:
             return default
@@ -92,7 +101,8 @@ class ConfigFields:
         value = self.values[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UnreadableFieldError(self.path + name, f"must be a number, not {value!r}")
-        if not math.isfinite(value) or value != int(value) or value < minimum:
+        if not minimum <= value <= _MOST or value != int(value):
             wanted = "a positive whole number" if minimum else "a whole number, zero or more"
-            raise UnreadableFieldError(self.path + name, f"must be {wanted}, not {value!r}")
+            found = reprlib.repr(value)  # JSON may hold an integer of thousands of digits
+            raise UnreadableFieldError(self.path + name, f"must be {wanted} of at most {_MOST}, not {found}")
         return int(value)

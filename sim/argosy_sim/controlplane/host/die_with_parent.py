@@ -19,7 +19,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(parent_pid: int, command: list[str]) -> None:
-    """Ask to be killed with the parent, then become `command`."""
+    """Ask to be killed with the parent, then become `command`. Raises OSError where either is refused."""
     # SIGKILL: an API server whose etcd ended first was observed to ignore SIGTERM for minutes.
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")

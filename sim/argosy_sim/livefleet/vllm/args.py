@@ -7,7 +7,7 @@ arguments. Output: `VllmArgs`, or `BadArgs` with the sentence that a container l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from argosy.api.engine_flags import ENGINE_FLAGS, FlagValue
@@ -62,14 +62,20 @@ class BadArgs(Refused[BadArgsReason]):
     """Why the engine would not start: the argument, the value found and the value needed."""
 
 
+_SIMULATED = frozenset(field.name for field in fields(VllmArgs))
+
+
 def _fields_by_flag(value: FlagValue) -> dict[str, str]:
-    return {flag.flag: flag.field for flag in ENGINE_FLAGS if flag.value is value}
+    """The flags that the simulation understands; one that changes nothing in it is kept in `ignored`."""
+    return {
+        flag.flag: flag.field for flag in ENGINE_FLAGS if flag.value is value and flag.field in _SIMULATED
+    }
 
 
 # What Argosy's manifests set, and what a hand-written pod may set besides.
 _INTEGERS = _fields_by_flag(FlagValue.INTEGER) | {"--block-size": "block_size"}
 _SHARES = _fields_by_flag(FlagValue.SHARE)
-_WORDS = {flag: field for flag, field in _fields_by_flag(FlagValue.WORD).items() if flag != "--model"}
+_WORDS = _fields_by_flag(FlagValue.WORD)
 _ALIASES = {flag.short: flag.flag for flag in ENGINE_FLAGS if flag.short}
 
 

@@ -101,7 +101,7 @@ class VllmServer:
         return int(self._metrics.generation_tokens.value)
 
     def serve(self) -> None:
-        """Accept connections."""
+        """Accept connections. Raises InvariantError once the server has ended."""
         if self._listener is None:
             raise InvariantError(f"the server on {self.endpoint} has ended and cannot serve again")
         self._loop.add_reader(self._listener.fileno(), self._accept)

@@ -9,8 +9,9 @@ import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, parsed, some_nodes
 
 from argosy.api import FleetPlan, RouterPolicy
+from argosy.api.crd.resource import status_body
 from argosy.api.fleetplan import DeploymentWeight, PublishedWeights
-from argosy.control.traffic.balance import balance, published_weights, worth_publishing
+from argosy.control.traffic.balance import balance, published_weights, weights_status, worth_publishing
 from argosy.route.weights import CellWeights
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
 
@@ -155,3 +156,21 @@ def test_before_anything_is_published_the_plans_shares_are_what_is_served() -> N
 def test_published_weights_are_read_back_after_a_restart() -> None:
     plan = with_weights(a_mixed_world()[0].applied, a=0.6, b=0.4)
     assert published_weights(plan) == {CELL: CellWeights({"a": 0.6, "b": 0.4})}
+
+
+def test_written_weights_are_those_that_every_replica_reads() -> None:
+    world, *_ = a_mixed_world()
+    written = weights_status({CELL: {"default/b": 1 / 3, "default/a": 2 / 3}})
+    assert status_body(written) == {
+        "weights": [
+            {
+                "cell": "default/chat",
+                "weights": [
+                    {"deployment": "default/a", "weight": 0.6667},
+                    {"deployment": "default/b", "weight": 0.3333},
+                ],
+            }
+        ]
+    }
+    plan = world.applied.model_copy(update={"status": written})
+    assert published_weights(plan)[CELL].weights == {"default/a": 0.6667, "default/b": 0.3333}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import json_values
 
 from argosy.errors import SpecError
 from argosy.perf.catalogue import ConfigFault, Model, architecture_from_config, find_model
@@ -345,11 +346,17 @@ def test_what_cannot_be_expressed_is_refused_by_its_field(config: dict[str, Any]
     assert fault_of(config).field == field
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 10**6) | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=5,
-)
+JSON = json_values(max_leaves=5)
+
+
+@pytest.mark.parametrize("huge", [2**40 + 1, 10**400, 1e308], ids=["2^40", "no float", "a float"])
+def test_a_count_that_no_model_has_is_refused_and_not_computed_with(huge: float) -> None:
+    found = fault_of(LLAMA | {"hidden_size": huge})
+    assert found.field == "hidden_size"
+    assert f"at most {2**40}, not" in found.message
+    assert len(found.message) < 150
+
+
 FIELDS = [
     *MLA, "sliding_window", "layer_types", "moe_layer_freq", "mlp_layer_types", "text_config",
     "quantization_config", "hybrid_override_pattern", "layers_block_type", "full_attention_interval",

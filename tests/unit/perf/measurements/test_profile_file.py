@@ -85,7 +85,7 @@ def test_a_profile_is_small_and_readable(fitted: FittedProfile) -> None:
     assert any(line.startswith('  "matrix_ms": [') and line.endswith("],") for line in lines)
 
 
-def test_white_space_and_order_are_nobodys_concern(fitted: FittedProfile) -> None:
+def test_white_space_and_order_do_not_matter(fitted: FittedProfile) -> None:
     document = json.loads(profile_to_bytes(fitted))
     shuffled = dict(sorted(document.items(), reverse=True))
     assert isinstance(profile_from_bytes(json.dumps(shuffled, indent=8).encode(), "x"), FittedProfile)

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_cases import architecture, gpu_of
 from perf_engines import H100_8B, H100_70B_TP4
 
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
-from argosy.perf.catalogue import Gpu, find_gpu, find_model, gpus
+from argosy.perf.catalogue import Gpu, gpus
 from argosy.perf.footprint.memory import fits
 from argosy.perf.footprint.work import StepWork, decode_work
 from argosy.perf.power.energy import (
@@ -37,23 +38,11 @@ from argosy.perf.power.power import (
     working_power,
 )
 from argosy.perf.profile import ProfileKey, Shape
-from argosy.perf.protocol import Fits, OutOfRange
+from argosy.perf.protocol import Fits
 from argosy.snapshot import EngineSettings, Variant
-from argosy.snapshot.architecture import Architecture, Dtype
+from argosy.snapshot.architecture import Dtype
 
 BUSY = Utilisation(0.6, 0.1)
-
-
-def gpu(name: str) -> Gpu:
-    found = find_gpu(name)
-    assert not isinstance(found, OutOfRange)
-    return found
-
-
-def architecture(name: str) -> Architecture:
-    found = find_model(name)
-    assert not isinstance(found, OutOfRange)
-    return found.architecture
 
 
 def key(gpu_name: str, model: str, ranks: int = 1, dtype: Dtype = Dtype.BF16) -> ProfileKey:
@@ -79,7 +68,7 @@ def key(gpu_name: str, model: str, ranks: int = 1, dtype: Dtype = Dtype.BF16) ->
 def test_fitted_curves_are_those_of_the_reference(
     name: str, model: str, ranks: int, batch: int, watts_per_gpu: float
 ) -> None:
-    power = working_power(gpu(name), key(name, model, ranks), batch, BUSY)
+    power = working_power(gpu_of(name), key(name, model, ranks), batch, BUSY)
     assert power.watts == pytest.approx(ranks * watts_per_gpu, rel=0.002)
     assert power.origin is PowerOrigin.FITTED
 
@@ -94,13 +83,13 @@ def test_fitted_curves_are_those_of_the_reference(
     ],
 )
 def test_without_a_curve_the_utilisation_form_answers(name: str, busy: Utilisation, expected: float) -> None:
-    power = working_power(gpu(name), key(name, "qwen3-32b", 2), 32, busy)
+    power = working_power(gpu_of(name), key(name, "qwen3-32b", 2), 32, busy)
     assert power.watts == pytest.approx(2 * expected)
     assert power.origin is PowerOrigin.GENERIC
 
 
 def test_a_curve_holds_for_the_number_type_and_shape_that_it_was_fitted_to() -> None:
-    h100 = gpu("H100")
+    h100 = gpu_of("H100")
     for other in (
         key("H100", "llama-3.1-8b", 2),
         key("H100", "llama-3.1-8b", dtype=Dtype.FP8),
@@ -113,9 +102,9 @@ def test_a_curve_holds_for_the_number_type_and_shape_that_it_was_fitted_to() -> 
     ("name", "nearest"), [("L40S", "H100"), ("A100", "H100"), ("GB200", "B200"), ("MI300X", "H100")]
 )
 def test_other_gpus_draw_the_nearest_ones_share_of_their_tdp(name: str, nearest: str) -> None:
-    power = working_power(gpu(name), key(name, "llama-3.1-8b"), 32, BUSY)
+    power = working_power(gpu_of(name), key(name, "llama-3.1-8b"), 32, BUSY)
     known = UTILISATION_FORMS[nearest]
-    assert power.watts == pytest.approx(known.watts(BUSY) / known.tdp_w * gpu(name).tdp_w)
+    assert power.watts == pytest.approx(known.watts(BUSY) / known.tdp_w * gpu_of(name).tdp_w)
     assert power.origin is PowerOrigin.SCALED
     assert nearest in power.source
 
@@ -140,13 +129,13 @@ def test_scaling_is_as_uncertain_as_the_two_measured_forms_differ() -> None:
     ("name", "bare_w"), [("H100", 70), ("H200", 0.13 * 700), ("B200", 141), ("A100", 59), ("L40S", 35)]
 )
 def test_a_context_adds_what_was_measured(name: str, bare_w: float) -> None:
-    assert 26 <= idle_power(gpu(name), 1).watts - bare_w <= 66
+    assert 26 <= idle_power(gpu_of(name), 1).watts - bare_w <= 66
 
 
 # P0 with 4-5 % utilisation, as listings show them: 27-30 W and 25 W.
 @pytest.mark.parametrize(("name", "listed_w"), [("L4", 28.5), ("T4", 25.0)])
 def test_a_small_board_idles_as_listings_show_it(name: str, listed_w: float) -> None:
-    power = idle_power(gpu(name), 1)
+    power = idle_power(gpu_of(name), 1)
     assert power.watts == pytest.approx(listed_w, rel=power.uncertainty)
 
 
@@ -159,13 +148,13 @@ def test_levels_rise_from_idle_to_working_on_every_gpu(one: Gpu) -> None:
 
 
 def test_a_gpu_with_a_lowered_limit_stays_under_it() -> None:
-    limited = replace(gpu("H100"), tdp_w=400)
+    limited = replace(gpu_of("H100"), tdp_w=400)
     assert working_power(limited, key("H100", "llama-3.1-8b"), 256, BUSY).watts == 400
 
 
 def test_no_gpu_works_on_less_than_it_idles_on() -> None:
     # Of 100 W the Blackwell form's static part is 28 W; bare GPU and context are 32 W.
-    small = replace(gpu("RTX-PRO-6000"), tdp_w=100)
+    small = replace(gpu_of("RTX-PRO-6000"), tdp_w=100)
     working = working_power(small, key("RTX-PRO-6000", "qwen3-32b"), 1, Utilisation(0.0, 0.0))
     assert working.watts == idle_power(small, 1).watts
 
@@ -189,7 +178,7 @@ def test_power_lies_between_idle_and_the_tdp(
 @given(batch=st.integers(1, 1023), curve=st.sampled_from(sorted(FITTED_CURVES)))
 def test_a_fitted_curve_rises_with_the_batch(batch: int, curve: tuple[str, str, int]) -> None:
     name, model, ranks = curve
-    small, large = (working_power(gpu(name), key(name, model, ranks), b, BUSY) for b in (batch, batch + 1))
+    small, large = (working_power(gpu_of(name), key(name, model, ranks), b, BUSY) for b in (batch, batch + 1))
     assert small.watts <= large.watts
 
 
@@ -207,7 +196,7 @@ def test_the_busier_gpu_draws_more(one: Gpu, lower: tuple[float, float], more: t
 # Measured with the closed form of the tables and the host's overhead: -7.5 % at batch 1 to -23 % at 256,
 # and with their step times of 70B within 3 % (root mean square); the two forms have different sources.
 def test_form_and_curve_of_an_8b_model_agree_within_a_quarter() -> None:
-    h100, model = gpu("H100"), architecture("llama-3.1-8b")
+    h100, model = gpu_of("H100"), architecture("llama-3.1-8b")
     fitted, other = key("H100", "llama-3.1-8b"), key("H100", "llama-3.1-8b", dtype=Dtype.FP8)
     for batch in (1, 8, 64, 256):
         work = decode_work(model, fitted, batch, 1024)
@@ -217,7 +206,7 @@ def test_form_and_curve_of_an_8b_model_agree_within_a_quarter() -> None:
 
 
 def test_a_smooth_profile_draws_more_in_a_larger_batch() -> None:
-    h100, model, other = gpu("H100"), architecture("llama-3.1-8b"), key("H100", "qwen3-8b")
+    h100, model, other = gpu_of("H100"), architecture("llama-3.1-8b"), key("H100", "qwen3-8b")
     batches = np.arange(1, 257)
     times = step_ms(H100_8B, batches, batches * 1024)
     watts = [
@@ -269,12 +258,12 @@ def test_a_windowed_layer_looks_at_no_more_than_its_window() -> None:
 
 
 def test_utilisation_is_work_over_time_at_the_peaks() -> None:
-    h100 = gpu("H100")
+    h100 = gpu_of("H100")
     busy = utilisation(StepWork(33.5e9, 98.9e12), 20.0, h100, Dtype.BF16)
     assert (busy.memory, busy.compute) == pytest.approx((0.5, 1.0), abs=1e-6)
     assert utilisation(StepWork(33.5e9, 9.89e12), 20.0, h100, Dtype.FP8).compute == pytest.approx(0.25)
     # The A100 multiplies FP8 weights in bf16.
-    assert utilisation(StepWork(0, 3.12e12), 20.0, gpu("A100"), Dtype.FP8).compute == pytest.approx(0.5)
+    assert utilisation(StepWork(0, 3.12e12), 20.0, gpu_of("A100"), Dtype.FP8).compute == pytest.approx(0.5)
 
 
 # --- energy, money ----------------------------------------------------------------------------
@@ -319,7 +308,7 @@ def windows(model_id: str, ranks: int) -> list[float]:
     efficiency = []
     for window in (4096 << i for i in range(5)):
         batch = min(engine.max_num_seqs, room.kv_capacity_tokens // window)
-        watts = working_power(gpu("H100"), one, batch, BUSY).watts
+        watts = working_power(gpu_of("H100"), one, batch, BUSY).watts
         efficiency.append(1 / joule_per_token(watts, float(step_ms(source, batch, batch * window)), batch))
     return efficiency
 
@@ -357,13 +346,13 @@ NONSENSE = (math.nan, math.inf, -1.0, 0.0)
         ),
         pytest.param(lambda x: usd_per_million_tokens(1, 1, x), "tokens_per_s", NONSENSE, id="no tokens"),
         pytest.param(
-            lambda x: working_power(gpu("H100"), key("H100", "x"), x, BUSY), "batch", NONSENSE, id="batch"
+            lambda x: working_power(gpu_of("H100"), key("H100", "x"), x, BUSY), "batch", NONSENSE, id="batch"
         ),
         pytest.param(lambda x: Utilisation(x, 0.5), "utilisation.memory", NONSENSE[:3], id="memory"),
         pytest.param(lambda x: Utilisation(0.5, x), "utilisation.compute", NONSENSE[:3], id="compute"),
         pytest.param(lambda x: StepWork(x, 1.0), "work.memory_bytes", NONSENSE[:3], id="bytes"),
         pytest.param(lambda x: StepWork(1.0, x), "work.flops", NONSENSE[:3], id="operations"),
-        pytest.param(lambda x: idle_power(gpu("H100"), x), "num_gpus", (0, -1), id="GPUs"),
+        pytest.param(lambda x: idle_power(gpu_of("H100"), x), "num_gpus", (0, -1), id="GPUs"),
         pytest.param(
             lambda x: decode_work(architecture("llama-3.1-8b"), key("H100", "x"), x, 1), "batch", NONSENSE,
             id="work of no batch",

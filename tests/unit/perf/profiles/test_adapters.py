@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_cases import architecture, gpu_of
 from perf_engines import H100_8B
 
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
-from argosy.perf.catalogue import Gpu, find_gpu, find_model
 from argosy.perf.footprint.weights import Ranks, adapter_bytes
 from argosy.perf.profiles.adapters import (
     LAUNCHES_MS_PER_LAYER,
@@ -18,24 +18,10 @@ from argosy.perf.profiles.adapters import (
     Adapters,
     adapter_ms,
 )
-from argosy.perf.protocol import OutOfRange
-from argosy.snapshot.architecture import Architecture
-
-
-def gpu(name: str) -> Gpu:
-    found = find_gpu(name)
-    assert not isinstance(found, OutOfRange)
-    return found
-
-
-def architecture(name: str) -> Architecture:
-    found = find_model(name)
-    assert not isinstance(found, OutOfRange)
-    return found.architecture
 
 
 def added_ms(adapters: Adapters, tokens: float, gpu_name: str = "H100", ranks: int = 1) -> float:
-    return float(adapter_ms(adapters, gpu(gpu_name), ranks, np.array([tokens]))[0])
+    return float(adapter_ms(adapters, gpu_of(gpu_name), ranks, np.array([tokens]))[0])
 
 
 # arXiv 2310.18547 (Punica): 2 ms per token, 32 layers of an 8B-class model on an A100.
@@ -43,7 +29,7 @@ def test_a_small_batch_on_an_a100_loses_about_two_milliseconds() -> None:
     assert added_ms(Adapters(architecture("llama-3.1-8b"), 1, 16), 8, "A100") == pytest.approx(2.0, rel=0.1)
 
 
-def test_an_engine_with_lora_launches_kernels_although_nobody_asks_for_an_adapter() -> None:
+def test_an_engine_with_lora_launches_kernels_although_no_request_names_an_adapter() -> None:
     idle = Adapters(architecture("llama-3.1-8b"), 0, 16)
     assert added_ms(idle, 256) == pytest.approx(32 * LAUNCHES_MS_PER_LAYER)
 
@@ -52,7 +38,7 @@ def test_an_engine_with_lora_launches_kernels_although_nobody_asks_for_an_adapte
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("model", ["llama-3.1-8b", "llama-3.1-70b"])
 def test_one_more_adapter_reads_the_bytes_of_its_slot(model: str, ranks: int) -> None:
-    dense, h100 = architecture(model), gpu("H100")
+    dense, h100 = architecture(model), gpu_of("H100")
     more = added_ms(Adapters(dense, 5, 64), 64, ranks=ranks) - added_ms(
         Adapters(dense, 4, 64), 64, ranks=ranks
     )
@@ -61,7 +47,7 @@ def test_one_more_adapter_reads_the_bytes_of_its_slot(model: str, ranks: int) ->
 
 
 def test_of_a_mixtures_adapter_only_the_experts_in_use_are_read() -> None:
-    mixture, h100 = architecture("qwen3-235b-a22b"), gpu("H100")
+    mixture, h100 = architecture("qwen3-235b-a22b"), gpu_of("H100")
     slot_ms = 1e3 * adapter_bytes(mixture, 1, 16, Ranks(8)) / h100.memory_bytes_per_s
     few = added_ms(Adapters(mixture, 1, 16), 1, ranks=8) - added_ms(Adapters(mixture, 0, 16), 1, ranks=8)
     assert 0 < few < 0.2 * slot_ms
@@ -91,7 +77,7 @@ def test_a_prompts_tokens_pass_every_projection_twice() -> None:
 
 # Measured: 20 % at batch 8, 14 % at 64, 8 % at 256 (reported for this model: 8 to 24 %).
 def test_an_h100_loses_between_a_twelfth_and_a_quarter_of_its_decode_rate() -> None:
-    adapted = AdaptedStepTimes(H100_8B, Adapters(architecture("llama-3.1-8b"), 4, 16), gpu("H100"))
+    adapted = AdaptedStepTimes(H100_8B, Adapters(architecture("llama-3.1-8b"), 4, 16), gpu_of("H100"))
     losses = [
         1 - float(step_ms(H100_8B, b, b * 1024)) / float(step_ms(adapted, b, b * 1024)) for b in (8, 64, 256)
     ]
@@ -101,7 +87,7 @@ def test_an_h100_loses_between_a_twelfth_and_a_quarter_of_its_decode_rate() -> N
 
 def test_what_is_added_does_not_depend_on_the_calibration() -> None:
     adapters = Adapters(architecture("llama-3.1-8b"), 4, 16)
-    adapted = AdaptedStepTimes(H100_8B, adapters, gpu("H100"))
+    adapted = AdaptedStepTimes(H100_8B, adapters, gpu_of("H100"))
     longer = float(step_ms(adapted, 64, 65_536)) - float(step_ms(H100_8B, 64, 65_536))
     assert longer == pytest.approx(added_ms(adapters, 64))
 
@@ -139,7 +125,7 @@ def test_adapters_that_mean_nothing_are_refused_with_their_field(active: int, ra
 def test_other_adapters_have_other_digests() -> None:
     dense = architecture("llama-3.1-8b")
     digests = {
-        AdaptedStepTimes(H100_8B, Adapters(dense, active, rank), gpu(name)).digest()
+        AdaptedStepTimes(H100_8B, Adapters(dense, active, rank), gpu_of(name)).digest()
         for active in (1, 2)
         for rank in (8, 16)
         for name in ("H100", "L40S")

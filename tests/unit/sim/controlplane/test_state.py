@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import json
 import os
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from argosy_sim.controlplane.components import API_SERVER, ETCD, command
 from argosy_sim.controlplane.credentials.certificates import issue_all
 from argosy_sim.controlplane.errors import StateDirectoryInUseError
 from argosy_sim.controlplane.host.processes import Identity, Process, identify
-from argosy_sim.controlplane.lifecycle import Health, Status, default_state_dir, down, status
+from argosy_sim.controlplane.lifecycle import ComponentStatus, Health, Status, default_state_dir, down, status
 from argosy_sim.controlplane.state import ControlPlaneState, Layout, Ports
 
 PROGRAMS = Binaries(
@@ -132,3 +133,17 @@ def test_a_control_plane_that_was_killed_is_dead(tmp_path: Path) -> None:
 def test_the_default_directory_follows_the_desktop_convention(tmp_path: Path) -> None:
     assert default_state_dir({"XDG_STATE_HOME": "/s"}) == Path("/s/argosy/default")
     assert default_state_dir({}) == Path.home() / ".local/state/argosy/default"
+
+
+def test_a_status_with_components_is_json(tmp_path: Path) -> None:
+    part = ComponentStatus("etcd", 12, True, 2**20, tmp_path / "etcd.log")
+    found = Status(tmp_path, Health.READY, "https://127.0.0.1:6443", tmp_path / "admin", (part,)).document()
+    assert json.loads(json.dumps(found))["components"] == [
+        {
+            "name": "etcd",
+            "pid": 12,
+            "is_running": True,
+            "resident_bytes": 2**20,
+            "log": str(tmp_path / "etcd.log"),
+        }
+    ]

@@ -98,7 +98,10 @@ class _Tables:
         self._saturation_per_ms[node.index] = saturation / 1e3
 
     def fit_cost(self) -> Floats:
-        """Milliseconds per unit of each cost (none negative), and what they leave per node."""
+        """Milliseconds per unit of each cost, shape (costs,), none negative; keeps what they leave per node.
+
+        Raises InvariantError where no node of the grid could be measured.
+        """
         known = np.isfinite(self._saturation_per_ms)
         if not known.any():
             raise InvariantError("no node of the grid fits into the engine's context")

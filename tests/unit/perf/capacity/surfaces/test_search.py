@@ -290,7 +290,7 @@ def test_a_slower_engine_is_lowered_to_a_faster_one() -> None:
         pytest.param(replace(LIMITS, kv_blocks=5000), id="less-kv"),
     ],
 )
-def test_a_faster_engine_with_less_room_lowers_nobody(other: EngineLimits) -> None:
+def test_a_faster_engine_with_less_room_lowers_no_capacity(other: EngineLimits) -> None:
     stacked = stack([surface_of(SLOW), surface_of(EngineModel(other, H100))])
     assert stacked.slower_than.tolist() == [[True, False], [False, True]]
     assert stack([surface_of(SLOW), surface_of(FAST)]).slower_than.tolist() == [[True, False], [True, True]]

@@ -14,7 +14,7 @@ from argosy.snapshot.cluster import NodeState, PodState, Taint
 from argosy.snapshot.fleet import FleetSnapshot
 
 
-def picture(nodes: list[NodeState], *pods: PodState, pools: tuple[GPUPool, ...] = ()) -> FleetSnapshot:
+def snapshot_of(nodes: list[NodeState], *pods: PodState, pools: tuple[GPUPool, ...] = ()) -> FleetSnapshot:
     world = World(nodes, *(pools or (a_pool(),)))
     world.pods = {p.key: p for p in pods}
     return world.snapshot()
@@ -22,7 +22,7 @@ def picture(nodes: list[NodeState], *pods: PodState, pools: tuple[GPUPool, ...] 
 
 def usable_gpus(node: NodeState, *pods: PodState, pool: GPUPool | None = None, lost: str = "") -> int | None:
     """GPUs of the only node; None where it is not usable."""
-    snapshot = picture([node], *pods, pools=(pool or a_pool(),))
+    snapshot = snapshot_of([node], *pods, pools=(pool or a_pool(),))
     found = pool_nodes(snapshot, frozenset(f"default/{name}" for name in lost.split()))["l40s"]
     return found.usable[0].gpus if found.usable else None
 
@@ -119,12 +119,12 @@ def test_a_node_belongs_to_the_oldest_pool_that_names_it() -> None:
         NodeState("both", {**labels, "nvidia.com/gpu.product": "x"}, {NVIDIA: 2}, ready=True),
         NodeState("one", labels, {NVIDIA: 2}, ready=True),
     ]
-    assert pool_nodes(picture(nodes, pools=(wide, narrow)), frozenset()) == {
+    assert pool_nodes(snapshot_of(nodes, pools=(wide, narrow)), frozenset()) == {
         "narrow": PoolNodes("narrow", ("both",), (UsableNode("both", 2),), 2),
         "wide": PoolNodes("wide", ("one",), (UsableNode("one", 2),), 2, older_claimant="narrow"),
     }
 
 
 def test_a_replica_has_room_where_one_node_holds_it_whole() -> None:
-    found = pool_nodes(picture([a_node("a"), a_node("b")]), frozenset())["l40s"]
+    found = pool_nodes(snapshot_of([a_node("a"), a_node("b")]), frozenset())["l40s"]
     assert [found.has_room_for(gpus) for gpus in (1, 2, 3, 4)] == [True, True, False, False]

@@ -220,7 +220,7 @@ TROUBLES = [
 
 
 @pytest.mark.parametrize(("files", "unread", "said", "words"), TROUBLES)
-def test_a_profile_that_cannot_be_used_is_told_and_stops_nobody(
+def test_a_profile_that_cannot_be_used_is_reported_and_stops_no_decision(
     files: dict[ProfileFileKey, bytes], unread: dict[ProfileFileKey, str], said: tuple[str, str], words: str
 ) -> None:
     world = a_world(naming())
@@ -312,7 +312,7 @@ def test_a_profile_near_what_is_known_is_not_remarked_upon(slowness: float) -> N
     assert references(decision)[:2] == ("True", "ResolvedRefs")
 
 
-def test_what_nobody_has_figures_of_cannot_be_far_from_them() -> None:
+def test_a_profile_without_any_figures_to_compare_cannot_be_far_from_them() -> None:
     world = a_world(naming())
     world.profile_files[MEASURED] = a_profile_file(slowness=100.0)
     assert references(world.decide())[:2] == ("True", "ResolvedRefs")

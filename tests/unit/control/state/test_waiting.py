@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import a_class, a_model, a_pool
-from small_fleet import NVIDIA, START_S, World
+from builders import a_class, a_model, a_pending_pod, a_pool
+from small_fleet import START_S, World
 
 from argosy.control.state.owners import Owners, group_by_deployment, owners_by_deployment
 from argosy.control.state.waiting import replicas_without_room, stuck_pods
@@ -16,13 +16,11 @@ from argosy.place.solution import Placement, Unplaced
 from argosy.snapshot.cluster import LABEL_GROUP, LABEL_MODEL, LABEL_POOL, PodState, label_value
 from argosy.snapshot.fleet import FleetSnapshot
 
-POD = PodState(
-    "default", "p", "u", DeploymentKey("default/d"), "", "Pending", False, False, False, {NVIDIA: 1}
-)
+POD = a_pending_pod()
 NOTHING_UNPLACED = Placement({}, {}, (), ())
 
 
-def picture(*pods: PodState, **objects: Any) -> FleetSnapshot:
+def snapshot_of(*pods: PodState, **objects: Any) -> FleetSnapshot:
     world = World([], a_pool(), a_model(), a_class())
     world.pods = {p.key: p for p in pods}
     return replace(world.snapshot(), **objects)
@@ -57,7 +55,7 @@ def picture(*pods: PodState, **objects: Any) -> FleetSnapshot:
     ],
 )
 def test_a_pod_is_stuck_where_its_node_has_no_room_for_it(pod: PodState, is_stuck: bool) -> None:
-    assert stuck_pods(picture(pod)) == (frozenset({"default/p"}) if is_stuck else frozenset())
+    assert stuck_pods(snapshot_of(pod)) == (frozenset({"default/p"}) if is_stuck else frozenset())
 
 
 @pytest.mark.parametrize(
@@ -72,12 +70,12 @@ def test_a_pod_is_stuck_where_its_node_has_no_room_for_it(pod: PodState, is_stuc
 )
 def test_the_scheduler_says_which_replicas_lack_room(pod: PodState, count: int) -> None:
     expected = {"default/d": count} if count else {}
-    assert replicas_without_room(picture(pod), NOTHING_UNPLACED) == expected
+    assert replicas_without_room(snapshot_of(pod), NOTHING_UNPLACED) == expected
 
 
 def test_placement_says_which_replicas_lack_room_where_argosy_places() -> None:
     placement = Placement({}, {}, (), (Unplaced("default/d", 3, "no room"),))
-    assert replicas_without_room(picture(), placement) == {"default/d": 3}
+    assert replicas_without_room(snapshot_of(), placement) == {"default/d": 3}
 
 
 LONG = "a" * 253
@@ -94,7 +92,7 @@ def test_a_deployments_owners_are_found_by_its_pods_labels() -> None:
         labelled("p1", "default/a", group="chat", model="llama", pool="l40s"),
         labelled("p2", "default/b", group="gone", model="llama", pool="l40s"),
     )
-    found = owners_by_deployment(picture(*pods), [GroupName("default/chat")])
+    found = owners_by_deployment(snapshot_of(*pods), [GroupName("default/chat")])
     assert found == {
         "default/a": Owners(GroupName("default/chat"), ModelKey("default/llama"), "l40s"),
         "default/b": Owners(None, ModelKey("default/llama"), "l40s"),

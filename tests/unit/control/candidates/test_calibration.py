@@ -211,7 +211,7 @@ def test_a_pod_that_has_ended_teaches_nothing_though_its_address_lives_on(ended:
     assert watch(world) == (1, [])
 
 
-def test_an_engine_of_settings_that_nobody_wants_any_more_teaches_nothing() -> None:
+def test_an_engine_of_settings_that_are_not_wanted_any_more_teaches_nothing() -> None:
     world = a_world(1)
     world.apply(a_model(model_id=LLAMA, engine={"maxNumSeqs": 100}))
     assert watch(world) == (0, [])
