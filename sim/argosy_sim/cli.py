@@ -6,10 +6,11 @@ imports what it needs when it runs: `argosy --help` loads this module.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,6 +20,9 @@ from argosy.errors import SpecError
 from argosy.exit_codes import exit_code
 from argosy_sim.replay.command import register as register_replay
 
+if TYPE_CHECKING:
+    from argosy_sim.controlplane.lifecycle import Status
+
 app = typer.Typer(
     help="A whole cluster on this machine, without Docker and without a GPU.", no_args_is_help=True
 )
@@ -27,6 +31,7 @@ register_replay(app)
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="Where everything is kept; left out, below ~/.local/state.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 REPORT_COLUMNS = 110
 DEMO_TRACE = "azure-llm-2023-conv.csv"
@@ -79,11 +84,40 @@ def down(state_dir: StateDir = None) -> None:
 
 
 @app.command()
-def status(state_dir: StateDir = None) -> None:
+def status(state_dir: StateDir = None, as_json: AsJson = False) -> None:
     """Show what runs; exit code 3 where the control plane is not ready."""
     from argosy_sim.controlplane import lifecycle
 
     found = lifecycle.status(_directory(state_dir))
+    if as_json:
+        typer.echo(json.dumps(_status_document(found), indent=2, ensure_ascii=False))
+    else:
+        _print_status(found)
+    raise typer.Exit(exit_code(found.health is lifecycle.Health.READY))
+
+
+def _status_document(found: Status) -> dict[str, Any]:
+    """What --json prints."""
+    kubeconfig = found.admin_kubeconfig
+    return {
+        "health": found.health.value,
+        "state_dir": str(found.state_dir),
+        "server_url": found.server_url,
+        "kubeconfig": None if kubeconfig is None else str(kubeconfig),
+        "components": [
+            {
+                "name": part.name,
+                "pid": part.pid,
+                "is_running": part.is_running,
+                "resident_bytes": part.resident_bytes,
+                "log": str(part.log),
+            }
+            for part in found.components
+        ],
+    }
+
+
+def _print_status(found: Status) -> None:
     console = _console()
     console.print(f"{found.health.value}: {found.server_url or 'no control plane'} ({found.state_dir})")
     if found.components:
@@ -93,7 +127,6 @@ def status(state_dir: StateDir = None) -> None:
             memory = f"{part.resident_bytes / 2**20:.0f} MiB"
             table.add_row(part.name, str(part.pid), state, memory, str(part.log))
         console.print(table)
-    raise typer.Exit(exit_code(found.health is lifecycle.Health.READY))
 
 
 @app.command()

@@ -146,3 +146,9 @@ def test_the_module_is_the_command() -> None:
 def test_a_control_plane_that_does_not_run_is_exit_code_3(tmp_path: Path) -> None:
     found = CliRunner().invoke(cli.build(), ["sim", "status", "--state-dir", str(tmp_path)])
     assert (found.exit_code, "no control plane" in found.output) == (3, True)
+
+
+def test_the_status_of_a_control_plane_is_one_json_document(tmp_path: Path) -> None:
+    found = CliRunner().invoke(cli.build(), ["sim", "status", "--json", "--state-dir", str(tmp_path)])
+    wanted = {"health": "Absent", "state_dir": str(tmp_path), "server_url": None, "kubeconfig": None}
+    assert (found.exit_code, json.loads(found.stdout)) == (3, {**wanted, "components": []})
