@@ -152,3 +152,20 @@ def test_the_status_of_a_control_plane_is_one_json_document(tmp_path: Path) -> N
     found = CliRunner().invoke(cli.build(), ["sim", "status", "--json", "--state-dir", str(tmp_path)])
     wanted = {"health": "Absent", "state_dir": str(tmp_path), "server_url": None, "kubeconfig": None}
     assert (found.exit_code, json.loads(found.stdout)) == (3, {**wanted, "components": []})
+
+
+@pytest.mark.parametrize("args", [["version"], ["perf", "list"], ["version", "--json"]])
+def test_a_full_disk_ends_in_one_sentence(args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "argosy", *args]
+        answer = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    said = "argosy: the output cannot be written: No space left on device\n"
+    assert (answer.returncode, answer.stderr) == (2, said)
+
+
+def test_a_reader_that_closes_the_pipe_causes_no_message() -> None:
+    command = f"set -o pipefail; {sys.executable} -m argosy perf list | head -1"
+    answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert (answer.returncode in (0, 1), answer.stderr, answer.stdout.count("\n")) == (True, "", 1)

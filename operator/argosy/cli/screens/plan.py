@@ -8,7 +8,7 @@ are kept in the user's cache.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import typer
@@ -78,8 +78,8 @@ def show(paths: Sequence[Path], output: Output) -> None:
         print_plan(decision.new_plan, output.console)
         _print_conditions(decision, output.console)
     unknown = [each for each in _false(decision) if each[1].reason in _UNKNOWN_NAMES]
-    for about, condition in unknown:
-        output.remark(_sentence(about, condition))
+    for sentence in _once_each(unknown):
+        output.remark(sentence)
     is_served = all(cell.unserved_share <= 0 for cell in decision.new_plan.spec.cells)
     raise typer.Exit(ExitCode.BAD_INPUT if unknown else exit_code(is_served))
 
@@ -107,9 +107,9 @@ def _decide(snapshot: FleetSnapshot) -> Decision:
 
 def _print_conditions(decision: Decision, console: Console) -> None:
     """Conditions that are False, and remarks; unknown names are on standard error."""
-    for about, condition in _false(decision):
-        if condition.reason not in (*_EXPECTED_OFFLINE, *_UNKNOWN_NAMES):
-            console.print(_sentence(about, condition))
+    hidden = (*_EXPECTED_OFFLINE, *_UNKNOWN_NAMES)
+    for sentence in _once_each(each for each in _false(decision) if each[1].reason not in hidden):
+        console.print(sentence)
     for about, condition in _conditions(decision):
         if condition.status is not ConditionStatus.FALSE and condition.reason in _REMARKS:
             console.print(f"{about}: {condition.type} is True, but {condition.message}")
@@ -124,6 +124,15 @@ def _conditions(decision: Decision) -> Iterator[tuple[str, Condition]]:
     for update in decision.statuses:
         for condition in update.status.conditions:
             yield f"{_KIND_BY_PLURAL[update.kind]} {update.key}", condition
+
+
+def _once_each(found: Iterable[tuple[str, Condition]]) -> list[str]:
+    """A sentence for each; where one message makes several conditions of an object False, only the last's.
+
+    The last is Ready, which follows from the others.
+    """
+    last = {(about, condition.message): condition for about, condition in found}
+    return [_sentence(about, condition) for (about, _), condition in last.items()]
 
 
 def _sentence(about: str, condition: Condition) -> str:
