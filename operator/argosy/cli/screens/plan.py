@@ -59,6 +59,10 @@ _EXPECTED_OFFLINE = (
 _REMARKS = (Reason.PROFILE_IMPLAUSIBLE, Reason.PROFILE_UNUSED)
 """Reasons of conditions that are True and that a user should read all the same."""
 
+_HALF_PERCENT = 0.005
+_ALL = 1e-5
+"""Rounded shares that add up to all may miss 1 by so much."""
+
 
 def show(paths: Sequence[Path], output: Output) -> None:
     """Print the plan; exit code 2 for an unknown name, 3 for an unserved class or a failed check.
@@ -147,7 +151,7 @@ def print_plan(found: FleetPlan, console: Console) -> None:
     for entry in found.spec.deployments:
         nodes = ", ".join(f"{n.node}" + (f" x{n.replicas}" if n.replicas > 1 else "") for n in entry.nodes)
         shares = _shares_of_classes(found, entry)
-        classes, parts = "\n".join(shares), "\n".join(f"{share:.0%}" for share in shares.values())
+        classes, parts = "\n".join(shares), "\n".join(map(percent, shares.values()))
         table.add_row(classes, str(entry.replicas), entry.variant, nodes or "(scheduler)", parts)
     if found.spec.deployments:
         console.print(table)
@@ -155,12 +159,19 @@ def print_plan(found: FleetPlan, console: Console) -> None:
     for cell in found.spec.cells:
         if cell.unserved_share > 0:
             rate = f"{cell.requests_per_second:g} requests/s"
-            console.print(f"{cell.name}: {cell.unserved_share:.0%} of {rate} are unserved")
+            console.print(f"{cell.name}: {percent(cell.unserved_share)} of {rate} are unserved")
     for reason in found.spec.reasons:
         console.print(f"  {reason.message}")
     for other in found.spec.alternatives:
         cost = "" if other.cost_usd_per_hour is None else f" (${other.cost_usd_per_hour:.2f}/h)"
         console.print(f"  not taken: {other.description}{cost}: {other.reason}")
+
+
+def percent(share: float) -> str:
+    """A share (0-1) in whole percent; 0% and 100% are printed for nothing and all only."""
+    if 0 < share < _HALF_PERCENT:
+        return "<1%"
+    return ">99%" if 1 - _HALF_PERCENT <= share < 1 - _ALL else f"{share:.0%}"
 
 
 def _shares_of_classes(found: FleetPlan, entry: PlannedDeployment) -> dict[ClassKey, float]:
