@@ -31,6 +31,7 @@ register_replay(app)
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="Where everything is kept; left out, below ~/.local/state.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 REPORT_COLUMNS = 110
 DEMO_TRACE = "azure-llm-2023-conv.csv"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 
 def model_names(incomplete: str) -> list[str]:
-    """Checkpoint ids, such as meta-llama/Llama-3.1-8B-Instruct."""
+    """Checkpoint ids, such as meta-llama/Llama-3.1-8B-Instruct, and short names, such as llama-3.1-8b."""
     from argosy.perf.catalogue import models
 
-    return _beginning_with(incomplete, [name for model in models() for name in model.names])
+    return _beginning_with(incomplete, [name for model in models() for name in (*model.names, model.key)])
 
 
 def gpu_names(incomplete: str) -> list[str]:

@@ -81,17 +81,20 @@ class RouteCells:
 
         The table may be older than the classes: one was deleted, another is new.
 
-        Raises ValueError where the shares of a class's cells do not sum to 1: a part of its requests
-        would have no replicas.
+        Raises ValueError where the shares of a class's cells do not sum to 1, as a part of its requests
+        would have no replicas; and where a group is outside its class's namespace, in which the ServedModel
+        of its Deployments is.
         """
         existing = set(classes)
         known = [row for row in self.rows if row.workload_class in existing]
         shares: dict[ClassKey, float] = {}
         for row in known:
+            if row.group.namespace != row.workload_class.namespace:
+                raise ValueError(f"group {row.group} must be in the namespace of class {row.workload_class}")
             shares[row.workload_class] = shares.get(row.workload_class, 0.0) + row.rate_share
         for key, share in shares.items():
             if not math.isclose(share, 1.0, abs_tol=1e-6):
-                raise ValueError(f"the shares of the cells of class {key} sum to 1, got {share}")
+                raise ValueError(f"the shares of the cells of class {key} must sum to 1, got {share}")
         rows = (*known, *one_cell_each(existing - shares.keys()).rows)
         return RouteCells(tuple(sorted(rows, key=lambda row: row.name)))
 

@@ -1,13 +1,16 @@
 """Kubernetes objects from YAML and JSON files, and the FleetSnapshot that they make.
 
 Input: files or folders of manifests, as `kubectl get -o yaml` prints them or as a user writes them: Argosy's
-resources, Nodes, and ConfigMaps with profiles; other kinds are ignored. Output: objects as plain mappings,
-or a snapshot in which nothing runs yet. Every command that works without a cluster reads here.
+resources, Nodes, and ConfigMaps with profiles; other kinds, and kinds of the same name in another API group,
+are ignored. Output: objects as plain mappings, or a snapshot in which nothing runs yet. Every command that
+works without a cluster reads here.
 """
 
 from __future__ import annotations
 
+import difflib
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,10 +27,13 @@ from argosy.api import (
     ServedModel,
     WorkloadClass,
 )
+from argosy.api.crd.resource import GROUP, unknown_fields
 from argosy.errors import SpecError
+from argosy.files.manifest_yaml import documents
+from argosy.files.nodes import node_of
 from argosy.snapshot.cluster import NodeState
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
-from argosy.snapshot.kubernetes import config_map_files, node_state
+from argosy.snapshot.kubernetes import config_map_files
 
 K = TypeVar("K", bound=CustomResource)
 Object = Mapping[str, Any]
@@ -35,6 +41,12 @@ Object = Mapping[str, Any]
 SUFFIXES = (".json", ".yaml", ".yml")
 """Of the files that are read in a folder. A file that is named is read whatever its suffix."""
 DEFAULT_NAMESPACE = "default"
+_CORE_GROUP = ""
+_KIND_NAMES = tuple(kind.KIND for kind in KINDS)
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_MAX_NAME = 253
+"""The API server accepts a DNS subdomain of at most so many characters as the name of an object."""
+_MAX_SHOWN = 60
 
 
 def read_objects(paths: Iterable[Path]) -> list[Object]:
@@ -54,7 +66,7 @@ def snapshot_of(objects: Iterable[Object], now_s: float, nodes: Iterable[NodeSta
     and name of an object that is not valid, and its field.
     """
     found = list(objects)
-    declared = [node_state({"metadata": {}, **item}) for item in found if item.get("kind") == "Node"]
+    declared = [node_of(item) for item in found if _is(item, "Node", _CORE_GROUP)]
     return FleetSnapshot(
         now_s=now_s,
         fleet=_of(Fleet, found).get("default"),
@@ -82,18 +94,39 @@ def _files(path: Path) -> list[Path]:
 def _objects(file: Path) -> list[Object]:
     """Raises SpecError."""
     try:
-        documents = [each for each in yaml.safe_load_all(file.read_text("utf-8")) if each]
+        read = documents(file.read_text("utf-8"))
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", str(file)) from error
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         where = " ".join(str(error).split())  # of several lines, with the position
         raise SpecError(f"cannot be read as YAML or JSON: {where}", str(file)) from error
-    found = list(itertools.chain.from_iterable(map(_unfolded, documents)))
+    found = list(itertools.chain.from_iterable(map(_unfolded, read)))
     for item in found:
         if not isinstance(item, Mapping) or not isinstance(item.get("metadata", {}), Mapping):
             needed = "an object has kind, metadata and spec"
             raise SpecError(f"holds something that is not a Kubernetes object: {needed}", str(file))
+        _require_known_kind(item, file)
     return found
+
+
+def _require_known_kind(item: Object, file: Path) -> None:
+    """Raises SpecError for an object of Argosy's API group whose kind Argosy does not have."""
+    kind = item.get("kind")
+    if _group(item) == GROUP and kind not in _KIND_NAMES:
+        near = difflib.get_close_matches(str(kind), _KIND_NAMES, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"use one of {', '.join(_KIND_NAMES)}"
+        raise SpecError(f"kind: {GROUP} has no kind {kind}; {remedy}", str(file))
+
+
+def _group(item: Object) -> str | None:
+    """The API group, empty for the core group; None where the object names no apiVersion."""
+    written = item.get("apiVersion")
+    return None if written is None else str(written).rpartition("/")[0]
+
+
+def _is(item: Object, kind: str, group: str) -> bool:
+    """The items of a list need no apiVersion, so an object without one is taken for what its kind says."""
+    return item.get("kind") == kind and _group(item) in (None, group)
 
 
 def _unfolded(document: Any) -> list[Any]:
@@ -109,7 +142,7 @@ def _profile_files(objects: Iterable[Object]) -> dict[ProfileFileKey, bytes]:
     """The content of every ConfigMap: the profiles that ServedModels name are among them."""
     found: dict[ProfileFileKey, bytes] = {}
     for item in objects:
-        if item.get("kind") == "ConfigMap":
+        if _is(item, "ConfigMap", _CORE_GROUP):
             metadata = item.get("metadata") or {}
             namespace, name = metadata.get("namespace") or DEFAULT_NAMESPACE, metadata.get("name") or ""
             for key, content in config_map_files(item).items():
@@ -121,12 +154,29 @@ def _of(kind: type[K], objects: Iterable[Object]) -> dict[str, K]:
     """The objects of one kind by key. Raises SpecError for one that is not valid."""
     found: dict[str, K] = {}
     for item in objects:
-        if item.get("kind") == kind.KIND:
-            value = kind.from_object(_with_namespace(item, kind))
-            if isinstance(value, InvalidObject):
-                raise SpecError(value.message, f"{value.kind} {value.key}")
+        if _is(item, kind.KIND, GROUP):
+            value = _value(_with_namespace(item, kind), kind)
             found[value.key] = value
     return found
+
+
+def _value(item: Object, kind: type[K]) -> K:
+    """As the API server takes it from kubectl. Raises SpecError with the field at fault."""
+    name = item.get("metadata", {}).get("name")
+    if not (isinstance(name, str) and len(name) <= _MAX_NAME and _OBJECT_NAME.fullmatch(name)):
+        needed = f"at most {_MAX_NAME} lower-case letters, digits, '-' and '.', as in chat-eu"
+        raise SpecError(f"metadata.name must be {needed}", f"{kind.KIND} {_shown(name)}")
+    value = kind.from_object(item)
+    if isinstance(value, InvalidObject):
+        raise SpecError(value.message, f"{value.kind} {value.key}")
+    for problem in unknown_fields(kind, item):
+        raise SpecError(problem.sentence, f"{kind.KIND} {value.key}")
+    return value
+
+
+def _shown(name: object) -> str:
+    text = "(no name)" if name is None else repr(name)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def _with_namespace(item: Object, kind: type[CustomResource]) -> Object:

@@ -160,3 +160,20 @@ def test_a_control_plane_that_does_not_run_is_a_document_too(tmp_path: Path) -> 
             "components": [],
         },
     )
+
+
+@pytest.mark.parametrize("args", [["version"], ["perf", "list"], ["version", "--json"]])
+def test_a_full_disk_ends_in_one_sentence(args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "argosy", *args]
+        answer = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    said = "argosy: the output cannot be written: No space left on device\n"
+    assert (answer.returncode, answer.stderr) == (2, said)
+
+
+def test_a_reader_that_closes_the_pipe_causes_no_message() -> None:
+    command = f"set -o pipefail; {sys.executable} -m argosy perf list | head -1"
+    answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert (answer.returncode in (0, 1), answer.stderr, answer.stdout.count("\n")) == (True, "", 1)

@@ -34,6 +34,7 @@ def completed(line: str) -> list[str]:
             "argosy perf ", ["show", "list", "validate", "capacities", "roles", "import"], id="commands"
         ),
         pytest.param("argosy perf show deepseek-ai/DeepSeek-V3.2", ["deepseek-ai/DeepSeek-V3.2"], id="model"),
+        pytest.param("argosy perf show deepseek-v3.", ["deepseek-v3.2"], id="model by its short name"),
         pytest.param("argosy perf show m --gpu H100-", ["H100-PCIe"], id="gpu"),
         pytest.param("argosy perf roles m --decode-gpu MI300", ["MI300X"], id="gpu of a role"),
         pytest.param("argosy perf show m --dtype fp", ["fp8", "fp4"], id="type"),

@@ -73,6 +73,9 @@ def test_an_unknown_name_is_bad_input(
     found = ran("plan", *map(str, files), *flags)
     assert found.code == 2
     assert f"argosy plan: {said}" in found.stderr
+    messages = [line.partition(" is False: ")[::2] for line in found.stderr.splitlines()]
+    about = [(subject.rpartition(": ")[0], message) for subject, message in messages]
+    assert len(about) == len(set(about)), "one fault of one object is said once"
     assert new.split()[-1] in found.stderr
     assert not flags or json.loads(found.stdout)["kind"] == "FleetPlan"
 

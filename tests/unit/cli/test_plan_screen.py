@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
-from argosy.cli.screens.plan import print_plan
+from argosy.cli.screens.plan import percent, print_plan
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.keys import CellName, ClassKey, GroupName
 
@@ -50,3 +50,11 @@ def test_a_class_of_two_groups_has_a_part_of_its_requests_in_each() -> None:
     rows = [RouteCell(LONG, CHAT, OWN, 0.25), RouteCell(SHORT, CHAT, SHARED, 0.75)]
     lines = shares(printed(*rows))
     assert sorted(share for name, _, share in lines if name == CHAT) == ["25%", "75%"]
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(0.0, "0%"), (1e-4, "<1%"), (0.25, "25%"), (0.9999, ">99%"), (0.9999999, "100%"), (1.0, "100%")],
+)
+def test_only_nothing_and_all_are_printed_as_such(share: float, shown: str) -> None:
+    assert percent(share) == shown

@@ -101,8 +101,15 @@ def test_a_table_that_is_older_than_the_classes_covers_those_that_exist() -> Non
 
 def test_cells_that_leave_a_part_of_their_classs_requests_out_are_refused() -> None:
     partial = RouteCells((RouteCell(LONG, CHAT, OWN, 0.25), RouteCell(SHORT, CHAT, SHARED, 0.5)))
-    with pytest.raises(ValueError, match=r"cells of class default/chat sum to 1, got 0\.75"):
+    with pytest.raises(ValueError, match=r"cells of class default/chat must sum to 1, got 0\.75"):
         partial.covering([CHAT])
+
+
+@pytest.mark.parametrize("group", ["other/shared", "shared", ""])
+def test_a_group_outside_the_namespace_of_its_class_is_refused(group: str) -> None:
+    table = RouteCells((RouteCell(LONG, CHAT, GroupName(group)),))
+    with pytest.raises(ValueError, match=r"^group .*must be in the namespace of class default/chat$"):
+        table.covering({CHAT})
 
 
 def test_a_plans_cells_have_their_parts_of_their_classs_rate() -> None:

@@ -88,3 +88,82 @@ def test_an_object_that_is_not_valid_is_named_with_its_field() -> None:
     with pytest.raises(SpecError, match=r"GPUPool l40s: .*spec\.") as raised:
         snapshot_of([pool], 0.0)
     assert raised.value.field == "GPUPool l40s"
+
+
+POOL = {
+    "apiVersion": "argosy.dev/v1alpha1",
+    "kind": "GPUPool",
+    "metadata": {"name": "l40s"},
+    "spec": {"gpu": "L40S", "nodeSelector": {"a": "b"}, "gpusPerNode": 2, "priceUsdPerHour": 0.9},
+}
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        pytest.param({"status": "Ready"}, "Node n1: status must be an object; got 'Ready'", id="status"),
+        pytest.param(
+            {"status": {"conditions": [3]}},
+            "Node n1: status.conditions must be a list of objects; got [3]",
+            id="conditions",
+        ),
+        pytest.param(
+            {"spec": {"taints": "gpu"}},
+            "Node n1: spec.taints must be a list of objects; got 'gpu'",
+            id="taints",
+        ),
+        pytest.param(
+            {"metadata": {"name": "n1", "labels": ["gpu"]}},
+            "Node n1: metadata.labels must be an object; got ['gpu']",
+            id="labels",
+        ),
+    ],
+)
+def test_a_node_of_another_shape_is_refused_with_its_field(node: dict[str, object], said: str) -> None:
+    with pytest.raises(SpecError) as raised:
+        snapshot_of([{"kind": "Node", "metadata": {"name": "n1"}, **node}], 0.0)
+    assert said == str(raised.value)
+
+
+def test_a_misspelt_kind_of_the_api_group_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "class.yaml"
+    file.write_text("apiVersion: argosy.dev/v1alpha1\nkind: WorkloadClas\n")
+    with pytest.raises(SpecError) as raised:
+        read_objects([file])
+    assert f"{file}: kind: argosy.dev has no kind WorkloadClas; did you mean WorkloadClass?" == str(
+        raised.value
+    )
+
+
+def test_a_kind_of_the_same_name_in_another_group_is_ignored() -> None:
+    foreign = {"apiVersion": "karpenter.sh/v1", "kind": "GPUPool", "metadata": {"name": "x"}, "spec": {}}
+    node = {"apiVersion": "longhorn.io/v1beta2", "kind": "Node", "metadata": {"name": "x"}}
+    snapshot = snapshot_of([foreign, node, POOL], 0.0)
+    assert (list(snapshot.pools), list(snapshot.nodes)) == (["l40s"], [])
+
+
+@pytest.mark.parametrize("name", [None, "", 3, "Ünï", "Chat", "a" * 300, "-a"])
+def test_a_name_that_the_api_server_refuses_is_refused(name: object) -> None:
+    with pytest.raises(SpecError, match=r"^GPUPool .+: metadata\.name must be at most 253 lower-case"):
+        snapshot_of([POOL | {"metadata": {"name": name}}], 0.0)
+
+
+def test_a_field_that_the_kind_does_not_have_is_refused_as_kubectl_does() -> None:
+    spec = {**POOL["spec"], "priceUsdPerHourr": 3}  # type: ignore[dict-item]
+    with pytest.raises(SpecError) as raised:
+        snapshot_of([POOL | {"spec": spec}], 0.0)
+    assert str(raised.value) == "GPUPool l40s: spec.priceUsdPerHourr is not a field of this kind"
+
+
+def test_an_exported_object_keeps_the_metadata_and_status_of_its_cluster() -> None:
+    metadata = {"name": "l40s", "managedFields": [{"manager": "kubectl"}], "selfLink": "/x"}
+    assert list(snapshot_of([POOL | {"metadata": metadata, "status": {"other": 1}}], 0.0).pools) == ["l40s"]
+
+
+def test_scalars_are_read_as_kubectl_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / "scalars.yaml"
+    file.write_text(
+        "kind: Other\nrate: 1e6\nsmall: 1E-3\nday: 2024-01-01\nname: 1e6a\nwhole: 7\nversion: 1.5\n"
+    )
+    wanted = {"rate": 1e6, "small": 1e-3, "day": "2024-01-01", "name": "1e6a", "whole": 7, "version": 1.5}
+    assert [{"kind": "Other", **wanted}] == read_objects([file])

@@ -186,6 +186,20 @@ def _readable_conditions(obj: Mapping[str, Any]) -> tuple[Condition, ...]:
     return tuple(found.values())
 
 
+def unknown_fields(kind: type[CustomResource], obj: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """The fields below `spec` that the kind does not have, each a problem: `kubectl apply` refuses them.
+
+    obj: an object that `from_object` accepts, which ignores those fields as the API server itself does
+    """
+    try:
+        kind.model_validate_json(
+            json.dumps(_without_nulls(obj)), by_alias=True, by_name=False, extra="forbid"
+        )
+    except ValidationError as error:
+        return tuple(found for found in _problems(error) if found.field.startswith("spec."))
+    return ()
+
+
 def status_body(status: Value) -> dict[str, Any]:
     """A kind's status as a merge patch: fields that were set, None as null, which removes the field.
 
@@ -207,6 +221,7 @@ def _without_nulls(value: Any) -> Any:
 # The sentence of each pydantic error. Placeholders are pydantic's context; an error that is not
 # listed keeps pydantic's wording.
 _SENTENCE_BY_ERROR = {
+    "extra_forbidden": "is not a field of this kind",
     "missing": "is required",
     "enum": "must be {expected}",
     "literal_error": "must be {expected}",

@@ -44,6 +44,7 @@ _T = TypeVar("_T")
 
 def show(asked: ImportOptions, output: Output) -> None:
     """Fit, write and print. Raises SpecError for a file, an option or measurements that cannot be used."""
+    _require_no_report(asked)
     reports = _of_one_gpu([_read(path, output) for path in asked.files], asked.gpu)
     variant = _variant(asked, reports)
     question = _question(variant, output)
@@ -92,6 +93,14 @@ def _read(path: Path, output: Output) -> Measurements:
     if isinstance(found, UnreadableReport):
         output.refused(found, str(path))
     return found
+
+
+def _require_no_report(asked: ImportOptions) -> None:
+    """Raises SpecError where the profile would replace one of the reports."""
+    target = asked.out.resolve()
+    for path in asked.files:
+        if path.resolve() == target:
+            raise SpecError(f"{asked.out} is one of the reports and would be replaced; name another", "--out")
 
 
 def _of_one_gpu(reports: list[Measurements], gpu: str | None) -> list[Measurements]:
@@ -160,8 +169,9 @@ def _print(fitted: FittedProfile, console: Console) -> None:
     for name, own, shipped in _compared(fitted):
         table.add_row(name, str(own.num_rows), *_errors(own), *_errors(shipped))
     console.print(table)
+    basis = " (each row predicted from the others)" if fitted.is_cross_validated else ""
     console.print(
-        f"expect step times within {profile.uncertainty:.1%} (each row predicted from the others);"
+        f"expect step times within {profile.uncertainty:.1%}{basis};"
         f" the front end adds {fitted.front_end_ms:.1f} ms to TTFT"
     )
 

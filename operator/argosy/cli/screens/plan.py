@@ -8,7 +8,7 @@ are kept in the user's cache.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import typer
@@ -59,6 +59,10 @@ _EXPECTED_OFFLINE = (
 _REMARKS = (Reason.PROFILE_IMPLAUSIBLE, Reason.PROFILE_UNUSED)
 """Reasons of conditions that are True and that a user should read all the same."""
 
+_HALF_PERCENT = 0.005
+_ALL = 1e-5
+"""Rounded shares that add up to all may miss 1 by so much."""
+
 
 def show(paths: Sequence[Path], output: Output) -> None:
     """Print the plan; exit code 2 for an unknown name, 3 for an unserved class or a failed check.
@@ -78,8 +82,8 @@ def show(paths: Sequence[Path], output: Output) -> None:
         print_plan(decision.new_plan, output.console)
         _print_conditions(decision, output.console)
     unknown = [each for each in _false(decision) if each[1].reason in _UNKNOWN_NAMES]
-    for about, condition in unknown:
-        output.remark(_sentence(about, condition))
+    for sentence in _once_each(unknown):
+        output.remark(sentence)
     is_served = all(cell.unserved_share <= 0 for cell in decision.new_plan.spec.cells)
     raise typer.Exit(ExitCode.BAD_INPUT if unknown else exit_code(is_served))
 
@@ -107,9 +111,9 @@ def _decide(snapshot: FleetSnapshot) -> Decision:
 
 def _print_conditions(decision: Decision, console: Console) -> None:
     """Conditions that are False, and remarks; unknown names are on standard error."""
-    for about, condition in _false(decision):
-        if condition.reason not in (*_EXPECTED_OFFLINE, *_UNKNOWN_NAMES):
-            console.print(_sentence(about, condition))
+    hidden = (*_EXPECTED_OFFLINE, *_UNKNOWN_NAMES)
+    for sentence in _once_each(each for each in _false(decision) if each[1].reason not in hidden):
+        console.print(sentence)
     for about, condition in _conditions(decision):
         if condition.status is not ConditionStatus.FALSE and condition.reason in _REMARKS:
             console.print(f"{about}: {condition.type} is True, but {condition.message}")
@@ -126,6 +130,15 @@ def _conditions(decision: Decision) -> Iterator[tuple[str, Condition]]:
             yield f"{_KIND_BY_PLURAL[update.kind]} {update.key}", condition
 
 
+def _once_each(found: Iterable[tuple[str, Condition]]) -> list[str]:
+    """A sentence for each; where one message makes several conditions of an object False, only the last's.
+
+    The last is Ready, which follows from the others.
+    """
+    last = {(about, condition.message): condition for about, condition in found}
+    return [_sentence(about, condition) for (about, _), condition in last.items()]
+
+
 def _sentence(about: str, condition: Condition) -> str:
     return f"{about}: {condition.type} is False: {condition.message}"
 
@@ -138,7 +151,7 @@ def print_plan(found: FleetPlan, console: Console) -> None:
     for entry in found.spec.deployments:
         nodes = ", ".join(f"{n.node}" + (f" x{n.replicas}" if n.replicas > 1 else "") for n in entry.nodes)
         shares = _shares_of_classes(found, entry)
-        classes, parts = "\n".join(shares), "\n".join(f"{share:.0%}" for share in shares.values())
+        classes, parts = "\n".join(shares), "\n".join(map(percent, shares.values()))
         table.add_row(classes, str(entry.replicas), entry.variant, nodes or "(scheduler)", parts)
     if found.spec.deployments:
         console.print(table)
@@ -146,12 +159,19 @@ def print_plan(found: FleetPlan, console: Console) -> None:
     for cell in found.spec.cells:
         if cell.unserved_share > 0:
             rate = f"{cell.requests_per_second:g} requests/s"
-            console.print(f"{cell.name}: {cell.unserved_share:.0%} of {rate} are unserved")
+            console.print(f"{cell.name}: {percent(cell.unserved_share)} of {rate} are unserved")
     for reason in found.spec.reasons:
         console.print(f"  {reason.message}")
     for other in found.spec.alternatives:
         cost = "" if other.cost_usd_per_hour is None else f" (${other.cost_usd_per_hour:.2f}/h)"
         console.print(f"  not taken: {other.description}{cost}: {other.reason}")
+
+
+def percent(share: float) -> str:
+    """A share (0-1) in whole percent; 0% and 100% are printed for nothing and all only."""
+    if 0 < share < _HALF_PERCENT:
+        return "<1%"
+    return ">99%" if 1 - _HALF_PERCENT <= share < 1 - _ALL else f"{share:.0%}"
 
 
 def _shares_of_classes(found: FleetPlan, entry: PlannedDeployment) -> dict[ClassKey, float]:

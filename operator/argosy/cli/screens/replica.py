@@ -128,8 +128,10 @@ def _read_architecture(path: Path) -> Architecture:
     """The architecture that a config.json describes. Raises SpecError."""
     try:
         found = architecture_from_config(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SpecError(f"cannot be read: {error}", str(path)) from error
+    except OSError as error:
+        raise SpecError(f"cannot be read: {error.strerror}", str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"cannot be read as JSON: {error}", str(path)) from error
     if isinstance(found, ConfigFault):
         raise SpecError(found.message, str(path))
     return found

@@ -194,7 +194,8 @@ class MeanIteration:
         # Requests that arrive during the same iteration are computed together with this one while the
         # budget lasts (and make the next iteration longer, in which more arrive: a branching process);
         # a request that does not fit waits as in M/G/1.
-        joining = 2 * (mean + work / (1 - marginal**2)) * rates_per_ms * lengths.mean_computed
+        with np.errstate(over="ignore"):  # at a rate without bounds, infinitely many join
+            joining = 2 * (mean + work / (1 - marginal**2)) * rates_per_ms * lengths.mean_computed
         joined = np.minimum(joining[:, None], room[:, None] - last)
         together = _mean(lengths.weights, joined) / np.maximum(joining, 1e-300)
         rho = np.minimum(arrivals * lengths.mean_computed / room, 1 - 1e-9)

@@ -216,7 +216,7 @@ def _check_settings(variant: Variant) -> None:
 def _too_large(gpu: Gpu, architecture: Architecture, variant: Variant) -> TooLarge:
     room, context = _room(gpu, architecture, variant), variant.engine.max_model_len
     needed = room.fixed_bytes + room.kv.bytes_of(context)
-    what = "weights alone" if room.kv_tokens <= 0 else f"weights and a context of {context} tokens"
+    what = _what_is_too_large(room, context)
     widths = _widths_that_fit(gpu, architecture, variant)
     shape = f"TP {variant.tensor_parallel}"
     if variant.pipeline_parallel > 1:
@@ -230,6 +230,14 @@ def _too_large(gpu: Gpu, architecture: Architecture, variant: Variant) -> TooLar
         needed_bytes_per_gpu=round(needed),
         available_bytes_per_gpu=round(room.available_bytes),
     )
+
+
+def _what_is_too_large(room: _Room, context: int) -> str:
+    if room.weight_bytes > room.available_bytes:
+        return "weights alone"
+    if room.kv_tokens <= 0:
+        return "weights, and the buffers of the activations, adapters and links,"
+    return f"weights and a context of {context} tokens"
 
 
 def _widths_that_fit(gpu: Gpu, architecture: Architecture, variant: Variant) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ import numpy as np
 from argosy.arrays import Floats
 from argosy.engine.step_times import StepTable, step_ms
 from argosy.perf.measurements.fitted import (
+    ROWS_TO_LEAVE_ONE_OUT,
     CannotFit,
     CannotFitReason,
     Covered,
@@ -47,7 +48,6 @@ _ROWS_FOR_HOST = 3
 _LOADS_FOR_HOST = 3.0
 _ROWS_FOR_ATTENTION = 8
 _CONTEXTS_FOR_ATTENTION = 2.0
-_ROWS_TO_LEAVE_ONE_OUT = 3
 _LEAST_UNCERTAINTY = 0.01
 # A latency this many times shorter than a lone request's was not measured on a stream.
 _TOO_SHORT = 20.0
@@ -167,7 +167,7 @@ def _load(trial: Trial) -> float:
 
 def _uncertainty(problem: FitProblem, solution: Solution, prior: float) -> float:
     """Each row predicted from the others; of the quantity that says most about a step."""
-    if len(problem.trials) < _ROWS_TO_LEAVE_ONE_OUT:
+    if len(problem.trials) < ROWS_TO_LEAVE_ONE_OUT:
         return max(prior, _LEAST_UNCERTAINTY)
     errors = left_out(problem, solution)
     kinds = [one.quantity for _, one in problem.observed]

@@ -64,6 +64,9 @@ class Covered:
     requests_per_s: tuple[float, float] | None
 
 
+ROWS_TO_LEAVE_ONE_OUT = 3
+
+
 @dataclass(frozen=True, slots=True)
 class FitProvenance:
     """One file that rows came from."""
@@ -79,7 +82,8 @@ class FitProvenance:
 class FittedProfile:
     """A user's profile.
 
-    profile:       origin UserMeasurements; its uncertainty is the leave-one-out error
+    profile:       origin UserMeasurements; its uncertainty is the leave-one-out error, or that of the
+                   prior where there are fewer than `ROWS_TO_LEAVE_ONE_OUT` rows
     fitted:        which of the factors the rows could decide; the others are the prior's
     front_end_ms:  what client, network and HTTP server added to each TTFT; in no step time
     error:         of this profile on its rows; prior_error: of the prior on the same rows
@@ -98,6 +102,12 @@ class FittedProfile:
     files: tuple[FitProvenance, ...]
     on_date: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_cross_validated(self) -> bool:
+        """Whether some quantity was measured by rows enough to predict each from the others."""
+        kinds = (self.error.itl, self.error.ttft, self.error.e2e, self.error.throughput)
+        return any(kind is not None and kind.num_rows >= ROWS_TO_LEAVE_ONE_OUT for kind in kinds)
 
 
 class CannotFitReason(StrEnum):

@@ -114,3 +114,22 @@ def test_a_flag_that_cannot_be_parsed_is_named() -> None:
         "--tp: must be at least 1, got 0"
         in refused("import", REPORT, "--tp", "0", "--gpu", "H100", "--model", "m")["message"]
     )
+
+
+def test_a_profile_never_replaces_a_report(tmp_path: Path) -> None:
+    report = tmp_path / "profile.json"
+    report.write_bytes(Path(REPORT).read_bytes())
+    out = tmp_path / "folder" / ".." / "profile.json"
+    error = refused("import", str(report), "--model", LLAMA, "--gpu", "H100", "--out", str(out))
+    assert error["message"] == f"--out: {out} is one of the reports and would be replaced; name another"
+    assert report.read_bytes() == Path(REPORT).read_bytes()
+
+
+@pytest.mark.parametrize(("num_rows", "is_predicted"), [(1, False), (3, True)])
+def test_only_enough_rows_are_predicted_from_each_other(
+    num_rows: int, is_predicted: bool, tmp_path: Path
+) -> None:
+    names = ("c4", "c16", "rate10")[:num_rows]
+    files = [str(DATA / f"vllm/{name}.json") for name in names]
+    code, output = run("import", *files, "--gpu", "H100", "--out", str(tmp_path / "profile.json"))
+    assert (code, "each row predicted from the others" in output) == (0, is_predicted)

@@ -247,3 +247,13 @@ def test_not_a_number_never_leaves_as_one() -> None:
     code, output = run("show", LLAMA, "--output", "1", "--json")
     assert code == 0
     assert not any(isinstance(v, float) and math.isnan(v) for v in json.loads(output).values())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_rate_beyond_every_engine_is_refused_without_a_warning() -> None:
+    assert refused("show", LLAMA, "--rate", "1e300")["nearest"] == ["--rate 18.7"]
+
+
+def test_a_file_that_is_absent_is_named_once(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    assert refused("show", str(file))["message"] == f"{file}: cannot be read: No such file or directory"

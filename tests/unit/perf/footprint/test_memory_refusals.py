@@ -45,6 +45,11 @@ from argosy.snapshot import EngineSettings, Variant
             id="the-utilisation",
         ),
         pytest.param(
+            variant("H100", LLAMA_8B, 1, EngineSettings(max_num_batched_tokens=100_000_000)),
+            ("weights, and the buffers of the activations, adapters and links, do not fit",),
+            id="the-buffers",
+        ),
+        pytest.param(
             variant("H100", "deepseek-ai/DeepSeek-V3", 8, EngineSettings(args=(EXPERT_PARALLEL,))),
             ("TP 16 would fit (more than the 8 GPUs of a node)",),
             id="more-than-a-node",

@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,7 @@ class ReportFields:
 
 
 def positive(value: object, row: str, field: str) -> float:
-    """A finite number above zero. Raises RefusedError with row and field."""
+    """A number above zero and below `TOO_LARGE`. Raises RefusedError with row and field."""
     number = _number(value)
     if number is None or not number > 0:
         raise _bad(row, field, value, "a positive number")
@@ -96,7 +97,7 @@ def positive(value: object, row: str, field: str) -> float:
 
 
 def not_negative(value: object, row: str, field: str) -> float:
-    """A finite number, zero included. Raises RefusedError with row and field."""
+    """Zero or more, and below `TOO_LARGE`. Raises RefusedError with row and field."""
     number = _number(value)
     if number is None or not number >= 0:
         raise _bad(row, field, value, "zero or a positive number")
@@ -111,4 +112,6 @@ def _number(value: object) -> float | None:
 
 def _bad(row: str, field: str, value: object, wanted: str) -> RefusedError:
     shown = repr(value) if len(repr(value)) < 40 else f"{repr(value)[:40]}..."
-    return RefusedError(UnreadableReason.BAD_VALUE, f"{row}: {field} must be {wanted}, got {shown}")
+    is_too_large = isinstance(value, int | float) and TOO_LARGE <= value < math.inf
+    bound = f" below {TOO_LARGE:g}" if is_too_large else ""
+    return RefusedError(UnreadableReason.BAD_VALUE, f"{row}: {field} must be {wanted}{bound}, got {shown}")

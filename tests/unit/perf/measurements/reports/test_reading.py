@@ -352,6 +352,11 @@ REFUSALS: dict[str, tuple[str | bytes, UnreadableReason, str]] = {
         UnreadableReason.BAD_VALUE,
         "the report: mean_ttft_ms must be a positive number, got nan",
     ),
+    "vllm: a number beyond every benchmark": (
+        edited("vllm/c4.json", mean_ttft_ms=1e300),
+        UnreadableReason.BAD_VALUE,
+        "the report: mean_ttft_ms must be a positive number below 1e+15, got 1e+300",
+    ),
     "vllm: a number too large for one": (
         edited("vllm/c4.json", total_input_tokens=10**400),
         UnreadableReason.BAD_VALUE,
