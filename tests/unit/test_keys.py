@@ -105,6 +105,7 @@ SPLITS_OF_OTHER_TEXT = {
     "operator/argosy/api/kinds.py": "an apiVersion, group/version",
     "operator/argosy/cli/screens/validation.py": "a model's id at Hugging Face",
     "operator/argosy/control/candidates/calibration.py": "a container image",
+    "operator/argosy/files/objects.py": "an apiVersion, group/version",
     "operator/argosy/perf/catalogue/__init__.py": "a model's id at Hugging Face",
     "operator/argosy/perf/profiles/forms.py": "the key of a profile",
 }
