@@ -31,6 +31,12 @@ def happen(world: World, kind: str, name: str, value: float) -> None:
             world.nodes[name] = replace(world.nodes[name], unschedulable=True)
 
 
+def end_maintenance(world: World) -> None:
+    """A roll-out may wait for the GPUs that the former Deployment holds on a cordoned node."""
+    for name, node in world.nodes.items():
+        world.nodes[name] = replace(node, unschedulable=False)
+
+
 @given(story=st.lists(st.tuples(EVENTS, st.integers(1, 40)), max_size=4))
 @settings(max_examples=15, deadline=None)
 def test_a_fleet_arrives_after_any_story(story: list[tuple[tuple[str, str, float], int]]) -> None:
@@ -57,7 +63,22 @@ def test_a_fleet_arrives_after_any_story(story: list[tuple[tuple[str, str, float
     for pod in [p for p in world.pods.values() if p.node in world.dead_nodes]:
         world.delete_pod(pod.key)
         del world.pods[pod.key]
+    if any(event[0] == "engine" for event, _ in story):
+        end_maintenance(world)
     world.settle()
     planned = {d.name: d.replicas for d in world.applied.spec.deployments if d.replicas}
     assert dict(world.serving()) == planned
     assert all(c.unserved_share == 0 for c in world.applied.spec.cells)
+
+
+def test_a_roll_out_that_only_cordoned_nodes_have_room_for_waits_for_the_end_of_the_maintenance() -> None:
+    world = World(some_nodes("l40s", 1), a_fleet(), a_pool(), a_model(), a_class("chat", rate_per_s=8.0))
+    world.settle()
+    former = world.serving()
+    happen(world, "cordon", "l40s-0", 0)
+    happen(world, "engine", "llama", 1)
+    world.run(120)
+    assert world.serving().keys() == former.keys()  # it serves on
+    end_maintenance(world)
+    world.settle()
+    assert (world.serving().keys() & former.keys(), world.serving().total()) == (set(), 2)
