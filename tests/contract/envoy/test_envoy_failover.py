@@ -59,7 +59,8 @@ async def test_a_silent_replica_leaves_rotation_and_its_requests_complete_elsewh
     assert build.statuses(answers) == {200: 200}
     retried = [answer for answer in answers if answer.headers["x-envoy-attempt-count"] != "1"]
     assert retried, "some must have met the silent replica"
-    assert all(1.0 <= answer.seconds < 2.5 for answer in retried)
+    # Envoy reads its clock once per turn of its event loop: a timer may fire some milliseconds early.
+    assert all(0.95 <= answer.seconds < 2.5 for answer in retried)
 
 
 async def test_a_stream_whose_header_is_out_breaks_when_its_replica_falls_silent(
