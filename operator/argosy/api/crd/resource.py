@@ -136,6 +136,13 @@ class CustomResource(Value):
         return self.metadata.key
 
     @classmethod
+    def status_type(cls) -> type[Any]:
+        """The model of the kind's status, as its field `status` declares it."""
+        found = cls.model_fields["status"].annotation
+        assert isinstance(found, type), f"{cls.KIND}.status must name a model"
+        return found
+
+    @classmethod
     def from_object(cls, obj: object) -> Self | InvalidObject:
         """The value of an object in JSON form, from the API server or a YAML file.
 

@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from argosy.api import Fleet, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.conditions import ConditionType, Reason
-from argosy.api.fleet import FleetStatus
-from argosy.api.gpupool import GPUPoolStatus
-from argosy.api.kinds import kind_named
-from argosy.api.routerpolicy import RouterPolicyStatus
-from argosy.api.servedmodel import ServedModelStatus
-from argosy.api.workloadclass import WorkloadClassStatus
-from argosy.control.decision import Status, StatusUpdate
+from argosy.api.kinds import USER_SPECS, kind_named
+from argosy.control.decision import StatusUpdate
 from argosy.control.status.classes import class_status
 from argosy.control.status.fleet import fleet_status
 from argosy.control.status.models import model_status
@@ -22,14 +17,6 @@ from argosy.control.status.pools import pool_status
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import dated, false
 from argosy.route.policies import assign_policies
-
-_STATUS: dict[str, type[Status]] = {
-    Fleet.KIND: FleetStatus,
-    GPUPool.KIND: GPUPoolStatus,
-    ServedModel.KIND: ServedModelStatus,
-    WorkloadClass.KIND: WorkloadClassStatus,
-    RouterPolicy.KIND: RouterPolicyStatus,
-}
 
 
 def status_updates(reported: Reported) -> tuple[StatusUpdate, ...]:
@@ -54,13 +41,16 @@ def status_updates(reported: Reported) -> tuple[StatusUpdate, ...]:
     ]
     if snapshot.fleet is not None:
         updates.append(StatusUpdate(Fleet.PLURAL, snapshot.fleet.key, fleet_status(reported, snapshot.fleet)))
-    updates += [_invalid(reported, item) for item in snapshot.invalid if item.kind in _STATUS]
+    unreadable = [item for item in snapshot.invalid if kind_named(item.kind).plural in USER_SPECS]
+    updates += [_invalid(reported, item) for item in unreadable]
     return tuple(updates)
 
 
 def _invalid(reported: Reported, item: InvalidObject) -> StatusUpdate:
     """Accepted is False, with the reason; the object's other fields and conditions stay."""
-    kind, status = kind_named(item.kind), _STATUS[item.kind]
+    kind = kind_named(item.kind)
+    assert kind.model is not None, "users write the specs of Argosy's own kinds only"
+    status = kind.model.status_type()
     verdicts = [false(ConditionType.ACCEPTED, Reason.INVALID_SPEC, problem=item.message)]
     conditions = dated(item.conditions, item.metadata, verdicts, reported.snapshot.now_s)
     return StatusUpdate(
