@@ -13,6 +13,8 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
+from argosy.reconcile.clock import SystemClock
+
 P = ParamSpec("P")
 
 EPOCH_S = 1_700_000_000.0
@@ -55,24 +57,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._virtual.elapsed_s
 
 
-class VirtualClock:
-    """The loops' `Clock`, on the event loop of the test."""
+class VirtualClock(SystemClock):
+    """The loops' `Clock`, on the event loop of the test: that loop's timers take no time."""
 
     def now_s(self) -> float:
         return round(EPOCH_S + self.monotonic_s(), 3)
 
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
-        try:
-            await asyncio.wait_for(event.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
