@@ -23,7 +23,7 @@ from argosy.plan.solve import solve
 from argosy.plan.solver.search import SolveLimits
 from argosy.snapshot.fleet import FleetSnapshot
 
-GHOST = DeploymentKey("default/no-such-deployment")
+UNKNOWN = DeploymentKey("default/no-such-deployment")
 CHAT = CellName("default/chat")
 
 REPR = re.compile(r"\w+\(\w+=|<[\w.]+ object|\bNone\b|DeploymentKey|frozenset|\{'")
@@ -40,8 +40,8 @@ def with_replicas(plan: Plan, count: int) -> Plan:
 
 
 MUTATIONS: dict[str, Callable[[Plan], Plan]] = {
-    "an unknown Deployment": lambda p: replace(p, replicas={**p.replicas, GHOST: 1}),
-    "a share of an unknown Deployment": lambda p: replace(p, shares={**p.shares, (CHAT, GHOST): 0.5}),
+    "an unknown Deployment": lambda p: replace(p, replicas={**p.replicas, UNKNOWN: 1}),
+    "a share of an unknown Deployment": lambda p: replace(p, shares={**p.shares, (CHAT, UNKNOWN): 0.5}),
     "a share of an unknown cell": lambda p: replace(
         p, shares={**p.shares, (CellName("a/b"), any_of(p)): 1.0}
     ),
