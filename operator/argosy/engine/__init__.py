@@ -12,7 +12,6 @@ from argosy.engine.simulate import (
     Requests,
     RequestTimes,
     simulate,
-    simulate_closed,
     simulate_loop,
 )
 from argosy.engine.step_lookup import StepLookup, step_lookup
@@ -38,7 +37,6 @@ __all__ = [
     "StepTimeSource",
     "StepTimes",
     "simulate",
-    "simulate_closed",
     "simulate_loop",
     "step_lookup",
     "step_ms",

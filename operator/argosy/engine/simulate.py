@@ -137,20 +137,6 @@ def simulate(requests: Requests, limits: EngineLimits, source: StepTimeSource) -
     return request_times(requests.output_tokens, clock.stamps_ms())
 
 
-def simulate_closed(
-    prompt_tokens: Integers,
-    output_tokens: Integers,
-    concurrency: int,
-    limits: EngineLimits,
-    source: StepTimeSource,
-) -> ClosedLoopTimes:
-    """`simulate_loop` of prompts of which nothing is cached; tokens, shape (N,) each.
-
-    Raises SpecError for a concurrency below 1.
-    """
-    return simulate_loop(ClosedLoop(prompt_tokens, output_tokens, concurrency), limits, source)
-
-
 def simulate_loop(loop: ClosedLoop, limits: EngineLimits, source: StepTimeSource) -> ClosedLoopTimes:
     """Keep `concurrency` requests in flight: the next one arrives in the moment one completes.
 

@@ -153,7 +153,9 @@ def test_thousands_of_requests_end_when_the_scheduler_says(
 def test_a_closed_loop_keeps_its_concurrency() -> None:
     limits = EngineLimits(64, 2048, 27_000, 16, 16_384)
     requests = poisson(1.0, 2000, (900, 120), seed=2)
-    closed = twin.simulate_closed(requests.prompt_tokens, requests.output_tokens, 32, limits, CLOSED_FORM)
+    closed = twin.simulate_loop(
+        ClosedLoop(requests.prompt_tokens, requests.output_tokens, 32), limits, CLOSED_FORM
+    )
     ends_s = closed.arrivals_s + closed.times.e2e_ms / 1e3
     assert closed.arrivals_s[:32].tolist() == [0.0] * 32
     # Each of the others arrives in the moment one ends: the same times, but for the last 32.

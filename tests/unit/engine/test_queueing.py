@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from argosy.engine import (
+    ClosedLoop,
     ClosedLoopTimes,
     EngineLimits,
     Requests,
@@ -18,7 +19,7 @@ from argosy.engine import (
     StepCoefficients,
     StepTimeSource,
     simulate,
-    simulate_closed,
+    simulate_loop,
     twin,
 )
 from argosy.errors import SpecError
@@ -90,36 +91,35 @@ def test_no_requests_take_no_time(simulate: Simulate) -> None:
     assert len(simulate(Requests(np.zeros(0), nothing, nothing), ONE_SLOT, CONSTANT).ttft_ms) == 0
 
 
-@pytest.mark.parametrize(
-    "simulate_closed", [simulate_closed, twin.simulate_closed], ids=["scheduler", "twin"]
+both_loops = pytest.mark.parametrize(
+    "simulate_loop", [simulate_loop, twin.simulate_loop], ids=["scheduler", "twin"]
 )
+
+
+@both_loops
 def test_two_in_flight_share_one_slot_and_a_refused_request_takes_no_place(
-    simulate_closed: Callable[..., ClosedLoopTimes],
+    simulate_loop: Callable[..., ClosedLoopTimes],
 ) -> None:
     # Two steps each; the third is refused, so the fourth takes its turn.
-    closed = simulate_closed(np.array([8, 8, 2000, 8]), np.full(4, 2), 2, ONE_SLOT, CONSTANT)
+    closed = simulate_loop(ClosedLoop(np.array([8, 8, 2000, 8]), np.full(4, 2), 2), ONE_SLOT, CONSTANT)
     assert closed.arrivals_s == pytest.approx([0.0, 0.0, np.nan, 0.020], nan_ok=True)
     assert closed.times.ttft_ms == pytest.approx([10.0, 30.0, np.nan, 30.0], nan_ok=True)
     assert closed.times.refused.tolist() == [False, False, True, False]
     assert closed.duration_s == pytest.approx(0.060)
 
 
-@pytest.mark.parametrize(
-    "simulate_closed", [simulate_closed, twin.simulate_closed], ids=["scheduler", "twin"]
-)
-def test_a_closed_loop_without_anybody_in_flight_is_named(
-    simulate_closed: Callable[..., ClosedLoopTimes],
+@both_loops
+def test_a_closed_loop_with_no_request_in_flight_is_named(
+    simulate_loop: Callable[..., ClosedLoopTimes],
 ) -> None:
     with pytest.raises(SpecError, match="concurrency"):
-        simulate_closed(np.array([8]), np.array([2]), 0, ONE_SLOT, CONSTANT)
+        simulate_loop(ClosedLoop(np.array([8]), np.array([2]), 0), ONE_SLOT, CONSTANT)
 
 
-@pytest.mark.parametrize(
-    "simulate_closed", [simulate_closed, twin.simulate_closed], ids=["scheduler", "twin"]
-)
-def test_half_a_token_in_a_closed_loop_is_named(simulate_closed: Callable[..., ClosedLoopTimes]) -> None:
+@both_loops
+def test_half_a_token_in_a_closed_loop_is_named(simulate_loop: Callable[..., ClosedLoopTimes]) -> None:
     with pytest.raises(ValueError, match="whole numbers"):
-        simulate_closed(np.array([8.5]), np.array([2]), 1, ONE_SLOT, CONSTANT)
+        simulate_loop(ClosedLoop(np.array([8.5]), np.array([2]), 1), ONE_SLOT, CONSTANT)
 
 
 @pytest.mark.parametrize(

@@ -129,20 +129,6 @@ def simulate_row(runs: Sequence[EngineRun]) -> RowTimes:
     return RowTimes(times, offsets, EngineTotals(*np.ascontiguousarray(totals.T)))
 
 
-def simulate_closed(
-    prompt_tokens: Integers,
-    output_tokens: Integers,
-    concurrency: int,
-    limits: EngineLimits,
-    source: StepTimeSource,
-) -> ClosedLoopTimes:
-    """`simulate_loop` of prompts of which nothing is cached; tokens, shape (N,) each.
-
-    Raises SpecError for a concurrency below 1.
-    """
-    return simulate_loop(ClosedLoop(prompt_tokens, output_tokens, concurrency), limits, source)
-
-
 def simulate_loop(loop: ClosedLoop, limits: EngineLimits, source: StepTimeSource) -> ClosedLoopTimes:
     """As `argosy.engine.simulate_loop`: so many requests in flight."""
     requests, served = loop_requests(loop, limits)

@@ -7,7 +7,7 @@ predicted values.
 
 `validation.runs` repeats runs too, by the one protocol of its rows: a published figure must not move
 with what is assumed here of reports that leave their lengths, their statistics or their load unsaid.
-What the two share is `twin.simulate_closed`, which knows neither.
+What the two share is `twin.simulate_loop`, which knows neither.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from statistics import NormalDist
 import numpy as np
 
 from argosy.arrays import Floats, Integers
+from argosy.engine import ClosedLoop
 from argosy.engine.request import EngineLimits
 from argosy.engine.simulate import Requests, RequestTimes
 from argosy.engine.step_times import StepTimeSource
@@ -92,7 +93,8 @@ class Trial:
         from argosy.engine import twin  # numba: only where something is simulated
 
         if not self.arrivals_s:
-            closed = twin.simulate_closed(self.prompts, self.outputs, self.concurrency, limits, source)
+            loop = ClosedLoop(self.prompts, self.outputs, self.concurrency)
+            closed = twin.simulate_loop(loop, limits, source)
             return [(closed.times, closed.duration_s)]
         requests = [Requests(arrivals_s, self.prompts, self.outputs) for arrivals_s in self.arrivals_s]
         row = twin.simulate_row([twin.EngineRun(one, limits, source) for one in requests])

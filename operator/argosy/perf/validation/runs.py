@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from argosy.engine import twin
+from argosy.engine import ClosedLoop, twin
 from argosy.engine.request import EngineLimits
 from argosy.engine.step_times import StepTimeSource
 from argosy.errors import SpecError
@@ -118,5 +118,6 @@ def predict(run: Run, limits: EngineLimits, source: StepTimeSource) -> Predicted
         return rng.integers(max(2, int(SHORTEST * longest)), longest + 1, count)
 
     prompts, outputs = lengths(run.prompt_tokens), lengths(run.output_tokens)
-    times = twin.simulate_closed(prompts, outputs, run.concurrency, limits, source).times
+    loop = ClosedLoop(prompts, outputs, run.concurrency)
+    times = twin.simulate_loop(loop, limits, source).times
     return Predicted(float(np.mean(times.ttft_ms)), float(np.mean(times.itl_ms)))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from perf_engines import H100_8B
 
-from argosy.engine import EngineLimits, twin
+from argosy.engine import ClosedLoop, EngineLimits, twin
 from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
 from argosy.perf.measurements import (
     CannotFit,
@@ -76,7 +76,7 @@ def run(truth: StepTimeSource, prompt: int, output: int, concurrency: int) -> Me
     count = 10 * concurrency + 20
     prompts = rng.integers(round(0.8 * prompt), round(1.2 * prompt) + 1, count)
     outputs = rng.integers(round(0.8 * output), round(1.2 * output) + 1, count)
-    times = twin.simulate_closed(prompts, outputs, concurrency, LIMITS, truth).times
+    times = twin.simulate_loop(ClosedLoop(prompts, outputs, concurrency), LIMITS, truth).times
     return Measurement(
         where=f"{prompt}/{output} at {concurrency}",
         prompt=TokenLengths.of(prompts.tolist()),
@@ -201,7 +201,8 @@ def test_throughputs_alone_give_a_factor() -> None:
     runs = [(256, 64), (256, 256), (1024, 64), (1024, 256)]
     rows = []
     for prompt, output in runs:
-        closed = twin.simulate_closed(np.full(2560, prompt), np.full(2560, output), 256, LIMITS, SLOWER)
+        loop = ClosedLoop(np.full(2560, prompt), np.full(2560, output), 256)
+        closed = twin.simulate_loop(loop, LIMITS, SLOWER)
         lengths = (TokenLengths(prompt, 0), TokenLengths(output, 0))
         rows.append(Measurement("cell", *lengths, SaturatingLoad(), requests_per_s=2560 / closed.duration_s))
     found = fitted([report(*rows)], SERVER)
