@@ -53,7 +53,7 @@ PATIENCE_S = 60.0
 """Far more than anything here takes on two idle cores: a crowded machine may be slow."""
 
 ANSWER_TIMEOUT_S = 10.0
-"""For one HTTP answer of a process of ours that is alive."""
+"""For one HTTP answer of a process of the test that is alive."""
 
 OURS = "/apis/argosy.dev/v1alpha1"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/argosy-system/leases/argosy-operator"
@@ -306,7 +306,7 @@ class OperatorStage:
         return sorted(names(self.items("/apis/apps/v1/namespaces/default/replicasets")))
 
     def again(self, item: Mapping[str, Any]) -> Object:
-        """An object of ours as it is now, {} where it is gone."""
+        """An object of Argosy's as it is now, {} where it is gone."""
         metadata, plural = item["metadata"], PLURALS[item["kind"]]
         scope = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
         return self.read(f"{OURS}{scope}/{plural}/{metadata['name']}")

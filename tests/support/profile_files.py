@@ -53,7 +53,7 @@ def a_profile_file(model: str = "small", gpu: str = "L40S", slowness: float = 1.
 
 
 def changed(content: bytes, change: Callable[[dict[str, Any]], object], *, seal: bool = False) -> bytes:
-    """The file with something changed; sealed again as somebody would who means it."""
+    """The file with something changed; sealed again as an attacker would seal it."""
     document = json.loads(content)
     change(document)
     if seal:

@@ -68,7 +68,6 @@ class ScrapedEngine:
     computed_s: float = 0.0
     _engine: Scheduler = field(init=False)
     _next_id: int = 0
-    _next_arrival_s: float = 0.0
     _factor: float = 1.0
     _factor_until_s: float = 0.0
 

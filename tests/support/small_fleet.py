@@ -156,7 +156,7 @@ class World:
         del self.objects[kind, key]
 
     def kill_node(self, name: str) -> None:
-        """Its engines fall silent at once; 40 s later its condition says so."""
+        """Its engines fall silent at once; 40 s later its condition reports it."""
         self.dead_nodes.add(name)
         for pod in self.pods.values():
             if pod.node == name:

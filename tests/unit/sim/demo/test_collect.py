@@ -48,7 +48,11 @@ def evidence(tmp_path: Path) -> Evidence:
     records.write_text(answered("chat-0", 1.0).to_json() + "\n")
     observed = Observations(
         healthy_s={"127.1.0.3:8000": 1023.4},
-        requests=[(1002.0, {"apps/chat-l40s": 5, "xds": 9}), (1003.0, {"apps/chat-l40s": 8})],
+        requests=[
+            (1002.0, {"apps/chat-l40s": 5, "xds": 9}),
+            (1003.0, {"apps/chat-l40s": 8}),
+            (1004.0, {"apps/chat-l40s": 2}),
+        ],
         plans=[
             (1004.0, plan(1, 2)),
             (1004.5, plan(1, 2, Applied="Applied", Certified="NoSimulator")),
@@ -81,15 +85,13 @@ def test_shares_are_what_each_cluster_gained_since_the_sample_before(evidence: E
     assert [(s.at_s, s.by_class) for s in evidence.shares] == [
         (2.0, {"chat": {"l40s-tp1": 5}}),
         (3.0, {"chat": {"l40s-tp1": 3}}),
+        (4.0, {"chat": {"l40s-tp1": 0}}),  # Envoy started anew
     ]
 
 
 def test_requests_and_memory_are_passed_on(evidence: Evidence) -> None:
     assert [record.id for record in evidence.requests] == ["chat-0"]
     assert evidence.memory_bytes == {"operator": 7}
-
-
-ALL_OF_CHAT = {"workloadClass": "apps/chat"}
 
 
 def test_the_shares_of_a_classs_cells_are_weighted_with_their_rates(tmp_path: Path) -> None:

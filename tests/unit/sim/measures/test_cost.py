@@ -32,7 +32,7 @@ def test_a_fleet_costs_the_sum_of_its_gpus_at_the_prices_of_each_moment() -> Non
 
 
 def test_a_constant_fleet_follows_its_own_pools_prices() -> None:
-    rate = constant_fleet_cost_rate({"h100": 2}, PRICES, 0.0)
+    rate = constant_fleet_cost_rate({"h100": 2}, (*PRICES, PriceStep("l40s", 90.0, 3.0)), 0.0)
     assert rate.points == ((-INFINITY, 12.0), (0.0, 12.0), (180.0, 4.0))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from made_records import answered, lost
 
-from argosy_sim.measures.percentiles import Percentiles, latency_summary
+from argosy_sim.measures.percentiles import Percentiles, latency_summary, percentile
 from argosy_sim.measures.records import Outcome
 
 
 def test_percentiles_are_observed_values() -> None:
     assert Percentiles.of(range(1, 101)) == Percentiles(50, 95, 99)
+    assert percentile(range(1, 101), 0.07) == 7  # 0.07 * 100 is more than 7 in floating point
     assert Percentiles.of([7.0]) == Percentiles(7.0, 7.0, 7.0)
     assert Percentiles.of([]) is None
 
