@@ -86,7 +86,7 @@ def down(state_dir: StateDir = None) -> None:
 @app.command()
 def status(
     state_dir: StateDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what runs; exit code 3 where the control plane is not ready."""
     from argosy_sim.controlplane import lifecycle
@@ -143,7 +143,7 @@ def demo(
     ] = False,
     output: Annotated[Path, typer.Option(help="Where the report is left.")] = Path("build/demo"),
 ) -> None:
-    """Run the whole loop on real components and report; exit code 3 where a promise was broken."""
+    """Run the whole loop on real components and report; exit code 3 unless all was kept, in time."""
     from argosy_sim.demo.drive import LoadChoice
     from argosy_sim.demo.run import DemoSettings, run_demo
 

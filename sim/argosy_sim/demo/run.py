@@ -18,11 +18,14 @@ from typing import Any
 
 from rich.console import Console
 
+from argosy.api.conditions import Reason
 from argosy.errors import SpecError
+from argosy.files.capacities import read_capacities
 from argosy.perf.catalogue import find_model
 from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.footprint.weights import weight_bytes
 from argosy.perf.protocol import OutOfRange
+from argosy.snapshot.cluster import LABEL_GROUP, LABEL_MANAGED_BY, MANAGED_BY
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.host.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect
@@ -67,7 +70,7 @@ class _Changes:
 
 
 def run_demo(settings: DemoSettings, console: Console) -> bool:
-    """Run the whole demo; True if every promise was kept."""
+    """Run the whole demo; True if every promise was kept and every shock decided on in time."""
     began_s = time.monotonic()
 
     def say(line: str) -> None:
@@ -162,7 +165,7 @@ def _unready_classes(stage: Stage) -> list[str]:
         for condition in item.get("status", {}).get("conditions", ())
         if condition["type"] == "Ready"
         and condition["status"] == "False"
-        and condition["reason"] != "Loading"
+        and condition["reason"] != Reason.LOADING
     ]
 
 
@@ -224,11 +227,11 @@ def _apply_shock(shock: Shock, story: Story, stage: Stage, changes: _Changes) ->
 
 def node_to_kill(stage: Stage) -> str | None:
     """A node with a chat replica and without the last replica of any class; None if there is none."""
-    pods = json.loads(stage.kubectl("get", "pods", "-l", "app.kubernetes.io/managed-by=argosy", "-o", "json"))
+    pods = json.loads(stage.kubectl("get", "pods", "-l", f"{LABEL_MANAGED_BY}={MANAGED_BY}", "-o", "json"))
     nodes_by_class: dict[str, list[str]] = {}
     for pod in pods["items"]:
         if "deletionTimestamp" not in pod["metadata"] and pod["spec"].get("nodeName"):
-            name = pod["metadata"]["labels"]["argosy.dev/sharing-group"]
+            name = pod["metadata"]["labels"][LABEL_GROUP]
             nodes_by_class.setdefault(name, []).append(pod["spec"]["nodeName"])
     for node in sorted(set(nodes_by_class.get("chat", ()))):
         if all(set(nodes) != {node} for nodes in nodes_by_class.values()):
@@ -242,8 +245,7 @@ def _prices(stage: Stage) -> list[PriceStep]:
 
 
 def _peak(story: Story, plan: StagePlan) -> StaticPeak:
-    cache_file = plan.directory / "operator-0" / "capacities.json"
-    cache = json.loads(cache_file.read_text()) if cache_file.exists() else {}
+    cache = read_capacities(plan.directory / "operator-0" / "capacities.json")
     rates = {c.name: story.peak_rate_per_s(c.name) for c in story.classes}
     return static_peak(plan.objects(), plan.fleet, rates, cache)
 

@@ -66,6 +66,11 @@ class RequestRecord:
         return self.outcome is not Outcome.COMPLETED
 
     @property
+    def was_retried(self) -> bool:
+        """Envoy sent it more than once."""
+        return (self.attempts or 1) > 1
+
+    @property
     def ttft_ms(self) -> float | None:
         """From sending to the first chunk with text; None before there was one.
 

@@ -25,6 +25,7 @@ from typing import Any, Protocol, Self
 import aiohttp
 from yarl import URL
 
+from argosy_sim.measures.percentiles import percentile
 from argosy_sim.measures.records import Outcome, RequestRecord
 from argosy_sim.replay.load import PlannedRequest
 from argosy_sim.replay.prompt import prompt_text
@@ -55,7 +56,6 @@ class ReplayTarget:
 class ReplayResult:
     """How a replay went. With a large dispatch lag the replayer was too slow: do not trust the latencies."""
 
-    origin_s: float
     num_requests: int
     num_by_outcome: Mapping[Outcome, int]
     dispatch_lag_p99_s: float
@@ -119,7 +119,7 @@ async def replay(
     finally:
         flusher.cancel()
         sink.flush()
-    return run.result(origin_s)
+    return run.result()
 
 
 def _session(target: ReplayTarget) -> aiohttp.ClientSession:
@@ -283,13 +283,12 @@ class _Run:
         self._lags_s.append(record.dispatch_lag_s)
         self._sink.write(record)
 
-    def result(self, origin_s: float) -> ReplayResult:
+    def result(self) -> ReplayResult:
         lags_s = sorted(self._lags_s)
         return ReplayResult(
-            origin_s=origin_s,
             num_requests=len(lags_s),
             num_by_outcome=dict(self._num_by_outcome),
-            dispatch_lag_p99_s=lags_s[int(0.99 * (len(lags_s) - 1))] if lags_s else 0.0,
+            dispatch_lag_p99_s=percentile(lags_s, 0.99) if lags_s else 0.0,
             dispatch_lag_max_s=lags_s[-1] if lags_s else 0.0,
         )
 

@@ -65,8 +65,7 @@ def _new_replica(evidence: Evidence, replica: ReplicaSeen, ready_s: float) -> Ne
 
 def _reached_s(record: RequestRecord) -> float:
     """When the request reached the replica: a retried one was sent elsewhere first, so use its header."""
-    was_retried = (record.attempts or 1) > 1
-    reached_s = record.header_s if was_retried else record.sent_s
+    reached_s = record.header_s if record.was_retried else record.sent_s
     return record.end_s if reached_s is None else reached_s
 
 
