@@ -82,10 +82,7 @@ class Publisher:
 
     def own_envoys(self) -> tuple[EnvoyState, ...]:
         """The Envoys connected to this process, each with the versions that it acknowledged and refused."""
-        return tuple(
-            EnvoyState(e.node_id, e.acknowledged_version, e.refused_version, e.message)
-            for e in self._ads.envoys()
-        )
+        return self._ads.envoys()
 
     def view(self, others: tuple[EnvoyState, ...]) -> RoutingView:
         """The published version and all Envoys; `others` are connected to other replicas of the operator."""

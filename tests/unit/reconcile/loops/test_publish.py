@@ -143,3 +143,14 @@ async def test_an_envoy_of_this_replica_is_believed_before_the_others(tmp_path: 
     view = stage.publisher.view((EnvoyState("b", "v1"), EnvoyState("a", "v2")))
     assert (view.version, [e.node_id for e in view.envoys]) == (stage.version, ["a", "b"])
     assert snapshot_file.load(tmp_path) is not None
+
+
+@in_virtual_time
+async def test_an_envoy_with_later_routes_than_this_replica_is_reported_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path)
+    ahead = EnvoyState("edge", "v9", refused_version="v8", message="cannot bind", is_ahead=True)
+    monkeypatch.setattr(stage.ads, "envoys", lambda: (ahead,))
+    assert stage.publisher.own_envoys() == (ahead,)
+    assert stage.publisher.view(()).envoys == (ahead,)
