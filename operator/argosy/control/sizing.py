@@ -21,6 +21,7 @@ from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
 from argosy.plan.solution import Plan
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.serving import is_alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,6 @@ def _num_alive(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[Deployment
     """Replicas that exist, are not drained and are not lost, by Deployment."""
     alive: dict[DeploymentKey, int] = {}
     for pod in snapshot.engine_pods:
-        if not pod.deleting and pod.key not in lost and pod.is_active:
+        if is_alive(pod, lost):
             alive[pod.deployment] = alive.get(pod.deployment, 0) + 1
     return alive

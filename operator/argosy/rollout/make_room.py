@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from argosy.keys import DeploymentKey, GroupName
 from argosy.rollout.targets import RolloutInputs, Target, is_surplus_allowed_to_go
+from argosy.snapshot.serving import is_alive
 
 
 def giving_way(inputs: RolloutInputs) -> frozenset[DeploymentKey]:
@@ -60,7 +61,7 @@ def _may_give_way(target: Target, inputs: RolloutInputs) -> bool:
 
 
 def _alive(target: Target, inputs: RolloutInputs) -> int:
-    return sum(p.key not in inputs.lost for p in inputs.live_pods(target.key))
+    return sum(is_alive(p, inputs.lost) for p in inputs.all_pods(target.key))
 
 
 def _idle(target: Target, inputs: RolloutInputs) -> int:
