@@ -1,8 +1,9 @@
 """Which changes of the world call for a new decision at once, and what to call them.
 
 Owns the sentence that becomes a FleetPlan's `trigger`. Input: one object before and after, as the
-API server sends it. Output: a `Trigger`, or None for what no decision reads (statuses that Argosy
-writes itself, heartbeats); and the one trigger of a decision that several asked for.
+API server sends it; Nodes and Pods are read by `snapshot.kubernetes`, as for decisions. Output: a
+`Trigger`, or None for what no decision reads (statuses that Argosy writes itself, heartbeats); and the
+one trigger of a decision that several asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 from argosy.api.kinds import TriggerRule, kind_of
 from argosy.keys import NamespacedName
-from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY
+from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
+from argosy.snapshot.kubernetes import node_state, pod_state
 
 Object = Mapping[str, Any]
 
@@ -82,60 +84,45 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
     return Trigger(f"{noun} {_name(current)} changed ({fields})")
 
 
-def _is_ready(status: Object) -> bool:
-    rows = status.get("conditions") or ()
-    return any(row.get("type") == "Ready" and row.get("status") == "True" for row in rows)
-
-
-def _usable(node: Object | None) -> tuple[Any, ...]:
-    if node is None:
-        return (False,)
-    status, spec = node.get("status") or {}, node.get("spec") or {}
-    labels = node["metadata"].get("labels")
-    return (
-        _is_ready(status),
-        spec.get("unschedulable"),
-        spec.get("taints"),
-        status.get("allocatable"),
-        labels,
-    )
-
-
 def _node_change(previous: Object | None, current: Object | None) -> Trigger | None:
-    before, after = _usable(previous), _usable(current)
+    before, after = (None if node is None else node_state(node) for node in (previous, current))
     if before == after:
         return None
     name = _name(current or previous or {})
-    if before[0] != after[0]:
-        return Trigger(f"node {name} became {'ready' if after[0] else 'unavailable'}")
+    was_ready, is_ready = before is not None and before.ready, after is not None and after.ready
+    if was_ready != is_ready:
+        return Trigger(f"node {name} became {'ready' if is_ready else 'unavailable'}")
     return Trigger(f"node {name} changed")
 
 
-def _is_read(pod: Object) -> bool:
+def _is_read(pod: PodState) -> bool:
     """Whether decisions read it: a pod of Argosy's, or a foreign pod that takes devices."""
-    if (pod["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == MANAGED_BY:
-        return True
-    containers = (pod.get("spec") or {}).get("containers") or ()
-    return any("/" in name for c in containers for name in (c.get("resources") or {}).get("limits") or ())
+    return pod.labels.get(LABEL_MANAGED_BY) == MANAGED_BY or bool(pod.devices)
 
 
-def _pod_view(pod: Object | None) -> tuple[Any, ...]:
-    if pod is None or not _is_read(pod):
-        return ("gone",)
-    status, spec = pod.get("status") or {}, pod.get("spec") or {}
-    return (
-        _is_ready(status),
-        "deletionTimestamp" in pod["metadata"],
-        spec.get("nodeName"),
-        status.get("phase") in ("Succeeded", "Failed"),
-        bool(spec.get("schedulingGates")),
-    )
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """What of a pod changes as steps take effect; its counters and its address trigger nothing."""
+
+    ready: bool
+    deleting: bool
+    node: str
+    has_ended: bool
+    gated: bool
+
+
+def _progress(pod: Object | None) -> _Progress | None:
+    """None for a pod that does not exist, or that no decision reads."""
+    if pod is None or not _is_read(state := pod_state(pod)):
+        return None
+    return _Progress(state.ready, state.deleting, state.node, not state.is_active, state.gated)
 
 
 def _pod_change(previous: Object | None, current: Object | None) -> Trigger | None:
-    before, after = _pod_view(previous), _pod_view(current)
+    before, after = _progress(previous), _progress(current)
     if before == after:
         return None
     pod = current or previous or {}
-    what = "is gone" if current is None else "is Ready" if after[0] and not after[1] else "changed"
+    is_ready = after is not None and after.ready and not after.deleting
+    what = "is gone" if current is None else "is Ready" if is_ready else "changed"
     return Trigger(f"pod {_name(pod)} {what}", is_progress=True)

@@ -13,6 +13,18 @@ READY = {"conditions": [{"type": "Ready", "status": "True"}]}
 UNKNOWN = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
 
 
+GPUS = {**READY, "allocatable": {"cpu": "64", "memory": "512Gi", "nvidia.com/gpu": "8"}}
+
+
+def with_memory(status: dict[str, Any]) -> dict[str, Any]:
+    return {**status, "allocatable": {**status["allocatable"], "memory": "500Gi"}}
+
+
+def containers_ready(ready: str) -> dict[str, Any]:
+    """The containers are ready throughout; `ready`: the condition Ready."""
+    return {"conditions": [{"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": ready}]}
+
+
 def an_object(
     name: str = "x", namespace: str = "", labels: dict[str, str] | None = None, **parts: Any
 ) -> dict[str, Any]:
@@ -34,6 +46,9 @@ def a_node(
 
 def a_pod(status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     return an_object("p", "default", labels=OURS, status=status or {}, spec=spec)
+
+
+GATED = a_pod(schedulingGates=[{"name": "argosy.dev/placement"}])
 
 
 def deleting(pod: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +82,15 @@ def deleting(pod: dict[str, Any]) -> dict[str, Any]:
         pytest.param("nodes", a_node(), None, "node gpu-1 became unavailable", id="a node removed"),
         pytest.param("nodes", a_node(), a_node(unschedulable=True), "node gpu-1 changed", id="a cordon"),
         pytest.param("nodes", a_node(), a_node(labels={"a": "b"}), "node gpu-1 changed", id="a label"),
+        pytest.param("nodes", a_node(), a_node(GPUS), "node gpu-1 changed", id="its GPUs"),
+        pytest.param(
+            "nodes",
+            a_node(),
+            a_node(taints=[{"key": "gpu", "effect": "NoSchedule"}]),
+            "node gpu-1 changed",
+            id="a taint",
+        ),
+        pytest.param("nodes", None, a_node(UNKNOWN), "node gpu-1 changed", id="a node joined, not ready yet"),
     ],
 )
 def test_a_change_is_named_in_a_sentence(kind: str, before: Any, after: Any, message: str) -> None:
@@ -81,6 +105,15 @@ def test_a_change_is_named_in_a_sentence(kind: str, before: Any, after: Any, mes
         pytest.param(a_pod(READY), deleting(a_pod(READY)), "pod default/p changed", id="it drains"),
         pytest.param(deleting(a_pod()), None, "pod default/p is gone", id="it has gone"),
         pytest.param(None, a_pod(schedulingGates=[{}]), "pod default/p changed", id="it waits for its node"),
+        pytest.param(GATED, a_pod(), "pod default/p changed", id="its gate was lifted"),
+        pytest.param(a_pod(), a_pod(nodeName="n"), "pod default/p changed", id="it has its node"),
+        pytest.param(a_pod(), a_pod({"phase": "Failed"}), "pod default/p changed", id="it has ended"),
+        pytest.param(
+            a_pod(containers_ready("True")),
+            a_pod({"conditions": [{"type": "ContainersReady", "status": "False"}]}),
+            "pod default/p changed",
+            id="its containers failed",
+        ),
     ],
 )
 def test_progress_of_our_own_steps_is_told_apart(before: Any, after: Any, message: str) -> None:
@@ -125,6 +158,14 @@ NEW_STATUS = {"conditions": [{"type": "Ready", "status": "False", "message": "ou
         ),
         pytest.param(
             "pods",
+            a_pod(containers_ready("True")),
+            a_pod(containers_ready("False")),
+            id="a pod's Ready, which the node controller has set in the kubelet's place",
+        ),
+        pytest.param("nodes", a_node(GPUS), a_node(with_memory(GPUS)), id="a node's memory"),
+        pytest.param("nodes", a_node(taints=None), a_node(taints=[]), id="a list without taints"),
+        pytest.param(
+            "pods",
             None,
             an_object("web", "default", spec={"containers": [{"resources": {"limits": {"cpu": "1"}}}]}),
             id="somebody else's pod without devices",
@@ -140,3 +181,30 @@ def test_a_foreign_pod_with_gpus_triggers_one() -> None:
         "job", "default", spec={"containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]}
     )
     assert trigger_of("pods", None, pod) == Trigger("pod default/job changed", is_progress=True)
+
+
+@pytest.mark.parametrize("kind", ["nodes", "pods"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param({}, id="no part at all"),
+        pytest.param({"status": None, "spec": None}, id="no content"),
+        pytest.param(
+            {
+                "status": {"conditions": None, "allocatable": None, "containerStatuses": None, "phase": None},
+                "spec": {"taints": None, "containers": None, "schedulingGates": None, "nodeSelector": None},
+            },
+            id="no lists",
+        ),
+        pytest.param(
+            {"status": {"conditions": [{}]}, "spec": {"taints": [{}], "containers": [{"resources": None}]}},
+            id="empty entries",
+        ),
+    ],
+)
+def test_an_object_with_missing_parts_is_compared_too(kind: str, parts: dict[str, Any]) -> None:
+    bare = {"metadata": {"name": "x", "labels": None, "annotations": None}, **parts}
+    assert trigger_of(kind, bare, bare) is None
+    for previous, current in ((None, bare), (bare, None)):
+        found = trigger_of(kind, previous, current)
+        assert (found is not None) == (kind == "nodes")
