@@ -52,7 +52,7 @@ def subjects_of(snapshot: FleetSnapshot) -> dict[VariantKey, CalibratedVariant]:
     return {
         (model_key, variant.name): each
         for model_key, model in sorted(snapshot.models.items())
-        for variant, _ in variants_of(snapshot, model)
+        for variant in variants_of(snapshot, model)
         if (model_key, variant.name) in running and (each := calibrated_variant(variant, PERF)) is not None
     }
 

@@ -68,9 +68,9 @@ def _workload_changed(workload: EngineWorkload, snapshot: FleetSnapshot) -> str:
     if model is None:
         return f"ServedModel {workload.variant.model_key} is gone"
     described = (
-        EngineWorkload(variant, workload.group, snapshot.pools[pool]).key
-        for variant, pool in variants_of(snapshot, model)
-        if pool == workload.variant.pool
+        EngineWorkload(variant, workload.group, snapshot.pools[variant.pool]).key
+        for variant in variants_of(snapshot, model)
+        if variant.pool == workload.variant.pool
     )
     if workload.key in described:
         return ""

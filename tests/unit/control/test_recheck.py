@@ -68,7 +68,7 @@ def workload(max_num_seqs: int) -> EngineWorkload:
     """As the objects of the settled world describe it with this engine setting."""
     model = a_model(engine={"maxNumSeqs": max_num_seqs})
     world = replace(WORLD, models={**WORLD.models, LLAMA: model})
-    variant = next(v for v, pool in variants_of(world, model) if pool == POOL)
+    variant = next(v for v in variants_of(world, model) if v.pool == POOL)
     return EngineWorkload(variant, GroupName(CHAT), WORLD.pools[POOL])
 
 

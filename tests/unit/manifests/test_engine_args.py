@@ -103,7 +103,7 @@ def test_the_defaults_of_settings_are_those_of_a_served_models_engine() -> None:
 def test_every_field_of_a_served_models_engine_reaches_its_variants() -> None:
     model = a_model(engine=OWN_ENGINE)
     assert model.spec.engine.model_fields_set == set(Engine.model_fields)
-    [(variant, _)] = variants_of(World([], a_pool(), model).snapshot(), model)
+    [variant] = variants_of(World([], a_pool(), model).snapshot(), model)
     assert variant.engine == EngineSettings(
         image="i:2",
         port=9000,

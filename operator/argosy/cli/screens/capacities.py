@@ -60,7 +60,7 @@ class _Found:
 def show(paths: Sequence[Path], output: Output) -> None:
     """Print all capacities; exit code 3 where no variant carries a class. Raises SpecError."""
     snapshot = snapshot_of(read_objects(paths), time.time())
-    variants = [variant for model in snapshot.models.values() for variant, _ in variants_of(snapshot, model)]
+    variants = [variant for model in snapshot.models.values() for variant in variants_of(snapshot, model)]
     if not variants:
         raise SpecError("no variant: the files need at least one ServedModel and one GPUPool", "FILES")
     if not snapshot.classes:

@@ -102,7 +102,7 @@ def resolve(
     }
     if calibrations is not None:
         perf_by_model = {
-            key: corrected(perf_by_model[key], [v for v, _ in variants_of(snapshot, model)], calibrations)
+            key: corrected(perf_by_model[key], variants_of(snapshot, model), calibrations)
             for key, model in sorted(snapshot.models.items())
         }
     classes = {
@@ -120,7 +120,7 @@ def resolve(
     }
     refused = {key: found.refusals for key, found in own.items()}
     notes = {
-        key: profile_notes(own[key], [v for v, _ in variants_of(snapshot, model)], perf)
+        key: profile_notes(own[key], variants_of(snapshot, model), perf)
         for key, model in sorted(snapshot.models.items())
     }
     return Resolution(classes, models, refused, notes)
@@ -149,12 +149,13 @@ def _resolve_class(known: _Known, spec: WorkloadClass, groups: tuple[GroupName, 
         if missing:
             refusals.append(Refusal.of(Reason.SERVED_NAME_MISMATCH, name=missing[0]))
             continue
-        for variant, pool in variants_of(snapshot, model):
+        for variant in variants_of(snapshot, model):
             for group in groups:
-                workload = EngineWorkload(variant, group, snapshot.pools[pool])
+                workload = EngineWorkload(variant, group, snapshot.pools[variant.pool])
                 answer = _candidate(workload, mix, slo, known.perf_by_model[model.key])
-                if isinstance(answer, Candidate) and not known.nodes[pool].has_room_for(variant.gpus):
-                    answer = _no_room(workload, known.nodes[pool])
+                nodes = known.nodes[variant.pool]
+                if isinstance(answer, Candidate) and not nodes.has_room_for(variant.gpus):
+                    answer = _no_room(workload, nodes)
                 if isinstance(answer, Candidate):
                     candidates.append(answer)
                 else:
@@ -211,7 +212,7 @@ def _in_words(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
 def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel) -> tuple[Refusal, ...]:
     """Why variants of a model cannot run at all; empty where one of them can."""
     refusals: list[Refusal] = []
-    for variant, _ in variants_of(snapshot, model):
+    for variant in variants_of(snapshot, model):
         fits = perf.fits(variant)
         if isinstance(fits, Fits):
             return ()

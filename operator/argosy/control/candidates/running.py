@@ -50,7 +50,7 @@ class RunningVariants:
         if known is not None and known[0] == asked:
             return known[1]
         perf = self._perf.with_profiles(profiles) if profiles else self._perf
-        variants = [variant for variant, _ in variants_of(snapshot, model) if variant.name in names]
+        variants = [v for v in variants_of(snapshot, model) if v.name in names]
         found = {v.name: each for v in variants if (each := calibrated_variant(v, perf)) is not None}
         self._by_model[model.key] = (asked, found)
         return found

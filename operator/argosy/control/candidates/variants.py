@@ -1,7 +1,8 @@
 """A user's ServedModel and GPUPools as variants.
 
 Owns the translation of declared engine settings, architectures and shapes into the nouns that
-decisions share. Input: a snapshot and one of its ServedModels. Output: `Variant`s with their pools.
+decisions share. Input: a snapshot and one of its ServedModels. Output: `Variant`s, each of which names its
+pool.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
 from argosy.snapshot.fleet import FleetSnapshot
 
 
-def variants_of(snapshot: FleetSnapshot, model: ServedModel) -> tuple[tuple[Variant, str], ...]:
-    """Every variant of a model with its pool's name, by pool and then parallel shape."""
+def variants_of(snapshot: FleetSnapshot, model: ServedModel) -> tuple[Variant, ...]:
+    """Every variant of a model, by pool and then parallel shape."""
     return tuple(
-        (_variant(model, shape, pool), name)
-        for name, pool in sorted(snapshot.pools.items())
+        _variant(model, shape, pool)
+        for _, pool in sorted(snapshot.pools.items())
         for shape in sorted(
             model.spec.parallel_shapes, key=lambda s: (s.tensor_parallel, s.pipeline_parallel)
         )

@@ -74,7 +74,7 @@ def _variants(reported: Reported, item: ServedModel) -> tuple[VariantStatus, ...
 def _calibrations(reported: Reported, item: ServedModel) -> dict[str, CalibrationStatus]:
     """By variant; rounded, as statuses must not change with every window."""
     found: dict[str, CalibrationStatus] = {}
-    for variant, _ in variants_of(reported.snapshot, item) if reported.calibration.states else ():
+    for variant in variants_of(reported.snapshot, item) if reported.calibration.states else ():
         key = calibration_key(variant)
         known = confidence(reported.calibration, key) if key else None
         if known is not None and known.num_windows > 0:

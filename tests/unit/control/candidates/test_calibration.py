@@ -48,7 +48,7 @@ def test_the_engines_version_is_the_images_tag(image: str, expected: str) -> Non
 def the_variant(model_id: str = LLAMA, gpu: str = "L40S", **engine: Any) -> Variant:
     world = World([], a_pool(gpu=gpu), a_model(model_id=model_id, engine=engine))
     snapshot = world.snapshot()
-    ((variant, _),) = variants_of(snapshot, snapshot.models["default/llama"])
+    (variant,) = variants_of(snapshot, snapshot.models["default/llama"])
     return variant
 
 

@@ -126,7 +126,7 @@ def the_subject(snapshot: FleetSnapshot) -> CalibratedVariant:
 
 def an_engine(snapshot: FleetSnapshot, factor: float, seed: int) -> ScrapedEngine:
     """An engine of the world's variant that takes `factor` times as long as its profile."""
-    ((variant, _),) = variants_of(snapshot, snapshot.models["default/llama"])
+    (variant,) = variants_of(snapshot, snapshot.models["default/llama"])
     each, room = the_subject(snapshot), PERF.fits(variant)
     assert isinstance(room, Fits)
     truth = slower(each, factor)

@@ -210,7 +210,7 @@ async def test_events_are_posted_also_where_weights_cannot_be_written(
 def scrape_an_engine(shell: VirtualShell) -> None:
     """From now on, one of the engines on L40S is a simulated vLLM under traffic."""
     snapshot = shell.state.snapshot()
-    (variant,) = [v for v, pool in variants_of(snapshot, snapshot.models["default/llama"]) if pool == "l40s"]
+    (variant,) = [v for v in variants_of(snapshot, snapshot.models["default/llama"]) if v.pool == "l40s"]
     room = PERF.fits(variant)
     assert isinstance(room, Fits)
     (subject,) = [each for (_, name), each in subjects_of(snapshot).items() if name == variant.name]
