@@ -2,8 +2,8 @@
 
 Owns the relation class <-> cells <-> group: nothing else may take one for another, or read one from
 another's name. Input: a snapshot, or a FleetPlan. Output: `RouteCells`, a table that is asked both
-ways. So far a class is one cell and one group; a class with several cells and a group of several
-classes are rows of the same table.
+ways; and the weights that a plan's status publishes for its cells. So far a class is one cell and one
+group; a class with several cells and a group of several classes are rows of the same table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import cached_property
 from argosy.api import FleetPlan
 from argosy.api.fleetplan import PlannedCell
 from argosy.checks import require_number, require_unique
-from argosy.keys import CellName, ClassKey, GroupName
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.snapshot.fleet import FleetSnapshot
 
 
@@ -124,6 +124,11 @@ def cells_of_plan(plan: FleetPlan) -> RouteCells:
             for c in sorted(plan.spec.cells, key=lambda c: c.name)
         )
     )
+
+
+def weights_of_plan(plan: FleetPlan) -> dict[CellName, dict[DeploymentKey, float]]:
+    """The weights that every replica of the operator serves now, from the plan's status, by cell."""
+    return {w.cell: {d.deployment: d.weight for d in w.weights} for w in plan.status.weights}
 
 
 def known_cells(snapshot: FleetSnapshot) -> RouteCells:

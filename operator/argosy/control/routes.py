@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from argosy.api import FleetPlan
-from argosy.control.cells import known_cells
+from argosy.control.cells import known_cells, weights_of_plan
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
 from argosy.keys import DeploymentKey
 from argosy.route.compile import RouteInputs
@@ -23,7 +23,6 @@ from argosy.snapshot.serving import answers
 def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs:
     """All that the routes of `plan` depend on: a pure function of the API server's objects."""
     gateway = snapshot.fleet_spec.gateway
-    weights = plan.status.weights if plan else ()
     return RouteInputs(
         gateway=Gateway(gateway.address, gateway.port),
         plan=plan,
@@ -31,7 +30,7 @@ def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs
         policies=tuple(snapshot.policies.values()),
         models=tuple(snapshot.models.values()),
         endpoints=_endpoints(snapshot.engine_pods),
-        weights={w.cell: {d.deployment: d.weight for d in w.weights} for w in weights},
+        weights=weights_of_plan(plan) if plan else {},
         groups=group_by_deployment(snapshot.engine_pods, known_cells(snapshot).groups),
         cluster_models=models_by_deployment(snapshot),
     )

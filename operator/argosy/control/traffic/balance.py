@@ -14,7 +14,7 @@ from functools import cached_property
 from argosy.api import FleetPlan
 from argosy.api.fleetplan import DeploymentWeight, FleetPlanStatus, PlannedCell, PublishedWeights
 from argosy.api.routerpolicy import WeightCorrection
-from argosy.control.cells import cells_of_plan
+from argosy.control.cells import cells_of_plan, weights_of_plan
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
 from argosy.control.state.silence import lost_pods
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
@@ -142,12 +142,12 @@ def weights_status(weights: Mapping[CellName, Mapping[DeploymentKey, float]]) ->
 
 def published_weights(plan: FleetPlan) -> dict[CellName, CellWeights]:
     """What every replica of the operator serves now, from the plan's status."""
-    return {w.cell: CellWeights({d.deployment: d.weight for d in w.weights}) for w in plan.status.weights}
+    return {cell: CellWeights(weights) for cell, weights in weights_of_plan(plan).items()}
 
 
 def worth_publishing(plan: FleetPlan, weights: Mapping[CellName, CellWeights]) -> bool:
     """True if some weight differs by a point or more from the one that is served."""
-    served = {cell: dict(w.weights) for cell, w in published_weights(plan).items()}
+    served = weights_of_plan(plan)
     for cell in plan.spec.cells:
         served.setdefault(cell.name, {s.deployment: s.share for s in cell.shares if s.share > 0})
     return any(_differ(served.get(cell, {}), found.weights) for cell, found in weights.items())
