@@ -12,7 +12,7 @@ from argosy.api.fleet import Mode
 from argosy.control.candidates.variants import variants_of
 from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.state.nodes import new_pod_nodes, pool_nodes
-from argosy.control.state.silence import lost_pods
+from argosy.control.state.waiting import uncounted_pods
 from argosy.keys import DeploymentKey
 from argosy.manifests import EngineWorkload
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
@@ -87,7 +87,7 @@ def _in_use(key: DeploymentKey, snapshot: FleetSnapshot) -> str:
 
 def _too_few_serve(step: ScaleDeployment, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
     """Replicas are removed only while enough of those that stay take requests."""
-    lost = lost_pods(snapshot)
+    lost = uncounted_pods(snapshot)
     counts = {key: deployment.replicas for key, deployment in snapshot.deployments.items()}
     counts[step.key] = step.replicas
     for key, needed in sorted(relies_on.serving.items()):
@@ -101,11 +101,12 @@ def _too_few_serve(step: ScaleDeployment, relies_on: Reliance, snapshot: FleetSn
 def _staying(key: DeploymentKey, count: int, snapshot: FleetSnapshot, lost: frozenset[str]) -> list[PodState]:
     """The pods that the ReplicaSet controller keeps of a Deployment with this count.
 
-    It deletes pods without a node first, then pods that are not ready, then those of the lowest
-    deletion cost. Among equals, this assumes that it deletes those that serve.
+    It deletes pods that are not ready first (those without a node before the others, which makes no
+    difference to what serves), then those of the lowest deletion cost. Among equals, this assumes that
+    it deletes those that serve.
     """
     live = [p for p in snapshot.engine_pods if p.deployment == key and p.is_active and not p.deleting]
-    live.sort(key=lambda p: (bool(p.node), p.ready, p.deletion_cost, not takes_requests(p, lost)))
+    live.sort(key=lambda p: (p.ready, p.deletion_cost, not takes_requests(p, lost)))
     return live[max(0, len(live) - count) :]
 
 
@@ -119,5 +120,5 @@ def _pod_changed(pod: str, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
 def _place_gone(pod: str, node: str, snapshot: FleetSnapshot) -> str:
     if not snapshot.pods[pod].gated:
         return f"pod {pod} has its node already"
-    usable = new_pod_nodes(pool_nodes(snapshot, lost_pods(snapshot)))
+    usable = new_pod_nodes(pool_nodes(snapshot, uncounted_pods(snapshot)))
     return "" if node in usable else f"node {node} takes no new pods now"

@@ -25,8 +25,7 @@ from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.nodes import pool_nodes
 from argosy.control.state.owners import owners_by_deployment
-from argosy.control.state.silence import lost_pods
-from argosy.control.state.waiting import stuck_pods
+from argosy.control.state.waiting import uncounted_pods
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.reported import Reported
 from argosy.control.status.updates import status_updates
@@ -97,7 +96,7 @@ def _sizing(
     snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings, perf: PerfModel
 ) -> Sizing:
     """What the sizing problem is made of."""
-    lost = lost_pods(snapshot) | stuck_pods(snapshot)
+    lost = uncounted_pods(snapshot)
     nodes = pool_nodes(snapshot, lost)
     cells = (settings.cells or RouteCells(())).covering(snapshot.classes)
     applies = snapshot.fleet_spec.recalibration is Recalibration.APPLY

@@ -18,8 +18,7 @@ from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.revision.decided import Decided
 from argosy.control.state.nodes import PoolNodes, new_pod_nodes, pool_nodes
 from argosy.control.state.owners import Owners
-from argosy.control.state.silence import lost_pods
-from argosy.control.state.waiting import replicas_without_room, stuck_pods
+from argosy.control.state.waiting import replicas_without_room, uncounted_pods
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.place.solution import Placement
 from argosy.rollout import (
@@ -35,9 +34,6 @@ from argosy.rollout import (
     rollout_steps,
 )
 from argosy.snapshot.fleet import FleetSnapshot
-
-Places = Mapping[DeploymentKey, Mapping[str, int]]
-"""Replicas by Deployment and node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +69,7 @@ def gate_steps(snapshot: FleetSnapshot) -> tuple[PlannedStep, ...]:
     plan, acts = snapshot.applied_plan, snapshot.fleet_spec.mode is Mode.AUTO
     if plan is None or not acts or not any(p.gated for p in snapshot.engine_pods):
         return ()
-    lost = lost_pods(snapshot) | stuck_pods(snapshot)
+    lost = uncounted_pods(snapshot)
     usable = new_pod_nodes(pool_nodes(snapshot, lost))
     basis = _Basis(plan.key, snapshot, cells_of_plan(plan), RolloutInputs((), {}, ()))
     steps = assign_nodes(planned_nodes(plan), snapshot.engine_pods, usable, lost)

@@ -14,6 +14,7 @@ from argosy.api.conditions import ConditionStatus
 from argosy.control.candidates.variants import variants_of
 from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.recheck import changed_since
+from argosy.control.state.waiting import STUCK_AFTER_S
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
@@ -270,6 +271,20 @@ VOID: list[Any] = [
 @pytest.mark.parametrize(("step", "change", "expected"), VOID)
 def test_a_step_is_void_where_what_it_relies_on_has_changed(step: str, change: Change, expected: str) -> None:
     assert changed_since(STEPS[step], change(BASE)) == expected
+
+
+def test_a_node_on_which_every_engine_is_stuck_takes_no_new_pod() -> None:
+    """As in the decision: something else has taken its GPUs."""
+    there = [p for p in BASE.engine_pods if p.node == FREE]
+    stuck = {
+        p.key: replace(
+            p, node="", assigned_node=FREE, ready=False, unschedulable_since_s=BASE.now_s - STUCK_AFTER_S
+        )
+        for p in there
+    }
+    assert there
+    world = replace(BASE, pods={**BASE.pods, **stuck})
+    assert changed_since(STEPS["place"], world) == f"node {FREE} takes no new pods now"
 
 
 def test_a_group_of_several_classes_is_served_while_one_of_them_exists() -> None:

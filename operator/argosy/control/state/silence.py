@@ -65,7 +65,7 @@ def silent_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 
 
 def lost_pods(snapshot: FleetSnapshot) -> frozenset[str]:
-    """Keys of the engine pods whose capacity does not count: silent, or on a node that is not ready."""
+    """Keys of the engine pods that no longer answer: silent, or on a node that is not ready."""
     ready = {node.name for node in snapshot.nodes.values() if node.ready}
     stranded = {pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in ready}
     return silent_pods(snapshot) | stranded

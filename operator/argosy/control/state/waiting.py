@@ -1,13 +1,14 @@
-"""Which replicas wait for room, and which of them will not get any where they are.
+"""Which replicas wait for room, which of them will not get any where they are, and what does not count.
 
-Owns both verdicts. Input: a snapshot and a placement. Output: keys of pods, and replicas by
-Deployment.
+Owns these verdicts; `silence` finds the pods that are lost for another reason. Input: a snapshot and a
+placement. Output: keys of pods, and replicas by Deployment.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
+from argosy.control.state.silence import lost_pods
 from argosy.keys import DeploymentKey
 from argosy.place.solution import Placement
 from argosy.snapshot.cluster import PodState
@@ -18,6 +19,11 @@ STUCK_AFTER_S = 30.0
 
 UNSCHEDULED_AFTER_S = 10.0
 """Far longer than the scheduler needs where there is room."""
+
+
+def uncounted_pods(snapshot: FleetSnapshot) -> frozenset[str]:
+    """Keys of the engine pods whose capacity does not count: lost, or stuck where there is no room."""
+    return lost_pods(snapshot) | stuck_pods(snapshot)
 
 
 def stuck_pods(snapshot: FleetSnapshot) -> frozenset[str]:
@@ -42,7 +48,7 @@ def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict
     for pod in snapshot.engine_pods:
         is_ours_to_place = pod.gated or pod.assigned_node or pod.deleting
         if not is_ours_to_place and _unscheduled_for_s(pod, snapshot.now_s) >= UNSCHEDULED_AFTER_S:
-            waiting[DeploymentKey(pod.deployment)] += 1
+            waiting[pod.deployment] += 1
     return dict(sorted(waiting.items()))
 
 
