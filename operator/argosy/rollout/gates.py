@@ -17,14 +17,18 @@ from argosy.snapshot.cluster import PodState
 def assign_nodes(
     planned: Mapping[DeploymentKey, Mapping[str, int]],
     pods: Iterable[PodState],
-    alive: frozenset[str],
-    silent: frozenset[str] = frozenset(),
+    usable: frozenset[str],
+    lost: frozenset[str] = frozenset(),
 ) -> tuple[PlacePod, ...]:
-    """Nodes for gated pods. `planned`: Deployment -> node -> replicas; `alive`: usable nodes.
+    """Nodes for gated pods.
 
-    A pod that has been given a node holds its place there before it is bound. A silent pod holds
-    none: its replacement takes the place, if the node is alive. A pod for which the plan has no
-    place left stays gated until the next plan.
+    planned: replicas by Deployment and node
+    usable: names of the nodes that take new pods
+    lost: keys of the pods whose capacity does not count
+
+    A pod that has been given a node holds its place there before it is bound. A lost pod holds
+    none: its replacement takes the place, if the node takes new pods. A pod for which the plan has
+    no place left stays gated until the next plan.
     """
     by_deployment: dict[DeploymentKey, list[PodState]] = {}
     for pod in pods:
@@ -32,12 +36,12 @@ def assign_nodes(
             by_deployment.setdefault(pod.deployment, []).append(pod)
     placed: list[PlacePod] = []
     for deployment, its_pods in sorted(by_deployment.items()):
-        held = Counter(p.destination for p in its_pods if p.destination and p.key not in silent)
+        held = Counter(p.destination for p in its_pods if p.destination and p.key not in lost)
         open_places = [
             node
             for node, count in sorted(planned[deployment].items())
             for _ in range(count - held[node])
-            if node in alive
+            if node in usable
         ]
         gated = sorted((p for p in its_pods if p.gated), key=lambda p: (p.created_s, p.key))
         placed.extend(PlacePod(p.key, node) for p, node in zip(gated, open_places, strict=False))

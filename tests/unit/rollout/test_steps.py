@@ -427,53 +427,53 @@ def on(name: str, node: str, **fields: Any) -> PodState:
 
 
 PLANNED = {"default/a": {"n1": 1, "n2": 1}}
-ALIVE = frozenset({"n1", "n2", "n3"})
+USABLE = frozenset({"n1", "n2", "n3"})
 
 
 @pytest.mark.parametrize(
-    ("pods_now", "lost", "alive", "expected"),
+    ("pods_now", "lost", "usable", "expected"),
     [
         pytest.param(
-            [gated("a1"), gated("a2")], "", ALIVE, {"a1": "n1", "a2": "n2"}, id="both places are free"
+            [gated("a1"), gated("a2")], "", USABLE, {"a1": "n1", "a2": "n2"}, id="both places are free"
         ),
         pytest.param(
-            [gated("a1", 9.0), gated("a2", 1.0)], "", ALIVE, {"a2": "n1", "a1": "n2"}, id="oldest first"
+            [gated("a1", 9.0), gated("a2", 1.0)], "", USABLE, {"a2": "n1", "a1": "n2"}, id="oldest first"
         ),
-        pytest.param([on("a1", "n1"), gated("a2")], "", ALIVE, {"a2": "n2"}, id="one is taken"),
+        pytest.param([on("a1", "n1"), gated("a2")], "", USABLE, {"a2": "n2"}, id="one is taken"),
         pytest.param(
             [on("a1", "", assigned_node="n1"), gated("a2")],
             "",
-            ALIVE,
+            USABLE,
             {"a2": "n2"},
             id="one is given, not bound",
         ),
-        pytest.param([on("a1", "n1"), on("a2", "n2"), gated("a3")], "", ALIVE, {}, id="no place is left"),
+        pytest.param([on("a1", "n1"), on("a2", "n2"), gated("a3")], "", USABLE, {}, id="no place is left"),
         pytest.param(
-            [on("a1", "n1"), on("a2", "n2"), gated("a3")], "a1", ALIVE, {"a3": "n1"}, id="a lost one's place"
+            [on("a1", "n1"), on("a2", "n2"), gated("a3")], "a1", USABLE, {"a3": "n1"}, id="a lost one's place"
         ),
         pytest.param(
             [on("a1", "n1"), on("a2", "n2"), gated("a3")],
             "a1",
             frozenset({"n2"}),
             {},
-            id="a lost one's place, but the node is dead",
+            id="a lost one's place, but the node takes no new pods",
         ),
         pytest.param(
             [on("a1", "n1", deleting=True), gated("a2"), gated("a3")],
             "",
-            ALIVE,
+            USABLE,
             {"a2": "n1", "a3": "n2"},
             id="one on its way out holds no place of the plan",
         ),
         pytest.param(
-            [on("a1", "n3"), gated("a2")], "", ALIVE, {"a2": "n1"}, id="one where the plan has none"
+            [on("a1", "n3"), gated("a2")], "", USABLE, {"a2": "n1"}, id="one where the plan has none"
         ),
-        pytest.param([gated("b1")], "", ALIVE, {}, id="the plan does not know it"),
-        pytest.param([replace(gated("a1"), deleting=True)], "", ALIVE, {}, id="it is on its way out"),
+        pytest.param([gated("b1")], "", USABLE, {}, id="the plan does not know it"),
+        pytest.param([replace(gated("a1"), deleting=True)], "", USABLE, {}, id="it is on its way out"),
     ],
 )
 def test_gated_pods_fill_the_places_that_the_plan_has_left(
-    pods_now: list[PodState], lost: str, alive: frozenset[str], expected: dict[str, str]
+    pods_now: list[PodState], lost: str, usable: frozenset[str], expected: dict[str, str]
 ) -> None:
-    found = assign_nodes(PLANNED, pods_now, alive, frozenset(f"default/{n}" for n in lost.split()))
+    found = assign_nodes(PLANNED, pods_now, usable, frozenset(f"default/{n}" for n in lost.split()))
     assert found == tuple(PlacePod(f"default/{pod}", node) for pod, node in expected.items())
