@@ -134,6 +134,8 @@ def _shortfall(reported: Reported, key: ClassKey) -> Shortfall | None:
 
 def _unplaced(reported: Reported, key: ClassKey) -> Unplaced | None:
     """The first of the class's Deployments for which there is too little room on nodes."""
+    if not reported.placement.unplaced:
+        return None  # without a look at every candidate of every class
     workloads = reported.sizing.resolution.workloads()
     groups = reported.sizing.cells.groups_of(key)
 
