@@ -156,8 +156,8 @@ def _sample(snapshot: FleetSnapshot, pod: PodState) -> Sample[CounterReading] | 
 def _changing(snapshot: FleetSnapshot) -> frozenset[DeploymentKey]:
     """Deployments that lose a pod, or that the next rollout step scales."""
     changing = {pod.deployment for pod in snapshot.engine_pods if pod.deleting}
-    plan, fleet = snapshot.applied_plan, snapshot.fleet
-    if plan is not None and fleet is not None and fleet.spec.mode is Mode.AUTO:
+    plan = snapshot.applied_plan
+    if plan is not None and snapshot.fleet_spec.mode is Mode.AUTO:
         wanted = {entry.name: entry.replicas for entry in plan.spec.deployments}
         changing |= {
             each.key for each in snapshot.deployments.values() if wanted.get(each.key, 0) != each.replicas

@@ -42,9 +42,9 @@ def size_bytes(spec: FleetPlanSpec) -> int:
     return len(spec.model_dump_json(by_alias=True, exclude_none=True).encode())
 
 
-def bounded(spec: FleetPlanSpec, limit_bytes: int = MAX_BYTES) -> FleetPlanSpec:
-    """`spec`, cut to `limit_bytes`."""
-    if size_bytes(spec) <= limit_bytes:
+def bounded(spec: FleetPlanSpec) -> FleetPlanSpec:
+    """`spec`, cut to `MAX_BYTES`."""
+    if size_bytes(spec) <= MAX_BYTES:
         return spec
     left_out = max(0, len(spec.reasons) - _KEPT_SENTENCES) + max(0, len(spec.alternatives) - _KEPT_SENTENCES)
     shorter = spec.model_copy(
@@ -53,7 +53,7 @@ def bounded(spec: FleetPlanSpec, limit_bytes: int = MAX_BYTES) -> FleetPlanSpec:
             "alternatives": spec.alternatives[:_KEPT_SENTENCES],
         }
     )
-    excess_bytes = size_bytes(shorter) - limit_bytes
+    excess_bytes = size_bytes(shorter) - MAX_BYTES
     return shorter if excess_bytes <= 0 else _without_nodes(shorter, excess_bytes)
 
 

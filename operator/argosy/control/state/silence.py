@@ -27,16 +27,13 @@ FRESH_S = 10.0
 
 
 def silent_endpoints(
-    reading: TelemetryReading,
-    now_s: float,
-    ready_since_s: Mapping[str, float],
-    after_s: float = SILENT_AFTER_S,
+    reading: TelemetryReading, now_s: float, ready_since_s: Mapping[str, float]
 ) -> frozenset[str]:
     """Addresses of the engines that have fallen silent.
 
     `ready_since_s`: by address, since when the pod is ready (seconds since the epoch). A pod without an
     entry is not ready and its capacity is not counted on: a restarting engine is not silent. After it
-    became ready an engine has `after_s`, or `FIRST_ANSWER_S` if it has never answered.
+    became ready an engine has `SILENT_AFTER_S`, or `FIRST_ANSWER_S` if it has never answered.
     """
     unhealthy = {
         address
@@ -44,13 +41,15 @@ def silent_endpoints(
         if fresh(health, now_s, FRESH_S) is EndpointHealth.UNHEALTHY
     }
     unanswered = {
-        address for address, since_s in reading.unanswered_since_s.items() if now_s - since_s >= after_s
+        address
+        for address, since_s in reading.unanswered_since_s.items()
+        if now_s - since_s >= SILENT_AFTER_S
     }
     if _no_engine_answers(reading):
         unanswered &= unhealthy
 
     def is_past_its_start(address: str) -> bool:
-        grace_s = after_s if address in reading.engines else max(after_s, FIRST_ANSWER_S)
+        grace_s = SILENT_AFTER_S if address in reading.engines else FIRST_ANSWER_S
         return address in ready_since_s and now_s - ready_since_s[address] >= grace_s
 
     return frozenset(filter(is_past_its_start, unhealthy | unanswered))
