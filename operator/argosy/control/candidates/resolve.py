@@ -18,7 +18,7 @@ from argosy.control.candidates.refusal import Refusal
 from argosy.control.candidates.variants import variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.control.cells import RouteCells
-from argosy.control.state.nodes import PoolNodes
+from argosy.control.state.nodes import PoolNodes, selector_text
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.perf.footprint.memory import load_delay_s
@@ -186,8 +186,7 @@ def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
             pool=nodes.pool,
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
-    selector = ", ".join(f"{k}={v}" for k, v in sorted(workload.pool.spec.node_selector.items()))
-    message = f"pool {nodes.pool}: " + Reason.NO_NODES.sentence(selector=selector)
+    message = f"pool {nodes.pool}: " + Reason.NO_NODES.sentence(selector=selector_text(workload.pool))
     return Refusal(Reason.NO_NODES, message)
 
 

@@ -80,6 +80,11 @@ def new_pod_nodes(pools: Mapping[str, PoolNodes]) -> frozenset[str]:
     return frozenset(node.name for pool in pools.values() for node in pool.usable if node.takes_new)
 
 
+def selector_text(pool: GPUPool) -> str:
+    """A pool's node selector for sentences: `key=value`, by key."""
+    return ", ".join(f"{key}={value}" for key, value in sorted(pool.spec.node_selector.items()))
+
+
 def _usable_nodes(
     pool: GPUPool,
     members: Iterable[NodeState],

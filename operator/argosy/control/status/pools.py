@@ -9,7 +9,7 @@ from __future__ import annotations
 from argosy.api import GPUPool
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.gpupool import GPUPoolStatus
-from argosy.control.state.nodes import PoolNodes
+from argosy.control.state.nodes import PoolNodes, selector_text
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import Verdict, dated, false, true
 from argosy.perf.catalogue import find_gpu, gpus
@@ -65,6 +65,5 @@ def _verdicts(item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
         accepted = false(ConditionType.ACCEPTED, Reason.CONFLICTED, **parts)
         ready = ready if nodes.usable else false(ConditionType.READY, Reason.CONFLICTED, **parts)
     elif not nodes.usable:
-        selector = ", ".join(f"{k}={v}" for k, v in sorted(item.spec.node_selector.items()))
-        ready = false(ConditionType.READY, Reason.NO_NODES, selector=selector)
+        ready = false(ConditionType.READY, Reason.NO_NODES, selector=selector_text(item))
     return accepted, ready
