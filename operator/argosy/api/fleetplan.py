@@ -25,7 +25,7 @@ from argosy.api.schema.value import (
     ShortText,
     Value,
 )
-from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 
 
 class NodeReplicas(Value):
@@ -56,6 +56,11 @@ class PlannedDeployment(Value):
     nodes: Annotated[tuple[NodeReplicas, ...], Field(max_length=256), KeyedBy("node")] = Field(
         (), description="Replicas by node. Empty where the pool has placement Scheduler."
     )
+
+    @property
+    def model_key(self) -> ModelKey:
+        """Key of its ServedModel, which is in the Deployment's namespace."""
+        return ModelKey.of(self.namespace, self.model)
 
 
 class CellShare(Value):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from argosy.api import FleetPlan
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.control.revision.decided import Decided
-from argosy.keys import CellName, DeploymentKey, ModelKey
+from argosy.keys import CellName, DeploymentKey
 from argosy.plan.problem import Cell
 
 Entries = dict[DeploymentKey, PlannedDeployment]
@@ -51,7 +51,7 @@ def _of_cell(
     is_settled = cell.group in decided.settled_groups
 
     def stands_by(entry: PlannedDeployment) -> bool:
-        is_allowed = ModelKey.of(entry.namespace, entry.model) in models
+        is_allowed = entry.model_key in models
         if entry.sharing_group == cell.group:
             is_going = not decided.plan.replicas.get(entry.name)
             is_left = entry.name in served and not is_settled

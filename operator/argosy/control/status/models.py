@@ -50,7 +50,7 @@ def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
 
 def _variants(reported: Reported, item: ServedModel) -> tuple[VariantStatus, ...]:
     """Replicas by variant: a variant may have a Deployment in several sharing groups."""
-    planned = [d for d in reported.planned if ModelKey.of(d.namespace, d.model) == item.key]
+    planned = [d for d in reported.planned if d.model_key == item.key]
     calibrations = _calibrations(reported, item)
     desired: Counter[str] = Counter()
     ready: Counter[str] = Counter()

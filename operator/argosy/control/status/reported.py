@@ -87,8 +87,7 @@ class Reported:
         return [
             d
             for d in self.planned
-            if d.sharing_group in groups
-            and self._may_run(key, d.sharing_group, ModelKey.of(d.namespace, d.model))
+            if d.sharing_group in groups and self._may_run(key, d.sharing_group, d.model_key)
         ]
 
     def _may_run(self, key: ClassKey, group: GroupName | None, model: ModelKey | None) -> bool:
