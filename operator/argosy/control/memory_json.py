@@ -1,4 +1,6 @@
-"""The control memory as JSON, so that it can survive a restart.
+"""The control memory as JSON. Nothing writes it yet: it is there for the simulator.
+
+Of an operator, only the calibrations survive a restart (`files.calibrations`).
 
 Owns the document's version and the JSON form of `ControlMemory`; the history of demand and the
 calibrations have their own, in `demand` and `perf`. Input and output: a memory, and what `json.dumps`

@@ -1,4 +1,4 @@
-"""The history of demand as JSON, so that it can survive a restart.
+"""The history of demand as JSON, a part of the control memory's. Nothing writes it yet.
 
 Owns the JSON form of `DemandHistory`. The history of a class that is damaged is discarded with a reason,
 the others are kept. Input and output: a history, and what `json.dumps` takes.
