@@ -51,8 +51,17 @@ class LeaseServer:
         return holder
 
 
+class SuspendedClock(VirtualClock):
+    """`missed_s` more have passed than the timers of the event loop know."""
+
+    missed_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.missed_s
+
+
 @asynccontextmanager
-async def standing(server: LeaseServer) -> AsyncIterator[Leadership]:
+async def standing(server: LeaseServer, clock: VirtualClock | None = None) -> AsyncIterator[Leadership]:
     """One replica that takes part in elections until the block ends."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.answer)
@@ -60,7 +69,7 @@ async def standing(server: LeaseServer) -> AsyncIterator[Leadership]:
         settings = client.Configuration()
         settings.host = str(running.make_url("")).rstrip("/")
         async with client.ApiClient(settings) as api_client:
-            leadership = Leadership(api_client, VirtualClock(), "me", SETTINGS)
+            leadership = Leadership(api_client, clock or VirtualClock(), "me", SETTINGS)
             loop = asyncio.create_task(leadership.run())
             yield leadership
             loop.cancel()
@@ -106,3 +115,16 @@ async def test_a_request_that_hangs_ends_leadership_before_another_replica_may_l
         server.hangs = set()
         await asyncio.sleep(SETTINGS.renew_deadline_s + 3 * SETTINGS.retry_s)
         assert leadership.is_leader
+
+
+@in_virtual_time
+async def test_a_lease_that_was_not_renewed_in_time_is_not_held_though_the_election_goes_on() -> None:
+    """As where a process was suspended: its election learns only later that time has passed."""
+    clock = SuspendedClock()
+    async with standing(LeaseServer(), clock) as leadership:
+        await leadership.wait_gained()
+        renewed_s = leadership._lock.renewed_s
+        for age_s, is_leader in ((SETTINGS.duration_s - 0.1, True), (SETTINGS.duration_s, False)):
+            clock.missed_s = renewed_s + age_s - asyncio.get_running_loop().time()
+            assert leadership.is_leader is is_leader
+        assert leadership._gained.is_set()

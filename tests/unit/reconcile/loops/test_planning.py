@@ -17,6 +17,7 @@ from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan
 from argosy.plan.solve import solve
 from argosy.plan.solver.search import SolveLimits
+from argosy.reconcile.loops.planning import STALE_S
 
 STATUSES = [
     Call("patch", plural, sub="status")
@@ -158,16 +159,28 @@ async def test_a_mode_changed_while_deciding_voids_the_decision(tmp_path: Path) 
     assert shell.decider.started_s[:2] == pytest.approx([0.2, 2.6])
 
 
+@pytest.mark.parametrize("excess_s", [pytest.param(-1.0, id="in time"), pytest.param(1.0, id="too late")])
 @in_virtual_time
-async def test_a_decision_on_a_snapshot_of_more_than_thirty_seconds_ago_is_made_again(tmp_path: Path) -> None:
+async def test_a_decision_that_took_too_long_is_dropped_and_another_follows(
+    tmp_path: Path, excess_s: float
+) -> None:
     shell = VirtualShell(tmp_path)
     shell.a_small_fleet()
-    shell.decider.takes_s = 31.0
-    shell.decider.meanwhile = lambda: setattr(shell.decider, "takes_s", 1.0)
+    shell.decider.takes_s = STALE_S + excess_s
+
+    def be_quick_next(decision: Decision) -> Decision:
+        shell.decider.takes_s = 5.0
+        return decision
+
+    shell.decider.change = be_quick_next
     async with shell.running():
+        await shell.clock.sleep(STALE_S + 2.0)
+        is_dropped = excess_s > 0
+        assert shell.server.of("fleetplans").keys() == (set() if is_dropped else {"plan-000001"})
+        if is_dropped:
+            assert writes(shell) == []
+            assert shell.decider.started_s == pytest.approx([0.2, 0.6 + STALE_S + excess_s])
         await shell.clock.sleep(10.0)
-        assert shell.server.of("fleetplans") == {}
-        await shell.clock.sleep(20.0)
     assert shell.plan_triggers() == ["the operator started"]
 
 
