@@ -33,6 +33,8 @@ def _alternative(facts: Facts, option: Option, counts: Counts, others: Counts) -
     unable = [c.name for c in demanding if option not in facts.able_by_cell[c.name]]
     if unable:
         return Alternative(alone, None, f"it cannot serve {', '.join(unable)} within the SLO")
+    if not any(option in facts.able_by_cell[c.name] for c in facts.cells_by_group[option.group]):
+        return Alternative(alone, None, "it can serve no route cell of the group within the SLO")
     needed = _replicas_needed(facts, option)
     if needed is None:
         return Alternative(alone, None, "its capacity is next to nothing")
