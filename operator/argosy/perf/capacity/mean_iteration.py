@@ -103,7 +103,7 @@ class MeanIteration:
         limits, lengths = self.limits, self.lengths
         with np.errstate(divide="ignore"):
             slots = limits.max_num_seqs / lengths.decodes
-            kv = limits.kv_blocks * limits.block_size / lengths.kv_steps
+            kv = limits.kv_tokens / lengths.kv_steps
         budget = limits.max_num_batched_tokens / (lengths.mean_computed + lengths.decodes)
         # Without decoding only the budget limits; the others stay finite so that they have a rate.
         return np.stack([np.minimum(slots, 1e3 * budget), np.minimum(kv, 1e3 * budget), budget], axis=1)
