@@ -319,11 +319,10 @@ def kv_growth(architecture: Architecture, tensor_parallel: int, kv_dtype: Dtype)
     state = a.state_bytes / tensor_parallel
     if a.mla_kv_dim:
         return KvGrowth(a.kv_layers * _mla_bytes(a, number), fixed_bytes=state)
-    full_layers = a.kv_layers - a.sliding_layers
-    full = _head_bytes(a.full_kv_heads or a.kv_heads, a.full_head_dim or a.head_dim, tensor_parallel)
+    full = _head_bytes(a.full_layer_kv_heads, a.full_layer_head_dim, tensor_parallel)
     windowed = _head_bytes(a.kv_heads, a.head_dim, tensor_parallel)
     return KvGrowth(
-        full_bytes=full_layers * full * number,
+        full_bytes=a.full_layers * full * number,
         windowed_bytes=a.sliding_layers * windowed * number,
         window_tokens=a.sliding_window,
         fixed_bytes=state,
