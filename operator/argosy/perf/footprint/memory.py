@@ -137,7 +137,7 @@ def fits_on(gpu: Gpu, architecture: Architecture, variant: Variant) -> Fits | To
         return refused
     room, engine = _room(gpu, architecture, variant), variant.engine
     if not _holds_one(room, engine):
-        return _too_large(gpu, architecture, variant)
+        return _too_large(gpu, architecture, variant, room)
     all_weights = weight_bytes(architecture, engine.quantization)
     kv_tokens = _kv_blocks(room, engine) * engine.block_size
     return Fits(round(room.weight_bytes), round(all_weights), kv_tokens)
@@ -213,8 +213,8 @@ def _check_settings(variant: Variant) -> None:
         raise SpecError(f"must be zero or more, got {engine.max_loras}", "engine.max_loras")
 
 
-def _too_large(gpu: Gpu, architecture: Architecture, variant: Variant) -> TooLarge:
-    room, context = _room(gpu, architecture, variant), variant.engine.max_model_len
+def _too_large(gpu: Gpu, architecture: Architecture, variant: Variant, room: _Room) -> TooLarge:
+    context = variant.engine.max_model_len
     needed = room.fixed_bytes + room.kv.bytes_of(context)
     what = _what_is_too_large(room, context)
     widths = _widths_that_fit(gpu, architecture, variant)
