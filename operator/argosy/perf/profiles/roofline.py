@@ -92,7 +92,7 @@ class SiliconFactors:
 class HeldOut:
     """Mean absolute relative errors (0-1) of a roofline on what its factors were not fitted to.
 
-    Raises SpecError for an error that is not positive.
+    Raises SpecError for an error outside [0, 1].
     """
 
     decode: float
