@@ -40,6 +40,16 @@ class EngineLimits:
                 f"max_num_seqs ({self.max_num_seqs})"
             )
 
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens that the KV cache holds."""
+        return self.kv_blocks * self.block_size
+
+    @property
+    def longest_request(self) -> int:
+        """Prompt and output tokens together that an empty engine takes."""
+        return min(self.max_model_len, self.kv_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
@@ -90,11 +100,10 @@ def admit(request: EngineRequest, limits: EngineLimits) -> Admitted | RejectedRe
             f"{lengths} exceed the context limit of {limits.max_model_len} tokens; "
             "shorten the request or raise max_model_len",
         )
-    kv_tokens = limits.kv_blocks * limits.block_size
-    if total > kv_tokens:
+    if total > limits.kv_tokens:
         return RejectedRequest(
             RejectionReason.LONGER_THAN_KV_CACHE,
-            f"{lengths} exceed the KV cache of {kv_tokens} tokens; "
+            f"{lengths} exceed the KV cache of {limits.kv_tokens} tokens; "
             "shorten the request or give the engine more GPU memory",
         )
     return ADMITTED

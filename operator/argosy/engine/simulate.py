@@ -56,8 +56,7 @@ class Requests:
 
     def refused_by(self, limits: EngineLimits) -> Booleans:
         """True for each request that can never fit (`admit`), shape (N,)."""
-        most = min(limits.max_model_len, limits.kv_blocks * limits.block_size)
-        refused: Booleans = self.prompt_tokens + self.output_tokens > most
+        refused: Booleans = self.prompt_tokens + self.output_tokens > limits.longest_request
         return refused
 
 

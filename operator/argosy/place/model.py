@@ -26,6 +26,14 @@ class PlacementModel:
     starts: Mapping[tuple[DeploymentKey, str], cp_model.IntVar]
     levels: list[cp_model.LinearExprT] = field(default_factory=list)
 
+    def gpus_taken_on(self, node: str) -> list[cp_model.LinearExpr]:
+        """GPUs that the new replicas of each option take on the node; empty where none can start there."""
+        return [
+            want.gpus * self.starts[want.option, node]
+            for want in self.facts.wanted
+            if (want.option, node) in self.starts
+        ]
+
 
 def declare(facts: PoolFacts) -> PlacementModel:
     """A model with all variables, and no constraint and no objective yet."""

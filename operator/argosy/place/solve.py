@@ -14,6 +14,7 @@ Victims are chosen before (`victims`); their GPUs are not free until they are go
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
@@ -58,7 +59,7 @@ def solve(
         )
         for want in sorted(problem.wanted, key=lambda w: w.option)
     }
-    counts = dict(sorted((kept + type(kept)(starts)).items()))
+    counts = dict(sorted((kept + Counter(starts)).items()))
     unplaced = tuple(_unplaced(pool, starts) for pool in facts)
     return Placement(
         counts=counts,

@@ -38,10 +38,11 @@ class Facts:
     @cached_property
     def options(self) -> tuple[Option, ...]:
         """The options of which a replica can be of use: the others get none."""
-        return tuple(o for o in self._named_options if self.most_replicas[o.name] > 0)
+        return tuple(o for o in self.named_options if self.most_replicas[o.name] > 0)
 
     @cached_property
-    def _named_options(self) -> tuple[Option, ...]:
+    def named_options(self) -> tuple[Option, ...]:
+        """All options, those of no use included."""
         return tuple(sorted(self.problem.options, key=lambda o: o.name))
 
     @cached_property
@@ -61,15 +62,16 @@ class Facts:
         """Options of the cell's own group that can serve it within its SLO, wherever they run."""
         return {
             cell.name: tuple(
-                o for o in self._named_by_group.get(cell.group, ()) if self._given_per_s(cell, o) > 0
+                o for o in self.named_by_group.get(cell.group, ()) if self._given_per_s(cell, o) > 0
             )
             for cell in self.cells
         }
 
     @cached_property
-    def _named_by_group(self) -> dict[GroupName, list[Option]]:
+    def named_by_group(self) -> dict[GroupName, list[Option]]:
+        """All options per sharing group that has any."""
         groups: dict[GroupName, list[Option]] = {}
-        for option in self._named_options:
+        for option in self.named_options:
             groups.setdefault(option.group, []).append(option)
         return groups
 
@@ -95,7 +97,7 @@ class Facts:
         More than the group's whole demand or its floor takes is never needed.
         """
         most: dict[DeploymentKey, int] = {}
-        for option in self._named_options:
+        for option in self.named_options:
             members = self.cells_by_group[option.group]
             served = [c for c in members if self._given_per_s(c, option) > 0]
             worth = math.fsum(c.rate_per_s / self._given_per_s(c, option) for c in served)

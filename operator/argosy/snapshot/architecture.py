@@ -132,6 +132,21 @@ class Architecture:
         """Layers that keep KV of a sequence."""
         return self.layers - self.linear_layers
 
+    @property
+    def full_layers(self) -> int:
+        """Layers that keep KV of the whole sequence, without a window."""
+        return self.kv_layers - self.sliding_layers
+
+    @property
+    def full_layer_kv_heads(self) -> int:
+        """KV heads of a layer without a window."""
+        return self.full_kv_heads or self.kv_heads
+
+    @property
+    def full_layer_head_dim(self) -> int:
+        """Width of a head of a layer without a window."""
+        return self.full_head_dim or self.head_dim
+
 
 _AT_LEAST_ONE = frozenset({
     "layers", "hidden_size", "attention_heads", "kv_heads", "head_dim", "vocabulary",

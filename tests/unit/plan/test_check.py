@@ -236,6 +236,40 @@ def test_a_broken_plan_is_caught_and_the_rule_named(
     assert (code, subject) in {(v.code, v.subject) for v in found}, found
 
 
+@pytest.mark.parametrize(
+    ("capacity_per_s", "share", "nodes", "is_needless"),
+    [
+        # One replica; at a rate of 100 req/s a thousandth is 0.1 req/s.
+        pytest.param(200.0, 0.99, 1, True, id="1 % of the rate beside an idle half"),
+        pytest.param(200.0, 0.9995, 1, False, id="less than a thousandth beside an idle half"),
+        pytest.param(50.0, 0.49, 1, True, id="half of the rate beside an idle 1 %"),
+        pytest.param(50.0, 0.4995, 1, False, id="half of the rate beside less than an idle thousandth"),
+        pytest.param(1.0, 0.01, 2, True, id="room for one more replica that carries 1 %"),
+        pytest.param(1.0, 0.01, 1, False, id="no room for it"),
+        pytest.param(0.05, 0.0005, 2, False, id="room for one that carries less than a thousandth"),
+    ],
+)
+def test_a_shortfall_is_needless_where_a_thousandth_of_the_rate_is_missing_and_could_be_served(
+    capacity_per_s: float, share: float, nodes: int, is_needless: bool
+) -> None:
+    problem = PlanProblem(
+        cells=(Cell("chat", "chat", 100.0, 1),),
+        options=(Option("one", "chat", "llama", "l40s", 1, 1.0, 0.0),),
+        pools=(PoolLimit("l40s", (1,) * nodes),),
+        capacity_per_s={("chat", "one"): capacity_per_s},
+        headroom=1.0,
+    )
+    plan = Plan(
+        replicas={"one": 1},
+        shares={("chat", "one"): share},
+        shortfalls=(replace(SHORT, cell="chat", missing_per_s=100.0 * (1 - share)),),
+        cost_usd_per_hour=1.0,
+        report=SolveReport(SolveStatus.OPTIMAL, 1.0, 1.0, 0.0, 0.1),
+    )
+    expected = [ViolationCode.SHORTFALL_NEEDLESS] if is_needless else []
+    assert [v.code for v in violations(problem, plan)] == expected
+
+
 def test_an_unmet_floor_is_allowed_only_where_nothing_more_fits() -> None:
     problem = replace(
         PROBLEM, min_replicas={"chat": 2, "batch": 2}, max_replicas={}, budget_usd_per_hour=None

@@ -162,3 +162,38 @@ def test_a_group_of_which_only_an_unservable_cell_has_demand_is_on_its_floor() -
 def test_a_group_without_demand_whose_floor_cannot_be_met_is_not_said_to_have_none() -> None:
     idle = replace(SHARED, cells=(Cell("chat", "shared", 0.0, 1),), pools=(), min_replicas={"shared": 1})
     assert [r.code for r in solve(idle).reasons] == ["FloorUnmet"]
+
+
+def test_an_option_that_can_serve_no_cell_is_no_alternative_on_a_floor() -> None:
+    """It is the cheaper one, and without demand there is no cell that speaks against it."""
+    idle = PlanProblem(
+        cells=(Cell("chat", "chat", 0.0, 1),),
+        options=(
+            Option("able", "chat", "llama", "l40s", 1, 4.0, 0.0),
+            Option("unable", "chat", "tiny", "l40s", 1, 1.0, 0.0),
+        ),
+        pools=(PoolLimit("l40s", (8,)),),
+        capacity_per_s={("chat", "able"): 5.0},
+        min_replicas={"chat": 1},
+    )
+    plan = solve(idle)
+    assert plan.replicas == {"able": 1, "unable": 0}
+    assert [(a.description, a.cost_usd_per_hour, a.reason) for a in plan.alternatives] == [
+        ("chat on unable alone", None, "it can serve no route cell of the group within the SLO")
+    ]
+
+
+@pytest.mark.parametrize("rate_per_s", [pytest.param(3.0, id="demand"), pytest.param(0.0, id="a floor only")])
+def test_of_two_options_at_one_price_the_name_decides_and_the_plan_states_it(rate_per_s: float) -> None:
+    twins = PlanProblem(
+        cells=(Cell("chat", "chat", rate_per_s, 1),),
+        options=tuple(Option(name, "chat", "llama", "l40s", 1, 4.0, 0.0) for name in ("first", "second")),
+        pools=(PoolLimit("l40s", (8,)),),
+        capacity_per_s={("chat", "first"): 5.0, ("chat", "second"): 5.0},
+        min_replicas={"chat": 1},
+    )
+    plan = solve(twins)
+    assert plan.replicas == {"first": 1, "second": 0}
+    assert [(a.description, a.cost_usd_per_hour, a.reason) for a in plan.alternatives] == [
+        ("chat on second alone (1 replica)", 4.0, "costs the same; fewer changes, then the name decided")
+    ]

@@ -1,6 +1,7 @@
 """`argosy perf roles MODEL`: whether prefill and decode on separate replicas pay.
 
-Input: the options as written. Output: a `RolesAnswer` of `perf.roles` as text or JSON, or its refusal.
+Input: the options as written. Output: a `RolesAnswer` of `perf.answers.roles` as text or JSON, or its
+refusal.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
 """The arrays that the compiled twin works on: which number stands where.
 
-Owns names for columns and groups of arrays. It does not import numba: `run` packs arrays before
+Owns names for columns and groups of arrays, and the one table of constants that compiled code
+reads: `compiled.Kernel` hashes what is here. It does not import numba: `run` packs arrays before
 compiled code is loaded.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+import numpy as np
 
 from argosy.arrays import Floats, Integers
 
@@ -34,6 +37,9 @@ SLOT_COLUMNS = 5
 NONE = -1
 FAR = 1 << 62
 BITS = 32  # per word of the ring's bitmap
+# 2 is a primitive root modulo 37, so a power of two is known by its remainder.
+BIT_BY_REMAINDER = np.zeros(37, dtype=np.int64)
+BIT_BY_REMAINDER[[(1 << bit) % 37 for bit in range(BITS)]] = np.arange(BITS)
 
 
 class Speed(NamedTuple):

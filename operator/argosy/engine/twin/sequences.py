@@ -7,15 +7,9 @@ over the ring's words.
 
 from __future__ import annotations
 
-import numpy as np
-
 from argosy.engine.twin import layout as at
 from argosy.engine.twin.layout import EngineArrivals, State
 from argosy.engine.twin.steps import TWIN
-
-# 2 is a primitive root modulo 37, so a power of two is known by its remainder.
-_BIT_BY_REMAINDER = np.zeros(37, dtype=np.int64)
-_BIT_BY_REMAINDER[[(1 << bit) % 37 for bit in range(at.BITS)]] = np.arange(at.BITS)
 
 
 @TWIN.inlined
@@ -40,7 +34,7 @@ def _next_end(state: State) -> int:
     while found == 0:
         word = (word + 1) & (mask // at.BITS)
         found = bits[word]
-    place = word * at.BITS + _BIT_BY_REMAINDER[(found & -found) % 37]
+    place = word * at.BITS + at.BIT_BY_REMAINDER[(found & -found) % 37]
     return int(counts[at.STEPS] + ((place - start) & mask))
 
 

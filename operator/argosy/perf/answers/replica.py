@@ -268,7 +268,7 @@ def _served(engine: EngineModel, question: ReplicaQuestion) -> EngineModel | Una
 
 
 def _reuse(load: ReplicaLoad, engine: EngineModel) -> PrefixReuse:
-    return PrefixReuse(1.0, load.cached_share, engine.limits.block_size)
+    return PrefixReuse(load.cached_share, engine.limits.block_size)
 
 
 def _as_served(asked: Mix, question: ReplicaQuestion, engine: EngineModel) -> Mix:

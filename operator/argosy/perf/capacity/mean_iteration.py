@@ -103,7 +103,7 @@ class MeanIteration:
         limits, lengths = self.limits, self.lengths
         with np.errstate(divide="ignore"):
             slots = limits.max_num_seqs / lengths.decodes
-            kv = limits.kv_blocks * limits.block_size / lengths.kv_steps
+            kv = limits.kv_tokens / lengths.kv_steps
         budget = limits.max_num_batched_tokens / (lengths.mean_computed + lengths.decodes)
         # Without decoding only the budget limits; the others stay finite so that they have a rate.
         return np.stack([np.minimum(slots, 1e3 * budget), np.minimum(kv, 1e3 * budget), budget], axis=1)
@@ -134,8 +134,8 @@ class MeanIteration:
         duration: Floats = (1 - share) * plain + share * _mean(weights, prefill)
         return duration
 
-    def times_ms(self, arrivals: Floats, rates_per_ms: Floats) -> tuple[Floats, Floats, Floats]:
-        """(iteration, mean ITL, mean TTFT) in milliseconds, shape (loads,) each.
+    def times_ms(self, arrivals: Floats, rates_per_ms: Floats) -> tuple[Floats, Floats]:
+        """(mean ITL, mean TTFT) in milliseconds, shape (loads,) each.
 
         arrivals:     requests that arrive during one iteration, shape (loads,)
         rates_per_ms: requests per millisecond, shape (loads,)
@@ -143,7 +143,7 @@ class MeanIteration:
         duration = self.iteration_ms(arrivals)
         ttft, last, marginal = self._ttft_ms(arrivals, rates_per_ms)
         itl = duration + np.maximum(last - duration, 0.0) * _echo(self.lengths, marginal)
-        return duration, np.where(self.lengths.decodes > 0, itl, np.nan), ttft
+        return np.where(self.lengths.decodes > 0, itl, np.nan), ttft
 
     def _decoding_ms(self, others: Floats, with_self: bool) -> tuple[Floats, Floats]:
         """(batch, decode attention in ms) with `others` decoding sequences, and oneself."""

@@ -65,19 +65,15 @@ class SteadyState:
 
     itl_ms:         mean over requests of the mean gap; NaN where all outputs are one token
     ttft_ms:        mean time to first token
-    iteration_ms:   mean duration of an iteration that a decoding request sees
     utilisation:    rate / largest rate (0-1)
     mean_batch:     decoding sequences, on average over time
-    mean_kv_tokens: tokens in their KV blocks
     max_rate_requests_per_s: the rate at which `limit` is reached
     """
 
     itl_ms: float
     ttft_ms: float
-    iteration_ms: float
     utilisation: float
     mean_batch: float
-    mean_kv_tokens: float
     max_rate_requests_per_s: float
     limit: Limit
 
@@ -97,12 +93,12 @@ class Saturated(Refused[Limit]):
 class SteadyStates:
     """`SteadyState` of many loads: arrays of one shape (loads,); NaN where `saturated`.
 
+    mean_kv_tokens: in the KV blocks of the decoding sequences, on average over time
     max_rates_requests_per_s: shape (loads, 3), the rate at which each of `LIMITS` is reached
     """
 
     itl_ms: Floats
     ttft_ms: Floats
-    iteration_ms: Floats
     mean_batch: Floats
     mean_kv_tokens: Floats
     max_rates_requests_per_s: Floats
@@ -153,10 +149,8 @@ def steady_state(engine: EngineModel, mix: Mix, requests_per_s: float) -> Steady
     return SteadyState(
         itl_ms=float(states.itl_ms[0]),
         ttft_ms=float(states.ttft_ms[0]),
-        iteration_ms=float(states.iteration_ms[0]),
         utilisation=requests_per_s / max_rate,
         mean_batch=float(states.mean_batch[0]),
-        mean_kv_tokens=float(states.mean_kv_tokens[0]),
         max_rate_requests_per_s=max_rate,
         limit=limit,
     )
@@ -178,11 +172,10 @@ def steady_states(engine: EngineModel, offered: Offered) -> SteadyStates:
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     arrivals = (low + high) / 2
     settled = np.where(saturated, np.nan, 1.0)
-    iteration_ms, itl_ms, ttft_ms = field.times_ms(arrivals, rates_per_ms)
+    itl_ms, ttft_ms = field.times_ms(arrivals, rates_per_ms)
     return SteadyStates(
         itl_ms=itl_ms * settled,
         ttft_ms=ttft_ms * settled,
-        iteration_ms=iteration_ms * settled,
         mean_batch=arrivals * lengths.decodes * settled,
         mean_kv_tokens=arrivals * lengths.kv_steps * settled,
         max_rates_requests_per_s=1e3 * max_rates,

@@ -137,7 +137,7 @@ def fits_on(gpu: Gpu, architecture: Architecture, variant: Variant) -> Fits | To
         return refused
     room, engine = _room(gpu, architecture, variant), variant.engine
     if not _holds_one(room, engine):
-        return _too_large(gpu, architecture, variant)
+        return _too_large(gpu, architecture, variant, room)
     all_weights = weight_bytes(architecture, engine.quantization)
     kv_tokens = _kv_blocks(room, engine) * engine.block_size
     return Fits(round(room.weight_bytes), round(all_weights), kv_tokens)
@@ -213,8 +213,8 @@ def _check_settings(variant: Variant) -> None:
         raise SpecError(f"must be zero or more, got {engine.max_loras}", "engine.max_loras")
 
 
-def _too_large(gpu: Gpu, architecture: Architecture, variant: Variant) -> TooLarge:
-    room, context = _room(gpu, architecture, variant), variant.engine.max_model_len
+def _too_large(gpu: Gpu, architecture: Architecture, variant: Variant, room: _Room) -> TooLarge:
+    context = variant.engine.max_model_len
     needed = room.fixed_bytes + room.kv.bytes_of(context)
     what = _what_is_too_large(room, context)
     widths = _widths_that_fit(gpu, architecture, variant)
@@ -319,11 +319,10 @@ def kv_growth(architecture: Architecture, tensor_parallel: int, kv_dtype: Dtype)
     state = a.state_bytes / tensor_parallel
     if a.mla_kv_dim:
         return KvGrowth(a.kv_layers * _mla_bytes(a, number), fixed_bytes=state)
-    full_layers = a.kv_layers - a.sliding_layers
-    full = _head_bytes(a.full_kv_heads or a.kv_heads, a.full_head_dim or a.head_dim, tensor_parallel)
+    full = _head_bytes(a.full_layer_kv_heads, a.full_layer_head_dim, tensor_parallel)
     windowed = _head_bytes(a.kv_heads, a.head_dim, tensor_parallel)
     return KvGrowth(
-        full_bytes=full_layers * full * number,
+        full_bytes=a.full_layers * full * number,
         windowed_bytes=a.sliding_layers * windowed * number,
         window_tokens=a.sliding_window,
         fixed_bytes=state,

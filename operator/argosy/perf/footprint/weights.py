@@ -149,8 +149,7 @@ def _repeated_kv(a: Architecture, ranks: int) -> float:
     if a.mla_kv_dim:
         return 0.0
     windowed = a.sliding_layers * _beyond_even(a.kv_heads, ranks) * a.head_dim
-    full_heads, full_dim = a.full_kv_heads or a.kv_heads, a.full_head_dim or a.head_dim
-    full = (a.kv_layers - a.sliding_layers) * _beyond_even(full_heads, ranks) * full_dim
+    full = a.full_layers * _beyond_even(a.full_layer_kv_heads, ranks) * a.full_layer_head_dim
     return 2 * a.hidden_size * (windowed + full)
 
 

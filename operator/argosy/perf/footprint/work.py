@@ -46,8 +46,7 @@ def decode_work(
     positive(batch, "batch")
     tokens = round(not_negative(context, "context"))
     kv = kv_growth(a, key.shape.tensor_parallel, a.kv_dtype)
-    full_layers = a.kv_layers - a.sliding_layers
-    attended = full_layers * tokens + a.sliding_layers * min(tokens, a.sliding_window)
+    attended = a.full_layers * tokens + a.sliding_layers * min(tokens, a.sliding_window)
     attention_flops = 4 * a.attention_heads * a.head_dim * attended
     return StepWork(
         memory_bytes=_weight_bytes(a, key, batch * positive(verified, "verified")) / gpus

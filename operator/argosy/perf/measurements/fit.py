@@ -108,8 +108,7 @@ def _trials(
 
 
 def _too_long(trial: Trial, question: FitQuestion) -> CannotFit | None:
-    limits = question.limits
-    most = min(limits.max_model_len, limits.kv_blocks * limits.block_size)
+    most = question.limits.longest_request
     if trial.longest <= most:
         return None
     message = (

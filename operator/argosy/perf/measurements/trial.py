@@ -19,7 +19,7 @@ from statistics import NormalDist
 import numpy as np
 
 from argosy.arrays import Floats, Integers
-from argosy.engine import ClosedLoop
+from argosy.engine import ClosedLoop, twin
 from argosy.engine.request import EngineLimits
 from argosy.engine.simulate import Requests, RequestTimes
 from argosy.engine.step_times import StepTimeSource
@@ -90,8 +90,6 @@ class Trial:
 
     def _runs(self, limits: EngineLimits, source: StepTimeSource) -> list[tuple[RequestTimes, float]]:
         """The times of each draw, and seconds from its start to its last token."""
-        from argosy.engine import twin  # numba: only where something is simulated
-
         if not self.arrivals_s:
             loop = ClosedLoop(self.prompts, self.outputs, self.concurrency)
             closed = twin.simulate_loop(loop, limits, source)

@@ -92,7 +92,7 @@ class SiliconFactors:
 class HeldOut:
     """Mean absolute relative errors (0-1) of a roofline on what its factors were not fitted to.
 
-    Raises SpecError for an error that is not positive.
+    Raises SpecError for an error outside [0, 1].
     """
 
     decode: float
@@ -271,8 +271,7 @@ def _matrix(machine: Machine, model: Architecture, dtype: Dtype, factors: Silico
 
 
 def _attention(machine: Machine, model: Architecture, factors: SiliconFactors) -> dict[str, float]:
-    whole = model.kv_layers - model.sliding_layers
-    full = model.full_kv_heads or model.kv_heads, model.full_head_dim or model.head_dim
+    full = model.full_layer_kv_heads, model.full_layer_head_dim
     token_ms = _kv_token_ms(machine, model, full, factors)
     window_ms = _kv_token_ms(machine, model, (model.kv_heads, model.head_dim), factors)
     query_heads = model.attention_heads / machine.parallel
@@ -284,11 +283,11 @@ def _attention(machine: Machine, model: Architecture, factors: SiliconFactors) -
     chunk_bytes = ACTIVATION_BYTES * width * model.kv_layers
     return {
         "a0": model.kv_layers * factors.decode_layer_ms,
-        "a1": whole * token_ms,
+        "a1": model.full_layers * token_ms,
         "a2": model.kv_layers * factors.sequence_tokens * token_ms + window * window_ms + state_ms,
         "b0": model.kv_layers * factors.chunk_layer_ms,
         "b1": factors.chunk_passes * chunk_bytes / machine.bytes_per_ms + window * model.head_dim * pair_ms,
-        "b2": whole * full[1] * pair_ms,
+        "b2": model.full_layers * full[1] * pair_ms,
     }
 
 

@@ -1,8 +1,8 @@
-"""What a prefix cache saves: hit shares become cached tokens.
+"""What a prefix cache saves: a hit share becomes cached tokens.
 
 Owns the rule by which a prompt that shares a prefix with an earlier one has tokens in the KV cache:
 whole blocks only (a block's hash covers all its tokens), and never the last token of the prompt,
-whose logits are the first output token. Eviction is not modelled: the shares are measured (vLLM's
+whose logits are the first output token. Eviction is not modelled: the share is measured (vLLM's
 `prefix_cache_hits` over `prefix_cache_queries`) or declared.
 
 Input: a `Mix` or prompts, and a `PrefixReuse`; output: the `Mix` with its cached tokens, or those
@@ -12,8 +12,6 @@ fuller than it is: the answer is on the careful side.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,33 +20,30 @@ import numpy.typing as npt
 from argosy.arrays import Integers
 from argosy.checks import share
 from argosy.errors import SpecError
-from argosy.snapshot import Mix, Slice
+from argosy.snapshot import Mix
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixReuse:
     """How much of prompts is found in the cache.
 
-    request_share: of the requests that find anything (0-1)
-    prompt_share:  of such a request's prompt that is found, before rounding to blocks (0-1)
-    block_size:    tokens of a KV block
+    prompt_share: of every prompt that is found, before rounding to blocks (0-1)
+    block_size:   tokens of a KV block
 
-    Raises SpecError for shares outside [0, 1] and for a block without tokens.
+    Raises SpecError for a share outside [0, 1] and for a block without tokens.
     """
 
-    request_share: float
     prompt_share: float
     block_size: int = 16
 
     def __post_init__(self) -> None:
-        share(self.request_share, "reuse.request_share")
         share(self.prompt_share, "reuse.prompt_share")
         if self.block_size < 1:
             raise SpecError(f"must be at least 1, got {self.block_size}", "reuse.block_size")
 
 
 def cached_tokens(prompt_tokens: npt.ArrayLike, reuse: PrefixReuse) -> Integers:
-    """Tokens of prompts that hit which are in the cache, of the prompts' shape.
+    """Tokens of prompts that are in the cache, of the prompts' shape.
 
     In whole blocks, short of the last token.
     """
@@ -60,21 +55,6 @@ def cached_tokens(prompt_tokens: npt.ArrayLike, reuse: PrefixReuse) -> Integers:
 
 
 def mix_with_reuse(mix: Mix, reuse: PrefixReuse) -> Mix:
-    """Each slice in two, the requests that hit and those that do not (one where all do alike)."""
-    return Mix(tuple(piece for whole in mix.slices for piece in _split(whole, reuse)))
-
-
-def _split(whole: Slice, reuse: PrefixReuse) -> Iterator[Slice]:
-    cached = max(whole.cached_tokens, int(cached_tokens(whole.prompt_tokens, reuse)))
-    if cached == whole.cached_tokens or reuse.request_share == 0:
-        yield whole
-        return
-    yield replace(whole, cached_tokens=cached, weight=whole.weight * reuse.request_share)
-    if reuse.request_share < 1:
-        yield replace(whole, weight=whole.weight * (1.0 - reuse.request_share))
-
-
-def cached_share(mix: Mix) -> float:
-    """Share (0-1) of the mix's prompt tokens that are cached: vLLM's hits over queries."""
-    cached = math.fsum(piece.weight * piece.cached_tokens for piece in mix.slices)
-    return cached / mix.mean_prompt_tokens
+    """The same slices in the same order, with what is cached of their prompts; never less than before."""
+    found = ((piece, int(cached_tokens(piece.prompt_tokens, reuse))) for piece in mix.slices)
+    return Mix(tuple(replace(piece, cached_tokens=max(piece.cached_tokens, n)) for piece, n in found))

@@ -12,10 +12,6 @@ class NodeCapacity:
         """One row per node."""
         facts = placing.facts
         for node in facts.nodes:
-            taken = [
-                want.gpus * placing.starts[want.option, node.name]
-                for want in facts.wanted
-                if (want.option, node.name) in placing.starts
-            ]
+            taken = placing.gpus_taken_on(node.name)
             if taken:
                 placing.program.add(sum(taken) <= facts.free[node.name])

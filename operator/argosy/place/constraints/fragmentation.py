@@ -13,11 +13,7 @@ class Fragmentation:
         facts = placing.facts
         stranded = []
         for node in facts.nodes:
-            taken = [
-                want.gpus * placing.starts[want.option, node.name]
-                for want in facts.wanted
-                if (want.option, node.name) in placing.starts
-            ]
+            taken = placing.gpus_taken_on(node.name)
             if not taken:
                 continue  # no decision changes this node
             free = facts.free[node.name]

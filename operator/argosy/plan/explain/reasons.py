@@ -30,7 +30,7 @@ def explain(facts: Facts, counts: Counts, report: SolveReport) -> Plan:
             reasons.append(_unmet_floor(facts, group, unmet[group]))
         reasons.extend(_group_reasons(facts, group, counts, per_group[group]))
     return Plan(
-        replicas={o.name: counts.get(o.name, 0) for o in sorted(facts.problem.options, key=lambda o: o.name)},
+        replicas={o.name: counts.get(o.name, 0) for o in facts.named_options},
         shares=found,
         shortfalls=shortfalls(facts, counts, found),
         cost_usd_per_hour=facts.price_usd_per_hour(counts),
@@ -59,9 +59,7 @@ def _solve_reasons(report: SolveReport) -> list[PlanReason]:
 
 
 def _unmet_floor(facts: Facts, group: GroupName, missing: int) -> PlanReason:
-    able = any(
-        o in facts.able_by_cell[c.name] for c in facts.cells_by_group[group] for o in facts.problem.options
-    )
+    able = any(facts.able_by_cell[c.name] for c in facts.cells_by_group[group])
     why = (
         "nodes, ceilings and budget leave no room: add nodes to its GPUPools or raise what limits it"
         if able

@@ -22,7 +22,7 @@ def alternatives(facts: Facts, group: GroupName, counts: Counts) -> tuple[Altern
     if not _demanding(facts, group) and not facts.floor(group):
         return ()
     others = {o.name: counts.get(o.name, 0) for o in facts.options if o.group != group}
-    options = sorted((o for o in facts.problem.options if o.group == group), key=lambda o: o.name)
+    options = facts.named_by_group.get(group, [])
     looked_at = [_alternative(facts, option, counts, others) for option in options]
     return tuple(a for a in looked_at if a is not None)
 
@@ -33,6 +33,8 @@ def _alternative(facts: Facts, option: Option, counts: Counts, others: Counts) -
     unable = [c.name for c in demanding if option not in facts.able_by_cell[c.name]]
     if unable:
         return Alternative(alone, None, f"it cannot serve {', '.join(unable)} within the SLO")
+    if not any(option in facts.able_by_cell[c.name] for c in facts.cells_by_group[option.group]):
+        return Alternative(alone, None, "it can serve no route cell of the group within the SLO")
     needed = _replicas_needed(facts, option)
     if needed is None:
         return Alternative(alone, None, "its capacity is next to nothing")
@@ -87,14 +89,11 @@ def _why_not(facts: Facts, option: Option, fleet: Counts, obstacle: ShortfallCau
 
 
 def _priced(facts: Facts, option: Option, counts: Counts, needed: int, alone: str) -> Alternative:
-    members = facts.options_by_group[option.group]
-    planned = math.fsum(o.price_usd_per_hour * counts.get(o.name, 0) for o in members)
-    cost = needed * option.price_usd_per_hour
+    only = {option.name: needed}
+    instead_of = {o.name: counts.get(o.name, 0) for o in facts.options_by_group[option.group]}
+    cost, planned = facts.price_usd_per_hour(only), facts.price_usd_per_hour(instead_of)
+    more = facts.objective_usd_per_hour(only) - facts.objective_usd_per_hour(instead_of)
     loading = facts.loading_usd_per_hour(option) * max(0, needed - option.current_replicas)
-    loading_planned = math.fsum(
-        facts.loading_usd_per_hour(o) * max(0, counts.get(o.name, 0) - o.current_replicas) for o in members
-    )
-    more = cost + loading - planned - loading_planned
     if cost > planned + 5e-3:
         reason = f"{usd(cost - planned)} more expensive"
     elif more > 5e-3:

@@ -258,8 +258,7 @@ class PodWorker:
         self._event("loading", delay_s=round(delay_s, 3))
         await self._pause(delay_s)
         if not self._terminating.is_set():
-            limits = profile.limits
-            self._say(f"INFO GPU KV cache size: {limits.kv_blocks * limits.block_size:,} tokens")
+            self._say(f"INFO GPU KV cache size: {profile.limits.kv_tokens:,} tokens")
 
     async def _serve(self, server: VllmServer) -> None:
         """Serve from the first /health to a crash or to the last drained request."""

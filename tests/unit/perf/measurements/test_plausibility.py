@@ -78,6 +78,28 @@ def test_only_what_both_answer_for_is_compared(
         assert (found.decode is not None, found.prefill is not None) == (has_decode, has_prefill)
 
 
+@pytest.mark.parametrize(
+    "is_own", [pytest.param(True, id="the profile"), pytest.param(False, id="the known one")]
+)
+def test_what_lies_above_the_largest_batch_of_either_is_not_judged(is_own: bool) -> None:
+    """Right up to a batch of 8, where its range ends, and a thousand times too slow from 9 on."""
+    table = KNOWN.step_times
+    assert isinstance(table, StepTable)
+    alone, full = table.decode_ms
+    at_8 = alone + (full - alone) * 7 / 255
+    steep = replace(
+        table,
+        batch_knots=np.array([1.0, 8.0, 9.0, 256.0]),
+        decode_ms=np.array([alone, at_8, 1000 * at_8, 1000 * full]),
+    )
+    narrow = replace(KNOWN, step_times=steep, valid=replace(EVERYTHING, max_batch=8))
+    assert (far_off(narrow, KNOWN) if is_own else far_off(KNOWN, narrow)) is None
+    wide = replace(narrow, valid=EVERYTHING)
+    found = far_off(wide, KNOWN) if is_own else far_off(KNOWN, wide)
+    assert found is not None
+    assert found.prefill == pytest.approx(1.0)
+
+
 def test_where_nothing_can_be_compared_nothing_is_told() -> None:
     assert far_off(a_profile(100.0, ValidRange(8192, 256, 100)), KNOWN) is None
 

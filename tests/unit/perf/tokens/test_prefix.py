@@ -16,7 +16,6 @@ from argosy.perf.capacity.search import CapacitySettings, measure_capacity
 from argosy.perf.protocol import Capacity
 from argosy.perf.tokens.prefix import (
     PrefixReuse,
-    cached_share,
     cached_tokens,
     mix_with_reuse,
 )
@@ -38,7 +37,7 @@ CHAT = Slo((SloTerm(Term.TTFT, 0.95, 300), SloTerm(Term.ITL, 0.95, 100)))
     ],
 )
 def test_whole_blocks_short_of_the_last_token_are_cached(prompt: int, share: float, expected: int) -> None:
-    assert int(cached_tokens(prompt, PrefixReuse(1.0, share))) == expected
+    assert int(cached_tokens(prompt, PrefixReuse(share))) == expected
 
 
 @given(
@@ -47,7 +46,7 @@ def test_whole_blocks_short_of_the_last_token_are_cached(prompt: int, share: flo
     block_size=st.sampled_from([1, 16, 32, 528]),
 )
 def test_cached_tokens_are_whole_blocks_of_the_share(prompt: int, share: float, block_size: int) -> None:
-    cached = int(cached_tokens(prompt, PrefixReuse(1.0, share, block_size)))
+    cached = int(cached_tokens(prompt, PrefixReuse(share, block_size)))
     assert cached % block_size == 0
     assert 0 <= cached < prompt
     assert cached <= share * prompt + 1e-6
@@ -55,26 +54,21 @@ def test_cached_tokens_are_whole_blocks_of_the_share(prompt: int, share: float, 
     assert cached + block_size > min(share * prompt - 1e-6, prompt - 1)
 
 
-def test_a_mix_is_split_into_those_that_hit_and_those_that_do_not() -> None:
+def test_every_slice_of_a_mix_has_its_share_cached() -> None:
     mix = Mix((Slice(1000, 100, 0.5), Slice(10, 20, 0.5)))
-    expected = Mix((Slice(1000, 100, 0.4, 896), Slice(1000, 100, 0.1), Slice(10, 20, 0.5)))
-    split = mix_with_reuse(mix, PrefixReuse(0.8, 0.9))
-    assert [(s.prompt_tokens, s.output_tokens, s.cached_tokens) for s in split.slices] == [
-        (s.prompt_tokens, s.output_tokens, s.cached_tokens) for s in expected.slices
-    ]
-    assert [s.weight for s in split.slices] == pytest.approx([s.weight for s in expected.slices])
-    assert cached_share(split) == pytest.approx(0.4 * 896 / 505)
+    expected = Mix((Slice(1000, 100, 0.5, 896), Slice(10, 20, 0.5)))
+    assert mix_with_reuse(mix, PrefixReuse(0.9)) == expected
 
 
 def test_what_was_cached_already_stays_cached() -> None:
     mix = Mix((Slice(1000, 100, 1.0, 960),))
-    assert mix_with_reuse(mix, PrefixReuse(1.0, 0.5)) == mix
+    assert mix_with_reuse(mix, PrefixReuse(0.5)) == mix
 
 
 def test_a_hit_saves_the_prefill_of_what_is_cached() -> None:
     requests = Requests(np.array([0.0, 100.0]), np.array([4096, 512]), np.array([10, 10]))
     cold = simulate(requests, H100_LIMITS, H100_ENGINE.step_times)
-    reused = replace(requests, cached_tokens=cached_tokens(requests.prompt_tokens, PrefixReuse(1.0, 0.875)))
+    reused = replace(requests, cached_tokens=cached_tokens(requests.prompt_tokens, PrefixReuse(0.875)))
     warm = simulate(reused, H100_LIMITS, H100_ENGINE.step_times)
     # Of 4096 tokens 512 are left: not much slower than a prompt of 512, for they attend to the rest.
     assert cold.ttft_ms[1] < warm.ttft_ms[0] < 1.3 * cold.ttft_ms[1]
@@ -85,7 +79,7 @@ def test_a_replica_carries_more_with_a_prefix_cache() -> None:
     mix = Mix((Slice(4096, 64, 1.0),))
     settings = CapacitySettings(num_requests=300, rate_tolerance=0.05)
     cold = measure_capacity(H100_ENGINE, mix, CHAT, settings)
-    warm = measure_capacity(H100_ENGINE, mix_with_reuse(mix, PrefixReuse(1.0, 0.75)), CHAT, settings)
+    warm = measure_capacity(H100_ENGINE, mix_with_reuse(mix, PrefixReuse(0.75)), CHAT, settings)
     assert isinstance(cold, Capacity)
     assert isinstance(warm, Capacity)
     assert warm.requests_per_s > 2 * cold.requests_per_s
@@ -94,10 +88,10 @@ def test_a_replica_carries_more_with_a_prefix_cache() -> None:
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        pytest.param((float("nan"), 0.5), "reuse.request_share", id="a share that is no number"),
-        pytest.param((0.5, -0.1), "reuse.prompt_share", id="a negative share"),
-        pytest.param((1.5, 0.5), "reuse.request_share", id="more requests than there are"),
-        pytest.param((0.5, 0.5, 0), "reuse.block_size", id="blocks of nothing"),
+        pytest.param((float("nan"),), "reuse.prompt_share", id="a share that is no number"),
+        pytest.param((-0.1,), "reuse.prompt_share", id="a negative share"),
+        pytest.param((1.5,), "reuse.prompt_share", id="more of a prompt than there is"),
+        pytest.param((0.5, 0), "reuse.block_size", id="blocks of nothing"),
     ],
 )
 def test_a_reuse_that_means_nothing_is_refused_with_its_field(

@@ -48,7 +48,7 @@ from argosy.perf.protocol import Capacity, OutOfRange, TooLarge, term_name
 from argosy.snapshot import Slo, SloTerm, Term, Variant
 
 SET_TOLERANCE = 0.02
-"""The standard deviation of a capacity (`capacity`)."""
+"""The standard deviation of a capacity (`capacity.search`)."""
 NOTICEABLE = 0.05
 """A smaller difference between the two arrangements may be the simulation's."""
 MAX_REPLICAS = 16

@@ -39,7 +39,7 @@ def build_surface(engine: EngineModel, settings: SurfaceSettings) -> Surface:
     tables = _Tables(unit_ms)
     for node in grid.nodes():
         requests = grid.node_requests(
-            node, grid.longest_request(engine.limits), settings.num_requests, settings.seed
+            node, engine.limits.longest_request, settings.num_requests, settings.seed
         )
         if requests is not None:
             tables.measure(node, engine, requests, settings)

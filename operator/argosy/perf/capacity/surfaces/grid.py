@@ -68,11 +68,6 @@ def nodes() -> tuple[Node, ...]:
     )
 
 
-def longest_request(limits: EngineLimits) -> int:
-    """Prompt and output tokens together that an empty engine takes."""
-    return min(limits.max_model_len, limits.kv_blocks * limits.block_size)
-
-
 @dataclass(frozen=True, slots=True)
 class NodeRequests:
     """The N requests of a node: gaps with mean one, accumulated, and tokens; shape (N,) each."""
@@ -152,7 +147,7 @@ class Moments:
         # KV is held in whole blocks: on average half of the last one is empty.
         held_steps = self.context_steps + self.steps * limits.block_size / 2
         share = np.maximum(
-            np.maximum(self.steps / limits.max_num_seqs, held_steps / (limits.kv_blocks * limits.block_size)),
+            np.maximum(self.steps / limits.max_num_seqs, held_steps / limits.kv_tokens),
             (self.computed + self.steps) / limits.max_num_batched_tokens,
         )
         basis: Floats = np.stack(

@@ -80,7 +80,7 @@ def capacities(stacked: SurfaceStack, cells: Cells) -> SurfaceCapacities:
     from argosy.perf.capacity.surfaces import kernel  # numba: only where a search begins
 
     nodes, weights, outside = _corners(stacked, cells)
-    longest = np.array([grid.longest_request(surface.limits) for surface in stacked.surfaces])
+    longest = np.array([surface.limits.longest_request for surface in stacked.surfaces])
     outside |= (cells.longest[None, :] > longest[:, None]) | cells.untabled[None, :]
     units_ms = np.array([surface.unit_ms for surface in stacked.surfaces])
     alone_ms = np.stack([surface.lone_ttft_ms for surface in stacked.surfaces]).astype(np.float64)

@@ -26,7 +26,7 @@ monotone in the bound, in the percentile and in the load by construction. An eng
 fast in every iteration gives exactly k times the rate for bounds k times as tight (same draws,
 same shares). Between engines of which one is faster everywhere but not by one factor, no such
 law holds even for the simulator (a shorter iteration may meet an arrival at a worse moment);
-`capacity` repairs it by lowering the slower one.
+`search` repairs it by lowering the slower one.
 
 Error: RELATIVE_ERROR, measured against direct simulation (bench/perf_capacity.py) on mixes that
 the grid does not hold: archetype tables, their length bands, bimodal, correlated and constant
