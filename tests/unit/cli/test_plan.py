@@ -97,3 +97,20 @@ def test_files_that_cannot_be_planned_for_are_bad_input(tmp_path: Path, content:
     error = json.loads(found.stdout)["error"]
     assert says in error["message"]
     assert found.stderr == f"argosy plan: {error['message']}\n"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shown"), [("generateName: gpu-", "(no name)"), ("name: 3", "3")], ids=["none", "a number"]
+)
+def test_a_node_that_cannot_be_named_in_a_plan_is_bad_input(
+    tmp_path: Path, metadata: str, shown: str
+) -> None:
+    nodes = (EXAMPLES / "nodes.yaml").read_text()
+    assert "      name: l40s-0\n" in nodes
+    (tmp_path / "nodes.yaml").write_text(nodes.replace("      name: l40s-0\n", f"      {metadata}\n"))
+    found = ran("plan", str(EXAMPLES / "small"), str(tmp_path))
+    assert (found.code, found.stdout) == (2, "")
+    assert found.stderr == (
+        f"argosy plan: Node {shown}: metadata.name must be at most 253 lower-case letters, digits, '-' and"
+        " '.', as in chat-eu\n"
+    )
