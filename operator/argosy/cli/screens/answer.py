@@ -1,6 +1,6 @@
 """`argosy perf show MODEL`: what one replica does at one load, with units, origin and error.
 
-Input: the options as written. Output: an `ReplicaAnswer` of `perf.answers` as text or JSON, or its refusal.
+Input: the options as written. Output: a `ReplicaAnswer` of `perf.answers` as text or JSON, or its refusal.
 """
 
 from __future__ import annotations
