@@ -58,6 +58,7 @@ def document(found: ReplicaAnswer) -> dict[str, Any]:
         "model": found.model,
         "gpu": found.gpu,
         "tp": key.shape.tensor_parallel,
+        "pp": key.shape.pipeline_parallel,
         "dtype": str(key.dtype),
         "profile": {"origin": str(found.profile.origin), "error": digits(found.profile.uncertainty)},
         "step_ms": digits(found.step_ms),
