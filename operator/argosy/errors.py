@@ -43,7 +43,7 @@ class NextStep(StrEnum):
     REPLAN = "Replan"
     """The cluster differs from the snapshot that the decision was made on."""
     GIVE_UP = "GiveUp"
-    """The same call will be refused until an object or a role changes (forbidden, invalid)."""
+    """The same call will be refused until the object changes (malformed, too large, invalid)."""
 
 
 class ActuationError(ArgosyError):

@@ -70,7 +70,8 @@ class RouterPolicySpec(Value):
         description=(
             "Time without a byte of response after which one attempt of a request is cancelled, in seconds;"
             " a request without a response header is then retried on another replica. Absent: three times the"
-            " class's TTFT bound, at least 15."
+            " class's smallest TTFT bound, at least 15; for a response that is not streamed, three times its"
+            " largest E2E bound, or 600 where it has none, and never less than for a stream."
         ),
     )
     outlier_detection: OutlierDetection = Field(

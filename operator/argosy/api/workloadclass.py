@@ -6,6 +6,7 @@ same request gets it.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
@@ -82,14 +83,10 @@ class HeaderMatch(Value):
             message=(
                 "spec.match.headers: name must be the name of a header in lower case, such as x-argosy-class"
             ),
-            holds=lambda header: _is_header_name(header.name),
+            holds=lambda header: bool(re.fullmatch(_HEADER_NAME, header.name)),
             field="name",
         ),
     )
-
-
-def _is_header_name(name: str) -> bool:
-    return all(c in "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+.^_`|~-" for c in name)
 
 
 class Match(Value):
@@ -177,7 +174,7 @@ class PercentileBounds(Value):
                 "each term of spec.slo must have at least one of p50Milliseconds, p95Milliseconds and"
                 " p99Milliseconds"
             ),
-            holds=lambda term: bool(_given(term)),
+            holds=lambda term: bool(term.bounds_ms),
         ),
         Rule(
             name="workloadclass-slo-order",
@@ -193,14 +190,15 @@ class PercentileBounds(Value):
                 "the bounds of each term of spec.slo must not decrease: p50Milliseconds <= p95Milliseconds"
                 " <= p99Milliseconds"
             ),
-            holds=lambda term: _given(term) == sorted(_given(term)),
+            holds=lambda term: term.bounds_ms == tuple(sorted(term.bounds_ms)),
         ),
     )
 
-
-def _given(term: PercentileBounds) -> list[float]:
-    bounds = (term.p50_milliseconds, term.p95_milliseconds, term.p99_milliseconds)
-    return [bound for bound in bounds if bound is not None]
+    @property
+    def bounds_ms(self) -> tuple[float, ...]:
+        """The bounds that are given, in the order of their percentiles."""
+        bounds = (self.p50_milliseconds, self.p95_milliseconds, self.p99_milliseconds)
+        return tuple(bound for bound in bounds if bound is not None)
 
 
 class SloSpec(Value):

@@ -53,7 +53,11 @@ PipelineParallel = Annotated[int, typer.Option("--pp", metavar="STAGES", help="P
 Weights = Annotated[
     Dtype | None,
     typer.Option(
-        "--dtype", case_sensitive=False, help="Number type of the weights; default: the checkpoint's."
+        "--dtype",
+        case_sensitive=False,
+        # The types in the help text leave the column of names wide enough for --max-num-batched-tokens.
+        metavar="TYPE",
+        help=f"Number type of the weights: {', '.join(Dtype)}; default: the checkpoint's.",
     ),
 ]
 KvCache = Annotated[

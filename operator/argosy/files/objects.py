@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,9 +26,10 @@ from argosy.api import (
     ServedModel,
     WorkloadClass,
 )
-from argosy.api.crd.resource import GROUP, unknown_fields
+from argosy.api.crd.resource import GROUP, Scope, unknown_fields
 from argosy.errors import SpecError
 from argosy.files.manifest_yaml import documents
+from argosy.files.names import name_of, namespace_of
 from argosy.files.nodes import node_of
 from argosy.snapshot.cluster import NodeState
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
@@ -40,13 +40,8 @@ Object = Mapping[str, Any]
 
 SUFFIXES = (".json", ".yaml", ".yml")
 """Of the files that are read in a folder. A file that is named is read whatever its suffix."""
-DEFAULT_NAMESPACE = "default"
 _CORE_GROUP = ""
 _KIND_NAMES = tuple(kind.KIND for kind in KINDS)
-_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_MAX_NAME = 253
-"""The API server accepts a DNS subdomain of at most so many characters as the name of an object."""
-_MAX_SHOWN = 60
 
 
 def read_objects(paths: Iterable[Path]) -> list[Object]:
@@ -139,12 +134,15 @@ def _unfolded(document: Any) -> list[Any]:
 
 
 def _profile_files(objects: Iterable[Object]) -> dict[ProfileFileKey, bytes]:
-    """The content of every ConfigMap: the profiles that ServedModels name are among them."""
+    """The content of every ConfigMap with a name: the profiles that ServedModels name are among them.
+
+    Raises SpecError for a name or namespace that cannot be one.
+    """
     found: dict[ProfileFileKey, bytes] = {}
     for item in objects:
-        if _is(item, "ConfigMap", _CORE_GROUP):
-            metadata = item.get("metadata") or {}
-            namespace, name = metadata.get("namespace") or DEFAULT_NAMESPACE, metadata.get("name") or ""
+        # A ServedModel cannot refer to a ConfigMap whose name the API server would generate.
+        if _is(item, "ConfigMap", _CORE_GROUP) and (item.get("metadata") or {}).get("name") is not None:
+            name, namespace = name_of(item, "ConfigMap"), namespace_of(item, "ConfigMap")
             for key, content in config_map_files(item).items():
                 found[ProfileFileKey(namespace, name, key)] = content
     return found
@@ -162,10 +160,7 @@ def _of(kind: type[K], objects: Iterable[Object]) -> dict[str, K]:
 
 def _value(item: Object, kind: type[K]) -> K:
     """As the API server takes it from kubectl. Raises SpecError with the field at fault."""
-    name = item.get("metadata", {}).get("name")
-    if not (isinstance(name, str) and len(name) <= _MAX_NAME and _OBJECT_NAME.fullmatch(name)):
-        needed = f"at most {_MAX_NAME} lower-case letters, digits, '-' and '.', as in chat-eu"
-        raise SpecError(f"metadata.name must be {needed}", f"{kind.KIND} {_shown(name)}")
+    name_of(item, kind.KIND)
     value = kind.from_object(item)
     if isinstance(value, InvalidObject):
         raise SpecError(value.message, f"{value.kind} {value.key}")
@@ -174,13 +169,8 @@ def _value(item: Object, kind: type[K]) -> K:
     return value
 
 
-def _shown(name: object) -> str:
-    text = "(no name)" if name is None else repr(name)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-
-
 def _with_namespace(item: Object, kind: type[CustomResource]) -> Object:
-    """As kubectl does: an object that names no namespace belongs to `default`."""
-    if kind not in KINDS or kind.SCOPE.value == "Cluster" or item.get("metadata", {}).get("namespace"):
+    """As kubectl does: an object that names no namespace belongs to `default`. Raises SpecError."""
+    if kind.SCOPE is Scope.CLUSTER:
         return item
-    return {**item, "metadata": {**item.get("metadata", {}), "namespace": DEFAULT_NAMESPACE}}
+    return {**item, "metadata": {**item.get("metadata", {}), "namespace": namespace_of(item, kind.KIND)}}

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import OutlierDetection, Retries
-from argosy.api.workloadclass import PercentileBounds
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.counters import stat_prefix_of
 from argosy.route.policies import assign_policies
@@ -166,17 +165,11 @@ def idle_timeouts_s(workload: WorkloadClass, policy: RouterPolicy | None) -> tup
     if policy is not None and policy.spec.per_try_idle_seconds is not None:
         return float(policy.spec.per_try_idle_seconds), float(policy.spec.per_try_idle_seconds)
     slo = workload.spec.slo
-    stream_s = max(SHORTEST_TRY_S, BOUNDS_PER_TRY * min(_bounds_ms(slo.ttft), default=0.0) / 1000)
-    longest_ms = max(_bounds_ms(slo.e2e), default=0.0)
+    shortest_ms = min(slo.ttft.bounds_ms, default=0.0) if slo.ttft is not None else 0.0
+    longest_ms = max(slo.e2e.bounds_ms, default=0.0) if slo.e2e is not None else 0.0
+    stream_s = max(SHORTEST_TRY_S, BOUNDS_PER_TRY * shortest_ms / 1000)
     answer_s = BOUNDS_PER_TRY * longest_ms / 1000 if longest_ms else LONGEST_ANSWER_S
     return stream_s, max(stream_s, answer_s)
-
-
-def _bounds_ms(term: PercentileBounds | None) -> tuple[float, ...]:
-    if term is None:
-        return ()
-    bounds = (term.p50_milliseconds, term.p95_milliseconds, term.p99_milliseconds)
-    return tuple(bound for bound in bounds if bound is not None)
 
 
 def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:

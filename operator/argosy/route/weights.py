@@ -35,6 +35,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from argosy.checks import require_count, require_number
 from argosy.keys import CellName, DeploymentKey
 from argosy.snapshot import TelemetryReading, fresh
 
@@ -61,9 +62,8 @@ class Queue:
     kv_cache_usage: float
 
     def __post_init__(self) -> None:
-        for value in (self.waiting_per_endpoint, self.kv_cache_usage):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"a queue is made of numbers of zero or more, got {self}")
+        require_number("a queue's waiting_per_endpoint", self.waiting_per_endpoint)
+        require_number("a queue's kv_cache_usage", self.kv_cache_usage)
 
 
 def queue_of(reading: TelemetryReading, addresses: Collection[str], now_s: float) -> Queue | None:
@@ -99,11 +99,10 @@ class ClusterLoad:
     queue: Queue | None = None
 
     def __post_init__(self) -> None:
-        shares = (self.planned_share, self.capacity_per_replica)
-        if not all(math.isfinite(value) and value >= 0 for value in shares):
-            raise ValueError(f"shares and capacities are numbers of zero or more, got {self}")
-        if min(self.planned_replicas, self.usable_endpoints) < 0:
-            raise ValueError(f"counts are zero or more, got {self}")
+        require_number("a cluster's planned_share", self.planned_share)
+        require_number("a cluster's capacity_per_replica", self.capacity_per_replica)
+        require_count("a cluster's planned_replicas", self.planned_replicas)
+        require_count("a cluster's usable_endpoints", self.usable_endpoints)
 
     @property
     def wait_s(self) -> float | None:

@@ -17,7 +17,7 @@ from argosy.telemetry.port import Targets
 
 @dataclass(frozen=True, slots=True)
 class EnvoyScrape:
-    """One Envoy as it was at `at_s`: counters by class key, endpoints' health by address."""
+    """One Envoy as it was at `at_s`: counters by route cell, endpoints' health by address."""
 
     at_s: float
     routes: Mapping[CellName, Sample[RawRouteCounters]] = field(default_factory=dict)

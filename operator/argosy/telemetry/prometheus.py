@@ -22,7 +22,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -64,7 +64,6 @@ class PrometheusSettings:
     url: str
     window_s: int = 90
     timeout_s: float = 5.0
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +96,7 @@ class PrometheusSource:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prometheus")
         self._asking: asyncio.Future[tuple[Series, ...]] | None = None
         # No retries of its own: the next reading is the retry, and old samples show their age.
-        self._client = PrometheusConnect(
-            settings.url.rstrip("/"), headers=dict(settings.headers), retry=Retry(total=0)
-        )
+        self._client = PrometheusConnect(settings.url.rstrip("/"), retry=Retry(total=0))
         self._trouble = ""
 
     async def read(self, targets: Targets, now_s: float) -> TelemetryReading:

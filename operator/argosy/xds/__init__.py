@@ -5,7 +5,7 @@
     snapshot      an immutable, reference-checked set of resources, versioned by content
     subscription  one stream's watches; which response goes next
     cache         the current xDS snapshot, what each Envoy acknowledged or refused, roll-back
-    server        the ADS server (grpc.aio)         copy  the snapshot on disk
+    server        the ADS server (grpc.aio)         snapshot_file   the snapshot on disk
 
 Import the modules, not this package. Protobuf is used nowhere else.
 """

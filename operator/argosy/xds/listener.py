@@ -14,7 +14,6 @@ from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import (
     address_pb2,
     base_pb2,
-    config_source_pb2,
     extension_pb2,
     substitution_format_string_pb2,
 )
@@ -27,7 +26,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import Gateway
-from argosy.xds.packing import EnvoyMessage, any_of, duration
+from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
 
 LISTENER = "gateway"
 ROUTE_CONFIGURATION = "argosy"
@@ -113,10 +112,7 @@ def _connection_manager() -> EnvoyMessage:
         stat_prefix=LISTENER,
         rds=http_connection_manager_pb2.Rds(
             route_config_name=ROUTE_CONFIGURATION,
-            config_source=config_source_pb2.ConfigSource(
-                ads=config_source_pb2.AggregatedConfigSource(),
-                resource_api_version=config_source_pb2.ApiVersion.V3,
-            ),
+            config_source=ads_source(),
         ),
         use_remote_address=BoolValue(value=True),
         normalize_path=BoolValue(value=True),

@@ -1,4 +1,4 @@
-"""Packing of protobuf messages: what every resource needs.
+"""What every resource needs: packing of protobuf messages, durations, the configuration source.
 
 Owns deterministic packing: equal messages become equal bytes, in every process, because the versions
 of xDS resources are hashes of them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from envoy.config.core.v3 import config_source_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -27,3 +28,11 @@ def any_of(message: Message) -> AnyMessage:
     packed = AnyMessage()
     packed.Pack(message, deterministic=True)
     return packed
+
+
+def ads_source() -> EnvoyMessage:
+    """The configuration source of resources that come from the same ADS server."""
+    return config_source_pb2.ConfigSource(
+        ads=config_source_pb2.AggregatedConfigSource(),
+        resource_api_version=config_source_pb2.ApiVersion.V3,
+    )

@@ -7,7 +7,7 @@ protobuf messages, a pure function of the table. The reason for each setting sta
 from __future__ import annotations
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import address_pb2, config_source_pb2, health_check_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, health_check_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -15,7 +15,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint, EndpointState, OutlierSettings, RouteTable
 from argosy.xds.listener import listener_of
-from argosy.xds.packing import EnvoyMessage, any_of, duration
+from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
 from argosy.xds.routes import NO_REPLICA_CLUSTER, route_configuration_of
 
 HEALTH_PATH = "/health"
@@ -106,14 +106,6 @@ def assignment_of(entry: ClusterEntry) -> EnvoyMessage:
         ]
         if entry.endpoints
         else [],
-    )
-
-
-def ads_source() -> EnvoyMessage:
-    """The configuration source of resources that come from the same ADS server."""
-    return config_source_pb2.ConfigSource(
-        ads=config_source_pb2.AggregatedConfigSource(),
-        resource_api_version=config_source_pb2.ApiVersion.V3,
     )
 
 

@@ -121,18 +121,17 @@ class Snapshot:
     def of(cls, revision: int, messages: Iterable[Message]) -> Snapshot:
         """A snapshot of these messages; raises `InvariantError` where one refers to nothing."""
         found: dict[TypeUrl, dict[str, Any]] = defaultdict(dict)
+        packed: dict[TypeUrl, dict[str, PackedResource]] = {each: {} for each in TypeUrl}
         for message in messages:
             resource_type = TypeUrl(f"{_PREFIX}{message.DESCRIPTOR.full_name}")
-            name = PackedResource.of(message).name
-            if name in found[resource_type]:
-                raise InvariantError(f"two resources of type {resource_type.noun} have the name {name}")
-            found[resource_type][name] = message
+            resource = PackedResource.of(message)
+            if resource.name in packed[resource_type]:
+                raise InvariantError(
+                    f"two resources of type {resource_type.noun} have the name {resource.name}"
+                )
+            found[resource_type][resource.name], packed[resource_type][resource.name] = message, resource
         routed = _check_references(found)
-        by_type = {
-            each: ResourceSet(revision, {name: PackedResource.of(m) for name, m in found[each].items()})
-            for each in TypeUrl
-        }
-        return cls(by_type, routed)
+        return cls({each: ResourceSet(revision, packed[each]) for each in TypeUrl}, routed)
 
     @classmethod
     def of_table(cls, table: RouteTable) -> Snapshot:

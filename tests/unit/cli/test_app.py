@@ -117,14 +117,19 @@ def test_an_envoy_is_a_name_and_a_url(text: str) -> None:
     assert _envoy("edge-0=http://127.0.0.1:9901") == EnvoyAdmin("edge-0", "http://127.0.0.1:9901")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [[], ["operator"], ["operator", "run", "--help"], ["perf"], ["perf", "--help"], ["sim", "--help"]],
-)
-def test_help_is_shown(arguments: list[str]) -> None:
-    shown = CliRunner().invoke(cli.build(), arguments)
+@pytest.mark.parametrize("group", [[], ["operator"], ["perf"]])
+def test_a_group_without_a_command_shows_its_help(group: list[str]) -> None:
+    shown = CliRunner().invoke(cli.build(), group)
     assert shown.exit_code in (0, 2)
-    assert "Usage:" in shown.output
+    assert ("Usage:" in shown.output, "No such command" in shown.output) == (True, False)
+    assert shown.output.split() == CliRunner().invoke(cli.build(), [*group, "--help"]).output.split()
+
+
+@pytest.mark.parametrize("command", [[], ["operator", "run"], ["perf"], ["perf", "show"], ["plan"], ["sim"]])
+def test_help_is_an_answer(command: list[str]) -> None:
+    shown = CliRunner().invoke(cli.build(), [*command, "--help"])
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert " ".join(["Usage:", "argosy", *command]) in shown.stdout
 
 
 def test_without_what_the_simulator_needs_the_operator_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from perf_command import ran
 from plan_command import EXAMPLES, run_plan
+
+from argosy.cli.screens import plan as plan_screen
+from argosy.control.step import step
+from argosy.files.capacities import read_capacities
+from argosy.plan.problem import PlanProblem
+from argosy.plan.solution import Plan
+from argosy.plan.solve import solve
+from argosy.plan.solver.search import SolveLimits
 
 OBSERVING = """
 apiVersion: argosy.dev/v1alpha1
@@ -97,3 +107,48 @@ def test_files_that_cannot_be_planned_for_are_bad_input(tmp_path: Path, content:
     error = json.loads(found.stdout)["error"]
     assert says in error["message"]
     assert found.stderr == f"argosy plan: {error['message']}\n"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shown"), [("generateName: gpu-", "(no name)"), ("name: 3", "3")], ids=["none", "a number"]
+)
+def test_a_node_that_cannot_be_named_in_a_plan_is_bad_input(
+    tmp_path: Path, metadata: str, shown: str
+) -> None:
+    nodes = (EXAMPLES / "nodes.yaml").read_text()
+    assert "      name: l40s-0\n" in nodes
+    (tmp_path / "nodes.yaml").write_text(nodes.replace("      name: l40s-0\n", f"      {metadata}\n"))
+    found = ran("plan", str(EXAMPLES / "small"), str(tmp_path))
+    assert (found.code, found.stdout) == (2, "")
+    assert found.stderr == (
+        f"argosy plan: Node {shown}: metadata.name must be at most 253 lower-case letters, digits, '-' and"
+        " '.', as in chat-eu\n"
+    )
+
+
+def without_replicas(problem: PlanProblem, limits: SolveLimits) -> Plan:
+    """A plan that its independent check rejects."""
+    return replace(solve(problem, limits), replicas={})
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["text", "json"])
+def test_a_plan_that_fails_its_check_is_exit_code_3(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(plan_screen, "step", partial(step, solver=without_replicas))
+    found = ran("plan", str(EXAMPLES / "small"), str(EXAMPLES / "nodes.yaml"), *flags)
+    assert found.code == 3
+    assert found.stderr.startswith("argosy plan: the plan failed its independent check: ")
+    said = found.stderr.removeprefix("argosy plan: ").removesuffix("\n")
+    error = {"reason": "CheckFailed", "message": said, "nearest": []}
+    assert (json.loads(found.stdout) if flags else found.stdout) == ({"error": error} if flags else "")
+
+
+def test_measured_capacities_are_kept_for_the_next_command(tmp_path: Path) -> None:
+    files, kept = (EXAMPLES / "small", EXAMPLES / "nodes.yaml"), tmp_path / "argosy" / "capacities.json"
+    first = run_plan(tmp_path, *files)
+    capacities, written = read_capacities(kept), kept.stat()
+    assert (first[0], len(capacities) > 0) == (0, True)
+    assert run_plan(tmp_path, *files) == first
+    again = kept.stat()
+    assert (again.st_ino, again.st_mtime_ns) == (written.st_ino, written.st_mtime_ns), "none is measured anew"

@@ -43,12 +43,17 @@ def test_a_pipe_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_error_passes_and_the_bar_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
 
     def fail() -> None:
         with progress("counting", 0.0):
-            time.sleep(0.05)
+            time.sleep(0.2)
             raise ValueError("lost count")
 
     with pytest.raises(ValueError, match="lost count"):
         fail()
+    text = terminal.getvalue()
+    assert "counting" in text
+    assert text.rstrip().endswith("\x1b[2K"), "the line of the bar is erased"

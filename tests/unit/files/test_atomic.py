@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,25 @@ def test_a_file_is_written_in_a_folder_that_was_missing_and_then_replaced(
     for content in (b"old", b"new"):
         atomic.write_bytes(file, content, is_durable=is_durable)
         assert (file.read_bytes(), files_in(file.parent)) == (content, ["a.bin"])
+
+
+@pytest.mark.parametrize(
+    ("is_durable", "synced"),
+    [pytest.param(True, ["content", "folder"], id="durable"), pytest.param(False, [], id="a cache")],
+)
+def test_a_durable_file_and_then_its_name_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_durable: bool, synced: list[str]
+) -> None:
+    calls = []
+
+    def record(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        is_whole = stat.S_ISDIR(found.st_mode) and files_in(tmp_path) == ["a.bin"]
+        calls.append("folder" if is_whole else "content" if found.st_size == len(b"content") else "part")
+
+    monkeypatch.setattr(os, "fsync", record)
+    atomic.write_bytes(tmp_path / "a.bin", b"content", is_durable=is_durable)
+    assert calls == synced
 
 
 def test_text_is_utf_8(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import yaml
 from argosy.errors import SpecError
 from argosy.files.objects import read_objects, snapshot_of
 from argosy.snapshot.cluster import NodeState
+from argosy.snapshot.fleet import ProfileFileKey
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -43,9 +44,44 @@ def test_a_file_of_something_else_is_named(tmp_path: Path, content: bytes, said:
     assert str(raised.value).startswith(f"{file}: {said}")
 
 
-def test_a_bare_node_and_foreign_objects_are_accepted(tmp_path: Path) -> None:
-    (tmp_path / "mixed.yaml").write_text("kind: Kustomization\n---\nkind: Node\n---\nkind: NodeList\n")
-    assert list(snapshot_of(read_objects([tmp_path]), 0.0).nodes) == [""]
+def test_foreign_objects_and_empty_lists_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "mixed.yaml").write_text("kind: Kustomization\n---\nkind: NodeList\n")
+    assert dict(snapshot_of(read_objects([tmp_path]), 0.0).nodes) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "metadata", "shown"),
+    [
+        pytest.param("Node", {}, "(no name)", id="no metadata"),
+        pytest.param("Node", {"metadata": {"generateName": "gpu-"}}, "(no name)", id="a generated name"),
+        pytest.param("Node", {"metadata": {"name": 3}}, "3", id="a number"),
+        pytest.param("Node", {"metadata": {"name": "GPU"}}, "'GPU'", id="capitals"),
+        pytest.param("ConfigMap", {"metadata": {"name": ["c"]}}, "['c']", id="a list"),
+        pytest.param("ConfigMap", {"metadata": {"name": ""}}, "''", id="nothing"),
+    ],
+)
+def test_a_name_of_kubernetes_own_kinds_is_checked(
+    kind: str, metadata: dict[str, object], shown: str
+) -> None:
+    with pytest.raises(SpecError) as raised:
+        snapshot_of([{"kind": kind, "data": {"a": "b"}, **metadata}], 0.0)
+    needed = "at most 253 lower-case letters, digits, '-' and '.', as in chat-eu"
+    assert str(raised.value) == f"{kind} {shown}: metadata.name must be {needed}"
+
+
+@pytest.mark.parametrize("namespace", [["c"], 3, 0, [], False])
+@pytest.mark.parametrize("kind", ["ConfigMap", "ServedModel"])
+def test_a_namespace_that_is_no_string_is_refused(kind: str, namespace: object) -> None:
+    item = {"kind": kind, "metadata": {"name": "a", "namespace": namespace}}
+    with pytest.raises(SpecError) as raised:
+        snapshot_of([item], 0.0)
+    assert str(raised.value) == f"{kind} a: metadata.namespace must be a string; got {namespace!r}"
+
+
+@pytest.mark.parametrize("namespace", [{}, {"namespace": None}, {"namespace": ""}, {"namespace": "default"}])
+def test_a_config_map_without_a_namespace_belongs_to_default(namespace: dict[str, object]) -> None:
+    item = {"kind": "ConfigMap", "metadata": {"name": "a", **namespace}, "data": {"k": "v"}}
+    assert snapshot_of([item], 0.0).profile_files == {ProfileFileKey("default", "a", "k"): b"v"}
 
 
 def test_a_folder_is_its_yaml_and_json_files_and_a_named_file_has_any_name(tmp_path: Path) -> None:
@@ -116,6 +152,16 @@ POOL = {
             {"metadata": {"name": "n1", "labels": ["gpu"]}},
             "Node n1: metadata.labels must be an object; got ['gpu']",
             id="labels",
+        ),
+        pytest.param(
+            {"metadata": {"name": "n1", "labels": {"a": 3}}},
+            "Node n1: metadata.labels must be a map of strings to strings; got {'a': 3}",
+            id="a number as a label",
+        ),
+        pytest.param(
+            {"status": {"allocatable": {8: 1}}},
+            "Node n1: status.allocatable must be an object with strings as keys; got {8: 1}",
+            id="a number as a resource",
         ),
     ],
 )

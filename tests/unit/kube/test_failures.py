@@ -45,6 +45,19 @@ def test_a_failure_says_what_to_do_next(error: Exception, next_step: NextStep) -
 
 
 @pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        pytest.param(TimeoutError(), "TimeoutError", id="without a text of its own"),
+        pytest.param(ConnectionResetError("reset by peer"), "reset by peer", id="with one"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_named_with_the_cause(error: Exception, why: str) -> None:
+    with pytest.raises(ActuationError) as caught, typed("PATCH a"):
+        raise error
+    assert str(caught.value) == f"PATCH a: the API server does not answer: {why}"
+
+
+@pytest.mark.parametrize(
     ("body", "said"),
     [
         ('{"message": "pods \\"a\\" not found"}', 'PATCH a: 404 pods "a" not found'),

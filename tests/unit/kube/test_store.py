@@ -52,6 +52,13 @@ def test_an_older_version_is_ignored_and_looks_like_no_change() -> None:
     assert kept(store) == {"a": 10}
 
 
+def test_the_same_version_again_replaces_the_first_reading_of_it() -> None:
+    first, again = an_object(version=5), an_object(version=5)
+    store = a_store(first)
+    assert store.put("pods", again) is first
+    assert store.of("pods")["default/a"] is again
+
+
 def test_versions_are_numbers_not_words() -> None:
     store = a_store(an_object(version=99))
     store.put("pods", an_object(version=100))
@@ -111,6 +118,16 @@ def test_an_answer_that_arrives_after_the_objects_end_does_not_bring_it_back() -
     assert kept(store) == {}
     store.put("pods", an_object("a", 9, uid="u2"))
     assert kept(store) == {"a": 9}
+
+
+def test_deletions_are_forgotten_once_a_later_listing_has_been_compared() -> None:
+    store = a_store(an_object("a", 3), an_object("b", 4))
+    store.drop("pods", an_object("a", 8))
+    store.drop("pods", an_object("b", 10))
+    store.replace("pods", [], 9)
+    assert store._dropped["pods"] == {"uid-b": 10}
+    store.replace("pods", [], 10)
+    assert store._dropped["pods"] == {}
 
 
 def test_a_store_is_synced_once_every_kind_has_been_compared() -> None:

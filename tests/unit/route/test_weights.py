@@ -201,12 +201,22 @@ def test_too_few_fresh_samples_are_no_queue(addresses: tuple[str, ...], now_s: f
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.1])
 def test_nonsense_is_refused_where_it_enters(bad: float) -> None:
-    with pytest.raises(ValueError, match="zero or more"):
+    number = f"is a finite number of at least 0, got {bad}"
+    with pytest.raises(ValueError, match=f"a cluster's planned_share {number}"):
         ClusterLoad(bad, 1, 1, 1.0)
-    with pytest.raises(ValueError, match="zero or more"):
-        ClusterLoad(0.5, 1, -1, 1.0)
-    with pytest.raises(ValueError, match="zero or more"):
+    with pytest.raises(ValueError, match=f"a cluster's capacity_per_replica {number}"):
+        ClusterLoad(0.5, 1, 1, bad)
+    with pytest.raises(ValueError, match=f"a queue's waiting_per_endpoint {number}"):
         Queue(bad, 0.5)
+    with pytest.raises(ValueError, match=f"a queue's kv_cache_usage {number}"):
+        Queue(0.5, bad)
+
+
+def test_a_negative_count_is_refused_where_it_enters() -> None:
+    with pytest.raises(ValueError, match="planned_replicas is a whole number of at least 0, got -1"):
+        ClusterLoad(0.5, -1, 1, 1.0)
+    with pytest.raises(ValueError, match="usable_endpoints is a whole number of at least 0, got -1"):
+        ClusterLoad(0.5, 1, -1, 1.0)
 
 
 def test_no_endpoint_at_all_gives_no_shares_by_capacity() -> None:

@@ -65,7 +65,6 @@ class ObjectMeta(Value):
     resource_version: str = ""
     generation: int | None = None
     creation_timestamp: str | None = None
-    deletion_timestamp: str | None = None
     labels: Mapping[str, str] = Field(default_factory=dict)
     annotations: Mapping[str, str] = Field(default_factory=dict)
 

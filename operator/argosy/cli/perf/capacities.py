@@ -9,8 +9,9 @@ from argosy.cli.output import answering
 def capacities(paths: ObjectFiles, as_json: AsJson = False) -> None:
     """Show how many requests/s of each class one replica of each variant carries within its SLO.
 
-    The first command that needs a variant builds its capacity surface (about two seconds of a core) and keeps
-    it in the user's cache; every class and every later command is a look-up.
+    The first command that needs a variant builds its capacity surface (about
+    two seconds of a core) and keeps it in the user's cache; every class and
+    every later command is a look-up.
     """
     from argosy.cli.screens import capacities as screen  # imports the performance model
 

@@ -45,8 +45,8 @@ def import_measurements(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Fit a profile to your own measurements, compare its error with the shipped one's, and write it.
 
-    A ServedModel uses the file when spec.profiles names a ConfigMap that holds it:
-    kubectl create configmap measured --from-file=profile.json
+    A ServedModel uses the file when spec.profiles names a ConfigMap that
+    holds it: kubectl create configmap measured --from-file=profile.json
     """
     from argosy.cli.screens import fitted  # imports the performance model
 

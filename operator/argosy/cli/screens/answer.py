@@ -1,6 +1,6 @@
 """`argosy perf show MODEL`: what one replica does at one load, with units, origin and error.
 
-Input: the options as written. Output: an `ReplicaAnswer` of `perf.answers` as text or JSON, or its refusal.
+Input: the options as written. Output: a `ReplicaAnswer` of `perf.answers` as text or JSON, or its refusal.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def document(found: ReplicaAnswer) -> dict[str, Any]:
         "model": found.model,
         "gpu": found.gpu,
         "tp": key.shape.tensor_parallel,
+        "pp": key.shape.pipeline_parallel,
         "dtype": str(key.dtype),
         "profile": {"origin": str(found.profile.origin), "error": digits(found.profile.uncertainty)},
         "step_ms": digits(found.step_ms),

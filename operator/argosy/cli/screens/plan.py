@@ -15,10 +15,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from argosy.api import KINDS, FleetPlan
+from argosy.api import FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, Reason
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedDeployment
+from argosy.api.kinds import kind_of
 from argosy.cli.output import Output
 from argosy.cli.progress import progress
 from argosy.control.cells import cells_of_plan
@@ -33,9 +34,6 @@ from argosy.files.surfaces import cache_folder
 from argosy.keys import ClassKey
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot.fleet import FleetSnapshot
-
-_KIND_BY_PLURAL = {kind.PLURAL: kind.KIND for kind in KINDS}
-"""Status updates name a resource as its URL does."""
 
 _UNKNOWN_NAMES = (
     Reason.MODEL_NOT_FOUND,
@@ -127,7 +125,7 @@ def _conditions(decision: Decision) -> Iterator[tuple[str, Condition]]:
     """The object that each condition is about, and the condition."""
     for update in decision.statuses:
         for condition in update.status.conditions:
-            yield f"{_KIND_BY_PLURAL[update.kind]} {update.key}", condition
+            yield f"{kind_of(update.kind).name} {update.key}", condition
 
 
 def _once_each(found: Iterable[tuple[str, Condition]]) -> list[str]:

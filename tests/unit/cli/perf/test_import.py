@@ -116,6 +116,15 @@ def test_a_flag_that_cannot_be_parsed_is_named() -> None:
     )
 
 
+def test_the_help_is_complete_on_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, text = run("import", "--help")
+    lines = [line.strip() for line in text.splitlines()]
+    assert (code, "\u2026" in text, "--max-num-batched-tokens" in text) == (0, False, True)
+    assert "holds it: kubectl create configmap measured --from-file=profile.json" in lines
+    assert "bf16, fp8, fp4, int8, int4" in " ".join(text.replace("\u2502", " ").split())
+
+
 def test_a_profile_never_replaces_a_report(tmp_path: Path) -> None:
     report = tmp_path / "profile.json"
     report.write_bytes(Path(REPORT).read_bytes())

@@ -32,6 +32,17 @@ def test_the_table_has_a_line_for_profiles_that_differ_in_shape_only(monkeypatch
     assert all(word in table for word in ("MeasuredTable", "FittedForm", "Roofline", "TP1 TP2 TP4 TP8"))
 
 
+def test_a_line_of_the_table_has_the_figures_of_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    same = {"gpu": "H100", "model": "llama-3.1-8b", "dtype": "bf16", "pp": 1, "origin": "FittedForm"}
+    alike = [p for p in json.loads(ran("perf", "list", "--json").stdout) if same.items() <= p.items()]
+    shapes = [f"TP{p['tp']}" for p in alike]
+    errors = {f"{p['error']:.0%}" for p in alike}
+    assert len(errors) > 1, "the line has to choose one of them"
+    wanted = ["H100", "llama-3.1-8b", "bf16", *shapes, "FittedForm", f"{max(p['error'] for p in alike):.0%}"]
+    assert wanted in [line.split() for line in run("list")[1].splitlines()]
+
+
 def test_a_given_profile_is_listed_first(tmp_path: Path) -> None:
     file = tmp_path / "profile.json"
     file.write_bytes(a_profile_file("llama-3.1-8b", "L40S", slowness=1.0))

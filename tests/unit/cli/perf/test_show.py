@@ -16,9 +16,9 @@ REPORT = str(DATA / "vllm/c16.json")
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 PROPOSING = ("--draft-tokens", "4", "--acceptance", "0.7")
 FIELDS = [
-    "model", "gpu", "tp", "dtype", "profile", "step_ms", "itl_ms", "ttft_ms", "throughput_tokens_per_s",
-    "requests_per_s", "kv_capacity_tokens", "slots", "power_w", "joule_per_token", "usd_per_million_tokens",
-    "uncertainty",
+    "model", "gpu", "tp", "pp", "dtype", "profile", "step_ms", "itl_ms", "ttft_ms",
+    "throughput_tokens_per_s", "requests_per_s", "kv_capacity_tokens", "slots", "power_w", "joule_per_token",
+    "usd_per_million_tokens", "uncertainty",
 ]  # fmt: skip
 
 
@@ -36,6 +36,11 @@ def test_the_object_has_every_field_and_they_agree_with_each_other() -> None:
     assert found["joule_per_token"] == pytest.approx(found["power_w"] * found["step_ms"] / 1e3 / 64, rel=0.05)
     assert 108 < found["power_w"] < 700
     assert found["slots"] == 256
+
+
+def test_the_object_names_both_kinds_of_parallelism() -> None:
+    found = asked("show", LLAMA, "--gpu", "H100", "--tp", "4", "--pp", "2")
+    assert (found["tp"], found["pp"]) == (4, 2)
 
 
 def test_kv_capacity_is_the_published_one_within_three_percent() -> None:
