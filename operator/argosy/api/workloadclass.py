@@ -245,6 +245,45 @@ class WorkloadClassSpec(Value):
     )
 
 
+class LatencyPercentiles(Value):
+    """Percentiles of a latency; one above the last bucket of the engine's histogram is absent."""
+
+    p50_milliseconds: Amount | None = Field(None, description="Median, in ms.")
+    p95_milliseconds: Amount | None = Field(None, description="95th percentile, in ms.")
+    p99_milliseconds: Amount | None = Field(None, description="99th percentile, in ms.")
+
+
+class ObservedTraffic(Value):
+    """What the requests of the last five minutes got. What was not measured is absent."""
+
+    requests_per_second: Amount | None = Field(
+        None, description="Rate of requests that arrived at Envoy, in requests per second."
+    )
+    errors_per_second: Amount | None = Field(
+        None, description="Rate of requests that were answered with a 5xx, in requests per second."
+    )
+    ttft: LatencyPercentiles | None = Field(None, description="Time to the first token.")
+    itl: LatencyPercentiles | None = Field(None, description="Mean inter-token latency of a request.")
+    e2e: LatencyPercentiles | None = Field(None, description="Time to the last token.")
+    attainment: Share | None = Field(
+        None,
+        description=(
+            "Smallest share (0-1), over the terms of spec.slo, of the requests that kept the term. Engines"
+            " count latencies in buckets: this is the lower end of what the share may be."
+        ),
+    )
+    waiting_requests: Count | None = Field(
+        None, description="Requests that wait in the queues of the engines now."
+    )
+    shared_by_classes: Count | None = Field(
+        None,
+        description=(
+            "Number of classes whose requests the latencies, attainment and queue are about: engines do not"
+            " tell the classes that share them apart."
+        ),
+    )
+
+
 class WorkloadClassStatus(Value):
     """The observed state of the class."""
 
@@ -256,6 +295,9 @@ class WorkloadClassStatus(Value):
     )
     requests_per_second: Amount | None = Field(
         None, description="Rate in the last plan, in requests per second."
+    )
+    observed: ObservedTraffic | None = Field(
+        None, description="What the requests of the last five minutes got."
     )
     replicas_ready: Count | None = Field(None, description="Ready replicas of the class.")
     unserved_share: Share | None = Field(
@@ -271,7 +313,19 @@ class WorkloadClass(CustomResource):
     SCOPE: ClassVar[Scope] = Scope.NAMESPACED
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("wclass",)
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("Req/s", "number", ".status.requestsPerSecond", "Rate in the last plan."),
+        Column("Planned/s", "number", ".status.requestsPerSecond", "Requests per second in the last plan."),
+        Column(
+            "Observed/s",
+            "number",
+            ".status.observed.requestsPerSecond",
+            "Requests per second over the last five minutes.",
+        ),
+        Column(
+            "Kept SLO",
+            "number",
+            ".status.observed.attainment",
+            "Share (0-1) of the requests of the last five minutes that kept the SLO.",
+        ),
         Column("Replicas", "integer", ".status.replicasReady", "Ready replicas."),
         Column(
             "Priority",

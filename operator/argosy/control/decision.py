@@ -15,7 +15,7 @@ from argosy.api.fleetplan import FleetPlanStatus
 from argosy.api.gpupool import GPUPoolStatus
 from argosy.api.routerpolicy import RouterPolicyStatus
 from argosy.api.servedmodel import ServedModelStatus
-from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.api.workloadclass import ObservedTraffic, WorkloadClassStatus
 from argosy.control.memory import PlanningMemory
 from argosy.keys import ClassKey, DeploymentKey
 from argosy.plan.solution import PlanReason
@@ -99,6 +99,7 @@ class Decision:
     routes:   what Envoys get while `follow` holds; None where nothing is applied
     steps:    what is safe to do now; empty unless the mode is Auto
     why:      the reasons of the plan, the most important first
+    observed: what the requests of each class got in the last minutes
     memory:   the planning loop's part of the memory after this decision
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
     """
@@ -112,6 +113,7 @@ class Decision:
     statuses: tuple[StatusUpdate, ...] = ()
     events: tuple[EventRecord, ...] = ()
     why: tuple[PlanReason, ...] = ()
+    observed: Mapping[ClassKey, ObservedTraffic] = field(default_factory=dict)
     memory: PlanningMemory = field(default_factory=PlanningMemory)
     alarm: str = ""
 

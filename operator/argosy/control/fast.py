@@ -13,16 +13,17 @@ from dataclasses import dataclass, field, replace
 
 from argosy.api.fleet import Mode
 from argosy.control.candidates.calibration import CalibratedVariants
-from argosy.control.cells import known_cells
 from argosy.control.decision import EventRecord
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, EventKey, TrafficMemory, WeightMemory
+from argosy.control.state.measured import measured
 from argosy.control.state.silence import silent_pods
 from argosy.control.traffic.balance import balance, published_weights, worth_publishing
 from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrated, recalibrated
 from argosy.control.triggers import Trigger
-from argosy.demand.forecast import DemandHistory, fallen, observe, triggers
-from argosy.keys import CellName, ClassKey, DeploymentKey
+from argosy.demand import observed
+from argosy.demand.forecast import fallen, observe, triggers
+from argosy.keys import CellName, DeploymentKey
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -75,7 +76,12 @@ class Reaction:
 
 def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSettings) -> Reaction:
     """React to a new reading of telemetry."""
-    traffic = replace(memory.traffic, demand=_demand(snapshot, memory.traffic.demand))
+    seen_now = measured(snapshot)
+    traffic = replace(
+        memory.traffic,
+        demand=observe(memory.traffic.demand, snapshot.telemetry, seen_now.classes, snapshot.now_s),
+        observed=observed.observe(memory.traffic.observed, seen_now),
+    )
     silent = silent_pods(snapshot)
     calibrations, faults = _recalibrated(snapshot, traffic, settings)
     traffic = replace(calibrations.memory, silent=silent)
@@ -95,15 +101,6 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         to_keep=calibrations.to_keep,
         faults=faults,
     )
-
-
-def _demand(snapshot: FleetSnapshot, demand: DemandHistory) -> DemandHistory:
-    class_by_cell: dict[CellName, ClassKey] = {
-        row.name: row.workload_class
-        for row in known_cells(snapshot).rows
-        if row.workload_class in snapshot.classes
-    }
-    return observe(demand, snapshot.telemetry, class_by_cell, snapshot.now_s)
 
 
 def _demand_triggers(snapshot: FleetSnapshot, memory: ControlMemory) -> Iterable[Trigger]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from argosy.demand.forecast import ClassForecast, DemandHistory
+from argosy.demand.observed import ObservedHistory
 from argosy.keys import CellName, ClassKey, DeploymentKey
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.recalibration.observe import WindowMemory
@@ -48,6 +49,7 @@ class TrafficMemory:
     windows:     counters of engines between two windows of recalibration
     calibration: step times of engines as observed, against their profiles
     silent:      keys of the pods whose engine was silent at the last reading
+    observed:    what requests got in the last minutes
     posted_at_s: when each event was last posted (seconds since the epoch)
     confidence:  how sure each calibration is, with the state that it was worked out for: derived,
                  kept because it takes a third of a millisecond each and changes once per window
@@ -58,6 +60,7 @@ class TrafficMemory:
     windows: WindowMemory = field(default_factory=WindowMemory)
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
     silent: frozenset[str] = frozenset()
+    observed: ObservedHistory = field(default_factory=ObservedHistory)
     weights: WeightMemory = field(default_factory=WeightMemory)
     posted_at_s: Mapping[EventKey, float] = field(default_factory=dict)
     confidence: Mapping[CalibrationKey, tuple[CalibrationState, Confidence]] = field(

@@ -6,8 +6,9 @@ Owns the document's version and the JSON form of `ControlMemory`; the history of
 calibrations have their own, in `demand` and `perf`. Input and output: a memory, and what `json.dumps`
 takes. What is damaged, or of another version, is discarded with a reason, and the rest is kept.
 
-Not written: the open windows of recalibration and the lags of single replicas, which are formed again
-within a minute, and the confidence in calibrations, which is derived from them.
+Not written: what requests got in the last minutes, the open windows of recalibration and the lags of
+single replicas, which are formed again within minutes, and the confidence in calibrations, which is
+derived from them.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from argosy.control.state.nodes import pool_nodes
 from argosy.control.state.owners import owners_by_deployment
 from argosy.control.state.waiting import uncounted_pods
 from argosy.control.status.fleet import alarm_statuses
+from argosy.control.status.observed import observed_status
 from argosy.control.status.reported import Reported
 from argosy.control.status.updates import status_updates
 from argosy.control.steps import World, planned_steps
@@ -120,6 +121,7 @@ def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings:
         follow=follow,
         owners=owners,
         calibration=_shown(snapshot.fleet_spec, memory),
+        history=memory.traffic.observed,
     )
     return Decision(
         mode=mode,
@@ -131,6 +133,7 @@ def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings:
         statuses=status_updates(reported),
         events=_events(snapshot, new_plan, decided),
         why=decided.plan.reasons,
+        observed={k: found for k in snapshot.classes if (found := observed_status(reported, k)) is not None},
         memory=PlanningMemory(sizing.forecasts, decided.problem.capacity_per_s),
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from argosy.api.workloadclass import LatencyPercentiles, ObservedTraffic
 from argosy.control.decision import Decision
 from argosy.control.fast import Measures
 from argosy.control.traffic.recalibration import CalibrationMeasures
@@ -35,6 +36,27 @@ class Metrics:
         self.envoys = self._gauge("envoys_connected", "Connected Envoys")
         self.demand = self._gauge(
             "demand_requests_per_second", "Rate that the last decision planned for", "workload_class"
+        )
+        self.observed_rate = self._gauge(
+            "class_requests_per_second", "Requests that arrived, last five minutes", "workload_class"
+        )
+        self.observed_errors = self._gauge(
+            "class_errors_per_second", "Requests answered with a 5xx, last five minutes", "workload_class"
+        )
+        self.attainment = self._gauge(
+            "class_attainment_ratio",
+            "Smallest share of requests that kept a term of the SLO, last five minutes, lower end",
+            "workload_class",
+        )
+        self.waiting = self._gauge(
+            "class_waiting_requests", "Requests in the queues of the class's engines", "workload_class"
+        )
+        self.latency = self._gauge(
+            "class_latency_seconds",
+            "Percentile of a latency, last five minutes, of all classes that share the engines",
+            "workload_class",
+            "term",
+            "quantile",
         )
         self.calibration_factor = self._gauge(
             "calibration_factor", "Step time as observed over the profile's, at the load last seen", "variant"
@@ -63,12 +85,32 @@ class Metrics:
             self.revision.set(decision.follow.spec.revision)
             self.cost.set(decision.follow.spec.cost_usd_per_hour)
         self.show_demand({key: each.rate_per_s for key, each in decision.memory.forecasts.items()})
+        self._show_observed(decision.observed)
 
     def show_demand(self, rate_per_s: Mapping[ClassKey, float]) -> None:
         """The rate of every class; a class that was deleted is no longer shown."""
         self.demand.clear()
         for key, rate in rate_per_s.items():
             self.demand.labels(key).set(rate)
+
+    def _show_observed(self, by_class: Mapping[ClassKey, ObservedTraffic]) -> None:
+        """What requests got; a class that was not measured, or is gone, is not shown."""
+        gauges = (self.observed_rate, self.observed_errors, self.attainment, self.waiting)
+        for gauge in (*gauges, self.latency):
+            gauge.clear()
+        for key, found in by_class.items():
+            values = (
+                found.requests_per_second,
+                found.errors_per_second,
+                found.attainment,
+                found.waiting_requests,
+            )
+            for gauge, value in zip(gauges, values, strict=True):
+                if value is not None:
+                    gauge.labels(key).set(value)
+            for term, percentiles in (("ttft", found.ttft), ("itl", found.itl), ("e2e", found.e2e)):
+                for quantile, value_ms in _quantiles(percentiles).items():
+                    self.latency.labels(key, term, quantile).set(value_ms / 1000)
 
     def show_traffic(self, measures: Measures) -> None:
         """The traffic loop's measurements."""
@@ -86,3 +128,15 @@ class Metrics:
             self.straggler_ratio.labels(endpoint).set(ratio)
         for reason in measures.skipped:
             self.calibration_skipped.labels(reason.value).inc()
+
+
+def _quantiles(percentiles: LatencyPercentiles | None) -> dict[str, float]:
+    """Milliseconds by the quantile's label; what is not known is absent."""
+    if percentiles is None:
+        return {}
+    values_ms = {
+        "0.5": percentiles.p50_milliseconds,
+        "0.95": percentiles.p95_milliseconds,
+        "0.99": percentiles.p99_milliseconds,
+    }
+    return {quantile: value_ms for quantile, value_ms in values_ms.items() if value_ms is not None}

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from argosy.keys import CellName
+from argosy.snapshot.histogram import Histogram
 from argosy.snapshot.sample import Sample
+from argosy.snapshot.workload import Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class EngineReading:
     """One engine's state, from vLLM's metrics (names as in vLLM v1).
 
     Counters are totals since the engine's start; `kv_cache_usage` is 0-1. `counters`: what only
-    recalibration reads; None where the engine shows nothing of it.
+    recalibration reads; None where the engine shows nothing of it. `latencies`: of the requests
+    answered since its start, in seconds; a term that the engine does not show is absent.
     """
 
     num_running: int
@@ -55,6 +58,7 @@ class EngineReading:
     generation_tokens_total: float
     requests_total: float
     counters: CounterReading | None = None
+    latencies: Mapping[Term, Histogram] = field(default_factory=dict)
 
 
 class EndpointHealth(StrEnum):

@@ -16,11 +16,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from argosy.refusals import Refused
 from argosy.route.counters import VIRTUAL_HOST
-from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters
+from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters, Term
+from argosy.snapshot.histogram import Histogram
 
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
@@ -40,12 +42,19 @@ _COUNTERS = {
     "cached_prompt_tokens": "vllm:prompt_tokens_cached_total",
     "preemptions": "vllm:num_preemptions_total",
 }
+LATENCY_BUCKETS = {
+    Term.TTFT: "vllm:time_to_first_token_seconds_bucket",
+    Term.ITL: "vllm:request_time_per_output_token_seconds_bucket",
+    Term.E2E: "vllm:e2e_request_latency_seconds_bucket",
+}
+"""Each request's latencies; an engine without them is read all the same."""
 CACHE_CONFIG = "vllm:cache_config_info"
 START_TIME = "process_start_time_seconds"
 
 ALL_ENGINE_METRICS = (*ENGINE_METRICS, *_COUNTERS.values(), CACHE_CONFIG, START_TIME)
 """Every name that is read. Those not in `ENGINE_METRICS` may be missing: only recalibration needs them."""
 
+_BOUND = re.compile(rb'[{,]le="([^"]+)"')
 _LABEL = re.compile(rb'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
 
 ROUTE_STATS_FILTER = rf"^vhost\.{VIRTUAL_HOST}\.route\..*\.upstream_rq_(total|completed|retry|5xx)$"
@@ -109,14 +118,20 @@ def parse_engine(body: bytes) -> EngineReading | UnreadableAnswer:
         for name in ALL_ENGINE_METRICS
         if name != CACHE_CONFIG
     }
-    return engine_reading(values, [_labels(sample) for sample in _samples(body, CACHE_CONFIG.encode())])
+    caches = [_labels(sample) for sample in _samples(body, CACHE_CONFIG.encode())]
+    buckets = {term: _buckets(body, name.encode()) for term, name in LATENCY_BUCKETS.items()}
+    return engine_reading(values, caches, buckets)
 
 
 def engine_reading(
-    values_by_name: Mapping[str, tuple[float, ...]], caches: Sequence[Mapping[str, str]] = ()
+    values_by_name: Mapping[str, tuple[float, ...]],
+    caches: Sequence[Mapping[str, str]] = (),
+    buckets: Mapping[Term, Sequence[tuple[float, float]]] = MappingProxyType({}),
 ) -> EngineReading | UnreadableAnswer:
-    """An engine's state from all values of each of `ALL_ENGINE_METRICS`; `caches`: the labels of each
-    `CACHE_CONFIG`.
+    """An engine's state from all values of each of `ALL_ENGINE_METRICS`.
+
+    caches: the labels of each `CACHE_CONFIG`; buckets: (upper bound in seconds, count) of each series
+    of `LATENCY_BUCKETS`
     """
     missing = [name for name in ENGINE_METRICS if not values_by_name.get(name)]
     if missing:
@@ -135,7 +150,21 @@ def engine_reading(
         generation_tokens_total=math.fsum(values_by_name[GENERATION_TOKENS]),
         requests_total=math.fsum(values_by_name[REQUESTS]),
         counters=_counter_reading(values_by_name, caches),
+        latencies=_latencies(buckets),
     )
+
+
+def _latencies(buckets: Mapping[Term, Sequence[tuple[float, float]]]) -> dict[Term, Histogram]:
+    """The histograms that can be read; engines behind one address add up."""
+    found: dict[Term, Histogram] = {}
+    for term, series in buckets.items():
+        counts: dict[float, float] = {}
+        for bound_s, count in series:
+            counts[bound_s] = counts.get(bound_s, 0.0) + count
+        histogram = Histogram.of_buckets(counts)
+        if histogram is not None:
+            found[term] = histogram
+    return found
 
 
 def _counter_reading(
@@ -287,6 +316,15 @@ def _samples(body: bytes, name: bytes) -> Iterator[bytes]:
         at = body.find(name, end)
 
 
+def _buckets(body: bytes, name: bytes) -> list[tuple[float, float]]:
+    """(upper bound, count) of every bucket; NaN where the text is not a number."""
+    found = []
+    for sample in _samples(body, name):
+        bound = _BOUND.search(sample)
+        found.append((_number(bound[1]) if bound else math.nan, _value(sample)))
+    return found
+
+
 def _labels(rest: bytes) -> dict[str, str]:
     """The labels in a line without its name; escapes stay, since only numbers are read from them."""
     return {name.decode(): value.decode(errors="replace") for name, value in _LABEL.findall(rest)}
@@ -298,7 +336,12 @@ def _value(rest: bytes) -> float:
         # A label's value may hold a brace; nothing after the labels does.
         rest = rest[rest.rfind(b"}") + 1 :]
     fields = rest.split()
+    return _number(fields[0]) if fields else math.nan
+
+
+def _number(text: bytes) -> float:
+    """The number; NaN where the text is none. `+Inf` is infinity."""
     try:
-        return float(fields[0])
-    except (ValueError, IndexError):
+        return float(text)
+    except ValueError:
         return math.nan

@@ -38,6 +38,7 @@ from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
     ALL_ENGINE_METRICS,
     CACHE_CONFIG,
+    LATENCY_BUCKETS,
     RawRouteCounters,
     UnreadableAnswer,
     UnreadableAnswerReason,
@@ -49,6 +50,7 @@ from argosy.telemetry.port import CellOf, Targets
 _log = logging.getLogger(__name__)
 
 _ROUTE_METRICS = "envoy_vhost_route_upstream_rq_(total|completed|retry|xx)"
+_ENGINE_SERIES = frozenset((*ALL_ENGINE_METRICS, *LATENCY_BUCKETS.values()))
 _SAME_SCRAPE_S = 0.0005
 """Series of one scrape carry its one time stamp, to the millisecond."""
 
@@ -138,7 +140,7 @@ class PrometheusSource:
 
     def _query(self) -> tuple[Series, ...]:
         """All metrics in one query (runs in the thread)."""
-        names = "|".join((*ALL_ENGINE_METRICS, _ROUTE_METRICS, "up"))
+        names = "|".join((*sorted(_ENGINE_SERIES), _ROUTE_METRICS, "up"))
         query = f'{{__name__=~"{names}"}}[{self._settings.window_s}s]'
         result = self._client.custom_query(query, timeout=self._settings.timeout_s)
         return tuple(series for item in result if (series := _series(item)) is not None)
@@ -149,7 +151,7 @@ class PrometheusSource:
             all_series = by_instance.get(address, ())
             ups = [series for series in all_series if series.name == "up"]
             silent_since_s = _silent_since_s(ups)
-            reading = _engine_sample([series for series in all_series if series.name in ALL_ENGINE_METRICS])
+            reading = _engine_sample([series for series in all_series if series.name in _ENGINE_SERIES])
             if reading is not None:
                 self._last.engine_answered(address, reading.value, reading.at_s)
             elif ups and silent_since_s is None:
@@ -237,8 +239,20 @@ def _engine_sample(all_series: Iterable[Series]) -> Sample[Any] | None:
     for series in newest:
         values[series.name] = (*values.get(series.name, ()), series.newest[1])
     caches = [series.labels for series in newest if series.name == CACHE_CONFIG]
-    reading = engine_reading(values, caches)
+    buckets = {
+        term: [(_bound(series), series.newest[1]) for series in newest if series.name == name]
+        for term, name in LATENCY_BUCKETS.items()
+    }
+    reading = engine_reading(values, caches, buckets)
     return None if isinstance(reading, UnreadableAnswer) else Sample(reading, at_s)
+
+
+def _bound(series: Series) -> float:
+    """The upper bound of a histogram's bucket; NaN where it has none."""
+    try:
+        return float(series.labels.get("le", ""))
+    except ValueError:
+        return math.nan
 
 
 def _silent_since_s(ups: Iterable[Series]) -> float | None:

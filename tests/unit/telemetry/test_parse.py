@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
-from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters
+from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters, Term
+from argosy.snapshot.histogram import Histogram
 from argosy.telemetry.parse import (
     RawRouteCounters,
     UnreadableAnswer,
@@ -69,6 +71,42 @@ def test_the_same_numbers_in_another_spelling_are_the_same_reading(before: str, 
 def test_engines_behind_one_address_add_up_and_their_cache_usage_is_averaged() -> None:
     second = BODY.replace('engine="0"', 'engine="1"').replace(" 0.25\n", " 0.75\n")
     assert parse_engine((BODY + second).encode()) == EngineReading(6, 4, 0.5, 2000.0, 1000.0, 10.0)
+
+
+TTFT = """\
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.1",model_name="m"} 4.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.5",model_name="m"} 9.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="+Inf",model_name="m"} 10.0
+vllm:time_to_first_token_seconds_count{engine="0",model_name="m"} 10.0
+"""
+
+
+def _latencies(body: str) -> Mapping[Term, Histogram]:
+    reading = parse_engine(body.encode())
+    assert isinstance(reading, EngineReading)
+    return reading.latencies
+
+
+def test_latencies_are_read_and_those_of_engines_behind_one_address_add_up() -> None:
+    one = Histogram((0.1, 0.5), (4.0, 9.0), 10.0)
+    assert _latencies(BODY + TTFT) == {Term.TTFT: one}
+    assert _latencies(BODY + TTFT + TTFT.replace('engine="0"', 'engine="1"')) == {Term.TTFT: one.plus(one)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param('le="0.1"', 'le="little"', id="a bound that is no number"),
+        pytest.param(" 4.0", " many", id="a count that is no number"),
+        pytest.param(" 9.0", " 90.0", id="counts that fall"),
+        pytest.param(TTFT.splitlines()[2] + "\n", "", id="no total"),
+    ],
+)
+def test_a_histogram_that_cannot_be_read_leaves_the_rest_of_the_engine_readable(
+    before: str, after: str
+) -> None:
+    assert before in TTFT
+    assert _latencies(BODY + TTFT.replace(before, after)) == {}
 
 
 COUNTERS = """\

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from argosy.snapshot import RouteCounters, Sample, TelemetryReading
+from argosy.snapshot import RouteCounters, Sample, TelemetryReading, Term
+from argosy.snapshot.histogram import Histogram
 from argosy.telemetry import PrometheusSettings, PrometheusSource, Targets
 
 ENGINE = "10.0.0.1:8000"
@@ -114,6 +115,17 @@ async def test_an_engines_sample_is_dated_with_prometheus_own_scrape(
     assert (sample.value.num_running, sample.value.num_waiting, sample.value.requests_total) == (3, 2, 5.0)
     assert reading.unanswered_since_s == {}
     assert prometheus.queries[0].endswith("[90s]"), "a plain selector is dated with the query's moment"
+
+
+async def test_latencies_come_with_the_engines_sample(
+    prometheus: Prometheus, source: PrometheusSource
+) -> None:
+    name = "vllm:time_to_first_token_seconds_bucket"
+    buckets = [series(name, ENGINE, (4.0, n), le=le) for le, n in (("0.1", "4"), ("+Inf", "10"))]
+    prometheus.result = [*engine(ago_s=4.0), *buckets]
+    reading = await source.read(TARGETS, NOW_S)
+    assert reading.engines[ENGINE].value.latencies == {Term.TTFT: Histogram((0.1,), (4.0,), 10.0)}
+    assert name in prometheus.queries[0]
 
 
 async def test_what_recalibration_needs_comes_with_it_and_its_labels(

@@ -81,6 +81,7 @@ class Reason(StrEnum):
     UNKNOWN_MODEL = "UnknownModel"
     OUT_OF_RANGE = "OutOfRange"
     SLO_UNREACHABLE = "SloUnreachable"
+    SLO_MISSED = "SloMissed"
     CAPACITY_SHORT = "CapacityShort"
     BUDGET_SHORT = "BudgetShort"
     UNPLACEABLE = "Unplaceable"

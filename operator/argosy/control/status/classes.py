@@ -10,6 +10,7 @@ from argosy.api import WorkloadClass
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import Mode
 from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import (
     Verdict,
@@ -51,6 +52,7 @@ def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus
         observed_generation=item.metadata.generation,
         conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
         requests_per_second=round(rate_per_s, 3) if cells else None,
+        observed=observed_status(reported, item.key),
         replicas_ready=sum(map(reported.serves, reported.pods_of_class(item.key))),
         unserved_share=_unserved_share(reported, item.key),
     )
@@ -100,7 +102,9 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
         return because(ConditionType.READY, Reason.UNPLACEABLE, unplaced.message)
     wanted = sum(d.replicas for d in reported.planned_for(key))
     served = replicas_verdict(reported, reported.pods_of_class(key), wanted)
-    return _remarked(reported, key, served) if served.status is ConditionStatus.TRUE else served
+    if served.status is not ConditionStatus.TRUE:
+        return served
+    return slo_missed(reported, key) or _remarked(reported, key, served)
 
 
 def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:

@@ -15,7 +15,9 @@ from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.control.sizing import Sizing
+from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
+from argosy.demand.observed import Measured, Observed, ObservedHistory, observed
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.place.solution import Placement
@@ -27,7 +29,10 @@ from argosy.snapshot.serving import takes_requests
 
 @dataclass(frozen=True)
 class Reported:
-    """A decision and its inputs. `follow`: the plan that is carried out, or None."""
+    """A decision and its inputs.
+
+    follow: the plan that is carried out, or None; history: what requests got in the last minutes
+    """
 
     sizing: Sizing
     plan: Plan
@@ -35,6 +40,7 @@ class Reported:
     follow: FleetPlan | None
     owners: Mapping[DeploymentKey, Owners]
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
+    history: ObservedHistory = field(default_factory=ObservedHistory)
 
     @property
     def snapshot(self) -> FleetSnapshot:
@@ -70,6 +76,19 @@ class Reported:
     def pods_of_model(self, key: ModelKey) -> list[PodState]:
         """The engine pods of a ServedModel, planned or not."""
         return [p for p in self.snapshot.engine_pods if self.owners[p.deployment].model == key]
+
+    @cached_property
+    def _measured(self) -> Measured:
+        return measured(self.snapshot)
+
+    def observed_of(self, key: ClassKey) -> Observed:
+        """What the class's requests got in the last minutes."""
+        return observed(self.history, self._measured, key, self.sizing.cells.groups_of(key))
+
+    def classes_beside(self, key: ClassKey) -> frozenset[ClassKey]:
+        """The classes that share replicas with this one, itself included."""
+        cells = self.sizing.cells
+        return frozenset(each for group in cells.groups_of(key) for each in cells.classes_of(group))
 
     def cells_of(self, key: ClassKey) -> tuple[PlannedCell, ...]:
         """The route cells of a class, as the followed plan has them."""
