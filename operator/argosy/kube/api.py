@@ -82,7 +82,7 @@ LEASES = path_of("leases")
 async def connect(kubeconfig: Path | None) -> client.ApiClient:
     """A client for `kubeconfig`, or for the cluster that this process runs in.
 
-    Raises `SpecError` where the file cannot be used, or there is neither.
+    Raises `SpecError` where neither can be used.
     """
     settings = client.Configuration()
     try:
@@ -94,8 +94,8 @@ async def connect(kubeconfig: Path | None) -> client.ApiClient:
                 str(kubeconfig), client_configuration=settings, persist_config=False
             )
     except (ConfigException, YAMLError) as error:
-        message = "this process runs in no cluster; name a kubeconfig"
-        raise SpecError(f"{kubeconfig}: {error}" if kubeconfig else message, "--kubeconfig") from error
+        where = kubeconfig or "the ServiceAccount of this pod"
+        raise SpecError(f"{where}: {error}", "--kubeconfig") from error
     return client.ApiClient(settings)
 
 
