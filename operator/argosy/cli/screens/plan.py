@@ -79,6 +79,8 @@ def show(paths: Sequence[Path], output: Output) -> None:
     else:
         print_plan(decision.new_plan, output.console)
         _print_conditions(decision, output.console)
+    if not snapshot.nodes and snapshot.pools:
+        output.remark(_nodes_to_add(snapshot))
     unknown = [each for each in _false(decision) if each[1].reason in _UNKNOWN_NAMES]
     for sentence in _once_each(unknown):
         output.remark(sentence)
@@ -92,6 +94,20 @@ def _require_something_to_plan(snapshot: FleetSnapshot) -> None:
         raise SpecError("no WorkloadClass: the files need at least one to plan for", "FILES")
     if snapshot.fleet_spec.mode is Mode.OBSERVE:
         raise SpecError("Observe makes no plan; set Recommend or Auto", "Fleet default: spec.mode")
+
+
+def _nodes_to_add(snapshot: FleetSnapshot) -> str:
+    """What a plan without any Node lacks, pool by pool."""
+    wanted = "; ".join(
+        f"GPUPool {name}: "
+        + ", ".join(f"{key}={value}" for key, value in sorted(pool.spec.node_selector.items()))
+        + f" and {pool.spec.gpus_per_node} {pool.spec.resource_name}"
+        for name, pool in sorted(snapshot.pools.items())
+    )
+    return (
+        "the files hold no Node, so nothing can be placed; add the file that `kubectl get nodes -o yaml`"
+        f" prints, or one like examples/nodes.yaml. Labels and GPUs that the nodes of each pool need: {wanted}"
+    )
 
 
 def _decide(snapshot: FleetSnapshot) -> Decision:
