@@ -12,6 +12,7 @@ import shlex
 import shutil
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,10 +86,10 @@ def up(
         f"export KUBECONFIG={shlex.quote(str(status.admin_kubeconfig))}",
         f"{argosy} kubectl{place} apply --server-side -f crds/",
         f"{argosy} fleet{place} --detach",
-        f"{_own_command()} operator run    # in a second terminal, with the same KUBECONFIG",
+        f"{_own_command()} operator run --state-dir {shlex.quote(str(local.operator_folder(directory)))} &",
         f"{argosy} kubectl{place} apply -f examples/small",
         f"{argosy} envoy{place} --detach",
-        f"{argosy} down{place}             # ends all of it but the operator",
+        f"kill %1; {argosy} down{place}    # the operator, then all of the rest",
     ):
         console.print(f"  {line}")
 
@@ -120,9 +121,12 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show what runs; exit code 3 where the control plane is not ready."""
+    from argosy_sim import local
     from argosy_sim.controlplane import lifecycle
 
-    found = lifecycle.status(_directory(state_dir))
+    directory = _directory(state_dir)
+    found = lifecycle.status(directory)
+    found = replace(found, components=(*found.components, *local.companions(directory)))
     if as_json:
         typer.echo(json.dumps(found.document(), indent=2))
     else:

@@ -4,13 +4,15 @@ Owns how they are started, in the foreground or detached, and how all of it is e
 process, by pid and start time, so that `argosy sim down` finds them whoever started them, and touches no
 other. Input: the state directory of a control plane that runs. Output: what runs, as values.
 
-    fleet/   the live fleet's own state and log (`livefleet.state`)
-    envoy/   Envoy's bootstrap, its log, and `state.json`
+    fleet/      the live fleet's own state and log (`livefleet.state`)
+    envoy/      Envoy's bootstrap, its log, and `state.json`
+    operator/   for the operator's --state-dir; `down` removes it
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 import urllib.error
@@ -34,6 +36,8 @@ from argosy_sim.controlplane.host.processes import (
     end,
     identify,
     is_running,
+    launch_orphan,
+    resident_bytes,
 )
 from argosy_sim.envoy import LOG, EnvoySettings, PreparedEnvoy, prepare
 from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch, wait_until_up
@@ -70,6 +74,23 @@ def fleet_log(directory: Path) -> Path:
 def envoy_folder(directory: Path) -> Path:
     """Where the Envoy of this state directory has its files."""
     return directory.expanduser().resolve() / "envoy"
+
+
+def operator_folder(directory: Path) -> Path:
+    """The --state-dir to give to an operator of this control plane."""
+    return directory.expanduser().resolve() / "operator"
+
+
+def companions(directory: Path) -> tuple[lifecycle.ComponentStatus, ...]:
+    """The fleet and the Envoy, where they run."""
+    fleet, envoy = fleet_layout(directory).load(), load_envoy(directory)
+    found = [] if fleet is None else [("live-fleet", fleet.process, fleet_log(directory))]
+    if envoy is not None:
+        found.append(("envoy", envoy.process, envoy_folder(directory) / LOG))
+    return tuple(
+        lifecycle.ComponentStatus(name, process.pid, True, resident_bytes(process), log)
+        for name, process, log in found
+    )
 
 
 # --- the live fleet -----------------------------------------------------------------------------
@@ -147,13 +168,12 @@ def become_envoy(settings: EnvoySettings, prepared: PreparedEnvoy) -> None:
 
 def start_envoy(settings: EnvoySettings, prepared: PreparedEnvoy) -> LocalEnvoy:
     """Start an Envoy that outlives this process; raises StartError with its log's end."""
-    launcher = Launcher(os.environ, die_with_parent=False)
-    process = launcher.launch("envoy", prepared.command, settings.directory / LOG)
+    process = launch_orphan(os.environ, "envoy", prepared.command, settings.directory / LOG)
     found = _save(settings, prepared, process.identity)
     try:
         _await_envoy(process, prepared.admin_port)
     except BaseException:
-        launcher.end(process, GRACE_S)
+        end(process.identity, GRACE_S)
         raise
     return found
 
@@ -195,4 +215,6 @@ def down(directory: Path) -> Mapping[str, Ending]:
     if fleet is not None:
         endings["live-fleet"] = end(fleet.process, GRACE_S)
     endings |= lifecycle.down(directory)
+    # Of a fleet that is gone: a new one would be served its routes and believe its revisions.
+    shutil.rmtree(operator_folder(directory), ignore_errors=True)
     return endings

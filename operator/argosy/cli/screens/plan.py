@@ -106,7 +106,8 @@ def _nodes_to_add(snapshot: FleetSnapshot) -> str:
     )
     return (
         "the files hold no Node, so nothing can be placed; add the file that `kubectl get nodes -o yaml`"
-        f" prints, or one like examples/nodes.yaml. Labels and GPUs that the nodes of each pool need: {wanted}"
+        " prints, or one like examples/nodes.yaml. Labels and GPUs that the nodes of each pool need:"
+        f" {wanted}"
     )
 
 
