@@ -183,20 +183,22 @@ def envoy(
     """Run an Envoy that the local operator configures, in the foreground; Ctrl-C ends it."""
     from argosy.addresses import host_and_port
     from argosy_sim import local
-    from argosy_sim.envoy import EnvoySettings, find_envoy
 
     directory = _directory(state_dir)
+    local.require_no_envoy(directory)
+    from argosy_sim.envoy import EnvoySettings, find_envoy, prepare
+
     addresses = tuple(host_and_port(each, "--ads") for each in ads or (DEFAULT_ADS,))
     node_id = f"{socket.gethostname()}-{os.getpid()}"
     settings = EnvoySettings(node_id, addresses, local.envoy_folder(directory), find_envoy(binary))
-    prepared = local.prepare_envoy(settings, directory)
+    prepared = prepare(settings)
     console = _console()
     if not any(_answers(*address) for address in addresses):
         console.print(f"No operator listens at {', '.join(ads or (DEFAULT_ADS,))} yet: Envoy waits for it.")
     if not detach:
         local.become_envoy(settings, prepared)
-    found = local.start_envoy(settings, prepared)
-    log = settings.directory / "envoy.log"
+    found = local.start_envoy(settings, prepared, directory)
+    log = local.envoy_log(directory)
     console.print(f"Envoy {node_id} is up (pid {found.process.pid}, log {log}).")
     console.print("It takes requests at the Fleet's spec.gateway, http://127.0.0.1:8080 unless set.")
 

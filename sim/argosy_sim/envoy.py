@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 import yaml
 
 from argosy.manifests.envoy_bootstrap import EnvoyBootstrap, bootstrap
@@ -165,6 +164,8 @@ class EnvoyProcess:
         return await self.stop()
 
     async def _wait_until_live(self) -> None:
+        import aiohttp  # takes as long as all the rest of a command that only starts an Envoy
+
         deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as session:
             while asyncio.get_running_loop().time() < deadline:

@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -39,9 +40,11 @@ from argosy_sim.controlplane.host.processes import (
     launch_orphan,
     resident_bytes,
 )
-from argosy_sim.envoy import LOG, EnvoySettings, PreparedEnvoy, prepare
 from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch, wait_until_up
 from argosy_sim.livefleet.state import FleetLayout, FleetState
+
+if TYPE_CHECKING:
+    from argosy_sim.envoy import EnvoySettings, PreparedEnvoy
 
 GRACE_S = 8.0
 ENVOY_ANSWERS_S = 15.0
@@ -76,6 +79,11 @@ def envoy_folder(directory: Path) -> Path:
     return directory.expanduser().resolve() / "envoy"
 
 
+def envoy_log(directory: Path) -> Path:
+    """The output of a detached Envoy."""
+    return envoy_folder(directory) / "envoy.log"
+
+
 def operator_folder(directory: Path) -> Path:
     """The --state-dir to give to an operator of this control plane."""
     return directory.expanduser().resolve() / "operator"
@@ -86,7 +94,7 @@ def companions(directory: Path) -> tuple[lifecycle.ComponentStatus, ...]:
     fleet, envoy = fleet_layout(directory).load(), load_envoy(directory)
     found = [] if fleet is None else [("live-fleet", fleet.process, fleet_log(directory))]
     if envoy is not None:
-        found.append(("envoy", envoy.process, envoy_folder(directory) / LOG))
+        found.append(("envoy", envoy.process, envoy_log(directory)))
     return tuple(
         lifecycle.ComponentStatus(name, process.pid, True, resident_bytes(process), log)
         for name, process, log in found
@@ -147,7 +155,7 @@ def load_envoy(directory: Path) -> LocalEnvoy | None:
     return found if is_running(found.process) else None
 
 
-def prepare_envoy(settings: EnvoySettings, directory: Path) -> PreparedEnvoy:
+def require_no_envoy(directory: Path) -> None:
     """Raises as `ControlPlane.attach`, and StartError where an Envoy runs here already."""
     ControlPlane.attach(directory)
     running = load_envoy(directory)
@@ -155,7 +163,6 @@ def prepare_envoy(settings: EnvoySettings, directory: Path) -> PreparedEnvoy:
         raise StartError(
             f"Envoy {running.node_id} (pid {running.process.pid}) runs already; `argosy sim down` ends it"
         )
-    return prepare(settings)
 
 
 def become_envoy(settings: EnvoySettings, prepared: PreparedEnvoy) -> None:
@@ -166,9 +173,9 @@ def become_envoy(settings: EnvoySettings, prepared: PreparedEnvoy) -> None:
     os.execv(prepared.command[0], prepared.command)  # noqa: S606
 
 
-def start_envoy(settings: EnvoySettings, prepared: PreparedEnvoy) -> LocalEnvoy:
+def start_envoy(settings: EnvoySettings, prepared: PreparedEnvoy, directory: Path) -> LocalEnvoy:
     """Start an Envoy that outlives this process; raises StartError with its log's end."""
-    process = launch_orphan(os.environ, "envoy", prepared.command, settings.directory / LOG)
+    process = launch_orphan(os.environ, "envoy", prepared.command, envoy_log(directory))
     found = _save(settings, prepared, process.identity)
     try:
         _await_envoy(process, prepared.admin_port)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from argosy.addresses import host_and_port
 from argosy.cli.envoy import tls_files
 from argosy.errors import SpecError
 from argosy.settings import EnvoyAdmin, OperatorSettings
@@ -66,7 +67,7 @@ def run(  # noqa: PLR0913  (each argument is a flag)
     import os
     import socket
 
-    from argosy.kube.kubeconfig import find_kubeconfig
+    from argosy.kube.kubeconfig import find_kubeconfig, require_readable
 
     settings = OperatorSettings(
         namespace=namespace,
@@ -79,8 +80,10 @@ def run(  # noqa: PLR0913  (each argument is a flag)
         state_dir=state_dir,
         envoys=tuple(_envoy(each) for each in envoy or ()),
         prometheus_url=prometheus,
-        kubeconfig=kubeconfig or find_kubeconfig(os.environ, Path.home()),
+        kubeconfig=(require_readable(kubeconfig) if kubeconfig else find_kubeconfig(os.environ, Path.home())),
     )
+    for address, flag in ((xds_address, "--xds-address"), (http_address, "--http-address")):
+        host_and_port(address, flag)
     _run(settings, log_level)
 
 

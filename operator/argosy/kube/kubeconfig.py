@@ -15,6 +15,15 @@ from argosy.errors import SpecError
 TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
+def require_readable(kubeconfig: Path) -> Path:
+    """The path. Raises `SpecError` where it cannot be read: the client would take it for an empty file."""
+    try:
+        kubeconfig.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{kubeconfig} cannot be read: {error.strerror}", "--kubeconfig") from error
+    return kubeconfig
+
+
 def find_kubeconfig(environment: Mapping[str, str], home: Path, token: Path = TOKEN) -> Path | None:
     """The file to use; None in a pod.
 
@@ -39,4 +48,4 @@ def find_kubeconfig(environment: Mapping[str, str], home: Path, token: Path = TO
             " (`kubectl config view --flatten --minify` makes one file of the current context)",
             "KUBECONFIG",
         )
-    return there[0] if there else named[0]
+    return require_readable(there[0] if there else named[0])

@@ -1,15 +1,13 @@
 """`argosy plan FILES`: what the operator would decide, from files, without a cluster.
 
-Input: object files. Output: the FleetPlan as a table with its reasons and what was rejected, or as JSON. The
-decision is the operator's own (`control.step`) on a snapshot in which nothing runs yet; measured capacities
-are kept in the user's cache.
+Input: the objects of files. Output: the FleetPlan as a table with its reasons and what was rejected, or
+as JSON. The decision is the operator's own (`control.step`) on a snapshot in which nothing runs yet;
+measured capacities are kept in the user's cache.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import typer
 from rich.console import Console
@@ -17,7 +15,6 @@ from rich.table import Table
 
 from argosy.api import FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, Reason
-from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.kinds import kind_of
 from argosy.cli.output import Output
@@ -26,10 +23,9 @@ from argosy.control.cells import cells_of_plan
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory
 from argosy.control.step import StepSettings, step
-from argosy.errors import InvariantError, SpecError
+from argosy.errors import InvariantError
 from argosy.exit_codes import ExitCode, exit_code
 from argosy.files.capacities import read_capacities, write_capacities
-from argosy.files.objects import read_objects, snapshot_of
 from argosy.files.surfaces import cache_folder
 from argosy.keys import ClassKey
 from argosy.perf import LibraryPerfModel, shipped_library
@@ -62,13 +58,8 @@ _ALL = 1e-5
 """Rounded shares that add up to all may miss 1 by so much."""
 
 
-def show(paths: Sequence[Path], output: Output) -> None:
-    """Print the plan; exit code 2 for an unknown name, 3 for an unserved class or a failed check.
-
-    Raises SpecError for files that cannot be used.
-    """
-    snapshot = snapshot_of(read_objects(paths), time.time())
-    _require_something_to_plan(snapshot)
+def show(snapshot: FleetSnapshot, output: Output) -> None:
+    """Print the plan; exit code 2 for an unknown name, 3 for an unserved class or a failed check."""
     decision = _decide(snapshot)
     if decision.alarm:
         output.refuse(decision.alarm, Reason.CHECK_FAILED, code=ExitCode.NOT_KEPT)
@@ -86,14 +77,6 @@ def show(paths: Sequence[Path], output: Output) -> None:
         output.remark(sentence)
     is_served = all(cell.unserved_share <= 0 for cell in decision.new_plan.spec.cells)
     raise typer.Exit(ExitCode.BAD_INPUT if unknown else exit_code(is_served))
-
-
-def _require_something_to_plan(snapshot: FleetSnapshot) -> None:
-    """Raises SpecError."""
-    if not snapshot.classes:
-        raise SpecError("no WorkloadClass: the files need at least one to plan for", "FILES")
-    if snapshot.fleet_spec.mode is Mode.OBSERVE:
-        raise SpecError("Observe makes no plan; set Recommend or Auto", "Fleet default: spec.mode")
 
 
 def _nodes_to_add(snapshot: FleetSnapshot) -> str:
