@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from argosy.addresses import host_and_port
+from argosy.errors import SpecError
 
 if TYPE_CHECKING:
     from argosy.settings import TlsFiles
@@ -64,20 +65,14 @@ def bootstrap(  # noqa: PLR0913  (each argument is a flag)
     """
     import yaml
 
-    from argosy.errors import SpecError
     from argosy.manifests.envoy_bootstrap import EnvoyBootstrap
     from argosy.manifests.envoy_bootstrap import bootstrap as configuration
 
-    stats = _address(stats_address, "--stats-address")
-    if stats[1] in (0, admin_port):
-        raise SpecError(
-            f"{stats_address!r} needs a port of its own, such as 127.0.0.1:9902", "--stats-address"
-        )
     wanted = EnvoyBootstrap(
         node_id=node_id or unique_node_id(),
         ads=tuple(_address(each, "--ads") for each in ads or (DEFAULT_ADS,)),
         admin_port=admin_port,
-        stats=stats,
+        stats=_stats(stats_address, admin_port),
         tls=tls_files((tls_cert, tls_key, tls_ca), ("--tls-cert", "--tls-key", "--tls-ca")),
     )
     typer.echo(yaml.safe_dump(configuration(wanted), sort_keys=False), nl=False)
@@ -87,6 +82,14 @@ def _address(text: str, flag: str) -> tuple[str, int]:
     """Envoy writes an IPv6 address without brackets. Raises SpecError."""
     host, port = host_and_port(text, flag)
     return host.strip("[]"), port
+
+
+def _stats(text: str, admin_port: int) -> tuple[str, int]:
+    """Raises SpecError for a port that Envoy cannot listen on twice, or that only Envoy would know."""
+    host, port = _address(text, "--stats-address")
+    if port in (0, admin_port):
+        raise SpecError(f"{text!r} needs a port of its own, such as 127.0.0.1:9902", "--stats-address")
+    return host, port
 
 
 def unique_node_id() -> str:
@@ -99,7 +102,6 @@ def unique_node_id() -> str:
 
 def tls_files(paths: tuple[Path | None, Path | None, Path | None], flags: tuple[str, ...]) -> TlsFiles | None:
     """All three files or none; raises SpecError naming the flags that are missing."""
-    from argosy.errors import SpecError
     from argosy.settings import TlsFiles
 
     certificate, key, authority = paths

@@ -59,7 +59,10 @@ _ALL = 1e-5
 
 
 def show(snapshot: FleetSnapshot, output: Output) -> None:
-    """Print the plan; exit code 2 for an unknown name, 3 for an unserved class or a failed check."""
+    """Print the plan; exit code 2 for an unknown name, 3 for an unserved class or a failed check.
+
+    Raises InvariantError where a class is there to plan for and no plan was made.
+    """
     decision = _decide(snapshot)
     if decision.alarm:
         output.refuse(decision.alarm, Reason.CHECK_FAILED, code=ExitCode.NOT_KEPT)
