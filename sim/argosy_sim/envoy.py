@@ -1,9 +1,9 @@
 """A real Envoy as a child process, configured by Argosy's ADS server.
 
-Owns the bootstrap and the process. The bootstrap has no route: all that Envoy serves comes over ADS.
+Owns the program and the process. Its bootstrap is the one that `argosy envoy bootstrap` prints.
 
     find_envoy()   which program to run
-    bootstrap()    what Envoy needs before its first ADS request: its node id and the ADS addresses
+    prepare()      its bootstrap in a folder, and the command that runs it
     EnvoyProcess   start, wait until it answers, stop
 """
 
@@ -14,19 +14,19 @@ import importlib.util
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import yaml
 
+from argosy.manifests.envoy_bootstrap import EnvoyBootstrap, bootstrap
+from argosy.settings import TlsFiles
 from argosy_sim.controlplane.errors import MissingBinaryError, StartError
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
 from argosy_sim.controlplane.host.processes import Ending, Launcher, Process, is_running, send
 
-ADS_CLUSTER = "argosy-ads"
+LOG = "envoy.log"
 READY_TIMEOUT_S = 15.0
 STOP_GRACE_S = 5.0
 
@@ -71,62 +71,6 @@ def _is_program(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
 
 
-def bootstrap(node_id: str, ads_addresses: Sequence[tuple[str, int]], admin_port: int) -> dict[str, Any]:
-    """Envoy's static configuration: everything else comes from the first ADS server that answers.
-
-    ads_addresses: of the leader and the standbys; each serves the same
-    """
-    ads = {
-        "ads_config": {
-            "api_type": "GRPC",
-            "transport_api_version": "V3",
-            "set_node_on_first_message_only": True,
-            "grpc_services": [
-                {
-                    "envoy_grpc": {
-                        "cluster_name": ADS_CLUSTER,
-                        # The default waits up to 30 s between tries: a standby would idle.
-                        "retry_policy": {
-                            "retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"},
-                        },
-                    }
-                }
-            ],
-        },
-        "cds_config": {"ads": {}, "resource_api_version": "V3"},
-        "lds_config": {"ads": {}, "resource_api_version": "V3"},
-    }
-    return {
-        "node": {"id": node_id, "cluster": "argosy"},
-        "admin": {"address": _socket_address(LOOPBACK, admin_port)},
-        "dynamic_resources": ads,
-        "static_resources": {"clusters": [_ads_cluster(ads_addresses)]},
-    }
-
-
-def _ads_cluster(addresses: Sequence[tuple[str, int]]) -> dict[str, Any]:
-    # A server that fell silent is noticed within two seconds by unanswered pings.
-    keepalive = {"interval": "1s", "timeout": "1s"}
-    protocol = {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}},
-    }
-    endpoints = [{"endpoint": {"address": _socket_address(host, port)}} for host, port in addresses]
-    return {
-        "name": ADS_CLUSTER,
-        "type": "STATIC",
-        "connect_timeout": "0.5s",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol
-        },
-        "load_assignment": {"cluster_name": ADS_CLUSTER, "endpoints": [{"lb_endpoints": endpoints}]},
-    }
-
-
-def _socket_address(host: str, port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": host, "port_value": port}}
-
-
 @dataclass(frozen=True, slots=True)
 class EnvoySettings:
     """How one Envoy is run. `directory` holds its bootstrap and log; `concurrency` is worker threads."""
@@ -136,40 +80,58 @@ class EnvoySettings:
     directory: Path
     binary: Path
     concurrency: int = 2
+    tls: TlsFiles | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEnvoy:
+    """An Envoy that can be started: its command, and the ports (on loopback) that its bootstrap names."""
+
+    command: tuple[str, ...]
+    admin_port: int
+    stats_port: int
+
+
+def prepare(settings: EnvoySettings) -> PreparedEnvoy:
+    """Write the bootstrap to `settings.directory`, with free ports."""
+    admin_port, stats_port = free_ports(2)
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    config = settings.directory / "bootstrap.yaml"
+    wanted = EnvoyBootstrap(
+        settings.node_id, settings.ads_addresses, admin_port, (LOOPBACK, stats_port), settings.tls
+    )
+    config.write_text(yaml.safe_dump(bootstrap(wanted), sort_keys=False))
+    command = (
+        str(settings.binary),
+        *("--config-path", str(config)),
+        *("--concurrency", str(settings.concurrency)),
+        *("--log-level", "warning"),
+        # Envoys of one machine share memory by this number; 0, the default, goes to the first.
+        "--use-dynamic-base-id",
+    )
+    return PreparedEnvoy(command, admin_port, stats_port)
 
 
 class EnvoyProcess:
     """One running Envoy. It ends with this Python process, however that ends."""
 
     def __init__(
-        self, settings: EnvoySettings, process: Process, launcher: Launcher, admin_port: int
+        self, settings: EnvoySettings, process: Process, launcher: Launcher, prepared: PreparedEnvoy
     ) -> None:
         self.settings = settings
         self.process = process
-        self.admin_port = admin_port
+        self.prepared = prepared
         self._launcher = launcher
 
     @classmethod
     async def start(cls, settings: EnvoySettings) -> EnvoyProcess:
         """Start Envoy and wait until its admin interface answers; raises `StartError` with its log."""
-        (admin_port,) = free_ports(1)
-        directory = settings.directory
-        directory.mkdir(parents=True, exist_ok=True)
-        config = directory / "bootstrap.yaml"
-        config.write_text(
-            yaml.safe_dump(bootstrap(settings.node_id, settings.ads_addresses, admin_port), sort_keys=False)
-        )
+        prepared = prepare(settings)
         launcher = Launcher(os.environ, die_with_parent=True)
-        command = [
-            str(settings.binary),
-            *("--config-path", str(config)),
-            *("--concurrency", str(settings.concurrency)),
-            *("--log-level", "warning"),
-            # Envoys of one machine share memory by this number; 0, the default, goes to the first.
-            "--use-dynamic-base-id",
-        ]
-        process = await asyncio.to_thread(launcher.launch, "envoy", command, directory / "envoy.log")
-        envoy = cls(settings, process, launcher, admin_port)
+        process = await asyncio.to_thread(
+            launcher.launch, "envoy", prepared.command, settings.directory / LOG
+        )
+        envoy = cls(settings, process, launcher, prepared)
         try:
             await envoy._wait_until_live()
         except BaseException:
@@ -180,7 +142,12 @@ class EnvoyProcess:
     @property
     def admin_address(self) -> str:
         """`ip:port` of the admin interface."""
-        return f"{LOOPBACK}:{self.admin_port}"
+        return f"{LOOPBACK}:{self.prepared.admin_port}"
+
+    @property
+    def stats_address(self) -> str:
+        """`ip:port` of the read-only listener."""
+        return f"{LOOPBACK}:{self.prepared.stats_port}"
 
     @property
     def is_running(self) -> bool:
@@ -197,6 +164,8 @@ class EnvoyProcess:
         return await self.stop()
 
     async def _wait_until_live(self) -> None:
+        import aiohttp  # takes as long as all the rest of a command that only starts an Envoy
+
         deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as session:
             while asyncio.get_running_loop().time() < deadline:

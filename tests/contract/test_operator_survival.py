@@ -56,3 +56,13 @@ def test_an_operator_started_while_the_api_server_is_away_serves_its_copy(stage:
     until(again.is_ready, "its caches to be complete")
     until(again.num_decisions, "it to lead and decide")
     assert contents(stage.envoy_versions()) == served
+
+
+def test_an_envoy_that_is_not_listed_is_read_and_its_requests_are_demand(stage: OperatorStage) -> None:
+    """The operator is started without --envoy: the address comes from the node's metadata."""
+    name = 'argosy_demand_requests_per_second{workload_class="default/chat"}'
+    stage.patch("wclass", "chat", traffic={"source": "Observed", "requestsPerSecond": 0.1})
+    until(lambda: 0 < stage.leader.metric(name) < 1, "the declared rate to be planned for")
+    with stage.load(rate_per_s=3.0) as load:
+        until(lambda: stage.leader.metric(name) > 2, "the observed rate to be planned for")
+    assert load.lost == ()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from subprocess import PIPE, CompletedProcess, Popen
+from subprocess import PIPE, CompletedProcess, Popen, run
 from typing import Any
 
 import pytest
@@ -239,6 +239,18 @@ def test_kubectl_logs_shows_what_the_engine_said(fleet: Fleet, kubectl: Kubectl)
     assert f"INFO loading {MODEL} on 1 x NVIDIA-L40S: 16.1 GB of weights" in whole[0]
     assert tail == whole[-1:]
     assert "Uvicorn running on" in tail[0]
+
+
+def test_kubectl_exec_is_told_that_a_simulated_pod_has_no_container(
+    fleet: Fleet, control_plane: ControlPlane
+) -> None:
+    fleet.run("silent")
+    fleet.ready("silent")
+    kubectl = [control_plane.binaries.kubectl, f"--kubeconfig={control_plane.admin_kubeconfig}"]
+    asked = [*kubectl, "-n", NAMESPACE, "exec", "silent", "--", "ls"]
+    answer = run(asked, capture_output=True, text=True, check=False, timeout=60)
+    assert answer.returncode != 0
+    assert "this pod is simulated: it has no container for exec; kubectl logs works" in answer.stderr
 
 
 def test_logs_can_be_followed_to_the_end_of_the_pod(fleet: Fleet, control_plane: ControlPlane) -> None:

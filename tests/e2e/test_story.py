@@ -148,7 +148,7 @@ def ports_of(stage: Stage) -> list[tuple[str, int]]:
     return [
         stage.gateway,
         *stage.envoy.settings.ads_addresses,
-        ("127.0.0.1", stage.envoy.admin_port),
+        ("127.0.0.1", stage.envoy.prepared.admin_port),
         *(("127.0.0.1", port) for port in (ports.api_server, ports.etcd_client, ports.etcd_peer)),
     ]
 

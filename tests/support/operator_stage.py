@@ -29,7 +29,7 @@ from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, Wor
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
 from argosy_sim.controlplane.host.processes import Launcher, Process, is_running, send
-from argosy_sim.demo.stage import ENVOY_NODE, Stage, StagePlan
+from argosy_sim.demo.stage import Stage, StagePlan
 from argosy_sim.livefleet.event_log import read_events
 from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE
 from argosy_sim.livefleet.spec import LiveFleetSpec, NodeGroup
@@ -199,7 +199,6 @@ class OperatorStage:
         command += ["--kubeconfig", str(self.operator_kubeconfig(name)), "--http-address", address]
         command += ["--xds-address", f"{LOOPBACK}:{self.xds_ports[name]}"]
         command += ["--state-dir", str(self.state_dir(name))]
-        command += ["--envoy", f"{ENVOY_NODE}=http://{self.stage.envoy.admin_address}"]
         operator = Operator(name, self.stage.launch(name, command), address)
         self.operators[name] = operator
         if ready:

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from argosy.api.dtype import Dtype
 from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import Value
+from argosy.dtype import Dtype
 
 
 class DeclaredArchitecture(Value):

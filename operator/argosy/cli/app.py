@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 
 from argosy import __version__
-from argosy.cli import operator
+from argosy.cli import envoy, operator
 from argosy.cli.options import AsJson
 from argosy.cli.output import answering
 from argosy.cli.perf import app as perf
@@ -33,6 +33,7 @@ def build() -> typer.Typer:
     app.command("plan", epilog=SENTENCE)(plan)
     app.add_typer(perf.app, name="perf")
     app.add_typer(operator.app, name="operator")
+    app.add_typer(envoy.app, name="envoy")
     app.command("version")(version)
     for point in sorted(entry_points(group="argosy.commands"), key=lambda p: p.name):
         try:

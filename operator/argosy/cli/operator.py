@@ -5,15 +5,13 @@ Input: the flags. Output: `OperatorSettings`, with which the process runs until 
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from argosy.addresses import host_and_port
+from argosy.cli.envoy import tls_files
 from argosy.errors import SpecError
 from argosy.settings import EnvoyAdmin, OperatorSettings
 
@@ -30,7 +28,10 @@ def _group() -> None:
 @app.command()
 def run(  # noqa: PLR0913  (each argument is a flag)
     kubeconfig: Annotated[
-        Path | None, typer.Option(help="Kubeconfig file; default: the cluster that this process runs in.")
+        Path | None,
+        typer.Option(
+            help="Kubeconfig; default: the cluster that this process runs in, $KUBECONFIG, ~/.kube/config."
+        ),
     ] = None,
     namespace: Annotated[str, typer.Option(help="Namespace of the leader's Lease.")] = "argosy-system",
     identity: Annotated[
@@ -43,9 +44,19 @@ def run(  # noqa: PLR0913  (each argument is a flag)
     state_dir: Annotated[
         Path, typer.Option(help="Folder of the last xDS snapshot, capacities and calibrations.")
     ] = Path("argosy-state"),
+    xds_tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate of the ADS server; Envoys must then show one too.")
+    ] = None,
+    xds_tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    xds_tls_ca: Annotated[
+        Path | None, typer.Option(help="Authority that signed the Envoys' certificates.")
+    ] = None,
     envoy: Annotated[
         list[str] | None,
-        typer.Option(help="NODE_ID=ADMIN_URL of an Envoy to read counters from; repeatable."),
+        typer.Option(
+            help="NODE_ID=ADMIN_URL: where to read an Envoy's counters, for one that does not announce it"
+            " as `argosy envoy bootstrap` lets it; repeatable."
+        ),
     ] = None,
     prometheus: Annotated[
         str, typer.Option(help="URL of a Prometheus to read from, instead of scraping engines.")
@@ -53,21 +64,38 @@ def run(  # noqa: PLR0913  (each argument is a flag)
     log_level: Annotated[LogLevel, typer.Option(help="Least severe message to log.")] = "info",
 ) -> None:
     """Run the operator until SIGTERM or Ctrl-C."""
+    import os
+    import socket
+
+    from argosy.kube.kubeconfig import find_kubeconfig, require_readable
+
+    settings = OperatorSettings(
+        namespace=namespace,
+        identity=identity or f"{socket.gethostname()}-{os.getpid()}",
+        xds_address=xds_address,
+        xds_tls=tls_files(
+            (xds_tls_cert, xds_tls_key, xds_tls_ca), ("--xds-tls-cert", "--xds-tls-key", "--xds-tls-ca")
+        ),
+        http_address=http_address,
+        state_dir=state_dir,
+        envoys=tuple(_envoy(each) for each in envoy or ()),
+        prometheus_url=prometheus,
+        kubeconfig=(require_readable(kubeconfig) if kubeconfig else find_kubeconfig(os.environ, Path.home())),
+    )
+    for address, flag in ((xds_address, "--xds-address"), (http_address, "--http-address")):
+        host_and_port(address, flag)
+    _run(settings, log_level)
+
+
+def _run(settings: OperatorSettings, log_level: LogLevel) -> None:
+    import asyncio
+    import logging
+
     from argosy.reconcile.operator import run as run_operator  # imports all of the operator
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     for noisy in ("kopf", "kubernetes.aio.leaderelection.leaderelection"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    settings = OperatorSettings(
-        namespace=namespace,
-        kubeconfig=kubeconfig,
-        identity=identity or f"{socket.gethostname()}-{os.getpid()}",
-        xds_address=xds_address,
-        http_address=http_address,
-        state_dir=state_dir,
-        envoys=tuple(_envoy(each) for each in envoy or ()),
-        prometheus_url=prometheus,
-    )
     asyncio.run(run_operator(settings))
 
 

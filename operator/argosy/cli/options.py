@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from argosy.cli.completion import gpu_names, model_names
-from argosy.snapshot.architecture import Dtype
+from argosy.dtype import Dtype
 
 DEFAULT_BATCH = 64
 DEFAULT_DRAFT_COST = 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argosy.cli.early import read_snapshot, require_something_to_plan
 from argosy.cli.options import AsJson, ObjectFiles
 from argosy.cli.output import answering
 
@@ -11,7 +12,9 @@ def plan(paths: ObjectFiles, as_json: AsJson = False) -> None:
 
     Nodes are as kubectl get nodes -o yaml prints them. With --json the FleetPlan is printed.
     """
-    from argosy.cli.screens import plan as screen  # imports the planner and its solvers
-
     with answering("argosy plan", as_json) as found:
-        screen.show(tuple(paths), found)
+        snapshot = read_snapshot(paths)
+        require_something_to_plan(snapshot)
+        from argosy.cli.screens import plan as screen  # imports the planner and its solvers
+
+        screen.show(snapshot, found)

@@ -24,6 +24,7 @@ from argosy.api.kinds import Kind, kind_of
 from argosy.errors import SpecError
 from argosy.keys import NamespacedName
 from argosy.kube.failures import typed
+from argosy.kube.kubeconfig import require_readable
 
 Object = dict[str, Any]
 
@@ -82,29 +83,21 @@ LEASES = path_of("leases")
 async def connect(kubeconfig: Path | None) -> client.ApiClient:
     """A client for `kubeconfig`, or for the cluster that this process runs in.
 
-    Raises `SpecError` where the file cannot be used, or there is neither.
+    Raises `SpecError` where neither can be used.
     """
     settings = client.Configuration()
     try:
         if kubeconfig is None:
             config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
         else:
-            _require_readable(kubeconfig)
+            require_readable(kubeconfig)
             await config.load_kube_config(  # type: ignore[no-untyped-call]
                 str(kubeconfig), client_configuration=settings, persist_config=False
             )
     except (ConfigException, YAMLError) as error:
-        message = "this process runs in no cluster; name a kubeconfig"
-        raise SpecError(f"{kubeconfig}: {error}" if kubeconfig else message, "--kubeconfig") from error
+        where = kubeconfig or "the ServiceAccount of this pod"
+        raise SpecError(f"{where}: {error}", "--kubeconfig") from error
     return client.ApiClient(settings)
-
-
-def _require_readable(kubeconfig: Path) -> None:
-    """Raises `SpecError` for a file that cannot be read: the client would take it for an empty one."""
-    try:
-        kubeconfig.read_bytes()
-    except OSError as error:
-        raise SpecError(f"{kubeconfig} cannot be read: {error.strerror}", "--kubeconfig") from error
 
 
 class ApiServer:

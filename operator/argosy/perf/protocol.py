@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from argosy.engine.step_times import StepTimeSource
-from argosy.perf.profile import Calibration, Profile, ProfileKey
 from argosy.refusals import Refused
 from argosy.snapshot import Mix, Slo, SloTerm, Variant
+
+if TYPE_CHECKING:  # both import arrays, which completion and refusals do without
+    from argosy.engine.step_times import StepTimeSource
+    from argosy.perf.profile import Calibration, Profile, ProfileKey
 
 
 class OutOfRangeReason(StrEnum):

@@ -12,8 +12,8 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from argosy.addresses import host_and_port
 from argosy.errors import SpecError
-from argosy.reconcile.addresses import host_and_port
 from argosy.reconcile.metrics import Metrics
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio.client import ApiClient
 
+from argosy.addresses import host_and_port
 from argosy.api.kinds import WATCHED
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.memory import ControlMemory, TrafficMemory
@@ -26,7 +27,6 @@ from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
 from argosy.reconcile.act import Actor
-from argosy.reconcile.addresses import host_and_port
 from argosy.reconcile.clock import Clock, SystemClock
 from argosy.reconcile.envoy_leases import EnvoyLeases
 from argosy.reconcile.health import serve_health
@@ -109,7 +109,7 @@ class _Process:
         host, port = host_and_port(settings.xds_address, "--xds-address")
         process = cls(settings, await connect(settings.kubeconfig), SystemClock())
         try:
-            bound = await process._ads.serve(host, port)
+            bound = await process._ads.serve(host, port, settings.xds_tls)
             process._runner = await serve_health(
                 settings.http_address, process._metrics, lambda: process._store.is_synced
             )

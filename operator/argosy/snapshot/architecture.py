@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from argosy.api.dtype import Dtype
+from argosy.dtype import Dtype
 from argosy.errors import SpecError
 
 __all__ = ["Architecture", "Dtype", "Family", "WeightLayout"]

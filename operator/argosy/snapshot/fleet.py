@@ -26,6 +26,7 @@ class EnvoyState:
     refused_version:      the version that it refuses now, with its `message`; else empty
     is_ahead:             it has routes of a later FleetPlan revision than the server knows, which
                           therefore sends it nothing
+    stats_url:            where its counters can be read, as it announced; empty where it did not
     """
 
     node_id: str
@@ -33,6 +34,7 @@ class EnvoyState:
     refused_version: str = ""
     message: str = ""
     is_ahead: bool = False
+    stats_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

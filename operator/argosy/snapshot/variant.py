@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from argosy.api.dtype import Dtype
 from argosy.api.servedmodel import Engine, EnvVar
+from argosy.dtype import Dtype
 from argosy.keys import ModelKey
 from argosy.snapshot.architecture import Architecture
 

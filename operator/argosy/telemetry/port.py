@@ -22,7 +22,7 @@ class Targets:
     """The engines and Envoys to read.
 
     engines: endpoint addresses `ip:port`
-    envoys:  (node id, admin URL such as `http://10.0.0.7:9901`)
+    envoys:  (node id, URL of its statistics such as `http://10.0.0.7:9902`)
     """
 
     engines: tuple[str, ...] = ()

@@ -10,8 +10,8 @@ a dead target's last value for five minutes: a silent engine would look alive an
 Prometheus's clock dates the samples: it must agree with this process's to a few seconds, as the nodes
 of a cluster do. Endpoint health is absent: Envoy exports no host's state to Prometheus.
 
-Expected of the scrape configuration: `instance` is the engine's `ip:port`, or the host and port of
-Envoy's admin URL. A route's stat prefix has no dot (`route.counters`), so it is the whole label
+Expected of the scrape configuration: `instance` is the engine's `ip:port`, or the host and port at which
+Envoy's statistics are read. A route's stat prefix has no dot (`route.counters`), so it is the whole label
 `envoy_route`.
 """
 

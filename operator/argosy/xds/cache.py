@@ -26,6 +26,7 @@ _NUM_REMEMBERED = 16
 @dataclass
 class _Node:
     num_streams: int = 0
+    stats_url: str = ""
     acknowledged: dict[TypeUrl, str] = field(default_factory=dict)
     refusals: dict[TypeUrl, ResponseOutcome] = field(default_factory=dict)
     is_ahead: bool = False
@@ -80,9 +81,11 @@ class SnapshotCache:
                     found[name] = resource
         return ResourceSet(self._current.resources(resource_type).revision if self._current else 0, found)
 
-    def connect(self, node_id: str) -> None:
-        """A stream of this Envoy began."""
-        self._nodes.setdefault(node_id, _Node()).num_streams += 1
+    def connect(self, node_id: str, stats_url: str = "") -> None:
+        """A stream of this Envoy began; it announced where its counters can be read, or did not."""
+        node = self._nodes.setdefault(node_id, _Node())
+        node.num_streams += 1
+        node.stats_url = stats_url
 
     def disconnect(self, node_id: str) -> None:
         """A stream of this Envoy ended. What it refused is kept: it may connect again."""
@@ -127,6 +130,7 @@ class SnapshotCache:
             refused_version=refusal.version if refusal else "",
             message=f"{refusal.resource_type.noun}: {refusal.refusal}" if refusal else "",
             is_ahead=node.is_ahead,
+            stats_url=node.stats_url,
         )
 
     def _refused_now(self, node_id: str) -> Mapping[TypeUrl, ResponseOutcome]:

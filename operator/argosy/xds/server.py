@@ -10,17 +10,24 @@ that an Envoy keeps what it has.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
 from argosy.errors import SpecError
+from argosy.manifests.envoy_bootstrap import STATS_KEY, stats_url
+from argosy.settings import TlsFiles
 from argosy.snapshot.fleet import EnvoyState
 from argosy.xds.cache import SnapshotCache
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
+from argosy.xds.tls import credentials
+
+log = logging.getLogger(__name__)
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
@@ -51,12 +58,20 @@ class AdsServer:
         self._wakers: set[asyncio.Event] = set()
         self._server: grpc.aio.Server | None = None
 
-    async def serve(self, address: str, port: int) -> int:
-        """Listen, and return the port (a free one for 0); raises `SpecError` where it is taken."""
+    async def serve(self, address: str, port: int, tls: TlsFiles | None = None) -> int:
+        """Listen, and return the port (a free one for 0).
+
+        With `tls` only Envoys with a certificate of its authority get a stream. Raises `SpecError` where
+        the port is taken or a file cannot be used.
+        """
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((_handler(self._stream),))
+        where = f"{address}:{port}"
         try:
-            bound = self._server.add_insecure_port(f"{address}:{port}")
+            if tls is None:
+                bound = self._server.add_insecure_port(where)
+            else:
+                bound = self._server.add_secure_port(where, credentials(tls))
         except RuntimeError as error:
             raise SpecError(
                 f"cannot listen for Envoys on {address}:{port}: the port is taken or may not be used;"
@@ -99,7 +114,7 @@ class AdsServer:
             return
         node_id = first.node.id or context.peer()
         stream = _Stream(self._cache, node_id)
-        self._cache.connect(node_id)
+        self._cache.connect(node_id, announced_stats_url(first.node, context.peer()))
         self._wakers.add(stream.waker)
         reader = asyncio.create_task(self._read(stream, first, requests))
         try:
@@ -160,6 +175,25 @@ class _Stream:
         is_ahead = self._target is not None and self._subscription.is_ahead_of(self._target)
         for each in TypeUrl:
             self._cache.saw(self._node_id, each, self._subscription.accepted(each), is_ahead=is_ahead)
+
+
+def announced_stats_url(node: Any, peer: str) -> str:
+    """Where this Envoy's counters can be read, as its metadata says; empty where it does not.
+
+    peer: of its connection, as gRPC writes it, such as `ipv4:10.0.0.7:51234` or `ipv6:%5B::1%5D:51234`
+    """
+    if STATS_KEY not in node.metadata.fields:
+        return ""
+    announced = node.metadata.fields[STATS_KEY].string_value
+    peer_host = unquote(peer.partition(":")[2]).rpartition(":")[0].strip("[]")
+    found = stats_url(announced, peer_host)
+    if not found:
+        log.warning(
+            "the Envoy %s announces %r as the address of its counters (metadata %s), which is not"
+            " host:port: they are not read, and its requests are missing from the demand",
+            node.id, announced, STATS_KEY,
+        )  # fmt: skip
+    return found
 
 
 def _handler(stream: Callable[[AsyncIterator[Any], Any], AsyncIterator[Any]]) -> Any:

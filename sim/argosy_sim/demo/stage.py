@@ -182,7 +182,6 @@ class Stage:
             http_address,
         ]
         command += ["--state-dir", str(directory / name)]
-        command += ["--envoy", f"{ENVOY_NODE}=http://{self.envoy.admin_address}"]
         self.launch(name, command)
         self.http_addresses.append(http_address)
 

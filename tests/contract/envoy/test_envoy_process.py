@@ -40,6 +40,6 @@ def test_the_wheels_script_on_the_path_is_passed_over_for_its_binary(tmp_path: P
 
 
 async def test_an_envoy_that_cannot_start_says_why(tmp_path: Path) -> None:
-    settings = EnvoySettings("e", (("not-an-address", 1),), tmp_path, find_envoy())
-    with pytest.raises(StartError, match="not-an-address"):
+    settings = EnvoySettings("e", (("127.0.0.1", 99999),), tmp_path, find_envoy())
+    with pytest.raises(StartError, match="PortValue"):
         await EnvoyProcess.start(settings)

@@ -80,3 +80,10 @@ def test_the_large_set_shows_every_way_to_recognise_a_class() -> None:
     matches = [obj.spec.match for obj in objects("large") if isinstance(obj, WorkloadClass)]
     ways = {(m.path is not None, bool(m.headers), bool(m.models)) for m in matches}
     assert {(True, False, False), (False, True, False), (False, False, True)} <= ways
+
+
+def test_the_small_set_needs_no_header_for_chat_and_one_for_batch() -> None:
+    matches = {obj.key: obj.spec.match for obj in objects("small") if isinstance(obj, WorkloadClass)}
+    assert matches["default/chat"].models == matches["default/batch"].models == ("llama-8b",)
+    assert matches["default/chat"].headers == ()
+    assert [(h.name, h.value) for h in matches["default/batch"].headers] == [("x-argosy-class", "batch")]

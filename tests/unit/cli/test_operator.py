@@ -80,6 +80,36 @@ def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path) -> None:
     assert sentence.startswith(f"argosy: --kubeconfig: {tmp_path / 'odd'}: Invalid kube-config file")
 
 
-def test_without_kubeconfig_outside_a_cluster_the_way_out_is_named(tmp_path: Path) -> None:
-    sentence = "argosy: --kubeconfig: this process runs in no cluster; name a kubeconfig"
+def test_without_kubeconfig_outside_a_cluster_the_way_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    sentence = (
+        "argosy: --kubeconfig: this process runs in no cluster, KUBECONFIG is not set, and there is no"
+        f" {tmp_path}/.kube/config; name a kubeconfig"
+    )
     assert last_words(tmp_path, kubeconfig="") == (2, [sentence])
+
+
+def test_the_kubeconfig_of_the_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
+    sentence = f"argosy: --kubeconfig: {tmp_path / 'missing'} cannot be read: No such file or directory"
+    assert last_words(tmp_path, kubeconfig="") == (2, [sentence])
+
+
+def test_files_of_tls_are_given_together(tmp_path: Path) -> None:
+    sentence = (
+        "argosy: --xds-tls-key: mutual TLS needs --xds-tls-cert, --xds-tls-key, --xds-tls-ca together;"
+        " give --xds-tls-key and --xds-tls-ca too"
+    )
+    assert last_words(tmp_path, xds_tls_cert="tls.crt") == (2, [sentence])
+
+
+def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code, lines = last_words(tmp_path, xds_tls_cert="a", xds_tls_key="b", xds_tls_ca="c")
+    assert code == 2
+    assert lines[-1] == (
+        "argosy: --xds-tls-cert: a with the key b cannot be used: No such file or directory;"
+        " name a certificate and its key, both PEM"
+    )

@@ -49,6 +49,27 @@ def test_without_nodes_the_exit_code_is_3_and_the_missing_nodes_are_named(cache:
     assert "GPUPool l40s: Ready is False: spec.nodeSelector: no usable node carries" in words
 
 
+def test_without_nodes_the_labels_to_add_are_said_on_standard_error() -> None:
+    found = ran("plan", str(EXAMPLES / "small"), "--json")
+    assert (found.code, json.loads(found.stdout)["kind"]) == (3, "FleetPlan")
+    assert found.stderr == (
+        "argosy plan: the files hold no Node, so nothing can be placed; add the file that"
+        " `kubectl get nodes -o yaml` prints, or one like examples/nodes.yaml. Labels and GPUs that the nodes"
+        " of each pool need: GPUPool h100: nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3 and 2 nvidia.com/gpu;"
+        " GPUPool l40s: nvidia.com/gpu.product=NVIDIA-L40S and 2 nvidia.com/gpu\n"
+    )
+
+
+def test_the_large_example_is_served_by_its_nodes(cache: Path) -> None:
+    code, text = run_plan(cache, EXAMPLES / "large", EXAMPLES / "large-nodes.yaml", "--json")
+    spec = json.loads(text)["spec"]
+    assert code == 0
+    assert {cell["workloadClass"] for cell in spec["cells"]} == {
+        f"default/{name}" for name in ("chat", "batch", "premium", "large-model", "summaries", "experiments")
+    }
+    assert {cell["unservedShare"] for cell in spec["cells"]} == {0}
+
+
 def test_without_nodes_the_document_is_the_plan_with_its_shortfalls(cache: Path) -> None:
     code, text = run_plan(cache, EXAMPLES / "small", "--json")
     assert code == 3

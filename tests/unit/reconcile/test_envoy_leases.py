@@ -43,6 +43,11 @@ EDGE = {"node_id": "edge-1", "acknowledged_version": "00000003-ab", "refused_ver
         pytest.param(
             a_lease("other", [EDGE]), (EnvoyState("edge-1", "00000003-ab"),), id="of another replica"
         ),
+        pytest.param(
+            a_lease("other", [{**EDGE, "stats_url": "http://10.0.0.7:9902"}]),
+            (EnvoyState("edge-1", "00000003-ab", stats_url="http://10.0.0.7:9902"),),
+            id="with where its counters can be read",
+        ),
         pytest.param(a_lease("own", [EDGE]), (), id="one's own counts from memory"),
         pytest.param(a_lease("other", [EDGE], "2025-12-31T23:59:47Z"), (), id="a replica that is gone"),
         pytest.param(a_lease("other", "not JSON"), (), id="an annotation that is no JSON"),

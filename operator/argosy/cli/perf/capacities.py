@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argosy.cli.early import read_snapshot
 from argosy.cli.options import AsJson, ObjectFiles
 from argosy.cli.output import answering
 
@@ -13,7 +14,8 @@ def capacities(paths: ObjectFiles, as_json: AsJson = False) -> None:
     two seconds of a core) and keeps it in the user's cache; every class and
     every later command is a look-up.
     """
-    from argosy.cli.screens import capacities as screen  # imports the performance model
-
     with answering("argosy perf capacities", as_json) as found:
-        screen.show(tuple(paths), found)
+        snapshot = read_snapshot(paths)
+        from argosy.cli.screens import capacities as screen  # imports the performance model
+
+        screen.show(snapshot, found)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from argosy.cli.completion import gpu_names, model_names
+from argosy.cli.early import require_readable
 from argosy.cli.options import AsJson, ImportOptions, PipelineParallel, TensorParallel, Weights
 from argosy.cli.output import answering
 
@@ -48,9 +49,10 @@ def import_measurements(  # noqa: PLR0913 - one parameter per flag
     A ServedModel uses the file when spec.profiles names a ConfigMap that
     holds it: kubectl create configmap measured --from-file=profile.json
     """
-    from argosy.cli.screens import fitted  # imports the performance model
-
     engine = (max_num_seqs, max_num_batched_tokens, max_model_len)
     asked = ImportOptions(tuple(files), out, model, gpu, tp, pp, dtype, *engine)
     with answering("argosy perf import", as_json) as found:
+        require_readable(files)
+        from argosy.cli.screens import fitted  # imports the performance model
+
         fitted.show(asked, found)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from argosy.cli.completion import gpu_names
+from argosy.cli.early import require_known
 from argosy.cli.options import (
     AsJson,
     Gpu,
@@ -81,8 +82,6 @@ def roles(  # noqa: PLR0913 - one parameter per flag
     as_json: AsJson = False,
 ) -> None:
     """Compare prefill and decode on separate replicas with the same GPUs as aggregated replicas."""
-    from argosy.cli.screens import roles as screen  # imports the performance model
-
     asked = RolesOptions(
         ReplicaOptions(model, gpu, tp, dtype=dtype, kv_dtype=kv_dtype),
         LoadOptions(prompt, output, batch=1),
@@ -95,4 +94,8 @@ def roles(  # noqa: PLR0913 - one parameter per flag
         price,
     )
     with answering("argosy perf roles", as_json) as found:
+        gpus = {"prefill": prefill_gpu or gpu, "decode": decode_gpu or gpu}
+        require_known(model, gpus, found)
+        from argosy.cli.screens import roles as screen  # imports the performance model
+
         screen.show(asked, found)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from argosy.cli.early import require_known
 from argosy.cli.options import (
     DEFAULT_BATCH,
     DEFAULT_DRAFT_COST,
@@ -75,8 +76,6 @@ def show(  # noqa: PLR0913 - one parameter per flag
     as_json: AsJson = False,
 ) -> None:
     """Show step time, ITL, TTFT, throughput, KV capacity, power and cost of one replica."""
-    from argosy.cli.screens import answer  # imports the performance model
-
     asked = ShowOptions(
         ReplicaOptions(model, gpu, tp, pp, dtype, kv_dtype, loras),
         LoadOptions(prompt, output, batch, rate, cached),
@@ -85,4 +84,7 @@ def show(  # noqa: PLR0913 - one parameter per flag
         tuple(profile or ()),
     )
     with answering("argosy perf show", as_json) as found:
+        require_known(model, {"": gpu}, found)
+        from argosy.cli.screens import answer  # imports the performance model
+
         answer.show(asked, found)

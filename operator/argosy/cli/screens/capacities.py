@@ -1,6 +1,6 @@
 """`argosy perf capacities FILES`: how much one replica of every variant carries of every class.
 
-Input: object files. Output: requests/s as a table or a document, looked up in capacity surfaces
+Input: the objects of files. Output: requests/s as a table or a document, looked up in capacity surfaces
 (`perf.capacity.surfaces`). Surfaces are kept in the user's cache; missing ones are built in processes that
 are started here.
 """
@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +26,6 @@ from argosy.control.candidates.variants import variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.errors import SpecError
 from argosy.exit_codes import exit_code
-from argosy.files.objects import read_objects, snapshot_of
 from argosy.files.surfaces import SurfaceFiles, cache_folder
 from argosy.keys import NamespacedName
 from argosy.perf import LibraryPerfModel, shipped_library
@@ -37,6 +34,7 @@ from argosy.perf.capacity.surfaces.cache import CellCapacities, SurfaceCache
 from argosy.perf.capacity.surfaces.surface import RELATIVE_ERROR
 from argosy.perf.profile import Profile
 from argosy.snapshot import Variant
+from argosy.snapshot.fleet import FleetSnapshot
 
 MAX_PROCESSES = 8
 
@@ -57,9 +55,8 @@ class _Found:
         return [name for row, name in enumerate(self.classes) if not (rates[row] > 0).any()]
 
 
-def show(paths: Sequence[Path], output: Output) -> None:
+def show(snapshot: FleetSnapshot, output: Output) -> None:
     """Print all capacities; exit code 3 where no variant carries a class. Raises SpecError."""
-    snapshot = snapshot_of(read_objects(paths), time.time())
     variants = [variant for model in snapshot.models.values() for variant in variants_of(snapshot, model)]
     if not variants:
         raise SpecError("no variant: the files need at least one ServedModel and one GPUPool", "FILES")

@@ -1,15 +1,13 @@
 """`argosy plan FILES`: what the operator would decide, from files, without a cluster.
 
-Input: object files. Output: the FleetPlan as a table with its reasons and what was rejected, or as JSON. The
-decision is the operator's own (`control.step`) on a snapshot in which nothing runs yet; measured capacities
-are kept in the user's cache.
+Input: the objects of files. Output: the FleetPlan as a table with its reasons and what was rejected, or
+as JSON. The decision is the operator's own (`control.step`) on a snapshot in which nothing runs yet;
+measured capacities are kept in the user's cache.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import typer
 from rich.console import Console
@@ -17,7 +15,6 @@ from rich.table import Table
 
 from argosy.api import FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, Reason
-from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.kinds import kind_of
 from argosy.cli.output import Output
@@ -26,10 +23,9 @@ from argosy.control.cells import cells_of_plan
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory
 from argosy.control.step import StepSettings, step
-from argosy.errors import InvariantError, SpecError
+from argosy.errors import InvariantError
 from argosy.exit_codes import ExitCode, exit_code
 from argosy.files.capacities import read_capacities, write_capacities
-from argosy.files.objects import read_objects, snapshot_of
 from argosy.files.surfaces import cache_folder
 from argosy.keys import ClassKey
 from argosy.perf import LibraryPerfModel, shipped_library
@@ -62,13 +58,11 @@ _ALL = 1e-5
 """Rounded shares that add up to all may miss 1 by so much."""
 
 
-def show(paths: Sequence[Path], output: Output) -> None:
+def show(snapshot: FleetSnapshot, output: Output) -> None:
     """Print the plan; exit code 2 for an unknown name, 3 for an unserved class or a failed check.
 
-    Raises SpecError for files that cannot be used.
+    Raises InvariantError where a class is there to plan for and no plan was made.
     """
-    snapshot = snapshot_of(read_objects(paths), time.time())
-    _require_something_to_plan(snapshot)
     decision = _decide(snapshot)
     if decision.alarm:
         output.refuse(decision.alarm, Reason.CHECK_FAILED, code=ExitCode.NOT_KEPT)
@@ -79,6 +73,8 @@ def show(paths: Sequence[Path], output: Output) -> None:
     else:
         print_plan(decision.new_plan, output.console)
         _print_conditions(decision, output.console)
+    if not snapshot.nodes and snapshot.pools:
+        output.remark(_nodes_to_add(snapshot))
     unknown = [each for each in _false(decision) if each[1].reason in _UNKNOWN_NAMES]
     for sentence in _once_each(unknown):
         output.remark(sentence)
@@ -86,12 +82,19 @@ def show(paths: Sequence[Path], output: Output) -> None:
     raise typer.Exit(ExitCode.BAD_INPUT if unknown else exit_code(is_served))
 
 
-def _require_something_to_plan(snapshot: FleetSnapshot) -> None:
-    """Raises SpecError."""
-    if not snapshot.classes:
-        raise SpecError("no WorkloadClass: the files need at least one to plan for", "FILES")
-    if snapshot.fleet_spec.mode is Mode.OBSERVE:
-        raise SpecError("Observe makes no plan; set Recommend or Auto", "Fleet default: spec.mode")
+def _nodes_to_add(snapshot: FleetSnapshot) -> str:
+    """What a plan without any Node lacks, pool by pool."""
+    wanted = "; ".join(
+        f"GPUPool {name}: "
+        + ", ".join(f"{key}={value}" for key, value in sorted(pool.spec.node_selector.items()))
+        + f" and {pool.spec.gpus_per_node} {pool.spec.resource_name}"
+        for name, pool in sorted(snapshot.pools.items())
+    )
+    return (
+        "the files hold no Node, so nothing can be placed; add the file that `kubectl get nodes -o yaml`"
+        " prints, or one like examples/nodes.yaml. Labels and GPUs that the nodes of each pool need:"
+        f" {wanted}"
+    )
 
 
 def _decide(snapshot: FleetSnapshot) -> Decision:

@@ -17,6 +17,7 @@ from argosy.control.triggers import Trigger
 from argosy.errors import ActuationError
 from argosy.files.calibrations import write_calibrations
 from argosy.perf.recalibration.memory import CalibrationMemory
+from argosy.reconcile.envoy_targets import EnvoyTargets
 from argosy.reconcile.loop_state import LoopState
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.telemetry.port import Targets, TelemetrySource
@@ -33,6 +34,7 @@ class TrafficLoop:
         self, state: LoopState, source: TelemetrySource, variants: RunningVariants, wake: Wake
     ) -> None:
         self._state, self._source, self._variants, self._wake = state, source, variants, wake
+        self._envoys = EnvoyTargets(state.settings.envoys)
 
     async def run(self, is_leader: Callable[[], bool]) -> None:
         """Iterate every `intervals.fastSeconds`, without drift, until cancelled."""
@@ -88,7 +90,7 @@ class TrafficLoop:
 
     def _targets(self, snapshot: FleetSnapshot) -> Targets:
         engines = tuple(p.address for p in snapshot.engine_pods if p.address and p.ready)
-        return Targets(engines, tuple((e.node_id, e.url) for e in self._state.settings.envoys))
+        return Targets(engines, self._envoys.of(snapshot.routing.envoys, snapshot.now_s))
 
 
 CALIBRATIONS_FILE = "calibrations.json"

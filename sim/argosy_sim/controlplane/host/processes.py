@@ -22,6 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from argosy_sim.controlplane.host import die_with_parent as _wrapper
+from argosy_sim.controlplane.host import outlive_parent as _orphaner
 
 # PR_SET_PDEATHSIG fires when the *thread* that forked ends. All forks therefore happen on this
 # one thread, which lives as long as the interpreter, whichever thread or event loop asks.
@@ -146,6 +147,32 @@ def _ended_within(handle: int, timeout_s: float) -> bool:
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     return bool(poll.poll(timeout_s * 1000))
+
+
+def launch_orphan(environment: Mapping[str, str], name: str, command: Sequence[str], log: Path) -> Process:
+    """Start `command` without a parent, its output appended to `log`: it outlives this process.
+
+    Raises `OSError` if it cannot be run.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    reading, writing = os.pipe()
+    argv = [sys.executable, "-I", "-S", str(_orphaner.__file__), str(writing), *command]
+    with open(reading, "rb") as answer, log.open("ab") as output:  # noqa: PTH123  (a descriptor)
+        try:
+            subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=child_environment(environment),
+                start_new_session=True,
+                pass_fds=(writing,),
+                check=True,
+            )
+        finally:
+            os.close(writing)
+        pid = int(answer.read())
+    return Process(name, identify(pid) or Identity(pid, 0, ""), log)
 
 
 class Launcher:

@@ -64,6 +64,7 @@ class LogEndpoint:
         self._find = find
         application = web.Application()
         application.router.add_get(_LOG_ROUTE, self._answer)
+        application.router.add_route("*", "/{rest:.*}", _has_no_such_thing)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
 
     async def start(self, certificate: ServingCertificate) -> int:
@@ -89,6 +90,16 @@ class LogEndpoint:
         if tail and not tail.isdecimal():
             return web.Response(status=HTTPStatus.BAD_REQUEST, text="tailLines is a whole number\n")
         return await _send(request, log, int(tail) if tail else None)
+
+
+async def _has_no_such_thing(request: web.Request) -> web.Response:
+    """`kubectl exec`, `attach` and `port-forward` show this."""
+    what = request.path.strip("/").partition("/")[0] or "this"
+    return web.Response(
+        status=HTTPStatus.NOT_FOUND,
+        text=f"this pod is simulated: it has no container for {what}; kubectl logs works, and its engine"
+        " answers HTTP at the pod's IP\n",
+    )
 
 
 async def _send(request: web.Request, log: FoundLog, tail: int | None) -> web.StreamResponse:

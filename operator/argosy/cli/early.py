@@ -1,0 +1,60 @@
+"""Refusals that need nothing of what a command computes with.
+
+Owns the checks that come before a screen is imported: names that the catalogue does not have, files that
+cannot be read, objects that are not valid. Input: arguments as written. Output: a refusal at once, or what
+was read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from argosy.errors import SpecError
+
+if TYPE_CHECKING:
+    from argosy.cli.output import Output
+    from argosy.snapshot.fleet import FleetSnapshot
+
+
+def require_known(model: str, gpus: Mapping[str, str], output: Output) -> None:
+    """Refuse a model or a GPU that the catalogue does not have; a config.json describes its own model.
+
+    gpus: by the role that a refusal begins with, empty for the only one
+    """
+    from argosy.perf.catalogue import find_gpu, find_model
+    from argosy.refusals import Refused
+
+    for role, gpu in gpus.items():
+        for found in (find_gpu(gpu), None if model.endswith(".json") else find_model(model)):
+            if isinstance(found, Refused):
+                output.refused(found, role)
+
+
+def require_readable(paths: Iterable[Path]) -> None:
+    """Raises SpecError for a path where there is nothing to read."""
+    for path in paths:
+        try:
+            path.stat()
+        except OSError as error:
+            raise SpecError(f"cannot be read: {error.strerror}", str(path)) from error
+
+
+def read_snapshot(paths: Sequence[Path]) -> FleetSnapshot:
+    """The world that these files describe. Raises SpecError for files that cannot be used."""
+    require_readable(paths)
+    from argosy.files.objects import read_objects, snapshot_of
+
+    return snapshot_of(read_objects(paths), time.time())
+
+
+def require_something_to_plan(snapshot: FleetSnapshot) -> None:
+    """Raises SpecError where there is no class, or the fleet's mode makes no plan."""
+    from argosy.api.fleet import Mode
+
+    if not snapshot.classes:
+        raise SpecError("no WorkloadClass: the files need at least one to plan for", "FILES")
+    if snapshot.fleet_spec.mode is Mode.OBSERVE:
+        raise SpecError("Observe makes no plan; set Recommend or Auto", "Fleet default: spec.mode")

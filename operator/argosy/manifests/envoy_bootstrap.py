@@ -1,0 +1,227 @@
+"""Envoy's bootstrap: what an Envoy needs before its first ADS request.
+
+Owns its shape, and the one thing that an Envoy tells of itself: where its statistics can be read. Input:
+an `EnvoyBootstrap`. Output: the static configuration as a value, to be written as YAML. Listeners, routes,
+clusters and endpoints are not in it: they come over ADS.
+
+The admin interface can end Envoy (`POST /quitquitquit`), so it listens on the loopback address only. What
+the operator reads of it (counters, and the health of endpoints) passes through a second listener that knows
+four paths and one method. That listener's address travels in the node's metadata, so that an Envoy which
+connects over ADS is read without being listed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.settings import TlsFiles
+
+ADS_CLUSTER = "argosy-ads"
+ADMIN_CLUSTER = "argosy-admin"
+STATS_LISTENER = "argosy-stats"
+STATS_KEY = "argosy.dev/stats-address"
+"""In the node's metadata: `host:port` of the read-only listener."""
+
+READABLE_PATHS = ("/stats", "/stats/prometheus", "/clusters", "/ready")
+"""What passes to the admin interface, with any query string."""
+
+LOOPBACK = "127.0.0.1"
+_LARGEST_PORT = 65535
+_TYPES = "type.googleapis.com/envoy"
+
+Address = tuple[str, int]
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyBootstrap:
+    """One Envoy, as it is started.
+
+    node_id: unique per instance
+    ads: of the leader and the standbys; each serves the same
+    stats: where the read-only listener listens; an address that means "all" lets the operator take the
+        one that Envoy's connection comes from
+    tls: files of the client's certificate and key, and of the authority that signs the ADS server's
+    """
+
+    node_id: str
+    ads: tuple[Address, ...]
+    admin_port: int = 9901
+    stats: Address = (LOOPBACK, 9902)
+    tls: TlsFiles | None = None
+
+
+def bootstrap(wanted: EnvoyBootstrap) -> Message:
+    """The whole static configuration."""
+    host, port = wanted.stats
+    return {
+        "node": {
+            "id": wanted.node_id,
+            "cluster": "argosy",
+            "metadata": {STATS_KEY: f"[{host}]:{port}" if ":" in host else f"{host}:{port}"},
+        },
+        "admin": {"address": _socket_address((LOOPBACK, wanted.admin_port))},
+        # Replicas are reached through listeners inside Envoy.
+        "bootstrap_extensions": [
+            {
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": _typed("extensions.bootstrap.internal_listener.v3.InternalListener"),
+            }
+        ],
+        "dynamic_resources": _dynamic_resources(),
+        "static_resources": {
+            "listeners": [_stats_listener(wanted.stats)],
+            "clusters": [
+                _ads_cluster(wanted),
+                _cluster(ADMIN_CLUSTER, ((LOOPBACK, wanted.admin_port),)),
+            ],
+        },
+    }
+
+
+def stats_url(announced: str, peer_host: str) -> str:
+    """Where to read an Envoy that announces `host:port`; empty where it announces nothing usable.
+
+    peer_host: the address that its ADS connection comes from, used where it listens on all of its own
+    """
+    host, separator, port = announced.rpartition(":")
+    host = host.strip("[]")
+    if not (separator and host and port.isdecimal() and 0 < int(port) <= _LARGEST_PORT):
+        return ""
+    if not all(c.isalnum() or c in ".:-" for c in host):
+        return ""
+    if _means_all(host):
+        host = peer_host
+    if not host:
+        return ""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _means_all(host: str) -> bool:
+    return _is_ip(host) and ipaddress.ip_address(host).is_unspecified
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _dynamic_resources() -> Message:
+    grpc = {
+        "cluster_name": ADS_CLUSTER,
+        # The default waits up to 30 s between tries: a standby would idle.
+        "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
+    }
+    return {
+        "ads_config": {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "set_node_on_first_message_only": True,
+            "grpc_services": [{"envoy_grpc": grpc}],
+        },
+        "cds_config": {"ads": {}, "resource_api_version": "V3"},
+        "lds_config": {"ads": {}, "resource_api_version": "V3"},
+    }
+
+
+def _ads_cluster(wanted: EnvoyBootstrap) -> Message:
+    # A server that fell silent is noticed within two seconds by unanswered pings.
+    keepalive = {"interval": "1s", "timeout": "1s"}
+    protocol = {
+        **_typed("extensions.upstreams.http.v3.HttpProtocolOptions"),
+        "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}},
+    }
+    cluster = _cluster(ADS_CLUSTER, wanted.ads) | {
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol
+        }
+    }
+    if wanted.tls is None:
+        return cluster
+    return cluster | {"transport_socket": _transport_socket(wanted.tls, wanted.ads)}
+
+
+def _transport_socket(tls: TlsFiles, ads: tuple[Address, ...]) -> Message:
+    """Mutual TLS. Envoy compares a certificate with the address only where it is told to."""
+    names = [
+        {"san_type": "IP_ADDRESS" if _is_ip(host) else "DNS", "matcher": {"exact": host}}
+        for host in dict.fromkeys(host for host, _ in ads)
+    ]
+    certificate = {
+        "certificate_chain": {"filename": str(tls.certificate)},
+        "private_key": {"filename": str(tls.key)},
+    }
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            **_typed("extensions.transport_sockets.tls.v3.UpstreamTlsContext"),
+            "common_tls_context": {
+                "alpn_protocols": ["h2"],
+                "tls_certificates": [certificate],
+                "validation_context": {
+                    "trusted_ca": {"filename": str(tls.authority)},
+                    "match_typed_subject_alt_names": names,
+                },
+            },
+        },
+    }
+
+
+def _stats_listener(address: Address) -> Message:
+    routes: list[Message] = [
+        {
+            # An exact path: Envoy compares it without the query string.
+            "match": {
+                "path": path,
+                "headers": [{"name": ":method", "string_match": {"exact": "GET"}}],
+            },
+            "route": {"cluster": ADMIN_CLUSTER},
+        }
+        for path in READABLE_PATHS
+    ]
+    words = f"Only GET {', '.join(READABLE_PATHS)} can be read here.\n"
+    routes.append(
+        {"match": {"prefix": "/"}, "direct_response": {"status": 403, "body": {"inline_string": words}}}
+    )
+    router = {
+        "name": "envoy.filters.http.router",
+        "typed_config": _typed("extensions.filters.http.router.v3.Router"),
+    }
+    manager = {
+        **_typed("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": STATS_LISTENER,
+        "route_config": {
+            "virtual_hosts": [{"name": STATS_LISTENER, "domains": ["*"], "routes": routes}],
+        },
+        "http_filters": [router],
+    }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    return {
+        "name": STATS_LISTENER,
+        "address": _socket_address(address),
+        "filter_chains": [{"filters": filters}],
+    }
+
+
+def _cluster(name: str, addresses: tuple[Address, ...]) -> Message:
+    endpoints = [{"endpoint": {"address": _socket_address(each)}} for each in addresses]
+    return {
+        "name": name,
+        "type": "STATIC" if all(_is_ip(host) for host, _ in addresses) else "STRICT_DNS",
+        "connect_timeout": "0.5s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
+    }
+
+
+def _socket_address(address: Address) -> Message:
+    host, port = address
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _typed(name: str) -> Message:
+    return {"@type": f"{_TYPES}.{name}"}

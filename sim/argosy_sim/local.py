@@ -1,0 +1,227 @@
+"""What `argosy sim` runs beside the control plane, in its state directory: the live fleet and an Envoy.
+
+Owns how they are started, in the foreground or detached, and how all of it is ended. Both record their
+process, by pid and start time, so that `argosy sim down` finds them whoever started them, and touches no
+other. Input: the state directory of a control plane that runs. Output: what runs, as values.
+
+    fleet/      the live fleet's own state and log (`livefleet.state`)
+    envoy/      Envoy's bootstrap, its log, and `state.json`
+    operator/   for the operator's --state-dir; `down` removes it
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from argosy_sim.controlplane import lifecycle
+from argosy_sim.controlplane.cluster import ControlPlane
+from argosy_sim.controlplane.credentials.kubeconfig import write_private
+from argosy_sim.controlplane.errors import StartError, StateDirectoryInUseError
+from argosy_sim.controlplane.host.ports import LOOPBACK
+from argosy_sim.controlplane.host.processes import (
+    Ending,
+    Identity,
+    Launcher,
+    Process,
+    end,
+    identify,
+    is_running,
+    launch_orphan,
+    resident_bytes,
+)
+from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch, wait_until_up
+from argosy_sim.livefleet.state import FleetLayout, FleetState
+
+if TYPE_CHECKING:
+    from argosy_sim.envoy import EnvoySettings, PreparedEnvoy
+
+GRACE_S = 8.0
+ENVOY_ANSWERS_S = 15.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEnvoy:
+    """An Envoy that `argosy sim envoy` started; ports are on loopback."""
+
+    process: Identity
+    node_id: str
+    admin_port: int
+    stats_port: int
+
+
+_ENVOY = TypeAdapter(LocalEnvoy)
+
+
+def fleet_layout(directory: Path) -> FleetLayout:
+    """Where the live fleet of this state directory keeps what it records."""
+    return FleetLayout(directory.expanduser().resolve() / "fleet")
+
+
+def fleet_log(directory: Path) -> Path:
+    """The output of a detached fleet."""
+    return fleet_layout(directory).directory / "fleet.log"
+
+
+def envoy_folder(directory: Path) -> Path:
+    """Where the Envoy of this state directory has its files."""
+    return directory.expanduser().resolve() / "envoy"
+
+
+def envoy_log(directory: Path) -> Path:
+    """The output of a detached Envoy."""
+    return envoy_folder(directory) / "envoy.log"
+
+
+def operator_folder(directory: Path) -> Path:
+    """The --state-dir to give to an operator of this control plane."""
+    return directory.expanduser().resolve() / "operator"
+
+
+def companions(directory: Path) -> tuple[lifecycle.ComponentStatus, ...]:
+    """The fleet and the Envoy, where they run."""
+    fleet, envoy = fleet_layout(directory).load(), load_envoy(directory)
+    found = [] if fleet is None else [("live-fleet", fleet.process, fleet_log(directory))]
+    if envoy is not None:
+        found.append(("envoy", envoy.process, envoy_log(directory)))
+    return tuple(
+        lifecycle.ComponentStatus(name, process.pid, True, resident_bytes(process), log)
+        for name, process, log in found
+    )
+
+
+# --- the live fleet -----------------------------------------------------------------------------
+
+
+def fleet_command(directory: Path, spec: Path | None) -> list[str]:
+    """The command of a live fleet, after its account and rights were made.
+
+    It does not end with its parent: `nohup argosy sim fleet &` outlives its shell. Raises as
+    `ControlPlane.attach`, `FleetRunningError` where one runs, StartError where kubectl refuses.
+    """
+    control_plane = ControlPlane.attach(directory)
+    fleet_layout(directory).prepare()
+    kubectl = [str(control_plane.binaries.kubectl), f"--kubeconfig={control_plane.admin_kubeconfig}"]
+    applied = subprocess.run(
+        [*kubectl, "apply", "-f", str(RBAC)], capture_output=True, text=True, check=False
+    )
+    if applied.returncode != 0:
+        raise StartError(f"the fleet's account cannot be made: {applied.stderr.strip()}")
+    kubeconfig = control_plane.service_account_kubeconfig(
+        ACCOUNT_NAMESPACE, ACCOUNT_NAME, directory / "fleet.kubeconfig"
+    )
+    launch = Launch(
+        kubeconfig, fleet_layout(directory).directory, spec, control_plane.state_dir, die_with_parent=False
+    )
+    return launch.command()
+
+
+def start_fleet(directory: Path, command: Sequence[str]) -> FleetState:
+    """Start a fleet that outlives this process, and wait for its nodes; raises `FleetNotRunningError`."""
+    launcher = Launcher(os.environ, die_with_parent=False)
+    process = launcher.launch("live-fleet", command, fleet_log(directory))
+    try:
+        return wait_until_up(fleet_layout(directory).directory, lambda: is_running(process.identity))
+    except BaseException:
+        launcher.end(process, GRACE_S)
+        raise
+
+
+# --- Envoy --------------------------------------------------------------------------------------
+
+
+def load_envoy(directory: Path) -> LocalEnvoy | None:
+    """The Envoy that runs here, None where none does; raises `StateDirectoryInUseError` on a foreign file."""
+    path = envoy_folder(directory) / "state.json"
+    try:
+        found = _ENVOY.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise StateDirectoryInUseError(
+            f"{path} was not written by `argosy sim envoy`; use another directory or remove it"
+        ) from error
+    return found if is_running(found.process) else None
+
+
+def require_no_envoy(directory: Path) -> None:
+    """Raises as `ControlPlane.attach`, and StartError where an Envoy runs here already."""
+    ControlPlane.attach(directory)
+    running = load_envoy(directory)
+    if running is not None:
+        raise StartError(
+            f"Envoy {running.node_id} (pid {running.process.pid}) runs already; `argosy sim down` ends it"
+        )
+
+
+def become_envoy(settings: EnvoySettings, prepared: PreparedEnvoy) -> None:
+    """Replace this process by Envoy, which keeps its pid and start time."""
+    identity = identify(os.getpid())
+    assert identity is not None
+    _save(settings, prepared, identity)
+    os.execv(prepared.command[0], prepared.command)  # noqa: S606
+
+
+def start_envoy(settings: EnvoySettings, prepared: PreparedEnvoy, directory: Path) -> LocalEnvoy:
+    """Start an Envoy that outlives this process; raises StartError with its log's end."""
+    process = launch_orphan(os.environ, "envoy", prepared.command, envoy_log(directory))
+    found = _save(settings, prepared, process.identity)
+    try:
+        _await_envoy(process, prepared.admin_port)
+    except BaseException:
+        end(process.identity, GRACE_S)
+        raise
+    return found
+
+
+def _save(settings: EnvoySettings, prepared: PreparedEnvoy, identity: Identity) -> LocalEnvoy:
+    found = LocalEnvoy(identity, settings.node_id, prepared.admin_port, prepared.stats_port)
+    write_private(settings.directory / "state.json", _ENVOY.dump_json(found, indent=2))
+    return found
+
+
+def _await_envoy(process: Process, admin_port: int) -> None:
+    until_s = time.monotonic() + ENVOY_ANSWERS_S
+    while time.monotonic() < until_s:
+        if not is_running(process.identity):
+            tail = "\n".join(process.log.read_text(errors="replace").splitlines()[-10:])
+            raise StartError(f"Envoy ended at once; the end of {process.log}:\n{tail}")
+        try:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{admin_port}/server_info", timeout=1.0):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(_POLL_S)
+    raise StartError(f"Envoy did not answer within {ENVOY_ANSWERS_S:g} s; its log is {process.log}")
+
+
+# --- the end ------------------------------------------------------------------------------------
+
+
+def down(directory: Path) -> Mapping[str, Ending]:
+    """End Envoy, the fleet and the control plane, in this order; logs stay.
+
+    Returns how each ended, empty if nothing was recorded. Only processes that the state directory
+    names by pid and start time are touched. The fleet ends before the API server that it talks to.
+    """
+    endings: dict[str, Ending] = {}
+    envoy, fleet = load_envoy(directory), fleet_layout(directory).load()
+    if envoy is not None:
+        endings["envoy"] = end(envoy.process, GRACE_S)
+    (envoy_folder(directory) / "state.json").unlink(missing_ok=True)
+    if fleet is not None:
+        endings["live-fleet"] = end(fleet.process, GRACE_S)
+    endings |= lifecycle.down(directory)
+    # Of a fleet that is gone: a new one would be served its routes and believe its revisions.
+    shutil.rmtree(operator_folder(directory), ignore_errors=True)
+    return endings

@@ -1,0 +1,72 @@
+"""Envoy's bootstrap as a value, and the address that an Envoy announces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from argosy.manifests.envoy_bootstrap import STATS_KEY, EnvoyBootstrap, bootstrap, stats_url
+from argosy.settings import TlsFiles
+
+ADS = (("127.0.0.1", 18000),)
+
+
+@pytest.mark.parametrize(
+    ("announced", "url"),
+    [
+        pytest.param("10.0.0.7:9902", "http://10.0.0.7:9902", id="an address"),
+        pytest.param("edge-0.edge:9902", "http://edge-0.edge:9902", id="a name"),
+        pytest.param("[fd00::7]:9902", "http://[fd00::7]:9902", id="an IPv6 address"),
+        pytest.param("0.0.0.0:9902", "http://10.9.9.9:9902", id="all addresses: the connection's"),
+        pytest.param("[::]:9902", "http://10.9.9.9:9902", id="all IPv6 addresses: the connection's"),
+        pytest.param("", "", id="nothing"),
+        pytest.param("10.0.0.7", "", id="no port"),
+        pytest.param("10.0.0.7:", "", id="an empty port"),
+        pytest.param("10.0.0.7:0", "", id="no real port"),
+        pytest.param("10.0.0.7:70000", "", id="too high a port"),
+        pytest.param(":9902", "", id="no host"),
+        pytest.param("http://10.0.0.7:9902", "", id="a URL"),
+        pytest.param("user@10.0.0.7:9902", "", id="a user"),
+        pytest.param("10.0.0.7/admin?:9902", "", id="a path"),
+    ],
+)
+def test_an_announced_address_is_a_url_or_nothing(announced: str, url: str) -> None:
+    assert stats_url(announced, "10.9.9.9") == url
+
+
+def test_all_addresses_of_an_unknown_peer_are_nothing() -> None:
+    assert stats_url("0.0.0.0:9902", "") == ""
+
+
+def test_the_admin_interface_listens_on_loopback_whatever_the_counters_do() -> None:
+    found = bootstrap(EnvoyBootstrap("edge", ADS, 9901, ("0.0.0.0", 9902)))
+    assert found["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
+    (listener,) = found["static_resources"]["listeners"]
+    assert listener["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 9902}
+    assert found["node"]["metadata"] == {STATS_KEY: "0.0.0.0:9902"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "kind"),
+    [(("10.0.0.1", "fd00::1"), "STATIC"), (("argosy.argosy-system.svc",), "STRICT_DNS")],
+    ids=["addresses", "a name"],
+)
+def test_operators_are_found_by_address_or_by_name(hosts: tuple[str, ...], kind: str) -> None:
+    found = bootstrap(EnvoyBootstrap("edge", tuple((host, 18000) for host in hosts)))
+    ads = found["static_resources"]["clusters"][0]
+    assert (ads["name"], ads["type"]) == ("argosy-ads", kind)
+
+
+def test_with_tls_the_operators_name_is_compared_with_its_certificate() -> None:
+    tls = TlsFiles(Path("/tls/tls.crt"), Path("/tls/tls.key"), Path("/tls/ca.crt"))
+    found = bootstrap(EnvoyBootstrap("edge", (("argosy.svc", 1), ("10.0.0.1", 2)), tls=tls))
+    context = found["static_resources"]["clusters"][0]["transport_socket"]["typed_config"]
+    assert context["common_tls_context"]["validation_context"] == {
+        "trusted_ca": {"filename": "/tls/ca.crt"},
+        "match_typed_subject_alt_names": [
+            {"san_type": "DNS", "matcher": {"exact": "argosy.svc"}},
+            {"san_type": "IP_ADDRESS", "matcher": {"exact": "10.0.0.1"}},
+        ],
+    }
+    assert "transport_socket" not in bootstrap(EnvoyBootstrap("e", ADS))["static_resources"]["clusters"][0]
