@@ -44,14 +44,15 @@ class Ask:
     url: str
     model: str = "llama-8b"
     headers: Mapping[str, str] = field(default_factory=lambda: {"x-argosy-class": "chat"})
+    output_tokens: int = OUTPUT_TOKENS
 
     def body(self) -> bytes:
-        """A streamed chat completion of `OUTPUT_TOKENS` tokens."""
+        """A streamed chat completion of `output_tokens` tokens."""
         message = {"role": "user", "content": "Tell me of the sea."}
         fields = {
             "model": self.model,
             "messages": [message],
-            "max_tokens": OUTPUT_TOKENS,
+            "max_tokens": self.output_tokens,
             "ignore_eos": True,
             "stream": True,
             "stream_options": {"include_usage": True},

@@ -45,8 +45,7 @@ class PodEnds:
     """What is remembered of one pod.
 
     exits:      how often its engine had ended by itself
-    ends_s:     when its grace period ends (seconds since the epoch); None unless it drains
-    drain_s:    how long that period is, as its model asks
+    ends_s:     when its grace period, of `grace_s`, ends (seconds since the epoch); None unless it drains
     unfinished: requests that it had at the last scrape, `seen_s`
     is_settled: its drain was judged
     """
@@ -55,7 +54,7 @@ class PodEnds:
     model: ModelKey
     exits: int = 0
     ends_s: float | None = None
-    drain_s: int = 0
+    grace_s: int = 0
     unfinished: int = 0
     seen_s: float = 0.0
     is_settled: bool = False

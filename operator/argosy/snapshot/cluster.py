@@ -71,7 +71,7 @@ class PodState:
     `restarts`: of all its containers.
 
     started:  its engine runs and has answered its start-up probe, ready or not
-    ends_s:   of a pod that is being deleted: when its grace period ends
+    ends_s:   of a pod that is being deleted: when its grace period, of `grace_s`, ends
     exits:    how often its engine has ended by itself
     last_exit: how it ended the last time, as the end of a sentence; empty where it never did
     """
@@ -97,6 +97,7 @@ class PodState:
     restarts: int = 0
     started: bool = False
     ends_s: float | None = None
+    grace_s: int = 0
     exits: int = 0
     last_exit: str = ""
 

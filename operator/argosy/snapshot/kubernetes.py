@@ -78,6 +78,7 @@ def pod_state(pod: Object) -> PodState:
         started=bool(engine.get("started")) and "running" in (engine.get("state") or {}),
         # The API server sets it to the instant at which the grace period ends.
         ends_s=seconds_of(metadata.get("deletionTimestamp")),
+        grace_s=int(metadata.get("deletionGracePeriodSeconds") or 0),
         exits=_exits(engine),
         last_exit=_last_exit(engine),
     )

@@ -13,8 +13,8 @@ from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan
 from argosy.plan.solve import solve
 from argosy.plan.solver.search import SolveLimits
-from argosy.snapshot.liveness import SILENT_AFTER_S
 from argosy.snapshot.cluster import PodState
+from argosy.snapshot.liveness import SILENT_AFTER_S
 
 
 def a_settled_world() -> World:

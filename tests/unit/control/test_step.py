@@ -25,8 +25,8 @@ from argosy.api import CustomResource, FleetPlan, GPUPool, ServedModel, Workload
 from argosy.api.conditions import ConditionStatus
 from argosy.control.demand import class_forecasts
 from argosy.control.step import StepSettings, step
-from argosy.snapshot.liveness import SILENT_AFTER_S
 from argosy.rollout import CreateDeployment, MarkVictim, ScaleDeployment
+from argosy.snapshot.liveness import SILENT_AFTER_S
 
 CHEAP_H100 = a_pool("h100", "H100", priceUsdPerHour=0.5)
 DEAR_H100 = a_pool("h100", "H100", priceUsdPerHour=6.0)

@@ -47,17 +47,16 @@ def engine_ends(snapshot: FleetSnapshot, known: Mapping[str, PodEnds]) -> Engine
         before = known.get(pod.uid) or PodEnds(pod.key, model.key, pod.exits)
         if pod.exits > before.exits and pod.is_active and not pod.deleting:
             events.append(_restarted(pod, model.key))
-        memory[pod.uid] = _seen(before, pod, model, snapshot)
+        memory[pod.uid] = _seen(before, pod, snapshot)
     followed = {**{uid: each for uid, each in known.items() if uid not in memory}, **memory}
     cut = [each for uid, each in followed.items() if _was_cut(each, uid in memory, snapshot.now_s)]
     settled = {uid: _settled(each, snapshot.now_s) for uid, each in memory.items()}
     return EngineEnds(settled, (*events, *map(_streams_cut, cut)), _by_model(cut))
 
 
-def _seen(before: PodEnds, pod: PodState, model: ServedModel, snapshot: FleetSnapshot) -> PodEnds:
-    ends_s = pod.ends_s if pod.deleting else None
-    drain_s = model.spec.engine.drain_seconds if before.ends_s is None else before.drain_s
-    found = replace(before, exits=max(before.exits, pod.exits), ends_s=ends_s, drain_s=drain_s)
+def _seen(before: PodEnds, pod: PodState, snapshot: FleetSnapshot) -> PodEnds:
+    exits = max(before.exits, pod.exits)
+    found = replace(before, exits=exits, ends_s=pod.ends_s, grace_s=pod.grace_s)
     sample = snapshot.telemetry.engines.get(pod.address)
     if sample is None or sample.at_s <= before.seen_s:
         return found
@@ -90,8 +89,8 @@ def _restarted(pod: PodState, model: ModelKey) -> EventRecord:
 def _streams_cut(pod: PodEnds) -> EventRecord:
     requests = "request" if pod.unfinished == 1 else "requests"
     message = (
-        f"{pod.key}: {pod.unfinished} {requests} still ran when its drain ended after"
-        f" spec.engine.drainSeconds = {pod.drain_s} and were cut; set it above your longest answer."
+        f"{pod.key}: {pod.unfinished} {requests} still ran when its drain ended after {pod.grace_s} s, and"
+        " did not finish; set spec.engine.drainSeconds above your longest answer."
     )
     return EventRecord(ServedModel.KIND, pod.model, "Warning", "StreamsCut", message)
 

@@ -85,7 +85,7 @@ def test_an_engine_is_silent_only_after_envoy_has_had_the_time_to_find_out() -> 
     assert HEALTH_TIMEOUT_S < ENVOY_EJECTS_AFTER_S < SILENT_AFTER_S < DOUBT_UNTIL_S
 
 
-OUT = {name: (UNHEALTHY, 1.0) for name in "abc"}
+OUT = dict.fromkeys("abc", (UNHEALTHY, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from small_fleet import (
 
 from argosy.api import RouterPolicy
 from argosy.api.schema.timestamp import rfc3339
-from argosy.snapshot.liveness import SILENT_AFTER_S
 from argosy.snapshot.fleet import EnvoyState, RoutingView
+from argosy.snapshot.liveness import SILENT_AFTER_S
 
 
 @dataclass(frozen=True)
