@@ -130,6 +130,8 @@ def _arrivals(
     for node, cells in counted.items():
         arrived = reading.arrivals[node]
         totals = {cell: sample.value.requests_total for cell, sample in cells.items()}
+        if not all(map(math.isfinite, (arrived.value, *totals.values()))):
+            continue
         before = known.get(node) or Arrivals(arrived.at_s, arrived.value, totals)
         found[node], backlogs[node] = before.observed(arrived.at_s, arrived.value, totals)
     return found, backlogs

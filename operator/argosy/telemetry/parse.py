@@ -199,7 +199,7 @@ def parse_arrivals(body: bytes) -> float | None:
     document = _json_object(body)
     stats = [] if isinstance(document, UnreadableAnswer) else _objects(document.get("stats"))
     found = (stat.get("value") for stat in stats if stat.get("name") == ARRIVALS)
-    return next((float(value) for value in found if isinstance(value, int | float)), None)
+    return next((float(v) for v in found if isinstance(v, int | float) and _is_count(v)), None)
 
 
 def raw_route_counters(values: Mapping[str, float]) -> RawRouteCounters | None:

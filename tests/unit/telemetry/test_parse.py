@@ -337,6 +337,7 @@ def test_requests_answered_are_read_by_endpoint_and_added_up_over_clusters() -> 
         (b'{"stats": [{"name": "http.gateway.downstream_rq_total", "value": 12}]}', 12.0),
         (b'{"stats": [{"name": "http.admin.downstream_rq_total", "value": 12}]}', None),
         (b'{"stats": [{"name": "http.gateway.downstream_rq_total", "value": "many"}]}', None),
+        (b'{"stats": [{"name": "http.gateway.downstream_rq_total", "value": NaN}]}', None),
         (b"no JSON", None),
     ],
 )
