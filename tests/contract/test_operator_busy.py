@@ -88,7 +88,7 @@ def test_a_request_that_a_drain_had_no_time_for_is_counted_and_reported(stage: O
     (pod,) = names(stage.pods("scholar"))
     leader = stage.leader
     metric = 'argosy_streams_cut_total{model="default/llama-70b"}'
-    with stage.load(1.0, model="llama-70b", headers={}, output_tokens=2000):
+    with stage.load(1.0, model="llama-70b", headers={}, output_tokens=500):
         time.sleep(3.0)
         stage.kubectl("delete", "pod", pod, "--grace-period=4", "--wait=false")
         (told,) = until(lambda: events(stage, "StreamsCut"), "the event")
