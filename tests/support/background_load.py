@@ -44,14 +44,15 @@ class Ask:
     url: str
     model: str = "llama-8b"
     headers: Mapping[str, str] = field(default_factory=lambda: {"x-argosy-class": "chat"})
+    output_tokens: int = OUTPUT_TOKENS
 
     def body(self) -> bytes:
-        """A streamed chat completion of `OUTPUT_TOKENS` tokens."""
+        """A streamed chat completion of `output_tokens` tokens."""
         message = {"role": "user", "content": "Tell me of the sea."}
         fields = {
             "model": self.model,
             "messages": [message],
-            "max_tokens": OUTPUT_TOKENS,
+            "max_tokens": self.output_tokens,
             "ignore_eos": True,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -118,21 +119,21 @@ async def exchange(session: aiohttp.ClientSession, ask: Ask) -> Answer:
             status = response.status
             endpoint = response.headers.get("x-argosy-endpoint", "")
             attempts = int(response.headers.get("x-envoy-attempt-count", "0"))
-            error = await _read(response)
+            error = await _read(response, ask.output_tokens)
     except (aiohttp.ClientError, OSError, TimeoutError) as failure:
         error = f"{type(failure).__name__}: {failure}"
     return Answer(sent_s, time.time(), status, endpoint, attempts, error)
 
 
-async def _read(response: aiohttp.ClientResponse) -> str:
+async def _read(response: aiohttp.ClientResponse, output_tokens: int) -> str:
     if response.status != 200:
         return f"status {response.status}: {(await response.text())[:300]}"
     meter = StreamMeter()
     while data := await response.content.readany():
         meter.feed(data, 0.0)
-    if meter.is_done and meter.completion_tokens == OUTPUT_TOKENS:
+    if meter.is_done and meter.completion_tokens == output_tokens:
         return ""
-    return meter.error or f"the stream ended after {meter.num_text_events} of {OUTPUT_TOKENS} tokens"
+    return meter.error or f"the stream ended after {meter.num_text_events} of {output_tokens} tokens"
 
 
 def ask_once(ask: Ask) -> Answer:

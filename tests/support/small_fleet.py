@@ -132,6 +132,7 @@ class World:
         self.plans: tuple[FleetPlan, ...] = ()
         self.silent: set[str] = set()
         self.dead_nodes: set[str] = set()
+        self.is_deaf = False
         self.perf = FakePerf()
         self.profile_files: dict[ProfileFileKey, bytes] = {}
         self.unread_profiles: dict[ProfileFileKey, str] = {}
@@ -162,6 +163,11 @@ class World:
             if pod.node == name:
                 self.silence(pod.key)
 
+    def awaken(self, key: str) -> None:
+        """It answers again."""
+        self.silent.discard(key)
+        self._silent_since_s.pop(key, None)
+
     def silence(self, key: str) -> None:
         self.silent.add(key)
         self._silent_since_s[key] = self.now_s
@@ -174,7 +180,7 @@ class World:
         }
 
     def snapshot(self) -> FleetSnapshot:
-        asked = [p for p in self.pods.values() if p.address and p.ready]
+        asked = [p for p in self.pods.values() if p.address and p.ready and not self.is_deaf]
         heard_at_s = {p.address: self._silent_since_s.get(p.key, self.now_s) for p in asked}
         return FleetSnapshot(
             now_s=self.now_s,

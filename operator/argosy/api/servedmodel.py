@@ -17,6 +17,10 @@ from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
 from argosy.keys import ModelKey
 
+DRAIN_SECONDS = 300
+"""Default of `spec.engine.drainSeconds`: an answer of 13,000 tokens at 23 ms each, longer than one takes
+within any SLO of the examples. A hung engine keeps its GPUs no longer than this once it is deleted."""
+
 
 class ParallelShape(Value):
     """One way to split a replica over GPUs."""
@@ -90,6 +94,17 @@ class Engine(Value):
         16,
         description=(
             "Maximum rank of a LoRA adapter; the engine reserves memory of this rank for each of maxLoras."
+        ),
+    )
+    drain_seconds: int = Field(
+        DRAIN_SECONDS,
+        ge=10,
+        le=21600,
+        description=(
+            "Seconds (10-21600) that a replica which is removed may take to finish its requests (the pod's"
+            " terminationGracePeriodSeconds). Requests that still run then are cut, counted in"
+            " argosy_streams_cut_total and reported by the event StreamsCut: set it above your longest"
+            " answer. A change exchanges the replicas, because the pod template holds it."
         ),
     )
     args: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=64)] = (

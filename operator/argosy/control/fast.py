@@ -11,21 +11,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from argosy.api import Fleet
+from argosy.api.conditions import Reason
 from argosy.api.fleet import Mode
 from argosy.control.candidates.calibration import CalibratedVariants
 from argosy.control.decision import EventRecord
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, EventKey, TrafficMemory, WeightMemory
 from argosy.control.state.measured import measured
-from argosy.control.state.silence import silent_pods
+from argosy.control.state.silence import doubted_pods, idle_pods, silent_pods
 from argosy.control.traffic.balance import balance, published_weights, worth_publishing
+from argosy.control.traffic.engine_ends import engine_ends
 from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrated, recalibrated
 from argosy.control.triggers import Trigger
 from argosy.demand import observed
 from argosy.demand.forecast import fallen, observe, triggers
-from argosy.keys import CellName, DeploymentKey
+from argosy.keys import CellName, DeploymentKey, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.liveness import DOUBT_UNTIL_S
 
 EVENT_GAP_S = 3600.0
 """While a cause lasts, its event is posted once in so many seconds."""
@@ -48,10 +52,11 @@ class ReactSettings:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What the traffic loop shows of one iteration."""
+    """What the traffic loop shows of one iteration. `cut`: requests cut at the end of a drain, by model."""
 
     num_silent: int = 0
     calibration: CalibrationMeasures = field(default_factory=CalibrationMeasures)
+    cut: Mapping[ModelKey, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +87,25 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         demand=observe(memory.traffic.demand, snapshot.telemetry, seen_now.classes, snapshot.now_s),
         observed=observed.observe(memory.traffic.observed, seen_now),
     )
-    silent = silent_pods(snapshot)
+    silent, idle = silent_pods(snapshot), idle_pods(snapshot)
+    ends = engine_ends(snapshot, memory.traffic.ends)
     calibrations, faults = _recalibrated(snapshot, traffic, settings)
-    traffic = replace(calibrations.memory, silent=silent)
+    traffic = replace(calibrations.memory, silent=silent, idle=idle, ends=ends.memory)
     seen = memory.with_traffic(traffic)
     weights, traffic = _weights(snapshot, seen, settings)
-    events, traffic = _events(snapshot, traffic, calibrations.events, settings)
+    lasting = (*calibrations.events, *_doubt_events(snapshot))
+    events, traffic = _events(snapshot, traffic, lasting, ends.events, settings)
     return Reaction(
         memory=traffic,
         triggers=(
             *_demand_triggers(snapshot, seen),
             *_silence_triggers(memory.traffic.silent, silent),
+            *_idle_triggers(memory.traffic.idle - silent, idle - silent),
             *(Trigger(f"the step times of {key} were calibrated anew") for key in calibrations.changed),
         ),
         weights=weights,
         events=events,
-        measures=Measures(len(silent), calibrations.measures),
+        measures=Measures(len(silent), calibrations.measures, ends.cut if settings.is_leader else {}),
         to_keep=calibrations.to_keep,
         faults=faults,
     )
@@ -118,6 +126,14 @@ def _silence_triggers(before: frozenset[str], now: frozenset[str]) -> Iterable[T
         yield Trigger(f"the engine of pod {pod} is no longer counted as silent", is_progress=True)
 
 
+def _idle_triggers(before: frozenset[str], now: frozenset[str]) -> Iterable[Trigger]:
+    """Nothing is lost yet: only the statuses should tell it now, not in half a minute."""
+    for pod in sorted(now - before):
+        yield Trigger(f"pod {pod} takes no requests", is_progress=True)
+    for pod in sorted(before - now):
+        yield Trigger(f"pod {pod} takes requests again", is_progress=True)
+
+
 def _recalibrated(
     snapshot: FleetSnapshot, traffic: TrafficMemory, settings: ReactSettings
 ) -> tuple[Recalibrated, tuple[Exception, ...]]:
@@ -134,6 +150,8 @@ def _weights(
     plan, traffic = snapshot.applied_plan, memory.traffic
     if plan is None or not settings.is_leader or snapshot.fleet_spec.mode is not Mode.AUTO:
         return None, traffic
+    if doubted_pods(snapshot):  # the last weights are as good as any, until it is known what happened
+        return None, traffic
     known = traffic.weights
     previous = known.by_cell if known.plan == plan.key else published_weights(plan)
     found = balance(snapshot, plan, previous, memory.planning.capacity_per_s)
@@ -143,19 +161,34 @@ def _weights(
     return {cell: each.weights for cell, each in found.items()}, traffic
 
 
+def _doubt_events(snapshot: FleetSnapshot) -> tuple[EventRecord, ...]:
+    """An event on the Fleet while engines are in doubt: none of the models is at fault."""
+    doubted = doubted_pods(snapshot)
+    if not doubted or snapshot.fleet is None:
+        return ()
+    parts = {"count": len(doubted), "pod": min(doubted), "until_s": round(DOUBT_UNTIL_S)}
+    message = Reason.SILENCE_IN_DOUBT.sentence(**parts)
+    reason = Reason.SILENCE_IN_DOUBT.value
+    return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Warning", reason, message),)
+
+
 def _events(
-    snapshot: FleetSnapshot, traffic: TrafficMemory, found: Iterable[EventRecord], settings: ReactSettings
+    snapshot: FleetSnapshot,
+    traffic: TrafficMemory,
+    lasting: Iterable[EventRecord],
+    once: tuple[EventRecord, ...],
+    settings: ReactSettings,
 ) -> tuple[tuple[EventRecord, ...], TrafficMemory]:
-    """The events to post: each at most once in `EVENT_GAP_S`."""
+    """The events to post: those with a cause that lasts at most once in `EVENT_GAP_S`."""
     if not settings.is_leader or snapshot.fleet_spec.mode is Mode.OBSERVE:
         return (), traffic
     now_s = snapshot.now_s
     posted = {key: at_s for key, at_s in traffic.posted_at_s.items() if 0.0 <= now_s - at_s < EVENT_GAP_S}
     new = []
-    for event in found:
+    for event in lasting:
         # The first word of a message is its subject, a variant or a pod; the rest holds figures.
         key = EventKey(event.reason, event.key, event.message.split()[0])
         if key not in posted:
             posted[key] = now_s
             new.append(event)
-    return tuple(new), replace(traffic, posted_at_s=posted)
+    return (*new, *once), replace(traffic, posted_at_s=posted)

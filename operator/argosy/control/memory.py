@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from argosy.demand.forecast import ClassForecast, DemandHistory
 from argosy.demand.observed import ObservedHistory
-from argosy.keys import CellName, ClassKey, DeploymentKey
+from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.recalibration.observe import WindowMemory
 from argosy.perf.recalibration.recalibrate import Confidence
@@ -42,6 +42,26 @@ class WeightMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class PodEnds:
+    """What is remembered of one pod.
+
+    exits:      how often its engine had ended by itself
+    ends_s:     when its grace period, of `grace_s`, ends (seconds since the epoch); None unless it drains
+    unfinished: requests that it had at the last scrape, `seen_s`
+    is_settled: its drain was judged
+    """
+
+    key: str
+    model: ModelKey
+    exits: int = 0
+    ends_s: float | None = None
+    grace_s: int = 0
+    unfinished: int = 0
+    seen_s: float = 0.0
+    is_settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TrafficMemory:
     """The traffic loop's part: what it has measured, and its last outputs.
 
@@ -50,6 +70,8 @@ class TrafficMemory:
     calibration: step times of engines as observed, against their profiles
     silent:      keys of the pods whose engine was silent at the last reading
     observed:    what requests got in the last minutes
+    idle:        keys of the pods that took no requests at the last reading
+    ends:        how the engines of pods have ended so far, by UID
     posted_at_s: when each event was last posted (seconds since the epoch)
     confidence:  how sure each calibration is, with the state that it was worked out for: derived,
                  kept because it takes a third of a millisecond each and changes once per window
@@ -61,6 +83,8 @@ class TrafficMemory:
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
     silent: frozenset[str] = frozenset()
     observed: ObservedHistory = field(default_factory=ObservedHistory)
+    idle: frozenset[str] = frozenset()
+    ends: Mapping[str, PodEnds] = field(default_factory=dict)
     weights: WeightMemory = field(default_factory=WeightMemory)
     posted_at_s: Mapping[EventKey, float] = field(default_factory=dict)
     confidence: Mapping[CalibrationKey, tuple[CalibrationState, Confidence]] = field(

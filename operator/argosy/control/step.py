@@ -25,6 +25,7 @@ from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.nodes import pool_nodes
 from argosy.control.state.owners import owners_by_deployment
+from argosy.control.state.silence import doubted_pods
 from argosy.control.state.waiting import uncounted_pods
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_status
@@ -110,7 +111,9 @@ def _sizing(
 def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings: StepSettings) -> Decision:
     """Everything that follows from a sound plan and placement."""
     snapshot, mode = sizing.snapshot, sizing.snapshot.fleet_spec.mode
-    new_plan = _new_revision(snapshot, decided, settings)
+    # Engines that stopped together are more often a fault of the network than dead: nothing changes.
+    waits = bool(doubted_pods(snapshot))
+    new_plan = None if waits else _new_revision(snapshot, decided, settings)
     follow = new_plan if mode is Mode.AUTO and new_plan else snapshot.applied_plan
     owners = owners_by_deployment(snapshot, {*sizing.cells.groups, *former_classes(snapshot)})
     world = World(snapshot, sizing.nodes, owners, sizing.lost)
@@ -129,7 +132,7 @@ def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings:
         follow=follow,
         life=plan_life(snapshot, new_plan, mode),
         routes=compile_routes(route_inputs(snapshot, follow)) if follow else None,
-        steps=planned_steps(world, decided, follow) if mode is Mode.AUTO and follow else (),
+        steps=planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not waits else (),
         statuses=status_updates(reported),
         events=_events(snapshot, new_plan, decided),
         why=decided.plan.reasons,

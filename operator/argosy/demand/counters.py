@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from argosy.demand.arrivals import Backlog
 from argosy.keys import CellName
 
 HISTORY_S = 60.0
@@ -30,6 +31,8 @@ LONGEST_GAP_S = 30.0
 
 SHORTEST_S = 3.5
 """Shortest history that gives a rate: two samples' distance of 2 s, twice."""
+
+NO_BACKLOG = Backlog()
 
 _SLACK_S = 0.25
 """Samples come about every 2 s, not exactly: three of those make a window of 6 s."""
@@ -81,8 +84,11 @@ class Track:
         """Whether this history follows another one and nothing is counted in it yet."""
         return len(self.points) == 1 and self.before is not None
 
-    def observed(self, at_s: float, totals: Mapping[CellName, float]) -> Track:
-        """The history with one more sample of the totals; a sample seen before changes nothing."""
+    def observed(self, at_s: float, totals: Mapping[CellName, float], backlog: Backlog = NO_BACKLOG) -> Track:
+        """The history with one more sample of the totals; a sample seen before changes nothing.
+
+        `backlog`: what of the totals is late: it is entered where it came.
+        """
         read = _countable(totals)
         if not read or at_s == self.latest_s:
             return self
@@ -90,7 +96,10 @@ class Track:
             before = self.count(self.latest_s - HISTORY_S) or self.before
             return Track.starting(at_s, {**self.totals, **read}, before)
         gained = math.fsum(_gained(self.totals.get(cell, 0.0), total) for cell, total in read.items())
-        points = (*self.points, (at_s, self.points[-1][1] + gained))
+        late = min(gained, math.fsum(backlog.late.get(cell, 0.0) for cell in read))
+        counted = gained * (1.0 - backlog.extra_share)
+        known = tuple((when_s, num + late * backlog.came_by(when_s)) for when_s, num in self.points)
+        points = (*known, (at_s, self.points[-1][1] + counted))
         return replace(self, points=_recent(points), totals={**self.totals, **read})
 
     def count(self, start_s: float, end_s: float = math.inf) -> Count | None:

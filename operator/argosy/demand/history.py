@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from argosy.demand.arrivals import Arrivals, Backlog
 from argosy.demand.band import Side, likeliest_change, side
-from argosy.demand.counters import HISTORY_S, SHORTEST_S, WINDOW_S, Count, Track, total
+from argosy.demand.counters import HISTORY_S, NO_BACKLOG, SHORTEST_S, WINDOW_S, Count, Track, total
 from argosy.keys import CellName, ClassKey
 from argosy.snapshot import RouteCounters, Sample, TelemetryReading
 
@@ -84,10 +85,14 @@ class ClassHistory:
 
 @dataclass(frozen=True, slots=True)
 class DemandHistory:
-    """All classes' histories, by class key. `observed_at_s`: the instant of the last reading."""
+    """All classes' histories, by class key. `observed_at_s`: the instant of the last reading.
+
+    arrivals: by Envoy's node id, what came in against what its routes have counted
+    """
 
     classes: Mapping[ClassKey, ClassHistory] = field(default_factory=dict)
     observed_at_s: float = -math.inf
+    arrivals: Mapping[str, Arrivals] = field(default_factory=dict)
 
 
 def observe(
@@ -101,18 +106,50 @@ def observe(
     for (node, cell), sample in reading.routes.items():
         if cell in class_by_cell:
             samples.setdefault(class_by_cell[cell], {}).setdefault(node, {})[cell] = sample
+    arrivals, backlogs = _arrivals(history.arrivals, reading)
     clock_went_back = now_s < history.observed_at_s
     classes = {}
     for key in sorted(set(class_by_cell.values())):
         known = history.classes.get(key, ClassHistory())
         if clock_went_back:
             known = _not_after(known, now_s)
-        classes[key] = _observe_class(known, samples.get(key, {}), now_s)
-    return DemandHistory(classes, now_s)
+        classes[key] = _observe_class(known, _Seen(samples.get(key, {}), backlogs), now_s)
+    return DemandHistory(classes, now_s, arrivals)
 
 
-def _observe_class(known: ClassHistory, samples: Mapping[str, _CellSamples], now_s: float) -> ClassHistory:
-    tracks = {node: _track(known.tracks.get(node), cells) for node, cells in samples.items()}
+def _arrivals(
+    known: Mapping[str, Arrivals], reading: TelemetryReading
+) -> tuple[dict[str, Arrivals], dict[str, Backlog]]:
+    """By node id, of Envoys that show what came in together with what was counted."""
+    counted: dict[str, _CellSamples] = {}
+    for (node, cell), sample in reading.routes.items():
+        if (arrived := reading.arrivals.get(node)) is not None and arrived.at_s == sample.at_s:
+            counted.setdefault(node, {})[cell] = sample
+    found: dict[str, Arrivals] = {}
+    backlogs: dict[str, Backlog] = {}
+    for node, cells in counted.items():
+        arrived = reading.arrivals[node]
+        totals = {cell: sample.value.requests_total for cell, sample in cells.items()}
+        if not all(map(math.isfinite, (arrived.value, *totals.values()))):
+            continue
+        before = known.get(node) or Arrivals(arrived.at_s, arrived.value, totals)
+        found[node], backlogs[node] = before.observed(arrived.at_s, arrived.value, totals)
+    return found, backlogs
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a reading shows of one class, by node id: its counters, and what of them is late."""
+
+    samples: Mapping[str, _CellSamples]
+    backlogs: Mapping[str, Backlog]
+
+
+def _observe_class(known: ClassHistory, seen_now: _Seen, now_s: float) -> ClassHistory:
+    tracks = {
+        node: _track(known.tracks.get(node), cells, seen_now.backlogs.get(node, NO_BACKLOG))
+        for node, cells in seen_now.samples.items()
+    }
     seen = replace(known, tracks=tracks)
     if all(known.tracks.get(key) is track for key, track in tracks.items()):
         return seen
@@ -121,10 +158,10 @@ def _observe_class(known: ClassHistory, samples: Mapping[str, _CellSamples], now
     return _estimated(_changed(seen, now_s))
 
 
-def _track(known: Track | None, samples: _CellSamples) -> Track:
+def _track(known: Track | None, samples: _CellSamples, backlog: Backlog) -> Track:
     at_s = max(sample.at_s for sample in samples.values())  # an Envoy's counters are read together
     totals = {cell: sample.value.requests_total for cell, sample in samples.items()}
-    return Track.starting(at_s, totals) if known is None else known.observed(at_s, totals)
+    return Track.starting(at_s, totals) if known is None else known.observed(at_s, totals, backlog)
 
 
 def _changed(seen: ClassHistory, now_s: float) -> ClassHistory:

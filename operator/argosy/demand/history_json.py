@@ -7,6 +7,8 @@ A class has up to 91 peaks, and for each Envoy 32 points, so both are written as
 only the first number stands as it is, and the others as differences. An Envoy answers for all its classes
 at once, so equal columns of instants are written once. Instants and the rates of peaks are read again
 exactly where they have three decimals, counts where they are whole.
+
+Not written: what came in at each Envoy, which only the next reading needs.
 """
 
 from __future__ import annotations

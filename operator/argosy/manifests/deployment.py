@@ -31,14 +31,20 @@ from argosy.snapshot.cluster import (
     PLACEMENT_GATE,
     label_value,
 )
+from argosy.snapshot.liveness import (
+    HEALTH_PATH,
+    HEALTH_TIMEOUT_S,
+    LIVENESS_FAILURES,
+    LIVENESS_PERIOD_S,
+    LIVENESS_TIMEOUT_S,
+    READINESS_PERIOD_S,
+    UNHEALTHY_AFTER,
+)
 
 Manifest = dict[str, Any]
 
 NAME_LIMIT = 52
 """A ReplicaSet adds 11 characters to a Deployment's name in its label values (limit 63)."""
-
-GRACE_PERIOD_S = 300
-"""The drain hook's bound: longer than an answer takes within any SLO in use."""
 
 NODE_LOSS_TOLERATION_S = 30
 """Shorter than Kubernetes' 300 s: the operator replaces a silent engine much earlier."""
@@ -129,7 +135,8 @@ def _bare_template(workload: EngineWorkload) -> Manifest:
     spec: Manifest = {
         "nodeSelector": dict(workload.pool.spec.node_selector),
         "tolerations": _tolerations(workload.pool),
-        "terminationGracePeriodSeconds": GRACE_PERIOD_S,
+        # The drain hook below ends with it, whatever still runs then.
+        "terminationGracePeriodSeconds": workload.variant.engine.drain_seconds,
         # A Service called "vllm" would otherwise set VLLM_PORT, which vLLM reads as its own.
         "enableServiceLinks": False,
         "containers": [_engine_container(workload)],
@@ -147,7 +154,7 @@ def _bare_template(workload: EngineWorkload) -> Manifest:
 
 def _engine_container(workload: EngineWorkload) -> Manifest:
     engine = workload.variant.engine
-    health = {"path": "/health", "port": engine.port}
+    health = {"path": HEALTH_PATH, "port": engine.port}
     return {
         "name": ENGINE_CONTAINER,
         "image": engine.image,
@@ -155,12 +162,22 @@ def _engine_container(workload: EngineWorkload) -> Manifest:
         "env": [{"name": name, "value": value} for name, value in engine.env],
         "ports": [{"name": "http", "containerPort": engine.port}],
         "resources": {"limits": {workload.pool.spec.resource_name: str(workload.variant.gpus)}},
-        "startupProbe": {"httpGet": health, "periodSeconds": 1, "failureThreshold": LOAD_LIMIT_S},
-        "readinessProbe": {"httpGet": health, "periodSeconds": 2, "failureThreshold": 2},
-        "livenessProbe": {"httpGet": health, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+        "startupProbe": _probe(health, 1, HEALTH_TIMEOUT_S, LOAD_LIMIT_S),
+        "readinessProbe": _probe(health, READINESS_PERIOD_S, HEALTH_TIMEOUT_S, UNHEALTHY_AFTER),
+        "livenessProbe": _probe(health, LIVENESS_PERIOD_S, LIVENESS_TIMEOUT_S, LIVENESS_FAILURES),
         "lifecycle": {
             "preStop": {"exec": {"command": ["python3", "-c", DRAIN_HOOK % {"port": engine.port}]}},
         },
+    }
+
+
+def _probe(health: Manifest, period_s: int, timeout_s: float, failures: int) -> Manifest:
+    """A probe of the kubelet's: by default it would wait for one second only."""
+    return {
+        "httpGet": health,
+        "periodSeconds": period_s,
+        "timeoutSeconds": round(timeout_s),
+        "failureThreshold": failures,
     }
 
 

@@ -33,6 +33,9 @@ class Metrics:
         self.revision = self._gauge("applied_revision", "Revision of the applied plan")
         self.cost = self._gauge("planned_cost_usd_per_hour", "Price of the applied plan's replicas")
         self.silent = self._gauge("silent_endpoints", "Endpoints that have fallen silent")
+        self.streams_cut = self._counter(
+            "streams_cut", "Requests that still ran when their replica's drain ended", "model"
+        )
         self.envoys = self._gauge("envoys_connected", "Connected Envoys")
         self.demand = self._gauge(
             "demand_requests_per_second", "Rate that the last decision planned for", "workload_class"
@@ -115,6 +118,8 @@ class Metrics:
     def show_traffic(self, measures: Measures) -> None:
         """The traffic loop's measurements."""
         self.silent.set(measures.num_silent)
+        for model, count in measures.cut.items():
+            self.streams_cut.labels(model).inc(count)
         self._show_calibrations(measures.calibration)
 
     def _show_calibrations(self, measures: CalibrationMeasures) -> None:

@@ -17,6 +17,9 @@ from argosy.keys import CellName
 VIRTUAL_HOST = "argosy"
 """Name of the one virtual host, part of every counter's name."""
 
+GATEWAY = "gateway"
+"""Stat prefix of the one listener for users: `http.gateway.downstream_rq_total` counts what came in."""
+
 
 def stat_prefix_of(cell: CellName) -> str:
     """A cell's name as Envoy's counters spell it."""

@@ -69,6 +69,11 @@ class PodState:
     whose gate was lifted goes there, though the scheduler may not have bound it yet.
     `unschedulable_since_s`: since when the scheduler finds no node for it; a gate does not count.
     `restarts`: of all its containers.
+
+    started:  its engine runs and has answered its start-up probe, ready or not
+    ends_s:   of a pod that is being deleted: when its grace period, of `grace_s`, ends
+    exits:    how often its engine has ended by itself
+    last_exit: how it ended the last time, as the end of a sentence; empty where it never did
     """
 
     namespace: str
@@ -90,6 +95,11 @@ class PodState:
     assigned_node: str = ""
     unschedulable_since_s: float | None = None
     restarts: int = 0
+    started: bool = False
+    ends_s: float | None = None
+    grace_s: int = 0
+    exits: int = 0
+    last_exit: str = ""
 
     @property
     def key(self) -> str:
@@ -100,6 +110,11 @@ class PodState:
     def address(self) -> str:
         """`ip:port` of its engine, empty until it has an IP."""
         return f"{self.ip}:{self.port}" if self.ip and self.port else ""
+
+    @property
+    def should_answer(self) -> bool:
+        """Whether its engine is expected to answer: a busy one may be started and not ready."""
+        return bool(self.address) and (self.ready or self.started)
 
     @property
     def holds_devices(self) -> bool:

@@ -53,6 +53,7 @@ def pod_state(pod: Object) -> PodState:
     namespace, ready = metadata.get("namespace") or "", _readiness(spec, status)
     gated = any(g.get("name") == PLACEMENT_GATE for g in spec.get("schedulingGates") or ())
     is_ready = ready.get("status") == "True"
+    engine = _engine_status(status)
     return PodState(
         namespace=namespace,
         name=metadata.get("name") or "",
@@ -74,6 +75,12 @@ def pod_state(pod: Object) -> PodState:
         assigned_node="" if gated else (spec.get("nodeSelector") or {}).get(HOSTNAME) or "",
         unschedulable_since_s=_unschedulable_since_s(status),
         restarts=sum(c.get("restartCount") or 0 for c in status.get("containerStatuses") or ()),
+        started=bool(engine.get("started")) and "running" in (engine.get("state") or {}),
+        # The API server sets it to the instant at which the grace period ends.
+        ends_s=seconds_of(metadata.get("deletionTimestamp")),
+        grace_s=int(metadata.get("deletionGracePeriodSeconds") or 0),
+        exits=_exits(engine),
+        last_exit=_last_exit(engine),
     )
 
 
@@ -121,6 +128,28 @@ def _readiness(spec: Object, status: Object) -> Mapping[str, Any]:
     """
     containers = _named_condition(status, "ContainersReady")
     return _named_condition(status, "Ready") if spec.get("readinessGates") or not containers else containers
+
+
+def _engine_status(status: Object) -> Mapping[str, Any]:
+    statuses = status.get("containerStatuses") or ()
+    return next((c for c in statuses if c.get("name") == ENGINE_CONTAINER), {})
+
+
+def _exits(engine: Object) -> int:
+    """The kubelet counts a restart once it restarts: until then the last end shows in the state."""
+    state = engine.get("state") or {}
+    waits = (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff"
+    return int(engine.get("restartCount") or 0) + ("terminated" in state or waits)
+
+
+def _last_exit(engine: Object) -> str:
+    """`exit code 137 (OOMKilled)`."""
+    states = (engine.get("state") or {}, engine.get("lastState") or {})
+    ended: Object = next((s["terminated"] for s in states if s.get("terminated")), {})
+    if "exitCode" not in ended:
+        return ""
+    reason = str(ended.get("reason") or "")
+    return f"exit code {ended['exitCode']}" + (f" ({reason})" if reason else "")
 
 
 def _unschedulable_since_s(status: Object) -> float | None:

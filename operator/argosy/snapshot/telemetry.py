@@ -85,12 +85,19 @@ class TelemetryReading:
     """Everything measured, each with its age.
 
     engines:    by endpoint address `ip:port`; an engine that did not answer keeps its last sample
-    unanswered_since_s: by endpoint address, since when scrapes in a row have failed
+    unanswered_since_s: by endpoint address, when the first of the scrapes was sent that have all gone
+                without an answer
+    refused_since_s: of these, the ones that refuse connections now: since when they do in a row
     endpoints:  by endpoint address, Envoy's view; where several Envoys differ, the worst
+    answered_at_s: by endpoint address, when an Envoy last showed that a request was answered there
     routes:     by (Envoy's node id, route cell)
+    arrivals:   by Envoy's node id, the requests that came in, whatever became of them (total since its start)
     """
 
     engines: Mapping[str, Sample[EngineReading]] = field(default_factory=dict)
     unanswered_since_s: Mapping[str, float] = field(default_factory=dict)
+    refused_since_s: Mapping[str, float] = field(default_factory=dict)
     endpoints: Mapping[str, Sample[EndpointHealth]] = field(default_factory=dict)
+    answered_at_s: Mapping[str, float] = field(default_factory=dict)
     routes: Mapping[tuple[str, CellName], Sample[RouteCounters]] = field(default_factory=dict)
+    arrivals: Mapping[str, Sample[float]] = field(default_factory=dict)

@@ -3,8 +3,9 @@
 Owns the requests: how many at a time, how long each may take. `parse` reads the answers and
 `last_samples` keeps them. Input: `Targets`. Output: a `TelemetryReading`.
 
-An engine that sends any HTTP answer, a bad one included, is not silent: a silent engine is taken for
-dead, and the planner loses its capacity.
+An engine that sends any HTTP answer, a bad or a late one included, is not silent: a silent engine is
+taken for dead, and the planner loses its capacity. So a reading waits for each engine for a moment only,
+and a request that is then unanswered stays open: the answer counts in a later reading.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ import aiohttp
 
 from argosy.keys import CellName
 from argosy.snapshot import Sample, TelemetryReading
+from argosy.snapshot.liveness import SCRAPE_PATIENCE_S, SCRAPE_TIMEOUT_S
 from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
     ROUTE_STATS_FILTER,
     RawRouteCounters,
     UnreadableAnswer,
     UnreadableAnswerReason,
+    parse_answered,
+    parse_arrivals,
     parse_clusters,
     parse_engine,
     parse_route_stats,
@@ -38,11 +42,15 @@ _log = logging.getLogger(__name__)
 class ScrapeLimits:
     """Limits of one reading.
 
-    timeout_s: per request. num_at_once: requests in flight. max_body_bytes: a longer answer is
-    unreadable (vLLM's own is about 60 KB, Envoy's `/clusters` 1.3 KB per endpoint).
+    patience_s: how long a reading waits for an answer; an Envoy that takes longer is not read
+    timeout_s:  when a request to an engine is given up
+    num_at_once: requests that a reading waits for
+    max_body_bytes: a longer answer is unreadable (vLLM's own is about 60 KB, Envoy's `/clusters` 1.3 KB
+    per endpoint)
     """
 
-    timeout_s: float = 1.0
+    patience_s: float = SCRAPE_PATIENCE_S
+    timeout_s: float = SCRAPE_TIMEOUT_S
     num_at_once: int = 64
     max_body_bytes: int = 16 * 1024 * 1024
 
@@ -51,6 +59,24 @@ class ScrapeLimits:
 class _Answer:
     status: int
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _NoAnswer:
+    """None came. `refused`: no process listens there."""
+
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request to an engine that was sent at `at_s` (seconds since the epoch; `loop_s` by the loop's
+    clock): its answer, and when it came by that clock.
+    """
+
+    at_s: float
+    loop_s: float
+    answer: asyncio.Task[tuple[_Answer | _NoAnswer, float]]
 
 
 class DirectScraper:
@@ -64,11 +90,14 @@ class DirectScraper:
         # Not the connector's limit: the wait for a free connection would then count against the
         # time-out of requests that were not sent yet.
         self._slots = asyncio.Semaphore(self._limits.num_at_once)
+        self._open: dict[str, _Asked] = {}
         self._complaints: dict[str, str] = {}
 
     async def read(self, targets: Targets, now_s: float) -> TelemetryReading:
-        """Read all targets at once; takes one time-out where some target is silent."""
+        """Read all targets at once; waits for `patience_s` where some target is slow or silent."""
         self._last.forget_all_but(targets)
+        for address in self._open.keys() - set(targets.engines):
+            self._open.pop(address).answer.cancel()
         for url in self._complaints.keys() - _urls(targets):
             del self._complaints[url]
         scrapes: list[Coroutine[Any, Any, None]] = [
@@ -80,31 +109,76 @@ class DirectScraper:
 
     async def close(self) -> None:
         """Close the connections; a later `read` opens new ones."""
+        for asked in self._open.values():
+            asked.answer.cancel()
+        self._open.clear()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     async def _scrape_engine(self, address: str, now_s: float) -> None:
-        answer = await self._get(f"http://{address}/metrics")
-        if answer is None:
-            self._last.engine_unanswered(address, now_s)
-            self._complain(address, "does not answer")
+        """Ask, and wait for a moment. The first request without an answer stays open beside later ones:
+        a slow engine answers that one, an engine that was cut off for a while a new one.
+        """
+        first = self._open.get(address)
+        if first is not None and first.answer.done():
+            del self._open[address]
+            self._take(address, first)
+            first = None
+        asked = await self._ask(address, now_s)
+        if asked.answer.done():
+            self._take(address, asked)
+            if first is not None and address not in self._last.unanswered_since_s:
+                self._open.pop(address).answer.cancel()
             return
+        if first is None:
+            self._open[address] = asked
+        else:
+            asked.answer.cancel()
+        self._last.engine_unanswered(address, asked.at_s)
+        self._complain(address, "does not answer")
+
+    async def _ask(self, address: str, now_s: float) -> _Asked:
+        """A request, answered or not: it holds a slot only as long as the reading waits for it."""
+        loop = asyncio.get_running_loop()
+
+        async def timed() -> tuple[_Answer | _NoAnswer, float]:
+            answer = await self._get(f"http://{address}/metrics", timeout_s=self._limits.timeout_s)
+            return answer, loop.time()
+
+        async with self._slots:
+            asked = _Asked(now_s, loop.time(), asyncio.create_task(timed()))
+            try:
+                await asyncio.wait({asked.answer}, timeout=self._limits.patience_s)
+            except asyncio.CancelledError:
+                asked.answer.cancel()
+                raise
+        return asked
+
+    def _take(self, address: str, asked: _Asked) -> None:
+        """Take note of how a request ended; an answer is dated with the moment at which it came."""
+        answer, came_s = asked.answer.result()
+        if isinstance(answer, _NoAnswer):
+            self._last.engine_unanswered(address, asked.at_s, refused=answer.refused)
+            self._complain(address, "refuses connections" if answer.refused else "does not answer")
+            return
+        late_s = came_s - asked.loop_s
+        at_s = asked.at_s + (late_s if late_s > self._limits.patience_s else 0.0)
         parsed = parse_engine(answer.body) if answer.status == 200 else _refused(answer)
         if isinstance(parsed, UnreadableAnswer):
-            self._last.engine_answered(address, None, now_s)
+            self._last.engine_answered(address, None, at_s)
             self._complain(address, parsed.message)
         else:
-            self._last.engine_answered(address, parsed, now_s)
+            self._last.engine_answered(address, parsed, at_s)
             self._complain(address, "")
 
     async def _scrape_envoy(self, node: str, url: str, now_s: float) -> None:
         """Both answers or none: counters and health belong to one instant."""
         stats, clusters = await asyncio.gather(
-            self._get(f"{url}/stats", {"filter": ROUTE_STATS_FILTER, "format": "json"}),
-            self._get(f"{url}/clusters", {"format": "json"}),
+            self._in_a_slot(f"{url}/stats", {"filter": ROUTE_STATS_FILTER, "format": "json"}),
+            self._in_a_slot(f"{url}/clusters", {"format": "json"}),
         )
-        if stats is None or clusters is None:
+        if isinstance(stats, _NoAnswer) or isinstance(clusters, _NoAnswer):
             self._complain(url, "does not answer")
             return
         routes = parse_route_stats(stats.body) if stats.status == 200 else _refused(stats)
@@ -115,22 +189,28 @@ class DirectScraper:
             )
             return
         by_cell = {cell: Sample(raw, now_s) for cell, raw in self._by_cell(routes).items()}
-        self._last.envoy_answered(node, EnvoyScrape(now_s, by_cell, endpoints))
+        answered, arrived = parse_answered(clusters.body), parse_arrivals(stats.body)
+        self._last.envoy_answered(node, EnvoyScrape(now_s, by_cell, endpoints, answered, arrived))
         self._complain(url, "")
 
     def _by_cell(self, routes: Mapping[str, RawRouteCounters]) -> dict[CellName, RawRouteCounters]:
         cells = {prefix: self._cell_of(prefix) for prefix in routes}
         return {cell: routes[prefix] for prefix, cell in cells.items() if cell is not None}
 
-    async def _get(self, url: str, query: Mapping[str, str] | None = None) -> _Answer | None:
-        """One answer; None where none came in time."""
+    async def _in_a_slot(self, url: str, query: Mapping[str, str]) -> _Answer | _NoAnswer:
         async with self._slots:
-            try:
-                async with self._open_session().get(url, params=query) as response:
-                    return _Answer(response.status, await self._body(response))
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-                # ValueError: an address that is no URL.
-                return None
+            return await self._get(url, query, timeout_s=self._limits.patience_s)
+
+    async def _get(
+        self, url: str, query: Mapping[str, str] | None = None, *, timeout_s: float
+    ) -> _Answer | _NoAnswer:
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        try:
+            async with self._open_session().get(url, params=query, timeout=timeout) as response:
+                return _Answer(response.status, await self._body(response))
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            # ValueError: an address that is no URL.
+            return _NoAnswer(refused=_is_refusal(error))
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         parts: list[bytes] = []
@@ -147,7 +227,6 @@ class DirectScraper:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-                timeout=aiohttp.ClientTimeout(total=self._limits.timeout_s),
                 trust_env=False,
             )
         return self._session
@@ -163,6 +242,11 @@ class DirectScraper:
         else:
             del self._complaints[target]
             _log.info("telemetry: %s is readable again", target)
+
+
+def _is_refusal(error: Exception) -> bool:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return isinstance(cause, ConnectionRefusedError)
 
 
 def _refused(answer: _Answer) -> UnreadableAnswer:

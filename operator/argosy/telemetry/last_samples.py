@@ -6,6 +6,7 @@ is no longer read is dropped. Input: answers with their time. Output: a `Telemet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,11 +18,15 @@ from argosy.telemetry.port import Targets
 
 @dataclass(frozen=True, slots=True)
 class EnvoyScrape:
-    """One Envoy as it was at `at_s`: counters by route cell, endpoints' health by address."""
+    """One Envoy as it was at `at_s`: counters by route cell; by endpoint address its health and the
+    requests that it has answered (totals); the requests that came in (total; None where not shown).
+    """
 
     at_s: float
     routes: Mapping[CellName, Sample[RawRouteCounters]] = field(default_factory=dict)
     endpoints: Mapping[str, EndpointHealth] = field(default_factory=dict)
+    answered: Mapping[str, float] = field(default_factory=dict)
+    arrived: float | None = None
 
 
 @dataclass(slots=True)
@@ -30,6 +35,8 @@ class LastSamples:
 
     engines: dict[str, Sample[EngineReading]] = field(default_factory=dict)
     unanswered_since_s: dict[str, float] = field(default_factory=dict)
+    refused_since_s: dict[str, float] = field(default_factory=dict)
+    _answered_at_s: dict[str, float] = field(default_factory=dict)
     _envoys: dict[str, EnvoyScrape] = field(default_factory=dict)
     _routes: dict[tuple[str, CellName], tuple[RawRouteCounters, Sample[RouteCounters]]] = field(
         default_factory=dict
@@ -38,9 +45,11 @@ class LastSamples:
     def forget_all_but(self, targets: Targets) -> None:
         """Drop the samples of targets that are no longer read."""
         engines, nodes = set(targets.engines), {node for node, _ in targets.envoys}
-        for by_address in (self.engines, self.unanswered_since_s):
-            for address in by_address.keys() - engines:
-                del by_address[address]
+        for address in self.engines.keys() - engines:
+            del self.engines[address]
+        for instants in (self.unanswered_since_s, self.refused_since_s, self._answered_at_s):
+            for address in instants.keys() - engines:
+                del instants[address]
         for node in self._envoys.keys() - nodes:
             del self._envoys[node]
         for key in [key for key in self._routes if key[0] not in nodes]:
@@ -52,12 +61,20 @@ class LastSamples:
         An engine with an unreadable answer is not silent: only its sample ages.
         """
         self.unanswered_since_s.pop(address, None)
+        self.refused_since_s.pop(address, None)
         if reading is not None:
             self.engines[address] = Sample(reading, at_s)
 
-    def engine_unanswered(self, address: str, at_s: float) -> None:
-        """An engine did not answer; the first time in a row is kept."""
+    def engine_unanswered(self, address: str, at_s: float, *, refused: bool = False) -> None:
+        """An engine has not answered what it was sent at `at_s`; the first time in a row is kept.
+
+        `refused`: no process listens there.
+        """
         self.unanswered_since_s.setdefault(address, at_s)
+        if refused:
+            self.refused_since_s.setdefault(address, at_s)
+        else:
+            self.refused_since_s.pop(address, None)
 
     def envoy_answered(self, node: str, view: EnvoyScrape) -> None:
         """An Envoy answered: its routes and endpoints are those of `view` and no others."""
@@ -67,6 +84,10 @@ class LastSamples:
             known = self._routes.get((node, cell))
             counters = _monotone(known, sample.value)
             self._routes[node, cell] = (sample.value, Sample(counters, sample.at_s))
+        before = self._envoys.get(node, EnvoyScrape(view.at_s)).answered
+        for address, total in view.answered.items():
+            if total > before.get(address, math.inf):  # a first total may be from any time before
+                self._answered_at_s[address] = view.at_s
         self._envoys[node] = view
 
     def reading(self) -> TelemetryReading:
@@ -74,6 +95,13 @@ class LastSamples:
         return TelemetryReading(
             engines=dict(self.engines),
             unanswered_since_s=dict(self.unanswered_since_s),
+            refused_since_s=dict(self.refused_since_s),
+            answered_at_s=dict(self._answered_at_s),
+            arrivals={
+                node: Sample(view.arrived, view.at_s)
+                for node, view in self._envoys.items()
+                if view.arrived is not None
+            },
             endpoints=self._endpoints(),
             routes={key: sample for key, (_, sample) in self._routes.items()},
         )

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from argosy.refusals import Refused
-from argosy.route.counters import VIRTUAL_HOST
+from argosy.route.counters import GATEWAY, VIRTUAL_HOST
 from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters, Term
 from argosy.snapshot.histogram import Histogram
 
@@ -57,8 +57,13 @@ ALL_ENGINE_METRICS = (*ENGINE_METRICS, *_COUNTERS.values(), CACHE_CONFIG, START_
 _BOUND = re.compile(rb'[{,]le="([^"]+)"')
 _LABEL = re.compile(rb'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
 
-ROUTE_STATS_FILTER = rf"^vhost\.{VIRTUAL_HOST}\.route\..*\.upstream_rq_(total|completed|retry|5xx)$"
-"""Regular expression for Envoy's `/stats?filter=`: the counters that `parse_route_stats` reads."""
+ARRIVALS = f"http.{GATEWAY}.downstream_rq_total"
+
+ROUTE_STATS_FILTER = (
+    rf"^vhost\.{VIRTUAL_HOST}\.route\..*\.upstream_rq_(total|completed|retry|5xx)$"
+    rf"|^{re.escape(ARRIVALS)}$"
+)
+"""Regular expression for Envoy's `/stats?filter=`: what `parse_route_stats` and `parse_arrivals` read."""
 
 
 class UnreadableAnswerReason(StrEnum):
@@ -218,6 +223,14 @@ def parse_route_stats(body: bytes) -> Mapping[str, RawRouteCounters] | Unreadabl
     }
 
 
+def parse_arrivals(body: bytes) -> float | None:
+    """The requests that came in, from the answer that `parse_route_stats` reads; None where it has none."""
+    document = _json_object(body)
+    stats = [] if isinstance(document, UnreadableAnswer) else _objects(document.get("stats"))
+    found = (stat.get("value") for stat in stats if stat.get("name") == ARRIVALS)
+    return next((float(v) for v in found if isinstance(v, int | float) and _is_count(v)), None)
+
+
 def raw_route_counters(values: Mapping[str, float]) -> RawRouteCounters | None:
     """Counters by the end of their name (`total`, `completed`, `retry`, `5xx`); None without `total`.
 
@@ -244,13 +257,36 @@ def parse_clusters(body: bytes) -> Mapping[str, EndpointHealth] | UnreadableAnsw
     if isinstance(document, UnreadableAnswer):
         return document
     found: dict[str, EndpointHealth] = {}
-    for cluster in _objects(document.get("cluster_statuses")):
-        for host in _objects(cluster.get("host_statuses")):
-            address, flags = _address(host), host.get("health_status")
-            if address is None or not isinstance(flags, dict) or flags.get("pending_dynamic_removal"):
-                continue
+    for address, host in _hosts(document):
+        flags = host.get("health_status")
+        if isinstance(flags, dict) and not flags.get("pending_dynamic_removal"):
             found[address] = worst(found.get(address), _health(flags))
     return found
+
+
+def parse_answered(body: bytes) -> Mapping[str, float]:
+    """Requests answered without an error by endpoint address, from `/clusters?format=json` (totals).
+
+    Envoy counts them when the response header comes; its health checks are not among them. Empty where
+    the answer cannot be read.
+    """
+    document = _json_object(body)
+    found: dict[str, float] = {}
+    for address, host in () if isinstance(document, UnreadableAnswer) else _hosts(document):
+        for stat in _objects(host.get("stats")):
+            # Counters are written as text, and left out while they are zero.
+            if stat.get("name") == "rq_success" and str(stat.get("value", "0")).isdigit():
+                found[address] = found.get(address, 0.0) + float(stat.get("value", 0))
+    return found
+
+
+def _hosts(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every endpoint of every cluster, by its address."""
+    for cluster in _objects(document.get("cluster_statuses")):
+        for host in _objects(cluster.get("host_statuses")):
+            address = _address(host)
+            if address is not None:
+                yield address, host
 
 
 def worst(known: EndpointHealth | None, seen: EndpointHealth) -> EndpointHealth:

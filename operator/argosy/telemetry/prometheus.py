@@ -32,7 +32,7 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry
 
 from argosy.keys import CellName
-from argosy.route.counters import VIRTUAL_HOST
+from argosy.route.counters import GATEWAY, VIRTUAL_HOST
 from argosy.snapshot import Sample, TelemetryReading
 from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
@@ -51,6 +51,7 @@ _log = logging.getLogger(__name__)
 
 _ROUTE_METRICS = "envoy_vhost_route_upstream_rq_(total|completed|retry|xx)"
 _ENGINE_SERIES = frozenset((*ALL_ENGINE_METRICS, *LATENCY_BUCKETS.values()))
+_ARRIVALS = "envoy_http_downstream_rq_total"
 _SAME_SCRAPE_S = 0.0005
 """Series of one scrape carry its one time stamp, to the millisecond."""
 
@@ -140,7 +141,7 @@ class PrometheusSource:
 
     def _query(self) -> tuple[Series, ...]:
         """All metrics in one query (runs in the thread)."""
-        names = "|".join((*sorted(_ENGINE_SERIES), _ROUTE_METRICS, "up"))
+        names = "|".join((*sorted(_ENGINE_SERIES), _ROUTE_METRICS, _ARRIVALS, "up"))
         query = f'{{__name__=~"{names}"}}[{self._settings.window_s}s]'
         result = self._client.custom_query(query, timeout=self._settings.timeout_s)
         return tuple(series for item in result if (series := _series(item)) is not None)
@@ -164,10 +165,12 @@ class PrometheusSource:
     def _take_envoys(self, answer: tuple[Series, ...], envoys: Iterable[tuple[str, str]]) -> None:
         by_instance = _by_instance(answer)
         for node, url in envoys:
-            routes = self._routes(by_instance.get(urlsplit(url).netloc, ()))
+            all_series = by_instance.get(urlsplit(url).netloc, ())
+            routes = self._routes(all_series)
             if routes:
                 newest_s = max(sample.at_s for sample in routes.values())
-                self._last.envoy_answered(node, EnvoyScrape(newest_s, routes))
+                scrape = EnvoyScrape(newest_s, routes, arrived=_arrived(all_series, newest_s))
+                self._last.envoy_answered(node, scrape)
 
     def _routes(self, all_series: Iterable[Series]) -> dict[CellName, Sample[RawRouteCounters]]:
         """One Envoy's counters by route cell, of its newest scrape."""
@@ -266,6 +269,18 @@ def _silent_since_s(ups: Iterable[Series]) -> float | None:
             break
         since_s = at_s
     return since_s
+
+
+def _arrived(all_series: Iterable[Series], at_s: float) -> float | None:
+    """The requests that came in at the gateway by this scrape; None where it does not show them."""
+    found = (
+        series.newest[1]
+        for series in all_series
+        if series.name == _ARRIVALS
+        and series.labels.get("envoy_http_conn_manager_prefix") == GATEWAY
+        and abs(series.newest[0] - at_s) <= _SAME_SCRAPE_S
+    )
+    return next(found, None)
 
 
 def _counter(series: Series) -> str | None:

@@ -25,6 +25,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import heade
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
+from argosy.route.counters import GATEWAY
 from argosy.route.table import Gateway
 from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
 
@@ -109,7 +110,7 @@ def listener_of(gateway: Gateway) -> EnvoyMessage:
 def _connection_manager() -> EnvoyMessage:
     manager = http_connection_manager_pb2.HttpConnectionManager
     return manager(
-        stat_prefix=LISTENER,
+        stat_prefix=GATEWAY,
         rds=http_connection_manager_pb2.Rds(
             route_config_name=ROUTE_CONFIGURATION,
             config_source=ads_source(),

@@ -14,15 +14,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint, EndpointState, OutlierSettings, RouteTable
+from argosy.snapshot.liveness import HEALTH_INTERVAL_S, HEALTH_PATH, HEALTH_TIMEOUT_S, UNHEALTHY_AFTER
 from argosy.xds.listener import listener_of
 from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
 from argosy.xds.routes import NO_REPLICA_CLUSTER, route_configuration_of
-
-HEALTH_PATH = "/health"
-HEALTH_INTERVAL_S = 1.0
-HEALTH_TIMEOUT_S = 1.0
-HEALTH_FAILURES = 2
-"""A silent replica is out of rotation after at most interval + 2 x time-out + interval = 4 s."""
 
 CONNECT_TIMEOUT_S = 1.0
 """A node that vanished does not refuse a connection, it only stays silent; inside a Kubernetes cluster,
@@ -131,7 +126,7 @@ def _health_check() -> EnvoyMessage:
         interval=duration(HEALTH_INTERVAL_S),
         # Without traffic Envoy would check once a minute: a new cluster would stay out as long.
         no_traffic_interval=duration(HEALTH_INTERVAL_S),
-        unhealthy_threshold=UInt32Value(value=HEALTH_FAILURES),
+        unhealthy_threshold=UInt32Value(value=UNHEALTHY_AFTER),
         healthy_threshold=UInt32Value(value=1),
         http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=HEALTH_PATH, host="argosy"),
     )

@@ -4,6 +4,7 @@ The kubelet carries them out. The functions are for other processes (the demo, t
 
     kill_node(state_dir, "l40s-0")      falls silent for good; returns its pods
     crash_pod(state_dir, "prod/chat-1") its engine dies and is started again
+    delay_pod(state_dir, "prod/chat-1", "/health", 8.0) it is late with these answers; 0.0: no more
     fleet_status(state_dir)             replicas, requests, CPU seconds, memory
 
 All raise `FleetNotRunningError` where no fleet answers, `UnknownTargetError` for a wrong name.
@@ -16,7 +17,7 @@ import json
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,18 +72,23 @@ def crash_pod(state_dir: Path, pod: str) -> None:
     _ask(state_dir, "crash_pod", pod)
 
 
+def delay_pod(state_dir: Path, pod: str, path: str, seconds: float) -> None:
+    """Let the engine of pod `namespace/name` be so late with every answer of `path`; 0: no more."""
+    _ask(state_dir, "delay_pod", pod, path=path, seconds=seconds)
+
+
 def fleet_status(state_dir: Path) -> LiveFleetStatus:
     """Return how the fleet is."""
     return _STATUS.validate_python(_ask(state_dir, "status", ""))
 
 
-def _ask(state_dir: Path, command: str, target: str) -> Any:
+def _ask(state_dir: Path, command: str, target: str, **more: str | float) -> Any:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_TIMEOUT_S)
             with _short(state_dir) as directory:
                 connection.connect(f"{directory}/{FleetLayout(state_dir).socket.name}")
-            connection.sendall(json.dumps({"command": command, "target": target}).encode() + b"\n")
+            connection.sendall(json.dumps({"command": command, "target": target, **more}).encode() + b"\n")
             line = connection.makefile("rb").readline()
         answer = json.loads(line)
     except (OSError, ValueError) as error:
@@ -126,7 +132,7 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             question = json.loads(await reader.readline())
-            answer = {"result": self._obey(question["command"], question["target"])}
+            answer = {"result": self._obey(question["command"], question["target"], question)}
         except UnknownTargetError as error:
             answer = {"error": str(error)}
         except (ValueError, KeyError, TypeError) as error:
@@ -134,12 +140,14 @@ class ControlServer:
         writer.write(json.dumps(answer).encode() + b"\n")
         writer.close()
 
-    def _obey(self, command: str, target: str) -> Any:
+    def _obey(self, command: str, target: str, question: Mapping[str, Any]) -> Any:
         match command:
             case "kill_node":
                 return self._kubelet.kill_node(target)
             case "crash_pod":
                 return self._kubelet.crash_pod(target)
+            case "delay_pod":
+                return self._kubelet.delay_pod(target, question["path"], question["seconds"])
             case "status":
                 return asdict(self._status())
         raise ValueError(command)

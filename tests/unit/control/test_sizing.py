@@ -14,6 +14,7 @@ from argosy.plan.solution import Plan
 from argosy.plan.solve import solve
 from argosy.plan.solver.search import SolveLimits
 from argosy.snapshot.cluster import PodState
+from argosy.snapshot.liveness import SILENT_AFTER_S
 
 
 def a_settled_world() -> World:
@@ -56,19 +57,20 @@ def test_replicas_count_while_they_serve_and_while_they_load() -> None:
     [
         pytest.param({"deleting": True}, id="it drains"),
         pytest.param({"phase": "Failed", "ready": False, "ready_since_s": None}, id="it has ended"),
-        pytest.param({"node": "gone"}, id="its node is lost"),
+        pytest.param({"node": "gone"}, id="its node is lost, and the engine is not heard"),
     ],
 )
 def test_a_replica_that_is_going_or_lost_is_not_a_current_one(fields: dict[str, Any]) -> None:
     world = a_settled_world()
     change(world, **fields)
+    world.is_deaf = True
     assert current_replicas(world) == [1]
 
 
 def test_a_replica_whose_engine_is_silent_is_not_a_current_one() -> None:
     world = a_settled_world()
     world.silence(min(world.pods))
-    world.now_s += 10.0
+    world.now_s += SILENT_AFTER_S
     assert current_replicas(world) == [1]
 
 

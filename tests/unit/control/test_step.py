@@ -26,6 +26,7 @@ from argosy.api.conditions import ConditionStatus
 from argosy.control.demand import class_forecasts
 from argosy.control.step import StepSettings, step
 from argosy.rollout import CreateDeployment, MarkVictim, ScaleDeployment
+from argosy.snapshot.liveness import SILENT_AFTER_S
 
 CHEAP_H100 = a_pool("h100", "H100", priceUsdPerHour=0.5)
 DEAR_H100 = a_pool("h100", "H100", priceUsdPerHour=6.0)
@@ -121,13 +122,13 @@ def test_a_dead_nodes_replica_is_replaced_on_another_node_before_its_condition_s
     world.settle()
     [dead, other] = sorted(p.node for p in world.pods.values())
     world.kill_node(dead)
-    world.now_s += 4
+    world.now_s += SILENT_AFTER_S
     decision = world.act("the engine fell silent")
     assert world.nodes[dead].ready
     assert [s.replicas for s in steps_of(decision) if isinstance(s, ScaleDeployment)] == [3]
     assert decision.new_plan is not None
     assert dead not in {n.node for d in decision.new_plan.spec.deployments for n in d.nodes}
-    assert verdict(decision, "default/chat") == ("False", "Loading")
+    assert verdict(decision, "default/chat") == ("False", "NotAnswering")
     assert decision.new_plan.spec.cost_usd_per_hour == 1.8
     world.run(30)
     assert sorted(world.serving().values()) == [2]
@@ -143,6 +144,7 @@ def test_a_node_that_is_not_ready_costs_its_replicas_though_no_engine_was_ever_h
     world.settle()
     [pod, _] = world.pods_of("l40s/chat")
     world.nodes[pod.node] = replace(world.nodes[pod.node], ready=False)
+    world.is_deaf = True
     decision = world.act("node l40s-0 became unavailable")
     assert [s.replicas for s in steps_of(decision) if isinstance(s, ScaleDeployment)] == [3]
 
@@ -276,7 +278,7 @@ def test_a_leftover_of_a_deleted_class_does_not_wait_for_another_class_that_cann
 @pytest.mark.parametrize(
     "loss",
     [
-        pytest.param("nodes", id="every node is NotReady: the API server has lost them, not we"),
+        pytest.param("nodes", id="every node is NotReady, and no engine is heard"),
         pytest.param("slo", id="the SLO was tightened beyond reach"),
     ],
 )
@@ -285,6 +287,7 @@ def test_what_runs_is_left_alone_while_nothing_can_be_planned_for_its_class(loss
     world.settle()
     if loss == "nodes":
         world.nodes = {name: replace(n, ready=False) for name, n in world.nodes.items()}
+        world.is_deaf = True
     else:
         world.apply(a_class(slo={"ttft": {"p95Milliseconds": 1}}))
     world.run(20)

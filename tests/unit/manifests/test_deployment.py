@@ -27,6 +27,7 @@ from argosy.snapshot.cluster import (
     LABEL_VARIANT,
     label_value,
 )
+from argosy.snapshot.liveness import HEALTH_TIMEOUT_S, SILENT_AFTER_S, UNHEALTHY_AFTER
 
 LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -75,7 +76,26 @@ def test_no_field_of_a_served_models_engine_is_without_effect(field: str) -> Non
     }
     engine = replace(ENGINE, **{field: changed.get(field, 4097)})
     other = replace(WORKLOAD, variant=replace(VARIANT, engine=engine))
-    assert container(other) != container()
+    assert pod_template(other)["spec"] != pod_template(WORKLOAD)["spec"]
+
+
+def test_the_time_for_a_drain_is_the_pods_grace_period_and_makes_another_deployment_of_the_same_variant() -> (
+    None
+):
+    longer = replace(VARIANT, engine=replace(ENGINE, drain_seconds=1800))
+    other = replace(WORKLOAD, variant=longer)
+    assert pod_template(WORKLOAD)["spec"]["terminationGracePeriodSeconds"] == 300
+    assert pod_template(other)["spec"]["terminationGracePeriodSeconds"] == 1800
+    assert longer.name == VARIANT.name
+    assert deployment_name(other) != deployment_name(WORKLOAD)
+
+
+def test_the_kubelet_waits_for_health_as_long_as_envoy_does_and_restarts_only_what_hangs() -> None:
+    engine = container()
+    ready, live = engine["readinessProbe"], engine["livenessProbe"]
+    assert (ready["timeoutSeconds"], ready["failureThreshold"]) == (HEALTH_TIMEOUT_S, UNHEALTHY_AFTER)
+    assert engine["startupProbe"]["timeoutSeconds"] == HEALTH_TIMEOUT_S
+    assert live["timeoutSeconds"] * live["failureThreshold"] > 2 * SILENT_AFTER_S
 
 
 def test_no_flag_is_given_twice() -> None:

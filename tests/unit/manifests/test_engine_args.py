@@ -24,6 +24,7 @@ NO_FLAG = {
     "image": "the container's image",
     "env": "the container's environment",
     "args": "words that follow the flags",
+    "drain_seconds": "the pod's grace period",
     "block_size": "vLLM's default: no ServedModel sets it",
 }
 OTHERS: dict[str, Any] = {
@@ -62,6 +63,7 @@ OWN_ENGINE: dict[str, Any] = {
     "kvCacheDtype": "fp8",
     "maxLoras": 3,
     "maxLoraRank": 64,
+    "drainSeconds": 900,
     "args": ["--x"],
     "env": [{"name": "A", "value": "1"}],
 }
@@ -118,6 +120,7 @@ def test_every_field_of_a_served_models_engine_reaches_its_variants() -> None:
         args=("--x",),
         env=(("A", "1"),),
     )
+    assert variant.engine.drain_seconds == 900
 
 
 SIMULATED = {f.name for f in fields(VllmArgs)} | {"model_id"}

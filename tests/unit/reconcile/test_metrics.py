@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from argosy.control.fast import Measures
+from argosy.keys import ModelKey
 from argosy.reconcile.metrics import Metrics
 
 
@@ -11,3 +13,12 @@ def test_a_class_that_is_gone_has_no_demand_any_more() -> None:
     gauges.show_demand({"default/chat": 4.0})
     (family,) = gauges.demand.collect()
     assert {s.labels["workload_class"]: s.value for s in family.samples} == {"default/chat": 4.0}
+
+
+def test_requests_cut_at_the_end_of_drains_add_up_by_model() -> None:
+    metrics = Metrics()
+    metrics.show_traffic(Measures(cut={ModelKey("default/llama"): 2}))
+    metrics.show_traffic(Measures())
+    metrics.show_traffic(Measures(cut={ModelKey("default/llama"): 1}))
+    found = metrics.registry.get_sample_value("argosy_streams_cut_total", {"model": "default/llama"})
+    assert found == 3.0

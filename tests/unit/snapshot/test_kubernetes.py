@@ -210,3 +210,70 @@ def with_metadata(item: dict[str, Any]) -> dict[str, Any]:
 def test_no_missing_field_raises(pod: dict[str, Any], node: dict[str, Any]) -> None:
     assert pod_state(with_metadata(pod)).restarts >= 0
     assert node_state(with_metadata(node)).allocatable.keys() <= {"nvidia.com/gpu", "nvidia.com/mig-1g.10gb"}
+
+
+ENDED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "exits", "how"),
+    [
+        pytest.param({"restartCount": 0, "state": {"running": {}}}, 0, "", id="it runs since its start"),
+        pytest.param(
+            {"restartCount": 1, "state": {"running": {}}, "lastState": ENDED},
+            1,
+            "exit code 137 (OOMKilled)",
+            id="it runs again",
+        ),
+        pytest.param(
+            {"restartCount": 0, "state": ENDED}, 1, "exit code 137 (OOMKilled)", id="it has just ended"
+        ),
+        pytest.param(
+            {
+                "restartCount": 1,
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 1}},
+            },
+            2,
+            "exit code 1",
+            id="it waits after its second end",
+        ),
+        pytest.param(
+            {"restartCount": 2, "state": {"waiting": {"reason": "ContainerCreating"}}, "lastState": ENDED},
+            2,
+            "exit code 137 (OOMKilled)",
+            id="it is started after its second end",
+        ),
+        pytest.param({}, 0, "", id="its status is empty"),
+    ],
+)
+def test_each_end_of_an_engine_counts_once_from_its_first_trace(
+    status: dict[str, Any], exits: int, how: str
+) -> None:
+    statuses = [{"name": "sidecar", "restartCount": 9}, {"name": "engine", **status}]
+    found = pod_state({"metadata": {}, "status": {"containerStatuses": statuses}})
+    assert (found.exits, found.last_exit) == (exits, how)
+
+
+@pytest.mark.parametrize(
+    ("status", "started"),
+    [
+        pytest.param(
+            {"started": True, "state": {"running": {}}}, True, id="it has answered its start-up probe"
+        ),
+        pytest.param({"started": False, "state": {"running": {}}}, False, id="it loads"),
+        pytest.param({"started": True, "state": {"waiting": {}}}, False, id="it is started again"),
+    ],
+)
+def test_an_engine_has_started_once_its_start_up_probe_has_passed(
+    status: dict[str, Any], started: bool
+) -> None:
+    pod = {"metadata": {}, "status": {"containerStatuses": [{"name": "engine", **status}]}}
+    assert pod_state(pod).started is started
+
+
+def test_a_pod_that_is_deleted_has_the_end_of_its_grace_period() -> None:
+    metadata = {"deletionTimestamp": "2026-01-01T00:05:00Z", "deletionGracePeriodSeconds": 300}
+    found = pod_state({"metadata": metadata})
+    assert (found.deleting, found.grace_s) == (True, 300)
+    assert found.ends_s == 1767225900.0

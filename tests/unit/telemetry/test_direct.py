@@ -32,6 +32,10 @@ class FarSide:
         self.attempts = 10
         self.retries = 0
         self.failed_checks = False
+        self.answered = 0
+        self.arrived = 0
+        self.num_asked = 0
+        self.turn = asyncio.Event()
         self.address = ""
 
     @property
@@ -41,6 +45,9 @@ class FarSide:
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         if self.mood == "silent":
             await asyncio.sleep(30)
+        if self.mood == "slow":
+            self.num_asked += 1
+            await self.turn.wait()
         if self.mood == "broken off":
             response = web.StreamResponse(headers={"Content-Length": "9999"})
             await response.prepare(request)
@@ -58,11 +65,14 @@ class FarSide:
         assert request.query["format"] == "json"
         start = "vhost.argosy.route.ns_chat.upstream_rq_"
         values = {"total": self.attempts, "retry": self.retries, "completed": 0, "5xx": 1}
-        return web.json_response({"stats": [{"name": start + k, "value": v} for k, v in values.items()]})
+        stats = [{"name": start + k, "value": v} for k, v in values.items()]
+        stats += [{"name": "http.gateway.downstream_rq_total", "value": self.arrived}]
+        return web.json_response({"stats": stats})
 
     async def clusters(self, request: web.Request) -> web.Response:
         address = {"socket_address": {"address": "10.0.0.1", "port_value": 8000}}
         host = {"address": address, "health_status": {"failed_active_health_check": self.failed_checks}}
+        host["stats"] = [{"name": "rq_success", "value": str(self.answered)}]
         return web.Response(text=json.dumps({"cluster_statuses": [{"host_statuses": [host]}]}))
 
 
@@ -91,7 +101,7 @@ def _cell_of(prefix: str) -> str | None:
 
 @pytest.fixture
 async def scraper() -> AsyncIterator[DirectScraper]:
-    source = DirectScraper(_cell_of, ScrapeLimits(timeout_s=1.0))
+    source = DirectScraper(_cell_of, ScrapeLimits(patience_s=1.0))
     yield source
     await source.close()
 
@@ -128,6 +138,75 @@ async def test_an_engine_that_is_not_there_is_unanswered_and_has_no_sample(scrap
     reading = await scraper.read(Targets((address, "not an address")), 100.0)
     assert reading.engines == {}
     assert reading.unanswered_since_s == {address: 100.0, "not an address": 100.0}
+    assert reading.refused_since_s == {address: 100.0}
+
+
+async def test_a_late_answer_counts_and_is_dated_when_it_came() -> None:
+    async with far_side() as engine, far_side() as other:
+        source = DirectScraper(_cell_of, ScrapeLimits(patience_s=0.2))
+        engine.mood = "slow"
+        targets = Targets((engine.address, other.address))
+        for now_s in (100.0, 102.0, 104.0):
+            reading = await source.read(targets, now_s)
+            assert reading.unanswered_since_s == {engine.address: 100.0}
+            assert reading.engines.keys() == {other.address}
+        engine.turn.set()
+        await asyncio.sleep(0.1)
+        engine.turn.clear()
+        reading = await source.read(targets, 106.0)
+        await source.close()
+    assert reading.unanswered_since_s == {engine.address: 106.0}, "what is open now was sent then"
+    assert 100.6 < reading.engines[engine.address].at_s < 102.0, "of the first request, 0.6 s after it"
+
+
+async def test_an_engine_that_answers_again_is_found_though_the_first_request_stays_open() -> None:
+    async with far_side() as engine:
+        source = DirectScraper(_cell_of, ScrapeLimits(patience_s=0.2))
+        engine.mood, targets = "slow", Targets((engine.address,))
+        await source.read(targets, 100.0)
+        engine.mood = "well"
+        reading = await source.read(targets, 102.0)
+        await source.close()
+    assert reading.unanswered_since_s == {}
+    assert reading.engines[engine.address].at_s == 102.0
+
+
+async def test_an_engine_that_is_read_no_more_is_not_waited_for() -> None:
+    async with far_side() as engine:
+        source = DirectScraper(_cell_of, ScrapeLimits(patience_s=0.1))
+        engine.mood = "slow"
+        await source.read(Targets((engine.address,)), 100.0)
+        await source.read(Targets(), 102.0)
+        reading = await source.read(Targets((engine.address,)), 104.0)
+        await source.close()
+    assert reading.unanswered_since_s == {engine.address: 104.0}
+    assert engine.num_asked == 2
+
+
+async def test_a_request_that_is_answered_is_seen_when_envoys_total_has_risen(
+    scraper: DirectScraper,
+) -> None:
+    replica = "10.0.0.1:8000"
+    async with far_side() as envoy:
+        targets = Targets((replica,), (("envoy-1", envoy.url),))
+        for now_s, answered, expected in (
+            (100.0, 7, {}),  # of these it is not known when
+            (102.0, 7, {}),
+            (104.0, 8, {replica: 104.0}),
+            (106.0, 8, {replica: 104.0}),
+            (108.0, 0, {replica: 104.0}),  # Envoy was started again
+            (110.0, 1, {replica: 110.0}),
+        ):
+            envoy.answered = answered
+            reading = await scraper.read(targets, now_s)
+            assert reading.answered_at_s == expected
+
+
+async def test_what_came_in_at_an_envoy_is_read_with_its_counters(scraper: DirectScraper) -> None:
+    async with far_side() as envoy:
+        envoy.arrived = 12
+        reading = await scraper.read(Targets((), (("envoy-1", envoy.url),)), 100.0)
+    assert reading.arrivals == {"envoy-1": Sample(12.0, 100.0)}
 
 
 @pytest.mark.parametrize("mood", ["failing", "odd"])
@@ -158,7 +237,7 @@ async def test_targets_that_are_no_longer_asked_for_are_forgotten(scraper: Direc
 async def test_silent_engines_cost_one_time_out_together_not_one_each() -> None:
     async with far_side() as silent, far_side() as engine:
         silent.mood = "silent"
-        source = DirectScraper(_cell_of, ScrapeLimits(timeout_s=1.0, num_at_once=8))
+        source = DirectScraper(_cell_of, ScrapeLimits(patience_s=1.0, num_at_once=8))
         # One server under two names: what counts is the number of requests that hang.
         hanging = (silent.address, silent.address.replace("127.0.0.1", "localhost"))
         began = time.monotonic()
@@ -173,7 +252,7 @@ async def test_silent_engines_cost_one_time_out_together_not_one_each() -> None:
 async def test_waiting_for_a_slot_is_not_counted_as_the_engines_silence() -> None:
     async with far_side() as silent, far_side() as engine:
         silent.mood = "silent"
-        source = DirectScraper(_cell_of, ScrapeLimits(timeout_s=1.0, num_at_once=1))
+        source = DirectScraper(_cell_of, ScrapeLimits(patience_s=1.0, num_at_once=1))
         reading = await source.read(Targets((silent.address, engine.address)), 100.0)
         await source.close()
     assert reading.unanswered_since_s.keys() == {silent.address}

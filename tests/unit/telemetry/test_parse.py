@@ -15,6 +15,8 @@ from argosy.telemetry.parse import (
     RawRouteCounters,
     UnreadableAnswer,
     UnreadableAnswerReason,
+    parse_answered,
+    parse_arrivals,
     parse_clusters,
     parse_engine,
     parse_route_stats,
@@ -347,3 +349,35 @@ def test_an_address_in_two_clusters_has_the_worse_health_of_both() -> None:
 def test_a_host_that_envoy_was_told_to_drop_is_no_endpoint() -> None:
     body = json.dumps({"cluster_statuses": [_cluster({"pending_dynamic_removal": True})]}).encode()
     assert parse_clusters(body) == {}
+
+
+def a_host(address: str, *stats: tuple[str, object]) -> dict[str, object]:
+    socket = {"address": address, "port_value": 8000}
+    shown = [{"name": name, "value": value} for name, value in stats]
+    return {"address": {"socket_address": socket}, "stats": shown}
+
+
+def test_requests_answered_are_read_by_endpoint_and_added_up_over_clusters() -> None:
+    hosts = [
+        a_host("10.0.0.1", ("rq_success", "7"), ("rq_total", "9")),
+        a_host("10.0.0.2", ("rq_error", "3")),
+        a_host("10.0.0.3", ("rq_success", "?")),
+    ]
+    again = [a_host("10.0.0.1", ("rq_success", "5"))]
+    body = json.dumps({"cluster_statuses": [{"host_statuses": hosts}, {"host_statuses": again}]}).encode()
+    assert parse_answered(body) == {"10.0.0.1:8000": 12.0}
+    assert parse_answered(b"no JSON") == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"stats": [{"name": "http.gateway.downstream_rq_total", "value": 12}]}', 12.0),
+        (b'{"stats": [{"name": "http.admin.downstream_rq_total", "value": 12}]}', None),
+        (b'{"stats": [{"name": "http.gateway.downstream_rq_total", "value": "many"}]}', None),
+        (b'{"stats": [{"name": "http.gateway.downstream_rq_total", "value": NaN}]}', None),
+        (b"no JSON", None),
+    ],
+)
+def test_what_came_in_is_read_of_the_gateway_alone(body: bytes, expected: float | None) -> None:
+    assert parse_arrivals(body) == expected

@@ -89,6 +89,16 @@ _OF_REPLICAS = {
     "Ready": "It has what it asks for.",
     "Loading": "{ready} of {desired} replicas are ready; the others are starting or loading weights.",
     "NoReplicasReady": "None of {desired} replicas is ready; check the events and logs of the pods.",
+    "NotAnswering": (
+        "{ready} of {desired} replicas answer in time; {count} whose pods are ready do not, such as pod"
+        " {pod}: Envoy sends them no requests. They count as capacity until they have answered nothing for"
+        " {silent_s} s, then others replace them; check their load and logs, and their nodes."
+    ),
+    "SilenceInDoubt": (
+        "{count} engines stopped answering at the same moment, such as that of pod {pod}. That is more often"
+        " a fault of the network than so many dead engines, so Argosy keeps the last plan until they answer"
+        " or {until_s} s have passed; check the network between the operator, Envoy and the nodes."
+    ),
     "NoNodes": (
         "spec.nodeSelector: no usable node carries {selector}; add such a node or correct spec.nodeSelector."
     ),

@@ -76,6 +76,8 @@ class Reason(StrEnum):
     READY = "Ready"
     LOADING = "Loading"
     NO_REPLICAS_READY = "NoReplicasReady"
+    NOT_ANSWERING = "NotAnswering"
+    SILENCE_IN_DOUBT = "SilenceInDoubt"
     NO_NODES = "NoNodes"
     MODEL_TOO_LARGE = "ModelTooLarge"
     UNKNOWN_MODEL = "UnknownModel"

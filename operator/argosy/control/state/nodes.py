@@ -1,11 +1,11 @@
 """Which nodes belong to a pool, and what of them can be used.
 
-Owns the assignment of nodes to pools. A node is unusable where it is not ready, or where every
-engine on it is lost: its condition changes only seconds later. One that is cordoned, or whose taints
-are not tolerated, takes no new pods and keeps those that run there: `kubectl cordon` alone must not
-cost a class its replicas. A node that the selectors of several pools select belongs to the oldest of
-them, and the statuses of the others report it. Input: a snapshot and the lost pods. Output:
-`PoolNodes` by pool.
+Owns the assignment of nodes to pools. A node is unusable where every engine on it is lost, because its
+condition changes only seconds later, or where it is not ready and no engine on it answers. One that is
+not ready though its engines answer, that is cordoned, or whose taints are not tolerated, takes no new
+pods and keeps those that run there: `kubectl cordon` alone must not cost a class its replicas. A node
+that the selectors of several pools select belongs to the oldest of them, and the statuses of the others
+report it. Input: a snapshot and the lost pods. Output: `PoolNodes` by pool.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _usable_nodes(
     usable: list[UsableNode] = []
     for node in members:
         on_it = pods.get(node.name, [])
-        if not node.ready or _has_lost_all(on_it, lost):
+        if _has_lost_all(on_it, lost) or not (node.ready or _serves(on_it, lost)):
             continue
         gpus = _usable_gpus(pool, node, on_it, lost)
         usable.append(UsableNode(node.name, gpus, _takes_new_pods(pool, node)))
@@ -124,7 +124,7 @@ def _takes_new_pods(pool: GPUPool, node: NodeState) -> bool:
         and t.key not in _MIRRORING_TAINTS
         and not _tolerates(pool, t)
     ]
-    return not node.unschedulable and not blocking
+    return node.ready and not node.unschedulable and not blocking
 
 
 def _tolerates(pool: GPUPool, taint: Taint) -> bool:
@@ -139,3 +139,8 @@ def _tolerates(pool: GPUPool, taint: Taint) -> bool:
 def _has_lost_all(pods: Iterable[PodState], lost: frozenset[str]) -> bool:
     ours = [p for p in pods if p.deployment]
     return bool(ours) and all(p.key in lost for p in ours)
+
+
+def _serves(pods: Iterable[PodState], lost: frozenset[str]) -> bool:
+    """Whether an engine runs there whose capacity counts: of a node that is not ready, one that answers."""
+    return any(p.deployment and p.node and p.should_answer and p.key not in lost for p in pods)

@@ -7,7 +7,7 @@ and is followed. Output: replicas and pods by class, model and Deployment.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.control.sizing import Sizing
 from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
+from argosy.control.state.silence import doubted_pods, idle_pods
 from argosy.demand.observed import Measured, Observed, ObservedHistory, observed
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
@@ -57,9 +58,22 @@ class Reported:
         """Replicas that take requests, by Deployment."""
         return Counter(p.deployment for p in self.snapshot.engine_pods if self.serves(p))
 
+    @cached_property
+    def doubted(self) -> frozenset[str]:
+        """Keys of the pods whose engines stopped answering together."""
+        return doubted_pods(self.snapshot)
+
+    @cached_property
+    def _out(self) -> frozenset[str]:
+        return self.sizing.lost | idle_pods(self.snapshot)
+
     def serves(self, pod: PodState) -> bool:
-        """True if an engine takes new requests."""
-        return takes_requests(pod, self.sizing.lost)
+        """True if an engine takes new requests and answers them."""
+        return takes_requests(pod, self._out)
+
+    def stopped(self, pods: Iterable[PodState]) -> list[PodState]:
+        """Those whose pod is ready and whose engine does not serve all the same."""
+        return [p for p in pods if p.ready and not p.deleting and not self.serves(p)]
 
     def pods_of_class(self, key: ClassKey) -> list[PodState]:
         """The engine pods that serve a WorkloadClass: planned, surplus, or standing by for a cell of it."""

@@ -24,6 +24,7 @@ from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.status.reported import Reported
 from argosy.snapshot.cluster import PodState
+from argosy.snapshot.liveness import DOUBT_UNTIL_S, SILENT_AFTER_S
 
 LOADING_LIMIT_S = 600.0
 """Where no replica is ready after this long, loading is not the reason: look at the pods."""
@@ -102,6 +103,8 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
     ready = sum(map(reported.serves, pods))
     if ready >= wanted:
         return true(ConditionType.READY, Reason.READY)
+    if stopped := reported.stopped(pods):
+        return _stopped_verdict(reported, stopped, ready, wanted)
     now_s = reported.snapshot.now_s
     is_in_trouble = any(
         p.restarts > 0 or now_s - p.created_s >= LOADING_LIMIT_S for p in pods if not p.deleting
@@ -109,6 +112,16 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
     if ready == 0 and is_in_trouble:
         return false(ConditionType.READY, Reason.NO_REPLICAS_READY, desired=wanted)
     return false(ConditionType.READY, Reason.LOADING, ready=ready, desired=wanted)
+
+
+def _stopped_verdict(reported: Reported, stopped: list[PodState], ready: int, wanted: int) -> Verdict:
+    """Engines that Kubernetes calls ready and that do not serve."""
+    named = min(p.key for p in stopped)
+    if any(p.key in reported.doubted for p in stopped):
+        parts = {"count": len(reported.doubted), "pod": named, "until_s": round(DOUBT_UNTIL_S)}
+        return false(ConditionType.READY, Reason.SILENCE_IN_DOUBT, **parts)
+    parts = {"ready": ready, "desired": wanted, "count": len(stopped), "pod": named}
+    return false(ConditionType.READY, Reason.NOT_ANSWERING, silent_s=round(SILENT_AFTER_S), **parts)
 
 
 def programmed(reported: Reported) -> Verdict:

@@ -16,7 +16,7 @@ from argosy.api.fleetplan import DeploymentWeight, FleetPlanStatus, PlannedCell,
 from argosy.api.routerpolicy import WeightCorrection
 from argosy.control.cells import cells_of_plan, weights_of_plan
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
-from argosy.control.state.silence import lost_pods
+from argosy.control.state.silence import idle_pods
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.policies import assign_policies
 from argosy.route.weights import CellWeights, ClusterLoad, CorrectionSettings, correct, queue_of
@@ -113,10 +113,10 @@ class _Surplus:
 
 
 def _usable(snapshot: FleetSnapshot) -> dict[DeploymentKey, list[PodState]]:
-    lost = lost_pods(snapshot)
+    idle = idle_pods(snapshot)
     usable: dict[DeploymentKey, list[PodState]] = {}
     for pod in snapshot.engine_pods:
-        if takes_requests(pod, lost):
+        if takes_requests(pod, idle):
             usable.setdefault(pod.deployment, []).append(pod)
     return usable
 

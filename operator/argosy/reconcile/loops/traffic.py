@@ -89,7 +89,7 @@ class TrafficLoop:
             log.warning("the calibrations were not written to %s: %s", path, error)
 
     def _targets(self, snapshot: FleetSnapshot) -> Targets:
-        engines = tuple(p.address for p in snapshot.engine_pods if p.address and p.ready)
+        engines = tuple(p.address for p in snapshot.engine_pods if p.should_answer)
         return Targets(engines, self._envoys.of(snapshot.routing.envoys, snapshot.now_s))
 
 

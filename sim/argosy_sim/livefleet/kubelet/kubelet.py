@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from argosy.errors import ArgosyError
 from argosy_sim.livefleet.errors import UnknownTargetError
@@ -106,9 +106,15 @@ class VirtualKubelet:
 
     def crash_pod(self, name: str) -> None:
         """Let the engine of pod `namespace/name` die. Raises `UnknownTargetError`."""
-        for worker in self._workers.values():
-            if str(worker.name) == name and worker.crash():
-                return
+        self._do_to(name, PodWorker.crash)
+
+    def delay_pod(self, name: str, path: str, seconds: float) -> None:
+        """Let the engine of a pod be late with the answers of a path. Raises `UnknownTargetError`."""
+        self._do_to(name, lambda worker: worker.delay(path, seconds))
+
+    def _do_to(self, name: str, deed: Callable[[PodWorker], bool]) -> None:
+        if any(deed(worker) for worker in self._workers.values() if str(worker.name) == name):
+            return
         running = [status.pod for status in self.replicas() if status.address]
         raise UnknownTargetError(
             f"no engine runs in pod {name}; engines run in: {', '.join(running) or 'none'}"

@@ -133,6 +133,13 @@ class PodWorker:
         self._crashed.set()
         return True
 
+    def delay(self, path: str, seconds: float) -> bool:
+        """Let the engine be late with the answers of a path; False where none runs."""
+        if self._server is None or self._is_silent:
+            return False
+        self._server.delay(path, seconds)
+        return True
+
     def silence(self) -> None:
         """The node is dead: sockets stay as they are, nothing moves any more."""
         self._is_silent = True

@@ -8,7 +8,7 @@ The listening socket is accepted from here, not by the event loop's server: othe
 node's server could not fall silent. Its kernel backlog then takes a few connections more, or ignores
 them; nothing is read, answered or closed.
 
-Life: `serve` -> `drain` | `crash` | `silence`.
+Life: `serve` -> `drain` | `crash` | `silence`; `delay` makes it slow meanwhile.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class VllmServer:
         )
         self._accepting: set[asyncio.Task[object]] = set()
         self._busy: set[RequestHandler] = set()
+        self._delays_s: dict[str, float] = {}
         self._is_silent = False
         self._is_draining = False
 
@@ -147,6 +148,10 @@ class VllmServer:
                 with suppress(RuntimeError):  # flow control has paused it already
                     connection.transport.pause_reading()
 
+    def delay(self, path: str, seconds: float) -> None:
+        """Be late with every answer of this path from now on (a saturated engine is); 0: no more."""
+        self._delays_s[path] = seconds
+
     def _stop_accepting(self) -> None:
         if self._listener is not None:
             self._loop.remove_reader(self._listener.fileno())
@@ -191,6 +196,8 @@ class VllmServer:
 
     async def _route(self, request: BaseRequest) -> web.StreamResponse:
         path = request.rel_url.path
+        if delay_s := self._delays_s.get(path):
+            await asyncio.sleep(delay_s)
         match (request.method, path):
             case ("POST", Endpoint.CHAT | Endpoint.TEXT):
                 return await self._generate_on(request, Endpoint(path))

@@ -1,93 +1,195 @@
-"""Which engines have fallen silent, and which only look like it."""
+"""How an engine does: what speaks for it, what against it, and what only looks like silence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
+from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
-from argosy.control.state.silence import silent_endpoints
+from argosy.control.state.silence import Expected, Liveness, idle_pods, liveness, lost_pods
 from argosy.snapshot import EndpointHealth, EngineReading, Sample, TelemetryReading
+from argosy.snapshot.liveness import DOUBT_UNTIL_S, ENVOY_EJECTS_AFTER_S, HEALTH_TIMEOUT_S, SILENT_AFTER_S
 
 NOW_S = 1000.0
 ENGINE = EngineReading(1, 0, 0.1, 0.0, 0.0, 0.0)
-ALWAYS = {"a": 0.0, "b": 0.0, "c": 0.0}
+UNHEALTHY, HEALTHY, PENDING = EndpointHealth.UNHEALTHY, EndpointHealth.HEALTHY, EndpointHealth.PENDING
+ANSWERS, BUSY, DEAD = Liveness.ANSWERS, Liveness.BUSY, Liveness.DEAD
+SILENT, DOUBTED = Liveness.SILENT, Liveness.DOUBTED
 
 
 def reading(
-    answered: Mapping[str, float] | None = None,
     unanswered: Mapping[str, float] | None = None,
     envoy: Mapping[str, tuple[EndpointHealth, float]] | None = None,
+    requests: Mapping[str, float] | None = None,
+    refused: Mapping[str, float] | None = None,
 ) -> TelemetryReading:
     """All times are seconds ago."""
+    refused_since_s = {name: NOW_S - ago for name, ago in (refused or {}).items()}
     return TelemetryReading(
-        engines={name: Sample(ENGINE, NOW_S - ago) for name, ago in (answered or {}).items()},
-        unanswered_since_s={name: NOW_S - ago for name, ago in (unanswered or {}).items()},
+        unanswered_since_s={name: NOW_S - ago for name, ago in (unanswered or {}).items()} | refused_since_s,
+        refused_since_s=refused_since_s,
         endpoints={name: Sample(health, NOW_S - ago) for name, (health, ago) in (envoy or {}).items()},
+        answered_at_s={name: NOW_S - ago for name, ago in (requests or {}).items()},
     )
 
 
-UNHEALTHY, HEALTHY, PENDING = EndpointHealth.UNHEALTHY, EndpointHealth.HEALTHY, EndpointHealth.PENDING
+def verdicts(seen: TelemetryReading, *engines: str, node: str = "") -> dict[str, Liveness]:
+    """Of the engines named, each on a node of its own unless `node` is given."""
+    return liveness(seen, NOW_S, {name: Expected(0.0, node or f"node-{name}") for name in engines})
 
 
 @pytest.mark.parametrize(
-    ("seen", "silent"),
+    ("seen", "expected"),
     [
-        pytest.param(reading({"a": 0, "b": 0}), set(), id="all answer"),
-        pytest.param(reading({"a": 5, "b": 0}, {"a": 4}), {"a"}, id="no answer for four seconds"),
-        pytest.param(reading({"a": 3, "b": 0}, {"a": 2}), set(), id="one scrape missed: a busy engine"),
+        pytest.param(reading(), ANSWERS, id="it answers"),
+        pytest.param(reading({"a": 1.5}), BUSY, id="a scrape takes 1.5 s"),
+        pytest.param(reading({"a": 8.0}), BUSY, id="a scrape takes 8 s"),
+        pytest.param(reading({"a": 16.0}), SILENT, id="no answer for 16 s, no Envoy is read"),
+        pytest.param(reading({"a": 16.0}, {"a": (UNHEALTHY, 1)}), SILENT, id="Envoy agrees"),
+        pytest.param(reading({"a": 500.0}, {"a": (HEALTHY, 1)}), BUSY, id="only /health answers, in time"),
+        pytest.param(reading({"a": 16.0}, {"a": (HEALTHY, 60)}), SILENT, id="Envoy's word is a minute old"),
         pytest.param(
-            reading({"a": 0, "b": 0}, envoy={"a": (UNHEALTHY, 1)}),
-            {"a"},
-            id="answers us, fails Envoy's checks",
+            reading({"a": 500.0}, {"a": (UNHEALTHY, 1)}, {"a": 4.0}), BUSY, id="only requests are answered"
         ),
         pytest.param(
-            reading({"a": 0, "b": 0}, envoy={"a": (UNHEALTHY, 60)}),
-            set(),
-            id="Envoy's opinion is a minute old",
+            reading({"a": 500.0}, {"a": (UNHEALTHY, 1)}, {"a": 400.0}), SILENT, id="requests were, once"
         ),
         pytest.param(
-            reading({"a": 0, "b": 0}, envoy={"a": (PENDING, 1)}), set(), id="Envoy has not checked it yet"
+            reading(envoy={"a": (UNHEALTHY, 1)}), BUSY, id="it answers the scrape and is too late for Envoy"
         ),
+        pytest.param(reading(envoy={"a": (PENDING, 1)}), ANSWERS, id="Envoy has not checked it yet"),
+        pytest.param(reading(refused={"a": 2.0}), BUSY, id="one scrape was refused"),
+        pytest.param(reading(refused={"a": 4.0}), DEAD, id="two in a row were refused"),
+        pytest.param(reading(refused={"a": 16.0}), SILENT, id="its kubelet does not start it again"),
         pytest.param(
-            reading({"a": 5, "b": 5}, {"a": 4, "b": 4}), set(), id="nobody answers: our own network is down"
+            reading(refused={"a": 9.0}, envoy={"a": (HEALTHY, 1)}),
+            BUSY,
+            id="a port that only we are refused",
         ),
-        pytest.param(
-            reading({"a": 5, "b": 5}, {"a": 4, "b": 4}, {"a": (UNHEALTHY, 1), "b": (HEALTHY, 1)}),
-            {"a"},
-            id="nobody answers, and Envoy agrees on one",
-        ),
-        pytest.param(
-            reading({"a": 5}, {"a": 4, "b": 4}, {"a": (UNHEALTHY, 60)}),
-            set(),
-            id="nobody answers, Envoy neither",
-        ),
-        pytest.param(
-            reading({"a": 60}, {"a": 60}, {"a": (UNHEALTHY, 1)}), {"a"}, id="a fleet of one, dead, says Envoy"
-        ),
-        pytest.param(reading(), set(), id="nothing was ever measured"),
     ],
 )
-def test_silence_is_told_from_what_resembles_it(seen: TelemetryReading, silent: set[str]) -> None:
-    assert silent_endpoints(seen, NOW_S, ALWAYS) == silent
+def test_anything_that_speaks_for_an_engine_keeps_it(seen: TelemetryReading, expected: Liveness) -> None:
+    assert verdicts(seen, "a", "b") == {"a": expected, "b": ANSWERS}
+
+
+def test_the_time_of_an_engine_that_became_ready_runs_from_then_on() -> None:
+    seen = reading({"a": 500.0})
+    for ready_for_s, expected in ((SILENT_AFTER_S - 1, BUSY), (SILENT_AFTER_S, SILENT)):
+        engines = {"a": Expected(NOW_S - ready_for_s), "b": Expected(0.0)}
+        assert liveness(seen, NOW_S, engines)["a"] is expected
+
+
+def test_an_engine_is_silent_only_after_envoy_has_had_the_time_to_find_out() -> None:
+    assert HEALTH_TIMEOUT_S < ENVOY_EJECTS_AFTER_S < SILENT_AFTER_S < DOUBT_UNTIL_S
+
+
+OUT = dict.fromkeys("abc", (UNHEALTHY, 1.0))
 
 
 @pytest.mark.parametrize(
-    ("answered", "ready_for_s", "silent"),
+    ("seen", "engines", "expected"),
     [
-        pytest.param({"b": 0.0}, 9.0, set(), id="never answered, ready for nine seconds"),
-        pytest.param({"b": 0.0}, 11.0, {"a"}, id="never answered, ready for eleven seconds"),
-        pytest.param({"a": 60.0, "b": 0.0}, 1.0, set(), id="ready again for a second after a restart"),
-        pytest.param({"a": 60.0, "b": 0.0}, 5.0, {"a"}, id="ready again, and silent still"),
+        pytest.param(
+            reading({"a": 16.0}), "a", {"a": BUSY}, id="a fleet of one, and the scrape may be at fault"
+        ),
+        pytest.param(reading({"a": 16.0}, OUT), "a", {"a": SILENT}, id="a fleet of one, dead, says Envoy"),
+        pytest.param(
+            reading({"a": 16.0, "b": 15.0}, OUT), "ab", {"a": DOUBTED, "b": DOUBTED}, id="both at once"
+        ),
+        pytest.param(
+            reading({"a": 40.0, "b": 16.0}, OUT), "ab", {"a": SILENT, "b": SILENT}, id="one, then the other"
+        ),
+        pytest.param(
+            reading({"a": 6.0, "b": 5.0}, {"a": (HEALTHY, 1), "b": (HEALTHY, 1)}),
+            "ab",
+            {"a": DOUBTED, "b": DOUBTED},
+            id="both for five seconds, before Envoy has found out",
+        ),
+        pytest.param(
+            reading({"a": 6.0, "b": 5.0}, requests={"a": 1.0, "b": 2.0}),
+            "ab",
+            {"a": BUSY, "b": BUSY},
+            id="both are saturated: requests are answered",
+        ),
+        pytest.param(
+            reading({"a": 16.0, "b": 15.0, "c": 17.0}, OUT),
+            "abcdef",
+            {"a": DOUBTED, "b": DOUBTED, "c": DOUBTED, "d": ANSWERS, "e": ANSWERS, "f": ANSWERS},
+            id="three of six at once",
+        ),
+        pytest.param(
+            reading({"a": 16.0, "b": 15.0, "c": 17.0}, OUT),
+            "abcdefg",
+            {**dict.fromkeys("abc", SILENT), **dict.fromkeys("defg", ANSWERS)},
+            id="three of seven at once",
+        ),
+        pytest.param(
+            reading({"a": 61.0, "b": 60.0}, OUT), "ab", {"a": SILENT, "b": SILENT}, id="both for a minute"
+        ),
+        pytest.param(
+            reading({"a": 61.0, "b": 60.0}),
+            "ab",
+            {"a": BUSY, "b": BUSY},
+            id="both for a minute, and Envoy says nothing: our own network",
+        ),
     ],
 )
-def test_an_engine_has_time_to_answer_after_it_became_ready(
-    answered: dict[str, float], ready_for_s: float, silent: set[str]
+def test_engines_that_stop_together_are_doubted_before_they_are_lost(
+    seen: TelemetryReading, engines: str, expected: dict[str, Liveness]
 ) -> None:
-    seen = reading(answered, {"a": 50.0})
-    assert silent_endpoints(seen, NOW_S, {"a": NOW_S - ready_for_s, "b": 0.0}) == silent
+    assert verdicts(seen, *engines) == expected
 
 
-def test_an_engine_whose_pod_is_not_ready_is_not_counted_on_and_so_not_silent() -> None:
-    seen = reading({"a": 60.0, "b": 0.0}, {"a": 50.0}, {"a": (UNHEALTHY, 1)})
-    assert silent_endpoints(seen, NOW_S, {"b": 0.0}) == frozenset()
+def test_the_engines_of_one_node_that_stop_together_are_that_nodes_failure() -> None:
+    seen = reading({"a": 16.0, "b": 15.0, "c": 17.0}, OUT)
+    engines = {name: Expected(0.0, "gone" if name in "abc" else name) for name in "abcd"}
+    assert liveness(seen, NOW_S, engines) == {**dict.fromkeys("abc", SILENT), "d": ANSWERS}
+
+
+def a_world() -> World:
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.settle()
+    return world
+
+
+def test_an_engine_that_answers_on_a_node_that_is_not_ready_keeps_its_capacity() -> None:
+    world = a_world()
+    [pod, _] = world.pods.values()
+    world.nodes[pod.node] = replace(world.nodes[pod.node], ready=False)
+    assert lost_pods(world.snapshot()) == frozenset()
+    world.silence(pod.key)
+    world.now_s += SILENT_AFTER_S
+    assert lost_pods(world.snapshot()) == {pod.key}
+
+
+def test_an_engine_that_is_loading_on_a_node_that_is_not_ready_is_lost() -> None:
+    world = a_world()
+    [pod, _] = world.pods.values()
+    world.pods[pod.key] = replace(pod, ready=False, ready_since_s=None)
+    world.nodes[pod.node] = replace(world.nodes[pod.node], ready=False)
+    assert lost_pods(world.snapshot()) == {pod.key}
+
+
+def test_a_busy_engine_that_its_kubelet_calls_not_ready_is_still_asked_and_lost_once_silent() -> None:
+    world = a_world()
+    [pod, _] = world.pods.values()
+    busy = replace(pod, ready=False, ready_since_s=None, started=True)
+    world.pods[pod.key] = busy
+    world.silence(pod.key)
+    world.now_s += SILENT_AFTER_S - 1
+    assert lost_pods(world.snapshot()) == frozenset()
+    world.now_s += 1
+    assert lost_pods(world.snapshot()) == {pod.key}
+    world.pods[pod.key] = replace(busy, started=False)  # its kubelet starts it again
+    assert lost_pods(world.snapshot()) == frozenset()
+
+
+def test_a_pod_that_envoy_has_taken_out_gets_no_requests_and_is_not_lost() -> None:
+    world = a_world()
+    [pod, _] = world.pods.values()
+    snapshot = world.snapshot()
+    out = {pod.address: Sample(UNHEALTHY, world.now_s)}
+    snapshot = replace(snapshot, telemetry=replace(snapshot.telemetry, endpoints=out))
+    assert (lost_pods(snapshot), idle_pods(snapshot)) == (frozenset(), {pod.key})

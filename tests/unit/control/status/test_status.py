@@ -23,6 +23,7 @@ from small_fleet import (
 from argosy.api import RouterPolicy
 from argosy.api.schema.timestamp import rfc3339
 from argosy.snapshot.fleet import EnvoyState, RoutingView
+from argosy.snapshot.liveness import SILENT_AFTER_S
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def test_a_silent_engine_costs_nothing_any_more() -> None:
     world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
     world.settle()
     world.kill_node("l40s-0")
-    world.now_s += 5
+    world.now_s += SILENT_AFTER_S
     assert body_of(world.decide(), "default", "fleets")["costUsdPerHour"] == 0.9
 
 
