@@ -19,6 +19,7 @@ from argosy.keys import DeploymentKey, GroupName
 from argosy.manifests.engine_args import engine_args
 from argosy.snapshot import Variant
 from argosy.snapshot.cluster import (
+    ANNOTATION_RUNS,
     ENGINE_CONTAINER,
     HOSTNAME,
     LABEL_DEPLOYMENT,
@@ -34,8 +35,15 @@ from argosy.snapshot.cluster import (
 
 Manifest = dict[str, Any]
 
-NAME_LIMIT = 52
-"""A ReplicaSet adds 11 characters to a Deployment's name in its label values (limit 63)."""
+MODEL_PART_LIMIT = 20
+"""Characters of the model's name in a Deployment's: a pod's name is 17 characters longer, and several
+columns should fit into a terminal."""
+
+HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+"""As Kubernetes names pods: no vowels, which could make words, and no digits that look like letters."""
+
+HASH_LENGTH = 7
+"""33 bits: the chance that any two of 512 Deployments of one model have one name is 1 in 80,000."""
 
 GRACE_PERIOD_S = 300
 """The drain hook's bound: longer than an answer takes within any SLO in use."""
@@ -78,13 +86,14 @@ class EngineWorkload:
 
 
 def deployment_name(workload: EngineWorkload) -> str:
-    """A readable name that changes with anything in the pod template, its labels included.
+    """The model's name and a hash that changes with anything in the pod template, its labels included.
 
-    Names are cut, so the labels must be hashed too: two groups with long names share nothing.
+    Short, as it is part of every pod's name. Variant, pool and sharing group are in the labels, for
+    people and for programs: nothing reads them from the name.
     """
     digest = _digest({**_bare_template(workload), "labels": _identity_labels(workload)})
-    readable = f"{workload.variant.name}-{workload.group.name}"
-    return f"{readable[: NAME_LIMIT - len(digest) - 1].rstrip('-.')}-{digest}"
+    readable = workload.variant.model_key.name[:MODEL_PART_LIMIT].replace(".", "-").rstrip("-")
+    return f"{readable}-{digest}"
 
 
 def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
@@ -93,7 +102,12 @@ def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name, "namespace": workload.namespace, "labels": _labels(workload, name)},
+        "metadata": {
+            "name": name,
+            "namespace": workload.namespace,
+            "labels": _labels(workload, name),
+            "annotations": {ANNOTATION_RUNS: _in_words(workload)},
+        },
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 0,
@@ -197,5 +211,22 @@ def _spread_over_nodes(workload: EngineWorkload) -> Manifest:
     }
 
 
+def _in_words(workload: EngineWorkload) -> str:
+    """With the names in full: labels cut long ones. Which classes share the group is in the FleetPlan."""
+    variant = workload.variant
+    shape = f"tensor parallel {variant.tensor_parallel}"
+    if variant.pipeline_parallel > 1:
+        shape += f", pipeline parallel {variant.pipeline_parallel}"
+    return (
+        f"ServedModel {variant.model_key.name} on GPUPool {variant.pool}, {shape}, "
+        f"for sharing group {workload.group.name}"
+    )
+
+
 def _digest(value: Manifest) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+    number = int.from_bytes(hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest())
+    letters: list[str] = []
+    for _ in range(HASH_LENGTH):
+        number, rest = divmod(number, len(HASH_ALPHABET))
+        letters.append(HASH_ALPHABET[rest])
+    return "".join(letters)

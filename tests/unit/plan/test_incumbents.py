@@ -100,9 +100,9 @@ def test_the_loser_is_told_which_one_takes_its_last_replica() -> None:
     [shortfall] = solve(problem).shortfalls
     assert shortfall.cell == "batch"
     assert shortfall.message == (
-        "batch lacks 1.0 req/s of 1.0 req/s: the last replica that serves it is taken for a-new (priority 100),"
-        " as its own priority is 50; pool l40s has 1 GPU and 2 are needed; add nodes to GPUPool l40s or lower"
-        " the demand of batch"
+        "batch lacks 1.0 req/s of 1.0 req/s: the last replica that serves it is taken for a-new (priority"
+        " 100), as its own priority is 50; pool l40s has 1 GPU and 2 are needed; add nodes to GPUPool l40s or"
+        " lower the demand of batch"
     )
 
 
@@ -110,8 +110,8 @@ def test_a_group_that_never_ran_is_not_told_of_a_loss() -> None:
     problem = a_pool_of(1, RUNNING, cell("a-new", 1.0), current={"batch": 1})
     [shortfall] = solve(problem).shortfalls
     assert shortfall.message == (
-        "a-new lacks 1.0 req/s of 1.0 req/s: pool l40s has 1 GPU and 2 are needed; add nodes to GPUPool l40s or"
-        " lower the demand of a-new"
+        "a-new lacks 1.0 req/s of 1.0 req/s: pool l40s has 1 GPU and 2 are needed; add nodes to GPUPool l40s"
+        " or lower the demand of a-new"
     )
 
 

@@ -68,8 +68,8 @@ def _unmet_floor(facts: Facts, group: GroupName, missing: int) -> PlanReason:
     )
     return PlanReason(
         PlanReasonCode.FLOOR_UNMET,
-        f"{title(facts, group)} has a floor of {counted(facts.floor(group), 'replica')} and lacks {missing} of"
-        f" them; {why}",
+        f"{title(facts, group)} has a floor of {counted(facts.floor(group), 'replica')} and lacks {missing}"
+        f" of them; {why}",
     )
 
 
