@@ -266,8 +266,8 @@ class WorkloadClassStatus(Value):
     sharing_group: Annotated[str, Field(max_length=256)] | None = Field(
         None,
         description=(
-            "Name of the sharing group whose replicas serve the class. Classes with the same ServedModels, the"
-            " same priority and the same cluster settings of a RouterPolicy share one."
+            "Name of the sharing group whose replicas serve the class. Classes share one that have the same"
+            " ServedModels, priority and cluster settings of a RouterPolicy."
         ),
     )
     replicas_ready: Count | None = Field(
