@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from argosy.api import GPUPool
@@ -66,7 +67,7 @@ while busy():
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EngineWorkload:
     """One variant in one sharing group: everything its pods depend on."""
 
@@ -79,9 +80,9 @@ class EngineWorkload:
         """Deployments live beside the model they serve."""
         return self.variant.model_key.namespace
 
-    @property
+    @cached_property
     def key(self) -> DeploymentKey:
-        """Also the name of the Envoy cluster and of the plan's entry."""
+        """Also the name of the Envoy cluster and of the plan's entry. A hash of the template: made once."""
         return DeploymentKey.of(self.namespace, deployment_name(self))
 
 

@@ -249,3 +249,24 @@ def test_no_other_counts_are_better_where_cells_share_a_group_that_is_too_small(
         missing_per_s = sum(stated.get(c.name, 0.0) for c in members)
         assert math.isclose(missing_per_s, part * sum(c.rate_per_s for c in members), abs_tol=1e-3)
     assert violations(problem, plan) == ()
+
+
+@given(two_option_problems(), st.lists(st.integers(1, 4), min_size=4, max_size=4))
+@settings(max_examples=30, deadline=None)
+def test_cells_cut_into_alike_ones_need_the_same_replicas(problem: PlanProblem, parts: list[int]) -> None:
+    """As fifty classes with one capacity are one cell to the solver."""
+    cut = [
+        (replace(cell, name=f"{cell.name}-{i}", rate_per_s=cell.rate_per_s / n), cell.name)
+        for cell, n in zip(problem.cells, parts, strict=False)
+        for i in range(n)
+    ]
+    capacity = {(c.name, o): problem.capacity_per_s[whole, o] for c, whole in cut for o in "pq"}
+    pieces = replace(problem, cells=tuple(c for c, _ in cut), capacity_per_s=capacity)
+    one, many = (solve(each, SolveLimits(gap=0.0)) for each in (problem, pieces))
+    assert math.isclose(one.cost_usd_per_hour, many.cost_usd_per_hour, abs_tol=1e-9)
+    assert violations(pieces, many) == ()
+    assert math.isclose(
+        sum(s.missing_per_s for s in one.shortfalls),
+        sum(s.missing_per_s for s in many.shortfalls),
+        abs_tol=1e-6,
+    )

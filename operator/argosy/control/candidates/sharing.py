@@ -1,6 +1,6 @@
 """Which classes share replicas.
 
-Owns the rule (section 5 of docs/design/0002). Classes are compatible that allow the same ServedModels,
+Owns the rule (section 6 of docs/design/0002). Classes are compatible that allow the same ServedModels,
 have the same priority, and agree on what a RouterPolicy says of clusters. Compatible classes share,
 unless that would take a variant from one of them or cost it more than half of what a replica carries:
 a group is planned with the strictest SLO of its classes. Rates play no part, so a group does not fall
