@@ -166,6 +166,20 @@ def test_a_class_whose_slo_nothing_keeps_spoils_no_group() -> None:
     assert verdict(world.decisions[-1], "default/wrong") == ("False", "SloUnreachable")
 
 
+def test_a_class_in_use_whose_slo_is_tightened_beyond_reach_is_still_served_by_its_group() -> None:
+    world = a_world(*small_classes(3))
+    world.settle()
+    before = set(world.pods)
+    world.apply(a_class("c01", rate_per_s=0.1, **ttft(1)))
+    world.run(30)
+    assert groups_of(world) == {"c00": "c00", "c01": "c00", "c02": "c00"}
+    assert set(world.pods) == before
+    routes = compile_routes(route_inputs(world.snapshot(), world.applied)).routes
+    assert [r.class_key for r in routes if not r.backends] == []
+    assert verdict(world.decisions[-1], "default/c01") == ("False", "SloUnreachable")
+    assert verdict(world.decisions[-1], "default/c02") == ("True", "Ready")
+
+
 # A group keeps its name, and so its replicas.
 
 
