@@ -138,6 +138,7 @@ def test_a_users_object_can_be_deleted_at_once_while_no_operator_runs(stage: Ope
 
 def test_recommend_shows_a_plan_observe_only_statuses_and_auto_acts(stage: OperatorStage) -> None:
     extra, late = workload_class("extra", namespace="default"), workload_class("late", namespace="default")
+    late["spec"]["priority"] = 90  # or it would share extra's replicas
     plans, deployments = names(stage.plans()), stage.deployments().keys()
     try:
         stage.patch("fleet", "default", mode="Recommend")
@@ -146,7 +147,7 @@ def test_recommend_shows_a_plan_observe_only_statuses_and_auto_acts(stage: Opera
         (new,) = until(lambda: [p for p in stage.plans() if p["metadata"]["name"] not in plans], "a plan")
         recommended = until(lambda: condition(stage.again(new), "Applied"), "its verdict")
         assert (recommended["status"], recommended["reason"]) == ("False", "Recommended")
-        assert [d["sharingGroup"] for d in new["spec"]["deployments"] if "extra" in d["name"]]
+        assert "default/extra" in [d["sharingGroup"] for d in new["spec"]["deployments"]]
         until(lambda: condition(stage.again(extra), "Ready"), "the class's status")
         assert stage.deployments().keys() == deployments
         assert stage.applied()["metadata"]["name"] == plans[-1]

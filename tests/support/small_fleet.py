@@ -265,6 +265,10 @@ class World:
         labels = self._templates[deployment]["metadata"]["labels"]
         return f"{labels['argosy.dev/pool']}/{labels['argosy.dev/sharing-group']}"
 
+    def template_of(self, deployment: str) -> dict[str, Any]:
+        """The pod template that a Deployment was created with."""
+        return self._templates[deployment]
+
     @property
     def applied(self) -> FleetPlan:
         plan = self.snapshot().applied_plan

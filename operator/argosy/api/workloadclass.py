@@ -241,7 +241,13 @@ class WorkloadClassSpec(Value):
         description="Order in which classes are served when capacity is short: the higher number first.",
     )
     min_replicas: int = Field(
-        1, ge=0, le=100, description="Minimum number of replicas of the class, over all variants."
+        1,
+        ge=0,
+        le=100,
+        description=(
+            "Minimum number of replicas that serve the class, over all variants. Classes that share replicas"
+            " share this minimum as well: the largest of theirs holds."
+        ),
     )
 
 
@@ -299,7 +305,16 @@ class WorkloadClassStatus(Value):
     observed: ObservedTraffic | None = Field(
         None, description="What the requests of the last five minutes got."
     )
-    replicas_ready: Count | None = Field(None, description="Ready replicas of the class.")
+    sharing_group: Annotated[str, Field(max_length=256)] | None = Field(
+        None,
+        description=(
+            "Name of the sharing group whose replicas serve the class. Classes share one that have the same"
+            " ServedModels, priority and cluster settings of a RouterPolicy."
+        ),
+    )
+    replicas_ready: Count | None = Field(
+        None, description="Ready replicas that serve the class: those of its sharing group."
+    )
     unserved_share: Share | None = Field(
         None, description="Share (0-1) of the requests that the plan does not serve."
     )
@@ -326,7 +341,7 @@ class WorkloadClass(CustomResource):
             ".status.observed.attainment",
             "Share (0-1) of the requests of the last five minutes that kept the SLO.",
         ),
-        Column("Replicas", "integer", ".status.replicasReady", "Ready replicas."),
+        Column("Replicas", "integer", ".status.replicasReady", "Ready replicas of its sharing group."),
         Column(
             "Priority",
             "integer",
@@ -335,6 +350,7 @@ class WorkloadClass(CustomResource):
         ),
         condition_column("Ready"),
         AGE,
+        Column("Group", "string", ".status.sharingGroup", "Classes of one group share replicas.", wide=True),
         condition_column("Ready", field="message", wide=True),
     )
 

@@ -50,7 +50,7 @@ class Sizing:
 
 def plan_problem(sizing: Sizing) -> PlanProblem:
     """How many replicas of what: the question, with all units resolved."""
-    fleet = sizing.snapshot.fleet_spec
+    fleet, served = sizing.snapshot.fleet_spec, _served_now(sizing)
     return PlanProblem(
         cells=tuple(
             Cell(
@@ -58,6 +58,7 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
                 group=row.group,
                 rate_per_s=sizing.forecasts[resolved.key].rate_per_s * row.rate_share,
                 priority=resolved.spec.spec.priority,
+                is_served=resolved.key in served,
             )
             for resolved in sizing.served_classes
             for row in sizing.cells_of(resolved)
@@ -71,6 +72,16 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
         budget_usd_per_hour=fleet.budget_usd_per_hour,
         transition_horizon_s=float(fleet.transition_horizon_seconds),
     )
+
+
+def _served_now(sizing: Sizing) -> frozenset[ClassKey]:
+    """The classes that the applied plan serves: of these only a higher priority takes the last replica.
+
+    The plan says so, and not the pods: a class whose replica has just died is no newcomer.
+    """
+    plan = sizing.snapshot.applied_plan
+    cells = plan.spec.cells if plan is not None else ()
+    return frozenset(c.workload_class for c in cells if any(s.share > 0 for s in c.shares))
 
 
 def _options(sizing: Sizing) -> tuple[Option, ...]:

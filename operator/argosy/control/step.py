@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from argosy.api import Fleet, FleetPlan, WorkloadClass
 from argosy.api.fleet import FleetSpec, Mode, Recalibration
-from argosy.control.candidates.resolve import resolve
+from argosy.control.candidates.groups import in_groups
+from argosy.control.candidates.resolve import Known, resolve
+from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord
 from argosy.control.demand import class_forecasts
@@ -59,7 +61,8 @@ class StepSettings:
 
     is_progress: the trigger is only an earlier step taking effect, or the timer; if a revision results,
         a change of demand is recorded as its cause instead
-    cells: the route cells to plan for; a class of which there are none gets one
+    cells: the route cells to plan for, of which a class that has none gets one; None: one for each
+        class, where classes share groups by the rule of `candidates.sharing`
     """
 
     trigger: str
@@ -100,12 +103,14 @@ def _sizing(
     """What the sizing problem is made of."""
     lost = uncounted_pods(snapshot)
     nodes = pool_nodes(snapshot, lost)
-    cells = (settings.cells or RouteCells(())).covering(snapshot.classes)
     applies = snapshot.fleet_spec.recalibration is Recalibration.APPLY
-    calibration = memory.traffic.calibration if applies else None
-    resolution = resolve(snapshot, nodes, cells, perf, calibration)
+    known = Known.of(snapshot, nodes, perf, memory.traffic.calibration if applies else None)
+    alone = resolve(known)
+    table = settings.cells
+    cells = shared_cells(alone, known) if table is None else table.covering(snapshot.classes)
     forecasts = class_forecasts(snapshot, memory.traffic)
-    return Sizing(snapshot, cells, resolution, forecasts, nodes, lost)
+    rates = {key: each.rate_per_s for key, each in forecasts.items()}
+    return Sizing(snapshot, cells, in_groups(alone, cells, rates, known), forecasts, nodes, lost)
 
 
 def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings: StepSettings) -> Decision:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from argosy.api import GPUPool
@@ -19,6 +20,7 @@ from argosy.keys import DeploymentKey, GroupName
 from argosy.manifests.engine_args import engine_args
 from argosy.snapshot import Variant
 from argosy.snapshot.cluster import (
+    ANNOTATION_RUNS,
     ENGINE_CONTAINER,
     HOSTNAME,
     LABEL_DEPLOYMENT,
@@ -43,8 +45,15 @@ from argosy.snapshot.liveness import (
 
 Manifest = dict[str, Any]
 
-NAME_LIMIT = 52
-"""A ReplicaSet adds 11 characters to a Deployment's name in its label values (limit 63)."""
+MODEL_PART_LIMIT = 20
+"""Characters of the model's name in a Deployment's: a pod's name is 17 characters longer, and several
+columns should fit into a terminal."""
+
+HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+"""As Kubernetes names pods: no vowels, which could make words, and no digits that look like letters."""
+
+HASH_LENGTH = 7
+"""33 bits: the chance that any two of 512 Deployments of one model have one name is 1 in 80,000."""
 
 NODE_LOSS_TOLERATION_S = 30
 """Shorter than Kubernetes' 300 s: the operator replaces a silent engine much earlier."""
@@ -64,7 +73,7 @@ while busy():
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EngineWorkload:
     """One variant in one sharing group: everything its pods depend on."""
 
@@ -77,20 +86,21 @@ class EngineWorkload:
         """Deployments live beside the model they serve."""
         return self.variant.model_key.namespace
 
-    @property
+    @cached_property
     def key(self) -> DeploymentKey:
-        """Also the name of the Envoy cluster and of the plan's entry."""
+        """Also the name of the Envoy cluster and of the plan's entry. A hash of the template: made once."""
         return DeploymentKey.of(self.namespace, deployment_name(self))
 
 
 def deployment_name(workload: EngineWorkload) -> str:
-    """A readable name that changes with anything in the pod template, its labels included.
+    """The model's name and a hash that changes with anything in the pod template, its labels included.
 
-    Names are cut, so the labels must be hashed too: two groups with long names share nothing.
+    Short, as it is part of every pod's name. Variant, pool and sharing group are in the labels, for
+    people and for programs: nothing reads them from the name.
     """
     digest = _digest({**_bare_template(workload), "labels": _identity_labels(workload)})
-    readable = f"{workload.variant.name}-{workload.group.name}"
-    return f"{readable[: NAME_LIMIT - len(digest) - 1].rstrip('-.')}-{digest}"
+    readable = workload.variant.model_key.name[:MODEL_PART_LIMIT].replace(".", "-").rstrip("-")
+    return f"{readable}-{digest}"
 
 
 def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
@@ -99,7 +109,12 @@ def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name, "namespace": workload.namespace, "labels": _labels(workload, name)},
+        "metadata": {
+            "name": name,
+            "namespace": workload.namespace,
+            "labels": _labels(workload, name),
+            "annotations": {ANNOTATION_RUNS: _in_words(workload)},
+        },
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 0,
@@ -214,5 +229,22 @@ def _spread_over_nodes(workload: EngineWorkload) -> Manifest:
     }
 
 
+def _in_words(workload: EngineWorkload) -> str:
+    """With the names in full: labels cut long ones. Which classes share the group is in the FleetPlan."""
+    variant = workload.variant
+    shape = f"tensor parallel {variant.tensor_parallel}"
+    if variant.pipeline_parallel > 1:
+        shape += f", pipeline parallel {variant.pipeline_parallel}"
+    return (
+        f"ServedModel {variant.model_key.name} on GPUPool {variant.pool}, {shape}, "
+        f"for sharing group {workload.group.name}"
+    )
+
+
 def _digest(value: Manifest) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+    number = int.from_bytes(hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest())
+    letters: list[str] = []
+    for _ in range(HASH_LENGTH):
+        number, rest = divmod(number, len(HASH_ALPHABET))
+        letters.append(HASH_ALPHABET[rest])
+    return "".join(letters)

@@ -131,6 +131,17 @@ class Facts:
         lowest = min((c.priority for c in self.cells), default=0) - 1
         return {g: max((c.priority for c in cs), default=lowest) for g, cs in self.cells_by_group.items()}
 
+    @cached_property
+    def incumbents(self) -> frozenset[GroupName]:
+        """Groups that are served now and still need a replica: the last one is taken by priority only."""
+        needed = {c.group for c in self.demanding_cells} | {g for g in self.groups if self.floor(g)}
+        served = {c.group for c in self.cells if c.is_served}
+        return frozenset(g for g in needed & served if self.options_by_group[g])
+
+    def abandoned(self, counts: Counts) -> frozenset[GroupName]:
+        """The incumbents that these counts leave without any replica."""
+        return frozenset(g for g in self.incumbents if not self.group_count(counts, g))
+
     def floor(self, group: GroupName) -> int:
         """Replicas that a group should have, whatever its demand."""
         return self.problem.min_replicas.get(group, 0)

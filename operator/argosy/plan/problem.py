@@ -21,6 +21,7 @@ class Cell:
 
     group: the cells of one group share replicas; they may be of one class or of several
     priority: a cell of a higher priority is served first where not all can be
+    is_served: replicas serve it now; only a higher priority may take the last of them
 
     Raises ValueError where the rate is negative or not finite.
     """
@@ -29,6 +30,7 @@ class Cell:
     group: GroupName
     rate_per_s: float
     priority: int
+    is_served: bool = False
 
     def __post_init__(self) -> None:
         require_number(f"the rate of cell {self.name}", self.rate_per_s)

@@ -6,7 +6,8 @@ the bound and the gap. The formulation is section 1 of docs/design/0002-sizing-a
     1  everything served, all floors met: minimise the cost
     2  only where that is infeasible: minimise the unmet floors, then the unserved rate, each one
        priority after the other, the highest first; then the cost. Each result is a constraint of
-       the solves after it
+       the solves after it. Before the floors and before the rate of a priority: the groups of it that
+       are served now and would lose their last replica
     3  among plans of the same cost: the fewest changes, then the options that come first by name
     4  shares from the counts alone (`shares`)
 
@@ -27,6 +28,7 @@ from argosy.plan.facts import Counts, Facts
 from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan, SolveReport, SolveStatus
 from argosy.plan.solver.greedy import fill
+from argosy.plan.solver.merge import merged
 from argosy.plan.solver.model import SizingModel, change_penalty, declare
 from argosy.plan.solver.search import Incumbent, NoSolution, Search, SolveLimits, Values
 from argosy.plan.solver.shares import missing_per_s, shares
@@ -60,10 +62,10 @@ def solve(problem: PlanProblem, limits: SolveLimits | None = None) -> Plan:
     Without a time limit the plan is a function of the problem and does not depend on the order of
     its parts.
     """
-    facts = Facts(problem)
+    facts, alike = Facts(problem), Facts(merged(problem))
     search = Search(limits or SolveLimits())
-    found = _search_counts(facts, search) if facts.options else _Found({}, 0.0)
-    counts, status = _settled(facts, found, search)
+    found = _search_counts(alike, search) if alike.options else _Found({}, 0.0)
+    counts, status = _settled(alike, found, search)
     objective = facts.objective_usd_per_hour(counts)
     bound = min(objective, max(0.0, found.bound_usd_per_hour)) if found else 0.0  # no cost is negative
     gap = (objective - bound) / objective if objective > 0 else 0.0
@@ -109,10 +111,16 @@ def _search_partial(sizing: SizingModel, search: Search) -> Incumbent | NoSoluti
 
 def _levels(sizing: SizingModel) -> Iterator[mathopt.LinearSum]:
     """The objectives that come before the cost, in their order."""
-    groups = {sizing.facts.priority_by_group[g] for g in sizing.unmet}
-    cells = {c.priority for c in sizing.facts.demanding_cells}
-    yield from (sizing.unmet_at(p) for p in sorted(groups, reverse=True))
-    yield from (sizing.missing_at(p) for p in sorted(cells, reverse=True))
+    priority_of = sizing.facts.priority_by_group
+    kept = {priority_of[g] for g in sizing.abandoned}
+    for priority in sorted({priority_of[g] for g in sizing.unmet}, reverse=True):
+        if priority in kept:
+            yield sizing.abandoned_at(priority, with_floor=True)
+        yield sizing.unmet_at(priority)
+    for priority in sorted(kept | {c.priority for c in sizing.facts.demanding_cells}, reverse=True):
+        if priority in kept:
+            yield sizing.abandoned_at(priority)
+        yield sizing.missing_at(priority)
 
 
 def _settle_ties(sizing: SizingModel, search: Search, answer: Incumbent) -> Values:
@@ -144,12 +152,15 @@ def _settled(facts: Facts, found: _Found | None, search: Search) -> tuple[Counts
 
 def _rank(facts: Facts, counts: Counts) -> tuple[float, ...]:
     """The objectives of `solve` in their order: unmet floors, unserved rates, cost."""
-    unmet = facts.unmet_floors(counts)
+    unmet, abandoned = facts.unmet_floors(counts), facts.abandoned(counts)
     missing = missing_per_s(facts, shares(facts, counts))
-    floors = sorted({facts.priority_by_group[g] for g in facts.groups}, reverse=True)
-    levels = sorted({c.priority for c in facts.cells}, reverse=True)
-    return (
-        *(sum(n for g, n in unmet.items() if facts.priority_by_group[g] == p) for p in floors),
-        *(sum(missing.get(c.name, 0.0) for c in facts.cells if c.priority == p) for p in levels),
-        facts.objective_usd_per_hour(counts),
-    )
+    priority_of = facts.priority_by_group
+    floors: list[float] = []
+    for level in sorted(set(priority_of.values()), reverse=True):
+        floors.append(sum(priority_of[g] == level for g in abandoned if facts.floor(g)))
+        floors.append(sum(n for g, n in unmet.items() if priority_of[g] == level))
+    rates: list[float] = []
+    for level in sorted({c.priority for c in facts.cells}, reverse=True):
+        rates.append(sum(priority_of[g] == level for g in abandoned))
+        rates.append(sum(missing.get(c.name, 0.0) for c in facts.cells if c.priority == level))
+    return (*floors, *rates, facts.objective_usd_per_hour(counts))

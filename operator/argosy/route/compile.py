@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
-from argosy.api.routerpolicy import OutlierDetection, Retries
+from argosy.api.routerpolicy import Retries
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.counters import stat_prefix_of
-from argosy.route.policies import assign_policies
+from argosy.route.policies import ClusterPolicy, assign_policies
 from argosy.route.precedence import conflicts, in_order, match_of
 from argosy.route.shares import divide
 from argosy.route.table import (
@@ -22,7 +22,6 @@ from argosy.route.table import (
     Endpoint,
     EndpointState,
     Gateway,
-    OutlierSettings,
     RouteEntry,
     RouteTable,
 )
@@ -99,8 +98,9 @@ class _Resolved:
     def policy_of_cluster(self, name: DeploymentKey) -> RouterPolicy | None:
         """The policy that decides how a cluster treats failing endpoints.
 
-        The classes of its group share a cluster, which has one such setting: that of the first of
-        them, by key, which has a policy.
+        The classes of its group agree on it (`ClusterPolicy`), but for the moment between an edit of a
+        policy and the plan that moves a class to another group: then that of the first class, by key,
+        which has a policy.
         """
         group = self.group_by_cluster.get(name)
         classes = sorted(self.classes_by_group.get(group, ())) if group is not None else []
@@ -152,7 +152,7 @@ def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEn
 
 def _cluster(resolved: _Resolved, name: DeploymentKey) -> ClusterEntry:
     endpoints = sorted(resolved.inputs.endpoints.get(name, ()), key=lambda e: (e.address, e.port, e.pod))
-    return ClusterEntry(name, tuple(endpoints), _outlier(resolved.policy_of_cluster(name)))
+    return ClusterEntry(name, tuple(endpoints), ClusterPolicy.of(resolved.policy_of_cluster(name)).outlier)
 
 
 def idle_timeouts_s(workload: WorkloadClass, policy: RouterPolicy | None) -> tuple[float, float]:
@@ -208,11 +208,6 @@ def _groups(inputs: RouteInputs) -> dict[DeploymentKey, GroupName]:
 def _cluster_models(inputs: RouteInputs) -> dict[DeploymentKey, ModelKey]:
     planned = inputs.plan.spec.deployments if inputs.plan is not None else ()
     return {**inputs.cluster_models, **{d.name: ModelKey.of(d.namespace, d.model) for d in planned}}
-
-
-def _outlier(policy: RouterPolicy | None) -> OutlierSettings:
-    detection = policy.spec.outlier_detection if policy is not None else OutlierDetection()
-    return OutlierSettings(detection.consecutive_errors, float(detection.ejection_seconds))
 
 
 def _gateway(gateway: Gateway, models: tuple[ServedModel, ...]) -> Gateway:

@@ -1,8 +1,8 @@
 """Which RouterPolicy acts in which class.
 
-Owns the rule of one policy per class (the oldest wins, then namespace/name) and the verdict on
-every target. Input: RouterPolicies and the accepted WorkloadClasses. Output: a `PolicyAssignment`,
-from which routes are compiled and statuses written.
+Owns the rule of one policy per class (the oldest wins, then namespace/name), the verdict on every
+target, and which of a policy's settings end in a cluster. Input: RouterPolicies and the accepted
+WorkloadClasses. Output: a `PolicyAssignment`, from which routes are compiled and statuses written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,31 @@ from dataclasses import dataclass
 
 from argosy.api import RouterPolicy, WorkloadClass
 from argosy.api.conditions import Reason
+from argosy.api.routerpolicy import OutlierDetection, WeightCorrection
 from argosy.keys import ClassKey
+from argosy.route.table import OutlierSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPolicy:
+    """What a policy says of clusters: classes that share one must agree on all of it.
+
+    A cluster of Envoy has one such setting, and its weight is one number for all of its classes. What a
+    policy says of routes (retries, time-outs) may differ between them.
+    """
+
+    outlier: OutlierSettings
+    corrects_weights: bool
+
+    @classmethod
+    def of(cls, policy: RouterPolicy | None) -> ClusterPolicy:
+        """From a policy, or the defaults."""
+        detection = policy.spec.outlier_detection if policy is not None else OutlierDetection()
+        correction = policy.spec.weight_correction if policy is not None else WeightCorrection.ENABLED
+        return cls(
+            OutlierSettings(detection.consecutive_errors, float(detection.ejection_seconds)),
+            correction is WeightCorrection.ENABLED,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
+from argosy.api import WorkloadClass
+
 EVENTS = st.one_of(
     st.tuples(st.just("rate"), st.sampled_from(["chat", "batch"]), st.floats(0.0, 20.0)),
     st.tuples(st.just("price"), st.sampled_from(["l40s", "h100"]), st.floats(0.1, 9.0)),
@@ -20,7 +22,8 @@ EVENTS = st.one_of(
 def happen(world: World, kind: str, name: str, value: float) -> None:
     match kind:
         case "rate":
-            world.apply(a_class(name, rate_per_s=value))
+            former = world.of(WorkloadClass)[f"default/{name}"]
+            world.apply(a_class(name, rate_per_s=value, priority=former.spec.priority))
         case "price":
             world.apply(a_pool(name, name.upper(), priceUsdPerHour=value))
         case "engine":
@@ -37,9 +40,12 @@ def end_maintenance(world: World) -> None:
         world.nodes[name] = replace(node, unschedulable=False)
 
 
-@given(story=st.lists(st.tuples(EVENTS, st.integers(1, 40)), max_size=4))
+@given(story=st.lists(st.tuples(EVENTS, st.integers(1, 40)), max_size=4), priority=st.sampled_from([50, 100]))
 @settings(max_examples=15, deadline=None)
-def test_a_fleet_arrives_after_any_story(story: list[tuple[tuple[str, str, float], int]]) -> None:
+def test_a_fleet_arrives_after_any_story(
+    story: list[tuple[tuple[str, str, float], int]], priority: int
+) -> None:
+    """With chat's own priority, batch shares its replicas; with another it has its own."""
     world = World(
         [*some_nodes("l40s", 3), *some_nodes("h100", 2)],
         a_fleet(),
@@ -47,15 +53,16 @@ def test_a_fleet_arrives_after_any_story(story: list[tuple[tuple[str, str, float
         a_pool("h100", "H100", priceUsdPerHour=3.0),
         a_model(),
         a_class("chat"),
-        a_class("batch", rate_per_s=1.0),
+        a_class("batch", rate_per_s=1.0, priority=priority),
     )
     world.settle()
+    groups = {"batch"} if priority == 100 else {"chat", "batch"}
     for event, seconds in story:
         happen(world, *event)
         world.run(seconds, period_s=4.0)
         if not world.dead_nodes:
             # Whatever was changed, what serves is only taken away for something that serves.
-            assert {d.split("-")[-2] for d in world.serving()} == {"chat", "batch"}
+            assert {world.label(d).partition("/")[2] for d in world.serving()} == groups
     world.run(60, period_s=5.0)
     for name in world.dead_nodes:
         # The node controller follows, and evicts.

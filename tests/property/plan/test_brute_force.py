@@ -32,7 +32,7 @@ def tiny_problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2)) -> PlanProbl
     capacity: dict[tuple[str, str], float] = {}
     for g in range(draw(st.integers(1, 2))):
         rate = draw(st.sampled_from((0.0, 0.3, 2.0, 3.0, 7.0)))
-        cells.append(Cell(f"c{g}", f"g{g}", rate, draw(st.integers(0, 1))))
+        cells.append(Cell(f"c{g}", f"g{g}", rate, draw(st.integers(0, 1)), draw(st.booleans())))
         for i in range(draw(st.integers(1, 2))):
             gpus = draw(st.sampled_from(sizes))
             price, load_s = draw(st.sampled_from((0.9, 1.3, 4.0))), draw(st.sampled_from((0.0, 120.0)))
@@ -91,13 +91,19 @@ def trials(problem: PlanProblem) -> Iterator[Counts]:
 
 
 def rank(problem: PlanProblem, counts: Counts) -> tuple[float, ...]:
-    """Unmet floors and missing rates, each by priority, then cost: what a plan minimises in turn."""
-    unmet: dict[int, float] = dict.fromkeys((1, 0), 0.0)
-    missing: dict[int, float] = dict.fromkeys((1, 0), 0.0)
+    """What a plan minimises in turn: by priority, groups of now that lose all and unmet floors; by
+    priority, groups of now that lose all and missing rates; then cost.
+    """
+    lost_floor, unmet, lost, missing = (dict.fromkeys((1, 0), 0.0) for _ in range(4))
     for cell in problem.cells:
         members = [o for o in problem.options if o.group == cell.group]
-        floor = problem.min_replicas.get(cell.group, 0)
-        unmet[cell.priority] += max(0, floor - sum(counts[o.name] for o in members))
+        able = [o for o in members if problem.capacity_per_s.get((cell.name, o.name), 0.0) > 0]
+        floor, total = problem.min_replicas.get(cell.group, 0), sum(counts[o.name] for o in members)
+        unmet[cell.priority] += max(0, floor - total)
+        # Of a group that no replica could serve, none is taken.
+        is_losing = cell.is_served and bool(able) and total == 0 and (floor > 0 or cell.rate_per_s > 0)
+        lost[cell.priority] += is_losing
+        lost_floor[cell.priority] += is_losing and floor > 0
         carried = sum(
             problem.headroom * problem.capacity_per_s.get((cell.name, o.name), 0.0) * counts[o.name]
             for o in members
@@ -111,7 +117,9 @@ def rank(problem: PlanProblem, counts: Counts) -> tuple[float, ...]:
         )
         for o in problem.options
     )
-    return tuple(round(x, 6) + 0.0 for x in (*unmet.values(), *missing.values(), cost))
+    floors = [level[p] for p in (1, 0) for level in (lost_floor, unmet)]
+    rates = [level[p] for p in (1, 0) for level in (lost, missing)]
+    return tuple(round(x, 6) + 0.0 for x in (*floors, *rates, cost))
 
 
 def as_found(problem: PlanProblem, plan: Plan) -> tuple[float, ...]:
@@ -222,7 +230,7 @@ def test_no_other_counts_are_better_where_cells_share_a_group_that_is_too_small(
     problem: PlanProblem,
 ) -> None:
     def shared_rank(counts: Counts) -> tuple[float, ...]:
-        unmet, _, *_, cost = rank(replace(problem, cells=(replace(problem.cells[0], priority=1),)), counts)
+        _, unmet, *_, cost = rank(replace(problem, cells=(replace(problem.cells[0], priority=1),)), counts)
         return tuple(round(x, 5) + 0.0 for x in (unmet, *missing_parts(problem, counts), cost))
 
     useful = {o for (_, o), k in problem.capacity_per_s.items() if k}
@@ -241,3 +249,24 @@ def test_no_other_counts_are_better_where_cells_share_a_group_that_is_too_small(
         missing_per_s = sum(stated.get(c.name, 0.0) for c in members)
         assert math.isclose(missing_per_s, part * sum(c.rate_per_s for c in members), abs_tol=1e-3)
     assert violations(problem, plan) == ()
+
+
+@given(two_option_problems(), st.lists(st.integers(1, 4), min_size=4, max_size=4))
+@settings(max_examples=30, deadline=None)
+def test_cells_cut_into_alike_ones_need_the_same_replicas(problem: PlanProblem, parts: list[int]) -> None:
+    """As fifty classes with one capacity are one cell to the solver."""
+    cut = [
+        (replace(cell, name=f"{cell.name}-{i}", rate_per_s=cell.rate_per_s / n), cell.name)
+        for cell, n in zip(problem.cells, parts, strict=False)
+        for i in range(n)
+    ]
+    capacity = {(c.name, o): problem.capacity_per_s[whole, o] for c, whole in cut for o in "pq"}
+    pieces = replace(problem, cells=tuple(c for c, _ in cut), capacity_per_s=capacity)
+    one, many = (solve(each, SolveLimits(gap=0.0)) for each in (problem, pieces))
+    assert math.isclose(one.cost_usd_per_hour, many.cost_usd_per_hour, abs_tol=1e-9)
+    assert violations(pieces, many) == ()
+    assert math.isclose(
+        sum(s.missing_per_s for s in one.shortfalls),
+        sum(s.missing_per_s for s in many.shortfalls),
+        abs_tol=1e-6,
+    )

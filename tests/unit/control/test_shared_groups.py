@@ -87,14 +87,14 @@ def test_half_a_replica_for_each_of_two_classes_is_one_replica() -> None:
     assert world.replicas() == {"l40s/shared": 1}
 
 
-def test_a_replica_has_a_capacity_of_its_own_for_each_class() -> None:
+def test_a_group_is_planned_with_the_strictest_slo_of_its_classes() -> None:
     slow = a_class("batch", rate_per_s=2.0, slo={"ttft": {"p95Milliseconds": 700}})
     world = a_world(slow)
     world.perf = ByModelAndSlo(known={("small", 700.0): 2.0})
     world.settle()
     capacity = {cell: rate for (cell, _), rate in world.decisions[-1].memory.capacity_per_s.items()}
-    assert capacity == {CellName.of_class(CHAT): 4.0, CellName.of_class(BATCH): 2.0}
-    assert world.replicas() == {"l40s/shared": 3}  # 8 / 4 + 2 / 2
+    assert capacity == {CellName.of_class(CHAT): 2.0, CellName.of_class(BATCH): 2.0}
+    assert world.replicas() == {"l40s/shared": 5}  # (8 + 2) / 2
 
 
 def test_both_classes_have_a_status_of_their_own() -> None:
@@ -301,11 +301,14 @@ def test_a_deleted_model_of_a_group_takes_only_its_own_replicas_along() -> None:
     assert verdict(world.decisions[-1], CHAT) == ("True", "Ready")
 
 
+APART = RouteCells(())
+
+
 @pytest.mark.parametrize(
-    ("before", "after"), [(None, TOGETHER), (TOGETHER, None)], ids=["joined", "parted again"]
+    ("before", "after"), [(APART, TOGETHER), (TOGETHER, APART)], ids=["joined", "parted again"]
 )
 def test_classes_that_are_joined_or_parted_lose_no_serving_replica_before_its_successor_serves(
-    before: RouteCells | None, after: RouteCells | None
+    before: RouteCells, after: RouteCells
 ) -> None:
     world = a_world(cells=before, num_l40s=6)
     world.settle()
@@ -319,7 +322,7 @@ def test_classes_that_are_joined_or_parted_lose_no_serving_replica_before_its_su
         world.serving_over_time.append(sum(world.serving().values()))
     assert min(world.serving_over_time) >= 3
     world.settle()
-    expected = {"l40s/shared": 3} if after else {"l40s/batch": 1, "l40s/chat": 2}
+    expected = {"l40s/shared": 3} if after is TOGETHER else {"l40s/batch": 1, "l40s/chat": 2}
     assert world.replicas() == expected
     assert steps_of(world.decisions[-1]) == []
 

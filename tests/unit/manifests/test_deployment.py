@@ -17,7 +17,7 @@ from argosy.api.engine_flags import RESERVED_FLAGS
 from argosy.api.servedmodel import Engine
 from argosy.keys import GroupName, ModelKey
 from argosy.manifests import EngineWorkload, deployment_manifest, deployment_name, pod_template
-from argosy.manifests.deployment import DRAIN_HOOK, NAME_LIMIT
+from argosy.manifests.deployment import DRAIN_HOOK, HASH_LENGTH, MODEL_PART_LIMIT
 from argosy.snapshot import Dtype, EngineSettings, Variant
 from argosy.snapshot.cluster import (
     LABEL_DEPLOYMENT,
@@ -234,7 +234,8 @@ def test_any_name_that_the_api_takes_makes_valid_names_and_labels(name: str, whe
         "pool": replace(WORKLOAD, variant=replace(VARIANT, pool=name)),
     }[where]
     manifest = deployment_manifest(workload, 1)
-    assert len(manifest["metadata"]["name"]) <= NAME_LIMIT
+    assert len(manifest["metadata"]["name"]) <= MODEL_PART_LIMIT + 1 + HASH_LENGTH
+    assert name in manifest["metadata"]["annotations"]["argosy.dev/runs"]
     assert OBJECT_NAME.fullmatch(manifest["metadata"]["name"])
     labels = manifest["metadata"]["labels"]
     assert [v for v in labels.values() if not LABEL_VALUE.fullmatch(v)] == []
@@ -259,9 +260,35 @@ def test_long_names_that_begin_alike_are_told_apart(where: str) -> None:
     assert label_value("n" * 252 + "a") != label_value("n" * 252 + "b")
 
 
-def test_short_names_stay_readable() -> None:
-    workload = EngineWorkload(replace(VARIANT, tensor_parallel=1), GroupName("default/chat"), a_pool())
-    assert re.fullmatch(r"llama-l40s-tp1-[0-9a-f]{6}-chat-[0-9a-f]{8}", deployment_name(workload))
+@pytest.mark.parametrize("model", ["llama-8b", "mistral-7b", "qwen2.5-7b"])
+def test_a_pod_of_a_usual_model_has_a_name_of_at_most_35_characters(model: str) -> None:
+    """Behind the Deployment's name: a dash, ten characters of the ReplicaSet, a dash, five of its own."""
+    name = deployment_name(
+        replace(WORKLOAD, variant=replace(VARIANT, model_key=ModelKey(f"default/{model}")))
+    )
+    assert re.fullmatch(re.escape(model.replace(".", "-")) + "-[b-z2-9]{7}", name)
+    assert len(name) + 17 <= 35
+
+
+def test_what_a_deployment_runs_is_in_words_and_never_on_its_pods() -> None:
+    manifest = deployment_manifest(WORKLOAD, 1)
+    assert manifest["metadata"]["annotations"] == {
+        "argosy.dev/runs": f"ServedModel llama on GPUPool l40s, tensor parallel {VARIANT.tensor_parallel},"
+        " for sharing group chat"
+    }
+    assert "annotations" not in manifest["spec"]["template"]["metadata"]
+
+
+def test_names_that_are_cut_alike_are_told_apart_by_their_hash() -> None:
+    names = [
+        deployment_name(replace(WORKLOAD, variant=replace(VARIANT, model_key=ModelKey(f"default/{model}"))))
+        for model in ("a-model-of-a-long-name-1", "a-model-of-a-long-name-2")
+    ]
+    assert {name.rpartition("-")[0] for name in names} == {"a-model-of-a-long-na"}
+    assert len(set(names)) == 2
+
+
+def test_labels_keep_short_names_as_they_are() -> None:
     assert label_value("chat") == "chat"
     assert label_value("c" * 63) == "c" * 63
 

@@ -129,21 +129,24 @@ SHARED = PlanProblem(
 )
 
 
+TITLE = "sharing group shared (chat, code, vision)"
+
+
 def test_a_group_is_explained_by_the_cells_that_can_be_served() -> None:
     plan = solve(SHARED)
     assert [s.cell for s in plan.shortfalls] == ["vision"]
     assert sentence(plan, "Capacity") == (
-        "shared has a demand of 6.0 req/s; one replica of small carries 5.00 within its SLO; "
+        f"{TITLE} has a demand of 6.0 req/s; one replica of small carries 5.00 within its SLO; "
         "with 20 % kept free that takes 2"
     )
     assert [(a.description, a.reason) for a in plan.alternatives] == [
-        ("shared on large alone (1 replica)", "$4.00/h more expensive")
+        (f"{TITLE} on large alone (1 replica)", "$4.00/h more expensive")
     ]
 
 
 def test_a_floor_of_a_group_counts_only_the_cells_that_can_be_served() -> None:
     assert sentence(solve(replace(SHARED, min_replicas={"shared": 3})), "Floor") == (
-        "shared has a demand of 6.0 req/s, which fewer replicas would carry; "
+        f"{TITLE} has a demand of 6.0 req/s, which fewer replicas would carry; "
         "its floor keeps 3 replicas of small ($3.00/h)"
     )
 
@@ -154,7 +157,7 @@ def test_a_group_of_which_only_an_unservable_cell_has_demand_is_on_its_floor() -
     assert [(r.code, r.message) for r in plan.reasons] == [
         (
             "Floor",
-            "shared has no demand that it can serve now; its floor of 1 keeps 1 replica of small ($1.00/h)",
+            f"{TITLE} has no demand that it can serve now; its floor of 1 keeps 1 replica of small ($1.00/h)",
         )
     ]
 

@@ -1,8 +1,9 @@
 """What could serve each class, and what could not and why.
 
-Owns the step from the users' objects to candidates: class x allowed model x parallel shape x
-pool; `plan` decides which of them are used. Input: a snapshot and a performance model.
-Output: a `Resolution`, in which "cannot" is a `Refusal` with a reason and a sentence.
+Owns the step from the users' objects to what could serve them: class x allowed model x parallel
+shape x pool; `sharing` finds the classes that share replicas, `groups` makes candidates of both, and
+`plan` decides which of them are used. Input: a snapshot and a performance model. Output: a
+`Resolution`, in which "cannot" is a `Refusal` with a reason and a sentence.
 """
 
 from __future__ import annotations
@@ -10,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from argosy.api import ServedModel, WorkloadClass
+from argosy.api import GPUPool, ServedModel, WorkloadClass
 from argosy.api.conditions import Reason
 from argosy.control.candidates.calibration import corrected
-from argosy.control.candidates.profiles import ProfileNote, model_profiles, profile_notes
+from argosy.control.candidates.profiles import ModelProfiles, ProfileNote, model_profiles, profile_notes
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.candidates.variants import variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
-from argosy.control.cells import RouteCells
 from argosy.control.state.nodes import PoolNodes, selector_text
-from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
+from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
@@ -38,8 +38,24 @@ _FIELD_OUT_OF_RANGE = {
 
 
 @dataclass(frozen=True, slots=True)
+class AbleVariant:
+    """A variant that keeps the SLO of a class that has it for itself; one replica carries `capacity`.
+
+    load_s: seconds until a new replica serves
+    has_room: whether some node could hold a replica
+    """
+
+    variant: Variant
+    capacity: Capacity
+    load_s: float
+    has_room: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A variant that can serve a class: one replica carries `capacity` and loads for `load_s`."""
+    """A variant that can serve a class in its sharing group: one replica carries `capacity` of the
+    group's requests, and loads for `load_s` seconds.
+    """
 
     workload: EngineWorkload
     capacity: Capacity
@@ -48,14 +64,18 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedClass:
-    """A class with its mix, its objectives, the variants that can serve it, and why others cannot."""
+    """A class with its mix, its objectives, the variants that can serve it, and why others cannot.
+
+    able: by itself, wherever nodes are; what it can be planned on in its group is in `candidates`
+    """
 
     key: ClassKey
     spec: WorkloadClass
     mix: Mix
     slo: Slo
-    candidates: tuple[Candidate, ...]
+    able: tuple[AbleVariant, ...]
     refusals: tuple[Refusal, ...]
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def gets_requests(self) -> bool:
@@ -83,62 +103,68 @@ class Resolution:
         return {c.workload.key: c.workload for r in self.classes.values() for c in r.candidates}
 
 
-def resolve(
-    snapshot: FleetSnapshot,
-    nodes: Mapping[str, PoolNodes],
-    cells: RouteCells,
-    perf: PerfModel,
-    calibrations: CalibrationMemory | None = None,
-) -> Resolution:
-    """Candidates and refusals for every class of the snapshot, in the order of their keys.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What candidates are found in: objects, nodes by pool, and each model's performance."""
 
-    Profiles that users measured are used for that ServedModel's variants only: two ServedModels of one
-    checkpoint may run on different hosts. `calibrations`: of running engines; None where plans should
-    not use them.
-    """
-    own = {key: model_profiles(snapshot, model) for key, model in sorted(snapshot.models.items())}
-    perf_by_model = {
-        key: perf.with_profiles(found.profiles) if found.profiles else perf for key, found in own.items()
-    }
-    if calibrations is not None:
+    snapshot: FleetSnapshot
+    nodes: Mapping[str, PoolNodes]
+    perf: PerfModel
+    perf_by_model: Mapping[ModelKey, PerfModel]
+    own_profiles: Mapping[ModelKey, ModelProfiles]
+
+    @classmethod
+    def of(
+        cls,
+        snapshot: FleetSnapshot,
+        nodes: Mapping[str, PoolNodes],
+        perf: PerfModel,
+        calibrations: CalibrationMemory | None = None,
+    ) -> Known:
+        """Profiles that users measured are used for that ServedModel's variants only: two ServedModels of
+        one checkpoint may run on different hosts. `calibrations`: of running engines; None where plans
+        should not use them.
+        """
+        own = {key: model_profiles(snapshot, model) for key, model in sorted(snapshot.models.items())}
         perf_by_model = {
-            key: corrected(perf_by_model[key], variants_of(snapshot, model), calibrations)
-            for key, model in sorted(snapshot.models.items())
+            key: perf.with_profiles(found.profiles) if found.profiles else perf for key, found in own.items()
         }
-    classes = {
-        key: _resolve_class(_Known(snapshot, nodes, perf_by_model), spec, cells.groups_of(key))
-        for key, spec in sorted(snapshot.classes.items())
-    }
+        if calibrations is not None:
+            perf_by_model = {
+                key: corrected(perf_by_model[key], variants_of(snapshot, model), calibrations)
+                for key, model in sorted(snapshot.models.items())
+            }
+        return cls(snapshot, nodes, perf, perf_by_model, own)
+
+
+def resolve(known: Known) -> Resolution:
+    """For every class of the snapshot, in the order of their keys, what can serve it and what cannot.
+
+    Candidates follow once it is known which classes share replicas (`groups.in_groups`).
+    """
+    snapshot = known.snapshot
+    classes = {key: _resolve_class(known, spec) for key, spec in sorted(snapshot.classes.items())}
     for conflict in conflicts(snapshot.classes.values()):
         shadowed = Refusal(Reason.CONFLICTED, conflict.message)
         classes[conflict.loser] = replace(
-            classes[conflict.loser], candidates=(), refusals=(shadowed, *classes[conflict.loser].refusals)
+            classes[conflict.loser], able=(), refusals=(shadowed, *classes[conflict.loser].refusals)
         )
     models = {
-        key: _model_refusals(snapshot, model, perf_by_model[key])
+        key: _model_refusals(snapshot, model, known.perf_by_model[key])
         for key, model in sorted(snapshot.models.items())
     }
-    refused = {key: found.refusals for key, found in own.items()}
+    refused = {key: found.refusals for key, found in known.own_profiles.items()}
     notes = {
-        key: profile_notes(own[key], variants_of(snapshot, model), perf)
+        key: profile_notes(known.own_profiles[key], variants_of(snapshot, model), known.perf)
         for key, model in sorted(snapshot.models.items())
     }
     return Resolution(classes, models, refused, notes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What candidates are found in: objects, nodes by pool, and each model's performance."""
-
-    snapshot: FleetSnapshot
-    nodes: Mapping[str, PoolNodes]
-    perf_by_model: Mapping[ModelKey, PerfModel]
-
-
-def _resolve_class(known: _Known, spec: WorkloadClass, groups: tuple[GroupName, ...]) -> ResolvedClass:
+def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
     snapshot = known.snapshot
     mix, slo = mix_of(spec.spec.traffic.lengths), slo_of(spec)
-    candidates: list[Candidate] = []
+    able: list[AbleVariant] = []
     refusals: list[Refusal] = []
     for reference in spec.spec.models:
         model = snapshot.models.get(ModelKey.of(spec.metadata.namespace, reference.name))
@@ -150,43 +176,46 @@ def _resolve_class(known: _Known, spec: WorkloadClass, groups: tuple[GroupName, 
             refusals.append(Refusal.of(Reason.SERVED_NAME_MISMATCH, name=missing[0]))
             continue
         for variant in variants_of(snapshot, model):
-            for group in groups:
-                workload = EngineWorkload(variant, group, snapshot.pools[variant.pool])
-                answer = _candidate(workload, mix, slo, known.perf_by_model[model.key])
-                nodes = known.nodes[variant.pool]
-                if isinstance(answer, Candidate) and not nodes.has_room_for(variant.gpus):
-                    answer = _no_room(workload, nodes)
-                if isinstance(answer, Candidate):
-                    candidates.append(answer)
-                else:
-                    refusals.append(answer)
-    return ResolvedClass(spec.key, spec, mix, slo, tuple(candidates), tuple(refusals))
+            answer = _able(variant, mix, slo, known.perf_by_model[model.key])
+            nodes = known.nodes[variant.pool]
+            if isinstance(answer, AbleVariant) and not nodes.has_room_for(variant.gpus):
+                refusals.append(_no_room(variant, snapshot.pools[variant.pool], nodes))
+                answer = replace(answer, has_room=False)
+            if isinstance(answer, AbleVariant):
+                able.append(answer)
+            else:
+                refusals.append(answer)
+    return ResolvedClass(spec.key, spec, mix, slo, tuple(able), tuple(refusals))
 
 
-def _candidate(workload: EngineWorkload, mix: Mix, slo: Slo, perf: PerfModel) -> Candidate | Refusal:
-    variant = workload.variant
+def _able(variant: Variant, mix: Mix, slo: Slo, perf: PerfModel) -> AbleVariant | Refusal:
     fits = perf.fits(variant)
     if not isinstance(fits, Fits):
         return perf_refusal(variant, fits)
     capacity = perf.capacity(variant, mix, slo)
-    if isinstance(capacity, OutOfRange):
-        return perf_refusal(variant, capacity)
-    if capacity.requests_per_s <= 0:
-        return Refusal.of(Reason.SLO_UNREACHABLE, terms=capacity.binding_name)
-    return Candidate(workload, capacity, load_delay_s(fits.weight_bytes))
+    if not isinstance(capacity, Capacity) or capacity.requests_per_s <= 0:
+        return capacity_refusal(variant, capacity)
+    return AbleVariant(variant, capacity, load_delay_s(fits.weight_bytes))
 
 
-def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
+def capacity_refusal(variant: Variant, answer: Capacity | OutOfRange) -> Refusal:
+    """Why a replica carries nothing: no honest answer, or even a lone request breaks the SLO."""
+    if isinstance(answer, OutOfRange):
+        return perf_refusal(variant, answer)
+    return Refusal.of(Reason.SLO_UNREACHABLE, terms=answer.binding_name)
+
+
+def _no_room(variant: Variant, pool: GPUPool, nodes: PoolNodes) -> Refusal:
     if nodes.usable:
-        needed, largest = workload.variant.gpus, max(node.gpus for node in nodes.usable)
+        needed, largest = variant.gpus, max(node.gpus for node in nodes.usable)
         return Refusal.of(
             Reason.UNPLACEABLE,
             replicas="The",
-            variant=workload.variant.name,
+            variant=variant.name,
             pool=nodes.pool,
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
-    message = f"pool {nodes.pool}: " + Reason.NO_NODES.sentence(selector=selector_text(workload.pool))
+    message = f"pool {nodes.pool}: " + Reason.NO_NODES.sentence(selector=selector_text(pool))
     return Refusal(Reason.NO_NODES, message)
 
 

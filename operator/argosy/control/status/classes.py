@@ -53,6 +53,7 @@ def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus
         conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
         requests_per_second=round(rate_per_s, 3) if cells else None,
         observed=observed_status(reported, item.key),
+        sharing_group=", ".join(dict.fromkeys(c.sharing_group.name for c in cells)) or None,
         replicas_ready=sum(map(reported.serves, reported.pods_of_class(item.key))),
         unserved_share=_unserved_share(reported, item.key),
     )

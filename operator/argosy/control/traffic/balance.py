@@ -7,18 +7,17 @@ decision. Output: the weights of every cell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from argosy.api import FleetPlan
+from argosy.api import FleetPlan, RouterPolicy
 from argosy.api.fleetplan import DeploymentWeight, FleetPlanStatus, PlannedCell, PublishedWeights
-from argosy.api.routerpolicy import WeightCorrection
 from argosy.control.cells import cells_of_plan, weights_of_plan
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
 from argosy.control.state.silence import idle_pods
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
-from argosy.route.policies import assign_policies
+from argosy.route.policies import ClusterPolicy, assign_policies
 from argosy.route.weights import CellWeights, ClusterLoad, CorrectionSettings, correct, queue_of
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -37,15 +36,18 @@ def balance(
     previous: Mapping[CellName, CellWeights],
     capacity_per_s: Capacities,
 ) -> dict[CellName, CellWeights]:
-    """The weights of every cell of the applied plan."""
+    """The weights of every cell of the applied plan.
+
+    Cells that share replicas have the same weights: those of the first of them that has any are
+    followed, so that a class that has just joined its group starts where the group is.
+    """
     usable = _usable(snapshot)
     surplus = _Surplus(snapshot, plan)
     by_class = assign_policies(snapshot.policies.values(), snapshot.classes.values()).by_class
     replicas = {d.name: d.replicas for d in plan.spec.deployments}
     found: dict[CellName, CellWeights] = {}
-    for cell in plan.spec.cells:
-        policy = by_class.get(cell.workload_class)
-        enabled = policy is None or policy.spec.weight_correction is WeightCorrection.ENABLED
+    for alike in _alike(plan, by_class):
+        cell, enabled = alike[0], ClusterPolicy.of(by_class.get(alike[0].workload_class)).corrects_weights
         shares = _shares(cell)
         clusters = {
             name: ClusterLoad(
@@ -57,8 +59,21 @@ def balance(
             )
             for name in sorted(shares.keys() | (surplus.of_cell(cell) & usable.keys()))
         }
-        found |= correct({cell.name: clusters}, previous, CorrectionSettings(enabled=enabled))
+        known = next((previous[c.name] for c in alike if c.name in previous), None)
+        before = {} if known is None else {cell.name: known}
+        corrected = correct({cell.name: clusters}, before, CorrectionSettings(enabled=enabled))
+        found |= {each.name: corrected[cell.name] for each in alike if cell.name in corrected}
     return found
+
+
+def _alike(plan: FleetPlan, by_class: Mapping[ClassKey, RouterPolicy]) -> Iterable[list[PlannedCell]]:
+    """The cells by group, where they have the same shares and their classes agree on the correction."""
+    found: dict[object, list[PlannedCell]] = {}
+    for cell in plan.spec.cells:
+        policy = ClusterPolicy.of(by_class.get(cell.workload_class))
+        likeness = (cell.sharing_group, cell.shares, policy.corrects_weights)
+        found.setdefault(likeness, []).append(cell)
+    return found.values()
 
 
 @dataclass(frozen=True)

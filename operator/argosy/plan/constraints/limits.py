@@ -18,6 +18,16 @@ class Floors:
             sizing.program.add_linear_constraint(total >= sizing.facts.floor(group))
 
 
+class LastReplicas:
+    """A group that is served now has a replica, unless it counts as abandoned."""
+
+    def add_to(self, sizing: SizingModel) -> None:
+        """One row per such group; implied until floors and service are relaxed."""
+        for group, abandoned in sizing.abandoned.items():
+            replicas = (sizing.replicas[o.name] for o in sizing.facts.options_by_group[group])
+            sizing.program.add_linear_constraint(mathopt.fast_sum((abandoned, *replicas)) >= 1)
+
+
 class Ceilings:
     """A model's replicas over all groups and pools are at most its ceiling."""
 

@@ -12,6 +12,7 @@ import math
 from argosy.keys import GroupName
 from argosy.plan.explain.rejected import alternatives
 from argosy.plan.explain.shortfalls import shortfalls
+from argosy.plan.explain.titles import title
 from argosy.plan.explain.words import counted, percent, rate, replicas_of, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.problem import Option
@@ -67,7 +68,8 @@ def _unmet_floor(facts: Facts, group: GroupName, missing: int) -> PlanReason:
     )
     return PlanReason(
         PlanReasonCode.FLOOR_UNMET,
-        f"{group} has a floor of {counted(facts.floor(group), 'replica')} and lacks {missing} of them; {why}",
+        f"{title(facts, group)} has a floor of {counted(facts.floor(group), 'replica')} and lacks {missing}"
+        f" of them; {why}",
     )
 
 
@@ -82,18 +84,28 @@ def _group_reasons(
     demand_per_s = math.fsum(c.rate_per_s for c in facts.demanding_cells if c.group == group)
     if demand_per_s == 0:
         kept = f"its floor of {facts.floor(group)} keeps {held}"
-        return [PlanReason(PlanReasonCode.FLOOR, f"{group} has no demand that it can serve now; {kept}")]
+        return [
+            PlanReason(
+                PlanReasonCode.FLOOR, f"{title(facts, group)} has no demand that it can serve now; {kept}"
+            )
+        ]
     if _is_held_by_floor(facts, group, counts, used):
         kept = f"which fewer replicas would carry; its floor keeps {held}"
-        return [PlanReason(PlanReasonCode.FLOOR, f"{group} has a demand of {rate(demand_per_s)}, {kept}")]
-    return [_capacity(facts, group, counts, used), *_choice(held, group, rejected)]
+        return [
+            PlanReason(
+                PlanReasonCode.FLOOR, f"{title(facts, group)} has a demand of {rate(demand_per_s)}, {kept}"
+            )
+        ]
+    return [_capacity(facts, group, counts, used), *_choice(held, title(facts, group), rejected)]
 
 
 def _no_replica(facts: Facts, group: GroupName) -> list[PlanReason]:
     """Without demand and without floor; everything else is a shortfall or an unmet floor."""
     if facts.floor(group) or any(c.rate_per_s > 0 for c in facts.cells_by_group[group]):
         return []
-    return [PlanReason(PlanReasonCode.NO_DEMAND, f"{group} has no demand and no floor: no replica")]
+    return [
+        PlanReason(PlanReasonCode.NO_DEMAND, f"{title(facts, group)} has no demand and no floor: no replica")
+    ]
 
 
 def _is_held_by_floor(facts: Facts, group: GroupName, counts: Counts, used: list[Option]) -> bool:
@@ -124,11 +136,11 @@ def _capacity(facts: Facts, group: GroupName, counts: Counts, used: list[Option]
     kept = f"with {free} kept free that {verb} {takes}"
     return PlanReason(
         PlanReasonCode.CAPACITY,
-        f"{group} has a demand of {rate(demand_per_s)}; {each} within its SLO; {kept}",
+        f"{title(facts, group)} has a demand of {rate(demand_per_s)}; {each} within its SLO; {kept}",
     )
 
 
-def _choice(held: str, group: GroupName, rejected: tuple[Alternative, ...]) -> list[PlanReason]:
+def _choice(held: str, name: str, rejected: tuple[Alternative, ...]) -> list[PlanReason]:
     """The cheapest alternative on a single option, where there is one."""
     priced = [a for a in rejected if a.cost_usd_per_hour is not None]
     if not priced:
@@ -136,6 +148,6 @@ def _choice(held: str, group: GroupName, rejected: tuple[Alternative, ...]) -> l
     best = min(priced, key=lambda a: (a.cost_usd_per_hour or 0.0, a.description))
     return [
         PlanReason(
-            PlanReasonCode.CHOSEN, f"{group} is on {held}; next best, {best.description}: {best.reason}"
+            PlanReasonCode.CHOSEN, f"{name} is on {held}; next best, {best.description}: {best.reason}"
         )
     ]

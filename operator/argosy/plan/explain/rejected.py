@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from argosy.keys import GroupName
+from argosy.plan.explain.titles import title
 from argosy.plan.explain.words import counted, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.obstacles import obstacles
@@ -28,7 +29,7 @@ def alternatives(facts: Facts, group: GroupName, counts: Counts) -> tuple[Altern
 
 
 def _alternative(facts: Facts, option: Option, counts: Counts, others: Counts) -> Alternative | None:
-    alone = f"{option.group} on {option.label} alone"
+    alone = f"{title(facts, option.group)} on {option.label} alone"
     demanding = _demanding(facts, option.group)
     unable = [c.name for c in demanding if option not in facts.able_by_cell[c.name]]
     if unable:

@@ -2,12 +2,21 @@
 
 Owns the shortfalls of a plan and their sentences. Input: `Facts`, counts and shares. Output: one
 `Shortfall` per cell that is not served whole. That no more could be served is ensured by `solve`.
+
+A sentence names the total that is needed, of all groups that lack the same thing: a user who adds what
+one group lacks would find the next one short.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 
+from argosy.keys import CellName, GroupName
+from argosy.plan.explain.takers import taken_by
+from argosy.plan.explain.titles import title
 from argosy.plan.explain.words import counted, rate, usd
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.obstacles import groups_on, model_count, obstacles
@@ -16,48 +25,144 @@ from argosy.plan.solution import Shortfall, ShortfallCause
 from argosy.plan.solver.shares import Shares, missing_per_s
 
 
+@dataclass(frozen=True, slots=True)
+class _Lack:
+    """What one group needs beyond the plan: `more` replicas of an option, which a limit keeps out."""
+
+    group: GroupName
+    option: Option
+    cause: ShortfallCause
+    more: int
+
+
 def shortfalls(facts: Facts, counts: Counts, found: Shares) -> tuple[Shortfall, ...]:
     """One per cell that is not served whole, in order of names."""
     missing = missing_per_s(facts, found)
-    return tuple(_shortfall(facts, counts, c, missing[c.name]) for c in facts.cells if c.name in missing)
+    return _Shortfalls(facts, counts, missing).all()
 
 
-def _shortfall(facts: Facts, counts: Counts, cell: Cell, missing: float) -> Shortfall:
-    able = facts.able_by_cell[cell.name]
-    lacks = f"{cell.name} lacks {rate(missing)} of {rate(cell.rate_per_s)}"
-    if not able:
-        sentence = (
-            f"{lacks}: no variant of {cell.group} can serve it within its SLO; "
-            "loosen spec.slo of its WorkloadClass or allow another model or GPUPool"
+@dataclass(frozen=True)
+class _Shortfalls:
+    """The counts, and the requests/s that they leave unserved, by cell."""
+
+    facts: Facts
+    counts: Counts
+    missing: dict[CellName, float]
+
+    def all(self) -> tuple[Shortfall, ...]:
+        return tuple(self._of(c) for c in self.facts.cells if c.name in self.missing)
+
+    def _of(self, cell: Cell) -> Shortfall:
+        facts, missing_per_s = self.facts, self.missing[cell.name]
+        able = facts.able_by_cell[cell.name]
+        lacks = f"{cell.name} lacks {rate(missing_per_s)} of {rate(cell.rate_per_s)}"
+        if not able:
+            sentence = (
+                f"{lacks}: no variant of {title(facts, cell.group)} can serve it within its SLO; "
+                "loosen spec.slo of its WorkloadClass or allow another model or GPUPool"
+            )
+            return Shortfall(cell.name, missing_per_s, ShortfallCause.NO_VARIANT, sentence)
+        hosted = self._hosted(cell)
+        if not hosted:
+            sentence = f"{lacks}: {_no_nodes(facts, able)}"
+            return Shortfall(cell.name, missing_per_s, ShortfallCause.NO_NODES, sentence)
+        option, cause = self._nearest_remedy(cell, hosted)
+        remedy = {
+            ShortfallCause.REPLICA_LIMIT: self._replica_limit,
+            ShortfallCause.BUDGET: self._budget,
+            ShortfallCause.POOL_FULL: self._pool_full,
+        }[cause]
+        takers = taken_by(facts, self.counts, cell)
+        return Shortfall(cell.name, missing_per_s, cause, f"{lacks}: {takers}{remedy(option)}")
+
+    def _hosted(self, cell: Cell) -> list[Option]:
+        """Options that serve the cell and of which a node of their pool could hold one replica."""
+        nodes = self.facts.nodes_by_pool
+        return [o for o in self.facts.able_by_cell[cell.name] if o.gpus <= max(nodes[o.pool], default=0)]
+
+    def _nearest_remedy(self, cell: Cell, hosted: list[Option]) -> tuple[Option, ShortfallCause]:
+        """The option with the fewest obstacles; among equals, the cheapest per request."""
+        capacity = self.facts.problem.capacity_per_s
+        found = [
+            (len(found), o.price_usd_per_hour / capacity[cell.name, o.name], o.name, o, found)
+            for o in hosted
+            for found in (obstacles(self.facts, self.counts, o),)
+        ]
+        _, _, _, option, in_the_way = min(found)
+        # No obstacle: one more replica would carry next to nothing of this cell.
+        return option, in_the_way[0] if in_the_way else ShortfallCause.POOL_FULL
+
+    @cached_property
+    def _lacks(self) -> tuple[_Lack, ...]:
+        """What every group needs beyond the plan: for what is not served, or for its floor."""
+        facts = self.facts
+        unmet, found = facts.unmet_floors(self.counts), []
+        for group in facts.groups:
+            worth: dict[tuple[Option, ShortfallCause], float] = {}
+            for cell in facts.cells_by_group[group]:
+                if (cell.name in self.missing or group in unmet) and (hosted := self._hosted(cell)):
+                    option, cause = self._nearest_remedy(cell, hosted)
+                    carried_per_s = (
+                        facts.problem.headroom * facts.problem.capacity_per_s[cell.name, option.name]
+                    )
+                    missing_per_s = self.missing.get(cell.name, 0.0)
+                    worth[option, cause] = worth.get((option, cause), 0.0) + missing_per_s / carried_per_s
+            least = unmet.get(group, 0)
+            for (option, cause), replicas in sorted(worth.items(), key=lambda item: item[0][0].name):
+                found.append(_Lack(group, option, cause, max(least, _whole(replicas))))
+                least = 0  # the floor counts all options together
+        return tuple(found)
+
+    def _like(self, cause: ShortfallCause) -> Iterable[_Lack]:
+        return (lack for lack in self._lacks if lack.cause is cause)
+
+    def _replica_limit(self, option: Option) -> str:
+        model = option.model
+        more = sum(
+            lack.more for lack in self._like(ShortfallCause.REPLICA_LIMIT) if lack.option.model == model
         )
-        return Shortfall(cell.name, missing, ShortfallCause.NO_VARIANT, sentence)
-    hosted = [o for o in able if o.gpus <= max(facts.nodes_by_pool[o.pool], default=0)]
-    if not hosted:
-        return Shortfall(cell.name, missing, ShortfallCause.NO_NODES, f"{lacks}: {_no_nodes(facts, able)}")
-    option, cause = _nearest_remedy(facts, counts, cell, hosted)
-    carried_per_s = facts.problem.headroom * facts.problem.capacity_per_s[cell.name, option.name]
-    more = math.ceil(min(missing / carried_per_s, 1e9))
-    remedy = {
-        ShortfallCause.REPLICA_LIMIT: _replica_limit,
-        ShortfallCause.BUDGET: _budget,
-        ShortfallCause.POOL_FULL: _pool_full,
-    }[cause]
-    return Shortfall(cell.name, missing, cause, f"{lacks}: {remedy(facts, counts, option, more)}")
+        ceiling = self.facts.problem.max_replicas[model]
+        needed = model_count(self.facts, self.counts, model) + more
+        return (
+            f"model {model} may have {counted(ceiling, 'replica')} and {needed} are needed; "
+            "raise the replica bounds of its ServedModel or lower the demand"
+        )
+
+    def _budget(self, option: Option) -> str:
+        lacks = list(self._like(ShortfallCause.BUDGET))
+        budget = self.facts.problem.budget_usd_per_hour or 0.0
+        more_usd = math.fsum(lack.more * lack.option.price_usd_per_hour for lack in lacks)
+        needed = self.facts.price_usd_per_hour(self.counts) + more_usd
+        mine = sum(lack.more for lack in lacks if lack.option == option)
+        others = f" and {_of_others(len(lacks) - 1)}" if len(lacks) > 1 else ""
+        return (
+            f"the budget is {usd(budget)} and {usd(needed)} is needed, for {counted(mine, 'more replica')} "
+            f"of {option.label}{others}; raise the budget of the Fleet or lower the demand"
+        )
+
+    def _pool_full(self, option: Option) -> str:
+        facts, pool = self.facts, option.pool
+        nodes, groups = facts.nodes_by_pool[pool], groups_on(facts, self.counts, pool)
+        lacks = [k for k in self._like(ShortfallCause.POOL_FULL) if k.option.pool == pool]
+        needed = sum(size * n for size, n in groups.items()) + sum(k.more * k.option.gpus for k in lacks)
+        whose = title(facts, option.group)
+        remedy = f"add nodes to GPUPool {pool} or lower the demand of {whose}"
+        if needed <= sum(nodes):
+            together = f"but no node has {option.gpus} left together for {option.label}"
+            return f"pool {pool} has {counted(sum(nodes), 'GPU')}, {together}; {remedy}"
+        mine = sum(k.more * k.option.gpus for k in lacks if k.group == option.group)
+        for_whom = (
+            f" ({mine} for {whose}, the rest for {_of_others(len(lacks) - 1)})" if len(lacks) > 1 else ""
+        )
+        return f"pool {pool} has {counted(sum(nodes), 'GPU')} and {needed} are needed{for_whom}; {remedy}"
 
 
-def _nearest_remedy(
-    facts: Facts, counts: Counts, cell: Cell, hosted: list[Option]
-) -> tuple[Option, ShortfallCause]:
-    """The option with the fewest obstacles; among equals, the cheapest per request."""
-    capacity = facts.problem.capacity_per_s
-    found = [
-        (len(found), o.price_usd_per_hour / capacity[cell.name, o.name], o.name, o, found)
-        for o in hosted
-        for found in (obstacles(facts, counts, o),)
-    ]
-    _, _, _, option, in_the_way = min(found)
-    # No obstacle: one more replica would carry next to nothing of this cell.
-    return option, in_the_way[0] if in_the_way else ShortfallCause.POOL_FULL
+def _whole(replicas: float) -> int:
+    return math.ceil(min(replicas, 1e9) - 1e-9)
+
+
+def _of_others(number: int) -> str:
+    return "those of another group" if number == 1 else f"those of {number} other groups"
 
 
 def _no_nodes(facts: Facts, able: tuple[Option, ...]) -> str:
@@ -68,32 +173,3 @@ def _no_nodes(facts: Facts, able: tuple[Option, ...]) -> str:
         largest = f"its largest node has {counted(max(nodes), 'GPU')}" if nodes else "it has no node"
         sentences.append(f"pool {pool} would have to hold {counted(least, 'GPU')} on one node and {largest}")
     return f"{', '.join(sentences)}; add nodes to GPUPool {' or '.join(sorted({o.pool for o in able}))}"
-
-
-def _replica_limit(facts: Facts, counts: Counts, option: Option, more: int) -> str:
-    ceiling = facts.problem.max_replicas[option.model]
-    needed = model_count(facts, counts, option.model) + more
-    return (
-        f"model {option.model} may have {counted(ceiling, 'replica')} and {needed} are needed; "
-        "raise the replica bounds of its ServedModel or lower the demand"
-    )
-
-
-def _budget(facts: Facts, counts: Counts, option: Option, more: int) -> str:
-    budget = facts.problem.budget_usd_per_hour or 0.0
-    needed = facts.price_usd_per_hour(counts) + more * option.price_usd_per_hour
-    return (
-        f"the budget is {usd(budget)} and {usd(needed)} is needed, for {counted(more, 'more replica')} of "
-        f"{option.label}; raise the budget of the Fleet or lower the demand"
-    )
-
-
-def _pool_full(facts: Facts, counts: Counts, option: Option, more: int) -> str:
-    nodes = facts.nodes_by_pool[option.pool]
-    groups = groups_on(facts, counts, option.pool)
-    needed = sum(size * n for size, n in groups.items()) + more * option.gpus
-    remedy = f"add nodes to GPUPool {option.pool} or lower the demand of {option.group}"
-    if needed <= sum(nodes):
-        together = f"but no node has {option.gpus} left together for {option.label}"
-        return f"pool {option.pool} has {counted(sum(nodes), 'GPU')}, {together}; {remedy}"
-    return f"pool {option.pool} has {counted(sum(nodes), 'GPU')} and {needed} are needed; {remedy}"

@@ -1,11 +1,15 @@
 """Counts without a solver: first the floors, then each cell by the option that serves it cheapest.
 
+In each priority the groups that are served now come first, with one replica each.
+
 Owns the fallback where the solver is stopped before it has a solution, and fills up a solution that
 it could not finish. Replicas are only added. Input: counts to start from. Output: counts to which no
 useful replica can be added.
 """
 
 from __future__ import annotations
+
+import itertools
 
 from argosy.keys import DeploymentKey, GroupName
 from argosy.plan.facts import Counts, Facts
@@ -18,19 +22,32 @@ def fill(facts: Facts, start: Counts) -> dict[DeploymentKey, int]:
     """`start`, and the replicas that floors and unserved cells still need and for which there is room."""
     counts = {o.name: start.get(o.name, 0) for o in facts.options}
     by_priority = sorted(facts.groups, key=lambda g: (-facts.priority_by_group[g], g))
-    for group in by_priority:
-        _fill_floor(facts, group, counts)
+    incumbents = [g for g in by_priority if g in facts.incumbents]
+    for priority, groups in itertools.groupby(by_priority, key=facts.priority_by_group.__getitem__):
+        _keep(facts, [g for g in incumbents if facts.floor(g)], priority, counts)
+        for group in groups:
+            _fill_up_to(facts, group, facts.floor(group), counts)
     unserved = missing_per_s(facts, shares(facts, counts))
-    for cell in sorted(facts.demanding_cells, key=lambda c: (-c.priority, c.name)):
-        if cell.name in unserved:
-            _fill_cell(facts, cell, counts)
+    by_priority_of_cell = sorted(facts.demanding_cells, key=lambda c: (-c.priority, c.name))
+    for priority, cells in itertools.groupby(by_priority_of_cell, key=lambda c: c.priority):
+        _keep(facts, incumbents, priority, counts)
+        for cell in cells:
+            if cell.name in unserved:
+                _fill_cell(facts, cell, counts)
     return counts
 
 
-def _fill_floor(facts: Facts, group: GroupName, counts: dict[DeploymentKey, int]) -> None:
+def _keep(facts: Facts, incumbents: list[GroupName], priority: int, counts: dict[DeploymentKey, int]) -> None:
+    """One replica for each group of this priority that is served now."""
+    for group in incumbents:
+        if facts.priority_by_group[group] == priority:
+            _fill_up_to(facts, group, 1, counts)
+
+
+def _fill_up_to(facts: Facts, group: GroupName, replicas: int, counts: dict[DeploymentKey, int]) -> None:
     by_price = sorted(facts.options_by_group[group], key=lambda o: (o.price_usd_per_hour, o.name))
     for option in by_price:
-        while facts.group_count(counts, group) < facts.floor(group) and not obstacles(facts, counts, option):
+        while facts.group_count(counts, group) < replicas and not obstacles(facts, counts, option):
             counts[option.name] += 1
 
 

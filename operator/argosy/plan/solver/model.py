@@ -7,6 +7,7 @@ Owns one MathOpt model: which variables exist and what is minimised. `search` ru
     shares[b, v]  0-1        x_bv, share of cell b that option v carries
     missing[b]    0-1        unserved share of cell b; 0 until the program is relaxed
     unmet[g]      integer    replicas missing to the floor of group g; 0 until relaxed
+    abandoned[g]  0-1        1 where group g, which is served now, gets no replica; 0 until relaxed
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ class SizingModel:
     shares: Mapping[tuple[CellName, DeploymentKey], mathopt.Variable]
     missing: Mapping[CellName, mathopt.Variable]
     unmet: Mapping[GroupName, mathopt.Variable]
+    abandoned: Mapping[GroupName, mathopt.Variable]
 
     def relax_floors(self) -> None:
-        """Allow floors to be unmet."""
+        """Allow floors to be unmet, and groups that are served now to get no replica."""
         for group, variable in self.unmet.items():
             variable.upper_bound = self.facts.floor(group)
+        for variable in self.abandoned.values():
+            variable.upper_bound = 1.0
 
     def relax_service(self) -> None:
         """Allow cells to be served in part."""
@@ -55,6 +59,15 @@ class SizingModel:
         level = (v for g, v in self.unmet.items() if self.facts.priority_by_group[g] == priority)
         return mathopt.fast_sum(level)
 
+    def abandoned_at(self, priority: int, *, with_floor: bool = False) -> mathopt.LinearSum:
+        """Groups of one priority that are served now and get no replica; `with_floor`: of those with one."""
+        level = (
+            v
+            for g, v in self.abandoned.items()
+            if self.facts.priority_by_group[g] == priority and (self.facts.floor(g) or not with_floor)
+        )
+        return mathopt.fast_sum(level)
+
     def missing_at(self, priority: int) -> mathopt.LinearSum:
         """Unserved part (0-1) of the rate of all cells of one priority together."""
         level = [c for c in self.facts.demanding_cells if c.priority == priority]
@@ -70,6 +83,7 @@ class SizingModel:
         values = dict.fromkeys(self.program.variables(), 0.0)
         values.update(dict.fromkeys(self.missing.values(), 1.0))
         values.update({variable: float(self.facts.floor(g)) for g, variable in self.unmet.items()})
+        values.update(dict.fromkeys(self.abandoned.values(), 1.0))
         return values
 
 
@@ -99,6 +113,9 @@ def declare(facts: Facts) -> SizingModel:
             g: program.add_integer_variable(lb=0, ub=0, name=f"unmet[{g}]")
             for g in facts.groups
             if facts.floor(g) and facts.options_by_group[g]
+        },
+        abandoned={
+            g: program.add_variable(lb=0.0, ub=0.0, name=f"abandoned[{g}]") for g in sorted(facts.incumbents)
         },
     )
 

@@ -5,8 +5,9 @@ priority first, and within a group all replicas are equally utilised where that 
 vertex of the sizing program would fill one option and leave the next one idle. Input: `Facts` and
 counts. Output: shares (0-1) per (cell, option), and the rates that stay unserved.
 
-A group with one cell has a closed form: shares in proportion to replicas x capacity. With several
-cells a linear program minimises the largest utilisation; the options whose dual value is not 0
+A group whose cells have equal capacities has a closed form: shares in proportion to replicas x
+capacity, the same for each cell, and where they cannot all be served the same part of each. With
+unlike cells a linear program minimises the largest utilisation; the options whose dual value is not 0
 cannot be relieved and are fixed, and the rest is balanced again: a max-min fair load.
 """
 
@@ -95,7 +96,9 @@ def _group_shares(facts: Facts, name: GroupName, counts: Counts) -> Shares:
     reached = {cell for cell, option in facts.capacity_per_s if option in replicas}
     cells = tuple(c for c in facts.cells_by_group[name] if c.name in reached)
     busy = _Group(facts, tuple(c for c in cells if c.rate_per_s > 0), replicas, live)
-    found = _lone_cell(busy) if len(busy.cells) == 1 else _many_cells(busy)
+    found = _alike_cells(busy)
+    if found is None:
+        found = _many_cells(busy)
     for cell in cells:
         if cell.rate_per_s == 0:
             found.update(_in_proportion(busy, cell, 1.0))
@@ -114,14 +117,23 @@ def _in_proportion(group: _Group, cell: Cell, served: float) -> Shares:
     return {pair: share for pair, share in found.items() if share > 0}
 
 
-def _lone_cell(group: _Group) -> Shares:
-    cell = group.cells[0]
-    capacity_per_s = math.fsum(
-        replicas * group.facts.capacity_per_s.get((cell.name, option), 0.0)
-        for option, replicas in group.replicas.items()
-    )
-    served = group.facts.problem.headroom * capacity_per_s / cell.rate_per_s
-    return _in_proportion(group, cell, 1.0 if served >= 1 - WHOLE else served)
+def _alike_cells(group: _Group) -> Shares | None:
+    """The closed form; None where capacities differ, or a priority decides which of them is served."""
+    known = group.facts.capacity_per_s
+    capacities = {tuple(known.get((c.name, o), 0.0) for o in group.replicas) for c in group.cells}
+    if len(capacities) != 1:
+        return None
+    (each_per_s,) = capacities
+    carried_per_s = math.fsum(n * k for n, k in zip(group.replicas.values(), each_per_s, strict=True))
+    demand_per_s = math.fsum(c.rate_per_s for c in group.cells)
+    served = group.facts.problem.headroom * carried_per_s / demand_per_s
+    if served < 1 - WHOLE and len({c.priority for c in group.cells}) > 1:
+        return None
+    part = 1.0 if served >= 1 - WHOLE else served
+    found: Shares = {}
+    for cell in group.cells:
+        found.update(_in_proportion(group, cell, part))
+    return found
 
 
 def _many_cells(group: _Group) -> Shares:

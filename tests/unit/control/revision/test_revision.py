@@ -99,8 +99,13 @@ def long(word: str, length: int) -> str:
 def test_the_longest_names_that_the_api_takes_are_planned_and_told_apart() -> None:
     models = [a_model(long("llama", 252) + end) for end in "ab"]
     classes = [
-        a_class(long("chat", 252) + end, rate_per_s=4.0, models=[{"name": m.metadata.name} for m in models])
-        for end in "ab"
+        a_class(
+            long("chat", 252) + end,
+            rate_per_s=4.0,
+            models=[{"name": m.metadata.name} for m in models],
+            priority=priority,  # or they would share a group
+        )
+        for end, priority in (("a", 1), ("b", 2))
     ]
     pools = [a_pool(long("l40s", 252) + end, nodeSelector={"nvidia.com/gpu.product": "x"}) for end in "a"]
     world = World([a_node(f"n{i}", "x") for i in range(2)], a_fleet(), *models, *classes, *pools)

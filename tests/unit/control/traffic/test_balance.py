@@ -115,7 +115,9 @@ def test_queues_move_weights_where_the_policy_lets_them(correction: str, moved: 
     planned = {s.deployment: s.share for s in world.applied.spec.cells[0].shares}
     snapshot = world.snapshot()
     queue = {
-        p.address: Sample(EngineReading(8, 40 if "l40s" in p.deployment else 0, 0.5, 0, 0, 0), world.now_s)
+        p.address: Sample(
+            EngineReading(8, 40 if p.deployment == names["l40s"] else 0, 0.5, 0, 0, 0), world.now_s
+        )
         for p in world.pods.values()
     }
     snapshot = replace(snapshot, telemetry=TelemetryReading(engines=queue))

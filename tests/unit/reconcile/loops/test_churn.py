@@ -26,10 +26,10 @@ CHURN = [
 
 
 async def change_every_second(shell: VirtualShell, specs: list[dict[str, Any]]) -> None:
-    """Apply the class `churning` with one spec after another, for ever."""
+    """Apply the class `churning`, which shares no replicas, with one spec after another, for ever."""
     number = 0
     while True:
-        shell.apply(a_class("churning", **specs[number % len(specs)]))
+        shell.apply(a_class("churning", **{"priority": 50, **specs[number % len(specs)]}))
         number += 1
         await shell.clock.sleep(1.0)
 
@@ -88,7 +88,7 @@ async def test_once_the_changes_end_the_last_spec_is_what_runs(tmp_path: Path) -
     async with shell.running(traffic=True):
         await shell.clock.sleep(60.0)
         churn.cancel()
-        shell.apply(a_class("churning", rate_per_s=11.0))
+        shell.apply(a_class("churning", rate_per_s=11.0, priority=50))
         await shell.clock.sleep(120.0)
     assert replicas_serving(shell) == {"chat": 2, "churning": 3}
     assert shell.condition("workloadclasses", "default/churning", "Ready") == ("True", "Ready")

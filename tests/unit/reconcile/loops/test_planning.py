@@ -287,7 +287,8 @@ def deployments_by_group(shell: VirtualShell) -> dict[str, str]:
 async def test_a_deployment_that_is_refused_keeps_no_other_from_being_created(tmp_path: Path) -> None:
     shell = VirtualShell(tmp_path)
     shell.a_small_fleet()
-    shell.apply(a_class("another"), a_class("third"))
+    shell.apply(a_model("another"), a_class("another", models=[{"name": "another"}]))
+    shell.apply(a_class("third", priority=50))
 
     def refuse_another(call: Call) -> NextStep | None:
         return NextStep.GIVE_UP if call.verb == "apply" and "another" in call.key else None

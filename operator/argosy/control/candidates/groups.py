@@ -1,0 +1,81 @@
+"""Candidates: the variants that can serve a class within its sharing group.
+
+Owns what one replica carries of a group: the requests of all its classes together, in proportion to
+their rates, within the strictest SLO of any of them. Input: what can serve each class by itself, the
+groups, and the rates. Output: a `Resolution` with candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from argosy.control.candidates.refusal import Refusal
+from argosy.control.candidates.resolve import (
+    AbleVariant,
+    Candidate,
+    Known,
+    Resolution,
+    ResolvedClass,
+    capacity_refusal,
+)
+from argosy.control.candidates.workload import mix_of_all, strictest
+from argosy.control.cells import RouteCells
+from argosy.keys import ClassKey, GroupName
+from argosy.manifests import EngineWorkload
+from argosy.perf.protocol import Capacity
+
+_Answers = Mapping[tuple[GroupName, str], Candidate | Refusal]
+"""By group and variant's name."""
+
+
+def in_groups(
+    resolution: Resolution, cells: RouteCells, rate_by_class: Mapping[ClassKey, float], known: Known
+) -> Resolution:
+    """The resolution with the candidates of every class. `rate_by_class`: requests/s."""
+    answers: dict[tuple[GroupName, str], Candidate | Refusal] = {}
+    for group in cells.groups:
+        members = [resolution.classes[key] for key in cells.classes_of(group)]
+        by_name: dict[str, list[tuple[ResolvedClass, AbleVariant]]] = {}
+        for member in members:
+            for able in member.able:
+                by_name.setdefault(able.variant.name, []).append((member, able))
+        for name, those in by_name.items():
+            answers[group, name] = _candidate(group, those, rate_by_class, known)
+    classes = {
+        key: _with_candidates(found, cells.groups_of(key), answers)
+        for key, found in resolution.classes.items()
+    }
+    return replace(resolution, classes=classes)
+
+
+def _candidate(
+    group: GroupName,
+    members: list[tuple[ResolvedClass, AbleVariant]],
+    rate_by_class: Mapping[ClassKey, float],
+    known: Known,
+) -> Candidate | Refusal:
+    """One variant for the members that it can serve: the same candidate for all of them."""
+    classes, (_, able) = [member for member, _ in members], members[0]
+    variant = able.variant
+    mix = mix_of_all((each.mix, rate_by_class[each.key]) for each in classes)
+    slo = strictest(each.slo for each in classes)
+    own = next((a.capacity for each, a in members if (each.mix, each.slo) == (mix, slo)), None)
+    answer = own or known.perf_by_model[variant.model_key].capacity(variant, mix, slo)
+    if not isinstance(answer, Capacity) or answer.requests_per_s <= 0:
+        return capacity_refusal(variant, answer)
+    workload = EngineWorkload(variant, group, known.snapshot.pools[variant.pool])
+    return Candidate(workload, answer, able.load_s)
+
+
+def _with_candidates(found: ResolvedClass, groups: tuple[GroupName, ...], answers: _Answers) -> ResolvedClass:
+    candidates: list[Candidate] = []
+    refusals = list(found.refusals)
+    for able in found.able:
+        for group in groups:
+            answer = answers[group, able.variant.name]
+            if isinstance(answer, Refusal):
+                refusals.append(answer)
+            elif able.has_room:
+                candidates.append(answer)
+    return replace(found, candidates=tuple(candidates), refusals=tuple(refusals))
