@@ -24,7 +24,7 @@ from argosy.control.candidates.running import RunningVariants
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.step import StepSettings, step
-from argosy.control.triggers import trigger_of
+from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import NextStep
 from argosy.kube.store import Store
 from argosy.reconcile.act import Actor
@@ -34,6 +34,7 @@ from argosy.reconcile.loops.traffic import TrafficLoop
 from argosy.reconcile.metrics import Metrics
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
+from argosy.reconcile.watch.watches import Change, Listeners, Watches
 from argosy.settings import EnvoyAdmin, OperatorSettings
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
@@ -143,6 +144,8 @@ class VirtualShell:
         self.election, self.decider = FakeElection(), InProcess(self.clock)
         self.scraper = FakeScraper(self.clock)
         self._is_synced = False
+        listeners = Listeners(self._changed, self._picture_changed)
+        self.watches = Watches(self.store, self.server, self.clock, listeners)
         self.routing = RoutingView("v1", (EnvoyState("edge", "v1"),))
         self.state = LoopState(
             settings=OperatorSettings(
@@ -182,7 +185,9 @@ class VirtualShell:
     @asynccontextmanager
     async def running(self, *, planning: bool = True, traffic: bool = False) -> AsyncIterator[None]:
         """The loops, until the block ends."""
-        loops = [self.planning.run()] if planning else []
+        await self.watches.resync()
+        loops = [self.watches.judge_deletions(), self.watches.keep_synced(lambda: None)]
+        loops += [self.planning.run()] if planning else []
         loops += [self.traffic.run(lambda: self.election.is_leader)] if traffic else []
         tasks = [asyncio.create_task(loop) for loop in loops]
         self._is_synced = True
@@ -207,19 +212,19 @@ class VirtualShell:
         return next(((r["status"], r["reason"]) for r in rows if r["type"] == type), ("", ""))
 
     def _seen(self, type: str, plural: str, item: Object) -> None:
-        """As `Watches` and the operator's process do."""
-        if plural not in WATCHED:
-            return
-        if type == "DELETED":
-            self.store.drop(plural, item)
-            previous, current = item, None
-        else:
-            previous, current = self.store.put(plural, item), item  # type: ignore[assignment]
-            if previous == item:
-                return
-        trigger = trigger_of(plural, previous, current)
+        """As kopf reports it."""
+        if plural in WATCHED:
+            self.watches.seen(plural, {"type": type, "object": item})
+
+    def _changed(self, change: Change) -> None:
+        """As the operator's process does."""
+        trigger = trigger_of(change.kind, change.previous, change.current)
         if trigger is not None and self._is_synced:
             self.planning.wake(trigger)
+
+    def _picture_changed(self, sentence: str) -> None:
+        if self._is_synced:
+            self.planning.wake(Trigger(sentence, is_progress=True))
 
 
 def _matches(asked: Call) -> Callable[[Call], bool]:

@@ -12,7 +12,8 @@ from virtual_clock import VirtualClock, in_virtual_time
 from argosy.api.kinds import WATCHED
 from argosy.errors import NextStep
 from argosy.kube.store import Store
-from argosy.reconcile.watch.watches import Change, Watches
+from argosy.snapshot.seen import SECOND_LOOK_S
+from argosy.reconcile.watch.watches import Change, Listeners, Watches
 
 
 class Stage:
@@ -22,7 +23,7 @@ class Stage:
         self.server, self.store, self.clock = MemoryApiServer(), Store(WATCHED), VirtualClock()
         self.changes: list[Change] = []
         self.asked_s: list[float] = []
-        self.watches = Watches(self.store, self.server, self.clock, self.changes.append)
+        self.watches = Watches(self.store, self.server, self.clock, Listeners(self.changes.append))
 
         def refusal(call: object) -> NextStep | None:
             if len(self.asked_s) < num_refused:
@@ -55,6 +56,9 @@ async def test_a_listing_reports_what_a_watch_has_missed_once() -> None:
     await stage.watches.resync()
     await stage.watches.resync()
     stage.server.drop("workloadclasses", "default/chat")
+    await stage.watches.resync()
+    assert len(stage.changes) == 2, "an absence is believed at the second look"
+    await stage.clock.sleep(SECOND_LOOK_S)
     await stage.watches.resync()
     found = [(c.kind, c.previous is not None, c.current is not None) for c in stage.changes]
     assert found == [
