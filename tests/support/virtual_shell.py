@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,8 @@ from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
 from argosy.reconcile.watch.watches import Change, Listeners, Watches
 from argosy.settings import EnvoyAdmin, OperatorSettings
-from argosy.snapshot import EngineReading, Sample, TelemetryReading
+from argosy.keys import CellName
+from argosy.snapshot import EngineReading, RouteCounters, Sample, TelemetryReading
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
 from argosy.telemetry.port import Targets
 
@@ -137,14 +140,20 @@ class InProcess:
 class VirtualShell:
     """One process that leads, and the API server that it reads and writes."""
 
-    def __init__(self, directory: Path) -> None:
-        self.clock, self.server, self.store = VirtualClock(), MemoryApiServer(), Store(WATCHED)
-        self.cluster = MemoryCluster(self.server, self.clock)
+    def __init__(self, directory: Path, before: VirtualShell | None = None) -> None:
+        """before: the process that this one follows, in the same cluster; it knows nothing of it."""
+        self.clock, self.store = VirtualClock(), Store(WATCHED)
+        self.server = before.server if before else MemoryApiServer()
+        self.cluster = before.cluster if before else MemoryCluster(self.server, self.clock)
+        if before is not None:
+            self.server.watchers.remove(before._seen)
         self.server.watchers.append(self._seen)
         self.election, self.decider = FakeElection(), InProcess(self.clock)
         self.scraper = FakeScraper(self.clock)
         self._is_synced = False
-        listeners = Listeners(self._changed, self._picture_changed)
+        self.missed: Counter[str] = Counter()
+        """Changes by kind that a watch has not reported."""
+        listeners = Listeners(self._changed, self._picture_changed, self._note_missed)
         self.watches = Watches(self.store, self.server, self.clock, listeners)
         self.routing = RoutingView("v1", (EnvoyState("edge", "v1"),))
         self.state = LoopState(
@@ -201,6 +210,16 @@ class VirtualShell:
                 with suppress(asyncio.CancelledError):
                     await task
 
+    def counting(self, rate_per_s: float) -> Callable[[Targets, float], TelemetryReading]:
+        """Every engine answers, and Envoy counts so many requests/s of the class `chat`."""
+
+        def answer(targets: Targets, now_s: float) -> TelemetryReading:
+            counters = RouteCounters(rate_per_s * self.clock.monotonic_s(), 0.0, 0.0)
+            routes = {("edge", CellName("default/chat")): Sample(counters, now_s)}
+            return replace(all_answer(targets, now_s), routes=routes)
+
+        return answer
+
     # What a test looks at.
 
     def plan_triggers(self) -> list[str]:
@@ -221,6 +240,9 @@ class VirtualShell:
         trigger = trigger_of(change.kind, change.previous, change.current)
         if trigger is not None and self._is_synced:
             self.planning.wake(trigger)
+
+    def _note_missed(self, kind: str, number: int) -> None:
+        self.missed[kind] += number
 
     def _picture_changed(self, sentence: str) -> None:
         if self._is_synced:

@@ -41,6 +41,7 @@ from argosy.reconcile.watch.watches import Change, Listeners, Watches
 from argosy.reconcile.worker import DecisionWorker
 from argosy.route.counters import cell_of
 from argosy.settings import OperatorSettings
+from argosy.snapshot.seen import problems
 from argosy.telemetry.direct import DirectScraper
 from argosy.telemetry.port import TelemetrySource
 from argosy.telemetry.prometheus import PrometheusSettings, PrometheusSource
@@ -160,8 +161,7 @@ class _Process:
 
     def _problems(self) -> tuple[str, ...]:
         """Why this process is not ready, in sentences; empty where it is."""
-        now_s = self._clock.monotonic_s()
-        return tuple(filter(None, (kind.sentence(now_s) for kind in self._store.kinds.values())))
+        return problems(self._store.kinds.values(), self._clock.monotonic_s())
 
     def _picture_changed(self, sentence: str) -> None:
         if self._synced.is_set():

@@ -8,7 +8,7 @@ users, and yes or no. What a decision does with it is `control.picture`'s busine
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -141,6 +141,16 @@ class Seen:
     absent: frozenset[ObjectRef] = frozenset()
 
     def problems(self, monotonic_s: float) -> tuple[str, ...]:
-        """A sentence for each kind that cannot be seen now."""
-        found = (kind.sentence(monotonic_s) for kind in self.kinds.values())
-        return tuple(sentence for sentence in found if sentence)
+        """What cannot be seen now, in sentences: one for all kinds that are not installed."""
+        return problems(self.kinds.values(), monotonic_s)
+
+
+def problems(kinds: Iterable[KindSeen], monotonic_s: float) -> tuple[str, ...]:
+    """What cannot be seen of these kinds, in sentences: one for all that are not installed."""
+    every = tuple(kinds)
+    missing = [kind_of(kind.plural).name for kind in every if kind.state is KindState.MISSING]
+    if len(missing) <= 1:
+        return tuple(sentence for kind in every if (sentence := kind.sentence(monotonic_s)))
+    together = f"the API server has no kinds {', '.join(missing)} (group {GROUP}); install them: {INSTALL}"
+    others = [kind.sentence(monotonic_s) for kind in every if kind.state is not KindState.MISSING]
+    return (together, *filter(None, others))

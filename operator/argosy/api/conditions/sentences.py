@@ -134,6 +134,10 @@ _OF_REPLICAS = {
         "The spec cannot be read any more ({problem}), so Argosy goes on with the last version that it could"
         " read; correct the field."
     ),
+    "KeptUnread": (
+        "The spec cannot be read ({problem}) and no earlier version of it is known, so what runs for it is kept"
+        " as it is; correct the field."
+    ),
     "RemovalWaits": "{problem}.",
 }
 

@@ -89,6 +89,7 @@ class Reason(StrEnum):
     PICTURE_INCOMPLETE = "PictureIncomplete"
     OWNER_NOT_SEEN = "OwnerNotSeen"
     LAST_READABLE = "LastReadableUsed"
+    KEPT_UNREAD = "KeptUnread"
     REMOVAL_WAITS = "RemovalWaits"
     NODES_NOT_READY = "NodesNotReady"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from argosy.api import ServedModel, WorkloadClass
+from argosy.api import GPUPool, ServedModel, WorkloadClass
 from argosy.api.conditions import Reason
 from argosy.control.candidates.calibration import corrected
 from argosy.control.candidates.profiles import ProfileNote, model_profiles, profile_notes
@@ -155,7 +155,7 @@ def _resolve_class(known: _Known, spec: WorkloadClass, groups: tuple[GroupName, 
                 answer = _candidate(workload, mix, slo, known.perf_by_model[model.key])
                 nodes = known.nodes[variant.pool]
                 if isinstance(answer, Candidate) and not nodes.has_room_for(variant.gpus):
-                    answer = _no_room(workload, nodes)
+                    answer = _no_room(workload, nodes, snapshot)
                 if isinstance(answer, Candidate):
                     candidates.append(answer)
                 else:
@@ -176,7 +176,7 @@ def _candidate(workload: EngineWorkload, mix: Mix, slo: Slo, perf: PerfModel) ->
     return Candidate(workload, capacity, load_delay_s(fits.weight_bytes))
 
 
-def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
+def _no_room(workload: EngineWorkload, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal:
     if nodes.usable:
         needed, largest = workload.variant.gpus, max(node.gpus for node in nodes.usable)
         return Refusal.of(
@@ -186,8 +186,17 @@ def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
             pool=nodes.pool,
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
-    message = f"pool {nodes.pool}: " + Reason.NO_NODES.sentence(selector=selector_text(workload.pool))
-    return Refusal(Reason.NO_NODES, message)
+    reason, sentence = no_nodes(snapshot, workload.pool, nodes)
+    return Refusal(reason, f"pool {nodes.pool}: {sentence}")
+
+
+def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes) -> tuple[Reason, str]:
+    """Why a pool has no usable node: the selector matches none, or those that it matches are not Ready."""
+    selector, number = selector_text(pool), len(nodes.all_names)
+    if number and not any(snapshot.nodes[name].ready for name in nodes.all_names):
+        reason = Reason.NODES_NOT_READY
+        return reason, reason.sentence(number=number, selector=selector)
+    return Reason.NO_NODES, Reason.NO_NODES.sentence(selector=selector)
 
 
 def perf_refusal(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:

@@ -30,11 +30,16 @@ def remarked(
     """`updates` and what is to be said besides. waiting: why a removal waits; empty where none does."""
     fleet = _fleet_remark(snapshot, waiting)
     unreadable = _unreadable(snapshot)
-    found = []
+    found: list[StatusUpdate] = []
     for update in updates:
         ref = ObjectRef(update.kind, update.key)
-        if ref in unreadable:
-            found.append(_last_readable(snapshot, update, unreadable[ref]))
+        item = unreadable.get(ref)
+        if item is not None and ref in snapshot.seen.outdated:
+            # The second update of the object is what is said where no version of it can be used.
+            if not any((other.kind, other.key) == ref for other in found):
+                found.append(_last_readable(snapshot, update, item))
+        elif item is not None and ref in snapshot.seen.absent:
+            found.append(_kept_unread(snapshot, update, item))
         elif fleet is not None and update.kind == Fleet.PLURAL and snapshot.fleet is not None:
             found.append(_with_ready(snapshot, update, snapshot.fleet.metadata, fleet))
         else:
@@ -105,6 +110,16 @@ def _last_readable(snapshot: FleetSnapshot, update: StatusUpdate, item: InvalidO
     return _with_ready(snapshot, shown, item.metadata, (Reason.LAST_READABLE, used))
 
 
+def _kept_unread(snapshot: FleetSnapshot, update: StatusUpdate, item: InvalidObject) -> StatusUpdate:
+    """What runs for it goes on, so that True stays; otherwise it is not known."""
+    before = find_condition(item.conditions, ConditionType.READY)
+    is_true = before is not None and before.status is ConditionStatus.TRUE
+    status = ConditionStatus.TRUE if is_true else ConditionStatus.UNKNOWN
+    sentence = Reason.KEPT_UNREAD.sentence(problem=item.message)
+    verdict = Verdict(ConditionType.READY, status, Reason.KEPT_UNREAD, sentence)
+    return _with_verdicts(snapshot, update, item.metadata, [verdict])
+
+
 def _with_verdicts(
     snapshot: FleetSnapshot, update: StatusUpdate, metadata: ObjectMeta, verdicts: list[Verdict]
 ) -> StatusUpdate:
@@ -113,6 +128,5 @@ def _with_verdicts(
 
 
 def _unreadable(snapshot: FleetSnapshot) -> dict[ObjectRef, InvalidObject]:
-    """The objects of which the last readable version is used."""
-    by_ref = {ObjectRef(kind_named(item.kind).plural, item.key): item for item in snapshot.invalid}
-    return {ref: by_ref[ref] for ref in snapshot.seen.outdated if ref in by_ref}
+    """The objects that cannot be read."""
+    return {ObjectRef(kind_named(item.kind).plural, item.key): item for item in snapshot.invalid}

@@ -114,6 +114,8 @@ class _Watch:
 def _run_kopf(
     kubeconfig: Path | None, kinds: frozenset[str], deliver: Deliver, stop: threading.Event
 ) -> None:
+    # Its own lines are about its tasks, with tracebacks; `KopfThread` and the listings report what matters.
+    logging.getLogger("kopf").setLevel(logging.CRITICAL)
     registry = kopf.OperatorRegistry()
     for plural in sorted(kinds):
         _register(registry, kind_of(plural), deliver)

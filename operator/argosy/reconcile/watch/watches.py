@@ -22,7 +22,7 @@ from argosy.kube.store import Object, Store, object_key
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.watch.deletions import Deletions
 from argosy.reconcile.watch.kopf_thread import Backoffs, KopfThread
-from argosy.snapshot.seen import KindState, ObjectRef
+from argosy.snapshot.seen import KindState, ObjectRef, problems
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,8 @@ class Watches:
         self._kopf = KopfThread(self.seen, clock)
         self._watched_since_s = float("inf")
         self._found: dict[tuple[str, str], _Found] = {}
+        self._lost: dict[str, frozenset[str]] = dict.fromkeys(WATCHED, frozenset())
+        self._has_looked = False
         self._asked = asyncio.Event()
         """A deletion was reported: whether a user made it is to be found out at once."""
 
@@ -115,24 +117,34 @@ class Watches:
         while True:
             await self._asked.wait()
             self._asked.clear()
+            before = self._problems()
             for kind in sorted(self._deletions.waiting()):
                 await self._judge(kind)
+            self._tell_problems(before)
 
     async def resync(self, kinds: Iterable[str] = WATCHED) -> None:
         """Compare the store with a listing of each kind: finds changes that a watch has missed.
 
         A kind that does not exist or may not be listed is noted as such. Raises ActuationError where the
-        API server does not answer; the kinds before it have been compared.
+        API server does not answer, or refuses a listing for another reason; the other kinds have been
+        compared: just after a kind was installed, the API server refuses to list it once.
         """
+        before, refused = self._problems(), None
         for plural in kinds:
             try:
                 items, version = await self._api.list(path_of(plural))
             except ActuationError as error:
-                if error.status not in _STATES:
+                if not error.status:
                     raise
-                await self._note_unlisted(plural, error)
+                if error.status in _STATES:
+                    await self._note_unlisted(plural, error)
+                else:
+                    refused = error
                 continue
             await self._compare(plural, items, version)
+        self._tell_problems(before)
+        if refused is not None:
+            raise refused
 
     async def resync_until_complete(self) -> None:
         """Resync until it succeeds once."""
@@ -167,40 +179,41 @@ class Watches:
             log.debug("the quick comparison was left out: %s", error)
 
     async def _compare(self, plural: str, items: Iterable[Object], version: int) -> None:
-        was = self._store.kinds[plural]
-        before, unseen = dict(self._store.of(plural)), set(self._store.unseen(plural))
+        was, before = self._store.kinds[plural], dict(self._store.of(plural))
         now_s = self._clock.monotonic_s()
         if self._store.replace(plural, items, version, now_s):
             self._report_differences(plural, before)
-        if was.state in (KindState.MISSING, KindState.FORBIDDEN):
-            self._tell(f"the objects of kind {plural} are seen again")
-        if plural in CUSTOM:
-            if was.state is not KindState.SEEN or not was.crd.exists or self._store.unseen(plural):
-                await self._judge(plural)
-            if vanished := set(self._store.unseen(plural)) - unseen:
-                self._tell(f"{ObjectRef(plural, min(vanished))} is not seen any more")
+        must_look = was.state is not KindState.SEEN or not was.crd.exists or self._store.unseen(plural)
+        if plural in CUSTOM and must_look:
+            await self._judge(plural)
 
     async def _judge(self, kind: str) -> None:
         """Look at the kind's definition, and report the objects that a user has deleted."""
-        before = self._store.kinds[kind].sentence(0.0)
         await self._deletions.look(kind)
         for item in self._deletions.believed(kind):
             self._listeners.on_change(Change(kind, item, None))
-        after = self._store.kinds[kind].sentence(0.0)
-        if after and after != before:
-            self._tell(after)
+        for key in sorted(self._store.unseen(kind).keys() - self._lost[kind]):
+            log.warning("%s is not seen any more: what was planned for it is kept", ObjectRef(kind, key))
+        self._lost[kind] = frozenset(self._store.unseen(kind))
 
     async def _note_unlisted(self, plural: str, error: ActuationError) -> None:
         was = self._store.kinds[plural]
-        now = replace(was, state=_STATES[error.status], problem=str(error))
-        self._store.note(now)
+        self._store.note(replace(was, state=_STATES[error.status], problem=str(error)))
         if plural in CUSTOM:
             await self._deletions.look(plural)
-        if was.state is not now.state:
-            self._tell(now.sentence(0.0))
 
-    def _tell(self, sentence: str) -> None:
-        log.warning("%s", sentence)
+    def _problems(self) -> tuple[str, ...]:
+        """What cannot be seen; the age of the last comparison is not looked at."""
+        return problems(self._store.kinds.values(), 0.0) if self._has_looked else ()
+
+    def _tell_problems(self, before: tuple[str, ...]) -> None:
+        """Say once what can no longer be seen, or is seen again."""
+        self._has_looked = True
+        now = self._problems()
+        if now == before:
+            return
+        sentence = "; ".join(now) or "every kind is seen again"
+        log.log(logging.WARNING if now else logging.INFO, "%s", sentence)
         self._listeners.on_picture(sentence)
 
     def _unlisted(self) -> tuple[str, ...]:
