@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import time
 
-from operator_stage import CHAT_REPLICAS, OURS, REPOSITORY, WORLD, OperatorStage, condition, until, until_equal
+from operator_stage import (
+    CHAT_REPLICAS,
+    REPOSITORY,
+    WORLD,
+    OperatorStage,
+    condition,
+    until,
+    until_equal,
+)
 
 CRDS = str(REPOSITORY / "crds")
 

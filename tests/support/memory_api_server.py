@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argosy.api.crd.resource import GROUP
-from argosy.api.schema.timestamp import rfc3339
 from argosy.api.kinds import CUSTOM
+from argosy.api.schema.timestamp import rfc3339
 from argosy.errors import ActuationError, NextStep
 from argosy.kube.api import ApiServer, KindPath
 from argosy.kube.store import object_key

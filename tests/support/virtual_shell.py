@@ -8,8 +8,8 @@ inside a running event loop (`virtual_clock.in_virtual_time`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.step import StepSettings, step
 from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import NextStep
+from argosy.keys import CellName
 from argosy.kube.store import Store
 from argosy.reconcile.act import Actor
 from argosy.reconcile.loop_state import LoopState
@@ -38,7 +39,6 @@ from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
 from argosy.reconcile.watch.watches import Change, Listeners, Watches
 from argosy.settings import EnvoyAdmin, OperatorSettings
-from argosy.keys import CellName
 from argosy.snapshot import EngineReading, RouteCounters, Sample, TelemetryReading
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
 from argosy.telemetry.port import Targets

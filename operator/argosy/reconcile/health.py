@@ -17,10 +17,11 @@ from argosy.reconcile.addresses import host_and_port
 from argosy.reconcile.metrics import Metrics
 
 
-async def serve_health(
-    address: str, own: Metrics, problems: Callable[[], tuple[str, ...]]
-) -> web.AppRunner:
-    """`problems`: sentences on what is not seen; none: the process is ready. Listen on `host:port`; raises `SpecError` where the port is taken."""
+async def serve_health(address: str, own: Metrics, problems: Callable[[], tuple[str, ...]]) -> web.AppRunner:
+    """Listen on `host:port`; raises `SpecError` where the port is taken.
+
+    problems: sentences on what cannot be seen; without any, the process is ready
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")

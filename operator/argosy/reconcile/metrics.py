@@ -49,7 +49,9 @@ class Metrics:
             "calibration_skipped", "Windows and readings that updated no calibration, by reason", "reason"
         )
 
-        self.in_doubt = self._gauge("picture_in_doubt", "1 where the last plan is kept: something is not seen")
+        self.in_doubt = self._gauge(
+            "picture_in_doubt", "1 where the last plan is kept: something is not seen"
+        )
         self.removal_waits = self._gauge("removal_waits", "1 where a large removal waits for a second look")
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"

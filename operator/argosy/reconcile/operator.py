@@ -109,9 +109,7 @@ class _Process:
         process = cls(settings, await connect(settings.kubeconfig), SystemClock())
         try:
             bound = await process._ads.serve(host, port)
-            process._runner = await serve_health(
-                settings.http_address, process._metrics, process._problems
-            )
+            process._runner = await serve_health(settings.http_address, process._metrics, process._problems)
         except BaseException:
             await process.close()
             raise

@@ -137,7 +137,11 @@ async def test_a_new_process_that_finds_engines_and_no_objects_keeps_them(tmp_pa
         assert routes_doubt(shell.state.snapshot()) == ""
 
 
-GONE: list[tuple[str, str]] = [("workloadclasses", CHAT), ("servedmodels", "default/llama"), ("gpupools", "l40s")]
+GONE: list[tuple[str, str]] = [
+    ("workloadclasses", CHAT),
+    ("servedmodels", "default/llama"),
+    ("gpupools", "l40s"),
+]
 
 
 @pytest.mark.parametrize(("plural", "key"), GONE)

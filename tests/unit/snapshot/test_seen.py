@@ -16,7 +16,9 @@ from argosy.snapshot.seen import OUTDATED_AFTER_S, CrdLook, KindSeen, KindState,
             id="its definition is not installed",
         ),
         pytest.param(
-            KindSeen("gpupools", KindState.TERMINATING), ["gpupools.argosy.dev", "deleted", "crds/"], id="it goes"
+            KindSeen("gpupools", KindState.TERMINATING),
+            ["gpupools.argosy.dev", "deleted", "crds/"],
+            id="it goes",
         ),
         pytest.param(
             KindSeen("nodes", KindState.FORBIDDEN, problem="GET /api/v1/nodes: 403 Forbidden"),
@@ -25,7 +27,9 @@ from argosy.snapshot.seen import OUTDATED_AFTER_S, CrdLook, KindSeen, KindState,
         ),
         pytest.param(KindSeen("pods"), ["Pod", "not been listed yet"], id="nothing was listed yet"),
         pytest.param(
-            KindSeen("pods", KindState.SEEN, compared_s=0.0), ["Pod", f"{OUTDATED_AFTER_S:.0f} s"], id="too old"
+            KindSeen("pods", KindState.SEEN, compared_s=0.0),
+            ["Pod", f"{OUTDATED_AFTER_S:.0f} s"],
+            id="too old",
         ),
     ],
 )

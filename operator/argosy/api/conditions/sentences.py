@@ -135,8 +135,8 @@ _OF_REPLICAS = {
         " read; correct the field."
     ),
     "KeptUnread": (
-        "The spec cannot be read ({problem}) and no earlier version of it is known, so what runs for it is kept"
-        " as it is; correct the field."
+        "The spec cannot be read ({problem}) and no earlier version of it is known, so what runs for it is"
+        " kept as it is; correct the field."
     ),
     "RemovalWaits": "{problem}.",
 }

@@ -11,16 +11,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from argosy.api import FleetPlan, GPUPool, ServedModel, WorkloadClass
 from argosy.control.decision import PlannedStep
 from argosy.control.memory import PlanInputs
 from argosy.control.picture.named import makers_by_deployment
 from argosy.control.revision.revision import DEMAND_NOISE
 from argosy.keys import ClassKey, DeploymentKey
 from argosy.rollout import DeleteDeployment, MarkVictim, ScaleDeployment, Step
-from argosy.snapshot.cluster import label_value
 from argosy.snapshot.fleet import FleetSnapshot
-from argosy.snapshot.seen import SECOND_LOOK_S, ObjectRef
+from argosy.snapshot.seen import SECOND_LOOK_S
 
 LARGEST_SHARE = 0.5
 """Of the fleet's ready replicas; more at once is what a wrong picture asks for."""
@@ -52,9 +50,7 @@ class Explanation:
     first_seen_s: Mapping[str, float] = field(default_factory=dict)
 
 
-def guarded(
-    steps: tuple[PlannedStep, ...], snapshot: FleetSnapshot, explanation: Explanation
-) -> Guarded:
+def guarded(steps: tuple[PlannedStep, ...], snapshot: FleetSnapshot, explanation: Explanation) -> Guarded:
     """Let a large removal wait until it has been asked for, for one planning period."""
     ready = Counter(p.deployment for p in snapshot.engine_pods if p.ready and not p.deleting)
     removed = _removed(steps, ready)

@@ -2,8 +2,8 @@
 
 Owns what is kept: a whole sharing group, as soon as a WorkloadClass, the ServedModel or the GPUPool of
 one of its Deployments is absent (`Seen.absent`). Input: a snapshot. Output: a snapshot in which the
-group's engines hold their GPUs like anybody else's pods and its classes are left out; and the entries
-of the applied plan that the next revision takes over.
+group's engines hold their GPUs as foreign pods do and its classes are left out; and the entries of the
+applied plan that the next revision takes over.
 """
 
 from __future__ import annotations

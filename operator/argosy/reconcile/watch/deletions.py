@@ -25,6 +25,12 @@ log = logging.getLogger(__name__)
 
 FORBIDDEN = 403
 
+_MAY_NOT_LOOK = (
+    "the operator may not look at the CustomResourceDefinition of %s (%s), so it cannot tell a deleted object"
+    " from one that it does not see, and keeps what was planned for it; allow it get on"
+    " customresourcedefinitions, as %s does"
+)
+
 
 class Deletions:
     """Decides about the store's unseen objects."""
@@ -80,14 +86,7 @@ class Deletions:
         except ActuationError as error:
             before = self._store.kinds[kind].crd
             if error.status == FORBIDDEN and not before.problem:
-                log.warning(
-                    "the operator may not look at the CustomResourceDefinition of %s (%s), so it cannot tell a"
-                    " deleted object from one that it does not see, and keeps what was planned for it; allow it"
-                    " get on customresourcedefinitions, as %s does",
-                    kind,
-                    error,
-                    ROLE,
-                )
+                log.warning(_MAY_NOT_LOOK, kind, error, ROLE)
             return CrdLook(problem=str(error))
         if item is None:
             return CrdLook(exists=False)

@@ -139,7 +139,9 @@ OWNERS = [
 
 
 @pytest.mark.parametrize(("ref", "field"), OWNERS)
-def test_what_an_absent_object_owns_is_kept_as_it_is_and_stays_in_the_plan(ref: ObjectRef, field: str) -> None:
+def test_what_an_absent_object_owns_is_kept_as_it_is_and_stays_in_the_plan(
+    ref: ObjectRef, field: str
+) -> None:
     world = a_world()
     whole = world.snapshot()
     snapshot = replace(whole, seen=Seen(absent=frozenset({ref})), **{field: {}})  # type: ignore[arg-type]
@@ -218,13 +220,17 @@ def test_two_replicas_may_always_go() -> None:
     [
         pytest.param(None, PlanInputs(), "", id="nothing is known after a restart"),
         pytest.param(
-            PlanInputs(rate_per_s={ClassKey(CHAT): 8.0}), PlanInputs(rate_per_s={ClassKey(CHAT): 4.0}), "Demand"
+            PlanInputs(rate_per_s={ClassKey(CHAT): 8.0}),
+            PlanInputs(rate_per_s={ClassKey(CHAT): 4.0}),
+            "Demand",
         ),
         pytest.param(
             PlanInputs(rate_per_s={ClassKey(CHAT): 8.0}), PlanInputs(rate_per_s={ClassKey(CHAT): 7.9}), ""
         ),
         pytest.param(PlanInputs(prices={"l40s": 1.0}), PlanInputs(prices={"l40s": 0.5}), "Price"),
-        pytest.param(PlanInputs(prices={"l40s": 1.0}), PlanInputs(), "", id="a pool that is gone has no price"),
+        pytest.param(
+            PlanInputs(prices={"l40s": 1.0}), PlanInputs(), "", id="a pool that is gone has no price"
+        ),
     ],
 )
 def test_a_lower_demand_or_another_price_explains_a_smaller_fleet(

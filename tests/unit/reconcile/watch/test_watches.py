@@ -12,8 +12,8 @@ from virtual_clock import VirtualClock, in_virtual_time
 from argosy.api.kinds import WATCHED
 from argosy.errors import NextStep
 from argosy.kube.store import Store
-from argosy.snapshot.seen import SECOND_LOOK_S
 from argosy.reconcile.watch.watches import Change, Listeners, Watches
+from argosy.snapshot.seen import SECOND_LOOK_S
 
 
 class Stage:
