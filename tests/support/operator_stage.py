@@ -83,14 +83,6 @@ class Operator:
         except OSError:
             return False
 
-    def problems(self) -> str:
-        """What /readyz says is missing; empty where the operator is ready."""
-        try:
-            self._get("readyz")
-        except urllib.error.HTTPError as error:
-            return error.read().decode()
-        return ""
-
     def metrics(self) -> list[str]:
         """The lines of /metrics."""
         return self._get("metrics").splitlines()

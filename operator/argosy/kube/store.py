@@ -12,11 +12,14 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from argosy.api.kinds import CUSTOM
+from argosy.api.kinds import CUSTOM, USER_SPECS
 from argosy.keys import NamespacedName
 from argosy.snapshot.seen import KindSeen, KindState
 
 Object = Mapping[str, Any]
+
+MOST_DELETED = 1000
+"""Deleted objects of a kind that are remembered: those that explain what goes now."""
 
 
 def object_key(item: Object) -> str:
@@ -32,7 +35,7 @@ class Store:
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in kinds}
         self._kinds = {kind: KindSeen(kind) for kind in self._objects}
         self._unseen: dict[str, dict[str, Object]] = {kind: {} for kind in self._objects}
-        self._deleted: dict[str, set[str]] = {kind: set() for kind in self._objects}
+        self._deleted: dict[str, dict[str, None]] = {kind: {} for kind in self._objects}
         self._dropped: dict[str, dict[str, int]] = {kind: {} for kind in self._objects}
         """Uids that are gone, with their last version, until a listing made after that has been compared."""
 
@@ -59,12 +62,16 @@ class Store:
         return self._unseen[kind]
 
     def deleted(self, kind: str) -> Set[str]:
-        """Keys of the objects that users have deleted; one that was made again is not among them."""
-        return self._deleted[kind]
+        """Keys of the objects with specs of users that were deleted, the last ones only; one that was made
+        again is not among them."""
+        return self._deleted[kind].keys()
 
     def believe_deleted(self, kind: str, key: str) -> Object:
         """A user has deleted this unseen object; returns its last version."""
-        self._deleted[kind].add(key)
+        if kind in USER_SPECS:
+            self._deleted[kind][key] = None
+            for oldest in list(self._deleted[kind])[:-MOST_DELETED]:
+                del self._deleted[kind][oldest]
         return self._unseen[kind].pop(key)
 
     def put(self, kind: str, item: Object) -> Object | None:
@@ -80,7 +87,7 @@ class Store:
         if previous is not None and _is_older(item, previous):
             return item
         kept[key] = item
-        self._deleted[kind].discard(key)
+        self._deleted[kind].pop(key, None)
         unseen = self._unseen[kind].pop(key, None)
         return unseen if previous is None else previous
 

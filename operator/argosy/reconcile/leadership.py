@@ -47,7 +47,7 @@ class Leadership:
         self, api_client: client.ApiClient, clock: Clock, identity: str, settings: LeaseSettings
     ) -> None:
         self._client, self._clock, self._settings = api_client, clock, settings
-        leaderelection.time = _SteadyTime(clock)  # type: ignore[attr-defined]
+        leaderelection.time = _SteadyTime(clock)  # type: ignore[attr-defined, assignment]
         self.identity = identity
         self._lock = self._new_lock()
         self._gained = asyncio.Event()

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from argosy.api import CustomResource, Fleet
 from argosy.api.conditions import Reason
+from argosy.api.fleet import Mode
 from argosy.control.decision import Decision, EventRecord
 from argosy.control.memory import PlanningMemory
 from argosy.control.picture.doubt import SILENCE, Doubt, is_all_silent
@@ -65,7 +66,7 @@ def _with_ready(snapshot: FleetSnapshot) -> list[CustomResource]:
 
 
 def _event(snapshot: FleetSnapshot, sentence: str) -> tuple[EventRecord, ...]:
-    if snapshot.fleet is None:
+    if snapshot.fleet is None or snapshot.fleet_spec.mode is Mode.OBSERVE:
         return ()
     reason = Reason.PICTURE_INCOMPLETE.value
     return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Warning", reason, sentence),)
