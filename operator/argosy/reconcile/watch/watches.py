@@ -237,7 +237,7 @@ class Watches:
         after, unseen = self._store.of(kind), self._store.unseen(kind)
         for key in before.keys() | after.keys():
             old, new = before.get(key), after.get(key)
-            if old == new:
+            if old == new or _is_same_version(old, new):
                 continue
             self._await_event(kind, old, new)
             if new is not None or key not in unseen:
@@ -276,6 +276,13 @@ class Watches:
 
 def _uid(item: Object) -> str:
     return str(item["metadata"].get("uid") or object_key(item))
+
+
+def _is_same_version(old: Object | None, new: Object | None) -> bool:
+    """A listing leaves kind and apiVersion out of its items: they differ from a watch's by these alone."""
+    if old is None or new is None:
+        return False
+    return (_uid(old), _version(old)) == (_uid(new), _version(new))
 
 
 def _version(item: Object) -> int:

@@ -78,3 +78,26 @@ async def test_a_store_is_complete_only_once_every_kind_has_been_listed() -> Non
     stage.server.refusal = lambda call: None
     await task
     assert stage.store.is_synced
+
+
+@in_virtual_time
+async def test_an_item_of_a_listing_that_only_lacks_its_kind_is_no_change_and_was_not_missed() -> None:
+    stage = Stage(0)
+    missed: list[tuple[str, int]] = []
+    stage.watches = Watches(
+        stage.store,
+        stage.server,
+        stage.clock,
+        Listeners(stage.changes.append, on_missed=lambda kind, number: missed.append((kind, number))),
+    )
+    node = stage.server.put("nodes", {"metadata": {"name": "n"}})
+    task = asyncio.create_task(stage.watches.keep_synced(lambda: None))
+    await stage.clock.sleep(20.0)
+    stage.watches.seen("nodes", {"type": "MODIFIED", "object": {**node, "kind": "Node", "apiVersion": "v1"}})
+    stage.changes.clear()
+    await stage.clock.sleep(100.0)
+    assert (stage.changes, missed) == ([], [])
+    stage.server.put("nodes", {"metadata": {"name": "n", "labels": {"a": "b"}}})
+    await stage.clock.sleep(60.0)
+    assert (len(stage.changes), missed) == (1, [("nodes", 1)])
+    task.cancel()
