@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from builders import a_class, a_fleet, a_model, a_pool
-from memory_api_server import INSTALLED
+from memory_api_server import INSTALLED, Call
 from virtual_clock import in_virtual_time
 from virtual_shell import VirtualShell, node_object
 
@@ -269,6 +269,21 @@ async def test_a_process_that_starts_before_any_kind_is_installed_takes_them_up_
         the_examples(shell)
         await shell.clock.sleep(5.0)
         assert list(engines(shell).values()) == [2]
+
+
+@in_virtual_time
+async def test_an_api_server_that_is_away_for_ten_minutes_changes_nothing(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    before, plans = engines(shell), len(shell.server.of("fleetplans"))
+    async with shell.running(traffic=True):
+        await shell.clock.sleep(40.0)
+        shell.refuse(Call("", ""))
+        await shell.clock.sleep(600.0)
+        assert shell.state.snapshot().seen.problems(shell.clock.monotonic_s()) != ()
+        shell.refuse_nothing()
+        await shell.clock.sleep(40.0)
+        assert (engines(shell), len(shell.server.of("fleetplans"))) == (before, plans)
+        assert shell.condition("fleets", "default", "Ready") == ("True", "Ready")
 
 
 # --- clocks ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ class Watches:
         self._found: dict[tuple[str, str], _Found] = {}
         self._lost: dict[str, frozenset[str]] = dict.fromkeys(WATCHED, frozenset())
         self._has_looked = False
+        self._emptied: set[str] = set()
         self._asked = asyncio.Event()
         """A deletion was reported: whether a user made it is to be found out at once."""
 
@@ -178,14 +179,31 @@ class Watches:
         except ActuationError as error:
             log.debug("the quick comparison was left out: %s", error)
 
-    async def _compare(self, plural: str, items: Iterable[Object], version: int) -> None:
+    async def _compare(self, plural: str, items: Sequence[Object], version: int) -> None:
         was, before = self._store.kinds[plural], dict(self._store.of(plural))
+        if self._is_emptied(plural, items, before):
+            return
         now_s = self._clock.monotonic_s()
         if self._store.replace(plural, items, version, now_s):
             self._report_differences(plural, before)
         must_look = was.state is not KindState.SEEN or not was.crd.exists or self._store.unseen(plural)
         if plural in CUSTOM and must_look:
             await self._judge(plural)
+
+    def _is_emptied(self, plural: str, items: Sequence[Object], before: Mapping[str, Object]) -> bool:
+        """Whether a listing lacks every node, pod or Deployment for the first time.
+
+        All of a kind never go at once without events; the next listing is believed.
+        """
+        is_empty = plural not in CUSTOM and len(before) > 1 and not items
+        if not is_empty or plural in self._emptied:
+            self._emptied.discard(plural)
+            return False
+        self._emptied.add(plural)
+        log.warning(
+            "a listing of %s is empty, and %d were there: the next one is waited for", plural, len(before)
+        )
+        return True
 
     async def _judge(self, kind: str) -> None:
         """Look at the kind's definition, and report the objects that a user has deleted."""

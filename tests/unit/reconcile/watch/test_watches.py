@@ -101,3 +101,21 @@ async def test_an_item_of_a_listing_that_only_lacks_its_kind_is_no_change_and_wa
     await stage.clock.sleep(60.0)
     assert (len(stage.changes), missed) == (1, [("nodes", 1)])
     task.cancel()
+
+
+@in_virtual_time
+async def test_a_listing_that_lacks_every_node_is_believed_only_when_the_next_one_does_too() -> None:
+    stage = Stage(0)
+    for name in ("a", "b", "c"):
+        stage.server.put("nodes", {"metadata": {"name": name}})
+    await stage.watches.resync()
+    nodes = stage.server.objects.pop("nodes")
+    await stage.watches.resync()
+    assert len(stage.store.of("nodes")) == 3
+    stage.server.objects["nodes"] = nodes
+    await stage.watches.resync()
+    stage.server.objects.pop("nodes")
+    await stage.watches.resync()
+    assert len(stage.store.of("nodes")) == 3, "one full listing in between begins the look anew"
+    await stage.watches.resync()
+    assert dict(stage.store.of("nodes")) == {}
