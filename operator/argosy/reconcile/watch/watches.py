@@ -160,13 +160,15 @@ class Watches:
         """One event of a watch."""
         item = event["object"]
         self._forgive(kind, item, is_gone=event["type"] == "DELETED")
+        key = object_key(item)
         if event["type"] != "DELETED":
+            is_back = key in self._store.unseen(kind)
             previous = self._store.put(kind, item)
             if previous != item:
-                self._listeners.on_change(Change(kind, previous, item))
+                # Also with the same spec as before it is a new object: it has no status yet.
+                self._listeners.on_change(Change(kind, None if is_back else previous, item))
             return
         self._store.drop(kind, item)
-        key = object_key(item)
         if kind not in CUSTOM:
             self._listeners.on_change(Change(kind, item, None))
         elif key in self._store.unseen(kind):
