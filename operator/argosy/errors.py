@@ -47,11 +47,12 @@ class NextStep(StrEnum):
 
 
 class ActuationError(ArgosyError):
-    """An action of Argosy was refused or failed."""
+    """An action of Argosy was refused or failed. `status`: the HTTP status; 0 where there was no answer."""
 
-    def __init__(self, message: str, next_step: NextStep) -> None:
+    def __init__(self, message: str, next_step: NextStep, status: int = 0) -> None:
         super().__init__(message)
         self.next_step = next_step
+        self.status = status
 
 
 class InvariantError(ArgosyError):

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from argosy.api.crd.resource import GROUP
+from argosy.api.kinds import CUSTOM
 from argosy.api.schema.timestamp import rfc3339
 from argosy.errors import ActuationError, NextStep
 from argosy.kube.api import ApiServer, KindPath
@@ -25,6 +27,11 @@ from argosy.snapshot.cluster import HOSTNAME, LABEL_DEPLOYMENT, MANAGED_BY
 Object = dict[str, Any]
 
 LOAD_S = 20.0
+
+INSTALLED = "2023-01-01T00:00:00Z"
+"""When the custom resources were installed."""
+MADE = "2023-06-01T00:00:00Z"
+"""When objects were made that do not say it themselves: before any test begins."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +51,35 @@ class MemoryApiServer(ApiServer):
     watchers: called with type, plural and object after each change, as a watch reports it
     refusal:  what to answer a request with instead; None: the request is carried out
     calls:    the requests that were carried out
+    forbidden: plurals that the operator's role does not allow
+    silent:   plurals of which no change reaches the watchers any more: their watch is lost
     """
 
     objects: dict[str, dict[str, Object]] = field(default_factory=dict)
     watchers: list[Callable[[str, str, Object], None]] = field(default_factory=list)
     refusal: Callable[[Call], NextStep | None] = lambda call: None
     calls: list[Call] = field(default_factory=list)
+    forbidden: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._versions = itertools.count(1)
+        self.install(INSTALLED)
+
+    def install(self, created: str, *plurals: str) -> None:
+        """`kubectl apply -f crds/`, of these kinds or all."""
+        for plural in plurals or CUSTOM:
+            metadata = {"name": f"{plural}.{GROUP}", "creationTimestamp": created}
+            self.of("customresourcedefinitions")[f"{plural}.{GROUP}"] = {"metadata": metadata}
+
+    def uninstall(self, *plurals: str) -> None:
+        """`kubectl delete -f crds/`: the objects go first, while the definition is being deleted."""
+        for plural in plurals or CUSTOM:
+            definition = self.of("customresourcedefinitions")[f"{plural}.{GROUP}"]
+            definition["metadata"]["deletionTimestamp"] = INSTALLED
+            for key in list(self.of(plural)):
+                self.drop(plural, key)
+            del self.of("customresourcedefinitions")[f"{plural}.{GROUP}"]
 
     def of(self, plural: str) -> dict[str, Object]:
         return self.objects.setdefault(plural, {})
@@ -107,6 +134,7 @@ class MemoryApiServer(ApiServer):
         kept, key = copy.deepcopy(dict(item)), object_key(item)
         before = self.of(plural).get(key)
         metadata = kept["metadata"] = dict(kept["metadata"])
+        metadata.setdefault("creationTimestamp", before["metadata"]["creationTimestamp"] if before else MADE)
         metadata["uid"] = before["metadata"]["uid"] if before else f"uid-{plural}-{next(self._versions)}"
         generation = before["metadata"]["generation"] if before else 0
         is_new = before is None or before.get("spec") != kept.get("spec")
@@ -133,10 +161,14 @@ class MemoryApiServer(ApiServer):
         answer = self.refusal(call)
         if answer is not None:
             raise ActuationError(f"{call.verb} {call.plural} {call.key}: refused by the test", answer)
+        if call.plural in self.forbidden:
+            raise ActuationError(f"{call.verb} {call.plural}: 403 forbidden", NextStep.RETRY, 403)
+        if call.plural in CUSTOM and f"{call.plural}.{GROUP}" not in self.of("customresourcedefinitions"):
+            raise ActuationError(f"{call.verb} {call.plural}: 404 not found", NextStep.REPLAN, 404)
         self.calls.append(call)
 
     def _report(self, type: str, plural: str, item: Object) -> None:
-        for watcher in self.watchers:
+        for watcher in () if plural in self.silent else self.watchers:
             watcher(type, plural, copy.deepcopy(item))
 
 

@@ -43,6 +43,7 @@ from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, Place
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, SloTerm, TelemetryReading, Term, Variant
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
+from argosy.snapshot.seen import ObjectRef, Seen
 
 __all__ = [  # with builders that stories need beside a World
     "LOAD_S",
@@ -126,6 +127,8 @@ class World:
         self.now_s = START_S
         self.nodes = {n.name: n for n in nodes}
         self.objects: dict[tuple[type[CustomResource], str], CustomResource] = {}
+        self.deleted: set[ObjectRef] = set()
+        self.seen = Seen()
         self.apply(*objects)
         self.pods: dict[str, PodState] = {}
         self.deployments: dict[str, DeploymentState] = {}
@@ -152,9 +155,11 @@ class World:
     def apply(self, *objects: CustomResource) -> None:
         for item in objects:
             self.objects[type(item), item.key] = item
+            self.deleted.discard(ObjectRef(type(item).PLURAL, item.key))
 
     def delete(self, kind: type[CustomResource], key: str) -> None:
         del self.objects[kind, key]
+        self.deleted.add(ObjectRef(kind.PLURAL, key))
 
     def kill_node(self, name: str) -> None:
         """Its engines fall silent at once; 40 s later its condition reports it."""
@@ -204,6 +209,8 @@ class World:
             routing=RoutingView("v1", (EnvoyState("edge", "v1"),)),
             profile_files=dict(self.profile_files),
             unread_profiles=dict(self.unread_profiles),
+            seen=replace(self.seen, deleted=frozenset(self.deleted)),
+            monotonic_s=self.now_s - START_S,
         )
 
     def decide(self, trigger: str = "a test") -> Decision:

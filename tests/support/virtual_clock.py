@@ -60,8 +60,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 class VirtualClock(SystemClock):
     """The loops' `Clock`, on the event loop of the test: that loop's timers take no time."""
 
+    def __init__(self) -> None:
+        self._ahead_s = 0.0
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the machine's clock; its monotonic one goes on."""
+        self._ahead_s += seconds
+
     def now_s(self) -> float:
-        return round(EPOCH_S + self.monotonic_s(), 3)
+        return round(EPOCH_S + self.monotonic_s() + self._ahead_s, 3)
 
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()

@@ -8,8 +8,10 @@ inside a running event loop (`virtual_clock.in_virtual_time`).
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from argosy.control.candidates.running import RunningVariants
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.step import StepSettings, step
-from argosy.control.triggers import trigger_of
+from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import NextStep
+from argosy.keys import CellName
 from argosy.kube.store import Store
 from argosy.reconcile.act import Actor
 from argosy.reconcile.loop_state import LoopState
@@ -34,8 +37,9 @@ from argosy.reconcile.loops.traffic import TrafficLoop
 from argosy.reconcile.metrics import Metrics
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
+from argosy.reconcile.watch.watches import Change, Listeners, Watches
 from argosy.settings import EnvoyAdmin, OperatorSettings
-from argosy.snapshot import EngineReading, Sample, TelemetryReading
+from argosy.snapshot import EngineReading, RouteCounters, Sample, TelemetryReading
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
 from argosy.telemetry.port import Targets
 
@@ -136,13 +140,21 @@ class InProcess:
 class VirtualShell:
     """One process that leads, and the API server that it reads and writes."""
 
-    def __init__(self, directory: Path) -> None:
-        self.clock, self.server, self.store = VirtualClock(), MemoryApiServer(), Store(WATCHED)
-        self.cluster = MemoryCluster(self.server, self.clock)
+    def __init__(self, directory: Path, before: VirtualShell | None = None) -> None:
+        """before: the process that this one follows, in the same cluster; it knows nothing of it."""
+        self.clock, self.store = VirtualClock(), Store(WATCHED)
+        self.server = before.server if before else MemoryApiServer()
+        self.cluster = before.cluster if before else MemoryCluster(self.server, self.clock)
+        if before is not None:
+            self.server.watchers.remove(before._seen)
         self.server.watchers.append(self._seen)
         self.election, self.decider = FakeElection(), InProcess(self.clock)
         self.scraper = FakeScraper(self.clock)
         self._is_synced = False
+        self.missed: Counter[str] = Counter()
+        """Changes by kind that a watch has not reported."""
+        listeners = Listeners(self._changed, self._picture_changed, self._note_missed)
+        self.watches = Watches(self.store, self.server, self.clock, listeners)
         self.routing = RoutingView("v1", (EnvoyState("edge", "v1"),))
         self.state = LoopState(
             settings=OperatorSettings(
@@ -182,7 +194,9 @@ class VirtualShell:
     @asynccontextmanager
     async def running(self, *, planning: bool = True, traffic: bool = False) -> AsyncIterator[None]:
         """The loops, until the block ends."""
-        loops = [self.planning.run()] if planning else []
+        await self.watches.resync()
+        loops = [self.watches.judge_deletions(), self.watches.keep_synced(lambda: None)]
+        loops += [self.planning.run()] if planning else []
         loops += [self.traffic.run(lambda: self.election.is_leader)] if traffic else []
         tasks = [asyncio.create_task(loop) for loop in loops]
         self._is_synced = True
@@ -196,6 +210,16 @@ class VirtualShell:
                 with suppress(asyncio.CancelledError):
                     await task
 
+    def counting(self, rate_per_s: float) -> Callable[[Targets, float], TelemetryReading]:
+        """Every engine answers, and Envoy counts so many requests/s of the class `chat`."""
+
+        def answer(targets: Targets, now_s: float) -> TelemetryReading:
+            counters = RouteCounters(rate_per_s * self.clock.monotonic_s(), 0.0, 0.0)
+            routes = {("edge", CellName("default/chat")): Sample(counters, now_s)}
+            return replace(all_answer(targets, now_s), routes=routes)
+
+        return answer
+
     # What a test looks at.
 
     def plan_triggers(self) -> list[str]:
@@ -207,19 +231,22 @@ class VirtualShell:
         return next(((r["status"], r["reason"]) for r in rows if r["type"] == type), ("", ""))
 
     def _seen(self, type: str, plural: str, item: Object) -> None:
-        """As `Watches` and the operator's process do."""
-        if plural not in WATCHED:
-            return
-        if type == "DELETED":
-            self.store.drop(plural, item)
-            previous, current = item, None
-        else:
-            previous, current = self.store.put(plural, item), item  # type: ignore[assignment]
-            if previous == item:
-                return
-        trigger = trigger_of(plural, previous, current)
+        """As kopf reports it."""
+        if plural in WATCHED:
+            self.watches.seen(plural, {"type": type, "object": item})
+
+    def _changed(self, change: Change) -> None:
+        """As the operator's process does."""
+        trigger = trigger_of(change.kind, change.previous, change.current)
         if trigger is not None and self._is_synced:
             self.planning.wake(trigger)
+
+    def _note_missed(self, kind: str, number: int) -> None:
+        self.missed[kind] += number
+
+    def _picture_changed(self, sentence: str) -> None:
+        if self._is_synced:
+            self.planning.wake(Trigger(sentence, is_progress=True))
 
 
 def _matches(asked: Call) -> Callable[[Call], bool]:

@@ -92,6 +92,14 @@ REGISTRY: tuple[Kind, ...] = (
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
     Kind("Event", "events", "events.k8s.io/v1", Scope.NAMESPACED, watched=False),
     Kind("Lease", "leases", "coordination.k8s.io/v1", Scope.NAMESPACED, watched=False),
+    # Of Argosy's own kinds, each looked at by its name: whether its objects were deleted or went with it.
+    Kind(
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+        "apiextensions.k8s.io/v1",
+        Scope.CLUSTER,
+        watched=False,
+    ),
 )
 """Every kind; Argosy's own come first, in the order in which objects refer to each other."""
 
@@ -122,6 +130,8 @@ def _known(kinds: dict[str, Kind], key: str) -> Kind:
 
 WATCHED = plurals(lambda kind: kind.watched)
 """Kept in the store."""
+CUSTOM = plurals(lambda kind: kind.model is not None)
+"""Argosy's own: each exists only while its CustomResourceDefinition does."""
 USER_SPECS = plurals(lambda kind: kind.trigger is TriggerRule.SPEC)
 """Their specs are written by users."""
 ROUTED = frozenset(plurals(lambda kind: kind.is_routed))

@@ -102,6 +102,8 @@ class Decision:
     observed: what the requests of each class got in the last minutes
     memory:   the planning loop's part of the memory after this decision
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
+    doubt:    why the picture cannot be believed, in a sentence: the last plan is kept
+    waiting:  why a removal waits for a second look, in a sentence
     """
 
     mode: Mode
@@ -116,10 +118,14 @@ class Decision:
     observed: Mapping[ClassKey, ObservedTraffic] = field(default_factory=dict)
     memory: PlanningMemory = field(default_factory=PlanningMemory)
     alarm: str = ""
+    doubt: str = ""
+    waiting: str = ""
 
     def __str__(self) -> str:
         if self.alarm:
             return f"nothing is done: {self.alarm}"
+        if self.doubt:
+            return f"the last plan is kept: {self.doubt}"
         parts = [f"{len(self.steps)} steps"]
         if self.new_plan is not None:
             spec = self.new_plan.spec

@@ -93,15 +93,35 @@ class TrafficMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanInputs:
+    """What a plan was made for, as far as it explains a smaller fleet than before.
+
+    plan:       its key; empty where the plan was made before this process started
+    prices:     US dollars per GPU-hour by pool
+    rate_per_s: planned requests/s by class
+    cause:      what had changed since the plan before: Demand, Price, or empty
+    """
+
+    plan: str = ""
+    prices: Mapping[str, float] = field(default_factory=dict)
+    rate_per_s: Mapping[ClassKey, float] = field(default_factory=dict)
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PlanningMemory:
     """The planning loop's part: what the last decision was made for.
 
     forecasts:      the demand that it was made for, by class (the centres of the forecast bands)
     capacity_per_s: requests/s that one replica of a Deployment carries of a cell
+    inputs:         of the plan that is followed
+    first_seen_s:   since when each look lasts that waits for a second one (monotonic seconds)
     """
 
     forecasts: Mapping[ClassKey, ClassForecast] = field(default_factory=dict)
     capacity_per_s: Mapping[tuple[CellName, DeploymentKey], float] = field(default_factory=dict)
+    inputs: PlanInputs | None = None
+    first_seen_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ from argosy.api.conditions import ConditionType
 from argosy.api.fleet import Mode
 from argosy.control.candidates.variants import variants_of
 from argosy.control.decision import PlannedStep, Reliance
+from argosy.control.picture.removal import is_destructive
+from argosy.control.picture.set_aside import set_aside
 from argosy.control.state.nodes import new_pod_nodes, pool_nodes
 from argosy.control.state.waiting import uncounted_pods
 from argosy.keys import DeploymentKey
 from argosy.manifests import EngineWorkload
-from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
+from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot, is_true
 from argosy.snapshot.serving import takes_requests
@@ -25,6 +27,7 @@ def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
     """Why the step is no longer safe, in a sentence; empty where it still is."""
     relies_on = planned.relies_on
     common = _plan_changed(relies_on, snapshot) or _group_gone(relies_on, snapshot)
+    common = common or _not_seen(planned.step, snapshot)
     if common:
         return common
     match planned.step:
@@ -58,6 +61,17 @@ def _group_gone(relies_on: Reliance, snapshot: FleetSnapshot) -> str:
     if not relies_on.classes or any(key in snapshot.classes for key in relies_on.classes):
         return ""
     return f"WorkloadClass {', '.join(relies_on.classes)} is gone"
+
+
+def _not_seen(step: Step, snapshot: FleetSnapshot) -> str:
+    """Nothing is removed while part of the picture is missing that the decision still had."""
+    if not is_destructive(step, snapshot):
+        return ""
+    problems = snapshot.seen.problems(snapshot.monotonic_s)
+    if not problems and isinstance(step, ScaleDeployment | DeleteDeployment):
+        is_kept = step.key in set_aside(snapshot).deployments
+        return f"what Deployment {step.key} was made for is not seen" if is_kept else ""
+    return "; ".join(problems)
 
 
 def _workload_changed(workload: EngineWorkload, snapshot: FleetSnapshot) -> str:

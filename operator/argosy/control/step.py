@@ -8,10 +8,11 @@ model. Output: a `Decision`. Section 2 of docs/design/0001 draws the flow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from argosy.api import Fleet, FleetPlan, WorkloadClass
+from argosy.api.conditions import Reason
 from argosy.api.fleet import FleetSpec, Mode, Recalibration
 from argosy.control.candidates.groups import in_groups
 from argosy.control.candidates.resolve import Known, resolve
@@ -19,7 +20,12 @@ from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord
 from argosy.control.demand import class_forecasts
-from argosy.control.memory import ControlMemory, PlanningMemory
+from argosy.control.memory import ControlMemory, PlanInputs, PlanningMemory
+from argosy.control.picture.doubt import doubt
+from argosy.control.picture.held import PICTURE, held
+from argosy.control.picture.remarks import remarked
+from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
+from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
 from argosy.control.revision.decided import Decided
 from argosy.control.revision.life import plan_life
 from argosy.control.revision.revision import demand_change, differs, excess, revision_of
@@ -34,7 +40,7 @@ from argosy.control.status.observed import observed_status
 from argosy.control.status.reported import Reported
 from argosy.control.status.updates import status_updates
 from argosy.control.steps import World, planned_steps
-from argosy.keys import DeploymentKey
+from argosy.keys import ClassKey, DeploymentKey
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.place import check as place_check
@@ -46,6 +52,7 @@ from argosy.plan.solution import Plan
 from argosy.plan.solver.search import SolveLimits
 from argosy.route.compile import compile_routes
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.seen import ObjectRef
 from argosy.snapshot.serving import takes_requests
 
 MOST_VIOLATIONS = 5
@@ -79,7 +86,14 @@ def step(
     perf: PerfModel,
     solver: Solver = plan_solve.solve,
 ) -> Decision:
-    """Decide on a snapshot. A plan that fails its check is an alarm in the `Decision`, not an exception."""
+    """Decide on a snapshot. A plan that fails its check is an alarm in the `Decision`, not an exception.
+
+    On a snapshot that cannot be believed the last plan is kept: `Decision.doubt` says why.
+    """
+    if why := doubt(snapshot):
+        return held(snapshot, memory.planning, why)
+    picture = _Picture(snapshot, set_aside(snapshot))
+    snapshot = without(snapshot, picture.kept)
     sizing = _sizing(snapshot, memory, settings, perf)
     problem = plan_problem(sizing)
     limits = SolveLimits(time_limit_s=settings.plan_time_limit_s, seed=settings.seed)
@@ -94,7 +108,15 @@ def step(
     decided = Decided(problem, plan, placement, sizing.resolution, sizing.cells, running)
     if too_many := excess(decided):
         return _alarm(snapshot, "plan", [too_many])
-    return _decision(sizing, decided, memory, settings)
+    return _decision(sizing, decided, memory, settings, picture)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """The whole snapshot, and what of it is kept as it is: planning sees the rest."""
+
+    whole: FleetSnapshot
+    kept: SetAside
 
 
 def _sizing(
@@ -113,13 +135,15 @@ def _sizing(
     return Sizing(snapshot, cells, in_groups(alone, cells, rates, known), forecasts, nodes, lost)
 
 
-def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings: StepSettings) -> Decision:
+def _decision(
+    sizing: Sizing, decided: Decided, memory: ControlMemory, settings: StepSettings, picture: _Picture
+) -> Decision:
     """Everything that follows from a sound plan and placement."""
     snapshot, mode = sizing.snapshot, sizing.snapshot.fleet_spec.mode
     # Engines that stopped together are more often a fault of the network than dead: nothing changes.
     waits = bool(doubted_pods(snapshot))
-    new_plan = None if waits else _new_revision(snapshot, decided, settings)
-    follow = new_plan if mode is Mode.AUTO and new_plan else snapshot.applied_plan
+    new_plan = None if waits else _new_revision(snapshot, decided, settings, picture)
+    follow = new_plan if mode is Mode.AUTO and new_plan else picture.whole.applied_plan
     owners = owners_by_deployment(snapshot, {*sizing.cells.groups, *former_classes(snapshot)})
     world = World(snapshot, sizing.nodes, owners, sizing.lost)
     reported = Reported(
@@ -131,19 +155,58 @@ def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings:
         calibration=_shown(snapshot.fleet_spec, memory),
         history=memory.traffic.observed,
     )
+    inputs = _plan_inputs(sizing, decided, memory, follow)
+    looks = memory.planning.first_seen_s
+    steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not waits else ()
+    removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
     return Decision(
         mode=mode,
         new_plan=new_plan,
         follow=follow,
         life=plan_life(snapshot, new_plan, mode),
-        routes=compile_routes(route_inputs(snapshot, follow)) if follow else None,
-        steps=planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not waits else (),
-        statuses=status_updates(reported),
-        events=_events(snapshot, new_plan, decided),
+        routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
+        steps=removal.steps,
+        statuses=remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting),
+        events=(*_events(snapshot, new_plan, decided), *_removal_event(snapshot, removal, looks)),
         why=decided.plan.reasons,
         observed={k: found for k in snapshot.classes if (found := observed_status(reported, k)) is not None},
-        memory=PlanningMemory(sizing.forecasts, decided.problem.capacity_per_s),
+        memory=PlanningMemory(
+            sizing.forecasts, decided.problem.capacity_per_s, inputs, _looks(snapshot, removal, looks)
+        ),
+        waiting=removal.waiting,
     )
+
+
+def _plan_inputs(
+    sizing: Sizing, decided: Decided, memory: ControlMemory, follow: FleetPlan | None
+) -> PlanInputs:
+    """What the followed plan was made for: kept until another plan is followed."""
+    before, key = memory.planning.inputs, follow.key if follow else ""
+    if before is not None and before.plan == key:
+        return before
+    row_of = {row.name: row.workload_class for row in decided.cells.rows}
+    rates: dict[ClassKey, float] = {}
+    for cell in decided.problem.cells:
+        rates[row_of[cell.name]] = rates.get(row_of[cell.name], 0.0) + cell.rate_per_s
+    now = inputs_of(sizing.snapshot, rates)
+    return replace(now, plan=key, cause=cause_of(before, now))
+
+
+def _looks(snapshot: FleetSnapshot, removal: Guarded, before: Mapping[str, float]) -> dict[str, float]:
+    """The look at a large removal begins with it and ends with it; the picture is not in doubt."""
+    others = {name: at_s for name, at_s in before.items() if name not in (REMOVAL, PICTURE)}
+    return {**others, REMOVAL: before.get(REMOVAL, snapshot.monotonic_s)} if removal.is_large else others
+
+
+def _removal_event(
+    snapshot: FleetSnapshot, removal: Guarded, looks: Mapping[str, float]
+) -> tuple[EventRecord, ...]:
+    """A removal that begins to wait is an event of Fleet."""
+    if not removal.waiting or REMOVAL in looks or snapshot.fleet is None:
+        return ()
+    reason = Reason.REMOVAL_WAITS
+    sentence = reason.sentence(problem=removal.waiting)
+    return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Warning", reason.value, sentence),)
 
 
 def _shown(fleet: FleetSpec, memory: ControlMemory) -> CalibrationMemory:
@@ -173,19 +236,26 @@ def _running(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[DeploymentKe
     return running
 
 
-def _new_revision(snapshot: FleetSnapshot, decided: Decided, settings: StepSettings) -> FleetPlan | None:
+def _new_revision(
+    snapshot: FleetSnapshot, decided: Decided, settings: StepSettings, picture: _Picture
+) -> FleetPlan | None:
     has_anything = snapshot.classes or snapshot.plans or snapshot.deployments
     mode = snapshot.fleet_spec.mode
     if mode is Mode.OBSERVE or not has_anything:
         return None
     newest = max(snapshot.plans, key=lambda p: p.spec.revision, default=None)
     # What Auto must differ from is what it follows; a recommendation, from the last one made.
-    last = snapshot.applied_plan if mode is Mode.AUTO else newest
+    applied = picture.whole.applied_plan
+    last = applied if mode is Mode.AUTO else newest
+    if last is not None and ObjectRef(FleetPlan.PLURAL, last.key) in snapshot.seen.unseen:
+        last = None  # the API server has lost it: it is written again
     number = newest.spec.revision + 1 if newest else 1
     trigger = settings.trigger
     if settings.is_progress and snapshot.applied_plan is not None:
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
-    candidate = revision_of(decided, snapshot.applied_plan, number, trigger)
+    candidate = taken_over(
+        revision_of(decided, snapshot.applied_plan, number, trigger), applied, picture.kept
+    )
     return candidate if differs(candidate, last) else None
 
 

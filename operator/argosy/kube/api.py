@@ -78,6 +78,7 @@ DEPLOYMENTS = path_of("deployments")
 CONFIGMAPS = path_of("configmaps")
 EVENTS = path_of("events")
 LEASES = path_of("leases")
+DEFINITIONS = path_of("customresourcedefinitions")
 
 
 async def connect(kubeconfig: Path | None) -> client.ApiClient:

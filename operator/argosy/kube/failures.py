@@ -37,7 +37,7 @@ def typed(action: str) -> Iterator[None]:
     except ApiException as error:
         status = int(error.status or 0)
         step = NEXT_STEP_BY_STATUS.get(status, NextStep.RETRY)
-        raise ActuationError(f"{action}: {status} {_message(error)}", step) from error
+        raise ActuationError(f"{action}: {status} {_message(error)}", step, status) from error
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         why = str(error) or type(error).__name__  # a TimeoutError has no text
         raise ActuationError(f"{action}: the API server does not answer: {why}", NextStep.RETRY) from error

@@ -1,17 +1,25 @@
 """The objects that the watches have seen, by kind and key.
 
-Owns the operator's copy of the API server's objects, and whether it is complete. Input: objects of
-watch events, listings (`api`) and answers to writes. Output: the newest known version of each.
+Owns the operator's copy of the API server's objects, and what is known of each kind. Input: objects of
+watch events, listings (`api`) and answers to writes. Output: the newest known version of each. An
+object of a custom kind that is gone is kept as unseen until it is known that a user has deleted it
+(`reconcile.watch` asks that); one of Kubernetes' own kinds is dropped at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from typing import Any
 
+from argosy.api.kinds import CUSTOM, USER_SPECS
 from argosy.keys import NamespacedName
+from argosy.snapshot.seen import KindSeen, KindState
 
 Object = Mapping[str, Any]
+
+MOST_DELETED = 1000
+"""Deleted objects of a kind that are remembered: those that explain what goes now."""
 
 
 def object_key(item: Object) -> str:
@@ -25,18 +33,46 @@ class Store:
 
     def __init__(self, kinds: Iterable[str]) -> None:
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in kinds}
-        self._synced: set[str] = set()
+        self._kinds = {kind: KindSeen(kind) for kind in self._objects}
+        self._unseen: dict[str, dict[str, Object]] = {kind: {} for kind in self._objects}
+        self._deleted: dict[str, dict[str, None]] = {kind: {} for kind in self._objects}
         self._dropped: dict[str, dict[str, int]] = {kind: {} for kind in self._objects}
         """Uids that are gone, with their last version, until a listing made after that has been compared."""
 
     @property
     def is_synced(self) -> bool:
         """Whether every kind has been compared with a listing."""
-        return self._synced == set(self._objects)
+        return all(kind.compared_s is not None for kind in self._kinds.values())
+
+    @property
+    def kinds(self) -> Mapping[str, KindSeen]:
+        """What is known of each kind."""
+        return self._kinds
+
+    def note(self, seen: KindSeen) -> None:
+        """Keep what is known of a kind now."""
+        self._kinds[seen.plural] = seen
 
     def of(self, kind: str) -> Mapping[str, Object]:
         """The objects of a kind by key."""
         return self._objects[kind]
+
+    def unseen(self, kind: str) -> Mapping[str, Object]:
+        """Objects that are gone and of which it is not known that a user has deleted them."""
+        return self._unseen[kind]
+
+    def deleted(self, kind: str) -> Set[str]:
+        """Keys of the objects with specs of users that were deleted, the last ones only; one that was made
+        again is not among them."""
+        return self._deleted[kind].keys()
+
+    def believe_deleted(self, kind: str, key: str) -> Object:
+        """A user has deleted this unseen object; returns its last version."""
+        if kind in USER_SPECS:
+            self._deleted[kind][key] = None
+            for oldest in list(self._deleted[kind])[:-MOST_DELETED]:
+                del self._deleted[kind][oldest]
+        return self._unseen[kind].pop(key)
 
     def put(self, kind: str, item: Object) -> Object | None:
         """Keep `item` unless a newer version or its deletion is known.
@@ -51,17 +87,26 @@ class Store:
         if previous is not None and _is_older(item, previous):
             return item
         kept[key] = item
-        return previous
+        self._deleted[kind].pop(key, None)
+        unseen = self._unseen[kind].pop(key, None)
+        return unseen if previous is None else previous
 
     def drop(self, kind: str, item: Object) -> None:
-        """Drop an object that was deleted; one made since under the same name stays."""
+        """An object is gone; one made since under the same name stays."""
         key, kept = object_key(item), self._objects[kind]
         self._dropped[kind][_uid(item)] = _version(item)
         if key in kept and kept[key]["metadata"].get("uid") == item["metadata"].get("uid"):
-            del kept[key]
+            self._hide(kind, key)
 
-    def replace(self, kind: str, items: Iterable[Object], listed_version: int) -> bool:
+    def _hide(self, kind: str, key: str) -> None:
+        gone = self._objects[kind].pop(key)
+        if kind in CUSTOM:
+            self._unseen[kind][key] = gone
+
+    def replace(self, kind: str, items: Iterable[Object], listed_version: int, at_s: float = 0.0) -> bool:
         """Take a whole listing: add new objects, drop missing ones; returns whether anything changed.
+
+        at_s: when it was made (seconds of the process's monotonic clock)
 
         A watch does not report objects that were deleted while it was disconnected. Objects changed
         since the listing (a newer resource version) stay, and those deleted since do not return.
@@ -69,12 +114,12 @@ class Store:
         kept, listed = self._objects[kind], {object_key(item): item for item in items}
         before = dict(kept)
         for key in [k for k in kept if k not in listed and _version(kept[k]) <= listed_version]:
-            del kept[key]
+            self._hide(kind, key)
         for item in listed.values():
             self.put(kind, item)
         dropped = self._dropped[kind]
         self._dropped[kind] = {uid: version for uid, version in dropped.items() if version > listed_version}
-        self._synced.add(kind)
+        self.note(replace(self._kinds[kind], state=KindState.SEEN, compared_s=at_s, problem=""))
         return before != kept
 
 

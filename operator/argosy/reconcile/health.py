@@ -1,7 +1,7 @@
 """/healthz, /readyz and /metrics.
 
-Owns the operator's HTTP endpoint, which only reads. Input: the metrics, and whether the caches are
-complete. Output: a running HTTP server.
+Owns the operator's HTTP endpoint, which only reads. Input: the metrics, and what keeps the process from
+being ready. Output: a running HTTP server.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from argosy.errors import SpecError
 from argosy.reconcile.metrics import Metrics
 
 
-async def serve_health(address: str, own: Metrics, is_ready: Callable[[], bool]) -> web.AppRunner:
-    """Listen on `host:port`; raises `SpecError` where the port is taken."""
+async def serve_health(address: str, own: Metrics, problems: Callable[[], tuple[str, ...]]) -> web.AppRunner:
+    """Listen on `host:port`; raises `SpecError` where the port is taken.
+
+    problems: sentences on what cannot be seen; without any, the process is ready
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        ready = is_ready()
-        return web.Response(
-            text="ok\n" if ready else "caches are not complete\n", status=200 if ready else 503
-        )
+        found = problems()
+        text = "".join(f"{sentence}\n" for sentence in found) or "ok\n"
+        return web.Response(text=text, status=503 if found else 200)
 
     async def metrics(_: web.Request) -> web.Response:
         body = generate_latest(own.registry)

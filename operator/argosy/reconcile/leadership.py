@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubernetes.aio import client
+from kubernetes.aio.leaderelection import leaderelection
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
@@ -46,6 +47,7 @@ class Leadership:
         self, api_client: client.ApiClient, clock: Clock, identity: str, settings: LeaseSettings
     ) -> None:
         self._client, self._clock, self._settings = api_client, clock, settings
+        leaderelection.time = _SteadyTime(clock)  # type: ignore[attr-defined, assignment]
         self.identity = identity
         self._lock = self._new_lock()
         self._gained = asyncio.Event()
@@ -133,6 +135,21 @@ class Leadership:
                 raise
 
 
+class _SteadyTime:
+    """The clock of the client's election: the machine's time at the start, and then monotonic.
+
+    By the machine's own clock, a standby whose clock is set an hour back waits an hour for a leader that
+    died, and one whose clock is set forward takes the Lease from a leader that is alive.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._start_s = clock, clock.now_s() - clock.monotonic_s()
+
+    def time(self) -> float:
+        """Seconds since the epoch, by a clock that is never set."""
+        return self._start_s + self._clock.monotonic_s()
+
+
 class _TimedLock(LeaseLock):
     """A Lease whose requests have a time limit, and when it was last renewed.
 
@@ -149,9 +166,16 @@ class _TimedLock(LeaseLock):
         """Monotonic time of the last request that renewed it: the answer may arrive much later."""
 
     async def get(self, name: str, namespace: str) -> Any:
-        """As `LeaseLock`; raises ActuationError where the API server does not answer in time."""
+        """As `LeaseLock`; raises ActuationError where the API server does not answer in time.
+
+        Where another process holds the Lease, this one no longer leads, whatever its own clock says.
+        """
         async with self._limited():
-            return await super().get(name, namespace)
+            is_there, record = await super().get(name, namespace)
+        holder = getattr(record, "holder_identity", None) if is_there else None
+        if holder and holder != self.identity:
+            self.renewed_s = -math.inf
+        return is_there, record
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         """As `LeaseLock`; raises ActuationError where the API server does not answer in time."""

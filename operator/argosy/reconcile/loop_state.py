@@ -40,4 +40,4 @@ class LoopState:
     def snapshot(self) -> FleetSnapshot:
         """The world as the process sees it now."""
         measured = Measured(self.reading, self.routing(), self.profile_files.view)
-        return self.snapshots.take(measured, self.clock.now_s())
+        return self.snapshots.take(measured, self.clock.now_s(), self.clock.monotonic_s())

@@ -74,6 +74,18 @@ class Metrics:
             "calibration_skipped", "Windows and readings that updated no calibration, by reason", "reason"
         )
 
+        self.in_doubt = self._gauge(
+            "picture_in_doubt", "1 where the last plan is kept: something is not seen"
+        )
+        self.removal_waits = self._gauge("removal_waits", "1 where a large removal waits for a second look")
+        self.watch_missed = self._counter(
+            "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
+        )
+
+    def show_missed(self, kind: str, number: int) -> None:
+        """Changes of a kind that a watch has not reported."""
+        self.watch_missed.labels(kind).inc(number)
+
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
         return Gauge(f"argosy_{name}", help_text, labels, registry=self.registry)
 
@@ -84,6 +96,8 @@ class Metrics:
         """The decision, and the seconds that it took to decide and carry out."""
         self.iterations.labels("decided").inc()
         self.iteration_seconds.observe(seconds)
+        self.in_doubt.set(bool(decision.doubt))
+        self.removal_waits.set(bool(decision.waiting))
         if decision.follow is not None:
             self.revision.set(decision.follow.spec.revision)
             self.cost.set(decision.follow.spec.cost_usd_per_hour)

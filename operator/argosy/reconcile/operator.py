@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import threading
 from collections.abc import Coroutine
 from typing import Any
 
@@ -38,10 +37,11 @@ from argosy.reconcile.loops.traffic import CALIBRATIONS_FILE, TrafficLoop
 from argosy.reconcile.metrics import Metrics
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
-from argosy.reconcile.watch.watches import Change, Watches
+from argosy.reconcile.watch.watches import Change, Listeners, Watches
 from argosy.reconcile.worker import DecisionWorker
 from argosy.route.counters import cell_of
 from argosy.settings import OperatorSettings
+from argosy.snapshot.seen import problems
 from argosy.telemetry.direct import DirectScraper
 from argosy.telemetry.port import TelemetrySource
 from argosy.telemetry.prometheus import PrometheusSettings, PrometheusSource
@@ -49,7 +49,6 @@ from argosy.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
 
-RESYNC_S = 30.0
 WATCH_END_S = 5.0
 
 
@@ -82,7 +81,8 @@ class _Process:
         self._source = telemetry_source(settings)
         snapshots = Snapshots(self._store)
         self._publisher = Publisher(snapshots, self._ads, clock, settings.state_dir)
-        self._watches = Watches(self._store, api, clock, self._changed)
+        listeners = Listeners(self._changed, self._picture_changed, self._metrics.show_missed)
+        self._watches = Watches(self._store, api, clock, listeners)
         lease = (settings.namespace, settings.identity)
         self._envoy_leases = EnvoyLeases(api, clock, lease, self._publisher.own_envoys)
         state = LoopState(
@@ -101,7 +101,6 @@ class _Process:
         self._client = client
         self._runner: web.AppRunner | None = None
         self._synced = asyncio.Event()
-        self._unwatch = threading.Event()
         self._watching: asyncio.Task[None] | None = None
 
     @classmethod
@@ -110,9 +109,7 @@ class _Process:
         process = cls(settings, await connect(settings.kubeconfig), SystemClock())
         try:
             bound = await process._ads.serve(host, port, settings.xds_tls)
-            process._runner = await serve_health(
-                settings.http_address, process._metrics, lambda: process._store.is_synced
-            )
+            process._runner = await serve_health(settings.http_address, process._metrics, process._problems)
         except BaseException:
             await process.close()
             raise
@@ -122,9 +119,10 @@ class _Process:
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run all loops until `stop`. Raises what ended a loop, or InvariantError where one just returned."""
-        self._watching = asyncio.create_task(self._watches.run(self._settings.kubeconfig, self._unwatch))
+        self._watching = asyncio.create_task(self._watches.run(self._settings.kubeconfig))
         loops: list[Coroutine[Any, Any, None]] = [
-            self._sync(),
+            self._watches.keep_synced(self._looked),
+            self._watches.judge_deletions(),
             self._leadership.run(),
             self._publisher.run(lambda: self._store.is_synced),
             self._envoy_leases.run(self._others_changed),
@@ -148,18 +146,24 @@ class _Process:
         await self._ads.stop()
         if self._runner is not None:
             await self._runner.cleanup()
-        self._unwatch.set()
+        self._watches.stop()
         if self._watching is not None:
             await asyncio.wait({self._watching}, timeout=WATCH_END_S)
         await self._client.close()  # type: ignore[no-untyped-call]
 
-    async def _sync(self) -> None:
-        """Complete the caches, then compare them with a listing every `RESYNC_S`."""
-        while True:
-            await self._watches.resync_until_complete()
-            self._synced.set()
+    def _looked(self) -> None:
+        """Every kind was listed, or cannot be: the loops may begin, and say what they cannot see."""
+        self._synced.set()
+        if self._store.is_synced:
             self._publisher.publish_now()
-            await self._clock.sleep(RESYNC_S)
+
+    def _problems(self) -> tuple[str, ...]:
+        """Why this process is not ready, in sentences; empty where it is."""
+        return problems(self._store.kinds.values(), self._clock.monotonic_s())
+
+    def _picture_changed(self, sentence: str) -> None:
+        if self._synced.is_set():
+            self._planning.wake(Trigger(sentence, is_progress=True))
 
     async def _when_synced(self, loop: Coroutine[Any, Any, None]) -> None:
         try:

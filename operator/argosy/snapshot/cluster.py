@@ -136,7 +136,12 @@ class PodState:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentState:
-    """A Deployment that Argosy made; `replicas` is what its spec asks for."""
+    """A Deployment that Argosy made; `replicas` is what its spec asks for.
+
+    created_s: seconds since the epoch; None where it is not known
+    """
 
     key: DeploymentKey
     replicas: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_s: float | None = None

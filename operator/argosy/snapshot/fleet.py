@@ -15,6 +15,7 @@ from argosy.api.conditions import ConditionStatus, ConditionType
 from argosy.api.fleet import FleetSpec
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
+from argosy.snapshot.seen import Seen
 from argosy.snapshot.telemetry import TelemetryReading
 
 
@@ -65,6 +66,8 @@ class FleetSnapshot:
     invalid: objects that the API server holds but that cannot be read; decisions leave them out
     profile_files: files that ServedModels name, with their contents; a file in neither map does not exist
     unread_profiles: files that could not be fetched yet, each with the API server's error
+    seen: how complete the snapshot is
+    monotonic_s: the process's monotonic clock, which nobody sets: for how long a look has lasted
     """
 
     now_s: float
@@ -82,6 +85,8 @@ class FleetSnapshot:
     invalid: tuple[InvalidObject, ...] = ()
     profile_files: Mapping[ProfileFileKey, bytes] = field(default_factory=dict)
     unread_profiles: Mapping[ProfileFileKey, str] = field(default_factory=dict)
+    seen: Seen = field(default_factory=Seen)
+    monotonic_s: float = 0.0
 
     @property
     def fleet_spec(self) -> FleetSpec:

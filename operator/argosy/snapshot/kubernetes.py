@@ -91,6 +91,8 @@ def deployment_state(deployment: Object) -> DeploymentState:
     return DeploymentState(
         key=DeploymentKey.of(metadata.get("namespace") or "", metadata.get("name") or ""),
         replicas=1 if replicas is None else replicas,
+        labels=dict(metadata.get("labels") or {}),
+        created_s=seconds_of(metadata.get("creationTimestamp")),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from argosy.kube.store import Store, object_key
+from argosy.kube.store import MOST_DELETED, Store, object_key
 
 
 def an_object(name: str = "a", version: int = 1, uid: str = "", **spec: Any) -> dict[str, Any]:
@@ -137,3 +137,48 @@ def test_a_store_is_synced_once_every_kind_has_been_compared() -> None:
     assert not store.is_synced
     store.replace("nodes", [], 1)
     assert store.is_synced
+
+
+# --- custom kinds -----------------------------------------------------------------------------------
+
+
+def a_store_of_classes() -> Store:
+    store = Store(["workloadclasses"])
+    store.put("workloadclasses", an_object("a", 3))
+    return store
+
+
+def test_an_object_of_a_custom_kind_that_is_gone_is_unseen_until_its_deletion_is_believed() -> None:
+    store = a_store_of_classes()
+    store.drop("workloadclasses", an_object("a", 4))
+    assert (list(store.of("workloadclasses")), list(store.unseen("workloadclasses"))) == ([], ["default/a"])
+    assert store.believe_deleted("workloadclasses", "default/a") == an_object("a", 3)
+    assert dict(store.unseen("workloadclasses")) == {}
+    assert set(store.deleted("workloadclasses")) == {"default/a"}
+
+
+def test_an_object_that_a_listing_lacks_is_unseen_and_the_same_version_brings_it_back() -> None:
+    store = a_store_of_classes()
+    store.replace("workloadclasses", [], 9)
+    assert list(store.unseen("workloadclasses")) == ["default/a"]
+    assert store.put("workloadclasses", an_object("a", 3)) == an_object("a", 3)
+    assert (list(store.of("workloadclasses")), dict(store.unseen("workloadclasses"))) == (["default/a"], {})
+
+
+def test_an_object_that_is_made_again_is_neither_unseen_nor_deleted() -> None:
+    store = a_store_of_classes()
+    store.drop("workloadclasses", an_object("a", 4))
+    store.believe_deleted("workloadclasses", "default/a")
+    store.put("workloadclasses", an_object("a", 9, uid="u2"))
+    assert set(store.deleted("workloadclasses")) == set()
+
+
+def test_the_last_thousand_deletions_of_a_kind_are_remembered() -> None:
+    store = Store(["workloadclasses"])
+    for number in range(MOST_DELETED + 5):
+        item = an_object(f"c{number}", number + 1)
+        store.put("workloadclasses", item)
+        store.drop("workloadclasses", item)
+        store.believe_deleted("workloadclasses", f"default/c{number}")
+    assert len(store.deleted("workloadclasses")) == MOST_DELETED
+    assert "default/c4" not in store.deleted("workloadclasses")

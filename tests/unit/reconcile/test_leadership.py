@@ -128,3 +128,41 @@ async def test_a_lease_that_was_not_renewed_in_time_is_not_held_though_the_elect
             clock.missed_s = renewed_s + age_s - asyncio.get_running_loop().time()
             assert leadership.is_leader is is_leader
         assert leadership._gained.is_set()
+
+
+def held_by_another(server: LeaseServer, renewed: str) -> None:
+    spec = {
+        "holderIdentity": "other",
+        "leaseDurationSeconds": 6,
+        "acquireTime": "2026-01-01T00:00:00.000000Z",
+        "renewTime": f"2026-01-01T00:{renewed}.000000Z",
+    }
+    server.lease = {"metadata": {"name": "argosy-operator", "resourceVersion": renewed}, "spec": spec}
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+@in_virtual_time
+async def test_a_standby_whose_clock_is_set_takes_the_lease_when_it_expires_and_not_before(
+    jump_s: float,
+) -> None:
+    server, clock = LeaseServer(), VirtualClock()
+    held_by_another(server, "00:00")
+    async with standing(server, clock) as leadership:
+        await asyncio.sleep(3.0)
+        clock.jump(jump_s)
+        for second in range(1, 20):
+            held_by_another(server, f"00:{second:02}")
+            await asyncio.sleep(1.0)
+            assert not leadership.is_leader
+        await asyncio.sleep(SETTINGS.duration_s + 3.0)
+        assert (leadership.is_leader, server.holder) == (True, "me")
+
+
+@in_virtual_time
+async def test_a_leader_that_sees_another_holder_does_not_act_any_more() -> None:
+    server = LeaseServer()
+    async with standing(server) as leadership:
+        await leadership.wait_gained()
+        held_by_another(server, "00:01")
+        await asyncio.sleep(SETTINGS.retry_s + 0.5)
+        assert not leadership.is_leader

@@ -34,7 +34,7 @@ async def test_an_object_that_cannot_be_read_reports_it_once_and_stops_nothing(t
 
 
 @in_virtual_time
-async def test_a_class_that_becomes_unreadable_keeps_its_other_conditions_and_recovers(
+async def test_a_class_that_becomes_unreadable_is_served_as_before_says_so_and_recovers(
     tmp_path: Path,
 ) -> None:
     shell = VirtualShell(tmp_path)
@@ -44,7 +44,7 @@ async def test_a_class_that_becomes_unreadable_keeps_its_other_conditions_and_re
         shell.server.put("workloadclasses", a_bad_class("chat"))
         await shell.clock.sleep(5.0)
         assert shell.condition("workloadclasses", "default/chat", "Accepted") == ("False", "InvalidSpec")
-        assert shell.condition("workloadclasses", "default/chat", "Ready") == ("True", "Ready")
+        assert shell.condition("workloadclasses", "default/chat", "Ready") == ("True", "LastReadableUsed")
         shell.apply(a_class())
         await shell.clock.sleep(60.0)
         assert shell.condition("workloadclasses", "default/chat", "Accepted") == ("True", "Accepted")

@@ -102,6 +102,10 @@ _OF_REPLICAS = {
     "NoNodes": (
         "spec.nodeSelector: no usable node carries {selector}; add such a node or correct spec.nodeSelector."
     ),
+    "NodesNotReady": (
+        "spec.nodeSelector: {number} nodes match {selector} and none is Ready; check their kubelets and the"
+        " events of the nodes."
+    ),
     "ModelTooLarge": (
         "spec.parallelShapes: {model_id} fits no pool ({detail}); allow a larger tensorParallel, lower"
         " spec.engine.maxModelLen, or add a GPUPool whose GPUs have more memory."
@@ -136,6 +140,20 @@ _OF_REPLICAS = {
         "The last reading of {source} is {age_s} s old, so Argosy keeps the last plan; check that {source}"
         " can be reached."
     ),
+    "PictureIncomplete": "Argosy keeps the last plan and removes nothing: {problem}.",
+    "OwnerNotSeen": (
+        "{missing} is named by what runs for it and is not seen, so its replicas are kept as they are; apply"
+        " it again, or apply and then delete it to let them go."
+    ),
+    "LastReadableUsed": (
+        "The spec cannot be read any more ({problem}), so Argosy goes on with the last version that it could"
+        " read; correct the field."
+    ),
+    "KeptUnread": (
+        "The spec cannot be read ({problem}) and no earlier version of it is known, so what runs for it is"
+        " kept as it is; correct the field."
+    ),
+    "RemovalWaits": "{problem}.",
 }
 
 _OF_PLANS = {

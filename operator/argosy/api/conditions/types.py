@@ -89,6 +89,12 @@ class Reason(StrEnum):
     UNPLACEABLE = "Unplaceable"
     REPLICAS_AT_LIMIT = "ReplicasAtLimit"
     OBSERVATION_STALE = "ObservationStale"
+    PICTURE_INCOMPLETE = "PictureIncomplete"
+    OWNER_NOT_SEEN = "OwnerNotSeen"
+    LAST_READABLE = "LastReadableUsed"
+    KEPT_UNREAD = "KeptUnread"
+    REMOVAL_WAITS = "RemovalWaits"
+    NODES_NOT_READY = "NodesNotReady"
 
     NO_SIMULATOR = "NoSimulator"
     APPLIED = "Applied"

@@ -179,7 +179,7 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             answer = _able(variant, mix, slo, known.perf_by_model[model.key])
             nodes = known.nodes[variant.pool]
             if isinstance(answer, AbleVariant) and not nodes.has_room_for(variant.gpus):
-                refusals.append(_no_room(variant, snapshot.pools[variant.pool], nodes))
+                refusals.append(_no_room(variant, nodes, snapshot))
                 answer = replace(answer, has_room=False)
             if isinstance(answer, AbleVariant):
                 able.append(answer)
@@ -205,7 +205,7 @@ def capacity_refusal(variant: Variant, answer: Capacity | OutOfRange) -> Refusal
     return Refusal.of(Reason.SLO_UNREACHABLE, terms=answer.binding_name)
 
 
-def _no_room(variant: Variant, pool: GPUPool, nodes: PoolNodes) -> Refusal:
+def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal:
     if nodes.usable:
         needed, largest = variant.gpus, max(node.gpus for node in nodes.usable)
         return Refusal.of(
@@ -215,8 +215,17 @@ def _no_room(variant: Variant, pool: GPUPool, nodes: PoolNodes) -> Refusal:
             pool=nodes.pool,
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
-    message = f"pool {nodes.pool}: " + Reason.NO_NODES.sentence(selector=selector_text(pool))
-    return Refusal(Reason.NO_NODES, message)
+    reason, sentence = no_nodes(snapshot, snapshot.pools[variant.pool], nodes)
+    return Refusal(reason, f"pool {nodes.pool}: {sentence}")
+
+
+def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes) -> tuple[Reason, str]:
+    """Why a pool has no usable node: the selector matches none, or those that it matches are not Ready."""
+    selector, number = selector_text(pool), len(nodes.all_names)
+    if number and not any(snapshot.nodes[name].ready for name in nodes.all_names):
+        reason = Reason.NODES_NOT_READY
+        return reason, reason.sentence(number=number, selector=selector)
+    return Reason.NO_NODES, Reason.NO_NODES.sentence(selector=selector)
 
 
 def perf_refusal(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from argosy.api import GPUPool
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.gpupool import GPUPoolStatus
-from argosy.control.state.nodes import PoolNodes, selector_text
+from argosy.control.candidates.resolve import no_nodes
+from argosy.control.state.nodes import PoolNodes
 from argosy.control.status.reported import Reported
-from argosy.control.status.verdict import Verdict, dated, false, true
+from argosy.control.status.verdict import Verdict, because, dated, false, true
 from argosy.perf.catalogue import find_gpu, gpus
 from argosy.perf.protocol import OutOfRange
 
@@ -23,7 +24,7 @@ def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
     held = held_gpus(reported, item.metadata.name)
     held_usable = sum(count for node, count in held if node in usable_names)
     num_unusable = len(nodes.all_names) - len(nodes.usable)
-    verdicts = _verdicts(item, nodes)
+    verdicts = _verdicts(reported, item, nodes)
     return GPUPoolStatus(
         observed_generation=item.metadata.generation,
         conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
@@ -52,7 +53,7 @@ def held_gpus(reported: Reported, pool: str) -> list[tuple[str, int]]:
     ]
 
 
-def _verdicts(item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
+def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
     """Accepted and Ready."""
     accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
     ready = true(ConditionType.READY, Reason.READY)
@@ -65,5 +66,5 @@ def _verdicts(item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
         accepted = false(ConditionType.ACCEPTED, Reason.CONFLICTED, **parts)
         ready = ready if nodes.usable else false(ConditionType.READY, Reason.CONFLICTED, **parts)
     elif not nodes.usable:
-        ready = false(ConditionType.READY, Reason.NO_NODES, selector=selector_text(item))
+        ready = because(ConditionType.READY, *no_nodes(reported.snapshot, item, nodes))
     return accepted, ready

@@ -67,6 +67,7 @@ class PlanningLoop:
         self._woken = asyncio.Event()
         self._is_standby = False
         self._last_end_s = 0.0
+        self._caution = ""
 
     def wake(self, trigger: Trigger) -> None:
         """Decide soon, because something has changed.
@@ -118,7 +119,14 @@ class PlanningLoop:
         else:
             if decision.new_plan is not None or decision.steps:
                 log.info("decided: %s", decision)
+            self._log_caution(decision.doubt or decision.waiting)
         self._last_end_s = clock.monotonic_s()
+
+    def _log_caution(self, sentence: str) -> None:
+        """Why nothing is removed: once while it lasts."""
+        if sentence and sentence != self._caution:
+            log.warning("nothing is removed: %s", sentence)
+        self._caution = sentence
 
     async def _prepare_retry(self, move: NextMove, unserved: list[Trigger]) -> None:
         """Keep the triggers that no revision names yet; wait and wake where the error asks for a retry."""
@@ -135,10 +143,10 @@ class PlanningLoop:
         state = self._state
         snapshot = state.snapshot()
         for item in snapshot.invalid:
-            log.warning("%s %s is left out of decisions: %s", item.kind, item.key, item.message)
+            log.warning("%s %s cannot be read: %s", item.kind, item.key, item.message)
         settings = StepSettings(trigger.message, trigger.is_progress, state.settings.plan_time_limit_s)
         decision = await self._decider.step(snapshot, state.memory, settings)
-        self._ensure_current(decision, snapshot.now_s)
+        self._ensure_current(decision, snapshot.monotonic_s)
         if decision.alarm:
             await self._raise_alarm(decision)
         state.memory = state.memory.with_planning(decision.memory)
@@ -194,7 +202,7 @@ class PlanningLoop:
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
         if self._state.snapshots.fleet().spec.mode is not decision.mode:
             raise ActuationError("the mode changed while the decision was made", NextStep.REPLAN)
-        age_s = self._state.clock.now_s() - taken_at_s
+        age_s = self._state.clock.monotonic_s() - taken_at_s
         if age_s > STALE_S:
             message = f"the decision took {age_s:.0f} s: at most {STALE_S:.0f} s is allowed"
             raise ActuationError(message, NextStep.REPLAN)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from argosy.api.kinds import ROUTED
+from argosy.control.picture.doubt import routes_doubt
 from argosy.control.routes import route_inputs
 from argosy.errors import InvariantError
 from argosy.reconcile.clock import Clock
@@ -35,6 +36,7 @@ class Publisher:
     def __init__(self, snapshots: Snapshots, ads: AdsServer, clock: Clock, state_dir: Path) -> None:
         self._snapshots, self._ads, self._clock, self._state_dir = snapshots, ads, clock, state_dir
         self._changed = asyncio.Event()
+        self._withheld = ""
 
     def serve_copy(self) -> None:
         """Serve the last snapshot of the previous process until the caches are complete."""
@@ -62,7 +64,9 @@ class Publisher:
     def publish_now(self) -> None:
         """Compile and publish; after a failure, which is a bug of Argosy's, Envoys keep the last snapshot."""
         try:
-            world = self._snapshots.stored(self._clock.now_s())
+            world = self._snapshots.stored(self._clock.now_s(), self._clock.monotonic_s())
+            if self._is_withheld(routes_doubt(world)):
+                return
             snapshot = Snapshot.of_table(compile_routes(route_inputs(world, world.applied_plan)))
         except Exception as error:
             log.error(
@@ -72,6 +76,13 @@ class Publisher:
         if self._ads.publish(snapshot):
             log.info("published xDS snapshot %s", snapshot.version)
             self._save(snapshot)
+
+    def _is_withheld(self, why: str) -> bool:
+        """Whether Envoys keep what they have, which is said once while it lasts."""
+        if why and why != self._withheld:
+            log.warning("the routes are not published anew, Envoys keep theirs: %s", why)
+        self._withheld = why
+        return bool(why)
 
     def _save(self, snapshot: Snapshot) -> None:
         try:

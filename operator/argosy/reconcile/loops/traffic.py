@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from argosy.api import FleetPlan
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.fast import Reaction, ReactSettings, react
 from argosy.control.triggers import Trigger
@@ -20,6 +21,7 @@ from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.reconcile.envoy_targets import EnvoyTargets
 from argosy.reconcile.loop_state import LoopState
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.seen import ObjectRef
 from argosy.telemetry.port import Targets, TelemetrySource
 
 log = logging.getLogger(__name__)
@@ -75,8 +77,9 @@ class TrafficLoop:
         if reaction.to_keep is not None:
             self._keep(reaction.to_keep)
         try:
-            if reaction.weights is not None and snapshot.applied_plan is not None:
-                await self._state.actor.write_weights(snapshot.applied_plan, reaction.weights)
+            plan = snapshot.applied_plan
+            if reaction.weights is not None and plan is not None and not _is_unseen(plan, snapshot):
+                await self._state.actor.write_weights(plan, reaction.weights)
         finally:
             await self._state.actor.post(reaction.events)
 
@@ -91,6 +94,11 @@ class TrafficLoop:
     def _targets(self, snapshot: FleetSnapshot) -> Targets:
         engines = tuple(p.address for p in snapshot.engine_pods if p.should_answer)
         return Targets(engines, self._envoys.of(snapshot.routing.envoys, snapshot.now_s))
+
+
+def _is_unseen(plan: FleetPlan, snapshot: FleetSnapshot) -> bool:
+    """Whether the API server does not hold the plan any more, so that nothing can be written to it."""
+    return ObjectRef(FleetPlan.PLURAL, plan.key) in snapshot.seen.unseen
 
 
 CALIBRATIONS_FILE = "calibrations.json"

@@ -1,7 +1,8 @@
 """From the store to the snapshot that decisions look at.
 
-Owns the assembly of a `FleetSnapshot`. An object that cannot be read is in its `invalid`: decisions
-about all others go on. Input: the store, and what was measured. Output: a `FleetSnapshot`.
+Owns the assembly of a `FleetSnapshot`. An object that cannot be read is in its `invalid`, and decisions go
+on with its last readable version, where this process knows one; an object that is not seen any more
+has its last version. Input: the store, and what was measured. Output: a `FleetSnapshot`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from argosy.api import (
     ServedModel,
     WorkloadClass,
 )
-from argosy.api.kinds import USER_SPECS, kind_of
+from argosy.api.kinds import USER_SPECS, kind_named, kind_of
 from argosy.control.candidates.profiles import files_named
 from argosy.kube.store import Store
+from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.cluster import HOSTNAME, LABEL_MANAGED_BY, MANAGED_BY, PodState
-from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView
+from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView, applied_plan
 from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
+from argosy.snapshot.seen import ObjectRef, Seen
 
 K = TypeVar("K", bound=CustomResource)
 S = TypeVar("S")
@@ -48,9 +51,17 @@ class Snapshots:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._parsed: dict[str, dict[str, tuple[str, Any]]] = {}
+        self._readable: dict[str, dict[str, CustomResource]] = {}
+        """The last version of each object that could be read, by plural and uid."""
+        self._absences = Absences(store)
 
-    def take(self, measured: Measured, now_s: float) -> FleetSnapshot:
-        """The store's objects and what was measured."""
+    def take(self, measured: Measured, now_s: float, monotonic_s: float = 0.0) -> FleetSnapshot:
+        """The store's objects and what was measured. monotonic_s: of the process's monotonic clock."""
+        found = self._take(measured, now_s, monotonic_s)
+        absent = self._absences.look(found)
+        return replace(found, seen=replace(found.seen, absent=absent)) if absent else found
+
+    def _take(self, measured: Measured, now_s: float, monotonic_s: float) -> FleetSnapshot:
         fleets = self._objects("fleets", Fleet)
         return FleetSnapshot(
             now_s=now_s,
@@ -72,11 +83,13 @@ class Snapshots:
             invalid=self.invalid(),
             profile_files=measured.profiles.files,
             unread_profiles=measured.profiles.unread,
+            seen=self._seen(),
+            monotonic_s=monotonic_s,
         )
 
-    def stored(self, now_s: float) -> FleetSnapshot:
+    def stored(self, now_s: float, monotonic_s: float = 0.0) -> FleetSnapshot:
         """The store's objects alone: routes depend on nothing else."""
-        return self.take(Measured(TelemetryReading(), RoutingView()), now_s)
+        return self.take(Measured(TelemetryReading(), RoutingView()), now_s, monotonic_s)
 
     def profile_files_named(self) -> frozenset[ProfileFileKey]:
         """The files that the ServedModels name as their profiles."""
@@ -84,9 +97,11 @@ class Snapshots:
         return frozenset(file for model in models for file in files_named(model))
 
     def plans(self) -> tuple[FleetPlan, ...]:
-        """All FleetPlans, by revision."""
-        plans = self._objects("fleetplans", FleetPlan).values()
-        return tuple(sorted(plans, key=lambda p: p.spec.revision))
+        """All FleetPlans, by revision; those that are not seen only until another one is applied."""
+        found = self._objects("fleetplans", FleetPlan)
+        stored = {key: plan for key, plan in found.items() if key in self._store.of("fleetplans")}
+        plans = found if applied_plan(tuple(stored.values())) is None else stored
+        return tuple(sorted(plans.values(), key=lambda p: p.spec.revision))
 
     def pods(self) -> dict[str, PodState]:
         """All pods by key. A pod's selector holds a hostname label; `assigned_node` is the node's name."""
@@ -104,7 +119,7 @@ class Snapshots:
         return self._objects("fleets", Fleet).get("default") or Fleet()
 
     def invalid(self) -> tuple[InvalidObject, ...]:
-        """Objects of users that cannot be read."""
+        """Objects of users that cannot be read, whether or not an earlier version of them could."""
         models = {plural: model for plural in USER_SPECS if (model := kind_of(plural).model) is not None}
         parsed = [
             p for plural, model in models.items() for p in self._states(plural, model.from_object).values()
@@ -112,14 +127,41 @@ class Snapshots:
         return tuple(p for p in parsed if isinstance(p, InvalidObject))
 
     def _objects(self, plural: str, kind: type[K]) -> dict[str, K]:
-        parsed = self._states(plural, kind.from_object)
-        return {key: value for key, value in parsed.items() if isinstance(value, kind)}
+        """The objects of a kind; of one that cannot be read any more, the last version that could.
+
+        Its metadata and conditions are those of the version that cannot be read: they are reported on.
+        """
+        before, found = self._readable.get(plural, {}), dict[str, K]()
+        for key, value in self._states(plural, kind.from_object).items():
+            if isinstance(value, kind):
+                found[key] = value
+            elif isinstance(value, InvalidObject):
+                last = before.get(value.metadata.uid)
+                if isinstance(last, kind):
+                    found[key] = _with_metadata_of(last, value)
+        self._readable[plural] = {item.metadata.uid: item for item in found.values()}
+        return found
+
+    def _seen(self) -> Seen:
+        store = self._store
+        unseen = {ObjectRef(kind, key) for kind in store.kinds for key in store.unseen(kind)}
+        deleted = {ObjectRef(kind, key) for kind in store.kinds for key in store.deleted(kind)}
+        outdated = {
+            ref
+            for item in self.invalid()
+            if (ref := ObjectRef(kind_named(item.kind).plural, item.key)) and self._has_readable(item)
+        }
+        return Seen(dict(store.kinds), frozenset(unseen), frozenset(outdated), frozenset(deleted))
+
+    def _has_readable(self, item: InvalidObject) -> bool:
+        return item.metadata.uid in self._readable.get(kind_named(item.kind).plural, {})
 
     def _states(self, plural: str, read: Callable[[Mapping[str, Any]], S]) -> dict[str, S]:
         """Every object of a kind, parsed; an object that has left the store is dropped here too."""
         known = self._parsed.get(plural, {})
         found: dict[str, tuple[str, S]] = {}
-        for key, item in sorted(self._store.of(plural).items()):
+        kept = {**self._store.unseen(plural), **self._store.of(plural)}
+        for key, item in sorted(kept.items()):
             version = f"{item['metadata'].get('uid')}/{item['metadata'].get('resourceVersion')}"
             before = known.get(key)
             found[key] = before if before and before[0] == version else (version, read(item))
@@ -129,3 +171,8 @@ class Snapshots:
     def _is_managed(self, deployment: str) -> bool:
         labels = self._store.of("deployments")[deployment]["metadata"].get("labels") or {}
         return bool(labels.get(LABEL_MANAGED_BY) == MANAGED_BY)
+
+
+def _with_metadata_of(item: K, unreadable: InvalidObject) -> K:
+    status = item.status.model_copy(update={"conditions": unreadable.conditions})  # type: ignore[attr-defined]
+    return item.model_copy(update={"metadata": unreadable.metadata, "status": status})

@@ -1,31 +1,47 @@
 """The watches: every object that decisions read, kept in the store.
 
-Owns kopf, used at its low level: `on.event` handlers in a private registry and no state handlers, so
-that kopf writes neither annotations nor finalizers. Input: watch events and listings. Output: the
-store, and one callback for each change.
+Owns which kinds can be seen, the comparison of the store with listings, and what a watch has missed.
+Input: watch events (`kopf_thread`) and listings. Output: the store; one callback for each change, and
+one where something is no longer seen, or seen again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import kopf
-import yaml
-
-from argosy.api.kinds import WATCHED, Kind, kind_of
+from argosy.api.kinds import CUSTOM, USER_SPECS, WATCHED
 from argosy.errors import ActuationError
 from argosy.kube.api import ApiServer, path_of
-from argosy.kube.store import Object, Store
+from argosy.kube.store import Object, Store, object_key
 from argosy.reconcile.clock import Clock
+from argosy.reconcile.watch.deletions import Deletions
+from argosy.reconcile.watch.kopf_thread import Backoffs, KopfThread
+from argosy.snapshot.seen import KindState, ObjectRef, problems
 
 log = logging.getLogger(__name__)
+
+RESYNC_S = 30.0
+"""Every kind is compared with a listing so often."""
+
+QUICK_S = 5.0
+"""The kinds that users write are few and small: they are compared so often."""
+
+MISSING_S = 2.0
+"""A kind that cannot be listed is asked for so often."""
+
+MISSED_AFTER_S = 3.0
+"""A watch reports a change within milliseconds; one that a listing found so long ago, it has missed."""
+
+SETTLED_S = 10.0
+"""A watch that has just started lists everything first."""
+
+_STATES = {404: KindState.MISSING, 403: KindState.FORBIDDEN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,119 +53,258 @@ class Change:
     current: Object | None
 
 
-class _Backoffs:
-    """Seconds between attempts, without end: an API server may be away for any time."""
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is notified. on_change: of a changed object; on_picture: why the picture is less or more
+    complete than before; on_missed: kind and number of changes that only a listing found."""
 
-    def __iter__(self) -> Iterator[float]:
-        return itertools.chain((0.2, 0.5, 1.0), itertools.repeat(2.0))
+    on_change: Callable[[Change], None]
+    on_picture: Callable[[str], None] = lambda sentence: None
+    on_missed: Callable[[str, int], None] = lambda kind, number: None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A change that a listing found. version: the object's; None: the object is gone."""
+
+    version: int | None
+    at_s: float
 
 
 class Watches:
     """Keeps a store up to date with the API server."""
 
-    def __init__(
-        self, store: Store, api: ApiServer, clock: Clock, on_change: Callable[[Change], None]
-    ) -> None:
-        self._store, self._api, self._clock, self._on_change = store, api, clock, on_change
-        self._loop: asyncio.AbstractEventLoop
+    def __init__(self, store: Store, api: ApiServer, clock: Clock, listeners: Listeners) -> None:
+        self._store, self._api, self._clock, self._listeners = store, api, clock, listeners
+        self._deletions = Deletions(store, api, clock)
+        self._kopf = KopfThread(self.seen, clock)
+        self._watched_since_s = float("inf")
+        self._found: dict[tuple[str, str], _Found] = {}
+        self._lost: dict[str, frozenset[str]] = dict.fromkeys(WATCHED, frozenset())
+        self._has_looked = False
+        self._emptied: set[str] = set()
+        self._asked = asyncio.Event()
+        """A deletion was reported: whether a user made it is to be found out at once."""
 
-    async def run(self, kubeconfig: Path | None, stop: threading.Event) -> None:
-        """Watch until `stop` is set.
+    async def run(self, kubeconfig: Path | None) -> None:
+        """Watch until `stop`."""
+        await self._kopf.run(kubeconfig)
 
-        kopf runs in its own thread on its own event loop: on the main thread it would handle SIGTERM,
-        and when it ends it cancels every other task of its loop.
+    def stop(self) -> None:
+        """End the watches; `run` then returns."""
+        self._kopf.stop()
+
+    async def keep_synced(self, on_looked: Callable[[], None]) -> None:
+        """Compare the store with listings until cancelled.
+
+        on_looked: called after each complete pass: every kind was listed, or cannot be
         """
-        self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._watch, kubeconfig, stop)
+        full_s = -RESYNC_S
+        while True:
+            is_full = self._clock.monotonic_s() - full_s >= RESYNC_S
+            if is_full:
+                await self.resync_until_complete()
+                full_s = self._clock.monotonic_s()
+                on_looked()
+            else:
+                await self._resync_quietly()
+            self._follow_kinds()
+            self._report_missed()
+            pause_s = MISSING_S if self._unlisted() else QUICK_S
+            await self._clock.sleep(pause_s)
 
-    def _watch(self, kubeconfig: Path | None, stop: threading.Event) -> None:
-        registry = kopf.OperatorRegistry()
-        for plural in WATCHED:
-            self._register(registry, kind_of(plural))
-        _register_login(registry, kubeconfig)
-        settings = kopf.OperatorSettings()
-        settings.posting.enabled = False
-        settings.networking.error_backoffs = _Backoffs()
-        settings.watching.connect_timeout = 5.0
-        asyncio.run(
-            kopf.operator(
-                registry=registry, settings=settings, standalone=True, clusterwide=True, stop_flag=stop
-            )
-        )
+    async def judge_deletions(self) -> None:
+        """Find out at once who deleted what a watch has reported as deleted, until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            before = self._problems()
+            for kind in sorted(self._deletions.waiting()):
+                await self._judge(kind)
+            self._tell_problems(before)
 
-    async def resync(self) -> None:
+    async def resync(self, kinds: Iterable[str] = WATCHED) -> None:
         """Compare the store with a listing of each kind: finds changes that a watch has missed.
 
-        Raises ActuationError where a listing is refused; the kinds before it have been compared.
+        A kind that does not exist or may not be listed is noted as such. Raises ActuationError where the
+        API server does not answer, or refuses a listing for another reason; the other kinds have been
+        compared: just after a kind was installed, the API server refuses to list it once.
         """
-        for plural in WATCHED:
-            items, version = await self._api.list(path_of(plural))
-            before = dict(self._store.of(plural))
-            if self._store.replace(plural, items, version):
-                self._report_differences(plural, before)
+        before, refused = self._problems(), None
+        for plural in kinds:
+            try:
+                items, version = await self._api.list(path_of(plural))
+            except ActuationError as error:
+                if not error.status:
+                    raise
+                if error.status in _STATES:
+                    await self._note_unlisted(plural, error)
+                else:
+                    refused = error
+                continue
+            await self._compare(plural, items, version)
+        self._tell_problems(before)
+        if refused is not None:
+            raise refused
 
     async def resync_until_complete(self) -> None:
         """Resync until it succeeds once."""
-        for delay_s in _Backoffs():
+        for delay_s in Backoffs():
             try:
                 return await self.resync()
             except ActuationError as error:
                 log.warning("caches are not complete yet: %s", error)
                 await self._clock.sleep(delay_s)
 
-    def _seen(self, kind: str, event: kopf.RawEvent) -> None:
+    def seen(self, kind: str, event: Mapping[str, Any]) -> None:
+        """One event of a watch."""
         item = event["object"]
-        if event["type"] == "DELETED":
-            self._store.drop(kind, item)
-            self._on_change(Change(kind, item, None))
+        self._forgive(kind, item, is_gone=event["type"] == "DELETED")
+        key = object_key(item)
+        if event["type"] != "DELETED":
+            is_back = key in self._store.unseen(kind)
+            previous = self._store.put(kind, item)
+            if previous != item:
+                # Also with the same spec as before it is a new object: it has no status yet.
+                self._listeners.on_change(Change(kind, None if is_back else previous, item))
             return
-        previous = self._store.put(kind, item)
-        if previous != item:
-            self._on_change(Change(kind, previous, item))
+        self._store.drop(kind, item)
+        if kind not in CUSTOM:
+            self._listeners.on_change(Change(kind, item, None))
+        elif key in self._store.unseen(kind):
+            self._deletions.report(ObjectRef(kind, key))
+            self._asked.set()
+
+    async def _resync_quietly(self) -> None:
+        try:
+            await self.resync((*USER_SPECS, *self._unlisted()))
+        except ActuationError as error:
+            log.debug("the quick comparison was left out: %s", error)
+
+    async def _compare(self, plural: str, items: Sequence[Object], version: int) -> None:
+        was, before = self._store.kinds[plural], dict(self._store.of(plural))
+        if self._is_emptied(plural, items, before):
+            return
+        now_s = self._clock.monotonic_s()
+        if self._store.replace(plural, items, version, now_s):
+            self._report_differences(plural, before)
+        must_look = was.state is not KindState.SEEN or not was.crd.exists or self._store.unseen(plural)
+        if plural in CUSTOM and must_look:
+            await self._judge(plural)
+
+    def _is_emptied(self, plural: str, items: Sequence[Object], before: Mapping[str, Object]) -> bool:
+        """Whether a listing lacks every node, pod or Deployment for the first time.
+
+        All of a kind never go at once without events; the next listing is believed.
+        """
+        is_empty = plural not in CUSTOM and len(before) > 1 and not items
+        if not is_empty or plural in self._emptied:
+            self._emptied.discard(plural)
+            return False
+        self._emptied.add(plural)
+        log.warning(
+            "a listing of %s is empty, and %d were there: the next one is waited for", plural, len(before)
+        )
+        return True
+
+    async def _judge(self, kind: str) -> None:
+        """Look at the kind's definition, and report the objects that a user has deleted."""
+        await self._deletions.look(kind)
+        for item in self._deletions.believed(kind):
+            self._listeners.on_change(Change(kind, item, None))
+        for key in sorted(self._store.unseen(kind).keys() - self._lost[kind]):
+            log.warning("%s is not seen any more: what was planned for it is kept", ObjectRef(kind, key))
+        self._lost[kind] = frozenset(self._store.unseen(kind))
+
+    async def _note_unlisted(self, plural: str, error: ActuationError) -> None:
+        was = self._store.kinds[plural]
+        self._store.note(replace(was, state=_STATES[error.status], problem=str(error)))
+        if plural in CUSTOM:
+            await self._deletions.look(plural)
+
+    def _problems(self) -> tuple[str, ...]:
+        """What cannot be seen; the age of the last comparison is not looked at."""
+        return problems(self._store.kinds.values(), 0.0) if self._has_looked else ()
+
+    def _tell_problems(self, before: tuple[str, ...]) -> None:
+        """Say once what can no longer be seen, or is seen again."""
+        self._has_looked = True
+        now = self._problems()
+        if now == before:
+            return
+        sentence = "; ".join(now) or "every kind is seen again"
+        log.log(logging.WARNING if now else logging.INFO, "%s", sentence)
+        self._listeners.on_picture(sentence)
+
+    def _unlisted(self) -> tuple[str, ...]:
+        """Kinds that could not be listed at the last attempt."""
+        states = (KindState.MISSING, KindState.FORBIDDEN, KindState.TERMINATING)
+        return tuple(k for k, seen in self._store.kinds.items() if seen.state in states)
+
+    def _follow_kinds(self) -> None:
+        """Watch exactly the kinds that can be listed: a watch of any other ends kopf."""
+        listed = {k for k, seen in self._store.kinds.items() if seen.compared_s is not None}
+        wanted = frozenset(listed.difference(self._unlisted()))
+        if wanted != self._kopf.kinds:
+            self._start(wanted)
+
+    def _start(self, kinds: frozenset[str]) -> None:
+        self._kopf.watch(kinds)
+        self._watched_since_s = self._clock.monotonic_s()
+        self._found.clear()
 
     def _report_differences(self, kind: str, before: dict[str, Object]) -> None:
-        after = self._store.of(kind)
+        after, unseen = self._store.of(kind), self._store.unseen(kind)
         for key in before.keys() | after.keys():
-            if before.get(key) != after.get(key):
-                self._on_change(Change(kind, before.get(key), after.get(key)))
+            old, new = before.get(key), after.get(key)
+            if old == new or _is_same_version(old, new):
+                continue
+            self._await_event(kind, old, new)
+            if new is not None or key not in unseen:
+                self._listeners.on_change(Change(kind, old, new))
 
-    def _register(self, registry: kopf.OperatorRegistry, kind: Kind) -> None:
-        group, version = kind.group_version
+    def _await_event(self, kind: str, old: Object | None, new: Object | None) -> None:
+        now_s = self._clock.monotonic_s()
+        item = new or old
+        if item is None or now_s - self._watched_since_s < SETTLED_S:
+            return
+        version = None if new is None else _version(new)
+        self._found[kind, _uid(item)] = _Found(version, now_s)
 
-        async def seen(*, event: kopf.RawEvent, **_: Any) -> None:
-            self._loop.call_soon_threadsafe(self._seen, kind.plural, event)
+    def _forgive(self, kind: str, item: Object, *, is_gone: bool) -> None:
+        """The watch has reported this: it has not missed it."""
+        found = self._found.get((kind, _uid(item)))
+        if found is not None and (is_gone or (found.version is not None and _version(item) >= found.version)):
+            del self._found[kind, _uid(item)]
 
-        kopf.on.event(group=group, version=version, plural=kind.plural, id=kind.plural, registry=registry)(
-            seen
-        )
+    def _report_missed(self) -> None:
+        """What listings have found and no watch has reported since: then the watches start again."""
+        now_s = self._clock.monotonic_s()
+        missed = [key for key, found in self._found.items() if now_s - found.at_s >= MISSED_AFTER_S]
+        for kind, number in sorted(Counter(kind for kind, _ in missed).items()):
+            log.warning(
+                "the watch of %s has not reported %d changes that a listing found %g s ago: the watches are"
+                " started again",
+                kind,
+                number,
+                MISSED_AFTER_S,
+            )
+            self._listeners.on_missed(kind, number)
+        if missed:
+            self._start(self._kopf.kinds)
 
 
-def _register_login(registry: kopf.OperatorRegistry, kubeconfig: Path | None) -> None:
-    if kubeconfig is None:
-        kopf.on.login(registry=registry)(kopf.login_with_service_account)
-        return
-
-    @kopf.on.login(registry=registry)
-    def login(**_: Any) -> kopf.ConnectionInfo:
-        return connection_info(kubeconfig)
+def _uid(item: Object) -> str:
+    return str(item["metadata"].get("uid") or object_key(item))
 
 
-def connection_info(kubeconfig: Path) -> kopf.ConnectionInfo:
-    """The current context of a kubeconfig (kopf itself reads only the one in the environment)."""
-    content = yaml.safe_load(kubeconfig.read_text())
-    named = {c["name"]: c["context"] for c in content["contexts"]}[content["current-context"]]
-    cluster = {c["name"]: c["cluster"] for c in content["clusters"]}[named["cluster"]]
-    user = {u["name"]: u["user"] for u in content["users"]}[named["user"]]
-    return kopf.ConnectionInfo(
-        server=cluster["server"],
-        ca_path=cluster.get("certificate-authority"),
-        ca_data=cluster.get("certificate-authority-data"),
-        insecure=cluster.get("insecure-skip-tls-verify"),
-        certificate_path=user.get("client-certificate"),
-        certificate_data=user.get("client-certificate-data"),
-        private_key_path=user.get("client-key"),
-        private_key_data=user.get("client-key-data"),
-        scheme="Bearer" if user.get("token") else None,
-        token=user.get("token"),
-        default_namespace=named.get("namespace"),
-    )
+def _is_same_version(old: Object | None, new: Object | None) -> bool:
+    """A listing leaves kind and apiVersion out of its items: they differ from a watch's by these alone."""
+    if old is None or new is None:
+        return False
+    return (_uid(old), _version(old)) == (_uid(new), _version(new))
+
+
+def _version(item: Object) -> int:
+    version = str(item["metadata"].get("resourceVersion", "0"))
+    return int(version) if version.isdigit() else 0

@@ -18,6 +18,7 @@ from argosy.errors import InvariantError
 from argosy.kube.store import Store
 from argosy.reconcile.loops.publish import SETTLE_S, Publisher
 from argosy.reconcile.watch.snapshots import Snapshots
+from argosy.snapshot.cluster import LABEL_DEPLOYMENT, LABEL_GROUP, LABEL_MANAGED_BY, MANAGED_BY
 from argosy.snapshot.fleet import EnvoyState
 from argosy.xds import snapshot_file
 from argosy.xds.server import AdsServer
@@ -154,3 +155,31 @@ async def test_an_envoy_with_later_routes_than_this_replica_is_reported_as_such(
     monkeypatch.setattr(stage.ads, "envoys", lambda: (ahead,))
     assert stage.publisher.own_envoys() == (ahead,)
     assert stage.publisher.view(()).envoys == (ahead,)
+
+
+@in_virtual_time
+async def test_engines_that_run_without_any_plan_keep_the_routes_that_envoys_have(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(tmp_path)
+    labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_DEPLOYMENT: "engine", LABEL_GROUP: "chat"}
+    ready = [{"type": "Ready", "status": "True"}]
+    pod = {
+        "metadata": {
+            "namespace": "default",
+            "name": "p",
+            "uid": "p",
+            "labels": labels,
+            "resourceVersion": "1",
+        },
+        "spec": {"nodeName": "n"},
+        "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": ready},
+    }
+    stage.store.put("pods", pod)
+    async with stage.running():
+        for port in (10000, 10001):
+            stage.apply(a_fleet(gateway={"port": port}))
+            await stage.clock.sleep(1.0)
+    assert stage.version == ""
+    (warning,) = [m for m in caplog.messages if "not published anew" in m]
+    assert "engines run and no FleetPlan says what for" in warning

@@ -12,7 +12,8 @@ from virtual_clock import VirtualClock, in_virtual_time
 from argosy.api.kinds import WATCHED
 from argosy.errors import NextStep
 from argosy.kube.store import Store
-from argosy.reconcile.watch.watches import Change, Watches
+from argosy.reconcile.watch.watches import Change, Listeners, Watches
+from argosy.snapshot.seen import SECOND_LOOK_S
 
 
 class Stage:
@@ -22,7 +23,7 @@ class Stage:
         self.server, self.store, self.clock = MemoryApiServer(), Store(WATCHED), VirtualClock()
         self.changes: list[Change] = []
         self.asked_s: list[float] = []
-        self.watches = Watches(self.store, self.server, self.clock, self.changes.append)
+        self.watches = Watches(self.store, self.server, self.clock, Listeners(self.changes.append))
 
         def refusal(call: object) -> NextStep | None:
             if len(self.asked_s) < num_refused:
@@ -56,6 +57,9 @@ async def test_a_listing_reports_what_a_watch_has_missed_once() -> None:
     await stage.watches.resync()
     stage.server.drop("workloadclasses", "default/chat")
     await stage.watches.resync()
+    assert len(stage.changes) == 2, "an absence is believed at the second look"
+    await stage.clock.sleep(SECOND_LOOK_S)
+    await stage.watches.resync()
     found = [(c.kind, c.previous is not None, c.current is not None) for c in stage.changes]
     assert found == [
         ("fleets", False, True),
@@ -74,3 +78,44 @@ async def test_a_store_is_complete_only_once_every_kind_has_been_listed() -> Non
     stage.server.refusal = lambda call: None
     await task
     assert stage.store.is_synced
+
+
+@in_virtual_time
+async def test_an_item_of_a_listing_that_only_lacks_its_kind_is_no_change_and_was_not_missed() -> None:
+    stage = Stage(0)
+    missed: list[tuple[str, int]] = []
+    stage.watches = Watches(
+        stage.store,
+        stage.server,
+        stage.clock,
+        Listeners(stage.changes.append, on_missed=lambda kind, number: missed.append((kind, number))),
+    )
+    node = stage.server.put("nodes", {"metadata": {"name": "n"}})
+    task = asyncio.create_task(stage.watches.keep_synced(lambda: None))
+    await stage.clock.sleep(20.0)
+    stage.watches.seen("nodes", {"type": "MODIFIED", "object": {**node, "kind": "Node", "apiVersion": "v1"}})
+    stage.changes.clear()
+    await stage.clock.sleep(100.0)
+    assert (stage.changes, missed) == ([], [])
+    stage.server.put("nodes", {"metadata": {"name": "n", "labels": {"a": "b"}}})
+    await stage.clock.sleep(60.0)
+    assert (len(stage.changes), missed) == (1, [("nodes", 1)])
+    task.cancel()
+
+
+@in_virtual_time
+async def test_a_listing_that_lacks_every_node_is_believed_only_when_the_next_one_does_too() -> None:
+    stage = Stage(0)
+    for name in ("a", "b", "c"):
+        stage.server.put("nodes", {"metadata": {"name": name}})
+    await stage.watches.resync()
+    nodes = stage.server.objects.pop("nodes")
+    await stage.watches.resync()
+    assert len(stage.store.of("nodes")) == 3
+    stage.server.objects["nodes"] = nodes
+    await stage.watches.resync()
+    stage.server.objects.pop("nodes")
+    await stage.watches.resync()
+    assert len(stage.store.of("nodes")) == 3, "one full listing in between begins the look anew"
+    await stage.watches.resync()
+    assert dict(stage.store.of("nodes")) == {}

@@ -1,0 +1,1 @@
+"""What a decision does where its picture of the cluster is not complete."""
