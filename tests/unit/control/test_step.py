@@ -292,7 +292,7 @@ def test_what_runs_is_left_alone_while_nothing_can_be_planned_for_its_class(loss
         world.apply(a_class(slo={"ttft": {"p95Milliseconds": 1}}))
     world.run(20)
     assert world.replicas() == {"l40s/chat": 2}
-    expected = {"nodes": ("Unknown", "PictureIncomplete"), "slo": ("False", "SloUnreachable")}[loss]
+    expected = {"nodes": ("False", "NodesNotReady"), "slo": ("False", "SloUnreachable")}[loss]
     assert verdict(world.decisions[-1], "default/chat") == expected
 
 
