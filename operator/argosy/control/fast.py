@@ -19,6 +19,7 @@ from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, EventKey, TrafficMemory, WeightMemory
 from argosy.control.state.silence import silent_pods
 from argosy.control.traffic.balance import balance, published_weights, worth_publishing
+from argosy.control.traffic.envoys import envoy_events
 from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrated, recalibrated
 from argosy.control.triggers import Trigger
 from argosy.demand.forecast import DemandHistory, fallen, observe, triggers
@@ -81,7 +82,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
     traffic = replace(calibrations.memory, silent=silent)
     seen = memory.with_traffic(traffic)
     weights, traffic = _weights(snapshot, seen, settings)
-    events, traffic = _events(snapshot, traffic, calibrations.events, settings)
+    events, traffic = _events(snapshot, traffic, (*calibrations.events, *envoy_events(snapshot)), settings)
     return Reaction(
         memory=traffic,
         triggers=(

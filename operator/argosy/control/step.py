@@ -20,6 +20,7 @@ from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, PlanningMemory
 from argosy.control.revision.decided import Decided
 from argosy.control.revision.life import plan_life
+from argosy.control.revision.number import next_revision
 from argosy.control.revision.revision import demand_change, differs, excess, revision_of
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
@@ -170,11 +171,10 @@ def _new_revision(snapshot: FleetSnapshot, decided: Decided, settings: StepSetti
     newest = max(snapshot.plans, key=lambda p: p.spec.revision, default=None)
     # What Auto must differ from is what it follows; a recommendation, from the last one made.
     last = snapshot.applied_plan if mode is Mode.AUTO else newest
-    number = newest.spec.revision + 1 if newest else 1
     trigger = settings.trigger
     if settings.is_progress and snapshot.applied_plan is not None:
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
-    candidate = revision_of(decided, snapshot.applied_plan, number, trigger)
+    candidate = revision_of(decided, snapshot.applied_plan, next_revision(snapshot), trigger)
     return candidate if differs(candidate, last) else None
 
 

@@ -33,6 +33,9 @@ class Metrics:
         self.cost = self._gauge("planned_cost_usd_per_hour", "Price of the applied plan's replicas")
         self.silent = self._gauge("silent_endpoints", "Endpoints that have fallen silent")
         self.envoys = self._gauge("envoys_connected", "Connected Envoys")
+        self.envoys_ahead = self._gauge(
+            "envoys_ahead", "Connected Envoys with routes of a later FleetPlan than any that is known"
+        )
         self.demand = self._gauge(
             "demand_requests_per_second", "Rate that the last decision planned for", "workload_class"
         )

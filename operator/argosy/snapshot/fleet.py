@@ -24,15 +24,22 @@ class EnvoyState:
 
     acknowledged_version: of the routes that it runs; empty before the first
     refused_version:      the version that it refuses now, with its `message`; else empty
-    is_ahead:             it has routes of a later FleetPlan revision than the server knows, which
-                          therefore sends it nothing
+    revision:             the largest FleetPlan revision in the versions that it has, of any type
+    is_ahead:             it has something of a later FleetPlan revision than the server knows, which
+                          therefore sends it nothing yet
+    served_at_s:          while it is ahead: from when on it may be served (seconds since the epoch)
+    left_revision:        it was ahead with this revision, until the server that it is connected to
+                          led it back; 0 where that was not so
     """
 
     node_id: str
     acknowledged_version: str = ""
     refused_version: str = ""
     message: str = ""
+    revision: int = 0
     is_ahead: bool = False
+    served_at_s: float | None = None
+    left_revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class FleetSnapshot:
     invalid: objects that the API server holds but that cannot be read; decisions leave them out
     profile_files: files that ServedModels name, with their contents; a file in neither map does not exist
     unread_profiles: files that could not be fetched yet, each with the API server's error
+    remembered_revision: the largest FleetPlan revision that this process or one before it has seen
     """
 
     now_s: float
@@ -80,6 +88,7 @@ class FleetSnapshot:
     invalid: tuple[InvalidObject, ...] = ()
     profile_files: Mapping[ProfileFileKey, bytes] = field(default_factory=dict)
     unread_profiles: Mapping[ProfileFileKey, str] = field(default_factory=dict)
+    remembered_revision: int = 0
 
     @property
     def fleet_spec(self) -> FleetSpec:

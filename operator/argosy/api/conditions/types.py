@@ -68,7 +68,9 @@ class Reason(StrEnum):
 
     PROGRAMMED = "Programmed"
     NO_PLAN = "NoPlan"
+    PLAN_GONE = "PlanGone"
     NO_ENVOY = "NoEnvoy"
+    ENVOY_AHEAD = "EnvoyAhead"
     ENVOY_PENDING = "EnvoyPending"
     ENVOY_REFUSED = "EnvoyRefused"
     MODE_NOT_AUTO = "ModeNotAuto"

@@ -143,6 +143,7 @@ class PlanningLoop:
             await self._raise_alarm(decision)
         state.memory = state.memory.with_planning(decision.memory)
         await state.actor.publish(decision)
+        state.revisions.see(state.snapshots.plan_names())
         return decision
 
     async def _raise_alarm(self, decision: Decision) -> None:

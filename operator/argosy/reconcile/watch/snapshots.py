@@ -40,6 +40,7 @@ class Measured:
     telemetry: TelemetryReading
     routing: RoutingView
     profiles: ProfileFilesView = field(default_factory=ProfileFilesView)
+    remembered_revision: int = 0
 
 
 class Snapshots:
@@ -72,6 +73,7 @@ class Snapshots:
             invalid=self.invalid(),
             profile_files=measured.profiles.files,
             unread_profiles=measured.profiles.unread,
+            remembered_revision=measured.remembered_revision,
         )
 
     def stored(self, now_s: float) -> FleetSnapshot:
@@ -87,6 +89,10 @@ class Snapshots:
         """All FleetPlans, by revision."""
         plans = self._objects("fleetplans", FleetPlan).values()
         return tuple(sorted(plans, key=lambda p: p.spec.revision))
+
+    def plan_names(self) -> tuple[str, ...]:
+        """Names of all FleetPlans, those included that cannot be read: a name can be used once."""
+        return tuple(self._store.of("fleetplans"))
 
     def pods(self) -> dict[str, PodState]:
         """All pods by key. A pod's selector holds a hostname label; `assigned_node` is the node's name."""
