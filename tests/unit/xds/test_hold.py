@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+from virtual_clock import VirtualClock, in_virtual_time
 
 from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
 from argosy.xds.cache import SnapshotCache
 from argosy.xds.hold import HOLD_S, Hold
-from argosy.xds.snapshot import Snapshot
+from argosy.xds.server import AdsServer
+from argosy.xds.snapshot import Snapshot, TypeUrl
 
 
 @dataclass
@@ -113,3 +119,76 @@ def test_of_two_envoys_with_one_node_id_the_one_at_rest_does_not_hold_the_other_
     ahead, at_rest = cache.hold("edge", 17), Hold.begin(17, clock)
     cache.end_hold("edge", at_rest)
     assert cache.hold("edge", 17) is ahead
+
+
+class Peer:
+    """An Envoy as far as a stream sees it: it has the clusters of one version, and takes what comes."""
+
+    def __init__(self, server: AdsServer, clock: VirtualClock, version: str) -> None:
+        self.clock, self.version = clock, version
+        self.received_s: list[float] = []
+        self._task = asyncio.create_task(self._talk(server))
+
+    async def _requests(self) -> AsyncIterator[Any]:
+        request = discovery_pb2.DiscoveryRequest(type_url=TypeUrl.CLUSTER, version_info=self.version)
+        request.node.id = "edge"
+        yield request
+        await asyncio.Event().wait()
+
+    async def _talk(self, server: AdsServer) -> None:
+        async for _ in server._stream(self._requests(), None):
+            self.received_s.append(self.clock.monotonic_s())
+
+    def leave(self) -> None:
+        self._task.cancel()
+
+
+@in_virtual_time
+async def test_nothing_but_time_is_needed_once_a_listing_has_confirmed_that_nothing_later_is_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = VirtualClock()
+    server = AdsServer(times=clock)
+    server.publish(snapshot(1))
+    peer = Peer(server, clock, snapshot(17).resources(TypeUrl.CLUSTER).version)
+    await clock.sleep(1.0)
+    assert [(e.is_ahead, e.revision) for e in server.envoys()] == [(True, 17)]
+    server.listed(clock.monotonic_s())
+    await clock.sleep(HOLD_S - 1.5)
+    assert peer.received_s == []
+    await clock.sleep(60.0)
+    assert peer.received_s == pytest.approx([HOLD_S], abs=0.1)
+    (sentence,) = caplog.messages
+    assert "Envoy edge" in sentence
+    assert "revision 17" in sentence
+    peer.leave()
+
+
+@in_virtual_time
+async def test_while_the_api_server_is_away_it_keeps_what_it_has_and_then_it_is_served_at_once() -> None:
+    clock = VirtualClock()
+    server = AdsServer(times=clock)
+    server.publish(snapshot(1))
+    server.listed(clock.monotonic_s() - 5.0)
+    peer = Peer(server, clock, snapshot(17).resources(TypeUrl.CLUSTER).version)
+    await clock.sleep(300.0)
+    assert peer.received_s == []
+    server.listed(clock.monotonic_s())
+    await clock.sleep(1.0)
+    assert peer.received_s == pytest.approx([300.0], abs=0.1)
+    peer.leave()
+
+
+@in_virtual_time
+async def test_a_server_that_catches_up_in_time_serves_at_once_and_leads_nobody_back() -> None:
+    clock = VirtualClock()
+    server = AdsServer(times=clock)
+    server.publish(snapshot(16))
+    server.listed(clock.monotonic_s())
+    peer = Peer(server, clock, snapshot(17).resources(TypeUrl.CLUSTER).version)
+    await clock.sleep(1.0)
+    server.publish(snapshot(18))
+    await clock.sleep(60.0)
+    assert peer.received_s == pytest.approx([1.0], abs=0.1)
+    assert [(e.is_ahead, e.left_revision) for e in server.envoys()] == [(False, 0)]
+    peer.leave()
