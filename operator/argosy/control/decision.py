@@ -100,6 +100,7 @@ class Decision:
     steps:    what is safe to do now; empty unless the mode is Auto
     why:      the reasons of the plan, the most important first
     memory:   the planning loop's part of the memory after this decision
+    waits_until_s: a change of the plan waits until then (seconds since the epoch); None: none waits
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
     """
 
@@ -113,6 +114,7 @@ class Decision:
     events: tuple[EventRecord, ...] = ()
     why: tuple[PlanReason, ...] = ()
     memory: PlanningMemory = field(default_factory=PlanningMemory)
+    waits_until_s: float | None = None
     alarm: str = ""
 
     def __str__(self) -> str:

@@ -19,19 +19,22 @@ from argosy.control.decision import Decision, EventRecord
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, PlanningMemory
 from argosy.control.revision.decided import Decided
+from argosy.control.revision.edits import edits_digest
 from argosy.control.revision.life import plan_life
 from argosy.control.revision.number import next_revision
-from argosy.control.revision.revision import demand_change, differs, excess, revision_of
+from argosy.control.revision.revision import Origin, demand_change, differs, excess, revision_of
+from argosy.control.revision.window import last_revision, waiting
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
+from argosy.control.state.counts import num_serving
 from argosy.control.state.nodes import pool_nodes
 from argosy.control.state.owners import owners_by_deployment
 from argosy.control.state.waiting import uncounted_pods
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.reported import Reported
 from argosy.control.status.updates import status_updates
+from argosy.control.status.waiting import waiting_events
 from argosy.control.steps import World, planned_steps
-from argosy.keys import DeploymentKey
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.place import check as place_check
@@ -43,7 +46,6 @@ from argosy.plan.solution import Plan
 from argosy.plan.solver.search import SolveLimits
 from argosy.route.compile import compile_routes
 from argosy.snapshot.fleet import FleetSnapshot
-from argosy.snapshot.serving import takes_requests
 
 MOST_VIOLATIONS = 5
 """Violations that an alarm lists; of more it gives the number."""
@@ -82,12 +84,14 @@ def step(
     plan = solver(problem, limits)
     if broken := [str(v) for v in plan_check.violations(problem, plan)]:
         return _alarm(snapshot, "plan", broken)
+    held = waiting(sizing, problem, plan)
+    plan = held.kept if held is not None else plan
     placing = placement_problem(sizing, problem, plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
         return _alarm(snapshot, "placement", broken)
-    running = _running(snapshot, sizing.lost)
-    decided = Decided(problem, plan, placement, sizing.resolution, sizing.cells, running)
+    running = num_serving(snapshot, sizing.lost)
+    decided = Decided(problem, plan, placement, sizing.resolution, sizing.cells, running, held)
     if too_many := excess(decided):
         return _alarm(snapshot, "plan", [too_many])
     return _decision(sizing, decided, memory, settings)
@@ -121,6 +125,7 @@ def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings:
         follow=follow,
         owners=owners,
         calibration=_shown(snapshot.fleet_spec, memory),
+        waiting=decided.waiting,
     )
     return Decision(
         mode=mode,
@@ -133,6 +138,7 @@ def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings:
         events=_events(snapshot, new_plan, decided),
         why=decided.plan.reasons,
         memory=PlanningMemory(sizing.forecasts, decided.problem.capacity_per_s),
+        waits_until_s=decided.waiting.until_s if decided.waiting is not None else None,
     )
 
 
@@ -154,35 +160,24 @@ def _alarm(snapshot: FleetSnapshot, what: str, broken: list[str]) -> Decision:
     )
 
 
-def _running(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[DeploymentKey, int]:
-    """Replicas that take requests, by Deployment; 0 where its pods only load."""
-    running: dict[DeploymentKey, int] = {}
-    for pod in snapshot.engine_pods:
-        if not pod.deleting:
-            running[pod.deployment] = running.get(pod.deployment, 0) + takes_requests(pod, lost)
-    return running
-
-
 def _new_revision(snapshot: FleetSnapshot, decided: Decided, settings: StepSettings) -> FleetPlan | None:
     has_anything = snapshot.classes or snapshot.plans or snapshot.deployments
     mode = snapshot.fleet_spec.mode
     if mode is Mode.OBSERVE or not has_anything:
         return None
-    newest = max(snapshot.plans, key=lambda p: p.spec.revision, default=None)
-    # What Auto must differ from is what it follows; a recommendation, from the last one made.
-    last = snapshot.applied_plan if mode is Mode.AUTO else newest
     trigger = settings.trigger
     if settings.is_progress and snapshot.applied_plan is not None:
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
-    candidate = revision_of(decided, snapshot.applied_plan, next_revision(snapshot), trigger)
-    return candidate if differs(candidate, last) else None
+    origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot))
+    candidate = revision_of(decided, snapshot.applied_plan, origin)
+    return candidate if differs(candidate, last_revision(snapshot)) else None
 
 
 def _events(snapshot: FleetSnapshot, new_plan: FleetPlan | None, decided: Decided) -> tuple[EventRecord, ...]:
     """A new plan is an event of Fleet; what it cannot serve, of the class that lacks it."""
+    events = list(waiting_events(snapshot, decided.waiting))
     if new_plan is None:
-        return ()
-    events: list[EventRecord] = []
+        return tuple(events)
     if snapshot.fleet is not None:
         message = f"{new_plan.metadata.name}: {new_plan.spec.trigger}"
         events.append(EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", "NewPlan", message))

@@ -33,6 +33,8 @@ class ConditionType(StrEnum):
     """Every connected Envoy serves the routes that it is part of."""
     READY = "Ready"
     """It has the replicas, nodes or plan that it asks for."""
+    UP_TO_DATE = "UpToDate"
+    """The plan is the one that prices, rates and SLOs ask for now; False while a change waits."""
 
     CERTIFIED = "Certified"
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
@@ -88,6 +90,9 @@ class Reason(StrEnum):
     UNPLACEABLE = "Unplaceable"
     REPLICAS_AT_LIMIT = "ReplicasAtLimit"
     OBSERVATION_STALE = "ObservationStale"
+
+    UP_TO_DATE = "UpToDate"
+    CHANGE_WAITS = "ChangeWaits"
 
     NO_SIMULATOR = "NoSimulator"
     APPLIED = "Applied"

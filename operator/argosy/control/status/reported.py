@@ -14,6 +14,7 @@ from functools import cached_property
 from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
+from argosy.control.revision.decided import Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.owners import Owners
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
@@ -27,7 +28,11 @@ from argosy.snapshot.serving import takes_requests
 
 @dataclass(frozen=True)
 class Reported:
-    """A decision and its inputs. `follow`: the plan that is carried out, or None."""
+    """A decision and its inputs.
+
+    follow:  the plan that is carried out, or None
+    waiting: the change of the plan that waits, or None
+    """
 
     sizing: Sizing
     plan: Plan
@@ -35,6 +40,7 @@ class Reported:
     follow: FleetPlan | None
     owners: Mapping[DeploymentKey, Owners]
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
+    waiting: Waiting | None = None
 
     @property
     def snapshot(self) -> FleetSnapshot:
