@@ -114,9 +114,9 @@ class FleetSpec(Value):
         description=(
             "Time for which replicas must be unneeded before Argosy removes them, in seconds: plans use the"
             " highest demand of this window. And the least time between a FleetPlan and one that only a"
-            " changed price, declared rate or SLO asks for: unless the present replicas could not keep an"
-            " SLO, the budget or a limit, were lost with a node, or a user edited anything else. 0: no"
-            " change waits."
+            " changed price, declared rate or SLO asks for (or twice the time that new replicas take to load,"
+            " if longer): unless the present replicas could not keep an SLO, the budget or a limit, were"
+            " lost with a node, or a user edited anything else. 0: no change waits."
         ),
     )
     recalibration: Recalibration = Field(

@@ -137,10 +137,10 @@ _OF_PLANS = {
     "UpToDate": "The plan is the one that the present prices, rates and SLOs ask for.",
     "ChangeWaits": (
         "A change of the plan waits until {until}: FleetPlan revision {revision} was made less than"
-        " spec.stabilizationSeconds ({window_s} s) ago, or its replicas still load. Until then its replicas"
-        " are kept ({kept_cost} an hour), because they keep every SLO; wanted are {wanted} ({cost} an hour)."
-        " What prices, rates and SLOs ask for then is made. For changes at once, lower"
-        " spec.stabilizationSeconds."
+        " spec.stabilizationSeconds ({window_s} s) ago, or less than twice the time that its new replicas"
+        " take to load. Until then its replicas are kept ({kept_cost} an hour), because they keep every SLO;"
+        " wanted are {wanted} ({cost} an hour). What prices, rates and SLOs ask for then is made. For"
+        " changes at once, set spec.stabilizationSeconds to 0."
     ),
     "NoSimulator": "The plan passed the independent check; there is no simulator yet to certify it.",
     "Applied": "Argosy acts on the plan.",

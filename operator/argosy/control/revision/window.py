@@ -3,7 +3,7 @@
 Owns the stabilisation of revisions. A price, a declared rate or an SLO that comes and goes every few
 seconds would else make a revision each time, and start replicas that the next one removes before they
 serve. So of such changes one is made, and the next waits until `spec.stabilizationSeconds` have passed
-since, or until the replicas that it started have had the time to load. It does not wait where the
+since, or twice the time that the replicas take to load that it started, if longer. It does not wait where the
 present plan would serve less, breaks a rule of the check, has lost a node or replicas, or where a user
 has edited anything else.
 
@@ -29,6 +29,10 @@ from argosy.plan.kept import Earlier, kept
 from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan
 from argosy.snapshot.fleet import FleetSnapshot
+
+LOAD_TIMES = 2.0
+"""What a revision starts is kept for this many times the time that it takes to load: so it serves for as
+long as it loaded before a price alone removes it. Not longer: one that never comes up holds nothing back."""
 
 
 def last_revision(snapshot: FleetSnapshot) -> FleetPlan | None:
@@ -62,17 +66,18 @@ def _until_s(last: FleetPlan, sizing: Sizing, problem: PlanProblem) -> float | N
     made_s = made_at_s(last)
     if window_s <= 0 or made_s is None:
         return None
-    wait_s = max(window_s, _load_s(last, sizing, problem))
+    wait_s = max(window_s, LOAD_TIMES * _load_s(last, made_s, sizing, problem))
     age_s = sizing.snapshot.now_s - made_s
     # A revision from the future: clocks differ. By more than the wait it tells nothing.
     return made_s + wait_s if -wait_s <= age_s < wait_s else None
 
 
-def _load_s(last: FleetPlan, sizing: Sizing, problem: PlanProblem) -> float:
-    """The longest time to load among the planned Deployments of which some replica does not serve yet."""
+def _load_s(last: FleetPlan, made_s: float, sizing: Sizing, problem: PlanProblem) -> float:
+    """The longest time to load among the planned Deployments of which a replica was started since."""
     serving = num_serving(sizing.snapshot, sizing.lost)
-    loading = {n for n, count in _counts(last).items() if serving.get(n, 0) < count}
-    return max((o.load_s for o in problem.options if o.name in loading), default=0.0)
+    started = {p.deployment for p in sizing.snapshot.engine_pods if p.created_s >= made_s}
+    started |= {name for name, count in _counts(last).items() if serving.get(name, 0) < count}
+    return max((o.load_s for o in problem.options if o.name in started & _counts(last).keys()), default=0.0)
 
 
 def _is_same(last: FleetPlan, problem: PlanProblem, found: Plan) -> bool:
