@@ -155,7 +155,7 @@ class FleetStatus(Value):
         None, description="The metadata.generation that this status is about."
     )
     conditions: Conditions = Field(
-        (), description="Conditions Accepted, Programmed, UpToDate and Ready of the whole fleet."
+        (), description="Conditions Accepted, Programmed, PlanCurrent and Ready of the whole fleet."
     )
     current_plan: ObjectName | None = Field(None, description="Name of the applied FleetPlan.")
     cost_usd_per_hour: Amount | None = Field(

@@ -134,7 +134,7 @@ _OF_REPLICAS = {
 }
 
 _OF_PLANS = {
-    "UpToDate": "The plan is the one that the present prices, rates and SLOs ask for.",
+    "PlanCurrent": "The plan is the one that the present prices, rates and SLOs ask for.",
     "ChangeWaits": (
         "A change of the plan waits until {until}: FleetPlan revision {revision} was made less than"
         " spec.stabilizationSeconds ({window_s} s) ago, or less than twice the time that its new replicas"

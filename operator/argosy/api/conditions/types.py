@@ -33,7 +33,7 @@ class ConditionType(StrEnum):
     """Every connected Envoy serves the routes that it is part of."""
     READY = "Ready"
     """It has the replicas, nodes or plan that it asks for."""
-    UP_TO_DATE = "UpToDate"
+    PLAN_CURRENT = "PlanCurrent"
     """The plan is the one that prices, rates and SLOs ask for now; False while a change waits."""
 
     CERTIFIED = "Certified"
@@ -91,7 +91,7 @@ class Reason(StrEnum):
     REPLICAS_AT_LIMIT = "ReplicasAtLimit"
     OBSERVATION_STALE = "ObservationStale"
 
-    UP_TO_DATE = "UpToDate"
+    PLAN_CURRENT = "PlanCurrent"
     CHANGE_WAITS = "ChangeWaits"
 
     NO_SIMULATOR = "NoSimulator"

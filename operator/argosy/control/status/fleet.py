@@ -15,7 +15,7 @@ from argosy.control.status.classes import class_ready
 from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import MAX_TEXT, Verdict, because, dated, false, programmed, true
-from argosy.control.status.waiting import up_to_date
+from argosy.control.status.waiting import plan_current
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
 
 MAX_ENVOYS = 50
@@ -30,7 +30,7 @@ def fleet_status(reported: Reported, item: Fleet) -> FleetStatus:
     verdicts = (
         true(ConditionType.ACCEPTED, Reason.ACCEPTED),
         programmed(reported),
-        up_to_date(snapshot, reported.waiting),
+        plan_current(snapshot, reported.waiting),
         _ready(reported),
     )
     return FleetStatus(

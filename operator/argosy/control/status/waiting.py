@@ -22,12 +22,12 @@ MOST_COUNTS = 5
 """Deployments that the sentence names; of more it gives the number."""
 
 
-def up_to_date(snapshot: FleetSnapshot, waiting: Waiting | None) -> Verdict:
+def plan_current(snapshot: FleetSnapshot, waiting: Waiting | None) -> Verdict:
     """Whether the plan is the one that prices, rates and SLOs ask for now."""
     if waiting is None:
-        return true(ConditionType.UP_TO_DATE, Reason.UP_TO_DATE)
+        return true(ConditionType.PLAN_CURRENT, Reason.PLAN_CURRENT)
     return false(
-        ConditionType.UP_TO_DATE,
+        ConditionType.PLAN_CURRENT,
         Reason.CHANGE_WAITS,
         revision=waiting.revision,
         until=rfc3339(math.ceil(waiting.until_s)),
@@ -47,7 +47,7 @@ def waiting_events(snapshot: FleetSnapshot, waiting: Waiting | None) -> tuple[Ev
         return ()
     last, before = (
         last_revision(snapshot),
-        find_condition(snapshot.fleet.status.conditions, ConditionType.UP_TO_DATE),
+        find_condition(snapshot.fleet.status.conditions, ConditionType.PLAN_CURRENT),
     )
     made_s = made_at_s(last) if last is not None else None
     if before is not None and (
@@ -55,7 +55,7 @@ def waiting_events(snapshot: FleetSnapshot, waiting: Waiting | None) -> tuple[Ev
         or (seconds_of(before.last_transition_time) or 0.0) > (made_s or 0.0)
     ):
         return ()
-    message = up_to_date(snapshot, waiting).message
+    message = plan_current(snapshot, waiting).message
     return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", Reason.CHANGE_WAITS.value, message),)
 
 

@@ -162,12 +162,12 @@ def test_the_fleet_says_what_waits_why_and_until_when_in_a_sentence_that_stays()
     assert condition_of(act(world)) == first
     world.now_s += 60.0
     world.settle()
-    assert condition_of(act(world))["reason"] == "UpToDate"
+    assert condition_of(act(world))["reason"] == "PlanCurrent"
 
 
 def condition_of(decision: Decision) -> dict[str, str]:
     rows: Iterable[dict[str, str]] = body_of(decision, "default", "fleets")["conditions"]
-    return next(row for row in rows if row["type"] == "UpToDate")
+    return next(row for row in rows if row["type"] == "PlanCurrent")
 
 
 def test_one_event_says_it_however_often_the_price_comes_and_goes() -> None:

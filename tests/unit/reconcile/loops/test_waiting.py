@@ -36,7 +36,7 @@ async def test_a_rate_that_falls_in_the_window_takes_replicas_away_at_its_end_an
         for rate_per_s in (4.0, 16.0, 4.0):
             shell.apply(a_class(rate_per_s=rate_per_s))
             await shell.clock.sleep(5.0)
-        assert shell.condition("fleets", "default", "UpToDate") == ("False", "ChangeWaits")
+        assert shell.condition("fleets", "default", "PlanCurrent") == ("False", "ChangeWaits")
         assert shell.state.metrics.waiting._value.get() == 1
         assert shell.server.count("create", "events") == 3  # two plans, and that a change waits
         assert len(shell.plan_triggers()) == num_plans
@@ -44,7 +44,7 @@ async def test_a_rate_that_falls_in_the_window_takes_replicas_away_at_its_end_an
     looked_s = [at_s - began_s for at_s in shell.decider.started_s if at_s - began_s > WINDOW_S / 2]
     assert looked_s[0] == pytest.approx(WINDOW_S, abs=1.5)
     assert shell.plan_triggers()[num_plans] == "WorkloadClass default/chat changed (traffic)"
-    assert shell.condition("fleets", "default", "UpToDate") == ("True", "UpToDate")
+    assert shell.condition("fleets", "default", "PlanCurrent") == ("True", "PlanCurrent")
     assert shell.state.metrics.waiting._value.get() == 0
 
 
@@ -61,7 +61,7 @@ async def test_a_change_that_is_taken_back_while_it_waits_leaves_no_trace_in_the
         await shell.clock.sleep(5.0)
         shell.apply(a_class(rate_per_s=16.0))
         await shell.clock.sleep(5.0)
-        assert shell.condition("fleets", "default", "UpToDate") == ("True", "UpToDate")
+        assert shell.condition("fleets", "default", "PlanCurrent") == ("True", "PlanCurrent")
         shell.apply(a_class(rate_per_s=16.0, minReplicas=6))
         await shell.clock.sleep(5.0)
     assert shell.plan_triggers()[-1] == "WorkloadClass default/chat changed (minReplicas)"
