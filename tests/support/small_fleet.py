@@ -238,6 +238,11 @@ class World:
             self.reconcile()
             self.serving_over_time.append(sum(self.serving().values()))
 
+    def rest(self) -> None:
+        """Settle, and let the stabilisation window of the last revision pass: the next change is obeyed."""
+        self.settle()
+        self.now_s += self.snapshot().fleet_spec.stabilization_seconds
+
     def settle(self, limit_s: float = 1200.0) -> None:
         """Run until nothing is decided, nothing loads and nothing drains."""
         end_s = self.now_s + limit_s

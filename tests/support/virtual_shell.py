@@ -35,6 +35,7 @@ from argosy.reconcile.loop_state import LoopState
 from argosy.reconcile.loops.planning import PlanningLoop
 from argosy.reconcile.loops.traffic import TrafficLoop
 from argosy.reconcile.metrics import Metrics
+from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
 from argosy.reconcile.watch.watches import Change, Listeners, Watches
@@ -166,6 +167,7 @@ class VirtualShell:
             routing=lambda: self.routing,
             profile_files=ProfileFiles(self.server, self.clock),
             metrics=Metrics(),
+            revisions=SeenRevisions(directory),
             memory=ControlMemory(TrafficMemory(started_s=self.clock.now_s())),
         )
         self.planning = PlanningLoop(self.state, self.decider, self.election)

@@ -113,7 +113,10 @@ class FleetSpec(Value):
         le=3600,
         description=(
             "Time for which replicas must be unneeded before Argosy removes them, in seconds: plans use the"
-            " highest demand of this window."
+            " highest demand of this window. And the least time between a FleetPlan and one that only a"
+            " changed price, declared rate or SLO asks for (or twice the time that new replicas take to load,"
+            " if longer): unless the present replicas could not keep an SLO, the budget or a limit, were"
+            " lost with a node, or a user edited anything else. 0: no change waits."
         ),
     )
     recalibration: Recalibration = Field(
@@ -152,7 +155,7 @@ class FleetStatus(Value):
         None, description="The metadata.generation that this status is about."
     )
     conditions: Conditions = Field(
-        (), description="Conditions Accepted, Programmed and Ready of the whole fleet."
+        (), description="Conditions Accepted, Programmed, PlanCurrent and Ready of the whole fleet."
     )
     current_plan: ObjectName | None = Field(None, description="Name of the applied FleetPlan.")
     cost_usd_per_hour: Amount | None = Field(

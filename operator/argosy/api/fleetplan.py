@@ -125,6 +125,13 @@ class FleetPlanSpec(Value):
 
     revision: int = Field(ge=1, description="Number of the decision; each one is higher than the one before.")
     trigger: Sentence = Field(description="What caused the new plan.")
+    edits_digest: ShortText = Field(
+        "",
+        description=(
+            "Digest of what the users' specs said besides prices, declared rates and SLOs: where it differs"
+            " from the present one, a user has edited something else since, and a new plan does not wait."
+        ),
+    )
     cost_usd_per_hour: Amount = Field(description="Cost of all planned replicas, in US dollars per hour.")
     deployments: Annotated[tuple[PlannedDeployment, ...], Field(max_length=512), KeyedBy("name")] = Field(
         (), description="Replicas of each variant, and their nodes."

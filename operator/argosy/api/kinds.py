@@ -30,6 +30,8 @@ class TriggerRule(StrEnum):
     """What the node can run: readiness, taints, devices, labels."""
     POD = "Pod"
     """Where an engine is and whether it serves."""
+    PLAN = "Plan"
+    """That an applied plan is lost: nothing else of a plan changes but by the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,8 @@ REGISTRY: tuple[Kind, ...] = (
     _custom(ServedModel, is_routed=True),
     _custom(WorkloadClass, is_routed=True),
     _custom(RouterPolicy, is_routed=True),
-    # Only the operator writes plans, and their specs never change.
-    _custom(FleetPlan, is_routed=True, trigger=None),
+    # Only the operator writes plans, and their specs never change; but users delete them.
+    _custom(FleetPlan, is_routed=True, trigger=TriggerRule.PLAN),
     Kind("Node", "nodes", "v1", Scope.CLUSTER, trigger=TriggerRule.NODE),
     Kind("Pod", "pods", "v1", Scope.NAMESPACED, trigger=TriggerRule.POD, is_routed=True),
     Kind("Deployment", "deployments", "apps/v1", Scope.NAMESPACED),

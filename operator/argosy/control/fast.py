@@ -22,6 +22,7 @@ from argosy.control.state.measured import measured
 from argosy.control.state.silence import doubted_pods, idle_pods, silent_pods
 from argosy.control.traffic.balance import balance, published_weights, worth_publishing
 from argosy.control.traffic.engine_ends import engine_ends
+from argosy.control.traffic.envoys import envoy_events
 from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrated, recalibrated
 from argosy.control.triggers import Trigger
 from argosy.demand import observed
@@ -93,7 +94,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
     traffic = replace(calibrations.memory, silent=silent, idle=idle, ends=ends.memory)
     seen = memory.with_traffic(traffic)
     weights, traffic = _weights(snapshot, seen, settings)
-    lasting = (*calibrations.events, *_doubt_events(snapshot))
+    lasting = (*calibrations.events, *_doubt_events(snapshot), *envoy_events(snapshot))
     events, traffic = _events(snapshot, traffic, lasting, ends.events, settings)
     return Reaction(
         memory=traffic,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from argosy.api.gpupool import PlacementMode
 from argosy.control.candidates.resolve import Candidate, Resolution, ResolvedClass
 from argosy.control.cells import RouteCell, RouteCells
+from argosy.control.state.counts import num_alive
 from argosy.control.state.nodes import PoolNodes
 from argosy.demand.forecast import ClassForecast
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
@@ -21,7 +22,6 @@ from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
 from argosy.plan.solution import Plan
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
-from argosy.snapshot.serving import is_alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,12 @@ def _served_now(sizing: Sizing) -> frozenset[ClassKey]:
 
 def _options(sizing: Sizing) -> tuple[Option, ...]:
     """One option for each Deployment, though several classes of its group name it."""
-    num_alive = _num_alive(sizing.snapshot, sizing.lost)
+    alive = num_alive(sizing.snapshot, sizing.lost)
     found: dict[DeploymentKey, Option] = {}
     for candidate in _candidates(sizing):
         key = candidate.workload.key
         if key not in found:
-            found[key] = _option(candidate, num_alive.get(key, 0))
+            found[key] = _option(candidate, alive.get(key, 0))
     return tuple(found.values())
 
 
@@ -171,12 +171,3 @@ def _placed(pod: PodState, now_s: float) -> PlacedReplica:
     age_s = max(0.0, now_s - pod.created_s)
     gpus = sum(pod.devices.values())
     return PlacedReplica(pod.key, pod.deployment, pod.destination, gpus, pod.ready, age_s)
-
-
-def _num_alive(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[DeploymentKey, int]:
-    """Replicas that exist, are not drained and are not lost, by Deployment."""
-    alive: dict[DeploymentKey, int] = {}
-    for pod in snapshot.engine_pods:
-        if is_alive(pod, lost):
-            alive[pod.deployment] = alive.get(pod.deployment, 0) + 1
-    return alive

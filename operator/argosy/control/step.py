@@ -27,10 +27,14 @@ from argosy.control.picture.remarks import remarked
 from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
 from argosy.control.revision.decided import Decided
+from argosy.control.revision.edits import edits_digest
 from argosy.control.revision.life import plan_life
-from argosy.control.revision.revision import demand_change, differs, excess, revision_of
+from argosy.control.revision.number import next_revision
+from argosy.control.revision.revision import Origin, demand_change, differs, excess, revision_of
+from argosy.control.revision.window import last_revision, waiting
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
+from argosy.control.state.counts import num_serving
 from argosy.control.state.nodes import pool_nodes
 from argosy.control.state.owners import owners_by_deployment
 from argosy.control.state.silence import doubted_pods
@@ -39,8 +43,9 @@ from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_status
 from argosy.control.status.reported import Reported
 from argosy.control.status.updates import status_updates
+from argosy.control.status.waiting import waiting_events
 from argosy.control.steps import World, planned_steps
-from argosy.keys import ClassKey, DeploymentKey
+from argosy.keys import ClassKey
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.place import check as place_check
@@ -53,7 +58,6 @@ from argosy.plan.solver.search import SolveLimits
 from argosy.route.compile import compile_routes
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.seen import ObjectRef
-from argosy.snapshot.serving import takes_requests
 
 MOST_VIOLATIONS = 5
 """Violations that an alarm lists; of more it gives the number."""
@@ -100,12 +104,14 @@ def step(
     plan = solver(problem, limits)
     if broken := [str(v) for v in plan_check.violations(problem, plan)]:
         return _alarm(snapshot, "plan", broken)
+    waits = waiting(sizing, problem, plan)
+    plan = waits.kept if waits is not None else plan
     placing = placement_problem(sizing, problem, plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
         return _alarm(snapshot, "placement", broken)
-    running = _running(snapshot, sizing.lost)
-    decided = Decided(problem, plan, placement, sizing.resolution, sizing.cells, running)
+    running = num_serving(snapshot, sizing.lost)
+    decided = Decided(problem, plan, placement, sizing.resolution, sizing.cells, running, waits)
     if too_many := excess(decided):
         return _alarm(snapshot, "plan", [too_many])
     return _decision(sizing, decided, memory, settings, picture)
@@ -141,8 +147,8 @@ def _decision(
     """Everything that follows from a sound plan and placement."""
     snapshot, mode = sizing.snapshot, sizing.snapshot.fleet_spec.mode
     # Engines that stopped together are more often a fault of the network than dead: nothing changes.
-    waits = bool(doubted_pods(snapshot))
-    new_plan = None if waits else _new_revision(snapshot, decided, settings, picture)
+    is_in_doubt = bool(doubted_pods(snapshot))
+    new_plan = None if is_in_doubt else _new_revision(snapshot, decided, settings, picture)
     follow = new_plan if mode is Mode.AUTO and new_plan else picture.whole.applied_plan
     owners = owners_by_deployment(snapshot, {*sizing.cells.groups, *former_classes(snapshot)})
     world = World(snapshot, sizing.nodes, owners, sizing.lost)
@@ -154,10 +160,11 @@ def _decision(
         owners=owners,
         calibration=_shown(snapshot.fleet_spec, memory),
         history=memory.traffic.observed,
+        waiting=decided.waiting,
     )
     inputs = _plan_inputs(sizing, decided, memory, follow)
     looks = memory.planning.first_seen_s
-    steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not waits else ()
+    steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not is_in_doubt else ()
     removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
     return Decision(
         mode=mode,
@@ -174,6 +181,7 @@ def _decision(
             sizing.forecasts, decided.problem.capacity_per_s, inputs, _looks(snapshot, removal, looks)
         ),
         waiting=removal.waiting,
+        waits_until_s=decided.waiting.until_s if decided.waiting is not None else None,
     )
 
 
@@ -227,15 +235,6 @@ def _alarm(snapshot: FleetSnapshot, what: str, broken: list[str]) -> Decision:
     )
 
 
-def _running(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[DeploymentKey, int]:
-    """Replicas that take requests, by Deployment; 0 where its pods only load."""
-    running: dict[DeploymentKey, int] = {}
-    for pod in snapshot.engine_pods:
-        if not pod.deleting:
-            running[pod.deployment] = running.get(pod.deployment, 0) + takes_requests(pod, lost)
-    return running
-
-
 def _new_revision(
     snapshot: FleetSnapshot, decided: Decided, settings: StepSettings, picture: _Picture
 ) -> FleetPlan | None:
@@ -243,27 +242,22 @@ def _new_revision(
     mode = snapshot.fleet_spec.mode
     if mode is Mode.OBSERVE or not has_anything:
         return None
-    newest = max(snapshot.plans, key=lambda p: p.spec.revision, default=None)
-    # What Auto must differ from is what it follows; a recommendation, from the last one made.
-    applied = picture.whole.applied_plan
-    last = applied if mode is Mode.AUTO else newest
+    applied, last = picture.whole.applied_plan, last_revision(picture.whole)
     if last is not None and ObjectRef(FleetPlan.PLURAL, last.key) in snapshot.seen.unseen:
         last = None  # the API server has lost it: it is written again
-    number = newest.spec.revision + 1 if newest else 1
     trigger = settings.trigger
     if settings.is_progress and snapshot.applied_plan is not None:
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
-    candidate = taken_over(
-        revision_of(decided, snapshot.applied_plan, number, trigger), applied, picture.kept
-    )
+    origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot))
+    candidate = taken_over(revision_of(decided, snapshot.applied_plan, origin), applied, picture.kept)
     return candidate if differs(candidate, last) else None
 
 
 def _events(snapshot: FleetSnapshot, new_plan: FleetPlan | None, decided: Decided) -> tuple[EventRecord, ...]:
     """A new plan is an event of Fleet; what it cannot serve, of the class that lacks it."""
+    events = list(waiting_events(snapshot, decided.waiting))
     if new_plan is None:
-        return ()
-    events: list[EventRecord] = []
+        return tuple(events)
     if snapshot.fleet is not None:
         message = f"{new_plan.metadata.name}: {new_plan.spec.trigger}"
         events.append(EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", "NewPlan", message))

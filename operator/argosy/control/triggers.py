@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.kinds import TriggerRule, kind_of
 from argosy.keys import NamespacedName
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
@@ -56,6 +57,8 @@ def trigger_of(plural: str, previous: Object | None, current: Object | None) -> 
             return _node_change(previous, current)
         case TriggerRule.POD:
             return _pod_change(previous, current)
+        case TriggerRule.PLAN:
+            return _plan_change(previous, current)
         case None:
             return None
 
@@ -82,6 +85,23 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
         )
     fields = ", ".join(sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k)))
     return Trigger(f"{noun} {_name(current)} changed ({fields})")
+
+
+def _plan_change(previous: Object | None, current: Object | None) -> Trigger | None:
+    """An applied plan that is gone, or is no longer applied although no other has superseded it."""
+    if previous is None or _applied(previous).get("status") != ConditionStatus.TRUE:
+        return None
+    if current is None:
+        return Trigger(f"FleetPlan {_name(previous)}, which was applied, was deleted")
+    now = _applied(current)
+    if now.get("status") == ConditionStatus.TRUE or now.get("reason") == Reason.SUPERSEDED:
+        return None
+    return Trigger(f"the condition Applied of FleetPlan {_name(current)} was removed")
+
+
+def _applied(plan: Object) -> Object:
+    rows = (plan.get("status") or {}).get("conditions") or ()
+    return next((row for row in rows if row.get("type") == ConditionType.APPLIED), {})
 
 
 def _node_change(previous: Object | None, current: Object | None) -> Trigger | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from argosy.api import API_VERSION, FleetPlan
@@ -127,7 +128,18 @@ class Actor:
         body = plan.to_object()
         body.pop("status", None)
         body |= {"apiVersion": API_VERSION, "kind": FleetPlan.KIND, "metadata": {"name": plan.metadata.name}}
-        self._store.put("fleetplans", await self._api.create(FLEETPLANS, body))
+        try:
+            self._store.put("fleetplans", await self._api.create(FLEETPLANS, body))
+        except ActuationError:
+            await self._note_namesake(plan.key)
+            raise
+
+    async def _note_namesake(self, name: str) -> None:
+        """Keep a plan of that name that no watch has reported yet: else its number is chosen again."""
+        with suppress(ActuationError):
+            found = await self._api.find(FLEETPLANS, name)
+            if found is not None:
+                self._store.put("fleetplans", found)
 
     async def _write_status(self, update: StatusUpdate) -> None:
         wanted = status_body(update.status)

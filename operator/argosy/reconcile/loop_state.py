@@ -13,6 +13,7 @@ from argosy.control.memory import ControlMemory
 from argosy.reconcile.act import Actor
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.metrics import Metrics
+from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Measured, Snapshots
 from argosy.settings import OperatorSettings
@@ -34,10 +35,13 @@ class LoopState:
     routing: Callable[[], RoutingView]
     profile_files: ProfileFiles
     metrics: Metrics
+    revisions: SeenRevisions
     memory: ControlMemory
     reading: TelemetryReading = field(default_factory=TelemetryReading)
 
     def snapshot(self) -> FleetSnapshot:
         """The world as the process sees it now."""
-        measured = Measured(self.reading, self.routing(), self.profile_files.view)
+        routing = self.routing()
+        self.revisions.see(self.snapshots.plan_names(), routing.envoys)
+        measured = Measured(self.reading, routing, self.profile_files.view, self.revisions.largest)
         return self.snapshots.take(measured, self.clock.now_s(), self.clock.monotonic_s())

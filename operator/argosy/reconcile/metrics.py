@@ -32,11 +32,15 @@ class Metrics:
         )
         self.revision = self._gauge("applied_revision", "Revision of the applied plan")
         self.cost = self._gauge("planned_cost_usd_per_hour", "Price of the applied plan's replicas")
+        self.waiting = self._gauge("plan_change_waiting", "1 while a change of the plan waits")
         self.silent = self._gauge("silent_endpoints", "Endpoints that have fallen silent")
         self.streams_cut = self._counter(
             "streams_cut", "Requests that still ran when their replica's drain ended", "model"
         )
         self.envoys = self._gauge("envoys_connected", "Connected Envoys")
+        self.envoys_ahead = self._gauge(
+            "envoys_ahead", "Connected Envoys with routes of a later FleetPlan than any that is known"
+        )
         self.demand = self._gauge(
             "demand_requests_per_second", "Rate that the last decision planned for", "workload_class"
         )
@@ -101,6 +105,7 @@ class Metrics:
         if decision.follow is not None:
             self.revision.set(decision.follow.spec.revision)
             self.cost.set(decision.follow.spec.cost_usd_per_hour)
+        self.waiting.set(decision.waits_until_s is not None)
         self.show_demand({key: each.rate_per_s for key, each in decision.memory.forecasts.items()})
         self._show_observed(decision.observed)
 

@@ -35,6 +35,7 @@ from argosy.reconcile.loops.planning import PlanningLoop
 from argosy.reconcile.loops.publish import Publisher
 from argosy.reconcile.loops.traffic import CALIBRATIONS_FILE, TrafficLoop
 from argosy.reconcile.metrics import Metrics
+from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
 from argosy.reconcile.watch.watches import Change, Listeners, Watches
@@ -72,11 +73,12 @@ class _Process:
         api = ApiServer(client)
         self._settings, self._clock, self._leadership = settings, clock, leadership
         self._store = Store(WATCHED)
-        self._envoys: dict[str, str] = {}
-        self._ads = AdsServer(self._envoys_changed)
+        self._envoys: dict[str, tuple[str, int, bool]] = {}
+        self._ads = AdsServer(self._envoys_changed, clock)
         self._metrics = Metrics()
         self._metrics.is_leader.set_function(lambda: float(leadership.is_leader))
         self._metrics.envoys.set_function(lambda: float(len(self._ads.envoys())))
+        self._metrics.envoys_ahead.set_function(lambda: float(sum(e.is_ahead for e in self._ads.envoys())))
         self._worker = DecisionWorker(settings.state_dir / "capacities.json")
         self._source = telemetry_source(settings)
         snapshots = Snapshots(self._store)
@@ -93,6 +95,7 @@ class _Process:
             routing=lambda: self._publisher.view(self._envoy_leases.others),
             profile_files=ProfileFiles(api, clock),
             metrics=self._metrics,
+            revisions=SeenRevisions(settings.state_dir),
             memory=_first_memory(settings, clock),
         )
         self._planning = PlanningLoop(state, self._worker, leadership)
@@ -151,11 +154,12 @@ class _Process:
             await asyncio.wait({self._watching}, timeout=WATCH_END_S)
         await self._client.close()  # type: ignore[no-untyped-call]
 
-    def _looked(self) -> None:
+    def _looked(self, began_s: float) -> None:
         """Every kind was listed, or cannot be: the loops may begin, and say what they cannot see."""
         self._synced.set()
         if self._store.is_synced:
             self._publisher.publish_now()
+            self._ads.listed(began_s)
 
     def _problems(self) -> tuple[str, ...]:
         """Why this process is not ready, in sentences; empty where it is."""
@@ -173,10 +177,15 @@ class _Process:
             loop.close()
 
     def _envoys_changed(self) -> None:
-        """Update statuses at once where an Envoy connects, disconnects or sends a NACK; an ACK can wait."""
-        envoys = {envoy.node_id: envoy.refused_version for envoy in self._ads.envoys()}
+        """Update statuses at once where an Envoy comes, goes, sends a NACK or gets another plan's resources.
+
+        Any other ACK can wait.
+        """
+        envoys = {e.node_id: (e.refused_version, e.revision, e.is_ahead) for e in self._ads.envoys()}
         if envoys != self._envoys:
             self._envoys = envoys
+            if any(is_ahead for _, _, is_ahead in envoys.values()):
+                self._watches.list_soon()  # without a listing no such Envoy is led back
             self._planning.wake(Trigger("the connected Envoys changed", is_progress=True))
 
     def _others_changed(self) -> None:

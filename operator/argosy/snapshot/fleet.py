@@ -25,17 +25,24 @@ class EnvoyState:
 
     acknowledged_version: of the routes that it runs; empty before the first
     refused_version:      the version that it refuses now, with its `message`; else empty
-    is_ahead:             it has routes of a later FleetPlan revision than the server knows, which
-                          therefore sends it nothing
     stats_url:            where its counters can be read, as it announced; empty where it did not
+    revision:             the largest FleetPlan revision in the versions that it has, of any type
+    is_ahead:             it has something of a later FleetPlan revision than the server knows, which
+                          therefore sends it nothing yet
+    served_at_s:          while it is ahead: from when on it may be served (seconds since the epoch)
+    left_revision:        it was ahead with this revision, until the server that it is connected to
+                          led it back; 0 where that was not so
     """
 
     node_id: str
     acknowledged_version: str = ""
     refused_version: str = ""
     message: str = ""
+    revision: int = 0
     is_ahead: bool = False
     stats_url: str = ""
+    served_at_s: float | None = None
+    left_revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ class FleetSnapshot:
     unread_profiles: files that could not be fetched yet, each with the API server's error
     seen: how complete the snapshot is
     monotonic_s: the process's monotonic clock, which nobody sets: for how long a look has lasted
+    remembered_revision: the largest FleetPlan revision that this process or one before it has seen
     """
 
     now_s: float
@@ -87,6 +95,7 @@ class FleetSnapshot:
     unread_profiles: Mapping[ProfileFileKey, str] = field(default_factory=dict)
     seen: Seen = field(default_factory=Seen)
     monotonic_s: float = 0.0
+    remembered_revision: int = 0
 
     @property
     def fleet_spec(self) -> FleetSpec:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from argosy.snapshot.fleet import EnvoyState
+from argosy.xds.hold import Hold, Times
 from argosy.xds.snapshot import PackedResource, ResourceSet, Snapshot, TypeUrl
 from argosy.xds.subscription import ResponseOutcome
 
@@ -29,13 +30,21 @@ class _Node:
     stats_url: str = ""
     acknowledged: dict[TypeUrl, str] = field(default_factory=dict)
     refusals: dict[TypeUrl, ResponseOutcome] = field(default_factory=dict)
-    is_ahead: bool = False
+    revision: int = 0
+    hold: Hold | None = None
+    left_revision: int = 0
+
+    @property
+    def is_forgotten_when_gone(self) -> bool:
+        return not self.refusals and self.hold is None
 
 
 class SnapshotCache:
     """Snapshots, and which Envoys accepted which."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: Times) -> None:
+        self._times = times
+        self._listed_s: float | None = None
         self._current: Snapshot | None = None
         self._published: deque[Snapshot] = deque(maxlen=_NUM_REMEMBERED)
         self._accepted: deque[Snapshot] = deque(maxlen=_NUM_REMEMBERED)
@@ -52,6 +61,7 @@ class SnapshotCache:
             return False
         self._current = snapshot
         self._published.append(snapshot)
+        self._end_holds_of_the_absent(snapshot.revision)
         return True
 
     def snapshot_for(self, node_id: str) -> Snapshot | None:
@@ -88,16 +98,45 @@ class SnapshotCache:
         node.stats_url = stats_url
 
     def disconnect(self, node_id: str) -> None:
-        """A stream of this Envoy ended. What it refused is kept: it may connect again."""
+        """A stream of this Envoy ended. What it refused, and a hold, are kept: it may connect again."""
         node = self._nodes[node_id]
         node.num_streams -= 1
-        if node.num_streams == 0 and not node.refusals:
+        node.left_revision = 0
+        if node.num_streams == 0 and node.is_forgotten_when_gone:
             del self._nodes[node_id]
 
-    def saw(self, node_id: str, resource_type: TypeUrl, version: str, *, is_ahead: bool) -> None:
-        """This Envoy reports that it has `version`."""
+    def listed(self, began_s: float) -> None:
+        """The process has compared its caches with a listing that began then (monotonic seconds)."""
+        self._listed_s = began_s
+
+    def hold(self, node_id: str, revision: int) -> Hold:
+        """The hold of an Envoy that is ahead with `revision`: one goes on over several streams.
+
+        Else an Envoy that connects again and again would never be served.
+        """
         node = self._nodes[node_id]
-        node.acknowledged[resource_type], node.is_ahead = version, is_ahead
+        if node.hold is None or node.hold.revision != revision:
+            node.hold = Hold.begin(revision, self._times)
+        return node.hold
+
+    def end_if_over(self, node_id: str, hold: Hold) -> bool:
+        """Whether the Envoy may be led back now, which its state then shows."""
+        if not hold.is_over(self._times.monotonic_s(), self._listed_s):
+            return False
+        self.end_hold(node_id, hold)
+        self._nodes[node_id].left_revision = hold.revision
+        return True
+
+    def end_hold(self, node_id: str, hold: Hold) -> None:
+        """The stream of that hold is not ahead any more. Another Envoy may have the same node id."""
+        node = self._nodes[node_id]
+        if node.hold is hold:
+            node.hold = None
+
+    def saw(self, node_id: str, versions: Mapping[TypeUrl, str], revision: int) -> None:
+        """This Envoy reports that it has these versions, and `revision` as the largest among them."""
+        node = self._nodes[node_id]
+        node.acknowledged, node.revision = dict(versions), revision
 
     def refuse(self, node_id: str, outcome: ResponseOutcome, target: Snapshot) -> None:
         """This Envoy refused a response that was sent on the way to `target`."""
@@ -118,6 +157,14 @@ class SnapshotCache:
         """The connected Envoys, by node id."""
         return tuple(self._state(node_id) for node_id in sorted(self._nodes) if self._is_connected(node_id))
 
+    def _end_holds_of_the_absent(self, revision: int) -> None:
+        """What is published has caught up with them: if they are ahead again, a hold begins anew."""
+        for node_id, node in list(self._nodes.items()):
+            if node.num_streams == 0 and node.hold is not None and node.hold.revision <= revision:
+                node.hold = None
+                if node.is_forgotten_when_gone:
+                    del self._nodes[node_id]
+
     def _is_connected(self, node_id: str) -> bool:
         return self._nodes[node_id].num_streams > 0
 
@@ -129,8 +176,11 @@ class SnapshotCache:
             acknowledged_version=node.acknowledged.get(TypeUrl.ROUTE, ""),
             refused_version=refusal.version if refusal else "",
             message=f"{refusal.resource_type.noun}: {refusal.refusal}" if refusal else "",
-            is_ahead=node.is_ahead,
             stats_url=node.stats_url,
+            revision=node.revision,
+            is_ahead=node.hold is not None,
+            served_at_s=node.hold.served_at_s if node.hold else None,
+            left_revision=node.left_revision,
         )
 
     def _refused_now(self, node_id: str) -> Mapping[TypeUrl, ResponseOutcome]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import unquote
@@ -23,9 +24,12 @@ from argosy.manifests.envoy_bootstrap import STATS_KEY, stats_url
 from argosy.settings import TlsFiles
 from argosy.snapshot.fleet import EnvoyState
 from argosy.xds.cache import SnapshotCache
+from argosy.xds.hold import HOLD_S, Hold, Times
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
 from argosy.xds.tls import credentials
+
+log = logging.getLogger(__name__)
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +50,23 @@ _OPTIONS = (
 )
 
 
+class _SystemTimes:
+    def now_s(self) -> float:
+        return time.time()
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
 class AdsServer:
     """Serves the published snapshot to every Envoy that connects.
 
     `on_change` is called, on the event loop, whenever `envoys()` may have changed.
     """
 
-    def __init__(self, on_change: Callable[[], None] | None = None) -> None:
-        self._cache = SnapshotCache()
+    def __init__(self, on_change: Callable[[], None] | None = None, times: Times | None = None) -> None:
+        self._times = times or _SystemTimes()
+        self._cache = SnapshotCache(self._times)
         self._on_change = on_change or (lambda: None)
         self._wakers: set[asyncio.Event] = set()
         self._server: grpc.aio.Server | None = None
@@ -94,6 +107,14 @@ class AdsServer:
             self._wake_all()
         return changed
 
+    def listed(self, began_s: float) -> None:
+        """The process has compared its caches with a listing that began then (monotonic seconds).
+
+        An Envoy that is still ahead may be led back: what it has is nowhere any more.
+        """
+        self._cache.listed(began_s)
+        self._wake_all()
+
     @property
     def current(self) -> Snapshot | None:
         """The snapshot published last."""
@@ -113,7 +134,7 @@ class AdsServer:
         if first is None:
             return
         node_id = first.node.id or context.peer()
-        stream = _Stream(self._cache, node_id)
+        stream = _Stream(self._cache, node_id, self._times)
         self._cache.connect(node_id, announced_stats_url(first.node, context.peer()))
         self._wakers.add(stream.waker)
         reader = asyncio.create_task(self._read(stream, first, requests))
@@ -123,7 +144,7 @@ class AdsServer:
                 for response in stream.responses():
                     yield response
                 self._on_change()
-                await stream.waker.wait()
+                await stream.wait()
         finally:
             reader.cancel()
             self._wakers.discard(stream.waker)
@@ -142,10 +163,10 @@ class AdsServer:
 class _Stream:
     """One Envoy's subscription, with what the cache should know of it."""
 
-    def __init__(self, cache: SnapshotCache, node_id: str) -> None:
+    def __init__(self, cache: SnapshotCache, node_id: str, times: Times) -> None:
         self.waker = asyncio.Event()
-        self._cache = cache
-        self._node_id = node_id
+        self._cache, self._node_id, self._times = cache, node_id, times
+        self._hold: Hold | None = None
         self._subscription = Subscription(cache)
         self._target: Snapshot | None = None
         # The target when a response was sent: a refusal concerns that one, not its successor.
@@ -163,6 +184,7 @@ class _Stream:
         self._target = self._cache.snapshot_for(self._node_id)
         found = []
         if self._target is not None:
+            self._lead_back_in_time(self._target)
             while (response := self._subscription.next_response(self._target)) is not None:
                 self._target_by_type[response.type_url] = self._target
                 found.append(response)
@@ -171,10 +193,39 @@ class _Stream:
         self._report()
         return found
 
+    async def wait(self) -> None:
+        """Return once something has happened, or the time of a hold is up."""
+        left_s = self._hold.left_s(self._times.monotonic_s()) if self._hold is not None else 0.0
+        try:
+            # After that a listing wakes the stream: there may be none for as long as the API server is away.
+            await asyncio.wait_for(self.waker.wait(), left_s or None)
+        except TimeoutError:
+            return
+
+    def _lead_back_in_time(self, target: Snapshot) -> None:
+        """Leave an Envoy that is ahead alone, until its hold is over."""
+        revision = self._subscription.revision_ahead_of(target)
+        if self._hold is not None and self._hold.revision != revision:
+            self._cache.end_hold(self._node_id, self._hold)
+            self._hold = None
+        if not revision:
+            return
+        self._hold = self._hold or self._cache.hold(self._node_id, revision)
+        if self._cache.end_if_over(self._node_id, self._hold):
+            self._hold = None
+            self._subscription.lead_back()
+            log.warning(
+                "Envoy %s was left alone for %g s or more, because it has routes of FleetPlan revision %d and"
+                " the latest that the API server has is %d: it is served what the API server has now",
+                self._node_id,
+                HOLD_S,
+                revision,
+                target.revision,
+            )
+
     def _report(self) -> None:
-        is_ahead = self._target is not None and self._subscription.is_ahead_of(self._target)
-        for each in TypeUrl:
-            self._cache.saw(self._node_id, each, self._subscription.accepted(each), is_ahead=is_ahead)
+        versions = {each: self._subscription.accepted(each) for each in TypeUrl}
+        self._cache.saw(self._node_id, versions, self._subscription.revision)
 
 
 def announced_stats_url(node: Any, peer: str) -> str:

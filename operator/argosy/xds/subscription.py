@@ -14,7 +14,7 @@ Order (make before break). From the snapshot that Envoy has to the one that it s
 So no route ever refers to a cluster that is missing or was just emptied.
 
 An Envoy that connects with a version of a later FleetPlan revision than the snapshot's is sent
-nothing until the snapshot has caught up: its routes are newer than what this server knows.
+nothing until the snapshot has caught up, or `lead_back` is called: `hold` says when.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Subscription:
         self._published = published
         self._watches = {each: _Watch() for each in TypeUrl}
         self._num_sent = 0
+        self._led_back_from = 0
 
     def receive(self, request: Any) -> ResponseOutcome | None:
         """Take a DiscoveryRequest; returns the ACK or NACK of an earlier response that it carries, if any."""
@@ -117,7 +118,7 @@ class Subscription:
 
     def next_response(self, snapshot: Snapshot) -> Any | None:
         """The DiscoveryResponse to send now on the way to `snapshot`, or None; call until None."""
-        if self.is_ahead_of(snapshot):
+        if self.revision_ahead_of(snapshot):
             return None
         clusters, assignments = self._clusters_to_send(snapshot), self._assignments_to_send(snapshot)
         response = self._respond(TypeUrl.CLUSTER, clusters) or self._respond(TypeUrl.ENDPOINT, assignments)
@@ -128,12 +129,26 @@ class Subscription:
             return response
         return self._respond(TypeUrl.ROUTE, self._watched(TypeUrl.ROUTE, snapshot))
 
-    def is_ahead_of(self, snapshot: Snapshot) -> bool:
-        """Whether Envoy has something of a later FleetPlan revision than `snapshot`."""
-        return any(
-            revision_of(watch.accepted) > snapshot.resources(each).revision
+    def revision_ahead_of(self, snapshot: Snapshot) -> int:
+        """The largest FleetPlan revision that Envoy has something of and that is later than `snapshot`'s.
+
+        0 where there is none, and for revisions that it is being led back from.
+        """
+        ahead = (
+            revision
             for each, watch in self._watches.items()
+            if (revision := revision_of(watch.accepted)) > snapshot.resources(each).revision
         )
+        return max((revision for revision in ahead if revision > self._led_back_from), default=0)
+
+    def lead_back(self) -> None:
+        """From now on send snapshots although what Envoy has at present is of a later revision."""
+        self._led_back_from = self.revision
+
+    @property
+    def revision(self) -> int:
+        """The largest FleetPlan revision in the versions that Envoy has; 0 where it has none."""
+        return max(0, *(revision_of(watch.accepted) for watch in self._watches.values()))
 
     def has_arrived_at(self, snapshot: Snapshot) -> bool:
         """Whether Envoy has accepted everything of `snapshot`."""

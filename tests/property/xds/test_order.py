@@ -16,6 +16,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from argosy.reconcile.clock import SystemClock
 from argosy.route.table import (
     Backend,
     ClusterEntry,
@@ -166,7 +167,7 @@ NOTHING = Step(1, (), (), 3)
 @given(steps(), st.lists(st.integers(0, 4), min_size=6, max_size=6), st.booleans())
 @settings(max_examples=150)
 def test_no_route_ever_leads_into_nothing(planned: list[Step], patience: list[int], reconnects: bool) -> None:
-    targets, cache = [step.snapshot() for step in planned], SnapshotCache()
+    targets, cache = [step.snapshot() for step in planned], SnapshotCache(SystemClock())
     envoy = FakeEnvoy(Subscription(cache))
     envoy.connect(envoy.subscription)
     for target, num_answers in zip(targets, patience, strict=False):
@@ -189,7 +190,7 @@ def test_no_route_ever_leads_into_nothing(planned: list[Step], patience: list[in
 def test_an_envoy_that_has_everything_is_sent_its_endpoints_again_and_nothing_else(
     planned: list[Step],
 ) -> None:
-    cache, target = SnapshotCache(), planned[-1].snapshot()
+    cache, target = SnapshotCache(SystemClock()), planned[-1].snapshot()
     cache.publish(target)
     envoy = FakeEnvoy(Subscription(cache))
     envoy.connect(envoy.subscription)
@@ -197,7 +198,7 @@ def test_an_envoy_that_has_everything_is_sent_its_endpoints_again_and_nothing_el
         drain(envoy, target)
         if not envoy.answer_one():
             break
-    elsewhere = SnapshotCache()
+    elsewhere = SnapshotCache(SystemClock())
     envoy.connect(Subscription(elsewhere))  # a restarted process: it remembers nothing
     drain(envoy, target)
     assert {response.type_url for response in envoy.unanswered} <= {TypeUrl.ENDPOINT}

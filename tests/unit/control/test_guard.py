@@ -128,7 +128,7 @@ def test_other_conditions_and_fields_of_fleet_stay(running: World) -> None:
     snapshot = replace(running.snapshot(), fleet=fleet.model_copy(update={"status": status}))
     decision = decide(running, mutating(MUTATIONS["no shares"]), snapshot)
     types = [c.type for c in decision.statuses[0].status.conditions]  # type: ignore[union-attr]
-    assert sorted(types) == ["Accepted", "Programmed", "Ready"]
+    assert sorted(types) == ["Accepted", "PlanCurrent", "Programmed", "Ready"]
     assert verdict(decision, "default", "fleets", "Programmed") == verdict(
         before, "default", "fleets", "Programmed"
     )

@@ -74,7 +74,7 @@ def test_a_rate_that_the_same_replicas_carry_makes_no_revision(rate_per_s: float
 @pytest.mark.parametrize(("rate_per_s", "replicas"), [(8.1, 3), (16.0, 4), (4.0, 1), (0.0, 1)])
 def test_a_rate_that_needs_other_counts_makes_a_revision(rate_per_s: float, replicas: int) -> None:
     world = a_world()
-    world.settle()
+    world.rest()
     world.apply(a_class(rate_per_s=rate_per_s))
     world.settle()
     assert world.replicas() == {"l40s/chat": replicas}
@@ -83,7 +83,7 @@ def test_a_rate_that_needs_other_counts_makes_a_revision(rate_per_s: float, repl
 
 def test_a_price_change_moves_the_class_and_breaks_nothing_before_the_new_replica_serves() -> None:
     world = a_world()
-    world.settle()
+    world.rest()
     [old] = world.deployments
     world.apply(CHEAP_H100)
     decision = world.act("the price of pool h100 changed")
@@ -108,7 +108,7 @@ def test_a_price_change_moves_the_class_and_breaks_nothing_before_the_new_replic
 
 def test_victims_are_marked_before_the_count_goes_down() -> None:
     world = a_world(a_class(rate_per_s=16.0))
-    world.settle()
+    world.rest()
     world.apply(a_class(rate_per_s=8.0))
     decision = world.act()
     kinds = [type(s).__name__ for s in steps_of(decision)]
@@ -362,7 +362,7 @@ def test_a_pod_whose_node_was_taken_by_another_is_replaced_elsewhere() -> None:
 
 def test_a_process_that_has_just_started_takes_no_replicas_away() -> None:
     world = a_world(a_class(rate_per_s=1.0, traffic=_observed(16.0)))
-    world.settle()
+    world.rest()
     assert world.replicas() == {"l40s/chat": 4}
     # The declared rate would be less; nothing has been observed yet.
     world.apply(a_class(traffic=_observed(1.0)))

@@ -208,3 +208,41 @@ def test_an_object_with_missing_parts_is_compared_too(kind: str, parts: dict[str
     for previous, current in ((None, bare), (bare, None)):
         found = trigger_of(kind, previous, current)
         assert (found is not None) == (kind == "nodes")
+
+
+def a_fleet_plan(status: str, reason: str) -> dict[str, Any]:
+    condition = {"type": "Applied", "status": status, "reason": reason}
+    return an_object("plan-000017", status={"conditions": [condition]})
+
+
+APPLIED, SUPERSEDED = a_fleet_plan("True", "Applied"), a_fleet_plan("False", "Superseded")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        pytest.param(APPLIED, None, "FleetPlan plan-000017, which was applied, was deleted", id="deleted"),
+        pytest.param(
+            APPLIED,
+            an_object("plan-000017"),
+            "the condition Applied of FleetPlan plan-000017 was removed",
+            id="its status emptied",
+        ),
+    ],
+)
+def test_an_applied_plan_that_is_lost_triggers_a_decision(before: Any, after: Any, sentence: str) -> None:
+    assert trigger_of("fleetplans", before, after) == Trigger(sentence)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(None, APPLIED, id="a plan that comes applied"),
+        pytest.param(APPLIED, SUPERSEDED, id="an applied plan that another has superseded"),
+        pytest.param(SUPERSEDED, None, id="a superseded plan that is deleted"),
+        pytest.param(a_fleet_plan("False", "Recommended"), None, id="a recommendation that is deleted"),
+        pytest.param(an_object("plan-000017"), None, id="a plan without a status that is deleted"),
+    ],
+)
+def test_any_other_change_of_a_plan_triggers_nothing(before: Any, after: Any) -> None:
+    assert trigger_of("fleetplans", before, after) is None

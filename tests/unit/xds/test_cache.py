@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from argosy.reconcile.clock import SystemClock
 from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
 from argosy.snapshot.fleet import EnvoyState
 from argosy.xds.cache import SnapshotCache, rolled_back
@@ -21,7 +22,7 @@ def snapshot(cluster: str, revision: int, *, address: str = "10.0.0.1", port: in
 
 def cache_with(good: Snapshot, refused: Snapshot, each: TypeUrl) -> SnapshotCache:
     """Envoy e1 runs `good` and has refused this part of `refused`; e2 runs whatever comes."""
-    cache = SnapshotCache()
+    cache = SnapshotCache(SystemClock())
     cache.connect("e1")
     cache.connect("e2")
     cache.publish(good)
@@ -32,13 +33,13 @@ def cache_with(good: Snapshot, refused: Snapshot, each: TypeUrl) -> SnapshotCach
 
 
 def test_before_anything_is_published_there_is_nothing_to_send() -> None:
-    cache = SnapshotCache()
+    cache = SnapshotCache(SystemClock())
     cache.connect("e1")
     assert cache.snapshot_for("e1") is None
 
 
 def test_the_same_content_is_published_once() -> None:
-    cache = SnapshotCache()
+    cache = SnapshotCache(SystemClock())
     assert [
         cache.publish(snapshot("a", 1)),
         cache.publish(snapshot("a", 1)),
@@ -95,7 +96,7 @@ def test_a_corrected_snapshot_is_tried() -> None:
 
 
 def test_an_envoy_that_refuses_the_first_snapshot_is_sent_nothing_more() -> None:
-    cache, refused = SnapshotCache(), snapshot("a", 1)
+    cache, refused = SnapshotCache(SystemClock()), snapshot("a", 1)
     cache.connect("e1")
     cache.publish(refused)
     cache.refuse("e1", ResponseOutcome(LISTENER, "v", "cannot bind"), refused)
@@ -105,17 +106,18 @@ def test_an_envoy_that_refuses_the_first_snapshot_is_sent_nothing_more() -> None
 def test_the_state_names_what_was_refused_and_why() -> None:
     good, refused = snapshot("a", 1), snapshot("b", 2)
     cache = cache_with(good, refused, LISTENER)
-    cache.saw("e1", ROUTE, good.version, is_ahead=False)
+    cache.saw("e1", {ROUTE: good.version}, 1)
     assert cache.envoys()[0] == EnvoyState(
         node_id="e1",
         acknowledged_version=good.version,
         refused_version=refused.resources(LISTENER).version,
         message="Listener: cannot bind",
+        revision=1,
     )
 
 
 def test_an_envoy_is_listed_as_long_as_one_of_its_streams_lives() -> None:
-    cache = SnapshotCache()
+    cache = SnapshotCache(SystemClock())
     cache.connect("e1")
     cache.connect("e1")
     cache.disconnect("e1")

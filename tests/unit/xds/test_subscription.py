@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 
+from argosy.reconcile.clock import SystemClock
 from argosy.route.table import (
     Backend,
     ClusterEntry,
@@ -45,7 +46,7 @@ class Dialogue:
     """A subscription, and what is said on it."""
 
     def __init__(self, target: Snapshot) -> None:
-        self.cache = SnapshotCache()
+        self.cache = SnapshotCache(SystemClock())
         self.subscription = Subscription(self.cache)
         self.names: dict[TypeUrl, list[str]] = {ENDPOINT: [], ROUTE: ["argosy"]}
         self.lead_to(target)
@@ -190,9 +191,28 @@ def test_an_envoy_ahead_of_us_is_sent_nothing_until_we_caught_up(held: TypeUrl) 
         version = newer.resources(each).version if each is held else ""
         dialogue.ask(each, *(["a"] if each is ENDPOINT else []), version=version)
     assert dialogue.due() is None
-    assert dialogue.subscription.is_ahead_of(dialogue.target)
+    assert dialogue.subscription.revision_ahead_of(dialogue.target) == 8
     dialogue.lead_to(newer)
     assert dialogue.due() is not None
+
+
+def test_an_envoy_that_is_led_back_goes_the_whole_way_in_the_usual_order() -> None:
+    newer = snapshot("a", revision=8)
+    dialogue = Dialogue(snapshot("b", revision=7))
+    for each in TypeUrl:
+        dialogue.ask(each, *(["a"] if each is ENDPOINT else []), version=newer.resources(each).version)
+    assert dialogue.due() is None
+    dialogue.subscription.lead_back()
+    clusters = dialogue.expect(CLUSTER)
+    dialogue.ask(CLUSTER, version=clusters.version_info, nonce=clusters.nonce)
+    dialogue.ask(ENDPOINT, "a", "b", version=newer.resources(ENDPOINT).version, nonce="")
+    for each in (ENDPOINT, LISTENER, ROUTE):
+        dialogue.accept(dialogue.expect(each))
+    assert dialogue.subscription.has_arrived_at(dialogue.target)
+    assert dialogue.subscription.revision == 7
+    dialogue.lead_to(snapshot("a", revision=6))
+    assert dialogue.due() is not None, "what it was led back from lies behind it for good"
+    assert dialogue.subscription.revision_ahead_of(snapshot("a", revision=6)) == 0
 
 
 def test_a_foreign_version_holds_nothing_back() -> None:

@@ -74,7 +74,17 @@ _OF_ROUTES = {
     "NoPlan": (
         "No FleetPlan is applied yet, so Envoy routes nothing; the condition Ready names what is missing."
     ),
+    "PlanGone": (
+        "No FleetPlan is applied any more: Envoys keep the routes to the replicas that run, and the next"
+        " decision applies a new plan. If it does not, look at the condition Ready and at the operator's log."
+    ),
     "NoEnvoy": "No Envoy is connected; start one whose bootstrap names the operator's ADS address.",
+    "EnvoyAhead": (
+        "Envoy {node_id} has routes of FleetPlan revision {revision}, later than any that the API server has"
+        " (the latest is {latest}), and keeps them: from {served_at} on it is served the applied plan, as"
+        " soon as the FleetPlans could be listed. Nothing needs to be done; if it belongs to another cluster,"
+        " correct the ADS address in its bootstrap."
+    ),
     "EnvoyPending": "{pending} of {connected} Envoys have not acknowledged version {version} yet.",
     "EnvoyRefused": (
         "Envoy {node_id} refused version {version} and keeps the previous one: {message}. Check the object"
@@ -157,6 +167,14 @@ _OF_REPLICAS = {
 }
 
 _OF_PLANS = {
+    "PlanCurrent": "The plan is the one that the present prices, rates and SLOs ask for.",
+    "ChangeWaits": (
+        "A change of the plan waits until {until}: FleetPlan revision {revision} was made less than"
+        " spec.stabilizationSeconds ({window_s} s) ago, or less than twice the time that its new replicas"
+        " take to load. Until then its replicas are kept ({kept_cost} an hour), because they keep every SLO;"
+        " wanted are {wanted} ({cost} an hour). What prices, rates and SLOs ask for then is made. For"
+        " changes at once, set spec.stabilizationSeconds to 0."
+    ),
     "NoSimulator": "The plan passed the independent check; there is no simulator yet to certify it.",
     "Applied": "Argosy acts on the plan.",
     "Recommended": (

@@ -33,6 +33,8 @@ class ConditionType(StrEnum):
     """Every connected Envoy serves the routes that it is part of."""
     READY = "Ready"
     """It has the replicas, nodes or plan that it asks for."""
+    PLAN_CURRENT = "PlanCurrent"
+    """The plan is the one that prices, rates and SLOs ask for now; False while a change waits."""
 
     CERTIFIED = "Certified"
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
@@ -68,7 +70,9 @@ class Reason(StrEnum):
 
     PROGRAMMED = "Programmed"
     NO_PLAN = "NoPlan"
+    PLAN_GONE = "PlanGone"
     NO_ENVOY = "NoEnvoy"
+    ENVOY_AHEAD = "EnvoyAhead"
     ENVOY_PENDING = "EnvoyPending"
     ENVOY_REFUSED = "EnvoyRefused"
     MODE_NOT_AUTO = "ModeNotAuto"
@@ -95,6 +99,9 @@ class Reason(StrEnum):
     KEPT_UNREAD = "KeptUnread"
     REMOVAL_WAITS = "RemovalWaits"
     NODES_NOT_READY = "NodesNotReady"
+
+    PLAN_CURRENT = "PlanCurrent"
+    CHANGE_WAITS = "ChangeWaits"
 
     NO_SIMULATOR = "NoSimulator"
     APPLIED = "Applied"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from argosy.api import FleetPlan
 from argosy.snapshot import EndpointHealth, fresh
 from argosy.snapshot.cluster import NodeState, PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -35,14 +36,14 @@ def doubt(snapshot: FleetSnapshot) -> Doubt | None:
     return _nodes_gone(snapshot)
 
 
-def routes_doubt(snapshot: FleetSnapshot) -> str:
-    """Why routes made of this snapshot would lack some that are in force; empty where they would not.
+def routes_doubt(snapshot: FleetSnapshot, plan: FleetPlan | None) -> str:
+    """Why routes of this snapshot and plan would lack some that are in force; empty where they would not.
 
     Only where no version of what is missing is known: after a restart.
     """
     if absent := sorted(map(str, snapshot.seen.absent)):
         return f"{absent[0]} is named by what runs for it and is not seen"
-    if snapshot.applied_plan is None and any(p.ready for p in snapshot.engine_pods):
+    if plan is None and any(p.ready for p in snapshot.engine_pods):
         return "engines run and no FleetPlan says what for; the next decision makes one"
     return ""
 

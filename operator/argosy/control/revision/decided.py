@@ -1,6 +1,7 @@
 """What one iteration decided, before it has a number.
 
-Owns the shape of `Decided`, from which revisions and roll-outs are made.
+Owns the shapes of `Decided`, from which revisions and roll-outs are made, and of a change that waits
+(`window` says which does).
 """
 
 from __future__ import annotations
@@ -17,11 +18,28 @@ from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A change that waits.
+
+    kept:     the last revision's replicas and shares, as the plan of the present problem
+    wanted:   the plan that would replace it
+    revision: of the FleetPlan that is kept
+    until_s:  when the wait ends (seconds since the epoch), if nothing ends it before
+    """
+
+    kept: Plan
+    wanted: Plan
+    revision: int
+    until_s: float
+
+
 @dataclass(frozen=True)
 class Decided:
     """A plan and its placement, with what they were made of.
 
     running: replicas that take requests, by Deployment: each one with a pod that does not drain
+    waiting: the change that waits; `plan` is then the one that is kept meanwhile
     """
 
     problem: PlanProblem
@@ -30,6 +48,7 @@ class Decided:
     resolution: Resolution
     cells: RouteCells
     running: Mapping[DeploymentKey, int]
+    waiting: Waiting | None = None
 
     @cached_property
     def groups(self) -> frozenset[GroupName]:

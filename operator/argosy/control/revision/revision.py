@@ -7,6 +7,7 @@ more than a point) change. Input: what was decided, and the plan before it. Outp
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from argosy.api import FleetPlan, ObjectMeta
 from argosy.api.fleetplan import (
@@ -39,8 +40,21 @@ MAX_LISTED = 64
 _Standby = Mapping[CellName, Mapping[DeploymentKey, PlannedDeployment]]
 
 
-def revision_of(decided: Decided, previous: FleetPlan | None, number: int, trigger: str) -> FleetPlan:
-    """The FleetPlan of revision `number`.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a revision records beside the decision.
+
+    number: of the revision
+    edits:  digest of the users' specs that it was made for
+    """
+
+    number: int
+    trigger: str
+    edits: str = ""
+
+
+def revision_of(decided: Decided, previous: FleetPlan | None, origin: Origin) -> FleetPlan:
+    """The FleetPlan of a decision.
 
     Deployments of the previous plan that are on their way out stay listed with no replicas, and their
     cells list them with no share: while the new ones load, their ready replicas carry the cell.
@@ -49,8 +63,9 @@ def revision_of(decided: Decided, previous: FleetPlan | None, number: int, trigg
     waiting = standby(decided, previous)
     outgoing = _outgoing(entries, waiting)
     spec = FleetPlanSpec(
-        revision=number,
-        trigger=trigger[:SENTENCE_LIMIT],
+        revision=origin.number,
+        trigger=origin.trigger[:SENTENCE_LIMIT],
+        edits_digest=origin.edits,
         cost_usd_per_hour=round(decided.plan.cost_usd_per_hour, 4),
         deployments=(*entries.values(), *outgoing.values()),
         cells=_cells(decided, waiting),
@@ -74,7 +89,7 @@ def revision_of(decided: Decided, previous: FleetPlan | None, number: int, trigg
             seconds=max(0.0, decided.plan.report.seconds),
         ),
     )
-    return FleetPlan(metadata=ObjectMeta(name=f"plan-{number:06d}"), spec=bounds.bounded(spec))
+    return FleetPlan(metadata=ObjectMeta(name=f"plan-{origin.number:06d}"), spec=bounds.bounded(spec))
 
 
 def excess(decided: Decided) -> str:

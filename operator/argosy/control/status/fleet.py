@@ -15,6 +15,7 @@ from argosy.control.status.classes import class_ready
 from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import MAX_TEXT, Verdict, because, dated, false, programmed, true
+from argosy.control.status.waiting import plan_current
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
 
 MAX_ENVOYS = 50
@@ -26,7 +27,12 @@ def fleet_status(reported: Reported, item: Fleet) -> FleetStatus:
     """The status of Fleet/default."""
     snapshot = reported.snapshot
     applied = snapshot.applied_plan
-    verdicts = (true(ConditionType.ACCEPTED, Reason.ACCEPTED), programmed(reported), _ready(reported))
+    verdicts = (
+        true(ConditionType.ACCEPTED, Reason.ACCEPTED),
+        programmed(reported),
+        plan_current(snapshot, reported.waiting),
+        _ready(reported),
+    )
     return FleetStatus(
         observed_generation=item.metadata.generation,
         conditions=dated(item.status.conditions, item.metadata, verdicts, snapshot.now_s),

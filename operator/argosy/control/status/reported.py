@@ -14,6 +14,7 @@ from functools import cached_property
 from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
+from argosy.control.revision.decided import Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
@@ -32,7 +33,9 @@ from argosy.snapshot.serving import takes_requests
 class Reported:
     """A decision and its inputs.
 
-    follow: the plan that is carried out, or None; history: what requests got in the last minutes
+    follow:  the plan that is carried out, or None
+    history: what requests got in the last minutes
+    waiting: the change of the plan that waits, or None
     """
 
     sizing: Sizing
@@ -42,6 +45,7 @@ class Reported:
     owners: Mapping[DeploymentKey, Owners]
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
     history: ObservedHistory = field(default_factory=ObservedHistory)
+    waiting: Waiting | None = None
 
     @property
     def snapshot(self) -> FleetSnapshot:

@@ -7,6 +7,7 @@ Output: `Verdict`s and conditions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.status.reported import Reported
 from argosy.snapshot.cluster import PodState
+from argosy.snapshot.fleet import EnvoyState, FleetSnapshot
 from argosy.snapshot.liveness import DOUBT_UNTIL_S, SILENT_AFTER_S
 
 LOADING_LIMIT_S = 600.0
@@ -128,9 +130,14 @@ def _stopped_verdict(reported: Reported, stopped: list[PodState], ready: int, wa
 def programmed(reported: Reported) -> Verdict:
     """Whether the connected Envoys have acknowledged the routes."""
     kind, routing = ConditionType.PROGRAMMED, reported.snapshot.routing
+    ahead = next((envoy for envoy in routing.envoys if envoy.is_ahead), None)
+    if ahead is not None:
+        return _ahead(reported.snapshot, ahead)
     if reported.snapshot.applied_plan is None:
         if reported.mode is not Mode.AUTO:
             return mode_not_auto(kind, reported.mode)
+        if reported.num_serving:
+            return unknown(kind, Reason.PLAN_GONE)
         return false(kind, Reason.NO_PLAN)
     if not routing.envoys:
         return false(kind, Reason.NO_ENVOY)
@@ -153,6 +160,18 @@ def programmed(reported: Reported) -> Verdict:
             version=routing.version,
         )
     return true(kind, Reason.PROGRAMMED, connected=len(routing.envoys))
+
+
+def _ahead(snapshot: FleetSnapshot, envoy: EnvoyState) -> Verdict:
+    """An Envoy that keeps later routes than the API server knows, and until when."""
+    return false(
+        ConditionType.PROGRAMMED,
+        Reason.ENVOY_AHEAD,
+        node_id=envoy.node_id,
+        revision=envoy.revision,
+        latest=max((plan.spec.revision for plan in snapshot.plans), default=0),
+        served_at=rfc3339(math.ceil(envoy.served_at_s or snapshot.now_s)),
+    )
 
 
 def mode_not_auto(kind: ConditionType, mode: Mode) -> Verdict:

@@ -68,6 +68,8 @@ class PlanningLoop:
         self._is_standby = False
         self._last_end_s = 0.0
         self._caution = ""
+        self._waits_until_s: float | None = None
+        self._waiting: list[Trigger] = []
 
     def wake(self, trigger: Trigger) -> None:
         """Decide soon, because something has changed.
@@ -105,9 +107,10 @@ class PlanningLoop:
             changed = await self._profiles_read()
             # Taken with the snapshot and not before the files are read: what changes meanwhile is in the
             # snapshot too, and would else be named as the reason of the revision after this one.
-            unserved, self._triggers = self._triggers + changed, []
+            unserved, self._triggers = [*self._waiting, *self._triggers, *changed], []
             self._woken.clear()
             decision = await self._decide(merged(unserved))
+            self._wait_with(decision, unserved)
             unserved.clear()
             await self._act(decision)
             self._state.metrics.show_decision(decision, clock.monotonic_s() - started_s)
@@ -128,9 +131,16 @@ class PlanningLoop:
             log.warning("nothing is removed: %s", sentence)
         self._caution = sentence
 
+    def _wait_with(self, decision: Decision, triggers: list[Trigger]) -> None:
+        """Keep the causes of a change that waits, and when to look at it again."""
+        self._waits_until_s = decision.waits_until_s
+        waits = decision.waits_until_s is not None
+        self._waiting = [t for t in dict.fromkeys(triggers) if not t.is_progress] if waits else []
+
     async def _prepare_retry(self, move: NextMove, unserved: list[Trigger]) -> None:
         """Keep the triggers that no revision names yet; wait and wake where the error asks for a retry."""
-        self._triggers = list(dict.fromkeys((*unserved, *self._triggers)))
+        kept = [trigger for trigger in unserved if trigger not in self._waiting]
+        self._triggers = list(dict.fromkeys((*kept, *self._triggers)))
         if move.delay_s is None:
             return
         await self._state.clock.sleep(move.delay_s)
@@ -151,6 +161,7 @@ class PlanningLoop:
             await self._raise_alarm(decision)
         state.memory = state.memory.with_planning(decision.memory)
         await state.actor.publish(decision)
+        state.revisions.see(state.snapshots.plan_names())
         return decision
 
     async def _raise_alarm(self, decision: Decision) -> None:
@@ -213,11 +224,18 @@ class PlanningLoop:
 
     async def _wait_for_work(self) -> None:
         clock = self._state.clock
-        await clock.wait(self._woken, self._state.snapshots.fleet().spec.intervals.medium_seconds)
+        await clock.wait(self._woken, self._interval_s())
         await clock.sleep(SETTLE_S)
         await self._place_early()
         if self._triggers and all(t.is_progress for t in self._triggers):
             await clock.sleep(max(0.0, PROGRESS_GAP_S - (clock.monotonic_s() - self._last_end_s)))
+
+    def _interval_s(self) -> float:
+        """Seconds until the next look, if nothing asks for one before."""
+        regular_s = self._state.snapshots.fleet().spec.intervals.medium_seconds
+        if self._waits_until_s is None:
+            return regular_s
+        return min(regular_s, max(0.0, self._waits_until_s - self._state.clock.now_s()))
 
     async def _place_early(self) -> None:
         """Place before deciding; the iteration that follows places again, and handles what fails."""

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from argosy.api import FleetPlan
 from argosy.api.kinds import ROUTED
 from argosy.control.picture.doubt import routes_doubt
 from argosy.control.routes import route_inputs
@@ -37,6 +38,7 @@ class Publisher:
         self._snapshots, self._ads, self._clock, self._state_dir = snapshots, ads, clock, state_dir
         self._changed = asyncio.Event()
         self._withheld = ""
+        self._followed: FleetPlan | None = None
 
     def serve_copy(self) -> None:
         """Serve the last snapshot of the previous process until the caches are complete."""
@@ -65,9 +67,11 @@ class Publisher:
         """Compile and publish; after a failure, which is a bug of Argosy's, Envoys keep the last snapshot."""
         try:
             world = self._snapshots.stored(self._clock.now_s(), self._clock.monotonic_s())
-            if self._is_withheld(routes_doubt(world)):
+            # Plans may be deleted: until another is applied, the last one's routes hold.
+            self._followed = world.applied_plan or self._followed
+            if self._is_withheld(routes_doubt(world, self._followed)):
                 return
-            snapshot = Snapshot.of_table(compile_routes(route_inputs(world, world.applied_plan)))
+            snapshot = Snapshot.of_table(compile_routes(route_inputs(world, self._followed)))
         except Exception as error:
             log.error(
                 "the routes were not published: %s", error, exc_info=not isinstance(error, InvariantError)

@@ -43,6 +43,7 @@ class Measured:
     telemetry: TelemetryReading
     routing: RoutingView
     profiles: ProfileFilesView = field(default_factory=ProfileFilesView)
+    remembered_revision: int = 0
 
 
 class Snapshots:
@@ -85,6 +86,7 @@ class Snapshots:
             unread_profiles=measured.profiles.unread,
             seen=self._seen(),
             monotonic_s=monotonic_s,
+            remembered_revision=measured.remembered_revision,
         )
 
     def stored(self, now_s: float, monotonic_s: float = 0.0) -> FleetSnapshot:
@@ -102,6 +104,10 @@ class Snapshots:
         stored = {key: plan for key, plan in found.items() if key in self._store.of("fleetplans")}
         plans = found if applied_plan(tuple(stored.values())) is None else stored
         return tuple(sorted(plans.values(), key=lambda p: p.spec.revision))
+
+    def plan_names(self) -> tuple[str, ...]:
+        """Names of all FleetPlans, those included that cannot be read: a name can be used once."""
+        return tuple(self._store.of("fleetplans"))
 
     def pods(self) -> dict[str, PodState]:
         """All pods by key. A pod's selector holds a hostname label; `assigned_node` is the node's name."""

@@ -83,6 +83,7 @@ class Watches:
         self._lost: dict[str, frozenset[str]] = dict.fromkeys(WATCHED, frozenset())
         self._has_looked = False
         self._emptied: set[str] = set()
+        self._list_now = asyncio.Event()
         self._asked = asyncio.Event()
         """A deletion was reported: whether a user made it is to be found out at once."""
 
@@ -94,24 +95,29 @@ class Watches:
         """End the watches; `run` then returns."""
         self._kopf.stop()
 
-    async def keep_synced(self, on_looked: Callable[[], None]) -> None:
+    def list_soon(self) -> None:
+        """Compare every kind with a listing at once, not only when the next one is due."""
+        self._list_now.set()
+
+    async def keep_synced(self, on_looked: Callable[[float], None]) -> None:
         """Compare the store with listings until cancelled.
 
-        on_looked: called after each complete pass: every kind was listed, or cannot be
+        on_looked: called after each complete pass (every kind was listed, or cannot be) with the time when
+            the pass began (monotonic seconds)
         """
         full_s = -RESYNC_S
         while True:
-            is_full = self._clock.monotonic_s() - full_s >= RESYNC_S
-            if is_full:
+            began_s = self._clock.monotonic_s()
+            if self._list_now.is_set() or began_s - full_s >= RESYNC_S:
+                self._list_now.clear()
                 await self.resync_until_complete()
                 full_s = self._clock.monotonic_s()
-                on_looked()
+                on_looked(began_s)
             else:
                 await self._resync_quietly()
             self._follow_kinds()
             self._report_missed()
-            pause_s = MISSING_S if self._unlisted() else QUICK_S
-            await self._clock.sleep(pause_s)
+            await self._clock.wait(self._list_now, MISSING_S if self._unlisted() else QUICK_S)
 
     async def judge_deletions(self) -> None:
         """Find out at once who deleted what a watch has reported as deleted, until cancelled."""

@@ -29,7 +29,7 @@ def nodes(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str,
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
-def test_the_file_in_crds_is_up_to_date(kind: type[CustomResource]) -> None:
+def test_the_file_in_crds_is_plan_current(kind: type[CustomResource]) -> None:
     assert (ROOT / "crds" / file_name(kind)).read_text("utf-8") == render(kind)
 
 

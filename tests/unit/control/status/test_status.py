@@ -22,6 +22,7 @@ from small_fleet import (
 
 from argosy.api import RouterPolicy
 from argosy.api.schema.timestamp import rfc3339
+from argosy.control.step import StepSettings, step
 from argosy.snapshot.fleet import EnvoyState, RoutingView
 from argosy.snapshot.liveness import SILENT_AFTER_S
 
@@ -317,3 +318,28 @@ def test_foreign_pods_are_neither_counted_nor_billed_and_take_room() -> None:
     world.pods[foreign.key] = foreign
     status = body_of(world.decide(), "l40s", "gpupools")
     assert (status["gpusFree"], status["costUsdPerHour"]) == (0, 0.9)
+
+
+def test_programmed_names_the_envoy_that_is_ahead_its_revision_and_when_it_is_served() -> None:
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.settle()
+    ahead = EnvoyState("edge", "00000017-0", revision=17, is_ahead=True, served_at_s=world.now_s + 15.0)
+    found = programmed_with(world, EnvoyState("near", "v1"), ahead)
+    assert (found["status"], found["reason"]) == ("False", "EnvoyAhead")
+    for part in ("Envoy edge", "revision 17", "the latest is 1", rfc3339(world.now_s + 15.0)):
+        assert part in found["message"]
+
+
+def test_while_no_plan_is_applied_programmed_says_that_running_replicas_are_served() -> None:
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.settle()
+    world.plans = ()
+    found = programmed_with(world, EnvoyState("edge", "v1"))
+    assert (found["status"], found["reason"]) == ("Unknown", "PlanGone")
+    assert "Envoys keep the routes" in found["message"]
+
+
+def programmed_with(world: World, *envoys: EnvoyState) -> dict[str, str]:
+    snapshot = replace(world.snapshot(), routing=RoutingView("v1", envoys))
+    decision = step(snapshot, world.memory, StepSettings("a test", plan_time_limit_s=None), world.perf)
+    return condition(decision, "default", "fleets", "Programmed")

@@ -28,7 +28,7 @@ def a_mixed_world() -> tuple[World, str, str]:
         a_model(),
         a_class(),
     )
-    world.settle()
+    world.rest()
     world.apply(a_pool("h100", "H100", priceUsdPerHour=0.5))
     world.act()
     names = {world.label(key).split("/")[0]: key for key in world.deployments}

@@ -18,6 +18,7 @@ from argosy.plan.solution import Plan
 from argosy.plan.solve import solve
 from argosy.plan.solver.search import SolveLimits
 from argosy.reconcile.loops.planning import STALE_S
+from argosy.snapshot.fleet import EnvoyState, RoutingView
 
 STATUSES = [
     Call("patch", plural, sub="status")
@@ -376,3 +377,61 @@ async def test_old_revisions_are_deleted_beyond_the_limit(tmp_path: Path) -> Non
             shell.apply(a_class(minReplicas=floor))
             await shell.clock.sleep(2.0)
     assert sorted(shell.server.of("fleetplans")) == ["plan-000005", "plan-000006"]
+
+
+# --- plans that are lost ------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_deleted_plans_are_replaced_at_once_and_the_numbers_go_on(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    plans = sorted(shell.server.of("fleetplans"))
+    async with shell.running():
+        await shell.clock.sleep(5.0)
+        deleted_s = shell.clock.monotonic_s()
+        shell.decider.started_s.clear()
+        for name in plans:
+            shell.server.drop("fleetplans", name)
+        await shell.clock.sleep(3.0)
+        assert shell.decider.started_s[0] == pytest.approx(deleted_s + 0.2, abs=0.1)
+    (name,) = shell.server.of("fleetplans")
+    assert name > plans[-1]
+    assert shell.plan_triggers() == [f"FleetPlan {plans[-1]}, which was applied, was deleted"]
+    assert sum(shell.cluster.serving().values()) == 2
+    assert shell.server.count("patch", "deployments", "scale") == 0
+
+
+@in_virtual_time
+async def test_a_restarted_operator_goes_on_from_the_state_directory(tmp_path: Path) -> None:
+    before = await settled(tmp_path)
+    last = max(before.server.of("fleetplans"))
+    after = VirtualShell(tmp_path)
+    after.a_small_fleet()
+    async with after.running():
+        await after.clock.sleep(5.0)
+    assert min(after.server.of("fleetplans")) > last
+
+
+@in_virtual_time
+async def test_an_operator_without_plans_or_files_goes_on_from_its_envoys(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.routing = RoutingView("v1", (EnvoyState("edge", "00000017-0", revision=17, is_ahead=True),))
+    async with shell.running():
+        await shell.clock.sleep(5.0)
+    assert min(shell.server.of("fleetplans")) == "plan-000018"
+
+
+@in_virtual_time
+async def test_a_name_that_is_taken_is_passed_over(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    # A plan that cannot be read, and that no watch reports: as after a missed event.
+    shell.server.watchers.remove(shell._seen)
+    shell.server.put("fleetplans", {"metadata": {"name": "plan-000001"}, "spec": {"odd": True}})
+    shell.server.watchers.append(shell._seen)
+    shell.a_small_fleet()
+    async with shell.running():
+        await shell.clock.sleep(5.0)
+    assert sorted(shell.server.of("fleetplans"))[:2] == ["plan-000001", "plan-000002"]
+    assert shell.condition("fleetplans", "plan-000002", "Applied") == ("True", "Applied")
+    assert shell.state.metrics.iterations.labels("failed")._value.get() == 1

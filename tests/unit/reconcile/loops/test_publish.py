@@ -12,7 +12,9 @@ import pytest
 from builders import a_class, a_fleet
 from virtual_clock import VirtualClock, in_virtual_time
 
-from argosy.api import CustomResource
+from argosy.api import CustomResource, FleetPlan, ObjectMeta
+from argosy.api.conditions import Condition, ConditionStatus
+from argosy.api.fleetplan import FleetPlanSpec, FleetPlanStatus, SolverReport
 from argosy.api.kinds import WATCHED
 from argosy.errors import InvariantError
 from argosy.kube.store import Store
@@ -22,6 +24,14 @@ from argosy.snapshot.cluster import LABEL_DEPLOYMENT, LABEL_GROUP, LABEL_MANAGED
 from argosy.snapshot.fleet import EnvoyState
 from argosy.xds import snapshot_file
 from argosy.xds.server import AdsServer
+from argosy.xds.snapshot import TypeUrl
+
+SPEC = FleetPlanSpec(
+    revision=17, trigger="a test", cost_usd_per_hour=0.0, solver=SolverReport(status="Optimal")
+)
+APPLIED = FleetPlanStatus(
+    conditions=(Condition(type="Applied", status=ConditionStatus.TRUE, reason="Applied"),)
+)
 
 
 class Stage:
@@ -183,3 +193,22 @@ async def test_engines_that_run_without_any_plan_keep_the_routes_that_envoys_hav
     assert stage.version == ""
     (warning,) = [m for m in caplog.messages if "not published anew" in m]
     assert "engines run and no FleetPlan says what for" in warning
+
+
+async def test_a_deleted_plan_leaves_the_routes_as_they_are(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.apply(a_class())
+    plan = FleetPlan(metadata=ObjectMeta(name="plan-000017"), spec=SPEC, status=APPLIED)
+    stage.apply(plan)
+    stage.publisher.publish_now()
+    served = stage.version
+    assert served.startswith("00000017-")
+    stage.store.drop("fleetplans", {**plan.to_object(), "metadata": {"name": "plan-000017"}})
+    assert not stage.store.of("fleetplans")
+    stage.publisher.publish_now()
+    assert stage.version == served
+    stage.apply(a_fleet(gateway={"port": 10007}))
+    stage.publisher.publish_now()
+    assert stage.version == served
+    assert stage.ads.current is not None
+    assert stage.ads.current.resources(TypeUrl.LISTENER).version.startswith("00000017-"), "and go on"

@@ -1,0 +1,48 @@
+"""What users' specs say besides prices, declared rates and SLOs, as one word.
+
+Owns what counts as an edit that is obeyed at once. Input: a snapshot. Output: a digest, which a FleetPlan
+keeps: where it differs from the present one, a user has edited something else since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from argosy.api import CustomResource
+from argosy.snapshot.fleet import FleetSnapshot
+
+_FLEETING: dict[str, tuple[tuple[str, ...], ...]] = {
+    "WorkloadClass": (("slo",), ("traffic", "requestsPerSecond")),
+    "GPUPool": (("priceUsdPerHour",),),
+}
+"""Paths of the fields that may follow a feed: their changes are stabilised."""
+
+
+def edits_digest(snapshot: FleetSnapshot) -> str:
+    """Equal for equal specs but for prices, declared rates and SLOs."""
+    content = hashlib.sha256()
+    for item in _objects(snapshot):
+        spec = json.dumps(_lasting(item), sort_keys=True)
+        content.update(f"{item.KIND}\0{item.key}\0{spec}\0".encode())
+    return content.hexdigest()[:16]
+
+
+def _objects(snapshot: FleetSnapshot) -> Iterator[CustomResource]:
+    if snapshot.fleet is not None:
+        yield snapshot.fleet
+    for by_key in (snapshot.pools, snapshot.models, snapshot.classes):
+        yield from (item for _, item in sorted(by_key.items()))
+
+
+def _lasting(item: CustomResource) -> dict[str, Any]:
+    """The spec without the fields that come and go."""
+    spec: dict[str, Any] = item.to_object()["spec"]
+    for *folders, name in _FLEETING.get(item.KIND, ()):
+        place = spec
+        for folder in folders:
+            place = place[folder]
+        place.pop(name, None)
+    return spec

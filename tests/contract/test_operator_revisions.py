@@ -1,0 +1,80 @@
+"""Plans that are deleted, and CRDs that are installed anew: numbers go on, and no Envoy is left behind."""
+
+from __future__ import annotations
+
+import shutil
+
+from operator_stage import OURS, REPOSITORY, WORLD, OperatorStage, condition, names, until, until_equal
+
+from argosy.xds.hold import HOLD_S
+
+FLEET = f"{OURS}/fleets/default"
+
+
+def envoy_revision(stage: OperatorStage) -> int:
+    """The FleetPlan revision that Envoy acknowledged last. (Its own dump names the one that changed it.)"""
+    (envoy,) = stage.read(FLEET)["status"]["envoys"]
+    return int(envoy["acknowledgedVersion"].partition("-")[0])
+
+
+def test_after_all_plans_are_deleted_a_changed_engine_reaches_envoy_and_no_request_is_lost(
+    stage: OperatorStage,
+) -> None:
+    last, before = int(stage.applied()["spec"]["revision"]), set(stage.deployments())
+    pods = names(stage.pods("chat"))
+    try:
+        with stage.load() as load:
+            stage.kubectl("delete", "fplan", "--all", "--wait=false")
+            again = until(stage.applied, "another plan to be applied", 5.0)
+            assert "which was applied, was deleted" in again["spec"]["trigger"]
+            assert again["spec"]["revision"] > last
+            assert names(stage.pods("chat")) == pods
+
+            stage.patch("smodel", "llama-8b", engine={"maxNumSeqs": 100})
+            until(lambda: len(set(stage.deployments()) - before) == 1, "a Deployment of the changed engine")
+            until(lambda: not set(names(stage.pods("chat"))) & set(pods), "the old replicas to go")
+            until(lambda: len(stage.ready_pods("chat")) == len(pods), "the new ones to be ready")
+            until_equal(
+                stage.applied()["spec"]["revision"], lambda: envoy_revision(stage), "Envoy to have it all"
+            )
+            seen = len(load.answers)
+            until(lambda: len(load.answers) > seen + 4, "more answers")
+        assert load.lost == ()
+    finally:
+        stage.patch("smodel", "llama-8b", engine=None)
+
+
+def test_an_envoy_with_routes_of_lost_plans_is_led_back_without_a_restart_and_the_numbers_go_on(
+    stage: OperatorStage,
+) -> None:
+    operator, last = stage.leader, envoy_revision(stage)
+    with stage.load() as load:
+        operator.kill()
+        shutil.rmtree(stage.state_dir(operator.name))
+        stage.kubectl("delete", "-f", str(REPOSITORY / "crds"))
+        stage.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
+        stage.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        stage.kubectl("apply", "-f", str(WORLD))
+        stage.patch("fleet", "default", mode="Recommend")  # so that no plan of its own takes Envoy along
+        stage.start_operator(operator.name)
+
+        until_equal("EnvoyAhead", lambda: programmed(stage)["reason"], "the Envoy ahead to be named")
+        assert f"revision {last}," in programmed(stage)["message"]
+        until_equal(0, lambda: envoy_revision(stage), f"Envoy to be led back after {HOLD_S} s")
+        until(lambda: f"had routes of FleetPlan revision {last}" in events(stage), "the event")
+
+        stage.patch("fleet", "default", mode="Auto")
+        applied = until(stage.applied, "a plan to be applied")
+        assert applied["spec"]["revision"] > last
+        until_equal(applied["spec"]["revision"], lambda: envoy_revision(stage), "Envoy to follow it")
+    assert load.lost == ()
+    assert "it is served what the API server has now" in stage.log(operator.name)
+
+
+def programmed(stage: OperatorStage) -> dict[str, str]:
+    return condition(stage.read(FLEET), "Programmed")
+
+
+def events(stage: OperatorStage) -> str:
+    """The texts of all events."""
+    return "\n".join(e.get("note", "") for e in stage.items("/apis/events.k8s.io/v1/events"))

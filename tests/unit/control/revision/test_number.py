@@ -1,0 +1,78 @@
+"""The number of a new revision: higher than whatever Envoys, plans or the state directory have seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
+
+from argosy.control.revision.number import ADOPTED_LIMIT, next_revision
+from argosy.control.step import StepSettings, step
+from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
+
+
+def a_world(num_revisions: int = 1) -> World:
+    """Settled, with so many revisions."""
+    world = World(some_nodes("l40s", 6), a_fleet(stabilizationSeconds=0), a_pool(), a_model(), a_class())
+    world.settle()
+    for number in range(1, num_revisions):
+        world.apply(a_class(rate_per_s=8.0 + 4.0 * number))
+        world.settle()
+    assert world.applied.spec.revision == num_revisions
+    return world
+
+
+def with_envoys(snapshot: FleetSnapshot, *revisions: int, remembered: int = 0) -> FleetSnapshot:
+    envoys = tuple(EnvoyState(f"e{n}", "v1", revision=n) for n in revisions)
+    return replace(snapshot, routing=RoutingView("v1", envoys), remembered_revision=remembered)
+
+
+@pytest.mark.parametrize(
+    ("envoys", "remembered", "expected"),
+    [
+        pytest.param((), 0, 3, id="plans alone"),
+        pytest.param((1, 2), 2, 3, id="nothing is ahead of the plans"),
+        pytest.param((17, 4), 0, 18, id="an Envoy that has more: plans from a backup, or another cluster"),
+        pytest.param((), 17, 18, id="the state directory remembers more"),
+        pytest.param((17,), 20, 21, id="both"),
+        pytest.param((ADOPTED_LIMIT,), 0, ADOPTED_LIMIT + 1, id="the largest number that is adopted"),
+        pytest.param((ADOPTED_LIMIT + 1,), ADOPTED_LIMIT + 1, 3, id="numbers too large to be true"),
+    ],
+)
+def test_the_next_number_is_above_all_that_was_seen(
+    envoys: tuple[int, ...], remembered: int, expected: int
+) -> None:
+    snapshot = with_envoys(a_world(2).snapshot(), *envoys, remembered=remembered)
+    assert next_revision(snapshot) == expected
+
+
+def test_without_plans_the_envoys_numbers_go_on() -> None:
+    world = a_world(2)
+    world.plans = ()
+    assert next_revision(world.snapshot()) == 1
+    assert next_revision(with_envoys(world.snapshot(), 17)) == 18
+
+
+def test_plans_that_are_deleted_come_back_with_a_higher_number_and_the_same_replicas() -> None:
+    world = a_world()
+    before, running = world.applied.spec, dict(world.deployments)
+    world.plans = ()
+    snapshot = with_envoys(world.snapshot(), before.revision)
+    decision = step(snapshot, world.memory, StepSettings("a test", plan_time_limit_s=None), world.perf)
+    assert decision.new_plan is not None
+    assert decision.steps == ()
+    assert decision.new_plan.spec.revision == before.revision + 1
+    assert decision.new_plan.spec.deployments == before.deployments
+    assert dict(world.deployments) == running
+
+
+def test_an_envoy_that_is_ahead_is_no_reason_for_a_revision() -> None:
+    """Two operators that share Envoys by mistake would else overtake each other without end."""
+    ours, theirs = a_world(2), a_world(1)
+    seen = 2
+    for _ in range(5):
+        for world in (theirs, ours):
+            snapshot = with_envoys(world.snapshot(), seen)
+            settings = StepSettings("a test", plan_time_limit_s=None)
+            assert step(snapshot, world.memory, settings, world.perf).new_plan is None

@@ -1,0 +1,67 @@
+"""A change of the plan that waits: the loop looks again when its time has come, and names its causes then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from builders import a_class, a_fleet
+from virtual_clock import in_virtual_time
+from virtual_shell import VirtualShell
+
+WINDOW_S = 100
+
+
+async def quiet(directory: Path) -> VirtualShell:
+    """Two replicas of `chat` are ready, and nothing has changed for longer than the window."""
+    shell = VirtualShell(directory)
+    shell.a_small_fleet()
+    shell.apply(a_fleet(stabilizationSeconds=WINDOW_S, intervals={"mediumSeconds": 600}))
+    async with shell.running():
+        await shell.clock.sleep(2.0 * WINDOW_S)
+    return shell
+
+
+@in_virtual_time
+async def test_a_rate_that_falls_in_the_window_takes_replicas_away_at_its_end_and_is_named(
+    tmp_path: Path,
+) -> None:
+    shell = await quiet(tmp_path)
+    async with shell.running():
+        await shell.clock.sleep(5.0)
+        shell.apply(a_class(rate_per_s=16.0))
+        began_s = shell.clock.monotonic_s()
+        await shell.clock.sleep(30.0)
+        num_plans = len(shell.plan_triggers())
+        for rate_per_s in (4.0, 16.0, 4.0):
+            shell.apply(a_class(rate_per_s=rate_per_s))
+            await shell.clock.sleep(5.0)
+        assert shell.condition("fleets", "default", "PlanCurrent") == ("False", "ChangeWaits")
+        assert shell.state.metrics.waiting._value.get() == 1
+        assert shell.server.count("create", "events") == 3  # two plans, and that a change waits
+        assert len(shell.plan_triggers()) == num_plans
+        await shell.clock.sleep(WINDOW_S - (shell.clock.monotonic_s() - began_s) + 2.0)
+    looked_s = [at_s - began_s for at_s in shell.decider.started_s if at_s - began_s > WINDOW_S / 2]
+    assert looked_s[0] == pytest.approx(WINDOW_S, abs=1.5)
+    assert shell.plan_triggers()[num_plans] == "WorkloadClass default/chat changed (traffic)"
+    assert shell.condition("fleets", "default", "PlanCurrent") == ("True", "PlanCurrent")
+    assert shell.state.metrics.waiting._value.get() == 0
+
+
+@in_virtual_time
+async def test_a_change_that_is_taken_back_while_it_waits_leaves_no_trace_in_the_next_trigger(
+    tmp_path: Path,
+) -> None:
+    shell = await quiet(tmp_path)
+    async with shell.running():
+        await shell.clock.sleep(5.0)
+        shell.apply(a_class(rate_per_s=16.0))
+        await shell.clock.sleep(30.0)
+        shell.apply(a_class(rate_per_s=4.0))
+        await shell.clock.sleep(5.0)
+        shell.apply(a_class(rate_per_s=16.0))
+        await shell.clock.sleep(5.0)
+        assert shell.condition("fleets", "default", "PlanCurrent") == ("True", "PlanCurrent")
+        shell.apply(a_class(rate_per_s=16.0, minReplicas=6))
+        await shell.clock.sleep(5.0)
+    assert shell.plan_triggers()[-1] == "WorkloadClass default/chat changed (minReplicas)"
