@@ -197,7 +197,7 @@ class VirtualShell:
     async def running(self, *, planning: bool = True, traffic: bool = False) -> AsyncIterator[None]:
         """The loops, until the block ends."""
         await self.watches.resync()
-        loops = [self.watches.judge_deletions(), self.watches.keep_synced(lambda: None)]
+        loops = [self.watches.judge_deletions(), self.watches.keep_synced(lambda began_s: None)]
         loops += [self.planning.run()] if planning else []
         loops += [self.traffic.run(lambda: self.election.is_leader)] if traffic else []
         tasks = [asyncio.create_task(loop) for loop in loops]

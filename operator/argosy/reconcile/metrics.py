@@ -55,7 +55,7 @@ class Metrics:
             "Smallest share of requests that kept a term of the SLO, last five minutes, lower end",
             "workload_class",
         )
-        self.waiting = self._gauge(
+        self.queued = self._gauge(
             "class_waiting_requests", "Requests in the queues of the class's engines", "workload_class"
         )
         self.latency = self._gauge(
@@ -117,7 +117,7 @@ class Metrics:
 
     def _show_observed(self, by_class: Mapping[ClassKey, ObservedTraffic]) -> None:
         """What requests got; a class that was not measured, or is gone, is not shown."""
-        gauges = (self.observed_rate, self.observed_errors, self.attainment, self.waiting)
+        gauges = (self.observed_rate, self.observed_errors, self.attainment, self.queued)
         for gauge in (*gauges, self.latency):
             gauge.clear()
         for key, found in by_class.items():

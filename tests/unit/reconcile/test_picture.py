@@ -126,7 +126,7 @@ async def test_a_new_process_that_finds_engines_and_no_objects_keeps_them(tmp_pa
     async with shell.running():
         await shell.clock.sleep(120.0)
         assert engines(shell) == before
-        assert routes_doubt(shell.state.snapshot()) != ""
+        assert routes_doubt(shell.state.snapshot(), None) != ""
         shell.apply(a_fleet(), a_pool(), a_model())
         await shell.clock.sleep(120.0)
         assert engines(shell) == before, "everything but the class was applied"
@@ -134,7 +134,7 @@ async def test_a_new_process_that_finds_engines_and_no_objects_keeps_them(tmp_pa
         await shell.clock.sleep(60.0)
         assert engines(shell) == before
         assert shell.condition("workloadclasses", CHAT, "Ready") == ("True", "Ready")
-        assert routes_doubt(shell.state.snapshot()) == ""
+        assert routes_doubt(shell.state.snapshot(), shell.state.snapshot().applied_plan) == ""
 
 
 GONE: list[tuple[str, str]] = [

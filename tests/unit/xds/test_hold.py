@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,7 +137,7 @@ class Peer:
         await asyncio.Event().wait()
 
     async def _talk(self, server: AdsServer) -> None:
-        async for _ in server._stream(self._requests(), None):
+        async for _ in server._stream(self._requests(), SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1")):
             self.received_s.append(self.clock.monotonic_s())
 
     def leave(self) -> None:

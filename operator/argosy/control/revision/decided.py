@@ -24,12 +24,14 @@ class Waiting:
 
     kept:     the last revision's replicas and shares, as the plan of the present problem
     wanted:   the plan that would replace it
+    variants: its replicas by variant, for sentences
     revision: of the FleetPlan that is kept
     until_s:  when the wait ends (seconds since the epoch), if nothing ends it before
     """
 
     kept: Plan
     wanted: Plan
+    variants: Mapping[str, int]
     revision: int
     until_s: float
 

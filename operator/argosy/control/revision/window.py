@@ -13,6 +13,7 @@ the last revision was made is read from its status, so that a restarted operator
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from argosy.api import FleetPlan
@@ -51,7 +52,18 @@ def waiting(sizing: Sizing, problem: PlanProblem, found: Plan) -> Waiting | None
     if until_s is None or last.spec.edits_digest != edits_digest(snapshot) or _has_failed(last, sizing):
         return None
     plan = kept(problem, found, _earlier(last))
-    return None if plan is None else Waiting(plan, found, last.spec.revision, until_s)
+    return (
+        None
+        if plan is None
+        else Waiting(plan, found, _by_variant(problem, found), last.spec.revision, until_s)
+    )
+
+
+def _by_variant(problem: PlanProblem, plan: Plan) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for option in problem.options:
+        counts[option.variant] += plan.replicas.get(option.name, 0)
+    return {variant: count for variant, count in sorted(counts.items()) if count}
 
 
 def made_at_s(plan: FleetPlan) -> float | None:

@@ -7,6 +7,7 @@ time but the one at which the wait ends: a status must not change with every dec
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from argosy.api import Fleet
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason, find_condition
@@ -15,11 +16,10 @@ from argosy.control.decision import EventRecord
 from argosy.control.revision.decided import Waiting
 from argosy.control.revision.window import last_revision, made_at_s
 from argosy.control.status.verdict import Verdict, false, true
-from argosy.plan.solution import Plan
 from argosy.snapshot.fleet import FleetSnapshot
 
 MOST_COUNTS = 5
-"""Deployments that the sentence names; of more it gives the number."""
+"""Variants that the sentence names; of more it gives the number."""
 
 
 def plan_current(snapshot: FleetSnapshot, waiting: Waiting | None) -> Verdict:
@@ -31,7 +31,7 @@ def plan_current(snapshot: FleetSnapshot, waiting: Waiting | None) -> Verdict:
         Reason.CHANGE_WAITS,
         revision=waiting.revision,
         until=rfc3339(math.ceil(waiting.until_s)),
-        wanted=_counts(waiting.wanted),
+        wanted=_counts(waiting.variants),
         cost=f"${waiting.wanted.cost_usd_per_hour:.2f}",
         kept_cost=f"${waiting.kept.cost_usd_per_hour:.2f}",
         window_s=snapshot.fleet_spec.stabilization_seconds,
@@ -59,7 +59,7 @@ def waiting_events(snapshot: FleetSnapshot, waiting: Waiting | None) -> tuple[Ev
     return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", Reason.CHANGE_WAITS.value, message),)
 
 
-def _counts(plan: Plan) -> str:
-    counts = [f"{count} x {name.name}" for name, count in sorted(plan.replicas.items()) if count]
+def _counts(replicas: Mapping[str, int]) -> str:
+    counts = [f"{count} x {variant}" for variant, count in replicas.items()]
     num_more = len(counts) - MOST_COUNTS
     return (", ".join(counts[:MOST_COUNTS]) or "nothing") + (f" and {num_more} more" if num_more > 0 else "")

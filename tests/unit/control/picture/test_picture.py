@@ -25,7 +25,7 @@ CHAT = "default/chat"
 def a_world(rate_per_s: float = 8.0, num_nodes: int = 6) -> World:
     nodes = some_nodes("l40s", num_nodes)
     world = World(nodes, a_fleet(), a_pool(), a_model(), a_class(rate_per_s=rate_per_s))
-    world.settle()
+    world.rest()
     return world
 
 
@@ -125,7 +125,7 @@ def test_what_an_absent_object_owns_is_kept_as_it_is_and_stays_in_the_plan(
     decision = decide(world, snapshot)
     assert (decision.new_plan, decision.steps) == (None, ())
     assert decision.follow == whole.applied_plan
-    assert routes_doubt(snapshot) != ""
+    assert routes_doubt(snapshot, snapshot.applied_plan) != ""
     if field != "classes":
         assert verdict(decision, CHAT)[1] == "OwnerNotSeen"
         assert str(ref) in condition(decision, CHAT)["message"]

@@ -13,6 +13,7 @@ from argosy.api.crd.resource import status_body
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory
 from argosy.control.revision.window import LOAD_TIMES, last_revision
+from argosy.snapshot.liveness import SILENT_AFTER_S
 
 WINDOW_S = 20
 Flip = Callable[[int], CustomResource]
@@ -233,7 +234,7 @@ def test_replicas_lost_with_their_node_are_replaced_at_once_and_at_the_present_p
     assert act(world).new_plan is None
     assert set(world.replicas()) == {"h100/chat"}
     world.kill_node(world.pods_of("h100/chat")[0].node)
-    world.now_s += 4.0
+    world.now_s += SILENT_AFTER_S + 1.0
     world.reconcile()
     assert act(world).new_plan is not None
 

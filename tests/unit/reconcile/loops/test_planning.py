@@ -425,13 +425,15 @@ async def test_an_operator_without_plans_or_files_goes_on_from_its_envoys(tmp_pa
 @in_virtual_time
 async def test_a_name_that_is_taken_is_passed_over(tmp_path: Path) -> None:
     shell = VirtualShell(tmp_path)
-    # A plan that cannot be read, and that no watch reports: as after a missed event.
-    shell.server.watchers.remove(shell._seen)
-    shell.server.put("fleetplans", {"metadata": {"name": "plan-000001"}, "spec": {"odd": True}})
-    shell.server.watchers.append(shell._seen)
     shell.a_small_fleet()
     async with shell.running():
-        await shell.clock.sleep(5.0)
-    assert sorted(shell.server.of("fleetplans"))[:2] == ["plan-000001", "plan-000002"]
-    assert shell.condition("fleetplans", "plan-000002", "Applied") == ("True", "Applied")
+        await shell.clock.sleep(3.0)
+        # A plan that cannot be read, and that no watch reports: as after a missed event.
+        shell.server.watchers.remove(shell._seen)
+        shell.server.put("fleetplans", {"metadata": {"name": "plan-000002"}, "spec": {"odd": True}})
+        shell.server.watchers.append(shell._seen)
+        shell.apply(a_class(minReplicas=3))
+        await shell.clock.sleep(3.0)
+    assert sorted(shell.server.of("fleetplans")) == ["plan-000001", "plan-000002", "plan-000003"]
+    assert shell.condition("fleetplans", "plan-000003", "Applied") == ("True", "Applied")
     assert shell.state.metrics.iterations.labels("failed")._value.get() == 1

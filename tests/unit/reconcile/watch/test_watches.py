@@ -91,7 +91,7 @@ async def test_an_item_of_a_listing_that_only_lacks_its_kind_is_no_change_and_wa
         Listeners(stage.changes.append, on_missed=lambda kind, number: missed.append((kind, number))),
     )
     node = stage.server.put("nodes", {"metadata": {"name": "n"}})
-    task = asyncio.create_task(stage.watches.keep_synced(lambda: None))
+    task = asyncio.create_task(stage.watches.keep_synced(lambda began_s: None))
     await stage.clock.sleep(20.0)
     stage.watches.seen("nodes", {"type": "MODIFIED", "object": {**node, "kind": "Node", "apiVersion": "v1"}})
     stage.changes.clear()
