@@ -99,9 +99,22 @@ def bootstrap(node_id: str, ads_addresses: Sequence[tuple[str, int]], admin_port
     return {
         "node": {"id": node_id, "cluster": "argosy"},
         "admin": {"address": _socket_address(LOOPBACK, admin_port)},
+        "bootstrap_extensions": bootstrap_extensions(),
         "dynamic_resources": ads,
         "static_resources": {"clusters": [_ads_cluster(ads_addresses)]},
     }
+
+
+def bootstrap_extensions() -> list[dict[str, Any]]:
+    """What the hop to each replica needs: without it Envoy refuses the listener that has no port."""
+    return [
+        {
+            "name": "envoy.bootstrap.internal_listener",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+            },
+        }
+    ]
 
 
 def _ads_cluster(addresses: Sequence[tuple[str, int]]) -> dict[str, Any]:

@@ -47,8 +47,6 @@ def small_table() -> RouteTable:
         match=RequestMatch(RoutePath("/v1/chat", exact=False), models=("llama", "llama-8b")),
         backends=(Backend("default/llama-h100", 1 / 3), Backend("default/llama-l40s", 2 / 3)),
         retry_attempts=2,
-        per_try_idle_timeout_s=15.0,
-        answer_idle_timeout_s=600.0,
     )
     batch = RouteEntry(
         cell="default/batch",
@@ -66,7 +64,6 @@ def small_table() -> RouteTable:
         match=RequestMatch(RoutePath("/v1/embeddings", exact=True), headers=(("x-argosy-class", "idle"),)),
         backends=(),
         retry_attempts=2,
-        per_try_idle_timeout_s=15.0,
         refusal="No replica that serves default/idle is ready; try again in a few seconds.",
     )
     clusters = (
@@ -79,7 +76,8 @@ def small_table() -> RouteTable:
             ),
             OutlierSettings(consecutive_errors=2, ejection_s=7.5),
         ),
-        ClusterEntry("default/llama-l40s", (Endpoint("10.0.1.1", 8000, "default/llama-l40s-0"),)),
+        ClusterEntry("default/llama-l40s", (Endpoint("10.0.1.1", 8000, "default/llama-l40s-0"),
+                Endpoint("10.0.1.2", 8000, "default/llama-l40s-1", EndpointState.NOT_READY))),
     )
     return RouteTable(7, Gateway("0.0.0.0", 8080), (idle, chat, batch), clusters)
 

@@ -37,10 +37,16 @@ def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs
 
 
 def _endpoints(pods: Iterable[PodState]) -> dict[DeploymentKey, tuple[Endpoint, ...]]:
-    """Ready engines take requests; draining ones finish the requests that they have."""
+    """Ready engines take requests; draining ones, and those that are not ready any more, may have some."""
     endpoints: dict[DeploymentKey, list[Endpoint]] = {}
     for pod in pods:
-        if answers(pod):
-            state = EndpointState.DRAINING if pod.deleting else EndpointState.READY
-            endpoints.setdefault(pod.deployment, []).append(Endpoint(pod.ip, pod.port, pod.key, state))
+        if pod.address and pod.is_active:
+            endpoint = Endpoint(pod.ip, pod.port, pod.key, _state(pod))
+            endpoints.setdefault(pod.deployment, []).append(endpoint)
     return {name: tuple(found) for name, found in endpoints.items()}
+
+
+def _state(pod: PodState) -> EndpointState:
+    if not answers(pod):
+        return EndpointState.NOT_READY
+    return EndpointState.DRAINING if pod.deleting else EndpointState.READY

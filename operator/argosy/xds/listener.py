@@ -33,15 +33,14 @@ ROUTE_CONFIGURATION = "argosy"
 JSON_FILTER = "envoy.filters.http.json_to_metadata"
 METADATA_NAMESPACE = "argosy"
 MODEL_KEY = "model"
-STREAM_KEY = "stream"
 REFUSAL_KEY = "refusal"
 
 PICKED_ENDPOINT_HEADER = "x-gateway-destination-endpoint"
 """An endpoint picker's choice of a replica. Removed from requests: a client could name any replica."""
 
 STREAM_IDLE_S = 3600.0
-"""A client that vanished without closing its connection must not hold a stream for ever. Tries end much
-earlier by their own limits; Envoy's default of 5 minutes would cut answers that take longer."""
+"""A client that vanished without closing its connection must not hold a stream for ever. Envoy's default of
+5 minutes would cut answers that take longer to begin."""
 
 RETRY_AFTER_S = 5
 
@@ -133,13 +132,12 @@ def _connection_manager() -> EnvoyMessage:
 
 
 def _body_reader() -> EnvoyMessage:
-    """Reads the model, and whether the answer is to be streamed, from a JSON body."""
+    """Reads the model from a JSON body."""
     reader = json_to_metadata_pb2.JsonToMetadata
     return reader(
         request_rules=reader.MatchRules(
             rules=[
                 _rule(MODEL_KEY, reader.ValueType.STRING),
-                _rule(STREAM_KEY, reader.ValueType.PROTOBUF_VALUE),
             ],
             # Clients add parameters: application/json; charset=utf-8.
             allow_content_types_regex={"regex": r"application/([a-z.-]+\+)?json(\s*;.*)?"},

@@ -13,6 +13,7 @@ from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
 from argosy.errors import SpecError
 from argosy.route.table import RouteTable
+from argosy.xds.listener import LISTENER
 from argosy.xds.resources import resources_of
 from argosy.xds.server import AdsServer
 from argosy.xds.snapshot import Snapshot, TypeUrl
@@ -69,7 +70,7 @@ async def test_a_refused_snapshot_is_reported_and_traffic_goes_on(world: Any, bu
 
 def broken(message: Any) -> Any:
     """A resource that our own checks have no eye for, and Envoy refuses: an address that is none."""
-    if isinstance(message, listener_pb2.Listener):
+    if isinstance(message, listener_pb2.Listener) and message.name == LISTENER:
         message.address.socket_address.address = "not-an-address"
     return message
 

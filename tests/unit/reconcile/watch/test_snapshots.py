@@ -174,12 +174,16 @@ def test_the_applied_plan_is_the_newest_that_was_applied() -> None:
             [Endpoint("10.0.0.1", 8000, "default/p1", EndpointState.DRAINING)],
             id="on its way out",
         ),
-        pytest.param(a_pod("p1", ready=False), [], id="loading"),
+        pytest.param(
+            a_pod("p1", ready=False),
+            [Endpoint("10.0.0.1", 8000, "default/p1", EndpointState.NOT_READY)],
+            id="not ready: it may have requests from before",
+        ),
         pytest.param({**a_pod("p1"), "spec": {}}, [], id="no port"),
         pytest.param(a_pod("p1", labels={}), [], id="not ours"),
     ],
 )
-def test_ready_engines_are_endpoints(pod: dict[str, Any], endpoints: list[Endpoint]) -> None:
+def test_engines_are_endpoints(pod: dict[str, Any], endpoints: list[Endpoint]) -> None:
     snapshots, _ = some_snapshots(pods=[pod])
     assert list(routed(snapshots).endpoints.get("default/d", ())) == endpoints
 
