@@ -30,6 +30,7 @@ ADS_CLUSTER = "argosy-ads"
 READY_TIMEOUT_S = 15.0
 STOP_GRACE_S = 5.0
 
+_INTERNAL_LISTENERS = "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
 _ELF = b"\x7fELF"
 
 
@@ -111,7 +112,7 @@ def bootstrap_extensions() -> list[dict[str, Any]]:
         {
             "name": "envoy.bootstrap.internal_listener",
             "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+                "@type": _INTERNAL_LISTENERS,
             },
         }
     ]

@@ -12,4 +12,4 @@ HEALTH_INTERVAL_S = 1.0
 """Time between an answer and the next check."""
 
 UNHEALTHY_AFTER = 2
-"""Failed checks in a row. A frozen engine is found after at most interval + 2 x time-out + interval = 12 s."""
+"""Failed checks in a row. A frozen engine is found after at most 2 x (interval + time-out) = 12 s."""

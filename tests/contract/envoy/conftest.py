@@ -296,9 +296,15 @@ class Builders:
     statuses = staticmethod(statuses)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build() -> Builders:
     return Builders()
+
+
+@pytest.fixture(scope="session")
+def make_world() -> Callable[[Path], World]:
+    """For modules whose tests share one world."""
+    return World
 
 
 @pytest.fixture

@@ -39,9 +39,7 @@ NAMES = ("a", "b", "c", "d")
 
 def table(revision: int, routed: list[str], states: dict[str, EndpointState], errors: int) -> RouteTable:
     shares = tuple(Backend(name, 1 / len(routed)) for name in sorted(routed))
-    entry = RouteEntry(
-        "c", "n/c", "n_c", RequestMatch(models=("m",)), shares, 2, "" if shares else "none"
-    )
+    entry = RouteEntry("c", "n/c", "n_c", RequestMatch(models=("m",)), shares, 2, "" if shares else "none")
     clusters = tuple(
         ClusterEntry(name, (Endpoint("127.0.0.1", 8000, name, state),), OutlierSettings(errors))
         for name, state in sorted(states.items())
@@ -69,7 +67,9 @@ def steps(draw: st.DrawFn) -> list[Step]:
     for _ in range(draw(st.integers(1, 6))):
         revision += draw(st.integers(0, 1))
         states = draw(
-            st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["Ready", "Draining", "NotReady"]), max_size=4)
+            st.dictionaries(
+                st.sampled_from(NAMES), st.sampled_from(["Ready", "Draining", "NotReady"]), max_size=4
+            )
         )
         ready = sorted(name for name, state in states.items() if state == "Ready")
         routed = draw(st.lists(st.sampled_from(ready), unique=True, min_size=1)) if ready else []

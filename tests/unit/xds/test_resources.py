@@ -27,9 +27,7 @@ OTHER_HEADER = RequestMatch(headers=(("x-class", "b"),))
 MODEL = RequestMatch(models=("m",))
 
 
-def entry(
-    name: str, match: RequestMatch, *, idle_s: float | None = None, served: bool = True
-) -> RouteEntry:
+def entry(name: str, match: RequestMatch, *, idle_s: float | None = None, served: bool = True) -> RouteEntry:
     shares = (Backend("c", 1.0),) if served else ()
     return RouteEntry(name, name, name, match, shares, 2, "" if served else "none", idle_s)
 

@@ -26,7 +26,9 @@ def table(revision: int = 3) -> RouteTable:
     ("missing", "sentence"),
     [
         pytest.param(TypeUrl.CLUSTER, "a route refers to unknown clusters: a, b", id="clusters"),
-        pytest.param(TypeUrl.ENDPOINT, "clusters without an assignment: a, b, tcp:a, tcp:b", id="assignments"),
+        pytest.param(
+            TypeUrl.ENDPOINT, "clusters without an assignment: a, b, tcp:a, tcp:b", id="assignments"
+        ),
         pytest.param(TypeUrl.ROUTE, "a listener refers to unknown route configurations: argosy", id="routes"),
     ],
 )

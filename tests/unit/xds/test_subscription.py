@@ -32,9 +32,7 @@ def snapshot(
 ) -> Snapshot:
     """Routes to `clusters`, all with a ready endpoint; `unrouted` ones have a draining one."""
     shares = tuple(Backend(name, 1 / len(clusters)) for name in clusters)
-    entry = RouteEntry(
-        "n/c", "n/c", "n_c", RequestMatch(models=("m",)), shares, 2, "" if shares else "none"
-    )
+    entry = RouteEntry("n/c", "n/c", "n_c", RequestMatch(models=("m",)), shares, 2, "" if shares else "none")
     entries = tuple(
         ClusterEntry(name, (Endpoint("10.0.0.1", 8000, name, state),), outlier or OutlierSettings())
         for names, state in ((clusters, EndpointState.READY), (unrouted, EndpointState.DRAINING))
