@@ -20,6 +20,7 @@ from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, PlanningMemory
 from argosy.control.revision.decided import Decided
 from argosy.control.revision.life import plan_life
+from argosy.control.revision.request_limits import request_limits
 from argosy.control.revision.revision import demand_change, differs, excess, revision_of
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
@@ -174,7 +175,8 @@ def _new_revision(snapshot: FleetSnapshot, decided: Decided, settings: StepSetti
     trigger = settings.trigger
     if settings.is_progress and snapshot.applied_plan is not None:
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
-    candidate = revision_of(decided, snapshot.applied_plan, number, trigger)
+    limits = request_limits(decided, len(snapshot.routing.envoys), last)
+    candidate = revision_of(decided, snapshot.applied_plan, number, trigger, limits)
     return candidate if differs(candidate, last) else None
 
 

@@ -143,7 +143,8 @@ def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEn
 
 def _cluster(resolved: _Resolved, name: DeploymentKey) -> ClusterEntry:
     endpoints = sorted(resolved.inputs.endpoints.get(name, ()), key=lambda e: (e.address, e.port, e.pod))
-    return ClusterEntry(name, tuple(endpoints), _outlier(resolved.policy_of_cluster(name)))
+    outlier = _outlier(resolved.policy_of_cluster(name))
+    return ClusterEntry(name, tuple(endpoints), outlier, _request_limit(resolved.inputs.plan, name))
 
 
 def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
@@ -182,6 +183,11 @@ def _groups(inputs: RouteInputs) -> dict[DeploymentKey, GroupName]:
 def _cluster_models(inputs: RouteInputs) -> dict[DeploymentKey, ModelKey]:
     planned = inputs.plan.spec.deployments if inputs.plan is not None else ()
     return {**inputs.cluster_models, **{d.name: ModelKey.of(d.namespace, d.model) for d in planned}}
+
+
+def _request_limit(plan: FleetPlan | None, name: DeploymentKey) -> int | None:
+    planned = plan.spec.deployments if plan is not None else ()
+    return next((deployment.request_limit for deployment in planned if deployment.name == name), None)
 
 
 def _outlier(policy: RouterPolicy | None) -> OutlierSettings:

@@ -94,11 +94,15 @@ class OutlierSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClusterEntry:
-    """One Envoy cluster: the replicas of one variant in one sharing group, equal weights."""
+    """One Envoy cluster: the replicas of one variant in one sharing group, equal weights.
+
+    request_limit: requests in flight at one Envoy beyond which it refuses; None: no limit
+    """
 
     name: DeploymentKey
     endpoints: tuple[Endpoint, ...]
     outlier: OutlierSettings = OutlierSettings()
+    request_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""How Envoy finds out that a replica is dead, and that it limits nothing by default.
+"""How Envoy finds out that a replica is dead, and how much it sends to a cluster at once.
 
-Owns the health check that HTTP and TCP clusters share, and circuit breakers without a limit. Input: the
+Owns the health check and the circuit breakers that HTTP and TCP clusters share. Input: the
 constants of `snapshot.liveness`. Output: protobuf messages.
 """
 
@@ -33,14 +33,17 @@ def health_check(*, healthy_after: int) -> EnvoyMessage:
     )
 
 
-def no_limits() -> EnvoyMessage:
-    """Circuit breakers that never open."""
+def limits(max_requests: int | None = None) -> EnvoyMessage:
+    """Circuit breakers that open only at this many requests in flight; None: never.
+
+    They never open for retries: a retry that is refused looks like an overload (flag UO).
+    """
     return circuit_breaker_pb2.CircuitBreakers(
         thresholds=[
             circuit_breaker_pb2.CircuitBreakers.Thresholds(
                 max_connections=UInt32Value(value=NO_LIMIT),
                 max_pending_requests=UInt32Value(value=NO_LIMIT),
-                max_requests=UInt32Value(value=NO_LIMIT),
+                max_requests=UInt32Value(value=NO_LIMIT if max_requests is None else max_requests),
                 max_retries=UInt32Value(value=NO_LIMIT),
             )
         ]

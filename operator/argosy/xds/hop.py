@@ -35,7 +35,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint
-from argosy.xds.health import health_check, no_limits
+from argosy.xds.health import health_check, limits
 from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
 
 HOP_LISTENER = "argosy-hop"
@@ -131,7 +131,7 @@ def tcp_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
         health_checks=[health_check(healthy_after=1)],
         close_connections_on_host_health_failure=True,
         ignore_health_on_host_removal=True,
-        circuit_breakers=no_limits(),
+        circuit_breakers=limits(),
         upstream_connection_options=cluster_pb2.UpstreamConnectionOptions(
             tcp_keepalive=address_pb2.TcpKeepalive(
                 keepalive_probes=UInt32Value(value=KEEPALIVE_PROBES),

@@ -34,6 +34,7 @@ JSON_FILTER = "envoy.filters.http.json_to_metadata"
 METADATA_NAMESPACE = "argosy"
 MODEL_KEY = "model"
 REFUSAL_KEY = "refusal"
+CLASS_KEY = "class"
 
 PICKED_ENDPOINT_HEADER = "x-gateway-destination-endpoint"
 """An endpoint picker's choice of a replica. Removed from requests: a client could name any replica."""
@@ -62,6 +63,15 @@ NO_REPLICA = _Reply(
     f"%METADATA(ROUTE:{METADATA_NAMESPACE}:{REFUSAL_KEY})%",
 )
 """When no endpoint can be chosen; each route's metadata holds the message for its class."""
+
+OVERLOADED = _Reply(
+    429,
+    "rate_limit_error",
+    "overloaded",
+    f"The replicas that serve %METADATA(ROUTE:{METADATA_NAMESPACE}:{CLASS_KEY})% have as many requests as can"
+    f" be answered in time; try again in {RETRY_AFTER_S} s.",
+)
+"""When a cluster's circuit breaker is open: refused within milliseconds, before any replica is asked."""
 
 # Types as OpenAI's clients know them. A status that is not listed keeps Envoy's text.
 _REPLIES = (
@@ -125,7 +135,7 @@ def _connection_manager() -> EnvoyMessage:
             ),
         ],
         local_reply_config=http_connection_manager_pb2.LocalReplyConfig(
-            mappers=[_no_replica_mapper(), *(_mapper(reply) for reply in _REPLIES)],
+            mappers=[_no_replica_mapper(), _overload_mapper(), *(_mapper(reply) for reply in _REPLIES)],
             body_format=_error_format(_Reply(0, "server_error", "gateway_error")),
         ),
     )
@@ -167,6 +177,17 @@ def _no_replica_mapper() -> EnvoyMessage:
     return http_connection_manager_pb2.ResponseMapper(
         filter=accesslog_pb2.AccessLogFilter(response_flag_filter=flagged),
         body_format_override=_error_format(NO_REPLICA),
+    )
+
+
+def _overload_mapper() -> EnvoyMessage:
+    flagged = accesslog_pb2.ResponseFlagFilter(flags=["UO"])
+    retry_after = base_pb2.HeaderValue(key="retry-after", value=str(RETRY_AFTER_S))
+    return http_connection_manager_pb2.ResponseMapper(
+        filter=accesslog_pb2.AccessLogFilter(response_flag_filter=flagged),
+        status_code=UInt32Value(value=OVERLOADED.status),
+        headers_to_add=[base_pb2.HeaderValueOption(header=retry_after)],
+        body_format_override=_error_format(OVERLOADED),
     )
 
 

@@ -15,7 +15,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint, EndpointState, OutlierSettings, RouteTable
 from argosy.xds import hop
-from argosy.xds.health import health_check, no_limits
+from argosy.xds.health import health_check, limits
 from argosy.xds.listener import listener_of
 from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
 from argosy.xds.routes import NO_REPLICA_CLUSTER, route_configuration_of
@@ -71,7 +71,7 @@ def cluster_of(entry: ClusterEntry) -> EnvoyMessage:
         # A pod that is gone leaves at once, without waiting for its health check to notice.
         ignore_health_on_host_removal=True,
         outlier_detection=_outlier_detection(entry.outlier),
-        circuit_breakers=no_limits(),
+        circuit_breakers=limits(entry.request_limit),
         typed_extension_protocol_options={
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _upstream_protocol()
         },

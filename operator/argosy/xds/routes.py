@@ -24,6 +24,7 @@ from argosy.route.counters import VIRTUAL_HOST
 from argosy.route.precedence import may_overlap
 from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
 from argosy.xds.listener import (
+    CLASS_KEY,
     JSON_FILTER,
     METADATA_NAMESPACE,
     MODEL_KEY,
@@ -96,7 +97,7 @@ def _route_of(entry: RouteEntry, *, reads_body: bool) -> EnvoyMessage:
         match=_match(entry.match),
         stat_prefix=entry.stat_prefix,
         route=_action(entry),
-        metadata=_refusal_metadata(f"No replica that serves {entry.class_key} can be reached."),
+        metadata=_metadata(entry, f"No replica that serves {entry.class_key} can be reached."),
         typed_per_filter_config=filters,
     )
 
@@ -189,7 +190,7 @@ def _refusal(entry: RouteEntry, filters: dict[str, EnvoyMessage]) -> EnvoyMessag
         match=_match(entry.match),
         stat_prefix=entry.stat_prefix,
         route=route_components_pb2.RouteAction(cluster=NO_REPLICA_CLUSTER),
-        metadata=_refusal_metadata(entry.refusal),
+        metadata=_metadata(entry, entry.refusal),
         response_headers_to_add=[
             base_pb2.HeaderValueOption(
                 header=base_pb2.HeaderValue(key="retry-after", value=str(RETRY_AFTER_S))
@@ -199,9 +200,10 @@ def _refusal(entry: RouteEntry, filters: dict[str, EnvoyMessage]) -> EnvoyMessag
     )
 
 
-def _refusal_metadata(sentence: str) -> EnvoyMessage:
+def _metadata(entry: RouteEntry, refusal: str) -> EnvoyMessage:
+    """What the listener's replies say of the route."""
     fields = Struct()
-    fields.update({REFUSAL_KEY: sentence})
+    fields.update({REFUSAL_KEY: refusal, CLASS_KEY: entry.class_key})
     return base_pb2.Metadata(filter_metadata={METADATA_NAMESPACE: fields})
 
 

@@ -283,9 +283,14 @@ def route(
     )
 
 
-def cluster(name: str, *members: Replica | Endpoint, outlier: OutlierSettings | None = None) -> ClusterEntry:
+def cluster(
+    name: str,
+    *members: Replica | Endpoint,
+    outlier: OutlierSettings | None = None,
+    request_limit: int | None = None,
+) -> ClusterEntry:
     endpoints = tuple(m.endpoint() if isinstance(m, Replica) else m for m in members)
-    return ClusterEntry(name, endpoints, outlier or OutlierSettings())
+    return ClusterEntry(name, endpoints, outlier or OutlierSettings(), request_limit)
 
 
 class Builders:
