@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from argosy.route.table import EndpointState
+from argosy.telemetry.parse import parse_clusters
 
 CHAT = {"x-class": "chat"}
 
@@ -104,6 +105,10 @@ async def test_a_new_endpoint_is_counted_healthy_within_a_second(world: Any, bui
         took.append(time.monotonic() - begin)
     print(f"EDS push until Envoy counts the endpoint healthy: {[f'{1000 * t:.0f} ms' for t in took]}")  # noqa: T201
     assert max(took) < 1.0
+    seen = parse_clusters((await world.admin("/clusters?format=json")).encode())
+    assert isinstance(seen, dict)
+    ports = {f"127.0.0.1:{replica.port}" for replica in world.replicas.values()}
+    assert seen.keys() - {f"127.0.0.1:{port}" for port in world.ads_ports} == ports, "no inner address"
     assert build.statuses(await load) == {200: 100}
 
 

@@ -1,4 +1,4 @@
-"""A burst beyond what replicas can take: Envoy refuses the rest at once, before a header, and loses nothing."""
+"""A burst beyond what replicas can take: Envoy refuses the rest before a header, and loses nothing."""
 
 from __future__ import annotations
 

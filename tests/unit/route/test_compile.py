@@ -201,6 +201,15 @@ def test_a_class_that_no_replica_can_serve_is_refused_with_the_reason(
     assert refusal in entry.refusal
 
 
+def test_a_plans_request_limit_is_its_clusters_and_others_have_none() -> None:
+    given = plan({L40S: 1.0})
+    limited = given.spec.deployments[0].model_copy(update={"request_limit": 512})
+    given = given.model_copy(update={"spec": given.spec.model_copy(update={"deployments": (limited,)})})
+    endpoints = {L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")}
+    table = compile_routes(RouteInputs(GATEWAY, given, (workload(),), endpoints=endpoints))
+    assert {cluster.name: cluster.request_limit for cluster in table.clusters} == {L40S: 512, H100: None}
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [

@@ -17,9 +17,10 @@ from argosy.route.table import (
     RoutePath,
     RouteTable,
 )
+from argosy.xds.health import NO_LIMIT
 from argosy.xds.hop import tcp_assignment_of
 from argosy.xds.listener import JSON_FILTER
-from argosy.xds.resources import assignment_of, resources_of
+from argosy.xds.resources import assignment_of, cluster_of, resources_of
 from argosy.xds.routes import integer_weights, route_configuration_of
 
 HEADER = RequestMatch(headers=(("x-class", "a"),))
@@ -125,6 +126,17 @@ def test_paths_match_by_elements(path: RoutePath | None, expected: tuple[str, st
 def test_the_listener_does_not_depend_on_classes() -> None:
     some = table(entry("a", HEADER), clusters=(ClusterEntry("c", ()),))
     assert resources_of(some)[-3:-1] == resources_of(table())[-3:-1]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [pytest.param(512, 512, id="a limit"), pytest.param(None, NO_LIMIT, id="none: Envoy's default is 1,024")],
+)
+def test_only_requests_are_limited_never_retries_or_connections(limit: int | None, expected: int) -> None:
+    (threshold,) = cluster_of(ClusterEntry("c", (), request_limit=limit)).circuit_breakers.thresholds
+    assert threshold.max_requests.value == expected
+    others = (threshold.max_connections, threshold.max_pending_requests, threshold.max_retries)
+    assert {each.value for each in others} == {NO_LIMIT}
 
 
 def test_a_draining_endpoint_stays_listed_as_such_and_one_that_is_not_ready_only_behind_the_hop() -> None:
