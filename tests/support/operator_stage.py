@@ -360,11 +360,9 @@ class OperatorStage:
         return found
 
     def envoy_endpoints(self) -> dict[str, bool]:
-        """Whether Envoy counts an engine healthy, by its pod's key; those on their way out too.
-
-        By its HTTP clusters: TCP clusters also have engines that are not ready.
-        """
+        """Whether Envoy counts an engine healthy, by its pod's key; those on their way out too."""
         clusters = self._envoy_says("clusters?format=json").get("cluster_statuses", ())
+        # TCP clusters also have engines that are not ready.
         http = [cluster for cluster in clusters if not cluster["name"].startswith(TCP_PREFIX)]
         hosts = [host for cluster in http for host in cluster.get("host_statuses", ())]
         healthy = {"eds_health_status": "HEALTHY"}

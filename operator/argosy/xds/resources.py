@@ -96,7 +96,7 @@ def _lb_endpoint(entry: ClusterEntry, endpoint: Endpoint) -> EnvoyMessage:
     return endpoint_components_pb2.LbEndpoint(
         endpoint=endpoint_components_pb2.Endpoint(
             address=hop.hop_address(endpoint),
-            # Asked without the hop: Envoy's main thread, which checks, has no internal listeners.
+            # Checked without the hop: through it no check passes (measured on Envoy 1.40).
             health_check_config=endpoint_components_pb2.Endpoint.HealthCheckConfig(
                 address=hop.socket_address(endpoint)
             ),
