@@ -68,7 +68,7 @@ class PodState:
     seconds since the epoch. `assigned_node` is the one that its node selector names: an engine
     whose gate was lifted goes there, though the scheduler may not have bound it yet.
     `unschedulable_since_s`: since when the scheduler finds no node for it; a gate does not count.
-    `restarts`: of all its containers.
+    `restarts`: of all its containers. `started`: the engine has served since its process was last started.
     """
 
     namespace: str
@@ -90,6 +90,7 @@ class PodState:
     assigned_node: str = ""
     unschedulable_since_s: float | None = None
     restarts: int = 0
+    started: bool = False
 
     @property
     def key(self) -> str:

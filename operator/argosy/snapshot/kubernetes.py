@@ -74,6 +74,10 @@ def pod_state(pod: Object) -> PodState:
         assigned_node="" if gated else (spec.get("nodeSelector") or {}).get(HOSTNAME) or "",
         unschedulable_since_s=_unschedulable_since_s(status),
         restarts=sum(c.get("restartCount") or 0 for c in status.get("containerStatuses") or ()),
+        started=any(
+            c.get("name") == ENGINE_CONTAINER and bool(c.get("started"))
+            for c in status.get("containerStatuses") or ()
+        ),
     )
 
 

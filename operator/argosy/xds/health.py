@@ -20,13 +20,19 @@ NO_LIMIT = 1_000_000
 queues by itself; Envoy must not turn a burst into errors."""
 
 
-def health_check(*, healthy_after: int) -> EnvoyMessage:
-    """The check of one replica; after a failure it is healthy again after so many passes in a row."""
+def health_check(*, healthy_after: int, recheck_s: float = HEALTH_INTERVAL_S) -> EnvoyMessage:
+    """The check of one replica; after a failure it is healthy again after so many passes in a row.
+
+    `recheck_s`: between checks of a replica that is unhealthy.
+    """
     return health_check_pb2.HealthCheck(
         timeout=duration(HEALTH_TIMEOUT_S),
         interval=duration(HEALTH_INTERVAL_S),
         # Without traffic Envoy would check once a minute: a new cluster would stay out as long.
-        no_traffic_interval=duration(HEALTH_INTERVAL_S),
+        no_traffic_interval=duration(recheck_s),
+        no_traffic_healthy_interval=duration(HEALTH_INTERVAL_S),
+        unhealthy_interval=duration(recheck_s),
+        unhealthy_edge_interval=duration(HEALTH_INTERVAL_S),
         unhealthy_threshold=UInt32Value(value=UNHEALTHY_AFTER),
         healthy_threshold=UInt32Value(value=healthy_after),
         http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=HEALTH_PATH, host="argosy"),

@@ -52,6 +52,10 @@ CONNECT_TIMEOUT_S = 1.0
 """A node that vanished does not refuse a connection, it only stays silent; inside a Kubernetes cluster,
 connecting takes milliseconds."""
 
+RECHECK_S = 0.1
+"""Between checks of an unhealthy replica. When its pod is ready again, the HTTP cluster has it within
+milliseconds; while the TCP cluster refuses, tries fail, and five in a row eject the replica."""
+
 KEEPALIVE_IDLE_S = 4
 KEEPALIVE_INTERVAL_S = 3
 KEEPALIVE_PROBES = 3
@@ -128,7 +132,7 @@ def tcp_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
             # closed would wait for ever. Refused at once, the request is retried elsewhere.
             healthy_panic_threshold={"value": 0.0},
         ),
-        health_checks=[health_check(healthy_after=1)],
+        health_checks=[health_check(healthy_after=1, recheck_s=RECHECK_S)],
         close_connections_on_host_health_failure=True,
         ignore_health_on_host_removal=True,
         circuit_breakers=limits(),

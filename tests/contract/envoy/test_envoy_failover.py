@@ -112,6 +112,29 @@ async def test_a_new_endpoint_is_counted_healthy_within_a_second(world: Any, bui
     assert build.statuses(await load) == {200: 100}
 
 
+async def test_a_replica_that_comes_back_is_connected_to_at_once(world: Any, build: Any) -> None:
+    await serve(world, build, {"c": 1.0}, {"c": ["a", "b"]})
+    back = world.replicas["b"]
+    route, other = build.route("chat", {"c": 1.0}), world.replicas["a"]
+    await back.die()
+    waiting = build.cluster("c", other, back.endpoint(EndpointState.NOT_READY))
+    await world.publish(world.table([route], [waiting], 2))
+
+    async def is_connected() -> bool:
+        return bool((await world.health()).get("default/b"))
+
+    async def is_refused() -> bool:
+        return not await is_connected()
+
+    await world.until_async(is_refused)
+    await back.start()
+    assert await world.until_async(is_connected) < 0.8, "checked every 100 ms while it is down"
+    await world.publish(world.table([route], [build.cluster("c", other, back)], 3))
+    answers = await world.load(40, 80, headers=CHAT)
+    assert build.statuses(answers) == {200: 40}
+    assert {answer.headers["x-envoy-attempt-count"] for answer in answers} == {"1"}
+
+
 async def test_a_draining_replica_finishes_its_streams_and_gets_no_new_ones(world: Any, build: Any) -> None:
     await serve(world, build, {"c": 1.0}, {"c": ["a"]})
     old = world.replicas["a"]

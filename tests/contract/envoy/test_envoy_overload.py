@@ -31,9 +31,9 @@ async def demand(world: Any) -> float:
 async def test_of_a_burst_every_request_completes_or_is_refused_with_a_time_to_come_back(
     world: Any, build: Any
 ) -> None:
-    limit, num = 20, 600
+    limit, num = 5, 600
     replica = await serve(world, build, limit)
-    answers = await world.load(num, 5 * limit / SERVICE_S, headers=CHAT)
+    answers = await world.load(num, 20 * limit / SERVICE_S, headers=CHAT)
     found = build.statuses(answers)
     assert set(found) == {200, 429}
     assert found[200] == replica.num_requests, "what was refused reached no replica, and was not retried"

@@ -61,6 +61,11 @@ def a_pod(name: str, ready: bool = True, deployment: str = "d", **metadata: Any)
     )
 
 
+def started(pod: dict[str, Any]) -> dict[str, Any]:
+    """The pod, its engine past its startup probe."""
+    return {**pod, "status": {**pod["status"], "containerStatuses": [{"name": "engine", "started": True}]}}
+
+
 def a_plan(revision: int, applied: str) -> dict[str, Any]:
     return an_object(
         f"plan-{revision:06d}",
@@ -174,10 +179,11 @@ def test_the_applied_plan_is_the_newest_that_was_applied() -> None:
             [Endpoint("10.0.0.1", 8000, "default/p1", EndpointState.DRAINING)],
             id="on its way out",
         ),
+        pytest.param(a_pod("p1", ready=False), [], id="loading"),
         pytest.param(
-            a_pod("p1", ready=False),
+            started(a_pod("p1", ready=False)),
             [Endpoint("10.0.0.1", 8000, "default/p1", EndpointState.NOT_READY)],
-            id="not ready: it may have requests from before",
+            id="not ready any more: it may have requests from before",
         ),
         pytest.param({**a_pod("p1"), "spec": {}}, [], id="no port"),
         pytest.param(a_pod("p1", labels={}), [], id="not ours"),
