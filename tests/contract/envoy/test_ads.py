@@ -84,6 +84,18 @@ async def test_a_gateway_port_that_is_taken_is_reported_in_envoys_words(world: A
     assert "Address already in use" in world.ads.envoys()[0].message
 
 
+async def test_an_envoy_whose_bootstrap_lacks_internal_listeners_is_reported(
+    world: Any, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.envoy is not None
+    await world.envoy.stop()
+    monkeypatch.setattr("argosy_sim.envoy.bootstrap_extensions", list)
+    await world.start_envoy()
+    world.ads.publish(Snapshot.of_table(await one_class(world, build)))
+    await world.until(lambda: any(state.refused_version for state in world.ads.envoys()))
+    assert "InternalListener bootstrap extension is mandatory" in world.ads.envoys()[0].message
+
+
 async def test_a_restarted_server_with_the_same_inputs_changes_nothing(world: Any, build: Any) -> None:
     table = await one_class(world, build)
     snapshot = await world.publish(table)
