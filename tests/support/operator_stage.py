@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from background_load import Answer, Ask, BackgroundLoad, ask_once
 
 from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
+from argosy.xds.hop import TCP_PREFIX
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
 from argosy_sim.controlplane.host.processes import Launcher, Process, is_running, send
@@ -360,7 +361,9 @@ class OperatorStage:
     def envoy_endpoints(self) -> dict[str, bool]:
         """Whether Envoy counts an engine healthy, by its pod's key; those on their way out too."""
         clusters = self._envoy_says("clusters?format=json").get("cluster_statuses", ())
-        hosts = [host for cluster in clusters for host in cluster.get("host_statuses", ())]
+        # TCP clusters also have engines that are not ready.
+        http = [cluster for cluster in clusters if not cluster["name"].startswith(TCP_PREFIX)]
+        hosts = [host for cluster in http for host in cluster.get("host_statuses", ())]
         healthy = {"eds_health_status": "HEALTHY"}
         return {host["hostname"]: host["health_status"] == healthy for host in hosts if host.get("hostname")}
 

@@ -53,6 +53,15 @@ class PlannedDeployment(Value):
     pipeline_parallel: int = Field(1, ge=1, description="Stages that the layers are split into.")
     gpus_per_replica: int = Field(ge=1, description="GPUs per replica.")
     replicas: Count = Field(description="Replicas in total.")
+    request_limit: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description=(
+            "Requests in flight to the Deployment at which each Envoy refuses further ones with 429. Absent:"
+            " no limit, because no SLO says how long a request may wait."
+        ),
+    )
     nodes: Annotated[tuple[NodeReplicas, ...], Field(max_length=256), KeyedBy("node")] = Field(
         (), description="Replicas by node. Empty where the pool has placement Scheduler."
     )

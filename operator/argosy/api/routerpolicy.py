@@ -69,9 +69,10 @@ class RouterPolicySpec(Value):
         le=3600,
         description=(
             "Time without a byte of response after which one attempt of a request is cancelled, in seconds;"
-            " a request without a response header is then retried on another replica. Absent: three times the"
-            " class's smallest TTFT bound, at least 15; for a response that is not streamed, three times its"
-            " largest E2E bound, or 600 where it has none, and never less than for a stream."
+            " a request without a response header is then retried on another replica. Absent: no limit, and"
+            " an attempt ends only with its replica. A limit also cuts what a working engine answers late: a"
+            " request that waits in its queue, a response that is not streamed, a stream that pauses for a"
+            " tool call. It helps against engines that answer /health and nothing else."
         ),
     )
     outlier_detection: OutlierDetection = Field(

@@ -17,7 +17,7 @@ from argosy.route.compile import RouteInputs
 from argosy.route.table import Endpoint, EndpointState, Gateway
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
-from argosy.snapshot.serving import answers
+from argosy.snapshot.serving import answers, may_have_requests
 
 
 def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs:
@@ -37,10 +37,16 @@ def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs
 
 
 def _endpoints(pods: Iterable[PodState]) -> dict[DeploymentKey, tuple[Endpoint, ...]]:
-    """Ready engines take requests; draining ones finish the requests that they have."""
+    """Ready engines take requests; draining ones, and those that are not ready any more, may have some."""
     endpoints: dict[DeploymentKey, list[Endpoint]] = {}
     for pod in pods:
-        if answers(pod):
-            state = EndpointState.DRAINING if pod.deleting else EndpointState.READY
-            endpoints.setdefault(pod.deployment, []).append(Endpoint(pod.ip, pod.port, pod.key, state))
+        if may_have_requests(pod):
+            endpoint = Endpoint(pod.ip, pod.port, pod.key, _state(pod))
+            endpoints.setdefault(pod.deployment, []).append(endpoint)
     return {name: tuple(found) for name, found in endpoints.items()}
+
+
+def _state(pod: PodState) -> EndpointState:
+    if not answers(pod):
+        return EndpointState.NOT_READY
+    return EndpointState.DRAINING if pod.deleting else EndpointState.READY

@@ -30,6 +30,7 @@ from argosy.control.revision.decided import Decided
 from argosy.control.revision.edits import edits_digest
 from argosy.control.revision.life import plan_life
 from argosy.control.revision.number import next_revision
+from argosy.control.revision.request_limits import request_limits
 from argosy.control.revision.revision import Origin, demand_change, differs, excess, revision_of
 from argosy.control.revision.window import last_revision, waiting
 from argosy.control.routes import route_inputs
@@ -248,7 +249,8 @@ def _new_revision(
     trigger = settings.trigger
     if settings.is_progress and snapshot.applied_plan is not None:
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
-    origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot))
+    limits = request_limits(decided, len(snapshot.routing.envoys), last)
+    origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot), limits)
     candidate = taken_over(revision_of(decided, snapshot.applied_plan, origin), applied, picture.kept)
     return candidate if differs(candidate, last) else None
 

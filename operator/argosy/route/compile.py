@@ -26,14 +26,6 @@ from argosy.route.table import (
     RouteTable,
 )
 
-SHORTEST_TRY_S = 15.0
-"""No try times out earlier, however tight the class's TTFT bound: the request may wait in a queue."""
-BOUNDS_PER_TRY = 3.0
-"""A try times out after this many times its SLO bound: the bound is missed by then, and another replica
-may still answer."""
-LONGEST_ANSWER_S = 600.0
-"""How long an answer that is not streamed may take where the class has no E2E bound: the default time-out
-of OpenAI's Python client (openai.DEFAULT_TIMEOUT)."""
 BODY_BYTES_PER_TOKEN = 16
 """Four times the usual four bytes of text per token, because JSON may take six bytes for one character."""
 
@@ -136,7 +128,7 @@ def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEn
         if resolved.may_serve(name, workload, cell)
     }
     backends = divide(resolved.inputs.weights.get(cell.name, {}), cell.planned, num_ready)
-    stream_s, answer_s = idle_timeouts_s(workload, policy)
+    idle_s = policy.spec.per_try_idle_seconds if policy is not None else None
     return RouteEntry(
         cell=cell.name,
         class_key=workload.key,
@@ -144,32 +136,15 @@ def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEn
         match=match_of(workload),
         backends=backends,
         retry_attempts=(policy.spec.retries if policy else Retries()).attempts,
-        per_try_idle_timeout_s=stream_s,
         refusal="" if backends else cell.refusal,
-        answer_idle_timeout_s=answer_s if answer_s != stream_s else 0.0,
+        per_try_idle_timeout_s=float(idle_s) if idle_s is not None else None,
     )
 
 
 def _cluster(resolved: _Resolved, name: DeploymentKey) -> ClusterEntry:
     endpoints = sorted(resolved.inputs.endpoints.get(name, ()), key=lambda e: (e.address, e.port, e.pod))
-    return ClusterEntry(name, tuple(endpoints), ClusterPolicy.of(resolved.policy_of_cluster(name)).outlier)
-
-
-def idle_timeouts_s(workload: WorkloadClass, policy: RouterPolicy | None) -> tuple[float, float]:
-    """Idle time-outs of a try in seconds: for streams, and for answers that are not streamed.
-
-    A stream's first byte comes with its first token, so TTFT bounds its silence. An answer that is not
-    streamed is silent until its last token: with the same bound each try would be cut off and repeated
-    on another replica.
-    """
-    if policy is not None and policy.spec.per_try_idle_seconds is not None:
-        return float(policy.spec.per_try_idle_seconds), float(policy.spec.per_try_idle_seconds)
-    slo = workload.spec.slo
-    shortest_ms = min(slo.ttft.bounds_ms, default=0.0) if slo.ttft is not None else 0.0
-    longest_ms = max(slo.e2e.bounds_ms, default=0.0) if slo.e2e is not None else 0.0
-    stream_s = max(SHORTEST_TRY_S, BOUNDS_PER_TRY * shortest_ms / 1000)
-    answer_s = BOUNDS_PER_TRY * longest_ms / 1000 if longest_ms else LONGEST_ANSWER_S
-    return stream_s, max(stream_s, answer_s)
+    outlier = ClusterPolicy.of(resolved.policy_of_cluster(name)).outlier
+    return ClusterEntry(name, tuple(endpoints), outlier, _request_limit(resolved.inputs.plan, name))
 
 
 def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
@@ -208,6 +183,11 @@ def _groups(inputs: RouteInputs) -> dict[DeploymentKey, GroupName]:
 def _cluster_models(inputs: RouteInputs) -> dict[DeploymentKey, ModelKey]:
     planned = inputs.plan.spec.deployments if inputs.plan is not None else ()
     return {**inputs.cluster_models, **{d.name: ModelKey.of(d.namespace, d.model) for d in planned}}
+
+
+def _request_limit(plan: FleetPlan | None, name: DeploymentKey) -> int | None:
+    planned = plan.spec.deployments if plan is not None else ()
+    return next((deployment.request_limit for deployment in planned if deployment.name == name), None)
 
 
 def _gateway(gateway: Gateway, models: tuple[ServedModel, ...]) -> Gateway:

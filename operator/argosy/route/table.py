@@ -17,6 +17,8 @@ class EndpointState(StrEnum):
     READY = "Ready"
     DRAINING = "Draining"
     """Takes no new request; those in flight finish."""
+    NOT_READY = "NotReady"
+    """Not in rotation, but may have requests in flight: Envoy goes on checking that it is alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Endpoint:
     port: int
     pod: str
     state: EndpointState = EndpointState.READY
+
+    @property
+    def socket(self) -> str:
+        """`address:port`, as telemetry names the engine."""
+        return f"{self.address}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +70,8 @@ class RouteEntry:
 
     An entry without backends answers 503 with `refusal` as its message.
 
-    per_try_idle_timeout_s: silence after which a try times out
-    answer_idle_timeout_s:  the same for answers that are not streamed, whose header comes only
-                            with their last token; 0 where it is the same
+    per_try_idle_timeout_s: silence after which a try times out, in seconds; None: never. Silence does
+        not mean that an engine is dead: only a user may set it.
     """
 
     cell: CellName
@@ -74,9 +80,8 @@ class RouteEntry:
     match: RequestMatch
     backends: tuple[Backend, ...]
     retry_attempts: int
-    per_try_idle_timeout_s: float
     refusal: str = ""
-    answer_idle_timeout_s: float = 0.0
+    per_try_idle_timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +94,15 @@ class OutlierSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClusterEntry:
-    """One Envoy cluster: the replicas of one variant in one sharing group, equal weights."""
+    """One Envoy cluster: the replicas of one variant in one sharing group, equal weights.
+
+    request_limit: requests in flight at one Envoy beyond which it refuses; None: no limit
+    """
 
     name: DeploymentKey
     endpoints: tuple[Endpoint, ...]
     outlier: OutlierSettings = OutlierSettings()
+    request_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

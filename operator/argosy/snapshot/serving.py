@@ -1,8 +1,8 @@
 """Which pods count, and for what: the one definition.
 
-Owns three questions about an engine pod: whether it takes new requests, whether its capacity counts,
-whether it still answers. Input: a pod and the keys of those that are lost (silent, stranded, stuck), which
-`control.state` finds. Output: yes or no.
+Owns four questions about an engine pod: whether it takes new requests, whether its capacity counts,
+whether it still answers, whether it may have requests in flight. Input: a pod and the keys of those that
+are lost (silent, stranded, stuck), which `control.state` finds. Output: yes or no.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ def takes_requests(pod: PodState, lost: Set[str]) -> bool:
 def is_alive(pod: PodState, lost: Set[str]) -> bool:
     """True if the replica counts as capacity, now or once it has loaded."""
     return pod.is_active and not pod.deleting and pod.key not in lost
+
+
+def may_have_requests(pod: PodState) -> bool:
+    """True if requests may be in flight on the engine: it has served, though it may not be ready any more."""
+    return bool(pod.address) and pod.is_active and (pod.ready or pod.started)
 
 
 def answers(pod: PodState) -> bool:

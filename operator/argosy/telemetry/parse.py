@@ -250,8 +250,9 @@ def raw_route_counters(values: Mapping[str, float]) -> RawRouteCounters | None:
 def parse_clusters(body: bytes) -> Mapping[str, EndpointHealth] | UnreadableAnswer:
     """Health by endpoint address `ip:port`, from `/clusters?format=json`.
 
-    An address in several clusters gets the worst of its states. A host that EDS has removed and that
-    only drains is left out: it is no endpoint any more.
+    An address in several clusters gets the worst of its states: each replica is in an HTTP cluster,
+    where its address is internal and has the replica's own as its id, and in a TCP cluster. A host that
+    EDS has removed and that only drains is left out: it is no endpoint any more.
     """
     document = _json_object(body)
     if isinstance(document, UnreadableAnswer):
@@ -310,7 +311,12 @@ def _health(flags: Mapping[str, Any]) -> EndpointHealth:
 
 def _address(host: Mapping[str, Any]) -> str | None:
     address = host.get("address")
-    socket = address.get("socket_address") if isinstance(address, dict) else None
+    if not isinstance(address, dict):
+        return None
+    internal = address.get("envoy_internal_address")
+    if isinstance(internal, dict) and isinstance(internal.get("endpoint_id"), str):
+        return internal["endpoint_id"] or None
+    socket = address.get("socket_address")
     if not isinstance(socket, dict) or not socket.get("address") or not socket.get("port_value"):
         return None
     return f"{socket['address']}:{socket['port_value']}"

@@ -1,6 +1,7 @@
 """Envoy's side of routing: resources, xDS snapshots, and the server that sends them.
 
     resources     a route table as protobufs (with `routes`, `listener`)
+    hop           what ends the connections of a dead replica (with `health`)
     packing       deterministic bytes               unknown_fields  fields newer than the bindings
     snapshot      an immutable, reference-checked set of resources, versioned by content
     subscription  one stream's watches; which response goes next

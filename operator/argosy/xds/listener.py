@@ -34,15 +34,15 @@ ROUTE_CONFIGURATION = "argosy"
 JSON_FILTER = "envoy.filters.http.json_to_metadata"
 METADATA_NAMESPACE = "argosy"
 MODEL_KEY = "model"
-STREAM_KEY = "stream"
 REFUSAL_KEY = "refusal"
+CLASS_KEY = "class"
 
 PICKED_ENDPOINT_HEADER = "x-gateway-destination-endpoint"
 """An endpoint picker's choice of a replica. Removed from requests: a client could name any replica."""
 
 STREAM_IDLE_S = 3600.0
-"""A client that vanished without closing its connection must not hold a stream for ever. Tries end much
-earlier by their own limits; Envoy's default of 5 minutes would cut answers that take longer."""
+"""A client that vanished without closing its connection must not hold a stream for ever. Envoy's default of
+5 minutes would cut answers that take longer to begin."""
 
 RETRY_AFTER_S = 5
 
@@ -64,6 +64,15 @@ NO_REPLICA = _Reply(
     f"%METADATA(ROUTE:{METADATA_NAMESPACE}:{REFUSAL_KEY})%",
 )
 """When no endpoint can be chosen; each route's metadata holds the message for its class."""
+
+OVERLOADED = _Reply(
+    429,
+    "rate_limit_error",
+    "overloaded",
+    f"The replicas that serve %METADATA(ROUTE:{METADATA_NAMESPACE}:{CLASS_KEY})% have as many requests as can"
+    f" be answered in time; try again in {RETRY_AFTER_S} s.",
+)
+"""When a cluster's circuit breaker is open: refused within milliseconds, before any replica is asked."""
 
 # Types as OpenAI's clients know them. A status that is not listed keeps Envoy's text.
 _REPLIES = (
@@ -127,20 +136,19 @@ def _connection_manager() -> EnvoyMessage:
             ),
         ],
         local_reply_config=http_connection_manager_pb2.LocalReplyConfig(
-            mappers=[_no_replica_mapper(), *(_mapper(reply) for reply in _REPLIES)],
+            mappers=[_no_replica_mapper(), _overload_mapper(), *(_mapper(reply) for reply in _REPLIES)],
             body_format=_error_format(_Reply(0, "server_error", "gateway_error")),
         ),
     )
 
 
 def _body_reader() -> EnvoyMessage:
-    """Reads the model, and whether the answer is to be streamed, from a JSON body."""
+    """Reads the model from a JSON body."""
     reader = json_to_metadata_pb2.JsonToMetadata
     return reader(
         request_rules=reader.MatchRules(
             rules=[
                 _rule(MODEL_KEY, reader.ValueType.STRING),
-                _rule(STREAM_KEY, reader.ValueType.PROTOBUF_VALUE),
             ],
             # Clients add parameters: application/json; charset=utf-8.
             allow_content_types_regex={"regex": r"application/([a-z.-]+\+)?json(\s*;.*)?"},
@@ -170,6 +178,17 @@ def _no_replica_mapper() -> EnvoyMessage:
     return http_connection_manager_pb2.ResponseMapper(
         filter=accesslog_pb2.AccessLogFilter(response_flag_filter=flagged),
         body_format_override=_error_format(NO_REPLICA),
+    )
+
+
+def _overload_mapper() -> EnvoyMessage:
+    flagged = accesslog_pb2.ResponseFlagFilter(flags=["UO"])
+    retry_after = base_pb2.HeaderValue(key="retry-after", value=str(RETRY_AFTER_S))
+    return http_connection_manager_pb2.ResponseMapper(
+        filter=accesslog_pb2.AccessLogFilter(response_flag_filter=flagged),
+        status_code=UInt32Value(value=OVERLOADED.status),
+        headers_to_add=[base_pb2.HeaderValueOption(header=retry_after)],
+        body_format_override=_error_format(OVERLOADED),
     )
 
 

@@ -6,30 +6,23 @@ protobuf messages, a pure function of the table. The reason for each setting sta
 
 from __future__ import annotations
 
-from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import address_pb2, health_check_pb2, protocol_pb2
+from envoy.config.cluster.v3 import cluster_pb2, outlier_detection_pb2
+from envoy.config.core.v3 import health_check_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint, EndpointState, OutlierSettings, RouteTable
-from argosy.snapshot.liveness import HEALTH_INTERVAL_S, HEALTH_PATH, HEALTH_TIMEOUT_S, UNHEALTHY_AFTER
+from argosy.xds import hop
+from argosy.xds.health import health_check, limits
 from argosy.xds.listener import listener_of
 from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
 from argosy.xds.routes import NO_REPLICA_CLUSTER, route_configuration_of
 
-CONNECT_TIMEOUT_S = 1.0
-"""A node that vanished does not refuse a connection, it only stays silent; inside a Kubernetes cluster,
-connecting takes milliseconds."""
-
 UPSTREAM_IDLE_S = 4.0
 """vLLM closes idle connections after 5 s (uvicorn's keep-alive). Envoy closes them earlier: a request
 written into a connection that is just being closed costs a retry."""
-
-NO_LIMIT = 1_000_000
-"""Envoy refuses beyond 1,024 requests and 3 concurrent retries per cluster by default. A replica
-queues by itself; Envoy must not turn a burst into errors."""
 
 
 def resources_of(table: RouteTable) -> tuple[EnvoyMessage, ...]:
@@ -37,8 +30,9 @@ def resources_of(table: RouteTable) -> tuple[EnvoyMessage, ...]:
     refuses = any(not entry.backends for entry in table.routes)
     return (
         *([_no_replica()] if refuses else []),
-        *(cluster_of(cluster) for cluster in table.clusters),
-        *(assignment_of(cluster) for cluster in table.clusters),
+        *(make(cluster) for cluster in table.clusters for make in (hop.tcp_cluster_of, cluster_of)),
+        *(make(cluster) for cluster in table.clusters for make in (hop.tcp_assignment_of, assignment_of)),
+        hop.hop_listener(),
         listener_of(table.gateway),
         route_configuration_of(table),
     )
@@ -58,7 +52,8 @@ def cluster_of(entry: ClusterEntry) -> EnvoyMessage:
         name=entry.name,
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads_source()),
-        connect_timeout=duration(CONNECT_TIMEOUT_S),
+        connect_timeout=duration(hop.CONNECT_TIMEOUT_S),
+        transport_socket=hop.hop_transport(),
         # Two random choices, not a full scan: a scan would return to the replica that fails
         # fastest (it has the fewest requests) however often a retry asks for another one.
         lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
@@ -70,20 +65,13 @@ def cluster_of(entry: ClusterEntry) -> EnvoyMessage:
             # another cluster, while "no healthy upstream" would be final.
             healthy_panic_threshold={"value": 1.0},
         ),
-        health_checks=[_health_check()],
+        # After a failure one pass more than its TCP cluster needs: while that refuses connections,
+        # requests drawn to this replica would only be lost tries.
+        health_checks=[health_check(healthy_after=2)],
         # A pod that is gone leaves at once, without waiting for its health check to notice.
         ignore_health_on_host_removal=True,
         outlier_detection=_outlier_detection(entry.outlier),
-        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(
-            thresholds=[
-                circuit_breaker_pb2.CircuitBreakers.Thresholds(
-                    max_connections=UInt32Value(value=NO_LIMIT),
-                    max_pending_requests=UInt32Value(value=NO_LIMIT),
-                    max_requests=UInt32Value(value=NO_LIMIT),
-                    max_retries=UInt32Value(value=NO_LIMIT),
-                )
-            ]
-        ),
+        circuit_breakers=limits(entry.request_limit),
         typed_extension_protocol_options={
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _upstream_protocol()
         },
@@ -91,44 +79,33 @@ def cluster_of(entry: ClusterEntry) -> EnvoyMessage:
 
 
 def assignment_of(entry: ClusterEntry) -> EnvoyMessage:
-    """The endpoints of a cluster: its pods, by address."""
+    """The endpoints of a cluster: its ready and draining replicas, behind the hop."""
     return endpoint_pb2.ClusterLoadAssignment(
         cluster_name=entry.name,
-        endpoints=[
-            endpoint_components_pb2.LocalityLbEndpoints(
-                lb_endpoints=[_lb_endpoint(endpoint) for endpoint in entry.endpoints]
-            )
-        ]
-        if entry.endpoints
-        else [],
+        endpoints=hop.localities(
+            _lb_endpoint(entry, endpoint)
+            for endpoint in entry.endpoints
+            if endpoint.state is not EndpointState.NOT_READY
+        ),
     )
 
 
-def _lb_endpoint(endpoint: Endpoint) -> EnvoyMessage:
+def _lb_endpoint(entry: ClusterEntry, endpoint: Endpoint) -> EnvoyMessage:
     draining = endpoint.state is EndpointState.DRAINING
     health = health_check_pb2.HealthStatus.DRAINING if draining else health_check_pb2.HealthStatus.UNKNOWN
     return endpoint_components_pb2.LbEndpoint(
         endpoint=endpoint_components_pb2.Endpoint(
-            address=address_pb2.Address(
-                socket_address=address_pb2.SocketAddress(address=endpoint.address, port_value=endpoint.port)
+            address=hop.hop_address(endpoint),
+            # Checked without the hop: through it no check passes (measured on Envoy 1.40).
+            health_check_config=endpoint_components_pb2.Endpoint.HealthCheckConfig(
+                address=hop.socket_address(endpoint)
             ),
             # Shown by Envoy's admin interface, and the only trace of the pod there.
             hostname=endpoint.pod,
         ),
+        metadata=hop.hop_metadata(entry.name, endpoint),
         # Unknown, not healthy: it serves once its first health check has passed.
         health_status=health,
-    )
-
-
-def _health_check() -> EnvoyMessage:
-    return health_check_pb2.HealthCheck(
-        timeout=duration(HEALTH_TIMEOUT_S),
-        interval=duration(HEALTH_INTERVAL_S),
-        # Without traffic Envoy would check once a minute: a new cluster would stay out as long.
-        no_traffic_interval=duration(HEALTH_INTERVAL_S),
-        unhealthy_threshold=UInt32Value(value=UNHEALTHY_AFTER),
-        healthy_threshold=UInt32Value(value=1),
-        http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=HEALTH_PATH, host="argosy"),
     )
 
 

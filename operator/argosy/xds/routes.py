@@ -24,13 +24,13 @@ from argosy.route.counters import VIRTUAL_HOST
 from argosy.route.precedence import may_overlap
 from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
 from argosy.xds.listener import (
+    CLASS_KEY,
     JSON_FILTER,
     METADATA_NAMESPACE,
     MODEL_KEY,
     REFUSAL_KEY,
     RETRY_AFTER_S,
     ROUTE_CONFIGURATION,
-    STREAM_KEY,
 )
 from argosy.xds.packing import EnvoyMessage, any_of, duration
 from argosy.xds.unknown_fields import retry_in_another_cluster
@@ -42,8 +42,8 @@ WEIGHT_TOTAL = 10_000
 """Weights are integers of this sum: a step of a hundredth of a point, finer than any plan."""
 
 RETRY_ON = "connect-failure,refused-stream,reset,gateway-error"
-"""`reset` covers a lost connection, and a try that timed out, before the response header; after the
-header nothing is retried. `gateway-error` is 502, 503 and 504."""
+"""`reset` covers a connection that was lost or closed by the hop, and a try that timed out, before the
+response header; after the header nothing is retried. `gateway-error` is 502, 503 and 504."""
 
 HOST_TRIES = 64
 """How often a retry draws again when it drew a replica that was tried before. The draws are two
@@ -58,7 +58,7 @@ def route_configuration_of(table: RouteTable) -> EnvoyMessage:
     body_limit = table.gateway.max_body_bytes
     routes = [_too_large(body_limit)]
     for position, entry in enumerate(table.routes):
-        routes.extend(_routes_of(entry, reads_body=_may_read_body(table.routes, position)))
+        routes.append(_route_of(entry, reads_body=_may_read_body(table.routes, position)))
     routes.append(_no_class())
     return route_pb2.RouteConfiguration(
         name=ROUTE_CONFIGURATION,
@@ -88,24 +88,18 @@ def integer_weights(shares: Sequence[float]) -> tuple[int, ...]:
     return tuple(weights)
 
 
-def _routes_of(entry: RouteEntry, *, reads_body: bool) -> list[EnvoyMessage]:
+def _route_of(entry: RouteEntry, *, reads_body: bool) -> EnvoyMessage:
     filters = {} if reads_body else {JSON_FILTER: _disabled()}
     if not entry.backends:
-        return [_refusal(entry, filters)]
-    timeouts_s = [(entry.per_try_idle_timeout_s, False)]
-    if entry.answer_idle_timeout_s:
-        timeouts_s = [(entry.per_try_idle_timeout_s, True), (entry.answer_idle_timeout_s, False)]
-    return [
-        route_components_pb2.Route(
-            name=f"{entry.cell}:stream" if streamed_only else entry.cell,
-            match=_match(entry.match, streamed_only=streamed_only),
-            stat_prefix=entry.stat_prefix,
-            route=_action(entry, timeout_s),
-            metadata=_refusal_metadata(f"No replica that serves {entry.class_key} can be reached."),
-            typed_per_filter_config=filters,
-        )
-        for timeout_s, streamed_only in timeouts_s
-    ]
+        return _refusal(entry, filters)
+    return route_components_pb2.Route(
+        name=entry.cell,
+        match=_match(entry.match),
+        stat_prefix=entry.stat_prefix,
+        route=_action(entry),
+        metadata=_metadata(entry, f"No replica that serves {entry.class_key} can be reached."),
+        typed_per_filter_config=filters,
+    )
 
 
 def _may_read_body(entries: Sequence[RouteEntry], position: int) -> bool:
@@ -114,16 +108,12 @@ def _may_read_body(entries: Sequence[RouteEntry], position: int) -> bool:
     Filters are chosen before the body is there, by the route that matches so far. If this entry
     switched the JSON filter off, an earlier one that waits for the model would never be found.
     """
-    entry = entries[position]
-    earlier = (other for other in entries[:position] if _needs_body(other))
-    return _needs_body(entry) or any(may_overlap(other.match, entry.match) for other in earlier)
+    match = entries[position].match
+    earlier = (other.match for other in entries[:position] if other.match.models)
+    return bool(match.models) or any(may_overlap(other, match) for other in earlier)
 
 
-def _needs_body(entry: RouteEntry) -> bool:
-    return bool(entry.match.models) or bool(entry.answer_idle_timeout_s and entry.backends)
-
-
-def _match(match: RequestMatch, *, streamed_only: bool) -> EnvoyMessage:
+def _match(match: RequestMatch) -> EnvoyMessage:
     metadata = []
     if match.models:
         names = [
@@ -132,8 +122,6 @@ def _match(match: RequestMatch, *, streamed_only: bool) -> EnvoyMessage:
         ]
         any_of_them = value_pb2.ValueMatcher(or_match=value_pb2.OrMatcher(value_matchers=names))
         metadata.append(_metadata_matcher(MODEL_KEY, names[0] if len(names) == 1 else any_of_them))
-    if streamed_only:
-        metadata.append(_metadata_matcher(STREAM_KEY, value_pb2.ValueMatcher(bool_match=True)))
     headers = [
         route_components_pb2.HeaderMatcher(name=name, string_match=string_pb2.StringMatcher(exact=value))
         for name, value in match.headers
@@ -152,20 +140,23 @@ def _metadata_matcher(key: str, value: EnvoyMessage) -> EnvoyMessage:
     return metadata_pb2.MetadataMatcher(filter=METADATA_NAMESPACE, path=[segment], value=value)
 
 
-def _action(entry: RouteEntry, idle_timeout_s: float) -> EnvoyMessage:
+def _action(entry: RouteEntry) -> EnvoyMessage:
     return route_components_pb2.RouteAction(
         weighted_clusters=_weighted(entry.backends),
-        # By default a route cuts every answer after 15 s. Tries have their own limit.
+        # By default a route cuts every answer after 15 s.
         timeout=duration(0),
-        retry_policy=retry_in_another_cluster(_retry_policy(entry.retry_attempts, idle_timeout_s)),
+        retry_policy=retry_in_another_cluster(_retry_policy(entry)),
     )
 
 
-def _retry_policy(num_retries: int, idle_timeout_s: float) -> EnvoyMessage:
+def _retry_policy(entry: RouteEntry) -> EnvoyMessage:
+    # No limit on a try unless a user sets one: a live engine may be silent for minutes (it queues, or
+    # vLLM holds back a tool call). The hop ends the tries on a dead one.
+    idle_s = entry.per_try_idle_timeout_s
     return route_components_pb2.RetryPolicy(
         retry_on=RETRY_ON,
-        num_retries=UInt32Value(value=num_retries),
-        per_try_idle_timeout=duration(idle_timeout_s),
+        num_retries=UInt32Value(value=entry.retry_attempts),
+        per_try_idle_timeout=duration(idle_s) if idle_s is not None else None,
         retry_host_predicate=[
             route_components_pb2.RetryPolicy.RetryHostPredicate(
                 name="envoy.retry_host_predicates.previous_hosts",
@@ -196,10 +187,10 @@ def _refusal(entry: RouteEntry, filters: dict[str, EnvoyMessage]) -> EnvoyMessag
     """
     return route_components_pb2.Route(
         name=entry.cell,
-        match=_match(entry.match, streamed_only=False),
+        match=_match(entry.match),
         stat_prefix=entry.stat_prefix,
         route=route_components_pb2.RouteAction(cluster=NO_REPLICA_CLUSTER),
-        metadata=_refusal_metadata(entry.refusal),
+        metadata=_metadata(entry, entry.refusal),
         response_headers_to_add=[
             base_pb2.HeaderValueOption(
                 header=base_pb2.HeaderValue(key="retry-after", value=str(RETRY_AFTER_S))
@@ -209,9 +200,10 @@ def _refusal(entry: RouteEntry, filters: dict[str, EnvoyMessage]) -> EnvoyMessag
     )
 
 
-def _refusal_metadata(sentence: str) -> EnvoyMessage:
+def _metadata(entry: RouteEntry, refusal: str) -> EnvoyMessage:
+    """What the listener's replies say of the route."""
     fields = Struct()
-    fields.update({REFUSAL_KEY: sentence})
+    fields.update({REFUSAL_KEY: refusal, CLASS_KEY: entry.class_key})
     return base_pb2.Metadata(filter_metadata={METADATA_NAMESPACE: fields})
 
 

@@ -29,6 +29,7 @@ from google.protobuf.message import Message
 
 from argosy.errors import InvariantError
 from argosy.route.table import RouteTable
+from argosy.xds import hop
 from argosy.xds.packing import any_of
 from argosy.xds.resources import resources_of
 
@@ -115,7 +116,7 @@ class Snapshot:
 
     by_type: Mapping[TypeUrl, ResourceSet]
     routed_clusters: frozenset[str] = field(repr=False)
-    """Clusters that some route sends requests to."""
+    """Clusters that some route sends requests to, and the TCP clusters behind them."""
 
     @classmethod
     def of(cls, revision: int, messages: Iterable[Message]) -> Snapshot:
@@ -168,21 +169,28 @@ def _unpack(resource_type: TypeUrl, resource: PackedResource) -> Message:
 def _check_references(by_type: Mapping[TypeUrl, Mapping[str, Any]]) -> frozenset[str]:
     """The clusters that routes refer to; raises `InvariantError` where a reference leads nowhere."""
     clusters = by_type.get(TypeUrl.CLUSTER, {})
+    assignments = by_type.get(TypeUrl.ENDPOINT, {})
+    listeners = by_type.get(TypeUrl.LISTENER, {})
     configurations = by_type.get(TypeUrl.ROUTE, {})
     routed = frozenset(name for routes in configurations.values() for name in _clusters_of(routes))
     served_by_eds = {name for name, cluster in clusters.items() if cluster.type == cluster_pb2.Cluster.EDS}
-    wanted = {
-        name for listener in by_type.get(TypeUrl.LISTENER, {}).values() for name in _routes_of(listener)
-    }
+    wanted = {name for listener in listeners.values() for name in _routes_of(listener)}
+    hops = {each for assignment in assignments.values() for each in hop.hops_of(assignment)}
+    replicas = {name: hop.replicas_of(assignment) for name, assignment in assignments.items()}
     for what, missing in (
         ("a route refers to unknown clusters", routed - set(clusters)),
-        ("clusters without an assignment", served_by_eds - set(by_type.get(TypeUrl.ENDPOINT, {}))),
-        ("assignments without a cluster", set(by_type.get(TypeUrl.ENDPOINT, {})) - set(clusters)),
+        ("clusters without an assignment", served_by_eds - set(assignments)),
+        ("assignments without a cluster", set(assignments) - set(clusters)),
+        ("endpoints behind a listener that is not there", {each.listener for each in hops} - set(listeners)),
+        (
+            "endpoints whose TCP cluster does not have them",
+            {str(each) for each in hops if each.replica not in replicas.get(each.tcp_cluster, ())},
+        ),
         ("a listener refers to unknown route configurations", wanted - set(configurations)),
     ):
         if missing:
             raise InvariantError(f"inconsistent xDS snapshot: {what}: {', '.join(sorted(missing))}")
-    return routed
+    return routed | (set(clusters) & {hop.tcp_cluster_name(name) for name in routed})
 
 
 def _clusters_of(configuration: Any) -> Iterable[str]:

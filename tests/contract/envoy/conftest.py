@@ -247,12 +247,13 @@ class World:
             return await response.text()
 
     async def health(self) -> dict[str, bool]:
-        """Whether Envoy counts an endpoint healthy, by pod."""
-        found = {}
+        """Whether Envoy counts an endpoint healthy, in its HTTP and in its TCP cluster, by pod."""
+        found: dict[str, bool] = {}
         for cluster in json.loads(await self.admin("/clusters?format=json")).get("cluster_statuses", []):
             for host in cluster.get("host_statuses", []):
-                status = host["health_status"]
-                found[host.get("hostname", "")] = status == {"eds_health_status": "HEALTHY"}
+                is_healthy = host["health_status"] == {"eds_health_status": "HEALTHY"}
+                pod = host.get("hostname", "")
+                found[pod] = is_healthy and found.get(pod, True)
         return found
 
 
@@ -266,8 +267,7 @@ def route(
     *,
     match: RequestMatch | None = None,
     attempts: int = 2,
-    idle_s: float = 15.0,
-    answer_idle_s: float = 0.0,
+    idle_s: float | None = None,
 ) -> RouteEntry:
     """A route of class default/<class_name>, by its header unless told otherwise."""
     key = f"default/{class_name}"
@@ -278,15 +278,19 @@ def route(
         match=match or RequestMatch(headers=(("x-class", class_name),)),
         backends=tuple(Backend(cluster, share) for cluster, share in shares.items()),
         retry_attempts=attempts,
-        per_try_idle_timeout_s=idle_s,
         refusal="" if shares else f"No replica that serves {key} is ready.",
-        answer_idle_timeout_s=answer_idle_s,
+        per_try_idle_timeout_s=idle_s,
     )
 
 
-def cluster(name: str, *members: Replica | Endpoint, outlier: OutlierSettings | None = None) -> ClusterEntry:
+def cluster(
+    name: str,
+    *members: Replica | Endpoint,
+    outlier: OutlierSettings | None = None,
+    request_limit: int | None = None,
+) -> ClusterEntry:
     endpoints = tuple(m.endpoint() if isinstance(m, Replica) else m for m in members)
-    return ClusterEntry(name, endpoints, outlier or OutlierSettings())
+    return ClusterEntry(name, endpoints, outlier or OutlierSettings(), request_limit)
 
 
 class Builders:
@@ -297,9 +301,15 @@ class Builders:
     statuses = staticmethod(statuses)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build() -> Builders:
     return Builders()
+
+
+@pytest.fixture(scope="session")
+def make_world() -> Callable[[Path], World]:
+    """For modules whose tests share one world."""
+    return World
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
 from argosy.errors import SpecError
 from argosy.route.table import RouteTable
+from argosy.xds.listener import LISTENER
 from argosy.xds.resources import resources_of
 from argosy.xds.server import AdsServer
 from argosy.xds.snapshot import Snapshot, TypeUrl
@@ -69,7 +70,7 @@ async def test_a_refused_snapshot_is_reported_and_traffic_goes_on(world: Any, bu
 
 def broken(message: Any) -> Any:
     """A resource that our own checks have no eye for, and Envoy refuses: an address that is none."""
-    if isinstance(message, listener_pb2.Listener):
+    if isinstance(message, listener_pb2.Listener) and message.name == LISTENER:
         message.address.socket_address.address = "not-an-address"
     return message
 
@@ -81,6 +82,18 @@ async def test_a_gateway_port_that_is_taken_is_reported_in_envoys_words(world: A
         world.ads.publish(Snapshot.of_table(await one_class(world, build)))
         await world.until(lambda: any(state.refused_version for state in world.ads.envoys()))
     assert "Address already in use" in world.ads.envoys()[0].message
+
+
+async def test_an_envoy_whose_bootstrap_lacks_internal_listeners_is_reported(
+    world: Any, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.envoy is not None
+    await world.envoy.stop()
+    monkeypatch.setattr("argosy_sim.envoy.bootstrap_extensions", list)
+    await world.start_envoy()
+    world.ads.publish(Snapshot.of_table(await one_class(world, build)))
+    await world.until(lambda: any(state.refused_version for state in world.ads.envoys()))
+    assert "InternalListener bootstrap extension is mandatory" in world.ads.envoys()[0].message
 
 
 async def test_a_restarted_server_with_the_same_inputs_changes_nothing(world: Any, build: Any) -> None:

@@ -1,4 +1,7 @@
-"""What happens to requests when replicas come, die, fall silent or drain."""
+"""What happens to requests when replicas come, die, fall silent or drain.
+
+What takes as long as a health check does is in test_envoy_deaths.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from argosy.route.table import EndpointState
+from argosy.telemetry.parse import parse_clusters
 
 CHAT = {"x-class": "chat"}
 
@@ -42,7 +46,7 @@ async def test_no_request_is_lost_when_a_whole_cluster_dies(world: Any, build: A
     assert build.statuses(await load) == {200: 500}
 
 
-async def test_a_silent_replica_leaves_rotation_and_its_requests_complete_elsewhere(
+async def test_a_policys_limit_takes_a_silent_replica_out_before_its_health_check_does(
     world: Any, build: Any
 ) -> None:
     await serve(world, build, {"c": 1.0}, {"c": ["a", "b"]}, idle_s=1.0)
@@ -63,9 +67,7 @@ async def test_a_silent_replica_leaves_rotation_and_its_requests_complete_elsewh
     assert all(0.95 <= answer.seconds < 2.5 for answer in retried)
 
 
-async def test_a_stream_whose_header_is_out_breaks_when_its_replica_falls_silent(
-    world: Any, build: Any
-) -> None:
+async def test_a_policys_limit_breaks_a_stream_whose_replica_falls_silent(world: Any, build: Any) -> None:
     await serve(world, build, {"c": 1.0}, {"c": ["a", "b"]}, idle_s=1.0)
     for replica in world.replicas.values():
         replica.stream_s = 30.0
@@ -82,23 +84,6 @@ async def test_a_stream_whose_header_is_out_breaks_when_its_replica_falls_silent
                 rest = b""
     assert b"[DONE]" not in rest
     assert time.monotonic() - begin < 3.0
-
-
-async def test_whole_answers_may_take_longer_than_a_stream_may_be_silent(world: Any, build: Any) -> None:
-    await serve(world, build, {"c": 1.0}, {"c": ["a"]}, idle_s=0.5, answer_idle_s=10.0)
-    world.replicas["a"].delay_s = 1.2
-    answer = await world.ask(headers=CHAT, json_body={"stream": False})
-    assert (answer.status, answer.headers["x-envoy-attempt-count"]) == (200, "1")
-    silent_stream = await world.ask(headers=CHAT, json_body={"stream": True})
-    assert silent_stream.status == 504
-
-
-async def test_a_long_stream_is_not_cut(world: Any, build: Any) -> None:
-    await serve(world, build, {"c": 1.0}, {"c": ["a"]}, idle_s=1.0)
-    world.replicas["a"].stream_s = 15.7  # Envoy's default would cut it after 15 s
-    answer = await world.ask(headers=CHAT, json_body={"stream": True})
-    assert answer.status == 200
-    assert "[DONE]" in answer.body
 
 
 async def test_a_new_endpoint_is_counted_healthy_within_a_second(world: Any, build: Any) -> None:
@@ -120,7 +105,34 @@ async def test_a_new_endpoint_is_counted_healthy_within_a_second(world: Any, bui
         took.append(time.monotonic() - begin)
     print(f"EDS push until Envoy counts the endpoint healthy: {[f'{1000 * t:.0f} ms' for t in took]}")  # noqa: T201
     assert max(took) < 1.0
+    seen = parse_clusters((await world.admin("/clusters?format=json")).encode())
+    assert isinstance(seen, dict)
+    ports = {f"127.0.0.1:{replica.port}" for replica in world.replicas.values()}
+    assert seen.keys() - {f"127.0.0.1:{port}" for port in world.ads_ports} == ports, "no inner address"
     assert build.statuses(await load) == {200: 100}
+
+
+async def test_a_replica_that_comes_back_is_connected_to_at_once(world: Any, build: Any) -> None:
+    await serve(world, build, {"c": 1.0}, {"c": ["a", "b"]})
+    back = world.replicas["b"]
+    route, other = build.route("chat", {"c": 1.0}), world.replicas["a"]
+    await back.die()
+    waiting = build.cluster("c", other, back.endpoint(EndpointState.NOT_READY))
+    await world.publish(world.table([route], [waiting], 2))
+
+    async def is_connected() -> bool:
+        return bool((await world.health()).get("default/b"))
+
+    async def is_refused() -> bool:
+        return not await is_connected()
+
+    await world.until_async(is_refused)
+    await back.start()
+    assert await world.until_async(is_connected) < 0.8, "checked every 100 ms while it is down"
+    await world.publish(world.table([route], [build.cluster("c", other, back)], 3))
+    answers = await world.load(40, 80, headers=CHAT)
+    assert build.statuses(answers) == {200: 40}
+    assert {answer.headers["x-envoy-attempt-count"] for answer in answers} == {"1"}
 
 
 async def test_a_draining_replica_finishes_its_streams_and_gets_no_new_ones(world: Any, build: Any) -> None:
@@ -163,4 +175,4 @@ async def test_clusters_come_and_go_under_load_without_a_lost_request(world: Any
         await serve(world, build, {name: 1 / len(members) for name in members}, members)
     assert build.statuses(await load) == {200: 400}
     listed = json.loads(await world.admin("/clusters?format=json"))["cluster_statuses"]
-    assert sorted(cluster["name"] for cluster in listed) == ["argosy-admin", "argosy-ads", "c"]
+    assert sorted(cluster["name"] for cluster in listed) == ["argosy-admin", "argosy-ads", "c", "tcp:c"]

@@ -24,9 +24,7 @@ async def three_classes(world: Any, build: Any) -> None:
                     match=RequestMatch(RoutePath("/v1/chat", False), models=("llama", "qwen")),
                 ),
                 build.route("batch", {"batch": 1.0}),
-                build.route(
-                    "chat", {"chat": 1.0}, match=RequestMatch(models=("llama",)), answer_idle_s=600.0
-                ),
+                build.route("chat", {"chat": 1.0}, match=RequestMatch(models=("llama",))),
                 build.route("none", {}, match=RequestMatch(models=("nobody",))),
             ],
             [build.cluster(name, replica) for name, replica in replicas.items()],

@@ -11,6 +11,7 @@ from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from hypothesis import example, given, settings
@@ -28,6 +29,7 @@ from argosy.route.table import (
     RouteEntry,
     RouteTable,
 )
+from argosy.xds import hop
 from argosy.xds.cache import SnapshotCache
 from argosy.xds.routes import WEIGHT_TOTAL, integer_weights
 from argosy.xds.snapshot import ResourceSet, Snapshot, TypeUrl
@@ -38,9 +40,7 @@ NAMES = ("a", "b", "c", "d")
 
 def table(revision: int, routed: list[str], states: dict[str, EndpointState], errors: int) -> RouteTable:
     shares = tuple(Backend(name, 1 / len(routed)) for name in sorted(routed))
-    entry = RouteEntry(
-        "c", "n/c", "n_c", RequestMatch(models=("m",)), shares, 2, 15.0, "" if shares else "none"
-    )
+    entry = RouteEntry("c", "n/c", "n_c", RequestMatch(models=("m",)), shares, 2, "" if shares else "none")
     clusters = tuple(
         ClusterEntry(name, (Endpoint("127.0.0.1", 8000, name, state),), OutlierSettings(errors))
         for name, state in sorted(states.items())
@@ -68,7 +68,9 @@ def steps(draw: st.DrawFn) -> list[Step]:
     for _ in range(draw(st.integers(1, 6))):
         revision += draw(st.integers(0, 1))
         states = draw(
-            st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["Ready", "Draining"]), max_size=4)
+            st.dictionaries(
+                st.sampled_from(NAMES), st.sampled_from(["Ready", "Draining", "NotReady"]), max_size=4
+            )
         )
         ready = sorted(name for name, state in states.items() if state == "Ready")
         routed = draw(st.lists(st.sampled_from(ready), unique=True, min_size=1)) if ready else []
@@ -79,11 +81,16 @@ def steps(draw: st.DrawFn) -> list[Step]:
 
 
 class FakeEnvoy:
-    """What Envoy keeps and says, as far as ordering goes."""
+    """What Envoy keeps and says, as far as ordering goes.
+
+    An endpoint serves only where the hop leads on: the listener is there, the TCP cluster too, and it has
+    the replica.
+    """
 
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
-        self.assignments: dict[str, bool] = {}  # whether a cluster has a ready endpoint
+        self.assignments: dict[str, Any] = {}  # by cluster
+        self.listeners: set[str] = set()
         self.clusters: set[str] = set()
         self.static: set[str] = set()  # clusters that need no assignment, such as the one that refuses
         self.routed: set[str] = set()
@@ -102,12 +109,13 @@ class FakeEnvoy:
             received = [cluster_pb2.Cluster.FromString(r.value) for r in response.resources]
             self.clusters = {c.name for c in received}
             self.static = {c.name for c in received if c.type == cluster_pb2.Cluster.STATIC}
-            self.assignments = {n: ok for n, ok in self.assignments.items() if n in self.clusters}
+            self.assignments = {n: a for n, a in self.assignments.items() if n in self.clusters}
         elif each is TypeUrl.ENDPOINT:
             for packed in response.resources:
                 assignment = endpoint_pb2.ClusterLoadAssignment.FromString(packed.value)
-                hosts = [h for locality in assignment.endpoints for h in locality.lb_endpoints]
-                self.assignments[assignment.cluster_name] = any(h.health_status == 0 for h in hosts)
+                self.assignments[assignment.cluster_name] = assignment
+        elif each is TypeUrl.LISTENER:
+            self.listeners = {listener_pb2.Listener.FromString(p.value).name for p in response.resources}
         elif each is TypeUrl.ROUTE:
             (routes,) = [route_pb2.RouteConfiguration.FromString(p.value) for p in response.resources]
             actions = [route.route for route in routes.virtual_hosts[0].routes if route.HasField("route")]
@@ -142,8 +150,26 @@ class FakeEnvoy:
     @property
     def dangling(self) -> set[str]:
         """Clusters that requests are sent to although they are not there, or have no replica."""
-        served = {name for name in self.clusters if name in self.static or self.assignments.get(name)}
-        return self.routed - served
+        return {name for name in self.routed if name not in self.static and not self._serves(name)}
+
+    def _serves(self, name: str) -> bool:
+        assignment = self.assignments.get(name)
+        if name not in self.clusters or assignment is None:
+            return False
+        hosts = [host for locality in assignment.endpoints for host in locality.lb_endpoints]
+        led = [*hop.hops_of(assignment)]
+        return any(
+            host.health_status == 0 and self._leads_on(each) for host, each in zip(hosts, led, strict=True)
+        )
+
+    def _leads_on(self, each: hop.HopReference) -> bool:
+        behind = self.assignments.get(each.tcp_cluster)
+        return (
+            each.listener in self.listeners
+            and each.tcp_cluster in self.clusters
+            and behind is not None
+            and each.replica in hop.replicas_of(behind)
+        )
 
 
 def drain(envoy: FakeEnvoy, target: Snapshot) -> None:
@@ -183,7 +209,8 @@ def test_no_route_ever_leads_into_nothing(planned: list[Step], patience: list[in
             break
     assert envoy.subscription.has_arrived_at(targets[-1])
     assert envoy.clusters == set(targets[-1].resources(TypeUrl.CLUSTER).by_name)
-    assert envoy.routed == set(targets[-1].routed_clusters)
+    behind = {hop.tcp_cluster_name(name) for name in envoy.routed - envoy.static}
+    assert envoy.routed | behind == set(targets[-1].routed_clusters)
 
 
 @given(steps())

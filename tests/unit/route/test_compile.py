@@ -201,38 +201,28 @@ def test_a_class_that_no_replica_can_serve_is_refused_with_the_reason(
     assert refusal in entry.refusal
 
 
+def test_a_plans_request_limit_is_its_clusters_and_others_have_none() -> None:
+    given = plan({L40S: 1.0})
+    limited = given.spec.deployments[0].model_copy(update={"request_limit": 512})
+    given = given.model_copy(update={"spec": given.spec.model_copy(update={"deployments": (limited,)})})
+    endpoints = {L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")}
+    table = compile_routes(RouteInputs(GATEWAY, given, (workload(),), endpoints=endpoints))
+    assert {cluster.name: cluster.request_limit for cluster in table.clusters} == {L40S: 512, H100: None}
+
+
 @pytest.mark.parametrize(
-    ("slo", "spec", "expected"),
+    ("spec", "expected"),
     [
-        pytest.param({"ttft": {"p95Milliseconds": 2000}}, {}, (15.0, 600.0), id="never under 15 s"),
-        pytest.param(
-            {"ttft": {"p95Milliseconds": 10_000}}, {}, (30.0, 600.0), id="three times the TTFT bound"
-        ),
-        pytest.param(
-            {"ttft": {"p50Milliseconds": 6000, "p99Milliseconds": 60_000}},
-            {},
-            (18.0, 600.0),
-            id="the smallest bound",
-        ),
-        pytest.param(
-            {"ttft": {"p95Milliseconds": 10_000}, "e2e": {"p95Milliseconds": 60_000}},
-            {},
-            (30.0, 180.0),
-            id="whole answers: three times the E2E bound",
-        ),
-        pytest.param({"itl": {"p95Milliseconds": 100}}, {}, (15.0, 600.0), id="no TTFT bound"),
-        pytest.param({"e2e": {"p95Milliseconds": 1000}}, {}, (15.0, 0.0), id="one limit does for both"),
-        pytest.param(
-            {"ttft": {"p95Milliseconds": 2000}}, {"perTryIdleSeconds": 3}, (3.0, 0.0), id="the policy's word"
-        ),
+        pytest.param({}, None, id="none by default, whatever the SLO"),
+        pytest.param({"perTryIdleSeconds": 3}, 3.0, id="the policy's"),
     ],
 )
-def test_tries_are_given_up_by_the_slo_or_the_policy(
-    slo: dict[str, Any], spec: dict[str, Any], expected: tuple[float, float]
+def test_only_a_policy_limits_how_long_a_replica_may_be_silent(
+    spec: dict[str, Any], expected: float | None
 ) -> None:
-    inputs = RouteInputs(GATEWAY, None, (workload(slo=slo),), policies=(policy(**spec),))
-    (entry,) = compile_routes(inputs).routes
-    assert (entry.per_try_idle_timeout_s, entry.answer_idle_timeout_s) == expected
+    hasty = workload(slo={"ttft": {"p95Milliseconds": 200}, "e2e": {"p95Milliseconds": 1000}})
+    (entry,) = compile_routes(RouteInputs(GATEWAY, None, (hasty,), policies=(policy(**spec),))).routes
+    assert entry.per_try_idle_timeout_s == expected
 
 
 def test_a_policys_retries_and_outlier_detection_reach_its_class_and_clusters() -> None:

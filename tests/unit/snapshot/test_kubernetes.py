@@ -63,7 +63,10 @@ POD: dict[str, Any] = {
             {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:01:05Z"},
             {"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:01:40Z"},
         ],
-        "containerStatuses": [{"restartCount": 2}, {"restartCount": 1}],
+        "containerStatuses": [
+            {"name": "sidecar", "restartCount": 2, "started": False},
+            {"name": "engine", "restartCount": 1, "started": True, "state": {"running": {}}},
+        ],
     },
 }
 
@@ -105,6 +108,8 @@ def test_a_pod_that_argosy_made_is_read() -> None:
         labels=POD["metadata"]["labels"],
         assigned_node="gpu-1",
         restarts=3,
+        exits=1,
+        started=True,
     )
 
 

@@ -346,6 +346,14 @@ def test_an_address_in_two_clusters_has_the_worse_health_of_both() -> None:
         assert parse_clusters(body) == {"10.0.0.1:8000": EndpointHealth.UNHEALTHY}
 
 
+def test_a_host_behind_the_hop_is_known_by_the_address_of_its_replica() -> None:
+    hop = {"envoy_internal_address": {"server_listener_name": "argosy-hop", "endpoint_id": "10.0.0.1:8000"}}
+    ejected = {"address": hop, "health_status": {"failed_outlier_check": True}}
+    http = {"name": "c", "host_statuses": [ejected]}
+    body = json.dumps({"cluster_statuses": [http, _cluster({})]}).encode()
+    assert parse_clusters(body) == {"10.0.0.1:8000": EndpointHealth.UNHEALTHY}
+
+
 def test_a_host_that_envoy_was_told_to_drop_is_no_endpoint() -> None:
     body = json.dumps({"cluster_statuses": [_cluster({"pending_dynamic_removal": True})]}).encode()
     assert parse_clusters(body) == {}

@@ -15,7 +15,7 @@ CLUSTER, ENDPOINT, LISTENER, ROUTE = TypeUrl
 
 
 def snapshot(cluster: str, revision: int, *, address: str = "10.0.0.1", port: int = 8080) -> Snapshot:
-    entry = RouteEntry("n/c", "n/c", "n_c", RequestMatch(models=("m",)), (Backend(cluster, 1.0),), 2, 15.0)
+    entry = RouteEntry("n/c", "n/c", "n_c", RequestMatch(models=("m",)), (Backend(cluster, 1.0),), 2)
     clusters = (ClusterEntry(cluster, (Endpoint(address, 8000, "n/p"),)),)
     return Snapshot.of_table(RouteTable(revision, Gateway("0.0.0.0", port), (entry,), clusters))
 
@@ -59,7 +59,7 @@ def test_an_envoy_that_refused_keeps_the_routes_it_had_and_others_go_on(each: Ty
     assert served is not None
     assert served.resources(ROUTE).version == good.resources(ROUTE).version
     assert served.resources(LISTENER).version == good.resources(LISTENER).version
-    assert served.routed_clusters == {"a"}
+    assert served.routed_clusters == {"a", "tcp:a"}
     assert cache.snapshot_for("e2") is refused
 
 

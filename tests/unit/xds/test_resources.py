@@ -17,8 +17,10 @@ from argosy.route.table import (
     RoutePath,
     RouteTable,
 )
+from argosy.xds.health import NO_LIMIT
+from argosy.xds.hop import tcp_assignment_of
 from argosy.xds.listener import JSON_FILTER
-from argosy.xds.resources import assignment_of, resources_of
+from argosy.xds.resources import assignment_of, cluster_of, resources_of
 from argosy.xds.routes import integer_weights, route_configuration_of
 
 HEADER = RequestMatch(headers=(("x-class", "a"),))
@@ -26,9 +28,9 @@ OTHER_HEADER = RequestMatch(headers=(("x-class", "b"),))
 MODEL = RequestMatch(models=("m",))
 
 
-def entry(name: str, match: RequestMatch, *, answer_idle_s: float = 0.0, served: bool = True) -> RouteEntry:
+def entry(name: str, match: RequestMatch, *, idle_s: float | None = None, served: bool = True) -> RouteEntry:
     shares = (Backend("c", 1.0),) if served else ()
-    return RouteEntry(name, name, name, match, shares, 2, 15.0, "" if served else "none", answer_idle_s)
+    return RouteEntry(name, name, name, match, shares, 2, "" if served else "none", idle_s)
 
 
 def table(*entries: RouteEntry, clusters: tuple[ClusterEntry, ...] = ()) -> RouteTable:
@@ -78,16 +80,12 @@ def test_the_body_is_read_only_where_it_may_matter(
     )
 
 
-def test_streams_and_whole_answers_have_limits_of_their_own() -> None:
-    routes = routes_of(entry("a", HEADER, answer_idle_s=600.0))
-    limits = {
-        name: routes[name].route.retry_policy.per_try_idle_timeout.seconds for name in ("a:stream", "a")
-    }
-    assert limits == {"a:stream": 15, "a": 600}
-    assert list(routes) == ["too-large", "a:stream", "a", "no-class"], (
-        "the stream's route must be asked first"
-    )
-    assert {routes[name].stat_prefix for name in limits} == {"a"}
+@pytest.mark.parametrize("idle_s", [None, 7.5])
+def test_a_try_has_no_limit_unless_a_policy_sets_one(idle_s: float | None) -> None:
+    policy = routes_of(entry("a", HEADER, idle_s=idle_s))["a"].route.retry_policy
+    assert not policy.HasField("per_try_timeout")
+    assert policy.HasField("per_try_idle_timeout") == (idle_s is not None)
+    assert policy.per_try_idle_timeout.ToTimedelta().total_seconds() == (idle_s or 0.0)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +102,7 @@ def test_weights_are_integers_with_a_fixed_sum(shares: list[float], expected: tu
 
 def test_a_cluster_whose_weight_rounds_to_nothing_is_not_named_in_the_route() -> None:
     shares = (Backend("c", 0.99999), Backend("d", 0.00001))
-    weighted = routes_of(RouteEntry("a", "a", "a", HEADER, shares, 2, 15.0))["a"].route.weighted_clusters
+    weighted = routes_of(RouteEntry("a", "a", "a", HEADER, shares, 2))["a"].route.weighted_clusters
     assert [each.name for each in weighted.clusters] == ["c"]
 
 
@@ -127,17 +125,43 @@ def test_paths_match_by_elements(path: RoutePath | None, expected: tuple[str, st
 
 def test_the_listener_does_not_depend_on_classes() -> None:
     some = table(entry("a", HEADER), clusters=(ClusterEntry("c", ()),))
-    assert resources_of(some)[-2] == resources_of(table())[-2]
+    assert resources_of(some)[-3:-1] == resources_of(table())[-3:-1]
 
 
-def test_a_draining_endpoint_stays_listed_as_such() -> None:
-    endpoints = (
-        Endpoint("10.0.0.1", 8000, "n/p"),
-        Endpoint("10.0.0.2", 8001, "n/q", EndpointState.DRAINING),
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [pytest.param(512, 512, id="a limit"), pytest.param(None, NO_LIMIT, id="none: Envoy's default is 1,024")],
+)
+def test_only_requests_are_limited_never_retries_or_connections(limit: int | None, expected: int) -> None:
+    (threshold,) = cluster_of(ClusterEntry("c", (), request_limit=limit)).circuit_breakers.thresholds
+    assert threshold.max_requests.value == expected
+    others = (threshold.max_connections, threshold.max_pending_requests, threshold.max_retries)
+    assert {each.value for each in others} == {NO_LIMIT}
+
+
+def test_a_draining_endpoint_stays_listed_as_such_and_one_that_is_not_ready_only_behind_the_hop() -> None:
+    entry = ClusterEntry(
+        "c",
+        (
+            Endpoint("10.0.0.1", 8000, "n/p"),
+            Endpoint("10.0.0.2", 8001, "n/q", EndpointState.DRAINING),
+            Endpoint("10.0.0.3", 8000, "n/r", EndpointState.NOT_READY),
+        ),
     )
-    (locality,) = assignment_of(ClusterEntry("c", endpoints)).endpoints
+    (behind,) = tcp_assignment_of(entry).endpoints
+    assert [e.endpoint.address.socket_address.address for e in behind.lb_endpoints] == [
+        "10.0.0.1",
+        "10.0.0.2",
+        "10.0.0.3",
+    ]
+    (locality,) = assignment_of(entry).endpoints
     found = [
-        (e.endpoint.address.socket_address.address, e.endpoint.hostname, e.health_status)
+        (
+            e.endpoint.address.envoy_internal_address.endpoint_id,
+            e.endpoint.health_check_config.address.socket_address.port_value,
+            e.endpoint.hostname,
+            e.health_status,
+        )
         for e in locality.lb_endpoints
     ]
-    assert found == [("10.0.0.1", "n/p", 0), ("10.0.0.2", "n/q", 3)]  # UNKNOWN, DRAINING
+    assert found == [("10.0.0.1:8000", 8000, "n/p", 0), ("10.0.0.2:8001", 8001, "n/q", 3)]  # 3: DRAINING

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from argosy.errors import InvariantError
 from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
+from argosy.xds.hop import HOP_LISTENER
 from argosy.xds.resources import resources_of
 from argosy.xds.snapshot import Snapshot, TypeUrl, revision_of
 from argosy.xds.snapshot_file import FILE_NAME, UnreadableSnapshot, load, save
@@ -13,7 +16,7 @@ from argosy.xds.snapshot_file import FILE_NAME, UnreadableSnapshot, load, save
 
 def table(revision: int = 3) -> RouteTable:
     entry = RouteEntry(
-        "n/c", "n/c", "n_c", RequestMatch(models=("m",)), (Backend("a", 0.25), Backend("b", 0.75)), 2, 15.0
+        "n/c", "n/c", "n_c", RequestMatch(models=("m",)), (Backend("a", 0.25), Backend("b", 0.75)), 2
     )
     clusters = tuple(ClusterEntry(name, (Endpoint("10.0.0.1", 8000, f"n/{name}"),)) for name in ("a", "b"))
     return RouteTable(revision, Gateway("0.0.0.0", 8080), (entry,), clusters)
@@ -23,7 +26,9 @@ def table(revision: int = 3) -> RouteTable:
     ("missing", "sentence"),
     [
         pytest.param(TypeUrl.CLUSTER, "a route refers to unknown clusters: a, b", id="clusters"),
-        pytest.param(TypeUrl.ENDPOINT, "clusters without an assignment: a, b", id="assignments"),
+        pytest.param(
+            TypeUrl.ENDPOINT, "clusters without an assignment: a, b, tcp:a, tcp:b", id="assignments"
+        ),
         pytest.param(TypeUrl.ROUTE, "a listener refers to unknown route configurations: argosy", id="routes"),
     ],
 )
@@ -35,9 +40,39 @@ def test_a_reference_to_nothing_is_named(missing: TypeUrl, sentence: str) -> Non
         Snapshot.of(3, kept)
 
 
+def without_the_listener(message: Any) -> bool:
+    return message.DESCRIPTOR.name != "Listener" or message.name != HOP_LISTENER
+
+
+def without_a_replica(message: Any) -> bool:
+    if message.DESCRIPTOR.name == "ClusterLoadAssignment" and message.cluster_name == "tcp:a":
+        message.ClearField("endpoints")
+    return True
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        pytest.param(
+            without_the_listener,
+            "endpoints behind a listener that is not there: argosy-hop",
+            id="no listener for the endpoints to go through",
+        ),
+        pytest.param(
+            without_a_replica,
+            "endpoints whose TCP cluster does not have them: 10.0.0.1:8000 in tcp:a",
+            id="no replica behind it",
+        ),
+    ],
+)
+def test_an_endpoint_that_leads_nowhere_is_named(damage: Callable[[Any], bool], sentence: str) -> None:
+    with pytest.raises(InvariantError, match=sentence):
+        Snapshot.of(3, [message for message in resources_of(table()) if damage(message)])
+
+
 def test_two_resources_of_one_name_are_refused() -> None:
     messages = resources_of(table())
-    with pytest.raises(InvariantError, match="two resources of type Cluster have the name a"):
+    with pytest.raises(InvariantError, match="two resources of type Cluster have the name tcp:a"):
         Snapshot.of(3, (*messages, messages[0]))
 
 

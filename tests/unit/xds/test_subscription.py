@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
 from argosy.reconcile.clock import SystemClock
@@ -20,6 +21,7 @@ from argosy.route.table import (
     RouteTable,
 )
 from argosy.xds.cache import SnapshotCache
+from argosy.xds.hop import tcp_cluster_name
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import ResponseOutcome, Subscription
 
@@ -31,15 +33,22 @@ def snapshot(
 ) -> Snapshot:
     """Routes to `clusters`, all with a ready endpoint; `unrouted` ones have a draining one."""
     shares = tuple(Backend(name, 1 / len(clusters)) for name in clusters)
-    entry = RouteEntry(
-        "n/c", "n/c", "n_c", RequestMatch(models=("m",)), shares, 2, 15.0, "" if shares else "none"
-    )
+    entry = RouteEntry("n/c", "n/c", "n_c", RequestMatch(models=("m",)), shares, 2, "" if shares else "none")
     entries = tuple(
         ClusterEntry(name, (Endpoint("10.0.0.1", 8000, name, state),), outlier or OutlierSettings())
         for names, state in ((clusters, EndpointState.READY), (unrouted, EndpointState.DRAINING))
         for name in names
     )
     return Snapshot.of_table(RouteTable(revision, Gateway("0.0.0.0", 8080), (entry,), entries))
+
+
+def both_of(each: TypeUrl, name: str) -> list[str]:
+    return [name, tcp_cluster_name(name)] if each is ENDPOINT else [name]
+
+
+def names_in(response: Any) -> set[str]:
+    """The clusters in a response."""
+    return {cluster_pb2.Cluster.FromString(packed.value).name for packed in response.resources}
 
 
 class Dialogue:
@@ -58,7 +67,9 @@ class Dialogue:
     def ask(
         self, each: TypeUrl, *names: str, version: str = "", nonce: str = "", error: str = ""
     ) -> ResponseOutcome | None:
-        self.names[each] = list(names) or self.names.get(each, [])
+        # As Envoy: where it asks for the assignment of a cluster, it asks for its TCP cluster's too.
+        asked = [name for each_name in names for name in both_of(each, each_name)]
+        self.names[each] = asked or self.names.get(each, [])
         request = discovery_pb2.DiscoveryRequest(
             type_url=each, version_info=version, response_nonce=nonce, resource_names=self.names[each]
         )
@@ -125,7 +136,7 @@ def test_a_cluster_that_is_no_longer_routed_to_goes_last() -> None:
     dialogue.lead_to(snapshot("a"))
     dialogue.accept(dialogue.expect(ROUTE))
     final = dialogue.expect(CLUSTER)
-    assert len(final.resources) == 1
+    assert names_in(final) == {"a", "tcp:a"}
 
 
 def test_a_new_cluster_comes_before_the_routes_and_after_them_the_old_one_goes() -> None:
@@ -133,7 +144,7 @@ def test_a_new_cluster_comes_before_the_routes_and_after_them_the_old_one_goes()
     dialogue.begin("a")
     dialogue.lead_to(snapshot("b", revision=2))
     both = dialogue.expect(CLUSTER)
-    assert len(both.resources) == 2
+    assert names_in(both) == {"a", "tcp:a", "b", "tcp:b"}
     endpoints = dialogue.expect(ENDPOINT)
     dialogue.accept(endpoints)
     dialogue.ask(ENDPOINT, "a", "b", version=endpoints.version_info, nonce=endpoints.nonce)
@@ -142,7 +153,7 @@ def test_a_new_cluster_comes_before_the_routes_and_after_them_the_old_one_goes()
     dialogue.accept(both)
     dialogue.accept(dialogue.expect(LISTENER))
     dialogue.accept(dialogue.expect(ROUTE))
-    assert len(dialogue.expect(CLUSTER).resources) == 1
+    assert names_in(dialogue.expect(CLUSTER)) == {"b", "tcp:b"}
 
 
 def test_the_last_endpoint_of_a_cluster_drains_after_its_share_has_gone() -> None:

@@ -1,13 +1,13 @@
 """A plan and its placement as a FleetPlan revision, and whether it differs from the last one.
 
-Owns what a revision records and when a new one is due: only when counts, placement or a share (by
-more than a point) change. Input: what was decided, and the plan before it. Output: a FleetPlan.
+Owns what a revision records and when a new one is due: only when counts, placement, a request limit or a
+share (by more than a point) change. Input: what was decided, and the plan before it. Output: a FleetPlan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from argosy.api import FleetPlan, ObjectMeta
 from argosy.api.fleetplan import (
@@ -46,11 +46,13 @@ class Origin:
 
     number: of the revision
     edits:  digest of the users' specs that it was made for
+    limits: requests in flight at one Envoy, by Deployment
     """
 
     number: int
     trigger: str
     edits: str = ""
+    limits: Mapping[DeploymentKey, int] = field(default_factory=dict)
 
 
 def revision_of(decided: Decided, previous: FleetPlan | None, origin: Origin) -> FleetPlan:
@@ -59,7 +61,7 @@ def revision_of(decided: Decided, previous: FleetPlan | None, origin: Origin) ->
     Deployments of the previous plan that are on their way out stay listed with no replicas, and their
     cells list them with no share: while the new ones load, their ready replicas carry the cell.
     """
-    entries = _entries(decided)
+    entries = _entries(decided, origin.limits)
     waiting = standby(decided, previous)
     outgoing = _outgoing(entries, waiting)
     spec = FleetPlanSpec(
@@ -129,7 +131,11 @@ def differs(new: FleetPlan, last: FleetPlan | None) -> bool:
     """Whether `new` is worth a revision of its own after `last`."""
     if last is None:
         return True
-    if _counts(new) != _counts(last) or _cell_names(new) != _cell_names(last):
+    if (
+        _counts(new) != _counts(last)
+        or _limits(new) != _limits(last)
+        or _cell_names(new) != _cell_names(last)
+    ):
         return True
     before, after = _shares(last), _shares(new)
     if {k for k, v in before.items() if v > 0} != {k for k, v in after.items() if v > 0}:
@@ -137,10 +143,12 @@ def differs(new: FleetPlan, last: FleetPlan | None) -> bool:
     return any(abs(share - before.get(key, 0.0)) > SHARE_TOLERANCE for key, share in after.items())
 
 
-def _entries(decided: Decided) -> dict[DeploymentKey, PlannedDeployment]:
+def _entries(decided: Decided, limits: Mapping[DeploymentKey, int]) -> dict[DeploymentKey, PlannedDeployment]:
     workloads = decided.resolution.workloads()
     return {
-        name: _entry(workloads[name], replicas, _nodes(decided.placement, name))
+        name: _entry(workloads[name], replicas, _nodes(decided.placement, name)).model_copy(
+            update={"request_limit": limits.get(name)}
+        )
         for name, replicas in sorted(decided.plan.replicas.items())
         if replicas > 0
     }
@@ -217,6 +225,10 @@ def _counts(plan: FleetPlan) -> dict[DeploymentKey, tuple[int, tuple[tuple[str, 
         for e in plan.spec.deployments
         if e.replicas > 0
     }
+
+
+def _limits(plan: FleetPlan) -> dict[DeploymentKey, int | None]:
+    return {e.name: e.request_limit for e in plan.spec.deployments if e.replicas > 0}
 
 
 def _cell_names(plan: FleetPlan) -> frozenset[CellName]:

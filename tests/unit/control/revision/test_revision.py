@@ -77,6 +77,9 @@ def a_plan(*entries: PlannedDeployment, cells: tuple[PlannedCell, ...] = (), **f
         pytest.param(a_plan(entry(), entry("b", 0, {})), False, id="an outgoing Deployment is listed"),
         pytest.param(a_plan(entry(), entry("b", 1, {"n3": 1})), True, id="one Deployment more"),
         pytest.param(a_plan(entry("b")), True, id="another Deployment"),
+        pytest.param(
+            a_plan(entry().model_copy(update={"request_limit": 512})), True, id="another request limit"
+        ),
         pytest.param(a_plan(cells=(cell(a=1.0, b=0.0),)), False, id="an outgoing cluster in the cell"),
         pytest.param(a_plan(cells=(cell(a=0.995, b=0.005),)), True, id="a cluster gets its first requests"),
         pytest.param(a_plan(cells=(cell(a=0.991),)), False, id="a share by less than a point"),

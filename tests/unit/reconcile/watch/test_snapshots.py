@@ -61,6 +61,17 @@ def a_pod(name: str, ready: bool = True, deployment: str = "d", **metadata: Any)
     )
 
 
+def started(pod: dict[str, Any]) -> dict[str, Any]:
+    """The pod, its engine past its startup probe."""
+    return {
+        **pod,
+        "status": {
+            **pod["status"],
+            "containerStatuses": [{"name": "engine", "started": True, "state": {"running": {}}}],
+        },
+    }
+
+
 def a_plan(revision: int, applied: str) -> dict[str, Any]:
     return an_object(
         f"plan-{revision:06d}",
@@ -175,11 +186,16 @@ def test_the_applied_plan_is_the_newest_that_was_applied() -> None:
             id="on its way out",
         ),
         pytest.param(a_pod("p1", ready=False), [], id="loading"),
+        pytest.param(
+            started(a_pod("p1", ready=False)),
+            [Endpoint("10.0.0.1", 8000, "default/p1", EndpointState.NOT_READY)],
+            id="not ready any more: it may have requests from before",
+        ),
         pytest.param({**a_pod("p1"), "spec": {}}, [], id="no port"),
         pytest.param(a_pod("p1", labels={}), [], id="not ours"),
     ],
 )
-def test_ready_engines_are_endpoints(pod: dict[str, Any], endpoints: list[Endpoint]) -> None:
+def test_engines_are_endpoints(pod: dict[str, Any], endpoints: list[Endpoint]) -> None:
     snapshots, _ = some_snapshots(pods=[pod])
     assert list(routed(snapshots).endpoints.get("default/d", ())) == endpoints
 

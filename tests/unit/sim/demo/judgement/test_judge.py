@@ -150,11 +150,11 @@ def act_index(record: RequestRecord) -> int:
 @pytest.mark.parametrize(
     ("sent_s", "expected"),
     [
-        pytest.param(125.09, True, id="within 5 s of the silence"),
-        pytest.param(125.1, False, id="later it should have been out of rotation"),
+        pytest.param(132.09, True, id="within 12 s of the silence"),
+        pytest.param(132.1, False, id="later it should have been out of rotation"),
     ],
 )
-def test_five_seconds_are_assumed_where_leaving_rotation_was_not_observed(
+def test_twelve_seconds_are_assumed_where_leaving_rotation_was_not_observed(
     sent_s: float, expected: bool
 ) -> None:
     replicas = tuple(replace(r, unhealthy_s=None) if r is DEAD else r for r in REPLICAS)

@@ -1,0 +1,71 @@
+"""A burst beyond what replicas can take: Envoy refuses the rest before a header, and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+from argosy.telemetry.parse import ROUTE_STATS_FILTER, parse_route_stats
+
+CHAT = {"x-class": "chat"}
+SERVICE_S = 0.5
+
+
+async def serve(world: Any, build: Any, limit: int | None) -> Any:
+    """A class over one replica with answers of half a second, and a limit at Envoy."""
+    replica = world.replicas.get("a") or await world.replica("a")
+    replica.delay_s = SERVICE_S
+    cluster = build.cluster("c", replica, request_limit=limit)
+    await world.publish(world.table([build.route("chat", {"c": 1.0})], [cluster]))
+    return replica
+
+
+async def demand(world: Any) -> float:
+    """Requests of the class as the operator counts them."""
+    stats = parse_route_stats((await world.admin(f"/stats?filter={ROUTE_STATS_FILTER}&format=json")).encode())
+    assert isinstance(stats, dict)
+    return float(stats["default_chat"].counters().requests_total)
+
+
+async def test_of_a_burst_every_request_completes_or_is_refused_with_a_time_to_come_back(
+    world: Any, build: Any
+) -> None:
+    limit, num = 5, 600
+    replica = await serve(world, build, limit)
+    answers = await world.load(num, 20 * limit / SERVICE_S, headers=CHAT)
+    found = build.statuses(answers)
+    assert set(found) == {200, 429}
+    assert found[200] == replica.num_requests, "what was refused reached no replica, and was not retried"
+    assert found[200] >= limit
+    refused = [answer for answer in answers if answer.status == 429]
+    assert {answer.headers["retry-after"] for answer in refused} == {"5"}
+    assert refused[0].json["error"] == {
+        "message": "The replicas that serve default/chat have as many requests as can be answered in time;"
+        " try again in 5 s.",
+        "type": "rate_limit_error",
+        "param": None,
+        "code": "overloaded",
+    }
+    assert sorted(answer.seconds for answer in refused)[len(refused) // 2] < 0.1
+    assert await demand(world) == num, "a refused request is demand"
+
+
+async def test_bursty_arrivals_at_the_planned_rate_are_refused_nothing(world: Any, build: Any) -> None:
+    # 40 requests/s of half a second: 20 in flight; five deviations for a CV of 4 are 65 more.
+    await serve(world, build, 128)
+    gamma, tasks = random.Random(7), []
+    shape = 1 / 4.0**2
+    for _ in range(200):
+        tasks.append(asyncio.create_task(world.ask(headers=CHAT)))
+        await asyncio.sleep(gamma.gammavariate(shape, 1 / (40 * shape)))
+    assert build.statuses(await asyncio.gather(*tasks)) == {200: 200}
+
+
+async def test_a_changed_limit_cuts_no_request(world: Any, build: Any) -> None:
+    await serve(world, build, 64)
+    load = asyncio.create_task(world.load(150, 50, headers=CHAT))
+    for limit in (128, None, 64):
+        await asyncio.sleep(0.7)
+        await serve(world, build, limit)
+    assert build.statuses(await load) == {200: 150}
