@@ -134,6 +134,7 @@ class World:
         self.deployments: dict[str, DeploymentState] = {}
         self.plans: tuple[FleetPlan, ...] = ()
         self.silent: set[str] = set()
+        self.unknown: set[str] = set()
         self.dead_nodes: set[str] = set()
         self.is_deaf = False
         self.perf = FakePerf()
@@ -206,12 +207,18 @@ class World:
                     self.pods[k].address: since for k, since in self._silent_since_s.items() if k in self.pods
                 },
             ),
-            routing=RoutingView("v1", (EnvoyState("edge", "v1"),)),
+            routing=self._routing(),
             profile_files=dict(self.profile_files),
             unread_profiles=dict(self.unread_profiles),
             seen=replace(self.seen, deleted=frozenset(self.deleted)),
             monotonic_s=self.now_s - START_S,
         )
+
+    def _routing(self) -> RoutingView:
+        """One Envoy, which has acknowledged every ready pod; `unknown` are pods that it does not have."""
+        known = frozenset(p.address for p in self.pods.values() if p.ready and p.key not in self.unknown)
+        edge = EnvoyState("edge", "v1", endpoints_version="v1", endpoints_since_s=START_S - 60.0)
+        return RoutingView("v1", (edge,), {"v1": known})
 
     def decide(self, trigger: str = "a test") -> Decision:
         """One decision, not carried out."""

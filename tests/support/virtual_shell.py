@@ -156,6 +156,8 @@ class VirtualShell:
         """Changes by kind that a watch has not reported."""
         listeners = Listeners(self._changed, self._picture_changed, self._note_missed)
         self.watches = Watches(self.store, self.server, self.clock, listeners)
+        self.unknown: set[str] = set()
+        """Keys of pods that no Envoy has as an endpoint."""
         self.routing = RoutingView("v1", (EnvoyState("edge", "v1"),))
         self.state = LoopState(
             settings=OperatorSettings(
@@ -164,7 +166,7 @@ class VirtualShell:
             clock=self.clock,
             snapshots=Snapshots(self.store),
             actor=Actor(self.server, self.store, self.clock, lambda: self.election.is_leader),
-            routing=lambda: self.routing,
+            routing=self._routing,
             profile_files=ProfileFiles(self.server, self.clock),
             metrics=Metrics(),
             revisions=SeenRevisions(directory),
@@ -172,6 +174,17 @@ class VirtualShell:
         )
         self.planning = PlanningLoop(self.state, self.decider, self.election)
         self.traffic = TrafficLoop(self.state, self.scraper, RunningVariants(FakePerf()), self.planning.wake)
+
+    def _routing(self) -> RoutingView:
+        """`routing`, with Envoys that have acknowledged every pod long ago."""
+        pods = self.state.snapshots.pods().values()
+        known = frozenset(p.address for p in pods if p.address and p.key not in self.unknown)
+        long_ago_s = self.state.clock.now_s() - 3600.0
+        envoys = tuple(
+            replace(envoy, endpoints_version="v1", endpoints_since_s=long_ago_s)
+            for envoy in self.routing.envoys
+        )
+        return replace(self.routing, envoys=envoys, endpoints_by_version={"v1": known})
 
     def apply(self, *items: CustomResource) -> None:
         """As a user does."""

@@ -19,6 +19,7 @@ from argosy.control.decision import EventRecord
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, EventKey, TrafficMemory, WeightMemory
 from argosy.control.state.measured import measured
+from argosy.control.state.routable import unrouted
 from argosy.control.state.silence import doubted_pods, idle_pods, silent_pods
 from argosy.control.traffic.balance import balance, published_weights, worth_publishing
 from argosy.control.traffic.engine_ends import engine_ends
@@ -102,6 +103,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
             *_demand_triggers(snapshot, seen),
             *_silence_triggers(memory.traffic.silent, silent),
             *_idle_triggers(memory.traffic.idle - silent, idle - silent),
+            *_routed_triggers(memory.planning.unrouted - unrouted(snapshot).keys()),
             *(Trigger(f"the step times of {key} were calibrated anew") for key in calibrations.changed),
         ),
         weights=weights,
@@ -133,6 +135,12 @@ def _idle_triggers(before: frozenset[str], now: frozenset[str]) -> Iterable[Trig
         yield Trigger(f"pod {pod} takes no requests", is_progress=True)
     for pod in sorted(before - now):
         yield Trigger(f"pod {pod} takes requests again", is_progress=True)
+
+
+def _routed_triggers(pods: Iterable[str]) -> Iterable[Trigger]:
+    """What a roll-out has waited for."""
+    for pod in sorted(pods):
+        yield Trigger(f"Envoys send requests to pod {pod} now", is_progress=True)
 
 
 def _recalibrated(

@@ -115,6 +115,7 @@ class PlanningMemory:
     forecasts:      the demand that it was made for, by class (the centres of the forecast bands)
     capacity_per_s: requests/s that one replica of a Deployment carries of a cell
     inputs:         of the plan that is followed
+    unrouted:       keys of the ready pods to which some Envoy did not send requests
     first_seen_s:   since when each look lasts that waits for a second one (monotonic seconds)
     """
 
@@ -122,6 +123,7 @@ class PlanningMemory:
     capacity_per_s: Mapping[tuple[CellName, DeploymentKey], float] = field(default_factory=dict)
     inputs: PlanInputs | None = None
     first_seen_s: Mapping[str, float] = field(default_factory=dict)
+    unrouted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

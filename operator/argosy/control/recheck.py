@@ -14,6 +14,7 @@ from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.picture.removal import is_destructive
 from argosy.control.picture.set_aside import set_aside
 from argosy.control.state.nodes import new_pod_nodes, pool_nodes
+from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import uncounted_pods
 from argosy.keys import DeploymentKey
 from argosy.manifests import EngineWorkload
@@ -101,7 +102,7 @@ def _in_use(key: DeploymentKey, snapshot: FleetSnapshot) -> str:
 
 def _too_few_serve(step: ScaleDeployment, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
     """Replicas are removed only while enough of those that stay take requests."""
-    lost = uncounted_pods(snapshot)
+    lost = uncounted_pods(snapshot) | unrouted(snapshot).keys()
     counts = {key: deployment.replicas for key, deployment in snapshot.deployments.items()}
     counts[step.key] = step.replicas
     for key, needed in sorted(relies_on.serving.items()):

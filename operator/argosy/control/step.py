@@ -179,7 +179,11 @@ def _decision(
         why=decided.plan.reasons,
         observed={k: found for k in snapshot.classes if (found := observed_status(reported, k)) is not None},
         memory=PlanningMemory(
-            sizing.forecasts, decided.problem.capacity_per_s, inputs, _looks(snapshot, removal, looks)
+            sizing.forecasts,
+            decided.problem.capacity_per_s,
+            inputs,
+            _looks(snapshot, removal, looks),
+            frozenset(reported.unrouted),
         ),
         waiting=removal.waiting,
         waits_until_s=decided.waiting.until_s if decided.waiting is not None else None,

@@ -18,6 +18,7 @@ from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.revision.decided import Decided
 from argosy.control.state.nodes import PoolNodes, new_pod_nodes, pool_nodes
 from argosy.control.state.owners import Owners
+from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import replicas_without_room, uncounted_pods
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.place.solution import Placement
@@ -56,6 +57,7 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
         victims=decided.placement.victims,
         lost=world.lost,
         without_room=replicas_without_room(snapshot, decided.placement),
+        unrouted=frozenset(unrouted(snapshot)),
     )
     places = {**placed_nodes(decided.placement), **planned_nodes(follow)}
     usable = new_pod_nodes(world.nodes)

@@ -65,8 +65,8 @@ def _alive(target: Target, inputs: RolloutInputs) -> int:
 
 
 def _idle(target: Target, inputs: RolloutInputs) -> int:
-    """Replicas of it that do not serve: Kubernetes deletes those first."""
-    return len(inputs.live_pods(target.key)) - inputs.num_serving(target.key)
+    """Replicas of it that are not ready: Kubernetes deletes those first."""
+    return len(inputs.live_pods(target.key)) - inputs.num_ready(target.key)
 
 
 def _is_last_server(target: Target, inputs: RolloutInputs) -> bool:

@@ -53,6 +53,7 @@ class RolloutInputs:
     victims: pods in the order in which placement lets them go
     lost: keys of pods that do not serve any more and will be evicted
     without_room: planned replicas, by Deployment, that only wait for free GPUs
+    unrouted: keys of ready pods to which Envoys do not send requests (yet): they stand for nothing
     """
 
     targets: tuple[Target, ...]
@@ -61,6 +62,7 @@ class RolloutInputs:
     victims: tuple[str, ...] = ()
     lost: frozenset[str] = frozenset()
     without_room: Mapping[DeploymentKey, int] = field(default_factory=dict)
+    unrouted: frozenset[str] = frozenset()
 
     @cached_property
     def _pods_by_deployment(self) -> dict[DeploymentKey, list[PodState]]:
@@ -83,7 +85,12 @@ class RolloutInputs:
         return tuple(p for p in self.all_pods(deployment) if p.is_active and not p.deleting)
 
     def num_serving(self, deployment: DeploymentKey) -> int:
-        """Replicas that answer requests."""
+        """Replicas that get requests and answer them."""
+        without = self.lost | self.unrouted
+        return sum(takes_requests(p, without) for p in self.all_pods(deployment))
+
+    def num_ready(self, deployment: DeploymentKey) -> int:
+        """Replicas that Kubernetes takes for serving: it removes the others first."""
         return sum(takes_requests(p, self.lost) for p in self.all_pods(deployment))
 
     def num_surplus(self, target: Target) -> int:

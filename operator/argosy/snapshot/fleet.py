@@ -32,6 +32,8 @@ class EnvoyState:
     served_at_s:          while it is ahead: from when on it may be served (seconds since the epoch)
     left_revision:        it was ahead with this revision, until the server that it is connected to
                           led it back; 0 where that was not so
+    endpoints_version:    of the endpoints that it acknowledged last; empty before the first
+    endpoints_since_s:    when it did (seconds since the epoch)
     """
 
     node_id: str
@@ -43,14 +45,25 @@ class EnvoyState:
     stats_url: str = ""
     served_at_s: float | None = None
     left_revision: int = 0
+    endpoints_version: str = ""
+    endpoints_since_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingView:
-    """The xDS version that is published, and the state of each Envoy."""
+    """The xDS version that is published, and the state of each Envoy.
+
+    endpoints_by_version: addresses of the endpoints in what was published lately, by the version of the
+                          endpoints: what an Envoy has that acknowledged it
+    gone_at_s:            when the connections of Envoys ended that have not connected again, by node id
+    since_s:              when this process began to serve Envoys (seconds since the epoch)
+    """
 
     version: str = ""
     envoys: tuple[EnvoyState, ...] = ()
+    endpoints_by_version: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    gone_at_s: Mapping[str, float] = field(default_factory=dict)
+    since_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -89,6 +89,7 @@ class TelemetryReading:
                 without an answer
     refused_since_s: of these, the ones that refuse connections now: since when they do in a row
     endpoints:  by endpoint address, Envoy's view; where several Envoys differ, the worst
+    envoys:     by node id, that Envoy's view alone: health by endpoint address
     answered_at_s: by endpoint address, when an Envoy last showed that a request was answered there
     routes:     by (Envoy's node id, route cell)
     arrivals:   by Envoy's node id, the requests that came in, whatever became of them (total since its start)
@@ -98,6 +99,7 @@ class TelemetryReading:
     unanswered_since_s: Mapping[str, float] = field(default_factory=dict)
     refused_since_s: Mapping[str, float] = field(default_factory=dict)
     endpoints: Mapping[str, Sample[EndpointHealth]] = field(default_factory=dict)
+    envoys: Mapping[str, Sample[Mapping[str, EndpointHealth]]] = field(default_factory=dict)
     answered_at_s: Mapping[str, float] = field(default_factory=dict)
     routes: Mapping[tuple[str, CellName], Sample[RouteCounters]] = field(default_factory=dict)
     arrivals: Mapping[str, Sample[float]] = field(default_factory=dict)

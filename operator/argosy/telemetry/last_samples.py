@@ -103,6 +103,11 @@ class LastSamples:
                 if view.arrived is not None
             },
             endpoints=self._endpoints(),
+            envoys={
+                node: Sample(view.endpoints, view.at_s)
+                for node, view in self._envoys.items()
+                if view.endpoints
+            },
             routes={key: sample for key, (_, sample) in self._routes.items()},
         )
 

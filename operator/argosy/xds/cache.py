@@ -22,6 +22,7 @@ from argosy.xds.snapshot import PackedResource, ResourceSet, Snapshot, TypeUrl
 from argosy.xds.subscription import ResponseOutcome
 
 _NUM_REMEMBERED = 16
+GONE_KEPT_S = 600.0
 
 
 @dataclass
@@ -33,6 +34,7 @@ class _Node:
     revision: int = 0
     hold: Hold | None = None
     left_revision: int = 0
+    endpoints_since_s: float | None = None
 
     @property
     def is_forgotten_when_gone(self) -> bool:
@@ -49,6 +51,8 @@ class SnapshotCache:
         self._published: deque[Snapshot] = deque(maxlen=_NUM_REMEMBERED)
         self._accepted: deque[Snapshot] = deque(maxlen=_NUM_REMEMBERED)
         self._nodes: dict[str, _Node] = {}
+        self.gone_at_s: dict[str, float] = {}
+        """When the last stream of an Envoy ended that has not connected again (seconds since the epoch)."""
 
     @property
     def current(self) -> Snapshot | None:
@@ -96,12 +100,16 @@ class SnapshotCache:
         node = self._nodes.setdefault(node_id, _Node())
         node.num_streams += 1
         node.stats_url = stats_url
+        self.gone_at_s.pop(node_id, None)
 
     def disconnect(self, node_id: str) -> None:
         """A stream of this Envoy ended. What it refused, and a hold, are kept: it may connect again."""
         node = self._nodes[node_id]
         node.num_streams -= 1
         node.left_revision = 0
+        if node.num_streams == 0:
+            self._forget_long_gone()
+            self.gone_at_s[node_id] = self._times.now_s()
         if node.num_streams == 0 and node.is_forgotten_when_gone:
             del self._nodes[node_id]
 
@@ -136,7 +144,13 @@ class SnapshotCache:
     def saw(self, node_id: str, versions: Mapping[TypeUrl, str], revision: int) -> None:
         """This Envoy reports that it has these versions, and `revision` as the largest among them."""
         node = self._nodes[node_id]
+        if versions.get(TypeUrl.ENDPOINT) != node.acknowledged.get(TypeUrl.ENDPOINT):
+            node.endpoints_since_s = self._times.now_s()
         node.acknowledged, node.revision = dict(versions), revision
+
+    def endpoints_by_version(self) -> dict[str, frozenset[str]]:
+        """Addresses of the endpoints in what was published lately, by the endpoints' version."""
+        return {s.resources(TypeUrl.ENDPOINT).version: s.endpoint_addresses for s in self._published}
 
     def refuse(self, node_id: str, outcome: ResponseOutcome, target: Snapshot) -> None:
         """This Envoy refused a response that was sent on the way to `target`."""
@@ -165,6 +179,11 @@ class SnapshotCache:
                 if node.is_forgotten_when_gone:
                     del self._nodes[node_id]
 
+    def _forget_long_gone(self) -> None:
+        """No reader asks for an Envoy that has been away for so long; names of pods never come back."""
+        now_s = self._times.now_s()
+        self.gone_at_s = {n: at_s for n, at_s in self.gone_at_s.items() if abs(now_s - at_s) < GONE_KEPT_S}
+
     def _is_connected(self, node_id: str) -> bool:
         return self._nodes[node_id].num_streams > 0
 
@@ -181,6 +200,8 @@ class SnapshotCache:
             is_ahead=node.hold is not None,
             served_at_s=node.hold.served_at_s if node.hold else None,
             left_revision=node.left_revision,
+            endpoints_version=node.acknowledged.get(TypeUrl.ENDPOINT, ""),
+            endpoints_since_s=node.endpoints_since_s,
         )
 
     def _refused_now(self, node_id: str) -> Mapping[TypeUrl, ResponseOutcome]:

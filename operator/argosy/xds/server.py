@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -119,6 +119,15 @@ class AdsServer:
     def current(self) -> Snapshot | None:
         """The snapshot published last."""
         return self._cache.current
+
+    @property
+    def gone_at_s(self) -> Mapping[str, float]:
+        """When the connections of Envoys ended that have not connected again, by node id (epoch seconds)."""
+        return dict(self._cache.gone_at_s)
+
+    def endpoints_by_version(self) -> Mapping[str, frozenset[str]]:
+        """Addresses of the endpoints in what was published lately, by the endpoints' version."""
+        return self._cache.endpoints_by_version()
 
     def envoys(self) -> tuple[EnvoyState, ...]:
         """The connected Envoys, each with what it acknowledged or refused."""

@@ -154,6 +154,16 @@ class Snapshot:
         """The FleetPlan revision that the routes come from."""
         return self.by_type[TypeUrl.ROUTE].revision
 
+    @cached_property
+    def endpoint_addresses(self) -> frozenset[str]:
+        """`ip:port` of every replica that requests may be sent to, draining ones included."""
+        found: set[str] = set()
+        for name, resource in self.by_type[TypeUrl.ENDPOINT].by_name.items():
+            if not name.startswith(hop.TCP_PREFIX):
+                hops = hop.hops_of(_unpack(TypeUrl.ENDPOINT, resource))
+                found |= {reference.replica for reference in hops}
+        return frozenset(found)
+
     @property
     def version(self) -> str:
         """The routes' version: it names the snapshot in statuses."""

@@ -315,7 +315,9 @@ def test_a_new_variant_in_a_full_pool_replaces_the_old_one_replica_at_a_time() -
     world.serving_over_time.clear()
     world.apply(a_model(engine={"maxNumSeqs": 128}))
     world.act("ServedModel default/llama changed (engine)")
-    assert verdict(world.decisions[-1], "default/chat") == ("False", "Unplaceable")
+    assert verdict(world.decisions[-1], "default/chat") == ("False", "Exchanging")
+    message = condition(world.decisions[-1], "default/chat")["message"]
+    assert message.startswith("0 of 4 planned replicas get requests; 4 replicas of the former plan serve")
     world.settle()
     assert world.replicas() == {"l40s/chat": 4}
     assert old not in world.deployments

@@ -98,6 +98,14 @@ _OF_ROUTES = {
 _OF_REPLICAS = {
     "Ready": "It has what it asks for.",
     "Loading": "{ready} of {desired} replicas are ready; the others are starting or loading weights.",
+    "Exchanging": (
+        "{ready} of {desired} planned replicas get requests; {others} replicas of the former plan serve until"
+        " all do."
+    ),
+    "NotRouted": (
+        "{ready} of {desired} replicas get requests; pod {pod} is ready and {why}. Check that Envoy and its"
+        " connection to the operator (status.envoys of Fleet/default)."
+    ),
     "NoReplicasReady": "None of {desired} replicas is ready; check the events and logs of the pods.",
     "NotAnswering": (
         "{ready} of {desired} replicas answer in time; {count} whose pods are ready do not, such as pod"

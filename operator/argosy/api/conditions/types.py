@@ -79,6 +79,8 @@ class Reason(StrEnum):
 
     READY = "Ready"
     LOADING = "Loading"
+    EXCHANGING = "Exchanging"
+    NOT_ROUTED = "NotRouted"
     NO_REPLICAS_READY = "NoReplicasReady"
     NOT_ANSWERING = "NotAnswering"
     SILENCE_IN_DOUBT = "SilenceInDoubt"

@@ -98,14 +98,35 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
         return _short(shortfall)
     if reported.mode is not Mode.AUTO and not reported.cells_of(key):
         return mode_not_auto(ConditionType.READY, reported.mode)
+    routed = programmed(reported)
+    if routed.status is ConditionStatus.FALSE:
+        return because(ConditionType.READY, routed.reason, routed.message)
+    exchanging = _exchanging(reported, key)
+    if exchanging is not None:
+        return exchanging
     unplaced = _unplaced(reported, key)
     if unplaced is not None:
         return because(ConditionType.READY, Reason.UNPLACEABLE, unplaced.message)
-    wanted = sum(d.replicas for d in reported.planned_for(key))
-    served = replicas_verdict(reported, reported.pods_of_class(key), wanted)
+    planned = reported.planned_for(key)
+    names = {d.name for d in planned}
+    pods = [p for p in reported.pods_of_class(key) if p.deployment in names]
+    served = replicas_verdict(reported, pods, sum(d.replicas for d in planned))
     if served.status is not ConditionStatus.TRUE:
         return served
     return slo_missed(reported, key) or _remarked(reported, key, served)
+
+
+def _exchanging(reported: Reported, key: ClassKey) -> Verdict | None:
+    """Planned replicas are missing, and as many of the former plan serve instead."""
+    planned = reported.planned_for(key)
+    wanted = sum(d.replicas for d in planned)
+    ready = sum(min(d.replicas, reported.num_serving[d.name]) for d in planned)
+    others = sum(map(reported.serves, reported.pods_of_class(key))) - ready
+    if ready >= wanted or ready + others < wanted:
+        return None
+    if ready + others == 1 and _unplaced(reported, key) is not None:
+        return None  # the last replica never gives way: this exchange does not end by itself
+    return false(ConditionType.READY, Reason.EXCHANGING, ready=ready, desired=wanted, others=others)
 
 
 def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:

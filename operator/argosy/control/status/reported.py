@@ -18,6 +18,7 @@ from argosy.control.revision.decided import Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
+from argosy.control.state.routable import Unrouted, unrouted
 from argosy.control.state.silence import doubted_pods, idle_pods
 from argosy.demand.observed import Measured, Observed, ObservedHistory, observed
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
@@ -69,10 +70,15 @@ class Reported:
 
     @cached_property
     def _out(self) -> frozenset[str]:
-        return self.sizing.lost | idle_pods(self.snapshot)
+        return self.sizing.lost | idle_pods(self.snapshot) | self.unrouted.keys()
+
+    @cached_property
+    def unrouted(self) -> Mapping[str, Unrouted]:
+        """Ready pods to which Envoys do not send requests, by key."""
+        return unrouted(self.snapshot)
 
     def serves(self, pod: PodState) -> bool:
-        """True if an engine takes new requests and answers them."""
+        """True if an engine gets new requests and answers them."""
         return takes_requests(pod, self._out)
 
     def stopped(self, pods: Iterable[PodState]) -> list[PodState]:

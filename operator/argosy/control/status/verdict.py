@@ -120,6 +120,10 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
 def _stopped_verdict(reported: Reported, stopped: list[PodState], ready: int, wanted: int) -> Verdict:
     """Engines that Kubernetes calls ready and that do not serve."""
     named = min(p.key for p in stopped)
+    not_routed = [p.key for p in stopped if p.key in reported.unrouted]
+    if len(not_routed) == len(stopped):
+        why = reported.unrouted[named].why
+        return false(ConditionType.READY, Reason.NOT_ROUTED, ready=ready, desired=wanted, pod=named, why=why)
     if any(p.key in reported.doubted for p in stopped):
         parts = {"count": len(reported.doubted), "pod": named, "until_s": round(DOUBT_UNTIL_S)}
         return false(ConditionType.READY, Reason.SILENCE_IN_DOUBT, **parts)

@@ -37,6 +37,7 @@ class Publisher:
     def __init__(self, snapshots: Snapshots, ads: AdsServer, clock: Clock, state_dir: Path) -> None:
         self._snapshots, self._ads, self._clock, self._state_dir = snapshots, ads, clock, state_dir
         self._changed = asyncio.Event()
+        self._since_s = clock.now_s()
         self._withheld = ""
         self._followed: FleetPlan | None = None
 
@@ -104,7 +105,11 @@ class Publisher:
         current, own = self._ads.current, self.own_envoys()
         here = {envoy.node_id for envoy in own}
         envoys = (*own, *(envoy for envoy in others if envoy.node_id not in here))
+        connected = {envoy.node_id for envoy in envoys}
         return RoutingView(
             version=current.version if current else "",
             envoys=tuple(sorted(envoys, key=lambda envoy: envoy.node_id)),
+            endpoints_by_version=self._ads.endpoints_by_version(),
+            gone_at_s={n: at_s for n, at_s in self._ads.gone_at_s.items() if n not in connected},
+            since_s=self._since_s,
         )
