@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from typing import Any
 
 from operator_stage import OURS, REPOSITORY, WORLD, OperatorStage, condition, names, until, until_equal
 
@@ -44,7 +46,7 @@ def test_after_all_plans_are_deleted_a_changed_engine_reaches_envoy_and_no_reque
         stage.patch("smodel", "llama-8b", engine=None)
 
 
-def test_an_envoy_with_routes_of_lost_plans_is_led_back_without_a_restart_and_the_numbers_go_on(
+def test_with_plans_and_definitions_gone_envoy_keeps_its_routes_and_the_numbers_go_on(
     stage: OperatorStage,
 ) -> None:
     operator, last = stage.leader, envoy_revision(stage)
@@ -55,20 +57,56 @@ def test_an_envoy_with_routes_of_lost_plans_is_led_back_without_a_restart_and_th
         stage.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
         stage.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         stage.kubectl("apply", "-f", str(WORLD))
-        stage.patch("fleet", "default", mode="Recommend")  # so that no plan of its own takes Envoy along
         stage.start_operator(operator.name)
-
-        until_equal("EnvoyAhead", lambda: programmed(stage)["reason"], "the Envoy ahead to be named")
-        assert f"revision {last}," in programmed(stage)["message"]
-        until_equal(0, lambda: envoy_revision(stage), f"Envoy to be led back after {HOLD_S} s")
-        until(lambda: f"had routes of FleetPlan revision {last}" in events(stage), "the event")
-
-        stage.patch("fleet", "default", mode="Auto")
         applied = until(stage.applied, "a plan to be applied")
         assert applied["spec"]["revision"] > last
         until_equal(applied["spec"]["revision"], lambda: envoy_revision(stage), "Envoy to follow it")
     assert load.lost == ()
+
+
+def test_an_envoy_with_routes_of_a_later_plan_than_a_backup_has_is_led_back_without_a_restart(
+    stage: OperatorStage,
+) -> None:
+    backup, operator = stage.applied(), stage.leader
+    stage.patch("wclass", "chat", minReplicas=3)
+    last = until(lambda: later_than(stage, backup), "a later plan, which Envoy has")
+    with stage.load() as load:
+        operator.kill()
+        shutil.rmtree(stage.state_dir(operator.name))
+        stage.kubectl("delete", "fplan", "--all")
+        stage.patch("fleet", "default", mode="Recommend")  # so that no plan of its own takes Envoy along
+        restore(stage, backup)
+        stage.start_operator(operator.name)
+
+        until_equal("EnvoyAhead", lambda: programmed(stage)["reason"], "the Envoy ahead to be named")
+        assert f"revision {last}," in programmed(stage)["message"]
+        until_equal(
+            backup["spec"]["revision"],
+            lambda: envoy_revision(stage),
+            f"Envoy to be led back after {HOLD_S} s",
+        )
+        until(lambda: f"had routes of FleetPlan revision {last}" in events(stage), "the event")
+
+        stage.patch("wclass", "chat", minReplicas=None)
+        stage.patch("fleet", "default", mode="Auto")
+    assert load.lost == ()
     assert "it is served what the API server has now" in stage.log(operator.name)
+
+
+def later_than(stage: OperatorStage, plan: dict[str, Any]) -> int:
+    """The revision that Envoy has where it is later than a plan's; else 0."""
+    found = envoy_revision(stage)
+    return found if found > plan["spec"]["revision"] else 0
+
+
+def restore(stage: OperatorStage, plan: dict[str, Any]) -> None:
+    """As a backup does: the object, then its status."""
+    kept = {key: plan[key] for key in ("apiVersion", "kind", "spec", "status")}
+    body = json.dumps({**kept, "metadata": {"name": plan["metadata"]["name"]}})
+    stage.kubectl("create", "-f", "-", stdin=body)
+    stage.kubectl(
+        "patch", "fplan", plan["metadata"]["name"], "--subresource=status", "--type=merge", "-p", body
+    )
 
 
 def programmed(stage: OperatorStage) -> dict[str, str]:

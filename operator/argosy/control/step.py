@@ -29,7 +29,7 @@ from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, wi
 from argosy.control.revision.decided import Decided
 from argosy.control.revision.edits import edits_digest
 from argosy.control.revision.life import plan_life
-from argosy.control.revision.number import next_revision
+from argosy.control.revision.number import is_known, next_revision
 from argosy.control.revision.request_limits import request_limits
 from argosy.control.revision.revision import Origin, demand_change, differs, excess, revision_of
 from argosy.control.revision.window import last_revision, waiting
@@ -38,6 +38,7 @@ from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.counts import num_serving
 from argosy.control.state.nodes import pool_nodes
 from argosy.control.state.owners import owners_by_deployment
+from argosy.control.state.routable import RECONNECT_S
 from argosy.control.state.silence import doubted_pods
 from argosy.control.state.waiting import uncounted_pods
 from argosy.control.status.fleet import alarm_statuses
@@ -186,8 +187,15 @@ def _decision(
             frozenset(reported.unrouted),
         ),
         waiting=removal.waiting,
-        waits_until_s=decided.waiting.until_s if decided.waiting is not None else None,
+        waits_until_s=_waits_until_s(snapshot, decided),
     )
+
+
+def _waits_until_s(snapshot: FleetSnapshot, decided: Decided) -> float | None:
+    """When to decide again, because a change waits, or the number of the next revision; else None."""
+    if not is_known(snapshot):
+        return snapshot.routing.since_s + RECONNECT_S
+    return decided.waiting.until_s if decided.waiting is not None else None
 
 
 def _plan_inputs(
@@ -245,7 +253,7 @@ def _new_revision(
 ) -> FleetPlan | None:
     has_anything = snapshot.classes or snapshot.plans or snapshot.deployments
     mode = snapshot.fleet_spec.mode
-    if mode is Mode.OBSERVE or not has_anything:
+    if mode is Mode.OBSERVE or not has_anything or not is_known(snapshot):
         return None
     applied, last = picture.whole.applied_plan, last_revision(picture.whole)
     if last is not None and ObjectRef(FleetPlan.PLURAL, last.key) in snapshot.seen.unseen:

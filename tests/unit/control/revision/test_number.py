@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
+from argosy.control.decision import Decision
 from argosy.control.revision.number import ADOPTED_LIMIT, next_revision
+from argosy.control.state.routable import RECONNECT_S
 from argosy.control.step import StepSettings, step
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
 
@@ -76,3 +78,25 @@ def test_an_envoy_that_is_ahead_is_no_reason_for_a_revision() -> None:
             snapshot = with_envoys(world.snapshot(), seen)
             settings = StepSettings("a test", plan_time_limit_s=None)
             assert step(snapshot, world.memory, settings, world.perf).new_plan is None
+
+
+def test_a_new_process_waits_for_the_envoys_of_running_engines_before_it_counts_from_one() -> None:
+    """All plans and the state directory are lost: only Envoys can tell how far the numbers had come."""
+    world = a_world()
+    bare = replace(world.snapshot(), plans=(), routing=RoutingView(since_s=world.now_s))
+    first = decide(world, bare)
+    assert (first.new_plan, first.steps) == (None, ())
+    assert first.waits_until_s == world.now_s + RECONNECT_S
+    connected = replace(bare, routing=with_envoys(bare, 17).routing)
+    assert new_revision(decide(world, connected)) == 18
+    alone = replace(bare, routing=RoutingView(since_s=world.now_s - RECONNECT_S))
+    assert new_revision(decide(world, alone)) == 1
+
+
+def decide(world: World, snapshot: FleetSnapshot) -> Decision:
+    return step(snapshot, world.memory, StepSettings("a test", plan_time_limit_s=None), world.perf)
+
+
+def new_revision(decision: Decision) -> int:
+    assert decision.new_plan is not None
+    return decision.new_plan.spec.revision
