@@ -39,7 +39,16 @@ from argosy.perf.model import LibraryPerfModel
 from argosy.perf.profile import Calibration, Profile, ProfileKey
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge, TooLargeReason
 from argosy.perf.shipped import shipped_library
-from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
+from argosy.rollout import (
+    CreateDeployment,
+    DeleteDeployment,
+    EndProtection,
+    MarkVictim,
+    PlacePod,
+    ProtectReplicas,
+    ScaleDeployment,
+    Step,
+)
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, SloTerm, TelemetryReading, Term, Variant
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
@@ -129,6 +138,7 @@ class World:
         self.apply(*objects)
         self.pods: dict[str, PodState] = {}
         self.deployments: dict[str, DeploymentState] = {}
+        self.protected: dict[DeploymentKey, int] = {}
         self.plans: tuple[FleetPlan, ...] = ()
         self.silent: set[str] = set()
         self.dead_nodes: set[str] = set()
@@ -187,6 +197,7 @@ class World:
             nodes=dict(self.nodes),
             pods=dict(self.pods),
             deployments=dict(self.deployments),
+            protected=dict(self.protected),
             telemetry=TelemetryReading(
                 engines={
                     a: Sample(EngineReading(1, 0, 0.1, 0, 0, 0), at_s) for a, at_s in heard_at_s.items()
@@ -313,6 +324,11 @@ class World:
             case PlacePod(pod, node):
                 assert self.pods[pod].gated
                 self.pods[pod] = replace(self.pods[pod], gated=False, assigned_node=node)
+            case ProtectReplicas(key, least):
+                assert key in self.deployments
+                self.protected[key] = least
+            case EndProtection(key):
+                del self.protected[key]
 
     def reconcile(self) -> None:
         """Deployments, scheduler and kubelets catch up with the instant that it is now."""

@@ -7,13 +7,14 @@ rate is divided among its cells as `RouteCells` says.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from argosy.api.gpupool import PlacementMode
 from argosy.control.candidates.resolve import Candidate, Resolution, ResolvedClass
 from argosy.control.cells import RouteCell, RouteCells
-from argosy.control.state.nodes import PoolNodes
+from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods
 from argosy.demand.forecast import ClassForecast
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
@@ -63,7 +64,7 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
             for row in sizing.cells_of(resolved)
         ),
         options=_options(sizing),
-        pools=tuple(PoolLimit(name, tuple(n.gpus for n in p.usable)) for name, p in sizing.nodes.items()),
+        pools=tuple(_pool_limit(p) for p in sizing.nodes.values()),
         capacity_per_s=_capacities(sizing),
         min_replicas=_floors(sizing),
         max_replicas={key: m.spec.max_replicas for key, m in sizing.snapshot.models.items()},
@@ -73,18 +74,35 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
     )
 
 
+def _pool_limit(nodes: PoolNodes) -> PoolLimit:
+    closed = sum(node.gpus for node in nodes.usable if not node.takes_new)
+    return PoolLimit(nodes.pool, tuple(node.gpus for node in nodes.open), closed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Alive:
+    """Replicas of each Deployment that exist, are not drained and not lost.
+
+    closed: those on nodes that take no new ones; leaving: of these, those on leaving nodes
+    """
+
+    total: Counter[DeploymentKey]
+    closed: Counter[DeploymentKey]
+    leaving: Counter[DeploymentKey]
+
+
 def _options(sizing: Sizing) -> tuple[Option, ...]:
     """One option for each Deployment, though several classes of its group name it."""
-    num_alive = _num_alive(sizing.snapshot, sizing.lost)
+    alive = _alive(sizing)
     found: dict[DeploymentKey, Option] = {}
     for candidate in _candidates(sizing):
         key = candidate.workload.key
         if key not in found:
-            found[key] = _option(candidate, num_alive.get(key, 0))
+            found[key] = _option(candidate, alive)
     return tuple(found.values())
 
 
-def _option(candidate: Candidate, current_replicas: int) -> Option:
+def _option(candidate: Candidate, alive: _Alive) -> Option:
     workload = candidate.workload
     variant = workload.variant
     return Option(
@@ -96,7 +114,9 @@ def _option(candidate: Candidate, current_replicas: int) -> Option:
         price_usd_per_hour=workload.pool.spec.price_usd_per_hour * variant.gpus,
         load_s=candidate.load_s,
         variant=variant.name,
-        current_replicas=current_replicas,
+        current_replicas=alive.total[workload.key] - alive.leaving[workload.key],
+        closed_replicas=alive.closed[workload.key] - alive.leaving[workload.key],
+        leaving_replicas=alive.leaving[workload.key],
     )
 
 
@@ -133,7 +153,14 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
     snapshot = sizing.snapshot
     placed_here = {n for n, p in snapshot.pools.items() if p.spec.placement is PlacementMode.ARGOSY}
     rooms = tuple(
-        NodeRoom(node.name, name, node.gpus)
+        NodeRoom(
+            name=node.name,
+            pool=name,
+            gpus=node.gpus,
+            is_closed=not node.takes_new,
+            is_leaving=bool(node.departure),
+            is_last=node.is_candidate,
+        )
         for name in sorted(placed_here)
         for node in sizing.nodes[name].usable
     )
@@ -153,6 +180,10 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
             if by_option[name].pool in placed_here
         ),
         draining=tuple((p.key, p.destination, sum(p.devices.values())) for p in held if p.deleting),
+        most_gpus={
+            name: max(o.gpus for o in problem.options if o.pool == name)
+            for name in sorted({o.pool for o in problem.options})
+        },
     )
 
 
@@ -162,10 +193,12 @@ def _placed(pod: PodState, now_s: float) -> PlacedReplica:
     return PlacedReplica(pod.key, pod.deployment, pod.destination, gpus, pod.ready, age_s)
 
 
-def _num_alive(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[DeploymentKey, int]:
-    """Replicas that exist, are not drained and are not lost, by Deployment."""
-    alive: dict[DeploymentKey, int] = {}
-    for pod in snapshot.engine_pods:
-        if is_alive(pod, lost):
-            alive[pod.deployment] = alive.get(pod.deployment, 0) + 1
-    return alive
+def _alive(sizing: Sizing) -> _Alive:
+    snapshot = sizing.snapshot
+    closed, leaving = closed_pods(snapshot, sizing.nodes), leaving_pods(snapshot, sizing.nodes)
+    pods = [p for p in snapshot.engine_pods if is_alive(p, sizing.lost)]
+    return _Alive(
+        total=Counter(p.deployment for p in pods),
+        closed=Counter(p.deployment for p in pods if p.key in closed),
+        leaving=Counter(p.deployment for p in pods if p.key in leaving),
+    )

@@ -20,11 +20,28 @@ from argosy.control.fast import Weights
 from argosy.control.traffic.balance import weights_status
 from argosy.errors import ActuationError, NextStep
 from argosy.keys import DeploymentKey
-from argosy.kube.api import DEPLOYMENTS, EVENTS, FLEETPLANS, PODS, ApiServer, path_of
+from argosy.kube.api import (
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    EVENTS,
+    FLEETPLANS,
+    PODS,
+    ApiServer,
+    path_of,
+)
 from argosy.kube.store import Store
-from argosy.manifests import deployment_manifest
+from argosy.manifests import deployment_manifest, disruption_budget_manifest
 from argosy.reconcile.clock import Clock
-from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
+from argosy.rollout import (
+    CreateDeployment,
+    DeleteDeployment,
+    EndProtection,
+    MarkVictim,
+    PlacePod,
+    ProtectReplicas,
+    ScaleDeployment,
+    Step,
+)
 from argosy.snapshot.cluster import DELETION_COST, HOSTNAME, PLACEMENT_GATE
 
 log = logging.getLogger(__name__)
@@ -60,6 +77,12 @@ class Actor:
                 await self._place(pod, node)
             case DeleteDeployment(key):
                 await self._api.delete(DEPLOYMENTS, key)
+            case ProtectReplicas(key, replicas):
+                budget = disruption_budget_manifest(key, replicas)
+                answer = await self._api.apply(DISRUPTION_BUDGETS, key, budget)
+                self._store.put("poddisruptionbudgets", answer)
+            case EndProtection(key):
+                await self._api.delete(DISRUPTION_BUDGETS, key)
 
     async def report(self, decision: Decision) -> None:
         """Write statuses that changed, and events; an object that refuses its status stops no other."""
@@ -168,6 +191,10 @@ def describe(step: Step) -> str:
             return f"place pod {pod} on node {node}"
         case DeleteDeployment(key):
             return f"delete the empty Deployment {key}"
+        case ProtectReplicas(key, replicas):
+            return f"let evictions leave at least {replicas} replicas of Deployment {key} ready"
+        case EndProtection(key):
+            return f"delete the PodDisruptionBudget of Deployment {key}"
 
 
 def _changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -134,8 +134,13 @@ def rank(
         max((kept[w.option, n.name] + starts[w.option, n.name] for n in problem.nodes), default=0)
         for w in problem.wanted
     )
-    stranded = sum(0 < used[n.name] < n.gpus for n in problem.nodes)
-    return (-sum(starts.values()), peaks, stranded)
+    most_gpus = {pool: max((w.gpus for w in problem.wanted if w.pool == pool), default=0) for pool in "ab"}
+    stranded = sum(0 < used[n.name] < n.gpus for n in problem.nodes if most_gpus[n.pool] > 1)
+    on_node = Counter[str]()
+    for (_, node), number in (kept + starts).items():
+        on_node[node] += number
+    crowded = sum(on_node[n.name] * (on_node[n.name] - 1) // 2 for n in problem.nodes)
+    return (-sum(starts.values()), peaks, stranded, crowded)
 
 
 @given(problems(most_nodes=3, most_gpus=5))

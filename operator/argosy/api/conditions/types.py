@@ -77,6 +77,8 @@ class Reason(StrEnum):
     LOADING = "Loading"
     NO_REPLICAS_READY = "NoReplicasReady"
     NO_NODES = "NoNodes"
+    NODES_CLOSED = "NodesClosed"
+    NODES_LEAVING = "NodesLeaving"
     MODEL_TOO_LARGE = "ModelTooLarge"
     UNKNOWN_MODEL = "UnknownModel"
     OUT_OF_RANGE = "OutOfRange"

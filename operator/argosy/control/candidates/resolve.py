@@ -18,7 +18,7 @@ from argosy.control.candidates.refusal import Refusal
 from argosy.control.candidates.variants import variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.control.cells import RouteCells
-from argosy.control.state.nodes import PoolNodes, selector_text
+from argosy.control.state.nodes import PoolNodes, closed_pods, closed_text, selector_text
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.perf.footprint.memory import load_delay_s
@@ -105,8 +105,11 @@ def resolve(
             key: corrected(perf_by_model[key], variants_of(snapshot, model), calibrations)
             for key, model in sorted(snapshot.models.items())
         }
+    closed = closed_pods(snapshot, nodes)
+    anchored = frozenset(p.deployment for p in snapshot.engine_pods if p.key in closed and not p.deleting)
+    known = _Known(snapshot, nodes, perf_by_model, anchored)
     classes = {
-        key: _resolve_class(_Known(snapshot, nodes, perf_by_model), spec, cells.groups_of(key))
+        key: _resolve_class(known, spec, cells.groups_of(key))
         for key, spec in sorted(snapshot.classes.items())
     }
     for conflict in conflicts(snapshot.classes.values()):
@@ -128,11 +131,15 @@ def resolve(
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What candidates are found in: objects, nodes by pool, and each model's performance."""
+    """What candidates are found in: objects, nodes by pool, and each model's performance.
+
+    anchored: Deployments with replicas on nodes that take no new ones: they need no other node
+    """
 
     snapshot: FleetSnapshot
     nodes: Mapping[str, PoolNodes]
     perf_by_model: Mapping[ModelKey, PerfModel]
+    anchored: frozenset[DeploymentKey]
 
 
 def _resolve_class(known: _Known, spec: WorkloadClass, groups: tuple[GroupName, ...]) -> ResolvedClass:
@@ -154,7 +161,8 @@ def _resolve_class(known: _Known, spec: WorkloadClass, groups: tuple[GroupName, 
                 workload = EngineWorkload(variant, group, snapshot.pools[variant.pool])
                 answer = _candidate(workload, mix, slo, known.perf_by_model[model.key])
                 nodes = known.nodes[variant.pool]
-                if isinstance(answer, Candidate) and not nodes.has_room_for(variant.gpus):
+                is_hosted = nodes.has_room_for(variant.gpus) or workload.key in known.anchored
+                if isinstance(answer, Candidate) and not is_hosted:
                     answer = _no_room(workload, nodes)
                 if isinstance(answer, Candidate):
                     candidates.append(answer)
@@ -177,8 +185,8 @@ def _candidate(workload: EngineWorkload, mix: Mix, slo: Slo, perf: PerfModel) ->
 
 
 def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
-    if nodes.usable:
-        needed, largest = workload.variant.gpus, max(node.gpus for node in nodes.usable)
+    if nodes.open:
+        needed, largest = workload.variant.gpus, max(node.gpus for node in nodes.open)
         return Refusal.of(
             Reason.UNPLACEABLE,
             replicas="The",
@@ -186,6 +194,8 @@ def _no_room(workload: EngineWorkload, nodes: PoolNodes) -> Refusal:
             pool=nodes.pool,
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
+    if nodes.usable:
+        return Refusal.of(Reason.NODES_CLOSED, pool=nodes.pool, nodes=closed_text(nodes))
     message = f"pool {nodes.pool}: " + Reason.NO_NODES.sentence(selector=selector_text(workload.pool))
     return Refusal(Reason.NO_NODES, message)
 

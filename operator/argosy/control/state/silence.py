@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from argosy.snapshot import EndpointHealth, TelemetryReading, fresh
+from argosy.snapshot.departure import is_up
 from argosy.snapshot.fleet import FleetSnapshot
 
 SILENT_AFTER_S = 3.0
@@ -64,9 +65,9 @@ def silent_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 
 
 def lost_pods(snapshot: FleetSnapshot) -> frozenset[str]:
-    """Keys of the engine pods that no longer answer: silent, or on a node that is not ready."""
-    ready = {node.name for node in snapshot.nodes.values() if node.ready}
-    stranded = {pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in ready}
+    """Keys of the engine pods that no longer answer: silent, or on a node that is not up."""
+    up = {node.name for node in snapshot.nodes.values() if is_up(node)}
+    stranded = {pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in up}
     return silent_pods(snapshot) | stranded
 
 

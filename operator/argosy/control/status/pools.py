@@ -9,7 +9,8 @@ from __future__ import annotations
 from argosy.api import GPUPool
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.gpupool import GPUPoolStatus
-from argosy.control.state.nodes import PoolNodes, selector_text
+from argosy.control.state.nodes import PoolNodes, closed_text, selector_text
+from argosy.control.status.leaving import leaving_nodes, remark
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import Verdict, dated, false, true
 from argosy.perf.catalogue import find_gpu, gpus
@@ -23,7 +24,7 @@ def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
     held = held_gpus(reported, item.metadata.name)
     held_usable = sum(count for node, count in held if node in usable_names)
     num_unusable = len(nodes.all_names) - len(nodes.usable)
-    verdicts = _verdicts(item, nodes)
+    verdicts = _verdicts(reported, item, nodes)
     return GPUPoolStatus(
         observed_generation=item.metadata.generation,
         conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
@@ -31,6 +32,7 @@ def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
         gpus_total=nodes.gpus_total,
         gpus_free=max(0, sum(n.gpus for n in nodes.usable) - held_usable),
         gpus_unhealthy=num_unusable * item.spec.gpus_per_node,
+        leaving=leaving_nodes(reported, nodes),
         cost_usd_per_hour=pool_cost_usd_per_hour(reported, item.metadata.name),
     )
 
@@ -52,10 +54,11 @@ def held_gpus(reported: Reported, pool: str) -> list[tuple[str, int]]:
     ]
 
 
-def _verdicts(item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
+def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
     """Accepted and Ready."""
     accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
-    ready = true(ConditionType.READY, Reason.READY)
+    on_it = [p for p in reported.snapshot.engine_pods if p.destination in nodes.all_names]
+    ready = remark(reported, on_it) or true(ConditionType.READY, Reason.READY)
     if isinstance(find_gpu(item.spec.gpu), OutOfRange):
         parts = {"gpu": item.spec.gpu, "known": ", ".join(g.name for g in gpus())}
         accepted = false(ConditionType.ACCEPTED, Reason.UNKNOWN_GPU, **parts)
@@ -66,4 +69,7 @@ def _verdicts(item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
         ready = ready if nodes.usable else false(ConditionType.READY, Reason.CONFLICTED, **parts)
     elif not nodes.usable:
         ready = false(ConditionType.READY, Reason.NO_NODES, selector=selector_text(item))
+    elif not nodes.open:
+        parts = {"pool": item.metadata.name, "nodes": closed_text(nodes)}
+        ready = false(ConditionType.READY, Reason.NODES_CLOSED, **parts)
     return accepted, ready

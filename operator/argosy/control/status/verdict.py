@@ -37,6 +37,7 @@ _REFUSAL_ORDER = (
     Reason.SERVED_NAME_MISMATCH,
     Reason.UNKNOWN_MODEL,
     Reason.NO_NODES,
+    Reason.NODES_CLOSED,
     Reason.UNPLACEABLE,
     Reason.SLO_UNREACHABLE,
     Reason.OUT_OF_RANGE,

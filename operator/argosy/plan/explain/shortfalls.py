@@ -31,7 +31,7 @@ def _shortfall(facts: Facts, counts: Counts, cell: Cell, missing: float) -> Shor
             "loosen spec.slo of its WorkloadClass or allow another model or GPUPool"
         )
         return Shortfall(cell.name, missing, ShortfallCause.NO_VARIANT, sentence)
-    hosted = [o for o in able if o.gpus <= max(facts.nodes_by_pool[o.pool], default=0)]
+    hosted = [o for o in able if o.gpus <= max(facts.nodes_by_pool[o.pool], default=0) or o.anchored]
     if not hosted:
         return Shortfall(cell.name, missing, ShortfallCause.NO_NODES, f"{lacks}: {_no_nodes(facts, able)}")
     option, cause = _nearest_remedy(facts, counts, cell, hosted)
@@ -93,7 +93,13 @@ def _pool_full(facts: Facts, counts: Counts, option: Option, more: int) -> str:
     groups = groups_on(facts, counts, option.pool)
     needed = sum(size * n for size, n in groups.items()) + more * option.gpus
     remedy = f"add nodes to GPUPool {option.pool} or lower the demand of {option.group}"
+    has = f"pool {option.pool} has {counted(sum(nodes), 'GPU')}{_closed(facts, option.pool)}"
     if needed <= sum(nodes):
-        together = f"but no node has {option.gpus} left together for {option.label}"
-        return f"pool {option.pool} has {counted(sum(nodes), 'GPU')}, {together}; {remedy}"
-    return f"pool {option.pool} has {counted(sum(nodes), 'GPU')} and {needed} are needed; {remedy}"
+        return f"{has}, but no node has {option.gpus} left together for {option.label}; {remedy}"
+    return f"{has} and {needed} are needed; {remedy}"
+
+
+def _closed(facts: Facts, pool: str) -> str:
+    """Where some of a pool's GPUs are on nodes that take no new replicas: what the number leaves out."""
+    gpus = next((p.gpus_closed for p in facts.problem.pools if p.name == pool), 0)
+    return f" on nodes that take new replicas ({gpus} in use on nodes that do not)" if gpus else ""
