@@ -314,11 +314,13 @@ class World:
                 self._templates[workload.key] = pod_template(workload)
                 assert workload.key.endswith(deployment_name(workload))
                 self.deployments[workload.key] = DeploymentState(workload.key, count)
+                self.protected[workload.key] = count
             case ScaleDeployment(key, count):
                 self.deployments[key] = DeploymentState(key, count)
             case DeleteDeployment(key):
                 assert not any(p.deployment == key for p in self.pods.values())
                 del self.deployments[key]
+                del self.protected[key]
             case MarkVictim(pod, cost):
                 self.pods[pod] = replace(self.pods[pod], deletion_cost=cost)
             case PlacePod(pod, node):
@@ -398,6 +400,7 @@ class World:
             for n in self.nodes.values()
             if n.ready
             and not n.unschedulable
+            and not any(taint.effect == "NoSchedule" for taint in n.taints)
             and n.name not in self.dead_nodes
             and selector <= n.labels.items()
             and pod.assigned_node in ("", n.name)

@@ -68,6 +68,7 @@ class Actor:
             case CreateDeployment(workload, replicas):
                 body = deployment_manifest(workload, replicas)
                 self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
+                await self._protect(workload.key, replicas)
             case ScaleDeployment(key, replicas):
                 await self._scale(key, replicas)
             case MarkVictim(pod, cost):
@@ -77,10 +78,9 @@ class Actor:
                 await self._place(pod, node)
             case DeleteDeployment(key):
                 await self._api.delete(DEPLOYMENTS, key)
+                await self._api.delete(DISRUPTION_BUDGETS, key)
             case ProtectReplicas(key, replicas):
-                budget = disruption_budget_manifest(key, replicas)
-                answer = await self._api.apply(DISRUPTION_BUDGETS, key, budget)
-                self._store.put("poddisruptionbudgets", answer)
+                await self._protect(key, replicas)
             case EndProtection(key):
                 await self._api.delete(DISRUPTION_BUDGETS, key)
 
@@ -116,6 +116,11 @@ class Actor:
     def _ensure_leader(self) -> None:
         if not self._may_act():
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
+
+    async def _protect(self, key: DeploymentKey, replicas: int) -> None:
+        """Let evictions leave at least so many replicas of the Deployment ready."""
+        budget = disruption_budget_manifest(key, replicas)
+        self._store.put("poddisruptionbudgets", await self._api.apply(DISRUPTION_BUDGETS, key, budget))
 
     async def _scale(self, key: DeploymentKey, replicas: int) -> None:
         """Set the count; the store has it at once, because the next step is checked against it."""

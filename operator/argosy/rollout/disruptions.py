@@ -2,8 +2,8 @@
 
 Owns the count of each PodDisruptionBudget. `kubectl drain` and node controllers evict through the
 Eviction API, which refuses what a budget does not allow: a replica goes only when its successor is
-ready, whether the Deployment has one replica or many. Input: `RolloutInputs`. Output: steps; a budget is
-made with its Deployment and goes with it.
+ready, whether the Deployment has one replica or many. Input: `RolloutInputs`. Output: steps for the
+Deployments that exist; a budget is made and deleted in one step with its Deployment.
 """
 
 from __future__ import annotations
@@ -13,28 +13,24 @@ from argosy.rollout.targets import RolloutInputs, Target, is_surplus_allowed_to_
 
 
 def protection_steps(inputs: RolloutInputs) -> tuple[ProtectReplicas | EndProtection, ...]:
-    """The budgets that differ from what they should be, in the order of the targets; then those that end."""
-    wanted = {t.key: least_ready(t, inputs) for t in inputs.targets if _is_protected(t, inputs)}
+    """The budgets that differ from what they should be, and those whose Deployments are gone."""
+    wanted = {t.key: least_ready(t, inputs) for t in inputs.targets if t.key in inputs.deployments}
     changed = [
         ProtectReplicas(key, least) for key, least in wanted.items() if inputs.protected.get(key) != least
     ]
-    return (*changed, *(EndProtection(key) for key in sorted(inputs.protected.keys() - wanted.keys())))
+    due = {t.key for t in inputs.targets if t.replicas}
+    gone = sorted(inputs.protected.keys() - inputs.deployments.keys() - due)
+    return (*changed, *map(EndProtection, gone))
 
 
 def least_ready(target: Target, inputs: RolloutInputs) -> int:
     """Replicas of the Deployment that no eviction may take.
 
     The planned ones; and until the planned ones of the whole group serve, all that serve now: a surplus
-    stands in for them, and so does a replica on a node that is leaving.
+    stands in for them, and so does a replica on a node that is leaving. Kubernetes counts a lost
+    replica as ready until its kubelet notices, so each is added.
     """
+    num_lost = sum(p.ready and p.key in inputs.lost for p in inputs.live_pods(target.key))
     if is_surplus_allowed_to_go(target, inputs):
-        return target.replicas + inputs.num_held(target)
-    return max(target.replicas, inputs.num_serving(target.key))
-
-
-def _is_protected(target: Target, inputs: RolloutInputs) -> bool:
-    """Whether its Deployment exists, or is about to, and is not about to be deleted."""
-    existing = inputs.deployments.get(target.key)
-    if existing is None:
-        return target.replicas > 0 and target.workload is not None
-    return bool(target.replicas or existing.replicas or inputs.all_pods(target.key))
+        return num_lost + target.replicas + inputs.num_held(target)
+    return num_lost + max(target.replicas, inputs.num_serving(target.key))

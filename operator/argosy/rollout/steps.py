@@ -28,7 +28,7 @@ too, more of them do not help."""
 
 @dataclass(frozen=True, slots=True)
 class CreateDeployment:
-    """Make a Deployment that does not exist yet (server-side apply)."""
+    """Make a Deployment that does not exist yet, and its PodDisruptionBudget (server-side apply)."""
 
     workload: EngineWorkload
     replicas: int
@@ -60,7 +60,7 @@ class PlacePod:
 
 @dataclass(frozen=True, slots=True)
 class DeleteDeployment:
-    """Delete a Deployment that has no pod left and no planned replica."""
+    """Delete a Deployment that has no pod left and no planned replica, and its PodDisruptionBudget."""
 
     key: DeploymentKey
 
@@ -75,7 +75,7 @@ class ProtectReplicas:
 
 @dataclass(frozen=True, slots=True)
 class EndProtection:
-    """Delete the PodDisruptionBudget of a Deployment that is gone or goes."""
+    """Delete the PodDisruptionBudget of a Deployment that is gone."""
 
     key: DeploymentKey
 
