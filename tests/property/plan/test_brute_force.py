@@ -26,8 +26,13 @@ MOST_TRIALS = 3000
 
 
 @st.composite
-def tiny_problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2)) -> PlanProblem:
-    """One or two groups of one cell each, on pools of at most two nodes."""
+def tiny_problems(
+    draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2), most_leaving: int = 0
+) -> PlanProblem:
+    """One or two groups of one cell each, on pools of at most two nodes.
+
+    Some replicas may be on nodes that take no new ones, or that are leaving.
+    """
     cells, options = [], []
     capacity: dict[tuple[str, str], float] = {}
     for g in range(draw(st.integers(1, 2))):
@@ -38,7 +43,10 @@ def tiny_problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2)) -> PlanProbl
             price, load_s = draw(st.sampled_from((0.9, 1.3, 4.0))), draw(st.sampled_from((0.0, 120.0)))
             current = draw(st.integers(0, 2))
             pool, model = draw(st.sampled_from("ab")), draw(st.sampled_from(("llama", "qwen")))
-            options.append(Option(f"o{g}{i}", f"g{g}", model, pool, gpus, price, load_s, current))
+            closed = draw(st.integers(0, min(current, most_leaving)))
+            leaving = draw(st.integers(0, most_leaving))
+            option = Option(f"o{g}{i}", f"g{g}", model, pool, gpus, price, load_s, current, closed, leaving)
+            options.append(option)
             if draw(st.integers(0, 5)):
                 capacity[f"c{g}", f"o{g}{i}"] = draw(st.sampled_from((0.7, 1.0, 2.5, 4.0)))
     return PlanProblem(
@@ -64,6 +72,28 @@ def packs(nodes: tuple[int, ...], groups: list[int]) -> bool:
     )
 
 
+def num_staying(problem: PlanProblem, counts: Counts) -> int | None:
+    """The fewest replicas that stay on leaving nodes, so that all others have room; None where none do."""
+    ways = itertools.product(*(range(min(o.leaving_replicas, counts[o.name]) + 1) for o in problem.options))
+    found = [
+        sum(stay)
+        for stay in ways
+        if all(
+            packs(
+                p.node_gpus,
+                [
+                    o.gpus
+                    for o, n in zip(problem.options, stay, strict=True)
+                    if o.pool == p.name
+                    for _ in range(counts[o.name] - o.closed_replicas - n)
+                ],
+            )
+            for p in problem.pools
+        )
+    ]
+    return min(found, default=None)
+
+
 def allowed(problem: PlanProblem, counts: Counts) -> bool:
     cost = sum(o.price_usd_per_hour * counts[o.name] for o in problem.options)
     if problem.budget_usd_per_hour is not None and cost > problem.budget_usd_per_hour + 1e-9:
@@ -71,18 +101,18 @@ def allowed(problem: PlanProblem, counts: Counts) -> bool:
     for model, ceiling in problem.max_replicas.items():
         if sum(counts[o.name] for o in problem.options if o.model == model) > ceiling:
             return False
-    return all(
-        packs(
-            p.node_gpus, [o.gpus for o in problem.options if o.pool == p.name for _ in range(counts[o.name])]
-        )
-        for p in problem.pools
-    )
+    return num_staying(problem, counts) is not None
 
 
 def trials(problem: PlanProblem) -> Iterator[Counts]:
     nodes = {p.name: p.node_gpus for p in problem.pools}
     able = {option for (_, option) in problem.capacity_per_s}
-    most = [sum(n // o.gpus for n in nodes[o.pool]) if o.name in able else 0 for o in problem.options]
+    most = [
+        sum(n // o.gpus for n in nodes[o.pool]) + o.closed_replicas + o.leaving_replicas
+        if o.name in able
+        else 0
+        for o in problem.options
+    ]
     assume(math.prod(m + 1 for m in most) <= MOST_TRIALS)
     for numbers in itertools.product(*(range(m + 1) for m in most)):
         counts = {o.name: n for o, n in zip(problem.options, numbers, strict=True)}
@@ -91,7 +121,8 @@ def trials(problem: PlanProblem) -> Iterator[Counts]:
 
 
 def rank(problem: PlanProblem, counts: Counts) -> tuple[float, ...]:
-    """Unmet floors and missing rates, each by priority, then cost: what a plan minimises in turn."""
+    """Unmet floors and missing rates, each by priority, then replicas that stay on leaving nodes, then
+    cost: what a plan minimises in turn."""
     unmet: dict[int, float] = dict.fromkeys((1, 0), 0.0)
     missing: dict[int, float] = dict.fromkeys((1, 0), 0.0)
     for cell in problem.cells:
@@ -111,7 +142,8 @@ def rank(problem: PlanProblem, counts: Counts) -> tuple[float, ...]:
         )
         for o in problem.options
     )
-    return tuple(round(x, 6) + 0.0 for x in (*unmet.values(), *missing.values(), cost))
+    staying = num_staying(problem, counts) or 0
+    return tuple(round(x, 6) + 0.0 for x in (*unmet.values(), *missing.values(), staying, cost))
 
 
 def as_found(problem: PlanProblem, plan: Plan) -> tuple[float, ...]:
@@ -121,6 +153,15 @@ def as_found(problem: PlanProblem, plan: Plan) -> tuple[float, ...]:
 @given(tiny_problems())
 @settings(max_examples=150, deadline=None)
 def test_no_other_counts_are_better(problem: PlanProblem) -> None:
+    best = min(rank(problem, counts) for counts in trials(problem))
+    plan = solve(problem, SolveLimits(gap=0.0))
+    assert as_found(problem, plan) == best
+    assert violations(problem, plan) == ()
+
+
+@given(tiny_problems(most_leaving=2))
+@settings(max_examples=150, deadline=None)
+def test_no_other_counts_are_better_beside_closed_and_leaving_nodes(problem: PlanProblem) -> None:
     best = min(rank(problem, counts) for counts in trials(problem))
     plan = solve(problem, SolveLimits(gap=0.0))
     assert as_found(problem, plan) == best
