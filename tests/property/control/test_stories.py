@@ -67,5 +67,3 @@ def test_a_fleet_arrives_after_any_story(story: list[tuple[tuple[str, str, float
     planned = {d.name: d.replicas for d in world.applied.spec.deployments if d.replicas}
     assert dict(world.serving()) == planned
     assert all(c.unserved_share == 0 for c in world.applied.spec.cells)
-
-

@@ -26,9 +26,7 @@ MOST_TRIALS = 3000
 
 
 @st.composite
-def tiny_problems(
-    draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2), most_leaving: int = 0
-) -> PlanProblem:
+def tiny_problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2), most_leaving: int = 0) -> PlanProblem:
     """One or two groups of one cell each, on pools of at most two nodes.
 
     Some replicas may be on nodes that take no new ones, or that are leaving.

@@ -88,7 +88,9 @@ def test_one_replica_of_several_is_replaced_before_it_goes() -> None:
 
 
 def test_another_pool_takes_over_where_the_own_one_has_no_other_node() -> None:
-    world = a_world(some_nodes("l40s", 1) + some_nodes("h100", 1), a_pool("h100", "H100", priceUsdPerHour=6.0))
+    world = a_world(
+        some_nodes("l40s", 1) + some_nodes("h100", 1), a_pool("h100", "H100", priceUsdPerHour=6.0)
+    )
     assert nodes_of(world) == ["l40s-0"]
     change(world, "l40s-0", unschedulable=True)
     world.settle()
@@ -183,7 +185,9 @@ def test_a_former_replica_on_a_cordoned_node_serves_on_while_its_successors_lack
 @pytest.mark.parametrize(
     "taint",
     [
-        pytest.param(Taint("node.kubernetes.io/out-of-service", "nodeshutdown", "NoExecute"), id="declared dead"),
+        pytest.param(
+            Taint("node.kubernetes.io/out-of-service", "nodeshutdown", "NoExecute"), id="declared dead"
+        ),
         pytest.param(Taint("example.com/broken", "", "NoExecute"), id="evicts what does not tolerate it"),
     ],
 )
