@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from argosy.api.gpupool import GPUPoolStatus
 from argosy.control.decision import Decision
 from argosy.control.fast import Measures
 from argosy.control.traffic.recalibration import CalibrationMeasures
@@ -33,6 +34,7 @@ class Metrics:
         self.cost = self._gauge("planned_cost_usd_per_hour", "Price of the applied plan's replicas")
         self.silent = self._gauge("silent_endpoints", "Endpoints that have fallen silent")
         self.envoys = self._gauge("envoys_connected", "Connected Envoys")
+        self.leaving = self._gauge("leaving_nodes", "Nodes whose removal is announced", "pool")
         self.demand = self._gauge(
             "demand_requests_per_second", "Rate that the last decision planned for", "workload_class"
         )
@@ -62,7 +64,15 @@ class Metrics:
         if decision.follow is not None:
             self.revision.set(decision.follow.spec.revision)
             self.cost.set(decision.follow.spec.cost_usd_per_hour)
+        self._show_leaving(decision)
         self.show_demand({key: each.rate_per_s for key, each in decision.memory.forecasts.items()})
+
+    def _show_leaving(self, decision: Decision) -> None:
+        """Of every pool; one that was deleted is no longer shown."""
+        self.leaving.clear()
+        for update in decision.statuses:
+            if isinstance(update.status, GPUPoolStatus):
+                self.leaving.labels(update.key).set(len(update.status.leaving))
 
     def show_demand(self, rate_per_s: Mapping[ClassKey, float]) -> None:
         """The rate of every class; a class that was deleted is no longer shown."""

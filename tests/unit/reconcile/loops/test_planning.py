@@ -375,3 +375,19 @@ async def test_old_revisions_are_deleted_beyond_the_limit(tmp_path: Path) -> Non
             shell.apply(a_class(minReplicas=floor))
             await shell.clock.sleep(2.0)
     assert sorted(shell.server.of("fleetplans")) == ["plan-000005", "plan-000006"]
+
+
+# --- nodes that go ------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_disruption_budget_comes_and_goes_with_its_deployment(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    [(key, budget)] = shell.server.of("poddisruptionbudgets").items()
+    assert (key, budget["spec"]["minAvailable"]) == (next(iter(shell.server.of("deployments"))), 2)
+    async with shell.running():
+        shell.apply(a_model(engine={"maxNumSeqs": 64}))
+        await shell.clock.sleep(120.0)
+    [new] = shell.server.of("deployments")
+    assert new != key
+    assert list(shell.server.of("poddisruptionbudgets")) == [new]
