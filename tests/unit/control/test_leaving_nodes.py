@@ -120,13 +120,14 @@ def test_replicas_stay_where_no_other_node_has_room_and_the_condition_says_what_
     assert ready(world)[:2] == ("True", "Ready")
 
 
-def test_nothing_drains_where_all_nodes_are_cordoned() -> None:
-    world = a_world(some_nodes("l40s", 2), rate_per_s=8.0)
+@pytest.mark.parametrize("placement", ["Argosy", "Scheduler"])
+def test_nothing_drains_where_all_nodes_are_cordoned(placement: str) -> None:
+    world = a_world(some_nodes("l40s", 2), rate_per_s=8.0, placement=placement)
     pods, plan = set(world.pods), world.applied
     for name in world.nodes:
         change(world, name, unschedulable=True)
     world.run(120)
-    assert (set(world.pods), set(world.serving_over_time)) == (pods, {2})
+    assert ({p for p in world.pods if world.pods[p].node}, set(world.serving_over_time)) == (pods, {2})
     assert world.applied.spec.cells[0].unserved_share == plan.spec.cells[0].unserved_share == 0.0
     assert ready(world)[:2] == ("True", "NodesLeaving")
     assert ready(world, "l40s", "gpupools") == (

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.gpupool import MAX_LEAVING, LeavingNode
-from argosy.control.state.nodes import MOST_NAMED, PoolNodes
+from argosy.control.state.nodes import MOST_NAMED, PoolNodes, leaving_pods
+from argosy.control.state.waiting import replicas_without_room
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import Verdict, true
 from argosy.plan.explain.words import counted
@@ -32,14 +33,25 @@ def remark(reported: Reported, pods: Iterable[PodState]) -> Verdict | None:
 
     It is of Ready=True: their requests are served until the nodes are gone.
     """
-    stays = frozenset(reported.placement.staying)
-    staying = [p for p in pods if p.key in stays and reported.serves(p)]
+    without_successor = _without_successor(reported)
+    staying = [p for p in pods if p.key in without_successor and reported.serves(p)]
     occupied = {p.destination for p in staying}
     for pool, nodes in reported.sizing.nodes.items():
         found = [n for n in nodes.leaving if n.name in occupied]
         if found:
             return _no_room(pool, {n.name: n.departure for n in found}, staying)
     return None
+
+
+def _without_successor(reported: Reported) -> frozenset[str]:
+    """Keys of the pods for whose successors placement, or the scheduler where it places, finds no room."""
+    snapshot, placement = reported.snapshot, reported.placement
+    leaving = leaving_pods(snapshot, reported.sizing.nodes)
+    if not leaving:
+        return frozenset()
+    waiting = replicas_without_room(snapshot, placement)
+    pods = (snapshot.pods[key] for key in leaving)
+    return frozenset(placement.staying) | frozenset(p.key for p in pods if p.deployment in waiting)
 
 
 def _no_room(pool: str, departures: dict[str, str], staying: list[PodState]) -> Verdict:
