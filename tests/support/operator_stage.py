@@ -414,6 +414,8 @@ class OperatorStage:
         for node in self.items("/api/v1/nodes"):
             if node["spec"].get("unschedulable"):
                 self.kubectl("uncordon", node["metadata"]["name"])
+            if any(taint["key"].startswith("karpenter.sh/") for taint in node["spec"].get("taints", ())):
+                self.kubectl("taint", "node", node["metadata"]["name"], "karpenter.sh/disrupted-")
         self.kubectl("apply", "-f", str(WORLD))
         self.until_at_rest()
 

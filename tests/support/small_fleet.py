@@ -39,7 +39,16 @@ from argosy.perf.model import LibraryPerfModel
 from argosy.perf.profile import Calibration, Profile, ProfileKey
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge, TooLargeReason
 from argosy.perf.shipped import shipped_library
-from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
+from argosy.rollout import (
+    CreateDeployment,
+    DeleteDeployment,
+    EndProtection,
+    MarkVictim,
+    PlacePod,
+    ProtectReplicas,
+    ScaleDeployment,
+    Step,
+)
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, SloTerm, TelemetryReading, Term, Variant
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
@@ -132,6 +141,7 @@ class World:
         self.apply(*objects)
         self.pods: dict[str, PodState] = {}
         self.deployments: dict[str, DeploymentState] = {}
+        self.protected: dict[DeploymentKey, int] = {}
         self.plans: tuple[FleetPlan, ...] = ()
         self.silent: set[str] = set()
         self.unknown: set[str] = set()
@@ -199,6 +209,7 @@ class World:
             nodes=dict(self.nodes),
             pods=dict(self.pods),
             deployments=dict(self.deployments),
+            protected=dict(self.protected),
             telemetry=TelemetryReading(
                 engines={
                     a: Sample(EngineReading(1, 0, 0.1, 0, 0, 0), at_s) for a, at_s in heard_at_s.items()
@@ -251,11 +262,11 @@ class World:
         self.now_s += self.snapshot().fleet_spec.stabilization_seconds
 
     def settle(self, limit_s: float = 1200.0) -> None:
-        """Run until nothing is decided, nothing loads and nothing drains."""
+        """Run until nothing is decided, no removal waits, nothing loads and nothing drains."""
         end_s = self.now_s + limit_s
         while self.now_s < end_s:
             decision = self.act()
-            calm = not decision.steps and decision.new_plan is None
+            calm = not decision.steps and decision.new_plan is None and not decision.waiting
             if calm and not any(p.deleting or not p.ready for p in self.pods.values()):
                 return
             self.now_s += 1.0
@@ -332,16 +343,23 @@ class World:
                 self._templates[workload.key] = pod_template(workload)
                 assert workload.key.endswith(deployment_name(workload))
                 self.deployments[workload.key] = DeploymentState(workload.key, count)
+                self.protected[workload.key] = count
             case ScaleDeployment(key, count):
                 self.deployments[key] = DeploymentState(key, count)
             case DeleteDeployment(key):
                 assert not any(p.deployment == key for p in self.pods.values())
                 del self.deployments[key]
+                del self.protected[key]
             case MarkVictim(pod, cost):
                 self.pods[pod] = replace(self.pods[pod], deletion_cost=cost)
             case PlacePod(pod, node):
                 assert self.pods[pod].gated
                 self.pods[pod] = replace(self.pods[pod], gated=False, assigned_node=node)
+            case ProtectReplicas(key, least):
+                assert key in self.deployments
+                self.protected[key] = least
+            case EndProtection(key):
+                del self.protected[key]
 
     def reconcile(self) -> None:
         """Deployments, scheduler and kubelets catch up with the instant that it is now."""
@@ -411,6 +429,7 @@ class World:
             for n in self.nodes.values()
             if n.ready
             and not n.unschedulable
+            and not any(taint.effect == "NoSchedule" for taint in n.taints)
             and n.name not in self.dead_nodes
             and selector <= n.labels.items()
             and pod.assigned_node in ("", n.name)

@@ -16,7 +16,7 @@ from pydantic import Field
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.schema.rule import Rule
-from argosy.api.schema.value import Amount, Count, LabelValue, Value
+from argosy.api.schema.value import Amount, Count, KeyedBy, LabelValue, Value
 
 _LABEL_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 
@@ -114,6 +114,18 @@ class GPUPoolSpec(Value):
     )
 
 
+class LeavingNode(Value):
+    """A node of the pool whose removal is announced."""
+
+    name: str = Field(min_length=1, max_length=253, description="The node's name.")
+    reason: str = Field(max_length=512, description="Who announced it, and how.")
+    replicas: Count = Field(0, description="Replicas on it that serve until their successors do.")
+
+
+MAX_LEAVING = 64
+"""Leaving nodes that a status lists."""
+
+
 class GPUPoolStatus(Value):
     """The observed state of the pool."""
 
@@ -126,6 +138,9 @@ class GPUPoolStatus(Value):
     gpus_free: Count | None = Field(None, description="GPUs on usable nodes that no pod holds.")
     gpus_unhealthy: Count | None = Field(
         None, description="GPUs that cannot be used, because their node is silent or not ready."
+    )
+    leaving: Annotated[tuple[LeavingNode, ...], Field(max_length=MAX_LEAVING), KeyedBy("name")] = Field(
+        (), description="Nodes whose removal is announced: cordoned, or tainted by what takes them away."
     )
     cost_usd_per_hour: Amount | None = Field(
         None, description="Price of the GPUs that engine pods hold, in US dollars per hour."

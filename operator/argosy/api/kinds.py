@@ -90,6 +90,7 @@ REGISTRY: tuple[Kind, ...] = (
     Kind("Node", "nodes", "v1", Scope.CLUSTER, trigger=TriggerRule.NODE),
     Kind("Pod", "pods", "v1", Scope.NAMESPACED, trigger=TriggerRule.POD, is_routed=True),
     Kind("Deployment", "deployments", "apps/v1", Scope.NAMESPACED),
+    Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1", Scope.NAMESPACED),
     # Read one by one, and only where a ServedModel names them: a cluster's may be many and large.
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
     Kind("Event", "events", "events.k8s.io/v1", Scope.NAMESPACED, watched=False),

@@ -18,7 +18,16 @@ from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import uncounted_pods
 from argosy.keys import DeploymentKey
 from argosy.manifests import EngineWorkload
-from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
+from argosy.rollout import (
+    CreateDeployment,
+    DeleteDeployment,
+    EndProtection,
+    MarkVictim,
+    PlacePod,
+    ProtectReplicas,
+    ScaleDeployment,
+    Step,
+)
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot, is_true
 from argosy.snapshot.serving import takes_requests
@@ -46,6 +55,12 @@ def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
             return _pod_changed(pod, relies_on, snapshot) or _place_gone(pod, node, snapshot)
         case DeleteDeployment(key):
             return _in_use(key, snapshot)
+        case ProtectReplicas(key):
+            if key not in snapshot.deployments:
+                return f"Deployment {key} is gone"
+            return _too_few_serve(planned.step, relies_on, snapshot)
+        case EndProtection():
+            return ""
 
 
 def _plan_changed(relies_on: Reliance, snapshot: FleetSnapshot) -> str:
@@ -69,7 +84,7 @@ def _not_seen(step: Step, snapshot: FleetSnapshot) -> str:
     if not is_destructive(step, snapshot):
         return ""
     problems = snapshot.seen.problems(snapshot.monotonic_s)
-    if not problems and isinstance(step, ScaleDeployment | DeleteDeployment):
+    if not problems and isinstance(step, ScaleDeployment | DeleteDeployment | ProtectReplicas):
         is_kept = step.key in set_aside(snapshot).deployments
         return f"what Deployment {step.key} was made for is not seen" if is_kept else ""
     return "; ".join(problems)
@@ -100,8 +115,10 @@ def _in_use(key: DeploymentKey, snapshot: FleetSnapshot) -> str:
     return f"Deployment {key} has replicas again" if deployment.replicas or has_pods else ""
 
 
-def _too_few_serve(step: ScaleDeployment, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
-    """Replicas are removed only while enough of those that stay take requests."""
+def _too_few_serve(
+    step: ScaleDeployment | ProtectReplicas, relies_on: Reliance, snapshot: FleetSnapshot
+) -> str:
+    """Replicas are removed, or left to evictions, only while enough of those that stay take requests."""
     lost = uncounted_pods(snapshot) | unrouted(snapshot).keys()
     counts = {key: deployment.replicas for key, deployment in snapshot.deployments.items()}
     counts[step.key] = step.replicas

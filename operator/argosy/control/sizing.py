@@ -7,6 +7,7 @@ rate is divided among its cells as `RouteCells` says.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from argosy.api.gpupool import PlacementMode
 from argosy.control.candidates.resolve import Candidate, Resolution, ResolvedClass
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.state.counts import num_alive
-from argosy.control.state.nodes import PoolNodes
+from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods
 from argosy.demand.forecast import ClassForecast
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
@@ -64,7 +65,7 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
             for row in sizing.cells_of(resolved)
         ),
         options=_options(sizing),
-        pools=tuple(PoolLimit(name, tuple(n.gpus for n in p.usable)) for name, p in sizing.nodes.items()),
+        pools=tuple(_pool_limit(p) for p in sizing.nodes.values()),
         capacity_per_s=_capacities(sizing),
         min_replicas=_floors(sizing),
         max_replicas={key: m.spec.max_replicas for key, m in sizing.snapshot.models.items()},
@@ -84,18 +85,45 @@ def _served_now(sizing: Sizing) -> frozenset[ClassKey]:
     return frozenset(c.workload_class for c in cells if any(s.share > 0 for s in c.shares))
 
 
+def _pool_limit(nodes: PoolNodes) -> PoolLimit:
+    closed = sum(node.gpus for node in nodes.usable if not node.takes_new)
+    return PoolLimit(nodes.pool, tuple(node.gpus for node in nodes.open), closed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Alive:
+    """Replicas of each Deployment that exist, are not drained and not lost.
+
+    closed: those on nodes that take no new ones; leaving: of these, those on leaving nodes
+    """
+
+    total: Counter[DeploymentKey]
+    closed: Counter[DeploymentKey]
+    leaving: Counter[DeploymentKey]
+
+    @classmethod
+    def of(cls, sizing: Sizing) -> _Alive:
+        """The three counts."""
+        snapshot, lost, nodes = sizing.snapshot, sizing.lost, sizing.nodes
+        return cls(
+            total=num_alive(snapshot, lost),
+            closed=num_alive(snapshot, lost, among=closed_pods(snapshot, nodes)),
+            leaving=num_alive(snapshot, lost, among=leaving_pods(snapshot, nodes)),
+        )
+
+
 def _options(sizing: Sizing) -> tuple[Option, ...]:
     """One option for each Deployment, though several classes of its group name it."""
-    alive = num_alive(sizing.snapshot, sizing.lost)
+    alive = _Alive.of(sizing)
     found: dict[DeploymentKey, Option] = {}
     for candidate in _candidates(sizing):
         key = candidate.workload.key
         if key not in found:
-            found[key] = _option(candidate, alive.get(key, 0))
+            found[key] = _option(candidate, alive)
     return tuple(found.values())
 
 
-def _option(candidate: Candidate, current_replicas: int) -> Option:
+def _option(candidate: Candidate, alive: _Alive) -> Option:
     workload = candidate.workload
     variant = workload.variant
     return Option(
@@ -107,7 +135,9 @@ def _option(candidate: Candidate, current_replicas: int) -> Option:
         price_usd_per_hour=workload.pool.spec.price_usd_per_hour * variant.gpus,
         load_s=candidate.load_s,
         variant=variant.name,
-        current_replicas=current_replicas,
+        current_replicas=alive.total[workload.key] - alive.leaving[workload.key],
+        closed_replicas=alive.closed[workload.key] - alive.leaving[workload.key],
+        leaving_replicas=alive.leaving[workload.key],
     )
 
 
@@ -144,7 +174,14 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
     snapshot = sizing.snapshot
     placed_here = {n for n, p in snapshot.pools.items() if p.spec.placement is PlacementMode.ARGOSY}
     rooms = tuple(
-        NodeRoom(node.name, name, node.gpus)
+        NodeRoom(
+            name=node.name,
+            pool=name,
+            gpus=node.gpus,
+            is_closed=not node.takes_new,
+            is_leaving=bool(node.departure),
+            is_last=node.is_candidate,
+        )
         for name in sorted(placed_here)
         for node in sizing.nodes[name].usable
     )
@@ -164,6 +201,10 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
             if by_option[name].pool in placed_here
         ),
         draining=tuple((p.key, p.destination, sum(p.devices.values())) for p in held if p.deleting),
+        most_gpus={
+            name: max(o.gpus for o in problem.options if o.pool == name)
+            for name in sorted({o.pool for o in problem.options})
+        },
     )
 
 

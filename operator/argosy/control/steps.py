@@ -16,7 +16,7 @@ from argosy.api.fleet import Mode
 from argosy.control.cells import RouteCells, cells_of_plan, former_classes
 from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.revision.decided import Decided
-from argosy.control.state.nodes import PoolNodes, new_pod_nodes, pool_nodes
+from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, new_pod_nodes, pool_nodes
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import replicas_without_room, uncounted_pods
@@ -25,13 +25,16 @@ from argosy.place.solution import Placement
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
+    EndProtection,
     MarkVictim,
     PlacePod,
+    ProtectReplicas,
     RolloutInputs,
     ScaleDeployment,
     Step,
     Target,
     assign_nodes,
+    protection_steps,
     rollout_steps,
 )
 from argosy.snapshot.fleet import FleetSnapshot
@@ -56,14 +59,18 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
         pods=snapshot.engine_pods,
         victims=decided.placement.victims,
         lost=world.lost,
+        leaving=leaving_pods(snapshot, world.nodes) - set(decided.placement.staying),
+        closed=closed_pods(snapshot, world.nodes),
         without_room=replicas_without_room(snapshot, decided.placement),
         unrouted=frozenset(unrouted(snapshot)),
+        protected=snapshot.protected,
     )
     places = {**placed_nodes(decided.placement), **planned_nodes(follow)}
     usable = new_pod_nodes(world.nodes)
     gates = assign_nodes(places, snapshot.engine_pods, usable, world.lost)
     basis = _Basis(follow.key, snapshot, decided.cells, inputs)
-    return tuple(PlannedStep(each, basis.reliance(each)) for each in (*rollout_steps(inputs), *gates))
+    steps = (*rollout_steps(inputs), *protection_steps(inputs), *gates)
+    return tuple(PlannedStep(each, basis.reliance(each)) for each in steps)
 
 
 def gate_steps(snapshot: FleetSnapshot) -> tuple[PlannedStep, ...]:
@@ -104,6 +111,7 @@ def _planned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Targ
             pool=entry.pool,
             is_kept=world.owners.get(entry.name, Owners()).all_exist
             and _is_unplannable(decided, decided.cells.classes_of(entry.sharing_group)),
+            is_short=entry.sharing_group in decided.short_groups,
             cells=its_cells,
             successors=frozenset(groups[cell] for cell in its_cells if cell in groups),
         )
@@ -144,7 +152,8 @@ def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Ta
             classes = former.get(owners.group, ())
         is_kept = owners.all_exist and _is_unplannable(decided, classes)
         group = owners.group if owners.group is not None else GroupName()
-        yield Target(key, group, 0, None, owners.pool or "", is_kept)
+        is_short = group in decided.short_groups
+        yield Target(key, group, 0, None, owners.pool or "", is_kept, is_short)
 
 
 def _is_unplannable(decided: Decided, classes: Iterable[ClassKey]) -> bool:
@@ -172,8 +181,11 @@ class _Basis:
                 return Reliance(self.plan, serving=serving, replicas=now)
             case MarkVictim(pod) | PlacePod(pod):
                 return Reliance(self.plan, pod_uid=self.snapshot.pods[pod].uid)
-            case DeleteDeployment():
+            case DeleteDeployment() | EndProtection():
                 return Reliance(self.plan)
+            case ProtectReplicas(key, replicas):
+                is_less = replicas < self.inputs.protected.get(key, 0)
+                return Reliance(self.plan, serving=self._serving_after(key, replicas) if is_less else {})
         assert_never(step)
 
     def _serving_after(self, removed: DeploymentKey, count: int) -> dict[DeploymentKey, int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.kinds import TriggerRule, kind_of
+from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
 from argosy.snapshot.kubernetes import node_state, pod_state
@@ -112,6 +113,9 @@ def _node_change(previous: Object | None, current: Object | None) -> Trigger | N
     was_ready, is_ready = before is not None and before.ready, after is not None and after.ready
     if was_ready != is_ready:
         return Trigger(f"node {name} became {'ready' if is_ready else 'unavailable'}")
+    was_leaving, is_leaving = (departure(n) if n is not None else "" for n in (before, after))
+    if was_leaving != is_leaving:
+        return Trigger(f"node {name} is leaving: {is_leaving}" if is_leaving else f"node {name} stays")
     return Trigger(f"node {name} changed")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from argosy.keys import DeploymentKey
-from argosy.place.problem import PlacedReplica, PlacementProblem
+from argosy.place.problem import PlacedReplica, PlacementProblem, WantedReplicas
 from argosy.place.solution import Placement
 from argosy.plan.explain.words import counted
 from argosy.plan.figures import is_count, is_finite, is_pair, shown
@@ -31,6 +31,8 @@ class ViolationCode(StrEnum):
     BAD_COUNT = "BadCount"
     NODE_OVERFULL = "NodeOverfull"
     WRONG_POOL = "WrongPool"
+    NODE_CLOSED = "NodeClosed"
+    STAYS_WRONG = "StaysWrong"
     COUNT_WRONG = "CountWrong"
     WANTED_NOT_MET = "WantedNotMet"
     UNPLACED_NEEDLESSLY = "UnplacedNeedlessly"
@@ -68,6 +70,7 @@ def violations(problem: PlacementProblem, placement: Placement) -> tuple[Violati
         *judge.counts(),
         *judge.wanted(),
         *judge.unplaced(),
+        *judge.staying(),
         *judge.victims(),
         *_report(placement),
     )
@@ -85,7 +88,7 @@ def _names(problem: PlacementProblem, placement: Placement) -> Iterator[Violatio
     named += [("Deployment", option, option in options) for option, _ in pairs]
     named += [("Deployment", option, option in options) for option in placement.new_nodes]
     named += [("Deployment", u.option, u.option in options) for u in placement.unplaced]
-    named += [("pod", pod, pod in pods) for pod in placement.victims]
+    named += [("pod", pod, pod in pods) for pod in (*placement.victims, *placement.staying)]
     for kind, name, is_known in named:
         if not is_known:
             message = f"the placement names {kind} {name}: a name that the placement problem has is needed"
@@ -159,6 +162,12 @@ class _Judge:
                     f"a node of GPUPool {want.pool} is needed"
                 )
                 yield Violation(ViolationCode.WRONG_POOL, option, message)
+            if node.is_closed or node.is_leaving:
+                message = (
+                    f"Deployment {option} starts a replica on node {name}, which takes no new ones: "
+                    f"another node is needed"
+                )
+                yield Violation(ViolationCode.NODE_CLOSED, option, message)
 
     def counts(self) -> Iterator[Violation]:
         """Counts are the pods that stay and the new ones, and lists are in their order."""
@@ -204,20 +213,45 @@ class _Judge:
             if not isinstance(entry.message, str) or not entry.message.strip():
                 message = f"{subject} have no sentence: one that names the remedy is needed"
                 yield Violation(ViolationCode.UNPLACED_WRONG, entry.option, message)
-            for node in self.problem.nodes:
-                free = self._free(node.name)
-                if node.pool == want.pool and free >= want.gpus:
-                    message = (
-                        f"Deployment {entry.option} has {counted(entry.replicas, 'replica')} without a node, "
-                        f"and node {node.name} has {counted(free, 'free GPU')}: a replica takes {want.gpus}"
-                    )
-                    yield Violation(ViolationCode.UNPLACED_NEEDLESSLY, entry.option, message)
+            if free := self._free_for(want):
+                message = (
+                    f"Deployment {entry.option} has {counted(entry.replicas, 'replica')} without a node, "
+                    f"and {free}: a replica takes {want.gpus}"
+                )
+                yield Violation(ViolationCode.UNPLACED_NEEDLESSLY, entry.option, message)
 
-    def _free(self, name: str) -> int:
-        return self.node_by_name[name].gpus - self.taken[name] - self.started[name]
+    def staying(self) -> Iterator[Violation]:
+        """A pod stays on a leaving node only if it is listed, is wanted, and no other node has room."""
+        listed = Counter(self.placement.staying)
+        kept = {p.pod for p in self.kept}
+        for pod in self.problem.placed:
+            is_on_leaving = pod.node in self.node_by_name and self.node_by_name[pod.node].is_leaving
+            stays = is_on_leaving and pod.pod in kept
+            if listed[pod.pod] != stays:
+                message = (
+                    f"pod {pod.pod} is listed {listed[pod.pod]} times among those that stay on leaving "
+                    f"nodes: {int(stays)} is needed"
+                )
+                yield Violation(ViolationCode.STAYS_WRONG, pod.pod, message)
+            elif stays and (free := self._free_for(self.want_by_option.get(pod.option))):
+                message = f"pod {pod.pod} stays on node {pod.node}, whose removal is announced, and {free}"
+                yield Violation(
+                    ViolationCode.STAYS_WRONG, pod.pod, f"{message}: its successor has room there"
+                )
+
+    def _free_for(self, want: WantedReplicas | None) -> str:
+        """A node that could take one more replica, in words; empty where there is none."""
+        if want is None:
+            return ""
+        for node in self.problem.nodes:
+            free = node.gpus - self.taken[node.name] - self.started[node.name]
+            if node.pool == want.pool and not (node.is_closed or node.is_leaving) and free >= want.gpus:
+                return f"node {node.name} has {counted(free, 'free GPU')}"
+        return ""
 
     def victims(self) -> Iterator[Violation]:
-        """Only lost and surplus pods go, each listed once, and no ready pod before one that is not."""
+        """Only lost and surplus pods and those on leaving nodes go, each listed once, and no ready pod
+        before one that is not."""
         listed = Counter(self.placement.victims)
         for pod in self.problem.placed:
             is_lost = pod.node not in self.node_by_name
@@ -226,24 +260,27 @@ class _Judge:
                 message = f"pod {pod.pod} is listed {listed[pod.pod]} times among the victims: {needed}"
                 yield Violation(ViolationCode.VICTIM_WRONG, pod.pod, message)
         for option, surplus in self._surplus().items():
-            gone = [p for p in self._alive(option) if listed[p.pod]]
+            gone = [p for p in self._settled(option) if listed[p.pod]]
             if len(gone) != surplus:
                 pods = counted(len(gone), "pod")
                 message = f"{pods} of Deployment {option} should go: {surplus} is needed, its surplus"
                 yield Violation(ViolationCode.VICTIM_WRONG, option, message)
             yield from self._order(option, gone)
 
-    def _alive(self, option: DeploymentKey) -> list[PlacedReplica]:
-        return [p for p in self.problem.placed if p.option == option and p.node in self.node_by_name]
+    def _settled(self, option: DeploymentKey) -> list[PlacedReplica]:
+        """An option's pods on live nodes that do not leave."""
+        live = {n.name for n in self.problem.nodes if not n.is_leaving}
+        return [p for p in self.problem.placed if p.option == option and p.node in live]
 
     def _surplus(self) -> dict[DeploymentKey, int]:
-        """Pods on live nodes beyond the wanted replicas; all of an option that is not wanted."""
+        """Pods on nodes that stay, beyond the wanted replicas; all of an option that is not wanted."""
         wanted = {w.option: w.replicas for w in self.problem.wanted}
         options = sorted({p.option for p in self.problem.placed})
-        return {o: max(0, len(self._alive(o)) - wanted.get(o, 0)) for o in options}
+        return {o: max(0, len(self._settled(o)) - wanted.get(o, 0)) for o in options}
 
     def _order(self, option: DeploymentKey, gone: list[PlacedReplica]) -> Iterator[Violation]:
-        unready = [p.pod for p in self.kept if p.option == option and not p.ready]
+        settled = {p.pod for p in self._settled(option)}
+        unready = [p.pod for p in self.kept if p.pod in settled and not p.ready]
         ready = [p.pod for p in gone if p.ready]
         if unready and ready:
             message = (

@@ -23,8 +23,9 @@ class PoolFacts:
     """One pool.
 
     free: GPUs per node that a new replica may take; victims and draining pods still hold theirs
-    kept: replicas per (option, node) that stay
+    kept: replicas per (option, node) that stay, those on leaving nodes apart
     needed: replicas per option that have to be started
+    most_gpus: GPUs of the largest replica that may be wanted in the pool
     """
 
     nodes: tuple[NodeRoom, ...]
@@ -32,6 +33,11 @@ class PoolFacts:
     free: Mapping[str, int]
     kept: Mapping[tuple[DeploymentKey, str], int]
     needed: Mapping[DeploymentKey, int]
+    most_gpus: int = 1
+
+    def held_on(self, node: str) -> int:
+        """Replicas that stay on the node."""
+        return sum(n for (_, name), n in self.kept.items() if name == node)
 
     def most(self, want: WantedReplicas, node: NodeRoom) -> int:
         """New replicas of an option that the node could take if no other option started there."""
@@ -41,9 +47,11 @@ class PoolFacts:
 def kept_pods(
     problem: PlacementProblem, gone: tuple[PlacedReplica, ...]
 ) -> Counter[tuple[DeploymentKey, str]]:
-    """Replicas per (option, node) that stay."""
+    """Replicas per (option, node) that stay, whatever becomes of those on leaving nodes."""
     victims = {p.pod for p in gone}
-    return Counter((p.option, p.node) for p in problem.placed if p.pod not in victims)
+    leaving = {n.name for n in problem.nodes if n.is_leaving}
+    placed = (p for p in problem.placed if p.pod not in victims and p.node not in leaving)
+    return Counter((p.option, p.node) for p in placed)
 
 
 def pools(problem: PlacementProblem, kept: Mapping[tuple[DeploymentKey, str], int]) -> tuple[PoolFacts, ...]:
@@ -61,7 +69,8 @@ def pools(problem: PlacementProblem, kept: Mapping[tuple[DeploymentKey, str], in
             w.option: w.replicas - sum(n for (o, _), n in kept.items() if o == w.option) for w in wanted
         }
         # A node of which GPUs became unhealthy may hold more than it has: nothing is free there.
-        room = {n.name: max(0, free[n.name]) for n in nodes}
+        room = {n.name: 0 if n.is_closed or n.is_leaving else max(0, free[n.name]) for n in nodes}
         if any(needed.values()):
-            found.append(PoolFacts(nodes, wanted, room, kept, needed))
+            most_gpus = problem.most_gpus.get(pool, max(w.gpus for w in wanted))
+            found.append(PoolFacts(nodes, wanted, room, kept, needed, most_gpus))
     return tuple(found)

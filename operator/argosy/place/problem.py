@@ -6,7 +6,8 @@ many replicas each option should have in all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from argosy.checks import require_count, require_number, require_unique
 from argosy.keys import DeploymentKey
@@ -14,11 +15,20 @@ from argosy.keys import DeploymentKey
 
 @dataclass(frozen=True, slots=True)
 class NodeRoom:
-    """A live node; `gpus` are those that engine pods may use: allocatable less those of other pods."""
+    """A live node; `gpus` are those that engine pods may use: allocatable less those of other pods.
+
+    is_closed:  it takes no new replicas; those that it has stay
+    is_leaving: it is closed, and its removal is announced: its replicas stay only where no other node
+                has room
+    is_last:    a node for new replicas where no other has room: the autoscaler may remove it
+    """
 
     name: str
     pool: str
     gpus: int
+    is_closed: bool = False
+    is_leaving: bool = False
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,8 @@ class PlacementProblem:
     """Nodes, what runs on them, and what is wanted.
 
     draining: pods that are being deleted and still hold GPUs: (pod, node, GPUs)
+    most_gpus: by pool, GPUs of the largest replica that may be wanted there one day; absent: of those
+        that are wanted now
 
     A placed pod whose node is not among `nodes` is lost: it does not count and is let go. So is a
     placed pod of an option that `wanted` does not name. An option may have pods on nodes of another
@@ -63,6 +75,7 @@ class PlacementProblem:
     placed: tuple[PlacedReplica, ...]
     wanted: tuple[WantedReplicas, ...]
     draining: tuple[tuple[str, str, int], ...] = ()
+    most_gpus: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse values that break arithmetic; a replica without room is reported by the placement."""

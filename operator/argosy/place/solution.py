@@ -46,6 +46,7 @@ class Placement:
     new_nodes: option -> the node of each replica to be started, sorted; one entry per replica, and
         no entry for an option that starts none
     victims: pods to let go, by option, and within it in the order in which they should go
+    staying: pods on leaving nodes that stay, because no other node has room for their successors
     report: None where nothing had to be solved
     """
 
@@ -54,3 +55,4 @@ class Placement:
     victims: tuple[str, ...]
     unplaced: tuple[Unplaced, ...]
     report: PlacementReport | None = None
+    staying: tuple[str, ...] = ()

@@ -6,26 +6,30 @@ Output: a `Placement`. Objectives, in this order, for each pool by itself:
 
     1  as few replicas as possible without a node
     2  the fewest replicas of an option on any one node (summed over options)
-    3  the fewest nodes with some GPUs in use and some free
-    4  nodes that come first by name
+    3  the fewest nodes with some GPUs in use and some free, where a replica of several GPUs may come
+    4  the fewest replicas together on nodes, whichever options they are of
+    5  nodes that come first by name, those that the autoscaler may remove last
 
-Victims are chosen before (`victims`); their GPUs are not free until they are gone.
+Victims on nodes that stay are chosen before (`victims`); their GPUs are not free until they are gone.
+Replicas on leaving nodes are placed anew; those that find no room stay where they are.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
 
+from argosy.keys import DeploymentKey
 from argosy.place import constraints
 from argosy.place.facts import PoolFacts, Starts, kept_pods, pools
 from argosy.place.first_fit import first_fit
 from argosy.place.model import declare
 from argosy.place.problem import PlacementProblem, WantedReplicas
 from argosy.place.solution import Placement, PlacementReport, Unplaced
-from argosy.place.victims import victims
+from argosy.place.victims import in_order, settled_victims, staying
 from argosy.plan.solution import SolveStatus
 
 DETERMINISTIC_LIMIT = 0.1
@@ -48,8 +52,8 @@ def solve(
     problem: PlacementProblem, seed: int = 0, deterministic_limit: float = DETERMINISTIC_LIMIT
 ) -> Placement:
     """Nodes for the replicas to be started, victims where there are too many, and what found no room."""
-    gone = victims(problem)
-    kept = kept_pods(problem, gone)
+    settled = settled_victims(problem)
+    kept = kept_pods(problem, settled)
     facts = pools(problem, kept)
     answers = [_solve_pool(pool, seed, deterministic_limit) for pool in facts]
     starts = {pair: n for answer in answers for pair, n in answer.starts.items()}
@@ -59,14 +63,18 @@ def solve(
         )
         for want in sorted(problem.wanted, key=lambda w: w.option)
     }
-    counts = dict(sorted((kept + Counter(starts)).items()))
-    unplaced = tuple(_unplaced(pool, starts) for pool in facts)
+    missing = {option: n for pool in facts for option, n in _missing(pool, starts).items()}
+    held = staying(problem, missing)
+    counts = kept + Counter(starts) + Counter((p.option, p.node) for p in held)
+    stand_ins = Counter(p.option for p in held)
+    unplaced = tuple(_unplaced(pool, missing, stand_ins) for pool in facts)
     return Placement(
-        counts=counts,
+        counts=dict(sorted(counts.items())),
         new_nodes={option: nodes for option, nodes in new_nodes.items() if nodes},
-        victims=tuple(p.pod for p in gone),
+        victims=tuple(p.pod for p in in_order(problem, settled, held)),
         unplaced=tuple(sorted((u for us in unplaced for u in us), key=lambda u: u.option)),
         report=_report(answers, sum(u.replicas for us in unplaced for u in us)) if answers else None,
+        staying=tuple(p.pod for p in held),
     )
 
 
@@ -120,13 +128,23 @@ def _report(answers: list[_PoolAnswer], num_unplaced: int) -> PlacementReport:
     return PlacementReport(worst, num_unplaced, bound, gap, sum(a.seconds for a in answers))
 
 
-def _unplaced(facts: PoolFacts, starts: Starts) -> list[Unplaced]:
+def _missing(facts: PoolFacts, starts: Starts) -> dict[DeploymentKey, int]:
+    """Replicas of each option that no node has room for."""
+    started = Counter[DeploymentKey]()
+    for (option, _), n in starts.items():
+        started[option] += n
+    return {w.option: facts.needed[w.option] - started[w.option] for w in facts.wanted}
+
+
+def _unplaced(
+    facts: PoolFacts, missing: Mapping[DeploymentKey, int], stand_ins: Counter[DeploymentKey]
+) -> list[Unplaced]:
+    """Those for which no replica on a leaving node stands in either."""
     found = []
     for want in facts.wanted:
-        started = sum(n for (option, _), n in starts.items() if option == want.option)
-        missing = facts.needed[want.option] - started
-        if missing:
-            found.append(Unplaced(want.option, missing, _why(facts, want, missing)))
+        num_lacking = missing[want.option] - stand_ins[want.option]
+        if num_lacking:
+            found.append(Unplaced(want.option, num_lacking, _why(facts, want, num_lacking)))
     return found
 
 

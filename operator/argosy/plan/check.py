@@ -138,7 +138,7 @@ class _Judge:
     def _wrong(self, shortfall: Shortfall, cell: Cell) -> str:
         missing, cause = shortfall.missing_per_s, shortfall.cause
         able = [o for o in self.options.values() if self.capacity(cell, o) > 0]
-        hosted = [o for o in able if o.gpus <= max(self._nodes(o.pool), default=0)]
+        hosted = [o for o in able if o.gpus <= max(self._nodes(o.pool), default=0) or _anchored(o)]
         if not 0 < missing <= cell.rate_per_s * (1 + RELATIVE_TOLERANCE):
             return f"is {missing} req/s: more than 0 and at most its rate of {cell.rate_per_s} is needed"
         if not isinstance(shortfall.message, str) or not shortfall.message.strip():
@@ -239,7 +239,7 @@ class _Judge:
                 yield Violation(ViolationCode.FLOOR_NEEDLESSLY_UNMET, group, message)
 
     def packing(self) -> Iterator[Violation]:
-        """Whole parallel groups fit on the nodes of their pool."""
+        """Whole parallel groups fit on the nodes of their pool, anchored ones apart."""
         for pool in sorted({o.pool for o in self.options.values()}):
             groups = self._groups(pool)
             if not fits(self._nodes(pool), groups):
@@ -255,11 +255,13 @@ class _Judge:
     def _nodes(self, pool: str) -> tuple[int, ...]:
         return next((p.node_gpus for p in self.problem.pools if p.name == pool), ())
 
-    def _groups(self, pool: str) -> Counter[int]:
+    def _groups(self, pool: str, one_more: DeploymentKey | None = None) -> Counter[int]:
+        """Groups that need a node that takes new ones; with one more replica of an option."""
         groups: Counter[int] = Counter()
         for option in self.options.values():
             if option.pool == pool:
-                groups[option.gpus] += self.count(option)
+                count = self.count(option) + (option.name == one_more)
+                groups[option.gpus] += max(0, count - _anchored(option))
         return groups
 
     def _has_room_for_one_more(self, option: Option) -> bool:
@@ -268,8 +270,13 @@ class _Judge:
         return (
             (ceiling is None or self._model_count(option.model) < ceiling)
             and (budget is None or self.cost_usd_per_hour + option.price_usd_per_hour <= budget)
-            and fits(self._nodes(option.pool), self._groups(option.pool) + Counter({option.gpus: 1}))
+            and fits(self._nodes(option.pool), self._groups(option.pool, one_more=option.name))
         )
+
+
+def _anchored(option: Option) -> int:
+    """Replicas that run where no new ones may start: they need no other node."""
+    return option.closed_replicas + option.leaving_replicas
 
 
 def _at_most(value: float, limit: float) -> bool:

@@ -46,8 +46,13 @@ class Facts:
         return tuple(sorted(self.problem.options, key=lambda o: o.name))
 
     @cached_property
+    def option_by_name(self) -> dict[DeploymentKey, Option]:
+        """All options by name."""
+        return {o.name: o for o in self.named_options}
+
+    @cached_property
     def nodes_by_pool(self) -> dict[str, tuple[int, ...]]:
-        """GPUs of the nodes of each pool that an option names; empty for a vanished pool."""
+        """GPUs of the nodes of each pool that take new replicas; empty for a vanished pool."""
         nodes = {p.name: tuple(sorted(p.node_gpus)) for p in self.problem.pools}
         return {name: nodes.get(name, ()) for name in sorted({o.pool for o in self.problem.options})}
 
@@ -103,7 +108,8 @@ class Facts:
             worth = math.fsum(c.rate_per_s / self._given_per_s(c, option) for c in served)
             useful = worth / self.problem.headroom
             floor = self.floor(option.group) if served else 0
-            room = usable_gpus(self.nodes_by_pool[option.pool], option.gpus) // option.gpus
+            free = usable_gpus(self.nodes_by_pool[option.pool], option.gpus) // option.gpus
+            room = free + option.anchored
             ceiling = self.problem.max_replicas.get(option.model, room)
             # A capacity near 0 makes `useful` infinite: the nodes limit it then.
             most[option.name] = min(room, ceiling, max(floor, math.ceil(min(useful, room))))

@@ -30,7 +30,8 @@ def obstacles(facts: Facts, counts: Counts, option: Option, more: int = 1) -> tu
     if budget is not None and cost > budget * (1 + BUDGET_TOLERANCE):
         found.append(ShortfallCause.BUDGET)
     nodes = facts.nodes_by_pool[option.pool]
-    if not fits(nodes, groups_on(facts, counts, option.pool) + Counter({option.gpus: more})):
+    after = {**counts, option.name: counts.get(option.name, 0) + more}
+    if not fits(nodes, groups_on(facts, after, option.pool)):
         found.append(ShortfallCause.POOL_FULL)
     return tuple(found)
 
@@ -41,9 +42,9 @@ def model_count(facts: Facts, counts: Counts, model: ModelKey) -> int:
 
 
 def groups_on(facts: Facts, counts: Counts, pool: str) -> Counter[int]:
-    """Parallel groups on a pool: GPUs of one group -> number of groups."""
+    """Parallel groups on a pool's nodes that take new replicas: GPUs of one group -> number of groups."""
     groups: Counter[int] = Counter()
     for option in facts.options:
         if option.pool == pool:
-            groups[option.gpus] += counts.get(option.name, 0)
+            groups[option.gpus] += max(0, counts.get(option.name, 0) - option.anchored)
     return groups

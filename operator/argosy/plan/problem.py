@@ -44,7 +44,10 @@ class Option:
     gpus: per replica
     price_usd_per_hour: per replica, all its GPUs
     load_s: seconds from the start of a replica until it serves
-    current_replicas: replicas that exist and are not being drained
+    current_replicas: replicas that exist and are not being drained, those on leaving nodes apart
+    closed_replicas: of these, those on nodes that take no new ones: no other option can use their GPUs
+    leaving_replicas: replicas on nodes whose removal is announced: they count only where nothing else
+        can serve, and their successors have to be loaded
     variant: for sentences only
 
     Raises ValueError where a number is negative or not finite, or a replica has no GPU.
@@ -58,7 +61,14 @@ class Option:
     price_usd_per_hour: float
     load_s: float
     current_replicas: int = 0
+    closed_replicas: int = 0
+    leaving_replicas: int = 0
     variant: str = ""
+
+    @property
+    def anchored(self) -> int:
+        """Replicas that need no GPU of a node that takes new ones."""
+        return self.closed_replicas + self.leaving_replicas
 
     @property
     def label(self) -> str:
@@ -70,14 +80,22 @@ class Option:
         require_number(f"the price of option {self.name}", self.price_usd_per_hour)
         require_number(f"the load time of option {self.name}", self.load_s)
         require_count(f"the current replicas of option {self.name}", self.current_replicas)
+        require_count(f"the closed replicas of option {self.name}", self.closed_replicas)
+        require_count(f"the leaving replicas of option {self.name}", self.leaving_replicas)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolLimit:
-    """Usable GPUs of each live node of a pool. Raises ValueError where one is no whole number >= 0."""
+    """Usable GPUs of each node of a pool that takes new replicas.
+
+    gpus_closed: GPUs that replicas hold on nodes that take no new ones; for sentences only
+
+    Raises ValueError where one is no whole number >= 0.
+    """
 
     name: str
     node_gpus: tuple[int, ...]
+    gpus_closed: int = 0
 
     def __post_init__(self) -> None:
         for gpus in self.node_gpus:

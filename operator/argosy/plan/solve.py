@@ -5,9 +5,9 @@ the bound and the gap. The formulation is section 1 of docs/design/0002-sizing-a
 
     1  everything served, all floors met: minimise the cost
     2  only where that is infeasible: minimise the unmet floors, then the unserved rate, each one
-       priority after the other, the highest first; then the cost. Each result is a constraint of
-       the solves after it. Before the floors and before the rate of a priority: the groups of it that
-       are served now and would lose their last replica
+       priority after the other, the highest first; then the replicas that stay on leaving nodes; then
+       the cost. Each result is a constraint of the solves after it. Before the floors and before the
+       rate of a priority: the groups of it that are served now and would lose their last replica
     3  among plans of the same cost: the fewest changes, then the options that come first by name
     4  shares from the counts alone (`shares`)
 
@@ -89,7 +89,9 @@ def _search_counts(facts: Facts, search: Search) -> _Found | None:
 
 
 def _search_partial(sizing: SizingModel, search: Search) -> Incumbent | NoSolution:
-    """Unmet floors, unserved rate by priority, cost: each minimised with the results before it held."""
+    """Unmet floors, unserved rate by priority, replicas that stay on leaving nodes, cost: each minimised
+    with the results before it held."""
+    sizing.relax_staying()
     sizing.relax_floors()
     sizing.relax_service()
     best: Values = sizing.nothing()
@@ -121,6 +123,8 @@ def _levels(sizing: SizingModel) -> Iterator[mathopt.LinearSum]:
         if priority in kept:
             yield sizing.abandoned_at(priority)
         yield sizing.missing_at(priority)
+    if sizing.staying:
+        yield sizing.num_staying()
 
 
 def _settle_ties(sizing: SizingModel, search: Search, answer: Incumbent) -> Values:

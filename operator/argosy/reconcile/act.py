@@ -21,11 +21,28 @@ from argosy.control.fast import Weights
 from argosy.control.traffic.balance import weights_status
 from argosy.errors import ActuationError, NextStep
 from argosy.keys import DeploymentKey
-from argosy.kube.api import DEPLOYMENTS, EVENTS, FLEETPLANS, PODS, ApiServer, path_of
+from argosy.kube.api import (
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    EVENTS,
+    FLEETPLANS,
+    PODS,
+    ApiServer,
+    path_of,
+)
 from argosy.kube.store import Store
-from argosy.manifests import deployment_manifest
+from argosy.manifests import deployment_manifest, disruption_budget_manifest
 from argosy.reconcile.clock import Clock
-from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment, Step
+from argosy.rollout import (
+    CreateDeployment,
+    DeleteDeployment,
+    EndProtection,
+    MarkVictim,
+    PlacePod,
+    ProtectReplicas,
+    ScaleDeployment,
+    Step,
+)
 from argosy.snapshot.cluster import DELETION_COST, HOSTNAME, PLACEMENT_GATE
 
 log = logging.getLogger(__name__)
@@ -52,6 +69,7 @@ class Actor:
             case CreateDeployment(workload, replicas):
                 body = deployment_manifest(workload, replicas)
                 self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
+                await self._protect(workload.key, replicas)
             case ScaleDeployment(key, replicas):
                 await self._scale(key, replicas)
             case MarkVictim(pod, cost):
@@ -61,6 +79,11 @@ class Actor:
                 await self._place(pod, node)
             case DeleteDeployment(key):
                 await self._api.delete(DEPLOYMENTS, key)
+                await self._api.delete(DISRUPTION_BUDGETS, key)
+            case ProtectReplicas(key, replicas):
+                await self._protect(key, replicas)
+            case EndProtection(key):
+                await self._api.delete(DISRUPTION_BUDGETS, key)
 
     async def report(self, decision: Decision) -> None:
         """Write statuses that changed, and events; an object that refuses its status stops no other."""
@@ -94,6 +117,11 @@ class Actor:
     def _ensure_leader(self) -> None:
         if not self._may_act():
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
+
+    async def _protect(self, key: DeploymentKey, replicas: int) -> None:
+        """Let evictions leave at least so many replicas of the Deployment ready."""
+        budget = disruption_budget_manifest(key, replicas)
+        self._store.put("poddisruptionbudgets", await self._api.apply(DISRUPTION_BUDGETS, key, budget))
 
     async def _scale(self, key: DeploymentKey, replicas: int) -> None:
         """Set the count; the store has it at once, because the next step is checked against it."""
@@ -180,6 +208,10 @@ def describe(step: Step) -> str:
             return f"place pod {pod} on node {node}"
         case DeleteDeployment(key):
             return f"delete the empty Deployment {key}"
+        case ProtectReplicas(key, replicas):
+            return f"let evictions leave at least {replicas} replicas of Deployment {key} ready"
+        case EndProtection(key):
+            return f"delete the PodDisruptionBudget of Deployment {key}"
 
 
 def _changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from argosy.api.gpupool import GPUPoolStatus
 from argosy.api.workloadclass import LatencyPercentiles, ObservedTraffic
 from argosy.control.decision import Decision
 from argosy.control.fast import Measures
@@ -41,6 +42,7 @@ class Metrics:
         self.envoys_ahead = self._gauge(
             "envoys_ahead", "Connected Envoys with routes of a later FleetPlan than any that is known"
         )
+        self.leaving = self._gauge("leaving_nodes", "Nodes whose removal is announced", "pool")
         self.demand = self._gauge(
             "demand_requests_per_second", "Rate that the last decision planned for", "workload_class"
         )
@@ -106,8 +108,16 @@ class Metrics:
             self.revision.set(decision.follow.spec.revision)
             self.cost.set(decision.follow.spec.cost_usd_per_hour)
         self.waiting.set(decision.waits_until_s is not None)
+        self._show_leaving(decision)
         self.show_demand({key: each.rate_per_s for key, each in decision.memory.forecasts.items()})
         self._show_observed(decision.observed)
+
+    def _show_leaving(self, decision: Decision) -> None:
+        """Of every pool; one that was deleted is no longer shown."""
+        self.leaving.clear()
+        for update in decision.statuses:
+            if isinstance(update.status, GPUPoolStatus):
+                self.leaving.labels(update.key).set(len(update.status.leaving))
 
     def show_demand(self, rate_per_s: Mapping[ClassKey, float]) -> None:
         """The rate of every class; a class that was deleted is no longer shown."""

@@ -1,11 +1,14 @@
 """Safe, reversible steps from what runs to what is planned."""
 
+from argosy.rollout.disruptions import protection_steps
 from argosy.rollout.gates import assign_nodes
 from argosy.rollout.steps import (
     CreateDeployment,
     DeleteDeployment,
+    EndProtection,
     MarkVictim,
     PlacePod,
+    ProtectReplicas,
     ScaleDeployment,
     Step,
     rollout_steps,
@@ -15,12 +18,15 @@ from argosy.rollout.targets import RolloutInputs, Target
 __all__ = [
     "CreateDeployment",
     "DeleteDeployment",
+    "EndProtection",
     "MarkVictim",
     "PlacePod",
+    "ProtectReplicas",
     "RolloutInputs",
     "ScaleDeployment",
     "Step",
     "Target",
     "assign_nodes",
+    "protection_steps",
     "rollout_steps",
 ]

@@ -2,8 +2,9 @@
 
 Owns the way out of a deadlock: new replicas need the GPUs of surplus ones, which stay until the new
 ones are Ready. The last replica that serves a group, or a cell of it, never gives way: a group that
-has room for one replica only keeps the one it has, and its status reports what is missing. Input:
-`RolloutInputs`. Output: the Deployments that let one replica go.
+has room for one replica only keeps the one it has, and its status reports what is missing. Nor do
+replicas on nodes that take no new ones: nothing could start in their place. Input: `RolloutInputs`.
+Output: the Deployments that let one replica go.
 """
 
 from __future__ import annotations
@@ -49,19 +50,21 @@ def _is_draining(target: Target, inputs: RolloutInputs) -> bool:
 
 def _is_loading(target: Target, inputs: RolloutInputs) -> bool:
     """True if a replica that has room does not serve yet."""
-    return inputs.num_serving(target.key) < target.replicas - inputs.without_room.get(target.key, 0)
+    return inputs.num_settled(target.key) < target.replicas - inputs.without_room.get(target.key, 0)
 
 
 def _may_give_way(target: Target, inputs: RolloutInputs) -> bool:
     if not inputs.num_surplus(target) or is_surplus_allowed_to_go(target, inputs):
         return False  # without surplus none can go; a surplus that may go at once goes anyway
     if target.replicas and _alive(target, inputs) <= target.replicas:
-        return False  # its surplus stands in for lost replicas
+        return False  # its surplus stands in for lost replicas, or for some that leave
+    if all(p.key in inputs.closed for p in inputs.live_pods(target.key)):
+        return False  # no planned replica could start where they are
     return _idle(target, inputs) > 0 or not _is_last_server(target, inputs)
 
 
 def _alive(target: Target, inputs: RolloutInputs) -> int:
-    return sum(is_alive(p, inputs.lost) for p in inputs.all_pods(target.key))
+    return sum(is_alive(p, inputs.lost | inputs.leaving) for p in inputs.all_pods(target.key))
 
 
 def _idle(target: Target, inputs: RolloutInputs) -> int:

@@ -28,7 +28,7 @@ too, more of them do not help."""
 
 @dataclass(frozen=True, slots=True)
 class CreateDeployment:
-    """Make a Deployment that does not exist yet (server-side apply)."""
+    """Make a Deployment that does not exist yet, and its PodDisruptionBudget (server-side apply)."""
 
     workload: EngineWorkload
     replicas: int
@@ -60,12 +60,35 @@ class PlacePod:
 
 @dataclass(frozen=True, slots=True)
 class DeleteDeployment:
-    """Delete a Deployment that has no pod left and no planned replica."""
+    """Delete a Deployment that has no pod left and no planned replica, and its PodDisruptionBudget."""
 
     key: DeploymentKey
 
 
-Step = CreateDeployment | ScaleDeployment | MarkVictim | PlacePod | DeleteDeployment
+@dataclass(frozen=True, slots=True)
+class ProtectReplicas:
+    """Let evictions leave at least so many replicas ready (a PodDisruptionBudget, server-side apply)."""
+
+    key: DeploymentKey
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndProtection:
+    """Delete the PodDisruptionBudget of a Deployment that is gone."""
+
+    key: DeploymentKey
+
+
+Step = (
+    CreateDeployment
+    | ScaleDeployment
+    | MarkVictim
+    | PlacePod
+    | DeleteDeployment
+    | ProtectReplicas
+    | EndProtection
+)
 
 
 def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
@@ -93,29 +116,38 @@ def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
 def _wanted_count(target: Target, existing: int, inputs: RolloutInputs) -> int:
     """The count that its Deployment should have now.
 
-    Kubernetes still counts a lost replica; the count is raised by one for each, so that the
-    replacement loads before the pod is evicted. A group that waits for planned replicas keeps all
-    that it has.
+    Kubernetes still counts a lost replica, and one that leaves; the count is raised by one for each, so
+    that the replacement loads before the pod is evicted. A group that waits for planned replicas keeps
+    all that it has.
     """
     pods = inputs.live_pods(target.key)
     num_lost = sum(p.key in inputs.lost for p in pods)
-    if len(pods) - num_lost < target.replicas:
-        replaced = min(num_lost, MOST_REPLACED * target.replicas)
+    num_leaving = sum(p.key in inputs.leaving - inputs.lost for p in pods)
+    if len(pods) - num_lost - num_leaving < target.replicas:
+        replaced = min(num_lost, MOST_REPLACED * target.replicas) + num_leaving
         return max(existing, target.replicas + replaced)
     if is_surplus_allowed_to_go(target, inputs):
-        return target.replicas
+        return max(target.replicas, min(existing, inputs.num_held(target)))
     return max(existing, target.replicas)
 
 
 def _marks(target: Target, existing: int, wanted: int, inputs: RolloutInputs) -> list[MarkVictim]:
-    """Lost pods go first, then placement's victims; a mark that is no longer due is removed.
+    """Lost pods go first, then those that leave, then placement's victims; a mark that is no longer due
+    is removed.
 
-    Marks stay until the pods are being deleted: Kubernetes may not have chosen yet.
+    A Deployment that is not planned keeps those that leave to the last: it gives way for the GPUs of
+    the others. Marks stay until the pods are being deleted: Kubernetes may not have chosen yet.
     """
     pods = inputs.live_pods(target.key)
     keys = {p.key for p in pods}
     order = [p.key for p in pods if p.key in inputs.lost]
-    order += [v for v in inputs.victims if v in keys and v not in inputs.lost]
+    others = [p.key for p in pods if p.key in inputs.leaving and p.key not in inputs.victims]
+    others += [v for v in inputs.victims if v in keys]
+    if target.replicas:
+        others.sort(key=lambda key: key not in inputs.leaving)
+    else:
+        others.sort(key=lambda key: key in inputs.closed)
+    order += [key for key in others if key not in inputs.lost]
     num_going = max(existing, len(pods)) - wanted
     due = {key: VICTIM_COST + rank for rank, key in enumerate(order[: max(0, num_going)])}
     marks = [(p.key, due.get(p.key, 0)) for p in pods if p.deletion_cost != due.get(p.key, 0)]

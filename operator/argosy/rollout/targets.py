@@ -25,6 +25,8 @@ class Target:
     workload: None where its variant no longer exists
     pool: where its replicas run, empty where that is not known
     is_kept: nothing could be planned for its group, so the running replicas stay
+    is_short: its group is not served whole for lack of room, so replicas stay on nodes that take no new
+        ones: nothing else could use their GPUs
     cells: the cells that it can serve, where that is known: the last replica that serves one of
         them does not give way. Empty: only the group as a whole is looked at
     successors: other groups that its cells have moved to: its surplus waits for their replicas too
@@ -36,6 +38,7 @@ class Target:
     workload: EngineWorkload | None
     pool: str = ""
     is_kept: bool = False
+    is_short: bool = False
     cells: frozenset[CellName] = frozenset()
     successors: frozenset[GroupName] = frozenset()
 
@@ -52,8 +55,11 @@ class RolloutInputs:
     targets: one for each Deployment that is planned or exists
     victims: pods in the order in which placement lets them go
     lost: keys of pods that do not serve any more and will be evicted
+    leaving: keys of pods on leaving nodes that should be replaced on others: they serve until then
+    closed: keys of pods on nodes that take no new ones, the leaving ones included
     without_room: planned replicas, by Deployment, that only wait for free GPUs
     unrouted: keys of ready pods to which Envoys do not send requests (yet): they stand for nothing
+    protected: replicas that the PodDisruptionBudget of each Deployment keeps ready, where it has one
     """
 
     targets: tuple[Target, ...]
@@ -61,8 +67,11 @@ class RolloutInputs:
     pods: tuple[PodState, ...]
     victims: tuple[str, ...] = ()
     lost: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
+    closed: frozenset[str] = frozenset()
     without_room: Mapping[DeploymentKey, int] = field(default_factory=dict)
     unrouted: frozenset[str] = frozenset()
+    protected: Mapping[DeploymentKey, int] = field(default_factory=dict)
 
     @cached_property
     def _pods_by_deployment(self) -> dict[DeploymentKey, list[PodState]]:
@@ -73,8 +82,8 @@ class RolloutInputs:
 
     @cached_property
     def unready_groups(self) -> frozenset[GroupName]:
-        """Groups of which some planned replica does not serve yet."""
-        return frozenset(t.group for t in self.targets if self.num_serving(t.key) < t.replicas)
+        """Groups of which some planned replica does not serve yet: one that leaves is none of them."""
+        return frozenset(t.group for t in self.targets if self.num_settled(t.key) < t.replicas)
 
     def all_pods(self, deployment: DeploymentKey) -> tuple[PodState, ...]:
         """A Deployment's pods, those that are being deleted and those that have ended included."""
@@ -92,6 +101,18 @@ class RolloutInputs:
     def num_ready(self, deployment: DeploymentKey) -> int:
         """Replicas that Kubernetes takes for serving: it removes the others first."""
         return sum(takes_requests(p, self.lost) for p in self.all_pods(deployment))
+
+    def num_settled(self, deployment: DeploymentKey) -> int:
+        """Replicas that get requests, answer them and stay where they are."""
+        without = self.lost | self.unrouted | self.leaving
+        return sum(takes_requests(p, without) for p in self.all_pods(deployment))
+
+    def num_held(self, target: Target) -> int:
+        """Surplus that serves on nodes that take no new replicas while its group lacks room elsewhere."""
+        if not target.is_short or target.replicas:
+            return 0
+        pods = self.all_pods(target.key)
+        return sum(takes_requests(p, self.lost) and p.key in self.closed for p in pods)
 
     def num_surplus(self, target: Target) -> int:
         """Replicas that exist beyond the plan."""

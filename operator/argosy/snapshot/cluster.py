@@ -52,7 +52,10 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """A node, and what it can run. `allocatable` counts devices by resource name."""
+    """A node, and what it can run. `allocatable` counts devices by resource name.
+
+    announcement: what other fields than taints say of its removal, as the end of a sentence; or empty
+    """
 
     name: str
     labels: Mapping[str, str]
@@ -60,6 +63,7 @@ class NodeState:
     ready: bool
     unschedulable: bool = False
     taints: tuple[Taint, ...] = ()
+    announcement: str = ""
 
 
 @dataclass(frozen=True, slots=True)

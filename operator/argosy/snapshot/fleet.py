@@ -83,6 +83,7 @@ class FleetSnapshot:
     `applied_plan` is the FleetPlan of the highest revision with Applied=True. Maps are by
     object key (`name` or `namespace/name`).
 
+    protected: replicas that Argosy's PodDisruptionBudget of each Deployment keeps ready
     invalid: objects that the API server holds but that cannot be read; decisions leave them out
     profile_files: files that ServedModels name, with their contents; a file in neither map does not exist
     unread_profiles: files that could not be fetched yet, each with the API server's error
@@ -101,6 +102,7 @@ class FleetSnapshot:
     nodes: Mapping[str, NodeState]
     pods: Mapping[str, PodState]
     deployments: Mapping[DeploymentKey, DeploymentState] = field(default_factory=dict)
+    protected: Mapping[DeploymentKey, int] = field(default_factory=dict)
     telemetry: TelemetryReading = field(default_factory=TelemetryReading)
     routing: RoutingView = field(default_factory=RoutingView)
     invalid: tuple[InvalidObject, ...] = ()

@@ -1,7 +1,8 @@
 """From Kubernetes objects, as the API server sends them, to the states of a snapshot.
 
-Owns the reading of Node, Pod, Deployment and ConfigMap objects. Input: plain dictionaries. Output:
-states. Reads leniently: a missing field has its empty value, and no object makes it raise.
+Owns the reading of Node, Pod, Deployment, PodDisruptionBudget and ConfigMap objects. Input: plain
+dictionaries. Output: states. Reads leniently: a missing field has its empty value, and no object makes it
+raise.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ from argosy.snapshot.cluster import (
 
 Object = Mapping[str, Any]
 
+VM_EVENT = "VMEventScheduled"
+"""The node condition by which AKS announces an event of the virtual machine."""
+LOST_EVENTS = ("Preempt", "Terminate", "Redeploy", "Reboot")
+"""Azure's events after which an engine is gone. A Freeze only pauses it for seconds."""
+MOST_ANNOUNCED = 128
+"""Characters of it that a sentence of ours takes."""
+
 
 def node_state(node: Object) -> NodeState:
     """A Node. Ready only where its condition says True (Unknown is not ready)."""
@@ -42,6 +50,7 @@ def node_state(node: Object) -> NodeState:
             Taint(t.get("key") or "", t.get("value") or "", t.get("effect") or "")
             for t in spec.get("taints") or ()
         ),
+        announcement=_announcement(node["metadata"], status),
     )
 
 
@@ -96,6 +105,12 @@ def deployment_state(deployment: Object) -> DeploymentState:
     )
 
 
+def protected_replicas(budget: Object) -> int:
+    """The ready replicas that a PodDisruptionBudget keeps; -1 where it counts them another way."""
+    least = (budget.get("spec") or {}).get("minAvailable")
+    return least if isinstance(least, int) else -1
+
+
 def config_map_files(config_map: Object) -> dict[str, bytes]:
     """A ConfigMap's contents by key: `data` as UTF-8, `binaryData` decoded."""
     plain, coded = (_entries(config_map.get(name)) for name in ("data", "binaryData"))
@@ -115,6 +130,16 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError:
         return _utf8(text)  # the reader of the file reports best what is wrong with it
+
+
+def _announcement(metadata: Object, status: Object) -> str:
+    """A Node that is being deleted waits for the finalizer of whoever drains it; AKS has a condition."""
+    if "deletionTimestamp" in metadata:
+        return "its Node object is being deleted"
+    event = _named_condition(status, VM_EVENT)
+    message = str(event.get("message") or "")
+    is_lost = event.get("status") == "True" and message.startswith(LOST_EVENTS)
+    return f"AKS announces: {message[:MOST_ANNOUNCED]}" if is_lost else ""
 
 
 def _named_condition(status: Object, kind: str) -> Mapping[str, Any]:

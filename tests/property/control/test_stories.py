@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
 from argosy.api import WorkloadClass
+from argosy.snapshot.cluster import Taint
 
+KARPENTER = Taint("karpenter.sh/disrupted", "", "NoSchedule")
 EVENTS = st.one_of(
     st.tuples(st.just("rate"), st.sampled_from(["chat", "batch"]), st.floats(0.0, 20.0)),
     st.tuples(st.just("price"), st.sampled_from(["l40s", "h100"]), st.floats(0.1, 9.0)),
     st.tuples(st.just("engine"), st.just("llama"), st.integers(1, 3)),
     st.tuples(st.just("kill"), st.sampled_from(["l40s-0", "l40s-1", "h100-0"]), st.just(0)),
     st.tuples(st.just("cordon"), st.sampled_from(["l40s-0", "l40s-1", "h100-0"]), st.just(0)),
+    st.tuples(st.just("disrupt"), st.sampled_from(["l40s-0", "l40s-1", "h100-0"]), st.just(0)),
 )
 
 
@@ -32,12 +35,8 @@ def happen(world: World, kind: str, name: str, value: float) -> None:
             world.kill_node(name)
         case "cordon":
             world.nodes[name] = replace(world.nodes[name], unschedulable=True)
-
-
-def end_maintenance(world: World) -> None:
-    """A roll-out may wait for the GPUs that the former Deployment holds on a cordoned node."""
-    for name, node in world.nodes.items():
-        world.nodes[name] = replace(node, unschedulable=False)
+        case "disrupt":
+            world.nodes[name] = replace(world.nodes[name], taints=(KARPENTER,))
 
 
 @given(story=st.lists(st.tuples(EVENTS, st.integers(1, 40)), max_size=4), priority=st.sampled_from([50, 100]))
@@ -70,22 +69,7 @@ def test_a_fleet_arrives_after_any_story(
     for pod in [p for p in world.pods.values() if p.node in world.dead_nodes]:
         world.delete_pod(pod.key)
         del world.pods[pod.key]
-    if any(event[0] == "engine" for event, _ in story):
-        end_maintenance(world)
     world.settle()
     planned = {d.name: d.replicas for d in world.applied.spec.deployments if d.replicas}
     assert dict(world.serving()) == planned
     assert all(c.unserved_share == 0 for c in world.applied.spec.cells)
-
-
-def test_a_roll_out_that_only_cordoned_nodes_have_room_for_waits_for_the_end_of_the_maintenance() -> None:
-    world = World(some_nodes("l40s", 1), a_fleet(), a_pool(), a_model(), a_class("chat", rate_per_s=8.0))
-    world.settle()
-    former = world.serving()
-    happen(world, "cordon", "l40s-0", 0)
-    happen(world, "engine", "llama", 1)
-    world.run(120)
-    assert world.serving().keys() == former.keys()  # it serves on
-    end_maintenance(world)
-    world.settle()
-    assert (world.serving().keys() & former.keys(), world.serving().total()) == (set(), 2)

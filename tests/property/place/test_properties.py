@@ -19,10 +19,17 @@ MOST_TRIALS = 20_000
 
 
 @st.composite
-def problems(draw: st.DrawFn, most_nodes: int = 5, most_gpus: int = 8) -> PlacementProblem:
+def problems(
+    draw: st.DrawFn, most_nodes: int = 5, most_gpus: int = 8, are_open: bool = True
+) -> PlacementProblem:
     """Up to four options on two pools, some of their pods running, draining or on a dead node."""
+    kinds = (
+        st.just((False, False))
+        if are_open
+        else st.sampled_from(((False, False), (True, False), (True, True)))
+    )
     nodes = tuple(
-        NodeRoom(f"n{i}", draw(st.sampled_from("ab")), draw(st.integers(0, most_gpus)))
+        NodeRoom(f"n{i}", draw(st.sampled_from("ab")), draw(st.integers(0, most_gpus)), *draw(kinds))
         for i in range(draw(st.integers(0, most_nodes)))
     )
     wanted = tuple(
@@ -47,19 +54,19 @@ def problems(draw: st.DrawFn, most_nodes: int = 5, most_gpus: int = 8) -> Placem
     return PlacementProblem(nodes, tuple(placed), wanted, tuple(draining))
 
 
-@given(problems())
+@given(problems(are_open=False))
 @settings(max_examples=150, deadline=None)
 def test_every_placement_passes_the_check(problem: PlacementProblem) -> None:
     assert violations(problem, solve(problem)) == ()
 
 
-@given(problems())
+@given(problems(are_open=False))
 @settings(max_examples=50, deadline=None)
 def test_first_fit_passes_the_same_check(problem: PlacementProblem) -> None:
     assert violations(problem, solve(problem, deterministic_limit=0.0)) == ()
 
 
-@given(problems(), st.randoms(use_true_random=False))
+@given(problems(are_open=False), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
 def test_the_order_of_the_problem_does_not_matter(problem: PlacementProblem, rng: random.Random) -> None:
     def shuffled(items: tuple[T, ...]) -> tuple[T, ...]:
@@ -134,8 +141,13 @@ def rank(
         max((kept[w.option, n.name] + starts[w.option, n.name] for n in problem.nodes), default=0)
         for w in problem.wanted
     )
-    stranded = sum(0 < used[n.name] < n.gpus for n in problem.nodes)
-    return (-sum(starts.values()), peaks, stranded)
+    most_gpus = {pool: max((w.gpus for w in problem.wanted if w.pool == pool), default=0) for pool in "ab"}
+    stranded = sum(0 < used[n.name] < n.gpus for n in problem.nodes if most_gpus[n.pool] > 1)
+    on_node = Counter[str]()
+    for (_, node), number in (kept + starts).items():
+        on_node[node] += number
+    crowded = sum(on_node[n.name] * (on_node[n.name] - 1) // 2 for n in problem.nodes)
+    return (-sum(starts.values()), peaks, stranded, crowded)
 
 
 @given(problems(most_nodes=3, most_gpus=5))

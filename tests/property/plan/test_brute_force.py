@@ -26,8 +26,11 @@ MOST_TRIALS = 3000
 
 
 @st.composite
-def tiny_problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2)) -> PlanProblem:
-    """One or two groups of one cell each, on pools of at most two nodes."""
+def tiny_problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2), most_leaving: int = 0) -> PlanProblem:
+    """One or two groups of one cell each, on pools of at most two nodes.
+
+    Some replicas may be on nodes that take no new ones, or that are leaving.
+    """
     cells, options = [], []
     capacity: dict[tuple[str, str], float] = {}
     for g in range(draw(st.integers(1, 2))):
@@ -38,7 +41,10 @@ def tiny_problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2)) -> PlanProbl
             price, load_s = draw(st.sampled_from((0.9, 1.3, 4.0))), draw(st.sampled_from((0.0, 120.0)))
             current = draw(st.integers(0, 2))
             pool, model = draw(st.sampled_from("ab")), draw(st.sampled_from(("llama", "qwen")))
-            options.append(Option(f"o{g}{i}", f"g{g}", model, pool, gpus, price, load_s, current))
+            closed = draw(st.integers(0, min(current, most_leaving)))
+            leaving = draw(st.integers(0, most_leaving))
+            option = Option(f"o{g}{i}", f"g{g}", model, pool, gpus, price, load_s, current, closed, leaving)
+            options.append(option)
             if draw(st.integers(0, 5)):
                 capacity[f"c{g}", f"o{g}{i}"] = draw(st.sampled_from((0.7, 1.0, 2.5, 4.0)))
     return PlanProblem(
@@ -64,6 +70,28 @@ def packs(nodes: tuple[int, ...], groups: list[int]) -> bool:
     )
 
 
+def num_staying(problem: PlanProblem, counts: Counts) -> int | None:
+    """The fewest replicas that stay on leaving nodes, so that all others have room; None where none do."""
+    ways = itertools.product(*(range(min(o.leaving_replicas, counts[o.name]) + 1) for o in problem.options))
+    found = [
+        sum(stay)
+        for stay in ways
+        if all(
+            packs(
+                p.node_gpus,
+                [
+                    o.gpus
+                    for o, n in zip(problem.options, stay, strict=True)
+                    if o.pool == p.name
+                    for _ in range(counts[o.name] - o.closed_replicas - n)
+                ],
+            )
+            for p in problem.pools
+        )
+    ]
+    return min(found, default=None)
+
+
 def allowed(problem: PlanProblem, counts: Counts) -> bool:
     cost = sum(o.price_usd_per_hour * counts[o.name] for o in problem.options)
     if problem.budget_usd_per_hour is not None and cost > problem.budget_usd_per_hour + 1e-9:
@@ -71,18 +99,18 @@ def allowed(problem: PlanProblem, counts: Counts) -> bool:
     for model, ceiling in problem.max_replicas.items():
         if sum(counts[o.name] for o in problem.options if o.model == model) > ceiling:
             return False
-    return all(
-        packs(
-            p.node_gpus, [o.gpus for o in problem.options if o.pool == p.name for _ in range(counts[o.name])]
-        )
-        for p in problem.pools
-    )
+    return num_staying(problem, counts) is not None
 
 
 def trials(problem: PlanProblem) -> Iterator[Counts]:
     nodes = {p.name: p.node_gpus for p in problem.pools}
     able = {option for (_, option) in problem.capacity_per_s}
-    most = [sum(n // o.gpus for n in nodes[o.pool]) if o.name in able else 0 for o in problem.options]
+    most = [
+        sum(n // o.gpus for n in nodes[o.pool]) + o.closed_replicas + o.leaving_replicas
+        if o.name in able
+        else 0
+        for o in problem.options
+    ]
     assume(math.prod(m + 1 for m in most) <= MOST_TRIALS)
     for numbers in itertools.product(*(range(m + 1) for m in most)):
         counts = {o.name: n for o, n in zip(problem.options, numbers, strict=True)}
@@ -92,7 +120,8 @@ def trials(problem: PlanProblem) -> Iterator[Counts]:
 
 def rank(problem: PlanProblem, counts: Counts) -> tuple[float, ...]:
     """What a plan minimises in turn: by priority, groups of now that lose all and unmet floors; by
-    priority, groups of now that lose all and missing rates; then cost.
+    priority, groups of now that lose all and missing rates; then replicas that stay on leaving nodes;
+    then cost.
     """
     lost_floor, unmet, lost, missing = (dict.fromkeys((1, 0), 0.0) for _ in range(4))
     for cell in problem.cells:
@@ -119,7 +148,8 @@ def rank(problem: PlanProblem, counts: Counts) -> tuple[float, ...]:
     )
     floors = [level[p] for p in (1, 0) for level in (lost_floor, unmet)]
     rates = [level[p] for p in (1, 0) for level in (lost, missing)]
-    return tuple(round(x, 6) + 0.0 for x in (*floors, *rates, cost))
+    staying = num_staying(problem, counts) or 0
+    return tuple(round(x, 6) + 0.0 for x in (*floors, *rates, staying, cost))
 
 
 def as_found(problem: PlanProblem, plan: Plan) -> tuple[float, ...]:
@@ -133,6 +163,44 @@ def test_no_other_counts_are_better(problem: PlanProblem) -> None:
     plan = solve(problem, SolveLimits(gap=0.0))
     assert as_found(problem, plan) == best
     assert violations(problem, plan) == ()
+
+
+@given(tiny_problems(most_leaving=2))
+@settings(max_examples=150, deadline=None)
+def test_no_other_counts_are_better_beside_closed_and_leaving_nodes(problem: PlanProblem) -> None:
+    best = min(rank(problem, counts) for counts in trials(problem))
+    plan = solve(problem, SolveLimits(gap=0.0))
+    assert as_found(problem, plan) == best
+    assert violations(problem, plan) == ()
+
+
+@given(tiny_problems(most_leaving=2), st.integers(2, 3))
+@settings(max_examples=60, deadline=None)
+def test_no_other_counts_are_better_for_alike_cells_beside_closed_and_leaving_nodes(
+    problem: PlanProblem, parts: int
+) -> None:
+    """Alike cells are one to the solver; only the first of them is served now."""
+    cut = [
+        (
+            replace(
+                c, name=f"{c.name}-{i}", rate_per_s=c.rate_per_s / parts, is_served=c.is_served and not i
+            ),
+            c,
+        )
+        for c in problem.cells
+        for i in range(parts)
+    ]
+    capacity = {
+        (cell.name, o): per_s
+        for cell, whole in cut
+        for (name, o), per_s in problem.capacity_per_s.items()
+        if name == whole.name
+    }
+    pieces = replace(problem, cells=tuple(c for c, _ in cut), capacity_per_s=capacity)
+    best = min(rank(problem, counts) for counts in trials(problem))
+    plan = solve(pieces, SolveLimits(gap=0.0))
+    assert as_found(problem, plan) == best
+    assert violations(pieces, plan) == ()
 
 
 @given(tiny_problems(sizes=(2, 3)))

@@ -17,7 +17,15 @@ from argosy.control.recheck import changed_since
 from argosy.control.state.waiting import STUCK_AFTER_S
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.manifests import EngineWorkload
-from argosy.rollout import CreateDeployment, DeleteDeployment, MarkVictim, PlacePod, ScaleDeployment
+from argosy.rollout import (
+    CreateDeployment,
+    DeleteDeployment,
+    EndProtection,
+    MarkVictim,
+    PlacePod,
+    ProtectReplicas,
+    ScaleDeployment,
+)
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
 from argosy.snapshot.cluster import DeploymentState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -91,6 +99,9 @@ STEPS = {
     "mark": PlannedStep(MarkVictim(PODS[0].key, -1000), Reliance(PLAN, pod_uid=PODS[0].uid)),
     "place": PlannedStep(PlacePod(NEW.key, FREE), Reliance(PLAN, pod_uid=NEW.uid)),
     "delete": PlannedStep(DeleteDeployment(EMPTY), Reliance(PLAN)),
+    "protect": PlannedStep(ProtectReplicas(KEY, 3), Reliance(PLAN)),
+    "protect fewer": PlannedStep(ProtectReplicas(KEY, 2), Reliance(PLAN, serving={KEY: 2})),
+    "end protection": PlannedStep(EndProtection(KEY), Reliance(PLAN)),
 }
 
 
@@ -261,6 +272,15 @@ VOID: list[Any] = [
     ("place", with_node(FREE, ready=False), f"node {FREE} takes no new pods now"),
     ("place", with_node(FREE, unschedulable=True), f"node {FREE} takes no new pods now"),
     ("place", without("nodes", FREE), f"node {FREE} takes no new pods now"),
+    # Telling evictions what to leave.
+    ("protect", without("deployments", KEY), f"Deployment {KEY} is gone"),
+    ("protect fewer", without("deployments", KEY), f"Deployment {KEY} is gone"),
+    ("protect", with_silent(PODS[1].address), ""),
+    (
+        "protect fewer",
+        with_silent(PODS[1].address),
+        f"the number of serving replicas of Deployment {KEY} would be 1: 2 is needed",
+    ),
     # Deleting a Deployment.
     ("delete", without("deployments", EMPTY), f"Deployment {EMPTY} is gone"),
     ("delete", with_count(EMPTY, 1), f"Deployment {EMPTY} has replicas again"),

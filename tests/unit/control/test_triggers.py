@@ -80,7 +80,23 @@ def deleting(pod: dict[str, Any]) -> dict[str, Any]:
         pytest.param("nodes", a_node(), a_node(UNKNOWN), "node gpu-1 became unavailable", id="a node lost"),
         pytest.param("nodes", None, a_node(), "node gpu-1 became ready", id="a node joined"),
         pytest.param("nodes", a_node(), None, "node gpu-1 became unavailable", id="a node removed"),
-        pytest.param("nodes", a_node(), a_node(unschedulable=True), "node gpu-1 changed", id="a cordon"),
+        pytest.param(
+            "nodes",
+            a_node(),
+            a_node(unschedulable=True),
+            "node gpu-1 is leaving: it is cordoned",
+            id="a cordon",
+        ),
+        pytest.param(
+            "nodes", a_node(unschedulable=True), a_node(), "node gpu-1 stays", id="the end of a cordon"
+        ),
+        pytest.param(
+            "nodes",
+            a_node(),
+            a_node(taints=[{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]),
+            "node gpu-1 is leaving: Karpenter is removing it (taint karpenter.sh/disrupted)",
+            id="a disruption",
+        ),
         pytest.param("nodes", a_node(), a_node(labels={"a": "b"}), "node gpu-1 changed", id="a label"),
         pytest.param("nodes", a_node(), a_node(GPUS), "node gpu-1 changed", id="its GPUs"),
         pytest.param(

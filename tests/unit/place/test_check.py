@@ -167,3 +167,52 @@ def test_a_node_that_holds_more_than_it_has_is_no_fault_of_the_placement() -> No
     )
     kept = Placement(counts={("chat", "n1"): 2}, new_nodes={}, victims=(), unplaced=())
     assert violations(problem, kept) == ()
+
+
+# One of chat's two replicas is on a node that is leaving; one node takes no new replicas.
+LEAVING = PlacementProblem(
+    nodes=(
+        NodeRoom("n1", "l40s", 2),
+        NodeRoom("n2", "l40s", 2, is_closed=True),
+        NodeRoom("n3", "l40s", 2, is_closed=True, is_leaving=True),
+    ),
+    placed=(
+        PlacedReplica("chat-1", "chat", "n1", 1, ready=True, age_s=90.0),
+        PlacedReplica("chat-2", "chat", "n3", 1, ready=True, age_s=90.0),
+    ),
+    wanted=(WantedReplicas("chat", "l40s", 1, 2),),
+)
+MOVED = Placement(counts={("chat", "n1"): 2}, new_nodes={"chat": ("n1",)}, victims=("chat-2",), unplaced=())
+STAYS = Placement(
+    counts={("chat", "n1"): 1, ("chat", "n3"): 1}, new_nodes={}, victims=(), unplaced=(), staying=("chat-2",)
+)
+FULL = replace(LEAVING, draining=(("old", "n1", 1),))
+
+
+@pytest.mark.parametrize(
+    ("problem", "placement", "codes"),
+    [
+        pytest.param(LEAVING, MOVED, [], id="it moves where there is room"),
+        pytest.param(FULL, STAYS, [], id="it stays where there is none"),
+        pytest.param(LEAVING, STAYS, [ViolationCode.STAYS_WRONG], id="it stays although there is room"),
+        pytest.param(
+            FULL, replace(STAYS, staying=()), [ViolationCode.STAYS_WRONG], id="it stays and is not listed"
+        ),
+        pytest.param(
+            LEAVING,
+            replace(MOVED, counts={("chat", "n1"): 1, ("chat", "n2"): 1}, new_nodes={"chat": ("n2",)}),
+            [ViolationCode.NODE_CLOSED],
+            id="its successor starts on a node that takes none",
+        ),
+        pytest.param(
+            LEAVING,
+            replace(MOVED, new_nodes={}, counts={("chat", "n1"): 1}),
+            [ViolationCode.WANTED_NOT_MET],
+            id="it goes without a successor",
+        ),
+    ],
+)
+def test_a_replica_on_a_leaving_node_moves_or_stays_for_want_of_room(
+    problem: PlacementProblem, placement: Placement, codes: list[ViolationCode]
+) -> None:
+    assert [v.code for v in violations(problem, placement)] == codes

@@ -12,7 +12,12 @@ from argosy.plan.solution import SolveStatus
 
 # chat grows from one to two; batch shrinks from two to one; large finds no pair of GPUs.
 PROBLEM = PlacementProblem(
-    nodes=(NodeRoom("n1", "l40s", 2), NodeRoom("n2", "l40s", 2), NodeRoom("h1", "h100", 2)),
+    nodes=(
+        NodeRoom("n1", "l40s", 2),
+        NodeRoom("n2", "l40s", 2),
+        NodeRoom("h1", "h100", 2),
+        NodeRoom("gone", "l40s", 2, is_closed=True, is_leaving=True),
+    ),
     placed=(
         PlacedReplica("d/chat-1", "d/chat", "n1", 1, ready=True, age_s=90.0),
         PlacedReplica("d/batch-1", "d/batch", "n1", 1, ready=True, age_s=90.0),
@@ -49,6 +54,14 @@ SENTENCES: dict[ViolationCode, tuple[dict[str, Any], str]] = {
     ViolationCode.WRONG_POOL: (
         {"new_nodes": {"d/chat": ("h1",)}},
         "Deployment d/chat starts a replica on node h1 of GPUPool h100: a node of GPUPool l40s is needed",
+    ),
+    ViolationCode.NODE_CLOSED: (
+        {"new_nodes": {"d/chat": ("gone",)}},
+        "Deployment d/chat starts a replica on node gone, which takes no new ones: another node is needed",
+    ),
+    ViolationCode.STAYS_WRONG: (
+        {"staying": ("d/chat-1",)},
+        "pod d/chat-1 is listed 1 times among those that stay on leaving nodes: 0 is needed",
     ),
     ViolationCode.COUNT_WRONG: (
         {"counts": {**GOOD.counts, ("d/chat", "n2"): 2}},

@@ -48,8 +48,18 @@ def placed(problem: PlacementProblem) -> Placement:
             PlacementProblem(
                 nodes({"n1": 2, "n2": 2}), pods("chat", "n2"), (want("chat", 1), want("batch", 1))
             ),
+            {"batch": ("n1",)},
+            id="single replicas of two options are spread where none takes more than a GPU",
+        ),
+        pytest.param(
+            PlacementProblem(
+                nodes({"n1": 2, "n2": 2}),
+                pods("chat", "n2"),
+                (want("chat", 1), want("batch", 1)),
+                most_gpus={"l40s": 2},
+            ),
             {"batch": ("n2",)},
-            id="a lone replica fills up a node in use and leaves the other whole",
+            id="a lone replica fills up a node in use and leaves the other whole for a pair",
         ),
         pytest.param(
             PlacementProblem(

@@ -288,3 +288,31 @@ def test_every_violation_is_a_sentence_and_pickles() -> None:
     assert isinstance(found, Violation)
     assert pickle.loads(pickle.dumps(found)) == found
     assert len(found.message.split()) > 4
+
+
+def anchored(**fields: int) -> PlanProblem:
+    """The same with some of batch's replicas on nodes that take no new ones."""
+    options = [replace(o, **fields) if o.name == "batch-l40s" else o for o in PROBLEM.options]
+    return replace(PROBLEM, options=tuple(options), budget_usd_per_hour=12.0, max_replicas={})
+
+
+@pytest.mark.parametrize(
+    ("problem", "codes"),
+    [
+        pytest.param(anchored(current_replicas=1, closed_replicas=1), [], id="on a closed node"),
+        pytest.param(anchored(leaving_replicas=1), [], id="on a node that is leaving"),
+        pytest.param(anchored(current_replicas=1), ["DoesNotFit"], id="it needs a node as others do"),
+    ],
+)
+def test_a_replica_where_no_new_one_may_start_takes_no_room_from_others(
+    problem: PlanProblem, codes: list[str]
+) -> None:
+    plan = replace(
+        counts(batch_l40s=2)(GOOD), shortfalls=(), shares={**GOOD.shares, ("batch", "batch-l40s"): 1.0}
+    )
+    assert [v.code for v in violations(problem, plan)] == codes
+
+
+def test_a_shortfall_is_needless_while_a_replica_on_a_leaving_node_could_serve() -> None:
+    problem = anchored(leaving_replicas=2)
+    assert [v.code for v in violations(problem, GOOD)] == [ViolationCode.SHORTFALL_NEEDLESS]

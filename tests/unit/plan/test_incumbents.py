@@ -35,7 +35,7 @@ def a_pool_of(gpus: int, *cells: Cell, floors: int = 1, current: dict[str, int] 
                 0.9,
                 30.0,
                 running.get(c.name, 0),
-                "small",
+                variant="small",
             )
             for c in cells
         ),

@@ -124,6 +124,13 @@ _OF_REPLICAS = {
         "spec.nodeSelector: {number} nodes match {selector} and none is Ready; check their kubelets and the"
         " events of the nodes."
     ),
+    "NodesClosed": (
+        "pool {pool}: no node takes new replicas: {nodes}; uncordon one, or add a node to GPUPool {pool}."
+    ),
+    "NodesLeaving": (
+        "It is served, and {nodes}; no other node has room for the successors of {replicas}: add a node to"
+        " GPUPool {pool}."
+    ),
     "ModelTooLarge": (
         "spec.parallelShapes: {model_id} fits no pool ({detail}); allow a larger tensorParallel, lower"
         " spec.engine.maxModelLen, or add a GPUPool whose GPUs have more memory."

@@ -85,6 +85,8 @@ class Reason(StrEnum):
     NOT_ANSWERING = "NotAnswering"
     SILENCE_IN_DOUBT = "SilenceInDoubt"
     NO_NODES = "NoNodes"
+    NODES_CLOSED = "NodesClosed"
+    NODES_LEAVING = "NodesLeaving"
     MODEL_TOO_LARGE = "ModelTooLarge"
     UNKNOWN_MODEL = "UnknownModel"
     OUT_OF_RANGE = "OutOfRange"

@@ -21,7 +21,7 @@ from argosy.control.candidates.resolve import (
 )
 from argosy.control.candidates.workload import mix_of_all, strictest
 from argosy.control.cells import RouteCells
-from argosy.keys import ClassKey, GroupName
+from argosy.keys import ClassKey, DeploymentKey, GroupName
 from argosy.manifests import EngineWorkload
 from argosy.perf.protocol import Capacity
 
@@ -43,7 +43,7 @@ def in_groups(
         for name, those in by_name.items():
             answers[group, name] = _candidate(group, those, rate_by_class, known)
     classes = {
-        key: _with_candidates(found, cells.groups_of(key), answers)
+        key: _with_candidates(found, cells.groups_of(key), answers, known.anchored)
         for key, found in resolution.classes.items()
     }
     return replace(resolution, classes=classes)
@@ -68,7 +68,12 @@ def _candidate(
     return Candidate(workload, answer, able.load_s)
 
 
-def _with_candidates(found: ResolvedClass, groups: tuple[GroupName, ...], answers: _Answers) -> ResolvedClass:
+def _with_candidates(
+    found: ResolvedClass,
+    groups: tuple[GroupName, ...],
+    answers: _Answers,
+    anchored: frozenset[DeploymentKey],
+) -> ResolvedClass:
     candidates: list[Candidate] = []
     refusals = list(found.refusals)
     for able in found.able:
@@ -76,6 +81,8 @@ def _with_candidates(found: ResolvedClass, groups: tuple[GroupName, ...], answer
             answer = answers[group, able.variant.name]
             if isinstance(answer, Refusal):
                 refusals.append(answer)
-            elif able.has_room:
+            elif able.no_room is None or answer.workload.key in anchored:
                 candidates.append(answer)
+            else:
+                refusals.append(able.no_room)
     return replace(found, candidates=tuple(candidates), refusals=tuple(refusals))

@@ -18,7 +18,7 @@ from argosy.control.candidates.profiles import ModelProfiles, ProfileNote, model
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.candidates.variants import variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
-from argosy.control.state.nodes import PoolNodes, selector_text
+from argosy.control.state.nodes import PoolNodes, closed_pods, closed_text, selector_text
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.perf.footprint.memory import load_delay_s
@@ -42,13 +42,13 @@ class AbleVariant:
     """A variant that keeps the SLO of a class that has it for itself; one replica carries `capacity`.
 
     load_s: seconds until a new replica serves
-    has_room: whether some node could hold a replica
+    no_room: why no node could take a new replica; None where one could
     """
 
     variant: Variant
     capacity: Capacity
     load_s: float
-    has_room: bool = True
+    no_room: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +105,17 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What candidates are found in: objects, nodes by pool, and each model's performance."""
+    """What candidates are found in: objects, nodes by pool, and each model's performance.
+
+    anchored: Deployments with replicas on nodes that take no new ones: they need no other node
+    """
 
     snapshot: FleetSnapshot
     nodes: Mapping[str, PoolNodes]
     perf: PerfModel
     perf_by_model: Mapping[ModelKey, PerfModel]
     own_profiles: Mapping[ModelKey, ModelProfiles]
+    anchored: frozenset[DeploymentKey] = frozenset()
 
     @classmethod
     def of(
@@ -134,7 +138,12 @@ class Known:
                 key: corrected(perf_by_model[key], variants_of(snapshot, model), calibrations)
                 for key, model in sorted(snapshot.models.items())
             }
-        return cls(snapshot, nodes, perf, perf_by_model, own)
+        return cls(snapshot, nodes, perf, perf_by_model, own, _anchored(snapshot, nodes))
+
+
+def _anchored(snapshot: FleetSnapshot, nodes: Mapping[str, PoolNodes]) -> frozenset[DeploymentKey]:
+    closed = closed_pods(snapshot, nodes)
+    return frozenset(p.deployment for p in snapshot.engine_pods if p.key in closed and not p.deleting)
 
 
 def resolve(known: Known) -> Resolution:
@@ -179,8 +188,7 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             answer = _able(variant, mix, slo, known.perf_by_model[model.key])
             nodes = known.nodes[variant.pool]
             if isinstance(answer, AbleVariant) and not nodes.has_room_for(variant.gpus):
-                refusals.append(_no_room(variant, nodes, snapshot))
-                answer = replace(answer, has_room=False)
+                answer = replace(answer, no_room=_no_room(variant, nodes, snapshot))
             if isinstance(answer, AbleVariant):
                 able.append(answer)
             else:
@@ -206,8 +214,8 @@ def capacity_refusal(variant: Variant, answer: Capacity | OutOfRange) -> Refusal
 
 
 def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal:
-    if nodes.usable:
-        needed, largest = variant.gpus, max(node.gpus for node in nodes.usable)
+    if nodes.open:
+        needed, largest = variant.gpus, max(node.gpus for node in nodes.open)
         return Refusal.of(
             Reason.UNPLACEABLE,
             replicas="The",
@@ -216,15 +224,20 @@ def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Ref
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
     reason, sentence = no_nodes(snapshot, snapshot.pools[variant.pool], nodes)
-    return Refusal(reason, f"pool {nodes.pool}: {sentence}")
+    is_named = reason is Reason.NODES_CLOSED
+    return Refusal(reason, sentence if is_named else f"pool {nodes.pool}: {sentence}")
 
 
 def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes) -> tuple[Reason, str]:
-    """Why a pool has no usable node: the selector matches none, or those that it matches are not Ready."""
+    """Why no node of a pool takes new replicas: its selector matches none, none of those is Ready, or
+    all are closed.
+    """
     selector, number = selector_text(pool), len(nodes.all_names)
     if number and not any(snapshot.nodes[name].ready for name in nodes.all_names):
         reason = Reason.NODES_NOT_READY
         return reason, reason.sentence(number=number, selector=selector)
+    if nodes.usable:
+        return Reason.NODES_CLOSED, Reason.NODES_CLOSED.sentence(pool=nodes.pool, nodes=closed_text(nodes))
     return Reason.NO_NODES, Reason.NO_NODES.sentence(selector=selector)
 
 

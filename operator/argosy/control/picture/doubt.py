@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from argosy.api import FleetPlan
+from argosy.control.state.silence import declared_dead_pods
 from argosy.snapshot import EndpointHealth, fresh
 from argosy.snapshot.cluster import NodeState, PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -54,8 +55,12 @@ def _expected(snapshot: FleetSnapshot) -> list[PodState]:
 
 
 def _nodes_gone(snapshot: FleetSnapshot) -> Doubt | None:
-    """No node is left, by the API server's word, while engines on those nodes answer."""
-    bound = [p for p in _expected(snapshot) if p.node]
+    """No node is left, by the API server's word, while engines on those nodes answer.
+
+    What answers on a node that is declared dead is no reason to doubt it.
+    """
+    dead = declared_dead_pods(snapshot)
+    bound = [p for p in _expected(snapshot) if p.node and p.key not in dead]
     members = {n.name: n for n in _pool_members(snapshot)}
     members |= {p.node: snapshot.nodes[p.node] for p in bound if p.node in snapshot.nodes}
     if any(node.ready for node in members.values()):

@@ -16,7 +16,14 @@ from argosy.control.memory import PlanInputs
 from argosy.control.picture.named import makers_by_deployment
 from argosy.control.revision.revision import DEMAND_NOISE
 from argosy.keys import ClassKey, DeploymentKey
-from argosy.rollout import DeleteDeployment, MarkVictim, ScaleDeployment, Step
+from argosy.rollout import (
+    DeleteDeployment,
+    EndProtection,
+    MarkVictim,
+    ProtectReplicas,
+    ScaleDeployment,
+    Step,
+)
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.seen import SECOND_LOOK_S
 
@@ -74,12 +81,14 @@ def guarded(steps: tuple[PlannedStep, ...], snapshot: FleetSnapshot, explanation
 
 
 def is_destructive(step: Step, snapshot: FleetSnapshot) -> bool:
-    """Whether a step takes a replica or a Deployment away."""
+    """Whether a step takes a replica or a Deployment away, or leaves more replicas to evictions."""
     match step:
         case ScaleDeployment(key, replicas):
             now = snapshot.deployments.get(key)
             return now is not None and replicas < now.replicas
-        case DeleteDeployment():
+        case ProtectReplicas(key, replicas):
+            return replicas < snapshot.protected.get(key, 0)
+        case DeleteDeployment() | EndProtection():
             return True
         case _:
             return False
@@ -120,9 +129,12 @@ def _removed(steps: tuple[PlannedStep, ...], ready: Counter[DeploymentKey]) -> d
 
 
 def _is_part(step: Step, removed: Mapping[DeploymentKey, int], snapshot: FleetSnapshot) -> bool:
+    """Whether a step belongs to the removal: a lower budget would leave the same replicas to evictions."""
     if isinstance(step, MarkVictim):
         return step.cost < 0 and snapshot.pods[step.pod].deployment in removed
-    return isinstance(step, ScaleDeployment | DeleteDeployment) and step.key in removed
+    if isinstance(step, ProtectReplicas) and not is_destructive(step, snapshot):
+        return False
+    return isinstance(step, ScaleDeployment | DeleteDeployment | ProtectReplicas) and step.key in removed
 
 
 def _deleted_by_users(snapshot: FleetSnapshot) -> frozenset[DeploymentKey]:

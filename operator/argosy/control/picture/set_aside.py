@@ -59,6 +59,7 @@ def without(snapshot: FleetSnapshot, kept: SetAside) -> FleetSnapshot:
         snapshot,
         classes={key: item for key, item in snapshot.classes.items() if key not in kept.classes},
         deployments={k: state for k, state in snapshot.deployments.items() if k not in kept.deployments},
+        protected={k: least for k, least in snapshot.protected.items() if k not in kept.deployments},
         pods={
             key: replace(pod, deployment=DeploymentKey()) if pod.deployment in kept.deployments else pod
             for key, pod in snapshot.pods.items()

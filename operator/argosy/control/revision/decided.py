@@ -15,7 +15,9 @@ from argosy.control.cells import RouteCells
 from argosy.keys import DeploymentKey, GroupName
 from argosy.place.solution import Placement
 from argosy.plan.problem import PlanProblem
-from argosy.plan.solution import Plan
+from argosy.plan.solution import Plan, ShortfallCause
+
+_NO_ROOM = (ShortfallCause.POOL_FULL, ShortfallCause.NO_NODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,12 @@ class Decided:
             if self.running.get(name, 0) < n
         }
         return self.groups - loading
+
+    @cached_property
+    def short_groups(self) -> frozenset[GroupName]:
+        """Sharing groups that are not served whole because no node has room for more replicas."""
+        group_of = {cell.name: cell.group for cell in self.problem.cells}
+        return frozenset(group_of[s.cell] for s in self.plan.shortfalls if s.cause in _NO_ROOM)
 
     @cached_property
     def _group_by_option(self) -> dict[DeploymentKey, GroupName]:

@@ -25,6 +25,7 @@ from argosy.control.revision.edits import edits_digest
 from argosy.control.revision.revision import SHARE_TOLERANCE
 from argosy.control.sizing import Sizing
 from argosy.control.state.counts import num_alive, num_serving
+from argosy.control.state.nodes import closed_pods, new_pod_nodes
 from argosy.keys import CellName, DeploymentKey
 from argosy.plan.kept import Earlier, kept
 from argosy.plan.problem import PlanProblem
@@ -104,14 +105,16 @@ def _is_same(last: FleetPlan, problem: PlanProblem, found: Plan) -> bool:
 
 
 def _has_failed(last: FleetPlan, sizing: Sizing) -> bool:
-    """Whether a node of the plan takes no replicas any more, or replicas are lost that were not replaced."""
-    usable = {node.name for pool in sizing.nodes.values() for node in pool.usable}
+    """Whether a node of the plan takes no replicas any more (it is gone, closed or leaving), or replicas are
+    lost, or run on such a node, that were not replaced."""
+    takes_new = new_pod_nodes(sizing.nodes)
     planned = {d.name: d for d in last.spec.deployments if d.replicas}
-    if any(place.node not in usable for d in planned.values() for place in d.nodes):
+    if any(place.node not in takes_new for d in planned.values() for place in d.nodes):
         return True
-    alive = num_alive(sizing.snapshot, sizing.lost)
-    lost = {p.deployment for p in sizing.snapshot.engine_pods if p.key in sizing.lost and not p.deleting}
-    return any(name in lost and alive.get(name, 0) < d.replicas for name, d in planned.items())
+    failed = sizing.lost | closed_pods(sizing.snapshot, sizing.nodes)
+    settled = num_alive(sizing.snapshot, failed)
+    hit = {p.deployment for p in sizing.snapshot.engine_pods if p.key in failed and not p.deleting}
+    return any(name in hit and settled[name] < d.replicas for name, d in planned.items())
 
 
 def _earlier(last: FleetPlan) -> Earlier:

@@ -6,18 +6,20 @@ replicas by Deployment.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Set
+
 from argosy.keys import DeploymentKey
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.serving import is_alive, takes_requests
 
 
-def num_alive(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[DeploymentKey, int]:
-    """Replicas that exist, are not drained and are not lost."""
-    alive: dict[DeploymentKey, int] = {}
-    for pod in snapshot.engine_pods:
-        if is_alive(pod, lost):
-            alive[pod.deployment] = alive.get(pod.deployment, 0) + 1
-    return alive
+def num_alive(
+    snapshot: FleetSnapshot, lost: frozenset[str], among: Set[str] | None = None
+) -> Counter[DeploymentKey]:
+    """Replicas that exist, are not drained and are not lost; `among`: only of the pods with these keys."""
+    pods = (p for p in snapshot.engine_pods if among is None or p.key in among)
+    return Counter(p.deployment for p in pods if is_alive(p, lost))
 
 
 def num_serving(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[DeploymentKey, int]:

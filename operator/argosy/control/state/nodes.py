@@ -1,11 +1,14 @@
 """Which nodes belong to a pool, and what of them can be used.
 
-Owns the assignment of nodes to pools. A node is unusable where every engine on it is lost, because its
-condition changes only seconds later, or where it is not ready and no engine on it answers. One that is
-not ready though its engines answer, that is cordoned, or whose taints are not tolerated, takes no new
-pods and keeps those that run there: `kubectl cordon` alone must not cost a class its replicas. A node
-that the selectors of several pools select belongs to the oldest of them, and the statuses of the others
-report it. Input: a snapshot and the lost pods. Output: `PoolNodes` by pool.
+Owns the assignment of nodes to pools, and three states of a node. It is *unusable* where every engine
+on it is lost, because its condition changes only seconds later; where it is not ready and no engine on it
+answers; and where it is declared dead (out of service) or evicts engines at once (a NoExecute taint that
+the pool does not tolerate), whatever answers there. It is *closed* where its taints keep new pods off, or
+where it is not ready though its engines answer: those that run there stay. It is *leaving* where its
+removal is announced (`state.departure`; a cordon is an announcement): what runs there serves until its
+successors on other nodes do, and stays where no other node has room. A node that the selectors of
+several pools select belongs to the oldest of them, and the statuses of the others report it. Input: a
+snapshot and the lost pods. Output: `PoolNodes` by pool.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from argosy.api import GPUPool
-from argosy.snapshot.cluster import NodeState, PodState, Taint
+from argosy.control.state.departure import departure, is_candidate, is_declared_dead
+from argosy.snapshot.cluster import LABEL_POOL, NodeState, PodState, Taint, label_value
 from argosy.snapshot.fleet import FleetSnapshot
 
 _MIRRORING_TAINTS = frozenset(
@@ -24,17 +28,27 @@ _MIRRORING_TAINTS = frozenset(
 """Taints with the meaning of `ready` and `unschedulable`; others (disk pressure, ...) block."""
 
 
+MOST_NAMED = 3
+"""Nodes that a sentence names; of more it gives the number."""
+
+
 @dataclass(frozen=True, slots=True)
 class UsableNode:
     """GPUs of a node that engine pods may use, those of foreign pods subtracted.
 
-    takes_new: False for a node that keeps what runs there and takes no new pod (cordoned, or with a
-               taint that the pool does not tolerate)
+    gpus:         of a node that takes no new pods, those that engines hold
+    takes_new:    False for a node that keeps what runs there and takes no new pod
+    departure:    why its replicas should leave it, as the end of a sentence; empty where they may stay
+    is_ready:     False for a node that is not ready though its engines answer
+    is_candidate: the autoscaler may remove it, if it stays empty
     """
 
     name: str
     gpus: int
     takes_new: bool = True
+    departure: str = ""
+    is_ready: bool = True
+    is_candidate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +65,18 @@ class PoolNodes:
     older_claimant: str = ""
 
     def has_room_for(self, gpus: int) -> bool:
-        """Whether a node could hold a replica of so many GPUs if no engine ran on it."""
-        return any(node.gpus >= gpus for node in self.usable)
+        """Whether a node could take a new replica of so many GPUs if no engine ran on it."""
+        return any(node.gpus >= gpus for node in self.open)
+
+    @property
+    def open(self) -> tuple[UsableNode, ...]:
+        """The nodes that take new replicas."""
+        return tuple(node for node in self.usable if node.takes_new)
+
+    @property
+    def leaving(self) -> tuple[UsableNode, ...]:
+        """The nodes that replicas should leave."""
+        return tuple(node for node in self.usable if node.departure)
 
 
 def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolNodes]:
@@ -77,7 +101,43 @@ def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolN
 
 def new_pod_nodes(pools: Mapping[str, PoolNodes]) -> frozenset[str]:
     """Names of the nodes that may be given to a new pod: the one rule for every placement."""
-    return frozenset(node.name for pool in pools.values() for node in pool.usable if node.takes_new)
+    return frozenset(node.name for pool in pools.values() for node in pool.open)
+
+
+def closed_pods(snapshot: FleetSnapshot, pools: Mapping[str, PoolNodes]) -> frozenset[str]:
+    """Keys of the engine pods on nodes that take no new pods: no other replica can use their GPUs."""
+    names = {node.name for pool in pools.values() for node in pool.usable if not node.takes_new}
+    return frozenset(p.key for p in snapshot.engine_pods if p.destination in names)
+
+
+def leaving_pods(snapshot: FleetSnapshot, pools: Mapping[str, PoolNodes]) -> frozenset[str]:
+    """Keys of the engine pods on nodes whose removal is announced."""
+    names = {node.name for pool in pools.values() for node in pool.leaving}
+    return frozenset(p.key for p in snapshot.engine_pods if p.destination in names)
+
+
+def evicted_pods(snapshot: FleetSnapshot) -> frozenset[str]:
+    """Keys of the engine pods that Kubernetes evicts at once: a NoExecute taint that they do not tolerate."""
+    found = set()
+    for pod in snapshot.engine_pods:
+        node, pool = snapshot.nodes.get(pod.node), _pool_of(pod, snapshot)
+        if node is not None and pool is not None and _evicts(pool, node):
+            found.add(pod.key)
+    return frozenset(found)
+
+
+def closed_text(nodes: PoolNodes) -> str:
+    """A pool's nodes that take no new replicas, each with why, for sentences."""
+    closed = [n for n in nodes.usable if not n.takes_new]
+    named = [f"{n.name} ({_why_closed(n)})" for n in closed]
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    return ", ".join(named[:MOST_NAMED]) + more
+
+
+def _why_closed(node: UsableNode) -> str:
+    if node.departure:
+        return node.departure
+    return "a taint that spec.tolerations does not name" if node.is_ready else "it is not Ready"
 
 
 def selector_text(pool: GPUPool) -> str:
@@ -94,11 +154,25 @@ def _usable_nodes(
     usable: list[UsableNode] = []
     for node in members:
         on_it = pods.get(node.name, [])
-        if _has_lost_all(on_it, lost) or not (node.ready or _serves(on_it, lost)):
+        if not _is_usable(pool, node, on_it, lost):
             continue
-        gpus = _usable_gpus(pool, node, on_it, lost)
-        usable.append(UsableNode(node.name, gpus, _takes_new_pods(pool, node)))
+        usable.append(
+            UsableNode(
+                name=node.name,
+                gpus=_usable_gpus(pool, node, on_it, lost),
+                takes_new=_takes_new_pods(pool, node),
+                departure=departure(node),
+                is_ready=node.ready,
+                is_candidate=is_candidate(node),
+            )
+        )
     return tuple(usable)
+
+
+def _is_usable(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: frozenset[str]) -> bool:
+    if is_declared_dead(node) or _evicts(pool, node) or _has_lost_all(on_it, lost):
+        return False
+    return node.ready or _serves(on_it, lost)
 
 
 def _usable_gpus(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: frozenset[str]) -> int:
@@ -117,14 +191,23 @@ def _usable_gpus(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: fr
 
 
 def _takes_new_pods(pool: GPUPool, node: NodeState) -> bool:
-    blocking = [
-        t
-        for t in node.taints
-        if t.effect in ("NoSchedule", "NoExecute")
-        and t.key not in _MIRRORING_TAINTS
-        and not _tolerates(pool, t)
-    ]
-    return node.ready and not node.unschedulable and not blocking
+    is_blocked = any(t.effect in ("NoSchedule", "NoExecute") for t in _untolerated(pool, node))
+    return node.ready and not departure(node) and not is_blocked
+
+
+def _evicts(pool: GPUPool, node: NodeState) -> bool:
+    return any(t.effect == "NoExecute" for t in _untolerated(pool, node))
+
+
+def _untolerated(pool: GPUPool, node: NodeState) -> list[Taint]:
+    """A node's taints with a meaning of their own that a pool's replicas do not tolerate."""
+    return [t for t in node.taints if t.key not in _MIRRORING_TAINTS and not _tolerates(pool, t)]
+
+
+def _pool_of(pod: PodState, snapshot: FleetSnapshot) -> GPUPool | None:
+    """The pool that a pod was made for: its tolerations are the pod's."""
+    label = pod.labels.get(LABEL_POOL, "")
+    return next((pool for name, pool in snapshot.pools.items() if label_value(name) == label), None)
 
 
 def _tolerates(pool: GPUPool, taint: Taint) -> bool:

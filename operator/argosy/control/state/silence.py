@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argosy.control.state.departure import is_declared_dead
 from argosy.snapshot import EndpointHealth, TelemetryReading, fresh
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -69,8 +70,9 @@ def liveness(
 
 
 def liveness_by_pod(snapshot: FleetSnapshot) -> dict[str, Liveness]:
-    """The same by the keys of the engine pods that are expected to answer."""
-    pods = [pod for pod in snapshot.engine_pods if pod.should_answer]
+    """The same by the keys of the engine pods that are expected to answer: none on a node declared dead."""
+    dead = declared_dead_pods(snapshot)
+    pods = [pod for pod in snapshot.engine_pods if pod.should_answer and pod.key not in dead]
     found = liveness(snapshot.telemetry, snapshot.now_s, {pod.address: _expected(pod) for pod in pods})
     return {pod.key: found[pod.address] for pod in pods}
 
@@ -88,15 +90,21 @@ def doubted_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 def lost_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     """Keys of the engine pods whose capacity is lost.
 
-    Silent ones, and those on a node that is not ready: except engines that answer, because then only
-    the node's heartbeats are missing, and engines in doubt.
+    Silent ones, those on a node that is declared dead, and those on a node that is not ready: except
+    engines that answer, because then only the node's heartbeats are missing, and engines in doubt.
     """
     states = liveness_by_pod(snapshot)
     up = {node.name for node in snapshot.nodes.values() if node.ready}
     kept = {key for key, state in states.items() if state is Liveness.DOUBTED} | _answering(snapshot)
     stranded = {pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in up}
     silent = {key for key, state in states.items() if state is Liveness.SILENT}
-    return frozenset(silent | (stranded - kept))
+    return frozenset(silent | (stranded - kept) | declared_dead_pods(snapshot))
+
+
+def declared_dead_pods(snapshot: FleetSnapshot) -> frozenset[str]:
+    """Keys of the engine pods on nodes of which an administrator says that they are off."""
+    dead = {node.name for node in snapshot.nodes.values() if is_declared_dead(node)}
+    return frozenset(pod.key for pod in snapshot.engine_pods if pod.node in dead)
 
 
 def idle_pods(snapshot: FleetSnapshot) -> frozenset[str]:

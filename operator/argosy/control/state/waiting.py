@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from argosy.control.state.nodes import evicted_pods
 from argosy.control.state.silence import lost_pods
 from argosy.keys import DeploymentKey
 from argosy.place.solution import Placement
@@ -22,8 +23,8 @@ UNSCHEDULED_AFTER_S = 10.0
 
 
 def uncounted_pods(snapshot: FleetSnapshot) -> frozenset[str]:
-    """Keys of the engine pods whose capacity does not count: lost, or stuck where there is no room."""
-    return lost_pods(snapshot) | stuck_pods(snapshot)
+    """Keys of the engine pods whose capacity does not count: lost, being evicted, or stuck without room."""
+    return lost_pods(snapshot) | evicted_pods(snapshot) | stuck_pods(snapshot)
 
 
 def stuck_pods(snapshot: FleetSnapshot) -> frozenset[str]:

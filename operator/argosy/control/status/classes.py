@@ -10,6 +10,7 @@ from argosy.api import WorkloadClass
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import Mode
 from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import (
@@ -130,7 +131,12 @@ def _exchanging(reported: Reported, key: ClassKey) -> Verdict | None:
 
 
 def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
-    """A class that is served while its requests cannot be counted: its last forecast is held."""
+    """A class that is served on nodes that are leaving, or while its requests cannot be counted.
+
+    Then its last forecast is held.
+    """
+    if (leaving := remark(reported, reported.pods_of_class(key))) is not None:
+        return leaving
     if reported.sizing.forecasts[key].note is not ForecastNote.HELD:
         return served
     # No exact age: a status must not change with every decision.

@@ -11,6 +11,7 @@ from argosy.api.conditions import ConditionType, Reason
 from argosy.api.gpupool import GPUPoolStatus
 from argosy.control.candidates.resolve import no_nodes
 from argosy.control.state.nodes import PoolNodes
+from argosy.control.status.leaving import leaving_nodes, remark
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import Verdict, because, dated, false, true
 from argosy.perf.catalogue import find_gpu, gpus
@@ -32,6 +33,7 @@ def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
         gpus_total=nodes.gpus_total,
         gpus_free=max(0, sum(n.gpus for n in nodes.usable) - held_usable),
         gpus_unhealthy=num_unusable * item.spec.gpus_per_node,
+        leaving=leaving_nodes(reported, nodes),
         cost_usd_per_hour=pool_cost_usd_per_hour(reported, item.metadata.name),
     )
 
@@ -56,7 +58,8 @@ def held_gpus(reported: Reported, pool: str) -> list[tuple[str, int]]:
 def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
     """Accepted and Ready."""
     accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
-    ready = true(ConditionType.READY, Reason.READY)
+    on_it = [p for p in reported.snapshot.engine_pods if p.destination in nodes.all_names]
+    ready = remark(reported, on_it) or true(ConditionType.READY, Reason.READY)
     if isinstance(find_gpu(item.spec.gpu), OutOfRange):
         parts = {"gpu": item.spec.gpu, "known": ", ".join(g.name for g in gpus())}
         accepted = false(ConditionType.ACCEPTED, Reason.UNKNOWN_GPU, **parts)
@@ -65,6 +68,6 @@ def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verd
         parts = {"field": "spec.nodeSelector", "winner": f"GPUPool {nodes.older_claimant}"}
         accepted = false(ConditionType.ACCEPTED, Reason.CONFLICTED, **parts)
         ready = ready if nodes.usable else false(ConditionType.READY, Reason.CONFLICTED, **parts)
-    elif not nodes.usable:
+    elif not nodes.open:
         ready = because(ConditionType.READY, *no_nodes(reported.snapshot, item, nodes))
     return accepted, ready

@@ -41,6 +41,7 @@ _REFUSAL_ORDER = (
     Reason.UNKNOWN_MODEL,
     Reason.NODES_NOT_READY,
     Reason.NO_NODES,
+    Reason.NODES_CLOSED,
     Reason.UNPLACEABLE,
     Reason.SLO_UNREACHABLE,
     Reason.OUT_OF_RANGE,

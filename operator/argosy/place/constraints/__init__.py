@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from argosy.place.constraints.capacity import NodeCapacity
+from argosy.place.constraints.crowding import Crowding
 from argosy.place.constraints.demand import Demand
 from argosy.place.constraints.fragmentation import Fragmentation
 from argosy.place.constraints.order import Order
@@ -24,4 +25,11 @@ class PlacementConstraint(Protocol):
         """Add the rows and the objective of this rule."""
 
 
-ALL: tuple[PlacementConstraint, ...] = (NodeCapacity(), Demand(), Spread(), Fragmentation(), Order())
+ALL: tuple[PlacementConstraint, ...] = (
+    NodeCapacity(),
+    Demand(),
+    Spread(),
+    Fragmentation(),
+    Crowding(),
+    Order(),
+)

@@ -1,4 +1,8 @@
-"""Free GPUs stay together on whole nodes, where a larger group can use them. Third objective."""
+"""Free GPUs stay together on whole nodes, where a larger group can use them. Third objective.
+
+It packs replicas of different options on one node, so it is left out of pools in which no replica may
+come that takes several GPUs: there a free GPU is as good on any node (`crowding` then spreads them).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ class Fragmentation:
     def add_to(self, placing: PlacementModel) -> None:
         """Up to two booleans per node that may get a replica, and the objective."""
         facts = placing.facts
+        if facts.most_gpus == 1:
+            return
         stranded = []
         for node in facts.nodes:
             taken = placing.gpus_taken_on(node.name)

@@ -1,4 +1,7 @@
-"""Among equals, the nodes that come first by name. Last objective: it breaks ties."""
+"""Among equals, the nodes that come first by name; those that the autoscaler may remove come last.
+
+Last objective: it breaks ties.
+"""
 
 from __future__ import annotations
 
@@ -10,5 +13,6 @@ class Order:
 
     def add_to(self, placing: PlacementModel) -> None:
         """The objective."""
-        rank = {node.name: i for i, node in enumerate(placing.facts.nodes)}
+        by_name = sorted(placing.facts.nodes, key=lambda node: (node.is_last, node.name))
+        rank = {node.name: i for i, node in enumerate(by_name)}
         placing.levels.append(sum(rank[node] * x for (_, node), x in placing.starts.items()))

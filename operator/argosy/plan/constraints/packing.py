@@ -1,4 +1,8 @@
-"""Whole parallel groups fit on the nodes of their pool: the two formulations of `plan.packing`."""
+"""Whole parallel groups fit on the nodes of their pool: the two formulations of `plan.packing`.
+
+Only replicas that need a node that takes new ones are packed. Those on closed nodes stay where they
+are: beyond_v >= n_v - closed_v - staying_v, where staying_v of the replicas on leaving nodes stay.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,11 @@ class Packing:
     """Per pool: (*) of `plan.packing` where the sizes divide each other, node patterns elsewhere."""
 
     def add_to(self, sizing: SizingModel) -> None:
-        """Rows for each pool that has a usable option."""
+        """Rows for each pool that has a usable option, and for each option with anchored replicas."""
+        for name, beyond in sizing.beyond.items():
+            replicas, staying = sizing.replicas[name], sizing.staying.get(name, 0)
+            closed = sizing.facts.option_by_name[name].closed_replicas
+            sizing.program.add_linear_constraint(beyond >= replicas - closed - staying)
         for pool, nodes in sizing.facts.nodes_by_pool.items():
             options = [o for o in sizing.facts.options if o.pool == pool]
             sizes = tuple(sorted({o.gpus for o in options}, reverse=True))
@@ -28,7 +36,7 @@ class Packing:
 def _add_nested(sizing: SizingModel, options: list[Option], nodes: tuple[int, ...]) -> None:
     """For each size g: GPUs of the groups of size >= g, at most what such groups can use."""
     for size in sorted({o.gpus for o in options}):
-        gpus = mathopt.fast_sum(o.gpus * sizing.replicas[o.name] for o in options if o.gpus >= size)
+        gpus = mathopt.fast_sum(o.gpus * sizing.packed(o) for o in options if o.gpus >= size)
         sizing.program.add_linear_constraint(gpus <= usable_gpus(nodes, size))
 
 
@@ -44,5 +52,5 @@ def _add_patterns(sizing: SizingModel, options: list[Option], nodes: tuple[int, 
             for size, count in zip(sizes, pattern, strict=True):
                 places[size].append(count * use)
     for size in sizes:
-        groups = mathopt.fast_sum(sizing.replicas[o.name] for o in options if o.gpus == size)
+        groups = mathopt.fast_sum(sizing.packed(o) for o in options if o.gpus == size)
         sizing.program.add_linear_constraint(groups <= mathopt.fast_sum(places[size]))

@@ -78,7 +78,7 @@ def _why_not(facts: Facts, option: Option, fleet: Counts, obstacle: ShortfallCau
     if obstacle is ShortfallCause.BUDGET:
         cost, budget = facts.price_usd_per_hour(fleet), facts.problem.budget_usd_per_hour or 0.0
         return f"with it the fleet would cost {usd(cost)}, the budget is {usd(budget)}"
-    needed = fleet[option.name]
+    needed = max(0, fleet[option.name] - option.anchored)
     nodes = facts.nodes_by_pool[option.pool]
     room = usable_gpus(nodes, option.gpus)
     asked = f"it takes {counted(needed * option.gpus, 'GPU')}"

@@ -76,9 +76,9 @@ class _Shortfalls:
         return Shortfall(cell.name, missing_per_s, cause, f"{lacks}: {takers}{remedy(option)}")
 
     def _hosted(self, cell: Cell) -> list[Option]:
-        """Options that serve the cell and of which a node of their pool could hold one replica."""
-        nodes = self.facts.nodes_by_pool
-        return [o for o in self.facts.able_by_cell[cell.name] if o.gpus <= max(nodes[o.pool], default=0)]
+        """Options that serve the cell and of which a node of their pool could hold, or holds, a replica."""
+        nodes, able = self.facts.nodes_by_pool, self.facts.able_by_cell[cell.name]
+        return [o for o in able if o.anchored or o.gpus <= max(nodes[o.pool], default=0)]
 
     def _nearest_remedy(self, cell: Cell, hosted: list[Option]) -> tuple[Option, ShortfallCause]:
         """The option with the fewest obstacles; among equals, the cheapest per request."""
@@ -147,14 +147,14 @@ class _Shortfalls:
         needed = sum(size * n for size, n in groups.items()) + sum(k.more * k.option.gpus for k in lacks)
         whose = title(facts, option.group)
         remedy = f"add nodes to GPUPool {pool} or lower the demand of {whose}"
+        has = f"pool {pool} has {counted(sum(nodes), 'GPU')}{_closed(facts, pool)}"
         if needed <= sum(nodes):
-            together = f"but no node has {option.gpus} left together for {option.label}"
-            return f"pool {pool} has {counted(sum(nodes), 'GPU')}, {together}; {remedy}"
+            return f"{has}, but no node has {option.gpus} left together for {option.label}; {remedy}"
         mine = sum(k.more * k.option.gpus for k in lacks if k.group == option.group)
         for_whom = (
             f" ({mine} for {whose}, the rest for {_of_others(len(lacks) - 1)})" if len(lacks) > 1 else ""
         )
-        return f"pool {pool} has {counted(sum(nodes), 'GPU')} and {needed} are needed{for_whom}; {remedy}"
+        return f"{has} and {needed} are needed{for_whom}; {remedy}"
 
 
 def _whole(replicas: float) -> int:
@@ -173,3 +173,9 @@ def _no_nodes(facts: Facts, able: tuple[Option, ...]) -> str:
         largest = f"its largest node has {counted(max(nodes), 'GPU')}" if nodes else "it has no node"
         sentences.append(f"pool {pool} would have to hold {counted(least, 'GPU')} on one node and {largest}")
     return f"{', '.join(sentences)}; add nodes to GPUPool {' or '.join(sorted({o.pool for o in able}))}"
+
+
+def _closed(facts: Facts, pool: str) -> str:
+    """Where some of a pool's GPUs are on nodes that take no new replicas: what the number leaves out."""
+    gpus = next((p.gpus_closed for p in facts.problem.pools if p.name == pool), 0)
+    return f" on nodes that take new replicas ({gpus} in use on nodes that do not)" if gpus else ""

@@ -8,6 +8,8 @@ Owns one MathOpt model: which variables exist and what is minimised. `search` ru
     missing[b]    0-1        unserved share of cell b; 0 until the program is relaxed
     unmet[g]      integer    replicas missing to the floor of group g; 0 until relaxed
     abandoned[g]  0-1        1 where group g, which is served now, gets no replica; 0 until relaxed
+    staying[v]    integer    replicas on leaving nodes that stay; 0 until relaxed
+    beyond[v]                replicas that need a node that takes new ones, where some do not
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from ortools.math_opt.python import mathopt
 
 from argosy.keys import CellName, DeploymentKey, GroupName
 from argosy.plan.facts import Counts, Facts
+from argosy.plan.problem import Option
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class SizingModel:
     missing: Mapping[CellName, mathopt.Variable]
     unmet: Mapping[GroupName, mathopt.Variable]
     abandoned: Mapping[GroupName, mathopt.Variable]
+    staying: Mapping[DeploymentKey, mathopt.Variable]
+    beyond: Mapping[DeploymentKey, mathopt.Variable]
 
     def relax_floors(self) -> None:
         """Allow floors to be unmet, and groups that are served now to get no replica."""
@@ -46,6 +51,19 @@ class SizingModel:
         """Allow cells to be served in part."""
         for variable in self.missing.values():
             variable.upper_bound = 1.0
+
+    def relax_staying(self) -> None:
+        """Allow replicas on leaving nodes to stay."""
+        for name, variable in self.staying.items():
+            variable.upper_bound = self.facts.option_by_name[name].leaving_replicas
+
+    def packed(self, option: Option) -> mathopt.Variable:
+        """The replicas of an option that take GPUs of nodes that take new ones."""
+        return self.beyond.get(option.name, self.replicas[option.name])
+
+    def num_staying(self) -> mathopt.LinearSum:
+        """Replicas that stay on leaving nodes."""
+        return mathopt.fast_sum(self.staying.values())
 
     def cost(self) -> mathopt.LinearSum:
         """$/h of running the replicas and of loading the new ones."""
@@ -116,6 +134,16 @@ def declare(facts: Facts) -> SizingModel:
         },
         abandoned={
             g: program.add_variable(lb=0.0, ub=0.0, name=f"abandoned[{g}]") for g in sorted(facts.incumbents)
+        },
+        staying={
+            o.name: program.add_integer_variable(lb=0, ub=0, name=f"staying[{o.name}]")
+            for o in facts.options
+            if o.leaving_replicas
+        },
+        beyond={
+            o.name: program.add_variable(lb=0.0, name=f"beyond[{o.name}]")
+            for o in facts.options
+            if o.anchored
         },
     )
 

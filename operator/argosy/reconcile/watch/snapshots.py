@@ -23,13 +23,14 @@ from argosy.api import (
 )
 from argosy.api.kinds import USER_SPECS, kind_named, kind_of
 from argosy.control.candidates.profiles import files_named
+from argosy.keys import DeploymentKey
 from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.cluster import HOSTNAME, LABEL_MANAGED_BY, MANAGED_BY, PodState
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView, applied_plan
-from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
+from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state, protected_replicas
 from argosy.snapshot.seen import ObjectRef, Seen
 
 K = TypeVar("K", bound=CustomResource)
@@ -77,7 +78,12 @@ class Snapshots:
             deployments={
                 state.key: state
                 for key, state in self._states("deployments", deployment_state).items()
-                if self._is_managed(key)
+                if self._is_managed("deployments", key)
+            },
+            protected={
+                DeploymentKey(key): least
+                for key, least in self._states("poddisruptionbudgets", protected_replicas).items()
+                if self._is_managed("poddisruptionbudgets", key)
             },
             telemetry=measured.telemetry,
             routing=measured.routing,
@@ -174,8 +180,8 @@ class Snapshots:
         self._parsed[plural] = found
         return {key: value for key, (_, value) in found.items()}
 
-    def _is_managed(self, deployment: str) -> bool:
-        labels = self._store.of("deployments")[deployment]["metadata"].get("labels") or {}
+    def _is_managed(self, plural: str, key: str) -> bool:
+        labels = self._store.of(plural)[key]["metadata"].get("labels") or {}
         return bool(labels.get(LABEL_MANAGED_BY) == MANAGED_BY)
 
 

@@ -15,6 +15,8 @@ from argosy.control.picture.doubt import routes_doubt
 from argosy.control.picture.removal import cause_of, is_destructive
 from argosy.control.step import StepSettings, step
 from argosy.keys import ClassKey
+from argosy.rollout import EndProtection, ProtectReplicas
+from argosy.snapshot.cluster import Taint
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.liveness import DOUBT_UNTIL_S, SILENT_AFTER_S
 from argosy.snapshot.seen import SECOND_LOOK_S, KindSeen, KindState, ObjectRef, Seen
@@ -87,6 +89,15 @@ def test_nodes_that_are_all_not_ready_while_engines_answer_are_counted_and_chang
     assert (world.plans, world.replicas()) == (plans, {"l40s/chat": 2})
 
 
+def test_what_answers_on_nodes_that_are_declared_dead_is_no_reason_to_doubt_it() -> None:
+    world = a_world()
+    dead = (Taint("node.kubernetes.io/out-of-service", "", "NoExecute"),)
+    world.nodes = {name: replace(node, ready=False, taints=dead) for name, node in world.nodes.items()}
+    decision = world.act()
+    assert decision.doubt == ""
+    assert verdict(decision, CHAT) == ("False", "NodesNotReady")
+
+
 def test_nodes_that_are_all_not_ready_while_nothing_answers_are_reported_as_such() -> None:
     world = a_world()
     for name in list(world.nodes):
@@ -147,6 +158,9 @@ def test_others_are_planned_for_around_what_an_absent_object_owns(ref: ObjectRef
     assert before is not None
     for entry in before.spec.deployments:
         assert entry in plan.spec.deployments
+    kept_budgets = {d.name for d in before.spec.deployments}
+    steps = [each.step for each in decision.steps]
+    assert not [s for s in steps if isinstance(s, EndProtection | ProtectReplicas) and s.key in kept_budgets]
     assert {c.workload_class for c in plan.spec.cells} == {CHAT, "default/new"}
     assert removals(decision, snapshot) == []
 
@@ -159,7 +173,9 @@ def test_a_large_removal_that_nothing_explains_waits_for_a_second_look_and_says_
     assert len(world.pods) == 6
     world.memory = world.memory.with_planning(replace(world.memory.planning, inputs=None))
     world.apply(a_class(rate_per_s=4.0))
+    protected = dict(world.protected)
     first = world.act()
+    assert world.protected == protected  # evictions wait, too
     assert first.waiting.startswith("5 of 6 ready replicas would go at once")
     assert verdict(first, "default", "fleets") == ("True", "RemovalWaits")
     assert [e.reason for e in first.events if e.reason == "RemovalWaits"] == ["RemovalWaits"]

@@ -13,6 +13,7 @@ from argosy.api.crd.resource import status_body
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory
 from argosy.control.revision.window import LOAD_TIMES, last_revision
+from argosy.snapshot.cluster import Taint
 from argosy.snapshot.liveness import SILENT_AFTER_S
 
 WINDOW_S = 20
@@ -236,6 +237,25 @@ def test_replicas_lost_with_their_node_are_replaced_at_once_and_at_the_present_p
     world.kill_node(world.pods_of("h100/chat")[0].node)
     world.now_s += SILENT_AFTER_S + 1.0
     world.reconcile()
+    assert act(world).new_plan is not None
+
+
+@pytest.mark.parametrize("placement", ["Argosy", "Scheduler"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"unschedulable": True}, id="leaving"),
+        pytest.param({"taints": (Taint("node.kubernetes.io/disk-pressure", "", "NoSchedule"),)}, id="closed"),
+    ],
+)
+def test_a_change_does_not_wait_where_a_node_of_the_plan_takes_no_replicas_any_more(
+    change: dict[str, object], placement: str
+) -> None:
+    world = a_world(a_pool(placement=placement), window_s=600)
+    held(world)
+    node = world.pods_of("h100/chat")[0].destination or "h100-0"
+    for name in {node} if placement == "Argosy" else [n for n in world.nodes if n.startswith("h100")]:
+        world.nodes[name] = replace(world.nodes[name], **change)  # type: ignore[arg-type]
     assert act(world).new_plan is not None
 
 

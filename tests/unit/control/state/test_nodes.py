@@ -9,7 +9,7 @@ from builders import NVIDIA, a_node, a_pod, a_pool
 from small_fleet import World
 
 from argosy.api import GPUPool
-from argosy.control.state.nodes import PoolNodes, UsableNode, pool_nodes
+from argosy.control.state.nodes import PoolNodes, UsableNode, closed_text, pool_nodes
 from argosy.snapshot.cluster import NodeState, PodState, Taint
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -45,6 +45,22 @@ NODE = a_node("n")
             replace(NODE, taints=(Taint("node.kubernetes.io/unschedulable", "", "NoSchedule"),)),
             2,
             id="a taint that says what the node's own field says, which has changed already",
+        ),
+        pytest.param(
+            replace(NODE, taints=(Taint("node.kubernetes.io/out-of-service", "", "NoSchedule"),)),
+            None,
+            id="an administrator has declared it dead",
+        ),
+        pytest.param(
+            replace(NODE, taints=(Taint("broken", "", "NoExecute"),)), None, id="it evicts engines at once"
+        ),
+        pytest.param(
+            replace(NODE, taints=(Taint("karpenter.sh/disrupted", "", "NoSchedule"),)), 0, id="disrupted"
+        ),
+        pytest.param(
+            replace(NODE, taints=(Taint("DeletionCandidateOfClusterAutoscaler", "1", "PreferNoSchedule"),)),
+            2,
+            id="the autoscaler may remove it if it stays empty",
         ),
         pytest.param(
             replace(NODE, taints=(Taint("node.kubernetes.io/disk-pressure", "", "NoSchedule"),)),
@@ -128,3 +144,32 @@ def test_a_node_belongs_to_the_oldest_pool_that_names_it() -> None:
 def test_a_replica_has_room_where_one_node_holds_it_whole() -> None:
     found = pool_nodes(snapshot_of([a_node("a"), a_node("b")]), frozenset())["l40s"]
     assert [found.has_room_for(gpus) for gpus in (1, 2, 3, 4)] == [True, True, False, False]
+
+
+def test_a_tolerated_disruption_is_a_departure_all_the_same() -> None:
+    pool = a_pool(tolerations=[{"key": "karpenter.sh/disrupted", "operator": "Exists"}])
+    node = replace(NODE, taints=(Taint("karpenter.sh/disrupted", "", "NoSchedule"),))
+    [found] = pool_nodes(snapshot_of([node], pools=(pool,)), frozenset())["l40s"].usable
+    assert (found.takes_new, found.departure) == (
+        False,
+        "Karpenter is removing it (taint karpenter.sh/disrupted)",
+    )
+
+
+def test_a_node_that_is_not_ready_though_its_engine_answers_is_closed_unless_it_is_declared_dead() -> None:
+    node, dead = replace(NODE, ready=False), Taint("node.kubernetes.io/out-of-service", "", "NoExecute")
+    answering = a_pod("a", ip="10.0.0.1", port=8000)
+    found = pool_nodes(snapshot_of([node], answering), frozenset())["l40s"]
+    assert (found.usable[0].gpus, found.open, found.leaving) == (1, (), ())
+    assert closed_text(found) == "n (it is not Ready)"
+    declared = replace(node, taints=(dead,))
+    assert pool_nodes(snapshot_of([declared], answering), frozenset())["l40s"].usable == ()
+
+
+def test_a_pool_names_the_nodes_that_take_no_new_replicas_and_counts_those_it_does_not_name() -> None:
+    closed = [a_node(f"n{i}", unschedulable=True) for i in range(4)]
+    reserved = a_node("a", taints=(Taint("team", "a", "NoSchedule"),))
+    found = pool_nodes(snapshot_of([reserved, *closed]), frozenset())["l40s"]
+    assert closed_text(found) == (
+        "a (a taint that spec.tolerations does not name), n0 (it is cordoned), n1 (it is cordoned) and 2 more"
+    )

@@ -8,8 +8,16 @@ from dataclasses import replace
 import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
-from argosy.control.state.silence import Expected, Liveness, idle_pods, liveness, lost_pods
+from argosy.control.state.silence import (
+    Expected,
+    Liveness,
+    doubted_pods,
+    idle_pods,
+    liveness,
+    lost_pods,
+)
 from argosy.snapshot import EndpointHealth, EngineReading, Sample, TelemetryReading
+from argosy.snapshot.cluster import Taint
 from argosy.snapshot.liveness import DOUBT_UNTIL_S, ENVOY_EJECTS_AFTER_S, HEALTH_TIMEOUT_S, SILENT_AFTER_S
 
 NOW_S = 1000.0
@@ -148,8 +156,8 @@ def test_the_engines_of_one_node_that_stop_together_are_that_nodes_failure() -> 
     assert liveness(seen, NOW_S, engines) == {**dict.fromkeys("abc", SILENT), "d": ANSWERS}
 
 
-def a_world() -> World:
-    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+def a_world(rate_per_s: float = 8.0) -> World:
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class(rate_per_s=rate_per_s))
     world.settle()
     return world
 
@@ -162,6 +170,30 @@ def test_an_engine_that_answers_on_a_node_that_is_not_ready_keeps_its_capacity()
     world.silence(pod.key)
     world.now_s += SILENT_AFTER_S
     assert lost_pods(world.snapshot()) == {pod.key}
+
+
+OUT_OF_SERVICE = Taint("node.kubernetes.io/out-of-service", "nodeshutdown", "NoExecute")
+
+
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_an_engine_that_answers_on_a_node_that_is_declared_dead_is_lost(is_ready: bool) -> None:
+    world = a_world()
+    [pod, _] = world.pods.values()
+    world.nodes[pod.node] = replace(world.nodes[pod.node], ready=is_ready, taints=(OUT_OF_SERVICE,))
+    assert lost_pods(world.snapshot()) == {pod.key}
+
+
+def test_the_engines_of_nodes_that_are_declared_dead_are_not_doubted() -> None:
+    world = a_world(16.0)
+    dead, others = set(list(world.pods)[:2]), set(list(world.pods)[2:])
+    for key in world.pods:
+        world.silence(key)
+    world.now_s += SILENT_AFTER_S
+    assert doubted_pods(world.snapshot()) == dead | others
+    for node in {world.pods[key].node for key in dead}:
+        world.nodes[node] = replace(world.nodes[node], taints=(OUT_OF_SERVICE,))
+    assert doubted_pods(world.snapshot()) == others
+    assert lost_pods(world.snapshot()) == dead
 
 
 def test_an_engine_that_is_loading_on_a_node_that_is_not_ready_is_lost() -> None:

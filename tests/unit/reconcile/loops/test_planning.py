@@ -437,3 +437,19 @@ async def test_a_name_that_is_taken_is_passed_over(tmp_path: Path) -> None:
     assert sorted(shell.server.of("fleetplans")) == ["plan-000001", "plan-000002", "plan-000003"]
     assert shell.condition("fleetplans", "plan-000003", "Applied") == ("True", "Applied")
     assert shell.state.metrics.iterations.labels("failed")._value.get() == 1
+
+
+# --- nodes that go ------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_disruption_budget_comes_and_goes_with_its_deployment(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    [(key, budget)] = shell.server.of("poddisruptionbudgets").items()
+    assert (key, budget["spec"]["minAvailable"]) == (next(iter(shell.server.of("deployments"))), 2)
+    async with shell.running():
+        shell.apply(a_model(engine={"maxNumSeqs": 64}))
+        await shell.clock.sleep(120.0)
+    [new] = shell.server.of("deployments")
+    assert new != key
+    assert list(shell.server.of("poddisruptionbudgets")) == [new]
