@@ -22,6 +22,7 @@ class OperatorSettings:
     """One operator process.
 
     kubeconfig: file of the API server's address and credentials; None inside a cluster
+    identity: name in the Lease; empty: the one that the state directory keeps, or a new one
     xds_address: address of the ADS server, `host:port` (port 0: a free one)
     http_address: address of /healthz, /readyz and /metrics, `host:port`
     state_dir: directory of the last xDS snapshot, the capacity cache and the calibrations
@@ -31,7 +32,7 @@ class OperatorSettings:
 
     namespace: str = "argosy-system"
     kubeconfig: Path | None = None
-    identity: str = "argosy-operator-0"
+    identity: str = ""
     xds_address: str = "127.0.0.1:18000"
     http_address: str = "127.0.0.1:18080"
     state_dir: Path = Path("argosy-state")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argosy.api.schema.timestamp import rfc3339
-from argosy.errors import ActuationError, NextStep
+from argosy.errors import ActuationError, NextStep, Obstacle
 from argosy.kube.api import ApiServer, KindPath
 from argosy.kube.store import object_key
 from argosy.reconcile.clock import Clock
@@ -43,12 +43,14 @@ class MemoryApiServer(ApiServer):
 
     watchers: called with type, plural and object after each change, as a watch reports it
     refusal:  what to answer a request with instead; None: the request is carried out
+    obstacle: what a refusal says that an administrator has to remedy
     calls:    the requests that were carried out
     """
 
     objects: dict[str, dict[str, Object]] = field(default_factory=dict)
     watchers: list[Callable[[str, str, Object], None]] = field(default_factory=list)
     refusal: Callable[[Call], NextStep | None] = lambda call: None
+    obstacle: Obstacle | None = None
     calls: list[Call] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -132,7 +134,9 @@ class MemoryApiServer(ApiServer):
     def _admit(self, call: Call) -> None:
         answer = self.refusal(call)
         if answer is not None:
-            raise ActuationError(f"{call.verb} {call.plural} {call.key}: refused by the test", answer)
+            raise ActuationError(
+                f"{call.verb} {call.plural} {call.key}: refused by the test", answer, self.obstacle
+            )
         self.calls.append(call)
 
     def _report(self, type: str, plural: str, item: Object) -> None:

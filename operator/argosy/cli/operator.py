@@ -6,9 +6,6 @@ Input: the flags. Output: `OperatorSettings`, with which the process runs until 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +15,7 @@ from argosy.errors import SpecError
 from argosy.settings import EnvoyAdmin, OperatorSettings
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 app = typer.Typer(help="The operator.", no_args_is_help=True)
 
@@ -34,7 +32,10 @@ def run(  # noqa: PLR0913  (each argument is a flag)
     ] = None,
     namespace: Annotated[str, typer.Option(help="Namespace of the leader's Lease.")] = "argosy-system",
     identity: Annotated[
-        str, typer.Option(help="Identity in the Lease; default: host name and process id.")
+        str,
+        typer.Option(
+            help="Identity in the Lease; default: the host's name, and a suffix kept in --state-dir."
+        ),
     ] = "",
     xds_address: Annotated[str, typer.Option(help="host:port of the ADS server.")] = "127.0.0.1:18000",
     http_address: Annotated[
@@ -51,17 +52,19 @@ def run(  # noqa: PLR0913  (each argument is a flag)
         str, typer.Option(help="URL of a Prometheus to read from, instead of scraping engines.")
     ] = "",
     log_level: Annotated[LogLevel, typer.Option(help="Least severe message to log.")] = "info",
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Lines of text, or one JSON object per line.")
+    ] = "text",
 ) -> None:
     """Run the operator until SIGTERM or Ctrl-C."""
     from argosy.reconcile.operator import run as run_operator  # imports all of the operator
+    from argosy.reconcile.reporting.logs import configure
 
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for noisy in ("kopf", "kubernetes.aio.leaderelection.leaderelection"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    configure(log_level, log_format)
     settings = OperatorSettings(
         namespace=namespace,
         kubeconfig=kubeconfig,
-        identity=identity or f"{socket.gethostname()}-{os.getpid()}",
+        identity=identity,
         xds_address=xds_address,
         http_address=http_address,
         state_dir=state_dir,

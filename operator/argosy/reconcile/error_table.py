@@ -1,7 +1,7 @@
 """What a loop does after an error: one table for the error tree.
 
-Owns the delay until the next attempt and the severity of the log line. Input: an exception. Output: a
-`NextMove`.
+Owns the delay until the next attempt, how it grows from one failure to the next, and the severity of
+the log line. Input: an exception. Output: a `NextMove`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,18 @@ _BY_ERROR: tuple[tuple[type[ArgosyError], NextMove], ...] = (
 _UNFORESEEN = NextMove(5.0, Severity.ALARM)
 """An exception outside the error tree is a bug of Argosy's. It must not end the process: Envoys are
 still served, and the next snapshot may not cause it."""
+
+
+LONGEST_DELAY_S = 15.0
+"""Of failures in a row: what an administrator remedies (a role, a CRD) is not reported by any watch."""
+
+
+def delay_after(move: NextMove, num_failures: int) -> float | None:
+    """Seconds until the next attempt after this many failures in a row: each waits twice as long."""
+    if move.delay_s is None:
+        return None
+    doublings = min(num_failures - 1, 10)
+    return float(min(max(LONGEST_DELAY_S, move.delay_s), move.delay_s * 2**doublings))
 
 
 def next_move(error: Exception) -> NextMove:

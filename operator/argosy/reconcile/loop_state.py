@@ -13,6 +13,8 @@ from argosy.control.memory import ControlMemory
 from argosy.reconcile.act import Actor
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.metrics import Metrics
+from argosy.reconcile.reporting.heartbeats import Heartbeats
+from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Measured, Snapshots
 from argosy.settings import OperatorSettings
@@ -35,6 +37,8 @@ class LoopState:
     profile_files: ProfileFiles
     metrics: Metrics
     memory: ControlMemory
+    troubles: Troubles
+    heartbeats: Heartbeats
     reading: TelemetryReading = field(default_factory=TelemetryReading)
 
     def snapshot(self) -> FleetSnapshot:

@@ -21,6 +21,7 @@ from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import InvariantError
 from argosy.files.calibrations import read_calibrations
+from argosy.files.incarnation import Incarnation, begin
 from argosy.kube.api import ApiServer, connect
 from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
@@ -29,13 +30,15 @@ from argosy.reconcile.act import Actor
 from argosy.reconcile.addresses import host_and_port
 from argosy.reconcile.clock import Clock, SystemClock
 from argosy.reconcile.envoy_leases import EnvoyLeases
-from argosy.reconcile.health import serve_health
-from argosy.reconcile.leadership import Leadership, LeaseSettings
+from argosy.reconcile.leadership import Candidate, Leadership, LeaseSettings
 from argosy.reconcile.loop_state import LoopState
 from argosy.reconcile.loops.planning import PlanningLoop
 from argosy.reconcile.loops.publish import Publisher
 from argosy.reconcile.loops.traffic import CALIBRATIONS_FILE, TrafficLoop
 from argosy.reconcile.metrics import Metrics
+from argosy.reconcile.reporting.health import Health, serve_health
+from argosy.reconcile.reporting.heartbeats import Heartbeats
+from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
 from argosy.reconcile.watch.watches import Change, Watches
@@ -68,9 +71,14 @@ async def run(settings: OperatorSettings) -> None:
 class _Process:
     """All parts of one process; `start` opens the ports and files that may fail before any loop runs."""
 
-    def __init__(self, settings: OperatorSettings, client: ApiClient, clock: Clock) -> None:
-        leadership = Leadership(client, clock, settings.identity, LeaseSettings(settings.namespace))
-        api = ApiServer(client)
+    def __init__(
+        self, settings: OperatorSettings, client: ApiClient, clock: Clock, incarnation: Incarnation
+    ) -> None:
+        api, troubles = ApiServer(client), Troubles(clock, log)
+        candidate = Candidate(incarnation.identity, incarnation.nonce, incarnation.previous_nonce)
+        lease_settings = LeaseSettings(settings.namespace)
+        leadership = Leadership(api, clock, candidate, lease_settings, troubles)
+        self._incarnation, self._troubles, self._heartbeats = incarnation, troubles, Heartbeats(clock)
         self._settings, self._clock, self._leadership = settings, clock, leadership
         self._store = Store(WATCHED)
         self._envoys: dict[str, str] = {}
@@ -82,18 +90,20 @@ class _Process:
         self._source = telemetry_source(settings)
         snapshots = Snapshots(self._store)
         self._publisher = Publisher(snapshots, self._ads, clock, settings.state_dir)
-        self._watches = Watches(self._store, api, clock, self._changed)
-        lease = (settings.namespace, settings.identity)
-        self._envoy_leases = EnvoyLeases(api, clock, lease, self._publisher.own_envoys)
+        self._watches = Watches(self._store, api, clock, troubles, self._changed)
+        lease = (settings.namespace, incarnation.identity)
+        self._envoy_leases = EnvoyLeases(api, clock, lease, self._publisher.own_envoys, troubles)
         state = LoopState(
             settings=settings,
             clock=clock,
             snapshots=snapshots,
-            actor=Actor(api, self._store, clock, lambda: leadership.is_leader),
+            actor=Actor(api, self._store, clock, troubles, lambda: leadership.is_leader),
             routing=lambda: self._publisher.view(self._envoy_leases.others),
-            profile_files=ProfileFiles(api, clock),
+            profile_files=ProfileFiles(api, clock, troubles),
             metrics=self._metrics,
             memory=_first_memory(settings, clock),
+            troubles=troubles,
+            heartbeats=self._heartbeats,
         )
         self._planning = PlanningLoop(state, self._worker, leadership)
         variants = RunningVariants(LibraryPerfModel(shipped_library(), {}))
@@ -107,12 +117,13 @@ class _Process:
     @classmethod
     async def start(cls, settings: OperatorSettings) -> _Process:
         host, port = host_and_port(settings.xds_address, "--xds-address")
-        process = cls(settings, await connect(settings.kubeconfig), SystemClock())
+        incarnation = begin(settings.state_dir, settings.identity)
+        process = cls(settings, await connect(settings.kubeconfig), SystemClock(), incarnation)
         try:
             bound = await process._ads.serve(host, port)
-            process._runner = await serve_health(
-                settings.http_address, process._metrics, lambda: process._store.is_synced
-            )
+            store, troubles, beats = process._store, process._troubles, process._heartbeats
+            health = Health(process._metrics, troubles, beats, lambda: store.is_synced)
+            process._runner = await serve_health(settings.http_address, health)
         except BaseException:
             await process.close()
             raise
@@ -127,7 +138,7 @@ class _Process:
             self._sync(),
             self._leadership.run(),
             self._publisher.run(lambda: self._store.is_synced),
-            self._envoy_leases.run(self._others_changed),
+            self._envoy_leases.run(self._others_changed, lambda: self._leadership.is_leader),
             self._when_synced(self._traffic.run(lambda: self._leadership.is_leader)),
             self._when_synced(self._planning.run()),
         ]
@@ -152,6 +163,7 @@ class _Process:
         if self._watching is not None:
             await asyncio.wait({self._watching}, timeout=WATCH_END_S)
         await self._client.close()  # type: ignore[no-untyped-call]
+        self._incarnation.close()
 
     async def _sync(self) -> None:
         """Complete the caches, then compare them with a listing every `RESYNC_S`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from argosy.errors import ActuationError, ArgosyError, InvariantError, NextStep, ObservationError, SpecError
-from argosy.reconcile.error_table import _BY_ERROR, _UNFORESEEN, NextMove, Severity, next_move
+from argosy.reconcile.error_table import _BY_ERROR, _UNFORESEEN, NextMove, Severity, delay_after, next_move
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,21 @@ from argosy.reconcile.error_table import _BY_ERROR, _UNFORESEEN, NextMove, Sever
 )
 def test_an_error_has_its_next_move(error: Exception, move: NextMove) -> None:
     assert next_move(error) == move
+
+
+@pytest.mark.parametrize(
+    ("step", "delays_s"),
+    [
+        pytest.param(NextStep.RETRY, [1.0, 2.0, 4.0, 8.0, 15.0, 15.0], id="refused"),
+        pytest.param(NextStep.REPLAN, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4], id="changed"),
+        pytest.param(NextStep.GIVE_UP, [None] * 6, id="given up"),
+    ],
+)
+def test_failures_in_a_row_are_tried_again_less_and_less_often(
+    step: NextStep, delays_s: list[float | None]
+) -> None:
+    move = next_move(ActuationError("x", step))
+    assert [delay_after(move, number) for number in range(1, 7)] == delays_s
 
 
 def test_no_error_class_is_forgotten() -> None:

@@ -135,6 +135,7 @@ _OF_PLANS = {
         "The plan failed the independent check, so Argosy does not act on it: {violations}. This is a bug of"
         " Argosy; report it with this message."
     ),
+    "WritesRefused": "The API server refuses what Argosy needs, so plans are not carried out: {problem}.",
 }
 
 SENTENCES: Mapping[str, str] = MappingProxyType(

@@ -92,6 +92,7 @@ class Reason(StrEnum):
     RECOMMENDED = "Recommended"
     SUPERSEDED = "Superseded"
     CHECK_FAILED = "CheckFailed"
+    WRITES_REFUSED = "WritesRefused"
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from argosy.api import Fleet
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import EnvoyStatus, FleetStatus
-from argosy.control.decision import StatusUpdate
+from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.status.classes import class_ready
 from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
@@ -46,6 +46,17 @@ def alarm_statuses(snapshot: FleetSnapshot, violations: str) -> tuple[StatusUpda
     conditions = dated(item.status.conditions, item.metadata, (failed,), snapshot.now_s)
     status = FleetStatus(observed_generation=item.metadata.generation, conditions=conditions)
     return (StatusUpdate(Fleet.PLURAL, item.key, status),)
+
+
+def refused_decision(snapshot: FleetSnapshot, problem: str) -> Decision:
+    """What to report while the API server refuses what Argosy needs: Fleet is not Ready, and why."""
+    item = snapshot.fleet
+    if item is None:
+        return Decision(snapshot.fleet_spec.mode)
+    refused = false(ConditionType.READY, Reason.WRITES_REFUSED, problem=problem)
+    conditions = dated(item.status.conditions, item.metadata, (refused,), snapshot.now_s)
+    status = FleetStatus(observed_generation=item.metadata.generation, conditions=conditions)
+    return Decision(snapshot.fleet_spec.mode, statuses=(StatusUpdate(Fleet.PLURAL, item.key, status),))
 
 
 def _envoys(routing: RoutingView) -> tuple[EnvoyStatus, ...]:

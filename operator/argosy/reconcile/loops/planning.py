@@ -14,15 +14,15 @@ from typing import Protocol
 from argosy.control.decision import Decision, PlannedStep
 from argosy.control.memory import ControlMemory
 from argosy.control.recheck import changed_since
+from argosy.control.status.fleet import refused_decision
 from argosy.control.step import StepSettings
 from argosy.control.steps import gate_steps
 from argosy.control.triggers import Trigger, merged
 from argosy.errors import ActuationError, InvariantError, NextStep
 from argosy.keys import DeploymentKey
-from argosy.reconcile.act import describe
-from argosy.reconcile.error_table import NextMove, Severity, next_move
+from argosy.reconcile.error_table import NextMove, Severity, delay_after, next_move
 from argosy.reconcile.loop_state import LoopState
-from argosy.rollout import MarkVictim, ScaleDeployment
+from argosy.rollout import MarkVictim, ScaleDeployment, describe
 from argosy.snapshot.fleet import FleetSnapshot
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,16 @@ SETTLE_S = 0.2
 
 PROGRESS_GAP_S = 1.0
 """Earlier steps that take effect one after another do not need a decision each."""
+
+ACTIVITY = "decisions"
+UNREADABLE = "unreadable: "
+STEP = "step: "
+"""What troubles are named by: the iteration, an object and a step."""
+
+LOOP = "the planning loop"
+LONGEST_ITERATION_S = 300.0
+"""A decision measures new capacities first, and may wait for the API server many times: beyond this,
+/healthz reports the loop as stuck."""
 
 STALE_S = 30.0
 """A decision on an older snapshot is not carried out (measuring new capacities may take this long)."""
@@ -65,6 +75,9 @@ class PlanningLoop:
         self._state, self._decider, self._election = state, decider, election
         self._triggers: list[Trigger] = []
         self._woken = asyncio.Event()
+        self._input_changed = asyncio.Event()
+        self._num_failures = 0
+        self._refused_steps: set[str] = set()
         self._is_standby = False
         self._last_end_s = 0.0
 
@@ -75,6 +88,8 @@ class PlanningLoop:
         """
         if not self._is_standby:
             self._triggers.append(trigger)
+        if not trigger.is_progress:
+            self._input_changed.set()
         self._woken.set()
 
     async def run(self) -> None:
@@ -82,6 +97,7 @@ class PlanningLoop:
         first = Trigger("the operator started")
         while True:
             self._is_standby = not self._election.is_leader
+            self._state.heartbeats.rest(LOOP)
             await self._election.wait_gained()
             self._is_standby = False
             self.wake(first)
@@ -99,6 +115,7 @@ class PlanningLoop:
     async def iterate(self) -> None:
         """One decision, carried out; an error only decides when the next decision is made."""
         clock = self._state.clock
+        self._state.heartbeats.beat(LOOP, LONGEST_ITERATION_S)
         started_s, unserved = clock.monotonic_s(), list[Trigger]()
         try:
             changed = await self._profiles_read()
@@ -106,26 +123,35 @@ class PlanningLoop:
             # snapshot too, and would else be named as the reason of the revision after this one.
             unserved, self._triggers = self._triggers + changed, []
             self._woken.clear()
+            self._input_changed.clear()
             decision = await self._decide(merged(unserved))
             unserved.clear()
             await self._act(decision)
             self._state.metrics.show_decision(decision, clock.monotonic_s() - started_s)
         except Exception as error:
-            move = next_move(error)
+            self._num_failures += 1
             self._state.metrics.iterations.labels("failed").inc()
-            _log(error, move.severity)
-            await self._prepare_retry(move, unserved)
+            await self._explain(error)
+            await self._prepare_retry(next_move(error), unserved)
         else:
+            self._num_failures = 0
+            self._state.troubles.succeeded(ACTIVITY)
             if decision.new_plan is not None or decision.steps:
-                log.info("decided: %s", decision)
+                log.info("%s", decision, extra={"fields": decision.log_fields()})
         self._last_end_s = clock.monotonic_s()
 
     async def _prepare_retry(self, move: NextMove, unserved: list[Trigger]) -> None:
-        """Keep the triggers that no revision names yet; wait and wake where the error asks for a retry."""
+        """Keep the triggers that no revision names yet; wait and wake where the error asks for a retry.
+
+        Each failure in a row waits twice as long; a change of an input (an object, a node) ends the wait.
+        """
         self._triggers = list(dict.fromkeys((*unserved, *self._triggers)))
-        if move.delay_s is None:
+        delay_s = delay_after(move, self._num_failures)
+        if move.delay_s is None or delay_s is None:
             return
         await self._state.clock.sleep(move.delay_s)
+        if delay_s > move.delay_s:
+            await self._state.clock.wait(self._input_changed, delay_s - move.delay_s)
         if not self._triggers:
             self.wake(Trigger("the last decision could not be carried out", is_progress=True))
         self._woken.set()
@@ -134,8 +160,7 @@ class PlanningLoop:
         """Decide, and write the revision. Nothing is awaited before the snapshot is taken."""
         state = self._state
         snapshot = state.snapshot()
-        for item in snapshot.invalid:
-            log.warning("%s %s is left out of decisions: %s", item.kind, item.key, item.message)
+        self._report_unreadable(snapshot)
         settings = StepSettings(trigger.message, trigger.is_progress, state.settings.plan_time_limit_s)
         decision = await self._decider.step(snapshot, state.memory, settings)
         self._ensure_current(decision, snapshot.now_s)
@@ -144,6 +169,29 @@ class PlanningLoop:
         state.memory = state.memory.with_planning(decision.memory)
         await state.actor.publish(decision)
         return decision
+
+    def _report_unreadable(self, snapshot: FleetSnapshot) -> None:
+        """Objects that no decision reads; the conditions of each say the same."""
+        unreadable = {f"{UNREADABLE}{item.kind} {item.key}": item.message for item in snapshot.invalid}
+        for activity, message in unreadable.items():
+            sentence = f"it is left out of decisions: {message}"
+            self._state.troubles.failed(activity, sentence, is_readiness=False)
+        self._state.troubles.keep_only(UNREADABLE, frozenset(unreadable))
+
+    async def _explain(self, error: Exception) -> None:
+        """Report a failed iteration in the log, in /readyz and, where it helps, in Fleet's status."""
+        obstacle = error.obstacle if isinstance(error, ActuationError) else None
+        level, prefix = _LOG_LEVELS[next_move(error).severity]
+        # A refusal's words say all; of a bug, the developers want to see where it happened.
+        is_bug = level == logging.ERROR and not isinstance(error, ActuationError)
+        sentence = f"{prefix}{error}"
+        self._state.troubles.failed(ACTIVITY, sentence, level=level, error=error if is_bug else None)
+        if obstacle is None or not self._election.is_leader:
+            return
+        try:
+            await self._state.actor.report(refused_decision(self._state.snapshot(), str(error)))
+        except ActuationError as second:
+            log.debug("the status of Fleet/default does not show it: %s", second)
 
     async def _raise_alarm(self, decision: Decision) -> None:
         """Report the alarm; raises InvariantError, also where the status cannot be written."""
@@ -155,9 +203,17 @@ class PlanningLoop:
 
     async def _act(self, decision: Decision) -> None:
         """Take the steps, then report the decision."""
-        if await self._take(decision.steps):
+        self._refused_steps.clear()
+        try:
+            num_left = await self._take(decision.steps)
+        except ActuationError as error:
+            if error.obstacle is not None:  # the API server answers: statuses may still be written
+                await self._state.actor.report(decision)
+            raise
+        if num_left:
             self.wake(Trigger("the world changed while a decision was carried out", is_progress=True))
         await self.place_gated()
+        self._state.troubles.keep_only(STEP, frozenset(self._refused_steps))
         await self._state.actor.report(decision)
         await self._state.actor.delete_plans(decision.life.expired)
 
@@ -172,7 +228,7 @@ class PlanningLoop:
             step, snapshot = planned.step, self._state.snapshot()
             reason = changed_since(planned, snapshot)
             if reason:
-                log.info("left to the next decision: %s: %s", describe(step), reason)
+                log.debug("left to the next decision: %s: %s", describe(step), reason)
                 num_left += 1
                 continue
             if isinstance(step, ScaleDeployment) and step.key in unmarked:
@@ -182,7 +238,9 @@ class PlanningLoop:
             except ActuationError as error:
                 if error.next_step is NextStep.RETRY:
                     raise
-                log.warning("not taken: %s: %s", describe(step), error)
+                activity = f"{STEP}{describe(step)}"
+                self._refused_steps.add(activity)
+                self._state.troubles.failed(activity, f"not taken: {error}", is_readiness=False)
                 num_left += error.next_step is NextStep.REPLAN
                 if isinstance(step, MarkVictim):
                     unmarked.add(snapshot.pods[step.pod].deployment)
@@ -204,8 +262,9 @@ class PlanningLoop:
         await self._take(gate_steps(self._state.snapshot()))
 
     async def _wait_for_work(self) -> None:
-        clock = self._state.clock
-        await clock.wait(self._woken, self._state.snapshots.fleet().spec.intervals.medium_seconds)
+        clock, period_s = self._state.clock, self._state.snapshots.fleet().spec.intervals.medium_seconds
+        self._state.heartbeats.beat(LOOP, period_s + LONGEST_ITERATION_S)
+        await clock.wait(self._woken, period_s)
         await clock.sleep(SETTLE_S)
         await self._place_early()
         if self._triggers and all(t.is_progress for t in self._triggers):
@@ -225,10 +284,9 @@ class PlanningLoop:
         return [Trigger(f"ConfigMap {name} changed, which holds profiles") for name in changed]
 
 
-def _log(error: Exception, severity: Severity) -> None:
-    if severity is Severity.ALARM:
-        log.error("the iteration failed: %s", error, exc_info=not isinstance(error, ActuationError))
-    elif severity is Severity.WARNING:
-        log.warning("the iteration failed, trying again: %s", error)
-    else:
-        log.info("the world changed, deciding again: %s", error)
+_LOG_LEVELS = {
+    Severity.ALARM: (logging.ERROR, ""),
+    Severity.WARNING: (logging.WARNING, "trying again: "),
+    Severity.INFO: (logging.INFO, "the world changed, deciding again: "),
+}
+"""Level and first words of the line of a failed iteration."""

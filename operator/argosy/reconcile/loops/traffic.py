@@ -23,6 +23,11 @@ from argosy.telemetry.port import Targets, TelemetrySource
 
 log = logging.getLogger(__name__)
 
+LOOP = "the traffic loop"
+ACTIVITY = "weights"
+LONGEST_ITERATION_S = 120.0
+"""Readings and writes have time limits of seconds: beyond this, /healthz reports the loop as stuck."""
+
 Wake = Callable[[Trigger], None]
 
 
@@ -38,14 +43,19 @@ class TrafficLoop:
         """Iterate every `intervals.fastSeconds`, without drift, until cancelled."""
         clock = self._state.clock
         due_s = clock.monotonic_s()
+        troubles = self._state.troubles
         while True:
+            self._state.heartbeats.beat(LOOP, LONGEST_ITERATION_S)
             try:
                 await self.iterate(is_leader())
             except ActuationError as error:
-                log.warning("the weights were not written: %s", error)
-            except Exception:
+                troubles.failed(ACTIVITY, f"the weights were not written: {error}")
+            except Exception as error:
                 # Envoy keeps the last weights; the next reading may be fine.
-                log.exception("the traffic loop's iteration failed")
+                what = f"the traffic loop's iteration failed: {error!r}"
+                troubles.failed(ACTIVITY, what, level=logging.ERROR, error=error)
+            else:
+                troubles.succeeded(ACTIVITY)
             due_s = max(
                 due_s + self._state.snapshots.fleet().spec.intervals.fast_seconds, clock.monotonic_s()
             )

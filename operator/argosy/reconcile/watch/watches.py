@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from argosy.errors import ActuationError
 from argosy.kube.api import ApiServer, path_of
 from argosy.kube.store import Object, Store
 from argosy.reconcile.clock import Clock
+from argosy.reconcile.reporting.troubles import Troubles
 
-log = logging.getLogger(__name__)
+ACTIVITY = "caches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,15 @@ class Watches:
     """Keeps a store up to date with the API server."""
 
     def __init__(
-        self, store: Store, api: ApiServer, clock: Clock, on_change: Callable[[Change], None]
+        self,
+        store: Store,
+        api: ApiServer,
+        clock: Clock,
+        troubles: Troubles,
+        on_change: Callable[[Change], None],
     ) -> None:
         self._store, self._api, self._clock, self._on_change = store, api, clock, on_change
+        self._troubles = troubles
         self._loop: asyncio.AbstractEventLoop
 
     async def run(self, kubeconfig: Path | None, stop: threading.Event) -> None:
@@ -92,10 +98,12 @@ class Watches:
         """Resync until it succeeds once."""
         for delay_s in _Backoffs():
             try:
-                return await self.resync()
+                await self.resync()
             except ActuationError as error:
-                log.warning("caches are not complete yet: %s", error)
+                self._troubles.failed(ACTIVITY, f"objects could not be listed: {error}")
                 await self._clock.sleep(delay_s)
+            else:
+                return self._troubles.succeeded(ACTIVITY)
 
     def _seen(self, kind: str, event: kopf.RawEvent) -> None:
         item = event["object"]

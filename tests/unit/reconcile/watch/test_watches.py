@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from builders import a_class, a_fleet
 from memory_api_server import MemoryApiServer
-from virtual_clock import VirtualClock, in_virtual_time
+from virtual_clock import VirtualClock, in_virtual_time, troubles_of
 
 from argosy.api.kinds import WATCHED
 from argosy.errors import NextStep
@@ -22,7 +22,9 @@ class Stage:
         self.server, self.store, self.clock = MemoryApiServer(), Store(WATCHED), VirtualClock()
         self.changes: list[Change] = []
         self.asked_s: list[float] = []
-        self.watches = Watches(self.store, self.server, self.clock, self.changes.append)
+        self.watches = Watches(
+            self.store, self.server, self.clock, troubles_of(self.clock), self.changes.append
+        )
 
         def refusal(call: object) -> NextStep | None:
             if len(self.asked_s) < num_refused:
