@@ -72,7 +72,7 @@ def describe(step: Step) -> str:
     """A step in a few words."""
     match step:
         case CreateDeployment(workload, replicas):
-            return f"create Deployment {workload.key} with {replicas} replicas"
+            return f"create Deployment {workload.key} with {replicas} replica{'s' * (replicas != 1)}"
         case ScaleDeployment(key, replicas):
             return f"scale Deployment {key} to {replicas}"
         case MarkVictim(pod, cost):

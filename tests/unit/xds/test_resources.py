@@ -84,7 +84,7 @@ def test_streams_and_whole_answers_have_limits_of_their_own() -> None:
         name: routes[name].route.retry_policy.per_try_idle_timeout.seconds for name in ("a:stream", "a")
     }
     assert limits == {"a:stream": 15, "a": 600}
-    assert list(routes) == ["too-large", "a:stream", "a", "no-class"], (
+    assert list(routes) == ["too-large", "a:stream", "a", "no-class:other-model", "no-class"], (
         "the stream's route must be asked first"
     )
     assert {routes[name].stat_prefix for name in limits} == {"a"}
