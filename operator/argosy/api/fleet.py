@@ -208,9 +208,10 @@ class Fleet(CustomResource):
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("Mode", "string", ".spec.mode", "What Argosy may do."),
         Column("Plan", "string", ".status.currentPlan", "The applied FleetPlan."),
-        Column("Cost/h", "number", ".status.costUsdPerHour", "US dollars per hour."),
+        Column("$/h", "number", ".status.costUsdPerHour", "US dollars per hour."),
         Column("Envoys", "integer", ".status.envoysConnected", "Connected Envoys."),
         condition_column("Ready"),
+        condition_column("Ready", field="reason"),
         AGE,
         condition_column("Ready", field="message", wide=True),
     )

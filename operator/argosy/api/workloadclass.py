@@ -280,6 +280,7 @@ class WorkloadClass(CustomResource):
             "The higher number is served first when capacity is short.",
         ),
         condition_column("Ready"),
+        condition_column("Ready", field="reason"),
         AGE,
         condition_column("Ready", field="message", wide=True),
     )

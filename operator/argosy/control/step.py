@@ -26,6 +26,7 @@ from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.nodes import pool_nodes
 from argosy.control.state.owners import owners_by_deployment
 from argosy.control.state.waiting import uncounted_pods
+from argosy.control.status.changes import change_events
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.reported import Reported
 from argosy.control.status.updates import status_updates
@@ -121,6 +122,7 @@ def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings:
         owners=owners,
         calibration=_shown(snapshot.fleet_spec, memory),
     )
+    statuses = status_updates(reported)
     return Decision(
         mode=mode,
         new_plan=new_plan,
@@ -128,8 +130,8 @@ def _decision(sizing: Sizing, decided: Decided, memory: ControlMemory, settings:
         life=plan_life(snapshot, new_plan, mode),
         routes=compile_routes(route_inputs(snapshot, follow)) if follow else None,
         steps=planned_steps(world, decided, follow) if mode is Mode.AUTO and follow else (),
-        statuses=status_updates(reported),
-        events=_events(snapshot, new_plan, decided),
+        statuses=statuses,
+        events=(*_events(snapshot, new_plan, decided), *change_events(snapshot, statuses)),
         why=decided.plan.reasons,
         memory=PlanningMemory(sizing.forecasts, decided.problem.capacity_per_s),
     )

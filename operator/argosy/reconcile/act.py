@@ -91,7 +91,11 @@ class Actor:
                 refused.add(activity)
                 self._troubles.failed(activity, f"it was not written: {error}", level=logging.ERROR)
         self._troubles.keep_only(STATUS, frozenset(refused))
-        await self.post(decision.events)
+        # An event about a status that was not written would be posted with every decision.
+        written = (
+            e for e in decision.events if f"{STATUS}{kind_named(e.kind).plural} {e.key}" not in refused
+        )
+        await self.post(written)
 
     async def post(self, events: Iterable[EventRecord]) -> None:
         """Post events; one that is refused is only logged."""

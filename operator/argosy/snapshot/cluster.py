@@ -119,7 +119,11 @@ class PodState:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentState:
-    """A Deployment that Argosy made; `replicas` is what its spec asks for."""
+    """A Deployment that Argosy made; `replicas` is what its spec asks for.
+
+    pods_refused: why the API server refuses its pods (a quota, an admission plugin), in its words; else empty
+    """
 
     key: DeploymentKey
     replicas: int
+    pods_refused: str = ""

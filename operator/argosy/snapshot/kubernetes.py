@@ -7,6 +7,7 @@ states. Reads leniently: a missing field has its empty value, and no object make
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,13 +79,26 @@ def pod_state(pod: Object) -> PodState:
 
 
 def deployment_state(deployment: Object) -> DeploymentState:
-    """A Deployment's count (one where none is given, as in Kubernetes)."""
+    """A Deployment's count (one where none is given, as in Kubernetes), and why its pods are refused."""
     metadata = deployment["metadata"]
     replicas = (deployment.get("spec") or {}).get("replicas")
     return DeploymentState(
         key=DeploymentKey.of(metadata.get("namespace") or "", metadata.get("name") or ""),
         replicas=1 if replicas is None else replicas,
+        pods_refused=_pods_refused(deployment),
     )
+
+
+_POD_NAME = re.compile(r'\b([Pp])ods? "[^"]*"')
+
+
+def _pods_refused(deployment: Object) -> str:
+    """The message of the condition ReplicaFailure, without the pod's name, which differs with each try."""
+    for condition in (deployment.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            message = str(condition.get("message") or condition.get("reason") or "no reason given")
+            return _POD_NAME.sub(r"\1ods", message)
+    return ""
 
 
 def config_map_files(config_map: Object) -> dict[str, bytes]:

@@ -208,3 +208,16 @@ def test_an_object_with_missing_parts_is_compared_too(kind: str, parts: dict[str
     for previous, current in ((None, bare), (bare, None)):
         found = trigger_of(kind, previous, current)
         assert (found is not None) == (kind == "nodes")
+
+
+def test_only_a_refusal_of_a_deployments_pods_and_its_end_trigger_a_decision() -> None:
+    metadata = {"name": "a", "namespace": "n"}
+    row = {"type": "ReplicaFailure", "status": "True", "message": "quota"}
+    fine = {"metadata": metadata, "spec": {"replicas": 1}}
+    refused = {**fine, "status": {"conditions": [row]}}
+    assert trigger_of("deployments", fine, refused) == Trigger("pods of Deployment n/a are refused", True)
+    assert trigger_of("deployments", refused, fine) == Trigger(
+        "pods of Deployment n/a are no longer refused", True
+    )
+    for before, after in ((fine, {**fine, "spec": {"replicas": 2}}), (refused, None), (None, fine)):
+        assert trigger_of("deployments", before, after) is None

@@ -210,3 +210,17 @@ def with_metadata(item: dict[str, Any]) -> dict[str, Any]:
 def test_no_missing_field_raises(pod: dict[str, Any], node: dict[str, Any]) -> None:
     assert pod_state(with_metadata(pod)).restarts >= 0
     assert node_state(with_metadata(node)).allocatable.keys() <= {"nvidia.com/gpu", "nvidia.com/mig-1g.10gb"}
+
+
+def refusal(message: str, status: str = "True") -> dict[str, Any]:
+    row = {"type": "ReplicaFailure", "status": status, "message": message}
+    return {"metadata": {"name": "a", "namespace": "n"}, "status": {"conditions": [row]}}
+
+
+def test_a_deployment_whose_pods_are_refused_holds_the_words_without_the_pods_changing_name() -> None:
+    found = [
+        deployment_state(refusal(f'pods "a-{suffix}" is forbidden: exceeded quota: gpus')).pods_refused
+        for suffix in ("x7f9c", "k2mm4")
+    ]
+    assert found == ["pods is forbidden: exceeded quota: gpus"] * 2
+    assert deployment_state(refusal("x", "False")).pods_refused == ""

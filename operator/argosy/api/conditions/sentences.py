@@ -88,6 +88,11 @@ _OF_ROUTES = {
 _OF_REPLICAS = {
     "Ready": "It has what it asks for.",
     "Loading": "{ready} of {desired} replicas are ready; the others are starting or loading weights.",
+    "PodsRefused": (
+        "{ready} of {desired} replicas are ready; the API server refuses the pods of Deployment {deployment}:"
+        " {problem}. Raise the quota, or admit the pods (labels pod-security.kubernetes.io of the namespace,"
+        " webhooks)."
+    ),
     "NoReplicasReady": "None of {desired} replicas is ready; check the events and logs of the pods.",
     "NoNodes": (
         "spec.nodeSelector: no usable node carries {selector}; add such a node or correct spec.nodeSelector."

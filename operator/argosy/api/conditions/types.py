@@ -76,6 +76,7 @@ class Reason(StrEnum):
     READY = "Ready"
     LOADING = "Loading"
     NO_REPLICAS_READY = "NoReplicasReady"
+    PODS_REFUSED = "PodsRefused"
     NO_NODES = "NoNodes"
     MODEL_TOO_LARGE = "ModelTooLarge"
     UNKNOWN_MODEL = "UnknownModel"

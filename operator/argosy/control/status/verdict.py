@@ -23,6 +23,7 @@ from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.status.reported import Reported
+from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import PodState
 
 LOADING_LIMIT_S = 600.0
@@ -109,6 +110,25 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
     if ready == 0 and is_in_trouble:
         return false(ConditionType.READY, Reason.NO_REPLICAS_READY, desired=wanted)
     return false(ConditionType.READY, Reason.LOADING, ready=ready, desired=wanted)
+
+
+def refused_verdict(reported: Reported, planned: Iterable[DeploymentKey], served: Verdict) -> Verdict:
+    """`served`, or the API server's words where it refuses the pods that are missing."""
+    if served.status is ConditionStatus.TRUE:
+        return served
+    deployments, names = reported.snapshot.deployments, sorted(set(planned))
+    for name in names:
+        state = deployments.get(name)
+        if state is not None and state.pods_refused:
+            return false(
+                ConditionType.READY,
+                Reason.PODS_REFUSED,
+                ready=sum(reported.num_serving[each] for each in names),
+                desired=sum(d.replicas for d in reported.planned if d.name in names),
+                deployment=name,
+                problem=state.pods_refused.rstrip(".")[:MAX_TEXT],
+            )
+    return served
 
 
 def programmed(reported: Reported) -> Verdict:

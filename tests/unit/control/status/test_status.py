@@ -316,3 +316,22 @@ def test_foreign_pods_are_neither_counted_nor_billed_and_take_room() -> None:
     world.pods[foreign.key] = foreign
     status = body_of(world.decide(), "l40s", "gpupools")
     assert (status["gpusFree"], status["costUsdPerHour"]) == (0, 0.9)
+
+
+# --- pods that the API server refuses ---------------------------------------------------------
+
+
+QUOTA = "pods is forbidden: exceeded quota: gpus, requested: nvidia.com/gpu=1"
+
+
+def test_pods_that_a_quota_refuses_are_named_with_the_api_servers_words() -> None:
+    world = World(some_nodes("l40s", 2), a_fleet(), a_pool(), a_model(), a_class())
+    world.run(1)
+    (key,) = world.deployments
+    before = world.deployments[key]
+    world.deployments[key] = replace(before, pods_refused=QUOTA)
+    decision = world.decide()
+    for plural, name in (("workloadclasses", "default/chat"), ("servedmodels", "default/llama")):
+        found = condition(decision, name, plural)
+        assert (found["status"], found["reason"]) == ("False", "PodsRefused")
+        assert f"refuses the pods of Deployment {key}: {QUOTA}. Raise the quota" in found["message"]
