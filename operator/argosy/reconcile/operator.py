@@ -81,7 +81,7 @@ class _Process:
         self._incarnation, self._troubles, self._heartbeats = incarnation, troubles, Heartbeats(clock)
         self._settings, self._clock, self._leadership = settings, clock, leadership
         self._store = Store(WATCHED)
-        self._envoys: dict[str, str] = {}
+        self._envoys: list[tuple[str, str, bool]] = []
         self._ads = AdsServer(self._envoys_changed)
         self._metrics = Metrics()
         self._metrics.is_leader.set_function(lambda: float(leadership.is_leader))
@@ -182,7 +182,7 @@ class _Process:
 
     def _envoys_changed(self) -> None:
         """Update statuses at once where an Envoy connects, disconnects or sends a NACK; an ACK can wait."""
-        envoys = {envoy.node_id: envoy.refused_version for envoy in self._ads.envoys()}
+        envoys = [(e.node_id, e.refused_version, e.is_duplicate) for e in self._ads.envoys()]
         if envoys != self._envoys:
             self._envoys = envoys
             self._planning.wake(Trigger("the connected Envoys changed", is_progress=True))

@@ -26,6 +26,7 @@ class EnvoyState:
     refused_version:      the version that it refuses now, with its `message`; else empty
     is_ahead:             it has routes of a later FleetPlan revision than the server knows, which
                           therefore sends it nothing
+    is_duplicate:         another Envoy with this node id has been connected beside it for a while
     """
 
     node_id: str
@@ -33,6 +34,7 @@ class EnvoyState:
     refused_version: str = ""
     message: str = ""
     is_ahead: bool = False
+    is_duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

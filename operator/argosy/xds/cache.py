@@ -12,8 +12,10 @@ pods that are gone.
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from argosy.snapshot.fleet import EnvoyState
@@ -23,9 +25,16 @@ from argosy.xds.subscription import ResponseOutcome
 _NUM_REMEMBERED = 16
 
 
+SHARED_AFTER_S = 15.0
+"""Two streams of one node id for this long are two Envoys. An Envoy that connects anew may have two for a
+while: the server notices the end of a broken connection only by unanswered pings."""
+
+
 @dataclass
 class _Node:
-    num_streams: int = 0
+    node_id: str
+    is_connected: bool = False
+    since_s: float = 0.0
     acknowledged: dict[TypeUrl, str] = field(default_factory=dict)
     refusals: dict[TypeUrl, ResponseOutcome] = field(default_factory=dict)
     is_ahead: bool = False
@@ -34,7 +43,8 @@ class _Node:
 class SnapshotCache:
     """Snapshots, and which Envoys accepted which."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
         self._current: Snapshot | None = None
         self._published: deque[Snapshot] = deque(maxlen=_NUM_REMEMBERED)
         self._accepted: deque[Snapshot] = deque(maxlen=_NUM_REMEMBERED)
@@ -80,16 +90,24 @@ class SnapshotCache:
                     found[name] = resource
         return ResourceSet(self._current.resources(resource_type).revision if self._current else 0, found)
 
-    def connect(self, node_id: str) -> None:
-        """A stream of this Envoy began."""
-        self._nodes.setdefault(node_id, _Node()).num_streams += 1
+    def connect(self, node_id: str) -> str:
+        """A stream of this Envoy began; returns the name under which this cache knows it until it ends.
 
-    def disconnect(self, node_id: str) -> None:
-        """A stream of this Envoy ended. What it refused is kept: it may connect again."""
-        node = self._nodes[node_id]
-        node.num_streams -= 1
-        if node.num_streams == 0 and not node.refusals:
-            del self._nodes[node_id]
+        That is the node id, unless a stream of the same id is open: two Envoys that share an id are
+        known under two names, so that neither is led by what the other has.
+        """
+        names = (node_id if number == 1 else f"{node_id}#{number}" for number in itertools.count(1))
+        name = next(n for n in names if not self._is_connected(n))
+        node = self._nodes.setdefault(name, _Node(node_id))
+        node.is_connected, node.since_s = True, self._monotonic_s()
+        return name
+
+    def disconnect(self, name: str) -> None:
+        """This Envoy's stream ended. What it refused is kept: it may connect again."""
+        node = self._nodes[name]
+        node.is_connected = False
+        if not node.refusals:
+            del self._nodes[name]
 
     def saw(self, node_id: str, resource_type: TypeUrl, version: str, *, is_ahead: bool) -> None:
         """This Envoy reports that it has `version`."""
@@ -115,18 +133,25 @@ class SnapshotCache:
         """The connected Envoys, by node id."""
         return tuple(self._state(node_id) for node_id in sorted(self._nodes) if self._is_connected(node_id))
 
-    def _is_connected(self, node_id: str) -> bool:
-        return self._nodes[node_id].num_streams > 0
+    def _is_connected(self, name: str) -> bool:
+        return name in self._nodes and self._nodes[name].is_connected
+
+    def _shares_its_id(self, node: _Node) -> bool:
+        """Whether another Envoy has been connected under this node id for a while."""
+        latest_s = self._monotonic_s() - SHARED_AFTER_S
+        namesakes = (n for n in self._nodes.values() if n.is_connected and n.node_id == node.node_id)
+        return sum(namesake.since_s <= latest_s for namesake in namesakes) > 1
 
     def _state(self, node_id: str) -> EnvoyState:
         node = self._nodes[node_id]
         refusal = next(iter(self._refused_now(node_id).values()), None)
         return EnvoyState(
-            node_id=node_id,
+            node_id=node.node_id,
             acknowledged_version=node.acknowledged.get(TypeUrl.ROUTE, ""),
             refused_version=refusal.version if refusal else "",
             message=f"{refusal.resource_type.noun}: {refusal.refusal}" if refusal else "",
             is_ahead=node.is_ahead,
+            is_duplicate=self._shares_its_id(node),
         )
 
     def _refused_now(self, node_id: str) -> Mapping[TypeUrl, ResponseOutcome]:

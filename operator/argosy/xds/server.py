@@ -18,7 +18,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from argosy.errors import SpecError
 from argosy.snapshot.fleet import EnvoyState
-from argosy.xds.cache import SnapshotCache
+from argosy.xds.cache import SHARED_AFTER_S, SnapshotCache
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
 
@@ -98,9 +98,11 @@ class AdsServer:
         if first is None:
             return
         node_id = first.node.id or context.peer()
-        stream = _Stream(self._cache, node_id)
-        self._cache.connect(node_id)
+        name = self._cache.connect(node_id)
+        stream = _Stream(self._cache, name)
         self._wakers.add(stream.waker)
+        # Only time tells two Envoys of one node id from one that connects anew.
+        asyncio.get_running_loop().call_later(SHARED_AFTER_S + 0.1, self._on_change)
         reader = asyncio.create_task(self._read(stream, first, requests))
         try:
             while not reader.done():
@@ -112,7 +114,7 @@ class AdsServer:
         finally:
             reader.cancel()
             self._wakers.discard(stream.waker)
-            self._cache.disconnect(node_id)
+            self._cache.disconnect(name)
             self._on_change()
 
     async def _read(self, stream: _Stream, first: Any, requests: AsyncIterator[Any]) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
 from argosy.snapshot.fleet import EnvoyState
-from argosy.xds.cache import SnapshotCache, rolled_back
+from argosy.xds.cache import SHARED_AFTER_S, SnapshotCache, rolled_back
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import ResponseOutcome
 
@@ -116,11 +116,10 @@ def test_the_state_names_what_was_refused_and_why() -> None:
 
 def test_an_envoy_is_listed_as_long_as_one_of_its_streams_lives() -> None:
     cache = SnapshotCache()
-    cache.connect("e1")
-    cache.connect("e1")
-    cache.disconnect("e1")
+    first, second = cache.connect("e1"), cache.connect("e1")
+    cache.disconnect(first)
     assert [state.node_id for state in cache.envoys()] == ["e1"]
-    cache.disconnect("e1")
+    cache.disconnect(second)
     assert cache.envoys() == ()
 
 
@@ -132,3 +131,44 @@ def test_roll_back_keeps_the_refused_revision_for_what_may_be_in_use_already() -
         "Listener": 1,
         "RouteConfiguration": 1,
     }
+
+
+class Times:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_two_envoys_with_one_node_id_are_led_each_by_what_it_has_itself() -> None:
+    good, bad = snapshot("a", 1), snapshot("b", 2)
+    times = Times()
+    cache = SnapshotCache(times)
+    one, two = cache.connect("edge"), cache.connect("edge")
+    cache.publish(good)
+    cache.arrive(one, good)
+    cache.publish(bad)
+    cache.refuse(one, ResponseOutcome(ROUTE, "0-interim", "no"), bad)
+    served = {name: cache.snapshot_for(name) for name in (one, two)}
+    assert served[two] is bad
+    assert served[one] is not bad
+    assert [state.node_id for state in cache.envoys()] == ["edge", "edge"]
+    assert [state.refused_version for state in cache.envoys()] == [bad.resources(ROUTE).version, ""]
+
+
+def test_streams_of_one_node_id_are_two_envoys_only_once_both_have_lasted() -> None:
+    times = Times()
+    cache = SnapshotCache(times)
+    first = cache.connect("edge")
+    times.now_s = 100.0
+    second = cache.connect("edge")  # it connects anew, and the end of its old stream is not noticed yet
+    times.now_s += SHARED_AFTER_S - 0.1
+    assert [state.is_duplicate for state in cache.envoys()] == [False, False]
+    times.now_s += 0.2
+    assert [state.is_duplicate for state in cache.envoys()] == [True, True]
+    cache.disconnect(first)
+    assert [(state.node_id, state.is_duplicate) for state in cache.envoys()] == [("edge", False)]
+    assert cache.connect("edge") == first != second

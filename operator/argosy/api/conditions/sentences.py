@@ -80,6 +80,10 @@ _OF_ROUTES = {
         "Envoy {node_id} refused version {version} and keeps the previous one: {message}. Check the object"
         " that changed last."
     ),
+    "EnvoysShareId": (
+        "{count} Envoys are connected with the node id {node_id}, so their states cannot be told apart here;"
+        " give each a node id of its own (argosy envoy bootstrap does)."
+    ),
     "ModeNotAuto": (
         "Fleet/default has spec.mode {mode}, so Argosy changes nothing; set spec.mode to Auto to let it act."
     ),

@@ -71,6 +71,7 @@ class Reason(StrEnum):
     NO_ENVOY = "NoEnvoy"
     ENVOY_PENDING = "EnvoyPending"
     ENVOY_REFUSED = "EnvoyRefused"
+    ENVOYS_SHARE_ID = "EnvoysShareId"
     MODE_NOT_AUTO = "ModeNotAuto"
 
     READY = "Ready"

@@ -149,6 +149,10 @@ def programmed(reported: Reported) -> Verdict:
                 version=envoy.refused_version,
                 message=envoy.message,
             )
+    shared = [e.node_id for e in routing.envoys if e.is_duplicate]
+    if shared:
+        node_id = shared[0]
+        return false(kind, Reason.ENVOYS_SHARE_ID, count=shared.count(node_id), node_id=node_id)
     pending = sum(e.acknowledged_version != routing.version for e in routing.envoys)
     if pending:
         return unknown(

@@ -22,6 +22,7 @@ from small_fleet import (
 
 from argosy.api import RouterPolicy
 from argosy.api.schema.timestamp import rfc3339
+from argosy.control.step import StepSettings, step
 from argosy.snapshot.fleet import EnvoyState, RoutingView
 
 
@@ -335,3 +336,14 @@ def test_pods_that_a_quota_refuses_are_named_with_the_api_servers_words() -> Non
         found = condition(decision, name, plural)
         assert (found["status"], found["reason"]) == ("False", "PodsRefused")
         assert f"refuses the pods of Deployment {key}: {QUOTA}. Raise the quota" in found["message"]
+
+
+def test_envoys_that_share_a_node_id_are_named_with_the_remedy() -> None:
+    world = World(some_nodes("l40s", 2), a_fleet(), a_pool(), a_model(), a_class())
+    world.run(1)
+    envoys = (EnvoyState("edge", "v", is_duplicate=True),) * 2 + (EnvoyState("other", "v"),)
+    snapshot = replace(world.snapshot(), routing=RoutingView("v", envoys))
+    decision = step(snapshot, world.memory, StepSettings("a test", plan_time_limit_s=None), world.perf)
+    found = condition(decision, "default", "fleets", "Programmed")
+    assert (found["status"], found["reason"]) == ("False", "EnvoysShareId")
+    assert found["message"].startswith("2 Envoys are connected with the node id edge, so")
