@@ -272,7 +272,7 @@ def test_a_fleet_without_a_spec_gets_every_default(kubectl: Kubectl, crds: None)
     )
     assert stored["spec"]["mode"] == "Recommend"
     assert stored["spec"]["intervals"] == {"fastSeconds": 2, "mediumSeconds": 30}
-    assert stored["spec"]["gateway"] == {"address": "0.0.0.0", "port": 8080}
+    assert stored["spec"]["gateway"] == {"address": "0.0.0.0", "port": 8080, "endpointHeader": False}
 
 
 def test_an_object_of_a_namespace_is_stored_and_deleted(kubectl: Kubectl, namespace: str) -> None:

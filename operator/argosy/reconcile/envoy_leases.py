@@ -21,7 +21,7 @@ from argosy.errors import ActuationError
 from argosy.keys import NamespacedName
 from argosy.kube.api import LEASES, ApiServer
 from argosy.reconcile.clock import Clock
-from argosy.reconcile.error_table import delay_after, next_move
+from argosy.reconcile.error_table import delay_after
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.snapshot.fleet import EnvoyState
 
@@ -91,10 +91,10 @@ class EnvoyLeases:
             if may_remove():
                 await self._remove_abandoned()
         except ActuationError as error:
-            self._num_failures += 1
+            self._num_failures = self._num_failures + 1 if error.obstacle is not None else 0
             self._troubles.failed(ACTIVITY, f"they were not exchanged: {error}", is_readiness=False)
             if error.obstacle is not None:
-                return max(PERIOD_S, delay_after(next_move(error), self._num_failures) or PERIOD_S)
+                return max(PERIOD_S, delay_after(error, self._num_failures) or PERIOD_S)
         else:
             self._num_failures = 0
             self._troubles.succeeded(ACTIVITY)

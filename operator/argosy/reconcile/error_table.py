@@ -45,16 +45,20 @@ _UNFORESEEN = NextMove(5.0, Severity.ALARM)
 still served, and the next snapshot may not cause it."""
 
 
-LONGEST_DELAY_S = 15.0
-"""Of failures in a row: what an administrator remedies (a role, a CRD) is not reported by any watch."""
+LONGEST_DELAY_S = 4.0
+"""Of failures in a row: an API server that is back should be noticed within seconds."""
+LONGEST_OBSTACLE_DELAY_S = 15.0
+"""Where an administrator has to remedy something first (a role, a CRD)."""
 
 
-def delay_after(move: NextMove, num_failures: int) -> float | None:
+def delay_after(error: Exception, num_failures: int) -> float | None:
     """Seconds until the next attempt after this many failures in a row: each waits twice as long."""
-    if move.delay_s is None:
+    delay_s = next_move(error).delay_s
+    if delay_s is None:
         return None
-    doublings = min(num_failures - 1, 10)
-    return float(min(max(LONGEST_DELAY_S, move.delay_s), move.delay_s * 2**doublings))
+    has_obstacle = isinstance(error, ActuationError) and error.obstacle is not None
+    longest_s = LONGEST_OBSTACLE_DELAY_S if has_obstacle else LONGEST_DELAY_S
+    return float(min(max(longest_s, delay_s), delay_s * 2 ** min(num_failures - 1, 10)))
 
 
 def next_move(error: Exception) -> NextMove:

@@ -21,7 +21,7 @@ from argosy.errors import ActuationError, NextStep, Obstacle
 from argosy.keys import NamespacedName
 from argosy.kube.api import LEASES, ApiServer
 from argosy.reconcile.clock import Clock
-from argosy.reconcile.error_table import delay_after, next_move
+from argosy.reconcile.error_table import LONGEST_OBSTACLE_DELAY_S, delay_after
 from argosy.reconcile.reporting.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Leadership:
         self._seen: _Seen | None = None
         self._gained = asyncio.Event()
         self._renewed_s = -math.inf
-        self._num_failures = 0
+        self._num_obstacles = 0
 
     @property
     def is_leader(self) -> bool:
@@ -122,19 +122,20 @@ class Leadership:
                 pass  # another process was faster
             else:
                 self._failed(_with_remedy(error))
-            if error.obstacle is not None:
-                delay_s = delay_after(next_move(error), self._num_failures) or _LONGEST_DELAY_S
+            # While the API server is away, the next attempt is as soon as ever: it may be the one that leads.
+            self._num_obstacles = self._num_obstacles + 1 if error.obstacle is not None else 0
+            if self._num_obstacles:
+                delay_s = delay_after(error, self._num_obstacles) or LONGEST_OBSTACLE_DELAY_S
         except Exception as error:
             self._failed(f"Lease {self._settings.key}: an answer of another form: {error!r}")
         else:
-            self._num_failures = 0
+            self._num_obstacles = 0
             self._troubles.succeeded(ACTIVITY)
         if self._clock.monotonic_s() - self._renewed_s >= self._settings.renew_deadline_s:
             self._step_down()
         return delay_s
 
     def _failed(self, sentence: str) -> None:
-        self._num_failures += 1
         self._troubles.failed(ACTIVITY, sentence)
 
     async def _take_part(self) -> None:
@@ -245,9 +246,6 @@ class Leadership:
                 await self._api.patch(LEASES, self._settings.key, {"spec": {"holderIdentity": None}})
         except (ActuationError, TimeoutError) as error:
             log.info("the Lease was not released, it will expire: %s", error)
-
-
-_LONGEST_DELAY_S = 15.0
 
 
 def _with_remedy(error: ActuationError) -> str:

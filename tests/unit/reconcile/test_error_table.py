@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.errors import ActuationError, ArgosyError, InvariantError, NextStep, ObservationError, SpecError
+from argosy.errors import (
+    ActuationError,
+    ArgosyError,
+    InvariantError,
+    NextStep,
+    ObservationError,
+    Obstacle,
+    SpecError,
+)
 from argosy.reconcile.error_table import _BY_ERROR, _UNFORESEEN, NextMove, Severity, delay_after, next_move
 
 
@@ -33,18 +41,26 @@ def test_an_error_has_its_next_move(error: Exception, move: NextMove) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "delays_s"),
+    ("error", "delays_s"),
     [
-        pytest.param(NextStep.RETRY, [1.0, 2.0, 4.0, 8.0, 15.0, 15.0], id="refused"),
-        pytest.param(NextStep.REPLAN, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4], id="changed"),
-        pytest.param(NextStep.GIVE_UP, [None] * 6, id="given up"),
+        pytest.param(
+            ActuationError("x", NextStep.RETRY, Obstacle.FORBIDDEN),
+            [1.0, 2.0, 4.0, 8.0, 15.0, 15.0],
+            id="until an administrator has given a permission",
+        ),
+        pytest.param(
+            ActuationError("x", NextStep.RETRY), [1.0, 2.0, 4.0, 4.0, 4.0, 4.0], id="the API server is away"
+        ),
+        pytest.param(
+            ActuationError("x", NextStep.REPLAN), [0.2, 0.4, 0.8, 1.6, 3.2, 4.0], id="the world changes"
+        ),
+        pytest.param(ActuationError("x", NextStep.GIVE_UP), [None] * 6, id="given up"),
     ],
 )
 def test_failures_in_a_row_are_tried_again_less_and_less_often(
-    step: NextStep, delays_s: list[float | None]
+    error: ActuationError, delays_s: list[float | None]
 ) -> None:
-    move = next_move(ActuationError("x", step))
-    assert [delay_after(move, number) for number in range(1, 7)] == delays_s
+    assert [delay_after(error, number) for number in range(1, 7)] == delays_s
 
 
 def test_no_error_class_is_forgotten() -> None:

@@ -20,7 +20,7 @@ from argosy.control.steps import gate_steps
 from argosy.control.triggers import Trigger, merged
 from argosy.errors import ActuationError, InvariantError, NextStep
 from argosy.keys import DeploymentKey
-from argosy.reconcile.error_table import NextMove, Severity, delay_after, next_move
+from argosy.reconcile.error_table import Severity, delay_after, next_move
 from argosy.reconcile.loop_state import LoopState
 from argosy.rollout import MarkVictim, ScaleDeployment, describe
 from argosy.snapshot.fleet import FleetSnapshot
@@ -132,7 +132,7 @@ class PlanningLoop:
             self._num_failures += 1
             self._state.metrics.iterations.labels("failed").inc()
             await self._explain(error)
-            await self._prepare_retry(next_move(error), unserved)
+            await self._prepare_retry(error, unserved)
         else:
             self._num_failures = 0
             self._state.troubles.succeeded(ACTIVITY)
@@ -140,13 +140,13 @@ class PlanningLoop:
                 log.info("%s", decision, extra={"fields": decision.log_fields()})
         self._last_end_s = clock.monotonic_s()
 
-    async def _prepare_retry(self, move: NextMove, unserved: list[Trigger]) -> None:
+    async def _prepare_retry(self, error: Exception, unserved: list[Trigger]) -> None:
         """Keep the triggers that no revision names yet; wait and wake where the error asks for a retry.
 
         Each failure in a row waits twice as long; a change of an input (an object, a node) ends the wait.
         """
         self._triggers = list(dict.fromkeys((*unserved, *self._triggers)))
-        delay_s = delay_after(move, self._num_failures)
+        move, delay_s = next_move(error), delay_after(error, self._num_failures)
         if move.delay_s is None or delay_s is None:
             return
         await self._state.clock.sleep(move.delay_s)
