@@ -8,6 +8,7 @@ from argosy.rollout.steps import (
     PlacePod,
     ScaleDeployment,
     Step,
+    describe,
     rollout_steps,
 )
 from argosy.rollout.targets import RolloutInputs, Target
@@ -22,5 +23,6 @@ __all__ = [
     "Step",
     "Target",
     "assign_nodes",
+    "describe",
     "rollout_steps",
 ]

@@ -32,6 +32,9 @@ class EnvoyState:
     served_at_s:          while it is ahead: from when on it may be served (seconds since the epoch)
     left_revision:        it was ahead with this revision, until the server that it is connected to
                           led it back; 0 where that was not so
+    is_ahead:             it has routes of a later FleetPlan revision than the server knows, which
+                          therefore sends it nothing
+    is_duplicate:         another Envoy with this node id has been connected beside it for a while
     """
 
     node_id: str
@@ -43,6 +46,7 @@ class EnvoyState:
     stats_url: str = ""
     served_at_s: float | None = None
     left_revision: int = 0
+    is_duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

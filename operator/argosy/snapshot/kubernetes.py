@@ -7,6 +7,7 @@ states. Reads leniently: a missing field has its empty value, and no object make
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,7 +86,7 @@ def pod_state(pod: Object) -> PodState:
 
 
 def deployment_state(deployment: Object) -> DeploymentState:
-    """A Deployment's count (one where none is given, as in Kubernetes)."""
+    """A Deployment's count (one where none is given, as in Kubernetes), and why its pods are refused."""
     metadata = deployment["metadata"]
     replicas = (deployment.get("spec") or {}).get("replicas")
     return DeploymentState(
@@ -93,7 +94,20 @@ def deployment_state(deployment: Object) -> DeploymentState:
         replicas=1 if replicas is None else replicas,
         labels=dict(metadata.get("labels") or {}),
         created_s=seconds_of(metadata.get("creationTimestamp")),
+        pods_refused=_pods_refused(deployment),
     )
+
+
+_POD_NAME = re.compile(r'\b([Pp])ods? "[^"]*"')
+
+
+def _pods_refused(deployment: Object) -> str:
+    """The message of the condition ReplicaFailure, without the pod's name, which differs with each try."""
+    for condition in (deployment.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            message = str(condition.get("message") or condition.get("reason") or "no reason given")
+            return _POD_NAME.sub(r"\1ods", message)
+    return ""
 
 
 def config_map_files(config_map: Object) -> dict[str, bytes]:

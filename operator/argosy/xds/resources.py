@@ -15,9 +15,9 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint, EndpointState, OutlierSettings, RouteTable
 from argosy.snapshot.liveness import HEALTH_INTERVAL_S, HEALTH_PATH, HEALTH_TIMEOUT_S, UNHEALTHY_AFTER
-from argosy.xds.listener import listener_of
+from argosy.xds.gateway.listener import listener_of
+from argosy.xds.gateway.routes import NO_REPLICA_CLUSTER, route_configuration_of
 from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
-from argosy.xds.routes import NO_REPLICA_CLUSTER, route_configuration_of
 
 CONNECT_TIMEOUT_S = 1.0
 """A node that vanished does not refuse a connection, it only stays silent; inside a Kubernetes cluster,

@@ -17,9 +17,9 @@ from argosy.route.table import (
     RoutePath,
     RouteTable,
 )
-from argosy.xds.listener import JSON_FILTER
+from argosy.xds.gateway.listener import JSON_FILTER
+from argosy.xds.gateway.routes import integer_weights, route_configuration_of
 from argosy.xds.resources import assignment_of, resources_of
-from argosy.xds.routes import integer_weights, route_configuration_of
 
 HEADER = RequestMatch(headers=(("x-class", "a"),))
 OTHER_HEADER = RequestMatch(headers=(("x-class", "b"),))
@@ -84,7 +84,7 @@ def test_streams_and_whole_answers_have_limits_of_their_own() -> None:
         name: routes[name].route.retry_policy.per_try_idle_timeout.seconds for name in ("a:stream", "a")
     }
     assert limits == {"a:stream": 15, "a": 600}
-    assert list(routes) == ["too-large", "a:stream", "a", "no-class"], (
+    assert list(routes) == ["too-large", "a:stream", "a", "no-class:other-model", "no-class"], (
         "the stream's route must be asked first"
     )
     assert {routes[name].stat_prefix for name in limits} == {"a"}

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     ENVOY_AHEAD = "EnvoyAhead"
     ENVOY_PENDING = "EnvoyPending"
     ENVOY_REFUSED = "EnvoyRefused"
+    ENVOYS_SHARE_ID = "EnvoysShareId"
     MODE_NOT_AUTO = "ModeNotAuto"
 
     READY = "Ready"
@@ -82,6 +83,7 @@ class Reason(StrEnum):
     NO_REPLICAS_READY = "NoReplicasReady"
     NOT_ANSWERING = "NotAnswering"
     SILENCE_IN_DOUBT = "SilenceInDoubt"
+    PODS_REFUSED = "PodsRefused"
     NO_NODES = "NoNodes"
     MODEL_TOO_LARGE = "ModelTooLarge"
     UNKNOWN_MODEL = "UnknownModel"
@@ -108,6 +110,7 @@ class Reason(StrEnum):
     RECOMMENDED = "Recommended"
     SUPERSEDED = "Superseded"
     CHECK_FAILED = "CheckFailed"
+    WRITES_REFUSED = "WritesRefused"
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from argosy.control.status.verdict import (
     mode_not_auto,
     nearest,
     programmed,
+    refused_verdict,
     replicas_verdict,
     true,
 )
@@ -101,8 +102,10 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     unplaced = _unplaced(reported, key)
     if unplaced is not None:
         return because(ConditionType.READY, Reason.UNPLACEABLE, unplaced.message)
-    wanted = sum(d.replicas for d in reported.planned_for(key))
+    planned = reported.planned_for(key)
+    wanted = sum(d.replicas for d in planned)
     served = replicas_verdict(reported, reported.pods_of_class(key), wanted)
+    served = refused_verdict(reported, (d.name for d in planned), served)
     if served.status is not ConditionStatus.TRUE:
         return served
     return slo_missed(reported, key) or _remarked(reported, key, served)
