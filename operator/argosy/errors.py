@@ -46,12 +46,30 @@ class NextStep(StrEnum):
     """The same call will be refused until the object changes (malformed, too large, invalid)."""
 
 
-class ActuationError(ArgosyError):
-    """An action of Argosy was refused or failed. `status`: the HTTP status; 0 where there was no answer."""
+class Obstacle(StrEnum):
+    """What an administrator has to remedy before an action can succeed; the message names the remedy."""
 
-    def __init__(self, message: str, next_step: NextStep, status: int = 0) -> None:
+    FORBIDDEN = "Forbidden"
+    """The operator's account lacks a permission, or its credentials are not accepted."""
+    NAMESPACE_MISSING = "NamespaceMissing"
+    """The namespace of the object does not exist, or is being deleted."""
+    KIND_MISSING = "KindMissing"
+    """The API server does not know the kind: its CustomResourceDefinition is not installed."""
+
+
+class ActuationError(ArgosyError):
+    """An action of Argosy was refused or failed.
+
+    obstacle: None where no administrator is needed
+    status:   the HTTP status; 0 where there was no answer
+    """
+
+    def __init__(
+        self, message: str, next_step: NextStep, obstacle: Obstacle | None = None, status: int = 0
+    ) -> None:
         super().__init__(message)
         self.next_step = next_step
+        self.obstacle = obstacle
         self.status = status
 
 

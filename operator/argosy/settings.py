@@ -31,6 +31,7 @@ class OperatorSettings:
     """One operator process.
 
     kubeconfig: file of the API server's address and credentials; None inside a cluster
+    identity: name in the Lease; empty: the one that the state directory keeps, or a new one
     xds_address: address of the ADS server, `host:port` (port 0: a free one)
     xds_tls: what the ADS server shows of itself and asks of Envoys; None: it speaks without TLS
     http_address: address of /healthz, /readyz and /metrics, `host:port`
@@ -42,7 +43,7 @@ class OperatorSettings:
 
     namespace: str = "argosy-system"
     kubeconfig: Path | None = None
-    identity: str = "argosy-operator-0"
+    identity: str = ""
     xds_address: str = "127.0.0.1:18000"
     xds_tls: TlsFiles | None = None
     http_address: str = "127.0.0.1:18080"

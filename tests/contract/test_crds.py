@@ -151,7 +151,7 @@ def pool(kubectl: Kubectl, crds: None) -> Iterator[str]:
 def test_kubectl_get_shows_the_columns(kubectl: Kubectl, pool: str) -> None:
     header, row = kubectl("get", "gpool", pool, "-o", "wide").stdout.splitlines()
     gpu, price = (VALID["GPUPool"]["spec"][field] for field in ("gpu", "priceUsdPerHour"))
-    assert " ".join(header.split()) == "NAME GPU NODES GPUS FREE PRICE COST/H READY AGE MESSAGE"
+    assert " ".join(header.split()) == "NAME GPU NODES GPUS FREE $/GPU-H $/H READY REASON AGE MESSAGE"
     assert row.split()[:8] == [pool, gpu, "3", "6", "5", f"{price:g}", "0.9", "False"]
     assert row.endswith("No node carries the label.")
 
@@ -272,7 +272,7 @@ def test_a_fleet_without_a_spec_gets_every_default(kubectl: Kubectl, crds: None)
     )
     assert stored["spec"]["mode"] == "Recommend"
     assert stored["spec"]["intervals"] == {"fastSeconds": 2, "mediumSeconds": 30}
-    assert stored["spec"]["gateway"] == {"address": "0.0.0.0", "port": 8080}
+    assert stored["spec"]["gateway"] == {"address": "0.0.0.0", "port": 8080, "endpointHeader": False}
 
 
 def test_an_object_of_a_namespace_is_stored_and_deleted(kubectl: Kubectl, namespace: str) -> None:

@@ -194,7 +194,7 @@ def test_calls_beyond_the_operators_role_are_refused(stage: OperatorStage) -> No
         ("label", "gpool", "l40s", "argosy=was-here"),
         ("delete", "pod", stage.pods("chat")[0]["metadata"]["name"]),
         ("create", "configmap", "note"),
-        ("-n", "argosy-system", "delete", "lease", "argosy-operator"),
+        ("delete", "lease", "argosy-operator"),  # of another namespace than the operator's
     ]
     kubectl = [str(stage.stage.control_plane.binaries.kubectl), "-n", "default"]
     kubectl.append(f"--kubeconfig={stage.operator_kubeconfig(stage.leader.name)}")

@@ -18,7 +18,7 @@ from typing import Any
 from argosy.api.crd.resource import GROUP
 from argosy.api.kinds import CUSTOM
 from argosy.api.schema.timestamp import rfc3339
-from argosy.errors import ActuationError, NextStep
+from argosy.errors import ActuationError, NextStep, Obstacle
 from argosy.kube.api import ApiServer, KindPath
 from argosy.kube.store import object_key
 from argosy.reconcile.clock import Clock
@@ -50,6 +50,7 @@ class MemoryApiServer(ApiServer):
 
     watchers: called with type, plural and object after each change, as a watch reports it
     refusal:  what to answer a request with instead; None: the request is carried out
+    obstacle: what a refusal says that an administrator has to remedy
     calls:    the requests that were carried out
     forbidden: plurals that the operator's role does not allow
     silent:   plurals of which no change reaches the watchers any more: their watch is lost
@@ -58,6 +59,7 @@ class MemoryApiServer(ApiServer):
     objects: dict[str, dict[str, Object]] = field(default_factory=dict)
     watchers: list[Callable[[str, str, Object], None]] = field(default_factory=list)
     refusal: Callable[[Call], NextStep | None] = lambda call: None
+    obstacle: Obstacle | None = None
     calls: list[Call] = field(default_factory=list)
     forbidden: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
@@ -160,11 +162,17 @@ class MemoryApiServer(ApiServer):
     def _admit(self, call: Call) -> None:
         answer = self.refusal(call)
         if answer is not None:
-            raise ActuationError(f"{call.verb} {call.plural} {call.key}: refused by the test", answer)
+            raise ActuationError(
+                f"{call.verb} {call.plural} {call.key}: refused by the test", answer, self.obstacle
+            )
         if call.plural in self.forbidden:
-            raise ActuationError(f"{call.verb} {call.plural}: 403 forbidden", NextStep.RETRY, 403)
+            raise ActuationError(
+                f"{call.verb} {call.plural}: 403 forbidden", NextStep.RETRY, Obstacle.FORBIDDEN, 403
+            )
         if call.plural in CUSTOM and f"{call.plural}.{GROUP}" not in self.of("customresourcedefinitions"):
-            raise ActuationError(f"{call.verb} {call.plural}: 404 not found", NextStep.REPLAN, 404)
+            raise ActuationError(
+                f"{call.verb} {call.plural}: 404 not found", NextStep.RETRY, Obstacle.KIND_MISSING, 404
+            )
         self.calls.append(call)
 
     def _report(self, type: str, plural: str, item: Object) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
-from argosy.reconcile.clock import SystemClock
+from argosy.reconcile.clock import Clock, SystemClock
+from argosy.reconcile.reporting.troubles import Troubles
 
 P = ParamSpec("P")
 
@@ -72,6 +74,11 @@ class VirtualClock(SystemClock):
 
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def troubles_of(clock: Clock) -> Troubles:
+    """A process's record of what goes wrong, which logs as `argosy.test`."""
+    return Troubles(clock, logging.getLogger("argosy.test"))
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

@@ -18,7 +18,7 @@ from typing import Any
 from builders import GPU_LABEL, NVIDIA, a_class, a_fleet, a_model, a_pool
 from memory_api_server import Call, MemoryApiServer, MemoryCluster
 from small_fleet import FakePerf
-from virtual_clock import VirtualClock
+from virtual_clock import VirtualClock, troubles_of
 
 from argosy.api import CustomResource
 from argosy.api.kinds import WATCHED
@@ -27,7 +27,7 @@ from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.step import StepSettings, step
 from argosy.control.triggers import Trigger, trigger_of
-from argosy.errors import NextStep
+from argosy.errors import NextStep, Obstacle
 from argosy.keys import CellName
 from argosy.kube.store import Store
 from argosy.reconcile.act import Actor
@@ -35,6 +35,7 @@ from argosy.reconcile.loop_state import LoopState
 from argosy.reconcile.loops.planning import PlanningLoop
 from argosy.reconcile.loops.traffic import TrafficLoop
 from argosy.reconcile.metrics import Metrics
+from argosy.reconcile.reporting.heartbeats import Heartbeats
 from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
@@ -151,13 +152,14 @@ class VirtualShell:
         self.server.watchers.append(self._seen)
         self.election, self.decider = FakeElection(), InProcess(self.clock)
         self.scraper = FakeScraper(self.clock)
+        self.troubles = troubles_of(self.clock)
         self._is_synced = False
         self.missed: Counter[str] = Counter()
         """Changes by kind that a watch has not reported."""
         listeners = Listeners(self._changed, self._picture_changed, self._note_missed)
-        self.watches = Watches(self.store, self.server, self.clock, listeners)
         self.unknown: set[str] = set()
         """Keys of pods that no Envoy has as an endpoint."""
+        self.watches = Watches(self.store, self.server, self.clock, self.troubles, listeners)
         self.routing = RoutingView("v1", (EnvoyState("edge", "v1"),))
         self.state = LoopState(
             settings=OperatorSettings(
@@ -165,12 +167,14 @@ class VirtualShell:
             ),
             clock=self.clock,
             snapshots=Snapshots(self.store),
-            actor=Actor(self.server, self.store, self.clock, lambda: self.election.is_leader),
+            actor=Actor(self.server, self.store, self.clock, self.troubles, lambda: self.election.is_leader),
             routing=self._routing,
-            profile_files=ProfileFiles(self.server, self.clock),
+            profile_files=ProfileFiles(self.server, self.clock, self.troubles),
             metrics=Metrics(),
             revisions=SeenRevisions(directory),
             memory=ControlMemory(TrafficMemory(started_s=self.clock.now_s())),
+            troubles=self.troubles,
+            heartbeats=Heartbeats(self.clock),
         )
         self.planning = PlanningLoop(self.state, self.decider, self.election)
         self.traffic = TrafficLoop(self.state, self.scraper, RunningVariants(FakePerf()), self.planning.wake)
@@ -199,8 +203,11 @@ class VirtualShell:
             self.server.put("nodes", node_object(f"l40s-{number}"))
         self.apply(a_fleet(mode), a_pool(), a_model(), a_class())
 
-    def refuse(self, *calls: Call, next_step: NextStep = NextStep.RETRY) -> None:
+    def refuse(
+        self, *calls: Call, next_step: NextStep = NextStep.RETRY, obstacle: Obstacle | None = None
+    ) -> None:
         """Refuse these from now on; fields that a call leaves empty match anything."""
+        self.server.obstacle = obstacle
         self.server.refusal = lambda asked: next_step if any(map(_matches(asked), calls)) else None
 
     def refuse_nothing(self) -> None:

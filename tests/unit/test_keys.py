@@ -108,6 +108,7 @@ SPLITS_OF_OTHER_TEXT = {
     "operator/argosy/files/objects.py": "an apiVersion, group/version",
     "operator/argosy/perf/catalogue/__init__.py": "a model's id at Hugging Face",
     "operator/argosy/perf/profiles/forms.py": "the key of a profile",
+    "sim/argosy_sim/livefleet/kubelet/log_endpoint.py": "the path of a request",
 }
 """Text with a slash in it that names no object."""
 

@@ -56,6 +56,22 @@ class Intervals(Value):
     )
 
 
+class AccessLogFormat(StrEnum):
+    """How a line of Envoy's access log looks."""
+
+    JSON = "Json"
+    TEXT = "Text"
+
+
+class AccessLogSpec(Value):
+    """One line per request on Envoy's standard output."""
+
+    format: AccessLogFormat = Field(
+        AccessLogFormat.JSON,
+        description="Json: one JSON object per line. Text: the same fields as name=value.",
+    )
+
+
 class GatewaySpec(Value):
     """Where Envoy listens for requests."""
 
@@ -67,6 +83,21 @@ class GatewaySpec(Value):
         description="IP address that Envoy listens on. The default is every address of its host.",
     )
     port: int = Field(8080, ge=1, le=65535, description="TCP port that Envoy listens on.")
+    access_log: AccessLogSpec | None = Field(
+        None,
+        description=(
+            "One line per request on Envoy's standard output: request id, class, model, replica, durations,"
+            " status and response flags; nothing of prompts or answers. A change replaces Envoy's listener:"
+            " idle connections of clients are closed. Absent: no access log."
+        ),
+    )
+    endpoint_header: bool = Field(
+        False,
+        description=(
+            "Whether responses carry the header x-argosy-endpoint with the address of the replica that"
+            " answered. For tests: clients outside should not learn addresses inside the cluster."
+        ),
+    )
 
 
 class FleetSpec(Value):
@@ -180,9 +211,10 @@ class Fleet(CustomResource):
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("Mode", "string", ".spec.mode", "What Argosy may do."),
         Column("Plan", "string", ".status.currentPlan", "The applied FleetPlan."),
-        Column("Cost/h", "number", ".status.costUsdPerHour", "US dollars per hour."),
+        Column("$/h", "number", ".status.costUsdPerHour", "US dollars per hour."),
         Column("Envoys", "integer", ".status.envoysConnected", "Connected Envoys."),
         condition_column("Ready"),
+        condition_column("Ready", field="reason"),
         AGE,
         condition_column("Ready", field="message", wide=True),
     )

@@ -217,11 +217,12 @@ class FleetPlan(CustomResource):
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("fplan",)
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("Revision", "integer", ".spec.revision", "Number of the decision."),
-        Column("Cost/h", "number", ".spec.costUsdPerHour", "US dollars per hour."),
+        Column("$/h", "number", ".spec.costUsdPerHour", "US dollars per hour."),
         Column("Phase", "string", ".status.phase", "State of the plan in one word."),
-        condition_column("Certified"),
         condition_column("Applied"),
         AGE,
+        # No simulator is built in that could certify a plan: the column would never be True.
+        condition_column("Certified", wide=True),
         Column("Trigger", "string", ".spec.trigger", "What caused the new plan.", wide=True),
     )
 

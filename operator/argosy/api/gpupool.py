@@ -159,9 +159,10 @@ class GPUPool(CustomResource):
         Column("Nodes", "integer", ".status.nodes", "Nodes of the pool."),
         Column("GPUs", "integer", ".status.gpusTotal", "GPUs of the pool."),
         Column("Free", "integer", ".status.gpusFree", "GPUs that no pod holds."),
-        Column("Price", "number", ".spec.priceUsdPerHour", "US dollars per GPU per hour."),
-        Column("Cost/h", "number", ".status.costUsdPerHour", "US dollars per hour for the GPUs in use."),
+        Column("$/GPU-h", "number", ".spec.priceUsdPerHour", "US dollars per GPU per hour."),
+        Column("$/h", "number", ".status.costUsdPerHour", "US dollars per hour for the GPUs in use."),
         condition_column("Ready"),
+        condition_column("Ready", field="reason"),
         AGE,
         condition_column("Ready", field="message", wide=True),
     )

@@ -32,6 +32,8 @@ class TriggerRule(StrEnum):
     """Where an engine is and whether it serves."""
     PLAN = "Plan"
     """That an applied plan is lost: nothing else of a plan changes but by the operator."""
+    DEPLOYMENT = "Deployment"
+    """Whether its pods are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,8 @@ REGISTRY: tuple[Kind, ...] = (
     _custom(FleetPlan, is_routed=True, trigger=TriggerRule.PLAN),
     Kind("Node", "nodes", "v1", Scope.CLUSTER, trigger=TriggerRule.NODE),
     Kind("Pod", "pods", "v1", Scope.NAMESPACED, trigger=TriggerRule.POD, is_routed=True),
-    Kind("Deployment", "deployments", "apps/v1", Scope.NAMESPACED),
     Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1", Scope.NAMESPACED),
+    Kind("Deployment", "deployments", "apps/v1", Scope.NAMESPACED, trigger=TriggerRule.DEPLOYMENT),
     # Read one by one, and only where a ServedModel names them: a cluster's may be many and large.
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
     Kind("Event", "events", "events.k8s.io/v1", Scope.NAMESPACED, watched=False),

@@ -116,6 +116,7 @@ class RouterPolicy(CustomResource):
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         condition_column("Accepted"),
         condition_column("Programmed"),
+        condition_column("Accepted", field="reason"),
         AGE,
         condition_column("Accepted", field="message", wide=True),
     )

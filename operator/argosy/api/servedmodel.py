@@ -259,6 +259,7 @@ class ServedModel(CustomResource):
         Column("Replicas", "integer", ".status.replicasReady", "Ready replicas."),
         Column("Desired", "integer", ".status.replicasDesired", "Replicas in the applied plan."),
         condition_column("Ready"),
+        condition_column("Ready", field="reason"),
         AGE,
         condition_column("Ready", field="message", wide=True),
     )

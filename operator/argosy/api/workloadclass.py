@@ -349,6 +349,7 @@ class WorkloadClass(CustomResource):
             "The higher number is served first when capacity is short.",
         ),
         condition_column("Ready"),
+        condition_column("Ready", field="reason"),
         AGE,
         Column("Group", "string", ".status.sharingGroup", "Classes of one group share replicas.", wide=True),
         condition_column("Ready", field="message", wide=True),

@@ -16,6 +16,7 @@ from argosy.errors import SpecError
 from argosy.settings import EnvoyAdmin, OperatorSettings
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 app = typer.Typer(help="The operator.", no_args_is_help=True)
 
@@ -35,7 +36,10 @@ def run(  # noqa: PLR0913  (each argument is a flag)
     ] = None,
     namespace: Annotated[str, typer.Option(help="Namespace of the leader's Lease.")] = "argosy-system",
     identity: Annotated[
-        str, typer.Option(help="Identity in the Lease; default: host name and process id.")
+        str,
+        typer.Option(
+            help="Identity in the Lease; default: the host's name, and a suffix kept in --state-dir."
+        ),
     ] = "",
     xds_address: Annotated[str, typer.Option(help="host:port of the ADS server.")] = "127.0.0.1:18000",
     http_address: Annotated[
@@ -62,16 +66,18 @@ def run(  # noqa: PLR0913  (each argument is a flag)
         str, typer.Option(help="URL of a Prometheus to read from, instead of scraping engines.")
     ] = "",
     log_level: Annotated[LogLevel, typer.Option(help="Least severe message to log.")] = "info",
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Lines of text, or one JSON object per line.")
+    ] = "text",
 ) -> None:
     """Run the operator until SIGTERM or Ctrl-C."""
     import os
-    import socket
 
     from argosy.kube.kubeconfig import find_kubeconfig, require_readable
 
     settings = OperatorSettings(
         namespace=namespace,
-        identity=identity or f"{socket.gethostname()}-{os.getpid()}",
+        identity=identity,
         xds_address=xds_address,
         xds_tls=tls_files(
             (xds_tls_cert, xds_tls_key, xds_tls_ca), ("--xds-tls-cert", "--xds-tls-key", "--xds-tls-ca")
@@ -84,18 +90,16 @@ def run(  # noqa: PLR0913  (each argument is a flag)
     )
     for address, flag in ((xds_address, "--xds-address"), (http_address, "--http-address")):
         host_and_port(address, flag)
-    _run(settings, log_level)
+    _run(settings, log_level, log_format)
 
 
-def _run(settings: OperatorSettings, log_level: LogLevel) -> None:
+def _run(settings: OperatorSettings, log_level: LogLevel, log_format: LogFormat) -> None:
     import asyncio
-    import logging
 
     from argosy.reconcile.operator import run as run_operator  # imports all of the operator
+    from argosy.reconcile.reporting.logs import configure
 
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for noisy in ("kopf", "kubernetes.aio.leaderelection.leaderelection"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    configure(log_level, log_format)
     asyncio.run(run_operator(settings))
 
 

@@ -17,10 +17,14 @@ from argosy.api.routerpolicy import RouterPolicyStatus
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import ObservedTraffic, WorkloadClassStatus
 from argosy.control.memory import PlanningMemory
-from argosy.keys import ClassKey, DeploymentKey
+from argosy.keys import ClassKey, DeploymentKey, GroupName
 from argosy.plan.solution import PlanReason
-from argosy.rollout import Step
+from argosy.rollout import Step, describe
 from argosy.route.table import RouteTable
+
+MOST_STEPS_NAMED = 4
+MOST_CLASSES_NAMED = 5
+"""In a log line; of more, it gives the number."""
 
 Status = (
     FleetStatus
@@ -124,14 +128,53 @@ class Decision:
     waiting: str = ""
 
     def __str__(self) -> str:
+        """One sentence: the revision and its cause, each class with its replicas, the cost, the steps."""
         if self.alarm:
             return f"nothing is done: {self.alarm}"
         if self.doubt:
             return f"the last plan is kept: {self.doubt}"
-        parts = [f"{len(self.steps)} steps"]
+        if self.new_plan is None:
+            number = self.follow.spec.revision if self.follow is not None else 0
+            return f"revision {number} goes on: {self._steps_text()}"
+        spec = self.new_plan.spec
+        planned = "; ".join(f"{who}: {what}" for who, what in replicas_by_classes(self.new_plan).items())
+        return (
+            f"revision {spec.revision} ({spec.trigger}): {planned or 'no replicas'};"
+            f" ${spec.cost_usd_per_hour:.2f}/h; {self._steps_text()}"
+        )
+
+    def log_fields(self) -> dict[str, object]:
+        """The same for programs: members of a JSON log line."""
+        found: dict[str, object] = {"mode": self.mode.value, "steps": len(self.steps)}
         if self.new_plan is not None:
             spec = self.new_plan.spec
-            counts = ", ".join(f"{d.replicas} x {d.variant}" for d in spec.deployments if d.replicas)
-            what = f"{counts or 'nothing'}, ${spec.cost_usd_per_hour:.2f}/h"
-            parts.insert(0, f"revision {spec.revision} ({spec.trigger}): {what}")
-        return "; ".join(parts)
+            found |= {
+                "revision": spec.revision,
+                "trigger": spec.trigger,
+                "cost_usd_per_hour": spec.cost_usd_per_hour,
+                "replicas": replicas_by_classes(self.new_plan),
+            }
+        return found
+
+    def _steps_text(self) -> str:
+        """`2 steps: create Deployment a/b with 3 replicas, ...`, or `no step`."""
+        texts = [describe(planned.step) for planned in self.steps]
+        shown = ", ".join(texts[:MOST_STEPS_NAMED])
+        more = f" and {len(texts) - MOST_STEPS_NAMED} more" if len(texts) > MOST_STEPS_NAMED else ""
+        count = f"{len(texts)} step{'s' if len(texts) != 1 else ''}" if texts else "no step is due"
+        return f"{count}: {shown}{more}" if texts else count
+
+
+def replicas_by_classes(plan: FleetPlan) -> dict[str, str]:
+    """What each sharing group runs, by the classes that share it: `default/chat` -> `3 x variant`."""
+    classes: dict[GroupName, dict[ClassKey, None]] = {}
+    for cell in plan.spec.cells:
+        classes.setdefault(cell.sharing_group, {})[cell.workload_class] = None
+    parts: dict[str, list[str]] = {}
+    for each in plan.spec.deployments:
+        if each.replicas:
+            named: list[str] = [*classes.get(each.sharing_group, {})] or [each.sharing_group]
+            more = f" and {len(named) - MOST_CLASSES_NAMED} more" if len(named) > MOST_CLASSES_NAMED else ""
+            who = ", ".join(named[:MOST_CLASSES_NAMED]) + more
+            parts.setdefault(who, []).append(f"{each.replicas} x {each.variant}")
+    return {who: " + ".join(what) for who, what in sorted(parts.items())}

@@ -21,7 +21,9 @@ from argosy.control.memory import ControlMemory, EventKey, TrafficMemory, Weight
 from argosy.control.state.measured import measured
 from argosy.control.state.routable import unrouted
 from argosy.control.state.silence import doubted_pods, idle_pods, silent_pods
+from argosy.control.traffic import blindness
 from argosy.control.traffic.balance import balance, published_weights, worth_publishing
+from argosy.control.traffic.blindness import Blindness
 from argosy.control.traffic.engine_ends import engine_ends
 from argosy.control.traffic.envoys import envoy_events
 from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrated, recalibrated
@@ -46,19 +48,26 @@ class ReactSettings:
 
     is_leader: only the leader corrects weights and posts events; standbys measure
     variants:  the variants that are running, with what their engines are expected to need
+    due_since_s: since when a decision is due that was not carried out (monotonic seconds); None: none is
     """
 
     is_leader: bool
     variants: CalibratedVariants = field(default_factory=dict)
+    due_since_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What the traffic loop shows of one iteration. `cut`: requests cut at the end of a drain, by model."""
+    """What the traffic loop shows of one iteration.
+
+    cut:   requests cut at the end of a drain, by model
+    blind: what is lost of sight
+    """
 
     num_silent: int = 0
     calibration: CalibrationMeasures = field(default_factory=CalibrationMeasures)
     cut: Mapping[ModelKey, int] = field(default_factory=dict)
+    blind: Blindness | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +99,24 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         observed=observed.observe(memory.traffic.observed, seen_now),
     )
     silent, idle = silent_pods(snapshot), idle_pods(snapshot)
+    blind = blindness.look(snapshot, memory.traffic.blind, settings.due_since_s)
     ends = engine_ends(snapshot, memory.traffic.ends)
     calibrations, faults = _recalibrated(snapshot, traffic, settings)
-    traffic = replace(calibrations.memory, silent=silent, idle=idle, ends=ends.memory)
+    traffic = replace(calibrations.memory, silent=silent, idle=idle, ends=ends.memory, blind=blind.memory)
     seen = memory.with_traffic(traffic)
     weights, traffic = _weights(snapshot, seen, settings)
-    lasting = (*calibrations.events, *_doubt_events(snapshot), *envoy_events(snapshot))
-    events, traffic = _events(snapshot, traffic, lasting, ends.events, settings)
+    events, traffic = _events(
+        snapshot,
+        traffic,
+        (
+            *calibrations.events,
+            *_doubt_events(snapshot),
+            *envoy_events(snapshot),
+            *blind.events(snapshot),
+        ),
+        ends.events,
+        settings,
+    )
     return Reaction(
         memory=traffic,
         triggers=(
@@ -104,11 +124,12 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
             *_silence_triggers(memory.traffic.silent, silent),
             *_idle_triggers(memory.traffic.idle - silent, idle - silent),
             *_routed_triggers(memory.planning.unrouted - unrouted(snapshot).keys()),
+            *blind.triggers(),
             *(Trigger(f"the step times of {key} were calibrated anew") for key in calibrations.changed),
         ),
         weights=weights,
         events=events,
-        measures=Measures(len(silent), calibrations.measures, ends.cut if settings.is_leader else {}),
+        measures=Measures(len(silent), calibrations.measures, ends.cut if settings.is_leader else {}, blind),
         to_keep=calibrations.to_keep,
         faults=faults,
     )

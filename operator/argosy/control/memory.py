@@ -62,6 +62,22 @@ class PodEnds:
 
 
 @dataclass(frozen=True, slots=True)
+class BlindMemory:
+    """What is lost of sight, as `traffic.blindness` names it.
+
+    since_s:    since when, whether or not it has lasted (monotonic seconds)
+    had_envoys: some Envoy has been connected since this process started
+    lasting:    what was lost for longer than its limit at the last look
+    unread:     what could not be read for that long, such as `all engines`; else empty
+    """
+
+    since_s: Mapping[str, float] = field(default_factory=dict)
+    had_envoys: bool = False
+    lasting: frozenset[str] = frozenset()
+    unread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TrafficMemory:
     """The traffic loop's part: what it has measured, and its last outputs.
 
@@ -72,6 +88,7 @@ class TrafficMemory:
     observed:    what requests got in the last minutes
     idle:        keys of the pods that took no requests at the last reading
     ends:        how the engines of pods have ended so far, by UID
+    blind:       what is lost of sight
     posted_at_s: when each event was last posted (seconds since the epoch)
     confidence:  how sure each calibration is, with the state that it was worked out for: derived,
                  kept because it takes a third of a millisecond each and changes once per window
@@ -86,6 +103,7 @@ class TrafficMemory:
     idle: frozenset[str] = frozenset()
     ends: Mapping[str, PodEnds] = field(default_factory=dict)
     weights: WeightMemory = field(default_factory=WeightMemory)
+    blind: BlindMemory = field(default_factory=BlindMemory)
     posted_at_s: Mapping[EventKey, float] = field(default_factory=dict)
     confidence: Mapping[CalibrationKey, tuple[CalibrationState, Confidence]] = field(
         default_factory=dict, compare=False

@@ -14,7 +14,7 @@ from argosy.control.cells import known_cells, weights_of_plan
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
 from argosy.keys import DeploymentKey
 from argosy.route.compile import RouteInputs
-from argosy.route.table import Endpoint, EndpointState, Gateway
+from argosy.route.table import AccessLogFormat, Endpoint, EndpointState, Gateway
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.serving import answers, may_have_requests
@@ -24,7 +24,12 @@ def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs
     """All that the routes of `plan` depend on: a pure function of the API server's objects."""
     gateway = snapshot.fleet_spec.gateway
     return RouteInputs(
-        gateway=Gateway(gateway.address, gateway.port),
+        gateway=Gateway(
+            gateway.address,
+            gateway.port,
+            access_log=AccessLogFormat(gateway.access_log.format) if gateway.access_log else None,
+            shows_endpoint=gateway.endpoint_header,
+        ),
         plan=plan,
         classes=tuple(snapshot.classes.values()),
         policies=tuple(snapshot.policies.values()),

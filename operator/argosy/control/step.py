@@ -41,6 +41,7 @@ from argosy.control.state.owners import owners_by_deployment
 from argosy.control.state.routable import RECONNECT_S
 from argosy.control.state.silence import doubted_pods
 from argosy.control.state.waiting import uncounted_pods
+from argosy.control.status.changes import change_events
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_status
 from argosy.control.status.reported import Reported
@@ -163,11 +164,13 @@ def _decision(
         calibration=_shown(snapshot.fleet_spec, memory),
         history=memory.traffic.observed,
         waiting=decided.waiting,
+        unread=memory.traffic.blind.unread,
     )
     inputs = _plan_inputs(sizing, decided, memory, follow)
     looks = memory.planning.first_seen_s
     steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not is_in_doubt else ()
     removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
+    statuses = remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting)
     return Decision(
         mode=mode,
         new_plan=new_plan,
@@ -175,8 +178,12 @@ def _decision(
         life=plan_life(snapshot, new_plan, mode),
         routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
         steps=removal.steps,
-        statuses=remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting),
-        events=(*_events(snapshot, new_plan, decided), *_removal_event(snapshot, removal, looks)),
+        statuses=statuses,
+        events=(
+            *_events(snapshot, new_plan, decided),
+            *_removal_event(snapshot, removal, looks),
+            *change_events(picture.whole, statuses),
+        ),
         why=decided.plan.reasons,
         observed={k: found for k in snapshot.classes if (found := observed_status(reported, k)) is not None},
         memory=PlanningMemory(

@@ -17,7 +17,7 @@ from argosy.api.kinds import TriggerRule, kind_of
 from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
-from argosy.snapshot.kubernetes import node_state, pod_state
+from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
 
 Object = Mapping[str, Any]
 
@@ -60,6 +60,8 @@ def trigger_of(plural: str, previous: Object | None, current: Object | None) -> 
             return _pod_change(previous, current)
         case TriggerRule.PLAN:
             return _plan_change(previous, current)
+        case TriggerRule.DEPLOYMENT:
+            return _deployment_change(previous, current)
         case None:
             return None
 
@@ -150,3 +152,12 @@ def _pod_change(previous: Object | None, current: Object | None) -> Trigger | No
     is_ready = after is not None and after.ready and not after.deleting
     what = "is gone" if current is None else "is Ready" if is_ready else "changed"
     return Trigger(f"pod {_name(pod)} {what}", is_progress=True)
+
+
+def _deployment_change(previous: Object | None, current: Object | None) -> Trigger | None:
+    """Only a refusal of its pods, or its end: counts are Argosy's own steps."""
+    before, after = ("" if d is None else deployment_state(d).pods_refused for d in (previous, current))
+    if before == after or current is None:
+        return None
+    what = "are refused" if after else "are no longer refused"
+    return Trigger(f"pods of Deployment {_name(current)} {what}", is_progress=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,9 @@ async def connect(kubeconfig: Path | None) -> client.ApiClient:
 class ApiServer:
     """The verbs that the operator uses. Each raises `ActuationError` where the API server refuses."""
 
+    server_time_s: float | None = None
+    """What the API server's clock said in its last answer (seconds since the epoch, to the second)."""
+
     def __init__(self, api_client: client.ApiClient) -> None:
         self._client = api_client
 
@@ -163,9 +167,18 @@ class ApiServer:
             )
             response = await self._client.call_api(*serialized, _request_timeout=TIMEOUT_S)
             data = await response.read()  # type: ignore[no-untyped-call]
+            self.server_time_s = _date_s(response.headers.get("Date")) or self.server_time_s
             if not 200 <= response.status <= 299 and response.status not in accept:
                 raise ApiException.from_response(http_resp=response, body=data.decode(), data=None)
             return _parsed(data)
+
+
+def _date_s(header: str | None) -> float | None:
+    """The time of an HTTP `Date` header; None where there is none that can be read."""
+    try:
+        return parsedate_to_datetime(header).timestamp() if header else None
+    except ValueError:
+        return None
 
 
 def _parsed(data: bytes) -> Object:

@@ -33,6 +33,7 @@ from argosy.kube.api import (
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest, disruption_budget_manifest
 from argosy.reconcile.clock import Clock
+from argosy.reconcile.reporting.troubles import Troubles
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
@@ -42,17 +43,26 @@ from argosy.rollout import (
     ProtectReplicas,
     ScaleDeployment,
     Step,
+    describe,
 )
 from argosy.snapshot.cluster import DELETION_COST, HOSTNAME, PLACEMENT_GATE
 
 log = logging.getLogger(__name__)
 
 
+EVENTS_ACTIVITY = "events"
+STATUS = "status of "
+"""The troubles of statuses are named by it and the object."""
+
+
 class Actor:
     """Carries out decisions. `may_act` is called before every write to the cluster."""
 
-    def __init__(self, api: ApiServer, store: Store, clock: Clock, may_act: Callable[[], bool]) -> None:
+    def __init__(
+        self, api: ApiServer, store: Store, clock: Clock, troubles: Troubles, may_act: Callable[[], bool]
+    ) -> None:
         self._api, self._store, self._clock, self._may_act = api, store, clock, may_act
+        self._troubles = troubles
 
     async def publish(self, decision: Decision) -> None:
         """Write the new revision, if there is one, and the statuses of all revisions that change."""
@@ -64,7 +74,7 @@ class Actor:
     async def take(self, step: Step) -> None:
         """Take one step."""
         self._ensure_leader()
-        log.info("step: %s", describe(step))
+        log.debug("step: %s", describe(step))
         match step:
             case CreateDeployment(workload, replicas):
                 body = deployment_manifest(workload, replicas)
@@ -87,14 +97,22 @@ class Actor:
 
     async def report(self, decision: Decision) -> None:
         """Write statuses that changed, and events; an object that refuses its status stops no other."""
+        refused = set[str]()
         for update in decision.statuses:
             try:
                 await self._write_status(update)
             except ActuationError as error:
                 if error.next_step is not NextStep.GIVE_UP:
                     raise
-                log.error("the status of %s %s was not written: %s", update.kind, update.key, error)
-        await self.post(decision.events)
+                activity = f"{STATUS}{update.kind} {update.key}"
+                refused.add(activity)
+                self._troubles.failed(activity, f"it was not written: {error}", level=logging.ERROR)
+        self._troubles.keep_only(STATUS, frozenset(refused))
+        # An event about a status that was not written would be posted with every decision.
+        written = (
+            e for e in decision.events if f"{STATUS}{kind_named(e.kind).plural} {e.key}" not in refused
+        )
+        await self.post(written)
 
     async def post(self, events: Iterable[EventRecord]) -> None:
         """Post events; one that is refused is only logged."""
@@ -192,26 +210,9 @@ class Actor:
             await self._api.create(EVENTS, _event_object(event, item, self._clock.now_s()))
         except ActuationError as error:
             # An event may be lost: a status or a FleetPlan holds the same information.
-            log.warning("event %s was not posted: %s", event.reason, error)
-
-
-def describe(step: Step) -> str:
-    """A step in a few words."""
-    match step:
-        case CreateDeployment(workload, replicas):
-            return f"create Deployment {workload.key} with {replicas} replicas"
-        case ScaleDeployment(key, replicas):
-            return f"scale Deployment {key} to {replicas}"
-        case MarkVictim(pod, cost):
-            return f"{'mark' if cost else 'unmark'} pod {pod} as the first to be removed"
-        case PlacePod(pod, node):
-            return f"place pod {pod} on node {node}"
-        case DeleteDeployment(key):
-            return f"delete the empty Deployment {key}"
-        case ProtectReplicas(key, replicas):
-            return f"let evictions leave at least {replicas} replicas of Deployment {key} ready"
-        case EndProtection(key):
-            return f"delete the PodDisruptionBudget of Deployment {key}"
+            self._troubles.failed(EVENTS_ACTIVITY, f"one was not posted: {error}", is_readiness=False)
+        else:
+            self._troubles.succeeded(EVENTS_ACTIVITY)
 
 
 def _changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

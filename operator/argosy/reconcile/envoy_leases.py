@@ -2,16 +2,18 @@
 
 Owns one Lease per replica, whose annotation lists the replica's Envoys with the versions that they
 have: an Envoy may be connected to any replica, and the leader writes all of them to Fleet's status.
-An expired Lease belongs to a replica that has stopped: its Envoys are left out.
+A Lease that is no longer renewed belongs to a replica that has stopped: its Envoys are left out, and the
+leader deletes it later. A replica that stops in order deletes its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from argosy.api.schema.timestamp import rfc3339_micro, seconds_of
@@ -19,9 +21,13 @@ from argosy.errors import ActuationError
 from argosy.keys import NamespacedName
 from argosy.kube.api import LEASES, ApiServer
 from argosy.reconcile.clock import Clock
+from argosy.reconcile.error_table import delay_after
+from argosy.reconcile.reporting.troubles import Troubles
 from argosy.snapshot.fleet import EnvoyState
 
 log = logging.getLogger(__name__)
+
+Object = Mapping[str, Any]
 
 LABEL = "argosy.dev/lists-envoys"
 """On the Lease of every replica, so that one listing finds them."""
@@ -31,33 +37,107 @@ DURATION_S = 12
 """Four periods: a replica that misses one write is still there."""
 
 
+ACTIVITY = "lists of Envoys"
+REMOVE_AFTER_S = 120.0
+"""Ten durations: the Lease of a replica that has not been renewed for this long is deleted by the leader."""
+RELEASE_LIMIT_S = 2.0
+"""At a clean stop: an API server that does not answer must not hold the process up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A version of a Lease and when it was seen first (monotonic); `is_alive`: it has been seen to change."""
+
+    version: str
+    at_s: float
+    is_alive: bool
+
+
 class EnvoyLeases:
     """Publishes the Envoys of this replica and reads those of the others."""
 
     def __init__(
-        self, api: ApiServer, clock: Clock, name: tuple[str, str], own: Callable[[], tuple[EnvoyState, ...]]
+        self,
+        api: ApiServer,
+        clock: Clock,
+        name: tuple[str, str],
+        own: Callable[[], tuple[EnvoyState, ...]],
+        troubles: Troubles,
     ) -> None:
-        self._api, self._clock, self._own = api, clock, own
+        self._api, self._clock, self._own, self._troubles = api, clock, own, troubles
         self._namespace, identity = name
         self._name = lease_name(identity)
+        self._seen: dict[str, _Seen] = {}
+        self._num_failures = 0
         self.others: tuple[EnvoyState, ...] = ()
 
-    async def run(self, on_change: Callable[[], None]) -> None:
-        """Write and read every `PERIOD_S` until cancelled; while the API server is away, `others` stays."""
-        while True:
-            try:
-                if await self._exchange():
-                    on_change()
-            except ActuationError as error:
-                log.info("the lists of Envoys were not exchanged: %s", error)
-            await self._clock.sleep(PERIOD_S)
+    async def run(self, on_change: Callable[[], None], may_remove: Callable[[], bool]) -> None:
+        """Write and read every `PERIOD_S` until cancelled, then delete the own Lease.
+
+        While the API server is away, `others` stays. may_remove: whether this process leads, and so
+        deletes what replicas that ended without a chance to do so have left behind.
+        """
+        try:
+            while True:
+                await self._clock.sleep(await self._attempt(on_change, may_remove))
+        finally:
+            await self._delete_own()
+
+    async def _attempt(self, on_change: Callable[[], None], may_remove: Callable[[], bool]) -> float:
+        """One exchange; returns the seconds until the next."""
+        try:
+            if await self._exchange():
+                on_change()
+            if may_remove():
+                await self._remove_abandoned()
+        except ActuationError as error:
+            self._num_failures = self._num_failures + 1 if error.obstacle is not None else 0
+            self._troubles.failed(ACTIVITY, f"they were not exchanged: {error}", is_readiness=False)
+            if error.obstacle is not None:
+                return max(PERIOD_S, delay_after(error, self._num_failures) or PERIOD_S)
+        else:
+            self._num_failures = 0
+            self._troubles.succeeded(ACTIVITY)
+        return PERIOD_S
 
     async def _exchange(self) -> bool:
         """Write the own list, read the others; returns whether they changed."""
         await self._write()
         leases, _ = await self._api.list(LEASES, f"{LABEL}=true", self._namespace)
-        before, self.others = self.others, envoys_of(leases, self._name, self._clock.now_s())
+        self._observe(leases)
+        alive = [lease for lease in leases if self._is_alive(lease)]
+        before, self.others = self.others, envoys_of(alive, self._name)
         return before != self.others
+
+    def _observe(self, leases: Iterable[Object]) -> None:
+        """Note what has changed: ages are measured on this process's clock alone."""
+        now_s, seen = self._clock.monotonic_s(), dict[str, _Seen]()
+        for lease in leases:
+            name, version = lease["metadata"]["name"], str(lease["metadata"].get("resourceVersion"))
+            before = self._seen.get(name)
+            if before is None:
+                seen[name] = _Seen(version, now_s, not has_expired(lease, self._clock.now_s()))
+            else:
+                seen[name] = before if before.version == version else _Seen(version, now_s, True)
+        self._seen = seen
+
+    def _is_alive(self, lease: Object) -> bool:
+        seen = self._seen[lease["metadata"]["name"]]
+        return seen.is_alive and self._clock.monotonic_s() - seen.at_s <= DURATION_S
+
+    async def _remove_abandoned(self) -> None:
+        """Delete the Leases of replicas that have ended."""
+        now_s = self._clock.monotonic_s()
+        for name in [n for n, seen in self._seen.items() if now_s - seen.at_s > REMOVE_AFTER_S]:
+            await self._api.delete(LEASES, NamespacedName.of(self._namespace, name))
+            log.info("the Lease %s was deleted: it was not renewed for %.0f s", name, REMOVE_AFTER_S)
+
+    async def _delete_own(self) -> None:
+        try:
+            async with asyncio.timeout(RELEASE_LIMIT_S):
+                await self._api.delete(LEASES, NamespacedName.of(self._namespace, self._name))
+        except (ActuationError, TimeoutError) as error:
+            log.info("the Lease %s was not deleted, the leader deletes it later: %s", self._name, error)
 
     async def _write(self) -> None:
         envoys = json.dumps([asdict(envoy) for envoy in self._own()])
@@ -93,16 +173,16 @@ def has_expired(lease: Mapping[str, Any], now_s: float) -> bool:
         return True
 
 
-def envoys_of(leases: list[dict[str, Any]], own_name: str, now_s: float) -> tuple[EnvoyState, ...]:
-    """The Envoys of the other living replicas, by node id; a Lease that cannot be read is left out."""
+def envoys_of(leases: Iterable[Object], own_name: str) -> tuple[EnvoyState, ...]:
+    """The Envoys that the Leases of other replicas list, by node id; one that cannot be read is left out."""
     found: dict[str, EnvoyState] = {}
     for lease in leases:
         metadata = lease["metadata"]
-        if metadata["name"] == own_name or has_expired(lease, now_s):
+        if metadata["name"] == own_name:
             continue
         try:
             rows = json.loads((metadata.get("annotations") or {}).get(ANNOTATION, "[]"))
             found |= {str(row["node_id"]): EnvoyState(**row) for row in rows}
         except (ValueError, TypeError, KeyError):
-            log.warning("the Lease %s holds no list of Envoys", metadata["name"])
+            log.debug("the Lease %s holds no list of Envoys", metadata["name"])
     return tuple(found[node_id] for node_id in sorted(found))

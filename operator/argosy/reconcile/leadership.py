@@ -1,7 +1,10 @@
 """Leader election: of all replicas of the operator, the holder of a Lease acts.
 
-Owns the Lease. The algorithm is the official client's (`kubernetes.aio.leaderelection`): with kopf's
-peering, two replicas of equal priority would both pause.
+Owns the Lease. The algorithm is client-go's: a Lease is held until its holder has not changed it for its
+duration, measured on this process's monotonic clock, so that no clock of another machine and no jump of
+this one's decides who leads. Two additions: the Lease names the holder's process (a nonce), so that two
+processes of one identity do not both lead; and a process whose clock differs from the API server's does
+not lead, because it would misjudge every age and date every status falsely.
 """
 
 from __future__ import annotations
@@ -9,24 +12,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubernetes.aio import client
-from kubernetes.aio.leaderelection import leaderelection
-from kubernetes.aio.leaderelection.electionconfig import Config
-from kubernetes.aio.leaderelection.leaderelection import LeaderElection
-from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
-
-from argosy.errors import ActuationError, NextStep
+from argosy.api.schema.timestamp import rfc3339_micro
+from argosy.errors import ActuationError, NextStep, Obstacle
 from argosy.keys import NamespacedName
 from argosy.kube.api import LEASES, ApiServer
 from argosy.reconcile.clock import Clock
+from argosy.reconcile.error_table import LONGEST_OBSTACLE_DELAY_S, delay_after
+from argosy.reconcile.reporting.troubles import Troubles
 
 log = logging.getLogger(__name__)
+
+ACTIVITY = "leader election"
+IDENTITY_ACTIVITY = "identity"
+CLOCK_ACTIVITY = "clock"
+NONCE = "argosy.dev/process"
+"""Annotation of the Lease: the nonce of the process that holds it."""
+
+MOST_CLOCK_OFFSET_S = 60.0
+"""Ages of pods and readings are judged in tens of seconds; clocks that are set by NTP agree far better."""
+RELEASE_LIMIT_S = 2.0
+"""At a clean stop: an API server that does not answer must not hold the process up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +48,53 @@ class LeaseSettings:
     renew_deadline_s: int = 4
     retry_s: float = 1.0
 
+    @property
+    def key(self) -> NamespacedName:
+        """The Lease's key."""
+        return NamespacedName.of(self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A process that takes part. previous_nonce: of a predecessor that has ended for certain, or empty."""
+
+    identity: str
+    nonce: str
+    previous_nonce: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A version of the Lease, and when this process saw it first (monotonic)."""
+
+    version: str
+    at_s: float
+    holder: str
+    nonce: str
+
 
 class Leadership:
     """Whether this process is the leader now, and how to wait until it is."""
 
     def __init__(
-        self, api_client: client.ApiClient, clock: Clock, identity: str, settings: LeaseSettings
+        self,
+        api: ApiServer,
+        clock: Clock,
+        candidate: Candidate,
+        settings: LeaseSettings,
+        troubles: Troubles,
     ) -> None:
-        self._client, self._clock, self._settings = api_client, clock, settings
-        leaderelection.time = _SteadyTime(clock)  # type: ignore[attr-defined, assignment]
-        self.identity = identity
-        self._lock = self._new_lock()
+        self._api, self._clock, self._me, self._settings = api, clock, candidate, settings
+        self._troubles = troubles
+        self._seen: _Seen | None = None
         self._gained = asyncio.Event()
-        self._lost = asyncio.Event()
-        self._lost.set()
+        self._renewed_s = -math.inf
+        self._num_obstacles = 0
 
     @property
     def is_leader(self) -> bool:
         """Whether this process holds the Lease: it was elected, and the Lease has not expired since."""
-        age_s = self._clock.monotonic_s() - self._lock.renewed_s
+        age_s = self._clock.monotonic_s() - self._renewed_s
         return self._gained.is_set() and age_s < self._settings.duration_s
 
     async def wait_gained(self) -> None:
@@ -65,136 +102,168 @@ class Leadership:
         await self._gained.wait()
 
     async def run(self) -> None:
-        """Take part in elections until cancelled, then release the Lease; after a loss, take part again."""
-        while True:
-            try:
-                await self._ensure_lease()
-                await LeaderElection(self._config()).run()
-            except asyncio.CancelledError:
-                await self._release()
-                raise
-            except Exception as error:
-                # After any error (API server away, an answer of another form) another replica may lead.
-                log.warning("leader election interrupted, trying again: %s", error)
-            self._step_down()
-            await self._clock.sleep(self._settings.retry_s)
-
-    async def _release(self) -> None:
-        """Release the Lease at a clean shutdown: a standby then need not wait until it expires.
-
-        Called once the election has ended: its next renewal would take the Lease again.
-        """
-        if not self.is_leader:
-            return
-        self._step_down()
-        key = NamespacedName.of(self._settings.namespace, self._settings.name)
+        """Take part in elections until cancelled, then release the Lease."""
         try:
-            # After any holder but none, the client's election waits for the duration of the Lease.
-            await ApiServer(self._client).patch(LEASES, key, {"spec": {"holderIdentity": None}})
-        except ActuationError as error:
-            log.info("the Lease was not released, it will expire: %s", error)
+            while True:
+                await self._clock.sleep(await self._attempt())
+        finally:
+            await self._release()
 
-    def _config(self) -> Config:
-        lease = self._settings
-        self._lock = self._new_lock()
-        return Config(
-            self._lock,
-            lease_duration=lease.duration_s,
-            renew_deadline=lease.renew_deadline_s,
-            retry_period=lease.retry_s,
-            onstarted_leading=self._lead,
-            onstopped_leading=_nothing_more,
+    async def _attempt(self) -> float:
+        """Take or renew the Lease, if it may be; returns the seconds until the next attempt."""
+        delay_s = self._settings.retry_s
+        try:
+            async with asyncio.timeout(self._settings.renew_deadline_s):
+                await self._take_part()
+        except TimeoutError:
+            self._failed(f"Lease {self._settings.key}: no answer in {self._settings.renew_deadline_s} s")
+        except ActuationError as error:
+            if error.next_step is NextStep.REPLAN:
+                pass  # another process was faster
+            else:
+                self._failed(_with_remedy(error))
+            # While the API server is away, the next attempt is as soon as ever: it may be the one that leads.
+            self._num_obstacles = self._num_obstacles + 1 if error.obstacle is not None else 0
+            if self._num_obstacles:
+                delay_s = delay_after(error, self._num_obstacles) or LONGEST_OBSTACLE_DELAY_S
+        except Exception as error:
+            self._failed(f"Lease {self._settings.key}: an answer of another form: {error!r}")
+        else:
+            self._num_obstacles = 0
+            self._troubles.succeeded(ACTIVITY)
+        if self._clock.monotonic_s() - self._renewed_s >= self._settings.renew_deadline_s:
+            self._step_down()
+        return delay_s
+
+    def _failed(self, sentence: str) -> None:
+        self._troubles.failed(ACTIVITY, sentence)
+
+    async def _take_part(self) -> None:
+        asked_s = self._clock.monotonic_s()
+        lease = await self._api.find(LEASES, self._settings.key)
+        if self._is_clock_off():
+            return await self._release()
+        if lease is None:
+            await self._api.create(LEASES, self._record({}))
+            return self._lead(asked_s)
+        seen = self._observe(lease)
+        if not self._may_take(seen, lease):
+            return self._step_down()
+        self._seen = self._as_seen(await self._api.patch(LEASES, self._settings.key, self._record(lease)))
+        self._lead(asked_s)
+
+    def _observe(self, lease: Mapping[str, Any]) -> _Seen:
+        """The Lease as it was seen first in this version; reports a second process of this identity."""
+        before, found = self._seen, self._as_seen(lease)
+        if before is not None and before.version == found.version:
+            return before
+        self._seen = found
+        is_namesake = found.holder == self._me.identity and found.nonce != self._me.nonce
+        if is_namesake and before is not None and before.nonce == found.nonce:
+            self._troubles.failed(
+                IDENTITY_ACTIVITY,
+                f"the Lease {self._settings.key} is held and renewed by another running process with the"
+                f" identity {self._me.identity}, so this process does not lead; give each process an"
+                " --identity and a --state-dir of its own",
+            )
+        elif not is_namesake:
+            self._troubles.succeeded(IDENTITY_ACTIVITY)
+        return found
+
+    def _may_take(self, seen: _Seen, lease: Mapping[str, Any]) -> bool:
+        if not seen.holder or (seen.nonce, seen.holder) == (self._me.nonce, self._me.identity):
+            return True
+        if seen.nonce and seen.nonce == self._me.previous_nonce:
+            return True
+        return self._clock.monotonic_s() - seen.at_s >= _duration_s(lease, self._settings.duration_s)
+
+    def _as_seen(self, lease: Mapping[str, Any]) -> _Seen:
+        metadata, spec = lease["metadata"], lease.get("spec") or {}
+        nonce = (metadata.get("annotations") or {}).get(NONCE) or ""
+        now_s = self._clock.monotonic_s()
+        return _Seen(
+            str(metadata.get("resourceVersion")), now_s, str(spec.get("holderIdentity") or ""), str(nonce)
         )
 
-    def _new_lock(self) -> _TimedLock:
-        return _TimedLock(self._settings, self.identity, self._client, self._clock)
-
-    async def _lead(self) -> None:
-        log.info("%s leads", self.identity)
-        self._gained.set()
-        self._lost.clear()
-        await self._lost.wait()
-
-    def _step_down(self) -> None:
-        if self.is_leader:
-            log.info("%s no longer leads", self.identity)
-        self._gained.clear()
-        self._lost.set()
-
-    async def _ensure_lease(self) -> None:
-        """Create the Lease: `LeaseLock.create` fails its own validation in client 37.0.2."""
-        body = {
+    def _record(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        """The Lease with this process as its holder; refused where it has changed meanwhile."""
+        spec = lease.get("spec") or {}
+        metadata: dict[str, Any] = {"annotations": {NONCE: self._me.nonce}}
+        if lease:
+            metadata["resourceVersion"] = lease["metadata"]["resourceVersion"]
+        else:
+            metadata |= {"name": self._settings.name, "namespace": self._settings.namespace}
+        now = rfc3339_micro(self._clock.now_s())
+        is_renewal = bool(self._gained.is_set() and spec.get("acquireTime"))
+        return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self._settings.name, "namespace": self._settings.namespace},
+            "metadata": metadata,
+            "spec": {
+                "holderIdentity": self._me.identity,
+                "leaseDurationSeconds": self._settings.duration_s,
+                "acquireTime": spec["acquireTime"] if is_renewal else now,
+                "renewTime": now,
+                "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (not is_renewal),
+            },
         }
+
+    def _is_clock_off(self) -> bool:
+        """Whether this machine's clock differs too much from the API server's; reports it."""
+        server_s = self._api.server_time_s
+        offset_s = 0.0 if server_s is None else self._clock.now_s() - server_s
+        if abs(offset_s) <= MOST_CLOCK_OFFSET_S:
+            self._troubles.succeeded(CLOCK_ACTIVITY)
+            return False
+        direction = "ahead of" if offset_s > 0 else "behind"
+        self._troubles.failed(
+            CLOCK_ACTIVITY,
+            f"this machine's clock is {_rounded(abs(offset_s))} {direction} the API server's: at most"
+            f" {MOST_CLOCK_OFFSET_S:.0f} s is allowed, so this process does not lead; set both clocks by NTP",
+        )
+        return True
+
+    def _lead(self, asked_s: float) -> None:
+        """asked_s: when the renewal was asked for, because its answer may arrive much later."""
+        self._renewed_s = asked_s
+        if not self._gained.is_set():
+            log.info("%s leads", self._me.identity)
+            self._gained.set()
+
+    def _step_down(self) -> None:
+        if self._gained.is_set():
+            log.info("%s no longer leads", self._me.identity)
+        self._gained.clear()
+
+    async def _release(self) -> None:
+        """Release the Lease, if it is held: a standby then need not wait until it expires."""
+        was_leader = self.is_leader
+        self._step_down()
+        if not was_leader:
+            return
         try:
-            await ApiServer(self._client).create(LEASES, body)
-        except ActuationError as error:
-            if error.next_step is not NextStep.REPLAN:  # 409: it exists
-                raise
+            async with asyncio.timeout(RELEASE_LIMIT_S):
+                await self._api.patch(LEASES, self._settings.key, {"spec": {"holderIdentity": None}})
+        except (ActuationError, TimeoutError) as error:
+            log.info("the Lease was not released, it will expire: %s", error)
 
 
-class _SteadyTime:
-    """The clock of the client's election: the machine's time at the start, and then monotonic.
-
-    By the machine's own clock, a standby whose clock is set an hour back waits an hour for a leader that
-    died, and one whose clock is set forward takes the Lease from a leader that is alive.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock, self._start_s = clock, clock.now_s() - clock.monotonic_s()
-
-    def time(self) -> float:
-        """Seconds since the epoch, by a clock that is never set."""
-        return self._start_s + self._clock.monotonic_s()
+def _with_remedy(error: ActuationError) -> str:
+    """A namespace that is missing may be the wrong one: the flag chooses it."""
+    if error.obstacle is Obstacle.NAMESPACE_MISSING:
+        return f"{error}, or name another one by --namespace"
+    return str(error)
 
 
-class _TimedLock(LeaseLock):
-    """A Lease whose requests have a time limit, and when it was last renewed.
-
-    The client's own limit is 5 minutes: a process whose request hangs would still act as the leader
-    while another one holds the expired Lease.
-    """
-
-    def __init__(
-        self, lease: LeaseSettings, identity: str, api_client: client.ApiClient, clock: Clock
-    ) -> None:
-        super().__init__(lease.name, lease.namespace, identity, api_client)
-        self._limit_s, self._clock = lease.renew_deadline_s, clock
-        self.renewed_s = -math.inf
-        """Monotonic time of the last request that renewed it: the answer may arrive much later."""
-
-    async def get(self, name: str, namespace: str) -> Any:
-        """As `LeaseLock`; raises ActuationError where the API server does not answer in time.
-
-        Where another process holds the Lease, this one no longer leads, whatever its own clock says.
-        """
-        async with self._limited():
-            is_there, record = await super().get(name, namespace)
-        holder = getattr(record, "holder_identity", None) if is_there else None
-        if holder and holder != self.identity:
-            self.renewed_s = -math.inf
-        return is_there, record
-
-    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        """As `LeaseLock`; raises ActuationError where the API server does not answer in time."""
-        asked_s = self._clock.monotonic_s()
-        async with self._limited():
-            is_renewed = bool(await super().update(name, namespace, updated_record))
-        if is_renewed:
-            self.renewed_s = asked_s
-        return is_renewed
-
-    @asynccontextmanager
-    async def _limited(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._limit_s):
-                yield
-        except TimeoutError as error:
-            message = f"Lease {self.namespace}/{self.name}: no answer within {self._limit_s} s"
-            raise ActuationError(message, NextStep.RETRY) from error
+def _duration_s(lease: Mapping[str, Any], otherwise_s: float) -> float:
+    """For how long the Lease says that its holder keeps it."""
+    try:
+        return float((lease.get("spec") or {})["leaseDurationSeconds"])
+    except (KeyError, TypeError, ValueError):
+        return otherwise_s
 
 
-async def _nothing_more() -> None:
-    """`run` itself steps down, however the election ended."""
+def _rounded(seconds: float) -> str:
+    """To the minute, so that the sentence does not change with every reading."""
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"

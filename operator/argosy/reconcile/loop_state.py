@@ -13,6 +13,8 @@ from argosy.control.memory import ControlMemory
 from argosy.reconcile.act import Actor
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.metrics import Metrics
+from argosy.reconcile.reporting.heartbeats import Heartbeats
+from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Measured, Snapshots
@@ -26,6 +28,7 @@ class LoopState:
     """The loops of one process read and write this.
 
     routing: what is published to Envoys, and which version each Envoy has
+    due_since_s: since when a decision is due that was not carried out (monotonic seconds); None: none is
     """
 
     settings: OperatorSettings
@@ -37,7 +40,10 @@ class LoopState:
     metrics: Metrics
     revisions: SeenRevisions
     memory: ControlMemory
+    troubles: Troubles
+    heartbeats: Heartbeats
     reading: TelemetryReading = field(default_factory=TelemetryReading)
+    due_since_s: float | None = None
 
     def snapshot(self) -> FleetSnapshot:
         """The world as the process sees it now."""

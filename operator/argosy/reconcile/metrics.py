@@ -14,6 +14,7 @@ from argosy.api.gpupool import GPUPoolStatus
 from argosy.api.workloadclass import LatencyPercentiles, ObservedTraffic
 from argosy.control.decision import Decision
 from argosy.control.fast import Measures
+from argosy.control.traffic.blindness import Blind
 from argosy.control.traffic.recalibration import CalibrationMeasures
 from argosy.keys import ClassKey
 
@@ -43,6 +44,20 @@ class Metrics:
             "envoys_ahead", "Connected Envoys with routes of a later FleetPlan than any that is known"
         )
         self.leaving = self._gauge("leaving_nodes", "Nodes whose removal is announced", "pool")
+        self.blind = self._gauge(
+            "blind", "1 where telemetry, every Envoy or a carried-out plan is lost for its limit", "what"
+        )
+        self.in_doubt = self._gauge(
+            "picture_in_doubt", "1 where the last plan is kept: something is not seen"
+        )
+        self.removal_waits = self._gauge("removal_waits", "1 where a large removal waits for a second look")
+        self.watch_missed = self._counter(
+            "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
+        )
+        self._add_classes()
+        self._add_calibrations()
+
+    def _add_classes(self) -> None:
         self.demand = self._gauge(
             "demand_requests_per_second", "Rate that the last decision planned for", "workload_class"
         )
@@ -67,6 +82,8 @@ class Metrics:
             "term",
             "quantile",
         )
+
+    def _add_calibrations(self) -> None:
         self.calibration_factor = self._gauge(
             "calibration_factor", "Step time as observed over the profile's, at the load last seen", "variant"
         )
@@ -78,14 +95,6 @@ class Metrics:
         )
         self.calibration_skipped = self._counter(
             "calibration_skipped", "Windows and readings that updated no calibration, by reason", "reason"
-        )
-
-        self.in_doubt = self._gauge(
-            "picture_in_doubt", "1 where the last plan is kept: something is not seen"
-        )
-        self.removal_waits = self._gauge("removal_waits", "1 where a large removal waits for a second look")
-        self.watch_missed = self._counter(
-            "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
         )
 
     def show_missed(self, kind: str, number: int) -> None:
@@ -150,6 +159,8 @@ class Metrics:
         for model, count in measures.cut.items():
             self.streams_cut.labels(model).inc(count)
         self._show_calibrations(measures.calibration)
+        for what in Blind:
+            self.blind.labels(what.value).set(measures.blind is not None and what in measures.blind.lasting)
 
     def _show_calibrations(self, measures: CalibrationMeasures) -> None:
         """Only variants and engines that are running are shown."""

@@ -21,6 +21,7 @@ from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import InvariantError
 from argosy.files.calibrations import read_calibrations
+from argosy.files.incarnation import Incarnation, begin
 from argosy.kube.api import ApiServer, connect
 from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
@@ -28,13 +29,15 @@ from argosy.perf.shipped import shipped_library
 from argosy.reconcile.act import Actor
 from argosy.reconcile.clock import Clock, SystemClock
 from argosy.reconcile.envoy_leases import EnvoyLeases
-from argosy.reconcile.health import serve_health
-from argosy.reconcile.leadership import Leadership, LeaseSettings
+from argosy.reconcile.leadership import Candidate, Leadership, LeaseSettings
 from argosy.reconcile.loop_state import LoopState
 from argosy.reconcile.loops.planning import PlanningLoop
 from argosy.reconcile.loops.publish import Publisher
 from argosy.reconcile.loops.traffic import CALIBRATIONS_FILE, TrafficLoop
 from argosy.reconcile.metrics import Metrics
+from argosy.reconcile.reporting.health import Health, serve_health
+from argosy.reconcile.reporting.heartbeats import Heartbeats
+from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
@@ -68,12 +71,17 @@ async def run(settings: OperatorSettings) -> None:
 class _Process:
     """All parts of one process; `start` opens the ports and files that may fail before any loop runs."""
 
-    def __init__(self, settings: OperatorSettings, client: ApiClient, clock: Clock) -> None:
-        leadership = Leadership(client, clock, settings.identity, LeaseSettings(settings.namespace))
-        api = ApiServer(client)
+    def __init__(
+        self, settings: OperatorSettings, client: ApiClient, clock: Clock, incarnation: Incarnation
+    ) -> None:
+        api, troubles = ApiServer(client), Troubles(clock, log)
+        candidate = Candidate(incarnation.identity, incarnation.nonce, incarnation.previous_nonce)
+        lease_settings = LeaseSettings(settings.namespace)
+        leadership = Leadership(api, clock, candidate, lease_settings, troubles)
+        self._incarnation, self._troubles, self._heartbeats = incarnation, troubles, Heartbeats(clock)
         self._settings, self._clock, self._leadership = settings, clock, leadership
         self._store = Store(WATCHED)
-        self._envoys: dict[str, tuple[str, int, bool]] = {}
+        self._envoys: list[tuple[str, str, int, bool, bool]] = []
         self._ads = AdsServer(self._envoys_changed, clock)
         self._metrics = Metrics()
         self._metrics.is_leader.set_function(lambda: float(leadership.is_leader))
@@ -84,19 +92,21 @@ class _Process:
         snapshots = Snapshots(self._store)
         self._publisher = Publisher(snapshots, self._ads, clock, settings.state_dir)
         listeners = Listeners(self._changed, self._picture_changed, self._metrics.show_missed)
-        self._watches = Watches(self._store, api, clock, listeners)
-        lease = (settings.namespace, settings.identity)
-        self._envoy_leases = EnvoyLeases(api, clock, lease, self._publisher.own_envoys)
+        self._watches = Watches(self._store, api, clock, troubles, listeners)
+        lease = (settings.namespace, incarnation.identity)
+        self._envoy_leases = EnvoyLeases(api, clock, lease, self._publisher.own_envoys, troubles)
         state = LoopState(
             settings=settings,
             clock=clock,
             snapshots=snapshots,
-            actor=Actor(api, self._store, clock, lambda: leadership.is_leader),
+            actor=Actor(api, self._store, clock, troubles, lambda: leadership.is_leader),
             routing=lambda: self._publisher.view(self._envoy_leases.others),
-            profile_files=ProfileFiles(api, clock),
+            profile_files=ProfileFiles(api, clock, troubles),
             metrics=self._metrics,
             revisions=SeenRevisions(settings.state_dir),
             memory=_first_memory(settings, clock),
+            troubles=troubles,
+            heartbeats=self._heartbeats,
         )
         self._planning = PlanningLoop(state, self._worker, leadership)
         variants = RunningVariants(LibraryPerfModel(shipped_library(), {}))
@@ -109,10 +119,11 @@ class _Process:
     @classmethod
     async def start(cls, settings: OperatorSettings) -> _Process:
         host, port = host_and_port(settings.xds_address, "--xds-address")
-        process = cls(settings, await connect(settings.kubeconfig), SystemClock())
+        incarnation = begin(settings.state_dir, settings.identity)
+        process = cls(settings, await connect(settings.kubeconfig), SystemClock(), incarnation)
         try:
             bound = await process._ads.serve(host, port, settings.xds_tls)
-            process._runner = await serve_health(settings.http_address, process._metrics, process._problems)
+            process._runner = await serve_health(settings.http_address, process._health())
         except BaseException:
             await process.close()
             raise
@@ -128,7 +139,7 @@ class _Process:
             self._watches.judge_deletions(),
             self._leadership.run(),
             self._publisher.run(lambda: self._store.is_synced),
-            self._envoy_leases.run(self._others_changed),
+            self._envoy_leases.run(self._others_changed, lambda: self._leadership.is_leader),
             self._when_synced(self._traffic.run(lambda: self._leadership.is_leader)),
             self._when_synced(self._planning.run()),
         ]
@@ -153,6 +164,7 @@ class _Process:
         if self._watching is not None:
             await asyncio.wait({self._watching}, timeout=WATCH_END_S)
         await self._client.close()  # type: ignore[no-untyped-call]
+        self._incarnation.close()
 
     def _looked(self, began_s: float) -> None:
         """Every kind was listed, or cannot be: the loops may begin, and say what they cannot see."""
@@ -161,8 +173,13 @@ class _Process:
             self._publisher.publish_now()
             self._ads.listed(began_s)
 
+    def _health(self) -> Health:
+        return Health(
+            self._metrics, self._troubles, self._heartbeats, lambda: self._store.is_synced, self._problems
+        )
+
     def _problems(self) -> tuple[str, ...]:
-        """Why this process is not ready, in sentences; empty where it is."""
+        """What this process cannot see, in sentences."""
         return problems(self._store.kinds.values(), self._clock.monotonic_s())
 
     def _picture_changed(self, sentence: str) -> None:
@@ -181,10 +198,11 @@ class _Process:
 
         Any other ACK can wait.
         """
-        envoys = {e.node_id: (e.refused_version, e.revision, e.is_ahead) for e in self._ads.envoys()}
+        found = self._ads.envoys()
+        envoys = [(e.node_id, e.refused_version, e.revision, e.is_ahead, e.is_duplicate) for e in found]
         if envoys != self._envoys:
             self._envoys = envoys
-            if any(is_ahead for _, _, is_ahead in envoys.values()):
+            if any(envoy.is_ahead for envoy in found):
                 self._watches.list_soon()  # without a listing no such Envoy is led back
             self._planning.wake(Trigger("the connected Envoys changed", is_progress=True))
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import MutableMapping
@@ -29,6 +30,7 @@ from argosy.snapshot.fleet import FleetSnapshot
 log = logging.getLogger(__name__)
 
 PARENT_POLL_S = 1.0
+_NO_TRACKER_WARNING = "ignore:resource_tracker:UserWarning"
 
 
 class DecisionWorker:
@@ -60,6 +62,10 @@ class DecisionWorker:
             process.terminate()
 
     def _spawn(self) -> ProcessPoolExecutor:
+        # The pool's semaphores end with its processes. After SIGKILL Python's tracker of them warns of
+        # leaks, on the terminal of a process that is gone: it reads its filters from this list.
+        if _NO_TRACKER_WARNING not in sys.warnoptions:
+            sys.warnoptions.append(_NO_TRACKER_WARNING)
         return ProcessPoolExecutor(
             max_workers=1,
             mp_context=multiprocessing.get_context("spawn"),

@@ -11,6 +11,7 @@ from argosy.rollout.steps import (
     ProtectReplicas,
     ScaleDeployment,
     Step,
+    describe,
     rollout_steps,
 )
 from argosy.rollout.targets import RolloutInputs, Target
@@ -27,6 +28,7 @@ __all__ = [
     "Step",
     "Target",
     "assign_nodes",
+    "describe",
     "protection_steps",
     "rollout_steps",
 ]

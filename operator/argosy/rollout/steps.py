@@ -91,6 +91,25 @@ Step = (
 )
 
 
+def describe(step: Step) -> str:
+    """A step in a few words."""
+    match step:
+        case CreateDeployment(workload, replicas):
+            return f"create Deployment {workload.key} with {replicas} replica{'s' * (replicas != 1)}"
+        case ScaleDeployment(key, replicas):
+            return f"scale Deployment {key} to {replicas}"
+        case MarkVictim(pod, cost):
+            return f"{'mark' if cost else 'unmark'} pod {pod} as the first to be removed"
+        case PlacePod(pod, node):
+            return f"place pod {pod} on node {node}"
+        case DeleteDeployment(key):
+            return f"delete the empty Deployment {key}"
+        case ProtectReplicas(key, replicas):
+            return f"let evictions leave at least {replicas} replicas of Deployment {key} ready"
+        case EndProtection(key):
+            return f"delete the PodDisruptionBudget of Deployment {key}"
+
+
 def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
     """The steps that are safe now; the next iteration finds those that become safe later."""
     yielding = giving_way(inputs)

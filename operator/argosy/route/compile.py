@@ -14,6 +14,7 @@ from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import Retries
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.counters import stat_prefix_of
+from argosy.route.hints import hints_of
 from argosy.route.policies import ClusterPolicy, assign_policies
 from argosy.route.precedence import conflicts, in_order, match_of
 from argosy.route.shares import divide
@@ -117,7 +118,8 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     names = sorted(used | {name for name, endpoints in inputs.endpoints.items() if endpoints})
     revision = inputs.plan.spec.revision if inputs.plan is not None else 0
     clusters = tuple(_cluster(resolved, name) for name in names)
-    return RouteTable(revision, _gateway(inputs.gateway, inputs.models), routes, clusters)
+    gateway, hints = _gateway(inputs.gateway, inputs.models), hints_of(inputs.classes, inputs.models)
+    return RouteTable(revision, gateway, routes, clusters, hints)
 
 
 def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEntry:

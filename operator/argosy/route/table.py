@@ -105,13 +105,47 @@ class ClusterEntry:
     request_limit: int | None = None
 
 
+class AccessLogFormat(StrEnum):
+    """How a line of Envoy's access log looks."""
+
+    JSON = "Json"
+    TEXT = "Text"
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Where Envoy listens for requests. `max_body_bytes` bounds what the JSON filter buffers."""
+    """Where Envoy listens for requests.
+
+    max_body_bytes: bounds what the JSON filter buffers
+    access_log: one line per request on Envoy's standard output; None: none
+    shows_endpoint: responses carry the address of the replica that answered
+    """
 
     address: str
     port: int
     max_body_bytes: int = 4 * 1024 * 1024
+    access_log: AccessLogFormat | None = None
+    shows_endpoint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHint:
+    """Which classes take a model, and what they ask for besides it."""
+
+    model: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What a client reads whose request no class takes; each goes on after the request and a colon.
+
+    other_model: where the body names a model that no class takes; no_model: where it names none
+    """
+
+    by_model: tuple[ModelHint, ...] = ()
+    other_model: str = "no WorkloadClass exists that takes requests"
+    no_model: str = "no WorkloadClass exists that takes requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +159,4 @@ class RouteTable:
     gateway: Gateway
     routes: tuple[RouteEntry, ...]
     clusters: tuple[ClusterEntry, ...]
+    hints: Hints = Hints()

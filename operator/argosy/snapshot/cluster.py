@@ -142,10 +142,12 @@ class PodState:
 class DeploymentState:
     """A Deployment that Argosy made; `replicas` is what its spec asks for.
 
-    created_s: seconds since the epoch; None where it is not known
+    created_s:    seconds since the epoch; None where it is not known
+    pods_refused: why the API server refuses its pods (a quota, an admission plugin), in its words; else empty
     """
 
     key: DeploymentKey
     replicas: int
     labels: Mapping[str, str] = field(default_factory=dict)
     created_s: float | None = None
+    pods_refused: str = ""

@@ -34,6 +34,7 @@ class EnvoyState:
                           led it back; 0 where that was not so
     endpoints_version:    of the endpoints that it acknowledged last; empty before the first
     endpoints_since_s:    when it did (seconds since the epoch)
+    is_duplicate:         another Envoy with this node id has been connected beside it for a while
     """
 
     node_id: str
@@ -47,6 +48,7 @@ class EnvoyState:
     left_revision: int = 0
     endpoints_version: str = ""
     endpoints_since_s: float | None = None
+    is_duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ raise.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,7 +95,7 @@ def pod_state(pod: Object) -> PodState:
 
 
 def deployment_state(deployment: Object) -> DeploymentState:
-    """A Deployment's count (one where none is given, as in Kubernetes)."""
+    """A Deployment's count (one where none is given, as in Kubernetes), and why its pods are refused."""
     metadata = deployment["metadata"]
     replicas = (deployment.get("spec") or {}).get("replicas")
     return DeploymentState(
@@ -102,6 +103,7 @@ def deployment_state(deployment: Object) -> DeploymentState:
         replicas=1 if replicas is None else replicas,
         labels=dict(metadata.get("labels") or {}),
         created_s=seconds_of(metadata.get("creationTimestamp")),
+        pods_refused=_pods_refused(deployment),
     )
 
 
@@ -109,6 +111,18 @@ def protected_replicas(budget: Object) -> int:
     """The ready replicas that a PodDisruptionBudget keeps; -1 where it counts them another way."""
     least = (budget.get("spec") or {}).get("minAvailable")
     return least if isinstance(least, int) else -1
+
+
+_POD_NAME = re.compile(r'\b([Pp])ods? "[^"]*"')
+
+
+def _pods_refused(deployment: Object) -> str:
+    """The message of the condition ReplicaFailure, without the pod's name, which differs with each try."""
+    for condition in (deployment.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            message = str(condition.get("message") or condition.get("reason") or "no reason given")
+            return _POD_NAME.sub(r"\1ods", message)
+    return ""
 
 
 def config_map_files(config_map: Object) -> dict[str, bytes]:

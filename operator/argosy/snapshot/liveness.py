@@ -64,6 +64,10 @@ DOUBT_UNTIL_S = 60.0
 """Engines in doubt that have answered nothing for so long are silent. Longer than a live migration, a
 switch that restarts or a node's missed heartbeats (40 s) take; shorter than loading a fleet anew."""
 
+UNREAD_AFTER_S = 60.0
+"""Where no engine, or no Envoy, could be read for so long, telemetry is lost: longer than one of them
+takes to start again."""
+
 ENVOY_FRESH_S = 10.0
 """Envoy's word is used while it is younger than five readings."""
 

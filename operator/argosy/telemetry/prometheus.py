@@ -133,6 +133,8 @@ class PrometheusSource:
             return UnreadableAnswer(
                 UnreadableAnswerReason.NO_ANSWER, f"no answer within {self._settings.timeout_s:g} s"
             )
+        except requests.ConnectionError:
+            return UnreadableAnswer(UnreadableAnswerReason.NO_ANSWER, "it does not accept connections")
         except (PrometheusApiClientException, requests.RequestException) as error:
             return UnreadableAnswer(UnreadableAnswerReason.NO_ANSWER, str(error))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -194,7 +196,8 @@ class PrometheusSource:
     def _complain(self, reason: str) -> None:
         """Log trouble once, when it begins or changes, and its end."""
         if reason and reason != self._trouble:
-            _log.warning("telemetry: Prometheus at %s: %s", self._settings.url, reason)
+            remedy = "check that it runs and that --prometheus names it; until then plans use declared rates"
+            _log.warning("telemetry: Prometheus at %s: %s; %s", self._settings.url, reason, remedy)
         elif self._trouble and not reason:
             _log.info("telemetry: Prometheus at %s answers again", self._settings.url)
         self._trouble = reason

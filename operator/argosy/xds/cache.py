@@ -12,6 +12,7 @@ pods that are gone.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -25,9 +26,16 @@ _NUM_REMEMBERED = 16
 GONE_KEPT_S = 600.0
 
 
+SHARED_AFTER_S = 15.0
+"""Two streams of one node id for this long are two Envoys. An Envoy that connects anew may have two for a
+while: the server notices the end of a broken connection only by unanswered pings."""
+
+
 @dataclass
 class _Node:
-    num_streams: int = 0
+    node_id: str
+    is_connected: bool = False
+    since_s: float = 0.0
     stats_url: str = ""
     acknowledged: dict[TypeUrl, str] = field(default_factory=dict)
     refusals: dict[TypeUrl, ResponseOutcome] = field(default_factory=dict)
@@ -95,51 +103,61 @@ class SnapshotCache:
                     found[name] = resource
         return ResourceSet(self._current.resources(resource_type).revision if self._current else 0, found)
 
-    def connect(self, node_id: str, stats_url: str = "") -> None:
-        """A stream of this Envoy began; it announced where its counters can be read, or did not."""
-        node = self._nodes.setdefault(node_id, _Node())
-        node.num_streams += 1
+    def connect(self, node_id: str, stats_url: str = "") -> str:
+        """A stream of this Envoy began; returns the name under which this cache knows it until it ends.
+
+        That is the node id, unless a stream of the same id is open: two Envoys that share an id are
+        known under two names, so that neither is led by what the other has. stats_url: where its
+        counters can be read, as it announced; empty where it did not.
+        """
+        names = (node_id if number == 1 else f"{node_id}#{number}" for number in itertools.count(1))
+        name = next(n for n in names if not self._is_connected(n))
+        node = self._nodes.setdefault(name, _Node(node_id))
+        node.is_connected, node.since_s = True, self._times.monotonic_s()
         node.stats_url = stats_url
         self.gone_at_s.pop(node_id, None)
+        return name
 
-    def disconnect(self, node_id: str) -> None:
-        """A stream of this Envoy ended. What it refused, and a hold, are kept: it may connect again."""
-        node = self._nodes[node_id]
-        node.num_streams -= 1
-        node.left_revision = 0
-        if node.num_streams == 0:
+    def disconnect(self, name: str) -> None:
+        """This Envoy's stream ended. What it refused, and a hold, are kept: it may connect again."""
+        node = self._nodes[name]
+        node.is_connected, node.left_revision = False, 0
+        if not any(n.is_connected for n in self._nodes.values() if n.node_id == node.node_id):
             self._forget_long_gone()
-            self.gone_at_s[node_id] = self._times.now_s()
-        if node.num_streams == 0 and node.is_forgotten_when_gone:
-            del self._nodes[node_id]
+            self.gone_at_s[node.node_id] = self._times.now_s()
+        if node.is_forgotten_when_gone:
+            del self._nodes[name]
 
     def listed(self, began_s: float) -> None:
         """The process has compared its caches with a listing that began then (monotonic seconds)."""
         self._listed_s = began_s
 
-    def hold(self, node_id: str, revision: int) -> Hold:
+    def hold(self, name: str, revision: int) -> Hold:
         """The hold of an Envoy that is ahead with `revision`: one goes on over several streams.
 
-        Else an Envoy that connects again and again would never be served.
+        Else an Envoy that connects again and again would never be served. Its next stream may begin
+        before the server has noticed the end of the last one, and so have another name.
         """
-        node = self._nodes[node_id]
+        node = self._nodes[name]
         if node.hold is None or node.hold.revision != revision:
-            node.hold = Hold.begin(revision, self._times)
+            holds = (n.hold for n in self._nodes.values() if n.node_id == node.node_id and n.hold is not None)
+            begun = next((hold for hold in holds if hold.revision == revision), None)
+            node.hold = begun or Hold.begin(revision, self._times)
         return node.hold
 
-    def end_if_over(self, node_id: str, hold: Hold) -> bool:
+    def end_if_over(self, name: str, hold: Hold) -> bool:
         """Whether the Envoy may be led back now, which its state then shows."""
         if not hold.is_over(self._times.monotonic_s(), self._listed_s):
             return False
-        self.end_hold(node_id, hold)
-        self._nodes[node_id].left_revision = hold.revision
+        self.end_hold(name, hold)
+        self._nodes[name].left_revision = hold.revision
         return True
 
-    def end_hold(self, node_id: str, hold: Hold) -> None:
-        """The stream of that hold is not ahead any more. Another Envoy may have the same node id."""
-        node = self._nodes[node_id]
-        if node.hold is hold:
-            node.hold = None
+    def end_hold(self, name: str, hold: Hold) -> None:
+        """The stream of that hold is not ahead any more; nor are earlier streams of the same Envoy."""
+        for each, node in list(self._nodes.items()):
+            if node.hold is hold and (each == name or not node.is_connected):
+                self._forget_hold(each)
 
     def saw(self, node_id: str, versions: Mapping[TypeUrl, str], revision: int) -> None:
         """This Envoy reports that it has these versions, and `revision` as the largest among them."""
@@ -173,25 +191,35 @@ class SnapshotCache:
 
     def _end_holds_of_the_absent(self, revision: int) -> None:
         """What is published has caught up with them: if they are ahead again, a hold begins anew."""
-        for node_id, node in list(self._nodes.items()):
-            if node.num_streams == 0 and node.hold is not None and node.hold.revision <= revision:
-                node.hold = None
-                if node.is_forgotten_when_gone:
-                    del self._nodes[node_id]
+        for name, node in list(self._nodes.items()):
+            if not node.is_connected and node.hold is not None and node.hold.revision <= revision:
+                self._forget_hold(name)
 
     def _forget_long_gone(self) -> None:
         """No reader asks for an Envoy that has been away for so long; names of pods never come back."""
         now_s = self._times.now_s()
         self.gone_at_s = {n: at_s for n, at_s in self.gone_at_s.items() if abs(now_s - at_s) < GONE_KEPT_S}
 
-    def _is_connected(self, node_id: str) -> bool:
-        return self._nodes[node_id].num_streams > 0
+    def _forget_hold(self, name: str) -> None:
+        node = self._nodes[name]
+        node.hold = None
+        if not node.is_connected and node.is_forgotten_when_gone:
+            del self._nodes[name]
+
+    def _is_connected(self, name: str) -> bool:
+        return name in self._nodes and self._nodes[name].is_connected
+
+    def _shares_its_id(self, node: _Node) -> bool:
+        """Whether another Envoy has been connected under this node id for a while."""
+        latest_s = self._times.monotonic_s() - SHARED_AFTER_S
+        namesakes = (n for n in self._nodes.values() if n.is_connected and n.node_id == node.node_id)
+        return sum(namesake.since_s <= latest_s for namesake in namesakes) > 1
 
     def _state(self, node_id: str) -> EnvoyState:
         node = self._nodes[node_id]
         refusal = next(iter(self._refused_now(node_id).values()), None)
         return EnvoyState(
-            node_id=node_id,
+            node_id=node.node_id,
             acknowledged_version=node.acknowledged.get(TypeUrl.ROUTE, ""),
             refused_version=refusal.version if refusal else "",
             message=f"{refusal.resource_type.noun}: {refusal.refusal}" if refusal else "",
@@ -202,6 +230,7 @@ class SnapshotCache:
             left_revision=node.left_revision,
             endpoints_version=node.acknowledged.get(TypeUrl.ENDPOINT, ""),
             endpoints_since_s=node.endpoints_since_s,
+            is_duplicate=self._shares_its_id(node),
         )
 
     def _refused_now(self, node_id: str) -> Mapping[TypeUrl, ResponseOutcome]:

@@ -1,6 +1,7 @@
-"""What every resource needs: packing of protobuf messages, durations, the configuration source.
+"""What every resource needs: packing of protobuf messages, durations, ADS as the source, metadata keys.
 
-Owns deterministic packing: equal messages become equal bytes, in every process, because the versions
+Owns the keys under which the listener, the routes and the access log share what is known of a request, and
+deterministic packing: equal messages become equal bytes, in every process, because the versions
 of xDS resources are hashes of them.
 """
 
@@ -12,6 +13,13 @@ from envoy.config.core.v3 import config_source_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+
+METADATA_NAMESPACE = "argosy"
+MODEL_KEY = "model"
+"""Dynamic metadata: read from the JSON body."""
+REFUSAL_KEY = "refusal"
+CLASS_KEY = "class"
+"""Metadata of routes."""
 
 EnvoyMessage: TypeAlias = Any
 """A message of Envoy's. The bindings ship no types."""

@@ -15,10 +15,10 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint, EndpointState, OutlierSettings, RouteTable
 from argosy.xds import hop
+from argosy.xds.gateway.listener import listener_of
+from argosy.xds.gateway.routes import NO_REPLICA_CLUSTER, route_configuration_of
 from argosy.xds.health import health_check, limits
-from argosy.xds.listener import listener_of
 from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
-from argosy.xds.routes import NO_REPLICA_CLUSTER, route_configuration_of
 
 UPSTREAM_IDLE_S = 4.0
 """vLLM closes idle connections after 5 s (uvicorn's keep-alive). Envoy closes them earlier: a request

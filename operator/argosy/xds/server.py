@@ -23,13 +23,11 @@ from argosy.errors import SpecError
 from argosy.manifests.envoy_bootstrap import STATS_KEY, stats_url
 from argosy.settings import TlsFiles
 from argosy.snapshot.fleet import EnvoyState
-from argosy.xds.cache import SnapshotCache
+from argosy.xds.cache import SHARED_AFTER_S, SnapshotCache
 from argosy.xds.hold import HOLD_S, Hold, Times
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
 from argosy.xds.tls import credentials
-
-log = logging.getLogger(__name__)
 
 log = logging.getLogger(__name__)
 
@@ -143,9 +141,11 @@ class AdsServer:
         if first is None:
             return
         node_id = first.node.id or context.peer()
-        stream = _Stream(self._cache, node_id, self._times)
-        self._cache.connect(node_id, announced_stats_url(first.node, context.peer()))
+        name = self._cache.connect(node_id, announced_stats_url(first.node, context.peer()))
+        stream = _Stream(self._cache, name, self._times)
         self._wakers.add(stream.waker)
+        # Only time tells two Envoys of one node id from one that connects anew.
+        asyncio.get_running_loop().call_later(SHARED_AFTER_S + 0.1, self._on_change)
         reader = asyncio.create_task(self._read(stream, first, requests))
         try:
             while not reader.done():
@@ -157,7 +157,7 @@ class AdsServer:
         finally:
             reader.cancel()
             self._wakers.discard(stream.waker)
-            self._cache.disconnect(node_id)
+            self._cache.disconnect(name)
             self._on_change()
 
     async def _read(self, stream: _Stream, first: Any, requests: AsyncIterator[Any]) -> None:

@@ -200,7 +200,9 @@ class Stage:
         """Apply the example resources, patched for the ports and addresses of this machine."""
         self.kubectl("apply", "-f", str(self.plan.repository / "examples" / self.plan.examples))
         address, port = self.gateway
-        gateway = {"spec": {"gateway": {"address": address, "port": port}}}
+        # The judgement asks which replica answered a request.
+        settings = {"address": address, "port": port, "endpointHeader": True}
+        gateway = {"spec": {"gateway": settings}}
         self.kubectl("patch", "fleet", "default", "--type=merge", "-p", json.dumps(gateway))
         for patch in self.plan.patches:
             self.kubectl(

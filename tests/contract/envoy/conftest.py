@@ -21,6 +21,7 @@ from argosy.route.table import (
     Endpoint,
     EndpointState,
     Gateway,
+    Hints,
     OutlierSettings,
     RequestMatch,
     RouteEntry,
@@ -32,6 +33,10 @@ from argosy_sim.controlplane.host.ports import free_ports
 from argosy_sim.envoy import EnvoyProcess, EnvoySettings, find_envoy
 
 LOOPBACK = "127.0.0.1"
+
+
+NO_CLASS = Hints()
+"""As of a fleet without classes."""
 
 
 class Replica:
@@ -46,6 +51,8 @@ class Replica:
         self.delay_s = 0.0
         self.stream_s = 0.0
         """How long a streamed answer takes, a chunk every 50 ms."""
+        self.names_itself = False
+        """Whether answers carry its address, as those of simulated engines do."""
         self._speaking = asyncio.Event()
         self._speaking.set()
         self._runner: web.AppRunner | None = None
@@ -89,7 +96,8 @@ class Replica:
         if self.stream_s and b'"stream": true' in body:
             return await self._stream(request)
         await asyncio.sleep(self.delay_s)
-        return web.json_response({"replica": self.name, "bytes": len(body)})
+        headers = {"x-argosy-endpoint": f"{LOOPBACK}:{self.port}"} if self.names_itself else None
+        return web.json_response({"replica": self.name, "bytes": len(body)}, headers=headers)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -166,9 +174,13 @@ class World:
         return self.replicas[name]
 
     def table(
-        self, routes: Iterable[RouteEntry], clusters: Iterable[ClusterEntry], revision: int = 1
+        self,
+        routes: Iterable[RouteEntry],
+        clusters: Iterable[ClusterEntry],
+        revision: int = 1,
+        hints: Hints = NO_CLASS,
     ) -> RouteTable:
-        return RouteTable(revision, self.gateway, tuple(routes), tuple(clusters))
+        return RouteTable(revision, self.gateway, tuple(routes), tuple(clusters), hints)
 
     async def publish(self, table: RouteTable, *, settled: bool = True) -> Snapshot:
         snapshot = Snapshot.of_table(table)

@@ -72,7 +72,8 @@ async def test_what_no_class_takes_gets_an_openai_style_404(world: Any, build: A
     assert (answer.status, answer.headers["content-type"]) == (404, "application/json")
     assert answer.json == {
         "error": {
-            "message": 'No workload class takes POST /v1/x with model gpt"5.',
+            "message": 'No workload class takes POST /v1/x with model gpt"5: no WorkloadClass exists that'
+            " takes requests.",
             "type": "invalid_request_error",
             "param": None,
             "code": "no_workload_class",

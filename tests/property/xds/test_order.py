@@ -31,7 +31,7 @@ from argosy.route.table import (
 )
 from argosy.xds import hop
 from argosy.xds.cache import SnapshotCache
-from argosy.xds.routes import WEIGHT_TOTAL, integer_weights
+from argosy.xds.gateway.routes import WEIGHT_TOTAL, integer_weights
 from argosy.xds.snapshot import ResourceSet, Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
 

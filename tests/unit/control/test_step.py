@@ -49,7 +49,7 @@ def test_the_first_plan_creates_what_the_cheapest_pool_needs() -> None:
     assert (spec.trigger, spec.cost_usd_per_hour) == ("the operator started", 1.8)
     assert [(d.pool, d.replicas, len(d.nodes)) for d in spec.deployments] == [("l40s", 2, 2)]
     assert [type(s) for s in steps_of(decision)] == [CreateDeployment]
-    assert str(decision).startswith("revision 1 (the operator started): 2 x llama-l40s-tp1-")
+    assert str(decision).startswith("revision 1 (the operator started): default/chat: 2 x llama-l40s-tp1-")
 
 
 def test_replicas_get_their_nodes_and_then_nothing_changes_any_more() -> None:
@@ -58,7 +58,7 @@ def test_replicas_get_their_nodes_and_then_nothing_changes_any_more() -> None:
     assert {p.node for p in world.pods_of("l40s/chat")} == {"l40s-0", "l40s-1"}
     again = world.decide("the regular look at the fleet")
     assert (again.new_plan, again.steps) == (None, ())
-    assert (again.follow, str(again)) == (world.applied, "0 steps")
+    assert (again.follow, str(again)) == (world.applied, "revision 1 goes on: no step is due")
     assert verdict(again, "default/chat") == ("True", "Ready")
 
 
@@ -179,6 +179,7 @@ def test_a_full_pool_serves_the_more_important_class_and_says_what_the_other_lac
     assert [(e.kind, e.key, e.type, e.reason) for e in first.events] == [
         ("Fleet", "default", "Normal", "NewPlan"),
         ("WorkloadClass", "default/batch", "Warning", "PoolFull"),
+        ("GPUPool", "h100", "Warning", "NoNodes"),
     ]
 
 

@@ -262,3 +262,16 @@ def test_an_applied_plan_that_is_lost_triggers_a_decision(before: Any, after: An
 )
 def test_any_other_change_of_a_plan_triggers_nothing(before: Any, after: Any) -> None:
     assert trigger_of("fleetplans", before, after) is None
+
+
+def test_only_a_refusal_of_a_deployments_pods_and_its_end_trigger_a_decision() -> None:
+    metadata = {"name": "a", "namespace": "n"}
+    row = {"type": "ReplicaFailure", "status": "True", "message": "quota"}
+    fine = {"metadata": metadata, "spec": {"replicas": 1}}
+    refused = {**fine, "status": {"conditions": [row]}}
+    assert trigger_of("deployments", fine, refused) == Trigger("pods of Deployment n/a are refused", True)
+    assert trigger_of("deployments", refused, fine) == Trigger(
+        "pods of Deployment n/a are no longer refused", True
+    )
+    for before, after in ((fine, {**fine, "spec": {"replicas": 2}}), (refused, None), (None, fine)):
+        assert trigger_of("deployments", before, after) is None

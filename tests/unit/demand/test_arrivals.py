@@ -18,7 +18,7 @@ from argosy.keys import CellName, ClassKey
 from argosy.route.counters import GATEWAY
 from argosy.route.table import Gateway
 from argosy.snapshot import RouteCounters, Sample, TelemetryReading
-from argosy.xds.listener import listener_of
+from argosy.xds.gateway.listener import listener_of
 
 CHAT, BATCH = ClassKey("default/chat"), ClassKey("default/batch")
 CELLS = {CellName.of_class(CHAT): CHAT, CellName.of_class(BATCH): BATCH}

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
-from argosy.errors import ActuationError, NextStep
+from argosy.errors import ActuationError, NextStep, Obstacle
 from argosy.kube.failures import typed
 
 
@@ -23,6 +23,11 @@ def refused(status: int, body: str = "", reason: str = "Because") -> ApiExceptio
         pytest.param(refused(401), NextStep.RETRY, id="a token being rotated"),
         pytest.param(
             refused(403), NextStep.RETRY, id="roles not read yet by an API server that has just started"
+        ),
+        pytest.param(
+            refused(403, '{"message": "pods \\"a\\" is forbidden: exceeded quota: gpus"}'),
+            NextStep.GIVE_UP,
+            id="not admitted, which concerns this object alone",
         ),
         pytest.param(refused(404), NextStep.REPLAN, id="gone"),
         pytest.param(refused(409), NextStep.REPLAN, id="changed meanwhile"),
@@ -70,6 +75,66 @@ def test_the_api_servers_own_words_are_kept(body: str, said: str) -> None:
     with pytest.raises(ActuationError) as caught, typed("PATCH a"):
         raise refused(404, body)
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "body", "obstacle", "sentence"),
+    [
+        pytest.param(
+            "POST /apis/argosy.dev/v1alpha1/fleetplans",
+            403,
+            '{"message": "fleetplans.argosy.dev is forbidden: User \\"system:serviceaccount:a:b\\"'
+            ' cannot create resource \\"fleetplans\\" in API group \\"argosy.dev\\" at the cluster scope"}',
+            Obstacle.FORBIDDEN,
+            "the operator's account system:serviceaccount:a:b may not create fleetplans.argosy.dev at the"
+            " cluster scope: give it the permissions of charts/argosy/files/operator-rbac.yaml (kubectl apply"
+            " --server-side -f charts/argosy/files/operator-rbac.yaml)",
+            id="a permission is missing",
+        ),
+        pytest.param(
+            "GET /apis/argosy.dev/v1alpha1/fleets",
+            401,
+            '{"message": "Unauthorized"}',
+            Obstacle.FORBIDDEN,
+            "the API server does not accept the operator's credentials: renew the token, or the user of the"
+            " kubeconfig",
+            id="a token has expired",
+        ),
+        pytest.param(
+            "POST /apis/coordination.k8s.io/v1/namespaces/argosy-system/leases",
+            404,
+            '{"message": "namespaces \\"argosy-system\\" not found"}',
+            Obstacle.NAMESPACE_MISSING,
+            "the namespace argosy-system does not exist: create it (kubectl create namespace argosy-system)",
+            id="a namespace is missing",
+        ),
+        pytest.param(
+            "PATCH /apis/apps/v1/namespaces/team/deployments/a",
+            403,
+            '{"message": "deployments.apps \\"a\\" is forbidden: unable to create new content in'
+            ' namespace team because it is being terminated"}',
+            Obstacle.NAMESPACE_MISSING,
+            "the namespace team is being deleted, so nothing is created in it; delete the objects elsewhere"
+            " that refer to it, or create the namespace again once it is gone",
+            id="a namespace is being deleted",
+        ),
+        pytest.param(
+            "GET /apis/argosy.dev/v1alpha1/fleets",
+            404,
+            "404 page not found\n",
+            Obstacle.KIND_MISSING,
+            "its CustomResourceDefinition is not installed: apply those of Argosy (kubectl apply"
+            " --server-side -f crds/)",
+            id="a CRD is missing",
+        ),
+    ],
+)
+def test_what_an_administrator_has_to_remedy_is_named_with_the_remedy(
+    action: str, status: int, body: str, obstacle: Obstacle, sentence: str
+) -> None:
+    with pytest.raises(ActuationError) as caught, typed(action):
+        raise refused(status, body)
+    assert (caught.value.obstacle, str(caught.value)) == (obstacle, f"{action}: {status}: {sentence}")
 
 
 def test_what_is_no_refusal_passes() -> None:

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from memory_api_server import MemoryApiServer
-from virtual_clock import VirtualClock, in_virtual_time
+from virtual_clock import EPOCH_S, VirtualClock, in_virtual_time, troubles_of
 
 from argosy.errors import NextStep
 from argosy.reconcile.envoy_leases import (
     ANNOTATION,
     DURATION_S,
+    LABEL,
     PERIOD_S,
+    REMOVE_AFTER_S,
     EnvoyLeases,
     envoys_of,
     has_expired,
@@ -49,27 +51,27 @@ EDGE = {"node_id": "edge-1", "acknowledged_version": "00000003-ab", "refused_ver
             id="with where its counters can be read",
         ),
         pytest.param(a_lease("own", [EDGE]), (), id="one's own counts from memory"),
-        pytest.param(a_lease("other", [EDGE], "2025-12-31T23:59:47Z"), (), id="a replica that is gone"),
         pytest.param(a_lease("other", "not JSON"), (), id="an annotation that is no JSON"),
         pytest.param(a_lease("other", [{"id": "x"}]), (), id="rows of another shape"),
         pytest.param(a_lease("other", {"edge": 1}), (), id="an object instead of rows"),
-        pytest.param({"metadata": {"name": "other"}}, (), id="a Lease that was never renewed"),
-        pytest.param(
-            {"metadata": {"name": "other"}, "spec": {"renewTime": RENEWED, "leaseDurationSeconds": None}},
-            (),
-            id="a Lease without a duration",
-        ),
     ],
 )
-def test_the_leases_list_envoys_of_other_living_replicas(
+def test_the_leases_list_envoys_of_other_replicas(
     lease: dict[str, Any], expected: tuple[EnvoyState, ...]
 ) -> None:
-    assert envoys_of([lease], "own", NOW_S) == expected
+    assert envoys_of([lease], "own") == expected
 
 
 @pytest.mark.parametrize(("after_s", "expired"), [(0.0, False), (12.0, False), (12.1, True)])
 def test_a_replica_counts_as_alive_for_its_leases_duration(after_s: float, expired: bool) -> None:
     assert has_expired(a_lease("other", []), NOW_S + after_s) is expired
+
+
+@pytest.mark.parametrize(
+    "spec", [{}, {"renewTime": RENEWED, "leaseDurationSeconds": None}], ids=["never renewed", "no duration"]
+)
+def test_a_lease_that_cannot_be_read_has_expired(spec: dict[str, Any]) -> None:
+    assert has_expired({"metadata": {"name": "other"}, "spec": spec}, NOW_S)
 
 
 def test_a_lease_is_named_after_its_replica_whatever_it_is_called() -> None:
@@ -85,8 +87,10 @@ class Replica:
     def __init__(self, server: MemoryApiServer, clock: VirtualClock, identity: str) -> None:
         self.own: tuple[EnvoyState, ...] = ()
         self.num_changes = 0
-        self.leases = EnvoyLeases(server, clock, ("argosy-system", identity), lambda: self.own)
-        self.task = asyncio.create_task(self.leases.run(self._changed))
+        self.is_leader = False
+        name, troubles = ("argosy-system", identity), troubles_of(clock)
+        self.leases = EnvoyLeases(server, clock, name, lambda: self.own, troubles)
+        self.task = asyncio.create_task(self.leases.run(self._changed, lambda: self.is_leader))
 
     def _changed(self) -> None:
         self.num_changes += 1
@@ -119,11 +123,52 @@ async def test_the_envoys_of_a_replica_that_stopped_are_dropped_once_its_lease_h
     one, two = Replica(server, clock, "one"), Replica(server, clock, "two")
     one.own = (EnvoyState("edge-1", "v1"),)
     await clock.sleep(2 * PERIOD_S)
-    one.task.cancel()
+    server.refusal = lambda call: NextStep.RETRY if "one" in call.key else None  # as if it had been killed
     await clock.sleep(DURATION_S - PERIOD_S)
     assert two.leases.others == one.own
     await clock.sleep(2 * PERIOD_S)
     assert two.leases.others == ()
+
+
+def names(server: MemoryApiServer) -> list[str]:
+    return sorted(item["metadata"]["name"] for item in server.of("leases").values())
+
+
+@in_virtual_time
+async def test_a_replica_that_stops_in_order_deletes_its_lease() -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    one, _two = Replica(server, clock, "one"), Replica(server, clock, "two")
+    await clock.sleep(2 * PERIOD_S)
+    one.task.cancel()
+    await clock.sleep(0.1)
+    assert names(server) == ["argosy-envoys-two"]
+
+
+@in_virtual_time
+async def test_the_leader_deletes_the_leases_of_replicas_that_were_killed_and_no_other_process_does() -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    abandoned = a_lease("argosy-envoys-gone", [EDGE])
+    abandoned["metadata"]["labels"] = {LABEL: "true"}
+    server.put("leases", abandoned)
+    one, two = Replica(server, clock, "one"), Replica(server, clock, "two")
+    await clock.sleep(REMOVE_AFTER_S + 2 * PERIOD_S)
+    assert names(server) == ["argosy-envoys-gone", "argosy-envoys-one", "argosy-envoys-two"]
+    assert (one.leases.others, two.leases.others) == ((), ())
+    one.is_leader = True
+    await clock.sleep(2 * PERIOD_S)
+    assert names(server) == ["argosy-envoys-one", "argosy-envoys-two"]
+
+
+@in_virtual_time
+async def test_a_replica_whose_clock_is_an_hour_off_is_alive_and_keeps_its_lease() -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    slow = VirtualClock()
+    slow.now_s = lambda: EPOCH_S - 3600.0 + clock.monotonic_s()  # type: ignore[method-assign]
+    one, two = Replica(server, slow, "one"), Replica(server, clock, "two")
+    one.own, two.is_leader = (EnvoyState("edge-1", "v1"),), True
+    await clock.sleep(2 * REMOVE_AFTER_S)
+    assert names(server) == ["argosy-envoys-one", "argosy-envoys-two"]
+    assert two.leases.others == one.own
 
 
 @in_virtual_time
@@ -135,6 +180,8 @@ async def test_while_the_api_server_is_away_the_last_list_stays(caplog: pytest.L
     server.refusal = lambda call: NextStep.RETRY
     await clock.sleep(10 * PERIOD_S)
     assert two.leases.others == one.own
+    said = [message for message in caplog.messages if "they were not exchanged" in message]
+    assert len(said) <= 4  # once per replica and sentence
     server.refusal = lambda call: None
     await clock.sleep(2 * PERIOD_S)
     assert (two.leases.others, two.task.done()) == (one.own, False)

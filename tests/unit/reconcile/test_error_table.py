@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.errors import ActuationError, ArgosyError, InvariantError, NextStep, ObservationError, SpecError
-from argosy.reconcile.error_table import _BY_ERROR, _UNFORESEEN, NextMove, Severity, next_move
+from argosy.errors import (
+    ActuationError,
+    ArgosyError,
+    InvariantError,
+    NextStep,
+    ObservationError,
+    Obstacle,
+    SpecError,
+)
+from argosy.reconcile.error_table import _BY_ERROR, _UNFORESEEN, NextMove, Severity, delay_after, next_move
 
 
 @pytest.mark.parametrize(
@@ -30,6 +38,29 @@ from argosy.reconcile.error_table import _BY_ERROR, _UNFORESEEN, NextMove, Sever
 )
 def test_an_error_has_its_next_move(error: Exception, move: NextMove) -> None:
     assert next_move(error) == move
+
+
+@pytest.mark.parametrize(
+    ("error", "delays_s"),
+    [
+        pytest.param(
+            ActuationError("x", NextStep.RETRY, Obstacle.FORBIDDEN),
+            [1.0, 2.0, 4.0, 8.0, 15.0, 15.0],
+            id="until an administrator has given a permission",
+        ),
+        pytest.param(
+            ActuationError("x", NextStep.RETRY), [1.0, 2.0, 4.0, 4.0, 4.0, 4.0], id="the API server is away"
+        ),
+        pytest.param(
+            ActuationError("x", NextStep.REPLAN), [0.2, 0.4, 0.8, 1.6, 3.2, 4.0], id="the world changes"
+        ),
+        pytest.param(ActuationError("x", NextStep.GIVE_UP), [None] * 6, id="given up"),
+    ],
+)
+def test_failures_in_a_row_are_tried_again_less_and_less_often(
+    error: ActuationError, delays_s: list[float | None]
+) -> None:
+    assert [delay_after(error, number) for number in range(1, 7)] == delays_s
 
 
 def test_no_error_class_is_forgotten() -> None:

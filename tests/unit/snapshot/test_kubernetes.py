@@ -282,3 +282,17 @@ def test_a_pod_that_is_deleted_has_the_end_of_its_grace_period() -> None:
     found = pod_state({"metadata": metadata})
     assert (found.deleting, found.grace_s) == (True, 300)
     assert found.ends_s == 1767225900.0
+
+
+def refusal(message: str, status: str = "True") -> dict[str, Any]:
+    row = {"type": "ReplicaFailure", "status": status, "message": message}
+    return {"metadata": {"name": "a", "namespace": "n"}, "status": {"conditions": [row]}}
+
+
+def test_a_deployment_whose_pods_are_refused_holds_the_words_without_the_pods_changing_name() -> None:
+    found = [
+        deployment_state(refusal(f'pods "a-{suffix}" is forbidden: exceeded quota: gpus')).pods_refused
+        for suffix in ("x7f9c", "k2mm4")
+    ]
+    assert found == ["pods is forbidden: exceeded quota: gpus"] * 2
+    assert deployment_state(refusal("x", "False")).pods_refused == ""

@@ -7,7 +7,8 @@ import pytest
 from argosy.reconcile.clock import SystemClock
 from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
 from argosy.snapshot.fleet import EnvoyState
-from argosy.xds.cache import SnapshotCache, rolled_back
+from argosy.xds.cache import SHARED_AFTER_S, SnapshotCache, rolled_back
+from argosy.xds.hold import HOLD_S
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import ResponseOutcome
 
@@ -118,11 +119,10 @@ def test_the_state_names_what_was_refused_and_why() -> None:
 
 def test_an_envoy_is_listed_as_long_as_one_of_its_streams_lives() -> None:
     cache = SnapshotCache(SystemClock())
-    cache.connect("e1")
-    cache.connect("e1")
-    cache.disconnect("e1")
+    first, second = cache.connect("e1"), cache.connect("e1")
+    cache.disconnect(first)
     assert [state.node_id for state in cache.envoys()] == ["e1"]
-    cache.disconnect("e1")
+    cache.disconnect(second)
     assert cache.envoys() == ()
 
 
@@ -134,3 +134,64 @@ def test_roll_back_keeps_the_refused_revision_for_what_may_be_in_use_already() -
         "Listener": 1,
         "RouteConfiguration": 1,
     }
+
+
+class Times:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.at_s = 0.0
+
+    def now_s(self) -> float:
+        return self.at_s
+
+    def monotonic_s(self) -> float:
+        return self.at_s
+
+
+def test_two_envoys_with_one_node_id_are_led_each_by_what_it_has_itself() -> None:
+    good, bad = snapshot("a", 1), snapshot("b", 2)
+    times = Times()
+    cache = SnapshotCache(times)
+    one, two = cache.connect("edge"), cache.connect("edge")
+    cache.publish(good)
+    cache.arrive(one, good)
+    cache.publish(bad)
+    cache.refuse(one, ResponseOutcome(ROUTE, "0-interim", "no"), bad)
+    served = {name: cache.snapshot_for(name) for name in (one, two)}
+    assert served[two] is bad
+    assert served[one] is not bad
+    assert [state.node_id for state in cache.envoys()] == ["edge", "edge"]
+    assert [state.refused_version for state in cache.envoys()] == [bad.resources(ROUTE).version, ""]
+
+
+def test_streams_of_one_node_id_are_two_envoys_only_once_both_have_lasted() -> None:
+    times = Times()
+    cache = SnapshotCache(times)
+    first = cache.connect("edge")
+    times.at_s = 100.0
+    second = cache.connect("edge")  # it connects anew, and the end of its old stream is not noticed yet
+    times.at_s += SHARED_AFTER_S - 0.1
+    assert [state.is_duplicate for state in cache.envoys()] == [False, False]
+    times.at_s += 0.2
+    assert [state.is_duplicate for state in cache.envoys()] == [True, True]
+    cache.disconnect(first)
+    assert [(state.node_id, state.is_duplicate) for state in cache.envoys()] == [("edge", False)]
+    assert cache.connect("edge") == first != second
+
+
+def test_the_hold_of_an_envoy_goes_on_over_a_stream_whose_end_is_not_noticed_yet() -> None:
+    times = Times()
+    cache = SnapshotCache(times)
+    cache.publish(snapshot("a", 1))
+    old = cache.connect("edge")
+    hold = cache.hold(old, 17)
+    times.at_s = HOLD_S - 1.0
+    new = cache.connect("edge")
+    assert (old != new, cache.hold(new, 17)) == (True, hold)
+    cache.disconnect(old)
+    times.at_s += 1.0
+    cache.listed(times.at_s)
+    assert cache.end_if_over(new, hold)
+    cache.disconnect(new)
+    assert cache.hold(cache.connect("edge"), 17).began_s == times.at_s

@@ -17,11 +17,11 @@ from argosy.route.table import (
     RoutePath,
     RouteTable,
 )
+from argosy.xds.gateway.listener import JSON_FILTER
+from argosy.xds.gateway.routes import integer_weights, route_configuration_of
 from argosy.xds.health import NO_LIMIT
 from argosy.xds.hop import tcp_assignment_of
-from argosy.xds.listener import JSON_FILTER
 from argosy.xds.resources import assignment_of, cluster_of, resources_of
-from argosy.xds.routes import integer_weights, route_configuration_of
 
 HEADER = RequestMatch(headers=(("x-class", "a"),))
 OTHER_HEADER = RequestMatch(headers=(("x-class", "b"),))

@@ -90,6 +90,10 @@ _OF_ROUTES = {
         "Envoy {node_id} refused version {version} and keeps the previous one: {message}. Check the object"
         " that changed last."
     ),
+    "EnvoysShareId": (
+        "{count} Envoys are connected with the node id {node_id}, so their states cannot be told apart here;"
+        " give each a node id of its own (argosy envoy bootstrap does)."
+    ),
     "ModeNotAuto": (
         "Fleet/default has spec.mode {mode}, so Argosy changes nothing; set spec.mode to Auto to let it act."
     ),
@@ -105,6 +109,11 @@ _OF_REPLICAS = {
     "NotRouted": (
         "{ready} of {desired} replicas get requests; pod {pod} is ready and {why}. Check that Envoy and its"
         " connection to the operator (status.envoys of Fleet/default)."
+    ),
+    "PodsRefused": (
+        "{ready} of {desired} replicas are ready; the API server refuses the pods of Deployment {deployment}:"
+        " {problem}. Raise the quota, or admit the pods (labels pod-security.kubernetes.io of the namespace,"
+        " webhooks)."
     ),
     "NoReplicasReady": "None of {desired} replicas is ready; check the events and logs of the pods.",
     "NotAnswering": (
@@ -201,6 +210,7 @@ _OF_PLANS = {
         "The plan failed the independent check, so Argosy does not act on it: {violations}. This is a bug of"
         " Argosy; report it with this message."
     ),
+    "WritesRefused": "The API server refuses what Argosy needs, so plans are not carried out: {problem}.",
 }
 
 SENTENCES: Mapping[str, str] = MappingProxyType(

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     ENVOY_AHEAD = "EnvoyAhead"
     ENVOY_PENDING = "EnvoyPending"
     ENVOY_REFUSED = "EnvoyRefused"
+    ENVOYS_SHARE_ID = "EnvoysShareId"
     MODE_NOT_AUTO = "ModeNotAuto"
 
     READY = "Ready"
@@ -84,6 +85,7 @@ class Reason(StrEnum):
     NO_REPLICAS_READY = "NoReplicasReady"
     NOT_ANSWERING = "NotAnswering"
     SILENCE_IN_DOUBT = "SilenceInDoubt"
+    PODS_REFUSED = "PodsRefused"
     NO_NODES = "NoNodes"
     NODES_CLOSED = "NodesClosed"
     NODES_LEAVING = "NodesLeaving"
@@ -112,6 +114,7 @@ class Reason(StrEnum):
     RECOMMENDED = "Recommended"
     SUPERSEDED = "Superseded"
     CHECK_FAILED = "CheckFailed"
+    WRITES_REFUSED = "WritesRefused"
 
     @property
     def parts(self) -> tuple[str, ...]:

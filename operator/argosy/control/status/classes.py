@@ -21,6 +21,7 @@ from argosy.control.status.verdict import (
     mode_not_auto,
     nearest,
     programmed,
+    refused_verdict,
     replicas_verdict,
     true,
 )
@@ -112,6 +113,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     names = {d.name for d in planned}
     pods = [p for p in reported.pods_of_class(key) if p.deployment in names]
     served = replicas_verdict(reported, pods, sum(d.replicas for d in planned))
+    served = refused_verdict(reported, names, served)
     if served.status is not ConditionStatus.TRUE:
         return served
     return slo_missed(reported, key) or _remarked(reported, key, served)

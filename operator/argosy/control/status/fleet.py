@@ -10,13 +10,14 @@ from __future__ import annotations
 from argosy.api import Fleet
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import EnvoyStatus, FleetStatus
-from argosy.control.decision import StatusUpdate
+from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.status.classes import class_ready
 from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import MAX_TEXT, Verdict, because, dated, false, programmed, true
 from argosy.control.status.waiting import plan_current
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
+from argosy.snapshot.liveness import UNREAD_AFTER_S
 
 MAX_ENVOYS = 50
 MAX_NODE_ID = 253
@@ -54,6 +55,17 @@ def alarm_statuses(snapshot: FleetSnapshot, violations: str) -> tuple[StatusUpda
     return (StatusUpdate(Fleet.PLURAL, item.key, status),)
 
 
+def refused_decision(snapshot: FleetSnapshot, problem: str) -> Decision:
+    """What to report while the API server refuses what Argosy needs: Fleet is not Ready, and why."""
+    item = snapshot.fleet
+    if item is None:
+        return Decision(snapshot.fleet_spec.mode)
+    refused = false(ConditionType.READY, Reason.WRITES_REFUSED, problem=problem)
+    conditions = dated(item.status.conditions, item.metadata, (refused,), snapshot.now_s)
+    status = FleetStatus(observed_generation=item.metadata.generation, conditions=conditions)
+    return Decision(snapshot.fleet_spec.mode, statuses=(StatusUpdate(Fleet.PLURAL, item.key, status),))
+
+
 def _envoys(routing: RoutingView) -> tuple[EnvoyStatus, ...]:
     by_node_id = {e.node_id: e for e in reversed(routing.envoys)}  # a list keyed by it takes each once
     return tuple(
@@ -73,6 +85,9 @@ def _ready(reported: Reported) -> Verdict:
     """As ready as its classes; the reason is that of the first one that is not."""
     verdicts = {key: class_ready(reported, key) for key in sorted(reported.snapshot.classes)}
     not_ready = {key: v for key, v in verdicts.items() if v.status is not ConditionStatus.TRUE}
+    if not not_ready and reported.unread:
+        age_s = f"more than {UNREAD_AFTER_S:.0f}"
+        return true(ConditionType.READY, Reason.OBSERVATION_STALE, source=reported.unread, age_s=age_s)
     if not not_ready:
         return true(ConditionType.READY, Reason.READY)
     named = ", ".join(list(not_ready)[:MOST_CLASSES_NAMED])

@@ -16,7 +16,16 @@ from argosy.api.servedmodel import CalibrationStatus, ServedModelStatus, Variant
 from argosy.control.candidates.calibration import calibration_key
 from argosy.control.candidates.variants import variants_of
 from argosy.control.status.reported import Reported
-from argosy.control.status.verdict import Verdict, because, dated, nearest, programmed, replicas_verdict, true
+from argosy.control.status.verdict import (
+    Verdict,
+    because,
+    dated,
+    nearest,
+    programmed,
+    refused_verdict,
+    replicas_verdict,
+    true,
+)
 from argosy.keys import ModelKey
 from argosy.perf.recalibration.recalibrate import Confidence, confidence
 
@@ -33,7 +42,8 @@ def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
     desired = sum(v.desired for v in variants)
     pods = reported.pods_of_model(item.key)
     accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
-    ready = replicas_verdict(reported, pods, desired)
+    planned = (d.name for d in reported.planned if d.model_key == item.key)
+    ready = refused_verdict(reported, planned, replicas_verdict(reported, pods, desired))
     if refusals := reported.sizing.resolution.model_refusals[item.key]:
         worst = nearest(refusals)
         accepted = because(ConditionType.ACCEPTED, worst.reason, worst.message)

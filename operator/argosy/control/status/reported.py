@@ -37,6 +37,7 @@ class Reported:
     follow:  the plan that is carried out, or None
     history: what requests got in the last minutes
     waiting: the change of the plan that waits, or None
+    unread:  what has not been readable for a while, such as `all engines`; else empty
     """
 
     sizing: Sizing
@@ -47,6 +48,7 @@ class Reported:
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
     history: ObservedHistory = field(default_factory=ObservedHistory)
     waiting: Waiting | None = None
+    unread: str = ""
 
     @property
     def snapshot(self) -> FleetSnapshot:

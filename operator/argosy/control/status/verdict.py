@@ -24,6 +24,7 @@ from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.status.reported import Reported
+from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot
 from argosy.snapshot.liveness import DOUBT_UNTIL_S, SILENT_AFTER_S
@@ -132,6 +133,25 @@ def _stopped_verdict(reported: Reported, stopped: list[PodState], ready: int, wa
     return false(ConditionType.READY, Reason.NOT_ANSWERING, silent_s=round(SILENT_AFTER_S), **parts)
 
 
+def refused_verdict(reported: Reported, planned: Iterable[DeploymentKey], served: Verdict) -> Verdict:
+    """`served`, or the API server's words where it refuses the pods that are missing."""
+    if served.status is ConditionStatus.TRUE:
+        return served
+    deployments, names = reported.snapshot.deployments, sorted(set(planned))
+    for name in names:
+        state = deployments.get(name)
+        if state is not None and state.pods_refused:
+            return false(
+                ConditionType.READY,
+                Reason.PODS_REFUSED,
+                ready=sum(reported.num_serving[each] for each in names),
+                desired=sum(d.replicas for d in reported.planned if d.name in names),
+                deployment=name,
+                problem=state.pods_refused.rstrip(".")[:MAX_TEXT],
+            )
+    return served
+
+
 def programmed(reported: Reported) -> Verdict:
     """Whether the connected Envoys have acknowledged the routes."""
     kind, routing = ConditionType.PROGRAMMED, reported.snapshot.routing
@@ -155,6 +175,10 @@ def programmed(reported: Reported) -> Verdict:
                 version=envoy.refused_version,
                 message=envoy.message,
             )
+    shared = [e.node_id for e in routing.envoys if e.is_duplicate]
+    if shared:
+        node_id = shared[0]
+        return false(kind, Reason.ENVOYS_SHARE_ID, count=shared.count(node_id), node_id=node_id)
     pending = sum(e.acknowledged_version != routing.version for e in routing.envoys)
     if pending:
         return unknown(

@@ -85,7 +85,7 @@ def recalibrated(
         changed=_changed(before, after) if mode is fleet_api.Recalibration.APPLY else (),
         to_keep=after if _published(before) != _published(after) else None,
         events=(*_drifts(update, variants), *_stragglers(snapshot, slow)),
-        measures=_measures(update, variants, known),
+        measures=_measures(update, variants, known, _addresses(snapshot)),
     )
 
 
@@ -103,8 +103,9 @@ def _confidences(
 
 
 def _measures(
-    update: CalibrationUpdate, variants: CalibratedVariants, known: Confidences
+    update: CalibrationUpdate, variants: CalibratedVariants, known: Confidences, running: frozenset[str]
 ) -> CalibrationMeasures:
+    """What is shown; of an engine that has gone nothing is, though its lag is remembered for a while."""
     step_times: dict[str, StepTimeMeasure] = {}
     for (_, name), variant in variants.items():
         found = known.get(variant.key)
@@ -114,8 +115,13 @@ def _measures(
         endpoint: score.ratio
         for state, _ in known.values()
         for endpoint, score in straggler_scores(state.lags).items()
+        if endpoint in running
     }
     return CalibrationMeasures(step_times, ratios, update.skips)
+
+
+def _addresses(snapshot: FleetSnapshot) -> frozenset[str]:
+    return frozenset(pod.address for pod in snapshot.engine_pods if pod.address)
 
 
 def _published(memory: CalibrationMemory) -> dict[CalibrationKey, tuple[object, ...]]:

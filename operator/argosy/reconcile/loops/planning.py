@@ -14,15 +14,15 @@ from typing import Protocol
 from argosy.control.decision import Decision, PlannedStep
 from argosy.control.memory import ControlMemory
 from argosy.control.recheck import changed_since
+from argosy.control.status.fleet import refused_decision
 from argosy.control.step import StepSettings
 from argosy.control.steps import gate_steps
 from argosy.control.triggers import Trigger, merged
 from argosy.errors import ActuationError, InvariantError, NextStep
 from argosy.keys import DeploymentKey
-from argosy.reconcile.act import describe
-from argosy.reconcile.error_table import NextMove, Severity, next_move
+from argosy.reconcile.error_table import Severity, delay_after, next_move
 from argosy.reconcile.loop_state import LoopState
-from argosy.rollout import MarkVictim, ScaleDeployment
+from argosy.rollout import MarkVictim, ScaleDeployment, describe
 from argosy.snapshot.fleet import FleetSnapshot
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,18 @@ SETTLE_S = 0.2
 
 PROGRESS_GAP_S = 1.0
 """Earlier steps that take effect one after another do not need a decision each."""
+
+ACTIVITY = "decisions"
+PICTURE = "picture"
+REMOVALS = "removals"
+UNREADABLE = "unreadable: "
+STEP = "step: "
+"""What troubles are named by: the iteration, what is not believed or waits, an object and a step."""
+
+LOOP = "the planning loop"
+LONGEST_ITERATION_S = 300.0
+"""A decision measures new capacities first, and may wait for the API server many times: beyond this,
+/healthz reports the loop as stuck."""
 
 STALE_S = 30.0
 """A decision on an older snapshot is not carried out (measuring new capacities may take this long)."""
@@ -65,9 +77,11 @@ class PlanningLoop:
         self._state, self._decider, self._election = state, decider, election
         self._triggers: list[Trigger] = []
         self._woken = asyncio.Event()
+        self._input_changed = asyncio.Event()
+        self._num_failures = 0
+        self._refused_steps: set[str] = set()
         self._is_standby = False
         self._last_end_s = 0.0
-        self._caution = ""
         self._waits_until_s: float | None = None
         self._waiting: list[Trigger] = []
 
@@ -78,6 +92,8 @@ class PlanningLoop:
         """
         if not self._is_standby:
             self._triggers.append(trigger)
+        if not trigger.is_progress:
+            self._input_changed.set()
         self._woken.set()
 
     async def run(self) -> None:
@@ -85,11 +101,18 @@ class PlanningLoop:
         first = Trigger("the operator started")
         while True:
             self._is_standby = not self._election.is_leader
+            self._rest()
             await self._election.wait_gained()
             self._is_standby = False
             self.wake(first)
             await self._run_as_leader()
             first = Trigger("this process took over")
+
+    def _rest(self) -> None:
+        """Until this process leads, decisions are not its own, nor what goes wrong with them."""
+        self._state.heartbeats.rest(LOOP)
+        self._state.due_since_s = None
+        self._state.troubles.forget((ACTIVITY, PICTURE, REMOVALS))
 
     async def _run_as_leader(self) -> None:
         """Iterate until another process leads."""
@@ -102,34 +125,44 @@ class PlanningLoop:
     async def iterate(self) -> None:
         """One decision, carried out; an error only decides when the next decision is made."""
         clock = self._state.clock
+        self._state.heartbeats.beat(LOOP, LONGEST_ITERATION_S)
         started_s, unserved = clock.monotonic_s(), list[Trigger]()
+        if self._state.due_since_s is None:
+            self._state.due_since_s = started_s
         try:
             changed = await self._profiles_read()
             # Taken with the snapshot and not before the files are read: what changes meanwhile is in the
             # snapshot too, and would else be named as the reason of the revision after this one.
             unserved, self._triggers = [*self._waiting, *self._triggers, *changed], []
             self._woken.clear()
+            self._input_changed.clear()
             decision = await self._decide(merged(unserved))
             self._wait_with(decision, unserved)
             unserved.clear()
             await self._act(decision)
             self._state.metrics.show_decision(decision, clock.monotonic_s() - started_s)
         except Exception as error:
-            move = next_move(error)
+            self._num_failures += 1
             self._state.metrics.iterations.labels("failed").inc()
-            _log(error, move.severity)
-            await self._prepare_retry(move, unserved)
+            await self._explain(error)
+            await self._prepare_retry(error, unserved)
         else:
+            self._num_failures, self._state.due_since_s = 0, None
+            self._state.troubles.succeeded(ACTIVITY)
             if decision.new_plan is not None or decision.steps:
-                log.info("decided: %s", decision)
-            self._log_caution(decision.doubt or decision.waiting)
+                log.info("%s", decision, extra={"fields": decision.log_fields()})
+            self._report_caution(decision)
         self._last_end_s = clock.monotonic_s()
 
-    def _log_caution(self, sentence: str) -> None:
-        """Why nothing is removed: once while it lasts."""
-        if sentence and sentence != self._caution:
-            log.warning("nothing is removed: %s", sentence)
-        self._caution = sentence
+    def _report_caution(self, decision: Decision) -> None:
+        """Why nothing is removed: a picture that cannot be believed, or a removal that waits."""
+        troubles = self._state.troubles
+        for activity, sentence in ((PICTURE, decision.doubt), (REMOVALS, decision.waiting)):
+            if sentence:
+                said = f"nothing is removed: {sentence}"
+                troubles.failed(activity, said, is_readiness=activity is PICTURE)
+            else:
+                troubles.succeeded(activity)
 
     def _wait_with(self, decision: Decision, triggers: list[Trigger]) -> None:
         """Keep the causes of a change that waits, and when to look at it again."""
@@ -137,13 +170,19 @@ class PlanningLoop:
         waits = decision.waits_until_s is not None
         self._waiting = [t for t in dict.fromkeys(triggers) if not t.is_progress] if waits else []
 
-    async def _prepare_retry(self, move: NextMove, unserved: list[Trigger]) -> None:
-        """Keep the triggers that no revision names yet; wait and wake where the error asks for a retry."""
+    async def _prepare_retry(self, error: Exception, unserved: list[Trigger]) -> None:
+        """Keep the triggers that no revision names yet; wait and wake where the error asks for a retry.
+
+        Each failure in a row waits twice as long; a change of an input (an object, a node) ends the wait.
+        """
         kept = [trigger for trigger in unserved if trigger not in self._waiting]
         self._triggers = list(dict.fromkeys((*kept, *self._triggers)))
-        if move.delay_s is None:
+        move, delay_s = next_move(error), delay_after(error, self._num_failures)
+        if move.delay_s is None or delay_s is None:
             return
         await self._state.clock.sleep(move.delay_s)
+        if delay_s > move.delay_s:
+            await self._state.clock.wait(self._input_changed, delay_s - move.delay_s)
         if not self._triggers:
             self.wake(Trigger("the last decision could not be carried out", is_progress=True))
         self._woken.set()
@@ -152,8 +191,7 @@ class PlanningLoop:
         """Decide, and write the revision. Nothing is awaited before the snapshot is taken."""
         state = self._state
         snapshot = state.snapshot()
-        for item in snapshot.invalid:
-            log.warning("%s %s cannot be read: %s", item.kind, item.key, item.message)
+        self._report_unreadable(snapshot)
         settings = StepSettings(trigger.message, trigger.is_progress, state.settings.plan_time_limit_s)
         decision = await self._decider.step(snapshot, state.memory, settings)
         self._ensure_current(decision, snapshot.monotonic_s)
@@ -163,6 +201,29 @@ class PlanningLoop:
         await state.actor.publish(decision)
         state.revisions.see(state.snapshots.plan_names())
         return decision
+
+    def _report_unreadable(self, snapshot: FleetSnapshot) -> None:
+        """Objects that cannot be read; the conditions of each say the same."""
+        unreadable = {f"{UNREADABLE}{item.kind} {item.key}": item.message for item in snapshot.invalid}
+        for activity, message in unreadable.items():
+            sentence = f"it cannot be read: {message}"
+            self._state.troubles.failed(activity, sentence, is_readiness=False)
+        self._state.troubles.keep_only(UNREADABLE, frozenset(unreadable))
+
+    async def _explain(self, error: Exception) -> None:
+        """Report a failed iteration in the log, in /readyz and, where it helps, in Fleet's status."""
+        obstacle = error.obstacle if isinstance(error, ActuationError) else None
+        level, prefix = _LOG_LEVELS[next_move(error).severity]
+        # A refusal's words say all; of a bug, the developers want to see where it happened.
+        is_bug = level == logging.ERROR and not isinstance(error, ActuationError)
+        sentence = f"{prefix}{error}"
+        self._state.troubles.failed(ACTIVITY, sentence, level=level, error=error if is_bug else None)
+        if obstacle is None or not self._election.is_leader:
+            return
+        try:
+            await self._state.actor.report(refused_decision(self._state.snapshot(), str(error)))
+        except ActuationError as second:
+            log.debug("the status of Fleet/default does not show it: %s", second)
 
     async def _raise_alarm(self, decision: Decision) -> None:
         """Report the alarm; raises InvariantError, also where the status cannot be written."""
@@ -174,9 +235,17 @@ class PlanningLoop:
 
     async def _act(self, decision: Decision) -> None:
         """Take the steps, then report the decision."""
-        if await self._take(decision.steps):
+        self._refused_steps.clear()
+        try:
+            num_left = await self._take(decision.steps)
+        except ActuationError as error:
+            if error.obstacle is not None:  # the API server answers: statuses may still be written
+                await self._state.actor.report(decision)
+            raise
+        if num_left:
             self.wake(Trigger("the world changed while a decision was carried out", is_progress=True))
         await self.place_gated()
+        self._state.troubles.keep_only(STEP, frozenset(self._refused_steps))
         await self._state.actor.report(decision)
         await self._state.actor.delete_plans(decision.life.expired)
 
@@ -191,7 +260,7 @@ class PlanningLoop:
             step, snapshot = planned.step, self._state.snapshot()
             reason = changed_since(planned, snapshot)
             if reason:
-                log.info("left to the next decision: %s: %s", describe(step), reason)
+                log.debug("left to the next decision: %s: %s", describe(step), reason)
                 num_left += 1
                 continue
             if isinstance(step, ScaleDeployment) and step.key in unmarked:
@@ -201,7 +270,9 @@ class PlanningLoop:
             except ActuationError as error:
                 if error.next_step is NextStep.RETRY:
                     raise
-                log.warning("not taken: %s: %s", describe(step), error)
+                activity = f"{STEP}{describe(step)}"
+                self._refused_steps.add(activity)
+                self._state.troubles.failed(activity, f"not taken: {error}", is_readiness=False)
                 num_left += error.next_step is NextStep.REPLAN
                 if isinstance(step, MarkVictim):
                     unmarked.add(snapshot.pods[step.pod].deployment)
@@ -223,8 +294,9 @@ class PlanningLoop:
         await self._take(gate_steps(self._state.snapshot()))
 
     async def _wait_for_work(self) -> None:
-        clock = self._state.clock
-        await clock.wait(self._woken, self._interval_s())
+        clock, period_s = self._state.clock, self._interval_s()
+        self._state.heartbeats.beat(LOOP, period_s + LONGEST_ITERATION_S)
+        await clock.wait(self._woken, period_s)
         await clock.sleep(SETTLE_S)
         await self._place_early()
         if self._triggers and all(t.is_progress for t in self._triggers):
@@ -251,10 +323,9 @@ class PlanningLoop:
         return [Trigger(f"ConfigMap {name} changed, which holds profiles") for name in changed]
 
 
-def _log(error: Exception, severity: Severity) -> None:
-    if severity is Severity.ALARM:
-        log.error("the iteration failed: %s", error, exc_info=not isinstance(error, ActuationError))
-    elif severity is Severity.WARNING:
-        log.warning("the iteration failed, trying again: %s", error)
-    else:
-        log.info("the world changed, deciding again: %s", error)
+_LOG_LEVELS = {
+    Severity.ALARM: (logging.ERROR, ""),
+    Severity.WARNING: (logging.WARNING, "trying again: "),
+    Severity.INFO: (logging.INFO, "the world changed, deciding again: "),
+}
+"""Level and first words of the line of a failed iteration."""

@@ -78,8 +78,11 @@ class Publisher:
                 "the routes were not published: %s", error, exc_info=not isinstance(error, InvariantError)
             )
             return
+        before = self._ads.current
         if self._ads.publish(snapshot):
-            log.info("published xDS snapshot %s", snapshot.version)
+            # One line per revision; endpoints and weights change within it.
+            is_new = before is None or before.revision != snapshot.revision
+            log.log(logging.INFO if is_new else logging.DEBUG, "Envoys get routes %s", snapshot.version)
             self._save(snapshot)
 
     def _is_withheld(self, why: str) -> bool:

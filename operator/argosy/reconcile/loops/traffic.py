@@ -14,6 +14,7 @@ from pathlib import Path
 from argosy.api import FleetPlan
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.fast import Reaction, ReactSettings, react
+from argosy.control.traffic.blindness import Blindness
 from argosy.control.triggers import Trigger
 from argosy.errors import ActuationError
 from argosy.files.calibrations import write_calibrations
@@ -25,6 +26,13 @@ from argosy.snapshot.seen import ObjectRef
 from argosy.telemetry.port import Targets, TelemetrySource
 
 log = logging.getLogger(__name__)
+
+LOOP = "the traffic loop"
+ACTIVITY = "weights"
+BLIND = "lost: "
+"""What troubles are named by: the writing of weights, and what is lost of sight."""
+LONGEST_ITERATION_S = 120.0
+"""Readings and writes have time limits of seconds: beyond this, /healthz reports the loop as stuck."""
 
 Wake = Callable[[Trigger], None]
 
@@ -42,14 +50,19 @@ class TrafficLoop:
         """Iterate every `intervals.fastSeconds`, without drift, until cancelled."""
         clock = self._state.clock
         due_s = clock.monotonic_s()
+        troubles = self._state.troubles
         while True:
+            self._state.heartbeats.beat(LOOP, LONGEST_ITERATION_S)
             try:
                 await self.iterate(is_leader())
             except ActuationError as error:
-                log.warning("the weights were not written: %s", error)
-            except Exception:
+                troubles.failed(ACTIVITY, f"the weights were not written: {error}")
+            except Exception as error:
                 # Envoy keeps the last weights; the next reading may be fine.
-                log.exception("the traffic loop's iteration failed")
+                what = f"the traffic loop's iteration failed: {error!r}"
+                troubles.failed(ACTIVITY, what, level=logging.ERROR, error=error)
+            else:
+                troubles.succeeded(ACTIVITY)
             due_s = max(
                 due_s + self._state.snapshots.fleet().spec.intervals.fast_seconds, clock.monotonic_s()
             )
@@ -62,7 +75,7 @@ class TrafficLoop:
         state.reading = await self._source.read(targets, state.clock.now_s())
         # A scrape of a silent engine takes a second: the snapshot's time is read after that.
         snapshot = state.snapshot()
-        settings = ReactSettings(is_leader, self._variants.of(snapshot))
+        settings = ReactSettings(is_leader, self._variants.of(snapshot), state.due_since_s)
         reaction = react(snapshot, state.memory, settings)
         # Nothing is awaited between reading the memory and writing it: no iteration is lost.
         state.memory = state.memory.with_traffic(reaction.memory)
@@ -71,7 +84,15 @@ class TrafficLoop:
         for trigger in reaction.triggers:
             self._wake(trigger)
         state.metrics.show_traffic(reaction.measures)
+        if reaction.measures.blind is not None:
+            self._report(reaction.measures.blind)
         await self._write(reaction, snapshot)
+
+    def _report(self, blind: Blindness) -> None:
+        """What is lost of sight, in the log and in /readyz; it has lasted for long enough."""
+        for what, sentence in blind.lasting.items():
+            self._state.troubles.lasted(f"{BLIND}{what}", sentence, blind.since_s[what])
+        self._state.troubles.keep_only(BLIND, frozenset(f"{BLIND}{what}" for what in blind.lasting))
 
     async def _write(self, reaction: Reaction, snapshot: FleetSnapshot) -> None:
         if reaction.to_keep is not None:

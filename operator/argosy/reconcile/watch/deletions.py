@@ -17,6 +17,7 @@ from argosy.api.kinds import CUSTOM
 from argosy.api.schema.timestamp import seconds_of
 from argosy.errors import ActuationError
 from argosy.kube.api import DEFINITIONS, ApiServer
+from argosy.kube.failures import words
 from argosy.kube.store import Object, Store
 from argosy.reconcile.clock import Clock
 from argosy.snapshot.seen import ROLE, SECOND_LOOK_S, CrdLook, KindState, ObjectRef
@@ -87,7 +88,7 @@ class Deletions:
             before = self._store.kinds[kind].crd
             if error.status == FORBIDDEN and not before.problem:
                 log.warning(_MAY_NOT_LOOK, kind, error, ROLE)
-            return CrdLook(problem=str(error))
+            return CrdLook(problem=words(error))
         if item is None:
             return CrdLook(exists=False)
         metadata = item["metadata"]

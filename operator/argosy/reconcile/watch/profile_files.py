@@ -9,7 +9,6 @@ not exist: while it does not answer, the last copy is used, and a file without a
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,10 +16,9 @@ from argosy.errors import ActuationError
 from argosy.keys import NamespacedName
 from argosy.kube.api import CONFIGMAPS, ApiServer
 from argosy.reconcile.clock import Clock
+from argosy.reconcile.reporting.troubles import Troubles
 from argosy.snapshot.fleet import ProfileFileKey
 from argosy.snapshot.kubernetes import config_map_files
-
-log = logging.getLogger(__name__)
 
 FIRST_ATTEMPTS = 3
 RETRY_S = 0.5
@@ -38,8 +36,8 @@ class ProfileFilesView:
 class ProfileFiles:
     """A copy of the named files; `refresh` updates it."""
 
-    def __init__(self, api: ApiServer, clock: Clock) -> None:
-        self._api, self._clock = api, clock
+    def __init__(self, api: ApiServer, clock: Clock, troubles: Troubles) -> None:
+        self._api, self._clock, self._troubles = api, clock, troubles
         self._seen: dict[ProfileFileKey, bytes | None] = {}
         """None: the API server answered that the file does not exist."""
         self._unread: dict[ProfileFileKey, str] = {}
@@ -83,8 +81,9 @@ class ProfileFiles:
                 continue
             contents = config_map_files(found or {})
             self._seen.update({file: contents.get(file.key) for file in files})
-            return
-        log.warning("ConfigMap %s was not read, its last copy is used: %s", config_map, problem)
+            return self._troubles.succeeded(f"ConfigMap {config_map}")
+        sentence = f"it was not read, its last copy is used: {problem}"
+        self._troubles.failed(f"ConfigMap {config_map}", sentence, is_readiness=False)
         self._unread.update({file: problem for file in files if file not in self._seen})
 
 

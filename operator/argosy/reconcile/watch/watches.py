@@ -18,13 +18,17 @@ from typing import Any
 from argosy.api.kinds import CUSTOM, USER_SPECS, WATCHED
 from argosy.errors import ActuationError
 from argosy.kube.api import ApiServer, path_of
+from argosy.kube.failures import words
 from argosy.kube.store import Object, Store, object_key
 from argosy.reconcile.clock import Clock
+from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.watch.deletions import Deletions
 from argosy.reconcile.watch.kopf_thread import Backoffs, KopfThread
 from argosy.snapshot.seen import KindState, ObjectRef, problems
 
 log = logging.getLogger(__name__)
+
+ACTIVITY = "caches"
 
 RESYNC_S = 30.0
 """Every kind is compared with a listing so often."""
@@ -74,8 +78,11 @@ class _Found:
 class Watches:
     """Keeps a store up to date with the API server."""
 
-    def __init__(self, store: Store, api: ApiServer, clock: Clock, listeners: Listeners) -> None:
+    def __init__(
+        self, store: Store, api: ApiServer, clock: Clock, troubles: Troubles, listeners: Listeners
+    ) -> None:
         self._store, self._api, self._clock, self._listeners = store, api, clock, listeners
+        self._troubles = troubles
         self._deletions = Deletions(store, api, clock)
         self._kopf = KopfThread(self.seen, clock)
         self._watched_since_s = float("inf")
@@ -157,10 +164,12 @@ class Watches:
         """Resync until it succeeds once."""
         for delay_s in Backoffs():
             try:
-                return await self.resync()
+                await self.resync()
             except ActuationError as error:
-                log.warning("caches are not complete yet: %s", error)
+                self._troubles.failed(ACTIVITY, f"objects could not be listed: {error}")
                 await self._clock.sleep(delay_s)
+            else:
+                return self._troubles.succeeded(ACTIVITY)
 
     def seen(self, kind: str, event: Mapping[str, Any]) -> None:
         """One event of a watch."""
@@ -224,7 +233,7 @@ class Watches:
 
     async def _note_unlisted(self, plural: str, error: ActuationError) -> None:
         was = self._store.kinds[plural]
-        self._store.note(replace(was, state=_STATES[error.status], problem=str(error)))
+        self._store.note(replace(was, state=_STATES[error.status], problem=words(error)))
         if plural in CUSTOM:
             await self._deletions.look(plural)
 

@@ -343,3 +343,33 @@ def programmed_with(world: World, *envoys: EnvoyState) -> dict[str, str]:
     snapshot = replace(world.snapshot(), routing=RoutingView("v1", envoys))
     decision = step(snapshot, world.memory, StepSettings("a test", plan_time_limit_s=None), world.perf)
     return condition(decision, "default", "fleets", "Programmed")
+
+
+# --- pods that the API server refuses ---------------------------------------------------------
+
+
+QUOTA = "pods is forbidden: exceeded quota: gpus, requested: nvidia.com/gpu=1"
+
+
+def test_pods_that_a_quota_refuses_are_named_with_the_api_servers_words() -> None:
+    world = World(some_nodes("l40s", 2), a_fleet(), a_pool(), a_model(), a_class())
+    world.run(1)
+    (key,) = world.deployments
+    before = world.deployments[key]
+    world.deployments[key] = replace(before, pods_refused=QUOTA)
+    decision = world.decide()
+    for plural, name in (("workloadclasses", "default/chat"), ("servedmodels", "default/llama")):
+        found = condition(decision, name, plural)
+        assert (found["status"], found["reason"]) == ("False", "PodsRefused")
+        assert f"refuses the pods of Deployment {key}: {QUOTA}. Raise the quota" in found["message"]
+
+
+def test_envoys_that_share_a_node_id_are_named_with_the_remedy() -> None:
+    world = World(some_nodes("l40s", 2), a_fleet(), a_pool(), a_model(), a_class())
+    world.run(1)
+    envoys = (EnvoyState("edge", "v", is_duplicate=True),) * 2 + (EnvoyState("other", "v"),)
+    snapshot = replace(world.snapshot(), routing=RoutingView("v", envoys))
+    decision = step(snapshot, world.memory, StepSettings("a test", plan_time_limit_s=None), world.perf)
+    found = condition(decision, "default", "fleets", "Programmed")
+    assert (found["status"], found["reason"]) == ("False", "EnvoysShareId")
+    assert found["message"].startswith("2 Envoys are connected with the node id edge, so")

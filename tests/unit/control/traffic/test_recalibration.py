@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 from calibrated_fleet import LLAMA, PERF, a_memory, a_world, slower, subjects_of
+from prometheus_client import generate_latest
 from scraped_engine import STARTED_S, ScrapedEngine, Scraper, Traffic
 from small_fleet import World, a_fleet, a_model
 
@@ -271,6 +272,12 @@ def test_a_straggler_that_has_gone_is_not_talked_about(calibrations: Rounds) -> 
     for slow, num in ((here, 1), (gone, 0)):
         found = a_round(world, calibrations, CalibrationMemory({key: replace(state, lags=slow)}))
         assert len(found.events) == num
+        # As /metrics shows it: a series for each engine that runs, none for those that are gone.
+        metrics = Metrics()
+        metrics.show_traffic(Measures(calibration=found.measures))
+        lines = generate_latest(metrics.registry).decode().splitlines()
+        shown = [line.split(" ")[0] for line in lines if line.startswith("argosy_straggler_ratio{")]
+        assert shown == [f'argosy_straggler_ratio{{endpoint="{address}"}}'] * num
 
 
 # --- what is said -------------------------------------------------------------------------------

@@ -264,7 +264,7 @@ async def test_a_change_is_named_once_though_statuses_are_refused_after_its_revi
     shell.a_small_fleet("Recommend")
     shell.refuse(*STATUSES)
     async with shell.running():
-        await shell.clock.sleep(5.0)
+        await shell.clock.sleep(10.0)
         assert len(shell.decider.started_s) > 2
         shell.apply(a_class(minReplicas=4))
         await shell.clock.sleep(5.0)

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 from memory_api_server import MemoryApiServer
-from virtual_clock import VirtualClock, in_virtual_time
+from virtual_clock import VirtualClock, in_virtual_time, troubles_of
 
 from argosy.errors import NextStep
 from argosy.kube.api import ApiServer
@@ -79,7 +79,9 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
         settings = client.Configuration()
         settings.host = str(running.make_url("")).rstrip("/")
         async with client.ApiClient(settings) as api_client:
-            yield Stage(server, ProfileFiles(ApiServer(api_client), SystemClock()))
+            yield Stage(
+                server, ProfileFiles(ApiServer(api_client), SystemClock(), troubles_of(SystemClock()))
+            )
 
 
 FORBIDDEN = (403, '{"message": "configmaps is forbidden"}')
@@ -224,7 +226,7 @@ async def test_a_file_without_a_copy_is_fetched_three_times_half_a_second_apart(
         return NextStep.RETRY if len(asked_s) <= num_refused else None
 
     server.refusal = refusal
-    files = ProfileFiles(server, clock)
+    files = ProfileFiles(server, clock, troubles_of(clock))
     await files.refresh(lambda: frozenset({ONE}))
     assert (asked_s, list(files.view.files) == [ONE], list(files.view.unread) == [ONE]) == (
         expected_s,
@@ -238,7 +240,7 @@ async def test_a_file_with_a_copy_is_fetched_once_and_decisions_do_not_wait() ->
     server, clock = MemoryApiServer(), VirtualClock()
     metadata = {"name": "measured", "namespace": "team"}
     server.put("configmaps", {"metadata": metadata, "data": {"one.json": "1"}})
-    files = ProfileFiles(server, clock)
+    files = ProfileFiles(server, clock, troubles_of(clock))
     await files.refresh(lambda: frozenset({ONE}))
     server.refusal = lambda call: NextStep.RETRY
     await files.refresh(lambda: frozenset({ONE}))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from builders import a_class, a_fleet
 from memory_api_server import MemoryApiServer
-from virtual_clock import VirtualClock, in_virtual_time
+from virtual_clock import VirtualClock, in_virtual_time, troubles_of
 
 from argosy.api.kinds import WATCHED
 from argosy.errors import NextStep
@@ -23,7 +23,8 @@ class Stage:
         self.server, self.store, self.clock = MemoryApiServer(), Store(WATCHED), VirtualClock()
         self.changes: list[Change] = []
         self.asked_s: list[float] = []
-        self.watches = Watches(self.store, self.server, self.clock, Listeners(self.changes.append))
+        listeners = Listeners(self.changes.append)
+        self.watches = Watches(self.store, self.server, self.clock, troubles_of(self.clock), listeners)
 
         def refusal(call: object) -> NextStep | None:
             if len(self.asked_s) < num_refused:
@@ -88,6 +89,7 @@ async def test_an_item_of_a_listing_that_only_lacks_its_kind_is_no_change_and_wa
         stage.store,
         stage.server,
         stage.clock,
+        troubles_of(stage.clock),
         Listeners(stage.changes.append, on_missed=lambda kind, number: missed.append((kind, number))),
     )
     node = stage.server.put("nodes", {"metadata": {"name": "n"}})

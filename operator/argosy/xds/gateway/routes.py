@@ -15,28 +15,23 @@ from collections.abc import Sequence
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
-from envoy.type.matcher.v3 import metadata_pb2, string_pb2, value_pb2
+from envoy.type.matcher.v3 import string_pb2, value_pb2
 from envoy.type.v3 import range_pb2
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 
 from argosy.route.counters import VIRTUAL_HOST
 from argosy.route.precedence import may_overlap
 from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
-from argosy.xds.listener import (
-    CLASS_KEY,
-    JSON_FILTER,
-    METADATA_NAMESPACE,
-    MODEL_KEY,
-    REFUSAL_KEY,
-    RETRY_AFTER_S,
-    ROUTE_CONFIGURATION,
-)
-from argosy.xds.packing import EnvoyMessage, any_of, duration
+from argosy.xds.gateway.listener import JSON_FILTER, RETRY_AFTER_S, ROUTE_CONFIGURATION
+from argosy.xds.gateway.refusals import metadata_matcher, refusal_metadata, refusal_routes
+from argosy.xds.packing import CLASS_KEY, MODEL_KEY, EnvoyMessage, any_of, duration
 from argosy.xds.unknown_fields import retry_in_another_cluster
 
 NO_REPLICA_CLUSTER = "argosy-no-replica"
 """A cluster without endpoints: where requests go that no replica can take."""
+
+ENDPOINT_HEADER = "x-argosy-endpoint"
+"""The address of the replica that answered: shown only where Fleet's spec.gateway.endpointHeader asks."""
 
 WEIGHT_TOTAL = 10_000
 """Weights are integers of this sum: a step of a hundredth of a point, finer than any plan."""
@@ -59,9 +54,12 @@ def route_configuration_of(table: RouteTable) -> EnvoyMessage:
     routes = [_too_large(body_limit)]
     for position, entry in enumerate(table.routes):
         routes.append(_route_of(entry, reads_body=_may_read_body(table.routes, position)))
-    routes.append(_no_class())
+    routes.extend(refusal_routes(table.hints))
     return route_pb2.RouteConfiguration(
         name=ROUTE_CONFIGURATION,
+        response_headers_to_add=_endpoint_header() if table.gateway.shows_endpoint else [],
+        # Addresses inside the cluster are no matter of clients.
+        response_headers_to_remove=[] if table.gateway.shows_endpoint else [ENDPOINT_HEADER],
         virtual_hosts=[
             route_components_pb2.VirtualHost(
                 name=VIRTUAL_HOST,
@@ -121,7 +119,7 @@ def _match(match: RequestMatch) -> EnvoyMessage:
             for model in match.models
         ]
         any_of_them = value_pb2.ValueMatcher(or_match=value_pb2.OrMatcher(value_matchers=names))
-        metadata.append(_metadata_matcher(MODEL_KEY, names[0] if len(names) == 1 else any_of_them))
+        metadata.append(metadata_matcher(MODEL_KEY, names[0] if len(names) == 1 else any_of_them))
     headers = [
         route_components_pb2.HeaderMatcher(name=name, string_match=string_pb2.StringMatcher(exact=value))
         for name, value in match.headers
@@ -133,11 +131,6 @@ def _path(match: RequestMatch) -> dict[str, str]:
     if match.path is None or (match.path.value == "/" and not match.path.exact):
         return {"prefix": "/"}
     return {"path" if match.path.exact else "path_separated_prefix": match.path.value}
-
-
-def _metadata_matcher(key: str, value: EnvoyMessage) -> EnvoyMessage:
-    segment = metadata_pb2.MetadataMatcher.PathSegment(key=key)
-    return metadata_pb2.MetadataMatcher(filter=METADATA_NAMESPACE, path=[segment], value=value)
 
 
 def _action(entry: RouteEntry) -> EnvoyMessage:
@@ -201,10 +194,18 @@ def _refusal(entry: RouteEntry, filters: dict[str, EnvoyMessage]) -> EnvoyMessag
 
 
 def _metadata(entry: RouteEntry, refusal: str) -> EnvoyMessage:
-    """What the listener's replies say of the route."""
-    fields = Struct()
-    fields.update({REFUSAL_KEY: refusal, CLASS_KEY: entry.class_key})
-    return base_pb2.Metadata(filter_metadata={METADATA_NAMESPACE: fields})
+    """What the listener's replies and the access log say of the route."""
+    return refusal_metadata(refusal, **{CLASS_KEY: entry.class_key})
+
+
+def _endpoint_header() -> list[EnvoyMessage]:
+    """The address of the replica; an engine that names itself, as simulated ones do, keeps its word."""
+    return [
+        base_pb2.HeaderValueOption(
+            header=base_pb2.HeaderValue(key=ENDPOINT_HEADER, value="%UPSTREAM_REMOTE_ADDRESS%"),
+            append_action=base_pb2.HeaderValueOption.ADD_IF_ABSENT,
+        )
+    ]
 
 
 def _too_large(limit_bytes: int) -> EnvoyMessage:
@@ -216,15 +217,6 @@ def _too_large(limit_bytes: int) -> EnvoyMessage:
         match=route_components_pb2.RouteMatch(prefix="/", headers=[length]),
         direct_response=_reply(413, f"The request body is longer than {limit_bytes} bytes."),
         typed_per_filter_config={JSON_FILTER: _disabled()},
-    )
-
-
-def _no_class() -> EnvoyMessage:
-    # The listener's reply names method, path and model.
-    return route_components_pb2.Route(
-        name="no-class",
-        match=route_components_pb2.RouteMatch(prefix="/"),
-        direct_response=route_components_pb2.DirectResponseAction(status=404),
     )
 
 

@@ -22,20 +22,27 @@ from envoy.extensions.filters.http.json_to_metadata.v3 import json_to_metadata_p
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
+from envoy.type.matcher.v3 import metadata_pb2, value_pb2
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.counters import GATEWAY
 from argosy.route.table import Gateway
-from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
+from argosy.xds.gateway.access_log import access_logs
+from argosy.xds.packing import (
+    CLASS_KEY,
+    METADATA_NAMESPACE,
+    MODEL_KEY,
+    REFUSAL_KEY,
+    EnvoyMessage,
+    ads_source,
+    any_of,
+    duration,
+)
 
 LISTENER = "gateway"
 ROUTE_CONFIGURATION = "argosy"
 JSON_FILTER = "envoy.filters.http.json_to_metadata"
-METADATA_NAMESPACE = "argosy"
-MODEL_KEY = "model"
-REFUSAL_KEY = "refusal"
-CLASS_KEY = "class"
 
 PICKED_ENDPOINT_HEADER = "x-gateway-destination-endpoint"
 """An endpoint picker's choice of a replica. Removed from requests: a client could name any replica."""
@@ -45,6 +52,9 @@ STREAM_IDLE_S = 3600.0
 5 minutes would cut answers that take longer to begin."""
 
 RETRY_AFTER_S = 5
+
+SERVER_NAME = "argosy"
+"""The response header `server`, whichever engine answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +67,23 @@ class _Reply:
     message: str = ""
 
 
+_REFUSAL = f"%METADATA(ROUTE:{METADATA_NAMESPACE}:{REFUSAL_KEY})%"
+"""The sentence in the metadata of the route that refuses."""
+
+NO_CLASS_FOR_MODEL = _Reply(
+    404,
+    "invalid_request_error",
+    "no_workload_class",
+    "No workload class takes %REQ(:METHOD)% %REQ(:PATH)% with model"
+    f" %DYNAMIC_METADATA({METADATA_NAMESPACE}:{MODEL_KEY})%: {_REFUSAL}.",
+)
+"""Where the body names a model; without one, Envoy would print a placeholder."""
+
 NO_REPLICA = _Reply(
     503,
     "server_error",
     "no_replica",
-    f"%METADATA(ROUTE:{METADATA_NAMESPACE}:{REFUSAL_KEY})%",
+    _REFUSAL,
 )
 """When no endpoint can be chosen; each route's metadata holds the message for its class."""
 
@@ -81,8 +103,7 @@ _REPLIES = (
         404,
         "invalid_request_error",
         "no_workload_class",
-        "No workload class takes %REQ(:METHOD)% %REQ(:PATH)% with model"
-        f" %DYNAMIC_METADATA({METADATA_NAMESPACE}:{MODEL_KEY})%.",
+        f"No workload class takes %REQ(:METHOD)% %REQ(:PATH)%: {_REFUSAL}.",
     ),
     _Reply(408, "invalid_request_error", "request_timeout"),
     _Reply(413, "invalid_request_error", "request_too_large"),
@@ -96,7 +117,7 @@ _REPLIES = (
 
 def listener_of(gateway: Gateway) -> EnvoyMessage:
     """The one listener."""
-    manager = _connection_manager()
+    manager = _connection_manager(gateway)
     return listener_pb2.Listener(
         name=LISTENER,
         address=address_pb2.Address(
@@ -116,7 +137,7 @@ def listener_of(gateway: Gateway) -> EnvoyMessage:
     )
 
 
-def _connection_manager() -> EnvoyMessage:
+def _connection_manager(gateway: Gateway) -> EnvoyMessage:
     manager = http_connection_manager_pb2.HttpConnectionManager
     return manager(
         stat_prefix=GATEWAY,
@@ -126,7 +147,12 @@ def _connection_manager() -> EnvoyMessage:
         ),
         use_remote_address=BoolValue(value=True),
         normalize_path=BoolValue(value=True),
-        server_header_transformation=manager.PASS_THROUGH,
+        # Engines name themselves with their versions.
+        server_header_transformation=manager.OVERWRITE,
+        server_name=SERVER_NAME,
+        # A client that reports a failure names the request by what the access log shows.
+        always_set_request_id_in_response=True,
+        access_log=access_logs(gateway.access_log),
         stream_idle_timeout=duration(STREAM_IDLE_S),
         early_header_mutation_extensions=[_strip(PICKED_ENDPOINT_HEADER)],
         http_filters=[
@@ -136,7 +162,12 @@ def _connection_manager() -> EnvoyMessage:
             ),
         ],
         local_reply_config=http_connection_manager_pb2.LocalReplyConfig(
-            mappers=[_no_replica_mapper(), _overload_mapper(), *(_mapper(reply) for reply in _REPLIES)],
+            mappers=[
+                _no_replica_mapper(),
+                _overload_mapper(),
+                _no_class_mapper(),
+                *(_mapper(reply) for reply in _REPLIES),
+            ],
             body_format=_error_format(_Reply(0, "server_error", "gateway_error")),
         ),
     )
@@ -192,16 +223,38 @@ def _overload_mapper() -> EnvoyMessage:
     )
 
 
-def _mapper(reply: _Reply) -> EnvoyMessage:
-    status = accesslog_pb2.ComparisonFilter(
-        op=accesslog_pb2.ComparisonFilter.EQ,
-        value=base_pb2.RuntimeUInt32(default_value=reply.status, runtime_key=f"argosy.reply.{reply.status}"),
+def _no_class_mapper() -> EnvoyMessage:
+    """For a 404 of a request whose model was read."""
+    any_model = metadata_pb2.MetadataMatcher(
+        filter=METADATA_NAMESPACE,
+        path=[metadata_pb2.MetadataMatcher.PathSegment(key=MODEL_KEY)],
+        value=value_pb2.ValueMatcher(present_match=True),
     )
+    has_model = accesslog_pb2.AccessLogFilter(
+        metadata_filter=accesslog_pb2.MetadataFilter(
+            matcher=any_model, match_if_key_not_found=BoolValue(value=False)
+        )
+    )
+    both = accesslog_pb2.AndFilter(filters=[_status_is(NO_CLASS_FOR_MODEL.status), has_model])
     return http_connection_manager_pb2.ResponseMapper(
-        filter=accesslog_pb2.AccessLogFilter(
-            status_code_filter=accesslog_pb2.StatusCodeFilter(comparison=status)
-        ),
-        body_format_override=_error_format(reply),
+        filter=accesslog_pb2.AccessLogFilter(and_filter=both),
+        body_format_override=_error_format(NO_CLASS_FOR_MODEL),
+    )
+
+
+def _mapper(reply: _Reply) -> EnvoyMessage:
+    return http_connection_manager_pb2.ResponseMapper(
+        filter=_status_is(reply.status), body_format_override=_error_format(reply)
+    )
+
+
+def _status_is(status: int) -> EnvoyMessage:
+    comparison = accesslog_pb2.ComparisonFilter(
+        op=accesslog_pb2.ComparisonFilter.EQ,
+        value=base_pb2.RuntimeUInt32(default_value=status, runtime_key=f"argosy.reply.{status}"),
+    )
+    return accesslog_pb2.AccessLogFilter(
+        status_code_filter=accesslog_pb2.StatusCodeFilter(comparison=comparison)
     )
 
 

@@ -1,0 +1,126 @@
+"""Events about what has changed in an object's status: unserved, a replica lost, served again, a node lost.
+
+Owns which change is an event, and its sentence. A pure function of the status that the API server holds
+and the one that replaces it, so that each change is one event, whichever process leads. Input: the
+snapshot and `StatusUpdate`s. Output: `EventRecord`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from argosy.api import Fleet, GPUPool, ServedModel, WorkloadClass
+from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
+from argosy.api.fleet import FleetStatus
+from argosy.api.gpupool import GPUPoolStatus
+from argosy.api.kinds import kind_of
+from argosy.api.servedmodel import ServedModelStatus
+from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.control.decision import EventRecord, StatusUpdate
+from argosy.keys import ClassKey, ModelKey
+from argosy.snapshot.fleet import FleetSnapshot
+
+NORMAL, WARNING = "Normal", "Warning"
+REPLICA_LOST, NODE_LOST, GPUS_LOST = "ReplicaLost", "NodeLost", "GpusUnusable"
+
+_TOLD = {
+    WorkloadClass.PLURAL: (ConditionType.READY,),
+    ServedModel.PLURAL: (ConditionType.READY,),
+    GPUPool.PLURAL: (ConditionType.READY,),
+    # The same for every object: told once.
+    Fleet.PLURAL: (ConditionType.PROGRAMMED,),
+}
+"""By kind, the conditions whose changes are events."""
+
+_EXPECTED = frozenset((Reason.LOADING, Reason.NO_PLAN, Reason.ENVOY_PENDING, Reason.MODE_NOT_AUTO))
+"""Reasons that pass by themselves, or that a user chose: no warning where the object was not Ready before."""
+
+
+_TOLD_BY_PLAN = frozenset((Reason.CAPACITY_SHORT, Reason.BUDGET_SHORT, Reason.REPLICAS_AT_LIMIT))
+"""Reasons of which a new plan's own events tell, with the rate that is missing."""
+
+_TOLD_OF_FLEET = frozenset((Reason.SILENCE_IN_DOUBT, Reason.PICTURE_INCOMPLETE, Reason.ENVOY_AHEAD))
+"""Reasons of which one event of Fleet tells: no class, model or pool is at fault."""
+
+
+def change_events(snapshot: FleetSnapshot, updates: Iterable[StatusUpdate]) -> tuple[EventRecord, ...]:
+    """One event for each change that users should hear of."""
+    found: list[EventRecord] = []
+    for update in updates:
+        before = _status_before(snapshot, update)
+        if before is None:
+            continue
+        kind = kind_of(update.kind).name
+        for each in _TOLD.get(update.kind, ()):
+            found += _condition_events(kind, update, before.conditions, each)
+        found += _count_events(kind, update, before)
+    return tuple(found)
+
+
+def _condition_events(
+    kind: str, update: StatusUpdate, before: tuple[Condition, ...], which: ConditionType
+) -> list[EventRecord]:
+    old, new = find_condition(before, which), find_condition(update.status.conditions, which)
+    if new is None or new.reason in _TOLD_BY_PLAN | _TOLD_OF_FLEET:
+        return []
+    if old is not None and old.reason in _TOLD_OF_FLEET:
+        return []
+    is_true, was_true = (c is not None and c.status is ConditionStatus.TRUE for c in (new, old))
+    if is_true:
+        if old is None or was_true:
+            return []
+        return [EventRecord(kind, update.key, NORMAL, new.reason, f"{which} again: {new.message}")]
+    if was_true:
+        return [EventRecord(kind, update.key, WARNING, new.reason, f"No longer {which}: {new.message}")]
+    if new.reason in _EXPECTED or (old is not None and old.reason == new.reason):
+        return []
+    return [EventRecord(kind, update.key, WARNING, new.reason, f"Not {which}: {new.message}")]
+
+
+def _count_events(kind: str, update: StatusUpdate, before: object) -> list[EventRecord]:
+    """What is missing of a count that nobody asked to be smaller."""
+    new = update.status
+    if isinstance(new, WorkloadClassStatus) and isinstance(before, WorkloadClassStatus):
+        ready = find_condition(new.conditions, ConditionType.READY)
+        lost = (before.replicas_ready or 0) - (new.replicas_ready or 0)
+        if lost > 0 and ready is not None and ready.status is not ConditionStatus.TRUE:
+            message = f"{_count(lost, 'replica')} fewer: {new.replicas_ready or 0} take requests now."
+            return [EventRecord(kind, update.key, WARNING, REPLICA_LOST, message)]
+    if isinstance(new, GPUPoolStatus) and isinstance(before, GPUPoolStatus):
+        return _pool_events(kind, update.key, before, new)
+    return []
+
+
+def _pool_events(kind: str, key: str, before: GPUPoolStatus, new: GPUPoolStatus) -> list[EventRecord]:
+    num_gone = (before.nodes or 0) - (new.nodes or 0)
+    if num_gone > 0:
+        message = f"{_count(num_gone, 'node')} fewer: {new.nodes or 0} match spec.nodeSelector now."
+        return [EventRecord(kind, key, WARNING, NODE_LOST, message)]
+    num_unusable = (new.gpus_unhealthy or 0) - (before.gpus_unhealthy or 0)
+    if num_unusable > 0 and before.nodes:
+        message = (
+            f"{_count(num_unusable, 'GPU')} more cannot be used: their nodes are not Ready or are cordoned;"
+            f" {new.gpus_unhealthy} of {new.gpus_total or 0} in all."
+        )
+        return [EventRecord(kind, key, WARNING, GPUS_LOST, message)]
+    return []
+
+
+def _status_before(
+    snapshot: FleetSnapshot, update: StatusUpdate
+) -> WorkloadClassStatus | ServedModelStatus | GPUPoolStatus | FleetStatus | None:
+    """The status that the update replaces; None for a kind or an object whose changes are not told."""
+    if update.kind == WorkloadClass.PLURAL:
+        workload = snapshot.classes.get(ClassKey(update.key))
+        return workload.status if workload else None
+    if update.kind == ServedModel.PLURAL:
+        model = snapshot.models.get(ModelKey(update.key))
+        return model.status if model else None
+    if update.kind == GPUPool.PLURAL:
+        pool = snapshot.pools.get(update.key)
+        return pool.status if pool else None
+    return snapshot.fleet.status if update.kind == Fleet.PLURAL and snapshot.fleet else None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,62 @@
+"""Envoy's access log: one line per request on its standard output.
+
+Owns which fields a line has. No part of a prompt or an answer is among them. Input: the format.
+Output: the `AccessLog`s of the listener, none where it is off.
+"""
+
+from __future__ import annotations
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
+from envoy.extensions.access_loggers.stream.v3 import stream_pb2
+from google.protobuf.struct_pb2 import Struct
+
+from argosy.route.table import AccessLogFormat
+from argosy.xds.packing import (
+    CLASS_KEY,
+    METADATA_NAMESPACE,
+    MODEL_KEY,
+    EnvoyMessage,
+    any_of,
+)
+
+FIELDS = {
+    "time": "%START_TIME%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "class": f"%METADATA(ROUTE:{METADATA_NAMESPACE}:{CLASS_KEY})%",
+    "model": f"%DYNAMIC_METADATA({METADATA_NAMESPACE}:{MODEL_KEY})%",
+    "status": "%RESPONSE_CODE%",
+    "response_flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "duration_ms": "%DURATION%",
+    "first_byte_ms": "%RESPONSE_DURATION%",
+    "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "upstream": "%UPSTREAM_HOST%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+}
+"""By name, in Envoy's format language; a value that a request does not have is null, or `-` in text."""
+
+
+def access_logs(log_format: AccessLogFormat | None) -> list[EnvoyMessage]:
+    """The logs of the listener."""
+    if log_format is None:
+        return []
+    format_string = substitution_format_string_pb2.SubstitutionFormatString
+    if log_format is AccessLogFormat.JSON:
+        fields = Struct()
+        fields.update(FIELDS)
+        line = format_string(json_format=fields)
+    else:
+        text = " ".join(f"{name}={value}" for name, value in FIELDS.items())
+        line = format_string(text_format_source=base_pb2.DataSource(inline_string=f"{text}\n"))
+    return [
+        accesslog_pb2.AccessLog(
+            name="envoy.access_loggers.stdout",
+            typed_config=any_of(stream_pb2.StdoutAccessLog(log_format=line)),
+        )
+    ]

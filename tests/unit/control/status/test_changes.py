@@ -1,0 +1,122 @@
+"""Events: each change of a status is told once, on the object that it concerns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from builders import a_class, a_pool
+from small_fleet import World
+
+from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason
+from argosy.api.gpupool import GPUPoolStatus
+from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.control.decision import StatusUpdate
+from argosy.control.status.changes import change_events
+
+
+def ready(status: ConditionStatus, reason: Reason, message: str = "why") -> tuple[Condition, ...]:
+    return (Condition(type=ConditionType.READY.value, status=status, reason=reason.value, message=message),)
+
+
+def told(before: Any, after: Any) -> list[tuple[str, str, str]]:
+    """Type, reason and message of the events of a class, or of a pool."""
+    if isinstance(after, GPUPoolStatus):
+        item: Any = a_pool()
+        update = StatusUpdate("gpupools", item.key, after)
+    else:
+        item = a_class()
+        update = StatusUpdate("workloadclasses", item.key, after)
+    item = item.model_copy(update={"status": before})
+    events = change_events(World((), item).snapshot(), (update,))
+    assert {(e.kind, e.key) for e in events} <= {(item.KIND, item.key)}
+    return [(e.type, e.reason, e.message) for e in events]
+
+
+YES, NO = ConditionStatus.TRUE, ConditionStatus.FALSE
+
+
+def of_class(conditions: tuple[Condition, ...] = (), replicas: int | None = None) -> WorkloadClassStatus:
+    return WorkloadClassStatus(conditions=conditions, replicas_ready=replicas)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        pytest.param(
+            of_class(ready(YES, Reason.READY)),
+            of_class(ready(NO, Reason.NO_REPLICAS_READY)),
+            [("Warning", "NoReplicasReady", "No longer Ready: why")],
+            id="a class is no longer served",
+        ),
+        pytest.param(
+            of_class(ready(NO, Reason.NO_REPLICAS_READY)),
+            of_class(ready(YES, Reason.READY)),
+            [("Normal", "Ready", "Ready again: why")],
+            id="it is served again",
+        ),
+        pytest.param(
+            of_class(ready(NO, Reason.LOADING)),
+            of_class(ready(NO, Reason.SLO_UNREACHABLE)),
+            [("Warning", "SloUnreachable", "Not Ready: why")],
+            id="another reason",
+        ),
+        pytest.param(
+            of_class(ready(NO, Reason.NO_NODES, "a")),
+            of_class(ready(NO, Reason.NO_NODES, "b")),
+            [],
+            id="only other words",
+        ),
+        pytest.param(of_class(), of_class(ready(NO, Reason.LOADING)), [], id="engines of a new class load"),
+        pytest.param(of_class(), of_class(ready(YES, Reason.READY)), [], id="a new class that is served"),
+        pytest.param(
+            of_class(),
+            of_class(ready(NO, Reason.MODEL_NOT_FOUND)),
+            [("Warning", "ModelNotFound", "Not Ready: why")],
+            id="a new class that never will be",
+        ),
+        pytest.param(
+            of_class(ready(YES, Reason.READY), 3),
+            of_class(ready(NO, Reason.LOADING), 2),
+            [
+                ("Warning", "Loading", "No longer Ready: why"),
+                ("Warning", "ReplicaLost", "1 replica fewer: 2 take requests now."),
+            ],
+            id="a replica is lost",
+        ),
+        pytest.param(
+            of_class(ready(YES, Reason.READY), 3),
+            of_class(ready(YES, Reason.READY), 2),
+            [],
+            id="a replica is removed as planned",
+        ),
+        pytest.param(
+            GPUPoolStatus(nodes=3),
+            GPUPoolStatus(nodes=1),
+            [("Warning", "NodeLost", "2 nodes fewer: 1 match spec.nodeSelector now.")],
+            id="a pool loses nodes",
+        ),
+        pytest.param(
+            GPUPoolStatus(nodes=3, gpus_unhealthy=0, gpus_total=6),
+            GPUPoolStatus(nodes=3, gpus_unhealthy=2, gpus_total=6),
+            [
+                (
+                    "Warning",
+                    "GpusUnusable",
+                    "2 GPUs more cannot be used: their nodes are not Ready or are cordoned; 2 of 6 in all.",
+                )
+            ],
+            id="a node falls silent",
+        ),
+        pytest.param(GPUPoolStatus(), GPUPoolStatus(nodes=3), [], id="a new pool"),
+    ],
+)
+def test_a_change_is_told_in_a_sentence_on_its_object(
+    before: Any, after: Any, expected: list[tuple[str, str, str]]
+) -> None:
+    assert told(before, after) == expected
+
+
+def test_a_status_that_stays_tells_nothing() -> None:
+    for status in (of_class(ready(NO, Reason.NO_REPLICAS_READY), 1), of_class(ready(YES, Reason.READY), 2)):
+        assert told(status, status) == []

@@ -1,0 +1,111 @@
+"""The operator's loops while the API server refuses what an administrator has to remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from builders import a_class
+from memory_api_server import Call
+from virtual_clock import in_virtual_time
+from virtual_shell import VirtualShell
+
+from argosy.errors import NextStep, Obstacle
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def about_decisions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [message for message in caplog.messages if message.startswith("decisions: ")]
+
+
+@in_virtual_time
+async def test_writes_that_are_refused_are_said_once_tried_less_and_less_often_and_shown_by_readyz(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.refuse(Call("create", "fleetplans"), obstacle=Obstacle.FORBIDDEN)
+    async with shell.running():
+        await shell.clock.sleep(59.0)
+        assert len(about_decisions(caplog)) == 1
+        assert len(shell.decider.started_s) <= 8  # P12 of the table of faults: 90 in this time
+        (lasting,) = shell.troubles.lasting()
+        assert lasting.startswith("decisions: trying again: create fleetplans")
+        assert shell.condition("fleets", "default", "Ready") == ("False", "WritesRefused")
+        shell.refuse_nothing()
+        await shell.clock.sleep(45.0)
+        assert shell.troubles.lasting() == ()
+    assert shell.condition("fleets", "default", "Ready") == ("True", "Ready")
+    assert about_decisions(caplog)[-1].startswith("decisions: works again after ")
+
+
+@in_virtual_time
+async def test_a_users_change_is_decided_on_at_once_however_long_the_wait_after_failures_is(
+    tmp_path: Path,
+) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.refuse(Call("create", "fleetplans"), obstacle=Obstacle.KIND_MISSING)
+    async with shell.running():
+        await shell.clock.sleep(100.0)
+        shell.refuse_nothing()
+        shell.apply(a_class(minReplicas=3))
+        await shell.clock.sleep(2.0)
+        assert len(shell.plan_triggers()) == 1
+
+
+@in_virtual_time
+async def test_statuses_are_written_though_deployments_are_refused(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.refuse(Call("apply", "deployments"), obstacle=Obstacle.FORBIDDEN)
+    async with shell.running():
+        await shell.clock.sleep(20.0)
+    assert shell.condition("workloadclasses", "default/chat", "Ready") == ("False", "Loading")
+    assert shell.condition("fleets", "default", "Ready") == ("False", "WritesRefused")
+
+
+@in_virtual_time
+async def test_a_namespace_that_is_deleted_in_mid_roll_out_stops_no_other_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.apply(a_class("other", priority=1))  # else both share replicas
+    created: list[str] = []
+
+    def refusal(call: Call) -> NextStep | None:
+        if (call.verb, call.plural) != ("apply", "deployments"):
+            return None
+        created.append(call.key)
+        return NextStep.GIVE_UP if call.key == created[0] else None
+
+    shell.server.refusal = refusal
+    async with shell.running():
+        await shell.clock.sleep(100.0)
+    ready = [shell.condition("workloadclasses", f"default/{name}", "Ready") for name in ("chat", "other")]
+    assert ready.count(("True", "Ready")) == 1
+    said = [message for message in caplog.messages if "not taken" in message]
+    assert len(said) <= 2  # once, and a reminder
+    assert said[0].startswith("step: create Deployment default/")
+
+
+@in_virtual_time
+async def test_a_decision_is_one_line_that_names_classes_and_steps(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    async with shell.running():
+        await shell.clock.sleep(60.0)
+    (made,) = [record for record in caplog.records if record.getMessage().startswith("revision 1 (")]
+    assert made.getMessage().startswith(
+        "revision 1 (the operator started): default/chat: 2 x llama-l40s-tp1-"
+    )
+    assert "; $1.80/h; 1 step: create Deployment default/llama-" in made.getMessage()
+    assert made.fields["revision"] == 1  # type: ignore[attr-defined]
+    assert list(made.fields["replicas"]) == ["default/chat"]  # type: ignore[attr-defined]
+    assert len(caplog.messages) <= 3
