@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from background_load import Answer, Ask, BackgroundLoad, ask_once
+from waiting import PATIENCE_S, until
+from waiting import until_equal as until_equal
 
 from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
 from argosy.xds.hop import TCP_PREFIX
@@ -50,9 +52,6 @@ FLEET = LiveFleetSpec(
 )
 CHAT_REPLICAS = 2
 CLASSES = {"default/chat", "default/scholar"}
-PATIENCE_S = 60.0
-"""Far more than anything here takes on two idle cores: a crowded machine may be slow."""
-
 ANSWER_TIMEOUT_S = 10.0
 """For one HTTP answer of a process of the test that is alive."""
 
@@ -114,34 +113,6 @@ class Operator:
         send(self.process.identity, signal.SIGTERM)
         until(lambda: not self.is_running, f"{self.name} to end")
         return time.monotonic() - began_s
-
-
-def until(holds: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
-    """Poll until `holds()` is truthy and return it; what cannot be read yet is an answer of no."""
-    give_up_s = time.monotonic() + timeout_s
-    last: object = None
-    while time.monotonic() < give_up_s:
-        try:
-            if last := holds():
-                return last
-        except (OSError, ValueError, KeyError) as error:
-            last = error
-        time.sleep(0.05)
-    raise AssertionError(f"waited {timeout_s:g} s in vain for {what}; at last: {last!r}")
-
-
-def until_equal(expected: object, read: Callable[[], object], what: str) -> None:
-    """Poll until `read()` is what is expected; fails with what it was at last."""
-    seen: list[object] = []
-
-    def is_equal() -> bool:
-        seen[:] = [read()]
-        return seen == [expected]
-
-    try:
-        until(is_equal, what)
-    except AssertionError as error:
-        raise AssertionError(f"{error}: {seen} instead of {expected!r}") from None
 
 
 class OperatorStage:
