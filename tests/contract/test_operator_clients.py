@@ -62,7 +62,8 @@ def test_a_model_that_no_class_takes_is_an_openai_404(sdk: openai.OpenAI) -> Non
     assert raised.value.type == "invalid_request_error"
     assert raised.value.code == "no_workload_class"
     assert raised.value.body == {
-        "message": "No workload class takes POST /v1/chat/completions with model nothing.",
+        "message": "No workload class takes POST /v1/chat/completions with model nothing: the models that"
+        " classes take are llama-70b, llama-8b.",
         "type": "invalid_request_error",
         "param": None,
         "code": "no_workload_class",
