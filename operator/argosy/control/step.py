@@ -43,7 +43,7 @@ from argosy.control.state.silence import doubted_pods
 from argosy.control.state.waiting import uncounted_pods
 from argosy.control.status.changes import change_events
 from argosy.control.status.fleet import alarm_statuses
-from argosy.control.status.observed import observed_status
+from argosy.control.status.observed import observed_statuses
 from argosy.control.status.reported import Reported
 from argosy.control.status.updates import status_updates
 from argosy.control.status.waiting import waiting_events
@@ -154,7 +154,6 @@ def _decision(
     new_plan = None if is_in_doubt else _new_revision(snapshot, decided, settings, picture)
     follow = new_plan if mode is Mode.AUTO and new_plan else picture.whole.applied_plan
     owners = owners_by_deployment(snapshot, {*sizing.cells.groups, *former_classes(snapshot)})
-    world = World(snapshot, sizing.nodes, owners, sizing.lost)
     reported = Reported(
         sizing=sizing,
         plan=decided.plan,
@@ -168,9 +167,11 @@ def _decision(
     )
     inputs = _plan_inputs(sizing, decided, memory, follow)
     looks = memory.planning.first_seen_s
+    world = World(snapshot, sizing.nodes, owners, sizing.lost)
     steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not is_in_doubt else ()
     removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
     statuses = remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting)
+    events = (*_events(snapshot, new_plan, decided), *_removal_event(snapshot, removal, looks))
     return Decision(
         mode=mode,
         new_plan=new_plan,
@@ -179,13 +180,9 @@ def _decision(
         routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
         steps=removal.steps,
         statuses=statuses,
-        events=(
-            *_events(snapshot, new_plan, decided),
-            *_removal_event(snapshot, removal, looks),
-            *change_events(picture.whole, statuses),
-        ),
+        events=(*events, *change_events(picture.whole, statuses)),
         why=decided.plan.reasons,
-        observed={k: found for k in snapshot.classes if (found := observed_status(reported, k)) is not None},
+        observed=observed_statuses(reported),
         memory=PlanningMemory(
             sizing.forecasts,
             decided.problem.capacity_per_s,

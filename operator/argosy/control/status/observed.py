@@ -40,6 +40,12 @@ def observed_status(reported: Reported, key: ClassKey) -> ObservedTraffic | None
     )
 
 
+def observed_statuses(reported: Reported) -> dict[ClassKey, ObservedTraffic]:
+    """What was measured of each class; a class of which nothing was is absent."""
+    found = {key: observed_status(reported, key) for key in reported.snapshot.classes}
+    return {key: each for key, each in found.items() if each is not None}
+
+
 def slo_missed(reported: Reported, key: ClassKey) -> Verdict | None:
     """The first term of the class's SLO that its requests certainly did not keep, or None."""
     found = reported.observed_of(key)
