@@ -13,7 +13,7 @@ from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
 from argosy.errors import SpecError
 from argosy.route.table import RouteTable
-from argosy.xds.listener import LISTENER
+from argosy.xds.gateway.listener import LISTENER
 from argosy.xds.resources import resources_of
 from argosy.xds.server import AdsServer
 from argosy.xds.snapshot import Snapshot, TypeUrl
