@@ -69,7 +69,8 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
     usable = new_pod_nodes(world.nodes)
     gates = assign_nodes(places, snapshot.engine_pods, usable, world.lost)
     basis = _Basis(follow.key, snapshot, decided.cells, inputs)
-    steps = (*rollout_steps(inputs), *protection_steps(inputs), *gates)
+    # A budget relies on all that serve now: on one more than a scale step of the same decision leaves.
+    steps = (*protection_steps(inputs), *rollout_steps(inputs), *gates)
     return tuple(PlannedStep(each, basis.reliance(each)) for each in steps)
 
 

@@ -112,7 +112,7 @@ def test_victims_are_marked_before_the_count_goes_down() -> None:
     world.apply(a_class(rate_per_s=8.0))
     decision = world.act()
     kinds = [type(s).__name__ for s in steps_of(decision)]
-    assert kinds == ["MarkVictim", "MarkVictim", "ScaleDeployment", "ProtectReplicas"]
+    assert kinds == ["ProtectReplicas", "MarkVictim", "MarkVictim", "ScaleDeployment"]
     going = {p.key for p in world.pods.values() if p.deleting}
     assert going == {s.pod for s in steps_of(decision) if isinstance(s, MarkVictim)}
 
