@@ -12,6 +12,7 @@ from envoy.config.listener.v3 import listener_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
 from argosy.errors import SpecError
+from argosy.manifests.envoy_bootstrap import bootstrap
 from argosy.route.table import RouteTable
 from argosy.xds.gateway.listener import LISTENER
 from argosy.xds.resources import resources_of
@@ -89,7 +90,9 @@ async def test_an_envoy_whose_bootstrap_lacks_internal_listeners_is_reported(
 ) -> None:
     assert world.envoy is not None
     await world.envoy.stop()
-    monkeypatch.setattr("argosy_sim.envoy.bootstrap_extensions", list)
+    monkeypatch.setattr(
+        "argosy_sim.envoy.bootstrap", lambda wanted: {**bootstrap(wanted), "bootstrap_extensions": []}
+    )
     await world.start_envoy()
     world.ads.publish(Snapshot.of_table(await one_class(world, build)))
     await world.until(lambda: any(state.refused_version for state in world.ads.envoys()))
