@@ -34,9 +34,9 @@ setup: $(STAMP) ## Install Python packages and build the control plane's binarie
 demo: setup ## Run the whole loop on real components, about six minutes; TRACE=FILE RATE=2 SEED=1
 	@$(BIN)/argosy sim demo
 
-# What starts no servers of its own runs in two processes; servers come one after the other.
+# In two processes, each with servers of its own; a module's tests stay together.
 test: test-fast setup ## Run every test
-	@$(BIN)/python -m pytest tests/contract tests/e2e
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/contract tests/e2e
 
 test-fast: $(STAMP) ## Run the tests that need no servers
 	@$(BIN)/python -c 'from argosy.engine import twin; twin.warm_up()'

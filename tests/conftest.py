@@ -11,6 +11,7 @@ A test that breaks the control plane (kills a component) starts its own.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,8 +21,15 @@ import pytest
 
 from argosy_sim.controlplane.binaries import binaries
 from argosy_sim.controlplane.cluster import ControlPlane
+from argosy_sim.controlplane.host.ports import PORTS_VARIABLE
 
 KUBECTL_TIMEOUT_S = 60
+
+# Several processes of one run: each has ports of its own, or one takes what another has found to be free.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+if _WORKER.isdecimal() and int(_WORKER) < 4:
+    _FIRST = 16384 + 4096 * int(_WORKER)
+    os.environ[PORTS_VARIABLE] = f"{_FIRST}-{_FIRST + 4095}"
 
 
 # Called as kubectl(*arguments, stdin="", check=True): with `check`, a failure fails the test.

@@ -55,10 +55,11 @@ def say(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Say:
     """Print a measured figure past the capture, with the test's result."""
     reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
 
-    assert reporter is not None
-
     def told(line: str) -> None:
         with capsys.disabled():
-            reporter.write_line(f"\n  {line}")
+            if reporter is None:  # one of several processes, which has no terminal of its own
+                print(f"\n  {line}", file=sys.__stderr__, flush=True)
+            else:
+                reporter.write_line(f"\n  {line}")
 
     return told

@@ -48,8 +48,8 @@ def test_an_operator_started_while_the_api_server_is_away_serves_its_copy(stage:
 
     stage.restart_envoy()
     again = stage.start_operator(operator.name, ready=False)
-    until(lambda: not stage.answer().error, "the copy to be served")
-    assert contents(stage.envoy_versions()) == served
+    until_equal(served, lambda: contents(stage.envoy_versions()), "the copy to be served")
+    until(lambda: not stage.answer().error, "an answer by it")
     assert not again.is_ready()
 
     stage.start_api_server()

@@ -350,4 +350,9 @@ def test_what_the_simulated_engine_exposes_is_readable() -> None:
         kv_blocks=1000.0,
         block_size=16.0,
     )
-    assert parse_engine(body) == EngineReading(3, 2, 0.25, 120.0, 40.0, 2.0, counters)
+    reading = parse_engine(body)
+    assert isinstance(reading, EngineReading)
+    latencies = reading.latencies
+    assert reading == EngineReading(3, 2, 0.25, 120.0, 40.0, 2.0, counters, latencies)
+    totals = {term.value: histogram.total for term, histogram in latencies.items()}
+    assert totals == {"TTFT": 1.0, "ITL": 2.0, "E2E": 2.0}

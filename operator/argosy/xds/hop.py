@@ -36,15 +36,12 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint
 from argosy.xds.health import health_check, limits
-from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
+from argosy.xds.packing import REPLICA_KEY, SUBSET_NAMESPACE, EnvoyMessage, ads_source, any_of, duration
 
 HOP_LISTENER = "argosy-hop"
 TCP_PREFIX = "tcp:"
 """A TCP cluster is named after its HTTP cluster. Kubernetes names have no colon."""
 
-SUBSET_NAMESPACE = "envoy.lb"
-"""Where Envoy looks for what chooses a subset of a cluster's endpoints."""
-REPLICA_KEY = "replica"
 HOP_NAMESPACE = "argosy.hop"
 CLUSTER_KEY = "cluster"
 

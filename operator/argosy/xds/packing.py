@@ -21,6 +21,13 @@ REFUSAL_KEY = "refusal"
 CLASS_KEY = "class"
 """Metadata of routes."""
 
+SUBSET_NAMESPACE = "envoy.lb"
+"""Metadata of endpoints: where Envoy looks for what chooses a subset of a cluster's endpoints."""
+REPLICA_KEY = "replica"
+REPLICA_ADDRESS = f"%UPSTREAM_METADATA({SUBSET_NAMESPACE}:{REPLICA_KEY})%"
+"""`ip:port` of the replica that a request was sent to, in Envoy's format language: its own word for the
+upstream host is the hop."""
+
 EnvoyMessage: TypeAlias = Any
 """A message of Envoy's. The bindings ship no types."""
 

@@ -16,6 +16,7 @@ from argosy.xds.packing import (
     CLASS_KEY,
     METADATA_NAMESPACE,
     MODEL_KEY,
+    REPLICA_ADDRESS,
     EnvoyMessage,
     any_of,
 )
@@ -34,7 +35,7 @@ FIELDS = {
     "first_byte_ms": "%RESPONSE_DURATION%",
     "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "cluster": "%UPSTREAM_CLUSTER%",
-    "upstream": "%UPSTREAM_HOST%",
+    "upstream": REPLICA_ADDRESS,
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",

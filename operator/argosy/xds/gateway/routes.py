@@ -24,7 +24,7 @@ from argosy.route.precedence import may_overlap
 from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
 from argosy.xds.gateway.listener import JSON_FILTER, RETRY_AFTER_S, ROUTE_CONFIGURATION
 from argosy.xds.gateway.refusals import metadata_matcher, refusal_metadata, refusal_routes
-from argosy.xds.packing import CLASS_KEY, MODEL_KEY, EnvoyMessage, any_of, duration
+from argosy.xds.packing import CLASS_KEY, MODEL_KEY, REPLICA_ADDRESS, EnvoyMessage, any_of, duration
 from argosy.xds.unknown_fields import retry_in_another_cluster
 
 NO_REPLICA_CLUSTER = "argosy-no-replica"
@@ -202,7 +202,7 @@ def _endpoint_header() -> list[EnvoyMessage]:
     """The address of the replica; an engine that names itself, as simulated ones do, keeps its word."""
     return [
         base_pb2.HeaderValueOption(
-            header=base_pb2.HeaderValue(key=ENDPOINT_HEADER, value="%UPSTREAM_REMOTE_ADDRESS%"),
+            header=base_pb2.HeaderValue(key=ENDPOINT_HEADER, value=REPLICA_ADDRESS),
             append_action=base_pb2.HeaderValueOption.ADD_IF_ABSENT,
         )
     ]

@@ -6,14 +6,20 @@ sees `PortTakenError` and starts again with other ports.
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from argosy.errors import SpecError
 from argosy_sim.controlplane.errors import PortTakenError
 
 LOOPBACK = "127.0.0.1"
+
+PORTS_VARIABLE = "ARGOSY_PORTS"
+"""Environment variable: the ports to choose from, FIRST-LAST. Processes that each start a fleet at the same
+time do not take each other's ports where each has a range of its own."""
 
 
 _LOWEST = 16384
@@ -27,7 +33,7 @@ def free_ports(num_ports: int) -> tuple[int, ...]:
     They lie below the ephemeral ones: a process that ends and listens again on its port (Envoy, an API
     server) would now and then find it given to an outgoing connection or to a bind to port 0.
     """
-    candidates = range(_LOWEST, max(_first_ephemeral(), _LOWEST))
+    candidates = _candidates()
     with ExitStack() as stack:
         # All are held until the last is known, or one would be chosen twice.
         sockets: list[socket.socket] = []
@@ -43,6 +49,17 @@ def free_ports(num_ports: int) -> tuple[int, ...]:
             each.bind((LOOPBACK, 0))
             sockets.append(each)
         return tuple(each.getsockname()[1] for each in sockets)
+
+
+def _candidates() -> range:
+    """Those of `ARGOSY_PORTS`, else all below the ephemeral ones; raises `SpecError` for another form."""
+    chosen = os.environ.get(PORTS_VARIABLE, "")
+    if not chosen:
+        return range(_LOWEST, max(_first_ephemeral(), _LOWEST))
+    first, _, last = chosen.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 65536):
+        raise SpecError(f"{chosen!r} is not FIRST-LAST, such as 20000-24999", PORTS_VARIABLE)
+    return range(int(first), int(last) + 1)
 
 
 def _first_ephemeral() -> int:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from argosy.errors import SpecError
 from argosy_sim.controlplane.errors import PortTakenError
 from argosy_sim.controlplane.host import ports
-from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports, require_free
+from argosy_sim.controlplane.host.ports import LOOPBACK, PORTS_VARIABLE, free_ports, require_free
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -31,9 +32,24 @@ def test_free_ports_are_none_that_the_kernel_gives_away() -> None:
 def test_ports_are_found_also_where_all_may_be_given_away(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.delenv(PORTS_VARIABLE, raising=False)
     (tmp_path / "range").write_text("1024\t65535\n")
     monkeypatch.setattr(ports, "_EPHEMERAL", tmp_path / "range")
     assert len(set(free_ports(20))) == 20
+
+
+def test_ports_come_from_the_range_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PORTS_VARIABLE, "30000-30099")
+    found = free_ports(20)
+    assert len(set(found)) == 20
+    assert all(30000 <= port <= 30099 for port in found)
+
+
+@pytest.mark.parametrize("text", ["20000", "high-low", "30000-20000", "20000-70000"])
+def test_a_range_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(PORTS_VARIABLE, text)
+    with pytest.raises(SpecError, match=f"ARGOSY_PORTS: '{text}' is not FIRST-LAST, such as 20000-24999"):
+        free_ports(1)
 
 
 def test_a_taken_port_is_refused_with_a_sentence_that_names_the_option() -> None:
