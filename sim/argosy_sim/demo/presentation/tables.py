@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from argosy_sim.demo.evidence import Evidence, PlanSeen
 from argosy_sim.demo.judgement.judge import ActJudgement, ClassInAct, Judgement
-from argosy_sim.demo.judgement.shocks import DECISION_BOUND_S, ShockDecision
+from argosy_sim.demo.judgement.shocks import ShockDecision
 from argosy_sim.demo.presentation import wording as story_wording
 from argosy_sim.demo.story import Shock, StoryClass
 from argosy_sim.report import wording
@@ -74,7 +74,7 @@ def _count_facts(act: ActJudgement) -> Iterable[Fact]:
 def _within(decision: ShockDecision) -> str:
     if decision.decided_within_s is None:
         return "no plan in this act"
-    return f"after {wording.seconds(decision.decided_within_s)} of {wording.seconds(DECISION_BOUND_S)}"
+    return f"after {wording.seconds(decision.decided_within_s)} of {wording.seconds(decision.bound_s)}"
 
 
 def _plan_links(plans: Sequence[PlanSeen]) -> Sequence[str | Element]:

@@ -17,7 +17,7 @@ from rich.text import Text
 from argosy_sim.demo.evidence import Evidence, PlanSeen
 from argosy_sim.demo.judgement.judge import ActJudgement, ClassInAct, Judgement
 from argosy_sim.demo.judgement.promises import ROUTABLE_BOUND_S
-from argosy_sim.demo.judgement.shocks import DECISION_BOUND_S, RECOVERY_AFTER_LOAD_S
+from argosy_sim.demo.judgement.shocks import RECOVERY_AFTER_LOAD_S
 from argosy_sim.demo.presentation.wording import (
     delay,
     plan_state,
@@ -151,7 +151,7 @@ def _shocks(judgement: Judgement) -> Table:
             decision.shock.value,
             wording.seconds(decision.at_s),
             wording.seconds(decision.decided_within_s),
-            wording.seconds(DECISION_BOUND_S),
+            wording.seconds(decision.bound_s),
             wording.NOTHING if decision.revision is None else f"revision {decision.revision}",
             verdict_word(decision.is_in_time),
         )
