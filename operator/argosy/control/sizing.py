@@ -78,7 +78,7 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
 def _served_now(sizing: Sizing) -> frozenset[ClassKey]:
     """The classes that the applied plan serves: of these only a higher priority takes the last replica.
 
-    The plan says so, and not the pods: a class whose replica has just died is no newcomer.
+    The plan decides this, not the pods: a class whose replica has just died is served all the same.
     """
     plan = sizing.snapshot.applied_plan
     cells = plan.spec.cells if plan is not None else ()

@@ -33,7 +33,7 @@ class Incarnation:
     lock: IO[str] | None = None
 
     def close(self) -> None:
-        """Release the directory; the end of the process does so, too."""
+        """Release the directory; the end of the process releases it as well."""
         if self.lock is not None:
             self.lock.close()
 

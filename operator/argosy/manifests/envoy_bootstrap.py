@@ -147,7 +147,7 @@ def _ads_cluster(wanted: EnvoyBootstrap) -> Message:
 
 
 def _transport_socket(tls: TlsFiles, ads: tuple[Address, ...]) -> Message:
-    """Mutual TLS. Envoy compares a certificate with the address only where it is told to."""
+    """Mutual TLS. The names to accept are listed, because Envoy does not check them by itself."""
     names = [
         {"san_type": "IP_ADDRESS" if _is_ip(host) else "DNS", "matcher": {"exact": host}}
         for host in dict.fromkeys(host for host, _ in ads)

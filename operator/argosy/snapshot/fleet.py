@@ -90,7 +90,7 @@ class FleetSnapshot:
     profile_files: files that ServedModels name, with their contents; a file in neither map does not exist
     unread_profiles: files that could not be fetched yet, each with the API server's error
     seen: how complete the snapshot is
-    monotonic_s: the process's monotonic clock, which nobody sets: for how long a look has lasted
+    monotonic_s: the process's monotonic clock, which is never set: it measures how long a look has lasted
     remembered_revision: the largest FleetPlan revision that this process or one before it has seen
     """
 

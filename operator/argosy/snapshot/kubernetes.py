@@ -35,7 +35,7 @@ VM_EVENT = "VMEventScheduled"
 LOST_EVENTS = ("Preempt", "Terminate", "Redeploy", "Reboot")
 """Azure's events after which an engine is gone. A Freeze only pauses it for seconds."""
 MOST_ANNOUNCED = 128
-"""Characters of it that a sentence of ours takes."""
+"""Characters of it that a condition's sentence repeats."""
 
 
 def node_state(node: Object) -> NodeState:

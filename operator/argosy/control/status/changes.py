@@ -78,7 +78,7 @@ def _condition_events(
 
 
 def _count_events(kind: str, update: StatusUpdate, before: object) -> list[EventRecord]:
-    """What is missing of a count that nobody asked to be smaller."""
+    """The event of a class that lost replicas which it needs, or of a pool that lost nodes or GPUs."""
     new = update.status
     if isinstance(new, WorkloadClassStatus) and isinstance(before, WorkloadClassStatus):
         ready = find_condition(new.conditions, ConditionType.READY)

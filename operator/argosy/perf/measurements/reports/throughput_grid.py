@@ -139,7 +139,7 @@ def _row(
 ) -> Measurement:
     """Both profilers send requests of one length: the spread is zero.
 
-    Without a latency the throughput says something only as the engine's most.
+    Without a latency the throughput is usable only as the highest that the engine reaches.
     """
     return Measurement(
         where=where,
