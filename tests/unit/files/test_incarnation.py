@@ -1,4 +1,4 @@
-"""Who a process is: a restart keeps the identity, and no two processes share a state directory."""
+"""Which process this is: a restart keeps the identity, and no two processes share a state directory."""
 
 from __future__ import annotations
 
