@@ -19,7 +19,7 @@ def host_and_port(text: str, flag: str) -> tuple[str, int]:
 
 
 def peer_address(text: str, flag: str) -> tuple[str, int]:
-    """Host and port to connect to, an IPv6 address without its brackets; raises `SpecError`, for port 0 too."""
+    """Host and port to connect to; an IPv6 address has no brackets. Raises `SpecError`, for port 0 too."""
     host, port = host_and_port(text, flag)
     if port == 0:
         raise SpecError(f"{text!r} needs a port from 1 to {_LARGEST_PORT}, such as 127.0.0.1:18000", flag)
