@@ -81,6 +81,17 @@ def test_the_api_servers_own_words_are_kept(body: str, said: str) -> None:
     ("action", "status", "body", "obstacle", "sentence"),
     [
         pytest.param(
+            "PATCH /apis/apps/v1/namespaces/prod/deployments/chat/scale",
+            403,
+            '{"message": "deployments.apps \\"chat\\" is forbidden: User \\"op\\" cannot patch resource'
+            ' \\"deployments/scale\\" in API group \\"apps\\" in the namespace \\"prod\\""}',
+            Obstacle.FORBIDDEN,
+            'the operator\'s account op may not patch deployments.apps/scale in the namespace "prod": give'
+            " it the permissions of charts/argosy/files/operator-rbac.yaml (kubectl apply --server-side -f"
+            " charts/argosy/files/operator-rbac.yaml)",
+            id="a permission for a part of an object",
+        ),
+        pytest.param(
             "POST /apis/argosy.dev/v1alpha1/fleetplans",
             403,
             '{"message": "fleetplans.argosy.dev is forbidden: User \\"system:serviceaccount:a:b\\"'
