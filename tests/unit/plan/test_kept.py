@@ -121,3 +121,10 @@ def test_a_floor_that_the_plan_found_misses_too_is_no_reason_against_keeping() -
     short = found(problem)
     assert short.unmet_floors == {GROUP: 1}
     assert kept(problem, short, earlier({CHEAP: 1, DEAR: 1})) is not None
+
+
+def test_no_replica_for_no_request_costs_nothing_and_is_kept() -> None:
+    problem = a_problem(0.0, floor=0)
+    plan = kept(problem, found(problem), Earlier({}, {}, 0.01))
+    assert plan is not None
+    assert (plan.report.objective_usd_per_hour, plan.report.gap) == (0.0, 0.0)
