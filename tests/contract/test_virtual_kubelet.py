@@ -323,19 +323,14 @@ def test_a_crashed_engine_is_started_again_and_counted(fleet: Fleet) -> None:
         assert answer.status == 200
 
 
-def probe(period_s: int, timeout_s: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": "/health", "port": "http"},
-        "periodSeconds": period_s,
-        "timeoutSeconds": timeout_s,
-        "failureThreshold": failures,
-    }
+TIMES = {"periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 2}
+PROBE = {"httpGet": {"path": "/health", "port": "http"}, **TIMES}
 
 
 def test_an_engine_that_is_late_with_its_readiness_probe_is_not_ready_until_it_answers_again(
     fleet: Fleet,
 ) -> None:
-    name = fleet.run("late", container={"readinessProbe": probe(period_s=1, timeout_s=1, failures=2)})
+    name = fleet.run("late", container={"readinessProbe": PROBE})
     endpoint = fleet.ready("late")
     running = stream(endpoint, num_tokens=1000)
     began_s = time.time()
@@ -351,7 +346,7 @@ def test_an_engine_that_is_late_with_its_readiness_probe_is_not_ready_until_it_a
 
 
 def test_an_engine_that_fails_its_liveness_probe_is_started_again(fleet: Fleet) -> None:
-    name = fleet.run("stuck", container={"livenessProbe": probe(period_s=1, timeout_s=1, failures=2)})
+    name = fleet.run("stuck", container={"livenessProbe": PROBE})
     fleet.ready("stuck")
     delay_pod(fleet.state_dir, name, "/health", 30.0)
     pod = fleet.until("stuck", lambda pod: is_ready(pod) and engine_status(pod)["restartCount"] == 1)
