@@ -23,7 +23,7 @@ import pytest
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.controlplane.credentials.accounts import Account, service_account_kubeconfig
 from argosy_sim.controlplane.host.processes import Ending, Launcher, is_running
-from argosy_sim.livefleet.control import crash_pod, fleet_status, kill_node
+from argosy_sim.livefleet.control import crash_pod, delay_pod, fleet_status, kill_node
 from argosy_sim.livefleet.errors import FleetNotRunningError, UnknownTargetError
 from argosy_sim.livefleet.event_log import read_events
 from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch, wait_until_up
@@ -321,6 +321,38 @@ def test_a_crashed_engine_is_started_again_and_counted(fleet: Fleet) -> None:
     assert events["ready"]["at"] - events["crashed"]["at"] >= 2 * LOAD_S
     with urllib.request.urlopen(f"http://{fleet.ready('crashes')}/health", timeout=5) as answer:
         assert answer.status == 200
+
+
+TIMES = {"periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 2}
+PROBE = {"httpGet": {"path": "/health", "port": "http"}, **TIMES}
+
+
+def test_an_engine_that_is_late_with_its_readiness_probe_is_not_ready_until_it_answers_again(
+    fleet: Fleet,
+) -> None:
+    name = fleet.run("late", container={"readinessProbe": PROBE})
+    endpoint = fleet.ready("late")
+    running = stream(endpoint, num_tokens=1000)
+    began_s = time.time()
+    delay_pod(fleet.state_dir, name, "/health", 1.5)
+    pod = fleet.until("late", lambda pod: not is_ready(pod))
+    status = engine_status(pod)
+    assert time.time() - began_s >= 2.0, "two answers in a row, each given a second"
+    assert (status["ready"], "running" in status["state"], status["restartCount"]) == (False, True, 0)
+    delay_pod(fleet.state_dir, name, "/health", 0.0)
+    again = engine_status(fleet.until("late", is_ready))
+    assert again["state"] == status["state"], "it has run all the time"
+    _read_whole(running)
+
+
+def test_an_engine_that_fails_its_liveness_probe_is_started_again(fleet: Fleet) -> None:
+    name = fleet.run("stuck", container={"livenessProbe": PROBE})
+    fleet.ready("stuck")
+    delay_pod(fleet.state_dir, name, "/health", 30.0)
+    pod = fleet.until("stuck", lambda pod: is_ready(pod) and engine_status(pod)["restartCount"] == 1)
+    assert engine_status(pod)["lastState"]["terminated"]["message"] == (
+        "the liveness probe failed: 2 answers of /health in a row failed or took 1 s"
+    )
 
 
 @pytest.mark.parametrize(

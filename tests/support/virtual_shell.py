@@ -29,6 +29,7 @@ from argosy.control.step import StepSettings, step
 from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import NextStep, Obstacle
 from argosy.keys import CellName
+from argosy.kube.identity import ClusterIdentity
 from argosy.kube.store import Store
 from argosy.reconcile.act import Actor
 from argosy.reconcile.loop_state import LoopState
@@ -171,7 +172,7 @@ class VirtualShell:
             routing=self._routing,
             profile_files=ProfileFiles(self.server, self.clock, self.troubles),
             metrics=Metrics(),
-            revisions=SeenRevisions(directory),
+            revisions=SeenRevisions(directory, ClusterIdentity()),
             memory=ControlMemory(TrafficMemory(started_s=self.clock.now_s())),
             troubles=self.troubles,
             heartbeats=Heartbeats(self.clock),

@@ -80,6 +80,7 @@ DISRUPTION_BUDGETS = path_of("poddisruptionbudgets")
 CONFIGMAPS = path_of("configmaps")
 EVENTS = path_of("events")
 LEASES = path_of("leases")
+NAMESPACES = path_of("namespaces")
 DEFINITIONS = path_of("customresourcedefinitions")
 
 

@@ -2,8 +2,9 @@
 
 Owns one Lease per replica, whose annotation lists the replica's Envoys with the versions that they
 have: an Envoy may be connected to any replica, and the leader writes all of them to Fleet's status.
-A Lease that is no longer renewed belongs to a replica that has stopped: its Envoys are left out, and the
-leader deletes it later. A replica that stops in order deletes its own.
+An Envoy is connected to one replica at a time: a node id that several Leases list for a while is that of
+two Envoys. A Lease that is no longer renewed belongs to a replica that has stopped: its Envoys are left
+out, and the leader deletes it later. A replica that stops in order deletes its own.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import asyncio
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from argosy.api.schema.timestamp import rfc3339_micro, seconds_of
@@ -38,6 +40,9 @@ DURATION_S = 12
 
 
 ACTIVITY = "lists of Envoys"
+SHARED_AFTER_S = 20.0
+"""A node id that is in two lists for this long is that of two Envoys. One that changes its replica is in both
+until the first has noticed the end of its connection (10 s), or its Lease has expired, and both were read."""
 REMOVE_AFTER_S = 120.0
 """Ten durations: the Lease of a replica that has not been renewed for this long is deleted by the leader."""
 RELEASE_LIMIT_S = 2.0
@@ -69,6 +74,7 @@ class EnvoyLeases:
         self._name = lease_name(identity)
         self._seen: dict[str, _Seen] = {}
         self._num_failures = 0
+        self._shared_since_s: dict[str, float] = {}
         self.others: tuple[EnvoyState, ...] = ()
 
     async def run(self, on_change: Callable[[], None], may_remove: Callable[[], bool]) -> None:
@@ -106,8 +112,21 @@ class EnvoyLeases:
         leases, _ = await self._api.list(LEASES, f"{LABEL}=true", self._namespace)
         self._observe(leases)
         alive = [lease for lease in leases if self._is_alive(lease)]
-        before, self.others = self.others, envoys_of(alive, self._name)
+        before, self.others = self.others, self._envoys(alive)
         return before != self.others
+
+    def _envoys(self, alive: Iterable[Object]) -> tuple[EnvoyState, ...]:
+        """The Envoys of the other replicas; those that share their node id are all listed, and marked."""
+        lists = [envoys_of([lease], self._name) for lease in alive]
+        counts = Counter(n for each in (*lists, self._own()) for n in {envoy.node_id for envoy in each})
+        now_s = self._clock.monotonic_s()
+        self._shared_since_s = {
+            n: self._shared_since_s.get(n, now_s) for n, count in counts.items() if count > 1
+        }
+        shared = {n for n, since_s in self._shared_since_s.items() if now_s - since_s >= SHARED_AFTER_S}
+        marked = [replace(e, is_duplicate=True) for each in lists for e in each if e.node_id in shared]
+        others = {e.node_id: e for each in lists for e in each if e.node_id not in shared}
+        return tuple(sorted((*marked, *others.values()), key=lambda envoy: envoy.node_id))
 
     def _observe(self, leases: Iterable[Object]) -> None:
         """Note what has changed: ages are measured on this process's clock alone."""

@@ -23,6 +23,7 @@ from argosy.errors import InvariantError
 from argosy.files.calibrations import read_calibrations
 from argosy.files.incarnation import Incarnation, begin
 from argosy.kube.api import ApiServer, connect
+from argosy.kube.identity import ClusterIdentity
 from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
@@ -54,6 +55,8 @@ from argosy.xds.server import AdsServer
 log = logging.getLogger(__name__)
 
 WATCH_END_S = 5.0
+ASK_CLUSTER_S = 15.0
+"""As often as all else that an administrator may have to remedy."""
 
 
 async def run(settings: OperatorSettings) -> None:
@@ -72,7 +75,12 @@ class _Process:
     """All parts of one process; `start` opens the ports and files that may fail before any loop runs."""
 
     def __init__(
-        self, settings: OperatorSettings, client: ApiClient, clock: Clock, incarnation: Incarnation
+        self,
+        settings: OperatorSettings,
+        client: ApiClient,
+        clock: Clock,
+        incarnation: Incarnation,
+        cluster: ClusterIdentity,
     ) -> None:
         api, troubles = ApiServer(client), Troubles(clock, log)
         candidate = Candidate(incarnation.identity, incarnation.nonce, incarnation.previous_nonce)
@@ -90,7 +98,8 @@ class _Process:
         self._worker = DecisionWorker(settings.state_dir / "capacities.json")
         self._source = telemetry_source(settings)
         snapshots = Snapshots(self._store)
-        self._publisher = Publisher(snapshots, self._ads, clock, settings.state_dir)
+        self._publisher = Publisher(snapshots, self._ads, clock, settings.state_dir, cluster)
+        self._api, self._cluster = api, cluster
         listeners = Listeners(self._changed, self._picture_changed, self._metrics.show_missed)
         self._watches = Watches(self._store, api, clock, troubles, listeners)
         lease = (settings.namespace, incarnation.identity)
@@ -103,7 +112,7 @@ class _Process:
             routing=lambda: self._publisher.view(self._envoy_leases.others),
             profile_files=ProfileFiles(api, clock, troubles),
             metrics=self._metrics,
-            revisions=SeenRevisions(settings.state_dir),
+            revisions=SeenRevisions(settings.state_dir, cluster),
             memory=_first_memory(settings, clock),
             troubles=troubles,
             heartbeats=self._heartbeats,
@@ -120,7 +129,9 @@ class _Process:
     async def start(cls, settings: OperatorSettings) -> _Process:
         host, port = host_and_port(settings.xds_address, "--xds-address")
         incarnation = begin(settings.state_dir, settings.identity)
-        process = cls(settings, await connect(settings.kubeconfig), SystemClock(), incarnation)
+        client, cluster = await connect(settings.kubeconfig), ClusterIdentity()
+        await cluster.learn(ApiServer(client))
+        process = cls(settings, client, SystemClock(), incarnation, cluster)
         try:
             bound = await process._ads.serve(host, port, settings.xds_tls)
             process._runner = await serve_health(settings.http_address, process._health())
@@ -137,6 +148,7 @@ class _Process:
         loops: list[Coroutine[Any, Any, None]] = [
             self._watches.keep_synced(self._looked),
             self._watches.judge_deletions(),
+            self._learn_cluster(),
             self._leadership.run(),
             self._publisher.run(lambda: self._store.is_synced),
             self._envoy_leases.run(self._others_changed, lambda: self._leadership.is_leader),
@@ -165,6 +177,13 @@ class _Process:
             await asyncio.wait({self._watching}, timeout=WATCH_END_S)
         await self._client.close()  # type: ignore[no-untyped-call]
         self._incarnation.close()
+
+    async def _learn_cluster(self) -> None:
+        """Until cancelled: ask which cluster this is while it is not known."""
+        while True:
+            if not self._cluster.uid and await self._cluster.learn(self._api):
+                self._publisher.learned_cluster()
+            await self._clock.sleep(ASK_CLUSTER_S)
 
     def _looked(self, began_s: float) -> None:
         """Every kind was listed, or cannot be: the loops may begin, and say what they cannot see."""

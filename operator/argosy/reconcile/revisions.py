@@ -13,6 +13,7 @@ from pathlib import Path
 
 from argosy.control.revision.number import ADOPTED_LIMIT
 from argosy.files.revisions import read_revision, write_revision
+from argosy.kube.identity import ClusterIdentity
 from argosy.snapshot.fleet import EnvoyState
 
 log = logging.getLogger(__name__)
@@ -21,11 +22,15 @@ _PLAN_NAME = re.compile(r"plan-([0-9]{6,9})")
 
 
 class SeenRevisions:
-    """Never falls; a rise is written to the state directory at once."""
+    """Never falls; a rise is written to the state directory at once.
 
-    def __init__(self, state_dir: Path) -> None:
-        self._state_dir = state_dir
-        self._largest = min(read_revision(state_dir), ADOPTED_LIMIT)
+    The number of another cluster's file is not used; where it is not known which cluster this is, it is:
+    a number that is too large harms nothing.
+    """
+
+    def __init__(self, state_dir: Path, cluster: ClusterIdentity) -> None:
+        self._state_dir, self._cluster = state_dir, cluster
+        self._largest = min(read_revision(state_dir, cluster.uid), ADOPTED_LIMIT)
 
     @property
     def largest(self) -> int:
@@ -41,7 +46,7 @@ class SeenRevisions:
             return
         self._largest = largest
         try:
-            write_revision(self._state_dir, largest)
+            write_revision(self._state_dir, largest, self._cluster.uid)
         except OSError as error:
             # Only a restart after which no plan and no Envoy tells the number needs the file.
             log.warning("the largest revision was not written to %s: %s", self._state_dir, error)

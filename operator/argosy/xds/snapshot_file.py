@@ -1,8 +1,9 @@
 """The xDS snapshot on disk: what a process serves until its caches have synced.
 
-Owns the file: one line with a magic word and a checksum, then the resources as protobuf. Input and output:
-a `Snapshot`; for a damaged file the answer is `UnreadableSnapshot`, with the reason. It stands in `xds`
-rather than in `files` because its content is protobuf.
+Owns the file: one line with a magic word, a checksum and the uid of the cluster, then the resources as
+protobuf. Input and output: a `Snapshot` and its cluster; for a file that is damaged, or of another
+cluster, the answer is `UnreadableSnapshot`, with the reason. It stands in `xds` rather than in `files`
+because its content is protobuf.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from google.protobuf.message import DecodeError
 
 from argosy.errors import InvariantError
 from argosy.files import atomic
+from argosy.files.origin import foreign
 from argosy.refusals import Refused
 from argosy.xds.snapshot import PackedResource, ResourceSet, Snapshot, TypeUrl
 
 FILE_NAME = "xds-snapshot.bin"
-_MAGIC = "argosy-xds-snapshot-1"
+_MAGIC = "argosy-xds-snapshot-2"
 
 
 class UnreadableSnapshotReason(StrEnum):
@@ -34,6 +36,8 @@ class UnreadableSnapshotReason(StrEnum):
     DAMAGED = "Damaged"
     BAD_CONTENT = "BadContent"
     """Whole, but its resources cannot be read or contradict each other."""
+    OTHER_CLUSTER = "OtherCluster"
+    """The state directory was used on another cluster: its engines are not here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +45,26 @@ class UnreadableSnapshot(Refused[UnreadableSnapshotReason]):
     """A file that cannot be used, and why, in a sentence for the log."""
 
 
-def save(snapshot: Snapshot, directory: Path) -> Path:
+@dataclass(frozen=True, slots=True)
+class SavedSnapshot:
+    """A snapshot from the file. cluster: the uid of the cluster that it is of; empty where not known."""
+
+    snapshot: Snapshot
+    cluster: str
+
+
+def save(snapshot: Snapshot, directory: Path, cluster: str = "") -> Path:
     """Replace the file in `directory` (made if missing) and return its path. Raises OSError."""
     body = _to_bytes(snapshot)
-    head = f"{_MAGIC} {hashlib.sha256(body).hexdigest()}\n".encode()
+    head = f"{_MAGIC} {hashlib.sha256(body).hexdigest()} {cluster}\n".encode()
     target = directory / FILE_NAME
     # Durable: it is what Envoys are served after a restart in which the API server cannot be reached.
     atomic.write_bytes(target, head + body, mode=atomic.OWNER_ONLY, is_durable=True)
     return target
 
 
-def load(directory: Path) -> Snapshot | UnreadableSnapshot | None:
-    """The saved snapshot; None where there is no file."""
+def load(directory: Path, cluster: str = "") -> SavedSnapshot | UnreadableSnapshot | None:
+    """The saved snapshot; None where there is no file. cluster: of this process, empty where not known."""
     path = directory / FILE_NAME
     try:
         content = path.read_bytes()
@@ -61,14 +73,17 @@ def load(directory: Path) -> Snapshot | UnreadableSnapshot | None:
     except OSError as error:
         return _ignored(path, UnreadableSnapshotReason.CANNOT_OPEN, str(error))
     head, _, body = content.partition(b"\n")
-    magic, _, checksum = head.decode(errors="replace").partition(" ")
+    magic, _, rest = head.decode(errors="replace").partition(" ")
+    checksum, _, stored = rest.partition(" ")
     if magic != _MAGIC:
         return _ignored(path, UnreadableSnapshotReason.OTHER_FORMAT, f"it does not begin with {_MAGIC}")
     if hashlib.sha256(body).hexdigest() != checksum:
         why = "its checksum does not match; it was cut off or changed"
         return _ignored(path, UnreadableSnapshotReason.DAMAGED, why)
+    if why := foreign(stored, cluster):
+        return _ignored(path, UnreadableSnapshotReason.OTHER_CLUSTER, why)
     try:
-        return _from_bytes(body)
+        return SavedSnapshot(_from_bytes(body), stored)
     except (DecodeError, InvariantError, ValueError) as error:
         return _ignored(path, UnreadableSnapshotReason.BAD_CONTENT, str(error))
 

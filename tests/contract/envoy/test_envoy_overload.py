@@ -6,10 +6,25 @@ import asyncio
 import random
 from typing import Any
 
+from argosy.engine import EngineLimits, StepCoefficients
+from argosy.route.table import Endpoint, EndpointState
 from argosy.telemetry.parse import ROUTE_STATS_FILTER, parse_route_stats
+from argosy_sim.livefleet.addresses import AddressClaim, listen_on
+from argosy_sim.livefleet.vllm.server import EngineProfile, VllmServer
 
 CHAT = {"x-class": "chat"}
 SERVICE_S = 0.5
+BURST_S = 10.0
+BURST = 20
+
+SLOTS, TOKENS, STEP_MS = 4, 25, 20.0
+"""A simulated engine that answers eight requests/s: four at a time, each in half a second."""
+ENGINE = EngineProfile(
+    "m",
+    ("chat",),
+    EngineLimits(SLOTS, 8192, 10_000, 16, 4096),
+    StepCoefficients(wn=STEP_MS, f=0.01, q=1.0, c1=0.0, a0=0.0, a1=0.0, a2=0.0, b0=0.0, b1=0.0, b2=0.0),
+)
 
 
 async def serve(world: Any, build: Any, limit: int | None) -> Any:
@@ -31,7 +46,7 @@ async def demand(world: Any) -> float:
 async def test_of_a_burst_every_request_completes_or_is_refused_with_a_time_to_come_back(
     world: Any, build: Any
 ) -> None:
-    limit, num = 5, 600
+    limit, num = 5, 600  # three seconds
     replica = await serve(world, build, limit)
     answers = await world.load(num, 20 * limit / SERVICE_S, headers=CHAT)
     found = build.statuses(answers)
@@ -49,6 +64,36 @@ async def test_of_a_burst_every_request_completes_or_is_refused_with_a_time_to_c
     }
     assert sorted(answer.seconds for answer in refused)[len(refused) // 2] < 0.1
     assert await demand(world) == num, "a refused request is demand"
+
+
+async def test_of_ten_seconds_at_twenty_times_the_capacity_of_simulated_engines_nothing_is_lost(
+    world: Any, build: Any
+) -> None:
+    limit = 2 * SLOTS  # a queue as long as the slots: half a second of waiting
+    asked = {"model": "chat", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    asked |= {"max_tokens": TOKENS, "ignore_eos": True}
+    with AddressClaim.claim() as claim:
+        engine = VllmServer(ENGINE, listen_on(claim.next_address(), claim.engine_port), lambda line: None)
+        engine.serve()
+        try:
+            address, _, port = engine.endpoint.rpartition(":")
+            endpoint = Endpoint(address, int(port), "default/engine", EndpointState.READY)
+            cluster = build.cluster("c", endpoint, request_limit=limit)
+            await world.publish(world.table([build.route("chat", {"c": 1.0})], [cluster]))
+            await world.until_async(lambda: is_healthy(world))
+            rate_per_s = BURST * SLOTS / SERVICE_S
+            answers = await world.load(int(BURST_S * rate_per_s), rate_per_s, headers=CHAT, json_body=asked)
+        finally:
+            engine.crash()
+    found = build.statuses(answers)
+    assert set(found) == {200, 429}
+    assert all(answer.body.rstrip().endswith("data: [DONE]") for answer in answers if answer.status == 200)
+    assert {answer.headers["retry-after"] for answer in answers if answer.status == 429} == {"5"}
+    assert found[200] >= 0.7 * SLOTS / SERVICE_S * BURST_S, "the engine was kept busy throughout"
+
+
+async def is_healthy(world: Any) -> bool:
+    return bool((await world.health()).get("default/engine"))
 
 
 async def test_bursty_arrivals_at_the_planned_rate_are_refused_nothing(world: Any, build: Any) -> None:

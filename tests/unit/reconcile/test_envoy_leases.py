@@ -17,6 +17,7 @@ from argosy.reconcile.envoy_leases import (
     LABEL,
     PERIOD_S,
     REMOVE_AFTER_S,
+    SHARED_AFTER_S,
     EnvoyLeases,
     envoys_of,
     has_expired,
@@ -185,3 +186,29 @@ async def test_while_the_api_server_is_away_the_last_list_stays(caplog: pytest.L
     server.refusal = lambda call: None
     await clock.sleep(2 * PERIOD_S)
     assert (two.leases.others, two.task.done()) == (one.own, False)
+
+
+@in_virtual_time
+async def test_two_envoys_with_one_node_id_on_two_replicas_are_found_by_both_and_by_a_third() -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    one, two, three = (Replica(server, clock, name) for name in ("one", "two", "three"))
+    one.own = two.own = (EnvoyState("edge-1", "v1"),)
+    await clock.sleep(SHARED_AFTER_S + 3 * PERIOD_S)
+    marked = EnvoyState("edge-1", "v1", is_duplicate=True)
+    assert (one.leases.others, two.leases.others) == ((marked,), (marked,))
+    assert three.leases.others == (marked, marked)
+    two.own = (EnvoyState("edge-2", "v1"),)
+    await clock.sleep(2 * PERIOD_S)
+    assert one.leases.others == (EnvoyState("edge-2", "v1"),)
+
+
+@in_virtual_time
+async def test_an_envoy_that_changes_its_replica_is_no_second_envoy() -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    one, two = Replica(server, clock, "one"), Replica(server, clock, "two")
+    one.own = two.own = (EnvoyState("edge-1", "v1"),)
+    await clock.sleep(SHARED_AFTER_S - 2 * PERIOD_S)
+    one.own = ()
+    for _ in range(12):
+        await clock.sleep(PERIOD_S)
+        assert not any(envoy.is_duplicate for envoy in (*one.leases.others, *two.leases.others))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from argosy.api.kinds import WATCHED
+from argosy.kube.identity import ClusterIdentity
 from argosy.kube.store import Store
 from argosy.reconcile.clock import SystemClock
 from argosy.reconcile.loops.publish import Publisher
@@ -26,6 +27,6 @@ def test_routes_are_published_though_their_copy_cannot_be_written(
 ) -> None:
     ads = AdsServer()
     snapshots = Snapshots(Store(WATCHED))
-    Publisher(snapshots, ads, SystemClock(), nowhere).publish_now()
+    Publisher(snapshots, ads, SystemClock(), nowhere, ClusterIdentity()).publish_now()
     assert ads.current is not None
     assert [str(nowhere) in message for message in caplog.messages] == [True]

@@ -11,7 +11,7 @@ from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, Request
 from argosy.xds.hop import HOP_LISTENER
 from argosy.xds.resources import resources_of
 from argosy.xds.snapshot import Snapshot, TypeUrl, revision_of
-from argosy.xds.snapshot_file import FILE_NAME, UnreadableSnapshot, load, save
+from argosy.xds.snapshot_file import FILE_NAME, SavedSnapshot, UnreadableSnapshot, load, save
 
 
 def table(revision: int = 3) -> RouteTable:
@@ -97,17 +97,17 @@ def test_a_saved_snapshot_is_read_back_whole(tmp_path: Path) -> None:
     snapshot = Snapshot.of_table(table())
     save(snapshot, tmp_path / "state")
     again = load(tmp_path / "state")
-    assert isinstance(again, Snapshot)
-    assert again == snapshot
-    assert again.version == snapshot.version
+    assert isinstance(again, SavedSnapshot)
+    assert again.snapshot == snapshot
+    assert again.snapshot.version == snapshot.version
 
 
 def test_saving_again_replaces_the_copy_and_leaves_nothing_else(tmp_path: Path) -> None:
     save(Snapshot.of_table(table(3)), tmp_path)
     save(Snapshot.of_table(table(4)), tmp_path)
     again = load(tmp_path)
-    assert isinstance(again, Snapshot)
-    assert again.revision == 4
+    assert isinstance(again, SavedSnapshot)
+    assert again.snapshot.revision == 4
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 

@@ -2,7 +2,7 @@
 
 Owns when this happens, and the copy of the snapshot on disk. Every replica of the operator does this,
 leader or not: the xDS snapshot is a pure function of the API server's objects. Until the caches are
-complete a process serves the copy of its last snapshot, if there is one.
+complete a process serves the copy of its last snapshot, if there is one of this cluster.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from argosy.api import FleetPlan
@@ -17,6 +18,8 @@ from argosy.api.kinds import ROUTED
 from argosy.control.picture.doubt import routes_doubt
 from argosy.control.routes import route_inputs
 from argosy.errors import InvariantError
+from argosy.files.origin import foreign
+from argosy.kube.identity import ClusterIdentity
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.watch.snapshots import Snapshots
 from argosy.route.compile import compile_routes
@@ -34,21 +37,46 @@ SETTLE_S = 0.02
 class Publisher:
     """Publishes a new xDS snapshot whenever one of its inputs has changed."""
 
-    def __init__(self, snapshots: Snapshots, ads: AdsServer, clock: Clock, state_dir: Path) -> None:
-        self._snapshots, self._ads, self._clock, self._state_dir = snapshots, ads, clock, state_dir
+    def __init__(
+        self, snapshots: Snapshots, ads: AdsServer, clock: Clock, state_dir: Path, cluster: ClusterIdentity
+    ) -> None:
+        self._snapshots, self._ads, self._clock = snapshots, ads, clock
+        self._state_dir, self._cluster = state_dir, cluster
+        self._copy: snapshot_file.SavedSnapshot | None = None
         self._changed = asyncio.Event()
         self._since_s = clock.now_s()
         self._withheld = ""
         self._followed: FleetPlan | None = None
 
     def serve_copy(self) -> None:
-        """Serve the last snapshot of the previous process until the caches are complete."""
-        found = snapshot_file.load(self._state_dir)
+        """Serve the last snapshot of the previous process until the caches are complete.
+
+        One of another cluster is not served: its engines are not here. Where it is not known which cluster
+        this is, the copy is served: while the API server is away, it is all that keeps Envoys going.
+        """
+        found = snapshot_file.load(self._state_dir, self._cluster.uid)
         if isinstance(found, snapshot_file.UnreadableSnapshot):
             log.warning("%s", found.message)
         elif found is not None:
-            self._ads.publish(found)
-            log.info("serving the copy of xDS snapshot %s until the caches are complete", found.version)
+            self._copy = found
+            self._ads.publish(found.snapshot)
+            version = found.snapshot.version
+            log.info("serving the copy of xDS snapshot %s until the caches are complete", version)
+            if not self._cluster.uid:
+                log.warning(
+                    "the copy is served without knowing that it is of this cluster: its own is %s, the"
+                    " present one's uid could not be read: %s",
+                    found.cluster or "not known",
+                    self._cluster.why_unknown,
+                )
+
+    def learned_cluster(self) -> None:
+        """It is known now which cluster this is: say if the copy is another's, and mark what was saved."""
+        if self._copy is None:
+            if self._ads.current is not None:
+                self._save(self._ads.current)
+        elif why := foreign(self._copy.cluster, self._cluster.uid):
+            log.warning("Envoys have the copy of the routes until the caches are complete, but %s", why)
 
     def note(self, kind: str) -> None:
         """An object of this kind has changed."""
@@ -78,7 +106,7 @@ class Publisher:
                 "the routes were not published: %s", error, exc_info=not isinstance(error, InvariantError)
             )
             return
-        before = self._ads.current
+        before, self._copy = self._ads.current, None
         if self._ads.publish(snapshot):
             # One line per revision; endpoints and weights change within it.
             is_new = before is None or before.revision != snapshot.revision
@@ -94,7 +122,7 @@ class Publisher:
 
     def _save(self, snapshot: Snapshot) -> None:
         try:
-            snapshot_file.save(snapshot, self._state_dir)
+            snapshot_file.save(snapshot, self._state_dir, self._cluster.uid)
         except OSError as error:
             # Only a process that starts while the API server is away needs the copy.
             log.warning("the copy of the xDS snapshot was not written to %s: %s", self._state_dir, error)
@@ -105,9 +133,13 @@ class Publisher:
 
     def view(self, others: tuple[EnvoyState, ...]) -> RoutingView:
         """The published version and all Envoys; `others` are connected to other replicas of the operator."""
-        current, own = self._ads.current, self.own_envoys()
-        here = {envoy.node_id for envoy in own}
-        envoys = (*own, *(envoy for envoy in others if envoy.node_id not in here))
+        current, shared = self._ads.current, {envoy.node_id for envoy in others if envoy.is_duplicate}
+        own = tuple(
+            replace(envoy, is_duplicate=True) if envoy.node_id in shared else envoy
+            for envoy in self.own_envoys()
+        )
+        only_there = {envoy.node_id for envoy in others} - {envoy.node_id for envoy in own}
+        envoys = (*own, *(envoy for envoy in others if envoy.node_id in only_there | shared))
         connected = {envoy.node_id for envoy in envoys}
         return RoutingView(
             version=current.version if current else "",

@@ -39,7 +39,8 @@ class PodCondition:
     """Everything that varies. Times are RFC 3339; `address` is the pod's IP.
 
     `changed_at`: since when readiness is as it is. `engine`: the engine container's name, or
-    None in a foreign pod, all of whose containers run.
+    None in a foreign pod, all of whose containers run. `is_well`: its readiness probe does not fail.
+    `running_at`: since when the engine runs; empty where it is ready since then.
     """
 
     phase: Phase
@@ -49,11 +50,13 @@ class PodCondition:
     engine: str | None
     restarts: int = 0
     last_exit: Exit | None = None
+    is_well: bool = True
+    running_at: str = ""
 
     @property
     def is_ready(self) -> bool:
         """Whether the pod can serve."""
-        return self.phase is Phase.RUNNING
+        return self.phase is Phase.RUNNING and self.is_well
 
 
 def status_patch(pod: Object, now: PodCondition) -> Object:
@@ -109,12 +112,18 @@ def _condition(is_true: bool, since: str) -> Object:
 
 def _container_status(container: Object, now: PodCondition) -> Object:
     status = _any_status(container)
-    if container["name"] != now.engine and now.engine is not None and not now.is_ready:
+    is_engine, runs = container["name"] == now.engine, now.phase is Phase.RUNNING
+    if not is_engine and now.engine is not None and not runs:
         return status | _not_running({"waiting": {"reason": Phase.CREATING.value}}, 0)
-    if container["name"] != now.engine or now.is_ready:
-        running = {"running": {"startedAt": now.changed_at}}
-        restarts = now.restarts if container["name"] == now.engine else 0
-        shown = {"ready": True, "started": True, "restartCount": restarts, "state": running}
+    if not is_engine or runs:
+        running = {"running": {"startedAt": now.running_at or now.changed_at}}
+        restarts = now.restarts if is_engine else 0
+        shown = {
+            "ready": now.is_well or not is_engine,
+            "started": True,
+            "restartCount": restarts,
+            "state": running,
+        }
         return status | shown | _last_state(container, now)
     return status | _not_running(_engine_state(now), now.restarts) | _last_state(container, now)
 

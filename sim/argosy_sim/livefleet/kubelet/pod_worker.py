@@ -25,6 +25,7 @@ from argosy_sim.livefleet.kubelet.container_logs import ContainerLog, log_path
 from argosy_sim.livefleet.kubelet.kube_api import KubeApi, Object, PodName, persist
 from argosy_sim.livefleet.kubelet.nodes import SimulatedNode, rfc3339
 from argosy_sim.livefleet.kubelet.pod_status import Exit, Phase, PodCondition, status_patch
+from argosy_sim.livefleet.kubelet.probes import get, http_probe, verdicts
 from argosy_sim.livefleet.vllm.args import BadArgs, VllmArgs, is_engine, parse_args
 from argosy_sim.livefleet.vllm.profiles import CannotStart, Hardware, Profiles
 from argosy_sim.livefleet.vllm.server import EngineProfile, VllmServer
@@ -86,6 +87,9 @@ class PodWorker:
         self._server: VllmServer | None = None
         self._terminating = asyncio.Event()
         self._crashed = asyncio.Event()
+        self._death = "the engine core died unexpectedly (injected)"
+        self._is_well = True
+        self._was_ready, self._running_at = False, ""
         self._deadline_s = 0.0
         self._is_silent = False
         self._logs = {
@@ -107,7 +111,7 @@ class PodWorker:
         """Take note of the pod object's present state."""
         if self._is_silent:
             return
-        if self._phase is Phase.RUNNING and not _says_ready(pod) and self._correction.done():
+        if self._is_ready and not _says_ready(pod) and self._correction.done():
             # The node controller took the node for dead, as its heartbeats were late: report the pod again.
             self._correction = asyncio.ensure_future(self._report_again())
         grace_s = pod["metadata"].get("deletionGracePeriodSeconds", _DEFAULT_GRACE_S)
@@ -130,7 +134,7 @@ class PodWorker:
         """Let the engine die; False where none runs."""
         if self._server is None or self._is_silent:
             return False
-        self._crashed.set()
+        self._end_engine("the engine core died unexpectedly (injected)")
         return True
 
     def delay(self, path: str, seconds: float) -> bool:
@@ -249,8 +253,8 @@ class PodWorker:
                 self._server = None
         if self._crashed.is_set():
             self._crashed.clear()
-            self._say("CRITICAL the engine core died unexpectedly (injected)")
-            return Exit(_SIGKILL_EXIT_CODE, "Error", "the engine core died unexpectedly (injected)", _now())
+            self._say(f"CRITICAL {self._death}")
+            return Exit(_SIGKILL_EXIT_CODE, "Error", self._death, _now())
         return None
 
     async def _load(self, args: VllmArgs, profile: EngineProfile) -> None:
@@ -272,16 +276,45 @@ class PodWorker:
         loop = asyncio.get_running_loop()
         await _answers(server.endpoint)
         healthy_s = loop.time()
+        self._is_well = True
         if await self._report(Phase.RUNNING):
             self._event("ready", report_ms=round(1000 * (loop.time() - healthy_s), 1))
         ends = [asyncio.ensure_future(event.wait()) for event in (self._terminating, self._crashed)]
+        probes = [
+            asyncio.ensure_future(probing(server.endpoint))
+            for probing in (self._probe_readiness, self._probe_liveness)
+        ]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for end in ends:
-                end.cancel()
+            for task in (*ends, *probes):
+                task.cancel()
         if self._terminating.is_set() and not self._crashed.is_set():
             await self._drain(server)
+
+    async def _probe_readiness(self, endpoint: str) -> None:
+        probe = http_probe(self._engine or {}, "readinessProbe")
+        if probe is None:
+            return
+        async for is_well in verdicts(probe, lambda path: get(endpoint, path)):
+            self._is_well = is_well
+            self._event("ready_again" if is_well else "not_ready", path=probe.path)
+            await self._report(self._phase)
+
+    async def _probe_liveness(self, endpoint: str) -> None:
+        probe = http_probe(self._engine or {}, "livenessProbe")
+        if probe is None:
+            return
+        async for is_well in verdicts(probe, lambda path: get(endpoint, path)):
+            if not is_well:
+                self._end_engine(
+                    f"the liveness probe failed: {probe.num_failures} answers of {probe.path} in a row failed"
+                    f" or took {probe.timeout_s:g} s"
+                )
+
+    def _end_engine(self, why: str) -> None:
+        self._death = why
+        self._crashed.set()
 
     async def _drain(self, server: VllmServer) -> None:
         loop = asyncio.get_running_loop()
@@ -313,9 +346,11 @@ class PodWorker:
 
     async def _report(self, phase: Phase) -> bool:
         """Report the status until the API server takes it; False if the pod is gone."""
-        if (phase is Phase.RUNNING) != (self._phase is Phase.RUNNING):
-            self._changed_at = _now()
+        if phase is Phase.RUNNING and self._phase is not phase:
+            self._running_at = _now()
         self._phase = phase
+        if self._is_ready != self._was_ready:
+            self._changed_at, self._was_ready = _now(), self._is_ready
         condition = PodCondition(
             phase=phase,
             address=self._address,
@@ -324,12 +359,19 @@ class PodWorker:
             engine=self._engine["name"] if self._engine else None,
             restarts=self._restarts,
             last_exit=self._last_exit,
+            is_well=self._is_well,
+            running_at=self._running_at,
         )
         status = status_patch(self._pod, condition)
         return await persist(lambda: self._services.api.patch_pod_status(self.name, status))
 
+    @property
+    def _is_ready(self) -> bool:
+        """Whether the engine runs and its readiness probe, if it has one, succeeds."""
+        return self._phase is Phase.RUNNING and self._is_well
+
     async def _report_again(self) -> None:
-        if self._phase is Phase.RUNNING:
+        if self._is_ready:
             await self._report(Phase.RUNNING)
 
     def _say(self, line: str) -> None:
@@ -378,13 +420,8 @@ def _restarts_before(pod: Object, engine: Object | None) -> int:
 
 async def _answers(endpoint: str) -> None:
     """Wait until GET /health is answered with 200."""
-    address, port = endpoint.split(":")
     while True:
-        reader, writer = await asyncio.open_connection(address, int(port))
-        writer.write(f"GET /health HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n".encode())
-        answer = await reader.readline()
-        writer.close()
-        if b" 200 " in answer:
+        if await get(endpoint, "/health"):
             return
         await asyncio.sleep(0.05)
 

@@ -17,6 +17,7 @@ from argosy.api.conditions import Condition, ConditionStatus
 from argosy.api.fleetplan import FleetPlanSpec, FleetPlanStatus, SolverReport
 from argosy.api.kinds import WATCHED
 from argosy.errors import InvariantError
+from argosy.kube.identity import ClusterIdentity
 from argosy.kube.store import Store
 from argosy.reconcile.loops.publish import SETTLE_S, Publisher
 from argosy.reconcile.watch.snapshots import Snapshots
@@ -34,12 +35,15 @@ APPLIED = FleetPlanStatus(
 )
 
 
+HERE = ClusterIdentity("uid-here")
+
+
 class Stage:
     """A publisher, the store that it reads and what it has published."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, cluster: ClusterIdentity | None = None) -> None:
         self.store, self.ads, self.clock = Store(WATCHED), AdsServer(), VirtualClock()
-        self.publisher = Publisher(Snapshots(self.store), self.ads, self.clock, directory)
+        self.publisher = Publisher(Snapshots(self.store), self.ads, self.clock, directory, cluster or HERE)
         self.is_synced = True
         self.published_s: list[float] = []
         self._version = 0
@@ -117,6 +121,59 @@ async def test_until_the_caches_are_complete_the_copy_of_the_process_before_is_s
     assert after.version == before.version != ""
 
 
+@in_virtual_time
+async def test_the_copy_of_another_cluster_is_not_served_and_the_remedy_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = Stage(tmp_path, ClusterIdentity("uid-there"))
+    before.apply(a_fleet(gateway={"port": 10007}))
+    before.publisher.publish_now()
+    after = Stage(tmp_path)
+    after.publisher.serve_copy()
+    assert after.version == ""
+    (said,) = caplog.messages
+    assert said.endswith(
+        "it is of the cluster whose namespace kube-system has the uid uid-there, and this process serves the"
+        " one with uid-here; give the operator of each cluster a --state-dir of its own"
+    )
+
+
+@in_virtual_time
+async def test_where_the_cluster_is_not_known_the_copy_is_served_and_what_is_known_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = Stage(tmp_path, ClusterIdentity("uid-there"))
+    before.publisher.publish_now()
+    unknown = ClusterIdentity()
+    unknown.why_unknown = "the API server did not answer within 2 s"
+    after = Stage(tmp_path, unknown)
+    after.publisher.serve_copy()
+    assert after.version == before.version
+    assert caplog.messages == [
+        "the copy is served without knowing that it is of this cluster: its own is uid-there, the present"
+        " one's uid could not be read: the API server did not answer within 2 s"
+    ]
+    unknown.uid = "uid-here"
+    after.publisher.learned_cluster()
+    assert caplog.messages[-1].startswith(
+        "Envoys have the copy of the routes until the caches are complete, but it is of the cluster whose"
+    )
+
+
+@in_virtual_time
+async def test_routes_that_were_published_before_the_cluster_was_known_are_marked_with_it_later(
+    tmp_path: Path,
+) -> None:
+    cluster = ClusterIdentity()
+    stage = Stage(tmp_path, cluster)
+    stage.publisher.publish_now()
+    cluster.uid = "uid-here"
+    stage.publisher.learned_cluster()
+    saved = snapshot_file.load(tmp_path, "uid-here")
+    assert isinstance(saved, snapshot_file.SavedSnapshot)
+    assert saved.cluster == "uid-here"
+
+
 class BrokenClock(VirtualClock):
     """Raises `error` until it is None."""
 
@@ -134,7 +191,7 @@ async def test_an_error_while_routes_are_compiled_publishes_nothing_and_does_not
     tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     stage, clock = Stage(tmp_path), BrokenClock()
-    stage.publisher = Publisher(Snapshots(stage.store), stage.ads, clock, tmp_path)
+    stage.publisher = Publisher(Snapshots(stage.store), stage.ads, clock, tmp_path, HERE)
     async with stage.running():
         clock.error = error
         stage.apply(a_class())
@@ -212,3 +269,17 @@ async def test_a_deleted_plan_leaves_the_routes_as_they_are(tmp_path: Path) -> N
     assert stage.version == served
     assert stage.ads.current is not None
     assert stage.ads.current.resources(TypeUrl.LISTENER).version.startswith("00000017-"), "and go on"
+
+
+@in_virtual_time
+async def test_envoys_of_one_node_id_at_two_replicas_are_both_shown_as_sharing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path)
+    monkeypatch.setattr(stage.ads, "envoys", lambda: (EnvoyState("edge", "v1"), EnvoyState("other", "v1")))
+    view = stage.publisher.view((EnvoyState("edge", "v1", is_duplicate=True),))
+    assert [(e.node_id, e.is_duplicate) for e in view.envoys] == [
+        ("edge", True),
+        ("edge", True),
+        ("other", False),
+    ]
