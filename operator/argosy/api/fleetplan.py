@@ -7,6 +7,7 @@ etcd accepts; the writer summarises what would not fit.
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -63,8 +64,17 @@ class PlannedDeployment(Value):
         ),
     )
     nodes: Annotated[tuple[NodeReplicas, ...], Field(max_length=256), KeyedBy("node")] = Field(
-        (), description="Replicas by node. Empty where the pool has placement Scheduler."
+        (),
+        description=(
+            "Replicas by node, as far as there was room when the plan was made; further ones start where"
+            " replicas of the former plan make room. Empty where the pool has placement Scheduler."
+        ),
     )
+
+    @property
+    def places(self) -> Counter[str]:
+        """Its replicas by node."""
+        return Counter({each.node: each.replicas for each in self.nodes})
 
     @property
     def model_key(self) -> ModelKey:
