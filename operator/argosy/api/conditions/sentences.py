@@ -153,9 +153,9 @@ _OF_REPLICAS = {
         " allow a larger tensorParallel, or add a GPUPool with faster GPUs."
     ),
     "SloMissed": (
-        "{field}: at most {share} of the requests of the last five minutes kept {bound_ms} ms; {needed} are"
-        " to keep it. A higher spec.robustnessMargin of Fleet/default plans more replicas; if engines wait"
-        " for nothing (status.observed.waitingRequests), look at their logs."
+        "{field}: at most {share} of the requests of the last five minutes kept {bound_ms} ms{refused};"
+        " {needed} are to keep it. A higher spec.robustnessMargin of Fleet/default plans more replicas; if"
+        " engines wait for nothing (status.observed.waitingRequests), look at their logs."
     ),
     "CapacityShort": (
         "{shortfall}. The demand is spec.traffic.requestsPerSecond; a higher spec.priority is served before"
