@@ -209,7 +209,9 @@ class FleetPlanStatus(Value):
     phase: Annotated[str, Field(max_length=32)] | None = Field(
         None, description="State of the plan in one word, for kubectl get. The conditions are authoritative."
     )
-    conditions: Conditions = Field((), description="Conditions Certified and Applied of the plan.")
+    conditions: Conditions = Field(
+        (), description="Conditions Certified, Applied, Progressing and RolledOut of the plan."
+    )
     weights: Annotated[tuple[PublishedWeights, ...], Field(max_length=512), KeyedBy("cell")] = Field(
         (),
         description=(
@@ -230,6 +232,12 @@ class FleetPlan(CustomResource):
         Column("$/h", "number", ".spec.costUsdPerHour", "US dollars per hour."),
         Column("Phase", "string", ".status.phase", "State of the plan in one word."),
         condition_column("Applied"),
+        Column(
+            "Progress",
+            "string",
+            '.status.conditions[?(@.type=="Progressing")].reason',
+            "How far the plan is carried out: the reason of the condition Progressing.",
+        ),
         AGE,
         # No simulator is built in that could certify a plan: the column would never be True.
         condition_column("Certified", wide=True),

@@ -206,6 +206,14 @@ _OF_PLANS = {
         " it."
     ),
     "Superseded": "Revision {revision} has replaced the plan.",
+    "Starting": "Starting replicas: {progress}.",
+    "Draining": (
+        "All {desired} planned replicas get requests; {left} of the former plan finish theirs and go."
+    ),
+    "RolledOut": (
+        "All {desired} planned replicas got requests and none of the former plan was left on {at}, {seconds}"
+        " s after the plan was applied."
+    ),
     "CheckFailed": (
         "The plan failed the independent check, so Argosy does not act on it: {violations}. This is a bug of"
         " Argosy; report it with this message."
