@@ -91,21 +91,21 @@ def plan_events(decisions: list[Decision]) -> list[EventRecord]:
 
 
 def test_a_plan_says_how_far_its_exchange_is_and_when_it_ended() -> None:
-    world = a_full_pool()
+    world = a_full_pool(num_gpus=4, replicas=4)
     world.apply(FASTER_BATCHES)
     world.decisions.clear()
-    seen = conditions_over_time(world, 320)
+    seen = conditions_over_time(world, 130)
     assert [c.reason for c in seen if c.reason != "Exchanging"] == ["Starting", "RolledOut"]
     assert all(c.status is ConditionStatus.TRUE for c in seen)
     assert [c.message for c in seen][1:4] == [
-        "Exchanging replicas: 0 of 10 replicas of default/chat on l40s get requests, 9 of the former plan still"
+        "Exchanging replicas: 0 of 4 replicas of default/chat on l40s get requests, 3 of the former plan still"
         " serve.",
-        "Exchanging replicas: 1 of 10 replicas of default/chat on l40s get requests, 9 of the former plan still"
+        "Exchanging replicas: 1 of 4 replicas of default/chat on l40s get requests, 3 of the former plan still"
         " serve.",
-        "Exchanging replicas: 1 of 10 replicas of default/chat on l40s get requests, 8 of the former plan still"
+        "Exchanging replicas: 1 of 4 replicas of default/chat on l40s get requests, 2 of the former plan still"
         " serve.",
     ]
-    assert seen[-1].message.startswith("All 10 planned replicas got requests and none of the former plan was")
+    assert seen[-1].message.startswith("All 4 planned replicas got requests and none of the former plan was")
     assert progressing(world, "RolledOut").status is ConditionStatus.TRUE
     reasons = [e.reason for e in plan_events(world.decisions)]
     assert reasons == ["Exchanging", "RolledOut"], "one event as it begins, one as it ends"

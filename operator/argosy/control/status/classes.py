@@ -13,7 +13,7 @@ from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
-from argosy.control.status.rollout.exchange import exchange_of
+from argosy.control.status.rollout.exchange import Exchange, exchange_of
 from argosy.control.status.verdict import (
     Verdict,
     because,
@@ -104,11 +104,12 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     routed = programmed(reported)
     if routed.status is ConditionStatus.FALSE:
         return because(ConditionType.READY, routed.reason, routed.message)
-    exchanging = _exchanging(reported, key)
+    now = exchange_of(reported, reported.planned_for(key), reported.pods_of_class(key))
+    exchanging = _exchanging(reported, key, now)
     if exchanging is not None:
         return exchanging
     lacking = unplaced(reported, key)
-    if lacking is not None:
+    if lacking is not None and not now.is_draining:
         return because(ConditionType.READY, Reason.UNPLACEABLE, lacking.message)
     planned = reported.planned_for(key)
     names = {d.name for d in planned}
@@ -120,9 +121,8 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     return slo_missed(reported, key) or _remarked(reported, key, served)
 
 
-def _exchanging(reported: Reported, key: ClassKey) -> Verdict | None:
+def _exchanging(reported: Reported, key: ClassKey, now: Exchange) -> Verdict | None:
     """Planned replicas are missing, and replicas of the former plan serve instead."""
-    now = exchange_of(reported, reported.planned_for(key), reported.pods_of_class(key))
     if not now.is_exchanging:
         return None
     if now.ready + now.others == 1 and unplaced(reported, key) is not None:

@@ -21,12 +21,14 @@ class Exchange:
     ready:     planned ones; wanted: how many are planned
     others:    further ones: of the former plan, or beyond the planned count
     is_moving: one is drained, or one has room and loads, so more will change
+    is_draining: one is drained, so that room is to come
     """
 
     ready: int
     wanted: int
     others: int
     is_moving: bool
+    is_draining: bool
 
     @property
     def is_exchanging(self) -> bool:
@@ -43,10 +45,12 @@ def exchange_of(
     planned, pods = tuple(planned), tuple(pods)
     ready = sum(min(d.replicas, reported.num_serving[d.name]) for d in planned)
     has_room = any(reported.placement.new_nodes.get(d.name) for d in planned)
+    is_draining = any(p.deleting and p.is_active for p in pods)
+    is_loading = any(not p.ready and not p.deleting and p.destination and p.is_active for p in pods)
     return Exchange(
         ready=ready,
         wanted=sum(d.replicas for d in planned),
         others=sum(map(reported.serves, pods)) - ready,
-        is_moving=has_room
-        or any(p.deleting or (not p.ready and bool(p.destination)) for p in pods if p.is_active),
+        is_moving=has_room or is_draining or is_loading,
+        is_draining=is_draining,
     )

@@ -7,6 +7,7 @@ followed plan, its `StatusUpdate`, and events where a roll-out begins, stops, go
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -162,10 +163,8 @@ def _trouble(reported: Reported, group: _Group) -> Verdict | None:
 def _num_left(reported: Reported, plan: FleetPlan) -> int:
     """Replicas that the plan does not want and that are still there; those that are kept do not count."""
     planned = {d.name: d.replicas for d in plan.spec.deployments}
-    left: dict[str, int] = {}
-    for pod in reported.snapshot.engine_pods:
-        if pod.is_active and not reported.is_kept(pod.deployment):
-            left[pod.deployment] = left.get(pod.deployment, 0) + 1
+    pods = reported.snapshot.engine_pods
+    left = Counter(p.deployment for p in pods if p.is_active and not reported.is_kept(p.deployment))
     return sum(max(0, count - planned.get(name, 0)) for name, count in left.items())
 
 
