@@ -179,6 +179,7 @@ def test_a_full_pool_serves_the_more_important_class_and_says_what_the_other_lac
     assert [(e.kind, e.key, e.type, e.reason) for e in first.events] == [
         ("Fleet", "default", "Normal", "NewPlan"),
         ("WorkloadClass", "default/batch", "Warning", "PoolFull"),
+        ("FleetPlan", "plan-000001", "Normal", "Starting"),
         ("GPUPool", "h100", "Warning", "NoNodes"),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.demand.observed import SLOT_S, WINDOW_S, Measured, ObservedHistory, observe, observed, Requests
+from argosy.demand.observed import SLOT_S, WINDOW_S, Measured, ObservedHistory, Requests, observe, observed
 from argosy.keys import CellName, ClassKey, GroupName
 from argosy.snapshot import EngineReading, RouteCounters, Sample, Slo, SloTerm, TelemetryReading, Term
 from argosy.snapshot.histogram import Histogram

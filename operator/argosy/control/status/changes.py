@@ -1,4 +1,4 @@
-"""Events about what has changed in an object's status: unserved, served again, a replica or node lost, leaving.
+"""Events about what has changed in an object's status: unserved, served again, replicas or nodes lost.
 
 Owns which change is an event, and its sentence. A pure function of the status that the API server holds
 and the one that replaces it, so that each change is one event, whichever process leads. Input: the

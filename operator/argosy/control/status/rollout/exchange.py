@@ -32,7 +32,7 @@ class Exchange:
 
     @property
     def is_exchanging(self) -> bool:
-        """True while former replicas serve in place of planned ones, of all or of all but those on the move."""
+        """True while former replicas serve in place of all planned ones, or of all but moving ones."""
         if self.ready >= self.wanted or not self.others:
             return False
         return self.ready + self.others >= self.wanted or self.is_moving
