@@ -328,8 +328,10 @@ class World:
         if decision.new_plan is not None:
             assert decision.new_plan.key not in plans
             plans[decision.new_plan.key] = decision.new_plan
-        for update in decision.life.statuses:
-            body = {**plans[update.key].to_object(), "status": status_body(update.status)}
+        reported = [each for each in decision.statuses if each.kind == FleetPlan.PLURAL]
+        for update in (*decision.life.statuses, *reported):
+            body = plans[update.key].to_object()
+            body["status"] = {**body.get("status", {}), **status_body(update.status)}
             plans[update.key] = stored(FleetPlan, body)
         for key in decision.life.expired:
             del plans[key]

@@ -41,6 +41,7 @@ OWN_EVENTS = {
     "Straggler": "ServedModel: one engine is slower than its siblings",
     changes.REPLICA_LOST: "WorkloadClass: fewer replicas take requests than it needs",
     changes.NODE_LOST: "GPUPool: fewer nodes match",
+    changes.NODE_LEAVING: "GPUPool: a node's removal is announced",
     changes.GPUS_LOST: "GPUPool: nodes are not Ready or are cordoned",
 }
 """Events that are not the change of a condition, and not a shortfall."""

@@ -7,6 +7,7 @@ etcd accepts; the writer summarises what would not fit.
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -63,8 +64,17 @@ class PlannedDeployment(Value):
         ),
     )
     nodes: Annotated[tuple[NodeReplicas, ...], Field(max_length=256), KeyedBy("node")] = Field(
-        (), description="Replicas by node. Empty where the pool has placement Scheduler."
+        (),
+        description=(
+            "Replicas by node, as far as there was room when the plan was made; further ones start where"
+            " replicas of the former plan make room. Empty where the pool has placement Scheduler."
+        ),
     )
+
+    @property
+    def places(self) -> Counter[str]:
+        """Its replicas by node."""
+        return Counter({each.node: each.replicas for each in self.nodes})
 
     @property
     def model_key(self) -> ModelKey:
@@ -199,7 +209,9 @@ class FleetPlanStatus(Value):
     phase: Annotated[str, Field(max_length=32)] | None = Field(
         None, description="State of the plan in one word, for kubectl get. The conditions are authoritative."
     )
-    conditions: Conditions = Field((), description="Conditions Certified and Applied of the plan.")
+    conditions: Conditions = Field(
+        (), description="Conditions Certified, Applied, Progressing and RolledOut of the plan."
+    )
     weights: Annotated[tuple[PublishedWeights, ...], Field(max_length=512), KeyedBy("cell")] = Field(
         (),
         description=(
@@ -220,6 +232,12 @@ class FleetPlan(CustomResource):
         Column("$/h", "number", ".spec.costUsdPerHour", "US dollars per hour."),
         Column("Phase", "string", ".status.phase", "State of the plan in one word."),
         condition_column("Applied"),
+        Column(
+            "Progress",
+            "string",
+            '.status.conditions[?(@.type=="Progressing")].reason',
+            "How far the plan is carried out: the reason of the condition Progressing.",
+        ),
         AGE,
         # No simulator is built in that could certify a plan: the column would never be True.
         condition_column("Certified", wide=True),

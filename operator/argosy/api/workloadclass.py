@@ -268,6 +268,13 @@ class ObservedTraffic(Value):
     errors_per_second: Amount | None = Field(
         None, description="Rate of requests that were answered with a 5xx, in requests per second."
     )
+    refused_per_second: Amount | None = Field(
+        None,
+        description=(
+            "Rate of requests that Envoy refused with 429 because replicas had as many as they can answer in"
+            " time, in requests per second. They are no errors, and attained nothing."
+        ),
+    )
     ttft: LatencyPercentiles | None = Field(None, description="Time to the first token.")
     itl: LatencyPercentiles | None = Field(None, description="Mean inter-token latency of a request.")
     e2e: LatencyPercentiles | None = Field(None, description="Time to the last token.")
@@ -275,7 +282,8 @@ class ObservedTraffic(Value):
         None,
         description=(
             "Smallest share (0-1), over the terms of spec.slo, of the requests that kept the term. Engines"
-            " count latencies in buckets: this is the lower end of what the share may be."
+            " count latencies in buckets: this is the lower end of what the share may be. A request that"
+            " failed or was refused kept none."
         ),
     )
     waiting_requests: Count | None = Field(

@@ -45,7 +45,9 @@ from argosy.control.status.changes import change_events
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
 from argosy.control.status.updates import status_updates
+from argosy.control.status.verdict import Verdict, conditions_of
 from argosy.control.status.waiting import waiting_events
 from argosy.control.steps import World, planned_steps
 from argosy.keys import ClassKey
@@ -171,16 +173,19 @@ def _decision(
     steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not is_in_doubt else ()
     removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
     statuses = remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting)
+    progress = progress_verdicts(reported, follow) if follow and not is_in_doubt else ()
+    if follow is not None and new_plan is None:
+        statuses = (*statuses, *progress_updates(snapshot, follow, progress))
     events = (*_events(snapshot, new_plan, decided), *_removal_event(snapshot, removal, looks))
     return Decision(
         mode=mode,
         new_plan=new_plan,
         follow=follow,
-        life=plan_life(snapshot, new_plan, mode),
+        life=plan_life(snapshot, new_plan, mode, conditions_of(progress, snapshot.now_s)),
         routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
         steps=removal.steps,
         statuses=statuses,
-        events=(*events, *change_events(picture.whole, statuses)),
+        events=(*events, *_progress_events(follow, progress), *change_events(picture.whole, statuses)),
         why=decided.plan.reasons,
         observed=observed_statuses(reported),
         memory=PlanningMemory(
@@ -232,6 +237,10 @@ def _removal_event(
     reason = Reason.REMOVAL_WAITS
     sentence = reason.sentence(problem=removal.waiting)
     return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Warning", reason.value, sentence),)
+
+
+def _progress_events(follow: FleetPlan | None, progress: tuple[Verdict, ...]) -> tuple[EventRecord, ...]:
+    return progress_events(follow, progress) if follow is not None else ()
 
 
 def _shown(fleet: FleetSpec, memory: ControlMemory) -> CalibrationMemory:

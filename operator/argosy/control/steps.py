@@ -65,7 +65,7 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
         unrouted=frozenset(unrouted(snapshot)),
         protected=snapshot.protected,
     )
-    places = {**placed_nodes(decided.placement), **planned_nodes(follow)}
+    places = {**placed_nodes(decided.placement), **_places_of(follow, decided.placement)}
     usable = new_pod_nodes(world.nodes)
     gates = assign_nodes(places, snapshot.engine_pods, usable, world.lost)
     basis = _Basis(follow.key, snapshot, decided.cells, inputs)
@@ -86,17 +86,29 @@ def gate_steps(snapshot: FleetSnapshot) -> tuple[PlannedStep, ...]:
     return tuple(PlannedStep(each, basis.reliance(each)) for each in steps)
 
 
-def placed_nodes(placement: Placement) -> dict[DeploymentKey, dict[str, int]]:
+def placed_nodes(placement: Placement) -> dict[DeploymentKey, Counter[str]]:
     """From a placement: for Deployments whose list of nodes was too long for the FleetPlan."""
-    found: dict[DeploymentKey, dict[str, int]] = {}
+    found: dict[DeploymentKey, Counter[str]] = {}
     for (option, node), replicas in sorted(placement.counts.items()):
-        found.setdefault(option, {})[node] = replicas
+        found.setdefault(option, Counter())[node] = replicas
     return found
 
 
-def planned_nodes(plan: FleetPlan) -> dict[DeploymentKey, dict[str, int]]:
+def planned_nodes(plan: FleetPlan) -> dict[DeploymentKey, Counter[str]]:
     """As the plan has them."""
-    return {d.name: {n.node: n.replicas for n in d.nodes} for d in plan.spec.deployments if d.nodes}
+    return {d.name: d.places for d in plan.spec.deployments if d.nodes}
+
+
+def _places_of(plan: FleetPlan, placement: Placement) -> dict[DeploymentKey, Counter[str]]:
+    """As the plan has them, and what placement has found beyond them since the plan was made."""
+    now = placed_nodes(placement)
+    replicas = {d.name: d.replicas for d in plan.spec.deployments}
+
+    def places(name: DeploymentKey, listed: Counter[str]) -> Counter[str]:
+        found = now.get(name, Counter())
+        return found if listed <= found and found.total() <= replicas[name] else listed
+
+    return {name: places(name, listed) for name, listed in planned_nodes(plan).items()}
 
 
 def _planned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Target]:

@@ -29,14 +29,21 @@ Latencies = Mapping[Term, Histogram]
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Requests of a class that arrived, and those of them that were answered with a 5xx."""
+    """Requests of a class that arrived; those of them that were answered with a 5xx, and those that Envoy
+    refused with 429 because of a limit, which are no errors."""
 
     num: float = 0.0
     errors: float = 0.0
+    refused: float = 0.0
 
     def plus(self, other: Requests) -> Requests:
         """Both together."""
-        return Requests(self.num + other.num, self.errors + other.errors)
+        return Requests(self.num + other.num, self.errors + other.errors, self.refused + other.refused)
+
+    @property
+    def answered_share(self) -> float:
+        """The share (0-1) that was answered; 1 where none arrived."""
+        return 1.0 - min(1.0, (self.errors + self.refused) / self.num) if self.num > 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +96,27 @@ class Observed:
         """Requests answered with a 5xx, per second; None where they could not be counted."""
         return self._per_s(self.requests.errors) if self.requests else None
 
+    @property
+    def refused_per_s(self) -> float | None:
+        """Requests refused because of a limit, per second; None where they could not be counted."""
+        return self._per_s(self.requests.refused) if self.requests else None
+
     def _per_s(self, num: float) -> float | None:
         return num / self.window_s if self.window_s > 0 else None
 
     def kept(self, term: SloTerm) -> tuple[float, float] | None:
         """The share (0-1) of requests that kept a term of an SLO: the least and the most that it may be.
 
-        Buckets give an interval. A request that failed kept no term. None where none was measured.
+        Buckets give an interval. A request that failed or was refused kept no term: where none was answered,
+        the share is 0. None where none was measured.
         """
+        answered = self.requests.answered_share if self.requests is not None else 1.0
+        if answered <= 0:
+            return 0.0, 0.0
         measured = self.latencies.get(term.term)
         within = measured.share_within(term.bound_ms / 1000) if measured is not None else None
         if within is None:
             return None
-        answered = 1.0
-        if self.requests is not None and self.requests.num > 0:
-            answered = 1.0 - min(1.0, self.requests.errors / self.requests.num)
         return within[0] * answered, within[1] * answered
 
     def attainment(self, slo: Slo) -> float | None:
@@ -119,12 +132,19 @@ class Observed:
         for term in slo.terms:
             kept = self.kept(term)
             if kept is not None:
-                num = self.latencies[term.term].total
+                num = self._num_measured(term.term)
                 allowed = num * (1 - term.percentile)
                 slack = 3 * math.sqrt(allowed * term.percentile) + 1
                 if num * (1 - kept[1]) > allowed + slack:
                     return term
         return None
+
+    def _num_measured(self, term: Term) -> float:
+        """The requests whose term is known: the answered ones, or, where none was, those that arrived."""
+        measured = self.latencies.get(term)
+        if measured is not None and measured.total > 0:
+            return measured.total
+        return self.requests.num if self.requests is not None else 0.0
 
 
 def observe(history: ObservedHistory, measured: Measured) -> ObservedHistory:
@@ -221,9 +241,10 @@ def _slot(now_s: float) -> int:
 def _gained(before: RouteCounters, now: RouteCounters) -> Requests:
     """What came since the last reading; all of it where the counters began again."""
     if now.requests_total < before.requests_total:
-        before = replace(now, requests_total=0.0, errors_5xx_total=0.0)
+        before = replace(now, requests_total=0.0, errors_5xx_total=0.0, refused_total=0.0)
     errors = max(0.0, now.errors_5xx_total - before.errors_5xx_total)
-    return Requests(now.requests_total - before.requests_total, errors)
+    refused = max(0.0, now.refused_total - before.refused_total)
+    return Requests(now.requests_total - before.requests_total, errors, refused)
 
 
 S = TypeVar("S")

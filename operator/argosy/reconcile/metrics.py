@@ -67,6 +67,11 @@ class Metrics:
         self.observed_errors = self._gauge(
             "class_errors_per_second", "Requests answered with a 5xx, last five minutes", "workload_class"
         )
+        self.observed_refused = self._gauge(
+            "class_refused_per_second",
+            "Requests refused with 429 because of a limit, last five minutes",
+            "workload_class",
+        )
         self.attainment = self._gauge(
             "class_attainment_ratio",
             "Smallest share of requests that kept a term of the SLO, last five minutes, lower end",
@@ -136,13 +141,20 @@ class Metrics:
 
     def _show_observed(self, by_class: Mapping[ClassKey, ObservedTraffic]) -> None:
         """What requests got; a class that was not measured, or is gone, is not shown."""
-        gauges = (self.observed_rate, self.observed_errors, self.attainment, self.queued)
+        gauges = (
+            self.observed_rate,
+            self.observed_errors,
+            self.observed_refused,
+            self.attainment,
+            self.queued,
+        )
         for gauge in (*gauges, self.latency):
             gauge.clear()
         for key, found in by_class.items():
             values = (
                 found.requests_per_second,
                 found.errors_per_second,
+                found.refused_per_second,
                 found.attainment,
                 found.waiting_requests,
             )

@@ -20,6 +20,13 @@ VIRTUAL_HOST = "argosy"
 GATEWAY = "gateway"
 """Stat prefix of the one listener for users: `http.gateway.downstream_rq_total` counts what came in."""
 
+REFUSED_PREFIX, REFUSED_COUNTER, REFUSED_CELL = "argosy", "refused_requests", "argosy_cell"
+"""Prefix, name and label of the counter of requests that Envoy refused because of a limit.
+
+`/stats` shows it as `argosy.refused_requests.argosy_cell.<cell>`, with the cell's own name; the
+Prometheus output as `envoy_argosy_refused_requests{argosy_cell="<cell>"}`.
+"""
+
 
 def stat_prefix_of(cell: CellName) -> str:
     """A cell's name as Envoy's counters spell it."""

@@ -73,11 +73,15 @@ class EndpointHealth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RouteCounters:
-    """One route cell's request counters at one Envoy (totals since its start)."""
+    """One route cell's request counters at one Envoy (totals since its start).
+
+    errors_5xx_total: answered with a 5xx; refused_total: refused with 429 because of a limit, and no errors
+    """
 
     requests_total: float
     errors_5xx_total: float
     retries_total: float
+    refused_total: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

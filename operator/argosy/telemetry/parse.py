@@ -19,8 +19,16 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from argosy.keys import CellName
 from argosy.refusals import Refused
-from argosy.route.counters import GATEWAY, VIRTUAL_HOST
+from argosy.route.counters import (
+    GATEWAY,
+    REFUSED_CELL,
+    REFUSED_COUNTER,
+    REFUSED_PREFIX,
+    VIRTUAL_HOST,
+    stat_prefix_of,
+)
 from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters, Term
 from argosy.snapshot.histogram import Histogram
 
@@ -58,9 +66,11 @@ _BOUND = re.compile(rb'[{,]le="([^"]+)"')
 _LABEL = re.compile(rb'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
 
 ARRIVALS = f"http.{GATEWAY}.downstream_rq_total"
+REFUSED = f"{REFUSED_PREFIX}.{REFUSED_COUNTER}.{REFUSED_CELL}."
 
 ROUTE_STATS_FILTER = (
     rf"^vhost\.{VIRTUAL_HOST}\.route\..*\.upstream_rq_(total|completed|retry|5xx)$"
+    rf"|^{re.escape(REFUSED)}"
     rf"|^{re.escape(ARRIVALS)}$"
 )
 """Regular expression for Envoy's `/stats?filter=`: what `parse_route_stats` and `parse_arrivals` read."""
@@ -89,12 +99,16 @@ class RawRouteCounters:
     attempts:  sent to an upstream, counted when sent, retries included (`upstream_rq_total`)
     completed: answered, by an upstream or by Envoy itself; counted at the response header
     retries:   attempts after the first (`upstream_rq_retry`)
+    errors_5xx: answers with a 5xx, and what Envoy refused because of a limit: it counts a 503, though the
+               client gets a 429
+    refused:   of these, the refused ones
     """
 
     attempts: float
     completed: float
     retries: float
     errors_5xx: float
+    refused: float = 0.0
 
     def counters(self) -> RouteCounters:
         """The requests that arrived.
@@ -108,8 +122,10 @@ class RawRouteCounters:
         """
         return RouteCounters(
             requests_total=max(self.attempts - self.retries, self.completed),
-            errors_5xx_total=self.errors_5xx,
+            # Between the two counters of a request that is being refused a scrape may come.
+            errors_5xx_total=max(0.0, self.errors_5xx - self.refused),
             retries_total=self.retries,
+            refused_total=self.refused,
         )
 
 
@@ -213,7 +229,12 @@ def parse_route_stats(body: bytes) -> Mapping[str, RawRouteCounters] | Unreadabl
     found: dict[str, dict[str, float]] = {}
     for stat in _objects(document.get("stats")):
         name, value = stat.get("name"), stat.get("value")
-        if isinstance(name, str) and name.startswith(start) and isinstance(value, int | float):
+        if not isinstance(name, str) or not isinstance(value, int | float):
+            continue
+        if name.startswith(REFUSED):
+            prefix = stat_prefix_of(CellName(name.removeprefix(REFUSED)))
+            found.setdefault(prefix, {})["refused"] = float(value)
+        elif name.startswith(start):
             prefix, _, counter = name.removeprefix(start).rpartition(".upstream_rq_")
             found.setdefault(prefix, {})[counter] = float(value)
     return {
@@ -234,8 +255,8 @@ def parse_arrivals(body: bytes) -> float | None:
 def raw_route_counters(values: Mapping[str, float]) -> RawRouteCounters | None:
     """Counters by the end of their name (`total`, `completed`, `retry`, `5xx`); None without `total`.
 
-    Envoy creates `completed` and `5xx` at the first answer: until then their absence is a zero,
-    which that of `total` (created with the route) never is.
+    Envoy creates `completed`, `5xx` and `refused` at the first such answer: until then their absence is a
+    zero, which that of `total` (created with the route) never is.
     """
     if "total" not in values or not all(_is_count(value) for value in values.values()):
         return None
@@ -244,6 +265,7 @@ def raw_route_counters(values: Mapping[str, float]) -> RawRouteCounters | None:
         completed=values.get("completed", 0.0),
         retries=values.get("retry", 0.0),
         errors_5xx=values.get("5xx", 0.0),
+        refused=values.get("refused", 0.0),
     )
 
 

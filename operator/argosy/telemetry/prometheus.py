@@ -32,7 +32,14 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry
 
 from argosy.keys import CellName
-from argosy.route.counters import GATEWAY, VIRTUAL_HOST
+from argosy.route.counters import (
+    GATEWAY,
+    REFUSED_CELL,
+    REFUSED_COUNTER,
+    REFUSED_PREFIX,
+    VIRTUAL_HOST,
+    stat_prefix_of,
+)
 from argosy.snapshot import Sample, TelemetryReading
 from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
@@ -51,6 +58,7 @@ _log = logging.getLogger(__name__)
 
 _ROUTE_METRICS = "envoy_vhost_route_upstream_rq_(total|completed|retry|xx)"
 _ENGINE_SERIES = frozenset((*ALL_ENGINE_METRICS, *LATENCY_BUCKETS.values()))
+_REFUSED = f"envoy_{REFUSED_PREFIX}_{REFUSED_COUNTER}"
 _ARRIVALS = "envoy_http_downstream_rq_total"
 _SAME_SCRAPE_S = 0.0005
 """Series of one scrape carry its one time stamp, to the millisecond."""
@@ -143,7 +151,7 @@ class PrometheusSource:
 
     def _query(self) -> tuple[Series, ...]:
         """All metrics in one query (runs in the thread)."""
-        names = "|".join((*sorted(_ENGINE_SERIES), _ROUTE_METRICS, _ARRIVALS, "up"))
+        names = "|".join((*sorted(_ENGINE_SERIES), _ROUTE_METRICS, _REFUSED, _ARRIVALS, "up"))
         query = f'{{__name__=~"{names}"}}[{self._settings.window_s}s]'
         result = self._client.custom_query(query, timeout=self._settings.timeout_s)
         return tuple(series for item in result if (series := _series(item)) is not None)
@@ -177,14 +185,12 @@ class PrometheusSource:
     def _routes(self, all_series: Iterable[Series]) -> dict[CellName, Sample[RawRouteCounters]]:
         """One Envoy's counters by route cell, of its newest scrape."""
         counted = [
-            series
-            for series in all_series
-            if series.labels.get("envoy_virtual_host") == VIRTUAL_HOST and _counter(series) is not None
+            series for series in all_series if _prefix(series) is not None and _counter(series) is not None
         ]
         values: dict[str, dict[str, float]] = {}
         at_s, newest = _newest_scrape(counted)
         for series in newest:
-            counters = values.setdefault(series.labels.get("envoy_route", ""), {})
+            counters = values.setdefault(_prefix(series) or "", {})
             counters[_counter(series) or ""] = series.newest[1]
         found: dict[CellName, Sample[RawRouteCounters]] = {}
         for prefix, counters in values.items():
@@ -286,8 +292,19 @@ def _arrived(all_series: Iterable[Series], at_s: float) -> float | None:
     return next(found, None)
 
 
+def _prefix(series: Series) -> str | None:
+    """The stat prefix of the route that a series is about; None where it is about none of ours."""
+    if series.name == _REFUSED:
+        return stat_prefix_of(CellName(series.labels.get(REFUSED_CELL, "")))
+    if series.labels.get("envoy_virtual_host") == VIRTUAL_HOST:
+        return series.labels.get("envoy_route", "")
+    return None
+
+
 def _counter(series: Series) -> str | None:
     """Which of a route's counters a series is, by the end of its name in Envoy's admin interface."""
+    if series.name == _REFUSED:
+        return "refused"
     ending = series.name.rpartition("envoy_vhost_route_upstream_rq_")[2]
     if ending == "xx":
         return "5xx" if series.labels.get("envoy_response_code_class") == "5" else None

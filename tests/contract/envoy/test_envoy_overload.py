@@ -8,6 +8,7 @@ from typing import Any
 
 from argosy.engine import EngineLimits, StepCoefficients
 from argosy.route.table import Endpoint, EndpointState
+from argosy.snapshot import RouteCounters
 from argosy.telemetry.parse import ROUTE_STATS_FILTER, parse_route_stats
 from argosy_sim.livefleet.addresses import AddressClaim, listen_on
 from argosy_sim.livefleet.vllm.server import EngineProfile, VllmServer
@@ -36,11 +37,11 @@ async def serve(world: Any, build: Any, limit: int | None) -> Any:
     return replica
 
 
-async def demand(world: Any) -> float:
-    """Requests of the class as the operator counts them."""
+async def counted(world: Any, name: str = "default_chat") -> RouteCounters:
+    """Requests of a class as the operator counts them."""
     stats = parse_route_stats((await world.admin(f"/stats?filter={ROUTE_STATS_FILTER}&format=json")).encode())
     assert isinstance(stats, dict)
-    return float(stats["default_chat"].counters().requests_total)
+    return stats[name].counters()
 
 
 async def test_of_a_burst_every_request_completes_or_is_refused_with_a_time_to_come_back(
@@ -63,7 +64,30 @@ async def test_of_a_burst_every_request_completes_or_is_refused_with_a_time_to_c
         "code": "overloaded",
     }
     assert sorted(answer.seconds for answer in refused)[len(refused) // 2] < 0.1
-    assert await demand(world) == num, "a refused request is demand"
+    # A refused request is demand, and no error.
+    assert await counted(world) == RouteCounters(num, 0.0, 0.0, found[429])
+
+
+async def test_of_classes_that_share_a_cluster_each_is_told_its_own_refused_requests(
+    world: Any, build: Any
+) -> None:
+    replica = await serve(world, build, None)
+    routes = [build.route("chat", {"c": 1.0}), build.route("batch", {"c": 1.0})]
+    await world.publish(world.table(routes, [build.cluster("c", replica, request_limit=4)]))
+    loads = [world.load(n, 100, headers={"x-class": name}) for name, n in (("chat", 60), ("batch", 30))]
+    for name, answers in zip(("default_chat", "default_batch"), await asyncio.gather(*loads), strict=True):
+        found, counters = build.statuses(answers), await counted(world, name)
+        assert found[429] > 0
+        assert (counters.refused_total, counters.errors_5xx_total) == (found[429], 0.0)
+
+
+async def test_a_replica_that_fails_is_an_error_and_nothing_was_refused(world: Any, build: Any) -> None:
+    replica = await serve(world, build, 64)
+    before, replica.status = await counted(world), 500
+    assert build.statuses([await world.ask(headers=CHAT)]) == {500: 1}
+    replica.status, now = 200, await counted(world)
+    assert now.errors_5xx_total - before.errors_5xx_total == 1
+    assert now.refused_total == before.refused_total
 
 
 async def test_of_ten_seconds_at_twenty_times_the_capacity_of_simulated_engines_nothing_is_lost(

@@ -175,10 +175,10 @@ def test_a_full_pool_serves_the_more_important_class_and_says_what_the_other_lac
     message = condition(last, "default/batch")["message"]
     assert "lacks 8.0 req/s of 8.0 req/s" in message
     assert "add nodes to GPUPool l40s" in message
-    first = world.decisions[0]
-    assert [(e.kind, e.key, e.type, e.reason) for e in first.events] == [
+    assert [(e.kind, e.key, e.type, e.reason) for e in world.decisions[0].events] == [
         ("Fleet", "default", "Normal", "NewPlan"),
         ("WorkloadClass", "default/batch", "Warning", "PoolFull"),
+        ("FleetPlan", "plan-000001", "Normal", "Starting"),
         ("GPUPool", "h100", "Warning", "NoNodes"),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.demand.observed import SLOT_S, WINDOW_S, Measured, ObservedHistory, observe, observed
+from argosy.demand.observed import SLOT_S, WINDOW_S, Measured, ObservedHistory, Requests, observe, observed
 from argosy.keys import CellName, ClassKey, GroupName
 from argosy.snapshot import EngineReading, RouteCounters, Sample, Slo, SloTerm, TelemetryReading, Term
 from argosy.snapshot.histogram import Histogram
@@ -26,15 +26,15 @@ def ttft(*counts: float) -> Histogram:
 def reading(
     at_s: float,
     latencies: dict[str, Histogram] | None = None,
-    routes: dict[str, tuple[float, float]] | None = None,
+    routes: dict[str, tuple[float, ...]] | None = None,
 ) -> Measured:
     engines = {
         address: Sample(EngineReading(1, 2, 0.1, 0, 0, 0, latencies={Term.TTFT: histogram}), at_s)
         for address, histogram in (latencies or {}).items()
     }
     counters = {
-        (node, CELL): Sample(RouteCounters(total, errors, 0.0), at_s)
-        for node, (total, errors) in (routes or {}).items()
+        (node, CELL): Sample(RouteCounters(total, errors, 0.0, *refused), at_s)
+        for node, (total, errors, *refused) in (routes or {}).items()
     }
     return Measured(
         TelemetryReading(engines=engines, routes=counters),
@@ -132,6 +132,30 @@ def test_attainment_is_the_lower_end_and_a_miss_is_certain(
     found = observed(after(first, then), then, CHAT, (GROUP,))
     assert found.attainment(TTFT_P95) == (None if attainment is None else pytest.approx(attainment))
     assert found.missed(TTFT_P95) == (TTFT_P95.terms[0] if missed else None)
+
+
+def test_refused_requests_are_no_errors_and_attained_nothing() -> None:
+    first = reading(START_S, {ENGINE: ttft(0, 0, 0, 0)}, {"edge": (0.0, 0.0, 0.0)})
+    then = reading(START_S + 10, {ENGINE: ttft(40, 50, 50, 50)}, {"edge": (100.0, 0.0, 50.0)})
+    found = observed(after(first, then), then, CHAT, (GROUP,))
+    assert (found.requests_per_s, found.errors_per_s, found.refused_per_s) == pytest.approx((10.0, 0.0, 5.0))
+    assert found.attainment(TTFT_P95) == pytest.approx(0.5)
+    assert found.missed(TTFT_P95) == TTFT_P95.terms[0]
+
+
+def test_where_all_requests_were_refused_none_attained_anything() -> None:
+    first = reading(START_S, routes={"edge": (0.0, 0.0, 0.0)})
+    then = reading(START_S + 10, routes={"edge": (100.0, 0.0, 100.0)})
+    found = observed(after(first, then), then, CHAT, (GROUP,))
+    assert found.attainment(TTFT_P95) == 0.0
+    assert found.missed(TTFT_P95) == TTFT_P95.terms[0]
+
+
+def test_a_restarted_envoy_counts_refused_requests_from_its_start() -> None:
+    first = reading(START_S, routes={"edge": (80.0, 9.0, 70.0)})
+    then = reading(START_S + 10, routes={"edge": (4.0, 1.0, 2.0)})
+    found = observed(after(first, then), then, CHAT, (GROUP,))
+    assert found.requests == Requests(4.0, 1.0, 2.0)
 
 
 def test_between_two_buckets_the_lower_end_is_shown_and_no_miss_is_claimed() -> None:

@@ -281,12 +281,19 @@ def test_route_counters_are_read_by_stat_prefix() -> None:
             f"{start}retry": 20,
             f"{start}completed": 10,
             f"{start}5xx": 10,
+            "argosy.refused_requests.argosy_cell.ns/chat": 4,
+            "argosy.refused_requests.argosy_cell.ns/chat.v2": 3,
             "vhost.other.route.x.upstream_rq_total": 7,
         }
     )
     assert parse_route_stats(body) == {
-        "ns_chat": RawRouteCounters(attempts=30, completed=10, retries=20, errors_5xx=10)
+        "ns_chat": RawRouteCounters(attempts=30, completed=10, retries=20, errors_5xx=10, refused=4)
     }
+
+
+def test_a_refused_request_is_no_error() -> None:
+    assert RawRouteCounters(6, 10, 0, 4, 3).counters() == RouteCounters(10.0, 1.0, 0.0, 3.0)
+    assert RawRouteCounters(6, 10, 0, 3, 4).counters().errors_5xx_total == 0.0
 
 
 @pytest.mark.parametrize(

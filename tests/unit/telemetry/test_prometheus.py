@@ -52,6 +52,10 @@ def route(counter: str, value: str, ago_s: float = 3.0, **labels: str) -> dict[s
     return series(name, "10.0.0.9:9901", (ago_s, value), **{**where, **labels})
 
 
+def refused(value: str) -> dict[str, Any]:
+    return series("envoy_argosy_refused_requests", "10.0.0.9:9901", (3.0, value), argosy_cell="ns/chat")
+
+
 class Prometheus:
     """The far side: gives `result`, or `status`, or waits."""
 
@@ -201,11 +205,14 @@ async def test_a_classs_counters_come_from_envoys_newest_scrape(
         route("completed", "10"),
         route("xx", "4", envoy_response_code_class="5"),
         route("xx", "6", envoy_response_code_class="2"),
+        refused("3"),
         route("total", "999", envoy_virtual_host="other"),
         route("total", "999", envoy_route="unknown"),
     ]
     reading = await source.read(TARGETS, NOW_S)
-    assert reading.routes == {("envoy-1", "ns/chat"): Sample(RouteCounters(10.0, 4.0, 20.0), NOW_S - 3.0)}
+    assert reading.routes == {
+        ("envoy-1", "ns/chat"): Sample(RouteCounters(10.0, 1.0, 20.0, 3.0), NOW_S - 3.0)
+    }
 
 
 async def test_arrivals_are_those_at_the_gateway_in_the_scrape_of_the_routes(

@@ -153,9 +153,9 @@ _OF_REPLICAS = {
         " allow a larger tensorParallel, or add a GPUPool with faster GPUs."
     ),
     "SloMissed": (
-        "{field}: at most {share} of the requests of the last five minutes kept {bound_ms} ms; {needed} are"
-        " to keep it. A higher spec.robustnessMargin of Fleet/default plans more replicas; if engines wait"
-        " for nothing (status.observed.waitingRequests), look at their logs."
+        "{field}: at most {share} of the requests of the last five minutes kept {bound_ms} ms{refused};"
+        " {needed} are to keep it. A higher spec.robustnessMargin of Fleet/default plans more replicas; if"
+        " engines wait for nothing (status.observed.waitingRequests), look at their logs."
     ),
     "CapacityShort": (
         "{shortfall}. The demand is spec.traffic.requestsPerSecond; a higher spec.priority is served before"
@@ -206,6 +206,14 @@ _OF_PLANS = {
         " it."
     ),
     "Superseded": "Revision {revision} has replaced the plan.",
+    "Starting": "Starting replicas: {progress}.",
+    "Draining": (
+        "All {desired} planned replicas get requests; {left} of the former plan finish theirs and go."
+    ),
+    "RolledOut": (
+        "All {desired} planned replicas got requests and none of the former plan was left on {at}, {seconds}"
+        " s after the plan was applied."
+    ),
     "CheckFailed": (
         "The plan failed the independent check, so Argosy does not act on it: {violations}. This is a bug of"
         " Argosy; report it with this message."

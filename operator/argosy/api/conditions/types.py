@@ -40,6 +40,10 @@ class ConditionType(StrEnum):
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
     APPLIED = "Applied"
     """Argosy acts on a FleetPlan; False with reason Superseded once a newer one took over."""
+    PROGRESSING = "Progressing"
+    """A FleetPlan is being carried out or rolled out; False where it cannot go on, or was replaced before."""
+    ROLLED_OUT = "RolledOut"
+    """Every planned replica got requests and no former one was left; it stays True for that plan."""
 
 
 class ConditionStatus(StrEnum):
@@ -113,6 +117,9 @@ class Reason(StrEnum):
     APPLIED = "Applied"
     RECOMMENDED = "Recommended"
     SUPERSEDED = "Superseded"
+    STARTING = "Starting"
+    DRAINING = "Draining"
+    ROLLED_OUT = "RolledOut"
     CHECK_FAILED = "CheckFailed"
     WRITES_REFUSED = "WritesRefused"
 

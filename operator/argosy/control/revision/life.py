@@ -15,11 +15,16 @@ from argosy.control.decision import PlanLife, StatusUpdate
 from argosy.snapshot.fleet import FleetSnapshot, is_true
 
 
-def plan_life(snapshot: FleetSnapshot, new_plan: FleetPlan | None, mode: Mode) -> PlanLife:
-    """The statuses of the new revision and of the one that it replaces, and what is too old to keep."""
+def plan_life(
+    snapshot: FleetSnapshot, new_plan: FleetPlan | None, mode: Mode, progress: tuple[Condition, ...] = ()
+) -> PlanLife:
+    """The statuses of the new revision and of the one that it replaces, and what is too old to keep.
+
+    progress: how far the new revision is, where it is acted on
+    """
     updates: list[StatusUpdate] = []
     if new_plan is not None:
-        updates.append(_update(snapshot, new_plan, (_certified(), _applied(mode)), _phase(mode)))
+        updates.append(_update(snapshot, new_plan, (_certified(), _applied(mode), *progress), _phase(mode)))
         if mode is Mode.AUTO:
             superseded = condition(
                 ConditionType.APPLIED,
@@ -28,11 +33,19 @@ def plan_life(snapshot: FleetSnapshot, new_plan: FleetPlan | None, mode: Mode) -
                 revision=new_plan.spec.revision,
             )
             updates += [
-                _update(snapshot, older, (superseded,), PlanPhase.SUPERSEDED)
+                _update(snapshot, older, (superseded, *_ended(older, superseded)), PlanPhase.SUPERSEDED)
                 for older in snapshot.plans
                 if is_true(older, ConditionType.APPLIED)
             ]
     return PlanLife(tuple(updates), _expired(snapshot, new_plan, mode))
+
+
+def _ended(plan: FleetPlan, superseded: Condition) -> list[Condition]:
+    """Of a plan whose roll-out had not ended: that it will not; one that had ended keeps its word."""
+    if is_true(plan, ConditionType.ROLLED_OUT):
+        return []
+    kinds = (ConditionType.PROGRESSING, ConditionType.ROLLED_OUT)
+    return [superseded.model_copy(update={"type": kind.value}) for kind in kinds]
 
 
 def _certified() -> Condition:

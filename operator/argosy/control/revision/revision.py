@@ -1,11 +1,14 @@
 """A plan and its placement as a FleetPlan revision, and whether it differs from the last one.
 
-Owns what a revision records and when a new one is due: only when counts, placement, a request limit or a
-share (by more than a point) change. Input: what was decided, and the plan before it. Output: a FleetPlan.
+Owns what a revision records and when a new one is due: only when a count, a request limit or a share (by
+more than a point) changes, or a listed place is given up. Places that are found later, as replicas of the
+former plan make room, are taken under the same revision: an exchange is one. Input: what was decided, and
+the plan before it. Output: a FleetPlan.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -133,6 +136,7 @@ def differs(new: FleetPlan, last: FleetPlan | None) -> bool:
         return True
     if (
         _counts(new) != _counts(last)
+        or _gives_places_up(new, last)
         or _limits(new) != _limits(last)
         or _cell_names(new) != _cell_names(last)
     ):
@@ -219,12 +223,14 @@ def _cell(decided: Decided, cell: Cell, waiting: Iterable[DeploymentKey]) -> Pla
     )
 
 
-def _counts(plan: FleetPlan) -> dict[DeploymentKey, tuple[int, tuple[tuple[str, int], ...]]]:
-    return {
-        e.name: (e.replicas, tuple((n.node, n.replicas) for n in e.nodes))
-        for e in plan.spec.deployments
-        if e.replicas > 0
-    }
+def _counts(plan: FleetPlan) -> dict[DeploymentKey, int]:
+    return {e.name: e.replicas for e in plan.spec.deployments if e.replicas > 0}
+
+
+def _gives_places_up(new: FleetPlan, last: FleetPlan) -> bool:
+    """True if a place that the last revision lists is not listed any more."""
+    places = {entry.name: entry.places for entry in new.spec.deployments}
+    return any(not before.places <= places.get(before.name, Counter()) for before in last.spec.deployments)
 
 
 def _limits(plan: FleetPlan) -> dict[DeploymentKey, int | None]:

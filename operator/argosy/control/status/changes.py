@@ -1,4 +1,4 @@
-"""Events about what has changed in an object's status: unserved, a replica lost, served again, a node lost.
+"""Events about what has changed in an object's status: unserved, served again, replicas or nodes lost.
 
 Owns which change is an event, and its sentence. A pure function of the status that the API server holds
 and the one that replaces it, so that each change is one event, whichever process leads. Input: the
@@ -22,6 +22,7 @@ from argosy.snapshot.fleet import FleetSnapshot
 
 NORMAL, WARNING = "Normal", "Warning"
 REPLICA_LOST, NODE_LOST, GPUS_LOST = "ReplicaLost", "NodeLost", "GpusUnusable"
+NODE_LEAVING = "NodeLeaving"
 
 _TOLD = {
     WorkloadClass.PLURAL: (ConditionType.READY,),
@@ -87,8 +88,20 @@ def _count_events(kind: str, update: StatusUpdate, before: object) -> list[Event
             message = f"{_count(lost, 'replica')} fewer: {new.replicas_ready or 0} take requests now."
             return [EventRecord(kind, update.key, WARNING, REPLICA_LOST, message)]
     if isinstance(new, GPUPoolStatus) and isinstance(before, GPUPoolStatus):
-        return _pool_events(kind, update.key, before, new)
+        return [*_leaving_events(kind, update.key, before, new), *_pool_events(kind, update.key, before, new)]
     return []
+
+
+def _leaving_events(kind: str, key: str, before: GPUPoolStatus, new: GPUPoolStatus) -> Iterable[EventRecord]:
+    """One for each node whose removal is announced, and again where another announcement replaces it."""
+    known = {(node.name, node.reason) for node in before.leaving or ()}
+    for node in new.leaving or ():
+        if (node.name, node.reason) not in known:
+            verb = "serves" if node.replicas == 1 else "serve"
+            served = f"{_count(node.replicas, 'replica')} on it {verb} until a successor does."
+            what_runs = served if node.replicas else "no replica serves on it."
+            message = f"Node {node.name} is leaving: {node.reason.rstrip('.')}; {what_runs}"
+            yield EventRecord(kind, key, WARNING, NODE_LEAVING, message)
 
 
 def _pool_events(kind: str, key: str, before: GPUPoolStatus, new: GPUPoolStatus) -> list[EventRecord]:

@@ -13,6 +13,7 @@ from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.exchange import Exchange, exchange_of
 from argosy.control.status.verdict import (
     Verdict,
     because,
@@ -103,12 +104,13 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     routed = programmed(reported)
     if routed.status is ConditionStatus.FALSE:
         return because(ConditionType.READY, routed.reason, routed.message)
-    exchanging = _exchanging(reported, key)
+    now = exchange_of(reported, reported.planned_for(key), reported.pods_of_class(key))
+    exchanging = _exchanging(reported, key, now)
     if exchanging is not None:
         return exchanging
-    unplaced = _unplaced(reported, key)
-    if unplaced is not None:
-        return because(ConditionType.READY, Reason.UNPLACEABLE, unplaced.message)
+    lacking = unplaced(reported, key)
+    if lacking is not None and not now.is_draining:
+        return because(ConditionType.READY, Reason.UNPLACEABLE, lacking.message)
     planned = reported.planned_for(key)
     names = {d.name for d in planned}
     pods = [p for p in reported.pods_of_class(key) if p.deployment in names]
@@ -119,17 +121,15 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     return slo_missed(reported, key) or _remarked(reported, key, served)
 
 
-def _exchanging(reported: Reported, key: ClassKey) -> Verdict | None:
-    """Planned replicas are missing, and as many of the former plan serve instead."""
-    planned = reported.planned_for(key)
-    wanted = sum(d.replicas for d in planned)
-    ready = sum(min(d.replicas, reported.num_serving[d.name]) for d in planned)
-    others = sum(map(reported.serves, reported.pods_of_class(key))) - ready
-    if ready >= wanted or ready + others < wanted:
+def _exchanging(reported: Reported, key: ClassKey, now: Exchange) -> Verdict | None:
+    """Planned replicas are missing, and replicas of the former plan serve instead."""
+    if not now.is_exchanging:
         return None
-    if ready + others == 1 and _unplaced(reported, key) is not None:
+    if now.ready + now.others == 1 and unplaced(reported, key) is not None:
         return None  # the last replica never gives way: this exchange does not end by itself
-    return false(ConditionType.READY, Reason.EXCHANGING, ready=ready, desired=wanted, others=others)
+    return false(
+        ConditionType.READY, Reason.EXCHANGING, ready=now.ready, desired=now.wanted, others=now.others
+    )
 
 
 def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
@@ -166,7 +166,7 @@ def _shortfall(reported: Reported, key: ClassKey) -> Shortfall | None:
     return next((s for s in reported.plan.shortfalls if s.cell in cells), None)
 
 
-def _unplaced(reported: Reported, key: ClassKey) -> Unplaced | None:
+def unplaced(reported: Reported, key: ClassKey) -> Unplaced | None:
     """The first of the class's Deployments for which there is too little room on nodes."""
     if not reported.placement.unplaced:
         return None  # without a look at every candidate of every class

@@ -31,6 +31,7 @@ def observed_status(reported: Reported, key: ClassKey) -> ObservedTraffic | None
     return ObservedTraffic(
         requests_per_second=_rounded(found.requests_per_s),
         errors_per_second=_rounded(found.errors_per_s),
+        refused_per_second=_rounded(found.refused_per_s),
         ttft=_percentiles(found, Term.TTFT),
         itl=_percentiles(found, Term.ITL),
         e2e=_percentiles(found, Term.E2E),
@@ -58,9 +59,18 @@ def slo_missed(reported: Reported, key: ClassKey) -> Verdict | None:
         Reason.SLO_MISSED,
         field=_field(term),
         share=f"{kept[1]:.0%}",
+        refused=_refused(found),
         bound_ms=f"{term.bound_ms:g}",
         needed=f"{term.percentile:.0%}",
     )
+
+
+def _refused(found: Observed) -> str:
+    """Of the requests that arrived, those that were refused, in words; empty where none was."""
+    requests = found.requests
+    if requests is None or requests.refused <= 0 or requests.num <= 0:
+        return ""
+    return f" ({min(1.0, requests.refused / requests.num):.0%} were refused with 429)"
 
 
 def _field(term: SloTerm) -> str:

@@ -142,6 +142,12 @@ class Reported:
             if d.sharing_group in groups and self._may_run(key, d.sharing_group, d.model_key)
         ]
 
+    def is_kept(self, deployment: DeploymentKey) -> bool:
+        """True if its replicas stay though none is planned: nothing can be planned for a class of theirs."""
+        group = self.owners[deployment].group
+        classes = self.sizing.cells.classes_of(group) if group is not None else ()
+        return any(self.sizing.resolution.classes[key].is_unplannable for key in classes)
+
     def _may_run(self, key: ClassKey, group: GroupName | None, model: ModelKey | None) -> bool:
         """True if replicas of the group that run this model answer the class's requests."""
         is_alone = group is not None and self.sizing.cells.classes_of(group) == (key,)

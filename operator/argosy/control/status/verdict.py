@@ -94,6 +94,11 @@ def dated(
     return conditions
 
 
+def conditions_of(verdicts: Iterable[Verdict], now_s: float) -> Conditions:
+    """The conditions of an object that has none yet."""
+    return dated((), ObjectMeta(name="new"), verdicts, now_s)
+
+
 def nearest(refusals: tuple[Refusal, ...]) -> Refusal:
     """Of several refusals the one to remedy first; where there is none, no GPUPool exists."""
     ranked = sorted(refusals, key=lambda r: _REFUSAL_ORDER.index(r.reason))

@@ -1,16 +1,19 @@
-"""Envoy's access log: one line per request on its standard output.
+"""Envoy's access logs: a counter of refused requests, and one line per request on standard output.
 
-Owns which fields a line has. No part of a prompt or an answer is among them. Input: the format.
-Output: the `AccessLog`s of the listener, none where it is off.
+Owns which fields a line has (no part of a prompt or an answer is among them), and what counts as refused.
+Input: the format of lines. Output: the `AccessLog`s of the listener; the one of lines only where it is on.
 """
 
 from __future__ import annotations
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
+from envoy.extensions.access_loggers.stats.v3 import stats_pb2
 from envoy.extensions.access_loggers.stream.v3 import stream_pb2
 from google.protobuf.struct_pb2 import Struct
+from google.protobuf.wrappers_pb2 import UInt64Value
 
+from argosy.route.counters import REFUSED_CELL, REFUSED_COUNTER, REFUSED_PREFIX
 from argosy.route.table import AccessLogFormat
 from argosy.xds.packing import (
     CLASS_KEY,
@@ -45,6 +48,33 @@ FIELDS = {
 
 def access_logs(log_format: AccessLogFormat | None) -> list[EnvoyMessage]:
     """The logs of the listener."""
+    return [_refused_requests(), *_lines(log_format)]
+
+
+def overload_filter() -> EnvoyMessage:
+    """Requests that an open circuit breaker refused."""
+    flagged = accesslog_pb2.ResponseFlagFilter(flags=["UO"])
+    return accesslog_pb2.AccessLogFilter(response_flag_filter=flagged)
+
+
+def _refused_requests() -> EnvoyMessage:
+    """Counts refused requests by route: Envoy's own counters have them per cluster, which classes share,
+    and per route only among all 5xx, without what the client is told instead."""
+    stats = stats_pb2.Config
+    stat = stats.Stat(name=REFUSED_COUNTER, tags=[stats.Tag(name=REFUSED_CELL, value_format="%ROUTE_NAME%")])
+    return accesslog_pb2.AccessLog(
+        name="envoy.access_loggers.stats",
+        filter=overload_filter(),
+        typed_config=any_of(
+            stats(
+                stat_prefix=REFUSED_PREFIX,
+                counters=[stats.Counter(stat=stat, value_fixed=UInt64Value(value=1))],
+            )
+        ),
+    )
+
+
+def _lines(log_format: AccessLogFormat | None) -> list[EnvoyMessage]:
     if log_format is None:
         return []
     format_string = substitution_format_string_pb2.SubstitutionFormatString

@@ -28,7 +28,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.counters import GATEWAY
 from argosy.route.table import Gateway
-from argosy.xds.gateway.access_log import access_logs
+from argosy.xds.gateway.access_log import access_logs, overload_filter
 from argosy.xds.packing import (
     CLASS_KEY,
     METADATA_NAMESPACE,
@@ -213,10 +213,9 @@ def _no_replica_mapper() -> EnvoyMessage:
 
 
 def _overload_mapper() -> EnvoyMessage:
-    flagged = accesslog_pb2.ResponseFlagFilter(flags=["UO"])
     retry_after = base_pb2.HeaderValue(key="retry-after", value=str(RETRY_AFTER_S))
     return http_connection_manager_pb2.ResponseMapper(
-        filter=accesslog_pb2.AccessLogFilter(response_flag_filter=flagged),
+        filter=overload_filter(),
         status_code=UInt32Value(value=OVERLOADED.status),
         headers_to_add=[base_pb2.HeaderValueOption(header=retry_after)],
         body_format_override=_error_format(OVERLOADED),

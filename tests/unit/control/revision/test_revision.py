@@ -74,6 +74,8 @@ def a_plan(*entries: PlannedDeployment, cells: tuple[PlannedCell, ...] = (), **f
         pytest.param(a_plan(reasons=(PlanReason(code="x", message="y"),)), False, id="other words"),
         pytest.param(a_plan(entry(replicas=3)), True, id="another count"),
         pytest.param(a_plan(entry(nodes={"n1": 2})), True, id="other nodes"),
+        pytest.param(a_plan(entry(nodes={"n1": 1})), True, id="a place is given up"),
+        pytest.param(a_plan(entry(nodes={"n1": 1, "n2": 1, "n3": 1})), False, id="a place is found"),
         pytest.param(a_plan(entry(), entry("b", 0, {})), False, id="an outgoing Deployment is listed"),
         pytest.param(a_plan(entry(), entry("b", 1, {"n3": 1})), True, id="one Deployment more"),
         pytest.param(a_plan(entry("b")), True, id="another Deployment"),

@@ -9,7 +9,7 @@ from builders import a_class, a_pool
 from small_fleet import World
 
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason
-from argosy.api.gpupool import GPUPoolStatus
+from argosy.api.gpupool import GPUPoolStatus, LeavingNode
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.decision import StatusUpdate
 from argosy.control.status.changes import change_events
@@ -120,3 +120,32 @@ def test_a_change_is_told_in_a_sentence_on_its_object(
 def test_a_status_that_stays_tells_nothing() -> None:
     for status in (of_class(ready(NO, Reason.NO_REPLICAS_READY), 1), of_class(ready(YES, Reason.READY), 2)):
         assert told(status, status) == []
+
+
+LEAVING = LeavingNode(name="n1", reason="the taint karpenter.sh/disrupted", replicas=2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        pytest.param((), (LEAVING,), ["2 replicas on it serve until a successor does."], id="announced"),
+        pytest.param((LEAVING,), (LEAVING,), [], id="told before"),
+        pytest.param(
+            (LEAVING,), (LEAVING.model_copy(update={"replicas": 0}),), [], id="its replicas have gone"
+        ),
+        pytest.param((LEAVING,), (), [], id="withdrawn"),
+        pytest.param(
+            (LEAVING,),
+            (LEAVING.model_copy(update={"reason": "it is cordoned", "replicas": 0}),),
+            ["no replica serves on it."],
+            id="announced in another way",
+        ),
+    ],
+)
+def test_a_leaving_node_is_told_once_for_each_announcement(
+    before: tuple[LeavingNode, ...], after: tuple[LeavingNode, ...], expected: list[str]
+) -> None:
+    found = told(GPUPoolStatus(nodes=2, leaving=before), GPUPoolStatus(nodes=2, leaving=after))
+    assert [(kind, reason) for kind, reason, _ in found] == [("Warning", "NodeLeaving")] * len(expected)
+    assert [message.partition("; ")[2] for _, _, message in found] == expected
+    assert all(message.startswith("Node n1 is leaving: ") for _, _, message in found)

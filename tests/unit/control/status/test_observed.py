@@ -70,16 +70,27 @@ def test_a_class_that_misses_its_slo_is_not_ready() -> None:
     )
 
 
+def test_a_class_of_which_many_requests_are_refused_is_not_ready_and_says_so() -> None:
+    decision = running(GOOD, Requests(400.0, 0.0, 300.0))
+    found = observed_of(decision)
+    assert found is not None
+    assert (found.errors_per_second, found.refused_per_second) == (0.0, 3.0)
+    assert verdict(decision, CHAT) == ("False", "SloMissed")
+    assert "kept 500 ms (75% were refused with 429); 95% are" in condition(decision, CHAT)["message"]
+
+
 def test_a_class_that_keeps_its_slo_is_ready() -> None:
     assert verdict(running(GOOD, Requests(100.0, 0.0)), CHAT) == ("True", "Ready")
 
 
 def test_metrics_show_what_was_measured_and_nothing_else() -> None:
     metrics = Metrics()
-    metrics.show_decision(running(GOOD, Requests(1234.0, 5.0)), 0.1)
+    metrics.show_decision(running(GOOD, Requests(1234.0, 5.0, 30.0)), 0.1)
     shown = metrics.registry.get_sample_value
     chat = {"workload_class": "default/chat"}
     assert shown("argosy_class_requests_per_second", chat) == 12.0
+    assert shown("argosy_class_errors_per_second", chat) == 0.05
+    assert shown("argosy_class_refused_per_second", chat) == 0.3
     assert shown("argosy_class_latency_seconds", {**chat, "term": "ttft", "quantile": "0.95"}) == 0.32
     assert shown("argosy_class_latency_seconds", {**chat, "term": "itl", "quantile": "0.95"}) is None
     metrics.show_decision(replace(running(None), observed={}), 0.1)

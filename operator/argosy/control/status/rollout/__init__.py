@@ -1,0 +1,1 @@
+"""How far a roll-out is: of one class, and of a whole FleetPlan."""

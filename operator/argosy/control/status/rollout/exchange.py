@@ -1,0 +1,56 @@
+"""How far planned replicas have taken over from former ones: one count for every status.
+
+Owns the count. Input: `Reported`, planned Deployments, and the engine pods that serve the same classes.
+Output: an `Exchange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from argosy.api.fleetplan import PlannedDeployment
+from argosy.control.status.reported import Reported
+from argosy.snapshot.cluster import PodState
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Replicas that get requests.
+
+    ready:     planned ones; wanted: how many are planned
+    others:    further ones: of the former plan, or beyond the planned count
+    is_moving: one is drained, or one has room and loads, so more will change
+    is_draining: one is drained, so that room is to come
+    """
+
+    ready: int
+    wanted: int
+    others: int
+    is_moving: bool
+    is_draining: bool
+
+    @property
+    def is_exchanging(self) -> bool:
+        """True while former replicas serve in place of all planned ones, or of all but moving ones."""
+        if self.ready >= self.wanted or not self.others:
+            return False
+        return self.ready + self.others >= self.wanted or self.is_moving
+
+
+def exchange_of(
+    reported: Reported, planned: Iterable[PlannedDeployment], pods: Iterable[PodState]
+) -> Exchange:
+    """The count of these planned Deployments and of the pods beside them."""
+    planned, pods = tuple(planned), tuple(pods)
+    ready = sum(min(d.replicas, reported.num_serving[d.name]) for d in planned)
+    has_room = any(reported.placement.new_nodes.get(d.name) for d in planned)
+    is_draining = any(p.deleting and p.is_active for p in pods)
+    is_loading = any(not p.ready and not p.deleting and p.destination and p.is_active for p in pods)
+    return Exchange(
+        ready=ready,
+        wanted=sum(d.replicas for d in planned),
+        others=sum(map(reported.serves, pods)) - ready,
+        is_moving=has_room or is_draining or is_loading,
+        is_draining=is_draining,
+    )
