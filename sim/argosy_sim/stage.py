@@ -1,8 +1,8 @@
 """The stage: every real component, started in order and stopped in reverse order.
 
-Owns the processes of one embedded fleet: control plane, live fleet, operator, Envoy. Input: a
-`StagePlan`. Output: a `Stage`, the handles to them. However the block ends, no process is left
-running: children end with this process too.
+Owns the processes of one embedded fleet (control plane, live fleet, operator, Envoy), on which the demo
+and the table of faults both play. Input: a `StagePlan`. Output: a `Stage`, the handles to them. However
+the block ends, no process is left running: children end with this process too.
 """
 
 from __future__ import annotations
