@@ -53,7 +53,7 @@ class Case:
     recovered: Callable[[Picture], bool] = Picture.is_whole
     prepare: Callable[[World], Awaitable[None]] = nothing
     bound_s: float = 60.0
-    rates: Mapping[str, float] = field(default_factory=lambda: {"chat": 5.0, "batch": 0.3})
+    rates: Mapping[str, float] = field(default_factory=lambda: {"chat": 5.0, "batch": 0.2})
     leaves_rest: bool = True
     in_tests: bool = False
 

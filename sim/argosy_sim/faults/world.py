@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import aiohttp
 
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY
 from argosy_sim.controlplane import components
@@ -225,5 +228,5 @@ async def world(plan: StagePlan, say: Say) -> AsyncIterator[World]:
             await reader.close()
 
 
-REFUSED = (StartError, NotAtRestError, KeyError, OSError)
+REFUSED = (StartError, NotAtRestError, KeyError, OSError, aiohttp.ClientError, subprocess.TimeoutExpired)
 """What ends a case that cannot be carried out."""

@@ -13,7 +13,7 @@ from argosy_sim.faults.outcome import Judgement, Outcome
 from argosy_sim.faults.world import LEADER, SECOND, NotAtRestError, World, bind_operator
 
 OPERATOR_BINDINGS = ("clusterrolebinding/argosy-operator",)
-KUBELET_BINDING = "clusterrolebinding/argosy-virtual-kubelet"
+KUBELET_BINDING = "argosy-virtual-kubelet"
 NOBODY = "http://127.0.0.1:9"
 """The discard port: nothing answers there."""
 
@@ -40,7 +40,8 @@ async def _stop_api_server(world: World) -> None:
 
 async def _cut_kubelets(world: World) -> None:
     """Nodes become NotReady when their heartbeats are refused, while their engines go on."""
-    await world.kubectl("delete", KUBELET_BINDING)
+    await world.kubectl("delete", "clusterrolebinding", KUBELET_BINDING)
+    await world.kubectl("delete", "rolebinding", KUBELET_BINDING, "-n", "kube-node-lease")
     try:
         await asyncio.sleep(70.0)
     finally:
