@@ -34,7 +34,7 @@ setup: $(STAMP) ## Install Python packages and build the control plane's binarie
 demo: setup ## Run the whole loop on real components, about six minutes; TRACE=FILE RATE=2 SEED=1
 	@$(BIN)/argosy sim demo
 
-faults: setup ## Try every fault on real components, about 45 minutes; ONLY=B1,P7
+faults: setup ## Try every fault on real components, about 40 minutes; ONLY=B1,P7
 	@$(BIN)/argosy sim faults $(if $(ONLY),--only $(ONLY))
 
 # In two processes, each with servers of its own; a module's tests stay together.
