@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from argosy.api.conditions import Reason
 from argosy.snapshot.cluster import LABEL_GROUP, LABEL_POOL
 
 Object = Mapping[str, Any]
@@ -59,13 +60,17 @@ class Picture:
         return sum(d["replicas"] for d in self.applied().get("spec", {}).get("deployments", ()))
 
     def is_whole(self) -> bool:
-        """Every class is Ready; the applied plan's replicas, no others, are ready and in Envoy's rotation."""
+        """Every class is served; the applied plan's replicas, no others, are ready and in Envoy's rotation.
+
+        A class whose only complaint is SloMissed counts as served: that reason looks back five minutes, on
+        requests that were lost before.
+        """
         staying = {key(pod) for pod in self.pods if is_staying(pod)}
         ready = {key(pod) for pod in self.pods if is_staying(pod) and is_true(pod, "Ready")}
         healthy = {name for name, is_healthy in self.endpoints.items() if is_healthy}
         return (
             bool(self.classes)
-            and all(is_true(c, "Ready") and is_observed(c) for c in self.classes)
+            and all(_is_served(c) and is_observed(c) for c in self.classes)
             and len(staying) == self.num_planned() > 0
             and staying == ready == healthy
         )
@@ -84,6 +89,10 @@ def condition(item: Object, kind: str) -> Object:
 def is_true(item: Object, kind: str) -> bool:
     """Whether a condition is True."""
     return bool(condition(item, kind).get("status") == "True")
+
+
+def _is_served(item: Object) -> bool:
+    return is_true(item, "Ready") or condition(item, "Ready").get("reason") == Reason.SLO_MISSED
 
 
 def is_staying(pod: Object) -> bool:
