@@ -116,6 +116,13 @@ def test_a_world_is_whole_only_if_what_is_planned_is_ready_and_in_envoys_rotatio
     assert not picture(plans=[plan(1, 0)]).is_whole()
 
 
+def test_requests_lost_before_do_not_keep_a_world_from_being_whole() -> None:
+    missed, other = picture(pod("a"), is_class_ready=False), picture(pod("a"), is_class_ready=False)
+    missed.classes[0]["status"]["conditions"][0]["reason"] = "SloMissed"
+    assert missed.is_whole()
+    assert not other.is_whole()
+
+
 def test_a_pod_on_its_way_out_does_not_count() -> None:
     leaving = picture(pod("a"), pod("b", is_leaving=True), plans=[plan(1, 1)], endpoints={"default/a": True})
     assert leaving.is_whole()
