@@ -203,9 +203,9 @@ async def _cut_stream(world: World) -> None:
 
 
 def _judge_b7(outcome: Outcome) -> Iterable[Judgement]:
-    others = [r for r in outcome.lost if r.expected_tokens < LONG_ANSWER_TOKENS]
+    others = [r for r in outcome.lost if r.end_s - (r.sent_s or r.arrival_s) < DRAIN_S]
     yield Judgement(
-        "only the stream that is longer than the drain is cut", not others, f"{len(others)} others"
+        "only streams that lasted longer than the drain are cut", not others, f"{len(others)} others"
     )
     yield verdicts.tells(outcome, f"StreamsCut.*after {DRAIN_S} s")
 
