@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Settings of `make demo`, passed on through the environment.
 export TRACE RATE SEED SKIP_BAD_LINES
 
-.PHONY: help setup demo test test-fast lint format generate verify bench lock clean
+.PHONY: help setup demo faults test test-fast lint format generate verify bench lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ setup: $(STAMP) ## Install Python packages and build the control plane's binarie
 
 demo: setup ## Run the whole loop on real components, about six minutes; TRACE=FILE RATE=2 SEED=1
 	@$(BIN)/argosy sim demo
+
+faults: setup ## Try every fault on real components, about 40 minutes; ONLY=B1,P7
+	@$(BIN)/argosy sim faults $(if $(ONLY),--only $(ONLY))
 
 # In two processes, each with servers of its own; a module's tests stay together.
 test: test-fast setup ## Run every test

@@ -1,4 +1,4 @@
-"""`argosy sim`: the embedded control plane, the live fleet, an Envoy, the replayer and the demo.
+"""`argosy sim`: the embedded control plane, the live fleet, an Envoy, the replayer, the demo and the faults.
 
 Owns the flags and what is printed; each command calls one function that does the work. A command
 imports what it needs when it runs: `argosy --help` loads this module.
@@ -260,12 +260,41 @@ def demo(
     raise typer.Exit(exit_code(run_demo(settings, _report_console())))
 
 
+@app.command()
+def faults(
+    only: Annotated[str | None, typer.Option(help="Ids of cases, such as B1,P7; left out, all.")] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="List the cases and run none.")] = False,
+    output: Annotated[Path, typer.Option(help="Where logs and faults.json are left.")] = Path("build/faults"),
+    as_json: AsJson = False,
+) -> None:
+    """Try what users and machines do to a fleet, and judge it; exit code 3 where a case fails."""
+    from argosy_sim.faults.cases import chosen
+
+    cases = chosen(only)
+    if show_list:
+        from argosy_sim.faults.table import listing
+
+        _report_console().print(listing(cases))
+        return
+    from argosy_sim.faults import command, table
+    from argosy_sim.faults.run import FaultSettings
+
+    settings = FaultSettings(find_repository(), output.resolve())
+    progress = Console(highlight=False, soft_wrap=True, stderr=as_json)
+    results = command.run_faults(cases, settings, progress)
+    if as_json:
+        typer.echo(json.dumps(table.document(results), indent=2))
+    else:
+        command.show(results, _report_console())
+    raise typer.Exit(exit_code(all(result.holds for result in results)))
+
+
 def find_repository() -> Path:
     """The checkout that holds crds/ and examples/; raises `SpecError` where there is none."""
     for directory in (Path.cwd(), *Path(__file__).resolve().parents):
         if (directory / "crds").is_dir() and (directory / "examples").is_dir():
             return directory
-    raise SpecError("the demo needs a checkout of the project: run it from there")
+    raise SpecError("this command needs a checkout of the project: run it from there")
 
 
 def _shared_trace(repository: Path) -> Path | None:

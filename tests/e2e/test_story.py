@@ -22,7 +22,6 @@ from argosy_sim.demo.collect import RunFacts, collect
 from argosy_sim.demo.evidence import Evidence, StaticPeak
 from argosy_sim.demo.judgement.judge import Judgement, judge
 from argosy_sim.demo.run import node_to_kill
-from argosy_sim.demo.stage import Stage, StagePlan, on_stage
 from argosy_sim.demo.story import Act, Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
@@ -31,6 +30,7 @@ from argosy_sim.measures.cost import PriceStep
 from argosy_sim.replay import CHAT_PATH
 from argosy_sim.replay.client import RecordFile, ReplayTarget, replay
 from argosy_sim.replay.load import PlannedRequest
+from argosy_sim.stage import Stage, StagePlan, on_stage
 
 REPOSITORY = Path(__file__).parents[2]
 LOAD_S = 3.0

@@ -32,10 +32,10 @@ from argosy.xds.hop import TCP_PREFIX
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
 from argosy_sim.controlplane.host.processes import Launcher, Process, is_running, send
-from argosy_sim.demo.stage import Stage, StagePlan
 from argosy_sim.livefleet.event_log import read_events
 from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE
 from argosy_sim.livefleet.spec import LiveFleetSpec, NodeGroup
+from argosy_sim.stage import Stage, StagePlan
 
 T = TypeVar("T")
 Object = dict[str, Any]

@@ -35,11 +35,11 @@ from argosy_sim.demo.judgement.judge import judge
 from argosy_sim.demo.lengths import lengths_table
 from argosy_sim.demo.peak import static_peak
 from argosy_sim.demo.presentation import page, summary, terminal
-from argosy_sim.demo.stage import Patch, Stage, StagePlan, on_stage
 from argosy_sim.demo.story import Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
 from argosy_sim.measures.cost import PriceStep
+from argosy_sim.stage import Patch, Stage, StagePlan, on_stage
 
 FIRST_PLAN_TIMEOUT_S = 180.0
 LEAD_S = 3.0

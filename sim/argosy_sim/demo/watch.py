@@ -19,7 +19,7 @@ import aiohttp
 from argosy.snapshot import EndpointHealth
 from argosy.telemetry.parse import parse_clusters
 from argosy_sim.controlplane.host.processes import resident_bytes
-from argosy_sim.demo.stage import Stage
+from argosy_sim.stage import Stage
 
 HEALTH_POLL_S = 0.1
 SLOW_POLL_S = 1.0

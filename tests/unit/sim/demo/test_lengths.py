@@ -8,7 +8,7 @@ import pytest
 
 from argosy.api import InvalidObject, WorkloadClass
 from argosy_sim.demo.lengths import lengths_table
-from argosy_sim.demo.stage import Patch, StagePlan, merged
+from argosy_sim.stage import Patch, StagePlan, merged
 from argosy_sim.traffic import Trace, TraceRequest
 
 ROOT = Path(__file__).parents[4]

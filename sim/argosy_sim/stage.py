@@ -1,8 +1,8 @@
 """The stage: every real component, started in order and stopped in reverse order.
 
-Owns the processes of one embedded fleet: control plane, live fleet, operator, Envoy. Input: a
-`StagePlan`. Output: a `Stage`, the handles to them. However the block ends, no process is left
-running: children end with this process too.
+Owns the processes of one embedded fleet (control plane, live fleet, operator, Envoy), on which the demo
+and the table of faults both play. Input: a `StagePlan`. Output: a `Stage`, the handles to them. However
+the block ends, no process is left running: children end with this process too.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Stage:
         self.processes: dict[str, Process] = {}
         self.fleet: FleetState
         self.envoy: EnvoyProcess
-        self.http_addresses: list[str] = []
+        self.http_addresses: dict[str, str] = {}
+        self.xds_ports: dict[str, int] = {}
 
     @property
     def fleet_dir(self) -> Path:
@@ -108,6 +109,13 @@ class Stage:
     def gateway(self) -> tuple[str, int]:
         """Where Envoy takes requests."""
         return self.fleet.network.removesuffix(".0.0/16") + ".255.254", GATEWAY_PORT
+
+    @property
+    def gateway_settings(self) -> dict[str, Any]:
+        """The Fleet's spec.gateway on this machine."""
+        address, port = self.gateway
+        # A judgement asks which replica answered a request.
+        return {"address": address, "port": port, "endpointHeader": True}
 
     @property
     def gateway_url(self) -> str:
@@ -164,8 +172,8 @@ class Stage:
         process = self.launch("live-fleet", launch.command())
         self.fleet = wait_until_up(self.fleet_dir, lambda: is_running(process.identity))
 
-    def start_operator(self, name: str, xds_port: int) -> None:
-        """Start one operator process under its own ServiceAccount."""
+    def start_operator(self, name: str, xds_port: int, *more: str) -> None:
+        """Start one operator process under its own ServiceAccount; `more`: further arguments."""
         directory = self.plan.directory
         kubeconfig = self.control_plane.service_account_kubeconfig(
             ACCOUNT_NAMESPACE, "argosy-operator", directory / f"{name}.kubeconfig"
@@ -181,9 +189,9 @@ class Stage:
             "--http-address",
             http_address,
         ]
-        command += ["--state-dir", str(directory / name)]
+        command += ["--state-dir", str(directory / name), *more]
         self.launch(name, command)
-        self.http_addresses.append(http_address)
+        self.http_addresses[name], self.xds_ports[name] = http_address, xds_port
 
     async def start_envoy(self, xds_ports: Sequence[int]) -> None:
         """Start a real Envoy that knows every operator's ADS address."""
@@ -199,10 +207,7 @@ class Stage:
     def apply_examples(self) -> None:
         """Apply the example resources, patched for the ports and addresses of this machine."""
         self.kubectl("apply", "-f", str(self.plan.repository / "examples" / self.plan.examples))
-        address, port = self.gateway
-        # The judgement asks which replica answered a request.
-        settings = {"address": address, "port": port, "endpointHeader": True}
-        gateway = {"spec": {"gateway": settings}}
+        gateway = {"spec": {"gateway": self.gateway_settings}}
         self.kubectl("patch", "fleet", "default", "--type=merge", "-p", json.dumps(gateway))
         for patch in self.plan.patches:
             self.kubectl(
@@ -254,7 +259,7 @@ async def wait_until_ready(stage: Stage) -> None:
     """Wait until every operator has complete caches; raises `StartError` where one has ended."""
     until_s = time.monotonic() + READY_TIMEOUT_S
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as session:
-        for address in stage.http_addresses:
+        for address in stage.http_addresses.values():
             while not await _answers(session, f"http://{address}/readyz"):
                 ended = [name for name, alive in stage.is_alive().items() if not alive]
                 if ended or time.monotonic() > until_s:
