@@ -1,7 +1,7 @@
 """Fleet: how Argosy behaves as a whole. One object, named `default`.
 
-Owns the fields, bounds and rules of the kind. Without the object every default applies, so
-`Fleet()` is the fleet of a cluster that has none.
+Owns the fields, bounds and rules of the kind. Before the first object every default applies, so
+`Fleet()` is the fleet of a cluster that never had one.
 """
 
 from __future__ import annotations
@@ -201,7 +201,8 @@ class FleetStatus(Value):
 class Fleet(CustomResource):
     """Fleet configures Argosy as a whole: its mode, its loops, its budget and its gateway.
 
-    There is one, named default; without it every default applies.
+    There is one, named default; before the first every default applies. If it is deleted, its last
+    settings hold.
     """
 
     KIND: ClassVar[str] = "Fleet"

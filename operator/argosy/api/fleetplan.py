@@ -14,6 +14,7 @@ from pydantic import Field
 
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
+from argosy.api.fleet import FleetSpec
 from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import (
     Amount,
@@ -199,7 +200,16 @@ class FleetPlanStatus(Value):
     phase: Annotated[str, Field(max_length=32)] | None = Field(
         None, description="State of the plan in one word, for kubectl get. The conditions are authoritative."
     )
-    conditions: Conditions = Field((), description="Conditions Certified and Applied of the plan.")
+    conditions: Conditions = Field(
+        (), description="Conditions Certified, Applied, FleetFound and Draining of the plan."
+    )
+    fleet: FleetSpec | None = Field(
+        None,
+        description=(
+            "The spec of Fleet/default as it was last seen. It holds while there is no Fleet object. Absent:"
+            " there never was one."
+        ),
+    )
     weights: Annotated[tuple[PublishedWeights, ...], Field(max_length=512), KeyedBy("cell")] = Field(
         (),
         description=(

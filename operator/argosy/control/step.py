@@ -22,7 +22,9 @@ from argosy.control.decision import Decision, EventRecord
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, PlanInputs, PlanningMemory
 from argosy.control.picture.doubt import doubt
+from argosy.control.picture.fleet_gone import gone_event, gone_sentence, with_remark
 from argosy.control.picture.held import PICTURE, held
+from argosy.control.picture.notes import noted
 from argosy.control.picture.remarks import remarked
 from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
@@ -170,13 +172,19 @@ def _decision(
     world = World(snapshot, sizing.nodes, owners, sizing.lost)
     steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not is_in_doubt else ()
     removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
+    gone = gone_sentence(picture.whole)
     statuses = remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting)
-    events = (*_events(snapshot, new_plan, decided), *_removal_event(snapshot, removal, looks))
+    statuses = with_remark(statuses, gone)
+    events = (
+        *_events(snapshot, new_plan, decided),
+        *_removal_event(snapshot, removal, looks),
+        *gone_event(picture.whole, gone),
+    )
     return Decision(
         mode=mode,
         new_plan=new_plan,
         follow=follow,
-        life=plan_life(snapshot, new_plan, mode),
+        life=noted(picture.whole, plan_life(snapshot, new_plan, mode), new_plan, mode),
         routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
         steps=removal.steps,
         statuses=statuses,
@@ -191,6 +199,7 @@ def _decision(
             frozenset(reported.unrouted),
         ),
         waiting=removal.waiting,
+        fleet_gone=gone,
         waits_until_s=_waits_until_s(snapshot, decided),
     )
 

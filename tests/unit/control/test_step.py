@@ -239,7 +239,8 @@ def test_observing_keeps_following_the_plan_that_was_applied() -> None:
     world.settle()
     world.apply(a_fleet("Observe"), a_class(rate_per_s=16.0))
     decision = world.act()
-    assert (decision.follow, decision.new_plan, decision.steps) == (world.applied, None, ())
+    assert decision.follow is not None
+    assert (decision.follow.key, decision.new_plan, decision.steps) == (world.applied.key, None, ())
     assert verdict(decision, "default/chat") == ("True", "Ready")
 
 

@@ -206,6 +206,11 @@ _OF_PLANS = {
         " it."
     ),
     "Superseded": "Revision {revision} has replaced the plan.",
+    "FleetFound": "The settings are those of Fleet/default.",
+    "FleetGone": (
+        "There is no Fleet/default since {since}: the settings that it had last hold, spec.mode {mode} among"
+        " them; apply it again to change them."
+    ),
     "CheckFailed": (
         "The plan failed the independent check, so Argosy does not act on it: {violations}. This is a bug of"
         " Argosy; report it with this message."

@@ -36,9 +36,10 @@ PROGRESS_GAP_S = 1.0
 ACTIVITY = "decisions"
 PICTURE = "picture"
 REMOVALS = "removals"
+FLEET = "fleet"
 UNREADABLE = "unreadable: "
 STEP = "step: "
-"""What troubles are named by: the iteration, what is not believed or waits, an object and a step."""
+"""What troubles are named by: the iteration, what is not believed, waits or is gone, an object, a step."""
 
 LOOP = "the planning loop"
 LONGEST_ITERATION_S = 300.0
@@ -112,7 +113,7 @@ class PlanningLoop:
         """Until this process leads, decisions are not its own, nor what goes wrong with them."""
         self._state.heartbeats.rest(LOOP)
         self._state.due_since_s = None
-        self._state.troubles.forget((ACTIVITY, PICTURE, REMOVALS))
+        self._state.troubles.forget((ACTIVITY, PICTURE, REMOVALS, FLEET))
 
     async def _run_as_leader(self) -> None:
         """Iterate until another process leads."""
@@ -163,6 +164,10 @@ class PlanningLoop:
                 troubles.failed(activity, said, is_readiness=activity is PICTURE)
             else:
                 troubles.succeeded(activity)
+        if decision.fleet_gone:
+            troubles.failed(FLEET, decision.fleet_gone, is_readiness=False)
+        else:
+            troubles.succeeded(FLEET)
 
     def _wait_with(self, decision: Decision, triggers: list[Trigger]) -> None:
         """Keep the causes of a change that waits, and when to look at it again."""
@@ -282,7 +287,7 @@ class PlanningLoop:
         """Raises ActuationError where nothing of the decision may be carried out."""
         if not self._election.is_leader:
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
-        if self._state.snapshots.fleet().spec.mode is not decision.mode:
+        if self._state.snapshots.fleet_spec().mode is not decision.mode:
             raise ActuationError("the mode changed while the decision was made", NextStep.REPLAN)
         age_s = self._state.clock.monotonic_s() - taken_at_s
         if age_s > STALE_S:
@@ -304,7 +309,7 @@ class PlanningLoop:
 
     def _interval_s(self) -> float:
         """Seconds until the next look, if nothing asks for one before."""
-        regular_s = self._state.snapshots.fleet().spec.intervals.medium_seconds
+        regular_s = self._state.snapshots.fleet_spec().intervals.medium_seconds
         if self._waits_until_s is None:
             return regular_s
         return min(regular_s, max(0.0, self._waits_until_s - self._state.clock.now_s()))

@@ -21,6 +21,7 @@ from argosy.api import (
     ServedModel,
     WorkloadClass,
 )
+from argosy.api.fleet import FleetSpec
 from argosy.api.kinds import USER_SPECS, kind_named, kind_of
 from argosy.control.candidates.profiles import files_named
 from argosy.keys import DeploymentKey
@@ -29,7 +30,13 @@ from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.cluster import HOSTNAME, LABEL_MANAGED_BY, MANAGED_BY, PodState
-from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView, applied_plan
+from argosy.snapshot.fleet import (
+    FleetSnapshot,
+    ProfileFileKey,
+    RoutingView,
+    applied_plan,
+    last_fleet_spec,
+)
 from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state, protected_replicas
 from argosy.snapshot.seen import ObjectRef, Seen
 
@@ -126,9 +133,10 @@ class Snapshots:
             for key, pod in self._states("pods", pod_state).items()
         }
 
-    def fleet(self) -> Fleet:
-        """Fleet/default, or one with every default."""
-        return self._objects("fleets", Fleet).get("default") or Fleet()
+    def fleet_spec(self) -> FleetSpec:
+        """The settings of Fleet/default, or those that it had last, or every default."""
+        fleet = self._objects("fleets", Fleet).get("default")
+        return fleet.spec if fleet is not None else last_fleet_spec(self.plans()) or FleetSpec()
 
     def invalid(self) -> tuple[InvalidObject, ...]:
         """Objects of users that cannot be read, whether or not an earlier version of them could."""
