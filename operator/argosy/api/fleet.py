@@ -157,6 +157,16 @@ class FleetSpec(Value):
             " far they are from the profiles. Apply: plans use them as well. Disabled: not at all."
         ),
     )
+    deletion_grace_seconds: int = Field(
+        30,
+        ge=0,
+        le=86400,
+        description=(
+            "Seconds (0-86400) for which a ServedModel, WorkloadClass or GPUPool that is deleted while"
+            " replicas run for it is served as before. Applied again within them, nothing restarts. After"
+            " them its replicas finish their requests (spec.engine.drainSeconds of the ServedModel) and go."
+        ),
+    )
     gateway: GatewaySpec = Field(GatewaySpec(), description="Where Envoy listens for requests.")
     revision_history_limit: int = Field(
         20,

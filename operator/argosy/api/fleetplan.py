@@ -183,6 +183,22 @@ class PublishedWeights(Value):
     )
 
 
+MAX_REMOVALS = 128
+"""Deleted objects that a plan keeps."""
+
+
+class Removal(Value):
+    """An object that a user deleted while replicas ran for it."""
+
+    kind: ShortText = Field(description="Kind of the object, such as ServedModel.")
+    key: ObjectName = Field(description="Namespace and name of the object, joined by a slash.")
+    removed_after: str = Field(
+        max_length=64,
+        description="When its grace ends and its replicas begin to drain (RFC 3339).",
+        json_schema_extra={"format": "date-time"},
+    )
+
+
 class PlanPhase(StrEnum):
     """The values of `status.phase` that Argosy writes."""
 
@@ -202,6 +218,9 @@ class FleetPlanStatus(Value):
     )
     conditions: Conditions = Field(
         (), description="Conditions Certified, Applied, FleetFound and Draining of the plan."
+    )
+    removals: Annotated[tuple[Removal, ...], Field(max_length=MAX_REMOVALS), KeyedBy("kind", "key")] = Field(
+        (), description="Deleted objects that replicas still run for, the first 128 by kind and name."
     )
     fleet: FleetSpec | None = Field(
         None,
@@ -230,10 +249,12 @@ class FleetPlan(CustomResource):
         Column("$/h", "number", ".spec.costUsdPerHour", "US dollars per hour."),
         Column("Phase", "string", ".status.phase", "State of the plan in one word."),
         condition_column("Applied"),
+        condition_column("Draining"),
         AGE,
         # No simulator is built in that could certify a plan: the column would never be True.
         condition_column("Certified", wide=True),
         Column("Trigger", "string", ".spec.trigger", "What caused the new plan.", wide=True),
+        condition_column("Draining", field="message", wide=True),
     )
 
     spec: FleetPlanSpec = Field(

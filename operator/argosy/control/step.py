@@ -25,6 +25,7 @@ from argosy.control.picture.doubt import doubt
 from argosy.control.picture.fleet_gone import gone_event, gone_sentence, with_remark
 from argosy.control.picture.held import PICTURE, held
 from argosy.control.picture.notes import noted
+from argosy.control.picture.parting import draining, draining_event
 from argosy.control.picture.remarks import remarked
 from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
@@ -172,13 +173,14 @@ def _decision(
     world = World(snapshot, sizing.nodes, owners, sizing.lost)
     steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not is_in_doubt else ()
     removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
-    gone = gone_sentence(picture.whole)
+    gone, drains = gone_sentence(picture.whole), draining(picture.whole)
     statuses = remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting)
     statuses = with_remark(statuses, gone)
     events = (
         *_events(snapshot, new_plan, decided),
         *_removal_event(snapshot, removal, looks),
         *gone_event(picture.whole, gone),
+        *draining_event(picture.whole, drains),
     )
     return Decision(
         mode=mode,
@@ -199,6 +201,7 @@ def _decision(
             frozenset(reported.unrouted),
         ),
         waiting=removal.waiting,
+        draining=drains.replicas,
         fleet_gone=gone,
         waits_until_s=_waits_until_s(snapshot, decided),
     )

@@ -50,6 +50,7 @@ class Metrics:
         self.in_doubt = self._gauge(
             "picture_in_doubt", "1 where the last plan is kept: something is not seen"
         )
+        self.draining = self._gauge("draining_replicas", "Replicas that run for objects which were deleted")
         self.fleet_missing = self._gauge(
             "fleet_missing", "1 where there is no Fleet object and the settings of the last one hold"
         )
@@ -116,6 +117,7 @@ class Metrics:
         self.iteration_seconds.observe(seconds)
         self.in_doubt.set(bool(decision.doubt))
         self.removal_waits.set(bool(decision.waiting))
+        self.draining.set(decision.draining)
         self.fleet_missing.set(bool(decision.fleet_gone))
         if decision.follow is not None:
             self.revision.set(decision.follow.spec.revision)

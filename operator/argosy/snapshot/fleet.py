@@ -13,9 +13,11 @@ from functools import cached_property
 from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.conditions import ConditionStatus, ConditionType
 from argosy.api.fleet import FleetSpec
+from argosy.api.kinds import kind_named
+from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
-from argosy.snapshot.seen import Seen
+from argosy.snapshot.seen import ObjectRef, Seen
 from argosy.snapshot.telemetry import TelemetryReading
 
 
@@ -159,6 +161,17 @@ def last_fleet_spec(plans: tuple[FleetPlan, ...]) -> FleetSpec | None:
     if plan is None or plan.status.fleet is None:
         plan = max(told, key=lambda p: p.spec.revision, default=None)
     return plan.status.fleet if plan is not None else None
+
+
+def recorded_removals(plans: tuple[FleetPlan, ...]) -> dict[ObjectRef, float]:
+    """Deleted objects that replicas ran for, each with the end of its grace (seconds since the epoch)."""
+    plan = bearer(plans)
+    found = {}
+    for each in plan.status.removals if plan is not None else ():
+        at_s = seconds_of(each.removed_after)
+        if at_s is not None:
+            found[ObjectRef(kind_named(each.kind).plural, each.key)] = at_s
+    return found
 
 
 def is_true(plan: FleetPlan, condition: ConditionType) -> bool:

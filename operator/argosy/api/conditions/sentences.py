@@ -206,6 +206,8 @@ _OF_PLANS = {
         " it."
     ),
     "Superseded": "Revision {revision} has replaced the plan.",
+    "Draining": "{problem}.",
+    "Drained": "Nothing runs any more for objects that were deleted.",
     "FleetFound": "The settings are those of Fleet/default.",
     "FleetGone": (
         "There is no Fleet/default since {since}: the settings that it had last hold, spec.mode {mode} among"

@@ -40,6 +40,8 @@ class ConditionType(StrEnum):
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
     APPLIED = "Applied"
     """Argosy acts on a FleetPlan; False with reason Superseded once a newer one took over."""
+    DRAINING = "Draining"
+    """Replicas still run for objects that users have deleted."""
     FLEET_FOUND = "FleetFound"
     """There is a Fleet object; False while the settings that it had last hold."""
 
@@ -115,6 +117,8 @@ class Reason(StrEnum):
     APPLIED = "Applied"
     RECOMMENDED = "Recommended"
     SUPERSEDED = "Superseded"
+    DRAINING = "Draining"
+    DRAINED = "Drained"
     FLEET_FOUND = "FleetFound"
     FLEET_GONE = "FleetGone"
     CHECK_FAILED = "CheckFailed"

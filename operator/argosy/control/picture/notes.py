@@ -16,9 +16,10 @@ from argosy.api.fleetplan import FleetPlanStatus
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import PlanLife, StatusUpdate
 from argosy.control.picture.fleet_gone import fleet_found
+from argosy.control.picture.parting import Draining, draining, draining_condition
 from argosy.snapshot.fleet import FleetSnapshot, bearer
 
-_NOTES = (ConditionType.FLEET_FOUND,)
+_NOTES = (ConditionType.FLEET_FOUND, ConditionType.DRAINING)
 """Conditions that one plan has at a time."""
 
 
@@ -35,7 +36,7 @@ def noted(snapshot: FleetSnapshot, life: PlanLife, new_plan: FleetPlan | None, m
     own = next((u.status for u in life.statuses if u.key == plan.key), kept)
     assert isinstance(own, FleetPlanStatus)
     status = _with_notes(snapshot, own, before)
-    if own is kept and (status.conditions, status.fleet) == (plan.status.conditions, plan.status.fleet):
+    if own is kept and _told(status) == _told(plan.status):
         return replace(life, statuses=tuple(others))
     return replace(life, statuses=(StatusUpdate(FleetPlan.PLURAL, plan.key, status), *others))
 
@@ -46,19 +47,27 @@ def _with_notes(
     """Only the fields that the notes and the plan's life set."""
     old = before.status.conditions if before is not None else ()
     conditions = status.conditions
-    for new in _conditions(snapshot):
+    found = draining(snapshot)
+    for new in _conditions(snapshot, found):
         # The time of the last change goes from revision to revision.
         dated = find_condition(set_condition(old, new, rfc3339(snapshot.now_s)), new.type)
         assert dated is not None
         conditions = set_condition(conditions, dated, dated.last_transition_time or "")
     updates: dict[str, object] = {"conditions": conditions}
+    if found.removals or (before is not None and before.status.removals):
+        updates["removals"] = found.removals
     if snapshot.fleet is not None or snapshot.last_fleet_spec is not None:
         updates["fleet"] = _whole(snapshot.fleet_spec)
     return status.model_copy(update=updates)
 
 
-def _conditions(snapshot: FleetSnapshot) -> list[Condition]:
-    return [found for found in (fleet_found(snapshot),) if found is not None]
+def _told(status: FleetPlanStatus) -> tuple[object, ...]:
+    return status.conditions, status.fleet, status.removals
+
+
+def _conditions(snapshot: FleetSnapshot, found: Draining) -> list[Condition]:
+    every = (fleet_found(snapshot), draining_condition(snapshot, found))
+    return [each for each in every if each is not None]
 
 
 def _whole(spec: FleetSpec) -> FleetSpec:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import Decision, PlannedStep
 from argosy.control.memory import ControlMemory
 from argosy.control.recheck import changed_since
@@ -24,6 +26,7 @@ from argosy.reconcile.error_table import Severity, delay_after, next_move
 from argosy.reconcile.loop_state import LoopState
 from argosy.rollout import MarkVictim, ScaleDeployment, describe
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.seen import ObjectRef
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,7 @@ class PlanningLoop:
         self._last_end_s = 0.0
         self._waits_until_s: float | None = None
         self._waiting: list[Trigger] = []
+        self._parting: dict[ObjectRef, float] = {}
 
     def wake(self, trigger: Trigger) -> None:
         """Decide soon, because something has changed.
@@ -169,6 +173,19 @@ class PlanningLoop:
         else:
             troubles.succeeded(FLEET)
 
+    def _note_parting(self, ends: Mapping[ObjectRef, float]) -> None:
+        """Remember when the grace of each deleted object ends; a new one is a line of the log."""
+        for ref in sorted(ends.keys() - self._parting.keys()):
+            log.info("%s was deleted: it is served until %s, then drained", ref, rfc3339(ends[ref]))
+        self._parting = dict(ends)
+
+    def _end_graces(self) -> None:
+        """A grace that has ended calls for a decision, whose cause is the deletion."""
+        now_s = self._state.clock.now_s()
+        for ref in sorted(ref for ref, until_s in self._parting.items() if until_s <= now_s):
+            del self._parting[ref]
+            self.wake(Trigger(f"{ref} was deleted"))
+
     def _wait_with(self, decision: Decision, triggers: list[Trigger]) -> None:
         """Keep the causes of a change that waits, and when to look at it again."""
         self._waits_until_s = decision.waits_until_s
@@ -197,6 +214,7 @@ class PlanningLoop:
         state = self._state
         snapshot = state.snapshot()
         self._report_unreadable(snapshot)
+        self._note_parting(snapshot.seen.parting)
         settings = StepSettings(trigger.message, trigger.is_progress, state.settings.plan_time_limit_s)
         decision = await self._decider.step(snapshot, state.memory, settings)
         self._ensure_current(decision, snapshot.monotonic_s)
@@ -302,6 +320,7 @@ class PlanningLoop:
         clock, period_s = self._state.clock, self._interval_s()
         self._state.heartbeats.beat(LOOP, period_s + LONGEST_ITERATION_S)
         await clock.wait(self._woken, period_s)
+        self._end_graces()
         await clock.sleep(SETTLE_S)
         await self._place_early()
         if self._triggers and all(t.is_progress for t in self._triggers):
@@ -310,9 +329,10 @@ class PlanningLoop:
     def _interval_s(self) -> float:
         """Seconds until the next look, if nothing asks for one before."""
         regular_s = self._state.snapshots.fleet_spec().intervals.medium_seconds
-        if self._waits_until_s is None:
-            return regular_s
-        return min(regular_s, max(0.0, self._waits_until_s - self._state.clock.now_s()))
+        due_s = [*self._parting.values()]
+        if self._waits_until_s is not None:
+            due_s.append(self._waits_until_s)
+        return min(regular_s, max(0.0, min(due_s, default=math.inf) - self._state.clock.now_s()))
 
     async def _place_early(self) -> None:
         """Place before deciding; the iteration that follows places again, and handles what fails."""
