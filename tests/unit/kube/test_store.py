@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -195,3 +196,18 @@ def test_a_deleted_object_is_kept_until_it_is_let_go_or_made_again() -> None:
     store.believe_deleted("workloadclasses", "default/a", 8.0)
     store.let_go("workloadclasses", "default/a")
     assert dict(store.parting("workloadclasses")) == {}
+
+
+def test_only_objects_of_argosys_own_kinds_are_kept_as_unseen_when_they_are_gone() -> None:
+    store = Store(["pods", "servedmodels"])
+    for kind in ("pods", "servedmodels"):
+        store.put(kind, an_object())
+        store.drop(kind, an_object())
+    assert (list(store.unseen("pods")), list(store.unseen("servedmodels"))) == ([], ["default/a"])
+
+
+def test_a_kind_that_is_listed_again_has_no_problem_any_more() -> None:
+    store = a_store()
+    store.note(replace(store.kinds["pods"], problem="403 Forbidden"))
+    store.replace("pods", [], listed_version=5, at_s=7.0)
+    assert (store.kinds["pods"].problem, store.kinds["pods"].compared_s) == ("", 7.0)
