@@ -154,12 +154,14 @@ class Stage:
             self._launcher.end(process, STOP_GRACE_S)
 
     def install(self) -> None:
-        """Apply CRDs, roles and accounts."""
+        """Apply CRDs, roles, accounts and the warnings."""
         repository = self.plan.repository
         self.kubectl("apply", "--server-side", "-f", str(repository / "crds"))
         self.kubectl("apply", "-f", str(repository / "charts/argosy/files/operator-rbac.yaml"))
         self.kubectl("apply", "-f", str(RBAC))
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        # Its parameters are an object of Argosy's, so the kind must exist.
+        self.kubectl("apply", "-f", str(repository / "charts/argosy/files/deletion-warnings.yaml"))
 
     def start_fleet(self) -> None:
         """Start the live fleet under its own ServiceAccount."""

@@ -1,7 +1,7 @@
 """Fleet: how Argosy behaves as a whole. One object, named `default`.
 
-Owns the fields, bounds and rules of the kind. Without the object every default applies, so
-`Fleet()` is the fleet of a cluster that has none.
+Owns the fields, bounds and rules of the kind. Before the first object every default applies, so
+`Fleet()` is the fleet of a cluster that never had one.
 """
 
 from __future__ import annotations
@@ -157,6 +157,16 @@ class FleetSpec(Value):
             " far they are from the profiles. Apply: plans use them as well. Disabled: not at all."
         ),
     )
+    deletion_grace_seconds: int = Field(
+        30,
+        ge=0,
+        le=86400,
+        description=(
+            "Seconds (0-86400) for which a ServedModel, WorkloadClass or GPUPool that is deleted while"
+            " replicas run for it is served as before. Applied again within them, nothing restarts. After"
+            " them its replicas finish their requests (spec.engine.drainSeconds of the ServedModel) and go."
+        ),
+    )
     gateway: GatewaySpec = Field(GatewaySpec(), description="Where Envoy listens for requests.")
     revision_history_limit: int = Field(
         20,
@@ -201,7 +211,8 @@ class FleetStatus(Value):
 class Fleet(CustomResource):
     """Fleet configures Argosy as a whole: its mode, its loops, its budget and its gateway.
 
-    There is one, named default; without it every default applies.
+    There is one, named default; before the first every default applies. If it is deleted, its last
+    settings hold.
     """
 
     KIND: ClassVar[str] = "Fleet"

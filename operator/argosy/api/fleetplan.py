@@ -15,6 +15,7 @@ from pydantic import Field
 
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
+from argosy.api.fleet import FleetSpec
 from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import (
     Amount,
@@ -192,6 +193,22 @@ class PublishedWeights(Value):
     )
 
 
+MAX_REMOVALS = 128
+"""Deleted objects that a plan keeps."""
+
+
+class Removal(Value):
+    """An object that a user deleted while replicas ran for it."""
+
+    kind: ShortText = Field(description="Kind of the object, such as ServedModel.")
+    key: ObjectName = Field(description="Namespace and name of the object, joined by a slash.")
+    removed_after: str = Field(
+        max_length=64,
+        description="When its grace ends and its replicas begin to drain (RFC 3339).",
+        json_schema_extra={"format": "date-time"},
+    )
+
+
 class PlanPhase(StrEnum):
     """The values of `status.phase` that Argosy writes."""
 
@@ -210,7 +227,20 @@ class FleetPlanStatus(Value):
         None, description="State of the plan in one word, for kubectl get. The conditions are authoritative."
     )
     conditions: Conditions = Field(
-        (), description="Conditions Certified, Applied, Progressing and RolledOut of the plan."
+        (),
+        description=(
+            "Conditions Certified, Applied, Progressing, RolledOut, FleetFound and Draining of the plan."
+        ),
+    )
+    removals: Annotated[tuple[Removal, ...], Field(max_length=MAX_REMOVALS), KeyedBy("kind", "key")] = Field(
+        (), description="Deleted objects that replicas still run for, the first 128 by kind and name."
+    )
+    fleet: FleetSpec | None = Field(
+        None,
+        description=(
+            "The spec of Fleet/default as it was last seen. It holds while there is no Fleet object. Absent:"
+            " there never was one."
+        ),
     )
     weights: Annotated[tuple[PublishedWeights, ...], Field(max_length=512), KeyedBy("cell")] = Field(
         (),
@@ -238,10 +268,12 @@ class FleetPlan(CustomResource):
             '.status.conditions[?(@.type=="Progressing")].reason',
             "How far the plan is carried out: the reason of the condition Progressing.",
         ),
+        condition_column("Draining"),
         AGE,
         # No simulator is built in that could certify a plan: the column would never be True.
         condition_column("Certified", wide=True),
         Column("Trigger", "string", ".spec.trigger", "What caused the new plan.", wide=True),
+        condition_column("Draining", field="message", wide=True),
     )
 
     spec: FleetPlanSpec = Field(

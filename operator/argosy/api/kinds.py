@@ -141,5 +141,7 @@ CUSTOM = plurals(lambda kind: kind.model is not None)
 """Argosy's own: each exists only while its CustomResourceDefinition does."""
 USER_SPECS = plurals(lambda kind: kind.trigger is TriggerRule.SPEC)
 """Their specs are written by users."""
+GRACED = tuple(kind for kind in USER_SPECS if kind not in (Fleet.PLURAL, RouterPolicy.PLURAL))
+"""Replicas are made for their objects, so one that is deleted is served for a grace."""
 ROUTED = frozenset(plurals(lambda kind: kind.is_routed))
 """A change of one of their objects may change routes."""

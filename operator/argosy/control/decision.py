@@ -109,6 +109,8 @@ class Decision:
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
     doubt:    why the picture cannot be believed, in a sentence: the last plan is kept
     waiting:  why a removal waits for a second look, in a sentence
+    draining: replicas that still run for objects which users have deleted
+    fleet_gone: that the settings of a Fleet hold which is gone, in a sentence
     """
 
     mode: Mode
@@ -126,6 +128,8 @@ class Decision:
     alarm: str = ""
     doubt: str = ""
     waiting: str = ""
+    draining: int = 0
+    fleet_gone: str = ""
 
     def __str__(self) -> str:
         """One sentence: the revision and its cause, each class with its replicas, the cost, the steps."""

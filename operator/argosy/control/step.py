@@ -18,11 +18,14 @@ from argosy.control.candidates.groups import in_groups
 from argosy.control.candidates.resolve import Known, resolve
 from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCells, former_classes
-from argosy.control.decision import Decision, EventRecord
+from argosy.control.decision import Decision, EventRecord, PlanLife
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, PlanInputs, PlanningMemory
 from argosy.control.picture.doubt import doubt
+from argosy.control.picture.fleet_gone import gone_event, gone_sentence, with_remark
 from argosy.control.picture.held import PICTURE, held
+from argosy.control.picture.notes import noted
+from argosy.control.picture.parting import draining, draining_event
 from argosy.control.picture.remarks import remarked
 from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
@@ -172,16 +175,21 @@ def _decision(
     world = World(snapshot, sizing.nodes, owners, sizing.lost)
     steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not is_in_doubt else ()
     removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
+    gone, drains = gone_sentence(picture.whole), draining(picture.whole)
     statuses = remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting)
+    statuses = with_remark(statuses, gone)
     progress = progress_verdicts(reported, follow) if follow and not is_in_doubt else ()
-    if follow is not None and new_plan is None:
-        statuses = (*statuses, *progress_updates(snapshot, follow, progress))
-    events = (*_events(snapshot, new_plan, decided), *_removal_event(snapshot, removal, looks))
+    events = (
+        *_events(snapshot, new_plan, decided),
+        *_removal_event(snapshot, removal, looks),
+        *gone_event(picture.whole, gone),
+        *draining_event(picture.whole, drains),
+    )
     return Decision(
         mode=mode,
         new_plan=new_plan,
         follow=follow,
-        life=plan_life(snapshot, new_plan, mode, conditions_of(progress, snapshot.now_s)),
+        life=_life(picture.whole, new_plan, follow, progress),
         routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
         steps=removal.steps,
         statuses=statuses,
@@ -196,8 +204,24 @@ def _decision(
             frozenset(reported.unrouted),
         ),
         waiting=removal.waiting,
+        draining=drains.replicas,
+        fleet_gone=gone,
         waits_until_s=_waits_until_s(snapshot, decided),
     )
+
+
+def _life(
+    snapshot: FleetSnapshot,
+    new_plan: FleetPlan | None,
+    follow: FleetPlan | None,
+    progress: tuple[Verdict, ...],
+) -> PlanLife:
+    """Everything that is written to the statuses of plans: each at most once, because a list is replaced."""
+    mode = snapshot.fleet_spec.mode
+    life = plan_life(snapshot, new_plan, mode, conditions_of(progress, snapshot.now_s))
+    if follow is not None and new_plan is None:
+        life = replace(life, statuses=(*life.statuses, *progress_updates(snapshot, follow, progress)))
+    return noted(snapshot, life, new_plan, mode)
 
 
 def _waits_until_s(snapshot: FleetSnapshot, decided: Decided) -> float | None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from argosy.api.kinds import CUSTOM, USER_SPECS
+from argosy.api.kinds import CUSTOM, GRACED, USER_SPECS
 from argosy.keys import NamespacedName
 from argosy.snapshot.seen import KindSeen, KindState
 
@@ -28,6 +28,13 @@ def object_key(item: Object) -> str:
     return NamespacedName.of(metadata.get("namespace") or "", metadata["name"])
 
 
+class Parting(NamedTuple):
+    """An object that a user has deleted: its last version, and when that was known (epoch seconds)."""
+
+    item: Object
+    deleted_s: float
+
+
 class Store:
     """Objects by kind (plural) and key; a kind is synced once a listing has been compared."""
 
@@ -36,6 +43,7 @@ class Store:
         self._kinds = {kind: KindSeen(kind) for kind in self._objects}
         self._unseen: dict[str, dict[str, Object]] = {kind: {} for kind in self._objects}
         self._deleted: dict[str, dict[str, None]] = {kind: {} for kind in self._objects}
+        self._parting: dict[str, dict[str, Parting]] = {kind: {} for kind in self._objects}
         self._dropped: dict[str, dict[str, int]] = {kind: {} for kind in self._objects}
         """Uids that are gone, with their last version, until a listing made after that has been compared."""
 
@@ -66,13 +74,24 @@ class Store:
         again is not among them."""
         return self._deleted[kind].keys()
 
-    def believe_deleted(self, kind: str, key: str) -> Object:
-        """A user has deleted this unseen object; returns its last version."""
+    def parting(self, kind: str) -> Mapping[str, Parting]:
+        """Deleted objects that serve until `let_go`, or until they are made again."""
+        return self._parting[kind]
+
+    def let_go(self, kind: str, key: str) -> None:
+        """The grace of a deleted object has ended, or it needs none."""
+        self._parting[kind].pop(key, None)
+
+    def believe_deleted(self, kind: str, key: str, at_s: float) -> Object:
+        """A user has deleted this unseen object; returns its last version. at_s: now (epoch seconds)."""
         if kind in USER_SPECS:
             self._deleted[kind][key] = None
             for oldest in list(self._deleted[kind])[:-MOST_DELETED]:
                 del self._deleted[kind][oldest]
-        return self._unseen[kind].pop(key)
+        item = self._unseen[kind].pop(key)
+        if kind in GRACED:
+            self._parting[kind][key] = Parting(item, at_s)
+        return item
 
     def put(self, kind: str, item: Object) -> Object | None:
         """Keep `item` unless a newer version or its deletion is known.
@@ -88,6 +107,7 @@ class Store:
             return item
         kept[key] = item
         self._deleted[kind].pop(key, None)
+        self._parting[kind].pop(key, None)
         unseen = self._unseen[kind].pop(key, None)
         return unseen if previous is None else previous
 

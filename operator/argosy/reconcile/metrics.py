@@ -50,6 +50,10 @@ class Metrics:
         self.in_doubt = self._gauge(
             "picture_in_doubt", "1 where the last plan is kept: something is not seen"
         )
+        self.draining = self._gauge("draining_replicas", "Replicas that run for objects which were deleted")
+        self.fleet_missing = self._gauge(
+            "fleet_missing", "1 where there is no Fleet object and the settings of the last one hold"
+        )
         self.removal_waits = self._gauge("removal_waits", "1 where a large removal waits for a second look")
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
@@ -118,6 +122,8 @@ class Metrics:
         self.iteration_seconds.observe(seconds)
         self.in_doubt.set(bool(decision.doubt))
         self.removal_waits.set(bool(decision.waiting))
+        self.draining.set(decision.draining)
+        self.fleet_missing.set(bool(decision.fleet_gone))
         if decision.follow is not None:
             self.revision.set(decision.follow.spec.revision)
             self.cost.set(decision.follow.spec.cost_usd_per_hour)

@@ -13,9 +13,11 @@ from functools import cached_property
 from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.conditions import ConditionStatus, ConditionType
 from argosy.api.fleet import FleetSpec
+from argosy.api.kinds import kind_named
+from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
-from argosy.snapshot.seen import Seen
+from argosy.snapshot.seen import ObjectRef, Seen
 from argosy.snapshot.telemetry import TelemetryReading
 
 
@@ -81,7 +83,8 @@ class ProfileFileKey:
 class FleetSnapshot:
     """The cluster at `now_s` (seconds since the epoch).
 
-    `fleet` is None where the user made none: defaults hold and the mode is Recommend.
+    `fleet` is None where there is none: the settings of the last one hold, or, where there never was
+    one, every default, with the mode Recommend.
     `applied_plan` is the FleetPlan of the highest revision with Applied=True. Maps are by
     object key (`name` or `namespace/name`).
 
@@ -114,10 +117,17 @@ class FleetSnapshot:
     monotonic_s: float = 0.0
     remembered_revision: int = 0
 
-    @property
+    @cached_property
     def fleet_spec(self) -> FleetSpec:
-        """The settings of Fleet/default, or every default."""
-        return self.fleet.spec if self.fleet else FleetSpec()
+        """The settings of Fleet/default, or those that it had last, or every default."""
+        if self.fleet is not None:
+            return self.fleet.spec
+        return self.last_fleet_spec or FleetSpec()
+
+    @cached_property
+    def last_fleet_spec(self) -> FleetSpec | None:
+        """What the plans say that the Fleet's settings were; None where there never was a Fleet."""
+        return last_fleet_spec(self.plans)
 
     @cached_property
     def engine_pods(self) -> tuple[PodState, ...]:
@@ -134,6 +144,34 @@ def applied_plan(plans: tuple[FleetPlan, ...]) -> FleetPlan | None:
     """The plan of the highest revision whose condition Applied is True."""
     applied = [p for p in plans if is_true(p, ConditionType.APPLIED)]
     return max(applied, key=lambda p: p.spec.revision, default=None)
+
+
+def bearer(plans: tuple[FleetPlan, ...]) -> FleetPlan | None:
+    """The plan whose status tells of the whole fleet: the applied one, or else the newest."""
+    return applied_plan(plans) or max(plans, key=lambda p: p.spec.revision, default=None)
+
+
+def last_fleet_spec(plans: tuple[FleetPlan, ...]) -> FleetSpec | None:
+    """The settings that the last Fleet had: by its bearer, or by the newest plan that tells them.
+
+    A plan may be newer than its record, where the operator ended between the two.
+    """
+    told = [p for p in plans if p.status.fleet is not None]
+    plan = bearer(plans)
+    if plan is None or plan.status.fleet is None:
+        plan = max(told, key=lambda p: p.spec.revision, default=None)
+    return plan.status.fleet if plan is not None else None
+
+
+def recorded_removals(plans: tuple[FleetPlan, ...]) -> dict[ObjectRef, float]:
+    """Deleted objects that replicas ran for, each with the end of its grace (seconds since the epoch)."""
+    plan = bearer(plans)
+    found = {}
+    for each in plan.status.removals if plan is not None else ():
+        at_s = seconds_of(each.removed_after)
+        if at_s is not None:
+            found[ObjectRef(kind_named(each.kind).plural, each.key)] = at_s
+    return found
 
 
 def is_true(plan: FleetPlan, condition: ConditionType) -> bool:

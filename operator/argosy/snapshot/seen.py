@@ -131,6 +131,8 @@ class Seen:
     unseen:   objects of which the snapshot has the last known version, as they are not seen any more
     outdated: objects that cannot be read any more, of which the snapshot has the last readable version
     deleted:  objects that users have deleted while this process ran, and that are still gone
+    parting:  objects that users have deleted while something ran for them, each with the end of its grace
+              (seconds since the epoch): the snapshot has its last version, unless it is absent as well
     absent:   objects that a plan or a Deployment names and of which no version is known: not seen
     """
 
@@ -139,6 +141,7 @@ class Seen:
     outdated: frozenset[ObjectRef] = frozenset()
     deleted: frozenset[ObjectRef] = frozenset()
     absent: frozenset[ObjectRef] = frozenset()
+    parting: Mapping[ObjectRef, float] = field(default_factory=dict)
 
     def problems(self, monotonic_s: float) -> tuple[str, ...]:
         """What cannot be seen now, in sentences: one for all kinds that are not installed."""

@@ -238,8 +238,8 @@ def test_observing_keeps_following_the_plan_that_was_applied() -> None:
     world = a_world()
     world.settle()
     world.apply(a_fleet("Observe"), a_class(rate_per_s=16.0))
-    decision = world.act()
-    assert (decision.follow, decision.new_plan, decision.steps) == (world.applied, None, ())
+    spec = (decision := world.act()).follow and decision.follow.spec
+    assert (spec, decision.new_plan, decision.steps) == (world.applied.spec, None, ())
     assert verdict(decision, "default/chat") == ("True", "Ready")
 
 

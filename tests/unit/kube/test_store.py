@@ -153,7 +153,7 @@ def test_an_object_of_a_custom_kind_that_is_gone_is_unseen_until_its_deletion_is
     store = a_store_of_classes()
     store.drop("workloadclasses", an_object("a", 4))
     assert (list(store.of("workloadclasses")), list(store.unseen("workloadclasses"))) == ([], ["default/a"])
-    assert store.believe_deleted("workloadclasses", "default/a") == an_object("a", 3)
+    assert store.believe_deleted("workloadclasses", "default/a", 0.0) == an_object("a", 3)
     assert dict(store.unseen("workloadclasses")) == {}
     assert set(store.deleted("workloadclasses")) == {"default/a"}
 
@@ -169,7 +169,7 @@ def test_an_object_that_a_listing_lacks_is_unseen_and_the_same_version_brings_it
 def test_an_object_that_is_made_again_is_neither_unseen_nor_deleted() -> None:
     store = a_store_of_classes()
     store.drop("workloadclasses", an_object("a", 4))
-    store.believe_deleted("workloadclasses", "default/a")
+    store.believe_deleted("workloadclasses", "default/a", 0.0)
     store.put("workloadclasses", an_object("a", 9, uid="u2"))
     assert set(store.deleted("workloadclasses")) == set()
 
@@ -180,9 +180,22 @@ def test_the_last_thousand_deletions_of_a_kind_are_remembered() -> None:
         item = an_object(f"c{number}", number + 1)
         store.put("workloadclasses", item)
         store.drop("workloadclasses", item)
-        store.believe_deleted("workloadclasses", f"default/c{number}")
+        store.believe_deleted("workloadclasses", f"default/c{number}", 0.0)
     assert len(store.deleted("workloadclasses")) == MOST_DELETED
     assert "default/c4" not in store.deleted("workloadclasses")
+
+
+def test_a_deleted_object_is_kept_until_it_is_let_go_or_made_again() -> None:
+    store = a_store_of_classes()
+    store.drop("workloadclasses", an_object("a", 4))
+    store.believe_deleted("workloadclasses", "default/a", 7.0)
+    assert store.parting("workloadclasses")["default/a"] == (an_object("a", 3), 7.0)
+    store.put("workloadclasses", an_object("a", 9, uid="u2"))
+    assert dict(store.parting("workloadclasses")) == {}
+    store.drop("workloadclasses", an_object("a", 10, uid="u2"))
+    store.believe_deleted("workloadclasses", "default/a", 8.0)
+    store.let_go("workloadclasses", "default/a")
+    assert dict(store.parting("workloadclasses")) == {}
 
 
 def test_only_objects_of_argosys_own_kinds_are_kept_as_unseen_when_they_are_gone() -> None:

@@ -214,6 +214,13 @@ _OF_PLANS = {
         "All {desired} planned replicas got requests and none of the former plan was left on {at}, {seconds}"
         " s after the plan was applied."
     ),
+    "Removing": "{problem}.",
+    "Drained": "Nothing runs any more for objects that were deleted.",
+    "FleetFound": "The settings are those of Fleet/default.",
+    "FleetGone": (
+        "There is no Fleet/default since {since}: the settings that it had last hold, spec.mode {mode} among"
+        " them; apply it again to change them."
+    ),
     "CheckFailed": (
         "The plan failed the independent check, so Argosy does not act on it: {violations}. This is a bug of"
         " Argosy; report it with this message."

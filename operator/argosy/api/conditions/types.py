@@ -44,6 +44,10 @@ class ConditionType(StrEnum):
     """A FleetPlan is being carried out or rolled out; False where it cannot go on, or was replaced before."""
     ROLLED_OUT = "RolledOut"
     """Every planned replica got requests and no former one was left; it stays True for that plan."""
+    DRAINING = "Draining"
+    """Replicas still run for objects that users have deleted."""
+    FLEET_FOUND = "FleetFound"
+    """There is a Fleet object; False while the settings that it had last hold."""
 
 
 class ConditionStatus(StrEnum):
@@ -120,6 +124,10 @@ class Reason(StrEnum):
     STARTING = "Starting"
     DRAINING = "Draining"
     ROLLED_OUT = "RolledOut"
+    REMOVING = "Removing"
+    DRAINED = "Drained"
+    FLEET_FOUND = "FleetFound"
+    FLEET_GONE = "FleetGone"
     CHECK_FAILED = "CheckFailed"
     WRITES_REFUSED = "WritesRefused"
 

@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from argosy.api import CustomResource
+from argosy.api import CustomResource, Fleet
+from argosy.api.crd.resource import ObjectMeta
 from argosy.snapshot.fleet import FleetSnapshot
 
 _FLEETING: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -33,6 +34,9 @@ def edits_digest(snapshot: FleetSnapshot) -> str:
 def _objects(snapshot: FleetSnapshot) -> Iterator[CustomResource]:
     if snapshot.fleet is not None:
         yield snapshot.fleet
+    elif snapshot.last_fleet_spec is not None:
+        # Its settings hold: that the object is gone changes nothing.
+        yield Fleet(metadata=ObjectMeta(name="default"), spec=snapshot.last_fleet_spec)
     for by_key in (snapshot.pools, snapshot.models, snapshot.classes):
         yield from (item for _, item in sorted(by_key.items()))
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import Decision, PlannedStep
 from argosy.control.memory import ControlMemory
 from argosy.control.recheck import changed_since
@@ -24,6 +26,7 @@ from argosy.reconcile.error_table import Severity, delay_after, next_move
 from argosy.reconcile.loop_state import LoopState
 from argosy.rollout import MarkVictim, ScaleDeployment, describe
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.seen import ObjectRef
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +39,10 @@ PROGRESS_GAP_S = 1.0
 ACTIVITY = "decisions"
 PICTURE = "picture"
 REMOVALS = "removals"
+FLEET = "fleet"
 UNREADABLE = "unreadable: "
 STEP = "step: "
-"""What troubles are named by: the iteration, what is not believed or waits, an object and a step."""
+"""What troubles are named by: the iteration, what is not believed, waits or is gone, an object, a step."""
 
 LOOP = "the planning loop"
 LONGEST_ITERATION_S = 300.0
@@ -84,6 +88,7 @@ class PlanningLoop:
         self._last_end_s = 0.0
         self._waits_until_s: float | None = None
         self._waiting: list[Trigger] = []
+        self._parting: dict[ObjectRef, float] = {}
 
     def wake(self, trigger: Trigger) -> None:
         """Decide soon, because something has changed.
@@ -112,7 +117,7 @@ class PlanningLoop:
         """Until this process leads, decisions are not its own, nor what goes wrong with them."""
         self._state.heartbeats.rest(LOOP)
         self._state.due_since_s = None
-        self._state.troubles.forget((ACTIVITY, PICTURE, REMOVALS))
+        self._state.troubles.forget((ACTIVITY, PICTURE, REMOVALS, FLEET))
 
     async def _run_as_leader(self) -> None:
         """Iterate until another process leads."""
@@ -163,6 +168,23 @@ class PlanningLoop:
                 troubles.failed(activity, said, is_readiness=activity is PICTURE)
             else:
                 troubles.succeeded(activity)
+        if decision.fleet_gone:
+            troubles.failed(FLEET, decision.fleet_gone, is_readiness=False)
+        else:
+            troubles.succeeded(FLEET)
+
+    def _note_parting(self, ends: Mapping[ObjectRef, float]) -> None:
+        """Remember when the grace of each deleted object ends; a new one is a line of the log."""
+        for ref in sorted(ends.keys() - self._parting.keys()):
+            log.info("%s was deleted: it is served until %s, then drained", ref, rfc3339(ends[ref]))
+        self._parting = dict(ends)
+
+    def _end_graces(self) -> None:
+        """A grace that has ended calls for a decision, whose cause is the deletion."""
+        now_s = self._state.clock.now_s()
+        for ref in sorted(ref for ref, until_s in self._parting.items() if until_s <= now_s):
+            del self._parting[ref]
+            self.wake(Trigger(f"{ref} was deleted"))
 
     def _wait_with(self, decision: Decision, triggers: list[Trigger]) -> None:
         """Keep the causes of a change that waits, and when to look at it again."""
@@ -192,6 +214,7 @@ class PlanningLoop:
         state = self._state
         snapshot = state.snapshot()
         self._report_unreadable(snapshot)
+        self._note_parting(snapshot.seen.parting)
         settings = StepSettings(trigger.message, trigger.is_progress, state.settings.plan_time_limit_s)
         decision = await self._decider.step(snapshot, state.memory, settings)
         self._ensure_current(decision, snapshot.monotonic_s)
@@ -282,7 +305,7 @@ class PlanningLoop:
         """Raises ActuationError where nothing of the decision may be carried out."""
         if not self._election.is_leader:
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
-        if self._state.snapshots.fleet().spec.mode is not decision.mode:
+        if self._state.snapshots.fleet_spec().mode is not decision.mode:
             raise ActuationError("the mode changed while the decision was made", NextStep.REPLAN)
         age_s = self._state.clock.monotonic_s() - taken_at_s
         if age_s > STALE_S:
@@ -297,6 +320,7 @@ class PlanningLoop:
         clock, period_s = self._state.clock, self._interval_s()
         self._state.heartbeats.beat(LOOP, period_s + LONGEST_ITERATION_S)
         await clock.wait(self._woken, period_s)
+        self._end_graces()
         await clock.sleep(SETTLE_S)
         await self._place_early()
         if self._triggers and all(t.is_progress for t in self._triggers):
@@ -304,10 +328,11 @@ class PlanningLoop:
 
     def _interval_s(self) -> float:
         """Seconds until the next look, if nothing asks for one before."""
-        regular_s = self._state.snapshots.fleet().spec.intervals.medium_seconds
-        if self._waits_until_s is None:
-            return regular_s
-        return min(regular_s, max(0.0, self._waits_until_s - self._state.clock.now_s()))
+        regular_s = self._state.snapshots.fleet_spec().intervals.medium_seconds
+        due_s = [*self._parting.values()]
+        if self._waits_until_s is not None:
+            due_s.append(self._waits_until_s)
+        return min(regular_s, max(0.0, min(due_s, default=math.inf) - self._state.clock.now_s()))
 
     async def _place_early(self) -> None:
         """Place before deciding; the iteration that follows places again, and handles what fails."""

@@ -64,7 +64,7 @@ class TrafficLoop:
             else:
                 troubles.succeeded(ACTIVITY)
             due_s = max(
-                due_s + self._state.snapshots.fleet().spec.intervals.fast_seconds, clock.monotonic_s()
+                due_s + self._state.snapshots.fleet_spec().intervals.fast_seconds, clock.monotonic_s()
             )
             await clock.sleep(due_s - clock.monotonic_s())
 

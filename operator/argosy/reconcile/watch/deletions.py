@@ -75,7 +75,7 @@ class Deletions:
             is_sure = ref in self._reported or now_s - since_s >= SECOND_LOOK_S
             made_s = seconds_of(item["metadata"].get("creationTimestamp"))
             if is_sure and crd.vouches_since(made_s):
-                found.append(self._store.believe_deleted(kind, key))
+                found.append(self._store.believe_deleted(kind, key, self._clock.now_s()))
         still = self._store.unseen(kind)
         self._since_s = {r: s for r, s in self._since_s.items() if r.plural != kind or r.key in still}
         self._reported = {r for r in self._reported if r.plural != kind or r.key in still}

@@ -2,7 +2,8 @@
 
 Owns the assembly of a `FleetSnapshot`. An object that cannot be read is in its `invalid`, and decisions go
 on with its last readable version, where this process knows one; an object that is not seen any more
-has its last version. Input: the store, and what was measured. Output: a `FleetSnapshot`.
+has its last version, and so has a deleted one within its grace. Input: the store, and what was
+measured. Output: a `FleetSnapshot`.
 """
 
 from __future__ import annotations
@@ -21,15 +22,23 @@ from argosy.api import (
     ServedModel,
     WorkloadClass,
 )
-from argosy.api.kinds import USER_SPECS, kind_named, kind_of
+from argosy.api.fleet import FleetSpec
+from argosy.api.kinds import GRACED, USER_SPECS, kind_named, kind_of
 from argosy.control.candidates.profiles import files_named
+from argosy.control.picture.parting import in_use
 from argosy.keys import DeploymentKey
 from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.cluster import HOSTNAME, LABEL_MANAGED_BY, MANAGED_BY, PodState
-from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey, RoutingView, applied_plan
+from argosy.snapshot.fleet import (
+    FleetSnapshot,
+    ProfileFileKey,
+    RoutingView,
+    applied_plan,
+    last_fleet_spec,
+)
 from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state, protected_replicas
 from argosy.snapshot.seen import ObjectRef, Seen
 
@@ -60,8 +69,30 @@ class Snapshots:
     def take(self, measured: Measured, now_s: float, monotonic_s: float = 0.0) -> FleetSnapshot:
         """The store's objects and what was measured. monotonic_s: of the process's monotonic clock."""
         found = self._take(measured, now_s, monotonic_s)
-        absent = self._absences.look(found)
-        return replace(found, seen=replace(found.seen, absent=absent)) if absent else found
+        ends = self._ends(found)
+        used = in_use(found, ends) if ends else frozenset()
+        if over := {ref for ref, until_s in ends.items() if until_s <= now_s or ref not in used}:
+            for ref in over:
+                self._store.let_go(ref.plural, ref.key)
+            found = self._take(measured, now_s, monotonic_s)
+            ends = {ref: until_s for ref, until_s in ends.items() if ref not in over}
+        gone = self._absences.look(found)
+        seen = replace(
+            found.seen,
+            absent=gone.absent,
+            deleted=found.seen.deleted | gone.deleted,
+            parting={**gone.parting, **ends},
+        )
+        return replace(found, seen=seen)
+
+    def _ends(self, snapshot: FleetSnapshot) -> dict[ObjectRef, float]:
+        """When the grace of each deleted object ends, in seconds since the epoch."""
+        grace_s = snapshot.fleet_spec.deletion_grace_seconds
+        return {
+            ObjectRef(kind, key): each.deleted_s + grace_s
+            for kind in GRACED
+            for key, each in self._store.parting(kind).items()
+        }
 
     def _take(self, measured: Measured, now_s: float, monotonic_s: float) -> FleetSnapshot:
         fleets = self._objects("fleets", Fleet)
@@ -126,9 +157,10 @@ class Snapshots:
             for key, pod in self._states("pods", pod_state).items()
         }
 
-    def fleet(self) -> Fleet:
-        """Fleet/default, or one with every default."""
-        return self._objects("fleets", Fleet).get("default") or Fleet()
+    def fleet_spec(self) -> FleetSpec:
+        """The settings of Fleet/default, or those that it had last, or every default."""
+        fleet = self._objects("fleets", Fleet).get("default")
+        return fleet.spec if fleet is not None else last_fleet_spec(self.plans()) or FleetSpec()
 
     def invalid(self) -> tuple[InvalidObject, ...]:
         """Objects of users that cannot be read, whether or not an earlier version of them could."""
@@ -172,7 +204,8 @@ class Snapshots:
         """Every object of a kind, parsed; an object that has left the store is dropped here too."""
         known = self._parsed.get(plural, {})
         found: dict[str, tuple[str, S]] = {}
-        kept = {**self._store.unseen(plural), **self._store.of(plural)}
+        parting = {key: each.item for key, each in self._store.parting(plural).items()}
+        kept = {**parting, **self._store.unseen(plural), **self._store.of(plural)}
         for key, item in sorted(kept.items()):
             version = f"{item['metadata'].get('uid')}/{item['metadata'].get('resourceVersion')}"
             before = known.get(key)

@@ -105,7 +105,7 @@ def test_an_empty_cluster_has_a_snapshot_too() -> None:
         None,
         {},
     )
-    assert snapshots.fleet().spec.mode.value == "Recommend"
+    assert snapshots.fleet_spec().mode.value == "Recommend"
 
 
 def test_objects_are_read_by_their_keys() -> None:

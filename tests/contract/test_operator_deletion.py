@@ -1,0 +1,88 @@
+"""What users delete while it runs: warned of, served for a grace, drained, and nothing left at the end."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+from operator_stage import OURS, WORLD, OperatorStage, condition, names, until, until_equal
+
+MODEL = "servedmodel/llama-8b"
+
+
+def warnings(stage: OperatorStage, *arguments: str) -> str:
+    """What kubectl prints besides its answer."""
+    plane = stage.stage.control_plane
+    command = [str(plane.binaries.kubectl), f"--kubeconfig={plane.admin_kubeconfig}", *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    return answer.stderr
+
+
+def test_a_model_deleted_under_load_and_applied_again_in_its_grace_loses_nothing(
+    stage: OperatorStage,
+) -> None:
+    stage.patch("fleet", "default", deletionGraceSeconds=60)
+    stage.until_observed(f"{OURS}/fleets/default")
+    kept = stage.read(f"{OURS}/namespaces/default/servedmodels/llama-8b")
+    model = {k: kept[k] for k in ("apiVersion", "kind", "spec")}
+    model["metadata"] = {"name": "llama-8b", "namespace": "default"}
+    before, plan = names(stage.pods("chat")), stage.applied()
+    with stage.load() as load:
+        said = warnings(stage, "delete", MODEL)
+        assert "ServedModel default/llama-8b is in use: 2 of its replicas are ready" in said
+        assert "60 s" in said
+        deleted_s = time.time()
+        until_equal(
+            "True", lambda: condition(stage.again(plan), "Draining").get("status"), "the plan to say so"
+        )
+        message = condition(stage.again(plan), "Draining")["message"]
+        assert "ServedModel default/llama-8b was deleted: 2 replicas serve until " in message
+        until(lambda: load.num_since(deleted_s) >= 20, "answers within the grace")
+        stage.apply(model)
+        until_equal(
+            "False", lambda: condition(stage.again(plan), "Draining").get("status"), "nothing to drain"
+        )
+    assert load.lost == ()
+    assert names(stage.pods("chat")) == before
+
+
+def test_kubectl_says_what_a_pool_in_use_costs_and_nothing_of_an_unused_one(stage: OperatorStage) -> None:
+    said = warnings(stage, "delete", "--dry-run=server", "gpupool", "l40s")
+    assert "GPUPool l40s is in use: its replicas cost $" in said
+    unused = stage.read(f"{OURS}/gpupools/l40s")
+    item = {k: unused[k] for k in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "unused"}}
+    item["spec"] = {**item["spec"], "nodeSelector": {"no": "where"}}
+    stage.apply(item)
+    assert "in use" not in warnings(stage, "delete", "gpupool", "unused")
+
+
+def test_without_its_fleet_object_a_restarted_operator_still_acts(stage: OperatorStage) -> None:
+    name = stage.holder()
+    stage.kubectl("delete", "fleet", "default")
+    until(lambda: "There is no Fleet" in ready_message(stage), "the class to say so")
+    stage.leader.kill()
+    stage.end_operator(name)
+    stage.start_operator(name)
+    stage.patch("wclass", "chat", minReplicas=3)
+    until(lambda: len(stage.ready_pods("chat")) == 3, "the change to be acted on")
+    assert "spec.mode Auto" in ready_message(stage)
+
+
+def ready_message(stage: OperatorStage) -> str:
+    return str(condition(stage.class_of("chat"), "Ready").get("message", ""))
+
+
+def test_everything_deleted_while_no_operator_runs_is_gone_once_one_does(stage: OperatorStage) -> None:
+    name = stage.holder()
+    made = [*stage.deployments().values(), *stage.items("/apis/policy/v1/poddisruptionbudgets")]
+    made += stage.plans()
+    assert [item["metadata"] for item in made if "ownerReferences" in item["metadata"]] == []
+    stage.leader.kill()
+    stage.end_operator(name)
+    stage.kubectl("delete", "--wait=false", "-f", str(WORLD))
+    time.sleep(2.0)  # garbage collection, if anything asked for it, would be done by now
+    assert len(stage.pods("chat")) == 2, "nobody is there to drain them"
+    stage.start_operator(name, ready=False)
+    until(lambda: not stage.deployments(), "no Deployment to be left", 100.0)
+    until(lambda: not stage.pods("chat") and not stage.pods("scholar"), "no pod to be left")
+    until(lambda: not stage.applied()["spec"].get("deployments"), "a plan of nothing")
