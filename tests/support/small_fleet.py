@@ -46,6 +46,7 @@ from argosy.rollout import (
     MarkVictim,
     PlacePod,
     ProtectReplicas,
+    RestoreDeployment,
     ScaleDeployment,
     Step,
 )
@@ -346,6 +347,8 @@ class World:
                 self.protected[workload.key] = count
             case ScaleDeployment(key, count):
                 self.deployments[key] = DeploymentState(key, count)
+            case RestoreDeployment(workload, count):
+                self.deployments[workload.key] = DeploymentState(workload.key, count)
             case DeleteDeployment(key):
                 assert not any(p.deployment == key for p in self.pods.values())
                 del self.deployments[key]

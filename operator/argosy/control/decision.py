@@ -109,6 +109,8 @@ class Decision:
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
     doubt:    why the picture cannot be believed, in a sentence: the last plan is kept
     waiting:  why a removal waits for a second look, in a sentence
+    set_back: what other clients changed of Deployments and is set back: what it is about, and a sentence
+    num_contested: fields that another client keeps changing
     """
 
     mode: Mode
@@ -126,6 +128,8 @@ class Decision:
     alarm: str = ""
     doubt: str = ""
     waiting: str = ""
+    set_back: tuple[tuple[str, str], ...] = ()
+    num_contested: int = 0
 
     def __str__(self) -> str:
         """One sentence: the revision and its cause, each class with its replicas, the cost, the steps."""

@@ -20,6 +20,8 @@ from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord
 from argosy.control.demand import class_forecasts
+from argosy.control.edits.mending import mended
+from argosy.control.edits.report import edit_events, sentence, with_contested
 from argosy.control.memory import ControlMemory, PlanInputs, PlanningMemory
 from argosy.control.picture.doubt import doubt
 from argosy.control.picture.held import PICTURE, held
@@ -168,17 +170,25 @@ def _decision(
     inputs = _plan_inputs(sizing, decided, memory, follow)
     looks = memory.planning.first_seen_s
     world = World(snapshot, sizing.nodes, owners, sizing.lost)
-    steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not is_in_doubt else ()
+    steps_are_taken = mode is Mode.AUTO and follow is not None and not is_in_doubt
+    steps = planned_steps(world, decided, follow) if follow is not None and steps_are_taken else ()
     removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
+    plan = follow.key if follow is not None and steps_are_taken else ""
+    mending = mended(removal.steps, snapshot, sizing.resolution.workloads(), plan, memory.planning.edits)
     statuses = remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting)
-    events = (*_events(snapshot, new_plan, decided), *_removal_event(snapshot, removal, looks))
+    statuses = with_contested(picture.whole, statuses, mending.contested)
+    events = (
+        *edit_events(picture.whole, mending),
+        *_events(snapshot, new_plan, decided),
+        *_removal_event(snapshot, removal, looks),
+    )
     return Decision(
         mode=mode,
         new_plan=new_plan,
         follow=follow,
         life=plan_life(snapshot, new_plan, mode),
         routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
-        steps=removal.steps,
+        steps=mending.steps,
         statuses=statuses,
         events=(*events, *change_events(picture.whole, statuses)),
         why=decided.plan.reasons,
@@ -189,7 +199,10 @@ def _decision(
             inputs,
             _looks(snapshot, removal, looks),
             frozenset(reported.unrouted),
+            mending.memory,
         ),
+        set_back=tuple((edit.about, sentence(edit)) for edit in mending.edits),
+        num_contested=len(mending.contested),
         waiting=removal.waiting,
         waits_until_s=_waits_until_s(snapshot, decided),
     )

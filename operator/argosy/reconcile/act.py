@@ -41,6 +41,7 @@ from argosy.rollout import (
     MarkVictim,
     PlacePod,
     ProtectReplicas,
+    RestoreDeployment,
     ScaleDeployment,
     Step,
     describe,
@@ -82,6 +83,9 @@ class Actor:
                 await self._protect(workload.key, replicas)
             case ScaleDeployment(key, replicas):
                 await self._scale(key, replicas)
+            case RestoreDeployment(workload, replicas):
+                body = deployment_manifest(workload, replicas)
+                self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
             case MarkVictim(pod, cost):
                 annotation = {DELETION_COST: str(cost) if cost else None}
                 await self._api.patch(PODS, pod, {"metadata": {"annotations": annotation}})

@@ -51,6 +51,12 @@ class Metrics:
             "picture_in_doubt", "1 where the last plan is kept: something is not seen"
         )
         self.removal_waits = self._gauge("removal_waits", "1 where a large removal waits for a second look")
+        self.set_back = self._counter(
+            "edits_set_back", "Changes of Deployments by other clients that were set back", "what"
+        )
+        self.contested = self._gauge(
+            "contested_fields", "Fields of Deployments that another client keeps changing"
+        )
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
         )
@@ -113,6 +119,9 @@ class Metrics:
         self.iteration_seconds.observe(seconds)
         self.in_doubt.set(bool(decision.doubt))
         self.removal_waits.set(bool(decision.waiting))
+        self.contested.set(decision.num_contested)
+        for what, _ in decision.set_back:
+            self.set_back.labels(what).inc()
         if decision.follow is not None:
             self.revision.set(decision.follow.spec.revision)
             self.cost.set(decision.follow.spec.cost_usd_per_hour)

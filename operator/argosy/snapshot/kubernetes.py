@@ -27,6 +27,7 @@ from argosy.snapshot.cluster import (
     PodState,
     Taint,
 )
+from argosy.snapshot.ownership import field_managers
 
 Object = Mapping[str, Any]
 
@@ -104,6 +105,8 @@ def deployment_state(deployment: Object) -> DeploymentState:
         labels=dict(metadata.get("labels") or {}),
         created_s=seconds_of(metadata.get("creationTimestamp")),
         pods_refused=_pods_refused(deployment),
+        template=(deployment.get("spec") or {}).get("template") or {},
+        managers=field_managers(metadata),
     )
 
 

@@ -152,6 +152,8 @@ class PlanningLoop:
             if decision.new_plan is not None or decision.steps:
                 log.info("%s", decision, extra={"fields": decision.log_fields()})
             self._report_caution(decision)
+            for _, sentence in decision.set_back:
+                log.warning("%s", sentence)
         self._last_end_s = clock.monotonic_s()
 
     def _report_caution(self, decision: Decision) -> None:
