@@ -109,3 +109,39 @@ def test_a_client_that_keeps_setting_the_count_is_named_and_not_fought(stage: Op
     assert events <= 5
     assert load.lost == ()
     until(lambda: count_of(stage, deployment) == 2, "the count to be set back in the end", 60.0)
+
+
+def copies(stage: OperatorStage, namespace: str) -> list[Object]:
+    """The model and the class of `chat` in another namespace, under another served name."""
+    model = stage.read(f"{OURS}/namespaces/default/servedmodels/{MODEL}")["spec"]
+    workload = stage.class_of("chat")["spec"]
+    metadata = {"name": "guest", "namespace": namespace}
+    version = {"apiVersion": "argosy.dev/v1alpha1"}
+    header = {"name": "x-argosy-class", "value": "guest"}
+    return [
+        {**version, "kind": "ServedModel", "metadata": metadata, "spec": {**model, "servedNames": ["guest"]}},
+        {
+            **version,
+            "kind": "WorkloadClass",
+            "metadata": metadata,
+            "spec": {**workload, "models": [{"name": "guest"}], "match": {"headers": [header]}},
+        },
+    ]
+
+
+def test_a_namespace_deleted_in_mid_roll_out_leaves_cleanly_and_disturbs_no_other(
+    stage: OperatorStage,
+) -> None:
+    stage.kubectl("create", "namespace", "guests")
+    deployments = "/apis/apps/v1/namespaces/guests/deployments"
+    before = len(stage.log(stage.leader.name).splitlines())
+    with stage.load() as load:
+        stage.apply(*copies(stage, "guests"))
+        until(lambda: stage.items(deployments), "the roll-out to begin")
+        stage.kubectl("delete", "namespace", "guests", "--wait=false")
+        until(lambda: not stage.read("/api/v1/namespaces/guests"), "the namespace to be gone", 60.0)
+        until(lambda: "guests" not in str(stage.applied()["spec"]), "the plan to leave it out")
+    assert load.lost == ()
+    lines = stage.log(stage.leader.name).splitlines()[before:]
+    assert len([line for line in lines if "is being deleted, so nothing is created" in line]) <= 1, lines
+    assert not [line for line in lines if "Traceback" in line or " ERROR " in line]
