@@ -46,7 +46,6 @@ from argosy.rollout import (
     MarkVictim,
     PlacePod,
     ProtectReplicas,
-    RestoreDeployment,
     ScaleDeployment,
     Step,
 )
@@ -347,8 +346,6 @@ class World:
                 self.protected[workload.key] = count
             case ScaleDeployment(key, count):
                 self.deployments[key] = DeploymentState(key, count)
-            case RestoreDeployment(workload, count):
-                self.deployments[workload.key] = DeploymentState(workload.key, count)
             case DeleteDeployment(key):
                 assert not any(p.deployment == key for p in self.pods.values())
                 del self.deployments[key]

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from argosy.api.schema.ownership import FieldManager
 from argosy.keys import DeploymentKey, NamespacedName
-from argosy.snapshot.ownership import FieldManager
 
 LABEL_DEPLOYMENT = "argosy.dev/deployment"
 LABEL_VARIANT = "argosy.dev/variant"

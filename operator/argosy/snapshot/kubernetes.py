@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from argosy.api.schema.ownership import field_managers
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import (
@@ -27,7 +28,6 @@ from argosy.snapshot.cluster import (
     PodState,
     Taint,
 )
-from argosy.snapshot.ownership import field_managers
 
 Object = Mapping[str, Any]
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from argosy.api.schema.ownership import Path, other_owner, remover
 from argosy.control.memory import KnownCount
 from argosy.keys import DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload, deployment_manifest
 from argosy.snapshot.cluster import DeploymentState
-from argosy.snapshot.ownership import Path, other_owner, remover
 
 COUNT, TEMPLATE, BUDGET, EXISTENCE = "spec.replicas", "template", "minAvailable", "existence"
 """What of a Deployment an edit is about: those of one kind are set back together."""
