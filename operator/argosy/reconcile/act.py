@@ -19,7 +19,7 @@ from argosy.api.schema.timestamp import rfc3339_micro
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
 from argosy.control.fast import Weights
 from argosy.control.traffic.balance import weights_status
-from argosy.errors import ActuationError, NextStep
+from argosy.errors import ActuationError, NextStep, Obstacle
 from argosy.keys import DeploymentKey
 from argosy.kube.api import (
     DEPLOYMENTS,
@@ -213,6 +213,9 @@ class Actor:
         try:
             await self._api.create(EVENTS, _event_object(event, item, self._clock.now_s()))
         except ActuationError as error:
+            if error.obstacle is Obstacle.NAMESPACE_MISSING:
+                log.debug("an event was not posted: %s", error)
+                return  # the object is about to go, and nothing can be done for its events
             # An event may be lost: a status or a FleetPlan holds the same information.
             self._troubles.failed(EVENTS_ACTIVITY, f"one was not posted: {error}", is_readiness=False)
         else:
