@@ -12,6 +12,7 @@ from pathlib import Path
 
 from argosy.api.conditions import SENTENCES, Reason
 from argosy.control.decision import EventRecord
+from argosy.control.edits.report import CHANGED_BY_HAND
 from argosy.control.status import changes
 from argosy.control.traffic.blindness import EVENT_REASONS, Blind
 from argosy.plan.solution import ShortfallCause
@@ -35,6 +36,8 @@ OWN_EVENTS = {
     EVENT_REASONS[Blind.TELEMETRY]: "Fleet: no engine or no Envoy could be read for a minute",
     EVENT_REASONS[Blind.ENVOYS]: "Fleet: every Envoy that was connected has been gone for a minute",
     EVENT_REASONS[Blind.PLAN]: "Fleet: no decision was carried out for two minutes",
+    CHANGED_BY_HAND: "ServedModel, or Fleet: what another client changed of a Deployment is set back",
+    Reason.FIELD_CONTESTED.value: "ServedModel, or Fleet: another client keeps changing it",
     "EngineRestarted": "ServedModel: an engine ended by itself and was started again",
     "StreamsCut": "ServedModel: requests still ran when their replica's drain ended",
     "ModelDrifted": "ServedModel: step times have left those that plans use",

@@ -111,6 +111,8 @@ class Decision:
     waiting:  why a removal waits for a second look, in a sentence
     draining: replicas that still run for objects which users have deleted
     fleet_gone: that the settings of a Fleet hold which is gone, in a sentence
+    set_back: what other clients changed of Deployments and is set back: what it is about, and a sentence
+    num_contested: fields that another client keeps changing
     """
 
     mode: Mode
@@ -130,6 +132,8 @@ class Decision:
     waiting: str = ""
     draining: int = 0
     fleet_gone: str = ""
+    set_back: tuple[tuple[str, str], ...] = ()
+    num_contested: int = 0
 
     def __str__(self) -> str:
         """One sentence: the revision and its cause, each class with its replicas, the cost, the steps."""

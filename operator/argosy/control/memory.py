@@ -127,6 +127,50 @@ class PlanInputs:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownCount:
+    """The count of a Deployment after a decision; or one that another client set, and when.
+
+    edited: the last count of another client that was accounted for
+    """
+
+    replicas: int
+    manager: str = ""
+    at_s: float = 0.0
+    edited: KnownCount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """How often one client's changes of a field were set back.
+
+    at_s:    the last times (monotonic seconds)
+    pause_s: until it is set back again; 0 while that is done at once
+    next_s:  when that may be (monotonic seconds)
+    change:  the last one, in words
+    """
+
+    manager: str
+    at_s: tuple[float, ...] = ()
+    pause_s: float = 0.0
+    next_s: float = 0.0
+    change: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EditMemory:
+    """What edits by hand are recognised by.
+
+    counts:  of each Deployment that existed at the last decision
+    budgets: what each PodDisruptionBudget may hold, what was asked for last
+    heals:   what was set back, by Deployment and what it was about
+    """
+
+    counts: Mapping[DeploymentKey, KnownCount] = field(default_factory=dict)
+    budgets: Mapping[DeploymentKey, tuple[int, ...]] = field(default_factory=dict)
+    heals: Mapping[tuple[DeploymentKey, str], Mended] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class PlanningMemory:
     """The planning loop's part: what the last decision was made for.
 
@@ -135,6 +179,7 @@ class PlanningMemory:
     inputs:         of the plan that is followed
     unrouted:       keys of the ready pods to which some Envoy did not send requests
     first_seen_s:   since when each look lasts that waits for a second one (monotonic seconds)
+    edits:          what edits by hand are recognised by
     """
 
     forecasts: Mapping[ClassKey, ClassForecast] = field(default_factory=dict)
@@ -142,6 +187,7 @@ class PlanningMemory:
     inputs: PlanInputs | None = None
     first_seen_s: Mapping[str, float] = field(default_factory=dict)
     unrouted: frozenset[str] = frozenset()
+    edits: EditMemory = field(default_factory=EditMemory)
 
 
 @dataclass(frozen=True, slots=True)

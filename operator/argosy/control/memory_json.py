@@ -8,7 +8,8 @@ takes. What is damaged, or of another version, is discarded with a reason, and t
 
 Not written: what requests got in the last minutes, the open windows of recalibration and the lags of
 single replicas, which are formed again within minutes, the confidence in calibrations, which is
-derived from them, what is lost of sight and what large removals wait for: a restart begins each look anew.
+derived from them, what is lost of sight, what large removals wait for and edits by hand: a restart begins
+each look anew.
 """
 
 from __future__ import annotations

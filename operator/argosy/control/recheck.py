@@ -25,6 +25,7 @@ from argosy.rollout import (
     MarkVictim,
     PlacePod,
     ProtectReplicas,
+    RestoreDeployment,
     ScaleDeployment,
     Step,
 )
@@ -43,12 +44,13 @@ def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
     match planned.step:
         case CreateDeployment(workload):
             return _workload_changed(workload, snapshot)
+        case RestoreDeployment(workload):
+            # Its name holds the hash of the template that is set back.
+            return _count_changed(workload.key, relies_on, snapshot)
         case ScaleDeployment(key):
-            now = snapshot.deployments.get(key)
-            if now is None or now.replicas != relies_on.replicas:
-                found = "is gone" if now is None else f"has {now.replicas} replicas"
-                return f"Deployment {key} {found} now; it had {relies_on.replicas}"
-            return _too_few_serve(planned.step, relies_on, snapshot)
+            return _count_changed(key, relies_on, snapshot) or _too_few_serve(
+                planned.step, relies_on, snapshot
+            )
         case MarkVictim(pod):
             return _pod_changed(pod, relies_on, snapshot)
         case PlacePod(pod, node):
@@ -61,6 +63,14 @@ def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
             return _too_few_serve(planned.step, relies_on, snapshot)
         case EndProtection():
             return ""
+
+
+def _count_changed(key: DeploymentKey, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
+    now = snapshot.deployments.get(key)
+    if now is not None and now.replicas == relies_on.replicas:
+        return ""
+    found = "is gone" if now is None else f"has {now.replicas} replicas"
+    return f"Deployment {key} {found} now; it had {relies_on.replicas}"
 
 
 def _plan_changed(relies_on: Reliance, snapshot: FleetSnapshot) -> str:

@@ -20,6 +20,8 @@ from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord, PlanLife
 from argosy.control.demand import class_forecasts
+from argosy.control.edits.mending import mended
+from argosy.control.edits.report import edit_events, sentence, with_contested
 from argosy.control.memory import ControlMemory, PlanInputs, PlanningMemory
 from argosy.control.picture.doubt import doubt
 from argosy.control.picture.fleet_gone import gone_event, gone_sentence, with_remark
@@ -173,13 +175,17 @@ def _decision(
     inputs = _plan_inputs(sizing, decided, memory, follow)
     looks = memory.planning.first_seen_s
     world = World(snapshot, sizing.nodes, owners, sizing.lost)
-    steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not is_in_doubt else ()
+    steps_are_taken = mode is Mode.AUTO and follow is not None and not is_in_doubt
+    steps = planned_steps(world, decided, follow) if follow is not None and steps_are_taken else ()
     removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
     gone, drains = gone_sentence(picture.whole), draining(picture.whole)
+    plan = follow.key if follow is not None and steps_are_taken else ""
+    mending = mended(removal.steps, snapshot, sizing.resolution.workloads(), plan, memory.planning.edits)
     statuses = remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting)
-    statuses = with_remark(statuses, gone)
+    statuses = with_contested(picture.whole, with_remark(statuses, gone), mending.contested)
     progress = progress_verdicts(reported, follow) if follow and not is_in_doubt else ()
     events = (
+        *edit_events(picture.whole, mending),
         *_events(snapshot, new_plan, decided),
         *_removal_event(snapshot, removal, looks),
         *gone_event(picture.whole, gone),
@@ -191,7 +197,7 @@ def _decision(
         follow=follow,
         life=_life(picture.whole, new_plan, follow, progress),
         routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
-        steps=removal.steps,
+        steps=mending.steps,
         statuses=statuses,
         events=(*events, *_progress_events(follow, progress), *change_events(picture.whole, statuses)),
         why=decided.plan.reasons,
@@ -202,7 +208,10 @@ def _decision(
             inputs,
             _looks(snapshot, removal, looks),
             frozenset(reported.unrouted),
+            mending.memory,
         ),
+        set_back=tuple((edit.about, sentence(edit)) for edit in mending.edits),
+        num_contested=len(mending.contested),
         waiting=removal.waiting,
         draining=drains.replicas,
         fleet_gone=gone,

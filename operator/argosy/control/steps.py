@@ -29,6 +29,7 @@ from argosy.rollout import (
     MarkVictim,
     PlacePod,
     ProtectReplicas,
+    RestoreDeployment,
     RolloutInputs,
     ScaleDeployment,
     Step,
@@ -188,6 +189,8 @@ class _Basis:
         match step:
             case CreateDeployment(workload):
                 return Reliance(self.plan, self.cells.classes_of(workload.group))
+            case RestoreDeployment(_, replicas):
+                return Reliance(self.plan, replicas=replicas)
             case ScaleDeployment(key, replicas):
                 now = self.snapshot.deployments[key].replicas
                 serving = self._serving_after(key, replicas) if replicas < now else {}

@@ -154,10 +154,20 @@ def _pod_change(previous: Object | None, current: Object | None) -> Trigger | No
     return Trigger(f"pod {_name(pod)} {what}", is_progress=True)
 
 
+def _edits(deployment: Object) -> frozenset[tuple[str, str, float]]:
+    """When each other client last changed a Deployment."""
+    managers = deployment_state(deployment).managers
+    return frozenset((m.name, m.subresource, m.at_s) for m in managers if not m.is_operator)
+
+
 def _deployment_change(previous: Object | None, current: Object | None) -> Trigger | None:
-    """Only a refusal of its pods, or its end: counts are Argosy's own steps."""
+    """Its end, another client's change, or a refusal of its pods: Argosy's own steps change nothing."""
+    if current is None:
+        return Trigger(f"Deployment {_name(previous or {})} is gone", is_progress=True)
+    if previous is not None and _edits(previous) != _edits(current):
+        return Trigger(f"Deployment {_name(current)} was changed", is_progress=True)
     before, after = ("" if d is None else deployment_state(d).pods_refused for d in (previous, current))
-    if before == after or current is None:
+    if before == after:
         return None
     what = "are refused" if after else "are no longer refused"
     return Trigger(f"pods of Deployment {_name(current)} {what}", is_progress=True)

@@ -19,7 +19,7 @@ from argosy.api.schema.timestamp import rfc3339_micro
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
 from argosy.control.fast import Weights
 from argosy.control.traffic.balance import weights_status
-from argosy.errors import ActuationError, NextStep
+from argosy.errors import ActuationError, NextStep, Obstacle
 from argosy.keys import DeploymentKey
 from argosy.kube.api import (
     DEPLOYMENTS,
@@ -41,6 +41,7 @@ from argosy.rollout import (
     MarkVictim,
     PlacePod,
     ProtectReplicas,
+    RestoreDeployment,
     ScaleDeployment,
     Step,
     describe,
@@ -82,6 +83,9 @@ class Actor:
                 await self._protect(workload.key, replicas)
             case ScaleDeployment(key, replicas):
                 await self._scale(key, replicas)
+            case RestoreDeployment(workload, replicas):
+                body = deployment_manifest(workload, replicas)
+                self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
             case MarkVictim(pod, cost):
                 annotation = {DELETION_COST: str(cost) if cost else None}
                 await self._api.patch(PODS, pod, {"metadata": {"annotations": annotation}})
@@ -209,6 +213,9 @@ class Actor:
         try:
             await self._api.create(EVENTS, _event_object(event, item, self._clock.now_s()))
         except ActuationError as error:
+            if error.obstacle is Obstacle.NAMESPACE_MISSING:
+                log.debug("an event was not posted: %s", error)
+                return  # the object is about to go, and nothing can be done for its events
             # An event may be lost: a status or a FleetPlan holds the same information.
             self._troubles.failed(EVENTS_ACTIVITY, f"one was not posted: {error}", is_readiness=False)
         else:

@@ -55,6 +55,12 @@ class Metrics:
             "fleet_missing", "1 where there is no Fleet object and the settings of the last one hold"
         )
         self.removal_waits = self._gauge("removal_waits", "1 where a large removal waits for a second look")
+        self.set_back = self._counter(
+            "edits_set_back", "Changes of Deployments by other clients that were set back", "what"
+        )
+        self.contested = self._gauge(
+            "contested_fields", "Fields of Deployments that another client keeps changing"
+        )
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
         )
@@ -124,6 +130,9 @@ class Metrics:
         self.removal_waits.set(bool(decision.waiting))
         self.draining.set(decision.draining)
         self.fleet_missing.set(bool(decision.fleet_gone))
+        self.contested.set(decision.num_contested)
+        for what, _ in decision.set_back:
+            self.set_back.labels(what).inc()
         if decision.follow is not None:
             self.revision.set(decision.follow.spec.revision)
             self.cost.set(decision.follow.spec.cost_usd_per_hour)

@@ -43,6 +43,18 @@ class ScaleDeployment:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreDeployment:
+    """Set back the fields of a Deployment that Argosy made and that another client has changed.
+
+    Server-side apply of the same manifest: where its pods run another template by now, Kubernetes exchanges
+    them one by one, each after its successor is ready.
+    """
+
+    workload: EngineWorkload
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
 class MarkVictim:
     """Set or remove the deletion cost that makes a pod go first."""
 
@@ -83,6 +95,7 @@ class EndProtection:
 Step = (
     CreateDeployment
     | ScaleDeployment
+    | RestoreDeployment
     | MarkVictim
     | PlacePod
     | DeleteDeployment
@@ -98,6 +111,8 @@ def describe(step: Step) -> str:
             return f"create Deployment {workload.key} with {replicas} replica{'s' * (replicas != 1)}"
         case ScaleDeployment(key, replicas):
             return f"scale Deployment {key} to {replicas}"
+        case RestoreDeployment(workload, replicas):
+            return f"set back the template of Deployment {workload.key} with {replicas} replicas"
         case MarkVictim(pod, cost):
             return f"{'mark' if cost else 'unmark'} pod {pod} as the first to be removed"
         case PlacePod(pod, node):

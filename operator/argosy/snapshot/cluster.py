@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from argosy.api.schema.ownership import FieldManager
 from argosy.keys import DeploymentKey, NamespacedName
 
 LABEL_DEPLOYMENT = "argosy.dev/deployment"
@@ -144,6 +146,8 @@ class DeploymentState:
 
     created_s:    seconds since the epoch; None where it is not known
     pods_refused: why the API server refuses its pods (a quota, an admission plugin), in its words; else empty
+    template:     its pod template, as the API server has it
+    managers:     which client set which of its fields, the latest last
     """
 
     key: DeploymentKey
@@ -151,3 +155,10 @@ class DeploymentState:
     labels: Mapping[str, str] = field(default_factory=dict)
     created_s: float | None = None
     pods_refused: str = ""
+    template: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    managers: tuple[FieldManager, ...] = field(default=(), repr=False)
+
+    @property
+    def model_label(self) -> str:
+        """The name of its ServedModel, as far as a label holds it."""
+        return self.labels.get(LABEL_MODEL, "")

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from argosy.api.schema.ownership import field_managers
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import (
@@ -104,6 +105,8 @@ def deployment_state(deployment: Object) -> DeploymentState:
         labels=dict(metadata.get("labels") or {}),
         created_s=seconds_of(metadata.get("creationTimestamp")),
         pods_refused=_pods_refused(deployment),
+        template=(deployment.get("spec") or {}).get("template") or {},
+        managers=field_managers(metadata),
     )
 
 

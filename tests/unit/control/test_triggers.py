@@ -264,7 +264,7 @@ def test_any_other_change_of_a_plan_triggers_nothing(before: Any, after: Any) ->
     assert trigger_of("fleetplans", before, after) is None
 
 
-def test_only_a_refusal_of_a_deployments_pods_and_its_end_trigger_a_decision() -> None:
+def test_another_clients_change_of_a_deployment_and_its_end_trigger_a_decision_but_no_step_does() -> None:
     metadata = {"name": "a", "namespace": "n"}
     row = {"type": "ReplicaFailure", "status": "True", "message": "quota"}
     fine = {"metadata": metadata, "spec": {"replicas": 1}}
@@ -273,5 +273,9 @@ def test_only_a_refusal_of_a_deployments_pods_and_its_end_trigger_a_decision() -
     assert trigger_of("deployments", refused, fine) == Trigger(
         "pods of Deployment n/a are no longer refused", True
     )
-    for before, after in ((fine, {**fine, "spec": {"replicas": 2}}), (refused, None), (None, fine)):
+    edit = {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    edited = {**fine, "metadata": {**metadata, "managedFields": [edit]}}
+    assert trigger_of("deployments", fine, edited) == Trigger("Deployment n/a was changed", True)
+    assert trigger_of("deployments", fine, None) == Trigger("Deployment n/a is gone", True)
+    for before, after in ((fine, {**fine, "spec": {"replicas": 2}}), (None, fine)):
         assert trigger_of("deployments", before, after) is None

@@ -188,6 +188,11 @@ _OF_REPLICAS = {
         " kept as it is; correct the field."
     ),
     "RemovalWaits": "{problem}.",
+    "FieldContested": (
+        "{manager} keeps setting {field} of {object}: remove it, or exclude the object from what it manages."
+        " Argosy goes on setting the field back, with pauses that grow to 10 minutes."
+    ),
+    "Uncontested": "No other client has changed what Argosy sets for the last 10 minutes.",
 }
 
 _OF_PLANS = {

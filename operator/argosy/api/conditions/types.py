@@ -35,6 +35,8 @@ class ConditionType(StrEnum):
     """It has the replicas, nodes or plan that it asks for."""
     PLAN_CURRENT = "PlanCurrent"
     """The plan is the one that prices, rates and SLOs ask for now; False while a change waits."""
+    FIELDS_CONTESTED = "FieldsContested"
+    """Another client keeps changing what Argosy sets of a Deployment."""
 
     CERTIFIED = "Certified"
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
@@ -112,6 +114,8 @@ class Reason(StrEnum):
     LAST_READABLE = "LastReadableUsed"
     KEPT_UNREAD = "KeptUnread"
     REMOVAL_WAITS = "RemovalWaits"
+    FIELD_CONTESTED = "FieldContested"
+    UNCONTESTED = "Uncontested"
     NODES_NOT_READY = "NodesNotReady"
 
     PLAN_CURRENT = "PlanCurrent"

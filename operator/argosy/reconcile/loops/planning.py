@@ -20,11 +20,19 @@ from argosy.control.status.fleet import refused_decision
 from argosy.control.step import StepSettings
 from argosy.control.steps import gate_steps
 from argosy.control.triggers import Trigger, merged
-from argosy.errors import ActuationError, InvariantError, NextStep
+from argosy.errors import ActuationError, InvariantError, NextStep, Obstacle
 from argosy.keys import DeploymentKey
 from argosy.reconcile.error_table import Severity, delay_after, next_move
 from argosy.reconcile.loop_state import LoopState
-from argosy.rollout import MarkVictim, ScaleDeployment, describe
+from argosy.rollout import (
+    CreateDeployment,
+    MarkVictim,
+    ProtectReplicas,
+    RestoreDeployment,
+    ScaleDeployment,
+    Step,
+    describe,
+)
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.seen import ObjectRef
 
@@ -49,8 +57,18 @@ LONGEST_ITERATION_S = 300.0
 """A decision measures new capacities first, and may wait for the API server many times: beyond this,
 /healthz reports the loop as stuck."""
 
+NAMESPACE = "namespace "
+"""The troubles of namespaces that are being deleted are named by it and the namespace."""
+NAMESPACE_RETRY_S = 60.0
+"""Until something is made again in a namespace that was being deleted."""
+
 STALE_S = 30.0
 """A decision on an older snapshot is not carried out (measuring new capacities may take this long)."""
+
+
+Making = CreateDeployment | RestoreDeployment | ProtectReplicas
+MAKERS = (CreateDeployment, RestoreDeployment, ProtectReplicas)
+"""Steps that a namespace refuses while it is being deleted."""
 
 
 class Decider(Protocol):
@@ -84,6 +102,8 @@ class PlanningLoop:
         self._input_changed = asyncio.Event()
         self._num_failures = 0
         self._refused_steps: set[str] = set()
+        self._ending_until_s: dict[str, float] = {}
+        """Namespaces that are being deleted, and until when nothing is made in them (monotonic seconds)."""
         self._is_standby = False
         self._last_end_s = 0.0
         self._waits_until_s: float | None = None
@@ -157,6 +177,8 @@ class PlanningLoop:
             if decision.new_plan is not None or decision.steps:
                 log.info("%s", decision, extra={"fields": decision.log_fields()})
             self._report_caution(decision)
+            for _, sentence in decision.set_back:
+                log.warning("%s", sentence)
         self._last_end_s = clock.monotonic_s()
 
     def _report_caution(self, decision: Decision) -> None:
@@ -267,6 +289,7 @@ class PlanningLoop:
             raise
         if num_left:
             self.wake(Trigger("the world changed while a decision was carried out", is_progress=True))
+        self._forget_ended(decision.steps)
         await self.place_gated()
         self._state.troubles.keep_only(STEP, frozenset(self._refused_steps))
         await self._state.actor.report(decision)
@@ -288,11 +311,16 @@ class PlanningLoop:
                 continue
             if isinstance(step, ScaleDeployment) and step.key in unmarked:
                 continue  # Kubernetes would choose another pod to remove
+            if self._is_ending(step):
+                continue
             try:
                 await self._state.actor.take(step)
             except ActuationError as error:
                 if error.next_step is NextStep.RETRY:
                     raise
+                if error.obstacle is Obstacle.NAMESPACE_MISSING and isinstance(step, MAKERS):
+                    self._note_ending(step, error)
+                    continue
                 activity = f"{STEP}{describe(step)}"
                 self._refused_steps.add(activity)
                 self._state.troubles.failed(activity, f"not taken: {error}", is_readiness=False)
@@ -300,6 +328,26 @@ class PlanningLoop:
                 if isinstance(step, MarkVictim):
                     unmarked.add(snapshot.pods[step.pod].deployment)
         return num_left
+
+    def _is_ending(self, step: Step) -> bool:
+        """Whether the step makes something in a namespace that is being deleted."""
+        if not isinstance(step, MAKERS):
+            return False
+        until_s = self._ending_until_s.get(_namespace(step), 0.0)
+        return self._state.clock.monotonic_s() < until_s
+
+    def _note_ending(self, step: Making, error: ActuationError) -> None:
+        """One sentence for the namespace, whatever of it is still planned; other namespaces go on."""
+        namespace = _namespace(step)
+        self._ending_until_s[namespace] = self._state.clock.monotonic_s() + NAMESPACE_RETRY_S
+        self._state.troubles.failed(f"{NAMESPACE}{namespace}", str(error), is_readiness=False)
+
+    def _forget_ended(self, steps: Iterable[PlannedStep]) -> None:
+        """A namespace in which nothing is to be made any more is no trouble."""
+        wanted = {_namespace(p.step) for p in steps if isinstance(p.step, MAKERS)}
+        self._ending_until_s = {name: at for name, at in self._ending_until_s.items() if name in wanted}
+        names = frozenset(f"{NAMESPACE}{name}" for name in self._ending_until_s)
+        self._state.troubles.keep_only(NAMESPACE, names)
 
     def _ensure_current(self, decision: Decision, taken_at_s: float) -> None:
         """Raises ActuationError where nothing of the decision may be carried out."""
@@ -354,3 +402,7 @@ _LOG_LEVELS = {
     Severity.INFO: (logging.INFO, "the world changed, deciding again: "),
 }
 """Level and first words of the line of a failed iteration."""
+
+
+def _namespace(step: Making) -> str:
+    return step.key.namespace if isinstance(step, ProtectReplicas) else step.workload.namespace

@@ -1,0 +1,135 @@
+"""What another client has changed of the Deployments that Argosy made.
+
+Owns the comparison: only fields that Argosy sets count, so that defaults of the API server, sidecars of a
+webhook and annotations of other tools are no edits; nor is a value that Argosy's own request got from a
+webhook. Input: a snapshot, workloads, what the last decision knew. Output: `Edit`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.api.schema.ownership import Path, other_owner, remover
+from argosy.control.memory import KnownCount
+from argosy.keys import DeploymentKey, ModelKey
+from argosy.manifests import EngineWorkload, deployment_manifest
+from argosy.snapshot.cluster import DeploymentState
+
+COUNT, TEMPLATE, BUDGET, EXISTENCE = "spec.replicas", "template", "minAvailable", "existence"
+"""What of a Deployment an edit is about: those of one kind are set back together."""
+
+UNNAMED = "a client that the API server does not name"
+"""It only removed fields, or deleted the object: of that, no managedFields are kept."""
+
+MOST_FIELDS = 3
+"""Fields that a sentence names; of more, it gives the number."""
+MOST_CHARACTERS = 100
+"""Of a value that a sentence repeats."""
+
+_COUNT_PATH: Path = ("spec", "replicas")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change that Argosy did not make.
+
+    model:   the ServedModel that the Deployment runs; empty where that is not known
+    about:   COUNT, TEMPLATE, BUDGET or EXISTENCE
+    manager: the field manager that made it, or UNNAMED
+    at_s:    when, by the API server's clock (seconds since the epoch); 0 where it is not known
+    change:  the fields, with the values before and after, in words
+    """
+
+    deployment: DeploymentKey
+    model: ModelKey
+    about: str
+    manager: str
+    at_s: float
+    change: str
+
+
+def model_of(deployment: DeploymentState, models: Mapping[str, ModelKey]) -> ModelKey:
+    """The ServedModel of a Deployment. models: by what a label holds of `namespace/name`."""
+    return models.get(f"{deployment.key.namespace}/{deployment.model_label}", ModelKey())
+
+
+def count_edit(deployment: DeploymentState, known: KnownCount | None, model: ModelKey) -> Edit | None:
+    """Another client's count; None where Argosy set it, or where the change is known already."""
+    found = foreign_count(deployment)
+    if found is None:
+        return None
+    if known is not None and (found.replicas == known.replicas or found == known.edited):
+        return None
+    before = f" {known.replicas} -> {found.replicas}" if known is not None else f" is {found.replicas}"
+    return Edit(deployment.key, model, COUNT, found.manager, found.at_s, f"{COUNT}{before}")
+
+
+def foreign_count(deployment: DeploymentState) -> KnownCount | None:
+    """The count, where another client than Argosy set it last."""
+    owner = other_owner(deployment.managers, _COUNT_PATH)
+    return None if owner is None else KnownCount(deployment.replicas, owner.title, owner.at_s)
+
+
+def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: ModelKey) -> Edit | None:
+    """Fields of the template or labels that differ from what Argosy applied; None where none does."""
+    wanted = deployment_manifest(workload, deployment.replicas)
+    live = {"metadata": {"labels": deployment.labels}, "spec": {"template": deployment.template}}
+    wanted = {
+        "metadata": {"labels": wanted["metadata"]["labels"]},
+        "spec": {"template": wanted["spec"]["template"]},
+    }
+    changes: list[str] = []
+    manager, at_s = UNNAMED, 0.0
+    for path, before, after in _differences(wanted, live):
+        others = deployment.managers
+        owner = remover(others, path) if after is None else other_owner(others, path)
+        if owner is None and after is not None:
+            continue  # Argosy's own request got this value, from a webhook
+        changes.append(f"{_words(path)} {_value(before)} -> {_value(after)}")
+        if owner is not None:
+            manager, at_s = owner.title, owner.at_s
+    if not changes:
+        return None
+    num_more = len(changes) - MOST_FIELDS
+    more = f" and {num_more} more fields" if num_more > 0 else ""
+    return Edit(deployment.key, model, TEMPLATE, manager, at_s, ", ".join(changes[:MOST_FIELDS]) + more)
+
+
+def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
+    """Each field that is wanted and that is different or missing, with both values."""
+    if wanted in (None, "", {}, []) and live in (None, "", {}, []):
+        return  # the API server keeps no empty fields
+    if isinstance(wanted, Mapping) and isinstance(live, Mapping):
+        for name, value in wanted.items():
+            yield from _differences(value, live.get(name), (*path, name))
+    elif _is_keyed(wanted) and isinstance(live, list):
+        by_name = {item.get("name"): item for item in live if isinstance(item, Mapping)}
+        for item in wanted:
+            yield from _differences(item, by_name.get(item["name"]), (*path, {"name": item["name"]}))
+    elif _is_of_objects(wanted) and isinstance(live, list):
+        for item in wanted:
+            if not any(not list(_differences(item, each)) for each in live):
+                yield path, item, live
+    elif wanted != live:
+        yield path, wanted, live
+
+
+def _is_of_objects(wanted: Any) -> bool:
+    return isinstance(wanted, list) and bool(wanted) and all(isinstance(i, Mapping) for i in wanted)
+
+
+def _is_keyed(wanted: Any) -> bool:
+    return (
+        _is_of_objects(wanted) and all("name" in item for item in wanted) and "containerPort" not in wanted[0]
+    )
+
+
+def _words(path: Path) -> str:
+    return ".".join(part if isinstance(part, str) else str(next(iter(part.values()))) for part in path)
+
+
+def _value(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."

@@ -1,0 +1,243 @@
+"""Setting back what others changed: at once the first times, then with growing pauses.
+
+Owns the limit on writes where a HorizontalPodAutoscaler or another tool keeps changing the same field.
+Input: the steps of a decision, the snapshot, the workloads, the memory. Output: the steps that may be
+taken, the edits that they set back, and what is contested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from argosy.control.decision import PlannedStep, Reliance
+from argosy.control.edits.found import (
+    BUDGET,
+    COUNT,
+    EXISTENCE,
+    TEMPLATE,
+    UNNAMED,
+    Edit,
+    count_edit,
+    foreign_count,
+    model_of,
+    template_edit,
+)
+from argosy.control.memory import EditMemory, KnownCount, Mended
+from argosy.keys import DeploymentKey, ModelKey
+from argosy.manifests import EngineWorkload
+from argosy.rollout import (
+    CreateDeployment,
+    DeleteDeployment,
+    EndProtection,
+    MarkVictim,
+    ProtectReplicas,
+    RestoreDeployment,
+    ScaleDeployment,
+    Step,
+)
+from argosy.snapshot.cluster import label_value
+from argosy.snapshot.fleet import FleetSnapshot
+
+AT_ONCE = 3
+"""So often the same change by the same client is set back at once ..."""
+WINDOW_S = 600.0
+"""... within this time. Then pauses follow, each twice as long as the one before."""
+FIRST_PAUSE_S = 10.0
+LONGEST_PAUSE_S = 600.0
+CONTESTABLE = (COUNT, TEMPLATE)
+"""A Deployment or a budget that is gone is made again at once each time: else nothing serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """What is done about edits.
+
+    steps:     those of the decision, with those that set templates back, without those that wait
+    edits:     what is set back now and reported
+    contested: edits of which another client made more than are set back at once
+    """
+
+    steps: tuple[PlannedStep, ...]
+    edits: tuple[Edit, ...]
+    contested: tuple[Edit, ...]
+    memory: EditMemory
+
+
+def mended(
+    steps: tuple[PlannedStep, ...],
+    snapshot: FleetSnapshot,
+    workloads: Mapping[DeploymentKey, EngineWorkload],
+    plan: str,
+    memory: EditMemory,
+) -> Mending:
+    """Look for edits; set back what is due. plan: the FleetPlan that is followed; empty: none is."""
+    if not plan:
+        return Mending(steps, (), (), memory)
+    look = _Look(steps, snapshot, memory)
+    found = [*_counts(look), *_templates(look, workloads), *_budgets(look), *_deleted(look)]
+    heals = _recent(memory.heals, snapshot.monotonic_s)
+    waits: set[tuple[DeploymentKey, str]] = set()
+    edits, contested = list[Edit](), list[Edit]()
+    for edit in found:
+        heals_key = (edit.deployment, edit.about)
+        before = heals.get(heals_key, Mended(edit.manager))
+        before = before if before.manager == edit.manager else Mended(edit.manager)
+        is_contested = edit.about in CONTESTABLE and len(before.at_s) >= AT_ONCE
+        if is_contested and snapshot.monotonic_s < before.next_s:
+            waits.add(heals_key)
+            contested.append(edit)
+            continue
+        heals[heals_key] = _again(before, edit, snapshot.monotonic_s)
+        (contested if is_contested else edits).append(edit)
+    contested += _still_contested(heals, contested, look)
+    restored = tuple(
+        _restore(workloads[e.deployment], look, plan)
+        for e in found
+        if e.about == TEMPLATE and (e.deployment, TEMPLATE) not in waits
+    )
+    kept = tuple(each for each in steps if not _waits(each.step, waits, snapshot))
+    now = EditMemory(_known_counts(look, waits), _known_budgets(look, found), heals)
+    return Mending((*kept, *restored), tuple(edits), tuple(contested), now)
+
+
+class _Look:
+    """One decision's steps and picture, as the search for edits reads them."""
+
+    def __init__(self, steps: tuple[PlannedStep, ...], snapshot: FleetSnapshot, memory: EditMemory) -> None:
+        self.snapshot, self.memory = snapshot, memory
+        self.steps: tuple[Step, ...] = tuple(each.step for each in steps)
+        self.scaled = {s.key: s.replicas for s in self.steps if isinstance(s, ScaleDeployment)}
+        self.protected = {s.key: s.replicas for s in self.steps if isinstance(s, ProtectReplicas)}
+        self.removed = {s.key for s in self.steps if isinstance(s, DeleteDeployment | EndProtection)}
+        self._models = {f"{key.namespace}/{label_value(key.name)}": key for key in snapshot.models}
+
+    def model(self, key: DeploymentKey) -> ModelKey:
+        """The ServedModel of a Deployment that exists."""
+        found = self.snapshot.deployments.get(key)
+        return model_of(found, self._models) if found is not None else ModelKey()
+
+    def count_after(self, key: DeploymentKey) -> int:
+        """The count of a Deployment that exists, after the decision's steps."""
+        return self.scaled.get(key, self.snapshot.deployments[key].replicas)
+
+
+def _counts(look: _Look) -> list[Edit]:
+    """Counts that the decision sets back: one that the plan asks for anyway is no matter."""
+    found = [
+        count_edit(look.snapshot.deployments[key], look.memory.counts.get(key), look.model(key))
+        for key in look.scaled
+    ]
+    return [edit for edit in found if edit is not None]
+
+
+def _templates(look: _Look, workloads: Mapping[DeploymentKey, EngineWorkload]) -> list[Edit]:
+    found = [
+        template_edit(deployment, workloads[key], look.model(key))
+        for key, deployment in look.snapshot.deployments.items()
+        if key in workloads and deployment.template and key not in look.removed
+    ]
+    return [edit for edit in found if edit is not None]
+
+
+def _budgets(look: _Look) -> list[Edit]:
+    """Budgets that are neither what was seen nor what was asked for at the last decision."""
+    found: list[Edit] = []
+    for key in look.protected:
+        known, now = look.memory.budgets.get(key), look.snapshot.protected.get(key)
+        if known and now not in known:
+            change = "deleted" if now is None else f"spec.minAvailable {known[-1]} -> {_budget(now)}"
+            found.append(Edit(key, look.model(key), BUDGET, UNNAMED, 0.0, change))
+    return found
+
+
+def _budget(least: int) -> str:
+    return "no whole number" if least < 0 else str(least)
+
+
+def _deleted(look: _Look) -> list[Edit]:
+    """Deployments that existed at the last decision and are made again."""
+    return [
+        Edit(step.workload.key, step.workload.variant.model_key, EXISTENCE, UNNAMED, 0.0, "deleted")
+        for step in look.steps
+        if isinstance(step, CreateDeployment) and step.workload.key in look.memory.counts
+    ]
+
+
+def _recent(
+    heals: Mapping[tuple[DeploymentKey, str], Mended], now_s: float
+) -> dict[tuple[DeploymentKey, str], Mended]:
+    """What was set back within the window; of a contested field, until it has been left alone that long."""
+    found: dict[tuple[DeploymentKey, str], Mended] = {}
+    for key, each in heals.items():
+        if len(each.at_s) >= AT_ONCE:
+            recent = each.at_s if now_s - max(each.at_s[-1], each.next_s) < WINDOW_S else ()
+        else:
+            recent = tuple(at_s for at_s in each.at_s if now_s - at_s < WINDOW_S)
+        if recent:
+            found[key] = replace(each, at_s=recent)
+    return found
+
+
+def _again(before: Mended, edit: Edit, now_s: float) -> Mended:
+    """Set back once more; from the last one that is done at once on, a pause follows."""
+    at_s = (*before.at_s, now_s)[-AT_ONCE:]
+    if len(at_s) < AT_ONCE:
+        return replace(before, at_s=at_s, change=edit.change)
+    pause_s = min(2 * before.pause_s, LONGEST_PAUSE_S) if before.pause_s else FIRST_PAUSE_S
+    return replace(before, at_s=at_s, pause_s=pause_s, next_s=now_s + pause_s, change=edit.change)
+
+
+def _still_contested(
+    heals: Mapping[tuple[DeploymentKey, str], Mended], now: list[Edit], look: _Look
+) -> list[Edit]:
+    """Fields that were contested, and are as Argosy set them for less than the window."""
+    named = {(edit.deployment, edit.about) for edit in now}
+    return [
+        Edit(key, look.model(key), about, each.manager, 0.0, each.change)
+        for (key, about), each in heals.items()
+        if about in CONTESTABLE
+        and each.pause_s > FIRST_PAUSE_S
+        and (key, about) not in named
+        and key in look.snapshot.deployments
+    ]
+
+
+def _restore(workload: EngineWorkload, look: _Look, plan: str) -> PlannedStep:
+    replicas = look.count_after(workload.key)
+    return PlannedStep(RestoreDeployment(workload, replicas), Reliance(plan, replicas=replicas))
+
+
+def _waits(step: Step, waits: set[tuple[DeploymentKey, str]], snapshot: FleetSnapshot) -> bool:
+    match step:
+        case ScaleDeployment(key):
+            return (key, COUNT) in waits
+        case MarkVictim(pod):
+            return (snapshot.pods[pod].deployment, COUNT) in waits
+        case _:
+            return False
+
+
+def _known_counts(look: _Look, waits: set[tuple[DeploymentKey, str]]) -> dict[DeploymentKey, KnownCount]:
+    """What each count is after the decision, with the other client's count that is accounted for."""
+    known: dict[DeploymentKey, KnownCount] = {}
+    for key, deployment in look.snapshot.deployments.items():
+        if key in look.removed:
+            continue
+        if (key, COUNT) in waits and key in look.memory.counts:
+            known[key] = look.memory.counts[key]  # the edit is looked at again
+        else:
+            known[key] = KnownCount(look.count_after(key), edited=foreign_count(deployment))
+    return known
+
+
+def _known_budgets(look: _Look, found: list[Edit]) -> dict[DeploymentKey, tuple[int, ...]]:
+    """What each budget may hold at the next decision: what is asked for; what is, unless it was edited."""
+    edited = {edit.deployment for edit in found if edit.about == BUDGET}
+    known: dict[DeploymentKey, tuple[int, ...]] = {}
+    for key, now in look.snapshot.protected.items():
+        if key not in look.removed:
+            known[key] = (now,)
+    for key, wanted in look.protected.items():
+        known[key] = (wanted,) if key in edited else (*known.get(key, ()), wanted)
+    return known

@@ -1,0 +1,147 @@
+"""Deployments that someone edits by hand, on a real control plane: set back once, reported, nothing lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from operator_stage import OURS, Object, OperatorStage, condition, names, until
+
+MODEL = "llama-8b"
+
+
+def deployment_of(stage: OperatorStage, workload_class: str) -> str:
+    return str(stage.pods(workload_class)[0]["metadata"]["labels"]["argosy.dev/deployment"])
+
+
+def count_of(stage: OperatorStage, deployment: str) -> int:
+    return int(stage.deployments().get(deployment, {"spec": {"replicas": -1}})["spec"]["replicas"])
+
+
+def notes(stage: OperatorStage, deployment: str) -> list[str]:
+    """What events say of changes by hand of the Deployment."""
+    events = stage.items("/apis/events.k8s.io/v1/namespaces/default/events")
+    return [e["note"] for e in events if e["reason"] == "ChangedByHand" and deployment in e["note"]]
+
+
+def said(stage: OperatorStage, deployment: str, *words: str) -> bool:
+    return any(all(word in note for word in words) for note in notes(stage, deployment))
+
+
+def is_whole(stage: OperatorStage) -> bool:
+    return len(stage.pods("chat")) == len(stage.ready_pods("chat")) == 2
+
+
+def test_a_count_set_by_hand_is_set_back_at_once_and_reported_with_the_client(stage: OperatorStage) -> None:
+    deployment, plans = deployment_of(stage, "chat"), names(stage.plans())
+    with stage.load() as load:
+        for count in (5, 1):
+            stage.kubectl("scale", "deployment", deployment, f"--replicas={count}")
+            change = f"(spec.replicas 2 -> {count}): set back"
+            until(lambda change=change: said(stage, deployment, "changed by kubectl", change), change)
+            until(lambda: count_of(stage, deployment) == 2, "the count to be set back")
+            until(lambda: is_whole(stage), "two replicas to serve")
+    assert load.lost == ()
+    assert names(stage.plans()) == plans
+    assert stage.leader.metric('argosy_edits_set_back_total{what="spec.replicas"}') >= 2
+
+
+def test_an_image_set_by_hand_is_set_back_and_no_request_is_lost(stage: OperatorStage) -> None:
+    deployment = deployment_of(stage, "chat")
+
+    def image() -> str:
+        return str(stage.deployments()[deployment]["spec"]["template"]["spec"]["containers"][0]["image"])
+
+    before = image()
+    with stage.load() as load:
+        stage.kubectl("set", "image", f"deployment/{deployment}", "engine=other/image:1")
+        until(lambda: said(stage, deployment, "kubectl-set", "image", "other/image:1"), "the event")
+        until(lambda: image() == before, "the image to be set back")
+        until(lambda: is_whole(stage), "two replicas to serve")
+    assert load.lost == ()
+    images = {pod["spec"]["containers"][0]["image"] for pod in stage.pods("chat")}
+    assert images == {before}
+
+
+def test_a_deployment_deleted_by_hand_is_made_again_without_a_revision(stage: OperatorStage) -> None:
+    deployment, plans = deployment_of(stage, "chat"), names(stage.plans())
+    stage.kubectl("delete", "deployment", deployment, "--wait=false")
+    until(lambda: said(stage, deployment, "was deleted", "made again"), "the event")
+    until(lambda: count_of(stage, deployment) == 2 and is_whole(stage), "two replicas to serve")
+    assert names(stage.plans()) == plans
+
+
+@contextmanager
+def autoscaled(stage: OperatorStage, deployment: str) -> Iterator[None]:
+    """A client that sets the count every two seconds, as a HorizontalPodAutoscaler does."""
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.is_set():
+            stage.kubectl("scale", "deployment", deployment, "--replicas=3")
+            ended.wait(2.0)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def contested(stage: OperatorStage) -> Object:
+    return condition(stage.read(f"{OURS}/namespaces/default/servedmodels/{MODEL}"), "FieldsContested")
+
+
+def test_a_client_that_keeps_setting_the_count_is_named_and_not_fought(stage: OperatorStage) -> None:
+    deployment = deployment_of(stage, "chat")
+    before = stage.leader.metric('argosy_edits_set_back_total{what="spec.replicas"}')
+    with stage.load() as load, autoscaled(stage, deployment):
+        until(lambda: contested(stage).get("status") == "True", "the condition")
+        until(lambda: stage.leader.metric("argosy_contested_fields") == 1, "the gauge")
+        threading.Event().wait(12.0)  # the client goes on: what is bounded here is the number of writes
+        events = len(notes(stage, deployment))
+    message = contested(stage)["message"]
+    assert "kubectl keeps setting spec.replicas of Deployment" in message
+    assert stage.leader.metric('argosy_edits_set_back_total{what="spec.replicas"}') - before <= 3
+    assert events <= 5
+    assert load.lost == ()
+    until(lambda: count_of(stage, deployment) == 2, "the count to be set back in the end", 60.0)
+
+
+def copies(stage: OperatorStage, namespace: str) -> list[Object]:
+    """The model and the class of `chat` in another namespace, under another served name."""
+    model = stage.read(f"{OURS}/namespaces/default/servedmodels/{MODEL}")["spec"]
+    workload = stage.class_of("chat")["spec"]
+    metadata = {"name": "guest", "namespace": namespace}
+    version = {"apiVersion": "argosy.dev/v1alpha1"}
+    header = {"name": "x-argosy-class", "value": "guest"}
+    return [
+        {**version, "kind": "ServedModel", "metadata": metadata, "spec": {**model, "servedNames": ["guest"]}},
+        {
+            **version,
+            "kind": "WorkloadClass",
+            "metadata": metadata,
+            "spec": {**workload, "models": [{"name": "guest"}], "match": {"headers": [header]}},
+        },
+    ]
+
+
+def test_a_namespace_deleted_in_mid_roll_out_leaves_cleanly_and_disturbs_no_other(
+    stage: OperatorStage,
+) -> None:
+    stage.kubectl("create", "namespace", "guests")
+    deployments = "/apis/apps/v1/namespaces/guests/deployments"
+    before = len(stage.log(stage.leader.name).splitlines())
+    with stage.load() as load:
+        stage.apply(*copies(stage, "guests"))
+        until(lambda: stage.items(deployments), "the roll-out to begin")
+        stage.kubectl("delete", "namespace", "guests", "--wait=false")
+        until(lambda: not stage.read("/api/v1/namespaces/guests"), "the namespace to be gone", 60.0)
+        until(lambda: "guests" not in str(stage.applied()["spec"]["deployments"]), "the plan to leave it out")
+    assert load.lost == ()
+    lines = stage.log(stage.leader.name).splitlines()[before:]
+    assert len([line for line in lines if "is being deleted, so nothing is created" in line]) <= 1, lines
+    assert not [line for line in lines if "Traceback" in line or " ERROR " in line]
