@@ -31,6 +31,7 @@ from argosy.control.cells import RouteCells
 from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.recheck import changed_since
+from argosy.control.routes import route_inputs
 from argosy.control.step import StepSettings, step
 from argosy.engine.step_times import StepTimeSource
 from argosy.keys import DeploymentKey
@@ -49,6 +50,8 @@ from argosy.rollout import (
     ScaleDeployment,
     Step,
 )
+from argosy.route.compile import compile_routes
+from argosy.route.table import EndpointState
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, SloTerm, TelemetryReading, Term, Variant
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
@@ -153,6 +156,7 @@ class World:
         self.decisions: list[Decision] = []
         self.serving_over_time: list[int] = []
         self.broken_deployments: set[str] = set()
+        self.is_envoy_frozen = False
         self.memory = ControlMemory()
         self.cells: RouteCells | None = None
         self._templates: dict[str, dict[str, Any]] = {}
@@ -160,6 +164,7 @@ class World:
         self._bound_at_s: dict[str, float] = {}
         self._silent_since_s: dict[str, float] = {}
         self._num_pods = 0
+        self._withdrawn: frozenset[str] = frozenset()
 
     # What users do.
 
@@ -226,8 +231,12 @@ class World:
         )
 
     def _routing(self) -> RoutingView:
-        """One Envoy, which has acknowledged every ready pod; `unknown` are pods that it does not have."""
-        known = frozenset(p.address for p in self.pods.values() if p.ready and p.key not in self.unknown)
+        """One Envoy, which has acknowledged every ready pod but those that were withdrawn a moment ago.
+
+        `unknown` are pods that it does not have.
+        """
+        without = self.unknown | self._withdrawn
+        known = frozenset(p.address for p in self.pods.values() if p.ready and p.key not in without)
         edge = EnvoyState("edge", "v1", endpoints_version="v1", endpoints_since_s=START_S - 60.0)
         return RoutingView("v1", (edge,), {"v1": known})
 
@@ -266,7 +275,8 @@ class World:
         end_s = self.now_s + limit_s
         while self.now_s < end_s:
             decision = self.act()
-            calm = not decision.steps and decision.new_plan is None and not decision.waiting
+            waits = decision.waiting or decision.memory.awaited_s
+            calm = not decision.steps and decision.new_plan is None and not waits
             if calm and not any(p.deleting or not p.ready for p in self.pods.values()):
                 return
             self.now_s += 1.0
@@ -277,11 +287,10 @@ class World:
     # What a test looks at.
 
     def serving(self) -> Counter[str]:
-        """Replicas that answer requests, by Deployment."""
+        """Replicas that get requests and answer them, by Deployment."""
+        out = self.silent | self._withdrawn
         return Counter(
-            p.deployment
-            for p in self.pods.values()
-            if p.ready and not p.deleting and p.key not in self.silent
+            p.deployment for p in self.pods.values() if p.ready and not p.deleting and p.key not in out
         )
 
     def replicas(self) -> dict[str, int]:
@@ -345,6 +354,7 @@ class World:
                 self.deployments[workload.key] = DeploymentState(workload.key, count)
                 self.protected[workload.key] = count
             case ScaleDeployment(key, count):
+                self._ensure_unused(key, count)
                 self.deployments[key] = DeploymentState(key, count)
             case DeleteDeployment(key):
                 assert not any(p.deployment == key for p in self.pods.values())
@@ -362,7 +372,9 @@ class World:
                 del self.protected[key]
 
     def reconcile(self) -> None:
-        """Deployments, scheduler and kubelets catch up with the instant that it is now."""
+        """Deployments, scheduler, kubelets and Envoy catch up with the instant that it is now."""
+        if not self.is_envoy_frozen:
+            self._withdrawn = self._out_of_rotation()
         self._end_pods()
         for deployment in list(self.deployments.values()):
             self._scale(deployment)
@@ -375,6 +387,23 @@ class World:
             broken = pod.deployment in self.broken_deployments
             if is_loaded and not pod.ready and not broken and pod.node not in self.dead_nodes:
                 self.pods[pod.key] = replace(pod, ready=True, ready_since_s=self.now_s, phase="Running")
+
+    def _out_of_rotation(self) -> frozenset[str]:
+        """Marked pods that the published routes leave out."""
+        snapshot = self.snapshot()
+        clusters = compile_routes(route_inputs(snapshot, snapshot.applied_plan)).clusters
+        endpoints = [e for cluster in clusters for e in cluster.endpoints]
+        out = {e.pod for e in endpoints if e.state in (EndpointState.MARKED, EndpointState.NOT_READY)}
+        return frozenset(p.key for p in self.pods.values() if p.is_marked and p.key in out)
+
+    def _ensure_unused(self, key: DeploymentKey, count: int) -> None:
+        """No count falls while an Envoy has a victim's address, unless that Envoy is frozen."""
+        live = [p for p in self.pods.values() if p.deployment == key and not p.deleting]
+        going = sorted(live, key=_rank)[: max(0, len(live) - count)]
+        used = self._routing().endpoints_by_version["v1"]
+        alive = [p.key for p in going if p.key not in self.silent and p.node not in self.dead_nodes]
+        if not self.is_envoy_frozen:
+            assert not [key for key in alive if self.pods[key].address in used]
 
     def _end_pods(self) -> None:
         for key, at_s in list(self._gone_at_s.items()):

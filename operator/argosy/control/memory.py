@@ -135,6 +135,7 @@ class PlanningMemory:
     inputs:         of the plan that is followed
     unrouted:       keys of the ready pods to which some Envoy did not send requests
     first_seen_s:   since when each look lasts that waits for a second one (monotonic seconds)
+    awaited_s:      since when the removal of each pod has waited for Envoys, by its key (monotonic seconds)
     """
 
     forecasts: Mapping[ClassKey, ClassForecast] = field(default_factory=dict)
@@ -142,6 +143,7 @@ class PlanningMemory:
     inputs: PlanInputs | None = None
     first_seen_s: Mapping[str, float] = field(default_factory=dict)
     unrouted: frozenset[str] = frozenset()
+    awaited_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

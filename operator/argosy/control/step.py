@@ -21,6 +21,7 @@ from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, PlanInputs, PlanningMemory
+from argosy.control.picture.acknowledged import acknowledged_steps
 from argosy.control.picture.doubt import doubt
 from argosy.control.picture.held import PICTURE, held
 from argosy.control.picture.remarks import remarked
@@ -170,15 +171,17 @@ def _decision(
     world = World(snapshot, sizing.nodes, owners, sizing.lost)
     steps = planned_steps(world, decided, follow) if mode is Mode.AUTO and follow and not is_in_doubt else ()
     removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
-    statuses = remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting)
-    events = (*_events(snapshot, new_plan, decided), *_removal_event(snapshot, removal, looks))
+    known = acknowledged_steps(removal.steps, snapshot, sizing.lost, memory.planning.awaited_s)
+    waiting = removal.waiting or known.waiting
+    statuses = remarked(picture.whole, status_updates(reported), picture.kept, waiting)
+    events = (*_events(snapshot, new_plan, decided), *_removal_event(snapshot, removal, looks), *known.events)
     return Decision(
         mode=mode,
         new_plan=new_plan,
         follow=follow,
         life=plan_life(snapshot, new_plan, mode),
         routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
-        steps=removal.steps,
+        steps=known.steps,
         statuses=statuses,
         events=(*events, *change_events(picture.whole, statuses)),
         why=decided.plan.reasons,
@@ -188,9 +191,10 @@ def _decision(
             decided.problem.capacity_per_s,
             inputs,
             _looks(snapshot, removal, looks),
-            frozenset(reported.unrouted),
+            frozenset(key for key in reported.unrouted if not snapshot.pods[key].is_marked),
+            known.awaited_s,
         ),
-        waiting=removal.waiting,
+        waiting=waiting,
         waits_until_s=_waits_until_s(snapshot, decided),
     )
 

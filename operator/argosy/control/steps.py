@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from argosy.api import FleetPlan
@@ -71,6 +71,7 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
     basis = _Basis(follow.key, snapshot, decided.cells, inputs)
     # A budget relies on all that serve now: on one more than a scale step of the same decision leaves.
     steps = (*protection_steps(inputs), *rollout_steps(inputs), *gates)
+    basis = replace(basis, counts={s.key: s.replicas for s in steps if isinstance(s, ScaleDeployment)})
     return tuple(PlannedStep(each, basis.reliance(each)) for each in steps)
 
 
@@ -164,12 +165,13 @@ def _is_unplannable(decided: Decided, classes: Iterable[ClassKey]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Basis:
-    """What all steps of one decision were decided on."""
+    """What all steps of one decision were decided on. `counts`: of the Deployments that it scales."""
 
     plan: str
     snapshot: FleetSnapshot
     cells: RouteCells
     inputs: RolloutInputs
+    counts: Mapping[DeploymentKey, int] = field(default_factory=dict)
 
     def reliance(self, step: Step) -> Reliance:
         """What one step relies on."""
@@ -180,7 +182,12 @@ class _Basis:
                 now = self.snapshot.deployments[key].replicas
                 serving = self._serving_after(key, replicas) if replicas < now else {}
                 return Reliance(self.plan, serving=serving, replicas=now)
-            case MarkVictim(pod) | PlacePod(pod):
+            case MarkVictim(pod, cost):
+                its = self.snapshot.pods[pod]
+                count = self.counts.get(its.deployment, self.snapshot.deployments[its.deployment].replicas)
+                serving = self._serving_after(its.deployment, count) if cost < 0 else {}
+                return Reliance(self.plan, serving=serving, pod_uid=its.uid)
+            case PlacePod(pod):
                 return Reliance(self.plan, pod_uid=self.snapshot.pods[pod].uid)
             case DeleteDeployment() | EndProtection():
                 return Reliance(self.plan)

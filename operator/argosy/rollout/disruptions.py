@@ -28,10 +28,12 @@ def least_ready(target: Target, inputs: RolloutInputs) -> int:
 
     The planned ones; and until the planned ones of the whole group serve, all that serve now: a surplus
     stands in for them, and so does a replica on a node that is leaving. Kubernetes counts a lost
-    replica as ready until its kubelet notices, and one that gets no requests too, so each is added.
+    replica as ready until its kubelet notices, and one that gets no requests too, so each is added; not
+    one that is about to be removed.
     """
     useless = inputs.lost | inputs.unrouted
-    num_useless = sum(p.ready and p.key in useless for p in inputs.live_pods(target.key))
+    pods = inputs.live_pods(target.key)
+    num_useless = sum(p.ready and p.key in useless and not p.is_marked for p in pods)
     if is_surplus_allowed_to_go(target, inputs):
         return num_useless + target.replicas + inputs.num_held(target)
     return num_useless + max(target.replicas, inputs.num_serving(target.key))

@@ -78,15 +78,15 @@ def _is_last_server(target: Target, inputs: RolloutInputs) -> bool:
     A cell that has moved to another group is served by the replicas of both.
     """
     members = [t for t in inputs.targets if t.relieved_by & target.relieved_by]
-    if sum(inputs.num_serving(t.key) for t in members) <= 1:
+    if sum(inputs.num_serving_or_going(t.key) for t in members) <= 1:
         return True
     return any(
-        sum(inputs.num_serving(t.key) for t in members if cell in t.cells) <= 1 for cell in target.cells
+        sum(inputs.num_serving_or_going(t.key) for t in members if cell in t.cells) <= 1 for cell in target.cells
     )
 
 
 def _serving(group: GroupName, inputs: RolloutInputs) -> int:
-    return sum(inputs.num_serving(t.key) for t in inputs.targets if t.group == group)
+    return sum(inputs.num_serving_or_going(t.key) for t in inputs.targets if t.group == group)
 
 
 def _spare(group: GroupName, inputs: RolloutInputs) -> int:

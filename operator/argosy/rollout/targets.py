@@ -98,6 +98,12 @@ class RolloutInputs:
         without = self.lost | self.unrouted
         return sum(takes_requests(p, without) for p in self.all_pods(deployment))
 
+    def num_serving_or_going(self, deployment: DeploymentKey) -> int:
+        """The same with those that are marked: which one gives way must not depend on its mark."""
+        without = self.lost | self.unrouted
+        pods = self.all_pods(deployment)
+        return sum(takes_requests(p, self.lost if p.is_marked else without) for p in pods)
+
     def num_ready(self, deployment: DeploymentKey) -> int:
         """Replicas that Kubernetes takes for serving: it removes the others first."""
         return sum(takes_requests(p, self.lost) for p in self.all_pods(deployment))

@@ -118,6 +118,11 @@ class PodState:
         return f"{self.ip}:{self.port}" if self.ip and self.port else ""
 
     @property
+    def is_marked(self) -> bool:
+        """Whether Argosy is about to remove it: it should go before the others of its Deployment."""
+        return self.deletion_cost < 0
+
+    @property
     def should_answer(self) -> bool:
         """Whether its engine is expected to answer: a busy one may be started and not ready."""
         return bool(self.address) and (self.ready or self.started)

@@ -31,6 +31,9 @@ RECONNECT_S = 10.0
 """Envoys connect to an operator that has just started within so long: their tries are a second apart."""
 
 
+MARKED = "it is about to be removed, so Envoys send it no new requests where others can take them"
+
+
 @dataclass(frozen=True, slots=True)
 class Unrouted:
     """A ready pod that gets no requests: the first Envoy that does not route to it, and why."""
@@ -45,7 +48,7 @@ def unrouted(snapshot: FleetSnapshot) -> dict[str, Unrouted]:
         return {}
     found = {}
     for pod in snapshot.engine_pods:
-        if takes_requests(pod, frozenset()) and (why := _why(pod, snapshot)):
+        if takes_requests(pod, frozenset()) and (why := MARKED if pod.is_marked else _why(pod, snapshot)):
             found[pod.key] = Unrouted(pod.key, why)
     return found
 

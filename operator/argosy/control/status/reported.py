@@ -84,8 +84,8 @@ class Reported:
         return takes_requests(pod, self._out)
 
     def stopped(self, pods: Iterable[PodState]) -> list[PodState]:
-        """Those whose pod is ready and whose engine does not serve all the same."""
-        return [p for p in pods if p.ready and not p.deleting and not self.serves(p)]
+        """Those whose pod is ready and stays, and whose engine does not serve all the same."""
+        return [p for p in pods if p.ready and not (p.deleting or p.is_marked or self.serves(p))]
 
     def pods_of_class(self, key: ClassKey) -> list[PodState]:
         """The engine pods that serve a WorkloadClass: planned, surplus, or standing by for a cell of it."""
