@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import time
 
 from operator_stage import OperatorStage, condition, names, until, until_equal
 
+from argosy.control.state.routable import PATIENCE_S
 from argosy_sim.controlplane.host.processes import send
 
 
@@ -32,6 +34,59 @@ def test_while_envoy_stands_still_the_former_replicas_stay_and_the_class_says_wh
     finally:
         send(envoy, signal.SIGCONT)
         stage.patch("smodel", "llama-8b", engine=None)
+
+
+def test_a_replica_leaves_envoys_endpoints_before_its_pod_is_deleted_and_nothing_is_lost(
+    stage: OperatorStage,
+) -> None:
+    stage.patch("wclass", "chat", minReplicas=3)
+    until(lambda: in_rotation(stage) == 3, "three replicas to be healthy endpoints")
+    before = set(names(stage.pods("chat")))
+    with stage.load(rate_per_s=10.0) as load:
+        began_s = time.monotonic()
+        stage.patch("wclass", "chat", minReplicas=2)
+
+        def removed() -> tuple[set[str], set[str]] | None:
+            known = {key.partition("/")[2] for key in stage.envoy_endpoints()}  # read before the pods
+            gone = before - set(names(stage.pods("chat")))
+            return (gone, known) if gone else None
+
+        gone, known = until(removed, "a pod to be deleted")
+        took_s = time.monotonic() - began_s
+        until(lambda: not gone & set(names(stage.items(PODS))), "the drain to end")
+    assert len(gone) == 1
+    assert not gone & known, "the pod was still an endpoint when it was deleted"
+    assert load.lost == ()
+    assert took_s < 10.0
+
+
+def test_an_envoy_that_stands_still_holds_a_removal_up_for_a_minute_and_that_is_said(
+    stage: OperatorStage,
+) -> None:
+    before, envoy = set(names(stage.pods("chat"))), stage.stage.envoy.process.identity
+    try:
+        send(envoy, signal.SIGSTOP)
+        began_s = time.monotonic()
+        stage.patch("wclass", "chat", minReplicas=1)
+        until(lambda: len(stage.pods("chat")) == 1, "the pod to go all the same", 2 * PATIENCE_S)
+        took_s = time.monotonic() - began_s
+    finally:
+        send(envoy, signal.SIGCONT)
+    assert took_s >= PATIENCE_S, f"it went after {took_s:.0f} s"
+    [gone] = before - set(names(stage.pods("chat")))
+    [event] = [e for e in stage.items(EVENTS) if e["reason"] == "RemovalUnacknowledged"]
+    assert event["message"].startswith(f"default/{gone}: this pod is removed although it was waited for 60 s")
+    assert f"nothing is removed: pod default/{gone} takes no new requests" in stage.log(stage.holder())
+
+
+PODS = "/api/v1/namespaces/default/pods"
+EVENTS = "/api/v1/events"
+
+
+def in_rotation(stage: OperatorStage) -> int:
+    """Replicas of the class chat that Envoy finds healthy."""
+    chat = {f"default/{name}" for name in names(stage.pods("chat"))}
+    return sum(is_healthy for key, is_healthy in stage.envoy_endpoints().items() if key in chat)
 
 
 def ready(stage: OperatorStage) -> dict[str, str]:
