@@ -110,6 +110,11 @@ _OF_REPLICAS = {
         "{ready} of {desired} replicas get requests; pod {pod} is ready and {why}. Check that Envoy and its"
         " connection to the operator (status.envoys of Fleet/default)."
     ),
+    "EnginePortMissing": (
+        "{ready} of {desired} replicas get requests; no container of pod {pod} has a container port named http"
+        " (it has the containers {containers}), so that Envoy cannot reach its engine. Name the engine's port"
+        " http: something changes pods as they are created, such as a mutating webhook."
+    ),
     "PodsRefused": (
         "{ready} of {desired} replicas are ready; the API server refuses the pods of Deployment {deployment}:"
         " {problem}. Raise the quota, or admit the pods (labels pod-security.kubernetes.io of the namespace,"

@@ -82,6 +82,7 @@ class Reason(StrEnum):
     LOADING = "Loading"
     EXCHANGING = "Exchanging"
     NOT_ROUTED = "NotRouted"
+    ENGINE_PORT_MISSING = "EnginePortMissing"
     NO_REPLICAS_READY = "NoReplicasReady"
     NOT_ANSWERING = "NotAnswering"
     SILENCE_IN_DOUBT = "SilenceInDoubt"

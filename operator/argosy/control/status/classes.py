@@ -20,6 +20,7 @@ from argosy.control.status.verdict import (
     false,
     mode_not_auto,
     nearest,
+    portless_verdict,
     programmed,
     refused_verdict,
     replicas_verdict,
@@ -103,7 +104,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     routed = programmed(reported)
     if routed.status is ConditionStatus.FALSE:
         return because(ConditionType.READY, routed.reason, routed.message)
-    exchanging = _exchanging(reported, key)
+    exchanging = _unreachable(reported, key) or _exchanging(reported, key)
     if exchanging is not None:
         return exchanging
     unplaced = _unplaced(reported, key)
@@ -117,6 +118,14 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     if served.status is not ConditionStatus.TRUE:
         return served
     return slo_missed(reported, key) or _remarked(reported, key, served)
+
+
+def _unreachable(reported: Reported, key: ClassKey) -> Verdict | None:
+    """A planned replica cannot be reached, whatever serves instead: only a user can end that."""
+    planned = reported.planned_for(key)
+    names = {d.name for d in planned}
+    pods = [p for p in reported.pods_of_class(key) if p.deployment in names]
+    return portless_verdict(pods, sum(map(reported.serves, pods)), sum(d.replicas for d in planned))
 
 
 def _exchanging(reported: Reported, key: ClassKey) -> Verdict | None:
