@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
+import urllib.error
+import urllib.request
 
 from operator_stage import OperatorStage, condition, names, until, until_equal
 
@@ -79,6 +82,56 @@ def test_an_envoy_that_stands_still_holds_a_removal_up_for_a_minute_and_that_is_
     assert f"nothing is removed: pod default/{gone} takes no new requests" in stage.log(stage.holder())
 
 
+def test_on_a_full_pool_a_brief_outage_exchanges_the_only_replica_and_clients_are_asked_to_come_again(
+    stage: OperatorStage,
+) -> None:
+    [old] = stage.pods("scholar")
+    [other] = [n for n in nodes_of(stage, "H100") if n != old["spec"]["nodeName"]]
+    stage.kubectl("cordon", other)
+    try:
+        stage.patch("smodel", "llama-70b", engine={"maxNumSeqs": 100})
+        until_equal(
+            "ExchangeWaits", lambda: ready(stage, "scholar")["reason"], "the class to say what it waits for"
+        )
+        assert "set spec.exchange to BriefOutage" in ready(stage, "scholar")["message"]
+        stage.patch("smodel", "llama-70b", exchange="BriefOutage")
+        refused = until(lambda: refusal(stage), "a request to be refused")
+        assert refused[0] == 503
+        assert refused[1], "Retry-After"
+        until(lambda: names(stage.ready_pods("scholar")) not in ([], names([old])), "the new replica", 90.0)
+        until_equal("True", lambda: ready(stage, "scholar")["status"], "the class to be Ready")
+        assert not stage.answer(**LARGE).error
+    finally:
+        stage.patch("smodel", "llama-70b", engine=None, exchange=None)
+    said = [
+        e["message"] for e in stage.items(EVENTS) if "No replica has taken requests since" in e["message"]
+    ]
+    assert "spec.exchange BriefOutage of ServedModel default/llama-70b allows" in said[0]
+
+
+LARGE = {"model": "llama-70b", "headers": {}}
+
+
+def refusal(stage: OperatorStage) -> tuple[int, str, str] | None:
+    """Status, Retry-After and body, where Envoy refuses a request of class scholar."""
+    body = {"model": "llama-70b", "messages": [{"role": "user", "content": "a"}], "max_tokens": 2}
+    request = urllib.request.Request(
+        f"{stage.stage.gateway_url}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10.0):
+            return None
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers.get("retry-after", ""), error.read().decode()
+
+
+def nodes_of(stage: OperatorStage, gpu: str) -> list[str]:
+    nodes = stage.items("/api/v1/nodes")
+    return [n["metadata"]["name"] for n in nodes if gpu in n["metadata"]["labels"]["nvidia.com/gpu.product"]]
+
+
 PODS = "/api/v1/namespaces/default/pods"
 EVENTS = "/api/v1/events"
 
@@ -89,6 +142,6 @@ def in_rotation(stage: OperatorStage) -> int:
     return sum(is_healthy for key, is_healthy in stage.envoy_endpoints().items() if key in chat)
 
 
-def ready(stage: OperatorStage) -> dict[str, str]:
-    """The condition Ready of the class chat."""
-    return condition(stage.class_of("chat"), "Ready")
+def ready(stage: OperatorStage, name: str = "chat") -> dict[str, str]:
+    """The condition Ready of a class."""
+    return condition(stage.class_of(name), "Ready")

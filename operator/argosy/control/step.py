@@ -43,6 +43,7 @@ from argosy.control.state.routable import RECONNECT_S
 from argosy.control.state.silence import doubted_pods
 from argosy.control.state.waiting import uncounted_pods
 from argosy.control.status.changes import change_events
+from argosy.control.status.exchange.last_replica import interrupted_s
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
 from argosy.control.status.reported import Reported
@@ -165,6 +166,7 @@ def _decision(
         history=memory.traffic.observed,
         waiting=decided.waiting,
         unread=memory.traffic.blind.unread,
+        interrupted_s=memory.planning.interrupted_s,
     )
     inputs = _plan_inputs(sizing, decided, memory, follow)
     looks = memory.planning.first_seen_s
@@ -193,6 +195,7 @@ def _decision(
             _looks(snapshot, removal, looks),
             frozenset(key for key in reported.unrouted if not snapshot.pods[key].is_marked),
             known.awaited_s,
+            interrupted_s(reported, memory.planning.interrupted_s),
         ),
         waiting=waiting,
         waits_until_s=_waits_until_s(snapshot, decided),

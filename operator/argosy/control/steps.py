@@ -13,6 +13,7 @@ from typing import assert_never
 
 from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
+from argosy.api.servedmodel import Exchange
 from argosy.control.cells import RouteCells, cells_of_plan, former_classes
 from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.revision.decided import Decided
@@ -20,7 +21,7 @@ from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, new
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import replicas_without_room, uncounted_pods
-from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.place.solution import Placement
 from argosy.rollout import (
     CreateDeployment,
@@ -116,6 +117,7 @@ def _planned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Targ
             is_short=entry.sharing_group in decided.short_groups,
             cells=its_cells,
             successors=frozenset(groups[cell] for cell in its_cells if cell in groups),
+            may_interrupt=_may_interrupt(entry.model_key, world.snapshot),
         )
 
 
@@ -155,7 +157,13 @@ def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Ta
         is_kept = owners.all_exist and _is_unplannable(decided, classes)
         group = owners.group if owners.group is not None else GroupName()
         is_short = group in decided.short_groups
-        yield Target(key, group, 0, None, owners.pool or "", is_kept, is_short)
+        may_interrupt = _may_interrupt(owners.model, world.snapshot)
+        yield Target(key, group, 0, None, owners.pool or "", is_kept, is_short, may_interrupt=may_interrupt)
+
+
+def _may_interrupt(model: ModelKey | None, snapshot: FleetSnapshot) -> bool:
+    found = snapshot.models.get(model) if model is not None else None
+    return found is not None and found.spec.exchange is Exchange.BRIEF_OUTAGE
 
 
 def _is_unplannable(decided: Decided, classes: Iterable[ClassKey]) -> bool:

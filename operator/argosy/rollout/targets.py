@@ -29,6 +29,7 @@ class Target:
         ones: nothing else could use their GPUs
     cells: the cells that it can serve, where that is known: the last replica that serves one of
         them does not give way. Empty: only the group as a whole is looked at
+    may_interrupt: its users let the last replica that serves go, where that makes room for a planned one
     successors: other groups that its cells have moved to: its surplus waits for their replicas too
     """
 
@@ -41,6 +42,7 @@ class Target:
     is_short: bool = False
     cells: frozenset[CellName] = frozenset()
     successors: frozenset[GroupName] = frozenset()
+    may_interrupt: bool = False
 
     @property
     def relieved_by(self) -> frozenset[GroupName]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import Retries
+from argosy.api.servedmodel import Exchange
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.counters import stat_prefix_of
 from argosy.route.hints import hints_of
@@ -127,14 +128,22 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
 def _endpoints(resolved: _Resolved, cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> Endpoints:
     """The endpoints, those that are about to be removed out of rotation where others take their requests."""
     inputs = resolved.inputs
-    planned = {d.name for d in inputs.plan.spec.deployments if d.replicas} if inputs.plan is not None else set()
+    planned = (
+        {d.name for d in inputs.plan.spec.deployments if d.replicas} if inputs.plan is not None else set()
+    )
     served_by = [
         {name for name in inputs.endpoints if resolved.may_serve(name, workload, cell)}
         for workload in inputs.classes
         for cell in cells[workload.key]
         if planned & cell.planned.keys()
     ]
-    return with_last_ones_kept(inputs.endpoints, served_by, frozenset())
+    may_interrupt = {m.key for m in inputs.models if m.spec.exchange is Exchange.BRIEF_OUTAGE}
+    yielding = {
+        name
+        for name in inputs.endpoints.keys() - planned
+        if resolved.model_by_cluster.get(name) in may_interrupt
+    }
+    return with_last_ones_kept(inputs.endpoints, served_by, yielding)
 
 
 def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEntry:

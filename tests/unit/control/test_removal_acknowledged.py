@@ -8,10 +8,10 @@ import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes, steps_of
 
 from argosy.api import Fleet, ServedModel, WorkloadClass
+from argosy.api.conditions import Reason
 from argosy.control.fast import removal_triggers
 from argosy.control.routes import route_inputs
 from argosy.control.state.routable import PATIENCE_S, RECONNECT_S
-from argosy.api.conditions import Reason
 from argosy.rollout import MarkVictim, ScaleDeployment
 from argosy.route.compile import compile_routes
 from argosy.route.table import EndpointState

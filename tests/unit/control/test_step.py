@@ -334,7 +334,7 @@ def test_a_new_variant_never_takes_the_last_serving_replicas_room() -> None:
     world.apply(a_model(engine={"maxNumSeqs": 128}))
     world.run(120)
     assert sum(world.serving().values()) == 1
-    assert verdict(world.decisions[-1], "default/chat") == ("False", "Unplaceable")
+    assert verdict(world.decisions[-1], "default/chat") == ("False", "ExchangeWaits")
 
 
 def test_a_broken_variant_gives_way_to_its_repair_though_nothing_else_serves() -> None:

@@ -293,7 +293,10 @@ def a_container(name: str, port: int, **fields: Any) -> dict[str, Any]:
         pytest.param([SIDECAR, a_container("vllm", 8000)], 8000, 2, id="renamed"),
         pytest.param([a_container("proxy", 1), a_container("engine", 2)], 2, 1, id="a sidecar's port, too"),
         pytest.param(
-            [a_container("proxy", 1), a_container("vllm", 2, resources=GPU)], 2, 2, id="renamed, with a sidecar"
+            [a_container("proxy", 1), a_container("vllm", 2, resources=GPU)],
+            2,
+            2,
+            id="renamed, with a sidecar",
         ),
     ],
 )

@@ -81,6 +81,8 @@ class Reason(StrEnum):
     READY = "Ready"
     LOADING = "Loading"
     EXCHANGING = "Exchanging"
+    INTERRUPTED = "Interrupted"
+    EXCHANGE_WAITS = "ExchangeWaits"
     NOT_ROUTED = "NotRouted"
     ENGINE_PORT_MISSING = "EnginePortMissing"
     NO_REPLICAS_READY = "NoReplicasReady"

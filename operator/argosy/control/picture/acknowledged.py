@@ -86,8 +86,8 @@ def _events(snapshot: FleetSnapshot, sending: Mapping[str, str]) -> list[EventRe
             snapshot.fleet.key,
             "Warning",
             "RemovalUnacknowledged",
-            f"{key}: this pod is removed although it was waited for {PATIENCE_S:.0f} s and {why}; look at that"
-            " Envoy: it may send requests to a replica that is gone until it answers again",
+            f"{key}: this pod is removed although it was waited for {PATIENCE_S:.0f} s and {why}; look at"
+            " that Envoy: it may send requests to a replica that is gone until it answers again",
         )
         for key, why in sorted(sending.items())
     ]

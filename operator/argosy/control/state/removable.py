@@ -3,8 +3,8 @@
 Owns which pods Kubernetes removes when a count falls, and which Envoys may still send requests to one of
 them. A pod that is marked leaves the published endpoints first (`route.marked`); the count falls once every
 Envoy has acknowledged that. An Envoy that does not within `PATIENCE_S` no longer holds the removal up, and
-neither does one whose connection ended so long ago: the same times as for a new replica (`routable`). Input: a
-snapshot. Output: pods, and for each the Envoy that is waited for. Section 14 of docs/design/0004.
+neither does one whose connection ended so long ago: the same times as for a new replica (`routable`).
+Input: a snapshot. Output: pods, and for each the Envoy that is waited for. Section 14 of docs/design/0004.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def in_order_of_removal(
     """
     costs = costs or {}
     live = [p for p in snapshot.engine_pods if p.deployment == key and p.is_active and not p.deleting]
-    return sorted(live, key=lambda p: (p.ready, costs.get(p.key, p.deletion_cost), not takes_requests(p, lost)))
+    return sorted(
+        live, key=lambda p: (p.ready, costs.get(p.key, p.deletion_cost), not takes_requests(p, lost))
+    )
 
 
 def still_sending(
@@ -41,12 +43,16 @@ def still_sending(
     Lost pods answer nothing, so nothing has to be acknowledged for them.
     """
     for pod in pods:
-        if pod.address and pod.key not in lost and (why := _sender(pod.address, snapshot.routing, snapshot.now_s)):
+        if (
+            pod.address
+            and pod.key not in lost
+            and (why := _sender(pod.address, snapshot.routing, snapshot.now_s))
+        ):
             yield pod, why
 
 
 def is_due(pod: str, awaited_s: Mapping[str, float], snapshot: FleetSnapshot) -> bool:
-    """Whether the removal of this pod is waited for no longer. awaited_s: since when it has been waited for."""
+    """Whether this pod's removal is waited for no longer. awaited_s: since when it has been waited for."""
     return pod in awaited_s and snapshot.monotonic_s - awaited_s[pod] >= PATIENCE_S
 
 

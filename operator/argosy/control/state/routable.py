@@ -44,7 +44,7 @@ class Unrouted:
 
 
 def unrouted(snapshot: FleetSnapshot) -> dict[str, Unrouted]:
-    """By the key of the pod. While nothing is routed at all, as no plan is applied: those that never can be."""
+    """By the key of the pod. While no plan is applied and nothing is routed: those that never can be."""
     is_routing = snapshot.applied_plan is not None and snapshot.fleet_spec.mode is Mode.AUTO
     found = {}
     for pod in snapshot.engine_pods:

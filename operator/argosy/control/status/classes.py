@@ -10,6 +10,7 @@ from argosy.api import WorkloadClass
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import Mode
 from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.control.status.exchange.last_replica import interrupted_verdict, waits_verdict
 from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
@@ -104,10 +105,15 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     routed = programmed(reported)
     if routed.status is ConditionStatus.FALSE:
         return because(ConditionType.READY, routed.reason, routed.message)
-    exchanging = _unreachable(reported, key) or _exchanging(reported, key)
+    unplaced = _unplaced(reported, key)
+    exchanging = (
+        _unreachable(reported, key)
+        or interrupted_verdict(reported, key)
+        or waits_verdict(reported, key, unplaced)
+        or _exchanging(reported, key)
+    )
     if exchanging is not None:
         return exchanging
-    unplaced = _unplaced(reported, key)
     if unplaced is not None:
         return because(ConditionType.READY, Reason.UNPLACEABLE, unplaced.message)
     planned = reported.planned_for(key)
@@ -122,7 +128,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
 
 def _unreachable(reported: Reported, key: ClassKey) -> Verdict | None:
     """A planned replica cannot be reached, whatever serves instead: only a user can end that."""
-    planned = reported.planned_for(key)
+    planned = [d for d in reported.planned_for(key) if d.replicas]
     names = {d.name for d in planned}
     pods = [p for p in reported.pods_of_class(key) if p.deployment in names]
     return portless_verdict(pods, sum(map(reported.serves, pods)), sum(d.replicas for d in planned))

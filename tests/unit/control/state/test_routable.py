@@ -183,7 +183,9 @@ def test_a_pod_without_a_port_named_http_is_never_routed_to(mode: str) -> None:
     assert unrouted(world.snapshot())[first].why == PORTLESS
 
 
-def test_replicas_without_a_port_named_http_leave_their_class_not_ready_and_the_former_ones_in_place() -> None:
+def test_replicas_without_a_port_named_http_leave_their_class_not_ready_and_the_former_ones_in_place() -> (
+    None
+):
     world = a_world()
     old = set(world.pods)
     world.apply(a_model(engine={"maxNumSeqs": 128}))

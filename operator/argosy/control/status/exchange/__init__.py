@@ -1,0 +1,1 @@
+"""What users read of exchanges of replicas."""
