@@ -122,8 +122,8 @@ _OF_REPLICAS = {
     ),
     "EnginePortMissing": (
         "{ready} of {desired} replicas get requests; no container of pod {pod} has a container port named"
-        " http (it has the containers {containers}), so that Envoy cannot reach its engine. Name the engine's port"
-        " http: something changes pods as they are created, such as a mutating webhook."
+        " http (it has the containers {containers}), so that Envoy cannot reach its engine. Name the"
+        " engine's port http: something changes pods as they are created, such as a mutating webhook."
     ),
     "PodsRefused": (
         "{ready} of {desired} replicas are ready; the API server refuses the pods of Deployment {deployment}:"
