@@ -181,14 +181,14 @@ def envoy(
     detach: Detach = False,
 ) -> None:
     """Run an Envoy that the local operator configures, in the foreground; Ctrl-C ends it."""
-    from argosy.addresses import host_and_port
+    from argosy.addresses import peer_address
     from argosy_sim import local
 
+    addresses = tuple(peer_address(each, "--ads") for each in ads or (DEFAULT_ADS,))
     directory = _directory(state_dir)
     local.require_no_envoy(directory)
     from argosy_sim.envoy import EnvoySettings, find_envoy, prepare
 
-    addresses = tuple(host_and_port(each, "--ads") for each in ads or (DEFAULT_ADS,))
     node_id = f"{socket.gethostname()}-{os.getpid()}"
     settings = EnvoySettings(node_id, addresses, local.envoy_folder(directory), find_envoy(binary))
     prepared = prepare(settings)

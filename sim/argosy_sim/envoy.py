@@ -2,18 +2,21 @@
 
 Owns the program and the process. Its bootstrap is the one that `argosy envoy bootstrap` prints.
 
-    find_envoy()   which program to run
-    prepare()      its bootstrap in a folder, and the command that runs it
-    EnvoyProcess   start, wait until it answers, stop
+    find_envoy()       which program to run
+    prepare()          its bootstrap in a folder, and the command that runs it
+    wait_until_live()  until it answers
+    EnvoyProcess       start, wait, stop
 """
 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import importlib.util
 import os
 import shutil
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,7 @@ from argosy_sim.controlplane.host.processes import Ending, Launcher, Process, is
 LOG = "envoy.log"
 READY_TIMEOUT_S = 15.0
 STOP_GRACE_S = 5.0
+_POLL_S = 0.02
 
 _ELF = b"\x7fELF"
 
@@ -112,6 +116,36 @@ def prepare(settings: EnvoySettings) -> PreparedEnvoy:
     return PreparedEnvoy(command, admin_port, stats_port)
 
 
+def wait_until_live(process: Process, admin_port: int) -> None:
+    """Wait until the admin interface answers; raises `StartError` with the end of the log."""
+    until_s = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < until_s:
+        if not is_running(process.identity):
+            raise StartError(f"Envoy ended at once; {_log_end(process.log)}")
+        if _is_live(admin_port):
+            return
+        time.sleep(_POLL_S)
+    raise StartError(f"Envoy did not answer within {READY_TIMEOUT_S:g} s; {_log_end(process.log)}")
+
+
+def _is_live(admin_port: int) -> bool:
+    """Asked directly: `urllib` would send the request to a proxy that the environment names."""
+    connection = http.client.HTTPConnection(LOOPBACK, admin_port, timeout=1.0)
+    try:
+        # /server_info answers before the first configuration; /ready only after it.
+        connection.request("GET", "/server_info")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _log_end(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join((f"the end of {log}:", *lines[-10:]))
+
+
 class EnvoyProcess:
     """One running Envoy. It ends with this Python process, however that ends."""
 
@@ -133,7 +167,7 @@ class EnvoyProcess:
         )
         envoy = cls(settings, process, launcher, prepared)
         try:
-            await envoy._wait_until_live()
+            await asyncio.to_thread(wait_until_live, process, prepared.admin_port)
         except BaseException:
             await envoy.stop()
             raise
@@ -162,25 +196,3 @@ class EnvoyProcess:
         """End the process without a chance to finish anything, as a crash does."""
         send(self.process.identity, signal.SIGKILL)
         return await self.stop()
-
-    async def _wait_until_live(self) -> None:
-        import aiohttp  # takes as long as all the rest of a command that only starts an Envoy
-
-        deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as session:
-            while asyncio.get_running_loop().time() < deadline:
-                if not self.is_running:
-                    raise StartError(f"Envoy ended at once:\n{self._log_tail()}")
-                try:
-                    # /server_info answers before the first configuration; /ready only after it.
-                    async with session.get(f"http://{self.admin_address}/server_info") as response:
-                        if response.status == 200:
-                            return
-                except (aiohttp.ClientError, TimeoutError):
-                    pass
-                await asyncio.sleep(0.02)
-        raise StartError(f"Envoy did not answer within {READY_TIMEOUT_S:.0f} s:\n{self._log_tail()}")
-
-    def _log_tail(self) -> str:
-        lines = self.process.log.read_text(errors="replace").splitlines() if self.process.log.exists() else []
-        return "\n".join(lines[-10:])

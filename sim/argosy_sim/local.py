@@ -14,9 +14,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +25,10 @@ from argosy_sim.controlplane import lifecycle
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.controlplane.credentials.kubeconfig import write_private
 from argosy_sim.controlplane.errors import StartError, StateDirectoryInUseError
-from argosy_sim.controlplane.host.ports import LOOPBACK
 from argosy_sim.controlplane.host.processes import (
     Ending,
     Identity,
     Launcher,
-    Process,
     end,
     identify,
     is_running,
@@ -47,8 +42,6 @@ if TYPE_CHECKING:
     from argosy_sim.envoy import EnvoySettings, PreparedEnvoy
 
 GRACE_S = 8.0
-ENVOY_ANSWERS_S = 15.0
-_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +168,12 @@ def become_envoy(settings: EnvoySettings, prepared: PreparedEnvoy) -> None:
 
 def start_envoy(settings: EnvoySettings, prepared: PreparedEnvoy, directory: Path) -> LocalEnvoy:
     """Start an Envoy that outlives this process; raises StartError with its log's end."""
+    from argosy_sim.envoy import wait_until_live
+
     process = launch_orphan(os.environ, "envoy", prepared.command, envoy_log(directory))
     found = _save(settings, prepared, process.identity)
     try:
-        _await_envoy(process, prepared.admin_port)
+        wait_until_live(process, prepared.admin_port)
     except BaseException:
         end(process.identity, GRACE_S)
         raise
@@ -189,20 +184,6 @@ def _save(settings: EnvoySettings, prepared: PreparedEnvoy, identity: Identity) 
     found = LocalEnvoy(identity, settings.node_id, prepared.admin_port, prepared.stats_port)
     write_private(settings.directory / "state.json", _ENVOY.dump_json(found, indent=2))
     return found
-
-
-def _await_envoy(process: Process, admin_port: int) -> None:
-    until_s = time.monotonic() + ENVOY_ANSWERS_S
-    while time.monotonic() < until_s:
-        if not is_running(process.identity):
-            tail = "\n".join(process.log.read_text(errors="replace").splitlines()[-10:])
-            raise StartError(f"Envoy ended at once; the end of {process.log}:\n{tail}")
-        try:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{admin_port}/server_info", timeout=1.0):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(_POLL_S)
-    raise StartError(f"Envoy did not answer within {ENVOY_ANSWERS_S:g} s; its log is {process.log}")
 
 
 # --- the end ------------------------------------------------------------------------------------

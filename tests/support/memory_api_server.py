@@ -51,6 +51,7 @@ class MemoryApiServer(ApiServer):
     watchers: called with type, plural and object after each change, as a watch reports it
     refusal:  what to answer a request with instead; None: the request is carried out
     obstacle: what a refusal says that an administrator has to remedy
+    status:   the HTTP status of a refusal
     calls:    the requests that were carried out
     forbidden: plurals that the operator's role does not allow
     silent:   plurals of which no change reaches the watchers any more: their watch is lost
@@ -60,6 +61,7 @@ class MemoryApiServer(ApiServer):
     watchers: list[Callable[[str, str, Object], None]] = field(default_factory=list)
     refusal: Callable[[Call], NextStep | None] = lambda call: None
     obstacle: Obstacle | None = None
+    status: int = 0
     calls: list[Call] = field(default_factory=list)
     forbidden: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
@@ -163,7 +165,10 @@ class MemoryApiServer(ApiServer):
         answer = self.refusal(call)
         if answer is not None:
             raise ActuationError(
-                f"{call.verb} {call.plural} {call.key}: refused by the test", answer, self.obstacle
+                f"{call.verb} {call.plural} {call.key}: refused by the test",
+                answer,
+                self.obstacle,
+                self.status,
             )
         if call.plural in self.forbidden:
             raise ActuationError(

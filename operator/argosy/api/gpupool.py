@@ -118,7 +118,7 @@ class LeavingNode(Value):
     """A node of the pool whose removal is announced."""
 
     name: str = Field(min_length=1, max_length=253, description="The node's name.")
-    reason: str = Field(max_length=512, description="Who announced it, and how.")
+    reason: str = Field(max_length=512, description="What announced it, and how.")
     replicas: Count = Field(0, description="Replicas on it that serve until their successors do.")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from argosy.addresses import host_and_port
+from argosy.addresses import host_and_port, peer_address
 from argosy.errors import SpecError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def bootstrap(  # noqa: PLR0913  (each argument is a flag)
 
     wanted = EnvoyBootstrap(
         node_id=node_id or unique_node_id(),
-        ads=tuple(_address(each, "--ads") for each in ads or (DEFAULT_ADS,)),
+        ads=tuple(peer_address(each, "--ads") for each in ads or (DEFAULT_ADS,)),
         admin_port=admin_port,
         stats=_stats(stats_address, admin_port),
         tls=tls_files((tls_cert, tls_key, tls_ca), ("--tls-cert", "--tls-key", "--tls-ca")),
@@ -78,18 +78,22 @@ def bootstrap(  # noqa: PLR0913  (each argument is a flag)
     typer.echo(yaml.safe_dump(configuration(wanted), sort_keys=False), nl=False)
 
 
-def _address(text: str, flag: str) -> tuple[str, int]:
-    """Envoy writes an IPv6 address without brackets. Raises SpecError."""
-    host, port = host_and_port(text, flag)
-    return host.strip("[]"), port
-
-
 def _stats(text: str, admin_port: int) -> tuple[str, int]:
-    """Raises SpecError for a port that Envoy cannot listen on twice, or that only Envoy would know."""
-    host, port = _address(text, "--stats-address")
+    """An IPv6 address without its brackets, as Envoy writes it.
+
+    Raises SpecError for a name, on which Envoy cannot listen, and for a port that it cannot listen on twice
+    or that only Envoy would know.
+    """
+    import ipaddress
+
+    host, port = host_and_port(text, "--stats-address")
     if port in (0, admin_port):
         raise SpecError(f"{text!r} needs a port of its own, such as 127.0.0.1:9902", "--stats-address")
-    return host, port
+    try:
+        return str(ipaddress.ip_address(host.strip("[]"))), port
+    except ValueError as error:
+        needed = "an IP address to listen on, such as 127.0.0.1:9902"
+        raise SpecError(f"{text!r} needs {needed}", "--stats-address") from error
 
 
 def unique_node_id() -> str:

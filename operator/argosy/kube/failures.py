@@ -107,7 +107,8 @@ def _obstacle(action: str, status: int, message: str) -> _Known | None:
 
 
 def _permission(found: re.Match[str]) -> str:
-    resource = ".".join(part for part in (found["resource"], found["group"]) if part)
+    kind, slash, subresource = found["resource"].partition("/")
+    resource = (f"{kind}.{found['group']}" if found["group"] else kind) + slash + subresource
     scope = f" {found['scope']}" if found["scope"] else ""
     return (
         f"the operator's account {found['user']} may not {found['verb']} {resource}{scope}: give it the"

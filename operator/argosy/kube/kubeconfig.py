@@ -15,12 +15,12 @@ from argosy.errors import SpecError
 TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
-def require_readable(kubeconfig: Path) -> Path:
+def require_readable(kubeconfig: Path, named_by: str = "--kubeconfig") -> Path:
     """The path. Raises `SpecError` where it cannot be read: the client would take it for an empty file."""
     try:
         kubeconfig.read_bytes()
     except OSError as error:
-        raise SpecError(f"{kubeconfig} cannot be read: {error.strerror}", "--kubeconfig") from error
+        raise SpecError(f"{kubeconfig} cannot be read: {error.strerror}", named_by) from error
     return kubeconfig
 
 
@@ -48,4 +48,4 @@ def find_kubeconfig(environment: Mapping[str, str], home: Path, token: Path = TO
             " (`kubectl config view --flatten --minify` makes one file of the current context)",
             "KUBECONFIG",
         )
-    return require_readable(there[0] if there else named[0])
+    return require_readable(there[0] if there else named[0], "KUBECONFIG")

@@ -28,12 +28,14 @@ def least_ready(target: Target, inputs: RolloutInputs) -> int:
 
     The planned ones; and until the planned ones of the whole group serve, all that serve now: a surplus
     stands in for them, and so does a replica on a node that is leaving. Kubernetes counts a lost
-    replica as ready until its kubelet notices, and one that gets no requests too, so each is added; not
-    one that is about to be removed.
+    replica as ready until its kubelet notices, and one that gets no requests too, so each is added, but
+    for one that is about to be removed. As many as there are pods is enough: then none may go.
     """
-    useless = inputs.lost | inputs.unrouted
     pods = inputs.live_pods(target.key)
-    num_useless = sum(p.ready and p.key in useless and not p.is_marked for p in pods)
+    useless = {p.key for p in pods if p.key in inputs.lost | inputs.unrouted and not p.is_marked}
     if is_surplus_allowed_to_go(target, inputs):
-        return num_useless + target.replicas + inputs.num_held(target)
-    return num_useless + max(target.replicas, inputs.num_serving(target.key))
+        needed = target.replicas + inputs.num_held(target)
+    else:
+        needed = max(target.replicas, inputs.num_serving(target.key))
+    num_pods = max(len(pods), inputs.deployments[target.key].replicas, target.replicas)
+    return min(needed + sum(p.ready and p.key in useless for p in pods), num_pods)

@@ -105,7 +105,8 @@ def describe(step: Step) -> str:
         case DeleteDeployment(key):
             return f"delete the empty Deployment {key}"
         case ProtectReplicas(key, replicas):
-            return f"let evictions leave at least {replicas} replicas of Deployment {key} ready"
+            count = f"{replicas} replica{'s' * (replicas != 1)}"
+            return f"let evictions leave at least {count} of Deployment {key} ready"
         case EndProtection(key):
             return f"delete the PodDisruptionBudget of Deployment {key}"
 

@@ -145,12 +145,23 @@ class Seen:
         return problems(self.kinds.values(), monotonic_s)
 
 
+_TOGETHER = {
+    KindState.MISSING: f"the API server has no kinds {{kinds}} (group {GROUP}); install them: {INSTALL}",
+    KindState.UNSYNCED: "the objects of kinds {kinds} have not been listed yet",
+}
+"""One sentence for several kinds in one state."""
+
+
 def problems(kinds: Iterable[KindSeen], monotonic_s: float) -> tuple[str, ...]:
-    """What cannot be seen of these kinds, in sentences: one for all that are not installed."""
+    """What cannot be seen of these kinds, in sentences: one for all that are not installed, one for all
+    that are not listed yet.
+    """
     every = tuple(kinds)
-    missing = [kind_of(kind.plural).name for kind in every if kind.state is KindState.MISSING]
-    if len(missing) <= 1:
-        return tuple(sentence for kind in every if (sentence := kind.sentence(monotonic_s)))
-    together = f"the API server has no kinds {', '.join(missing)} (group {GROUP}); install them: {INSTALL}"
-    others = [kind.sentence(monotonic_s) for kind in every if kind.state is not KindState.MISSING]
-    return (together, *filter(None, others))
+    found, told = [], set[KindState]()
+    for state, sentence in _TOGETHER.items():
+        names = [kind_of(kind.plural).name for kind in every if kind.state is state]
+        if len(names) > 1:
+            found.append(sentence.format(kinds=", ".join(names)))
+            told.add(state)
+    others = (kind.sentence(monotonic_s) for kind in every if kind.state not in told)
+    return (*found, *filter(None, others))

@@ -131,7 +131,7 @@ async def test_with_mutual_tls_an_envoy_of_the_authority_connects(
     [("server", "stranger"), ("server", ""), ("elsewhere", "envoy")],
     ids=["an Envoy of another authority", "an Envoy without a certificate", "a server of another name"],
 )
-async def test_with_mutual_tls_nobody_else_connects(
+async def test_with_mutual_tls_no_other_side_connects(
     tmp_path: Path, pairs: dict[str, KeyPair], server: str, client: str
 ) -> None:
     theirs = written(tmp_path, "client", pairs[client], pairs["ours"]) if client else None

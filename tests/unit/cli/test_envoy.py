@@ -46,6 +46,14 @@ def test_every_replica_of_the_operator_is_an_endpoint() -> None:
             "--stats-address: '0.0.0.0:9901' needs a port of its own, such as 127.0.0.1:9902",
         ),
         (
+            ["--stats-address", "localhost:9902"],
+            "--stats-address: 'localhost:9902' needs an IP address to listen on, such as 127.0.0.1:9902",
+        ),
+        (
+            ["--ads", "10.0.0.1:0"],
+            "--ads: '10.0.0.1:0' needs a port from 1 to 65535, such as 127.0.0.1:18000",
+        ),
+        (
             ["--tls-cert", "a", "--tls-ca", "b"],
             "--tls-key: mutual TLS needs --tls-cert, --tls-key, --tls-ca together; give --tls-key too",
         ),
@@ -55,3 +63,8 @@ def test_a_flag_that_cannot_be_used_is_named(flags: list[str], sentence: str) ->
     with pytest.raises(SpecError) as raised:
         ran("envoy", "bootstrap", *flags)
     assert str(raised.value) == sentence
+
+
+def test_an_operator_that_no_envoy_can_reach_is_refused_before_anything_is_looked_up() -> None:
+    with pytest.raises(SpecError, match=r"^--ads: '\[::1\]:0' needs a port from 1 to 65535"):
+        ran("sim", "envoy", "--ads", "[::1]:0")

@@ -1,7 +1,9 @@
-"""Who a process is: a restart keeps the identity, and no two processes share a state directory."""
+"""Which process this is: a restart keeps the identity, and no two processes share a state directory."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,14 @@ def test_a_directory_that_cannot_be_made_still_gives_an_identity(tmp_path: Path)
     (tmp_path / "file").touch()
     found = begin(tmp_path / "file" / "state", "")
     assert (bool(found.identity), found.previous_nonce, found.lock) == (True, "", None)
+
+
+def test_without_locks_the_predecessor_may_still_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = begin(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    second = begin(tmp_path)
+    assert (second.identity, second.previous_nonce) == (first.identity, "")

@@ -37,6 +37,11 @@ def refused(status: int, body: str = "", reason: str = "Because") -> ApiExceptio
         pytest.param(refused(429), NextStep.RETRY, id="too many requests"),
         pytest.param(refused(500), NextStep.RETRY, id="internal error"),
         pytest.param(refused(503), NextStep.RETRY, id="overloaded"),
+        pytest.param(
+            refused(403, '{"message": "admission webhook \\"p.example\\" denied the request: no"}'),
+            NextStep.GIVE_UP,
+            id="a webhook refuses the object",
+        ),
         pytest.param(TimeoutError(), NextStep.RETRY, id="no answer in time"),
         pytest.param(aiohttp.ClientConnectionError("refused"), NextStep.RETRY, id="no server listens"),
         pytest.param(ConnectionResetError("reset"), NextStep.RETRY, id="hung up"),
@@ -80,6 +85,17 @@ def test_the_api_servers_own_words_are_kept(body: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("action", "status", "body", "obstacle", "sentence"),
     [
+        pytest.param(
+            "PATCH /apis/apps/v1/namespaces/prod/deployments/chat/scale",
+            403,
+            '{"message": "deployments.apps \\"chat\\" is forbidden: User \\"op\\" cannot patch resource'
+            ' \\"deployments/scale\\" in API group \\"apps\\" in the namespace \\"prod\\""}',
+            Obstacle.FORBIDDEN,
+            'the operator\'s account op may not patch deployments.apps/scale in the namespace "prod": give'
+            " it the permissions of charts/argosy/files/operator-rbac.yaml (kubectl apply --server-side -f"
+            " charts/argosy/files/operator-rbac.yaml)",
+            id="a permission for a part of an object",
+        ),
         pytest.param(
             "POST /apis/argosy.dev/v1alpha1/fleetplans",
             403,
@@ -126,6 +142,14 @@ def test_the_api_servers_own_words_are_kept(body: str, said: str) -> None:
             "its CustomResourceDefinition is not installed: apply those of Argosy (kubectl apply"
             " --server-side -f crds/)",
             id="a CRD is missing",
+        ),
+        pytest.param(
+            "GET /apis/policy/v1/poddisruptionbudgets",
+            404,
+            "404 page not found\n",
+            Obstacle.KIND_MISSING,
+            "the API server does not know this kind: Kubernetes 1.29 or later is needed",
+            id="a kind of Kubernetes is missing",
         ),
     ],
 )

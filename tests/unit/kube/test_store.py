@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -182,3 +183,18 @@ def test_the_last_thousand_deletions_of_a_kind_are_remembered() -> None:
         store.believe_deleted("workloadclasses", f"default/c{number}")
     assert len(store.deleted("workloadclasses")) == MOST_DELETED
     assert "default/c4" not in store.deleted("workloadclasses")
+
+
+def test_only_objects_of_argosys_own_kinds_are_kept_as_unseen_when_they_are_gone() -> None:
+    store = Store(["pods", "servedmodels"])
+    for kind in ("pods", "servedmodels"):
+        store.put(kind, an_object())
+        store.drop(kind, an_object())
+    assert (list(store.unseen("pods")), list(store.unseen("servedmodels"))) == ([], ["default/a"])
+
+
+def test_a_kind_that_is_listed_again_has_no_problem_any_more() -> None:
+    store = a_store()
+    store.note(replace(store.kinds["pods"], problem="403 Forbidden"))
+    store.replace("pods", [], listed_version=5, at_s=7.0)
+    assert (store.kinds["pods"].problem, store.kinds["pods"].compared_s) == ("", 7.0)

@@ -58,6 +58,17 @@ def test_operators_are_found_by_address_or_by_name(hosts: tuple[str, ...], kind:
     assert (ads["name"], ads["type"]) == ("argosy-ads", kind)
 
 
+def test_an_operator_by_name_beside_one_by_address_is_looked_up() -> None:
+    found = bootstrap(EnvoyBootstrap("edge", (("10.0.0.1", 18000), ("argosy.svc", 18000))))
+    assert found["static_resources"]["clusters"][0]["type"] == "STRICT_DNS"
+
+
+def test_an_announced_ipv6_address_is_one_that_the_operator_can_read() -> None:
+    metadata = bootstrap(EnvoyBootstrap("edge", ADS, stats=("fd00::7", 9902)))["node"]["metadata"]
+    assert stats_url(metadata[STATS_KEY], "10.9.9.9") == "http://[fd00::7]:9902"
+    assert metadata == {STATS_KEY: "[fd00::7]:9902"}
+
+
 def test_with_tls_the_operators_name_is_compared_with_its_certificate() -> None:
     tls = TlsFiles(Path("/tls/tls.crt"), Path("/tls/tls.key"), Path("/tls/ca.crt"))
     found = bootstrap(EnvoyBootstrap("edge", (("argosy.svc", 1), ("10.0.0.1", 2)), tls=tls))

@@ -79,6 +79,11 @@ def scene(planned: dict[DeploymentKey, int], its_pods: tuple[PodState, ...], **f
             id="a lost replica that Kubernetes still calls ready",
         ),
         pytest.param(
+            scene({A: 2}, pods(A, 2, loading=1), unrouted=frozenset({"default/a0", "default/a1"})),
+            {A: 3},
+            id="all have become ready and get no requests yet: none may go, and no more is asked for",
+        ),
+        pytest.param(
             scene({A: 0, B: 1}, (*pods(A, 2), *pods(B, 1)), is_short=True, closed=frozenset({"default/a1"})),
             {A: 1, B: 1},
             id="a former replica serves on where nothing else could use its GPU",

@@ -42,8 +42,9 @@ def test_a_kind_that_was_compared_a_moment_ago_is_seen() -> None:
     assert KindSeen("pods", KindState.SEEN, compared_s=10.0).sentence(20.0) == ""
 
 
-def test_kinds_that_are_all_missing_make_one_sentence() -> None:
-    kinds = {p: KindSeen(p, KindState.MISSING) for p in ("fleets", "gpupools", "servedmodels")}
+@pytest.mark.parametrize("state", [KindState.MISSING, KindState.UNSYNCED])
+def test_kinds_in_one_state_make_one_sentence(state: KindState) -> None:
+    kinds = {p: KindSeen(p, state) for p in ("fleets", "gpupools", "servedmodels")}
     (sentence,) = Seen(kinds).problems(0.0)
     assert "Fleet, GPUPool, ServedModel" in sentence
 

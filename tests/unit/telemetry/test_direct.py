@@ -171,6 +171,20 @@ async def test_an_engine_that_answers_again_is_found_though_the_first_request_st
     assert reading.engines[engine.address].at_s == 102.0
 
 
+async def test_the_time_out_of_an_older_request_is_no_silence_of_an_engine_that_has_answered_since() -> None:
+    async with far_side() as engine:
+        source = DirectScraper(_cell_of, ScrapeLimits(patience_s=0.1, timeout_s=0.4))
+        engine.mood, targets = "slow", Targets((engine.address,))
+        await source.read(targets, 100.0)
+        engine.mood = "well"
+        await source.read(targets, 102.0)
+        await asyncio.sleep(0.5)
+        engine.mood = "slow"
+        reading = await source.read(targets, 104.0)
+        await source.close()
+    assert reading.unanswered_since_s == {engine.address: 104.0}
+
+
 async def test_an_engine_that_is_read_no_more_is_not_waited_for() -> None:
     async with far_side() as engine:
         source = DirectScraper(_cell_of, ScrapeLimits(patience_s=0.1))

@@ -93,6 +93,7 @@ def test_latencies_are_read_and_those_of_engines_behind_one_address_add_up() -> 
     one = Histogram((0.1, 0.5), (4.0, 9.0), 10.0)
     assert _latencies(BODY + TTFT) == {Term.TTFT: one}
     assert _latencies(BODY + TTFT + TTFT.replace('engine="0"', 'engine="1"')) == {Term.TTFT: one.plus(one)}
+    assert _latencies(BODY + TTFT.replace('engine="0"', 'role="prefill"')) == {Term.TTFT: one}
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,22 @@ async def test_a_classs_counters_come_from_envoys_newest_scrape(
     assert reading.routes == {("envoy-1", "ns/chat"): Sample(RouteCounters(10.0, 4.0, 20.0), NOW_S - 3.0)}
 
 
+async def test_arrivals_are_those_at_the_gateway_in_the_scrape_of_the_routes(
+    prometheus: Prometheus, source: PrometheusSource
+) -> None:
+    def arrivals(prefix: str, value: str, ago_s: float = 3.0) -> dict[str, Any]:
+        labels = {"envoy_http_conn_manager_prefix": prefix}
+        return series("envoy_http_downstream_rq_total", "10.0.0.9:9901", (ago_s, value), **labels)
+
+    others = [arrivals("admin", "999"), arrivals("gateway", "888", ago_s=33.0)]
+    prometheus.result = [*others, route("total", "30"), arrivals("gateway", "40")]
+    reading = await source.read(TARGETS, NOW_S)
+    assert reading.arrivals == {"envoy-1": Sample(40.0, NOW_S - 3.0)}
+    assert reading.envoys == {}, "Prometheus shows no health, which is not that of an Envoy without replicas"
+    prometheus.result = [*others, route("total", "30")]
+    assert (await source.read(TARGETS, NOW_S)).arrivals == {}
+
+
 @pytest.mark.parametrize(
     "trouble",
     ["status 500", "error status", "no numbers", "time-out"],
@@ -230,12 +246,19 @@ async def test_when_prometheus_fails_all_samples_stay_and_age(
     assert await source.read(targets, NOW_S + 2) == before
 
 
-async def test_a_prometheus_that_is_not_there_leaves_everything_unknown() -> None:
+async def test_a_prometheus_that_is_not_there_leaves_everything_unknown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with serve() as gone:
         pass
     source = PrometheusSource(PrometheusSettings(gone.url, timeout_s=0.5), lambda prefix: prefix)
     assert await source.read(TARGETS, NOW_S) == TelemetryReading()
     await source.close()
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("argosy")]
+    assert line == (
+        f"telemetry: Prometheus at {gone.url}: it does not accept connections; check that it runs and that"
+        " --prometheus names it; until then plans use declared rates"
+    )
 
 
 async def test_a_query_that_still_hangs_is_not_joined_by_another(

@@ -70,7 +70,7 @@ _OF_REFERENCES = {
 }
 
 _OF_ROUTES = {
-    "Programmed": "All {connected} connected Envoys serve it.",
+    "Programmed": "Every connected Envoy serves it ({connected}).",
     "NoPlan": (
         "No FleetPlan is applied yet, so Envoy routes nothing; the condition Ready names what is missing."
     ),

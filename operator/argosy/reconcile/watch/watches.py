@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,9 @@ class Watches:
             try:
                 await self.resync()
             except ActuationError as error:
-                self._troubles.failed(ACTIVITY, f"objects could not be listed: {error}")
+                # Just after a kind was installed it asks to come again: that is no reason for alarm.
+                level = logging.INFO if error.status == HTTPStatus.TOO_MANY_REQUESTS else logging.WARNING
+                self._troubles.failed(ACTIVITY, f"objects could not be listed: {error}", level=level)
                 await self._clock.sleep(delay_s)
             else:
                 return self._troubles.succeeded(ACTIVITY)
@@ -248,7 +251,7 @@ class Watches:
         if now == before:
             return
         sentence = "; ".join(now) or "every kind is seen again"
-        log.log(logging.WARNING if now else logging.INFO, "%s", sentence)
+        log.log(logging.WARNING if self._unlisted() else logging.INFO, "%s", sentence)
         self._listeners.on_picture(sentence)
 
     def _unlisted(self) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ def _ended_within(handle: int, timeout_s: float) -> bool:
 def launch_orphan(environment: Mapping[str, str], name: str, command: Sequence[str], log: Path) -> Process:
     """Start `command` without a parent, its output appended to `log`: it outlives this process.
 
-    Raises `OSError` if it cannot be run.
+    A command that cannot be run ends at once, with the cause in `log`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()

@@ -107,6 +107,14 @@ async def test_a_loop_that_does_not_come_round_is_unhealthy_and_one_that_rests_i
 
 
 @in_virtual_time
+async def test_an_ipv6_address_is_written_in_brackets() -> None:
+    runner = await serve_health("[::1]:0", Endpoint().health)
+    host = runner.addresses[0][0]
+    await runner.cleanup()
+    assert host == "::1"
+
+
+@in_virtual_time
 async def test_a_port_that_is_taken_is_refused_by_the_name_of_its_flag() -> None:
     async with serving() as endpoint:
         with pytest.raises(SpecError, match="--http-address: cannot listen on"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 from builders import a_class, a_fleet
@@ -47,6 +48,25 @@ async def test_listings_are_tried_again_after_growing_delays_of_two_seconds_at_m
     await stage.watches.resync_until_complete()
     assert stage.clock.monotonic_s() == pytest.approx(expected_s)
     assert stage.store.is_synced
+
+
+@pytest.mark.parametrize(
+    ("status", "alarming"),
+    [
+        pytest.param(429, False, id="it asks to come again, as just after a kind was installed"),
+        pytest.param(500, True, id="it fails"),
+    ],
+)
+@in_virtual_time
+async def test_a_start_is_alarming_in_the_log_only_where_something_is_wrong(
+    status: int, alarming: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(1)
+    stage.server.status = status
+    with caplog.at_level(logging.INFO):
+        await stage.watches.resync_until_complete()
+    assert "objects could not be listed" in caplog.text
+    assert ("WARNING" in {record.levelname for record in caplog.records}) is alarming
 
 
 @in_virtual_time
