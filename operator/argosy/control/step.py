@@ -188,17 +188,27 @@ def _decision(
         events=(*events, *change_events(picture.whole, statuses)),
         why=decided.plan.reasons,
         observed=observed_statuses(reported),
-        memory=PlanningMemory(
-            sizing.forecasts,
-            decided.problem.capacity_per_s,
-            inputs,
-            _looks(snapshot, removal, looks),
-            frozenset(key for key in reported.unrouted if not snapshot.pods[key].is_marked),
-            known.awaited_s,
-            interrupted_s(reported, memory.planning.interrupted_s),
+        memory=replace(
+            _remembered(reported, decided, memory, known.awaited_s),
+            inputs=inputs,
+            first_seen_s=_looks(snapshot, removal, looks),
         ),
         waiting=waiting,
         waits_until_s=_waits_until_s(snapshot, decided),
+    )
+
+
+def _remembered(
+    reported: Reported, decided: Decided, memory: ControlMemory, awaited_s: Mapping[str, float]
+) -> PlanningMemory:
+    """What is remembered besides the inputs and the looks. awaited_s: of the removals that wait."""
+    pods = reported.snapshot.pods
+    return PlanningMemory(
+        reported.sizing.forecasts,
+        decided.problem.capacity_per_s,
+        unrouted=frozenset(key for key in reported.unrouted if not pods[key].is_marked),
+        awaited_s=awaited_s,
+        interrupted_s=interrupted_s(reported, memory.planning.interrupted_s),
     )
 
 
