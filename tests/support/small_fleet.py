@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
+from rotation import ensure_unused, in_order_of_removal, withdrawn
 
 from argosy.api import (
     CustomResource,
@@ -31,7 +32,6 @@ from argosy.control.cells import RouteCells
 from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.recheck import changed_since
-from argosy.control.routes import route_inputs
 from argosy.control.step import StepSettings, step
 from argosy.engine.step_times import StepTimeSource
 from argosy.keys import DeploymentKey
@@ -50,8 +50,6 @@ from argosy.rollout import (
     ScaleDeployment,
     Step,
 )
-from argosy.route.compile import compile_routes
-from argosy.route.table import EndpointState
 from argosy.snapshot import EngineReading, Mix, Sample, Slo, SloTerm, TelemetryReading, Term, Variant
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
@@ -231,10 +229,7 @@ class World:
         )
 
     def _routing(self) -> RoutingView:
-        """One Envoy, which has acknowledged every ready pod but those that were withdrawn a moment ago.
-
-        `unknown` are pods that it does not have.
-        """
+        """One Envoy, which has acknowledged every ready pod but the withdrawn and the `unknown` ones."""
         without = self.unknown | self._withdrawn
         known = frozenset(p.address for p in self.pods.values() if p.ready and p.key not in without)
         edge = EnvoyState("edge", "v1", endpoints_version="v1", endpoints_since_s=START_S - 60.0)
@@ -354,7 +349,7 @@ class World:
                 self.deployments[workload.key] = DeploymentState(workload.key, count)
                 self.protected[workload.key] = count
             case ScaleDeployment(key, count):
-                self._ensure_unused(key, count)
+                ensure_unused(self, key, count)
                 self.deployments[key] = DeploymentState(key, count)
             case DeleteDeployment(key):
                 assert not any(p.deployment == key for p in self.pods.values())
@@ -374,7 +369,7 @@ class World:
     def reconcile(self) -> None:
         """Deployments, scheduler, kubelets and Envoy catch up with the instant that it is now."""
         if not self.is_envoy_frozen:
-            self._withdrawn = self._out_of_rotation()
+            self._withdrawn = withdrawn(self.snapshot())
         self._end_pods()
         for deployment in list(self.deployments.values()):
             self._scale(deployment)
@@ -388,23 +383,6 @@ class World:
             if is_loaded and not pod.ready and not broken and pod.node not in self.dead_nodes:
                 self.pods[pod.key] = replace(pod, ready=True, ready_since_s=self.now_s, phase="Running")
 
-    def _out_of_rotation(self) -> frozenset[str]:
-        """Marked pods that the published routes leave out."""
-        snapshot = self.snapshot()
-        clusters = compile_routes(route_inputs(snapshot, snapshot.applied_plan)).clusters
-        endpoints = [e for cluster in clusters for e in cluster.endpoints]
-        out = {e.pod for e in endpoints if e.state in (EndpointState.MARKED, EndpointState.NOT_READY)}
-        return frozenset(p.key for p in self.pods.values() if p.is_marked and p.key in out)
-
-    def _ensure_unused(self, key: DeploymentKey, count: int) -> None:
-        """No count falls while an Envoy has a victim's address, unless that Envoy is frozen."""
-        live = [p for p in self.pods.values() if p.deployment == key and not p.deleting]
-        going = sorted(live, key=_rank)[: max(0, len(live) - count)]
-        used = self._routing().endpoints_by_version["v1"]
-        alive = [p.key for p in going if p.key not in self.silent and p.node not in self.dead_nodes]
-        if not self.is_envoy_frozen:
-            assert not [key for key in alive if self.pods[key].address in used]
-
     def _end_pods(self) -> None:
         for key, at_s in list(self._gone_at_s.items()):
             if at_s <= self.now_s:
@@ -412,10 +390,10 @@ class World:
                 del self._gone_at_s[key]
 
     def _scale(self, deployment: DeploymentState) -> None:
-        live = [p for p in self.pods.values() if p.deployment == deployment.key and not p.deleting]
+        live = in_order_of_removal(self.pods, deployment.key)
         for _ in range(deployment.replicas - len(live)):
             self._create_pod(deployment.key)
-        for pod in sorted(live, key=_rank)[: max(0, len(live) - deployment.replicas)]:
+        for pod in live[: max(0, len(live) - deployment.replicas)]:
             self.delete_pod(pod.key)
 
     def delete_pod(self, key: str) -> None:
@@ -473,11 +451,6 @@ class World:
 
     def held(self, node: str) -> int:
         return sum(p.devices.get(NVIDIA, 0) for p in self.pods.values() if p.node == node and p.is_active)
-
-
-def _rank(pod: PodState) -> tuple[bool, bool, int, float]:
-    """As the ReplicaSet controller ranks the pods that it may delete: lowest first."""
-    return (bool(pod.node), pod.ready, pod.deletion_cost, -pod.created_s)
 
 
 def stored(kind: type[R], body: Mapping[str, Any]) -> R:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from rotation import in_rotation
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes, steps_of
 
 from argosy.api import Fleet, ServedModel, WorkloadClass
 from argosy.api.conditions import Reason
 from argosy.control.fast import removal_triggers
-from argosy.control.routes import route_inputs
 from argosy.control.state.routable import PATIENCE_S, RECONNECT_S
 from argosy.rollout import MarkVictim, ScaleDeployment
-from argosy.route.compile import compile_routes
-from argosy.route.table import EndpointState
 
 
 def a_world() -> World:
@@ -24,23 +22,17 @@ def a_world() -> World:
     return world
 
 
-def in_rotation(world: World) -> set[str]:
-    snapshot = world.snapshot()
-    clusters = compile_routes(route_inputs(snapshot, snapshot.applied_plan)).clusters
-    return {e.pod for c in clusters for e in c.endpoints if e.state is EndpointState.READY}
-
-
 def counts(decision: object) -> list[int]:
     return [s.replicas for s in steps_of(decision) if isinstance(s, ScaleDeployment)]  # type: ignore[arg-type]
 
 
 def test_a_victim_leaves_the_endpoints_before_its_count_falls() -> None:
     world = a_world()
-    before = in_rotation(world)
+    before = in_rotation(world.snapshot())
     world.apply(a_class(rate_per_s=8.0))
     marked = {s.pod for s in steps_of(world.act()) if isinstance(s, MarkVictim)}
     assert marked
-    assert in_rotation(world) == before - marked
+    assert in_rotation(world.snapshot()) == before - marked
     assert not any(p.deleting for p in world.pods.values())
     assert list(removal_triggers(world.snapshot(), world.memory))
     world.act()
@@ -77,14 +69,14 @@ def test_fleet_says_which_pod_waits_for_which_envoy() -> None:
 
 def test_a_mark_that_is_taken_back_puts_the_endpoint_back() -> None:
     world = a_world()
-    before = in_rotation(world)
+    before = in_rotation(world.snapshot())
     world.is_envoy_frozen = True
     world.apply(a_class(rate_per_s=8.0))
     world.act()
-    assert in_rotation(world) < before
+    assert in_rotation(world.snapshot()) < before
     world.apply(a_class(rate_per_s=16.0))
     world.act()
-    assert in_rotation(world) == before
+    assert in_rotation(world.snapshot()) == before
     assert world.decisions[-1].memory.awaited_s == {}
 
 
@@ -106,7 +98,7 @@ def test_the_last_replica_leaves_the_rotation_where_its_class_or_model_is_gone(g
     world = a_world()
     world.delete(gone, next(iter(world.of(gone))))
     world.act()
-    assert in_rotation(world) == set()
+    assert in_rotation(world.snapshot()) == set()
     world.settle()
     assert world.pods == {}
 
@@ -114,14 +106,14 @@ def test_the_last_replica_leaves_the_rotation_where_its_class_or_model_is_gone(g
 def test_a_mark_does_not_take_the_last_endpoint_of_a_planned_class_out_of_rotation() -> None:
     world = a_world()
     world.pods = {key: replace(pod, deletion_cost=-1000) for key, pod in world.pods.items()}
-    assert in_rotation(world) == set(world.pods)
+    assert in_rotation(world.snapshot()) == set(world.pods)
 
 
 def test_marks_mean_nothing_where_argosy_does_not_act() -> None:
     world = a_world()
-    before = in_rotation(world)
+    before = in_rotation(world.snapshot())
     first = min(world.pods)
     world.pods[first] = replace(world.pods[first], deletion_cost=-1000)
-    assert in_rotation(world) == before - {first}
+    assert in_rotation(world.snapshot()) == before - {first}
     world.apply(a_fleet("Observe"))
-    assert in_rotation(world) == before
+    assert in_rotation(world.snapshot()) == before
