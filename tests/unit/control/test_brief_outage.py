@@ -71,11 +71,11 @@ def test_a_successor_that_does_not_become_ready_is_reported_after_ten_minutes() 
     [old] = {p.deployment for p in world.pods.values() if p.ready}
     world.broken_deployments = set(world.deployments) - {old}
     world.run(LOADING_LIMIT_S - 60.0, period_s=5.0)
-    assert "That is more than" not in condition(world.act(), CHAT)["message"]
+    assert "for more than" not in condition(world.act(), CHAT)["message"]
     world.run(120.0, period_s=5.0)
     found = condition(world.act(), CHAT)
     assert found["reason"] == "Interrupted"
-    assert "That is more than 600 s: check their pods' events and logs." in found["message"]
+    assert "for more than 600 s (check the events and logs of its pods): the last" in found["message"]
 
 
 def test_while_there_is_room_a_brief_outage_is_not_needed() -> None:

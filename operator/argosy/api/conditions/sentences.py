@@ -107,9 +107,9 @@ _OF_REPLICAS = {
         " all do."
     ),
     "Interrupted": (
-        "No replica has taken requests since {since}: the last former one made room for its successor, as"
-        " spec.exchange BriefOutage of ServedModel {model} allows. {loading} of {desired} planned replicas"
-        " have a node.{late}"
+        "No replica has taken requests since {since}{late}: the last former one made room for its successor,"
+        " as spec.exchange BriefOutage of ServedModel {model} allows. {loading} of {desired} planned replicas"
+        " have a node."
     ),
     "ExchangeWaits": (
         "{unplaced}. The last replica of the former plan serves until then: spec.exchange of ServedModel"

@@ -18,6 +18,8 @@ from argosy.control.status.verdict import LOADING_LIMIT_S, Verdict, false
 from argosy.keys import ClassKey, ModelKey
 from argosy.place.solution import Unplaced
 
+LATE = f", for more than {LOADING_LIMIT_S:.0f} s (check the events and logs of its pods)"
+
 
 def interrupted_s(reported: Reported, before_s: Mapping[ClassKey, float]) -> dict[ClassKey, float]:
     """Since when each class that an exchange interrupts has had no replica (seconds since the epoch)."""
@@ -45,9 +47,7 @@ def interrupted_verdict(reported: Reported, key: ClassKey) -> Verdict | None:
         model=planned[0].model_key,
         loading=len(placed),
         desired=sum(d.replicas for d in planned),
-        late=f" That is more than {LOADING_LIMIT_S:.0f} s: check their pods' events and logs."
-        if is_late
-        else "",
+        late=LATE if is_late else "",
     )
 
 
