@@ -31,7 +31,7 @@ WORKLOAD = EngineWorkload(
     GROUP,
     a_pool(),
 )
-A, B = DeploymentKey("default/a"), DeploymentKey("default/b")
+A, B, C = (DeploymentKey(f"default/{name}") for name in "abc")
 
 
 def pods(deployment: DeploymentKey, serving: int, loading: int = 0) -> tuple[PodState, ...]:
@@ -84,6 +84,16 @@ def scene(planned: dict[DeploymentKey, int], its_pods: tuple[PodState, ...], **f
             id="all have become ready and get no requests yet: none may go, and no more is asked for",
         ),
         pytest.param(
+            scene({A: 1}, pods(A, 1, loading=1), lost=frozenset({"default/a1"})),
+            {A: 1},
+            id="a lost replica that Kubernetes calls not ready",
+        ),
+        pytest.param(
+            scene({A: 1}, pods(A, 2), unrouted=frozenset({"default/a1"})),
+            {A: 2},
+            id="a ready replica that gets no requests yet",
+        ),
+        pytest.param(
             scene({A: 0, B: 1}, (*pods(A, 2), *pods(B, 1)), is_short=True, closed=frozenset({"default/a1"})),
             {A: 1, B: 1},
             id="a former replica serves on where nothing else could use its GPU",
@@ -100,6 +110,7 @@ def test_evictions_leave_what_has_to_serve(inputs: RolloutInputs, least: dict[De
         pytest.param({A: 1}, (), id="as it should be"),
         pytest.param({A: -1}, (ProtectReplicas(A, 1),), id="it counts another way"),
         pytest.param({A: 1, B: 2}, (EndProtection(B),), id="its Deployment is gone"),
+        pytest.param({A: 1, C: 1, B: 2}, (EndProtection(B), EndProtection(C)), id="two are gone, in order"),
     ],
 )
 def test_budgets_are_put_right(protected: dict[DeploymentKey, int], steps: tuple[Step, ...]) -> None:
@@ -109,6 +120,20 @@ def test_budgets_are_put_right(protected: dict[DeploymentKey, int], steps: tuple
 def test_a_budget_is_not_ended_while_its_deployment_is_about_to_be_made() -> None:
     target = Target(A, GROUP, 1, WORKLOAD)
     assert protection_steps(RolloutInputs((target,), {}, (), protected={A: 1})) == ()
+
+
+def test_a_budget_is_not_made_before_its_deployment() -> None:
+    assert protection_steps(RolloutInputs((Target(A, GROUP, 1, WORKLOAD),), {}, ())) == ()
+
+
+def test_a_budget_ends_where_the_plan_wants_no_replica_of_a_deployment_that_is_gone() -> None:
+    inputs = RolloutInputs((Target(A, GROUP, 0, None),), {}, (), protected={A: 1})
+    assert protection_steps(inputs) == (EndProtection(A),)
+
+
+def test_a_budget_stays_with_a_deployment_that_has_no_target() -> None:
+    inputs = RolloutInputs((), {A: DeploymentState(A, 1)}, (), protected={A: 1})
+    assert protection_steps(inputs) == ()
 
 
 LEAVES = frozenset({"default/a0"})

@@ -256,3 +256,39 @@ def test_a_type_that_is_not_served_is_ignored() -> None:
     request = discovery_pb2.DiscoveryRequest(type_url="type.googleapis.com/envoy.service.runtime.v3.Runtime")
     assert dialogue.subscription.receive(request) is None
     assert dialogue.due() is None
+
+
+def again(dialogue: Dialogue, each: TypeUrl, *names: str) -> None:
+    """A request after the last ACK of the type, as if Envoy had subscribed anew."""
+    watch = dialogue.subscription._watches[each]
+    dialogue.ask(each, *names, version=watch.accepted, nonce=watch.nonce)
+
+
+def test_a_request_for_all_clusters_is_answered_again_and_one_for_some_with_these() -> None:
+    dialogue = Dialogue(snapshot("a", "b"))
+    dialogue.begin("a", "b")
+    again(dialogue, CLUSTER)
+    response = dialogue.expect(CLUSTER)
+    assert names_in(response) == {"a", "tcp:a", "b", "tcp:b"}
+    dialogue.accept(response)
+    again(dialogue, CLUSTER, "a")
+    assert names_in(dialogue.expect(CLUSTER)) == {"a"}
+
+
+def test_a_response_that_is_due_stays_due_when_fewer_names_are_asked_for() -> None:
+    dialogue = Dialogue(snapshot("a", "b"))
+    dialogue.begin("a", "b")
+    again(dialogue, ENDPOINT, "a", "b")
+    again(dialogue, ENDPOINT, "a")
+    dialogue.expect(ENDPOINT)
+
+
+def test_routes_wait_for_endpoints_that_are_sent_again_in_the_same_version() -> None:
+    dialogue = Dialogue(snapshot("a"))
+    dialogue.begin("a")
+    again(dialogue, ENDPOINT, "a")
+    response = dialogue.expect(ENDPOINT)
+    again(dialogue, ROUTE)
+    assert dialogue.due() is None
+    dialogue.accept(response)
+    dialogue.expect(ROUTE)

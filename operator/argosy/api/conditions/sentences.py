@@ -101,7 +101,7 @@ _OF_ROUTES = {
 
 _OF_REPLICAS = {
     "Ready": "It has what it asks for.",
-    "Loading": "{ready} of {desired} replicas are ready; the others are starting or loading weights.",
+    "Loading": "{ready} of {desired} replicas serve; the others are starting or loading weights.",
     "Exchanging": (
         "{ready} of {desired} planned replicas get requests; {others} replicas of the former plan serve until"
         " all do."

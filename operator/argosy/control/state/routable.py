@@ -17,11 +17,15 @@ from argosy.api.fleet import Mode
 from argosy.snapshot import EndpointHealth, fresh
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot
-from argosy.snapshot.liveness import ENVOY_FRESH_S, HEALTH_INTERVAL_S
+from argosy.snapshot.liveness import ENVOY_FRESH_S, HEALTH_INTERVAL_S, READING_S
 from argosy.snapshot.serving import takes_requests
 
 SETTLED_S = 2 * HEALTH_INTERVAL_S
 """An Envoy that cannot be read has checked a new endpoint this long after it acknowledged it."""
+
+ROUTED_WITHIN_S = SETTLED_S + 2 * READING_S
+"""Envoys send requests to a pod this long after it became ready, and a reading has shown it: an ordinary
+start, of which nothing is reported."""
 
 PATIENCE_S = 60.0
 """An Envoy that does not route to a pod which has been ready for so long no longer holds anything up, if

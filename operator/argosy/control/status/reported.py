@@ -18,7 +18,7 @@ from argosy.control.revision.decided import Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
-from argosy.control.state.routable import Unrouted, unrouted
+from argosy.control.state.routable import ROUTED_WITHIN_S, Unrouted, unrouted
 from argosy.control.state.silence import doubted_pods, idle_pods
 from argosy.demand.observed import Measured, Observed, ObservedHistory, observed
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
@@ -86,8 +86,15 @@ class Reported:
         return takes_requests(pod, self._out)
 
     def stopped(self, pods: Iterable[PodState]) -> list[PodState]:
-        """Those whose pod is ready and stays, and whose engine does not serve all the same."""
-        return [p for p in pods if p.ready and not (p.deleting or p.is_marked or self.serves(p))]
+        """Those whose pod is ready and stays, and whose engine does not serve all the same; one that
+        became ready a moment ago is still starting.
+        """
+        not_serving = (p for p in pods if p.ready and not (p.deleting or p.is_marked or self.serves(p)))
+        return [p for p in not_serving if not (p.key in self.unrouted and self._is_new(p))]
+
+    def _is_new(self, pod: PodState) -> bool:
+        since_s = pod.ready_since_s
+        return since_s is not None and self.snapshot.now_s - since_s < ROUTED_WITHIN_S
 
     def pods_of_class(self, key: ClassKey) -> list[PodState]:
         """The engine pods that serve a WorkloadClass: planned, surplus, or standing by for a cell of it."""

@@ -8,7 +8,7 @@ import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
 from argosy.control.decision import Decision
-from argosy.control.revision.number import ADOPTED_LIMIT, next_revision
+from argosy.control.revision.number import ADOPTED_LIMIT, is_known, next_revision
 from argosy.control.state.routable import RECONNECT_S
 from argosy.control.step import StepSettings, step
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
@@ -91,6 +91,20 @@ def test_a_new_process_waits_for_the_envoys_of_running_engines_before_it_counts_
     assert new_revision(decide(world, connected)) == 18
     alone = replace(bare, routing=RoutingView(since_s=world.now_s - RECONNECT_S))
     assert new_revision(decide(world, alone)) == 1
+
+
+def test_a_number_is_known_once_a_plan_an_envoy_or_the_state_directory_gives_it_or_nothing_runs() -> None:
+    world = a_world()
+    whole = replace(world.snapshot(), routing=RoutingView(since_s=world.now_s))
+    bare = replace(whole, plans=())
+    late = RoutingView(since_s=world.now_s - RECONNECT_S)
+    loading = {key: replace(pod, ready=False) for key, pod in bare.pods.items()}
+    assert not is_known(bare)
+    assert is_known(whole)
+    assert is_known(replace(bare, remembered_revision=17))
+    assert is_known(replace(bare, routing=replace(bare.routing, envoys=(EnvoyState("edge", "v1"),))))
+    assert is_known(replace(bare, routing=late))
+    assert is_known(replace(bare, pods=loading))
 
 
 def decide(world: World, snapshot: FleetSnapshot) -> Decision:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, condition, some_nodes, verdict
 
 from argosy.control.recheck import changed_since
-from argosy.control.state.routable import PATIENCE_S, PORTLESS, RECONNECT_S, unrouted
+from argosy.control.state.routable import PATIENCE_S, PORTLESS, RECONNECT_S, ROUTED_WITHIN_S, unrouted
 from argosy.rollout import ScaleDeployment
 from argosy.snapshot import EndpointHealth, Sample
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
@@ -149,6 +149,17 @@ def test_a_class_whose_only_replicas_are_not_routed_to_names_pod_and_envoy() -> 
     assert (found["status"], found["reason"]) == ("False", "NotRouted")
     pod = min(world.pods)
     assert f"0 of 2 replicas get requests; pod {pod} is ready and Envoy edge has not" in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("ready_s", "reason"),
+    [(0.0, "Loading"), (ROUTED_WITHIN_S - 0.1, "Loading"), (ROUTED_WITHIN_S, "NotRouted")],
+)
+def test_a_replica_that_became_ready_a_moment_ago_is_still_starting(ready_s: float, reason: str) -> None:
+    world = a_world()
+    world.unknown = set(world.pods)
+    world.pods = {key: replace(pod, ready_since_s=world.now_s - ready_s) for key, pod in world.pods.items()}
+    assert condition(world.decide(), CHAT)["reason"] == reason
 
 
 @settings(deadline=None, max_examples=40)

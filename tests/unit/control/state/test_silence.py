@@ -15,6 +15,7 @@ from argosy.control.state.silence import (
     idle_pods,
     liveness,
     lost_pods,
+    silent_pods,
 )
 from argosy.snapshot import EndpointHealth, EngineReading, Sample, TelemetryReading
 from argosy.snapshot.cluster import Taint
@@ -225,3 +226,30 @@ def test_a_pod_that_envoy_has_taken_out_gets_no_requests_and_is_not_lost() -> No
     out = {pod.address: Sample(UNHEALTHY, world.now_s)}
     snapshot = replace(snapshot, telemetry=replace(snapshot.telemetry, endpoints=out))
     assert (lost_pods(snapshot), idle_pods(snapshot)) == (frozenset(), {pod.key})
+
+
+def test_engines_in_doubt_are_not_lost_although_their_nodes_are_not_ready() -> None:
+    world = a_world()
+    for key, pod in world.pods.items():
+        world.silence(key)
+        world.nodes[pod.node] = replace(world.nodes[pod.node], ready=False)
+    world.now_s += SILENT_AFTER_S
+    assert doubted_pods(world.snapshot()) == set(world.pods)
+    assert lost_pods(world.snapshot()) == frozenset()
+    world.now_s += DOUBT_UNTIL_S
+    assert lost_pods(world.snapshot()) == set(world.pods)
+
+
+def test_a_pod_without_a_node_has_not_lost_it() -> None:
+    world = a_world()
+    [pod, _] = world.pods.values()
+    world.pods[pod.key] = replace(pod, node="", ready=False, ready_since_s=None)
+    assert lost_pods(world.snapshot()) == frozenset()
+
+
+def test_only_the_engine_that_has_fallen_silent_is_silent() -> None:
+    world = a_world()
+    [pod, _] = world.pods.values()
+    world.silence(pod.key)
+    world.now_s += SILENT_AFTER_S
+    assert silent_pods(world.snapshot()) == {pod.key}

@@ -188,7 +188,7 @@ def test_replicas_that_are_not_ready_load_until_something_is_wrong(
     assert verdict(decision, "default/chat") == ("False", reason)
     assert verdict(decision, "default/llama", "servedmodels") == ("False", reason)
     sentence = {
-        "Loading": "0 of 2 replicas are ready; the others are starting or loading weights.",
+        "Loading": "0 of 2 replicas serve; the others are starting or loading weights.",
         "NoReplicasReady": "None of 2 replicas is ready; check the events and logs of the pods.",
     }[reason]
     assert condition(decision, "default/chat")["message"] == sentence
