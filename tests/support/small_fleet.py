@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
+from rotation import ensure_unused, in_order_of_removal, withdrawn
 
 from argosy.api import (
     CustomResource,
@@ -153,6 +154,7 @@ class World:
         self.decisions: list[Decision] = []
         self.serving_over_time: list[int] = []
         self.broken_deployments: set[str] = set()
+        self.is_envoy_frozen = False
         self.memory = ControlMemory()
         self.cells: RouteCells | None = None
         self._templates: dict[str, dict[str, Any]] = {}
@@ -160,6 +162,7 @@ class World:
         self._bound_at_s: dict[str, float] = {}
         self._silent_since_s: dict[str, float] = {}
         self._num_pods = 0
+        self._withdrawn: frozenset[str] = frozenset()
 
     # What users do.
 
@@ -226,8 +229,9 @@ class World:
         )
 
     def _routing(self) -> RoutingView:
-        """One Envoy, which has acknowledged every ready pod; `unknown` are pods that it does not have."""
-        known = frozenset(p.address for p in self.pods.values() if p.ready and p.key not in self.unknown)
+        """One Envoy, which has acknowledged every ready pod but the withdrawn and the `unknown` ones."""
+        without = self.unknown | self._withdrawn
+        known = frozenset(p.address for p in self.pods.values() if p.ready and p.key not in without)
         edge = EnvoyState("edge", "v1", endpoints_version="v1", endpoints_since_s=START_S - 60.0)
         return RoutingView("v1", (edge,), {"v1": known})
 
@@ -266,7 +270,8 @@ class World:
         end_s = self.now_s + limit_s
         while self.now_s < end_s:
             decision = self.act()
-            calm = not decision.steps and decision.new_plan is None and not decision.waiting
+            waits = decision.waiting or decision.memory.awaited_s
+            calm = not decision.steps and decision.new_plan is None and not waits
             if calm and not any(p.deleting or not p.ready for p in self.pods.values()):
                 return
             self.now_s += 1.0
@@ -277,11 +282,10 @@ class World:
     # What a test looks at.
 
     def serving(self) -> Counter[str]:
-        """Replicas that answer requests, by Deployment."""
+        """Replicas that get requests and answer them, by Deployment."""
+        out = self.silent | self._withdrawn
         return Counter(
-            p.deployment
-            for p in self.pods.values()
-            if p.ready and not p.deleting and p.key not in self.silent
+            p.deployment for p in self.pods.values() if p.ready and not p.deleting and p.key not in out
         )
 
     def replicas(self) -> dict[str, int]:
@@ -347,6 +351,7 @@ class World:
                 self.deployments[workload.key] = DeploymentState(workload.key, count)
                 self.protected[workload.key] = count
             case ScaleDeployment(key, count):
+                ensure_unused(self, key, count)
                 self.deployments[key] = DeploymentState(key, count)
             case DeleteDeployment(key):
                 assert not any(p.deployment == key for p in self.pods.values())
@@ -364,7 +369,9 @@ class World:
                 del self.protected[key]
 
     def reconcile(self) -> None:
-        """Deployments, scheduler and kubelets catch up with the instant that it is now."""
+        """Deployments, scheduler, kubelets and Envoy catch up with the instant that it is now."""
+        if not self.is_envoy_frozen:
+            self._withdrawn = withdrawn(self.snapshot())
         self._end_pods()
         for deployment in list(self.deployments.values()):
             self._scale(deployment)
@@ -385,10 +392,10 @@ class World:
                 del self._gone_at_s[key]
 
     def _scale(self, deployment: DeploymentState) -> None:
-        live = [p for p in self.pods.values() if p.deployment == deployment.key and not p.deleting]
+        live = in_order_of_removal(self.pods, deployment.key)
         for _ in range(deployment.replicas - len(live)):
             self._create_pod(deployment.key)
-        for pod in sorted(live, key=_rank)[: max(0, len(live) - deployment.replicas)]:
+        for pod in live[: max(0, len(live) - deployment.replicas)]:
             self.delete_pod(pod.key)
 
     def delete_pod(self, key: str) -> None:
@@ -446,11 +453,6 @@ class World:
 
     def held(self, node: str) -> int:
         return sum(p.devices.get(NVIDIA, 0) for p in self.pods.values() if p.node == node and p.is_active)
-
-
-def _rank(pod: PodState) -> tuple[bool, bool, int, float]:
-    """As the ReplicaSet controller ranks the pods that it may delete: lowest first."""
-    return (bool(pod.node), pod.ready, pod.deletion_cost, -pod.created_s)
 
 
 def stored(kind: type[R], body: Mapping[str, Any]) -> R:

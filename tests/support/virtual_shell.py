@@ -181,9 +181,10 @@ class VirtualShell:
         self.traffic = TrafficLoop(self.state, self.scraper, RunningVariants(FakePerf()), self.planning.wake)
 
     def _routing(self) -> RoutingView:
-        """`routing`, with Envoys that have acknowledged every pod long ago."""
-        pods = self.state.snapshots.pods().values()
-        known = frozenset(p.address for p in pods if p.address and p.key not in self.unknown)
+        """`routing`, with Envoys that have acknowledged every pod long ago, and every mark at once."""
+        found = self.state.snapshots.pods().values()
+        pods = [p for p in found if not p.is_marked and p.key not in self.unknown]
+        known = frozenset(p.address for p in pods if p.address)
         long_ago_s = self.state.clock.now_s() - 3600.0
         envoys = tuple(
             replace(envoy, endpoints_version="v1", endpoints_since_s=long_ago_s)

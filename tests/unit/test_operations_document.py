@@ -30,6 +30,9 @@ OWN_EVENTS = {
     Reason.CHANGE_WAITS.value: "Fleet: a change that only a price, a rate or an SLO asks for begins to wait",
     Reason.PICTURE_INCOMPLETE.value: "Fleet: part of the cluster is not seen, the last plan is kept",
     Reason.REMOVAL_WAITS.value: "Fleet: a large removal waits for a second look",
+    "RemovalUnacknowledged": (
+        "Fleet: a replica is removed although an Envoy has not acknowledged for 60 s that it gets no requests"
+    ),
     Reason.SILENCE_IN_DOUBT.value: "Fleet: engines stopped answering together",
     Reason.ENVOY_AHEAD.value: "Fleet: an Envoy has routes of a later plan than the API server",
     "EnvoyLedBack": "Fleet: that Envoy is served the applied plan again",

@@ -5,6 +5,7 @@ Owns the fields, bounds and rules of the kind. The catalogue (`perf`) has the kn
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -20,6 +21,13 @@ from argosy.keys import ModelKey
 DRAIN_SECONDS = 300
 """Default of `spec.engine.drainSeconds`: an answer of 13,000 tokens at 23 ms each, longer than one takes
 within any SLO of the examples. A hung engine keeps its GPUs no longer than this once it is deleted."""
+
+
+class Exchange(StrEnum):
+    """What happens where a new replica has no room until the last one that serves has gone."""
+
+    WAIT = "Wait"
+    BRIEF_OUTAGE = "BriefOutage"
 
 
 class ParallelShape(Value):
@@ -194,6 +202,15 @@ class ServedModelSpec(Value):
     engine: Engine = Field(Engine(), description="How the vLLM engine of one replica is started.")
     max_replicas: int = Field(
         64, ge=1, le=1000, description="Maximum number of replicas of this model over all pools."
+    )
+    exchange: Exchange = Field(
+        Exchange.WAIT,
+        description=(
+            "What happens where an edit calls for a new replica that has no room before the last replica"
+            " which serves has gone. Wait: it stays, and Ready says so until there is room. BriefOutage: it"
+            " finishes its requests and goes, and requests are refused (503 with Retry-After) until the new"
+            " one has loaded."
+        ),
     )
 
 

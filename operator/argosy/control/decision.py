@@ -68,6 +68,7 @@ class Reliance:
     serving:  replicas by Deployment that must take requests after a step that removes others
     replicas: the count that the Deployment had; None where it did not exist
     pod_uid:  of the pod that the step changes; empty where it changes none
+    unacknowledged: keys of pods that it removes although some Envoy may send requests to them
     """
 
     plan: str
@@ -75,6 +76,7 @@ class Reliance:
     serving: Mapping[DeploymentKey, int] = field(default_factory=dict)
     replicas: int | None = None
     pod_uid: str = ""
+    unacknowledged: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from argosy.control.decision import EventRecord
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, EventKey, TrafficMemory, WeightMemory
 from argosy.control.state.measured import measured
+from argosy.control.state.removable import acknowledged
 from argosy.control.state.routable import unrouted
 from argosy.control.state.silence import doubted_pods, idle_pods, silent_pods
 from argosy.control.traffic import blindness
@@ -124,6 +125,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
             *_silence_triggers(memory.traffic.silent, silent),
             *_idle_triggers(memory.traffic.idle - silent, idle - silent),
             *_routed_triggers(memory.planning.unrouted - unrouted(snapshot).keys()),
+            *removal_triggers(snapshot, memory),
             *blind.triggers(),
             *(Trigger(f"the step times of {key} were calibrated anew") for key in calibrations.changed),
         ),
@@ -162,6 +164,12 @@ def _routed_triggers(pods: Iterable[str]) -> Iterable[Trigger]:
     """What a roll-out has waited for."""
     for pod in sorted(pods):
         yield Trigger(f"Envoys send requests to pod {pod} now", is_progress=True)
+
+
+def removal_triggers(snapshot: FleetSnapshot, memory: ControlMemory) -> Iterable[Trigger]:
+    """Removals that were waited for and may go on."""
+    for pod in acknowledged(snapshot, memory.planning.awaited_s):
+        yield Trigger(f"pod {pod}, which takes no requests any more, can be removed", is_progress=True)
 
 
 def _recalibrated(

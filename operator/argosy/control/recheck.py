@@ -14,6 +14,7 @@ from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.picture.removal import is_destructive
 from argosy.control.picture.set_aside import set_aside
 from argosy.control.state.nodes import new_pod_nodes, pool_nodes
+from argosy.control.state.removable import in_order_of_removal, still_sending
 from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import uncounted_pods
 from argosy.keys import DeploymentKey
@@ -29,7 +30,6 @@ from argosy.rollout import (
     ScaleDeployment,
     Step,
 )
-from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot, is_true
 from argosy.snapshot.serving import takes_requests
 
@@ -48,11 +48,12 @@ def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
             # Its name holds the hash of the template that is set back.
             return _count_changed(workload.key, relies_on, snapshot)
         case ScaleDeployment(key):
-            return _count_changed(key, relies_on, snapshot) or _too_few_serve(
+            unsafe = _count_changed(key, relies_on, snapshot) or _too_few_serve(
                 planned.step, relies_on, snapshot
             )
+            return unsafe or _still_sending(planned.step, relies_on, snapshot)
         case MarkVictim(pod):
-            return _pod_changed(pod, relies_on, snapshot)
+            return _pod_changed(pod, relies_on, snapshot) or _too_few_others(pod, relies_on, snapshot)
         case PlacePod(pod, node):
             return _pod_changed(pod, relies_on, snapshot) or _place_gone(pod, node, snapshot)
         case DeleteDeployment(key):
@@ -133,23 +134,33 @@ def _too_few_serve(
     counts = {key: deployment.replicas for key, deployment in snapshot.deployments.items()}
     counts[step.key] = step.replicas
     for key, needed in sorted(relies_on.serving.items()):
-        staying = _staying(key, counts.get(key, 0), snapshot, lost)
+        pods = in_order_of_removal(snapshot, key, lost)
+        staying = pods[max(0, len(pods) - counts.get(key, 0)) :]
         found = sum(takes_requests(pod, lost) for pod in staying)
         if found < needed:
             return f"the number of serving replicas of Deployment {key} would be {found}: {needed} is needed"
     return ""
 
 
-def _staying(key: DeploymentKey, count: int, snapshot: FleetSnapshot, lost: frozenset[str]) -> list[PodState]:
-    """The pods that the ReplicaSet controller keeps of a Deployment with this count.
+def _still_sending(step: ScaleDeployment, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
+    """Nothing is removed that an Envoy may still send requests to."""
+    lost = uncounted_pods(snapshot)
+    pods = in_order_of_removal(snapshot, step.key, lost)
+    going = pods[: max(0, len(pods) - step.replicas)]
+    for pod, why in still_sending(snapshot, going, lost):
+        if pod.key not in relies_on.unacknowledged:
+            return f"pod {pod.key} would be removed: {why}"
+    return ""
 
-    It deletes pods that are not ready first (those without a node before the others, which makes no
-    difference to what serves), then those of the lowest deletion cost. Among equals, this assumes that
-    it deletes those that serve.
-    """
-    live = [p for p in snapshot.engine_pods if p.deployment == key and p.is_active and not p.deleting]
-    live.sort(key=lambda p: (p.ready, p.deletion_cost, not takes_requests(p, lost)))
-    return live[max(0, len(live) - count) :]
+
+def _too_few_others(pod: str, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
+    """A pod is taken out of rotation only while enough others take requests."""
+    out = uncounted_pods(snapshot) | unrouted(snapshot).keys() | {pod}
+    for key, needed in sorted(relies_on.serving.items()):
+        found = sum(takes_requests(p, out) for p in snapshot.engine_pods if p.deployment == key)
+        if found < needed:
+            return f"the number of serving replicas of Deployment {key} would be {found}: {needed} is needed"
+    return ""
 
 
 def _pod_changed(pod: str, relies_on: Reliance, snapshot: FleetSnapshot) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from argosy.api import FleetPlan
+from argosy.api.fleet import Mode
 from argosy.control.cells import known_cells, weights_of_plan
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
 from argosy.keys import DeploymentKey
@@ -34,24 +35,30 @@ def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs
         classes=tuple(snapshot.classes.values()),
         policies=tuple(snapshot.policies.values()),
         models=tuple(snapshot.models.values()),
-        endpoints=_endpoints(snapshot.engine_pods),
+        endpoints=_endpoints(snapshot.engine_pods, acts=snapshot.fleet_spec.mode is Mode.AUTO),
         weights=weights_of_plan(plan) if plan else {},
         groups=group_by_deployment(snapshot.engine_pods, known_cells(snapshot).groups),
         cluster_models=models_by_deployment(snapshot),
     )
 
 
-def _endpoints(pods: Iterable[PodState]) -> dict[DeploymentKey, tuple[Endpoint, ...]]:
-    """Ready engines take requests; draining ones, and those that are not ready any more, may have some."""
+def _endpoints(pods: Iterable[PodState], *, acts: bool) -> dict[DeploymentKey, tuple[Endpoint, ...]]:
+    """Ready engines take requests; draining ones, and those that are not ready any more, may have some.
+
+    acts: the pods that are marked are about to be removed; in another mode nothing is
+    """
     endpoints: dict[DeploymentKey, list[Endpoint]] = {}
     for pod in pods:
         if may_have_requests(pod):
-            endpoint = Endpoint(pod.ip, pod.port, pod.key, _state(pod))
+            endpoint = Endpoint(pod.ip, pod.port, pod.key, _state(pod, acts))
             endpoints.setdefault(pod.deployment, []).append(endpoint)
     return {name: tuple(found) for name, found in endpoints.items()}
 
 
-def _state(pod: PodState) -> EndpointState:
-    if not answers(pod):
+def _state(pod: PodState, acts: bool) -> EndpointState:
+    # What was out of rotation when its drain began does not come back for it.
+    if not answers(pod) or (pod.deleting and pod.is_marked):
         return EndpointState.NOT_READY
-    return EndpointState.DRAINING if pod.deleting else EndpointState.READY
+    if pod.deleting:
+        return EndpointState.DRAINING
+    return EndpointState.MARKED if acts and pod.is_marked else EndpointState.READY

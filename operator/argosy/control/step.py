@@ -18,11 +18,12 @@ from argosy.control.candidates.groups import in_groups
 from argosy.control.candidates.resolve import Known, resolve
 from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCells, former_classes
-from argosy.control.decision import Decision, EventRecord, PlanLife
+from argosy.control.decision import Decision, EventRecord, PlanLife, PlannedStep, StatusUpdate
 from argosy.control.demand import class_forecasts
-from argosy.control.edits.mending import mended
+from argosy.control.edits.mending import Mending, mended
 from argosy.control.edits.report import edit_events, sentence, with_contested
 from argosy.control.memory import ControlMemory, PlanInputs, PlanningMemory
+from argosy.control.picture.acknowledged import Acknowledged, acknowledged_steps
 from argosy.control.picture.doubt import doubt
 from argosy.control.picture.fleet_gone import gone_event, gone_sentence, with_remark
 from argosy.control.picture.held import PICTURE, held
@@ -50,6 +51,7 @@ from argosy.control.status.changes import change_events
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.last_replica import interrupted_s
 from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
 from argosy.control.status.updates import status_updates
 from argosy.control.status.verdict import Verdict, conditions_of
@@ -160,62 +162,127 @@ def _decision(
     is_in_doubt = bool(doubted_pods(snapshot))
     new_plan = None if is_in_doubt else _new_revision(snapshot, decided, settings, picture)
     follow = new_plan if mode is Mode.AUTO and new_plan else picture.whole.applied_plan
-    owners = owners_by_deployment(snapshot, {*sizing.cells.groups, *former_classes(snapshot)})
-    reported = Reported(
-        sizing=sizing,
-        plan=decided.plan,
-        placement=decided.placement,
-        follow=follow,
-        owners=owners,
-        calibration=_shown(snapshot.fleet_spec, memory),
-        history=memory.traffic.observed,
-        waiting=decided.waiting,
-        unread=memory.traffic.blind.unread,
-    )
+    made = _Made(sizing, decided, memory, picture, new_plan, follow, is_in_doubt)
+    reported = _reported(made)
     inputs = _plan_inputs(sizing, decided, memory, follow)
-    looks = memory.planning.first_seen_s
-    world = World(snapshot, sizing.nodes, owners, sizing.lost)
-    steps_are_taken = mode is Mode.AUTO and follow is not None and not is_in_doubt
-    steps = planned_steps(world, decided, follow) if follow is not None and steps_are_taken else ()
-    removal = guarded(steps, picture.whole, Explanation(inputs.cause, looks))
-    gone, drains = gone_sentence(picture.whole), draining(picture.whole)
-    plan = follow.key if follow is not None and steps_are_taken else ""
-    mending = mended(removal.steps, snapshot, sizing.resolution.workloads(), plan, memory.planning.edits)
-    statuses = remarked(picture.whole, status_updates(reported), picture.kept, removal.waiting)
-    statuses = with_contested(picture.whole, with_remark(statuses, gone), mending.contested)
+    done = _done(made, reported, inputs.cause)
     progress = progress_verdicts(reported, follow) if follow and not is_in_doubt else ()
-    events = (
-        *edit_events(picture.whole, mending),
-        *_events(snapshot, new_plan, decided),
-        *_removal_event(snapshot, removal, looks),
-        *gone_event(picture.whole, gone),
-        *draining_event(picture.whole, drains),
-    )
+    statuses = _statuses(made, reported, done)
     return Decision(
         mode=mode,
         new_plan=new_plan,
         follow=follow,
         life=_life(picture.whole, new_plan, follow, progress),
         routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
-        steps=mending.steps,
+        steps=done.acknowledged.steps,
         statuses=statuses,
-        events=(*events, *_progress_events(follow, progress), *change_events(picture.whole, statuses)),
+        events=(
+            *_events(made, done),
+            *(progress_events(follow, progress) if follow else ()),
+            *change_events(picture.whole, statuses),
+        ),
         why=decided.plan.reasons,
         observed=observed_statuses(reported),
-        memory=PlanningMemory(
-            sizing.forecasts,
-            decided.problem.capacity_per_s,
-            inputs,
-            _looks(snapshot, removal, looks),
-            frozenset(reported.unrouted),
-            mending.memory,
-        ),
-        set_back=tuple((edit.about, sentence(edit)) for edit in mending.edits),
-        num_contested=len(mending.contested),
-        waiting=removal.waiting,
-        draining=drains.replicas,
-        fleet_gone=gone,
+        memory=_remembered(made, reported, done, inputs),
+        set_back=tuple((edit.about, sentence(edit)) for edit in done.mending.edits),
+        num_contested=len(done.mending.contested),
+        waiting=done.waiting,
+        draining=draining(picture.whole).replicas,
+        fleet_gone=gone_sentence(picture.whole),
         waits_until_s=_waits_until_s(snapshot, decided),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a decision is put together from, besides its settings."""
+
+    sizing: Sizing
+    decided: Decided
+    memory: ControlMemory
+    picture: _Picture
+    new_plan: FleetPlan | None
+    follow: FleetPlan | None
+    is_in_doubt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """The steps, as each of the three that may hold some back leaves them to the next."""
+
+    removal: Guarded
+    mending: Mending
+    acknowledged: Acknowledged
+
+    @property
+    def waiting(self) -> str:
+        """Why a removal waits, in a sentence; empty where none does."""
+        return self.removal.waiting or self.acknowledged.waiting
+
+
+def _reported(made: _Made) -> Reported:
+    sizing, memory = made.sizing, made.memory
+    groups = {*sizing.cells.groups, *former_classes(sizing.snapshot)}
+    return Reported(
+        sizing=sizing,
+        plan=made.decided.plan,
+        placement=made.decided.placement,
+        follow=made.follow,
+        owners=owners_by_deployment(sizing.snapshot, groups),
+        calibration=_shown(sizing.snapshot.fleet_spec, memory),
+        history=memory.traffic.observed,
+        waiting=made.decided.waiting,
+        unread=memory.traffic.blind.unread,
+        interrupted_s=memory.planning.interrupted_s,
+    )
+
+
+def _done(made: _Made, reported: Reported, cause: str) -> _Done:
+    """What is safe to do now, as far as nothing of it waits."""
+    sizing, planning, follow = made.sizing, made.memory.planning, made.follow
+    snapshot, workloads = sizing.snapshot, made.decided.resolution.workloads()
+    steps: tuple[PlannedStep, ...] = ()
+    plan = ""
+    if follow is not None and snapshot.fleet_spec.mode is Mode.AUTO and not made.is_in_doubt:
+        world = World(snapshot, sizing.nodes, reported.owners, sizing.lost)
+        steps, plan = planned_steps(world, made.decided, follow), follow.key
+    removal = guarded(steps, made.picture.whole, Explanation(cause, planning.first_seen_s))
+    mending = mended(removal.steps, snapshot, workloads, plan, planning.edits)
+    acknowledged = acknowledged_steps(mending.steps, snapshot, sizing.lost, planning.awaited_s)
+    return _Done(removal, mending, acknowledged)
+
+
+def _statuses(made: _Made, reported: Reported, done: _Done) -> tuple[StatusUpdate, ...]:
+    """Of the users' objects, with remarks on what is kept, gone, waited for or contested."""
+    whole = made.picture.whole
+    statuses = remarked(whole, status_updates(reported), made.picture.kept, done.waiting)
+    return with_contested(whole, with_remark(statuses, gone_sentence(whole)), done.mending.contested)
+
+
+def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
+    """What begins with this decision, besides what changes in statuses."""
+    whole, snapshot = made.picture.whole, made.sizing.snapshot
+    return (
+        *edit_events(whole, done.mending),
+        *_plan_events(snapshot, made.new_plan, made.decided),
+        *_removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
+        *done.acknowledged.events,
+        *gone_event(whole, gone_sentence(whole)),
+        *draining_event(whole, draining(whole)),
+    )
+
+
+def _remembered(made: _Made, reported: Reported, done: _Done, inputs: PlanInputs) -> PlanningMemory:
+    snapshot, planning = reported.snapshot, made.memory.planning
+    return PlanningMemory(
+        forecasts=made.sizing.forecasts,
+        capacity_per_s=made.decided.problem.capacity_per_s,
+        inputs=inputs,
+        first_seen_s=_looks(snapshot, done.removal, planning.first_seen_s),
+        unrouted=frozenset(key for key in reported.unrouted if not snapshot.pods[key].is_marked),
+        edits=done.mending.memory,
+        awaited_s=done.acknowledged.awaited_s,
+        interrupted_s=interrupted_s(reported, planning.interrupted_s),
     )
 
 
@@ -272,10 +339,6 @@ def _removal_event(
     return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Warning", reason.value, sentence),)
 
 
-def _progress_events(follow: FleetPlan | None, progress: tuple[Verdict, ...]) -> tuple[EventRecord, ...]:
-    return progress_events(follow, progress) if follow is not None else ()
-
-
 def _shown(fleet: FleetSpec, memory: ControlMemory) -> CalibrationMemory:
     """The calibrations that statuses show."""
     is_off = fleet.recalibration is Recalibration.DISABLED
@@ -313,7 +376,9 @@ def _new_revision(
     return candidate if differs(candidate, last) else None
 
 
-def _events(snapshot: FleetSnapshot, new_plan: FleetPlan | None, decided: Decided) -> tuple[EventRecord, ...]:
+def _plan_events(
+    snapshot: FleetSnapshot, new_plan: FleetPlan | None, decided: Decided
+) -> tuple[EventRecord, ...]:
     """A new plan is an event of Fleet; what it cannot serve, of the class that lacks it."""
     events = list(waiting_events(snapshot, decided.waiting))
     if new_plan is None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
+from argosy.api.servedmodel import Exchange
 from argosy.control.cells import RouteCells, cells_of_plan, former_classes
 from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.revision.decided import Decided
@@ -20,7 +21,7 @@ from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, new
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import replicas_without_room, uncounted_pods
-from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
+from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.place.solution import Placement
 from argosy.rollout import (
     CreateDeployment,
@@ -72,6 +73,7 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
     basis = _Basis(follow.key, snapshot, decided.cells, inputs)
     # A budget relies on all that serve now: on one more than a scale step of the same decision leaves.
     steps = (*protection_steps(inputs), *rollout_steps(inputs), *gates)
+    basis = replace(basis, counts={s.key: s.replicas for s in steps if isinstance(s, ScaleDeployment)})
     return tuple(PlannedStep(each, basis.reliance(each)) for each in steps)
 
 
@@ -128,6 +130,7 @@ def _planned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Targ
             is_short=entry.sharing_group in decided.short_groups,
             cells=its_cells,
             successors=frozenset(groups[cell] for cell in its_cells if cell in groups),
+            may_interrupt=_may_interrupt(entry.model_key, world.snapshot),
         )
 
 
@@ -167,7 +170,13 @@ def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Ta
         is_kept = owners.all_exist and _is_unplannable(decided, classes)
         group = owners.group if owners.group is not None else GroupName()
         is_short = group in decided.short_groups
-        yield Target(key, group, 0, None, owners.pool or "", is_kept, is_short)
+        may_interrupt = _may_interrupt(owners.model, world.snapshot)
+        yield Target(key, group, 0, None, owners.pool or "", is_kept, is_short, may_interrupt=may_interrupt)
+
+
+def _may_interrupt(model: ModelKey | None, snapshot: FleetSnapshot) -> bool:
+    found = snapshot.models.get(model) if model is not None else None
+    return found is not None and found.spec.exchange is Exchange.BRIEF_OUTAGE
 
 
 def _is_unplannable(decided: Decided, classes: Iterable[ClassKey]) -> bool:
@@ -177,12 +186,13 @@ def _is_unplannable(decided: Decided, classes: Iterable[ClassKey]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Basis:
-    """What all steps of one decision were decided on."""
+    """What all steps of one decision were decided on. `counts`: of the Deployments that it scales."""
 
     plan: str
     snapshot: FleetSnapshot
     cells: RouteCells
     inputs: RolloutInputs
+    counts: Mapping[DeploymentKey, int] = field(default_factory=dict)
 
     def reliance(self, step: Step) -> Reliance:
         """What one step relies on."""
@@ -195,7 +205,12 @@ class _Basis:
                 now = self.snapshot.deployments[key].replicas
                 serving = self._serving_after(key, replicas) if replicas < now else {}
                 return Reliance(self.plan, serving=serving, replicas=now)
-            case MarkVictim(pod) | PlacePod(pod):
+            case MarkVictim(pod, cost):
+                its = self.snapshot.pods[pod]
+                count = self.counts.get(its.deployment, self.snapshot.deployments[its.deployment].replicas)
+                serving = self._serving_after(its.deployment, count) if cost < 0 else {}
+                return Reliance(self.plan, serving=serving, pod_uid=its.uid)
+            case PlacePod(pod):
                 return Reliance(self.plan, pod_uid=self.snapshot.pods[pod].uid)
             case DeleteDeployment() | EndProtection():
                 return Reliance(self.plan)

@@ -22,6 +22,7 @@ from argosy.snapshot import Variant
 from argosy.snapshot.cluster import (
     ANNOTATION_RUNS,
     ENGINE_CONTAINER,
+    ENGINE_PORT,
     HOSTNAME,
     LABEL_DEPLOYMENT,
     LABEL_GROUP,
@@ -177,7 +178,7 @@ def _engine_container(workload: EngineWorkload) -> Manifest:
         "image": engine.image,
         "args": engine_args(workload.variant),
         "env": [{"name": name, "value": value} for name, value in engine.env],
-        "ports": [{"name": "http", "containerPort": engine.port}],
+        "ports": [{"name": ENGINE_PORT, "containerPort": engine.port}],
         "resources": {"limits": {workload.pool.spec.resource_name: str(workload.variant.gpus)}},
         "startupProbe": _probe(health, 1, HEALTH_TIMEOUT_S, LOAD_LIMIT_S),
         "readinessProbe": _probe(health, READINESS_PERIOD_S, HEALTH_TIMEOUT_S, UNHEALTHY_AFTER),

@@ -17,6 +17,7 @@ from kubernetes.aio.client import ApiClient
 from argosy.addresses import host_and_port
 from argosy.api.kinds import WATCHED
 from argosy.control.candidates.running import RunningVariants
+from argosy.control.fast import removal_triggers
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import InvariantError
@@ -117,6 +118,7 @@ class _Process:
             troubles=troubles,
             heartbeats=self._heartbeats,
         )
+        self._state = state
         self._planning = PlanningLoop(state, self._worker, leadership)
         variants = RunningVariants(LibraryPerfModel(shipped_library(), {}))
         self._traffic = TrafficLoop(state, self._source, variants, self._planning.wake)
@@ -215,7 +217,7 @@ class _Process:
     def _envoys_changed(self) -> None:
         """Update statuses at once where an Envoy comes, goes, sends a NACK or gets another plan's resources.
 
-        Any other ACK can wait.
+        Any other ACK can wait, except one that a removal waits for.
         """
         found = self._ads.envoys()
         envoys = [(e.node_id, e.refused_version, e.revision, e.is_ahead, e.is_duplicate) for e in found]
@@ -224,6 +226,9 @@ class _Process:
             if any(envoy.is_ahead for envoy in found):
                 self._watches.list_soon()  # without a listing no such Envoy is led back
             self._planning.wake(Trigger("the connected Envoys changed", is_progress=True))
+        if self._state.memory.planning.awaited_s:
+            for trigger in removal_triggers(self._state.snapshot(), self._state.memory):
+                self._planning.wake(trigger)
 
     def _others_changed(self) -> None:
         self._planning.wake(Trigger("the Envoys of other replicas changed", is_progress=True))

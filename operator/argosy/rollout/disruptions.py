@@ -28,10 +28,11 @@ def least_ready(target: Target, inputs: RolloutInputs) -> int:
 
     The planned ones; and until the planned ones of the whole group serve, all that serve now: a surplus
     stands in for them, and so does a replica on a node that is leaving. Kubernetes counts a lost
-    replica as ready until its kubelet notices, and one that gets no requests too, so each is added. As
-    many as there are pods is enough: then none may go.
+    replica as ready until its kubelet notices, and one that gets no requests too, so each is added, but
+    for one that is about to be removed. As many as there are pods is enough: then none may go.
     """
-    useless, pods = inputs.lost | inputs.unrouted, inputs.live_pods(target.key)
+    pods = inputs.live_pods(target.key)
+    useless = {p.key for p in pods if p.key in inputs.lost | inputs.unrouted and not p.is_marked}
     if is_surplus_allowed_to_go(target, inputs):
         needed = target.replicas + inputs.num_held(target)
     else:

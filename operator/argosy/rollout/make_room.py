@@ -1,8 +1,9 @@
 """Which surplus replica gives way where planned replicas find no room.
 
 Owns the way out of a deadlock: new replicas need the GPUs of surplus ones, which stay until the new
-ones are Ready. The last replica that serves a group, or a cell of it, never gives way: a group that
-has room for one replica only keeps the one it has, and its status reports what is missing. Nor do
+ones are Ready. The last replica that serves a group, or a cell of it, gives way only where its users
+allow an interruption (`Target.may_interrupt`) and a planned replica of its own group fits where it is: else a
+group that has room for one replica only keeps the one it has, and its status reports what is missing. Nor do
 replicas on nodes that take no new ones: nothing could start in their place. Input: `RolloutInputs`.
 Output: the Deployments that let one replica go.
 """
@@ -37,8 +38,15 @@ def _choose(
     members = [t for t in inputs.targets if t.pool == pool]
     if any(_is_draining(t, inputs) for t in members) or any(_is_loading(t, inputs) for t in starved):
         return None
-    able = [t for t in members if t.group not in spared and _may_give_way(t, inputs)]
-    return max(able, key=lambda t: (_idle(t, inputs) > 0, _spare(t.group, inputs), t.key), default=None)
+    able = [t for t in members if t.group not in spared and _may_give_way(t, starved, inputs)]
+    return max(able, key=lambda t: _rank(t, inputs), default=None)
+
+
+def _rank(target: Target, inputs: RolloutInputs) -> tuple[bool, bool, int, DeploymentKey]:
+    """The highest gives way: what interrupts no service before what does, idle replicas first."""
+    is_idle = _idle(target, inputs) > 0
+    interrupts = not is_idle and _is_last_server(target, inputs)
+    return (not interrupts, is_idle, _spare(target.group, inputs), target.key)
 
 
 def _is_draining(target: Target, inputs: RolloutInputs) -> bool:
@@ -53,14 +61,24 @@ def _is_loading(target: Target, inputs: RolloutInputs) -> bool:
     return inputs.num_settled(target.key) < target.replicas - inputs.without_room.get(target.key, 0)
 
 
-def _may_give_way(target: Target, inputs: RolloutInputs) -> bool:
+def _may_give_way(target: Target, starved: list[Target], inputs: RolloutInputs) -> bool:
     if not inputs.num_surplus(target) or is_surplus_allowed_to_go(target, inputs):
         return False  # without surplus none can go; a surplus that may go at once goes anyway
     if target.replicas and _alive(target, inputs) <= target.replicas:
         return False  # its surplus stands in for lost replicas, or for some that leave
     if all(p.key in inputs.closed for p in inputs.live_pods(target.key)):
         return False  # no planned replica could start where they are
-    return _idle(target, inputs) > 0 or not _is_last_server(target, inputs)
+    is_needed = _idle(target, inputs) == 0 and _is_last_server(target, inputs)
+    return not is_needed or _makes_room_for_its_own(target, starved, inputs)
+
+
+def _makes_room_for_its_own(target: Target, starved: list[Target], inputs: RolloutInputs) -> bool:
+    """True if its users allow an interruption, and a planned replica of its group fits where it is."""
+    if not target.may_interrupt or target.replicas:
+        return False
+    gpus = min((sum(p.devices.values()) for p in inputs.live_pods(target.key)), default=0)
+    needed = [t.workload.variant.gpus for t in starved if t.group in target.relieved_by and t.workload]
+    return bool(needed) and min(needed) <= gpus
 
 
 def _alive(target: Target, inputs: RolloutInputs) -> int:
@@ -78,15 +96,16 @@ def _is_last_server(target: Target, inputs: RolloutInputs) -> bool:
     A cell that has moved to another group is served by the replicas of both.
     """
     members = [t for t in inputs.targets if t.relieved_by & target.relieved_by]
-    if sum(inputs.num_serving(t.key) for t in members) <= 1:
+    if sum(inputs.num_serving_or_going(t.key) for t in members) <= 1:
         return True
     return any(
-        sum(inputs.num_serving(t.key) for t in members if cell in t.cells) <= 1 for cell in target.cells
+        sum(inputs.num_serving_or_going(t.key) for t in members if cell in t.cells) <= 1
+        for cell in target.cells
     )
 
 
 def _serving(group: GroupName, inputs: RolloutInputs) -> int:
-    return sum(inputs.num_serving(t.key) for t in inputs.targets if t.group == group)
+    return sum(inputs.num_serving_or_going(t.key) for t in inputs.targets if t.group == group)
 
 
 def _spare(group: GroupName, inputs: RolloutInputs) -> int:

@@ -142,7 +142,7 @@ def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
         if wanted == existing.replicas == 0 and not inputs.all_pods(target.key):
             steps.append(DeleteDeployment(target.key))
             continue
-        steps.extend(_marks(target, existing.replicas, wanted, inputs))
+        steps.extend(_marks(target, wanted, inputs))
         if wanted != existing.replicas:
             steps.append(ScaleDeployment(target.key, wanted))
     return tuple(steps)
@@ -166,12 +166,14 @@ def _wanted_count(target: Target, existing: int, inputs: RolloutInputs) -> int:
     return max(existing, target.replicas)
 
 
-def _marks(target: Target, existing: int, wanted: int, inputs: RolloutInputs) -> list[MarkVictim]:
+def _marks(target: Target, wanted: int, inputs: RolloutInputs) -> list[MarkVictim]:
     """Lost pods go first, then those that leave, then placement's victims; a mark that is no longer due
     is removed.
 
     A Deployment that is not planned keeps those that leave to the last: it gives way for the GPUs of
-    the others. Marks stay until the pods are being deleted: Kubernetes may not have chosen yet.
+    the others. Pods that are not ready come before all: Kubernetes takes them first, whatever their
+    marks, and a mark takes a ready one out of rotation. Marks stay until the pods are being deleted:
+    Kubernetes may not have chosen yet.
     """
     pods = inputs.live_pods(target.key)
     keys = {p.key for p in pods}
@@ -183,7 +185,12 @@ def _marks(target: Target, existing: int, wanted: int, inputs: RolloutInputs) ->
     else:
         others.sort(key=lambda key: key in inputs.closed)
     order += [key for key in others if key not in inputs.lost]
-    num_going = max(existing, len(pods)) - wanted
-    due = {key: VICTIM_COST + rank for rank, key in enumerate(order[: max(0, num_going)])}
+    ranks = {key: rank for rank, key in enumerate(order)}
+    going = sorted(pods, key=lambda p: (p.ready, ranks.get(p.key, len(order)), p.key))
+    due = {
+        p.key: VICTIM_COST + rank
+        for rank, p in enumerate(going[: max(0, len(pods) - wanted)])
+        if p.ready or p.key in ranks
+    }
     marks = [(p.key, due.get(p.key, 0)) for p in pods if p.deletion_cost != due.get(p.key, 0)]
     return [MarkVictim(pod, cost) for pod, cost in marks]

@@ -29,6 +29,7 @@ class Target:
         ones: nothing else could use their GPUs
     cells: the cells that it can serve, where that is known: the last replica that serves one of
         them does not give way. Empty: only the group as a whole is looked at
+    may_interrupt: its users let the last replica that serves go, where that makes room for a planned one
     successors: other groups that its cells have moved to: its surplus waits for their replicas too
     """
 
@@ -41,6 +42,7 @@ class Target:
     is_short: bool = False
     cells: frozenset[CellName] = frozenset()
     successors: frozenset[GroupName] = frozenset()
+    may_interrupt: bool = False
 
     @property
     def relieved_by(self) -> frozenset[GroupName]:
@@ -97,6 +99,12 @@ class RolloutInputs:
         """Replicas that get requests and answer them."""
         without = self.lost | self.unrouted
         return sum(takes_requests(p, without) for p in self.all_pods(deployment))
+
+    def num_serving_or_going(self, deployment: DeploymentKey) -> int:
+        """The same with those that are marked: which one gives way must not depend on its mark."""
+        without = self.lost | self.unrouted
+        pods = self.all_pods(deployment)
+        return sum(takes_requests(p, self.lost if p.is_marked else without) for p in pods)
 
     def num_ready(self, deployment: DeploymentKey) -> int:
         """Replicas that Kubernetes takes for serving: it removes the others first."""

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import Retries
+from argosy.api.servedmodel import Exchange
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.counters import stat_prefix_of
 from argosy.route.hints import hints_of
+from argosy.route.marked import Endpoints, with_last_ones_kept
 from argosy.route.policies import ClusterPolicy, assign_policies
 from argosy.route.precedence import conflicts, in_order, match_of
 from argosy.route.shares import divide
@@ -105,6 +107,7 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     cells = {workload.key: _cells(inputs.plan, workload.key) for workload in inputs.classes}
     by_class = assign_policies(inputs.policies, inputs.classes).by_class
     resolved = _Resolved(inputs, by_class, _groups(inputs), _cluster_models(inputs), _classes_by_group(cells))
+    resolved = replace(resolved, inputs=replace(inputs, endpoints=_endpoints(resolved, cells)))
     shadowed = {conflict.loser for conflict in conflicts(inputs.classes)}
     routes = tuple(
         _entry(resolved, workload, cell)
@@ -115,11 +118,32 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     used = {backend.cluster for route in routes for backend in route.backends}
     # Clusters that no route uses stay as long as they have endpoints: their requests in flight must
     # finish, and the operator watches them until then.
-    names = sorted(used | {name for name, endpoints in inputs.endpoints.items() if endpoints})
+    names = sorted(used | {name for name, endpoints in resolved.inputs.endpoints.items() if endpoints})
     revision = inputs.plan.spec.revision if inputs.plan is not None else 0
     clusters = tuple(_cluster(resolved, name) for name in names)
     gateway, hints = _gateway(inputs.gateway, inputs.models), hints_of(inputs.classes, inputs.models)
     return RouteTable(revision, gateway, routes, clusters, hints)
+
+
+def _endpoints(resolved: _Resolved, cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> Endpoints:
+    """The endpoints, those that are about to be removed out of rotation where others take their requests."""
+    inputs = resolved.inputs
+    planned = (
+        {d.name for d in inputs.plan.spec.deployments if d.replicas} if inputs.plan is not None else set()
+    )
+    served_by = [
+        {name for name in inputs.endpoints if resolved.may_serve(name, workload, cell)}
+        for workload in inputs.classes
+        for cell in cells[workload.key]
+        if planned & cell.planned.keys()
+    ]
+    may_interrupt = {m.key for m in inputs.models if m.spec.exchange is Exchange.BRIEF_OUTAGE}
+    yielding = {
+        name
+        for name in inputs.endpoints.keys() - planned
+        if resolved.model_by_cluster.get(name) in may_interrupt
+    }
+    return with_last_ones_kept(inputs.endpoints, served_by, yielding)
 
 
 def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEntry:

@@ -19,6 +19,8 @@ class EndpointState(StrEnum):
     """Takes no new request; those in flight finish."""
     NOT_READY = "NotReady"
     """Not in rotation, but may have requests in flight: Envoy goes on checking that it is alive."""
+    MARKED = "Marked"
+    """About to be removed: the same, unless it is the last that serves a planned cell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ MANAGED_BY = "argosy"
 PLACEMENT_GATE = "argosy.dev/placement"
 """The scheduling gate that a pod carries until placement has chosen its node."""
 ENGINE_CONTAINER = "engine"
+ENGINE_PORT = "http"
+"""The name of the engine's container port: its container is found by it, whatever that is called."""
 
 HOSTNAME = "kubernetes.io/hostname"
 """The node label that a pod's node selector names once its gate is lifted: it gives the pod its node."""
@@ -82,6 +84,7 @@ class PodState:
     ends_s:   of a pod that is being deleted: when its grace period, of `grace_s`, ends
     exits:    how often its engine has ended by itself
     last_exit: how it ended the last time, as the end of a sentence; empty where it never did
+    portless: of an engine pod no container of which has a port named `http`: their names
     """
 
     namespace: str
@@ -108,6 +111,7 @@ class PodState:
     grace_s: int = 0
     exits: int = 0
     last_exit: str = ""
+    portless: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -118,6 +122,11 @@ class PodState:
     def address(self) -> str:
         """`ip:port` of its engine, empty until it has an IP."""
         return f"{self.ip}:{self.port}" if self.ip and self.port else ""
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether Argosy is about to remove it: it should go before the others of its Deployment."""
+        return self.deletion_cost < 0
 
     @property
     def should_answer(self) -> bool:

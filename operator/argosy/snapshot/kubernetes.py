@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from argosy.api.schema.ownership import field_managers
@@ -18,6 +18,7 @@ from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import (
     DELETION_COST,
     ENGINE_CONTAINER,
+    ENGINE_PORT,
     HOSTNAME,
     LABEL_DEPLOYMENT,
     LABEL_MANAGED_BY,
@@ -64,7 +65,9 @@ def pod_state(pod: Object) -> PodState:
     namespace, ready = metadata.get("namespace") or "", _readiness(spec, status)
     gated = any(g.get("name") == PLACEMENT_GATE for g in spec.get("schedulingGates") or ())
     is_ready = ready.get("status") == "True"
-    engine = _engine_status(status)
+    containers = tuple(spec.get("containers") or ())
+    port = _http_port(_engine(containers))
+    engine = _engine_status(_engine(containers), status)
     return PodState(
         namespace=namespace,
         name=metadata.get("name") or "",
@@ -75,9 +78,10 @@ def pod_state(pod: Object) -> PodState:
         ready=is_ready,
         deleting="deletionTimestamp" in metadata,
         gated=gated,
-        devices=_device_limits(spec),
+        devices=_device_limits(containers),
         ip=status.get("podIP") or "",
-        port=_engine_port(spec),
+        port=port,
+        portless=tuple(str(c.get("name") or "") for c in containers) if is_ours and not port else (),
         created_s=seconds_of(metadata.get("creationTimestamp")) or 0.0,
         ready_since_s=seconds_of(ready.get("lastTransitionTime")) if is_ready else None,
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
@@ -174,9 +178,23 @@ def _readiness(spec: Object, status: Object) -> Mapping[str, Any]:
     return _named_condition(status, "Ready") if spec.get("readinessGates") or not containers else containers
 
 
-def _engine_status(status: Object) -> Mapping[str, Any]:
+def _engine(containers: Sequence[Object]) -> Object:
+    """The container that has a port named `http`, whatever a webhook has renamed or added; {} where none has.
+
+    Of several, the one with Argosy's name, then one that holds devices: a sidecar may use the name too.
+    """
+    able = [c for c in containers if _http_port(c)]
+    return min(able, key=lambda c: (c.get("name") != ENGINE_CONTAINER, not _limits_of(c)), default={})
+
+
+def _http_port(container: Object) -> int:
+    ports = container.get("ports") or ()
+    return next((int(p.get("containerPort") or 0) for p in ports if p.get("name") == ENGINE_PORT), 0)
+
+
+def _engine_status(engine: Object, status: Object) -> Mapping[str, Any]:
     statuses = status.get("containerStatuses") or ()
-    return next((c for c in statuses if c.get("name") == ENGINE_CONTAINER), {})
+    return next((c for c in statuses if c.get("name") == engine.get("name", ENGINE_CONTAINER)), {})
 
 
 def _exits(engine: Object) -> int:
@@ -208,21 +226,16 @@ def _devices(resources: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(count) for name, count in resources.items() if "/" in name and str(count).isdigit()}
 
 
-def _device_limits(spec: Object) -> dict[str, int]:
+def _limits_of(container: Object) -> dict[str, int]:
+    return _devices((container.get("resources") or {}).get("limits") or {})
+
+
+def _device_limits(containers: Sequence[Object]) -> dict[str, int]:
     total: dict[str, int] = {}
-    for container in spec.get("containers") or ():
-        limits = (container.get("resources") or {}).get("limits") or {}
-        for name, count in _devices(limits).items():
+    for container in containers:
+        for name, count in _limits_of(container).items():
             total[name] = total.get(name, 0) + count
     return total
-
-
-def _engine_port(spec: Object) -> int:
-    for container in spec.get("containers") or ():
-        if container.get("name") == ENGINE_CONTAINER:
-            for port in container.get("ports") or ():
-                return int(port.get("containerPort") or 0)
-    return 0
 
 
 def _deletion_cost(annotations: Mapping[str, str]) -> int:

@@ -85,7 +85,7 @@ def assignment_of(entry: ClusterEntry) -> EnvoyMessage:
         endpoints=hop.localities(
             _lb_endpoint(entry, endpoint)
             for endpoint in entry.endpoints
-            if endpoint.state is not EndpointState.NOT_READY
+            if endpoint.state not in (EndpointState.NOT_READY, EndpointState.MARKED)
         ),
     )
 

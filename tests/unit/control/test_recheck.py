@@ -28,7 +28,7 @@ from argosy.rollout import (
 )
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
 from argosy.snapshot.cluster import DeploymentState
-from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
 
 Change = Callable[[FleetSnapshot], FleetSnapshot]
 
@@ -69,7 +69,7 @@ OTHERS = [p for p in WORLD.engine_pods if p.deployment == OTHER]
 POOL = PODS[0].labels["argosy.dev/pool"]
 OTHER_POOL = next(name for name in WORLD.pools if name != POOL)
 FREE = next(n for n in sorted(WORLD.nodes) if n.startswith(POOL) and n not in {p.node for p in PODS[:1]})
-NEW = replace(PODS[0], name="new", uid="new", node="", phase="Pending", ready=False, gated=True)
+NEW = replace(PODS[0], name="new", uid="new", node="", phase="Pending", ready=False, gated=True, ip="")
 EMPTY = DeploymentKey("default/empty")
 
 
@@ -89,8 +89,9 @@ BASE = replace(
     with_model(WORLD, engine={"maxNumSeqs": 100}),
     pods={**WORLD.pods, NEW.key: NEW},
     deployments={**WORLD.deployments, EMPTY: DeploymentState(EMPTY, 0)},
+    routing=RoutingView(),
 )
-"""The world that the steps are decided on: a new revision of the model, and a pod without a node."""
+"""The world that the steps are decided on: a new revision of the model, a pod without a node, no Envoy."""
 
 STEPS = {
     "create": PlannedStep(CreateDeployment(workload(100), 2), Reliance(PLAN, (CHAT,))),
@@ -291,6 +292,49 @@ VOID: list[Any] = [
 @pytest.mark.parametrize(("step", "change", "expected"), VOID)
 def test_a_step_is_void_where_what_it_relies_on_has_changed(step: str, change: Change, expected: str) -> None:
     assert changed_since(STEPS[step], change(BASE)) == expected
+
+
+def with_envoy(snapshot: FleetSnapshot, *addresses: str) -> FleetSnapshot:
+    """One Envoy, which has these addresses as endpoints."""
+    edge = EnvoyState("edge", "v1", endpoints_version="v1", endpoints_since_s=0.0)
+    return replace(snapshot, routing=RoutingView("v1", (edge,), {"v1": frozenset(addresses)}))
+
+
+@pytest.mark.parametrize(
+    ("known", "unacknowledged", "expected"),
+    [
+        pytest.param([0, 1, 2], (), "edge has not acknowledged", id="an Envoy has the victim"),
+        pytest.param([1, 2], (), "", id="no Envoy has it"),
+        pytest.param([0, 1, 2], (PODS[0].key,), "", id="it is waited for no longer"),
+    ],
+)
+def test_a_count_falls_only_once_no_envoy_has_a_victim_as_an_endpoint(
+    known: list[int], unacknowledged: tuple[str, ...], expected: str
+) -> None:
+    step = STEPS["scale down"]
+    step = replace(step, relies_on=replace(step.relies_on, unacknowledged=frozenset(unacknowledged)))
+    marked = with_pod(PODS[0].key, deletion_cost=-1000)(BASE)
+    found = changed_since(step, with_envoy(marked, *(PODS[n].address for n in known)))
+    assert (expected in found) if expected else found == ""
+
+
+def test_if_kubernetes_would_take_another_pod_than_the_marked_one_that_one_must_be_unused_too() -> None:
+    """A pod that is not ready goes first, whatever its mark."""
+    world = with_pod(PODS[0].key, deletion_cost=-1000)(with_pod(PODS[1].key, ready=False)(BASE))
+    step = PlannedStep(ScaleDeployment(KEY, 2), Reliance(PLAN, replicas=3))
+    assert changed_since(step, with_envoy(world, PODS[2].address)) == ""
+    assert f"pod {PODS[1].key} would be removed" in changed_since(
+        step, with_envoy(world, PODS[1].address, PODS[2].address)
+    )
+
+
+def test_a_pod_is_taken_out_of_rotation_only_while_enough_others_serve() -> None:
+    relies_on = Reliance(PLAN, serving={KEY: 2}, pod_uid=PODS[0].uid)
+    step = PlannedStep(MarkVictim(PODS[0].key, -1000), relies_on)
+    assert changed_since(step, BASE) == ""
+    assert changed_since(step, with_pod(PODS[1].key, ready=False)(BASE)) == (
+        f"the number of serving replicas of Deployment {KEY} would be 1: 2 is needed"
+    )
 
 
 def test_a_node_on_which_every_engine_is_stuck_takes_no_new_pod() -> None:

@@ -132,7 +132,7 @@ def pods(letter: str, *states: str) -> dict[str, str]:
         ),
         pytest.param(
             Scene({"b": 1}, {"a": 2, "b": 1}, pods("a", "serving", "serving") | pods("b", "serving")),
-            [scale("a", 0)],
+            [mark("a1", 0), mark("a2", 1), scale("a", 0)],
             id="make before break: the new one serves, the old ones go",
         ),
         pytest.param(
@@ -185,12 +185,12 @@ def pods(letter: str, *states: str) -> dict[str, str]:
         ),
         pytest.param(
             Scene({}, {"z": 2}, pods("z", "serving", "serving"), groups={"z": ""}),
-            [scale("z", 0)],
+            [mark("z1", 0), mark("z2", 1), scale("z", 0)],
             id="it is not wanted any more",
         ),
         pytest.param(
             Scene({"a": 1}, {"a": 1, "z": 1}, pods("a", "loading") | pods("z", "serving"), groups={"z": ""}),
-            [scale("z", 0)],
+            [mark("z1", 0), scale("z", 0)],
             id="it is not wanted any more, whatever others wait for",
         ),
         pytest.param(
@@ -215,7 +215,7 @@ def marked(pod: PodState) -> PodState:
     ("state", "expected"),
     [
         pytest.param("loading", [], id="loading"),
-        pytest.param("serving", [scale("a", 0)], id="serving"),
+        pytest.param("serving", [mark("a1", 0), scale("a", 0)], id="serving"),
     ],
 )
 def test_a_group_whose_cells_have_moved_waits_for_the_replicas_of_their_new_group(

@@ -277,6 +277,53 @@ def test_an_engine_has_started_once_its_start_up_probe_has_passed(
     assert pod_state(pod).started is started
 
 
+SIDECAR = {"name": "proxy", "ports": [{"name": "metrics", "containerPort": 1}]}
+GPU = {"limits": {"nvidia.com/gpu": "1"}}
+
+
+def a_container(name: str, port: int, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "ports": [{"name": "http", "containerPort": port}], **fields}
+
+
+@pytest.mark.parametrize(
+    ("containers", "port", "exits"),
+    [
+        pytest.param([a_container("engine", 8000)], 8000, 1, id="as Argosy made it"),
+        pytest.param([SIDECAR, a_container("engine", 8000)], 8000, 1, id="a sidecar before it"),
+        pytest.param([SIDECAR, a_container("vllm", 8000)], 8000, 2, id="renamed"),
+        pytest.param([a_container("proxy", 1), a_container("engine", 2)], 2, 1, id="a sidecar's port, too"),
+        pytest.param(
+            [a_container("proxy", 1), a_container("vllm", 2, resources=GPU)],
+            2,
+            2,
+            id="renamed, with a sidecar",
+        ),
+    ],
+)
+def test_the_engine_is_the_container_with_a_port_named_http_whatever_it_is_called(
+    containers: list[dict[str, Any]], port: int, exits: int
+) -> None:
+    counts = {"engine": 1, "vllm": 2, "proxy": 9}
+    statuses = [{"name": name, "restartCount": count} for name, count in counts.items()]
+    found = changed(spec={"containers": containers}, status={"containerStatuses": statuses})
+    assert (found.port, found.exits, found.portless) == (port, exits, ())
+    assert found.address == f"10.0.0.7:{port}"
+
+
+@pytest.mark.parametrize(
+    "containers",
+    [
+        pytest.param([SIDECAR, {"name": "vllm"}], id="no port"),
+        pytest.param([SIDECAR, {"name": "vllm", "ports": [{"containerPort": 8000}]}], id="no name"),
+    ],
+)
+def test_a_pod_without_a_port_named_http_has_no_address_and_names_its_containers(
+    containers: list[dict[str, Any]],
+) -> None:
+    found = changed(spec={"containers": containers})
+    assert (found.address, found.portless) == ("", ("proxy", "vllm"))
+
+
 def test_a_pod_that_is_deleted_has_the_end_of_its_grace_period() -> None:
     metadata = {"deletionTimestamp": "2026-01-01T00:05:00Z", "deletionGracePeriodSeconds": 300}
     found = pod_state({"metadata": metadata})

@@ -106,9 +106,24 @@ _OF_REPLICAS = {
         "{ready} of {desired} planned replicas get requests; {others} replicas of the former plan serve until"
         " all do."
     ),
+    "Interrupted": (
+        "No replica has taken requests since {since}{late}: the last former one made room for its successor,"
+        " as spec.exchange BriefOutage of ServedModel {model} allows. {loading} of {desired} planned replicas"
+        " have a node."
+    ),
+    "ExchangeWaits": (
+        "{unplaced}. The last replica of the former plan serves until then: spec.exchange of ServedModel"
+        " {model} is Wait. Add a node with enough GPUs, or set spec.exchange to BriefOutage, which refuses"
+        " requests while the new replica loads."
+    ),
     "NotRouted": (
         "{ready} of {desired} replicas get requests; pod {pod} is ready and {why}. Check that Envoy and its"
         " connection to the operator (status.envoys of Fleet/default)."
+    ),
+    "EnginePortMissing": (
+        "{ready} of {desired} replicas get requests; no container of pod {pod} has a container port named"
+        " http (it has the containers {containers}), so that Envoy cannot reach its engine. Name the"
+        " engine's port http: something changes pods as they are created, such as a mutating webhook."
     ),
     "PodsRefused": (
         "{ready} of {desired} replicas are ready; the API server refuses the pods of Deployment {deployment}:"

@@ -81,7 +81,7 @@ def guarded(steps: tuple[PlannedStep, ...], snapshot: FleetSnapshot, explanation
 
 
 def is_destructive(step: Step, snapshot: FleetSnapshot) -> bool:
-    """Whether a step takes a replica or a Deployment away, or leaves more replicas to evictions."""
+    """Whether a step takes a replica or a Deployment away, from requests too, or leaves more to evictions."""
     match step:
         case ScaleDeployment(key, replicas):
             now = snapshot.deployments.get(key)
@@ -90,6 +90,8 @@ def is_destructive(step: Step, snapshot: FleetSnapshot) -> bool:
             return replicas < snapshot.protected.get(key, 0)
         case DeleteDeployment() | EndProtection():
             return True
+        case MarkVictim(_, cost):
+            return cost < 0
         case _:
             return False
 

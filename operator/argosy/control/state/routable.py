@@ -35,6 +35,10 @@ RECONNECT_S = 10.0
 """Envoys connect to an operator that has just started within so long: their tries are a second apart."""
 
 
+PORTLESS = "none of its containers has a container port named http"
+MARKED = "it is about to be removed, so Envoys send it no new requests where others can take them"
+
+
 @dataclass(frozen=True, slots=True)
 class Unrouted:
     """A ready pod that gets no requests: the first Envoy that does not route to it, and why."""
@@ -44,12 +48,16 @@ class Unrouted:
 
 
 def unrouted(snapshot: FleetSnapshot) -> dict[str, Unrouted]:
-    """By the key of the pod. Empty while nothing is routed at all: no plan is applied."""
-    if snapshot.applied_plan is None or snapshot.fleet_spec.mode is not Mode.AUTO:
-        return {}
+    """By the key of the pod. While no plan is applied and nothing is routed: those that never can be."""
+    is_routing = snapshot.applied_plan is not None and snapshot.fleet_spec.mode is Mode.AUTO
     found = {}
     for pod in snapshot.engine_pods:
-        if takes_requests(pod, frozenset()) and (why := _why(pod, snapshot)):
+        if not takes_requests(pod, frozenset()):
+            continue
+        why = PORTLESS if pod.portless else ""
+        if is_routing:
+            why = why or (MARKED if pod.is_marked else _why(pod, snapshot))
+        if why:
             found[pod.key] = Unrouted(pod.key, why)
     return found
 

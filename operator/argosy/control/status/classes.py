@@ -14,6 +14,7 @@ from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.exchange import Exchange, exchange_of
+from argosy.control.status.rollout.last_replica import interrupted_verdict, waits_verdict
 from argosy.control.status.verdict import (
     Verdict,
     because,
@@ -21,6 +22,7 @@ from argosy.control.status.verdict import (
     false,
     mode_not_auto,
     nearest,
+    portless_verdict,
     programmed,
     refused_verdict,
     replicas_verdict,
@@ -105,10 +107,15 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     if routed.status is ConditionStatus.FALSE:
         return because(ConditionType.READY, routed.reason, routed.message)
     now = exchange_of(reported, reported.planned_for(key), reported.pods_of_class(key))
-    exchanging = _exchanging(reported, key, now)
+    lacking = unplaced(reported, key)
+    exchanging = (
+        _unreachable(reported, key)
+        or interrupted_verdict(reported, key)
+        or waits_verdict(reported, key, lacking)
+        or _exchanging(reported, key, now)
+    )
     if exchanging is not None:
         return exchanging
-    lacking = unplaced(reported, key)
     if lacking is not None and not now.is_draining:
         return because(ConditionType.READY, Reason.UNPLACEABLE, lacking.message)
     planned = reported.planned_for(key)
@@ -119,6 +126,14 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     if served.status is not ConditionStatus.TRUE:
         return served
     return slo_missed(reported, key) or _remarked(reported, key, served)
+
+
+def _unreachable(reported: Reported, key: ClassKey) -> Verdict | None:
+    """A planned replica cannot be reached, whatever serves instead: only a user can end that."""
+    planned = [d for d in reported.planned_for(key) if d.replicas]
+    names = {d.name for d in planned}
+    pods = [p for p in reported.pods_of_class(key) if p.deployment in names]
+    return portless_verdict(pods, sum(map(reported.serves, pods)), sum(d.replicas for d in planned))
 
 
 def _exchanging(reported: Reported, key: ClassKey, now: Exchange) -> Verdict | None:

@@ -38,6 +38,7 @@ class Reported:
     history: what requests got in the last minutes
     waiting: the change of the plan that waits, or None
     unread:  what has not been readable for a while, such as `all engines`; else empty
+    interrupted_s: since when each class has been without a replica for an exchange, as of the last decision
     """
 
     sizing: Sizing
@@ -49,6 +50,7 @@ class Reported:
     history: ObservedHistory = field(default_factory=ObservedHistory)
     waiting: Waiting | None = None
     unread: str = ""
+    interrupted_s: Mapping[ClassKey, float] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> FleetSnapshot:
@@ -84,10 +86,10 @@ class Reported:
         return takes_requests(pod, self._out)
 
     def stopped(self, pods: Iterable[PodState]) -> list[PodState]:
-        """Those whose pod is ready and whose engine does not serve all the same; one that became ready a
-        moment ago is still starting.
+        """Those whose pod is ready and stays, and whose engine does not serve all the same; one that
+        became ready a moment ago is still starting.
         """
-        not_serving = (p for p in pods if p.ready and not p.deleting and not self.serves(p))
+        not_serving = (p for p in pods if p.ready and not (p.deleting or p.is_marked or self.serves(p)))
         return [p for p in not_serving if not (p.key in self.unrouted and self._is_new(p))]
 
     def _is_new(self, pod: PodState) -> bool:

@@ -124,8 +124,20 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
     return false(ConditionType.READY, Reason.LOADING, ready=ready, desired=wanted)
 
 
+def portless_verdict(pods: Iterable[PodState], ready: int, wanted: int) -> Verdict | None:
+    """That the engine of one of these pods cannot be reached; None where all can."""
+    for pod in sorted(pods, key=lambda p: p.key):
+        if pod.portless and pod.ready and not pod.deleting:
+            found = ", ".join(pod.portless)[:MAX_TEXT]
+            parts = {"ready": ready, "desired": wanted, "pod": pod.key, "containers": found}
+            return false(ConditionType.READY, Reason.ENGINE_PORT_MISSING, **parts)
+    return None
+
+
 def _stopped_verdict(reported: Reported, stopped: list[PodState], ready: int, wanted: int) -> Verdict:
     """Engines that Kubernetes calls ready and that do not serve."""
+    if (portless := portless_verdict(stopped, ready, wanted)) is not None:
+        return portless
     named = min(p.key for p in stopped)
     not_routed = [p.key for p in stopped if p.key in reported.unrouted]
     if len(not_routed) == len(stopped):

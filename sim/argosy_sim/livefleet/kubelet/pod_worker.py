@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from argosy.errors import ArgosyError
+from argosy.snapshot.cluster import ENGINE_PORT
 from argosy_sim.livefleet.addresses import AddressClaim, listen_on
 from argosy_sim.livefleet.errors import EnginePortTakenError
 from argosy_sim.livefleet.event_log import EventLog
@@ -407,7 +408,7 @@ def _num_gpus(container: Object) -> int:
 
 def _declared_port(container: Object) -> int:
     ports = container.get("ports") or [{"containerPort": _DEFAULT_PORT}]
-    return int(ports[0]["containerPort"])
+    return int(next((p for p in ports if p.get("name") == ENGINE_PORT), ports[0])["containerPort"])
 
 
 def _restarts_before(pod: Object, engine: Object | None) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, condition, some_nodes, verdict
 
 from argosy.control.recheck import changed_since
-from argosy.control.state.routable import PATIENCE_S, RECONNECT_S, ROUTED_WITHIN_S, unrouted
+from argosy.control.state.routable import PATIENCE_S, PORTLESS, RECONNECT_S, ROUTED_WITHIN_S, unrouted
 from argosy.rollout import ScaleDeployment
 from argosy.snapshot import EndpointHealth, Sample
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
@@ -182,3 +182,39 @@ def test_whatever_envoys_have_acknowledged_those_that_serve_stay_enough(data: st
                 world.take(planned.step)
         world.now_s += 3.0
         world.reconcile()
+
+
+@pytest.mark.parametrize("mode", ["Auto", "Recommend"])
+def test_a_pod_without_a_port_named_http_is_never_routed_to(mode: str) -> None:
+    world = a_world()
+    first = min(world.pods)
+    world.pods[first] = replace(world.pods[first], port=0, portless=("proxy", "vllm"))
+    world.apply(a_fleet(mode))
+    world.now_s += 10 * PATIENCE_S
+    assert unrouted(world.snapshot())[first].why == PORTLESS
+
+
+def test_replicas_without_a_port_named_http_leave_their_class_not_ready_and_the_former_ones_in_place() -> (
+    None
+):
+    world = a_world()
+    old = set(world.pods)
+    world.apply(a_model(engine={"maxNumSeqs": 128}))
+
+    def reach_nothing() -> None:
+        new = {k: p for k, p in world.pods.items() if k not in old}
+        world.pods |= {k: replace(p, port=0, portless=("proxy", "vllm")) for k, p in new.items()}
+
+    for _ in range(120):
+        world.act()
+        reach_nothing()
+        world.now_s += 1.0
+        world.reconcile()
+    decision = world.act()
+    assert old <= set(world.pods)
+    found = condition(decision, CHAT)
+    assert (found["status"], found["reason"]) == ("False", "EnginePortMissing")
+    assert found["message"].startswith("0 of ")
+    pod = min(set(world.pods) - old)
+    assert f"no container of pod {pod} has a container port named http" in found["message"]
+    assert "(it has the containers proxy, vllm)" in found["message"]

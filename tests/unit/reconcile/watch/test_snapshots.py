@@ -52,7 +52,7 @@ def a_pod(name: str, ready: bool = True, deployment: str = "d", **metadata: Any)
         name,
         "default",
         metadata={"labels": labels, **metadata},
-        spec={"containers": [{"name": "engine", "ports": [{"containerPort": 8000}]}]},
+        spec={"containers": [{"name": "engine", "ports": [{"name": "http", "containerPort": 8000}]}]},
         status={
             "podIP": f"10.0.0.{name[-1]}",
             "phase": "Running",

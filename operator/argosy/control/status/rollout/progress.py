@@ -20,11 +20,13 @@ from argosy.control.decision import EventRecord, StatusUpdate
 from argosy.control.status.classes import unplaced
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.exchange import Exchange, exchange_of
+from argosy.control.status.rollout.last_replica import waits_verdict
 from argosy.control.status.verdict import (
     Verdict,
     because,
     dated,
     mode_not_auto,
+    portless_verdict,
     programmed,
     refused_verdict,
     replicas_verdict,
@@ -148,16 +150,22 @@ def _named(groups: list[_Group]) -> str:
 def _trouble(reported: Reported, group: _Group) -> Verdict | None:
     """What the planned replicas wait for, where time alone does not help."""
     names = {d.name for d in group.planned}
-    served = replicas_verdict(reported, [p for p in group.pods if p.deployment in names], group.count.wanted)
+    pods = [p for p in group.pods if p.deployment in names]
+    served = replicas_verdict(reported, pods, group.count.wanted)
+    served = portless_verdict(pods, group.count.ready, group.count.wanted) or served
     served = refused_verdict(reported, names, served)
     if served.status is ConditionStatus.FALSE and served.reason is not Reason.LOADING:
         return served
     if group.count.is_moving:
         return None
-    lacking = next((u for key in group.classes if (u := unplaced(reported, key)) is not None), None)
-    if lacking is None or group.count.ready + group.count.others > 1:
+    lacking = {key: unplaced(reported, key) for key in group.classes}
+    for key, said in lacking.items():
+        if (waits := waits_verdict(reported, key, said)) is not None:
+            return waits
+    found = next((said for said in lacking.values() if said is not None), None)
+    if found is None or group.count.ready + group.count.others > 1:
         return None
-    return because(ConditionType.PROGRESSING, Reason.UNPLACEABLE, lacking.message)
+    return because(ConditionType.PROGRESSING, Reason.UNPLACEABLE, found.message)
 
 
 def _num_left(reported: Reported, plan: FleetPlan) -> int:
