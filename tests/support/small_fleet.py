@@ -1,7 +1,7 @@
 """A fleet small enough for a table of stories, and the Kubernetes around it.
 
-Fakes of the far side only: `World` does what the API server, the Deployment controller, the scheduler, the kubelets and the node controller do, in
-virtual seconds. What decides is always the real `control.step`.
+Fakes of the far side only: `World` does what the API server, the Deployment controller, the scheduler,
+the kubelets and the node controller do, in virtual seconds. What decides is always the real `control.step`.
 """
 
 from __future__ import annotations
