@@ -85,7 +85,7 @@ def other_owner(managers: tuple[FieldManager, ...], path: Path) -> FieldManager 
 
 
 def remover(managers: tuple[FieldManager, ...], path: Path) -> FieldManager | None:
-    """The client that probably removed a field which Argosy set: the last other writer; None where Argosy owns it.
+    """The client that probably removed a field of Argosy's: the last other writer; None where Argosy owns it.
 
     The API server records the owner of a field, not the client that removed it.
     """
