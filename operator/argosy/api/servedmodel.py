@@ -208,8 +208,8 @@ class ServedModelSpec(Value):
         description=(
             "What happens where an edit calls for a new replica that has no room before the last replica"
             " which serves has gone. Wait: it stays, and Ready reports it until there is room. BriefOutage:"
-            " it finishes its requests and goes, and requests are refused (503 with Retry-After) until the new"
-            " one has loaded."
+            " it finishes its requests and goes, and requests are refused (503 with Retry-After) until the"
+            " new one has loaded."
         ),
     )
 

@@ -7,7 +7,8 @@ node. Not thread-safe: it is used on one event loop.
 Roll-back is per Envoy: what one refuses (because of a port taken on its machine, say) may be fine
 for all others. An Envoy that refused a version gets the newest snapshot that was accepted instead of
 what it refused; endpoints stay up to date, because a refused listener must not keep requests on
-pods that are gone.
+pods that are gone. What was refused is sent again after a while, and at once on a new stream: the port may
+be free by then, and a new stream is often a new process.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class _Node:
     stats_url: str = ""
     acknowledged: dict[TypeUrl, str] = field(default_factory=dict)
     refusals: dict[TypeUrl, ResponseOutcome] = field(default_factory=dict)
+    is_retried: bool = False
     revision: int = 0
     hold: Hold | None = None
     left_revision: int = 0
@@ -46,7 +48,7 @@ class _Node:
 
     @property
     def is_forgotten_when_gone(self) -> bool:
-        return not self.refusals and self.hold is None
+        return self.hold is None
 
 
 class SnapshotCache:
@@ -80,7 +82,7 @@ class SnapshotCache:
         """The snapshot that this Envoy should have; None where there is none that it would accept."""
         current = self._current
         refused = self._refused_now(node_id)
-        if current is None or not refused:
+        if current is None or not refused or self._nodes[node_id].is_retried:
             return current
         good = next((s for s in reversed(self._accepted) if not _contains(s, refused.values())), None)
         return rolled_back(current, good, refused.keys()) if good is not None else None
@@ -119,9 +121,10 @@ class SnapshotCache:
         return name
 
     def disconnect(self, name: str) -> None:
-        """This Envoy's stream ended. What it refused, and a hold, are kept: it may connect again."""
+        """This Envoy's stream ended. A hold is kept: it may connect again."""
         node = self._nodes[name]
         node.is_connected, node.left_revision = False, 0
+        node.refusals.clear()
         if not any(n.is_connected for n in self._nodes.values() if n.node_id == node.node_id):
             self._forget_long_gone()
             self.gone_at_s[node.node_id] = self._times.now_s()
@@ -174,9 +177,19 @@ class SnapshotCache:
         """This Envoy refused a response that was sent on the way to `target`."""
         # The response may have held less or more than the target's resources: keep the target's version.
         version = target.resources(outcome.resource_type).version
-        self._nodes[node_id].refusals[outcome.resource_type] = ResponseOutcome(
+        node = self._nodes[node_id]
+        node.is_retried = False
+        node.refusals[outcome.resource_type] = ResponseOutcome(
             outcome.resource_type, version, outcome.refusal
         )
+
+    def refuses(self, node_id: str) -> bool:
+        """Whether this Envoy refuses something of the current snapshot, which it is not being sent again."""
+        return bool(self._refused_now(node_id)) and not self._nodes[node_id].is_retried
+
+    def retry(self, node_id: str) -> None:
+        """Send this Envoy again what it refused. Until it accepts, its state shows the refusal."""
+        self._nodes[node_id].is_retried = True
 
     def arrive(self, node_id: str, snapshot: Snapshot) -> None:
         """This Envoy has accepted all of `snapshot`: others may be rolled back to it."""
@@ -184,6 +197,7 @@ class SnapshotCache:
             self._accepted.append(snapshot)
         if snapshot is self._current:
             self._nodes[node_id].refusals.clear()
+            self._nodes[node_id].is_retried = False
 
     def envoys(self) -> tuple[EnvoyState, ...]:
         """The connected Envoys, by node id."""

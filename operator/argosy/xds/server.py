@@ -31,6 +31,11 @@ from argosy.xds.tls import credentials
 
 log = logging.getLogger(__name__)
 
+FIRST_RETRY_S = 10.0
+LONGEST_RETRY_S = 300.0
+"""What an Envoy refuses is sent to it again after such pauses, each twice as long as the one before: a port
+that was taken may be free by then."""
+
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 _OPTIONS = (
@@ -180,6 +185,8 @@ class _Stream:
         self._target: Snapshot | None = None
         # The target when a response was sent: a refusal concerns that one, not its successor.
         self._target_by_type: dict[str, Snapshot] = {}
+        self._retry_s: float | None = None
+        self._pause_s = FIRST_RETRY_S
 
     def receive(self, request: Any) -> None:
         """Take a request and wake the writer."""
@@ -190,6 +197,7 @@ class _Stream:
 
     def responses(self) -> list[Any]:
         """All that may be sent now."""
+        self._retry_in_time()
         self._target = self._cache.snapshot_for(self._node_id)
         found = []
         if self._target is not None:
@@ -199,17 +207,36 @@ class _Stream:
                 found.append(response)
             if self._subscription.has_arrived_at(self._target):
                 self._cache.arrive(self._node_id, self._target)
+                if self._target is self._cache.current:
+                    self._pause_s = FIRST_RETRY_S
         self._report()
         return found
 
     async def wait(self) -> None:
-        """Return once something has happened, or the time of a hold is up."""
-        left_s = self._hold.left_s(self._times.monotonic_s()) if self._hold is not None else 0.0
+        """Return once something has happened, or the time of a hold or of a retry has come."""
+        now_s = self._times.monotonic_s()
+        left_s = self._hold.left_s(now_s) if self._hold is not None else 0.0
+        if self._retry_s is not None:
+            retry_s = max(0.01, self._retry_s - now_s)
+            left_s = min(left_s, retry_s) if left_s else retry_s
         try:
             # After that a listing wakes the stream: there may be none for as long as the API server is away.
             await asyncio.wait_for(self.waker.wait(), left_s or None)
         except TimeoutError:
             return
+
+    def _retry_in_time(self) -> None:
+        """Send what was refused again, after pauses that grow while it is refused."""
+        now_s = self._times.monotonic_s()
+        if not self._cache.refuses(self._node_id):
+            self._retry_s = None
+        elif self._retry_s is None:
+            self._retry_s = now_s + self._pause_s
+            self._pause_s = min(2 * self._pause_s, LONGEST_RETRY_S)
+        elif now_s >= self._retry_s:
+            self._retry_s = None
+            self._cache.retry(self._node_id)
+            self._subscription.retry()
 
     def _lead_back_in_time(self, target: Snapshot) -> None:
         """Leave an Envoy that is ahead alone, until its hold is over."""

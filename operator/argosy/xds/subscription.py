@@ -195,6 +195,11 @@ class Subscription:
         watch = self._watches[resource_type]
         return bool(watch.accepted) and watch.has is None
 
+    def retry(self) -> None:
+        """Send again also what this Envoy refused."""
+        for watch in self._watches.values():
+            watch.refused = ""
+
     def _routes_are_at(self, snapshot: Snapshot) -> bool:
         return self._watches[TypeUrl.ROUTE].is_at(self._watched(TypeUrl.ROUTE, snapshot))
 
@@ -238,9 +243,8 @@ def _conclude(resource_type: TypeUrl, watch: _Watch, request: Any) -> ResponseOu
     # Envoy applies clusters and listeners one by one: some of the refused response may be in use.
     # So what it has is unknown, and the roll-back must be sent although its version is not new.
     watch.accepted, watch.refused, watch.must_resend = request.version_info, sent.version, True
-    return ResponseOutcome(
-        resource_type, sent.version, refusal=request.error_detail.message or "no reason given"
-    )
+    reason = " ".join(request.error_detail.message.split())
+    return ResponseOutcome(resource_type, sent.version, refusal=reason or "no reason given")
 
 
 def _changes_a_cluster(watch: _Watch, resources: ResourceSet) -> bool:

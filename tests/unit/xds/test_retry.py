@@ -1,0 +1,104 @@
+"""What an Envoy refused is sent to it again: after growing pauses, and at once on a new stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+from virtual_clock import VirtualClock, in_virtual_time
+
+from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
+from argosy.xds.server import FIRST_RETRY_S, LONGEST_RETRY_S, AdsServer
+from argosy.xds.snapshot import Snapshot, TypeUrl
+
+
+def snapshot() -> Snapshot:
+    entry = RouteEntry("n/c", "n/c", "n_c", RequestMatch(models=("m",)), (Backend("a", 1.0),), 2, 15.0)
+    clusters = (ClusterEntry("a", (Endpoint("10.0.0.1", 8000, "n/p"),)),)
+    return Snapshot.of_table(RouteTable(1, Gateway("0.0.0.0", 8080), (entry,), clusters))
+
+
+class Peer:
+    """An Envoy that watches clusters, and refuses them until `accepts` is set."""
+
+    def __init__(self, server: AdsServer, clock: VirtualClock) -> None:
+        self.accepts, self.clock = False, clock
+        self.received_s: list[float] = []
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+        self._task = asyncio.create_task(self._talk(server))
+
+    async def _requests(self) -> AsyncIterator[Any]:
+        first = discovery_pb2.DiscoveryRequest(type_url=TypeUrl.CLUSTER)
+        first.node.id = "edge"
+        yield first
+        while True:
+            yield await self._answers.get()
+
+    async def _talk(self, server: AdsServer) -> None:
+        async for response in server._stream(
+            self._requests(), SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1")
+        ):
+            self.received_s.append(self.clock.monotonic_s())
+            answer = discovery_pb2.DiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
+            if self.accepts:
+                answer.version_info = response.version_info
+            else:
+                answer.error_detail.message = "cannot bind:\nAddress already in use\n"
+            self._answers.put_nowait(answer)
+
+    def leave(self) -> None:
+        self._task.cancel()
+
+
+@in_virtual_time
+async def test_what_was_refused_is_sent_again_after_pauses_that_grow_until_it_is_accepted() -> None:
+    clock = VirtualClock()
+    server = AdsServer(times=clock)
+    server.publish(snapshot())
+    peer = Peer(server, clock)
+    await clock.sleep(4 * FIRST_RETRY_S)
+    assert peer.received_s == pytest.approx([0.0, FIRST_RETRY_S, 3 * FIRST_RETRY_S], abs=0.1)
+    (state,) = server.envoys()
+    assert state.message == "Cluster: cannot bind: Address already in use"
+    peer.accepts = True
+    await clock.sleep(4 * FIRST_RETRY_S)
+    assert server.envoys()[0].refused_version == ""
+    num_sent = len(peer.received_s)
+    await clock.sleep(2 * LONGEST_RETRY_S)
+    assert len(peer.received_s) == num_sent
+    peer.leave()
+
+
+@in_virtual_time
+async def test_while_it_is_refused_again_and_again_the_pauses_have_a_bound() -> None:
+    clock = VirtualClock()
+    server = AdsServer(times=clock)
+    server.publish(snapshot())
+    peer = Peer(server, clock)
+    await clock.sleep(20 * LONGEST_RETRY_S)
+    gaps = [b - a for a, b in zip(peer.received_s, peer.received_s[1:], strict=False)]
+    assert max(gaps) == pytest.approx(LONGEST_RETRY_S, abs=0.1)
+    assert len(gaps) > 15
+    assert server.envoys()[0].refused_version, "it is shown all the time"
+    peer.leave()
+
+
+@in_virtual_time
+async def test_a_new_stream_is_sent_at_once_what_the_last_one_refused() -> None:
+    clock = VirtualClock()
+    server = AdsServer(times=clock)
+    server.publish(snapshot())
+    before = Peer(server, clock)
+    await clock.sleep(1.0)
+    before.leave()
+    await clock.sleep(1.0)
+    restarted = Peer(server, clock)
+    restarted.accepts = True
+    await clock.sleep(1.0)
+    assert restarted.received_s == pytest.approx([2.0], abs=0.1)
+    assert server.envoys()[0].refused_version == ""
+    restarted.leave()
