@@ -50,13 +50,13 @@ def down(
     from argosy.kube.kubeconfig import find_kubeconfig, require_readable
 
     with answering("argosy down", as_json=False) as output:
-        chosen = require_readable(kubeconfig) if kubeconfig else find_kubeconfig(os.environ, Path.home())
         if not yes and not sys.stdin.isatty():
             raise SpecError(
                 "standard input is not a terminal on which you could be asked; give --yes to remove without"
                 " being asked",
                 "--yes",
             )
+        chosen = require_readable(kubeconfig) if kubeconfig else find_kubeconfig(os.environ, Path.home())
         _run(chosen, (everything, float(timeout)), yes, output)
 
 

@@ -239,7 +239,8 @@ def explanation(error: ActuationError) -> str:
     if error.status == 403:
         return (
             f"{words(error)}: argosy down lists and deletes Deployments, PodDisruptionBudgets, Leases and"
-            " objects of argosy.dev, and lists pods, in all namespaces; use the kubeconfig of an administrator (--kubeconfig)"
+            " objects of argosy.dev, and lists pods, in all namespaces; use an administrator's kubeconfig"
+            " (--kubeconfig)"
         )
     if error.status == 401:
         return f"{words(error)}: renew the credentials in the kubeconfig, or name another one by --kubeconfig"

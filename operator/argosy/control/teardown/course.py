@@ -57,7 +57,8 @@ def _refusal(leader: Leader) -> Refused[TeardownReason]:
         return Refused(
             TeardownReason.OPERATOR_ACTS,
             f"the operator {leader.identity} leads in mode {leader.mode}: it would make again what is"
-            f" removed; {remedy} (--all deletes your objects too, and the operator then drains their replicas)",
+            f" removed; {remedy} (or give --all: your objects are deleted too, and the operator drains their"
+            " replicas)",
         )
     return Refused(
         TeardownReason.MODE_UNKNOWN,

@@ -21,9 +21,17 @@ NOTHING = "nothing of Argosy's is left"
 
 def intention(remains: Remains, *, everything: bool) -> str:
     """What would be removed, before the user agrees."""
+    names = _named(kind_of(plural).name for plural in sorted(remains.missing))
+    end = f" (of {names} nothing can be there: not installed)" if names else ""
+    return _intention(remains, everything=everything) + end
+
+
+def _intention(remains: Remains, *, everything: bool) -> str:
     parts = counted((*remains.of(ENGINES), *remains.of(RECORDS if remains.leader is None else RECORDS[:1])))
     if remains.pods:
-        parts += f" and ends {_replicas(remains.pods)}" if parts else f"the end of {_replicas(remains.pods)}"
+        longest_s = max(pod.drain_s for pod in remains.pods)
+        ends = f"{_replicas(remains.pods)} once their requests have finished, {longest_s:.0f} s at most"
+        parts += f" and ends {ends}" if parts else f"the last of {ends}"
     if not everything:
         return f"removes {parts}; your own objects stay"
     users = remains.of(USERS)
