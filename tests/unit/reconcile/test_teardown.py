@@ -122,7 +122,7 @@ async def test_all_that_argosy_made_goes_once_the_killed_operators_lease_has_exp
     # 7 s until the Lease is known to be stale, 12 s of draining, a sentence every 5 s.
     assert world.clock.monotonic_s() < 25.0
     assert len(world.said) == 3
-    assert set(world.said) == {"2 replicas finish their requests, until 22:13:57 UTC at the latest"}
+    assert set(world.said) == {"2 replicas finish their requests, until 22:13:58 UTC at the latest"}
 
 
 @in_virtual_time
@@ -194,7 +194,7 @@ async def test_at_the_time_out_it_says_what_is_left_and_the_next_run_goes_on() -
     world = World(ends_after_s=20.0)
     outcome = await world.down(timeout_s=6.0)
     assert outcome.code is ExitCode.NOT_KEPT
-    assert outcome.sentence.startswith("after 6 s: 2 replicas finish their requests, until 22:13:57 UTC")
+    assert outcome.sentence.startswith("after 6 s: 2 replicas finish their requests, until 22:13:58 UTC")
     assert (await world.down()).code is ExitCode.OK
     assert world.left() == FOREIGN
 
