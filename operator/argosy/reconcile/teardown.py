@@ -117,7 +117,10 @@ class Teardown:
             if monotonic_s - began_s >= self._order.timeout_s:
                 limit_s = self._order.timeout_s
                 said = sentences.timed_out(remains, now_s, limit_s, everything=everything)
-                return Outcome(ExitCode.NOT_KEPT, f"{problem}; when it last answered this was left, {said}" if problem else said)
+                return Outcome(
+                    ExitCode.NOT_KEPT,
+                    f"{problem}; when it last answered this was left, {said}" if problem else said,
+                )
             if monotonic_s - said_s >= SAY_EVERY_S:
                 said_s = monotonic_s
                 waits = sentences.waiting(remains, now_s, everything=everything)

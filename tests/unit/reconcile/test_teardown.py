@@ -278,6 +278,7 @@ async def test_with_all_a_running_operator_drains_before_the_rest_is_removed(tmp
         world = World.__new__(World)
         world.server, world.clock = shell.server, shell.clock
         async with world.operator():
+            await shell.clock.sleep(1.0)
             order = Order(everything=True, timeout_s=300.0)
             outcome = await Teardown(shell.server, shell.clock, order, said.append).run(lambda _: True)
         assert outcome.code is ExitCode.OK
