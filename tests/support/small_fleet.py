@@ -1,18 +1,18 @@
 """A fleet small enough for a table of stories, and the Kubernetes around it.
 
-Fakes of the far side only: `FakePerf` answers for the performance model, `World` does what the
-API server, the Deployment controller, the scheduler, the kubelets and the node controller do, in
-virtual seconds. What decides is always the real `control.step`.
+Fakes of the far side only: `World` does what the API server, the Deployment controller, the scheduler,
+the kubelets and the node controller do, in virtual seconds. What decides is always the real `control.step`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
+from fake_perf import FakePerf
 from rotation import ensure_unused, in_order_of_removal, withdrawn
 
 from argosy.api import (
@@ -33,13 +33,8 @@ from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.recheck import changed_since
 from argosy.control.step import StepSettings, step
-from argosy.engine.step_times import StepTimeSource
 from argosy.keys import DeploymentKey
 from argosy.manifests import deployment_name, pod_template
-from argosy.perf.model import LibraryPerfModel
-from argosy.perf.profile import Calibration, Profile, ProfileKey
-from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, TooLarge, TooLargeReason
-from argosy.perf.shipped import shipped_library
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
@@ -50,7 +45,7 @@ from argosy.rollout import (
     ScaleDeployment,
     Step,
 )
-from argosy.snapshot import EngineReading, Mix, Sample, Slo, SloTerm, TelemetryReading, Term, Variant
+from argosy.snapshot import EngineReading, Sample, TelemetryReading
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
 from argosy.snapshot.seen import ObjectRef, Seen
@@ -77,57 +72,6 @@ __all__ = [  # with builders that stories need beside a World
 START_S = 1_700_000_000.0
 LOAD_S = 18.0
 DRAIN_S = 10.0
-
-TTFT_P95 = SloTerm(Term.TTFT, 0.95, 500.0)
-
-
-@dataclass(frozen=True)
-class FakePerf:
-    """Capacities by GPU, per GPU of the replica; model ids that contain a word get that answer.
-
-    A user's profile divides the capacity of its GPU and shape by the profile's factor `s`, and so
-    does a calibration that of its profile.
-    """
-
-    per_gpu: Mapping[str, float] = field(default_factory=lambda: {"L40S": 4.0, "H100": 16.0})
-    slowness: Mapping[tuple[str, int], float] = field(default_factory=dict)
-
-    def with_profiles(self, profiles: Iterable[Profile]) -> FakePerf:
-        slowness = {(p.key.gpu, p.key.shape.gpus): p.step_times.step_times(1, 1).s for p in profiles}
-        return replace(self, slowness=slowness)
-
-    def with_calibrations(self, calibrations: Mapping[ProfileKey, Calibration]) -> FakePerf:
-        seen = {(key.gpu, key.shape.gpus): each.s for key, each in calibrations.items()}
-        return replace(self, slowness={**self.slowness, **seen})
-
-    def prior(self, variant: Variant) -> Profile | OutOfRange:
-        """The shipped one, whatever profiles were given."""
-        return LibraryPerfModel(shipped_library(), {}).prior(variant)
-
-    def step_times(self, variant: Variant) -> StepTimeSource | OutOfRange:
-        raise AssertionError("decisions do not ask for step times")
-
-    def fits(self, variant: Variant) -> Fits | TooLarge | OutOfRange:
-        if variant.gpu not in ("L40S", "H100"):
-            return OutOfRange(OutOfRangeReason.UNKNOWN_GPU, f"GPU {variant.gpu} is not in the catalogue")
-        if "unknown" in variant.model_id:
-            return OutOfRange(OutOfRangeReason.UNKNOWN_MODEL, f"{variant.model_id} is not in the catalogue")
-        if "huge" in variant.model_id:
-            return TooLarge(
-                TooLargeReason.TOO_LARGE,
-                f"{variant.model_id} needs 100 GB on each {variant.gpu}",
-                needed_bytes_per_gpu=100,
-                available_bytes_per_gpu=40,
-            )
-        return Fits(16_000_000_000, 16_000_000_000, 100_000)
-
-    def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
-        if min(term.bound_ms for term in slo.terms) < 5:
-            return Capacity(0.0, TTFT_P95)
-        if mix.mean_prompt_tokens > 100_000:
-            return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, "prompts of more than 100,000 tokens")
-        slowness = self.slowness.get((variant.gpu, variant.gpus), 1.0)
-        return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel / slowness, TTFT_P95)
 
 
 class World:

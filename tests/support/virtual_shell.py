@@ -24,6 +24,7 @@ from argosy.api import CustomResource
 from argosy.api.kinds import WATCHED
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.decision import Decision
+from argosy.control.fast import removal_triggers
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.step import StepSettings, step
 from argosy.control.triggers import Trigger, trigger_of
@@ -260,10 +261,15 @@ class VirtualShell:
             self.watches.seen(plural, {"type": type, "object": item})
 
     def _changed(self, change: Change) -> None:
-        """As the operator's process does."""
+        """As the operator's process does, whose Envoy acknowledges a mark at once."""
         trigger = trigger_of(change.kind, change.previous, change.current)
-        if trigger is not None and self._is_synced:
+        if not self._is_synced:
+            return
+        if trigger is not None:
             self.planning.wake(trigger)
+        if self.state.memory.planning.awaited_s:
+            for acknowledged in removal_triggers(self.state.snapshot(), self.state.memory):
+                self.planning.wake(acknowledged)
 
     def _note_missed(self, kind: str, number: int) -> None:
         self.missed[kind] += number

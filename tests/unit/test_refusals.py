@@ -20,6 +20,7 @@ NO_REFUSALS = {
     "Exit": "how a container ended, as the kubelet reports it",
     "InvalidObject": "carries the object's own metadata and conditions, and a problem for each field",
     "ProfileNote": "a remark about a profile that is used",
+    "Said": "a condition, as a case of the faults read it",
     "TargetVerdict": "a status: it is also the answer yes",
     "Verdict": "a condition before it has a time: it is also the answer yes",
 }

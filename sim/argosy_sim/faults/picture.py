@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.api.conditions import Reason
+from argosy.keys import NamespacedName
 from argosy.snapshot.cluster import LABEL_GROUP, LABEL_POOL
 
 Object = Mapping[str, Any]
@@ -107,7 +108,7 @@ def is_observed(item: Object) -> bool:
 
 def key(item: Object) -> str:
     """`namespace/name`."""
-    return f"{item['metadata']['namespace']}/{item['metadata']['name']}"
+    return NamespacedName.of(item["metadata"]["namespace"], item["metadata"]["name"])
 
 
 def revision(plan: Object) -> int:

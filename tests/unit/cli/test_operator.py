@@ -94,7 +94,7 @@ def test_without_kubeconfig_outside_a_cluster_the_way_out_is_named(
 
 def test_the_kubeconfig_of_the_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
-    sentence = f"argosy: --kubeconfig: {tmp_path / 'missing'} cannot be read: No such file or directory"
+    sentence = f"argosy: KUBECONFIG: {tmp_path / 'missing'} cannot be read: No such file or directory"
     assert last_words(tmp_path, kubeconfig="") == (2, [sentence])
 
 

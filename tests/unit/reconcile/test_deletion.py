@@ -122,7 +122,7 @@ async def test_what_is_deleted_and_applied_again_within_its_grace_restarts_nothi
         await shell.clock.sleep(60.0)
         assert (pods(shell), last_plan(shell)) == (before, plan)
         assert shell.condition("fleetplans", plan, "Draining") == ("False", "Drained")
-        assert len(events(shell, Reason.DRAINING)) == 1
+        assert len(events(shell, Reason.REMOVING)) == 1
 
 
 @in_virtual_time

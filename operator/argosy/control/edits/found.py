@@ -50,9 +50,9 @@ class Edit:
     change: str
 
 
-def model_of(deployment: DeploymentState, models: Mapping[str, ModelKey]) -> ModelKey:
-    """The ServedModel of a Deployment. models: by what a label holds of `namespace/name`."""
-    return models.get(f"{deployment.key.namespace}/{deployment.model_label}", ModelKey())
+def model_of(deployment: DeploymentState, models: Mapping[tuple[str, str], ModelKey]) -> ModelKey:
+    """The ServedModel of a Deployment. models: by namespace, and by what a label holds of the name."""
+    return models.get((deployment.key.namespace, deployment.model_label), ModelKey())
 
 
 def count_edit(deployment: DeploymentState, known: KnownCount | None, model: ModelKey) -> Edit | None:

@@ -110,7 +110,7 @@ class _Look:
         self.scaled = {s.key: s.replicas for s in self.steps if isinstance(s, ScaleDeployment)}
         self.protected = {s.key: s.replicas for s in self.steps if isinstance(s, ProtectReplicas)}
         self.removed = {s.key for s in self.steps if isinstance(s, DeleteDeployment | EndProtection)}
-        self._models = {f"{key.namespace}/{label_value(key.name)}": key for key in snapshot.models}
+        self._models = {(key.namespace, label_value(key.name)): key for key in snapshot.models}
 
     def model(self, key: DeploymentKey) -> ModelKey:
         """The ServedModel of a Deployment that exists."""

@@ -1,9 +1,9 @@
 """A plan and its placement as a FleetPlan revision, and whether it differs from the last one.
 
 Owns what a revision records and when a new one is due: only when a count, a request limit or a share (by
-more than a point) changes, or a listed place is given up. Places that are found later, as replicas of the
-former plan make room, are taken under the same revision: an exchange is one. Input: what was decided, and
-the plan before it. Output: a FleetPlan.
+more than a point) changes, a planned replica stands by for another cell, or a listed place is given up.
+Places that are found later, as replicas of the former plan make room, are taken under the same revision:
+an exchange is one. Input: what was decided, and the plan before it. Output: a FleetPlan.
 """
 
 from __future__ import annotations
@@ -144,6 +144,8 @@ def differs(new: FleetPlan, last: FleetPlan | None) -> bool:
     before, after = _shares(last), _shares(new)
     if {k for k, v in before.items() if v > 0} != {k for k, v in after.items() if v > 0}:
         return True
+    if _stands_by_for_room(new, after.keys() - before.keys()):
+        return True
     return any(abs(share - before.get(key, 0.0)) > SHARE_TOLERANCE for key, share in after.items())
 
 
@@ -231,6 +233,16 @@ def _gives_places_up(new: FleetPlan, last: FleetPlan) -> bool:
     """True if a place that the last revision lists is not listed any more."""
     places = {entry.name: entry.places for entry in new.spec.deployments}
     return any(not before.places <= places.get(before.name, Counter()) for before in last.spec.deployments)
+
+
+def _stands_by_for_room(new: FleetPlan, added: Iterable[tuple[CellName, DeploymentKey]]) -> bool:
+    """True if planned replicas begin to stand by for another cell while others find no room.
+
+    Then the last former replica of that cell can make room: routes have to know what answers instead.
+    """
+    lacks_room = any(entry.places.total() < entry.replicas for entry in new.spec.deployments)
+    planned = _counts(new)
+    return lacks_room and any(deployment in planned for _, deployment in added)
 
 
 def _limits(plan: FleetPlan) -> dict[DeploymentKey, int | None]:

@@ -21,7 +21,7 @@ class Exchange:
     ready:     planned ones; wanted: how many are planned
     others:    further ones: of the former plan, or beyond the planned count
     is_moving: one is drained, or one has room and loads, so more will change
-    is_draining: one is drained, so that room is to come
+    is_draining: one is drained or about to be, so that room is to come
     """
 
     ready: int
@@ -45,7 +45,7 @@ def exchange_of(
     planned, pods = tuple(planned), tuple(pods)
     ready = sum(min(d.replicas, reported.num_serving[d.name]) for d in planned)
     has_room = any(reported.placement.new_nodes.get(d.name) for d in planned)
-    is_draining = any(p.deleting and p.is_active for p in pods)
+    is_draining = any((p.deleting or p.is_marked) and p.is_active for p in pods)
     is_loading = any(not p.ready and not p.deleting and p.destination and p.is_active for p in pods)
     return Exchange(
         ready=ready,

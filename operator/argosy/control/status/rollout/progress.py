@@ -158,7 +158,8 @@ def _trouble(reported: Reported, group: _Group) -> Verdict | None:
         return served
     if group.count.is_moving:
         return None
-    lacking = {key: unplaced(reported, key) for key in group.classes}
+    known = (key for key in group.classes if key in reported.snapshot.classes)
+    lacking = {key: unplaced(reported, key) for key in known}
     for key, said in lacking.items():
         if (waits := waits_verdict(reported, key, said)) is not None:
             return waits

@@ -152,8 +152,8 @@ def test_an_exchange_that_cannot_begin_says_so_on_its_plan() -> None:
     world.apply(FASTER_BATCHES)
     world.run(60)
     now = progressing(world)
-    assert (now.status, now.reason) == (ConditionStatus.FALSE, "Unplaceable")
-    assert [(e.type, e.reason) for e in plan_events(world.decisions[-60:])] == [("Warning", "Unplaceable")]
+    assert (now.status, now.reason) == (ConditionStatus.FALSE, "ExchangeWaits")
+    assert [(e.type, e.reason) for e in plan_events(world.decisions[-60:])] == [("Warning", "ExchangeWaits")]
 
 
 def test_a_replica_that_no_envoy_reaches_stops_the_roll_out_and_the_plan_names_it() -> None:
@@ -171,4 +171,6 @@ def test_a_replica_that_no_envoy_reaches_stops_the_roll_out_and_the_plan_names_i
 def test_what_is_only_recommended_makes_no_progress() -> None:
     world = World(some_nodes("l40s", 4), a_fleet(mode="Recommend"), a_pool(), a_model(), a_class())
     world.run(3)
-    assert {c.type for p in world.plans for c in p.status.conditions} == {"Applied", "Certified"}
+    found = {c.type for p in world.plans for c in p.status.conditions}
+    assert "Applied" in found
+    assert not found & {"Progressing", "RolledOut"}
