@@ -45,19 +45,26 @@ def down(
     drains the replicas itself. It can be run again at any time.
     """
     import os
-    import sys
 
     from argosy.kube.kubeconfig import find_kubeconfig, require_readable
 
     with answering("argosy down", as_json=False) as output:
-        if not yes and not sys.stdin.isatty():
-            raise SpecError(
-                "standard input is not a terminal on which you could be asked; give --yes to remove without"
-                " being asked",
-                "--yes",
-            )
+        if not yes:
+            _require_terminal()
         chosen = require_readable(kubeconfig) if kubeconfig else find_kubeconfig(os.environ, Path.home())
         _run(chosen, (everything, float(timeout)), yes, output)
+
+
+def _require_terminal() -> None:
+    """Raises SpecError where the user could not be asked."""
+    import sys
+
+    if not sys.stdin.isatty():
+        raise SpecError(
+            "standard input is not a terminal on which you could be asked; give --yes to remove without being"
+            " asked",
+            "--yes",
+        )
 
 
 def _run(kubeconfig: Path | None, order: tuple[bool, float], yes: bool, output: Output) -> None:
