@@ -207,8 +207,8 @@ class ServedModelSpec(Value):
         Exchange.WAIT,
         description=(
             "What happens where an edit calls for a new replica that has no room before the last replica"
-            " which serves has gone. Wait: it stays, and Ready says so until there is room. BriefOutage: it"
-            " finishes its requests and goes, and requests are refused (503 with Retry-After) until the new"
+            " which serves has gone. Wait: it stays, and Ready reports it until there is room. BriefOutage:"
+            " it finishes its requests and goes, and requests are refused (503 with Retry-After) until the new"
             " one has loaded."
         ),
     )

@@ -293,7 +293,7 @@ def _arrived(all_series: Iterable[Series], at_s: float) -> float | None:
 
 
 def _prefix(series: Series) -> str | None:
-    """The stat prefix of the route that a series is about; None where it is about none of ours."""
+    """The stat prefix of the route that a series is about; None where it is about none of Argosy's."""
     if series.name == _REFUSED:
         return stat_prefix_of(CellName(series.labels.get(REFUSED_CELL, "")))
     if series.labels.get("envoy_virtual_host") == VIRTUAL_HOST:

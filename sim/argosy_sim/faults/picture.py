@@ -97,7 +97,7 @@ def _is_served(item: Object) -> bool:
 
 
 def is_staying(pod: Object) -> bool:
-    """Whether nobody has asked for a pod's end."""
+    """Whether no client has asked for the end of the pod."""
     return "deletionTimestamp" not in pod["metadata"]
 
 

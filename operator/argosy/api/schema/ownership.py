@@ -77,7 +77,7 @@ def field_managers(metadata: Mapping[str, Any]) -> tuple[FieldManager, ...]:
 
 
 def other_owner(managers: tuple[FieldManager, ...], path: Path) -> FieldManager | None:
-    """Who but Argosy set the field last; None where Argosy owns it, or nobody does."""
+    """The client other than Argosy that set the field last; None where Argosy owns it, or no client does."""
     owners = [manager for manager in managers if manager.owns(path)]
     if any(owner.is_operator for owner in owners):
         return None
@@ -85,9 +85,9 @@ def other_owner(managers: tuple[FieldManager, ...], path: Path) -> FieldManager 
 
 
 def remover(managers: tuple[FieldManager, ...], path: Path) -> FieldManager | None:
-    """Who probably removed a field that Argosy set: the last other writer; None where Argosy still owns it.
+    """The client that probably removed a field of Argosy's: the last other writer; None where Argosy owns it.
 
-    The API server records who owns a field, not who removed it.
+    The API server records the owner of a field, not the client that removed it.
     """
     if any(manager.is_operator and manager.owns(path) for manager in managers):
         return None

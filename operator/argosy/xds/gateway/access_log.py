@@ -59,7 +59,7 @@ def overload_filter() -> EnvoyMessage:
 
 def _refused_requests() -> EnvoyMessage:
     """Counts refused requests by route: Envoy's own counters have them per cluster, which classes share,
-    and per route only among all 5xx, without what the client is told instead."""
+    and per route only among all 5xx, without the answer that the client gets instead."""
     stats = stats_pb2.Config
     stat = stats.Stat(name=REFUSED_COUNTER, tags=[stats.Tag(name=REFUSED_CELL, value_format="%ROUTE_NAME%")])
     return accesslog_pb2.AccessLog(
