@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 
-from operator_stage import OURS, WORLD, OperatorStage, condition, names, until, until_equal
+from operator_stage import OURS, USER_KINDS, WORLD, OperatorStage, condition, names, until, until_equal
 
 MODEL = "servedmodel/llama-8b"
+BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/argosy-system/leases"
 
 
 def warnings(stage: OperatorStage, *arguments: str) -> str:
@@ -56,6 +59,64 @@ def test_kubectl_says_what_a_pool_in_use_costs_and_nothing_of_an_unused_one(stag
     assert "in use" not in warnings(stage, "delete", "gpupool", "unused")
 
 
+def test_kubectl_says_what_a_class_in_use_loses(stage: OperatorStage) -> None:
+    until_equal(2, lambda: stage.class_of("chat")["status"].get("replicasReady"), "the class's count")
+    said = warnings(stage, "delete", "--dry-run=server", "workloadclass/chat")
+    assert "WorkloadClass default/chat is in use: 2 of its replicas are ready" in said
+    assert "They serve for 1 s (spec.deletionGraceSeconds of Fleet/default)" in said
+
+
+def down(stage: OperatorStage, *flags: str) -> subprocess.CompletedProcess[str]:
+    """`argosy down` as a script runs it: without a terminal."""
+    kubeconfig = str(stage.stage.control_plane.admin_kubeconfig)
+    command = [sys.executable, "-m", "argosy", "down", "--kubeconfig", kubeconfig, *flags]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
+    )
+
+
+def left_of_argosy(stage: OperatorStage) -> list[str]:
+    """Engines, budgets, plans and Leases that are there."""
+    made = "labelSelector=app.kubernetes.io/managed-by%3Dargosy"
+    paths = ["/apis/apps/v1/deployments", "/apis/apps/v1/replicasets", "/api/v1/pods"]
+    found = [item for path in (*paths, BUDGETS) for item in stage.items(f"{path}?{made}")]
+    return names([*found, *stage.plans(), *stage.items(LEASES)])
+
+
+def test_down_waits_for_the_operator_to_be_stopped_and_then_keeps_only_the_users_objects(
+    stage: OperatorStage,
+) -> None:
+    refused = down(stage, "--yes")
+    assert refused.returncode == 2
+    assert "leads in mode Auto" in refused.stderr
+    assert "set spec.mode of Fleet/default to Observe" in refused.stderr
+    assert len(stage.pods("chat")) == 2
+    stage.end_operator(stage.holder())
+    users = {plural: names(stage.items(f"{OURS}/{plural}")) for plural in USER_KINDS}
+    done = down(stage, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("removed 2 Deployments, 2 PodDisruptionBudgets, ")
+    assert "with 3 replicas; nothing of Argosy's is left" in done.stdout
+    assert "3 replicas finish their requests, until " in done.stderr
+    assert left_of_argosy(stage) == []
+    assert {plural: names(stage.items(f"{OURS}/{plural}")) for plural in USER_KINDS} == users
+    again = down(stage, "--yes")
+    assert (again.returncode, again.stdout) == (0, "nothing of Argosy's is left\n")
+
+
+def test_down_with_all_lets_a_running_operator_drain_and_takes_the_users_objects_too(
+    stage: OperatorStage,
+) -> None:
+    done = down(stage, "--all", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "waits until the operator operator-0 has drained 3 replicas" in done.stderr
+    assert [plural for plural in USER_KINDS if stage.items(f"{OURS}/{plural}")] == []
+    assert not stage.deployments()
+    assert not stage.pods("chat")
+    assert not stage.items(BUDGETS)
+    assert stage.leader.is_running
+
+
 def test_without_its_fleet_object_a_restarted_operator_still_acts(stage: OperatorStage) -> None:
     name = stage.holder()
     stage.kubectl("delete", "fleet", "default")
@@ -74,7 +135,7 @@ def ready_message(stage: OperatorStage) -> str:
 
 def test_everything_deleted_while_no_operator_runs_is_gone_once_one_does(stage: OperatorStage) -> None:
     name = stage.holder()
-    made = [*stage.deployments().values(), *stage.items("/apis/policy/v1/poddisruptionbudgets")]
+    made = [*stage.deployments().values(), *stage.items(BUDGETS)]
     made += stage.plans()
     assert [item["metadata"] for item in made if "ownerReferences" in item["metadata"]] == []
     stage.leader.kill()

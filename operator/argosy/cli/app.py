@@ -13,6 +13,7 @@ import typer
 
 from argosy import __version__
 from argosy.cli import envoy, operator
+from argosy.cli.down import down
 from argosy.cli.options import AsJson
 from argosy.cli.output import answering
 from argosy.cli.perf import app as perf
@@ -34,6 +35,7 @@ def build() -> typer.Typer:
     app.add_typer(perf.app, name="perf")
     app.add_typer(operator.app, name="operator")
     app.add_typer(envoy.app, name="envoy")
+    app.command("down", epilog=SENTENCE)(down)
     app.command("version")(version)
     for point in sorted(entry_points(group="argosy.commands"), key=lambda p: p.name):
         try:

@@ -68,11 +68,15 @@ def imported(line: str, directory: Path) -> tuple[int, set[str]]:
         ("perf show --help", 0),
         ("sim --help", 0),
         ("operator run --help", 0),
+        ("down --help", 0),
         ("plan missing.yaml", 2),
         ("perf import missing.csv", 2),
         ("operator run --envoy nonsense", 2),
         ("operator run --kubeconfig missing", 2),
         ("operator run", 2),
+        ("down", 2),
+        ("down --yes", 2),
+        ("down --yes --kubeconfig missing", 2),
     ],
 )
 def test_help_and_first_refusals_import_neither_libraries_nor_models(

@@ -1,0 +1,53 @@
+"""What counts as Argosy's in a cluster, and in which mode an operator acts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from argosy.api.fleet import Mode
+from argosy.control.teardown.remains import is_engine_object, mode_of, pod_left
+
+Object = dict[str, Any]
+
+
+def labelled(**labels: str) -> Object:
+    return {"metadata": {"name": "m", "namespace": "default", "labels": labels}}
+
+
+def a_plan(revision: int, mode: str | None) -> Object:
+    spec = {"revision": revision, "trigger": "a test", "costUsdPerHour": 0, "solver": {"status": "Optimal"}}
+    status = {} if mode is None else {"fleet": {"mode": mode}}
+    return {"metadata": {"name": f"plan-{revision:06d}"}, "spec": spec, "status": status}
+
+
+def test_one_label_does_not_make_an_object_argosys() -> None:
+    managed, key = "app.kubernetes.io/managed-by", "argosy.dev/deployment"
+    assert is_engine_object(labelled(**{managed: "argosy", key: "m"}))
+    assert not is_engine_object(labelled(**{managed: "argosy"}))
+    assert not is_engine_object(labelled(**{managed: "Helm", key: "m"}))
+    assert not is_engine_object({"metadata": {"name": "m", "labels": None}})
+
+
+def test_the_mode_is_the_fleets_else_the_last_one_that_a_plan_tells() -> None:
+    fleet = {"metadata": {"name": "default"}, "spec": {"mode": "Observe"}}
+    plans = [a_plan(1, "Recommend"), a_plan(2, "Auto"), a_plan(3, None)]
+    assert mode_of([fleet], plans, is_fleet_installed=True) is Mode.OBSERVE
+    assert mode_of([], plans, is_fleet_installed=True) is Mode.AUTO
+    assert mode_of([], plans, is_fleet_installed=False) is Mode.AUTO
+
+
+def test_without_any_record_the_mode_is_the_default_where_that_can_be_known() -> None:
+    assert mode_of([], [], is_fleet_installed=True) is Mode.RECOMMEND
+    assert mode_of([], [], is_fleet_installed=False) is None
+    assert mode_of([{"metadata": {"name": "default"}}], [], is_fleet_installed=True) is Mode.RECOMMEND
+    odd = {"metadata": {"name": "default"}, "spec": {"mode": "Later"}}
+    assert mode_of([odd], [], is_fleet_installed=True) is None
+
+
+def test_a_pod_says_how_long_it_may_take_and_when_it_ends_at_the_latest() -> None:
+    pod = labelled(**{"argosy.dev/deployment": "m"})
+    pod["spec"] = {"terminationGracePeriodSeconds": 0, "nodeName": "node-1"}
+    pod["metadata"]["deletionTimestamp"] = "2023-11-14T22:13:20Z"
+    found = pod_left(pod)
+    assert (found.drain_s, found.ends_s, found.node) == (0.0, 1_700_000_000.0, "node-1")
+    assert pod_left({**labelled(**{"argosy.dev/deployment": "m"})}).ends_s is None
