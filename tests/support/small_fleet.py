@@ -38,6 +38,7 @@ from argosy.manifests import deployment_name, pod_template
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
+    DeletePod,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -46,7 +47,7 @@ from argosy.rollout import (
     Step,
 )
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
-from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
+from argosy.snapshot.cluster import LABEL_DEPLOYMENT, DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
 from argosy.snapshot.seen import ObjectRef, Seen
 
@@ -175,7 +176,8 @@ class World:
     def _routing(self) -> RoutingView:
         """One Envoy, which has acknowledged every ready pod but the withdrawn and the `unknown` ones."""
         without = self.unknown | self._withdrawn
-        known = frozenset(p.address for p in self.pods.values() if p.ready and p.key not in without)
+        pods = [p for p in self.pods.values() if p.ready and p.deployment and p.key not in without]
+        known = frozenset(p.address for p in pods)
         edge = EnvoyState("edge", "v1", endpoints_version="v1", endpoints_since_s=START_S - 60.0)
         return RoutingView("v1", (edge,), {"v1": known})
 
@@ -306,6 +308,8 @@ class World:
             case PlacePod(pod, node):
                 assert self.pods[pod].gated
                 self.pods[pod] = replace(self.pods[pod], gated=False, assigned_node=node)
+            case DeletePod(pod):
+                self.delete_pod(pod)
             case ProtectReplicas(key, least):
                 assert key in self.deployments
                 self.protected[key] = least
@@ -351,6 +355,17 @@ class World:
             self.pods.pop(key)
         elif pod.node not in self.dead_nodes:
             self._gone_at_s[key] = self.now_s + DRAIN_S
+
+    def release_pod(self, key: str) -> None:
+        """Someone removes the label by which its ReplicaSet selects it."""
+        pod = self.pods[key]
+        self.pods[key] = replace(
+            pod,
+            deployment=DeploymentKey(),
+            origin=pod.deployment,
+            lacking=(LABEL_DEPLOYMENT,),
+            labels={name: value for name, value in pod.labels.items() if name != LABEL_DEPLOYMENT},
+        )
 
     def _create_pod(self, deployment: DeploymentKey) -> None:
         template = self._templates[deployment]
