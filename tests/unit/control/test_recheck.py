@@ -313,7 +313,8 @@ VOID: list[Any] = [
                 "v1", (EnvoyState("edge", endpoints_version="v1"),), {"v1": frozenset({STRAY.address})}
             ),
         ),
-        f"pod {STRAY.key} would be removed: Envoy edge has not acknowledged that it takes no requests any more",
+        f"pod {STRAY.key} would be removed: Envoy edge has not acknowledged that it takes no requests any"
+        " more",
     ),
     # Deleting a Deployment.
     ("delete", without("deployments", EMPTY), f"Deployment {EMPTY} is gone"),
