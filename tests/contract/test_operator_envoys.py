@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 
-from operator_stage import OperatorStage, condition, names, until, until_equal
+from operator_stage import Object, OperatorStage, condition, names, until, until_equal
 
 from argosy.control.state.routable import PATIENCE_S
 from argosy_sim.controlplane.host.processes import send
@@ -77,7 +77,11 @@ def test_an_envoy_that_stands_still_holds_a_removal_up_for_a_minute_and_that_is_
         send(envoy, signal.SIGCONT)
     assert took_s >= PATIENCE_S, f"it went after {took_s:.0f} s"
     [gone] = before - set(names(stage.pods("chat")))
-    [event] = [e for e in stage.items(EVENTS) if e["reason"] == "RemovalUnacknowledged"]
+
+    def told() -> list[Object]:
+        return [e for e in stage.items(EVENTS) if e["reason"] == "RemovalUnacknowledged"]
+
+    [event] = until(told, "the event")
     assert event["message"].startswith(f"default/{gone}: this pod is removed although it was waited for 60 s")
     assert f"nothing is removed: pod default/{gone} takes no new requests" in stage.log(stage.holder())
 

@@ -20,8 +20,8 @@ from argosy.xds.snapshot import ResourceSet, Snapshot, TypeUrl
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
 from argosy_sim.controlplane.host.processes import Launcher
-from argosy_sim.demo.stage import ENVOY_NODE, Stage, StagePlan
 from argosy_sim.envoy import EnvoyProcess, EnvoySettings, find_envoy
+from argosy_sim.stage import ENVOY_NODE, Stage, StagePlan
 
 RUN = [sys.executable, "-m", "argosy", "operator", "run"]
 AN_HOUR_BEHIND = """

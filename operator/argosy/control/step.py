@@ -29,7 +29,7 @@ from argosy.control.picture.doubt import doubt
 from argosy.control.picture.fleet_gone import gone_event, gone_sentence, with_remark
 from argosy.control.picture.held import PICTURE, held
 from argosy.control.picture.notes import noted
-from argosy.control.picture.parting import draining, draining_event
+from argosy.control.picture.parting import Draining, draining, draining_event
 from argosy.control.picture.remarks import remarked
 from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
@@ -163,7 +163,7 @@ def _decision(
     is_in_doubt = bool(doubted_pods(snapshot))
     new_plan = None if is_in_doubt else _new_revision(snapshot, decided, settings, picture)
     follow = new_plan if mode is Mode.AUTO and new_plan else picture.whole.applied_plan
-    made = _Made(sizing, decided, memory, picture, new_plan, follow, is_in_doubt)
+    made = _Made(sizing, decided, memory, picture, new_plan, follow, is_in_doubt, draining(picture.whole))
     reported = _reported(made)
     inputs = _plan_inputs(sizing, decided, memory, follow)
     done = _done(made, reported, inputs.cause)
@@ -173,7 +173,7 @@ def _decision(
         mode=mode,
         new_plan=new_plan,
         follow=follow,
-        life=_life(picture.whole, new_plan, follow, progress),
+        life=_life(made, progress),
         routes=compile_routes(route_inputs(picture.whole, follow)) if follow else None,
         steps=done.acknowledged.steps,
         statuses=statuses,
@@ -188,7 +188,7 @@ def _decision(
         set_back=tuple((edit.about, sentence(edit)) for edit in done.mending.edits),
         num_contested=len(done.mending.contested),
         waiting=done.waiting,
-        draining=draining(picture.whole).replicas,
+        draining=made.drains.replicas,
         fleet_gone=gone_sentence(picture.whole),
         waits_until_s=_waits_until_s(snapshot, decided),
     )
@@ -205,6 +205,7 @@ class _Made:
     new_plan: FleetPlan | None
     follow: FleetPlan | None
     is_in_doubt: bool
+    drains: Draining
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +271,7 @@ def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
         *_removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
         *done.acknowledged.events,
         *gone_event(whole, gone_sentence(whole)),
-        *draining_event(whole, draining(whole)),
+        *draining_event(whole, made.drains),
     )
 
 
@@ -288,18 +289,13 @@ def _remembered(made: _Made, reported: Reported, done: _Done, inputs: PlanInputs
     )
 
 
-def _life(
-    snapshot: FleetSnapshot,
-    new_plan: FleetPlan | None,
-    follow: FleetPlan | None,
-    progress: tuple[Verdict, ...],
-) -> PlanLife:
+def _life(made: _Made, progress: tuple[Verdict, ...]) -> PlanLife:
     """Everything that is written to the statuses of plans: each at most once, because a list is replaced."""
-    mode = snapshot.fleet_spec.mode
-    life = plan_life(snapshot, new_plan, mode, conditions_of(progress, snapshot.now_s))
+    snapshot, new_plan, follow = made.picture.whole, made.new_plan, made.follow
+    life = plan_life(snapshot, new_plan, snapshot.fleet_spec.mode, conditions_of(progress, snapshot.now_s))
     if follow is not None and new_plan is None:
         life = replace(life, statuses=(*life.statuses, *progress_updates(snapshot, follow, progress)))
-    return noted(snapshot, life, new_plan, mode)
+    return noted(snapshot, life, new_plan, made.drains)
 
 
 def _waits_until_s(snapshot: FleetSnapshot, decided: Decided) -> float | None:

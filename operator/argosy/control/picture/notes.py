@@ -16,16 +16,16 @@ from argosy.api.fleetplan import FleetPlanStatus
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import PlanLife, StatusUpdate
 from argosy.control.picture.fleet_gone import fleet_found
-from argosy.control.picture.parting import Draining, draining, draining_condition
+from argosy.control.picture.parting import Draining, draining_condition
 from argosy.snapshot.fleet import FleetSnapshot, bearer
 
 _NOTES = (ConditionType.FLEET_FOUND, ConditionType.DRAINING)
 """Conditions that one plan has at a time."""
 
 
-def noted(snapshot: FleetSnapshot, life: PlanLife, new_plan: FleetPlan | None, mode: Mode) -> PlanLife:
+def noted(snapshot: FleetSnapshot, life: PlanLife, new_plan: FleetPlan | None, found: Draining) -> PlanLife:
     """`life`, and the notes on the plan that tells them."""
-    before = bearer(snapshot.plans)
+    before, mode = bearer(snapshot.plans), snapshot.fleet_spec.mode
     takes_over = new_plan is not None and (before is None or mode is Mode.AUTO or not snapshot.applied_plan)
     plan = new_plan if takes_over else before
     if plan is None:
@@ -35,19 +35,18 @@ def noted(snapshot: FleetSnapshot, life: PlanLife, new_plan: FleetPlan | None, m
     kept = FleetPlanStatus(conditions=plan.status.conditions)
     own = next((u.status for u in life.statuses if u.key == plan.key), kept)
     assert isinstance(own, FleetPlanStatus)
-    status = _with_notes(snapshot, own, before)
+    status = _with_notes(snapshot, own, before, found)
     if own is kept and _told(status) == _told(plan.status):
         return replace(life, statuses=tuple(others))
     return replace(life, statuses=(StatusUpdate(FleetPlan.PLURAL, plan.key, status), *others))
 
 
 def _with_notes(
-    snapshot: FleetSnapshot, status: FleetPlanStatus, before: FleetPlan | None
+    snapshot: FleetSnapshot, status: FleetPlanStatus, before: FleetPlan | None, found: Draining
 ) -> FleetPlanStatus:
     """Only the fields that the notes and the plan's life set."""
     old = before.status.conditions if before is not None else ()
     conditions = status.conditions
-    found = draining(snapshot)
     for new in _conditions(snapshot, found):
         # The time of the last change goes from revision to revision.
         dated = find_condition(set_condition(old, new, rfc3339(snapshot.now_s)), new.type)
