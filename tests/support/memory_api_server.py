@@ -22,7 +22,7 @@ from argosy.errors import ActuationError, NextStep, Obstacle
 from argosy.kube.api import ApiServer, KindPath
 from argosy.kube.store import object_key
 from argosy.reconcile.clock import Clock
-from argosy.snapshot.cluster import HOSTNAME, LABEL_DEPLOYMENT, MANAGED_BY
+from argosy.snapshot.cluster import HOSTNAME, LABEL_DEPLOYMENT, LABEL_TEMPLATE_HASH, MANAGED_BY
 
 Object = dict[str, Any]
 
@@ -198,14 +198,16 @@ class MemoryCluster:
         return Counter(
             pod["metadata"]["labels"][LABEL_DEPLOYMENT]
             for pod in self._server.of("pods").values()
-            if pod["status"].get("conditions")
+            if pod["status"].get("conditions") and LABEL_DEPLOYMENT in pod["metadata"]["labels"]
         )
 
     def _seen(self, type: str, plural: str, item: Object) -> None:
         if plural == "deployments":
             asyncio.get_running_loop().call_soon(self._scale, object_key(item))
-        elif plural == "pods" and type != "DELETED":
-            asyncio.get_running_loop().call_soon(self._bind, object_key(item))
+        elif plural == "pods":
+            asyncio.get_running_loop().call_soon(self._scale, _deployment_of(item))
+            if type != "DELETED":
+                asyncio.get_running_loop().call_soon(self._bind, object_key(item))
 
     def _scale(self, key: str) -> None:
         deployment = self._server.of("deployments").get(key)
@@ -214,7 +216,7 @@ class MemoryCluster:
             (
                 p
                 for p in self._server.of("pods").values()
-                if p["metadata"]["labels"][LABEL_DEPLOYMENT] == name
+                if p["metadata"]["labels"].get(LABEL_DEPLOYMENT) == name
             ),
             key=_rank,
         )
@@ -230,7 +232,9 @@ class MemoryCluster:
         number = next(self._numbers)
         metadata = {
             **template["metadata"],
-            "name": f"{deployment['metadata']['name']}-{number:04d}",
+            "name": f"{deployment['metadata']['name']}-5d4f-{number:04d}",
+            "generateName": f"{deployment['metadata']['name']}-5d4f-",
+            "labels": {**template["metadata"]["labels"], LABEL_TEMPLATE_HASH: "5d4f"},
             "namespace": deployment["metadata"]["namespace"],
             "creationTimestamp": rfc3339(self._clock.now_s()),
         }
@@ -252,6 +256,12 @@ class MemoryCluster:
             ready = {"type": "Ready", "status": "True", "lastTransitionTime": rfc3339(self._clock.now_s())}
             status = {**pod["status"], "phase": "Running", "conditions": [ready]}
             self._server.put("pods", {**pod, "status": status})
+
+
+def _deployment_of(pod: Object) -> str:
+    """`namespace/name` of the Deployment that a pod's origin names."""
+    metadata = pod["metadata"]
+    return f"{metadata['namespace']}/{str(metadata.get('generateName') or '').removesuffix('-5d4f-')}"
 
 
 def _rank(pod: Object) -> tuple[bool, bool, str]:

@@ -33,7 +33,7 @@ def withdrawn(snapshot: FleetSnapshot) -> frozenset[str]:
 
 def in_order_of_removal(pods: Mapping[str, PodState], deployment: str) -> list[PodState]:
     """As the ReplicaSet controller ranks the pods that it may delete: lowest first."""
-    live = [p for p in pods.values() if p.deployment == deployment and not p.deleting]
+    live = [p for p in pods.values() if p.deployment == deployment and not p.deleting and not p.lacking]
     return sorted(live, key=lambda p: (bool(p.node), p.ready, p.deletion_cost, -p.created_s))
 
 

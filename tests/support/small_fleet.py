@@ -38,6 +38,7 @@ from argosy.manifests import deployment_name, pod_template
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
+    DeletePod,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -46,7 +47,7 @@ from argosy.rollout import (
     Step,
 )
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
-from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
+from argosy.snapshot.cluster import LABEL_DEPLOYMENT, DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
 from argosy.snapshot.seen import ObjectRef, Seen
 
@@ -82,6 +83,8 @@ class World:
         self.nodes = {n.name: n for n in nodes}
         self.objects: dict[tuple[type[CustomResource], str], CustomResource] = {}
         self.deleted: set[ObjectRef] = set()
+        self.parting: dict[ObjectRef, float] = {}
+        """When the grace of each deleted object ends, which is kept until then (seconds since the epoch)."""
         self.seen = Seen()
         self.apply(*objects)
         self.pods: dict[str, PodState] = {}
@@ -114,10 +117,22 @@ class World:
         for item in objects:
             self.objects[type(item), item.key] = item
             self.deleted.discard(ObjectRef(type(item).PLURAL, item.key))
+            self.parting.pop(ObjectRef(type(item).PLURAL, item.key), None)
 
     def delete(self, kind: type[CustomResource], key: str) -> None:
         del self.objects[kind, key]
         self.deleted.add(ObjectRef(kind.PLURAL, key))
+
+    def delete_with_grace(self, kind: type[CustomResource], key: str) -> None:
+        """As the operator's store sees it: the object is kept until its grace has ended."""
+        grace_s = self.snapshot().fleet_spec.deletion_grace_seconds
+        self.parting[ObjectRef(kind.PLURAL, key)] = self.now_s + grace_s
+
+    def _end_graces(self) -> None:
+        for (kind, key), ref in [(each, ObjectRef(each[0].PLURAL, each[1])) for each in self.objects]:
+            if self.parting.get(ref, self.now_s + 1.0) <= self.now_s:
+                del self.parting[ref]
+                self.delete(kind, key)
 
     def kill_node(self, name: str) -> None:
         """Its engines fall silent at once; 40 s later its condition reports it."""
@@ -168,14 +183,15 @@ class World:
             routing=self._routing(),
             profile_files=dict(self.profile_files),
             unread_profiles=dict(self.unread_profiles),
-            seen=replace(self.seen, deleted=frozenset(self.deleted)),
+            seen=replace(self.seen, deleted=frozenset(self.deleted), parting=dict(self.parting)),
             monotonic_s=self.now_s - START_S,
         )
 
     def _routing(self) -> RoutingView:
         """One Envoy, which has acknowledged every ready pod but the withdrawn and the `unknown` ones."""
         without = self.unknown | self._withdrawn
-        known = frozenset(p.address for p in self.pods.values() if p.ready and p.key not in without)
+        pods = [p for p in self.pods.values() if p.ready and p.deployment and p.key not in without]
+        known = frozenset(p.address for p in pods)
         edge = EnvoyState("edge", "v1", endpoints_version="v1", endpoints_since_s=START_S - 60.0)
         return RoutingView("v1", (edge,), {"v1": known})
 
@@ -199,6 +215,7 @@ class World:
         """Decide every `period_s` while time passes."""
         end_s = self.now_s + seconds
         while self.now_s < end_s:
+            self._end_graces()
             self.act()
             self.now_s += period_s
             self.reconcile()
@@ -213,9 +230,10 @@ class World:
         """Run until nothing is decided, no removal waits, nothing loads and nothing drains."""
         end_s = self.now_s + limit_s
         while self.now_s < end_s:
+            self._end_graces()
             decision = self.act()
             waits = decision.waiting or decision.memory.awaited_s
-            calm = not decision.steps and decision.new_plan is None and not waits
+            calm = not decision.steps and decision.new_plan is None and not waits and not self.parting
             if calm and not any(p.deleting or not p.ready for p in self.pods.values()):
                 return
             self.now_s += 1.0
@@ -306,6 +324,8 @@ class World:
             case PlacePod(pod, node):
                 assert self.pods[pod].gated
                 self.pods[pod] = replace(self.pods[pod], gated=False, assigned_node=node)
+            case DeletePod(pod):
+                self.delete_pod(pod)
             case ProtectReplicas(key, least):
                 assert key in self.deployments
                 self.protected[key] = least
@@ -351,6 +371,17 @@ class World:
             self.pods.pop(key)
         elif pod.node not in self.dead_nodes:
             self._gone_at_s[key] = self.now_s + DRAIN_S
+
+    def release_pod(self, key: str) -> None:
+        """Someone removes the label by which its ReplicaSet selects it."""
+        pod = self.pods[key]
+        self.pods[key] = replace(
+            pod,
+            deployment=DeploymentKey(),
+            origin=pod.deployment,
+            lacking=(LABEL_DEPLOYMENT,),
+            labels={name: value for name, value in pod.labels.items() if name != LABEL_DEPLOYMENT},
+        )
 
     def _create_pod(self, deployment: DeploymentKey) -> None:
         template = self._templates[deployment]

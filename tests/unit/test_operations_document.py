@@ -39,7 +39,7 @@ OWN_EVENTS = {
     EVENT_REASONS[Blind.TELEMETRY]: "Fleet: no engine or no Envoy could be read for a minute",
     EVENT_REASONS[Blind.ENVOYS]: "Fleet: every Envoy that was connected has been gone for a minute",
     EVENT_REASONS[Blind.PLAN]: "Fleet: no decision was carried out for two minutes",
-    CHANGED_BY_HAND: "ServedModel, or Fleet: what another client changed of a Deployment is set back",
+    CHANGED_BY_HAND: "ServedModel, or Fleet: what another client did to a Deployment or pod is set back",
     Reason.FIELD_CONTESTED.value: "ServedModel, or Fleet: another client keeps changing it",
     "EngineRestarted": "ServedModel: an engine ended by itself and was started again",
     "StreamsCut": "ServedModel: requests still ran when their replica's drain ended",

@@ -34,6 +34,8 @@ class TriggerRule(StrEnum):
     """That an applied plan is lost: nothing else of a plan changes but by the operator."""
     DEPLOYMENT = "Deployment"
     """Whether its pods are refused."""
+    BUDGET = "Budget"
+    """That it keeps another number of replicas, or is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,13 @@ REGISTRY: tuple[Kind, ...] = (
     _custom(FleetPlan, is_routed=True, trigger=TriggerRule.PLAN),
     Kind("Node", "nodes", "v1", Scope.CLUSTER, trigger=TriggerRule.NODE),
     Kind("Pod", "pods", "v1", Scope.NAMESPACED, trigger=TriggerRule.POD, is_routed=True),
-    Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1", Scope.NAMESPACED),
+    Kind(
+        "PodDisruptionBudget",
+        "poddisruptionbudgets",
+        "policy/v1",
+        Scope.NAMESPACED,
+        trigger=TriggerRule.BUDGET,
+    ),
     Kind("Deployment", "deployments", "apps/v1", Scope.NAMESPACED, trigger=TriggerRule.DEPLOYMENT),
     # Read one by one, and only where a ServedModel names them: a cluster's may be many and large.
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),

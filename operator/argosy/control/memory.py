@@ -18,6 +18,7 @@ from argosy.perf.recalibration.observe import WindowMemory
 from argosy.perf.recalibration.recalibrate import Confidence
 from argosy.perf.recalibration.window import CalibrationKey
 from argosy.route.weights import CellWeights
+from argosy.snapshot.cluster import PodState
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +164,15 @@ class EditMemory:
     counts:  of each Deployment that existed at the last decision
     budgets: what each PodDisruptionBudget may hold, what was asked for last
     heals:   what was set back, by Deployment and what it was about
+    pods:    the replicas of each Deployment that existed, by key, until their end is accounted for
+    orphans: keys of the pods that are reported as having lost labels
     """
 
     counts: Mapping[DeploymentKey, KnownCount] = field(default_factory=dict)
     budgets: Mapping[DeploymentKey, tuple[int, ...]] = field(default_factory=dict)
     heals: Mapping[tuple[DeploymentKey, str], Mended] = field(default_factory=dict)
+    pods: Mapping[DeploymentKey, Mapping[str, PodState]] = field(default_factory=dict)
+    orphans: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

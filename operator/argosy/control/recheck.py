@@ -14,6 +14,7 @@ from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.picture.removal import is_destructive
 from argosy.control.picture.set_aside import set_aside
 from argosy.control.state.nodes import new_pod_nodes, pool_nodes
+from argosy.control.state.orphans import orphans
 from argosy.control.state.removable import in_order_of_removal, still_sending
 from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import uncounted_pods
@@ -22,6 +23,7 @@ from argosy.manifests import EngineWorkload
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
+    DeletePod,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -58,6 +60,8 @@ def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
             return _pod_changed(pod, relies_on, snapshot) or _place_gone(pod, node, snapshot)
         case DeleteDeployment(key):
             return _in_use(key, snapshot)
+        case DeletePod(pod):
+            return _pod_changed(pod, relies_on, snapshot) or _no_orphan(pod, relies_on, snapshot)
         case ProtectReplicas(key):
             if key not in snapshot.deployments:
                 return f"Deployment {key} is gone"
@@ -168,6 +172,17 @@ def _pod_changed(pod: str, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
     if now is None or now.uid != relies_on.pod_uid:
         return f"pod {pod} is gone"
     return f"pod {pod} is being deleted" if now.deleting else ""
+
+
+def _no_orphan(pod: str, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
+    """Only a pod that no Deployment removes is deleted, once no request is sent to it."""
+    orphan = next((p for p in orphans(snapshot) if p.key == pod), None)
+    if orphan is None:
+        return f"pod {pod} is no orphan any more"
+    for _, why in still_sending(snapshot, [orphan], uncounted_pods(snapshot)):
+        if pod not in relies_on.unacknowledged:
+            return f"pod {pod} would be removed: {why}"
+    return _too_few_others(pod, relies_on, snapshot)
 
 
 def _place_gone(pod: str, node: str, snapshot: FleetSnapshot) -> str:

@@ -21,6 +21,7 @@ from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord, PlanLife, PlannedStep, StatusUpdate
 from argosy.control.demand import class_forecasts
 from argosy.control.edits.mending import Mending, mended
+from argosy.control.edits.pods import with_pods
 from argosy.control.edits.report import edit_events, sentence, with_contested
 from argosy.control.memory import ControlMemory, PlanInputs, PlanningMemory
 from argosy.control.picture.acknowledged import Acknowledged, acknowledged_steps
@@ -249,6 +250,7 @@ def _done(made: _Made, reported: Reported, cause: str) -> _Done:
         steps, plan = planned_steps(world, made.decided, follow), follow.key
     removal = guarded(steps, made.picture.whole, Explanation(cause, planning.first_seen_s))
     mending = mended(removal.steps, snapshot, workloads, plan, planning.edits)
+    mending = with_pods(mending, snapshot, sizing.lost, plan, planning.edits)
     acknowledged = acknowledged_steps(mending.steps, snapshot, sizing.lost, planning.awaited_s)
     return _Done(removal, mending, acknowledged)
 

@@ -18,6 +18,7 @@ from argosy.control.cells import RouteCells, cells_of_plan, former_classes
 from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.revision.decided import Decided
 from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, new_pod_nodes, pool_nodes
+from argosy.control.state.orphans import orphans, without_place
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import replicas_without_room, uncounted_pods
@@ -26,6 +27,7 @@ from argosy.place.solution import Placement
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
+    DeletePod,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -36,6 +38,7 @@ from argosy.rollout import (
     Step,
     Target,
     assign_nodes,
+    orphan_steps,
     protection_steps,
     rollout_steps,
 )
@@ -55,10 +58,11 @@ class World:
 def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[PlannedStep, ...]:
     """What is safe to do now to carry out `follow`."""
     snapshot = world.snapshot
+    strays = orphans(snapshot)
     inputs = RolloutInputs(
         targets=(*_planned(world, decided, follow), *_unplanned(world, decided, follow)),
         deployments=snapshot.deployments,
-        pods=snapshot.engine_pods,
+        pods=tuple(p for p in snapshot.engine_pods if p not in strays),
         victims=decided.placement.victims,
         lost=world.lost,
         leaving=leaving_pods(snapshot, world.nodes) - set(decided.placement.staying),
@@ -72,7 +76,8 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
     gates = assign_nodes(places, snapshot.engine_pods, usable, world.lost)
     basis = _Basis(follow.key, snapshot, decided.cells, inputs)
     # A budget relies on all that serve now: on one more than a scale step of the same decision leaves.
-    steps = (*protection_steps(inputs), *rollout_steps(inputs), *gates)
+    leaving = orphan_steps(strays, inputs, without_place(snapshot))
+    steps = (*protection_steps(inputs), *rollout_steps(inputs), *gates, *leaving)
     basis = replace(basis, counts={s.key: s.replicas for s in steps if isinstance(s, ScaleDeployment)})
     return tuple(PlannedStep(each, basis.reliance(each)) for each in steps)
 
@@ -214,6 +219,12 @@ class _Basis:
                 return Reliance(self.plan, pod_uid=self.snapshot.pods[pod].uid)
             case DeleteDeployment() | EndProtection():
                 return Reliance(self.plan)
+            case DeletePod(pod):
+                orphan = self.snapshot.pods[pod]
+                planned = {t.key: t.replicas for t in self.inputs.targets}.get(orphan.origin, 0)
+                needed = min(planned, self.inputs.num_serving(orphan.origin))
+                serving = {orphan.origin: needed} if needed else {}
+                return Reliance(self.plan, serving=serving, pod_uid=orphan.uid)
             case ProtectReplicas(key, replicas):
                 is_less = replicas < self.inputs.protected.get(key, 0)
                 return Reliance(self.plan, serving=self._serving_after(key, replicas) if is_less else {})

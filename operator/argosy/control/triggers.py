@@ -17,7 +17,7 @@ from argosy.api.kinds import TriggerRule, kind_of
 from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
-from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state
+from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state, protected_replicas
 
 Object = Mapping[str, Any]
 
@@ -62,6 +62,8 @@ def trigger_of(plural: str, previous: Object | None, current: Object | None) -> 
             return _plan_change(previous, current)
         case TriggerRule.DEPLOYMENT:
             return _deployment_change(previous, current)
+        case TriggerRule.BUDGET:
+            return _budget_change(previous, current)
         case None:
             return None
 
@@ -171,3 +173,18 @@ def _deployment_change(previous: Object | None, current: Object | None) -> Trigg
         return None
     what = "are refused" if after else "are no longer refused"
     return Trigger(f"pods of Deployment {_name(current)} {what}", is_progress=True)
+
+
+def _kept(budget: Object | None) -> int | None:
+    """The replicas that a budget of Argosy's keeps; None for one that does not exist or is another's."""
+    labels = {} if budget is None else budget["metadata"].get("labels") or {}
+    return protected_replicas(budget) if budget and labels.get(LABEL_MANAGED_BY) == MANAGED_BY else None
+
+
+def _budget_change(previous: Object | None, current: Object | None) -> Trigger | None:
+    """A budget that keeps another number of replicas, or is gone: it is set back without a new plan."""
+    before, after = _kept(previous), _kept(current)
+    if before is None or before == after:
+        return None
+    what = "is gone" if after is None else "was changed"
+    return Trigger(f"PodDisruptionBudget {_name(previous or {})} {what}", is_progress=True)

@@ -37,6 +37,7 @@ from argosy.reconcile.reporting.troubles import Troubles
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
+    DeletePod,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -94,6 +95,8 @@ class Actor:
             case DeleteDeployment(key):
                 await self._api.delete(DEPLOYMENTS, key)
                 await self._api.delete(DISRUPTION_BUDGETS, key)
+            case DeletePod(pod):
+                await self._api.delete(PODS, pod)
             case ProtectReplicas(key, replicas):
                 await self._protect(key, replicas)
             case EndProtection(key):

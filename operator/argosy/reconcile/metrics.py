@@ -56,7 +56,7 @@ class Metrics:
         )
         self.removal_waits = self._gauge("removal_waits", "1 where a large removal waits for a second look")
         self.set_back = self._counter(
-            "edits_set_back", "Changes of Deployments by other clients that were set back", "what"
+            "edits_set_back", "Changes of Deployments and pods by other clients that were set back", "what"
         )
         self.contested = self._gauge(
             "contested_fields", "Fields of Deployments that another client keeps changing"

@@ -2,9 +2,11 @@
 
 from argosy.rollout.disruptions import protection_steps
 from argosy.rollout.gates import assign_nodes
+from argosy.rollout.orphans import orphan_steps
 from argosy.rollout.steps import (
     CreateDeployment,
     DeleteDeployment,
+    DeletePod,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -20,6 +22,7 @@ from argosy.rollout.targets import RolloutInputs, Target
 __all__ = [
     "CreateDeployment",
     "DeleteDeployment",
+    "DeletePod",
     "EndProtection",
     "MarkVictim",
     "PlacePod",
@@ -31,6 +34,7 @@ __all__ = [
     "Target",
     "assign_nodes",
     "describe",
+    "orphan_steps",
     "protection_steps",
     "rollout_steps",
 ]

@@ -78,6 +78,13 @@ class DeleteDeployment:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletePod:
+    """Delete a pod that no Deployment removes; it drains first, as any replica that goes."""
+
+    pod: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProtectReplicas:
     """Let evictions leave at least so many replicas ready (a PodDisruptionBudget, server-side apply)."""
 
@@ -99,6 +106,7 @@ Step = (
     | MarkVictim
     | PlacePod
     | DeleteDeployment
+    | DeletePod
     | ProtectReplicas
     | EndProtection
 )
@@ -119,6 +127,8 @@ def describe(step: Step) -> str:
             return f"place pod {pod} on node {node}"
         case DeleteDeployment(key):
             return f"delete the empty Deployment {key}"
+        case DeletePod(pod):
+            return f"delete pod {pod}, which no Deployment counts"
         case ProtectReplicas(key, replicas):
             count = f"{replicas} replica{'s' * (replicas != 1)}"
             return f"let evictions leave at least {count} of Deployment {key} ready"

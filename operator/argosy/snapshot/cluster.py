@@ -19,6 +19,10 @@ LABEL_VARIANT = "argosy.dev/variant"
 LABEL_GROUP = "argosy.dev/sharing-group"
 LABEL_MODEL = "argosy.dev/model"
 LABEL_POOL = "argosy.dev/pool"
+LABEL_PREFIX = "argosy.dev/"
+"""What all of Argosy's own labels begin with."""
+LABEL_TEMPLATE_HASH = "pod-template-hash"
+"""By it, and by `LABEL_DEPLOYMENT`, a ReplicaSet knows its pods."""
 ANNOTATION_RUNS = "argosy.dev/runs"
 """What a Deployment runs, in words."""
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -85,6 +89,11 @@ class PodState:
     exits:    how often its engine has ended by itself
     last_exit: how it ended the last time, as the end of a sentence; empty where it never did
     portless: of an engine pod no container of which has a port named `http`: their names
+    evicted:  Kubernetes announced that something removes it (its condition DisruptionTarget)
+    origin:   the Deployment of Argosy's that it was made for, by its generateName, while it carries any of
+              Argosy's labels; else empty
+    lacking:  labels by which it would be known as one of `origin`'s that are missing or changed
+    controller: the name of the object that counts it, a ReplicaSet; empty for a pod that none counts
     """
 
     namespace: str
@@ -112,6 +121,10 @@ class PodState:
     exits: int = 0
     last_exit: str = ""
     portless: tuple[str, ...] = ()
+    evicted: bool = False
+    origin: DeploymentKey = field(default_factory=DeploymentKey)
+    lacking: tuple[str, ...] = ()
+    controller: str = ""
 
     @property
     def key(self) -> str:

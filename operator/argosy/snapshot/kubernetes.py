@@ -22,6 +22,8 @@ from argosy.snapshot.cluster import (
     HOSTNAME,
     LABEL_DEPLOYMENT,
     LABEL_MANAGED_BY,
+    LABEL_PREFIX,
+    LABEL_TEMPLATE_HASH,
     MANAGED_BY,
     PLACEMENT_GATE,
     DeploymentState,
@@ -61,7 +63,10 @@ def pod_state(pod: Object) -> PodState:
     """A Pod; an engine pod where Argosy's labels are on it."""
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     labels = metadata.get("labels") or {}
+    origin, lacking = _origin(metadata)
     is_ours = labels.get(LABEL_MANAGED_BY) == MANAGED_BY and LABEL_DEPLOYMENT in labels
+    # A pod with another Deployment's label may run another model: it takes none of its requests.
+    is_ours = is_ours and LABEL_DEPLOYMENT not in lacking
     namespace, ready = metadata.get("namespace") or "", _readiness(spec, status)
     gated = any(g.get("name") == PLACEMENT_GATE for g in spec.get("schedulingGates") or ())
     is_ready = ready.get("status") == "True"
@@ -96,7 +101,36 @@ def pod_state(pod: Object) -> PodState:
         grace_s=int(metadata.get("deletionGracePeriodSeconds") or 0),
         exits=_exits(engine),
         last_exit=_last_exit(engine),
+        evicted=_named_condition(status, "DisruptionTarget").get("status") == "True",
+        origin=origin,
+        lacking=lacking,
+        controller=next(
+            (str(o.get("name")) for o in metadata.get("ownerReferences") or () if o.get("controller")), ""
+        ),
     )
+
+
+_GENERATED = re.compile(r"(?P<deployment>[^ ]+-[bcdfghjklmnpqrstvwxz2456789]{7})-(?P<hash>[0-9a-z]+)-")
+"""The generateName of a ReplicaSet's pods: of a Deployment whose name ends as Argosy's do."""
+
+
+def _origin(metadata: Object) -> tuple[DeploymentKey, tuple[str, ...]]:
+    """The Deployment of Argosy's that a pod was made for, and which of the labels that show it are not so.
+
+    A pod without any of Argosy's labels is the user's, whatever its name.
+    """
+    labels = metadata.get("labels") or {}
+    found = _GENERATED.fullmatch(str(metadata.get("generateName") or ""))
+    has_any = labels.get(LABEL_MANAGED_BY) == MANAGED_BY or any(k.startswith(LABEL_PREFIX) for k in labels)
+    if found is None or not has_any:
+        return DeploymentKey(), ()
+    wanted = {
+        LABEL_MANAGED_BY: MANAGED_BY,
+        LABEL_DEPLOYMENT: found["deployment"],
+        LABEL_TEMPLATE_HASH: found["hash"],
+    }
+    lacking = tuple(name for name, value in wanted.items() if labels.get(name) != value)
+    return DeploymentKey.of(metadata.get("namespace") or "", found["deployment"]), lacking
 
 
 def deployment_state(deployment: Object) -> DeploymentState:

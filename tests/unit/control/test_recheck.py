@@ -20,6 +20,7 @@ from argosy.manifests import EngineWorkload
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
+    DeletePod,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -71,6 +72,16 @@ OTHER_POOL = next(name for name in WORLD.pools if name != POOL)
 FREE = next(n for n in sorted(WORLD.nodes) if n.startswith(POOL) and n not in {p.node for p in PODS[:1]})
 NEW = replace(PODS[0], name="new", uid="new", node="", phase="Pending", ready=False, gated=True, ip="")
 EMPTY = DeploymentKey("default/empty")
+STRAY = replace(
+    PODS[0],
+    name="stray",
+    uid="stray",
+    deployment=DeploymentKey(),
+    origin=KEY,
+    lacking=("argosy.dev/deployment",),
+    ip="10.7.7.7",
+)
+"""A pod that has lost a label, beside its Deployment's replicas."""
 
 
 def workload(max_num_seqs: int) -> EngineWorkload:
@@ -87,7 +98,7 @@ def with_model(snapshot: FleetSnapshot, **spec: Any) -> FleetSnapshot:
 
 BASE = replace(
     with_model(WORLD, engine={"maxNumSeqs": 100}),
-    pods={**WORLD.pods, NEW.key: NEW},
+    pods={**WORLD.pods, NEW.key: NEW, STRAY.key: STRAY},
     deployments={**WORLD.deployments, EMPTY: DeploymentState(EMPTY, 0)},
     routing=RoutingView(),
 )
@@ -103,6 +114,7 @@ STEPS = {
     "protect": PlannedStep(ProtectReplicas(KEY, 3), Reliance(PLAN)),
     "protect fewer": PlannedStep(ProtectReplicas(KEY, 2), Reliance(PLAN, serving={KEY: 2})),
     "end protection": PlannedStep(EndProtection(KEY), Reliance(PLAN)),
+    "delete pod": PlannedStep(DeletePod(STRAY.key), Reliance(PLAN, serving={KEY: 3}, pod_uid=STRAY.uid)),
 }
 
 
@@ -281,6 +293,28 @@ VOID: list[Any] = [
         "protect fewer",
         with_silent(PODS[1].address),
         f"the number of serving replicas of Deployment {KEY} would be 1: 2 is needed",
+    ),
+    # Deleting a pod that no Deployment counts.
+    ("delete pod", without("pods", STRAY.key), f"pod {STRAY.key} is gone"),
+    ("delete pod", with_pod(STRAY.key, uid="another"), f"pod {STRAY.key} is gone"),
+    ("delete pod", with_pod(STRAY.key, deleting=True), f"pod {STRAY.key} is being deleted"),
+    ("delete pod", with_pod(STRAY.key, lacking=()), f"pod {STRAY.key} is no orphan any more"),
+    ("delete pod", with_pod(STRAY.key, controller="mine-5d4f"), f"pod {STRAY.key} is no orphan any more"),
+    (
+        "delete pod",
+        with_pod(PODS[1].key, ready=False),
+        f"the number of serving replicas of Deployment {KEY} would be 2: 3 is needed",
+    ),
+    (
+        "delete pod",
+        lambda s: replace(
+            s,
+            routing=RoutingView(
+                "v1", (EnvoyState("edge", endpoints_version="v1"),), {"v1": frozenset({STRAY.address})}
+            ),
+        ),
+        f"pod {STRAY.key} would be removed: Envoy edge has not acknowledged that it takes no requests any"
+        " more",
     ),
     # Deleting a Deployment.
     ("delete", without("deployments", EMPTY), f"Deployment {EMPTY} is gone"),

@@ -279,3 +279,25 @@ def test_another_clients_change_of_a_deployment_and_its_end_trigger_a_decision_b
     assert trigger_of("deployments", fine, None) == Trigger("Deployment n/a is gone", True)
     for before, after in ((fine, {**fine, "spec": {"replicas": 2}}), (None, fine)):
         assert trigger_of("deployments", before, after) is None
+
+
+def a_budget(least: int = 2, labels: dict[str, str] | None = None) -> dict[str, Any]:
+    return an_object("a", "n", OURS if labels is None else labels, spec={"minAvailable": least})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        pytest.param(a_budget(), None, "PodDisruptionBudget n/a is gone", id="deleted"),
+        pytest.param(a_budget(), a_budget(0), "PodDisruptionBudget n/a was changed", id="edited"),
+        pytest.param(a_budget(), a_budget(labels={}), "PodDisruptionBudget n/a is gone", id="label removed"),
+        pytest.param(a_budget(), {**a_budget(), "status": {"currentHealthy": 1}}, "", id="its status"),
+        pytest.param(None, a_budget(), "", id="made"),
+        pytest.param(a_budget(labels={}), None, "", id="another's"),
+    ],
+)
+def test_a_budget_that_keeps_another_number_or_is_gone_is_progress(
+    before: Any, after: Any, message: str
+) -> None:
+    wanted = Trigger(message, is_progress=True) if message else None
+    assert trigger_of("poddisruptionbudgets", before, after) == wanted

@@ -19,6 +19,8 @@ from argosy.snapshot.cluster import DeploymentState
 
 COUNT, TEMPLATE, BUDGET, EXISTENCE = "spec.replicas", "template", "minAvailable", "existence"
 """What of a Deployment an edit is about: those of one kind are set back together."""
+POD, ORPHAN = "pod", "orphan"
+"""One of its pods is gone, or has lost labels."""
 
 UNNAMED = "a client that the API server does not name"
 """It only removed fields, or deleted the object: of that, no managedFields are kept."""
@@ -36,10 +38,11 @@ class Edit:
     """A change that Argosy did not make.
 
     model:   the ServedModel that the Deployment runs; empty where that is not known
-    about:   COUNT, TEMPLATE, BUDGET or EXISTENCE
+    about:   COUNT, TEMPLATE, BUDGET, EXISTENCE, POD or ORPHAN
     manager: the field manager that made it, or UNNAMED
     at_s:    when, by the API server's clock (seconds since the epoch); 0 where it is not known
-    change:  the fields, with the values before and after, in words
+    change:  the fields, with the values before and after, in words; of a pod, its name; of an orphan, the
+             labels and its name
     """
 
     deployment: DeploymentKey

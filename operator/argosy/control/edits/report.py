@@ -12,7 +12,7 @@ from dataclasses import replace
 from argosy.api import Fleet, ServedModel
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason, find_condition
 from argosy.control.decision import EventRecord, StatusUpdate
-from argosy.control.edits.found import BUDGET, EXISTENCE, UNNAMED, Edit
+from argosy.control.edits.found import BUDGET, EXISTENCE, ORPHAN, POD, UNNAMED, Edit
 from argosy.control.edits.mending import Mending
 from argosy.control.status.verdict import Verdict, dated, false, true
 from argosy.keys import ModelKey
@@ -27,6 +27,13 @@ def sentence(edit: Edit) -> str:
     name = edit.deployment.name
     if edit.about == EXISTENCE:
         return f"Deployment {name} was deleted, and not by Argosy: it is made again"
+    if edit.about == POD:
+        return f"pod {edit.change} was deleted by another client: its successor starts"
+    if edit.about == ORPHAN:
+        return (
+            f"{edit.change} was removed or changed by another client: no replica of Deployment {name} any"
+            " more, it is drained and deleted once its successor serves"
+        )
     kind = "PodDisruptionBudget" if edit.about == BUDGET else "Deployment"
     by = f" by {edit.manager}" if edit.manager != UNNAMED else ", and not by Argosy"
     return f"{kind} {name} was changed{by} ({edit.change}): set back"

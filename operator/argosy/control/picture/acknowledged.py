@@ -14,7 +14,7 @@ from argosy.api import Fleet
 from argosy.control.decision import EventRecord, PlannedStep
 from argosy.control.state.removable import in_order_of_removal, is_due, still_sending
 from argosy.control.state.routable import PATIENCE_S, RECONNECT_S
-from argosy.rollout import MarkVictim, ScaleDeployment
+from argosy.rollout import DeletePod, MarkVictim, ScaleDeployment
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -58,6 +58,9 @@ def _sending(
     planned: PlannedStep, snapshot: FleetSnapshot, lost: Set[str], costs: Mapping[str, int]
 ) -> dict[str, str]:
     """Why each pod that the step would remove may still get requests, by the pod's key."""
+    if isinstance(planned.step, DeletePod):
+        orphan = snapshot.pods[planned.step.pod]
+        return {pod.key: why for pod, why in still_sending(snapshot, [orphan], lost)}
     if not isinstance(planned.step, ScaleDeployment):
         return {}
     pods = in_order_of_removal(snapshot, planned.step.key, lost, costs)

@@ -18,6 +18,7 @@ from argosy.control.revision.revision import DEMAND_NOISE
 from argosy.keys import ClassKey, DeploymentKey
 from argosy.rollout import (
     DeleteDeployment,
+    DeletePod,
     EndProtection,
     MarkVictim,
     ProtectReplicas,
@@ -88,7 +89,7 @@ def is_destructive(step: Step, snapshot: FleetSnapshot) -> bool:
             return now is not None and replicas < now.replicas
         case ProtectReplicas(key, replicas):
             return replicas < snapshot.protected.get(key, 0)
-        case DeleteDeployment() | EndProtection():
+        case DeleteDeployment() | DeletePod() | EndProtection():
             return True
         case MarkVictim(_, cost):
             return cost < 0

@@ -453,3 +453,27 @@ async def test_a_disruption_budget_comes_and_goes_with_its_deployment(tmp_path: 
     [new] = shell.server.of("deployments")
     assert new != key
     assert list(shell.server.of("poddisruptionbudgets")) == [new]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("is_deleted", [True, False], ids=["deleted", "edited"])
+async def test_a_budget_edited_or_deleted_by_hand_is_set_back_within_two_seconds(
+    tmp_path: Path, is_deleted: bool
+) -> None:
+    shell = await settled(tmp_path)
+    [(key, budget)] = shell.server.of("poddisruptionbudgets").items()
+    async with shell.running():
+        await shell.clock.sleep(40.0)
+        plans = sorted(shell.server.of("fleetplans"))
+        if is_deleted:
+            shell.server.drop("poddisruptionbudgets", key)
+        else:
+            shell.server.put(
+                "poddisruptionbudgets", {**budget, "spec": {**budget["spec"], "minAvailable": 0}}
+            )
+        await shell.clock.sleep(2.0)
+        assert shell.server.of("poddisruptionbudgets")[key]["spec"]["minAvailable"] == 2
+        await shell.clock.sleep(120.0)
+    notes = [e["note"] for e in shell.server.of("events").values() if e["reason"] == "ChangedByHand"]
+    assert len(notes) == 1, notes
+    assert sorted(shell.server.of("fleetplans")) == plans

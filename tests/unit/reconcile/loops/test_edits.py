@@ -1,0 +1,115 @@
+"""Edits by hand around a whole operator in virtual time: made while it was away, healed and reported once."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from virtual_clock import in_virtual_time
+from virtual_shell import VirtualShell
+
+from argosy.snapshot.cluster import LABEL_DEPLOYMENT
+
+
+async def settled(directory: Path, num_nodes: int) -> VirtualShell:
+    """Two replicas of `chat` serve; on one node of two GPUs the pool is full."""
+    shell = VirtualShell(directory)
+    shell.a_small_fleet(num_nodes=num_nodes)
+    async with shell.running():
+        await shell.clock.sleep(60.0)
+    assert sum(shell.cluster.serving().values()) == 2
+    return shell
+
+
+def notes(shell: VirtualShell) -> list[str]:
+    return [e["note"] for e in shell.server.of("events").values() if e["reason"] == "ChangedByHand"]
+
+
+def with_image(deployment: dict[str, Any], image: str) -> dict[str, Any]:
+    """As `kubectl set image` leaves it."""
+    item = copy.deepcopy(deployment)
+    item["spec"]["template"]["spec"]["containers"][0]["image"] = image
+    fields: dict[str, Any] = {"f:image": {}}
+    for name in ('k:{"name":"engine"}', "f:containers", "f:spec", "f:template", "f:spec"):
+        fields = {name: fields}
+    entry = {"manager": "kubectl-set", "operation": "Update", "time": "2026-01-01T00:00:01Z"}
+    item["metadata"]["managedFields"] = [{**entry, "fieldsV1": fields}]
+    return item
+
+
+@in_virtual_time
+@pytest.mark.parametrize("num_nodes", [1, 4], ids=["full pool", "room"])
+async def test_a_template_edited_while_the_operator_was_away_is_healed_and_what_serves_stays(
+    tmp_path: Path, num_nodes: int
+) -> None:
+    before = await settled(tmp_path, num_nodes)
+    [(key, deployment)] = before.server.of("deployments").items()
+    pods, plans = set(before.server.of("pods")), set(before.server.of("fleetplans"))
+    before.server.put("deployments", with_image(deployment, "other:1"))
+    shell = VirtualShell(tmp_path, before)
+    async with shell.running():
+        for _ in range(60):
+            await shell.clock.sleep(2.0)
+            assert sum(shell.cluster.serving().values()) == 2
+    assert shell.server.of("deployments")[key]["spec"]["template"] == deployment["spec"]["template"]
+    assert set(shell.server.of("pods")) == pods
+    assert set(shell.server.of("fleetplans")) == plans
+    [note] = notes(shell)
+    assert "changed by kubectl-set" in note
+    assert "-> other:1" in note
+    again = VirtualShell(tmp_path, shell)
+    async with again.running():
+        await again.clock.sleep(60.0)
+    assert notes(again) == [note]
+
+
+@in_virtual_time
+async def test_a_pod_deleted_by_hand_has_its_successor_one_event_and_one_count(tmp_path: Path) -> None:
+    shell = await settled(tmp_path, num_nodes=4)
+    pod = min(shell.server.of("pods"))
+    plans = set(shell.server.of("fleetplans"))
+    async with shell.running():
+        await shell.clock.sleep(40.0)
+        shell.server.drop("pods", pod)
+        await shell.clock.sleep(2.0)
+        name = pod.partition("/")[2]
+        assert notes(shell) == [f"pod {name} was deleted by another client: its successor starts"]
+        await shell.clock.sleep(60.0)
+    assert len(notes(shell)) == 1
+    assert sum(shell.cluster.serving().values()) == 2
+    assert set(shell.server.of("fleetplans")) == plans
+    assert shell.state.metrics.set_back.labels("pod")._value.get() == 1
+
+
+@in_virtual_time
+@pytest.mark.parametrize("num_nodes", [1, 4], ids=["full pool", "room"])
+async def test_a_pod_without_its_label_is_reported_and_removed(tmp_path: Path, num_nodes: int) -> None:
+    shell = await settled(tmp_path, num_nodes)
+    key = min(shell.server.of("pods"))
+    async with shell.running():
+        await shell.clock.sleep(40.0)
+        item = copy.deepcopy(shell.server.of("pods")[key])
+        del item["metadata"]["labels"][LABEL_DEPLOYMENT]
+        shell.server.put("pods", item)
+        await shell.clock.sleep(5.0)
+        assert key in shell.server.of("pods")
+        await shell.clock.sleep(235.0)
+    assert key not in shell.server.of("pods")
+    assert sum(shell.cluster.serving().values()) == 2
+    [note] = notes(shell)
+    assert f"label {LABEL_DEPLOYMENT} of pod {key.partition('/')[2]} was removed" in note
+
+
+@in_virtual_time
+async def test_a_pod_without_any_of_argosys_labels_is_never_touched(tmp_path: Path) -> None:
+    shell = await settled(tmp_path, num_nodes=4)
+    key = min(shell.server.of("pods"))
+    async with shell.running():
+        item = copy.deepcopy(shell.server.of("pods")[key])
+        item["metadata"]["labels"] = {"mine": "yes"}
+        shell.server.put("pods", item)
+        await shell.clock.sleep(240.0)
+    assert key in shell.server.of("pods")
+    assert sum(shell.cluster.serving().values()) == 2
