@@ -22,8 +22,15 @@ def snapshot() -> Snapshot:
     return Snapshot.of_table(RouteTable(1, Gateway("0.0.0.0", 8080), (entry,), clusters))
 
 
+def request_for(each: TypeUrl) -> Any:
+    """For all clusters and listeners; for routes and endpoints by their names, as Envoy asks for them."""
+    by_name = each in (TypeUrl.ROUTE, TypeUrl.ENDPOINT)
+    names = snapshot().resources(each).by_name if by_name else ()
+    return discovery_pb2.DiscoveryRequest(type_url=each, resource_names=names)
+
+
 class Peer:
-    """An Envoy that watches clusters, and refuses them until `accepts` is set."""
+    """An Envoy that refuses clusters until `accepts` is set."""
 
     def __init__(self, server: AdsServer, clock: VirtualClock) -> None:
         self.accepts, self.clock = False, clock
@@ -32,9 +39,10 @@ class Peer:
         self._task = asyncio.create_task(self._talk(server))
 
     async def _requests(self) -> AsyncIterator[Any]:
-        first = discovery_pb2.DiscoveryRequest(type_url=TypeUrl.CLUSTER)
-        first.node.id = "edge"
-        yield first
+        for each in TypeUrl:
+            first = request_for(each)
+            first.node.id = "edge"
+            yield first
         while True:
             yield await self._answers.get()
 
@@ -42,9 +50,12 @@ class Peer:
         async for response in server._stream(
             self._requests(), SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1")
         ):
-            self.received_s.append(self.clock.monotonic_s())
-            answer = discovery_pb2.DiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
-            if self.accepts:
+            is_refused = response.type_url == TypeUrl.CLUSTER and not self.accepts
+            if response.type_url == TypeUrl.CLUSTER:
+                self.received_s.append(self.clock.monotonic_s())
+            answer = request_for(TypeUrl(response.type_url))
+            answer.response_nonce = response.nonce
+            if not is_refused:
                 answer.version_info = response.version_info
             else:
                 answer.error_detail.message = "cannot bind:\nAddress already in use\n"
