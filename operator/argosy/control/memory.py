@@ -132,12 +132,14 @@ class KnownCount:
     """The count of a Deployment after a decision; or one that another client set, and when.
 
     edited: the last count of another client that was accounted for
+    before: the count that the decision found; it stays where its step was not taken
     """
 
     replicas: int
     manager: str = ""
     at_s: float = 0.0
     edited: KnownCount | None = None
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,14 +59,26 @@ def model_of(deployment: DeploymentState, models: Mapping[tuple[str, str], Model
 
 
 def count_edit(deployment: DeploymentState, known: KnownCount | None, model: ModelKey) -> Edit | None:
-    """Another client's count; None where Argosy set it, or where the change is known already."""
-    found = foreign_count(deployment)
+    """Another client's count; None where Argosy set it, or where the change is known already.
+
+    Not every write of `/scale` leaves an owner of the count: one without an owner that no decision left or
+    found is an edit as well.
+    """
+    found = foreign_count(deployment) or _unexplained_count(deployment, known)
     if found is None:
         return None
     if known is not None and (found.replicas == known.replicas or found == known.edited):
         return None
     before = f" {known.replicas} -> {found.replicas}" if known is not None else f" is {found.replicas}"
     return Edit(deployment.key, model, COUNT, found.manager, found.at_s, f"{COUNT}{before}")
+
+
+def _unexplained_count(deployment: DeploymentState, known: KnownCount | None) -> KnownCount | None:
+    if known is None or deployment.replicas in (known.replicas, known.before):
+        return None
+    if any(manager.owns(_COUNT_PATH) for manager in deployment.managers):
+        return None  # Argosy's own
+    return KnownCount(deployment.replicas, UNNAMED)
 
 
 def foreign_count(deployment: DeploymentState) -> KnownCount | None:

@@ -227,7 +227,9 @@ def _known_counts(look: _Look, waits: set[tuple[DeploymentKey, str]]) -> dict[De
         if (key, COUNT) in waits and key in look.memory.counts:
             known[key] = look.memory.counts[key]  # the edit is looked at again
         else:
-            known[key] = KnownCount(look.count_after(key), edited=foreign_count(deployment))
+            known[key] = KnownCount(
+                look.count_after(key), edited=foreign_count(deployment), before=deployment.replicas
+            )
     return known
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -130,6 +131,18 @@ def test_a_count_that_is_known_is_no_edit(known: KnownCount) -> None:
 
 def test_argosys_own_count_is_no_edit() -> None:
     assert count_edit(deployment_state(live(a_workload(), 5)), KnownCount(3), MODEL) is None
+
+
+def without_owner(replicas: int) -> DeploymentState:
+    return replace(scaled(replicas), managers=())
+
+
+def test_a_count_without_an_owner_is_an_edit_where_no_decision_left_or_found_it() -> None:
+    edit = count_edit(without_owner(5), KnownCount(3, before=3), MODEL)
+    assert edit is not None
+    assert (edit.manager, edit.change) == (UNNAMED, "spec.replicas 3 -> 5")
+    assert count_edit(without_owner(5), KnownCount(3, before=5), MODEL) is None, "the step was not taken yet"
+    assert count_edit(without_owner(5), None, MODEL) is None, "a process that knows no earlier count"
 
 
 def test_a_deployment_as_applied_holds_no_edit() -> None:
