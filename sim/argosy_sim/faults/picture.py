@@ -64,6 +64,13 @@ class Picture:
         """Every class is Ready; the applied plan's replicas, no others, are ready and in Envoy's rotation."""
         return self._stands(_is_ready)
 
+    def is_at_rest(self) -> bool:
+        """It is whole, and no replica is left of a class that is gone, whose grace may go on."""
+        names = {item["metadata"]["name"] for item in self.classes}
+        return self.is_whole() and all(
+            pod["metadata"]["labels"].get(LABEL_GROUP) in names for pod in self.pods
+        )
+
     def is_whole_but_slo(self) -> bool:
         """As `is_whole`, though a class may be not Ready for SloMissed alone.
 

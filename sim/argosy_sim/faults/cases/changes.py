@@ -84,7 +84,7 @@ async def _small_classes(world: World) -> None:
     picture = await world.wait(lambda p: len(p.classes) == 3 and p.is_whole(), "the large class", 90.0)
     world.recorder.kept["one"] = str(picture.num_planned())
     await world.kubectl("delete", "wclass", "one")
-    await world.wait(lambda p: len(p.classes) == 2 and p.is_whole(), "its end", 90.0)
+    await world.wait(lambda p: len(p.classes) == 2 and p.is_at_rest(), "its end", 90.0)
     world.recorder.strike()
     await world.apply(*(_small(world, f"small-{number}", SMALL_RATE) for number in range(SMALL)))
     await world.wait(lambda p: len(p.classes) == SMALL + 2, "the classes")

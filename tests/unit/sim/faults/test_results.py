@@ -147,6 +147,14 @@ async def test_an_api_server_that_did_not_answer_after_the_disturbance_counts_as
     assert found.recovery_s == 28.5
 
 
+def test_a_world_with_replicas_of_a_class_that_is_gone_is_not_at_rest() -> None:
+    gone = pod("b")
+    gone["metadata"]["labels"]["argosy.dev/sharing-group"] = "gone"
+    assert picture(pod("a")).is_at_rest()
+    assert picture(pod("a"), gone).is_whole()
+    assert not picture(pod("a"), gone).is_at_rest()
+
+
 def test_a_pod_on_its_way_out_does_not_count() -> None:
     leaving = picture(pod("a"), pod("b", is_leaving=True), plans=[plan(1, 1)], endpoints={"default/a": True})
     assert leaving.is_whole()
