@@ -5,7 +5,7 @@ Owns what the cases read out of objects. Input: JSON objects. Output: a `Picture
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,17 +61,31 @@ class Picture:
         return sum(d["replicas"] for d in self.applied().get("spec", {}).get("deployments", ()))
 
     def is_whole(self) -> bool:
-        """Every class is served; the applied plan's replicas, no others, are ready and in Envoy's rotation.
+        """Every class is Ready; the applied plan's replicas, no others, are ready and in Envoy's rotation."""
+        return self._stands(_is_ready)
 
-        A class whose only complaint is SloMissed counts as served: that reason looks back five minutes, on
-        requests that were lost before.
+    def is_at_rest(self) -> bool:
+        """It is whole, and no replica is left of a class that is gone, whose grace may go on."""
+        names = {item["metadata"]["name"] for item in self.classes}
+        return self.is_whole() and all(
+            pod["metadata"]["labels"].get(LABEL_GROUP) in names for pod in self.pods
+        )
+
+    def is_whole_but_slo(self) -> bool:
+        """As `is_whole`, though a class may be not Ready for SloMissed alone.
+
+        Only for a case whose lost or late requests miss the promise: that reason rightly looks back five
+        minutes.
         """
+        return self._stands(lambda item: _is_ready(item) or _misses_slo(item))
+
+    def _stands(self, serves: Callable[[Object], bool]) -> bool:
         staying = {key(pod) for pod in self.pods if is_staying(pod)}
         ready = {key(pod) for pod in self.pods if is_staying(pod) and is_true(pod, "Ready")}
         healthy = {name for name, is_healthy in self.endpoints.items() if is_healthy}
         return (
             bool(self.classes)
-            and all(_is_served(c) and is_observed(c) for c in self.classes)
+            and all(serves(c) and is_observed(c) for c in self.classes)
             and len(staying) == self.num_planned() > 0
             and staying == ready == healthy
         )
@@ -92,8 +106,12 @@ def is_true(item: Object, kind: str) -> bool:
     return bool(condition(item, kind).get("status") == "True")
 
 
-def _is_served(item: Object) -> bool:
-    return is_true(item, "Ready") or condition(item, "Ready").get("reason") == Reason.SLO_MISSED
+def _is_ready(item: Object) -> bool:
+    return is_true(item, "Ready")
+
+
+def _misses_slo(item: Object) -> bool:
+    return bool(condition(item, "Ready").get("reason") == Reason.SLO_MISSED)
 
 
 def is_staying(pod: Object) -> bool:

@@ -25,7 +25,7 @@ class Recorder:
         self._reader = reader
         self.struck_s = time.time()
         self.pictures: list[Picture] = []
-        self._blind_s: list[float] = []
+        self.blind_s: list[float] = []
         self.kept: dict[str, str] = {}
         self._events_before: Counter[tuple[str, str, str]] = Counter()
         self._task: asyncio.Task[None] | None = None
@@ -56,7 +56,7 @@ class Recorder:
     async def _look(self) -> None:
         picture = await self._reader.picture()
         if picture is None:
-            self._blind_s.append(time.time())
+            self.blind_s.append(time.time())
         else:
             self.pictures.append(picture)
 
@@ -67,8 +67,13 @@ class Recorder:
             if not recovered(picture):
                 break
             since_s = picture.at_s
-        blind_s = max(self._blind_s, default=0.0)
+        blind_s = max(self.blind_s, default=0.0)
         return None if since_s is None else max(since_s, blind_s)
+
+    def _is_at_once(self, recovered_s: float, pictures: Sequence[Picture]) -> bool:
+        """Whether the first look after the disturbance was as it should be, and none before it failed."""
+        is_blind = any(self.struck_s <= at_s <= recovered_s for at_s in self.blind_s)
+        return not is_blind and recovered_s <= (pictures[0].at_s if pictures else 0.0)
 
     async def outcome(
         self, recovered_s: float | None, records: Sequence[RequestRecord], pods: Sequence[Object]
@@ -79,7 +84,7 @@ class Recorder:
         before = {revision(plan) for plan in first[0].plans}
         seen = {revision(plan) for picture in pictures for plan in picture.plans}
         events = Counter(await self._reader.events()) - self._events_before
-        is_at_once = recovered_s is not None and recovered_s <= (pictures[0].at_s if pictures else 0.0)
+        is_at_once = recovered_s is not None and self._is_at_once(recovered_s, pictures)
         return Outcome(
             records=tuple(records),
             recovery_s=None if recovered_s is None else 0.0 if is_at_once else recovered_s - self.struck_s,

@@ -160,9 +160,9 @@ class World:
 
     async def until_at_rest(self) -> None:
         """Wait until all is whole and stays so for two looks."""
-        await self.wait(Picture.is_whole, "rest", REST_TIMEOUT_S)
+        await self.wait(Picture.is_at_rest, "rest", REST_TIMEOUT_S)
         await asyncio.sleep(2 * _POLL_S)
-        await self.wait(Picture.is_whole, "rest", REST_TIMEOUT_S)
+        await self.wait(Picture.is_at_rest, "rest", REST_TIMEOUT_S)
 
     async def _restore_operators(self) -> None:
         for name in set(self.stage.processes) & {LEADER, SECOND}:

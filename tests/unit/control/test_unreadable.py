@@ -11,6 +11,7 @@ from small_fleet import World, a_class, a_fleet, a_model, a_pool, body_of, condi
 from argosy.api import CustomResource, Fleet, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.kinds import USER_SPECS
 from argosy.control.decision import Decision
+from argosy.control.memory import BlindMemory
 from argosy.control.step import StepSettings, step
 from argosy.demand.forecast import STALE_S, DemandHistory, observe
 from argosy.keys import CellName, ClassKey
@@ -137,3 +138,17 @@ def test_a_stale_class_has_one_message_however_long_it_lasts() -> None:
     later = world.decide()
     assert condition(first, "default/chat")["message"] == condition(later, "default/chat")["message"]
     assert "Envoy's request counters" in condition(first, "default/chat")["message"]
+
+
+def test_while_telemetry_is_lost_a_class_stays_ready_and_says_so_though_its_rate_is_declared() -> None:
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.settle()
+    blind = BlindMemory(unread="all engines", lasting=frozenset({"telemetry"}))
+    world.memory = world.memory.with_traffic(replace(world.memory.traffic, blind=blind))
+    decision = world.decide()
+    for name, kind in (("default/chat", "workloadclasses"), ("default", "fleets")):
+        assert verdict(decision, name, kind) == ("True", "ObservationStale")
+    assert (
+        "The last reading of all engines is more than 60 s old"
+        in condition(decision, "default/chat")["message"]
+    )

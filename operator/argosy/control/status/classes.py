@@ -32,6 +32,7 @@ from argosy.demand.forecast import STALE_S, ForecastNote
 from argosy.keys import ClassKey, DeploymentKey
 from argosy.place.solution import Unplaced
 from argosy.plan.solution import Shortfall, ShortfallCause
+from argosy.snapshot.liveness import UNREAD_AFTER_S
 
 _REF_REASONS = (Reason.MODEL_NOT_FOUND, Reason.SERVED_NAME_MISMATCH)
 
@@ -148,21 +149,27 @@ def _exchanging(reported: Reported, key: ClassKey, now: Exchange) -> Verdict | N
 
 
 def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
-    """A class that is served on nodes that are leaving, or while its requests cannot be counted.
+    """A class that is served on nodes that are leaving, or while its requests or engines cannot be read.
 
-    Then its last forecast is held.
+    Where its requests cannot be counted, its last forecast is held.
     """
     if (leaving := remark(reported, reported.pods_of_class(key))) is not None:
         return leaving
-    if reported.sizing.forecasts[key].note is not ForecastNote.HELD:
-        return served
-    # No exact age: a status must not change with every decision.
-    return true(
-        ConditionType.READY,
-        Reason.OBSERVATION_STALE,
-        source="Envoy's request counters",
-        age_s=f"more than {STALE_S:.0f}",
-    )
+    if reported.sizing.forecasts[key].note is ForecastNote.HELD:
+        # No exact age: a status must not change with every decision.
+        age_s = f"more than {STALE_S:.0f}"
+        return true(
+            ConditionType.READY, Reason.OBSERVATION_STALE, source="Envoy's request counters", age_s=age_s
+        )
+    return telemetry_lost(reported) or served
+
+
+def telemetry_lost(reported: Reported) -> Verdict | None:
+    """Ready, though engines or Envoys could not be read for a while; None where they can be."""
+    if not reported.unread:
+        return None
+    age_s = f"more than {UNREAD_AFTER_S:.0f}"
+    return true(ConditionType.READY, Reason.OBSERVATION_STALE, source=reported.unread, age_s=age_s)
 
 
 def _short(shortfall: Shortfall) -> Verdict:

@@ -11,13 +11,12 @@ from argosy.api import Fleet
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import EnvoyStatus, FleetStatus
 from argosy.control.decision import Decision, StatusUpdate
-from argosy.control.status.classes import class_ready
+from argosy.control.status.classes import class_ready, telemetry_lost
 from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import MAX_TEXT, Verdict, because, dated, false, programmed, true
 from argosy.control.status.waiting import plan_current
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
-from argosy.snapshot.liveness import UNREAD_AFTER_S
 
 MAX_ENVOYS = 50
 MAX_NODE_ID = 253
@@ -85,11 +84,8 @@ def _ready(reported: Reported) -> Verdict:
     """As ready as its classes; the reason is that of the first one that is not."""
     verdicts = {key: class_ready(reported, key) for key in sorted(reported.snapshot.classes)}
     not_ready = {key: v for key, v in verdicts.items() if v.status is not ConditionStatus.TRUE}
-    if not not_ready and reported.unread:
-        age_s = f"more than {UNREAD_AFTER_S:.0f}"
-        return true(ConditionType.READY, Reason.OBSERVATION_STALE, source=reported.unread, age_s=age_s)
     if not not_ready:
-        return true(ConditionType.READY, Reason.READY)
+        return telemetry_lost(reported) or true(ConditionType.READY, Reason.READY)
     named = ", ".join(list(not_ready)[:MOST_CLASSES_NAMED])
     message = f"not every WorkloadClass is Ready: {named}; the status of each says why."
     return because(ConditionType.READY, next(iter(not_ready.values())).reason, message)

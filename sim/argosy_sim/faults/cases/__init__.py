@@ -1,4 +1,4 @@
-"""Every case, in an order that leaves one stage in use: those that cost it a node come last."""
+"""Every case, in an order that leaves one stage in use: those that do not leave it at rest come last."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from argosy.errors import SpecError
 from argosy_sim.faults.case import Case
 from argosy_sim.faults.cases import changes, objects, plans, pods, processes
 
-COSTS_A_NODE = ("B8", "P21")
+COSTS_A_NODE = ("B8",)
 _FOUND = (*pods.CASES, *changes.CASES, *plans.CASES, *processes.CASES, *objects.CASES)
-CASES: tuple[Case, ...] = tuple(sorted(_FOUND, key=lambda case: case.id in COSTS_A_NODE))
+CASES: tuple[Case, ...] = tuple(
+    sorted(_FOUND, key=lambda case: (not case.leaves_rest, case.id in COSTS_A_NODE))
+)
 
 ELSEWHERE = {
     "B2": "pods refused by a quota or a policy: belongs to what real clusters are like",

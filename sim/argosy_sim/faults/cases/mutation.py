@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any
@@ -18,6 +18,7 @@ from aiohttp import web
 
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
+from argosy_sim.faults.picture import Object
 from argosy_sim.faults.world import World
 
 NAME = "faults.argosy.test"
@@ -32,11 +33,19 @@ class Mutation(StrEnum):
     """A container is put before the engine's."""
 
 
+RENAMED, ADDED = "renamed", "sidecar"
+
+
+def mutated(pods: Iterable[Object]) -> tuple[Object, ...]:
+    """The pods that a webhook has changed."""
+    return tuple(pod for pod in pods if pod["spec"]["containers"][0]["name"] in (RENAMED, ADDED))
+
+
 def patch_of(mutation: Mutation) -> list[dict[str, Any]]:
     """The JSON patch (RFC 6902) of a pod."""
     if mutation is Mutation.RENAME:
-        return [{"op": "replace", "path": "/spec/containers/0/name", "value": "renamed"}]
-    sidecar = {"name": "sidecar", "image": "registry.example/sidecar:1"}
+        return [{"op": "replace", "path": "/spec/containers/0/name", "value": RENAMED}]
+    sidecar = {"name": ADDED, "image": "registry.example/sidecar:1"}
     return [{"op": "add", "path": "/spec/containers/0", "value": sidecar}]
 
 

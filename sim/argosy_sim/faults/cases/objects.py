@@ -42,7 +42,7 @@ def _judge_p20(outcome: Outcome) -> Iterable[Judgement]:
     yield verdicts.loses_at_most(outcome, 0)
     yield verdicts.keeps_pods(outcome)
     yield verdicts.kept_text(
-        outcome, "warning", "costs", "kubectl's warning names what the pool's replicas cost"
+        outcome, "warning", "its replicas cost $", "kubectl's warning names what the pool's replicas cost"
     )
 
 

@@ -147,16 +147,18 @@ def _judge_p9(outcome: Outcome) -> Iterable[Judgement]:
     yield verdicts.says(outcome, "Exchanging")
 
 
-async def _nearly_full(world: World) -> None:
-    """Three nodes of L40S, 6 GPUs, for five replicas."""
-    await world.patch("wclass", "chat", {"minReplicas": 4})
-    picture = await world.wait(lambda p: p.num_planned() == 5 and p.is_whole(), "five replicas")
+async def _full(world: World) -> None:
+    """Five nodes of L40S, 10 GPUs, for ten replicas."""
+    await world.patch("wclass", "chat", {"minReplicas": 9})
+    picture = await world.wait(lambda p: p.num_planned() == 10 and p.is_whole(), "ten replicas", 90.0)
     used = Counter(pod["spec"]["nodeName"] for pod in picture.pods)
-    nodes = (await world.kubectl("get", "nodes", "-o", "name")).split()
-    pool = sorted((n.removeprefix("node/") for n in nodes if "/l40s" in n), key=lambda n: -used[n])
-    await world.kubectl("cordon", *pool[3:])
+    names = (await world.kubectl("get", "nodes", "-o", "name")).split()
+    nodes = sorted(
+        (name.removeprefix("node/") for name in names), key=lambda name: ("l40s" not in name, -used[name])
+    )
+    await world.kubectl("cordon", *nodes[5:])
     await asyncio.sleep(3.0)
-    await world.wait(Picture.is_whole, "the replicas on three nodes", 150.0)
+    await world.wait(Picture.is_whole, "the replicas on five nodes", 120.0)
 
 
 def _judge_b16(outcome: Outcome) -> Iterable[Judgement]:
@@ -175,6 +177,9 @@ CASES = (
         Before(94, 300, "17.4 s", None),
         _delete_all_pods,
         _judge_p6,
+        # A quarter of the requests is lost while engines load: the class misses its promise for five minutes.
+        recovered=Picture.is_whole_but_slo,
+        leaves_rest=False,
     ),
     Case(
         "P7",
@@ -207,12 +212,12 @@ CASES = (
     ),
     Case(
         "B16",
-        "engine arguments changed on a nearly full pool (5 replicas, 6 GPUs)",
-        Before(0, 526, "210 s (10 replicas)", 6),
+        "engine arguments changed on a full pool (10 replicas, 10 GPUs)",
+        Before(0, 526, "210 s", 6),
         _exchange,
         _judge_b16,
-        prepare=_nearly_full,
-        bound_s=180.0,
+        prepare=_full,
+        bound_s=300.0,
     ),
     Case(
         "B8",

@@ -23,7 +23,7 @@ from argosy_sim.livefleet.addresses import AddressClaim, listen_on
 from argosy_sim.livefleet.errors import EnginePortTakenError
 from argosy_sim.livefleet.event_log import EventLog
 from argosy_sim.livefleet.kubelet.container_logs import ContainerLog, log_path
-from argosy_sim.livefleet.kubelet.kube_api import KubeApi, Object, PodName, persist
+from argosy_sim.livefleet.kubelet.kube_api import ApiRefusedError, KubeApi, Object, PodName, persist
 from argosy_sim.livefleet.kubelet.nodes import SimulatedNode, rfc3339
 from argosy_sim.livefleet.kubelet.pod_status import Exit, Phase, PodCondition, status_patch
 from argosy_sim.livefleet.kubelet.probes import get, http_probe, verdicts
@@ -37,6 +37,7 @@ DRAIN_HOOK_MIN_S = 2.0
 _DRAIN_POLL_S = 0.05
 # A kubelet's: doubled with each crash, and never more.
 _MAX_BACK_OFF_S = 300.0
+_REPORT_AGAIN_S = 1.0
 _DEFAULT_PORT = 8000
 _DEFAULT_GRACE_S = 30.0
 _SIGKILL_EXIT_CODE = 137
@@ -372,8 +373,14 @@ class PodWorker:
         return self._phase is Phase.RUNNING and self._is_well
 
     async def _report_again(self) -> None:
-        if self._is_ready:
-            await self._report(Phase.RUNNING)
+        """Report until it is taken: a kubelet that is refused (its rights are gone) does not give up."""
+        while self._is_ready:
+            try:
+                await self._report(Phase.RUNNING)
+            except ApiRefusedError:
+                await asyncio.sleep(_REPORT_AGAIN_S)
+            else:
+                return
 
     def _say(self, line: str) -> None:
         if self._engine is not None:

@@ -14,6 +14,8 @@ from argosy_sim.faults.case import Before, Case, Result, judged
 from argosy_sim.faults.cases import CASES, ELSEWHERE, chosen
 from argosy_sim.faults.outcome import Judgement, Outcome, Said
 from argosy_sim.faults.picture import Picture
+from argosy_sim.faults.reading import Reader
+from argosy_sim.faults.record import Recorder
 from argosy_sim.faults.world import World
 from argosy_sim.measures.records import Outcome as Ending
 from argosy_sim.measures.records import RequestRecord
@@ -37,7 +39,9 @@ def row(kind: str, is_true: bool) -> dict[str, str]:
 def plan(revision: int, replicas: int) -> dict[str, Any]:
     deployments = [{"replicas": replicas}] if replicas else []
     spec = {"revision": revision, "trigger": f"trigger {revision}", "deployments": deployments}
-    return {"spec": spec, "status": {"conditions": [row("Applied", True)]}}
+    metadata = {"name": f"plan-{revision:06d}"}
+    status = {"conditions": [row("Applied", True)]}
+    return {"kind": "FleetPlan", "metadata": metadata, "spec": spec, "status": status}
 
 
 def picture(
@@ -48,7 +52,7 @@ def picture(
     is_class_ready: bool = True,
 ) -> Picture:
     status = {"observedGeneration": 1, "conditions": [row("Ready", is_class_ready)]}
-    chat = {"metadata": {"name": "chat", "generation": 1}, "status": status}
+    chat = {"kind": "WorkloadClass", "metadata": {"name": "chat", "generation": 1}, "status": status}
     healthy = {f"default/{p['metadata']['name']}": True for p in pods}
     return Picture(
         at_s=at_s,
@@ -78,6 +82,16 @@ def outcome(*pictures: Picture, **fields: Any) -> Outcome:
         "kept": {},
     }
     return Outcome(pictures=pictures or (picture(pod("a")),), **{**values, **fields})
+
+
+class Eventless(Reader):
+    """An API server that knows of no event."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def events(self) -> list[tuple[str, str, str]]:
+        return []
 
 
 async def nothing(world: World) -> None:
@@ -116,11 +130,29 @@ def test_a_world_is_whole_only_if_what_is_planned_is_ready_and_in_envoys_rotatio
     assert not picture(plans=[plan(1, 0)]).is_whole()
 
 
-def test_requests_lost_before_do_not_keep_a_world_from_being_whole() -> None:
+def test_a_missed_slo_keeps_a_world_from_being_whole_but_where_a_case_allows_it() -> None:
     missed, other = picture(pod("a"), is_class_ready=False), picture(pod("a"), is_class_ready=False)
     missed.classes[0]["status"]["conditions"][0]["reason"] = "SloMissed"
-    assert missed.is_whole()
-    assert not other.is_whole()
+    assert not missed.is_whole()
+    assert missed.is_whole_but_slo()
+    assert not other.is_whole_but_slo()
+
+
+async def test_an_api_server_that_did_not_answer_after_the_disturbance_counts_as_time_to_recover() -> None:
+    recorder = Recorder(Eventless())
+    recorder.struck_s = 1.0
+    recorder.pictures += [picture(pod("a"), at_s=0.5), picture(pod("a"), at_s=31.0)]
+    recorder.blind_s += [29.5]
+    found = await recorder.outcome(recorder.held_since(Picture.is_whole), [], [])
+    assert found.recovery_s == 28.5
+
+
+def test_a_world_with_replicas_of_a_class_that_is_gone_is_not_at_rest() -> None:
+    gone = pod("b")
+    gone["metadata"]["labels"]["argosy.dev/sharing-group"] = "gone"
+    assert picture(pod("a")).is_at_rest()
+    assert picture(pod("a"), gone).is_whole()
+    assert not picture(pod("a"), gone).is_at_rest()
 
 
 def test_a_pod_on_its_way_out_does_not_count() -> None:

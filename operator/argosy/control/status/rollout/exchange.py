@@ -20,7 +20,7 @@ class Exchange:
 
     ready:     planned ones; wanted: how many are planned
     others:    further ones: of the former plan, or beyond the planned count
-    is_moving: one is drained, or one has room and loads, so more will change
+    is_moving: one is drained or loads, or any class's has got room, so more will change
     is_draining: one is drained or about to be, so that room is to come
     """
 
@@ -44,7 +44,8 @@ def exchange_of(
     """The count of these planned Deployments and of the pods beside them."""
     planned, pods = tuple(planned), tuple(pods)
     ready = sum(min(d.replicas, reported.num_serving[d.name]) for d in planned)
-    has_room = any(reported.placement.new_nodes.get(d.name) for d in planned)
+    # Also where the room goes to another class: then the next replica gives way in the same decision.
+    has_room = any(reported.placement.new_nodes.values())
     is_draining = any((p.deleting or p.is_marked) and p.is_active for p in pods)
     is_loading = any(not p.ready and not p.deleting and p.destination and p.is_active for p in pods)
     return Exchange(

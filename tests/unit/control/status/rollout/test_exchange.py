@@ -174,3 +174,16 @@ def test_what_is_only_recommended_makes_no_progress() -> None:
     found = {c.type for p in world.plans for c in p.status.conditions}
     assert "Applied" in found
     assert not found & {"Progressing", "RolledOut"}
+
+
+def test_a_class_whose_freed_gpu_goes_to_another_class_is_still_exchanging() -> None:
+    """The name of the second class puts it first: it gets the GPU that a replica of chat gave up."""
+    docs = a_class("docs", rate_per_s=4.0, priority=50)
+    world = World(some_nodes("l40s", 3), a_fleet(), a_pool(), a_model(), a_class(rate_per_s=20.0), docs)
+    world.rest()
+    assert world.replicas() == {"l40s/chat": 5, "l40s/docs": 1}
+    world.decisions.clear()
+    world.apply(FASTER_BATCHES)
+    world.run(35)
+    assert verdict(world.decisions[-1], "default/docs")[1] == "Ready", "it went first"
+    assert {verdict(d, "default/chat")[1] for d in world.decisions} == {"Exchanging"}
