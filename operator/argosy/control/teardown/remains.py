@@ -12,7 +12,7 @@ from typing import Any
 
 from argosy.api.fleet import FleetSpec, Mode
 from argosy.api.fleetplan import FleetPlan
-from argosy.api.kinds import USER_SPECS
+from argosy.api.kinds import USER_SPECS, kind_named
 from argosy.api.schema.timestamp import seconds_of
 from argosy.api.servedmodel import DRAIN_SECONDS
 from argosy.keys import DeploymentKey, NamespacedName
@@ -21,9 +21,9 @@ from argosy.snapshot.fleet import last_fleet_spec
 
 Object = Mapping[str, Any]
 
-ENGINES = ("deployments", "poddisruptionbudgets")
+ENGINES = (kind_named("Deployment").plural, kind_named("PodDisruptionBudget").plural)
 """They go before the records."""
-RECORDS = ("fleetplans", "leases")
+RECORDS = (FleetPlan.PLURAL, kind_named("Lease").plural)
 """They go last: until then a plan says in which mode an operator acts that is started in between."""
 USERS = tuple(reversed(USER_SPECS))
 """What refers to an object goes before it."""
