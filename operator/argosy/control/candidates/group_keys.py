@@ -9,7 +9,8 @@ Output: a `GroupName` for each group, the same in every replica of the operator.
     a group splits            the part with the most planned requests/s keeps the name
     groups merge              the name of the part with the most planned requests/s stays
     a new group               is named after its oldest class, with a number where that is taken
-    every FleetPlan is lost   the names that running pods carry are taken up again
+    a class is renamed        the new one takes up the name of running pods that no class has any more
+    every FleetPlan is lost   the same, for all names
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class PlannedGroups:
 
     group_of: by class; empty before the first plan
     rate_per_s: planned requests/s, by class
-    running: pods by group and model, where no plan is left that could name the groups
+    running: pods by group and model, of groups that no class has: a group without one, or all groups where
+        no plan is left that could name them
     """
 
     group_of: Mapping[ClassKey, GroupName]
@@ -66,7 +68,9 @@ class PlannedGroups:
             rate_per_s[cell.workload_class] = (
                 rate_per_s.get(cell.workload_class, 0.0) + cell.requests_per_second
             )
-        return cls(group_of, rate_per_s, {} if plan is not None else _running(snapshot))
+        had = {group for key, group in group_of.items() if key in snapshot.classes}
+        running = {key: count for key, count in _running(snapshot).items() if key[0] not in had}
+        return cls(group_of, rate_per_s, running)
 
     def rate_of_group(self, group: GroupName) -> float:
         """Planned requests/s of a group's classes."""
@@ -106,7 +110,7 @@ def _kept(rows: list[Membership], planned: PlannedGroups) -> dict[int, GroupName
 
 
 def _adopted(membership: Membership, planned: PlannedGroups, taken: set[GroupName]) -> GroupName | None:
-    """Without any plan: the name of the most pods of its models; None where pods have its own name."""
+    """The name of the most pods of its models that no class has; None where pods have its own name."""
     own = _named_after(membership.founder)
     names = {label_value(model.name) for model in membership.models}
     pods: Counter[GroupName] = Counter()

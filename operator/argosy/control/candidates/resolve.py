@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from argosy.api import GPUPool, ServedModel, WorkloadClass
 from argosy.api.conditions import Reason
+from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.calibration import corrected
 from argosy.control.candidates.profiles import ModelProfiles, ProfileNote, model_profiles, profile_notes
 from argosy.control.candidates.refusal import Refusal
@@ -24,9 +25,10 @@ from argosy.manifests import EngineWorkload
 from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
 from argosy.perf.recalibration.memory import CalibrationMemory
-from argosy.route.precedence import conflicts
+from argosy.route.precedence import Conflict, conflicts
 from argosy.snapshot import Mix, Slo, Variant
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.seen import ObjectRef
 
 _FIELD_OUT_OF_RANGE = {
     OutOfRangeReason.NO_PROFILE: "spec.parallelShapes",
@@ -154,7 +156,7 @@ def resolve(known: Known) -> Resolution:
     snapshot = known.snapshot
     classes = {key: _resolve_class(known, spec) for key, spec in sorted(snapshot.classes.items())}
     for conflict in conflicts(snapshot.classes.values()):
-        shadowed = Refusal(Reason.CONFLICTED, conflict.message)
+        shadowed = Refusal(Reason.CONFLICTED, _conflict_message(conflict, snapshot))
         classes[conflict.loser] = replace(
             classes[conflict.loser], able=(), refusals=(shadowed, *classes[conflict.loser].refusals)
         )
@@ -168,6 +170,17 @@ def resolve(known: Known) -> Resolution:
         for key, model in sorted(snapshot.models.items())
     }
     return Resolution(classes, models, refused, notes)
+
+
+def _conflict_message(conflict: Conflict, snapshot: FleetSnapshot) -> str:
+    """A winner that was deleted cannot be changed, and needs not be: its grace ends."""
+    until_s = snapshot.seen.parting.get(ObjectRef(WorkloadClass.PLURAL, conflict.winner))
+    if until_s is None:
+        return conflict.message
+    return (
+        f"spec.match matches requests of WorkloadClass {conflict.winner}, which was deleted: this class takes"
+        f" them over when its grace ends, at {rfc3339(until_s)}."
+    )
 
 
 def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:

@@ -14,6 +14,7 @@ from small_fleet import (
     a_model,
     a_pool,
     body_of,
+    condition,
     parsed,
     some_nodes,
     verdict,
@@ -195,6 +196,28 @@ def test_whoever_joins_or_leaves_a_group_restarts_nothing() -> None:
     assert set(groups_of(world).values()) == {"c00"}
     assert set(world.pods) == before
     assert {d.name for d in world.applied.spec.deployments} == set(world.deployments)
+
+
+@pytest.mark.parametrize("is_applied_first", [True, False], ids=["applied, then deleted", "the other way"])
+def test_a_class_that_is_renamed_takes_its_running_replicas_along(is_applied_first: bool) -> None:
+    renamed = a_class("talk", rate_per_s=8.0, match={"headers": [{"name": "x-class", "value": "chat"}]})
+    world = World(some_nodes("l40s", 6), a_fleet(), a_pool(), a_model(), a_class(rate_per_s=8.0))
+    world.rest()
+    before = {key: pod.uid for key, pod in world.pods.items()}
+    if is_applied_first:
+        world.apply(renamed)
+        world.run(5)
+    world.delete_with_grace(WorkloadClass, "default/chat")
+    world.run(3)
+    if not is_applied_first:
+        world.apply(renamed)
+    world.run(1)
+    told = condition(world.decisions[-1], "default/talk")["message"]
+    assert "WorkloadClass default/chat, which was deleted: this class takes them over when" in told
+    world.run(120)
+    assert {key: pod.uid for key, pod in world.pods.items()} == before
+    assert all(pod.ready for pod in world.pods.values())
+    assert verdict(world.decisions[-1], "default/talk") == ("True", "Ready")
 
 
 def test_a_class_that_comes_back_joins_the_group_that_is_named_after_it() -> None:
