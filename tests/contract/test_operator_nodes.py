@@ -55,9 +55,9 @@ def test_a_node_that_karpenter_disrupts_is_empty_before_it_is_deleted(stage: Ope
         stage.kubectl("taint", "node", node, "karpenter.sh/disrupted:NoSchedule")
 
         def moved() -> list[Object]:
-            pods = stage.ready_pods("chat")
             is_gone = name not in names(stage.pods("chat"))
-            return [p for p in pods if p["metadata"]["name"] != other["metadata"]["name"]] if is_gone else []
+            pods = stage.ready_pods("chat") if is_gone else []
+            return [p for p in pods if p["metadata"]["name"] != other["metadata"]["name"]]
 
         [new] = until(moved, "the replica to have moved")
         [leaving] = stage.read(f"{OURS}/gpupools/l40s")["status"]["leaving"]
