@@ -9,7 +9,6 @@ import urllib.request
 from operator_stage import (
     CHAT_REPLICAS,
     REPOSITORY,
-    WORLD,
     Operator,
     OperatorStage,
     condition,
@@ -51,7 +50,7 @@ def test_custom_resources_deleted_and_installed_again_cost_no_request_and_no_eng
         stage.kubectl("apply", "--server-side", "-f", CRDS)
         began_s = time.time()
         until(lambda: load.num_since(began_s) >= 8, "two seconds with the kinds and without the objects")
-        stage.kubectl("apply", "-f", str(WORLD))
+        stage.apply_world()
         until(stage.leader.is_ready, "the kinds to be seen again")
         until(lambda: stage.applied() != {}, "a FleetPlan for what runs")
         until(lambda: condition(stage.class_of("chat"), "Ready").get("status") == "True", "chat to be Ready")
@@ -74,7 +73,7 @@ def test_an_operator_that_starts_without_custom_resources_says_so_once_and_takes
         until(operator.is_ready, "the late kinds to be seen")
         assert time.monotonic() - began_s < 10.0
         until(lambda: load.num_since(time.time() - 2.0) >= 4, "two seconds of half a picture")
-        stage.kubectl("apply", "-f", str(WORLD))
+        stage.apply_world()
         until(lambda: condition(stage.class_of("chat"), "Ready").get("status") == "True", "chat to be Ready")
         assert (engines(stage), uids(stage)) == (before, pods)
         stage.patch("wclass", "chat", minReplicas=CHAT_REPLICAS + 1)
@@ -98,7 +97,7 @@ def test_a_kind_that_was_taken_away_and_installed_again_is_watched_as_before(
     stage.kubectl("delete", "crd", "workloadclasses.argosy.dev")
     until(lambda: "WorkloadClass" in problems(stage.leader), "one kind to be missed")
     stage.kubectl("apply", "--server-side", "-f", CRDS)
-    stage.kubectl("apply", "-f", str(WORLD))
+    stage.apply_world()
     until(stage.leader.is_ready, "the kind to be seen again")
     until(lambda: condition(stage.class_of("chat"), "Ready").get("status") == "True", "chat to be Ready")
     stage.patch("wclass", "chat", minReplicas=CHAT_REPLICAS + 1)

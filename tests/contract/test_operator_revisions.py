@@ -6,7 +6,7 @@ import json
 import shutil
 from typing import Any
 
-from operator_stage import OURS, REPOSITORY, WORLD, OperatorStage, condition, names, until, until_equal
+from operator_stage import OURS, REPOSITORY, OperatorStage, condition, names, until, until_equal
 
 from argosy.xds.hold import HOLD_S
 
@@ -56,7 +56,7 @@ def test_with_plans_and_definitions_gone_envoy_keeps_its_routes_and_the_numbers_
         stage.kubectl("delete", "-f", str(REPOSITORY / "crds"))
         stage.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
         stage.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        stage.kubectl("apply", "-f", str(WORLD))
+        stage.apply_world()
         stage.start_operator(operator.name)
         applied = until(stage.applied, "a plan to be applied")
         assert applied["spec"]["revision"] > last
