@@ -142,7 +142,7 @@ def test_everything_deleted_while_no_operator_runs_is_gone_once_one_does(stage: 
     stage.end_operator(name)
     stage.kubectl("delete", "--wait=false", "-f", str(WORLD))
     time.sleep(2.0)  # garbage collection, if anything asked for it, would be done by now
-    assert len(stage.pods("chat")) == 2, "nobody is there to drain them"
+    assert len(stage.pods("chat")) == 2, "no operator is there to drain them"
     stage.start_operator(name, ready=False)
     until(lambda: not stage.deployments(), "no Deployment to be left", 100.0)
     until(lambda: not stage.pods("chat") and not stage.pods("scholar"), "no pod to be left")

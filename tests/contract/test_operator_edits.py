@@ -1,4 +1,4 @@
-"""Deployments that someone edits by hand, on a real control plane: set back once, reported, nothing lost."""
+"""Deployments that are edited by hand, on a real control plane: set back once, reported, nothing lost."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
             "replicas": replicas,
             "revisionHistoryLimit": 0,
             "progressDeadlineSeconds": LOAD_LIMIT_S,
-            # Argosy edits no template; where someone else did, what serves stays until its successor does.
+            # Argosy edits no template; where another client did, what serves stays until its successor does.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "selector": {"matchLabels": {LABEL_DEPLOYMENT: name}},
             "template": pod_template(workload),

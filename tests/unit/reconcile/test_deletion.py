@@ -10,6 +10,7 @@ from virtual_clock import in_virtual_time
 from virtual_shell import VirtualShell
 
 from argosy.api.conditions import Reason
+from argosy.api.kinds import kind_of
 
 CHAT = "default/chat"
 
@@ -95,15 +96,16 @@ async def test_a_fleet_that_comes_back_takes_over(tmp_path: Path) -> None:
 
 
 MODEL = "default/llama"
+KINDS = pytest.mark.parametrize(
+    ("plural", "key"), [("servedmodels", MODEL), ("workloadclasses", CHAT), ("gpupools", "l40s")]
+)
 
 
 def pods(shell: VirtualShell) -> list[str]:
     return sorted(shell.server.of("pods"))
 
 
-@pytest.mark.parametrize(
-    ("plural", "key"), [("servedmodels", MODEL), ("workloadclasses", CHAT), ("gpupools", "l40s")]
-)
+@KINDS
 @in_virtual_time
 async def test_what_is_deleted_and_applied_again_within_its_grace_restarts_nothing(
     tmp_path: Path, plural: str, key: str
@@ -125,16 +127,19 @@ async def test_what_is_deleted_and_applied_again_within_its_grace_restarts_nothi
         assert len(events(shell, Reason.REMOVING)) == 1
 
 
+@KINDS
 @in_virtual_time
-async def test_after_its_grace_what_was_made_for_a_deleted_object_goes(tmp_path: Path) -> None:
+async def test_after_its_grace_what_was_made_for_a_deleted_object_goes(
+    tmp_path: Path, plural: str, key: str
+) -> None:
     shell = await settled(tmp_path)
     async with shell.running():
-        shell.server.drop("servedmodels", MODEL)
+        shell.server.drop(plural, key)
         await shell.clock.sleep(28.0)
         assert list(engines(shell).values()) == [2]
         await shell.clock.sleep(7.0)
         assert sum(engines(shell).values()) == 0
-        assert shell.plan_triggers()[-1] == f"ServedModel {MODEL} was deleted"
+        assert shell.plan_triggers()[-1] == f"{kind_of(plural).name} {key} was deleted"
 
 
 @in_virtual_time

@@ -76,15 +76,6 @@ async def test_one_kind_that_goes_is_said_on_every_object_that_is_left(tmp_path:
 
 
 @in_virtual_time
-async def test_a_class_that_a_user_deletes_takes_its_engines_along_after_its_grace(tmp_path: Path) -> None:
-    shell = await settled(tmp_path)
-    async with shell.running():
-        shell.server.drop("workloadclasses", CHAT)
-        await shell.clock.sleep(40.0)
-        assert engines(shell) == {}
-
-
-@in_virtual_time
 async def test_without_a_look_at_definitions_no_deletion_is_believed(tmp_path: Path) -> None:
     shell = await settled(tmp_path)
     before = engines(shell)

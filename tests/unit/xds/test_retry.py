@@ -22,6 +22,14 @@ def snapshot() -> Snapshot:
     return Snapshot.of_table(RouteTable(1, Gateway("0.0.0.0", 8080), (entry,), clusters))
 
 
+def a_server() -> tuple[VirtualClock, AdsServer]:
+    """One that has published a snapshot."""
+    clock = VirtualClock()
+    server = AdsServer(times=clock)
+    server.publish(snapshot())
+    return clock, server
+
+
 def request_for(each: TypeUrl) -> Any:
     """For all clusters and listeners; for routes and endpoints by their names, as Envoy asks for them."""
     by_name = each in (TypeUrl.ROUTE, TypeUrl.ENDPOINT)
@@ -67,9 +75,7 @@ class Peer:
 
 @in_virtual_time
 async def test_what_was_refused_is_sent_again_after_pauses_that_grow_until_it_is_accepted() -> None:
-    clock = VirtualClock()
-    server = AdsServer(times=clock)
-    server.publish(snapshot())
+    clock, server = a_server()
     peer = Peer(server, clock)
     await clock.sleep(4 * FIRST_RETRY_S)
     assert peer.received_s == pytest.approx([0.0, FIRST_RETRY_S, 3 * FIRST_RETRY_S], abs=0.1)
@@ -86,9 +92,7 @@ async def test_what_was_refused_is_sent_again_after_pauses_that_grow_until_it_is
 
 @in_virtual_time
 async def test_while_it_is_refused_again_and_again_the_pauses_have_a_bound() -> None:
-    clock = VirtualClock()
-    server = AdsServer(times=clock)
-    server.publish(snapshot())
+    clock, server = a_server()
     peer = Peer(server, clock)
     await clock.sleep(20 * LONGEST_RETRY_S)
     gaps = [b - a for a, b in zip(peer.received_s, peer.received_s[1:], strict=False)]
@@ -100,9 +104,7 @@ async def test_while_it_is_refused_again_and_again_the_pauses_have_a_bound() -> 
 
 @in_virtual_time
 async def test_a_new_stream_is_sent_at_once_what_the_last_one_refused() -> None:
-    clock = VirtualClock()
-    server = AdsServer(times=clock)
-    server.publish(snapshot())
+    clock, server = a_server()
     before = Peer(server, clock)
     await clock.sleep(1.0)
     before.leave()

@@ -1,4 +1,4 @@
-"""Pods that Argosy made and whose labels someone has changed: they hold GPUs, and nobody plans them.
+"""Pods that Argosy made and whose labels were changed: they hold GPUs, and no plan counts them.
 
 Owns which pods these are. Input: a snapshot. Output: pods, and Deployments whose successors have no place.
 A pod whose labels are whole is none, though no ReplicaSet counts it: one adopts it. Nor is one that another

@@ -19,10 +19,14 @@ async def _apply_again(world: World) -> None:
     await world.apply(*world.objects())
 
 
-async def _delete_model(world: World) -> None:
-    world.recorder.kept["warning"] = await world.warned("delete", "smodel", "llama-8b", "--wait=false")
-    await asyncio.sleep(10.0)
+async def _delete_for(world: World, kind: str, name: str, seconds: float) -> None:
+    world.recorder.kept["warning"] = await world.warned("delete", kind, name, "--wait=false")
+    await asyncio.sleep(seconds)
     await _apply_again(world)
+
+
+async def _delete_model(world: World) -> None:
+    await _delete_for(world, "smodel", "llama-8b", 10.0)
 
 
 def _judge_b9(outcome: Outcome) -> Iterable[Judgement]:
@@ -33,9 +37,7 @@ def _judge_b9(outcome: Outcome) -> Iterable[Judgement]:
 
 
 async def _delete_pool(world: World) -> None:
-    world.recorder.kept["warning"] = await world.warned("delete", "gpupool", "l40s", "--wait=false")
-    await asyncio.sleep(27.0)
-    await _apply_again(world)
+    await _delete_for(world, "gpupool", "l40s", 27.0)
 
 
 def _judge_p20(outcome: Outcome) -> Iterable[Judgement]:

@@ -19,7 +19,7 @@ NUM_BEGUN = 13
 """Streams under way on all engines at the load of a case."""
 BLIND_S = 75.0
 """Argosy calls telemetry lost after a minute."""
-NOBODY = "http://127.0.0.1:9"
+NO_SERVER = "http://127.0.0.1:9"
 """The discard port: nothing answers there."""
 
 
@@ -117,7 +117,7 @@ def _judge_p12(outcome: Outcome) -> Iterable[Judgement]:
 
 async def _lose_telemetry(world: World) -> None:
     await world.end_operator(LEADER)
-    await world.start_operator(LEADER, "--prometheus", NOBODY)
+    await world.start_operator(LEADER, "--prometheus", NO_SERVER)
     await asyncio.sleep(BLIND_S)
     world.recorder.kept["readyz"] = await world.readyz()
     await world.end_operator(LEADER)
