@@ -7,15 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-KUBECONFIG = """
-apiVersion: v1
-kind: Config
-current-context: nowhere
-contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
-clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:9"}}]
-users: [{name: nobody, user: {token: none}}]
-"""
+from kubeconfigs import UNREACHABLE
 
 
 def ended(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +27,7 @@ def test_without_a_terminal_it_names_the_flag_that_answers() -> None:
 
 
 def test_an_api_server_that_is_away_is_named_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+    (tmp_path / "kubeconfig").write_text(UNREACHABLE)
     found = ended("--yes", "--kubeconfig", str(tmp_path / "kubeconfig"))
     assert (found.returncode, found.stdout) == (3, "")
     (line,) = found.stderr.splitlines()

@@ -9,15 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-KUBECONFIG = """
-apiVersion: v1
-kind: Config
-current-context: nowhere
-contexts: [{name: nowhere, context: {cluster: nowhere, user: unknown}}]
-clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:9"}}]
-users: [{name: unknown, user: {token: none}}]
-"""
+from kubeconfigs import UNREACHABLE
 
 
 @pytest.fixture
@@ -29,7 +21,7 @@ def taken() -> Iterator[str]:
 
 def last_words(directory: Path, **flags: str) -> tuple[int, list[str]]:
     """Exit code and standard error of an operator that is started with these flags."""
-    (directory / "kubeconfig").write_text(KUBECONFIG)
+    (directory / "kubeconfig").write_text(UNREACHABLE)
     chosen = {
         "kubeconfig": str(directory / "kubeconfig"),
         "xds_address": "127.0.0.1:0",

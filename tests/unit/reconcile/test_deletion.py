@@ -6,18 +6,12 @@ from pathlib import Path
 
 import pytest
 from builders import a_class, a_fleet
+from settled_shell import CHAT, engines, settled
 from virtual_clock import in_virtual_time
 from virtual_shell import VirtualShell
 
 from argosy.api.conditions import Reason
 from argosy.api.kinds import kind_of
-
-CHAT = "default/chat"
-
-
-def engines(shell: VirtualShell) -> dict[str, int]:
-    """Replicas that each Deployment asks for."""
-    return {key: d["spec"]["replicas"] for key, d in shell.server.of("deployments").items()}
 
 
 def message(shell: VirtualShell, plural: str, key: str, type: str) -> str:
@@ -32,15 +26,6 @@ def last_plan(shell: VirtualShell) -> str:
 
 def events(shell: VirtualShell, reason: str) -> list[str]:
     return [e["note"] for e in shell.server.of("events").values() if e["reason"] == reason]
-
-
-async def settled(directory: Path) -> VirtualShell:
-    shell = VirtualShell(directory)
-    shell.a_small_fleet()
-    async with shell.running():
-        await shell.clock.sleep(60.0)
-    assert list(engines(shell).values()) == [2]
-    return shell
 
 
 @in_virtual_time

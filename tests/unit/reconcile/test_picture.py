@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from builders import a_class, a_fleet, a_model, a_pool
 from memory_api_server import INSTALLED, Call
+from settled_shell import CHAT, engines, settled
 from virtual_clock import in_virtual_time
 from virtual_shell import VirtualShell, node_object
 
@@ -15,22 +16,6 @@ from argosy.api.kinds import CUSTOM
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.picture.doubt import routes_doubt
 from argosy.snapshot.seen import SECOND_LOOK_S
-
-CHAT = "default/chat"
-
-
-def engines(shell: VirtualShell) -> dict[str, int]:
-    """Replicas that each Deployment asks for."""
-    return {key: d["spec"]["replicas"] for key, d in shell.server.of("deployments").items()}
-
-
-async def settled(directory: Path) -> VirtualShell:
-    shell = VirtualShell(directory)
-    shell.a_small_fleet()
-    async with shell.running():
-        await shell.clock.sleep(60.0)
-    assert list(engines(shell).values()) == [2]
-    return shell
 
 
 def reinstalled(shell: VirtualShell) -> str:
