@@ -267,11 +267,11 @@ def test_a_deleted_class_or_pool_takes_its_replicas_along(
     assert world.replicas() == left
 
 
-def test_a_leftover_of_a_deleted_class_does_not_wait_for_another_class_that_cannot_start() -> None:
+def test_a_leftover_of_a_deleted_class_does_not_wait_for_one_of_another_model_that_cannot_start() -> None:
     world = a_world(a_class("old", priority=70), num_l40s=2, num_h100=0)
     world.settle()
     world.delete(WorkloadClass, "default/old")
-    world.apply(a_class("new", rate_per_s=8.0, priority=50))
+    world.apply(a_model("other"), a_class("new", rate_per_s=8.0, priority=50, models=[{"name": "other"}]))
     world.settle()
     assert world.replicas() == {"l40s/chat": 2, "l40s/new": 2}
 
