@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -233,14 +234,22 @@ class OperatorStage:
         self.kubectl("patch", kind, name, "--type=merge", "-p", json.dumps({"spec": spec}))
 
     def read(self, path: str) -> Object:
-        """One GET of the API server; an object that is not there is an empty one."""
-        try:
-            with urllib.request.urlopen(f"{self._proxy}{path}", timeout=ANSWER_TIMEOUT_S) as answer:
-                return dict(json.loads(answer.read()))
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return {}
-            raise
+        """One GET of the API server; an object that is not there is an empty one.
+
+        As any client of Kubernetes does, it asks again where it is asked to (429): an API server that has
+        just started answers so for a moment.
+        """
+        give_up_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self._proxy}{path}", timeout=ANSWER_TIMEOUT_S) as answer:
+                    return dict(json.loads(answer.read()))
+            except urllib.error.HTTPError as error:
+                if error.code == HTTPStatus.NOT_FOUND:
+                    return {}
+                if error.code != HTTPStatus.TOO_MANY_REQUESTS or time.monotonic() > give_up_s:
+                    raise
+                time.sleep(float(error.headers.get("Retry-After") or 1.0))
 
     def items(self, path: str) -> list[Object]:
         return list(self.read(path).get("items", ()))
