@@ -40,9 +40,9 @@ def down(
 ) -> None:
     """Remove all that Argosy made in the cluster: engines, budgets, FleetPlans and Leases.
 
-    Replicas finish their requests first, for at most drainSeconds of their model. Your own
-    objects stay without --all. Stop the operator before; with --all it may run, and then
-    drains the replicas itself. It can be run again at any time.
+    Replicas finish their requests first, for drainSeconds of their model at most.
+    Your own objects stay without --all. It can be run again at any time.
+    Stop the operator before; with --all it may run, and drains them itself.
     """
     import os
 
