@@ -34,7 +34,7 @@ from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.recheck import changed_since
 from argosy.control.step import StepSettings, step
 from argosy.keys import DeploymentKey
-from argosy.manifests import deployment_name, pod_template
+from argosy.manifests import deployment_manifest, deployment_name, pod_template
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
@@ -49,6 +49,7 @@ from argosy.rollout import (
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
 from argosy.snapshot.cluster import LABEL_DEPLOYMENT, DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
+from argosy.snapshot.kubernetes import deployment_state
 from argosy.snapshot.seen import ObjectRef, Seen
 
 __all__ = [  # with builders that stories need beside a World
@@ -310,11 +311,11 @@ class World:
                 assert workload.key not in self.deployments
                 self._templates[workload.key] = pod_template(workload)
                 assert workload.key.endswith(deployment_name(workload))
-                self.deployments[workload.key] = DeploymentState(workload.key, count)
+                self.deployments[workload.key] = deployment_state(deployment_manifest(workload, count))
                 self.protected[workload.key] = count
             case ScaleDeployment(key, count):
                 ensure_unused(self, key, count)
-                self.deployments[key] = DeploymentState(key, count)
+                self.deployments[key] = replace(self.deployments[key], replicas=count)
             case DeleteDeployment(key):
                 assert not any(p.deployment == key for p in self.pods.values())
                 del self.deployments[key]

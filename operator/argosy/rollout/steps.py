@@ -120,7 +120,7 @@ def describe(step: Step) -> str:
         case ScaleDeployment(key, replicas):
             return f"scale Deployment {key} to {replicas}"
         case RestoreDeployment(workload, replicas):
-            return f"set back the template of Deployment {workload.key} with {replicas} replicas"
+            return f"set back Deployment {workload.key} with {replicas} replicas"
         case MarkVictim(pod, cost):
             return f"{'mark' if cost else 'unmark'} pod {pod} as the first to be removed"
         case PlacePod(pod, node):

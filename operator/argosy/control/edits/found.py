@@ -18,7 +18,8 @@ from argosy.manifests import EngineWorkload, deployment_manifest
 from argosy.snapshot.cluster import DeploymentState
 
 COUNT, TEMPLATE, BUDGET, EXISTENCE = "spec.replicas", "template", "minAvailable", "existence"
-"""What of a Deployment an edit is about: those of one kind are set back together."""
+"""What of a Deployment an edit is about: those of one kind are set back together. All of its fields but the
+count go with the template."""
 POD, ORPHAN = "pod", "orphan"
 """One of its pods is gone, or has lost labels."""
 
@@ -88,12 +89,17 @@ def foreign_count(deployment: DeploymentState) -> KnownCount | None:
 
 
 def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: ModelKey) -> Edit | None:
-    """Fields of the template or labels that differ from what Argosy applied; None where none does."""
-    wanted = deployment_manifest(workload, deployment.replicas)
-    live = {"metadata": {"labels": deployment.labels}, "spec": {"template": deployment.template}}
+    """Fields but the count that differ from what Argosy applied; None where none does."""
+    manifest = deployment_manifest(workload, deployment.replicas)
+    metadata, spec = manifest["metadata"], {**manifest["spec"]}
+    del spec["replicas"]
     wanted = {
-        "metadata": {"labels": wanted["metadata"]["labels"]},
-        "spec": {"template": wanted["spec"]["template"]},
+        "metadata": {"labels": metadata["labels"], "annotations": metadata["annotations"]},
+        "spec": spec,
+    }
+    live = {
+        "metadata": {"labels": deployment.labels, "annotations": deployment.annotations},
+        "spec": deployment.settings,
     }
     changes: list[str] = []
     manager, at_s = UNNAMED, 0.0
@@ -114,7 +120,7 @@ def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: 
 
 def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
     """Each field that is wanted and that is different or missing, with both values."""
-    if wanted in (None, "", {}, []) and live in (None, "", {}, []):
+    if _is_empty(wanted) and _is_empty(live):
         return  # the API server keeps no empty fields
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
         for name, value in wanted.items():
@@ -129,6 +135,10 @@ def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path
                 yield path, item, live
     elif wanted != live:
         yield path, wanted, live
+
+
+def _is_empty(value: Any) -> bool:
+    return value is False or value in (None, "", {}, [])
 
 
 def _is_of_objects(wanted: Any) -> bool:
@@ -146,5 +156,5 @@ def _words(path: Path) -> str:
 
 
 def _value(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
+    text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."

@@ -62,7 +62,8 @@ def owned(fields: Any) -> Any:
 def live(workload: EngineWorkload, replicas: int = 3) -> dict[str, Any]:
     """The Deployment as the API server has it after Argosy's apply."""
     item = deployment_manifest(workload, replicas)
-    fields = owned({"metadata": {"labels": item["metadata"]["labels"]}, "spec": item["spec"]})
+    metadata = {name: item["metadata"][name] for name in ("labels", "annotations")}
+    fields = owned({"metadata": metadata, "spec": item["spec"]})
     item["metadata"]["managedFields"] = [
         {"manager": "argosy", "operation": "Apply", "time": "2026-01-01T00:00:00Z", "fieldsV1": fields}
     ]
@@ -192,6 +193,36 @@ def test_arguments_that_another_client_set_are_an_edit() -> None:
     edit = template_edit(deployment_state(item), workload, MODEL)
     assert edit is not None
     assert "containers.engine.args" in edit.change
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "change"),
+    [
+        ("paused", True, "spec.paused false -> true"),
+        ("revisionHistoryLimit", 5, "spec.revisionHistoryLimit 0 -> 5"),
+        ("progressDeadlineSeconds", 60, "spec.progressDeadlineSeconds 3600 -> 60"),
+        ("strategy", {"type": "Recreate"}, "spec.strategy.type RollingUpdate -> Recreate"),
+    ],
+)
+def test_a_setting_of_the_deployment_that_another_client_changed_is_an_edit(
+    name: str, value: object, change: str
+) -> None:
+    workload = a_workload()
+    item = live(workload)
+    item["spec"][name] = value
+    take_over(item, "kubectl-patch", "f:spec", f"f:{name}", *(("f:type",) if name == "strategy" else ()))
+    edit = template_edit(deployment_state(item), workload, MODEL)
+    assert edit is not None
+    assert (edit.manager, edit.change.partition(", ")[0]) == ("kubectl-patch", change)
+
+
+def test_a_setting_that_argosy_does_not_set_is_left_alone() -> None:
+    workload = a_workload()
+    item = live(workload)
+    del item["spec"]["paused"]  # the API server does not keep it where it is false
+    item["spec"]["minReadySeconds"] = 30
+    item["metadata"]["annotations"]["team"] = "search"
+    assert template_edit(deployment_state(item), workload, MODEL) is None
 
 
 def test_a_scheduling_gate_or_label_that_was_removed_is_an_edit_although_no_client_owns_it() -> None:
