@@ -113,7 +113,7 @@ def test_a_pause_a_strategy_and_a_removed_label_are_set_back_and_reported_as_wha
     until(lambda: said(stage, deployment, change, "set back"), "the event")
     label = "app.kubernetes.io/managed-by"
     until(lambda: label in stage.deployments()[deployment]["metadata"]["labels"], "the label to be back")
-    assert not said(stage, deployment, "was deleted")
+    assert not said(stage, deployment, f"Deployment {deployment} was deleted")
     assert (names(stage.plans()), names(stage.pods("chat"))) == (plans, pods)
     stage.kubectl("patch", "deployment", deployment, "-p", '{"spec":{"minReadySeconds":0}}')
 

@@ -28,6 +28,7 @@ from argosy.api import (
 from argosy.api.conditions import Condition, ConditionStatus
 from argosy.api.crd.resource import status_body
 from argosy.api.fleetplan import FleetPlanStatus
+from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.cells import RouteCells
 from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.memory import ControlMemory, TrafficMemory
@@ -47,7 +48,13 @@ from argosy.rollout import (
     Step,
 )
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
-from argosy.snapshot.cluster import LABEL_DEPLOYMENT, DeploymentState, NodeState, PodState
+from argosy.snapshot.cluster import (
+    ANNOTATION_RESTARTED,
+    LABEL_DEPLOYMENT,
+    DeploymentState,
+    NodeState,
+    PodState,
+)
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
 from argosy.snapshot.kubernetes import deployment_state
 from argosy.snapshot.seen import ObjectRef, Seen
@@ -303,6 +310,15 @@ class World:
         for key in decision.life.expired:
             del plans[key]
         self.plans = tuple(plans.values())
+        for update in decision.statuses:
+            if isinstance(update.status, WorkloadClassStatus):
+                self._note_interruption(update.key, update.status)
+
+    def _note_interruption(self, key: str, status: WorkloadClassStatus) -> None:
+        """The one field of a class's status that decisions read."""
+        item = self.of(WorkloadClass)[key]
+        noted = item.status.model_copy(update={"interrupted_since": status.interrupted_since})
+        self.objects[WorkloadClass, key] = item.model_copy(update={"status": noted})
 
     def take(self, step: Step) -> None:
         """What the API server makes of one step."""
@@ -358,10 +374,18 @@ class World:
 
     def _scale(self, deployment: DeploymentState) -> None:
         live = in_order_of_removal(self.pods, deployment.key)
+        if deployment.replicas and self._is_restarted(deployment):
+            surge = next((p for p in live if p.gated), None) or self._create_pod(deployment.key)
+            live = [p for p in live if p.key != surge.key]
         for _ in range(deployment.replicas - len(live)):
             self._create_pod(deployment.key)
         for pod in live[: max(0, len(live) - deployment.replicas)]:
             self.delete_pod(pod.key)
+
+    def _is_restarted(self, deployment: DeploymentState) -> bool:
+        """Whether its template was changed by hand: then Kubernetes makes one pod beyond the count."""
+        made = self._templates[deployment.key].get("metadata", {}).get("annotations", {})
+        return deployment.restarted_at not in ("", made.get(ANNOTATION_RESTARTED))
 
     def delete_pod(self, key: str) -> None:
         """Gone at once where it never ran, after a drain where it did, never from a dead node."""
@@ -384,7 +408,7 @@ class World:
             labels={name: value for name, value in pod.labels.items() if name != LABEL_DEPLOYMENT},
         )
 
-    def _create_pod(self, deployment: DeploymentKey) -> None:
+    def _create_pod(self, deployment: DeploymentKey) -> PodState:
         template = self._templates[deployment]
         namespace, name = deployment.namespace, deployment.name
         limits = template["spec"]["containers"][0]["resources"]["limits"]
@@ -406,6 +430,7 @@ class World:
             labels=template["metadata"]["labels"],
         )
         self.pods[pod.key] = pod
+        return pod
 
     def _schedule(self, pod: PodState) -> None:
         selector = self._templates[pod.deployment]["spec"]["nodeSelector"].items()

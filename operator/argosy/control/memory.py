@@ -187,7 +187,6 @@ class PlanningMemory:
     unrouted:       keys of the ready pods to which some Envoy did not send requests
     first_seen_s:   since when each look lasts that waits for a second one (monotonic seconds)
     edits:          what edits by hand are recognised by
-    interrupted_s:  since when a class is served by no replica, for an exchange (seconds since the epoch)
     awaited_s:      since when the removal of each pod has waited for Envoys, by its key (monotonic seconds)
     """
 
@@ -198,7 +197,6 @@ class PlanningMemory:
     unrouted: frozenset[str] = frozenset()
     edits: EditMemory = field(default_factory=EditMemory)
     awaited_s: Mapping[str, float] = field(default_factory=dict)
-    interrupted_s: Mapping[ClassKey, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

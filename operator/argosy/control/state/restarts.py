@@ -1,16 +1,18 @@
 """Replicas that a user has ordered to be restarted (`kubectl rollout restart`).
 
-Owns which order holds for a variant in a sharing group. kubectl writes the time of the order into the pod
-template of a Deployment: it becomes part of what the pods depend on, so the replicas are exchanged as after
-any change of their template, each once its successor serves. Input: a snapshot. Output: orders, workloads.
+Owns which order holds for a variant in a sharing group, and which pods Kubernetes has made for it. kubectl
+writes the time of the order into the pod template of a Deployment: it becomes part of what the pods depend
+on, so the replicas are exchanged as after any change of their template, each once its successor serves.
+Input: a snapshot. Output: orders, workloads, pods.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from argosy.api.schema.timestamp import seconds_of
-from argosy.keys import GroupName
+from argosy.keys import DeploymentKey, GroupName
 from argosy.manifests import EngineWorkload
 from argosy.snapshot import Variant
 from argosy.snapshot.cluster import LABEL_GROUP, LABEL_VARIANT, label_value
@@ -34,6 +36,25 @@ def workload_of(
     """What runs one variant for one sharing group."""
     key = (variant.model_key.namespace, variant.name, label_value(group.name))
     return EngineWorkload(variant, group, snapshot.pools[variant.pool], orders.get(key, ""))
+
+
+def surge_pods(snapshot: FleetSnapshot) -> frozenset[str]:
+    """Keys of the pods beyond their Deployment's count that have no node: those of Kubernetes' own exchange.
+
+    They hold nothing, get no place, and go with the Deployment.
+    """
+    waiting: dict[DeploymentKey, list[str]] = {}
+    num_live: Counter[DeploymentKey] = Counter()
+    for pod in snapshot.engine_pods:
+        if pod.is_active and not pod.deleting:
+            num_live[pod.deployment] += 1
+            if not pod.destination:
+                waiting.setdefault(pod.deployment, []).append(pod.key)
+    found: set[str] = set()
+    for key, pods in waiting.items():
+        if (deployment := snapshot.deployments.get(key)) is not None:
+            found.update(sorted(pods)[: max(0, num_live[key] - deployment.replicas)])
+    return frozenset(found)
 
 
 def _orders(snapshot: FleetSnapshot) -> Iterator[tuple[tuple[str, str, str], str]]:

@@ -9,12 +9,17 @@ from __future__ import annotations
 from argosy.api import WorkloadClass
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import Mode
+from argosy.api.schema.timestamp import rfc3339
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.exchange import Exchange, exchange_of
-from argosy.control.status.rollout.last_replica import interrupted_verdict, waits_verdict
+from argosy.control.status.rollout.last_replica import (
+    interrupted_since_s,
+    interrupted_verdict,
+    waits_verdict,
+)
 from argosy.control.status.verdict import (
     Verdict,
     because,
@@ -54,6 +59,7 @@ def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus
         class_ready(reported, item.key),
     )
     rate_per_s = sum(c.requests_per_second for c in cells)
+    since_s = interrupted_since_s(reported, item.key)
     return WorkloadClassStatus(
         observed_generation=item.metadata.generation,
         conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
@@ -62,6 +68,7 @@ def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus
         sharing_group=", ".join(dict.fromkeys(c.sharing_group.name for c in cells)) or None,
         replicas_ready=sum(map(reported.serves, reported.pods_of_class(item.key))),
         unserved_share=_unserved_share(reported, item.key),
+        interrupted_since=None if since_s is None else rfc3339(since_s),
     )
 
 
