@@ -83,7 +83,7 @@ def left_of_argosy(stage: OperatorStage) -> list[str]:
     return names([*found, *stage.plans(), *stage.items(LEASES)])
 
 
-def test_down_waits_for_the_operator_to_be_stopped_and_then_keeps_only_the_users_objects(
+def test_down_waits_for_the_operator_to_be_stopped_and_then_keeps_only_the_users_objects_and_no_orphan(
     stage: OperatorStage,
 ) -> None:
     refused = down(stage, "--yes")
@@ -93,9 +93,11 @@ def test_down_waits_for_the_operator_to_be_stopped_and_then_keeps_only_the_users
     assert len(stage.pods("chat")) == 2
     stage.end_operator(stage.holder())
     users = {plural: names(stage.items(f"{OURS}/{plural}")) for plural in USER_KINDS}
+    orphaned = stage.pods("chat")[0]["metadata"]["labels"]["argosy.dev/deployment"]
+    stage.kubectl("delete", "deployment", orphaned, "--cascade=orphan")
     done = down(stage, "--yes")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("removed 2 Deployments, 2 PodDisruptionBudgets, ")
+    assert done.stdout.startswith("removed 1 Deployment, 1 ReplicaSet, 2 PodDisruptionBudgets, ")
     assert "with 3 replicas; nothing of Argosy's is left" in done.stdout
     assert "3 replicas finish their requests, until " in done.stderr
     assert left_of_argosy(stage) == []
