@@ -91,6 +91,26 @@ def test_an_image_set_by_hand_is_set_back_and_no_request_is_lost(stage: Operator
     assert images == {before}
 
 
+def test_a_variable_and_an_annotation_added_to_the_template_are_removed_and_no_pod_is_exchanged(
+    stage: OperatorStage,
+) -> None:
+    deployment, pods = deployment_of(stage, "chat"), names(stage.pods("chat"))
+
+    def template() -> Object:
+        return dict(stage.deployments()[deployment]["spec"]["template"])
+
+    before = template()
+    stage.kubectl("set", "env", f"deployment/{deployment}", "FOO=bar")
+    until(lambda: said(stage, deployment, "kubectl-set", "env.FOO nothing -> ", "set back"), "the event")
+    until(lambda: template() == before, "the variable to go")
+    patch = '{"spec":{"template":{"metadata":{"annotations":{"team":"search"}}}}}'
+    stage.kubectl("patch", "deployment", deployment, "-p", patch)
+    change = "annotations.team nothing -> search"
+    until(lambda: said(stage, deployment, "kubectl-patch", change), "the event")
+    until(lambda: template()["metadata"].get("annotations") in (None, {}), "the annotation to go")
+    until(lambda: names(stage.pods("chat")) == pods, "only the pods from before")
+
+
 def test_a_pause_a_strategy_and_a_removed_label_are_set_back_and_reported_as_what_they_are(
     stage: OperatorStage,
 ) -> None:

@@ -105,7 +105,7 @@ def test_on_a_full_pool_a_brief_outage_exchanges_the_only_replica_and_clients_ar
         told = until(lambda: exchange_told(stage), "clients to read why")
         assert "The replica that serves default/scholar has been in exchange for another since 20" in told
         until(lambda: names(stage.ready_pods("scholar")) not in ([], names([old])), "the new replica", 90.0)
-        until_equal("True", lambda: ready(stage, "scholar")["status"], "the class to be Ready")
+        until_equal("Ready", lambda: ready(stage, "scholar")["reason"], "the class to be Ready")
         assert not stage.answer(**LARGE).error
     finally:
         stage.patch("smodel", "llama-70b", engine=None, exchange=None)

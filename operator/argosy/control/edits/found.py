@@ -1,8 +1,9 @@
 """What another client has changed of the Deployments that Argosy made.
 
-Owns the comparison: only fields that Argosy sets count, so that defaults of the API server, sidecars of a
-webhook and annotations of other tools are no edits; nor is a value that Argosy's own request got from a
-webhook. Input: a snapshot, workloads, what the last decision knew. Output: `Edit`s.
+Owns the comparison: only fields that Argosy sets count, and what another client adds to the pod template, so
+that defaults of the API server, sidecars of a webhook and annotations of other tools are no edits; nor is a
+value that Argosy's own request got from a webhook. Input: a snapshot, workloads, what the last decision knew.
+Output: `Edit`s.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.api.schema.ownership import Path, other_owner, remover
+from argosy.control.edits.additions import additions
 from argosy.control.memory import KnownCount
 from argosy.keys import DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload, deployment_manifest
@@ -89,7 +91,8 @@ def foreign_count(deployment: DeploymentState) -> KnownCount | None:
 
 
 def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: ModelKey) -> Edit | None:
-    """Fields but the count that differ from what Argosy applied; None where none does."""
+    """Fields but the count that differ from what Argosy applied, and what was added to its template; None
+    where there is nothing of it."""
     manifest = deployment_manifest(workload, deployment.replicas)
     metadata, spec = manifest["metadata"], {**manifest["spec"]}
     del spec["replicas"]
@@ -111,6 +114,9 @@ def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: 
         changes.append(f"{_words(path)} {_value(before)} -> {_value(after)}")
         if owner is not None:
             manager, at_s = owner.title, owner.at_s
+    for added in additions(deployment, spec["template"]):
+        changes.append(f"{_words(added.path)} {_value(None)} -> {_value(added.value)}")
+        manager, at_s = added.manager.title, added.manager.at_s
     if not changes:
         return None
     num_more = len(changes) - MOST_FIELDS
@@ -120,8 +126,8 @@ def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: 
 
 def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
     """Each field that is wanted and that is different or missing, with both values."""
-    if _is_empty(wanted) and _is_empty(live):
-        return  # the API server keeps no empty fields
+    if wanted in ([], {}) or (_is_empty(wanted) and _is_empty(live)):
+        return  # the API server keeps no empty fields; what is beyond the items of a list is an addition
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
         for name, value in wanted.items():
             yield from _differences(value, live.get(name), (*path, name))

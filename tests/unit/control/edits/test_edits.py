@@ -53,7 +53,7 @@ def a_workload() -> EngineWorkload:
 def owned(fields: Any) -> Any:
     """FieldsV1 of an applied manifest, with the keys by which the API server merges lists."""
     if isinstance(fields, dict):
-        return {f"f:{name}": owned(value) for name, value in fields.items()}
+        return {f"f:{name}": owned(value) for name, value in fields.items() if value != []}
     if isinstance(fields, list) and fields and all(isinstance(i, dict) and "name" in i for i in fields):
         return {f'k:{{"name":"{item["name"]}"}}': owned(item) for item in fields}
     return {}
@@ -238,6 +238,54 @@ def test_a_scheduling_gate_or_label_that_was_removed_is_an_edit_although_no_clie
     assert edit.manager == UNNAMED
     assert label in edit.change
     assert "schedulingGates" in edit.change
+
+
+def with_additions() -> dict[str, Any]:
+    """As after `kubectl set env`, an annotation of the template and a container by two clients."""
+    item = live(a_workload())
+    template = item["spec"]["template"]
+    template["spec"]["containers"][0].setdefault("env", []).append({"name": "FOO", "value": "bar"})
+    take_over(item, "kubectl-set", *CONTAINER, "f:env", 'k:{"name":"FOO"}')
+    template["metadata"]["annotations"] = {"team": "search"}
+    take_over(item, "kubectl-patch", "f:spec", "f:template", "f:metadata", "f:annotations", "f:team")
+    template["spec"]["containers"].append({"name": "shell", "image": "busybox"})
+    take_over(item, "kubectl-edit", "f:spec", "f:template", "f:spec", "f:containers", 'k:{"name":"shell"}')
+    return item
+
+
+def test_what_another_client_adds_to_the_template_is_an_edit_with_each_field() -> None:
+    edit = template_edit(deployment_state(with_additions()), a_workload(), MODEL)
+    assert edit is not None
+    assert edit.change.split(", spec") == [
+        "spec.template.spec.containers.engine.env.FOO nothing -> {'name': 'FOO', 'value': 'bar'}",
+        ".template.metadata.annotations.team nothing -> search",
+        ".template.spec.containers.shell nothing -> {'name': 'shell', 'image': 'busybox'}",
+    ]
+
+
+def test_additions_are_removed_by_a_patch_that_names_nothing_else() -> None:
+    workload, deployment = a_workload(), deployment_state(with_additions())
+    snapshot = a_snapshot(deployments={deployment.key: deployment})
+    [planned] = mended((), snapshot, {workload.key: workload}, "plan", EditMemory()).steps
+    assert isinstance(planned.step, RestoreDeployment)
+    spec = {
+        "containers": [
+            {"name": "engine", "env": [{"name": "FOO", "$patch": "delete"}]},
+            {"name": "shell", "$patch": "delete"},
+        ]
+    }
+    template = {"spec": spec, "metadata": {"annotations": {"team": None}}}
+    assert planned.step.removal == {"spec": {"template": template}}
+
+
+def test_an_owner_of_what_argosy_sets_adds_nothing() -> None:
+    workload = a_workload()
+    item = live(workload)
+    shared = {
+        "f:spec": {"f:template": item["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]}
+    }
+    item["metadata"]["managedFields"].append({"manager": "kubectl-edit", "fieldsV1": shared})
+    assert template_edit(deployment_state(item), workload, MODEL) is None
 
 
 # --- what is set back, and how often --------------------------------------------------------------
