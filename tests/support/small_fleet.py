@@ -13,6 +13,7 @@ from typing import Any
 
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 from fake_perf import FakePerf
+from restarted import is_restarted
 from rotation import ensure_unused, in_order_of_removal, withdrawn
 
 from argosy.api import (
@@ -49,7 +50,6 @@ from argosy.rollout import (
 )
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
 from argosy.snapshot.cluster import (
-    ANNOTATION_RESTARTED,
     LABEL_DEPLOYMENT,
     DeploymentState,
     NodeState,
@@ -374,18 +374,13 @@ class World:
 
     def _scale(self, deployment: DeploymentState) -> None:
         live = in_order_of_removal(self.pods, deployment.key)
-        if deployment.replicas and self._is_restarted(deployment):
+        if deployment.replicas and is_restarted(deployment, self._templates[deployment.key]):
             surge = next((p for p in live if p.gated), None) or self._create_pod(deployment.key)
             live = [p for p in live if p.key != surge.key]
         for _ in range(deployment.replicas - len(live)):
             self._create_pod(deployment.key)
         for pod in live[: max(0, len(live) - deployment.replicas)]:
             self.delete_pod(pod.key)
-
-    def _is_restarted(self, deployment: DeploymentState) -> bool:
-        """Whether its template was changed by hand: then Kubernetes makes one pod beyond the count."""
-        made = self._templates[deployment.key].get("metadata", {}).get("annotations", {})
-        return deployment.restarted_at not in ("", made.get(ANNOTATION_RESTARTED))
 
     def delete_pod(self, key: str) -> None:
         """Gone at once where it never ran, after a drain where it did, never from a dead node."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from restarted import restarted
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
 from argosy.control.triggers import trigger_of
-from argosy.snapshot.cluster import ANNOTATION_RESTARTED, DeploymentState
+from argosy.snapshot.cluster import ANNOTATION_RESTARTED
 
 FIRST, LATER = "2026-01-01T12:00:00+01:00", "2026-01-01T11:30:00Z"
 """The later one comes first in the order of texts."""
@@ -26,13 +25,6 @@ def restart(world: World, at: str) -> str:
     [(name, found)] = [(n, d) for n, d in world.deployments.items() if d.replicas]
     world.deployments[name] = restarted(found, at)
     return name
-
-
-def restarted(deployment: DeploymentState, at: str) -> DeploymentState:
-    metadata = deployment.template["metadata"]
-    changed = {**metadata, "annotations": {ANNOTATION_RESTARTED: at}}
-    template = {**deployment.template, "metadata": changed}
-    return replace(deployment, spec={**deployment.spec, "template": template})
 
 
 def running(world: World) -> tuple[str, dict[str, str]]:
