@@ -132,7 +132,7 @@ def test_a_successor_that_does_not_become_ready_is_reported_late_with_what_to_do
     assert found["reason"] == "Interrupted"
     assert f"for more than {limit_s:.0f} s: the last" in found["message"]
     [pod] = world.pods.values()
-    assert f"Look at kubectl describe pod {pod.name} -n default and at its logs" in found["message"]
+    assert f"look at kubectl describe pod {pod.name} -n default and at its logs" in found["message"]
     assert "set the last edit of ServedModel default/llama back" in found["message"]
 
 

@@ -68,7 +68,7 @@ def _remedy(model: ModelKey, pods: list[PodState]) -> str:
     look = f"kubectl describe pod {pod} -n {namespace} and at its logs" if pod else ""
     look = look or f"kubectl get events -n {namespace}"
     return (
-        f" Look at {look}; or set the last edit of ServedModel {model} back: then a replica as before starts."
+        f"; look at {look}, or set the last edit of ServedModel {model} back: then a replica as before starts"
     )
 
 
