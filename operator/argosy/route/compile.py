@@ -148,12 +148,16 @@ def _endpoints(resolved: _Resolved, cells: Mapping[ClassKey, tuple[_Cell, ...]])
 
 def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEntry:
     policy = resolved.policy_by_class.get(workload.key)
-    num_ready = {
-        name: sum(endpoint.state is EndpointState.READY for endpoint in endpoints)
-        for name, endpoints in resolved.inputs.endpoints.items()
+    endpoints = {
+        name: found
+        for name, found in resolved.inputs.endpoints.items()
         if resolved.may_serve(name, workload, cell)
     }
-    backends = divide(resolved.inputs.weights.get(cell.name, {}), cell.planned, num_ready)
+    published = resolved.inputs.weights.get(cell.name, {})
+    # While none is ready, requests wait for those that may be again (`xds.waiting`).
+    backends = divide(published, cell.planned, _numbers(endpoints, EndpointState.READY)) or divide(
+        published, cell.planned, _numbers(endpoints, EndpointState.NOT_READY)
+    )
     idle_s = policy.spec.per_try_idle_seconds if policy is not None else None
     return RouteEntry(
         cell=cell.name,
@@ -165,6 +169,10 @@ def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEn
         refusal="" if backends else cell.refusal,
         per_try_idle_timeout_s=float(idle_s) if idle_s is not None else None,
     )
+
+
+def _numbers(endpoints: Endpoints, state: EndpointState) -> dict[DeploymentKey, int]:
+    return {name: sum(each.state is state for each in found) for name, found in endpoints.items()}
 
 
 def _cluster(resolved: _Resolved, name: DeploymentKey) -> ClusterEntry:

@@ -35,15 +35,27 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint
+from argosy.snapshot.liveness import HEALTH_INTERVAL_S
 from argosy.xds.health import health_check, limits
 from argosy.xds.packing import REPLICA_KEY, SUBSET_NAMESPACE, EnvoyMessage, ads_source, any_of, duration
 
 HOP_LISTENER = "argosy-hop"
 TCP_PREFIX = "tcp:"
-"""A TCP cluster is named after its HTTP cluster. Kubernetes names have no colon."""
+WAITING_PREFIX = "waiting:"
+"""TCP clusters and waiting clusters are named after their HTTP cluster. Kubernetes names have no colon."""
 
 HOP_NAMESPACE = "argosy.hop"
 CLUSTER_KEY = "cluster"
+
+ANY_KEY = "any"
+ANY = "replica"
+"""Metadata that all replicas of a TCP cluster have: the subset of all of them."""
+
+ALL_TO_THE_HEALTHY = endpoint_pb2.ClusterLoadAssignment.Policy(
+    overprovisioning_factor=UInt32Value(value=1_000_000)
+)
+"""A priority takes all requests while one of its replicas is healthy. By default Envoy moves a part of
+them to the next priority as soon as fewer than 72 % are."""
 
 CONNECT_TIMEOUT_S = 1.0
 """A node that vanished does not refuse a connection, it only stays silent; inside a Kubernetes cluster,
@@ -62,14 +74,17 @@ checked because its pod is gone."""
 
 @dataclass(frozen=True, slots=True)
 class HopReference:
-    """Where an HTTP endpoint leads: through a listener to a replica (`ip:port`) of a TCP cluster."""
+    """Where an HTTP endpoint leads: through a listener to a replica (`ip:port`) of a cluster.
+
+    replica: empty where it is any one of the cluster's
+    """
 
     listener: str
-    tcp_cluster: str
+    cluster: str
     replica: str
 
     def __str__(self) -> str:
-        return f"{self.replica} in {self.tcp_cluster}"
+        return f"{self.replica or 'any replica'} in {self.cluster}"
 
 
 def tcp_cluster_name(http_cluster: str) -> str:
@@ -77,8 +92,18 @@ def tcp_cluster_name(http_cluster: str) -> str:
     return f"{TCP_PREFIX}{http_cluster}"
 
 
+def waiting_cluster_name(http_cluster: str) -> str:
+    """The cluster in which requests wait while this HTTP cluster has no healthy replica (`waiting`)."""
+    return f"{WAITING_PREFIX}{http_cluster}"
+
+
 def hop_listener() -> EnvoyMessage:
     """The listener: takes cluster and replica from the connection's metadata and connects them."""
+    return listener_of(tcp_proxy_pb2.TcpProxy(stat_prefix=HOP_LISTENER))
+
+
+def listener_of(proxy: EnvoyMessage) -> EnvoyMessage:
+    """An internal listener that connects to the cluster in the metadata; named as its counters."""
     cluster = f"%DYNAMIC_METADATA({HOP_NAMESPACE}:{CLUSTER_KEY})%"
     chosen = value_pb2.FilterStateValue(
         object_key="envoy.tcp_proxy.cluster",
@@ -86,15 +111,12 @@ def hop_listener() -> EnvoyMessage:
             text_format_source=base_pb2.DataSource(inline_string=cluster)
         ),
     )
-    proxy = tcp_proxy_pb2.TcpProxy(
-        stat_prefix=HOP_LISTENER,
-        # Replaced for each connection by the filter before it.
-        cluster=HOP_LISTENER,
-        # By default a connection ends after an hour without a byte.
-        idle_timeout=duration(0),
-    )
+    # Replaced for each connection by the filter before it.
+    proxy.cluster = proxy.stat_prefix
+    # By default a connection ends after an hour without a byte.
+    proxy.idle_timeout.CopyFrom(duration(0))
     return listener_pb2.Listener(
-        name=HOP_LISTENER,
+        name=proxy.stat_prefix,
         internal_listener=listener_pb2.Listener.InternalListenerConfig(),
         filter_chains=[
             listener_components_pb2.FilterChain(
@@ -114,14 +136,15 @@ def hop_listener() -> EnvoyMessage:
 
 def tcp_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
     """The TCP cluster of an HTTP cluster's replicas: it ends the connections of a dead one."""
-    selector = cluster_pb2.Cluster.LbSubsetConfig.LbSubsetSelector(keys=[REPLICA_KEY])
+    selector = cluster_pb2.Cluster.LbSubsetConfig.LbSubsetSelector
     return cluster_pb2.Cluster(
         name=tcp_cluster_name(entry.name),
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads_source()),
         connect_timeout=duration(CONNECT_TIMEOUT_S),
         lb_subset_config=cluster_pb2.Cluster.LbSubsetConfig(
-            fallback_policy=cluster_pb2.Cluster.LbSubsetConfig.NO_FALLBACK, subset_selectors=[selector]
+            fallback_policy=cluster_pb2.Cluster.LbSubsetConfig.NO_FALLBACK,
+            subset_selectors=[selector(keys=[REPLICA_KEY]), selector(keys=[ANY_KEY])],
         ),
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
             update_merge_window=duration(0),
@@ -129,7 +152,7 @@ def tcp_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
             # closed would wait for ever. Refused at once, the request is retried elsewhere.
             healthy_panic_threshold={"value": 0.0},
         ),
-        health_checks=[health_check(healthy_after=1, recheck_s=RECHECK_S)],
+        health_checks=[health_check(healthy_after=1, interval_s=HEALTH_INTERVAL_S, recheck_s=RECHECK_S)],
         close_connections_on_host_health_failure=True,
         ignore_health_on_host_removal=True,
         circuit_breakers=limits(),
@@ -152,10 +175,11 @@ def tcp_assignment_of(entry: ClusterEntry) -> EnvoyMessage:
                 endpoint=endpoint_components_pb2.Endpoint(
                     address=socket_address(endpoint), hostname=endpoint.pod
                 ),
-                metadata=_metadata({SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket}}),
+                metadata=_metadata({SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket, ANY_KEY: ANY}}),
             )
             for endpoint in entry.endpoints
         ),
+        policy=ALL_TO_THE_HEALTHY,
     )
 
 
@@ -167,6 +191,11 @@ def hop_metadata(http_cluster: str, endpoint: Endpoint) -> EnvoyMessage:
             HOP_NAMESPACE: {CLUSTER_KEY: tcp_cluster_name(http_cluster)},
         }
     )
+
+
+def metadata_for_any_replica(cluster: str) -> EnvoyMessage:
+    """Metadata from which the hop connects to any replica of a TCP cluster, or of several behind one name."""
+    return _metadata({SUBSET_NAMESPACE: {ANY_KEY: ANY}, HOP_NAMESPACE: {CLUSTER_KEY: cluster}})
 
 
 def hop_address(endpoint: Endpoint) -> EnvoyMessage:
@@ -211,7 +240,7 @@ def hops_of(assignment: EnvoyMessage) -> Iterator[HopReference]:
         if address.HasField("envoy_internal_address"):
             yield HopReference(
                 listener=address.envoy_internal_address.server_listener_name,
-                tcp_cluster=_text(metadata, HOP_NAMESPACE, CLUSTER_KEY),
+                cluster=_text(metadata, HOP_NAMESPACE, CLUSTER_KEY),
                 replica=_text(metadata, SUBSET_NAMESPACE, REPLICA_KEY),
             )
 

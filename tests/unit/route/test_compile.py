@@ -86,6 +86,10 @@ def draining(address: str) -> tuple[Endpoint, ...]:
     return (Endpoint(address, 8000, f"default/{address}", EndpointState.DRAINING),)
 
 
+def out_of_rotation(address: str, state: EndpointState = EndpointState.NOT_READY) -> tuple[Endpoint, ...]:
+    return (Endpoint(address, 8000, f"default/{address}", state),)
+
+
 def shares_of(inputs: RouteInputs) -> dict[str, float]:
     (entry,) = compile_routes(inputs).routes
     return {backend.cluster: round(backend.share, 6) for backend in entry.backends}
@@ -117,6 +121,27 @@ def shares_of(inputs: RouteInputs) -> dict[str, float]:
             {L40S: 0.1, H100: 0.9},
             {L40S: 1.0},
             id="a draining endpoint is not ready, whatever the weights say",
+        ),
+        pytest.param(
+            {L40S: ready("10.0.0.1"), H100: out_of_rotation("10.0.0.2")},
+            {},
+            {L40S: 1.0},
+            id="an engine that is not ready gets nothing while another is",
+        ),
+        pytest.param(
+            {L40S: out_of_rotation("10.0.0.1"), H100: out_of_rotation("10.0.0.2")},
+            {},
+            {H100: 0.25, L40S: 0.75},
+            id="where none is, requests wait for those that may be ready again",
+        ),
+        pytest.param(
+            {
+                L40S: out_of_rotation("10.0.0.1"),
+                H100: out_of_rotation("10.0.0.2", EndpointState.TERMINATING),
+            },
+            {},
+            {L40S: 1.0},
+            id="not for one that ends",
         ),
         pytest.param(
             {L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")},

@@ -1,0 +1,129 @@
+"""Where requests wait while no replica of a cluster is healthy, until one is again.
+
+Owns the waiting listener, the *waiting cluster* of each cluster of replicas, and the endpoint that leads
+to them. Input: a `ClusterEntry` and the clusters that may take its requests. Output: protobuf messages.
+
+Why not retries: a request that makes its engine crash is tried again, and each try costs an engine. So
+tries are few, and they end within milliseconds where the hop refuses them. Waiting reaches no engine.
+
+The waiting endpoint has the second priority in its HTTP cluster: Envoy uses it only while no replica has
+passed its health checks. The waiting cluster is an aggregate: the TCP clusters first, as soon as one of
+their replicas is healthy, and last an address that refuses each connection. The waiting listener tries
+to connect until a replica takes the request. docs/design/0005 has the measurements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import address_pb2, backoff_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from argosy.keys import DeploymentKey
+from argosy.route.table import ClusterEntry, RouteEntry
+from argosy.xds import hop
+from argosy.xds.packing import EnvoyMessage, any_of, duration
+
+WAITING_LISTENER = "argosy-waiting"
+NOWHERE_CLUSTER = "argosy-nowhere"
+_NOWHERE_PATH = "/argosy/nowhere"
+"""A Unix socket that does not exist: connecting fails at once, and no other program can listen there."""
+
+WAIT_S = 30.0
+"""About how long a request waits before it is refused. Paused hypervisors, switches that restart and
+stalled storage take seconds to tens of seconds; clients that are sent away would only come back."""
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 1.0
+_ATTEMPTS = round(WAIT_S / (_LONGEST_PAUSE_S / 2))
+"""Envoy draws each pause between 0 and its bound, half of it on average."""
+
+
+def alternatives(routes: Iterable[RouteEntry]) -> Mapping[DeploymentKey, tuple[DeploymentKey, ...]]:
+    """For each cluster the others that every route to it names, too: they may take all its requests.
+
+    A request must not come to a cluster that its class does not allow, and a cluster does not know
+    whose requests it has.
+    """
+    found: dict[DeploymentKey, set[DeploymentKey]] = {}
+    for route in routes:
+        names = {backend.cluster for backend in route.backends}
+        for name in names:
+            found[name] = found.get(name, names) & names
+    return {name: tuple(sorted(names - {name})) for name, names in found.items()}
+
+
+def waiting_listener() -> EnvoyMessage:
+    """The listener: tries to connect to a replica until one is healthy, for about `WAIT_S`."""
+    return hop.listener_of(
+        tcp_proxy_pb2.TcpProxy(
+            stat_prefix=WAITING_LISTENER,
+            max_connect_attempts=UInt32Value(value=_ATTEMPTS),
+            backoff_options=backoff_pb2.BackoffStrategy(
+                base_interval=duration(_FIRST_PAUSE_S), max_interval=duration(_LONGEST_PAUSE_S)
+            ),
+        )
+    )
+
+
+def nowhere_cluster() -> EnvoyMessage:
+    """The cluster that refuses each connection."""
+    nowhere = endpoint_components_pb2.LbEndpoint(
+        endpoint=endpoint_components_pb2.Endpoint(
+            address=address_pb2.Address(pipe=address_pb2.Pipe(path=_NOWHERE_PATH))
+        )
+    )
+    return cluster_pb2.Cluster(
+        name=NOWHERE_CLUSTER,
+        type=cluster_pb2.Cluster.STATIC,
+        load_assignment=endpoint_pb2.ClusterLoadAssignment(
+            cluster_name=NOWHERE_CLUSTER, endpoints=hop.localities([nowhere])
+        ),
+    )
+
+
+def waiting_cluster_of(entry: ClusterEntry, others: Iterable[DeploymentKey]) -> EnvoyMessage:
+    """The first healthy of: the cluster's own replicas, those of `others`, nowhere."""
+    members = [hop.tcp_cluster_name(name) for name in (entry.name, *others)]
+    return cluster_pb2.Cluster(
+        name=hop.waiting_cluster_name(entry.name),
+        connect_timeout=duration(hop.CONNECT_TIMEOUT_S),
+        lb_policy=cluster_pb2.Cluster.CLUSTER_PROVIDED,
+        cluster_type=cluster_pb2.Cluster.CustomClusterType(
+            name="envoy.clusters.aggregate",
+            typed_config=any_of(aggregate_pb2.ClusterConfig(clusters=[*members, NOWHERE_CLUSTER])),
+        ),
+    )
+
+
+def members_of(cluster: EnvoyMessage) -> Sequence[str]:
+    """The clusters that a waiting cluster refers to; none where `cluster` is of another kind."""
+    aggregate = aggregate_pb2.ClusterConfig()
+    cluster.cluster_type.typed_config.Unpack(aggregate)
+    return tuple(aggregate.clusters)
+
+
+def waiting_locality(entry: ClusterEntry) -> EnvoyMessage:
+    """The endpoint of the second priority, which is always healthy."""
+    return endpoint_components_pb2.LocalityLbEndpoints(
+        priority=1,
+        lb_endpoints=[
+            endpoint_components_pb2.LbEndpoint(
+                endpoint=endpoint_components_pb2.Endpoint(
+                    address=address_pb2.Address(
+                        envoy_internal_address=address_pb2.EnvoyInternalAddress(
+                            server_listener_name=WAITING_LISTENER
+                        )
+                    ),
+                    health_check_config=endpoint_components_pb2.Endpoint.HealthCheckConfig(
+                        disable_active_health_check=True
+                    ),
+                ),
+                metadata=hop.metadata_for_any_replica(hop.waiting_cluster_name(entry.name)),
+            )
+        ],
+    )
