@@ -1,7 +1,7 @@
 """All of Envoy's resources for one small table, as a file to read, judged by Envoy itself.
 
 Regenerate with ARGOSY_REGENERATE=1. The file shows the fields that the protobuf bindings know; the
-others (`xds.unknown_fields`) are in the binary form that Envoy validates here.
+others (`xds.gateway.unknown_fields`) are in the binary form that Envoy validates here.
 """
 
 from __future__ import annotations

@@ -102,12 +102,14 @@ class ClusterEntry:
     """One Envoy cluster: the replicas of one variant in one sharing group, equal weights.
 
     request_limit: requests in flight at one Envoy beyond which it refuses; None: no limit
+    alternatives: the other clusters that may take any request of this one
     """
 
     name: DeploymentKey
     endpoints: tuple[Endpoint, ...]
     outlier: OutlierSettings = OutlierSettings()
     request_limit: int | None = None
+    alternatives: tuple[DeploymentKey, ...] = ()
 
 
 class AccessLogFormat(StrEnum):

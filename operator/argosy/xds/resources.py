@@ -28,13 +28,12 @@ written into a connection that is just being closed costs a retry."""
 
 def resources_of(table: RouteTable) -> tuple[EnvoyMessage, ...]:
     """All of Envoy's resources for this table: clusters, assignments, listener, routes."""
-    others = waiting.alternatives(table.routes)
     refuses = any(not entry.backends for entry in table.routes)
     return (
         *([_no_replica()] if refuses else []),
         *(make(cluster) for cluster in table.clusters for make in (hop.tcp_cluster_of, cluster_of)),
         *([waiting.nowhere_cluster()] if table.clusters else []),
-        *(waiting.waiting_cluster_of(cluster, others.get(cluster.name, ())) for cluster in table.clusters),
+        *(waiting.waiting_cluster_of(cluster) for cluster in table.clusters),
         *(make(cluster) for cluster in table.clusters for make in (hop.tcp_assignment_of, assignment_of)),
         hop.hop_listener(),
         waiting.waiting_listener(),
@@ -129,8 +128,9 @@ def _outlier_detection(settings: OutlierSettings) -> EnvoyMessage:
         interval=duration(1.0),
         base_ejection_time=duration(settings.ejection_s),
         max_ejection_time=duration(max(300.0, settings.ejection_s)),
-        # At most half: errors that all replicas share are not one replica's fault.
-        max_ejection_percent=UInt32Value(value=50),
+        # At most half of the replicas: errors that all share are not one replica's fault. The waiting
+        # endpoint is one host more: half of ten replicas are 45 % of eleven hosts, one of one is 50 %.
+        max_ejection_percent=UInt32Value(value=49),
         # Else a health check that passes, every second, would end each ejection at once.
         successful_active_health_check_uneject_host=BoolValue(value=False),
     )

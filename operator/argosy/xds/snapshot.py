@@ -32,7 +32,7 @@ from argosy.route.table import RouteTable
 from argosy.xds import hop
 from argosy.xds.packing import any_of
 from argosy.xds.resources import resources_of
-from argosy.xds.waiting import NOWHERE_CLUSTER, members_of
+from argosy.xds.waiting import members_of
 
 _VERSION = re.compile(r"([0-9]{8,})-[0-9a-f]{16}")
 _PREFIX = "type.googleapis.com/"
@@ -210,7 +210,8 @@ def _check_references(by_type: Mapping[TypeUrl, Mapping[str, Any]]) -> frozenset
         if missing:
             raise InvariantError(f"inconsistent xDS snapshot: {what}: {', '.join(sorted(missing))}")
     behind = {of(name) for name in routed for of in (hop.tcp_cluster_name, hop.waiting_cluster_name)}
-    return routed | (set(clusters) & (behind | {NOWHERE_CLUSTER}))
+    reached = {member for name in behind & set(clusters) for member in members_of(clusters[name])}
+    return routed | (behind & set(clusters)) | reached
 
 
 def _clusters_of(configuration: Any) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """Where requests wait while no replica of a cluster is healthy, until one is again.
 
 Owns the waiting listener, the *waiting cluster* of each cluster of replicas, and the endpoint that leads
-to them. Input: a `ClusterEntry` and the clusters that may take its requests. Output: protobuf messages.
+to them. Input: `ClusterEntry`s. Output: protobuf messages.
 
 Why not retries: a request that makes its engine crash is tried again, and each try costs an engine. So
 tries are few, and they end within milliseconds where the hop refuses them. Waiting reaches no engine.
@@ -14,7 +14,7 @@ to connect until a replica takes the request. docs/design/0005 has the measureme
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import address_pb2, backoff_pb2
@@ -23,8 +23,7 @@ from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from argosy.keys import DeploymentKey
-from argosy.route.table import ClusterEntry, RouteEntry
+from argosy.route.table import ClusterEntry
 from argosy.xds import hop
 from argosy.xds.packing import EnvoyMessage, any_of, duration
 
@@ -33,28 +32,14 @@ NOWHERE_CLUSTER = "argosy-nowhere"
 _NOWHERE_PATH = "/argosy/nowhere"
 """A Unix socket that does not exist: connecting fails at once, and no other program can listen there."""
 
-WAIT_S = 30.0
-"""About how long a request waits before it is refused. Paused hypervisors, switches that restart and
-stalled storage take seconds to tens of seconds; clients that are sent away would only come back."""
+WAIT_S = 20.0
+"""About how long one try waits before it fails. Paused hypervisors, switches that restart and stalled
+storage take seconds to tens of seconds; clients that are sent away would only come back."""
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
 _ATTEMPTS = round(WAIT_S / (_LONGEST_PAUSE_S / 2))
 """Envoy draws each pause between 0 and its bound, half of it on average."""
-
-
-def alternatives(routes: Iterable[RouteEntry]) -> Mapping[DeploymentKey, tuple[DeploymentKey, ...]]:
-    """For each cluster the others that every route to it names, too: they may take all its requests.
-
-    A request must not come to a cluster that its class does not allow, and a cluster does not know
-    whose requests it has.
-    """
-    found: dict[DeploymentKey, set[DeploymentKey]] = {}
-    for route in routes:
-        names = {backend.cluster for backend in route.backends}
-        for name in names:
-            found[name] = found.get(name, names) & names
-    return {name: tuple(sorted(names - {name})) for name, names in found.items()}
 
 
 def waiting_listener() -> EnvoyMessage:
@@ -86,9 +71,9 @@ def nowhere_cluster() -> EnvoyMessage:
     )
 
 
-def waiting_cluster_of(entry: ClusterEntry, others: Iterable[DeploymentKey]) -> EnvoyMessage:
-    """The first healthy of: the cluster's own replicas, those of `others`, nowhere."""
-    members = [hop.tcp_cluster_name(name) for name in (entry.name, *others)]
+def waiting_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
+    """The first healthy of: the cluster's own replicas, those of its alternatives, nowhere."""
+    members = [hop.tcp_cluster_name(name) for name in (entry.name, *entry.alternatives)]
     return cluster_pb2.Cluster(
         name=hop.waiting_cluster_name(entry.name),
         connect_timeout=duration(hop.CONNECT_TIMEOUT_S),
@@ -119,6 +104,8 @@ def waiting_locality(entry: ClusterEntry) -> EnvoyMessage:
                             server_listener_name=WAITING_LISTENER
                         )
                     ),
+                    # Shown by Envoy's admin interface.
+                    hostname=WAITING_LISTENER,
                     health_check_config=endpoint_components_pb2.Endpoint.HealthCheckConfig(
                         disable_active_health_check=True
                     ),

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Stage:
         clusters = [
             cluster("frozen", "frozen-1", "frozen-2"),
             cluster("gone", "gone-1", "gone-2", state=state),
-            cluster("half", "half"),
+            replace(cluster("half", "half"), alternatives=("alive",)),
             cluster("alive", "alive"),
         ]
         await self.world.publish(self.world.table(routes, clusters, revision))

@@ -22,7 +22,7 @@ from argosy.xds.gateway.routes import integer_weights, route_configuration_of
 from argosy.xds.health import NO_LIMIT
 from argosy.xds.hop import tcp_assignment_of
 from argosy.xds.resources import assignment_of, cluster_of, resources_of
-from argosy.xds.waiting import alternatives, members_of
+from argosy.xds.waiting import members_of
 
 HEADER = RequestMatch(headers=(("x-class", "a"),))
 OTHER_HEADER = RequestMatch(headers=(("x-class", "b"),))
@@ -189,39 +189,10 @@ def test_requests_wait_only_while_no_replica_is_healthy(endpoints: tuple[Endpoin
     assert assignment.policy.overprovisioning_factor.value >= 100 * 10_000
 
 
-def routed(*clusters: str) -> RouteEntry:
-    return RouteEntry("a", "a", "a", HEADER, tuple(Backend(c, 1 / len(clusters)) for c in clusters), 2)
-
-
-@pytest.mark.parametrize(
-    ("routes", "expected"),
-    [
-        pytest.param([routed("a")], {"a": ()}, id="one cluster has no alternative"),
-        pytest.param([routed("a", "b")], {"a": ("b",), "b": ("a",)}, id="two of one class"),
-        pytest.param(
-            [routed("a", "b"), routed("b")],
-            {"a": ("b",), "b": ()},
-            id="a class that b serves alone does not allow a",
-        ),
-        pytest.param(
-            [routed("a", "b", "c"), routed("a", "c")],
-            {"a": ("c",), "b": ("a", "c"), "c": ("a",)},
-            id="what all routes share",
-        ),
-        pytest.param([], {}, id="no routes"),
-    ],
-)
-def test_a_waiting_request_goes_only_where_every_class_of_its_cluster_may(
-    routes: list[RouteEntry], expected: dict[str, tuple[str, ...]]
-) -> None:
-    assert alternatives(routes) == expected
-
-
 def test_a_waiting_cluster_tries_its_own_replicas_then_the_alternatives_then_nothing() -> None:
-    entries = tuple(ClusterEntry(name, ()) for name in ("a", "b"))
-    by_name = {
-        m.name: m for m in resources_of(table(routed("a", "b"), clusters=entries)) if hasattr(m, "name")
-    }
+    entries = (ClusterEntry("a", (), alternatives=("b",)), ClusterEntry("b", ()))
+    resources = resources_of(table(clusters=entries))
+    by_name = {message.name: message for message in resources if hasattr(message, "name")}
     assert members_of(by_name["waiting:a"]) == ("tcp:a", "tcp:b", "argosy-nowhere")
-    assert members_of(by_name["waiting:b"]) == ("tcp:b", "tcp:a", "argosy-nowhere")
+    assert members_of(by_name["waiting:b"]) == ("tcp:b", "argosy-nowhere")
     assert members_of(by_name["tcp:a"]) == ()

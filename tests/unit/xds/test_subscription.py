@@ -21,9 +21,10 @@ from argosy.route.table import (
     RouteTable,
 )
 from argosy.xds.cache import SnapshotCache
-from argosy.xds.hop import tcp_cluster_name
+from argosy.xds.hop import WAITING_PREFIX, tcp_cluster_name
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import ResponseOutcome, Subscription
+from argosy.xds.waiting import NOWHERE_CLUSTER
 
 CLUSTER, ENDPOINT, LISTENER, ROUTE = TypeUrl
 
@@ -47,8 +48,9 @@ def both_of(each: TypeUrl, name: str) -> list[str]:
 
 
 def names_in(response: Any) -> set[str]:
-    """The clusters in a response."""
-    return {cluster_pb2.Cluster.FromString(packed.value).name for packed in response.resources}
+    """The clusters of replicas in a response."""
+    found = {cluster_pb2.Cluster.FromString(packed.value).name for packed in response.resources}
+    return {name for name in found if name != NOWHERE_CLUSTER and not name.startswith(WAITING_PREFIX)}
 
 
 class Dialogue:

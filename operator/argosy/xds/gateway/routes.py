@@ -24,8 +24,8 @@ from argosy.route.precedence import may_overlap
 from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
 from argosy.xds.gateway.listener import JSON_FILTER, ROUTE_CONFIGURATION
 from argosy.xds.gateway.refusals import metadata_matcher, refusal_metadata, refusal_routes
+from argosy.xds.gateway.unknown_fields import retry_in_another_cluster
 from argosy.xds.packing import CLASS_KEY, MODEL_KEY, REPLICA_ADDRESS, EnvoyMessage, any_of, duration
-from argosy.xds.unknown_fields import retry_in_another_cluster
 
 NO_REPLICA_CLUSTER = "argosy-no-replica"
 """A cluster without endpoints: where requests go that no replica can take."""
