@@ -41,21 +41,10 @@ from argosy.xds.packing import REPLICA_KEY, SUBSET_NAMESPACE, EnvoyMessage, ads_
 
 HOP_LISTENER = "argosy-hop"
 TCP_PREFIX = "tcp:"
-WAITING_PREFIX = "waiting:"
-"""TCP clusters and waiting clusters are named after their HTTP cluster. Kubernetes names have no colon."""
+"""A TCP cluster is named after its HTTP cluster. Kubernetes names have no colon."""
 
 HOP_NAMESPACE = "argosy.hop"
 CLUSTER_KEY = "cluster"
-
-ANY_KEY = "any"
-ANY = "replica"
-"""Metadata that all replicas of a TCP cluster have: the subset of all of them."""
-
-ALL_TO_THE_HEALTHY = endpoint_pb2.ClusterLoadAssignment.Policy(
-    overprovisioning_factor=UInt32Value(value=1_000_000)
-)
-"""A priority takes all requests while one of its replicas is healthy. By default Envoy moves a part of
-them to the next priority as soon as fewer than 72 % are."""
 
 CONNECT_TIMEOUT_S = 1.0
 """A node that vanished does not refuse a connection, it only stays silent; inside a Kubernetes cluster,
@@ -90,11 +79,6 @@ class HopReference:
 def tcp_cluster_name(http_cluster: str) -> str:
     """The TCP cluster with the replicas of this HTTP cluster."""
     return f"{TCP_PREFIX}{http_cluster}"
-
-
-def waiting_cluster_name(http_cluster: str) -> str:
-    """The cluster in which requests wait while this HTTP cluster has no healthy replica (`waiting`)."""
-    return f"{WAITING_PREFIX}{http_cluster}"
 
 
 def hop_listener() -> EnvoyMessage:
@@ -135,24 +119,31 @@ def listener_of(proxy: EnvoyMessage) -> EnvoyMessage:
 
 
 def tcp_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
-    """The TCP cluster of an HTTP cluster's replicas: it ends the connections of a dead one."""
-    selector = cluster_pb2.Cluster.LbSubsetConfig.LbSubsetSelector
+    """The TCP cluster of an HTTP cluster's replicas, from which the hop chooses one by its address."""
+    cluster = closing_cluster(tcp_cluster_name(entry.name), HEALTH_INTERVAL_S)
+    cluster.lb_subset_config.CopyFrom(
+        cluster_pb2.Cluster.LbSubsetConfig(
+            fallback_policy=cluster_pb2.Cluster.LbSubsetConfig.NO_FALLBACK,
+            subset_selectors=[cluster_pb2.Cluster.LbSubsetConfig.LbSubsetSelector(keys=[REPLICA_KEY])],
+        )
+    )
+    return cluster
+
+
+def closing_cluster(name: str, interval_s: float) -> EnvoyMessage:
+    """A cluster that ends the connections of a dead replica; `interval_s`: between its health checks."""
     return cluster_pb2.Cluster(
-        name=tcp_cluster_name(entry.name),
+        name=name,
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads_source()),
         connect_timeout=duration(CONNECT_TIMEOUT_S),
-        lb_subset_config=cluster_pb2.Cluster.LbSubsetConfig(
-            fallback_policy=cluster_pb2.Cluster.LbSubsetConfig.NO_FALLBACK,
-            subset_selectors=[selector(keys=[REPLICA_KEY]), selector(keys=[ANY_KEY])],
-        ),
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
             update_merge_window=duration(0),
             # Never a replica that is unhealthy: what connects after its other connections were
             # closed would wait for ever. Refused at once, the request is retried elsewhere.
             healthy_panic_threshold={"value": 0.0},
         ),
-        health_checks=[health_check(healthy_after=1, interval_s=HEALTH_INTERVAL_S, recheck_s=RECHECK_S)],
+        health_checks=[health_check(healthy_after=1, interval_s=interval_s, recheck_s=RECHECK_S)],
         close_connections_on_host_health_failure=True,
         ignore_health_on_host_removal=True,
         circuit_breakers=limits(),
@@ -170,16 +161,15 @@ def tcp_assignment_of(entry: ClusterEntry) -> EnvoyMessage:
     """All replicas that may have a request in flight, ready or not, by address."""
     return endpoint_pb2.ClusterLoadAssignment(
         cluster_name=tcp_cluster_name(entry.name),
-        endpoints=localities(
-            endpoint_components_pb2.LbEndpoint(
-                endpoint=endpoint_components_pb2.Endpoint(
-                    address=socket_address(endpoint), hostname=endpoint.pod
-                ),
-                metadata=_metadata({SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket, ANY_KEY: ANY}}),
-            )
-            for endpoint in entry.endpoints
-        ),
-        policy=ALL_TO_THE_HEALTHY,
+        endpoints=localities(tcp_endpoint(endpoint) for endpoint in entry.endpoints),
+    )
+
+
+def tcp_endpoint(endpoint: Endpoint) -> EnvoyMessage:
+    """A replica by its own address."""
+    return endpoint_components_pb2.LbEndpoint(
+        endpoint=endpoint_components_pb2.Endpoint(address=socket_address(endpoint), hostname=endpoint.pod),
+        metadata=_metadata({SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket}}),
     )
 
 
@@ -194,8 +184,8 @@ def hop_metadata(http_cluster: str, endpoint: Endpoint) -> EnvoyMessage:
 
 
 def metadata_for_any_replica(cluster: str) -> EnvoyMessage:
-    """Metadata from which the hop connects to any replica of a TCP cluster, or of several behind one name."""
-    return _metadata({SUBSET_NAMESPACE: {ANY_KEY: ANY}, HOP_NAMESPACE: {CLUSTER_KEY: cluster}})
+    """An HTTP endpoint's metadata that names a cluster and none of its replicas."""
+    return _metadata({HOP_NAMESPACE: {CLUSTER_KEY: cluster}})
 
 
 def hop_address(endpoint: Endpoint) -> EnvoyMessage:

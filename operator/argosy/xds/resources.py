@@ -29,12 +29,13 @@ written into a connection that is just being closed costs a retry."""
 def resources_of(table: RouteTable) -> tuple[EnvoyMessage, ...]:
     """All of Envoy's resources for this table: clusters, assignments, listener, routes."""
     refuses = any(not entry.backends for entry in table.routes)
+    kinds_of_cluster = (hop.tcp_cluster_of, cluster_of, waiting.waiting_cluster_of, waiting.any_cluster_of)
+    kinds_of_assignment = (hop.tcp_assignment_of, assignment_of, waiting.waiting_assignment_of)
     return (
         *([_no_replica()] if refuses else []),
-        *(make(cluster) for cluster in table.clusters for make in (hop.tcp_cluster_of, cluster_of)),
+        *(make(cluster) for cluster in table.clusters for make in kinds_of_cluster),
         *([waiting.nowhere_cluster()] if table.clusters else []),
-        *(waiting.waiting_cluster_of(cluster) for cluster in table.clusters),
-        *(make(cluster) for cluster in table.clusters for make in (hop.tcp_assignment_of, assignment_of)),
+        *(make(cluster) for cluster in table.clusters for make in kinds_of_assignment),
         hop.hop_listener(),
         waiting.waiting_listener(),
         listener_of(table.gateway),
@@ -96,7 +97,7 @@ def assignment_of(entry: ClusterEntry) -> EnvoyMessage:
             ),
             waiting.waiting_locality(entry),
         ],
-        policy=hop.ALL_TO_THE_HEALTHY,
+        policy=waiting.ALL_TO_THE_HEALTHY,
     )
 
 

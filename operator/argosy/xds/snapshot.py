@@ -32,7 +32,7 @@ from argosy.route.table import RouteTable
 from argosy.xds import hop
 from argosy.xds.packing import any_of
 from argosy.xds.resources import resources_of
-from argosy.xds.waiting import members_of
+from argosy.xds.waiting import any_cluster_name, members_of
 
 _VERSION = re.compile(r"([0-9]{8,})-[0-9a-f]{16}")
 _PREFIX = "type.googleapis.com/"
@@ -202,16 +202,15 @@ def _check_references(by_type: Mapping[TypeUrl, Mapping[str, Any]]) -> frozenset
             {each.cluster for each in hops} - set(clusters),
         ),
         (
-            "waiting clusters of others that are not there",
+            "aggregates of clusters that are not there",
             {name for cluster in clusters.values() for name in members_of(cluster)} - set(clusters),
         ),
         ("a listener refers to unknown route configurations", wanted - set(configurations)),
     ):
         if missing:
             raise InvariantError(f"inconsistent xDS snapshot: {what}: {', '.join(sorted(missing))}")
-    behind = {of(name) for name in routed for of in (hop.tcp_cluster_name, hop.waiting_cluster_name)}
-    reached = {member for name in behind & set(clusters) for member in members_of(clusters[name])}
-    return routed | (behind & set(clusters)) | reached
+    behind = {of(name) for name in routed for of in (hop.tcp_cluster_name, any_cluster_name)} & set(clusters)
+    return routed | behind | {member for name in behind for member in members_of(clusters[name])}
 
 
 def _clusters_of(configuration: Any) -> Iterable[str]:

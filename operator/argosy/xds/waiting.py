@@ -1,15 +1,15 @@
 """Where requests wait while no replica of a cluster is healthy, until one is again.
 
-Owns the waiting listener, the *waiting cluster* of each cluster of replicas, and the endpoint that leads
-to them. Input: `ClusterEntry`s. Output: protobuf messages.
+Owns the waiting listener, the endpoint of each HTTP cluster that leads to it, and the two clusters behind
+it. Input: `ClusterEntry`s. Output: protobuf messages.
 
 Why not retries: a request that makes its engine crash is tried again, and each try costs an engine. So
 tries are few, and they end within milliseconds where the hop refuses them. Waiting reaches no engine.
 
 The waiting endpoint has the second priority in its HTTP cluster: Envoy uses it only while no replica has
-passed its health checks. The waiting cluster is an aggregate: the TCP clusters first, as soon as one of
-their replicas is healthy, and last an address that refuses each connection. The waiting listener tries
-to connect until a replica takes the request. docs/design/0005 has the measurements.
+passed its health checks. The waiting listener tries to connect until a replica takes the request: to an
+aggregate of the *waiting clusters*, which hold the replicas once more, and, while none of them is
+healthy, an address that refuses each connection. docs/design/0005 has the measurements.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from argosy.route.table import ClusterEntry
+from argosy.route.table import ClusterEntry, EndpointState
+from argosy.snapshot.liveness import ROTATION_INTERVAL_S
 from argosy.xds import hop
 from argosy.xds.packing import EnvoyMessage, any_of, duration
 
 WAITING_LISTENER = "argosy-waiting"
+WAITING_PREFIX = "waiting:"
+ANY_PREFIX = "any:"
+"""A waiting cluster, and the aggregate of it and its alternatives, are named after the HTTP cluster."""
 NOWHERE_CLUSTER = "argosy-nowhere"
 _NOWHERE_PATH = "/argosy/nowhere"
 """A Unix socket that does not exist: connecting fails at once, and no other program can listen there."""
@@ -35,6 +39,12 @@ _NOWHERE_PATH = "/argosy/nowhere"
 WAIT_S = 20.0
 """About how long one try waits before it fails. Paused hypervisors, switches that restart and stalled
 storage take seconds to tens of seconds; clients that are sent away would only come back."""
+
+ALL_TO_THE_HEALTHY = endpoint_pb2.ClusterLoadAssignment.Policy(
+    overprovisioning_factor=UInt32Value(value=1_000_000)
+)
+"""A priority takes all requests while one of its replicas is healthy. By default Envoy moves a part of
+them to the next priority as soon as fewer than 72 % are."""
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.0
@@ -71,11 +81,44 @@ def nowhere_cluster() -> EnvoyMessage:
     )
 
 
+def waiting_cluster_name(http_cluster: str) -> str:
+    """The cluster of the replicas that may take requests that have waited."""
+    return f"{WAITING_PREFIX}{http_cluster}"
+
+
+def any_cluster_name(http_cluster: str) -> str:
+    """The aggregate in which requests wait."""
+    return f"{ANY_PREFIX}{http_cluster}"
+
+
 def waiting_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
+    """The cluster of the replicas that may take requests that have waited.
+
+    Its health check is as fast as the HTTP cluster's. The TCP cluster's is not: a request whose
+    connection it has just closed would come to the next replica that stands still, and lose one try after
+    the other.
+    """
+    return hop.closing_cluster(waiting_cluster_name(entry.name), ROTATION_INTERVAL_S)
+
+
+def waiting_assignment_of(entry: ClusterEntry) -> EnvoyMessage:
+    """All replicas that may take new requests, now or once they are ready again, by address."""
+    return endpoint_pb2.ClusterLoadAssignment(
+        cluster_name=waiting_cluster_name(entry.name),
+        endpoints=hop.localities(
+            hop.tcp_endpoint(endpoint)
+            for endpoint in entry.endpoints
+            if endpoint.state in (EndpointState.READY, EndpointState.NOT_READY)
+        ),
+        policy=ALL_TO_THE_HEALTHY,
+    )
+
+
+def any_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
     """The first healthy of: the cluster's own replicas, those of its alternatives, nowhere."""
-    members = [hop.tcp_cluster_name(name) for name in (entry.name, *entry.alternatives)]
+    members = [waiting_cluster_name(name) for name in (entry.name, *entry.alternatives)]
     return cluster_pb2.Cluster(
-        name=hop.waiting_cluster_name(entry.name),
+        name=any_cluster_name(entry.name),
         connect_timeout=duration(hop.CONNECT_TIMEOUT_S),
         lb_policy=cluster_pb2.Cluster.CLUSTER_PROVIDED,
         cluster_type=cluster_pb2.Cluster.CustomClusterType(
@@ -86,7 +129,7 @@ def waiting_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
 
 
 def members_of(cluster: EnvoyMessage) -> Sequence[str]:
-    """The clusters that a waiting cluster refers to; none where `cluster` is of another kind."""
+    """The clusters that an aggregate refers to; none where `cluster` is of another kind."""
     aggregate = aggregate_pb2.ClusterConfig()
     cluster.cluster_type.typed_config.Unpack(aggregate)
     return tuple(aggregate.clusters)
@@ -110,7 +153,7 @@ def waiting_locality(entry: ClusterEntry) -> EnvoyMessage:
                         disable_active_health_check=True
                     ),
                 ),
-                metadata=hop.metadata_for_any_replica(hop.waiting_cluster_name(entry.name)),
+                metadata=hop.metadata_for_any_replica(any_cluster_name(entry.name)),
             )
         ],
     )

@@ -177,4 +177,4 @@ async def test_clusters_come_and_go_under_load_without_a_lost_request(world: Any
     assert build.statuses(await load) == {200: 400}
     listed = json.loads(await world.admin("/clusters?format=json"))["cluster_statuses"]
     names = {cluster["name"] for cluster in listed}
-    assert names == {"argosy-admin", "argosy-ads", "argosy-nowhere", "c", "tcp:c", "waiting:c"}
+    assert names == {"argosy-admin", "argosy-ads", "argosy-nowhere", "c", "tcp:c", "waiting:c", "any:c"}

@@ -2,8 +2,8 @@
 
 Three classes side by side behind one Envoy, asked five times a second:
 
-    frozen       both engines stop for `FROZEN_S` and go on
-    not-ready    the same, and their pods are no longer Ready, as their kubelet finds
+    frozen       its five engines stop for `FROZEN_S` and go on
+    not-ready    two engines do, and their pods are no longer Ready, as their kubelet finds
     half-frozen  has half of its requests on a cluster whose only engine stops, half on one that lives
 """
 
@@ -25,6 +25,7 @@ from argosy.snapshot.liveness import ENVOY_EJECTS_AFTER_S
 
 ENGINE = Path(__file__).parents[2] / "support" / "mortal_engine.py"
 CLASSES = ("frozen", "not-ready", "half-frozen")
+FROZEN = tuple(f"frozen-{number}" for number in range(5))
 FROZEN_S = 20.0
 PERIOD_S = 0.2
 ANSWER_S = 0.02
@@ -52,7 +53,7 @@ class Stage:
     began_s: float = 0.0
 
     async def run(self) -> None:
-        for name in ("frozen-1", "frozen-2", "gone-1", "gone-2", "half", "alive"):
+        for name in (*FROZEN, "gone-1", "gone-2", "half", "alive"):
             self.engines[name] = await self._engine(name)
         await self._publish(1, EndpointState.READY)
         await self.world.until_async(self._all_healthy)
@@ -84,7 +85,7 @@ class Stage:
             self.build.route("half-frozen", {"half": 0.5, "alive": 0.5}),
         ]
         clusters = [
-            cluster("frozen", "frozen-1", "frozen-2"),
+            cluster("frozen", *FROZEN),
             cluster("gone", "gone-1", "gone-2", state=state),
             replace(cluster("half", "half"), alternatives=("alive",)),
             cluster("alive", "alive"),

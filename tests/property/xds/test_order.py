@@ -34,7 +34,7 @@ from argosy.xds.cache import SnapshotCache
 from argosy.xds.gateway.routes import WEIGHT_TOTAL, integer_weights
 from argosy.xds.snapshot import ResourceSet, Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
-from argosy.xds.waiting import NOWHERE_CLUSTER
+from argosy.xds.waiting import NOWHERE_CLUSTER, any_cluster_name, waiting_cluster_name
 
 NAMES = ("a", "b", "c", "d")
 
@@ -212,7 +212,8 @@ def test_no_route_ever_leads_into_nothing(planned: list[Step], patience: list[in
     assert envoy.subscription.has_arrived_at(targets[-1])
     assert envoy.clusters == set(targets[-1].resources(TypeUrl.CLUSTER).by_name)
     led = envoy.routed - envoy.static
-    behind = {of(name) for name in led for of in (hop.tcp_cluster_name, hop.waiting_cluster_name)}
+    names = (hop.tcp_cluster_name, waiting_cluster_name, any_cluster_name)
+    behind = {of(name) for name in led for of in names}
     behind |= {NOWHERE_CLUSTER} if led else set()
     assert envoy.routed | behind == set(targets[-1].routed_clusters)
 

@@ -22,7 +22,7 @@ from argosy.xds.gateway.routes import integer_weights, route_configuration_of
 from argosy.xds.health import NO_LIMIT
 from argosy.xds.hop import tcp_assignment_of
 from argosy.xds.resources import assignment_of, cluster_of, resources_of
-from argosy.xds.waiting import members_of
+from argosy.xds.waiting import members_of, waiting_assignment_of
 
 HEADER = RequestMatch(headers=(("x-class", "a"),))
 OTHER_HEADER = RequestMatch(headers=(("x-class", "b"),))
@@ -159,6 +159,8 @@ def test_a_draining_endpoint_stays_listed_as_such_and_one_out_of_rotation_only_b
         "10.0.0.4",
         "10.0.0.5",
     ]
+    (waiting,) = waiting_assignment_of(entry).endpoints
+    assert [e.endpoint.hostname for e in waiting.lb_endpoints] == ["n/p", "n/r"], "what goes gets none"
     locality, _ = assignment_of(entry).endpoints
     found = [
         (
@@ -189,10 +191,10 @@ def test_requests_wait_only_while_no_replica_is_healthy(endpoints: tuple[Endpoin
     assert assignment.policy.overprovisioning_factor.value >= 100 * 10_000
 
 
-def test_a_waiting_cluster_tries_its_own_replicas_then_the_alternatives_then_nothing() -> None:
+def test_requests_that_wait_try_their_clusters_own_replicas_then_the_alternatives_then_nothing() -> None:
     entries = (ClusterEntry("a", (), alternatives=("b",)), ClusterEntry("b", ()))
     resources = resources_of(table(clusters=entries))
     by_name = {message.name: message for message in resources if hasattr(message, "name")}
-    assert members_of(by_name["waiting:a"]) == ("tcp:a", "tcp:b", "argosy-nowhere")
-    assert members_of(by_name["waiting:b"]) == ("tcp:b", "argosy-nowhere")
+    assert members_of(by_name["any:a"]) == ("waiting:a", "waiting:b", "argosy-nowhere")
+    assert members_of(by_name["any:b"]) == ("waiting:b", "argosy-nowhere")
     assert members_of(by_name["tcp:a"]) == ()

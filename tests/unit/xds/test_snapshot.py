@@ -27,7 +27,9 @@ def table(revision: int = 3) -> RouteTable:
     [
         pytest.param(TypeUrl.CLUSTER, "a route refers to unknown clusters: a, b", id="clusters"),
         pytest.param(
-            TypeUrl.ENDPOINT, "clusters without an assignment: a, b, tcp:a, tcp:b", id="assignments"
+            TypeUrl.ENDPOINT,
+            "clusters without an assignment: a, b, tcp:a, tcp:b, waiting:a, waiting:b",
+            id="assignments",
         ),
         pytest.param(TypeUrl.ROUTE, "a listener refers to unknown route configurations: argosy", id="routes"),
     ],
@@ -44,11 +46,11 @@ def without_the_listener(message: Any) -> bool:
     return message.DESCRIPTOR.name != "Listener" or message.name != HOP_LISTENER
 
 
-def without_the_waiting_cluster(message: Any) -> bool:
-    return message.DESCRIPTOR.name != "Cluster" or message.name != "waiting:a"
+def without_the_aggregate(message: Any) -> bool:
+    return message.DESCRIPTOR.name != "Cluster" or message.name != "any:a"
 
 
-def without_what_the_waiting_clusters_end_with(message: Any) -> bool:
+def without_what_the_aggregates_end_with(message: Any) -> bool:
     return message.DESCRIPTOR.name != "Cluster" or message.name != "argosy-nowhere"
 
 
@@ -72,14 +74,14 @@ def without_a_replica(message: Any) -> bool:
             id="no replica behind it",
         ),
         pytest.param(
-            without_the_waiting_cluster,
-            "endpoints that lead to clusters that are not there: waiting:a",
+            without_the_aggregate,
+            "endpoints that lead to clusters that are not there: any:a",
             id="no cluster to wait in",
         ),
         pytest.param(
-            without_what_the_waiting_clusters_end_with,
-            "waiting clusters of others that are not there: argosy-nowhere",
-            id="a waiting cluster of another that is not there",
+            without_what_the_aggregates_end_with,
+            "aggregates of clusters that are not there: argosy-nowhere",
+            id="an aggregate of a cluster that is not there",
         ),
     ],
 )
@@ -89,7 +91,7 @@ def test_an_endpoint_that_leads_nowhere_is_named(damage: Callable[[Any], bool], 
 
 
 def test_what_stands_behind_a_routed_cluster_goes_first_and_stays_as_long() -> None:
-    behind = {f"{kind}{name}" for kind in ("tcp:", "waiting:") for name in ("a", "b")}
+    behind = {f"{kind}{name}" for kind in ("tcp:", "waiting:", "any:") for name in ("a", "b")}
     assert Snapshot.of_table(table()).routed_clusters == {"a", "b", "argosy-nowhere"} | behind
 
 
