@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from operator_stage import OURS, USER_KINDS, WORLD, OperatorStage, condition, names, until, until_equal
 
@@ -64,6 +66,37 @@ def test_kubectl_says_what_a_class_in_use_loses(stage: OperatorStage) -> None:
     said = warnings(stage, "delete", "--dry-run=server", "workloadclass/chat")
     assert "WorkloadClass default/chat is in use: 2 of its replicas are ready" in said
     assert "They serve for 1 s (spec.deletionGraceSeconds of Fleet/default)" in said
+
+
+def test_one_delete_of_a_file_prints_a_warning_for_each_object_in_use_with_its_figures(
+    stage: OperatorStage, tmp_path: Path
+) -> None:
+    stage.patch("fleet", "default", deletionGraceSeconds=60)
+    until_equal(1, lambda: stage.class_of("scholar")["status"].get("replicasReady"), "the class's count")
+    cost = until(lambda: stage.read(f"{OURS}/gpupools/h100")["status"].get("costUsdPerHour"), "its cost")
+    pods, file = names(stage.pods("scholar")), tmp_path / "scholar.yaml"
+    kept = [stage.read(f"{OURS}/{path}") for path in (SCHOLAR, LLAMA_70B, "gpupools/h100", "gpupools/l40s")]
+    items = [{key: item[key] for key in ("apiVersion", "kind", "spec")} for item in kept]
+    for item, found in zip(items, kept, strict=True):
+        item["metadata"] = {k: v for k, v in found["metadata"].items() if k in ("name", "namespace")}
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    with stage.load(2.0, model="llama-70b", headers={}) as load:
+        said = [
+            line for line in warnings(stage, "delete", "--wait=false", "-f", str(file)).splitlines() if line
+        ]
+        deleted_s = time.time()
+        until(lambda: load.num_since(deleted_s) >= 4, "answers within the grace")
+        stage.apply(*items)
+        for path in (SCHOLAR, "gpupools/h100"):
+            stage.until_observed(f"{OURS}/{path}")
+        until_equal("Ready", lambda: condition(stage.class_of("scholar"), "Ready").get("reason"), "the class")
+    print(said, cost)
+    assert load.lost == ()
+    assert names(stage.pods("scholar")) == pods
+
+
+SCHOLAR = "namespaces/default/workloadclasses/scholar"
+LLAMA_70B = "namespaces/default/servedmodels/llama-70b"
 
 
 def down(stage: OperatorStage, *flags: str) -> subprocess.CompletedProcess[str]:
