@@ -90,7 +90,7 @@ TROUBLES = [
         Trouble(
             (a_class("bad", slo={"ttft": {"p95Milliseconds": 1}}),),
             {BAD: "SloUnreachable"},
-            "spec.slo: no allowed variant keeps TTFT p95",
+            "spec.slo: no allowed variant keeps TTFT p95 of 1 ms even for a single request at a time",
         ),
         id="an SLO that even a lone request breaks",
     ),
