@@ -87,6 +87,7 @@ class TrafficMemory:
     calibration: step times of engines as observed, against their profiles
     silent:      keys of the pods whose engine was silent at the last reading
     observed:    what requests got in the last minutes
+    missing_slo: classes whose requests missed their SLO at the last reading
     idle:        keys of the pods that took no requests at the last reading
     ends:        how the engines of pods have ended so far, by UID
     blind:       what is lost of sight
@@ -101,6 +102,7 @@ class TrafficMemory:
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
     silent: frozenset[str] = frozenset()
     observed: ObservedHistory = field(default_factory=ObservedHistory)
+    missing_slo: frozenset[ClassKey] = frozenset()
     idle: frozenset[str] = frozenset()
     ends: Mapping[str, PodEnds] = field(default_factory=dict)
     weights: WeightMemory = field(default_factory=WeightMemory)

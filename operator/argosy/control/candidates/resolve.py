@@ -27,7 +27,7 @@ from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.route.precedence import Conflict, conflicts
-from argosy.snapshot import Mix, Slo, Variant
+from argosy.snapshot import Mix, Slo, SloTerm, Variant
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.seen import ObjectRef
 
@@ -227,7 +227,8 @@ def capacity_refusal(variant: Variant, answer: Capacity | OutOfRange) -> Refusal
     """Why a replica carries nothing: no honest answer, or even a lone request breaks the SLO."""
     if isinstance(answer, OutOfRange):
         return perf_refusal(variant, answer)
-    return Refusal.of(Reason.SLO_UNREACHABLE, terms=answer.binding_name)
+    bound = f" of {answer.binding.bound_ms:g} ms" if isinstance(answer.binding, SloTerm) else ""
+    return Refusal.of(Reason.SLO_UNREACHABLE, terms=f"{answer.binding_name}{bound}")
 
 
 def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal:

@@ -11,6 +11,7 @@ from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.control.candidates.refusal import Refusal
 from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
@@ -105,7 +106,9 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     resolved = reported.sizing.resolution.classes[key]
     if not resolved.candidates:
         refusal = nearest(resolved.refusals)
-        return because(ConditionType.READY, refusal.reason, refusal.message)
+        return because(
+            ConditionType.READY, refusal.reason, f"{refusal.message}{_kept(reported, key, refusal)}"
+        )
     shortfall = _shortfall(reported, key)
     if shortfall is not None:
         return _short(shortfall)
@@ -134,6 +137,14 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     if served.status is not ConditionStatus.TRUE:
         return served
     return slo_missed(reported, key) or _remarked(reported, key, served)
+
+
+def _kept(reported: Reported, key: ClassKey, refusal: Refusal) -> str:
+    """What becomes of the replicas of a class whose SLO was tightened beyond what any keeps; else empty."""
+    serving = sum(map(reported.serves, reported.pods_of_class(key)))
+    if refusal.reason is not Reason.SLO_UNREACHABLE or not serving:
+        return ""
+    return f" Until then it keeps the {serving} replica{'s' * (serving > 1)} that it has, and they serve."
 
 
 def _unreachable(reported: Reported, key: ClassKey) -> Verdict | None:
