@@ -348,11 +348,8 @@ class OperatorStage:
         http = [cluster for cluster in clusters if not cluster["name"].startswith(others)]
         hosts = [host for cluster in http for host in cluster.get("host_statuses", ())]
         healthy = {"eds_health_status": "HEALTHY"}
-        return {
-            host["hostname"]: host["health_status"] == healthy
-            for host in hosts
-            if host.get("hostname") not in (None, "", WAITING_LISTENER)
-        }
+        named = [host for host in hosts if host.get("hostname", WAITING_LISTENER) != WAITING_LISTENER]
+        return {host["hostname"]: host["health_status"] == healthy for host in named}
 
     def _envoy_says(self, path: str) -> Object:
         url = f"http://{self.stage.envoy.admin_address}/{path}"
