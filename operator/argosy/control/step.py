@@ -54,6 +54,7 @@ from argosy.control.status.observed import observed_statuses
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.last_replica import interrupted_s
 from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
+from argosy.control.status.rollout.unacted import applied_changes
 from argosy.control.status.updates import status_updates
 from argosy.control.status.verdict import Verdict, conditions_of
 from argosy.control.status.waiting import waiting_events
@@ -292,9 +293,12 @@ def _remembered(made: _Made, reported: Reported, done: _Done, inputs: PlanInputs
 def _life(made: _Made, progress: tuple[Verdict, ...]) -> PlanLife:
     """Everything that is written to the statuses of plans: each at most once, because a list is replaced."""
     snapshot, new_plan, follow = made.picture.whole, made.new_plan, made.follow
-    life = plan_life(snapshot, new_plan, snapshot.fleet_spec.mode, conditions_of(progress, snapshot.now_s))
-    if follow is not None and new_plan is None:
-        life = replace(life, statuses=(*life.statuses, *progress_updates(snapshot, follow, progress)))
+    mode, is_followed = snapshot.fleet_spec.mode, follow is not None and follow is new_plan
+    own = conditions_of(progress, snapshot.now_s) if is_followed else ()
+    life = plan_life(snapshot, new_plan, mode, own)
+    if follow is not None and not is_followed:
+        now = (*applied_changes(follow, mode), *progress)
+        life = replace(life, statuses=(*life.statuses, *progress_updates(snapshot, follow, now)))
     return noted(snapshot, life, new_plan, made.drains)
 
 

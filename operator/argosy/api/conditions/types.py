@@ -126,6 +126,7 @@ class Reason(StrEnum):
 
     NO_SIMULATOR = "NoSimulator"
     APPLIED = "Applied"
+    ROUTES_ONLY = "RoutesOnly"
     RECOMMENDED = "Recommended"
     SUPERSEDED = "Superseded"
     STARTING = "Starting"

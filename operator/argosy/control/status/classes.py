@@ -15,6 +15,7 @@ from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.exchange import Exchange, exchange_of
 from argosy.control.status.rollout.last_replica import interrupted_verdict, waits_verdict
+from argosy.control.status.rollout.unacted import class_unacted
 from argosy.control.status.verdict import (
     Verdict,
     because,
@@ -111,6 +112,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     lacking = unplaced(reported, key)
     exchanging = (
         _unreachable(reported, key)
+        or class_unacted(reported, key)
         or interrupted_verdict(reported, key)
         or waits_verdict(reported, key, lacking)
         or _exchanging(reported, key, now)

@@ -16,6 +16,7 @@ from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.control.revision.decided import Waiting
 from argosy.control.sizing import Sizing
+from argosy.control.state.differences import Difference, Wanted, differences
 from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import ROUTED_WITHIN_S, Unrouted, unrouted
@@ -103,7 +104,7 @@ class Reported:
 
         def serves_class(deployment: DeploymentKey) -> bool:
             owners = self.owners[deployment]
-            is_member = owners.group in groups and self._may_run(key, owners.group, owners.model)
+            is_member = owners.group in groups and self.may_run(key, owners.group, owners.model)
             return is_member or deployment in listed
 
         return [p for p in self.snapshot.engine_pods if serves_class(p.deployment)]
@@ -141,7 +142,7 @@ class Reported:
         return [
             d
             for d in self.planned
-            if d.sharing_group in groups and self._may_run(key, d.sharing_group, d.model_key)
+            if d.sharing_group in groups and self.may_run(key, d.sharing_group, d.model_key)
         ]
 
     def is_kept(self, deployment: DeploymentKey) -> bool:
@@ -150,7 +151,31 @@ class Reported:
         classes = self.sizing.cells.classes_of(group) if group is not None else ()
         return any(self.sizing.resolution.classes[key].is_unplannable for key in classes)
 
-    def _may_run(self, key: ClassKey, group: GroupName | None, model: ModelKey | None) -> bool:
+    @cached_property
+    def differences(self) -> tuple[Difference, ...]:
+        """Where what runs is not what is wanted and stays so; none in a mode in which Argosy acts."""
+        if self.mode is Mode.AUTO:
+            return ()
+        planned = {d.name: d for d in self.planned}
+        wanted = Wanted(self._wanted, planned, self.sizing.resolution.workloads())
+        return differences(self.snapshot, self.sizing.lost, wanted)
+
+    @property
+    def is_plan_outdated(self) -> bool:
+        """Whether the followed plan has other replicas than a plan that would be made now."""
+        return {d.name: d.replicas for d in self.planned if d.replicas} != self._wanted
+
+    @cached_property
+    def _wanted(self) -> dict[DeploymentKey, int]:
+        """Replicas of a plan that would be made now, by Deployment; those that are kept stay."""
+        plan = self.waiting.wanted if self.waiting is not None else self.plan
+        found = {name: count for name, count in plan.replicas.items() if count}
+        for name, state in self.snapshot.deployments.items():
+            if name in self.owners and self.owners[name].all_exist and self.is_kept(name):
+                found[name] = max(found.get(name, 0), state.replicas)
+        return found
+
+    def may_run(self, key: ClassKey, group: GroupName | None, model: ModelKey | None) -> bool:
         """True if replicas of the group that run this model answer the class's requests."""
         is_alone = group is not None and self.sizing.cells.classes_of(group) == (key,)
         return is_alone or model in self.snapshot.classes[key].model_keys
