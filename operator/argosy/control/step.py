@@ -20,6 +20,7 @@ from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord, PlanLife, PlannedStep, StatusUpdate
 from argosy.control.demand import class_forecasts
+from argosy.control.edits.found import template_edits
 from argosy.control.edits.mending import Mending, mended
 from argosy.control.edits.pods import with_pods
 from argosy.control.edits.report import edit_events, sentence, with_contested
@@ -59,7 +60,7 @@ from argosy.control.status.updates import status_updates
 from argosy.control.status.verdict import Verdict, conditions_of
 from argosy.control.status.waiting import waiting_events
 from argosy.control.steps import World, planned_steps
-from argosy.keys import ClassKey
+from argosy.keys import ClassKey, DeploymentKey
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.place import check as place_check
@@ -237,7 +238,15 @@ def _reported(made: _Made) -> Reported:
         waiting=made.decided.waiting,
         unread=memory.traffic.blind.unread,
         interrupted_s=memory.planning.interrupted_s,
+        edits=_unmended(made),
     )
+
+
+def _unmended(made: _Made) -> dict[DeploymentKey, str]:
+    """Edits by hand in a mode in which nothing sets them back."""
+    snapshot = made.sizing.snapshot
+    is_mended = snapshot.fleet_spec.mode is Mode.AUTO
+    return {} if is_mended else template_edits(snapshot, made.decided.resolution.workloads())
 
 
 def _done(made: _Made, reported: Reported, cause: str) -> _Done:

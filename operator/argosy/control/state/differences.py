@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.gpupool import PlacementMode
-from argosy.control.edits.found import model_of, template_edit
 from argosy.keys import DeploymentKey, GroupName, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.plan.explain.words import counted
@@ -26,11 +25,13 @@ class Wanted:
     replicas:  that prices, rates, SLOs and settings ask for, by Deployment
     planned:   the entries of the followed plan, by Deployment
     workloads: what would run, by Deployment
+    edits:     what other clients have changed of templates, in words, by Deployment
     """
 
     replicas: Mapping[DeploymentKey, int]
     planned: Mapping[DeploymentKey, PlannedDeployment]
     workloads: Mapping[DeploymentKey, EngineWorkload]
+    edits: Mapping[DeploymentKey, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +105,13 @@ def _difference(
 ) -> Difference:
     workload, entry = wanted.workloads.get(name), wanted.planned.get(name)
     deployment = snapshot.deployments.get(name)
-    edit = None
     if workload is not None:
         model, group, variant = workload.variant.model_key, workload.group, workload.variant.name
-        if deployment is not None and deployment.template:
-            edit = template_edit(deployment, workload, model)
     elif entry is not None:
         model, group, variant = entry.model_key, entry.sharing_group, entry.variant
     else:
-        model = model_of(deployment, models) if deployment is not None else ModelKey()
+        label = deployment.model_label if deployment is not None else ""
+        model = models.get((name.namespace, label), ModelKey())
         group, variant = GroupName(), f"Deployment {name}"
     return Difference(
         deployment=name,
@@ -122,5 +121,5 @@ def _difference(
         running=running,
         planned=entry.replicas if entry is not None else 0,
         wanted=wanted.replicas.get(name, 0),
-        edit=edit.change if edit is not None else "",
+        edit=wanted.edits.get(name, ""),
     )

@@ -40,6 +40,7 @@ class Reported:
     waiting: the change of the plan that waits, or None
     unread:  what has not been readable for a while, such as `all engines`; else empty
     interrupted_s: since when each class has been without a replica for an exchange, as of the last decision
+    edits: what other clients have changed of templates and nothing sets back, by Deployment
     """
 
     sizing: Sizing
@@ -52,6 +53,7 @@ class Reported:
     waiting: Waiting | None = None
     unread: str = ""
     interrupted_s: Mapping[ClassKey, float] = field(default_factory=dict)
+    edits: Mapping[DeploymentKey, str] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> FleetSnapshot:
@@ -157,7 +159,7 @@ class Reported:
         if self.mode is Mode.AUTO:
             return ()
         planned = {d.name: d for d in self.planned}
-        wanted = Wanted(self._wanted, planned, self.sizing.resolution.workloads())
+        wanted = Wanted(self._wanted, planned, self.sizing.resolution.workloads(), self.edits)
         return differences(self.snapshot, self.sizing.lost, wanted)
 
     @property

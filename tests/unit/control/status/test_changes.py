@@ -148,10 +148,10 @@ def test_a_leaving_node_is_told_once_for_each_announcement(
     found = told(GPUPoolStatus(nodes=2, leaving=before), GPUPoolStatus(nodes=2, leaving=after))
     assert [(kind, reason) for kind, reason, _ in found] == [("Warning", "NodeLeaving")] * len(expected)
     assert [message.partition("; ")[2] for _, _, message in found] == expected
+    assert all(message.startswith("Node n1 is leaving: ") for _, _, message in found)
 
 
 @pytest.mark.parametrize("mode", ["Observe", "Recommend"])
 def test_no_successor_is_promised_on_a_leaving_node_where_the_mode_starts_none(mode: str) -> None:
     [(_, _, message)] = told(GPUPoolStatus(nodes=2), GPUPoolStatus(nodes=2, leaving=(LEAVING,)), mode)
     assert message.endswith("; 2 replicas on it serve until it is gone.")
-    assert all(message.startswith("Node n1 is leaving: ") for _, _, message in found)
