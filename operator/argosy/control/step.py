@@ -34,8 +34,9 @@ from argosy.control.picture.parting import Draining, draining, draining_event
 from argosy.control.picture.remarks import remarked
 from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
-from argosy.control.revision.decided import Decided
+from argosy.control.revision.decided import Decided, Waiting
 from argosy.control.revision.edits import edits_digest
+from argosy.control.revision.keeping import keepings, unplannable_classes
 from argosy.control.revision.life import plan_life
 from argosy.control.revision.number import is_known, next_revision
 from argosy.control.revision.request_limits import request_limits
@@ -45,7 +46,7 @@ from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.counts import num_serving
 from argosy.control.state.nodes import pool_nodes
-from argosy.control.state.owners import owners_by_deployment
+from argosy.control.state.owners import Owners, owners_by_deployment
 from argosy.control.state.routable import RECONNECT_S
 from argosy.control.state.silence import doubted_pods
 from argosy.control.state.waiting import uncounted_pods
@@ -65,6 +66,7 @@ from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.place import check as place_check
 from argosy.place import solve as place_solve
+from argosy.place.solution import Placement
 from argosy.plan import check as plan_check
 from argosy.plan import solve as plan_solve
 from argosy.plan.problem import PlanProblem
@@ -125,11 +127,34 @@ def step(
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
         return _alarm(snapshot, "placement", broken)
-    running = num_serving(snapshot, sizing.lost)
-    decided = Decided(problem, plan, placement, sizing.resolution, sizing.cells, running, waits)
+    decided = _decided(sizing, problem, plan, placement, waits)
     if too_many := excess(decided):
         return _alarm(snapshot, "plan", [too_many])
     return _decision(sizing, decided, memory, settings, picture)
+
+
+def _decided(
+    sizing: Sizing, problem: PlanProblem, plan: Plan, placement: Placement, waits: Waiting | None
+) -> Decided:
+    snapshot = sizing.snapshot
+    running = num_serving(snapshot, sizing.lost)
+    unplannable = unplannable_classes(sizing.resolution, sizing.cells, snapshot, _owners(sizing))
+    return Decided(
+        problem,
+        plan,
+        placement,
+        sizing.resolution,
+        sizing.cells,
+        running,
+        waits,
+        kept=keepings(snapshot, plan.replicas, unplannable),
+        unplannable=unplannable,
+    )
+
+
+def _owners(sizing: Sizing) -> dict[DeploymentKey, Owners]:
+    groups = {*sizing.cells.groups, *former_classes(sizing.snapshot)}
+    return owners_by_deployment(sizing.snapshot, groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,19 +251,19 @@ class _Done:
 
 def _reported(made: _Made) -> Reported:
     sizing, memory = made.sizing, made.memory
-    groups = {*sizing.cells.groups, *former_classes(sizing.snapshot)}
     return Reported(
         sizing=sizing,
         plan=made.decided.plan,
         placement=made.decided.placement,
         follow=made.follow,
-        owners=owners_by_deployment(sizing.snapshot, groups),
+        owners=_owners(sizing),
         calibration=_shown(sizing.snapshot.fleet_spec, memory),
         history=memory.traffic.observed,
         waiting=made.decided.waiting,
         unread=memory.traffic.blind.unread,
         interrupted_s=memory.planning.interrupted_s,
         edits=_unmended(made),
+        unplannable=made.decided.unplannable,
     )
 
 
@@ -383,7 +408,8 @@ def _new_revision(
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
     limits = request_limits(decided, len(snapshot.routing.envoys), last)
     origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot), limits)
-    candidate = taken_over(revision_of(decided, snapshot.applied_plan, origin), applied, picture.kept)
+    revision = revision_of(decided, snapshot.applied_plan, origin)
+    candidate = taken_over(revision, applied, picture.kept, picture.whole.pools)
     return candidate if differs(candidate, last) else None
 
 
@@ -401,5 +427,7 @@ def _plan_events(
         row = decided.cells.find(shortfall.cell)
         assert row is not None  # the plan was checked: it names no other cells
         cause, message = shortfall.cause.value, shortfall.message
+        if any(cell.name == shortfall.cell and cell.kept_share > 0 for cell in new_plan.spec.cells):
+            message = f"{message}. The replicas that run are kept and serve it without that promise."
         events.append(EventRecord(WorkloadClass.KIND, row.workload_class, "Warning", cause, message))
     return tuple(events)

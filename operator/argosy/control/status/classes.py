@@ -99,7 +99,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     resolved = reported.sizing.resolution.classes[key]
     if not resolved.candidates:
         refusal = nearest(resolved.refusals)
-        return because(ConditionType.READY, refusal.reason, refusal.message)
+        return because(ConditionType.READY, refusal.reason, refusal.message + _kept_remark(reported, key))
     shortfall = _shortfall(reported, key)
     if shortfall is not None:
         return _short(shortfall)
@@ -129,6 +129,16 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     if served.status is not ConditionStatus.TRUE:
         return served
     return slo_missed(reported, key) or _remarked(reported, key, served)
+
+
+def _kept_remark(reported: Reported, key: ClassKey) -> str:
+    """That replicas go on serving a class for which nothing can be planned; empty where none does."""
+    pods = reported.pods_of_class(key)
+    kept = [p for p in pods if reported.serves(p) and key in reported.unplannable.get(p.deployment, ())]
+    if not kept:
+        return ""
+    which = "replica that runs is" if len(kept) == 1 else f"{len(kept)} replicas that run are"
+    return f" Until then the {which} kept and take its requests, without the promise of an SLO."
 
 
 def _unreachable(reported: Reported, key: ClassKey) -> Verdict | None:

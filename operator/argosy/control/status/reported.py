@@ -41,6 +41,7 @@ class Reported:
     unread:  what has not been readable for a while, such as `all engines`; else empty
     interrupted_s: since when each class has been without a replica for an exchange, as of the last decision
     edits: what other clients have changed of templates and nothing sets back, by Deployment
+    unplannable: the classes of each Deployment that is kept, for which nothing can be planned
     """
 
     sizing: Sizing
@@ -54,6 +55,7 @@ class Reported:
     unread: str = ""
     interrupted_s: Mapping[ClassKey, float] = field(default_factory=dict)
     edits: Mapping[DeploymentKey, str] = field(default_factory=dict)
+    unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> FleetSnapshot:
@@ -149,9 +151,7 @@ class Reported:
 
     def is_kept(self, deployment: DeploymentKey) -> bool:
         """True if its replicas stay though none is planned: nothing can be planned for a class of theirs."""
-        group = self.owners[deployment].group
-        classes = self.sizing.cells.classes_of(group) if group is not None else ()
-        return any(self.sizing.resolution.classes[key].is_unplannable for key in classes)
+        return deployment in self.unplannable
 
     @cached_property
     def differences(self) -> tuple[Difference, ...]:
@@ -173,7 +173,7 @@ class Reported:
         plan = self.waiting.wanted if self.waiting is not None else self.plan
         found = {name: count for name, count in plan.replicas.items() if count}
         for name, state in self.snapshot.deployments.items():
-            if name in self.owners and self.owners[name].all_exist and self.is_kept(name):
+            if self.is_kept(name):
                 found[name] = max(found.get(name, 0), state.replicas)
         return found
 
