@@ -116,6 +116,10 @@ _OF_REPLICAS = {
         " {model} is Wait. Add a node with enough GPUs, or set spec.exchange to BriefOutage, which refuses"
         " requests while the new replica loads."
     ),
+    "ExchangeQueued": (
+        "It waits for the exchange of {classes}, which goes first in GPUPool {pool}; the last replica of the"
+        " former plan serves until its successor does."
+    ),
     "NotRouted": (
         "{ready} of {desired} replicas get requests; pod {pod} is ready and {why}. Check that Envoy and its"
         " connection to the operator (status.envoys of Fleet/default)."

@@ -93,6 +93,7 @@ class Reason(StrEnum):
     EXCHANGING = "Exchanging"
     INTERRUPTED = "Interrupted"
     EXCHANGE_WAITS = "ExchangeWaits"
+    EXCHANGE_QUEUED = "ExchangeQueued"
     NOT_ROUTED = "NotRouted"
     ENGINE_PORT_MISSING = "EnginePortMissing"
     NO_REPLICAS_READY = "NoReplicasReady"

@@ -34,7 +34,9 @@ _TOLD = {
 }
 """By kind, the conditions whose changes are events."""
 
-_EXPECTED = frozenset((Reason.LOADING, Reason.NO_PLAN, Reason.ENVOY_PENDING, Reason.MODE_NOT_AUTO))
+_EXPECTED = frozenset(
+    (Reason.LOADING, Reason.NO_PLAN, Reason.ENVOY_PENDING, Reason.MODE_NOT_AUTO, Reason.EXCHANGE_QUEUED)
+)
 """Reasons that pass by themselves, or that a user chose: no warning where the object was not Ready before."""
 
 

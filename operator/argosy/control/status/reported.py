@@ -14,6 +14,7 @@ from functools import cached_property
 from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
+from argosy.api.servedmodel import Exchange
 from argosy.control.revision.decided import Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.differences import Difference, Wanted, differences
@@ -176,6 +177,11 @@ class Reported:
             if self.is_kept(name):
                 found[name] = max(found.get(name, 0), state.replicas)
         return found
+
+    def may_interrupt(self, key: ModelKey) -> bool:
+        """True if users of a model let the last replica that serves go, to make room for its successor."""
+        found = self.snapshot.models.get(key)
+        return found is not None and found.spec.exchange is Exchange.BRIEF_OUTAGE
 
     def may_run(self, key: ClassKey, group: GroupName | None, model: ModelKey | None) -> bool:
         """True if replicas of the group that run this model answer the class's requests."""

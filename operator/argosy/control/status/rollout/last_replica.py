@@ -7,16 +7,19 @@ classes were interrupted at the last decision. Output: times by class, and `Verd
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.schema.timestamp import rfc3339
-from argosy.api.servedmodel import Exchange
 from argosy.control.state.waiting import replicas_without_room
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.exchange import classes_before
 from argosy.control.status.verdict import LOADING_LIMIT_S, Verdict, false
-from argosy.keys import ClassKey, ModelKey
+from argosy.keys import ClassKey
 from argosy.place.solution import Unplaced
+
+MOST_CLASSES = 3
+"""Classes that a sentence names; of more it gives the number."""
 
 LATE = f", for more than {LOADING_LIMIT_S:.0f} s (check the events and logs of its pods)"
 
@@ -54,6 +57,8 @@ def interrupted_verdict(reported: Reported, key: ClassKey) -> Verdict | None:
 def waits_verdict(reported: Reported, key: ClassKey, unplaced: Unplaced | None) -> Verdict | None:
     """Ready of a class whose last replica is of the former plan and stays for want of room; else None.
 
+    Where another class's exchange goes first, that is what it waits for, and no user.
+
     unplaced: what placement says of the missing ones, where Argosy places them
     """
     names = {d.name for d in reported.planned_for(key) if d.replicas}
@@ -63,25 +68,29 @@ def waits_verdict(reported: Reported, key: ClassKey, unplaced: Unplaced | None) 
     serving = [p for p in reported.pods_of_class(key) if reported.serves(p)]
     if len(serving) != 1 or serving[0].deployment in names:
         return None
+    planned = [d for d in reported.planned_for(key) if d.name in without_room]
+    if before := classes_before(reported, planned):
+        return _queued(before, {d.pool for d in planned})
     model = reported.owners[serving[0].deployment].model
-    if model is None or _may_interrupt(reported, model):
+    if model is None or reported.may_interrupt(model):
         return None
-    planned = f"the planned replica of Deployment {min(without_room)} finds no node with free GPUs"
-    said = unplaced.message.rstrip(".") if unplaced is not None else planned
+    no_node = f"the planned replica of Deployment {min(without_room)} finds no node with free GPUs"
+    said = unplaced.message.rstrip(".") if unplaced is not None else no_node
     return false(ConditionType.READY, Reason.EXCHANGE_WAITS, unplaced=said, model=model)
+
+
+def _queued(before: tuple[ClassKey, ...], pools: Set[str]) -> Verdict:
+    more = f" and {len(before) - MOST_CLASSES} more" if len(before) > MOST_CLASSES else ""
+    named = ", ".join(before[:MOST_CLASSES]) + more
+    return false(ConditionType.READY, Reason.EXCHANGE_QUEUED, pool=" and ".join(sorted(pools)), classes=named)
 
 
 def _is_interrupted(reported: Reported, key: ClassKey, was: bool) -> bool:
     """Planned replicas are missing, nothing serves, and a former replica has gone or goes for them."""
     planned = [d for d in reported.planned_for(key) if d.replicas]
-    if not any(_may_interrupt(reported, d.model_key) for d in planned):
+    if not any(reported.may_interrupt(d.model_key) for d in planned):
         return False
     names, pods = {d.name for d in planned}, reported.pods_of_class(key)
     if any(map(reported.serves, pods)):
         return False
     return was or any(p.deployment not in names and (p.is_marked or p.deleting) for p in pods)
-
-
-def _may_interrupt(reported: Reported, model: ModelKey) -> bool:
-    found = reported.snapshot.models.get(model)
-    return found is not None and found.spec.exchange is Exchange.BRIEF_OUTAGE

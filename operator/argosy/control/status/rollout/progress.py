@@ -162,7 +162,7 @@ def _trouble(reported: Reported, group: _Group) -> Verdict | None:
     lacking = {key: unplaced(reported, key) for key in known}
     for key, said in lacking.items():
         if (waits := waits_verdict(reported, key, said)) is not None:
-            return waits
+            return None if waits.reason is Reason.EXCHANGE_QUEUED else waits
     found = next((said for said in lacking.values() if said is not None), None)
     if found is None or group.count.ready + group.count.others > 1:
         return None
