@@ -91,6 +91,11 @@ class Reported:
         """True if an engine gets new requests and answers them."""
         return takes_requests(pod, self._out)
 
+    def is_starting(self, pod: PodState) -> bool:
+        """True if a replica has a node and gets no requests yet: it loads, or Envoys have yet to find it."""
+        is_lost = pod.key in self.sizing.lost or pod.deleting or not pod.is_active
+        return bool(pod.destination) and not is_lost and (not pod.ready or pod.key in self.unrouted)
+
     def stopped(self, pods: Iterable[PodState]) -> list[PodState]:
         """Those whose pod is ready and stays, and whose engine does not serve all the same; one that
         became ready a moment ago is still starting.

@@ -53,7 +53,7 @@ def exchange_of(
     # Also where the room goes to another class: then the next replica gives way in the same decision.
     has_room = any(reported.placement.new_nodes.values())
     is_draining = any((p.deleting or p.is_marked) and p.is_active for p in pods)
-    is_loading = any(not p.ready and not p.deleting and p.destination and p.is_active for p in pods)
+    is_loading = any(map(reported.is_starting, pods))
     wanted = sum(d.replicas for d in planned)
     is_moving = has_room or is_draining or is_loading
     return Exchange(
@@ -91,7 +91,7 @@ def _makes_room(reported: Reported, key: ClassKey, pools: Set[str]) -> bool:
     if not former:
         return False
     is_on_its_way = any(p.deleting or p.is_marked for p in former)
-    is_loading = any(counts.get(p.deployment) and not p.ready and not p.deleting for p in own)
+    is_loading = any(counts.get(p.deployment) and reported.is_starting(p) for p in own)
     models = {reported.owners[p.deployment].model for p in former}
     may_interrupt = any(model is not None and reported.may_interrupt(model) for model in models)
     num_serving = sum(map(reported.serves, pods))

@@ -95,6 +95,23 @@ def test_a_class_whose_room_went_to_another_one_is_still_exchanging() -> None:
     assert verdict(decision, "default", "fleets") == ("False", "Exchanging")
 
 
+def test_a_class_whose_new_replica_envoys_have_yet_to_find_is_still_exchanging() -> None:
+    world = a_full_pool(2, a_class(rate_per_s=16.0))
+    world.apply(FASTER_BATCHES)
+    former = set(world.pods)
+    while not any(p.node for key, p in world.pods.items() if key not in former):
+        world.run(1)
+    [new] = [key for key, p in world.pods.items() if key not in former and p.node]
+    world.unknown.add(new)
+    while not world.pods[new].ready:
+        world.run(1)
+    decision = world.decide()
+    assert verdict(decision, CHAT) == ("False", "Exchanging")
+    assert condition(decision, CHAT)["message"].startswith(
+        "0 of 4 planned replicas get requests; 3 replicas of"
+    )
+
+
 def without_marks(world: World) -> None:
     """One decision, carried out but for its marks."""
     decision = world.decide()
