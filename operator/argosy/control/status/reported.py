@@ -40,7 +40,6 @@ class Reported:
     history: what requests got in the last minutes
     waiting: the change of the plan that waits, or None
     unread:  what has not been readable for a while, such as `all engines`; else empty
-    interrupted_s: since when each class has been without a replica for an exchange, as of the last decision
     edits: what other clients have changed of templates and nothing sets back, by Deployment
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
     """
@@ -54,7 +53,6 @@ class Reported:
     history: ObservedHistory = field(default_factory=ObservedHistory)
     waiting: Waiting | None = None
     unread: str = ""
-    interrupted_s: Mapping[ClassKey, float] = field(default_factory=dict)
     edits: Mapping[DeploymentKey, str] = field(default_factory=dict)
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
 

@@ -61,7 +61,7 @@ def test_the_reason_the_event_and_the_class_say_that_replicas_are_kept_and_what_
     assert event.message.endswith("The replicas that run are kept and serve it without that promise.")
     ready = condition(decision, CHAT)
     assert ready["reason"] == "SloUnreachable"
-    assert "the 2 replicas that run are kept" in ready["message"]
+    assert "it keeps the 2 replicas that it has" in ready["message"]
 
 
 def test_of_a_group_only_the_replicas_beyond_the_plan_of_its_other_classes_are_kept() -> None:
