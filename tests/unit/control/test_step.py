@@ -240,7 +240,7 @@ def test_observing_keeps_following_the_plan_that_was_applied() -> None:
     world.apply(a_fleet("Observe"), a_class(rate_per_s=16.0))
     spec = (decision := world.act()).follow and decision.follow.spec
     assert (spec, decision.new_plan, decision.steps) == (world.applied.spec, None, ())
-    assert verdict(decision, "default/chat") == ("True", "Ready")
+    assert verdict(decision, "default/chat") == ("False", "ModeNotAuto")
 
 
 def test_a_deleted_model_is_emptied_and_then_removed() -> None:

@@ -93,6 +93,7 @@ class Reason(StrEnum):
     EXCHANGING = "Exchanging"
     INTERRUPTED = "Interrupted"
     EXCHANGE_WAITS = "ExchangeWaits"
+    EXCHANGE_QUEUED = "ExchangeQueued"
     NOT_ROUTED = "NotRouted"
     ENGINE_PORT_MISSING = "EnginePortMissing"
     NO_REPLICAS_READY = "NoReplicasReady"
@@ -126,6 +127,7 @@ class Reason(StrEnum):
 
     NO_SIMULATOR = "NoSimulator"
     APPLIED = "Applied"
+    ROUTES_ONLY = "RoutesOnly"
     RECOMMENDED = "Recommended"
     SUPERSEDED = "Superseded"
     STARTING = "Starting"

@@ -18,6 +18,7 @@ from argosy.control.memory import KnownCount
 from argosy.keys import DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload, deployment_manifest
 from argosy.snapshot.cluster import DeploymentState
+from argosy.snapshot.fleet import FleetSnapshot
 
 COUNT, TEMPLATE, BUDGET, EXISTENCE = "spec.replicas", "template", "minAvailable", "existence"
 """What of a Deployment an edit is about: those of one kind are set back together. All of its fields but the
@@ -88,6 +89,18 @@ def foreign_count(deployment: DeploymentState) -> KnownCount | None:
     """The count, where another client than Argosy set it last."""
     owner = other_owner(deployment.managers, _COUNT_PATH)
     return None if owner is None else KnownCount(deployment.replicas, owner.title, owner.at_s)
+
+
+def template_edits(
+    snapshot: FleetSnapshot, workloads: Mapping[DeploymentKey, EngineWorkload]
+) -> dict[DeploymentKey, str]:
+    """What other clients have changed of templates, in words, by Deployment."""
+    found = (
+        template_edit(deployment, workloads[key], ModelKey())
+        for key, deployment in sorted(snapshot.deployments.items())
+        if key in workloads and deployment.template
+    )
+    return {edit.deployment: edit.change for edit in found if edit is not None}
 
 
 def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: ModelKey) -> Edit | None:

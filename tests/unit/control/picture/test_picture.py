@@ -158,6 +158,10 @@ def test_others_are_planned_for_around_what_an_absent_object_owns(ref: ObjectRef
     assert before is not None
     for entry in before.spec.deployments:
         assert entry in plan.spec.deployments
+    # A pool that is not seen has no price.
+    priced = [d for d in plan.spec.deployments if d.pool in snapshot.pools]
+    usd_per_hour = sum(d.replicas * snapshot.pools[d.pool].spec.price_usd_per_hour for d in priced)
+    assert plan.spec.cost_usd_per_hour == pytest.approx(usd_per_hour)
     kept_budgets = {d.name for d in before.spec.deployments}
     steps = [each.step for each in decision.steps]
     assert not [s for s in steps if isinstance(s, EndProtection | ProtectReplicas) and s.key in kept_budgets]

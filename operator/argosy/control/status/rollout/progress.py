@@ -97,7 +97,9 @@ def _progress(reported: Reported, plan: FleetPlan) -> Verdict:
         is_exchange = any(group.count.others for group in missing)
         if not is_exchange:
             return true(kind, Reason.STARTING, progress=_named(missing))
-        message = f"Exchanging replicas: {_named(missing)}."
+        ready = sum(group.count.ready for group in missing)
+        wanted = sum(group.count.wanted for group in missing)
+        message = f"Exchanged {ready} of {wanted} replicas: {_named(missing)}."
         return Verdict(kind, ConditionStatus.TRUE, Reason.EXCHANGING, message)
     wanted = sum(d.replicas for d in plan.spec.deployments)
     if num_left := _num_left(reported, plan):
@@ -162,7 +164,7 @@ def _trouble(reported: Reported, group: _Group) -> Verdict | None:
     lacking = {key: unplaced(reported, key) for key in known}
     for key, said in lacking.items():
         if (waits := waits_verdict(reported, key, said)) is not None:
-            return waits
+            return None if waits.reason is Reason.EXCHANGE_QUEUED else waits
     found = next((said for said in lacking.values() if said is not None), None)
     if found is None or group.count.ready + group.count.others > 1:
         return None

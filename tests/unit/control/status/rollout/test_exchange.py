@@ -98,12 +98,12 @@ def test_a_plan_says_how_far_its_exchange_is_and_when_it_ended() -> None:
     assert [c.reason for c in seen if c.reason != "Exchanging"] == ["Starting", "RolledOut"]
     assert all(c.status is ConditionStatus.TRUE for c in seen)
     assert [c.message for c in seen][1:4] == [
-        "Exchanging replicas: 0 of 4 replicas of default/chat on l40s get requests, 3 of the former plan"
-        " still serve.",
-        "Exchanging replicas: 1 of 4 replicas of default/chat on l40s get requests, 3 of the former plan"
-        " still serve.",
-        "Exchanging replicas: 1 of 4 replicas of default/chat on l40s get requests, 2 of the former plan"
-        " still serve.",
+        "Exchanged 0 of 4 replicas: 0 of 4 replicas of default/chat on l40s get requests, 3 of the former"
+        " plan still serve.",
+        "Exchanged 1 of 4 replicas: 1 of 4 replicas of default/chat on l40s get requests, 3 of the former"
+        " plan still serve.",
+        "Exchanged 1 of 4 replicas: 1 of 4 replicas of default/chat on l40s get requests, 2 of the former"
+        " plan still serve.",
     ]
     assert seen[-1].message.startswith("All 4 planned replicas got requests and none of the former plan was")
     assert progressing(world, "RolledOut").status is ConditionStatus.TRUE
