@@ -93,12 +93,16 @@ def lost_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     Silent ones, those on a node that is declared dead, and those on a node that is not ready: except
     engines that answer, because then only the node's heartbeats are missing, and engines in doubt.
     """
-    states = liveness_by_pod(snapshot)
+    return silent_pods(snapshot) | stranded_pods(snapshot) | declared_dead_pods(snapshot)
+
+
+def stranded_pods(snapshot: FleetSnapshot) -> frozenset[str]:
+    """Keys of the engine pods on a node that is not ready, or gone, for whose engine nothing speaks."""
     up = {node.name for node in snapshot.nodes.values() if node.ready}
-    kept = {key for key, state in states.items() if state is Liveness.DOUBTED} | _answering(snapshot)
-    stranded = {pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in up}
-    silent = {key for key, state in states.items() if state is Liveness.SILENT}
-    return frozenset(silent | (stranded - kept) | declared_dead_pods(snapshot))
+    kept = doubted_pods(snapshot) | _answering(snapshot)
+    return frozenset(
+        pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in up and pod.key not in kept
+    )
 
 
 def declared_dead_pods(snapshot: FleetSnapshot) -> frozenset[str]:
