@@ -82,6 +82,13 @@ def silent_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     return _pods(snapshot, Liveness.SILENT)
 
 
+def silent_since(snapshot: FleetSnapshot) -> dict[str, float]:
+    """Since when each engine that has fallen silent has answered nothing (epoch seconds), by its pod's key."""
+    quiet_since_s = snapshot.telemetry.unanswered_since_s
+    pods = (snapshot.pods[key] for key in sorted(silent_pods(snapshot)))
+    return {pod.key: max(quiet_since_s[pod.address], pod.ready_since_s or 0.0) for pod in pods}
+
+
 def doubted_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     """Keys of the pods whose engines stopped answering together: while there are any, nothing changes."""
     return _pods(snapshot, Liveness.DOUBTED)

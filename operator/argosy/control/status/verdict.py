@@ -24,6 +24,7 @@ from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.status.reported import Reported
+from argosy.control.traffic.silent_engines import consequence
 from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot
@@ -146,8 +147,26 @@ def _stopped_verdict(reported: Reported, stopped: list[PodState], ready: int, wa
     if any(p.key in reported.doubted for p in stopped):
         parts = {"count": len(reported.doubted), "pod": named, "until_s": round(DOUBT_UNTIL_S)}
         return false(ConditionType.READY, Reason.SILENCE_IN_DOUBT, **parts)
+    if silent := sorted(p.key for p in stopped if p.key in reported.silent_s):
+        return _silent_verdict(reported, silent, ready, wanted)
     parts = {"ready": ready, "desired": wanted, "count": len(stopped), "pod": named}
     return false(ConditionType.READY, Reason.NOT_ANSWERING, silent_s=round(SILENT_AFTER_S), **parts)
+
+
+def _silent_verdict(reported: Reported, silent: list[str], ready: int, wanted: int) -> Verdict:
+    """Engines that have answered nothing for long, until others serve in their place."""
+    pod = reported.snapshot.pods[silent[0]]
+    return false(
+        ConditionType.READY,
+        Reason.ENGINE_SILENT,
+        ready=ready,
+        desired=wanted,
+        silent="1 engine has" if len(silent) == 1 else f"{len(silent)} engines have",
+        pod=pod.key,
+        node=pod.node,
+        since=rfc3339(reported.silent_s[pod.key]),
+        consequence=consequence(reported.mode),
+    )
 
 
 def refused_verdict(reported: Reported, planned: Iterable[DeploymentKey], served: Verdict) -> Verdict:
