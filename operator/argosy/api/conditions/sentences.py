@@ -139,7 +139,7 @@ _OF_REPLICAS = {
     "EngineSilent": (
         "{ready} of {desired} replicas serve; {silent} fallen silent, such as pod {pod} on node {node},"
         " whose engine has answered no scrape, health check or request since {since}. Envoy sends silent"
-        " engines no requests; {consequence}. Look at the node: kubectl describe node {node}"
+        " engines no requests; {consequence}. Look at node {node} (kubectl describe node)."
     ),
     "SilenceInDoubt": (
         "{count} engines stopped answering at the same moment, such as that of pod {pod}. That is more often"

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argosy.api.fleet import Mode
 from argosy.control.state.departure import is_declared_dead
 from argosy.snapshot import EndpointHealth, TelemetryReading, fresh
 from argosy.snapshot.cluster import PodState
@@ -83,10 +84,17 @@ def silent_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 
 
 def silent_since(snapshot: FleetSnapshot) -> dict[str, float]:
-    """Since when each engine that has fallen silent has answered nothing (epoch seconds), by its pod's key."""
+    """Since when each silent engine has answered nothing (epoch seconds), by the key of its pod."""
     quiet_since_s = snapshot.telemetry.unanswered_since_s
     pods = (snapshot.pods[key] for key in sorted(silent_pods(snapshot)))
     return {pod.key: max(quiet_since_s[pod.address], pod.ready_since_s or 0.0) for pod in pods}
+
+
+def consequence(mode: Mode) -> str:
+    """What Argosy does about silent engines, as a part of a sentence."""
+    if mode is Mode.AUTO:
+        return "Argosy starts others in their place, and removes them once those serve"
+    return f"spec.mode {mode.value} of Fleet/default starts none in their place"
 
 
 def doubted_pods(snapshot: FleetSnapshot) -> frozenset[str]:

@@ -1,9 +1,8 @@
 """Engines that fall silent: why a decision is due, and what is reported of each.
 
-Owns the triggers and the event of an engine that has newly fallen silent, and the words for what Argosy
-does about it. `state.silence` has the verdict, `status.verdict` the condition. Input: a snapshot whose
-telemetry was just read, and the pods that were silent before. Output: triggers, and events on the
-ServedModel.
+Owns the triggers and the event of an engine that has newly fallen silent; `state.silence` has the
+verdict, `status.verdict` the condition. Input: a snapshot whose telemetry was just read, and the pods that
+were silent before. Output: triggers, and events on the ServedModel.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import EventRecord
 from argosy.control.state.owners import models_by_deployment
-from argosy.control.state.silence import silent_since
+from argosy.control.state.silence import consequence, silent_since
 from argosy.control.triggers import Trigger
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -43,13 +42,6 @@ def silent_events(snapshot: FleetSnapshot, before: frozenset[str]) -> tuple[Even
             message = _message(pod, since_s, snapshot.fleet_spec.mode)
             found.append(EventRecord(ServedModel.KIND, model, "Warning", FELL_SILENT, message))
     return tuple(found)
-
-
-def consequence(mode: Mode) -> str:
-    """What Argosy does about silent engines, as a part of a sentence."""
-    if mode is Mode.AUTO:
-        return "Argosy starts others in their place, and removes them once those serve"
-    return f"spec.mode {mode.value} of Fleet/default starts none in their place"
 
 
 def _message(pod: PodState, since_s: float, mode: Mode) -> str:

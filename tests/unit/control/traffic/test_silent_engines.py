@@ -72,9 +72,14 @@ def test_only_the_leader_tells_it() -> None:
 
 
 @pytest.mark.parametrize("kind", ["workloadclasses", "servedmodels"])
-def test_ready_names_the_silent_engine_its_node_since_when_and_what_follows(kind: str) -> None:
+@pytest.mark.parametrize("is_routed", [True, False])
+def test_ready_names_the_silent_engine_its_node_since_when_and_what_follows(
+    kind: str, is_routed: bool
+) -> None:
     readings = Readings()
     readings.world.kill_node(readings.pod.node)
+    if not is_routed:
+        readings.world.unknown.add(readings.pod.key)
     readings.world.now_s += SILENT_AFTER_S
     decision = readings.world.act("the engine fell silent")
     key = CHAT if kind == "workloadclasses" else "default/llama"
