@@ -156,5 +156,6 @@ class Publisher:
             envoys=tuple(sorted(envoys, key=lambda envoy: envoy.node_id)),
             endpoints_by_version=self._ads.endpoints_by_version(),
             gone_at_s={n: at_s for n, at_s in self._ads.gone_at_s.items() if n not in connected},
+            gone_endpoints=self._ads.gone_endpoints,
             since_s=self._since_s,
         )
