@@ -7,7 +7,7 @@ order: the leader, a standby and a restarted process build the same table from t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
@@ -118,19 +118,23 @@ class _Resolved:
 def compile_routes(inputs: RouteInputs) -> RouteTable:
     """The route table of these inputs."""
     unseen = inputs.unseen_claims
-    keys = [*(workload.key for workload in inputs.classes), *(claim.class_key for claim in unseen)]
-    cells = {key: _cells(inputs.plan, key) for key in keys}
+    cells = {workload.key: _cells(inputs.plan, workload.key, workload) for workload in inputs.classes}
+    cells |= {claim.class_key: _cells(inputs.plan, claim.class_key) for claim in unseen}
     resolved = _resolved(inputs, cells)
-    resolved = replace(resolved, inputs=replace(inputs, endpoints=_endpoints(resolved, cells)))
+    serving = _serving(resolved, cells)
+    resolved = replace(resolved, inputs=replace(inputs, endpoints=_endpoints(resolved, cells, serving)))
     routes = tuple(
-        _entry(resolved, claim, cell) for claim in _claims(inputs) for cell in cells[claim.class_key]
+        _entry(resolved, (claim, cell), serving[cell.name])
+        for claim in _claims(inputs)
+        for cell in cells[claim.class_key]
     )
     used = {backend.cluster for route in routes for backend in route.backends}
     # Clusters that no route uses stay as long as they have endpoints: their requests in flight must
     # finish, and the operator watches them until then.
     names = sorted(used | {name for name, endpoints in resolved.inputs.endpoints.items() if endpoints})
     revision = inputs.plan.spec.revision if inputs.plan is not None else 0
-    clusters = tuple(_cluster(resolved, name) for name in names)
+    alternatives = _alternatives(names, serving.values())
+    clusters = tuple(replace(_cluster(resolved, name), alternatives=alternatives[name]) for name in names)
     hints = hints_of(inputs.classes, inputs.models, unseen)
     return RouteTable(revision, _gateway(inputs.gateway, inputs.models), routes, clusters, hints)
 
@@ -153,15 +157,48 @@ def _claims(inputs: RouteInputs) -> tuple[Claim, ...]:
     return with_unseen(seen, inputs.former.claims, inputs.unseen)
 
 
-def _endpoints(resolved: _Resolved, cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> Endpoints:
+def _serving(
+    resolved: _Resolved, cells: Mapping[ClassKey, tuple[_Cell, ...]]
+) -> dict[CellName, frozenset[DeploymentKey]]:
+    """The clusters that may answer each cell's requests, whether they have endpoints or not."""
+    return {
+        cell.name: frozenset(
+            name
+            for name in resolved.inputs.endpoints.keys() | cell.planned.keys()
+            if resolved.may_serve(name, key, cell)
+        )
+        for key, its_cells in cells.items()
+        for cell in its_cells
+    }
+
+
+def _alternatives(
+    names: Sequence[DeploymentKey], serving: Iterable[frozenset[DeploymentKey]]
+) -> dict[DeploymentKey, tuple[DeploymentKey, ...]]:
+    """For each of `names` the others of them that may serve every cell that it may serve.
+
+    A cluster does not know whose requests it has; none may come to a model that its class does not allow.
+    """
+    found: dict[DeploymentKey, Set[DeploymentKey]] = {}
+    for each in serving:
+        for name in each:
+            found[name] = found.get(name, each) & each
+    return {name: tuple(n for n in names if n != name and n in found.get(name, ())) for name in names}
+
+
+def _endpoints(
+    resolved: _Resolved,
+    cells: Mapping[ClassKey, tuple[_Cell, ...]],
+    serving: Mapping[CellName, frozenset[DeploymentKey]],
+) -> Endpoints:
     """The endpoints, those that are about to be removed out of rotation where others take their requests."""
     inputs = resolved.inputs
     planned = (
         {d.name for d in inputs.plan.spec.deployments if d.replicas} if inputs.plan is not None else set()
     )
     served_by = [
-        {name for name in inputs.endpoints if resolved.may_serve(name, key, cell)}
-        for key, its_cells in cells.items()
+        serving[cell.name] & inputs.endpoints.keys()
+        for its_cells in cells.values()
         for cell in its_cells
         if planned & cell.planned.keys()
     ]
@@ -174,14 +211,15 @@ def _endpoints(resolved: _Resolved, cells: Mapping[ClassKey, tuple[_Cell, ...]])
     return with_last_ones_kept(inputs.endpoints, served_by, yielding)
 
 
-def _entry(resolved: _Resolved, claim: Claim, cell: _Cell) -> RouteEntry:
+def _entry(resolved: _Resolved, of: tuple[Claim, _Cell], serving: frozenset[DeploymentKey]) -> RouteEntry:
+    claim, cell = of
     policy = resolved.policy_by_class.get(claim.class_key)
-    num_ready = {
-        name: sum(endpoint.state is EndpointState.READY for endpoint in endpoints)
-        for name, endpoints in resolved.inputs.endpoints.items()
-        if resolved.may_serve(name, claim.class_key, cell)
-    }
-    backends = divide(resolved.inputs.weights.get(cell.name, {}), cell.planned, num_ready)
+    endpoints = {name: found for name, found in resolved.inputs.endpoints.items() if name in serving}
+    published = resolved.inputs.weights.get(cell.name, {})
+    # While none is ready, requests wait for those that may be again (`xds.waiting`).
+    backends = divide(published, cell.planned, _numbers(endpoints, EndpointState.READY)) or divide(
+        published, cell.planned, _numbers(endpoints, EndpointState.NOT_READY)
+    )
     idle_s = policy.spec.per_try_idle_seconds if policy is not None else None
     return RouteEntry(
         cell=cell.name,
@@ -195,19 +233,26 @@ def _entry(resolved: _Resolved, claim: Claim, cell: _Cell) -> RouteEntry:
     )
 
 
+def _numbers(endpoints: Endpoints, state: EndpointState) -> dict[DeploymentKey, int]:
+    return {name: sum(each.state is state for each in found) for name, found in endpoints.items()}
+
+
 def _cluster(resolved: _Resolved, name: DeploymentKey) -> ClusterEntry:
     endpoints = sorted(resolved.inputs.endpoints.get(name, ()), key=lambda e: (e.address, e.port, e.pod))
     outlier = ClusterPolicy.of(resolved.policy_of_cluster(name)).outlier
     return ClusterEntry(name, tuple(endpoints), outlier, _request_limit(resolved.inputs.plan, name))
 
 
-def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
+def _cells(
+    plan: FleetPlan | None, class_key: ClassKey, workload: WorkloadClass | None = None
+) -> tuple[_Cell, ...]:
+    """workload: the class itself; None where it is not seen"""
     whole, own_group = CellName.of_class(class_key), GroupName.of_class(class_key)
     if plan is None:
         refusal = f"No plan is applied yet, so no replica serves {class_key}."
         return (_Cell(whole, own_group, {}, refusal),)
     none = f"Plan {plan.spec.revision} has no replicas for {class_key}."
-    loading = f"No replica that serves {class_key} is ready; try again in a few seconds."
+    loading = _refusal_while_loading(class_key, workload)
     cells = tuple(
         _Cell(
             cell.name,
@@ -219,6 +264,17 @@ def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
         if cell.workload_class == class_key
     )
     return cells or (_Cell(whole, own_group, {}, none),)
+
+
+def _refusal_while_loading(class_key: ClassKey, workload: WorkloadClass | None) -> str:
+    """What clients read while no planned replica is ready."""
+    since = workload.status.interrupted_since if workload is not None else None
+    if since is None:
+        return f"No replica that serves {class_key} is ready; try again in a few seconds."
+    return (
+        f"The replica that serves {class_key} has been in exchange for another since {since}, which is not"
+        " ready yet; try again in a minute."
+    )
 
 
 def _classes_by_group(cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> dict[GroupName, frozenset[ClassKey]]:
