@@ -22,6 +22,7 @@ from argosy.control.state.orphans import orphans, without_place
 from argosy.control.state.owners import Owners
 from argosy.control.state.restarts import surge_pods
 from argosy.control.state.routable import unrouted
+from argosy.control.state.silence import stranded_pods
 from argosy.control.state.waiting import replicas_without_room, uncounted_pods
 from argosy.keys import CellName, DeploymentKey, GroupName, ModelKey
 from argosy.place.solution import Placement
@@ -66,6 +67,7 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
         pods=tuple(p for p in snapshot.engine_pods if p not in strays and p.key not in surge),
         victims=decided.placement.victims,
         lost=world.lost,
+        stranded=stranded_pods(snapshot),
         leaving=leaving_pods(snapshot, world.nodes) - set(decided.placement.staying),
         closed=closed_pods(snapshot, world.nodes),
         without_room=replicas_without_room(snapshot, decided.placement),

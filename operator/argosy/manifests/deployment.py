@@ -57,9 +57,6 @@ HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 HASH_LENGTH = 7
 """33 bits: the chance that any two of 512 Deployments of one model have one name is 1 in 80,000."""
 
-NODE_LOSS_TOLERATION_S = 30
-"""Shorter than Kubernetes' 300 s: the operator replaces a silent engine much earlier."""
-
 LOAD_LIMIT_S = 3600
 """A shorter limit of the start-up probe would restart engines that still load their weights."""
 
@@ -214,13 +211,10 @@ def _tolerations(pool: GPUPool) -> list[Manifest]:
         {k: v for k, v in t.model_dump(by_alias=True, mode="json").items() if v is not None}
         for t in pool.spec.tolerations
     ]
+    # For ever: by default Kubernetes evicts from a node whose heartbeats are missing for 300 s, though its
+    # engines may answer. Argosy itself replaces an engine that is silent, and then lets its pod go.
     lost = [
-        {
-            "key": f"node.kubernetes.io/{condition}",
-            "operator": "Exists",
-            "effect": "NoExecute",
-            "tolerationSeconds": NODE_LOSS_TOLERATION_S,
-        }
+        {"key": f"node.kubernetes.io/{condition}", "operator": "Exists", "effect": "NoExecute"}
         for condition in ("not-ready", "unreachable")
     ]
     return own + lost

@@ -128,7 +128,7 @@ def test_a_dead_nodes_replica_is_replaced_on_another_node_before_its_condition_s
     assert [s.replicas for s in steps_of(decision) if isinstance(s, ScaleDeployment)] == [3]
     assert decision.new_plan is not None
     assert dead not in {n.node for d in decision.new_plan.spec.deployments for n in d.nodes}
-    assert verdict(decision, "default/chat") == ("False", "NotAnswering")
+    assert verdict(decision, "default/chat") == ("False", "EngineSilent")
     assert decision.new_plan.spec.cost_usd_per_hour == 1.8
     world.run(30)
     assert sorted(world.serving().values()) == [2]

@@ -141,6 +141,11 @@ _OF_REPLICAS = {
         " {silent_s} s, then as lost, and spec.mode Auto of Fleet/default replaces them; check their load and"
         " logs, and their nodes."
     ),
+    "EngineSilent": (
+        "{ready} of {desired} replicas serve; {silent} fallen silent, such as pod {pod} on node {node},"
+        " whose engine has answered no scrape, health check or request since {since}. Envoy sends silent"
+        " engines no requests; {consequence}. Look at node {node} (kubectl describe node)."
+    ),
     "SilenceInDoubt": (
         "{count} engines stopped answering at the same moment, such as that of pod {pod}. That is more often"
         " a fault of the network than so many dead engines, so Argosy keeps the last plan until they answer"

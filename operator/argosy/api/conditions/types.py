@@ -98,6 +98,7 @@ class Reason(StrEnum):
     ENGINE_PORT_MISSING = "EnginePortMissing"
     NO_REPLICAS_READY = "NoReplicasReady"
     NOT_ANSWERING = "NotAnswering"
+    ENGINE_SILENT = "EngineSilent"
     SILENCE_IN_DOUBT = "SilenceInDoubt"
     PODS_REFUSED = "PodsRefused"
     NO_NODES = "NoNodes"

@@ -21,7 +21,7 @@ from argosy.control.state.differences import Difference, Wanted, differences
 from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import ROUTED_WITHIN_S, Unrouted, unrouted
-from argosy.control.state.silence import doubted_pods, idle_pods
+from argosy.control.state.silence import doubted_pods, idle_pods, silent_since
 from argosy.demand.observed import Measured, Observed, ObservedHistory, observed
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
@@ -75,6 +75,11 @@ class Reported:
     def doubted(self) -> frozenset[str]:
         """Keys of the pods whose engines stopped answering together."""
         return doubted_pods(self.snapshot)
+
+    @cached_property
+    def silent_s(self) -> Mapping[str, float]:
+        """Since when each silent engine has answered nothing (epoch seconds), by the key of its pod."""
+        return silent_since(self.snapshot)
 
     @cached_property
     def _out(self) -> frozenset[str]:

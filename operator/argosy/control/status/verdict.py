@@ -23,6 +23,7 @@ from argosy.api.crd.resource import ObjectMeta
 from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
+from argosy.control.state.silence import consequence
 from argosy.control.status.reported import Reported
 from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import PodState
@@ -139,15 +140,34 @@ def _stopped_verdict(reported: Reported, stopped: list[PodState], ready: int, wa
     if (portless := portless_verdict(stopped, ready, wanted)) is not None:
         return portless
     named = min(p.key for p in stopped)
+    # Before what Envoys make of it: they send a silent engine no requests either.
+    if any(p.key in reported.doubted for p in stopped):
+        parts = {"count": len(reported.doubted), "pod": named, "until_s": round(DOUBT_UNTIL_S)}
+        return false(ConditionType.READY, Reason.SILENCE_IN_DOUBT, **parts)
+    if silent := sorted(p.key for p in stopped if p.key in reported.silent_s):
+        return _silent_verdict(reported, silent, ready, wanted)
     not_routed = [p.key for p in stopped if p.key in reported.unrouted]
     if len(not_routed) == len(stopped):
         why = reported.unrouted[named].why
         return false(ConditionType.READY, Reason.NOT_ROUTED, ready=ready, desired=wanted, pod=named, why=why)
-    if any(p.key in reported.doubted for p in stopped):
-        parts = {"count": len(reported.doubted), "pod": named, "until_s": round(DOUBT_UNTIL_S)}
-        return false(ConditionType.READY, Reason.SILENCE_IN_DOUBT, **parts)
     parts = {"ready": ready, "desired": wanted, "count": len(stopped), "pod": named}
     return false(ConditionType.READY, Reason.NOT_ANSWERING, silent_s=round(SILENT_AFTER_S), **parts)
+
+
+def _silent_verdict(reported: Reported, silent: list[str], ready: int, wanted: int) -> Verdict:
+    """Engines that have answered nothing for long, until others serve in their place."""
+    pod = reported.snapshot.pods[silent[0]]
+    return false(
+        ConditionType.READY,
+        Reason.ENGINE_SILENT,
+        ready=ready,
+        desired=wanted,
+        silent="1 engine has" if len(silent) == 1 else f"{len(silent)} engines have",
+        pod=pod.key,
+        node=pod.node,
+        since=rfc3339(reported.silent_s[pod.key]),
+        consequence=consequence(reported.mode),
+    )
 
 
 def refused_verdict(reported: Reported, planned: Iterable[DeploymentKey], served: Verdict) -> Verdict:

@@ -231,11 +231,13 @@ async def test_a_calibration_that_was_begun_is_written_to_the_state_directory(tm
     shell, file = await a_straggler(tmp_path), tmp_path / CALIBRATIONS_FILE
     remember(shell, CalibrationMemory())
     scrape_an_engine(shell)
+    shell.state.cluster.uid = "uid-here"
     async with shell.running(planning=False, traffic=True):
         await shell.clock.sleep(40.0)
     known = shell.state.memory.traffic.calibration
     assert len(known.states) == 1
     assert read_calibrations(file).states.keys() == known.states.keys()
+    assert read_calibrations(file, "uid-there").states == {}
 
 
 @in_virtual_time
