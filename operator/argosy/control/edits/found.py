@@ -30,6 +30,9 @@ MOST_FIELDS = 3
 MOST_CHARACTERS = 100
 """Of a value that a sentence repeats."""
 
+_EMPTY: tuple[Any, ...] = (None, "", {}, [])
+"""The API server keeps no empty fields."""
+
 _COUNT_PATH: Path = ("spec", "replicas")
 
 
@@ -114,8 +117,8 @@ def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: 
 
 def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
     """Each field that is wanted and that is different or missing, with both values."""
-    if wanted in (None, "", {}, []) and live in (None, "", {}, []):
-        return  # the API server keeps no empty fields
+    if wanted == live or (wanted in _EMPTY and live in _EMPTY):
+        return
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
         for name, value in wanted.items():
             yield from _differences(value, live.get(name), (*path, name))
@@ -127,7 +130,7 @@ def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path
         for item in wanted:
             if not any(not list(_differences(item, each)) for each in live):
                 yield path, item, live
-    elif wanted != live:
+    else:
         yield path, wanted, live
 
 
