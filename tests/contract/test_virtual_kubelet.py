@@ -133,6 +133,10 @@ def engine_status(pod: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def waiting_message(pod: dict[str, Any]) -> str:
+    return str(((engine_status(pod).get("state") or {}).get("waiting") or {}).get("message", ""))
+
+
 def stream(endpoint: str, num_tokens: int) -> HTTPResponse:
     """Start a streamed answer and return it after its first token."""
     address, port = endpoint.split(":")
@@ -351,8 +355,23 @@ def test_an_engine_that_fails_its_liveness_probe_is_started_again(fleet: Fleet) 
     delay_pod(fleet.state_dir, name, "/health", 30.0)
     pod = fleet.until("stuck", lambda pod: is_ready(pod) and engine_status(pod)["restartCount"] == 1)
     assert engine_status(pod)["lastState"]["terminated"]["message"] == (
-        "the liveness probe failed: 2 answers of /health in a row failed or took 1 s"
+        "the liveness probe failed, times in a row: 2; /health was not answered with 200 within 1 s"
     )
+
+
+def test_an_engine_that_starts_too_late_for_its_startup_probe_is_started_again(fleet: Fleet) -> None:
+    impatient, patient = ({**PROBE, "failureThreshold": threshold} for threshold in (1, 3))
+    fleet.run("slow", container={"startupProbe": impatient, "readinessProbe": PROBE})
+    fleet.run("patient", container={"startupProbe": patient, "readinessProbe": PROBE})
+    pod = fleet.until("slow", lambda pod: engine_status(pod).get("restartCount", 0) >= 1)
+    assert not is_ready(pod)
+    assert engine_status(pod)["lastState"]["terminated"]["message"] == (
+        "the startup probe failed, times in a row: 1; /health was not answered with 200 within 1 s"
+    )
+    fleet.ready("patient")
+    assert engine_status(fleet.pod("patient"))["restartCount"] == 0
+    fleet.delete("slow")
+    fleet.delete("patient")
 
 
 @pytest.mark.parametrize(
@@ -403,10 +422,8 @@ def test_a_taken_engine_port_is_said_in_words(fleet: Fleet) -> None:
         everywhere.listen()
         port = everywhere.getsockname()[1]
         fleet.run("port-taken", "--model", MODEL, "--port", str(port))
-        pod = fleet.until(
-            "port-taken", lambda pod: "another process listens" in json.dumps(engine_status(pod))
-        )
-    assert f"0.0.0.0:{port}" in engine_status(pod)["state"]["waiting"]["message"]
+        pod = fleet.until("port-taken", lambda pod: "another process listens" in waiting_message(pod))
+    assert f"0.0.0.0:{port}" in waiting_message(pod)
     # The port is free again, and so is the way to Ready.
     fleet.until("port-taken", is_ready)
 
