@@ -137,6 +137,10 @@ def waiting_message(pod: dict[str, Any]) -> str:
     return str(((engine_status(pod).get("state") or {}).get("waiting") or {}).get("message", ""))
 
 
+def last_message(pod: dict[str, Any]) -> str:
+    return str(engine_status(pod)["lastState"]["terminated"]["message"])
+
+
 def stream(endpoint: str, num_tokens: int) -> HTTPResponse:
     """Start a streamed answer and return it after its first token."""
     address, port = endpoint.split(":")
@@ -354,46 +358,25 @@ def test_an_engine_that_fails_its_liveness_probe_is_started_again(fleet: Fleet) 
     fleet.ready("stuck")
     delay_pod(fleet.state_dir, name, "/health", 30.0)
     pod = fleet.until("stuck", lambda pod: is_ready(pod) and engine_status(pod)["restartCount"] == 1)
-    assert engine_status(pod)["lastState"]["terminated"]["message"] == (
-        "the liveness probe failed, times in a row: 2; /health was not answered with 200 within 1 s"
-    )
+    assert "the liveness probe failed, times in a row: 2" in last_message(pod)
 
 
 def test_an_engine_that_starts_too_late_for_its_startup_probe_is_started_again(fleet: Fleet) -> None:
     fleet.run("slow", container={"startupProbe": {**PROBE, "failureThreshold": 1}})
     pod = fleet.until("slow", lambda pod: engine_status(pod).get("restartCount", 0) >= 1)
-    assert "the startup probe failed" in engine_status(pod)["lastState"]["terminated"]["message"]
+    assert "the startup probe failed, times in a row: 1" in last_message(pod)
     fleet.delete("slow")
 
 
 @pytest.mark.parametrize(
     ("name", "args", "words"),
     [
-        pytest.param(
-            "unknown-model",
-            ("--model", "acme/tiny"),
-            '"acme/tiny" is not in the catalogue',
-            id="unknown model",
-        ),
-        pytest.param(
-            "bad-args",
-            ("--model", MODEL, "--max-num-seqs", "many"),
-            "expected one whole number",
-            id="bad argument",
-        ),
-        pytest.param(
-            "too-large",
-            ("--model", "meta-llama/Llama-3.3-70B-Instruct"),
-            "do not fit",
-            id="a model too large for the GPU",
-        ),
-        pytest.param(
-            "too-few",
-            ("--model", MODEL, "--tensor-parallel-size", "2"),
-            "World size (2)",
-            id="fewer GPUs than ranks",
-        ),
+        ("unknown-model", ("--model", "acme/tiny"), '"acme/tiny" is not in the catalogue'),
+        ("bad-args", ("--model", MODEL, "--max-num-seqs", "many"), "expected one whole number"),
+        ("too-large", ("--model", "meta-llama/Llama-3.3-70B-Instruct"), "do not fit"),
+        ("too-few", ("--model", MODEL, "--tensor-parallel-size", "2"), "World size (2)"),
     ],
+    ids=["unknown model", "bad argument", "a model too large for the GPU", "fewer GPUs than ranks"],
 )
 def test_an_engine_that_cannot_start_says_why(
     fleet: Fleet, kubectl: Kubectl, name: str, args: tuple[str, ...], words: str
