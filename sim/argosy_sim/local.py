@@ -180,6 +180,21 @@ def start_envoy(settings: EnvoySettings, prepared: PreparedEnvoy, directory: Pat
     return found
 
 
+def require_gateway(envoy: LocalEnvoy) -> None:
+    """End an Envoy that cannot listen where its operator wants it to; raises StartError with the remedy.
+
+    Another process has the gateway's port and would get the requests.
+    """
+    from argosy_sim.envoy import refused_listener
+
+    if refusal := refused_listener(envoy.admin_port):
+        end(envoy.process, GRACE_S)
+        raise StartError(
+            f"the gateway cannot be opened: {refusal}. End the process that has the port, or set"
+            " Fleet/default's spec.gateway to another address and port; then run this again"
+        )
+
+
 def _save(settings: EnvoySettings, prepared: PreparedEnvoy, identity: Identity) -> LocalEnvoy:
     found = LocalEnvoy(identity, settings.node_id, prepared.admin_port, prepared.stats_port)
     write_private(settings.directory / "state.json", _ENVOY.dump_json(found, indent=2))

@@ -11,6 +11,7 @@ from typing import Any
 
 from operator_stage import (
     OURS,
+    REPOSITORY,
     USER_KINDS,
     WORLD,
     Object,
@@ -147,9 +148,13 @@ LLAMA_70B = "namespaces/default/servedmodels/llama-70b"
 
 
 def down(stage: OperatorStage, *flags: str) -> subprocess.CompletedProcess[str]:
-    """`argosy down` as a script runs it: without a terminal."""
-    kubeconfig = str(stage.stage.control_plane.admin_kubeconfig)
-    command = [sys.executable, "-m", "argosy", "down", "--kubeconfig", kubeconfig, *flags]
+    """`argosy down` as the job that removes a chart runs it: without a terminal, with the least role."""
+    stage.kubectl("apply", "-f", str(REPOSITORY / "charts/argosy/files/uninstall-rbac.yaml"))
+    plane, directory = stage.stage.control_plane, stage.stage.plan.directory
+    kubeconfig = plane.service_account_kubeconfig(
+        "argosy-system", "argosy-uninstall", directory / "uninstall.kubeconfig"
+    )
+    command = [sys.executable, "-m", "argosy", "down", "--kubeconfig", str(kubeconfig), *flags]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
     )

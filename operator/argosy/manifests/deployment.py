@@ -108,7 +108,7 @@ def deployment_name(workload: EngineWorkload) -> str:
 
 def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
     """The Deployment as an object for server-side apply."""
-    name = deployment_name(workload)
+    name = workload.key.name
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -135,7 +135,7 @@ def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
 def pod_template(workload: EngineWorkload) -> Manifest:
     """The template, labelled with the Deployment that it belongs to."""
     template = _bare_template(workload)
-    labels = _labels(workload, deployment_name(workload))
+    labels = _labels(workload, workload.key.name)
     template["metadata"] = {**template.get("metadata", {}), "labels": labels}
     return template
 

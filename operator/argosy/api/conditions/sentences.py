@@ -90,6 +90,11 @@ _OF_ROUTES = {
         "Envoy {node_id} refused version {version} and keeps the previous one: {message}. Check the object"
         " that changed last."
     ),
+    "EnvoyCannotListen": (
+        "Envoy {node_id} cannot listen on {address}: {problem}. End the process of its machine that has the"
+        " port, such as a second Envoy, or set Fleet/default's spec.gateway to an address and port that"
+        " Envoy may use; it tries again by itself, at most five minutes later."
+    ),
     "EnvoysShareId": (
         "{count} Envoys are connected with the node id {node_id}, so their states cannot be told apart here;"
         " give each a node id of its own (argosy envoy bootstrap does)."

@@ -85,6 +85,7 @@ class Reason(StrEnum):
     ENVOY_AHEAD = "EnvoyAhead"
     ENVOY_PENDING = "EnvoyPending"
     ENVOY_REFUSED = "EnvoyRefused"
+    ENVOY_CANNOT_LISTEN = "EnvoyCannotListen"
     ENVOYS_SHARE_ID = "EnvoysShareId"
     MODE_NOT_AUTO = "ModeNotAuto"
 

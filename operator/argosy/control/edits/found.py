@@ -139,7 +139,7 @@ def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: 
 
 def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
     """Each field that is wanted and that is different or missing, with both values."""
-    if wanted in ([], {}) or (_is_empty(wanted) and _is_empty(live)):
+    if wanted == live or wanted in ([], {}) or (_is_empty(wanted) and _is_empty(live)):
         return  # the API server keeps no empty fields; what is beyond the items of a list is an addition
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
         for name, value in wanted.items():
@@ -152,7 +152,7 @@ def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path
         for item in wanted:
             if not any(not list(_differences(item, each)) for each in live):
                 yield path, item, live
-    elif wanted != live:
+    else:
         yield path, wanted, live
 
 

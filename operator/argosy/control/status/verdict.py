@@ -8,6 +8,7 @@ Output: `Verdict`s and conditions.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,6 +33,9 @@ from argosy.snapshot.liveness import DOUBT_UNTIL_S, SILENT_AFTER_S
 
 LOADING_LIMIT_S = 600.0
 """Where no replica is ready after this long, loading is not the reason: look at the pods."""
+
+_CANNOT_BIND = re.compile(r"cannot bind '([^']+)': (.*[^.])")
+"""Envoy's words where the gateway's address is not free or not allowed."""
 
 MAX_TEXT = 1024
 """The API's bound on other sentences of a status."""
@@ -203,19 +207,13 @@ def programmed(reported: Reported) -> Verdict:
         return false(kind, Reason.NO_PLAN)
     if not routing.envoys:
         return false(kind, Reason.NO_ENVOY)
-    for envoy in routing.envoys:
-        if envoy.refused_version:
-            return false(
-                kind,
-                Reason.ENVOY_REFUSED,
-                node_id=envoy.node_id,
-                version=envoy.refused_version,
-                message=envoy.message,
-            )
     shared = [e.node_id for e in routing.envoys if e.is_duplicate]
     if shared:
         node_id = shared[0]
         return false(kind, Reason.ENVOYS_SHARE_ID, count=shared.count(node_id), node_id=node_id)
+    refusing = next((envoy for envoy in routing.envoys if envoy.refused_version), None)
+    if refusing is not None:
+        return _refused(refusing)
     pending = sum(e.acknowledged_version != routing.version for e in routing.envoys)
     if pending:
         return unknown(
@@ -226,6 +224,23 @@ def programmed(reported: Reported) -> Verdict:
             version=routing.version,
         )
     return true(kind, Reason.PROGRAMMED, connected=len(routing.envoys))
+
+
+def _refused(envoy: EnvoyState) -> Verdict:
+    """In Envoy's words, and with the remedy where it cannot listen."""
+    kind = ConditionType.PROGRAMMED
+    if taken := _CANNOT_BIND.search(envoy.message):
+        address, problem = taken.groups()
+        return false(
+            kind, Reason.ENVOY_CANNOT_LISTEN, node_id=envoy.node_id, address=address, problem=problem
+        )
+    return false(
+        kind,
+        Reason.ENVOY_REFUSED,
+        node_id=envoy.node_id,
+        version=envoy.refused_version,
+        message=envoy.message,
+    )
 
 
 def _ahead(snapshot: FleetSnapshot, envoy: EnvoyState) -> Verdict:
