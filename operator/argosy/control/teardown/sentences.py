@@ -30,8 +30,9 @@ def _intention(remains: Remains, *, everything: bool) -> str:
     parts = counted((*remains.of(ENGINES), *remains.of(RECORDS if remains.leader is None else RECORDS[:1])))
     if remains.pods:
         longest_s = max(pod.drain_s for pod in remains.pods)
-        ends = f"{_replicas(remains.pods)} once their requests have finished, {longest_s:.0f} s at most"
-        parts += f" and ends {ends}" if parts else f"the last of {ends}"
+        whose = "its" if len(remains.pods) == 1 else "their"
+        ends = f"{_replicas(remains.pods)} once {whose} requests have finished, {longest_s:.0f} s at most"
+        parts += f" and ends {ends}" if parts else ends
     if not everything:
         return f"removes {parts}; your own objects stay"
     users = remains.of(USERS)
