@@ -117,7 +117,7 @@ def test_what_may_go_on_is_what_no_envoy_holds_up_and_what_has_waited_for_long_e
     held, due, free = a_replica("held"), a_replica("due"), a_replica("free")
     routing = RoutingView("v2", envoys(a="v1"), {"v1": frozenset({held.address, due.address})})
     snapshot = a_snapshot(held, due, free, routing=routing)
-    since_s = {held.key: AWAKE_S - 1.0, due.key: AWAKE_S - PATIENCE_S, free.key: AWAKE_S, "default/gone": 0.0}
+    since_s = {free.key: AWAKE_S, held.key: AWAKE_S - 1.0, due.key: AWAKE_S - PATIENCE_S, "default/gone": 0.0}
     assert acknowledged(snapshot, since_s) == [due.key, free.key]
     assert acknowledged(snapshot, {}) == []
 

@@ -163,3 +163,31 @@ async def test_what_is_older_than_its_definition_went_with_an_earlier_one_and_is
     await stage.clock.sleep(2 * SECOND_LOOK_S)
     assert stage.believed() == []
     assert stage.deletions.waiting() == {CLASSES}
+
+
+@in_virtual_time
+async def test_a_clock_that_is_set_brings_no_second_look_and_its_time_is_when_the_deletion_was_known() -> (
+    None
+):
+    stage = Stage()
+    stage.lose_a_class()
+    await stage.looked()
+    assert stage.believed() == []
+    stage.clock.jump(3600.0)
+    assert stage.believed() == []
+    await stage.clock.sleep(SECOND_LOOK_S)
+    assert stage.believed() == ["chat"]
+    assert stage.store.parting(CLASSES)["default/chat"].deleted_s == stage.clock.now_s()
+
+
+@in_virtual_time
+async def test_the_look_at_one_kind_forgets_nothing_about_another() -> None:
+    stage = Stage()
+    reported = stage.lose_a_class("reported")
+    stage.lose_a_class("absent")
+    stage.deletions.report(reported)
+    assert stage.believed() == [], "its definition has not been looked at"
+    await stage.clock.sleep(SECOND_LOOK_S)
+    assert stage.deletions.believed("gpupools") == []
+    await stage.looked()
+    assert sorted(stage.believed()) == ["absent", "reported"]
