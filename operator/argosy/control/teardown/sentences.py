@@ -38,9 +38,9 @@ def _intention(remains: Remains, *, everything: bool) -> str:
     users = remains.of(USERS)
     leader = remains.leader
     first = f"deletes {counted(users)}" if users else "finds none of your own objects"
-    drains = leader is not None and leader.removes_engines and bool(remains.pods)
-    wait = f", waits until the operator {leader.identity} has drained" if leader and drains else ""
-    wait += f" {_replicas(remains.pods)}" if wait else ""
+    wait = ""
+    if leader is not None and leader.removes_engines and remains.pods:
+        wait = f", waits until the operator {leader.identity} has drained {_replicas(remains.pods)}"
     return f"{first}{wait}, and removes {parts}" if parts else f"{first}{wait}"
 
 

@@ -10,9 +10,11 @@ from builders import a_class, a_fleet, a_model, a_pod, a_pool
 from pictures import AWAKE_S, Entry, a_picture, a_plan
 
 from argosy.api.conditions import Condition, ConditionStatus
+from argosy.api.fleetplan import NodeReplicas
 from argosy.control.memory import PlanningMemory
 from argosy.control.picture.doubt import Doubt
 from argosy.control.picture.held import PICTURE, held
+from argosy.rollout import PlacePod
 from argosy.snapshot.fleet import FleetSnapshot
 
 READY = Condition(type="Ready", status=ConditionStatus.TRUE, reason="Ready")
@@ -91,8 +93,13 @@ def test_without_a_fleet_object_the_others_say_it() -> None:
     assert len(found.statuses) == 3
 
 
-def test_no_gate_is_opened_for_a_pod_for_which_the_plan_has_no_node() -> None:
-    gated = a_pod(
-        "p", node="", gated=True, ready=False, phase="Pending", deployment=PLAN.spec.deployments[0].name
-    )
-    assert held(a_world(pods=[gated]), PlanningMemory(), WHY).steps == ()
+@pytest.mark.parametrize(("place", "expected"), [("n", [PlacePod("default/p", "n")]), (None, [])])
+def test_a_pod_for_which_the_plan_has_a_node_gets_it_and_no_other(
+    place: str | None, expected: list[PlacePod]
+) -> None:
+    [entry] = PLAN.spec.deployments
+    nodes = (NodeReplicas(node=place, replicas=1),) if place else ()
+    spec = PLAN.spec.model_copy(update={"deployments": (entry.model_copy(update={"nodes": nodes}),)})
+    gated = a_pod("p", node="", gated=True, ready=False, phase="Pending", deployment=entry.name)
+    world = a_world(pods=[gated], plans=(PLAN.model_copy(update={"spec": spec}),))
+    assert [each.step for each in held(world, PlanningMemory(), WHY).steps] == expected

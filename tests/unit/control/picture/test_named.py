@@ -122,18 +122,38 @@ def test_a_name_that_is_longer_than_a_label_is_known_by_as_much_as_the_label_hol
         "models": [a_model(LONG)],
         "pools": [a_pool(LONG, nodeSelector={"gpu": "l40s"})],
     }
-    assert makers(a_picture(deployments=[state], **whole)).missing == frozenset()
+    found = makers(a_picture(deployments=[state], **whole))
+    assert (found.group, found.missing) == (f"default/{LONG}", frozenset())
 
 
-def test_a_deleted_object_is_named_by_its_whole_name() -> None:
-    shown = label_value(LONG)
-    state = a_deployment(model=shown, pool=shown)
-    gone = frozenset(
-        {of_model(LONG), of_pool(LONG), of_model("other"), ObjectRef(ServedModel.PLURAL, f"elsewhere/{LONG}"),
-         of_class(LONG)}
-    )  # fmt: skip
-    found = makers(a_picture(deployments=[state], classes=ALL["classes"], seen=Seen(deleted=gone)))
-    assert found.missing == {of_model(LONG), of_pool(LONG)}
+LABELLED = label_value(LONG)
+
+
+@pytest.mark.parametrize(
+    ("deleted", "expected"),
+    [
+        pytest.param(of_model(LONG), {of_model(LONG), of_pool(LABELLED)}, id="the model"),
+        pytest.param(of_pool(LONG), {of_model(LABELLED), of_pool(LONG)}, id="the pool"),
+        pytest.param(of_model("other"), {of_model(LABELLED), of_pool(LABELLED)}, id="another model"),
+        pytest.param(of_class(LONG), {of_model(LABELLED), of_pool(LABELLED)}, id="a class of this name"),
+        pytest.param(
+            ObjectRef(ServedModel.PLURAL, f"elsewhere/{LONG}"),
+            {of_model(LABELLED), of_pool(LABELLED)},
+            id="one of another namespace",
+        ),
+    ],
+)
+def test_a_deleted_object_is_named_by_its_whole_name(deleted: ObjectRef, expected: set[ObjectRef]) -> None:
+    state = a_deployment(model=LABELLED, pool=LABELLED)
+    seen = Seen(deleted=frozenset({deleted}))
+    assert makers(a_picture(deployments=[state], classes=ALL["classes"], seen=seen)).missing == expected
+
+
+def test_a_deployment_that_the_applied_plan_does_not_name_is_known_by_its_labels() -> None:
+    other = a_plan(Entry("other", "code", ("code",)))
+    found = makers_by_deployment(a_picture(plans=(other,), deployments=[a_deployment()], **ALL))
+    assert found[A] == Makers(GroupName("default/chat"), frozenset({CHAT}), frozenset(), MADE_S)
+    assert found[DeploymentKey("default/other")].group == "default/code"
 
 
 def test_a_deployment_whose_labels_were_taken_is_known_by_those_of_its_pods() -> None:

@@ -178,6 +178,15 @@ def test_kept_classes_say_what_their_group_misses() -> None:
     assert "GPUPool h100" in said(code)
 
 
+def test_a_kept_class_that_was_ready_stays_so() -> None:
+    chat = a_class().model_copy(
+        update={"status": WorkloadClassStatus(conditions=(a_condition("Ready", "True"),))}
+    )
+    kept = SetAside(classes={ClassKey("default/chat"): frozenset({ObjectRef(GPUPool.PLURAL, "l40s")})})
+    [found] = remarked(a_picture(classes=[chat]), (), kept, "")
+    assert rows(found) == {"Ready": ("True", "OwnerNotSeen")}
+
+
 @pytest.mark.parametrize(
     ("before", "stays", "expected"),
     [("True", True, "True"), ("True", False, "Unknown"), ("False", True, "Unknown"), (None, True, "Unknown")],
@@ -194,6 +203,9 @@ def test_ready_stays_true_only_where_it_was_and_engines_go_on(
         {"Ready": (expected, "PictureIncomplete")},
     )
     assert found.status.observed_generation == 1
+    [condition] = found.status.conditions
+    is_same = before == expected
+    assert condition.last_transition_time == (LONG_AGO if is_same else rfc3339(NOW_S))
     assert found.status.model_fields_set == {"observed_generation", "conditions"}, "other fields stay"
 
 

@@ -36,8 +36,11 @@ def limit_of(workload: WorkloadClass, *, num_envoys: int = 1) -> int | None:
     return planned.request_limit
 
 
+TTFT = {"ttft": {"p95Milliseconds": 2000}}
+
+
 def with_e2e(milliseconds: int) -> WorkloadClass:
-    return a_class(slo={"ttft": {"p95Milliseconds": 2000}, "e2e": {"p95Milliseconds": milliseconds}})
+    return a_class(slo={**TTFT, "e2e": {"p95Milliseconds": milliseconds}})
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,24 @@ def with_e2e(milliseconds: int) -> WorkloadClass:
         pytest.param(with_e2e(10_000), 2, 512, id="264 for each of two Envoys"),
         pytest.param(with_e2e(30_000), 16, 512, id="33 for each of 16, but 2 x 8/s x 30 s = 480 planned"),
         pytest.param(with_e2e(10_000), 16, 256, id="33 for each of 16, but five deviations above 80: 210"),
+        pytest.param(
+            a_class(slo={**TTFT, "e2e": {"p50Milliseconds": 10_000, "p95Milliseconds": 30_000}}),
+            16,
+            512,
+            id="the longest of two bounds on the whole answer",
+        ),
+        pytest.param(
+            a_class(slo={"ttft": {"p50Milliseconds": 500, "p95Milliseconds": 40_000}}),
+            1,
+            1024,
+            id="and of two on the wait: (256 slots + 4/s x 40 s) x 2 replicas = 832",
+        ),
+        pytest.param(
+            a_class(slo={**TTFT, "itl": {"p50Milliseconds": 5, "p95Milliseconds": 50}}),
+            16,
+            256,
+            id="the wait and the longest of two bounds on each token: five deviations above about 100",
+        ),
         pytest.param(
             a_class(slo={"itl": {"p95Milliseconds": 50}}),
             1,

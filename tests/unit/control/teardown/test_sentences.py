@@ -161,6 +161,10 @@ def test_with_all_nothing_is_announced_that_is_not_there(remains: Remains, expec
     assert intention(remains, everything=True).startswith(expected)
 
 
+def test_with_all_where_only_users_objects_are_left_nothing_else_is_announced() -> None:
+    assert intention(Remains(USERS[:1]), everything=True) == "deletes 1 ServedModel"
+
+
 LEASE = MADE[-1]
 
 
