@@ -58,6 +58,16 @@ def test_the_dearer_replicas_are_kept_with_what_they_cost() -> None:
     assert report.gap == pytest.approx(difference / report.objective_usd_per_hour)
 
 
+def test_the_gap_of_a_fleet_that_costs_cents_is_as_true() -> None:
+    problem = a_problem(4.0)
+    cents = tuple(replace(o, price_usd_per_hour=o.price_usd_per_hour / 100) for o in problem.options)
+    problem = replace(problem, options=cents)
+    plan = kept(problem, found(problem), earlier({DEAR: 1}))
+    assert plan is not None
+    assert plan.report.objective_usd_per_hour < 1.0
+    assert plan.report.gap > 0.5
+
+
 def test_a_search_that_was_cut_does_not_put_the_bound_above_what_is_kept() -> None:
     problem = a_problem()
     cut = found(problem)
@@ -154,8 +164,9 @@ def two_cells(
     )
 
 
-def test_a_plan_that_serves_one_class_better_at_the_cost_of_another_is_not_kept() -> None:
-    problem = two_cells()
+@pytest.mark.parametrize("rate_per_s", [4.0, 0.5])
+def test_a_plan_that_serves_one_class_better_at_the_cost_of_another_is_not_kept(rate_per_s: float) -> None:
+    problem = two_cells(rate_per_s, rate_per_s)
     best = found(problem)
     assert {key: n for key, n in best.replicas.items() if n} == {CHEAP: 1}
     assert kept(problem, best, Earlier({FOR_BATCH: 1}, {(BATCH, FOR_BATCH): 1.0}, 0.01)) is None
@@ -193,3 +204,31 @@ def test_shares_are_close_only_where_all_of_them_are() -> None:
     plan = kept(problem, best, Earlier({CHEAP: 1, DEAR: 1}, shares, 0.01))
     assert plan is not None
     assert plan.shares[BATCH, CHEAP] == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("missing_in", ["the earlier plan", "the balanced shares"])
+def test_a_share_that_only_one_of_both_has_makes_them_differ(missing_in: str) -> None:
+    """Of five options the fifth has 3 %, and each other differs by less than the tolerance."""
+    keys = [DeploymentKey(f"n/{letter}") for letter in "abcde"]
+    options = tuple(
+        Option(key, GROUP, ModelKey("n/m"), "l40s", 1, 1.0, 30.0, 0, variant=key.name) for key in keys
+    )
+    problem = PlanProblem(
+        cells=(Cell(CELL, GROUP, 8.0, 100, False),),
+        options=options,
+        pools=(PoolLimit("l40s", (1,) * 8),),
+        capacity_per_s={(CELL, key): 4.0 if key != keys[4] else 0.5 for key in keys},
+        min_replicas={GROUP: 0},
+        headroom=1.0,
+    )
+    counts = dict.fromkeys(keys, 1)
+    shares = dict.fromkeys([(CELL, key) for key in keys[:4]], 0.25)
+    if missing_in == "the balanced shares":
+        del counts[keys[4]]
+        shares = {**dict.fromkeys([(CELL, key) for key in keys[:4]], 0.2425), (CELL, keys[4]): 0.03}
+    plan = kept(problem, found(problem), Earlier(counts, shares, 0.01))
+    if missing_in == "the earlier plan":
+        assert plan is not None
+        assert plan.shares == pytest.approx(shares)
+    else:
+        assert plan is None, "requests would go to a Deployment without replicas"

@@ -89,6 +89,18 @@ def test_until_its_successor_exists_it_is_remembered_and_not_reported() -> None:
     assert reported(looked(a_world(OLD, NEW), later)) == REPORT
 
 
+def test_a_pod_that_has_ended_by_itself_is_no_successor() -> None:
+    failed = a_replica("failed", phase="Failed", created_s=NOW_S)
+    found = looked(a_world(OLD, failed), known(GONE, OLD))
+    assert reported(found) == []
+    assert found.memory.pods == {A: {OLD.key: OLD, GONE.key: GONE}}
+
+
+def test_a_successor_of_another_template_shows_an_exchange() -> None:
+    other = replace(NEW, labels={LABEL_TEMPLATE_HASH: "9f8e"})
+    assert reported(looked(a_world(OLD, other), known(GONE, OLD))) == []
+
+
 def test_one_that_drains_is_as_good_as_gone() -> None:
     draining = replace(GONE, deleting=True)
     assert reported(looked(a_world(draining, OLD, NEW), known(GONE, OLD))) == REPORT
@@ -151,7 +163,7 @@ def test_pods_that_go_with_a_count_are_no_edits(
 
 def healed(seconds_ago: float, key: DeploymentKey = A, about: str = COUNT) -> Mending:
     at_s = AWAKE_S - seconds_ago
-    return a_mending(heals={(key, about): Mended("kubectl", (at_s - 100.0, at_s))})
+    return a_mending(heals={(key, about): Mended("kubectl", (at_s - 200.0, at_s - 100.0, at_s))})
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,15 @@ def test_a_count_falls_once_every_victim_has_been_waited_for_long_enough_and_tha
     assert "although it was waited for 60 s and Envoy edge has not acknowledged" in found.events[0].message
 
 
+def test_pods_are_named_in_the_order_of_their_names_whichever_goes_first() -> None:
+    marks = (MarkVictim("default/a-2", -2000), MarkVictim("default/a-1", -1000))
+    every, down = a_world(*ADDRESSES), ScaleDeployment(A, 1)
+    found = acknowledged(every, *marks, down, a_1=RECONNECT_S, a_2=RECONNECT_S)
+    assert found.waiting.startswith("pod default/a-1 (and 1 more pod)")
+    found = acknowledged(every, *marks, down, a_1=PATIENCE_S, a_2=PATIENCE_S)
+    assert [e.message[:11] for e in found.events] == ["default/a-1", "default/a-2"]
+
+
 def test_a_step_that_goes_on_without_an_envoys_word_relies_on_that() -> None:
     [step] = acknowledged(a_world(*ADDRESSES), ScaleDeployment(A, 2), a_0=PATIENCE_S).steps
     assert step.relies_on == Reliance("plan-000001", replicas=3, unacknowledged=frozenset({"default/a-0"}))

@@ -156,6 +156,15 @@ def test_a_deployment_that_the_applied_plan_does_not_name_is_known_by_its_labels
     assert found[DeploymentKey("default/other")].group == "default/code"
 
 
+def test_what_is_found_is_in_the_order_of_keys() -> None:
+    """So that two processes say the same of it."""
+    plan = a_plan(*(Entry(name, "chat", ("chat",)) for name in "zxcvb"))
+    states = [DeploymentState(DeploymentKey(f"default/{name}"), 1, labels=labels()) for name in "qwa"]
+    assert [key.name for key in makers_by_deployment(a_picture(plans=(plan,), deployments=states))] == [
+        *"abcqvwxz"
+    ]
+
+
 def test_a_deployment_whose_labels_were_taken_is_known_by_those_of_its_pods() -> None:
     bare = DeploymentState(A, 1, created_s=MADE_S)
     pod = a_pod("p", deployment=A, labels=labels(model="lost"))

@@ -38,7 +38,7 @@ from argosy.snapshot.cluster import DeploymentState, PodState
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.seen import SECOND_LOOK_S, ObjectRef, Seen
 
-A, B = DeploymentKey("default/a"), DeploymentKey("default/b")
+A, B, C = DeploymentKey("default/a"), DeploymentKey("default/b"), DeploymentKey("default/c")
 UNEXPLAINED = Explanation()
 
 
@@ -90,6 +90,13 @@ def test_the_removals_of_all_deployments_are_added_up() -> None:
     )
 
 
+def test_one_replica_of_a_deployment_counts_too() -> None:
+    found = guarded(planned(ScaleDeployment(A, 0), ScaleDeployment(B, 0)), a_fleet_of(4, 1), UNEXPLAINED)
+    assert found.waiting.startswith("5 of 5 ready replicas")
+    found = guarded(planned(ScaleDeployment(A, 2), ScaleDeployment(B, 0)), a_fleet_of(4, 1), UNEXPLAINED)
+    assert found.waiting.startswith("3 of 5 ready replicas")
+
+
 def test_replicas_that_do_not_serve_or_are_going_already_are_not_counted() -> None:
     more = (
         *some_pods(DeploymentKey("default/c"), 5, ready=False),
@@ -134,8 +141,12 @@ def a_workload(snapshot: FleetSnapshot) -> EngineWorkload:
 
 
 def test_of_a_removal_that_waits_every_part_waits_and_nothing_else() -> None:
-    snapshot = a_fleet_of(5, 3, protected={A: 5, B: 2}, pools=[a_pool()], models=[a_model()])
+    loading = some_pods(C, 2, ready=False)
+    snapshot = a_fleet_of(5, 3, *loading, protected={A: 5, B: 2}, pools=[a_pool()], models=[a_model()])
     others = (
+        ScaleDeployment(B, 3),
+        ScaleDeployment(C, 0),
+        DeleteDeployment(C),
         CreateDeployment(a_workload(snapshot), 1),
         ScaleDeployment(B, 4),
         ProtectReplicas(B, 1),
