@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from builders import a_fleet, a_model
-from pictures import a_picture
+from pictures import NOW_S, a_picture
 
 from argosy.api import Fleet, ServedModel, WorkloadClass
 from argosy.api.conditions import Condition, ConditionStatus
 from argosy.api.fleet import FleetStatus
+from argosy.api.schema.timestamp import rfc3339
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.decision import StatusUpdate
@@ -137,7 +138,9 @@ UNCONTESTED = [("FieldsContested", "False", "Uncontested")]
 def test_a_contested_field_is_a_condition_of_its_model_and_of_nothing_else() -> None:
     found = with_contested(a_world(), updates(), [an_edit(TEMPLATE, change="spec.template.x a -> b")])
     assert rows(found) == [CONTESTED, [], [], []]
-    message = found[0].status.conditions[0].message
+    [condition] = found[0].status.conditions
+    assert condition.last_transition_time == rfc3339(NOW_S)
+    message = condition.message
     for part in ("kubectl", "spec.template.x", "Deployment d"):
         assert part in message
     assert "a -> b" not in message, "the values change with every edit"
