@@ -77,10 +77,10 @@ class Fight:
         self.memory = decided().memory
         self._edits = 0
 
-    def look(self, now_s: float, manager: str = "kubectl") -> Mending:
+    def look(self, now_s: float, manager: str = "kubectl", replicas: int = 5) -> Mending:
         """The client has just edited, and a decision sees it."""
         self._edits += 1
-        state = a_state(replicas=5, manager=manager, at_s=float(self._edits))
+        state = a_state(replicas=replicas, manager=manager, at_s=float(self._edits))
         found = decided(BACK, now_s=now_s, memory=self.memory, states=(state,))
         self.memory = found.memory
         return found
@@ -142,8 +142,8 @@ def test_three_edits_count_where_the_window_holds_all_of_them(gap_s: float, num_
 def test_a_field_stays_contested_until_it_has_been_left_alone_for_the_window_after_its_pause() -> None:
     fight = Fight()
     fight.until_contested()
-    assert fight.look(14.0).contested, "set back; the next pause ends at 34"
-    assert [e.change for e in fight.calm(34.0 + WINDOW_S - 0.1).contested] == ["spec.replicas 3 -> 5"]
+    assert fight.look(14.0, replicas=7).contested, "set back; the next pause ends at 34"
+    assert [e.change for e in fight.calm(34.0 + WINDOW_S - 0.1).contested] == ["spec.replicas 3 -> 7"]
     assert fight.calm(34.0 + WINDOW_S).contested == ()
     assert fight.memory.heals == {}
 
@@ -166,6 +166,9 @@ def test_times_are_those_of_the_clock_that_cannot_be_set() -> None:
     fight.until_contested()
     [healed] = fight.memory.heals.values()
     assert (healed.at_s, healed.next_s) == ((0.0, 2.0, 4.0), 14.0)
+    fight.look(14.0)
+    [healed] = fight.memory.heals.values()
+    assert (healed.at_s, healed.next_s) == ((2.0, 4.0, 14.0), 34.0), "the last three, however long it lasts"
 
 
 # --- what waits with it ---------------------------------------------------------------------------
@@ -195,6 +198,21 @@ def test_what_is_known_of_a_count_is_what_the_decision_leaves_and_found() -> Non
         A: KnownCount(3, edited=KnownCount(5, "kubectl", 7.0), before=5),
         B: KnownCount(2, before=2),
     }
+
+
+def test_a_count_that_argosy_has_changed_since_is_known_anew() -> None:
+    memory = EditMemory(counts={A: KnownCount(3)})
+    assert decided(memory=memory, states=(a_state(replicas=2),)).memory.counts == {A: KnownCount(2, before=2)}
+
+
+def test_a_contested_count_of_which_nothing_was_known_waits_as_well() -> None:
+    fight = Fight()
+    fight.until_contested()
+    memory, state = EditMemory(heals=fight.memory.heals), a_state(replicas=5, manager="kubectl", at_s=9.0)
+    for now_s in (5.0, 6.0):
+        found = decided(BACK, now_s=now_s, memory=memory, states=(state,))
+        assert (taken(found), len(found.contested)) == ([], 1)
+        memory = found.memory
 
 
 @pytest.mark.parametrize("step", [DeleteDeployment(A), EndProtection(A)])
@@ -242,6 +260,20 @@ def test_what_is_known_of_a_budget_is_what_is_and_what_is_asked_for_but_not_what
     assert decided(ProtectReplicas(A, 2), protected=protected).memory.budgets == {A: (1, 2), B: (4,)}
     edited = decided(ProtectReplicas(A, 2), protected=protected, memory=EditMemory(budgets={A: (2,)}))
     assert edited.memory.budgets == {A: (2,), B: (4,)}
+
+
+def test_an_edit_of_a_count_is_none_of_the_budget() -> None:
+    state = a_state(replicas=5, manager="kubectl", at_s=7.0)
+    memory = EditMemory(counts={A: KnownCount(3)})
+    found = decided(BACK, ProtectReplicas(A, 2), states=(state,), memory=memory, protected={A: 1})
+    assert [e.about for e in found.edits] == [COUNT]
+    assert found.memory.budgets == {A: (1, 2)}
+
+
+def test_a_budget_that_went_with_its_deployment_is_an_edit_of_no_known_model() -> None:
+    memory = EditMemory(budgets={B: (2,)})
+    [edit] = decided(ProtectReplicas(B, 2), memory=memory).edits
+    assert (edit.about, edit.deployment, edit.model, edit.change) == (BUDGET, B, ModelKey(), "deleted")
 
 
 def test_a_budget_and_a_deployment_that_are_gone_are_made_again_at_once_however_often() -> None:
@@ -310,6 +342,16 @@ def test_a_contested_template_is_not_restored_until_its_pause_has_passed() -> No
     assert waits.memory.heals == {key: healed}
     due = decided(now_s=13.0, memory=memory, **known)  # type: ignore[arg-type]
     assert (taken(due), due.memory.heals[key].next_s) == ([RestoreDeployment(workload, 3)], 33.0)
+
+
+def test_a_template_as_argosy_made_it_is_left_alone() -> None:
+    workload = a_workload()
+    item = deployment_manifest(workload, 3)
+    state = DeploymentState(
+        workload.key, 3, labels=item["metadata"]["labels"], template=item["spec"]["template"]
+    )
+    found = decided(states=(state,), workloads={workload.key: workload})
+    assert (found.steps, found.edits) == ((), ())
 
 
 def test_a_template_that_goes_or_is_not_known_is_not_compared() -> None:

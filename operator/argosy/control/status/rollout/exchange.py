@@ -47,7 +47,7 @@ def exchange_of(
     # Also where the room goes to another class: then the next replica gives way in the same decision.
     has_room = any(reported.placement.new_nodes.values())
     is_draining = any((p.deleting or p.is_marked) and p.is_active for p in pods)
-    is_loading = any(not p.ready and not p.deleting and p.destination and p.is_active for p in pods)
+    is_loading = any(not p.ready and p.destination and p.is_active for p in pods)
     return Exchange(
         ready=ready,
         wanted=sum(d.replicas for d in planned),

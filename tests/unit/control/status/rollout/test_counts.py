@@ -104,8 +104,9 @@ def test_planned_replicas_that_serve_count_up_to_what_is_planned_and_all_others_
 def test_a_roll_out_moves_where_a_replica_drains_or_loads(
     pod: PodState, is_moving: bool, is_draining: bool
 ) -> None:
-    found = counted(a_look(pod))
-    assert (found.is_moving, found.is_draining) == (is_moving, is_draining)
+    for pods in ([pod], [former("old-1"), pod, new("new-1")]):
+        found = counted(a_look(*pods))
+        assert (found.is_moving, found.is_draining) == (is_moving, is_draining)
 
 
 def test_a_roll_out_moves_where_any_new_replica_has_got_room() -> None:
