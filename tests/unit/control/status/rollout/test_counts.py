@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import a_class, a_model, a_pod, a_pool
+from builders import a_class, a_fleet, a_model, a_pod, a_pool
 from pictures import NOW_S, Entry, a_picture, a_plan
 
 from argosy.api import FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from argosy.api.fleetplan import FleetPlanStatus
 from argosy.api.schema.timestamp import rfc3339
-from argosy.control.candidates.resolve import Resolution
+from argosy.control.candidates.resolve import Candidate, Resolution, ResolvedClass
+from argosy.control.candidates.variants import variants_of
+from argosy.control.candidates.workload import mix_of
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.decision import EventRecord
 from argosy.control.sizing import Sizing
@@ -25,11 +28,14 @@ from argosy.control.status.rollout.last_replica import (
     interrupted_verdict,
     waits_verdict,
 )
-from argosy.control.status.rollout.progress import progress_events, progress_updates
+from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
 from argosy.control.status.verdict import LOADING_LIMIT_S, Verdict
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
+from argosy.manifests import EngineWorkload
+from argosy.perf.protocol import Capacity
 from argosy.place.solution import Placement, Unplaced
 from argosy.plan.solution import Plan
+from argosy.snapshot import SloTerm, Term
 from argosy.snapshot.cluster import PodState
 
 CHAT = ClassKey("default/chat")
@@ -45,6 +51,8 @@ def a_look(
     placement: Placement | None = None,
     lost: frozenset[str] = frozenset(),
     before_s: dict[ClassKey, float] | None = None,
+    more: tuple[Entry, ...] = (),
+    owners: Owners = MINE,
 ) -> Reported:
     """The plan wants replicas of the Deployment `new`; pods of `old` are of the former plan."""
     snapshot = a_picture(
@@ -55,8 +63,8 @@ def a_look(
         sizing=Sizing(snapshot, cells, Resolution({}, {}), {}, {}, lost),
         plan=Plan({}, {}, (), 0.0, None),  # type: ignore[arg-type]
         placement=placement or Placement({}, {}, (), ()),
-        follow=a_plan(Entry("new", "chat", ("chat",), replicas=replicas)),
-        owners={OLD: MINE, NEW: MINE},
+        follow=a_plan(Entry("new", "chat", ("chat",), replicas=replicas), *more),
+        owners={OLD: owners, NEW: MINE},
         interrupted_s=before_s or {},
     )
 
@@ -165,8 +173,14 @@ def test_no_class_is_interrupted_whose_model_waits_or_for_which_nothing_is_plann
 
 def test_an_interruption_says_since_when_how_many_load_and_how_many_are_planned() -> None:
     since_s = NOW_S - 30.5
-    pods = [former(deleting=True), loading("new-0"), loading("new-1", node="")]
-    found = interrupted_verdict(a_look(*pods, before_s={CHAT: since_s}), CHAT)
+    pods = [
+        former(deleting=True),
+        former("old-1", deleting=True),
+        loading("new-0"),
+        loading("new-1", node=""),
+    ]
+    none_of_old = Entry("old", "chat", ("chat",), replicas=0)
+    found = interrupted_verdict(a_look(*pods, before_s={CHAT: since_s}, more=(none_of_old,)), CHAT)
     assert found is not None
     assert (found.type, found.status, found.reason) == ("Ready", "False", Reason.INTERRUPTED)
     expected = Reason.INTERRUPTED.sentence(
@@ -201,12 +215,19 @@ def waits(
     return waits_verdict(a_look(*pods, exchange=exchange, **chosen), CHAT, said)
 
 
+def test_of_several_deployments_without_room_the_first_by_name_is_said() -> None:
+    both = Placement({}, {}, (), (an_unplaced(), an_unplaced(DeploymentKey("default/newer"))))
+    found = waits(former(), placement=both, more=(Entry("newer", "chat", ("chat",)),))
+    assert found is not None
+    assert "of Deployment default/new finds" in found.message
+
+
 def test_a_last_replica_that_stays_for_want_of_room_says_what_placement_says() -> None:
     found = waits(former(), said=an_unplaced())
     assert found is not None
     assert (found.type, found.status, found.reason) == ("Ready", "False", Reason.EXCHANGE_WAITS)
     assert found.message == Reason.EXCHANGE_WAITS.sentence(unplaced="no node has a free GPU", model=MODEL)
-    found = waits(former())
+    found = waits(former(), loading(node=""))
     assert found is not None
     assert "the planned replica of Deployment default/new finds no node with free GPUs" in found.message
 
@@ -221,6 +242,8 @@ def test_a_last_replica_that_stays_for_want_of_room_says_what_placement_says() -
         pytest.param([], {}, id="there is none"),
         pytest.param([new()], {}, id="it is of the plan"),
         pytest.param([former()], {"exchange": "BriefOutage"}, id="its model takes a brief outage"),
+        pytest.param([former(ready=False)], {}, id="it does not serve"),
+        pytest.param([former()], {"owners": Owners(GROUP, None, "l40s")}, id="its model is gone"),
     ],
 )
 def test_nothing_waits_where_another_reason_holds(pods: list[PodState], fields: dict[str, Any]) -> None:
@@ -280,3 +303,125 @@ def test_the_status_of_a_followed_plan_has_the_conditions_with_their_times() -> 
     assert (condition.status, condition.reason) == ("False", "Unplaceable")
     assert condition.last_transition_time == rfc3339(NOW_S)
     assert progress_updates(snapshot, plan, ()) == ()
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+FULL = Placement({}, {}, (), (an_unplaced(),))
+
+
+def a_resolution(*, is_plannable: bool = True) -> Resolution:
+    snapshot = a_picture(pools=[a_pool()], models=[a_model()])
+    variant = next(iter(variants_of(snapshot, snapshot.models[MODEL])))
+    workload = EngineWorkload(variant, GROUP, snapshot.pools["l40s"])
+    carries = Capacity(4.0, SloTerm(Term.TTFT, 0.95, 500.0))
+    candidates = (Candidate(workload, carries, 30.0),) if is_plannable else ()
+    spec = a_class()
+    found = ResolvedClass(CHAT, spec, mix_of(spec.spec.traffic.lengths), spec.spec.slo, (), (), candidates)
+    return Resolution({CHAT: found}, {})
+
+
+def progressing(
+    *pods: PodState, is_applied: bool = True, is_plannable: bool = True, mode: str = "Auto", **fields: Any
+) -> tuple[Verdict, ...]:
+    """A minute after the plan was applied."""
+    look = a_look(*pods, **fields)
+    assert look.follow is not None
+    applied = Condition(
+        type="Applied",
+        status=ConditionStatus.TRUE,
+        reason="Applied",
+        last_transition_time=rfc3339(NOW_S - 60.0),
+    )
+    plan = look.follow.model_copy(
+        update={"status": FleetPlanStatus(conditions=(applied,) if is_applied else ())}
+    )
+    snapshot = replace(look.snapshot, fleet=a_fleet(mode))
+    sizing = replace(look.sizing, snapshot=snapshot, resolution=a_resolution(is_plannable=is_plannable))
+    return progress_verdicts(replace(look, sizing=sizing, follow=plan), plan)
+
+
+def said(*pods: PodState, **fields: Any) -> tuple[str, str, str]:
+    """Status, reason and sentence of Progressing; RolledOut says the same."""
+    progress, rolled_out = progressing(*pods, **fields)
+    assert (progress.type, rolled_out.type) == ("Progressing", "RolledOut")
+    assert (rolled_out.reason, rolled_out.message) == (progress.reason, progress.message)
+    assert (rolled_out.status == "True") is (progress.reason is Reason.ROLLED_OUT)
+    return progress.status.value, progress.reason.value, progress.message
+
+
+JUST_NOW = {"created_s": NOW_S}
+
+
+def test_replicas_of_a_new_plan_start() -> None:
+    status, reason, message = said(loading(**JUST_NOW), new("new-1"))
+    assert (status, reason) == ("True", "Starting")
+    assert "1 of 2 replicas of default/chat on l40s get requests" in message
+    assert "former plan" not in message
+
+
+def test_replicas_take_over_from_those_of_the_former_plan() -> None:
+    found = said(former(), loading(**JUST_NOW))
+    assert found == (
+        "True",
+        "Exchanging",
+        "Exchanging replicas: 0 of 2 replicas of default/chat on l40s get requests, 1 of the former plan"
+        " still serve.",
+    )
+
+
+def test_what_is_left_of_the_former_plan_drains() -> None:
+    serving = (new("new-0"), new("new-1"))
+    left = (former(deleting=True), former("old-1", deleting=True), former("old-2", phase="Succeeded"))
+    status, reason, message = said(*serving, *left)
+    assert (status, reason) == ("True", "Draining")
+    assert message.startswith("All 2 planned replicas get requests; 2 of the former plan")
+    assert said(*serving, new("new-2"))[1] == "Draining", "one more than planned"
+    assert said(*serving, former(), is_plannable=False)[1] == "RolledOut", "it is kept"
+
+
+def test_a_roll_out_ends_with_the_plan_applied_and_says_how_long_it_took() -> None:
+    serving = (new("new-0"), new("new-1"))
+    assert said(*serving, is_applied=False)[:2] == ("True", "Starting")
+    status, reason, message = said(*serving)
+    assert (status, reason) == ("True", "RolledOut")
+    assert message == Reason.ROLLED_OUT.sentence(desired=2, at=rfc3339(NOW_S), seconds=60)
+
+
+def test_a_plan_that_is_rolled_out_says_no_more() -> None:
+    look = a_look(loading())
+    done = Condition(type="RolledOut", status=ConditionStatus.TRUE, reason="RolledOut")
+    plan = a_followed().model_copy(update={"status": FleetPlanStatus(conditions=(done,))})
+    assert progress_verdicts(look, plan) == ()
+
+
+def test_where_argosy_does_not_act_nothing_goes_on() -> None:
+    status, reason, _ = said(loading(**JUST_NOW), mode="Recommend")
+    assert (status, reason) == ("False", "ModeNotAuto")
+
+
+def test_a_replica_that_does_not_start_stops_a_roll_out_also_beside_former_ones() -> None:
+    assert said(former(), loading(restarts=3, **JUST_NOW))[:2] == ("False", "NoReplicasReady")
+    assert said(former(restarts=3), loading(**JUST_NOW))[1] == "Exchanging", "the former one is no matter"
+
+
+def test_a_replica_without_a_port_is_named() -> None:
+    status, reason, message = said(former(), new(portless=("engine",)))
+    assert (status, reason) == ("False", "EnginePortMissing")
+    assert "default/new-0" in message
+
+
+def test_a_plan_for_which_there_is_no_room_says_so_while_nothing_moves() -> None:
+    waiting = loading(node="", **JUST_NOW)
+    option = a_resolution().classes[CHAT].candidates[0].workload.key
+    full = Placement({}, {}, (), (an_unplaced(option),))
+    assert said(waiting, placement=full)[:2] == ("False", "Unplaceable")
+    assert said(waiting, new("new-1"), placement=full)[:2] == ("False", "Unplaceable"), "one of two serves"
+    assert said(loading(**JUST_NOW), placement=full)[1] == "Starting", "one loads"
+    assert said(waiting)[1] == "Starting", "placement has room"
+    assert said(former(), former("old-1"), waiting, placement=full)[1] == "Exchanging"
+
+
+def test_a_last_replica_that_waits_stops_the_roll_out() -> None:
+    waiting = loading(node="", **JUST_NOW)
+    assert said(former(), waiting, exchange="Wait", placement=FULL)[:2] == ("False", "ExchangeWaits")
