@@ -87,6 +87,34 @@ async def test_changes_that_come_together_are_published_once(
 
 
 @in_virtual_time
+async def test_after_a_change_the_routes_are_compiled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, compiled_s = Stage(tmp_path), list[float]()
+    monkeypatch.setattr(
+        stage.publisher, "publish_now", lambda: compiled_s.append(round(stage.clock.monotonic_s(), 3))
+    )
+    async with stage.running():
+        stage.apply(a_fleet())
+        await stage.clock.sleep(1.0)
+        stage.apply(a_fleet(gateway={"port": 10001}))
+        await stage.clock.sleep(1.0)
+    assert compiled_s == [SETTLE_S, 1.0 + SETTLE_S]
+
+
+@in_virtual_time
+async def test_without_a_copy_nothing_is_served_and_since_when_it_serves_is_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(tmp_path)
+    stage.publisher.serve_copy()
+    assert (stage.version, caplog.messages) == ("", [])
+    started_s = stage.clock.now_s()
+    await stage.clock.sleep(5.0)
+    assert stage.publisher.view(()).since_s == started_s
+
+
+@in_virtual_time
 async def test_a_change_of_what_routes_do_not_depend_on_publishes_nothing(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     async with stage.running():

@@ -37,6 +37,7 @@ from argosy.place.solution import Placement, Unplaced
 from argosy.plan.solution import Plan
 from argosy.snapshot import SloTerm, Term
 from argosy.snapshot.cluster import PodState
+from argosy.snapshot.fleet import EnvoyState, RoutingView
 
 CHAT = ClassKey("default/chat")
 GROUP, MODEL = GroupName("default/chat"), ModelKey("default/llama")
@@ -322,9 +323,14 @@ def a_resolution(*, is_plannable: bool = True) -> Resolution:
 
 
 def progressing(
-    *pods: PodState, is_applied: bool = True, is_plannable: bool = True, mode: str = "Auto", **fields: Any
+    *pods: PodState,
+    is_applied: bool = True,
+    is_plannable: bool = True,
+    mode: str = "Auto",
+    routing: RoutingView | None = None,
+    **fields: Any,
 ) -> tuple[Verdict, ...]:
-    """A minute after the plan was applied."""
+    """A minute after the plan was applied. routing: also what Envoys say; else nothing is routed."""
     look = a_look(*pods, **fields)
     assert look.follow is not None
     applied = Condition(
@@ -337,6 +343,8 @@ def progressing(
         update={"status": FleetPlanStatus(conditions=(applied,) if is_applied else ())}
     )
     snapshot = replace(look.snapshot, fleet=a_fleet(mode))
+    if routing is not None:
+        snapshot = replace(snapshot, plans=(plan,), routing=routing)
     sizing = replace(look.sizing, snapshot=snapshot, resolution=a_resolution(is_plannable=is_plannable))
     return progress_verdicts(replace(look, sizing=sizing, follow=plan), plan)
 
@@ -395,9 +403,53 @@ def test_a_plan_that_is_rolled_out_says_no_more() -> None:
     assert progress_verdicts(look, plan) == ()
 
 
-def test_where_argosy_does_not_act_nothing_goes_on() -> None:
-    status, reason, _ = said(loading(**JUST_NOW), mode="Recommend")
+@pytest.mark.parametrize("routing", [None, RoutingView()], ids=["nothing is routed", "routed before"])
+def test_where_argosy_does_not_act_nothing_goes_on(routing: RoutingView | None) -> None:
+    status, reason, _ = said(loading(**JUST_NOW), mode="Recommend", routing=routing)
     assert (status, reason) == ("False", "ModeNotAuto")
+
+
+def test_without_an_envoy_a_roll_out_stands_whatever_is_ready() -> None:
+    assert said(former(), loading(**JUST_NOW), routing=RoutingView("v2"))[:2] == ("False", "NoEnvoy")
+
+
+def test_an_envoy_that_has_not_acknowledged_the_routes_keeps_a_roll_out_from_its_end_only() -> None:
+    here = {"ip": "10.0.0.1", "port": 8000}
+    serving = (new("new-0", **here), new("new-1", **here))
+    edge = EnvoyState("edge", "v1", endpoints_version="e", endpoints_since_s=NOW_S - 60.0)
+    routing = RoutingView("v2", (edge,), {"e": frozenset({"10.0.0.1:8000"})})
+    assert said(*serving, routing=routing)[:2] == ("True", "EnvoyPending")
+    starting = said(serving[0], loading("new-1", **JUST_NOW), routing=routing)
+    assert starting[:2] == ("True", "Starting")
+    done = replace(routing, envoys=(replace(edge, acknowledged_version="v2"),))
+    assert said(*serving, routing=done)[:2] == ("True", "RolledOut")
+
+
+def other_groups(number: int) -> tuple[Entry, ...]:
+    """Of classes that are gone, so that no replica serves them."""
+    return tuple(Entry(f"other-{i}", f"g{i}", (f"g{i}",)) for i in range(number))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(2, ""), (3, "; and 1 group more"), (4, "; and 2 groups more")]
+)
+def test_of_many_groups_three_are_named(number: int, expected: str) -> None:
+    message = said(former(), loading(**JUST_NOW), more=other_groups(number))[2]
+    assert message.startswith("Exchanging replicas: 0 of 2 replicas of default/chat"), "though no other does"
+    assert message.count(" get requests") == 3
+    assert message.endswith(f"default/g1 on l40s get requests{expected}.")
+
+
+def test_a_group_names_its_first_class_and_its_pools() -> None:
+    members = ("chat", "code", "docs")
+    more = (
+        Entry("b", "chat", members, pool="z"),
+        Entry("c", "chat", members, pool="h100"),
+        Entry("d", "chat", members, pool="a", replicas=0),
+        Entry("e", "g", ("g",), replicas=0),
+    )
+    message = said(loading(**JUST_NOW), more=more)[2]
+    assert "0 of 4 replicas of default/chat and 2 more on h100 and l40s and z get requests" in message
 
 
 def test_a_replica_that_does_not_start_stops_a_roll_out_also_beside_former_ones() -> None:
@@ -409,6 +461,14 @@ def test_a_replica_without_a_port_is_named() -> None:
     status, reason, message = said(former(), new(portless=("engine",)))
     assert (status, reason) == ("False", "EnginePortMissing")
     assert "default/new-0" in message
+    assert said(former(), new(portless=("engine",), ready_since_s=NOW_S))[1] == "EnginePortMissing", "at once"
+
+
+def test_replicas_beyond_the_count_of_one_deployment_are_none_of_another() -> None:
+    newer = Entry("newer", "chat", ("chat",))
+    status, reason, message = said(new("new-0"), new("new-1"), replicas=1, more=(newer,))
+    assert (status, reason) == ("True", "Exchanging")
+    assert "1 of 2 replicas" in message
 
 
 def test_a_plan_for_which_there_is_no_room_says_so_while_nothing_moves() -> None:
