@@ -129,6 +129,13 @@ def test_another_client_that_edits_the_same_field_begins_anew() -> None:
     assert (taken(found), [e.manager for e in found.edits], found.contested) == ([BACK], ["helm"], ())
 
 
+def test_three_edits_count_however_long_the_process_has_run() -> None:
+    fight = Fight()
+    for now_s in (9000.0, 9002.0, 9004.0):
+        assert fight.look(now_s).edits
+    assert fight.look(9005.0).contested
+
+
 @pytest.mark.parametrize(
     ("gap_s", "num_contested"), [(WINDOW_S / 2 - 1.0, 1), (WINDOW_S / 2, 0)], ids=["within", "not within"]
 )

@@ -25,9 +25,9 @@ from argosy.snapshot.fleet import EnvoyState, RoutingView
 from argosy.snapshot.variant import EngineSettings
 
 
-def limit_of(workload: WorkloadClass, *, num_envoys: int = 1) -> int | None:
-    """The limit of the one Deployment planned for it; an L40S carries 4 requests/s and has 256 slots."""
-    world = World(some_nodes("l40s", 8), a_fleet(), a_pool(), a_model(), workload)
+def limit_of(*workloads: WorkloadClass, num_envoys: int = 1) -> int | None:
+    """The limit of the one Deployment planned for them; an L40S carries 4 requests/s and has 256 slots."""
+    world = World(some_nodes("l40s", 8), a_fleet(), a_pool(), a_model(), *workloads)
     envoys = tuple(EnvoyState(f"envoy-{i}", "v") for i in range(num_envoys))
     snapshot = replace(world.snapshot(), routing=RoutingView("v", envoys))
     plan = step(snapshot, world.memory, StepSettings("a test"), world.perf).new_plan
@@ -80,6 +80,13 @@ def test_the_limit_follows_slots_waiting_time_and_envoys(
     workload: WorkloadClass, num_envoys: int, expected: int | None
 ) -> None:
     assert limit_of(workload, num_envoys=num_envoys) == expected
+
+
+def test_classes_that_share_replicas_have_the_limit_of_all_their_requests() -> None:
+    slo = {**TTFT, "e2e": {"p95Milliseconds": 60_000}}
+    both = (a_class("chat", rate_per_s=4.0, slo=slo), a_class("code", rate_per_s=4.0, slo=slo))
+    assert limit_of(*both, num_envoys=16) == limit_of(a_class(rate_per_s=8.0, slo=slo), num_envoys=16) == 1024
+    assert limit_of(both[0], num_envoys=16) == 512
 
 
 @given(st.floats(1, 1e5), st.floats(0.51, 1.99))

@@ -396,11 +396,12 @@ def test_a_roll_out_ends_with_the_plan_applied_and_says_how_long_it_took() -> No
     assert message == Reason.ROLLED_OUT.sentence(desired=2, at=rfc3339(NOW_S), seconds=60)
 
 
-def test_a_plan_that_is_rolled_out_says_no_more() -> None:
+@pytest.mark.parametrize(("status", "number"), [("True", 0), ("False", 2), ("Unknown", 2)])
+def test_a_plan_that_is_rolled_out_says_no_more(status: str, number: int) -> None:
     look = a_look(loading())
-    done = Condition(type="RolledOut", status=ConditionStatus.TRUE, reason="RolledOut")
+    done = Condition(type="RolledOut", status=ConditionStatus(status), reason="RolledOut")
     plan = a_followed().model_copy(update={"status": FleetPlanStatus(conditions=(done,))})
-    assert progress_verdicts(look, plan) == ()
+    assert len(progress_verdicts(look, plan)) == number
 
 
 @pytest.mark.parametrize("routing", [None, RoutingView()], ids=["nothing is routed", "routed before"])
