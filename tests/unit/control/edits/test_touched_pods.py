@@ -104,6 +104,7 @@ def test_a_successor_of_another_template_shows_an_exchange() -> None:
 def test_one_that_drains_is_as_good_as_gone() -> None:
     draining = replace(GONE, deleting=True)
     assert reported(looked(a_world(draining, OLD, NEW), known(GONE, OLD))) == REPORT
+    assert reported(looked(a_world(draining, OLD), known(GONE, OLD))) == [], "it is no successor of its own"
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,8 @@ def test_of_many_groups_three_are_named(number: int, expected: str) -> None:
 
 
 def test_a_group_names_its_first_class_and_its_pools() -> None:
+    two = said(loading(**JUST_NOW), more=(Entry("b", "chat", ("chat", "code")),))[2]
+    assert "0 of 3 replicas of default/chat and 1 more on l40s get requests" in two
     members = ("chat", "code", "docs")
     more = (
         Entry("b", "chat", members, pool="z"),
