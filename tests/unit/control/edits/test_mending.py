@@ -324,7 +324,8 @@ def with_image(workload: EngineWorkload, at_s: float = 1.0) -> DeploymentState:
         workload.key,
         3,
         labels=item["metadata"]["labels"],
-        template=item["spec"]["template"],
+        annotations=item["metadata"]["annotations"],
+        spec=item["spec"],
         managers=(FieldManager("kubectl-set", "", at_s, IMAGE),),
     )
 
@@ -355,7 +356,11 @@ def test_a_template_as_argosy_made_it_is_left_alone() -> None:
     workload = a_workload()
     item = deployment_manifest(workload, 3)
     state = DeploymentState(
-        workload.key, 3, labels=item["metadata"]["labels"], template=item["spec"]["template"]
+        workload.key,
+        3,
+        labels=item["metadata"]["labels"],
+        annotations=item["metadata"]["annotations"],
+        spec=item["spec"],
     )
     found = decided(states=(state,), workloads={workload.key: workload})
     assert (found.steps, found.edits) == ((), ())
