@@ -32,7 +32,6 @@ def a_look(
     exchange: str = "BriefOutage",
     placement: Placement | None = None,
     lost: frozenset[str] = frozenset(),
-    before_s: dict[ClassKey, float] | None = None,
     more: tuple[Entry, ...] = (),
     owners: Owners = MINE,
 ) -> Reported:
@@ -47,7 +46,6 @@ def a_look(
         placement=placement or Placement({}, {}, (), ()),
         follow=a_plan(Entry("new", "chat", ("chat",), replicas=replicas), *more),
         owners={OLD: owners, NEW: MINE},
-        interrupted_s=before_s or {},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pictures import NOW_S, Entry
+from pictures import Entry
 from rollout_look import (
     CHAT,
     GROUP,
@@ -20,17 +20,13 @@ from rollout_look import (
 )
 
 from argosy.api.conditions import Reason
-from argosy.api.schema.timestamp import rfc3339
 from argosy.control.state.owners import Owners
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.exchange import Exchange, exchange_of
 from argosy.control.status.rollout.last_replica import (
-    LATE,
-    interrupted_s,
-    interrupted_verdict,
     waits_verdict,
 )
-from argosy.control.status.verdict import LOADING_LIMIT_S, Verdict
+from argosy.control.status.verdict import Verdict
 from argosy.keys import DeploymentKey
 from argosy.place.solution import Placement, Unplaced
 from argosy.snapshot.cluster import PodState
@@ -91,64 +87,6 @@ def test_replicas_are_being_exchanged_while_former_ones_stand_in(
     ready: int, wanted: int, others: int, is_moving: bool, expected: bool
 ) -> None:
     assert Exchange(ready, wanted, others, is_moving, False).is_exchanging is expected
-
-
-# --- an interruption ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("pods", "was", "expected"),
-    [
-        pytest.param([former(deleting=True), loading()], False, True, id="the former one drains"),
-        pytest.param([former(deletion_cost=-1000, ready=False)], False, True, id="it is marked"),
-        pytest.param([former(ready=False), loading()], False, False, id="it only is not ready"),
-        pytest.param([loading()], False, False, id="there never was one"),
-        pytest.param([loading()], True, True, id="it has gone"),
-        pytest.param([new(), former("old-0", deleting=True)], True, False, id="a new one serves"),
-        pytest.param(
-            [former(), former("old-1", deleting=True)], False, False, id="another former one serves"
-        ),
-        pytest.param([new(deleting=True)], False, False, id="a planned one is deleted"),
-    ],
-)
-def test_a_class_is_interrupted_where_its_last_replica_went_for_planned_ones(
-    pods: list[PodState], was: bool, expected: bool
-) -> None:
-    before_s = {CHAT: NOW_S - 30.0} if was else {}
-    since_s = NOW_S - 30.0 if was else NOW_S
-    assert interrupted_s(a_look(*pods), before_s) == ({CHAT: since_s} if expected else {})
-
-
-def test_no_class_is_interrupted_whose_model_waits_or_for_which_nothing_is_planned() -> None:
-    pods = [former(deleting=True), loading()]
-    assert interrupted_s(a_look(*pods, exchange="Wait"), {CHAT: NOW_S}) == {}
-    assert interrupted_s(a_look(*pods, replicas=0), {CHAT: NOW_S}) == {}
-
-
-def test_an_interruption_says_since_when_how_many_load_and_how_many_are_planned() -> None:
-    since_s = NOW_S - 30.5
-    pods = [
-        former(deleting=True),
-        former("old-1", deleting=True),
-        loading("new-0"),
-        loading("new-1", node=""),
-    ]
-    none_of_old = Entry("old", "chat", ("chat",), replicas=0)
-    found = interrupted_verdict(a_look(*pods, before_s={CHAT: since_s}, more=(none_of_old,)), CHAT)
-    assert found is not None
-    assert (found.type, found.status, found.reason) == ("Ready", "False", Reason.INTERRUPTED)
-    expected = Reason.INTERRUPTED.sentence(
-        since=rfc3339(NOW_S - 31.0), model=MODEL, loading=1, desired=2, late=""
-    )
-    assert found.message == expected
-    assert interrupted_verdict(a_look(new()), CHAT) is None
-
-
-@pytest.mark.parametrize(("seconds", "is_late"), [(LOADING_LIMIT_S - 0.1, False), (LOADING_LIMIT_S, True)])
-def test_an_interruption_that_lasts_says_where_to_look(seconds: float, is_late: bool) -> None:
-    found = interrupted_verdict(a_look(loading(), before_s={CHAT: NOW_S - seconds}), CHAT)
-    assert found is not None
-    assert (LATE in found.message) is is_late
 
 
 # --- an exchange that waits -----------------------------------------------------------------------
