@@ -245,6 +245,27 @@ async def test_with_all_the_users_objects_go_too() -> None:
 
 
 @in_virtual_time
+async def test_what_shares_a_label_with_argosys_objects_stays_and_is_not_waited_for() -> None:
+    world = World()
+    other = {"name": "other", "namespace": "default", "labels": {"app.kubernetes.io/managed-by": "argosy"}}
+    for plural in ("deployments", "pods"):
+        world.server.put(plural, {"metadata": other})
+    outcome = await world.down()
+    assert outcome.code is ExitCode.OK
+    assert "1 Deployment," in outcome.sentence
+    assert "with 2 replicas" in outcome.sentence
+    assert "default/other" not in [call.key for call in world.server.calls if call.verb == "delete"]
+    assert sorted(world.server.of("deployments")) == ["default/other", "default/web"]
+
+
+@in_virtual_time
+async def test_without_all_users_objects_need_not_be_readable() -> None:
+    world = World()
+    world.server.forbidden |= {"servedmodels", "workloadclasses", "gpupools", "routerpolicies"}
+    assert (await world.down()).code is ExitCode.OK
+
+
+@in_virtual_time
 async def test_where_the_custom_resources_are_gone_their_engines_still_go() -> None:
     world = World()
     world.server.uninstall()

@@ -133,7 +133,7 @@ def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: 
     if not changes:
         return None
     num_more = len(changes) - MOST_FIELDS
-    more = f" and {num_more} more fields" if num_more > 0 else ""
+    more = f" and {num_more} more field{'s' if num_more > 1 else ''}" if num_more > 0 else ""
     return Edit(deployment.key, model, TEMPLATE, manager, at_s, ", ".join(changes[:MOST_FIELDS]) + more)
 
 

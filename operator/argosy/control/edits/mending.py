@@ -172,7 +172,7 @@ def _recent(
     found: dict[tuple[DeploymentKey, str], Mended] = {}
     for key, each in heals.items():
         if len(each.at_s) >= AT_ONCE:
-            recent = each.at_s if now_s - max(each.at_s[-1], each.next_s) < WINDOW_S else ()
+            recent = each.at_s if now_s - each.next_s < WINDOW_S else ()
         else:
             recent = tuple(at_s for at_s in each.at_s if now_s - at_s < WINDOW_S)
         if recent:
@@ -184,7 +184,7 @@ def _again(before: Mended, edit: Edit, now_s: float) -> Mended:
     """Set back once more; from the last one that is done at once on, a pause follows."""
     at_s = (*before.at_s, now_s)[-AT_ONCE:]
     if len(at_s) < AT_ONCE:
-        return replace(before, at_s=at_s, change=edit.change)
+        return replace(before, at_s=at_s)
     pause_s = min(2 * before.pause_s, LONGEST_PAUSE_S) if before.pause_s else FIRST_PAUSE_S
     return replace(before, at_s=at_s, pause_s=pause_s, next_s=now_s + pause_s, change=edit.change)
 
@@ -227,8 +227,9 @@ def _known_counts(look: _Look, waits: set[tuple[DeploymentKey, str]]) -> dict[De
     for key, deployment in look.snapshot.deployments.items():
         if key in look.removed:
             continue
-        if (key, COUNT) in waits and key in look.memory.counts:
-            known[key] = look.memory.counts[key]  # the edit is looked at again
+        if (key, COUNT) in waits:  # the edit is looked at again
+            if key in look.memory.counts:
+                known[key] = look.memory.counts[key]
         else:
             known[key] = KnownCount(
                 look.count_after(key), edited=foreign_count(deployment), before=deployment.replicas

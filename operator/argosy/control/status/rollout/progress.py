@@ -145,7 +145,8 @@ def _groups(reported: Reported, plan: FleetPlan) -> list[_Group]:
 
 
 def _named(groups: list[_Group]) -> str:
-    more = f"; and {len(groups) - MOST_GROUPS} groups more" if len(groups) > MOST_GROUPS else ""
+    num_more = len(groups) - MOST_GROUPS
+    more = f"; and {num_more} group{'s' if num_more > 1 else ''} more" if num_more > 0 else ""
     return "; ".join(map(str, groups[:MOST_GROUPS])) + more
 
 
