@@ -13,6 +13,7 @@ from typing import Any
 
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 from fake_perf import FakePerf
+from remembered import settle_once
 from rotation import ensure_unused, in_order_of_removal, withdrawn
 
 from argosy.api import (
@@ -228,6 +229,12 @@ class World:
 
     def settle(self, limit_s: float = 1200.0) -> None:
         """Run until nothing is decided, no removal waits, nothing loads and nothing drains."""
+        if type(self.perf) is FakePerf:
+            settle_once(self, limit_s, self._run_until_settled)
+        else:
+            self._run_until_settled(limit_s)
+
+    def _run_until_settled(self, limit_s: float) -> None:
         end_s = self.now_s + limit_s
         while self.now_s < end_s:
             self._end_graces()
