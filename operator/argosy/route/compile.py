@@ -104,7 +104,7 @@ class _Resolved:
 
 def compile_routes(inputs: RouteInputs) -> RouteTable:
     """The route table of these inputs."""
-    cells = {workload.key: _cells(inputs.plan, workload.key) for workload in inputs.classes}
+    cells = {workload.key: _cells(inputs.plan, workload) for workload in inputs.classes}
     by_class = assign_policies(inputs.policies, inputs.classes).by_class
     resolved = _Resolved(inputs, by_class, _groups(inputs), _cluster_models(inputs), _classes_by_group(cells))
     serving = _serving(resolved, cells)
@@ -215,13 +215,14 @@ def _cluster(resolved: _Resolved, name: DeploymentKey) -> ClusterEntry:
     return ClusterEntry(name, tuple(endpoints), outlier, _request_limit(resolved.inputs.plan, name))
 
 
-def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
+def _cells(plan: FleetPlan | None, workload: WorkloadClass) -> tuple[_Cell, ...]:
+    class_key = workload.key
     whole, own_group = CellName.of_class(class_key), GroupName.of_class(class_key)
     if plan is None:
         refusal = f"No plan is applied yet, so no replica serves {class_key}."
         return (_Cell(whole, own_group, {}, refusal),)
     none = f"Plan {plan.spec.revision} has no replicas for {class_key}."
-    loading = f"No replica that serves {class_key} is ready; try again in a few seconds."
+    loading = _refusal_while_loading(workload)
     cells = tuple(
         _Cell(
             cell.name,
@@ -233,6 +234,17 @@ def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
         if cell.workload_class == class_key
     )
     return cells or (_Cell(whole, own_group, {}, none),)
+
+
+def _refusal_while_loading(workload: WorkloadClass) -> str:
+    """What clients read while no planned replica is ready."""
+    since = workload.status.interrupted_since
+    if since is None:
+        return f"No replica that serves {workload.key} is ready; try again in a few seconds."
+    return (
+        f"The replica that serves {workload.key} has been in exchange for another since {since}, which is not"
+        " ready yet; try again in a minute."
+    )
 
 
 def _classes_by_group(cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> dict[GroupName, frozenset[ClassKey]]:
