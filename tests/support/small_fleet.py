@@ -6,7 +6,6 @@ the kubelets and the node controller do, in virtual seconds. What decides is alw
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Any
 
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 from fake_perf import FakePerf
-from remembered import settle_once
+from remembered import settle_once, uneventful_s
 from restarted import is_restarted
 from rotation import ensure_unused, in_order_of_removal, withdrawn
 
@@ -252,23 +251,12 @@ class World:
             calm = not decision.steps and decision.new_plan is None and not waits and not self.parting
             if calm and not any(p.deleting or not p.ready for p in self.pods.values()):
                 return
-            seconds = self._uneventful_s() if calm and decision.waits_until_s is None else 1
+            seconds = uneventful_s(self, LOAD_S) if calm and decision.waits_until_s is None else 1
             self.serving_over_time += [sum(self.serving().values())] * (seconds - 1)
             self.now_s += seconds
             self.reconcile()
             self.serving_over_time.append(sum(self.serving().values()))
         raise AssertionError(f"not settled after {limit_s} s: {self.decisions[-1]}")
-
-    def _uneventful_s(self) -> int:
-        """Seconds until something happens where pods only load or drain; 1 where any other clock runs."""
-        out = (self.silent, self.unknown, self.dead_nodes, self.broken_deployments)
-        unbound = any(not p.node and not p.deleting for p in self.pods.values())
-        if any(out) or unbound or self.is_deaf or self.is_envoy_frozen:
-            return 1
-        loading = {key for key, pod in self.pods.items() if not pod.ready}
-        at_s = [at_s + LOAD_S for key, at_s in self._bound_at_s.items() if key in loading]
-        later = [each for each in (*at_s, *self._gone_at_s.values()) if each > self.now_s]
-        return max(1, math.ceil(min(later) - self.now_s)) if later else 1
 
     # What a test looks at.
 
