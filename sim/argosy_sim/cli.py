@@ -76,9 +76,7 @@ def up(
     from argosy_sim.controlplane import lifecycle
 
     console, directory = _console(), _directory(state_dir)
-    if lifecycle.status(directory).health in (lifecycle.Health.DEGRADED, lifecycle.Health.DEAD):
-        local.down(directory)
-    status = lifecycle.up(directory, console.print, api_port)
+    status = lifecycle.up(directory, console.print, api_port, end_rest=local.down)
     console.print(f"The control plane is {status.health.value} at {status.server_url}. Next:")
     argosy = f"{_own_command()} sim"
     place = "" if state_dir is None else f" --state-dir {shlex.quote(str(status.state_dir))}"

@@ -121,11 +121,16 @@ def fleet_command(directory: Path, spec: Path | None) -> list[str]:
 
 
 def start_fleet(directory: Path, command: Sequence[str]) -> FleetState:
-    """Start a fleet that outlives this process, and wait for its nodes; raises `FleetNotRunningError`."""
+    """Start a fleet that outlives this process, and wait for its nodes.
+
+    Raises `FleetNotRunningError`, which names the log, where it ends or is not up in time.
+    """
     launcher = Launcher(os.environ, die_with_parent=False)
     process = launcher.launch("live-fleet", command, fleet_log(directory))
     try:
-        return wait_until_up(fleet_layout(directory).directory, lambda: is_running(process.identity))
+        return wait_until_up(
+            fleet_layout(directory).directory, lambda: is_running(process.identity), process.log
+        )
     except BaseException:
         launcher.end(process, GRACE_S)
         raise

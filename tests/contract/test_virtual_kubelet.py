@@ -178,7 +178,7 @@ def running_fleet(control_plane: ControlPlane, kubectl: Kubectl, directory: Path
     launcher = Launcher(os.environ, die_with_parent=False)
     process = launcher.launch("fleet", launch.command(), directory / "fleet.log")
     try:
-        state = wait_until_up(state_dir, lambda: is_running(process.identity))
+        state = wait_until_up(state_dir, lambda: is_running(process.identity), process.log)
         yield Fleet(state_dir, state, kubeconfig, kubectl)
     finally:
         ending = launcher.end(process, 5.0)
@@ -437,7 +437,7 @@ def test_a_second_fleet_in_the_same_directory_is_refused(fleet: Fleet) -> None:
     log = fleet.state_dir / "second.log"
     second = launcher.launch("second", Launch(fleet.kubeconfig, fleet.state_dir).command(), log)
     with pytest.raises(FleetNotRunningError):
-        wait_until_up(fleet.state_dir / "elsewhere", lambda: is_running(second.identity))
+        wait_until_up(fleet.state_dir / "elsewhere", lambda: is_running(second.identity), second.log)
     assert f"a live fleet (pid {fleet.state.process.pid}) runs in" in log.read_text()
     assert FleetLayout(fleet.state_dir).load() == fleet.state
     launcher.end(second, 1.0)

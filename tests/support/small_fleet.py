@@ -13,6 +13,7 @@ from typing import Any
 
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 from fake_perf import FakePerf
+from remembered import settle_once, uneventful_s
 from restarted import is_restarted
 from rotation import ensure_unused, in_order_of_removal, withdrawn
 
@@ -236,6 +237,12 @@ class World:
 
     def settle(self, limit_s: float = 1200.0) -> None:
         """Run until nothing is decided, no removal waits, nothing loads and nothing drains."""
+        if type(self.perf) is FakePerf:
+            settle_once(self, limit_s, self._run_until_settled)
+        else:
+            self._run_until_settled(limit_s)
+
+    def _run_until_settled(self, limit_s: float) -> None:
         end_s = self.now_s + limit_s
         while self.now_s < end_s:
             self._end_graces()
@@ -244,7 +251,9 @@ class World:
             calm = not decision.steps and decision.new_plan is None and not waits and not self.parting
             if calm and not any(p.deleting or not p.ready for p in self.pods.values()):
                 return
-            self.now_s += 1.0
+            seconds = uneventful_s(self, LOAD_S) if calm and decision.waits_until_s is None else 1
+            self.serving_over_time += [sum(self.serving().values())] * (seconds - 1)
+            self.now_s += seconds
             self.reconcile()
             self.serving_over_time.append(sum(self.serving().values()))
         raise AssertionError(f"not settled after {limit_s} s: {self.decisions[-1]}")

@@ -218,6 +218,7 @@ CASES = (
         Before(0, 369, "19 s", None),
         _drain_chat,
         _judge_p11,
+        in_tests=True,
     ),
     Case(
         "B16",
