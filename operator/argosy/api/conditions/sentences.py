@@ -220,7 +220,8 @@ _OF_REPLICAS = {
     "RemovalWaits": "{problem}.",
     "FieldContested": (
         "{manager} keeps setting {field} of {object}: remove it, or exclude the object from what it manages."
-        " Argosy goes on setting the field back, with pauses that grow to 10 minutes."
+        " Argosy goes on setting the field back: a count that is too small at once, all else with pauses that"
+        " grow to 10 minutes."
     ),
     "Uncontested": "No other client has changed what Argosy sets for the last 10 minutes.",
 }

@@ -1,4 +1,4 @@
-"""Setting back what others changed: at once the first times, then with growing pauses.
+"""Setting back what others changed: at once the first times, then with pauses; missing replicas at once always.
 
 Owns the limit on writes where a HorizontalPodAutoscaler or another tool keeps changing the same field.
 Input: the steps of a decision, the snapshot, the workloads, the memory. Output: the steps that may be
@@ -85,7 +85,13 @@ def mended(
         before = heals.get(heals_key, Mended(edit.manager))
         before = before if before.manager == edit.manager else Mended(edit.manager)
         is_contested = edit.about in CONTESTABLE and len(before.at_s) >= AT_ONCE
-        if is_contested and snapshot.monotonic_s < before.next_s:
+        is_early = snapshot.monotonic_s < before.next_s
+        if is_contested and is_early and look.takes_replicas(edit):
+            # No pause, which would leave its requests without replicas, and none that grows from it.
+            heals[heals_key] = replace(before, at_s=(*before.at_s, snapshot.monotonic_s)[-AT_ONCE:])
+            contested.append(edit)
+            continue
+        if is_contested and is_early:
             waits.add(heals_key)
             contested.append(edit)
             continue
@@ -117,6 +123,12 @@ class _Look:
         """The ServedModel of a Deployment that exists."""
         found = self.snapshot.deployments.get(key)
         return model_of(found, self._models) if found is not None else ModelKey()
+
+    def takes_replicas(self, edit: Edit) -> bool:
+        """True if the edit set a count below what the decision wants."""
+        if edit.about != COUNT:
+            return False
+        return self.snapshot.deployments[edit.deployment].replicas < self.count_after(edit.deployment)
 
     def count_after(self, key: DeploymentKey) -> int:
         """The count of a Deployment that exists, after the decision's steps."""

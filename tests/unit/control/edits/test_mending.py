@@ -109,6 +109,17 @@ def test_after_three_edits_the_next_is_set_back_when_the_first_pause_has_passed(
     assert (len(found.edits), len(found.contested)) == (0, 1)
 
 
+def test_a_count_below_what_is_wanted_is_set_back_at_once_however_often_and_its_pauses_do_not_grow() -> None:
+    fight = Fight()
+    fight.until_contested()
+    for tenth in range(41, 140):
+        found = fight.look(tenth / 10, replicas=0)
+        assert taken(found) == [BACK]
+        assert (len(found.edits), len(found.contested)) == (0, 1), "it is a condition, not an event each time"
+    assert taken(fight.look(13.95, replicas=5)) == [], "more than is wanted can wait"
+    assert taken(fight.look(14.0, replicas=5)) == [BACK]
+
+
 def test_each_pause_is_twice_as_long_as_the_one_before_up_to_ten_minutes() -> None:
     fight = Fight()
     fight.until_contested()
