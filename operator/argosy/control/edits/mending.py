@@ -1,4 +1,4 @@
-"""Setting back what others changed: at once the first times, then with pauses; missing replicas at once always.
+"""Setting back what others changed: at once the first times, then with pauses; missing replicas at once.
 
 Owns the limit on writes where a HorizontalPodAutoscaler or another tool keeps changing the same field.
 Input: the steps of a decision, the snapshot, the workloads, the memory. Output: the steps that may be
