@@ -60,6 +60,26 @@ def test_pods_deleted_or_without_their_label_are_reported_once_and_replaced_and_
     assert {what: touched(stage, what) - count for what, count in before.items()} == {"pod": 1, "orphan": 1}
 
 
+def test_a_replica_set_without_its_labels_is_owned_again_and_no_engine_restarts(stage: OperatorStage) -> None:
+    """Its Deployment releases it, and makes a second one: the plan has no place for its pods."""
+    deployment = deployment_of(stage, "chat")
+    pods = names(stage.pods("chat"))
+    replica_set = stage.pods("chat")[0]["metadata"]["ownerReferences"][0]["name"]
+    with stage.load() as load:
+        labels = ("argosy.dev/deployment-", "argosy.dev/sharing-group-", "app.kubernetes.io/managed-by-")
+        stage.kubectl("label", "replicaset", replica_set, *labels)
+        until(lambda: said(stage, deployment, f"of ReplicaSet {replica_set} was removed"), "the event")
+        path = f"/apis/apps/v1/namespaces/default/replicasets/{replica_set}"
+
+        def is_owned() -> bool:
+            return bool(stage.read(path)["metadata"].get("ownerReferences"))
+
+        until(lambda: is_owned() and names(stage.pods("chat")) == pods, "the first ReplicaSet alone", 60.0)
+        until(lambda: is_whole(stage), "two replicas to serve")
+    assert load.lost == ()
+    assert len([note for note in notes(stage, deployment) if replica_set in note]) == 1
+
+
 def test_a_count_set_by_hand_is_set_back_at_once_and_reported_with_the_client(stage: OperatorStage) -> None:
     deployment, plans = deployment_of(stage, "chat"), names(stage.plans())
     with stage.load() as load:

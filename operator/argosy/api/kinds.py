@@ -34,6 +34,8 @@ class TriggerRule(StrEnum):
     """That an applied plan is lost: nothing else of a plan changes but by the operator."""
     DEPLOYMENT = "Deployment"
     """Whether its pods are refused."""
+    REPLICA_SET = "ReplicaSet"
+    """That no Deployment owns it, or that its labels changed."""
     BUDGET = "Budget"
     """That it keeps another number of replicas, or is gone."""
 
@@ -101,8 +103,8 @@ REGISTRY: tuple[Kind, ...] = (
         trigger=TriggerRule.BUDGET,
     ),
     Kind("Deployment", "deployments", "apps/v1", Scope.NAMESPACED, trigger=TriggerRule.DEPLOYMENT),
-    # Only where its Deployment was deleted without it, and only to be removed by argosy down.
-    Kind("ReplicaSet", "replicasets", "apps/v1", Scope.NAMESPACED, watched=False),
+    # Only where no Deployment owns it: deleted without it, or its labels changed by hand.
+    Kind("ReplicaSet", "replicasets", "apps/v1", Scope.NAMESPACED, trigger=TriggerRule.REPLICA_SET),
     # Read one by one, and only where a ServedModel names them: a cluster's may be many and large.
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
     Kind("Event", "events", "events.k8s.io/v1", Scope.NAMESPACED, watched=False),

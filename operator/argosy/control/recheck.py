@@ -19,12 +19,14 @@ from argosy.control.state.removable import in_order_of_removal, still_sending
 from argosy.control.state.restarts import ordered_restarts, workload_of
 from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import uncounted_pods
-from argosy.keys import DeploymentKey
+from argosy.keys import DeploymentKey, NamespacedName
 from argosy.manifests import EngineWorkload
 from argosy.rollout import (
+    AdoptReplicaSet,
     CreateDeployment,
     DeleteDeployment,
     DeletePod,
+    DeleteReplicaSet,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -42,8 +44,12 @@ def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
     relies_on = planned.relies_on
     common = _plan_changed(relies_on, snapshot) or _group_gone(relies_on, snapshot)
     common = common or _not_seen(planned.step, snapshot)
-    if common:
-        return common
+    return common or _unsafe(planned, snapshot)
+
+
+def _unsafe(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
+    """Why the step is no longer safe by what it is itself about."""
+    relies_on = planned.relies_on
     match planned.step:
         case CreateDeployment(workload):
             return _workload_changed(workload, snapshot)
@@ -67,6 +73,8 @@ def changed_since(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
             if key not in snapshot.deployments:
                 return f"Deployment {key} is gone"
             return _too_few_serve(planned.step, relies_on, snapshot)
+        case AdoptReplicaSet(key) | DeleteReplicaSet(key):
+            return _replica_set_changed(planned.step, key, snapshot)
         case EndProtection():
             return ""
 
@@ -185,6 +193,17 @@ def _no_orphan(pod: str, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
         if pod not in relies_on.unacknowledged:
             return f"pod {pod} would be removed: {why}"
     return _too_few_others(pod, relies_on, snapshot)
+
+
+def _replica_set_changed(
+    step: AdoptReplicaSet | DeleteReplicaSet, key: NamespacedName, snapshot: FleetSnapshot
+) -> str:
+    now = snapshot.loose.get(key)
+    if now is None:
+        return f"ReplicaSet {key} is gone, or a Deployment owns it"
+    if isinstance(step, DeleteReplicaSet) and now.deployment in snapshot.deployments:
+        return f"Deployment {now.deployment} exists now"
+    return ""
 
 
 def _place_gone(pod: str, node: str, snapshot: FleetSnapshot) -> str:

@@ -27,9 +27,11 @@ from argosy.control.state.waiting import replicas_without_room, uncounted_pods
 from argosy.keys import CellName, DeploymentKey, GroupName, ModelKey
 from argosy.place.solution import Placement
 from argosy.rollout import (
+    AdoptReplicaSet,
     CreateDeployment,
     DeleteDeployment,
     DeletePod,
+    DeleteReplicaSet,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -42,6 +44,7 @@ from argosy.rollout import (
     assign_nodes,
     orphan_steps,
     protection_steps,
+    replica_set_steps,
     rollout_steps,
 )
 from argosy.snapshot.fleet import FleetSnapshot
@@ -80,7 +83,8 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
     basis = _Basis(follow.key, snapshot, decided.cells, inputs)
     # A budget relies on all that serve now: on one more than a scale step of the same decision leaves.
     leaving = orphan_steps(strays, inputs, without_place(snapshot))
-    steps = (*protection_steps(inputs), *rollout_steps(inputs), *gates, *leaving)
+    adoptions = replica_set_steps(snapshot.loose.values(), inputs)
+    steps = (*protection_steps(inputs), *rollout_steps(inputs), *gates, *leaving, *adoptions)
     basis = replace(basis, counts={s.key: s.replicas for s in steps if isinstance(s, ScaleDeployment)})
     return tuple(PlannedStep(each, basis.reliance(each)) for each in steps)
 
@@ -210,7 +214,7 @@ class _Basis:
                 return Reliance(self.plan, serving=serving, pod_uid=its.uid)
             case PlacePod(pod):
                 return Reliance(self.plan, pod_uid=self.snapshot.pods[pod].uid)
-            case DeleteDeployment() | EndProtection():
+            case DeleteDeployment() | EndProtection() | AdoptReplicaSet() | DeleteReplicaSet():
                 return Reliance(self.plan)
             case DeletePod(pod):
                 orphan = self.snapshot.pods[pod]

@@ -17,7 +17,13 @@ from argosy.api.kinds import TriggerRule, kind_of
 from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
-from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state, protected_replicas
+from argosy.snapshot.kubernetes import (
+    deployment_state,
+    loose_replica_set,
+    node_state,
+    pod_state,
+    protected_replicas,
+)
 
 Object = Mapping[str, Any]
 
@@ -62,6 +68,8 @@ def trigger_of(plural: str, previous: Object | None, current: Object | None) -> 
             return _plan_change(previous, current)
         case TriggerRule.DEPLOYMENT:
             return _deployment_change(previous, current)
+        case TriggerRule.REPLICA_SET:
+            return _replica_set_change(previous, current)
         case TriggerRule.BUDGET:
             return _budget_change(previous, current)
         case None:
@@ -183,6 +191,14 @@ def _deployment_change(previous: Object | None, current: Object | None) -> Trigg
         return None
     what = "are refused" if after else "are no longer refused"
     return Trigger(f"pods of Deployment {_name(current)} {what}", is_progress=True)
+
+
+def _replica_set_change(previous: Object | None, current: Object | None) -> Trigger | None:
+    """One of Argosy's that no Deployment owns any more, or whose labels were changed since."""
+    before, after = (None if r is None else loose_replica_set(r) for r in (previous, current))
+    if after is None or before == after:
+        return None
+    return Trigger(f"ReplicaSet {after.key} belongs to no Deployment", is_progress=True)
 
 
 def _kept(budget: Object | None) -> int | None:

@@ -77,6 +77,7 @@ def path_of(plural: str) -> KindPath:
 FLEETPLANS = path_of("fleetplans")
 PODS = path_of("pods")
 DEPLOYMENTS = path_of("deployments")
+REPLICA_SETS = path_of("replicasets")
 DISRUPTION_BUDGETS = path_of("poddisruptionbudgets")
 CONFIGMAPS = path_of("configmaps")
 EVENTS = path_of("events")

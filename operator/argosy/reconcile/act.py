@@ -27,6 +27,7 @@ from argosy.kube.api import (
     EVENTS,
     FLEETPLANS,
     PODS,
+    REPLICA_SETS,
     ApiServer,
     path_of,
 )
@@ -35,9 +36,11 @@ from argosy.manifests import deployment_manifest, disruption_budget_manifest
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.rollout import (
+    AdoptReplicaSet,
     CreateDeployment,
     DeleteDeployment,
     DeletePod,
+    DeleteReplicaSet,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -99,10 +102,20 @@ class Actor:
                 await self._api.delete(DISRUPTION_BUDGETS, key)
             case DeletePod(pod):
                 await self._api.delete(PODS, pod)
+            case AdoptReplicaSet() | DeleteReplicaSet():
+                await self._settle(step)
             case ProtectReplicas(key, replicas):
                 await self._protect(key, replicas)
             case EndProtection(key):
                 await self._api.delete(DISRUPTION_BUDGETS, key)
+
+    async def _settle(self, step: AdoptReplicaSet | DeleteReplicaSet) -> None:
+        """Let a Deployment own its ReplicaSet again, or end one that has none."""
+        if isinstance(step, DeleteReplicaSet):
+            await self._api.delete(REPLICA_SETS, step.key)
+            return
+        body = {"metadata": {"labels": dict(step.labels)}}
+        self._store.put("replicasets", await self._api.patch(REPLICA_SETS, step.key, body))
 
     async def report(self, decision: Decision) -> None:
         """Write statuses that changed, and events; an object that refuses its status stops no other."""

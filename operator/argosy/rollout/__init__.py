@@ -3,10 +3,13 @@
 from argosy.rollout.disruptions import protection_steps
 from argosy.rollout.gates import assign_nodes
 from argosy.rollout.orphans import orphan_steps
+from argosy.rollout.replica_sets import replica_set_steps
 from argosy.rollout.steps import (
+    AdoptReplicaSet,
     CreateDeployment,
     DeleteDeployment,
     DeletePod,
+    DeleteReplicaSet,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -20,9 +23,11 @@ from argosy.rollout.steps import (
 from argosy.rollout.targets import RolloutInputs, Target
 
 __all__ = [
+    "AdoptReplicaSet",
     "CreateDeployment",
     "DeleteDeployment",
     "DeletePod",
+    "DeleteReplicaSet",
     "EndProtection",
     "MarkVictim",
     "PlacePod",
@@ -36,5 +41,6 @@ __all__ = [
     "describe",
     "orphan_steps",
     "protection_steps",
+    "replica_set_steps",
     "rollout_steps",
 ]

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from argosy.keys import DeploymentKey
+from argosy.keys import DeploymentKey, NamespacedName
 from argosy.manifests import EngineWorkload
 from argosy.rollout.make_room import giving_way
 from argosy.rollout.targets import RolloutInputs, Target, is_surplus_allowed_to_go
@@ -91,6 +91,21 @@ class DeletePod:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptReplicaSet:
+    """Set back the labels by which its Deployment finds a ReplicaSet: it owns it again; no pod restarts."""
+
+    key: NamespacedName
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReplicaSet:
+    """Delete a ReplicaSet whose Deployment is neither there nor planned; its pods drain, as any that go."""
+
+    key: NamespacedName
+
+
+@dataclass(frozen=True, slots=True)
 class ProtectReplicas:
     """Let evictions leave at least so many replicas ready (a PodDisruptionBudget, server-side apply)."""
 
@@ -113,6 +128,8 @@ Step = (
     | PlacePod
     | DeleteDeployment
     | DeletePod
+    | AdoptReplicaSet
+    | DeleteReplicaSet
     | ProtectReplicas
     | EndProtection
 )
@@ -135,6 +152,10 @@ def describe(step: Step) -> str:
             return f"delete the empty Deployment {key}"
         case DeletePod(pod):
             return f"delete pod {pod}, which no Deployment counts"
+        case AdoptReplicaSet(key):
+            return f"set back the labels of ReplicaSet {key}"
+        case DeleteReplicaSet(key):
+            return f"delete ReplicaSet {key}, which no Deployment owns"
         case ProtectReplicas(key, replicas):
             count = f"{replicas} replica{'s' * (replicas != 1)}"
             return f"let evictions leave at least {count} of Deployment {key} ready"

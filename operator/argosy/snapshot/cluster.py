@@ -167,6 +167,22 @@ class PodState:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaSetState:
+    """A ReplicaSet that a Deployment of Argosy's made and that no Deployment owns now.
+
+    deployment: the one that made it, by the labels of its pods
+    labels:     those of its pods
+    lacking:    those of them that it lacks or has with another value: by them its Deployment finds it
+    """
+
+    key: NamespacedName
+    uid: str
+    deployment: DeploymentKey
+    labels: Mapping[str, str]
+    lacking: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentState:
     """A Deployment that Argosy made; `replicas` is what its spec asks for.
 

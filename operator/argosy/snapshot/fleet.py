@@ -16,7 +16,7 @@ from argosy.api.fleet import FleetSpec
 from argosy.api.kinds import kind_named
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
-from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
+from argosy.snapshot.cluster import DeploymentState, NodeState, PodState, ReplicaSetState
 from argosy.snapshot.seen import ObjectRef, Seen
 from argosy.snapshot.telemetry import TelemetryReading
 
@@ -90,6 +90,7 @@ class FleetSnapshot:
     `applied_plan` is the FleetPlan of the highest revision with Applied=True. Maps are by
     object key (`name` or `namespace/name`).
 
+    loose: ReplicaSets, by key, that no Deployment owns though one of Argosy's made them
     protected: replicas that Argosy's PodDisruptionBudget of each Deployment keeps ready
     invalid: objects that the API server holds but that cannot be read; decisions leave them out
     profile_files: files that ServedModels name, with their contents; a file in neither map does not exist
@@ -109,6 +110,7 @@ class FleetSnapshot:
     nodes: Mapping[str, NodeState]
     pods: Mapping[str, PodState]
     deployments: Mapping[DeploymentKey, DeploymentState] = field(default_factory=dict)
+    loose: Mapping[str, ReplicaSetState] = field(default_factory=dict)
     protected: Mapping[DeploymentKey, int] = field(default_factory=dict)
     telemetry: TelemetryReading = field(default_factory=TelemetryReading)
     routing: RoutingView = field(default_factory=RoutingView)

@@ -14,7 +14,7 @@ from typing import Any
 
 from argosy.api.schema.ownership import field_managers
 from argosy.api.schema.timestamp import seconds_of
-from argosy.keys import DeploymentKey
+from argosy.keys import DeploymentKey, NamespacedName
 from argosy.snapshot.cluster import (
     DELETION_COST,
     ENGINE_CONTAINER,
@@ -29,6 +29,7 @@ from argosy.snapshot.cluster import (
     DeploymentState,
     NodeState,
     PodState,
+    ReplicaSetState,
     Taint,
 )
 
@@ -146,6 +147,24 @@ def deployment_state(deployment: Object) -> DeploymentState:
         annotations=dict(metadata.get("annotations") or {}),
         spec=deployment.get("spec") or {},
         managers=field_managers(metadata),
+    )
+
+
+def loose_replica_set(replica_set: Object) -> ReplicaSetState | None:
+    """A ReplicaSet that Argosy's engines belong to and no Deployment owns; None for any other one."""
+    metadata, template = replica_set["metadata"], (replica_set.get("spec") or {}).get("template") or {}
+    wanted = (template.get("metadata") or {}).get("labels") or {}
+    is_ours = wanted.get(LABEL_MANAGED_BY) == MANAGED_BY and LABEL_DEPLOYMENT in wanted
+    is_owned = any(o.get("controller") for o in metadata.get("ownerReferences") or ())
+    if not is_ours or is_owned or "deletionTimestamp" in metadata:
+        return None
+    labels, namespace = dict(metadata.get("labels") or {}), metadata.get("namespace") or ""
+    return ReplicaSetState(
+        key=NamespacedName.of(namespace, metadata.get("name") or ""),
+        uid=metadata.get("uid") or "",
+        deployment=DeploymentKey.of(namespace, wanted[LABEL_DEPLOYMENT]),
+        labels=dict(wanted),
+        lacking={name: value for name, value in wanted.items() if labels.get(name) != value},
     )
 
 

@@ -15,12 +15,14 @@ from argosy.control.candidates.variants import variants_of
 from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.recheck import changed_since
 from argosy.control.state.waiting import STUCK_AFTER_S
-from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
+from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey, NamespacedName
 from argosy.manifests import EngineWorkload
 from argosy.rollout import (
+    AdoptReplicaSet,
     CreateDeployment,
     DeleteDeployment,
     DeletePod,
+    DeleteReplicaSet,
     EndProtection,
     MarkVictim,
     PlacePod,
@@ -28,7 +30,7 @@ from argosy.rollout import (
     ScaleDeployment,
 )
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
-from argosy.snapshot.cluster import DeploymentState
+from argosy.snapshot.cluster import DeploymentState, ReplicaSetState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, RoutingView
 
 Change = Callable[[FleetSnapshot], FleetSnapshot]
@@ -96,10 +98,14 @@ def with_model(snapshot: FleetSnapshot, **spec: Any) -> FleetSnapshot:
     return replace(snapshot, models={**snapshot.models, LLAMA: a_model(**spec)})
 
 
+RELEASED = ReplicaSetState(NamespacedName("default/released"), "u", KEY, {}, {"app": "a"})
+ALONE = ReplicaSetState(NamespacedName("default/alone"), "v", DeploymentKey("default/none"), {}, {})
+
 BASE = replace(
     with_model(WORLD, engine={"maxNumSeqs": 100}),
     pods={**WORLD.pods, NEW.key: NEW, STRAY.key: STRAY},
     deployments={**WORLD.deployments, EMPTY: DeploymentState(EMPTY, 0)},
+    loose={RELEASED.key: RELEASED, ALONE.key: ALONE},
     routing=RoutingView(),
 )
 """The world that the steps are decided on: a new revision of the model, a pod without a node, no Envoy."""
@@ -114,6 +120,8 @@ STEPS = {
     "protect": PlannedStep(ProtectReplicas(KEY, 3), Reliance(PLAN)),
     "protect fewer": PlannedStep(ProtectReplicas(KEY, 2), Reliance(PLAN, serving={KEY: 2})),
     "end protection": PlannedStep(EndProtection(KEY), Reliance(PLAN)),
+    "adopt": PlannedStep(AdoptReplicaSet(RELEASED.key, RELEASED.lacking), Reliance(PLAN)),
+    "delete replica set": PlannedStep(DeleteReplicaSet(ALONE.key), Reliance(PLAN)),
     "delete pod": PlannedStep(DeletePod(STRAY.key), Reliance(PLAN, serving={KEY: 3}, pod_uid=STRAY.uid)),
 }
 
@@ -316,6 +324,14 @@ VOID: list[Any] = [
         f"pod {STRAY.key} would be removed: Envoy edge has not acknowledged that it takes no requests any"
         " more",
     ),
+    # Settling ReplicaSets that no Deployment owns.
+    ("adopt", without("loose", RELEASED.key), f"ReplicaSet {RELEASED.key} is gone, or a Deployment owns it"),
+    (
+        "delete replica set",
+        without("loose", ALONE.key),
+        f"ReplicaSet {ALONE.key} is gone, or a Deployment owns it",
+    ),
+    ("delete replica set", with_count(ALONE.deployment, 1), f"Deployment {ALONE.deployment} exists now"),
     # Deleting a Deployment.
     ("delete", without("deployments", EMPTY), f"Deployment {EMPTY} is gone"),
     ("delete", with_count(EMPTY, 1), f"Deployment {EMPTY} has replicas again"),

@@ -23,8 +23,8 @@ from argosy.snapshot.fleet import FleetSnapshot
 COUNT, TEMPLATE, BUDGET, EXISTENCE = "spec.replicas", "template", "minAvailable", "existence"
 """What of a Deployment an edit is about: those of one kind are set back together. All of its fields but the
 count go with the template."""
-POD, ORPHAN = "pod", "orphan"
-"""One of its pods is gone, or has lost labels."""
+POD, ORPHAN, RELEASED = "pod", "orphan", "replicaset"
+"""One of its pods is gone, or has lost labels; or a ReplicaSet of it has."""
 
 UNNAMED = "a client that the API server does not name"
 """It only removed fields, or deleted the object: of that, no managedFields are kept."""
@@ -42,11 +42,11 @@ class Edit:
     """A change that Argosy did not make.
 
     model:   the ServedModel that the Deployment runs; empty where that is not known
-    about:   COUNT, TEMPLATE, BUDGET, EXISTENCE, POD or ORPHAN
+    about:   COUNT, TEMPLATE, BUDGET, EXISTENCE, POD, ORPHAN or RELEASED
     manager: the field manager that made it, or UNNAMED
     at_s:    when, by the API server's clock (seconds since the epoch); 0 where it is not known
-    change:  the fields, with the values before and after, in words; of a pod, its name; of an orphan, the
-             labels and its name
+    change:  the fields, with the values before and after, in words; of a pod, its name; of an orphan or
+             a ReplicaSet, the labels and its name
     """
 
     deployment: DeploymentKey

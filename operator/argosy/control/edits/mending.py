@@ -16,6 +16,7 @@ from argosy.control.edits.found import (
     BUDGET,
     COUNT,
     EXISTENCE,
+    RELEASED,
     TEMPLATE,
     UNNAMED,
     Edit,
@@ -28,6 +29,7 @@ from argosy.control.memory import EditMemory, KnownCount, Mended
 from argosy.keys import DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload, pod_template
 from argosy.rollout import (
+    AdoptReplicaSet,
     CreateDeployment,
     DeleteDeployment,
     EndProtection,
@@ -76,7 +78,7 @@ def mended(
     if not plan:
         return Mending(steps, (), (), memory)
     look = _Look(steps, snapshot, memory)
-    found = [*_counts(look), *_templates(look, workloads), *_budgets(look), *_deleted(look)]
+    found = [*_counts(look), *_templates(look, workloads), *_budgets(look), *_deleted(look), *_released(look)]
     heals = _recent(memory.heals, snapshot.monotonic_s)
     waits: set[tuple[DeploymentKey, str]] = set()
     edits, contested = list[Edit](), list[Edit]()
@@ -175,6 +177,17 @@ def _deleted(look: _Look) -> list[Edit]:
         for step in look.steps
         if isinstance(step, CreateDeployment) and step.workload.key in look.memory.counts
     ]
+
+
+def _released(look: _Look) -> list[Edit]:
+    """ReplicaSets that get the labels back by which their Deployments own them."""
+    found: list[Edit] = []
+    for step in look.steps:
+        if isinstance(step, AdoptReplicaSet):
+            key = look.snapshot.loose[step.key].deployment
+            change = f"label {', '.join(sorted(step.labels))} of ReplicaSet {step.key.name}"
+            found.append(Edit(key, look.model(key), RELEASED, UNNAMED, 0.0, change))
+    return found
 
 
 def _recent(

@@ -13,7 +13,7 @@ from argosy.api import Fleet, ServedModel
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason, find_condition
 from argosy.api.fleet import Mode
 from argosy.control.decision import EventRecord, StatusUpdate
-from argosy.control.edits.found import BUDGET, EXISTENCE, ORPHAN, POD, UNNAMED, Edit
+from argosy.control.edits.found import BUDGET, EXISTENCE, ORPHAN, POD, RELEASED, UNNAMED, Edit
 from argosy.control.edits.mending import Mending
 from argosy.control.status.verdict import Verdict, dated, false, mode_not_auto, true
 from argosy.keys import ModelKey
@@ -30,6 +30,11 @@ def sentence(edit: Edit) -> str:
         return f"Deployment {name} was deleted, and not by Argosy: it is made again"
     if edit.about == POD:
         return f"pod {edit.change} was deleted by another client: its successor starts"
+    if edit.about == RELEASED:
+        return (
+            f"{edit.change} was removed or changed by another client, so that Deployment {name} no longer"
+            " owns its replicas: set back"
+        )
     if edit.about == ORPHAN:
         return (
             f"{edit.change} was removed or changed by another client: no replica of Deployment {name} any"

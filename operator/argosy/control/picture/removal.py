@@ -19,6 +19,7 @@ from argosy.keys import ClassKey, DeploymentKey
 from argosy.rollout import (
     DeleteDeployment,
     DeletePod,
+    DeleteReplicaSet,
     EndProtection,
     MarkVictim,
     ProtectReplicas,
@@ -89,7 +90,7 @@ def is_destructive(step: Step, snapshot: FleetSnapshot) -> bool:
             return now is not None and replicas < now.replicas
         case ProtectReplicas(key, replicas):
             return replicas < snapshot.protected.get(key, 0)
-        case DeleteDeployment() | DeletePod() | EndProtection():
+        case DeleteDeployment() | DeletePod() | DeleteReplicaSet() | EndProtection():
             return True
         case MarkVictim(_, cost):
             return cost < 0

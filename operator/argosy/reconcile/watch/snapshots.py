@@ -43,6 +43,7 @@ from argosy.snapshot.kubernetes import (
     deployment_state,
     has_own_label,
     is_engine_deployment,
+    loose_replica_set,
     node_state,
     pod_state,
     protected_replicas,
@@ -117,6 +118,11 @@ class Snapshots:
                 state.key: state
                 for key, state in self._states("deployments", deployment_state).items()
                 if is_engine_deployment(self._store.of("deployments")[key])
+            },
+            loose={
+                key: state
+                for key, state in self._states("replicasets", loose_replica_set).items()
+                if state is not None
             },
             protected={
                 DeploymentKey(key): least

@@ -11,7 +11,7 @@ from builders import a_fleet
 from virtual_clock import in_virtual_time
 from virtual_shell import VirtualShell
 
-from argosy.snapshot.cluster import LABEL_DEPLOYMENT
+from argosy.snapshot.cluster import LABEL_DEPLOYMENT, LABEL_GROUP, LABEL_MANAGED_BY
 
 
 async def settled(directory: Path, num_nodes: int) -> VirtualShell:
@@ -138,3 +138,48 @@ async def test_a_template_edited_in_a_mode_that_sets_nothing_back_is_no_longer_r
         [found] = [c for c in conditions if c["type"] == type]
         assert (found["status"], found["reason"]) == ("False", "ModeNotAuto")
         assert f"Deployment {key} was changed by another client (" in found["message"]
+
+
+def a_released_replica_set(shell: VirtualShell, deployment: str, *removed: str) -> dict[str, Any]:
+    """As a Deployment leaves one from which a user has removed labels: it owns it no longer."""
+    template = copy.deepcopy(shell.server.of("deployments")[deployment]["spec"]["template"])
+    name = deployment.partition("/")[2]
+    labels = {k: v for k, v in template["metadata"]["labels"].items() if k not in removed}
+    metadata = {"name": f"{name}-5d4f", "namespace": "default", "labels": labels}
+    return {"metadata": metadata, "spec": {"replicas": 2, "template": template}}
+
+
+@in_virtual_time
+async def test_a_replica_set_without_its_labels_gets_them_back_and_no_engine_restarts(tmp_path: Path) -> None:
+    shell = await settled(tmp_path, num_nodes=4)
+    [deployment], pods = shell.server.of("deployments"), set(shell.server.of("pods"))
+    item = a_released_replica_set(shell, deployment, LABEL_DEPLOYMENT, LABEL_GROUP, LABEL_MANAGED_BY)
+    async with shell.running():
+        await shell.clock.sleep(40.0)
+        shell.server.put("replicasets", item)
+        await shell.clock.sleep(60.0)
+    [kept] = shell.server.of("replicasets").values()
+    assert kept["metadata"]["labels"] == item["spec"]["template"]["metadata"]["labels"]
+    assert set(shell.server.of("pods")) == pods
+    [note] = notes(shell)
+    name = deployment.partition("/")[2]
+    assert note == (
+        f"label {LABEL_MANAGED_BY}, {LABEL_DEPLOYMENT}, {LABEL_GROUP} of ReplicaSet {name}-5d4f was removed"
+        f" or changed by another client, so that Deployment {name} no longer owns its replicas: set back"
+    )
+
+
+@in_virtual_time
+async def test_a_replica_set_whose_deployment_is_neither_there_nor_planned_goes(tmp_path: Path) -> None:
+    shell = await settled(tmp_path, num_nodes=4)
+    [deployment] = shell.server.of("deployments")
+    item = a_released_replica_set(shell, deployment)
+    for labels in (item["metadata"]["labels"], item["spec"]["template"]["metadata"]["labels"]):
+        labels[LABEL_DEPLOYMENT] = "llama-zzzzzzz"
+    other = {"metadata": {"name": "web", "namespace": "default"}, "spec": {}}
+    async with shell.running():
+        shell.server.put("replicasets", item)
+        shell.server.put("replicasets", other)
+        await shell.clock.sleep(60.0)
+    assert set(shell.server.of("replicasets")) == {"default/web"}
+    assert notes(shell) == []
