@@ -50,7 +50,7 @@ OWN_EVENTS = {
     changes.REPLICA_LOST: "WorkloadClass: fewer replicas take requests than it needs",
     changes.NODE_LOST: "GPUPool: fewer nodes match",
     changes.NODE_LEAVING: "GPUPool: a node's removal is announced",
-    changes.GPUS_LOST: "GPUPool: nodes are not Ready or are cordoned",
+    changes.GPUS_LOST: "GPUPool: nodes cannot be used; it names them, each with why",
 }
 """Events that are not the change of a condition, and not a shortfall."""
 

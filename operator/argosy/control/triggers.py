@@ -90,6 +90,8 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
     assert current is not None
     before, after = previous.get("spec") or {}, current.get("spec") or {}
     if before == after:
+        if _is_going(current) and not _is_going(previous):
+            return Trigger(f"the deletion of {noun} {_name(current)} was requested", is_progress=True)
         return None
     old_price, new_price = before.get("priceUsdPerHour"), after.get("priceUsdPerHour")
     if noun == "GPUPool" and old_price != new_price:
@@ -98,6 +100,10 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
         )
     fields = ", ".join(sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k)))
     return Trigger(f"{noun} {_name(current)} changed ({fields})")
+
+
+def _is_going(item: Object) -> bool:
+    return "deletionTimestamp" in item["metadata"]
 
 
 def _plan_change(previous: Object | None, current: Object | None) -> Trigger | None:
@@ -184,6 +190,8 @@ def _deployment_change(previous: Object | None, current: Object | None) -> Trigg
     ordered = deployment_state(current).restarted_at
     if previous is not None and deployment_state(previous).restarted_at != ordered and ordered:
         return Trigger(f"a restart of Deployment {_name(current)} was ordered (kubectl rollout restart)")
+    if previous is not None and _is_going(current) and not _is_going(previous):
+        return Trigger(f"Deployment {_name(current)} is being deleted", is_progress=True)
     if previous is not None and _is_edited(previous, current):
         return Trigger(f"Deployment {_name(current)} was changed", is_progress=True)
     before, after = ("" if d is None else deployment_state(d).pods_refused for d in (previous, current))

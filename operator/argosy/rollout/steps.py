@@ -173,6 +173,8 @@ def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
             if target.replicas > 0 and target.workload is not None:
                 steps.append(CreateDeployment(target.workload, target.replicas))
             continue
+        if existing.is_going:
+            continue
         wanted = _wanted_count(target, existing.replicas, inputs)
         if target.key in yielding:
             wanted = min(wanted, existing.replicas - 1)

@@ -98,6 +98,7 @@ class PodState:
               Argosy's labels; else empty
     lacking:  labels by which it would be known as one of `origin`'s that are missing or changed
     controller: the name of the object that counts it, a ReplicaSet; empty for a pod that none counts
+    finalizers: what holds it once it has ended
     """
 
     namespace: str
@@ -129,6 +130,7 @@ class PodState:
     origin: DeploymentKey = field(default_factory=DeploymentKey)
     lacking: tuple[str, ...] = ()
     controller: str = ""
+    finalizers: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -190,6 +192,8 @@ class DeploymentState:
     pods_refused: why the API server refuses its pods (a quota, an admission plugin), in its words; else empty
     spec:         as the API server has it
     managers:     which client set which of its fields, the latest last
+    deleted_s:    when its deletion was requested (seconds since the epoch), after which nothing of it changes
+    finalizers:   what holds it until then
     """
 
     key: DeploymentKey
@@ -200,6 +204,13 @@ class DeploymentState:
     annotations: Mapping[str, str] = field(default_factory=dict, repr=False)
     spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
     managers: tuple[FieldManager, ...] = field(default=(), repr=False)
+    deleted_s: float | None = None
+    finalizers: tuple[str, ...] = ()
+
+    @property
+    def is_going(self) -> bool:
+        """Whether its deletion was requested: its controller makes and removes no replica any more."""
+        return self.deleted_s is not None
 
     @property
     def model_label(self) -> str:

@@ -105,6 +105,7 @@ def pod_state(pod: Object) -> PodState:
         evicted=_named_condition(status, "DisruptionTarget").get("status") == "True",
         origin=origin,
         lacking=lacking,
+        finalizers=tuple(metadata.get("finalizers") or ()),
         controller=next(
             (str(o.get("name")) for o in metadata.get("ownerReferences") or () if o.get("controller")), ""
         ),
@@ -147,6 +148,8 @@ def deployment_state(deployment: Object) -> DeploymentState:
         annotations=dict(metadata.get("annotations") or {}),
         spec=deployment.get("spec") or {},
         managers=field_managers(metadata),
+        deleted_s=seconds_of(metadata.get("deletionTimestamp")),
+        finalizers=tuple(metadata.get("finalizers") or ()),
     )
 
 

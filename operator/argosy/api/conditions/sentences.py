@@ -139,6 +139,10 @@ _OF_REPLICAS = {
         " {problem}. Raise the quota, or admit the pods (labels pod-security.kubernetes.io of the namespace,"
         " webhooks)."
     ),
+    "DeploymentHeld": (
+        "{ready} of {desired} replicas get requests; the deletion of Deployment {deployment} was requested at"
+        " {since}, and {holder}. It is made again under the same name once it is gone."
+    ),
     "NoReplicasReady": "None of {desired} replicas is ready; check the events and logs of the pods.",
     "NotAnswering": (
         "{ready} of {desired} replicas answer in time; {count} whose pods are ready do not, such as pod"

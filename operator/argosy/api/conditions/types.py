@@ -102,6 +102,7 @@ class Reason(StrEnum):
     ENGINE_SILENT = "EngineSilent"
     SILENCE_IN_DOUBT = "SilenceInDoubt"
     PODS_REFUSED = "PodsRefused"
+    DEPLOYMENT_HELD = "DeploymentHeld"
     NO_NODES = "NoNodes"
     NODES_CLOSED = "NodesClosed"
     NODES_LEAVING = "NodesLeaving"

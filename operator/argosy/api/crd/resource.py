@@ -67,6 +67,8 @@ class ObjectMeta(Value):
     creation_timestamp: str | None = None
     labels: Mapping[str, str] = Field(default_factory=dict)
     annotations: Mapping[str, str] = Field(default_factory=dict)
+    deletion_timestamp: str | None = None
+    finalizers: tuple[str, ...] | None = None
 
     @property
     def key(self) -> str:

@@ -22,6 +22,7 @@ from argosy.control.edits.found import (
     Edit,
     count_edit,
     foreign_count,
+    holder,
     model_of,
     template_edit,
 )
@@ -150,7 +151,7 @@ def _templates(look: _Look, workloads: Mapping[DeploymentKey, EngineWorkload]) -
     found = [
         template_edit(deployment, workloads[key], look.model(key))
         for key, deployment in look.snapshot.deployments.items()
-        if key in workloads and deployment.template and key not in look.removed
+        if key in workloads and deployment.template and key not in look.removed and not deployment.is_going
     ]
     return [edit for edit in found if edit is not None]
 
@@ -171,9 +172,14 @@ def _budget(least: int) -> str:
 
 
 def _deleted(look: _Look) -> list[Edit]:
-    """Deployments that existed at the last decision and are made again."""
-    return [
-        Edit(step.workload.key, step.workload.variant.model_key, EXISTENCE, UNNAMED, 0.0, "deleted")
+    """Deployments that stood at the last decision, and whose deletion was requested or that are gone."""
+    going = [
+        Edit(key, look.model(key), EXISTENCE, UNNAMED, 0.0, holder(each.finalizers))
+        for key, each in look.snapshot.deployments.items()
+        if each.is_going and key in look.memory.counts
+    ]
+    return going + [
+        Edit(step.workload.key, step.workload.variant.model_key, EXISTENCE, UNNAMED, 0.0, "")
         for step in look.steps
         if isinstance(step, CreateDeployment) and step.workload.key in look.memory.counts
     ]
@@ -250,7 +256,7 @@ def _known_counts(look: _Look, waits: set[tuple[DeploymentKey, str]]) -> dict[De
     """What each count is after the decision, with the other client's count that is accounted for."""
     known: dict[DeploymentKey, KnownCount] = {}
     for key, deployment in look.snapshot.deployments.items():
-        if key in look.removed:
+        if key in look.removed or deployment.is_going:
             continue
         if (key, COUNT) in waits:  # the edit is looked at again
             if key in look.memory.counts:

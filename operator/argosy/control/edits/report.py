@@ -27,7 +27,8 @@ def sentence(edit: Edit) -> str:
     """What was changed, by which client, and that it is set back."""
     name = edit.deployment.name
     if edit.about == EXISTENCE:
-        return f"Deployment {name} was deleted, and not by Argosy: it is made again"
+        again = f"what the plan has of it is made again once it is gone: {edit.change}"
+        return f"Deployment {name} was deleted, and not by Argosy: {again if edit.change else 'it is made again'}"
     if edit.about == POD:
         return f"pod {edit.change} was deleted by another client: its successor starts"
     if edit.about == RELEASED:

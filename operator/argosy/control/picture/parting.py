@@ -70,7 +70,7 @@ def draining(snapshot: FleetSnapshot) -> Draining:
     if staying:
         sentences.append(f"{counted(len(staying), 'replica')} of what was deleted {_stay(snapshot, staying)}")
     if finishing := [pod for pod in gone if pod not in staying]:
-        sentences.append(_finishing_sentence(finishing))
+        sentences.append(_finishing_sentence(finishing, snapshot.now_s))
     num_serving = sum(p.deployment in serving for p in snapshot.engine_pods)
     sentence = "; ".join(sentences)[: MESSAGE_LIMIT - 1]
     return Draining(sentence, num_serving + len(gone), _removals(snapshot, makers))
@@ -171,11 +171,28 @@ def _finishing(
     return [p for p in snapshot.engine_pods if is_gone(p)]
 
 
-def _finishing_sentence(pods: list[PodState]) -> str:
+def _finishing_sentence(pods: list[PodState], now_s: float) -> str:
+    late = [p for p in pods if p.ends_s is not None and p.ends_s < now_s]
+    if late:
+        return _late_sentence(late)
     ends = [p.ends_s for p in pods if p.ends_s is not None]
     limit = f", until {rfc3339(max(ends))[11:19]} at the latest" if ends else ""
     verb = "finishes its" if len(pods) == 1 else "finish their"
     return f"{counted(len(pods), 'replica')} of what was deleted {verb} requests{limit}"
+
+
+def _late_sentence(late: list[PodState]) -> str:
+    """Of those that should have ended, the first: its time is over, and something else holds it."""
+    pod = min(late, key=lambda p: (p.ends_s or 0.0, p.key))
+    verb = "has" if len(late) == 1 else "have"
+    if pod.finalizers:
+        why = f"its finalizer {', '.join(pod.finalizers)} holds it"
+    else:
+        why = f"the kubelet of node {pod.node or 'none'} has not ended it"
+    return (
+        f"{counted(len(late), 'replica')} of what was deleted {verb} not ended, such as pod {pod.key}, whose"
+        f" time ended at {rfc3339(pod.ends_s or 0.0)[11:19]}: {why}"
+    )
 
 
 def _removals(snapshot: FleetSnapshot, makers: Mapping[DeploymentKey, Makers]) -> tuple[Removal, ...]:

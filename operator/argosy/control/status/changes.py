@@ -18,6 +18,7 @@ from argosy.api.kinds import kind_of
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.decision import EventRecord, StatusUpdate
+from argosy.control.state.unusable import unusable_text
 from argosy.keys import ClassKey, ModelKey
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -58,7 +59,7 @@ def change_events(snapshot: FleetSnapshot, updates: Iterable[StatusUpdate]) -> t
         for each in _TOLD.get(update.kind, ()):
             found += _condition_events(kind, update, before.conditions, each)
         acts = snapshot.fleet_spec.mode is Mode.AUTO
-        found += _count_events(kind, update, before, "a successor does" if acts else "it is gone")
+        found += _count_events(snapshot, update, before, "a successor does" if acts else "it is gone")
     return tuple(found)
 
 
@@ -82,24 +83,48 @@ def _condition_events(
     return [EventRecord(kind, update.key, WARNING, new.reason, f"Not {which}: {new.message}")]
 
 
-def _count_events(kind: str, update: StatusUpdate, before: object, until: str) -> list[EventRecord]:
+def _count_events(
+    snapshot: FleetSnapshot, update: StatusUpdate, before: object, until: str
+) -> list[EventRecord]:
     """The event of a class that lost replicas which it needs, or of a pool that lost nodes or GPUs.
 
     until: how long replicas on a leaving node serve
     """
-    new = update.status
+    new, kind = update.status, kind_of(update.kind).name
     if isinstance(new, WorkloadClassStatus) and isinstance(before, WorkloadClassStatus):
-        ready = find_condition(new.conditions, ConditionType.READY)
-        lost = (before.replicas_ready or 0) - (new.replicas_ready or 0)
-        if lost > 0 and ready is not None and ready.status is not ConditionStatus.TRUE:
-            message = f"{_count(lost, 'replica')} fewer: {new.replicas_ready or 0} take requests now."
-            return [EventRecord(kind, update.key, WARNING, REPLICA_LOST, message)]
+        return _replica_events(snapshot, ClassKey(update.key), before, new)
     if isinstance(new, GPUPoolStatus) and isinstance(before, GPUPoolStatus):
         leaving = _leaving_events(
             EventRecord(kind, update.key, WARNING, NODE_LEAVING, ""), before, new, until
         )
-        return [*leaving, *_pool_events(kind, update.key, before, new)]
+        return [*leaving, *_pool_events(snapshot, update.key, before, new)]
     return []
+
+
+def _replica_events(
+    snapshot: FleetSnapshot, key: ClassKey, before: WorkloadClassStatus, new: WorkloadClassStatus
+) -> list[EventRecord]:
+    """That a class has fewer replicas than it needs; those beyond its plan may go."""
+    ready = find_condition(new.conditions, ConditionType.READY)
+    left, needed = new.replicas_ready or 0, _needed(snapshot, key)
+    lost = (before.replicas_ready or 0) - left
+    if lost <= 0 or ready is None or ready.status is ConditionStatus.TRUE:
+        return []
+    if needed is not None and left >= needed:
+        return []
+    verb = "takes" if left == 1 else "take"
+    of = "" if needed is None else f", and it needs {needed}"
+    message = f"{_count(lost, 'replica')} fewer: {left} {verb} requests now{of}."
+    return [EventRecord(WorkloadClass.KIND, key, WARNING, REPLICA_LOST, message)]
+
+
+def _needed(snapshot: FleetSnapshot, key: ClassKey) -> int | None:
+    """The replicas that the applied plan has for a class; None without such a plan."""
+    plan = snapshot.applied_plan
+    if plan is None:
+        return None
+    groups = {cell.sharing_group for cell in plan.spec.cells if cell.workload_class == key}
+    return sum(d.replicas for d in plan.spec.deployments if d.sharing_group in groups)
 
 
 def _leaving_events(
@@ -116,7 +141,10 @@ def _leaving_events(
             yield replace(event, message=message)
 
 
-def _pool_events(kind: str, key: str, before: GPUPoolStatus, new: GPUPoolStatus) -> list[EventRecord]:
+def _pool_events(
+    snapshot: FleetSnapshot, key: str, before: GPUPoolStatus, new: GPUPoolStatus
+) -> list[EventRecord]:
+    kind = GPUPool.KIND
     num_gone = (before.nodes or 0) - (new.nodes or 0)
     if num_gone > 0:
         message = f"{_count(num_gone, 'node')} fewer: {new.nodes or 0} match spec.nodeSelector now."
@@ -124,7 +152,7 @@ def _pool_events(kind: str, key: str, before: GPUPoolStatus, new: GPUPoolStatus)
     num_unusable = (new.gpus_unhealthy or 0) - (before.gpus_unhealthy or 0)
     if num_unusable > 0 and before.nodes:
         message = (
-            f"{_count(num_unusable, 'GPU')} more cannot be used: their nodes are not Ready or are cordoned;"
+            f"{_count(num_unusable, 'GPU')} more cannot be used: {unusable_text(snapshot, key)};"
             f" {new.gpus_unhealthy} of {new.gpus_total or 0} in all."
         )
         return [EventRecord(kind, key, WARNING, GPUS_LOST, message)]

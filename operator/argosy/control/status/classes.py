@@ -27,6 +27,7 @@ from argosy.control.status.verdict import (
     because,
     dated,
     false,
+    held_verdict,
     mode_not_auto,
     nearest,
     portless_verdict,
@@ -123,6 +124,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     exchanging = (
         _unreachable(reported, key)
         or class_unacted(reported, key)
+        or held_verdict(reported, {d.name for d in reported.planned_for(key)})
         or interrupted_verdict(reported, key)
         or waits_verdict(reported, key, lacking)
         or _exchanging(reported, key, now)

@@ -16,6 +16,7 @@ from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import Verdict, because, dated, false, true
 from argosy.perf.catalogue import find_gpu, gpus
 from argosy.perf.protocol import OutOfRange
+from argosy.snapshot.cluster import LABEL_POOL, PodState, label_value
 
 
 def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
@@ -39,9 +40,23 @@ def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
 
 
 def pool_cost_usd_per_hour(reported: Reported, pool: str) -> float:
-    """Price of the GPUs that engine pods hold in a pool, in US dollars per hour."""
-    price = reported.snapshot.pools[pool].spec.price_usd_per_hour
-    return round(price * sum(count for _, count in held_gpus(reported, pool)), 4)
+    """Price of the GPUs that the pool's engine pods hold, in US dollars per hour.
+
+    A replica costs what its own pool costs, also where its node has lost the label by which that is selected.
+    """
+    spec = reported.snapshot.pools[pool].spec
+    names = set(reported.sizing.nodes[pool].all_names)
+
+    def is_billed(pod: PodState) -> bool:
+        label = pod.labels.get(LABEL_POOL)
+        return pod.destination in names if label is None else label == label_value(pool)
+
+    held = (
+        pod.devices.get(spec.resource_name, 0)
+        for pod in reported.snapshot.engine_pods
+        if pod.holds_devices and pod.key not in reported.sizing.lost and is_billed(pod)
+    )
+    return round(spec.price_usd_per_hour * sum(held), 4)
 
 
 def held_gpus(reported: Reported, pool: str) -> list[tuple[str, int]]:

@@ -24,6 +24,7 @@ from argosy.api.crd.resource import ObjectMeta
 from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
+from argosy.control.edits.found import holder
 from argosy.control.state.silence import consequence
 from argosy.control.status.reported import Reported
 from argosy.keys import DeploymentKey
@@ -92,11 +93,21 @@ def dated(
 ) -> Conditions:
     """An object's conditions after these verdicts, each with the time of its last transition."""
     for verdict in verdicts:
+        message = verdict.message
+        if verdict.type is ConditionType.ACCEPTED and metadata.deletion_timestamp:
+            message = f"{message} {_held(metadata)}"
         new = condition_with_message(
-            verdict.type, verdict.status, verdict.reason, verdict.message, generation=metadata.generation
+            verdict.type, verdict.status, verdict.reason, message, generation=metadata.generation
         )
         conditions = set_condition(conditions, new, rfc3339(now_s))
     return conditions
+
+
+def _held(metadata: ObjectMeta) -> str:
+    return (
+        f"Its deletion was requested at {metadata.deletion_timestamp}, and {holder(metadata.finalizers or ())}:"
+        " until then it counts as before, and its grace begins once it is gone."
+    )
 
 
 def conditions_of(verdicts: Iterable[Verdict], now_s: float) -> Conditions:
@@ -179,6 +190,8 @@ def refused_verdict(reported: Reported, planned: Iterable[DeploymentKey], served
     if served.status is ConditionStatus.TRUE:
         return served
     deployments, names = reported.snapshot.deployments, sorted(set(planned))
+    if (held := held_verdict(reported, names)) is not None:
+        return held
     for name in names:
         state = deployments.get(name)
         if state is not None and state.pods_refused:
@@ -191,6 +204,27 @@ def refused_verdict(reported: Reported, planned: Iterable[DeploymentKey], served
                 problem=state.pods_refused.rstrip(".")[:MAX_TEXT],
             )
     return served
+
+
+def held_verdict(reported: Reported, planned: Iterable[DeploymentKey]) -> Verdict | None:
+    """That replicas are missing whose Deployment is being deleted; None where none is."""
+    names = sorted(set(planned))
+    ready = sum(reported.num_serving[name] for name in names)
+    desired = {d.name: d.replicas for d in reported.planned if d.name in names}
+    for name in names:
+        state = reported.snapshot.deployments.get(name)
+        if state is None or state.deleted_s is None or reported.num_serving[name] >= desired.get(name, 0):
+            continue
+        return false(
+            ConditionType.READY,
+            Reason.DEPLOYMENT_HELD,
+            ready=ready,
+            desired=sum(desired.values()),
+            deployment=name,
+            since=rfc3339(state.deleted_s),
+            holder=holder(state.finalizers),
+        )
+    return None
 
 
 def programmed(reported: Reported) -> Verdict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import a_class, a_fleet, a_pool
+from builders import a_class, a_fleet, a_model, a_pool, some_nodes
 from small_fleet import World
 
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason
@@ -103,7 +103,7 @@ def of_class(conditions: tuple[Condition, ...] = (), replicas: int | None = None
                 (
                     "Warning",
                     "GpusUnusable",
-                    "2 GPUs more cannot be used: their nodes are not Ready or are cordoned; 2 of 6 in all.",
+                    "2 GPUs more cannot be used: their nodes were not usable a moment ago; 2 of 6 in all.",
                 )
             ],
             id="a node falls silent",
@@ -155,3 +155,23 @@ def test_a_leaving_node_is_told_once_for_each_announcement(
 def test_no_successor_is_promised_on_a_leaving_node_where_the_mode_starts_none(mode: str) -> None:
     [(_, _, message)] = told(GPUPoolStatus(nodes=2), GPUPoolStatus(nodes=2, leaving=(LEAVING,)), mode)
     assert message.endswith("; 2 replicas on it serve until it is gone.")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        pytest.param(4, 2, [], id="former replicas go once the planned ones serve"),
+        pytest.param(2, 1, ["1 replica fewer: 1 takes requests now, and it needs 2."], id="one is lost"),
+    ],
+)
+def test_a_replica_is_lost_only_where_fewer_serve_than_the_plan_has(
+    before: int, after: int, expected: list[str]
+) -> None:
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.settle()
+    item = a_class()
+    was = item.model_copy(update={"status": of_class(ready(NO, Reason.EXCHANGING), before)})
+    world.apply(was)
+    update = StatusUpdate("workloadclasses", item.key, of_class(ready(NO, Reason.EXCHANGING), after))
+    events = change_events(world.snapshot(), (update,))
+    assert [e.message for e in events if e.reason == "ReplicaLost"] == expected

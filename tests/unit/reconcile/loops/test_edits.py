@@ -183,3 +183,65 @@ async def test_a_replica_set_whose_deployment_is_neither_there_nor_planned_goes(
         await shell.clock.sleep(60.0)
     assert set(shell.server.of("replicasets")) == {"default/web"}
     assert notes(shell) == []
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    ("finalizer", "holds"),
+    [
+        (
+            "user.example/keep",
+            "finalizer user.example/keep holds it (remove it from metadata.finalizers)",
+        ),
+        ("foregroundDeletion", "it goes once its replicas have finished their requests"),
+    ],
+)
+async def test_a_deployment_whose_deletion_something_holds_is_reported_at_once_and_left_alone(
+    tmp_path: Path, finalizer: str, holds: str
+) -> None:
+    shell = await settled(tmp_path, num_nodes=4)
+    [(key, deployment)] = shell.server.of("deployments").items()
+    metadata = {
+        **deployment["metadata"],
+        "deletionTimestamp": "2026-01-01T00:00:00Z",
+        "finalizers": [finalizer],
+    }
+    name = key.partition("/")[2]
+    said = [
+        f"Deployment {name} was deleted, and not by Argosy: what the plan has of it is made again once it is"
+        f" gone: {holds}"
+    ]
+    async with shell.running():
+        await shell.clock.sleep(40.0)
+        begun = len(shell.server.calls)
+        shell.server.put("deployments", {**deployment, "metadata": metadata})
+        shell.server.drop("poddisruptionbudgets", key)
+        await shell.clock.sleep(60.0)
+        assert notes(shell) == said
+        touched = ("deployments", "poddisruptionbudgets")
+        assert [c for c in shell.server.calls[begun:] if c.verb != "list" and c.plural in touched] == []
+        shell.server.drop("deployments", key)
+        await shell.clock.sleep(60.0)
+        assert list(shell.server.of("deployments")) == list(shell.server.of("poddisruptionbudgets")) == [key]
+    assert notes(shell) == said
+
+
+@in_virtual_time
+async def test_an_object_whose_deletion_a_finalizer_holds_says_so(tmp_path: Path) -> None:
+    shell = await settled(tmp_path, num_nodes=4)
+    held = (("workloadclasses", "default/chat"), ("servedmodels", "default/llama"), ("gpupools", "l40s"))
+    async with shell.running():
+        await shell.clock.sleep(40.0)
+        for plural, key in held:
+            item = shell.server.of(plural)[key]
+            metadata = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["user.example/keep"]}
+            shell.server.put(plural, {**item, "metadata": {**item["metadata"], **metadata}})
+        await shell.clock.sleep(5.0)
+    for plural, key in held:
+        rows = shell.server.of(plural)[key]["status"]["conditions"]
+        [accepted] = [row for row in rows if row["type"] == "Accepted"]
+        assert accepted["status"] == "True"
+        assert (
+            "Its deletion was requested at 2026-01-01T00:00:00Z, and finalizer user.example/keep holds it"
+            in accepted["message"]
+        )

@@ -1,0 +1,74 @@
+"""What users read while something holds what they have deleted, and what replicas cost all the while."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from small_fleet import World, a_class, a_fleet, a_model, a_pool, body_of, condition, some_nodes
+
+from argosy.api.schema.timestamp import rfc3339
+from argosy.control.picture.parting import draining
+
+
+def a_world() -> World:
+    """The class `chat`, whose two replicas serve."""
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.settle()
+    world.act()
+    return world
+
+
+@pytest.mark.parametrize(("plural", "key"), [("workloadclasses", "chat"), ("servedmodels", "llama")])
+def test_missing_replicas_of_a_deployment_that_a_finalizer_holds_are_not_called_loading(
+    plural: str, key: str
+) -> None:
+    world = a_world()
+    [(name, deployment)] = world.deployments.items()
+    held = replace(deployment, deleted_s=world.now_s, finalizers=("user.example/keep",))
+    world.deployments[name] = held
+    assert condition(world.decide(), f"default/{key}", plural)["reason"] == "Ready"
+    del world.pods[min(world.pods)]
+    found = condition(world.decide(), f"default/{key}", plural)
+    assert (found["status"], found["reason"]) == ("False", "DeploymentHeld")
+    assert found["message"].startswith(
+        f"1 of 2 replicas get requests; the deletion of Deployment {name} was requested at"
+        f" {rfc3339(world.now_s)}, and finalizer user.example/keep holds it"
+    )
+
+
+def test_a_replica_costs_what_its_pool_costs_also_on_a_node_without_the_pools_label() -> None:
+    world = a_world()
+    for name, node in world.nodes.items():
+        world.nodes[name] = replace(node, labels={"kubernetes.io/hostname": name})
+    decision = world.decide()
+    assert body_of(decision, "l40s", "gpupools")["nodes"] == 0
+    assert body_of(decision, "l40s", "gpupools")["costUsdPerHour"] == pytest.approx(1.8)
+    assert body_of(decision, "default", "fleets")["costUsdPerHour"] == pytest.approx(1.8)
+
+
+@pytest.mark.parametrize(
+    ("finalizers", "why"),
+    [
+        ((), "the kubelet of node {node} has not ended it"),
+        (("user.example/keep",), "its finalizer user.example/keep holds it"),
+    ],
+)
+def test_a_replica_whose_time_to_drain_is_over_is_not_said_to_finish_until_then(
+    finalizers: tuple[str, ...], why: str
+) -> None:
+    world = a_world()
+    pod = world.pods[min(world.pods)]
+    world.deployments.clear()
+    world.plans = ()
+    going = replace(pod, deleting=True, ends_s=world.now_s + 60.0, finalizers=finalizers)
+    world.pods = {pod.key: going}
+    ends = rfc3339(world.now_s + 60.0)[11:19]
+    assert draining(world.snapshot()).sentence == (
+        f"1 replica of what was deleted finishes its requests, until {ends} at the latest"
+    )
+    world.now_s += 61.0
+    assert draining(world.snapshot()).sentence == (
+        f"1 replica of what was deleted has not ended, such as pod {pod.key}, whose time ended at {ends}: "
+        + why.format(node=pod.node)
+    )
