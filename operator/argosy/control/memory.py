@@ -201,6 +201,14 @@ class PlanningMemory:
     interrupted_s: Mapping[ClassKey, float] = field(default_factory=dict)
 
 
+    def after_restore(self) -> PlanningMemory:
+        """Without what was seen of objects in a history of the API server that was undone: their difference
+        from what is there now is not an edit, and looks begin anew."""
+        return replace(
+            self, first_seen_s={}, unrouted=frozenset(), edits=EditMemory(), awaited_s={}, interrupted_s={}
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ControlMemory:
     """All control state of one process."""

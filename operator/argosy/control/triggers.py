@@ -30,6 +30,9 @@ class Trigger:
     is_progress: bool = False
 
 
+RESTORED = "the API server was restored to an earlier state"
+"""All objects may have changed at once, and none of them was created or deleted."""
+
 MOST_NAMED = 3
 """Triggers that a revision names; of more, it gives the number."""
 

@@ -19,7 +19,7 @@ from argosy.api.kinds import WATCHED
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.fast import removal_triggers
 from argosy.control.memory import ControlMemory, TrafficMemory
-from argosy.control.triggers import Trigger, trigger_of
+from argosy.control.triggers import RESTORED, Trigger, trigger_of
 from argosy.errors import InvariantError
 from argosy.files.calibrations import read_calibrations
 from argosy.files.incarnation import Incarnation, begin
@@ -101,7 +101,13 @@ class _Process:
         snapshots = Snapshots(self._store)
         self._publisher = Publisher(snapshots, self._ads, clock, settings.state_dir, cluster)
         self._api, self._cluster = api, cluster
-        listeners = Listeners(self._changed, self._picture_changed, self._metrics.show_missed)
+        listeners = Listeners(
+            self._changed,
+            self._picture_changed,
+            self._metrics.show_missed,
+            lambda proof: self._planning.begin_anew(proof),
+            self._relisted,
+        )
         self._watches = Watches(self._store, api, clock, troubles, listeners)
         lease = (settings.namespace, incarnation.identity)
         self._envoy_leases = EnvoyLeases(api, clock, lease, self._publisher.own_envoys, troubles)
@@ -213,6 +219,10 @@ class _Process:
             await loop
         finally:
             loop.close()
+
+    def _relisted(self, kind: str) -> None:
+        self._publisher.note(kind)
+        self._planning.wake(Trigger(RESTORED))
 
     def _envoys_changed(self) -> None:
         """Update statuses at once where an Envoy comes, goes, sends a NACK or gets another plan's resources.

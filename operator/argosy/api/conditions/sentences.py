@@ -190,6 +190,10 @@ _OF_REPLICAS = {
         " can be reached."
     ),
     "PictureIncomplete": "Argosy keeps the last plan and removes nothing: {problem}.",
+    "StateRestored": (
+        "The API server was restored to an earlier state ({problem}); Argosy decides anew on what it has now:"
+        " apply again what was changed since the backup."
+    ),
     "OwnerNotSeen": (
         "{missing} is named by what runs for it and is not seen, so its replicas are kept as they are; apply"
         " it again, or apply and then delete it to let them go."

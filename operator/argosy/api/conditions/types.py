@@ -113,6 +113,7 @@ class Reason(StrEnum):
     REPLICAS_AT_LIMIT = "ReplicasAtLimit"
     OBSERVATION_STALE = "ObservationStale"
     PICTURE_INCOMPLETE = "PictureIncomplete"
+    STATE_RESTORED = "StateRestored"
     OWNER_NOT_SEEN = "OwnerNotSeen"
     LAST_READABLE = "LastReadableUsed"
     KEPT_UNREAD = "KeptUnread"

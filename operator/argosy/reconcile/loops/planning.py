@@ -12,14 +12,16 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from argosy.api import Fleet
+from argosy.api.conditions import Reason
 from argosy.api.schema.timestamp import rfc3339
-from argosy.control.decision import Decision, PlannedStep
+from argosy.control.decision import Decision, EventRecord, PlannedStep
 from argosy.control.memory import ControlMemory
 from argosy.control.recheck import changed_since
 from argosy.control.status.fleet import refused_decision
 from argosy.control.step import StepSettings
 from argosy.control.steps import gate_steps
-from argosy.control.triggers import Trigger, merged
+from argosy.control.triggers import RESTORED, Trigger, merged
 from argosy.errors import ActuationError, InvariantError, NextStep, Obstacle
 from argosy.keys import DeploymentKey
 from argosy.reconcile.error_table import Severity, delay_after, next_move
@@ -109,6 +111,9 @@ class PlanningLoop:
         self._waits_until_s: float | None = None
         self._waiting: list[Trigger] = []
         self._parting: dict[ObjectRef, float] = {}
+        self._num_restored = 0
+        """Which history of the API server's objects the last decision was made on."""
+        self._restored: str | None = None
 
     def wake(self, trigger: Trigger) -> None:
         """Decide soon, because something has changed.
@@ -120,6 +125,15 @@ class PlanningLoop:
         if not trigger.is_progress:
             self._input_changed.set()
         self._woken.set()
+
+    def begin_anew(self, proof: str) -> None:
+        """The API server was restored to an earlier state: what was decided, remembered and to be decided
+        for the later one is void. proof: what shows it"""
+        state = self._state
+        self._restored = proof
+        self._triggers, self._waiting, self._waits_until_s, self._parting = [], [], None, {}
+        state.memory = state.memory.with_planning(state.memory.planning.after_restore())
+        state.metrics.restored.inc()
 
     async def run(self) -> None:
         """Iterate while this process leads, until cancelled."""
@@ -238,14 +252,26 @@ class PlanningLoop:
         self._report_unreadable(snapshot)
         self._note_parting(snapshot.seen.parting)
         settings = StepSettings(trigger.message, trigger.is_progress, state.settings.plan_time_limit_s)
+        num_restored = state.snapshots.num_restored
         decision = await self._decider.step(snapshot, state.memory, settings)
-        self._ensure_current(decision, snapshot.monotonic_s)
+        self._ensure_current(decision, snapshot.monotonic_s, num_restored)
         if decision.alarm:
             await self._raise_alarm(decision)
         state.memory = state.memory.with_planning(decision.memory)
         await state.actor.publish(decision)
+        await self._report_restored(snapshot)
         state.revisions.see(state.snapshots.plan_names())
         return decision
+
+    async def _report_restored(self, snapshot: FleetSnapshot) -> None:
+        """An event of Fleet: the whole new picture may be seen before a decision would doubt it."""
+        if self._restored is not None and snapshot.fleet is not None:
+            sentence = Reason.STATE_RESTORED.sentence(problem=self._restored)
+            event = EventRecord(
+                Fleet.KIND, snapshot.fleet.key, "Warning", Reason.STATE_RESTORED.value, sentence
+            )
+            await self._state.actor.post((event,))
+        self._restored = None
 
     def _report_unreadable(self, snapshot: FleetSnapshot) -> None:
         """Objects that cannot be read; the conditions of each say the same."""
@@ -304,7 +330,8 @@ class PlanningLoop:
         num_left, unmarked = 0, set[DeploymentKey]()
         for planned in steps:
             step, snapshot = planned.step, self._state.snapshot()
-            reason = changed_since(planned, snapshot)
+            is_undone = self._state.snapshots.num_restored != self._num_restored
+            reason = RESTORED if is_undone else changed_since(planned, snapshot)
             if reason:
                 log.debug("left to the next decision: %s: %s", describe(step), reason)
                 num_left += 1
@@ -349,12 +376,15 @@ class PlanningLoop:
         names = frozenset(f"{NAMESPACE}{name}" for name in self._ending_until_s)
         self._state.troubles.keep_only(NAMESPACE, names)
 
-    def _ensure_current(self, decision: Decision, taken_at_s: float) -> None:
+    def _ensure_current(self, decision: Decision, taken_at_s: float, num_restored: int) -> None:
         """Raises ActuationError where nothing of the decision may be carried out."""
         if not self._election.is_leader:
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
         if self._state.snapshots.fleet_spec().mode is not decision.mode:
             raise ActuationError("the mode changed while the decision was made", NextStep.REPLAN)
+        if self._state.snapshots.num_restored != num_restored:
+            raise ActuationError(f"{RESTORED} while the decision was made", NextStep.REPLAN)
+        self._num_restored = num_restored
         age_s = self._state.clock.monotonic_s() - taken_at_s
         if age_s > STALE_S:
             message = f"the decision took {age_s:.0f} s: at most {STALE_S:.0f} s is allowed"
