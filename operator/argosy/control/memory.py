@@ -200,7 +200,6 @@ class PlanningMemory:
     awaited_s: Mapping[str, float] = field(default_factory=dict)
     interrupted_s: Mapping[ClassKey, float] = field(default_factory=dict)
 
-
     def after_restore(self) -> PlanningMemory:
         """Without what was seen of objects in a history of the API server that was undone: their difference
         from what is there now is not an edit, and looks begin anew."""

@@ -169,9 +169,10 @@ def problems(kinds: Iterable[KindSeen], monotonic_s: float) -> tuple[str, ...]:
     """
     every = tuple(kinds)
     found, told = [], set[KindState]()
-    if restored := [kind for kind in every if kind.state is KindState.RESTORED]:
-        names = ", ".join(kind_of(kind.plural).name for kind in restored)
-        found.append(_RESTORED.format(problem=restored[0].problem, kinds=names))
+    restored = [kind for kind in every if kind.state is KindState.RESTORED]
+    if len(restored) > 1:
+        every_name = ", ".join(kind_of(kind.plural).name for kind in restored)
+        found.append(_RESTORED.format(problem=restored[0].problem, kinds=f"kinds {every_name}"))
         told.add(KindState.RESTORED)
     for state, sentence in _TOGETHER.items():
         names = [kind_of(kind.plural).name for kind in every if kind.state is state]
