@@ -268,7 +268,8 @@ class VirtualShell:
 
     def _changed(self, change: Change) -> None:
         """As the operator's process does, whose Envoy acknowledges a mark at once."""
-        trigger = trigger_of(change.kind, change.previous, change.current)
+        is_applied = self.state.snapshots.has_applied_plan
+        trigger = trigger_of(change.kind, change.previous, change.current, is_applied)
         if not self._is_synced:
             return
         if trigger is not None:

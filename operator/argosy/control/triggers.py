@@ -8,7 +8,7 @@ one trigger of a decision that several asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +48,15 @@ def merged(triggers: Sequence[Trigger]) -> Trigger:
     return Trigger("; ".join(distinct[:MOST_NAMED]) + more, is_progress=not asked)
 
 
-def trigger_of(plural: str, previous: Object | None, current: Object | None) -> Trigger | None:
+def trigger_of(
+    plural: str,
+    previous: Object | None,
+    current: Object | None,
+    has_applied_plan: Callable[[], bool] = lambda: True,
+) -> Trigger | None:
     """Why this change calls for a decision, or None where it does not.
 
+    has_applied_plan: whether a plan is applied after the change; it is asked where that matters
     Raises InvariantError for a plural that is not in the registry of kinds.
     """
     kind = kind_of(plural)
@@ -62,7 +68,7 @@ def trigger_of(plural: str, previous: Object | None, current: Object | None) -> 
         case TriggerRule.POD:
             return _pod_change(previous, current)
         case TriggerRule.PLAN:
-            return _plan_change(previous, current)
+            return _plan_change(previous, current, has_applied_plan)
         case TriggerRule.DEPLOYMENT:
             return _deployment_change(previous, current)
         case TriggerRule.BUDGET:
@@ -95,15 +101,21 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
     return Trigger(f"{noun} {_name(current)} changed ({fields})")
 
 
-def _plan_change(previous: Object | None, current: Object | None) -> Trigger | None:
+def _plan_change(
+    previous: Object | None, current: Object | None, has_applied_plan: Callable[[], bool]
+) -> Trigger | None:
     """An applied plan that is gone, or is no longer applied although no other has superseded it."""
     if previous is None or _applied(previous).get("status") != ConditionStatus.TRUE:
         return None
     if current is None:
         return Trigger(f"FleetPlan {_name(previous)}, which was applied, was deleted")
     now = _applied(current)
-    if now.get("status") == ConditionStatus.TRUE or now.get("reason") == Reason.SUPERSEDED:
+    if now.get("status") == ConditionStatus.TRUE:
         return None
+    if now.get("reason") == Reason.SUPERSEDED:
+        if has_applied_plan():
+            return None
+        return Trigger(f"FleetPlan {_name(current)} was marked as superseded, and no plan is applied")
     return Trigger(f"the condition Applied of FleetPlan {_name(current)} was removed")
 
 

@@ -246,7 +246,8 @@ class _Process:
     def _changed(self, change: Change) -> None:
         self._publisher.note(change.kind)
         if self._store.is_synced:
-            trigger = trigger_of(change.kind, change.previous, change.current)
+            is_applied = self._state.snapshots.has_applied_plan
+            trigger = trigger_of(change.kind, change.previous, change.current, is_applied)
             if trigger is not None:
                 self._planning.wake(trigger)
 

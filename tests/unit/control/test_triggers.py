@@ -250,6 +250,11 @@ def test_an_applied_plan_that_is_lost_triggers_a_decision(before: Any, after: An
     assert trigger_of("fleetplans", before, after) == Trigger(sentence)
 
 
+def test_a_plan_that_is_superseded_while_no_other_is_applied_triggers_a_decision() -> None:
+    found = trigger_of("fleetplans", APPLIED, SUPERSEDED, lambda: False)
+    assert found == Trigger("FleetPlan plan-000017 was marked as superseded, and no plan is applied")
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -157,6 +157,10 @@ class Snapshots:
         plans = found if applied_plan(tuple(stored.values())) is None else stored
         return tuple(sorted(plans.values(), key=lambda p: p.spec.revision))
 
+    def has_applied_plan(self) -> bool:
+        """Whether a FleetPlan is applied."""
+        return applied_plan(self.plans()) is not None
+
     def plan_names(self) -> tuple[str, ...]:
         """Names of all FleetPlans, those included that cannot be read: a name can be used once."""
         return tuple(self._store.of("fleetplans"))
