@@ -249,6 +249,10 @@ _OF_PLANS = {
         "The plan failed the independent check, so Argosy does not act on it: {violations}. This is a bug of"
         " Argosy; report it with this message."
     ),
+    "StatusRefused": (
+        "Plans are carried out, but the API server refuses to write the status of {kinds}, which is out of"
+        " date: {problem}."
+    ),
     "WritesRefused": "The API server refuses what Argosy needs, so plans are not carried out: {problem}.",
 }
 

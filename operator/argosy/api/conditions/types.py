@@ -138,6 +138,7 @@ class Reason(StrEnum):
     FLEET_GONE = "FleetGone"
     CHECK_FAILED = "CheckFailed"
     WRITES_REFUSED = "WritesRefused"
+    STATUS_REFUSED = "StatusRefused"
 
     @property
     def parts(self) -> tuple[str, ...]:
