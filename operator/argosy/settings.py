@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from argosy.addresses import DEFAULT_ADS
+
 
 @dataclass(frozen=True, slots=True)
 class EnvoyAdmin:
@@ -44,7 +46,7 @@ class OperatorSettings:
     namespace: str = "argosy-system"
     kubeconfig: Path | None = None
     identity: str = ""
-    xds_address: str = "127.0.0.1:18000"
+    xds_address: str = DEFAULT_ADS
     xds_tls: TlsFiles | None = None
     http_address: str = "127.0.0.1:18080"
     state_dir: Path = Path("argosy-state")

@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from argosy.addresses import DEFAULT_ADS, peer_address
 from argosy.errors import SpecError
 from argosy.exit_codes import exit_code
 from argosy_sim.replay.command import register as register_replay
@@ -39,7 +40,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 
 Detach = Annotated[bool, typer.Option("--detach", help="Return once it is up; argosy sim down ends it.")]
 
-DEFAULT_ADS = "127.0.0.1:18000"
 DEFAULT_ENGINE_PORT = 8000
 REPORT_COLUMNS = 110
 DEMO_TRACE = "azure-llm-2023-conv.csv"
@@ -181,7 +181,6 @@ def envoy(
     detach: Detach = False,
 ) -> None:
     """Run an Envoy that the local operator configures, in the foreground; Ctrl-C ends it."""
-    from argosy.addresses import peer_address
     from argosy_sim import local
 
     addresses = tuple(peer_address(each, "--ads") for each in ads or (DEFAULT_ADS,))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from operator_stage import OURS, USER_KINDS, WORLD, OperatorStage, condition, names, until, until_equal
 
@@ -59,11 +61,45 @@ def test_kubectl_says_what_a_pool_in_use_costs_and_nothing_of_an_unused_one(stag
     assert "in use" not in warnings(stage, "delete", "gpupool", "unused")
 
 
-def test_kubectl_says_what_a_class_in_use_loses(stage: OperatorStage) -> None:
-    until_equal(2, lambda: stage.class_of("chat")["status"].get("replicasReady"), "the class's count")
-    said = warnings(stage, "delete", "--dry-run=server", "workloadclass/chat")
-    assert "WorkloadClass default/chat is in use: 2 of its replicas are ready" in said
-    assert "They serve for 1 s (spec.deletionGraceSeconds of Fleet/default)" in said
+def test_one_delete_of_a_file_prints_a_warning_for_each_object_in_use_with_its_figures(
+    stage: OperatorStage, tmp_path: Path
+) -> None:
+    stage.patch("fleet", "default", deletionGraceSeconds=60)
+    until_equal(1, lambda: stage.class_of("scholar")["status"].get("replicasReady"), "the class's count")
+    until_equal([24, 1.8], lambda: [cost_of(stage, pool) for pool in ("h100", "l40s")], "the pools' costs")
+    pods, file = names(stage.pods("scholar")), tmp_path / "in-use.yaml"
+    kept = [stage.read(f"{OURS}/{path}") for path in (SCHOLAR, LLAMA_70B, "gpupools/h100", "gpupools/l40s")]
+    items = [{key: item[key] for key in ("apiVersion", "kind", "spec")} for item in kept]
+    for item, found in zip(items, kept, strict=True):
+        item["metadata"] = {k: v for k, v in found["metadata"].items() if k in ("name", "namespace")}
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    with stage.load(2.0, model="llama-70b", headers={}) as load:
+        said = warnings(stage, "delete", "--wait=false", "-f", str(file)).splitlines()
+        deleted_s = time.time()
+        until(lambda: load.num_since(deleted_s) >= 4, "answers within the grace")
+        stage.apply(*items)
+        for path in (SCHOLAR, "gpupools/h100"):
+            stage.until_observed(f"{OURS}/{path}")
+        until_equal("Ready", lambda: condition(stage.class_of("scholar"), "Ready").get("reason"), "the class")
+    assert load.lost == ()
+    assert [line.partition("': ")[2].partition(". ")[0] for line in said] == [
+        "WorkloadClass default/scholar is in use: 1 of its replicas are ready",
+        "ServedModel default/llama-70b is in use: 1 of its replicas are ready",
+        "GPUPool h100 is in use: its replicas cost $24 an hour",
+        "GPUPool l40s is in use: its replicas cost $1.8 an hour",
+    ]
+    assert all("for 60 s (spec.deletionGraceSeconds of Fleet/default)" in line for line in said)
+    assert names(stage.pods("scholar")) == pods
+
+
+def cost_of(stage: OperatorStage, pool: str) -> float | None:
+    """US dollars an hour that its replicas cost, as its status says."""
+    cost = stage.read(f"{OURS}/gpupools/{pool}")["status"].get("costUsdPerHour")
+    return None if cost is None else float(cost)
+
+
+SCHOLAR = "namespaces/default/workloadclasses/scholar"
+LLAMA_70B = "namespaces/default/servedmodels/llama-70b"
 
 
 def down(stage: OperatorStage, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -83,7 +119,7 @@ def left_of_argosy(stage: OperatorStage) -> list[str]:
     return names([*found, *stage.plans(), *stage.items(LEASES)])
 
 
-def test_down_waits_for_the_operator_to_be_stopped_and_then_keeps_only_the_users_objects(
+def test_down_waits_for_the_operator_to_be_stopped_and_then_keeps_only_the_users_objects_and_no_orphan(
     stage: OperatorStage,
 ) -> None:
     refused = down(stage, "--yes")
@@ -93,9 +129,11 @@ def test_down_waits_for_the_operator_to_be_stopped_and_then_keeps_only_the_users
     assert len(stage.pods("chat")) == 2
     stage.end_operator(stage.holder())
     users = {plural: names(stage.items(f"{OURS}/{plural}")) for plural in USER_KINDS}
+    orphaned = stage.pods("chat")[0]["metadata"]["labels"]["argosy.dev/deployment"]
+    stage.kubectl("delete", "deployment", orphaned, "--cascade=orphan")
     done = down(stage, "--yes")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("removed 2 Deployments, 2 PodDisruptionBudgets, ")
+    assert done.stdout.startswith("removed 1 Deployment, 1 ReplicaSet, 2 PodDisruptionBudgets, ")
     assert "with 3 replicas; nothing of Argosy's is left" in done.stdout
     assert "3 replicas finish their requests, until " in done.stderr
     assert left_of_argosy(stage) == []

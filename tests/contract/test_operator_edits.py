@@ -91,6 +91,75 @@ def test_an_image_set_by_hand_is_set_back_and_no_request_is_lost(stage: Operator
     assert images == {before}
 
 
+def test_a_variable_and_an_annotation_added_to_the_template_are_removed_and_no_pod_is_exchanged(
+    stage: OperatorStage,
+) -> None:
+    deployment, pods = deployment_of(stage, "chat"), names(stage.pods("chat"))
+
+    def template() -> Object:
+        return dict(stage.deployments()[deployment]["spec"]["template"])
+
+    before = template()
+    stage.kubectl("set", "env", f"deployment/{deployment}", "FOO=bar")
+    until(lambda: said(stage, deployment, "kubectl-set", "env.FOO nothing -> ", "set back"), "the event")
+    until(lambda: template() == before, "the variable to go")
+    patch = '{"spec":{"template":{"metadata":{"annotations":{"team":"search"}}}}}'
+    stage.kubectl("patch", "deployment", deployment, "-p", patch)
+    change = "annotations.team nothing -> search"
+    until(lambda: said(stage, deployment, "kubectl-patch", change), "the event")
+    until(lambda: template()["metadata"].get("annotations") in (None, {}), "the annotation to go")
+    until(lambda: names(stage.pods("chat")) == pods, "only the pods from before")
+
+
+def test_a_pause_a_strategy_and_a_removed_label_are_set_back_and_reported_as_what_they_are(
+    stage: OperatorStage,
+) -> None:
+    deployment, plans, pods = deployment_of(stage, "chat"), names(stage.plans()), names(stage.pods("chat"))
+
+    def spec() -> Object:
+        return dict(stage.deployments()[deployment]["spec"])
+
+    stage.kubectl("rollout", "pause", f"deployment/{deployment}")
+    until(lambda: said(stage, deployment, "kubectl", "spec.paused false -> true", "set back"), "the event")
+    until(lambda: not spec().get("paused"), "the pause to end")
+    patch = '{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null},"minReadySeconds":1}}'
+    stage.kubectl("patch", "deployment", deployment, "-p", patch)
+    change = "spec.strategy.type RollingUpdate -> Recreate"
+    until(lambda: said(stage, deployment, "kubectl-patch", change), "the event")
+    until(lambda: spec()["strategy"]["type"] == "RollingUpdate", "the strategy to be set back")
+    assert spec()["minReadySeconds"] == 1, "not a field of Argosy's"
+    stage.kubectl("label", "deployment", deployment, "app.kubernetes.io/managed-by-")
+    change = "metadata.labels.app.kubernetes.io/managed-by argosy -> nothing"
+    until(lambda: said(stage, deployment, change, "set back"), "the event")
+    label = "app.kubernetes.io/managed-by"
+    until(lambda: label in stage.deployments()[deployment]["metadata"]["labels"], "the label to be back")
+    assert not said(stage, deployment, f"Deployment {deployment} was deleted")
+    assert (names(stage.plans()), names(stage.pods("chat"))) == (plans, pods)
+    stage.kubectl("patch", "deployment", deployment, "-p", '{"spec":{"minReadySeconds":0}}')
+
+
+def test_a_restart_ordered_by_kubectl_exchanges_every_replica_once_and_loses_no_request(
+    stage: OperatorStage,
+) -> None:
+    deployment, plans = deployment_of(stage, "chat"), names(stage.plans())
+    before, earlier = set(names(stage.pods("chat"))), notes(stage, deployment)
+    with stage.load() as load:
+        stage.kubectl("rollout", "restart", f"deployment/{deployment}")
+        until(lambda: deployment not in stage.deployments(), "the former Deployment to go", 60.0)
+        until(lambda: is_whole(stage), "two replicas to serve")
+    assert load.lost == ()
+    assert not before & set(names(stage.pods("chat")))
+    annotation = "kubectl.kubernetes.io/restartedAt"
+    assert all(annotation in pod["metadata"]["annotations"] for pod in stage.pods("chat"))
+    [made] = set(names(stage.plans())) - set(plans)
+    plan = stage.read(f"{OURS}/fleetplans/{made}")["spec"]
+    assert (
+        plan["trigger"]
+        == f"a restart of Deployment default/{deployment} was ordered (kubectl rollout restart)"
+    )
+    assert notes(stage, deployment) == earlier, "no edit: it is obeyed"
+
+
 def test_a_deployment_deleted_by_hand_is_made_again_without_a_revision(stage: OperatorStage) -> None:
     deployment, plans = deployment_of(stage, "chat"), names(stage.plans())
     stage.kubectl("delete", "deployment", deployment, "--wait=false")

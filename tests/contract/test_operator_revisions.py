@@ -7,10 +7,13 @@ import shutil
 from typing import Any
 
 from operator_stage import OURS, REPOSITORY, OperatorStage, condition, names, until, until_equal
+from watching import Watch
 
 from argosy.xds.hold import HOLD_S
 
-FLEET = f"{OURS}/fleets/default"
+FLEETS = f"{OURS}/fleets"
+FLEET = f"{FLEETS}/default"
+CLASSES = f"{OURS}/namespaces/default/workloadclasses"
 
 
 def envoy_revision(stage: OperatorStage) -> int:
@@ -25,7 +28,11 @@ def test_after_all_plans_are_deleted_a_changed_engine_reaches_envoy_and_no_reque
     last, before = int(stage.applied()["spec"]["revision"]), set(stage.deployments())
     pods = names(stage.pods("chat"))
     try:
-        with stage.load() as load:
+        with (
+            stage.load() as load,
+            Watch(f"{stage.proxy}{FLEETS}") as fleets,
+            Watch(f"{stage.proxy}{CLASSES}") as classes,
+        ):
             stage.kubectl("delete", "fplan", "--all", "--wait=false")
             again = until(stage.applied, "another plan to be applied", 5.0)
             assert "which was applied, was deleted" in again["spec"]["trigger"]
@@ -42,6 +49,10 @@ def test_after_all_plans_are_deleted_a_changed_engine_reaches_envoy_and_no_reque
             seen = len(load.answers)
             until(lambda: len(load.answers) > seen + 4, "more answers")
         assert load.lost == ()
+        for item, seen in ((stage.read(FLEET), fleets), (stage.class_of("chat"), classes)):
+            reasons = {row["reason"] for row in seen.conditions(item, "Programmed")}
+            assert "Programmed" in reasons
+            assert "NoPlan" not in reasons, "all was routed all the time"
     finally:
         stage.patch("smodel", "llama-8b", engine=None)
 

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import time
 
-from operator_stage import OURS, OperatorStage, condition, contents, until, until_equal
+from operator_stage import (
+    OURS,
+    Object,
+    Operator,
+    OperatorStage,
+    condition,
+    contents,
+    names,
+    until,
+    until_equal,
+)
+
+from argosy.snapshot.liveness import UNREAD_AFTER_S
+from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
 
 
 def test_a_killed_envoy_gets_its_configuration_again_and_the_fleet_says_so(stage: OperatorStage) -> None:
@@ -66,3 +79,48 @@ def test_an_envoy_that_is_not_listed_is_read_and_its_requests_are_demand(stage: 
     with stage.load(rate_per_s=3.0) as load:
         until(lambda: stage.leader.metric(name) > 2, "the observed rate to be planned for")
     assert load.lost == ()
+
+
+def test_telemetry_that_is_lost_wholly_is_said_after_a_minute_and_costs_no_request(
+    stage: OperatorStage,
+) -> None:
+    before = (names(stage.plans()), names(stage.pods("chat")), names(stage.pods("scholar")))
+    (nobodys_port,) = free_ports(1)
+    operator = restarted(stage, "--prometheus", f"http://{LOOPBACK}:{nobodys_port}")
+    try:
+        began_s = time.monotonic()
+        with stage.load() as load:
+            until(lambda: not operator.is_ready(), "readyz to turn back", UNREAD_AFTER_S + 20.0)
+            took_s = time.monotonic() - began_s
+            stale = ("True", "ObservationStale")
+            until_equal([stale, stale], lambda: ready_of_both(stage), "Fleet and class to say so")
+        assert took_s > UNREAD_AFTER_S - 5.0, f"said after {took_s:.0f} s"
+        assert load.lost == ()
+        assert (names(stage.plans()), names(stage.pods("chat")), names(stage.pods("scholar"))) == before
+        message = condition(stage.class_of("chat"), "Ready")["message"]
+        assert message.startswith("The last reading of all engines and Envoys is more than 60 s old")
+        assert operator.metric('argosy_blind{what="telemetry"}') == 1
+        [event] = [e for e in stage.items(EVENTS) if e["reason"] == "TelemetryLost"]
+        assert event["regarding"]["name"] == "default"
+        assert "check that they can be reached from the operator, or Prometheus" in event["note"]
+    finally:
+        operator = restarted(stage)
+    until_equal([("True", "Ready")] * 2, lambda: ready_of_both(stage), "telemetry to be seen again")
+    assert operator.metric('argosy_blind{what="telemetry"}') == 0
+
+
+EVENTS = "/apis/events.k8s.io/v1/events"
+
+
+def restarted(stage: OperatorStage, *flags: str) -> Operator:
+    """The leader, ended and started again with these flags."""
+    name = stage.leader.name
+    stage.leader.terminate()
+    stage.end_operator(name)
+    return stage.start_operator(name, *flags)
+
+
+def ready_of_both(stage: OperatorStage) -> list[tuple[str, str]]:
+    """Status and reason of the condition Ready: of Fleet, and of class chat."""
+    items: list[Object] = [stage.read(f"{OURS}/fleets/default"), stage.class_of("chat")]
+    return [(found["status"], found["reason"]) for found in (condition(item, "Ready") for item in items)]

@@ -56,8 +56,9 @@ class FakePerf:
         return Fits(16_000_000_000, 16_000_000_000, 100_000)
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
-        if min(term.bound_ms for term in slo.terms) < 5:
-            return Capacity(0.0, TTFT_P95)
+        strictest = min(slo.terms, key=lambda term: term.bound_ms)
+        if strictest.bound_ms < 5:
+            return Capacity(0.0, strictest)
         if mix.mean_prompt_tokens > 100_000:
             return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, "prompts of more than 100,000 tokens")
         slowness = self.slowness.get((variant.gpu, variant.gpus), 1.0)

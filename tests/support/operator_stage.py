@@ -125,7 +125,7 @@ class OperatorStage:
         self._stack = stack
         self.xds_ports: dict[str, int] = {}
         self.operators: dict[str, Operator] = {}
-        self._proxy = ""
+        self.proxy = ""
         self._had_outage = False
 
     @classmethod
@@ -150,7 +150,7 @@ class OperatorStage:
     def _put_on(self) -> None:
         stage, ports = self.stage, free_ports(3)
         stage.install()
-        self._proxy = f"http://{LOOPBACK}:{ports[2]}"
+        self.proxy = f"http://{LOOPBACK}:{ports[2]}"
         kubectl = [str(stage.control_plane.binaries.kubectl)]
         kubectl += [f"--kubeconfig={stage.control_plane.admin_kubeconfig}", "proxy", f"--port={ports[2]}"]
         stage.launch("proxy", kubectl)
@@ -165,14 +165,14 @@ class OperatorStage:
 
     # --- operators -------------------------------------------------------------------------------
 
-    def start_operator(self, name: str, *, ready: bool = True) -> Operator:
+    def start_operator(self, name: str, *flags: str, ready: bool = True) -> Operator:
         """Start an operator as its own ServiceAccount; a namesake must have ended before."""
         (http_port,) = free_ports(1)
         address = f"{LOOPBACK}:{http_port}"
         command = [sys.executable, "-m", "argosy", "operator", "run", "--identity", name]
         command += ["--kubeconfig", str(self.operator_kubeconfig(name)), "--http-address", address]
         command += ["--xds-address", f"{LOOPBACK}:{self.xds_ports[name]}"]
-        command += ["--state-dir", str(self.state_dir(name))]
+        command += ["--state-dir", str(self.state_dir(name)), *flags]
         operator = Operator(name, self.stage.launch(name, command), address)
         self.operators[name] = operator
         if ready:
@@ -242,7 +242,7 @@ class OperatorStage:
         give_up_s = time.monotonic() + PATIENCE_S
         while True:
             try:
-                with urllib.request.urlopen(f"{self._proxy}{path}", timeout=ANSWER_TIMEOUT_S) as answer:
+                with urllib.request.urlopen(f"{self.proxy}{path}", timeout=ANSWER_TIMEOUT_S) as answer:
                     return dict(json.loads(answer.read()))
             except urllib.error.HTTPError as error:
                 if error.code == HTTPStatus.NOT_FOUND:

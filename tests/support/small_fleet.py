@@ -13,6 +13,7 @@ from typing import Any
 
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 from fake_perf import FakePerf
+from restarted import is_restarted
 from rotation import ensure_unused, in_order_of_removal, withdrawn
 
 from argosy.api import (
@@ -28,13 +29,14 @@ from argosy.api import (
 from argosy.api.conditions import Condition, ConditionStatus
 from argosy.api.crd.resource import status_body
 from argosy.api.fleetplan import FleetPlanStatus
+from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.cells import RouteCells
 from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.recheck import changed_since
 from argosy.control.step import StepSettings, step
 from argosy.keys import DeploymentKey
-from argosy.manifests import deployment_name, pod_template
+from argosy.manifests import deployment_manifest, deployment_name, pod_template
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
@@ -47,8 +49,14 @@ from argosy.rollout import (
     Step,
 )
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
-from argosy.snapshot.cluster import LABEL_DEPLOYMENT, DeploymentState, NodeState, PodState
+from argosy.snapshot.cluster import (
+    LABEL_DEPLOYMENT,
+    DeploymentState,
+    NodeState,
+    PodState,
+)
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
+from argosy.snapshot.kubernetes import deployment_state
 from argosy.snapshot.seen import ObjectRef, Seen
 
 __all__ = [  # with builders that stories need beside a World
@@ -302,6 +310,15 @@ class World:
         for key in decision.life.expired:
             del plans[key]
         self.plans = tuple(plans.values())
+        for update in decision.statuses:
+            if isinstance(update.status, WorkloadClassStatus):
+                self._note_interruption(update.key, update.status)
+
+    def _note_interruption(self, key: str, status: WorkloadClassStatus) -> None:
+        """The one field of a class's status that decisions read."""
+        item = self.of(WorkloadClass)[key]
+        noted = item.status.model_copy(update={"interrupted_since": status.interrupted_since})
+        self.objects[WorkloadClass, key] = item.model_copy(update={"status": noted})
 
     def take(self, step: Step) -> None:
         """What the API server makes of one step."""
@@ -310,11 +327,11 @@ class World:
                 assert workload.key not in self.deployments
                 self._templates[workload.key] = pod_template(workload)
                 assert workload.key.endswith(deployment_name(workload))
-                self.deployments[workload.key] = DeploymentState(workload.key, count)
+                self.deployments[workload.key] = deployment_state(deployment_manifest(workload, count))
                 self.protected[workload.key] = count
             case ScaleDeployment(key, count):
                 ensure_unused(self, key, count)
-                self.deployments[key] = DeploymentState(key, count)
+                self.deployments[key] = replace(self.deployments[key], replicas=count)
             case DeleteDeployment(key):
                 assert not any(p.deployment == key for p in self.pods.values())
                 del self.deployments[key]
@@ -357,6 +374,9 @@ class World:
 
     def _scale(self, deployment: DeploymentState) -> None:
         live = in_order_of_removal(self.pods, deployment.key)
+        if deployment.replicas and is_restarted(deployment, self._templates[deployment.key]):
+            surge = next((p for p in live if p.gated), None) or self._create_pod(deployment.key)
+            live = [p for p in live if p.key != surge.key]
         for _ in range(deployment.replicas - len(live)):
             self._create_pod(deployment.key)
         for pod in live[: max(0, len(live) - deployment.replicas)]:
@@ -383,7 +403,7 @@ class World:
             labels={name: value for name, value in pod.labels.items() if name != LABEL_DEPLOYMENT},
         )
 
-    def _create_pod(self, deployment: DeploymentKey) -> None:
+    def _create_pod(self, deployment: DeploymentKey) -> PodState:
         template = self._templates[deployment]
         namespace, name = deployment.namespace, deployment.name
         limits = template["spec"]["containers"][0]["resources"]["limits"]
@@ -405,6 +425,7 @@ class World:
             labels=template["metadata"]["labels"],
         )
         self.pods[pod.key] = pod
+        return pod
 
     def _schedule(self, pod: PodState) -> None:
         selector = self._templates[pod.deployment]["spec"]["nodeSelector"].items()

@@ -64,6 +64,12 @@ class PlannedDeployment(Value):
             " no limit, because no SLO says how long a request may wait."
         ),
     )
+    restarted_at: ShortText = Field(
+        "",
+        description=(
+            "When a restart of its replicas was last ordered (kubectl rollout restart), as kubectl writes it."
+        ),
+    )
     nodes: Annotated[tuple[NodeReplicas, ...], Field(max_length=256), KeyedBy("node")] = Field(
         (),
         description=(

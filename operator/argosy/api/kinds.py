@@ -101,6 +101,8 @@ REGISTRY: tuple[Kind, ...] = (
         trigger=TriggerRule.BUDGET,
     ),
     Kind("Deployment", "deployments", "apps/v1", Scope.NAMESPACED, trigger=TriggerRule.DEPLOYMENT),
+    # Only where its Deployment was deleted without it, and only to be removed by argosy down.
+    Kind("ReplicaSet", "replicasets", "apps/v1", Scope.NAMESPACED, watched=False),
     # Read one by one, and only where a ServedModel names them: a cluster's may be many and large.
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
     Kind("Event", "events", "events.k8s.io/v1", Scope.NAMESPACED, watched=False),

@@ -15,6 +15,7 @@ from pydantic import Field
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.schema.rule import Rule
+from argosy.api.schema.timestamp import seconds_of
 from argosy.api.schema.value import (
     Amount,
     AsSet,
@@ -326,6 +327,18 @@ class WorkloadClassStatus(Value):
     unserved_share: Share | None = Field(
         None, description="Share (0-1) of the requests that the plan does not serve."
     )
+    interrupted_since: Annotated[str, Field(max_length=64)] | None = Field(
+        None,
+        description=(
+            "Since when no replica takes requests because the last one made room for its successor"
+            " (spec.exchange BriefOutage of its ServedModel). Absent: the class is not interrupted."
+        ),
+    )
+
+    @property
+    def interrupted_since_s(self) -> float | None:
+        """The same in seconds since the epoch."""
+        return seconds_of(self.interrupted_since)
 
 
 class WorkloadClass(CustomResource):

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from argosy.addresses import host_and_port, peer_address
+from argosy.addresses import DEFAULT_ADS, host_and_port, peer_address
 from argosy.errors import SpecError
 
 if TYPE_CHECKING:
     from argosy.settings import TlsFiles
 
 app = typer.Typer(help="Envoys that the operator configures.", no_args_is_help=True)
-
-DEFAULT_ADS = "127.0.0.1:18000"
 
 
 @app.callback()
@@ -79,7 +77,7 @@ def bootstrap(  # noqa: PLR0913  (each argument is a flag)
 
 
 def _stats(text: str, admin_port: int) -> tuple[str, int]:
-    """An IPv6 address without its brackets, as Envoy writes it.
+    """Where to listen.
 
     Raises SpecError for a name, on which Envoy cannot listen, and for a port that it cannot listen on twice
     or that only Envoy would know.
@@ -90,7 +88,7 @@ def _stats(text: str, admin_port: int) -> tuple[str, int]:
     if port in (0, admin_port):
         raise SpecError(f"{text!r} needs a port of its own, such as 127.0.0.1:9902", "--stats-address")
     try:
-        return str(ipaddress.ip_address(host.strip("[]"))), port
+        return str(ipaddress.ip_address(host)), port
     except ValueError as error:
         needed = "an IP address to listen on, such as 127.0.0.1:9902"
         raise SpecError(f"{text!r} needs {needed}", "--stats-address") from error

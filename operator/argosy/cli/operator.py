@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from argosy.addresses import host_and_port
+from argosy.addresses import DEFAULT_ADS, host_and_port
 from argosy.cli.envoy import tls_files
 from argosy.errors import SpecError
 from argosy.settings import EnvoyAdmin, OperatorSettings
@@ -41,7 +41,7 @@ def run(  # noqa: PLR0913  (each argument is a flag)
             help="Identity in the Lease; default: the host's name, and a suffix kept in --state-dir."
         ),
     ] = "",
-    xds_address: Annotated[str, typer.Option(help="host:port of the ADS server.")] = "127.0.0.1:18000",
+    xds_address: Annotated[str, typer.Option(help="host:port of the ADS server.")] = DEFAULT_ADS,
     http_address: Annotated[
         str, typer.Option(help="host:port of /healthz, /readyz and /metrics.")
     ] = "127.0.0.1:18080",

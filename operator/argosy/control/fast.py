@@ -27,6 +27,7 @@ from argosy.control.traffic.balance import balance, published_weights, worth_pub
 from argosy.control.traffic.blindness import Blindness
 from argosy.control.traffic.engine_ends import engine_ends
 from argosy.control.traffic.envoys import envoy_events
+from argosy.control.traffic.promises import missing_slo, slo_triggers
 from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrated, recalibrated
 from argosy.control.triggers import Trigger
 from argosy.demand import observed
@@ -99,6 +100,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         demand=observe(memory.traffic.demand, snapshot.telemetry, seen_now.classes, snapshot.now_s),
         observed=observed.observe(memory.traffic.observed, seen_now),
     )
+    traffic = replace(traffic, missing_slo=missing_slo(snapshot, traffic.observed, seen_now))
     silent, idle = silent_pods(snapshot), idle_pods(snapshot)
     blind = blindness.look(snapshot, memory.traffic.blind, settings.due_since_s)
     ends = engine_ends(snapshot, memory.traffic.ends)
@@ -122,6 +124,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         memory=traffic,
         triggers=(
             *_demand_triggers(snapshot, seen),
+            *slo_triggers(snapshot, memory.traffic.missing_slo, traffic.missing_slo),
             *_silence_triggers(memory.traffic.silent, silent),
             *_idle_triggers(memory.traffic.idle - silent, idle - silent),
             *_routed_triggers(memory.planning.unrouted - unrouted(snapshot).keys()),

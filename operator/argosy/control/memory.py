@@ -87,6 +87,7 @@ class TrafficMemory:
     calibration: step times of engines as observed, against their profiles
     silent:      keys of the pods whose engine was silent at the last reading
     observed:    what requests got in the last minutes
+    missing_slo: classes whose requests missed their SLO at the last reading
     idle:        keys of the pods that took no requests at the last reading
     ends:        how the engines of pods have ended so far, by UID
     blind:       what is lost of sight
@@ -101,6 +102,7 @@ class TrafficMemory:
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
     silent: frozenset[str] = frozenset()
     observed: ObservedHistory = field(default_factory=ObservedHistory)
+    missing_slo: frozenset[ClassKey] = frozenset()
     idle: frozenset[str] = frozenset()
     ends: Mapping[str, PodEnds] = field(default_factory=dict)
     weights: WeightMemory = field(default_factory=WeightMemory)
@@ -187,7 +189,6 @@ class PlanningMemory:
     unrouted:       keys of the ready pods to which some Envoy did not send requests
     first_seen_s:   since when each look lasts that waits for a second one (monotonic seconds)
     edits:          what edits by hand are recognised by
-    interrupted_s:  since when a class is served by no replica, for an exchange (seconds since the epoch)
     awaited_s:      since when the removal of each pod has waited for Envoys, by its key (monotonic seconds)
     """
 
@@ -198,7 +199,6 @@ class PlanningMemory:
     unrouted: frozenset[str] = frozenset()
     edits: EditMemory = field(default_factory=EditMemory)
     awaited_s: Mapping[str, float] = field(default_factory=dict)
-    interrupted_s: Mapping[ClassKey, float] = field(default_factory=dict)
 
     def after_restore(self) -> PlanningMemory:
         """Without what was seen of objects in a history of the API server that was undone: their difference

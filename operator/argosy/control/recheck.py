@@ -16,6 +16,7 @@ from argosy.control.picture.set_aside import set_aside
 from argosy.control.state.nodes import new_pod_nodes, pool_nodes
 from argosy.control.state.orphans import orphans
 from argosy.control.state.removable import in_order_of_removal, still_sending
+from argosy.control.state.restarts import ordered_restarts, workload_of
 from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import uncounted_pods
 from argosy.keys import DeploymentKey
@@ -112,8 +113,9 @@ def _workload_changed(workload: EngineWorkload, snapshot: FleetSnapshot) -> str:
     model = snapshot.models.get(workload.variant.model_key)
     if model is None:
         return f"ServedModel {workload.variant.model_key} is gone"
+    orders = ordered_restarts(snapshot)
     described = (
-        EngineWorkload(variant, workload.group, snapshot.pools[variant.pool]).key
+        workload_of(snapshot, orders, variant, workload.group).key
         for variant in variants_of(snapshot, model)
         if variant.pool == workload.variant.pool
     )

@@ -56,9 +56,10 @@ def _endpoints(pods: Iterable[PodState], *, acts: bool) -> dict[DeploymentKey, t
 
 
 def _state(pod: PodState, acts: bool) -> EndpointState:
-    # What was out of rotation when its drain began does not come back for it.
-    if not answers(pod) or (pod.deleting and pod.is_marked):
-        return EndpointState.NOT_READY
     if pod.deleting:
-        return EndpointState.DRAINING
+        # What was out of rotation when its drain began does not come back for it.
+        is_out = pod.is_marked or not answers(pod)
+        return EndpointState.TERMINATING if is_out else EndpointState.DRAINING
+    if not answers(pod):
+        return EndpointState.NOT_READY
     return EndpointState.MARKED if acts and pod.is_marked else EndpointState.READY

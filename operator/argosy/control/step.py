@@ -52,7 +52,6 @@ from argosy.control.status.changes import change_events
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
 from argosy.control.status.reported import Reported
-from argosy.control.status.rollout.last_replica import interrupted_s
 from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
 from argosy.control.status.updates import status_updates
 from argosy.control.status.verdict import Verdict, conditions_of
@@ -235,7 +234,6 @@ def _reported(made: _Made) -> Reported:
         history=memory.traffic.observed,
         waiting=made.decided.waiting,
         unread=memory.traffic.blind.unread,
-        interrupted_s=memory.planning.interrupted_s,
     )
 
 
@@ -285,7 +283,6 @@ def _remembered(made: _Made, reported: Reported, done: _Done, inputs: PlanInputs
         unrouted=frozenset(key for key in reported.unrouted if not snapshot.pods[key].is_marked),
         edits=done.mending.memory,
         awaited_s=done.acknowledged.awaited_s,
-        interrupted_s=interrupted_s(reported, planning.interrupted_s),
     )
 
 

@@ -20,6 +20,7 @@ from argosy.control.revision.decided import Decided
 from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, new_pod_nodes, pool_nodes
 from argosy.control.state.orphans import orphans, without_place
 from argosy.control.state.owners import Owners
+from argosy.control.state.restarts import surge_pods
 from argosy.control.state.routable import unrouted
 from argosy.control.state.waiting import replicas_without_room, uncounted_pods
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
@@ -58,11 +59,11 @@ class World:
 def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[PlannedStep, ...]:
     """What is safe to do now to carry out `follow`."""
     snapshot = world.snapshot
-    strays = orphans(snapshot)
+    strays, surge = orphans(snapshot), surge_pods(snapshot)
     inputs = RolloutInputs(
         targets=(*_planned(world, decided, follow), *_unplanned(world, decided, follow)),
         deployments=snapshot.deployments,
-        pods=tuple(p for p in snapshot.engine_pods if p not in strays),
+        pods=tuple(p for p in snapshot.engine_pods if p not in strays and p.key not in surge),
         victims=decided.placement.victims,
         lost=world.lost,
         leaving=leaving_pods(snapshot, world.nodes) - set(decided.placement.staying),

@@ -177,11 +177,21 @@ def _edits(deployment: Object) -> frozenset[tuple[str, str, float]]:
     return frozenset((m.name, m.subresource, m.at_s) for m in managers if not m.is_operator)
 
 
+def _is_edited(previous: Object, current: Object) -> bool:
+    """Whether another client wrote it: the API server keeps no name of one that only removes fields."""
+    before, after = deployment_state(previous), deployment_state(current)
+    is_changed = (before.labels, before.settings) != (after.labels, after.settings)
+    return is_changed or _edits(previous) != _edits(current)
+
+
 def _deployment_change(previous: Object | None, current: Object | None) -> Trigger | None:
     """Its end, another client's change, or a refusal of its pods: Argosy's own steps change nothing."""
     if current is None:
         return Trigger(f"Deployment {_name(previous or {})} is gone", is_progress=True)
-    if previous is not None and _edits(previous) != _edits(current):
+    ordered = deployment_state(current).restarted_at
+    if previous is not None and deployment_state(previous).restarted_at != ordered and ordered:
+        return Trigger(f"a restart of Deployment {_name(current)} was ordered (kubectl rollout restart)")
+    if previous is not None and _is_edited(previous, current):
         return Trigger(f"Deployment {_name(current)} was changed", is_progress=True)
     before, after = ("" if d is None else deployment_state(d).pods_refused for d in (previous, current))
     if before == after:

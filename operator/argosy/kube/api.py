@@ -33,6 +33,7 @@ FIELD_MANAGER = "argosy"
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
 TIMEOUT_S = 10.0
 
 
@@ -141,6 +142,11 @@ class ApiServer:
         """Merge patch of an object or of its subresource `sub`."""
         query = {"fieldManager": FIELD_MANAGER}
         return await self._call("PATCH", kind.path(key, sub), body=body, content_type=MERGE, query=query)
+
+    async def merge(self, kind: KindPath, key: str, body: Mapping[str, Any]) -> Object:
+        """Strategic merge patch: lists are merged by key, and `$patch: delete` removes an item."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._call("PATCH", kind.path(key), body=body, content_type=STRATEGIC, query=query)
 
     async def delete(self, kind: KindPath, key: str) -> None:
         """Delete an object; an object that is gone already is no error."""

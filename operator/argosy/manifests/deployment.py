@@ -20,6 +20,7 @@ from argosy.keys import DeploymentKey, GroupName
 from argosy.manifests.engine_args import engine_args
 from argosy.snapshot import Variant
 from argosy.snapshot.cluster import (
+    ANNOTATION_RESTARTED,
     ANNOTATION_RUNS,
     ENGINE_CONTAINER,
     ENGINE_PORT,
@@ -76,11 +77,15 @@ while busy():
 
 @dataclass(frozen=True)
 class EngineWorkload:
-    """One variant in one sharing group: everything its pods depend on."""
+    """One variant in one sharing group: everything its pods depend on.
+
+    restarted_at: when a user last ordered a restart of its replicas, as kubectl writes it; empty: never
+    """
 
     variant: Variant
     group: GroupName
     pool: GPUPool
+    restarted_at: str = ""
 
     @property
     def namespace(self) -> str:
@@ -120,6 +125,8 @@ def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
             "replicas": replicas,
             "revisionHistoryLimit": 0,
             "progressDeadlineSeconds": LOAD_LIMIT_S,
+            # Said, so that a pause by hand is set back: a paused Deployment exchanges no pods.
+            "paused": False,
             # Argosy edits no template; where another client did, what serves stays until its successor does.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "selector": {"matchLabels": {LABEL_DEPLOYMENT: name}},
@@ -131,7 +138,8 @@ def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
 def pod_template(workload: EngineWorkload) -> Manifest:
     """The template, labelled with the Deployment that it belongs to."""
     template = _bare_template(workload)
-    template["metadata"] = {"labels": _labels(workload, deployment_name(workload))}
+    labels = _labels(workload, deployment_name(workload))
+    template["metadata"] = {**template.get("metadata", {}), "labels": labels}
     return template
 
 
@@ -167,7 +175,9 @@ def _bare_template(workload: EngineWorkload) -> Manifest:
         # NCCL's shared-memory transport needs more than the 64 MiB that a container gets.
         spec["volumes"] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}]
         spec["containers"][0]["volumeMounts"] = [{"name": "shm", "mountPath": "/dev/shm"}]  # noqa: S108
-    return {"spec": spec}
+    if not workload.restarted_at:
+        return {"spec": spec}
+    return {"metadata": {"annotations": {ANNOTATION_RESTARTED: workload.restarted_at}}, "spec": spec}
 
 
 def _engine_container(workload: EngineWorkload) -> Manifest:

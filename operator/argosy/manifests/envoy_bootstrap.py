@@ -16,6 +16,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
+from argosy.addresses import written
 from argosy.settings import TlsFiles
 
 ADS_CLUSTER = "argosy-ads"
@@ -55,12 +56,11 @@ class EnvoyBootstrap:
 
 def bootstrap(wanted: EnvoyBootstrap) -> Message:
     """The whole static configuration."""
-    host, port = wanted.stats
     return {
         "node": {
             "id": wanted.node_id,
             "cluster": "argosy",
-            "metadata": {STATS_KEY: f"[{host}]:{port}" if ":" in host else f"{host}:{port}"},
+            "metadata": {STATS_KEY: written(*wanted.stats)},
         },
         "admin": {"address": _socket_address((LOOPBACK, wanted.admin_port))},
         # Replicas are reached through listeners inside Envoy.
@@ -96,7 +96,7 @@ def stats_url(announced: str, peer_host: str) -> str:
         host = peer_host
     if not host:
         return ""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{written(host, int(port))}"
 
 
 def _means_all(host: str) -> bool:

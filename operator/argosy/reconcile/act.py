@@ -88,7 +88,9 @@ class Actor:
                 await self._protect(workload.key, replicas)
             case ScaleDeployment(key, replicas):
                 await self._scale(key, replicas)
-            case RestoreDeployment(workload, replicas):
+            case RestoreDeployment(workload, replicas, removal):
+                if removal:
+                    await self._api.merge(DEPLOYMENTS, workload.key, removal)
                 body = deployment_manifest(workload, replicas)
                 self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
             case MarkVictim(pod, cost):

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio.client import ApiClient
 
-from argosy.addresses import host_and_port
+from argosy.addresses import host_and_port, written
 from argosy.api.kinds import WATCHED
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.fast import removal_triggers
@@ -146,7 +146,7 @@ class _Process:
         except BaseException:
             await process.close()
             raise
-        log.info("serving Envoys on %s:%d", host, bound)
+        log.info("serving Envoys on %s", written(host, bound))
         process._publisher.serve_copy()
         return process
 

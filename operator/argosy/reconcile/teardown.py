@@ -22,6 +22,7 @@ from argosy.control.teardown.remains import (
     Left,
     Remains,
     is_engine_object,
+    is_removed_by_itself,
     left,
     mode_of,
     pod_left,
@@ -148,7 +149,7 @@ class Teardown:
         objects = [left(plural, item) for plural, items in listed.items() for item in items or ()]
         for plural in ENGINES:
             found, _ = await self._api.list(path_of(plural), _SELECTOR)
-            objects += [left(plural, item) for item in found if is_engine_object(item)]
+            objects += [left(plural, item) for item in found if is_removed_by_itself(plural, item)]
         pods, _ = await self._api.list(PODS, _SELECTOR)
         replicas = tuple(pod_left(pod) for pod in pods if is_engine_object(pod))
         self._pods |= {pod.key for pod in replicas}
@@ -241,9 +242,9 @@ def explanation(error: ActuationError) -> str:
     """The sentence, with what the user of a kubeconfig can do: the operator's own remedies are others."""
     if error.status == 403:
         return (
-            f"{words(error)}: argosy down lists and deletes Deployments, PodDisruptionBudgets, Leases and"
-            " objects of argosy.dev, and lists pods, in all namespaces; use an administrator's kubeconfig"
-            " (--kubeconfig)"
+            f"{words(error)}: argosy down lists and deletes Deployments, ReplicaSets, PodDisruptionBudgets,"
+            " Leases and objects of argosy.dev, and lists pods, in all namespaces; use an administrator's"
+            " kubeconfig (--kubeconfig)"
         )
     if error.status == 401:
         return f"{words(error)}: renew the credentials in the kubeconfig, or name another one by --kubeconfig"

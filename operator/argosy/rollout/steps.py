@@ -11,7 +11,9 @@ group (`make_room`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from argosy.keys import DeploymentKey
 from argosy.manifests import EngineWorkload
@@ -48,10 +50,13 @@ class RestoreDeployment:
 
     Server-side apply of the same manifest: where its pods run another template by now, Kubernetes exchanges
     them one by one, each after its successor is ready.
+
+    removal: a strategic merge patch that removes what was added to its template; empty: nothing was
     """
 
     workload: EngineWorkload
     replicas: int
+    removal: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ def describe(step: Step) -> str:
         case ScaleDeployment(key, replicas):
             return f"scale Deployment {key} to {replicas}"
         case RestoreDeployment(workload, replicas):
-            return f"set back the template of Deployment {workload.key} with {replicas} replicas"
+            return f"set back Deployment {workload.key} with {replicas} replicas"
         case MarkVictim(pod, cost):
             return f"{'mark' if cost else 'unmark'} pod {pod} as the first to be removed"
         case PlacePod(pod, node):

@@ -7,7 +7,7 @@ order: the leader, a standby and a restarted process build the same table from t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
@@ -104,13 +104,14 @@ class _Resolved:
 
 def compile_routes(inputs: RouteInputs) -> RouteTable:
     """The route table of these inputs."""
-    cells = {workload.key: _cells(inputs.plan, workload.key) for workload in inputs.classes}
+    cells = {workload.key: _cells(inputs.plan, workload) for workload in inputs.classes}
     by_class = assign_policies(inputs.policies, inputs.classes).by_class
     resolved = _Resolved(inputs, by_class, _groups(inputs), _cluster_models(inputs), _classes_by_group(cells))
-    resolved = replace(resolved, inputs=replace(inputs, endpoints=_endpoints(resolved, cells)))
+    serving = _serving(resolved, cells)
+    resolved = replace(resolved, inputs=replace(inputs, endpoints=_endpoints(resolved, cells, serving)))
     shadowed = {conflict.loser for conflict in conflicts(inputs.classes)}
     routes = tuple(
-        _entry(resolved, workload, cell)
+        _entry(resolved, (workload, cell), serving[cell.name])
         for workload in in_order(inputs.classes)
         if workload.key not in shadowed
         for cell in cells[workload.key]
@@ -120,19 +121,53 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     # finish, and the operator watches them until then.
     names = sorted(used | {name for name, endpoints in resolved.inputs.endpoints.items() if endpoints})
     revision = inputs.plan.spec.revision if inputs.plan is not None else 0
-    clusters = tuple(_cluster(resolved, name) for name in names)
+    alternatives = _alternatives(names, serving.values())
+    clusters = tuple(replace(_cluster(resolved, name), alternatives=alternatives[name]) for name in names)
     gateway, hints = _gateway(inputs.gateway, inputs.models), hints_of(inputs.classes, inputs.models)
     return RouteTable(revision, gateway, routes, clusters, hints)
 
 
-def _endpoints(resolved: _Resolved, cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> Endpoints:
+def _serving(
+    resolved: _Resolved, cells: Mapping[ClassKey, tuple[_Cell, ...]]
+) -> dict[CellName, frozenset[DeploymentKey]]:
+    """The clusters that may answer each cell's requests, whether they have endpoints or not."""
+    return {
+        cell.name: frozenset(
+            name
+            for name in resolved.inputs.endpoints.keys() | cell.planned.keys()
+            if resolved.may_serve(name, workload, cell)
+        )
+        for workload in resolved.inputs.classes
+        for cell in cells[workload.key]
+    }
+
+
+def _alternatives(
+    names: Sequence[DeploymentKey], serving: Iterable[frozenset[DeploymentKey]]
+) -> dict[DeploymentKey, tuple[DeploymentKey, ...]]:
+    """For each of `names` the others of them that may serve every cell that it may serve.
+
+    A cluster does not know whose requests it has; none may come to a model that its class does not allow.
+    """
+    found: dict[DeploymentKey, Set[DeploymentKey]] = {}
+    for each in serving:
+        for name in each:
+            found[name] = found.get(name, each) & each
+    return {name: tuple(n for n in names if n != name and n in found.get(name, ())) for name in names}
+
+
+def _endpoints(
+    resolved: _Resolved,
+    cells: Mapping[ClassKey, tuple[_Cell, ...]],
+    serving: Mapping[CellName, frozenset[DeploymentKey]],
+) -> Endpoints:
     """The endpoints, those that are about to be removed out of rotation where others take their requests."""
     inputs = resolved.inputs
     planned = (
         {d.name for d in inputs.plan.spec.deployments if d.replicas} if inputs.plan is not None else set()
     )
     served_by = [
-        {name for name in inputs.endpoints if resolved.may_serve(name, workload, cell)}
+        serving[cell.name] & inputs.endpoints.keys()
         for workload in inputs.classes
         for cell in cells[workload.key]
         if planned & cell.planned.keys()
@@ -146,14 +181,17 @@ def _endpoints(resolved: _Resolved, cells: Mapping[ClassKey, tuple[_Cell, ...]])
     return with_last_ones_kept(inputs.endpoints, served_by, yielding)
 
 
-def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEntry:
+def _entry(
+    resolved: _Resolved, of: tuple[WorkloadClass, _Cell], serving: frozenset[DeploymentKey]
+) -> RouteEntry:
+    workload, cell = of
     policy = resolved.policy_by_class.get(workload.key)
-    num_ready = {
-        name: sum(endpoint.state is EndpointState.READY for endpoint in endpoints)
-        for name, endpoints in resolved.inputs.endpoints.items()
-        if resolved.may_serve(name, workload, cell)
-    }
-    backends = divide(resolved.inputs.weights.get(cell.name, {}), cell.planned, num_ready)
+    endpoints = {name: found for name, found in resolved.inputs.endpoints.items() if name in serving}
+    published = resolved.inputs.weights.get(cell.name, {})
+    # While none is ready, requests wait for those that may be again (`xds.waiting`).
+    backends = divide(published, cell.planned, _numbers(endpoints, EndpointState.READY)) or divide(
+        published, cell.planned, _numbers(endpoints, EndpointState.NOT_READY)
+    )
     idle_s = policy.spec.per_try_idle_seconds if policy is not None else None
     return RouteEntry(
         cell=cell.name,
@@ -167,19 +205,24 @@ def _entry(resolved: _Resolved, workload: WorkloadClass, cell: _Cell) -> RouteEn
     )
 
 
+def _numbers(endpoints: Endpoints, state: EndpointState) -> dict[DeploymentKey, int]:
+    return {name: sum(each.state is state for each in found) for name, found in endpoints.items()}
+
+
 def _cluster(resolved: _Resolved, name: DeploymentKey) -> ClusterEntry:
     endpoints = sorted(resolved.inputs.endpoints.get(name, ()), key=lambda e: (e.address, e.port, e.pod))
     outlier = ClusterPolicy.of(resolved.policy_of_cluster(name)).outlier
     return ClusterEntry(name, tuple(endpoints), outlier, _request_limit(resolved.inputs.plan, name))
 
 
-def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
+def _cells(plan: FleetPlan | None, workload: WorkloadClass) -> tuple[_Cell, ...]:
+    class_key = workload.key
     whole, own_group = CellName.of_class(class_key), GroupName.of_class(class_key)
     if plan is None:
         refusal = f"No plan is applied yet, so no replica serves {class_key}."
         return (_Cell(whole, own_group, {}, refusal),)
     none = f"Plan {plan.spec.revision} has no replicas for {class_key}."
-    loading = f"No replica that serves {class_key} is ready; try again in a few seconds."
+    loading = _refusal_while_loading(workload)
     cells = tuple(
         _Cell(
             cell.name,
@@ -191,6 +234,17 @@ def _cells(plan: FleetPlan | None, class_key: ClassKey) -> tuple[_Cell, ...]:
         if cell.workload_class == class_key
     )
     return cells or (_Cell(whole, own_group, {}, none),)
+
+
+def _refusal_while_loading(workload: WorkloadClass) -> str:
+    """What clients read while no planned replica is ready."""
+    since = workload.status.interrupted_since
+    if since is None:
+        return f"No replica that serves {workload.key} is ready; try again in a few seconds."
+    return (
+        f"The replica that serves {workload.key} has been in exchange for another since {since}, which is not"
+        " ready yet; try again in a minute."
+    )
 
 
 def _classes_by_group(cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> dict[GroupName, frozenset[ClassKey]]:

@@ -18,7 +18,10 @@ class EndpointState(StrEnum):
     DRAINING = "Draining"
     """Takes no new request; those in flight finish."""
     NOT_READY = "NotReady"
-    """Not in rotation, but may have requests in flight: Envoy goes on checking that it is alive."""
+    """Not in rotation, but may have requests in flight: Envoy goes on checking that it is alive. Where a
+    cell has no other, its requests wait until this one answers again."""
+    TERMINATING = "Terminating"
+    """Not in rotation and does not come back, but may have requests in flight."""
     MARKED = "Marked"
     """About to be removed: the same, unless it is the last that serves a planned cell."""
 
@@ -99,12 +102,14 @@ class ClusterEntry:
     """One Envoy cluster: the replicas of one variant in one sharing group, equal weights.
 
     request_limit: requests in flight at one Envoy beyond which it refuses; None: no limit
+    alternatives: the other clusters that may take any request of this one
     """
 
     name: DeploymentKey
     endpoints: tuple[Endpoint, ...]
     outlier: OutlierSettings = OutlierSettings()
     request_limit: int | None = None
+    alternatives: tuple[DeploymentKey, ...] = ()
 
 
 class AccessLogFormat(StrEnum):

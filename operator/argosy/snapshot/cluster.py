@@ -25,6 +25,10 @@ LABEL_TEMPLATE_HASH = "pod-template-hash"
 """By it, and by `LABEL_DEPLOYMENT`, a ReplicaSet knows its pods."""
 ANNOTATION_RUNS = "argosy.dev/runs"
 """What a Deployment runs, in words."""
+ANNOTATION_RESTARTED = "kubectl.kubernetes.io/restartedAt"
+"""What `kubectl rollout restart` sets in a pod template: the time of the order."""
+RESTARTED_LIMIT = 256
+"""Characters of it that are read: a time has 25, and a FleetPlan holds it."""
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "argosy"
 PLACEMENT_GATE = "argosy.dev/placement"
@@ -168,7 +172,7 @@ class DeploymentState:
 
     created_s:    seconds since the epoch; None where it is not known
     pods_refused: why the API server refuses its pods (a quota, an admission plugin), in its words; else empty
-    template:     its pod template, as the API server has it
+    spec:         as the API server has it
     managers:     which client set which of its fields, the latest last
     """
 
@@ -177,10 +181,28 @@ class DeploymentState:
     labels: Mapping[str, str] = field(default_factory=dict)
     created_s: float | None = None
     pods_refused: str = ""
-    template: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    annotations: Mapping[str, str] = field(default_factory=dict, repr=False)
+    spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
     managers: tuple[FieldManager, ...] = field(default=(), repr=False)
 
     @property
     def model_label(self) -> str:
         """The name of its ServedModel, as far as a label holds it."""
         return self.labels.get(LABEL_MODEL, "")
+
+    @property
+    def template(self) -> Mapping[str, Any]:
+        """Its pod template; empty where it is not known."""
+        found: Mapping[str, Any] = self.spec.get("template") or {}
+        return found
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Its spec but for the count, which Argosy changes all the time."""
+        return {name: value for name, value in self.spec.items() if name != "replicas"}
+
+    @property
+    def restarted_at(self) -> str:
+        """When a user last ordered a restart of its replicas, as kubectl wrote it; empty: never."""
+        annotations = (self.template.get("metadata") or {}).get("annotations") or {}
+        return str(annotations.get(ANNOTATION_RESTARTED) or "")[:RESTARTED_LIMIT]

@@ -143,9 +143,22 @@ def deployment_state(deployment: Object) -> DeploymentState:
         labels=dict(metadata.get("labels") or {}),
         created_s=seconds_of(metadata.get("creationTimestamp")),
         pods_refused=_pods_refused(deployment),
-        template=(deployment.get("spec") or {}).get("template") or {},
+        annotations=dict(metadata.get("annotations") or {}),
+        spec=deployment.get("spec") or {},
         managers=field_managers(metadata),
     )
+
+
+def is_engine_deployment(deployment: Object) -> bool:
+    """Whether Argosy made it: by its label, or by its selector, which stays where the label was removed."""
+    metadata, spec = deployment["metadata"], deployment.get("spec") or {}
+    selected = (spec.get("selector") or {}).get("matchLabels") or {}
+    return has_own_label(deployment) or selected.get(LABEL_DEPLOYMENT) == metadata.get("name")
+
+
+def has_own_label(item: Object) -> bool:
+    """Whether an object carries the label by which Argosy's are selected."""
+    return bool((item["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == MANAGED_BY)
 
 
 def protected_replicas(budget: Object) -> int:

@@ -24,6 +24,10 @@ answers in 1.5 s (its event loop is shared with the streams); with a second it g
 HEALTH_INTERVAL_S = 1.0
 """Time between an answer and Envoy's next check: a new replica gets requests within it."""
 
+ROTATION_INTERVAL_S = HEALTH_INTERVAL_S / 2
+"""The same for the check that decides about new requests. With it, a dead engine gets none by the time the
+check that closes its connections fails: those that are then tried again do not come back to it."""
+
 UNHEALTHY_AFTER = 2
 """Failed checks in a row, so that one lost packet costs nothing."""
 

@@ -2,7 +2,8 @@
 
     resources     a route table as protobufs (with `routes`, `listener`)
     hop           what ends the connections of a dead replica (with `health`)
-    packing       deterministic bytes               unknown_fields  fields newer than the bindings
+    waiting       where requests wait while no replica is healthy
+    packing       deterministic bytes
     snapshot      an immutable, reference-checked set of resources, versioned by content
     subscription  one stream's watches; which response goes next
     cache         the current xDS snapshot, what each Envoy acknowledged or refused, roll-back

@@ -18,17 +18,17 @@ NO_LIMIT = 1_000_000
 queues by itself; Envoy must not turn a burst into errors."""
 
 
-def health_check(*, healthy_after: int, recheck_s: float = HEALTH_INTERVAL_S) -> EnvoyMessage:
+def health_check(*, healthy_after: int, interval_s: float, recheck_s: float) -> EnvoyMessage:
     """The check of one replica; after a failure it is healthy again after so many passes in a row.
 
-    `recheck_s`: between checks of a replica that is unhealthy.
+    `interval_s`: between checks of a replica that is healthy; `recheck_s`: of one that is not.
     """
     return health_check_pb2.HealthCheck(
         timeout=duration(HEALTH_TIMEOUT_S),
-        interval=duration(HEALTH_INTERVAL_S),
+        interval=duration(interval_s),
         # Without traffic Envoy would check once a minute: a new cluster would stay out as long.
         no_traffic_interval=duration(recheck_s),
-        no_traffic_healthy_interval=duration(HEALTH_INTERVAL_S),
+        no_traffic_healthy_interval=duration(interval_s),
         unhealthy_interval=duration(recheck_s),
         unhealthy_edge_interval=duration(HEALTH_INTERVAL_S),
         unhealthy_threshold=UInt32Value(value=UNHEALTHY_AFTER),

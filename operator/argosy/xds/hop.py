@@ -35,6 +35,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint
+from argosy.snapshot.liveness import HEALTH_INTERVAL_S
 from argosy.xds.health import health_check, limits
 from argosy.xds.packing import REPLICA_KEY, SUBSET_NAMESPACE, EnvoyMessage, ads_source, any_of, duration
 
@@ -62,14 +63,17 @@ checked because its pod is gone."""
 
 @dataclass(frozen=True, slots=True)
 class HopReference:
-    """Where an HTTP endpoint leads: through a listener to a replica (`ip:port`) of a TCP cluster."""
+    """Where an HTTP endpoint leads: through a listener to a replica (`ip:port`) of a cluster.
+
+    replica: empty where it is any one of the cluster's
+    """
 
     listener: str
-    tcp_cluster: str
+    cluster: str
     replica: str
 
     def __str__(self) -> str:
-        return f"{self.replica} in {self.tcp_cluster}"
+        return f"{self.replica or 'any replica'} in {self.cluster}"
 
 
 def tcp_cluster_name(http_cluster: str) -> str:
@@ -79,6 +83,11 @@ def tcp_cluster_name(http_cluster: str) -> str:
 
 def hop_listener() -> EnvoyMessage:
     """The listener: takes cluster and replica from the connection's metadata and connects them."""
+    return listener_of(tcp_proxy_pb2.TcpProxy(stat_prefix=HOP_LISTENER))
+
+
+def listener_of(proxy: EnvoyMessage) -> EnvoyMessage:
+    """An internal listener that connects to the cluster in the metadata; named as its counters."""
     cluster = f"%DYNAMIC_METADATA({HOP_NAMESPACE}:{CLUSTER_KEY})%"
     chosen = value_pb2.FilterStateValue(
         object_key="envoy.tcp_proxy.cluster",
@@ -86,15 +95,12 @@ def hop_listener() -> EnvoyMessage:
             text_format_source=base_pb2.DataSource(inline_string=cluster)
         ),
     )
-    proxy = tcp_proxy_pb2.TcpProxy(
-        stat_prefix=HOP_LISTENER,
-        # Replaced for each connection by the filter before it.
-        cluster=HOP_LISTENER,
-        # By default a connection ends after an hour without a byte.
-        idle_timeout=duration(0),
-    )
+    # Replaced for each connection by the filter before it.
+    proxy.cluster = proxy.stat_prefix
+    # By default a connection ends after an hour without a byte.
+    proxy.idle_timeout.CopyFrom(duration(0))
     return listener_pb2.Listener(
-        name=HOP_LISTENER,
+        name=proxy.stat_prefix,
         internal_listener=listener_pb2.Listener.InternalListenerConfig(),
         filter_chains=[
             listener_components_pb2.FilterChain(
@@ -113,23 +119,31 @@ def hop_listener() -> EnvoyMessage:
 
 
 def tcp_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
-    """The TCP cluster of an HTTP cluster's replicas: it ends the connections of a dead one."""
-    selector = cluster_pb2.Cluster.LbSubsetConfig.LbSubsetSelector(keys=[REPLICA_KEY])
+    """The TCP cluster of an HTTP cluster's replicas, from which the hop chooses one by its address."""
+    cluster = closing_cluster(tcp_cluster_name(entry.name), HEALTH_INTERVAL_S)
+    cluster.lb_subset_config.CopyFrom(
+        cluster_pb2.Cluster.LbSubsetConfig(
+            fallback_policy=cluster_pb2.Cluster.LbSubsetConfig.NO_FALLBACK,
+            subset_selectors=[cluster_pb2.Cluster.LbSubsetConfig.LbSubsetSelector(keys=[REPLICA_KEY])],
+        )
+    )
+    return cluster
+
+
+def closing_cluster(name: str, interval_s: float) -> EnvoyMessage:
+    """A cluster that ends the connections of a dead replica; `interval_s`: between its health checks."""
     return cluster_pb2.Cluster(
-        name=tcp_cluster_name(entry.name),
+        name=name,
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads_source()),
         connect_timeout=duration(CONNECT_TIMEOUT_S),
-        lb_subset_config=cluster_pb2.Cluster.LbSubsetConfig(
-            fallback_policy=cluster_pb2.Cluster.LbSubsetConfig.NO_FALLBACK, subset_selectors=[selector]
-        ),
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
             update_merge_window=duration(0),
             # Never a replica that is unhealthy: what connects after its other connections were
             # closed would wait for ever. Refused at once, the request is retried elsewhere.
             healthy_panic_threshold={"value": 0.0},
         ),
-        health_checks=[health_check(healthy_after=1, recheck_s=RECHECK_S)],
+        health_checks=[health_check(healthy_after=1, interval_s=interval_s, recheck_s=RECHECK_S)],
         close_connections_on_host_health_failure=True,
         ignore_health_on_host_removal=True,
         circuit_breakers=limits(),
@@ -147,15 +161,15 @@ def tcp_assignment_of(entry: ClusterEntry) -> EnvoyMessage:
     """All replicas that may have a request in flight, ready or not, by address."""
     return endpoint_pb2.ClusterLoadAssignment(
         cluster_name=tcp_cluster_name(entry.name),
-        endpoints=localities(
-            endpoint_components_pb2.LbEndpoint(
-                endpoint=endpoint_components_pb2.Endpoint(
-                    address=socket_address(endpoint), hostname=endpoint.pod
-                ),
-                metadata=_metadata({SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket}}),
-            )
-            for endpoint in entry.endpoints
-        ),
+        endpoints=localities(tcp_endpoint(endpoint) for endpoint in entry.endpoints),
+    )
+
+
+def tcp_endpoint(endpoint: Endpoint) -> EnvoyMessage:
+    """A replica by its own address."""
+    return endpoint_components_pb2.LbEndpoint(
+        endpoint=endpoint_components_pb2.Endpoint(address=socket_address(endpoint), hostname=endpoint.pod),
+        metadata=_metadata({SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket}}),
     )
 
 
@@ -167,6 +181,11 @@ def hop_metadata(http_cluster: str, endpoint: Endpoint) -> EnvoyMessage:
             HOP_NAMESPACE: {CLUSTER_KEY: tcp_cluster_name(http_cluster)},
         }
     )
+
+
+def metadata_for_any_replica(cluster: str) -> EnvoyMessage:
+    """An HTTP endpoint's metadata that names a cluster and none of its replicas."""
+    return _metadata({HOP_NAMESPACE: {CLUSTER_KEY: cluster}})
 
 
 def hop_address(endpoint: Endpoint) -> EnvoyMessage:
@@ -211,7 +230,7 @@ def hops_of(assignment: EnvoyMessage) -> Iterator[HopReference]:
         if address.HasField("envoy_internal_address"):
             yield HopReference(
                 listener=address.envoy_internal_address.server_listener_name,
-                tcp_cluster=_text(metadata, HOP_NAMESPACE, CLUSTER_KEY),
+                cluster=_text(metadata, HOP_NAMESPACE, CLUSTER_KEY),
                 replica=_text(metadata, SUBSET_NAMESPACE, REPLICA_KEY),
             )
 

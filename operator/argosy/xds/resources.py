@@ -14,7 +14,8 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint, EndpointState, OutlierSettings, RouteTable
-from argosy.xds import hop
+from argosy.snapshot.liveness import HEALTH_INTERVAL_S, ROTATION_INTERVAL_S
+from argosy.xds import hop, waiting
 from argosy.xds.gateway.listener import listener_of
 from argosy.xds.gateway.routes import NO_REPLICA_CLUSTER, route_configuration_of
 from argosy.xds.health import health_check, limits
@@ -28,11 +29,15 @@ written into a connection that is just being closed costs a retry."""
 def resources_of(table: RouteTable) -> tuple[EnvoyMessage, ...]:
     """All of Envoy's resources for this table: clusters, assignments, listener, routes."""
     refuses = any(not entry.backends for entry in table.routes)
+    kinds_of_cluster = (hop.tcp_cluster_of, cluster_of, waiting.waiting_cluster_of, waiting.any_cluster_of)
+    kinds_of_assignment = (hop.tcp_assignment_of, assignment_of, waiting.waiting_assignment_of)
     return (
         *([_no_replica()] if refuses else []),
-        *(make(cluster) for cluster in table.clusters for make in (hop.tcp_cluster_of, cluster_of)),
-        *(make(cluster) for cluster in table.clusters for make in (hop.tcp_assignment_of, assignment_of)),
+        *(make(cluster) for cluster in table.clusters for make in kinds_of_cluster),
+        *([waiting.nowhere_cluster()] if table.clusters else []),
+        *(make(cluster) for cluster in table.clusters for make in kinds_of_assignment),
         hop.hop_listener(),
+        waiting.waiting_listener(),
         listener_of(table.gateway),
         route_configuration_of(table),
     )
@@ -65,9 +70,11 @@ def cluster_of(entry: ClusterEntry) -> EnvoyMessage:
             # another cluster, while "no healthy upstream" would be final.
             healthy_panic_threshold={"value": 1.0},
         ),
-        # After a failure one pass more than its TCP cluster needs: while that refuses connections,
-        # requests drawn to this replica would only be lost tries.
-        health_checks=[health_check(healthy_after=2)],
+        # A replica is out of rotation before its TCP cluster refuses connections, and back after it
+        # takes them again (one pass more): requests drawn to it in between would only be lost tries.
+        health_checks=[
+            health_check(healthy_after=2, interval_s=ROTATION_INTERVAL_S, recheck_s=HEALTH_INTERVAL_S)
+        ],
         # A pod that is gone leaves at once, without waiting for its health check to notice.
         ignore_health_on_host_removal=True,
         outlier_detection=_outlier_detection(entry.outlier),
@@ -79,14 +86,18 @@ def cluster_of(entry: ClusterEntry) -> EnvoyMessage:
 
 
 def assignment_of(entry: ClusterEntry) -> EnvoyMessage:
-    """The endpoints of a cluster: its ready and draining replicas, behind the hop."""
+    """The endpoints of a cluster: its ready and draining replicas, and where requests wait."""
     return endpoint_pb2.ClusterLoadAssignment(
         cluster_name=entry.name,
-        endpoints=hop.localities(
-            _lb_endpoint(entry, endpoint)
-            for endpoint in entry.endpoints
-            if endpoint.state not in (EndpointState.NOT_READY, EndpointState.MARKED)
-        ),
+        endpoints=[
+            *hop.localities(
+                _lb_endpoint(entry, endpoint)
+                for endpoint in entry.endpoints
+                if endpoint.state in (EndpointState.READY, EndpointState.DRAINING)
+            ),
+            waiting.waiting_locality(entry),
+        ],
+        policy=waiting.ALL_TO_THE_HEALTHY,
     )
 
 
@@ -118,8 +129,9 @@ def _outlier_detection(settings: OutlierSettings) -> EnvoyMessage:
         interval=duration(1.0),
         base_ejection_time=duration(settings.ejection_s),
         max_ejection_time=duration(max(300.0, settings.ejection_s)),
-        # At most half: errors that all replicas share are not one replica's fault.
-        max_ejection_percent=UInt32Value(value=50),
+        # At most half of the replicas: errors that all share are not one replica's fault. The waiting
+        # endpoint is one host more: half of ten replicas are 45 % of eleven hosts, one of one is 50 %.
+        max_ejection_percent=UInt32Value(value=49),
         # Else a health check that passes, every second, would end each ejection at once.
         successful_active_health_check_uneject_host=BoolValue(value=False),
     )

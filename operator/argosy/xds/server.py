@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
+from argosy.addresses import written
 from argosy.errors import SpecError
 from argosy.manifests.envoy_bootstrap import STATS_KEY, stats_url
 from argosy.settings import TlsFiles
@@ -82,7 +83,7 @@ class AdsServer:
         """
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((_handler(self._stream),))
-        where = f"{address}:{port}"
+        where = written(address, port)
         try:
             if tls is None:
                 bound = self._server.add_insecure_port(where)
@@ -90,7 +91,7 @@ class AdsServer:
                 bound = self._server.add_secure_port(where, credentials(tls))
         except RuntimeError as error:
             raise SpecError(
-                f"cannot listen for Envoys on {address}:{port}: the port is taken or may not be used;"
+                f"cannot listen for Envoys on {where}: the port is taken or may not be used;"
                 " free it or choose another",
                 "--xds-address",
             ) from error

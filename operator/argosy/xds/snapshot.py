@@ -32,6 +32,7 @@ from argosy.route.table import RouteTable
 from argosy.xds import hop
 from argosy.xds.packing import any_of
 from argosy.xds.resources import resources_of
+from argosy.xds.waiting import any_cluster_name, members_of
 
 _VERSION = re.compile(r"([0-9]{8,})-[0-9a-f]{16}")
 _PREFIX = "type.googleapis.com/"
@@ -116,7 +117,7 @@ class Snapshot:
 
     by_type: Mapping[TypeUrl, ResourceSet]
     routed_clusters: frozenset[str] = field(repr=False)
-    """Clusters that some route sends requests to, and the TCP clusters behind them."""
+    """Clusters that some route sends requests to, and the TCP and waiting clusters behind them."""
 
     @classmethod
     def of(cls, revision: int, messages: Iterable[Message]) -> Snapshot:
@@ -161,7 +162,7 @@ class Snapshot:
         for name, resource in self.by_type[TypeUrl.ENDPOINT].by_name.items():
             if not name.startswith(hop.TCP_PREFIX):
                 hops = hop.hops_of(_unpack(TypeUrl.ENDPOINT, resource))
-                found |= {reference.replica for reference in hops}
+                found |= {reference.replica for reference in hops if reference.replica}
         return frozenset(found)
 
     @property
@@ -194,13 +195,22 @@ def _check_references(by_type: Mapping[TypeUrl, Mapping[str, Any]]) -> frozenset
         ("endpoints behind a listener that is not there", {each.listener for each in hops} - set(listeners)),
         (
             "endpoints whose TCP cluster does not have them",
-            {str(each) for each in hops if each.replica not in replicas.get(each.tcp_cluster, ())},
+            {str(e) for e in hops if e.replica and e.replica not in replicas.get(e.cluster, ())},
+        ),
+        (
+            "endpoints that lead to clusters that are not there",
+            {each.cluster for each in hops} - set(clusters),
+        ),
+        (
+            "aggregates of clusters that are not there",
+            {name for cluster in clusters.values() for name in members_of(cluster)} - set(clusters),
         ),
         ("a listener refers to unknown route configurations", wanted - set(configurations)),
     ):
         if missing:
             raise InvariantError(f"inconsistent xDS snapshot: {what}: {', '.join(sorted(missing))}")
-    return routed | (set(clusters) & {hop.tcp_cluster_name(name) for name in routed})
+    behind = {of(name) for name in routed for of in (hop.tcp_cluster_name, any_cluster_name)} & set(clusters)
+    return routed | behind | {member for name in behind for member in members_of(clusters[name])}
 
 
 def _clusters_of(configuration: Any) -> Iterable[str]:

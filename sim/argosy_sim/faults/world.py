@@ -13,7 +13,6 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -37,14 +36,8 @@ _POLL_S = 0.5
 _BINDINGS = "charts/argosy/files/operator-rbac.yaml"
 
 
-@dataclass(frozen=True, slots=True)
 class NotAtRestError(Exception):
     """The world could not be put back to rest; another one is needed."""
-
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class World:

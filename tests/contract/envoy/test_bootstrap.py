@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from perf_command import ran
 
 from argosy.settings import TlsFiles
 from argosy.xds.server import AdsServer
@@ -76,6 +77,30 @@ async def test_an_envoy_announces_where_its_counters_can_be_read(world: Any) -> 
     (envoy,) = world.ads.envoys()
     assert (envoy.node_id, envoy.stats_url) == ("envoy-1", f"http://{world.envoy.stats_address}")
 
+
+async def test_over_ipv6_the_printed_bootstrap_is_valid_and_its_envoy_connects(tmp_path: Path) -> None:
+    connected, (ads_port, stats_port, admin_port) = asyncio.Event(), free_ports(3)
+    flags = ("--ads", f"[::1]:{ads_port}", "--stats-address", f"[::1]:{stats_port}")
+    printed = await asyncio.to_thread(ran, "envoy", "bootstrap", *flags, "--admin-port", str(admin_port))
+    config, envoy = tmp_path / "bootstrap.yaml", str(find_envoy())
+    config.write_text(printed.stdout)
+    validated = await asyncio.create_subprocess_exec(envoy, "--mode", "validate", "-c", str(config), **QUIET)
+    assert await validated.wait() == 0
+
+    ads = AdsServer(connected.set)
+    assert await ads.serve("::1", ads_port) == ads_port
+    running = await asyncio.create_subprocess_exec(envoy, "-c", str(config), "--use-dynamic-base-id", **QUIET)
+    try:
+        await asyncio.wait_for(connected.wait(), CONNECT_S)
+        [found] = ads.envoys()
+        assert found.stats_url == f"http://[::1]:{stats_port}"
+    finally:
+        running.kill()
+        await running.wait()
+        await ads.stop()
+
+
+QUIET = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
 
 # --- mutual TLS ---------------------------------------------------------------------------------
 

@@ -81,6 +81,27 @@ async def test_what_no_class_takes_gets_an_openai_style_404(world: Any, build: A
     }
 
 
+async def test_a_class_whose_replica_does_not_answer_gets_a_503_without_inner_words(
+    world: Any, build: Any
+) -> None:
+    replica = await world.replica("a")
+    routes = [build.route("chat", {"c": 1.0}, attempts=0)]
+    await world.publish(world.table(routes, [build.cluster("c", replica)]))
+    await world.until_async(lambda: is_healthy(world, replica))
+    await replica.die()
+    answer = await world.ask(headers={"x-class": "chat"})
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    error = answer.json["error"]
+    assert (error["message"], error["code"]) == (
+        "No replica that serves default/chat can be reached.",
+        "no_replica",
+    )
+
+
+async def is_healthy(world: Any, replica: Any) -> bool:
+    return bool((await world.health()).get(replica.endpoint().pod))
+
+
 async def test_a_class_without_replicas_gets_a_503_that_says_when_to_come_back(
     world: Any, build: Any
 ) -> None:

@@ -34,6 +34,7 @@ from argosy.xds.cache import SnapshotCache
 from argosy.xds.gateway.routes import WEIGHT_TOTAL, integer_weights
 from argosy.xds.snapshot import ResourceSet, Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
+from argosy.xds.waiting import NOWHERE_CLUSTER, any_cluster_name, waiting_cluster_name
 
 NAMES = ("a", "b", "c", "d")
 
@@ -108,7 +109,7 @@ class FakeEnvoy:
         if each is TypeUrl.CLUSTER:
             received = [cluster_pb2.Cluster.FromString(r.value) for r in response.resources]
             self.clusters = {c.name for c in received}
-            self.static = {c.name for c in received if c.type == cluster_pb2.Cluster.STATIC}
+            self.static = {c.name for c in received if c.type != cluster_pb2.Cluster.EDS}
             self.assignments = {n: a for n, a in self.assignments.items() if n in self.clusters}
         elif each is TypeUrl.ENDPOINT:
             for packed in response.resources:
@@ -158,15 +159,16 @@ class FakeEnvoy:
             return False
         hosts = [host for locality in assignment.endpoints for host in locality.lb_endpoints]
         led = [*hop.hops_of(assignment)]
+        assert all(each.cluster in self.clusters for each in led), "also where requests only wait"
         return any(
             host.health_status == 0 and self._leads_on(each) for host, each in zip(hosts, led, strict=True)
         )
 
     def _leads_on(self, each: hop.HopReference) -> bool:
-        behind = self.assignments.get(each.tcp_cluster)
+        behind = self.assignments.get(each.cluster)
         return (
             each.listener in self.listeners
-            and each.tcp_cluster in self.clusters
+            and each.cluster in self.clusters
             and behind is not None
             and each.replica in hop.replicas_of(behind)
         )
@@ -209,7 +211,10 @@ def test_no_route_ever_leads_into_nothing(planned: list[Step], patience: list[in
             break
     assert envoy.subscription.has_arrived_at(targets[-1])
     assert envoy.clusters == set(targets[-1].resources(TypeUrl.CLUSTER).by_name)
-    behind = {hop.tcp_cluster_name(name) for name in envoy.routed - envoy.static}
+    led = envoy.routed - envoy.static
+    names = (hop.tcp_cluster_name, waiting_cluster_name, any_cluster_name)
+    behind = {of(name) for name in led for of in names}
+    behind |= {NOWHERE_CLUSTER} if led else set()
     assert envoy.routed | behind == set(targets[-1].routed_clusters)
 
 

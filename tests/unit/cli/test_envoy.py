@@ -40,6 +40,10 @@ def test_every_replica_of_the_operator_is_an_endpoint() -> None:
     ("flags", "sentence"),
     [
         (["--ads", "here"], "--ads: 'here' is not host:port, such as 127.0.0.1:18000"),
+        (
+            ["--ads", "::1:18000"],
+            "--ads: '::1:18000' is an IPv6 address without brackets; write [::1]:18000",
+        ),
         (["--stats-address", "x:y"], "--stats-address: 'x:y' is not host:port, such as 127.0.0.1:18000"),
         (
             ["--stats-address", "0.0.0.0:9901"],

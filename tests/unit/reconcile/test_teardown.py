@@ -63,14 +63,32 @@ class World:
 
     def _seen(self, type: str, plural: str, item: dict[str, Any]) -> None:
         """Kubernetes' controllers and kubelets: pods end after their Deployment."""
-        if (type, plural) != ("DELETED", "deployments"):
+        if type != "DELETED" or plural not in ("deployments", "replicasets"):
             return
-        for pod in list(self.server.of("pods").values()):
+        maker = item["metadata"]["name"] if plural == "replicasets" else ""
+        pods = [p for p in self.server.of("pods").values() if p["metadata"].get("generateName", "") == maker]
+        for pod in pods:
             ends = rfc3339(self.clock.now_s() + DRAIN_S)
             self.server.put("pods", {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": ends}})
             asyncio.get_running_loop().call_later(
                 self.ends_after_s, self.server.drop, "pods", object_key(pod)
             )
+
+    def orphan_a_replica(self) -> None:
+        """`kubectl delete deployment m-2 --cascade=orphan` has left its ReplicaSet with one pod."""
+        named = {
+            "name": "m-2-5b",
+            "namespace": "default",
+            "labels": {**LABELS, "argosy.dev/deployment": "m-2"},
+        }
+        self.server.put("replicasets", {"metadata": named})
+        owners = [{"kind": "ReplicaSet", "name": "m-2-5b", "controller": True}]
+        metadata = {**named, "name": "m-2-5b-1", "generateName": "m-2-5b", "ownerReferences": owners}
+        spec = {"terminationGracePeriodSeconds": DRAIN_S, "nodeName": "node-1"}
+        self.server.put("pods", {"metadata": metadata, "spec": spec})
+        counted = [{"kind": "Deployment", "name": "m-1", "controller": True}]
+        own = {"name": "m-1-5b", "namespace": "default", "labels": LABELS, "ownerReferences": counted}
+        self.server.put("replicasets", {"metadata": own})
 
     def _agree(self, intention: str) -> bool:
         self.asked.append(intention)
@@ -123,6 +141,22 @@ async def test_all_that_argosy_made_goes_once_the_killed_operators_lease_has_exp
     assert world.clock.monotonic_s() < 25.0
     assert len(world.said) == 3
     assert set(world.said) == {"2 replicas finish their requests, until 22:13:58 UTC at the latest"}
+
+
+@in_virtual_time
+async def test_a_replica_set_whose_deployment_was_deleted_without_it_goes_after_the_same_drain() -> None:
+    world = World()
+    world.orphan_a_replica()
+    outcome = await world.down()
+    assert outcome.sentence.startswith(
+        "removed 1 Deployment, 1 ReplicaSet, 1 PodDisruptionBudget, 1 FleetPlan and 2 Leases with 3 replicas"
+    )
+    deleted = [
+        call.key for call in world.server.calls if (call.verb, call.plural) == ("delete", "replicasets")
+    ]
+    assert deleted == ["default/m-2-5b"], "not the one that goes with its Deployment"
+    assert "3 replicas finish their requests, until " in world.said[0]
+    assert world.left() == FOREIGN
 
 
 @in_virtual_time

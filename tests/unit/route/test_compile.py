@@ -86,6 +86,10 @@ def draining(address: str) -> tuple[Endpoint, ...]:
     return (Endpoint(address, 8000, f"default/{address}", EndpointState.DRAINING),)
 
 
+def out_of_rotation(address: str, state: EndpointState = EndpointState.NOT_READY) -> tuple[Endpoint, ...]:
+    return (Endpoint(address, 8000, f"default/{address}", state),)
+
+
 def shares_of(inputs: RouteInputs) -> dict[str, float]:
     (entry,) = compile_routes(inputs).routes
     return {backend.cluster: round(backend.share, 6) for backend in entry.backends}
@@ -117,6 +121,27 @@ def shares_of(inputs: RouteInputs) -> dict[str, float]:
             {L40S: 0.1, H100: 0.9},
             {L40S: 1.0},
             id="a draining endpoint is not ready, whatever the weights say",
+        ),
+        pytest.param(
+            {L40S: ready("10.0.0.1"), H100: out_of_rotation("10.0.0.2")},
+            {},
+            {L40S: 1.0},
+            id="an engine that is not ready gets nothing while another is",
+        ),
+        pytest.param(
+            {L40S: out_of_rotation("10.0.0.1"), H100: out_of_rotation("10.0.0.2")},
+            {},
+            {H100: 0.25, L40S: 0.75},
+            id="where none is, requests wait for those that may be ready again",
+        ),
+        pytest.param(
+            {
+                L40S: out_of_rotation("10.0.0.1"),
+                H100: out_of_rotation("10.0.0.2", EndpointState.TERMINATING),
+            },
+            {},
+            {L40S: 1.0},
+            id="not for one that ends",
         ),
         pytest.param(
             {L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")},
@@ -315,3 +340,20 @@ def test_a_cluster_of_the_group_that_the_plan_no_longer_names_serves_only_classe
     assert backends("default/other", "chat", "batch") == {"default/batch": 0, "default/chat": 0}
     # Where a class is alone in its group, its former model serves it until the new one is ready.
     assert backends("default/other", "chat") == {"default/chat": 1}
+
+
+def test_what_a_cluster_has_may_go_to_another_only_where_every_class_allows_both() -> None:
+    """Class chat may use both, class batch only the L40S: what waits for the L40S may be batch's."""
+
+    def alternatives(**shares: dict[str, float]) -> dict[str, tuple[str, ...]]:
+        plans = [plan(its_shares, cell=f"default/{name}") for name, its_shares in shares.items()]
+        cells = tuple(each.spec.cells[0] for each in plans)
+        whole = plans[0].model_copy(update={"spec": plans[0].spec.model_copy(update={"cells": cells})})
+        endpoints = {L40S: ready("10.0.0.1"), H100: ready("10.0.0.2")}
+        classes = tuple(workload(name) for name in shares)
+        table = compile_routes(RouteInputs(GATEWAY, whole, classes, endpoints=endpoints))
+        return {cluster.name: cluster.alternatives for cluster in table.clusters}
+
+    assert alternatives(chat={L40S: 0.5, H100: 0.5}) == {L40S: (H100,), H100: (L40S,)}
+    assert alternatives(chat={L40S: 0.5, H100: 0.5}, batch={L40S: 1.0}) == {L40S: (), H100: (L40S,)}
+    assert alternatives(chat={H100: 1.0}) == {L40S: (), H100: ()}

@@ -60,7 +60,7 @@ def test_an_envoy_that_refused_keeps_the_routes_it_had_and_others_go_on(each: Ty
     assert served is not None
     assert served.resources(ROUTE).version == good.resources(ROUTE).version
     assert served.resources(LISTENER).version == good.resources(LISTENER).version
-    assert served.routed_clusters == {"a", "tcp:a"}
+    assert served.routed_clusters == {"a", "tcp:a", "waiting:a", "any:a", "argosy-nowhere"}
     assert cache.snapshot_for("e2") is refused
 
 

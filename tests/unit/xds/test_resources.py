@@ -22,6 +22,7 @@ from argosy.xds.gateway.routes import integer_weights, route_configuration_of
 from argosy.xds.health import NO_LIMIT
 from argosy.xds.hop import tcp_assignment_of
 from argosy.xds.resources import assignment_of, cluster_of, resources_of
+from argosy.xds.waiting import members_of, waiting_assignment_of
 
 HEADER = RequestMatch(headers=(("x-class", "a"),))
 OTHER_HEADER = RequestMatch(headers=(("x-class", "b"),))
@@ -139,13 +140,15 @@ def test_only_requests_are_limited_never_retries_or_connections(limit: int | Non
     assert {each.value for each in others} == {NO_LIMIT}
 
 
-def test_a_draining_endpoint_stays_listed_as_such_and_one_that_is_not_ready_only_behind_the_hop() -> None:
+def test_a_draining_endpoint_stays_listed_as_such_and_one_out_of_rotation_only_behind_the_hop() -> None:
     entry = ClusterEntry(
         "c",
         (
             Endpoint("10.0.0.1", 8000, "n/p"),
             Endpoint("10.0.0.2", 8001, "n/q", EndpointState.DRAINING),
             Endpoint("10.0.0.3", 8000, "n/r", EndpointState.NOT_READY),
+            Endpoint("10.0.0.4", 8000, "n/s", EndpointState.TERMINATING),
+            Endpoint("10.0.0.5", 8000, "n/t", EndpointState.MARKED),
         ),
     )
     (behind,) = tcp_assignment_of(entry).endpoints
@@ -153,8 +156,12 @@ def test_a_draining_endpoint_stays_listed_as_such_and_one_that_is_not_ready_only
         "10.0.0.1",
         "10.0.0.2",
         "10.0.0.3",
+        "10.0.0.4",
+        "10.0.0.5",
     ]
-    (locality,) = assignment_of(entry).endpoints
+    (waiting,) = waiting_assignment_of(entry).endpoints
+    assert [e.endpoint.hostname for e in waiting.lb_endpoints] == ["n/p", "n/r"], "what goes gets none"
+    locality, _ = assignment_of(entry).endpoints
     found = [
         (
             e.endpoint.address.envoy_internal_address.endpoint_id,
@@ -165,3 +172,29 @@ def test_a_draining_endpoint_stays_listed_as_such_and_one_that_is_not_ready_only
         for e in locality.lb_endpoints
     ]
     assert found == [("10.0.0.1:8000", 8000, "n/p", 0), ("10.0.0.2:8001", 8001, "n/q", 3)]  # 3: DRAINING
+
+
+@pytest.mark.parametrize(
+    "endpoints",
+    [
+        pytest.param((Endpoint("10.0.0.1", 8000, "n/p"),), id="one ready"),
+        pytest.param((Endpoint("10.0.0.1", 8000, "n/p", EndpointState.NOT_READY),), id="none ready"),
+    ],
+)
+def test_requests_wait_only_while_no_replica_is_healthy(endpoints: tuple[Endpoint, ...]) -> None:
+    assignment = assignment_of(ClusterEntry("c", endpoints))
+    *_, last = assignment.endpoints
+    (waiting,) = last.lb_endpoints
+    assert last.priority == 1
+    assert waiting.endpoint.health_check_config.disable_active_health_check
+    # Envoy counts a priority's health as this share of its healthy endpoints, at most 100 %.
+    assert assignment.policy.overprovisioning_factor.value >= 100 * 10_000
+
+
+def test_requests_that_wait_try_their_clusters_own_replicas_then_the_alternatives_then_nothing() -> None:
+    entries = (ClusterEntry("a", (), alternatives=("b",)), ClusterEntry("b", ()))
+    resources = resources_of(table(clusters=entries))
+    by_name = {message.name: message for message in resources if hasattr(message, "name")}
+    assert members_of(by_name["any:a"]) == ("waiting:a", "waiting:b", "argosy-nowhere")
+    assert members_of(by_name["any:b"]) == ("waiting:b", "argosy-nowhere")
+    assert members_of(by_name["tcp:a"]) == ()

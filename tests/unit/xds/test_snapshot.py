@@ -27,7 +27,9 @@ def table(revision: int = 3) -> RouteTable:
     [
         pytest.param(TypeUrl.CLUSTER, "a route refers to unknown clusters: a, b", id="clusters"),
         pytest.param(
-            TypeUrl.ENDPOINT, "clusters without an assignment: a, b, tcp:a, tcp:b", id="assignments"
+            TypeUrl.ENDPOINT,
+            "clusters without an assignment: a, b, tcp:a, tcp:b, waiting:a, waiting:b",
+            id="assignments",
         ),
         pytest.param(TypeUrl.ROUTE, "a listener refers to unknown route configurations: argosy", id="routes"),
     ],
@@ -42,6 +44,14 @@ def test_a_reference_to_nothing_is_named(missing: TypeUrl, sentence: str) -> Non
 
 def without_the_listener(message: Any) -> bool:
     return message.DESCRIPTOR.name != "Listener" or message.name != HOP_LISTENER
+
+
+def without_the_aggregate(message: Any) -> bool:
+    return message.DESCRIPTOR.name != "Cluster" or message.name != "any:a"
+
+
+def without_what_the_aggregates_end_with(message: Any) -> bool:
+    return message.DESCRIPTOR.name != "Cluster" or message.name != "argosy-nowhere"
 
 
 def without_a_replica(message: Any) -> bool:
@@ -63,11 +73,30 @@ def without_a_replica(message: Any) -> bool:
             "endpoints whose TCP cluster does not have them: 10.0.0.1:8000 in tcp:a",
             id="no replica behind it",
         ),
+        pytest.param(
+            without_the_aggregate,
+            "endpoints that lead to clusters that are not there: any:a",
+            id="no cluster to wait in",
+        ),
+        pytest.param(
+            without_what_the_aggregates_end_with,
+            "aggregates of clusters that are not there: argosy-nowhere",
+            id="an aggregate of a cluster that is not there",
+        ),
     ],
 )
 def test_an_endpoint_that_leads_nowhere_is_named(damage: Callable[[Any], bool], sentence: str) -> None:
     with pytest.raises(InvariantError, match=sentence):
         Snapshot.of(3, [message for message in resources_of(table()) if damage(message)])
+
+
+def test_what_stands_behind_a_routed_cluster_goes_first_and_stays_as_long() -> None:
+    behind = {f"{kind}{name}" for kind in ("tcp:", "waiting:", "any:") for name in ("a", "b")}
+    assert Snapshot.of_table(table()).routed_clusters == {"a", "b", "argosy-nowhere"} | behind
+
+
+def test_the_endpoint_at_which_requests_wait_is_no_replica() -> None:
+    assert Snapshot.of_table(table()).endpoint_addresses == {"10.0.0.1:8000"}
 
 
 def test_two_resources_of_one_name_are_refused() -> None:

@@ -24,6 +24,7 @@ from argosy.xds.cache import SnapshotCache
 from argosy.xds.hop import tcp_cluster_name
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import ResponseOutcome, Subscription
+from argosy.xds.waiting import ANY_PREFIX, NOWHERE_CLUSTER, WAITING_PREFIX, waiting_cluster_name
 
 CLUSTER, ENDPOINT, LISTENER, ROUTE = TypeUrl
 
@@ -42,13 +43,15 @@ def snapshot(
     return Snapshot.of_table(RouteTable(revision, Gateway("0.0.0.0", 8080), (entry,), entries))
 
 
-def both_of(each: TypeUrl, name: str) -> list[str]:
-    return [name, tcp_cluster_name(name)] if each is ENDPOINT else [name]
+def all_of(each: TypeUrl, name: str) -> list[str]:
+    return [name, tcp_cluster_name(name), waiting_cluster_name(name)] if each is ENDPOINT else [name]
 
 
 def names_in(response: Any) -> set[str]:
-    """The clusters in a response."""
-    return {cluster_pb2.Cluster.FromString(packed.value).name for packed in response.resources}
+    """The clusters of replicas in a response."""
+    found = {cluster_pb2.Cluster.FromString(packed.value).name for packed in response.resources}
+    behind = (NOWHERE_CLUSTER, WAITING_PREFIX, ANY_PREFIX)
+    return {name for name in found if not name.startswith(behind)}
 
 
 class Dialogue:
@@ -67,8 +70,8 @@ class Dialogue:
     def ask(
         self, each: TypeUrl, *names: str, version: str = "", nonce: str = "", error: str = ""
     ) -> ResponseOutcome | None:
-        # As Envoy: where it asks for the assignment of a cluster, it asks for its TCP cluster's too.
-        asked = [name for each_name in names for name in both_of(each, each_name)]
+        # As Envoy: where it asks for the assignment of a cluster, it asks for those behind it too.
+        asked = [name for each_name in names for name in all_of(each, each_name)]
         self.names[each] = asked or self.names.get(each, [])
         request = discovery_pb2.DiscoveryRequest(
             type_url=each, version_info=version, response_nonce=nonce, resource_names=self.names[each]

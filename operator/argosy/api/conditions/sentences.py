@@ -108,8 +108,8 @@ _OF_REPLICAS = {
     ),
     "Interrupted": (
         "No replica has taken requests since {since}{late}: the last former one made room for its successor,"
-        " as spec.exchange BriefOutage of ServedModel {model} allows. {loading} of {desired} planned replicas"
-        " have a node."
+        " as spec.exchange BriefOutage of ServedModel {model} {allows}. {loading} of {desired} planned"
+        " replicas have a node{remedy}."
     ),
     "ExchangeWaits": (
         "{unplaced}. The last replica of the former plan serves until then: spec.exchange of ServedModel"

@@ -21,8 +21,8 @@ from argosy.control.candidates.resolve import (
 )
 from argosy.control.candidates.workload import mix_of_all, strictest
 from argosy.control.cells import RouteCells
+from argosy.control.state.restarts import workload_of
 from argosy.keys import ClassKey, DeploymentKey, GroupName
-from argosy.manifests import EngineWorkload
 from argosy.perf.protocol import Capacity
 
 _Answers = Mapping[tuple[GroupName, str], Candidate | Refusal]
@@ -64,8 +64,7 @@ def _candidate(
     answer = own or known.perf_by_model[variant.model_key].capacity(variant, mix, slo)
     if not isinstance(answer, Capacity) or answer.requests_per_s <= 0:
         return capacity_refusal(variant, answer)
-    workload = EngineWorkload(variant, group, known.snapshot.pools[variant.pool])
-    return Candidate(workload, answer, able.load_s)
+    return Candidate(workload_of(known.snapshot, known.restarts, variant, group), answer, able.load_s)
 
 
 def _with_candidates(

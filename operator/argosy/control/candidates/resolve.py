@@ -20,13 +20,14 @@ from argosy.control.candidates.refusal import Refusal
 from argosy.control.candidates.variants import variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.control.state.nodes import PoolNodes, closed_pods, closed_text, selector_text
+from argosy.control.state.restarts import Orders, ordered_restarts
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.route.precedence import Conflict, conflicts
-from argosy.snapshot import Mix, Slo, Variant
+from argosy.snapshot import Mix, Slo, SloTerm, Variant
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.seen import ObjectRef
 
@@ -110,6 +111,7 @@ class Known:
     """What candidates are found in: objects, nodes by pool, and each model's performance.
 
     anchored: Deployments with replicas on nodes that take no new ones: they need no other node
+    restarts: which users have ordered
     """
 
     snapshot: FleetSnapshot
@@ -118,6 +120,7 @@ class Known:
     perf_by_model: Mapping[ModelKey, PerfModel]
     own_profiles: Mapping[ModelKey, ModelProfiles]
     anchored: frozenset[DeploymentKey] = frozenset()
+    restarts: Orders = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -140,7 +143,8 @@ class Known:
                 key: corrected(perf_by_model[key], variants_of(snapshot, model), calibrations)
                 for key, model in sorted(snapshot.models.items())
             }
-        return cls(snapshot, nodes, perf, perf_by_model, own, _anchored(snapshot, nodes))
+        anchored, restarts = _anchored(snapshot, nodes), ordered_restarts(snapshot)
+        return cls(snapshot, nodes, perf, perf_by_model, own, anchored, restarts)
 
 
 def _anchored(snapshot: FleetSnapshot, nodes: Mapping[str, PoolNodes]) -> frozenset[DeploymentKey]:
@@ -223,7 +227,8 @@ def capacity_refusal(variant: Variant, answer: Capacity | OutOfRange) -> Refusal
     """Why a replica carries nothing: no honest answer, or even a lone request breaks the SLO."""
     if isinstance(answer, OutOfRange):
         return perf_refusal(variant, answer)
-    return Refusal.of(Reason.SLO_UNREACHABLE, terms=answer.binding_name)
+    bound = f" of {answer.binding.bound_ms:g} ms" if isinstance(answer.binding, SloTerm) else ""
+    return Refusal.of(Reason.SLO_UNREACHABLE, terms=f"{answer.binding_name}{bound}")
 
 
 def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal:

@@ -1,8 +1,9 @@
 """What another client has changed of the Deployments that Argosy made.
 
-Owns the comparison: only fields that Argosy sets count, so that defaults of the API server, sidecars of a
-webhook and annotations of other tools are no edits; nor is a value that Argosy's own request got from a
-webhook. Input: a snapshot, workloads, what the last decision knew. Output: `Edit`s.
+Owns the comparison: only fields that Argosy sets count, and what another client adds to the pod template, so
+that defaults of the API server, sidecars of a webhook and annotations of other tools are no edits; nor is a
+value that Argosy's own request got from a webhook. Input: a snapshot, workloads, what the last decision knew.
+Output: `Edit`s.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.api.schema.ownership import Path, other_owner, remover
+from argosy.control.edits.additions import additions
 from argosy.control.memory import KnownCount
 from argosy.keys import DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload, deployment_manifest
 from argosy.snapshot.cluster import DeploymentState
 
 COUNT, TEMPLATE, BUDGET, EXISTENCE = "spec.replicas", "template", "minAvailable", "existence"
-"""What of a Deployment an edit is about: those of one kind are set back together."""
+"""What of a Deployment an edit is about: those of one kind are set back together. All of its fields but the
+count go with the template."""
 POD, ORPHAN = "pod", "orphan"
 """One of its pods is gone, or has lost labels."""
 
@@ -88,12 +91,18 @@ def foreign_count(deployment: DeploymentState) -> KnownCount | None:
 
 
 def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: ModelKey) -> Edit | None:
-    """Fields of the template or labels that differ from what Argosy applied; None where none does."""
-    wanted = deployment_manifest(workload, deployment.replicas)
-    live = {"metadata": {"labels": deployment.labels}, "spec": {"template": deployment.template}}
+    """Fields but the count that differ from what Argosy applied, and what was added to its template; None
+    where there is nothing of it."""
+    manifest = deployment_manifest(workload, deployment.replicas)
+    metadata, spec = manifest["metadata"], {**manifest["spec"]}
+    del spec["replicas"]
     wanted = {
-        "metadata": {"labels": wanted["metadata"]["labels"]},
-        "spec": {"template": wanted["spec"]["template"]},
+        "metadata": {"labels": metadata["labels"], "annotations": metadata["annotations"]},
+        "spec": spec,
+    }
+    live = {
+        "metadata": {"labels": deployment.labels, "annotations": deployment.annotations},
+        "spec": deployment.settings,
     }
     changes: list[str] = []
     manager, at_s = UNNAMED, 0.0
@@ -105,6 +114,9 @@ def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: 
         changes.append(f"{_words(path)} {_value(before)} -> {_value(after)}")
         if owner is not None:
             manager, at_s = owner.title, owner.at_s
+    for added in additions(deployment, spec["template"]):
+        changes.append(f"{_words(added.path)} {_value(None)} -> {_value(added.value)}")
+        manager, at_s = added.manager.title, added.manager.at_s
     if not changes:
         return None
     num_more = len(changes) - MOST_FIELDS
@@ -114,8 +126,8 @@ def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: 
 
 def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
     """Each field that is wanted and that is different or missing, with both values."""
-    if wanted in (None, "", {}, []) and live in (None, "", {}, []):
-        return  # the API server keeps no empty fields
+    if wanted in ([], {}) or (_is_empty(wanted) and _is_empty(live)):
+        return  # the API server keeps no empty fields; what is beyond the items of a list is an addition
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
         for name, value in wanted.items():
             yield from _differences(value, live.get(name), (*path, name))
@@ -129,6 +141,10 @@ def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path
                 yield path, item, live
     elif wanted != live:
         yield path, wanted, live
+
+
+def _is_empty(value: Any) -> bool:
+    return value is False or value in (None, "", {}, [])
 
 
 def _is_of_objects(wanted: Any) -> bool:
@@ -146,5 +162,5 @@ def _words(path: Path) -> str:
 
 
 def _value(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
+    text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."

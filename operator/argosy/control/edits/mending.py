@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from argosy.control.decision import PlannedStep, Reliance
+from argosy.control.edits.additions import additions, removal
 from argosy.control.edits.found import (
     BUDGET,
     COUNT,
@@ -25,7 +26,7 @@ from argosy.control.edits.found import (
 )
 from argosy.control.memory import EditMemory, KnownCount, Mended
 from argosy.keys import DeploymentKey, ModelKey
-from argosy.manifests import EngineWorkload
+from argosy.manifests import EngineWorkload, pod_template
 from argosy.rollout import (
     CreateDeployment,
     DeleteDeployment,
@@ -205,7 +206,9 @@ def _still_contested(
 
 def _restore(workload: EngineWorkload, look: _Look, plan: str) -> PlannedStep:
     replicas = look.count_after(workload.key)
-    return PlannedStep(RestoreDeployment(workload, replicas), Reliance(plan, replicas=replicas))
+    added = additions(look.snapshot.deployments[workload.key], pod_template(workload))
+    step = RestoreDeployment(workload, replicas, removal(added))
+    return PlannedStep(step, Reliance(plan, replicas=replicas))
 
 
 def _waits(step: Step, waits: set[tuple[DeploymentKey, str]], snapshot: FleetSnapshot) -> bool:

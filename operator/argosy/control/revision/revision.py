@@ -173,6 +173,7 @@ def _entry(workload: EngineWorkload, replicas: int, nodes: tuple[NodeReplicas, .
         pipeline_parallel=workload.variant.pipeline_parallel,
         gpus_per_replica=workload.variant.gpus,
         replicas=replicas,
+        restarted_at=workload.restarted_at,
         nodes=nodes,
     )
 

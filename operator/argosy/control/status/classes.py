@@ -9,12 +9,18 @@ from __future__ import annotations
 from argosy.api import WorkloadClass
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import Mode
+from argosy.api.schema.timestamp import rfc3339
 from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.control.candidates.refusal import Refusal
 from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.exchange import Exchange, exchange_of
-from argosy.control.status.rollout.last_replica import interrupted_verdict, waits_verdict
+from argosy.control.status.rollout.last_replica import (
+    interrupted_since_s,
+    interrupted_verdict,
+    waits_verdict,
+)
 from argosy.control.status.verdict import (
     Verdict,
     because,
@@ -54,6 +60,7 @@ def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus
         class_ready(reported, item.key),
     )
     rate_per_s = sum(c.requests_per_second for c in cells)
+    since_s = interrupted_since_s(reported, item.key)
     return WorkloadClassStatus(
         observed_generation=item.metadata.generation,
         conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
@@ -62,6 +69,7 @@ def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus
         sharing_group=", ".join(dict.fromkeys(c.sharing_group.name for c in cells)) or None,
         replicas_ready=sum(map(reported.serves, reported.pods_of_class(item.key))),
         unserved_share=_unserved_share(reported, item.key),
+        interrupted_since=None if since_s is None else rfc3339(since_s),
     )
 
 
@@ -98,7 +106,9 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     resolved = reported.sizing.resolution.classes[key]
     if not resolved.candidates:
         refusal = nearest(resolved.refusals)
-        return because(ConditionType.READY, refusal.reason, refusal.message)
+        return because(
+            ConditionType.READY, refusal.reason, f"{refusal.message}{_kept(reported, key, refusal)}"
+        )
     shortfall = _shortfall(reported, key)
     if shortfall is not None:
         return _short(shortfall)
@@ -127,6 +137,14 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     if served.status is not ConditionStatus.TRUE:
         return served
     return slo_missed(reported, key) or _remarked(reported, key, served)
+
+
+def _kept(reported: Reported, key: ClassKey, refusal: Refusal) -> str:
+    """What becomes of the replicas of a class whose SLO was tightened beyond what any keeps; else empty."""
+    serving = sum(map(reported.serves, reported.pods_of_class(key)))
+    if refusal.reason is not Reason.SLO_UNREACHABLE or not serving:
+        return ""
+    return f" Until then it keeps the {serving} replica{'s' * (serving > 1)} that it has, and they serve."
 
 
 def _unreachable(reported: Reported, key: ClassKey) -> Verdict | None:

@@ -38,7 +38,6 @@ class Reported:
     history: what requests got in the last minutes
     waiting: the change of the plan that waits, or None
     unread:  what has not been readable for a while, such as `all engines`; else empty
-    interrupted_s: since when each class has been without a replica for an exchange, as of the last decision
     """
 
     sizing: Sizing
@@ -50,7 +49,6 @@ class Reported:
     history: ObservedHistory = field(default_factory=ObservedHistory)
     waiting: Waiting | None = None
     unread: str = ""
-    interrupted_s: Mapping[ClassKey, float] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> FleetSnapshot:

@@ -10,7 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from argosy.control.teardown.remains import ENGINES, RECORDS, USERS, Leader, Left, Remains
+from argosy.control.teardown.remains import (
+    ENGINES,
+    MAKERS,
+    RECORDS,
+    REPLICA_SETS,
+    USERS,
+    Leader,
+    Left,
+    Remains,
+)
 from argosy.refusals import Refused
 
 
@@ -38,9 +47,12 @@ def next_round(remains: Remains, *, everything: bool) -> Round | Refused[Teardow
         return _refusal(leader)
     users = remains.of(USERS) if everything else ()
     engines = remains.of(ENGINES)
-    is_drained_for_us = leader is not None and leader.removes_engines
-    first = (*users, *(() if is_drained_for_us else engines))
-    if users or remains.of(ENGINES[:1]) or remains.pods:
+    if leader is not None and leader.removes_engines:
+        # It drains its Deployments itself; a ReplicaSet that it might still adopt is left to it until then.
+        first = users or remains.of((REPLICA_SETS,))
+    else:
+        first = (*users, *engines)
+    if users or remains.of(MAKERS) or remains.pods:
         return Round(_not_going(first), is_last=False)
     records = remains.of(RECORDS if leader is None else RECORDS[:1])
     last = (*engines, *records)

@@ -21,7 +21,11 @@ from argosy.snapshot.fleet import last_fleet_spec
 
 Object = Mapping[str, Any]
 
-ENGINES = (kind_named("Deployment").plural, kind_named("PodDisruptionBudget").plural)
+REPLICA_SETS = kind_named("ReplicaSet").plural
+"""Those without a Deployment: Kubernetes removes all others with theirs."""
+MAKERS = (kind_named("Deployment").plural, REPLICA_SETS)
+"""They make pods."""
+ENGINES = (*MAKERS, kind_named("PodDisruptionBudget").plural)
 """They go before the records."""
 RECORDS = (FleetPlan.PLURAL, kind_named("Lease").plural)
 """They go last: until then a plan says in which mode an operator acts that is started in between."""
@@ -45,6 +49,7 @@ class PodLeft:
     drain_s: how long it may take to finish its requests (seconds), its terminationGracePeriodSeconds
     ends_s:  once it is being deleted: when it ends at the latest (seconds since the epoch); else None
     node:    empty before it is placed
+    made_by: key of the ReplicaSet that counts it; empty for a pod that none counts
     """
 
     key: NamespacedName
@@ -52,6 +57,7 @@ class PodLeft:
     drain_s: float
     ends_s: float | None
     node: str
+    made_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,19 @@ def left(plural: str, item: Object) -> Left:
     return Left(plural, key, bool(metadata.get("deletionTimestamp")))
 
 
+def is_removed_by_itself(plural: str, item: Object) -> bool:
+    """Whether an object of Argosy's is deleted by its own name: not what goes with its owner."""
+    return is_engine_object(item) and not (plural == REPLICA_SETS and _controller(item))
+
+
+def _controller(item: Object) -> str:
+    """The name of the object that an object goes with; empty where there is none."""
+    owners = item["metadata"].get("ownerReferences") or ()
+    return next((str(owner.get("name")) for owner in owners if owner.get("controller")), "")
+
+
 def is_engine_object(item: Object) -> bool:
-    """Whether Argosy made this Deployment, PodDisruptionBudget or pod: other tools may share one label."""
+    """Whether it is an engine's, by Argosy's labels: other tools may share one of them."""
     labels = item["metadata"].get("labels") or {}
     return labels.get(LABEL_MANAGED_BY) == MANAGED_BY and LABEL_DEPLOYMENT in labels
 
@@ -108,6 +125,7 @@ def pod_left(pod: Object) -> PodLeft:
         drain_s=DRAIN_SECONDS if grace_s is None else float(grace_s),
         ends_s=seconds_of(metadata.get("deletionTimestamp")),
         node=str(spec.get("nodeName") or ""),
+        made_by=NamespacedName.of(namespace, name) if (name := _controller(pod)) else "",
     )
 
 

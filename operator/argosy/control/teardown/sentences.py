@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from argosy.api.kinds import kind_of
-from argosy.control.teardown.remains import ENGINES, RECORDS, USERS, Left, PodLeft, Remains
+from argosy.control.teardown.remains import ENGINES, MAKERS, RECORDS, USERS, Left, PodLeft, Remains
 
 OVERDUE_AFTER_S = 15.0
 """A kubelet that is alive reports the end of a pod within seconds of its last instant."""
@@ -122,8 +122,8 @@ def _staying(pods: Sequence[PodLeft], remains: Remains) -> str:
             f"{_replicas(pods)} {_serve(pods)} until the operator {remains.leader.identity} drains"
             f" {'it' if len(pods) == 1 else 'them'}, after the grace of deleted objects"
         )
-    made = {left.key for left in remains.of(ENGINES[:1])}
-    orphans = [p for p in pods if str(p.deployment) not in made]
+    made = {left.key for left in remains.of(MAKERS)}
+    orphans = [p for p in pods if not made & {str(p.deployment), p.made_by}]
     if not orphans:
         return f"{_replicas(pods)} {_are(pods)} about to be ended"
     return (

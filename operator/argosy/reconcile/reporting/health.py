@@ -81,7 +81,7 @@ async def serve_health(address: str, health: Health) -> web.AppRunner:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host.strip("[]"), port).start()
+        await web.TCPSite(runner, host, port).start()
     except OSError as error:
         await runner.cleanup()
         message = f"cannot listen on {address}: {error.strerror or error}; free the port or choose another"

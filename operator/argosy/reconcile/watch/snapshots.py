@@ -31,7 +31,7 @@ from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
-from argosy.snapshot.cluster import HOSTNAME, LABEL_MANAGED_BY, MANAGED_BY, PodState
+from argosy.snapshot.cluster import HOSTNAME, PodState
 from argosy.snapshot.fleet import (
     FleetSnapshot,
     ProfileFileKey,
@@ -39,7 +39,14 @@ from argosy.snapshot.fleet import (
     applied_plan,
     last_fleet_spec,
 )
-from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state, protected_replicas
+from argosy.snapshot.kubernetes import (
+    deployment_state,
+    has_own_label,
+    is_engine_deployment,
+    node_state,
+    pod_state,
+    protected_replicas,
+)
 from argosy.snapshot.seen import ObjectRef, Seen
 
 K = TypeVar("K", bound=CustomResource)
@@ -124,12 +131,12 @@ class Snapshots:
             deployments={
                 state.key: state
                 for key, state in self._states("deployments", deployment_state).items()
-                if self._is_managed("deployments", key)
+                if is_engine_deployment(self._store.of("deployments")[key])
             },
             protected={
                 DeploymentKey(key): least
                 for key, least in self._states("poddisruptionbudgets", protected_replicas).items()
-                if self._is_managed("poddisruptionbudgets", key)
+                if has_own_label(self._store.of("poddisruptionbudgets")[key])
             },
             telemetry=measured.telemetry,
             routing=measured.routing,
@@ -231,10 +238,6 @@ class Snapshots:
             found[key] = before if before and before[0] == version else (version, read(item))
         self._parsed[plural] = found
         return {key: value for key, (_, value) in found.items()}
-
-    def _is_managed(self, plural: str, key: str) -> bool:
-        labels = self._store.of(plural)[key]["metadata"].get("labels") or {}
-        return bool(labels.get(LABEL_MANAGED_BY) == MANAGED_BY)
 
 
 def _with_metadata_of(item: K, unreadable: InvalidObject) -> K:

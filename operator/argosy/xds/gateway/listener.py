@@ -85,7 +85,10 @@ NO_REPLICA = _Reply(
     "no_replica",
     _REFUSAL,
 )
-"""When no endpoint can be chosen; each route's metadata holds the message for its class."""
+"""When no endpoint can be chosen, or none answered; each route's metadata holds the message for its class."""
+
+NOT_REACHED = ("UH", "UF", "UC", "UR")
+"""Envoy's response flags: no healthy upstream, connection failed or ended, reset."""
 
 OVERLOADED = _Reply(
     429,
@@ -205,20 +208,26 @@ def _strip(header: str) -> EnvoyMessage:
 
 
 def _no_replica_mapper() -> EnvoyMessage:
-    flagged = accesslog_pb2.ResponseFlagFilter(flags=["UH"])
+    flagged = accesslog_pb2.ResponseFlagFilter(flags=NOT_REACHED)
     return http_connection_manager_pb2.ResponseMapper(
         filter=accesslog_pb2.AccessLogFilter(response_flag_filter=flagged),
+        headers_to_add=[_retry_after()],
         body_format_override=_error_format(NO_REPLICA),
     )
 
 
 def _overload_mapper() -> EnvoyMessage:
-    retry_after = base_pb2.HeaderValue(key="retry-after", value=str(RETRY_AFTER_S))
     return http_connection_manager_pb2.ResponseMapper(
         filter=overload_filter(),
         status_code=UInt32Value(value=OVERLOADED.status),
-        headers_to_add=[base_pb2.HeaderValueOption(header=retry_after)],
+        headers_to_add=[_retry_after()],
         body_format_override=_error_format(OVERLOADED),
+    )
+
+
+def _retry_after() -> EnvoyMessage:
+    return base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key="retry-after", value=str(RETRY_AFTER_S))
     )
 
 

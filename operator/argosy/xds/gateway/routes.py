@@ -22,10 +22,10 @@ from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from argosy.route.counters import VIRTUAL_HOST
 from argosy.route.precedence import may_overlap
 from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
-from argosy.xds.gateway.listener import JSON_FILTER, RETRY_AFTER_S, ROUTE_CONFIGURATION
+from argosy.xds.gateway.listener import JSON_FILTER, ROUTE_CONFIGURATION
 from argosy.xds.gateway.refusals import metadata_matcher, refusal_metadata, refusal_routes
+from argosy.xds.gateway.unknown_fields import retry_in_another_cluster
 from argosy.xds.packing import CLASS_KEY, MODEL_KEY, REPLICA_ADDRESS, EnvoyMessage, any_of, duration
-from argosy.xds.unknown_fields import retry_in_another_cluster
 
 NO_REPLICA_CLUSTER = "argosy-no-replica"
 """A cluster without endpoints: where requests go that no replica can take."""
@@ -184,11 +184,6 @@ def _refusal(entry: RouteEntry, filters: dict[str, EnvoyMessage]) -> EnvoyMessag
         stat_prefix=entry.stat_prefix,
         route=route_components_pb2.RouteAction(cluster=NO_REPLICA_CLUSTER),
         metadata=_metadata(entry, entry.refusal),
-        response_headers_to_add=[
-            base_pb2.HeaderValueOption(
-                header=base_pb2.HeaderValue(key="retry-after", value=str(RETRY_AFTER_S))
-            )
-        ],
         typed_per_filter_config=filters,
     )
 

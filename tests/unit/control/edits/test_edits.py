@@ -53,7 +53,7 @@ def a_workload() -> EngineWorkload:
 def owned(fields: Any) -> Any:
     """FieldsV1 of an applied manifest, with the keys by which the API server merges lists."""
     if isinstance(fields, dict):
-        return {f"f:{name}": owned(value) for name, value in fields.items()}
+        return {f"f:{name}": owned(value) for name, value in fields.items() if value != []}
     if isinstance(fields, list) and fields and all(isinstance(i, dict) and "name" in i for i in fields):
         return {f'k:{{"name":"{item["name"]}"}}': owned(item) for item in fields}
     return {}
@@ -62,7 +62,8 @@ def owned(fields: Any) -> Any:
 def live(workload: EngineWorkload, replicas: int = 3) -> dict[str, Any]:
     """The Deployment as the API server has it after Argosy's apply."""
     item = deployment_manifest(workload, replicas)
-    fields = owned({"metadata": {"labels": item["metadata"]["labels"]}, "spec": item["spec"]})
+    metadata = {name: item["metadata"][name] for name in ("labels", "annotations")}
+    fields = owned({"metadata": metadata, "spec": item["spec"]})
     item["metadata"]["managedFields"] = [
         {"manager": "argosy", "operation": "Apply", "time": "2026-01-01T00:00:00Z", "fieldsV1": fields}
     ]
@@ -194,6 +195,36 @@ def test_arguments_that_another_client_set_are_an_edit() -> None:
     assert "containers.engine.args" in edit.change
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "change"),
+    [
+        ("paused", True, "spec.paused false -> true"),
+        ("revisionHistoryLimit", 5, "spec.revisionHistoryLimit 0 -> 5"),
+        ("progressDeadlineSeconds", 60, "spec.progressDeadlineSeconds 3600 -> 60"),
+        ("strategy", {"type": "Recreate"}, "spec.strategy.type RollingUpdate -> Recreate"),
+    ],
+)
+def test_a_setting_of_the_deployment_that_another_client_changed_is_an_edit(
+    name: str, value: object, change: str
+) -> None:
+    workload = a_workload()
+    item = live(workload)
+    item["spec"][name] = value
+    take_over(item, "kubectl-patch", "f:spec", f"f:{name}", *(("f:type",) if name == "strategy" else ()))
+    edit = template_edit(deployment_state(item), workload, MODEL)
+    assert edit is not None
+    assert (edit.manager, edit.change.partition(", ")[0]) == ("kubectl-patch", change)
+
+
+def test_a_setting_that_argosy_does_not_set_is_left_alone() -> None:
+    workload = a_workload()
+    item = live(workload)
+    del item["spec"]["paused"]  # the API server does not keep it where it is false
+    item["spec"]["minReadySeconds"] = 30
+    item["metadata"]["annotations"]["team"] = "search"
+    assert template_edit(deployment_state(item), workload, MODEL) is None
+
+
 def test_a_scheduling_gate_or_label_that_was_removed_is_an_edit_although_no_client_owns_it() -> None:
     workload = a_workload()
     item = live(workload)
@@ -207,6 +238,54 @@ def test_a_scheduling_gate_or_label_that_was_removed_is_an_edit_although_no_clie
     assert edit.manager == UNNAMED
     assert label in edit.change
     assert "schedulingGates" in edit.change
+
+
+def with_additions() -> dict[str, Any]:
+    """As after `kubectl set env`, an annotation of the template and a container by two clients."""
+    item = live(a_workload())
+    template = item["spec"]["template"]
+    template["spec"]["containers"][0].setdefault("env", []).append({"name": "FOO", "value": "bar"})
+    take_over(item, "kubectl-set", *CONTAINER, "f:env", 'k:{"name":"FOO"}')
+    template["metadata"]["annotations"] = {"team": "search"}
+    take_over(item, "kubectl-patch", "f:spec", "f:template", "f:metadata", "f:annotations", "f:team")
+    template["spec"]["containers"].append({"name": "shell", "image": "busybox"})
+    take_over(item, "kubectl-edit", "f:spec", "f:template", "f:spec", "f:containers", 'k:{"name":"shell"}')
+    return item
+
+
+def test_what_another_client_adds_to_the_template_is_an_edit_with_each_field() -> None:
+    edit = template_edit(deployment_state(with_additions()), a_workload(), MODEL)
+    assert edit is not None
+    assert edit.change.split(", spec") == [
+        "spec.template.spec.containers.engine.env.FOO nothing -> {'name': 'FOO', 'value': 'bar'}",
+        ".template.metadata.annotations.team nothing -> search",
+        ".template.spec.containers.shell nothing -> {'name': 'shell', 'image': 'busybox'}",
+    ]
+
+
+def test_additions_are_removed_by_a_patch_that_names_nothing_else() -> None:
+    workload, deployment = a_workload(), deployment_state(with_additions())
+    snapshot = a_snapshot(deployments={deployment.key: deployment})
+    [planned] = mended((), snapshot, {workload.key: workload}, "plan", EditMemory()).steps
+    assert isinstance(planned.step, RestoreDeployment)
+    spec = {
+        "containers": [
+            {"name": "engine", "env": [{"name": "FOO", "$patch": "delete"}]},
+            {"name": "shell", "$patch": "delete"},
+        ]
+    }
+    template = {"spec": spec, "metadata": {"annotations": {"team": None}}}
+    assert planned.step.removal == {"spec": {"template": template}}
+
+
+def test_an_owner_of_what_argosy_sets_adds_nothing() -> None:
+    workload = a_workload()
+    item = live(workload)
+    shared = {
+        "f:spec": {"f:template": item["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]}
+    }
+    item["metadata"]["managedFields"].append({"manager": "kubectl-edit", "fieldsV1": shared})
+    assert template_edit(deployment_state(item), workload, MODEL) is None
 
 
 # --- what is set back, and how often --------------------------------------------------------------

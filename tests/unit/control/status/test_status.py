@@ -90,7 +90,7 @@ TROUBLES = [
         Trouble(
             (a_class("bad", slo={"ttft": {"p95Milliseconds": 1}}),),
             {BAD: "SloUnreachable"},
-            "spec.slo: no allowed variant keeps TTFT p95",
+            "spec.slo: no allowed variant keeps TTFT p95 of 1 ms even for a single request at a time",
         ),
         id="an SLO that even a lone request breaks",
     ),
@@ -159,6 +159,15 @@ def test_zero_nodes_are_said_on_pool_class_and_fleet() -> None:
     assert selector in condition(decision, "l40s", "gpupools")["message"]
     assert selector in condition(decision, "default/chat")["message"]
     assert body_of(decision, "l40s", "gpupools")["nodes"] == 0
+
+
+def test_an_slo_tightened_out_of_reach_is_said_with_its_bound_and_the_replicas_that_are_kept() -> None:
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.settle()
+    world.apply(a_class(slo={"ttft": {"p95Milliseconds": 1}}))
+    message = condition(world.act(), "default/chat")["message"]
+    assert message.startswith("spec.slo: no allowed variant keeps TTFT p95 of 1 ms even for a single request")
+    assert message.endswith(" Until then it keeps the 2 replicas that it has, and they serve.")
 
 
 def test_of_several_refusals_the_one_nearest_to_working_is_said() -> None:

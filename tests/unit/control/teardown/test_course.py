@@ -29,6 +29,20 @@ def test_engines_go_first_and_plans_and_leases_once_the_last_pod_has_ended() -> 
     assert round_of(Remains((PLAN, LEASE, MODEL))) == Round((PLAN, LEASE), is_last=True)
 
 
+ORPHAN = Left("replicasets", "default/n-5b", False)
+
+
+def test_a_replica_set_without_a_deployment_goes_with_the_engines() -> None:
+    assert round_of(Remains((ENGINE, ORPHAN, BUDGET), (POD,))).removals == (ENGINE, ORPHAN, BUDGET)
+    assert round_of(Remains((ORPHAN, PLAN))) == Round((ORPHAN,), is_last=False)
+
+
+def test_beside_an_operator_that_drains_it_goes_once_the_users_objects_are_gone() -> None:
+    leader = Leader("op-0", Mode.AUTO)
+    assert round_of(Remains((MODEL, ORPHAN), (POD,), leader), everything=True).removals == (MODEL,)
+    assert round_of(Remains((ENGINE, ORPHAN), (POD,), leader), everything=True).removals == (ORPHAN,)
+
+
 def test_what_is_being_deleted_is_not_deleted_again_and_waited_for() -> None:
     going = Left("deployments", "default/m", True)
     assert round_of(Remains((going, PLAN))) == Round((), is_last=False)

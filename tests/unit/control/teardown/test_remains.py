@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from argosy.api.fleet import Mode
-from argosy.control.teardown.remains import is_engine_object, mode_of, pod_left
+from argosy.control.teardown.remains import (
+    is_engine_object,
+    is_removed_by_itself,
+    mode_of,
+    pod_left,
+)
 
 Object = dict[str, Any]
 
@@ -26,6 +31,14 @@ def test_one_label_does_not_make_an_object_argosys() -> None:
     assert not is_engine_object(labelled(**{managed: "argosy"}))
     assert not is_engine_object(labelled(**{managed: "Helm", key: "m"}))
     assert not is_engine_object({"metadata": {"name": "m", "labels": None}})
+
+
+def test_a_replica_set_is_removed_by_itself_only_where_it_has_lost_its_deployment() -> None:
+    item = labelled(**{"app.kubernetes.io/managed-by": "argosy", "argosy.dev/deployment": "m"})
+    assert is_removed_by_itself("replicasets", item)
+    assert not is_removed_by_itself("replicasets", labelled(**{"argosy.dev/deployment": "m"}))
+    item["metadata"]["ownerReferences"] = [{"kind": "Deployment", "name": "m", "controller": True}]
+    assert not is_removed_by_itself("replicasets", item)
 
 
 def test_the_mode_is_the_fleets_else_the_last_one_that_a_plan_tells() -> None:

@@ -76,6 +76,13 @@ def test_replicas_in_the_grace_of_deleted_objects_wait_for_the_operator() -> Non
     assert said == "2 replicas serve until the operator op-0 drains them, after the grace of deleted objects"
 
 
+def test_replicas_of_a_replica_set_without_a_deployment_are_about_to_be_ended() -> None:
+    orphan = Left("replicasets", "default/m-5b", False)
+    pods = tuple(replace(pod, made_by="default/m-5b") for pod in PODS)
+    assert waiting(Remains((orphan,), pods), NOW_S, everything=False) == "2 replicas are about to be ended"
+    assert "1 ReplicaSet" in intention(Remains((orphan,), pods), everything=False)
+
+
 def test_replicas_whose_deployment_is_gone_are_named_with_the_remedy() -> None:
     assert waiting(Remains(MADE, PODS), NOW_S, everything=False) == "2 replicas are about to be ended"
     said = waiting(Remains((), PODS), NOW_S, everything=False)

@@ -191,6 +191,11 @@ def test_the_applied_plan_is_the_newest_that_was_applied() -> None:
             [Endpoint("10.0.0.1", 8000, "default/p1", EndpointState.NOT_READY)],
             id="not ready any more: it may have requests from before",
         ),
+        pytest.param(
+            started(a_pod("p1", ready=False, deletionTimestamp="2026-01-01T00:00:00Z")),
+            [Endpoint("10.0.0.1", 8000, "default/p1", EndpointState.TERMINATING)],
+            id="not ready any more, and on its way out",
+        ),
         pytest.param({**a_pod("p1"), "spec": {}}, [], id="no port"),
         pytest.param(a_pod("p1", labels={}), [], id="not ours"),
     ],

@@ -1,13 +1,11 @@
 """An exchange of the last replica, for users: the service that it interrupts, or that it waits and why.
 
-Owns which classes are interrupted and since when, and both sentences. Input: `Reported`, and since when
-classes were interrupted at the last decision. Output: times by class, and `Verdict`s.
+Owns which classes are interrupted and since when, and both sentences. Input: `Reported`; the class's status
+says since when it was interrupted at the last decision, so that a restarted operator knows it. Output:
+times, and `Verdict`s.
 """
 
 from __future__ import annotations
-
-import math
-from collections.abc import Mapping
 
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.schema.timestamp import rfc3339
@@ -17,37 +15,60 @@ from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import LOADING_LIMIT_S, Verdict, false
 from argosy.keys import ClassKey, ModelKey
 from argosy.place.solution import Unplaced
+from argosy.snapshot.cluster import PodState
 
-LATE = f", for more than {LOADING_LIMIT_S:.0f} s (check the events and logs of its pods)"
+LOAD_TIMES = 3.0
+"""A successor that takes so many times its expected load time, and longer than any other may load, is
+reported as late."""
 
 
-def interrupted_s(reported: Reported, before_s: Mapping[ClassKey, float]) -> dict[ClassKey, float]:
-    """Since when each class that an exchange interrupts has had no replica (seconds since the epoch)."""
-    now_s = reported.snapshot.now_s
-    return {
-        key: before_s.get(key, now_s)
-        for key in reported.snapshot.classes
-        if _is_interrupted(reported, key, key in before_s)
-    }
+def interrupted_since_s(reported: Reported, key: ClassKey) -> float | None:
+    """Since when a class has had no replica because of an exchange (seconds since the epoch), or None."""
+    before_s = reported.snapshot.classes[key].status.interrupted_since_s
+    if not _is_interrupted(reported, key, before_s is not None):
+        return None
+    return reported.snapshot.now_s if before_s is None else before_s
 
 
 def interrupted_verdict(reported: Reported, key: ClassKey) -> Verdict | None:
     """Ready of a class that is interrupted; None where it is not."""
-    since_s = interrupted_s(reported, reported.interrupted_s).get(key)
+    since_s = interrupted_since_s(reported, key)
     if since_s is None:
         return None
     planned = [d for d in reported.planned_for(key) if d.replicas]
     names = {d.name for d in planned}
-    placed = [p for p in reported.pods_of_class(key) if p.deployment in names and p.destination]
-    is_late = reported.snapshot.now_s - since_s >= LOADING_LIMIT_S
+    pods = [p for p in reported.pods_of_class(key) if p.deployment in names]
+    limit_s = _limit_s(reported, key)
+    is_late = reported.snapshot.now_s - since_s >= limit_s
+    model = planned[0].model_key
     return false(
         ConditionType.READY,
         Reason.INTERRUPTED,
-        since=rfc3339(math.floor(since_s)),
-        model=planned[0].model_key,
-        loading=len(placed),
+        since=rfc3339(since_s),
+        late=f", for more than {limit_s:.0f} s" if is_late else "",
+        model=model,
+        allows="allows" if _may_interrupt(reported, model) else "allowed (it is Wait now)",
+        loading=sum(bool(p.destination) for p in pods),
         desired=sum(d.replicas for d in planned),
-        late=LATE if is_late else "",
+        remedy=_remedy(model, pods) if is_late else "",
+    )
+
+
+def _limit_s(reported: Reported, key: ClassKey) -> float:
+    """How long an interruption may last before it is reported as late (seconds)."""
+    names = {d.name for d in reported.planned_for(key) if d.replicas}
+    candidates = reported.sizing.resolution.classes[key].candidates
+    loads_s = (c.load_s for c in candidates if c.workload.key in names)
+    return max(LOADING_LIMIT_S, LOAD_TIMES * max(loads_s, default=0.0))
+
+
+def _remedy(model: ModelKey, pods: list[PodState]) -> str:
+    namespace = model.namespace
+    pod = min((p.name for p in pods), default="")
+    look = f"kubectl describe pod {pod} -n {namespace} and at its logs" if pod else ""
+    look = look or f"kubectl get events -n {namespace}"
+    return (
+        f"; look at {look}, or set the last edit of ServedModel {model} back: then a replica as before starts"
     )
 
 
@@ -74,7 +95,7 @@ def waits_verdict(reported: Reported, key: ClassKey, unplaced: Unplaced | None) 
 def _is_interrupted(reported: Reported, key: ClassKey, was: bool) -> bool:
     """Planned replicas are missing, nothing serves, and a former replica has gone or goes for them."""
     planned = [d for d in reported.planned_for(key) if d.replicas]
-    if not any(_may_interrupt(reported, d.model_key) for d in planned):
+    if not planned or not (was or any(_may_interrupt(reported, d.model_key) for d in planned)):
         return False
     names, pods = {d.name for d in planned}, reported.pods_of_class(key)
     if any(map(reported.serves, pods)):

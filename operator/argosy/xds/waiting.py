@@ -1,0 +1,159 @@
+"""Where requests wait while no replica of a cluster is healthy, until one is again.
+
+Owns the waiting listener, the endpoint of each HTTP cluster that leads to it, and the two clusters behind
+it. Input: `ClusterEntry`s. Output: protobuf messages.
+
+Why not retries: a request that makes its engine crash is tried again, and each try costs an engine. So
+tries are few, and they end within milliseconds where the hop refuses them. Waiting reaches no engine.
+
+The waiting endpoint has the second priority in its HTTP cluster: Envoy uses it only while no replica has
+passed its health checks. The waiting listener tries to connect until a replica takes the request: to an
+aggregate of the *waiting clusters*, which hold the replicas once more, and, while none of them is
+healthy, an address that refuses each connection. docs/design/0005 has the measurements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import address_pb2, backoff_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as aggregate_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from argosy.route.table import ClusterEntry, EndpointState
+from argosy.snapshot.liveness import ROTATION_INTERVAL_S
+from argosy.xds import hop
+from argosy.xds.packing import EnvoyMessage, any_of, duration
+
+WAITING_LISTENER = "argosy-waiting"
+WAITING_PREFIX = "waiting:"
+ANY_PREFIX = "any:"
+"""A waiting cluster, and the aggregate of it and its alternatives, are named after the HTTP cluster."""
+NOWHERE_CLUSTER = "argosy-nowhere"
+_NOWHERE_PATH = "/argosy/nowhere"
+"""A Unix socket that does not exist: connecting fails at once, and no other program can listen there."""
+
+WAIT_S = 20.0
+"""About how long one try waits before it fails. Paused hypervisors, switches that restart and stalled
+storage take seconds to tens of seconds; clients that are sent away would only come back."""
+
+ALL_TO_THE_HEALTHY = endpoint_pb2.ClusterLoadAssignment.Policy(
+    overprovisioning_factor=UInt32Value(value=1_000_000)
+)
+"""A priority takes all requests while one of its replicas is healthy. By default Envoy moves a part of
+them to the next priority as soon as fewer than 72 % are."""
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 1.0
+_ATTEMPTS = round(WAIT_S / (_LONGEST_PAUSE_S / 2))
+"""Envoy draws each pause between 0 and its bound, half of it on average."""
+
+
+def waiting_listener() -> EnvoyMessage:
+    """The listener: tries to connect to a replica until one is healthy, for about `WAIT_S`."""
+    return hop.listener_of(
+        tcp_proxy_pb2.TcpProxy(
+            stat_prefix=WAITING_LISTENER,
+            max_connect_attempts=UInt32Value(value=_ATTEMPTS),
+            backoff_options=backoff_pb2.BackoffStrategy(
+                base_interval=duration(_FIRST_PAUSE_S), max_interval=duration(_LONGEST_PAUSE_S)
+            ),
+        )
+    )
+
+
+def nowhere_cluster() -> EnvoyMessage:
+    """The cluster that refuses each connection."""
+    nowhere = endpoint_components_pb2.LbEndpoint(
+        endpoint=endpoint_components_pb2.Endpoint(
+            address=address_pb2.Address(pipe=address_pb2.Pipe(path=_NOWHERE_PATH))
+        )
+    )
+    return cluster_pb2.Cluster(
+        name=NOWHERE_CLUSTER,
+        type=cluster_pb2.Cluster.STATIC,
+        load_assignment=endpoint_pb2.ClusterLoadAssignment(
+            cluster_name=NOWHERE_CLUSTER, endpoints=hop.localities([nowhere])
+        ),
+    )
+
+
+def waiting_cluster_name(http_cluster: str) -> str:
+    """The cluster of the replicas that may take requests that have waited."""
+    return f"{WAITING_PREFIX}{http_cluster}"
+
+
+def any_cluster_name(http_cluster: str) -> str:
+    """The aggregate in which requests wait."""
+    return f"{ANY_PREFIX}{http_cluster}"
+
+
+def waiting_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
+    """The cluster of the replicas that may take requests that have waited.
+
+    Its health check is as fast as the HTTP cluster's. The TCP cluster's is not: a request whose
+    connection it has just closed would come to the next replica that stands still, and lose one try after
+    the other.
+    """
+    return hop.closing_cluster(waiting_cluster_name(entry.name), ROTATION_INTERVAL_S)
+
+
+def waiting_assignment_of(entry: ClusterEntry) -> EnvoyMessage:
+    """All replicas that may take new requests, now or once they are ready again, by address."""
+    return endpoint_pb2.ClusterLoadAssignment(
+        cluster_name=waiting_cluster_name(entry.name),
+        endpoints=hop.localities(
+            hop.tcp_endpoint(endpoint)
+            for endpoint in entry.endpoints
+            if endpoint.state in (EndpointState.READY, EndpointState.NOT_READY)
+        ),
+        policy=ALL_TO_THE_HEALTHY,
+    )
+
+
+def any_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
+    """The first healthy of: the cluster's own replicas, those of its alternatives, nowhere."""
+    members = [waiting_cluster_name(name) for name in (entry.name, *entry.alternatives)]
+    return cluster_pb2.Cluster(
+        name=any_cluster_name(entry.name),
+        connect_timeout=duration(hop.CONNECT_TIMEOUT_S),
+        lb_policy=cluster_pb2.Cluster.CLUSTER_PROVIDED,
+        cluster_type=cluster_pb2.Cluster.CustomClusterType(
+            name="envoy.clusters.aggregate",
+            typed_config=any_of(aggregate_pb2.ClusterConfig(clusters=[*members, NOWHERE_CLUSTER])),
+        ),
+    )
+
+
+def members_of(cluster: EnvoyMessage) -> Sequence[str]:
+    """The clusters that an aggregate refers to; none where `cluster` is of another kind."""
+    aggregate = aggregate_pb2.ClusterConfig()
+    cluster.cluster_type.typed_config.Unpack(aggregate)
+    return tuple(aggregate.clusters)
+
+
+def waiting_locality(entry: ClusterEntry) -> EnvoyMessage:
+    """The endpoint of the second priority, which is always healthy."""
+    return endpoint_components_pb2.LocalityLbEndpoints(
+        priority=1,
+        lb_endpoints=[
+            endpoint_components_pb2.LbEndpoint(
+                endpoint=endpoint_components_pb2.Endpoint(
+                    address=address_pb2.Address(
+                        envoy_internal_address=address_pb2.EnvoyInternalAddress(
+                            server_listener_name=WAITING_LISTENER
+                        )
+                    ),
+                    # Shown by Envoy's admin interface.
+                    hostname=WAITING_LISTENER,
+                    health_check_config=endpoint_components_pb2.Endpoint.HealthCheckConfig(
+                        disable_active_health_check=True
+                    ),
+                ),
+                metadata=hop.metadata_for_any_replica(any_cluster_name(entry.name)),
+            )
+        ],
+    )
