@@ -203,9 +203,7 @@ class PlanningMemory:
     def after_restore(self) -> PlanningMemory:
         """Without what was seen of objects in a history of the API server that was undone: their difference
         from what is there now is not an edit, and looks begin anew."""
-        return replace(
-            self, first_seen_s={}, unrouted=frozenset(), edits=EditMemory(), awaited_s={}, interrupted_s={}
-        )
+        return replace(self, first_seen_s={}, unrouted=frozenset(), edits=EditMemory(), awaited_s={})
 
 
 @dataclass(frozen=True, slots=True)
