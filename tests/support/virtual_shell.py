@@ -27,7 +27,7 @@ from argosy.control.decision import Decision
 from argosy.control.fast import removal_triggers
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.step import StepSettings, step
-from argosy.control.triggers import RESTORED, Trigger, trigger_of
+from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import NextStep, Obstacle
 from argosy.keys import CellName
 from argosy.kube.identity import ClusterIdentity
@@ -163,7 +163,7 @@ class VirtualShell:
             self._picture_changed,
             self._note_missed,
             lambda proof: self.planning.begin_anew(proof),
-            lambda kind: self.planning.wake(Trigger(RESTORED)),
+            lambda kind, cause: self.planning.wake(Trigger(cause)),
         )
         self.unknown: set[str] = set()
         """Keys of pods that no Envoy has as an endpoint."""

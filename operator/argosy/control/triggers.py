@@ -14,9 +14,10 @@ from typing import Any
 
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.kinds import TriggerRule, kind_of
+from argosy.api.schema.ownership import other_owner, status_managers
 from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
-from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
+from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, NodeState, PodState
 from argosy.snapshot.kubernetes import deployment_state, node_state, pod_state, protected_replicas
 
 Object = Mapping[str, Any]
@@ -104,9 +105,10 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
 def _plan_change(
     previous: Object | None, current: Object | None, has_applied_plan: Callable[[], bool]
 ) -> Trigger | None:
-    """An applied plan that is gone, or is no longer applied although no other has superseded it."""
+    """An applied plan that is gone, or is no longer applied although no other has superseded it; a plan
+    that another client applies."""
     if previous is None or _applied(previous).get("status") != ConditionStatus.TRUE:
-        return None
+        return _applied_by_hand(current)
     if current is None:
         return Trigger(f"FleetPlan {_name(previous)}, which was applied, was deleted")
     now = _applied(current)
@@ -117,6 +119,16 @@ def _plan_change(
             return None
         return Trigger(f"FleetPlan {_name(current)} was marked as superseded, and no plan is applied")
     return Trigger(f"the condition Applied of FleetPlan {_name(current)} was removed")
+
+
+def _applied_by_hand(plan: Object | None) -> Trigger | None:
+    if plan is None or _applied(plan).get("status") != ConditionStatus.TRUE:
+        return None
+    path = ("status", "conditions", {"type": ConditionType.APPLIED.value}, "status")
+    client = other_owner(status_managers(plan["metadata"]), path)
+    if client is None:
+        return None
+    return Trigger(f"FleetPlan {_name(plan)} was marked as applied by {client.title}")
 
 
 def _applied(plan: Object) -> Object:
@@ -135,7 +147,22 @@ def _node_change(previous: Object | None, current: Object | None) -> Trigger | N
     was_leaving, is_leaving = (departure(n) if n is not None else "" for n in (before, after))
     if was_leaving != is_leaving:
         return Trigger(f"node {name} is leaving: {is_leaving}" if is_leaving else f"node {name} stays")
-    return Trigger(f"node {name} changed")
+    if before is None or after is None:
+        return Trigger(f"node {name} was {'created' if before is None else 'deleted'}")
+    return Trigger(f"node {name} changed ({_node_parts(before, after)})")
+
+
+def _node_parts(before: NodeState, after: NodeState) -> str:
+    """What differs, labels and devices by their names."""
+    labels = _different(before.labels, after.labels)
+    noun = "label" if len(labels) == 1 else "labels"
+    named = [f"{noun} {', '.join(labels[:MOST_NAMED])}"] if labels else []
+    taints = ["taints"] if before.taints != after.taints else []
+    return "; ".join([*named, *_different(before.allocatable, after.allocatable), *taints])
+
+
+def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
 
 
 def _is_read(pod: PodState) -> bool:

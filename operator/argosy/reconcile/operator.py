@@ -19,7 +19,7 @@ from argosy.api.kinds import WATCHED
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.fast import removal_triggers
 from argosy.control.memory import ControlMemory, TrafficMemory
-from argosy.control.triggers import RESTORED, Trigger, trigger_of
+from argosy.control.triggers import Trigger, trigger_of
 from argosy.errors import InvariantError
 from argosy.files.calibrations import read_calibrations
 from argosy.files.incarnation import Incarnation, begin
@@ -220,9 +220,10 @@ class _Process:
         finally:
             loop.close()
 
-    def _relisted(self, kind: str) -> None:
+    def _relisted(self, kind: str, cause: str) -> None:
         self._publisher.note(kind)
-        self._planning.wake(Trigger(RESTORED))
+        if self._store.is_synced:
+            self._planning.wake(Trigger(cause))
 
     def _envoys_changed(self) -> None:
         """Update statuses at once where an Envoy comes, goes, sends a NACK or gets another plan's resources.

@@ -172,10 +172,11 @@ class PlanningLoop:
             changed = await self._profiles_read()
             # Taken with the snapshot and not before the files are read: what changes meanwhile is in the
             # snapshot too, and would else be named as the reason of the revision after this one.
-            unserved, self._triggers = [*self._waiting, *self._triggers, *changed], []
+            new = [*self._triggers, *changed]
+            unserved, self._triggers = [*self._waiting, *new], []
             self._woken.clear()
             self._input_changed.clear()
-            decision = await self._decide(merged(unserved))
+            decision = await self._decide(merged(unserved if self._is_due(new) else new))
             self._wait_with(decision, unserved)
             unserved.clear()
             await self._act(decision)
@@ -221,6 +222,12 @@ class PlanningLoop:
         for ref in sorted(ref for ref, until_s in self._parting.items() if until_s <= now_s):
             del self._parting[ref]
             self.wake(Trigger(f"{ref} was deleted"))
+
+    def _is_due(self, new: list[Trigger]) -> bool:
+        """Whether the causes of a change that waits are named: at its time, beside other new facts, or where
+        nothing else asked. What follows from a step that took effect earlier is not for them."""
+        is_time = self._waits_until_s is not None and self._waits_until_s <= self._state.clock.now_s()
+        return is_time or not new or not all(trigger.is_progress for trigger in new)
 
     def _wait_with(self, decision: Decision, triggers: list[Trigger]) -> None:
         """Keep the causes of a change that waits, and when to look at it again."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from argosy.api.kinds import CUSTOM, USER_SPECS, WATCHED
+from argosy.control.triggers import RESTORED
 from argosy.errors import ActuationError
 from argosy.kube.api import ApiServer, path_of
 from argosy.kube.failures import words
@@ -25,7 +26,7 @@ from argosy.reconcile.clock import Clock
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.watch.deletions import Deletions
 from argosy.reconcile.watch.kopf_thread import Backoffs, KopfThread
-from argosy.snapshot.seen import KindState, ObjectRef, problems
+from argosy.snapshot.seen import KindSeen, KindState, ObjectRef, problems
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +64,13 @@ class Listeners:
     """Who is notified. on_change: of a changed object; on_picture: why the picture is less or more
     complete than before; on_missed: kind and number of changes that only a listing found; on_restored:
     by what it shows that the API server was restored to an earlier state; on_relisted: of each kind that
-    was listed for the first time since."""
+    was listed for the first time since, or since the operator may list it, with that cause."""
 
     on_change: Callable[[Change], None]
     on_picture: Callable[[str], None] = lambda sentence: None
     on_missed: Callable[[str, int], None] = lambda kind, number: None
     on_restored: Callable[[str], None] = lambda proof: None
-    on_relisted: Callable[[str], None] = lambda kind: None
+    on_relisted: Callable[[str, str], None] = lambda kind, cause: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,15 +213,23 @@ class Watches:
         was, before = self._store.kinds[plural], dict(self._store.of(plural))
         if self._is_emptied(plural, items, before):
             return
-        now_s, is_restored = self._clock.monotonic_s(), self._store.is_restored(plural)
-        is_changed = self._store.replace(plural, items, version, now_s)
-        if is_restored:  # no object was created, changed or deleted
-            self._listeners.on_relisted(plural)
+        cause = self._why_anew(was)
+        is_changed = self._store.replace(plural, items, version, self._clock.monotonic_s())
+        if cause:  # no object is known to be created, changed or deleted
+            self._listeners.on_relisted(plural, cause)
         elif is_changed:
             self._report_differences(plural, before)
         must_look = was.state is not KindState.SEEN or not was.crd.exists or self._store.unseen(plural)
         if plural in CUSTOM and must_look:
             await self._judge(plural)
+
+    def _why_anew(self, was: KindSeen) -> str:
+        """Why the next listing shows objects that may have been there before; empty where it does not."""
+        if self._store.is_restored(was.plural):
+            return RESTORED
+        if was.state is KindState.FORBIDDEN and was.compared_s is None:
+            return f"the operator may list {was.plural} now"
+        return ""
 
     def _restore(self, proof: str) -> None:
         """Begin anew: what was seen of versions, deletions and events is of a history that was undone."""
