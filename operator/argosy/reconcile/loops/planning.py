@@ -14,6 +14,7 @@ from typing import Protocol
 
 from argosy.api import Fleet
 from argosy.api.conditions import Reason
+from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import Decision, EventRecord, PlannedStep
 from argosy.control.memory import ControlMemory
@@ -64,6 +65,9 @@ NAMESPACE = "namespace "
 NAMESPACE_RETRY_S = 60.0
 """Until something is made again in a namespace that was being deleted."""
 
+RESTORED_S = 120.0
+"""For so long a restore of the API server is news: while it was away, no process may have led."""
+
 STALE_S = 30.0
 """A decision on an older snapshot is not carried out (measuring new capacities may take this long)."""
 
@@ -113,7 +117,8 @@ class PlanningLoop:
         self._parting: dict[ObjectRef, float] = {}
         self._num_restored = 0
         """Which history of the API server's objects the last decision was made on."""
-        self._restored: str | None = None
+        self._restored: tuple[str, float] | None = None
+        """What showed the last restore, and when (monotonic seconds), until an event was posted."""
 
     def wake(self, trigger: Trigger) -> None:
         """Decide soon, because something has changed.
@@ -130,7 +135,7 @@ class PlanningLoop:
         """The API server was restored to an earlier state: what was decided, remembered and to be decided
         for the later one is void. proof: what shows it"""
         state = self._state
-        self._restored = proof
+        self._restored = (proof, state.clock.monotonic_s())
         self._triggers, self._waiting, self._waits_until_s, self._parting = [], [], None, {}
         state.memory = state.memory.with_planning(state.memory.planning.after_restore())
         state.metrics.restored.inc()
@@ -272,13 +277,16 @@ class PlanningLoop:
 
     async def _report_restored(self, snapshot: FleetSnapshot) -> None:
         """An event of Fleet: the whole new picture may be seen before a decision would doubt it."""
-        if self._restored is not None and snapshot.fleet is not None:
-            sentence = Reason.STATE_RESTORED.sentence(problem=self._restored)
+        restored, self._restored = self._restored, None
+        if restored is None or snapshot.fleet is None or snapshot.fleet_spec.mode is Mode.OBSERVE:
+            return
+        proof, at_s = restored
+        if snapshot.monotonic_s - at_s <= RESTORED_S:  # a standby may decide for the first time days later
+            sentence = Reason.STATE_RESTORED.sentence(problem=proof)
             event = EventRecord(
                 Fleet.KIND, snapshot.fleet.key, "Warning", Reason.STATE_RESTORED.value, sentence
             )
             await self._state.actor.post((event,))
-        self._restored = None
 
     def _report_unreadable(self, snapshot: FleetSnapshot) -> None:
         """Objects that cannot be read; the conditions of each say the same."""
