@@ -192,7 +192,7 @@ class Watches:
             if event["type"] is None and _version(item) < _version(self._store.of(kind).get(key, item)):
                 self._list_now.set()  # a new watch lists first: was the API server restored meanwhile?
             previous = self._store.put(kind, item)
-            if previous != item:
+            if previous != item and not self._store.is_restored(kind):
                 # Also with the same spec as before it is a new object: it has no status yet.
                 self._listeners.on_change(Change(kind, None if is_back else previous, item))
             return
