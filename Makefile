@@ -37,9 +37,9 @@ demo: setup ## Run the whole loop on real components, about six minutes; TRACE=F
 faults: setup ## Try every fault on real components, about 40 minutes; ONLY=B1,P7
 	@$(BIN)/argosy sim faults $(if $(ONLY),--only $(ONLY))
 
-# In two processes, each with servers of its own; a module's tests stay together.
+# In four processes, which mostly wait; tests/contract/conftest.py has their queue.
 test: test-fast setup ## Run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/contract tests/e2e
+	@$(BIN)/python -m pytest -n 4 tests/contract tests/e2e
 
 test-fast: $(STAMP) ## Run the tests that need no servers
 	@$(BIN)/python -c 'from argosy.engine import twin; twin.warm_up()'

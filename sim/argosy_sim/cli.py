@@ -76,9 +76,7 @@ def up(
     from argosy_sim.controlplane import lifecycle
 
     console, directory = _console(), _directory(state_dir)
-    if lifecycle.status(directory).health in (lifecycle.Health.DEGRADED, lifecycle.Health.DEAD):
-        local.down(directory)
-    status = lifecycle.up(directory, console.print, api_port)
+    status = lifecycle.up(directory, console.print, api_port, end_rest=local.down)
     console.print(f"The control plane is {status.health.value} at {status.server_url}. Next:")
     argosy = f"{_own_command()} sim"
     place = "" if state_dir is None else f" --state-dir {shlex.quote(str(status.state_dir))}"
@@ -192,11 +190,14 @@ def envoy(
     settings = EnvoySettings(node_id, addresses, local.envoy_folder(directory), find_envoy(binary))
     prepared = prepare(settings)
     console = _console()
-    if not any(_answers(*address) for address in addresses):
+    has_operator = any(_answers(*address) for address in addresses)
+    if not has_operator:
         console.print(f"No operator listens at {', '.join(ads or (DEFAULT_ADS,))} yet: Envoy waits for it.")
     if not detach:
         local.become_envoy(settings, prepared)
     found = local.start_envoy(settings, prepared, directory)
+    if has_operator:
+        local.require_gateway(found)
     log = local.envoy_log(directory)
     console.print(f"Envoy {node_id} is up (pid {found.process.pid}, log {log}).")
     console.print("It takes requests at the Fleet's spec.gateway, http://127.0.0.1:8080 unless set.")

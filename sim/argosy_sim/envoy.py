@@ -5,6 +5,7 @@ Owns the program and the process. Its bootstrap is the one that `argosy envoy bo
     find_envoy()       which program to run
     prepare()          its bootstrap in a folder, and the command that runs it
     wait_until_live()  until it answers
+    refused_listener() whether it could not listen where it was to
     EnvoyProcess       start, wait, stop
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -33,6 +35,8 @@ LOG = "envoy.log"
 READY_TIMEOUT_S = 15.0
 STOP_GRACE_S = 5.0
 _POLL_S = 0.02
+FIRST_LISTENER_S = 3.0
+"""So long an operator that runs takes at most to send the first listener, if it has any to send."""
 
 _ELF = b"\x7fELF"
 
@@ -129,14 +133,39 @@ def wait_until_live(process: Process, admin_port: int) -> None:
 
 
 def _is_live(admin_port: int) -> bool:
-    """Asked directly: `urllib` would send the request to a proxy that the environment names."""
+    # /server_info answers before the first configuration; /ready only after it.
+    return _asked(admin_port, "/server_info") is not None
+
+
+def refused_listener(admin_port: int) -> str:
+    """Envoy's words where it refuses the first listeners that it is sent; empty where it takes them.
+
+    Empty as well where none come within `FIRST_LISTENER_S`.
+    """
+    until_s = time.monotonic() + FIRST_LISTENER_S
+    while time.monotonic() < until_s:
+        found = json.loads(_asked(admin_port, "/config_dump?resource=dynamic_listeners") or "{}")
+        states = found.get("configs") or []
+        if refusal := next((s["error_state"]["details"] for s in states if "error_state" in s), ""):
+            return str(refusal)
+        if states:
+            return ""
+        time.sleep(_POLL_S)
+    return ""
+
+
+def _asked(admin_port: int, path: str) -> str | None:
+    """An answer of the admin interface; None where there is none.
+
+    Asked directly: `urllib` would send the request to a proxy that the environment names.
+    """
     connection = http.client.HTTPConnection(LOOPBACK, admin_port, timeout=1.0)
     try:
-        # /server_info answers before the first configuration; /ready only after it.
-        connection.request("GET", "/server_info")
-        return connection.getresponse().status == 200
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.read().decode(errors="replace") if answer.status == 200 else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

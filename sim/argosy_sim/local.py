@@ -121,11 +121,16 @@ def fleet_command(directory: Path, spec: Path | None) -> list[str]:
 
 
 def start_fleet(directory: Path, command: Sequence[str]) -> FleetState:
-    """Start a fleet that outlives this process, and wait for its nodes; raises `FleetNotRunningError`."""
+    """Start a fleet that outlives this process, and wait for its nodes.
+
+    Raises `FleetNotRunningError`, which names the log, where it ends or is not up in time.
+    """
     launcher = Launcher(os.environ, die_with_parent=False)
     process = launcher.launch("live-fleet", command, fleet_log(directory))
     try:
-        return wait_until_up(fleet_layout(directory).directory, lambda: is_running(process.identity))
+        return wait_until_up(
+            fleet_layout(directory).directory, lambda: is_running(process.identity), process.log
+        )
     except BaseException:
         launcher.end(process, GRACE_S)
         raise
@@ -178,6 +183,21 @@ def start_envoy(settings: EnvoySettings, prepared: PreparedEnvoy, directory: Pat
         end(process.identity, GRACE_S)
         raise
     return found
+
+
+def require_gateway(envoy: LocalEnvoy) -> None:
+    """End an Envoy that cannot listen where its operator wants it to; raises StartError with the remedy.
+
+    Another process has the gateway's port and would get the requests.
+    """
+    from argosy_sim.envoy import refused_listener
+
+    if refusal := refused_listener(envoy.admin_port):
+        end(envoy.process, GRACE_S)
+        raise StartError(
+            f"the gateway cannot be opened: {refusal}. End the process that has the port, or set"
+            " Fleet/default's spec.gateway to another address and port; then run this again"
+        )
 
 
 def _save(settings: EnvoySettings, prepared: PreparedEnvoy, identity: Identity) -> LocalEnvoy:

@@ -172,7 +172,7 @@ class Stage:
         spec.write_text(dump_spec(self.plan.fleet))
         launch = Launch(kubeconfig, self.fleet_dir, spec, self.control_plane.state_dir)
         process = self.launch("live-fleet", launch.command())
-        self.fleet = wait_until_up(self.fleet_dir, lambda: is_running(process.identity))
+        self.fleet = wait_until_up(self.fleet_dir, lambda: is_running(process.identity), process.log)
 
     def start_operator(self, name: str, xds_port: int, *more: str) -> None:
         """Start one operator process under its own ServiceAccount; `more`: further arguments."""

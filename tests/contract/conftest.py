@@ -1,20 +1,68 @@
-"""The operator's stage, shared by every test that asks for `stage`.
+"""The operator's stage, shared by every test that asks for `stage`, and how several processes share the work.
 
-It starts with the first of them and ends after the last one that follows without a gap: nothing of
+The stage starts with the first of them and ends after the last one that follows without a gap: nothing of
 it runs beside the tests that come later. Before each test it is put back to rest.
+
+With `pytest -n 4` each process has a stage of its own, and all take from one queue: first the long files,
+then the tests of the stage one by one, then the short files. A file without the stage stays in one process:
+its tests may share a world.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from operator_stage import OperatorStage, Say
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from argosy_sim.controlplane.binaries import binaries
 
+LONG_FILES = (
+    "test_story",
+    "test_faults",
+    "test_first_hour",
+    "test_virtual_kubelet",
+    "test_operator_orders",
+    "test_envoy_deaths",
+    "test_telemetry",
+)
+"""Files without the stage that take longest, longest first: a run is as long as what begins last."""
+AFTER_STAGE = "test_controlplane"
+"""It promises how fast a control plane starts: not while others start theirs."""
+
 _RUNNING = pytest.StashKey[OperatorStage]()
 _STARTED = pytest.StashKey[bool]()
+
+
+class Queue(LoadScopeScheduling):
+    """What a process takes at a time: a file, of the operator's tests a single one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return nodeid if Path(file).name.startswith("test_operator_") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Queue:
+    """In the order of the tests: by itself xdist begins with the files that have most."""
+    config.option.loadscopereorder = False
+    return Queue(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests in the queue's order."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if _uses_stage(item):
+        return len(LONG_FILES)
+    if item.path.stem in LONG_FILES:
+        return LONG_FILES.index(item.path.stem)
+    return len(LONG_FILES) + (1 if item.path.stem == AFTER_STAGE else 2)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

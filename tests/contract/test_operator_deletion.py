@@ -7,8 +7,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from operator_stage import OURS, USER_KINDS, WORLD, OperatorStage, condition, names, until, until_equal
+from operator_stage import (
+    OURS,
+    REPOSITORY,
+    USER_KINDS,
+    WORLD,
+    Object,
+    OperatorStage,
+    condition,
+    names,
+    until,
+    until_equal,
+)
 
 MODEL = "servedmodel/llama-8b"
 BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
@@ -49,6 +61,39 @@ def test_a_model_deleted_under_load_and_applied_again_in_its_grace_loses_nothing
         )
     assert load.lost == ()
     assert names(stage.pods("chat")) == before
+
+
+def _applicable(item: Object, name: str = "", **spec: Any) -> Object:
+    """An object as a user applies it, under another name where one is given."""
+    metadata = {"name": name or item["metadata"]["name"], "namespace": item["metadata"]["namespace"]}
+    kept = {k: item[k] for k in ("apiVersion", "kind")}
+    return {**kept, "metadata": metadata, "spec": {**item["spec"], **spec}}
+
+
+def test_an_operator_that_starts_within_a_grace_routes_a_new_class_and_goes_on_with_the_deleted_one(
+    stage: OperatorStage,
+) -> None:
+    stage.patch("fleet", "default", deletionGraceSeconds=120)
+    stage.until_observed(f"{OURS}/fleets/default")
+    chat, plan, name = stage.class_of("chat"), stage.applied(), stage.holder()
+    header = {"name": "x-argosy-class", "value": "new"}
+    new = _applicable(stage.class_of("scholar"), "new", match={"headers": [header]})
+    with stage.load() as load:
+        stage.kubectl("delete", "wclass", "chat")
+        until_equal(
+            "True", lambda: condition(stage.again(plan), "Draining").get("status"), "the plan to say so"
+        )
+        stage.leader.kill()
+        stage.end_operator(name)
+        stage.start_operator(name)
+        until(lambda: stage.holder() == name, "the operator to lead again")
+        stage.apply(new)
+        asked = {"model": "llama-70b", "headers": {"x-argosy-class": "new"}, "output_tokens": 2}
+        until(lambda: not stage.answer(**asked).error, "the new class to be routed", 20.0)
+        assert condition(stage.again(plan), "Draining").get("status") != "False", "the grace goes on"
+        stage.apply(_applicable(chat))
+        until(lambda: condition(stage.class_of("chat"), "Ready").get("status") == "True", "class chat")
+    assert load.lost == ()
 
 
 def test_kubectl_says_what_a_pool_in_use_costs_and_nothing_of_an_unused_one(stage: OperatorStage) -> None:
@@ -103,9 +148,13 @@ LLAMA_70B = "namespaces/default/servedmodels/llama-70b"
 
 
 def down(stage: OperatorStage, *flags: str) -> subprocess.CompletedProcess[str]:
-    """`argosy down` as a script runs it: without a terminal."""
-    kubeconfig = str(stage.stage.control_plane.admin_kubeconfig)
-    command = [sys.executable, "-m", "argosy", "down", "--kubeconfig", kubeconfig, *flags]
+    """`argosy down` as the job that removes a chart runs it: without a terminal, with the least role."""
+    stage.kubectl("apply", "-f", str(REPOSITORY / "charts/argosy/files/uninstall-rbac.yaml"))
+    plane, directory = stage.stage.control_plane, stage.stage.plan.directory
+    kubeconfig = plane.service_account_kubeconfig(
+        "argosy-system", "argosy-uninstall", directory / "uninstall.kubeconfig"
+    )
+    command = [sys.executable, "-m", "argosy", "down", "--kubeconfig", str(kubeconfig), *flags]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
     )

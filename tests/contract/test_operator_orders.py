@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -188,3 +189,25 @@ def test_two_envoys_with_one_node_id_on_two_replicas_of_the_operator_are_reporte
         finally:
             runner.run(second.stop())
     until_equal("Programmed", programmed, "the condition to end with the second Envoy")
+
+
+@pytest.mark.timeout(60)
+def test_a_second_envoy_on_the_gateways_port_is_reported_with_port_and_remedy(stage: OperatorStage) -> None:
+    def programmed() -> dict[str, Any]:
+        return condition(stage.read(f"{OURS}/fleets/default"), "Programmed")
+
+    first = stage.stage.envoy.settings
+    settings = replace(first, node_id="other", directory=first.directory.with_name("other-envoy"))
+    port = stage.read(f"{OURS}/fleets/default")["spec"]["gateway"]["port"]
+    with asyncio.Runner() as runner:
+        second: Any = runner.run(EnvoyProcess.start(settings))
+        try:
+            until_equal("EnvoyCannotListen", lambda: programmed().get("reason"), "Fleet to report the port")
+            assert re.match(
+                rf"Envoy other cannot listen on [^ ]*:{port}: Addr.*spec\.gateway", programmed()["message"]
+            )
+        finally:
+            runner.run(second.stop())
+    until_equal(
+        "Programmed", lambda: programmed().get("reason"), "the condition to end with the second Envoy"
+    )

@@ -34,7 +34,15 @@ def test_after_all_plans_are_deleted_a_changed_engine_reaches_envoy_and_no_reque
             Watch(f"{stage.proxy}{CLASSES}") as classes,
         ):
             stage.kubectl("delete", "fplan", "--all", "--wait=false")
-            again = until(stage.applied, "another plan to be applied", 5.0)
+            reasons: set[str] = set()
+
+            def applied() -> Any:
+                reasons.update(reasons_of(stage))
+                return stage.applied()
+
+            again = until(applied, "another plan to be applied", 5.0)
+            reasons |= reasons_of(stage)
+            assert "NoPlan" not in reasons, "Envoy has the routes of the deleted one"
             assert "which was applied, was deleted" in again["spec"]["trigger"]
             assert again["spec"]["revision"] > last
             assert names(stage.pods("chat")) == pods
@@ -122,6 +130,12 @@ def restore(stage: OperatorStage, plan: dict[str, Any]) -> None:
 
 def programmed(stage: OperatorStage) -> dict[str, str]:
     return condition(stage.read(FLEET), "Programmed")
+
+
+def reasons_of(stage: OperatorStage) -> set[str]:
+    """Every reason in the conditions of the Fleet and its classes."""
+    items = [stage.read(FLEET), *stage.items(f"{OURS}/workloadclasses")]
+    return {row["reason"] for item in items for row in item["status"]["conditions"]}
 
 
 def events(stage: OperatorStage) -> str:

@@ -133,6 +133,14 @@ def engine_status(pod: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def waiting_message(pod: dict[str, Any]) -> str:
+    return str(((engine_status(pod).get("state") or {}).get("waiting") or {}).get("message", ""))
+
+
+def last_message(pod: dict[str, Any]) -> str:
+    return str(engine_status(pod)["lastState"]["terminated"]["message"])
+
+
 def stream(endpoint: str, num_tokens: int) -> HTTPResponse:
     """Start a streamed answer and return it after its first token."""
     address, port = endpoint.split(":")
@@ -170,7 +178,7 @@ def running_fleet(control_plane: ControlPlane, kubectl: Kubectl, directory: Path
     launcher = Launcher(os.environ, die_with_parent=False)
     process = launcher.launch("fleet", launch.command(), directory / "fleet.log")
     try:
-        state = wait_until_up(state_dir, lambda: is_running(process.identity))
+        state = wait_until_up(state_dir, lambda: is_running(process.identity), process.log)
         yield Fleet(state_dir, state, kubeconfig, kubectl)
     finally:
         ending = launcher.end(process, 5.0)
@@ -346,54 +354,37 @@ def test_an_engine_that_is_late_with_its_readiness_probe_is_not_ready_until_it_a
 
 
 def test_an_engine_that_fails_its_liveness_probe_is_started_again(fleet: Fleet) -> None:
-    name = fleet.run("stuck", container={"livenessProbe": PROBE})
+    name = fleet.run("stuck", container={"livenessProbe": PROBE, "startupProbe": PROBE})
     fleet.ready("stuck")
     delay_pod(fleet.state_dir, name, "/health", 30.0)
     pod = fleet.until("stuck", lambda pod: is_ready(pod) and engine_status(pod)["restartCount"] == 1)
-    assert engine_status(pod)["lastState"]["terminated"]["message"] == (
-        "the liveness probe failed: 2 answers of /health in a row failed or took 1 s"
-    )
+    assert "the liveness probe failed, times in a row: 2" in last_message(pod)
+
+
+def test_an_engine_that_starts_too_late_for_its_startup_probe_is_started_again(fleet: Fleet) -> None:
+    fleet.run("slow", container={"startupProbe": {**PROBE, "failureThreshold": 1}})
+    pod = fleet.until("slow", lambda pod: engine_status(pod).get("restartCount", 0) >= 1)
+    assert "the startup probe failed, times in a row: 1" in last_message(pod)
+    fleet.delete("slow")
 
 
 @pytest.mark.parametrize(
     ("name", "args", "words"),
     [
-        pytest.param(
-            "unknown-model",
-            ("--model", "acme/tiny"),
-            '"acme/tiny" is not in the catalogue',
-            id="unknown model",
-        ),
-        pytest.param(
-            "bad-args",
-            ("--model", MODEL, "--max-num-seqs", "many"),
-            "expected one whole number",
-            id="bad argument",
-        ),
-        pytest.param(
-            "too-large",
-            ("--model", "meta-llama/Llama-3.3-70B-Instruct"),
-            "do not fit",
-            id="a model too large for the GPU",
-        ),
-        pytest.param(
-            "too-few",
-            ("--model", MODEL, "--tensor-parallel-size", "2"),
-            "World size (2)",
-            id="fewer GPUs than ranks",
-        ),
+        ("unknown-model", ("--model", "acme/tiny"), '"acme/tiny" is not in the catalogue'),
+        ("bad-args", ("--model", MODEL, "--max-num-seqs", "many"), "expected one whole number"),
+        ("too-large", ("--model", "meta-llama/Llama-3.3-70B-Instruct"), "do not fit"),
+        ("too-few", ("--model", MODEL, "--tensor-parallel-size", "2"), "World size (2)"),
     ],
+    ids=["unknown model", "bad argument", "a model too large for the GPU", "fewer GPUs than ranks"],
 )
 def test_an_engine_that_cannot_start_says_why(
     fleet: Fleet, kubectl: Kubectl, name: str, args: tuple[str, ...], words: str
 ) -> None:
     fleet.run(name, *args)
-    pod = fleet.until(
-        name, lambda pod: bool(engine_status(pod).get("state", {}).get("waiting", {}).get("message"))
-    )
-    waiting = engine_status(pod)["state"]["waiting"]
-    assert waiting["reason"] == "CrashLoopBackOff"
-    assert words in waiting["message"]
+    pod = fleet.until(name, lambda pod: bool(waiting_message(pod)))
+    assert engine_status(pod)["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert words in waiting_message(pod)
     assert words in kubectl("-n", NAMESPACE, "logs", name).stdout
 
 
@@ -403,10 +394,8 @@ def test_a_taken_engine_port_is_said_in_words(fleet: Fleet) -> None:
         everywhere.listen()
         port = everywhere.getsockname()[1]
         fleet.run("port-taken", "--model", MODEL, "--port", str(port))
-        pod = fleet.until(
-            "port-taken", lambda pod: "another process listens" in json.dumps(engine_status(pod))
-        )
-    assert f"0.0.0.0:{port}" in engine_status(pod)["state"]["waiting"]["message"]
+        pod = fleet.until("port-taken", lambda pod: "another process listens" in waiting_message(pod))
+    assert f"0.0.0.0:{port}" in waiting_message(pod)
     # The port is free again, and so is the way to Ready.
     fleet.until("port-taken", is_ready)
 
@@ -448,7 +437,7 @@ def test_a_second_fleet_in_the_same_directory_is_refused(fleet: Fleet) -> None:
     log = fleet.state_dir / "second.log"
     second = launcher.launch("second", Launch(fleet.kubeconfig, fleet.state_dir).command(), log)
     with pytest.raises(FleetNotRunningError):
-        wait_until_up(fleet.state_dir / "elsewhere", lambda: is_running(second.identity))
+        wait_until_up(fleet.state_dir / "elsewhere", lambda: is_running(second.identity), second.log)
     assert f"a live fleet (pid {fleet.state.process.pid}) runs in" in log.read_text()
     assert FleetLayout(fleet.state_dir).load() == fleet.state
     launcher.end(second, 1.0)

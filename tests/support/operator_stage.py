@@ -31,6 +31,7 @@ from waiting import until_equal as until_equal
 
 from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, WorkloadClass
 from argosy.xds.hop import TCP_PREFIX
+from argosy.xds.waiting import ANY_PREFIX, WAITING_LISTENER, WAITING_PREFIX
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
 from argosy_sim.controlplane.host.processes import Launcher, Process, is_running, send
@@ -342,11 +343,13 @@ class OperatorStage:
     def envoy_endpoints(self) -> dict[str, bool]:
         """Whether Envoy counts an engine healthy, by its pod's key; those on their way out too."""
         clusters = self._envoy_says("clusters?format=json").get("cluster_statuses", ())
-        # TCP clusters also have engines that are not ready.
-        http = [cluster for cluster in clusters if not cluster["name"].startswith(TCP_PREFIX)]
+        # TCP clusters also have engines that are not ready; those of waiting requests have all once more.
+        others = (TCP_PREFIX, WAITING_PREFIX, ANY_PREFIX)
+        http = [cluster for cluster in clusters if not cluster["name"].startswith(others)]
         hosts = [host for cluster in http for host in cluster.get("host_statuses", ())]
         healthy = {"eds_health_status": "HEALTHY"}
-        return {host["hostname"]: host["health_status"] == healthy for host in hosts if host.get("hostname")}
+        named = [host for host in hosts if host.get("hostname", WAITING_LISTENER) != WAITING_LISTENER]
+        return {host["hostname"]: host["health_status"] == healthy for host in named}
 
     def _envoy_says(self, path: str) -> Object:
         url = f"http://{self.stage.envoy.admin_address}/{path}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 from fake_perf import FakePerf
+from remembered import settle_once, uneventful_s
 from restarted import is_restarted
 from rotation import ensure_unused, in_order_of_removal, withdrawn
 
@@ -26,9 +27,7 @@ from argosy.api import (
     ServedModel,
     WorkloadClass,
 )
-from argosy.api.conditions import Condition, ConditionStatus
 from argosy.api.crd.resource import status_body
-from argosy.api.fleetplan import FleetPlanStatus
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.cells import RouteCells
 from argosy.control.decision import Decision, StatusUpdate
@@ -75,7 +74,6 @@ __all__ = [  # with builders that stories need beside a World
     "some_nodes",
     "status_of",
     "verdict",
-    "with_condition",
 ]
 
 START_S = 1_700_000_000.0
@@ -236,6 +234,12 @@ class World:
 
     def settle(self, limit_s: float = 1200.0) -> None:
         """Run until nothing is decided, no removal waits, nothing loads and nothing drains."""
+        if type(self.perf) is FakePerf:
+            settle_once(self, limit_s, self._run_until_settled)
+        else:
+            self._run_until_settled(limit_s)
+
+    def _run_until_settled(self, limit_s: float) -> None:
         end_s = self.now_s + limit_s
         while self.now_s < end_s:
             self._end_graces()
@@ -244,7 +248,9 @@ class World:
             calm = not decision.steps and decision.new_plan is None and not waits and not self.parting
             if calm and not any(p.deleting or not p.ready for p in self.pods.values()):
                 return
-            self.now_s += 1.0
+            seconds = uneventful_s(self, LOAD_S) if calm and decision.waits_until_s is None else 1
+            self.serving_over_time += [sum(self.serving().values())] * (seconds - 1)
+            self.now_s += seconds
             self.reconcile()
             self.serving_over_time.append(sum(self.serving().values()))
         raise AssertionError(f"not settled after {limit_s} s: {self.decisions[-1]}")
@@ -456,11 +462,6 @@ def stored(kind: type[R], body: Mapping[str, Any]) -> R:
     found = kind.from_object(body)
     assert not isinstance(found, InvalidObject), found
     return found
-
-
-def with_condition(plan: FleetPlan, reason: str, status: ConditionStatus) -> FleetPlan:
-    condition = Condition(type="Applied", status=status, reason=reason)
-    return plan.model_copy(update={"status": FleetPlanStatus(conditions=(condition,))})
 
 
 def steps_of(decision: Decision) -> list[Step]:

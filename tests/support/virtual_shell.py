@@ -180,6 +180,7 @@ class VirtualShell:
             profile_files=ProfileFiles(self.server, self.clock, self.troubles),
             metrics=Metrics(),
             revisions=SeenRevisions(directory, ClusterIdentity()),
+            cluster=ClusterIdentity(),
             memory=ControlMemory(TrafficMemory(started_s=self.clock.now_s())),
             troubles=self.troubles,
             heartbeats=Heartbeats(self.clock),

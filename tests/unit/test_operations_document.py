@@ -15,6 +15,7 @@ from argosy.control.decision import EventRecord
 from argosy.control.edits.report import CHANGED_BY_HAND
 from argosy.control.status import changes
 from argosy.control.traffic.blindness import EVENT_REASONS, Blind
+from argosy.control.traffic.silent_engines import FELL_SILENT
 from argosy.plan.solution import ShortfallCause
 from argosy.reconcile.metrics import Metrics
 
@@ -43,6 +44,7 @@ OWN_EVENTS = {
     Reason.FIELD_CONTESTED.value: "ServedModel, or Fleet: another client keeps changing it",
     Reason.STATE_RESTORED.value: "Fleet: etcd was restored to an older snapshot, all is listed anew",
     "EngineRestarted": "ServedModel: an engine ended by itself and was started again",
+    FELL_SILENT: "ServedModel: an engine has answered nothing for 15 s: its pod, its node, since when",
     "StreamsCut": "ServedModel: requests still ran when their replica's drain ended",
     "ModelDrifted": "ServedModel: step times have left those that plans use",
     "Straggler": "ServedModel: one engine is slower than its siblings",

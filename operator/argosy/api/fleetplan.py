@@ -55,6 +55,14 @@ class PlannedDeployment(Value):
     pipeline_parallel: int = Field(1, ge=1, description="Stages that the layers are split into.")
     gpus_per_replica: int = Field(ge=1, description="GPUs per replica.")
     replicas: Count = Field(description="Replicas in total.")
+    kept_replicas: Count = Field(
+        0,
+        description=(
+            "Further replicas that run and are kept, though the plan needs none of them: nothing can be"
+            " planned for a WorkloadClass that they serve (its SLO is out of reach, say). They are part of"
+            " spec.costUsdPerHour and not of replicas."
+        ),
+    )
     request_limit: int | None = Field(
         None,
         ge=1,
@@ -108,12 +116,18 @@ class PlannedCell(Value):
     shares: Annotated[tuple[CellShare, ...], Field(max_length=32), KeyedBy("deployment")] = Field(
         (),
         description=(
-            "Shares of the Deployments that serve the cell. Together with unservedShare they sum to 1."
+            "Shares of the Deployments that serve the cell. Together with keptShare and unservedShare they"
+            " sum to 1."
         ),
     )
-    unserved_share: Share = Field(
-        0, description="Share (0-1) of the cell's requests that the plan does not serve."
+    kept_share: Share = Field(
+        0,
+        description=(
+            "Share (0-1) of the cell's requests that only kept replicas serve: without the promise of an SLO,"
+            " because nothing can be planned for the WorkloadClass."
+        ),
     )
+    unserved_share: Share = Field(0, description="Share (0-1) of the cell's requests that nothing serves.")
     capacity_requests_per_second: Amount = Field(
         description="Rate that the planned replicas can serve within the SLO, in requests per second."
     )
@@ -158,7 +172,9 @@ class FleetPlanSpec(Value):
             " from the present one, a user has edited something else since, and a new plan does not wait."
         ),
     )
-    cost_usd_per_hour: Amount = Field(description="Cost of all planned replicas, in US dollars per hour.")
+    cost_usd_per_hour: Amount = Field(
+        description="Cost of all planned and kept replicas, in US dollars per hour."
+    )
     deployments: Annotated[tuple[PlannedDeployment, ...], Field(max_length=512), KeyedBy("name")] = Field(
         (), description="Replicas of each variant, and their nodes."
     )

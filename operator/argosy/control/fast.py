@@ -29,6 +29,7 @@ from argosy.control.traffic.engine_ends import engine_ends
 from argosy.control.traffic.envoys import envoy_events
 from argosy.control.traffic.promises import missing_slo, slo_triggers
 from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrated, recalibrated
+from argosy.control.traffic.silent_engines import silent_events, silent_triggers
 from argosy.control.triggers import Trigger
 from argosy.demand import observed
 from argosy.demand.forecast import fallen, observe, triggers
@@ -100,6 +101,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         demand=observe(memory.traffic.demand, snapshot.telemetry, seen_now.classes, snapshot.now_s),
         observed=observed.observe(memory.traffic.observed, seen_now),
     )
+    was_silent = memory.traffic.silent
     traffic = replace(traffic, missing_slo=missing_slo(snapshot, traffic.observed, seen_now))
     silent, idle = silent_pods(snapshot), idle_pods(snapshot)
     blind = blindness.look(snapshot, memory.traffic.blind, settings.due_since_s)
@@ -117,7 +119,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
             *envoy_events(snapshot),
             *blind.events(snapshot),
         ),
-        ends.events,
+        (*ends.events, *silent_events(snapshot, was_silent)),
         settings,
     )
     return Reaction(
@@ -125,7 +127,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         triggers=(
             *_demand_triggers(snapshot, seen),
             *slo_triggers(snapshot, memory.traffic.missing_slo, traffic.missing_slo),
-            *_silence_triggers(memory.traffic.silent, silent),
+            *silent_triggers(snapshot, was_silent),
             *_idle_triggers(memory.traffic.idle - silent, idle - silent),
             *_routed_triggers(memory.planning.unrouted - unrouted(snapshot).keys()),
             *removal_triggers(snapshot, memory),
@@ -146,13 +148,6 @@ def _demand_triggers(snapshot: FleetSnapshot, memory: ControlMemory) -> Iterable
         yield Trigger(shift.message)
     for message in fallen(planned, class_forecasts(snapshot, memory.traffic)):
         yield Trigger(message)
-
-
-def _silence_triggers(before: frozenset[str], now: frozenset[str]) -> Iterable[Trigger]:
-    for pod in sorted(now - before):
-        yield Trigger(f"the engine of pod {pod} has fallen silent")
-    for pod in sorted(before - now):
-        yield Trigger(f"the engine of pod {pod} is no longer counted as silent", is_progress=True)
 
 
 def _idle_triggers(before: frozenset[str], now: frozenset[str]) -> Iterable[Trigger]:

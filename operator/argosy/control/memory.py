@@ -151,7 +151,7 @@ class Mended:
     at_s:    the last times (monotonic seconds)
     pause_s: until it is set back again; 0 while that is done at once
     next_s:  when that may be (monotonic seconds)
-    change:  the last one, in words
+    change:  the last one since there are pauses, in words
     """
 
     manager: str

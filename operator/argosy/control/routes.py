@@ -9,25 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from argosy.api import FleetPlan
+from argosy.api import FleetPlan, WorkloadClass
 from argosy.api.fleet import Mode
 from argosy.control.cells import known_cells, weights_of_plan
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
-from argosy.keys import DeploymentKey
+from argosy.keys import ClassKey, DeploymentKey, GroupName
 from argosy.route.compile import RouteInputs
-from argosy.route.table import AccessLogFormat, Endpoint, EndpointState, Gateway
+from argosy.route.table import (
+    LEAST_BODY_BYTES,
+    AccessLogFormat,
+    Endpoint,
+    EndpointState,
+    FormerRoutes,
+    Gateway,
+)
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.serving import answers, may_have_requests
 
 
-def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs:
-    """All that the routes of `plan` depend on: a pure function of the API server's objects."""
-    gateway = snapshot.fleet_spec.gateway
+def route_inputs(
+    snapshot: FleetSnapshot, plan: FleetPlan | None, former: FormerRoutes | None = None
+) -> RouteInputs:
+    """All that the routes of `plan` depend on: a pure function of the API server's objects.
+
+    Of objects that are named and not seen, what Envoys have stands in: former
+    """
+    former = former or FormerRoutes()
+    gateway, absent = snapshot.fleet_spec.gateway, snapshot.seen.absent
+    unseen = frozenset(ClassKey(ref.key) for ref in absent if ref.plural == WorkloadClass.PLURAL)
+    groups = {*known_cells(snapshot).groups, *map(GroupName.of_class, unseen)}
     return RouteInputs(
         gateway=Gateway(
             gateway.address,
             gateway.port,
+            # As long a prompt as a model takes that is not seen.
+            max_body_bytes=max(LEAST_BODY_BYTES, former.max_body_bytes if absent else 0),
             access_log=AccessLogFormat(gateway.access_log.format) if gateway.access_log else None,
             shows_endpoint=gateway.endpoint_header,
         ),
@@ -37,8 +54,10 @@ def route_inputs(snapshot: FleetSnapshot, plan: FleetPlan | None) -> RouteInputs
         models=tuple(snapshot.models.values()),
         endpoints=_endpoints(snapshot.engine_pods, acts=snapshot.fleet_spec.mode is Mode.AUTO),
         weights=weights_of_plan(plan) if plan else {},
-        groups=group_by_deployment(snapshot.engine_pods, known_cells(snapshot).groups),
+        groups=group_by_deployment(snapshot.engine_pods, groups),
         cluster_models=models_by_deployment(snapshot),
+        former=former,
+        unseen=unseen,
     )
 
 

@@ -20,6 +20,7 @@ from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord, PlanLife, PlannedStep, StatusUpdate
 from argosy.control.demand import class_forecasts
+from argosy.control.edits.found import template_edits
 from argosy.control.edits.mending import Mending, mended
 from argosy.control.edits.pods import with_pods
 from argosy.control.edits.report import edit_events, sentence, with_contested
@@ -33,8 +34,9 @@ from argosy.control.picture.parting import Draining, draining, draining_event
 from argosy.control.picture.remarks import remarked
 from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
-from argosy.control.revision.decided import Decided
+from argosy.control.revision.decided import Decided, Waiting
 from argosy.control.revision.edits import edits_digest
+from argosy.control.revision.keeping import keepings, unplannable_classes
 from argosy.control.revision.life import plan_life
 from argosy.control.revision.number import is_known, next_revision
 from argosy.control.revision.request_limits import request_limits
@@ -44,7 +46,7 @@ from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.counts import num_serving
 from argosy.control.state.nodes import outside_places, pool_nodes
-from argosy.control.state.owners import owners_by_deployment
+from argosy.control.state.owners import Owners, owners_by_deployment
 from argosy.control.state.routable import RECONNECT_S
 from argosy.control.state.silence import doubted_pods
 from argosy.control.state.waiting import uncounted_pods
@@ -53,15 +55,17 @@ from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
+from argosy.control.status.rollout.unacted import applied_changes
 from argosy.control.status.updates import status_updates
 from argosy.control.status.verdict import Verdict, conditions_of
 from argosy.control.status.waiting import waiting_events
 from argosy.control.steps import World, planned_steps
-from argosy.keys import ClassKey
+from argosy.keys import ClassKey, DeploymentKey
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.place import check as place_check
 from argosy.place import solve as place_solve
+from argosy.place.solution import Placement
 from argosy.plan import check as plan_check
 from argosy.plan import solve as plan_solve
 from argosy.plan.problem import PlanProblem
@@ -122,11 +126,34 @@ def step(
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
         return _alarm(snapshot, "placement", broken)
-    running = num_serving(snapshot, sizing.lost)
-    decided = Decided(problem, plan, placement, sizing.resolution, sizing.cells, running, waits)
+    decided = _decided(sizing, problem, plan, placement, waits)
     if too_many := excess(decided):
         return _alarm(snapshot, "plan", [too_many])
     return _decision(sizing, decided, memory, settings, picture)
+
+
+def _decided(
+    sizing: Sizing, problem: PlanProblem, plan: Plan, placement: Placement, waits: Waiting | None
+) -> Decided:
+    snapshot = sizing.snapshot
+    running = num_serving(snapshot, sizing.lost)
+    unplannable = unplannable_classes(sizing.resolution, sizing.cells, snapshot, _owners(sizing))
+    return Decided(
+        problem,
+        plan,
+        placement,
+        sizing.resolution,
+        sizing.cells,
+        running,
+        waits,
+        kept=keepings(snapshot, plan.replicas, unplannable),
+        unplannable=unplannable,
+    )
+
+
+def _owners(sizing: Sizing) -> dict[DeploymentKey, Owners]:
+    groups = {*sizing.cells.groups, *former_classes(sizing.snapshot)}
+    return owners_by_deployment(sizing.snapshot, groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,18 +250,26 @@ class _Done:
 
 def _reported(made: _Made) -> Reported:
     sizing, memory = made.sizing, made.memory
-    groups = {*sizing.cells.groups, *former_classes(sizing.snapshot)}
     return Reported(
         sizing=sizing,
         plan=made.decided.plan,
         placement=made.decided.placement,
         follow=made.follow,
-        owners=owners_by_deployment(sizing.snapshot, groups),
+        owners=_owners(sizing),
         calibration=_shown(sizing.snapshot.fleet_spec, memory),
         history=memory.traffic.observed,
         waiting=made.decided.waiting,
         unread=memory.traffic.blind.unread,
+        edits=_unmended(made),
+        unplannable=made.decided.unplannable,
     )
+
+
+def _unmended(made: _Made) -> dict[DeploymentKey, str]:
+    """Edits by hand in a mode in which nothing sets them back."""
+    snapshot = made.sizing.snapshot
+    is_mended = snapshot.fleet_spec.mode is Mode.AUTO
+    return {} if is_mended else template_edits(snapshot, made.decided.resolution.workloads())
 
 
 def _done(made: _Made, reported: Reported, cause: str) -> _Done:
@@ -289,9 +324,12 @@ def _remembered(made: _Made, reported: Reported, done: _Done, inputs: PlanInputs
 def _life(made: _Made, progress: tuple[Verdict, ...]) -> PlanLife:
     """Everything that is written to the statuses of plans: each at most once, because a list is replaced."""
     snapshot, new_plan, follow = made.picture.whole, made.new_plan, made.follow
-    life = plan_life(snapshot, new_plan, snapshot.fleet_spec.mode, conditions_of(progress, snapshot.now_s))
-    if follow is not None and new_plan is None:
-        life = replace(life, statuses=(*life.statuses, *progress_updates(snapshot, follow, progress)))
+    mode, is_followed = snapshot.fleet_spec.mode, follow is not None and follow is new_plan
+    own = conditions_of(progress, snapshot.now_s) if is_followed else ()
+    life = plan_life(snapshot, new_plan, mode, own)
+    if follow is not None and not is_followed:
+        now = (*applied_changes(follow, mode), *progress)
+        life = replace(life, statuses=(*life.statuses, *progress_updates(snapshot, follow, now)))
     return noted(snapshot, life, new_plan, made.drains)
 
 
@@ -368,7 +406,8 @@ def _new_revision(
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
     limits = request_limits(decided, len(snapshot.routing.envoys), last)
     origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot), limits)
-    candidate = taken_over(revision_of(decided, snapshot.applied_plan, origin), applied, picture.kept)
+    revision = revision_of(decided, snapshot.applied_plan, origin)
+    candidate = taken_over(revision, applied, picture.kept, picture.whole.pools)
     outside = outside_places(snapshot, sizing.nodes, sizing.lost)
     return candidate if differs(candidate, last, outside) else None
 
@@ -387,5 +426,7 @@ def _plan_events(
         row = decided.cells.find(shortfall.cell)
         assert row is not None  # the plan was checked: it names no other cells
         cause, message = shortfall.cause.value, shortfall.message
+        if any(cell.name == shortfall.cell and cell.kept_share > 0 for cell in new_plan.spec.cells):
+            message = f"{message}. The replicas that run are kept and serve it without that promise."
         events.append(EventRecord(WorkloadClass.KIND, row.workload_class, "Warning", cause, message))
     return tuple(events)

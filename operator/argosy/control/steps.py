@@ -7,14 +7,14 @@ what was decided, and the plan that is followed. Output: `PlannedStep`s in the o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.servedmodel import Exchange
-from argosy.control.cells import RouteCells, cells_of_plan, former_classes
+from argosy.control.cells import RouteCells, cells_of_plan
 from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.revision.decided import Decided
 from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, new_pod_nodes, pool_nodes
@@ -22,8 +22,9 @@ from argosy.control.state.orphans import orphans, without_place
 from argosy.control.state.owners import Owners
 from argosy.control.state.restarts import surge_pods
 from argosy.control.state.routable import unrouted
+from argosy.control.state.silence import stranded_pods
 from argosy.control.state.waiting import replicas_without_room, uncounted_pods
-from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
+from argosy.keys import CellName, DeploymentKey, GroupName, ModelKey
 from argosy.place.solution import Placement
 from argosy.rollout import (
     CreateDeployment,
@@ -66,6 +67,7 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
         pods=tuple(p for p in snapshot.engine_pods if p not in strays and p.key not in surge),
         victims=decided.placement.victims,
         lost=world.lost,
+        stranded=stranded_pods(snapshot),
         leaving=leaving_pods(snapshot, world.nodes) - set(decided.placement.staying),
         closed=closed_pods(snapshot, world.nodes),
         without_room=replicas_without_room(snapshot, decided.placement),
@@ -131,8 +133,7 @@ def _planned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Targ
             replicas=entry.replicas,
             workload=workloads.get(entry.name),
             pool=entry.pool,
-            is_kept=world.owners.get(entry.name, Owners()).all_exist
-            and _is_unplannable(decided, decided.cells.classes_of(entry.sharing_group)),
+            is_kept=entry.name in decided.unplannable,
             is_short=entry.sharing_group in decided.short_groups,
             cells=its_cells,
             successors=frozenset(groups[cell] for cell in its_cells if cell in groups),
@@ -167,13 +168,9 @@ def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Ta
     was tightened beyond reach) are left alone: the absence of a plan is no reason to lose requests.
     """
     planned = {entry.name for entry in follow.spec.deployments}
-    former = former_classes(world.snapshot)
     for key in sorted(world.snapshot.deployments.keys() - planned):
         owners = world.owners.get(key, Owners())
-        classes = decided.cells.classes_of(owners.group) if owners.group is not None else ()
-        if not classes and owners.group is not None:
-            classes = former.get(owners.group, ())
-        is_kept = owners.all_exist and _is_unplannable(decided, classes)
+        is_kept = key in decided.unplannable
         group = owners.group if owners.group is not None else GroupName()
         is_short = group in decided.short_groups
         may_interrupt = _may_interrupt(owners.model, world.snapshot)
@@ -183,11 +180,6 @@ def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Ta
 def _may_interrupt(model: ModelKey | None, snapshot: FleetSnapshot) -> bool:
     found = snapshot.models.get(model) if model is not None else None
     return found is not None and found.spec.exchange is Exchange.BRIEF_OUTAGE
-
-
-def _is_unplannable(decided: Decided, classes: Iterable[ClassKey]) -> bool:
-    """True if one of the classes gets requests for which nothing can be planned."""
-    return any(decided.resolution.classes[key].is_unplannable for key in classes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from argosy.api.workloadclass import TrafficSource
 from argosy.demand.band import BAND_SHARE, Side, side
+from argosy.demand.counters import Count
 from argosy.demand.history import ClassHistory, DemandHistory, Estimate, observe
 from argosy.keys import ClassKey
 
@@ -140,11 +141,23 @@ def _class_forecast(
     upper = _highest(known, estimate, stabilization_s, estimate.at_s if is_stale else now_s)
     if traffic.source is TrafficSource.OBSERVED:
         rate, basis = upper, Basis.OBSERVED
-    elif upper > declared:
+    elif upper > declared and (upper > estimate.upper_per_s or _exceeds(known, declared)):
         rate, basis = upper, Basis.LARGER_OBSERVED
     else:
         rate, basis = declared, Basis.LARGER_DECLARED
     return ClassForecast(rate, observed, declared, basis, ForecastNote.HELD if is_stale else None)
+
+
+def _exceeds(known: ClassHistory, declared_per_s: float) -> bool:
+    """Whether chance at the declared rate does not explain the present estimate.
+
+    After a quiet time a class's first few requests are a change, and the estimate since is one over seconds.
+    """
+    estimate = known.estimate
+    if estimate is None or not known.is_cut_by_a_change:
+        return True
+    seen = Count(estimate.mean_per_s * estimate.duration_s, estimate.duration_s)
+    return side(seen, declared_per_s) is Side.ABOVE
 
 
 def _highest(known: ClassHistory, estimate: Estimate, stabilization_s: float, as_of_s: float) -> float:
@@ -192,7 +205,13 @@ def _has_left(known: ClassHistory, planned: ClassForecast, observed_at_s: float)
     seen = known.last_window()
     if seen is not None and side(seen, planned.rate_per_s) is Side.ABOVE:
         return True
-    if known.changed_at_s != observed_at_s or known.estimate is None:
+    if known.estimate is None:
+        return False
+    if planned.basis is Basis.LARGER_DECLARED and known.is_cut_by_a_change:
+        # Looked at until it is settled: it may take longer to exceed this rate than the one before.
+        upper = known.estimate.upper_per_s
+        return upper > planned.rate_per_s * (1 + BAND_SHARE) and _exceeds(known, planned.declared_per_s)
+    if known.changed_at_s != observed_at_s:
         return False
     upper = known.estimate.upper_per_s
     if upper > planned.rate_per_s * (1 + BAND_SHARE):

@@ -49,6 +49,11 @@ class Estimate:
     at_s: float
     duration_s: float
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it averages over so long that more samples hardly change it."""
+        return self.duration_s >= _FULL_S
+
 
 _CellSamples = dict[CellName, Sample[RouteCounters]]
 """One Envoy's counters of a class, by route cell."""
@@ -71,6 +76,13 @@ class ClassHistory:
     changed_at_s: float | None = None
     peaks: tuple[tuple[float, float], ...] = ()
     estimate: Estimate | None = None
+
+    @property
+    def is_cut_by_a_change(self) -> bool:
+        """Whether the estimate is not settled because the rate has changed, not for want of samples."""
+        if self.estimate is None or self.estimate.is_settled:
+            return False
+        return self.estimate.at_s - self.estimate.duration_s - self.change_s < WINDOW_S
 
     def last_window(self) -> Count | None:
         """Requests of the last `WINDOW_S` at all Envoys that still answer; None while unknown."""
@@ -201,7 +213,7 @@ def _estimated(seen: ClassHistory) -> ClassHistory:
     at_s = max(track.latest_s for track in seen.tracks.values())
     estimate = Estimate(mean, mean + error, at_s, min(count.duration_s for count in counts))
     estimated = replace(seen, estimate=estimate)
-    return _settled(estimated) if estimate.duration_s >= _FULL_S else estimated
+    return _settled(estimated) if estimate.is_settled else estimated
 
 
 def _settled(seen: ClassHistory) -> ClassHistory:

@@ -57,9 +57,6 @@ HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 HASH_LENGTH = 7
 """33 bits: the chance that any two of 512 Deployments of one model have one name is 1 in 80,000."""
 
-NODE_LOSS_TOLERATION_S = 30
-"""Shorter than Kubernetes' 300 s: the operator replaces a silent engine much earlier."""
-
 LOAD_LIMIT_S = 3600
 """A shorter limit of the start-up probe would restart engines that still load their weights."""
 
@@ -111,7 +108,7 @@ def deployment_name(workload: EngineWorkload) -> str:
 
 def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
     """The Deployment as an object for server-side apply."""
-    name = deployment_name(workload)
+    name = workload.key.name
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -138,7 +135,7 @@ def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
 def pod_template(workload: EngineWorkload) -> Manifest:
     """The template, labelled with the Deployment that it belongs to."""
     template = _bare_template(workload)
-    labels = _labels(workload, deployment_name(workload))
+    labels = _labels(workload, workload.key.name)
     template["metadata"] = {**template.get("metadata", {}), "labels": labels}
     return template
 
@@ -214,13 +211,10 @@ def _tolerations(pool: GPUPool) -> list[Manifest]:
         {k: v for k, v in t.model_dump(by_alias=True, mode="json").items() if v is not None}
         for t in pool.spec.tolerations
     ]
+    # For ever: by default Kubernetes evicts from a node whose heartbeats are missing for 300 s, though its
+    # engines may answer. Argosy itself replaces an engine that is silent, and then lets its pod go.
     lost = [
-        {
-            "key": f"node.kubernetes.io/{condition}",
-            "operator": "Exists",
-            "effect": "NoExecute",
-            "tolerationSeconds": NODE_LOSS_TOLERATION_S,
-        }
+        {"key": f"node.kubernetes.io/{condition}", "operator": "Exists", "effect": "NoExecute"}
         for condition in ("not-ready", "unreachable")
     ]
     return own + lost

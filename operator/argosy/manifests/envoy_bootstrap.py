@@ -204,6 +204,8 @@ def _stats_listener(address: Address) -> Message:
     return {
         "name": STATS_LISTENER,
         "address": _socket_address(address),
+        # A second Envoy on this port ends with an error, instead of answering with counters of its own.
+        "enable_reuse_port": False,
         "filter_chains": [{"filters": filters}],
     }
 

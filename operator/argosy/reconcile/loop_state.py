@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from argosy.control.memory import ControlMemory
+from argosy.kube.identity import ClusterIdentity
 from argosy.reconcile.act import Actor
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.metrics import Metrics
@@ -28,6 +29,7 @@ class LoopState:
     """The loops of one process read and write this.
 
     routing: what is published to Envoys, and which version each Envoy has
+    cluster: which cluster this is: files of the state directory carry it
     due_since_s: since when a decision is due that was not carried out (monotonic seconds); None: none is
     """
 
@@ -39,6 +41,7 @@ class LoopState:
     profile_files: ProfileFiles
     metrics: Metrics
     revisions: SeenRevisions
+    cluster: ClusterIdentity
     memory: ControlMemory
     troubles: Troubles
     heartbeats: Heartbeats

@@ -33,7 +33,9 @@ class Metrics:
             registry=self.registry,
         )
         self.revision = self._gauge("applied_revision", "Revision of the applied plan")
-        self.cost = self._gauge("planned_cost_usd_per_hour", "Price of the applied plan's replicas")
+        self.cost = self._gauge(
+            "planned_cost_usd_per_hour", "Price of the applied plan's replicas, planned and kept ones"
+        )
         self.waiting = self._gauge("plan_change_waiting", "1 while a change of the plan waits")
         self.silent = self._gauge("silent_endpoints", "Endpoints that have fallen silent")
         self.streams_cut = self._counter(

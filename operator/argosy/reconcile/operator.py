@@ -120,7 +120,8 @@ class _Process:
             profile_files=ProfileFiles(api, clock, troubles),
             metrics=self._metrics,
             revisions=SeenRevisions(settings.state_dir, cluster),
-            memory=_first_memory(settings, clock),
+            cluster=cluster,
+            memory=_first_memory(settings, clock, cluster),
             troubles=troubles,
             heartbeats=self._heartbeats,
         )
@@ -253,9 +254,9 @@ class _Process:
                 self._planning.wake(trigger)
 
 
-def _first_memory(settings: OperatorSettings, clock: Clock) -> ControlMemory:
-    """What a process starts with: the calibrations that the previous process kept."""
-    calibration = read_calibrations(settings.state_dir / CALIBRATIONS_FILE)
+def _first_memory(settings: OperatorSettings, clock: Clock, cluster: ClusterIdentity) -> ControlMemory:
+    """What a process starts with: the calibrations that the previous process kept, of this cluster."""
+    calibration = read_calibrations(settings.state_dir / CALIBRATIONS_FILE, cluster.uid)
     return ControlMemory(TrafficMemory(started_s=clock.now_s(), calibration=calibration))
 
 

@@ -244,7 +244,7 @@ def explanation(error: ActuationError) -> str:
         return (
             f"{words(error)}: argosy down lists and deletes Deployments, ReplicaSets, PodDisruptionBudgets,"
             " Leases and objects of argosy.dev, and lists pods, in all namespaces; use an administrator's"
-            " kubeconfig (--kubeconfig)"
+            " kubeconfig (--kubeconfig), or the account of charts/argosy/files/uninstall-rbac.yaml"
         )
     if error.status == 401:
         return f"{words(error)}: renew the credentials in the kubeconfig, or name another one by --kubeconfig"

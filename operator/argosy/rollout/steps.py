@@ -25,7 +25,8 @@ VICTIM_COST = -1000
 
 MOST_REPLACED = 3
 """Replacements of lost replicas, as a multiple of the planned count: where every replacement is lost
-too, more of them do not help."""
+too, more of them do not help. Those on nodes that are not ready are all replaced: such nodes get no
+replacement, so their number is the bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +168,16 @@ def _wanted_count(target: Target, existing: int, inputs: RolloutInputs) -> int:
     """The count that its Deployment should have now.
 
     Kubernetes still counts a lost replica, and one that leaves; the count is raised by one for each, so
-    that the replacement loads before the pod is evicted. A group that waits for planned replicas keeps
+    that the replacement loads while the pod is still there. A group that waits for planned replicas keeps
     all that it has.
     """
     pods = inputs.live_pods(target.key)
     num_lost = sum(p.key in inputs.lost for p in pods)
+    num_stranded = sum(p.key in inputs.lost & inputs.stranded for p in pods)
     num_leaving = sum(p.key in inputs.leaving - inputs.lost for p in pods)
     if len(pods) - num_lost - num_leaving < target.replicas:
-        replaced = min(num_lost, MOST_REPLACED * target.replicas) + num_leaving
+        num_silent = min(num_lost - num_stranded, MOST_REPLACED * target.replicas)
+        replaced = num_silent + num_stranded + num_leaving
         return max(existing, target.replicas + replaced)
     if is_surplus_allowed_to_go(target, inputs):
         return max(target.replicas, min(existing, inputs.num_held(target)))

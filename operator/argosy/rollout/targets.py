@@ -56,7 +56,8 @@ class RolloutInputs:
 
     targets: one for each Deployment that is planned or exists
     victims: pods in the order in which placement lets them go
-    lost: keys of pods that do not serve any more and will be evicted
+    lost: keys of pods that do not serve any more; they go once others serve in their place
+    stranded: those of them whose nodes are not ready
     leaving: keys of pods on leaving nodes that should be replaced on others: they serve until then
     closed: keys of pods on nodes that take no new ones, the leaving ones included
     without_room: planned replicas, by Deployment, that only wait for free GPUs
@@ -69,6 +70,7 @@ class RolloutInputs:
     pods: tuple[PodState, ...]
     victims: tuple[str, ...] = ()
     lost: frozenset[str] = frozenset()
+    stranded: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
     closed: frozenset[str] = frozenset()
     without_room: Mapping[DeploymentKey, int] = field(default_factory=dict)

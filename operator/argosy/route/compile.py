@@ -18,12 +18,14 @@ from argosy.route.counters import stat_prefix_of
 from argosy.route.hints import hints_of
 from argosy.route.marked import Endpoints, with_last_ones_kept
 from argosy.route.policies import ClusterPolicy, assign_policies
-from argosy.route.precedence import conflicts, in_order, match_of
+from argosy.route.precedence import claim_of, conflicts, in_order, with_unseen
 from argosy.route.shares import divide
 from argosy.route.table import (
+    Claim,
     ClusterEntry,
     Endpoint,
     EndpointState,
+    FormerRoutes,
     Gateway,
     RouteEntry,
     RouteTable,
@@ -44,6 +46,9 @@ class RouteInputs:
     groups:    sharing group by cluster, for clusters that the plan no longer names but whose
                replicas still run (from their Deployments' labels)
     cluster_models: ServedModel by cluster, for the same ones
+    former:    what Envoys have
+    unseen:    classes that are named by what runs for them and are not seen: their requests are
+               recognised as Envoys do it now; all else follows the plan
     """
 
     gateway: Gateway
@@ -55,6 +60,13 @@ class RouteInputs:
     weights: Mapping[CellName, Mapping[DeploymentKey, float]] = field(default_factory=dict)
     groups: Mapping[DeploymentKey, GroupName] = field(default_factory=dict)
     cluster_models: Mapping[DeploymentKey, ModelKey] = field(default_factory=dict)
+    former: FormerRoutes = field(default_factory=FormerRoutes)
+    unseen: frozenset[ClassKey] = frozenset()
+
+    @property
+    def unseen_claims(self) -> tuple[Claim, ...]:
+        """Of the classes that are not seen, as Envoys have them."""
+        return tuple(claim for claim in self.former.claims if claim.class_key in self.unseen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +88,20 @@ class _Resolved:
     group_by_cluster: Mapping[DeploymentKey, GroupName]
     model_by_cluster: Mapping[DeploymentKey, ModelKey]
     classes_by_group: Mapping[GroupName, frozenset[ClassKey]]
+    models_by_class: Mapping[ClassKey, frozenset[ModelKey]]
 
-    def may_serve(self, name: DeploymentKey, workload: WorkloadClass, cell: _Cell) -> bool:
+    def may_serve(self, name: DeploymentKey, key: ClassKey, cell: _Cell) -> bool:
         """True if a cluster may answer a cell's requests, whether it has a share of them or not.
 
         Where classes share a group, they may allow different models: a replica of another model would
-        refuse the requests.
+        refuse the requests. Which ones a class allows that is not seen is not known.
         """
         if name in cell.planned:
             return True
         if self.group_by_cluster.get(name) != cell.group:
             return False
-        is_alone = self.classes_by_group[cell.group] == frozenset((workload.key,))
-        return is_alone or self.model_by_cluster.get(name) in workload.model_keys
+        is_alone = self.classes_by_group[cell.group] == frozenset((key,))
+        return is_alone or self.model_by_cluster.get(name) in self.models_by_class.get(key, frozenset())
 
     def policy_of_cluster(self, name: DeploymentKey) -> RouterPolicy | None:
         """The policy that decides how a cluster treats failing endpoints.
@@ -104,17 +117,16 @@ class _Resolved:
 
 def compile_routes(inputs: RouteInputs) -> RouteTable:
     """The route table of these inputs."""
-    cells = {workload.key: _cells(inputs.plan, workload) for workload in inputs.classes}
-    by_class = assign_policies(inputs.policies, inputs.classes).by_class
-    resolved = _Resolved(inputs, by_class, _groups(inputs), _cluster_models(inputs), _classes_by_group(cells))
+    unseen = inputs.unseen_claims
+    cells = {workload.key: _cells(inputs.plan, workload.key, workload) for workload in inputs.classes}
+    cells |= {claim.class_key: _cells(inputs.plan, claim.class_key) for claim in unseen}
+    resolved = _resolved(inputs, cells)
     serving = _serving(resolved, cells)
     resolved = replace(resolved, inputs=replace(inputs, endpoints=_endpoints(resolved, cells, serving)))
-    shadowed = {conflict.loser for conflict in conflicts(inputs.classes)}
     routes = tuple(
-        _entry(resolved, (workload, cell), serving[cell.name])
-        for workload in in_order(inputs.classes)
-        if workload.key not in shadowed
-        for cell in cells[workload.key]
+        _entry(resolved, (claim, cell), serving[cell.name])
+        for claim in _claims(inputs)
+        for cell in cells[claim.class_key]
     )
     used = {backend.cluster for route in routes for backend in route.backends}
     # Clusters that no route uses stay as long as they have endpoints: their requests in flight must
@@ -123,8 +135,26 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     revision = inputs.plan.spec.revision if inputs.plan is not None else 0
     alternatives = _alternatives(names, serving.values())
     clusters = tuple(replace(_cluster(resolved, name), alternatives=alternatives[name]) for name in names)
-    gateway, hints = _gateway(inputs.gateway, inputs.models), hints_of(inputs.classes, inputs.models)
-    return RouteTable(revision, gateway, routes, clusters, hints)
+    hints = hints_of(inputs.classes, inputs.models, unseen)
+    return RouteTable(revision, _gateway(inputs.gateway, inputs.models), routes, clusters, hints)
+
+
+def _resolved(inputs: RouteInputs, cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> _Resolved:
+    return _Resolved(
+        inputs,
+        assign_policies(inputs.policies, inputs.classes, inputs.unseen).by_class,
+        _groups(inputs),
+        _cluster_models(inputs),
+        _classes_by_group(cells),
+        {workload.key: workload.model_keys for workload in inputs.classes},
+    )
+
+
+def _claims(inputs: RouteInputs) -> tuple[Claim, ...]:
+    """The claims by precedence, without those of classes that never get a request."""
+    shadowed = {conflict.loser for conflict in conflicts(inputs.classes)}
+    seen = [claim_of(each) for each in in_order(inputs.classes) if each.key not in shadowed]
+    return with_unseen(seen, inputs.former.claims, inputs.unseen)
 
 
 def _serving(
@@ -135,10 +165,10 @@ def _serving(
         cell.name: frozenset(
             name
             for name in resolved.inputs.endpoints.keys() | cell.planned.keys()
-            if resolved.may_serve(name, workload, cell)
+            if resolved.may_serve(name, key, cell)
         )
-        for workload in resolved.inputs.classes
-        for cell in cells[workload.key]
+        for key, its_cells in cells.items()
+        for cell in its_cells
     }
 
 
@@ -168,8 +198,8 @@ def _endpoints(
     )
     served_by = [
         serving[cell.name] & inputs.endpoints.keys()
-        for workload in inputs.classes
-        for cell in cells[workload.key]
+        for its_cells in cells.values()
+        for cell in its_cells
         if planned & cell.planned.keys()
     ]
     may_interrupt = {m.key for m in inputs.models if m.spec.exchange is Exchange.BRIEF_OUTAGE}
@@ -181,11 +211,9 @@ def _endpoints(
     return with_last_ones_kept(inputs.endpoints, served_by, yielding)
 
 
-def _entry(
-    resolved: _Resolved, of: tuple[WorkloadClass, _Cell], serving: frozenset[DeploymentKey]
-) -> RouteEntry:
-    workload, cell = of
-    policy = resolved.policy_by_class.get(workload.key)
+def _entry(resolved: _Resolved, of: tuple[Claim, _Cell], serving: frozenset[DeploymentKey]) -> RouteEntry:
+    claim, cell = of
+    policy = resolved.policy_by_class.get(claim.class_key)
     endpoints = {name: found for name, found in resolved.inputs.endpoints.items() if name in serving}
     published = resolved.inputs.weights.get(cell.name, {})
     # While none is ready, requests wait for those that may be again (`xds.waiting`).
@@ -195,9 +223,9 @@ def _entry(
     idle_s = policy.spec.per_try_idle_seconds if policy is not None else None
     return RouteEntry(
         cell=cell.name,
-        class_key=workload.key,
+        class_key=claim.class_key,
         stat_prefix=stat_prefix_of(cell.name),
-        match=match_of(workload),
+        match=claim.match,
         backends=backends,
         retry_attempts=(policy.spec.retries if policy else Retries()).attempts,
         refusal="" if backends else cell.refusal,
@@ -215,14 +243,16 @@ def _cluster(resolved: _Resolved, name: DeploymentKey) -> ClusterEntry:
     return ClusterEntry(name, tuple(endpoints), outlier, _request_limit(resolved.inputs.plan, name))
 
 
-def _cells(plan: FleetPlan | None, workload: WorkloadClass) -> tuple[_Cell, ...]:
-    class_key = workload.key
+def _cells(
+    plan: FleetPlan | None, class_key: ClassKey, workload: WorkloadClass | None = None
+) -> tuple[_Cell, ...]:
+    """workload: the class itself; None where it is not seen"""
     whole, own_group = CellName.of_class(class_key), GroupName.of_class(class_key)
     if plan is None:
         refusal = f"No plan is applied yet, so no replica serves {class_key}."
         return (_Cell(whole, own_group, {}, refusal),)
     none = f"Plan {plan.spec.revision} has no replicas for {class_key}."
-    loading = _refusal_while_loading(workload)
+    loading = _refusal_while_loading(class_key, workload)
     cells = tuple(
         _Cell(
             cell.name,
@@ -236,13 +266,13 @@ def _cells(plan: FleetPlan | None, workload: WorkloadClass) -> tuple[_Cell, ...]
     return cells or (_Cell(whole, own_group, {}, none),)
 
 
-def _refusal_while_loading(workload: WorkloadClass) -> str:
+def _refusal_while_loading(class_key: ClassKey, workload: WorkloadClass | None) -> str:
     """What clients read while no planned replica is ready."""
-    since = workload.status.interrupted_since
+    since = workload.status.interrupted_since if workload is not None else None
     if since is None:
-        return f"No replica that serves {workload.key} is ready; try again in a few seconds."
+        return f"No replica that serves {class_key} is ready; try again in a few seconds."
     return (
-        f"The replica that serves {workload.key} has been in exchange for another since {since}, which is not"
+        f"The replica that serves {class_key} has been in exchange for another since {since}, which is not"
         " ready yet; try again in a minute."
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from argosy.api import ServedModel, WorkloadClass
 from argosy.keys import ClassKey
 from argosy.route.precedence import conflicts, in_order, match_of
-from argosy.route.table import Hints, ModelHint, RequestMatch
+from argosy.route.table import Claim, Hints, ModelHint, RequestMatch
 
 MOST_MODELS = 256
 """Models with a sentence of their own: each is a route that Envoy tries."""
@@ -20,8 +20,13 @@ MOST_NAMED = 12
 """Models or classes that one sentence names; of more, it gives the number."""
 
 
-def hints_of(classes: Iterable[WorkloadClass], models: Iterable[ServedModel]) -> Hints:
-    """The sentences for requests that no class takes; classes that never get a request are left out."""
+def hints_of(
+    classes: Iterable[WorkloadClass], models: Iterable[ServedModel], unseen: Iterable[Claim] = ()
+) -> Hints:
+    """The sentences for requests that no class takes; classes that never get a request are left out.
+
+    unseen: claims of classes that are routed and not seen
+    """
     known = tuple(classes)
     shadowed = {conflict.loser for conflict in conflicts(known)}
     names = {model.key: model.served_names for model in models}
@@ -33,6 +38,9 @@ def hints_of(classes: Iterable[WorkloadClass], models: Iterable[ServedModel]) ->
         served = match.models or {name for key in workload.model_keys for name in names.get(key, ())}
         for name in sorted(served):
             takers.setdefault(name, []).append(_condition(workload.key, match))
+    for claim in unseen:
+        for name in claim.match.models:
+            takers.setdefault(name, []).append(_condition(claim.class_key, claim.match))
     if not takers:
         return Hints()
     by_model = tuple(

@@ -68,9 +68,11 @@ class PolicyAssignment:
         return tuple(verdict for verdict in self.verdicts if verdict.policy == policy_key)
 
 
-def assign_policies(policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass]) -> PolicyAssignment:
-    """The policy of each class: the oldest that names it."""
-    known = {WorkloadClass.KIND: {workload.key for workload in classes}}
+def assign_policies(
+    policies: Iterable[RouterPolicy], classes: Iterable[WorkloadClass], unseen: Iterable[ClassKey] = ()
+) -> PolicyAssignment:
+    """The policy of each class: the oldest that names it. unseen: classes that exist and are not seen"""
+    known = {WorkloadClass.KIND: {*(workload.key for workload in classes), *unseen}}
     by_class: dict[ClassKey, RouterPolicy] = {}
     verdicts = []
     oldest_first = sorted(policies, key=lambda p: p.metadata.seniority)

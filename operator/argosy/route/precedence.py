@@ -10,14 +10,14 @@ before none; then the older object, then namespace/name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from argosy.api import WorkloadClass
 from argosy.api.conditions import Reason
 from argosy.api.workloadclass import PathMatchType
 from argosy.keys import ClassKey
-from argosy.route.table import RequestMatch, RoutePath
+from argosy.route.table import Claim, RequestMatch, RoutePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,28 @@ def in_order(classes: Iterable[WorkloadClass]) -> tuple[WorkloadClass, ...]:
     return tuple(sorted(classes, key=_rank))
 
 
+def claim_of(workload: WorkloadClass) -> Claim:
+    """How the class's requests are recognised."""
+    return Claim(workload.key, match_of(workload))
+
+
+def with_unseen(
+    claims: Iterable[Claim], former: Sequence[Claim], unseen: Collection[ClassKey]
+) -> tuple[Claim, ...]:
+    """The claims by precedence, with those of former ones whose classes are not seen, each at its place.
+
+    The age of a class that is not seen is not known: among equal claims, those that stood before it still
+    do, and all others come after it. claims: of the classes that are seen, by precedence
+    """
+    found = list(claims)
+    for position, claim in enumerate(former):
+        if claim.class_key in unseen:
+            older = {each.class_key for each in former[:position]}
+            before = [i for i, other in enumerate(found) if _is_before(other, claim, older)]
+            found.insert(before[-1] + 1 if before else 0, claim)
+    return tuple(found)
+
+
 def conflicts(classes: Iterable[WorkloadClass]) -> tuple[Conflict, ...]:
     """The classes that can never get a request, each with the first class that takes them."""
     ordered = [(workload.key, match_of(workload)) for workload in in_order(classes)]
@@ -69,15 +91,23 @@ def may_overlap(one: RequestMatch, other: RequestMatch) -> bool:
     return _covers(one.path, other.path) or _covers(other.path, one.path)
 
 
-def _rank(workload: WorkloadClass) -> tuple[bool, int, int, bool, tuple[str, str]]:
-    match = match_of(workload)
+def _rank(workload: WorkloadClass) -> tuple[tuple[bool, int, int, bool], tuple[str, str]]:
+    return _generality(match_of(workload)), workload.metadata.seniority
+
+
+def _generality(match: RequestMatch) -> tuple[bool, int, int, bool]:
+    """Smaller for a match that is tried earlier."""
     return (
         not (match.path and match.path.exact),
         -len(match.path.value) if match.path else 0,
         -len(match.headers),
         not match.models,
-        workload.metadata.seniority,
     )
+
+
+def _is_before(other: Claim, claim: Claim, older: Collection[ClassKey]) -> bool:
+    ranks = _generality(other.match), _generality(claim.match)
+    return ranks[0] < ranks[1] or (ranks[0] == ranks[1] and other.class_key in older)
 
 
 def _asks_no_more_than(taker: RequestMatch, match: RequestMatch) -> bool:

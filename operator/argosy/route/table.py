@@ -62,6 +62,28 @@ class RequestMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """How the requests of one class are recognised."""
+
+    class_key: ClassKey
+    match: RequestMatch
+
+
+@dataclass(frozen=True, slots=True)
+class FormerRoutes:
+    """What Envoys have of an earlier table: the claims of all classes, first match first, and the limit of
+    a request's body."""
+
+    claims: tuple[Claim, ...] = ()
+    max_body_bytes: int = 0
+
+    @property
+    def classes(self) -> frozenset[ClassKey]:
+        """The classes that have a claim."""
+        return frozenset(claim.class_key for claim in self.claims)
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """A cluster's share (0-1) of an entry's requests."""
 
@@ -119,6 +141,10 @@ class AccessLogFormat(StrEnum):
     TEXT = "Text"
 
 
+LEAST_BODY_BYTES = 4 * 1024 * 1024
+"""What a request's body may hold, whatever the models take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """Where Envoy listens for requests.
@@ -130,7 +156,7 @@ class Gateway:
 
     address: str
     port: int
-    max_body_bytes: int = 4 * 1024 * 1024
+    max_body_bytes: int = LEAST_BODY_BYTES
     access_log: AccessLogFormat | None = None
     shows_endpoint: bool = False
 

@@ -60,6 +60,7 @@ class RoutingView:
     endpoints_by_version: addresses of the endpoints in what was published lately, by the version of the
                           endpoints: what an Envoy has that acknowledged it
     gone_at_s:            when the connections of Envoys ended that have not connected again, by node id
+    gone_endpoints:       addresses that each of these may still send requests to; absent where not known
     since_s:              when this process began to serve Envoys (seconds since the epoch)
     """
 
@@ -68,6 +69,7 @@ class RoutingView:
     endpoints_by_version: Mapping[str, frozenset[str]] = field(default_factory=dict)
     gone_at_s: Mapping[str, float] = field(default_factory=dict)
     since_s: float = 0.0
+    gone_endpoints: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, order=True)

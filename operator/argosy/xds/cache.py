@@ -63,6 +63,8 @@ class SnapshotCache:
         self._nodes: dict[str, _Node] = {}
         self.gone_at_s: dict[str, float] = {}
         """When the last stream of an Envoy ended that has not connected again (seconds since the epoch)."""
+        self.gone_endpoints: dict[str, frozenset[str]] = {}
+        """Of these, the addresses that each may still send requests to; absent where that is not known."""
 
     @property
     def current(self) -> Snapshot | None:
@@ -118,6 +120,7 @@ class SnapshotCache:
         node.is_connected, node.since_s = True, self._times.monotonic_s()
         node.stats_url = stats_url
         self.gone_at_s.pop(node_id, None)
+        self.gone_endpoints.pop(node_id, None)
         return name
 
     def disconnect(self, name: str) -> None:
@@ -128,6 +131,8 @@ class SnapshotCache:
         if not any(n.is_connected for n in self._nodes.values() if n.node_id == node.node_id):
             self._forget_long_gone()
             self.gone_at_s[node.node_id] = self._times.now_s()
+            if (addresses := self._may_have(node)) is not None:
+                self.gone_endpoints[node.node_id] = addresses
         if node.is_forgotten_when_gone:
             del self._nodes[name]
 
@@ -209,10 +214,21 @@ class SnapshotCache:
             if not node.is_connected and node.hold is not None and node.hold.revision <= revision:
                 self._forget_hold(name)
 
+    def _may_have(self, node: _Node) -> frozenset[str] | None:
+        """The endpoints that this Envoy acknowledged last, and all that were published since: it may have
+        them without having said it. None where what it acknowledged is not remembered."""
+        versions = [snapshot.resources(TypeUrl.ENDPOINT).version for snapshot in self._published]
+        known = node.acknowledged.get(TypeUrl.ENDPOINT)
+        if known not in versions:
+            return None
+        since = list(self._published)[versions.index(known) :]
+        return frozenset[str]().union(*(snapshot.endpoint_addresses for snapshot in since))
+
     def _forget_long_gone(self) -> None:
         """No reader asks for an Envoy that has been away for so long; names of pods never come back."""
         now_s = self._times.now_s()
         self.gone_at_s = {n: at_s for n, at_s in self.gone_at_s.items() if abs(now_s - at_s) < GONE_KEPT_S}
+        self.gone_endpoints = {n: found for n, found in self.gone_endpoints.items() if n in self.gone_at_s}
 
     def _forget_hold(self, name: str) -> None:
         node = self._nodes[name]

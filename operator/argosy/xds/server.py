@@ -129,6 +129,11 @@ class AdsServer:
         """When the connections of Envoys ended that have not connected again, by node id (epoch seconds)."""
         return dict(self._cache.gone_at_s)
 
+    @property
+    def gone_endpoints(self) -> Mapping[str, frozenset[str]]:
+        """Addresses that each of these Envoys may still send requests to, as far as that is known."""
+        return dict(self._cache.gone_endpoints)
+
     def endpoints_by_version(self) -> Mapping[str, frozenset[str]]:
         """Addresses of the endpoints in what was published lately, by the endpoints' version."""
         return self._cache.endpoints_by_version()

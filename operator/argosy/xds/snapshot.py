@@ -28,8 +28,9 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from argosy.errors import InvariantError
-from argosy.route.table import RouteTable
+from argosy.route.table import FormerRoutes, RouteTable
 from argosy.xds import hop
+from argosy.xds.gateway.claims import former_routes
 from argosy.xds.packing import any_of
 from argosy.xds.resources import resources_of
 from argosy.xds.waiting import any_cluster_name, members_of
@@ -164,6 +165,12 @@ class Snapshot:
                 hops = hop.hops_of(_unpack(TypeUrl.ENDPOINT, resource))
                 found |= {reference.replica for reference in hops if reference.replica}
         return frozenset(found)
+
+    @cached_property
+    def former(self) -> FormerRoutes:
+        """The claims of its routes: what Envoys do with requests that have this snapshot."""
+        (routes,) = self.by_type[TypeUrl.ROUTE].by_name.values()
+        return former_routes(_unpack(TypeUrl.ROUTE, routes))
 
     @property
     def version(self) -> str:

@@ -6,7 +6,7 @@ return data and print nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -70,11 +70,17 @@ def default_state_dir(environment: Mapping[str, str]) -> Path:
     return (Path(root) if root else Path.home() / ".local" / "state") / "argosy" / "default"
 
 
-def up(state_dir: Path, say: Say = silent, api_port: int | None = None) -> Status:
+def up(
+    state_dir: Path,
+    say: Say = silent,
+    api_port: int | None = None,
+    end_rest: Callable[[Path], object] | None = None,
+) -> Status:
     """Make sure a control plane runs in `state_dir` and outlives this process.
 
     One that is ready is left alone; what is left of a broken one is ended, and its data
-    removed, first. Raises as `ControlPlane.start`.
+    removed, first: by `end_rest`, for a caller that keeps more in the directory, else by `down`.
+    Raises as `ControlPlane.start`.
     """
     before = status(state_dir)
     if before.health is Health.READY:
@@ -82,7 +88,7 @@ def up(state_dir: Path, say: Say = silent, api_port: int | None = None) -> Statu
         return before
     if before.health is not Health.ABSENT:
         say(f"The control plane in {state_dir} is {before.health.value.lower()}; starting it afresh.")
-        down(state_dir)
+        (end_rest or down)(state_dir)
     ControlPlane.start(state_dir, ControlPlaneOptions(api_port=api_port, die_with_parent=False), say)
     return status(state_dir)
 

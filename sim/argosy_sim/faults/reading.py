@@ -27,7 +27,8 @@ _PATHS = {
     "pods": f"/api/v1/pods{_MANAGED}",
 }
 _EVENTS = "/apis/events.k8s.io/v1/events"
-_TCP_CLUSTERS = "tcp:"
+_BEHIND = ("tcp:", "waiting:", "any:")
+"""What stands behind Envoy's HTTP clusters has the same engines once more."""
 _PLAN_PARTS = ("revision", "trigger", "costUsdPerHour", "deployments")
 
 
@@ -84,11 +85,12 @@ class Reader:
         hosts = [
             host
             for cluster in clusters
-            if not cluster["name"].startswith(_TCP_CLUSTERS)
+            if not cluster["name"].startswith(_BEHIND)
             for host in cluster.get("host_statuses", ())
         ]
         healthy = {"eds_health_status": "HEALTHY"}
-        return {h["hostname"]: h["health_status"] == healthy for h in hosts if h.get("hostname")}
+        # The hostname of an engine is its pod's key; the endpoint at which requests wait has another.
+        return {h["hostname"]: h["health_status"] == healthy for h in hosts if "/" in h.get("hostname", "")}
 
 
 def _regarding(event: dict[str, Any]) -> str:

@@ -46,11 +46,13 @@ class Launch:
         return [*command, "--die-with-parent"] if self.die_with_parent else command
 
 
-def wait_until_up(state_dir: Path, is_alive: Callable[[], bool], timeout_s: float = 30.0) -> FleetState:
+def wait_until_up(
+    state_dir: Path, is_alive: Callable[[], bool], log: Path, timeout_s: float = 30.0
+) -> FleetState:
     """Wait until the fleet's nodes are Ready and pods are followed.
 
-    `is_alive` says whether its process still runs. Raises `FleetNotRunningError` if it has
-    ended, or takes longer.
+    `is_alive` says whether its process still runs. Raises `FleetNotRunningError`, which names its `log`,
+    if it has ended, or takes longer.
     """
     layout = FleetLayout(state_dir)
     until_s = time.monotonic() + timeout_s
@@ -59,6 +61,6 @@ def wait_until_up(state_dir: Path, is_alive: Callable[[], bool], timeout_s: floa
         if state is not None:
             return state
         if not is_alive():
-            raise FleetNotRunningError("the live fleet ended before it was up; the cause is in its log")
+            raise FleetNotRunningError(f"the live fleet ended before it was up; the cause is in {log}")
         time.sleep(_POLL_S)
-    raise FleetNotRunningError(f"the live fleet was not up after {timeout_s:g} s; the cause is in its log")
+    raise FleetNotRunningError(f"the live fleet was not up after {timeout_s:g} s; the cause is in {log}")

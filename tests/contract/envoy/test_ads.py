@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -83,6 +85,48 @@ async def test_a_gateway_port_that_is_taken_is_reported_in_envoys_words(world: A
         world.ads.publish(Snapshot.of_table(await one_class(world, build)))
         await world.until(lambda: any(state.refused_version for state in world.ads.envoys()))
     assert "Address already in use" in world.ads.envoys()[0].message
+
+
+async def test_a_second_envoy_on_the_port_of_the_first_is_refused_and_takes_over_when_the_port_is_free(
+    world: Any, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("argosy.xds.server.FIRST_RETRY_S", 1.0)
+    await world.publish(await one_class(world, build))
+    settings = replace(world.envoy.settings, node_id="envoy-2", directory=world.directory / "second")
+    second = await EnvoyProcess.start(settings)
+    world.at_the_end(second.stop)
+
+    def refusal() -> str:
+        return next((state.message for state in world.ads.envoys() if state.node_id == "envoy-2"), "")
+
+    await world.until(lambda: bool(refusal()))
+    assert f"cannot bind '{LOOPBACK}:{world.gateway.port}': Address already in use" in refusal()
+    answers = await world.load(50, 200, headers=CHAT)
+    assert build.statuses(answers) == {200: 50}, "all went to the first one"
+    await world.envoy.stop()
+    await world.until(lambda: not refusal() and len(world.ads.envoys()) == 1)
+    await world.until_listening()
+    assert (await world.ask(headers=CHAT)).replica == "a"
+
+
+async def test_the_connections_of_clients_are_spread_evenly_over_envoys_workers(
+    world: Any, build: Any
+) -> None:
+    await world.publish(await one_class(world, build))
+    streams = [await asyncio.open_connection(LOOPBACK, world.gateway.port) for _ in range(20)]
+
+    async def by_worker() -> list[int]:
+        stats = json.loads(await world.admin("/stats?format=json&filter=worker_.\\.downstream_cx_active"))
+        port = str(world.gateway.port)
+        return [each["value"] for each in stats["stats"] if port in each.get("name", "")]
+
+    async def are_all_counted() -> bool:
+        return sum(await by_worker()) == len(streams)
+
+    await world.until_async(are_all_counted)
+    assert max(await by_worker()) == len(streams) / 2
+    for _, writer in streams:
+        writer.close()
 
 
 async def test_an_envoy_whose_bootstrap_lacks_internal_listeners_is_reported(

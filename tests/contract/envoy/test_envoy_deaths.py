@@ -211,7 +211,7 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, make_world: Callable[[Path], Any], build: Any) -> Stage:
+def deaths(tmp_path_factory: pytest.TempPathFactory, make_world: Callable[[Path], Any], build: Any) -> Stage:
     directory = tmp_path_factory.mktemp("deaths")
 
     async def play() -> Stage:
@@ -234,8 +234,8 @@ DEATHS = ("killed", "frozen", "frozen-not-ready", "vanished")
 
 
 @pytest.mark.parametrize("case", DEATHS)
-def test_a_request_without_a_header_on_a_dead_engine_is_answered_elsewhere(stage: Stage, case: str) -> None:
-    outcome = stage.outcomes[case]
+def test_a_request_without_a_header_on_a_dead_engine_is_answered_elsewhere(deaths: Stage, case: str) -> None:
+    outcome = deaths.outcomes[case]
     assert {fate.status for fate in outcome.waiting} == {200}
     assert len(outcome.moved) >= 2, "those that were on the victim"
     latest_s = max(outcome.after_death_s(fate) for fate in outcome.moved)
@@ -244,8 +244,8 @@ def test_a_request_without_a_header_on_a_dead_engine_is_answered_elsewhere(stage
 
 
 @pytest.mark.parametrize("case", DEATHS)
-def test_a_stream_on_a_dead_engine_ends_and_those_on_others_live(stage: Stage, case: str) -> None:
-    outcome = stage.outcomes[case]
+def test_a_stream_on_a_dead_engine_ends_and_those_on_others_live(deaths: Stage, case: str) -> None:
+    outcome = deaths.outcomes[case]
     cut, kept = outcome.streams_of(case), outcome.streams_of("survivor")
     assert len(cut) + len(kept) == len(outcome.streams)
     print(f"{case}: streams end after {[round(outcome.after_death_s(fate), 1) for fate in cut]}")  # noqa: T201
@@ -254,31 +254,31 @@ def test_a_stream_on_a_dead_engine_ends_and_those_on_others_live(stage: Stage, c
     assert all(fate.is_whole for fate in kept), "silent for 25 s, alive"
 
 
-def test_requests_on_an_engine_that_answers_only_its_health_check_hang(stage: Stage) -> None:
-    outcome = stage.outcomes["health-only"]
+def test_requests_on_an_engine_that_answers_only_its_health_check_hang(deaths: Stage) -> None:
+    outcome = deaths.outcomes["health-only"]
     hanging = [fate for fate in outcome.waiting if fate.ended_s is None]
     assert hanging, "nothing tells such an engine from one that thinks for long"
     assert [fate for fate in outcome.streams_of("health-only") if fate.ended_s is not None] == []
     assert {fate.status for fate in outcome.waiting if fate.ended_s is not None} <= {200}
 
 
-def test_a_policys_limit_sends_them_elsewhere(stage: Stage) -> None:
-    outcome = stage.outcomes["health-only-limited"]
+def test_a_policys_limit_sends_them_elsewhere(deaths: Stage) -> None:
+    outcome = deaths.outcomes["health-only-limited"]
     assert {fate.status for fate in outcome.waiting} == {200}
     assert outcome.moved
     assert max(outcome.after_death_s(fate) for fate in outcome.moved) < 4.0 + HEADER_S + 2.0
 
 
-def test_a_stream_that_is_silent_for_35_s_lives_while_its_engine_does(stage: Stage) -> None:
-    assert stage.long["silent stream"].is_whole
+def test_a_stream_that_is_silent_for_35_s_lives_while_its_engine_does(deaths: Stage) -> None:
+    assert deaths.long["silent stream"].is_whole
 
 
-def test_an_answer_that_takes_25_s_comes_with_its_first_attempt(stage: Stage) -> None:
-    fate = stage.long["long answer"]
+def test_an_answer_that_takes_25_s_comes_with_its_first_attempt(deaths: Stage) -> None:
+    fate = deaths.long["long answer"]
     assert (fate.status, fate.attempts, fate.is_whole) == (200, "1", True)
 
 
-def test_a_stream_outlives_its_endpoint(stage: Stage) -> None:
-    assert stage.long["stream of a pod that is gone"].is_whole, (
+def test_a_stream_outlives_its_endpoint(deaths: Stage) -> None:
+    assert deaths.long["stream of a pod that is gone"].is_whole, (
         "removed right after it began, 30 s before its end"
     )

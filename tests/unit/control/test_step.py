@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 
 import pytest
+from builders import with_condition
 from small_fleet import (
     World,
     a_class,
@@ -18,7 +19,6 @@ from small_fleet import (
     started,
     steps_of,
     verdict,
-    with_condition,
 )
 
 from argosy.api import CustomResource, FleetPlan, GPUPool, ServedModel, WorkloadClass
@@ -128,7 +128,7 @@ def test_a_dead_nodes_replica_is_replaced_on_another_node_before_its_condition_s
     assert [s.replicas for s in steps_of(decision) if isinstance(s, ScaleDeployment)] == [3]
     assert decision.new_plan is not None
     assert dead not in {n.node for d in decision.new_plan.spec.deployments for n in d.nodes}
-    assert verdict(decision, "default/chat") == ("False", "NotAnswering")
+    assert verdict(decision, "default/chat") == ("False", "EngineSilent")
     assert decision.new_plan.spec.cost_usd_per_hour == 1.8
     world.run(30)
     assert sorted(world.serving().values()) == [2]
@@ -240,7 +240,7 @@ def test_observing_keeps_following_the_plan_that_was_applied() -> None:
     world.apply(a_fleet("Observe"), a_class(rate_per_s=16.0))
     spec = (decision := world.act()).follow and decision.follow.spec
     assert (spec, decision.new_plan, decision.steps) == (world.applied.spec, None, ())
-    assert verdict(decision, "default/chat") == ("True", "Ready")
+    assert verdict(decision, "default/chat") == ("False", "ModeNotAuto")
 
 
 def test_a_deleted_model_is_emptied_and_then_removed() -> None:

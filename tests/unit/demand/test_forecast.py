@@ -252,3 +252,37 @@ def test_the_memory_travels_to_the_planning_process() -> None:
 def test_a_declared_rate_is_a_number_of_zero_or_more(rate: float) -> None:
     with pytest.raises(ValueError, match="declared rate"):
         ClassTraffic(CHAT, rate, TrafficSource.DECLARED)
+
+
+@pytest.mark.parametrize("num", [2, 3, 5])
+def test_a_few_requests_after_a_quiet_time_are_what_the_declared_rate_lets_expect(num: int) -> None:
+    declared = (ClassTraffic(CHAT, 0.3, TrafficSource.LARGER_OF_BOTH),)
+    story = Story().goes_on(600, a=0.0)
+    planned = forecast(story.memory, declared, STABILIZATION_S, story.now_s)
+    story.goes_on(2, a=num / 2)
+    for _ in range(60):
+        story.goes_on(2, a=0.0)
+        now = forecast(story.memory, declared, STABILIZATION_S, story.now_s)
+        assert now[CHAT].rate_per_s == 0.3
+        assert triggers(story.memory, planned, story.now_s) == ()
+
+
+@pytest.mark.parametrize("before_per_s", [0.0, 4.0, 8.0])
+def test_a_rise_above_the_declared_rate_is_named_and_planned_for_within_ten_seconds(
+    before_per_s: float,
+) -> None:
+    declared = (ClassTraffic(CHAT, 8.0, TrafficSource.LARGER_OF_BOTH),)
+    story = Story().goes_on(600, a=before_per_s)
+    planned = {CHAT: ClassForecast(8.0, before_per_s, 8.0, Basis.LARGER_DECLARED)}
+    story.goes_on(10, a=14.0)
+    (shift,) = triggers(story.memory, planned, story.now_s)
+    assert (shift.observed_per_s, shift.forecast_per_s) == (pytest.approx(14.0), 8.0)
+    found = forecast(story.memory, declared, STABILIZATION_S, story.now_s)[CHAT]
+    assert found.basis is Basis.LARGER_OBSERVED
+    assert 14.0 <= found.rate_per_s <= 16.0
+
+
+def test_a_small_lasting_rise_above_the_declared_rate_is_planned_for_within_a_minute() -> None:
+    declared = (ClassTraffic(CHAT, 8.0, TrafficSource.LARGER_OF_BOTH),)
+    story = Story().goes_on(600, a=4.0).goes_on(64, a=9.6)
+    assert forecast(story.memory, declared, STABILIZATION_S, story.now_s)[CHAT].rate_per_s >= 9.6

@@ -125,17 +125,12 @@ def test_only_what_argosy_places_waits_behind_its_gate(placement: str, gates: An
     assert ("topologySpreadConstraints" in spec) is is_spread
 
 
-def test_a_pod_tolerates_its_pools_taints_and_soon_leaves_a_dead_node() -> None:
+def test_a_pod_tolerates_its_pools_taints_and_is_never_evicted_for_missing_heartbeats() -> None:
     pool = a_pool(tolerations=[{"key": "team", "value": "a", "effect": "NoSchedule"}])
     assert template(replace(WORKLOAD, pool=pool))["tolerations"] == [
         {"key": "team", "operator": "Equal", "value": "a", "effect": "NoSchedule"},
         *(
-            {
-                "key": f"node.kubernetes.io/{condition}",
-                "operator": "Exists",
-                "effect": "NoExecute",
-                "tolerationSeconds": 30,
-            }
+            {"key": f"node.kubernetes.io/{condition}", "operator": "Exists", "effect": "NoExecute"}
             for condition in ("not-ready", "unreachable")
         ),
     ]

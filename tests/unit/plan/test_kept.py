@@ -58,6 +58,16 @@ def test_the_dearer_replicas_are_kept_with_what_they_cost() -> None:
     assert report.gap == pytest.approx(difference / report.objective_usd_per_hour)
 
 
+def test_the_gap_of_a_fleet_that_costs_cents_is_as_true() -> None:
+    problem = a_problem(4.0)
+    cents = tuple(replace(o, price_usd_per_hour=o.price_usd_per_hour / 100) for o in problem.options)
+    problem = replace(problem, options=cents)
+    plan = kept(problem, found(problem), earlier({DEAR: 1}))
+    assert plan is not None
+    assert plan.report.objective_usd_per_hour < 1.0
+    assert plan.report.gap > 0.5
+
+
 def test_a_search_that_was_cut_does_not_put_the_bound_above_what_is_kept() -> None:
     problem = a_problem()
     cut = found(problem)
@@ -128,3 +138,97 @@ def test_no_replica_for_no_request_costs_nothing_and_is_kept() -> None:
     plan = kept(problem, found(problem), Earlier({}, {}, 0.01))
     assert plan is not None
     assert (plan.report.objective_usd_per_hour, plan.report.gap) == (0.0, 0.0)
+
+
+BATCH, BATCH_GROUP = CellName("batch"), GroupName("n/batch")
+FOR_BATCH = DeploymentKey("n/for-batch")
+
+
+def two_cells(
+    chat_per_s: float = 4.0, batch_per_s: float = 4.0, floors: dict[GroupName, int] | None = None
+) -> PlanProblem:
+    """One GPU, for which the replicas of two groups compete; chat goes first."""
+    return PlanProblem(
+        cells=(
+            Cell(CELL, GROUP, chat_per_s, 100, False),
+            Cell(BATCH, BATCH_GROUP, batch_per_s, 50, False),
+        ),
+        options=tuple(
+            Option(key, group, ModelKey("n/m"), "l40s", 1, 1.0, 30.0, 0, variant="l40s")
+            for key, group in ((CHEAP, GROUP), (FOR_BATCH, BATCH_GROUP))
+        ),
+        pools=(PoolLimit("l40s", (1,)),),
+        capacity_per_s={(CELL, CHEAP): 4.0, (BATCH, FOR_BATCH): 4.0},
+        min_replicas=floors or {GROUP: 0, BATCH_GROUP: 0},
+        headroom=1.0,
+    )
+
+
+@pytest.mark.parametrize("rate_per_s", [4.0, 0.5])
+def test_a_plan_that_serves_one_class_better_at_the_cost_of_another_is_not_kept(rate_per_s: float) -> None:
+    problem = two_cells(rate_per_s, rate_per_s)
+    best = found(problem)
+    assert {key: n for key, n in best.replicas.items() if n} == {CHEAP: 1}
+    assert kept(problem, best, Earlier({FOR_BATCH: 1}, {(BATCH, FOR_BATCH): 1.0}, 0.01)) is None
+    assert kept(problem, best, Earlier({CHEAP: 1}, {(CELL, CHEAP): 1.0}, 0.01)) is not None
+
+
+def test_a_plan_that_breaks_the_floor_that_the_one_found_keeps_is_not_kept() -> None:
+    problem = two_cells(0.0, 0.0, {GROUP: 1, BATCH_GROUP: 1})
+    best = found(problem)
+    assert best.unmet_floors == {BATCH_GROUP: 1}
+    assert kept(problem, best, Earlier({CHEAP: 1}, {(CELL, CHEAP): 1.0}, 0.01)) is not None
+    assert kept(problem, best, Earlier({FOR_BATCH: 1}, {(BATCH, FOR_BATCH): 1.0}, 0.01)) is None
+
+
+def test_earlier_shares_are_those_of_what_is_served_now() -> None:
+    """The earlier plan left half unserved; now it serves all, by the same proportions."""
+    problem = a_problem(6.0)
+    shares = {(CELL, CHEAP): 0.3, (CELL, DEAR): 0.2}
+    plan = kept(problem, found(problem), earlier({CHEAP: 1, DEAR: 1}, shares))
+    assert plan is not None
+    assert plan.shares == pytest.approx({(CELL, CHEAP): 0.6, (CELL, DEAR): 0.4})
+
+
+def test_shares_are_close_only_where_all_of_them_are() -> None:
+    """Two cells on the same two options: one as balanced, the other the other way round."""
+    problem = replace(
+        a_problem(4.0),
+        cells=(Cell(CELL, GROUP, 4.0, 100, False), Cell(BATCH, GROUP, 1.0, 100, False)),
+        capacity_per_s={(cell, key): 4.0 for cell in (CELL, BATCH) for key in (CHEAP, DEAR)},
+    )
+    best = found(problem)
+    even = kept(problem, best, Earlier({CHEAP: 1, DEAR: 1}, {}, 1.0))
+    assert even is not None
+    shares = {**even.shares, (BATCH, CHEAP): 0.7, (BATCH, DEAR): 0.3}
+    plan = kept(problem, best, Earlier({CHEAP: 1, DEAR: 1}, shares, 0.01))
+    assert plan is not None
+    assert plan.shares[BATCH, CHEAP] == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("missing_in", ["the earlier plan", "the balanced shares"])
+def test_a_share_that_only_one_of_both_has_makes_them_differ(missing_in: str) -> None:
+    """Of five options the fifth has 3 %, and each other differs by less than the tolerance."""
+    keys = [DeploymentKey(f"n/{letter}") for letter in "abcde"]
+    options = tuple(
+        Option(key, GROUP, ModelKey("n/m"), "l40s", 1, 1.0, 30.0, 0, variant=key.name) for key in keys
+    )
+    problem = PlanProblem(
+        cells=(Cell(CELL, GROUP, 8.0, 100, False),),
+        options=options,
+        pools=(PoolLimit("l40s", (1,) * 8),),
+        capacity_per_s={(CELL, key): 4.0 if key != keys[4] else 0.5 for key in keys},
+        min_replicas={GROUP: 0},
+        headroom=1.0,
+    )
+    counts = dict.fromkeys(keys, 1)
+    shares = dict.fromkeys([(CELL, key) for key in keys[:4]], 0.25)
+    if missing_in == "the balanced shares":
+        del counts[keys[4]]
+        shares = {**dict.fromkeys([(CELL, key) for key in keys[:4]], 0.2425), (CELL, keys[4]): 0.03}
+    plan = kept(problem, found(problem), Earlier(counts, shares, 0.01))
+    if missing_in == "the earlier plan":
+        assert plan is not None
+        assert plan.shares == pytest.approx(shares)
+    else:
+        assert plan is None, "requests would go to a Deployment without replicas"

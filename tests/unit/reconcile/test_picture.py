@@ -102,7 +102,7 @@ async def test_a_new_process_that_finds_engines_and_no_objects_keeps_them(tmp_pa
     async with shell.running():
         await shell.clock.sleep(120.0)
         assert engines(shell) == before
-        assert routes_doubt(shell.state.snapshot(), None) != ""
+        assert routes_doubt(shell.state.snapshot(), None, None) != ""
         shell.apply(a_fleet(), a_pool(), a_model())
         await shell.clock.sleep(120.0)
         assert engines(shell) == before, "everything but the class was applied"
@@ -110,7 +110,7 @@ async def test_a_new_process_that_finds_engines_and_no_objects_keeps_them(tmp_pa
         await shell.clock.sleep(60.0)
         assert engines(shell) == before
         assert shell.condition("workloadclasses", CHAT, "Ready") == ("True", "Ready")
-        assert routes_doubt(shell.state.snapshot(), shell.state.snapshot().applied_plan) == ""
+        assert routes_doubt(shell.state.snapshot(), shell.state.snapshot().applied_plan, None) == ""
 
 
 GONE: list[tuple[str, str]] = [

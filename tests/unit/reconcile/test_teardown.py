@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import a_fleet, a_model, a_pool
+import yaml
+from builders import a_class, a_fleet, a_model, a_pool
 from memory_api_server import Call, MemoryApiServer
 from virtual_clock import VirtualClock, in_virtual_time
 from virtual_shell import VirtualShell
@@ -21,6 +22,7 @@ from argosy.kube.store import object_key
 from argosy.reconcile.leadership import NONCE
 from argosy.reconcile.teardown import Order, Outcome, Teardown, explanation
 
+REPOSITORY = Path(__file__).parents[3]
 DRAIN_S = 30
 LABELS = {"app.kubernetes.io/managed-by": "argosy", "argosy.dev/deployment": "m-1"}
 MADE = ("deployments", "pods", "poddisruptionbudgets", "fleetplans", "leases")
@@ -243,6 +245,27 @@ async def test_with_all_the_users_objects_go_too() -> None:
 
 
 @in_virtual_time
+async def test_what_shares_a_label_with_argosys_objects_stays_and_is_not_waited_for() -> None:
+    world = World()
+    other = {"name": "other", "namespace": "default", "labels": {"app.kubernetes.io/managed-by": "argosy"}}
+    for plural in ("deployments", "pods"):
+        world.server.put(plural, {"metadata": other})
+    outcome = await world.down()
+    assert outcome.code is ExitCode.OK
+    assert "1 Deployment," in outcome.sentence
+    assert "with 2 replicas" in outcome.sentence
+    assert "default/other" not in [call.key for call in world.server.calls if call.verb == "delete"]
+    assert sorted(world.server.of("deployments")) == ["default/other", "default/web"]
+
+
+@in_virtual_time
+async def test_without_all_users_objects_need_not_be_readable() -> None:
+    world = World()
+    world.server.forbidden |= {"servedmodels", "workloadclasses", "gpupools", "routerpolicies"}
+    assert (await world.down()).code is ExitCode.OK
+
+
+@in_virtual_time
 async def test_where_the_custom_resources_are_gone_their_engines_still_go() -> None:
     world = World()
     world.server.uninstall()
@@ -321,3 +344,22 @@ async def test_with_all_a_running_operator_drains_before_the_rest_is_removed(tmp
         assert not any(shell.server.of(plural) for plural in ("fleets", "gpupools", "workloadclasses"))
         removed = [c.plural for c in shell.server.calls if c.verb == "delete"]
         assert removed.index("workloadclasses") < removed.index("deployments"), "the operator's own deletion"
+
+
+def allowed(role: str) -> set[tuple[str, str]]:
+    """Verb and plural of each rule in a file of roles."""
+    documents = yaml.safe_load_all((REPOSITORY / "charts/argosy/files" / role).read_text())
+    rules = [rule for document in documents for rule in document.get("rules", ())]
+    return {(v, plural) for rule in rules for plural in rule["resources"] for v in rule["verbs"]}
+
+
+@in_virtual_time
+async def test_the_role_for_uninstalling_allows_what_down_with_all_asks_for_and_nothing_more() -> None:
+    world = World(mode="Observe")
+    world.server.put("workloadclasses", a_class().to_object())
+    world.orphan_a_replica()
+    world.server.put("routerpolicies", {"metadata": {"name": "p", "namespace": "default"}})
+    outcome = await world.down(everything=True)
+    assert outcome.code is ExitCode.OK
+    asked = {(call.verb, call.plural) for call in world.server.calls}
+    assert asked == allowed("uninstall-rbac.yaml")

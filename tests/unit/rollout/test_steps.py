@@ -46,7 +46,7 @@ def a_pod(name: str, state: str = "serving") -> PodState:
             return replace(pod, deleting=True)
         case "failed":
             return replace(pod, phase="Failed", ready=False)
-    assert state in ("serving", "lost")
+    assert state in ("serving", "lost", "stranded")
     return pod
 
 
@@ -86,10 +86,14 @@ class Scene:
             },
             pods=tuple(a_pod(name, state) for name, state in self.pods.items()),
             victims=tuple(f"default/{v}" for v in self.victims),
-            lost=frozenset(f"default/{name}" for name, state in self.pods.items() if state == "lost"),
+            lost=self._pods_that_are("lost", "stranded"),
+            stranded=self._pods_that_are("stranded"),
             without_room={f"default/{n}": c for n, c in (self.without_room or {}).items()},
         )
         return replace(inputs, **changes)
+
+    def _pods_that_are(self, *states: str) -> frozenset[str]:
+        return frozenset(f"default/{name}" for name, state in self.pods.items() if state in states)
 
     def steps(self) -> tuple[Step, ...]:
         return rollout_steps(self.inputs())
@@ -182,6 +186,11 @@ def pods(letter: str, *states: str) -> dict[str, str]:
             Scene({"a": 1}, {"a": 4}, pods("a", "lost", "lost", "lost", "lost")),
             [],
             id="where every replacement is lost too, no more are asked for",
+        ),
+        pytest.param(
+            Scene({"a": 1}, {"a": 4}, pods("a", "stranded", "stranded", "stranded", "stranded")),
+            [scale("a", 5)],
+            id="but each on a node that is not ready is replaced: Kubernetes evicts none of them",
         ),
         pytest.param(
             Scene({}, {"z": 2}, pods("z", "serving", "serving"), groups={"z": ""}),

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.host.ports import LOOPBACK
 from argosy_sim.controlplane.host.processes import Identity, Process, identify
-from argosy_sim.envoy import wait_until_live
+from argosy_sim.envoy import refused_listener, wait_until_live
 
 
 class Admin(BaseHTTPRequestHandler):
     """As Envoy before its first configuration: alive, not ready; its first answers may be refusals."""
 
     refusals = 0
+    listeners: ClassVar[list[dict[str, object]]] = []
 
     def do_GET(self) -> None:
+        if self.path.startswith("/config_dump"):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"configs": Admin.listeners}).encode())
+            return
         is_live = self.path == "/server_info" and Admin.refusals == 0
         Admin.refusals = max(0, Admin.refusals - 1)
         self.send_response(200 if is_live else 503)
@@ -71,3 +79,19 @@ def test_an_envoy_that_ends_is_refused_with_the_end_of_its_log(tmp_path: Path, a
         StartError, match=r"Envoy ended at once; the end of .*/log:\nline 10\n(.*\n)*line 19$"
     ):
         wait_until_live(gone, admin_port)
+
+
+@pytest.mark.parametrize(
+    ("listeners", "expected"),
+    [
+        pytest.param([{"active_state": {}}, {"error_state": {"details": "taken"}}], "taken", id="refused"),
+        pytest.param([{"active_state": {}}], "", id="taken"),
+        pytest.param([], "", id="none came"),
+    ],
+)
+def test_an_envoy_that_refuses_its_listener_is_found_by_its_own_words(
+    admin_port: int, monkeypatch: pytest.MonkeyPatch, listeners: list[dict[str, object]], expected: str
+) -> None:
+    monkeypatch.setattr("argosy_sim.envoy.FIRST_LISTENER_S", 0.3)
+    monkeypatch.setattr(Admin, "listeners", listeners)
+    assert refused_listener(admin_port) == expected

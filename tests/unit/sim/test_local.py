@@ -11,11 +11,24 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from argosy.errors import SpecError
 from argosy_sim import local
-from argosy_sim.controlplane.errors import StateDirectoryInUseError
-from argosy_sim.controlplane.host.processes import Ending, Identity, end, identify, is_running, launch_orphan
+from argosy_sim.cli import app
+from argosy_sim.controlplane.binaries import Binaries
+from argosy_sim.controlplane.cluster import ControlPlane
+from argosy_sim.controlplane.errors import StartError, StateDirectoryInUseError
+from argosy_sim.controlplane.host.processes import (
+    Ending,
+    Identity,
+    Process,
+    end,
+    identify,
+    is_running,
+    launch_orphan,
+)
+from argosy_sim.controlplane.state import ControlPlaneState, Layout, Ports
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(120)"]
 
@@ -86,3 +99,21 @@ def test_a_file_of_another_program_is_named(tmp_path: Path) -> None:
     (local.envoy_folder(tmp_path) / "state.json").write_text("{}")
     with pytest.raises(StateDirectoryInUseError, match=r"state\.json was not written by `argosy sim envoy`"):
         local.load_envoy(tmp_path)
+
+
+def test_up_says_that_the_control_plane_is_dead_and_ends_its_envoy_before_it_starts_another(
+    tmp_path: Path, sleeper: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = Process("etcd", Identity(sleeper.pid, sleeper.start_ticks - 1, sleeper.boot_id), tmp_path / "log")
+    programs = Binaries(*(tmp_path / str(number) for number in range(5)))
+    Layout(tmp_path).save(ControlPlaneState("https://dead", Ports(1, 2, 3), programs, (gone,), 1.0, {}))
+    recorded(tmp_path, sleeper)
+
+    def start(*_: object) -> None:
+        assert not is_running(sleeper)
+        raise StartError("as far as this test goes")
+
+    monkeypatch.setattr(ControlPlane, "start", start)
+    result = CliRunner().invoke(app, ["up", "--state-dir", str(tmp_path)])
+    assert isinstance(result.exception, StartError)
+    assert result.output == f"The control plane in {tmp_path} is dead; starting it afresh.\n"

@@ -195,3 +195,41 @@ def test_the_hold_of_an_envoy_goes_on_over_a_stream_whose_end_is_not_noticed_yet
     assert cache.end_if_over(new, hold)
     cache.disconnect(new)
     assert cache.hold(cache.connect("edge"), 17).began_s == times.at_s
+
+
+def gone(*published: Snapshot, acknowledged: int | None) -> SnapshotCache:
+    """Envoy e1 has left: it had acknowledged one of these, and the others came after it or before."""
+    cache = SnapshotCache(SystemClock())
+    cache.connect("e1")
+    for number, each in enumerate(published):
+        cache.publish(each)
+        if number == acknowledged:
+            cache.saw("e1", {ENDPOINT: each.resources(ENDPOINT).version}, each.revision)
+    cache.disconnect("e1")
+    return cache
+
+
+ONE, TWO, THREE = (snapshot("a", 1, address=f"10.0.0.{n}") for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("published", "acknowledged", "expected"),
+    [
+        pytest.param((ONE, TWO), 1, {"10.0.0.2:8000"}, id="it had the latest"),
+        pytest.param(
+            (ONE, TWO, THREE), 1, {"10.0.0.2:8000", "10.0.0.3:8000"}, id="a later one may have come"
+        ),
+        pytest.param((ONE, TWO, ONE), 2, {"10.0.0.1:8000", "10.0.0.2:8000"}, id="one that came twice"),
+        pytest.param((ONE, TWO), None, None, id="it has acknowledged nothing"),
+    ],
+)
+def test_an_envoy_that_left_may_have_what_it_acknowledged_and_what_came_after(
+    published: tuple[Snapshot, ...], acknowledged: int | None, expected: set[str] | None
+) -> None:
+    assert gone(*published, acknowledged=acknowledged).gone_endpoints.get("e1") == expected
+
+
+def test_an_envoy_that_is_back_is_not_among_those_that_left() -> None:
+    cache = gone(ONE, acknowledged=0)
+    cache.connect("e1")
+    assert (cache.gone_at_s, cache.gone_endpoints) == ({}, {})

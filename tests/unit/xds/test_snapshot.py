@@ -8,7 +8,7 @@ import pytest
 
 from argosy.errors import InvariantError
 from argosy.route.table import Backend, ClusterEntry, Endpoint, Gateway, RequestMatch, RouteEntry, RouteTable
-from argosy.xds.hop import HOP_LISTENER
+from argosy.xds.hop import CLUSTER_KEY, HOP_LISTENER, HOP_NAMESPACE
 from argosy.xds.resources import resources_of
 from argosy.xds.snapshot import Snapshot, TypeUrl, revision_of
 from argosy.xds.snapshot_file import FILE_NAME, SavedSnapshot, UnreadableSnapshot, load, save
@@ -60,9 +60,22 @@ def without_a_replica(message: Any) -> bool:
     return True
 
 
+def through_its_own_cluster(message: Any) -> bool:
+    """The hop would connect to the HTTP cluster, whose endpoints lead to the hop again."""
+    if message.DESCRIPTOR.name == "ClusterLoadAssignment" and message.cluster_name == "a":
+        for endpoint in message.endpoints[0].lb_endpoints:
+            endpoint.metadata.filter_metadata[HOP_NAMESPACE].fields[CLUSTER_KEY].string_value = "a"
+    return True
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
+        pytest.param(
+            through_its_own_cluster,
+            "endpoints whose TCP cluster does not have them: 10.0.0.1:8000 in a",
+            id="no address behind it",
+        ),
         pytest.param(
             without_the_listener,
             "endpoints behind a listener that is not there: argosy-hop",

@@ -90,12 +90,17 @@ _OF_ROUTES = {
         "Envoy {node_id} refused version {version} and keeps the previous one: {message}. Check the object"
         " that changed last."
     ),
+    "EnvoyCannotListen": (
+        "Envoy {node_id} cannot listen on {address}: {problem}. End the process of its machine that has the"
+        " port, such as a second Envoy, or set Fleet/default's spec.gateway to an address and port that"
+        " Envoy may use; it tries again by itself, at most five minutes later."
+    ),
     "EnvoysShareId": (
         "{count} Envoys are connected with the node id {node_id}, so their states cannot be told apart here;"
         " give each a node id of its own (argosy envoy bootstrap does)."
     ),
     "ModeNotAuto": (
-        "Fleet/default has spec.mode {mode}, so Argosy changes nothing; set spec.mode to Auto to let it act."
+        "Fleet/default has spec.mode {mode}, so Argosy acts on no plan; set spec.mode to Auto to let it act."
     ),
 }
 
@@ -116,6 +121,10 @@ _OF_REPLICAS = {
         " {model} is Wait. Add a node with enough GPUs, or set spec.exchange to BriefOutage, which refuses"
         " requests while the new replica loads."
     ),
+    "ExchangeQueued": (
+        "It waits for the exchange of {classes}, which goes first in GPUPool {pool}; the last replica of the"
+        " former plan serves until its successor does."
+    ),
     "NotRouted": (
         "{ready} of {desired} replicas get requests; pod {pod} is ready and {why}. Check that Envoy and its"
         " connection to the operator (status.envoys of Fleet/default)."
@@ -134,7 +143,13 @@ _OF_REPLICAS = {
     "NotAnswering": (
         "{ready} of {desired} replicas answer in time; {count} whose pods are ready do not, such as pod"
         " {pod}: Envoy sends them no requests. They count as capacity until they have answered nothing for"
-        " {silent_s} s, then others replace them; check their load and logs, and their nodes."
+        " {silent_s} s, then as lost, and spec.mode Auto of Fleet/default replaces them; check their load and"
+        " logs, and their nodes."
+    ),
+    "EngineSilent": (
+        "{ready} of {desired} replicas serve; {silent} fallen silent, such as pod {pod} on node {node},"
+        " whose engine has answered no scrape, health check or request since {since}. Envoy sends silent"
+        " engines no requests; {consequence}. Look at node {node} (kubectl describe node)."
     ),
     "SilenceInDoubt": (
         "{count} engines stopped answering at the same moment, such as that of pod {pod}. That is more often"
@@ -209,7 +224,8 @@ _OF_REPLICAS = {
     "RemovalWaits": "{problem}.",
     "FieldContested": (
         "{manager} keeps setting {field} of {object}: remove it, or exclude the object from what it manages."
-        " Argosy goes on setting the field back, with pauses that grow to 10 minutes."
+        " Argosy goes on setting the field back: a count that is too small at once, all else with pauses that"
+        " grow to 10 minutes."
     ),
     "Uncontested": "No other client has changed what Argosy sets for the last 10 minutes.",
 }
@@ -225,9 +241,13 @@ _OF_PLANS = {
     ),
     "NoSimulator": "The plan passed the independent check; there is no simulator yet to certify it.",
     "Applied": "Argosy acts on the plan.",
+    "RoutesOnly": (
+        "Envoys route by the plan, and Argosy starts, removes and changes no replica for it: Fleet/default"
+        " has spec.mode {mode}; set spec.mode to Auto to let it act."
+    ),
     "Recommended": (
-        "Fleet/default has spec.mode Recommend, so the plan is only shown; set spec.mode to Auto to act on"
-        " it."
+        "Argosy does not act on the plan, which was made while Fleet/default had spec.mode Recommend; with"
+        " spec.mode Auto it acts on a plan for the prices, rates and SLOs of that moment."
     ),
     "Superseded": "Revision {revision} has replaced the plan.",
     "Starting": "Starting replicas: {progress}.",

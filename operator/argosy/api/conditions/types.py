@@ -85,6 +85,7 @@ class Reason(StrEnum):
     ENVOY_AHEAD = "EnvoyAhead"
     ENVOY_PENDING = "EnvoyPending"
     ENVOY_REFUSED = "EnvoyRefused"
+    ENVOY_CANNOT_LISTEN = "EnvoyCannotListen"
     ENVOYS_SHARE_ID = "EnvoysShareId"
     MODE_NOT_AUTO = "ModeNotAuto"
 
@@ -93,10 +94,12 @@ class Reason(StrEnum):
     EXCHANGING = "Exchanging"
     INTERRUPTED = "Interrupted"
     EXCHANGE_WAITS = "ExchangeWaits"
+    EXCHANGE_QUEUED = "ExchangeQueued"
     NOT_ROUTED = "NotRouted"
     ENGINE_PORT_MISSING = "EnginePortMissing"
     NO_REPLICAS_READY = "NoReplicasReady"
     NOT_ANSWERING = "NotAnswering"
+    ENGINE_SILENT = "EngineSilent"
     SILENCE_IN_DOUBT = "SilenceInDoubt"
     PODS_REFUSED = "PodsRefused"
     NO_NODES = "NoNodes"
@@ -127,6 +130,7 @@ class Reason(StrEnum):
 
     NO_SIMULATOR = "NoSimulator"
     APPLIED = "Applied"
+    ROUTES_ONLY = "RoutesOnly"
     RECOMMENDED = "Recommended"
     SUPERSEDED = "Superseded"
     STARTING = "Starting"

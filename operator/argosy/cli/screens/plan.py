@@ -78,7 +78,7 @@ def show(snapshot: FleetSnapshot, output: Output) -> None:
     unknown = [each for each in _false(decision) if each[1].reason in _UNKNOWN_NAMES]
     for sentence in _once_each(unknown):
         output.remark(sentence)
-    is_served = all(cell.unserved_share <= 0 for cell in decision.new_plan.spec.cells)
+    is_served = all(cell.unserved_share + cell.kept_share <= 0 for cell in decision.new_plan.spec.cells)
     raise typer.Exit(ExitCode.BAD_INPUT if unknown else exit_code(is_served))
 
 
@@ -158,6 +158,9 @@ def print_plan(found: FleetPlan, console: Console) -> None:
         console.print(table)
     console.print(f"${found.spec.cost_usd_per_hour:.2f} per hour; solved: {found.spec.solver.status}")
     for cell in found.spec.cells:
+        if cell.kept_share > 0:
+            rate = f"{cell.requests_per_second:g} requests/s"
+            console.print(f"{cell.name}: {percent(cell.kept_share)} of {rate} are served without an SLO")
         if cell.unserved_share > 0:
             rate = f"{cell.requests_per_second:g} requests/s"
             console.print(f"{cell.name}: {percent(cell.unserved_share)} of {rate} are unserved")

@@ -18,6 +18,7 @@ from argosy.control.memory import KnownCount
 from argosy.keys import DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload, deployment_manifest
 from argosy.snapshot.cluster import DeploymentState
+from argosy.snapshot.fleet import FleetSnapshot
 
 COUNT, TEMPLATE, BUDGET, EXISTENCE = "spec.replicas", "template", "minAvailable", "existence"
 """What of a Deployment an edit is about: those of one kind are set back together. All of its fields but the
@@ -90,6 +91,18 @@ def foreign_count(deployment: DeploymentState) -> KnownCount | None:
     return None if owner is None else KnownCount(deployment.replicas, owner.title, owner.at_s)
 
 
+def template_edits(
+    snapshot: FleetSnapshot, workloads: Mapping[DeploymentKey, EngineWorkload]
+) -> dict[DeploymentKey, str]:
+    """What other clients have changed of templates, in words, by Deployment."""
+    found = (
+        template_edit(deployment, workloads[key], ModelKey())
+        for key, deployment in sorted(snapshot.deployments.items())
+        if key in workloads and deployment.template
+    )
+    return {edit.deployment: edit.change for edit in found if edit is not None}
+
+
 def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: ModelKey) -> Edit | None:
     """Fields but the count that differ from what Argosy applied, and what was added to its template; None
     where there is nothing of it."""
@@ -120,13 +133,13 @@ def template_edit(deployment: DeploymentState, workload: EngineWorkload, model: 
     if not changes:
         return None
     num_more = len(changes) - MOST_FIELDS
-    more = f" and {num_more} more fields" if num_more > 0 else ""
+    more = f" and {num_more} more field{'s' if num_more > 1 else ''}" if num_more > 0 else ""
     return Edit(deployment.key, model, TEMPLATE, manager, at_s, ", ".join(changes[:MOST_FIELDS]) + more)
 
 
 def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
     """Each field that is wanted and that is different or missing, with both values."""
-    if wanted in ([], {}) or (_is_empty(wanted) and _is_empty(live)):
+    if wanted == live or wanted in ([], {}) or (_is_empty(wanted) and _is_empty(live)):
         return  # the API server keeps no empty fields; what is beyond the items of a list is an addition
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
         for name, value in wanted.items():
@@ -139,7 +152,7 @@ def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path
         for item in wanted:
             if not any(not list(_differences(item, each)) for each in live):
                 yield path, item, live
-    elif wanted != live:
+    else:
         yield path, wanted, live
 
 

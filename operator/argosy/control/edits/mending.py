@@ -1,4 +1,4 @@
-"""Setting back what others changed: at once the first times, then with growing pauses.
+"""Setting back what others changed: at once the first times, then with pauses; missing replicas at once.
 
 Owns the limit on writes where a HorizontalPodAutoscaler or another tool keeps changing the same field.
 Input: the steps of a decision, the snapshot, the workloads, the memory. Output: the steps that may be
@@ -85,7 +85,13 @@ def mended(
         before = heals.get(heals_key, Mended(edit.manager))
         before = before if before.manager == edit.manager else Mended(edit.manager)
         is_contested = edit.about in CONTESTABLE and len(before.at_s) >= AT_ONCE
-        if is_contested and snapshot.monotonic_s < before.next_s:
+        is_early = snapshot.monotonic_s < before.next_s
+        if is_contested and is_early and look.takes_replicas(edit):
+            # No pause, which would leave its requests without replicas, and none that grows from it.
+            heals[heals_key] = replace(before, at_s=(*before.at_s, snapshot.monotonic_s)[-AT_ONCE:])
+            contested.append(edit)
+            continue
+        if is_contested and is_early:
             waits.add(heals_key)
             contested.append(edit)
             continue
@@ -117,6 +123,12 @@ class _Look:
         """The ServedModel of a Deployment that exists."""
         found = self.snapshot.deployments.get(key)
         return model_of(found, self._models) if found is not None else ModelKey()
+
+    def takes_replicas(self, edit: Edit) -> bool:
+        """True if the edit set a count below what the decision wants."""
+        if edit.about != COUNT:
+            return False
+        return self.snapshot.deployments[edit.deployment].replicas < self.count_after(edit.deployment)
 
     def count_after(self, key: DeploymentKey) -> int:
         """The count of a Deployment that exists, after the decision's steps."""
@@ -172,7 +184,7 @@ def _recent(
     found: dict[tuple[DeploymentKey, str], Mended] = {}
     for key, each in heals.items():
         if len(each.at_s) >= AT_ONCE:
-            recent = each.at_s if now_s - max(each.at_s[-1], each.next_s) < WINDOW_S else ()
+            recent = each.at_s if now_s - each.next_s < WINDOW_S else ()
         else:
             recent = tuple(at_s for at_s in each.at_s if now_s - at_s < WINDOW_S)
         if recent:
@@ -184,7 +196,7 @@ def _again(before: Mended, edit: Edit, now_s: float) -> Mended:
     """Set back once more; from the last one that is done at once on, a pause follows."""
     at_s = (*before.at_s, now_s)[-AT_ONCE:]
     if len(at_s) < AT_ONCE:
-        return replace(before, at_s=at_s, change=edit.change)
+        return replace(before, at_s=at_s)
     pause_s = min(2 * before.pause_s, LONGEST_PAUSE_S) if before.pause_s else FIRST_PAUSE_S
     return replace(before, at_s=at_s, pause_s=pause_s, next_s=now_s + pause_s, change=edit.change)
 
@@ -227,8 +239,9 @@ def _known_counts(look: _Look, waits: set[tuple[DeploymentKey, str]]) -> dict[De
     for key, deployment in look.snapshot.deployments.items():
         if key in look.removed:
             continue
-        if (key, COUNT) in waits and key in look.memory.counts:
-            known[key] = look.memory.counts[key]  # the edit is looked at again
+        if (key, COUNT) in waits:  # the edit is looked at again
+            if key in look.memory.counts:
+                known[key] = look.memory.counts[key]
         else:
             known[key] = KnownCount(
                 look.count_after(key), edited=foreign_count(deployment), before=deployment.replicas

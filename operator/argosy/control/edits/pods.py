@@ -75,8 +75,8 @@ class _Look:
             return []
         if self._is_changing(deployment, (*known.values(), *live.values())):
             return []
-        ended = [self.snapshot.pods.get(k, pod) for k, pod in known.items() if k not in live]
-        return [pod for pod in ended if self._was_deleted(pod, deployment)]
+        latest = [self.snapshot.pods.get(key, pod) for key, pod in known.items()]
+        return [pod for pod in latest if self._was_deleted(pod, deployment)]
 
     def edit(self, key: DeploymentKey, about: str, change: str) -> Edit:
         """About the ServedModel of the Deployment, where both exist."""

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from argosy.api import Fleet, ServedModel
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason, find_condition
+from argosy.api.fleet import Mode
 from argosy.control.decision import EventRecord, StatusUpdate
 from argosy.control.edits.found import BUDGET, EXISTENCE, ORPHAN, POD, UNNAMED, Edit
 from argosy.control.edits.mending import Mending
-from argosy.control.status.verdict import Verdict, dated, false, true
+from argosy.control.status.verdict import Verdict, dated, false, mode_not_auto, true
 from argosy.keys import ModelKey
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -72,7 +73,9 @@ def _with(
     kind, conditions = ConditionType.FIELDS_CONTESTED, update.status.conditions
     if not contested and find_condition(conditions, kind) is None:
         return update
-    verdict = _contested(contested) if contested else false(kind, Reason.UNCONTESTED)
+    mode = snapshot.fleet_spec.mode
+    quiet = false(kind, Reason.UNCONTESTED) if mode is Mode.AUTO else mode_not_auto(kind, mode)
+    verdict = _contested(contested) if contested else quiet
     now = dated(conditions, item.metadata, (verdict,), snapshot.now_s)
     return replace(update, status=update.status.model_copy(update={"conditions": now}))
 

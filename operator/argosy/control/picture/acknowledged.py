@@ -73,7 +73,8 @@ def _sentence(waiting: Mapping[str, str], awaited_s: Mapping[str, float], snapsh
     late = [key for key in sorted(waiting) if snapshot.monotonic_s - awaited_s[key] >= RECONNECT_S]
     if not late:
         return ""
-    more = f" (and {len(late) - 1} more pods)" if len(late) > 1 else ""
+    others = "1 more pod" if len(late) == 2 else f"{len(late) - 1} more pods"
+    more = f" (and {others})" if len(late) > 1 else ""
     return (
         f"pod {late[0]}{more} takes no new requests where others can, and is removed once every Envoy knows"
         f" that, at the latest {PATIENCE_S:.0f} s after it was chosen: {waiting[late[0]]}"

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from argosy.api import FleetPlan
+from argosy.api import FleetPlan, ServedModel, WorkloadClass
 from argosy.control.state.silence import declared_dead_pods
+from argosy.route.table import FormerRoutes
 from argosy.snapshot import EndpointHealth, fresh
 from argosy.snapshot.cluster import NodeState, PodState
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.seen import ObjectRef
 
 FRESH_S = 10.0
 """A reading older than five iterations of the traffic loop shows nothing any more."""
@@ -37,16 +39,28 @@ def doubt(snapshot: FleetSnapshot) -> Doubt | None:
     return _nodes_gone(snapshot)
 
 
-def routes_doubt(snapshot: FleetSnapshot, plan: FleetPlan | None) -> str:
+def routes_doubt(snapshot: FleetSnapshot, plan: FleetPlan | None, former: FormerRoutes | None) -> str:
     """Why routes of this snapshot and plan would lack some that are in force; empty where they would not.
 
-    Only where no version of what is missing is known: after a restart.
+    Only where no version of what is missing is known, after a restart, and Envoys' routes for it are not
+    known either. former: what Envoys have; None where that is not known
     """
-    if absent := sorted(map(str, snapshot.seen.absent)):
-        return f"{absent[0]} is named by what runs for it and is not seen"
+    for ref in sorted(snapshot.seen.absent, key=str):
+        if not _is_routed_on(ref, former):
+            return (
+                f"{ref} is named by what runs for it and is not seen, and this process has no copy of the"
+                " routes that Envoys have for it"
+            )
     if plan is None and any(p.ready for p in snapshot.engine_pods):
         return "engines run and no FleetPlan says what for; the next decision makes one"
     return ""
+
+
+def _is_routed_on(ref: ObjectRef, former: FormerRoutes | None) -> bool:
+    """Whether the former routes hold what routes need of an object. They need nothing of a GPUPool."""
+    if ref.plural == WorkloadClass.PLURAL:
+        return former is not None and ref.key in former.classes
+    return ref.plural != ServedModel.PLURAL or former is not None
 
 
 def _expected(snapshot: FleetSnapshot) -> list[PodState]:

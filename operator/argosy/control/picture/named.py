@@ -84,8 +84,7 @@ def _labelled(
     named = classes_of_group[group] if group is not None else {ClassKey.of(key.namespace, value)}
     missing += [ObjectRef(WorkloadClass.PLURAL, each) for each in named - snapshot.classes.keys()]
     present = frozenset(named & snapshot.classes.keys())
-    state = snapshot.deployments.get(key)
-    since_s = state.created_s if state else None
+    since_s = snapshot.deployments[key].created_s
     return Makers(group or GroupName.of(key.namespace, value), present, frozenset(missing), since_s)
 
 

@@ -20,6 +20,7 @@ from argosy.api.conditions import (
     condition_with_message,
     find_condition,
 )
+from argosy.api.fleet import Mode
 from argosy.api.fleetplan import MAX_REMOVALS, Removal
 from argosy.api.kinds import kind_of
 from argosy.api.schema.timestamp import rfc3339
@@ -65,8 +66,11 @@ def draining(snapshot: FleetSnapshot) -> Draining:
     sentences = [_serving(snapshot, makers, refs, until_s) for until_s, refs in sorted(groups.items())]
     serving = {key for key, each in makers.items() if each.missing & ends.keys()}
     gone = _finishing(snapshot, makers, serving)
-    if gone:
-        sentences.append(_finishing_sentence(gone))
+    staying = [] if _acts(snapshot) else [pod for pod in gone if not pod.deleting]
+    if staying:
+        sentences.append(f"{counted(len(staying), 'replica')} of what was deleted {_stay(snapshot, staying)}")
+    if finishing := [pod for pod in gone if pod not in staying]:
+        sentences.append(_finishing_sentence(finishing))
     num_serving = sum(p.deployment in serving for p in snapshot.engine_pods)
     sentence = "; ".join(sentences)[: MESSAGE_LIMIT - 1]
     return Draining(sentence, num_serving + len(gone), _removals(snapshot, makers))
@@ -120,6 +124,9 @@ def _serving(
     keys = {key for key, each in makers.items() if each.missing & refs}
     num_pods = sum(p.deployment in keys and not p.deleting for p in snapshot.engine_pods)
     verb = "was" if len(refs) == 1 else "were"
+    if not _acts(snapshot):
+        pods = [p for p in snapshot.engine_pods if p.deployment in keys and not p.deleting]
+        return f"{named(refs)} {verb} deleted: {counted(len(pods), 'replica')} {_stay(snapshot, pods)}"
     serve = "serves" if num_pods == 1 else "serve"
     its = "finishes its" if num_pods == 1 else "finish their"
     time = rfc3339(until_s)[11:19]
@@ -128,6 +135,17 @@ def _serving(
         f"{named(refs)} {verb} deleted: {counted(num_pods, 'replica')} {serve} until {time}, then {its}"
         f" requests within {drain_s} s"
     )
+
+
+def _acts(snapshot: FleetSnapshot) -> bool:
+    return snapshot.fleet_spec.mode is Mode.AUTO
+
+
+def _stay(snapshot: FleetSnapshot, pods: list[PodState]) -> str:
+    """What becomes of these in a mode in which nothing is removed."""
+    verb = "stays" if len(pods) == 1 else "stay"
+    why = Reason.MODE_NOT_AUTO.sentence(mode=snapshot.fleet_spec.mode.value)
+    return f"{verb}: {why.rstrip('.')}"
 
 
 def _drain_s(snapshot: FleetSnapshot, keys: set[DeploymentKey]) -> int:

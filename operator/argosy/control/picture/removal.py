@@ -62,7 +62,7 @@ def guarded(steps: tuple[PlannedStep, ...], snapshot: FleetSnapshot, explanation
     """Let a large removal wait until it has been asked for, for one planning period."""
     ready = Counter(p.deployment for p in snapshot.engine_pods if p.ready and not p.deleting)
     removed = _removed(steps, ready)
-    if explanation.cause or not removed:
+    if explanation.cause:
         return Guarded(steps)
     explained = _deleted_by_users(snapshot)
     number = sum(count for key, count in removed.items() if key not in explained)

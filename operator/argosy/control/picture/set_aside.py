@@ -8,9 +8,12 @@ applied plan that the next revision takes over.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from argosy.api import FleetPlan
+from argosy.api import FleetPlan, GPUPool
+from argosy.api.fleetplan import PlannedDeployment
 from argosy.control.picture.named import Makers, makers_by_deployment
 from argosy.control.revision import bounds
 from argosy.keys import ClassKey, DeploymentKey, GroupName
@@ -79,8 +82,13 @@ def _without_groups(plan: FleetPlan, kept: SetAside) -> FleetPlan:
     return plan.model_copy(update={"spec": spec})
 
 
-def taken_over(plan: FleetPlan, applied: FleetPlan | None, kept: SetAside) -> FleetPlan:
-    """A new revision, with what the applied plan has decided for the kept groups."""
+def taken_over(
+    plan: FleetPlan, applied: FleetPlan | None, kept: SetAside, pools: Mapping[str, GPUPool]
+) -> FleetPlan:
+    """A new revision, with what the applied plan has decided for the kept groups, and its price.
+
+    A pool that is not seen has no price: what runs there is not part of the cost, as of Fleet's own.
+    """
     if applied is None or not kept.groups:
         return plan
     deployments = [d for d in applied.spec.deployments if d.sharing_group in kept.groups]
@@ -89,6 +97,17 @@ def taken_over(plan: FleetPlan, applied: FleetPlan | None, kept: SetAside) -> Fl
         update={
             "deployments": (*plan.spec.deployments, *deployments)[: bounds.MAX_DEPLOYMENTS],
             "cells": (*plan.spec.cells, *cells)[: bounds.MAX_CELLS],
+            "cost_usd_per_hour": round(
+                plan.spec.cost_usd_per_hour + math.fsum(_usd_per_hour(each, pools) for each in deployments), 4
+            ),
         }
     )
     return plan.model_copy(update={"spec": bounds.bounded(spec)})
+
+
+def _usd_per_hour(entry: PlannedDeployment, pools: Mapping[str, GPUPool]) -> float:
+    """The price of its replicas, planned and kept ones, where their pool is seen."""
+    if entry.pool not in pools:
+        return 0.0
+    replicas = entry.replicas + entry.kept_replicas
+    return pools[entry.pool].spec.price_usd_per_hour * entry.gpus_per_replica * replicas

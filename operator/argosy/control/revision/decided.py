@@ -7,12 +7,13 @@ Owns the shapes of `Decided`, from which revisions and roll-outs are made, and o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from argosy.control.candidates.resolve import Resolution
 from argosy.control.cells import RouteCells
-from argosy.keys import DeploymentKey, GroupName
+from argosy.control.revision.keeping import Keeping
+from argosy.keys import ClassKey, DeploymentKey, GroupName
 from argosy.place.solution import Placement
 from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan, ShortfallCause
@@ -44,6 +45,8 @@ class Decided:
 
     running: replicas that take requests, by Deployment: each one with a pod that does not drain
     waiting: the change that waits; `plan` is then the one that is kept meanwhile
+    kept:    replicas beyond the plan that stay, because nothing can be planned for a class of theirs
+    unplannable: the classes of each Deployment that is kept, for which nothing can be planned
     """
 
     problem: PlanProblem
@@ -53,6 +56,8 @@ class Decided:
     cells: RouteCells
     running: Mapping[DeploymentKey, int]
     waiting: Waiting | None = None
+    kept: Mapping[DeploymentKey, Keeping] = field(default_factory=dict)
+    unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> frozenset[GroupName]:

@@ -8,6 +8,7 @@ an exchange is one. Input: what was decided, and the plan before it. Output: a F
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,12 +24,15 @@ from argosy.api.fleetplan import (
     PlanReason,
     SolverReport,
 )
+from argosy.control.cells import RouteCell
 from argosy.control.revision import bounds
 from argosy.control.revision.decided import Decided
+from argosy.control.revision.keeping import Keeping
 from argosy.control.revision.standby import standby
-from argosy.keys import CellName, ClassKey, DeploymentKey
+from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload
 from argosy.place.solution import Placement
+from argosy.plan.explain.words import counted, usd
 from argosy.plan.problem import Cell
 
 SHARE_TOLERANCE = 0.01
@@ -39,6 +43,8 @@ DEMAND_NOISE = 0.05
 
 SENTENCE_LIMIT = 1024
 MAX_LISTED = 64
+KEPT = "Kept"
+"""The code of the reason why replicas are kept beyond the plan."""
 
 _Standby = Mapping[CellName, Mapping[DeploymentKey, PlannedDeployment]]
 
@@ -71,13 +77,10 @@ def revision_of(decided: Decided, previous: FleetPlan | None, origin: Origin) ->
         revision=origin.number,
         trigger=origin.trigger[:SENTENCE_LIMIT],
         edits_digest=origin.edits,
-        cost_usd_per_hour=round(decided.plan.cost_usd_per_hour, 4),
+        cost_usd_per_hour=round(decided.plan.cost_usd_per_hour + kept_usd_per_hour(decided), 4),
         deployments=(*entries.values(), *outgoing.values()),
         cells=_cells(decided, waiting),
-        reasons=tuple(
-            PlanReason(code=r.code.value, message=r.message[:SENTENCE_LIMIT])
-            for r in decided.plan.reasons[:MAX_LISTED]
-        ),
+        reasons=_reasons(decided),
         alternatives=tuple(
             Alternative(
                 description=a.description[:SENTENCE_LIMIT],
@@ -95,6 +98,30 @@ def revision_of(decided: Decided, previous: FleetPlan | None, origin: Origin) ->
         ),
     )
     return FleetPlan(metadata=ObjectMeta(name=f"plan-{origin.number:06d}"), spec=bounds.bounded(spec))
+
+
+def _reasons(decided: Decided) -> tuple[PlanReason, ...]:
+    """Why replicas are kept, then what the planner says."""
+    kept = [PlanReason(code=KEPT, message=kept_sentence(each)) for each in decided.kept.values()]
+    found = [PlanReason(code=r.code.value, message=r.message) for r in decided.plan.reasons]
+    return tuple(
+        each.model_copy(update={"message": each.message[:SENTENCE_LIMIT]})
+        for each in (*kept, *found)[:MAX_LISTED]
+    )
+
+
+def kept_usd_per_hour(decided: Decided) -> float:
+    """The price of the replicas that are kept beyond the plan, in US dollars per hour."""
+    return math.fsum(each.usd_per_hour for each in decided.kept.values())
+
+
+def kept_sentence(each: Keeping) -> str:
+    """Why these replicas stay, and what they cost."""
+    which = f"{counted(each.replicas, 'replica')} of {each.entry.variant} ({usd(each.usd_per_hour)})"
+    return (
+        f"{which} more than planned {'is' if each.replicas == 1 else 'are'} kept: nothing can be planned for"
+        f" {', '.join(each.classes)}, so that their requests are served without the promise of an SLO"
+    )
 
 
 def excess(decided: Decided) -> str:
@@ -140,7 +167,8 @@ def differs(
     if last is None:
         return True
     if (
-        _counts(new) != _counts(last)
+        _kept(new) != _kept(last)
+        or _counts(new) != _counts(last)
         or _gives_places_up(new, last, outside or {})
         or _limits(new) != _limits(last)
         or _cell_names(new) != _cell_names(last)
@@ -156,13 +184,18 @@ def differs(
 
 def _entries(decided: Decided, limits: Mapping[DeploymentKey, int]) -> dict[DeploymentKey, PlannedDeployment]:
     workloads = decided.resolution.workloads()
-    return {
+    found = {
         name: _entry(workloads[name], replicas, _nodes(decided.placement, name)).model_copy(
             update={"request_limit": limits.get(name)}
         )
         for name, replicas in sorted(decided.plan.replicas.items())
         if replicas > 0
     }
+    for name, each in decided.kept.items():
+        entry = found.get(name) or each.entry.model_copy(update={"replicas": 0, "nodes": ()})
+        if name in found or len(found) < bounds.MAX_DEPLOYMENTS:
+            found[name] = entry.model_copy(update={"kept_replicas": each.replicas})
+    return found
 
 
 def _entry(workload: EngineWorkload, replicas: int, nodes: tuple[NodeReplicas, ...]) -> PlannedDeployment:
@@ -216,6 +249,8 @@ def _cell(decided: Decided, cell: Cell, waiting: Iterable[DeploymentKey]) -> Pla
         n * problem.capacity_per_s.get((cell.name, option), 0.0) for option, n in plan.replicas.items()
     )
     missing_per_s = sum(s.missing_per_s for s in plan.shortfalls if s.cell == cell.name)
+    missing = min(1.0, round(missing_per_s / max(cell.rate_per_s, 1e-9), 6))
+    is_kept = _is_kept(decided, row)
     listed = tuple(
         CellShare(deployment=name, share=min(1.0, round(share, 6)))
         for name, share in {**dict.fromkeys(waiting, 0.0), **shares}.items()
@@ -226,8 +261,30 @@ def _cell(decided: Decided, cell: Cell, waiting: Iterable[DeploymentKey]) -> Pla
         sharing_group=row.group,
         requests_per_second=round(cell.rate_per_s, 4),
         shares=bounds.largest_shares(listed),
-        unserved_share=min(1.0, round(missing_per_s / max(cell.rate_per_s, 1e-9), 6)),
+        kept_share=missing if is_kept else 0.0,
+        unserved_share=0.0 if is_kept else missing,
         capacity_requests_per_second=round(carried, 4),
+    )
+
+
+def _is_kept(decided: Decided, row: RouteCell) -> bool:
+    """True if a replica that runs answers a cell for which nothing can be planned, as routes have it."""
+    models = decided.resolution.classes[row.workload_class].spec.model_keys
+    is_alone = decided.cells.classes_of(row.group) == (row.workload_class,)
+    workloads = decided.resolution.workloads()
+
+    def model_of(name: DeploymentKey) -> ModelKey | None:
+        if name in workloads and workloads[name].group == row.group:
+            return workloads[name].variant.model_key
+        kept = decided.kept.get(name)
+        return kept.entry.model_key if kept is not None and kept.entry.sharing_group == row.group else None
+
+    running = (name for name, count in decided.running.items() if count)
+    return any(
+        row.workload_class in decided.unplannable.get(name, ())
+        and (model := model_of(name)) is not None
+        and (is_alone or model in models)
+        for name in running
     )
 
 
@@ -253,6 +310,12 @@ def _stands_by_for_room(new: FleetPlan, added: Iterable[tuple[CellName, Deployme
     lacks_room = any(entry.places.total() < entry.replicas for entry in new.spec.deployments)
     planned = _counts(new)
     return lacks_room and any(deployment in planned for _, deployment in added)
+
+
+def _kept(plan: FleetPlan) -> tuple[dict[DeploymentKey, int], frozenset[CellName]]:
+    """The kept replicas, and the cells that only they serve."""
+    counts = {e.name: e.kept_replicas for e in plan.spec.deployments if e.kept_replicas}
+    return counts, frozenset(c.name for c in plan.spec.cells if c.kept_share > 0)
 
 
 def _limits(plan: FleetPlan) -> dict[DeploymentKey, int | None]:

@@ -3,7 +3,8 @@
 Owns which pods Kubernetes removes when a count falls, and which Envoys may still send requests to one of
 them. A pod that is marked leaves the published endpoints first (`route.marked`); the count falls once every
 Envoy has acknowledged that. An Envoy that does not within `PATIENCE_S` no longer holds the removal up, and
-neither does one whose connection ended so long ago: the same times as for a new replica (`routable`).
+neither does one whose connection ended so long ago: the same times as for a new replica (`routable`). One
+that had acknowledged the removal before its connection ended holds nothing up.
 Input: a snapshot. Output: pods, and for each the Envoy that is waited for. Section 14 of docs/design/0004.
 """
 
@@ -72,7 +73,11 @@ def _sender(address: str, routing: RoutingView, now_s: float) -> str:
         # What an unknown version holds is not known; an Envoy without any version has no endpoint yet.
         if envoy.endpoints_version and (has is None or address in has):
             return f"Envoy {envoy.node_id} has not acknowledged that it takes no requests any more"
-    gone = [name for name, at_s in sorted(routing.gone_at_s.items()) if now_s - at_s < PATIENCE_S]
+    gone = [
+        name
+        for name, at_s in sorted(routing.gone_at_s.items())
+        if now_s - at_s < PATIENCE_S and address in routing.gone_endpoints.get(name, (address,))
+    ]
     if gone:
         return f"Envoy {gone[0]} is not connected any more and may still send requests to it"
     if not routing.envoys and now_s - routing.since_s < RECONNECT_S:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argosy.api.fleet import Mode
 from argosy.control.state.departure import is_declared_dead
 from argosy.snapshot import EndpointHealth, TelemetryReading, fresh
 from argosy.snapshot.cluster import PodState
@@ -82,6 +83,20 @@ def silent_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     return _pods(snapshot, Liveness.SILENT)
 
 
+def silent_since(snapshot: FleetSnapshot) -> dict[str, float]:
+    """Since when each silent engine has answered nothing (epoch seconds), by the key of its pod."""
+    quiet_since_s = snapshot.telemetry.unanswered_since_s
+    pods = (snapshot.pods[key] for key in sorted(silent_pods(snapshot)))
+    return {pod.key: max(quiet_since_s[pod.address], pod.ready_since_s or 0.0) for pod in pods}
+
+
+def consequence(mode: Mode) -> str:
+    """What Argosy does about silent engines, as a part of a sentence."""
+    if mode is Mode.AUTO:
+        return "Argosy starts others in their place, and removes them once those serve"
+    return f"spec.mode {mode.value} of Fleet/default starts none in their place"
+
+
 def doubted_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     """Keys of the pods whose engines stopped answering together: while there are any, nothing changes."""
     return _pods(snapshot, Liveness.DOUBTED)
@@ -93,12 +108,16 @@ def lost_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     Silent ones, those on a node that is declared dead, and those on a node that is not ready: except
     engines that answer, because then only the node's heartbeats are missing, and engines in doubt.
     """
-    states = liveness_by_pod(snapshot)
+    return silent_pods(snapshot) | stranded_pods(snapshot) | declared_dead_pods(snapshot)
+
+
+def stranded_pods(snapshot: FleetSnapshot) -> frozenset[str]:
+    """Keys of the engine pods on a node that is not ready, or gone, for whose engine nothing speaks."""
     up = {node.name for node in snapshot.nodes.values() if node.ready}
-    kept = {key for key, state in states.items() if state is Liveness.DOUBTED} | _answering(snapshot)
-    stranded = {pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in up}
-    silent = {key for key, state in states.items() if state is Liveness.SILENT}
-    return frozenset(silent | (stranded - kept) | declared_dead_pods(snapshot))
+    kept = doubted_pods(snapshot) | _answering(snapshot)
+    return frozenset(
+        pod.key for pod in snapshot.engine_pods if pod.node and pod.node not in up and pod.key not in kept
+    )
 
 
 def declared_dead_pods(snapshot: FleetSnapshot) -> frozenset[str]:

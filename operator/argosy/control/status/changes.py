@@ -8,10 +8,11 @@ snapshot and `StatusUpdate`s. Output: `EventRecord`s.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from argosy.api import Fleet, GPUPool, ServedModel, WorkloadClass
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
-from argosy.api.fleet import FleetStatus
+from argosy.api.fleet import FleetStatus, Mode
 from argosy.api.gpupool import GPUPoolStatus
 from argosy.api.kinds import kind_of
 from argosy.api.servedmodel import ServedModelStatus
@@ -33,7 +34,9 @@ _TOLD = {
 }
 """By kind, the conditions whose changes are events."""
 
-_EXPECTED = frozenset((Reason.LOADING, Reason.NO_PLAN, Reason.ENVOY_PENDING, Reason.MODE_NOT_AUTO))
+_EXPECTED = frozenset(
+    (Reason.LOADING, Reason.NO_PLAN, Reason.ENVOY_PENDING, Reason.MODE_NOT_AUTO, Reason.EXCHANGE_QUEUED)
+)
 """Reasons that pass by themselves, or that a user chose: no warning where the object was not Ready before."""
 
 
@@ -54,7 +57,8 @@ def change_events(snapshot: FleetSnapshot, updates: Iterable[StatusUpdate]) -> t
         kind = kind_of(update.kind).name
         for each in _TOLD.get(update.kind, ()):
             found += _condition_events(kind, update, before.conditions, each)
-        found += _count_events(kind, update, before)
+        acts = snapshot.fleet_spec.mode is Mode.AUTO
+        found += _count_events(kind, update, before, "a successor does" if acts else "it is gone")
     return tuple(found)
 
 
@@ -78,8 +82,11 @@ def _condition_events(
     return [EventRecord(kind, update.key, WARNING, new.reason, f"Not {which}: {new.message}")]
 
 
-def _count_events(kind: str, update: StatusUpdate, before: object) -> list[EventRecord]:
-    """The event of a class that lost replicas which it needs, or of a pool that lost nodes or GPUs."""
+def _count_events(kind: str, update: StatusUpdate, before: object, until: str) -> list[EventRecord]:
+    """The event of a class that lost replicas which it needs, or of a pool that lost nodes or GPUs.
+
+    until: how long replicas on a leaving node serve
+    """
     new = update.status
     if isinstance(new, WorkloadClassStatus) and isinstance(before, WorkloadClassStatus):
         ready = find_condition(new.conditions, ConditionType.READY)
@@ -88,20 +95,25 @@ def _count_events(kind: str, update: StatusUpdate, before: object) -> list[Event
             message = f"{_count(lost, 'replica')} fewer: {new.replicas_ready or 0} take requests now."
             return [EventRecord(kind, update.key, WARNING, REPLICA_LOST, message)]
     if isinstance(new, GPUPoolStatus) and isinstance(before, GPUPoolStatus):
-        return [*_leaving_events(kind, update.key, before, new), *_pool_events(kind, update.key, before, new)]
+        leaving = _leaving_events(
+            EventRecord(kind, update.key, WARNING, NODE_LEAVING, ""), before, new, until
+        )
+        return [*leaving, *_pool_events(kind, update.key, before, new)]
     return []
 
 
-def _leaving_events(kind: str, key: str, before: GPUPoolStatus, new: GPUPoolStatus) -> Iterable[EventRecord]:
+def _leaving_events(
+    event: EventRecord, before: GPUPoolStatus, new: GPUPoolStatus, until: str
+) -> Iterable[EventRecord]:
     """One for each node whose removal is announced, and again where another announcement replaces it."""
     known = {(node.name, node.reason) for node in before.leaving or ()}
     for node in new.leaving or ():
         if (node.name, node.reason) not in known:
             verb = "serves" if node.replicas == 1 else "serve"
-            served = f"{_count(node.replicas, 'replica')} on it {verb} until a successor does."
+            served = f"{_count(node.replicas, 'replica')} on it {verb} until {until}."
             what_runs = served if node.replicas else "no replica serves on it."
             message = f"Node {node.name} is leaving: {node.reason.rstrip('.')}; {what_runs}"
-            yield EventRecord(kind, key, WARNING, NODE_LEAVING, message)
+            yield replace(event, message=message)
 
 
 def _pool_events(kind: str, key: str, before: GPUPoolStatus, new: GPUPoolStatus) -> list[EventRecord]:

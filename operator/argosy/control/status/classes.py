@@ -21,6 +21,7 @@ from argosy.control.status.rollout.last_replica import (
     interrupted_verdict,
     waits_verdict,
 )
+from argosy.control.status.rollout.unacted import class_unacted
 from argosy.control.status.verdict import (
     Verdict,
     because,
@@ -121,6 +122,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     lacking = unplaced(reported, key)
     exchanging = (
         _unreachable(reported, key)
+        or class_unacted(reported, key)
         or interrupted_verdict(reported, key)
         or waits_verdict(reported, key, lacking)
         or _exchanging(reported, key, now)

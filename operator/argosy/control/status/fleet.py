@@ -18,6 +18,7 @@ from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.status.classes import class_ready, telemetry_lost
 from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.unacted import plan_unacted
 from argosy.control.status.verdict import MAX_TEXT, Verdict, because, dated, false, programmed, true
 from argosy.control.status.waiting import plan_current
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
@@ -34,7 +35,7 @@ def fleet_status(reported: Reported, item: Fleet) -> FleetStatus:
     verdicts = (
         true(ConditionType.ACCEPTED, Reason.ACCEPTED),
         programmed(reported),
-        plan_current(snapshot, reported.waiting),
+        plan_unacted(reported) or plan_current(snapshot, reported.waiting),
         _ready(reported),
     )
     return FleetStatus(

@@ -16,6 +16,7 @@ from argosy.api.servedmodel import CalibrationStatus, ServedModelStatus, Variant
 from argosy.control.candidates.calibration import calibration_key
 from argosy.control.candidates.variants import variants_of
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.unacted import model_unacted
 from argosy.control.status.verdict import (
     Verdict,
     because,
@@ -44,6 +45,8 @@ def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
     accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
     planned = (d.name for d in reported.planned if d.model_key == item.key)
     ready = refused_verdict(reported, planned, replicas_verdict(reported, pods, desired))
+    if ready.status is ConditionStatus.TRUE or ready.reason is Reason.LOADING:
+        ready = model_unacted(reported, item.key) or ready
     if refusals := reported.sizing.resolution.model_refusals[item.key]:
         worst = nearest(refusals)
         accepted = because(ConditionType.ACCEPTED, worst.reason, worst.message)

@@ -14,12 +14,14 @@ from functools import cached_property
 from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
+from argosy.api.servedmodel import Exchange
 from argosy.control.revision.decided import Waiting
 from argosy.control.sizing import Sizing
+from argosy.control.state.differences import Difference, Wanted, differences
 from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import ROUTED_WITHIN_S, Unrouted, unrouted
-from argosy.control.state.silence import doubted_pods, idle_pods
+from argosy.control.state.silence import doubted_pods, idle_pods, silent_since
 from argosy.demand.observed import Measured, Observed, ObservedHistory, observed
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
@@ -38,6 +40,8 @@ class Reported:
     history: what requests got in the last minutes
     waiting: the change of the plan that waits, or None
     unread:  what has not been readable for a while, such as `all engines`; else empty
+    edits: what other clients have changed of templates and nothing sets back, by Deployment
+    unplannable: the classes of each Deployment that is kept, for which nothing can be planned
     """
 
     sizing: Sizing
@@ -49,6 +53,8 @@ class Reported:
     history: ObservedHistory = field(default_factory=ObservedHistory)
     waiting: Waiting | None = None
     unread: str = ""
+    edits: Mapping[DeploymentKey, str] = field(default_factory=dict)
+    unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> FleetSnapshot:
@@ -71,6 +77,11 @@ class Reported:
         return doubted_pods(self.snapshot)
 
     @cached_property
+    def silent_s(self) -> Mapping[str, float]:
+        """Since when each silent engine has answered nothing (epoch seconds), by the key of its pod."""
+        return silent_since(self.snapshot)
+
+    @cached_property
     def _out(self) -> frozenset[str]:
         return self.sizing.lost | idle_pods(self.snapshot) | self.unrouted.keys()
 
@@ -82,6 +93,11 @@ class Reported:
     def serves(self, pod: PodState) -> bool:
         """True if an engine gets new requests and answers them."""
         return takes_requests(pod, self._out)
+
+    def is_starting(self, pod: PodState) -> bool:
+        """True if a replica has a node and gets no requests yet: it loads, or Envoys have yet to find it."""
+        is_lost = pod.key in self.sizing.lost or pod.deleting or not pod.is_active
+        return bool(pod.destination) and not is_lost and (not pod.ready or pod.key in self.unrouted)
 
     def stopped(self, pods: Iterable[PodState]) -> list[PodState]:
         """Those whose pod is ready and stays, and whose engine does not serve all the same; one that
@@ -101,7 +117,7 @@ class Reported:
 
         def serves_class(deployment: DeploymentKey) -> bool:
             owners = self.owners[deployment]
-            is_member = owners.group in groups and self._may_run(key, owners.group, owners.model)
+            is_member = owners.group in groups and self.may_run(key, owners.group, owners.model)
             return is_member or deployment in listed
 
         return [p for p in self.snapshot.engine_pods if serves_class(p.deployment)]
@@ -139,16 +155,43 @@ class Reported:
         return [
             d
             for d in self.planned
-            if d.sharing_group in groups and self._may_run(key, d.sharing_group, d.model_key)
+            if d.sharing_group in groups and self.may_run(key, d.sharing_group, d.model_key)
         ]
 
     def is_kept(self, deployment: DeploymentKey) -> bool:
         """True if its replicas stay though none is planned: nothing can be planned for a class of theirs."""
-        group = self.owners[deployment].group
-        classes = self.sizing.cells.classes_of(group) if group is not None else ()
-        return any(self.sizing.resolution.classes[key].is_unplannable for key in classes)
+        return deployment in self.unplannable
 
-    def _may_run(self, key: ClassKey, group: GroupName | None, model: ModelKey | None) -> bool:
+    @cached_property
+    def differences(self) -> tuple[Difference, ...]:
+        """Where what runs is not what is wanted and stays so; none in a mode in which Argosy acts."""
+        if self.mode is Mode.AUTO:
+            return ()
+        planned = {d.name: d for d in self.planned}
+        wanted = Wanted(self._wanted, planned, self.sizing.resolution.workloads(), self.edits)
+        return differences(self.snapshot, self.sizing.lost, wanted)
+
+    @property
+    def is_plan_outdated(self) -> bool:
+        """Whether the followed plan has other replicas than a plan that would be made now."""
+        return {d.name: d.replicas for d in self.planned if d.replicas} != self._wanted
+
+    @cached_property
+    def _wanted(self) -> dict[DeploymentKey, int]:
+        """Replicas of a plan that would be made now, by Deployment; those that are kept stay."""
+        plan = self.waiting.wanted if self.waiting is not None else self.plan
+        found = {name: count for name, count in plan.replicas.items() if count}
+        for name, state in self.snapshot.deployments.items():
+            if self.is_kept(name):
+                found[name] = max(found.get(name, 0), state.replicas)
+        return found
+
+    def may_interrupt(self, key: ModelKey) -> bool:
+        """True if users of a model let the last replica that serves go, to make room for its successor."""
+        found = self.snapshot.models.get(key)
+        return found is not None and found.spec.exchange is Exchange.BRIEF_OUTAGE
+
+    def may_run(self, key: ClassKey, group: GroupName | None, model: ModelKey | None) -> bool:
         """True if replicas of the group that run this model answer the class's requests."""
         is_alone = group is not None and self.sizing.cells.classes_of(group) == (key,)
         return is_alone or model in self.snapshot.classes[key].model_keys

@@ -8,6 +8,7 @@ Output: `Verdict`s and conditions.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from argosy.api.crd.resource import ObjectMeta
 from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
+from argosy.control.state.silence import consequence
 from argosy.control.status.reported import Reported
 from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import PodState
@@ -31,6 +33,9 @@ from argosy.snapshot.liveness import DOUBT_UNTIL_S, SILENT_AFTER_S
 
 LOADING_LIMIT_S = 600.0
 """Where no replica is ready after this long, loading is not the reason: look at the pods."""
+
+_CANNOT_BIND = re.compile(r"cannot bind '([^']+)': (.*[^.])")
+"""Envoy's words where the gateway's address is not free or not allowed."""
 
 MAX_TEXT = 1024
 """The API's bound on other sentences of a status."""
@@ -139,15 +144,34 @@ def _stopped_verdict(reported: Reported, stopped: list[PodState], ready: int, wa
     if (portless := portless_verdict(stopped, ready, wanted)) is not None:
         return portless
     named = min(p.key for p in stopped)
+    # Before what Envoys make of it: they send a silent engine no requests either.
+    if any(p.key in reported.doubted for p in stopped):
+        parts = {"count": len(reported.doubted), "pod": named, "until_s": round(DOUBT_UNTIL_S)}
+        return false(ConditionType.READY, Reason.SILENCE_IN_DOUBT, **parts)
+    if silent := sorted(p.key for p in stopped if p.key in reported.silent_s):
+        return _silent_verdict(reported, silent, ready, wanted)
     not_routed = [p.key for p in stopped if p.key in reported.unrouted]
     if len(not_routed) == len(stopped):
         why = reported.unrouted[named].why
         return false(ConditionType.READY, Reason.NOT_ROUTED, ready=ready, desired=wanted, pod=named, why=why)
-    if any(p.key in reported.doubted for p in stopped):
-        parts = {"count": len(reported.doubted), "pod": named, "until_s": round(DOUBT_UNTIL_S)}
-        return false(ConditionType.READY, Reason.SILENCE_IN_DOUBT, **parts)
     parts = {"ready": ready, "desired": wanted, "count": len(stopped), "pod": named}
     return false(ConditionType.READY, Reason.NOT_ANSWERING, silent_s=round(SILENT_AFTER_S), **parts)
+
+
+def _silent_verdict(reported: Reported, silent: list[str], ready: int, wanted: int) -> Verdict:
+    """Engines that have answered nothing for long, until others serve in their place."""
+    pod = reported.snapshot.pods[silent[0]]
+    return false(
+        ConditionType.READY,
+        Reason.ENGINE_SILENT,
+        ready=ready,
+        desired=wanted,
+        silent="1 engine has" if len(silent) == 1 else f"{len(silent)} engines have",
+        pod=pod.key,
+        node=pod.node,
+        since=rfc3339(reported.silent_s[pod.key]),
+        consequence=consequence(reported.mode),
+    )
 
 
 def refused_verdict(reported: Reported, planned: Iterable[DeploymentKey], served: Verdict) -> Verdict:
@@ -183,19 +207,13 @@ def programmed(reported: Reported) -> Verdict:
         return false(kind, Reason.NO_PLAN)
     if not routing.envoys:
         return false(kind, Reason.NO_ENVOY)
-    for envoy in routing.envoys:
-        if envoy.refused_version:
-            return false(
-                kind,
-                Reason.ENVOY_REFUSED,
-                node_id=envoy.node_id,
-                version=envoy.refused_version,
-                message=envoy.message,
-            )
     shared = [e.node_id for e in routing.envoys if e.is_duplicate]
     if shared:
         node_id = shared[0]
         return false(kind, Reason.ENVOYS_SHARE_ID, count=shared.count(node_id), node_id=node_id)
+    refusing = next((envoy for envoy in routing.envoys if envoy.refused_version), None)
+    if refusing is not None:
+        return _refused(refusing)
     pending = sum(e.acknowledged_version != routing.version for e in routing.envoys)
     if pending:
         return unknown(
@@ -206,6 +224,23 @@ def programmed(reported: Reported) -> Verdict:
             version=routing.version,
         )
     return true(kind, Reason.PROGRAMMED, connected=len(routing.envoys))
+
+
+def _refused(envoy: EnvoyState) -> Verdict:
+    """In Envoy's words, and with the remedy where it cannot listen."""
+    kind = ConditionType.PROGRAMMED
+    if taken := _CANNOT_BIND.search(envoy.message):
+        address, problem = taken.groups()
+        return false(
+            kind, Reason.ENVOY_CANNOT_LISTEN, node_id=envoy.node_id, address=address, problem=problem
+        )
+    return false(
+        kind,
+        Reason.ENVOY_REFUSED,
+        node_id=envoy.node_id,
+        version=envoy.refused_version,
+        message=envoy.message,
+    )
 
 
 def _ahead(snapshot: FleetSnapshot, envoy: EnvoyState) -> Verdict:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from argosy.api import Fleet
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason, find_condition
+from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339, seconds_of
 from argosy.control.decision import EventRecord
 from argosy.control.revision.decided import Waiting
@@ -23,8 +24,11 @@ MOST_COUNTS = 5
 
 
 def plan_current(snapshot: FleetSnapshot, waiting: Waiting | None) -> Verdict:
-    """Whether the plan is the one that prices, rates and SLOs ask for now."""
-    if waiting is None:
+    """Whether the plan is the one that prices, rates and SLOs ask for now.
+
+    In a mode in which Argosy does not act no change is about to be made, so none waits.
+    """
+    if waiting is None or snapshot.fleet_spec.mode is not Mode.AUTO:
         return true(ConditionType.PLAN_CURRENT, Reason.PLAN_CURRENT)
     return false(
         ConditionType.PLAN_CURRENT,
@@ -43,7 +47,7 @@ def waiting_events(snapshot: FleetSnapshot, waiting: Waiting | None) -> tuple[Ev
 
     A price that comes and goes begins to wait again and again: the condition's last transition shows it.
     """
-    if waiting is None or snapshot.fleet is None:
+    if waiting is None or snapshot.fleet is None or snapshot.fleet_spec.mode is not Mode.AUTO:
         return ()
     last, before = (
         last_revision(snapshot),

@@ -93,7 +93,7 @@ class Remains:
 def left(plural: str, item: Object) -> Left:
     """One object, as it was listed."""
     metadata = item["metadata"]
-    key = NamespacedName.of(metadata.get("namespace") or "", metadata["name"])
+    key = NamespacedName.of(metadata.get("namespace", ""), metadata["name"])
     return Left(plural, key, bool(metadata.get("deletionTimestamp")))
 
 
@@ -117,7 +117,7 @@ def is_engine_object(item: Object) -> bool:
 def pod_left(pod: Object) -> PodLeft:
     """One replica, as its pod was listed."""
     metadata, spec = pod["metadata"], pod.get("spec") or {}
-    namespace = metadata.get("namespace") or ""
+    namespace = metadata["namespace"]
     grace_s = spec.get("terminationGracePeriodSeconds")
     return PodLeft(
         key=NamespacedName.of(namespace, metadata["name"]),

@@ -30,16 +30,17 @@ def _intention(remains: Remains, *, everything: bool) -> str:
     parts = counted((*remains.of(ENGINES), *remains.of(RECORDS if remains.leader is None else RECORDS[:1])))
     if remains.pods:
         longest_s = max(pod.drain_s for pod in remains.pods)
-        ends = f"{_replicas(remains.pods)} once their requests have finished, {longest_s:.0f} s at most"
-        parts += f" and ends {ends}" if parts else f"the last of {ends}"
+        whose = "its" if len(remains.pods) == 1 else "their"
+        ends = f"{_replicas(remains.pods)} once {whose} requests have finished, {longest_s:.0f} s at most"
+        parts += f" and ends {ends}" if parts else ends
     if not everything:
         return f"removes {parts}; your own objects stay"
     users = remains.of(USERS)
     leader = remains.leader
     first = f"deletes {counted(users)}" if users else "finds none of your own objects"
-    drains = leader is not None and leader.removes_engines and bool(remains.pods)
-    wait = f", waits until the operator {leader.identity} has drained" if leader and drains else ""
-    wait += f" {_replicas(remains.pods)}" if wait else ""
+    wait = ""
+    if leader is not None and leader.removes_engines and remains.pods:
+        wait = f", waits until the operator {leader.identity} has drained {_replicas(remains.pods)}"
     return f"{first}{wait}, and removes {parts}" if parts else f"{first}{wait}"
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from argosy.perf.catalogue.config import architecture_from_config
@@ -63,6 +63,9 @@ def find_gpu(name: str) -> Gpu | OutOfRange:
     return _unknown(OutOfRangeReason.UNKNOWN_GPU, f'the GPU "{name}"', _nearest(name, spelt), known)
 
 
+@lru_cache(
+    maxsize=256
+)  # every decision asks for its models, and to find names near an unknown one takes 7 ms
 def find_model(name: str) -> Model | OutOfRange:
     """The model with this checkpoint id or key, in any case; its architecture is the checkpoint's."""
     found = _models_by_name().get(_plain(name))

@@ -1,8 +1,9 @@
 """The publishing loop: compiles routes from the API server's objects and publishes them to Envoys.
 
 Owns when this happens, and the copy of the snapshot on disk. Every replica of the operator does this,
-leader or not: the xDS snapshot is a pure function of the API server's objects. Until the caches are
-complete a process serves the copy of its last snapshot, if there is one of this cluster.
+leader or not: the xDS snapshot is a pure function of the API server's objects. What these name and do not
+show stays as the snapshot before has it. Until the caches are complete a process serves the copy of its
+last snapshot, if there is one of this cluster.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from argosy.kube.identity import ClusterIdentity
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.watch.snapshots import Snapshots
 from argosy.route.compile import compile_routes
+from argosy.route.table import FormerRoutes
 from argosy.snapshot.fleet import EnvoyState, RoutingView
 from argosy.xds import snapshot_file
 from argosy.xds.server import AdsServer
@@ -98,9 +100,10 @@ class Publisher:
             world = self._snapshots.stored(self._clock.now_s(), self._clock.monotonic_s())
             # Plans may be deleted: until another is applied, the last one's routes hold.
             self._followed = world.applied_plan or self._followed
-            if self._is_withheld(routes_doubt(world, self._followed)):
+            former = self._former() if world.seen.absent else None
+            if self._is_withheld(routes_doubt(world, self._followed, former)):
                 return
-            snapshot = Snapshot.of_table(compile_routes(route_inputs(world, self._followed)))
+            snapshot = Snapshot.of_table(compile_routes(route_inputs(world, self._followed, former)))
         except Exception as error:
             log.error(
                 "the routes were not published: %s", error, exc_info=not isinstance(error, InvariantError)
@@ -112,6 +115,13 @@ class Publisher:
             is_new = before is None or before.revision != snapshot.revision
             log.log(logging.INFO if is_new else logging.DEBUG, "Envoys get routes %s", snapshot.version)
             self._save(snapshot)
+
+    def _former(self) -> FormerRoutes | None:
+        """What Envoys have, as far as this process knows: not where it is the copy of another cluster."""
+        current = self._ads.current
+        if current is None or (self._copy is not None and foreign(self._copy.cluster, self._cluster.uid)):
+            return None
+        return current.former
 
     def _is_withheld(self, why: str) -> bool:
         """Whether Envoys keep what they have, which is said once while it lasts."""
@@ -146,5 +156,6 @@ class Publisher:
             envoys=tuple(sorted(envoys, key=lambda envoy: envoy.node_id)),
             endpoints_by_version=self._ads.endpoints_by_version(),
             gone_at_s={n: at_s for n, at_s in self._ads.gone_at_s.items() if n not in connected},
+            gone_endpoints=self._ads.gone_endpoints,
             since_s=self._since_s,
         )

@@ -107,7 +107,7 @@ class TrafficLoop:
     def _keep(self, calibrations: CalibrationMemory) -> None:
         path: Path = self._state.settings.state_dir / CALIBRATIONS_FILE
         try:
-            write_calibrations(calibrations, path)
+            write_calibrations(calibrations, path, self._state.cluster.uid)
         except OSError as error:
             # Only a restart needs the file.
             log.warning("the calibrations were not written to %s: %s", path, error)

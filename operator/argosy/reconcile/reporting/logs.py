@@ -21,8 +21,13 @@ _QUIET = ("kopf", "kubernetes", "urllib3", "aiohttp", "grpc", "numba")
 """Libraries whose own lines say nothing that Argosy does not say of the same failure in its own words:
 kopf, for one, warns that it ignores OS signals, which it is meant to, and repeats every failed request."""
 
-_LEFTOVERS = ("Unclosed client session", "Unclosed connector", "Task was destroyed but it is pending")
-"""What asyncio reports of connections and tasks that end with the process."""
+_LEFTOVERS = (
+    "Unclosed client session",
+    "Unclosed connector",
+    "Task was destroyed but it is pending",
+    "an error occurred during closing of asynchronous generator <async_generator object infinite_watch",
+)
+"""What asyncio reports of connections, tasks and kopf's watches that end with the process."""
 
 
 class JsonFormatter(logging.Formatter):

@@ -126,6 +126,13 @@ def listener_of(gateway: Gateway) -> EnvoyMessage:
         address=address_pb2.Address(
             socket_address=address_pb2.SocketAddress(address=gateway.address, port_value=gateway.port)
         ),
+        # By default two Envoys of one machine share a port without a word, and each gets some of the
+        # other's requests. With it off the second one refuses the listener.
+        enable_reuse_port=BoolValue(value=False),
+        # Its workers then take connections from one queue; without this, one of two took up to all.
+        connection_balance_config=listener_pb2.Listener.ConnectionBalanceConfig(
+            exact_balance=listener_pb2.Listener.ConnectionBalanceConfig.ExactBalance()
+        ),
         # The JSON filter and retries keep whole bodies, up to this.
         per_connection_buffer_limit_bytes=UInt32Value(value=gateway.max_body_bytes),
         filter_chains=[

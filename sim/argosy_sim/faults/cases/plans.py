@@ -109,7 +109,6 @@ CASES = (
         _delete_plans,
         _judge_b14,
         recovered=is_applied,
-        in_tests=True,
     ),
     Case(
         "B17",

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
+from argosy.snapshot.liveness import READING_S, SILENT_AFTER_S
 from argosy_sim.faults import verdicts
 from argosy_sim.faults.case import Before, Case
 from argosy_sim.faults.outcome import Judgement, Outcome
@@ -18,6 +19,8 @@ IN_FLIGHT = 12
 LOADING_REQUESTS = 130
 """Chat requests sent while engines load (18 s at 5/s), with those under way."""
 NOTICE_S = 25.0
+SILENT_S = SILENT_AFTER_S + 2 * READING_S + 2.0
+"""The statuses tell of a silent engine after a reading and the decision that follows it."""
 DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
 
 
@@ -118,14 +121,20 @@ def _judge_b8(outcome: Outcome) -> Iterable[Judgement]:
 
 
 async def _hang_node(world: World) -> None:
+    """Until Envoy finds it out: before, everything looks as it was."""
     node = await _node_of(world, "chat", is_alone=True)
-    await asyncio.to_thread(kill_node, world.stage.fleet_dir, node)
+    gone = await asyncio.to_thread(kill_node, world.stage.fleet_dir, node)
+    world.recorder.kept["node"] = node
+    await world.wait(lambda picture: not any(map(picture.endpoints.get, gone)), "Envoy's verdict")
 
 
 def _judge_p21(outcome: Outcome) -> Iterable[Judgement]:
     yield verdicts.loses_at_most(outcome, 2 * IN_FLIGHT, "streams on the node that hangs")
-    # The dead pod stays until its node object goes: what must come is its successor.
-    yield verdicts.says(outcome, "silent|not answer|stopped answering")
+    yield verdicts.revises_at_most(outcome, 1)
+    node = outcome.kept.get("node", "")
+    told = rf"False EngineSilent .* on node {node}, .* since \S+Z"
+    yield verdicts.says(outcome, told, "WorkloadClass", within_s=SILENT_S)
+    yield verdicts.tells(outcome, f"EngineFellSilent .*on node {node}")
 
 
 def _has_three(picture: Picture) -> bool:
@@ -209,6 +218,7 @@ CASES = (
         Before(0, 369, "19 s", None),
         _drain_chat,
         _judge_p11,
+        in_tests=True,
     ),
     Case(
         "B16",

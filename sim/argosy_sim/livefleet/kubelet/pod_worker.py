@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from argosy_sim.livefleet.kubelet.container_logs import ContainerLog, log_path
 from argosy_sim.livefleet.kubelet.kube_api import ApiRefusedError, KubeApi, Object, PodName, persist
 from argosy_sim.livefleet.kubelet.nodes import SimulatedNode, rfc3339
 from argosy_sim.livefleet.kubelet.pod_status import Exit, Phase, PodCondition, status_patch
-from argosy_sim.livefleet.kubelet.probes import get, http_probe, verdicts
+from argosy_sim.livefleet.kubelet.probes import HttpProbe, get, has_started, http_probe, succeeds, verdicts
 from argosy_sim.livefleet.vllm.args import BadArgs, VllmArgs, is_engine, parse_args
 from argosy_sim.livefleet.vllm.profiles import CannotStart, Hardware, Profiles
 from argosy_sim.livefleet.vllm.server import EngineProfile, VllmServer
@@ -41,6 +42,9 @@ _REPORT_AGAIN_S = 1.0
 _DEFAULT_PORT = 8000
 _DEFAULT_GRACE_S = 30.0
 _SIGKILL_EXIT_CODE = 137
+_PROBES = ("readinessProbe", "livenessProbe")
+_WITHOUT_PROBE = HttpProbe("/health", period_s=0.05, timeout_s=5.0, num_failures=sys.maxsize)
+"""How a container without a start-up probe is found to serve."""
 _log = logging.getLogger(__name__)
 
 
@@ -237,20 +241,20 @@ class PodWorker:
         profile = self._services.profiles.resolve(args, hardware)
         if isinstance(profile, CannotStart):
             return self._failed(profile.message)
-        await self._load(args, profile)
-        if self._terminating.is_set():
-            return None
+        startup = asyncio.ensure_future(self._probe_startup(container))
         try:
-            listener = listen_on(self._address, args.port or _declared_port(container))
+            await self._load(args, profile)
+            if not self._is_to_end:
+                listener = listen_on(self._address, args.port or _declared_port(container))
+                self._server = VllmServer(profile, listener, self._say)
+                self._endpoint = self._server.endpoint
+                self._server.serve()
+                await self._serve(self._server, startup)
         except EnginePortTakenError as error:
             return self._failed(str(error))
-        self._server = VllmServer(profile, listener, self._say)
-        self._endpoint = self._server.endpoint
-        self._server.serve()
-        try:
-            await self._serve(self._server)
         finally:
-            if not self._is_silent:
+            startup.cancel()
+            if not self._is_silent and self._server is not None:
                 self._server.crash()
                 self._server = None
         if self._crashed.is_set():
@@ -270,49 +274,55 @@ class PodWorker:
         _log.info("pod %s loads for %.1f s on node %s", self.name, delay_s, self.node.name)
         self._event("loading", delay_s=round(delay_s, 3))
         await self._pause(delay_s)
-        if not self._terminating.is_set():
+        if not self._is_to_end:
             self._say(f"INFO GPU KV cache size: {profile.limits.kv_tokens:,} tokens")
 
-    async def _serve(self, server: VllmServer) -> None:
-        """Serve from the first /health to a crash or to the last drained request."""
+    async def _serve(self, server: VllmServer, startup: asyncio.Future[None]) -> None:
+        """Serve from the first successful probe to a crash or to the last drained request."""
         loop = asyncio.get_running_loop()
-        await _answers(server.endpoint)
-        healthy_s = loop.time()
-        self._is_well = True
-        if await self._report(Phase.RUNNING):
-            self._event("ready", report_ms=round(1000 * (loop.time() - healthy_s), 1))
-        ends = [asyncio.ensure_future(event.wait()) for event in (self._terminating, self._crashed)]
-        probes = [
-            asyncio.ensure_future(probing(server.endpoint))
-            for probing in (self._probe_readiness, self._probe_liveness)
-        ]
+        ends = self._ends()
+        probes: list[asyncio.Future[None]] = []
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([startup, *ends], return_when=asyncio.FIRST_COMPLETED)
+            if not self._is_to_end:
+                healthy_s = loop.time()
+                readiness, liveness = (http_probe(self._engine or {}, n) for n in _PROBES)
+                self._is_well = readiness is None or await succeeds(readiness, self._ask)
+                if await self._report(Phase.RUNNING):
+                    self._event("ready", report_ms=round(1000 * (loop.time() - healthy_s), 1))
+                probes += [asyncio.ensure_future(self._follow_readiness(readiness))] if readiness else []
+                probes += [asyncio.ensure_future(self._follow_liveness(liveness))] if liveness else []
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (*ends, *probes):
                 task.cancel()
         if self._terminating.is_set() and not self._crashed.is_set():
             await self._drain(server)
 
-    async def _probe_readiness(self, endpoint: str) -> None:
-        probe = http_probe(self._engine or {}, "readinessProbe")
+    async def _ask(self, path: str) -> bool:
+        """A probe's request; while the engine loads nothing listens."""
+        if self._server is None:
+            raise ConnectionRefusedError
+        return await get(self._server.endpoint, path)
+
+    async def _probe_startup(self, container: Object) -> None:
+        """Return once the engine has started; without a probe, once it answers."""
+        probe = http_probe(container, "startupProbe")
         if probe is None:
-            return
-        async for is_well in verdicts(probe, lambda path: get(endpoint, path)):
+            await has_started(_WITHOUT_PROBE, self._ask)
+        elif not await has_started(probe, self._ask):
+            self._end_engine(_failed_probe("startup", probe))
+
+    async def _follow_readiness(self, probe: HttpProbe) -> None:
+        async for is_well in verdicts(probe, self._ask, is_well=self._is_well):
             self._is_well = is_well
             self._event("ready_again" if is_well else "not_ready", path=probe.path)
             await self._report(self._phase)
 
-    async def _probe_liveness(self, endpoint: str) -> None:
-        probe = http_probe(self._engine or {}, "livenessProbe")
-        if probe is None:
-            return
-        async for is_well in verdicts(probe, lambda path: get(endpoint, path)):
+    async def _follow_liveness(self, probe: HttpProbe) -> None:
+        async for is_well in verdicts(probe, self._ask):
             if not is_well:
-                self._end_engine(
-                    f"the liveness probe failed: {probe.num_failures} answers of {probe.path} in a row failed"
-                    f" or took {probe.timeout_s:g} s"
-                )
+                self._end_engine(_failed_probe("liveness", probe))
 
     def _end_engine(self, why: str) -> None:
         self._death = why
@@ -340,11 +350,20 @@ class PodWorker:
         return Exit(1, "Error", message, _now())
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not beyond a deletion."""
+        """Wait, but not beyond a deletion or the end of the engine."""
+        ends = self._ends()
         try:
-            await asyncio.wait_for(self._terminating.wait(), seconds)
-        except TimeoutError:
-            return
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in ends:
+                task.cancel()
+
+    def _ends(self) -> list[asyncio.Future[Any]]:
+        return [asyncio.ensure_future(event.wait()) for event in (self._terminating, self._crashed)]
+
+    @property
+    def _is_to_end(self) -> bool:
+        return self._terminating.is_set() or self._crashed.is_set()
 
     async def _report(self, phase: Phase) -> bool:
         """Report the status until the API server takes it; False if the pod is gone."""
@@ -426,12 +445,11 @@ def _restarts_before(pod: Object, engine: Object | None) -> int:
     return 0
 
 
-async def _answers(endpoint: str) -> None:
-    """Wait until GET /health is answered with 200."""
-    while True:
-        if await get(endpoint, "/health"):
-            return
-        await asyncio.sleep(0.05)
+def _failed_probe(kind: str, probe: HttpProbe) -> str:
+    return (
+        f"the {kind} probe failed, times in a row: {probe.num_failures}; {probe.path} was not answered with"
+        f" 200 within {probe.timeout_s:g} s"
+    )
 
 
 def _now() -> str:

@@ -1,8 +1,8 @@
 """Owns a container's HTTP probes: when an engine is asked, and what its answers amount to.
 
 Input: the probe as the manifest has it (period, time-out and thresholds; what it leaves out is Kubernetes'
-default) and the engine's address. Output: each change of the verdict. What follows from it is
-`pod_worker`'s business. Start-up probes are not followed: a simulated engine serves once it has loaded.
+default) and how the engine is asked. Output: whether it started, then each change of the verdict. What
+follows from it is `pod_worker`'s business.
 """
 
 from __future__ import annotations
@@ -39,24 +39,40 @@ def http_probe(container: Object, name: str) -> HttpProbe | None:
     )
 
 
-async def verdicts(probe: HttpProbe, ask: Callable[[str], Awaitable[bool]]) -> AsyncIterator[bool]:
-    """False and True in turn, as often as the verdict changes; it is True at first.
+Ask = Callable[[str], Awaitable[bool]]
+"""One request of a path, True for an answer of success; raises OSError where there is none."""
 
-    ask: one request of a path, True for an answer of success; raises OSError where there is none.
+
+async def has_started(probe: HttpProbe, ask: Ask) -> bool:
+    """Ask at once and at every tick until an answer succeeds; False after as many failures as it allows."""
+    loop = asyncio.get_running_loop()
+    next_s = loop.time()
+    for _ in range(probe.num_failures):
+        await asyncio.sleep(max(0.0, next_s - loop.time()))
+        next_s = max(next_s + probe.period_s, loop.time())
+        if await succeeds(probe, ask):
+            return True
+    return False
+
+
+async def verdicts(probe: HttpProbe, ask: Ask, *, is_well: bool = True) -> AsyncIterator[bool]:
+    """False and True in turn, as often as the verdict changes. is_well: the first one.
+
     As a kubelet does, it asks at every tick of the period; a tick during a request counts at its end.
     """
-    loop, is_well, num_contrary = asyncio.get_running_loop(), True, 0
+    loop, num_contrary = asyncio.get_running_loop(), 0
     next_s = loop.time() + probe.period_s
     while True:
         await asyncio.sleep(max(0.0, next_s - loop.time()))
         next_s = max(next_s + probe.period_s, loop.time())
-        num_contrary = num_contrary + 1 if await _succeeds(probe, ask) is not is_well else 0
+        num_contrary = num_contrary + 1 if await succeeds(probe, ask) is not is_well else 0
         if num_contrary >= (probe.num_failures if is_well else probe.num_successes):
             is_well, num_contrary = not is_well, 0
             yield is_well
 
 
-async def _succeeds(probe: HttpProbe, ask: Callable[[str], Awaitable[bool]]) -> bool:
+async def succeeds(probe: HttpProbe, ask: Ask) -> bool:
+    """One request; an answer that takes longer than the probe waits is none."""
     try:
         async with asyncio.timeout(probe.timeout_s):
             return await ask(probe.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
 
 from argosy.control.candidates.variants import variants_of
 from argosy.control.decision import PlannedStep, Reliance
-from argosy.control.edits.found import UNNAMED, count_edit, template_edit
+from argosy.control.edits.found import UNNAMED, Edit, count_edit, template_edit
 from argosy.control.edits.mending import FIRST_PAUSE_S, WINDOW_S, Mending, mended
 from argosy.control.edits.report import sentence
 from argosy.control.memory import EditMemory, KnownCount
@@ -238,6 +239,94 @@ def test_a_scheduling_gate_or_label_that_was_removed_is_an_edit_although_no_clie
     assert edit.manager == UNNAMED
     assert label in edit.change
     assert "schedulingGates" in edit.change
+
+
+def edited(
+    change: Callable[[dict[str, Any]], object], *taken: tuple[str, ...], at: str = FIRST
+) -> Edit | None:
+    """The edit of a client that changed the Deployment and owns these fields of the engine's container."""
+    item = live(a_workload())
+    change(item["spec"]["template"]["spec"])
+    for path in taken:
+        take_over(item, "kubectl-edit", *path, at=at)
+    return template_edit(deployment_state(item), a_workload(), MODEL)
+
+
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe", "image", "lifecycle")
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(3, ""), (4, " and 1 more field"), (5, " and 2 more fields")]
+)
+def test_of_many_changed_fields_three_are_named_with_the_client_that_changed_them(
+    number: int, expected: str
+) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        for name in PROBES[:number]:
+            spec["containers"][0][name] = "changed"
+
+    edit = edited(change, *((*CONTAINER, f"f:{name}") for name in PROBES[:number]), at="2026-01-01T00:00:07Z")
+    assert edit is not None
+    assert edit.change.count(" -> ") == 3
+    assert edit.change.partition(" -> changed, spec.template")[2]
+    assert edit.change.endswith(f" -> changed{expected}")
+    assert (edit.manager, edit.at_s) == ("kubectl-edit", 1_767_225_607.0)
+
+
+def test_a_field_that_is_gone_was_removed_by_the_last_other_writer_where_that_is_known() -> None:
+    def change(spec: dict[str, Any]) -> None:
+        del spec["containers"][0]["readinessProbe"]
+        spec["containers"][0]["image"] = "x" * 101
+
+    edit = edited(change, (*CONTAINER, "f:readinessProbe"), (*CONTAINER, "f:image"))
+    assert edit is not None
+    assert edit.manager == "kubectl-edit"
+    assert "engine.readinessProbe {" in edit.change
+    assert edit.change.endswith("... -> nothing")
+    assert f" -> {'x' * 100}..., " in edit.change
+
+
+def test_a_value_of_a_hundred_characters_is_whole() -> None:
+    edit = edited(lambda spec: spec["containers"][0].update(image="x" * 100), (*CONTAINER, "f:image"))
+    assert edit is not None
+    assert edit.change.endswith(f" -> {'x' * 100}")
+
+
+TOLERATIONS = ("f:spec", "f:template", "f:spec", "f:tolerations")
+
+
+def test_an_item_of_a_list_without_names_is_an_edit_where_it_is_gone_but_not_where_others_are_added() -> None:
+    more = {"key": "gpu", "operator": "Exists"}
+    assert edited(lambda spec: spec["tolerations"].insert(0, more), TOLERATIONS) is None
+    edit = edited(lambda spec: spec["tolerations"].pop(0), TOLERATIONS)
+    assert edit is not None
+    assert edit.change.startswith("spec.template.spec.tolerations {'key': 'node.kubernetes.io/not-ready'")
+    edit = edited(lambda spec: spec["tolerations"][1].update(tolerationSeconds=300), TOLERATIONS)
+    assert edit is not None
+    assert edit.change.startswith("spec.template.spec.tolerations {'key': 'node.kubernetes.io/unreachable'")
+
+
+def test_a_port_that_another_client_changed_is_an_edit() -> None:
+    ports = (*CONTAINER, "f:ports")
+    edit = edited(lambda spec: spec["containers"][0]["ports"][0].update(containerPort=9000), ports)
+    assert edit is not None
+    assert "engine.ports {'name': 'http', 'containerPort': 8000}" in edit.change
+
+
+def test_a_list_in_the_place_of_an_object_is_an_edit() -> None:
+    selector = ("f:spec", "f:template", "f:spec", "f:nodeSelector")
+    edit = edited(lambda spec: spec.update(nodeSelector=["l40s"]), selector)
+    assert edit is not None
+    assert edit.change.endswith("-> ['l40s']")
+    whole = ("f:spec", "f:template", "f:spec", "f:containers")
+    edit = edited(lambda spec: spec.update(containers=["engine"]), whole)
+    assert edit is not None
+
+
+def test_a_count_of_which_nothing_is_known_is_said_as_it_is() -> None:
+    edit = count_edit(scaled(5), None, MODEL)
+    assert edit is not None
+    assert edit.change == "spec.replicas is 5"
 
 
 def with_additions() -> dict[str, Any]:

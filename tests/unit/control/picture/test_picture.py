@@ -16,6 +16,7 @@ from argosy.control.picture.removal import cause_of, is_destructive
 from argosy.control.step import StepSettings, step
 from argosy.keys import ClassKey
 from argosy.rollout import EndProtection, ProtectReplicas
+from argosy.route.table import Claim, FormerRoutes, RequestMatch
 from argosy.snapshot.cluster import Taint
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.liveness import DOUBT_UNTIL_S, SILENT_AFTER_S
@@ -136,7 +137,10 @@ def test_what_an_absent_object_owns_is_kept_as_it_is_and_stays_in_the_plan(
     decision = decide(world, snapshot)
     assert (decision.new_plan, decision.steps) == (None, ())
     assert decision.follow == whole.applied_plan
-    assert routes_doubt(snapshot, snapshot.applied_plan) != ""
+    assert (routes_doubt(snapshot, snapshot.applied_plan, None) == "") == (field == "pools")
+    assert (routes_doubt(snapshot, snapshot.applied_plan, FormerRoutes()) == "") == (field != "classes")
+    had = FormerRoutes((Claim(ref.key, RequestMatch()),))
+    assert routes_doubt(snapshot, snapshot.applied_plan, had) == ""
     if field != "classes":
         assert verdict(decision, CHAT)[1] == "OwnerNotSeen"
         assert str(ref) in condition(decision, CHAT)["message"]
@@ -158,6 +162,10 @@ def test_others_are_planned_for_around_what_an_absent_object_owns(ref: ObjectRef
     assert before is not None
     for entry in before.spec.deployments:
         assert entry in plan.spec.deployments
+    # A pool that is not seen has no price.
+    priced = [d for d in plan.spec.deployments if d.pool in snapshot.pools]
+    usd_per_hour = sum(d.replicas * snapshot.pools[d.pool].spec.price_usd_per_hour for d in priced)
+    assert plan.spec.cost_usd_per_hour == pytest.approx(usd_per_hour)
     kept_budgets = {d.name for d in before.spec.deployments}
     steps = [each.step for each in decision.steps]
     assert not [s for s in steps if isinstance(s, EndProtection | ProtectReplicas) and s.key in kept_budgets]

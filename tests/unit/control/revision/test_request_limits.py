@@ -25,9 +25,9 @@ from argosy.snapshot.fleet import EnvoyState, RoutingView
 from argosy.snapshot.variant import EngineSettings
 
 
-def limit_of(workload: WorkloadClass, *, num_envoys: int = 1) -> int | None:
-    """The limit of the one Deployment planned for it; an L40S carries 4 requests/s and has 256 slots."""
-    world = World(some_nodes("l40s", 8), a_fleet(), a_pool(), a_model(), workload)
+def limit_of(*workloads: WorkloadClass, num_envoys: int = 1) -> int | None:
+    """The limit of the one Deployment planned for them; an L40S carries 4 requests/s and has 256 slots."""
+    world = World(some_nodes("l40s", 8), a_fleet(), a_pool(), a_model(), *workloads)
     envoys = tuple(EnvoyState(f"envoy-{i}", "v") for i in range(num_envoys))
     snapshot = replace(world.snapshot(), routing=RoutingView("v", envoys))
     plan = step(snapshot, world.memory, StepSettings("a test"), world.perf).new_plan
@@ -36,8 +36,11 @@ def limit_of(workload: WorkloadClass, *, num_envoys: int = 1) -> int | None:
     return planned.request_limit
 
 
+TTFT = {"ttft": {"p95Milliseconds": 2000}}
+
+
 def with_e2e(milliseconds: int) -> WorkloadClass:
-    return a_class(slo={"ttft": {"p95Milliseconds": 2000}, "e2e": {"p95Milliseconds": milliseconds}})
+    return a_class(slo={**TTFT, "e2e": {"p95Milliseconds": milliseconds}})
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,24 @@ def with_e2e(milliseconds: int) -> WorkloadClass:
         pytest.param(with_e2e(10_000), 2, 512, id="264 for each of two Envoys"),
         pytest.param(with_e2e(30_000), 16, 512, id="33 for each of 16, but 2 x 8/s x 30 s = 480 planned"),
         pytest.param(with_e2e(10_000), 16, 256, id="33 for each of 16, but five deviations above 80: 210"),
+        pytest.param(
+            a_class(slo={**TTFT, "e2e": {"p50Milliseconds": 10_000, "p95Milliseconds": 30_000}}),
+            16,
+            512,
+            id="the longest of two bounds on the whole answer",
+        ),
+        pytest.param(
+            a_class(slo={"ttft": {"p50Milliseconds": 500, "p95Milliseconds": 40_000}}),
+            1,
+            1024,
+            id="and of two on the wait: (256 slots + 4/s x 40 s) x 2 replicas = 832",
+        ),
+        pytest.param(
+            a_class(slo={**TTFT, "itl": {"p50Milliseconds": 5, "p95Milliseconds": 50}}),
+            16,
+            256,
+            id="the wait and the longest of two bounds on each token: five deviations above about 100",
+        ),
         pytest.param(
             a_class(slo={"itl": {"p95Milliseconds": 50}}),
             1,
@@ -59,6 +80,13 @@ def test_the_limit_follows_slots_waiting_time_and_envoys(
     workload: WorkloadClass, num_envoys: int, expected: int | None
 ) -> None:
     assert limit_of(workload, num_envoys=num_envoys) == expected
+
+
+def test_classes_that_share_replicas_have_the_limit_of_all_their_requests() -> None:
+    slo = {**TTFT, "e2e": {"p95Milliseconds": 60_000}}
+    both = (a_class("chat", rate_per_s=4.0, slo=slo), a_class("code", rate_per_s=4.0, slo=slo))
+    assert limit_of(*both, num_envoys=16) == limit_of(a_class(rate_per_s=8.0, slo=slo), num_envoys=16) == 1024
+    assert limit_of(both[0], num_envoys=16) == 512
 
 
 @given(st.floats(1, 1e5), st.floats(0.51, 1.99))

@@ -13,6 +13,8 @@ from argosy.api.crd.resource import status_body
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory
 from argosy.control.revision.window import LOAD_TIMES, last_revision
+from argosy.perf.protocol import Capacity, OutOfRange
+from argosy.snapshot import Mix, Slo, Variant
 from argosy.snapshot.cluster import Taint
 from argosy.snapshot.liveness import SILENT_AFTER_S
 
@@ -20,11 +22,23 @@ WINDOW_S = 20
 Flip = Callable[[int], CustomResource]
 
 
+class StrictPerf(FakePerf):
+    """Under a bound of 500 ms a replica carries a third."""
+
+    def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
+        found = super().capacity(variant, mix, slo)
+        is_strict = min(term.bound_ms for term in slo.terms) < 500
+        if isinstance(found, OutOfRange) or not is_strict:
+            return found
+        return replace(found, requests_per_s=found.requests_per_s / 3)
+
+
 def a_world(*others: CustomResource, window_s: int = WINDOW_S) -> World:
     """Chat on two L40S, quiet for longer than the window; one H100 would be dearer."""
     nodes = [*some_nodes("l40s", 4), *some_nodes("h100", 4)]
     fleet = a_fleet(stabilizationSeconds=window_s)
     world = World(nodes, fleet, a_pool(), a_pool("h100", "H100", priceUsdPerHour=6.0), a_model(), a_class())
+    world.perf = StrictPerf()
     world.apply(*others)
     world.rest()
     world.now_s += LOAD_TIMES * LOAD_S
@@ -40,21 +54,8 @@ def rate(number: int) -> CustomResource:
 
 
 def slo(number: int) -> CustomResource:
-    """A bound under which `strict_slo` lets replicas carry less, and one under which it does not."""
+    """A bound under which `StrictPerf` lets replicas carry less, and one under which it does not."""
     return a_class(slo={"ttft": {"p95Milliseconds": 2000 if number % 2 else 300}})
-
-
-@pytest.fixture
-def strict_slo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under a bound of 500 ms a replica carries a third."""
-    whole = FakePerf.capacity
-
-    def capacity(self: FakePerf, variant: object, mix: object, slo: object) -> object:
-        found = whole(self, variant, mix, slo)  # type: ignore[arg-type]
-        is_strict = min(term.bound_ms for term in slo.terms) < 500  # type: ignore[attr-defined]
-        return replace(found, requests_per_s=found.requests_per_s / 3) if is_strict else found  # type: ignore[type-var]
-
-    monkeypatch.setattr(FakePerf, "capacity", capacity)
 
 
 def flips(world: World, flip: Flip, seconds: int = 60, every_s: int = 5) -> list[float]:
@@ -92,7 +93,6 @@ def act(world: World) -> Decision:
 
 @pytest.mark.parametrize("window_s", [10, 20, 60])
 @pytest.mark.parametrize("flip", [price, rate, slo])
-@pytest.mark.usefixtures("strict_slo")
 def test_twelve_flips_in_a_minute_make_one_revision_and_one_more_per_window(
     flip: Flip, window_s: int
 ) -> None:
@@ -208,7 +208,6 @@ DANGERS = [
 
 
 @pytest.mark.parametrize("danger", DANGERS)
-@pytest.mark.usefixtures("strict_slo")
 def test_what_puts_a_promise_in_danger_or_a_user_edits_is_obeyed_at_once(
     danger: Callable[[World], None],
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import a_class, a_pool
+from builders import a_class, a_fleet, a_pool
 from small_fleet import World
 
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason
@@ -19,7 +19,7 @@ def ready(status: ConditionStatus, reason: Reason, message: str = "why") -> tupl
     return (Condition(type=ConditionType.READY.value, status=status, reason=reason.value, message=message),)
 
 
-def told(before: Any, after: Any) -> list[tuple[str, str, str]]:
+def told(before: Any, after: Any, mode: str = "Auto") -> list[tuple[str, str, str]]:
     """Type, reason and message of the events of a class, or of a pool."""
     if isinstance(after, GPUPoolStatus):
         item: Any = a_pool()
@@ -28,7 +28,7 @@ def told(before: Any, after: Any) -> list[tuple[str, str, str]]:
         item = a_class()
         update = StatusUpdate("workloadclasses", item.key, after)
     item = item.model_copy(update={"status": before})
-    events = change_events(World((), item).snapshot(), (update,))
+    events = change_events(World((), item, a_fleet(mode)).snapshot(), (update,))
     assert {(e.kind, e.key) for e in events} <= {(item.KIND, item.key)}
     return [(e.type, e.reason, e.message) for e in events]
 
@@ -149,3 +149,9 @@ def test_a_leaving_node_is_told_once_for_each_announcement(
     assert [(kind, reason) for kind, reason, _ in found] == [("Warning", "NodeLeaving")] * len(expected)
     assert [message.partition("; ")[2] for _, _, message in found] == expected
     assert all(message.startswith("Node n1 is leaving: ") for _, _, message in found)
+
+
+@pytest.mark.parametrize("mode", ["Observe", "Recommend"])
+def test_no_successor_is_promised_on_a_leaving_node_where_the_mode_starts_none(mode: str) -> None:
+    [(_, _, message)] = told(GPUPoolStatus(nodes=2), GPUPoolStatus(nodes=2, leaving=(LEAVING,)), mode)
+    assert message.endswith("; 2 replicas on it serve until it is gone.")

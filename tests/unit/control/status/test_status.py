@@ -240,6 +240,11 @@ def test_a_class_and_a_model_count_what_serves_also_on_its_way_out() -> None:
     assert sorted((v["desired"], v["ready"]) for v in model["variants"]) == [(0, 2), (2, 0)]
 
 
+PORT_TAKEN = (
+    "Listener: Error adding/updating listener(s) gateway: cannot bind '0.0.0.0:8080': Address already in use"
+)
+
+
 def envoys(*views: tuple[str, str, str]) -> RoutingView:
     return RoutingView(
         "v2", tuple(EnvoyState(node, ack, refused, "no such field") for node, ack, refused in views)
@@ -256,6 +261,16 @@ def envoys(*views: tuple[str, str, str]) -> RoutingView:
             envoys(("a", "v2", ""), ("b", "v1", "")), ("Unknown", "EnvoyPending"), id="one is behind"
         ),
         pytest.param(envoys(("a", "v2", ""), ("b", "v1", "v2")), ("False", "EnvoyRefused"), id="one refused"),
+        pytest.param(
+            RoutingView("v2", (EnvoyState("a", "v1", "v2", PORT_TAKEN),)),
+            ("False", "EnvoyCannotListen"),
+            id="port taken",
+        ),
+        pytest.param(
+            RoutingView("v2", (EnvoyState("a", "v1", "v2", PORT_TAKEN, is_duplicate=True),) * 2),
+            ("False", "EnvoysShareId"),
+            id="which of two has no port cannot be told",
+        ),
     ],
 )
 def test_programmed_says_what_the_envoys_have_made_of_it(
@@ -268,6 +283,19 @@ def test_programmed_says_what_the_envoys_have_made_of_it(
     decision = world.decide()
     assert verdict(decision, "default/chat", type="Programmed") == expected
     assert body_of(decision, "default", "fleets")["envoysConnected"] == len(routing.envoys)
+
+
+def test_an_envoy_that_cannot_listen_is_reported_with_its_address_and_the_remedy() -> None:
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.settle()
+    routing = RoutingView("v2", (EnvoyState("a", "v1", "v2", PORT_TAKEN),))
+    snapshot = replace(world.snapshot(), routing=routing)
+    world.snapshot = lambda: snapshot  # type: ignore[method-assign]
+    found = condition(world.decide(), "default", "fleets", "Programmed")
+    assert found["message"].startswith(
+        "Envoy a cannot listen on 0.0.0.0:8080: Address already in use. End the"
+    )
+    assert "such as a second Envoy, or set Fleet/default's spec.gateway" in found["message"]
 
 
 def test_envoys_are_listed_once_each_and_at_most_fifty() -> None:

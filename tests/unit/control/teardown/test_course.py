@@ -90,6 +90,13 @@ def test_with_all_and_no_operator_users_objects_and_engines_go_at_once() -> None
     assert round_of(Remains(ALL, (POD,)), everything=True).removals == (MODEL, FLEET, ENGINE, BUDGET)
 
 
+def test_with_all_records_stay_until_the_users_objects_are_gone() -> None:
+    """Until then a plan says in which mode an operator acts that is started in between."""
+    going = Left("servedmodels", "default/m", True)
+    assert round_of(Remains((going, PLAN, LEASE)), everything=True) == Round((), is_last=False)
+    assert round_of(Remains((MODEL, PLAN, LEASE)), everything=True) == Round((MODEL,), is_last=False)
+
+
 def test_without_all_a_users_object_is_never_removed() -> None:
     leaders = (None, Leader("op-0", Mode.OBSERVE))
     for remains in (Remains(ALL, pods, leader) for pods in ((), (POD,)) for leader in leaders):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from argosy.api.fleet import Mode
+from argosy.api.servedmodel import DRAIN_SECONDS
 from argosy.control.teardown.remains import (
+    Left,
     is_engine_object,
     is_removed_by_itself,
+    left,
     mode_of,
     pod_left,
 )
@@ -57,10 +60,25 @@ def test_without_any_record_the_mode_is_the_default_where_that_can_be_known() ->
     assert mode_of([odd], [], is_fleet_installed=True) is None
 
 
+def test_a_fleet_of_another_name_and_a_plan_that_cannot_be_read_say_no_mode() -> None:
+    other = {"metadata": {"name": "spare"}, "spec": {"mode": "Observe"}}
+    unreadable = {"metadata": {"name": "plan-000003"}, "spec": {"revision": "three"}}
+    assert mode_of([other], [unreadable, a_plan(2, "Auto")], is_fleet_installed=True) is Mode.AUTO
+    assert mode_of([], [unreadable], is_fleet_installed=False) is None
+
+
 def test_a_pod_says_how_long_it_may_take_and_when_it_ends_at_the_latest() -> None:
-    pod = labelled(**{"argosy.dev/deployment": "m"})
+    pod = labelled(**{"argosy.dev/deployment": "d"})
     pod["spec"] = {"terminationGracePeriodSeconds": 0, "nodeName": "node-1"}
     pod["metadata"]["deletionTimestamp"] = "2023-11-14T22:13:20Z"
     found = pod_left(pod)
+    assert (found.key, found.deployment) == ("default/m", "default/d")
     assert (found.drain_s, found.ends_s, found.node) == (0.0, 1_700_000_000.0, "node-1")
-    assert pod_left({**labelled(**{"argosy.dev/deployment": "m"})}).ends_s is None
+    waiting = pod_left(labelled(**{"argosy.dev/deployment": "d"}))
+    assert (waiting.drain_s, waiting.ends_s, waiting.node) == (DRAIN_SECONDS, None, "")
+
+
+def test_an_object_of_the_whole_cluster_has_a_key_without_a_namespace() -> None:
+    going = {"metadata": {"name": "plan-000001", "deletionTimestamp": "2023-11-14T22:13:20Z"}}
+    assert left("fleetplans", going) == Left("fleetplans", "plan-000001", is_going=True)
+    assert left("deployments", labelled()) == Left("deployments", "default/m", is_going=False)

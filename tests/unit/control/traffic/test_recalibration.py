@@ -336,6 +336,21 @@ def test_what_was_written_is_read(file: Path) -> None:
     assert [each.name for each in file.parent.iterdir()] == ["calibrations.json"]
 
 
+@pytest.mark.parametrize(
+    ("stored", "present", "is_used"),
+    [("here", "here", True), ("there", "here", False), ("", "here", True), ("there", "", True)],
+)
+def test_only_the_calibrations_of_another_cluster_are_not_used_and_the_log_names_both(
+    file: Path, caplog: pytest.LogCaptureFixture, stored: str, present: str, is_used: bool
+) -> None:
+    memory = a_memory(the_subject(a_world(1).snapshot()))
+    write_calibrations(memory, file, stored)
+    assert read_calibrations(file, present) == (memory if is_used else CalibrationMemory())
+    assert ["give the operator of each cluster" in message for message in caplog.messages] == (
+        [] if is_used else [True]
+    )
+
+
 def test_where_there_is_no_file_nothing_is_known_and_nothing_is_said(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

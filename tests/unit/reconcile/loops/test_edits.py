@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import a_fleet
 from virtual_clock import in_virtual_time
 from virtual_shell import VirtualShell
 
@@ -113,3 +114,27 @@ async def test_a_pod_without_any_of_argosys_labels_is_never_touched(tmp_path: Pa
         await shell.clock.sleep(240.0)
     assert key in shell.server.of("pods")
     assert sum(shell.cluster.serving().values()) == 2
+
+
+@in_virtual_time
+@pytest.mark.parametrize("mode", ["Observe", "Recommend"])
+async def test_a_template_edited_in_a_mode_that_sets_nothing_back_is_no_longer_ready(
+    tmp_path: Path, mode: str
+) -> None:
+    shell = await settled(tmp_path, num_nodes=4)
+    [(key, deployment)] = shell.server.of("deployments").items()
+    async with shell.running():
+        shell.apply(a_fleet(mode))
+        await shell.clock.sleep(2.0)
+        shell.server.put("deployments", with_image(deployment, "other:1"))
+        await shell.clock.sleep(35.0)
+    assert shell.server.of("deployments")[key]["spec"]["template"] != deployment["spec"]["template"]
+    for plural, name, type in (
+        ("servedmodels", "default/llama", "Ready"),
+        ("workloadclasses", "default/chat", "Ready"),
+        ("fleets", "default", "PlanCurrent"),
+    ):
+        conditions = shell.server.of(plural)[name]["status"]["conditions"]
+        [found] = [c for c in conditions if c["type"] == type]
+        assert (found["status"], found["reason"]) == ("False", "ModeNotAuto")
+        assert f"Deployment {key} was changed by another client (" in found["message"]

@@ -87,6 +87,34 @@ async def test_changes_that_come_together_are_published_once(
 
 
 @in_virtual_time
+async def test_after_a_change_the_routes_are_compiled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, compiled_s = Stage(tmp_path), list[float]()
+    monkeypatch.setattr(
+        stage.publisher, "publish_now", lambda: compiled_s.append(round(stage.clock.monotonic_s(), 3))
+    )
+    async with stage.running():
+        stage.apply(a_fleet())
+        await stage.clock.sleep(1.0)
+        stage.apply(a_fleet(gateway={"port": 10001}))
+        await stage.clock.sleep(1.0)
+    assert compiled_s == [SETTLE_S, 1.0 + SETTLE_S]
+
+
+@in_virtual_time
+async def test_without_a_copy_nothing_is_served_and_since_when_it_serves_is_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(tmp_path)
+    stage.publisher.serve_copy()
+    assert (stage.version, caplog.messages) == ("", [])
+    started_s = stage.clock.now_s()
+    await stage.clock.sleep(5.0)
+    assert stage.publisher.view(()).since_s == started_s
+
+
+@in_virtual_time
 async def test_a_change_of_what_routes_do_not_depend_on_publishes_nothing(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     async with stage.running():
@@ -112,13 +140,52 @@ async def test_nothing_is_published_before_the_caches_are_complete(tmp_path: Pat
 
 
 @in_virtual_time
-async def test_until_the_caches_are_complete_the_copy_of_the_process_before_is_served(tmp_path: Path) -> None:
+async def test_until_the_caches_are_complete_the_copy_of_the_process_before_is_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     before = Stage(tmp_path)
     before.apply(a_fleet(gateway={"port": 10007}))
     before.publisher.publish_now()
     after = Stage(tmp_path)
     after.publisher.serve_copy()
     assert after.version == before.version != ""
+    assert caplog.messages == []
+
+
+@in_virtual_time
+async def test_of_a_copy_that_names_no_cluster_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Stage(tmp_path, ClusterIdentity()).publisher.publish_now()
+    Stage(tmp_path, ClusterIdentity()).publisher.serve_copy()
+    (said,) = caplog.messages
+    assert "its own is not known" in said
+
+
+@in_virtual_time
+async def test_a_state_directory_that_cannot_be_written_keeps_no_route_from_envoys(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    stage = Stage(tmp_path / "file")
+    stage.publisher.publish_now()
+    assert stage.version != ""
+    (said,) = caplog.messages
+    assert said.startswith(f"the copy of the xDS snapshot was not written to {tmp_path / 'file'}: ")
+
+
+@in_virtual_time
+async def test_the_log_has_one_line_for_each_revision(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    stage = Stage(tmp_path)
+    plan = FleetPlan(metadata=ObjectMeta(name="plan-000017"), spec=SPEC, status=APPLIED)
+    for item in (a_fleet(), a_fleet(gateway={"port": 10001}), plan, a_fleet(gateway={"port": 10002})):
+        stage.apply(item)
+        stage.publisher.publish_now()
+    revisions = [message.removeprefix("Envoys get routes ")[:8] for message in caplog.messages]
+    assert revisions == ["00000000", "00000017"]
 
 
 @in_virtual_time
@@ -214,6 +281,19 @@ async def test_an_envoy_of_this_replica_is_believed_before_the_others(tmp_path: 
 
 
 @in_virtual_time
+async def test_an_envoy_that_went_from_here_to_another_replica_is_not_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(tmp_path)
+    monkeypatch.setattr(AdsServer, "gone_at_s", {"moved": 1.0, "gone": 2.0, "back": 3.0})
+    monkeypatch.setattr(stage.ads, "envoys", lambda: (EnvoyState("back", "v1"),))
+    monkeypatch.setattr(stage.ads, "endpoints_by_version", lambda: {"v1": frozenset({"10.0.0.1:8000"})})
+    view = stage.publisher.view((EnvoyState("moved", "v1"),))
+    assert view.gone_at_s == {"gone": 2.0}
+    assert view.endpoints_by_version == {"v1": {"10.0.0.1:8000"}}
+
+
+@in_virtual_time
 async def test_an_envoy_with_later_routes_than_this_replica_is_reported_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +330,10 @@ async def test_engines_that_run_without_any_plan_keep_the_routes_that_envoys_hav
     assert stage.version == ""
     (warning,) = [m for m in caplog.messages if "not published anew" in m]
     assert "engines run and no FleetPlan says what for" in warning
+    stage.apply(FleetPlan(metadata=ObjectMeta(name="plan-000017"), spec=SPEC, status=APPLIED))
+    stage.publisher.publish_now()
+    assert stage.version.startswith("00000017-")
+    assert len(caplog.messages) == 1
 
 
 async def test_a_deleted_plan_leaves_the_routes_as_they_are(tmp_path: Path) -> None:

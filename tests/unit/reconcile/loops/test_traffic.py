@@ -21,7 +21,7 @@ from argosy.perf.footprint.memory import engine_limits
 from argosy.perf.protocol import Fits
 from argosy.perf.recalibration.health import Lag
 from argosy.perf.recalibration.memory import CalibrationMemory
-from argosy.reconcile.loops.traffic import CALIBRATIONS_FILE
+from argosy.reconcile.loops.traffic import CALIBRATIONS_FILE, LONGEST_ITERATION_S
 from argosy.snapshot import EngineReading, RouteCounters, Sample, TelemetryReading
 from argosy.telemetry.port import Targets
 
@@ -99,6 +99,20 @@ async def test_after_an_overrun_it_makes_up_for_nothing(tmp_path: Path) -> None:
         shell.scraper.takes_s = 0.0
         await shell.clock.sleep(10.5)
     assert asked_s(shell) == [0, 7, 9, 11]
+
+
+@in_virtual_time
+async def test_a_reading_that_never_ends_makes_the_loop_late_and_a_slow_one_does_not(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet("Observe")
+    async with shell.running(planning=False, traffic=True):
+        shell.scraper.takes_s = LONGEST_ITERATION_S - 1.0
+        await shell.clock.sleep(3 * LONGEST_ITERATION_S)
+        assert shell.state.heartbeats.late() == ()
+        shell.scraper.takes_s = 1e6
+        await shell.clock.sleep(2 * LONGEST_ITERATION_S + 1.0)
+        (late,) = shell.state.heartbeats.late()
+    assert late.startswith("the traffic loop has not come round for ")
 
 
 @in_virtual_time
@@ -231,11 +245,13 @@ async def test_a_calibration_that_was_begun_is_written_to_the_state_directory(tm
     shell, file = await a_straggler(tmp_path), tmp_path / CALIBRATIONS_FILE
     remember(shell, CalibrationMemory())
     scrape_an_engine(shell)
+    shell.state.cluster.uid = "uid-here"
     async with shell.running(planning=False, traffic=True):
         await shell.clock.sleep(40.0)
     known = shell.state.memory.traffic.calibration
     assert len(known.states) == 1
     assert read_calibrations(file).states.keys() == known.states.keys()
+    assert read_calibrations(file, "uid-there").states == {}
 
 
 @in_virtual_time

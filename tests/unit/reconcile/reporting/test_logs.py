@@ -16,6 +16,8 @@ log = logging.getLogger("argosy.test")
 logging.getLogger("kopf.x").warning("OS signals are ignored: can't add signal handlers outside of main.")
 logging.getLogger("urllib3.connectionpool").error("HTTPConnectionPool(host='x'): Max retries exceeded")
 logging.getLogger("asyncio").error("Unclosed client session\\nclient_session: <x>")
+closing = "an error occurred during closing of asynchronous generator <async_generator object %s at 0x1>"
+logging.getLogger("asyncio").error(closing % "infinite_watch")
 logging.getLogger("asyncio").error("Task exception was never retrieved")
 log.debug("detail")
 log.info("revision %d: %s", 3, "a\\nb", extra={{"fields": {{"revision": 3, "message": "not this"}}}})
@@ -48,7 +50,7 @@ def test_text_lines_leave_out_what_libraries_say_without_need() -> None:
     text = "\n".join(lines("info", "text"))
     assert "revision 3: a" in text
     assert "Task exception was never retrieved" in text
-    for noise in ("OS signals", "HTTPConnectionPool", "Unclosed", "detail"):
+    for noise in ("OS signals", "HTTPConnectionPool", "Unclosed", "infinite_watch", "detail"):
         assert noise not in text
 
 

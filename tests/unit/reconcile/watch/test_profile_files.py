@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,6 +18,7 @@ from virtual_clock import VirtualClock, in_virtual_time, troubles_of
 from argosy.errors import NextStep
 from argosy.kube.api import ApiServer
 from argosy.reconcile.clock import SystemClock
+from argosy.reconcile.reporting.troubles import LASTING_S
 from argosy.reconcile.watch import profile_files
 from argosy.reconcile.watch.profile_files import FIRST_ATTEMPTS, ProfileFiles, ProfileFilesView
 from argosy.snapshot.fleet import ProfileFileKey
@@ -150,6 +152,16 @@ async def test_a_key_that_is_named_later_is_unread_though_its_config_map_was_see
     assert (stage.view.files, list(stage.view.unread)) == ({ONE: b"1"}, [TWO])
 
 
+async def test_a_key_that_is_named_later_is_asked_for_again_though_its_config_map_was_seen(
+    stage: Stage,
+) -> None:
+    stage.server.put("measured", {"one.json": "1", "two.json": "2"})
+    await stage.refresh(ONE)
+    stage.server.failures = [(500, "{}")]
+    await stage.refresh(ONE, TWO)
+    assert stage.view == ProfileFilesView({ONE: b"1", TWO: b"2"}, {})
+
+
 async def test_a_change_is_told_once_whether_a_file_comes_goes_or_differs(stage: Stage) -> None:
     assert await stage.refresh(ONE, TWO, ELSEWHERE) == ()  # the first sight is no change
     stage.server.put("measured", {"one.json": "1", "two.json": "2"})
@@ -245,3 +257,23 @@ async def test_a_file_with_a_copy_is_fetched_once_and_decisions_do_not_wait() ->
     server.refusal = lambda call: NextStep.RETRY
     await files.refresh(lambda: frozenset({ONE}))
     assert (clock.monotonic_s(), files.view.files) == (0.0, {ONE: b"1"})
+
+
+@in_virtual_time
+async def test_a_config_map_that_is_not_read_is_a_warning_and_the_process_stays_ready(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    troubles = troubles_of(clock)
+    files = ProfileFiles(server, clock, troubles)
+    server.refusal = lambda call: NextStep.RETRY
+    with caplog.at_level(logging.INFO):
+        await files.refresh(lambda: frozenset({ONE}))
+        assert caplog.messages[-1].startswith(
+            "ConfigMap team/measured: it was not read, its last copy is used: "
+        )
+        await clock.sleep(LASTING_S)
+        assert troubles.lasting() == ()
+        server.refusal = lambda call: None
+        await files.refresh(lambda: frozenset({ONE}))
+    assert caplog.messages[-1].startswith("ConfigMap team/measured: works again")

@@ -57,8 +57,11 @@ def test_a_command_without_a_fleet_says_so(tmp_path: Path) -> None:
 
 
 def test_waiting_for_a_fleet_that_ended_does_not_wait(tmp_path: Path) -> None:
-    with pytest.raises(FleetNotRunningError, match="ended before it was up"):
-        wait_until_up(tmp_path, is_alive=lambda: False, timeout_s=30)
+    log = tmp_path / "fleet.log"
+    with pytest.raises(FleetNotRunningError, match=f"ended before it was up; the cause is in {log}$"):
+        wait_until_up(tmp_path, lambda: False, log)
+    with pytest.raises(FleetNotRunningError, match=f"was not up after 0.1 s; the cause is in {log}$"):
+        wait_until_up(tmp_path, lambda: True, log, timeout_s=0.1)
 
 
 def test_a_launch_names_only_what_it_was_given() -> None:

@@ -7,15 +7,20 @@ times, and `Verdict`s.
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.schema.timestamp import rfc3339
-from argosy.api.servedmodel import Exchange
 from argosy.control.state.waiting import replicas_without_room
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.exchange import classes_before
 from argosy.control.status.verdict import LOADING_LIMIT_S, Verdict, false
 from argosy.keys import ClassKey, ModelKey
 from argosy.place.solution import Unplaced
 from argosy.snapshot.cluster import PodState
+
+MOST_CLASSES = 3
+"""Classes that a sentence names; of more it gives the number."""
 
 LOAD_TIMES = 3.0
 """A successor that takes so many times its expected load time, and longer than any other may load, is
@@ -47,7 +52,7 @@ def interrupted_verdict(reported: Reported, key: ClassKey) -> Verdict | None:
         since=rfc3339(since_s),
         late=f", for more than {limit_s:.0f} s" if is_late else "",
         model=model,
-        allows="allows" if _may_interrupt(reported, model) else "allowed (it is Wait now)",
+        allows="allows" if reported.may_interrupt(model) else "allowed (it is Wait now)",
         loading=sum(bool(p.destination) for p in pods),
         desired=sum(d.replicas for d in planned),
         remedy=_remedy(model, pods) if is_late else "",
@@ -75,6 +80,8 @@ def _remedy(model: ModelKey, pods: list[PodState]) -> str:
 def waits_verdict(reported: Reported, key: ClassKey, unplaced: Unplaced | None) -> Verdict | None:
     """Ready of a class whose last replica is of the former plan and stays for want of room; else None.
 
+    Where another class's exchange goes first, that is what it waits for, and no user.
+
     unplaced: what placement says of the missing ones, where Argosy places them
     """
     names = {d.name for d in reported.planned_for(key) if d.replicas}
@@ -84,25 +91,29 @@ def waits_verdict(reported: Reported, key: ClassKey, unplaced: Unplaced | None) 
     serving = [p for p in reported.pods_of_class(key) if reported.serves(p)]
     if len(serving) != 1 or serving[0].deployment in names:
         return None
+    planned = [d for d in reported.planned_for(key) if d.name in without_room]
+    if before := classes_before(reported, planned):
+        return _queued(before, {d.pool for d in planned})
     model = reported.owners[serving[0].deployment].model
-    if model is None or _may_interrupt(reported, model):
+    if model is None or reported.may_interrupt(model):
         return None
-    planned = f"the planned replica of Deployment {min(without_room)} finds no node with free GPUs"
-    said = unplaced.message.rstrip(".") if unplaced is not None else planned
+    no_node = f"the planned replica of Deployment {min(without_room)} finds no node with free GPUs"
+    said = unplaced.message.rstrip(".") if unplaced is not None else no_node
     return false(ConditionType.READY, Reason.EXCHANGE_WAITS, unplaced=said, model=model)
+
+
+def _queued(before: tuple[ClassKey, ...], pools: Set[str]) -> Verdict:
+    more = f" and {len(before) - MOST_CLASSES} more" if len(before) > MOST_CLASSES else ""
+    named = ", ".join(before[:MOST_CLASSES]) + more
+    return false(ConditionType.READY, Reason.EXCHANGE_QUEUED, pool=" and ".join(sorted(pools)), classes=named)
 
 
 def _is_interrupted(reported: Reported, key: ClassKey, was: bool) -> bool:
     """Planned replicas are missing, nothing serves, and a former replica has gone or goes for them."""
     planned = [d for d in reported.planned_for(key) if d.replicas]
-    if not planned or not (was or any(_may_interrupt(reported, d.model_key) for d in planned)):
+    if not planned or not (was or any(reported.may_interrupt(d.model_key) for d in planned)):
         return False
     names, pods = {d.name for d in planned}, reported.pods_of_class(key)
     if any(map(reported.serves, pods)):
         return False
     return was or any(p.deployment not in names and (p.is_marked or p.deleting) for p in pods)
-
-
-def _may_interrupt(reported: Reported, model: ModelKey) -> bool:
-    found = reported.snapshot.models.get(model)
-    return found is not None and found.spec.exchange is Exchange.BRIEF_OUTAGE

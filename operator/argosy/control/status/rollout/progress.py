@@ -97,7 +97,9 @@ def _progress(reported: Reported, plan: FleetPlan) -> Verdict:
         is_exchange = any(group.count.others for group in missing)
         if not is_exchange:
             return true(kind, Reason.STARTING, progress=_named(missing))
-        message = f"Exchanging replicas: {_named(missing)}."
+        ready = sum(group.count.ready for group in missing)
+        wanted = sum(group.count.wanted for group in missing)
+        message = f"Exchanged {ready} of {wanted} replicas: {_named(missing)}."
         return Verdict(kind, ConditionStatus.TRUE, Reason.EXCHANGING, message)
     wanted = sum(d.replicas for d in plan.spec.deployments)
     if num_left := _num_left(reported, plan):
@@ -143,7 +145,8 @@ def _groups(reported: Reported, plan: FleetPlan) -> list[_Group]:
 
 
 def _named(groups: list[_Group]) -> str:
-    more = f"; and {len(groups) - MOST_GROUPS} groups more" if len(groups) > MOST_GROUPS else ""
+    num_more = len(groups) - MOST_GROUPS
+    more = f"; and {num_more} group{'s' if num_more > 1 else ''} more" if num_more > 0 else ""
     return "; ".join(map(str, groups[:MOST_GROUPS])) + more
 
 
@@ -162,7 +165,7 @@ def _trouble(reported: Reported, group: _Group) -> Verdict | None:
     lacking = {key: unplaced(reported, key) for key in known}
     for key, said in lacking.items():
         if (waits := waits_verdict(reported, key, said)) is not None:
-            return waits
+            return None if waits.reason is Reason.EXCHANGE_QUEUED else waits
     found = next((said for said in lacking.values() if said is not None), None)
     if found is None or group.count.ready + group.count.others > 1:
         return None

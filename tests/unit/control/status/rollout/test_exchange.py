@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from small_fleet import World, a_class, a_fleet, a_model, a_node, a_pool, some_nodes, verdict
 
-from argosy.api import FleetPlan
+from argosy.api import FleetPlan, ServedModel
 from argosy.api.conditions import Condition, ConditionStatus, find_condition
+from argosy.control.candidates.variants import variants_of
 from argosy.control.decision import Decision, EventRecord
 from argosy.control.memory import ControlMemory
 from argosy.control.steps import gate_steps
+from argosy.keys import GroupName
+from argosy.manifests import EngineWorkload
 
 FASTER_BATCHES = a_model(engine={"maxNumSeqs": 128})
 
@@ -98,12 +101,12 @@ def test_a_plan_says_how_far_its_exchange_is_and_when_it_ended() -> None:
     assert [c.reason for c in seen if c.reason != "Exchanging"] == ["Starting", "RolledOut"]
     assert all(c.status is ConditionStatus.TRUE for c in seen)
     assert [c.message for c in seen][1:4] == [
-        "Exchanging replicas: 0 of 4 replicas of default/chat on l40s get requests, 3 of the former plan"
-        " still serve.",
-        "Exchanging replicas: 1 of 4 replicas of default/chat on l40s get requests, 3 of the former plan"
-        " still serve.",
-        "Exchanging replicas: 1 of 4 replicas of default/chat on l40s get requests, 2 of the former plan"
-        " still serve.",
+        "Exchanged 0 of 4 replicas: 0 of 4 replicas of default/chat on l40s get requests, 3 of the former"
+        " plan still serve.",
+        "Exchanged 1 of 4 replicas: 1 of 4 replicas of default/chat on l40s get requests, 3 of the former"
+        " plan still serve.",
+        "Exchanged 1 of 4 replicas: 1 of 4 replicas of default/chat on l40s get requests, 2 of the former"
+        " plan still serve.",
     ]
     assert seen[-1].message.startswith("All 4 planned replicas got requests and none of the former plan was")
     assert progressing(world, "RolledOut").status is ConditionStatus.TRUE
@@ -176,14 +179,26 @@ def test_what_is_only_recommended_makes_no_progress() -> None:
     assert not found & {"Progressing", "RolledOut"}
 
 
+def faster_batches(world: World, first: str, then: str) -> ServedModel:
+    """An edit whose new Deployment of one class gets a freed GPU before that of another: by their names."""
+    snapshot = world.snapshot()
+
+    def name(model: ServedModel, group: str) -> str:
+        (variant,) = variants_of(snapshot, model)
+        return EngineWorkload(variant, GroupName(f"default/{group}"), snapshot.pools["l40s"]).key
+
+    edits = (a_model(engine={"maxNumSeqs": number}) for number in range(100, 200))
+    return next(model for model in edits if name(model, first) > name(model, then))
+
+
 def test_a_class_whose_freed_gpu_goes_to_another_class_is_still_exchanging() -> None:
-    """The name of the second class puts it first: it gets the GPU that a replica of chat gave up."""
+    """The other class comes first: it gets the GPU that a replica of chat gave up."""
     docs = a_class("docs", rate_per_s=4.0, priority=50)
     world = World(some_nodes("l40s", 3), a_fleet(), a_pool(), a_model(), a_class(rate_per_s=20.0), docs)
     world.rest()
     assert world.replicas() == {"l40s/chat": 5, "l40s/docs": 1}
     world.decisions.clear()
-    world.apply(FASTER_BATCHES)
+    world.apply(faster_batches(world, "docs", "chat"))
     world.run(35)
     assert verdict(world.decisions[-1], "default/docs")[1] == "Ready", "it went first"
     assert {verdict(d, "default/chat")[1] for d in world.decisions} == {"Exchanging"}
