@@ -85,8 +85,8 @@ def test_telemetry_that_is_lost_wholly_is_said_after_a_minute_and_costs_no_reque
     stage: OperatorStage,
 ) -> None:
     before = (names(stage.plans()), names(stage.pods("chat")), names(stage.pods("scholar")))
-    (nobodys_port,) = free_ports(1)
-    operator = restarted(stage, "--prometheus", f"http://{LOOPBACK}:{nobodys_port}")
+    (unused_port,) = free_ports(1)
+    operator = restarted(stage, "--prometheus", f"http://{LOOPBACK}:{unused_port}")
     try:
         began_s = time.monotonic()
         with stage.load() as load:

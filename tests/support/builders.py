@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from argosy.api import CustomResource, Fleet, GPUPool, InvalidObject, ServedModel, WorkloadClass
+from argosy.api import CustomResource, Fleet, FleetPlan, GPUPool, InvalidObject, ServedModel, WorkloadClass
+from argosy.api.conditions import Condition, ConditionStatus
+from argosy.api.fleetplan import FleetPlanStatus
 from argosy.snapshot.cluster import NodeState, PodState
 
 GPU_LABEL = "nvidia.com/gpu.product"
@@ -83,3 +85,9 @@ def a_pod(name: str, node: str = "n", gpus: int = 1, **fields: Any) -> PodState:
 def a_pending_pod(**fields: Any) -> PodState:
     """An engine pod of Argosy that has no node yet."""
     return a_pod("p", **{"node": "", "phase": "Pending", "ready": False, **fields})
+
+
+def with_condition(plan: FleetPlan, reason: str, status: ConditionStatus) -> FleetPlan:
+    """The plan with this reason of its condition Applied, and no other."""
+    condition = Condition(type="Applied", status=status, reason=reason)
+    return plan.model_copy(update={"status": FleetPlanStatus(conditions=(condition,))})

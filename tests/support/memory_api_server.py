@@ -85,6 +85,19 @@ class MemoryApiServer(ApiServer):
                 self.drop(plural, key)
             del self.of("customresourcedefinitions")[f"{plural}.{GROUP}"]
 
+    def backup(self) -> tuple[dict[str, dict[str, Object]], int]:
+        """`etcdctl snapshot save`."""
+        return copy.deepcopy(self.objects), next(self._versions)
+
+    def restore(self, backup: tuple[dict[str, dict[str, Object]], int], version: int | None = None) -> None:
+        """`etcdctl snapshot restore` and a start: no watch reports anything of it.
+
+        version: the resource version that the writes of the start have reached; None: there were none
+        """
+        objects, saved = backup
+        self.objects = copy.deepcopy(objects)
+        self._versions = itertools.count(version or saved + 1)
+
     def of(self, plural: str) -> dict[str, Object]:
         return self.objects.setdefault(plural, {})
 

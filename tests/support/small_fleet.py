@@ -27,9 +27,7 @@ from argosy.api import (
     ServedModel,
     WorkloadClass,
 )
-from argosy.api.conditions import Condition, ConditionStatus
 from argosy.api.crd.resource import status_body
-from argosy.api.fleetplan import FleetPlanStatus
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.cells import RouteCells
 from argosy.control.decision import Decision, StatusUpdate
@@ -76,7 +74,6 @@ __all__ = [  # with builders that stories need beside a World
     "some_nodes",
     "status_of",
     "verdict",
-    "with_condition",
 ]
 
 START_S = 1_700_000_000.0
@@ -465,11 +462,6 @@ def stored(kind: type[R], body: Mapping[str, Any]) -> R:
     found = kind.from_object(body)
     assert not isinstance(found, InvalidObject), found
     return found
-
-
-def with_condition(plan: FleetPlan, reason: str, status: ConditionStatus) -> FleetPlan:
-    condition = Condition(type="Applied", status=status, reason=reason)
-    return plan.model_copy(update={"status": FleetPlanStatus(conditions=(condition,))})
 
 
 def steps_of(decision: Decision) -> list[Step]:

@@ -158,7 +158,13 @@ class VirtualShell:
         self._is_synced = False
         self.missed: Counter[str] = Counter()
         """Changes by kind that a watch has not reported."""
-        listeners = Listeners(self._changed, self._picture_changed, self._note_missed)
+        listeners = Listeners(
+            self._changed,
+            self._picture_changed,
+            self._note_missed,
+            lambda proof: self.planning.begin_anew(proof),
+            lambda kind, cause: self.planning.wake(Trigger(cause)),
+        )
         self.unknown: set[str] = set()
         """Keys of pods that no Envoy has as an endpoint."""
         self.watches = Watches(self.store, self.server, self.clock, self.troubles, listeners)
@@ -263,7 +269,8 @@ class VirtualShell:
 
     def _changed(self, change: Change) -> None:
         """As the operator's process does, whose Envoy acknowledges a mark at once."""
-        trigger = trigger_of(change.kind, change.previous, change.current)
+        is_applied = self.state.snapshots.has_applied_plan
+        trigger = trigger_of(change.kind, change.previous, change.current, is_applied)
         if not self._is_synced:
             return
         if trigger is not None:

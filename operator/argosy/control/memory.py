@@ -200,6 +200,11 @@ class PlanningMemory:
     edits: EditMemory = field(default_factory=EditMemory)
     awaited_s: Mapping[str, float] = field(default_factory=dict)
 
+    def after_restore(self) -> PlanningMemory:
+        """Without what was seen of objects in a history of the API server that was undone: their difference
+        from what is there now is not an edit, and looks begin anew."""
+        return replace(self, first_seen_s={}, unrouted=frozenset(), edits=EditMemory(), awaited_s={})
+
 
 @dataclass(frozen=True, slots=True)
 class ControlMemory:

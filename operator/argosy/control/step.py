@@ -45,7 +45,7 @@ from argosy.control.revision.window import last_revision, waiting
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.counts import num_serving
-from argosy.control.state.nodes import pool_nodes
+from argosy.control.state.nodes import outside_places, pool_nodes
 from argosy.control.state.owners import Owners, owners_by_deployment
 from argosy.control.state.routable import RECONNECT_S
 from argosy.control.state.silence import doubted_pods
@@ -187,7 +187,7 @@ def _decision(
     snapshot, mode = sizing.snapshot, sizing.snapshot.fleet_spec.mode
     # Engines that stopped together are more often a fault of the network than dead: nothing changes.
     is_in_doubt = bool(doubted_pods(snapshot))
-    new_plan = None if is_in_doubt else _new_revision(snapshot, decided, settings, picture)
+    new_plan = None if is_in_doubt else _new_revision(sizing, decided, settings, picture)
     follow = new_plan if mode is Mode.AUTO and new_plan else picture.whole.applied_plan
     made = _Made(sizing, decided, memory, picture, new_plan, follow, is_in_doubt, draining(picture.whole))
     reported = _reported(made)
@@ -391,8 +391,9 @@ def _alarm(snapshot: FleetSnapshot, what: str, broken: list[str]) -> Decision:
 
 
 def _new_revision(
-    snapshot: FleetSnapshot, decided: Decided, settings: StepSettings, picture: _Picture
+    sizing: Sizing, decided: Decided, settings: StepSettings, picture: _Picture
 ) -> FleetPlan | None:
+    snapshot = sizing.snapshot
     has_anything = snapshot.classes or snapshot.plans or snapshot.deployments
     mode = snapshot.fleet_spec.mode
     if mode is Mode.OBSERVE or not has_anything or not is_known(snapshot):
@@ -407,7 +408,8 @@ def _new_revision(
     origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot), limits)
     revision = revision_of(decided, snapshot.applied_plan, origin)
     candidate = taken_over(revision, applied, picture.kept, picture.whole.pools)
-    return candidate if differs(candidate, last) else None
+    outside = outside_places(snapshot, sizing.nodes, sizing.lost)
+    return candidate if differs(candidate, last, outside) else None
 
 
 def _plan_events(

@@ -8,15 +8,16 @@ one trigger of a decision that several asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.kinds import TriggerRule, kind_of
+from argosy.api.schema.ownership import other_owner, status_managers
 from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
-from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, PodState
+from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, NodeState, PodState
 from argosy.snapshot.kubernetes import (
     deployment_state,
     loose_replica_set,
@@ -36,6 +37,9 @@ class Trigger:
     is_progress: bool = False
 
 
+RESTORED = "the API server was restored to an earlier state"
+"""All objects may have changed at once, and none of them was created or deleted."""
+
 MOST_NAMED = 3
 """Triggers that a revision names; of more, it gives the number."""
 
@@ -51,9 +55,15 @@ def merged(triggers: Sequence[Trigger]) -> Trigger:
     return Trigger("; ".join(distinct[:MOST_NAMED]) + more, is_progress=not asked)
 
 
-def trigger_of(plural: str, previous: Object | None, current: Object | None) -> Trigger | None:
+def trigger_of(
+    plural: str,
+    previous: Object | None,
+    current: Object | None,
+    has_applied_plan: Callable[[], bool] = lambda: True,
+) -> Trigger | None:
     """Why this change calls for a decision, or None where it does not.
 
+    has_applied_plan: whether a plan is applied after the change; it is asked where that matters
     Raises InvariantError for a plural that is not in the registry of kinds.
     """
     kind = kind_of(plural)
@@ -65,7 +75,7 @@ def trigger_of(plural: str, previous: Object | None, current: Object | None) -> 
         case TriggerRule.POD:
             return _pod_change(previous, current)
         case TriggerRule.PLAN:
-            return _plan_change(previous, current)
+            return _plan_change(previous, current, has_applied_plan)
         case TriggerRule.DEPLOYMENT:
             return _deployment_change(previous, current)
         case TriggerRule.REPLICA_SET:
@@ -106,16 +116,33 @@ def _is_going(item: Object) -> bool:
     return "deletionTimestamp" in item["metadata"]
 
 
-def _plan_change(previous: Object | None, current: Object | None) -> Trigger | None:
-    """An applied plan that is gone, or is no longer applied although no other has superseded it."""
+def _plan_change(
+    previous: Object | None, current: Object | None, has_applied_plan: Callable[[], bool]
+) -> Trigger | None:
+    """An applied plan that is gone, or is no longer applied although no other has superseded it; a plan
+    that another client applies."""
     if previous is None or _applied(previous).get("status") != ConditionStatus.TRUE:
-        return None
+        return _applied_by_hand(current)
     if current is None:
         return Trigger(f"FleetPlan {_name(previous)}, which was applied, was deleted")
     now = _applied(current)
-    if now.get("status") == ConditionStatus.TRUE or now.get("reason") == Reason.SUPERSEDED:
+    if now.get("status") == ConditionStatus.TRUE:
         return None
+    if now.get("reason") == Reason.SUPERSEDED:
+        if has_applied_plan():
+            return None
+        return Trigger(f"FleetPlan {_name(current)} was marked as superseded, and no plan is applied")
     return Trigger(f"the condition Applied of FleetPlan {_name(current)} was removed")
+
+
+def _applied_by_hand(plan: Object | None) -> Trigger | None:
+    if plan is None or _applied(plan).get("status") != ConditionStatus.TRUE:
+        return None
+    path = ("status", "conditions", {"type": ConditionType.APPLIED.value}, "status")
+    client = other_owner(status_managers(plan["metadata"]), path)
+    if client is None:
+        return None
+    return Trigger(f"FleetPlan {_name(plan)} was marked as applied by {client.title}")
 
 
 def _applied(plan: Object) -> Object:
@@ -134,7 +161,22 @@ def _node_change(previous: Object | None, current: Object | None) -> Trigger | N
     was_leaving, is_leaving = (departure(n) if n is not None else "" for n in (before, after))
     if was_leaving != is_leaving:
         return Trigger(f"node {name} is leaving: {is_leaving}" if is_leaving else f"node {name} stays")
-    return Trigger(f"node {name} changed")
+    if before is None or after is None:
+        return Trigger(f"node {name} was {'created' if before is None else 'deleted'}")
+    return Trigger(f"node {name} changed ({_node_parts(before, after)})")
+
+
+def _node_parts(before: NodeState, after: NodeState) -> str:
+    """What differs, labels and devices by their names."""
+    labels = _different(before.labels, after.labels)
+    noun = "label" if len(labels) == 1 else "labels"
+    named = [f"{noun} {', '.join(labels[:MOST_NAMED])}"] if labels else []
+    taints = ["taints"] if before.taints != after.taints else []
+    return "; ".join([*named, *_different(before.allocatable, after.allocatable), *taints])
+
+
+def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
 
 
 def _is_read(pod: PodState) -> bool:

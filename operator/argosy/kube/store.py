@@ -3,12 +3,13 @@
 Owns the operator's copy of the API server's objects, and what is known of each kind. Input: objects of
 watch events, listings (`api`) and answers to writes. Output: the newest known version of each. An
 object of a custom kind that is gone is kept as unseen until it is known that a user has deleted it
-(`reconcile.watch` asks that); one of Kubernetes' own kinds is dropped at once.
+(`reconcile.watch` asks that); one of Kubernetes' own kinds is dropped at once. Once the API server's
+objects are restored from a backup, an older version is the right one: the store finds the proof of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -46,6 +47,15 @@ class Store:
         self._parting: dict[str, dict[str, Parting]] = {kind: {} for kind in self._objects}
         self._dropped: dict[str, dict[str, int]] = {kind: {} for kind in self._objects}
         """Uids that are gone, with their last version, until a listing made after that has been compared."""
+        self._newest = dict.fromkeys(self._objects, 0)
+        self._num_restored = 0
+        self._to_relist = set[str]()
+        """Kinds that were not listed since the API server was restored."""
+
+    @property
+    def num_restored(self) -> int:
+        """How often the API server's objects were found to be restored to an earlier state."""
+        return self._num_restored
 
     @property
     def is_synced(self) -> bool:
@@ -99,22 +109,28 @@ class Store:
         Returns the version that it replaces, or `item` itself where it is ignored: nothing has changed.
         """
         key, kept = object_key(item), self._objects[kind]
+        self._newest[kind] = max(self._newest[kind], _version(item))
         # The answer to a write may arrive after the watch has reported the object's deletion.
         if _version(item) <= self._dropped[kind].get(_uid(item), -1):
             return item
         previous = kept.get(key)
         if previous is not None and _is_older(item, previous):
             return item
-        kept[key] = item
+        unseen = self._keep(kind, key, item)
+        return unseen if previous is None else previous
+
+    def _keep(self, kind: str, key: str, item: Object) -> Object | None:
+        """Returns the unseen version that is seen again."""
+        self._objects[kind][key] = item
         self._deleted[kind].pop(key, None)
         self._parting[kind].pop(key, None)
-        unseen = self._unseen[kind].pop(key, None)
-        return unseen if previous is None else previous
+        return self._unseen[kind].pop(key, None)
 
     def drop(self, kind: str, item: Object) -> None:
         """An object is gone; one made since under the same name stays."""
         key, kept = object_key(item), self._objects[kind]
         self._dropped[kind][_uid(item)] = _version(item)
+        self._newest[kind] = max(self._newest[kind], _version(item))
         if key in kept and kept[key]["metadata"].get("uid") == item["metadata"].get("uid"):
             self._hide(kind, key)
 
@@ -129,18 +145,69 @@ class Store:
         at_s: when it was made (seconds of the process's monotonic clock)
 
         A watch does not report objects that were deleted while it was disconnected. Objects changed
-        since the listing (a newer resource version) stay, and those deleted since do not return.
+        since the listing (a newer resource version) stay, and those deleted since do not return; the first
+        listing after `restore` is taken as it is.
         """
         kept, listed = self._objects[kind], {object_key(item): item for item in items}
-        before = dict(kept)
-        for key in [k for k in kept if k not in listed and _version(kept[k]) <= listed_version]:
+        before, as_it_is = dict(kept), self.is_restored(kind)
+        for key in [k for k in kept if k not in listed and (as_it_is or _version(kept[k]) <= listed_version)]:
             self._hide(kind, key)
-        for item in listed.values():
-            self.put(kind, item)
+        for key, item in listed.items():
+            if as_it_is:
+                self._keep(kind, key, item)
+            else:
+                self.put(kind, item)
+        self._to_relist.discard(kind)
+        self._newest[kind] = max(self._newest[kind], listed_version)
         dropped = self._dropped[kind]
         self._dropped[kind] = {uid: version for uid, version in dropped.items() if version > listed_version}
         self.note(replace(self._kinds[kind], state=KindState.SEEN, compared_s=at_s, problem=""))
         return before != kept
+
+    def newest(self, kind: str) -> int:
+        """The highest resource version that was seen of a kind, of a listing, an object or a deletion."""
+        return self._newest[kind]
+
+    def is_restored(self, kind: str) -> bool:
+        """Whether the API server's objects were restored, and those of this kind were not listed since."""
+        return kind in self._to_relist
+
+    def restored_by(self, kind: str, items: Collection[Object], listed_version: int, newest: int) -> str:
+        """What proves that the API server was restored to an earlier state; empty where nothing does.
+
+        items, listed_version: a consistent listing (its request named no resource version, so it shows all
+            that was written before the request)
+        newest: `newest(kind)` when the listing was requested
+
+        Resource versions only grow, and a deleted object's uid never returns. A watch event or the answer
+        to a write that is older than what is known proves nothing: they may arrive in any order.
+        """
+        if 0 < listed_version < newest:
+            return f"a listing of {kind} has resource version {listed_version}, and {newest} was seen before"
+        for item in items:
+            known = self._version_known(kind, item)
+            if _version(item) < known <= listed_version:
+                found = f"{kind} {object_key(item)} has resource version {_version(item)}"
+                return f"{found}, and {known} was seen before"
+        return ""
+
+    def _version_known(self, kind: str, item: Object) -> int:
+        """The last version that is known of the same object, its deletion included."""
+        key, uid = object_key(item), _uid(item)
+        kept = self._objects[kind].get(key)
+        of_kept = _version(kept) if kept is not None and _uid(kept) == uid else 0
+        return max(of_kept, self._dropped[kind].get(uid, 0))
+
+    def restore(self, problem: str) -> None:
+        """The API server's objects are those of an earlier state: what is known of versions and deletions
+        is of a history that did not happen. Objects stay until their kind is listed."""
+        self._num_restored += 1
+        self._to_relist = set(self._objects)
+        for kind, seen in self._kinds.items():
+            self._newest[kind] = 0
+            self._dropped[kind], self._deleted[kind], self._parting[kind] = {}, {}, {}
+            if seen.state is KindState.SEEN:
+                self.note(replace(seen, state=KindState.RESTORED, problem=problem))
 
 
 def _uid(item: Object) -> str:

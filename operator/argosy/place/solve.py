@@ -5,10 +5,11 @@ clock, so a placement is a function of its problem and seed. Input: a `Placement
 Output: a `Placement`. Objectives, in this order, for each pool by itself:
 
     1  as few replicas as possible without a node
-    2  the fewest replicas of an option on any one node (summed over options)
-    3  the fewest nodes with some GPUs in use and some free, where a replica of several GPUs may come
-    4  the fewest replicas together on nodes, whichever options they are of
-    5  nodes that come first by name, those that the autoscaler may remove last
+    2  as few options as possible without any replica
+    3  the fewest replicas of an option on any one node (summed over options)
+    4  the fewest nodes with some GPUs in use and some free, where a replica of several GPUs may come
+    5  the fewest replicas together on nodes, whichever options they are of
+    6  nodes that come first by name, those that the autoscaler may remove last
 
 Victims on nodes that stay are chosen before (`victims`); their GPUs are not free until they are gone.
 Replicas on leaving nodes are placed anew; those that find no room stay where they are.
@@ -34,7 +35,7 @@ from argosy.plan.solution import SolveStatus
 
 DETERMINISTIC_LIMIT = 0.1
 """CP-SAT's own measure of work, for each objective of each pool: some 0.3 s. 200 replicas on 60 nodes
-need 0.02 for the first two objectives. A proof of the third would take up to 1.0 and save one
+need 0.02 for the first three objectives. A proof of the fourth would take up to 1.0 and save one
 stranded node: not worth the wait. An objective that is cut keeps the best solution so far."""
 
 

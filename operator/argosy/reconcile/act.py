@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from argosy.api import API_VERSION, FleetPlan
+from argosy.api import API_VERSION, Fleet, FleetPlan
 from argosy.api.crd.resource import status_body
 from argosy.api.kinds import kind_named
 from argosy.api.schema.timestamp import rfc3339_micro
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
 from argosy.control.fast import Weights
+from argosy.control.status.fleet import with_refused
 from argosy.control.traffic.balance import weights_status
 from argosy.errors import ActuationError, NextStep, Obstacle
 from argosy.keys import DeploymentKey
@@ -57,7 +58,10 @@ log = logging.getLogger(__name__)
 
 EVENTS_ACTIVITY = "events"
 STATUS = "status of "
-"""The troubles of statuses are named by it and the object."""
+"""The troubles of statuses are named by it and the object, or the kind."""
+OLD_PLANS = "old FleetPlans"
+_OF_A_KIND = (Obstacle.FORBIDDEN, Obstacle.KIND_MISSING)
+"""What concerns all objects of a kind."""
 
 
 class Actor:
@@ -118,23 +122,32 @@ class Actor:
         self._store.put("replicasets", await self._api.patch(REPLICA_SETS, step.key, body))
 
     async def report(self, decision: Decision) -> None:
-        """Write statuses that changed, and events; an object that refuses its status stops no other."""
-        refused = set[str]()
-        for update in decision.statuses:
+        """Write statuses that changed, and events; a status that is refused stops no other.
+
+        Raises ActuationError where one was refused that may be accepted when tried again.
+        """
+        refused, kinds, again = set[str](), dict[str, str](), list[ActuationError]()
+        for update in sorted(decision.statuses, key=lambda each: each.kind == Fleet.PLURAL):
+            if update.kind in kinds:
+                continue
             try:
-                await self._write_status(update)
+                await self._write_status(with_refused(update, kinds))
             except ActuationError as error:
-                if error.next_step is not NextStep.GIVE_UP:
-                    raise
-                activity = f"{STATUS}{update.kind} {update.key}"
-                refused.add(activity)
-                self._troubles.failed(activity, f"it was not written: {error}", level=logging.ERROR)
+                refused.add(_refused_status(update, error))
+                if error.obstacle in _OF_A_KIND:
+                    kinds[update.kind] = str(error)
+                elif error.next_step is NextStep.RETRY:
+                    again.append(error)
+                    continue
+                self._report_refused(_refused_status(update, error), error)
         self._troubles.keep_only(STATUS, frozenset(refused))
         # An event about a status that was not written would be posted with every decision.
-        written = (
-            e for e in decision.events if f"{STATUS}{kind_named(e.kind).plural} {e.key}" not in refused
-        )
-        await self.post(written)
+        await self.post(e for e in decision.events if not refused & _statuses_of(e))
+        if again:
+            raise again[0]
+
+    def _report_refused(self, activity: str, error: ActuationError) -> None:
+        self._troubles.failed(activity, f"it was not written: {error}", level=logging.ERROR)
 
     async def post(self, events: Iterable[EventRecord]) -> None:
         """Post events; one that is refused is only logged."""
@@ -152,7 +165,14 @@ class Actor:
         """Delete revisions that are too old to keep."""
         for name in names:
             self._ensure_leader()
-            await self._api.delete(FLEETPLANS, name)
+            try:
+                await self._api.delete(FLEETPLANS, name)
+            except ActuationError as error:
+                if error.obstacle not in _OF_A_KIND:
+                    raise
+                said = f"they are not deleted: {error}"
+                return self._troubles.failed(OLD_PLANS, said, is_readiness=False)
+        self._troubles.succeeded(OLD_PLANS)
 
     def _ensure_leader(self) -> None:
         if not self._may_act():
@@ -238,6 +258,25 @@ class Actor:
             self._troubles.failed(EVENTS_ACTIVITY, f"one was not posted: {error}", is_readiness=False)
         else:
             self._troubles.succeeded(EVENTS_ACTIVITY)
+
+
+def _refused_status(update: StatusUpdate, error: ActuationError) -> str:
+    """What the trouble is named by: the kind, where no status of it can be written, or the object.
+
+    Raises `error` where the API server does not answer, or where nothing of the decision is valid any more.
+    """
+    if error.obstacle in _OF_A_KIND:
+        return f"{STATUS}{update.kind}"
+    is_answer = error.next_step is NextStep.GIVE_UP or error.status
+    if not is_answer or error.next_step is NextStep.REPLAN:
+        raise error
+    return f"{STATUS}{update.kind} {update.key}"
+
+
+def _statuses_of(event: EventRecord) -> set[str]:
+    """Troubles in which an event's object has no current status."""
+    plural = kind_named(event.kind).plural
+    return {f"{STATUS}{plural}", f"{STATUS}{plural} {event.key}"}
 
 
 def _changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -66,6 +66,9 @@ class Metrics:
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
         )
+        self.restored = self._counter(
+            "api_restored", "Times that the API server was found restored to an earlier state"
+        )
         self._add_classes()
         self._add_calibrations()
 

@@ -101,7 +101,13 @@ class _Process:
         snapshots = Snapshots(self._store)
         self._publisher = Publisher(snapshots, self._ads, clock, settings.state_dir, cluster)
         self._api, self._cluster = api, cluster
-        listeners = Listeners(self._changed, self._picture_changed, self._metrics.show_missed)
+        listeners = Listeners(
+            self._changed,
+            self._picture_changed,
+            self._metrics.show_missed,
+            lambda proof: self._planning.begin_anew(proof),
+            self._relisted,
+        )
         self._watches = Watches(self._store, api, clock, troubles, listeners)
         lease = (settings.namespace, incarnation.identity)
         self._envoy_leases = EnvoyLeases(api, clock, lease, self._publisher.own_envoys, troubles)
@@ -215,6 +221,11 @@ class _Process:
         finally:
             loop.close()
 
+    def _relisted(self, kind: str, cause: str) -> None:
+        self._publisher.note(kind)
+        if self._store.is_synced:
+            self._planning.wake(Trigger(cause))
+
     def _envoys_changed(self) -> None:
         """Update statuses at once where an Envoy comes, goes, sends a NACK or gets another plan's resources.
 
@@ -237,7 +248,8 @@ class _Process:
     def _changed(self, change: Change) -> None:
         self._publisher.note(change.kind)
         if self._store.is_synced:
-            trigger = trigger_of(change.kind, change.previous, change.current)
+            is_applied = self._state.snapshots.has_applied_plan
+            trigger = trigger_of(change.kind, change.previous, change.current, is_applied)
             if trigger is not None:
                 self._planning.wake(trigger)
 

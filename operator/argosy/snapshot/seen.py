@@ -22,6 +22,10 @@ SECOND_LOOK_S = 30.0
 OUTDATED_AFTER_S = 120.0
 """A kind that was not compared with a listing for so long (four of them are due) may have changed unseen."""
 
+_RESTORED = (
+    "the API server was restored to an earlier state ({problem}): the objects of {kinds} are listed anew"
+)
+
 ROLE = "charts/argosy/files/operator-rbac.yaml"
 INSTALL = "kubectl apply --server-side -f crds/"
 
@@ -38,6 +42,8 @@ class KindState(StrEnum):
     """The operator's role does not allow it to list the kind."""
     TERMINATING = "Terminating"
     """Its CustomResourceDefinition is being deleted, and all of its objects with it."""
+    RESTORED = "Restored"
+    """The API server was restored to an earlier state, and no listing has been compared since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,8 @@ class KindSeen:
                     f"the operator may not list {self.plural} ({self.problem}); allow it get, list and watch"
                     f" on {self.plural} in the API group {group}, as {ROLE} does"
                 )
+            case KindState.RESTORED:
+                return _RESTORED.format(problem=self.problem, kinds=f"kind {kind.name}")
             case KindState.SEEN:
                 return self._outdated(monotonic_s)
 
@@ -157,10 +165,15 @@ _TOGETHER = {
 
 def problems(kinds: Iterable[KindSeen], monotonic_s: float) -> tuple[str, ...]:
     """What cannot be seen of these kinds, in sentences: one for all that are not installed, one for all
-    that are not listed yet.
+    that are not listed yet, or not since the API server was restored.
     """
     every = tuple(kinds)
     found, told = [], set[KindState]()
+    restored = [kind for kind in every if kind.state is KindState.RESTORED]
+    if len(restored) > 1:
+        every_name = ", ".join(kind_of(kind.plural).name for kind in restored)
+        found.append(_RESTORED.format(problem=restored[0].problem, kinds=f"kinds {every_name}"))
+        told.add(KindState.RESTORED)
     for state, sentence in _TOGETHER.items():
         names = [kind_of(kind.plural).name for kind in every if kind.state is state]
         if len(names) > 1:

@@ -17,5 +17,5 @@ def test_the_older_object_comes_first_then_the_name_and_last_what_was_never_crea
 
 def test_metadata_that_argosy_does_not_read_is_ignored() -> None:
     found = a_pool().to_object()
-    deleted = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"], "managedFields": [{}]}
-    assert GPUPool.from_object({**found, "metadata": {**found["metadata"], **deleted}}) == a_pool()
+    unread = {"ownerReferences": [{"name": "x"}], "managedFields": [{}], "generateName": "x-"}
+    assert GPUPool.from_object({**found, "metadata": {**found["metadata"], **unread}}) == a_pool()

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from small_fleet import World, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes, with_condition
+from builders import with_condition
+from small_fleet import World, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
 
 from argosy.api import RouterPolicy
 from argosy.api.conditions import ConditionStatus

@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 
 import pytest
+from builders import with_condition
 from small_fleet import (
     World,
     a_class,
@@ -18,7 +19,6 @@ from small_fleet import (
     started,
     steps_of,
     verdict,
-    with_condition,
 )
 
 from argosy.api import CustomResource, FleetPlan, GPUPool, ServedModel, WorkloadClass

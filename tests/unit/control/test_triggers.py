@@ -97,16 +97,20 @@ def deleting(pod: dict[str, Any]) -> dict[str, Any]:
             "node gpu-1 is leaving: Karpenter is removing it (taint karpenter.sh/disrupted)",
             id="a disruption",
         ),
-        pytest.param("nodes", a_node(), a_node(labels={"a": "b"}), "node gpu-1 changed", id="a label"),
-        pytest.param("nodes", a_node(), a_node(GPUS), "node gpu-1 changed", id="its GPUs"),
+        pytest.param(
+            "nodes", a_node(), a_node(labels={"a": "b"}), "node gpu-1 changed (label a)", id="a label"
+        ),
+        pytest.param("nodes", a_node(), a_node(GPUS), "node gpu-1 changed (nvidia.com/gpu)", id="its GPUs"),
         pytest.param(
             "nodes",
             a_node(),
             a_node(taints=[{"key": "gpu", "effect": "NoSchedule"}]),
-            "node gpu-1 changed",
+            "node gpu-1 changed (taints)",
             id="a taint",
         ),
-        pytest.param("nodes", None, a_node(UNKNOWN), "node gpu-1 changed", id="a node joined, not ready yet"),
+        pytest.param(
+            "nodes", None, a_node(UNKNOWN), "node gpu-1 was created", id="a node joined, not ready yet"
+        ),
     ],
 )
 def test_a_change_is_named_in_a_sentence(kind: str, before: Any, after: Any, message: str) -> None:
@@ -248,6 +252,33 @@ APPLIED, SUPERSEDED = a_fleet_plan("True", "Applied"), a_fleet_plan("False", "Su
 )
 def test_an_applied_plan_that_is_lost_triggers_a_decision(before: Any, after: Any, sentence: str) -> None:
     assert trigger_of("fleetplans", before, after) == Trigger(sentence)
+
+
+@pytest.mark.parametrize(
+    ("manager", "expected"),
+    [
+        pytest.param(
+            "kubectl", Trigger("FleetPlan plan-000017 was marked as applied by kubectl"), id="by hand"
+        ),
+        pytest.param("argosy", None, id="by the operator"),
+    ],
+)
+@pytest.mark.parametrize("before", [None, an_object("plan-000017"), SUPERSEDED])
+def test_a_plan_that_another_client_applies_triggers_a_decision_that_names_it(
+    before: Any, manager: str, expected: Trigger | None
+) -> None:
+    fields = {"f:status": {"f:conditions": {'k:{"type":"Applied"}': {"f:status": {}}}}}
+    rows = [
+        {"manager": "argosy", "subresource": "status", "fieldsV1": {"f:status": {"f:phase": {}}}},
+        {"manager": manager, "subresource": "status", "fieldsV1": fields},
+    ]
+    plan = {**APPLIED, "metadata": {**APPLIED["metadata"], "managedFields": rows}}
+    assert trigger_of("fleetplans", before, plan) == expected
+
+
+def test_a_plan_that_is_superseded_while_no_other_is_applied_triggers_a_decision() -> None:
+    found = trigger_of("fleetplans", APPLIED, SUPERSEDED, lambda: False)
+    assert found == Trigger("FleetPlan plan-000017 was marked as superseded, and no plan is applied")
 
 
 @pytest.mark.parametrize(

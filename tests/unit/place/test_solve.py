@@ -166,6 +166,16 @@ def test_what_finds_no_room_is_named(problem: PlacementProblem, expected: str) -
     assert [u.message for u in placed(problem).unplaced] == [expected]
 
 
+@pytest.mark.parametrize(("with_one", "without"), [("alpha", "zeta"), ("zeta", "alpha")])
+def test_the_only_room_is_for_the_option_that_has_no_replica_whatever_its_name(
+    with_one: str, without: str
+) -> None:
+    wanted = (want(with_one, 2), want(without, 1))
+    placement = placed(PlacementProblem(nodes({"n1": 2}), pods(with_one, "n1"), wanted))
+    assert placement.new_nodes == {without: ("n1",)}
+    assert [each.option for each in placement.unplaced] == [with_one]
+
+
 def test_without_work_allowed_first_fit_answers_and_says_so() -> None:
     problem = PlacementProblem(
         nodes({f"n{i}": 8 for i in range(9)}), (), (want("a", 11), want("b", 9, gpus=4))

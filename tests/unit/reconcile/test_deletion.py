@@ -194,3 +194,21 @@ async def test_nothing_that_is_written_has_an_owner(tmp_path: Path) -> None:
     written = [item for plural in kinds for item in shell.server.of(plural).values()]
     assert written
     assert [i["metadata"] for i in written if i["metadata"].get("ownerReferences")] == []
+
+
+@in_virtual_time
+async def test_an_applied_plan_that_is_marked_as_superseded_by_hand_is_replaced_at_once(
+    tmp_path: Path,
+) -> None:
+    shell = await settled(tmp_path)
+    async with shell.running():
+        await shell.clock.sleep(32.0)
+        plan = last_plan(shell)
+        rows = [{"type": "Applied", "status": "False", "reason": "Superseded", "message": "by hand"}]
+        item = shell.server.of("fleetplans")[plan]
+        shell.server.put("fleetplans", {**item, "status": {"phase": "Superseded", "conditions": rows}})
+        await shell.clock.sleep(3.0)
+        assert last_plan(shell) > plan
+        assert shell.condition("fleetplans", last_plan(shell), "Applied") == ("True", "Applied")
+        assert shell.plan_triggers()[-1].startswith(f"FleetPlan {plan} was marked as superseded")
+        assert list(engines(shell).values()) == [2]

@@ -285,3 +285,22 @@ async def test_a_clock_that_jumps_an_hour_takes_nothing_away(
             await shell.clock.sleep(5.0)
             assert all(now >= before[key] for key, now in engines(shell).items())
             assert engines(shell).keys() >= before.keys()
+
+
+@in_virtual_time
+async def test_what_a_new_process_may_list_only_later_was_not_created_then(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    spec = {"targetRefs": [{"name": "chat"}]}
+    shell.server.put(
+        "routerpolicies", {"metadata": {"namespace": "default", "name": "default"}, "spec": spec}
+    )
+    shell.server.forbidden.add("routerpolicies")
+    fresh = VirtualShell(tmp_path, before=shell)
+    async with fresh.running():
+        await fresh.clock.sleep(40.0)
+        fresh.server.forbidden.clear()
+        await fresh.clock.sleep(10.0)
+        assert "default/default" in fresh.store.of("routerpolicies")
+    assert "the operator may list routerpolicies now" in fresh.decider.triggers
+    assert not [trigger for trigger in fresh.decider.triggers if "created" in trigger]
+    assert len(fresh.server.of("fleetplans")) == 1, "no revision where the plan does not change"

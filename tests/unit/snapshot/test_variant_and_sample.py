@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 
 import pytest
-from builders import a_fleet, a_pending_pod
-from small_fleet import World, with_condition
+from builders import a_fleet, a_pending_pod, with_condition
+from small_fleet import World
 
 from argosy.api import FleetPlan, ObjectMeta
 from argosy.api.conditions import ConditionStatus

@@ -209,6 +209,10 @@ _OF_REPLICAS = {
         " can be reached."
     ),
     "PictureIncomplete": "Argosy keeps the last plan and removes nothing: {problem}.",
+    "StateRestored": (
+        "The API server was restored to an earlier state ({problem}); Argosy decides anew on what it has now:"
+        " apply again what was changed since the backup."
+    ),
     "OwnerNotSeen": (
         "{missing} is named by what runs for it and is not seen, so its replicas are kept as they are; apply"
         " it again, or apply and then delete it to let them go."
@@ -268,6 +272,10 @@ _OF_PLANS = {
     "CheckFailed": (
         "The plan failed the independent check, so Argosy does not act on it: {violations}. This is a bug of"
         " Argosy; report it with this message."
+    ),
+    "StatusRefused": (
+        "Plans are carried out, but the API server refuses to write the status of {kinds}, which is out of"
+        " date: {problem}."
     ),
     "WritesRefused": "The API server refuses what Argosy needs, so plans are not carried out: {problem}.",
 }

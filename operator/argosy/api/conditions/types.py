@@ -117,6 +117,7 @@ class Reason(StrEnum):
     REPLICAS_AT_LIMIT = "ReplicasAtLimit"
     OBSERVATION_STALE = "ObservationStale"
     PICTURE_INCOMPLETE = "PictureIncomplete"
+    STATE_RESTORED = "StateRestored"
     OWNER_NOT_SEEN = "OwnerNotSeen"
     LAST_READABLE = "LastReadableUsed"
     KEPT_UNREAD = "KeptUnread"
@@ -142,6 +143,7 @@ class Reason(StrEnum):
     FLEET_GONE = "FleetGone"
     CHECK_FAILED = "CheckFailed"
     WRITES_REFUSED = "WritesRefused"
+    STATUS_REFUSED = "StatusRefused"
 
     @property
     def parts(self) -> tuple[str, ...]:

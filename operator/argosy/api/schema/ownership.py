@@ -18,6 +18,8 @@ Path = tuple[str | Mapping[str, Any], ...]
 
 OPERATOR = "argosy"
 """The field manager that Argosy writes as."""
+STATUS = "status"
+"""The subresource."""
 AUTOSCALED_BY = "kube-controller-manager"
 """Of all that it runs, only the HorizontalPodAutoscaler writes through `/scale` of a Deployment."""
 
@@ -63,6 +65,15 @@ class FieldManager:
 
 def field_managers(metadata: Mapping[str, Any]) -> tuple[FieldManager, ...]:
     """The managers of an object's fields, those of its status left out, the latest last."""
+    return tuple(each for each in _managers(metadata) if each.subresource != STATUS)
+
+
+def status_managers(metadata: Mapping[str, Any]) -> tuple[FieldManager, ...]:
+    """The managers of the fields of an object's status, the latest last."""
+    return tuple(each for each in _managers(metadata) if each.subresource == STATUS)
+
+
+def _managers(metadata: Mapping[str, Any]) -> list[FieldManager]:
     found = [
         FieldManager(
             name=str(entry.get("manager") or "an unnamed client"),
@@ -71,9 +82,8 @@ def field_managers(metadata: Mapping[str, Any]) -> tuple[FieldManager, ...]:
             fields=entry.get("fieldsV1") or {},
         )
         for entry in metadata.get("managedFields") or ()
-        if entry.get("subresource") != "status"
     ]
-    return tuple(sorted(found, key=lambda manager: manager.at_s))
+    return sorted(found, key=lambda manager: manager.at_s)
 
 
 def other_owner(managers: tuple[FieldManager, ...], path: Path) -> FieldManager | None:

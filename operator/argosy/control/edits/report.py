@@ -27,8 +27,9 @@ def sentence(edit: Edit) -> str:
     """What was changed, by which client, and that it is set back."""
     name = edit.deployment.name
     if edit.about == EXISTENCE:
-        again = f"what the plan has of it is made again once it is gone: {edit.change}"
-        return f"Deployment {name} was deleted, and not by Argosy: {again if edit.change else 'it is made again'}"
+        later = f"what the plan has of it is made again once it is gone: {edit.change}"
+        follows = later if edit.change else "it is made again"
+        return f"Deployment {name} was deleted, and not by Argosy: {follows}"
     if edit.about == POD:
         return f"pod {edit.change} was deleted by another client: its successor starts"
     if edit.about == RELEASED:

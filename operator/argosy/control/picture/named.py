@@ -1,8 +1,9 @@
 """The objects that a plan or a Deployment names and that the snapshot does not hold.
 
 Owns the way from a Deployment to the WorkloadClasses, the ServedModel and the GPUPool that it was made
-for, also where these are not seen: by the applied plan, or else by the labels. Input: a snapshot.
-Output: for each Deployment what is missing, and when its maker last saw that.
+for, also where these are not seen: by the applied plan, or else the newest plan that lists it, or else
+the labels. What an older plan names may have been deleted since. Input: a snapshot. Output: for each
+Deployment what is missing, and when its maker last saw that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from argosy.api import FleetPlan, GPUPool, ServedModel, WorkloadClass
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.schema.timestamp import seconds_of
-from argosy.control.cells import cells_of_plan, one_cell_each
+from argosy.control.cells import RouteCells, cells_of_plan, one_cell_each
 from argosy.keys import ClassKey, DeploymentKey, GroupName, NamespacedName
 from argosy.snapshot.cluster import LABEL_GROUP, LABEL_MODEL, LABEL_POOL, label_value
 from argosy.snapshot.fleet import FleetSnapshot
@@ -38,16 +39,23 @@ class Makers:
 def makers_by_deployment(snapshot: FleetSnapshot) -> dict[DeploymentKey, Makers]:
     """The makers of every Deployment that runs or that the applied plan names."""
     plan = snapshot.applied_plan
-    entries = {entry.name: entry for entry in plan.spec.deployments} if plan else {}
-    labels = _labels(snapshot)
+    applied = {entry.name for entry in plan.spec.deployments} if plan else set[DeploymentKey]()
+    entries, labels = _entries(snapshot), _labels(snapshot)
     classes_of_group = _classes_of_groups(snapshot)
     found: dict[DeploymentKey, Makers] = {}
-    for key in sorted({*entries, *labels}):
-        if plan is not None and key in entries:
-            found[key] = _planned(snapshot, plan, entries[key])
+    for key in sorted({*applied, *labels}):
+        if key in entries:
+            found[key] = _planned(snapshot, *entries[key])
         else:
             found[key] = _labelled(snapshot, key, labels[key], classes_of_group)
     return found
+
+
+def _entries(snapshot: FleetSnapshot) -> dict[DeploymentKey, tuple[FleetPlan, PlannedDeployment]]:
+    """The entry of each Deployment in the applied plan, or in the newest plan that lists it."""
+    plan = snapshot.applied_plan
+    by_age = (*sorted(snapshot.plans, key=lambda p: p.spec.revision), *((plan,) if plan else ()))
+    return {entry.name: (each, entry) for each in by_age for entry in each.spec.deployments}
 
 
 def _planned(snapshot: FleetSnapshot, plan: FleetPlan, entry: PlannedDeployment) -> Makers:
@@ -110,11 +118,18 @@ def _labels(snapshot: FleetSnapshot) -> dict[DeploymentKey, Mapping[str, str]]:
 
 
 def _classes_of_groups(snapshot: FleetSnapshot) -> dict[GroupName, frozenset[ClassKey]]:
-    """The classes of every group of any plan, those that are not seen included, and of every class."""
-    rows = [row for plan in snapshot.plans for row in cells_of_plan(plan).rows]
-    rows += one_cell_each(snapshot.classes).rows
+    """The classes of every group: of the newest plan that has it, those that are not seen included, and
+    of every class."""
+    found: dict[GroupName, frozenset[ClassKey]] = {}
+    for plan in sorted(snapshot.plans, key=lambda p: p.spec.revision):
+        found |= _by_group(cells_of_plan(plan))
+    alone = _by_group(one_cell_each(snapshot.classes))
+    return found | {group: classes | found.get(group, frozenset()) for group, classes in alone.items()}
+
+
+def _by_group(cells: RouteCells) -> dict[GroupName, frozenset[ClassKey]]:
     found: dict[GroupName, set[ClassKey]] = {}
-    for row in rows:
+    for row in cells.rows:
         found.setdefault(row.group, set()).add(row.workload_class)
     return {group: frozenset(classes) for group, classes in found.items()}
 

@@ -157,14 +157,19 @@ def _class_rates(cells: Iterable[tuple[ClassKey, float]]) -> dict[ClassKey, floa
     return rates
 
 
-def differs(new: FleetPlan, last: FleetPlan | None) -> bool:
-    """Whether `new` is worth a revision of its own after `last`."""
+def differs(
+    new: FleetPlan, last: FleetPlan | None, outside: Mapping[DeploymentKey, Counter[str]] | None = None
+) -> bool:
+    """Whether `new` is worth a revision of its own after `last`.
+
+    outside: replicas that serve on where their pool has no node any more: their places are not given up
+    """
     if last is None:
         return True
     if (
         _kept(new) != _kept(last)
         or _counts(new) != _counts(last)
-        or _gives_places_up(new, last)
+        or _gives_places_up(new, last, outside or {})
         or _limits(new) != _limits(last)
         or _cell_names(new) != _cell_names(last)
     ):
@@ -287,10 +292,14 @@ def _counts(plan: FleetPlan) -> dict[DeploymentKey, int]:
     return {e.name: e.replicas for e in plan.spec.deployments if e.replicas > 0}
 
 
-def _gives_places_up(new: FleetPlan, last: FleetPlan) -> bool:
+def _gives_places_up(new: FleetPlan, last: FleetPlan, outside: Mapping[DeploymentKey, Counter[str]]) -> bool:
     """True if a place that the last revision lists is not listed any more."""
     places = {entry.name: entry.places for entry in new.spec.deployments}
-    return any(not before.places <= places.get(before.name, Counter()) for before in last.spec.deployments)
+    none = Counter[str]()
+    return any(
+        not before.places - outside.get(before.name, none) <= places.get(before.name, none)
+        for before in last.spec.deployments
+    )
 
 
 def _stands_by_for_room(new: FleetPlan, added: Iterable[tuple[CellName, DeploymentKey]]) -> bool:

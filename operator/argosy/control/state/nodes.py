@@ -13,12 +13,13 @@ snapshot and the lost pods. Output: `PoolNodes` by pool.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from argosy.api import GPUPool
 from argosy.control.state.departure import departure, is_candidate, is_declared_dead
+from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import LABEL_POOL, NodeState, PodState, Taint, label_value
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -114,6 +115,19 @@ def leaving_pods(snapshot: FleetSnapshot, pools: Mapping[str, PoolNodes]) -> fro
     """Keys of the engine pods on nodes whose removal is announced."""
     names = {node.name for pool in pools.values() for node in pool.leaving}
     return frozenset(p.key for p in snapshot.engine_pods if p.destination in names)
+
+
+def outside_places(
+    snapshot: FleetSnapshot, pools: Mapping[str, PoolNodes], lost: frozenset[str]
+) -> dict[DeploymentKey, Counter[str]]:
+    """Replicas by Deployment and node where their pool does not select the node any more: they serve on."""
+    found: dict[DeploymentKey, Counter[str]] = {}
+    for pod in snapshot.engine_pods:
+        pool = _pool_of(pod, snapshot)
+        is_there = pod.destination in snapshot.nodes and not pod.deleting and pod.key not in lost
+        if is_there and pool is not None and pod.destination not in pools[pool.key].all_names:
+            found.setdefault(pod.deployment, Counter())[pod.destination] += 1
+    return found
 
 
 def evicted_pods(snapshot: FleetSnapshot) -> frozenset[str]:

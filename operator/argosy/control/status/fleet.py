@@ -7,9 +7,13 @@ violations. Output: a `FleetStatus`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from argosy.api import Fleet
-from argosy.api.conditions import ConditionStatus, ConditionType, Reason
+from argosy.api.conditions import MESSAGE_LIMIT, Condition, ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import EnvoyStatus, FleetStatus
+from argosy.api.kinds import kind_of
 from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.status.classes import class_ready, telemetry_lost
 from argosy.control.status.pools import pool_cost_usd_per_hour
@@ -64,6 +68,26 @@ def refused_decision(snapshot: FleetSnapshot, problem: str) -> Decision:
     conditions = dated(item.status.conditions, item.metadata, (refused,), snapshot.now_s)
     status = FleetStatus(observed_generation=item.metadata.generation, conditions=conditions)
     return Decision(snapshot.fleet_spec.mode, statuses=(StatusUpdate(Fleet.PLURAL, item.key, status),))
+
+
+def with_refused(update: StatusUpdate, refused: Mapping[str, str]) -> StatusUpdate:
+    """The status of Fleet, which names the kinds whose statuses are refused. refused: reasons, by plural"""
+    if not refused or not isinstance(update.status, FleetStatus):
+        return update
+    kinds = " and ".join(kind_of(plural).name for plural in sorted(refused))
+    reason = Reason.STATUS_REFUSED
+    said = reason.sentence(kinds=kinds, problem="; ".join(refused.values()))
+    conditions = tuple(_remarked(each, reason, said) for each in update.status.conditions)
+    return replace(update, status=update.status.model_copy(update={"conditions": conditions}))
+
+
+def _remarked(each: Condition, reason: Reason, said: str) -> Condition:
+    """A Fleet that is not Ready keeps its reason: that one weighs more."""
+    if each.type != ConditionType.READY:
+        return each
+    if each.status is ConditionStatus.TRUE:
+        return each.model_copy(update={"reason": reason, "message": said[:MESSAGE_LIMIT]})
+    return each.model_copy(update={"message": f"{each.message} {said}"[:MESSAGE_LIMIT]})
 
 
 def _envoys(routing: RoutingView) -> tuple[EnvoyStatus, ...]:

@@ -104,9 +104,10 @@ def dated(
 
 
 def _held(metadata: ObjectMeta) -> str:
+    why = holder(metadata.finalizers or ())
     return (
-        f"Its deletion was requested at {metadata.deletion_timestamp}, and {holder(metadata.finalizers or ())}:"
-        " until then it counts as before, and its grace begins once it is gone."
+        f"Its deletion was requested at {metadata.deletion_timestamp}, and {why}: until then it counts as"
+        " before, and its grace begins once it is gone."
     )
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from argosy.place.constraints.capacity import NodeCapacity
 from argosy.place.constraints.crowding import Crowding
 from argosy.place.constraints.demand import Demand
+from argosy.place.constraints.first_replica import FirstReplica
 from argosy.place.constraints.fragmentation import Fragmentation
 from argosy.place.constraints.order import Order
 from argosy.place.constraints.spread import Spread
@@ -28,6 +29,7 @@ class PlacementConstraint(Protocol):
 ALL: tuple[PlacementConstraint, ...] = (
     NodeCapacity(),
     Demand(),
+    FirstReplica(),
     Spread(),
     Fragmentation(),
     Crowding(),

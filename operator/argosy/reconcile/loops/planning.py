@@ -12,14 +12,17 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from argosy.api import Fleet
+from argosy.api.conditions import Reason
+from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
-from argosy.control.decision import Decision, PlannedStep
+from argosy.control.decision import Decision, EventRecord, PlannedStep
 from argosy.control.memory import ControlMemory
 from argosy.control.recheck import changed_since
 from argosy.control.status.fleet import refused_decision
 from argosy.control.step import StepSettings
 from argosy.control.steps import gate_steps
-from argosy.control.triggers import Trigger, merged
+from argosy.control.triggers import RESTORED, Trigger, merged
 from argosy.errors import ActuationError, InvariantError, NextStep, Obstacle
 from argosy.keys import DeploymentKey
 from argosy.reconcile.error_table import Severity, delay_after, next_move
@@ -61,6 +64,9 @@ NAMESPACE = "namespace "
 """The troubles of namespaces that are being deleted are named by it and the namespace."""
 NAMESPACE_RETRY_S = 60.0
 """Until something is made again in a namespace that was being deleted."""
+
+RESTORED_S = 120.0
+"""For so long a restore of the API server is news: while it was away, no process may have led."""
 
 STALE_S = 30.0
 """A decision on an older snapshot is not carried out (measuring new capacities may take this long)."""
@@ -109,6 +115,10 @@ class PlanningLoop:
         self._waits_until_s: float | None = None
         self._waiting: list[Trigger] = []
         self._parting: dict[ObjectRef, float] = {}
+        self._num_restored = 0
+        """Which history of the API server's objects the last decision was made on."""
+        self._restored: tuple[str, float] | None = None
+        """What showed the last restore, and when (monotonic seconds), until an event was posted."""
 
     def wake(self, trigger: Trigger) -> None:
         """Decide soon, because something has changed.
@@ -120,6 +130,15 @@ class PlanningLoop:
         if not trigger.is_progress:
             self._input_changed.set()
         self._woken.set()
+
+    def begin_anew(self, proof: str) -> None:
+        """The API server was restored to an earlier state: what was decided, remembered and to be decided
+        for the later one is void. proof: what shows it"""
+        state = self._state
+        self._restored = (proof, state.clock.monotonic_s())
+        self._triggers, self._waiting, self._waits_until_s, self._parting = [], [], None, {}
+        state.memory = state.memory.with_planning(state.memory.planning.after_restore())
+        state.metrics.restored.inc()
 
     async def run(self) -> None:
         """Iterate while this process leads, until cancelled."""
@@ -158,10 +177,11 @@ class PlanningLoop:
             changed = await self._profiles_read()
             # Taken with the snapshot and not before the files are read: what changes meanwhile is in the
             # snapshot too, and would else be named as the reason of the revision after this one.
-            unserved, self._triggers = [*self._waiting, *self._triggers, *changed], []
+            new = [*self._triggers, *changed]
+            unserved, self._triggers = [*self._waiting, *new], []
             self._woken.clear()
             self._input_changed.clear()
-            decision = await self._decide(merged(unserved))
+            decision = await self._decide(merged(unserved if self._is_due(new) else new))
             self._wait_with(decision, unserved)
             unserved.clear()
             await self._act(decision)
@@ -208,6 +228,12 @@ class PlanningLoop:
             del self._parting[ref]
             self.wake(Trigger(f"{ref} was deleted"))
 
+    def _is_due(self, new: list[Trigger]) -> bool:
+        """Whether the causes of a change that waits are named: at its time, beside other new facts, or where
+        nothing else asked. What follows from a step that took effect earlier is not for them."""
+        is_time = self._waits_until_s is not None and self._waits_until_s <= self._state.clock.now_s()
+        return is_time or not new or not all(trigger.is_progress for trigger in new)
+
     def _wait_with(self, decision: Decision, triggers: list[Trigger]) -> None:
         """Keep the causes of a change that waits, and when to look at it again."""
         self._waits_until_s = decision.waits_until_s
@@ -238,14 +264,29 @@ class PlanningLoop:
         self._report_unreadable(snapshot)
         self._note_parting(snapshot.seen.parting)
         settings = StepSettings(trigger.message, trigger.is_progress, state.settings.plan_time_limit_s)
+        num_restored = state.snapshots.num_restored
         decision = await self._decider.step(snapshot, state.memory, settings)
-        self._ensure_current(decision, snapshot.monotonic_s)
+        self._ensure_current(decision, snapshot.monotonic_s, num_restored)
         if decision.alarm:
             await self._raise_alarm(decision)
         state.memory = state.memory.with_planning(decision.memory)
         await state.actor.publish(decision)
+        await self._report_restored(snapshot)
         state.revisions.see(state.snapshots.plan_names())
         return decision
+
+    async def _report_restored(self, snapshot: FleetSnapshot) -> None:
+        """An event of Fleet: the whole new picture may be seen before a decision would doubt it."""
+        restored, self._restored = self._restored, None
+        if restored is None or snapshot.fleet is None or snapshot.fleet_spec.mode is Mode.OBSERVE:
+            return
+        proof, at_s = restored
+        if snapshot.monotonic_s - at_s <= RESTORED_S:  # a standby may decide for the first time days later
+            sentence = Reason.STATE_RESTORED.sentence(problem=proof)
+            event = EventRecord(
+                Fleet.KIND, snapshot.fleet.key, "Warning", Reason.STATE_RESTORED.value, sentence
+            )
+            await self._state.actor.post((event,))
 
     def _report_unreadable(self, snapshot: FleetSnapshot) -> None:
         """Objects that cannot be read; the conditions of each say the same."""
@@ -304,7 +345,8 @@ class PlanningLoop:
         num_left, unmarked = 0, set[DeploymentKey]()
         for planned in steps:
             step, snapshot = planned.step, self._state.snapshot()
-            reason = changed_since(planned, snapshot)
+            is_undone = self._state.snapshots.num_restored != self._num_restored
+            reason = RESTORED if is_undone else changed_since(planned, snapshot)
             if reason:
                 log.debug("left to the next decision: %s: %s", describe(step), reason)
                 num_left += 1
@@ -349,12 +391,15 @@ class PlanningLoop:
         names = frozenset(f"{NAMESPACE}{name}" for name in self._ending_until_s)
         self._state.troubles.keep_only(NAMESPACE, names)
 
-    def _ensure_current(self, decision: Decision, taken_at_s: float) -> None:
+    def _ensure_current(self, decision: Decision, taken_at_s: float, num_restored: int) -> None:
         """Raises ActuationError where nothing of the decision may be carried out."""
         if not self._election.is_leader:
             raise ActuationError("this process no longer leads", NextStep.REPLAN)
         if self._state.snapshots.fleet_spec().mode is not decision.mode:
             raise ActuationError("the mode changed while the decision was made", NextStep.REPLAN)
+        if self._state.snapshots.num_restored != num_restored:
+            raise ActuationError(f"{RESTORED} while the decision was made", NextStep.REPLAN)
+        self._num_restored = num_restored
         age_s = self._state.clock.monotonic_s() - taken_at_s
         if age_s > STALE_S:
             message = f"the decision took {age_s:.0f} s: at most {STALE_S:.0f} s is allowed"

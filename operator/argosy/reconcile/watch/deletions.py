@@ -47,6 +47,11 @@ class Deletions:
         """A watch has reported a deletion."""
         self._reported.add(ref)
 
+    def forget(self) -> None:
+        """The API server was restored: what was reported as deleted may be there."""
+        self._reported.clear()
+        self._since_s.clear()
+
     def waiting(self) -> frozenset[str]:
         """Kinds of which objects are unseen."""
         return frozenset(kind for kind in CUSTOM if self._store.unseen(kind))

@@ -73,9 +73,11 @@ class Snapshots:
         self._readable: dict[str, dict[str, CustomResource]] = {}
         """The last version of each object that could be read, by plural and uid."""
         self._absences = Absences(store)
+        self._num_restored = 0
 
     def take(self, measured: Measured, now_s: float, monotonic_s: float = 0.0) -> FleetSnapshot:
         """The store's objects and what was measured. monotonic_s: of the process's monotonic clock."""
+        self._forget_what_was_undone()
         found = self._take(measured, now_s, monotonic_s)
         ends = self._ends(found)
         used = in_use(found, ends) if ends else frozenset()
@@ -92,6 +94,19 @@ class Snapshots:
             parting={**gone.parting, **ends},
         )
         return replace(found, seen=seen)
+
+    @property
+    def num_restored(self) -> int:
+        """How often the API server was found to be restored to an earlier state."""
+        return self._store.num_restored
+
+    def _forget_what_was_undone(self) -> None:
+        """After a restore the same uid and version may name another content, and looks begin anew."""
+        if self._num_restored != self._store.num_restored:
+            self._num_restored = self._store.num_restored
+            self._parsed.clear()
+            self._readable.clear()
+            self._absences = Absences(self._store)
 
     def _ends(self, snapshot: FleetSnapshot) -> dict[ObjectRef, float]:
         """When the grace of each deleted object ends, in seconds since the epoch."""
@@ -154,6 +169,10 @@ class Snapshots:
         stored = {key: plan for key, plan in found.items() if key in self._store.of("fleetplans")}
         plans = found if applied_plan(tuple(stored.values())) is None else stored
         return tuple(sorted(plans.values(), key=lambda p: p.spec.revision))
+
+    def has_applied_plan(self) -> bool:
+        """Whether a FleetPlan is applied."""
+        return applied_plan(self.plans()) is not None
 
     def plan_names(self) -> tuple[str, ...]:
         """Names of all FleetPlans, those included that cannot be read: a name can be used once."""

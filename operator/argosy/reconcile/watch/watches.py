@@ -1,8 +1,8 @@
 """The watches: every object that decisions read, kept in the store.
 
 Owns which kinds can be seen, the comparison of the store with listings, and what a watch has missed.
-Input: watch events (`kopf_thread`) and listings. Output: the store; one callback for each change, and
-one where something is no longer seen, or seen again.
+Input: watch events (`kopf_thread`) and listings. Output: the store; one callback for each change, one
+where something is no longer seen, or seen again, and two where the API server was restored from a backup.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from argosy.api.kinds import CUSTOM, USER_SPECS, WATCHED
+from argosy.control.triggers import RESTORED
 from argosy.errors import ActuationError
 from argosy.kube.api import ApiServer, path_of
 from argosy.kube.failures import words
@@ -25,7 +26,7 @@ from argosy.reconcile.clock import Clock
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.watch.deletions import Deletions
 from argosy.reconcile.watch.kopf_thread import Backoffs, KopfThread
-from argosy.snapshot.seen import KindState, ObjectRef, problems
+from argosy.snapshot.seen import KindSeen, KindState, ObjectRef, problems
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +62,15 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Listeners:
     """Who is notified. on_change: of a changed object; on_picture: why the picture is less or more
-    complete than before; on_missed: kind and number of changes that only a listing found."""
+    complete than before; on_missed: kind and number of changes that only a listing found; on_restored:
+    by what it shows that the API server was restored to an earlier state; on_relisted: of each kind that
+    was listed for the first time since, or since the operator may list it, with that cause."""
 
     on_change: Callable[[Change], None]
     on_picture: Callable[[str], None] = lambda sentence: None
     on_missed: Callable[[str, int], None] = lambda kind, number: None
+    on_restored: Callable[[str], None] = lambda proof: None
+    on_relisted: Callable[[str, str], None] = lambda kind, cause: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,7 @@ class Watches:
         """
         before, refused = self._problems(), None
         for plural in kinds:
+            newest = self._store.newest(plural)
             try:
                 items, version = await self._api.list(path_of(plural))
             except ActuationError as error:
@@ -156,6 +162,8 @@ class Watches:
                 else:
                     refused = error
                 continue
+            if proof := self._store.restored_by(plural, items, version, newest):
+                self._restore(proof)
             await self._compare(plural, items, version)
         self._tell_problems(before)
         if refused is not None:
@@ -181,8 +189,10 @@ class Watches:
         key = object_key(item)
         if event["type"] != "DELETED":
             is_back = key in self._store.unseen(kind)
+            if event["type"] is None and _version(item) < _version(self._store.of(kind).get(key, item)):
+                self._list_now.set()  # a new watch lists first: was the API server restored meanwhile?
             previous = self._store.put(kind, item)
-            if previous != item:
+            if previous != item and not self._store.is_restored(kind):
                 # Also with the same spec as before it is a new object: it has no status yet.
                 self._listeners.on_change(Change(kind, None if is_back else previous, item))
             return
@@ -203,12 +213,37 @@ class Watches:
         was, before = self._store.kinds[plural], dict(self._store.of(plural))
         if self._is_emptied(plural, items, before):
             return
-        now_s = self._clock.monotonic_s()
-        if self._store.replace(plural, items, version, now_s):
+        cause = self._why_anew(was)
+        is_changed = self._store.replace(plural, items, version, self._clock.monotonic_s())
+        if cause:  # no object is known to be created, changed or deleted
+            self._listeners.on_relisted(plural, cause)
+        elif is_changed:
             self._report_differences(plural, before)
         must_look = was.state is not KindState.SEEN or not was.crd.exists or self._store.unseen(plural)
         if plural in CUSTOM and must_look:
             await self._judge(plural)
+
+    def _why_anew(self, was: KindSeen) -> str:
+        """Why the next listing shows objects that may have been there before; empty where it does not."""
+        if self._store.is_restored(was.plural):
+            return RESTORED
+        if was.state is KindState.FORBIDDEN and was.compared_s is None:
+            return f"the operator may list {was.plural} now"
+        return ""
+
+    def _restore(self, proof: str) -> None:
+        """Begin anew: what was seen of versions, deletions and events is of a history that was undone."""
+        log.warning(
+            "the API server was restored to an earlier state: %s; every kind is listed anew, and nothing is"
+            " removed until a decision has been made on that",
+            proof,
+        )
+        self._store.restore(proof)
+        self._deletions.forget()
+        self._emptied.clear()
+        self._start(self._kopf.kinds)
+        self._list_now.set()
+        self._listeners.on_restored(proof)
 
     def _is_emptied(self, plural: str, items: Sequence[Object], before: Mapping[str, Object]) -> bool:
         """Whether a listing lacks every node, pod or Deployment for the first time.

@@ -301,7 +301,7 @@ def test_an_item_of_a_list_without_names_is_an_edit_where_it_is_gone_but_not_whe
     edit = edited(lambda spec: spec["tolerations"].pop(0), TOLERATIONS)
     assert edit is not None
     assert edit.change.startswith("spec.template.spec.tolerations {'key': 'node.kubernetes.io/not-ready'")
-    edit = edited(lambda spec: spec["tolerations"][1].update(tolerationSeconds=300), TOLERATIONS)
+    edit = edited(lambda spec: spec["tolerations"][1].update(effect="NoSchedule"), TOLERATIONS)
     assert edit is not None
     assert edit.change.startswith("spec.template.spec.tolerations {'key': 'node.kubernetes.io/unreachable'")
 

@@ -15,7 +15,17 @@ from argosy.api.schema.timestamp import rfc3339
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.decision import StatusUpdate
-from argosy.control.edits.found import BUDGET, COUNT, EXISTENCE, ORPHAN, POD, TEMPLATE, UNNAMED, Edit
+from argosy.control.edits.found import (
+    BUDGET,
+    COUNT,
+    EXISTENCE,
+    ORPHAN,
+    POD,
+    RELEASED,
+    TEMPLATE,
+    UNNAMED,
+    Edit,
+)
 from argosy.control.edits.mending import Mending
 from argosy.control.edits.report import edit_events, sentence, with_contested
 from argosy.control.memory import EditMemory
@@ -57,7 +67,20 @@ def a_world(*conditions: Condition, of_fleet: tuple[Condition, ...] = ()) -> Fle
             an_edit(BUDGET, UNNAMED, "deleted"),
             "PodDisruptionBudget d was changed, and not by Argosy (deleted): set back",
         ),
-        (an_edit(EXISTENCE), "Deployment d was deleted, and not by Argosy: it is made again"),
+        (
+            an_edit(EXISTENCE, change=""),
+            "Deployment d was deleted, and not by Argosy: it is made again",
+        ),
+        (
+            an_edit(EXISTENCE, change="finalizer a/b holds it"),
+            "Deployment d was deleted, and not by Argosy: what the plan has of it is made again once it is"
+            " gone: finalizer a/b holds it",
+        ),
+        (
+            an_edit(RELEASED, change="label x of ReplicaSet d-1"),
+            "label x of ReplicaSet d-1 was removed or changed by another client, so that Deployment d no"
+            " longer owns its replicas: set back",
+        ),
         (an_edit(POD, change="d-1"), "pod d-1 was deleted by another client: its successor starts"),
         (
             an_edit(ORPHAN, change="label x of pod d-1"),

@@ -95,15 +95,15 @@ NEXT = a_plan(Entry("d", "new", ("new",)), revision=4)
 
 def test_the_next_revision_takes_the_kept_groups_over() -> None:
     kept = SetAside(frozenset({A, B}), frozenset({CHAT_GROUP}))
-    found = taken_over(NEXT, PLAN, kept)
+    found = taken_over(NEXT, PLAN, kept, {})
     assert [d.name.name for d in found.spec.deployments] == ["d", "a", "b"]
     assert [c.workload_class.name for c in found.spec.cells] == ["new", "chat", "code"]
     assert (found.key, found.spec.revision) == (NEXT.key, 4)
 
 
 def test_without_a_kept_group_or_an_applied_plan_nothing_is_taken_over() -> None:
-    assert taken_over(NEXT, PLAN, SetAside()) is NEXT
-    assert taken_over(NEXT, None, SetAside(groups=frozenset({CHAT_GROUP}))) is NEXT
+    assert taken_over(NEXT, PLAN, SetAside(), {}) is NEXT
+    assert taken_over(NEXT, None, SetAside(groups=frozenset({CHAT_GROUP})), {}) is NEXT
 
 
 def test_a_revision_is_no_longer_than_the_api_server_accepts() -> None:
@@ -118,6 +118,6 @@ def test_a_revision_is_no_longer_than_the_api_server_accepts() -> None:
     full = NEXT.model_copy(
         update={"spec": NEXT.spec.model_copy(update={"deployments": many, "cells": cells})}
     )
-    found = taken_over(full, PLAN, SetAside(groups=frozenset({CHAT_GROUP}))).spec
+    found = taken_over(full, PLAN, SetAside(groups=frozenset({CHAT_GROUP})), {}).spec
     assert len(found.deployments) == bounds.MAX_DEPLOYMENTS
     assert len(found.cells) == bounds.MAX_CELLS

@@ -1,4 +1,4 @@
-"""Engines that fall silent: who hears of it, with which words, and how often."""
+"""Engines that fall silent: which events and conditions report them, in which words, and how often."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_node_that_hangs_is_named_with_its_pod_since_when_and_what_follows() -
     assert (event.kind, event.key, event.type) == ("ServedModel", "default/llama", "Warning")
     for part in (readings.pod.key, f"on node {readings.pod.node}", f"since {since}", "starts others"):
         assert part in event.message
-    assert readings.told(2.0) == [], "it is told once"
+    assert readings.told(2.0) == [], "once"
 
 
 def test_the_decision_that_follows_names_the_pod_and_its_node() -> None:

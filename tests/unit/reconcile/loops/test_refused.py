@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import a_class
+from builders import a_class, a_fleet
 from memory_api_server import Call
 from virtual_clock import in_virtual_time
 from virtual_shell import VirtualShell
@@ -65,6 +65,66 @@ async def test_statuses_are_written_though_deployments_are_refused(tmp_path: Pat
         await shell.clock.sleep(20.0)
     assert shell.condition("workloadclasses", "default/chat", "Ready") == ("False", "Loading")
     assert shell.condition("fleets", "default", "Ready") == ("False", "WritesRefused")
+
+
+@in_virtual_time
+async def test_one_kind_of_status_that_is_refused_is_named_and_stops_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.apply(a_class("other", priority=1))
+    shell.refuse(Call("patch", "workloadclasses", sub="status"), obstacle=Obstacle.FORBIDDEN)
+    async with shell.running():
+        await shell.clock.sleep(70.0)
+        fleet = shell.server.of("fleets")["default"]["status"]
+        assert fleet["costUsdPerHour"] > 0
+        (ready,) = [row for row in fleet["conditions"] if row["type"] == "Ready"]
+        assert (ready["status"], ready["reason"]) == ("True", "StatusRefused")
+        assert (
+            "refuses to write the status of WorkloadClass, which is out of date: patch " in ready["message"]
+        )
+        assert shell.condition("servedmodels", "default/llama", "Ready") == ("True", "Ready")
+        assert [e for e in shell.server.of("events").values() if e["reason"] == "NewPlan"]
+        assert shell.troubles.lasting() != ()
+        refused = [message for message in caplog.messages if "was not written" in message]
+        assert len(refused) <= 2, "once for the kind, and a reminder"
+        assert about_decisions(caplog) == []
+        shell.refuse_nothing()
+        await shell.clock.sleep(40.0)
+        assert shell.troubles.lasting() == ()
+    assert shell.condition("fleets", "default", "Ready") == ("True", "Ready")
+    assert shell.condition("workloadclasses", "default/chat", "Ready") == ("True", "Ready")
+
+
+@in_virtual_time
+async def test_a_status_that_is_refused_for_a_while_is_tried_again_after_all_others(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.refuse(Call("patch", "gpupools", sub="status"))
+    shell.server.status = 500
+    async with shell.running():
+        await shell.clock.sleep(30.0)
+        assert shell.condition("workloadclasses", "default/chat", "Ready")[0] != ""
+        shell.refuse_nothing()
+        await shell.clock.sleep(20.0)
+    assert shell.condition("gpupools", "l40s", "Ready")[0] != ""
+
+
+@in_virtual_time
+async def test_old_plans_that_may_not_be_deleted_stop_nothing(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.apply(a_fleet("Auto", revisionHistoryLimit=1))
+    shell.refuse(Call("delete", "fleetplans"), obstacle=Obstacle.FORBIDDEN)
+    async with shell.running():
+        for least in (3, 4, 5):
+            await shell.clock.sleep(60.0)
+            shell.apply(a_class(minReplicas=least))
+        await shell.clock.sleep(60.0)
+        assert [p for p in shell.troubles.lasting() if "old FleetPlans" in p] == []
+        assert shell.condition("fleets", "default", "Ready") == ("True", "Ready")
+        assert len(shell.server.of("fleetplans")) == 4
 
 
 @in_virtual_time

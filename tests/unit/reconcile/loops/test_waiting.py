@@ -9,6 +9,8 @@ from builders import a_class, a_fleet
 from virtual_clock import in_virtual_time
 from virtual_shell import VirtualShell
 
+from argosy.control.triggers import Trigger
+
 WINDOW_S = 100
 
 
@@ -66,3 +68,20 @@ async def test_a_change_that_is_taken_back_while_it_waits_leaves_no_trace_in_the
         shell.apply(a_class(rate_per_s=16.0, minReplicas=6))
         await shell.clock.sleep(5.0)
     assert shell.plan_triggers()[-1] == "WorkloadClass default/chat changed (minReplicas)"
+
+
+@in_virtual_time
+async def test_what_happens_while_a_change_waits_is_not_put_down_to_its_causes(tmp_path: Path) -> None:
+    shell = await quiet(tmp_path)
+    async with shell.running():
+        await shell.clock.sleep(5.0)
+        shell.apply(a_class(rate_per_s=16.0))
+        await shell.clock.sleep(30.0)
+        shell.apply(a_class(rate_per_s=4.0))
+        await shell.clock.sleep(5.0)
+        assert shell.condition("fleets", "default", "PlanCurrent") == ("False", "ChangeWaits")
+        shell.planning.wake(Trigger("the connected Envoys changed", is_progress=True))
+        await shell.clock.sleep(5.0)
+        assert shell.decider.triggers[-1] == "the connected Envoys changed"
+        await shell.clock.sleep(WINDOW_S)
+    assert shell.plan_triggers()[2] == "WorkloadClass default/chat changed (traffic)"

@@ -11,6 +11,7 @@ from memory_api_server import MemoryApiServer
 from virtual_clock import VirtualClock, in_virtual_time, troubles_of
 
 from argosy.api.kinds import WATCHED
+from argosy.control.triggers import RESTORED
 from argosy.errors import NextStep
 from argosy.kube.store import Store
 from argosy.reconcile.watch.watches import Change, Listeners, Watches
@@ -141,3 +142,30 @@ async def test_a_listing_that_lacks_every_node_is_believed_only_when_the_next_on
     assert len(stage.store.of("nodes")) == 3, "one full listing in between begins the look anew"
     await stage.watches.resync()
     assert dict(stage.store.of("nodes")) == {}
+
+
+@in_virtual_time
+async def test_after_a_restore_nothing_counts_as_created_and_every_kind_is_listed_anew() -> None:
+    stage, relisted = Stage(0), list[tuple[str, str]]()
+    stage.watches = Watches(
+        stage.store,
+        stage.server,
+        stage.clock,
+        troubles_of(stage.clock),
+        Listeners(stage.changes.append, on_relisted=lambda kind, cause: relisted.append((kind, cause))),
+    )
+    chat = stage.server.put("workloadclasses", a_class().to_object())
+    backup = stage.server.backup()
+    await stage.watches.resync()
+    stage.server.drop("workloadclasses", "default/chat")
+    stage.watches.seen("workloadclasses", {"type": "DELETED", "object": chat})
+    await stage.watches.resync()
+    stage.changes.clear()
+    stage.server.restore(backup)
+    await stage.watches.resync(["nodes"])
+    stage.watches.seen("workloadclasses", {"type": None, "object": chat})
+    await stage.watches.resync()
+    assert stage.changes == []
+    assert {kind for kind, _ in relisted} == set(WATCHED)
+    assert {cause for _, cause in relisted} == {RESTORED}
+    assert list(stage.store.of("workloadclasses")) == ["default/chat"]

@@ -22,6 +22,8 @@ MOST_NAMED = 3
 
 def class_unacted(reported: Reported, key: ClassKey) -> Verdict | None:
     """Ready of a class that lacks replicas, or has others than are wanted, for as long as the mode stays."""
+    if any(pod.key in reported.silent_s for pod in reported.pods_of_class(key)):
+        return None  # the sentence of a silent engine names the mode, too
     cells = reported.cells_of(key)
     groups = {*reported.sizing.cells.groups_of(key), *(cell.sharing_group for cell in cells)}
     lacking = [

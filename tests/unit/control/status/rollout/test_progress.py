@@ -131,7 +131,8 @@ def progressing(
     if routing is not None:
         snapshot = replace(snapshot, plans=(plan,), routing=routing)
     sizing = replace(look.sizing, snapshot=snapshot, resolution=a_resolution(is_plannable=is_plannable))
-    return progress_verdicts(replace(look, sizing=sizing, follow=plan), plan)
+    kept = {} if is_plannable else {pod.deployment: (CHAT,) for pod in pods}
+    return progress_verdicts(replace(look, sizing=sizing, follow=plan, unplannable=kept), plan)
 
 
 def said(*pods: PodState, **fields: Any) -> tuple[str, str, str]:
@@ -158,8 +159,8 @@ def test_replicas_take_over_from_those_of_the_former_plan() -> None:
     assert found == (
         "True",
         "Exchanging",
-        "Exchanging replicas: 0 of 2 replicas of default/chat on l40s get requests, 1 of the former plan"
-        " still serve.",
+        "Exchanged 0 of 2 replicas: 0 of 2 replicas of default/chat on l40s get requests, 1 of the former"
+        " plan still serve.",
     )
 
 
@@ -221,7 +222,7 @@ def other_groups(number: int) -> tuple[Entry, ...]:
 )
 def test_of_many_groups_three_are_named(number: int, expected: str) -> None:
     message = said(former(), loading(**JUST_NOW), more=other_groups(number))[2]
-    assert message.startswith("Exchanging replicas: 0 of 2 replicas of default/chat"), "though no other does"
+    assert message.startswith(f"Exchanged 0 of {2 + number} replicas: 0 of 2 replicas of default/chat")
     assert message.count(" get requests") == 3
     assert message.endswith(f"default/g1 on l40s get requests{expected}.")
 
