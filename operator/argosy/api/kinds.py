@@ -36,6 +36,8 @@ class TriggerRule(StrEnum):
     """Whether its pods are refused."""
     REPLICA_SET = "ReplicaSet"
     """That no Deployment owns it, or that its labels changed."""
+    NAMESPACE = "Namespace"
+    """That it is being deleted."""
     BUDGET = "Budget"
     """That it keeps another number of replicas, or is gone."""
 
@@ -109,8 +111,8 @@ REGISTRY: tuple[Kind, ...] = (
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
     Kind("Event", "events", "events.k8s.io/v1", Scope.NAMESPACED, watched=False),
     Kind("Lease", "leases", "coordination.k8s.io/v1", Scope.NAMESPACED, watched=False),
-    # Only kube-system, whose uid is the cluster's.
-    Kind("Namespace", "namespaces", "v1", Scope.CLUSTER, watched=False),
+    # Which are being deleted; and kube-system, whose uid is the cluster's.
+    Kind("Namespace", "namespaces", "v1", Scope.CLUSTER, trigger=TriggerRule.NAMESPACE),
     # Of Argosy's own kinds, each looked at by its name: whether its objects were deleted or went with it.
     Kind(
         "CustomResourceDefinition",

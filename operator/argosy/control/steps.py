@@ -84,9 +84,21 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
     # A budget relies on all that serve now: on one more than a scale step of the same decision leaves.
     leaving = orphan_steps(strays, inputs, without_place(snapshot))
     adoptions = replica_set_steps(snapshot.loose.values(), inputs)
-    steps = (*protection_steps(inputs), *rollout_steps(inputs), *gates, *leaving, *adoptions)
+    all_steps = (*protection_steps(inputs), *rollout_steps(inputs), *gates, *leaving, *adoptions)
+    steps = tuple(each for each in all_steps if _namespace_of_new(each) not in snapshot.ending)
     basis = replace(basis, counts={s.key: s.replicas for s in steps if isinstance(s, ScaleDeployment)})
     return tuple(PlannedStep(each, basis.reliance(each)) for each in steps)
+
+
+def _namespace_of_new(step: Step) -> str:
+    """The namespace in which a step makes or sets back something; empty where it does neither."""
+    match step:
+        case CreateDeployment(workload) | RestoreDeployment(workload):
+            return workload.namespace
+        case ProtectReplicas(key) | AdoptReplicaSet(key):
+            return key.namespace
+        case _:
+            return ""
 
 
 def gate_steps(snapshot: FleetSnapshot) -> tuple[PlannedStep, ...]:

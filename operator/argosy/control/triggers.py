@@ -80,6 +80,8 @@ def trigger_of(
             return _deployment_change(previous, current)
         case TriggerRule.REPLICA_SET:
             return _replica_set_change(previous, current)
+        case TriggerRule.NAMESPACE:
+            return _namespace_change(previous, current)
         case TriggerRule.BUDGET:
             return _budget_change(previous, current)
         case None:
@@ -249,6 +251,13 @@ def _replica_set_change(previous: Object | None, current: Object | None) -> Trig
     if after is None or before == after:
         return None
     return Trigger(f"ReplicaSet {after.key} belongs to no Deployment", is_progress=True)
+
+
+def _namespace_change(previous: Object | None, current: Object | None) -> Trigger | None:
+    """Its deletion is requested: nothing can be made in it any more."""
+    if current is None or not _is_going(current) or (previous is not None and _is_going(previous)):
+        return None
+    return Trigger(f"namespace {_name(current)} is being deleted", is_progress=True)
 
 
 def _kept(budget: Object | None) -> int | None:

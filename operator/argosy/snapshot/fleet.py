@@ -91,6 +91,7 @@ class FleetSnapshot:
     object key (`name` or `namespace/name`).
 
     loose: ReplicaSets, by key, that no Deployment owns though one of Argosy's made them
+    ending: namespaces that are being deleted: since when (seconds since the epoch)
     protected: replicas that Argosy's PodDisruptionBudget of each Deployment keeps ready
     invalid: objects that the API server holds but that cannot be read; decisions leave them out
     profile_files: files that ServedModels name, with their contents; a file in neither map does not exist
@@ -111,6 +112,7 @@ class FleetSnapshot:
     pods: Mapping[str, PodState]
     deployments: Mapping[DeploymentKey, DeploymentState] = field(default_factory=dict)
     loose: Mapping[str, ReplicaSetState] = field(default_factory=dict)
+    ending: Mapping[str, float] = field(default_factory=dict)
     protected: Mapping[DeploymentKey, int] = field(default_factory=dict)
     telemetry: TelemetryReading = field(default_factory=TelemetryReading)
     routing: RoutingView = field(default_factory=RoutingView)

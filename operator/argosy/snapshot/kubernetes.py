@@ -171,6 +171,11 @@ def loose_replica_set(replica_set: Object) -> ReplicaSetState | None:
     )
 
 
+def deletion_asked_s(item: Object) -> float | None:
+    """When an object's deletion was requested (seconds since the epoch); None where it was not."""
+    return seconds_of(item["metadata"].get("deletionTimestamp"))
+
+
 def is_engine_deployment(deployment: Object) -> bool:
     """Whether Argosy made it: by its label, or by its selector, which stays where the label was removed."""
     metadata, spec = deployment["metadata"], deployment.get("spec") or {}

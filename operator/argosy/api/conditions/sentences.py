@@ -143,6 +143,10 @@ _OF_REPLICAS = {
         "{ready} of {desired} replicas get requests; the deletion of Deployment {deployment} was requested at"
         " {since}, and {holder}. It is made again under the same name once it is gone."
     ),
+    "NamespaceEnding": (
+        "Namespace {namespace} is being deleted since {since}: nothing is made in it any more, and its"
+        " replicas end with it. Apply what is still needed to another namespace."
+    ),
     "NoReplicasReady": "None of {desired} replicas is ready; check the events and logs of the pods.",
     "NotAnswering": (
         "{ready} of {desired} replicas answer in time; {count} whose pods are ready do not, such as pod"

@@ -103,6 +103,7 @@ class Reason(StrEnum):
     SILENCE_IN_DOUBT = "SilenceInDoubt"
     PODS_REFUSED = "PodsRefused"
     DEPLOYMENT_HELD = "DeploymentHeld"
+    NAMESPACE_ENDING = "NamespaceEnding"
     NO_NODES = "NoNodes"
     NODES_CLOSED = "NodesClosed"
     NODES_LEAVING = "NodesLeaving"

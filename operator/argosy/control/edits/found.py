@@ -8,7 +8,7 @@ Output: `Edit`s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,6 @@ POD, ORPHAN, RELEASED = "pod", "orphan", "replicaset"
 
 UNNAMED = "a client that the API server does not name"
 """It only removed fields, or deleted the object: of that, no managedFields are kept."""
-
-FOREGROUND = "foregroundDeletion"
-"""The finalizer of `kubectl delete --cascade=foreground`: Kubernetes removes it after the replicas."""
 
 MOST_FIELDS = 3
 """Fields that a sentence names; of more, it gives the number."""
@@ -59,16 +56,6 @@ class Edit:
     manager: str
     at_s: float
     change: str
-
-
-def holder(finalizers: Iterable[str]) -> str:
-    """What a deleted object is still there for, as the end of a sentence."""
-    named = [name for name in finalizers if name != FOREGROUND]
-    if named:
-        s = "" if len(named) == 1 else "s"
-        hold, them = ("holds", "it") if len(named) == 1 else ("hold", "them")
-        return f"finalizer{s} {', '.join(named)} {hold} it (remove {them} from metadata.finalizers)"
-    return "it goes once its replicas have finished their requests"
 
 
 def model_of(deployment: DeploymentState, models: Mapping[tuple[str, str], ModelKey]) -> ModelKey:

@@ -22,11 +22,11 @@ from argosy.control.edits.found import (
     Edit,
     count_edit,
     foreign_count,
-    holder,
     model_of,
     template_edit,
 )
 from argosy.control.memory import EditMemory, KnownCount, Mended
+from argosy.control.status.verdict import holder
 from argosy.keys import DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload, pod_template
 from argosy.rollout import (
@@ -79,7 +79,9 @@ def mended(
     if not plan:
         return Mending(steps, (), (), memory)
     look = _Look(steps, snapshot, memory)
-    found = [*_counts(look), *_templates(look, workloads), *_budgets(look), *_deleted(look), *_released(look)]
+    every = [*_counts(look), *_templates(look, workloads), *_budgets(look), *_deleted(look), *_released(look)]
+    # What goes with its namespace is no edit of the object, and cannot be set back.
+    found = [edit for edit in every if edit.deployment.namespace not in snapshot.ending]
     heals = _recent(memory.heals, snapshot.monotonic_s)
     waits: set[tuple[DeploymentKey, str]] = set()
     edits, contested = list[Edit](), list[Edit]()

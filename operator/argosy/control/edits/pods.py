@@ -46,7 +46,8 @@ def with_pods(
             labels = ", ".join(pod.lacking)
             edits.append(look.edit(pod.origin, ORPHAN, f"label {labels} of pod {pod.name}"))
     known = replace(mending.memory, pods=pods, orphans=look.strays)
-    return replace(mending, edits=tuple(edits), memory=known)
+    stay = (edit for edit in edits if edit.deployment.namespace not in snapshot.ending)
+    return replace(mending, edits=tuple(stay), memory=known)
 
 
 @dataclass(frozen=True)

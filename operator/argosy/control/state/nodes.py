@@ -154,6 +154,34 @@ def _why_closed(node: UsableNode) -> str:
     return "a taint that spec.tolerations does not name" if node.is_ready else "it is not Ready"
 
 
+def unusable_text(snapshot: FleetSnapshot, pool: str, lost: frozenset[str]) -> str:
+    """`node n1: it is not Ready, node n2: pod default/p is Terminating and has not ended and 2 more`."""
+    nodes = pool_nodes(snapshot, lost)[pool]
+    usable = {node.name for node in nodes.usable}
+    pods = [pod for pod in snapshot.engine_pods if pod.key in lost]
+    named = [
+        f"node {name}: {_why_unusable(snapshot.nodes[name], pods)}"
+        for name in nodes.all_names
+        if name not in usable
+    ]
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    return ", ".join(named[:MOST_NAMED]) + more if named else "their nodes were not usable a moment ago"
+
+
+def _why_unusable(node: NodeState, lost: Iterable[PodState]) -> str:
+    if is_declared_dead(node):
+        return "it is out of service"
+    if not node.ready:
+        return "it is not Ready"
+    here = [pod for pod in lost if pod.destination == node.name]
+    for pod in here:
+        if pod.deleting:
+            return f"pod {pod.key} is Terminating and has not ended"
+    if here:
+        return f"the engine in pod {here[0].key} answers nothing"
+    return "a taint with NoExecute that spec.tolerations does not name"
+
+
 def selector_text(pool: GPUPool) -> str:
     """A pool's node selector for sentences: `key=value`, by key."""
     return ", ".join(f"{key}={value}" for key, value in sorted(pool.spec.node_selector.items()))

@@ -18,7 +18,8 @@ from argosy.api.kinds import kind_of
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.decision import EventRecord, StatusUpdate
-from argosy.control.state.unusable import unusable_text
+from argosy.control.state.nodes import unusable_text
+from argosy.control.state.waiting import uncounted_pods
 from argosy.keys import ClassKey, ModelKey
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -151,8 +152,9 @@ def _pool_events(
         return [EventRecord(kind, key, WARNING, NODE_LOST, message)]
     num_unusable = (new.gpus_unhealthy or 0) - (before.gpus_unhealthy or 0)
     if num_unusable > 0 and before.nodes:
+        why = unusable_text(snapshot, key, uncounted_pods(snapshot))
         message = (
-            f"{_count(num_unusable, 'GPU')} more cannot be used: {unusable_text(snapshot, key)};"
+            f"{_count(num_unusable, 'GPU')} more cannot be used: {why};"
             f" {new.gpus_unhealthy} of {new.gpus_total or 0} in all."
         )
         return [EventRecord(kind, key, WARNING, GPUS_LOST, message)]

@@ -26,6 +26,7 @@ from argosy.control.status.verdict import (
     Verdict,
     because,
     dated,
+    ending_verdict,
     false,
     held_verdict,
     mode_not_auto,
@@ -105,6 +106,8 @@ def _resolved_refs(reported: Reported, key: ClassKey) -> Verdict:
 
 def class_ready(reported: Reported, key: ClassKey) -> Verdict:
     """Whether the class gets what it asks for; if not, the reason to remedy first."""
+    if (ending := ending_verdict(reported, key.namespace)) is not None:
+        return ending
     resolved = reported.sizing.resolution.classes[key]
     if not resolved.candidates:
         refusal = nearest(resolved.refusals)

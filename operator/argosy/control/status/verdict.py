@@ -24,7 +24,6 @@ from argosy.api.crd.resource import ObjectMeta
 from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
-from argosy.control.edits.found import holder
 from argosy.control.state.silence import consequence
 from argosy.control.status.reported import Reported
 from argosy.keys import DeploymentKey
@@ -40,6 +39,9 @@ _CANNOT_BIND = re.compile(r"cannot bind '([^']+)': (.*[^.])")
 
 MAX_TEXT = 1024
 """The API's bound on other sentences of a status."""
+
+FOREGROUND = "foregroundDeletion"
+"""The finalizer of `kubectl delete --cascade=foreground`: Kubernetes removes it after the replicas."""
 
 _REFUSAL_ORDER = (
     Reason.CONFLICTED,
@@ -109,6 +111,16 @@ def _held(metadata: ObjectMeta) -> str:
         f"Its deletion was requested at {metadata.deletion_timestamp}, and {why}: until then it counts as"
         " before, and its grace begins once it is gone."
     )
+
+
+def holder(finalizers: Iterable[str]) -> str:
+    """What a deleted object is still there for, as the end of a sentence."""
+    named = [name for name in finalizers if name != FOREGROUND]
+    if named:
+        s = "" if len(named) == 1 else "s"
+        hold, them = ("holds", "it") if len(named) == 1 else ("hold", "them")
+        return f"finalizer{s} {', '.join(named)} {hold} it (remove {them} from metadata.finalizers)"
+    return "it goes once its replicas have finished their requests"
 
 
 def conditions_of(verdicts: Iterable[Verdict], now_s: float) -> Conditions:
@@ -191,6 +203,9 @@ def refused_verdict(reported: Reported, planned: Iterable[DeploymentKey], served
     if served.status is ConditionStatus.TRUE:
         return served
     deployments, names = reported.snapshot.deployments, sorted(set(planned))
+    for name in names:
+        if (ending := ending_verdict(reported, name.namespace)) is not None:
+            return ending
     if (held := held_verdict(reported, names)) is not None:
         return held
     for name in names:
@@ -205,6 +220,15 @@ def refused_verdict(reported: Reported, planned: Iterable[DeploymentKey], served
                 problem=state.pods_refused.rstrip(".")[:MAX_TEXT],
             )
     return served
+
+
+def ending_verdict(reported: Reported, namespace: str) -> Verdict | None:
+    """That everything in the namespace is being deleted; None where it is not."""
+    at_s = reported.snapshot.ending.get(namespace)
+    if at_s is None:
+        return None
+    parts = {"namespace": namespace, "since": rfc3339(at_s)}
+    return false(ConditionType.READY, Reason.NAMESPACE_ENDING, **parts)
 
 
 def held_verdict(reported: Reported, planned: Iterable[DeploymentKey]) -> Verdict | None:

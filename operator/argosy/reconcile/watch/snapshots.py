@@ -40,6 +40,7 @@ from argosy.snapshot.fleet import (
     last_fleet_spec,
 )
 from argosy.snapshot.kubernetes import (
+    deletion_asked_s,
     deployment_state,
     has_own_label,
     is_engine_deployment,
@@ -138,6 +139,11 @@ class Snapshots:
                 key: state
                 for key, state in self._states("replicasets", loose_replica_set).items()
                 if state is not None
+            },
+            ending={
+                name: at_s
+                for name, at_s in self._states("namespaces", deletion_asked_s).items()
+                if at_s is not None
             },
             protected={
                 DeploymentKey(key): least

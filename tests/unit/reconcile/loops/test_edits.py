@@ -245,3 +245,23 @@ async def test_an_object_whose_deletion_a_finalizer_holds_says_so(tmp_path: Path
             "Its deletion was requested at 2026-01-01T00:00:00Z, and finalizer user.example/keep holds it"
             in accepted["message"]
         )
+
+
+@in_virtual_time
+async def test_in_a_namespace_that_is_being_deleted_nothing_is_made_and_its_class_says_since_when(
+    tmp_path: Path,
+) -> None:
+    shell = await settled(tmp_path, num_nodes=4)
+    [(key, _)] = shell.server.of("deployments").items()
+    metadata = {"name": "default", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    async with shell.running():
+        await shell.clock.sleep(40.0)
+        shell.server.put("namespaces", {"metadata": metadata})
+        shell.server.drop("poddisruptionbudgets", key)
+        shell.server.drop("deployments", key)
+        await shell.clock.sleep(60.0)
+    assert shell.server.of("deployments") == shell.server.of("poddisruptionbudgets") == {}
+    assert notes(shell) == []
+    for plural, name in (("workloadclasses", "chat"), ("servedmodels", "llama")):
+        assert shell.condition(plural, f"default/{name}", "Ready") == ("False", "NamespaceEnding")
+    assert len(shell.server.of("fleetplans")) == 1

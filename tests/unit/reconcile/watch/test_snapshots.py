@@ -17,7 +17,7 @@ from argosy.snapshot.fleet import RoutingView
 
 KINDS = (
     "fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies", "fleetplans",
-    "nodes", "pods", "deployments", "replicasets", "poddisruptionbudgets",
+    "nodes", "pods", "namespaces", "deployments", "replicasets", "poddisruptionbudgets",
 )  # fmt: skip
 OURS = {"app.kubernetes.io/managed-by": "argosy"}
 NOTHING = Measured(TelemetryReading(), RoutingView())
