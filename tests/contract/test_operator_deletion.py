@@ -78,21 +78,25 @@ def test_an_operator_that_starts_within_a_grace_routes_a_new_class_and_goes_on_w
     chat, plan, name = stage.class_of("chat"), stage.applied(), stage.holder()
     header = {"name": "x-argosy-class", "value": "new"}
     new = _applicable(stage.class_of("scholar"), "new", match={"headers": [header]})
-    with stage.load() as load:
-        stage.kubectl("delete", "wclass", "chat")
-        until_equal(
-            "True", lambda: condition(stage.again(plan), "Draining").get("status"), "the plan to say so"
-        )
-        stage.leader.kill()
-        stage.end_operator(name)
-        stage.start_operator(name)
-        until(lambda: stage.holder() == name, "the operator to lead again")
-        stage.apply(new)
-        asked = {"model": "llama-70b", "headers": {"x-argosy-class": "new"}, "output_tokens": 2}
-        until(lambda: not stage.answer(**asked).error, "the new class to be routed", 20.0)
-        assert condition(stage.again(plan), "Draining").get("status") != "False", "the grace goes on"
-        stage.apply(_applicable(chat))
-        until(lambda: condition(stage.class_of("chat"), "Ready").get("status") == "True", "class chat")
+    try:
+        with stage.load() as load:
+            stage.kubectl("delete", "wclass", "chat")
+            until_equal(
+                "True", lambda: condition(stage.again(plan), "Draining").get("status"), "the plan to say so"
+            )
+            stage.leader.kill()
+            stage.end_operator(name)
+            stage.start_operator(name)
+            until(lambda: stage.holder() == name, "the operator to lead again")
+            stage.apply(new)
+            asked = {"model": "llama-70b", "headers": {"x-argosy-class": "new"}, "output_tokens": 2}
+            until(lambda: not stage.answer(**asked).error, "the new class to be routed", 20.0)
+            assert condition(stage.again(plan), "Draining").get("status") != "False", "the grace goes on"
+            stage.apply(_applicable(chat))
+            until(lambda: condition(stage.class_of("chat"), "Ready").get("status") == "True", "class chat")
+    finally:
+        stage.patch("fleet", "default", deletionGraceSeconds=1)
+        stage.kubectl("delete", "wclass", "new", "--ignore-not-found")
     assert load.lost == ()
 
 

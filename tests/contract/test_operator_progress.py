@@ -9,7 +9,7 @@ from operator_stage import OURS, Object, OperatorStage, condition, until
 from watching import Watch
 
 STEP = re.compile(
-    r"Exchanging replicas: (\d) of 4 replicas of default/chat on l40s get requests"
+    r"Exchanged \d of 4 replicas: (\d) of 4 replicas of default/chat on l40s get requests"
     r"(?:, (\d) of the former plan still serve)?\."
 )
 END = (

@@ -124,7 +124,7 @@ async def test_the_sdk_streams_a_chat_with_usage_at_the_engines_pace(sdk: openai
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (100, 10, 110)
     # One prefill step and nine of decoding, each of 20 ms; a busy machine may only be late.
     assert STEP_S * 0.9 <= arrivals[0] - started < STEP_S + 0.5
-    assert arrivals[-1] - arrivals[0] == pytest.approx(9 * STEP_S, abs=0.05)
+    assert 10 * STEP_S * 0.9 <= arrivals[-1] - started < 10 * STEP_S + 0.5
 
 
 async def test_an_answer_without_streaming_is_whole_and_names_its_replica(
