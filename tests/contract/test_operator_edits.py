@@ -77,7 +77,7 @@ def test_a_replica_set_without_its_labels_is_owned_again_and_no_engine_restarts(
         until(lambda: is_owned() and names(stage.pods("chat")) == pods, "the first ReplicaSet alone", 60.0)
         until(lambda: is_whole(stage), "two replicas to serve")
     assert load.lost == ()
-    assert len([note for note in notes(stage, deployment) if replica_set in note]) == 1
+    assert len([note for note in notes(stage, deployment) if f"ReplicaSet {replica_set} " in note]) == 1
 
 
 def test_a_count_set_by_hand_is_set_back_at_once_and_reported_with_the_client(stage: OperatorStage) -> None:
