@@ -7,7 +7,7 @@ route for. Output: `RouteInputs`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from argosy.api import FleetPlan, WorkloadClass
 from argosy.api.fleet import Mode
@@ -38,6 +38,7 @@ def route_inputs(
     former = former or FormerRoutes()
     gateway, absent = snapshot.fleet_spec.gateway, snapshot.seen.absent
     unseen = frozenset(ClassKey(ref.key) for ref in absent if ref.plural == WorkloadClass.PLURAL)
+    unseen |= {ClassKey(ref.key) for ref in snapshot.seen.ended} & _served(plan)
     groups = {*known_cells(snapshot).groups, *map(GroupName.of_class, unseen)}
     return RouteInputs(
         gateway=Gateway(
@@ -59,6 +60,10 @@ def route_inputs(
         former=former,
         unseen=unseen,
     )
+
+
+def _served(plan: FleetPlan | None) -> Set[ClassKey]:
+    return {cell.workload_class for cell in plan.spec.cells} if plan is not None else set()
 
 
 def _endpoints(pods: Iterable[PodState], *, acts: bool) -> dict[DeploymentKey, tuple[Endpoint, ...]]:

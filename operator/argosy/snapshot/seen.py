@@ -141,6 +141,7 @@ class Seen:
     deleted:  objects that users have deleted while this process ran, and that are still gone
     parting:  objects that users have deleted while something ran for them, each with the end of its grace
               (seconds since the epoch): the snapshot has its last version, unless it is absent as well
+    ended:    classes that left a moment ago: routes have them until a plan without them is applied
     absent:   objects that a plan or a Deployment names and of which no version is known: not seen
     """
 
@@ -150,6 +151,7 @@ class Seen:
     deleted: frozenset[ObjectRef] = frozenset()
     absent: frozenset[ObjectRef] = frozenset()
     parting: Mapping[ObjectRef, float] = field(default_factory=dict)
+    ended: frozenset[ObjectRef] = frozenset()
 
     def problems(self, monotonic_s: float) -> tuple[str, ...]:
         """What cannot be seen now, in sentences: one for all kinds that are not installed."""

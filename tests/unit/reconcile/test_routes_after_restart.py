@@ -1,4 +1,4 @@
-"""A process that starts while something is not seen: only its routes stay as Envoys have them."""
+"""Routes of what is not seen stay as Envoys have them: after a restart, and until the plan without it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from virtual_shell import VirtualShell
 
 from argosy.kube.identity import ClusterIdentity
 from argosy.reconcile.loops.publish import Publisher
+from argosy.reconcile.watch.snapshots import HANDOVER_S
 from argosy.route.table import Claim, RequestMatch
 from argosy.xds import snapshot_file
 from argosy.xds.server import AdsServer
@@ -190,3 +191,25 @@ async def test_a_pool_that_is_not_seen_holds_no_route_up(tmp_path: Path) -> None
     async with fresh.running():
         await fresh.sleep(3.0)
         assert fresh.classes == {CHAT, BATCH}
+
+
+@in_virtual_time
+async def test_a_class_whose_grace_has_ended_is_routed_until_the_plan_without_it_but_not_for_long(
+    tmp_path: Path,
+) -> None:
+    """Class new has taken over chat's match: before the next plan no replica serves it."""
+    gateway = Gateway(tmp_path)
+    gateway.apply_all()
+    async with gateway.running():
+        await gateway.sleep(60.0)
+        gateway.shell.apply(a_class("new", match=by_header("chat")))
+        gateway.shell.server.drop("workloadclasses", CHAT)
+        await gateway.sleep(GRACE_S - 10.0)
+        assert gateway.classes == {CHAT, BATCH}
+    await gateway.sleep(12.0)  # no decision is made meanwhile
+    gateway.publisher.publish_now()
+    assert gateway.classes == {CHAT, BATCH, NEW}
+    assert [claim.class_key for claim in gateway.claims if claim.match == the_match("chat")] == [CHAT, NEW]
+    await gateway.sleep(HANDOVER_S)
+    gateway.publisher.publish_now()
+    assert gateway.classes == {BATCH, NEW}

@@ -100,7 +100,7 @@ class Publisher:
             world = self._snapshots.stored(self._clock.now_s(), self._clock.monotonic_s())
             # Plans may be deleted: until another is applied, the last one's routes hold.
             self._followed = world.applied_plan or self._followed
-            former = self._former() if world.seen.absent else None
+            former = self._former() if world.seen.absent or world.seen.ended else None
             if self._is_withheld(routes_doubt(world, self._followed, former)):
                 return
             snapshot = Snapshot.of_table(compile_routes(route_inputs(world, self._followed, former)))

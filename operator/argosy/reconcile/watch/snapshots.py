@@ -51,6 +51,10 @@ from argosy.snapshot.kubernetes import (
 )
 from argosy.snapshot.seen import ObjectRef, Seen
 
+HANDOVER_S = 10.0
+"""A class that has left is routed for at most so long, while the applied plan still serves it: another
+class that takes its replicas over has none before the next plan, and its requests would be refused."""
+
 K = TypeVar("K", bound=CustomResource)
 S = TypeVar("S")
 
@@ -74,6 +78,7 @@ class Snapshots:
         self._readable: dict[str, dict[str, CustomResource]] = {}
         """The last version of each object that could be read, by plural and uid."""
         self._absences = Absences(store)
+        self._ended_s: dict[ObjectRef, float] = {}
         self._num_restored = 0
 
     def take(self, measured: Measured, now_s: float, monotonic_s: float = 0.0) -> FleetSnapshot:
@@ -85,6 +90,7 @@ class Snapshots:
         if over := {ref for ref, until_s in ends.items() if until_s <= now_s or ref not in used}:
             for ref in over:
                 self._store.let_go(ref.plural, ref.key)
+                self._ended_s[ref] = now_s
             found = self._take(measured, now_s, monotonic_s)
             ends = {ref: until_s for ref, until_s in ends.items() if ref not in over}
         gone = self._absences.look(found)
@@ -93,8 +99,16 @@ class Snapshots:
             absent=gone.absent,
             deleted=found.seen.deleted | gone.deleted,
             parting={**gone.parting, **ends},
+            ended=self._ended(found),
         )
         return replace(found, seen=seen)
+
+    def _ended(self, found: FleetSnapshot) -> frozenset[ObjectRef]:
+        self._ended_s = {
+            ref: at_s for ref, at_s in self._ended_s.items() if 0.0 <= found.now_s - at_s < HANDOVER_S
+        }
+        plural = WorkloadClass.PLURAL
+        return frozenset(r for r in self._ended_s if r.plural == plural and r.key not in found.classes)
 
     @property
     def num_restored(self) -> int:
@@ -108,6 +122,7 @@ class Snapshots:
             self._parsed.clear()
             self._readable.clear()
             self._absences = Absences(self._store)
+            self._ended_s.clear()
 
     def _ends(self, snapshot: FleetSnapshot) -> dict[ObjectRef, float]:
         """When the grace of each deleted object ends, in seconds since the epoch."""
