@@ -147,7 +147,9 @@ def rank(
     for (_, node), number in (kept + starts).items():
         on_node[node] += number
     crowded = sum(on_node[n.name] * (on_node[n.name] - 1) // 2 for n in problem.nodes)
-    return (-sum(starts.values()), peaks, stranded, crowded)
+    have_some = {option for (option, _), number in (kept + starts).items() if number}
+    without = sum(bool(w.replicas) and w.option not in have_some for w in problem.wanted)
+    return (-sum(starts.values()), without, peaks, stranded, crowded)
 
 
 @given(problems(most_nodes=3, most_gpus=5))

@@ -13,10 +13,8 @@ class FirstReplica:
     """sum_n starts_on + none_o >= 1 for each wanted option without a replica; minimise the sum of none_o."""
 
     def add_to(self, placing: PlacementModel) -> None:
-        """One row per option that has no replica, and the objective; none where there is room for all."""
+        """One row per option that has no replica, and the objective where options compete."""
         facts = placing.facts
-        if sum(facts.free.values()) >= sum(want.gpus * facts.needed[want.option] for want in facts.wanted):
-            return
         have_some = {option for (option, _), number in facts.kept.items() if number}
         without = []
         for want in facts.wanted:
@@ -25,5 +23,5 @@ class FirstReplica:
                 none = placing.program.new_bool_var(f"none[{want.option}]")
                 placing.program.add(sum(started) + none >= 1)
                 without.append(none)
-        if without:
+        if without and len(facts.wanted) > 1:
             placing.levels.append(sum(without))
