@@ -1,7 +1,8 @@
 """Owns the choice of loopback ports. A port was free when it was checked; it is not reserved.
 
 Between the check and the component's own bind another process may take it; `cluster` then
-sees `PortTakenError` and starts again with other ports.
+sees `PortTakenError` and starts again with other ports. This process chooses each port once: what it
+starts may listen on its port only much later.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ PORTS_VARIABLE = "ARGOSY_PORTS"
 time do not take each other's ports where each has a range of its own."""
 
 
+_CHOSEN: set[int] = set()
 _LOWEST = 16384
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _USUAL_EPHEMERAL_FROM = 32768
@@ -33,7 +35,8 @@ def free_ports(num_ports: int) -> tuple[int, ...]:
     They lie below the ephemeral ones: a process that ends and listens again on its port (Envoy, an API
     server) would now and then find it given to an outgoing connection or to a bind to port 0.
     """
-    candidates = _candidates()
+    every = _candidates()
+    candidates = [port for port in every if port not in _CHOSEN] or [*every]
     with ExitStack() as stack:
         # All are held until the last is known, or one would be chosen twice.
         sockets: list[socket.socket] = []
@@ -48,7 +51,9 @@ def free_ports(num_ports: int) -> tuple[int, ...]:
             each = stack.enter_context(socket.socket())
             each.bind((LOOPBACK, 0))
             sockets.append(each)
-        return tuple(each.getsockname()[1] for each in sockets)
+        found = tuple(each.getsockname()[1] for each in sockets)
+    _CHOSEN.update(found)
+    return found
 
 
 def _candidates() -> range:

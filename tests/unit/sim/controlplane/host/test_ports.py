@@ -45,6 +45,14 @@ def test_ports_come_from_the_range_that_is_named(monkeypatch: pytest.MonkeyPatch
     assert all(30000 <= port <= 30099 for port in found)
 
 
+def test_a_port_is_chosen_once_as_long_as_there_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PORTS_VARIABLE, "30200-30219")
+    monkeypatch.setattr(ports, "_CHOSEN", set())
+    found = [port for _ in range(4) for port in free_ports(4)]
+    assert len(set(found)) == 16, "none of them listens yet"
+    assert all(30200 <= port <= 30219 for _ in range(3) for port in free_ports(2))
+
+
 @pytest.mark.parametrize("text", ["20000", "high-low", "30000-20000", "20000-70000"])
 def test_a_range_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(PORTS_VARIABLE, text)
