@@ -36,7 +36,8 @@ def free_ports(num_ports: int) -> tuple[int, ...]:
     server) would now and then find it given to an outgoing connection or to a bind to port 0.
     """
     every = _candidates()
-    candidates = [port for port in every if port not in _CHOSEN] or [*every]
+    unused = [port for port in every if port not in _CHOSEN]
+    candidates = unused if len(unused) >= num_ports else [*every]
     with ExitStack() as stack:
         # All are held until the last is known, or one would be chosen twice.
         sockets: list[socket.socket] = []

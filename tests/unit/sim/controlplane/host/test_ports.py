@@ -50,7 +50,7 @@ def test_a_port_is_chosen_once_as_long_as_there_are_others(monkeypatch: pytest.M
     monkeypatch.setattr(ports, "_CHOSEN", set())
     found = [port for _ in range(4) for port in free_ports(4)]
     assert len(set(found)) == 16, "none of them listens yet"
-    assert all(30200 <= port <= 30219 for _ in range(3) for port in free_ports(2))
+    assert all(30200 <= port <= 30219 for _ in range(3) for port in free_ports(3))
 
 
 @pytest.mark.parametrize("text", ["20000", "high-low", "30000-20000", "20000-70000"])
