@@ -79,7 +79,7 @@ def test_the_first_listing_after_a_restore_is_taken_as_it_is() -> None:
     store.replace(CLASSES, [an_object("b", 8), an_object("c", 9)], 12)
     versions = {key: item["metadata"]["resourceVersion"] for key, item in store.of(CLASSES).items()}
     assert versions == {"default/b": "8", "default/c": "9"}
-    assert list(store.unseen(CLASSES)) == ["default/a"], "nobody has deleted it"
+    assert list(store.unseen(CLASSES)) == ["default/a"], "no deletion of it was seen"
     assert (store.deleted(CLASSES), store.newest(CLASSES)) == (set(), 12)
     assert store.kinds[CLASSES].state is KindState.SEEN
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from route_plans import plan
 
 from argosy.api import FleetPlan, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.keys import DeploymentKey, GroupName, ModelKey
@@ -29,44 +29,6 @@ def workload(name: str = "chat", slo: dict[str, Any] | None = None, **match: Any
     }
     metadata = {"name": name, "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z"}
     found: WorkloadClass = read(WorkloadClass, {"metadata": metadata, "spec": spec})
-    return found
-
-
-def plan(shares: Mapping[str, float], revision: int = 7, cell: str = "default/chat") -> FleetPlan:
-    deployments = [
-        {
-            "name": name,
-            "namespace": "default",
-            "deployment": name.split("/")[1],
-            "model": "m",
-            "variant": "v",
-            "pool": "p",
-            "sharingGroup": cell,
-            "tensorParallel": 1,
-            "gpusPerReplica": 1,
-            "replicas": 1,
-        }
-        for name in shares
-    ]
-    cells = [
-        {
-            "name": cell,
-            "workloadClass": cell,
-            "sharingGroup": cell,
-            "requestsPerSecond": 1.0,
-            "shares": [{"deployment": name, "share": share} for name, share in shares.items()],
-            "capacityRequestsPerSecond": 1.0,
-        }
-    ]
-    spec = {
-        "revision": revision,
-        "trigger": "t",
-        "costUsdPerHour": 1.0,
-        "deployments": deployments,
-        "cells": cells,
-        "solver": {"status": "Optimal"},
-    }
-    found: FleetPlan = read(FleetPlan, {"metadata": {"name": f"plan-{revision}"}, "spec": spec})
     return found
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from builders import a_class
+from route_plans import plan
 
-from argosy.api import FleetPlan, InvalidObject, WorkloadClass
+from argosy.api import WorkloadClass
 from argosy.keys import ClassKey
 from argosy.route.compile import RouteInputs, compile_routes
 from argosy.route.precedence import claim_of, with_unseen
@@ -22,44 +22,6 @@ L40S = "default/chat-l40s"
 
 def workload(name: str, **match: Any) -> WorkloadClass:
     return a_class(name, match=match or {"headers": [{"name": "x-class", "value": name}]})
-
-
-def plan(shares: Mapping[str, float], revision: int = 7) -> FleetPlan:
-    """Of the class `chat` alone."""
-    deployments = [
-        {
-            "name": name,
-            "namespace": "default",
-            "deployment": name.split("/")[1],
-            "model": "m",
-            "variant": "v",
-            "pool": "p",
-            "sharingGroup": CHAT,
-            "tensorParallel": 1,
-            "gpusPerReplica": 1,
-            "replicas": 1,
-        }
-        for name in shares
-    ]
-    cell = {
-        "name": CHAT,
-        "workloadClass": CHAT,
-        "sharingGroup": CHAT,
-        "requestsPerSecond": 1.0,
-        "shares": [{"deployment": name, "share": share} for name, share in shares.items()],
-        "capacityRequestsPerSecond": 1.0,
-    }
-    spec = {
-        "revision": revision,
-        "trigger": "a test",
-        "costUsdPerHour": 0.0,
-        "solver": {"status": "Optimal"},
-        "deployments": deployments,
-        "cells": [cell],
-    }
-    found = FleetPlan.from_object({"metadata": {"name": f"plan-{revision}"}, "spec": spec})
-    assert not isinstance(found, InvalidObject), found.message
-    return found
 
 
 def a_claim(name: str, **match: Any) -> Claim:

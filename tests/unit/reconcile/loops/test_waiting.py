@@ -24,6 +24,15 @@ async def quiet(directory: Path) -> VirtualShell:
     return shell
 
 
+async def rise_and_fall(shell: VirtualShell) -> None:
+    """A rate that is followed at once, then one whose change waits."""
+    await shell.clock.sleep(5.0)
+    shell.apply(a_class(rate_per_s=16.0))
+    await shell.clock.sleep(30.0)
+    shell.apply(a_class(rate_per_s=4.0))
+    await shell.clock.sleep(5.0)
+
+
 @in_virtual_time
 async def test_a_rate_that_falls_in_the_window_takes_replicas_away_at_its_end_and_is_named(
     tmp_path: Path,
@@ -57,11 +66,7 @@ async def test_a_change_that_is_taken_back_while_it_waits_leaves_no_trace_in_the
 ) -> None:
     shell = await quiet(tmp_path)
     async with shell.running():
-        await shell.clock.sleep(5.0)
-        shell.apply(a_class(rate_per_s=16.0))
-        await shell.clock.sleep(30.0)
-        shell.apply(a_class(rate_per_s=4.0))
-        await shell.clock.sleep(5.0)
+        await rise_and_fall(shell)
         shell.apply(a_class(rate_per_s=16.0))
         await shell.clock.sleep(5.0)
         assert shell.condition("fleets", "default", "PlanCurrent") == ("True", "PlanCurrent")
@@ -74,11 +79,7 @@ async def test_a_change_that_is_taken_back_while_it_waits_leaves_no_trace_in_the
 async def test_what_happens_while_a_change_waits_is_not_put_down_to_its_causes(tmp_path: Path) -> None:
     shell = await quiet(tmp_path)
     async with shell.running():
-        await shell.clock.sleep(5.0)
-        shell.apply(a_class(rate_per_s=16.0))
-        await shell.clock.sleep(30.0)
-        shell.apply(a_class(rate_per_s=4.0))
-        await shell.clock.sleep(5.0)
+        await rise_and_fall(shell)
         assert shell.condition("fleets", "default", "PlanCurrent") == ("False", "ChangeWaits")
         shell.planning.wake(Trigger("the connected Envoys changed", is_progress=True))
         await shell.clock.sleep(5.0)
