@@ -1,6 +1,6 @@
 """What differs from what is wanted and stays so, because the mode of the Fleet lets Argosy act on no plan.
 
-Owns the sentences that say so of a class, of a model and of the plan. Input: `Reported`. Output: a
+Owns the sentences about that for a class, a model and the plan. Input: `Reported`. Output: a
 `Verdict`, None where nothing differs or Argosy acts.
 """
 
