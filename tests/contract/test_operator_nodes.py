@@ -55,9 +55,11 @@ def test_a_node_that_karpenter_disrupts_is_empty_before_it_is_deleted(stage: Ope
         stage.kubectl("taint", "node", node, "karpenter.sh/disrupted:NoSchedule")
 
         def moved() -> list[Object]:
-            is_gone = name not in names(stage.pods("chat"))
-            pods = stage.ready_pods("chat") if is_gone else []
-            return [p for p in pods if p["metadata"]["name"] != other["metadata"]["name"]]
+            """The replica in the old one's place, once there are as many as before and all are ready."""
+            pods, ready = stage.pods("chat"), stage.ready_pods("chat")
+            if name in names(pods) or not len(pods) == len(ready) == 2:
+                return []
+            return [p for p in ready if p["metadata"]["name"] != other["metadata"]["name"]]
 
         [new] = until(moved, "the replica to have moved")
         [leaving] = stage.read(f"{OURS}/gpupools/l40s")["status"]["leaving"]
