@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ def test_etcd_is_still_while_it_is_copied_and_goes_on_afterwards(
         seen.append(thread_states(etcd))
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(backups.shutil, "copytree", look)
+    monkeypatch.setattr(shutil, "copytree", look)
     with pytest.raises(BackupError, match=r"in .*/backup cannot be written: no space left on device"):
         backups.take(layout, STARTED_S, etcd, tmp_path / "backup")
     assert seen == [("T",)]
