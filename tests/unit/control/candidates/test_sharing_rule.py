@@ -154,24 +154,24 @@ def test_where_not_all_can_share_the_older_ones_find_their_group_first(
 
 
 @pytest.mark.parametrize(
-    ("rates", "joined"),
+    ("quick", "slow", "joined"),
     [
-        pytest.param((5.0, 1.0), "q", id="the first"),
-        pytest.param((1.0, 5.0), "s", id="the second"),
-        pytest.param((0.0, 0.0), "q", id="of two without requests the first by name"),
+        pytest.param(("q", 5.0), ("s", 1.0), "q", id="the first"),
+        pytest.param(("q", 1.0), ("s", 5.0), "s", id="the second"),
+        pytest.param(("t", 1.0), ("s", 1.0), "s", id="of two with as many the first by name"),
     ],
 )
 def test_of_the_parts_that_it_can_share_with_a_new_class_joins_that_of_the_largest_group(
-    rates: tuple[float, float], joined: str
+    quick: tuple[str, float], slow: tuple[str, float], joined: str
 ) -> None:
     """Within 400 ms a replica carries too little of `slow` and enough of `new`."""
     table = [{"promptTokens": 200, "outputTokens": 24, "weight": 1}]
     lengths = {"traffic": {"requestsPerSecond": 1, "lengths": {"table": table}}}
     workloads = (ttft("quick", 400), ttft("slow", 2000, **lengths), ttft("new", 1000))
-    before = {"quick": ("q", rates[0]), "slow": ("s", rates[1])}
+    before = {"quick": quick, "slow": slow}
     perf = Asked(listed={400.0: 1.0}, of_tokens=24)
     found = Sharing(*workloads, perf=perf, before=before).groups
-    assert found == {"quick": "q", "slow": "s", "new": joined}
+    assert found == {"quick": quick[0], "slow": slow[0], "new": joined}
 
 
 STRANDED = ("lost",)
