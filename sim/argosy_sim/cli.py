@@ -113,6 +113,27 @@ def down(state_dir: StateDir = None) -> None:
     _console().print(words or "Nothing was running.")
 
 
+Copy = Annotated[Path, typer.Argument(metavar="DIRECTORY", help="The copy.", show_default=False)]
+
+
+@app.command()
+def backup(directory: Copy, state_dir: StateDir = None) -> None:
+    """Copy etcd's data to a new directory, while everything runs."""
+    from argosy_sim.controlplane.cluster import ControlPlane
+
+    ControlPlane.attach(_directory(state_dir)).take_backup(directory)
+    _console().print(f"The API server's objects as they are now are in {directory}.")
+
+
+@app.command()
+def restore(directory: Copy, state_dir: StateDir = None) -> None:
+    """Put a copy of etcd's data back, as after a disaster: what was written since is lost."""
+    from argosy_sim.controlplane.cluster import ControlPlane
+
+    ControlPlane.attach(_directory(state_dir)).restore_backup(directory)
+    _console().print(f"The control plane runs again, with the objects of {directory}.")
+
+
 @app.command()
 def status(
     state_dir: StateDir = None,

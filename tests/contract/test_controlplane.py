@@ -87,6 +87,28 @@ def test_a_control_plane_is_ready_within_its_promise(second: Timed) -> None:
     assert second.ready_after_s < READY_WITHIN_S
 
 
+def test_what_was_written_since_a_backup_is_gone_once_it_is_put_back(second: Timed, tmp_path: Path) -> None:
+    def version() -> int:
+        found = json.loads(second.kubectl("get", "namespace", "before", "--output=json"))
+        return int(found["metadata"]["resourceVersion"])
+
+    plane, ports = second.control_plane, second.control_plane.state.ports
+    second.kubectl("create", "namespace", "before")
+    plane.take_backup(tmp_path / "backup")
+    at_backup = version()
+    second.kubectl("create", "namespace", "after")
+    second.kubectl("label", "namespace", "before", "is=changed")
+    assert version() > at_backup
+    began_s = time.monotonic()
+    plane.restore_backup(tmp_path / "backup")
+    assert time.monotonic() - began_s < READY_WITHIN_S
+    assert "namespace/after" not in second.kubectl("get", "namespaces", "--output=name").split()
+    assert version() == at_backup
+    assert plane.state.ports == ports
+    assert {p.name for p in plane.state.running()} == set(components.STOP_ORDER)
+    assert lifecycle.status(plane.state_dir).health is Health.READY
+
+
 def test_two_side_by_side_share_nothing(second: Timed, kubectl: Kubectl) -> None:
     second.kubectl("create", "namespace", "only-in-the-second")
     assert kubectl("get", "namespace", "only-in-the-second", check=False).returncode == 1
@@ -302,6 +324,11 @@ def script(body: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", f"import sys, time\nfrom pathlib import Path\n{body}", *arguments]
 
 
+def argosy(*arguments: str) -> None:
+    command = [sys.executable, "-m", "argosy", "sim", *arguments]
+    subprocess.run(command, capture_output=True, check=True, timeout=120)
+
+
 def test_what_one_command_brings_up_others_see_and_take_down(tmp_path: Path) -> None:
     up = script(
         "from argosy_sim.controlplane.lifecycle import up; print(up(Path(sys.argv[1])).health)", str(tmp_path)
@@ -314,6 +341,13 @@ def test_what_one_command_brings_up_others_see_and_take_down(tmp_path: Path) -> 
         assert all(part.resident_bytes > 0 for part in seen.components)
         assert replace(lifecycle.up(tmp_path, said.append), components=()) == replace(seen, components=())
         assert said == [f"A control plane is already running in {tmp_path}."]
+        for verb in ("backup", "restore"):
+            argosy(verb, str(tmp_path / "copy"), "--state-dir", str(tmp_path))
+        restored = lifecycle.status(tmp_path)
+        assert restored.health is Health.READY
+        assert restored.server_url == seen.server_url
+        assert not {part.pid for part in restored.components} & {part.pid for part in seen.components}
+        seen = restored
         os.kill(
             next(part.pid for part in seen.components if part.name == components.SCHEDULER), signal.SIGKILL
         )
@@ -331,7 +365,7 @@ def test_what_one_command_brings_up_others_see_and_take_down(tmp_path: Path) -> 
     assert state is not None
     assert state.running() == ()
     assert all(is_refused(port) for port in (state.ports.api_server, state.ports.etcd_client))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "logs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "lock", "logs"]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 
-from operator_stage import OURS, Object, OperatorStage, condition, names, until
+from operator_stage import OURS, Object, OperatorStage, Say, condition, is_ready, names, until
 
 from argosy_sim.controlplane.errors import StartError
+from argosy_sim.livefleet.control import kill_node, revive_node
 
+EVENTS = "/apis/events.k8s.io/v1/events"
+REPLACED_WITHIN_S = 60.0
+"""Kubernetes evicts from an unreachable node after 300 s."""
 LARGE = {"model": "llama-70b", "headers": {}}
 """Requests of class scholar, which has one replica."""
 
@@ -72,6 +77,56 @@ def test_a_node_that_karpenter_disrupts_is_empty_before_it_is_deleted(stage: Ope
     assert stage.first_at("terminating", [name]) > stage.first_at("ready", names(new))
     triggers = [plan["spec"]["trigger"] for plan in stage.plans() if plan["metadata"]["name"] not in plans]
     assert any(f"node {node} is leaving: Karpenter is removing it" in trigger for trigger in triggers)
+
+
+UNREACHABLE = "node.kubernetes.io/unreachable"
+DOWN_S = 3.0
+"""A request that was sent so long before a node fell silent has been answered."""
+
+
+def taints(stage: OperatorStage, node: str) -> set[tuple[str, str]]:
+    found = stage.read(f"/api/v1/nodes/{node}")["spec"].get("taints", ())
+    return {(taint["key"], taint["effect"]) for taint in found}
+
+
+def is_evicted(pod: Object) -> bool:
+    """Whether Kubernetes has taken the pod from its node because of a taint."""
+    return bool(condition(pod, "DisruptionTarget"))
+
+
+def test_what_a_dead_node_served_is_replaced_without_an_eviction(stage: OperatorStage, say: Say) -> None:
+    doomed, other = stage.pods("chat")
+    assert doomed["spec"]["nodeName"] != other["spec"]["nodeName"], "replicas are spread"
+    name, node = doomed["metadata"]["name"], doomed["spec"]["nodeName"]
+    path = f"/api/v1/namespaces/default/pods/{name}"
+    assert [t.get("tolerationSeconds") for t in doomed["spec"]["tolerations"] if t["key"] == UNREACHABLE] == [
+        None
+    ]
+    with stage.load() as load:
+        until(lambda: load.num_since(0.0) >= 4, "answers before the node dies")
+        kill_node(stage.stage.fleet_dir, node)
+        died_s = time.time()
+        try:
+            until(lambda: {(UNREACHABLE, "NoExecute")} <= taints(stage, node), "the node's taint")
+            held = stage.read(path)
+            assert not (held and is_evicted(held))
+
+            def serving() -> list[Object]:
+                pods = [pod for pod in stage.pods("chat") if pod["spec"]["nodeName"] != node]
+                return pods if len(pods) == 2 and all(map(is_ready, pods)) else []
+
+            until(serving, "a successor on a living node")
+            took_s = time.time() - died_s
+            left = stage.read(path)
+            assert not (left and is_evicted(left))
+        finally:
+            revive_node(stage.stage.fleet_dir, node)
+    evictions = [e for e in stage.items(EVENTS) if e["reason"] == "TaintManagerEviction"]
+    assert [e["note"] for e in evictions if e["regarding"]["name"] == name] == []
+    assert [answer for answer in load.lost if not died_s - DOWN_S < answer.sent_s < died_s + 1.0] == []
+    assert took_s < REPLACED_WITHIN_S
+    say(f"two replicas serve again {took_s:.1f} s after the node died, {len(load.lost)} streams lost")
+    until(lambda: UNREACHABLE not in {key for key, _ in taints(stage, node)}, "the node to be well again")
 
 
 def test_nothing_drains_while_all_nodes_are_cordoned(stage: OperatorStage) -> None:

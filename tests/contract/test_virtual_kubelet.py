@@ -23,7 +23,7 @@ import pytest
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.controlplane.credentials.accounts import Account, service_account_kubeconfig
 from argosy_sim.controlplane.host.processes import Ending, Launcher, is_running
-from argosy_sim.livefleet.control import crash_pod, delay_pod, fleet_status, kill_node
+from argosy_sim.livefleet.control import crash_pod, delay_pod, fleet_status, kill_node, revive_node
 from argosy_sim.livefleet.errors import FleetNotRunningError, UnknownTargetError
 from argosy_sim.livefleet.event_log import read_events
 from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch, wait_until_up
@@ -446,10 +446,11 @@ def test_a_second_fleet_in_the_same_directory_is_refused(fleet: Fleet) -> None:
 def test_a_dead_node_falls_silent_and_gets_not_ready_while_its_sockets_stay_open(
     fleet: Fleet, kubectl: Kubectl
 ) -> None:
-    name = fleet.run("doomed", nodeSelector={"kubernetes.io/hostname": "vk-h100-0"})
-    endpoint = fleet.ready("doomed")
+    there = {"kubernetes.io/hostname": "vk-h100-0"}
+    name, kept = fleet.run("doomed", nodeSelector=there), fleet.run("kept", nodeSelector=there)
+    endpoint, first = fleet.ready("doomed"), fleet.ready("kept")
     running = stream(endpoint, num_tokens=5000)
-    assert kill_node(fleet.state_dir, "vk-h100-0") == (name,)
+    assert set(kill_node(fleet.state_dir, "vk-h100-0")) == {name, kept}
     socket_of(running).settimeout(1.0)
     with pytest.raises(TimeoutError):
         _read_whole(running)
@@ -467,6 +468,13 @@ def test_a_dead_node_falls_silent_and_gets_not_ready_while_its_sockets_stay_open
     fleet.delete("doomed")
     time.sleep(1.0)
     assert fleet.pod("doomed")["metadata"]["deletionTimestamp"]
+    with pytest.raises(UnknownTargetError, match=r"no dead node vk-l40s-0; dead are: .*vk-h100-0"):
+        revive_node(fleet.state_dir, "vk-l40s-0")
+    revive_node(fleet.state_dir, "vk-h100-0")
+    kubectl("wait", "node/vk-h100-0", "--for=condition=Ready=True", f"--timeout={PATIENCE_S:.0f}s")
+    kubectl("-n", NAMESPACE, "wait", "pod/doomed", "--for=delete", f"--timeout={PATIENCE_S:.0f}s")
+    fleet.until("kept", lambda pod: is_ready(pod) and not first.startswith(f"{pod['status']['podIP']}:"))
+    assert b'"text"' in stream(fleet.ready("kept"), num_tokens=3).read()
 
 
 def test_an_api_server_that_restarts_stops_no_stream_and_loses_no_pod(

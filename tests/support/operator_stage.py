@@ -222,6 +222,11 @@ class OperatorStage:
         """Start it again on the same port and data; its own clients find back in their own time."""
         self.stage.control_plane.start_api_server()
 
+    def restore_etcd(self, backup: Path) -> None:
+        """Put etcd's data of an earlier moment back (`ControlPlane.take_backup`)."""
+        self._had_outage = True
+        self.stage.control_plane.restore_backup(backup)
+
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """As the administrator; fails the test with kubectl's words."""
         return self.stage.kubectl(*arguments, stdin=stdin)

@@ -180,8 +180,11 @@ class Store:
         newest: `newest(kind)` when the listing was requested
 
         Resource versions only grow, and a deleted object's uid never returns. A watch event or the answer
-        to a write that is older than what is known proves nothing: they may arrive in any order.
+        to a write that is older than what is known proves nothing: they may arrive in any order. Nor does a
+        kind's first listing after `restore`: what is known of it is still of the history that was undone.
         """
+        if self.is_restored(kind):
+            return ""
         if 0 < listed_version < newest:
             return f"a listing of {kind} has resource version {listed_version}, and {newest} was seen before"
         for item in items:

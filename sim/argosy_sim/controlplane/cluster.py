@@ -1,4 +1,4 @@
-"""Owns the life of one control plane: start, readiness, a killed API server, stop.
+"""Owns the life of one control plane: start, readiness, a killed API server, a restored etcd, stop.
 
     with ControlPlane.start(directory) as control_plane:
         kubectl --kubeconfig {control_plane.admin_kubeconfig} get nodes
@@ -23,16 +23,21 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from argosy.errors import ArgosyError
-from argosy_sim.controlplane import components
+from argosy_sim.controlplane import backups, components
 from argosy_sim.controlplane.binaries import Binaries, binaries
 from argosy_sim.controlplane.credentials.certificates import issue_all
-from argosy_sim.controlplane.errors import PortTakenError, StartError, StateDirectoryInUseError
+from argosy_sim.controlplane.errors import (
+    BackupError,
+    PortTakenError,
+    StartError,
+    StateDirectoryInUseError,
+)
 from argosy_sim.controlplane.gobuild import Say
 from argosy_sim.controlplane.host.locks import exclusive
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports, require_free
@@ -148,10 +153,7 @@ class ControlPlane:
 
     def kill_api_server(self) -> None:
         """End the API server at once, as a crash would; its data stays in etcd."""
-        process = self._state.process(components.API_SERVER)
-        if process is not None:
-            send(process.identity, signal.SIGKILL)
-            self._launcher.end(process, STOP_GRACE_S)
+        self._kill(components.API_SERVER)
 
     def start_api_server(self) -> None:
         """Start the API server again on the same port and data; returns once it is ready."""
@@ -163,6 +165,48 @@ class ControlPlane:
         """Kill the API server and start it again on the same port and data."""
         self.kill_api_server()
         self.start_api_server()
+
+    def take_backup(self, to: Path) -> None:
+        """Copy etcd's data to the new directory `to`, while everything runs. Raises `BackupError`."""
+        with exclusive(self._layout.lock):
+            self._read_again()
+            etcd = self._state.process(components.ETCD)
+            if etcd is None:
+                raise BackupError("etcd was not started: there is nothing to copy")
+            backups.take(self._layout, self._state.started_at_s, etcd.identity, to)
+
+    def restore_backup(self, backup: Path) -> None:
+        """Put the data of an earlier moment back, as an administrator does who restores etcd.
+
+        All programs end at once and are started again, on the same ports: of a Kubernetes whose etcd is
+        restored the controllers have to forget too. Returns once the API server is ready.
+        Raises `BackupError` (nothing has changed then), `PortTakenError` or `StartError` (everything has
+        ended then: only `stop` is left).
+        """
+        with exclusive(self._layout.lock):
+            self._read_again()
+            backups.prepare(self._layout, self._state.started_at_s, backup)
+            for component in components.STOP_ORDER:
+                self._kill(component)
+            backups.put_back(self._layout)
+            self._state = self._state.without_processes()
+            try:
+                for port in astuple(self._state.ports):
+                    require_free(port)
+                self._bring_up()
+            except BaseException:
+                self._end_processes()
+                raise
+
+    def _read_again(self) -> None:
+        """What is recorded now: another process may have restarted a component.
+
+        Raises `BackupError` where this control plane was ended.
+        """
+        recorded = self._layout.load()
+        if recorded is None or recorded.started_at_s != self._state.started_at_s:
+            raise BackupError(f"the control plane in {self.state_dir} was ended; start one first")
+        self._state = recorded
 
     def service_account_kubeconfig(self, namespace: str, name: str, path: Path) -> Path:
         """Write a ServiceAccount's kubeconfig; see `accounts`. What it may do is the caller's RBAC."""
@@ -194,6 +238,12 @@ class ControlPlane:
     ) -> None:
         self.stop()
 
+    def _kill(self, component: str) -> None:
+        process = self._state.process(component)
+        if process is not None:
+            send(process.identity, signal.SIGKILL)
+            self._launcher.end(process, STOP_GRACE_S)
+
     def _end_processes(self) -> dict[str, Ending]:
         processes = {process.name: process for process in self._state.processes}
         in_order = [processes[name] for name in components.STOP_ORDER if name in processes]
@@ -206,7 +256,7 @@ class ControlPlane:
             raise
 
     def _bring_up(self) -> None:
-        """Start everything; used once, by `_Start`."""
+        """Start everything."""
         self._launch(components.ETCD)
         self._launch(components.API_SERVER)
         self._await("the API server's /readyz", self.is_ready)

@@ -3,7 +3,8 @@
 SpecError
 ├── MissingBinaryError        a program is not found and cannot be built: names what to install
 ├── PortTakenError            a port the user named is in use
-└── StateDirectoryInUseError  the directory holds a running control plane, or foreign files
+├── StateDirectoryInUseError  the directory holds a running control plane, or foreign files
+└── BackupError               a copy of etcd's data cannot be made, or is not one of this control plane
 ActuationError
 ├── BuildError          Go refused (network, disk, compiler): its last lines
 └── StartError          a component ended or did not become ready: its last log lines
@@ -32,6 +33,10 @@ class PortTakenError(SpecError):
 
 class StateDirectoryInUseError(SpecError):
     """The state directory belongs to a running control plane, or holds other files."""
+
+
+class BackupError(SpecError):
+    """A copy of etcd's data cannot be written or read, or is another control plane's."""
 
 
 class BuildError(ActuationError):

@@ -61,6 +61,10 @@ class ControlPlaneState:
         """Return the process of a component, None if it was never started."""
         return next((process for process in self.processes if process.name == name), None)
 
+    def without_processes(self) -> ControlPlaneState:
+        """Return this state before anything was started."""
+        return replace(self, processes=())
+
     def running(self) -> tuple[Process, ...]:
         """Return the processes that are alive, in starting order."""
         return tuple(process for process in self.processes if is_running(process.identity))
@@ -94,6 +98,11 @@ class Layout:
     def etcd(self) -> Path:
         """etcd's data."""
         return self.directory / "etcd"
+
+    @property
+    def etcd_next(self) -> Path:
+        """Data that is about to take the place of etcd's: a backup that is being put back."""
+        return self.directory / "etcd.next"
 
     def log(self, component: str) -> Path:
         """Where a component's output goes."""
@@ -155,7 +164,16 @@ class Layout:
         self.state.unlink(missing_ok=True)
 
     def _owned(self) -> tuple[Path, ...]:
-        names = ("admin.kubeconfig", "ca.crt", "kubelet.crt", "kubelet.key", "pki", "etcd", "logs")
+        names = (
+            "admin.kubeconfig",
+            "ca.crt",
+            "kubelet.crt",
+            "kubelet.key",
+            "pki",
+            "etcd",
+            "etcd.next",
+            "logs",
+        )
         return tuple(self.directory / name for name in names)
 
     def write_credentials(self, certificates: Certificates, server_url: str) -> None:

@@ -6,7 +6,7 @@
     kubelet/      the virtual kubelet: nodes, the pods bound to them, their workers and logs
     vllm/         simulated vLLM servers
     event_log     what happened when, in JSON lines
-    control       `kill_node`, `crash_pod`, `fleet_status` over a socket
+    control       `kill_node`, `revive_node`, `crash_pod`, `fleet_status` over a socket
     process       `python -m argosy_sim.livefleet`
 
 One process, one event loop, any number of replicas. How an engine schedules is not here:

@@ -67,6 +67,11 @@ def kill_node(state_dir: Path, node: str) -> tuple[str, ...]:
     return tuple(_ask(state_dir, "kill_node", node))
 
 
+def revive_node(state_dir: Path, node: str) -> None:
+    """Let a dead node's machine start again, with the pods that it still has."""
+    _ask(state_dir, "revive_node", node)
+
+
 def crash_pod(state_dir: Path, pod: str) -> None:
     """Let the engine of pod `namespace/name` die at once; it is started again after a back-off."""
     _ask(state_dir, "crash_pod", pod)
@@ -144,6 +149,8 @@ class ControlServer:
         match command:
             case "kill_node":
                 return self._kubelet.kill_node(target)
+            case "revive_node":
+                return self._kubelet.revive_node(target)
             case "crash_pod":
                 return self._kubelet.crash_pod(target)
             case "delay_pod":

@@ -84,6 +84,16 @@ def test_the_first_listing_after_a_restore_is_taken_as_it_is() -> None:
     assert store.kinds[CLASSES].state is KindState.SEEN
 
 
+def test_the_listings_that_follow_a_restore_do_not_prove_it_again() -> None:
+    store = a_store()
+    store.restore("the proof, found in another kind")
+    newest = store.newest(CLASSES)
+    listed = [an_object("a", 10), an_object("b", 16)]
+    assert store.restored_by(CLASSES, listed, 90, newest) == ""
+    store.replace(CLASSES, listed, 90)
+    assert "b has resource version 12, and 16" in store.restored_by(CLASSES, [an_object("b", 12)], 95, 90)
+
+
 def test_the_second_listing_after_a_restore_is_compared_as_ever() -> None:
     store = a_store()
     store.restore("the proof")

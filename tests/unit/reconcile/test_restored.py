@@ -6,12 +6,13 @@ import logging
 from pathlib import Path
 
 import pytest
-from builders import a_class
+from builders import a_class, a_fleet
 from settled_shell import CHAT, engines, settled
 from virtual_clock import in_virtual_time
 from virtual_shell import VirtualShell
 
 from argosy.control.triggers import RESTORED
+from argosy.reconcile.loops.planning import RESTORED_S
 
 
 def posted(shell: VirtualShell, reason: str) -> list[str]:
@@ -98,3 +99,64 @@ async def test_a_decision_on_the_lost_future_is_not_carried_out(tmp_path: Path) 
         shell.server.restore(backup)
         await shell.clock.sleep(60.0)
         assert list(engines(shell).values()) == [2]
+
+
+@pytest.mark.parametrize(
+    ("away_s", "num_posted"),
+    [
+        pytest.param(RESTORED_S - 20.0, 1, id="it is still news"),
+        pytest.param(RESTORED_S + 20.0, 0, id="it is not news any more"),
+    ],
+)
+@in_virtual_time
+async def test_a_process_that_leads_only_later_posts_the_event_while_it_is_news(
+    tmp_path: Path, away_s: float, num_posted: int
+) -> None:
+    shell = await settled(tmp_path)
+    async with shell.running():
+        await shell.clock.sleep(10.0)
+        backup = shell.server.backup()
+        shell.apply(a_class(rate_per_s=12.0))
+        await shell.clock.sleep(10.0)
+        shell.election.lose()
+        shell.server.restore(backup)
+        await shell.clock.sleep(away_s)
+        shell.election.gain()
+        await shell.clock.sleep(10.0)
+        assert num_restored(shell) == 1
+        assert list(engines(shell).values()) == [2]
+    assert len(posted(shell, "StateRestored")) == num_posted
+
+
+@in_virtual_time
+async def test_in_mode_observe_a_restore_is_a_line_of_the_log_and_no_event(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shell = await settled(tmp_path)
+    async with shell.running():
+        shell.apply(a_fleet("Observe"))
+        await shell.clock.sleep(10.0)
+        backup = shell.server.backup()
+        shell.apply(a_class(rate_per_s=12.0))
+        await shell.clock.sleep(10.0)
+        with caplog.at_level(logging.WARNING):
+            shell.server.restore(backup)
+            await shell.clock.sleep(60.0)
+    assert num_restored(shell) == 1
+    assert any("was restored to an earlier state" in r.message for r in caplog.records)
+    assert posted(shell, "StateRestored") == []
+
+
+@in_virtual_time
+async def test_a_second_restore_is_found_as_well_and_takes_no_engine(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    async with shell.running():
+        await shell.clock.sleep(10.0)
+        backup = shell.server.backup()
+        for number in (1, 2):
+            shell.apply(a_class(rate_per_s=12.0))
+            await shell.clock.sleep(40.0)
+            shell.server.restore(backup)
+            await shell.clock.sleep(100.0)
+            assert num_restored(shell) == number
+            assert list(engines(shell).values()) == [2]

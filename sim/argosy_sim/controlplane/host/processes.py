@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -80,6 +81,16 @@ def identify(pid: int) -> Identity | None:
 def is_running(identity: Identity) -> bool:
     """Whether this very process is alive."""
     return identify(identity.pid) == identity
+
+
+def thread_states(identity: Identity) -> tuple[str, ...]:
+    """The state of each thread as proc(5) has it (`T`: stopped by a signal); empty if the process is gone."""
+    found = []
+    for stat in Path(f"/proc/{identity.pid}/task").glob("*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            text = stat.read_text()
+            found.append(text[text.rindex(")") + 2])
+    return tuple(found) if is_running(identity) else ()
 
 
 def resident_bytes(identity: Identity) -> int:

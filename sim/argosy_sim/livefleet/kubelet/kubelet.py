@@ -32,6 +32,7 @@ class VirtualKubelet:
         self._workers: dict[str, PodWorker] = {}
         # Pods of dead nodes whose objects are gone: their sockets stay open, like a dead machine's.
         self._buried: list[PodWorker] = []
+        self._is_to_list = asyncio.Event()
 
     @property
     def nodes(self) -> tuple[SimulatedNode, ...]:
@@ -42,7 +43,7 @@ class VirtualKubelet:
         """Follow the API server until cancelled."""
         while True:
             try:
-                await self._follow(await self.synchronise())
+                await self._follow_until_revival(await self.synchronise())
             except ArgosyError as error:
                 _log.warning("the watch on pods ended: %s", error)
                 await asyncio.sleep(_RETRY_S)
@@ -56,6 +57,17 @@ class VirtualKubelet:
         for pod in pods:
             self._observe(pod)
         return version
+
+    async def _follow_until_revival(self, version: str) -> None:
+        self._is_to_list.clear()
+        tasks = [asyncio.ensure_future(each) for each in (self._follow(version), self._is_to_list.wait())]
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def _follow(self, version: str) -> None:
         while True:
@@ -103,6 +115,22 @@ class VirtualKubelet:
         for worker in silenced:
             worker.silence()
         return [str(worker.name) for worker in silenced]
+
+    def revive_node(self, name: str) -> None:
+        """Let a dead node's machine start again: its sockets close, and the pods that it still has start
+        anew. Raises `UnknownTargetError`."""
+        node = self._nodes.get(name)
+        if node is None or not node.is_dead:
+            dead = ", ".join(each.name for each in self.nodes if each.is_dead)
+            raise UnknownTargetError(f"this fleet has no dead node {name}; dead are: {dead or 'none'}")
+        for worker in [*self._workers.values(), *self._buried]:
+            if worker.node is node:
+                worker.stop()
+        self._workers = {uid: each for uid, each in self._workers.items() if each.node is not node}
+        self._buried = [each for each in self._buried if each.node is not node]
+        node.is_dead, node.ready_since = False, ""
+        self._services.events.write("node_back", node=name)
+        self._is_to_list.set()
 
     def crash_pod(self, name: str) -> None:
         """Let the engine of pod `namespace/name` die. Raises `UnknownTargetError`."""

@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class SimulatedNode:
-    """One node. `is_dead` is the only thing about it that changes."""
+    """One node. `ready_since` (RFC 3339) is empty until it reports that it is Ready, and again once it is
+    back from the dead."""
 
     name: str
     group: NodeGroup
@@ -180,7 +181,8 @@ class Heartbeats:
     async def _beat(self, node: SimulatedNode, *, with_status: bool) -> None:
         try:
             await self._api.renew_lease(self._lease(node))
-            if with_status:
+            if with_status or not node.ready_since:
+                node.ready_since = node.ready_since or rfc3339(_now())
                 await self._report(node)
         except ArgosyError as error:
             _log.warning("heartbeat of node %s failed: %s", node.name, error)

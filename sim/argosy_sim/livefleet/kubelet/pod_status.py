@@ -67,7 +67,8 @@ def status_patch(pod: Object, now: PodCondition) -> Object:
         "hostIP": "127.0.0.1",
         "hostIPs": [{"ip": "127.0.0.1"}],
         "podIP": now.address,
-        "podIPs": [{"ip": now.address}],
+        # The address of a pod that starts anew is another one: merged, both would be listed, and refused.
+        "podIPs": [{"$patch": "replace"}, {"ip": now.address}],
         "startTime": now.started_at,
         "initContainerStatuses": [
             _init_status(container, now) for container in pod["spec"].get("initContainers", ())

@@ -46,7 +46,8 @@ def with_e2e(milliseconds: int) -> WorkloadClass:
 @pytest.mark.parametrize(
     ("workload", "num_envoys", "expected"),
     [
-        pytest.param(a_class(), 1, 1024, id="(256 slots + 4/s x 2 s) x 2 replicas = 528, rounded up"),
+        pytest.param(a_class(), 1, 1024, id="2 x 512 slots, where the time of an answer is not bounded"),
+        pytest.param(with_e2e(10_000), 1, 1024, id="(256 slots + 4/s x 2 s) x 2 replicas = 528, rounded up"),
         pytest.param(with_e2e(10_000), 2, 512, id="264 for each of two Envoys"),
         pytest.param(with_e2e(30_000), 16, 512, id="33 for each of 16, but 2 x 8/s x 30 s = 480 planned"),
         pytest.param(with_e2e(10_000), 16, 256, id="33 for each of 16, but five deviations above 80: 210"),
@@ -57,7 +58,12 @@ def with_e2e(milliseconds: int) -> WorkloadClass:
             id="the longest of two bounds on the whole answer",
         ),
         pytest.param(
-            a_class(slo={"ttft": {"p50Milliseconds": 500, "p95Milliseconds": 40_000}}),
+            a_class(
+                slo={
+                    "ttft": {"p50Milliseconds": 500, "p95Milliseconds": 40_000},
+                    "e2e": {"p95Milliseconds": 10_000},
+                }
+            ),
             1,
             1024,
             id="and of two on the wait: (256 slots + 4/s x 40 s) x 2 replicas = 832",
