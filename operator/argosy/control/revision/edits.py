@@ -37,7 +37,7 @@ def _objects(snapshot: FleetSnapshot) -> Iterator[CustomResource]:
     elif snapshot.last_fleet_spec is not None:
         # Its settings hold: that the object is gone changes nothing.
         yield Fleet(metadata=ObjectMeta(name="default"), spec=snapshot.last_fleet_spec)
-    for by_key in (snapshot.pools, snapshot.models, snapshot.classes):
+    for by_key in (snapshot.pools, snapshot.models, snapshot.classes, snapshot.policies):
         yield from (item for _, item in sorted(by_key.items()))
 
 
