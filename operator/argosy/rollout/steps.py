@@ -204,8 +204,8 @@ def _wanted_count(target: Target, existing: int, inputs: RolloutInputs) -> int:
         return max(existing, target.replicas + replaced)
     if is_surplus_allowed_to_go(target, inputs):
         return max(target.replicas, min(existing, inputs.num_held(target)))
-    num_beyond = max(0, existing - target.replicas - num_lost - num_leaving)
-    num_in_vain = 0 if target.is_kept else min(num_beyond, inputs.num_never_served(target))
+    needed = target.replicas + num_lost + num_leaving if target.replicas else 0
+    num_in_vain = 0 if target.is_kept else min(max(0, existing - needed), inputs.num_never_served(target))
     return max(existing - num_in_vain, target.replicas)
 
 
