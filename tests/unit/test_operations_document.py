@@ -30,7 +30,7 @@ OWN_EVENTS = {
     "NewPlan": "Fleet: a new revision, and its cause",
     Reason.CHANGE_WAITS.value: "Fleet: a change that only a price, a rate or an SLO asks for begins to wait",
     Reason.PICTURE_INCOMPLETE.value: "Fleet: part of the cluster is not seen, the last plan is kept",
-    Reason.REMOVAL_WAITS.value: "Fleet: a large removal waits for a second look",
+    Reason.REMOVAL_WAITS.value: "Fleet: a large removal waits for a second look; FleetPlan: the same",
     "RemovalUnacknowledged": (
         "Fleet: a replica is removed although an Envoy has not acknowledged for 60 s that it gets no requests"
     ),

@@ -34,14 +34,15 @@ from argosy.control.picture.parting import Draining, draining, draining_event
 from argosy.control.picture.remarks import remarked
 from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
-from argosy.control.revision.decided import Decided, Waiting
+from argosy.control.revision.decided import Decided
 from argosy.control.revision.edits import edits_digest
+from argosy.control.revision.growth import Choice, chosen
 from argosy.control.revision.keeping import keepings, unplannable_classes
 from argosy.control.revision.life import plan_life
 from argosy.control.revision.number import is_known, next_revision
 from argosy.control.revision.request_limits import request_limits
 from argosy.control.revision.revision import Origin, demand_change, differs, excess, revision_of
-from argosy.control.revision.window import last_revision, waiting
+from argosy.control.revision.window import last_revision
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.counts import num_serving
@@ -120,21 +121,24 @@ def step(
     plan = solver(problem, limits)
     if broken := [str(v) for v in plan_check.violations(problem, plan)]:
         return _alarm(snapshot, "plan", broken)
-    waits = waiting(sizing, problem, plan)
-    plan = waits.kept if waits is not None else plan
-    placing = placement_problem(sizing, problem, plan)
+
+    def resize(cells: RouteCells | None) -> Sizing:
+        again = replace(settings, cells=settings.cells or cells)
+        return _sizing(snapshot, memory, again, perf, may_merge=False)
+
+    choice = chosen(Choice(sizing, problem, plan), resize, lambda problem: solver(problem, limits))
+    placing = placement_problem(choice.sizing, choice.problem, choice.plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
         return _alarm(snapshot, "placement", broken)
-    decided = _decided(sizing, problem, plan, placement, waits)
+    decided = _decided(choice, placement)
     if too_many := excess(decided):
         return _alarm(snapshot, "plan", [too_many])
-    return _decision(sizing, decided, memory, settings, picture)
+    return _decision(choice.sizing, decided, memory, settings, picture)
 
 
-def _decided(
-    sizing: Sizing, problem: PlanProblem, plan: Plan, placement: Placement, waits: Waiting | None
-) -> Decided:
+def _decided(choice: Choice, placement: Placement) -> Decided:
+    sizing, problem, plan = choice.sizing, choice.problem, choice.plan
     snapshot = sizing.snapshot
     running = num_serving(snapshot, sizing.lost)
     unplannable = unplannable_classes(sizing.resolution, sizing.cells, snapshot, _owners(sizing))
@@ -145,7 +149,8 @@ def _decided(
         sizing.resolution,
         sizing.cells,
         running,
-        waits,
+        choice.waiting,
+        former=choice.former,
         kept=keepings(snapshot, plan.replicas, unplannable),
         unplannable=unplannable,
     )
@@ -165,16 +170,23 @@ class _Picture:
 
 
 def _sizing(
-    snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings, perf: PerfModel
+    snapshot: FleetSnapshot,
+    memory: ControlMemory,
+    settings: StepSettings,
+    perf: PerfModel,
+    *,
+    may_merge: bool = True,
 ) -> Sizing:
-    """What the sizing problem is made of."""
+    """What the sizing problem is made of. `may_merge`: whether groups of the plan before may become one."""
     lost = uncounted_pods(snapshot)
     nodes = pool_nodes(snapshot, lost)
     applies = snapshot.fleet_spec.recalibration is Recalibration.APPLY
     known = Known.of(snapshot, nodes, perf, memory.traffic.calibration if applies else None)
     alone = resolve(known)
     table = settings.cells
-    cells = shared_cells(alone, known) if table is None else table.covering(snapshot.classes)
+    cells = (
+        shared_cells(alone, known, may_merge=may_merge) if table is None else table.covering(snapshot.classes)
+    )
     forecasts = class_forecasts(snapshot, memory.traffic)
     rates = {key: each.rate_per_s for key, each in forecasts.items()}
     return Sizing(snapshot, cells, in_groups(alone, cells, rates, known), forecasts, nodes, lost)
@@ -193,7 +205,7 @@ def _decision(
     reported = _reported(made)
     inputs = _plan_inputs(sizing, decided, memory, follow)
     done = _done(made, reported, inputs.cause)
-    progress = progress_verdicts(reported, follow) if follow and not is_in_doubt else ()
+    progress = progress_verdicts(reported, follow, done.waiting) if follow and not is_in_doubt else ()
     statuses = _statuses(made, reported, done)
     return Decision(
         mode=mode,
@@ -269,13 +281,13 @@ def _unmended(made: _Made) -> dict[DeploymentKey, str]:
     """Edits by hand in a mode in which nothing sets them back."""
     snapshot = made.sizing.snapshot
     is_mended = snapshot.fleet_spec.mode is Mode.AUTO
-    return {} if is_mended else template_edits(snapshot, made.decided.resolution.workloads())
+    return {} if is_mended else template_edits(snapshot, made.decided.workloads)
 
 
 def _done(made: _Made, reported: Reported, cause: str) -> _Done:
     """What is safe to do now, as far as nothing of it waits."""
     sizing, planning, follow = made.sizing, made.memory.planning, made.follow
-    snapshot, workloads = sizing.snapshot, made.decided.resolution.workloads()
+    snapshot, workloads = sizing.snapshot, made.decided.workloads
     steps: tuple[PlannedStep, ...] = ()
     plan = ""
     if follow is not None and snapshot.fleet_spec.mode is Mode.AUTO and not made.is_in_doubt:

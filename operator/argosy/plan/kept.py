@@ -41,7 +41,7 @@ def kept(problem: PlanProblem, found: Plan, earlier: Earlier) -> Plan | None:
     facts = Facts(problem)
     plan = explain(facts, earlier.counts, _report(facts, found, earlier))
     plan = replace(plan, shares=_shares(problem, plan, earlier))
-    return plan if _serves_as_much(problem, plan, found) and not violations(problem, plan) else None
+    return plan if serves_as_much(problem, plan, found) and not violations(problem, plan) else None
 
 
 def _report(facts: Facts, found: Plan, earlier: Earlier) -> SolveReport:
@@ -73,8 +73,8 @@ def _served_shares(problem: PlanProblem, plan: Plan) -> dict[CellName, float]:
     }
 
 
-def _serves_as_much(problem: PlanProblem, plan: Plan, found: Plan) -> bool:
-    """Whether no cell and no floor is worse off than in `found`."""
+def serves_as_much(problem: PlanProblem, plan: Plan, found: Plan) -> bool:
+    """Whether no cell and no floor is worse off than in `found`, whose groups may be others."""
     before, now = _served_shares(problem, found), _served_shares(problem, plan)
     unmet = found.unmet_floors
     return all(now[cell] >= before[cell] - RELATIVE_TOLERANCE for cell in now) and all(

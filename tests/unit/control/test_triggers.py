@@ -332,3 +332,28 @@ def test_a_budget_that_keeps_another_number_or_is_gone_is_progress(
 ) -> None:
     wanted = Trigger(message, is_progress=True) if message else None
     assert trigger_of("poddisruptionbudgets", before, after) == wanted
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        pytest.param(a_node(), a_node(unschedulable=True), True, id="a cordon"),
+        pytest.param(a_node(unschedulable=True), a_node(), True, id="its end"),
+        pytest.param(None, a_node(), True, id="a node that joins"),
+        pytest.param(a_node(), a_node(labels={"a": "b"}), True, id="a label"),
+        pytest.param(a_node(), a_node(UNKNOWN), False, id="it is unavailable"),
+        pytest.param(a_node(), None, False, id="it is gone"),
+        pytest.param(
+            a_node(),
+            a_node(taints=[{"key": "a", "effect": "NoExecute"}]),
+            False,
+            id="it evicts what runs there",
+        ),
+    ],
+)
+def test_of_nodes_whose_replicas_stay_for_now_others_may_follow(
+    before: dict[str, Any] | None, after: dict[str, Any] | None, expected: bool
+) -> None:
+    found = trigger_of("nodes", before, after)
+    assert found is not None
+    assert found.has_followers is expected

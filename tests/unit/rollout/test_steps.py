@@ -40,6 +40,8 @@ def a_pod(name: str, state: str = "serving") -> PodState:
     match state:
         case "loading":
             return replace(pod, ready=False)
+        case "crashed":
+            return replace(pod, ready=False, restarts=1)
         case "gated":
             return replace(pod, ready=False, node="", gated=True)
         case "draining":
@@ -125,9 +127,35 @@ def pods(letter: str, *states: str) -> dict[str, str]:
             id="fewer: victims in placement's order, marked first",
         ),
         pytest.param(
-            Scene({"a": 2}, {"a": 3}, pods("a", "serving", "loading", "loading"), victims=("a3",)),
+            Scene(
+                {"a": 1, "b": 1},
+                {"a": 3, "b": 1},
+                pods("a", "serving", "serving", "serving") | pods("b", "loading"),
+            ),
             [],
             id="fewer, but the planned ones do not serve yet: nothing goes",
+        ),
+        pytest.param(
+            Scene(
+                {"b": 1}, {"a": 3, "b": 1}, pods("a", "serving", "loading", "gated") | pods("b", "loading")
+            ),
+            [scale("a", 1)],
+            id="what only loads and is not wanted any more goes at once",
+        ),
+        pytest.param(
+            Scene({"a": 2}, {"a": 4}, pods("a", "serving", "loading", "loading", "loading")),
+            [scale("a", 2)],
+            id="of the planned count one still loads",
+        ),
+        pytest.param(
+            Scene({"b": 1}, {"a": 2, "b": 1}, pods("a", "crashed", "loading") | pods("b", "loading")),
+            [],
+            id="beside one that has served and is not ready nothing goes: Kubernetes might remove that one",
+        ),
+        pytest.param(
+            Scene({"b": 1}, {"a": 3, "b": 1}, pods("a", "serving", "lost", "loading") | pods("b", "loading")),
+            [scale("a", 2)],
+            id="a lost one of the former plan still counts for Kubernetes",
         ),
         pytest.param(
             Scene({"b": 1}, {"a": 2, "b": 1}, pods("a", "serving", "serving") | pods("b", "loading")),

@@ -14,6 +14,7 @@ from argosy.control.candidates.resolve import Resolution
 from argosy.control.cells import RouteCells
 from argosy.control.revision.keeping import Keeping
 from argosy.keys import ClassKey, DeploymentKey, GroupName
+from argosy.manifests import EngineWorkload
 from argosy.place.solution import Placement
 from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan, ShortfallCause
@@ -28,6 +29,7 @@ class Waiting:
     kept:     the last revision's replicas and shares, as the plan of the present problem
     wanted:   the plan that would replace it
     variants: its replicas by variant, for sentences
+    workloads: what runs its replicas, by Deployment
     revision: of the FleetPlan that is kept
     until_s:  when the wait ends (seconds since the epoch), if nothing ends it before
     """
@@ -35,6 +37,7 @@ class Waiting:
     kept: Plan
     wanted: Plan
     variants: Mapping[str, int]
+    workloads: Mapping[DeploymentKey, EngineWorkload]
     revision: int
     until_s: float
 
@@ -47,6 +50,7 @@ class Decided:
     waiting: the change that waits; `plan` is then the one that is kept meanwhile
     kept:    replicas beyond the plan that stay, because nothing can be planned for a class of theirs
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
+    former:  what runs replicas of the last plan that no class can use now, while their removal waits
     """
 
     problem: PlanProblem
@@ -58,6 +62,12 @@ class Decided:
     waiting: Waiting | None = None
     kept: Mapping[DeploymentKey, Keeping] = field(default_factory=dict)
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
+    former: Mapping[DeploymentKey, EngineWorkload] = field(default_factory=dict)
+
+    @cached_property
+    def workloads(self) -> Mapping[DeploymentKey, EngineWorkload]:
+        """What runs the replicas of the plan, and of every candidate, by Deployment."""
+        return {**self.former, **self.resolution.workloads()}
 
     @cached_property
     def groups(self) -> frozenset[GroupName]:
