@@ -193,7 +193,7 @@ def _decision(
     reported = _reported(made)
     inputs = _plan_inputs(sizing, decided, memory, follow)
     done = _done(made, reported, inputs.cause)
-    progress = progress_verdicts(reported, follow) if follow and not is_in_doubt else ()
+    progress = progress_verdicts(reported, follow) if follow else ()
     statuses = _statuses(made, reported, done)
     return Decision(
         mode=mode,

@@ -28,6 +28,7 @@ from argosy.api.servedmodel import DRAIN_SECONDS
 from argosy.control.decision import EventRecord
 from argosy.control.picture.named import Makers, makers_by_deployment
 from argosy.control.picture.remarks import named
+from argosy.control.status.verdict import held_deployments, held_text
 from argosy.keys import DeploymentKey
 from argosy.plan.explain.words import counted
 from argosy.snapshot.cluster import PodState
@@ -69,7 +70,12 @@ def draining(snapshot: FleetSnapshot) -> Draining:
     staying = [] if _acts(snapshot) else [pod for pod in gone if not pod.deleting]
     if staying:
         sentences.append(f"{counted(len(staying), 'replica')} of what was deleted {_stay(snapshot, staying)}")
-    if finishing := [pod for pod in gone if pod not in staying]:
+    holding = held_deployments(snapshot)
+    held = [pod for pod in gone if pod.deployment in holding and not pod.deleting and pod not in staying]
+    if held:
+        why = held_text(snapshot, min(pod.deployment for pod in held))
+        sentences.append(f"{counted(len(held), 'replica')} of what was deleted cannot be removed: {why}")
+    if finishing := [pod for pod in gone if pod not in staying and pod not in held]:
         sentences.append(_finishing_sentence(finishing, snapshot.now_s))
     num_serving = sum(p.deployment in serving for p in snapshot.engine_pods)
     sentence = "; ".join(sentences)[: MESSAGE_LIMIT - 1]
