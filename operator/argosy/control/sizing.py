@@ -86,7 +86,7 @@ def _served_now(sizing: Sizing) -> frozenset[ClassKey]:
 
 
 def _pool_limit(nodes: PoolNodes) -> PoolLimit:
-    closed = sum(node.gpus for node in nodes.usable if not node.takes_new)
+    closed = sum(node.gpus for node in nodes.running if not node.takes_new)
     return PoolLimit(nodes.pool, tuple(node.gpus for node in nodes.open), closed)
 
 
@@ -183,7 +183,7 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
             is_last=node.is_candidate,
         )
         for name in sorted(placed_here)
-        for node in sizing.nodes[name].usable
+        for node in sizing.nodes[name].running
     )
     by_option = {o.name: o for o in problem.options}
     in_reach = {room.name for room in rooms}
