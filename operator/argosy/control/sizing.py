@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from argosy.api.conditions import Reason
 from argosy.api.gpupool import PlacementMode
 from argosy.control.candidates.resolve import Candidate, Resolution, ResolvedClass
 from argosy.control.cells import RouteCell, RouteCells
@@ -60,6 +61,7 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
                 rate_per_s=sizing.forecasts[resolved.key].rate_per_s * row.rate_share,
                 priority=resolved.spec.spec.priority,
                 is_served=resolved.key in served,
+                refusal=_refusal(resolved),
             )
             for resolved in sizing.served_classes
             for row in sizing.cells_of(resolved)
@@ -73,6 +75,12 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
         budget_usd_per_hour=fleet.budget_usd_per_hour,
         transition_horizon_s=float(fleet.transition_horizon_seconds),
     )
+
+
+def _refusal(resolved: ResolvedClass) -> str:
+    """Why nothing is planned for a class, where that is not its SLO; else empty."""
+    found = (r.message for r in resolved.refusals if r.reason is Reason.NAMESPACE_ENDING)
+    return next(found, "")
 
 
 def _served_now(sizing: Sizing) -> frozenset[ClassKey]:

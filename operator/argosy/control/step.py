@@ -425,7 +425,9 @@ def _plan_events(
     for shortfall in decided.plan.shortfalls:
         row = decided.cells.find(shortfall.cell)
         assert row is not None  # the plan was checked: it names no other cells
-        cause, message = shortfall.cause.value, shortfall.message
+        is_ending = row.workload_class.namespace in snapshot.ending
+        cause = Reason.NAMESPACE_ENDING.value if is_ending else shortfall.cause.value
+        message = shortfall.message
         if any(cell.name == shortfall.cell and cell.kept_share > 0 for cell in new_plan.spec.cells):
             message = f"{message}. The replicas that run are kept and serve it without that promise."
         events.append(EventRecord(WorkloadClass.KIND, row.workload_class, "Warning", cause, message))

@@ -190,6 +190,8 @@ def _conflict_message(conflict: Conflict, snapshot: FleetSnapshot) -> str:
 def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
     snapshot = known.snapshot
     mix, slo = mix_of(spec.spec.traffic.lengths), slo_of(spec)
+    if (ending := _ending(snapshot, spec.key.namespace)) is not None:
+        return ResolvedClass(spec.key, spec, mix, slo, (), (ending,))
     able: list[AbleVariant] = []
     refusals: list[Refusal] = []
     for reference in spec.spec.models:
@@ -211,6 +213,14 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             else:
                 refusals.append(answer)
     return ResolvedClass(spec.key, spec, mix, slo, tuple(able), tuple(refusals))
+
+
+def _ending(snapshot: FleetSnapshot, namespace: str) -> Refusal | None:
+    """That nothing can be made in a namespace any more; None where it can."""
+    at_s = snapshot.ending.get(namespace)
+    if at_s is None:
+        return None
+    return Refusal.of(Reason.NAMESPACE_ENDING, namespace=namespace, since=rfc3339(at_s))
 
 
 def _able(variant: Variant, mix: Mix, slo: Slo, perf: PerfModel) -> AbleVariant | Refusal:

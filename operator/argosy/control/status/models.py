@@ -26,6 +26,7 @@ from argosy.control.status.verdict import (
     Verdict,
     because,
     dated,
+    ending_verdict,
     nearest,
     programmed,
     refused_verdict,
@@ -49,7 +50,7 @@ def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
     desired = sum(v.desired for v in variants)
     pods = reported.pods_of_model(item.key)
     accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
-    ready = _ready(reported, item.key, pods)
+    ready = ending_verdict(reported, item.key.namespace) or _ready(reported, item.key, pods)
     if ready.status is ConditionStatus.TRUE or ready.reason in (Reason.LOADING, Reason.EXCHANGING):
         ready = model_unacted(reported, item.key) or ready
     if refusals := reported.sizing.resolution.model_refusals[item.key]:

@@ -44,6 +44,7 @@ FOREGROUND = "foregroundDeletion"
 """The finalizer of `kubectl delete --cascade=foreground`: Kubernetes removes it after the replicas."""
 
 _REFUSAL_ORDER = (
+    Reason.NAMESPACE_ENDING,
     Reason.CONFLICTED,
     Reason.MODEL_NOT_FOUND,
     Reason.SERVED_NAME_MISMATCH,

@@ -45,6 +45,7 @@ from argosy.snapshot.kubernetes import (
     has_own_label,
     is_engine_deployment,
     loose_replica_set,
+    lost_label,
     node_state,
     pod_state,
     protected_replicas,
@@ -164,6 +165,11 @@ class Snapshots:
                 DeploymentKey(key): least
                 for key, least in self._states("poddisruptionbudgets", protected_replicas).items()
                 if has_own_label(self._store.of("poddisruptionbudgets")[key])
+            },
+            unlabelled={
+                DeploymentKey(key): lost
+                for key, lost in self._states("poddisruptionbudgets", lost_label).items()
+                if lost
             },
             telemetry=measured.telemetry,
             routing=measured.routing,
