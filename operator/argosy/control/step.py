@@ -30,7 +30,7 @@ from argosy.control.picture.doubt import doubt
 from argosy.control.picture.fleet_gone import gone_event, gone_sentence, with_remark
 from argosy.control.picture.held import PICTURE, held
 from argosy.control.picture.notes import noted
-from argosy.control.picture.parting import Draining, draining, draining_event
+from argosy.control.picture.parting import Draining, draining, draining_event, takeover_events
 from argosy.control.picture.remarks import remarked
 from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
@@ -419,6 +419,7 @@ def _plan_events(
     events = list(waiting_events(snapshot, decided.waiting))
     if new_plan is None:
         return tuple(events)
+    events += takeover_events(snapshot, new_plan)
     if snapshot.fleet is not None:
         message = f"{new_plan.metadata.name}: {new_plan.spec.trigger}"
         events.append(EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", "NewPlan", message))

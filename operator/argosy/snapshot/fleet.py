@@ -143,6 +143,12 @@ class FleetSnapshot:
         return tuple(p for _, p in sorted(self.pods.items()) if p.deployment)
 
     @cached_property
+    def parting_classes(self) -> frozenset[ClassKey]:
+        """The classes that users have deleted and that are served within their grace."""
+        plural = WorkloadClass.PLURAL
+        return frozenset(ClassKey(ref.key) for ref in self.seen.parting if ref.plural == plural)
+
+    @cached_property
     def applied_plan(self) -> FleetPlan | None:
         """The plan that the fleet follows; None before the first."""
         return applied_plan(self.plans)

@@ -26,10 +26,9 @@ from argosy.manifests import EngineWorkload
 from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
 from argosy.perf.recalibration.memory import CalibrationMemory
-from argosy.route.precedence import Conflict, conflicts
+from argosy.route.precedence import conflicts
 from argosy.snapshot import Mix, Slo, SloTerm, Variant
 from argosy.snapshot.fleet import FleetSnapshot
-from argosy.snapshot.seen import ObjectRef
 
 _FIELD_OUT_OF_RANGE = {
     OutOfRangeReason.NO_PROFILE: "spec.parallelShapes",
@@ -159,8 +158,8 @@ def resolve(known: Known) -> Resolution:
     """
     snapshot = known.snapshot
     classes = {key: _resolve_class(known, spec) for key, spec in sorted(snapshot.classes.items())}
-    for conflict in conflicts(snapshot.classes.values()):
-        shadowed = Refusal(Reason.CONFLICTED, _conflict_message(conflict, snapshot))
+    for conflict in conflicts(snapshot.classes.values(), snapshot.parting_classes):
+        shadowed = Refusal(Reason.CONFLICTED, conflict.message)
         classes[conflict.loser] = replace(
             classes[conflict.loser], able=(), refusals=(shadowed, *classes[conflict.loser].refusals)
         )
@@ -174,17 +173,6 @@ def resolve(known: Known) -> Resolution:
         for key, model in sorted(snapshot.models.items())
     }
     return Resolution(classes, models, refused, notes)
-
-
-def _conflict_message(conflict: Conflict, snapshot: FleetSnapshot) -> str:
-    """A winner that was deleted cannot be changed, and needs not be: its grace ends."""
-    until_s = snapshot.seen.parting.get(ObjectRef(WorkloadClass.PLURAL, conflict.winner))
-    if until_s is None:
-        return conflict.message
-    return (
-        f"spec.match matches requests of WorkloadClass {conflict.winner}, which was deleted: this class takes"
-        f" them over when its grace ends, at {rfc3339(until_s)}."
-    )
 
 
 def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
