@@ -46,7 +46,7 @@ def test_a_model_deleted_under_load_and_applied_again_in_its_grace_loses_nothing
     before, plan = names(stage.pods("chat")), stage.applied()
     with stage.load() as load:
         said = warnings(stage, "delete", MODEL)
-        assert "ServedModel default/llama-8b is in use: 2 of its replicas are ready" in said
+        assert "ServedModel default/llama-8b is in use: 2 replicas are ready. They serve for 60 s" in said
         assert "60 s" in said
         deleted_s = time.time()
         until_equal(
@@ -132,10 +132,10 @@ def test_one_delete_of_a_file_prints_a_warning_for_each_object_in_use_with_its_f
         until_equal("Ready", lambda: condition(stage.class_of("scholar"), "Ready").get("reason"), "the class")
     assert load.lost == ()
     assert [line.partition("': ")[2].partition(". ")[0] for line in said] == [
-        "WorkloadClass default/scholar is in use: 1 of its replicas are ready",
-        "ServedModel default/llama-70b is in use: 1 of its replicas are ready",
-        "GPUPool h100 is in use: its replicas cost $24 an hour",
-        "GPUPool l40s is in use: its replicas cost $1.8 an hour",
+        "WorkloadClass default/scholar is in use: 1 replica is ready",
+        "ServedModel default/llama-70b is in use: 1 replica is ready",
+        "GPUPool h100 is in use: its replicas cost $24.00 an hour",
+        "GPUPool l40s is in use: its replicas cost $1.80 an hour",
     ]
     assert all("for 60 s (spec.deletionGraceSeconds of Fleet/default)" in line for line in said)
     assert names(stage.pods("scholar")) == pods

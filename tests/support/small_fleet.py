@@ -92,6 +92,7 @@ class World:
         self.parting: dict[ObjectRef, float] = {}
         """When the grace of each deleted object ends, which is kept until then (seconds since the epoch)."""
         self.seen = Seen()
+        self.ending: dict[str, float] = {}
         self.apply(*objects)
         self.pods: dict[str, PodState] = {}
         self.deployments: dict[str, DeploymentState] = {}
@@ -178,6 +179,7 @@ class World:
             pods=dict(self.pods),
             deployments=dict(self.deployments),
             protected=dict(self.protected),
+            ending=dict(self.ending),
             telemetry=TelemetryReading(
                 engines={
                     a: Sample(EngineReading(1, 0, 0.1, 0, 0, 0), at_s) for a, at_s in heard_at_s.items()

@@ -13,6 +13,7 @@ from pathlib import Path
 from argosy.api.conditions import SENTENCES, Reason
 from argosy.control.decision import EventRecord
 from argosy.control.edits.report import CHANGED_BY_HAND
+from argosy.control.picture.parting import TAKEN_OVER
 from argosy.control.status import changes
 from argosy.control.traffic.blindness import EVENT_REASONS, Blind
 from argosy.control.traffic.silent_engines import FELL_SILENT
@@ -30,6 +31,7 @@ OWN_EVENTS = {
     "NewPlan": "Fleet: a new revision, and its cause",
     Reason.CHANGE_WAITS.value: "Fleet: a change that only a price, a rate or an SLO asks for begins to wait",
     Reason.PICTURE_INCOMPLETE.value: "Fleet: part of the cluster is not seen, the last plan is kept",
+    TAKEN_OVER: "WorkloadClass: it goes on with the replicas of a deleted class, whose requests it takes",
     Reason.REMOVAL_WAITS.value: "Fleet: a large removal waits for a second look; FleetPlan: the same",
     "RemovalUnacknowledged": (
         "Fleet: a replica is removed although an Envoy has not acknowledged for 60 s that it gets no requests"

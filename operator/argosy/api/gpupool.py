@@ -114,11 +114,18 @@ class GPUPoolSpec(Value):
     )
 
 
+MAX_REASON = 512
+"""Characters of a leaving node's reason."""
+
+
 class LeavingNode(Value):
-    """A node of the pool whose removal is announced."""
+    """A node that replicas of the pool leave."""
 
     name: str = Field(min_length=1, max_length=253, description="The node's name.")
-    reason: str = Field(max_length=512, description="What announced it, and how.")
+    reason: str = Field(
+        max_length=MAX_REASON,
+        description="What announced its removal, and how; or which label the pool does not select.",
+    )
     replicas: Count = Field(0, description="Replicas on it that serve until their successors do.")
 
 
@@ -140,7 +147,11 @@ class GPUPoolStatus(Value):
         None, description="GPUs that cannot be used, because their node is silent or not ready."
     )
     leaving: Annotated[tuple[LeavingNode, ...], Field(max_length=MAX_LEAVING), KeyedBy("name")] = Field(
-        (), description="Nodes whose removal is announced: cordoned, or tainted by what takes them away."
+        (),
+        description=(
+            "Nodes that the pool's replicas leave: cordoned, tainted by what takes them away, or selected by"
+            " spec.nodeSelector no longer."
+        ),
     )
     cost_usd_per_hour: Amount | None = Field(
         None, description="Price of the GPUs that engine pods hold, in US dollars per hour."

@@ -154,9 +154,9 @@ def reweighed(snapshot: FleetSnapshot, memory: ControlMemory) -> Reaction:
 def _demand_triggers(snapshot: FleetSnapshot, memory: ControlMemory) -> Iterable[Trigger]:
     planned = memory.planning.forecasts
     for shift in triggers(memory.traffic.demand, planned, snapshot.now_s):
-        yield Trigger(shift.message)
-    for message in fallen(planned, class_forecasts(snapshot, memory.traffic)):
-        yield Trigger(message)
+        yield Trigger(shift.message, about=f"the rate of {shift.class_key}")
+    for key, message in fallen(planned, class_forecasts(snapshot, memory.traffic)).items():
+        yield Trigger(message, about=f"the rate of {key}")
 
 
 def _idle_triggers(before: frozenset[str], now: frozenset[str]) -> Iterable[Trigger]:

@@ -15,6 +15,7 @@ from argosy.control.cells import known_cells, weights_of_plan
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
 from argosy.keys import ClassKey, DeploymentKey, GroupName
 from argosy.route.compile import RouteInputs
+from argosy.route.precedence import conflicts
 from argosy.route.table import (
     LEAST_BODY_BYTES,
     AccessLogFormat,
@@ -59,7 +60,18 @@ def route_inputs(
         cluster_models=models_by_deployment(snapshot),
         former=former,
         unseen=unseen,
+        yielding=_yielding(snapshot, plan),
     )
+
+
+def _yielding(snapshot: FleetSnapshot, plan: FleetPlan | None) -> frozenset[ClassKey]:
+    """The classes within their grace, once the plan serves every class that takes requests of theirs: until
+    then those would be refused."""
+    classes, parting = snapshot.classes.values(), snapshot.parting_classes
+    if not parting:
+        return parting
+    shadowed = {conflict.loser for conflict in conflicts(classes, parting)}
+    return parting if snapshot.classes.keys() - parting - shadowed <= _served(plan) else frozenset()
 
 
 def _served(plan: FleetPlan | None) -> Set[ClassKey]:

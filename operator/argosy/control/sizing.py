@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from argosy.api.conditions import Reason
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.gpupool import PlacementMode
 from argosy.control.candidates.resolve import Candidate, Resolution, ResolvedClass
@@ -61,6 +62,7 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
                 rate_per_s=sizing.forecasts[resolved.key].rate_per_s * row.rate_share,
                 priority=resolved.spec.spec.priority,
                 is_served=resolved.key in served,
+                refusal=_refusal(resolved),
             )
             for resolved in sizing.served_classes
             for row in sizing.cells_of(resolved)
@@ -109,6 +111,12 @@ def _former_option(entry: PlannedDeployment, sizing: Sizing, alive: _Alive) -> O
     )
 
 
+def _refusal(resolved: ResolvedClass) -> str:
+    """Why nothing is planned for a class, where that is not its SLO; else empty."""
+    found = (r.message for r in resolved.refusals if r.reason is Reason.NAMESPACE_ENDING)
+    return next(found, "")
+
+
 def _served_now(sizing: Sizing) -> frozenset[ClassKey]:
     """The classes that the applied plan serves: of these only a higher priority takes the last replica.
 
@@ -120,7 +128,7 @@ def _served_now(sizing: Sizing) -> frozenset[ClassKey]:
 
 
 def _pool_limit(nodes: PoolNodes) -> PoolLimit:
-    closed = sum(node.gpus for node in nodes.usable if not node.takes_new)
+    closed = sum(node.gpus for node in nodes.running if not node.takes_new)
     return PoolLimit(nodes.pool, tuple(node.gpus for node in nodes.open), closed)
 
 
@@ -217,7 +225,7 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
             is_last=node.is_candidate,
         )
         for name in sorted(placed_here)
-        for node in sizing.nodes[name].usable
+        for node in sizing.nodes[name].running
     )
     by_option = {o.name: o for o in problem.options}
     in_reach = {room.name for room in rooms}

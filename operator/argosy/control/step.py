@@ -30,7 +30,7 @@ from argosy.control.picture.doubt import doubt
 from argosy.control.picture.fleet_gone import gone_event, gone_sentence, with_remark
 from argosy.control.picture.held import PICTURE, held
 from argosy.control.picture.notes import noted
-from argosy.control.picture.parting import Draining, draining, draining_event
+from argosy.control.picture.parting import Draining, draining, draining_event, takeover_events
 from argosy.control.picture.remarks import remarked
 from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
@@ -205,7 +205,7 @@ def _decision(
     reported = _reported(made)
     inputs = _plan_inputs(sizing, decided, memory, follow)
     done = _done(made, reported, inputs.cause)
-    progress = progress_verdicts(reported, follow, done.waiting) if follow and not is_in_doubt else ()
+    progress = progress_verdicts(reported, follow, done.waiting) if follow else ()
     statuses = _statuses(made, reported, done)
     return Decision(
         mode=mode,
@@ -431,13 +431,16 @@ def _plan_events(
     events = list(waiting_events(snapshot, decided.waiting))
     if new_plan is None:
         return tuple(events)
+    events += takeover_events(snapshot, new_plan)
     if snapshot.fleet is not None:
         message = f"{new_plan.metadata.name}: {new_plan.spec.trigger}"
         events.append(EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", "NewPlan", message))
     for shortfall in decided.plan.shortfalls:
         row = decided.cells.find(shortfall.cell)
         assert row is not None  # the plan was checked: it names no other cells
-        cause, message = shortfall.cause.value, shortfall.message
+        is_ending = row.workload_class.namespace in snapshot.ending
+        cause = Reason.NAMESPACE_ENDING.value if is_ending else shortfall.cause.value
+        message = shortfall.message
         if any(cell.name == shortfall.cell and cell.kept_share > 0 for cell in new_plan.spec.cells):
             message = f"{message}. The replicas that run are kept and serve it without that promise."
         events.append(EventRecord(WorkloadClass.KIND, row.workload_class, "Warning", cause, message))

@@ -21,6 +21,7 @@ from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, NodeState, Pod
 from argosy.snapshot.kubernetes import (
     deployment_state,
     loose_replica_set,
+    lost_label,
     node_state,
     pod_state,
     protected_replicas,
@@ -36,11 +37,13 @@ class Trigger:
     is_progress: only an earlier step took effect; no input has changed
     has_followers: it is a change of a node that takes no replica down: others may follow, because users and
         autoscalers work on one node after another
+    about: of several about the same, the last tells all; empty: of nothing that others are about
     """
 
     message: str
     is_progress: bool = False
     has_followers: bool = False
+    about: str = ""
 
 
 RESTORED = "the API server was restored to an earlier state"
@@ -52,7 +55,8 @@ MOST_NAMED = 3
 
 def merged(triggers: Sequence[Trigger]) -> Trigger:
     """One trigger of several: new facts first; progress only where there is nothing else."""
-    asked = [t.message for t in triggers if not t.is_progress]
+    last = {t.about: t.message for t in triggers if t.about}
+    asked = [last.get(t.about, t.message) for t in triggers if not t.is_progress]
     distinct = list(dict.fromkeys(asked or [t.message for t in triggers]))
     if not distinct:
         return Trigger("the planning interval has passed", is_progress=True)
@@ -114,10 +118,18 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
     old_price, new_price = before.get("priceUsdPerHour"), after.get("priceUsdPerHour")
     if noun == "GPUPool" and old_price != new_price:
         return Trigger(
-            f"the price of pool {_name(current)} changed from ${old_price} to ${new_price} per GPU-hour"
+            f"the price of pool {_name(current)} changed from {_usd(old_price)} to {_usd(new_price)}"
+            " per GPU-hour"
         )
     fields = ", ".join(sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k)))
     return Trigger(f"{noun} {_name(current)} changed ({fields})")
+
+
+def _usd(price: object) -> str:
+    """`$1.80`; a price that has parts of a cent is written as it is."""
+    if isinstance(price, int | float) and round(float(price), 2) == price:
+        return f"${price:.2f}"
+    return f"${price}"
 
 
 def _is_going(item: Object) -> bool:
@@ -296,5 +308,6 @@ def _budget_change(previous: Object | None, current: Object | None) -> Trigger |
     before, after = _kept(previous), _kept(current)
     if before is None or before == after:
         return None
-    what = "is gone" if after is None else "was changed"
+    lost = lost_label(current) if current is not None else ""
+    what = "was changed" if after is not None else f"was changed ({lost})" if lost else "is gone"
     return Trigger(f"PodDisruptionBudget {_name(previous or {})} {what}", is_progress=True)

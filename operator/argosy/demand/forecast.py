@@ -188,17 +188,17 @@ def triggers(history: DemandHistory, forecasts: Forecast, now_s: float) -> tuple
     return tuple(found)
 
 
-def fallen(planned: Forecast, current: Forecast) -> tuple[str, ...]:
-    """Sentences for classes whose forecast has come down by more than the band since the last plan.
+def fallen(planned: Forecast, current: Forecast) -> dict[ClassKey, str]:
+    """Sentences for the classes whose forecast has come down by more than the band since the last plan.
 
     The forecast follows downwards only after the stabilisation window, so a fall is reported once, when
     replicas may be removed.
     """
-    return tuple(
-        f"class {key} needs {now.rate_per_s:.3g} requests/s, down from {before.rate_per_s:.3g}"
+    return {
+        key: f"class {key} needs {now.rate_per_s:.3g} requests/s, down from {before.rate_per_s:.3g}"
         for key, now in sorted(current.items())
         if (before := planned.get(key)) is not None and now.rate_per_s < before.rate_per_s * (1 - BAND_SHARE)
-    )
+    }
 
 
 def _has_left(known: ClassHistory, planned: ClassForecast, observed_at_s: float) -> bool:

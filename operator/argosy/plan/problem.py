@@ -22,6 +22,7 @@ class Cell:
     group: the cells of one group share replicas; they may be of one class or of several
     priority: a cell of a higher priority is served first where not all can be
     is_served: replicas serve it now; only a higher priority may take the last of them
+    refusal: why no option serves it, in a sentence; empty: none keeps its SLO. For sentences only
 
     Raises ValueError where the rate is negative or not finite.
     """
@@ -31,6 +32,7 @@ class Cell:
     rate_per_s: float
     priority: int
     is_served: bool = False
+    refusal: str = ""
 
     def __post_init__(self) -> None:
         require_number(f"the rate of cell {self.name}", self.rate_per_s)

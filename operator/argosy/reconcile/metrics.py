@@ -45,7 +45,11 @@ class Metrics:
         self.envoys_ahead = self._gauge(
             "envoys_ahead", "Connected Envoys with routes of a later FleetPlan than any that is known"
         )
-        self.leaving = self._gauge("leaving_nodes", "Nodes whose removal is announced", "pool")
+        self.leaving = self._gauge(
+            "leaving_nodes",
+            "Nodes that replicas leave: their removal is announced, or their pool selects them no longer",
+            "pool",
+        )
         self.blind = self._gauge(
             "blind", "1 where telemetry, every Envoy or a carried-out plan is lost for its limit", "what"
         )

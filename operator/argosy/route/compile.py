@@ -49,6 +49,8 @@ class RouteInputs:
     former:    what Envoys have
     unseen:    classes that are named by what runs for them and are not seen: their requests are
                recognised as Envoys do it now; all else follows the plan
+    yielding:  classes that were deleted and serve within their grace: requests that a class which exists
+               matches as well are that one's
     """
 
     gateway: Gateway
@@ -62,6 +64,7 @@ class RouteInputs:
     cluster_models: Mapping[DeploymentKey, ModelKey] = field(default_factory=dict)
     former: FormerRoutes = field(default_factory=FormerRoutes)
     unseen: frozenset[ClassKey] = frozenset()
+    yielding: frozenset[ClassKey] = frozenset()
 
     @property
     def unseen_claims(self) -> tuple[Claim, ...]:
@@ -135,7 +138,7 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     revision = inputs.plan.spec.revision if inputs.plan is not None else 0
     alternatives = _alternatives(names, serving.values())
     clusters = tuple(replace(_cluster(resolved, name), alternatives=alternatives[name]) for name in names)
-    hints = hints_of(inputs.classes, inputs.models, unseen)
+    hints = hints_of(inputs.classes, inputs.models, unseen, inputs.yielding)
     return RouteTable(revision, _gateway(inputs.gateway, inputs.models), routes, clusters, hints)
 
 
@@ -152,8 +155,9 @@ def _resolved(inputs: RouteInputs, cells: Mapping[ClassKey, tuple[_Cell, ...]]) 
 
 def _claims(inputs: RouteInputs) -> tuple[Claim, ...]:
     """The claims by precedence, without those of classes that never get a request."""
-    shadowed = {conflict.loser for conflict in conflicts(inputs.classes)}
-    seen = [claim_of(each) for each in in_order(inputs.classes) if each.key not in shadowed]
+    shadowed = {conflict.loser for conflict in conflicts(inputs.classes, inputs.yielding)}
+    ordered = in_order(inputs.classes, inputs.yielding)
+    seen = [claim_of(each) for each in ordered if each.key not in shadowed]
     return with_unseen(seen, inputs.former.claims, inputs.unseen)
 
 

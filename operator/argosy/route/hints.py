@@ -7,7 +7,7 @@ and models. Output: `Hints`; each ends the sentence that begins with the request
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from argosy.api import ServedModel, WorkloadClass
 from argosy.keys import ClassKey
@@ -21,17 +21,20 @@ MOST_NAMED = 12
 
 
 def hints_of(
-    classes: Iterable[WorkloadClass], models: Iterable[ServedModel], unseen: Iterable[Claim] = ()
+    classes: Iterable[WorkloadClass],
+    models: Iterable[ServedModel],
+    unseen: Iterable[Claim] = (),
+    yielding: Collection[ClassKey] = (),
 ) -> Hints:
     """The sentences for requests that no class takes; classes that never get a request are left out.
 
-    unseen: claims of classes that are routed and not seen
+    unseen: claims of classes that are routed and not seen; yielding: classes that were deleted
     """
     known = tuple(classes)
-    shadowed = {conflict.loser for conflict in conflicts(known)}
+    shadowed = {conflict.loser for conflict in conflicts(known, yielding)}
     names = {model.key: model.served_names for model in models}
     takers: dict[str, list[str]] = {}
-    for workload in in_order(known):
+    for workload in in_order(known, yielding):
         if workload.key in shadowed:
             continue
         match = match_of(workload)

@@ -5,7 +5,8 @@ the same, first match first, and `Conflict`s: the caller decides what to do with
 
 The order is Gateway API's for HTTP routes: an exact path before a prefix, the longer path
 before the shorter, more headers before fewer; then, as Gateway API knows no bodies, a model
-before none; then the older object, then namespace/name.
+before none; then a class that exists before one that was deleted and serves within its grace; then the older
+object, then namespace/name.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ def match_of(workload: WorkloadClass) -> RequestMatch:
     return RequestMatch(path, headers, tuple(sorted(match.models)))
 
 
-def in_order(classes: Iterable[WorkloadClass]) -> tuple[WorkloadClass, ...]:
-    """The classes by precedence: Envoy tries the first one first."""
-    return tuple(sorted(classes, key=_rank))
+def in_order(
+    classes: Iterable[WorkloadClass], yielding: Collection[ClassKey] = ()
+) -> tuple[WorkloadClass, ...]:
+    """The classes by precedence: Envoy tries the first one first. yielding: those that were deleted"""
+    return tuple(sorted(classes, key=lambda each: _rank(each, each.key in yielding)))
 
 
 def claim_of(workload: WorkloadClass) -> Claim:
@@ -72,9 +75,9 @@ def with_unseen(
     return tuple(found)
 
 
-def conflicts(classes: Iterable[WorkloadClass]) -> tuple[Conflict, ...]:
+def conflicts(classes: Iterable[WorkloadClass], yielding: Collection[ClassKey] = ()) -> tuple[Conflict, ...]:
     """The classes that can never get a request, each with the first class that takes them."""
-    ordered = [(workload.key, match_of(workload)) for workload in in_order(classes)]
+    ordered = [(workload.key, match_of(workload)) for workload in in_order(classes, yielding)]
     found = []
     for position, (key, match) in enumerate(ordered):
         takers = [other for other in ordered[:position] if _asks_no_more_than(other[1], match)]
@@ -91,8 +94,8 @@ def may_overlap(one: RequestMatch, other: RequestMatch) -> bool:
     return _covers(one.path, other.path) or _covers(other.path, one.path)
 
 
-def _rank(workload: WorkloadClass) -> tuple[tuple[bool, int, int, bool], tuple[str, str]]:
-    return _generality(match_of(workload)), workload.metadata.seniority
+def _rank(workload: WorkloadClass, yields: bool) -> tuple[tuple[bool, int, int, bool], bool, tuple[str, str]]:
+    return _generality(match_of(workload)), yields, workload.metadata.seniority
 
 
 def _generality(match: RequestMatch) -> tuple[bool, int, int, bool]:

@@ -93,6 +93,7 @@ class FleetSnapshot:
     loose: ReplicaSets, by key, that no Deployment owns though one of Argosy's made them
     ending: namespaces that are being deleted: since when (seconds since the epoch)
     protected: replicas that Argosy's PodDisruptionBudget of each Deployment keeps ready
+    unlabelled: what became of the label of a PodDisruptionBudget that was Argosy's by it, by Deployment
     invalid: objects that the API server holds but that cannot be read; decisions leave them out
     profile_files: files that ServedModels name, with their contents; a file in neither map does not exist
     unread_profiles: files that could not be fetched yet, each with the API server's error
@@ -114,6 +115,7 @@ class FleetSnapshot:
     loose: Mapping[str, ReplicaSetState] = field(default_factory=dict)
     ending: Mapping[str, float] = field(default_factory=dict)
     protected: Mapping[DeploymentKey, int] = field(default_factory=dict)
+    unlabelled: Mapping[DeploymentKey, str] = field(default_factory=dict)
     telemetry: TelemetryReading = field(default_factory=TelemetryReading)
     routing: RoutingView = field(default_factory=RoutingView)
     invalid: tuple[InvalidObject, ...] = ()
@@ -139,6 +141,12 @@ class FleetSnapshot:
     def engine_pods(self) -> tuple[PodState, ...]:
         """Pods of Argosy's Deployments, by key."""
         return tuple(p for _, p in sorted(self.pods.items()) if p.deployment)
+
+    @cached_property
+    def parting_classes(self) -> frozenset[ClassKey]:
+        """The classes that users have deleted and that are served within their grace."""
+        plural = WorkloadClass.PLURAL
+        return frozenset(ClassKey(ref.key) for ref in self.seen.parting if ref.plural == plural)
 
     @cached_property
     def applied_plan(self) -> FleetPlan | None:

@@ -188,6 +188,18 @@ def has_own_label(item: Object) -> bool:
     return bool((item["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == MANAGED_BY)
 
 
+def lost_label(budget: Object) -> str:
+    """What became of the label by which Argosy's are selected, of a PodDisruptionBudget that its selector
+    shows to be one of them; empty where it has it, and for another's.
+    """
+    metadata, selector = budget["metadata"], (budget.get("spec") or {}).get("selector") or {}
+    selected = (selector.get("matchLabels") or {}).get(LABEL_DEPLOYMENT)
+    if has_own_label(budget) or selected != metadata.get("name"):
+        return ""
+    value = (metadata.get("labels") or {}).get(LABEL_MANAGED_BY)
+    return f"label {LABEL_MANAGED_BY} {MANAGED_BY} -> {'none' if value is None else value}"
+
+
 def protected_replicas(budget: Object) -> int:
     """The ready replicas that a PodDisruptionBudget keeps; -1 where it counts them another way."""
     least = (budget.get("spec") or {}).get("minAvailable")

@@ -179,7 +179,7 @@ class DirectScraper:
             self._in_a_slot(f"{url}/clusters", {"format": "json"}),
         )
         if isinstance(stats, _NoAnswer) or isinstance(clusters, _NoAnswer):
-            self._complain(url, "does not answer")
+            self._complain(url, f"Envoy {node} does not answer there; check its statistics listener")
             return
         routes = parse_route_stats(stats.body) if stats.status == 200 else _refused(stats)
         endpoints = parse_clusters(clusters.body) if clusters.status == 200 else _refused(clusters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from builders import GPU_LABEL
 from small_fleet import World, a_class, a_fleet, a_model, a_node, a_pool, condition, some_nodes, status_of
 
 from argosy.rollout import ProtectReplicas
@@ -265,3 +266,93 @@ def test_a_budget_that_was_changed_or_deleted_by_hand_is_put_right() -> None:
     for by_hand in ({}, {deployment: 0}, {deployment: -1}):
         world.protected = dict(by_hand)
         assert [planned.step for planned in world.decide().steps] == [ProtectReplicas(deployment, 1)]
+
+
+# --- nodes that left their pool -------------------------------------------------------------------
+
+
+def relabel(world: World, name: str, **labels: str) -> None:
+    change(world, name, labels={"kubernetes.io/hostname": name, **labels})
+
+
+LEFT = "it has no label nvidia.com/gpu.product, and spec.nodeSelector asks for nvidia.com/gpu.product=l40s"
+
+
+@pytest.mark.parametrize("placement", ["Argosy", "Scheduler"])
+def test_a_replica_on_a_node_that_lost_its_pools_label_is_replaced_before_it_goes(placement: str) -> None:
+    world = a_world(some_nodes("l40s", 2), placement=placement)
+    [left] = nodes_of(world)
+    relabel(world, left)
+    world.run(3)
+    events = {e for d in world.decisions for e in d.events if e.reason == "NodeLeaving"}
+    [event] = events
+    assert (event.kind, event.key, event.message) == (
+        "GPUPool",
+        "l40s",
+        f"Node {left} is leaving: {LEFT}; 1 replica on it serves until a successor does.",
+    )
+    pool = status_of(world.decide(), "l40s", "gpupools").status
+    assert ([(n.name, n.reason, n.replicas) for n in pool.leaving], pool.nodes) == ([(left, LEFT, 1)], 1)
+    world.settle()
+    [moved] = nodes_of(world)
+    assert moved != left
+    assert (min(world.serving_over_time), max(world.serving_over_time)) == (1, 2)
+    assert status_of(world.decide(), "l40s", "gpupools").status.leaving == ()
+
+
+def test_a_replica_on_a_node_that_another_pool_selects_by_now_is_replaced_and_the_node_changes_hands() -> (
+    None
+):
+    world = a_world(some_nodes("l40s", 2), a_pool("h100", "H100", priceUsdPerHour=60.0), rate_per_s=3.0)
+    [left] = nodes_of(world)
+    relabel(world, left, **{GPU_LABEL: "h100"})
+    world.run(3)
+    [leaving] = status_of(world.decide(), "l40s", "gpupools").status.leaving
+    asks = "spec.nodeSelector asks for nvidia.com/gpu.product=l40s"
+    assert leaving.reason == f"its label nvidia.com/gpu.product is h100, and {asks}"
+    world.settle()
+    [moved] = nodes_of(world)
+    assert moved != left
+    assert min(world.serving_over_time) == 1
+    assert status_of(world.decide(), "h100", "gpupools").status.nodes == 1
+
+
+def test_replicas_outside_their_pool_stay_where_it_has_no_room_and_the_condition_says_what_to_add() -> None:
+    world = a_world(some_nodes("l40s", 2), rate_per_s=16.0)
+    before, nodes = set(world.pods), dict(world.nodes)
+    for name in nodes:
+        relabel(world, name)
+    world.run(60)
+    assert (set(world.pods), set(world.serving_over_time)) == (before, {4})
+    status, reason, message = ready(world)
+    assert (status, reason) == ("True", "NodesLeaving")
+    assert f"node l40s-0 of GPUPool l40s is leaving: {LEFT}; node l40s-1 of GPUPool" in message
+    assert message.endswith("add a node to GPUPool l40s.")
+    assert ready(world, "l40s", "gpupools")[:2] == ("False", "NoNodes")
+    world.nodes = nodes
+    world.settle()
+    assert (set(world.pods), ready(world)[:2]) == (before, ("True", "Ready"))
+
+
+def test_replicas_of_a_pool_whose_selector_matches_nothing_any_more_stay_until_it_does() -> None:
+    world = a_world(some_nodes("l40s", 2), rate_per_s=16.0)
+    before = set(world.pods)
+    world.apply(a_pool(nodeSelector={GPU_LABEL: "typo"}))
+    world.run(60)
+    assert (set(world.pods), set(world.serving_over_time)) == (before, {4})
+    status, reason, message = ready(world)
+    assert (status, reason) == ("False", "NoNodes")
+    assert "nvidia.com/gpu.product=typo; add such a node or correct spec.nodeSelector" in message
+    world.apply(a_pool())
+    world.settle()
+    assert (set(world.pods), ready(world)[:2]) == (before, ("True", "Ready"))
+
+
+def test_a_pool_whose_selector_leaves_a_node_out_moves_what_runs_there() -> None:
+    nodes = some_nodes("l40s", 3)
+    world = a_world([replace(n, labels={**n.labels, "zone": n.name[-1]}) for n in nodes], rate_per_s=8.0)
+    left = nodes_of(world)
+    world.apply(a_pool(nodeSelector={GPU_LABEL: "l40s", "zone": "2"}))
+    world.settle()
+    assert (left, nodes_of(world)) == (["l40s-0", "l40s-1"], ["l40s-2", "l40s-2"])
+    assert min(world.serving_over_time) == 2

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from argosy.control.triggers import Trigger, trigger_of
+from argosy.control.triggers import Trigger, merged, trigger_of
+from argosy.snapshot.cluster import LABEL_DEPLOYMENT
 
 OURS = {"app.kubernetes.io/managed-by": "argosy"}
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
@@ -62,7 +63,7 @@ def deleting(pod: dict[str, Any]) -> dict[str, Any]:
             "gpupools",
             a_pool(6.0),
             a_pool(2.0),
-            "the price of pool l40s changed from $6.0 to $2.0 per GPU-hour",
+            "the price of pool l40s changed from $6.00 to $2.00 per GPU-hour",
             id="a price",
         ),
         pytest.param(
@@ -313,7 +314,8 @@ def test_another_clients_change_of_a_deployment_and_its_end_trigger_a_decision_b
 
 
 def a_budget(least: int = 2, labels: dict[str, str] | None = None) -> dict[str, Any]:
-    return an_object("a", "n", OURS if labels is None else labels, spec={"minAvailable": least})
+    spec = {"minAvailable": least, "selector": {"matchLabels": {LABEL_DEPLOYMENT: "a"}}}
+    return an_object("a", "n", OURS if labels is None else labels, spec=spec)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +323,12 @@ def a_budget(least: int = 2, labels: dict[str, str] | None = None) -> dict[str, 
     [
         pytest.param(a_budget(), None, "PodDisruptionBudget n/a is gone", id="deleted"),
         pytest.param(a_budget(), a_budget(0), "PodDisruptionBudget n/a was changed", id="edited"),
-        pytest.param(a_budget(), a_budget(labels={}), "PodDisruptionBudget n/a is gone", id="label removed"),
+        pytest.param(
+            a_budget(),
+            a_budget(labels={}),
+            "PodDisruptionBudget n/a was changed (label app.kubernetes.io/managed-by argosy -> none)",
+            id="label removed",
+        ),
         pytest.param(a_budget(), {**a_budget(), "status": {"currentHealthy": 1}}, "", id="its status"),
         pytest.param(None, a_budget(), "", id="made"),
         pytest.param(a_budget(labels={}), None, "", id="another's"),
@@ -357,3 +364,10 @@ def test_of_nodes_whose_replicas_stay_for_now_others_may_follow(
     found = trigger_of("nodes", before, after)
     assert found is not None
     assert found.has_followers is expected
+
+
+def test_of_a_rate_that_falls_step_by_step_a_revision_names_the_first_and_the_last() -> None:
+    about = "the rate of n/a"
+    falls = [Trigger(f"class n/a needs {now} requests/s, down from 10", about=about) for now in (8, 7, 5)]
+    found = merged([falls[0], Trigger("node n1 was deleted"), *falls[1:]])
+    assert found.message == "class n/a needs 5 requests/s, down from 10; node n1 was deleted"

@@ -12,6 +12,7 @@ from virtual_shell import VirtualShell
 
 from argosy.api.conditions import Reason
 from argosy.api.kinds import kind_of
+from argosy.control.picture.parting import TAKEN_OVER
 
 
 def message(shell: VirtualShell, plural: str, key: str, type: str) -> str:
@@ -125,6 +126,33 @@ async def test_after_its_grace_what_was_made_for_a_deleted_object_goes(
         await shell.clock.sleep(7.0)
         assert sum(engines(shell).values()) == 0
         assert shell.plan_triggers()[-1] == f"{kind_of(plural).name} {key} was deleted"
+
+
+@pytest.mark.parametrize("is_applied_first", [False, True], ids=["deleted first", "applied first"])
+@in_virtual_time
+async def test_a_class_with_the_match_of_a_deleted_one_takes_over_at_once_with_its_replicas(
+    tmp_path: Path, is_applied_first: bool
+) -> None:
+    shell = await settled(tmp_path)
+    before, talk = pods(shell), "default/talk"
+    latter = a_class("talk", match=shell.server.of("workloadclasses")[CHAT]["spec"]["match"])
+    async with shell.running():
+        if is_applied_first:
+            shell.apply(latter)
+            await shell.clock.sleep(5.0)
+            assert shell.condition("workloadclasses", talk, "Ready") == ("False", "Conflicted")
+        shell.server.drop("workloadclasses", CHAT)
+        if not is_applied_first:
+            await shell.clock.sleep(3.0)
+            shell.apply(latter)
+        await shell.clock.sleep(5.0)
+        for type in ("Accepted", "Ready"):
+            assert shell.condition("workloadclasses", talk, type)[0] == "True"
+        assert [note for note in events(shell, TAKEN_OVER) if CHAT in note] != []
+        await shell.clock.sleep(60.0)
+        assert pods(shell) == before
+        assert shell.condition("workloadclasses", talk, "Ready") == ("True", "Ready")
+        assert len(events(shell, TAKEN_OVER)) == 1
 
 
 @in_virtual_time

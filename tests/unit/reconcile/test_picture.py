@@ -61,6 +61,24 @@ async def test_one_kind_that_goes_is_said_on_every_object_that_is_left(tmp_path:
 
 
 @in_virtual_time
+async def test_how_far_an_exchange_is_is_not_known_while_a_kind_is_missing(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    async with shell.running():
+        shell.apply(a_model(engine={"maxNumSeqs": 128}))
+        await shell.clock.sleep(3.0)
+        [key] = [k for k, p in shell.server.of("fleetplans").items() if p["spec"]["revision"] == 2]
+        assert shell.condition("fleetplans", key, "Progressing") == ("True", "Exchanging")
+        shell.server.uninstall("routerpolicies")
+        await shell.clock.sleep(20.0)
+        for type in ("Progressing", "RolledOut"):
+            assert shell.condition("fleetplans", key, type) == ("Unknown", "PictureIncomplete")
+        assert shell.condition("fleetplans", key, "Applied")[0] == "True"
+        shell.server.install(reinstalled(shell), "routerpolicies")
+        await shell.clock.sleep(90.0)
+        assert shell.condition("fleetplans", key, "RolledOut") == ("True", "RolledOut")
+
+
+@in_virtual_time
 async def test_without_a_look_at_definitions_no_deletion_is_believed(tmp_path: Path) -> None:
     shell = await settled(tmp_path)
     before = engines(shell)

@@ -64,6 +64,17 @@ def test_the_older_class_is_asked_first_among_equals() -> None:
     assert in_order([younger, older]) == (older, younger)
 
 
+def test_among_equals_a_class_that_was_deleted_is_asked_last_and_gets_what_the_others_leave() -> None:
+    deleted, living = workload("a", {"models": ["x", "y"]}, EARLY), workload("b", {"models": ["x"]}, LATE)
+    both = [deleted, living]
+    assert in_order(both) == (deleted, living)
+    assert [(each.loser, each.winner) for each in conflicts(both)] == [(living.key, deleted.key)]
+    assert in_order(both, {deleted.key}) == (living, deleted)
+    assert conflicts(both, {deleted.key}) == ()
+    special = workload("c", headers("a=1"), LATE)
+    assert in_order([living, special], {special.key}) == (special, living), "what it alone asks for stays its"
+
+
 def test_namespace_and_name_decide_among_equals_of_one_age() -> None:
     first = workload("b", headers("a=1"), namespace="east")
     second = workload("a", headers("b=1"), namespace="west")

@@ -107,10 +107,7 @@ _OF_ROUTES = {
 _OF_REPLICAS = {
     "Ready": "It has what it asks for.",
     "Loading": "{ready} of {desired} replicas serve; the others are starting or loading weights.",
-    "Exchanging": (
-        "{ready} of {desired} planned replicas get requests; {others} replicas of the former plan serve until"
-        " all do."
-    ),
+    "Exchanging": "{ready} of {desired} planned replicas get requests; {others} until all do.",
     "Interrupted": (
         "No replica has taken requests since {since}{late}: the last former one made room for its successor,"
         " as spec.exchange BriefOutage of ServedModel {model} {allows}. {loading} of {desired} planned"

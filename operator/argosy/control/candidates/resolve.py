@@ -26,10 +26,9 @@ from argosy.manifests import EngineWorkload
 from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.protocol import Capacity, Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLarge
 from argosy.perf.recalibration.memory import CalibrationMemory
-from argosy.route.precedence import Conflict, conflicts
+from argosy.route.precedence import conflicts
 from argosy.snapshot import Mix, Slo, SloTerm, Variant
 from argosy.snapshot.fleet import FleetSnapshot
-from argosy.snapshot.seen import ObjectRef
 
 _FIELD_OUT_OF_RANGE = {
     OutOfRangeReason.NO_PROFILE: "spec.parallelShapes",
@@ -159,8 +158,8 @@ def resolve(known: Known) -> Resolution:
     """
     snapshot = known.snapshot
     classes = {key: _resolve_class(known, spec) for key, spec in sorted(snapshot.classes.items())}
-    for conflict in conflicts(snapshot.classes.values()):
-        shadowed = Refusal(Reason.CONFLICTED, _conflict_message(conflict, snapshot))
+    for conflict in conflicts(snapshot.classes.values(), snapshot.parting_classes):
+        shadowed = Refusal(Reason.CONFLICTED, conflict.message)
         classes[conflict.loser] = replace(
             classes[conflict.loser], able=(), refusals=(shadowed, *classes[conflict.loser].refusals)
         )
@@ -176,20 +175,11 @@ def resolve(known: Known) -> Resolution:
     return Resolution(classes, models, refused, notes)
 
 
-def _conflict_message(conflict: Conflict, snapshot: FleetSnapshot) -> str:
-    """A winner that was deleted cannot be changed, and needs not be: its grace ends."""
-    until_s = snapshot.seen.parting.get(ObjectRef(WorkloadClass.PLURAL, conflict.winner))
-    if until_s is None:
-        return conflict.message
-    return (
-        f"spec.match matches requests of WorkloadClass {conflict.winner}, which was deleted: this class takes"
-        f" them over when its grace ends, at {rfc3339(until_s)}."
-    )
-
-
 def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
     snapshot = known.snapshot
     mix, slo = mix_of(spec.spec.traffic.lengths), slo_of(spec)
+    if (ending := _ending(snapshot, spec.key.namespace)) is not None:
+        return ResolvedClass(spec.key, spec, mix, slo, (), (ending,))
     able: list[AbleVariant] = []
     refusals: list[Refusal] = []
     for reference in spec.spec.models:
@@ -211,6 +201,14 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             else:
                 refusals.append(answer)
     return ResolvedClass(spec.key, spec, mix, slo, tuple(able), tuple(refusals))
+
+
+def _ending(snapshot: FleetSnapshot, namespace: str) -> Refusal | None:
+    """That nothing can be made in a namespace any more; None where it can."""
+    at_s = snapshot.ending.get(namespace)
+    if at_s is None:
+        return None
+    return Refusal.of(Reason.NAMESPACE_ENDING, namespace=namespace, since=rfc3339(at_s))
 
 
 def _able(variant: Variant, mix: Mix, slo: Slo, perf: PerfModel) -> AbleVariant | Refusal:

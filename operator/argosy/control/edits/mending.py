@@ -164,7 +164,8 @@ def _budgets(look: _Look) -> list[Edit]:
     for key in look.protected:
         known, now = look.memory.budgets.get(key), look.snapshot.protected.get(key)
         if known and now not in known:
-            change = "deleted" if now is None else f"spec.minAvailable {known[-1]} -> {_budget(now)}"
+            change = f"spec.minAvailable {known[-1]} -> {_budget(now)}" if now is not None else "deleted"
+            change = look.snapshot.unlabelled.get(key) or change
             found.append(Edit(key, look.model(key), BUDGET, UNNAMED, 0.0, change))
     return found
 

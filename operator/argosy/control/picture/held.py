@@ -11,11 +11,12 @@ from dataclasses import replace
 from argosy.api import CustomResource, Fleet
 from argosy.api.conditions import Reason
 from argosy.api.fleet import Mode
-from argosy.control.decision import Decision, EventRecord
+from argosy.control.decision import Decision, EventRecord, PlanLife
 from argosy.control.memory import PlanningMemory
 from argosy.control.picture.doubt import Doubt
 from argosy.control.picture.remarks import ready_update
 from argosy.control.routes import route_inputs
+from argosy.control.status.rollout.progress import progress_updates, unseen_progress
 from argosy.control.steps import gate_steps
 from argosy.route.compile import compile_routes
 from argosy.snapshot.fleet import FleetSnapshot
@@ -30,11 +31,13 @@ def held(snapshot: FleetSnapshot, planning: PlanningMemory, why: Doubt) -> Decis
     sentence = Reason.PICTURE_INCOMPLETE.sentence(problem=why.sentence)
     is_new = PICTURE not in planning.first_seen_s
     looks = {PICTURE: snapshot.monotonic_s, **planning.first_seen_s}
+    progress = unseen_progress(snapshot, follow, sentence) if follow else ()
     return Decision(
         mode=snapshot.fleet_spec.mode,
         follow=follow,
         routes=compile_routes(route_inputs(snapshot, follow)) if follow else None,
         steps=gate_steps(snapshot),
+        life=PlanLife(progress_updates(snapshot, follow, progress) if follow else ()),
         statuses=tuple(
             ready_update(snapshot, item, Reason.PICTURE_INCOMPLETE, sentence, stays=why.is_served)
             for item in _with_ready(snapshot)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from argosy.api import Fleet, GPUPool, ServedModel, WorkloadClass
+from argosy.api import Fleet, FleetPlan, GPUPool, ServedModel, WorkloadClass
 from argosy.api.conditions import (
     MESSAGE_LIMIT,
     Condition,
@@ -28,11 +28,15 @@ from argosy.api.servedmodel import DRAIN_SECONDS
 from argosy.control.decision import EventRecord
 from argosy.control.picture.named import Makers, makers_by_deployment
 from argosy.control.picture.remarks import named
+from argosy.control.status.verdict import held_deployments, held_text
 from argosy.keys import DeploymentKey
 from argosy.plan.explain.words import counted
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot, bearer, recorded_removals
 from argosy.snapshot.seen import ObjectRef
+
+TAKEN_OVER = "ReplicasTakenOver"
+"""The reason of the event of a class that begins with the replicas of a deleted one."""
 
 K = TypeVar("K", bound=str)
 V = TypeVar("V")
@@ -69,7 +73,12 @@ def draining(snapshot: FleetSnapshot) -> Draining:
     staying = [] if _acts(snapshot) else [pod for pod in gone if not pod.deleting]
     if staying:
         sentences.append(f"{counted(len(staying), 'replica')} of what was deleted {_stay(snapshot, staying)}")
-    if finishing := [pod for pod in gone if pod not in staying]:
+    holding = held_deployments(snapshot)
+    held = [pod for pod in gone if pod.deployment in holding and not pod.deleting and pod not in staying]
+    if held:
+        why = held_text(snapshot, min(pod.deployment for pod in held))
+        sentences.append(f"{counted(len(held), 'replica')} of what was deleted cannot be removed: {why}")
+    if finishing := [pod for pod in gone if pod not in staying and pod not in held]:
         sentences.append(_finishing_sentence(finishing, snapshot.now_s))
     num_serving = sum(p.deployment in serving for p in snapshot.engine_pods)
     sentence = "; ".join(sentences)[: MESSAGE_LIMIT - 1]
@@ -94,6 +103,29 @@ def draining_event(snapshot: FleetSnapshot, found: Draining) -> tuple[EventRecor
     if snapshot.fleet is None or not snapshot.seen.parting.keys() - recorded_removals(snapshot.plans).keys():
         return ()
     return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", Reason.REMOVING.value, found.sentence),)
+
+
+def takeover_events(snapshot: FleetSnapshot, new_plan: FleetPlan) -> list[EventRecord]:
+    """An event of each class that takes over the replicas of a deleted one whose grace has just ended."""
+    applied = snapshot.applied_plan
+    if applied is None:
+        return []
+    ended = {ref.key for ref in snapshot.seen.ended}
+    gone = [cell for cell in applied.spec.cells if cell.workload_class in ended]
+    former = {cell.sharing_group: cell.workload_class for cell in gone}
+    known = {cell.workload_class for cell in applied.spec.cells}
+    return [
+        EventRecord(
+            WorkloadClass.KIND,
+            cell.workload_class,
+            "Normal",
+            TAKEN_OVER,
+            f"It takes over the replicas of WorkloadClass {former[cell.sharing_group]}, which was deleted;"
+            " the requests that these have in flight finish there.",
+        )
+        for cell in new_plan.spec.cells
+        if cell.workload_class not in known and cell.sharing_group in former
+    ]
 
 
 def _before(snapshot: FleetSnapshot) -> Condition | None:

@@ -6,16 +6,18 @@ answers; and where it is declared dead (out of service) or evicts engines at onc
 the pool does not tolerate), whatever answers there. It is *closed* where its taints keep new pods off, or
 where it is not ready though its engines answer: those that run there stay. It is *leaving* where its
 removal is announced (`state.departure`; a cordon is an announcement): what runs there serves until its
-successors on other nodes do, and stays where no other node has room. A node that the selectors of
-several pools select belongs to the oldest of them, and the statuses of the others report it. Input: a
-snapshot and the lost pods. Output: `PoolNodes` by pool.
+successors on other nodes do, and stays where no other node has room. So is a *former* node: one that its pool
+selects no longer (its labels or the pool's selector were edited) while replicas of the pool run there; until
+they have left, it belongs to no other pool. A node that the selectors of several pools select belongs to the
+oldest of them, and the statuses of the others report it. Input: a snapshot and the lost pods. Output:
+`PoolNodes` by pool.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from argosy.api import GPUPool
 from argosy.control.state.departure import departure, is_candidate, is_declared_dead
@@ -54,9 +56,10 @@ class UsableNode:
 
 @dataclass(frozen=True, slots=True)
 class PoolNodes:
-    """A pool's nodes: all of them by name, and the usable ones.
+    """A pool's nodes: all that it selects by name, and the usable ones of them.
 
     older_claimant: the older pool to which nodes of this one's selector belong; empty where there is none
+    former: nodes that it selects no longer, and on which its replicas run
     """
 
     pool: str
@@ -64,6 +67,7 @@ class PoolNodes:
     usable: tuple[UsableNode, ...]
     gpus_total: int
     older_claimant: str = ""
+    former: tuple[UsableNode, ...] = ()
 
     def has_room_for(self, gpus: int) -> bool:
         """Whether a node could take a new replica of so many GPUs if no engine ran on it."""
@@ -75,9 +79,14 @@ class PoolNodes:
         return tuple(node for node in self.usable if node.takes_new)
 
     @property
+    def running(self) -> tuple[UsableNode, ...]:
+        """The nodes on which its replicas may run, by name."""
+        return tuple(sorted((*self.usable, *self.former), key=lambda node: node.name))
+
+    @property
     def leaving(self) -> tuple[UsableNode, ...]:
         """The nodes that replicas should leave."""
-        return tuple(node for node in self.usable if node.departure)
+        return tuple(node for node in self.running if node.departure)
 
 
 def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolNodes]:
@@ -86,18 +95,61 @@ def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolN
     for pod in snapshot.pods.values():
         if pod.holds_devices:
             by_node[pod.destination].append(pod)
-    owner_by_node: dict[str, str] = {}
+    former = _former_nodes(snapshot, lost)
+    owner_by_node = {name: pool for pool, names in former.items() for name in names}
     found: dict[str, PoolNodes] = {}
     for name, pool in sorted(snapshot.pools.items(), key=lambda item: item[1].metadata.seniority):
         selector = pool.spec.node_selector.items()
         named = [n for _, n in sorted(snapshot.nodes.items()) if selector <= n.labels.items()]
-        older = sorted({owner_by_node[n.name] for n in named if n.name in owner_by_node})
+        owners = {owner_by_node[n.name] for n in named if n.name in owner_by_node}
+        older = sorted(owner for owner in owners if owner in found)
         members = [n for n in named if n.name not in owner_by_node]
         owner_by_node |= dict.fromkeys((n.name for n in members), name)
-        usable = _usable_nodes(pool, members, by_node, lost)
-        total = len(members) * pool.spec.gpus_per_node
-        found[name] = PoolNodes(name, tuple(n.name for n in members), usable, total, "".join(older[:1]))
+        found[name] = PoolNodes(
+            pool=name,
+            all_names=tuple(n.name for n in members),
+            usable=_usable_nodes(pool, members, by_node, lost),
+            gpus_total=len(members) * pool.spec.gpus_per_node,
+            older_claimant="".join(older[:1]),
+            former=tuple(
+                _as_former(node, former[name][node.name], _held_gpus(pool, by_node[node.name], lost))
+                for node in _usable_nodes(pool, _nodes_of(snapshot, former.get(name, {})), by_node, lost)
+            ),
+        )
     return dict(sorted(found.items()))
+
+
+def _former_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, dict[str, str]]:
+    """By pool: the nodes that it selects no longer and on which its replicas run, each with why.
+
+    A node on which replicas of a pool run that selects it is that pool's.
+    """
+    found: dict[str, dict[str, str]] = {}
+    taken: set[str] = set()
+    homes: list[tuple[str, NodeState, GPUPool]] = []
+    for pod in snapshot.engine_pods:
+        pool, node = _pool_of(pod, snapshot), snapshot.nodes.get(pod.destination)
+        if pool is None or node is None or pod.deleting or pod.key in lost:
+            continue
+        if pool.spec.node_selector.items() <= node.labels.items():
+            taken.add(node.name)
+        else:
+            homes.append((node.name, node, pool))
+    for name, node, pool in homes:
+        its = found.setdefault(pool.key, {})
+        if name in its or name not in taken:
+            taken.add(name)
+            its[name] = _unselected_text(pool, node)
+    return found
+
+
+def _unselected_text(pool: GPUPool, node: NodeState) -> str:
+    """Which label of a node its pool no longer selects, as the end of a sentence."""
+    selector = sorted(pool.spec.node_selector.items())
+    key, wanted = next((k, v) for k, v in selector if node.labels.get(k) != v)
+    if key not in node.labels:
+        return f"it has no label {key}, and spec.nodeSelector asks for {key}={wanted}"
+    return f"its label {key} is {node.labels[key]}, and spec.nodeSelector asks for {key}={wanted}"
 
 
 def new_pod_nodes(pools: Mapping[str, PoolNodes]) -> frozenset[str]:
@@ -107,7 +159,7 @@ def new_pod_nodes(pools: Mapping[str, PoolNodes]) -> frozenset[str]:
 
 def closed_pods(snapshot: FleetSnapshot, pools: Mapping[str, PoolNodes]) -> frozenset[str]:
     """Keys of the engine pods on nodes that take no new pods: no other replica can use their GPUs."""
-    names = {node.name for pool in pools.values() for node in pool.usable if not node.takes_new}
+    names = {node.name for pool in pools.values() for node in pool.running if not node.takes_new}
     return frozenset(p.key for p in snapshot.engine_pods if p.destination in names)
 
 
@@ -120,12 +172,15 @@ def leaving_pods(snapshot: FleetSnapshot, pools: Mapping[str, PoolNodes]) -> fro
 def outside_places(
     snapshot: FleetSnapshot, pools: Mapping[str, PoolNodes], lost: frozenset[str]
 ) -> dict[DeploymentKey, Counter[str]]:
-    """Replicas by Deployment and node where their pool does not select the node any more: they serve on."""
+    """Replicas by Deployment and node where the node belongs to an older pool by now: they serve on."""
     found: dict[DeploymentKey, Counter[str]] = {}
     for pod in snapshot.engine_pods:
         pool = _pool_of(pod, snapshot)
         is_there = pod.destination in snapshot.nodes and not pod.deleting and pod.key not in lost
-        if is_there and pool is not None and pod.destination not in pools[pool.key].all_names:
+        if not is_there or pool is None:
+            continue
+        its = pools[pool.key]
+        if pod.destination not in {*its.all_names, *(node.name for node in its.former)}:
             found.setdefault(pod.deployment, Counter())[pod.destination] += 1
     return found
 
@@ -211,6 +266,11 @@ def _usable_nodes(
     return tuple(usable)
 
 
+def _as_former(node: UsableNode, why: str, gpus: int) -> UsableNode:
+    """A node that its pool selects no longer: it takes no new replicas. gpus: those that replicas hold"""
+    return replace(node, gpus=gpus, takes_new=False, departure=node.departure or why)
+
+
 def _is_usable(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: frozenset[str]) -> bool:
     if is_declared_dead(node) or _evicts(pool, node) or _has_lost_all(on_it, lost):
         return False
@@ -220,16 +280,22 @@ def _is_usable(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: froz
 def _usable_gpus(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: frozenset[str]) -> int:
     resource = pool.spec.resource_name
     if not _takes_new_pods(pool, node):
-        return sum(
-            p.devices.get(resource, 0)
-            for p in on_it
-            if p.deployment and p.node and not p.deleting and p.key not in lost
-        )
+        return _held_gpus(pool, on_it, lost)
     own = min(node.allocatable.get(resource, 0), pool.spec.gpus_per_node)
     foreign = sum(p.devices.get(resource, 0) for p in on_it if not p.deployment and p.node)
     # A lost engine beside answering ones keeps its GPUs: they are not free.
     held = sum(p.devices.get(resource, 0) for p in on_it if p.key in lost and p.node)
     return max(0, own - foreign - held)
+
+
+def _held_gpus(pool: GPUPool, on_it: list[PodState], lost: frozenset[str]) -> int:
+    """GPUs that engines hold on a node and keep."""
+    kept = (p for p in on_it if p.deployment and p.node and not p.deleting and p.key not in lost)
+    return sum(p.devices.get(pool.spec.resource_name, 0) for p in kept)
+
+
+def _nodes_of(snapshot: FleetSnapshot, names: Iterable[str]) -> list[NodeState]:
+    return [snapshot.nodes[name] for name in sorted(names)]
 
 
 def _takes_new_pods(pool: GPUPool, node: NodeState) -> bool:

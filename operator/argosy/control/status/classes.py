@@ -15,7 +15,8 @@ from argosy.control.candidates.refusal import Refusal
 from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
-from argosy.control.status.rollout.exchange import Exchange, exchange_of
+from argosy.control.status.rollout.exchange import Exchange, exchange_of, exchanging_verdict
+from argosy.control.status.rollout.held import room_held, served_by_held
 from argosy.control.status.rollout.last_replica import (
     interrupted_since_s,
     interrupted_verdict,
@@ -128,6 +129,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
         _unreachable(reported, key)
         or class_unacted(reported, key)
         or held_verdict(reported, {d.name for d in reported.planned_for(key)})
+        or room_held(reported, reported.planned_for(key), reported.pods_of_class(key))
         or interrupted_verdict(reported, key)
         or waits_verdict(reported, key, lacking)
         or _exchanging(reported, key, now)
@@ -164,13 +166,9 @@ def _unreachable(reported: Reported, key: ClassKey) -> Verdict | None:
 
 def _exchanging(reported: Reported, key: ClassKey, now: Exchange) -> Verdict | None:
     """Planned replicas are missing, and replicas of the former plan serve instead."""
-    if not now.is_exchanging:
-        return None
     if now.ready + now.others == 1 and unplaced(reported, key) is not None:
         return None  # the last replica never gives way: this exchange does not end by itself
-    return false(
-        ConditionType.READY, Reason.EXCHANGING, ready=now.ready, desired=now.wanted, others=now.others
-    )
+    return exchanging_verdict(now)
 
 
 def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
@@ -180,6 +178,8 @@ def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
     """
     if (leaving := remark(reported, reported.pods_of_class(key))) is not None:
         return leaving
+    if (held := served_by_held(reported, reported.planned_for(key))) is not None:
+        return held
     if reported.sizing.forecasts[key].note is ForecastNote.HELD:
         # No exact age: a status must not change with every decision.
         age_s = f"more than {STALE_S:.0f}"

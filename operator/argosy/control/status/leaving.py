@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import Mode
-from argosy.api.gpupool import MAX_LEAVING, LeavingNode
+from argosy.api.gpupool import MAX_LEAVING, MAX_REASON, LeavingNode
 from argosy.control.state.nodes import MOST_NAMED, PoolNodes, leaving_pods
 from argosy.control.state.waiting import replicas_without_room
 from argosy.control.status.reported import Reported
@@ -24,7 +24,7 @@ def leaving_nodes(reported: Reported, nodes: PoolNodes) -> tuple[LeavingNode, ..
     """The nodes of a pool that are leaving, by name."""
     replicas = Counter(p.destination for p in reported.snapshot.engine_pods if reported.serves(p))
     return tuple(
-        LeavingNode(name=n.name, reason=n.departure, replicas=replicas[n.name])
+        LeavingNode(name=n.name, reason=n.departure[:MAX_REASON], replicas=replicas[n.name])
         for n in nodes.leaving[:MAX_LEAVING]
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Set
 
 from argosy.api import ServedModel
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
@@ -15,20 +16,26 @@ from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.servedmodel import CalibrationStatus, ServedModelStatus, VariantStatus
 from argosy.control.candidates.calibration import calibration_key
 from argosy.control.candidates.variants import variants_of
+from argosy.control.status.classes import unplaced
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.exchange import exchange_of, exchanging_verdict
+from argosy.control.status.rollout.held import room_held, served_by_held
+from argosy.control.status.rollout.last_replica import interrupted_verdict, waits_verdict
 from argosy.control.status.rollout.unacted import model_unacted
 from argosy.control.status.verdict import (
     Verdict,
     because,
     dated,
+    ending_verdict,
     nearest,
     programmed,
     refused_verdict,
     replicas_verdict,
     true,
 )
-from argosy.keys import ModelKey
+from argosy.keys import DeploymentKey, ModelKey
 from argosy.perf.recalibration.recalibrate import Confidence, confidence
+from argosy.snapshot.cluster import PodState
 
 MAX_VARIANTS = 256
 """The API's bound on the list; a plan has at most twice as many Deployments."""
@@ -43,9 +50,8 @@ def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
     desired = sum(v.desired for v in variants)
     pods = reported.pods_of_model(item.key)
     accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
-    planned = (d.name for d in reported.planned if d.model_key == item.key)
-    ready = refused_verdict(reported, planned, replicas_verdict(reported, pods, desired))
-    if ready.status is ConditionStatus.TRUE or ready.reason is Reason.LOADING:
+    ready = ending_verdict(reported, item.key.namespace) or _ready(reported, item.key, pods)
+    if ready.status is ConditionStatus.TRUE or ready.reason in (Reason.LOADING, Reason.EXCHANGING):
         ready = model_unacted(reported, item.key) or ready
     if refusals := reported.sizing.resolution.model_refusals[item.key]:
         worst = nearest(refusals)
@@ -59,6 +65,32 @@ def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
         replicas_desired=desired,
         variants=variants,
     )
+
+
+def _ready(reported: Reported, key: ModelKey, pods: list[PodState]) -> Verdict:
+    """Whether its planned replicas serve; while former ones still do in their place, how far that is."""
+    planned = [d for d in reported.planned if d.model_key == key]
+    names = {d.name for d in planned}
+    served = replicas_verdict(reported, pods, sum(d.replicas for d in planned))
+    if served.status is ConditionStatus.TRUE or served.reason is Reason.LOADING:
+        now = exchange_of(reported, planned, pods)
+        held = room_held(reported, planned, pods)
+        served = held or _last_replica(reported, names) or exchanging_verdict(now) or served
+    refused = refused_verdict(reported, names, served)
+    if refused.status is ConditionStatus.TRUE:
+        return served_by_held(reported, planned) or refused
+    return refused
+
+
+def _last_replica(reported: Reported, names: Set[DeploymentKey]) -> Verdict | None:
+    """What a class that these Deployments serve says of the exchange of its last replica; else None."""
+    for key in sorted(reported.snapshot.classes):
+        if names.isdisjoint(d.name for d in reported.planned_for(key)):
+            continue
+        waits = waits_verdict(reported, key, unplaced(reported, key))
+        if (said := interrupted_verdict(reported, key) or waits) is not None:
+            return said
+    return None
 
 
 def _variants(reported: Reported, item: ServedModel) -> tuple[VariantStatus, ...]:

@@ -73,7 +73,8 @@ def held_gpus(reported: Reported, pool: str) -> list[tuple[str, int]]:
 def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
     """Accepted and Ready."""
     accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
-    on_it = [p for p in reported.snapshot.engine_pods if p.destination in nodes.all_names]
+    names = {*nodes.all_names, *(node.name for node in nodes.former)}
+    on_it = [p for p in reported.snapshot.engine_pods if p.destination in names]
     ready = remark(reported, on_it) or true(ConditionType.READY, Reason.READY)
     if isinstance(find_gpu(item.spec.gpu), OutOfRange):
         parts = {"gpu": item.spec.gpu, "known": ", ".join(g.name for g in gpus())}

@@ -44,6 +44,7 @@ FOREGROUND = "foregroundDeletion"
 """The finalizer of `kubectl delete --cascade=foreground`: Kubernetes removes it after the replicas."""
 
 _REFUSAL_ORDER = (
+    Reason.NAMESPACE_ENDING,
     Reason.CONFLICTED,
     Reason.MODEL_NOT_FOUND,
     Reason.SERVED_NAME_MISMATCH,
@@ -113,14 +114,33 @@ def _held(metadata: ObjectMeta) -> str:
     )
 
 
+def holding(finalizers: Iterable[str]) -> list[str]:
+    """The finalizers that something else than Kubernetes' own removal of the replicas has to remove."""
+    return [name for name in finalizers if name != FOREGROUND]
+
+
 def holder(finalizers: Iterable[str]) -> str:
     """What a deleted object is still there for, as the end of a sentence."""
-    named = [name for name in finalizers if name != FOREGROUND]
+    named = holding(finalizers)
     if named:
         s = "" if len(named) == 1 else "s"
         hold, them = ("holds", "it") if len(named) == 1 else ("hold", "them")
         return f"finalizer{s} {', '.join(named)} {hold} it (remove {them} from metadata.finalizers)"
     return "it goes once its replicas have finished their requests"
+
+
+def held_deployments(snapshot: FleetSnapshot) -> frozenset[DeploymentKey]:
+    """Those whose deletion is requested and of which a finalizer keeps the replicas: they never change."""
+    return frozenset(
+        key for key, state in snapshot.deployments.items() if state.is_going and holding(state.finalizers)
+    )
+
+
+def held_text(snapshot: FleetSnapshot, key: DeploymentKey) -> str:
+    """`the deletion of Deployment default/a was requested at ..., and finalizer b holds it (...)`."""
+    state = snapshot.deployments[key]
+    since = rfc3339(state.deleted_s or 0.0)
+    return f"the deletion of Deployment {key} was requested at {since}, and {holder(state.finalizers)}"
 
 
 def conditions_of(verdicts: Iterable[Verdict], now_s: float) -> Conditions:
@@ -170,8 +190,8 @@ def _stopped_verdict(reported: Reported, stopped: list[PodState], ready: int, wa
     named = min(p.key for p in stopped)
     # Before what Envoys make of it: they send a silent engine no requests either.
     if any(p.key in reported.doubted for p in stopped):
-        parts = {"count": len(reported.doubted), "pod": named, "until_s": round(DOUBT_UNTIL_S)}
-        return false(ConditionType.READY, Reason.SILENCE_IN_DOUBT, **parts)
+        said = doubted_verdict(reported, ConditionType.READY, named)
+        return because(said.type, said.reason, said.message)
     if silent := sorted(p.key for p in stopped if p.key in reported.silent_s):
         return _silent_verdict(reported, silent, ready, wanted)
     not_routed = [p.key for p in stopped if p.key in reported.unrouted]
@@ -180,6 +200,12 @@ def _stopped_verdict(reported: Reported, stopped: list[PodState], ready: int, wa
         return false(ConditionType.READY, Reason.NOT_ROUTED, ready=ready, desired=wanted, pod=named, why=why)
     parts = {"ready": ready, "desired": wanted, "count": len(stopped), "pod": named}
     return false(ConditionType.READY, Reason.NOT_ANSWERING, silent_s=round(SILENT_AFTER_S), **parts)
+
+
+def doubted_verdict(reported: Reported, kind: ConditionType, pod: str = "") -> Verdict:
+    """That engines stopped answering together, so that it is not known. pod: the one to name"""
+    parts = {"count": len(reported.doubted), "pod": pod or min(reported.doubted)}
+    return unknown(kind, Reason.SILENCE_IN_DOUBT, until_s=round(DOUBT_UNTIL_S), **parts)
 
 
 def _silent_verdict(reported: Reported, silent: list[str], ready: int, wanted: int) -> Verdict:

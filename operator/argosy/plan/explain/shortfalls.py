@@ -57,8 +57,9 @@ class _Shortfalls:
         able = facts.able_by_cell[cell.name]
         lacks = f"{cell.name} lacks {rate(missing_per_s)} of {rate(cell.rate_per_s)}"
         if not able:
-            sentence = (
-                f"{lacks}: no variant of {title(facts, cell.group)} can serve it within its SLO; "
+            sentence = f"{lacks}: " + (
+                cell.refusal.rstrip(".")
+                or f"no variant of {title(facts, cell.group)} can serve it within its SLO; "
                 "loosen spec.slo of its WorkloadClass or allow another model or GPUPool"
             )
             return Shortfall(cell.name, missing_per_s, ShortfallCause.NO_VARIANT, sentence)

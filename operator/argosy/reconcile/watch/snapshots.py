@@ -2,13 +2,13 @@
 
 Owns the assembly of a `FleetSnapshot`. An object that cannot be read is in its `invalid`, and decisions go
 on with its last readable version, where this process knows one; an object that is not seen any more
-has its last version, and so has a deleted one within its grace. Input: the store, and what was
-measured. Output: a `FleetSnapshot`.
+has its last version, and so has a deleted one within its grace. Of a deleted class of which others take every
+request the grace ends at once. Input: the store, and what was measured. Output: a `FleetSnapshot`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -26,10 +26,11 @@ from argosy.api.fleet import FleetSpec
 from argosy.api.kinds import GRACED, USER_SPECS, kind_named, kind_of
 from argosy.control.candidates.profiles import files_named
 from argosy.control.picture.parting import in_use
-from argosy.keys import DeploymentKey
+from argosy.keys import ClassKey, DeploymentKey
 from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
+from argosy.route.precedence import conflicts
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.cluster import HOSTNAME, PodState
 from argosy.snapshot.fleet import (
@@ -45,6 +46,7 @@ from argosy.snapshot.kubernetes import (
     has_own_label,
     is_engine_deployment,
     loose_replica_set,
+    lost_label,
     node_state,
     pod_state,
     protected_replicas,
@@ -87,7 +89,8 @@ class Snapshots:
         found = self._take(measured, now_s, monotonic_s)
         ends = self._ends(found)
         used = in_use(found, ends) if ends else frozenset()
-        if over := {ref for ref, until_s in ends.items() if until_s <= now_s or ref not in used}:
+        taken = _taken_over(found, ends)
+        if over := {r for r, until_s in ends.items() if until_s <= now_s or r not in used or r in taken}:
             for ref in over:
                 self._store.let_go(ref.plural, ref.key)
                 self._ended_s[ref] = now_s
@@ -164,6 +167,11 @@ class Snapshots:
                 DeploymentKey(key): least
                 for key, least in self._states("poddisruptionbudgets", protected_replicas).items()
                 if has_own_label(self._store.of("poddisruptionbudgets")[key])
+            },
+            unlabelled={
+                DeploymentKey(key): lost
+                for key, lost in self._states("poddisruptionbudgets", lost_label).items()
+                if lost
             },
             telemetry=measured.telemetry,
             routing=measured.routing,
@@ -265,6 +273,14 @@ class Snapshots:
             found[key] = before if before and before[0] == version else (version, read(item))
         self._parsed[plural] = found
         return {key: value for key, (_, value) in found.items()}
+
+
+def _taken_over(snapshot: FleetSnapshot, parting: Iterable[ObjectRef]) -> frozenset[ObjectRef]:
+    """The deleted classes of which others that exist take every request: their grace ends at once."""
+    plural = WorkloadClass.PLURAL
+    deleted = {ClassKey(ref.key) for ref in parting if ref.plural == plural}
+    losers = {each.loser for each in conflicts(snapshot.classes.values(), deleted)} if deleted else set()
+    return frozenset(ObjectRef(plural, key) for key in losers & deleted)
 
 
 def _with_metadata_of(item: K, unreadable: InvalidObject) -> K:

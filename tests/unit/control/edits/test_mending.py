@@ -273,6 +273,14 @@ def test_a_budget_that_no_decision_left_or_found_is_an_edit(
     assert taken(found) == [ProtectReplicas(A, 2)]
 
 
+def test_a_budget_that_lost_its_label_is_not_said_to_be_deleted() -> None:
+    lost = "label app.kubernetes.io/managed-by argosy -> none"
+    memory = EditMemory(budgets={A: (2,)})
+    found = decided(ProtectReplicas(A, 2), memory=memory, unlabelled={A: lost})
+    assert [(e.about, e.change) for e in found.edits] == [(BUDGET, lost)]
+    assert taken(found) == [ProtectReplicas(A, 2)]
+
+
 def test_what_is_known_of_a_budget_is_what_is_and_what_is_asked_for_but_not_what_was_edited() -> None:
     protected = {A: 1, B: 4}
     assert decided(ProtectReplicas(A, 2), protected=protected).memory.budgets == {A: (1, 2), B: (4,)}

@@ -26,7 +26,14 @@ def test_missing_replicas_of_a_deployment_that_a_finalizer_holds_are_not_called_
     [(name, deployment)] = world.deployments.items()
     held = replace(deployment, deleted_s=world.now_s, finalizers=("user.example/keep",))
     world.deployments[name] = held
-    assert condition(world.decide(), f"default/{key}", plural)["reason"] == "Ready"
+    served = condition(world.decide(), f"default/{key}", plural)
+    assert (served["status"], served["reason"]) == ("True", "DeploymentHeld")
+    assert served["message"] == (
+        "It is served, by 2 replicas of a Deployment that cannot be changed: the deletion of Deployment"
+        f" {name} was requested at {rfc3339(world.now_s)}, and finalizer user.example/keep holds it (remove"
+        " it from metadata.finalizers). Its replicas end with it, and it is made again under the same name"
+        " once it is gone."
+    )
     del world.pods[min(world.pods)]
     found = condition(world.decide(), f"default/{key}", plural)
     assert (found["status"], found["reason"]) == ("False", "DeploymentHeld")

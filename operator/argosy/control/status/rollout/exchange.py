@@ -1,7 +1,7 @@
 """How far planned replicas have taken over from former ones: one count for every status.
 
-Owns the count, and which classes' exchanges make room for others in a pool. Input: `Reported`, planned
-Deployments, and the engine pods that serve the same classes. Output: an `Exchange`, and classes.
+Owns the count, its sentence, and which classes' exchanges make room for others in a pool. Input: `Reported`,
+planned Deployments, and the engine pods that serve the same classes. Output: an `Exchange`, and classes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
+from argosy.api.conditions import ConditionType, Reason
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.control.status.reported import Reported
+from argosy.control.status.verdict import Verdict, false
 from argosy.keys import ClassKey
+from argosy.plan.explain.words import counted
 from argosy.snapshot.cluster import PodState
 
 
@@ -64,6 +67,16 @@ def exchange_of(
         is_draining=is_draining,
         goes_first=() if is_moving or ready >= wanted else classes_before(reported, planned),
     )
+
+
+def exchanging_verdict(now: Exchange) -> Verdict | None:
+    """Ready of what is in an exchange, with its counts; None where it is not."""
+    if not now.is_exchanging:
+        return None
+    verb = "serves" if now.others == 1 else "serve"
+    others = f"{counted(now.others, 'replica')} of the former plan {verb}"
+    parts = {"ready": now.ready, "desired": now.wanted, "others": others}
+    return false(ConditionType.READY, Reason.EXCHANGING, **parts)
 
 
 def classes_before(reported: Reported, planned: Iterable[PlannedDeployment]) -> tuple[ClassKey, ...]:

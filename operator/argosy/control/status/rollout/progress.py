@@ -20,11 +20,13 @@ from argosy.control.decision import EventRecord, StatusUpdate
 from argosy.control.status.classes import unplaced
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.exchange import Exchange, exchange_of
+from argosy.control.status.rollout.held import former_held, room_held
 from argosy.control.status.rollout.last_replica import waits_verdict
 from argosy.control.status.verdict import (
     Verdict,
     because,
     dated,
+    doubted_verdict,
     mode_not_auto,
     portless_verdict,
     programmed,
@@ -32,7 +34,7 @@ from argosy.control.status.verdict import (
     replicas_verdict,
     true,
 )
-from argosy.keys import ClassKey, GroupName
+from argosy.keys import ClassKey, DeploymentKey, GroupName
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -50,10 +52,25 @@ def progress_verdicts(reported: Reported, plan: FleetPlan, waiting: str = "") ->
     """
     if _is_true(plan, ConditionType.ROLLED_OUT):
         return ()
-    found = _progress(reported, plan, waiting)
+    return _with_end(_progress(reported, plan, waiting))
+
+
+def unseen_progress(snapshot: FleetSnapshot, plan: FleetPlan, sentence: str) -> tuple[Verdict, ...]:
+    """The same on a picture that cannot be believed: how far the roll-out is, is not known."""
+    if _is_true(plan, ConditionType.ROLLED_OUT) or snapshot.fleet_spec.mode is not Mode.AUTO:
+        return ()
+    kind, status = ConditionType.PROGRESSING, ConditionStatus.UNKNOWN
+    return _with_end(Verdict(kind, status, Reason.PICTURE_INCOMPLETE, sentence))
+
+
+def _with_end(found: Verdict) -> tuple[Verdict, Verdict]:
+    """Progressing, and RolledOut for the same reason."""
+    status = ConditionStatus.FALSE
     if found.reason is Reason.ROLLED_OUT:
-        return (found, Verdict(ConditionType.ROLLED_OUT, ConditionStatus.TRUE, found.reason, found.message))
-    return (found, because(ConditionType.ROLLED_OUT, found.reason, found.message))
+        status = ConditionStatus.TRUE
+    elif found.status is ConditionStatus.UNKNOWN:
+        status = found.status
+    return (found, Verdict(ConditionType.ROLLED_OUT, status, found.reason, found.message))
 
 
 def progress_updates(
@@ -73,10 +90,17 @@ def progress_events(plan: FleetPlan, verdicts: Iterable[Verdict]) -> tuple[Event
     if new is None:
         return ()
     is_same = old is not None and old.status is new.status
-    if is_same and new.reason is not Reason.ROLLED_OUT and not _is_other_trouble(old, new):
+    is_news = new.reason is Reason.ROLLED_OUT or _is_other_trouble(old, new)
+    if not is_news and (is_same or _is_unknown(old, new)):
         return ()
     kind = "Normal" if new.status is ConditionStatus.TRUE else "Warning"
     return (EventRecord(FleetPlan.KIND, plan.key, kind, new.reason.value, new.message),)
+
+
+def _is_unknown(old: Condition | None, new: Verdict) -> bool:
+    """Of what cannot be known an event of Fleet tells, and it is no news of the roll-out once it can."""
+    unknown = ConditionStatus.UNKNOWN
+    return new.status is unknown or (old is not None and old.status is unknown)
 
 
 def _is_other_trouble(old: Condition | None, new: Verdict) -> bool:
@@ -88,6 +112,8 @@ def _progress(reported: Reported, plan: FleetPlan, waiting: str) -> Verdict:
     kind = ConditionType.PROGRESSING
     if reported.mode is not Mode.AUTO:
         return mode_not_auto(kind, reported.mode)
+    if reported.doubted:
+        return doubted_verdict(reported, kind)
     groups = _groups(reported, plan)
     routed = programmed(reported)
     if routed.status is ConditionStatus.FALSE and routed.reason not in _NOT_YET:
@@ -105,8 +131,11 @@ def _progress(reported: Reported, plan: FleetPlan, waiting: str) -> Verdict:
         message = f"Exchanged {ready} of {wanted} replicas: {_named(missing)}."
         return Verdict(kind, ConditionStatus.TRUE, Reason.EXCHANGING, message)
     wanted = sum(d.replicas for d in plan.spec.deployments)
-    if num_left := _num_left(reported, plan):
-        return _left(reported, wanted, num_left, waiting)
+    left = _left(reported, plan)
+    if (held := former_held(reported, left, wanted)) is not None:
+        return held
+    if num_left := sum(left.values()):
+        return _leaving(reported, wanted, num_left, waiting)
     if routed.status is ConditionStatus.UNKNOWN and routed.reason not in _NOT_YET:
         return Verdict(kind, ConditionStatus.TRUE, routed.reason, routed.message)
     if not _is_true(plan, ConditionType.APPLIED):
@@ -115,7 +144,7 @@ def _progress(reported: Reported, plan: FleetPlan, waiting: str) -> Verdict:
     return true(kind, Reason.ROLLED_OUT, desired=wanted, **_duration(reported, plan))
 
 
-def _left(reported: Reported, wanted: int, num_left: int, waiting: str) -> Verdict:
+def _leaving(reported: Reported, wanted: int, num_left: int, waiting: str) -> Verdict:
     """What becomes of replicas that the plan does not want: those that are held back serve on."""
     kind = ConditionType.PROGRESSING
     num_going = sum(p.deleting and p.is_active for p in reported.snapshot.engine_pods)
@@ -177,6 +206,8 @@ def _trouble(reported: Reported, group: _Group) -> Verdict | None:
     served = refused_verdict(reported, names, served)
     if served.status is ConditionStatus.FALSE and served.reason is not Reason.LOADING:
         return served
+    if (held := room_held(reported, group.planned, group.pods)) is not None:
+        return because(ConditionType.PROGRESSING, held.reason, held.message)
     if group.count.is_moving:
         return None
     known = (key for key in group.classes if key in reported.snapshot.classes)
@@ -190,12 +221,13 @@ def _trouble(reported: Reported, group: _Group) -> Verdict | None:
     return because(ConditionType.PROGRESSING, Reason.UNPLACEABLE, found.message)
 
 
-def _num_left(reported: Reported, plan: FleetPlan) -> int:
-    """Replicas that the plan does not want and that are still there; those that are kept do not count."""
-    planned = {d.name: d.replicas for d in plan.spec.deployments}
+def _left(reported: Reported, plan: FleetPlan) -> Counter[DeploymentKey]:
+    """Replicas that the plan does not want and that are still there, by Deployment; those that are kept
+    do not count.
+    """
+    planned = Counter({d.name: d.replicas for d in plan.spec.deployments})
     pods = reported.snapshot.engine_pods
-    left = Counter(p.deployment for p in pods if p.is_active and not reported.is_kept(p.deployment))
-    return sum(max(0, count - planned.get(name, 0)) for name, count in left.items())
+    return Counter(p.deployment for p in pods if p.is_active and not reported.is_kept(p.deployment)) - planned
 
 
 def _duration(reported: Reported, plan: FleetPlan) -> dict[str, object]:

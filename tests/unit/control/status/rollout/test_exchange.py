@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from small_fleet import World, a_class, a_fleet, a_model, a_node, a_pool, some_nodes, verdict
+from small_fleet import World, a_class, a_fleet, a_model, a_node, a_pool, condition, some_nodes, verdict
 
 from argosy.api import FleetPlan, ServedModel
 from argosy.api.conditions import Condition, ConditionStatus, find_condition
@@ -202,3 +202,33 @@ def test_a_class_whose_freed_gpu_goes_to_another_class_is_still_exchanging() -> 
     world.run(35)
     assert verdict(world.decisions[-1], "default/docs")[1] == "Ready", "it went first"
     assert {verdict(d, "default/chat")[1] for d in world.decisions} == {"Exchanging"}
+
+
+def test_a_model_in_an_exchange_on_a_full_pool_is_exchanging_and_not_loading() -> None:
+    world = a_full_pool(num_gpus=4, replicas=4)
+    world.apply(FASTER_BATCHES)
+    seen: dict[str, list[str]] = {}
+    for _ in range(100):
+        world.run(1)
+        found = condition(world.decisions[-1], "default/llama", "servedmodels")
+        seen.setdefault(found["reason"], []).append(found["message"])
+        if found["reason"] == "Loading":
+            assert len(world.serving()) == 1, "no former replica serves any more"
+    for said in (
+        "0 of 4 planned replicas get requests; 3 replicas of the former plan serve until all do.",
+        "3 of 4 planned replicas get requests; 1 replica of the former plan serves until all do.",
+    ):
+        assert said in seen["Exchanging"]
+    assert seen.keys() <= {"Exchanging", "Loading", "Ready"}
+
+
+def test_what_engines_that_stopped_together_do_to_a_roll_out_is_not_known() -> None:
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class(rate_per_s=16.0))
+    world.rest()
+    world.apply(FASTER_BATCHES)
+    world.run(5)
+    for key in [key for key, pod in world.pods.items() if pod.ready]:
+        world.silence(key)
+    world.run(15)
+    found = {c.type: (c.status, c.reason) for c in world.applied.status.conditions}
+    assert found["Progressing"] == found["RolledOut"] == ("Unknown", "SilenceInDoubt")
