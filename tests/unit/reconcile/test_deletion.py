@@ -30,11 +30,17 @@ def events(shell: VirtualShell, reason: str) -> list[str]:
 
 
 @in_virtual_time
-async def test_without_the_fleet_object_its_last_mode_holds_and_every_class_says_so(tmp_path: Path) -> None:
+async def test_without_the_fleet_object_its_last_mode_holds_and_every_class_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     shell = await settled(tmp_path)
     async with shell.running():
+        await shell.clock.sleep(40.0)
+        assert [line for line in caplog.messages if line.startswith("fleet:")] == []
         shell.server.drop("fleets", "default")
         await shell.clock.sleep(40.0)
+        [line] = [line for line in caplog.messages if line.startswith("fleet:")]
+        assert line.startswith("fleet: There is no Fleet/default since ")
         assert list(engines(shell).values()) == [2]
         assert shell.condition("workloadclasses", CHAT, "Ready") == ("True", "Ready")
         said = message(shell, "workloadclasses", CHAT, "Ready")

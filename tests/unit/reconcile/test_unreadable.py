@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
+import pytest
 from builders import a_class, a_fleet
 from virtual_clock import in_virtual_time
 from virtual_shell import VirtualShell
@@ -35,8 +37,9 @@ async def test_an_object_that_cannot_be_read_reports_it_once_and_stops_nothing(t
 
 @in_virtual_time
 async def test_a_class_that_becomes_unreadable_is_served_as_before_says_so_and_recovers(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     shell = VirtualShell(tmp_path)
     shell.a_small_fleet()
     async with shell.running():
@@ -49,6 +52,10 @@ async def test_a_class_that_becomes_unreadable_is_served_as_before_says_so_and_r
         await shell.clock.sleep(60.0)
         assert shell.condition("workloadclasses", "default/chat", "Accepted") == ("True", "Accepted")
         assert shell.condition("workloadclasses", "default/chat", "Ready") == ("True", "Ready")
+    said = [line for line in caplog.messages if line.startswith("unreadable: WorkloadClass default/chat: ")]
+    first, last = said
+    assert "it cannot be read" in first
+    assert "works again after" in last
 
 
 @in_virtual_time

@@ -21,8 +21,14 @@ from argosy.snapshot.fleet import EnvoyState, RoutingView
 class Limits:
     """Of what is decided for some classes on L40S, which carries 4 requests/s and has 256 slots."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *workloads: WorkloadClass) -> None:
-        world = World(some_nodes("l40s", 8), a_fleet(), a_pool(), a_model(), *workloads)
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *workloads: WorkloadClass, is_mixed: bool = False
+    ) -> None:
+        """is_mixed: one L40S and one H100, which carries 16 requests/s, are all that there is."""
+        mixed = [*some_nodes("l40s", 1, 1), *some_nodes("h100", 1, 1)]
+        pools = [a_pool(), a_pool("h100", "H100")] if is_mixed else [a_pool()]
+        nodes = mixed if is_mixed else some_nodes("l40s", 8)
+        world = World(nodes, a_fleet(), *pools, a_model(), *workloads)
         found: list[Decided] = []
 
         def noted(decided: Decided, num_envoys: int, last: FleetPlan | None) -> dict[object, int]:
@@ -143,6 +149,22 @@ def test_the_need_of_two_classes_that_share(
     limits = Limits(patch, *both)
     assert list(limits.decided.plan.replicas.values()) == [2]
     limits.assert_needed(needed, num_envoys)
+
+
+def test_the_need_of_a_single_replica_to_one_request(patch: pytest.MonkeyPatch) -> None:
+    limits = Limits(patch, a_class(rate_per_s=4.0, **e2e(10_000)))
+    assert list(limits.decided.plan.replicas.values()) == [1]
+    limits.assert_needed(256 + 4 * 2, 1)
+
+
+def test_each_deployment_of_a_class_has_the_limit_of_its_own_share(patch: pytest.MonkeyPatch) -> None:
+    """20 requests/s: 16 on the H100 and 4 on the L40S, each for 10 s."""
+    limits = Limits(patch, a_class(rate_per_s=20.0, **e2e(10_000)), is_mixed=True)
+    found = {key.name: limit for key, limit in request_limits(limits.decided, 16, None).items()}
+    pools = {d.name.name: d.pool for d in limits.plan.spec.deployments}
+    assert {pools[name]: limit for name, limit in found.items()} == {"h100": 512, "l40s": 256}
+    assert 256 < burst(16 * 10) < 512
+    assert 128 < burst(4 * 10) < 256
 
 
 def test_there_is_no_limit_where_one_of_two_classes_may_wait_for_ever(patch: pytest.MonkeyPatch) -> None:
