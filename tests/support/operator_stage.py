@@ -26,6 +26,7 @@ from typing import Any
 
 import yaml
 from background_load import Answer, Ask, BackgroundLoad, ask_once
+from stage_rest import watched
 from waiting import PATIENCE_S, until
 from waiting import until_equal as until_equal
 
@@ -53,8 +54,6 @@ FLEET = LiveFleetSpec(
     ),
     load_seconds=0.5,
 )
-CHAT_REPLICAS = 2
-CLASSES = {"default/chat", "default/scholar"}
 ANSWER_TIMEOUT_S = 10.0
 """For one HTTP answer of a process of the test that is alive."""
 
@@ -375,7 +374,11 @@ class OperatorStage:
 
     def until_at_rest(self) -> None:
         """Wait until the world is as this module's docstring says, and the operator knows it."""
-        until(self._is_at_rest, "the stage to be at rest", 2 * PATIENCE_S)
+        is_at_rest, last = watched(self)
+        try:
+            until(is_at_rest, "the stage to be at rest", 2 * PATIENCE_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {last()}") from None
 
     def restore(self) -> None:
         """Take back whatever a test did."""
@@ -440,28 +443,14 @@ class OperatorStage:
         until(lambda: "probe" not in self.deployments(), "the probe to go")
         self._had_outage = False
 
-    def _is_at_rest(self) -> bool:
-        chat, scholar = self.pods("chat"), self.pods("scholar")
-        counts = [(chat, CHAT_REPLICAS, "l40s"), (scholar, 1, "h100")]
-        as_wanted = all(
-            len(pods) == wanted and all(is_ready(p) and _pool(p) == pool for p in pods)
-            for pods, wanted, pool in counts
-        )
-        return (
-            as_wanted
-            and len(self.items(_PODS)) == CHAT_REPLICAS + 1
-            and len(self.deployments()) == 2
-            and [self.holder()] == list(self.operators)
-            and self._is_all_observed()
-            and {cell["workloadClass"] for cell in self.applied()["spec"]["cells"]} == CLASSES
-            and self.envoy_endpoints() == {f"default/{name}": True for name in names([*chat, *scholar])}
-            and not self.answer().error
-            and not self.answer(model="llama-70b", headers={}).error
-        )
+    def engine_pods(self) -> list[Object]:
+        """All of Argosy's pods, those on their way out too."""
+        return self.items(_PODS)
 
-    def _is_all_observed(self) -> bool:
-        """Whether no change of a user's object is still to be decided on."""
-        return all(is_observed(item) for kind in USER_KINDS for item in self.items(f"{OURS}/{kind}"))
+    def unobserved(self) -> list[str]:
+        """Users' objects with a change that is still to be decided on."""
+        found = [item for kind in USER_KINDS for item in self.items(f"{OURS}/{kind}")]
+        return [f"{i['kind']} {i['metadata']['name']}" for i in found if not is_observed(i)]
 
 
 def condition(item: Mapping[str, Any], kind: str) -> Object:
@@ -486,10 +475,6 @@ def contents(versions: Mapping[str, str]) -> dict[str, str]:
 
 def names(objects: list[Object]) -> list[str]:
     return [str(o["metadata"]["name"]) for o in objects]
-
-
-def _pool(pod: Mapping[str, Any]) -> str:
-    return str(pod["metadata"]["labels"]["argosy.dev/pool"])
 
 
 def _run(awaited: Any) -> None:
