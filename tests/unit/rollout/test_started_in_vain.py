@@ -47,9 +47,7 @@ def _in_state(pod: PodState, state: str) -> PodState:
         pytest.param(0, ("serving", "lost", "loading"), 2, id="a lost one still counts for Kubernetes"),
         pytest.param(1, ("lost", "loading"), None, id="the successor of a lost one stays"),
         pytest.param(0, ("serving", "serving"), None, id="those that serve stay"),
-        pytest.param(
-            0, ("busy", "loading"), None, id="beside a busy one, which Kubernetes might remove, none"
-        ),
+        pytest.param(0, ("busy", "loading"), None, id="beside a busy one none: Kubernetes might remove that"),
         pytest.param(0, ("crashed", "loading"), None, id="beside one that crashed none"),
     ],
 )
