@@ -136,28 +136,6 @@ def pods(letter: str, *states: str) -> dict[str, str]:
             id="fewer, but the planned ones do not serve yet: nothing goes",
         ),
         pytest.param(
-            Scene(
-                {"b": 1}, {"a": 3, "b": 1}, pods("a", "serving", "loading", "gated") | pods("b", "loading")
-            ),
-            [scale("a", 1)],
-            id="what only loads and is not wanted any more goes at once",
-        ),
-        pytest.param(
-            Scene({"a": 2}, {"a": 4}, pods("a", "serving", "loading", "loading", "loading")),
-            [scale("a", 2)],
-            id="of the planned count one still loads",
-        ),
-        pytest.param(
-            Scene({"b": 1}, {"a": 2, "b": 1}, pods("a", "crashed", "loading") | pods("b", "loading")),
-            [],
-            id="beside one that has served and is not ready nothing goes: Kubernetes might remove that one",
-        ),
-        pytest.param(
-            Scene({"b": 1}, {"a": 3, "b": 1}, pods("a", "serving", "lost", "loading") | pods("b", "loading")),
-            [scale("a", 2)],
-            id="a lost one of the former plan still counts for Kubernetes",
-        ),
-        pytest.param(
             Scene({"b": 1}, {"a": 2, "b": 1}, pods("a", "serving", "serving") | pods("b", "loading")),
             [],
             id="make before break: the new one loads, the old ones stay",
