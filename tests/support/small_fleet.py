@@ -91,8 +91,7 @@ class World:
         self.deleted: set[ObjectRef] = set()
         self.parting: dict[ObjectRef, float] = {}
         """When the grace of each deleted object ends, which is kept until then (seconds since the epoch)."""
-        self.seen = Seen()
-        self.ending: dict[str, float] = {}
+        self.seen, self.ending = Seen(), dict[str, float]()
         self.apply(*objects)
         self.pods: dict[str, PodState] = {}
         self.deployments: dict[str, DeploymentState] = {}

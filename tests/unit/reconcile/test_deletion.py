@@ -12,7 +12,9 @@ from virtual_shell import VirtualShell
 
 from argosy.api.conditions import Reason
 from argosy.api.kinds import kind_of
+from argosy.control.edits.report import CHANGED_BY_HAND
 from argosy.control.picture.parting import TAKEN_OVER
+from argosy.snapshot.cluster import LABEL_MANAGED_BY
 
 
 def message(shell: VirtualShell, plural: str, key: str, type: str) -> str:
@@ -246,3 +248,22 @@ async def test_an_applied_plan_that_is_marked_as_superseded_by_hand_is_replaced_
         assert shell.condition("fleetplans", last_plan(shell), "Applied") == ("True", "Applied")
         assert shell.plan_triggers()[-1].startswith(f"FleetPlan {plan} was marked as superseded")
         assert list(engines(shell).values()) == [2]
+
+
+@in_virtual_time
+async def test_a_disruption_budget_that_lost_its_label_gets_it_back_and_is_not_said_to_be_deleted(
+    tmp_path: Path,
+) -> None:
+    shell = await settled(tmp_path)
+    async with shell.running():
+        await shell.clock.sleep(10.0)
+        [(key, budget)] = shell.server.of("poddisruptionbudgets").items()
+        labels = {k: v for k, v in budget["metadata"]["labels"].items() if k != LABEL_MANAGED_BY}
+        bare = {**budget, "metadata": {**budget["metadata"], "labels": labels}}
+        shell.server.put("poddisruptionbudgets", bare)
+        await shell.clock.sleep(5.0)
+        assert (
+            shell.server.of("poddisruptionbudgets")[key]["metadata"]["labels"][LABEL_MANAGED_BY] == "argosy"
+        )
+        [note] = events(shell, CHANGED_BY_HAND)
+        assert "(label app.kubernetes.io/managed-by argosy -> none): set back" in note

@@ -170,8 +170,8 @@ class Snapshots:
             },
             unlabelled={
                 DeploymentKey(key): lost
-                for key, lost in self._states("poddisruptionbudgets", lost_label).items()
-                if lost
+                for key, budget in self._store.of("poddisruptionbudgets").items()
+                if (lost := lost_label(budget))
             },
             telemetry=measured.telemetry,
             routing=measured.routing,
