@@ -67,11 +67,11 @@ def route_inputs(
 def _yielding(snapshot: FleetSnapshot, plan: FleetPlan | None) -> frozenset[ClassKey]:
     """The classes within their grace, once the plan serves every class that takes requests of theirs: until
     then those would be refused."""
-    classes, parting = snapshot.classes.values(), snapshot.parting_classes
-    if not parting:
-        return parting
-    shadowed = {conflict.loser for conflict in conflicts(classes, parting)}
-    return parting if snapshot.classes.keys() - parting - shadowed <= _served(plan) else frozenset()
+    classes, yielding = snapshot.classes, snapshot.yielding_classes
+    if not yielding:
+        return yielding
+    shadowed = {conflict.loser for conflict in conflicts(classes.values(), yielding)}
+    return yielding if classes.keys() - yielding - shadowed <= _served(plan) else frozenset()
 
 
 def _served(plan: FleetPlan | None) -> Set[ClassKey]:

@@ -143,10 +143,17 @@ class FleetSnapshot:
         return tuple(p for _, p in sorted(self.pods.items()) if p.deployment)
 
     @cached_property
-    def parting_classes(self) -> frozenset[ClassKey]:
-        """The classes that users have deleted and that are served within their grace."""
+    def yielding_classes(self) -> frozenset[ClassKey]:
+        """Within the grace of a deleted class: it, and the classes whose models do not exist.
+
+        Of requests that several match alike, another class has them first: nothing could serve those of the
+        latter, so a deleted class keeps its own beside them.
+        """
         plural = WorkloadClass.PLURAL
-        return frozenset(ClassKey(ref.key) for ref in self.seen.parting if ref.plural == plural)
+        parting = frozenset(ClassKey(ref.key) for ref in self.seen.parting if ref.plural == plural)
+        if not parting:
+            return parting
+        return parting | {key for key, c in self.classes.items() if not c.model_keys & self.models.keys()}
 
     @cached_property
     def applied_plan(self) -> FleetPlan | None:

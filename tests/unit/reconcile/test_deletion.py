@@ -164,6 +164,19 @@ async def test_a_class_with_the_match_of_a_deleted_one_takes_over_at_once_with_i
 
 
 @in_virtual_time
+async def test_a_class_of_a_model_that_does_not_exist_takes_nothing_over(tmp_path: Path) -> None:
+    shell = await settled(tmp_path)
+    before, grace_s = pods(shell), 30.0
+    match = shell.server.of("workloadclasses")[CHAT]["spec"]["match"]
+    async with shell.running():
+        shell.server.drop("workloadclasses", CHAT)
+        shell.apply(a_class("talk", match=match, models=[{"name": "misspelt"}]))
+        await shell.clock.sleep(grace_s - 5.0)
+        assert pods(shell) == before, "the deleted class serves until its grace ends"
+        assert events(shell, TAKEN_OVER) == []
+
+
+@in_virtual_time
 async def test_a_grace_of_no_time_takes_a_deleted_class_away_at_once(tmp_path: Path) -> None:
     shell = await settled(tmp_path)
     async with shell.running():

@@ -8,7 +8,7 @@ request the grace ends at once. Input: the store, and what was measured. Output:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from argosy.api.fleet import FleetSpec
 from argosy.api.kinds import GRACED, USER_SPECS, kind_named, kind_of
 from argosy.control.candidates.profiles import files_named
 from argosy.control.picture.parting import in_use
-from argosy.keys import ClassKey, DeploymentKey
+from argosy.keys import DeploymentKey
 from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
@@ -89,7 +89,7 @@ class Snapshots:
         found = self._take(measured, now_s, monotonic_s)
         ends = self._ends(found)
         used = in_use(found, ends) if ends else frozenset()
-        taken = _taken_over(found, ends)
+        taken = _taken_over(found, ends) if ends else frozenset()
         if over := {r for r, until_s in ends.items() if until_s <= now_s or r not in used or r in taken}:
             for ref in over:
                 self._store.let_go(ref.plural, ref.key)
@@ -275,12 +275,11 @@ class Snapshots:
         return {key: value for key, (_, value) in found.items()}
 
 
-def _taken_over(snapshot: FleetSnapshot, parting: Iterable[ObjectRef]) -> frozenset[ObjectRef]:
-    """The deleted classes of which others that exist take every request: their grace ends at once."""
-    plural = WorkloadClass.PLURAL
-    deleted = {ClassKey(ref.key) for ref in parting if ref.plural == plural}
-    losers = {each.loser for each in conflicts(snapshot.classes.values(), deleted)} if deleted else set()
-    return frozenset(ObjectRef(plural, key) for key in losers & deleted)
+def _taken_over(snapshot: FleetSnapshot, parting: Mapping[ObjectRef, float]) -> frozenset[ObjectRef]:
+    """The deleted classes of which others that can be served take every request: their grace ends at once."""
+    asked = replace(snapshot, seen=replace(snapshot.seen, parting=parting))
+    losers = {each.loser for each in conflicts(snapshot.classes.values(), asked.yielding_classes)}
+    return frozenset(ref for ref in parting if ref.plural == WorkloadClass.PLURAL and ref.key in losers)
 
 
 def _with_metadata_of(item: K, unreadable: InvalidObject) -> K:
