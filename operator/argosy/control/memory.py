@@ -120,7 +120,7 @@ class PlanInputs:
     plan:       its key; empty where the plan was made before this process started
     prices:     US dollars per GPU-hour by pool
     rate_per_s: planned requests/s by class
-    cause:      what had changed since the plan before: Demand, Price, or empty
+    cause:      what had changed since the plan before: Demand, Price, Order, or empty
     """
 
     plan: str = ""

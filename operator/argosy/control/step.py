@@ -32,15 +32,31 @@ from argosy.control.picture.held import PICTURE, held
 from argosy.control.picture.notes import noted
 from argosy.control.picture.parting import Draining, draining, draining_event
 from argosy.control.picture.remarks import remarked
-from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
+from argosy.control.picture.removal import (
+    ORDERED,
+    REMOVAL,
+    Explanation,
+    Guarded,
+    cause_of,
+    guarded,
+    inputs_of,
+)
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
-from argosy.control.revision.decided import Decided, Waiting
+from argosy.control.revision.decided import Decided, Hold, Waiting
 from argosy.control.revision.edits import edits_digest
+from argosy.control.revision.hold import hold
 from argosy.control.revision.keeping import keepings, unplannable_classes
 from argosy.control.revision.life import plan_life
 from argosy.control.revision.number import is_known, next_revision
 from argosy.control.revision.request_limits import request_limits
-from argosy.control.revision.revision import Origin, demand_change, differs, excess, revision_of
+from argosy.control.revision.revision import (
+    Origin,
+    demand_change,
+    differs,
+    excess,
+    revision_of,
+    runs_differently,
+)
 from argosy.control.revision.window import last_revision, waiting
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
@@ -58,8 +74,8 @@ from argosy.control.status.rollout.progress import progress_events, progress_upd
 from argosy.control.status.rollout.unacted import applied_changes
 from argosy.control.status.updates import status_updates
 from argosy.control.status.verdict import Verdict, conditions_of
-from argosy.control.status.waiting import waiting_events
-from argosy.control.steps import World, planned_steps
+from argosy.control.status.waiting import hold_events, waiting_events
+from argosy.control.steps import World, gate_steps, planned_steps
 from argosy.keys import ClassKey, DeploymentKey
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory
@@ -120,16 +136,24 @@ def step(
     plan = solver(problem, limits)
     if broken := [str(v) for v in plan_check.violations(problem, plan)]:
         return _alarm(snapshot, "plan", broken)
-    waits = waiting(sizing, problem, plan)
-    plan = waits.kept if waits is not None else plan
+    paused = hold(sizing, problem, plan)
+    waits = waiting(sizing, problem, plan) if paused is None else None
+    plan = _kept_instead(paused, waits) or plan
     placing = placement_problem(sizing, problem, plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
         return _alarm(snapshot, "placement", broken)
-    decided = _decided(sizing, problem, plan, placement, waits)
+    decided = replace(_decided(sizing, problem, plan, placement, waits), hold=paused)
     if too_many := excess(decided):
         return _alarm(snapshot, "plan", [too_many])
     return _decision(sizing, decided, memory, settings, picture)
+
+
+def _kept_instead(paused: Hold | None, waits: Waiting | None) -> Plan | None:
+    """The plan that is held by a user, or kept because a change waits; None where neither is so."""
+    if paused is not None:
+        return paused.plan
+    return waits.kept if waits is not None else None
 
 
 def _decided(
@@ -262,6 +286,7 @@ def _reported(made: _Made) -> Reported:
         unread=memory.traffic.blind.unread,
         edits=_unmended(made),
         unplannable=made.decided.unplannable,
+        hold=made.decided.hold,
     )
 
 
@@ -279,13 +304,21 @@ def _done(made: _Made, reported: Reported, cause: str) -> _Done:
     steps: tuple[PlannedStep, ...] = ()
     plan = ""
     if follow is not None and snapshot.fleet_spec.mode is Mode.AUTO and not made.is_in_doubt:
-        world = World(snapshot, sizing.nodes, reported.owners, sizing.lost)
-        steps, plan = planned_steps(world, made.decided, follow), follow.key
+        steps, plan = _steps(made, reported, follow), follow.key
     removal = guarded(steps, made.picture.whole, Explanation(cause, planning.first_seen_s))
     mending = mended(removal.steps, snapshot, workloads, plan, planning.edits)
     mending = with_pods(mending, snapshot, sizing.lost, plan, planning.edits)
     acknowledged = acknowledged_steps(mending.steps, snapshot, sizing.lost, planning.awaited_s)
     return _Done(removal, mending, acknowledged)
+
+
+def _steps(made: _Made, reported: Reported, follow: FleetPlan) -> tuple[PlannedStep, ...]:
+    """What carries the plan out; only places for its pods where planning is paused and it cannot be held."""
+    sizing, paused = made.sizing, made.decided.hold
+    if paused is not None and paused.plan is None:
+        return gate_steps(sizing.snapshot)
+    world = World(sizing.snapshot, sizing.nodes, reported.owners, sizing.lost)
+    return planned_steps(world, made.decided, follow)
 
 
 def _statuses(made: _Made, reported: Reported, done: _Done) -> tuple[StatusUpdate, ...]:
@@ -352,7 +385,8 @@ def _plan_inputs(
     for cell in decided.problem.cells:
         rates[row_of[cell.name]] = rates.get(row_of[cell.name], 0.0) + cell.rate_per_s
     now = inputs_of(sizing.snapshot, rates)
-    return replace(now, plan=key, cause=cause_of(before, now))
+    is_ordered = follow is not None and follow.spec.restores is not None
+    return replace(now, plan=key, cause=ORDERED if is_ordered else cause_of(before, now))
 
 
 def _looks(snapshot: FleetSnapshot, removal: Guarded, before: Mapping[str, float]) -> dict[str, float]:
@@ -398,6 +432,9 @@ def _new_revision(
     mode = snapshot.fleet_spec.mode
     if mode is Mode.OBSERVE or not has_anything or not is_known(snapshot):
         return None
+    paused = decided.hold
+    if paused is not None and paused.plan is None:
+        return None
     applied, last = picture.whole.applied_plan, last_revision(picture.whole)
     if last is not None and ObjectRef(FleetPlan.PLURAL, last.key) in snapshot.seen.unseen:
         last = None  # the API server has lost it: it is written again
@@ -405,18 +442,22 @@ def _new_revision(
     if settings.is_progress and snapshot.applied_plan is not None:
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
     limits = request_limits(decided, len(snapshot.routing.envoys), last)
-    origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot), limits)
+    restores = paused.orders.rollback if paused is not None and not paused.problem else None
+    origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot), limits, restores)
     revision = revision_of(decided, snapshot.applied_plan, origin)
     candidate = taken_over(revision, applied, picture.kept, picture.whole.pools)
     outside = outside_places(snapshot, sizing.nodes, sizing.lost)
-    return candidate if differs(candidate, last, outside) else None
+    if last is None or (restores is not None and last.spec.restores != restores):
+        return candidate
+    changes = runs_differently if paused is not None else differs
+    return candidate if changes(candidate, last, outside) else None
 
 
 def _plan_events(
     snapshot: FleetSnapshot, new_plan: FleetPlan | None, decided: Decided
 ) -> tuple[EventRecord, ...]:
     """A new plan is an event of Fleet; what it cannot serve, of the class that lacks it."""
-    events = list(waiting_events(snapshot, decided.waiting))
+    events = [*waiting_events(snapshot, decided.waiting), *hold_events(snapshot, decided.hold)]
     if new_plan is None:
         return tuple(events)
     if snapshot.fleet is not None:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from argosy.api import Fleet
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.kinds import TriggerRule, kind_of
+from argosy.api.orders import ROLLBACK, orders_of
 from argosy.api.schema.ownership import other_owner, status_managers
 from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
@@ -102,6 +104,8 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
     assert current is not None
     before, after = previous.get("spec") or {}, current.get("spec") or {}
     if before == after:
+        if noun == Fleet.KIND and (ordered := _ordered(previous, current)):
+            return Trigger(ordered)
         if _is_going(current) and not _is_going(previous):
             return Trigger(f"the deletion of {noun} {_name(current)} was requested", is_progress=True)
         return None
@@ -112,6 +116,20 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
         )
     fields = ", ".join(sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k)))
     return Trigger(f"{noun} {_name(current)} changed ({fields})")
+
+
+def _ordered(previous: Object, current: Object) -> str:
+    """What users order by annotations of the Fleet that differ; empty where none does."""
+    before, now = (orders_of(item["metadata"].get("annotations") or {}) for item in (previous, current))
+    if before == now:
+        return ""
+    if now.rollback is not None and now.rollback != before.rollback:
+        return (
+            f"a user went back to revision {now.rollback} (annotation {ROLLBACK} of Fleet {_name(current)})"
+        )
+    if now.holds:
+        return f"a user paused planning ({now.named} of Fleet {_name(current)})"
+    return f"a user let planning go on ({before.named} of Fleet {_name(current)} removed)"
 
 
 def _is_going(item: Object) -> bool:

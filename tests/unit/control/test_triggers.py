@@ -332,3 +332,40 @@ def test_a_budget_that_keeps_another_number_or_is_gone_is_progress(
 ) -> None:
     wanted = Trigger(message, is_progress=True) if message else None
     assert trigger_of("poddisruptionbudgets", before, after) == wanted
+
+
+def annotated(**annotations: str) -> dict[str, Any]:
+    """The Fleet with annotations, by the end of their names."""
+    names = {f"argosy.dev/{name}": value for name, value in annotations.items()}
+    return {"metadata": {"name": "default", "annotations": names}, "spec": {"mode": "Auto"}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            annotated(),
+            annotated(paused="freeze"),
+            "a user paused planning (annotation argosy.dev/paused of Fleet default)",
+        ),
+        (
+            annotated(paused="freeze"),
+            annotated(other="x"),
+            "a user let planning go on (annotation argosy.dev/paused of Fleet default removed)",
+        ),
+        (
+            annotated(),
+            annotated(paused="bad", rollback="12"),
+            "a user went back to revision 12 (annotation argosy.dev/rollback of Fleet default)",
+        ),
+    ],
+)
+def test_an_order_by_annotation_triggers_a_decision_that_names_it(
+    before: dict[str, Any], after: dict[str, Any], message: str
+) -> None:
+    assert trigger_of("fleets", before, after) == Trigger(message)
+
+
+def test_other_annotations_trigger_nothing() -> None:
+    assert trigger_of("fleets", annotated(), annotated(team="blue")) is None
+    assert trigger_of("fleets", annotated(paused="false"), annotated()) is None

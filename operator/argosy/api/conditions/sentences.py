@@ -207,6 +207,7 @@ _OF_REPLICAS = {
         "{replicas} replicas of {variant} fit on no node of pool {pool}: {detail}; free or add a node with"
         " enough GPUs, or allow a smaller tensorParallel in spec.parallelShapes."
     ),
+    "PlanningHeld": "{shortfall}; argosy resume lets planning go on.",
     "ReplicasAtLimit": "{shortfall}. The limit is spec.maxReplicas of the ServedModel.",
     "ObservationStale": (
         "The last reading of {source} is {age_s} s old, so Argosy keeps the last plan; check that {source}"
@@ -246,6 +247,19 @@ _OF_PLANS = {
         " take to load. Until then its replicas are kept ({kept_cost} an hour), because they keep every SLO;"
         " wanted are {wanted} ({cost} an hour). What prices, rates and SLOs ask for then is made. For"
         " changes at once, set spec.stabilizationSeconds to 0."
+    ),
+    "Paused": (
+        "Planning is paused by the {annotation} of Fleet/default{why}: the replicas and shares"
+        " of revision {revision} are kept ({cost} an hour); lost replicas are replaced, and what is deleted"
+        " goes. {wanted} To go on, remove it (argosy resume)."
+    ),
+    "RolledBack": (
+        "The replicas and shares of revision {revision} are held ({cost} an hour), because of the {annotation}"
+        " of Fleet/default{why}. {wanted} To plan again, remove it (argosy resume)."
+    ),
+    "HoldRefused": (
+        "Planning is paused by the {annotation} of Fleet/default{why}, and not as it was"
+        " ordered: {problem}. {wanted} Correct it, or remove it to plan again (argosy resume)."
     ),
     "NoSimulator": "The plan passed the independent check; there is no simulator yet to certify it.",
     "Applied": "Argosy acts on the plan.",

@@ -21,7 +21,7 @@ from argosy.control.survey.installation import Installation, LeaseSeen
 from argosy.control.survey.permissions import NEEDED, Permission
 from argosy.errors import ActuationError, Obstacle
 from argosy.keys import NamespacedName
-from argosy.kube.api import DEFINITIONS, LEASES, NAMESPACES, ApiServer, KindPath, path_of
+from argosy.kube.api import DEFINITIONS, DEPLOYMENTS, LEASES, NAMESPACES, PODS, ApiServer, KindPath, path_of
 from argosy.kube.failures import words
 from argosy.reconcile.envoy_leases import LABEL as LISTS_ENVOYS
 from argosy.reconcile.envoy_leases import envoys_of, has_expired
@@ -42,6 +42,7 @@ AT_ONCE = 8
 """Requests at a time: an API server limits what one client may have in flight."""
 
 _ACCOUNTS = KindPath(Kind("ServiceAccount", "serviceaccounts", "v1", Scope.NAMESPACED, watched=False))
+_OF_THE_CLUSTER = (path_of("nodes").plural, PODS.plural, DEPLOYMENTS.plural)
 _AUTHORIZATION = "authorization.k8s.io/v1"
 
 
@@ -93,7 +94,7 @@ async def read_installation(api: ApiServer, namespace: str) -> Installation:
 
 
 async def _list(api: ApiServer, *, with_cluster: bool, is_strict: bool) -> _Listing:
-    plurals = (*CUSTOM, *(("nodes", "pods", "deployments") if with_cluster else ()))
+    plurals = (*CUSTOM, *(_OF_THE_CLUSTER if with_cluster else ()))
     listing = _Listing()
 
     async def one(plural: str) -> None:

@@ -35,6 +35,9 @@ LARGEST_SHARE = 0.5
 EXEMPT = 2
 """So few ready replicas may always go: the last of a small class, one exchange."""
 
+ORDERED = "Order"
+"""The cause of a plan that a user went back to."""
+
 REMOVAL = "a large removal"
 """The look at a removal that waits."""
 
@@ -53,7 +56,7 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What explains removals. `cause`: of the followed plan, a change of demand or price; or empty."""
+    """What explains removals. `cause`: of the followed plan: an order, lower demand, a price; or empty."""
 
     cause: str = ""
     first_seen_s: Mapping[str, float] = field(default_factory=dict)

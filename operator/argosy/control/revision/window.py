@@ -56,11 +56,12 @@ def waiting(sizing: Sizing, problem: PlanProblem, found: Plan) -> Waiting | None
     return (
         None
         if plan is None
-        else Waiting(plan, found, _by_variant(problem, found), last.spec.revision, until_s)
+        else Waiting(plan, found, variants_of(problem, found), last.spec.revision, until_s)
     )
 
 
-def _by_variant(problem: PlanProblem, plan: Plan) -> dict[str, int]:
+def variants_of(problem: PlanProblem, plan: Plan) -> dict[str, int]:
+    """A plan's replicas by variant."""
     counts: Counter[str] = Counter()
     for option in problem.options:
         counts[option.variant] += plan.replicas.get(option.name, 0)
@@ -89,19 +90,19 @@ def _load_s(last: FleetPlan, made_s: float, sizing: Sizing, problem: PlanProblem
     """The longest time to load among the planned Deployments of which a replica was started since."""
     serving = num_serving(sizing.snapshot, sizing.lost)
     started = {p.deployment for p in sizing.snapshot.engine_pods if p.created_s >= made_s}
-    started |= {name for name, count in _counts(last).items() if serving.get(name, 0) < count}
-    return max((o.load_s for o in problem.options if o.name in started & _counts(last).keys()), default=0.0)
+    started |= {name for name, count in counts_of(last).items() if serving.get(name, 0) < count}
+    return max((o.load_s for o in problem.options if o.name in started & counts_of(last).keys()), default=0.0)
 
 
 def _is_same(last: FleetPlan, problem: PlanProblem, found: Plan) -> bool:
     """Whether the plan found has the last one's cells and counts, and its shares but for noise."""
     cells = {cell.name for cell in last.spec.cells} == {cell.name for cell in problem.cells}
-    before, after = _shares(last), found.shares
+    before, after = shares_of(last), found.shares
     shares = all(
         abs(before.get(pair, 0.0) - after.get(pair, 0.0)) <= SHARE_TOLERANCE
         for pair in before.keys() | after.keys()
     )
-    return cells and shares and _counts(last) == {n: count for n, count in found.replicas.items() if count}
+    return cells and shares and counts_of(last) == {n: count for n, count in found.replicas.items() if count}
 
 
 def _has_failed(last: FleetPlan, sizing: Sizing) -> bool:
@@ -118,12 +119,14 @@ def _has_failed(last: FleetPlan, sizing: Sizing) -> bool:
 
 
 def _earlier(last: FleetPlan) -> Earlier:
-    return Earlier(_counts(last), _shares(last), SHARE_TOLERANCE)
+    return Earlier(counts_of(last), shares_of(last), SHARE_TOLERANCE)
 
 
-def _counts(plan: FleetPlan) -> Mapping[DeploymentKey, int]:
+def counts_of(plan: FleetPlan) -> Mapping[DeploymentKey, int]:
+    """A revision's replicas by Deployment, positive ones only."""
     return {d.name: d.replicas for d in plan.spec.deployments if d.replicas}
 
 
-def _shares(plan: FleetPlan) -> dict[tuple[CellName, DeploymentKey], float]:
+def shares_of(plan: FleetPlan) -> dict[tuple[CellName, DeploymentKey], float]:
+    """A revision's shares (0-1), positive ones only."""
     return {(c.name, s.deployment): s.share for c in plan.spec.cells for s in c.shares if s.share > 0}

@@ -20,7 +20,7 @@ from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.unacted import plan_unacted
 from argosy.control.status.verdict import MAX_TEXT, Verdict, because, dated, false, programmed, true
-from argosy.control.status.waiting import plan_current
+from argosy.control.status.waiting import hold_verdict, plan_current
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
 
 MAX_ENVOYS = 50
@@ -35,7 +35,7 @@ def fleet_status(reported: Reported, item: Fleet) -> FleetStatus:
     verdicts = (
         true(ConditionType.ACCEPTED, Reason.ACCEPTED),
         programmed(reported),
-        plan_unacted(reported) or plan_current(snapshot, reported.waiting),
+        hold_verdict(reported.hold) or plan_unacted(reported) or plan_current(snapshot, reported.waiting),
         _ready(reported),
     )
     return FleetStatus(

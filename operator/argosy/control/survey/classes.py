@@ -65,14 +65,23 @@ def fleet_row(snapshot: FleetSnapshot) -> FleetRow:
         usd_per_hour=status.cost_usd_per_hour if status is not None else None,
         budget_usd_per_hour=spec.budget_usd_per_hour,
         envoys=status.envoys_connected if status is not None else None,
-        notes=tuple(_notes(status.conditions if status is not None else ())),
+        notes=tuple(_notes(snapshot, status.conditions if status is not None else ())),
     )
 
 
-def _notes(conditions: Iterable[Condition]) -> list[str]:
-    """What is not True, each sentence once."""
-    told = (c.message for c in conditions if c.status is not ConditionStatus.TRUE and c.message)
-    return list(dict.fromkeys(told))
+def _notes(snapshot: FleetSnapshot, conditions: Iterable[Condition]) -> list[str]:
+    """What is not True, each sentence once; of Ready what the classes do not tell themselves."""
+    left_out = ConditionType.READY if any_not_ready(snapshot) else ""
+    told = (c for c in conditions if c.type != left_out and c.status is not ConditionStatus.TRUE)
+    return list(dict.fromkeys(c.message for c in told if c.message))
+
+
+def any_not_ready(snapshot: FleetSnapshot) -> bool:
+    """Whether a class is not Ready: the Fleet is then not, either."""
+    found = (
+        find_condition(item.status.conditions, ConditionType.READY) for item in snapshot.classes.values()
+    )
+    return any(each is not None and each.status is not ConditionStatus.TRUE for each in found)
 
 
 def class_rows(snapshot: FleetSnapshot) -> tuple[ClassRow, ...]:

@@ -13,6 +13,7 @@ from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Rea
 from argosy.api.kinds import kind_named
 from argosy.api.schema.timestamp import seconds_of
 from argosy.control.state.nodes import pool_nodes, selector_text, unusable_text
+from argosy.control.survey.classes import any_not_ready
 from argosy.control.survey.installation import Finding, Installation, Severity
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -44,9 +45,12 @@ _LOOKED_AT = (
 
 def condition_findings(found: Installation) -> Iterator[Finding]:
     """Conditions that are not True, with their sentences."""
+    follows = any_not_ready(found.snapshot)
     told: dict[str, list[tuple[CustomResource, Condition]]] = {}
     for item in _objects(found.snapshot):
         for each in item.status.conditions:  # type: ignore[attr-defined]
+            if follows and item is found.snapshot.fleet and each.type == ConditionType.READY:
+                continue
             if each.type in _LOOKED_AT and each.status is not ConditionStatus.TRUE:
                 told.setdefault(each.message, []).append((item, each))
     for message, places in told.items():

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from argosy.api.kinds import CUSTOM
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Permission:
@@ -26,7 +28,6 @@ class Permission:
         return f"{self.verb} {self.resource}{group}{sub}" + (f" {self.name}" if self.name else "")
 
 
-_CUSTOM = ("fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies", "fleetplans")
 _READ = ("get", "list", "watch")
 _OWNED = (*_READ, "create", "patch", "delete")
 
@@ -36,8 +37,8 @@ def _each(group: str, resource: str, verbs: tuple[str, ...], subresource: str = 
 
 
 NEEDED: tuple[Permission, ...] = (
-    *(each for plural in _CUSTOM for each in _each("argosy.dev", plural, _READ)),
-    *(each for plural in _CUSTOM for each in _each("argosy.dev", plural, ("get", "patch"), "status")),
+    *(each for plural in CUSTOM for each in _each("argosy.dev", plural, _READ)),
+    *(each for plural in CUSTOM for each in _each("argosy.dev", plural, ("get", "patch"), "status")),
     *_each("argosy.dev", "fleetplans", ("create", "delete")),
     *_each("apps", "deployments", _OWNED),
     *_each("apps", "deployments", ("get", "patch"), "scale"),
@@ -50,7 +51,7 @@ NEEDED: tuple[Permission, ...] = (
     *_each("events.k8s.io", "events", ("create",)),
     *(
         Permission("apiextensions.k8s.io", "customresourcedefinitions", "get", name=f"{plural}.argosy.dev")
-        for plural in _CUSTOM
+        for plural in CUSTOM
     ),
     *(
         Permission("coordination.k8s.io", "leases", verb, is_own=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from argosy.api import FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, find_condition
 from argosy.api.fleetplan import PlanPhase
+from argosy.api.schema.timestamp import seconds_of
 from argosy.control.decision import replicas_by_classes
 from argosy.control.revision.window import made_at_s
 from argosy.snapshot.fleet import FleetSnapshot
@@ -45,7 +46,7 @@ def revision_rows(snapshot: FleetSnapshot) -> tuple[RevisionRow, ...]:
 
 
 def _row(plan: FleetPlan, now_s: float, is_applied: bool) -> RevisionRow:
-    made_s = made_at_s(plan)
+    made_s = seconds_of(plan.metadata.creation_timestamp) or made_at_s(plan)
     progress = _progress(plan) if is_applied else None
     what = (f"{who}: {replicas}" for who, replicas in replicas_by_classes(plan).items())
     return RevisionRow(

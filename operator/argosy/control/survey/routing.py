@@ -95,7 +95,7 @@ def _rows(route: RouteEntry, known: _Known) -> Iterator[RouteRow]:
             now.get(name, 0.0),
             planned.get(name, 0.0),
             known.ready.get(name, 0),
-            entry.replicas if entry is not None else 0,
+            entry.replicas + entry.kept_replicas if entry is not None else 0,
             entry.request_limit if entry is not None else None,
             _why(route, name, known, now.get(name, 0.0)),
         )
@@ -113,6 +113,8 @@ def _why(route: RouteEntry, name: DeploymentKey, known: _Known, share: float) ->
         return (
             f"planned by revision {number}, and none of its {counted(desired, 'replica')} takes requests yet"
         )
+    if entry is not None and entry.kept_replicas:
+        return "kept beyond the plan: nothing can be planned for a class that it serves"
     if desired == 0:
         return f"not planned any more by revision {number}: it serves until the planned replicas do"
     if abs(share - planned) <= TOLERANCE:
