@@ -14,7 +14,7 @@ import typer
 from argosy import __version__
 from argosy.cli import envoy, operator
 from argosy.cli.cluster.doctor import doctor
-from argosy.cli.cluster.orders import pause, resume, rollback
+from argosy.cli.cluster.orders import approve, pause, resume, rollback
 from argosy.cli.cluster.plans import plans
 from argosy.cli.cluster.routes import routes
 from argosy.cli.cluster.top import top
@@ -44,6 +44,7 @@ def build() -> typer.Typer:
     app.command("routes", epilog=SENTENCE)(routes)
     app.command("top", epilog=SENTENCE)(top)
     app.command("plans", epilog=SENTENCE)(plans)
+    app.command("approve", epilog=SENTENCE)(approve)
     app.command("rollback", epilog=SENTENCE)(rollback)
     app.command("pause", epilog=SENTENCE)(pause)
     app.command("resume", epilog=SENTENCE)(resume)

@@ -15,7 +15,7 @@ from typing import Any
 from argosy.api import Fleet
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.kinds import TriggerRule, kind_of
-from argosy.api.orders import ROLLBACK, orders_of
+from argosy.api.orders import APPROVED, ROLLBACK, is_approved, orders_of
 from argosy.api.schema.ownership import other_owner, status_managers
 from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
@@ -141,6 +141,8 @@ def _plan_change(
 ) -> Trigger | None:
     """An applied plan that is gone, or is no longer applied although no other has superseded it; a plan
     that another client applies."""
+    if current is not None and _is_approved(current) and not (previous and _is_approved(previous)):
+        return Trigger(f"FleetPlan {_name(current)} was approved (annotation {APPROVED})")
     if previous is None or _applied(previous).get("status") != ConditionStatus.TRUE:
         return _applied_by_hand(current)
     if current is None:
@@ -153,6 +155,10 @@ def _plan_change(
             return None
         return Trigger(f"FleetPlan {_name(current)} was marked as superseded, and no plan is applied")
     return Trigger(f"the condition Applied of FleetPlan {_name(current)} was removed")
+
+
+def _is_approved(plan: Object) -> bool:
+    return is_approved(plan["metadata"].get("annotations") or {})
 
 
 def _applied_by_hand(plan: Object | None) -> Trigger | None:

@@ -254,12 +254,16 @@ _OF_PLANS = {
         " goes. {wanted} To go on, remove it (argosy resume)."
     ),
     "RolledBack": (
-        "The replicas and shares of revision {revision} are held ({cost} an hour), because of the {annotation}"
-        " of Fleet/default{why}. {wanted} To plan again, remove it (argosy resume)."
+        "The replicas and shares of revision {revision} are held ({cost} an hour), because of the"
+        " {annotation} of Fleet/default{why}. {wanted} To plan again, remove it (argosy resume)."
     ),
     "HoldRefused": (
         "Planning is paused by the {annotation} of Fleet/default{why}, and not as it was"
         " ordered: {problem}. {wanted} Correct it, or remove it to plan again (argosy resume)."
+    ),
+    "ApprovalWaits": (
+        "FleetPlan revision {revision} ({cost} an hour) is recommended and waits for approval (argosy approve"
+        " {revision}); until then Argosy acts on revision {followed} ({kept_cost} an hour)."
     ),
     "NoSimulator": "The plan passed the independent check; there is no simulator yet to certify it.",
     "Applied": "Argosy acts on the plan.",
@@ -268,8 +272,9 @@ _OF_PLANS = {
         " has spec.mode {mode}; set spec.mode to Auto to let it act."
     ),
     "Recommended": (
-        "Argosy does not act on the plan, which was made while Fleet/default had spec.mode Recommend; with"
-        " spec.mode Auto it acts on a plan for the prices, rates and SLOs of that moment."
+        "Argosy does not act on the plan, which was made while Fleet/default had spec.mode Recommend, before"
+        " a user approves it (argosy approve); with spec.mode Auto it acts on a plan for the prices, rates"
+        " and SLOs of that moment."
     ),
     "Superseded": "Revision {revision} has replaced the plan.",
     "Starting": "Starting replicas: {progress}.",

@@ -130,6 +130,7 @@ class Reason(StrEnum):
 
     PLAN_CURRENT = "PlanCurrent"
     CHANGE_WAITS = "ChangeWaits"
+    APPROVAL_WAITS = "ApprovalWaits"
     PAUSED = "Paused"
     ROLLED_BACK = "RolledBack"
     HOLD_REFUSED = "HoldRefused"

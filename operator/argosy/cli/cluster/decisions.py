@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from argosy.api import Fleet
+from argosy.api import Fleet, FleetPlan
 from argosy.api.conditions import ConditionType, find_condition
 from argosy.api.conditions import Reason as Why
 from argosy.api.fleet import Mode
-from argosy.api.orders import PAUSED, ROLLBACK, orders_of
+from argosy.api.orders import APPROVED, PAUSED, ROLLBACK, orders_of
 from argosy.cli.cluster.orders import Order
 from argosy.cli.cluster.plans import find_plan
+from argosy.control.decision import replicas_by_classes
+from argosy.control.survey.revisions import newest_recommended
 from argosy.errors import SpecError
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -60,6 +62,34 @@ def going_back(seen: FleetSnapshot, revision: int, reason: str) -> Order:
         return number + found.message if made.spec.restores == revision else ""
 
     return Order(Fleet.PLURAL, "default", {PAUSED: why, ROLLBACK: str(revision)}, answer)
+
+
+def approving(seen: FleetSnapshot, revision: int | None) -> Order:
+    """To act on a recommended plan. Raises SpecError where there is none, or a later one took its place."""
+    fleet = _require_planning(seen)
+    if fleet.spec.mode is Mode.AUTO:
+        raise SpecError("Auto acts on every plan, so that none waits for approval", "Fleet spec.mode")
+    latest = newest_recommended(seen)
+    plan = find_plan(seen, revision) if revision is not None else latest
+    if plan is None or plan is seen.applied_plan:
+        which = f" {plan.spec.revision}" if plan is not None else ""
+        raise SpecError(f"no plan waits for approval: Argosy acts on revision{which} already (argosy plans)")
+    if latest is None or plan.key != latest.key:
+        now = f"; revision {latest.spec.revision} is the latest" if latest is not None else ""
+        raise SpecError(
+            f"revision {plan.spec.revision} is no recommendation any more{now}"
+            f" (argosy rollback {plan.spec.revision} recommends its replicas again)",
+            "REVISION",
+        )
+    number, text = plan.spec.revision, "; ".join(f"{c}: {r}" for c, r in replicas_by_classes(plan).items())
+
+    def answer(now: FleetSnapshot) -> str:
+        applied = now.applied_plan
+        if applied is None or applied.spec.revision != number:
+            return ""
+        return f"Argosy acts on revision {number} (${plan.spec.cost_usd_per_hour:.2f} an hour): {text}"
+
+    return Order(FleetPlan.PLURAL, plan.key, {APPROVED: "true"}, answer)
 
 
 def _require_planning(seen: FleetSnapshot) -> Fleet:

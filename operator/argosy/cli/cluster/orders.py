@@ -28,6 +28,7 @@ Reason = Annotated[
     str, typer.Argument(metavar="[REASON]", help="Why, in your words: the Fleet's condition repeats it.")
 ]
 Target = Annotated[int, typer.Argument(metavar="REVISION", help="Revision to go back to (argosy plans).")]
+Approved = Annotated[int | None, typer.Argument(metavar="[REVISION]", help="Default: the latest.")]
 Wait = Annotated[int, typer.Option("--wait", min=0, metavar="S", help="Seconds to wait for the operator.")]
 
 WAIT_S = 15
@@ -66,6 +67,19 @@ def resume(kubeconfig: Kubeconfig = None, wait: Wait = WAIT_S, as_json: AsJson =
         from argosy.cli.cluster.decisions import resuming
 
         _give(kubeconfig, output, resuming, wait)
+
+
+def approve(
+    revision: Approved = None, kubeconfig: Kubeconfig = None, wait: Wait = WAIT_S, as_json: AsJson = False
+) -> None:
+    """Let Argosy act on a recommended plan, in mode Recommend: the latest, if none is named.
+
+    Sets the annotation argosy.dev/approved of the FleetPlan.
+    """
+    with answering("argosy approve", as_json) as output:
+        from argosy.cli.cluster.decisions import approving
+
+        _give(kubeconfig, output, lambda seen: approving(seen, revision), wait)
 
 
 def rollback(

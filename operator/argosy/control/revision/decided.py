@@ -69,6 +69,7 @@ class Decided:
     running: replicas that take requests, by Deployment: each one with a pod that does not drain
     waiting: the change that waits; `plan` is then the one that is kept meanwhile
     hold:    planning that a user has paused; `plan` is then the one that is held, if it can be
+    is_stuck: the plan that is followed cannot be made of the present objects: nothing else is done for it
     kept:    replicas beyond the plan that stay, because nothing can be planned for a class of theirs
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
     """
@@ -81,6 +82,7 @@ class Decided:
     running: Mapping[DeploymentKey, int]
     waiting: Waiting | None = None
     hold: Hold | None = None
+    is_stuck: bool = False
     kept: Mapping[DeploymentKey, Keeping] = field(default_factory=dict)
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
 

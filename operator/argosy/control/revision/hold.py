@@ -93,6 +93,18 @@ def _earlier(plan: FleetPlan, problem: PlanProblem) -> Earlier:
     )
 
 
+def followed(sizing: Sizing, problem: PlanProblem, found: Plan) -> Plan | None:
+    """The applied plan as the plan of the present problem; None where this does not allow it.
+
+    For mode Recommend, in which it stays the applied one whatever is recommended.
+    """
+    applied = sizing.snapshot.applied_plan
+    if applied is None:
+        return None
+    plan = as_earlier(problem, found, _earlier(applied, problem))
+    return None if _refusal(problem, plan, applied) else plan
+
+
 def _with_causes(problem: PlanProblem, plan: Plan, found: Plan, orders: Orders) -> Plan:
     """The plan, with the order as the cause of what it serves less than the plan found."""
     unavoidable = {each.cell: each.missing_per_s for each in found.shortfalls}

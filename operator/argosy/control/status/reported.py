@@ -66,7 +66,7 @@ class Reported:
     @property
     def mode(self) -> Mode:
         """What Argosy may do."""
-        return self.snapshot.fleet_spec.mode
+        return self.snapshot.acting_mode
 
     @cached_property
     def num_serving(self) -> Counter[DeploymentKey]:

@@ -42,6 +42,24 @@ def plan_current(snapshot: FleetSnapshot, waiting: Waiting | None) -> Verdict:
     )
 
 
+def approval_verdict(snapshot: FleetSnapshot) -> Verdict | None:
+    """PlanCurrent while Argosy acts on an approved plan and recommends another; None otherwise."""
+    applied = snapshot.applied_plan
+    latest = max(snapshot.plans, key=lambda plan: plan.spec.revision, default=None)
+    if snapshot.fleet_spec.mode is not Mode.RECOMMEND or not snapshot.acts:
+        return None
+    if applied is None or latest is None or latest.key == applied.key:
+        return None
+    return false(
+        ConditionType.PLAN_CURRENT,
+        Reason.APPROVAL_WAITS,
+        revision=latest.spec.revision,
+        cost=f"${latest.spec.cost_usd_per_hour:.2f}",
+        followed=applied.spec.revision,
+        kept_cost=f"${applied.spec.cost_usd_per_hour:.2f}",
+    )
+
+
 def waiting_events(snapshot: FleetSnapshot, waiting: Waiting | None) -> tuple[EventRecord, ...]:
     """An event when a change begins to wait, one for each revision that it waits for.
 
