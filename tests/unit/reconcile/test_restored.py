@@ -15,7 +15,7 @@ from argosy.control.triggers import RESTORED
 
 
 def posted(shell: VirtualShell, reason: str) -> list[str]:
-    return [e["note"] for e in shell.server.of("events").values() if e["reason"] == reason]
+    return [e["message"] for e in shell.server.of("events").values() if e["reason"] == reason]
 
 
 def num_restored(shell: VirtualShell) -> float | None:

@@ -72,8 +72,9 @@ def approving(seen: FleetSnapshot, revision: int | None) -> Order:
     latest = newest_recommended(seen)
     plan = find_plan(seen, revision) if revision is not None else latest
     if plan is None or plan is seen.applied_plan:
-        which = f" {plan.spec.revision}" if plan is not None else ""
-        raise SpecError(f"no plan waits for approval: Argosy acts on revision{which} already (argosy plans)")
+        applied = seen.applied_plan
+        acts = f"Argosy acts on revision {applied.spec.revision}" if applied else "there is none"
+        raise SpecError(f"no plan waits for approval: {acts} (argosy plans)")
     if latest is None or plan.key != latest.key:
         now = f"; revision {latest.spec.revision} is the latest" if latest is not None else ""
         raise SpecError(

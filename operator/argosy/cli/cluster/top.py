@@ -16,7 +16,7 @@ import typer
 from argosy.cli.cluster.connection import Kubeconfig, asked, explained, snapshot_with_cluster
 from argosy.cli.cluster.words import NOT_KNOWN, number, share, usd
 from argosy.cli.options import AsJson
-from argosy.cli.output import Output, answering, digits, plain_table
+from argosy.cli.output import Output, answering, plain_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -72,7 +72,7 @@ def _print(snapshot: FleetSnapshot, output: Output) -> None:
     if not output.as_json:
         output.console.print(screen(snapshot))
         return
-    rows = [{**asdict(row), "usd_per_hour": digits(row.usd_per_hour)} for row in class_rows(snapshot)]
+    rows = [asdict(row) for row in class_rows(snapshot)]
     output.document({"fleet": asdict(fleet_row(snapshot)), "classes": rows})
 
 

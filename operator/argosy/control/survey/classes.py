@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from argosy.api import WorkloadClass
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, find_condition
 from argosy.api.fleetplan import PlannedCell
-from argosy.keys import ClassKey, GroupName
-from argosy.snapshot.cluster import LABEL_POOL, label_value
+from argosy.keys import ClassKey
 from argosy.snapshot.fleet import FleetSnapshot
 
 
@@ -24,7 +23,7 @@ class ClassRow:
     attainment: share (0-1) of the requests that kept the SLO
     waiting:    requests in the queues of its engines
     ready, desired: replicas of its sharing group that serve, and that are planned
-    usd_per_hour: of the GPUs of its sharing group, in proportion to the planned rates of its classes
+    usd_per_hour: its part of the price of the GPUs that its sharing group holds
     state, message: `Ready`, or the reason why not, and its sentence
     """
 
@@ -38,7 +37,7 @@ class ClassRow:
     waiting: int | None
     ready: int | None
     desired: int
-    usd_per_hour: float
+    usd_per_hour: float | None
     state: str
     message: str
 
@@ -86,12 +85,11 @@ def any_not_ready(snapshot: FleetSnapshot) -> bool:
 
 def class_rows(snapshot: FleetSnapshot) -> tuple[ClassRow, ...]:
     """Every class, the highest priority first."""
-    costs = _usd_by_class(snapshot)
     items = sorted(snapshot.classes.values(), key=lambda item: (-item.spec.priority, item.key))
-    return tuple(_row(snapshot, item, costs.get(item.key, 0.0)) for item in items)
+    return tuple(_row(snapshot, item) for item in items)
 
 
-def _row(snapshot: FleetSnapshot, item: WorkloadClass, usd_per_hour: float) -> ClassRow:
+def _row(snapshot: FleetSnapshot, item: WorkloadClass) -> ClassRow:
     status, seen = item.status, item.status.observed
     ready = find_condition(status.conditions, ConditionType.READY)
     is_ready = ready is not None and ready.status is ConditionStatus.TRUE
@@ -106,7 +104,7 @@ def _row(snapshot: FleetSnapshot, item: WorkloadClass, usd_per_hour: float) -> C
         waiting=seen.waiting_requests if seen else None,
         ready=status.replicas_ready,
         desired=_desired(snapshot, item.key),
-        usd_per_hour=usd_per_hour,
+        usd_per_hour=status.cost_usd_per_hour,
         state="Ready" if is_ready else ready.reason if ready is not None else "Unknown",
         message="" if is_ready or ready is None else ready.message,
     )
@@ -122,34 +120,3 @@ def _desired(snapshot: FleetSnapshot, key: ClassKey) -> int:
     groups = {cell.sharing_group for cell in _cells(snapshot) if cell.workload_class == key}
     entries = plan.spec.deployments if plan is not None else ()
     return sum(e.replicas + e.kept_replicas for e in entries if e.sharing_group in groups)
-
-
-def _usd_by_class(snapshot: FleetSnapshot) -> dict[ClassKey, float]:
-    """What each class's part of the running GPUs costs, in US dollars per hour."""
-    rates: dict[GroupName, dict[ClassKey, float]] = {}
-    for cell in _cells(snapshot):
-        by_class = rates.setdefault(cell.sharing_group, {})
-        rate_per_s = by_class.get(cell.workload_class, 0.0) + cell.requests_per_second
-        by_class[cell.workload_class] = rate_per_s
-    found: dict[ClassKey, float] = {}
-    for group, usd in _usd_by_group(snapshot).items():
-        by_class = rates.get(group, {})
-        total = sum(by_class.values())
-        for key, rate_per_s in by_class.items():
-            part = rate_per_s / total if total else 1 / len(by_class)
-            found[key] = found.get(key, 0.0) + usd * part
-    return found
-
-
-def _usd_by_group(snapshot: FleetSnapshot) -> dict[GroupName, float]:
-    """What the GPUs that each sharing group's pods hold cost, in US dollars per hour."""
-    plan = snapshot.applied_plan
-    group_of = {e.name: e.sharing_group for e in plan.spec.deployments} if plan is not None else {}
-    pools = {label_value(name): pool.spec for name, pool in snapshot.pools.items()}
-    found: dict[GroupName, float] = {}
-    for pod in snapshot.engine_pods:
-        pool, group = pools.get(pod.labels.get(LABEL_POOL, "")), group_of.get(pod.deployment)
-        if pool is not None and group is not None and pod.holds_devices:
-            usd = pool.price_usd_per_hour * pod.devices.get(pool.resource_name, 0)
-            found[group] = found.get(group, 0.0) + usd
-    return found

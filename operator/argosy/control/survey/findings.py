@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from argosy.api.conditions import ConditionType, Reason, find_condition
 from argosy.api.fleet import Mode
 from argosy.control.survey.definitions import definition_findings
 from argosy.control.survey.installation import Finding, Installation, Severity
@@ -34,6 +35,7 @@ def findings(found: Installation) -> tuple[Finding, ...]:
         *_clock(found),
         *_envoys(found),
         *_fleet(found),
+        *_held(found),
         *object_findings(found),
         *condition_findings(found),
         *engine_findings(found.snapshot),
@@ -147,7 +149,30 @@ def _fleet(found: Installation) -> Iterator[Finding]:
             "apply one (examples/small/fleet.yaml)",
         )
     elif mode is not Mode.AUTO:
-        does = "writes plans and acts on none" if mode is Mode.RECOMMEND else "plans nothing"
-        yield Finding(
-            Severity.HINT, "Fleet default", f"spec.mode is {mode}: Argosy {does}", "set spec.mode to Auto"
-        )
+        does, remedy = _MODES[mode]
+        yield Finding(Severity.HINT, "Fleet default", f"spec.mode is {mode}: Argosy {does}", remedy)
+
+
+_MODES = {
+    Mode.OBSERVE: ("plans nothing", "set spec.mode to Auto"),
+    Mode.RECOMMEND: (
+        "acts on plans that users approve",
+        "approve the latest (argosy plans, argosy approve), or set spec.mode to Auto",
+    ),
+}
+
+_HELD = {
+    Reason.PAUSED: Severity.HINT,
+    Reason.ROLLED_BACK: Severity.HINT,
+    Reason.APPROVAL_WAITS: Severity.HINT,
+    Reason.HOLD_REFUSED: Severity.WARNING,
+}
+
+
+def _held(found: Installation) -> Iterator[Finding]:
+    """What a user holds, or has to approve."""
+    fleet = found.snapshot.fleet
+    current = find_condition(fleet.status.conditions, ConditionType.PLAN_CURRENT) if fleet else None
+    if current is not None and current.reason in _HELD:
+        remedy = "argosy approve" if current.reason == Reason.APPROVAL_WAITS else "argosy resume"
+        yield Finding(_HELD[Reason(current.reason)], "Fleet default", current.message, remedy)

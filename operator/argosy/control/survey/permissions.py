@@ -28,8 +28,8 @@ class Permission:
         return f"{self.verb} {self.resource}{group}{sub}" + (f" {self.name}" if self.name else "")
 
 
-_READ = ("get", "list", "watch")
-_OWNED = (*_READ, "create", "patch", "delete")
+_WATCHED = ("list", "watch")
+_OWNED = (*_WATCHED, "create", "patch", "delete")
 
 
 def _each(group: str, resource: str, verbs: tuple[str, ...], subresource: str = "") -> list[Permission]:
@@ -37,18 +37,18 @@ def _each(group: str, resource: str, verbs: tuple[str, ...], subresource: str = 
 
 
 NEEDED: tuple[Permission, ...] = (
-    *(each for plural in CUSTOM for each in _each("argosy.dev", plural, _READ)),
-    *(each for plural in CUSTOM for each in _each("argosy.dev", plural, ("get", "patch"), "status")),
-    *_each("argosy.dev", "fleetplans", ("create", "delete")),
+    *(each for plural in CUSTOM for each in _each("argosy.dev", plural, _WATCHED)),
+    *(each for plural in CUSTOM for each in _each("argosy.dev", plural, ("patch",), "status")),
+    *_each("argosy.dev", "fleetplans", ("get", "create", "delete")),
     *_each("apps", "deployments", _OWNED),
-    *_each("apps", "deployments", ("get", "patch"), "scale"),
-    *_each("apps", "replicasets", (*_READ, "patch", "delete")),
+    *_each("apps", "deployments", ("patch",), "scale"),
+    *_each("apps", "replicasets", (*_WATCHED, "patch", "delete")),
     *_each("policy", "poddisruptionbudgets", _OWNED),
-    *_each("", "pods", (*_READ, "patch", "delete")),
-    *_each("", "nodes", _READ),
+    *_each("", "pods", (*_WATCHED, "patch", "delete")),
+    *_each("", "nodes", _WATCHED),
     *_each("", "configmaps", ("get",)),
-    *_each("", "namespaces", _READ),
-    *_each("events.k8s.io", "events", ("create",)),
+    *_each("", "namespaces", ("get", *_WATCHED)),
+    *_each("", "events", ("create",)),
     *(
         Permission("apiextensions.k8s.io", "customresourcedefinitions", "get", name=f"{plural}.argosy.dev")
         for plural in CUSTOM

@@ -115,7 +115,7 @@ def test_a_definition_without_the_version_is_found() -> None:
 def test_permissions_that_are_missing_are_one_finding() -> None:
     found = only(installation(denied=NEEDED[:6]))
     assert found.about == "ServiceAccount a/b"
-    assert "get fleets.argosy.dev" in found.message
+    assert "list fleets.argosy.dev" in found.message
     assert "and 2 more" in found.message
     assert "operator-rbac.yaml" in found.remedy
 
@@ -171,11 +171,28 @@ def test_without_an_envoy_it_names_the_command_that_prints_a_bootstrap() -> None
     assert "argosy envoy bootstrap" in found.remedy
 
 
-@pytest.mark.parametrize(("mode", "does"), [("Recommend", "acts on none"), ("Observe", "plans nothing")])
+@pytest.mark.parametrize(
+    ("mode", "does"), [("Recommend", "acts on plans that users"), ("Observe", "plans nothing")]
+)
 def test_a_mode_that_does_not_act_is_a_hint(mode: str, does: str) -> None:
     found = only(installation(picture(fleet=a_fleet(mode))))
-    assert (found.severity, found.remedy) == (Severity.HINT, "set spec.mode to Auto")
+    assert found.severity is Severity.HINT
+    assert found.remedy.endswith("set spec.mode to Auto")
     assert does in found.message
+
+
+@pytest.mark.parametrize(
+    ("reason", "severity", "remedy"),
+    [
+        ("Paused", Severity.HINT, "argosy resume"),
+        ("HoldRefused", Severity.WARNING, "argosy resume"),
+        ("ApprovalWaits", Severity.HINT, "argosy approve"),
+    ],
+)
+def test_what_a_user_holds_or_has_to_approve_is_told(reason: str, severity: Severity, remedy: str) -> None:
+    held = Condition(type="PlanCurrent", status=ConditionStatus.TRUE, reason=reason, message="It is so.")
+    found = only(installation(picture(fleet=with_status(a_fleet(), held))))
+    assert (found.severity, found.message, found.remedy) == (severity, "It is so.", remedy)
 
 
 def test_without_a_fleet_every_default_holds() -> None:

@@ -123,11 +123,11 @@ def test_reasons_of_a_class_are_not_those_of_one_with_a_longer_name() -> None:
 
 def test_the_costs_of_classes_add_up_to_that_of_the_engines() -> None:
     world = settled(a_class("chat", 8.0), a_class("batch", 2.0))
-    rows = class_rows(world.snapshot())
-    total = sum(row.usd_per_hour for row in rows)
+    rows = class_rows(reported(world))
+    total = sum(row.usd_per_hour or 0.0 for row in rows)
     held = sum(pod.devices.get("nvidia.com/gpu", 0) for pod in world.snapshot().engine_pods)
     assert math.isclose(total, 0.9 * held)
-    by_name = {row.key: row.usd_per_hour for row in rows}
+    by_name = {row.key: row.usd_per_hour or 0.0 for row in rows}
     assert by_name["default/chat"] > by_name["default/batch"] > 0
 
 
