@@ -55,15 +55,18 @@ async def _watch(read: Callable[[], Awaitable[FleetSnapshot]], every_s: float, o
     from argosy.errors import ActuationError
 
     shown = screen(await read())
-    with Live(shown, console=output.console, auto_refresh=False, screen=True) as live:
-        live.refresh()
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                shown = screen(await read())
-                live.update(shown, refresh=True)
-            except ActuationError as error:
-                live.update(Group(shown, f"\nnot renewed: {explained(error)}"), refresh=True)
+    try:
+        with Live(shown, console=output.console, auto_refresh=False, screen=True) as live:
+            live.refresh()
+            while True:
+                await asyncio.sleep(every_s)
+                try:
+                    shown = screen(await read())
+                    live.update(shown, refresh=True)
+                except ActuationError as error:
+                    live.update(Group(shown, f"\nnot renewed: {explained(error)}"), refresh=True)
+    finally:
+        output.console.print(shown)  # the screen is taken back: what was seen last stays
 
 
 def _print(snapshot: FleetSnapshot, output: Output) -> None:
