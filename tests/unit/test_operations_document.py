@@ -30,6 +30,11 @@ MARK = (
 OWN_EVENTS = {
     "NewPlan": "Fleet: a new revision, and its cause",
     Reason.CHANGE_WAITS.value: "Fleet: a change that only a price, a rate or an SLO asks for begins to wait",
+    Reason.PAUSED.value: "Fleet: a user holds planning",
+    Reason.ROLLED_BACK.value: "Fleet: a user went back to an earlier plan, which is held",
+    Reason.HOLD_REFUSED.value: "Fleet: a user holds planning, and not as it was ordered",
+    "Resumed": "Fleet: nothing holds planning any more",
+    "Approved": "Fleet: Argosy begins to act on a plan that a user approved in mode Recommend",
     Reason.PICTURE_INCOMPLETE.value: "Fleet: part of the cluster is not seen, the last plan is kept",
     TAKEN_OVER: "WorkloadClass: it goes on with the replicas of a deleted class, whose requests it takes",
     Reason.REMOVAL_WAITS.value: "Fleet: a large removal waits for a second look; FleetPlan: the same",

@@ -223,6 +223,13 @@ class Fleet(CustomResource):
         Column("Mode", "string", ".spec.mode", "What Argosy may do."),
         Column("Plan", "string", ".status.currentPlan", "The applied FleetPlan."),
         Column("$/h", "number", ".status.costUsdPerHour", "US dollars per hour."),
+        Column("Budget", "number", ".spec.budgetUsdPerHour", "Bound of the cost, in US dollars per hour."),
+        Column(
+            "Planning",
+            "string",
+            '.status.conditions[?(@.type=="PlanCurrent")].reason',
+            "PlanCurrent, or what keeps the plan from being the wanted one: a pause, a mode, a wait.",
+        ),
         Column("Envoys", "integer", ".status.envoysConnected", "Connected Envoys."),
         condition_column("Ready"),
         condition_column("Ready", field="reason"),

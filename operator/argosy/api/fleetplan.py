@@ -172,6 +172,14 @@ class FleetPlanSpec(Value):
             " from the present one, a user has edited something else since, and a new plan does not wait."
         ),
     )
+    restores: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Revision whose replicas and shares the plan has, because a user went back to it (annotation"
+            " argosy.dev/rollback of the Fleet). Absent: it was planned."
+        ),
+    )
     cost_usd_per_hour: Amount = Field(
         description="Cost of all planned and kept replicas, in US dollars per hour."
     )

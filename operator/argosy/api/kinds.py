@@ -109,7 +109,7 @@ REGISTRY: tuple[Kind, ...] = (
     Kind("ReplicaSet", "replicasets", "apps/v1", Scope.NAMESPACED, trigger=TriggerRule.REPLICA_SET),
     # Read one by one, and only where a ServedModel names them: a cluster's may be many and large.
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
-    Kind("Event", "events", "events.k8s.io/v1", Scope.NAMESPACED, watched=False),
+    Kind("Event", "events", "v1", Scope.NAMESPACED, watched=False),
     Kind("Lease", "leases", "coordination.k8s.io/v1", Scope.NAMESPACED, watched=False),
     # Which are being deleted; and kube-system, whose uid is the cluster's.
     Kind("Namespace", "namespaces", "v1", Scope.CLUSTER, trigger=TriggerRule.NAMESPACE),

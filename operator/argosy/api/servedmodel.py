@@ -259,6 +259,9 @@ class ServedModelStatus(Value):
     )
     replicas_ready: Count | None = Field(None, description="Ready replicas of all variants.")
     replicas_desired: Count | None = Field(None, description="Replicas of all variants in the applied plan.")
+    cost_usd_per_hour: Amount | None = Field(
+        None, description="Price of the GPUs that its engine pods hold, in US dollars per hour."
+    )
     variants: Annotated[tuple[VariantStatus, ...], Field(max_length=256), KeyedBy("name")] = Field(
         (), description="Replicas by variant."
     )
@@ -275,6 +278,7 @@ class ServedModel(CustomResource):
         Column("Model", "string", ".spec.modelId", "The model's id."),
         Column("Replicas", "integer", ".status.replicasReady", "Ready replicas."),
         Column("Desired", "integer", ".status.replicasDesired", "Replicas in the applied plan."),
+        Column("$/h", "number", ".status.costUsdPerHour", "US dollars per hour for its replicas."),
         condition_column("Ready"),
         condition_column("Ready", field="reason"),
         AGE,

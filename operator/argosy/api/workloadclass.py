@@ -324,6 +324,13 @@ class WorkloadClassStatus(Value):
     replicas_ready: Count | None = Field(
         None, description="Ready replicas that serve the class: those of its sharing group."
     )
+    cost_usd_per_hour: Amount | None = Field(
+        None,
+        description=(
+            "Price of the GPUs that its engine pods hold, in US dollars per hour. Classes that share replicas"
+            " share it by their planned rates."
+        ),
+    )
     unserved_share: Share | None = Field(
         None, description="Share (0-1) of the requests that the plan does not serve."
     )
@@ -363,6 +370,7 @@ class WorkloadClass(CustomResource):
             "Share (0-1) of the requests of the last five minutes that kept the SLO.",
         ),
         Column("Replicas", "integer", ".status.replicasReady", "Ready replicas of its sharing group."),
+        Column("$/h", "number", ".status.costUsdPerHour", "US dollars per hour: its part of the replicas."),
         Column(
             "Priority",
             "integer",

@@ -13,6 +13,11 @@ import typer
 
 from argosy import __version__
 from argosy.cli import envoy, operator
+from argosy.cli.cluster.doctor import doctor
+from argosy.cli.cluster.orders import approve, pause, resume, rollback
+from argosy.cli.cluster.plans import plans
+from argosy.cli.cluster.routes import routes
+from argosy.cli.cluster.top import top
 from argosy.cli.down import down
 from argosy.cli.options import AsJson
 from argosy.cli.output import answering
@@ -35,6 +40,14 @@ def build() -> typer.Typer:
     app.add_typer(perf.app, name="perf")
     app.add_typer(operator.app, name="operator")
     app.add_typer(envoy.app, name="envoy")
+    app.command("doctor", epilog=SENTENCE)(doctor)
+    app.command("routes", epilog=SENTENCE)(routes)
+    app.command("top", epilog=SENTENCE)(top)
+    app.command("plans", epilog=SENTENCE)(plans)
+    app.command("approve", epilog=SENTENCE)(approve)
+    app.command("rollback", epilog=SENTENCE)(rollback)
+    app.command("pause", epilog=SENTENCE)(pause)
+    app.command("resume", epilog=SENTENCE)(resume)
     app.command("down", epilog=SENTENCE)(down)
     app.command("version")(version)
     for point in sorted(entry_points(group="argosy.commands"), key=lambda p: p.name):

@@ -17,7 +17,7 @@ from argosy.api.routerpolicy import RouterPolicyStatus
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import ObservedTraffic, WorkloadClassStatus
 from argosy.control.memory import PlanningMemory
-from argosy.keys import ClassKey, DeploymentKey, GroupName
+from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.plan.solution import PlanReason
 from argosy.rollout import Step, describe
 from argosy.route.table import RouteTable
@@ -77,6 +77,19 @@ class Reliance:
     replicas: int | None = None
     pod_uid: str = ""
     unacknowledged: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCost:
+    """What replicas that run cost: the part of one class, one model and one pool.
+
+    workload_class: empty where the replicas' sharing group is gone
+    """
+
+    workload_class: str
+    model: ModelKey
+    pool: str
+    usd_per_hour: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,7 @@ def _weights(
     snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSettings
 ) -> tuple[Weights | None, TrafficMemory]:
     plan, traffic = snapshot.applied_plan, memory.traffic
-    if plan is None or not settings.is_leader or snapshot.fleet_spec.mode is not Mode.AUTO:
+    if plan is None or not settings.is_leader or not snapshot.acts:
         return None, traffic
     if doubted_pods(snapshot):  # the last weights are as good as any, until it is known what happened
         return None, traffic

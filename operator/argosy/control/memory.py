@@ -123,7 +123,7 @@ class PlanInputs:
     rate_per_s: planned requests/s by class
     specs:      a digest of each object of the users
     leaving:    whether each node was to be removed or emptied
-    cause:      what had changed since the plan before: Demand, Price, Edit, Nodes, or empty
+    cause:      what had changed since the plan before: Demand, Price, Edit, Nodes, Order, or empty
     """
 
     plan: str = ""

@@ -8,7 +8,6 @@ empty string, or a sentence on what has changed; the step is then left to the ne
 from __future__ import annotations
 
 from argosy.api.conditions import ConditionType
-from argosy.api.fleet import Mode
 from argosy.control.candidates.variants import variants_of
 from argosy.control.decision import PlannedStep, Reliance
 from argosy.control.picture.removal import is_destructive
@@ -88,7 +87,7 @@ def _count_changed(key: DeploymentKey, relies_on: Reliance, snapshot: FleetSnaps
 
 
 def _plan_changed(relies_on: Reliance, snapshot: FleetSnapshot) -> str:
-    if snapshot.fleet_spec.mode is not Mode.AUTO:
+    if not snapshot.acts:
         return f"the mode of Fleet/default is {snapshot.fleet_spec.mode} now"
     plan = next((p for p in snapshot.plans if p.key == relies_on.plan), None)
     if plan is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 
 from argosy.api import FleetPlan, WorkloadClass
-from argosy.api.fleet import Mode
 from argosy.control.cells import known_cells, weights_of_plan
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
 from argosy.keys import ClassKey, DeploymentKey, GroupName
@@ -54,7 +53,7 @@ def route_inputs(
         classes=tuple(snapshot.classes.values()),
         policies=tuple(snapshot.policies.values()),
         models=tuple(snapshot.models.values()),
-        endpoints=_endpoints(snapshot.engine_pods, acts=snapshot.fleet_spec.mode is Mode.AUTO),
+        endpoints=_endpoints(snapshot.engine_pods, acts=snapshot.acts),
         weights=weights_of_plan(plan) if plan else {},
         groups=group_by_deployment(snapshot.engine_pods, groups),
         cluster_models=models_by_deployment(snapshot),

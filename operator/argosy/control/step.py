@@ -8,11 +8,10 @@ model. Output: a `Decision`. Section 2 of docs/design/0001 draws the flow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from argosy.api import Fleet, FleetPlan, WorkloadClass
-from argosy.api.conditions import Reason
+from argosy.api import FleetPlan
 from argosy.api.fleet import FleetSpec, Mode, Recalibration
 from argosy.control.candidates.groups import in_groups
 from argosy.control.candidates.resolve import Known, resolve
@@ -28,20 +27,44 @@ from argosy.control.memory import ControlMemory, PlanInputs, PlanningMemory
 from argosy.control.picture.acknowledged import Acknowledged, acknowledged_steps
 from argosy.control.picture.doubt import doubt
 from argosy.control.picture.fleet_gone import gone_event, gone_sentence, with_remark
-from argosy.control.picture.held import PICTURE, held
+from argosy.control.picture.held import held, looks
+from argosy.control.picture.new_plan import new_plan_events
 from argosy.control.picture.notes import noted
-from argosy.control.picture.parting import Draining, draining, draining_event, takeover_events
+from argosy.control.picture.parting import Draining, draining, draining_event
 from argosy.control.picture.remarks import remarked
-from argosy.control.picture.removal import REMOVAL, Explanation, Guarded, cause_of, guarded, inputs_of
+from argosy.control.picture.removal import (
+    ORDERED,
+    Explanation,
+    Guarded,
+    cause_of,
+    guarded,
+    inputs_of,
+    removal_event,
+)
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
 from argosy.control.revision.decided import Decided
 from argosy.control.revision.edits import edits_digest
 from argosy.control.revision.growth import Choice, chosen
+from argosy.control.revision.hold import followed, hold
 from argosy.control.revision.keeping import keepings, unplannable_classes
-from argosy.control.revision.life import plan_life
+from argosy.control.revision.life import (
+    approval_event,
+    approval_statuses,
+    as_applied,
+    is_by_order,
+    newly_approved,
+    plan_life,
+)
 from argosy.control.revision.number import is_known, next_revision
 from argosy.control.revision.request_limits import request_limits
-from argosy.control.revision.revision import Origin, demand_change, differs, excess, revision_of
+from argosy.control.revision.revision import (
+    Origin,
+    demand_change,
+    differs,
+    excess,
+    revision_of,
+    runs_differently,
+)
 from argosy.control.revision.window import last_revision
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
@@ -59,8 +82,8 @@ from argosy.control.status.rollout.progress import progress_events, progress_upd
 from argosy.control.status.rollout.unacted import applied_changes
 from argosy.control.status.updates import status_updates
 from argosy.control.status.verdict import Verdict, conditions_of
-from argosy.control.status.waiting import waiting_events
-from argosy.control.steps import World, planned_steps
+from argosy.control.steps import World, gate_steps, planned_steps
+from argosy.errors import InvariantError
 from argosy.keys import ClassKey, DeploymentKey
 from argosy.perf.protocol import PerfModel
 from argosy.perf.recalibration.memory import CalibrationMemory
@@ -113,7 +136,9 @@ def step(
     """
     if why := doubt(snapshot):
         return held(snapshot, memory.planning, why)
-    picture = _Picture(snapshot, set_aside(snapshot))
+    approved = newly_approved(snapshot)
+    snapshot = as_applied(snapshot, approved) if approved is not None else snapshot
+    picture = _Picture(snapshot, set_aside(snapshot), approved)
     snapshot = without(snapshot, picture.kept)
     sizing = _sizing(snapshot, memory, settings, perf)
     problem = plan_problem(sizing)
@@ -126,12 +151,17 @@ def step(
         again = replace(settings, cells=settings.cells or cells)
         return _sizing(snapshot, memory, again, perf, may_merge=False)
 
-    choice = chosen(Choice(sizing, problem, plan), resize, lambda problem: solver(problem, limits))
+    choice, paused = Choice(sizing, problem, plan), hold(sizing, problem, plan)
+    if paused is None:
+        choice = chosen(choice, resize, lambda problem: solver(problem, limits))
+    elif paused.plan is not None:
+        choice = replace(choice, plan=paused.plan)
     placing = placement_problem(choice.sizing, choice.problem, choice.plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
         return _alarm(snapshot, "placement", broken)
-    decided = _decided(choice, placement)
+    is_stuck = paused is not None and paused.plan is None
+    decided = replace(_decided(choice, placement), hold=paused, is_stuck=is_stuck)
     if too_many := excess(decided):
         return _alarm(snapshot, "plan", [too_many])
     return _decision(choice.sizing, decided, memory, settings, picture)
@@ -156,6 +186,24 @@ def _decided(choice: Choice, placement: Placement) -> Decided:
     )
 
 
+def _carried_out(sizing: Sizing, decided: Decided, seed: int) -> Decided:
+    """What is carried out: in mode Recommend the plan that a user approved, whatever is recommended.
+
+    Raises InvariantError where its placement fails the independent check.
+    """
+    snapshot = sizing.snapshot
+    if snapshot.fleet_spec.mode is Mode.AUTO or not snapshot.acts:
+        return decided
+    plan = followed(sizing, decided.problem, decided.plan)
+    if plan is None:
+        return replace(decided, is_stuck=True)
+    placing = placement_problem(sizing, decided.problem, plan)
+    placement = place_solve.solve(placing, seed=seed)
+    if broken := place_check.violations(placing, placement):
+        raise InvariantError(f"the placement of the approved plan failed its independent check: {broken[0]}")
+    return _decided(Choice(sizing, decided.problem, plan), placement)
+
+
 def _owners(sizing: Sizing) -> dict[DeploymentKey, Owners]:
     groups = {*sizing.cells.groups, *former_classes(sizing.snapshot)}
     return owners_by_deployment(sizing.snapshot, groups)
@@ -163,10 +211,14 @@ def _owners(sizing: Sizing) -> dict[DeploymentKey, Owners]:
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """The whole snapshot, and what of it is kept as it is: planning sees the rest."""
+    """The whole snapshot, and what of it is kept as it is: planning sees the rest.
+
+    approved: the plan that Argosy begins to act on; it is the applied one already
+    """
 
     whole: FleetSnapshot
     kept: SetAside
+    approved: FleetPlan | None = None
 
 
 def _sizing(
@@ -201,7 +253,9 @@ def _decision(
     is_in_doubt = bool(doubted_pods(snapshot))
     new_plan = None if is_in_doubt else _new_revision(sizing, decided, settings, picture)
     follow = new_plan if mode is Mode.AUTO and new_plan else picture.whole.applied_plan
-    made = _Made(sizing, decided, memory, picture, new_plan, follow, is_in_doubt, draining(picture.whole))
+    acted = _carried_out(sizing, decided, settings.seed)
+    drains = draining(picture.whole)
+    made = _Made(sizing, acted, decided, memory, picture, new_plan, follow, is_in_doubt, drains)
     reported = _reported(made)
     inputs = _plan_inputs(sizing, decided, memory, follow)
     done = _done(made, reported, inputs.cause)
@@ -234,10 +288,14 @@ def _decision(
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What a decision is put together from, besides its settings."""
+    """What a decision is put together from, besides its settings.
+
+    decided: what is carried out; planned: what a new revision is made of
+    """
 
     sizing: Sizing
     decided: Decided
+    planned: Decided
     memory: ControlMemory
     picture: _Picture
     new_plan: FleetPlan | None
@@ -274,14 +332,14 @@ def _reported(made: _Made) -> Reported:
         unread=memory.traffic.blind.unread,
         edits=_unmended(made),
         unplannable=made.decided.unplannable,
+        hold=made.planned.hold,
     )
 
 
 def _unmended(made: _Made) -> dict[DeploymentKey, str]:
     """Edits by hand in a mode in which nothing sets them back."""
     snapshot = made.sizing.snapshot
-    is_mended = snapshot.fleet_spec.mode is Mode.AUTO
-    return {} if is_mended else template_edits(snapshot, made.decided.workloads)
+    return {} if snapshot.acts else template_edits(snapshot, made.decided.workloads)
 
 
 def _done(made: _Made, reported: Reported, cause: str) -> _Done:
@@ -290,14 +348,22 @@ def _done(made: _Made, reported: Reported, cause: str) -> _Done:
     snapshot, workloads = sizing.snapshot, made.decided.workloads
     steps: tuple[PlannedStep, ...] = ()
     plan = ""
-    if follow is not None and snapshot.fleet_spec.mode is Mode.AUTO and not made.is_in_doubt:
-        world = World(snapshot, sizing.nodes, reported.owners, sizing.lost)
-        steps, plan = planned_steps(world, made.decided, follow), follow.key
+    if follow is not None and snapshot.acts and not made.is_in_doubt:
+        steps, plan = _steps(made, reported, follow), follow.key
     removal = guarded(steps, made.picture.whole, Explanation(cause, planning.first_seen_s))
     mending = mended(removal.steps, snapshot, workloads, plan, planning.edits)
     mending = with_pods(mending, snapshot, sizing.lost, plan, planning.edits)
     acknowledged = acknowledged_steps(mending.steps, snapshot, sizing.lost, planning.awaited_s)
     return _Done(removal, mending, acknowledged)
+
+
+def _steps(made: _Made, reported: Reported, follow: FleetPlan) -> tuple[PlannedStep, ...]:
+    """What carries the plan out; only places for its pods where objects no longer allow it."""
+    sizing = made.sizing
+    if made.decided.is_stuck:
+        return gate_steps(sizing.snapshot)
+    world = World(sizing.snapshot, sizing.nodes, reported.owners, sizing.lost)
+    return planned_steps(world, made.decided, follow)
 
 
 def _statuses(made: _Made, reported: Reported, done: _Done) -> tuple[StatusUpdate, ...]:
@@ -312,11 +378,12 @@ def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
     whole, snapshot = made.picture.whole, made.sizing.snapshot
     return (
         *edit_events(whole, done.mending),
-        *_plan_events(snapshot, made.new_plan, made.decided),
-        *_removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
+        *new_plan_events(snapshot, made.new_plan, made.planned),
+        *removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
         *done.acknowledged.events,
         *gone_event(whole, gone_sentence(whole)),
         *draining_event(whole, made.drains),
+        *approval_event(whole, made.picture.approved),
     )
 
 
@@ -326,7 +393,7 @@ def _remembered(made: _Made, reported: Reported, done: _Done, inputs: PlanInputs
         forecasts=made.sizing.forecasts,
         capacity_per_s=made.decided.problem.capacity_per_s,
         inputs=inputs,
-        first_seen_s=_looks(snapshot, done.removal, planning.first_seen_s),
+        first_seen_s=looks(snapshot, done.removal, planning.first_seen_s),
         unrouted=frozenset(key for key in reported.unrouted if not snapshot.pods[key].is_marked),
         edits=done.mending.memory,
         awaited_s=done.acknowledged.awaited_s,
@@ -335,12 +402,17 @@ def _remembered(made: _Made, reported: Reported, done: _Done, inputs: PlanInputs
 
 def _life(made: _Made, progress: tuple[Verdict, ...]) -> PlanLife:
     """Everything that is written to the statuses of plans: each at most once, because a list is replaced."""
-    snapshot, new_plan, follow = made.picture.whole, made.new_plan, made.follow
+    picture, new_plan, follow = made.picture, made.new_plan, made.follow
+    snapshot = picture.whole
     mode, is_followed = snapshot.fleet_spec.mode, follow is not None and follow is new_plan
     own = conditions_of(progress, snapshot.now_s) if is_followed else ()
     life = plan_life(snapshot, new_plan, mode, own)
-    if follow is not None and not is_followed:
-        now = (*applied_changes(follow, mode), *progress)
+    if picture.approved is not None:
+        own = conditions_of(progress, snapshot.now_s)
+        taken = approval_statuses(snapshot, picture.approved, own)
+        life = replace(life, statuses=(*life.statuses, *taken))
+    elif follow is not None and not is_followed:
+        now = (*applied_changes(follow, snapshot.acting_mode), *progress)
         life = replace(life, statuses=(*life.statuses, *progress_updates(snapshot, follow, now)))
     return noted(snapshot, life, new_plan, made.drains)
 
@@ -364,24 +436,8 @@ def _plan_inputs(
     for cell in decided.problem.cells:
         rates[row_of[cell.name]] = rates.get(row_of[cell.name], 0.0) + cell.rate_per_s
     now = inputs_of(sizing.snapshot, rates)
-    return replace(now, plan=key, cause=cause_of(before, now))
-
-
-def _looks(snapshot: FleetSnapshot, removal: Guarded, before: Mapping[str, float]) -> dict[str, float]:
-    """The look at a large removal begins with it and ends with it; the picture is not in doubt."""
-    others = {name: at_s for name, at_s in before.items() if name not in (REMOVAL, PICTURE)}
-    return {**others, REMOVAL: before.get(REMOVAL, snapshot.monotonic_s)} if removal.is_large else others
-
-
-def _removal_event(
-    snapshot: FleetSnapshot, removal: Guarded, looks: Mapping[str, float]
-) -> tuple[EventRecord, ...]:
-    """A removal that begins to wait is an event of Fleet."""
-    if not removal.waiting or REMOVAL in looks or snapshot.fleet is None:
-        return ()
-    reason = Reason.REMOVAL_WAITS
-    sentence = reason.sentence(problem=removal.waiting)
-    return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Warning", reason.value, sentence),)
+    is_ordered = follow is not None and is_by_order(follow)
+    return replace(now, plan=key, cause=ORDERED if is_ordered else cause_of(before, now))
 
 
 def _shown(fleet: FleetSpec, memory: ControlMemory) -> CalibrationMemory:
@@ -410,6 +466,9 @@ def _new_revision(
     mode = snapshot.fleet_spec.mode
     if mode is Mode.OBSERVE or not has_anything or not is_known(snapshot):
         return None
+    paused = decided.hold
+    if decided.is_stuck:
+        return None
     applied, last = picture.whole.applied_plan, last_revision(picture.whole)
     if last is not None and ObjectRef(FleetPlan.PLURAL, last.key) in snapshot.seen.unseen:
         last = None  # the API server has lost it: it is written again
@@ -417,31 +476,12 @@ def _new_revision(
     if settings.is_progress and snapshot.applied_plan is not None:
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
     limits = request_limits(decided, len(snapshot.routing.envoys), last)
-    origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot), limits)
+    restores = paused.orders.rollback if paused is not None and not paused.problem else None
+    origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot), limits, restores)
     revision = revision_of(decided, snapshot.applied_plan, origin)
     candidate = taken_over(revision, applied, picture.kept, picture.whole.pools)
     outside = outside_places(snapshot, sizing.nodes, sizing.lost)
-    return candidate if differs(candidate, last, outside) else None
-
-
-def _plan_events(
-    snapshot: FleetSnapshot, new_plan: FleetPlan | None, decided: Decided
-) -> tuple[EventRecord, ...]:
-    """A new plan is an event of Fleet; what it cannot serve, of the class that lacks it."""
-    events = list(waiting_events(snapshot, decided.waiting))
-    if new_plan is None:
-        return tuple(events)
-    events += takeover_events(snapshot, new_plan)
-    if snapshot.fleet is not None:
-        message = f"{new_plan.metadata.name}: {new_plan.spec.trigger}"
-        events.append(EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", "NewPlan", message))
-    for shortfall in decided.plan.shortfalls:
-        row = decided.cells.find(shortfall.cell)
-        assert row is not None  # the plan was checked: it names no other cells
-        is_ending = row.workload_class.namespace in snapshot.ending
-        cause = Reason.NAMESPACE_ENDING.value if is_ending else shortfall.cause.value
-        message = shortfall.message
-        if any(cell.name == shortfall.cell and cell.kept_share > 0 for cell in new_plan.spec.cells):
-            message = f"{message}. The replicas that run are kept and serve it without that promise."
-        events.append(EventRecord(WorkloadClass.KIND, row.workload_class, "Warning", cause, message))
-    return tuple(events)
+    if last is None or (restores is not None and last.spec.restores != restores):
+        return candidate
+    changes = runs_differently if paused is not None else differs
+    return candidate if changes(candidate, last, outside) else None

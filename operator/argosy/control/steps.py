@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from argosy.api import FleetPlan
-from argosy.api.fleet import Mode
 from argosy.api.servedmodel import Exchange
 from argosy.control.cells import RouteCells, cells_of_plan
 from argosy.control.decision import PlannedStep, Reliance
@@ -103,7 +102,7 @@ def _namespace_of_new(step: Step) -> str:
 
 def gate_steps(snapshot: FleetSnapshot) -> tuple[PlannedStep, ...]:
     """Nodes for gated pods at once, between two decisions: the applied plan has said where."""
-    plan, acts = snapshot.applied_plan, snapshot.fleet_spec.mode is Mode.AUTO
+    plan, acts = snapshot.applied_plan, snapshot.acts
     if plan is None or not acts or not any(p.gated for p in snapshot.engine_pods):
         return ()
     lost = uncounted_pods(snapshot)

@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from argosy.api import Fleet
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.kinds import TriggerRule, kind_of
+from argosy.api.orders import APPROVED, ROLLBACK, is_approved, orders_of
 from argosy.api.schema.ownership import other_owner, status_managers
 from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
@@ -112,6 +114,8 @@ def _spec_change(noun: str, previous: Object | None, current: Object | None) -> 
     assert current is not None
     before, after = previous.get("spec") or {}, current.get("spec") or {}
     if before == after:
+        if noun == Fleet.KIND and (ordered := _ordered(previous, current)):
+            return Trigger(ordered)
         if _is_going(current) and not _is_going(previous):
             return Trigger(f"the deletion of {noun} {_name(current)} was requested", is_progress=True)
         return None
@@ -132,6 +136,20 @@ def _usd(price: object) -> str:
     return f"${price}"
 
 
+def _ordered(previous: Object, current: Object) -> str:
+    """What users order by annotations of the Fleet that differ; empty where none does."""
+    before, now = (orders_of(item["metadata"].get("annotations") or {}) for item in (previous, current))
+    if before == now:
+        return ""
+    if now.rollback is not None and now.rollback != before.rollback:
+        return (
+            f"a user went back to revision {now.rollback} (annotation {ROLLBACK} of Fleet {_name(current)})"
+        )
+    if now.holds:
+        return f"a user paused planning ({now.named} of Fleet {_name(current)})"
+    return f"a user let planning go on ({before.named} of Fleet {_name(current)} removed)"
+
+
 def _is_going(item: Object) -> bool:
     return "deletionTimestamp" in item["metadata"]
 
@@ -141,6 +159,8 @@ def _plan_change(
 ) -> Trigger | None:
     """An applied plan that is gone, or is no longer applied although no other has superseded it; a plan
     that another client applies."""
+    if current is not None and _is_approved(current) and not (previous and _is_approved(previous)):
+        return Trigger(f"FleetPlan {_name(current)} was approved (annotation {APPROVED})")
     if previous is None or _applied(previous).get("status") != ConditionStatus.TRUE:
         return _applied_by_hand(current)
     if current is None:
@@ -153,6 +173,10 @@ def _plan_change(
             return None
         return Trigger(f"FleetPlan {_name(current)} was marked as superseded, and no plan is applied")
     return Trigger(f"the condition Applied of FleetPlan {_name(current)} was removed")
+
+
+def _is_approved(plan: Object) -> bool:
+    return is_approved(plan["metadata"].get("annotations") or {})
 
 
 def _applied_by_hand(plan: Object | None) -> Trigger | None:

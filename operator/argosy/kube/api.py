@@ -112,8 +112,8 @@ class ApiServer:
     server_time_s: float | None = None
     """What the API server's clock said in its last answer (seconds since the epoch, to the second)."""
 
-    def __init__(self, api_client: client.ApiClient) -> None:
-        self._client = api_client
+    def __init__(self, api_client: client.ApiClient, field_manager: str = FIELD_MANAGER) -> None:
+        self._client, self._field_manager = api_client, field_manager
 
     async def list(
         self, kind: KindPath, label_selector: str = "", namespace: str = ""
@@ -135,18 +135,18 @@ class ApiServer:
         return await self._call("POST", kind.collection(namespace), body=body)
 
     async def apply(self, kind: KindPath, key: str, body: Object) -> Object:
-        """Server-side apply as Argosy's field manager; forced: fields of other managers become Argosy's."""
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        """Server-side apply as the field manager; forced: fields of other managers become its own."""
+        query = {"fieldManager": self._field_manager, "force": "true"}
         return await self._call("PATCH", kind.path(key), body=body, content_type=APPLY, query=query)
 
     async def patch(self, kind: KindPath, key: str, body: Mapping[str, Any], sub: str = "") -> Object:
         """Merge patch of an object or of its subresource `sub`."""
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": self._field_manager}
         return await self._call("PATCH", kind.path(key, sub), body=body, content_type=MERGE, query=query)
 
     async def merge(self, kind: KindPath, key: str, body: Mapping[str, Any]) -> Object:
         """Strategic merge patch: lists are merged by key, and `$patch: delete` removes an item."""
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": self._field_manager}
         return await self._call("PATCH", kind.path(key), body=body, content_type=STRATEGIC, query=query)
 
     async def delete(self, kind: KindPath, key: str) -> None:

@@ -35,13 +35,23 @@ class Earlier:
 
 def kept(problem: PlanProblem, found: Plan, earlier: Earlier) -> Plan | None:
     """The earlier plan as an answer to `problem`; None where it serves less than `found`, or not at all."""
+    plan = as_earlier(problem, found, earlier)
+    if plan is None or not serves_as_much(problem, plan, found) or violations(problem, plan):
+        return None
+    return plan
+
+
+def as_earlier(problem: PlanProblem, found: Plan, earlier: Earlier) -> Plan | None:
+    """The earlier replicas and shares as an answer to `problem`, a good one or not.
+
+    None where the problem does not have its options or cells. It is not checked.
+    """
     known, cells = {o.name for o in problem.options}, {c.name for c in problem.cells}
     if not set(earlier.counts) <= known or any(cell not in cells for cell, _ in earlier.shares):
         return None
     facts = Facts(problem)
     plan = explain(facts, earlier.counts, _report(facts, found, earlier))
-    plan = replace(plan, shares=_shares(problem, plan, earlier))
-    return plan if serves_as_much(problem, plan, found) and not violations(problem, plan) else None
+    return replace(plan, shares=_shares(problem, plan, earlier))
 
 
 def _report(facts: Facts, found: Plan, earlier: Earlier) -> SolveReport:
@@ -59,6 +69,8 @@ def _shares(problem: PlanProblem, plan: Plan, earlier: Earlier) -> Shares:
     for (cell, _), share in earlier.shares.items():
         totals[cell] = totals.get(cell, 0.0) + share
     same = {pair: share / totals[pair[0]] * served[pair[0]] for pair, share in earlier.shares.items()}
+    # A cell that the earlier plan did not have has no earlier shares.
+    same |= {pair: share for pair, share in plan.shares.items() if pair[0] not in totals}
     pairs = same.keys() | plan.shares.keys()
     is_close = all(abs(same.get(p, 0.0) - plan.shares.get(p, 0.0)) <= earlier.share_tolerance for p in pairs)
     return plan.shares if is_close else same

@@ -15,7 +15,7 @@ from typing import Any
 from argosy.api import API_VERSION, Fleet, FleetPlan
 from argosy.api.crd.resource import status_body
 from argosy.api.kinds import kind_named
-from argosy.api.schema.timestamp import rfc3339_micro
+from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import Decision, EventRecord, StatusUpdate
 from argosy.control.fast import Weights
 from argosy.control.status.fleet import with_refused
@@ -291,20 +291,23 @@ def _changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def _event_object(event: EventRecord, about: Mapping[str, Any], now_s: float) -> dict[str, Any]:
+    """An event of the core group: kubectl describe sorts by lastTimestamp, which others may not set."""
     metadata = about["metadata"]
     namespace = metadata.get("namespace") or "default"
     return {
-        "apiVersion": "events.k8s.io/v1",
+        "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
-        "eventTime": rfc3339_micro(now_s),
+        "firstTimestamp": rfc3339(now_s),
+        "lastTimestamp": rfc3339(now_s),
+        "count": 1,
         "type": event.type,
         "reason": event.reason,
-        "action": "Plan",
-        "note": event.message[:1024],
-        "reportingController": "argosy.dev/operator",
+        "message": event.message[:1024],
+        "source": {"component": "argosy"},
+        "reportingComponent": "argosy.dev/operator",
         "reportingInstance": "argosy-operator",
-        "regarding": {
+        "involvedObject": {
             "apiVersion": API_VERSION,
             "kind": event.kind,
             "name": metadata["name"],

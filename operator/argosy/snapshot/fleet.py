@@ -12,8 +12,9 @@ from functools import cached_property
 
 from argosy.api import Fleet, FleetPlan, GPUPool, InvalidObject, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.conditions import ConditionStatus, ConditionType
-from argosy.api.fleet import FleetSpec
+from argosy.api.fleet import FleetSpec, Mode
 from argosy.api.kinds import kind_named
+from argosy.api.orders import is_approved
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState, ReplicaSetState
@@ -131,6 +132,18 @@ class FleetSnapshot:
         if self.fleet is not None:
             return self.fleet.spec
         return self.last_fleet_spec or FleetSpec()
+
+    @cached_property
+    def acting_mode(self) -> Mode:
+        """What Argosy does about the applied plan: as in Auto, where a user approved it in Recommend."""
+        mode, plan = self.fleet_spec.mode, self.applied_plan
+        approved = plan is not None and is_approved(plan.metadata.annotations)
+        return Mode.AUTO if mode is Mode.RECOMMEND and approved else mode
+
+    @property
+    def acts(self) -> bool:
+        """Whether Argosy acts on the applied plan."""
+        return self.acting_mode is Mode.AUTO
 
     @cached_property
     def last_fleet_spec(self) -> FleetSpec | None:

@@ -77,6 +77,11 @@ def imported(line: str, directory: Path) -> tuple[int, set[str]]:
         ("down", 2),
         ("down --yes", 2),
         ("down --yes --kubeconfig missing", 2),
+        ("doctor --help", 0),
+        ("doctor --kubeconfig missing", 2),
+        ("routes", 2),
+        ("top --once", 2),
+        ("plans", 2),
     ],
 )
 def test_help_and_first_refusals_import_neither_libraries_nor_models(

@@ -371,3 +371,40 @@ def test_of_a_rate_that_falls_step_by_step_a_revision_names_the_first_and_the_la
     falls = [Trigger(f"class n/a needs {now} requests/s, down from 10", about=about) for now in (8, 7, 5)]
     found = merged([falls[0], Trigger("node n1 was deleted"), *falls[1:]])
     assert found.message == "class n/a needs 5 requests/s, down from 10; node n1 was deleted"
+
+
+def annotated(**annotations: str) -> dict[str, Any]:
+    """The Fleet with annotations, by the end of their names."""
+    names = {f"argosy.dev/{name}": value for name, value in annotations.items()}
+    return {"metadata": {"name": "default", "annotations": names}, "spec": {"mode": "Auto"}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            annotated(),
+            annotated(paused="freeze"),
+            "a user paused planning (annotation argosy.dev/paused of Fleet default)",
+        ),
+        (
+            annotated(paused="freeze"),
+            annotated(other="x"),
+            "a user let planning go on (annotation argosy.dev/paused of Fleet default removed)",
+        ),
+        (
+            annotated(),
+            annotated(paused="bad", rollback="12"),
+            "a user went back to revision 12 (annotation argosy.dev/rollback of Fleet default)",
+        ),
+    ],
+)
+def test_an_order_by_annotation_triggers_a_decision_that_names_it(
+    before: dict[str, Any], after: dict[str, Any], message: str
+) -> None:
+    assert trigger_of("fleets", before, after) == Trigger(message)
+
+
+def test_other_annotations_trigger_nothing() -> None:
+    assert trigger_of("fleets", annotated(), annotated(team="blue")) is None
+    assert trigger_of("fleets", annotated(paused="false"), annotated()) is None

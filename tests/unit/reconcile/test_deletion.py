@@ -28,7 +28,7 @@ def last_plan(shell: VirtualShell) -> str:
 
 
 def events(shell: VirtualShell, reason: str) -> list[str]:
-    return [e["note"] for e in shell.server.of("events").values() if e["reason"] == reason]
+    return [e["message"] for e in shell.server.of("events").values() if e["reason"] == reason]
 
 
 @in_virtual_time

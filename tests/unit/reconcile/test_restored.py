@@ -16,7 +16,7 @@ from argosy.reconcile.loops.planning import RESTORED_S
 
 
 def posted(shell: VirtualShell, reason: str) -> list[str]:
-    return [e["note"] for e in shell.server.of("events").values() if e["reason"] == reason]
+    return [e["message"] for e in shell.server.of("events").values() if e["reason"] == reason]
 
 
 def num_restored(shell: VirtualShell) -> float | None:

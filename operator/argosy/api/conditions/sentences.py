@@ -204,6 +204,7 @@ _OF_REPLICAS = {
         "{replicas} replicas of {variant} fit on no node of pool {pool}: {detail}; free or add a node with"
         " enough GPUs, or allow a smaller tensorParallel in spec.parallelShapes."
     ),
+    "PlanningHeld": "{shortfall}; argosy resume lets planning go on.",
     "ReplicasAtLimit": "{shortfall}. The limit is spec.maxReplicas of the ServedModel.",
     "ObservationStale": (
         "The last reading of {source} is {age_s} s old, so Argosy keeps the last plan; check that {source}"
@@ -244,6 +245,23 @@ _OF_PLANS = {
         " {why}; wanted are {wanted} ({cost} an hour). What prices, rates and SLOs ask for then is made. For"
         " changes at once, set spec.stabilizationSeconds to 0."
     ),
+    "Paused": (
+        "Planning is paused by the {annotation} of Fleet/default{why}: the replicas and shares"
+        " of revision {revision} are kept ({cost} an hour); lost replicas are replaced, and what is deleted"
+        " goes. {wanted} To go on, remove it (argosy resume)."
+    ),
+    "RolledBack": (
+        "The replicas and shares of revision {revision} are held ({cost} an hour), because of the"
+        " {annotation} of Fleet/default{why}. {wanted} To plan again, remove it (argosy resume)."
+    ),
+    "HoldRefused": (
+        "Planning is paused by the {annotation} of Fleet/default{why}, and not as it was"
+        " ordered: {problem}. {wanted} Correct it, or remove it to plan again (argosy resume)."
+    ),
+    "ApprovalWaits": (
+        "FleetPlan revision {revision} ({cost} an hour) is recommended and waits for approval (argosy approve"
+        " {revision}); until then Argosy acts on revision {followed} ({kept_cost} an hour)."
+    ),
     "NoSimulator": "The plan passed the independent check; there is no simulator yet to certify it.",
     "Applied": "Argosy acts on the plan.",
     "RoutesOnly": (
@@ -251,8 +269,9 @@ _OF_PLANS = {
         " has spec.mode {mode}; set spec.mode to Auto to let it act."
     ),
     "Recommended": (
-        "Argosy does not act on the plan, which was made while Fleet/default had spec.mode Recommend; with"
-        " spec.mode Auto it acts on a plan for the prices, rates and SLOs of that moment."
+        "Argosy does not act on the plan, which was made while Fleet/default had spec.mode Recommend, before"
+        " a user approves it (argosy approve); with spec.mode Auto it acts on a plan for the prices, rates"
+        " and SLOs of that moment."
     ),
     "Superseded": "Revision {revision} has replaced the plan.",
     "Starting": "Starting replicas: {progress}.",

@@ -116,6 +116,7 @@ class Reason(StrEnum):
     BUDGET_SHORT = "BudgetShort"
     UNPLACEABLE = "Unplaceable"
     REPLICAS_AT_LIMIT = "ReplicasAtLimit"
+    PLANNING_HELD = "PlanningHeld"
     OBSERVATION_STALE = "ObservationStale"
     PICTURE_INCOMPLETE = "PictureIncomplete"
     STATE_RESTORED = "StateRestored"
@@ -129,6 +130,10 @@ class Reason(StrEnum):
 
     PLAN_CURRENT = "PlanCurrent"
     CHANGE_WAITS = "ChangeWaits"
+    APPROVAL_WAITS = "ApprovalWaits"
+    PAUSED = "Paused"
+    ROLLED_BACK = "RolledBack"
+    HOLD_REFUSED = "HoldRefused"
 
     NO_SIMULATOR = "NoSimulator"
     APPLIED = "Applied"

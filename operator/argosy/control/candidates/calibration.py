@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from argosy.api.fleet import Mode
 from argosy.control.memory import TrafficMemory
 from argosy.control.state.owners import models_by_deployment
 from argosy.keys import DeploymentKey, ModelKey
@@ -157,7 +156,7 @@ def _changing(snapshot: FleetSnapshot) -> frozenset[DeploymentKey]:
     """Deployments that lose a pod, or that the next rollout step scales."""
     changing = {pod.deployment for pod in snapshot.engine_pods if pod.deleting}
     plan = snapshot.applied_plan
-    if plan is not None and snapshot.fleet_spec.mode is Mode.AUTO:
+    if plan is not None and snapshot.acts:
         wanted = {entry.name: entry.replicas for entry in plan.spec.deployments}
         changing |= {
             each.key for each in snapshot.deployments.values() if wanted.get(each.key, 0) != each.replicas

@@ -80,7 +80,7 @@ def _with(
     kind, conditions = ConditionType.FIELDS_CONTESTED, update.status.conditions
     if not contested and find_condition(conditions, kind) is None:
         return update
-    mode = snapshot.fleet_spec.mode
+    mode = snapshot.acting_mode
     quiet = false(kind, Reason.UNCONTESTED) if mode is Mode.AUTO else mode_not_auto(kind, mode)
     verdict = _contested(contested) if contested else quiet
     now = dated(conditions, item.metadata, (verdict,), snapshot.now_s)

@@ -6,6 +6,7 @@ event that name the reason. Input: a snapshot, the memory and the doubt. Output:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from argosy.api import CustomResource, Fleet
@@ -15,6 +16,7 @@ from argosy.control.decision import Decision, EventRecord, PlanLife
 from argosy.control.memory import PlanningMemory
 from argosy.control.picture.doubt import Doubt
 from argosy.control.picture.remarks import ready_update
+from argosy.control.picture.removal import REMOVAL, Guarded
 from argosy.control.routes import route_inputs
 from argosy.control.status.rollout.progress import progress_updates, unseen_progress
 from argosy.control.steps import gate_steps
@@ -46,6 +48,12 @@ def held(snapshot: FleetSnapshot, planning: PlanningMemory, why: Doubt) -> Decis
         memory=replace(planning, first_seen_s=looks),
         doubt=why.sentence,
     )
+
+
+def looks(snapshot: FleetSnapshot, removal: Guarded, before: Mapping[str, float]) -> dict[str, float]:
+    """The look at a large removal begins with it and ends with it; the picture is not in doubt."""
+    others = {name: at_s for name, at_s in before.items() if name not in (REMOVAL, PICTURE)}
+    return {**others, REMOVAL: before.get(REMOVAL, snapshot.monotonic_s)} if removal.is_large else others
 
 
 def _with_ready(snapshot: FleetSnapshot) -> list[CustomResource]:

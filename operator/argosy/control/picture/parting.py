@@ -20,7 +20,6 @@ from argosy.api.conditions import (
     condition_with_message,
     find_condition,
 )
-from argosy.api.fleet import Mode
 from argosy.api.fleetplan import MAX_REMOVALS, Removal
 from argosy.api.kinds import kind_of
 from argosy.api.schema.timestamp import rfc3339
@@ -170,7 +169,7 @@ def _serving(
 
 
 def _acts(snapshot: FleetSnapshot) -> bool:
-    return snapshot.fleet_spec.mode is Mode.AUTO
+    return snapshot.acts
 
 
 def _stay(snapshot: FleetSnapshot, pods: list[PodState]) -> str:

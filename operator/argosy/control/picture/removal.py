@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from argosy.control.decision import PlannedStep
+from argosy.api import Fleet
+from argosy.api.conditions import Reason
+from argosy.control.decision import EventRecord, PlannedStep
 from argosy.control.memory import PlanInputs
 from argosy.control.picture.named import makers_by_deployment
 from argosy.control.revision.edits import spec_digests
@@ -40,6 +42,9 @@ LARGEST_SHARE = 0.5
 
 EXEMPT = 2
 """So few ready replicas may always go: the last of a small class, one exchange."""
+
+ORDERED = "Order"
+"""The cause of a plan that a user went back to."""
 
 REMOVAL = "a large removal"
 """The look at a removal that waits."""
@@ -86,6 +91,17 @@ def guarded(steps: tuple[PlannedStep, ...], snapshot: FleetSnapshot, explanation
         f" at most {_wait_s(snapshot):.0f} s",
         is_large=True,
     )
+
+
+def removal_event(
+    snapshot: FleetSnapshot, removal: Guarded, looks: Mapping[str, float]
+) -> tuple[EventRecord, ...]:
+    """A removal that begins to wait is an event of Fleet."""
+    if not removal.waiting or REMOVAL in looks or snapshot.fleet is None:
+        return ()
+    reason = Reason.REMOVAL_WAITS
+    sentence = reason.sentence(problem=removal.waiting)
+    return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Warning", reason.value, sentence),)
 
 
 def is_destructive(step: Step, snapshot: FleetSnapshot) -> bool:

@@ -1,7 +1,7 @@
 """What one iteration decided, before it has a number.
 
-Owns the shapes of `Decided`, from which revisions and roll-outs are made, and of a change that waits
-(`window` says which does).
+Owns the shapes of `Decided`, from which revisions and roll-outs are made, of a change that waits (`window`
+says which does), and of planning that is paused (`hold`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from argosy.api.orders import Orders
 from argosy.control.candidates.resolve import Resolution
 from argosy.control.cells import RouteCells
 from argosy.control.revision.keeping import Keeping
@@ -42,12 +43,36 @@ class Waiting:
     until_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Planning that a user has paused (`hold` says what is held).
+
+    orders:   the annotations that hold it
+    revision: whose replicas and shares are held
+    plan:     these as the plan of the present problem; None where it does not allow them: nothing is planned
+    problem:  what of the order cannot be done, in a sentence without its full stop; else empty
+    wanted:   the plan that would be made instead
+    variants: its replicas by variant, for sentences
+    is_same:  whether it has the held replicas
+    """
+
+    orders: Orders
+    revision: int
+    plan: Plan | None
+    problem: str
+    wanted: Plan
+    variants: Mapping[str, int]
+    is_same: bool
+
+
 @dataclass(frozen=True)
 class Decided:
     """A plan and its placement, with what they were made of.
 
     running: replicas that take requests, by Deployment: each one with a pod that does not drain
     waiting: the change that waits; `plan` is then the one that is kept meanwhile
+    hold:    planning that a user has paused; `plan` is then the one that is held, if it can be
+    is_stuck: the plan that is followed cannot be made of the present objects: nothing else is done for it
     kept:    replicas beyond the plan that stay, because nothing can be planned for a class of theirs
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
     former:  what runs replicas of the last plan that no class can use now, while their removal waits
@@ -60,6 +85,8 @@ class Decided:
     cells: RouteCells
     running: Mapping[DeploymentKey, int]
     waiting: Waiting | None = None
+    hold: Hold | None = None
+    is_stuck: bool = False
     kept: Mapping[DeploymentKey, Keeping] = field(default_factory=dict)
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
     former: Mapping[DeploymentKey, EngineWorkload] = field(default_factory=dict)

@@ -11,14 +11,13 @@ Input: the plan found, and how to size and solve again. Output: the `Choice` tha
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from argosy.control.candidates.variants import variants_of
 from argosy.control.cells import RouteCells, cells_of_plan
 from argosy.control.revision.decided import Waiting
-from argosy.control.revision.window import Window, open_window, planned_counts
+from argosy.control.revision.window import Window, counts_by_variant, open_window, planned_counts
 from argosy.control.sizing import Sizing, with_staying
 from argosy.control.state.restarts import ordered_restarts, workload_of
 from argosy.keys import DeploymentKey
@@ -102,9 +101,6 @@ def _takes_young(found: Choice, window: Window) -> bool:
 
 
 def _waiting(found: Choice, plan: Plan, window: Window) -> Waiting:
-    counts: Counter[str] = Counter()
-    for option in found.problem.options:
-        counts[option.variant] += found.plan.replicas.get(option.name, 0)
-    variants = {variant: count for variant, count in sorted(counts.items()) if count}
+    variants = counts_by_variant(found.problem, found.plan)
     workloads = found.sizing.resolution.workloads()
     return Waiting(plan, found.plan, variants, workloads, window.last.spec.revision, window.until_s)

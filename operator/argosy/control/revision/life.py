@@ -1,4 +1,4 @@
-"""The life of FleetPlans: Certified, Applied, Superseded, and which are deleted.
+"""The life of FleetPlans: Certified, Applied (also by approval), Superseded, and which are deleted.
 
 Owns every condition and the phase of a FleetPlan, and the garbage collection of old revisions. Input:
 a snapshot, the new revision (if any) and the mode. Output: `PlanLife`.
@@ -6,12 +6,15 @@ a snapshot, the new revision (if any) and the mode. Output: `PlanLife`.
 
 from __future__ import annotations
 
-from argosy.api import FleetPlan
+from dataclasses import replace
+
+from argosy.api import Fleet, FleetPlan
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, condition, set_condition
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import FleetPlanStatus, PlanPhase
+from argosy.api.orders import is_approved
 from argosy.api.schema.timestamp import rfc3339
-from argosy.control.decision import PlanLife, StatusUpdate
+from argosy.control.decision import EventRecord, PlanLife, StatusUpdate
 from argosy.snapshot.fleet import FleetSnapshot, is_true
 
 
@@ -26,18 +29,62 @@ def plan_life(
     if new_plan is not None:
         updates.append(_update(snapshot, new_plan, (_certified(), _applied(mode), *progress), _phase(mode)))
         if mode is Mode.AUTO:
-            superseded = condition(
-                ConditionType.APPLIED,
-                ConditionStatus.FALSE,
-                Reason.SUPERSEDED,
-                revision=new_plan.spec.revision,
-            )
-            updates += [
-                _update(snapshot, older, (superseded, *_ended(older, superseded)), PlanPhase.SUPERSEDED)
-                for older in snapshot.plans
-                if is_true(older, ConditionType.APPLIED)
-            ]
+            updates += _superseded(snapshot, new_plan)
     return PlanLife(tuple(updates), _expired(snapshot, new_plan, mode))
+
+
+def newly_approved(snapshot: FleetSnapshot) -> FleetPlan | None:
+    """The plan that Argosy begins to act on: the latest after the applied one that a user has approved.
+
+    None in another mode than Recommend: in Auto every plan is acted on, in Observe none.
+    """
+    if snapshot.fleet_spec.mode is not Mode.RECOMMEND:
+        return None
+    applied = snapshot.applied_plan
+    least = applied.spec.revision if applied is not None else 0
+    later = (plan for plan in snapshot.plans if plan.spec.revision > least)
+    approved = (plan for plan in later if is_approved(plan.metadata.annotations))
+    return max(approved, key=lambda plan: plan.spec.revision, default=None)
+
+
+def as_applied(snapshot: FleetSnapshot, plan: FleetPlan) -> FleetSnapshot:
+    """The snapshot in which this plan is the applied one; it is written by `approval_statuses`."""
+    conditions = set_condition(plan.status.conditions, _applied(Mode.AUTO), rfc3339(snapshot.now_s))
+    status = plan.status.model_copy(update={"conditions": conditions})
+    taken = plan.model_copy(update={"status": status})
+    return replace(snapshot, plans=tuple(taken if each is plan else each for each in snapshot.plans))
+
+
+def approval_statuses(
+    snapshot: FleetSnapshot, plan: FleetPlan, progress: tuple[Condition, ...]
+) -> tuple[StatusUpdate, ...]:
+    """The statuses of a plan that was approved, and of those that it replaces."""
+    own = _update(snapshot, plan, (_applied(Mode.AUTO), *progress), PlanPhase.APPLIED)
+    return (own, *_superseded(snapshot, plan))
+
+
+def is_by_order(plan: FleetPlan) -> bool:
+    """Whether a user approved the plan or went back to it: that explains what it removes."""
+    return plan.spec.restores is not None or is_approved(plan.metadata.annotations)
+
+
+def approval_event(snapshot: FleetSnapshot, plan: FleetPlan | None) -> tuple[EventRecord, ...]:
+    """An event of Fleet when Argosy begins to act on a plan that a user has approved."""
+    if snapshot.fleet is None or plan is None:
+        return ()
+    message = f"{plan.key} was approved: Argosy acts on it (${plan.spec.cost_usd_per_hour:.2f} an hour)."
+    return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", "Approved", message),)
+
+
+def _superseded(snapshot: FleetSnapshot, by: FleetPlan) -> list[StatusUpdate]:
+    """The statuses of the applied plans that this one replaces."""
+    parts = {"revision": by.spec.revision}
+    now = condition(ConditionType.APPLIED, ConditionStatus.FALSE, Reason.SUPERSEDED, **parts)
+    return [
+        _update(snapshot, older, (now, *_ended(older, now)), PlanPhase.SUPERSEDED)
+        for older in snapshot.plans
+        if is_true(older, ConditionType.APPLIED) and older.key != by.key
+    ]
 
 
 def _ended(plan: FleetPlan, superseded: Condition) -> list[Condition]:

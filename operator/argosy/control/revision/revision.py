@@ -56,12 +56,14 @@ class Origin:
     number: of the revision
     edits:  digest of the users' specs that it was made for
     limits: requests in flight at one Envoy, by Deployment
+    restores: the revision that a user went back to; None: none
     """
 
     number: int
     trigger: str
     edits: str = ""
     limits: Mapping[DeploymentKey, int] = field(default_factory=dict)
+    restores: int | None = None
 
 
 def revision_of(decided: Decided, previous: FleetPlan | None, origin: Origin) -> FleetPlan:
@@ -77,6 +79,7 @@ def revision_of(decided: Decided, previous: FleetPlan | None, origin: Origin) ->
         revision=origin.number,
         trigger=origin.trigger[:SENTENCE_LIMIT],
         edits_digest=origin.edits,
+        restores=origin.restores,
         cost_usd_per_hour=round(decided.plan.cost_usd_per_hour + kept_usd_per_hour(decided), 4),
         deployments=(*entries.values(), *outgoing.values()),
         cells=_cells(decided, waiting),
@@ -164,15 +167,7 @@ def differs(
 
     outside: replicas that serve on where their pool has no node any more: their places are not given up
     """
-    if last is None:
-        return True
-    if (
-        _kept(new) != _kept(last)
-        or _counts(new) != _counts(last)
-        or _gives_places_up(new, last, outside or {})
-        or _limits(new) != _limits(last)
-        or _cell_names(new) != _cell_names(last)
-    ):
+    if last is None or runs_differently(new, last, outside) or _limits(new) != _limits(last):
         return True
     before, after = _shares(last), _shares(new)
     if {k for k, v in before.items() if v > 0} != {k for k, v in after.items() if v > 0}:
@@ -180,6 +175,21 @@ def differs(
     if _stands_by_for_room(new, after.keys() - before.keys()):
         return True
     return any(abs(share - before.get(key, 0.0)) > SHARE_TOLERANCE for key, share in after.items())
+
+
+def runs_differently(
+    new: FleetPlan, last: FleetPlan, outside: Mapping[DeploymentKey, Counter[str]] | None = None
+) -> bool:
+    """Whether other replicas run by `new`, other cells are served, or a listed place is given up.
+
+    What alone makes a revision while a user holds the replicas: shares and limits stay as well.
+    """
+    return (
+        _kept(new) != _kept(last)
+        or _counts(new) != _counts(last)
+        or _gives_places_up(new, last, outside or {})
+        or _cell_names(new) != _cell_names(last)
+    )
 
 
 def _entries(decided: Decided, limits: Mapping[DeploymentKey, int]) -> dict[DeploymentKey, PlannedDeployment]:

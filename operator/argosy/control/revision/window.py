@@ -13,6 +13,7 @@ the last revision was made is read from its status, so that a restarted operator
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ class Window:
     @property
     def earlier(self) -> Earlier:
         """What `last` has."""
-        return Earlier(planned_counts(self.last), _shares(self.last), SHARE_TOLERANCE)
+        return Earlier(planned_counts(self.last), shares_of(self.last), SHARE_TOLERANCE)
 
 
 def open_window(sizing: Sizing, problem: PlanProblem, found: Plan) -> Window | None:
@@ -68,6 +69,14 @@ def open_window(sizing: Sizing, problem: PlanProblem, found: Plan) -> Window | N
     if last.spec.edits_digest != edits_digest(snapshot) or _has_failed(last, sizing):
         return None
     return _window(last, sizing, problem)
+
+
+def counts_by_variant(problem: PlanProblem, plan: Plan) -> dict[str, int]:
+    """A plan's replicas by variant."""
+    counts: Counter[str] = Counter()
+    for option in problem.options:
+        counts[option.variant] += plan.replicas.get(option.name, 0)
+    return {variant: count for variant, count in sorted(counts.items()) if count}
 
 
 def made_at_s(plan: FleetPlan) -> float | None:
@@ -104,7 +113,7 @@ def _load_s(variants: Set[str], problem: PlanProblem) -> float:
 def _is_same(last: FleetPlan, problem: PlanProblem, found: Plan) -> bool:
     """Whether the plan found has the last one's cells and counts, and its shares but for noise."""
     cells = {cell.name for cell in last.spec.cells} == {cell.name for cell in problem.cells}
-    before, after = _shares(last), found.shares
+    before, after = shares_of(last), found.shares
     shares = all(
         abs(before.get(pair, 0.0) - after.get(pair, 0.0)) <= SHARE_TOLERANCE
         for pair in before.keys() | after.keys()
@@ -134,5 +143,6 @@ def planned_counts(plan: FleetPlan) -> Mapping[DeploymentKey, int]:
     return {d.name: d.replicas for d in plan.spec.deployments if d.replicas}
 
 
-def _shares(plan: FleetPlan) -> dict[tuple[CellName, DeploymentKey], float]:
+def shares_of(plan: FleetPlan) -> dict[tuple[CellName, DeploymentKey], float]:
+    """A revision's shares (0-1), positive ones only."""
     return {(c.name, s.deployment): s.share for c in plan.spec.cells for s in c.shares if s.share > 0}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from argosy.api.fleet import Mode
 from argosy.snapshot import EndpointHealth, fresh
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot
@@ -49,7 +48,7 @@ class Unrouted:
 
 def unrouted(snapshot: FleetSnapshot) -> dict[str, Unrouted]:
     """By the key of the pod. While no plan is applied and nothing is routed: those that never can be."""
-    is_routing = snapshot.applied_plan is not None and snapshot.fleet_spec.mode is Mode.AUTO
+    is_routing = snapshot.applied_plan is not None and snapshot.acts
     found = {}
     for pod in snapshot.engine_pods:
         if not takes_requests(pod, frozenset()):

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from argosy.api import Fleet, GPUPool, ServedModel, WorkloadClass
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
-from argosy.api.fleet import FleetStatus, Mode
+from argosy.api.fleet import FleetStatus
 from argosy.api.gpupool import GPUPoolStatus
 from argosy.api.kinds import kind_of
 from argosy.api.servedmodel import ServedModelStatus
@@ -59,7 +59,7 @@ def change_events(snapshot: FleetSnapshot, updates: Iterable[StatusUpdate]) -> t
         kind = kind_of(update.kind).name
         for each in _TOLD.get(update.kind, ()):
             found += _condition_events(kind, update, before.conditions, each)
-        acts = snapshot.fleet_spec.mode is Mode.AUTO
+        acts = snapshot.acts
         found += _count_events(snapshot, update, before, "a successor does" if acts else "it is gone")
     return tuple(found)
 

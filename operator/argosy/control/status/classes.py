@@ -50,12 +50,13 @@ _LIMITS = {
     ShortfallCause.POOL_FULL: Reason.CAPACITY_SHORT,
     ShortfallCause.BUDGET: Reason.BUDGET_SHORT,
     ShortfallCause.REPLICA_LIMIT: Reason.REPLICAS_AT_LIMIT,
+    ShortfallCause.HELD: Reason.PLANNING_HELD,
 }
 """Shortfalls that a limit causes: their sentences name the field that holds it."""
 
 
-def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus:
-    """The status of a WorkloadClass."""
+def class_status(reported: Reported, item: WorkloadClass, usd_per_hour: float) -> WorkloadClassStatus:
+    """The status of a WorkloadClass, which costs `usd_per_hour`."""
     cells = reported.cells_of(item.key)
     verdicts = (
         _accepted(reported, item.key),
@@ -72,6 +73,7 @@ def class_status(reported: Reported, item: WorkloadClass) -> WorkloadClassStatus
         observed=observed_status(reported, item.key),
         sharing_group=", ".join(dict.fromkeys(c.sharing_group.name for c in cells)) or None,
         replicas_ready=sum(map(reported.serves, reported.pods_of_class(item.key))),
+        cost_usd_per_hour=usd_per_hour,
         unserved_share=_unserved_share(reported, item.key),
         interrupted_since=None if since_s is None else rfc3339(since_s),
     )

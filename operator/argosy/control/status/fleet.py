@@ -20,7 +20,7 @@ from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.unacted import plan_unacted
 from argosy.control.status.verdict import MAX_TEXT, Verdict, because, dated, false, programmed, true
-from argosy.control.status.waiting import plan_current
+from argosy.control.status.waiting import approval_verdict, hold_verdict, plan_current
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
 
 MAX_ENVOYS = 50
@@ -35,7 +35,7 @@ def fleet_status(reported: Reported, item: Fleet) -> FleetStatus:
     verdicts = (
         true(ConditionType.ACCEPTED, Reason.ACCEPTED),
         programmed(reported),
-        plan_unacted(reported) or plan_current(snapshot, reported.waiting),
+        _plan_current(reported),
         _ready(reported),
     )
     return FleetStatus(
@@ -45,6 +45,16 @@ def fleet_status(reported: Reported, item: Fleet) -> FleetStatus:
         cost_usd_per_hour=round(sum(pool_cost_usd_per_hour(reported, name) for name in snapshot.pools), 4),
         envoys=_envoys(snapshot.routing),
         envoys_connected=len(snapshot.routing.envoys),
+    )
+
+
+def _plan_current(reported: Reported) -> Verdict:
+    """Whether the plan is the wanted one, or what keeps it from being replaced."""
+    return (
+        hold_verdict(reported.hold)
+        or plan_unacted(reported)
+        or approval_verdict(reported.snapshot)
+        or plan_current(reported.snapshot, reported.waiting)
     )
 
 

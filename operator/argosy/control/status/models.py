@@ -44,8 +44,8 @@ DRIFT_SHOWN_S = 3600.0
 """A calibration is shown as drifted for this long after the drift was detected."""
 
 
-def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
-    """The status of a ServedModel."""
+def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> ServedModelStatus:
+    """The status of a ServedModel, whose replicas cost `usd_per_hour`."""
     variants = _variants(reported, item)
     desired = sum(v.desired for v in variants)
     pods = reported.pods_of_model(item.key)
@@ -63,6 +63,7 @@ def model_status(reported: Reported, item: ServedModel) -> ServedModelStatus:
         conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
         replicas_ready=sum(map(reported.serves, pods)),
         replicas_desired=desired,
+        cost_usd_per_hour=usd_per_hour,
         variants=variants,
     )
 

@@ -15,7 +15,7 @@ from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.api.servedmodel import Exchange
-from argosy.control.revision.decided import Waiting
+from argosy.control.revision.decided import Hold, Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.differences import Difference, Wanted, differences
 from argosy.control.state.measured import measured
@@ -39,6 +39,7 @@ class Reported:
     follow:  the plan that is carried out, or None
     history: what requests got in the last minutes
     waiting: the change of the plan that waits, or None
+    hold:    planning that a user has paused, or None
     unread:  what has not been readable for a while, such as `all engines`; else empty
     edits: what other clients have changed of templates and nothing sets back, by Deployment
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
@@ -52,6 +53,7 @@ class Reported:
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)
     history: ObservedHistory = field(default_factory=ObservedHistory)
     waiting: Waiting | None = None
+    hold: Hold | None = None
     unread: str = ""
     edits: Mapping[DeploymentKey, str] = field(default_factory=dict)
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
@@ -64,7 +66,7 @@ class Reported:
     @property
     def mode(self) -> Mode:
         """What Argosy may do."""
-        return self.snapshot.fleet_spec.mode
+        return self.snapshot.acting_mode
 
     @cached_property
     def num_serving(self) -> Counter[DeploymentKey]:
@@ -182,7 +184,8 @@ class Reported:
     @cached_property
     def _wanted(self) -> dict[DeploymentKey, int]:
         """Replicas of a plan that would be made now, by Deployment; those that are kept stay."""
-        plan = self.waiting.wanted if self.waiting is not None else self.plan
+        postponed = self.waiting or self.hold
+        plan = postponed.wanted if postponed is not None else self.plan
         found = {name: count for name, count in plan.replicas.items() if count}
         for name, state in self.snapshot.deployments.items():
             if self.is_kept(name):

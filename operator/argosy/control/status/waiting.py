@@ -1,6 +1,6 @@
-"""What users read of a change of the plan that waits: a condition of Fleet, and one event.
+"""What users read of a change of the plan that waits, or that a user holds: a condition of Fleet, and events.
 
-Owns its sentence. Input: the change, and the snapshot. Output: a `Verdict`, events. The sentence holds no
+Owns their sentences. Input: the change or the hold, the snapshot. Output: a `Verdict`, events. They hold no
 time but the one at which the wait ends: a status must not change with every decision.
 """
 
@@ -14,7 +14,7 @@ from argosy.api.conditions import ConditionStatus, ConditionType, Reason, find_c
 from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339, seconds_of
 from argosy.control.decision import EventRecord
-from argosy.control.revision.decided import Waiting
+from argosy.control.revision.decided import Hold, Waiting
 from argosy.control.revision.window import last_revision, made_at_s
 from argosy.control.status.verdict import Verdict, false, true
 from argosy.snapshot.fleet import FleetSnapshot
@@ -49,6 +49,24 @@ def _why_kept(waiting: Waiting) -> str:
     return "they keep every SLO"
 
 
+def approval_verdict(snapshot: FleetSnapshot) -> Verdict | None:
+    """PlanCurrent while Argosy acts on an approved plan and recommends another; None otherwise."""
+    applied = snapshot.applied_plan
+    latest = max(snapshot.plans, key=lambda plan: plan.spec.revision, default=None)
+    if snapshot.fleet_spec.mode is not Mode.RECOMMEND or not snapshot.acts:
+        return None
+    if applied is None or latest is None or latest.key == applied.key:
+        return None
+    return false(
+        ConditionType.PLAN_CURRENT,
+        Reason.APPROVAL_WAITS,
+        revision=latest.spec.revision,
+        cost=f"${latest.spec.cost_usd_per_hour:.2f}",
+        followed=applied.spec.revision,
+        kept_cost=f"${applied.spec.cost_usd_per_hour:.2f}",
+    )
+
+
 def waiting_events(snapshot: FleetSnapshot, waiting: Waiting | None) -> tuple[EventRecord, ...]:
     """An event when a change begins to wait, one for each revision that it waits for.
 
@@ -68,6 +86,56 @@ def waiting_events(snapshot: FleetSnapshot, waiting: Waiting | None) -> tuple[Ev
         return ()
     message = plan_current(snapshot, waiting).message
     return (EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", Reason.CHANGE_WAITS.value, message),)
+
+
+def hold_verdict(paused: Hold | None) -> Verdict | None:
+    """PlanCurrent while a user holds planning; None where no user does."""
+    if paused is None:
+        return None
+    orders, kind = paused.orders, ConditionType.PLAN_CURRENT
+    parts = {
+        "annotation": orders.named,
+        "why": f" ({orders.reason.rstrip('.')})" if orders.reason else "",
+        "wanted": _wanted(paused),
+    }
+    if paused.problem:
+        what = (
+            f"revision {paused.revision} is held instead" if paused.plan else "nothing is planned meanwhile"
+        )
+        return false(kind, Reason.HOLD_REFUSED, **parts, problem=f"{paused.problem}; {what}")
+    cost = f"${paused.plan.cost_usd_per_hour:.2f}" if paused.plan is not None else "-"
+    reason = Reason.ROLLED_BACK if orders.rollback is not None else Reason.PAUSED
+    verdict = true if paused.is_same else false
+    revision = paused.revision if orders.rollback is None else orders.rollback
+    return verdict(kind, reason, **parts, revision=revision, cost=cost)
+
+
+def _wanted(paused: Hold) -> str:
+    if paused.is_same:
+        return "A new plan would have the same replicas."
+    return (
+        f"A new plan would have {_counts(paused.variants)} (${paused.wanted.cost_usd_per_hour:.2f} an hour)."
+    )
+
+
+_HELD = (Reason.PAUSED, Reason.ROLLED_BACK, Reason.HOLD_REFUSED)
+
+
+def hold_events(snapshot: FleetSnapshot, paused: Hold | None) -> tuple[EventRecord, ...]:
+    """An event when planning is paused, sent back or cannot be held, and one when it goes on."""
+    fleet = snapshot.fleet
+    if fleet is None:
+        return ()
+    before = find_condition(fleet.status.conditions, ConditionType.PLAN_CURRENT)
+    was = before.reason if before is not None and before.reason in _HELD else ""
+    now = hold_verdict(paused)
+    if now is None:
+        message = "Planning goes on: no annotation of Fleet/default holds it any more."
+        return (EventRecord(Fleet.KIND, fleet.key, "Normal", "Resumed", message),) if was else ()
+    if now.reason.value == was:
+        return ()
+    kind = "Warning" if now.reason is Reason.HOLD_REFUSED else "Normal"
+    return (EventRecord(Fleet.KIND, fleet.key, kind, now.reason.value, now.message),)
 
 
 def _counts(replicas: Mapping[str, int]) -> str:

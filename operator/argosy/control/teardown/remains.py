@@ -13,11 +13,12 @@ from typing import Any
 from argosy.api.fleet import FleetSpec, Mode
 from argosy.api.fleetplan import FleetPlan
 from argosy.api.kinds import USER_SPECS, kind_named
+from argosy.api.orders import is_approved
 from argosy.api.schema.timestamp import seconds_of
 from argosy.api.servedmodel import DRAIN_SECONDS
 from argosy.keys import DeploymentKey, NamespacedName
 from argosy.snapshot.cluster import LABEL_DEPLOYMENT, LABEL_MANAGED_BY, MANAGED_BY
-from argosy.snapshot.fleet import last_fleet_spec
+from argosy.snapshot.fleet import applied_plan, last_fleet_spec
 
 Object = Mapping[str, Any]
 
@@ -132,13 +133,18 @@ def pod_left(pod: Object) -> PodLeft:
 def mode_of(fleets: Iterable[Object], plans: Iterable[Object], *, is_fleet_installed: bool) -> Mode | None:
     """The mode in which an operator acts: the Fleet's, else the last one's by the plans, else the default.
 
+    Auto where in Recommend a user approved the applied plan.
     None where it is not known: Fleet's kind is not installed and no plan tells, or the value is no mode.
     """
+    parsed = (FleetPlan.from_object(plan) for plan in plans)
+    known = tuple(plan for plan in parsed if isinstance(plan, FleetPlan))
     for fleet in fleets:
         if fleet["metadata"]["name"] == "default":
-            return _mode((fleet.get("spec") or {}).get("mode", FleetSpec().mode))
-    parsed = (FleetPlan.from_object(plan) for plan in plans)
-    spec = last_fleet_spec(tuple(plan for plan in parsed if isinstance(plan, FleetPlan)))
+            mode = _mode((fleet.get("spec") or {}).get("mode", FleetSpec().mode))
+            applied = applied_plan(known)
+            acts = applied is not None and is_approved(applied.metadata.annotations)
+            return Mode.AUTO if mode is Mode.RECOMMEND and acts else mode
+    spec = last_fleet_spec(known)
     if spec is None:
         return FleetSpec().mode if is_fleet_installed else None
     return spec.mode

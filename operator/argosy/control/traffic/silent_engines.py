@@ -39,7 +39,7 @@ def silent_events(snapshot: FleetSnapshot, before: frozenset[str]) -> tuple[Even
     for key, since_s in sorted(silent_since(snapshot).items()):
         pod = snapshot.pods[key]
         if key not in before and (model := models.get(pod.deployment)) is not None:
-            message = _message(pod, since_s, snapshot.fleet_spec.mode)
+            message = _message(pod, since_s, snapshot.acting_mode)
             found.append(EventRecord(ServedModel.KIND, model, "Warning", FELL_SILENT, message))
     return tuple(found)
 

@@ -25,7 +25,7 @@ async def settled(directory: Path, num_nodes: int) -> VirtualShell:
 
 
 def notes(shell: VirtualShell) -> list[str]:
-    return [e["note"] for e in shell.server.of("events").values() if e["reason"] == "ChangedByHand"]
+    return [e["message"] for e in shell.server.of("events").values() if e["reason"] == "ChangedByHand"]
 
 
 def with_image(deployment: dict[str, Any], image: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ async def test_engines_that_stop_together_for_less_than_a_minute_change_nothing_
         await shell.clock.sleep(60.0)
     assert (pods(shell), shell.plan_triggers()) == before
     (event,) = [e for e in shell.server.of("events").values() if e["reason"] == "SilenceInDoubt"]
-    assert event["regarding"]["kind"] == "Fleet"
+    assert event["involvedObject"]["kind"] == "Fleet"
 
 
 @in_virtual_time

@@ -474,6 +474,6 @@ async def test_a_budget_edited_or_deleted_by_hand_is_set_back_within_two_seconds
         await shell.clock.sleep(2.0)
         assert shell.server.of("poddisruptionbudgets")[key]["spec"]["minAvailable"] == 2
         await shell.clock.sleep(120.0)
-    notes = [e["note"] for e in shell.server.of("events").values() if e["reason"] == "ChangedByHand"]
+    notes = [e["message"] for e in shell.server.of("events").values() if e["reason"] == "ChangedByHand"]
     assert len(notes) == 1, notes
     assert sorted(shell.server.of("fleetplans")) == plans

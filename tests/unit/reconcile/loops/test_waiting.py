@@ -49,7 +49,9 @@ async def test_a_rate_that_falls_in_the_window_takes_replicas_away_at_its_end_an
             await shell.clock.sleep(5.0)
         assert shell.condition("fleets", "default", "PlanCurrent") == ("False", "ChangeWaits")
         assert shell.state.metrics.waiting._value.get() == 1
-        told = [e["reason"] for e in shell.server.of("events").values() if e["regarding"]["kind"] == "Fleet"]
+        told = [
+            e["reason"] for e in shell.server.of("events").values() if e["involvedObject"]["kind"] == "Fleet"
+        ]
         assert told == ["NewPlan", "Programmed", "NewPlan", "ChangeWaits"]
         assert len(shell.plan_triggers()) == num_plans
         await shell.clock.sleep(WINDOW_S - (shell.clock.monotonic_s() - began_s) + 2.0)

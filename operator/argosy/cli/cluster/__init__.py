@@ -1,0 +1,1 @@
+"""Commands that look at a cluster, or ask its operator for something, by kubeconfig."""
