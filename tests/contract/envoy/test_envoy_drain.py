@@ -1,0 +1,73 @@
+"""How the chart's Envoy ends: the script that runs before SIGTERM, against a real Envoy with requests on it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+DRAIN = Path(__file__).parents[3] / "charts" / "argosy" / "files" / "envoy-drain.sh"
+
+
+async def drain(
+    world: Any, longest_s: int, shortest_s: int = 0, port: int | None = None
+) -> tuple[int, float]:
+    """Run it as the pod's hook does: its exit code, and how many seconds it took."""
+    admin_port = port or int(world.envoy.admin_address.rpartition(":")[2])
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "ARGOSY_ENVOY_ADMIN_PORT": str(admin_port),
+        "ARGOSY_ENVOY_DRAIN_LEAST": str(shortest_s),
+    }
+    began_s = time.monotonic()
+    process = await asyncio.create_subprocess_exec("bash", str(DRAIN), str(longest_s), env=environment)
+    return await process.wait(), time.monotonic() - began_s
+
+
+async def streaming(world: Any, build: Any, seconds: float) -> asyncio.Task[Any]:
+    """A streamed answer that has begun and takes this long."""
+    replica = await world.replica("slow")
+    replica.stream_s = seconds
+    await world.publish(world.table([build.route("chat", {"chat": 1.0})], [build.cluster("chat", replica)]))
+    ask = world.ask(headers={"x-class": "chat"}, json_body={"stream": True})
+    task: asyncio.Task[Any] = asyncio.create_task(ask)
+    await world.until(lambda: replica.num_requests == 1)
+    return task
+
+
+async def test_a_drain_waits_for_the_answers_that_run_and_still_takes_new_requests(
+    world: Any, build: Any
+) -> None:
+    stream = await streaming(world, build, 4.0)
+    draining = asyncio.create_task(drain(world, longest_s=60))
+
+    async def is_unready() -> bool:
+        return bool((await world.admin("/ready")).strip() == "DRAINING")
+
+    await world.until_async(is_unready)
+    late = await world.ask(headers={"x-class": "chat"})
+    assert (late.status, late.headers.get("connection")) == (200, "close"), "the client connects elsewhere"
+    assert not draining.done(), "a stream runs"
+    code, _ = await draining
+    answer = await stream
+    assert (code, answer.status, answer.body.endswith("data: [DONE]\n\n")) == (0, 200, True)
+
+
+async def test_a_drain_ends_at_its_limit_though_a_request_runs(world: Any, build: Any) -> None:
+    stream = await streaming(world, build, 30.0)
+    code, seconds = await drain(world, longest_s=2)
+    assert (code, stream.done()) == (0, False)
+    assert seconds >= 1.0, "it waited"
+    stream.cancel()
+
+
+async def test_an_idle_envoy_is_kept_for_as_long_as_services_may_still_name_it(world: Any) -> None:
+    code, seconds = await drain(world, longest_s=60, shortest_s=2)
+    assert code == 0
+    assert seconds >= 1.0
+
+
+async def test_a_drain_without_an_envoy_ends_at_once(world: Any) -> None:
+    code, _ = await asyncio.wait_for(drain(world, longest_s=60, port=1), timeout=30.0)
+    assert code == 0
