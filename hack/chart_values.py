@@ -1,4 +1,4 @@
-"""The chart's values.yaml as a list of documented values, and what is written from it: a JSON Schema and a table.
+"""The chart's values.yaml as documented values, and what is written from it: a JSON Schema and a table.
 
 In values.yaml a comment that begins with `# --` describes the value below it, and goes on over the following
 comment lines; `# @schema {...}` adds keywords of JSON Schema. Types come from the defaults; unknown names are
@@ -24,7 +24,7 @@ class UndocumentedValueError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value. path: `operator.replicas`; keywords: what `# @schema` adds; parts: of a mapping with names."""
+    """One value. path: `operator.replicas`; keywords: what `# @schema` adds; parts: of a mapping."""
 
     path: str
     default: Any
@@ -106,7 +106,7 @@ def _comment(lines: list[str], line: int) -> _Comment:
 
 
 def schema_document(values: tuple[Value, ...], subcharts: Collection[str]) -> str:
-    """values.schema.json. subcharts: the values of other charts, to which Helm adds `global` as to this one's."""
+    """values.schema.json. subcharts: values of other charts, to which Helm adds `global` as to this one's."""
     properties = {value.name: value.schema() for value in values}
     for name in subcharts:
         properties[name]["properties"]["global"] = _GLOBAL

@@ -1,4 +1,4 @@
-"""How the chart's Envoy ends: the script that runs before SIGTERM, against a real Envoy with requests on it."""
+"""How the chart's Envoy ends: the script that runs before SIGTERM, on a real Envoy with requests."""
 
 from __future__ import annotations
 
