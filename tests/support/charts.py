@@ -1,6 +1,6 @@
 """Helm in tests: the chart of this checkout rendered, installed, upgraded.
 
-Owns how helm is called. Input: arguments and values. Output: what helm prints, or the objects that it renders.
+Owns how helm is called. Input: arguments and values. Output: what helm prints, or the objects it renders.
 Each `Helm` keeps its own home, so that no setting of the machine's user counts.
 """
 
