@@ -147,6 +147,11 @@ def test_an_older_kubernetes_is_refused_with_the_version_it_takes(helm: Helm) ->
             id="the port of Envoy's statistics",
         ),
         pytest.param(
+            "envoy.drain.leastSeconds=400",
+            "envoy.drain.leastSeconds is 400, more than envoy.drain.mostSeconds, which is 300: raise the latter",
+            id="a drain that is over before it may be",
+        ),
+        pytest.param(
             "envoy.service.nodePort=30080",
             "envoy.service.nodePort is 30080 and envoy.service.type is ClusterIP, which has no port on nodes",
             id="a node port without one",

@@ -1,15 +1,15 @@
 #!/bin/bash
 # Drains the Envoy of this pod, before Kubernetes ends it: its health checks fail, so that Services leave it out and
-# its answers ask clients to connect anew; then this waits until no request runs, for SECONDS at most.
+# its answers ask clients to connect anew; then this waits until no request runs.
 #
-#   bash drain.sh SECONDS
+#   bash drain.sh LEAST MOST        seconds to wait, at least and at most
 #
-# Needs bash and sleep: the admin interface is on 127.0.0.1, where no HTTP hook of the kubelet reaches it.
+# LEAST: new connections come until every node knows the Service's new endpoints, and a connection that is idle is
+# used again until its client gives it up. Needs bash and sleep: the admin interface is on 127.0.0.1, where no HTTP
+# hook of the kubelet reaches it.
 set -u
-longest=${1:?how many seconds to wait at most}
+shortest=${1:?seconds to wait at least} longest=${2:?seconds to wait at most}
 admin=${ARGOSY_ENVOY_ADMIN_PORT:-9901}
-# A Service's new endpoints reach every node within seconds: until then new connections still come here.
-shortest=${ARGOSY_ENVOY_DRAIN_LEAST:-5}
 
 ask() { # METHOD PATH: prints the answer
   local line

@@ -18,10 +18,11 @@ async def drain(
     environment = {
         "PATH": "/usr/bin:/bin",
         "ARGOSY_ENVOY_ADMIN_PORT": str(admin_port),
-        "ARGOSY_ENVOY_DRAIN_LEAST": str(shortest_s),
     }
     began_s = time.monotonic()
-    process = await asyncio.create_subprocess_exec("bash", str(DRAIN), str(longest_s), env=environment)
+    process = await asyncio.create_subprocess_exec(
+        "bash", str(DRAIN), str(shortest_s), str(longest_s), env=environment
+    )
     return await process.wait(), time.monotonic() - began_s
 
 
