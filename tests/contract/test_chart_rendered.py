@@ -148,7 +148,7 @@ def test_an_older_kubernetes_is_refused_with_the_version_it_takes(helm: Helm) ->
         ),
         pytest.param(
             "envoy.drain.leastSeconds=400",
-            "envoy.drain.leastSeconds is 400, more than envoy.drain.mostSeconds, which is 300: raise the latter",
+            "envoy.drain.leastSeconds is 400, more than envoy.drain.mostSeconds, which is 300: raise",
             id="a drain that is over before it may be",
         ),
         pytest.param(
