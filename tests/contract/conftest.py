@@ -15,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+from api_calls import require_recorded
 from charts import Helm
 from operator_stage import OperatorStage, Say
 from xdist.remote import Producer
@@ -86,7 +87,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         running = item.config.stash.get(_RUNNING, None)
         if running is not None:
             del item.config.stash[_RUNNING], item.config.stash[_STARTED]
+            control_plane = running.stage.control_plane
             running.close()
+            require_recorded(control_plane)
 
 
 def _uses_stage(item: pytest.Item | None) -> bool:
