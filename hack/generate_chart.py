@@ -1,7 +1,7 @@
 """Writes what the chart has of other sources; with --check only compares, and names what differs.
 
 - the custom resources, from the models in `argosy.api`;
-- Envoy's bootstrap, as `argosy envoy bootstrap` prints it;
+- Envoy's bootstrap, as `argosy envoy bootstrap` writes it, with and without mutual TLS;
 - values.schema.json and the README's table, from values.yaml.
 """
 
@@ -16,31 +16,39 @@ import yaml
 
 from argosy.api import KINDS
 from argosy.api.crd.crdgen import file_name, render
-from argosy.manifests.envoy_bootstrap import EnvoyBootstrap, bootstrap
+from argosy.manifests.envoy_bootstrap import EnvoyBootstrap, files
+from argosy.settings import TlsFiles
 
 CHART = Path(__file__).resolve().parent.parent / "charts" / "argosy"
 CRDS = CHART / "charts" / "argosy-crds" / "files"
 ADS_HOST = "argosy.argosy-system.svc"
 """The chart puts the release's namespace into it."""
+SEEN_AT = Path("/etc/argosy")
+CERTIFICATE = Path("/etc/argosy-tls")
+TLS = TlsFiles(CERTIFICATE / "tls.crt", CERTIFICATE / "tls.key", CERTIFICATE / "ca.crt")
+"""Where the chart mounts its ConfigMap and its Secret."""
 TABLE_BEGINS = "<!-- generated from values.yaml by `make generate`; do not edit below -->\n"
 
 
-def envoy_bootstrap() -> str:
-    """The bootstrap of all Envoys of a release: each pod's name replaces the node id."""
-    wanted = EnvoyBootstrap(node_id="argosy-envoy", ads=((ADS_HOST, 18000),), stats=("0.0.0.0", 9902))
-    return yaml.safe_dump(bootstrap(wanted), sort_keys=False)
+def envoy_files(tls: TlsFiles | None) -> dict[str, str]:
+    """The files of all Envoys of a release, by name: each pod's name replaces the node id."""
+    ads, stats = ((ADS_HOST, 18000),), ("0.0.0.0", 9902)
+    wanted = EnvoyBootstrap("argosy-envoy", ads, stats=stats, tls=tls, directory=SEEN_AT)
+    return {name: yaml.safe_dump(content, sort_keys=False) for name, content in files(wanted).items()}
 
 
 def generated() -> dict[Path, str]:
     """Every file that this writes, with its text."""
     values = chart_values.read((CHART / "values.yaml").read_text("utf-8"))
     readme = CHART / "README.md"
-    written, _, _ = readme.read_text("utf-8").partition(TABLE_BEGINS)
-    files = {CRDS / file_name(kind): render(kind) for kind in KINDS}
-    files[CHART / "files" / "envoy-bootstrap.yaml"] = envoy_bootstrap()
-    files[CHART / "values.schema.json"] = chart_values.schema_document(values, subcharts={"crds"})
-    files[readme] = f"{written}{TABLE_BEGINS}\n{chart_values.table(values)}"
-    return files
+    by_hand, _, _ = readme.read_text("utf-8").partition(TABLE_BEGINS)
+    found = {CRDS / file_name(kind): render(kind) for kind in KINDS}
+    for folder, tls in (("envoy", None), ("envoy-tls", TLS)):
+        for name, text in envoy_files(tls).items():
+            found[CHART / "files" / folder / name] = text
+    found[CHART / "values.schema.json"] = chart_values.schema_document(values, subcharts={"crds"})
+    found[readme] = f"{by_hand}{TABLE_BEGINS}\n{chart_values.table(values)}"
+    return found
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import generate_chart
@@ -81,12 +82,62 @@ def test_the_operators_permissions_are_those_of_the_file_that_others_apply(helm:
 
 
 @pytest.mark.parametrize("namespace", [NAMESPACE, "elsewhere"])
-def test_envoys_start_with_what_argosy_envoy_bootstrap_prints(namespace: str, helm: Helm) -> None:
-    config = named(helm.rendered(namespace=namespace), "ConfigMap", "argosy-envoy")["data"]
+@pytest.mark.parametrize("has_tls", [True, False], ids=["mutual TLS", "plain text"])
+def test_envoys_start_with_what_argosy_envoy_bootstrap_writes(
+    namespace: str, has_tls: bool, helm: Helm, tmp_path: Path
+) -> None:
+    objects = helm.rendered("--set", f"certificates.enabled={str(has_tls).lower()}", namespace=namespace)
+    config = dict(named(objects, "ConfigMap", "argosy-envoy")["data"])
+    assert config.pop("drain.sh") == (CHART / "files" / "envoy-drain.sh").read_text()
     flags = ["--node-id=argosy-envoy", f"--ads=argosy.{namespace}.svc:18000", "--stats-address=0.0.0.0:9902"]
-    printed = CliRunner().invoke(build(), ["envoy", "bootstrap", *flags]).stdout
-    assert yaml.safe_load(config["bootstrap.yaml"]) == yaml.safe_load(printed)
-    assert config["drain.sh"] == (CHART / "files" / "envoy-drain.sh").read_text()
+    flags += [f"--directory={tmp_path}", "--seen-at=/etc/argosy"]
+    if has_tls:
+        kinds = {"cert": "tls.crt", "key": "tls.key", "ca": "ca.crt"}
+        flags += [f"--tls-{flag}=/etc/argosy-tls/{file}" for flag, file in kinds.items()]
+    assert CliRunner().invoke(build(), ["envoy", "bootstrap", *flags]).exit_code == 0
+    written = {file.name: yaml.safe_load(file.read_text()) for file in tmp_path.iterdir()}
+    assert {name: yaml.safe_load(text) for name, text in config.items()} == written
+    mounts = mounted(objects, "Deployment/argosy-envoy")
+    assert mounts["/etc/argosy"] == {"configMap": {"name": "argosy-envoy"}}
+    assert mounts.get("/etc/argosy-tls", {}).get("secret", {}).get("secretName") == (
+        "argosy-xds-envoy" if has_tls else None
+    )
+
+
+def mounted(objects: list[dict[str, Any]], workload: str) -> dict[str, dict[str, Any]]:
+    """What the only container of a workload sees, by path: the volume's source."""
+    spec = pod_templates(objects)[workload]["spec"]
+    volumes = {volume["name"]: {k: v for k, v in volume.items() if k != "name"} for volume in spec["volumes"]}
+    [container] = spec["containers"]
+    return {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "renews"),
+    [("certificates.issuer.name=corporate", False), ("certificates.enabled=true", True)],
+    ids=["cert-manager", "the leader"],
+)
+def test_operators_ask_for_certificates_and_one_party_renews_them(
+    settings: str, renews: bool, helm: Helm
+) -> None:
+    objects = helm.rendered("--set", settings)
+    [container] = pod_templates(objects)["Deployment/argosy-operator"]["spec"]["containers"]
+    flags = dict(arg.split("=", 1) for arg in container["args"] if "=" in arg)
+    secret = mounted(objects, "Deployment/argosy-operator")["/etc/argosy-tls"]["secret"]
+    assert secret == {"secretName": "argosy-xds-server", "optional": True}, "nothing depends on the order"
+    assert [flags[f"--xds-tls-{each}"] for each in ("cert", "key", "ca")] == [
+        f"/etc/argosy-tls/{file}" for file in ("tls.crt", "tls.key", "ca.crt")
+    ]
+    assert flags.get("--certificates") == ("argosy-xds" if renews else None)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_operators_flags_are_flags_that_it_has(name: str, helm: Helm) -> None:
+    [container] = pod_templates(helm.rendered(*values(name)))["Deployment/argosy-operator"]["spec"][
+        "containers"
+    ]
+    answer = CliRunner().invoke(build(), [*container["args"], "--help"])
+    assert answer.exit_code == 0, answer.output
 
 
 def test_an_envoy_pod_gets_time_for_its_drain_and_its_name_as_the_node_id(helm: Helm) -> None:

@@ -16,11 +16,7 @@ GRANTED_BY_KUBERNETES = {
 
 
 def granted() -> set[str]:
-    rules = [
-        rule
-        for document in yaml.safe_load_all(RBAC.read_text())
-        for rule in document.get("rules", ())
-    ]
+    rules = [rule for document in yaml.safe_load_all(RBAC.read_text()) for rule in document.get("rules", ())]
     return {
         call(group, resource, verb)
         for rule in rules

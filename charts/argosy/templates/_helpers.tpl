@@ -121,8 +121,11 @@ argosy.{{ .Release.Namespace }}.svc
 {{- if contains ":" $host }}[{{ $host }}]{{ else }}{{ $host }}{{ end }}:{{ index . 1 }}
 {{- end }}
 
-{{/* What `argosy envoy bootstrap` prints for Envoys of this release; each pod brings its own name as the node id. */}}
+{{/* The files that Envoys of this release read: what `argosy envoy bootstrap` writes. A pod's name replaces the node id. */}}
 {{- define "argosy.bootstrap" -}}
-|
-{{ .Files.Get "files/envoy-bootstrap.yaml" | replace "argosy.argosy-system.svc" (include "argosy.adsHost" .) | trim | indent 2 }}
+{{- $folder := ternary "files/envoy-tls" "files/envoy" .Values.certificates.enabled -}}
+{{- range $path, $_ := .Files.Glob (printf "%s/*.yaml" $folder) }}
+{{ base $path }}: |
+  {{- $.Files.Get $path | replace "argosy.argosy-system.svc" (include "argosy.adsHost" $) | trim | nindent 2 }}
+{{- end }}
 {{- end }}
