@@ -1,8 +1,8 @@
 """Which calls the operator makes of the API server, as the API server of the contract tests records them.
 
-Owns the record in tests/data/operator_calls.txt, one `group/resource verb` per line, and what keeps it: a stage
-that ends compares the operator's calls with it. With ARGOSY_REGENERATE=1 it adds what is new; to find what is
-not called any more, empty the file before and run all of tests/contract.
+Owns the record in tests/data/operator_calls.txt, one `group/resource verb` per line, and what keeps it: a
+stage that ends compares the operator's calls with it. With ARGOSY_REGENERATE=1 it adds what is new; to find
+what is not called any more, empty the file before and run all of tests/contract.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def test_every_call_of_the_operator_is_permitted() -> None:
     ("line", "found"),
     [
         pytest.param(
-            '{"verb": "patch", "objectRef": {"resource": "fleets", "subresource": "status", "apiGroup": "argosy.dev"}}',
+            '{"verb": "patch", "objectRef": {"resource": "fleets", "subresource": "status",'
+            ' "apiGroup": "argosy.dev"}}',
             ["argosy.dev/fleets/status patch"],
             id="a part of an object",
         ),

@@ -1,6 +1,8 @@
-# Whether an installation serves: bash -c SCRIPT check OPERATOR GATEWAY PORT. Prints a sentence for each part.
+# Whether an installation serves; prints a sentence for each part.
+#
+#   bash check-installation.sh OPERATOR PORT GATEWAY PORT
 set -u
-operator=$1 gateway=$2 port=$3
+operator=$1 operator_port=$2 gateway=$3 port=$4
 
 ask() { # HOST PORT PATH: prints the answer
   local line
@@ -10,8 +12,8 @@ ask() { # HOST PORT PATH: prints the answer
   exec 3>&-
 }
 
-if ! answer=$(ask "$operator" 18080 /readyz/ads); then
-  echo "operator: $operator:18080 does not answer; look at: kubectl get pods -l app.kubernetes.io/component=operator"
+if ! answer=$(ask "$operator" "$operator_port" /readyz/ads); then
+  echo "operator: $operator:$operator_port does not answer; look at: kubectl get pods -l app.kubernetes.io/component=operator"
   exit 1
 elif [[ $answer != 'HTTP/1.1 200'* ]]; then
   echo "operator: it does not serve Envoys yet:"

@@ -1,4 +1,4 @@
-"""How the chart's Envoy ends: the script that runs before SIGTERM, on a real Envoy with requests."""
+"""The chart's scripts on a real Envoy: the one that runs before its SIGTERM, and the one of `helm test`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-DRAIN = Path(__file__).parents[3] / "charts" / "argosy" / "files" / "envoy-drain.sh"
+import pytest
+from aiohttp import web
+
+FILES = Path(__file__).parents[3] / "charts" / "argosy" / "files"
+DRAIN = FILES / "envoy-drain.sh"
 
 
 async def drain(
@@ -72,3 +76,50 @@ async def test_an_idle_envoy_is_kept_for_as_long_as_services_may_still_name_it(w
 async def test_a_drain_without_an_envoy_ends_at_once(world: Any) -> None:
     code, _ = await asyncio.wait_for(drain(world, longest_s=60, port=1), timeout=30.0)
     assert code == 0
+
+
+async def checked(world: Any, ready: int) -> tuple[int, str]:
+    """`helm test` with an operator that answers this on /readyz/ads: the exit code, and what it printed."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=ready if request.path == "/readyz/ads" else 404, text="caches: not yet")
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        arguments = ("127.0.0.1", str(port), "127.0.0.1", str(world.gateway.port))
+        script = (FILES / "check-installation.sh").read_text()
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-c", script, "check", *arguments, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await process.communicate()
+        return process.returncode or 0, said.decode()
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("ready", "is_published", "code", "sentences"),
+    [
+        pytest.param(
+            200, True, 0, ["operator: it serves Envoys", "gateway: it answers (HTTP/1.1 404"], id="well"
+        ),
+        pytest.param(
+            503, True, 1, ["does not serve Envoys yet", "caches: not yet"], id="an operator not ready"
+        ),
+        pytest.param(200, False, 1, ["does not answer; is spec.gateway.port"], id="an Envoy without routes"),
+    ],
+)
+async def test_helm_test_says_of_each_part_whether_it_serves(
+    ready: int, is_published: bool, code: int, sentences: list[str], world: Any
+) -> None:
+    if is_published:
+        await world.publish(world.table([], []))
+    ended, said = await checked(world, ready)
+    assert ended == code, said
+    assert [sentence for sentence in sentences if sentence not in said] == [], said
