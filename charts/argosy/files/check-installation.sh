@@ -8,7 +8,7 @@ ask() { # HOST PORT PATH: prints the answer
   local line
   { exec 3<>"/dev/tcp/$1/$2"; } 2>/dev/null || return 1
   printf 'GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$3" "$1" >&3
-  while IFS= read -r -t 10 line <&3; do printf '%s\n' "${line%$'\r'}"; done
+  while IFS= read -r -t 10 line <&3 || [[ -n $line ]]; do printf '%s\n' "${line%$'\r'}"; done
   exec 3>&-
 }
 

@@ -15,7 +15,7 @@ ask() { # METHOD PATH: prints the answer
   local line
   { exec 3<>"/dev/tcp/127.0.0.1/$admin"; } 2>/dev/null || return 1
   printf '%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n' "$1" "$2" >&3
-  while IFS= read -r -t 5 line <&3; do printf '%s\n' "${line%$'\r'}"; done
+  while IFS= read -r -t 5 line <&3 || [[ -n $line ]]; do printf '%s\n' "${line%$'\r'}"; done
   exec 3>&-
 }
 
