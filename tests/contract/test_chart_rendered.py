@@ -131,6 +131,33 @@ def test_operators_ask_for_certificates_and_one_party_renews_them(
     assert flags.get("--certificates") == ("argosy-xds" if renews else None)
 
 
+def test_a_job_or_cert_manager_makes_the_certificates_for_the_host_that_envoys_connect_to(helm: Helm) -> None:
+    own = helm.rendered("--set", "certificates.extraHosts={edge.example,10.0.0.7}")
+    [container] = pod_templates(own)["Job/argosy-certificates"]["spec"]["containers"]
+    hosts = [arg.removeprefix("--host=") for arg in container["args"] if arg.startswith("--host=")]
+    assert hosts == [f"argosy.{NAMESPACE}.svc", "edge.example", "10.0.0.7"]
+    answer = CliRunner().invoke(build(), [*container["args"], "--help"])
+    assert answer.exit_code == 0, answer.output
+    assert {o["kind"] for o in own} & {"Certificate"} == set()
+
+    issuer = "certificates.issuer.name=corporate,certificates.issuer.kind=ClusterIssuer"
+    managed = helm.rendered("--set", f"{issuer},certificates.extraHosts={{edge.example,10.0.0.7}}")
+    assert "Job/argosy-certificates" not in pod_templates(managed)
+    assert "argosy-certificates" not in {o["metadata"]["name"] for o in managed}
+    found = {o["spec"]["secretName"]: o["spec"] for o in managed if o["kind"] == "Certificate"}
+    assert set(found) == {"argosy-xds-server", "argosy-xds-envoy"}
+    server = found["argosy-xds-server"]
+    assert (server["dnsNames"], server["ipAddresses"]) == (hosts[:2], hosts[2:])
+    assert (server["duration"], server["renewBefore"]) == ("2160h", "864h")
+    reference = {"name": "corporate", "kind": "ClusterIssuer", "group": "cert-manager.io"}
+    assert [each["issuerRef"] for each in found.values()] == [reference, reference]
+
+
+def test_without_mutual_tls_nothing_of_it_is_installed(helm: Helm) -> None:
+    objects = helm.rendered("--set", "certificates.enabled=false")
+    assert "certificates" not in " ".join(o["metadata"]["name"] for o in objects)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_the_operators_flags_are_flags_that_it_has(name: str, helm: Helm) -> None:
     [container] = pod_templates(helm.rendered(*values(name)))["Deployment/argosy-operator"]["spec"][
@@ -211,6 +238,12 @@ def test_an_older_kubernetes_is_refused_with_the_version_it_takes(helm: Helm) ->
             "envoy.service.externalTrafficPolicy=Local",
             "envoy.service.externalTrafficPolicy is Local and envoy.service.type is ClusterIP, which nothing",
             id="a policy for traffic that does not exist",
+        ),
+        pytest.param(
+            "certificates.days=400",
+            "certificates.authorityDays is 730, less than twice certificates.days, which is 400: raise it to"
+            " 800 or more",
+            id="an authority that ends before its certificates",
         ),
         pytest.param(
             "operator.extraArgs={--state-dir=/data}",
