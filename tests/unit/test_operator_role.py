@@ -8,7 +8,7 @@ import pytest
 import yaml
 from api_calls import call, calls, recorded
 
-RBAC = Path(__file__).parents[2] / "charts" / "argosy" / "files" / "operator-rbac.yaml"
+FILES = Path(__file__).parents[2] / "charts" / "argosy" / "files"
 GRANTED_BY_KUBERNETES = {
     "authorization.k8s.io/selfsubjectaccessreviews create",
 }
@@ -23,7 +23,12 @@ RARE = {
 
 
 def granted() -> set[str]:
-    rules = [rule for document in yaml.safe_load_all(RBAC.read_text()) for rule in document.get("rules", ())]
+    rules = [
+        rule
+        for file in ("operator-rbac.yaml", "certificates-rbac.yaml")
+        for document in yaml.safe_load_all((FILES / file).read_text())
+        for rule in document.get("rules", ())
+    ]
     return {
         call(group, resource, verb)
         for rule in rules
