@@ -57,11 +57,13 @@ format: $(STAMP) ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-generate: $(STAMP) ## Write crds/ from the models
+generate: $(STAMP) ## Write crds/, the chart's rules and dashboards from their sources
 	@$(BIN)/python hack/generate_crds.py
+	@$(BIN)/python hack/generate_monitoring.py
 
 verify: $(STAMP) ## Check that generated files are up to date
 	@$(BIN)/python hack/generate_crds.py --check
+	@$(BIN)/python hack/generate_monitoring.py --check
 
 bench: setup ## Run the benchmarks; fail where a figure is beyond its bound
 	@$(BIN)/python bench/bounds.py
