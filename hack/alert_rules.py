@@ -151,7 +151,7 @@ ALERTS = (
         "5m",
         f"{CLASS}: {{{{ $value | humanizePercentage }}}} of its requests are refused with 429",
         "More requests arrive than the planned replicas can answer in time: read the reasons of the FleetPlan"
-        " (budget, full pool, replica limit), and add nodes, raise the limit or lower the priority of others.",
+        " (budget, full pool, replica limit), and add nodes, raise the limit, or lower others' priority.",
     ),
     Alert(
         "ArgosyDemandUnserved",
@@ -276,7 +276,7 @@ ALERTS = (
         f"(argosy_picture_in_doubt == 1) {LEADS}",
         "10m",
         "The last plan is kept, because part of the cluster is not seen",
-        "Read the condition of Fleet with the reason PictureIncomplete: it names the kind, permission or CRD.",
+        "Read the condition of Fleet with the reason PictureIncomplete: it names kind, permission or CRD.",
     ),
     Alert(
         "ArgosyRemovalWaits",
