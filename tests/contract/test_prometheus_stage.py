@@ -105,7 +105,7 @@ def test_alerts_fire_when_the_thing_is_broken_and_end_when_it_is_mended(
     try:
         with running_prometheus(stage, tmp_path) as prometheus:
             until(lambda: prometheus.query("fleet:argosy_cost_usd_per_hour:sum"), "the rules to be judged")
-            assert prometheus.firing() == set()
+            until_equal(set(), prometheus.firing, "no alert")
             # No replica can keep this class's SLO, so that its requests fail.
             stage.apply(hasty)
             with stage.load(rate_per_s=10.0, headers={"x-argosy-class": "hasty"}):
@@ -117,12 +117,13 @@ def test_alerts_fire_when_the_thing_is_broken_and_end_when_it_is_mended(
             # The budget is less than what runs, and nothing may be removed.
             stage.patch("fleet", "default", mode="Recommend", budgetUsdPerHour=1)
             until(lambda: "ArgosyCostOverBudget" in prometheus.firing(), "the budget's alert")
-            until(lambda: not broken & prometheus.firing(), "the alerts of the deleted class to end")
             stage.patch("fleet", "default", mode="Auto", budgetUsdPerHour=None)
-            until_equal(set(), prometheus.firing, "all alerts to end")
+            # Its rate of failures stays in the window of five minutes.
+            mended = (broken | {"ArgosyCostOverBudget"}) - {"ArgosyRequestsFail"}
+            until(lambda: not mended & prometheus.firing(), f"{mended} to end")
             stage.leader.kill()
             lost = {"ArgosyOperatorDown", "ArgosyEnvoyDisconnected"}
-            until_equal(lost, prometheus.firing, "the operator's alerts")
+            until(lambda: lost <= prometheus.firing(), f"{lost}")
             stage.kill_envoy()
             until(lambda: "ArgosyEnvoyDown" in prometheus.firing(), "Envoy's alert")
             assert prometheus.rule_errors() == {}

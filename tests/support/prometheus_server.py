@@ -2,7 +2,7 @@
 
 Owns the step that the Prometheus Operator takes: from a ServiceMonitor or a PodMonitor to a scrape
 configuration. Pods are discovered from the stage's API server. Its Services have no endpoints, as an
-EndpointSlice refuses loopback addresses: what would be discovered of them is stated with the same meta labels.
+EndpointSlice refuses loopback addresses: what would be discovered of them is stated, with its meta labels.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class PrometheusServer:
 
 @contextmanager
 def running_prometheus(stage: OperatorStage, directory: Path) -> Iterator[PrometheusServer]:
-    """Scrape the stage every second, with the chart's rules judged as often and their alerts firing at once."""
+    """Scrape the stage every two seconds and judge the chart's rules; their alerts fire at once."""
     (port,) = free_ports(1)
     directory.mkdir(parents=True, exist_ok=True)
     rules = directory / "rules.yaml"
@@ -104,23 +104,27 @@ def configuration(stage: OperatorStage, rules: Path) -> Object:
     """Prometheus's configuration."""
     texts = (FILES / "monitors.yaml").read_text().split("\n---\n")
     jobs = [scrape_config(stage, yaml.safe_load(text)) for text in texts]
-    intervals = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    intervals = {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"}
     return {"global": intervals, "rule_files": [str(rules)], "scrape_configs": jobs}
 
 
 def scrape_config(stage: OperatorStage, monitor: Object) -> Object:
-    """What the Prometheus Operator makes of a monitor with one endpoint; scraped every second instead."""
+    """What the Prometheus Operator makes of a monitor with one endpoint, but for its interval."""
     spec, is_pods = monitor["spec"], monitor["kind"] == "PodMonitor"
     (endpoint,) = spec["podMetricsEndpoints" if is_pods else "endpoints"]
     role = "pod" if is_pods else "service"
-    port_label = "__meta_kubernetes_" + ("pod_container_port_name" if is_pods else "endpointslice_port_name")
+    port_label = "pod_container_port_name" if is_pods else "endpointslice_port_name"
     found: Object = {
         "job_name": f"{monitor['kind']}/{monitor['metadata']['name']}",
         "honor_labels": endpoint.get("honorLabels", False),
         "metrics_path": endpoint.get("path", "/metrics"),
         "relabel_configs": [
             *_selection(spec["selector"], role),
-            {"action": "keep", "source_labels": [port_label], "regex": endpoint["port"]},
+            {
+                "action": "keep",
+                "source_labels": [f"__meta_kubernetes_{port_label}"],
+                "regex": endpoint["port"],
+            },
             *_copied("namespace", "__meta_kubernetes_namespace"),
             *_copied("pod", "__meta_kubernetes_pod_name"),
             *(() if is_pods else _copied("service", "__meta_kubernetes_service_name")),
