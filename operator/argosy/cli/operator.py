@@ -55,6 +55,14 @@ def run(  # noqa: PLR0913  (each argument is a flag)
     xds_tls_ca: Annotated[
         Path | None, typer.Option(help="Authority that signed the Envoys' certificates.")
     ] = None,
+    certificates: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Renew the Secrets NAME-ca, NAME-server and NAME-envoy of --namespace, which"
+            " `argosy certificates` makes, in time; default: renew none.",
+        ),
+    ] = "",
     envoy: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,6 +90,7 @@ def run(  # noqa: PLR0913  (each argument is a flag)
         xds_tls=tls_files(
             (xds_tls_cert, xds_tls_key, xds_tls_ca), ("--xds-tls-cert", "--xds-tls-key", "--xds-tls-ca")
         ),
+        certificates=certificates,
         http_address=http_address,
         state_dir=state_dir,
         envoys=tuple(_envoy(each) for each in envoy or ()),

@@ -86,6 +86,9 @@ PROMETHEUS = ToolModule(
     # Without the clients of thirty clouds: 75 MB and 4 minutes instead of twice as much.
     tags=("remove_all_sd", "enable_kubernetes_sd"),
 )
+HELM = ToolModule(
+    "helm", "helm.sh/helm/v4", (GoProgram("helm", "helm.sh/helm/v4/cmd/helm", usual_build_s=120),)
+)
 
 
 @dataclass(frozen=True, slots=True)
