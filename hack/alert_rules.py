@@ -305,6 +305,15 @@ ALERTS = (
         " these Deployments alone.",
     ),
     Alert(
+        "ArgosyEnvoysRefused",
+        WARNING,
+        "max(argosy_envoy_connections_refused) > 0",
+        "5m",
+        "{{ $value }} TLS connections to the operator were refused in half a minute",
+        "An Envoy has no certificate, or one of another authority: compare its Secret or files with the"
+        " operator's; the log names the address.",
+    ),
+    Alert(
         "ArgosyCertificateExpires",
         CRITICAL,
         "min by (certificate) (argosy_certificate_expiry_seconds) < 3 * 86400",
