@@ -25,6 +25,9 @@ BURNS = (
 LEAST_MISSED = 10
 """Requests that must have missed the SLO in the long window: one late answer of three is no burn."""
 
+LEAST_FAILED = 5
+"""Requests that must have failed, or been refused, within five minutes."""
+
 CLASS = "WorkloadClass {{ $labels.workload_class }}"
 
 
@@ -105,6 +108,15 @@ def _failed(window: str, reason: str = "") -> str:
     )
 
 
+def _many_failed(reason: str, share: float) -> str:
+    """More than a share (0-1) of the requests of five minutes, and more than a few."""
+    counted = f'increase(argosy_class_failed_requests_total{{reason="{reason}"}}[5m])'
+    return (
+        f"{_failed('5m', reason)} > {share}\n"
+        f"  and on (workload_class) max by (workload_class) ({counted}) > {LEAST_FAILED}"
+    )
+
+
 def _burn(window: str) -> str:
     budget = f"max by ({CLASS_TERM}) (argosy_slo_budget_ratio)"
     return f"class_term:argosy_slo_miss:ratio_rate{window} / on ({CLASS_TERM}) {budget}"
@@ -138,7 +150,7 @@ ALERTS = (
     Alert(
         "ArgosyRequestsFail",
         CRITICAL,
-        f"{_failed('5m', 'error')} > 0.05",
+        _many_failed("error", 0.05),
         "2m",
         f"{CLASS}: {{{{ $value | humanizePercentage }}}} of its requests are answered with a 5xx",
         "Read Ready of the class and kubectl get pods -l argosy.dev/sharing-group: engines crash, are silent"
@@ -147,7 +159,7 @@ ALERTS = (
     Alert(
         "ArgosyRequestsRefused",
         WARNING,
-        f"{_failed('5m', 'refused')} > 0.01",
+        _many_failed("refused", 0.01),
         "5m",
         f"{CLASS}: {{{{ $value | humanizePercentage }}}} of its requests are refused with 429",
         "More requests arrive than the planned replicas can answer in time: read the reasons of the FleetPlan"
@@ -310,8 +322,8 @@ ALERTS = (
         "max(argosy_envoy_connections_refused) > 0",
         "5m",
         "{{ $value }} TLS connections to the operator were refused in half a minute",
-        "An Envoy has no certificate, or one of another authority: compare its Secret or files with the"
-        " operator's; the log names the address.",
+        "An Envoy has no certificate, one that has ended, or one of another authority: its log has the reason"
+        " (TLS_error); compare its Secret or files with the operator's.",
     ),
     Alert(
         "ArgosyCertificateExpires",

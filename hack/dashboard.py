@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from alert_rules import LEADS
+
 HEIGHT, COLUMNS = 8, 24
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
@@ -41,7 +43,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "currencyUSD",
             {
                 "running": "fleet:argosy_cost_usd_per_hour:sum",
-                "planned": "max(argosy_planned_cost_usd_per_hour)",
+                "planned": f"argosy_planned_cost_usd_per_hour {LEADS}",
                 "budget": "max(argosy_budget_usd_per_hour)",
             },
             width=18,

@@ -68,6 +68,7 @@ CASES = (
     # One late answer of three: too few to tell.
     Case("ArgosySloBurnsFast", requests(60, refused=12), requests(0.1, late=0.03)),
     Case("ArgosyRequestsFail", requests(60, errors=4), requests(60, errors=2, refused=10)),
+    Case("ArgosyRequestsFail", requests(60, errors=4), requests(2, errors=0.5)),
     Case("ArgosyRequestsRefused", requests(60, refused=2), requests(60, errors=30)),
     Case(
         "ArgosyDemandUnserved",
