@@ -192,6 +192,16 @@ def test_a_port_of_the_node_is_all_that_pod_security_has_against_an_envoy(plane:
     ]
 
 
+def test_the_overlay_changes_what_helm_renders(plane: Cluster, helm: Helm, tmp_path: Path) -> None:
+    overlay = shutil.copytree(CHART.parent / "kustomize", tmp_path / "overlay")
+    command = ("template", "argosy", str(CHART), "--namespace", NAMESPACE, "--no-hooks")
+    (overlay / "argosy.yaml").write_text(helm.said(*command))
+    plane.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(overlay), "--force-conflicts")
+    built = yaml.safe_load_all(plane.kubectl("kustomize", str(overlay)))
+    [envoys] = [o for o in built if (o["kind"], o["metadata"]["name"]) == ("Deployment", "argosy-envoy")]
+    assert envoys["spec"]["replicas"] == 3
+
+
 @pytest.mark.timeout(400)
 def test_upgrade_interruption_and_rollback_keep_users_objects_and_exchange_the_charts(
     cluster: Cluster, previous: Path

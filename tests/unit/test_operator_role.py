@@ -53,6 +53,16 @@ def test_every_call_of_the_operator_is_permitted() -> None:
             [],
             id="refused: it is no permission that is used",
         ),
+        pytest.param(
+            '{"verb": "patch", "objectRef": {"resource": "pods"}, "responseStatus": {"code": 201}}',
+            ["pods patch", "pods create"],
+            id="an apply that creates",
+        ),
+        pytest.param(
+            '{"verb": "get", "objectRef": {"resource": "pods"}, "userAgent": "kubectl/v1.36.3"}',
+            [],
+            id="of a test in the operator's name",
+        ),
         pytest.param('{"verb": "get", "requestURI": "/version"}', [], id="no resource"),
         pytest.param('{"verb": "li', [], id="cut off"),
     ],

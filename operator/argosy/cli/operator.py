@@ -104,6 +104,12 @@ def run(  # noqa: PLR0913  (each argument is a flag)
 
 def _run(settings: OperatorSettings, log_level: LogLevel, log_format: LogFormat) -> None:
     import asyncio
+    import os
+
+    if log_level != "debug":
+        # gRPC writes a line of its own, past every format, for each connection that it refuses: an Envoy
+        # without an acceptable certificate tries once a second. It reads this when it is imported.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
     from argosy.reconcile.operator import run as run_operator  # imports all of the operator
     from argosy.reconcile.reporting.logs import configure

@@ -102,7 +102,8 @@ class ServedCertificates:
             ENVOYS_ACTIVITY,
             f"connections of the last {WINDOW_S:.0f} s were refused before an Envoy could say its name: it"
             f" has no certificate, or one that has ended or is of an authority that {authorities} does not"
-            " hold, or it does not accept the operator's; the log of that Envoy has the reason (TLS_error)",
+            " hold, or it does not accept the operator's; its log says `TLS_error` in the last case, and"
+            " --log-level debug of the operator shows the reason in the others",
             is_readiness=False,
         )
 
