@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from operator_stage import CLASSES, OperatorStage, names, until, until_equal
+from operator_stage import OperatorStage, names, until, until_equal
 from prometheus_server import FILES, PrometheusServer, running_prometheus
+from stage_rest import CLASSES
 
 DASHBOARD = json.loads((FILES / "dashboards" / "argosy.json").read_text())
 QUERIES = [
