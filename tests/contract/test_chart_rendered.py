@@ -54,8 +54,12 @@ def test_helm_finds_nothing_to_improve(name: str, helm: Helm) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_objects_are_those_of_the_golden_file(name: str, helm: Helm) -> None:
+    # Both are files of their own.
+    left_out = {("CustomResourceDefinition", None), ("ConfigMap", "argosy-dashboards")}
     objects = [
-        without_content(o) for o in helm.rendered(*values(name)) if o["kind"] != "CustomResourceDefinition"
+        without_content(o)
+        for o in helm.rendered(*values(name))
+        if not left_out & {(o["kind"], None), (o["kind"], o["metadata"]["name"])}
     ]
     found = yaml.safe_dump_all(objects, sort_keys=False, width=110)
     golden = GOLDEN / f"{name}.yaml"
