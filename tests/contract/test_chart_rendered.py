@@ -324,6 +324,10 @@ def test_the_custom_resources_are_the_operators(helm: Helm) -> None:
         o["metadata"]["name"]: o["spec"] for o in wanted
     }
     assert {o["metadata"]["annotations"]["helm.sh/resource-policy"] for o in rendered} == {"keep"}
+    apart = helm.rendered(chart=CHART / "charts" / "argosy-crds")
+    assert [o["metadata"]["name"] for o in apart] == [o["metadata"]["name"] for o in rendered]
+    without = helm.rendered("--set", "crds.install=false")
+    assert [o for o in without if o["kind"] == "CustomResourceDefinition"] == []
 
 
 def test_generated_files_of_the_chart_are_up_to_date() -> None:
