@@ -265,6 +265,11 @@ def test_an_older_kubernetes_is_refused_with_the_version_it_takes(helm: Helm) ->
             id="an authority that ends before its certificates",
         ),
         pytest.param(
+            "envoy.kind=None",
+            "envoy.kind is None and networkPolicies.adsFrom is empty: no Envoy could reach the operators; name",
+            id="Envoys that a policy shuts out",
+        ),
+        pytest.param(
             "operator.extraArgs={--state-dir=/data}",
             "operator.extraArgs has --state-dir, which the chart sets itself: use the chart's values",
             id="a flag twice",
