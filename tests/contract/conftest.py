@@ -23,6 +23,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from argosy_sim.controlplane.binaries import binaries
 from argosy_sim.controlplane.binaries import helm as find_helm
+from argosy_sim.controlplane.binaries import prometheus as find_prometheus
 
 LONG_FILES = (
     "test_story",
@@ -37,8 +38,13 @@ LONG_FILES = (
 AFTER_STAGE = "test_controlplane"
 """It promises how fast a control plane starts: not while others start theirs."""
 
+WITH_PROMETHEUS = ("test_prometheus_rules", "test_prometheus_stage")
+
 _RUNNING = pytest.StashKey[OperatorStage]()
-_STARTED = pytest.StashKey[bool]()
+_STARTS = pytest.StashKey[int]()
+
+MOST_STARTS = 2
+"""Of a stage that does not come up: each costs the test that asked for it, and minutes."""
 
 
 class Queue(LoadScopeScheduling):
@@ -75,6 +81,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         binaries(_to_stderr)
     if any("helm" in _fixtures(item) for item in session.items) and not session.config.option.collectonly:
         find_helm(_to_stderr)
+    if (
+        any(item.path.stem in WITH_PROMETHEUS for item in session.items)
+        and not session.config.option.collectonly
+    ):
+        find_prometheus(_to_stderr)
 
 
 def _to_stderr(line: str) -> None:
@@ -86,7 +97,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if not _uses_stage(nextitem):
         running = item.config.stash.get(_RUNNING, None)
         if running is not None:
-            del item.config.stash[_RUNNING], item.config.stash[_STARTED]
+            del item.config.stash[_RUNNING], item.config.stash[_STARTS]
             control_plane = running.stage.control_plane
             running.close()
             require_recorded(control_plane)
@@ -110,9 +121,10 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
 def stage(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> OperatorStage:
     running = pytestconfig.stash.get(_RUNNING, None)
     if running is None:
-        if pytestconfig.stash.get(_STARTED, False):
-            pytest.fail("the stage has not come up, or not come to rest, before: that error says why")
-        pytestconfig.stash[_STARTED] = True
+        starts = pytestconfig.stash.get(_STARTS, 0)
+        if starts == MOST_STARTS:
+            pytest.fail("the stage has not come up, or not come to rest, before: those errors say why")
+        pytestconfig.stash[_STARTS] = starts + 1
         running = OperatorStage.start(tmp_path_factory.mktemp("stage"))
         pytestconfig.stash[_RUNNING] = running
     else:

@@ -57,8 +57,12 @@ def calls(audit: Iterable[str]) -> Iterator[str]:
             continue
         resource = event.get("objectRef")
         status = event.get("responseStatus", {}).get("code")
-        if resource and status != HTTPStatus.FORBIDDEN:
-            yield call(resource.get("apiGroup", ""), _path(resource), event["verb"])
+        is_tests_own = event.get("userAgent", "").startswith("kubectl")  # with the operator's credentials
+        if resource and status != HTTPStatus.FORBIDDEN and not is_tests_own:
+            group, path = resource.get("apiGroup", ""), _path(resource)
+            yield call(group, path, event["verb"])
+            if event["verb"] == "patch" and status == HTTPStatus.CREATED:  # an apply, which needs both
+                yield call(group, path, "create")
 
 
 def call(group: str, resource: str, verb: str) -> str:
