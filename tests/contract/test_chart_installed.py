@@ -24,8 +24,11 @@ from waiting import until, until_equal
 from argosy_sim.controlplane.cluster import ControlPlane
 
 OWN = ("fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies")
-INSTALL = ("install", "argosy", str(CHART), "--namespace", NAMESPACE)
-UPGRADE = ("upgrade", "argosy", str(CHART), "--namespace", NAMESPACE)
+WITH_JOB = ("argosy", str(CHART), "--namespace", NAMESPACE)
+WITHOUT_JOB = (*WITH_JOB, "--set", "certificates.enabled=false")
+"""Helm waits some seconds for each job: only the test of the certificates has theirs."""
+INSTALL = ("install", *WITHOUT_JOB)
+UPGRADE = ("upgrade", *WITHOUT_JOB)
 NAMED = ("argosy", "--namespace", NAMESPACE)
 OLD = "0.0.9"
 
@@ -212,7 +215,7 @@ def test_upgrade_interruption_and_rollback_keep_users_objects_and_exchange_the_c
     cluster: Cluster, previous: Path
 ) -> None:
     helm, watched = cluster.helm, ("deployments", "configmaps", "networkpolicies")
-    helm.said("install", "argosy", str(previous), "--namespace", NAMESPACE)
+    helm.said("install", "argosy", str(previous), *INSTALL[3:])
     mine, before = cluster.apply_users_objects(), cluster.names(*watched)
     assert len(mine) == 7
     assert (cluster.version(), cluster.knows_endpoint_header()) == (OLD, False)
@@ -281,7 +284,7 @@ def test_uninstall_ends_engines_by_a_job_and_keeps_custom_resources_unless_it_is
     assert {n for n in cluster.names(*gone, "validatingadmissionpolicies") if "argosy" in n} == set()
     assert cluster.identities() == mine, "no pod ran, so the job deleted nothing, and neither did helm"
 
-    other = ("install", "other", str(CHART), "--namespace", NAMESPACE, "--set", "crds.keep=false")
+    other = ("install", "other", *INSTALL[2:], "--set", "crds.keep=false")
     assert "invalid ownership metadata" in helm.refusal(*other)
     helm.said(*other, "--take-ownership")
     assert cluster.identities() == mine
@@ -308,10 +311,10 @@ def test_a_job_makes_the_certificates_first_and_what_is_there_is_kept(cluster: C
 
     cluster.hook_pods.runs = True
     try:
-        cluster.helm.said(*INSTALL)
+        cluster.helm.said("install", *WITH_JOB)
         made = secrets()
         assert set(made) == {"argosy-xds-ca", "argosy-xds-server", "argosy-xds-envoy"}
-        cluster.helm.said(*UPGRADE)
+        cluster.helm.said("upgrade", *WITH_JOB)
     finally:
         cluster.hook_pods.runs = False
     first, second = cluster.hook_pods.outputs
