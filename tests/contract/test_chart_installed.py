@@ -110,6 +110,10 @@ class Cluster:
         image = self.kubectl("-n", NAMESPACE, "get", "deployment", "argosy-operator", "-o", path)
         return image.rpartition(":")[2]
 
+    def version_if_any(self) -> str:
+        """The same; empty where there is no operator yet."""
+        return self.version() if "deployment.apps/argosy-operator" in self.names("deployments") else ""
+
     def knows_endpoint_header(self) -> bool:
         """Whether the Fleet's schema has the field that the previous version did not have."""
         return "endpointHeader" in self.kubectl("get", "crd", "fleets.argosy.dev", "-o", "json")
@@ -220,7 +224,7 @@ def test_upgrade_interruption_and_rollback_keep_users_objects_and_exchange_the_c
     assert len(mine) == 7
     assert (cluster.version(), cluster.knows_endpoint_header()) == (OLD, False)
 
-    killed_while_it_waits(cluster)
+    killed_while_it_waits(cluster, *UPGRADE)
     assert cluster.status() == "pending-upgrade"
     assert "another operation (install/upgrade/rollback) is in progress" in helm.refusal(*UPGRADE)
     helm.said("rollback", *NAMED)
@@ -247,21 +251,24 @@ def test_upgrade_interruption_and_rollback_keep_users_objects_and_exchange_the_c
     assert cluster.identities() == mine
 
 
-def killed_while_it_waits(cluster: Cluster) -> None:
-    """An upgrade that ends before its last step: no pod becomes ready here, so with --wait it stays."""
-    waiting = cluster.start_helm(*UPGRADE, "--wait")
+def killed_while_it_waits(cluster: Cluster, *arguments: str) -> None:
+    """A command that ends before its last step: no pod becomes ready here, so with --wait it stays."""
+    waiting = cluster.start_helm(*arguments, "--wait")
     try:
-        until_equal("0.1.0", cluster.version, "the upgrade to be under way")
+        until_equal("0.1.0", cluster.version_if_any, f"helm {arguments[0]} to be under way")
     finally:
         waiting.send_signal(signal.SIGKILL)
         waiting.wait()
 
 
 @pytest.mark.timeout(400)
-def test_uninstall_ends_engines_by_a_job_and_keeps_custom_resources_unless_it_is_asked_to(
+def test_a_cut_off_install_can_be_removed_and_uninstall_ends_engines_by_a_job_and_keeps_what_users_have(
     cluster: Cluster,
 ) -> None:
     helm = cluster.helm
+    killed_while_it_waits(cluster, *INSTALL)
+    assert "cannot reuse a name that is still in use" in helm.refusal(*INSTALL)
+    helm.said("uninstall", *NAMED)
     helm.said(*INSTALL, "--set", "uninstall.removeEverything=true")
     mine = cluster.apply_users_objects()
     assert "job.batch/argosy-uninstall" not in cluster.names("jobs")
@@ -299,6 +306,8 @@ def test_an_installation_by_kubectl_is_taken_over(cluster: Cluster) -> None:
     assert "invalid ownership metadata" in cluster.helm.refusal(*INSTALL)
     cluster.helm.said(*INSTALL, "--take-ownership", "--force-conflicts")
     assert cluster.identities() == mine
+    cluster.helm.said(*UPGRADE, "--set", "crds.install=false")
+    assert cluster.identities() == mine, "custom resources that leave the release stay"
 
 
 def test_a_job_makes_the_certificates_first_and_what_is_there_is_kept(cluster: Cluster) -> None:
