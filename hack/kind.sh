@@ -74,7 +74,11 @@ install() {
     --ads argosy.$NAMESPACE.svc:18000 --stats-address 0.0.0.0:9902 > "$RENDERED/bootstrap.yaml"
   kubectl -n $NAMESPACE create configmap argosy-envoy --dry-run=client -o yaml \
     --from-file "$RENDERED/bootstrap.yaml" --from-file hack/kind/drain.sh | kubectl apply --server-side -f - > /dev/null
-  tagged hack/kind/operator.yaml hack/kind/envoy.yaml | kubectl apply --server-side -f - > /dev/null
+  local part
+  for part in operator envoy; do
+    tagged hack/kind/$part.yaml | sed "s/IMAGE_ID/$(docker image inspect --format '{{.Id}}' "argosy-$part:$TAG" | cut -d: -f2 | cut -c1-12)/" \
+      | kubectl apply --server-side -f - > /dev/null
+  done
   kubectl -n $NAMESPACE rollout status deployment/argosy-operator --timeout=300s
   kubectl -n $NAMESPACE rollout status deployment/argosy-envoy --timeout=300s
 }

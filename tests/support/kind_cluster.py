@@ -1,6 +1,6 @@
 """A real kind cluster as the tests of tests/kind read and use it.
 
-kubectl(...)   its output, or an AssertionError with what it said
+kubectl(...)   its output, or KubectlFailedError with what it said
 Cluster        what runs, which pod leads, and waiting until all is well
 Load           a Job inside the cluster that sends chat requests through Envoy
 """
@@ -21,13 +21,18 @@ SETTLED_S = 240.0
 """An engine loads for half a minute, and a kind cluster may share its processors."""
 
 
+class KubectlFailedError(OSError):
+    """What kubectl said; where a test waits for something, it may still come."""
+
+
 def kubectl(*arguments: str, stdin: str | None = None, timeout_s: float = 60.0) -> str:
-    """Run kubectl; its output, or an AssertionError with what it said."""
+    """Run kubectl; its output. Raises KubectlFailedError."""
     command = ["kubectl", *arguments]
     done = subprocess.run(
         command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
     )
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    if done.returncode != 0:
+        raise KubectlFailedError(f"{' '.join(command)}: {done.stderr}")
     return done.stdout
 
 
