@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import aiohttp
 from argosy.files.objects import read_objects
 from argosy_sim.controlplane.cluster import ControlPlane, running
 from argosy_sim.controlplane.errors import StartError
-from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
+from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports, is_free
 from argosy_sim.controlplane.host.processes import Launcher, Process, is_running
 from argosy_sim.envoy import EnvoyProcess, EnvoySettings, find_envoy
 from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch, wait_until_up
@@ -105,10 +106,11 @@ class Stage:
         """The live fleet's state directory."""
         return self.plan.directory / "fleet"
 
-    @property
+    @cached_property
     def gateway(self) -> tuple[str, int]:
-        """Where Envoy takes requests."""
-        return self.fleet.network.removesuffix(".0.0/16") + ".255.254", GATEWAY_PORT
+        """Where Envoy takes requests: at the usual port, unless a process listens there on every address."""
+        address = self.fleet.network.removesuffix(".0.0/16") + ".255.254"
+        return address, GATEWAY_PORT if is_free(GATEWAY_PORT, address) else free_ports(1)[0]
 
     @property
     def gateway_settings(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import urllib.error
 import urllib.request
 
 from operator_stage import (
-    CHAT_REPLICAS,
     REPOSITORY,
     Operator,
     OperatorStage,
@@ -15,6 +14,7 @@ from operator_stage import (
     until,
     until_equal,
 )
+from stage_rest import CHAT_REPLICAS
 
 CRDS = str(REPOSITORY / "crds")
 

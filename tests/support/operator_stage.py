@@ -22,10 +22,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from background_load import Answer, Ask, BackgroundLoad, ask_once
+from stage_rest import watched
 from waiting import PATIENCE_S, until
 from waiting import until_equal as until_equal
 
@@ -33,6 +34,7 @@ from argosy.api import Fleet, FleetPlan, GPUPool, RouterPolicy, ServedModel, Wor
 from argosy.xds.hop import TCP_PREFIX
 from argosy.xds.waiting import ANY_PREFIX, WAITING_LISTENER, WAITING_PREFIX
 from argosy_sim.controlplane.cluster import ControlPlane
+from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
 from argosy_sim.controlplane.host.processes import Launcher, Process, is_running, send
 from argosy_sim.livefleet.event_log import read_events
@@ -40,7 +42,6 @@ from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE
 from argosy_sim.livefleet.spec import LiveFleetSpec, NodeGroup
 from argosy_sim.stage import Stage, StagePlan
 
-T = TypeVar("T")
 Object = dict[str, Any]
 Say = Callable[[str], None]
 
@@ -53,8 +54,6 @@ FLEET = LiveFleetSpec(
     ),
     load_seconds=0.5,
 )
-CHAT_REPLICAS = 2
-CLASSES = {"default/chat", "default/scholar"}
 ANSWER_TIMEOUT_S = 10.0
 """For one HTTP answer of a process of the test that is alive."""
 
@@ -370,16 +369,16 @@ class OperatorStage:
     # --- rest ------------------------------------------------------------------------------------
 
     def until_observed(self, path: str) -> None:
-        """Wait until the operator has decided on an object as it is now, and said so in its status.
-
-        kubectl returns once the API server knows of a change: the operator's watches tell it later,
-        and those of two kinds in no order.
-        """
+        """Wait until the operator has decided on an object as it is now; its watches tell it late."""
         until(lambda: is_observed(self.read(path)), f"a status for the present {path}")
 
     def until_at_rest(self) -> None:
         """Wait until the world is as this module's docstring says, and the operator knows it."""
-        until(self._is_at_rest, "the stage to be at rest", 2 * PATIENCE_S)
+        is_at_rest, last = watched(self)
+        try:
+            until(is_at_rest, "the stage to be at rest", 2 * PATIENCE_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {last()}") from None
 
     def restore(self) -> None:
         """Take back whatever a test did."""
@@ -400,10 +399,13 @@ class OperatorStage:
                 self.kubectl("uncordon", node["metadata"]["name"])
             if any(taint["key"].startswith("karpenter.sh/") for taint in node["spec"].get("taints", ())):
                 self.kubectl("taint", "node", node["metadata"]["name"], "karpenter.sh/disrupted-")
-        self.apply_world()
+        try:
+            self.apply_world("replace", "--save-config")  # unlike apply, it removes fields that a test set
+        except StartError:  # an object is gone
+            self.apply_world()
         self.until_at_rest()
 
-    def apply_world(self) -> None:
+    def apply_world(self, *verb: str) -> None:
         """Apply the tests' objects, with the gateway of this stage.
 
         A Fleet without one listens on port 8080 of every address: the Envoys of two stages would then get
@@ -415,7 +417,7 @@ class OperatorStage:
             if item["kind"] == Fleet.KIND:
                 item["spec"]["gateway"] = self.stage.gateway_settings
         world = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-        self.stage.kubectl("apply", "-f", "-", stdin=world)
+        self.stage.kubectl(*(verb or ("apply",)), "-f", "-", stdin=world)
 
     def _until_controllers_are_back(self) -> None:
         """Kubernetes' controllers watch again only after a pause, each for itself; a Deployment tells."""
@@ -441,28 +443,14 @@ class OperatorStage:
         until(lambda: "probe" not in self.deployments(), "the probe to go")
         self._had_outage = False
 
-    def _is_at_rest(self) -> bool:
-        chat, scholar = self.pods("chat"), self.pods("scholar")
-        counts = [(chat, CHAT_REPLICAS, "l40s"), (scholar, 1, "h100")]
-        as_wanted = all(
-            len(pods) == wanted and all(is_ready(p) and _pool(p) == pool for p in pods)
-            for pods, wanted, pool in counts
-        )
-        return (
-            as_wanted
-            and len(self.items(_PODS)) == CHAT_REPLICAS + 1
-            and len(self.deployments()) == 2
-            and [self.holder()] == list(self.operators)
-            and self._is_all_observed()
-            and {cell["workloadClass"] for cell in self.applied()["spec"]["cells"]} == CLASSES
-            and self.envoy_endpoints() == {f"default/{name}": True for name in names([*chat, *scholar])}
-            and not self.answer().error
-            and not self.answer(model="llama-70b", headers={}).error
-        )
+    def engine_pods(self) -> list[Object]:
+        """All of Argosy's pods, those on their way out too."""
+        return self.items(_PODS)
 
-    def _is_all_observed(self) -> bool:
-        """Whether no change of a user's object is still to be decided on."""
-        return all(is_observed(item) for kind in USER_KINDS for item in self.items(f"{OURS}/{kind}"))
+    def unobserved(self) -> list[str]:
+        """Users' objects with a change that is still to be decided on."""
+        found = [item for kind in USER_KINDS for item in self.items(f"{OURS}/{kind}")]
+        return [f"{i['kind']} {i['metadata']['name']}" for i in found if not is_observed(i)]
 
 
 def condition(item: Mapping[str, Any], kind: str) -> Object:
@@ -487,10 +475,6 @@ def contents(versions: Mapping[str, str]) -> dict[str, str]:
 
 def names(objects: list[Object]) -> list[str]:
     return [str(o["metadata"]["name"]) for o in objects]
-
-
-def _pool(pod: Mapping[str, Any]) -> str:
-    return str(pod["metadata"]["labels"]["argosy.dev/pool"])
 
 
 def _run(awaited: Any) -> None:

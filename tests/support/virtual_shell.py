@@ -27,7 +27,7 @@ from argosy.control.decision import Decision
 from argosy.control.fast import removal_triggers
 from argosy.control.memory import ControlMemory, TrafficMemory
 from argosy.control.step import StepSettings, step
-from argosy.control.triggers import Trigger, trigger_of
+from argosy.control.triggers import Trigger, is_endpoint_change, trigger_of
 from argosy.errors import NextStep, Obstacle
 from argosy.keys import CellName
 from argosy.kube.identity import ClusterIdentity
@@ -275,6 +275,8 @@ class VirtualShell:
             return
         if trigger is not None:
             self.planning.wake(trigger)
+        if is_endpoint_change(change.kind, change.previous, change.current):
+            self.traffic.endpoints_changed()
         if self.state.memory.planning.awaited_s:
             for acknowledged in removal_triggers(self.state.snapshot(), self.state.memory):
                 self.planning.wake(acknowledged)

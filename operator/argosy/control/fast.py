@@ -142,6 +142,15 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
     )
 
 
+def reweighed(snapshot: FleetSnapshot, memory: ControlMemory) -> Reaction:
+    """The leader's weights by the last reading, where engines have become ready since, or ceased to be.
+
+    The memory stays as it is: the corrections by queues are made once for each reading.
+    """
+    weights, _ = _weights(snapshot, memory, ReactSettings(is_leader=True, variants={}))
+    return Reaction(memory.traffic, weights=weights)
+
+
 def _demand_triggers(snapshot: FleetSnapshot, memory: ControlMemory) -> Iterable[Trigger]:
     planned = memory.planning.forecasts
     for shift in triggers(memory.traffic.demand, planned, snapshot.now_s):

@@ -209,9 +209,20 @@ def _pod_change(previous: Object | None, current: Object | None) -> Trigger | No
     if before == after:
         return None
     pod = current or previous or {}
-    is_ready = after is not None and after.ready and not after.deleting
-    what = "is gone" if current is None else "is Ready" if is_ready else "changed"
+    what = "is gone" if current is None else "is Ready" if _is_endpoint(after) else "changed"
     return Trigger(f"pod {_name(pod)} {what}", is_progress=True)
+
+
+def is_endpoint_change(plural: str, previous: Object | None, current: Object | None) -> bool:
+    """Whether an engine has become ready for requests, or has ceased to be."""
+    if kind_of(plural).trigger is not TriggerRule.POD:
+        return False
+    before, after = (_is_endpoint(_progress(pod)) for pod in (previous, current))
+    return before != after
+
+
+def _is_endpoint(pod: _Progress | None) -> bool:
+    return pod is not None and pod.ready and not pod.deleting
 
 
 def _edits(deployment: Object) -> frozenset[tuple[str, str, float]]:

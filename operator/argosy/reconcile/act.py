@@ -34,6 +34,7 @@ from argosy.kube.api import (
 )
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest, disruption_budget_manifest
+from argosy.manifests.victim import victim_annotations
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.rollout import (
@@ -51,7 +52,7 @@ from argosy.rollout import (
     Step,
     describe,
 )
-from argosy.snapshot.cluster import DELETION_COST, HOSTNAME, PLACEMENT_GATE
+from argosy.snapshot.cluster import HOSTNAME, PLACEMENT_GATE
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +98,7 @@ class Actor:
                 body = deployment_manifest(workload, replicas)
                 self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
             case MarkVictim(pod, cost):
-                annotation = {DELETION_COST: str(cost) if cost else None}
-                await self._api.patch(PODS, pod, {"metadata": {"annotations": annotation}})
+                await self._mark(pod, cost)
             case PlacePod(pod, node):
                 await self._place(pod, node)
             case DeleteDeployment(key):
@@ -191,6 +191,13 @@ class Actor:
             metadata = {**item["metadata"], "resourceVersion": answer["metadata"]["resourceVersion"]}
             spec = {**item["spec"], "replicas": replicas}
             self._store.put("deployments", {**item, "metadata": metadata, "spec": spec})
+
+    async def _mark(self, pod: str, cost: int) -> None:
+        """Choose a pod to go, or let it stay after all (`cost` is 0)."""
+        item = self._store.of("pods").get(pod)
+        if item is not None:
+            annotations = victim_annotations(item, cost)
+            await self._api.patch(PODS, pod, {"metadata": {"annotations": annotations}})
 
     async def _place(self, pod: str, node: str) -> None:
         """Give a gated pod its node and remove the gate, in one patch."""

@@ -19,7 +19,7 @@ from argosy.api.kinds import WATCHED
 from argosy.control.candidates.running import RunningVariants
 from argosy.control.fast import removal_triggers
 from argosy.control.memory import ControlMemory, TrafficMemory
-from argosy.control.triggers import Trigger, trigger_of
+from argosy.control.triggers import Trigger, is_endpoint_change, trigger_of
 from argosy.errors import InvariantError
 from argosy.files.calibrations import read_calibrations
 from argosy.files.incarnation import Incarnation, begin
@@ -252,6 +252,8 @@ class _Process:
             trigger = trigger_of(change.kind, change.previous, change.current, is_applied)
             if trigger is not None:
                 self._planning.wake(trigger)
+            if is_endpoint_change(change.kind, change.previous, change.current):
+                self._traffic.endpoints_changed()
 
 
 def _first_memory(settings: OperatorSettings, clock: Clock, cluster: ClusterIdentity) -> ControlMemory:

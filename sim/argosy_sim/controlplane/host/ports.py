@@ -77,11 +77,18 @@ def _first_ephemeral() -> int:
 
 def require_free(port: int, field: str = "") -> int:
     """Return `port`, or raise `PortTakenError`; `field` is the option that named it."""
+    if not is_free(port):
+        raise PortTakenError(port, field)
+    return port
+
+
+def is_free(port: int, address: str = LOOPBACK) -> bool:
+    """Whether a server could listen there now."""
     with socket.socket() as probe:
         # As Go's listeners do: a connection in TIME_WAIT does not count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise PortTakenError(port, field) from error
-    return port
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,6 +180,56 @@ async def test_weights_that_were_refused_are_written_by_the_next_iteration(
         await shell.clock.sleep(2.0)
     assert weights_of(shell) != {}
     assert any("the weights were not written" in message for message in caplog.messages)
+
+
+def set_ready(shell: VirtualShell, pool: str, *, is_ready: bool) -> str:
+    """The kubelet's word on the engine of a pool; returns its Deployment."""
+    (pod,) = (p for p in shell.state.snapshot().engine_pods if p.labels["argosy.dev/pool"] == pool)
+    item = deepcopy(shell.server.of("pods")[pod.key])
+    (ready,) = (row for row in item["status"]["conditions"] if row["type"] == "Ready")
+    ready["status"] = str(is_ready)
+    shell.server.put("pods", item)
+    return pod.deployment
+
+
+@in_virtual_time
+async def test_weights_follow_an_engine_that_comes_or_goes_before_the_next_reading(tmp_path: Path) -> None:
+    shell = await two_pools(tmp_path)
+    async with shell.running(planning=False, traffic=True):
+        await shell.clock.sleep(0.5)
+        h100 = set_ready(shell, "h100", is_ready=False)
+        await shell.clock.sleep(0.2)
+        assert weights_of(shell)[h100] == 0.0
+        set_ready(shell, "h100", is_ready=True)
+        await shell.clock.sleep(0.2)
+        assert weights_of(shell)[h100] > 0.0
+        assert len(asked_s(shell)) == 1, "nothing was read anew"
+
+
+@in_virtual_time
+async def test_engines_that_come_while_weights_are_refused_get_theirs_with_the_next_reading(
+    tmp_path: Path,
+) -> None:
+    shell = await two_pools(tmp_path)
+    async with shell.running(planning=False, traffic=True):
+        await shell.clock.sleep(0.5)
+        shell.refuse(WEIGHTS)
+        h100 = set_ready(shell, "h100", is_ready=False)
+        await shell.clock.sleep(0.2)
+        assert weights_of(shell) == {}
+        shell.refuse_nothing()
+        await shell.clock.sleep(2.0)
+    assert weights_of(shell)[h100] == 0.0
+
+
+@in_virtual_time
+async def test_a_standby_corrects_no_weights(tmp_path: Path) -> None:
+    shell = await two_pools(tmp_path)
+    shell.election.lose()
+    async with shell.running(planning=False, traffic=True):
+        set_ready(shell, "h100", is_ready=False)
+        await shell.clock.sleep(1.0)
+    assert weights_of(shell) == {}
 
 
 async def a_straggler(directory: Path) -> VirtualShell:

@@ -8,7 +8,7 @@ import pytest
 from argosy.errors import SpecError
 from argosy_sim.controlplane.errors import PortTakenError
 from argosy_sim.controlplane.host import ports
-from argosy_sim.controlplane.host.ports import LOOPBACK, PORTS_VARIABLE, free_ports, require_free
+from argosy_sim.controlplane.host.ports import LOOPBACK, PORTS_VARIABLE, free_ports, is_free, require_free
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -92,3 +92,13 @@ def test_a_port_whose_last_connection_just_closed_is_free() -> None:
             server_side, _ = listener.accept()
             server_side.close()  # the side that closes first waits in TIME_WAIT
     assert require_free(port) == port
+
+
+def test_a_port_that_a_server_has_on_every_address_is_free_on_none() -> None:
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert not is_free(port, "127.77.255.254")
+        assert not is_free(port)
+    assert is_free(port, "127.77.255.254")
