@@ -13,6 +13,7 @@ import typer
 
 from argosy import __version__
 from argosy.cli import envoy, operator
+from argosy.cli.certificates import certificates
 from argosy.cli.down import down
 from argosy.cli.options import AsJson
 from argosy.cli.output import answering
@@ -35,6 +36,7 @@ def build() -> typer.Typer:
     app.add_typer(perf.app, name="perf")
     app.add_typer(operator.app, name="operator")
     app.add_typer(envoy.app, name="envoy")
+    app.command("certificates", epilog=SENTENCE)(certificates)
     app.command("down", epilog=SENTENCE)(down)
     app.command("version")(version)
     for point in sorted(entry_points(group="argosy.commands"), key=lambda p: p.name):

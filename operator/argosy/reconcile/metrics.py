@@ -45,6 +45,15 @@ class Metrics:
         self.envoys_ahead = self._gauge(
             "envoys_ahead", "Connected Envoys with routes of a later FleetPlan than any that is known"
         )
+        self.certificate_expiry = self._gauge(
+            "certificate_expiry_seconds",
+            "Seconds until a certificate between Envoys and operators ends, negative once it has",
+            "certificate",
+        )
+        self.connections_refused = self._gauge(
+            "envoy_connections_refused",
+            "TLS connections of the last half minute that brought no Envoy: a certificate was not accepted",
+        )
         self.leaving = self._gauge("leaving_nodes", "Nodes whose removal is announced", "pool")
         self.blind = self._gauge(
             "blind", "1 where telemetry, every Envoy or a carried-out plan is lost for its limit", "what"
@@ -120,6 +129,12 @@ class Metrics:
     def show_missed(self, kind: str, number: int) -> None:
         """Changes of a kind that a watch has not reported."""
         self.watch_missed.labels(kind).inc(number)
+
+    def show_certificates(self, ends_s: Mapping[str, float], now_s: float) -> None:
+        """When each certificate ends (epoch seconds), by what it is; one that is not known is not shown."""
+        self.certificate_expiry.clear()
+        for name, end_s in ends_s.items():
+            self.certificate_expiry.labels(name).set(end_s - now_s)
 
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
         return Gauge(f"argosy_{name}", help_text, labels, registry=self.registry)

@@ -1,6 +1,6 @@
 """Owns where the control plane's programs come from.
 
-Input: the environment. Output: the paths of five programs that fit each other.
+Input: the environment. Output: the paths of five programs that fit each other, and of helm.
 
 In this order: KUBEBUILDER_ASSETS, the PATH, the user cache, a build from pinned Go modules.
 A machine may have any version, so programs are used only in combinations that Kubernetes supports:
@@ -9,6 +9,7 @@ A machine may have any version, so programs are used only in combinations that K
 - A setup-envtest directory holds only etcd, the API server and kubectl. Its first two are
   used where the API server has the pinned minor version; the others are then built to match.
 - kubectl may be any within one minor version of the API server (Kubernetes' skew policy).
+- helm may be any of major version 4; it is no part of a control plane and is asked for alone.
 
 `python -m argosy_sim.controlplane.binaries` finds or builds all of them (`make setup`).
 """
@@ -28,6 +29,7 @@ from pathlib import Path
 from argosy.errors import ArgosyError
 from argosy_sim.controlplane.gobuild import (
     ETCD,
+    HELM,
     KUBERNETES,
     GoProgram,
     Say,
@@ -40,7 +42,7 @@ from argosy_sim.controlplane.gobuild import (
 
 SERVERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _MODULE_BY_TOOL: dict[str, tuple[ToolModule, GoProgram]] = {
-    tool.name: (module, tool) for module in (ETCD, KUBERNETES) for tool in module.tools
+    tool.name: (module, tool) for module in (ETCD, KUBERNETES, HELM) for tool in module.tools
 }
 
 # 1.30: scheduling gates are stable, and so is CEL as the CRDs use it.
@@ -102,6 +104,21 @@ def binaries(say: Say = lambda _: None, places: Places | None = None) -> Binarie
     why = "; ".join(kubectl.reasons)
     programs["kubectl"] = kubectl.programs.get("kubectl") or _built(places, "kubectl", say, why)
     return Binaries(**{name.replace("-", "_"): path for name, path in programs.items()})
+
+
+def helm(say: Say = lambda _: None, places: Places | None = None) -> Path:
+    """Return helm: the PATH's where its major version is 4, else one that is built.
+
+    Raises as `binaries` does.
+    """
+    places = places or Places.from_environment(os.environ)
+    found = shutil.which("helm", path=places.path)
+    if found is None:
+        return _built(places, "helm", say, "the PATH has no helm")
+    version = _output(Path(found), "version", "--template={{.Version}}").strip()
+    if re.match(r"v4\b", version):
+        return Path(found)
+    return _built(places, "helm", say, f"the PATH has helm {version or 'of unknown version'}, not v4")
 
 
 def _built(places: Places, name: str, say: Say, why: str) -> Path:
@@ -211,11 +228,13 @@ def main() -> int:
     """Find or build every program, print where each is; the exit code of `make setup`'s step."""
     try:
         found = binaries(_to_stderr)
+        chart_tool = helm(_to_stderr)
     except ArgosyError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     for name in (*SERVERS, "kubectl"):
         sys.stdout.write(f"{name:24} {getattr(found, name.replace('-', '_'))}\n")
+    sys.stdout.write(f"{'helm':24} {chart_tool}\n")
     return 0
 
 

@@ -75,6 +75,9 @@ KUBERNETES = ToolModule(
     ),
     stamped=True,
 )
+HELM = ToolModule(
+    "helm", "helm.sh/helm/v4", (GoProgram("helm", "helm.sh/helm/v4/cmd/helm", usual_build_s=120),)
+)
 
 
 @dataclass(frozen=True, slots=True)

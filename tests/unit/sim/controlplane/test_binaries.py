@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy_sim.controlplane.binaries import SERVERS, Binaries, Places, binaries
+from argosy_sim.controlplane.binaries import SERVERS, Binaries, Places, binaries, helm
 from argosy_sim.controlplane.errors import MissingBinaryError
 from argosy_sim.controlplane.gobuild import Workshop
 
@@ -45,6 +45,7 @@ def places(tmp_path: Path, no_go_package: None) -> Places:
     for name, requires in (
         ("etcd", "go.etcd.io/etcd/server/v3 v3.6.8"),
         ("kubernetes", "k8s.io/kubernetes v1.36.3"),
+        ("helm", "helm.sh/helm/v4 v4.3.1"),
     ):
         folder = tmp_path / "tools" / name
         folder.mkdir(parents=True)
@@ -199,6 +200,31 @@ def test_kubectl_of_the_path_is_used_within_one_minor_version_of_the_api_server(
     install_go(tmp_path)
     script(tmp_path / "bin" / "kubectl", f"""echo '{{"clientVersion": {{"minor": "{minor}"}}}}'""")
     assert folders(binaries(places=places), tmp_path)["kubectl"] == folder
+
+
+@pytest.mark.parametrize(
+    ("version", "folder", "reason"),
+    [
+        pytest.param("v4.0.1", "bin", "", id="of the same major version"),
+        pytest.param("v3.19.0", "cache", "the PATH has helm v3.19.0, not v4", id="of an older major version"),
+        pytest.param("", "cache", "the PATH has helm of unknown version, not v4", id="unreadable"),
+    ],
+)
+def test_helm_of_the_path_is_used_where_its_major_version_fits(
+    version: str, folder: str, reason: str, places: Places, tmp_path: Path
+) -> None:
+    install_go(tmp_path)
+    script(tmp_path / "bin" / "helm", f"echo '{version}'")
+    said: list[str] = []
+    assert helm(said.append, places).relative_to(tmp_path).parts[0] == folder
+    assert not reason or f"Building helm v4.3.1 with Go 1.26.8 because {reason}." in said[0]
+
+
+def test_helm_that_is_nowhere_is_built_and_then_found(places: Places, tmp_path: Path) -> None:
+    install_go(tmp_path)
+    built = helm(places=places)
+    (tmp_path / "bin" / "go").unlink()
+    assert helm(places=places) == built
 
 
 def test_without_go_a_sentence_gives_the_remedy(places: Places) -> None:
