@@ -2,7 +2,7 @@
 # Argosy on a kind cluster, with simulated engines as real pods:   hack/kind.sh up | down   (make kind, make kind-down)
 #
 # `up` uses the kind cluster of the current kubectl context, else it creates one; builds the images, loads them, gives the
-# nodes fake GPUs, installs Argosy, applies examples/small and sends requests. It can be run again after a change.
+# nodes fake GPUs, installs the chart, applies examples/small and sends requests. It can be run again after a change.
 # `down` deletes the cluster if `up` created it, else it takes Argosy out of it.
 #
 #   KIND_CLUSTER     name of a cluster to create; default: argosy
@@ -64,28 +64,33 @@ nodes() {
   done
 }
 
-# Everything of Argosy's in the cluster, and nothing of the user's.
+# helm from the PATH, else the one that `make setup` builds.
+helm() {
+  HELM=${HELM:-$(type -P helm || .venv/bin/python -c 'from argosy_sim.controlplane.binaries import helm; print(helm())')}
+  "$HELM" --namespace $NAMESPACE "$@"
+}
+image_id() { docker image inspect --format '{{.Id}}' "$1:$TAG" | cut -c8-19; }
 install() {
-  say "installing Argosy"
-  kubectl apply --server-side -f crds/ > /dev/null
-  kubectl apply --server-side -f charts/argosy/files/operator-rbac.yaml > /dev/null
-  kubectl apply --server-side -f charts/argosy/files/deletion-warnings.yaml > /dev/null
-  docker run --rm --network none "argosy-operator:$TAG" envoy bootstrap --node-id replaced-by-the-pods-name \
-    --ads argosy.$NAMESPACE.svc:18000 --stats-address 0.0.0.0:9902 > "$RENDERED/bootstrap.yaml"
-  kubectl -n $NAMESPACE create configmap argosy-envoy --dry-run=client -o yaml \
-    --from-file "$RENDERED/bootstrap.yaml" --from-file hack/kind/drain.sh | kubectl apply --server-side -f - > /dev/null
-  local part
-  for part in operator envoy; do
-    tagged hack/kind/$part.yaml | sed "s/IMAGE_ID/$(docker image inspect --format '{{.Id}}' "argosy-$part:$TAG" | cut -d: -f2 | cut -c1-12)/" \
-      | kubectl apply --server-side -f - > /dev/null
-  done
-  kubectl -n $NAMESPACE rollout status deployment/argosy-operator --timeout=300s
-  kubectl -n $NAMESPACE rollout status deployment/argosy-envoy --timeout=300s
+  say "installing the chart"
+  kubectl create namespace $NAMESPACE --dry-run=client -o yaml | kubectl apply --server-side -f - > /dev/null
+  kubectl label --overwrite namespace $NAMESPACE pod-security.kubernetes.io/enforce=restricted > /dev/null
+  # The ids: another image under the same tag is another pod.
+  helm upgrade --install argosy charts/argosy --values hack/kind/values.yaml --wait --timeout 10m \
+    --set-string "image.tag=$TAG,operator.podAnnotations.image=id-$(image_id argosy-operator)" \
+    --set-string "envoy.image.tag=$TAG,envoy.podAnnotations.image=id-$(image_id argosy-envoy)" > "$RENDERED/notes.txt"
 }
 uninstall() {
-  kubectl delete --ignore-not-found --wait=false -f hack/kind/operator.yaml -f hack/kind/envoy.yaml > /dev/null
-  docker run --rm --network host --user "$(id -u)" -v "$RENDERED:/kube:ro" "argosy-operator:$TAG" down --all --yes --kubeconfig /kube/config
-  kubectl delete --ignore-not-found -f charts/argosy/files/deletion-warnings.yaml -f charts/argosy/files/operator-rbac.yaml -f crds/ > /dev/null
+  kubectl delete --ignore-not-found -f hack/kind/engine-rbac.yaml > /dev/null
+  helm upgrade argosy charts/argosy --reuse-values --set uninstall.removeEverything=true --wait --timeout 10m > /dev/null
+  helm uninstall argosy --wait --timeout 10m
+  kubectl delete --ignore-not-found -f crds/ > /dev/null
+  kubectl delete namespace $NAMESPACE > /dev/null
+  local node
+  for node in $(kubectl get nodes -l $GPU_LABEL -o name); do
+    kubectl label "$node" $GPU_LABEL- > /dev/null
+    kubectl patch "$node" --subresource=status --type=json \
+      -p '[{"op": "remove", "path": "/status/capacity/nvidia.com~1gpu"}, {"op": "remove", "path": "/status/allocatable/nvidia.com~1gpu"}]' > /dev/null
+  done
 }
 tagged() { # FILE...: with the images' tag
   local file
@@ -113,15 +118,15 @@ requests() {
 
 look() {
   kubectl get fleet,gpool,smodel,wclass,fplan
-  kubectl get pods -A -o wide -l 'app in (argosy-operator, argosy-envoy)'
+  kubectl get pods -A -o wide -l app.kubernetes.io/name=argosy
   kubectl get pods -o wide
   cat << TEXT
 
 Look around:
   kubectl get wclass -w                                                 # rate, replicas, SLO attainment
   kubectl describe fleetplan                                            # each decision with its reasons
-  kubectl -n $NAMESPACE logs -l app=argosy-operator -f                  # one line per decision
-  kubectl -n $NAMESPACE port-forward service/argosy-envoy 8080:80       # then http://127.0.0.1:8080/v1/chat/completions
+  kubectl -n $NAMESPACE logs -l app.kubernetes.io/component=operator -f   # one line per decision
+  kubectl -n $NAMESPACE port-forward service/argosy-gateway 8080:80     # then http://127.0.0.1:8080/v1/chat/completions
   kubectl patch gpool h100 --type=merge -p '{"spec":{"priceUsdPerHour":2}}'   # and watch chat move
   make kind-down                                                        # removes it all
 TEXT
@@ -131,6 +136,7 @@ up() {
   need docker "install Docker"
   need kind "go install sigs.k8s.io/kind@v0.33.0"
   need kubectl "install kubectl 1.29 or newer"
+  type -P helm > /dev/null || [ -n "${HELM:-}" ] || [ -x .venv/bin/python ] || need helm "install helm 4, or let \`make setup\` build it"
   cluster; images; nodes; install; fleet; requests; look
 }
 down() {
@@ -139,7 +145,6 @@ down() {
     kind delete cluster --name "$CLUSTER"
   else
     say "the cluster $CLUSTER was there before: Argosy is taken out of it"
-    kubectl config view --raw --minify --flatten --context "kind-$CLUSTER" > "$RENDERED/config"
     uninstall
   fi
 }

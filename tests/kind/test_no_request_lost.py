@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from kind_cluster import SETTLED_S, SYSTEM, Cluster, Load, is_ready, kubectl
+from kind_cluster import SETTLED_S, SYSTEM, Cluster, Load, helm, is_ready, kubectl
 from waiting import until
 
+CHART = Path(__file__).parents[2] / "charts" / "argosy"
 LOAD_S = 60
 DRAIN_LOAD_S = 120
 
@@ -42,11 +44,11 @@ def test_a_leader_that_is_deleted_loses_no_request(cluster: Cluster, load: Start
 
 def test_an_envoy_that_is_deleted_loses_no_request(cluster: Cluster, load: StartLoad) -> None:
     running = load(LOAD_S)
-    former = cluster.pods("argosy-envoy")[0]["metadata"]["name"]
+    former = cluster.pods("envoy")[0]["metadata"]["name"]
     kubectl("-n", SYSTEM, "delete", "pod", former, "--wait=false")
     running.assert_nothing_lost()
     cluster.wait_until_settled()
-    assert former not in names(cluster.pods("argosy-envoy"))
+    assert former not in names(cluster.pods("envoy"))
 
 
 def test_an_engine_that_is_deleted_loses_no_request(cluster: Cluster, load: StartLoad) -> None:
@@ -68,11 +70,16 @@ def test_a_node_that_is_drained_loses_no_request_and_its_replicas_move(
     assert [pod for pod in cluster.engines() if is_ready(pod) and pod["spec"]["nodeName"] == node] == []
 
 
-@pytest.mark.parametrize("deployment", ["argosy-operator", "argosy-envoy"])
-def test_a_rolling_update_loses_no_request(cluster: Cluster, load: StartLoad, deployment: str) -> None:
+@pytest.mark.parametrize("component", ["operator", "envoy"])
+def test_an_upgrade_of_the_chart_loses_no_request(cluster: Cluster, load: StartLoad, component: str) -> None:
     running = load(DRAIN_LOAD_S)
-    before = names(cluster.pods(deployment))
-    kubectl("-n", SYSTEM, "rollout", "restart", f"deployment/{deployment}")
+    before = names(cluster.pods(component))
+    helm("upgrade", "argosy", str(CHART), "--reuse-values", "--wait", *change(component, running.name))
     running.assert_nothing_lost()
     cluster.wait_until_settled()
-    assert names(cluster.pods(deployment)).isdisjoint(before)
+    assert names(cluster.pods(component)).isdisjoint(before)
+
+
+def change(component: str, value: str) -> tuple[str, str]:
+    """A value of the chart that exchanges every pod of a component."""
+    return "--set-string", f"{component}.podAnnotations.upgraded={value}"

@@ -1,6 +1,6 @@
 """A real kind cluster as the tests of tests/kind read and use it.
 
-kubectl(...)   its output, or KubectlFailedError with what it said
+kubectl(...)   its output, or CommandFailedError with what it said
 Cluster        what runs, which pod leads, and waiting until all is well
 Load           a Job inside the cluster that sends chat requests through Envoy
 """
@@ -15,24 +15,35 @@ from typing import Any
 
 from waiting import until
 
+from argosy_sim.controlplane.binaries import helm as find_helm
+
+HELM_LIMIT_S = 600.0
 SYSTEM = "argosy-system"
 _log = logging.getLogger(__name__)
 SETTLED_S = 240.0
 """An engine loads for half a minute, and a kind cluster may share its processors."""
 
 
-class KubectlFailedError(OSError):
-    """What kubectl said; where a test waits for something, it may still come."""
+class CommandFailedError(OSError):
+    """What kubectl or helm said; where a test waits for something, it may still come."""
 
 
 def kubectl(*arguments: str, stdin: str | None = None, timeout_s: float = 60.0) -> str:
-    """Run kubectl; its output. Raises KubectlFailedError."""
-    command = ["kubectl", *arguments]
+    """Run kubectl; its output. Raises CommandFailedError."""
+    return _run(["kubectl", *arguments], stdin, timeout_s)
+
+
+def helm(*arguments: str) -> str:
+    """Run helm in Argosy's namespace; its output. Raises CommandFailedError."""
+    return _run([str(find_helm()), "--namespace", SYSTEM, *arguments], None, HELM_LIMIT_S)
+
+
+def _run(command: list[str], stdin: str | None, timeout_s: float) -> str:
     done = subprocess.run(
         command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
     )
     if done.returncode != 0:
-        raise KubectlFailedError(f"{' '.join(command)}: {done.stderr}")
+        raise CommandFailedError(f"{' '.join(command)}: {done.stderr}")
     return done.stdout
 
 
@@ -44,9 +55,9 @@ class Cluster:
         found: list[dict[str, Any]] = json.loads(kubectl("get", *arguments, "-o", "json"))["items"]
         return found
 
-    def pods(self, app: str) -> list[dict[str, Any]]:
+    def pods(self, component: str) -> list[dict[str, Any]]:
         """Pods of the operator or of Envoy that are not being deleted."""
-        found = self.read("pods", "-n", SYSTEM, "-l", f"app={app}")
+        found = self.read("pods", "-n", SYSTEM, "-l", f"app.kubernetes.io/component={component}")
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def engines(self) -> list[dict[str, Any]]:
@@ -57,7 +68,7 @@ class Cluster:
         """Name of the pod that leads; empty where none does."""
         leases = self.read("leases", "-n", SYSTEM)
         holders = [lease["spec"].get("holderIdentity") or "" for lease in leases if is_election(lease)]
-        names = [pod["metadata"]["name"] for pod in self.pods("argosy-operator")]
+        names = [pod["metadata"]["name"] for pod in self.pods("operator")]
         return next((name for name in names for holder in holders if name in holder), "")
 
     def wait_until_settled(self) -> None:
