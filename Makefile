@@ -74,10 +74,12 @@ format: $(STAMP) ## Format the code
 
 generate: $(STAMP) ## Write generated files: crds/, parts of the chart
 	@$(BIN)/python hack/generate_crds.py
+	@$(BIN)/python hack/generate_monitoring.py
 	@$(BIN)/python hack/generate_chart.py
 
 verify: $(STAMP) ## Check that generated files are up to date
 	@$(BIN)/python hack/generate_crds.py --check
+	@$(BIN)/python hack/generate_monitoring.py --check
 	@$(BIN)/python hack/generate_chart.py --check
 
 bench: setup ## Run the benchmarks; fail where a figure is beyond its bound

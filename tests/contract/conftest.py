@@ -23,6 +23,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from argosy_sim.controlplane.binaries import binaries
 from argosy_sim.controlplane.binaries import helm as find_helm
+from argosy_sim.controlplane.binaries import prometheus as find_prometheus
 
 LONG_FILES = (
     "test_story",
@@ -36,6 +37,8 @@ LONG_FILES = (
 """Files without the stage that take longest, longest first: a run is as long as what begins last."""
 AFTER_STAGE = "test_controlplane"
 """It promises how fast a control plane starts: not while others start theirs."""
+
+WITH_PROMETHEUS = ("test_prometheus_rules", "test_prometheus_stage")
 
 _RUNNING = pytest.StashKey[OperatorStage]()
 _STARTS = pytest.StashKey[int]()
@@ -78,6 +81,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         binaries(_to_stderr)
     if any("helm" in _fixtures(item) for item in session.items) and not session.config.option.collectonly:
         find_helm(_to_stderr)
+    if (
+        any(item.path.stem in WITH_PROMETHEUS for item in session.items)
+        and not session.config.option.collectonly
+    ):
+        find_prometheus(_to_stderr)
 
 
 def _to_stderr(line: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from charts import CHART, NAMESPACE, REPOSITORY, Helm, pod_templates, values
+from hook_pods import HookPods
 from waiting import until, until_equal
 
 from argosy_sim.controlplane.cluster import ControlPlane
@@ -35,6 +36,7 @@ class Cluster:
 
     control_plane: ControlPlane
     helm: Helm
+    hook_pods: HookPods
 
     def _ran(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         config = f"--kubeconfig={self.control_plane.admin_kubeconfig}"
@@ -117,6 +119,7 @@ class Cluster:
         self.helm.run("uninstall", *NAMED, "--no-hooks", "--ignore-not-found")
         self.helm.run("uninstall", "other", "--namespace", NAMESPACE, "--no-hooks", "--ignore-not-found")
         self.kubectl("delete", "--ignore-not-found", "-f", str(REPOSITORY / "crds"))
+        self.kubectl("-n", NAMESPACE, "delete", "secret", "-l", "argosy.dev/certificates")
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +128,13 @@ def plane(tmp_path_factory: pytest.TempPathFactory, helm: Helm) -> Iterator[Clus
     with ControlPlane.start(directory / "control-plane") as control_plane:
         home = directory / "home"
         home.mkdir()
-        found = Cluster(control_plane, Helm(helm.program, home, control_plane.admin_kubeconfig))
+        hook_pods = HookPods(control_plane, NAMESPACE, home)
+        found = Cluster(control_plane, Helm(helm.program, home, control_plane.admin_kubeconfig), hook_pods)
         found.kubectl("create", "namespace", NAMESPACE)
         restricted = "pod-security.kubernetes.io/enforce=restricted"
         found.kubectl("label", "namespace", NAMESPACE, restricted)
         yield found
+        hook_pods.close()
 
 
 @pytest.fixture
@@ -291,3 +296,30 @@ def test_an_installation_by_kubectl_is_taken_over(cluster: Cluster) -> None:
     assert "invalid ownership metadata" in cluster.helm.refusal(*INSTALL)
     cluster.helm.said(*INSTALL, "--take-ownership", "--force-conflicts")
     assert cluster.identities() == mine
+
+
+def test_a_job_makes_the_certificates_first_and_what_is_there_is_kept(cluster: Cluster) -> None:
+    """It runs with the rights of its own account; an upgrade makes nothing anew, and a removal keeps them."""
+
+    def secrets() -> dict[str, str]:
+        selector = ("-l", "argosy.dev/certificates=argosy-xds", "-o", "json")
+        found = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "secrets", *selector))["items"]
+        return {secret["metadata"]["name"]: secret["data"]["tls.crt"] for secret in found}
+
+    cluster.hook_pods.runs = True
+    try:
+        cluster.helm.said(*INSTALL)
+        made = secrets()
+        assert set(made) == {"argosy-xds-ca", "argosy-xds-server", "argosy-xds-envoy"}
+        cluster.helm.said(*UPGRADE)
+    finally:
+        cluster.hook_pods.runs = False
+    first, second = cluster.hook_pods.outputs
+    assert (first.count("there was none"), second.count("there was none")) == (3, 0)
+    hooks = ("jobs", "serviceaccounts", "roles", "rolebindings")
+    assert {n for n in cluster.names(*hooks) if "argosy-certificates" in n} == {
+        "role.rbac.authorization.k8s.io/argosy-certificates",
+        "rolebinding.rbac.authorization.k8s.io/argosy-certificates",
+    }, "the job and its account are gone, the leader's right to renew stays"
+    cluster.helm.said("uninstall", *NAMED)
+    assert secrets() == made

@@ -8,15 +8,27 @@ import pytest
 import yaml
 from api_calls import call, calls, recorded
 
-RBAC = Path(__file__).parents[2] / "charts" / "argosy" / "files" / "operator-rbac.yaml"
+FILES = Path(__file__).parents[2] / "charts" / "argosy" / "files"
 GRANTED_BY_KUBERNETES = {
     "authorization.k8s.io/selfsubjectaccessreviews create",
 }
 """What every account may do (system:basic-user)."""
+RARE = {
+    # A revision that a watch has not reported: two leaders within a second.
+    "argosy.dev/fleetplans get",
+    # Engines whose Deployment was deleted without them, where no plan wants them back.
+    "apps/replicasets delete",
+}
+"""Calls that no contract test calls forth; those of tests/unit/reconcile do."""
 
 
 def granted() -> set[str]:
-    rules = [rule for document in yaml.safe_load_all(RBAC.read_text()) for rule in document.get("rules", ())]
+    rules = [
+        rule
+        for file in ("operator-rbac.yaml", "certificates-rbac.yaml")
+        for document in yaml.safe_load_all((FILES / file).read_text())
+        for rule in document.get("rules", ())
+    ]
     return {
         call(group, resource, verb)
         for rule in rules
@@ -27,7 +39,7 @@ def granted() -> set[str]:
 
 
 def test_every_permission_of_the_operator_is_used_in_the_contract_tests() -> None:
-    assert sorted(granted() - recorded()) == []
+    assert sorted(granted() - recorded() - RARE) == []
 
 
 def test_every_call_of_the_operator_is_permitted() -> None:

@@ -17,7 +17,7 @@ from argosy.api.routerpolicy import RouterPolicyStatus
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import ObservedTraffic, WorkloadClassStatus
 from argosy.control.memory import PlanningMemory
-from argosy.keys import ClassKey, DeploymentKey, GroupName
+from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.plan.solution import PlanReason
 from argosy.rollout import Step, describe
 from argosy.route.table import RouteTable
@@ -80,6 +80,19 @@ class Reliance:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningCost:
+    """What replicas that run cost: the part of one class, one model and one pool.
+
+    workload_class: empty where the replicas' sharing group is gone
+    """
+
+    workload_class: str
+    model: ModelKey
+    pool: str
+    usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedStep:
     """A safe step, and what its safety relies on."""
 
@@ -106,6 +119,8 @@ class Decision:
     steps:    what is safe to do now; empty unless the mode is Auto
     why:      the reasons of the plan, the most important first
     observed: what the requests of each class got in the last minutes
+    costs:    what the running replicas cost
+    budget_usd_per_hour: that of Fleet; None where it has none
     memory:   the planning loop's part of the memory after this decision
     waits_until_s: a change of the plan waits until then (seconds since the epoch); None: none waits
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
@@ -127,6 +142,8 @@ class Decision:
     events: tuple[EventRecord, ...] = ()
     why: tuple[PlanReason, ...] = ()
     observed: Mapping[ClassKey, ObservedTraffic] = field(default_factory=dict)
+    costs: tuple[RunningCost, ...] = ()
+    budget_usd_per_hour: float | None = None
     memory: PlanningMemory = field(default_factory=PlanningMemory)
     waits_until_s: float | None = None
     alarm: str = ""

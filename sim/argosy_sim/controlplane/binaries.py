@@ -11,6 +11,8 @@ A machine may have any version, so programs are used only in combinations that K
 - kubectl may be any within one minor version of the API server (Kubernetes' skew policy).
 - helm may be any of major version 4; it is no part of a control plane and is asked for alone.
 
+Prometheus and promtool, for tests, come from the PATH if both are there in version 3 or newer.
+
 `python -m argosy_sim.controlplane.binaries` finds or builds all of them (`make setup`).
 """
 
@@ -31,6 +33,7 @@ from argosy_sim.controlplane.gobuild import (
     ETCD,
     HELM,
     KUBERNETES,
+    PROMETHEUS,
     GoProgram,
     Say,
     ToolModule,
@@ -47,6 +50,8 @@ _MODULE_BY_TOOL: dict[str, tuple[ToolModule, GoProgram]] = {
 
 # 1.30: scheduling gates are stable, and so is CEL as the CRDs use it.
 _OLDEST_MINOR = 30
+# Series names with colons in labels and left-open ranges came with it: rules give other results before.
+_OLDEST_PROMETHEUS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,14 @@ class Binaries:
     kube_controller_manager: Path
     kube_scheduler: Path
     kubectl: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """A Prometheus server and the tool that judges its rules, of one version."""
+
+    prometheus: Path
+    promtool: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,40 @@ def binaries(say: Say = lambda _: None, places: Places | None = None) -> Binarie
     why = "; ".join(kubectl.reasons)
     programs["kubectl"] = kubectl.programs.get("kubectl") or _built(places, "kubectl", say, why)
     return Binaries(**{name.replace("-", "_"): path for name, path in programs.items()})
+
+
+def prometheus(say: Say = lambda _: None, places: Places | None = None) -> Prometheus:
+    """Return Prometheus and promtool: both of the PATH, else both built.
+
+    Raises as `binaries` does.
+    """
+    places = places or Places.from_environment(os.environ)
+    names = tuple(tool.name for tool in PROMETHEUS.tools)
+    found = {name: Path(path) for name in names if (path := shutil.which(name, path=places.path))}
+    why = _why_not_prometheus(found, names)
+    if why:
+        found = {t.name: obtain(places.workshop, PROMETHEUS, t, say, why) for t in PROMETHEUS.tools}
+    return Prometheus(**found)
+
+
+def _why_not_prometheus(found: Mapping[str, Path], names: tuple[str, ...]) -> str:
+    """Why the PATH's programs cannot be used; empty where they can."""
+    missing = [name for name in names if name not in found]
+    if missing:
+        return "the PATH has no " + " and no ".join(missing)
+    versions = {name: _prometheus_version(found[name]) for name in names}
+    text = ", ".join(f"{name} {version or 'of unknown version'}" for name, version in versions.items())
+    if len(set(versions.values())) != 1:
+        return f"the PATH has programs of different versions: {text}"
+    version = next(iter(versions.values()))
+    is_old = not version or int(version.partition(".")[0]) < _OLDEST_PROMETHEUS
+    return f"the PATH has {text}, and version {_OLDEST_PROMETHEUS} is needed" if is_old else ""
+
+
+def _prometheus_version(program: Path) -> str:
+    """`3.5.0` of `prometheus, version 3.5.0 (...)`; empty where it cannot be read."""
+    match = re.search(r"version v?(\d+\.\S+)", _output(program, "--version"))
+    return match.group(1) if match else ""
 
 
 def helm(say: Say = lambda _: None, places: Places | None = None) -> Path:
@@ -228,12 +275,15 @@ def main() -> int:
     """Find or build every program, print where each is; the exit code of `make setup`'s step."""
     try:
         found = binaries(_to_stderr)
+        judge = prometheus(_to_stderr)
         chart_tool = helm(_to_stderr)
     except ArgosyError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     for name in (*SERVERS, "kubectl"):
         sys.stdout.write(f"{name:24} {getattr(found, name.replace('-', '_'))}\n")
+    for tool in PROMETHEUS.tools:
+        sys.stdout.write(f"{tool.name:24} {getattr(judge, tool.name)}\n")
     sys.stdout.write(f"{'helm':24} {chart_tool}\n")
     return 0
 

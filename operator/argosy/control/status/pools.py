@@ -1,22 +1,28 @@
-"""The status of a GPUPool.
+"""The status of a GPUPool, and what the running replicas cost.
 
-Owns its conditions, its GPUs and what they cost. Input: `Reported` and the pool. Output: a
-`GPUPoolStatus`.
+Owns its conditions, its GPUs, what they cost and for which classes. Input: `Reported` and the pool. Output: a
+`GPUPoolStatus`; the `RunningCost` of every class, model and pool.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from argosy.api import GPUPool
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.gpupool import GPUPoolStatus
 from argosy.control.candidates.resolve import no_nodes
+from argosy.control.cells import known_cells
+from argosy.control.decision import RunningCost
 from argosy.control.state.nodes import PoolNodes
+from argosy.control.state.owners import group_by_deployment
 from argosy.control.status.leaving import leaving_nodes, remark
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import Verdict, because, dated, false, true
+from argosy.keys import ClassKey, GroupName, ModelKey
 from argosy.perf.catalogue import find_gpu, gpus
 from argosy.perf.protocol import OutOfRange
-from argosy.snapshot.cluster import LABEL_POOL, PodState, label_value
+from argosy.snapshot.cluster import LABEL_MODEL, LABEL_POOL, PodState, label_value
 
 
 def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
@@ -45,18 +51,59 @@ def pool_cost_usd_per_hour(reported: Reported, pool: str) -> float:
     A replica costs what its own pool costs, also where its node has lost the label by which that is selected.
     """
     spec = reported.snapshot.pools[pool].spec
+    held = (pod.devices.get(spec.resource_name, 0) for pod in _billed(reported, pool))
+    return round(spec.price_usd_per_hour * sum(held), 4)
+
+
+def running_costs(reported: Reported) -> tuple[RunningCost, ...]:
+    """What `pool_cost_usd_per_hour` gives of every pool, by class, model and pool.
+
+    Classes that share replicas share their price by planned rates; in equal parts where none is planned.
+    """
+    snapshot, cells = reported.snapshot, known_cells(reported.snapshot)
+    group_of = group_by_deployment(snapshot.engine_pods, cells.groups)
+    parts = {group: _parts(reported, group, cells.classes_of(group)) for group in set(group_of.values())}
+    totals: dict[tuple[str, ModelKey, str], float] = {}
+    for pool, item in snapshot.pools.items():
+        for pod in _billed(reported, pool):
+            usd = item.spec.price_usd_per_hour * pod.devices.get(item.spec.resource_name, 0)
+            model = ModelKey.of(pod.namespace, pod.labels.get(LABEL_MODEL, ""))
+            group = group_of.get(pod.deployment)
+            shares = parts[group] if group is not None else {UNKNOWN_CLASS: 1.0}
+            for workload_class, share in shares.items():
+                key = (str(workload_class), model, pool)
+                totals[key] = totals.get(key, 0.0) + usd * share
+    return tuple(RunningCost(*key, usd_per_hour=usd) for key, usd in sorted(totals.items()))
+
+
+UNKNOWN_CLASS = ""
+"""Of replicas whose sharing group is gone."""
+
+
+def _parts(reported: Reported, group: GroupName, classes: Iterable[ClassKey]) -> dict[str, float]:
+    """The share (0-1) of each class in what the group's replicas cost."""
+    planned = reported.follow.spec.cells if reported.follow else ()
+    rates = dict.fromkeys(classes, 0.0)
+    for cell in planned:
+        if cell.sharing_group == group and cell.workload_class in rates:
+            rates[cell.workload_class] += cell.requests_per_second
+    total = sum(rates.values())
+    return {str(key): rate / total if total > 0 else 1 / len(rates) for key, rate in rates.items()}
+
+
+def _billed(reported: Reported, pool: str) -> list[PodState]:
+    """The engine pods that the pool's price is paid for."""
     names = set(reported.sizing.nodes[pool].all_names)
 
     def is_billed(pod: PodState) -> bool:
         label = pod.labels.get(LABEL_POOL)
         return pod.destination in names if label is None else label == label_value(pool)
 
-    held = (
-        pod.devices.get(spec.resource_name, 0)
+    return [
+        pod
         for pod in reported.snapshot.engine_pods
         if pod.holds_devices and pod.key not in reported.sizing.lost and is_billed(pod)
-    )
-    return round(spec.price_usd_per_hour * sum(held), 4)
+    ]
 
 
 def held_gpus(reported: Reported, pool: str) -> list[tuple[str, int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy_sim.controlplane.binaries import SERVERS, Binaries, Places, binaries, helm
+from argosy_sim.controlplane.binaries import SERVERS, Binaries, Places, binaries, helm, prometheus
 from argosy_sim.controlplane.errors import MissingBinaryError
 from argosy_sim.controlplane.gobuild import Workshop
 
@@ -45,6 +45,7 @@ def places(tmp_path: Path, no_go_package: None) -> Places:
     for name, requires in (
         ("etcd", "go.etcd.io/etcd/server/v3 v3.6.8"),
         ("kubernetes", "k8s.io/kubernetes v1.36.3"),
+        ("prometheus", "github.com/prometheus/prometheus v0.315.0"),
         ("helm", "helm.sh/helm/v4 v4.3.1"),
     ):
         folder = tmp_path / "tools" / name
@@ -63,6 +64,7 @@ def with_assets(places: Places, assets: Path) -> Places:
 def install_go(tmp_path: Path) -> None:
     """A Go whose builds are programs of Kubernetes 1.36.3."""
     build = """
+    echo "$@" > "$0.arguments"
     while [ "$1" != -o ]; do shift; done
     printf '#!/bin/sh\\necho Kubernetes v1.36.3\\n' > "$2"
     /bin/chmod +x "$2" """
@@ -263,3 +265,43 @@ def test_a_checkout_knows_the_versions_that_it_pins() -> None:
 
     workshop = Places.from_environment({}).workshop
     assert (workshop.version(ETCD), workshop.version(KUBERNETES)) == ("v3.6.8", "v1.36.3")
+
+
+def install_prometheus(folder: Path, **versions: str) -> None:
+    for name, version in versions.items():
+        script(folder / name, f'echo "{name}, version {version} (branch: HEAD, revision: 1)"')
+
+
+def test_a_prometheus_of_the_path_is_used_with_its_promtool(places: Places, tmp_path: Path) -> None:
+    install_prometheus(tmp_path / "bin", prometheus="3.5.0", promtool="3.5.0")
+    found = prometheus(places=places)
+    assert {found.prometheus.parent, found.promtool.parent} == {tmp_path / "bin"}
+
+
+@pytest.mark.parametrize(
+    ("versions", "why"),
+    [
+        ({}, "the PATH has no prometheus and no promtool"),
+        ({"prometheus": "3.5.0"}, "the PATH has no promtool"),
+        (
+            {"prometheus": "2.42.0+ds", "promtool": "2.42.0+ds"},
+            "the PATH has prometheus 2.42.0+ds, promtool 2.42.0+ds, and version 3 is needed",
+        ),
+        (
+            {"prometheus": "3.5.0", "promtool": "3.4.0"},
+            "the PATH has programs of different versions: prometheus 3.5.0, promtool 3.4.0",
+        ),
+    ],
+)
+def test_a_prometheus_that_does_not_do_is_built(
+    places: Places, tmp_path: Path, versions: dict[str, str], why: str
+) -> None:
+    install_prometheus(tmp_path / "bin", **versions)
+    install_go(tmp_path)
+    said: list[str] = []
+    found = prometheus(said.append, places)
+    assert "cache" in found.prometheus.parts
+    assert found.prometheus.parent == found.promtool.parent
+    assert why in said[0]
+    arguments = "-tags=remove_all_sd,enable_kubernetes_sd"
+    assert arguments in (tmp_path / "bin" / "go.arguments").read_text()
