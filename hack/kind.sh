@@ -74,6 +74,8 @@ install() {
   say "installing the chart"
   kubectl create namespace $NAMESPACE --dry-run=client -o yaml | kubectl apply --server-side -f - > /dev/null
   kubectl label --overwrite namespace $NAMESPACE pod-security.kubernetes.io/enforce=restricted > /dev/null
+  # One that was interrupted would refuse every other.
+  if helm list --pending --short | grep -qx argosy; then helm uninstall argosy --wait; fi
   # The ids: another image under the same tag is another pod.
   helm upgrade --install argosy charts/argosy --values hack/kind/values.yaml --wait --timeout 10m \
     --set-string "image.tag=$TAG,operator.podAnnotations.image=id-$(image_id argosy-operator)" \
