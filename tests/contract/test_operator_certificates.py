@@ -121,7 +121,8 @@ def test_the_leader_renews_and_its_envoy_connects_once_both_have_their_files(
         for part in (Part.SERVER, Part.ENVOY):  # as kubelets bring them
             in_folder(tmp_path, part, read(stage, part))
         until(lambda: operator.metric("argosy_envoys_connected") == 1, "the Envoy with a certificate")
-        left_s = operator.metric('argosy_certificate_expiry_seconds{certificate="envoy"}')
+        name = 'argosy_certificate_expiry_seconds{certificate="envoy"}'
+        left_s = until(lambda: operator.metric(name), "the metric")
         assert 89 * DAY.total_seconds() < left_s < 90 * DAY.total_seconds()
         # The stage's own Envoy has none.
         until(

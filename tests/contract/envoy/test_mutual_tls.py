@@ -28,7 +28,7 @@ from argosy.certificates.reading import (
 )
 from argosy.certificates.renewal import RENEWED_AT, Held
 from argosy.certificates.wanted import Part, Wanted
-from argosy.reconcile.certificates.served import ServedCertificates
+from argosy.reconcile.certificates.served import MANY_REFUSED, ServedCertificates
 from argosy.reconcile.clock import SystemClock
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.settings import TlsFiles
@@ -64,6 +64,13 @@ class Operator:
 
     async def listen(self) -> None:
         await self.ads.serve(LOOPBACK, self.port, self.tls)
+
+    def num_refused_soon(self) -> int:
+        """How many connections will count as refused once their grace is over."""
+        self.clock.ahead_s = GRACE_S
+        found = self.ads.num_refused
+        self.clock.ahead_s = 0.0
+        return found
 
     async def until_connected(self) -> None:
         await until(lambda: len(self.ads.envoys()) == 1)
@@ -123,7 +130,7 @@ async def test_an_envoy_without_an_acceptable_certificate_is_refused_and_reporte
     tls = in_folder(tmp_path, Part.ENVOY, files) if files is not None else None
     async with envoy_of(operator, tmp_path, tls) as log:
         await until(lambda: "config stream to argosy-ads closed" in log.read_text())
-        await until(lambda: len(operator.ads._connections._began_s) >= 3)
+        await until(lambda: operator.num_refused_soon() >= MANY_REFUSED)
         operator.clock.ahead_s = GRACE_S
         await operator.served.look(operator.listen)
         assert operator.ads.envoys() == ()

@@ -26,8 +26,9 @@ ENVOYS_ACTIVITY = "certificates of Envoys"
 PERIOD_S = 1.0
 LATE_AT = 0.8
 """Of a lifetime: by then every renewal, at two thirds at the latest, should have happened."""
-MANY_REFUSED = 3
-"""Of half a minute. An Envoy tries more often than once in two seconds; a probe of a port does not."""
+MANY_REFUSED = 6
+"""Of half a minute. An Envoy tries twice a second, at the operators in turn; a load balancer that looks
+whether a port is open does so every five seconds at most, and is no Envoy that is refused."""
 
 _HOUR_S = 3600
 
