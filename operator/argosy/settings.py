@@ -36,6 +36,8 @@ class OperatorSettings:
     identity: name in the Lease; empty: the one that the state directory keeps, or a new one
     xds_address: address of the ADS server, `host:port` (port 0: a free one)
     xds_tls: what the ADS server shows of itself and asks of Envoys; None: it speaks without TLS
+    certificates: what the Secrets of its certificates are called, without `-ca`, `-server`, `-envoy`, for the
+        leader to renew; empty: it renews none
     http_address: address of /healthz, /readyz and /metrics, `host:port`
     envoys: Envoys that are read at this address, whatever they announce themselves
     state_dir: directory of the last xDS snapshot, the capacity cache and the calibrations
@@ -48,6 +50,7 @@ class OperatorSettings:
     identity: str = ""
     xds_address: str = DEFAULT_ADS
     xds_tls: TlsFiles | None = None
+    certificates: str = ""
     http_address: str = "127.0.0.1:18080"
     state_dir: Path = Path("argosy-state")
     envoys: tuple[EnvoyAdmin, ...] = field(default_factory=tuple)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import yaml
 
-from argosy.manifests.envoy_bootstrap import EnvoyBootstrap, bootstrap
+from argosy.manifests.envoy_bootstrap import BOOTSTRAP, EnvoyBootstrap, files
 from argosy.settings import TlsFiles
 from argosy_sim.controlplane.errors import MissingBinaryError, StartError
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
@@ -104,14 +104,19 @@ def prepare(settings: EnvoySettings) -> PreparedEnvoy:
     """Write the bootstrap to `settings.directory`, with free ports."""
     admin_port, stats_port = free_ports(2)
     settings.directory.mkdir(parents=True, exist_ok=True)
-    config = settings.directory / "bootstrap.yaml"
     wanted = EnvoyBootstrap(
-        settings.node_id, settings.ads_addresses, admin_port, (LOOPBACK, stats_port), settings.tls
+        settings.node_id,
+        settings.ads_addresses,
+        admin_port,
+        (LOOPBACK, stats_port),
+        settings.tls,
+        settings.directory.absolute(),
     )
-    config.write_text(yaml.safe_dump(bootstrap(wanted), sort_keys=False))
+    for name, content in files(wanted).items():
+        (settings.directory / name).write_text(yaml.safe_dump(content, sort_keys=False))
     command = (
         str(settings.binary),
-        *("--config-path", str(config)),
+        *("--config-path", str(settings.directory / BOOTSTRAP)),
         *("--concurrency", str(settings.concurrency)),
         *("--log-level", "warning"),
         # Envoys of one machine share memory by this number; 0, the default, goes to the first.

@@ -11,14 +11,19 @@ its tests may share a world.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+from api_calls import require_recorded
+from charts import Helm
 from operator_stage import OperatorStage, Say
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from argosy_sim.controlplane.binaries import binaries
+from argosy_sim.controlplane.binaries import helm as find_helm
+from argosy_sim.controlplane.binaries import prometheus as find_prometheus
 
 LONG_FILES = (
     "test_story",
@@ -32,6 +37,8 @@ LONG_FILES = (
 """Files without the stage that take longest, longest first: a run is as long as what begins last."""
 AFTER_STAGE = "test_controlplane"
 """It promises how fast a control plane starts: not while others start theirs."""
+
+WITH_PROMETHEUS = ("test_prometheus_rules", "test_prometheus_stage")
 
 _RUNNING = pytest.StashKey[OperatorStage]()
 _STARTS = pytest.StashKey[int]()
@@ -71,7 +78,18 @@ def _turn(item: pytest.Item) -> int:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build missing programs before the first test: inside one, its time limit would count."""
     if any(_uses_stage(item) for item in session.items) and not session.config.option.collectonly:
-        binaries(lambda line: print(line, file=sys.stderr))  # noqa: T201
+        binaries(_to_stderr)
+    if any("helm" in _fixtures(item) for item in session.items) and not session.config.option.collectonly:
+        find_helm(_to_stderr)
+    if (
+        any(item.path.stem in WITH_PROMETHEUS for item in session.items)
+        and not session.config.option.collectonly
+    ):
+        find_prometheus(_to_stderr)
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201
 
 
 @pytest.hookimpl(trylast=True)
@@ -80,11 +98,23 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         running = item.config.stash.get(_RUNNING, None)
         if running is not None:
             del item.config.stash[_RUNNING], item.config.stash[_STARTS]
+            control_plane = running.stage.control_plane
             running.close()
+            require_recorded(control_plane)
 
 
 def _uses_stage(item: pytest.Item | None) -> bool:
-    return "stage" in getattr(item, "fixturenames", ())
+    return "stage" in _fixtures(item)
+
+
+def _fixtures(item: pytest.Item | None) -> Collection[str]:
+    return getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """helm without a cluster."""
+    return Helm(find_helm(), tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture

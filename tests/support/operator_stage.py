@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from api_calls import AUDITED
 from background_load import Answer, Ask, BackgroundLoad, ask_once
 from stage_rest import watched
 from waiting import PATIENCE_S, until
@@ -132,7 +133,7 @@ class OperatorStage:
     def start(cls, directory: Path) -> OperatorStage:
         """Everything up and at rest; takes about 15 s."""
         with ExitStack() as stack:
-            control_plane = stack.enter_context(ControlPlane.start(directory / "control-plane"))
+            control_plane = stack.enter_context(ControlPlane.start(directory / "control-plane", AUDITED))
             launcher = Launcher(os.environ, die_with_parent=True)
             stack.callback(launcher.kill_all)
             plan = StagePlan(directory, REPOSITORY, examples=str(WORLD), fleet=FLEET)

@@ -1,4 +1,4 @@
-"""docs/operations.md lists every metric, condition, reason and event of the code, and nothing else.
+"""docs/operations.md lists every metric, alert, condition, reason and event of the code, and nothing else.
 
 Regenerate its last part with ARGOSY_REGENERATE=1.
 """
@@ -9,6 +9,8 @@ import ast
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from alert_rules import alerts
 
 from argosy.api.conditions import SENTENCES, Reason
 from argosy.control.decision import EventRecord
@@ -75,6 +77,9 @@ def generated() -> str:
         "Series of objects and engines that are gone are removed with the next decision or reading.",
         "",
     ]
+    lines += ["## Alerts", "", "| alert | severity | after | what to do |", "|---|---|---|---|"]
+    rows = {a.name: f"| `{a.name}` | {a.severity} | {a.lasts} | {a.remedy} |" for a in reversed(alerts())}
+    lines += [*reversed(rows.values()), ""]
     lines += [
         "## Events",
         "",

@@ -111,6 +111,8 @@ REGISTRY: tuple[Kind, ...] = (
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
     Kind("Event", "events", "v1", Scope.NAMESPACED, watched=False),
     Kind("Lease", "leases", "coordination.k8s.io/v1", Scope.NAMESPACED, watched=False),
+    # Only those of the certificates between Envoys and the operator, each by its name.
+    Kind("Secret", "secrets", "v1", Scope.NAMESPACED, watched=False),
     # Which are being deleted; and kube-system, whose uid is the cluster's.
     Kind("Namespace", "namespaces", "v1", Scope.CLUSTER, trigger=TriggerRule.NAMESPACE),
     # Of Argosy's own kinds, each looked at by its name: whether its objects were deleted or went with it.

@@ -13,6 +13,7 @@ import typer
 
 from argosy import __version__
 from argosy.cli import envoy, operator
+from argosy.cli.certificates import certificates
 from argosy.cli.cluster.doctor import doctor
 from argosy.cli.cluster.orders import approve, pause, resume, rollback
 from argosy.cli.cluster.plans import plans
@@ -48,6 +49,7 @@ def build() -> typer.Typer:
     app.command("rollback", epilog=SENTENCE)(rollback)
     app.command("pause", epilog=SENTENCE)(pause)
     app.command("resume", epilog=SENTENCE)(resume)
+    app.command("certificates", epilog=SENTENCE)(certificates)
     app.command("down", epilog=SENTENCE)(down)
     app.command("version")(version)
     for point in sorted(entry_points(group="argosy.commands"), key=lambda p: p.name):

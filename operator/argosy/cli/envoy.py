@@ -1,12 +1,12 @@
 """`argosy envoy`: what an Envoy needs to be configured by the operator.
 
-Input: the flags. Output: a bootstrap as YAML on standard output, to be given to any Envoy.
+Input: the flags. Output: a bootstrap as YAML, printed or written into a folder, to be given to any Envoy.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,26 +54,80 @@ def bootstrap(  # noqa: PLR0913  (each argument is a flag)
     tls_ca: Annotated[
         Path | None, typer.Option(help="Authority that signed the operator's certificate.")
     ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--directory",
+            metavar="DIR",
+            help="Write bootstrap.yaml into this folder, and with --tls-cert the two files that it names.",
+        ),
+    ] = None,
+    seen_at: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where Envoy sees that folder; default: where it is."),
+    ] = None,
 ) -> None:
-    """Print the bootstrap of one Envoy: run it with `envoy -c FILE`.
+    """Print the bootstrap of one Envoy, or write it: run it with `envoy -c FILE`.
 
     Routes and endpoints come from the operator. The admin interface stays on
     127.0.0.1; a second, read-only listener lets the operator read counters. Paths of
-    certificates are those that Envoy will see.
+    certificates are those that Envoy will see, absolute ones; they may come later.
     """
-    import yaml
+    from argosy.manifests.envoy_bootstrap import EnvoyBootstrap, files
 
-    from argosy.manifests.envoy_bootstrap import EnvoyBootstrap
-    from argosy.manifests.envoy_bootstrap import bootstrap as configuration
-
+    tls = _seen_by_envoy(tls_files((tls_cert, tls_key, tls_ca), ("--tls-cert", "--tls-key", "--tls-ca")))
+    _require_directory(directory, seen_at, has_tls=tls is not None)
     wanted = EnvoyBootstrap(
         node_id=node_id or unique_node_id(),
         ads=tuple(peer_address(each, "--ads") for each in ads or (DEFAULT_ADS,)),
         admin_port=admin_port,
         stats=_stats(stats_address, admin_port),
-        tls=tls_files((tls_cert, tls_key, tls_ca), ("--tls-cert", "--tls-key", "--tls-ca")),
+        tls=tls,
+        directory=(seen_at or directory or Path()).absolute(),
     )
-    typer.echo(yaml.safe_dump(configuration(wanted), sort_keys=False), nl=False)
+    _give(files(wanted), directory)
+
+
+def _require_directory(directory: Path | None, seen_at: Path | None, *, has_tls: bool) -> None:
+    """Raises SpecError where files are needed, or described, that are not written."""
+    if directory is not None:
+        return
+    if has_tls:
+        raise SpecError(
+            "mutual TLS needs two files beside the bootstrap, by which Envoy reads renewed certificates:"
+            " name a folder for all three",
+            "--directory",
+        )
+    if seen_at is not None:
+        raise SpecError("it says where Envoy sees the files of --directory: name that too", "--seen-at")
+
+
+def _give(files: dict[str, dict[str, Any]], directory: Path | None) -> None:
+    """Write every file into the folder, or print the only one. Raises SpecError."""
+    import yaml
+
+    from argosy.files.atomic import write_text
+
+    for name, content in files.items():
+        text = yaml.safe_dump(content, sort_keys=False)
+        if directory is None:
+            typer.echo(text, nl=False)
+            continue
+        try:
+            write_text(directory / name, text)
+        except OSError as error:
+            raise SpecError(
+                f"{directory / name} cannot be written: {error.strerror}", "--directory"
+            ) from error
+
+
+def _seen_by_envoy(tls: TlsFiles | None) -> TlsFiles | None:
+    """Raises SpecError for a relative path: which file it means depends on where Envoy is started."""
+    paths = () if tls is None else (tls.certificate, tls.key, tls.authority)
+    for path, flag in zip(paths, ("--tls-cert", "--tls-key", "--tls-ca"), strict=False):
+        if not path.is_absolute():
+            raise SpecError(f"{path} needs to be absolute, such as {path.absolute()}: Envoy reads it", flag)
+    return tls
 
 
 def _stats(text: str, admin_port: int) -> tuple[str, int]:

@@ -55,6 +55,14 @@ def run(  # noqa: PLR0913  (each argument is a flag)
     xds_tls_ca: Annotated[
         Path | None, typer.Option(help="Authority that signed the Envoys' certificates.")
     ] = None,
+    certificates: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Renew the Secrets NAME-ca, NAME-server and NAME-envoy of --namespace, which"
+            " `argosy certificates` makes, in time; default: renew none.",
+        ),
+    ] = "",
     envoy: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,6 +90,7 @@ def run(  # noqa: PLR0913  (each argument is a flag)
         xds_tls=tls_files(
             (xds_tls_cert, xds_tls_key, xds_tls_ca), ("--xds-tls-cert", "--xds-tls-key", "--xds-tls-ca")
         ),
+        certificates=certificates,
         http_address=http_address,
         state_dir=state_dir,
         envoys=tuple(_envoy(each) for each in envoy or ()),
@@ -95,6 +104,12 @@ def run(  # noqa: PLR0913  (each argument is a flag)
 
 def _run(settings: OperatorSettings, log_level: LogLevel, log_format: LogFormat) -> None:
     import asyncio
+    import os
+
+    if log_level != "debug":
+        # gRPC writes a line of its own, past every format, for each connection that it refuses: an Envoy
+        # without an acceptable certificate tries once a second. It reads this when it is imported.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
     from argosy.reconcile.operator import run as run_operator  # imports all of the operator
     from argosy.reconcile.reporting.logs import configure

@@ -119,6 +119,8 @@ class Decision:
     steps:    what is safe to do now; empty unless the mode is Auto
     why:      the reasons of the plan, the most important first
     observed: what the requests of each class got in the last minutes
+    costs:    what the running replicas cost
+    budget_usd_per_hour: that of Fleet; None where it has none
     memory:   the planning loop's part of the memory after this decision
     waits_until_s: a change of the plan waits until then (seconds since the epoch); None: none waits
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
@@ -140,6 +142,8 @@ class Decision:
     events: tuple[EventRecord, ...] = ()
     why: tuple[PlanReason, ...] = ()
     observed: Mapping[ClassKey, ObservedTraffic] = field(default_factory=dict)
+    costs: tuple[RunningCost, ...] = ()
+    budget_usd_per_hour: float | None = None
     memory: PlanningMemory = field(default_factory=PlanningMemory)
     waits_until_s: float | None = None
     alarm: str = ""

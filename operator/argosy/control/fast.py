@@ -30,10 +30,11 @@ from argosy.control.traffic.envoys import envoy_events
 from argosy.control.traffic.promises import missing_slo, slo_triggers
 from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrated, recalibrated
 from argosy.control.traffic.silent_engines import silent_events, silent_triggers
+from argosy.control.traffic.slo_counts import ClassCounts, slo_counts
 from argosy.control.triggers import Trigger
 from argosy.demand import observed
 from argosy.demand.forecast import fallen, observe, triggers
-from argosy.keys import CellName, DeploymentKey, ModelKey
+from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.liveness import DOUBT_UNTIL_S
@@ -65,12 +66,14 @@ class Measures:
 
     cut:   requests cut at the end of a drain, by model
     blind: what is lost of sight
+    counts: what the reading adds to the counters of each class
     """
 
     num_silent: int = 0
     calibration: CalibrationMeasures = field(default_factory=CalibrationMeasures)
     cut: Mapping[ModelKey, int] = field(default_factory=dict)
     blind: Blindness | None = None
+    counts: Mapping[ClassKey, ClassCounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class Reaction:
 def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSettings) -> Reaction:
     """React to a new reading of telemetry."""
     seen_now = measured(snapshot)
+    counts = slo_counts(snapshot, memory.traffic.observed, seen_now)
     traffic = replace(
         memory.traffic,
         demand=observe(memory.traffic.demand, snapshot.telemetry, seen_now.classes, snapshot.now_s),
@@ -136,7 +140,9 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         ),
         weights=weights,
         events=events,
-        measures=Measures(len(silent), calibrations.measures, ends.cut if settings.is_leader else {}, blind),
+        measures=Measures(
+            len(silent), calibrations.measures, ends.cut if settings.is_leader else {}, blind, counts
+        ),
         to_keep=calibrations.to_keep,
         faults=faults,
     )

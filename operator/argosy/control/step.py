@@ -77,6 +77,7 @@ from argosy.control.state.waiting import uncounted_pods
 from argosy.control.status.changes import change_events
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
+from argosy.control.status.pools import running_costs
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
 from argosy.control.status.rollout.unacted import applied_changes
@@ -276,6 +277,8 @@ def _decision(
         ),
         why=decided.plan.reasons,
         observed=observed_statuses(reported),
+        costs=running_costs(reported),
+        budget_usd_per_hour=snapshot.fleet_spec.budget_usd_per_hour,
         memory=_remembered(made, reported, done, inputs),
         set_back=tuple((edit.about, sentence(edit)) for edit in done.mending.edits),
         num_contested=len(done.mending.contested),

@@ -159,6 +159,31 @@ def observe(history: ObservedHistory, measured: Measured) -> ObservedHistory:
     )
 
 
+def new_latencies(history: ObservedHistory, measured: Measured) -> dict[GroupName, Latencies]:
+    """What the engines of each group counted since the reading that `history` ends with."""
+    gained: dict[GroupName, dict[Term, list[Histogram]]] = {}
+    for address, group in measured.groups.items():
+        sample = measured.reading.engines.get(address)
+        latencies, before = sample.value.latencies if sample else {}, history.engines.get(address, {})
+        for term in latencies.keys() & before.keys():
+            gained.setdefault(group, {}).setdefault(term, []).append(latencies[term].since(before[term]))
+    return {group: _nonempty_totals(parts) for group, parts in gained.items()}
+
+
+def new_requests(history: ObservedHistory, measured: Measured) -> dict[ClassKey, Requests]:
+    """The requests of each class that Envoys counted since the reading that `history` ends with.
+
+    A class of which no Envoy has been read twice is absent.
+    """
+    gained: dict[ClassKey, Requests] = {}
+    for (node, cell), sample in measured.reading.routes.items():
+        before = history.routes.get((node, cell))
+        if before is not None and cell in measured.classes:
+            key = measured.classes[cell]
+            gained[key] = gained.get(key, Requests()).plus(_gained(before, sample.value))
+    return gained
+
+
 def observed(
     history: ObservedHistory, measured: Measured, key: ClassKey, groups: Iterable[GroupName]
 ) -> Observed:
@@ -204,33 +229,26 @@ def _num_waiting(measured: Measured, groups: frozenset[GroupName]) -> int | None
 
 
 def _with_latencies(history: ObservedHistory, measured: Measured) -> dict[GroupName, Mapping[int, Latencies]]:
-    slot = _slot(measured.now_s)
-    gained: dict[GroupName, dict[Term, list[Histogram]]] = {}
-    for address, group in measured.groups.items():
-        sample = measured.reading.engines.get(address)
-        latencies, before = sample.value.latencies if sample else {}, history.engines.get(address, {})
-        for term in latencies.keys() & before.keys():
-            gained.setdefault(group, {}).setdefault(term, []).append(latencies[term].since(before[term]))
+    slot, gained = _slot(measured.now_s), new_latencies(history, measured)
     found: dict[GroupName, Mapping[int, Latencies]] = {}
     for group in sorted(set(measured.groups.values())):
         slots = _recent(history.latencies.get(group, {}), slot)
-        here = dict(slots.get(slot, {}))
-        for term, parts in gained.get(group, {}).items():
-            total = total_of(part for part in (here.get(term), *parts) if part is not None and part.total)
-            if total is not None:
-                here[term] = total
-        found[group] = {**slots, slot: here}
+        here, more = slots.get(slot, {}), gained.get(group, {})
+        parts = {term: [each[term] for each in (here, more) if term in each] for term in Term}
+        found[group] = {**slots, slot: _nonempty_totals(parts)}
     return found
 
 
+def _nonempty_totals(parts: Mapping[Term, Iterable[Histogram]]) -> dict[Term, Histogram]:
+    totals = {term: total_of(part for part in each if part.total) for term, each in parts.items()}
+    return {term: total for term, total in totals.items() if total is not None}
+
+
 def _with_requests(history: ObservedHistory, measured: Measured) -> dict[ClassKey, Mapping[int, Requests]]:
-    classes, slot = measured.classes, _slot(measured.now_s)
-    found = {key: _recent(history.requests.get(key, {}), slot) for key in sorted(set(classes.values()))}
-    for (node, cell), sample in measured.reading.routes.items():
-        before = history.routes.get((node, cell))
-        if before is not None and cell in classes:
-            slots = found[classes[cell]]
-            slots[slot] = slots.get(slot, Requests()).plus(_gained(before, sample.value))
+    classes, slot = sorted(set(measured.classes.values())), _slot(measured.now_s)
+    found = {key: _recent(history.requests.get(key, {}), slot) for key in classes}
+    for key, more in new_requests(history, measured).items():
+        found[key][slot] = found[key].get(slot, Requests()).plus(more)
     return dict(found)
 
 

@@ -83,6 +83,7 @@ CONFIGMAPS = path_of("configmaps")
 EVENTS = path_of("events")
 LEASES = path_of("leases")
 NAMESPACES = path_of("namespaces")
+SECRETS = path_of("secrets")
 DEFINITIONS = path_of("customresourcedefinitions")
 
 

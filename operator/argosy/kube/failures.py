@@ -32,6 +32,8 @@ NEXT_STEP_BY_STATUS = {
 """Any other status (5xx), a connection error and a time-out are tried again."""
 
 RBAC_FILE = "charts/argosy/files/operator-rbac.yaml"
+_OTHER_RBAC_FILES = {"secrets": "charts/argosy/files/certificates-rbac.yaml"}
+"""By resource: what only some installations need."""
 
 _NO_PERMISSION = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group'
@@ -110,9 +112,10 @@ def _permission(found: re.Match[str]) -> str:
     kind, slash, subresource = found["resource"].partition("/")
     resource = (f"{kind}.{found['group']}" if found["group"] else kind) + slash + subresource
     scope = f" {found['scope']}" if found["scope"] else ""
+    file = _OTHER_RBAC_FILES.get(kind, RBAC_FILE)
     return (
         f"the operator's account {found['user']} may not {found['verb']} {resource}{scope}: give it the"
-        f" permissions of {RBAC_FILE} (kubectl apply --server-side -f {RBAC_FILE})"
+        f" permissions of {file} (kubectl apply --server-side -f {file})"
     )
 
 

@@ -1,8 +1,8 @@
 """Envoy's bootstrap: what an Envoy needs before its first ADS request.
 
 Owns its shape, and the one thing that an Envoy tells of itself: where its statistics can be read. Input:
-an `EnvoyBootstrap`. Output: the static configuration as a value, to be written as YAML. Listeners, routes,
-clusters and endpoints are not in it: they come over ADS.
+an `EnvoyBootstrap`. Output: the static configuration as a value, to be written as YAML, and with mutual TLS
+the files beside it. Listeners, routes, clusters and endpoints are not in it: they come over ADS.
 
 The admin interface can end Envoy (`POST /quitquitquit`), so it listens on the loopback address only. What
 the operator reads of it (counters, and the health of endpoints) passes through a second listener that knows
@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from argosy.addresses import written
+from argosy.manifests.envoy_secrets import secret_files, transport_socket
 from argosy.settings import TlsFiles
 
 ADS_CLUSTER = "argosy-ads"
 ADMIN_CLUSTER = "argosy-admin"
 STATS_LISTENER = "argosy-stats"
+BOOTSTRAP = "bootstrap.yaml"
 STATS_KEY = "argosy.dev/stats-address"
 """In the node's metadata: `host:port` of the read-only listener."""
 
@@ -44,7 +47,9 @@ class EnvoyBootstrap:
     ads: of the leader and the standbys; each serves the same
     stats: where the read-only listener listens; an address that means "all" lets the operator take the
         one that Envoy's connection comes from
-    tls: files of the client's certificate and key, and of the authority that signs the ADS server's
+    tls: files of the client's certificate and key, and of the authority that signs the ADS server's, as Envoy
+        sees them; they may be written after Envoy has started
+    directory: where Envoy sees the files that `files` names
     """
 
     node_id: str
@@ -52,6 +57,12 @@ class EnvoyBootstrap:
     admin_port: int = 9901
     stats: Address = (LOOPBACK, 9902)
     tls: TlsFiles | None = None
+    directory: Path = Path("/etc/envoy")
+
+
+def files(wanted: EnvoyBootstrap) -> dict[str, Message]:
+    """All that Envoy reads at its start, by the file's name in `wanted.directory`."""
+    return {BOOTSTRAP: bootstrap(wanted)} | (secret_files(wanted.tls) if wanted.tls is not None else {})
 
 
 def bootstrap(wanted: EnvoyBootstrap) -> Message:
@@ -143,33 +154,8 @@ def _ads_cluster(wanted: EnvoyBootstrap) -> Message:
     }
     if wanted.tls is None:
         return cluster
-    return cluster | {"transport_socket": _transport_socket(wanted.tls, wanted.ads)}
-
-
-def _transport_socket(tls: TlsFiles, ads: tuple[Address, ...]) -> Message:
-    """Mutual TLS. The names to accept are listed, because Envoy does not check them by itself."""
-    names = [
-        {"san_type": "IP_ADDRESS" if _is_ip(host) else "DNS", "matcher": {"exact": host}}
-        for host in dict.fromkeys(host for host, _ in ads)
-    ]
-    certificate = {
-        "certificate_chain": {"filename": str(tls.certificate)},
-        "private_key": {"filename": str(tls.key)},
-    }
-    return {
-        "name": "envoy.transport_sockets.tls",
-        "typed_config": {
-            **_typed("extensions.transport_sockets.tls.v3.UpstreamTlsContext"),
-            "common_tls_context": {
-                "alpn_protocols": ["h2"],
-                "tls_certificates": [certificate],
-                "validation_context": {
-                    "trusted_ca": {"filename": str(tls.authority)},
-                    "match_typed_subject_alt_names": names,
-                },
-            },
-        },
-    }
+    hosts = {host: _is_ip(host) for host, _ in wanted.ads}
+    return cluster | {"transport_socket": transport_socket(wanted.tls, wanted.directory, hosts)}
 
 
 def _stats_listener(address: Address) -> Message:

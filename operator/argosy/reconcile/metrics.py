@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
 from argosy.api.gpupool import GPUPoolStatus
-from argosy.api.workloadclass import LatencyPercentiles, ObservedTraffic
+from argosy.api.workloadclass import LatencyPercentiles, ObservedTraffic, WorkloadClassStatus
 from argosy.control.decision import Decision
 from argosy.control.fast import Measures
 from argosy.control.traffic.blindness import Blind
 from argosy.control.traffic.recalibration import CalibrationMeasures
+from argosy.control.traffic.slo_counts import ClassCounts
 from argosy.keys import ClassKey
+from argosy.snapshot import SloTerm
 
 
 class Metrics:
@@ -50,6 +53,15 @@ class Metrics:
             "Nodes that replicas leave: their removal is announced, or their pool selects them no longer",
             "pool",
         )
+        self.certificate_expiry = self._gauge(
+            "certificate_expiry_seconds",
+            "Seconds until a certificate between Envoys and operators ends, negative once it has",
+            "certificate",
+        )
+        self.connections_refused = self._gauge(
+            "envoy_connections_refused",
+            "TLS connections of the last half minute that brought no Envoy: a certificate was not accepted",
+        )
         self.blind = self._gauge(
             "blind", "1 where telemetry, every Envoy or a carried-out plan is lost for its limit", "what"
         )
@@ -74,6 +86,8 @@ class Metrics:
             "api_restored", "Times that the API server was found restored to an earlier state"
         )
         self._add_classes()
+        self._add_costs()
+        self._add_slo_counters()
         self._add_calibrations()
 
     def _add_classes(self) -> None:
@@ -107,6 +121,50 @@ class Metrics:
             "quantile",
         )
 
+        self.unserved = self._gauge(
+            "class_unserved_ratio",
+            "Share (0-1) of the requests that the plan does not serve",
+            "workload_class",
+        )
+        self.replicas_ready = self._gauge(
+            "class_replicas_ready", "Ready replicas of the class's sharing group", "workload_class"
+        )
+
+    def _add_costs(self) -> None:
+        self.running_cost = self._gauge(
+            "running_cost_usd_per_hour",
+            "Price of the GPUs that engine pods hold; classes share that of common replicas by planned rates,"
+            " and no class is named where none is left",
+            "workload_class",
+            "model",
+            "pool",
+        )
+        self.budget = self._gauge(
+            "budget_usd_per_hour", "spec.budgetUsdPerHour of Fleet; absent where it has none", "fleet"
+        )
+
+    def _add_slo_counters(self) -> None:
+        """These only grow, so that a window of any length can be looked at."""
+        self.requests = self._counter("class_requests", "Requests that arrived", "workload_class")
+        self.failed = self._counter(
+            "class_failed_requests",
+            "Requests that got no answer: error (a 5xx), or refused (429 because of a limit)",
+            "workload_class",
+            "reason",
+        )
+        labels = ("workload_class", "term", "quantile")
+        self.slo_answers = self._counter(
+            "slo_answers",
+            "Answers of which a term of the SLO was measured, on all engines of the class",
+            *labels,
+        )
+        self.slo_late = self._counter(
+            "slo_late_answers", "Those of them that were certainly above the term's bound", *labels
+        )
+        self.slo_budget = self._gauge(
+            "slo_budget_ratio", "Share (0-1) of the requests that may miss the term", *labels
+        )
+
     def _add_calibrations(self) -> None:
         self.calibration_factor = self._gauge(
             "calibration_factor", "Step time as observed over the profile's, at the load last seen", "variant"
@@ -124,6 +182,12 @@ class Metrics:
     def show_missed(self, kind: str, number: int) -> None:
         """Changes of a kind that a watch has not reported."""
         self.watch_missed.labels(kind).inc(number)
+
+    def show_certificates(self, ends_s: Mapping[str, float], now_s: float) -> None:
+        """When each certificate ends (epoch seconds), by what it is; one that is not known is not shown."""
+        self.certificate_expiry.clear()
+        for name, end_s in ends_s.items():
+            self.certificate_expiry.labels(name).set(end_s - now_s)
 
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
         return Gauge(f"argosy_{name}", help_text, labels, registry=self.registry)
@@ -146,16 +210,40 @@ class Metrics:
             self.revision.set(decision.follow.spec.revision)
             self.cost.set(decision.follow.spec.cost_usd_per_hour)
         self.waiting.set(decision.waits_until_s is not None)
-        self._show_leaving(decision)
+        self._show_costs(decision)
+        self._show_statuses(decision)
         self.show_demand({key: each.rate_per_s for key, each in decision.memory.forecasts.items()})
         self._show_observed(decision.observed)
 
-    def _show_leaving(self, decision: Decision) -> None:
-        """Of every pool; one that was deleted is no longer shown."""
-        self.leaving.clear()
+    def forget_decisions(self) -> None:
+        """Another process leads: its series would be there twice."""
+        for gauge in (
+            *(self.leaving, self.unserved, self.replicas_ready, self.running_cost, self.budget, self.demand),
+            *self._observed,
+        ):
+            gauge.clear()
+
+    def _show_costs(self, decision: Decision) -> None:
+        """What runs now, and the budget."""
+        self.running_cost.clear()
+        for each in decision.costs:
+            self.running_cost.labels(each.workload_class, each.model, each.pool).set(each.usd_per_hour)
+        self.budget.clear()
+        if decision.budget_usd_per_hour is not None:
+            self.budget.labels("default").set(decision.budget_usd_per_hour)
+
+    def _show_statuses(self, decision: Decision) -> None:
+        """Of every pool and class; one that was deleted is no longer shown."""
+        for gauge in (self.leaving, self.unserved, self.replicas_ready):
+            gauge.clear()
         for update in decision.statuses:
             if isinstance(update.status, GPUPoolStatus):
                 self.leaving.labels(update.key).set(len(update.status.leaving))
+            if isinstance(update.status, WorkloadClassStatus):
+                if update.status.unserved_share is not None:
+                    self.unserved.labels(update.key).set(update.status.unserved_share)
+                if update.status.replicas_ready is not None:
+                    self.replicas_ready.labels(update.key).set(update.status.replicas_ready)
 
     def show_demand(self, rate_per_s: Mapping[ClassKey, float]) -> None:
         """The rate of every class; a class that was deleted is no longer shown."""
@@ -165,14 +253,8 @@ class Metrics:
 
     def _show_observed(self, by_class: Mapping[ClassKey, ObservedTraffic]) -> None:
         """What requests got; a class that was not measured, or is gone, is not shown."""
-        gauges = (
-            self.observed_rate,
-            self.observed_errors,
-            self.observed_refused,
-            self.attainment,
-            self.queued,
-        )
-        for gauge in (*gauges, self.latency):
+        *gauges, latency = self._observed
+        for gauge in (*gauges, latency):
             gauge.clear()
         for key, found in by_class.items():
             values = (
@@ -187,16 +269,47 @@ class Metrics:
                     gauge.labels(key).set(value)
             for term, percentiles in (("ttft", found.ttft), ("itl", found.itl), ("e2e", found.e2e)):
                 for quantile, value_ms in _quantiles(percentiles).items():
-                    self.latency.labels(key, term, quantile).set(value_ms / 1000)
+                    latency.labels(key, term, quantile).set(value_ms / 1000)
+
+    @property
+    def _observed(self) -> tuple[Gauge, ...]:
+        """What requests got, in the order of `ObservedTraffic`; the latencies last."""
+        return (
+            self.observed_rate,
+            self.observed_errors,
+            self.observed_refused,
+            self.attainment,
+            self.queued,
+            self.latency,
+        )
 
     def show_traffic(self, measures: Measures) -> None:
         """The traffic loop's measurements."""
+        self._count(measures.counts)
         self.silent.set(measures.num_silent)
         for model, count in measures.cut.items():
             self.streams_cut.labels(model).inc(count)
         self._show_calibrations(measures.calibration)
         for what in Blind:
             self.blind.labels(what.value).set(measures.blind is not None and what in measures.blind.lasting)
+
+    def _count(self, counts: Mapping[ClassKey, ClassCounts]) -> None:
+        """Series begin at zero, so that a rate contains the first request; those of gone classes end."""
+        terms: set[tuple[str, ...]] = {
+            _slo_labels(key, term) for key, each in counts.items() for term in each.terms
+        }
+        _keep_only((self.requests,), {(str(key),) for key in counts})
+        _keep_only((self.failed,), {(str(key), reason) for key in counts for reason in ("error", "refused")})
+        _keep_only((self.slo_answers, self.slo_late, self.slo_budget), terms)
+        for key, each in counts.items():
+            self.requests.labels(key).inc(each.requests.num)
+            self.failed.labels(key, "error").inc(each.requests.errors)
+            self.failed.labels(key, "refused").inc(each.requests.refused)
+            for term, count in each.terms.items():
+                labels = _slo_labels(key, term)
+                self.slo_answers.labels(*labels).inc(count.answers)
+                self.slo_late.labels(*labels).inc(count.late)
+                self.slo_budget.labels(*labels).set(round(1.0 - term.percentile, 6))
 
     def _show_calibrations(self, measures: CalibrationMeasures) -> None:
         """Only variants and engines that are running are shown."""
@@ -209,6 +322,20 @@ class Metrics:
             self.straggler_ratio.labels(endpoint).set(ratio)
         for reason in measures.skipped:
             self.calibration_skipped.labels(reason.value).inc()
+
+
+def _slo_labels(key: ClassKey, term: SloTerm) -> tuple[str, str, str]:
+    """Values of `workload_class`, `term` and `quantile`."""
+    return str(key), term.term.value.lower(), f"{term.percentile:g}"
+
+
+def _keep_only(families: tuple[MetricWrapperBase, ...], wanted: set[tuple[str, ...]]) -> None:
+    """Drop the series whose label values are not among these."""
+    for family in families:
+        names = family._labelnames
+        shown = {tuple(s.labels[n] for n in names) for each in family.collect() for s in each.samples}
+        for values in shown - wanted:
+            family.remove(*values)
 
 
 def _quantiles(percentiles: LatencyPercentiles | None) -> dict[str, float]:

@@ -25,10 +25,14 @@ from argosy.files.calibrations import read_calibrations
 from argosy.files.incarnation import Incarnation, begin
 from argosy.kube.api import ApiServer, connect
 from argosy.kube.identity import ClusterIdentity
+from argosy.kube.secrets import CertificateSecrets
 from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
 from argosy.reconcile.act import Actor
+from argosy.reconcile.certificates.keeper import CertificateKeeper
+from argosy.reconcile.certificates.process import Certificates
+from argosy.reconcile.certificates.served import ServedCertificates
 from argosy.reconcile.clock import Clock, SystemClock
 from argosy.reconcile.envoy_leases import EnvoyLeases
 from argosy.reconcile.leadership import Candidate, Leadership, LeaseSettings
@@ -52,6 +56,7 @@ from argosy.telemetry.direct import DirectScraper
 from argosy.telemetry.port import TelemetrySource
 from argosy.telemetry.prometheus import PrometheusSettings, PrometheusSource
 from argosy.xds.server import AdsServer
+from argosy.xds.tls.credentials import ServerTls
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +100,7 @@ class _Process:
         self._metrics = Metrics()
         self._metrics.is_leader.set_function(lambda: float(leadership.is_leader))
         self._metrics.envoys.set_function(lambda: float(len(self._ads.envoys())))
+        self._metrics.connections_refused.set_function(lambda: float(self._ads.num_refused))
         self._metrics.envoys_ahead.set_function(lambda: float(sum(e.is_ahead for e in self._ads.envoys())))
         self._worker = DecisionWorker(settings.state_dir / "capacities.json")
         self._source = telemetry_source(settings)
@@ -129,6 +135,8 @@ class _Process:
         self._planning = PlanningLoop(state, self._worker, leadership)
         variants = RunningVariants(LibraryPerfModel(shipped_library(), {}))
         self._traffic = TrafficLoop(state, self._source, variants, self._planning.wake)
+        self._tls = ServerTls(settings.xds_tls) if settings.xds_tls is not None else None
+        self._certificates = self._all_certificates()
         self._client = client
         self._runner: web.AppRunner | None = None
         self._synced = asyncio.Event()
@@ -136,20 +144,34 @@ class _Process:
 
     @classmethod
     async def start(cls, settings: OperatorSettings) -> _Process:
-        host, port = host_and_port(settings.xds_address, "--xds-address")
         incarnation = begin(settings.state_dir, settings.identity)
         client, cluster = await connect(settings.kubeconfig), ClusterIdentity()
         await cluster.learn(ApiServer(client))
         process = cls(settings, client, SystemClock(), incarnation, cluster)
         try:
-            bound = await process._ads.serve(host, port, settings.xds_tls)
+            await process._certificates.begin(process._listen)
             process._runner = await serve_health(settings.http_address, process._health())
         except BaseException:
             await process.close()
             raise
-        log.info("serving Envoys on %s", written(host, bound))
         process._publisher.serve_copy()
         return process
+
+    def _all_certificates(self) -> Certificates:
+        ads, clock, troubles, settings = self._ads, self._clock, self._troubles, self._settings
+        served = keeper = None
+        if self._tls is not None:
+            served = ServedCertificates(self._tls, clock, troubles, lambda: ads.num_refused)
+        if settings.certificates:
+            secrets = CertificateSecrets(self._api, settings.namespace, settings.certificates)
+            keeper = CertificateKeeper(secrets, clock, troubles)
+        return Certificates(served, keeper, self._metrics, clock)
+
+    async def _listen(self) -> None:
+        """Serve Envoys. Raises SpecError where the port is taken."""
+        host, port = host_and_port(self._settings.xds_address, "--xds-address")
+        bound = await self._ads.serve(host, port, self._tls)
+        log.info("serving Envoys on %s", written(host, bound))
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run all loops until `stop`. Raises what ended a loop, or InvariantError where one just returned."""
@@ -163,6 +185,7 @@ class _Process:
             self._envoy_leases.run(self._others_changed, lambda: self._leadership.is_leader),
             self._when_synced(self._traffic.run(lambda: self._leadership.is_leader)),
             self._when_synced(self._planning.run()),
+            *self._certificates.loops(self._listen, lambda: self._leadership.is_leader),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
         stopped = asyncio.create_task(stop.wait())
@@ -203,7 +226,12 @@ class _Process:
 
     def _health(self) -> Health:
         return Health(
-            self._metrics, self._troubles, self._heartbeats, lambda: self._store.is_synced, self._problems
+            self._metrics,
+            self._troubles,
+            self._heartbeats,
+            lambda: self._store.is_synced,
+            self._problems,
+            self._certificates.unserved,
         )
 
     def _problems(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ class KindSeen:
             case KindState.FORBIDDEN:
                 group = kind.group_version[0] or '""'
                 return (
-                    f"the operator may not list {self.plural} ({self.problem}); allow it get, list and watch"
+                    f"the operator may not list {self.plural} ({self.problem}); allow it list and watch"
                     f" on {self.plural} in the API group {group}, as {ROLE} does"
                 )
             case KindState.RESTORED:

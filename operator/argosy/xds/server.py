@@ -22,13 +22,13 @@ from envoy.service.discovery.v3 import discovery_pb2
 from argosy.addresses import written
 from argosy.errors import SpecError
 from argosy.manifests.envoy_bootstrap import STATS_KEY, stats_url
-from argosy.settings import TlsFiles
 from argosy.snapshot.fleet import EnvoyState
 from argosy.xds.cache import SHARED_AFTER_S, SnapshotCache
 from argosy.xds.hold import HOLD_S, Hold, Times
 from argosy.xds.snapshot import Snapshot, TypeUrl
 from argosy.xds.subscription import Subscription
-from argosy.xds.tls import credentials
+from argosy.xds.tls.connections import Connections
+from argosy.xds.tls.credentials import ServerTls
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +74,13 @@ class AdsServer:
         self._on_change = on_change or (lambda: None)
         self._wakers: set[asyncio.Event] = set()
         self._server: grpc.aio.Server | None = None
+        self._connections = Connections()
 
-    async def serve(self, address: str, port: int, tls: TlsFiles | None = None) -> int:
+    async def serve(self, address: str, port: int, tls: ServerTls | None = None) -> int:
         """Listen, and return the port (a free one for 0).
 
         With `tls` only Envoys with a certificate of its authority get a stream. Raises `SpecError` where
-        the port is taken or a file cannot be used.
+        the port is taken or the certificates were never usable.
         """
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((_handler(self._stream),))
@@ -88,7 +89,8 @@ class AdsServer:
             if tls is None:
                 bound = self._server.add_insecure_port(where)
             else:
-                bound = self._server.add_secure_port(where, credentials(tls))
+                tls.on_connection(lambda: self._connections.began(self._times.monotonic_s()))
+                bound = self._server.add_secure_port(where, tls.credentials())
         except RuntimeError as error:
             raise SpecError(
                 f"cannot listen for Envoys on {where}: the port is taken or may not be used;"
@@ -103,6 +105,11 @@ class AdsServer:
         if self._server is not None:
             await self._server.stop(grace=None)
             self._server = None
+
+    @property
+    def num_refused(self) -> int:
+        """TLS connections of the last half minute that brought no stream: a certificate was not accepted."""
+        return self._connections.num_refused(self._times.monotonic_s())
 
     def publish(self, snapshot: Snapshot) -> bool:
         """Send every Envoy what leads to `snapshot`; False where it is the current one already."""
@@ -148,6 +155,7 @@ class AdsServer:
 
     async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """One Envoy's stream, from its first request to its end."""
+        self._connections.arrived(context.peer(), self._times.monotonic_s())
         first = await anext(aiter(requests), None)
         if first is None:
             return
@@ -169,6 +177,7 @@ class AdsServer:
             reader.cancel()
             self._wakers.discard(stream.waker)
             self._cache.disconnect(name)
+            self._connections.ended(context.peer())
             self._on_change()
 
     async def _read(self, stream: _Stream, first: Any, requests: AsyncIterator[Any]) -> None:

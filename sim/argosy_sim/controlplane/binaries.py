@@ -1,6 +1,6 @@
 """Owns where the control plane's programs come from.
 
-Input: the environment. Output: the paths of five programs that fit each other.
+Input: the environment. Output: the paths of five programs that fit each other, and of helm.
 
 In this order: KUBEBUILDER_ASSETS, the PATH, the user cache, a build from pinned Go modules.
 A machine may have any version, so programs are used only in combinations that Kubernetes supports:
@@ -9,6 +9,9 @@ A machine may have any version, so programs are used only in combinations that K
 - A setup-envtest directory holds only etcd, the API server and kubectl. Its first two are
   used where the API server has the pinned minor version; the others are then built to match.
 - kubectl may be any within one minor version of the API server (Kubernetes' skew policy).
+- helm may be any of major version 4; it is no part of a control plane and is asked for alone.
+
+Prometheus and promtool, for tests, come from the PATH if both are there in version 3 or newer.
 
 `python -m argosy_sim.controlplane.binaries` finds or builds all of them (`make setup`).
 """
@@ -28,7 +31,9 @@ from pathlib import Path
 from argosy.errors import ArgosyError
 from argosy_sim.controlplane.gobuild import (
     ETCD,
+    HELM,
     KUBERNETES,
+    PROMETHEUS,
     GoProgram,
     Say,
     ToolModule,
@@ -40,11 +45,13 @@ from argosy_sim.controlplane.gobuild import (
 
 SERVERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _MODULE_BY_TOOL: dict[str, tuple[ToolModule, GoProgram]] = {
-    tool.name: (module, tool) for module in (ETCD, KUBERNETES) for tool in module.tools
+    tool.name: (module, tool) for module in (ETCD, KUBERNETES, HELM) for tool in module.tools
 }
 
 # 1.30: scheduling gates are stable, and so is CEL as the CRDs use it.
 _OLDEST_MINOR = 30
+# Series names with colons in labels and left-open ranges came with it: rules give other results before.
+_OLDEST_PROMETHEUS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,14 @@ class Binaries:
     kube_controller_manager: Path
     kube_scheduler: Path
     kubectl: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """A Prometheus server and the tool that judges its rules, of one version."""
+
+    prometheus: Path
+    promtool: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +117,55 @@ def binaries(say: Say = lambda _: None, places: Places | None = None) -> Binarie
     why = "; ".join(kubectl.reasons)
     programs["kubectl"] = kubectl.programs.get("kubectl") or _built(places, "kubectl", say, why)
     return Binaries(**{name.replace("-", "_"): path for name, path in programs.items()})
+
+
+def prometheus(say: Say = lambda _: None, places: Places | None = None) -> Prometheus:
+    """Return Prometheus and promtool: both of the PATH, else both built.
+
+    Raises as `binaries` does.
+    """
+    places = places or Places.from_environment(os.environ)
+    names = tuple(tool.name for tool in PROMETHEUS.tools)
+    found = {name: Path(path) for name in names if (path := shutil.which(name, path=places.path))}
+    why = _why_not_prometheus(found, names)
+    if why:
+        found = {t.name: obtain(places.workshop, PROMETHEUS, t, say, why) for t in PROMETHEUS.tools}
+    return Prometheus(**found)
+
+
+def _why_not_prometheus(found: Mapping[str, Path], names: tuple[str, ...]) -> str:
+    """Why the PATH's programs cannot be used; empty where they can."""
+    missing = [name for name in names if name not in found]
+    if missing:
+        return "the PATH has no " + " and no ".join(missing)
+    versions = {name: _prometheus_version(found[name]) for name in names}
+    text = ", ".join(f"{name} {version or 'of unknown version'}" for name, version in versions.items())
+    if len(set(versions.values())) != 1:
+        return f"the PATH has programs of different versions: {text}"
+    version = next(iter(versions.values()))
+    is_old = not version or int(version.partition(".")[0]) < _OLDEST_PROMETHEUS
+    return f"the PATH has {text}, and version {_OLDEST_PROMETHEUS} is needed" if is_old else ""
+
+
+def _prometheus_version(program: Path) -> str:
+    """`3.5.0` of `prometheus, version 3.5.0 (...)`; empty where it cannot be read."""
+    match = re.search(r"version v?(\d+\.\S+)", _output(program, "--version"))
+    return match.group(1) if match else ""
+
+
+def helm(say: Say = lambda _: None, places: Places | None = None) -> Path:
+    """Return helm: the PATH's where its major version is 4, else one that is built.
+
+    Raises as `binaries` does.
+    """
+    places = places or Places.from_environment(os.environ)
+    found = shutil.which("helm", path=places.path)
+    if found is None:
+        return _built(places, "helm", say, "the PATH has no helm")
+    version = _output(Path(found), "version", "--template={{.Version}}").strip()
+    if re.match(r"v4\b", version):
+        return Path(found)
+    return _built(places, "helm", say, f"the PATH has helm {version or 'of unknown version'}, not v4")
 
 
 def _built(places: Places, name: str, say: Say, why: str) -> Path:
@@ -211,11 +275,16 @@ def main() -> int:
     """Find or build every program, print where each is; the exit code of `make setup`'s step."""
     try:
         found = binaries(_to_stderr)
+        judge = prometheus(_to_stderr)
+        chart_tool = helm(_to_stderr)
     except ArgosyError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     for name in (*SERVERS, "kubectl"):
         sys.stdout.write(f"{name:24} {getattr(found, name.replace('-', '_'))}\n")
+    for tool in PROMETHEUS.tools:
+        sys.stdout.write(f"{tool.name:24} {getattr(judge, tool.name)}\n")
+    sys.stdout.write(f"{'helm':24} {chart_tool}\n")
     return 0
 
 

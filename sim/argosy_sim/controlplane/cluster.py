@@ -65,10 +65,12 @@ class ControlPlaneOptions:
 
     `api_port`: a port the user insists on; None takes a free one. `die_with_parent`: the kernel
     ends the processes with this one; off where they are to live on (`argosy sim up`).
+    `audit_policy`: which requests the API server records (`audit.k8s.io/v1`, as YAML); empty: none.
     """
 
     api_port: int | None = None
     die_with_parent: bool = True
+    audit_policy: str = ""
 
 
 class ControlPlane:
@@ -361,6 +363,8 @@ class _Start:
         # First: if the start is interrupted later, this shows whose directory it is.
         self._layout.save(state)
         self._layout.write_credentials(issue_all(dt.datetime.now(dt.UTC)), state.server_url)
+        if self._options.audit_policy:
+            self._layout.audit_policy.write_text(self._options.audit_policy)
         launcher = Launcher(os.environ, die_with_parent=self._options.die_with_parent)
         control_plane = ControlPlane(self._layout, state, launcher)
         control_plane._aborted = self._aborted

@@ -13,6 +13,8 @@ ETCD = "etcd"
 API_SERVER = "kube-apiserver"
 CONTROLLER_MANAGER = "kube-controller-manager"
 SCHEDULER = "kube-scheduler"
+AUDIT = "audit"
+"""Where the requests are that the API server was asked to record: one JSON object per line."""
 
 # An API server whose etcd ended first was observed to ignore SIGTERM for minutes.
 STOP_ORDER = (SCHEDULER, CONTROLLER_MANAGER, API_SERVER, ETCD)
@@ -99,7 +101,14 @@ def _api_server(layout: Layout, state: ControlPlaneState) -> list[str]:
         f"--kubelet-client-key={layout.pki('api-server-to-kubelet.key')}",
         f"--kubelet-certificate-authority={layout.exported('ca.crt')}",
         "--kubelet-preferred-address-types=InternalIP",
+        *_audit(layout),
     ]
+
+
+def _audit(layout: Layout) -> list[str]:
+    if not layout.audit_policy.exists():
+        return []
+    return [f"--audit-policy-file={layout.audit_policy}", f"--audit-log-path={layout.log(AUDIT)}"]
 
 
 def _controller_manager(layout: Layout, state: ControlPlaneState) -> list[str]:

@@ -108,6 +108,11 @@ class Layout:
         """Where a component's output goes."""
         return self.directory / "logs" / f"{component}.log"
 
+    @property
+    def audit_policy(self) -> Path:
+        """Which requests the API server records; no file: none."""
+        return self.directory / "pki" / "audit-policy.yaml"
+
     def pki(self, name: str) -> Path:
         """A key or certificate of the components' own."""
         return self.directory / "pki" / name

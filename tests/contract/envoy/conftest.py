@@ -27,8 +27,10 @@ from argosy.route.table import (
     RouteEntry,
     RouteTable,
 )
+from argosy.settings import TlsFiles
 from argosy.xds.server import AdsServer
 from argosy.xds.snapshot import Snapshot
+from argosy.xds.tls.credentials import ServerTls
 from argosy_sim.controlplane.host.ports import free_ports
 from argosy_sim.envoy import EnvoyProcess, EnvoySettings, find_envoy
 
@@ -137,6 +139,8 @@ class World:
         self.gateway = Gateway(LOOPBACK, free_ports(1)[0], max_body_bytes=2 * 2**20)
         self.ads = AdsServer()
         self.ads_ports: tuple[int, ...] = ()
+        self.tls: ServerTls | None = None
+        self.client_tls: TlsFiles | None = None
         self.envoy: EnvoyProcess | None = None
         self.replicas: dict[str, Replica] = {}
         self._cleanups: list[Callable[[], Awaitable[object]]] = []
@@ -144,14 +148,14 @@ class World:
 
     async def start(self, *, num_ads_ports: int = 1) -> World:
         self.ads_ports = free_ports(num_ads_ports)
-        await self.ads.serve(LOOPBACK, self.ads_ports[0])
+        await self.ads.serve(LOOPBACK, self.ads_ports[0], self.tls)
         self._client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         await self.start_envoy()
         return self
 
     async def start_envoy(self) -> EnvoyProcess:
         addresses = tuple((LOOPBACK, port) for port in self.ads_ports)
-        settings = EnvoySettings("envoy-1", addresses, self.directory, find_envoy())
+        settings = EnvoySettings("envoy-1", addresses, self.directory, find_envoy(), tls=self.client_tls)
         self.envoy = await EnvoyProcess.start(settings)
         return self.envoy
 

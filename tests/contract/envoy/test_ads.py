@@ -14,7 +14,7 @@ from envoy.config.listener.v3 import listener_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 
 from argosy.errors import SpecError
-from argosy.manifests.envoy_bootstrap import bootstrap
+from argosy.manifests.envoy_bootstrap import BOOTSTRAP, files
 from argosy.route.table import RouteTable
 from argosy.xds.gateway.listener import LISTENER
 from argosy.xds.resources import resources_of
@@ -135,7 +135,8 @@ async def test_an_envoy_whose_bootstrap_lacks_internal_listeners_is_reported(
     assert world.envoy is not None
     await world.envoy.stop()
     monkeypatch.setattr(
-        "argosy_sim.envoy.bootstrap", lambda wanted: {**bootstrap(wanted), "bootstrap_extensions": []}
+        "argosy_sim.envoy.files",
+        lambda wanted: {BOOTSTRAP: {**files(wanted)[BOOTSTRAP], "bootstrap_extensions": []}},
     )
     await world.start_envoy()
     world.ads.publish(Snapshot.of_table(await one_class(world, build)))

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import datetime as dt
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 from perf_command import ran
 
-from argosy.settings import TlsFiles
 from argosy.xds.server import AdsServer
-from argosy_sim.controlplane.credentials.certificates import Authority, CertificateSubject, KeyPair
-from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
-from argosy_sim.envoy import EnvoyProcess, EnvoySettings, find_envoy
+from argosy_sim.controlplane.host.ports import free_ports
+from argosy_sim.envoy import find_envoy
 
 CONNECT_S = 10.0
 
@@ -101,66 +95,3 @@ async def test_over_ipv6_the_printed_bootstrap_is_valid_and_its_envoy_connects(t
 
 
 QUIET = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
-
-# --- mutual TLS ---------------------------------------------------------------------------------
-
-
-def written(directory: Path, name: str, pair: KeyPair, authority: KeyPair) -> TlsFiles:
-    files = TlsFiles(*(directory / f"{name}.{part}" for part in ("crt", "key", "ca")))
-    contents = (pair.certificate_pem, pair.key_pem, authority.certificate_pem)
-    for path, content in zip((files.certificate, files.key, files.authority), contents, strict=True):
-        path.write_bytes(content)
-    return files
-
-
-@contextlib.asynccontextmanager
-async def secured(directory: Path, server: TlsFiles, client: TlsFiles | None) -> AsyncIterator[asyncio.Event]:
-    """An ADS server with TLS, and an Envoy that was told of it; set once the Envoy is connected."""
-    connected, (port,) = asyncio.Event(), free_ports(1)
-    ads = AdsServer(connected.set)
-    await ads.serve(LOOPBACK, port, server)
-    settings = EnvoySettings("secured", ((LOOPBACK, port),), directory, find_envoy(), tls=client)
-    envoy = await EnvoyProcess.start(settings)
-    try:
-        yield connected
-    finally:
-        await envoy.stop()
-        await ads.stop()
-
-
-@pytest.fixture
-def pairs() -> dict[str, Any]:
-    now = dt.datetime.now(dt.UTC)
-    ours, other = Authority("ours", now), Authority("other", now)
-    return {
-        "ours": ours.pair,
-        "other": other.pair,
-        "server": ours.issue_server(CertificateSubject("argosy"), (LOOPBACK,)),
-        "elsewhere": ours.issue_server(CertificateSubject("argosy"), ("10.0.0.1",)),
-        "envoy": ours.issue_client(CertificateSubject("envoy")),
-        "stranger": other.issue_client(CertificateSubject("envoy")),
-    }
-
-
-async def test_with_mutual_tls_an_envoy_of_the_authority_connects(
-    tmp_path: Path, pairs: dict[str, KeyPair]
-) -> None:
-    server = written(tmp_path, "server", pairs["server"], pairs["ours"])
-    client = written(tmp_path, "client", pairs["envoy"], pairs["ours"])
-    async with secured(tmp_path, server, client) as connected:
-        await asyncio.wait_for(connected.wait(), CONNECT_S)
-
-
-@pytest.mark.parametrize(
-    ("server", "client"),
-    [("server", "stranger"), ("server", ""), ("elsewhere", "envoy")],
-    ids=["an Envoy of another authority", "an Envoy without a certificate", "a server of another name"],
-)
-async def test_with_mutual_tls_no_other_side_connects(
-    tmp_path: Path, pairs: dict[str, KeyPair], server: str, client: str
-) -> None:
-    theirs = written(tmp_path, "client", pairs[client], pairs["ours"]) if client else None
-    ours = written(tmp_path, "server", pairs[server], pairs["ours"])
-    async with secured(tmp_path, ours, theirs) as connected:
-        with pytest.raises(TimeoutError):  # Envoy tries ten times in a second
-            await asyncio.wait_for(connected.wait(), 1.0)

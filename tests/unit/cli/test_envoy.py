@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,31 @@ def test_every_replica_of_the_operator_is_an_endpoint() -> None:
     ]
 
 
+def test_into_a_folder_it_writes_what_it_would_print(tmp_path: Path) -> None:
+    found = ran("envoy", "bootstrap", "--node-id", "mine", "--directory", str(tmp_path / "new"))
+    assert (found.code, found.stdout, found.stderr) == (0, "", "")
+    assert (tmp_path / "new" / "bootstrap.yaml").read_text() == ran(
+        "envoy", "bootstrap", "--node-id", "mine"
+    ).stdout
+
+
+@pytest.mark.parametrize("seen_at", ["", "/etc/argosy"])
+def test_with_tls_it_writes_the_files_beside_it_where_envoy_will_see_them(
+    tmp_path: Path, seen_at: str
+) -> None:
+    flags = ("--tls-cert", "/tls/tls.crt", "--tls-key", "/tls/tls.key", "--tls-ca", "/tls/ca.crt")
+    place = ("--seen-at", seen_at) if seen_at else ()
+    assert ran("envoy", "bootstrap", *flags, "--directory", str(tmp_path), *place).code == 0
+    assert {each.name for each in tmp_path.iterdir()} == {
+        "bootstrap.yaml",
+        "certificate.yaml",
+        "authority.yaml",
+    }
+    text = (tmp_path / "bootstrap.yaml").read_text()
+    for name in ("certificate.yaml", "authority.yaml"):
+        assert f"path: {seen_at or tmp_path}/{name}" in text
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -60,6 +86,23 @@ def test_every_replica_of_the_operator_is_an_endpoint() -> None:
         (
             ["--tls-cert", "a", "--tls-ca", "b"],
             "--tls-key: mutual TLS needs --tls-cert, --tls-key, --tls-ca together; give --tls-key too",
+        ),
+        (
+            ["--tls-cert", "/a", "--tls-key", "b", "--tls-ca", "/c"],
+            f"--tls-key: b needs to be absolute, such as {Path.cwd()}/b: Envoy reads it",
+        ),
+        (
+            ["--tls-cert", "/a", "--tls-key", "/b", "--tls-ca", "/c"],
+            "--directory: mutual TLS needs two files beside the bootstrap, by which Envoy reads renewed"
+            " certificates: name a folder for all three",
+        ),
+        (
+            ["--seen-at", "/etc/envoy"],
+            "--seen-at: it says where Envoy sees the files of --directory: name that too",
+        ),
+        (
+            ["--directory", "/dev/null"],
+            "--directory: /dev/null/bootstrap.yaml cannot be written: File exists",
         ),
     ],
 )

@@ -96,12 +96,3 @@ def test_files_of_tls_are_given_together(tmp_path: Path) -> None:
         " give --xds-tls-key and --xds-tls-ca too"
     )
     assert last_words(tmp_path, xds_tls_cert="tls.crt") == (2, [sentence])
-
-
-def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
-    code, lines = last_words(tmp_path, xds_tls_cert="a", xds_tls_key="b", xds_tls_ca="c")
-    assert code == 2
-    assert lines[-1] == (
-        "argosy: --xds-tls-cert: a with the key b cannot be used: No such file or directory;"
-        " name a certificate and its key, both PEM"
-    )

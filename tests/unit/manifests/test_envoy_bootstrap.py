@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.manifests.envoy_bootstrap import STATS_KEY, EnvoyBootstrap, bootstrap, stats_url
+from argosy.manifests.envoy_bootstrap import STATS_KEY, EnvoyBootstrap, bootstrap, files, stats_url
 from argosy.settings import TlsFiles
 
 ADS = (("127.0.0.1", 18000),)
@@ -69,15 +69,42 @@ def test_an_announced_ipv6_address_is_one_that_the_operator_can_read() -> None:
     assert metadata == {STATS_KEY: "[fd00::7]:9902"}
 
 
+TLS = TlsFiles(Path("/tls/tls.crt"), Path("/tls/tls.key"), Path("/authority/ca.crt"))
+
+
 def test_with_tls_the_operators_name_is_compared_with_its_certificate() -> None:
-    tls = TlsFiles(Path("/tls/tls.crt"), Path("/tls/tls.key"), Path("/tls/ca.crt"))
-    found = bootstrap(EnvoyBootstrap("edge", (("argosy.svc", 1), ("10.0.0.1", 2)), tls=tls))
+    found = bootstrap(EnvoyBootstrap("edge", (("argosy.svc", 1), ("10.0.0.1", 2)), tls=TLS))
     context = found["static_resources"]["clusters"][0]["transport_socket"]["typed_config"]
-    assert context["common_tls_context"]["validation_context"] == {
-        "trusted_ca": {"filename": "/tls/ca.crt"},
-        "match_typed_subject_alt_names": [
-            {"san_type": "DNS", "matcher": {"exact": "argosy.svc"}},
-            {"san_type": "IP_ADDRESS", "matcher": {"exact": "10.0.0.1"}},
-        ],
-    }
-    assert "transport_socket" not in bootstrap(EnvoyBootstrap("e", ADS))["static_resources"]["clusters"][0]
+    validation = context["common_tls_context"]["combined_validation_context"]
+    assert validation["default_validation_context"]["match_typed_subject_alt_names"] == [
+        {"san_type": "DNS", "matcher": {"exact": "argosy.svc"}},
+        {"san_type": "IP_ADDRESS", "matcher": {"exact": "10.0.0.1"}},
+    ]
+
+
+def test_with_tls_the_certificates_come_from_files_that_are_read_again_when_their_folder_changes() -> None:
+    found = files(EnvoyBootstrap("edge", ADS, tls=TLS, directory=Path("/etc/argosy")))
+    assert list(found) == ["bootstrap.yaml", "certificate.yaml", "authority.yaml"]
+    context = found["bootstrap.yaml"]["static_resources"]["clusters"][0]["transport_socket"]["typed_config"]
+    common = context["common_tls_context"]
+    (certificate,) = common["tls_certificate_sds_secret_configs"]
+    authority = common["combined_validation_context"]["validation_context_sds_secret_config"]
+    for config, name, folder in (
+        (certificate, "certificate", "/tls"),
+        (authority, "authority", "/authority"),
+    ):
+        assert config["sds_config"]["path_config_source"] == {
+            "path": f"/etc/argosy/{name}.yaml",
+            "watched_directory": {"path": folder},
+        }
+        (secret,) = found[f"{name}.yaml"]["resources"]
+        assert secret["name"] == config["name"]
+        assert secret[{"certificate": "tls_certificate", "authority": "validation_context"}[name]][
+            "watched_directory"
+        ] == {"path": folder}
+
+
+def test_without_tls_there_is_one_file_and_no_transport_socket() -> None:
+    found = files(EnvoyBootstrap("e", ADS))
+    assert list(found) == ["bootstrap.yaml"]
+    assert "transport_socket" not in found["bootstrap.yaml"]["static_resources"]["clusters"][0]

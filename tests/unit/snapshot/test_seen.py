@@ -22,7 +22,7 @@ from argosy.snapshot.seen import OUTDATED_AFTER_S, CrdLook, KindSeen, KindState,
         ),
         pytest.param(
             KindSeen("nodes", KindState.FORBIDDEN, problem="GET /api/v1/nodes: 403 Forbidden"),
-            ["list nodes", "403 Forbidden", "get, list and watch", "operator-rbac.yaml"],
+            ["list nodes", "403 Forbidden", "allow it list and watch", "operator-rbac.yaml"],
             id="the role does not allow it",
         ),
         pytest.param(KindSeen("pods"), ["Pod", "not been listed yet"], id="nothing was listed yet"),

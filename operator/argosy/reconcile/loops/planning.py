@@ -168,6 +168,7 @@ class PlanningLoop:
         self._state.heartbeats.rest(LOOP)
         self._state.due_since_s = None
         self._state.troubles.forget((ACTIVITY, PICTURE, REMOVALS, FLEET))
+        self._state.metrics.forget_decisions()
 
     async def _run_as_leader(self) -> None:
         """Iterate until another process leads."""

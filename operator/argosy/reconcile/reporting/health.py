@@ -6,9 +6,9 @@ wrong now, and the heartbeats of the loops. Output: a running HTTP server.
     /healthz     503 where a loop is stuck: restart the process
     /readyz      503 where the process does not do its whole work or does not see what it decides on,
                  with one sentence for each cause
-    /readyz/ads  503 until Envoys are served from complete caches: the probe of the Service that Envoys
-                 connect to. Neither a missing permission nor lost telemetry may take a server that works
-                 from them.
+    /readyz/ads  503 until Envoys can connect and are served from complete caches: the probe of the Service
+                 that Envoys connect to. Neither a missing permission nor lost telemetry may take a server
+                 that works from them.
 """
 
 from __future__ import annotations
@@ -31,21 +31,26 @@ NOT_SYNCED = "caches are not complete: not every kind of object has been listed 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the endpoint reads. unseen: kinds of objects that are not seen, one sentence each."""
+    """What the endpoint reads.
+
+    unseen: kinds of objects that are not seen, one sentence each
+    unserved: why no Envoy can connect; empty where they can
+    """
 
     metrics: Metrics
     troubles: Troubles
     heartbeats: Heartbeats
     is_synced: Callable[[], bool]
     unseen: Callable[[], tuple[str, ...]]
+    unserved: Callable[[], str] = lambda: ""
 
     def unhealthy(self) -> tuple[str, ...]:
         """Why the process should be restarted; nothing where it should not."""
         return self.heartbeats.late()
 
     def not_serving(self) -> tuple[str, ...]:
-        """Why Envoys are not served from complete caches."""
-        return () if self.is_synced() else (NOT_SYNCED,)
+        """Why Envoys cannot connect, or are not served from complete caches."""
+        return tuple(filter(None, (self.unserved(), "" if self.is_synced() else NOT_SYNCED)))
 
     def not_ready(self) -> tuple[str, ...]:
         """Why the process does not do its whole work; causes that have just begun are left out."""

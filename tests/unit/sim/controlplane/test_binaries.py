@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy_sim.controlplane.binaries import SERVERS, Binaries, Places, binaries
+from argosy_sim.controlplane.binaries import SERVERS, Binaries, Places, binaries, helm, prometheus
 from argosy_sim.controlplane.errors import MissingBinaryError
 from argosy_sim.controlplane.gobuild import Workshop
 
@@ -45,6 +45,8 @@ def places(tmp_path: Path, no_go_package: None) -> Places:
     for name, requires in (
         ("etcd", "go.etcd.io/etcd/server/v3 v3.6.8"),
         ("kubernetes", "k8s.io/kubernetes v1.36.3"),
+        ("prometheus", "github.com/prometheus/prometheus v0.315.0"),
+        ("helm", "helm.sh/helm/v4 v4.3.1"),
     ):
         folder = tmp_path / "tools" / name
         folder.mkdir(parents=True)
@@ -62,6 +64,7 @@ def with_assets(places: Places, assets: Path) -> Places:
 def install_go(tmp_path: Path) -> None:
     """A Go whose builds are programs of Kubernetes 1.36.3."""
     build = """
+    echo "$@" > "$0.arguments"
     while [ "$1" != -o ]; do shift; done
     printf '#!/bin/sh\\necho Kubernetes v1.36.3\\n' > "$2"
     /bin/chmod +x "$2" """
@@ -201,6 +204,31 @@ def test_kubectl_of_the_path_is_used_within_one_minor_version_of_the_api_server(
     assert folders(binaries(places=places), tmp_path)["kubectl"] == folder
 
 
+@pytest.mark.parametrize(
+    ("version", "folder", "reason"),
+    [
+        pytest.param("v4.0.1", "bin", "", id="of the same major version"),
+        pytest.param("v3.19.0", "cache", "the PATH has helm v3.19.0, not v4", id="of an older major version"),
+        pytest.param("", "cache", "the PATH has helm of unknown version, not v4", id="unreadable"),
+    ],
+)
+def test_helm_of_the_path_is_used_where_its_major_version_fits(
+    version: str, folder: str, reason: str, places: Places, tmp_path: Path
+) -> None:
+    install_go(tmp_path)
+    script(tmp_path / "bin" / "helm", f"echo '{version}'")
+    said: list[str] = []
+    assert helm(said.append, places).relative_to(tmp_path).parts[0] == folder
+    assert not reason or f"Building helm v4.3.1 with Go 1.26.8 because {reason}." in said[0]
+
+
+def test_helm_that_is_nowhere_is_built_and_then_found(places: Places, tmp_path: Path) -> None:
+    install_go(tmp_path)
+    built = helm(places=places)
+    (tmp_path / "bin" / "go").unlink()
+    assert helm(places=places) == built
+
+
 def test_without_go_a_sentence_gives_the_remedy(places: Places) -> None:
     with pytest.raises(MissingBinaryError) as caught:
         binaries(places=places)
@@ -237,3 +265,43 @@ def test_a_checkout_knows_the_versions_that_it_pins() -> None:
 
     workshop = Places.from_environment({}).workshop
     assert (workshop.version(ETCD), workshop.version(KUBERNETES)) == ("v3.6.8", "v1.36.3")
+
+
+def install_prometheus(folder: Path, **versions: str) -> None:
+    for name, version in versions.items():
+        script(folder / name, f'echo "{name}, version {version} (branch: HEAD, revision: 1)"')
+
+
+def test_a_prometheus_of_the_path_is_used_with_its_promtool(places: Places, tmp_path: Path) -> None:
+    install_prometheus(tmp_path / "bin", prometheus="3.5.0", promtool="3.5.0")
+    found = prometheus(places=places)
+    assert {found.prometheus.parent, found.promtool.parent} == {tmp_path / "bin"}
+
+
+@pytest.mark.parametrize(
+    ("versions", "why"),
+    [
+        ({}, "the PATH has no prometheus and no promtool"),
+        ({"prometheus": "3.5.0"}, "the PATH has no promtool"),
+        (
+            {"prometheus": "2.42.0+ds", "promtool": "2.42.0+ds"},
+            "the PATH has prometheus 2.42.0+ds, promtool 2.42.0+ds, and version 3 is needed",
+        ),
+        (
+            {"prometheus": "3.5.0", "promtool": "3.4.0"},
+            "the PATH has programs of different versions: prometheus 3.5.0, promtool 3.4.0",
+        ),
+    ],
+)
+def test_a_prometheus_that_does_not_do_is_built(
+    places: Places, tmp_path: Path, versions: dict[str, str], why: str
+) -> None:
+    install_prometheus(tmp_path / "bin", **versions)
+    install_go(tmp_path)
+    said: list[str] = []
+    found = prometheus(said.append, places)
+    assert "cache" in found.prometheus.parts
+    assert found.prometheus.parent == found.promtool.parent
+    assert why in said[0]
+    arguments = "-tags=remove_all_sd,enable_kubernetes_sd"
+    assert arguments in (tmp_path / "bin" / "go.arguments").read_text()

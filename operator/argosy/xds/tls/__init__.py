@@ -1,0 +1,1 @@
+"""Mutual TLS of the ADS server: its certificates, and which connections were refused."""
