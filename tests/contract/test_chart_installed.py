@@ -24,8 +24,11 @@ from waiting import until, until_equal
 from argosy_sim.controlplane.cluster import ControlPlane
 
 OWN = ("fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies")
-INSTALL = ("install", "argosy", str(CHART), "--namespace", NAMESPACE)
-UPGRADE = ("upgrade", "argosy", str(CHART), "--namespace", NAMESPACE)
+WITH_JOB = ("argosy", str(CHART), "--namespace", NAMESPACE)
+WITHOUT_JOB = (*WITH_JOB, "--set", "certificates.enabled=false")
+"""Helm waits some seconds for each job: only the test of the certificates has theirs."""
+INSTALL = ("install", *WITHOUT_JOB)
+UPGRADE = ("upgrade", *WITHOUT_JOB)
 NAMED = ("argosy", "--namespace", NAMESPACE)
 OLD = "0.0.9"
 
@@ -106,6 +109,10 @@ class Cluster:
         path = "jsonpath={.spec.template.spec.containers[0].image}"
         image = self.kubectl("-n", NAMESPACE, "get", "deployment", "argosy-operator", "-o", path)
         return image.rpartition(":")[2]
+
+    def version_if_any(self) -> str:
+        """The same; empty where there is no operator yet."""
+        return self.version() if "deployment.apps/argosy-operator" in self.names("deployments") else ""
 
     def knows_endpoint_header(self) -> bool:
         """Whether the Fleet's schema has the field that the previous version did not have."""
@@ -212,12 +219,12 @@ def test_upgrade_interruption_and_rollback_keep_users_objects_and_exchange_the_c
     cluster: Cluster, previous: Path
 ) -> None:
     helm, watched = cluster.helm, ("deployments", "configmaps", "networkpolicies")
-    helm.said("install", "argosy", str(previous), "--namespace", NAMESPACE)
+    helm.said("install", "argosy", str(previous), *INSTALL[3:])
     mine, before = cluster.apply_users_objects(), cluster.names(*watched)
     assert len(mine) == 7
     assert (cluster.version(), cluster.knows_endpoint_header()) == (OLD, False)
 
-    killed_while_it_waits(cluster)
+    killed_while_it_waits(cluster, *UPGRADE)
     assert cluster.status() == "pending-upgrade"
     assert "another operation (install/upgrade/rollback) is in progress" in helm.refusal(*UPGRADE)
     helm.said("rollback", *NAMED)
@@ -244,21 +251,24 @@ def test_upgrade_interruption_and_rollback_keep_users_objects_and_exchange_the_c
     assert cluster.identities() == mine
 
 
-def killed_while_it_waits(cluster: Cluster) -> None:
-    """An upgrade that ends before its last step: no pod becomes ready here, so with --wait it stays."""
-    waiting = cluster.start_helm(*UPGRADE, "--wait")
+def killed_while_it_waits(cluster: Cluster, *arguments: str) -> None:
+    """A command that ends before its last step: no pod becomes ready here, so with --wait it stays."""
+    waiting = cluster.start_helm(*arguments, "--wait")
     try:
-        until_equal("0.1.0", cluster.version, "the upgrade to be under way")
+        until_equal("0.1.0", cluster.version_if_any, f"helm {arguments[0]} to be under way")
     finally:
         waiting.send_signal(signal.SIGKILL)
         waiting.wait()
 
 
 @pytest.mark.timeout(400)
-def test_uninstall_ends_engines_by_a_job_and_keeps_custom_resources_unless_it_is_asked_to(
+def test_a_cut_off_install_can_be_removed_and_uninstall_ends_engines_by_a_job_and_keeps_what_users_have(
     cluster: Cluster,
 ) -> None:
     helm = cluster.helm
+    killed_while_it_waits(cluster, *INSTALL)
+    assert "cannot reuse a name that is still in use" in helm.refusal(*INSTALL)
+    helm.said("uninstall", *NAMED)
     helm.said(*INSTALL, "--set", "uninstall.removeEverything=true")
     mine = cluster.apply_users_objects()
     assert "job.batch/argosy-uninstall" not in cluster.names("jobs")
@@ -281,7 +291,7 @@ def test_uninstall_ends_engines_by_a_job_and_keeps_custom_resources_unless_it_is
     assert {n for n in cluster.names(*gone, "validatingadmissionpolicies") if "argosy" in n} == set()
     assert cluster.identities() == mine, "no pod ran, so the job deleted nothing, and neither did helm"
 
-    other = ("install", "other", str(CHART), "--namespace", NAMESPACE, "--set", "crds.keep=false")
+    other = ("install", "other", *INSTALL[2:], "--set", "crds.keep=false")
     assert "invalid ownership metadata" in helm.refusal(*other)
     helm.said(*other, "--take-ownership")
     assert cluster.identities() == mine
@@ -296,6 +306,8 @@ def test_an_installation_by_kubectl_is_taken_over(cluster: Cluster) -> None:
     assert "invalid ownership metadata" in cluster.helm.refusal(*INSTALL)
     cluster.helm.said(*INSTALL, "--take-ownership", "--force-conflicts")
     assert cluster.identities() == mine
+    cluster.helm.said(*UPGRADE, "--set", "crds.install=false")
+    assert cluster.identities() == mine, "custom resources that leave the release stay"
 
 
 def test_a_job_makes_the_certificates_first_and_what_is_there_is_kept(cluster: Cluster) -> None:
@@ -308,10 +320,10 @@ def test_a_job_makes_the_certificates_first_and_what_is_there_is_kept(cluster: C
 
     cluster.hook_pods.runs = True
     try:
-        cluster.helm.said(*INSTALL)
+        cluster.helm.said("install", *WITH_JOB)
         made = secrets()
         assert set(made) == {"argosy-xds-ca", "argosy-xds-server", "argosy-xds-envoy"}
-        cluster.helm.said(*UPGRADE)
+        cluster.helm.said("upgrade", *WITH_JOB)
     finally:
         cluster.hook_pods.runs = False
     first, second = cluster.hook_pods.outputs

@@ -266,7 +266,7 @@ def test_an_older_kubernetes_is_refused_with_the_version_it_takes(helm: Helm) ->
         ),
         pytest.param(
             "envoy.kind=None",
-            "envoy.kind is None and networkPolicies.adsFrom is empty: no Envoy could reach the operators;",
+            "envoy.kind is None and networkPolicies.adsFrom is empty: no Envoy could reach the operators",
             id="Envoys that a policy shuts out",
         ),
         pytest.param(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from builders import a_pool
-from charts import CHART, Helm, named, pod_templates
+from charts import CHART, NAMESPACE, Helm, named, pod_templates
 from prometheus_server import FILES
+from waiting import until_equal
 
 from argosy.keys import GroupName, ModelKey
 from argosy.manifests.deployment import EngineWorkload, pod_template
 from argosy.snapshot import EngineSettings, Variant
+from argosy_sim.controlplane.cluster import ControlPlane
 
 WITH_API = ("--api-versions", "monitoring.coreos.com/v1")
 MONITORS = {
@@ -34,6 +39,45 @@ def test_monitors_and_rules_are_made_where_the_cluster_has_their_kinds(helm: Hel
     assert monitoring(helm.rendered()) == set()
     assert monitoring(helm.rendered(*WITH_API)) == {*MONITORS, ("PrometheusRule", "argosy")}
     assert monitoring(helm.rendered(*WITH_API, "--set", "monitoring.enabled=false")) == set()
+
+
+def a_kind(kind: str) -> Object:
+    """A kind of the Prometheus Operator's group; its schema is not judged here."""
+    plural, group = f"{kind.lower()}s", "monitoring.coreos.com"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{plural}.{group}",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, a test"},
+        },
+        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+
+def test_a_real_api_server_decides_whether_they_are_made(
+    helm: Helm,
+    control_plane: ControlPlane,
+    kubectl: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
+    here = Helm(helm.program, tmp_path, control_plane.admin_kubeconfig)
+    command = ("template", "argosy", str(CHART), "--namespace", NAMESPACE, "--dry-run=server")
+
+    def made() -> set[tuple[str, str]]:
+        return monitoring([o for o in yaml.safe_load_all(here.said(*command)) if o])
+
+    assert made() == set()
+    kinds = "\n---\n".join(json.dumps(a_kind(kind)) for kind in sorted(KINDS))
+    kubectl("apply", "-f", "-", stdin=kinds)
+    try:
+        kubectl("wait", "--for=condition=Established", "-f", "-", stdin=kinds)
+        until_equal({*MONITORS, ("PrometheusRule", "argosy")}, made, "helm to find the kinds")
+    finally:
+        kubectl("delete", "-f", "-", stdin=kinds)
 
 
 def test_they_are_the_files_that_others_apply(helm: Helm) -> None:

@@ -19,7 +19,8 @@ PACKAGES = [ROOT / "operator" / "argosy", ROOT / "sim" / "argosy_sim"]
 SOURCES = sorted(f for package in PACKAGES for f in package.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
-LOCKS = sorted((ROOT / "hack").glob("*.lock.txt"))
+LOCKS = sorted((ROOT / "hack").rglob("*.lock.txt"))
+IMAGES = ROOT / "hack" / "images"
 MAX_LINES = 500
 MAX_MODULES = 12
 
@@ -30,7 +31,7 @@ def names(files: list[Path]) -> list[str]:
 
 def test_there_is_something_to_check() -> None:
     assert len(SOURCES) > 100
-    assert len(LOCKS) == 3
+    assert len(LOCKS) == 6
 
 
 @pytest.mark.parametrize("folder", ["operator", "sim", "tests", "tests/unit"])
@@ -137,6 +138,21 @@ def test_every_runtime_dependency_is_locked() -> None:
     locked = (ROOT / "hack" / "requirements.lock.txt").read_text().lower()
     bare = [re.split(r"[<>=;\[ ]", d)[0].lower().replace("_", "-") for d in wanted]
     assert [name for name in bare if f"{name}==" not in locked] == []
+
+
+def pins(lock: Path) -> set[str]:
+    return set(re.findall(r"^([A-Za-z0-9_.\[\]-]+==\S+)", lock.read_text(), re.MULTILINE))
+
+
+def test_the_operators_image_holds_every_runtime_dependency() -> None:
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    locked = {pin.partition("==")[0] for pin in pins(IMAGES / "operator.lock.txt")}
+    assert {re.split(r"[<>=;\[ ]", d)[0].lower().replace("_", "-") for d in dependencies} <= locked
+
+
+@pytest.mark.parametrize("name", ["operator", "build", "envoy"])
+def test_images_hold_the_versions_that_the_tests_ran_with(name: str) -> None:
+    assert pins(IMAGES / f"{name}.lock.txt") <= pins(ROOT / "hack" / "requirements.lock.txt")
 
 
 def test_the_layers_hold() -> None:

@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 RESTART_S = 1.0
 """From the end of a watch that has failed to the next one."""
 
+_IDENTITY: Any = "argosy"
+"""For kopf's peering, which is not used. Without one, kopf asks for the user's name, and a container's
+user may have none."""
+
 Deliver = Callable[[str, kopf.RawEvent], None]
 
 
@@ -125,9 +129,15 @@ def _run_kopf(
     settings.scanning.disabled = True
     settings.networking.error_backoffs = Backoffs()
     settings.watching.connect_timeout = 5.0
-    asyncio.run(
-        kopf.operator(registry=registry, settings=settings, standalone=True, clusterwide=True, stop_flag=stop)
+    operator = kopf.operator(
+        registry=registry,
+        settings=settings,
+        identity=_IDENTITY,
+        standalone=True,
+        clusterwide=True,
+        stop_flag=stop,
     )
+    asyncio.run(operator)
 
 
 def _register(registry: kopf.OperatorRegistry, kind: Kind, deliver: Deliver) -> None:

@@ -1,0 +1,157 @@
+#!/bin/bash
+# Argosy on a kind cluster, with simulated engines as real pods:   hack/kind.sh up | down   (make kind, make kind-down)
+#
+# `up` uses the kind cluster of the current kubectl context, else it creates one; builds the images, loads them, gives the
+# nodes fake GPUs, installs the chart, applies examples/small and sends requests. It can be run again after a change.
+# `down` deletes the cluster if `up` created it, else it takes Argosy out of it.
+#
+#   KIND_CLUSTER     name of a cluster to create; default: argosy
+#   KIND_NODE_IMAGE  image of its nodes; default: kind's own, which kind pulls
+#   GPUS_PER_NODE    GPUs that each node reports; default: 2
+#   RATE, SECONDS_OF_LOAD   chat requests per second, and for how long; default: 4, 30
+#   TAG, BASE, WHEELHOUSE   as for hack/images/build.sh
+#
+# Where no image registry can be reached, bring a node image into Docker first (`docker load`, `docker import`) and name it in
+# KIND_NODE_IMAGE; make a base image with hack/images/base.sh, fill a wheelhouse with hack/images/wheelhouse.sh, and set
+# BASE=argosy-base:bookworm WHEELHOUSE=build/wheelhouse.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export TAG=${TAG:-dev}
+NAMESPACE=argosy-system
+CREATED=argosy.dev/created-by-hack-kind
+GPU_LABEL=nvidia.com/gpu.product
+RENDERED=$(mktemp -d)
+trap 'rm -rf "$RENDERED"' EXIT
+
+say() { printf '%s %s\n' "$(date +%T)" "$*"; }
+need() { # PROGRAM REMEDY
+  command -v "$1" > /dev/null || { echo "$1 is not on the PATH: $2" >&2; exit 2; }
+}
+# The cluster of the current context, where that is one of kind's and answers.
+current() {
+  local context
+  context=$(kubectl config current-context 2> /dev/null) || return 1
+  [[ $context == kind-* ]] && kubectl get --raw /readyz > /dev/null 2>&1 && echo "${context#kind-}"
+}
+
+cluster() {
+  if CLUSTER=$(current); then say "using the kind cluster $CLUSTER"; return; fi
+  CLUSTER=${KIND_CLUSTER:-argosy}
+  say "creating the kind cluster $CLUSTER"
+  kind create cluster --name "$CLUSTER" --config hack/kind/cluster.yaml --wait 180s ${KIND_NODE_IMAGE:+--image "$KIND_NODE_IMAGE"}
+  kubectl label --overwrite nodes --all $CREATED=true > /dev/null
+}
+
+images() {
+  say "building the images"
+  hack/images/build.sh > "$RENDERED/build.log" 2>&1 || { tail -50 "$RENDERED/build.log" >&2; exit 1; }
+  say "loading them into the nodes"
+  kind load docker-image --name "$CLUSTER" "argosy-operator:$TAG" "argosy-simulator:$TAG" "argosy-envoy:$TAG"
+}
+
+# Every node that takes ordinary pods gets L40S GPUs; the last one of four or more gets H100s.
+nodes() {
+  local all node product=NVIDIA-L40S place=0
+  mapfile -t all < <(kubectl get nodes -l '!node-role.kubernetes.io/control-plane' -o name)
+  [ ${#all[@]} -gt 0 ] || mapfile -t all < <(kubectl get nodes -o name)
+  for node in "${all[@]}"; do
+    place=$((place + 1))
+    [ $place -lt 4 ] || [ $place -lt ${#all[@]} ] || product=NVIDIA-H100-80GB-HBM3
+    kubectl label --overwrite "$node" $GPU_LABEL=$product > /dev/null
+    local gpus="{\"nvidia.com/gpu\": \"${GPUS_PER_NODE:-2}\"}"
+    kubectl patch "$node" --subresource=status --type=merge -p "{\"status\": {\"capacity\": $gpus, \"allocatable\": $gpus}}" > /dev/null
+    say "$node reports ${GPUS_PER_NODE:-2} x $product"
+  done
+}
+
+# helm from the PATH, else the one that `make setup` builds.
+helm() {
+  HELM=${HELM:-$(type -P helm || .venv/bin/python -c 'from argosy_sim.controlplane.binaries import helm; print(helm())')}
+  "$HELM" --namespace $NAMESPACE "$@"
+}
+image_id() { docker image inspect --format '{{.Id}}' "$1:$TAG" | cut -c8-19; }
+install() {
+  say "installing the chart"
+  kubectl create namespace $NAMESPACE --dry-run=client -o yaml | kubectl apply --server-side -f - > /dev/null
+  kubectl label --overwrite namespace $NAMESPACE pod-security.kubernetes.io/enforce=restricted > /dev/null
+  # One that was interrupted would refuse every other.
+  if helm list --pending --short | grep -qx argosy; then helm uninstall argosy --wait; fi
+  # The ids: another image under the same tag is another pod.
+  helm upgrade --install argosy charts/argosy --values hack/kind/values.yaml --wait --timeout 10m \
+    --set-string "image.tag=$TAG,operator.podAnnotations.image=id-$(image_id argosy-operator)" \
+    --set-string "envoy.image.tag=$TAG,envoy.podAnnotations.image=id-$(image_id argosy-envoy)" > "$RENDERED/notes.txt"
+}
+uninstall() {
+  kubectl delete --ignore-not-found -f hack/kind/engine-rbac.yaml > /dev/null
+  helm upgrade argosy charts/argosy --reuse-values --set uninstall.removeEverything=true --wait --timeout 10m > /dev/null
+  helm uninstall argosy --wait --timeout 10m
+  kubectl delete --ignore-not-found -f crds/ > /dev/null
+  kubectl delete namespace $NAMESPACE > /dev/null
+  local node
+  for node in $(kubectl get nodes -l $GPU_LABEL -o name); do
+    kubectl label "$node" $GPU_LABEL- > /dev/null
+    kubectl patch "$node" --subresource=status --type=json \
+      -p '[{"op": "remove", "path": "/status/capacity/nvidia.com~1gpu"}, {"op": "remove", "path": "/status/allocatable/nvidia.com~1gpu"}]' > /dev/null
+  done
+}
+tagged() { # FILE...: with the images' tag
+  local file
+  for file; do
+    sed "s/\(argosy-[a-z]*\):dev/\1:$TAG/" "$file"
+    echo ---
+  done
+}
+
+fleet() {
+  say "applying examples/small with simulated engines"
+  kubectl apply --server-side -f hack/kind/engine-rbac.yaml > /dev/null
+  kubectl kustomize --load-restrictor LoadRestrictionsNone hack/kind/fleet | tagged /dev/stdin | kubectl apply --server-side -f -
+  kubectl wait --for=condition=Ready workloadclass --all --timeout=300s
+}
+
+requests() {
+  local job
+  say "sending ${RATE:-4} chat requests a second for ${SECONDS_OF_LOAD:-30} s through Envoy, from a pod"
+  job=$(tagged hack/kind/load.yaml | sed "s/=RATE/=${RATE:-4}/; s/=SECONDS/=${SECONDS_OF_LOAD:-30}/" | kubectl create -f - -o name)
+  kubectl -n $NAMESPACE wait --for=condition=Ready pod -l "job-name=${job#job.batch/}" --timeout=60s > /dev/null
+  kubectl -n $NAMESPACE logs --follow "$job"
+  kubectl -n $NAMESPACE wait --for=condition=Complete "$job" --timeout=30s > /dev/null || { say "requests were lost"; exit 3; }
+}
+
+look() {
+  kubectl get fleet,gpool,smodel,wclass,fplan
+  kubectl get pods -A -o wide -l app.kubernetes.io/name=argosy
+  kubectl get pods -o wide
+  cat << TEXT
+
+Look around:
+  kubectl get wclass -w                                                 # rate, replicas, SLO attainment
+  kubectl describe fleetplan                                            # each decision with its reasons
+  kubectl -n $NAMESPACE logs -l app.kubernetes.io/component=operator -f   # one line per decision
+  kubectl -n $NAMESPACE port-forward service/argosy-gateway 8080:80     # then http://127.0.0.1:8080/v1/chat/completions
+  kubectl patch gpool h100 --type=merge -p '{"spec":{"priceUsdPerHour":2}}'   # and watch chat move
+  make kind-down                                                        # removes it all
+TEXT
+}
+
+up() {
+  need docker "install Docker"
+  need kind "go install sigs.k8s.io/kind@v0.33.0"
+  need kubectl "install kubectl 1.29 or newer"
+  type -P helm > /dev/null || [ -n "${HELM:-}" ] || [ -x .venv/bin/python ] || need helm "install helm 4, or let \`make setup\` build it"
+  cluster; images; nodes; install; fleet; requests; look
+}
+down() {
+  CLUSTER=$(current) || { CLUSTER=${KIND_CLUSTER:-argosy}; kind get clusters 2> /dev/null | grep -qx "$CLUSTER" || { say "there is no kind cluster $CLUSTER"; return; }; }
+  if [ "$(kubectl --context "kind-$CLUSTER" get nodes -l $CREATED=true -o name | wc -l)" -gt 0 ]; then
+    kind delete cluster --name "$CLUSTER"
+  else
+    say "the cluster $CLUSTER was there before: Argosy is taken out of it"
+    uninstall
+  fi
+}
+
+case ${1:-up} in
+  up | down) ${1:-up} ;;
+  *) echo "usage: hack/kind.sh up | down" >&2; exit 2 ;;
+esac
