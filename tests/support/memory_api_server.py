@@ -129,6 +129,9 @@ class MemoryApiServer(ApiServer):
 
     async def apply(self, kind: KindPath, key: str, body: Object) -> Object:
         self._admit(Call("apply", kind.plural, key))
+        known = self.of(kind.plural).get(key, {}).get("metadata", {}).get("resourceVersion")
+        if body["metadata"].get("resourceVersion", known) != known:
+            raise ActuationError(f"{kind.plural} {key} has changed", NextStep.REPLAN, status=409)
         return self.put(kind.plural, body)
 
     async def patch(self, kind: KindPath, key: str, body: Mapping[str, Any], sub: str = "") -> Object:

@@ -172,12 +172,11 @@ def _former(held: Held, authority: LoadedPair, now: dt.datetime) -> tuple[x509.C
     """Authorities that were trusted until now and are valid, the latest first."""
     found: dict[bytes, x509.Certificate] = {}
     for part, files in held.items():
-        for name in (AUTHORITY, CERTIFICATE) if part is Part.AUTHORITY else (AUTHORITY,):
-            try:
-                listed = read_certificates(files.get(name, b""), name)
-            except SpecError:
-                continue
-            found |= {certificates_pem(each): each for each in listed if is_authority(each)}
+        try:
+            listed = read_certificates(files.get(AUTHORITY, b""), part)
+        except SpecError:
+            continue
+        found |= {certificates_pem(each): each for each in listed if is_authority(each)}
     found.pop(certificates_pem(authority.certificate), None)
     valid = [each for each in found.values() if share_used(each, now) < 1]
     return tuple(

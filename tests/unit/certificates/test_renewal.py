@@ -97,6 +97,14 @@ def without(held: Held, part: Part, name: str = "") -> Held:
     return {key: content for key, content in {**held, part: files}.items() if content}
 
 
+def for_the_other_side(held: Held) -> Held:
+    authority = read_pair(*(held[Part.AUTHORITY][name] for name in (CERTIFICATE, KEY)), ("", ""))
+    return {
+        **held,
+        Part.SERVER: pair_files(authority, Subject("argosy", Usage.CLIENT, (LOOPBACK,)), NOON, 90 * DAY),
+    }
+
+
 def of_other_authority(held: Held) -> Held:
     other = make_authority(NOON, 100 * DAY)
     files = pair_files(other, Subject("argosy", Usage.SERVER, (LOOPBACK,)), NOON, 90 * DAY)
@@ -118,6 +126,7 @@ def of_other_authority(held: Held) -> Held:
         ),
         (lambda held: {**held, Part.SERVER: held[Part.ENVOY]}, "it was for no host, and 127.0.0.1 is needed"),
         (of_other_authority, "it was of an authority that is no longer trusted"),
+        (for_the_other_side, "it was for the other side of a connection (extendedKeyUsage)"),
     ],
 )
 def test_what_cannot_be_used_is_made_anew_with_the_reason_and_nothing_else_is(
@@ -189,6 +198,22 @@ def test_an_authority_that_may_not_sign_is_replaced() -> None:
     held = made()
     found = renewed({**held, Part.AUTHORITY: held[Part.SERVER]}, WANTED, NOON + DAY)
     assert found.reasons[Part.AUTHORITY] == "tls.crt may not sign other certificates (basicConstraints)"
+
+
+def test_a_former_authority_that_has_ended_is_no_longer_trusted() -> None:
+    held, gone = made(), make_authority(NOON - 10 * DAY, 5 * DAY)
+    for part in Part:
+        trusted = held[part][AUTHORITY] + certificates_pem(gone.certificate)
+        held[part] = {**held[part], AUTHORITY: trusted}
+    found = later(held, NOON + dt.timedelta(minutes=1))
+    assert found[Part.ENVOY][AUTHORITY] == made_authority(held)
+
+
+def test_no_certificate_outlives_its_authority() -> None:
+    wanted = Wanted((LOOPBACK,), 10 * DAY, 24 * DAY)
+    held = later(made(wanted=wanted), NOON + 14.2 * DAY, wanted)
+    assert ends(held)[Part.AUTHORITY] == NOON + 24 * DAY
+    assert ends(held)[Part.SERVER] == NOON + 24 * DAY
 
 
 LEAF = Wanted((LOOPBACK,), 10 * DAY, 24 * DAY)

@@ -81,17 +81,18 @@ async def test_a_value_that_is_no_base64_is_replaced() -> None:
 @in_virtual_time
 async def test_where_another_writer_was_faster_it_reads_again() -> None:
     api, rivals = MemoryApiServer(), [made(NOW - HOUR)]
+    put(api, made(NOW - 80 * DAY))
 
     def rival(call: Call) -> NextStep | None:
-        if call.verb != "apply" or not rivals:
-            return None
-        put(api, rivals.pop())
-        return NextStep.REPLAN
+        if call.verb == "apply" and rivals:
+            put(api, rivals.pop())
+        return None
 
     api.refusal = rival
     found = await renew(secrets_of(api), lambda held: WANTED, NOW)
     assert found.done == {}
-    assert written(api) == []
+    assert found.held[Part.SERVER] == (await secrets_of(api).read())[Part.SERVER]
+    assert found.held[Part.SERVER]["tls.crt"] != made(NOW)[Part.SERVER]["tls.crt"]
 
 
 # --- the leader ----------------------------------------------------------------------------------
@@ -142,6 +143,10 @@ async def test_a_process_that_does_not_lead_writes_nothing_and_begins_when_it_do
     world.leads = True
     await world.clock.sleep(2.0)
     assert written(world.api) == NAMES[1:]
+    assert set(world.keeper.ends) == set(Part)
+    world.leads = False
+    await world.clock.sleep(PERIOD_S + 2.0)
+    assert world.keeper.ends == {}, "another process knows better now"
 
 
 @in_virtual_time
