@@ -48,7 +48,7 @@ def asked(kubeconfig: Path | None, output: Output, ask: Callable[[ApiServer], Aw
         output.refuse(explained(error), _reason(error), code=ExitCode.NOT_KEPT)
 
 
-async def _ask(kubeconfig: Path | None, ask: Callable[[ApiServer], Awaitable[T]], writes_as: str) -> T:
+async def _ask(kubeconfig: Path | None, ask: Callable[[ApiServer], Awaitable[T]]) -> T:
     from argosy.kube.api import ApiServer, connect
 
     async with await connect(kubeconfig) as client:
