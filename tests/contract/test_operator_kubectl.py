@@ -38,18 +38,6 @@ def replicas(plan: dict[str, Any]) -> dict[str, int]:
     return {d["deployment"]: d["replicas"] for d in plan["spec"]["deployments"] if d["replicas"]}
 
 
-def test_the_doctor_finds_nothing_broken_at_rest_and_the_namespace_that_is_wrong(
-    stage: OperatorStage,
-) -> None:
-    code, found = argosy(stage, "doctor")
-    assert [f for f in found["findings"] if f["severity"] != "Hint"] == []
-    assert (code, found["leader"], found["envoys"]) == (0, stage.holder(), 1)
-    code, found = argosy(stage, "doctor", "--namespace", "nowhere")
-    assert code == 3
-    (broken,) = [f for f in found["findings"] if f["about"] == "namespace nowhere"]
-    assert "kubectl create namespace nowhere" in broken["remedy"]
-
-
 def test_the_doctor_names_what_the_operators_account_may_not_do_and_a_definition_that_differs(
     stage: OperatorStage,
 ) -> None:
@@ -85,7 +73,15 @@ def test_the_doctor_names_what_the_operators_account_may_not_do_and_a_definition
         stage.kubectl("patch", "crd", "routerpolicies.argosy.dev", "--type=json", "-p", json.dumps(removed))
 
 
-def test_routes_classes_and_plans_are_those_of_the_cluster(stage: OperatorStage) -> None:
+def test_at_rest_nothing_is_broken_and_every_look_tells_the_same(stage: OperatorStage) -> None:
+    code, found = argosy(stage, "doctor")
+    assert [f for f in found["findings"] if f["severity"] != "Hint"] == []
+    assert (code, found["leader"], found["envoys"]) == (0, stage.holder(), 1)
+    code, found = argosy(stage, "doctor", "--namespace", "nowhere")
+    assert code == 3
+    (broken,) = [f for f in found["findings"] if f["about"] == "namespace nowhere"]
+    assert "kubectl create namespace nowhere" in broken["remedy"]
+
     applied = stage.applied()
     code, found = argosy(stage, "routes")
     assert code == 0
@@ -103,10 +99,6 @@ def test_routes_classes_and_plans_are_those_of_the_cluster(stage: OperatorStage)
     (row,) = [row for row in found["plans"] if row["is_applied"]]
     assert row["name"] == applied["metadata"]["name"]
 
-
-def test_kubectl_shows_costs_and_promises_waits_for_ready_and_explains_every_kind(
-    stage: OperatorStage,
-) -> None:
     stage.kubectl("wait", "--for=condition=Ready", "wclass,smodel,fleet", "--all", "--timeout=20s")
     heading, *rows = stage.kubectl("get", "wclass").splitlines()
     columns = "NAME PLANNED/S OBSERVED/S KEPT SLO REPLICAS $/H PRIORITY READY REASON AGE"

@@ -123,6 +123,7 @@ class Decision:
     budget_usd_per_hour: that of Fleet; None where it has none
     memory:   the planning loop's part of the memory after this decision
     waits_until_s: a change of the plan waits until then (seconds since the epoch); None: none waits
+    is_held:  a user holds planning
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
     doubt:    why the picture cannot be believed, in a sentence: the last plan is kept
     waiting:  why a removal waits for a second look, in a sentence
@@ -146,6 +147,7 @@ class Decision:
     budget_usd_per_hour: float | None = None
     memory: PlanningMemory = field(default_factory=PlanningMemory)
     waits_until_s: float | None = None
+    is_held: bool = False
     alarm: str = ""
     doubt: str = ""
     waiting: str = ""

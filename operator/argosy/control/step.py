@@ -286,6 +286,7 @@ def _decision(
         draining=made.drains.replicas,
         fleet_gone=gone_sentence(picture.whole),
         waits_until_s=_waits_until_s(snapshot, decided),
+        is_held=decided.hold is not None,
     )
 
 

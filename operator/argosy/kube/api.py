@@ -108,7 +108,10 @@ async def connect(kubeconfig: Path | None) -> client.ApiClient:
 
 
 class ApiServer:
-    """The verbs that the operator uses. Each raises `ActuationError` where the API server refuses."""
+    """The verbs that the operator uses. Each raises `ActuationError` where the API server refuses.
+
+    field_manager: as which it writes; commands of users write as another one than the operator
+    """
 
     server_time_s: float | None = None
     """What the API server's clock said in its last answer (seconds since the epoch, to the second)."""

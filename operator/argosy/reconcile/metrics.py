@@ -40,6 +40,7 @@ class Metrics:
             "planned_cost_usd_per_hour", "Price of the applied plan's replicas, planned and kept ones"
         )
         self.waiting = self._gauge("plan_change_waiting", "1 while a change of the plan waits")
+        self.held = self._gauge("planning_held", "1 while a user holds planning by an annotation of Fleet")
         self.silent = self._gauge("silent_endpoints", "Endpoints that have fallen silent")
         self.streams_cut = self._counter(
             "streams_cut", "Requests that still ran when their replica's drain ended", "model"
@@ -210,6 +211,7 @@ class Metrics:
             self.revision.set(decision.follow.spec.revision)
             self.cost.set(decision.follow.spec.cost_usd_per_hour)
         self.waiting.set(decision.waits_until_s is not None)
+        self.held.set(decision.is_held)
         self._show_costs(decision)
         self._show_statuses(decision)
         self.show_demand({key: each.rate_per_s for key, each in decision.memory.forecasts.items()})

@@ -32,17 +32,8 @@ WRITES_AS = "argosy-cli"
 """The field manager of what users order: it is not the operator's."""
 
 
-def asked(
-    kubeconfig: Path | None,
-    output: Output,
-    ask: Callable[[ApiServer], Awaitable[T]],
-    writes_as: str = WRITES_AS,
-) -> T:
-    """What `ask` finds.
-
-    writes_as: the field manager of what it writes
-    Raises SpecError for a kubeconfig that cannot be used, typer.Exit after a refusal.
-    """
+def asked(kubeconfig: Path | None, output: Output, ask: Callable[[ApiServer], Awaitable[T]]) -> T:
+    """What `ask` finds. Raises SpecError for a kubeconfig that cannot be used, typer.Exit after a refusal."""
     import asyncio
     import os
 
@@ -52,16 +43,16 @@ def asked(
 
     chosen = require_readable(kubeconfig) if kubeconfig else find_kubeconfig(os.environ, Path.home())
     try:
-        return asyncio.run(_ask(chosen, ask, writes_as))
+        return asyncio.run(_ask(chosen, ask))
     except ActuationError as error:
         output.refuse(explained(error), _reason(error), code=ExitCode.NOT_KEPT)
 
 
-async def _ask(kubeconfig: Path | None, ask: Callable[[ApiServer], Awaitable[T]], writes_as: str) -> T:
+async def _ask(kubeconfig: Path | None, ask: Callable[[ApiServer], Awaitable[T]]) -> T:
     from argosy.kube.api import ApiServer, connect
 
     async with await connect(kubeconfig) as client:
-        return await ask(ApiServer(client, writes_as))
+        return await ask(ApiServer(client, WRITES_AS))
 
 
 async def snapshot_of_objects(api: ApiServer) -> FleetSnapshot:

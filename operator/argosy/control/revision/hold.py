@@ -51,9 +51,12 @@ def fleet_orders(snapshot: FleetSnapshot) -> Orders:
 def hold(sizing: Sizing, problem: PlanProblem, found: Plan) -> Hold | None:
     """What is held instead of `found`; None where planning goes on."""
     snapshot, orders = sizing.snapshot, fleet_orders(sizing.snapshot)
-    last = last_revision(snapshot)
-    if not orders.holds or last is None or snapshot.fleet_spec.mode is Mode.OBSERVE:
+    if not orders.holds or snapshot.fleet_spec.mode is Mode.OBSERVE:
         return None
+    last = last_revision(snapshot)
+    if last is None:
+        why = "there is no FleetPlan yet that could be held"
+        return Hold(orders, 0, None, why, found, variants_of(problem, found), is_same=False)
     target, wrong = _target(snapshot, orders, last)
     plan = as_earlier(problem, found, _earlier(target, problem))
     refusal = _refusal(problem, plan, target)

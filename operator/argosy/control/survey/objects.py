@@ -59,13 +59,11 @@ def condition_findings(found: Installation) -> Iterator[Finding]:
         items = list(dict.fromkeys(_title(item) for item, _ in places))
         first, condition = places[0]
         is_broken = any(c.status is ConditionStatus.FALSE for _, c in places)
-        about = first.KIND.lower() if len(items) == 1 else ""
         yield Finding(
             Severity.BROKEN if is_broken else Severity.WARNING,
             _named(items),
             f"{condition.type} is {condition.status} ({condition.reason}): {message}",
-            f"as the sentence says; all of it: kubectl describe {about or first.KIND.lower()}"
-            f" {_arguments(first)}",
+            f"as the sentence says; all of it: kubectl describe {first.KIND.lower()} {_arguments(first)}",
         )
 
 

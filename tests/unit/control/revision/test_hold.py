@@ -204,6 +204,18 @@ def test_in_mode_recommend_no_other_plan_is_recommended_meanwhile() -> None:
     assert says(world)[1] == "Paused"
 
 
+def test_before_the_first_plan_a_pause_keeps_everything_as_it_is_and_says_so() -> None:
+    world = World(some_nodes("l40s", 6), ordered(paused="not yet"), a_pool(), a_model(), a_class())
+    world.run(10.0)
+    assert (world.replicas(), world.plans) == ({}, ())
+    status, reason, message = says(world)
+    assert (status, reason) == ("False", "HoldRefused")
+    assert "there is no FleetPlan yet that could be held; nothing is planned meanwhile" in message
+    world.apply(ordered())
+    world.settle()
+    assert sum(world.replicas().values()) == 2
+
+
 def test_observe_holds_nothing() -> None:
     world = World(some_nodes("l40s", 6), ordered("Observe", paused="x"), a_pool(), a_model(), a_class())
     world.run(5.0)
