@@ -56,7 +56,7 @@ def hold(sizing: Sizing, problem: PlanProblem, found: Plan) -> Hold | None:
     last = last_revision(snapshot)
     if last is None:
         why = "there is no FleetPlan yet that could be held"
-        return Hold(orders, 0, None, why, found, variants_of(problem, found), is_same=False)
+        return Hold(orders, 0, None, why, found, counts_by_variant(problem, found), is_same=False)
     target, wrong = _target(snapshot, orders, last)
     plan = as_earlier(problem, found, _earlier(target, problem))
     refusal = _refusal(problem, plan, target)
