@@ -91,6 +91,16 @@ def test_pods_pass_their_own_selectors_budgets_and_policies(name: str, helm: Hel
             assert len(selected) == 1, f"{each['kind']} {each['metadata']['name']} selects {len(selected)}"
 
 
+def test_the_pod_of_helm_test_passes_policies_that_name_others(helm: Helm) -> None:
+    objects = helm.rendered(*values("everything"))
+    labels = pod_templates(objects)["Pod/argosy-test"]["metadata"]["labels"]
+    for policy, port in (("argosy-operator", "metrics"), ("argosy-envoy", "gateway")):
+        rules = named(objects, "NetworkPolicy", policy)["spec"]["ingress"]
+        [peers] = [rule["from"] for rule in rules if rule["ports"] == [{"port": port}]]
+        selectors = [peer["podSelector"]["matchLabels"] for peer in peers if "podSelector" in peer]
+        assert [each for each in selectors if each.items() <= labels.items()]
+
+
 @pytest.mark.parametrize("file", APPLIED_FILES)
 def test_permissions_and_warnings_are_those_of_the_file_that_others_apply(file: str, helm: Helm) -> None:
     objects = helm.rendered("--set", "uninstall.removeEverything=true")

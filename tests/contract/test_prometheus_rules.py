@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from alert_rules import BURNS, COSTS, WINDOWS, alerts
+from alert_rules import BURNS, COSTS, WINDOWS, alerts, groups
 from dashboard import COLUMNS, ROWS, dashboard
 
 from argosy.reconcile.metrics import Metrics
@@ -214,7 +214,13 @@ def world(series: Series, checks: list[dict[str, Any]], step_minutes: int = 1) -
 def judge(tools: Prometheus, directory: Path, interval: str, tests: list[dict[str, Any]]) -> None:
     """Run promtool's tests; its own words where one fails."""
     file = directory / "tests.yaml"
-    document = {"rule_files": [str(RULES)], "evaluation_interval": interval, "tests": tests}
+    document = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": interval,
+        # Else promtool takes any order: alerts would then look at what was recorded an interval ago.
+        "group_eval_order": [group["name"] for group in groups()],
+        "tests": tests,
+    }
     file.write_text(yaml.safe_dump(document))
     answer = subprocess.run(
         [tools.promtool, "test", "rules", file], capture_output=True, text=True, check=False

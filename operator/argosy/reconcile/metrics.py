@@ -129,7 +129,8 @@ class Metrics:
     def _add_costs(self) -> None:
         self.running_cost = self._gauge(
             "running_cost_usd_per_hour",
-            "Price of the GPUs that engine pods hold; classes share that of common replicas by planned rates",
+            "Price of the GPUs that engine pods hold; classes share that of common replicas by planned rates,"
+            " and no class is named where none is left",
             "workload_class",
             "model",
             "pool",
