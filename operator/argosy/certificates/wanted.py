@@ -20,7 +20,6 @@ from argosy.errors import SpecError
 
 SETTINGS = "settings.json"
 """Beside the authority's certificate and key."""
-DEFAULT_NAME = "argosy-xds"
 DEFAULT_LEAF_DAYS = 90
 DEFAULT_AUTHORITY_DAYS = 730
 

@@ -39,9 +39,9 @@ class Material:
 class ServerTls:
     """The certificates of one ADS server. Connections ask for them in gRPC's threads."""
 
-    def __init__(self, files: TlsFiles, on_connection: Callable[[], None] | None = None) -> None:
+    def __init__(self, files: TlsFiles) -> None:
         self.files = files
-        self._on_connection = on_connection or (lambda: None)
+        self._on_connection: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._held: Material | None = None
         self._served: Material | None = None
