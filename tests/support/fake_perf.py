@@ -63,3 +63,16 @@ class FakePerf:
             return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, "prompts of more than 100,000 tokens")
         slowness = self.slowness.get((variant.gpu, variant.gpus), 1.0)
         return Capacity(self.per_gpu[variant.gpu] * variant.tensor_parallel / slowness, TTFT_P95)
+
+
+class StrictPerf(FakePerf):
+    """Under a bound of 500 ms a replica carries a third; under 100 ms one on an L40S carries nothing."""
+
+    def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
+        found = super().capacity(variant, mix, slo)
+        strictest = min(slo.terms, key=lambda term: term.bound_ms)
+        if isinstance(found, OutOfRange) or strictest.bound_ms >= 500:
+            return found
+        if strictest.bound_ms < 100 and variant.gpu == "L40S":
+            return Capacity(0.0, strictest)
+        return replace(found, requests_per_s=found.requests_per_s / 3)

@@ -120,7 +120,7 @@ class InProcess:
     """
 
     def __init__(self, clock: VirtualClock) -> None:
-        self._clock, self._perf = clock, FakePerf()
+        self._clock, self.perf = clock, FakePerf()
         self.takes_s = 0.0
         self.started_s: list[float] = []
         self.snapshots: list[FleetSnapshot] = []
@@ -134,7 +134,7 @@ class InProcess:
         self.snapshots.append(snapshot)
         self.triggers.append(settings.trigger)
         unlimited = StepSettings(settings.trigger, settings.is_progress, plan_time_limit_s=None)
-        decision = step(snapshot, memory, unlimited, self._perf, **self.solver)
+        decision = step(snapshot, memory, unlimited, self.perf, **self.solver)
         await self._clock.sleep(self.takes_s / 2)
         self.meanwhile()
         await self._clock.sleep(self.takes_s / 2)
@@ -189,9 +189,9 @@ class VirtualShell:
         self.traffic = TrafficLoop(self.state, self.scraper, RunningVariants(FakePerf()), self.planning.wake)
 
     def _routing(self) -> RoutingView:
-        """`routing`, with Envoys that have acknowledged every pod long ago, and every mark at once."""
+        """`routing`, with Envoys that have acknowledged every ready pod long ago, and every mark at once."""
         found = self.state.snapshots.pods().values()
-        pods = [p for p in found if not p.is_marked and p.key not in self.unknown]
+        pods = [p for p in found if p.ready and not p.is_marked and p.key not in self.unknown]
         known = frozenset(p.address for p in pods if p.address)
         long_ago_s = self.state.clock.now_s() - 3600.0
         envoys = tuple(

@@ -35,7 +35,7 @@ OWN_EVENTS = {
     "Resumed": "Fleet: nothing holds planning any more",
     "Approved": "Fleet: Argosy begins to act on a plan that a user approved in mode Recommend",
     Reason.PICTURE_INCOMPLETE.value: "Fleet: part of the cluster is not seen, the last plan is kept",
-    Reason.REMOVAL_WAITS.value: "Fleet: a large removal waits for a second look",
+    Reason.REMOVAL_WAITS.value: "Fleet: a large removal waits for a second look; FleetPlan: the same",
     "RemovalUnacknowledged": (
         "Fleet: a replica is removed although an Envoy has not acknowledged for 60 s that it gets no requests"
     ),

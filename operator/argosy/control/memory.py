@@ -19,6 +19,7 @@ from argosy.perf.recalibration.recalibrate import Confidence
 from argosy.perf.recalibration.window import CalibrationKey
 from argosy.route.weights import CellWeights
 from argosy.snapshot.cluster import PodState
+from argosy.snapshot.seen import ObjectRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,16 @@ class PlanInputs:
     plan:       its key; empty where the plan was made before this process started
     prices:     US dollars per GPU-hour by pool
     rate_per_s: planned requests/s by class
-    cause:      what had changed since the plan before: Demand, Price, Order, or empty
+    specs:      a digest of each object of the users
+    leaving:    whether each node was to be removed or emptied
+    cause:      what had changed since the plan before: Demand, Price, Edit, Nodes, Order, or empty
     """
 
     plan: str = ""
     prices: Mapping[str, float] = field(default_factory=dict)
     rate_per_s: Mapping[ClassKey, float] = field(default_factory=dict)
+    specs: Mapping[ObjectRef, str] = field(default_factory=dict)
+    leaving: Mapping[str, bool] = field(default_factory=dict)
     cause: str = ""
 
 

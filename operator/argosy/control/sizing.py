@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.gpupool import PlacementMode
 from argosy.control.candidates.resolve import Candidate, Resolution, ResolvedClass
 from argosy.control.cells import RouteCell, RouteCells
@@ -72,6 +73,39 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
         headroom=1.0 - fleet.robustness_margin,
         budget_usd_per_hour=fleet.budget_usd_per_hour,
         transition_horizon_s=float(fleet.transition_horizon_seconds),
+    )
+
+
+def with_staying(sizing: Sizing, planned: Iterable[PlannedDeployment]) -> PlanProblem:
+    """The problem in which the replicas of these Deployments stay.
+
+    A Deployment that can serve no cell any more is an option too: its replicas hold their GPUs and cost.
+    """
+    problem = plan_problem(sizing)
+    least = {entry.name: entry for entry in planned if entry.replicas}
+    options = [
+        replace(o, least_replicas=least[o.name].replicas) if o.name in least else o for o in problem.options
+    ]
+    known, alive = {o.name for o in options}, _Alive.of(sizing)
+    options += [_former_option(e, sizing, alive) for name, e in sorted(least.items()) if name not in known]
+    return replace(problem, options=tuple(options))
+
+
+def _former_option(entry: PlannedDeployment, sizing: Sizing, alive: _Alive) -> Option:
+    pool = sizing.snapshot.pools[entry.pool]
+    return Option(
+        name=entry.name,
+        group=entry.sharing_group,
+        model=entry.model_key,
+        pool=entry.pool,
+        gpus=entry.gpus_per_replica,
+        price_usd_per_hour=pool.spec.price_usd_per_hour * entry.gpus_per_replica,
+        load_s=0.0,
+        current_replicas=alive.total[entry.name] - alive.leaving[entry.name],
+        closed_replicas=alive.closed[entry.name] - alive.leaving[entry.name],
+        leaving_replicas=alive.leaving[entry.name],
+        least_replicas=entry.replicas,
+        variant=entry.variant,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from argosy.api import Fleet, FleetPlan, WorkloadClass
+from argosy.api import FleetPlan
 from argosy.api.fleet import FleetSpec, Mode, Recalibration
 from argosy.control.candidates.groups import in_groups
 from argosy.control.candidates.resolve import Known, resolve
@@ -41,8 +41,9 @@ from argosy.control.picture.removal import (
     removal_event,
 )
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
-from argosy.control.revision.decided import Decided, Hold, Waiting
+from argosy.control.revision.decided import Decided
 from argosy.control.revision.edits import edits_digest
+from argosy.control.revision.growth import Choice, chosen
 from argosy.control.revision.hold import followed, hold
 from argosy.control.revision.keeping import keepings, unplannable_classes
 from argosy.control.revision.life import (
@@ -63,7 +64,7 @@ from argosy.control.revision.revision import (
     revision_of,
     runs_differently,
 )
-from argosy.control.revision.window import last_revision, waiting
+from argosy.control.revision.window import last_revision
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.counts import num_serving
@@ -72,7 +73,7 @@ from argosy.control.state.owners import Owners, owners_by_deployment
 from argosy.control.state.routable import RECONNECT_S
 from argosy.control.state.silence import doubted_pods
 from argosy.control.state.waiting import uncounted_pods
-from argosy.control.status.changes import change_events
+from argosy.control.status.changes import change_events, plan_events
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
 from argosy.control.status.reported import Reported
@@ -80,7 +81,6 @@ from argosy.control.status.rollout.progress import progress_events, progress_upd
 from argosy.control.status.rollout.unacted import applied_changes
 from argosy.control.status.updates import status_updates
 from argosy.control.status.verdict import Verdict, conditions_of
-from argosy.control.status.waiting import hold_events, waiting_events
 from argosy.control.steps import World, gate_steps, planned_steps
 from argosy.errors import InvariantError
 from argosy.keys import ClassKey, DeploymentKey
@@ -145,30 +145,30 @@ def step(
     plan = solver(problem, limits)
     if broken := [str(v) for v in plan_check.violations(problem, plan)]:
         return _alarm(snapshot, "plan", broken)
+
+    def resize(cells: RouteCells | None) -> Sizing:
+        again = replace(settings, cells=settings.cells or cells)
+        return _sizing(snapshot, memory, again, perf, may_merge=False)
+
+    found = Choice(sizing, problem, plan)
     paused = hold(sizing, problem, plan)
-    waits = waiting(sizing, problem, plan) if paused is None else None
-    plan = _kept_instead(paused, waits) or plan
-    placing = placement_problem(sizing, problem, plan)
+    if paused is None:
+        choice = chosen(found, resize, lambda problem: solver(problem, limits))
+    else:
+        choice = replace(found, plan=paused.plan or plan)
+    placing = placement_problem(choice.sizing, choice.problem, choice.plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
         return _alarm(snapshot, "placement", broken)
     is_stuck = paused is not None and paused.plan is None
-    decided = replace(_decided(sizing, problem, plan, placement, waits), hold=paused, is_stuck=is_stuck)
+    decided = replace(_decided(choice, placement), hold=paused, is_stuck=is_stuck)
     if too_many := excess(decided):
         return _alarm(snapshot, "plan", [too_many])
-    return _decision(sizing, decided, memory, settings, picture)
+    return _decision(choice.sizing, decided, memory, settings, picture)
 
 
-def _kept_instead(paused: Hold | None, waits: Waiting | None) -> Plan | None:
-    """The plan that is held by a user, or kept because a change waits; None where neither is so."""
-    if paused is not None:
-        return paused.plan
-    return waits.kept if waits is not None else None
-
-
-def _decided(
-    sizing: Sizing, problem: PlanProblem, plan: Plan, placement: Placement, waits: Waiting | None
-) -> Decided:
+def _decided(choice: Choice, placement: Placement) -> Decided:
+    sizing, problem, plan = choice.sizing, choice.problem, choice.plan
     snapshot = sizing.snapshot
     running = num_serving(snapshot, sizing.lost)
     unplannable = unplannable_classes(sizing.resolution, sizing.cells, snapshot, _owners(sizing))
@@ -179,7 +179,8 @@ def _decided(
         sizing.resolution,
         sizing.cells,
         running,
-        waits,
+        choice.waiting,
+        former=choice.former,
         kept=keepings(snapshot, plan.replicas, unplannable),
         unplannable=unplannable,
     )
@@ -200,7 +201,7 @@ def _carried_out(sizing: Sizing, decided: Decided, seed: int) -> Decided:
     placement = place_solve.solve(placing, seed=seed)
     if broken := place_check.violations(placing, placement):
         raise InvariantError(f"the placement of the approved plan failed its independent check: {broken[0]}")
-    return _decided(sizing, decided.problem, plan, placement, None)
+    return _decided(Choice(sizing, decided.problem, plan), placement)
 
 
 def _owners(sizing: Sizing) -> dict[DeploymentKey, Owners]:
@@ -221,16 +222,23 @@ class _Picture:
 
 
 def _sizing(
-    snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings, perf: PerfModel
+    snapshot: FleetSnapshot,
+    memory: ControlMemory,
+    settings: StepSettings,
+    perf: PerfModel,
+    *,
+    may_merge: bool = True,
 ) -> Sizing:
-    """What the sizing problem is made of."""
+    """What the sizing problem is made of. `may_merge`: whether groups of the plan before may become one."""
     lost = uncounted_pods(snapshot)
     nodes = pool_nodes(snapshot, lost)
     applies = snapshot.fleet_spec.recalibration is Recalibration.APPLY
     known = Known.of(snapshot, nodes, perf, memory.traffic.calibration if applies else None)
     alone = resolve(known)
     table = settings.cells
-    cells = shared_cells(alone, known) if table is None else table.covering(snapshot.classes)
+    cells = (
+        shared_cells(alone, known, may_merge=may_merge) if table is None else table.covering(snapshot.classes)
+    )
     forecasts = class_forecasts(snapshot, memory.traffic)
     rates = {key: each.rate_per_s for key, each in forecasts.items()}
     return Sizing(snapshot, cells, in_groups(alone, cells, rates, known), forecasts, nodes, lost)
@@ -251,7 +259,7 @@ def _decision(
     reported = _reported(made)
     inputs = _plan_inputs(sizing, decided, memory, follow)
     done = _done(made, reported, inputs.cause)
-    progress = progress_verdicts(reported, follow) if follow and not is_in_doubt else ()
+    progress = progress_verdicts(reported, follow, done.waiting) if follow and not is_in_doubt else ()
     statuses = _statuses(made, reported, done)
     return Decision(
         mode=mode,
@@ -332,13 +340,13 @@ def _reported(made: _Made) -> Reported:
 def _unmended(made: _Made) -> dict[DeploymentKey, str]:
     """Edits by hand in a mode in which nothing sets them back."""
     snapshot = made.sizing.snapshot
-    return {} if snapshot.acts else template_edits(snapshot, made.decided.resolution.workloads())
+    return {} if snapshot.acts else template_edits(snapshot, made.decided.workloads)
 
 
 def _done(made: _Made, reported: Reported, cause: str) -> _Done:
     """What is safe to do now, as far as nothing of it waits."""
     sizing, planning, follow = made.sizing, made.memory.planning, made.follow
-    snapshot, workloads = sizing.snapshot, made.decided.resolution.workloads()
+    snapshot, workloads = sizing.snapshot, made.decided.workloads
     steps: tuple[PlannedStep, ...] = ()
     plan = ""
     if follow is not None and snapshot.acts and not made.is_in_doubt:
@@ -371,7 +379,7 @@ def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
     whole, snapshot = made.picture.whole, made.sizing.snapshot
     return (
         *edit_events(whole, done.mending),
-        *_plan_events(snapshot, made.new_plan, made.planned),
+        *plan_events(snapshot, made.new_plan, made.planned),
         *removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
         *done.acknowledged.events,
         *gone_event(whole, gone_sentence(whole)),
@@ -478,23 +486,3 @@ def _new_revision(
         return candidate
     changes = runs_differently if paused is not None else differs
     return candidate if changes(candidate, last, outside) else None
-
-
-def _plan_events(
-    snapshot: FleetSnapshot, new_plan: FleetPlan | None, decided: Decided
-) -> tuple[EventRecord, ...]:
-    """A new plan is an event of Fleet; what it cannot serve, of the class that lacks it."""
-    events = [*waiting_events(snapshot, decided.waiting), *hold_events(snapshot, decided.hold)]
-    if new_plan is None:
-        return tuple(events)
-    if snapshot.fleet is not None:
-        message = f"{new_plan.metadata.name}: {new_plan.spec.trigger}"
-        events.append(EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", "NewPlan", message))
-    for shortfall in decided.plan.shortfalls:
-        row = decided.cells.find(shortfall.cell)
-        assert row is not None  # the plan was checked: it names no other cells
-        cause, message = shortfall.cause.value, shortfall.message
-        if any(cell.name == shortfall.cell and cell.kept_share > 0 for cell in new_plan.spec.cells):
-            message = f"{message}. The replicas that run are kept and serve it without that promise."
-        events.append(EventRecord(WorkloadClass.KIND, row.workload_class, "Warning", cause, message))
-    return tuple(events)

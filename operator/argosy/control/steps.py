@@ -138,7 +138,7 @@ def _places_of(plan: FleetPlan, placement: Placement) -> dict[DeploymentKey, Cou
 
 
 def _planned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Target]:
-    workloads, cells = decided.resolution.workloads(), _served_cells(decided, follow)
+    workloads, cells = decided.workloads, _served_cells(decided, follow)
     groups = {cell.name: cell.sharing_group for cell in follow.spec.cells}
     for entry in follow.spec.deployments:
         its_cells = cells.get(entry.name, frozenset())

@@ -33,10 +33,16 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Why to decide now. `is_progress`: only an earlier step took effect; no input has changed."""
+    """Why to decide now.
+
+    is_progress: only an earlier step took effect; no input has changed
+    has_followers: it is a change of a node that takes no replica down: others may follow, because users and
+        autoscalers work on one node after another
+    """
 
     message: str
     is_progress: bool = False
+    has_followers: bool = False
 
 
 RESTORED = "the API server was restored to an earlier state"
@@ -180,16 +186,24 @@ def _node_change(previous: Object | None, current: Object | None) -> Trigger | N
     before, after = (None if node is None else node_state(node) for node in (previous, current))
     if before == after:
         return None
-    name = _name(current or previous or {})
+    what = _node_sentence(_name(current or previous or {}), before, after)
+    return Trigger(what, has_followers=after is not None and after.ready and not _evicts(after))
+
+
+def _evicts(node: NodeState) -> bool:
+    return any(taint.effect == "NoExecute" for taint in node.taints)
+
+
+def _node_sentence(name: str, before: NodeState | None, after: NodeState | None) -> str:
     was_ready, is_ready = before is not None and before.ready, after is not None and after.ready
     if was_ready != is_ready:
-        return Trigger(f"node {name} became {'ready' if is_ready else 'unavailable'}")
+        return f"node {name} became {'ready' if is_ready else 'unavailable'}"
     was_leaving, is_leaving = (departure(n) if n is not None else "" for n in (before, after))
     if was_leaving != is_leaving:
-        return Trigger(f"node {name} is leaving: {is_leaving}" if is_leaving else f"node {name} stays")
+        return f"node {name} is leaving: {is_leaving}" if is_leaving else f"node {name} stays"
     if before is None or after is None:
-        return Trigger(f"node {name} was {'created' if before is None else 'deleted'}")
-    return Trigger(f"node {name} changed ({_node_parts(before, after)})")
+        return f"node {name} was {'created' if before is None else 'deleted'}"
+    return f"node {name} changed ({_node_parts(before, after)})"
 
 
 def _node_parts(before: NodeState, after: NodeState) -> str:

@@ -41,6 +41,7 @@ def violations(problem: PlanProblem, plan: Plan) -> tuple[Violation, ...]:
         *judge.load(),
         *judge.limits(),
         *judge.usefulness(),
+        *judge.staying(),
         *judge.floors(),
         *judge.packing(),
         *report_violations(plan),
@@ -201,14 +202,21 @@ class _Judge:
             yield Violation(ViolationCode.COST_WRONG, "cost", message)
 
     def usefulness(self) -> Iterator[Violation]:
-        """No option has a replica that can serve no cell."""
+        """No option has a replica that can serve no cell, but for those that stay."""
         for option in self.options.values():
-            if self.count(option) and not self._is_useful(option):
+            if self.count(option) > option.least_replicas and not self._is_useful(option):
                 message = (
                     f"{self._with_replicas(option)} and can serve no route cell of sharing group "
-                    f"{option.group}: 0 replicas are needed"
+                    f"{option.group}: {_needed(option.least_replicas)}"
                 )
                 yield Violation(ViolationCode.USELESS_REPLICA, option.name, message)
+
+    def staying(self) -> Iterator[Violation]:
+        """Every option has the replicas that stay."""
+        for option in self.options.values():
+            if self.count(option) < option.least_replicas:
+                message = f"{self._with_replicas(option)}: at least {option.least_replicas} must stay"
+                yield Violation(ViolationCode.BELOW_LEAST, option.name, message)
 
     def _is_useful(self, option: Option) -> bool:
         return any(self.capacity(cell, option) > 0 for cell in self.cells.values())
@@ -272,6 +280,10 @@ class _Judge:
             and (budget is None or self.cost_usd_per_hour + option.price_usd_per_hour <= budget)
             and fits(self._nodes(option.pool), self._groups(option.pool, one_more=option.name))
         )
+
+
+def _needed(replicas: int) -> str:
+    return f"{counted(replicas, 'replica')} {'is' if replicas == 1 else 'are'} needed"
 
 
 def _anchored(option: Option) -> int:

@@ -99,7 +99,7 @@ class Facts:
     def most_replicas(self) -> dict[DeploymentKey, int]:
         """Upper bound on the replicas of each option: its nodes, its model's ceiling, and its group.
 
-        More than the group's whole demand or its floor takes is never needed.
+        More than the group's whole demand or its floor takes is never needed, but for those that stay.
         """
         most: dict[DeploymentKey, int] = {}
         for option in self.named_options:
@@ -112,7 +112,9 @@ class Facts:
             room = free + option.anchored
             ceiling = self.problem.max_replicas.get(option.model, room)
             # A capacity near 0 makes `useful` infinite: the nodes limit it then.
-            most[option.name] = min(room, ceiling, max(floor, math.ceil(min(useful, room))))
+            most[option.name] = min(
+                room, ceiling, max(floor, option.least_replicas, math.ceil(min(useful, room)))
+            )
         return most
 
     @cached_property

@@ -36,7 +36,7 @@ class Earlier:
 def kept(problem: PlanProblem, found: Plan, earlier: Earlier) -> Plan | None:
     """The earlier plan as an answer to `problem`; None where it serves less than `found`, or not at all."""
     plan = as_earlier(problem, found, earlier)
-    if plan is None or not _serves_as_much(problem, plan, found) or violations(problem, plan):
+    if plan is None or not serves_as_much(problem, plan, found) or violations(problem, plan):
         return None
     return plan
 
@@ -85,8 +85,8 @@ def _served_shares(problem: PlanProblem, plan: Plan) -> dict[CellName, float]:
     }
 
 
-def _serves_as_much(problem: PlanProblem, plan: Plan, found: Plan) -> bool:
-    """Whether no cell and no floor is worse off than in `found`."""
+def serves_as_much(problem: PlanProblem, plan: Plan, found: Plan) -> bool:
+    """Whether no cell and no floor is worse off than in `found`, whose groups may be others."""
     before, now = _served_shares(problem, found), _served_shares(problem, plan)
     unmet = found.unmet_floors
     return all(now[cell] >= before[cell] - RELATIVE_TOLERANCE for cell in now) and all(

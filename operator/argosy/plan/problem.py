@@ -48,6 +48,7 @@ class Option:
     closed_replicas: of these, those on nodes that take no new ones: no other option can use their GPUs
     leaving_replicas: replicas on nodes whose removal is announced: they count only where nothing else
         can serve, and their successors have to be loaded
+    least_replicas: replicas that stay, whatever they serve: those of the last plan, while its removals wait
     variant: for sentences only
 
     Raises ValueError where a number is negative or not finite, or a replica has no GPU.
@@ -63,6 +64,7 @@ class Option:
     current_replicas: int = 0
     closed_replicas: int = 0
     leaving_replicas: int = 0
+    least_replicas: int = 0
     variant: str = ""
 
     @property
@@ -82,6 +84,7 @@ class Option:
         require_count(f"the current replicas of option {self.name}", self.current_replicas)
         require_count(f"the closed replicas of option {self.name}", self.closed_replicas)
         require_count(f"the leaving replicas of option {self.name}", self.leaving_replicas)
+        require_count(f"the least replicas of option {self.name}", self.least_replicas)
 
 
 @dataclass(frozen=True, slots=True)

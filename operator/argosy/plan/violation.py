@@ -28,6 +28,7 @@ class ViolationCode(StrEnum):
     SHORTFALL_WRONG = "ShortfallWrong"
     SHORTFALL_NEEDLESS = "ShortfallNeedless"
     OVERLOAD = "Overload"
+    BELOW_LEAST = "BelowLeast"
     BELOW_FLOOR = "BelowFloor"
     FLOOR_NEEDLESSLY_UNMET = "FloorNeedlesslyUnmet"
     ABOVE_CEILING = "AboveCeiling"

@@ -192,7 +192,7 @@ def _wanted_count(target: Target, existing: int, inputs: RolloutInputs) -> int:
 
     Kubernetes still counts a lost replica, and one that leaves; the count is raised by one for each, so
     that the replacement loads while the pod is still there. A group that waits for planned replicas keeps
-    all that it has.
+    all that serve: what only loads, and that no plan wants any more, goes at once.
     """
     pods = inputs.live_pods(target.key)
     num_lost = sum(p.key in inputs.lost for p in pods)
@@ -204,7 +204,9 @@ def _wanted_count(target: Target, existing: int, inputs: RolloutInputs) -> int:
         return max(existing, target.replicas + replaced)
     if is_surplus_allowed_to_go(target, inputs):
         return max(target.replicas, min(existing, inputs.num_held(target)))
-    return max(existing, target.replicas)
+    needed = target.replicas + num_lost + num_leaving if target.replicas else 0
+    num_in_vain = 0 if target.is_kept else min(max(0, existing - needed), inputs.num_never_served(target))
+    return max(existing - num_in_vain, target.replicas)
 
 
 def _marks(target: Target, wanted: int, inputs: RolloutInputs) -> list[MarkVictim]:

@@ -13,7 +13,7 @@ from functools import cached_property
 from argosy.keys import CellName, DeploymentKey, GroupName
 from argosy.manifests import EngineWorkload
 from argosy.snapshot.cluster import DeploymentState, PodState
-from argosy.snapshot.serving import takes_requests
+from argosy.snapshot.serving import never_served, takes_requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,11 @@ class RolloutInputs:
             return 0
         pods = self.all_pods(target.key)
         return sum(takes_requests(p, self.lost) and p.key in self.closed for p in pods)
+
+    def num_never_served(self, target: Target) -> int:
+        """Replicas that only load. None where others are not ready: Kubernetes might remove one of those."""
+        unready = [p for p in self.live_pods(target.key) if not p.ready]
+        return len(unready) if all(map(never_served, unready)) else 0
 
     def num_surplus(self, target: Target) -> int:
         """Replicas that exist beyond the plan."""

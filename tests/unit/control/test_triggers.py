@@ -114,7 +114,9 @@ def deleting(pod: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_change_is_named_in_a_sentence(kind: str, before: Any, after: Any, message: str) -> None:
-    assert trigger_of(kind, before, after) == Trigger(message)
+    found = trigger_of(kind, before, after)
+    assert found is not None
+    assert (found.message, found.is_progress) == (message, False)
 
 
 @pytest.mark.parametrize(
@@ -369,3 +371,28 @@ def test_an_order_by_annotation_triggers_a_decision_that_names_it(
 def test_other_annotations_trigger_nothing() -> None:
     assert trigger_of("fleets", annotated(), annotated(team="blue")) is None
     assert trigger_of("fleets", annotated(paused="false"), annotated()) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        pytest.param(a_node(), a_node(unschedulable=True), True, id="a cordon"),
+        pytest.param(a_node(unschedulable=True), a_node(), True, id="its end"),
+        pytest.param(None, a_node(), True, id="a node that joins"),
+        pytest.param(a_node(), a_node(labels={"a": "b"}), True, id="a label"),
+        pytest.param(a_node(), a_node(UNKNOWN), False, id="it is unavailable"),
+        pytest.param(a_node(), None, False, id="it is gone"),
+        pytest.param(
+            a_node(),
+            a_node(taints=[{"key": "a", "effect": "NoExecute"}]),
+            False,
+            id="it evicts what runs there",
+        ),
+    ],
+)
+def test_of_nodes_whose_replicas_stay_for_now_others_may_follow(
+    before: dict[str, Any] | None, after: dict[str, Any] | None, expected: bool
+) -> None:
+    found = trigger_of("nodes", before, after)
+    assert found is not None
+    assert found.has_followers is expected

@@ -40,6 +40,8 @@ def a_pod(name: str, state: str = "serving") -> PodState:
     match state:
         case "loading":
             return replace(pod, ready=False)
+        case "crashed":
+            return replace(pod, ready=False, restarts=1)
         case "gated":
             return replace(pod, ready=False, node="", gated=True)
         case "draining":
@@ -125,7 +127,11 @@ def pods(letter: str, *states: str) -> dict[str, str]:
             id="fewer: victims in placement's order, marked first",
         ),
         pytest.param(
-            Scene({"a": 2}, {"a": 3}, pods("a", "serving", "loading", "loading"), victims=("a3",)),
+            Scene(
+                {"a": 1, "b": 1},
+                {"a": 3, "b": 1},
+                pods("a", "serving", "serving", "serving") | pods("b", "loading"),
+            ),
             [],
             id="fewer, but the planned ones do not serve yet: nothing goes",
         ),

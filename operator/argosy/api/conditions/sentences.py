@@ -242,10 +242,10 @@ _OF_REPLICAS = {
 _OF_PLANS = {
     "PlanCurrent": "The plan is the one that the present prices, rates and SLOs ask for.",
     "ChangeWaits": (
-        "A change of the plan waits until {until}: FleetPlan revision {revision} was made less than"
-        " spec.stabilizationSeconds ({window_s} s) ago, or less than twice the time that its new replicas"
-        " take to load. Until then its replicas are kept ({kept_cost} an hour), because they keep every SLO;"
-        " wanted are {wanted} ({cost} an hour). What prices, rates and SLOs ask for then is made. For"
+        "A change of the plan waits until {until}: FleetPlan revision {revision} was made, or started a"
+        " replica, less than spec.stabilizationSeconds ({window_s} s) ago, or less than twice the time that"
+        " its new replicas take to load. Until then its replicas are kept ({kept_cost} an hour), because"
+        " {why}; wanted are {wanted} ({cost} an hour). What prices, rates and SLOs ask for then is made. For"
         " changes at once, set spec.stabilizationSeconds to 0."
     ),
     "Paused": (

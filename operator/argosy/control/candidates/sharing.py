@@ -30,18 +30,25 @@ SLO: so sharing takes at most twice the work, and small classes, for which it is
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What classes must agree on to share replicas."""
+    """What classes must agree on to share replicas.
+
+    planned: the group that they have, where none may merge
+    """
 
     namespace: str
     models: frozenset[ModelKey]
     priority: int
     policy: ClusterPolicy
+    planned: GroupName | None = None
 
 
-def shared_cells(resolution: Resolution, known: Known) -> RouteCells:
-    """One cell for each class; compatible classes are in one group."""
+def shared_cells(resolution: Resolution, known: Known, *, may_merge: bool = True) -> RouteCells:
+    """One cell for each class; compatible classes are in one group.
+
+    may_merge: False where the groups of the plan before may only split: then all its Deployments keep theirs
+    """
     planned = PlannedGroups.of(known.snapshot)
-    rule = _Rule(known, planned)
+    rule = _Rule(known, planned, may_merge)
     memberships: list[Membership] = []
     for _, members in sorted(rule.compatible(resolution).items(), key=lambda item: item[1][0].key):
         memberships += rule.memberships(members)
@@ -59,6 +66,7 @@ class _Rule:
 
     known: Known
     planned: PlannedGroups
+    may_merge: bool = True
     capacities: dict[tuple[ModelKey, str, Mix, Slo], float] = field(default_factory=dict)
 
     def compatible(self, resolution: Resolution) -> Mapping[Terms, list[ResolvedClass]]:
@@ -72,6 +80,7 @@ class _Rule:
                 models=member.spec.model_keys,
                 priority=member.spec.spec.priority,
                 policy=ClusterPolicy.of(policies.get(member.key)),
+                planned=None if self.may_merge else self.planned.group_of.get(member.key),
             )
             found.setdefault(terms, []).append(member)
         return found

@@ -1,8 +1,9 @@
 """The limit on destruction: a large removal that nothing explains waits for a second look.
 
 Owns the share that may go at once and what counts as an explanation: an object that a user has
-deleted, a lower demand, a changed price. Counted on the whole fleet. Input: decided steps, the snapshot
-and the control memory. Output: the steps that may be taken now, and a sentence where some wait.
+deleted or edited, a node that is announced to go (a cordon), a lower demand, a changed price. Counted on the
+whole fleet. Input: decided steps, the snapshot and the control memory. Output: the steps that may be taken
+now, and a sentence where some wait.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from argosy.api import Fleet
 from argosy.api.conditions import Reason
 from argosy.control.decision import EventRecord, PlannedStep
 from argosy.control.memory import PlanInputs
 from argosy.control.picture.named import makers_by_deployment
+from argosy.control.revision.edits import spec_digests
 from argosy.control.revision.revision import DEMAND_NOISE
+from argosy.control.state.departure import departure
 from argosy.keys import ClassKey, DeploymentKey
 from argosy.rollout import (
     DeleteDeployment,
@@ -30,6 +34,8 @@ from argosy.rollout import (
 )
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.seen import SECOND_LOOK_S
+
+K = TypeVar("K")
 
 LARGEST_SHARE = 0.5
 """Of the fleet's ready replicas; more at once is what a wrong picture asks for."""
@@ -58,7 +64,7 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What explains removals. `cause`: of the followed plan: an order, lower demand, a price; or empty."""
+    """What explains removals. `cause`: of the followed plan, as `cause_of` finds it; or empty."""
 
     cause: str = ""
     first_seen_s: Mapping[str, float] = field(default_factory=dict)
@@ -80,9 +86,9 @@ def guarded(steps: tuple[PlannedStep, ...], snapshot: FleetSnapshot, explanation
         return Guarded(steps, is_large=True)
     return Guarded(
         tuple(each for each in steps if not _is_part(each.step, removed, snapshot)),
-        f"{number} of {total} ready replicas would go at once and no deleted object, lower demand or changed"
-        f" price explains it: more than {LARGEST_SHARE:.0%} wait for a second look, at most"
-        f" {_wait_s(snapshot):.0f} s",
+        f"{number} of {total} ready replicas would go at once and no deleted or edited object, cordoned node,"
+        f" lower demand or changed price explains it: more than {LARGEST_SHARE:.0%} wait for a second look,"
+        f" at most {_wait_s(snapshot):.0f} s",
         is_large=True,
     )
 
@@ -117,18 +123,31 @@ def is_destructive(step: Step, snapshot: FleetSnapshot) -> bool:
 def inputs_of(snapshot: FleetSnapshot, rate_per_s: Mapping[ClassKey, float]) -> PlanInputs:
     """What a plan is made for, as far as it explains a smaller fleet."""
     prices = {name: pool.spec.price_usd_per_hour for name, pool in snapshot.pools.items()}
-    return PlanInputs(prices=prices, rate_per_s=dict(rate_per_s))
+    leaving = {name: bool(departure(node)) for name, node in snapshot.nodes.items()}
+    specs = spec_digests(snapshot)
+    return PlanInputs(prices=prices, rate_per_s=dict(rate_per_s), specs=specs, leaving=leaving)
 
 
 def cause_of(before: PlanInputs | None, now: PlanInputs) -> str:
-    """What has changed between two plans that explains a smaller fleet: Demand, Price, or nothing."""
+    """What has changed between two plans that explains a smaller fleet: Demand, Price, Edit, Nodes; or empty.
+
+    An object or a node that one of them lacks explains nothing: it may only not be seen.
+    """
     if before is None:
         return ""
     shared = before.rate_per_s.keys() & now.rate_per_s.keys()
     if any(now.rate_per_s[k] < (1 - DEMAND_NOISE) * before.rate_per_s[k] for k in shared):
         return "Demand"
-    pools = before.prices.keys() & now.prices.keys()
-    return "Price" if any(now.prices[p] != before.prices[p] for p in pools) else ""
+    if _differ(before.prices, now.prices):
+        return "Price"
+    if _differ(before.specs, now.specs):
+        return "Edit"
+    return "Nodes" if _differ(before.leaving, now.leaving) else ""
+
+
+def _differ(before: Mapping[K, object], now: Mapping[K, object]) -> bool:
+    """Whether a value differs of what both have."""
+    return any(now[key] != before[key] for key in before.keys() & now.keys())
 
 
 def _wait_s(snapshot: FleetSnapshot) -> float:

@@ -15,6 +15,7 @@ from argosy.control.candidates.resolve import Resolution
 from argosy.control.cells import RouteCells
 from argosy.control.revision.keeping import Keeping
 from argosy.keys import ClassKey, DeploymentKey, GroupName
+from argosy.manifests import EngineWorkload
 from argosy.place.solution import Placement
 from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan, ShortfallCause
@@ -29,6 +30,7 @@ class Waiting:
     kept:     the last revision's replicas and shares, as the plan of the present problem
     wanted:   the plan that would replace it
     variants: its replicas by variant, for sentences
+    workloads: what runs its replicas, by Deployment
     revision: of the FleetPlan that is kept
     until_s:  when the wait ends (seconds since the epoch), if nothing ends it before
     """
@@ -36,6 +38,7 @@ class Waiting:
     kept: Plan
     wanted: Plan
     variants: Mapping[str, int]
+    workloads: Mapping[DeploymentKey, EngineWorkload]
     revision: int
     until_s: float
 
@@ -72,6 +75,7 @@ class Decided:
     is_stuck: the plan that is followed cannot be made of the present objects: nothing else is done for it
     kept:    replicas beyond the plan that stay, because nothing can be planned for a class of theirs
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
+    former:  what runs replicas of the last plan that no class can use now, while their removal waits
     """
 
     problem: PlanProblem
@@ -85,6 +89,12 @@ class Decided:
     is_stuck: bool = False
     kept: Mapping[DeploymentKey, Keeping] = field(default_factory=dict)
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
+    former: Mapping[DeploymentKey, EngineWorkload] = field(default_factory=dict)
+
+    @cached_property
+    def workloads(self) -> Mapping[DeploymentKey, EngineWorkload]:
+        """What runs the replicas of the plan, and of every candidate, by Deployment."""
+        return {**self.former, **self.resolution.workloads()}
 
     @cached_property
     def groups(self) -> frozenset[GroupName]:

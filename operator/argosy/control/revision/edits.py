@@ -1,7 +1,8 @@
-"""What users' specs say besides prices, declared rates and SLOs, as one word.
+"""What users' specs say, as digests: all of them but for prices, declared rates and SLOs; and each as it is.
 
 Owns what counts as an edit that is obeyed at once. Input: a snapshot. Output: a digest, which a FleetPlan
-keeps: where it differs from the present one, a user has edited something else since.
+keeps: where it differs from the present one, a user has edited something else since. And a digest of each
+object, which tells an edited object from one that is not seen.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from argosy.api import CustomResource, Fleet
 from argosy.api.crd.resource import ObjectMeta
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.seen import ObjectRef
 
 _FLEETING: dict[str, tuple[tuple[str, ...], ...]] = {
     "WorkloadClass": (("slo",), ("traffic", "requestsPerSecond")),
@@ -31,13 +33,25 @@ def edits_digest(snapshot: FleetSnapshot) -> str:
     return content.hexdigest()[:16]
 
 
+def spec_digests(snapshot: FleetSnapshot) -> dict[ObjectRef, str]:
+    """Of each object that users edit."""
+    return {
+        ObjectRef(item.PLURAL, item.key): _digest(json.dumps(item.to_object()["spec"], sort_keys=True))
+        for item in _objects(snapshot)
+    }
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _objects(snapshot: FleetSnapshot) -> Iterator[CustomResource]:
     if snapshot.fleet is not None:
         yield snapshot.fleet
     elif snapshot.last_fleet_spec is not None:
         # Its settings hold: that the object is gone changes nothing.
         yield Fleet(metadata=ObjectMeta(name="default"), spec=snapshot.last_fleet_spec)
-    for by_key in (snapshot.pools, snapshot.models, snapshot.classes):
+    for by_key in (snapshot.pools, snapshot.models, snapshot.classes, snapshot.policies):
         yield from (item for _, item in sorted(by_key.items()))
 
 

@@ -17,7 +17,7 @@ from argosy.api.fleet import Mode
 from argosy.api.orders import Orders, orders_of
 from argosy.control.revision.decided import Hold
 from argosy.control.revision.revision import SHARE_TOLERANCE
-from argosy.control.revision.window import counts_of, last_revision, shares_of, variants_of
+from argosy.control.revision.window import last_revision, planned_counts, shares_of
 from argosy.control.sizing import Sizing
 from argosy.plan.check import violations
 from argosy.plan.explain.words import rate
@@ -43,6 +43,14 @@ _ORDERED = frozenset(
 """Rules that an order may break: it serves less than could be served, or costs more than it may."""
 
 
+def _variants(problem: PlanProblem, plan: Plan) -> dict[str, int]:
+    """A plan's replicas by variant, for sentences."""
+    counts: Counter[str] = Counter()
+    for option in problem.options:
+        counts[option.variant] += plan.replicas.get(option.name, 0)
+    return {variant: count for variant, count in sorted(counts.items()) if count}
+
+
 def fleet_orders(snapshot: FleetSnapshot) -> Orders:
     """What the annotations of Fleet/default order; nothing where there is no Fleet."""
     return orders_of(snapshot.fleet.metadata.annotations) if snapshot.fleet is not None else NO_ORDERS
@@ -56,7 +64,7 @@ def hold(sizing: Sizing, problem: PlanProblem, found: Plan) -> Hold | None:
     last = last_revision(snapshot)
     if last is None:
         why = "there is no FleetPlan yet that could be held"
-        return Hold(orders, 0, None, why, found, variants_of(problem, found), is_same=False)
+        return Hold(orders, 0, None, why, found, _variants(problem, found), is_same=False)
     target, wrong = _target(snapshot, orders, last)
     plan = as_earlier(problem, found, _earlier(target, problem))
     refusal = _refusal(problem, plan, target)
@@ -67,8 +75,8 @@ def hold(sizing: Sizing, problem: PlanProblem, found: Plan) -> Hold | None:
         plan=kept,
         problem=wrong or refusal,
         wanted=found,
-        variants=variants_of(problem, found),
-        is_same=counts_of(target) == {name: n for name, n in found.replicas.items() if n},
+        variants=_variants(problem, found),
+        is_same=planned_counts(target) == {name: n for name, n in found.replicas.items() if n},
     )
 
 
@@ -90,7 +98,7 @@ def _earlier(plan: FleetPlan, problem: PlanProblem) -> Earlier:
     cells, groups = {c.name for c in problem.cells}, {c.group for c in problem.cells}
     group_of = {entry.name: entry.sharing_group for entry in plan.spec.deployments}
     return Earlier(
-        {name: n for name, n in counts_of(plan).items() if group_of[name] in groups},
+        {name: n for name, n in planned_counts(plan).items() if group_of[name] in groups},
         {pair: share for pair, share in shares_of(plan).items() if pair[0] in cells},
         SHARE_TOLERANCE,
     )

@@ -69,7 +69,7 @@ def request_limits(
     """Requests in flight at one Envoy, by Deployment, beyond which it refuses."""
     before = {d.name: d.request_limit for d in published.spec.deployments} if published else {}
     flows = _flows(decided)
-    slots = {name: w.variant.engine.max_num_seqs for name, w in decided.resolution.workloads().items()}
+    slots = {name: w.variant.engine.max_num_seqs for name, w in decided.workloads.items()}
     found: dict[DeploymentKey, int] = {}
     for name, replicas in decided.plan.replicas.items():
         needed = _needed(flows.get(name, ()), slots[name], replicas, max(1, num_envoys))

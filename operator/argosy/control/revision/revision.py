@@ -193,7 +193,7 @@ def runs_differently(
 
 
 def _entries(decided: Decided, limits: Mapping[DeploymentKey, int]) -> dict[DeploymentKey, PlannedDeployment]:
-    workloads = decided.resolution.workloads()
+    workloads = decided.workloads
     found = {
         name: _entry(workloads[name], replicas, _nodes(decided.placement, name)).model_copy(
             update={"request_limit": limits.get(name)}
@@ -281,7 +281,7 @@ def _is_kept(decided: Decided, row: RouteCell) -> bool:
     """True if a replica that runs answers a cell for which nothing can be planned, as routes have it."""
     models = decided.resolution.classes[row.workload_class].spec.model_keys
     is_alone = decided.cells.classes_of(row.group) == (row.workload_class,)
-    workloads = decided.resolution.workloads()
+    workloads = decided.workloads
 
     def model_of(name: DeploymentKey) -> ModelKey | None:
         if name in workloads and workloads[name].group == row.group:

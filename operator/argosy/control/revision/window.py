@@ -1,33 +1,32 @@
-"""Which change of the plan waits, because one was made a moment ago and nothing is in danger.
+"""Which changes of the plan wait, because one was made a moment ago.
 
 Owns the stabilisation of revisions. A price, a declared rate or an SLO that comes and goes every few
 seconds would else make a revision each time, and start replicas that the next one removes before they
 serve. So of such changes one is made, and the next waits until `spec.stabilizationSeconds` have passed
-since, or twice the time that the replicas take to load that it started, if longer. It does not wait where the
-present plan would serve less, breaks a rule of the check, has lost a node or replicas, or where a user
-has edited anything else.
+since, and since each replica that it started was made; or twice the time that these replicas take to load,
+if longer. `growth` has what is done meanwhile. None waits where a node or replicas of the plan are lost, or a
+user has edited anything else.
 
-Input: what was sized, the plan found for it, and the last revision. Output: what is kept meanwhile. When
+Input: what was sized, the plan found for it, and the last revision. Output: the `Window` that is open. When
 the last revision was made is read from its status, so that a restarted operator knows it too.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 
 from argosy.api import FleetPlan
 from argosy.api.conditions import ConditionType, find_condition
 from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import seconds_of
-from argosy.control.revision.decided import Waiting
 from argosy.control.revision.edits import edits_digest
 from argosy.control.revision.revision import SHARE_TOLERANCE
 from argosy.control.sizing import Sizing
 from argosy.control.state.counts import num_alive, num_serving
 from argosy.control.state.nodes import closed_pods, new_pod_nodes
 from argosy.keys import CellName, DeploymentKey
-from argosy.plan.kept import Earlier, kept
+from argosy.plan.kept import Earlier
 from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan
 from argosy.snapshot.fleet import FleetSnapshot
@@ -44,28 +43,31 @@ def last_revision(snapshot: FleetSnapshot) -> FleetPlan | None:
     return max(snapshot.plans, key=lambda plan: plan.spec.revision, default=None)
 
 
-def waiting(sizing: Sizing, problem: PlanProblem, found: Plan) -> Waiting | None:
-    """What is kept instead of `found`, and until when; None where `found` is made at once."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Until `until_s` (seconds since the epoch) nothing of `last` is taken away.
+
+    young: Deployments of which `last` has started replicas
+    """
+
+    last: FleetPlan
+    until_s: float
+    young: frozenset[DeploymentKey]
+
+    @property
+    def earlier(self) -> Earlier:
+        """What `last` has."""
+        return Earlier(planned_counts(self.last), shares_of(self.last), SHARE_TOLERANCE)
+
+
+def open_window(sizing: Sizing, problem: PlanProblem, found: Plan) -> Window | None:
+    """The window in which `found` waits; None where it is no change, or is made at once."""
     snapshot, last = sizing.snapshot, last_revision(sizing.snapshot)
     if last is None or snapshot.fleet_spec.mode is Mode.OBSERVE or _is_same(last, problem, found):
         return None
-    until_s = _until_s(last, sizing, problem)
-    if until_s is None or last.spec.edits_digest != edits_digest(snapshot) or _has_failed(last, sizing):
+    if last.spec.edits_digest != edits_digest(snapshot) or _has_failed(last, sizing):
         return None
-    plan = kept(problem, found, _earlier(last))
-    return (
-        None
-        if plan is None
-        else Waiting(plan, found, variants_of(problem, found), last.spec.revision, until_s)
-    )
-
-
-def variants_of(problem: PlanProblem, plan: Plan) -> dict[str, int]:
-    """A plan's replicas by variant."""
-    counts: Counter[str] = Counter()
-    for option in problem.options:
-        counts[option.variant] += plan.replicas.get(option.name, 0)
-    return {variant: count for variant, count in sorted(counts.items()) if count}
+    return _window(last, sizing, problem)
 
 
 def made_at_s(plan: FleetPlan) -> float | None:
@@ -74,24 +76,29 @@ def made_at_s(plan: FleetPlan) -> float | None:
     return seconds_of(dated.last_transition_time if dated else plan.metadata.creation_timestamp)
 
 
-def _until_s(last: FleetPlan, sizing: Sizing, problem: PlanProblem) -> float | None:
-    """When the wait after the last revision ends; None where it has ended, or there is none."""
-    window_s = float(sizing.snapshot.fleet_spec.stabilization_seconds)
+def _window(last: FleetPlan, sizing: Sizing, problem: PlanProblem) -> Window | None:
+    """The window after the last revision; None where it has closed, or there is none."""
+    snapshot, window_s = sizing.snapshot, float(sizing.snapshot.fleet_spec.stabilization_seconds)
     made_s = made_at_s(last)
     if window_s <= 0 or made_s is None:
         return None
-    wait_s = max(window_s, LOAD_TIMES * _load_s(last, made_s, sizing, problem))
-    age_s = sizing.snapshot.now_s - made_s
+    planned = planned_counts(last)
+    pods = [p for p in snapshot.engine_pods if p.created_s >= made_s and p.deployment in planned]
+    serving = num_serving(snapshot, sizing.lost)
+    young = {p.deployment for p in pods} | {n for n, count in planned.items() if serving.get(n, 0) < count}
+    load_s = _load_s({d.variant for d in last.spec.deployments if d.name in young}, problem)
+    wait_s = max(window_s, LOAD_TIMES * load_s)
+    # A replica that found room late: each is kept for a window. One made after the wait holds nothing back.
+    late_s = max((p.created_s - made_s for p in pods if p.created_s - made_s < wait_s), default=0.0)
+    wait_s = max(wait_s, late_s + window_s)
+    age_s = snapshot.now_s - made_s
     # A revision from the future: clocks differ. By more than the wait it tells nothing.
-    return made_s + wait_s if -wait_s <= age_s < wait_s else None
+    return Window(last, made_s + wait_s, frozenset(young)) if -wait_s <= age_s < wait_s else None
 
 
-def _load_s(last: FleetPlan, made_s: float, sizing: Sizing, problem: PlanProblem) -> float:
-    """The longest time to load among the planned Deployments of which a replica was started since."""
-    serving = num_serving(sizing.snapshot, sizing.lost)
-    started = {p.deployment for p in sizing.snapshot.engine_pods if p.created_s >= made_s}
-    started |= {name for name, count in counts_of(last).items() if serving.get(name, 0) < count}
-    return max((o.load_s for o in problem.options if o.name in started & counts_of(last).keys()), default=0.0)
+def _load_s(variants: Set[str], problem: PlanProblem) -> float:
+    """The longest time to load among these variants, in whatever group."""
+    return max((o.load_s for o in problem.options if o.variant in variants), default=0.0)
 
 
 def _is_same(last: FleetPlan, problem: PlanProblem, found: Plan) -> bool:
@@ -102,7 +109,11 @@ def _is_same(last: FleetPlan, problem: PlanProblem, found: Plan) -> bool:
         abs(before.get(pair, 0.0) - after.get(pair, 0.0)) <= SHARE_TOLERANCE
         for pair in before.keys() | after.keys()
     )
-    return cells and shares and counts_of(last) == {n: count for n, count in found.replicas.items() if count}
+    return (
+        cells
+        and shares
+        and planned_counts(last) == {n: count for n, count in found.replicas.items() if count}
+    )
 
 
 def _has_failed(last: FleetPlan, sizing: Sizing) -> bool:
@@ -118,12 +129,8 @@ def _has_failed(last: FleetPlan, sizing: Sizing) -> bool:
     return any(name in hit and settled[name] < d.replicas for name, d in planned.items())
 
 
-def _earlier(last: FleetPlan) -> Earlier:
-    return Earlier(counts_of(last), shares_of(last), SHARE_TOLERANCE)
-
-
-def counts_of(plan: FleetPlan) -> Mapping[DeploymentKey, int]:
-    """A revision's replicas by Deployment, positive ones only."""
+def planned_counts(plan: FleetPlan) -> Mapping[DeploymentKey, int]:
+    """The planned replicas of each Deployment that has any."""
     return {d.name: d.replicas for d in plan.spec.deployments if d.replicas}
 
 

@@ -1,7 +1,7 @@
 """How many replicas of each Deployment exist, and how many take requests.
 
-Owns the two counts. Input: a snapshot and the keys of the pods whose capacity does not count. Output:
-replicas by Deployment.
+Owns the two counts, and whether replicas still start. Input: a snapshot and the keys of the pods whose
+capacity does not count. Output: replicas by Deployment.
 """
 
 from __future__ import annotations
@@ -29,3 +29,11 @@ def num_serving(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[Deploymen
         if not pod.deleting:
             serving[pod.deployment] = serving.get(pod.deployment, 0) + takes_requests(pod, lost)
     return serving
+
+
+def is_starting(snapshot: FleetSnapshot) -> bool:
+    """Whether a Deployment has replicas that do not take requests yet, or the applied plan wants some."""
+    plan, serving = snapshot.applied_plan, num_serving(snapshot, frozenset())
+    wanted = [(d.key, d.replicas) for d in snapshot.deployments.values()]
+    wanted += [(d.name, d.replicas) for d in plan.spec.deployments] if plan is not None else []
+    return any(serving.get(key, 0) < count for key, count in wanted)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from argosy.api import Fleet, GPUPool, ServedModel, WorkloadClass
+from argosy.api import Fleet, FleetPlan, GPUPool, ServedModel, WorkloadClass
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
 from argosy.api.fleet import FleetStatus
 from argosy.api.gpupool import GPUPoolStatus
@@ -18,8 +18,10 @@ from argosy.api.kinds import kind_of
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.decision import EventRecord, StatusUpdate
+from argosy.control.revision.decided import Decided
 from argosy.control.state.nodes import unusable_text
 from argosy.control.state.waiting import uncounted_pods
+from argosy.control.status.waiting import hold_events, waiting_events
 from argosy.keys import ClassKey, ModelKey
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -179,3 +181,23 @@ def _status_before(
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def plan_events(
+    snapshot: FleetSnapshot, new_plan: FleetPlan | None, decided: Decided
+) -> tuple[EventRecord, ...]:
+    """A new plan is an event of Fleet; what it cannot serve, of the class that lacks it."""
+    events = [*waiting_events(snapshot, decided.waiting), *hold_events(snapshot, decided.hold)]
+    if new_plan is None:
+        return tuple(events)
+    if snapshot.fleet is not None:
+        message = f"{new_plan.metadata.name}: {new_plan.spec.trigger}"
+        events.append(EventRecord(Fleet.KIND, snapshot.fleet.key, "Normal", "NewPlan", message))
+    for shortfall in decided.plan.shortfalls:
+        row = decided.cells.find(shortfall.cell)
+        assert row is not None  # the plan was checked: it names no other cells
+        cause, message = shortfall.cause.value, shortfall.message
+        if any(cell.name == shortfall.cell and cell.kept_share > 0 for cell in new_plan.spec.cells):
+            message = f"{message}. The replicas that run are kept and serve it without that promise."
+        events.append(EventRecord(WorkloadClass.KIND, row.workload_class, "Warning", cause, message))
+    return tuple(events)

@@ -170,7 +170,10 @@ class Reported:
         if self.mode is Mode.AUTO:
             return ()
         planned = {d.name: d for d in self.planned}
-        wanted = Wanted(self._wanted, planned, self.sizing.resolution.workloads(), self.edits)
+        workloads = self.sizing.resolution.workloads()
+        if self.waiting is not None:
+            workloads |= self.waiting.workloads
+        wanted = Wanted(self._wanted, planned, workloads, self.edits)
         return differences(self.snapshot, self.sizing.lost, wanted)
 
     @property

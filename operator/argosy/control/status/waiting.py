@@ -38,6 +38,7 @@ def plan_current(snapshot: FleetSnapshot, waiting: Waiting | None) -> Verdict:
         wanted=_counts(waiting.variants),
         cost=f"${waiting.wanted.cost_usd_per_hour:.2f}",
         kept_cost=f"${waiting.kept.cost_usd_per_hour:.2f}",
+        why=_why_kept(waiting),
         window_s=snapshot.fleet_spec.stabilization_seconds,
     )
 
@@ -58,6 +59,12 @@ def approval_verdict(snapshot: FleetSnapshot) -> Verdict | None:
         followed=applied.spec.revision,
         kept_cost=f"${applied.spec.cost_usd_per_hour:.2f}",
     )
+
+
+def _why_kept(waiting: Waiting) -> str:
+    if waiting.kept.shortfalls or waiting.kept.unmet_floors:
+        return "what they lack finds no room beside them, or nothing can serve it"
+    return "they keep every SLO"
 
 
 def waiting_events(snapshot: FleetSnapshot, waiting: Waiting | None) -> tuple[EventRecord, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from argosy.plan.constraints.limits import Budget, Ceilings, Floors, LastReplicas
+from argosy.plan.constraints.limits import Budget, Ceilings, Floors, LastReplicas, Staying
 from argosy.plan.constraints.load import Load
 from argosy.plan.constraints.packing import Packing
 from argosy.plan.constraints.serving import Serving
@@ -30,6 +30,7 @@ ALL: tuple[SizingConstraint, ...] = (
     Ceilings(),
     Floors(),
     LastReplicas(),
+    Staying(),
     Budget(),
     Transition(),
 )

@@ -1,4 +1,4 @@
-"""Users' limits: floors, ceilings and the budget."""
+"""Floors, ceilings and the budget, which users set, and the replicas that stay."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ class LastReplicas:
         for group, abandoned in sizing.abandoned.items():
             replicas = (sizing.replicas[o.name] for o in sizing.facts.options_by_group[group])
             sizing.program.add_linear_constraint(mathopt.fast_sum((abandoned, *replicas)) >= 1)
+
+
+class Staying:
+    """An option keeps the replicas that stay: never relaxed."""
+
+    def add_to(self, sizing: SizingModel) -> None:
+        """One row per option with such replicas."""
+        for option in sizing.facts.options:
+            if option.least_replicas:
+                sizing.program.add_linear_constraint(sizing.replicas[option.name] >= option.least_replicas)
 
 
 class Ceilings:

@@ -19,8 +19,8 @@ from argosy.plan.solver.shares import group_missing_per_s, missing_per_s, shares
 
 
 def fill(facts: Facts, start: Counts) -> dict[DeploymentKey, int]:
-    """`start`, and the replicas that floors and unserved cells still need and for which there is room."""
-    counts = {o.name: start.get(o.name, 0) for o in facts.options}
+    """`start`, what stays, and the replicas that floors and unserved cells still need and that find room."""
+    counts = {o.name: max(start.get(o.name, 0), o.least_replicas) for o in facts.options}
     by_priority = sorted(facts.groups, key=lambda g: (-facts.priority_by_group[g], g))
     incumbents = [g for g in by_priority if g in facts.incumbents]
     for priority, groups in itertools.groupby(by_priority, key=facts.priority_by_group.__getitem__):

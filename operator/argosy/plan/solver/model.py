@@ -97,9 +97,10 @@ class SizingModel:
         return {name: round(values[variable]) for name, variable in self.replicas.items()}
 
     def nothing(self) -> dict[mathopt.Variable, float]:
-        """The solution that is always feasible once all is relaxed: no replica, all missing."""
+        """The solution that is feasible once all is relaxed: no replica but those that stay, all missing."""
         values = dict.fromkeys(self.program.variables(), 0.0)
         values.update(dict.fromkeys(self.missing.values(), 1.0))
+        values.update({self.replicas[o.name]: float(o.least_replicas) for o in self.facts.options})
         values.update({variable: float(self.facts.floor(g)) for g, variable in self.unmet.items()})
         values.update(dict.fromkeys(self.abandoned.values(), 1.0))
         return values

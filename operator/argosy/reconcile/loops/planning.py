@@ -19,6 +19,7 @@ from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import Decision, EventRecord, PlannedStep
 from argosy.control.memory import ControlMemory
 from argosy.control.recheck import changed_since
+from argosy.control.state.counts import is_starting
 from argosy.control.status.fleet import refused_decision
 from argosy.control.step import StepSettings
 from argosy.control.steps import gate_steps
@@ -43,6 +44,12 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 0.2
 """Changes that come together (an applied folder, a Deployment's pods) make one decision."""
+
+NODES_QUIET_S = 2.0
+"""While replicas start, a change of a node waits for so long after the last one: a loop over nodes (`kubectl
+cordon` of one each second) then makes one plan, and not one for each node, which the next replaces."""
+NODES_LONGEST_S = 10.0
+"""The same, counted from the first of them."""
 
 PROGRESS_GAP_S = 1.0
 """Earlier steps that take effect one after another do not need a decision each."""
@@ -112,6 +119,8 @@ class PlanningLoop:
         """Namespaces that are being deleted, and until when nothing is made in them (monotonic seconds)."""
         self._is_standby = False
         self._last_end_s = 0.0
+        self._nodes_changed_s = 0.0
+        """When a node changed last whose followers are waited for (monotonic seconds)."""
         self._waits_until_s: float | None = None
         self._waiting: list[Trigger] = []
         self._parting: dict[ObjectRef, float] = {}
@@ -129,6 +138,8 @@ class PlanningLoop:
             self._triggers.append(trigger)
         if not trigger.is_progress:
             self._input_changed.set()
+        if trigger.has_followers:
+            self._nodes_changed_s = self._state.clock.monotonic_s()
         self._woken.set()
 
     def begin_anew(self, proof: str) -> None:
@@ -418,6 +429,26 @@ class PlanningLoop:
         await self._place_early()
         if self._triggers and all(t.is_progress for t in self._triggers):
             await clock.sleep(max(0.0, PROGRESS_GAP_S - (clock.monotonic_s() - self._last_end_s)))
+        await self._gather_nodes()
+
+    async def _gather_nodes(self) -> None:
+        """Wait until nodes have stopped changing one after another, while replicas still start.
+
+        Pods get their nodes meanwhile. Whatever else asks for a decision ends the wait.
+        """
+        clock = self._state.clock
+        longest_s = clock.monotonic_s() + NODES_LONGEST_S
+        while self._only_nodes_changed():
+            left_s = min(self._nodes_changed_s + NODES_QUIET_S, longest_s) - clock.monotonic_s()
+            if left_s <= 0.0 or not is_starting(self._state.snapshot()):
+                return
+            self._woken.clear()
+            await clock.wait(self._woken, left_s)
+            await self._place_early()
+
+    def _only_nodes_changed(self) -> bool:
+        asked = [trigger for trigger in self._triggers if not trigger.is_progress]
+        return bool(asked) and all(trigger.has_followers for trigger in asked)
 
     def _interval_s(self) -> float:
         """Seconds until the next look, if nothing asks for one before."""

@@ -186,7 +186,11 @@ def test_a_large_removal_that_nothing_explains_waits_for_a_second_look_and_says_
     assert world.protected == protected  # evictions wait, too
     assert first.waiting.startswith("5 of 6 ready replicas would go at once")
     assert verdict(first, "default", "fleets") == ("True", "RemovalWaits")
-    assert [e.reason for e in first.events if e.reason == "RemovalWaits"] == ["RemovalWaits"]
+    told = {e.kind: e.message for e in first.events if e.reason == "RemovalWaits"}
+    assert set(told) == {"Fleet", "FleetPlan"}
+    assert told["FleetPlan"].startswith(
+        "All 1 planned replicas get requests; 5 of the former plan still serve: 5 of 6 ready replicas"
+    )
     world.run(int(SECOND_LOOK_S) - 10)
     assert len(world.pods) == 6
     world.run(40)

@@ -85,8 +85,8 @@ def test_the_removals_of_all_deployments_are_added_up() -> None:
     found = guarded(steps, a_fleet_of(4, 4), UNEXPLAINED)
     assert taken(found) == []
     assert found.waiting == (
-        "5 of 8 ready replicas would go at once and no deleted object, lower demand or changed price explains"
-        " it: more than 50% wait for a second look, at most 30 s"
+        "5 of 8 ready replicas would go at once and no deleted or edited object, cordoned node, lower"
+        " demand or changed price explains it: more than 50% wait for a second look, at most 30 s"
     )
 
 
@@ -222,9 +222,24 @@ def prices(**usd: float) -> PlanInputs:
     return PlanInputs(prices=usd)
 
 
+def specs(**digests: str) -> PlanInputs:
+    return PlanInputs(specs={ObjectRef("gpupools", name): digest for name, digest in digests.items()})
+
+
+def leaving(**nodes: bool) -> PlanInputs:
+    return PlanInputs(leaving=nodes)
+
+
 @pytest.mark.parametrize(
     ("before", "now", "expected"),
     [
+        pytest.param(specs(a="1", b="1"), specs(a="1", b="2"), "Edit", id="an edited object"),
+        pytest.param(specs(a="1", b="1"), specs(a="1"), "", id="an object that is not there, or not seen"),
+        pytest.param(specs(a="1"), specs(a="1", b="2"), "", id="an object more"),
+        pytest.param(leaving(n=False, m=False), leaving(n=True, m=False), "Nodes", id="a cordon"),
+        pytest.param(leaving(n=True), leaving(n=False), "Nodes", id="the end of a cordon"),
+        pytest.param(leaving(n=False, m=False), leaving(n=False), "", id="a node that is gone"),
+        pytest.param(leaving(n=False), leaving(n=False, m=True), "", id="a cordoned node that is new"),
         pytest.param(rates(a=100.0), rates(a=95.0), "", id="as much as noise"),
         pytest.param(rates(a=100.0), rates(a=94.9), "Demand", id="more than noise"),
         pytest.param(rates(a=1.0, b=9.0), rates(a=1.0, b=2.0), "Demand", id="of one class"),
@@ -243,6 +258,7 @@ def test_a_change_of_any_class_or_pool_that_is_known_before_and_after_is_a_cause
 def test_a_plan_is_made_for_prices_by_pool_and_rates_by_class() -> None:
     rate_per_s = {ClassKey("default/chat"): 3.0}
     snapshot = a_picture(pools=[a_pool(), a_pool("h100", "H100", priceUsdPerHour=2.5)])
-    assert inputs_of(snapshot, rate_per_s) == PlanInputs(
-        prices={"l40s": 0.9, "h100": 2.5}, rate_per_s=rate_per_s
-    )
+    found = inputs_of(snapshot, rate_per_s)
+    assert (found.prices, found.rate_per_s) == ({"l40s": 0.9, "h100": 2.5}, rate_per_s)
+    assert set(found.specs) >= {ObjectRef("gpupools", "l40s"), ObjectRef("gpupools", "h100")}
+    assert dict(found.leaving) == dict.fromkeys(snapshot.nodes, False)

@@ -6,31 +6,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
-from small_fleet import LOAD_S, FakePerf, World, a_class, a_fleet, a_model, a_pool, body_of, some_nodes
+from fake_perf import StrictPerf
+from small_fleet import LOAD_S, World, a_class, a_fleet, a_model, a_pool, body_of, some_nodes
 
 from argosy.api import CustomResource, FleetPlan
 from argosy.api.crd.resource import status_body
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory
 from argosy.control.revision.window import LOAD_TIMES, last_revision
-from argosy.perf.protocol import Capacity, OutOfRange
-from argosy.snapshot import Mix, Slo, Variant
 from argosy.snapshot.cluster import Taint
 from argosy.snapshot.liveness import SILENT_AFTER_S
 
 WINDOW_S = 20
 Flip = Callable[[int], CustomResource]
-
-
-class StrictPerf(FakePerf):
-    """Under a bound of 500 ms a replica carries a third."""
-
-    def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
-        found = super().capacity(variant, mix, slo)
-        is_strict = min(term.bound_ms for term in slo.terms) < 500
-        if isinstance(found, OutOfRange) or not is_strict:
-            return found
-        return replace(found, requests_per_s=found.requests_per_s / 3)
 
 
 def a_world(*others: CustomResource, window_s: int = WINDOW_S) -> World:

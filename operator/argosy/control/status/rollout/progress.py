@@ -43,11 +43,14 @@ _NOT_YET = frozenset((Reason.NO_PLAN, Reason.PLAN_GONE))
 """A plan that is only being written is applied with it."""
 
 
-def progress_verdicts(reported: Reported, plan: FleetPlan) -> tuple[Verdict, ...]:
-    """Progressing and RolledOut of the followed plan; none once it is rolled out."""
+def progress_verdicts(reported: Reported, plan: FleetPlan, waiting: str = "") -> tuple[Verdict, ...]:
+    """Progressing and RolledOut of the followed plan; none once it is rolled out.
+
+    waiting: why removals wait, in a sentence; empty where none does
+    """
     if _is_true(plan, ConditionType.ROLLED_OUT):
         return ()
-    found = _progress(reported, plan)
+    found = _progress(reported, plan, waiting)
     if found.reason is Reason.ROLLED_OUT:
         return (found, Verdict(ConditionType.ROLLED_OUT, ConditionStatus.TRUE, found.reason, found.message))
     return (found, because(ConditionType.ROLLED_OUT, found.reason, found.message))
@@ -80,7 +83,7 @@ def _is_other_trouble(old: Condition | None, new: Verdict) -> bool:
     return new.status is ConditionStatus.FALSE and old is not None and old.reason != new.reason.value
 
 
-def _progress(reported: Reported, plan: FleetPlan) -> Verdict:
+def _progress(reported: Reported, plan: FleetPlan, waiting: str) -> Verdict:
     """What goes on, or what the roll-out waits for."""
     kind = ConditionType.PROGRESSING
     if reported.mode is not Mode.AUTO:
@@ -103,13 +106,28 @@ def _progress(reported: Reported, plan: FleetPlan) -> Verdict:
         return Verdict(kind, ConditionStatus.TRUE, Reason.EXCHANGING, message)
     wanted = sum(d.replicas for d in plan.spec.deployments)
     if num_left := _num_left(reported, plan):
-        return true(kind, Reason.DRAINING, desired=wanted, left=num_left)
+        return _left(reported, wanted, num_left, waiting)
     if routed.status is ConditionStatus.UNKNOWN and routed.reason not in _NOT_YET:
         return Verdict(kind, ConditionStatus.TRUE, routed.reason, routed.message)
     if not _is_true(plan, ConditionType.APPLIED):
         # The routes of this plan are made with it: Envoys have yet to acknowledge them.
         return true(kind, Reason.STARTING, progress="the plan is being applied")
     return true(kind, Reason.ROLLED_OUT, desired=wanted, **_duration(reported, plan))
+
+
+def _left(reported: Reported, wanted: int, num_left: int, waiting: str) -> Verdict:
+    """What becomes of replicas that the plan does not want: those that are held back serve on."""
+    kind = ConditionType.PROGRESSING
+    num_going = sum(p.deleting and p.is_active for p in reported.snapshot.engine_pods)
+    num_held = max(0, num_left - num_going)
+    if not waiting or not num_held:
+        return true(kind, Reason.DRAINING, desired=wanted, left=num_left)
+    going = f", {num_going} more finish theirs and go" if num_going else ""
+    message = (
+        f"All {wanted} planned replicas get requests; {num_held} of the former plan still"
+        f" {'serves' if num_held == 1 else 'serve'}{going}: {waiting}."
+    )
+    return Verdict(kind, ConditionStatus.TRUE, Reason.REMOVAL_WAITS, message)
 
 
 @dataclass(frozen=True, slots=True)

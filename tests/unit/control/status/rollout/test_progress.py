@@ -113,6 +113,7 @@ def progressing(
     is_plannable: bool = True,
     mode: str = "Auto",
     routing: RoutingView | None = None,
+    waiting: str = "",
     **fields: Any,
 ) -> tuple[Verdict, ...]:
     """A minute after the plan was applied. routing: also what Envoys say; else nothing is routed."""
@@ -132,7 +133,7 @@ def progressing(
         snapshot = replace(snapshot, plans=(plan,), routing=routing)
     sizing = replace(look.sizing, snapshot=snapshot, resolution=a_resolution(is_plannable=is_plannable))
     kept = {} if is_plannable else {pod.deployment: (CHAT,) for pod in pods}
-    return progress_verdicts(replace(look, sizing=sizing, follow=plan, unplannable=kept), plan)
+    return progress_verdicts(replace(look, sizing=sizing, follow=plan, unplannable=kept), plan, waiting)
 
 
 def said(*pods: PodState, **fields: Any) -> tuple[str, str, str]:
@@ -172,6 +173,21 @@ def test_what_is_left_of_the_former_plan_drains() -> None:
     assert message.startswith("All 2 planned replicas get requests; 2 of the former plan")
     assert said(*serving, new("new-2"))[1] == "Draining", "one more than planned"
     assert said(*serving, former(), is_plannable=False)[1] == "RolledOut", "it is kept"
+
+
+def test_what_is_held_back_serves_on_and_is_told_from_what_finishes_its_requests() -> None:
+    serving = (new("new-0"), new("new-1"))
+    held = (former(), former("old-1"), former("old-2", deleting=True))
+    status, reason, message = said(*serving, *held, waiting="they wait for a second look")
+    assert (status, reason) == ("True", "RemovalWaits")
+    assert message == (
+        "All 2 planned replicas get requests; 2 of the former plan still serve, 1 more finish theirs and go:"
+        " they wait for a second look."
+    )
+    assert said(*serving, former(), waiting="one waits")[2] == (
+        "All 2 planned replicas get requests; 1 of the former plan still serves: one waits."
+    )
+    assert said(*serving, former(deleting=True), waiting="others wait")[1] == "Draining"
 
 
 def test_a_roll_out_ends_with_the_plan_applied_and_says_how_long_it_took() -> None:

@@ -1,0 +1,113 @@
+"""Within the window after a revision replicas are added and none removed, whatever is missing."""
+
+from __future__ import annotations
+
+import pytest
+from fake_perf import StrictPerf
+from restarted import restarted
+from small_fleet import LOAD_S, World, a_class, a_fleet, a_model, a_pool, some_nodes
+
+from argosy.api import CustomResource, FleetPlan
+from argosy.control.revision.window import LOAD_TIMES
+
+WINDOW_S = 20
+
+
+def a_world(*others: CustomResource, num_nodes: int = 4, rate_per_s: float = 8.0) -> World:
+    """Chat on L40S, quiet for longer than the window; one H100 is dearer at first."""
+    nodes = [*some_nodes("l40s", num_nodes), *some_nodes("h100", 4)]
+    fleet = a_fleet(stabilizationSeconds=WINDOW_S)
+    pools = (a_pool(), a_pool("h100", "H100", priceUsdPerHour=6.0))
+    world = World(nodes, fleet, *pools, a_model(), a_class(rate_per_s=rate_per_s))
+    world.perf = StrictPerf()
+    world.apply(*others)
+    world.rest()
+    world.now_s += LOAD_TIMES * LOAD_S
+    return world
+
+
+def tick(world: World, seconds: int = 1) -> None:
+    for _ in range(seconds):
+        world.act()
+        world.now_s += 1.0
+        world.reconcile()
+
+
+def counts(plan: FleetPlan) -> dict[str, int]:
+    return {d.name: d.replicas for d in plan.spec.deployments if d.replicas}
+
+
+def strict(name: str, rate_per_s: float, bound_ms: int) -> CustomResource:
+    return a_class(name, rate_per_s, slo={"ttft": {"p95Milliseconds": bound_ms}})
+
+
+def test_what_is_missing_is_added_at_once_and_what_is_too_much_goes_after_the_window() -> None:
+    world = a_world()
+    world.apply(a_pool("h100", "H100", priceUsdPerHour=0.5))
+    tick(world)
+    moved = counts(world.applied)
+    assert set(world.replicas()) == {"h100/chat", "l40s/chat"}
+    world.apply(a_pool("h100", "H100", priceUsdPerHour=9.0), a_class(rate_per_s=20.0))
+    tick(world)
+    grown = counts(world.applied)
+    assert grown != moved
+    assert all(grown.get(name, 0) >= count for name, count in moved.items())
+    tick(world, 120)
+    assert set(world.replicas()) == {"l40s/chat"}
+
+
+def test_groups_that_would_merge_stay_apart_until_the_window_has_closed() -> None:
+    world = a_world(a_class("batch", 4.0))
+    assert len(world.applied.spec.cells) == 2
+    assert len({c.sharing_group for c in world.applied.spec.cells}) == 1
+    world.apply(strict("chat", 8.0, 300))
+    tick(world)
+    apart = counts(world.applied)
+    assert len({c.sharing_group for c in world.applied.spec.cells}) == 2
+    world.apply(strict("chat", 8.0, 2000))
+    tick(world, WINDOW_S - 5)
+    assert counts(world.applied) == apart
+    tick(world, 90)
+    assert len({c.sharing_group for c in world.applied.spec.cells}) == 1
+
+
+def test_replicas_that_no_class_can_use_any_more_stay_until_the_window_has_closed() -> None:
+    world = a_world(rate_per_s=4.0)
+    world.apply(a_class(rate_per_s=8.0))
+    tick(world)
+    [(name, count)] = counts(world.applied).items()
+    world.apply(strict("chat", 8.0, 60))  # an L40S carries nothing within it
+    tick(world)
+    assert counts(world.applied)[name] == count == 2
+    assert len(counts(world.applied)) == 2
+    tick(world, 120)
+    assert set(world.replicas()) == {"h100/chat"}
+
+
+def test_a_restart_that_is_ordered_within_the_window_is_obeyed_at_once() -> None:
+    world = a_world(rate_per_s=4.0)
+    world.apply(a_class(rate_per_s=8.0))
+    tick(world)
+    [name] = counts(world.applied)
+    world.deployments[name] = restarted(world.deployments[name], "2026-01-01T12:00:00Z")
+    tick(world)
+    assert name not in counts(world.applied)
+
+
+@pytest.mark.parametrize("is_young", [False, True])
+def test_on_a_full_pool_a_higher_priority_takes_replicas_but_none_that_was_just_started(
+    is_young: bool,
+) -> None:
+    """Six GPUs: three replicas of each class, one of batch just started or not."""
+    batch = a_class("batch", 8.0 if is_young else 12.0, priority=100)
+    world = a_world(batch, a_class(rate_per_s=12.0, priority=200), num_nodes=3, rate_per_s=12.0)
+    world.apply(a_pool("h100", "H100", priceUsdPerHour=6.0, nodeSelector={"no": "node"}))
+    world.rest()
+    if is_young:
+        world.apply(a_class("batch", 12.0, priority=100))
+        tick(world)
+    assert world.replicas() == {"l40s/batch": 3, "l40s/chat": 3}
+    world.apply(a_class(rate_per_s=16.0, priority=200))
+    tick(world)
+    planned = {d.sharing_group.name: d.replicas for d in world.applied.spec.deployments if d.replicas}
+    assert planned == ({"batch": 3, "chat": 3} if is_young else {"batch": 2, "chat": 4})
