@@ -151,11 +151,9 @@ def step(
         return _sizing(snapshot, memory, again, perf, may_merge=False)
 
     found = Choice(sizing, problem, plan)
-    paused = hold(sizing, problem, plan)
+    paused, choice = hold(found, resize)
     if paused is None:
         choice = chosen(found, resize, lambda problem: solver(problem, limits))
-    else:
-        choice = replace(found, plan=paused.plan or plan)
     placing = placement_problem(choice.sizing, choice.problem, choice.plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
