@@ -120,7 +120,7 @@ def test_while_paused_classes_that_would_share_replicas_otherwise_keep_theirs() 
     pods, groups = set(world.pods), {c.sharing_group for c in world.applied.spec.cells}
     assert len(groups) == 1, "they share"
     world.apply(ordered(paused="x"))
-    world.apply(a_class("batch", 4.0, slo={"ttft": {"p95Milliseconds": 300}}))
+    world.apply(a_class("batch", 4.0, priority=5))
     world.settle()
     assert says(world)[1] == "Paused"
     world.kill_node(world.pods_of_class("default/chat")[0].node)
