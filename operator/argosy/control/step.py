@@ -152,11 +152,10 @@ def step(
         again = replace(settings, cells=settings.cells or cells)
         return _sizing(snapshot, memory, again, perf, may_merge=False)
 
-    choice, paused = Choice(sizing, problem, plan), hold(sizing, problem, plan)
+    found = Choice(sizing, problem, plan)
+    paused, choice = hold(found, resize)
     if paused is None:
-        choice = chosen(choice, resize, lambda problem: solver(problem, limits))
-    elif paused.plan is not None:
-        choice = replace(choice, plan=paused.plan)
+        choice = chosen(found, resize, lambda problem: solver(problem, limits))
     placing = placement_problem(choice.sizing, choice.problem, choice.plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:

@@ -115,7 +115,9 @@ def deleting(pod: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_change_is_named_in_a_sentence(kind: str, before: Any, after: Any, message: str) -> None:
-    assert trigger_of(kind, before, after) == Trigger(message)
+    found = trigger_of(kind, before, after)
+    assert found is not None
+    assert (found.message, found.is_progress) == (message, False)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,12 @@ from dataclasses import replace
 from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.orders import Orders, orders_of
+from argosy.control.cells import cells_of_plan
 from argosy.control.revision.decided import Hold
+from argosy.control.revision.growth import Choice, Resize
 from argosy.control.revision.revision import SHARE_TOLERANCE
 from argosy.control.revision.window import counts_by_variant, last_revision, planned_counts, shares_of
-from argosy.control.sizing import Sizing
+from argosy.control.sizing import Sizing, plan_problem
 from argosy.plan.check import violations
 from argosy.plan.explain.words import rate
 from argosy.plan.kept import Earlier, as_earlier
@@ -48,28 +50,28 @@ def fleet_orders(snapshot: FleetSnapshot) -> Orders:
     return orders_of(snapshot.fleet.metadata.annotations) if snapshot.fleet is not None else NO_ORDERS
 
 
-def hold(sizing: Sizing, problem: PlanProblem, found: Plan) -> Hold | None:
-    """What is held instead of `found`; None where planning goes on."""
-    snapshot, orders = sizing.snapshot, fleet_orders(sizing.snapshot)
+def hold(found: Choice, resize: Resize) -> tuple[Hold | None, Choice]:
+    """What is held instead of `found`, and the choice that is made; None where planning goes on.
+
+    It is sized for the cells of what is held: which classes would share replicas now is not asked.
+    """
+    snapshot, orders = found.sizing.snapshot, fleet_orders(found.sizing.snapshot)
     if not orders.holds or snapshot.fleet_spec.mode is Mode.OBSERVE:
-        return None
-    last = last_revision(snapshot)
+        return None, found
+    last, variants = last_revision(snapshot), counts_by_variant(found.problem, found.plan)
     if last is None:
         why = "there is no FleetPlan yet that could be held"
-        return Hold(orders, 0, None, why, found, counts_by_variant(problem, found), is_same=False)
+        return Hold(orders, 0, None, why, found.plan, variants, is_same=False), found
     target, wrong = _target(snapshot, orders, last)
-    plan = as_earlier(problem, found, _earlier(target, problem))
+    sizing = resize(cells_of_plan(target))
+    problem = plan_problem(sizing)
+    plan = as_earlier(problem, found.plan, _earlier(target, problem))
     refusal = _refusal(problem, plan, target)
-    kept = None if plan is None or refusal else _with_causes(problem, plan, found, orders)
-    return Hold(
-        orders=orders,
-        revision=target.spec.revision,
-        plan=kept,
-        problem=wrong or refusal,
-        wanted=found,
-        variants=counts_by_variant(problem, found),
-        is_same=planned_counts(target) == {name: n for name, n in found.replicas.items() if n},
-    )
+    kept = None if plan is None or refusal else _with_causes(problem, plan, found.plan, orders)
+    is_same = planned_counts(target) == {name: n for name, n in found.plan.replicas.items() if n}
+    number = target.spec.revision
+    paused = Hold(orders, number, kept, wrong or refusal, found.plan, variants, is_same)
+    return paused, found if kept is None else Choice(sizing, problem, kept)
 
 
 def _target(snapshot: FleetSnapshot, orders: Orders, last: FleetPlan) -> tuple[FleetPlan, str]:

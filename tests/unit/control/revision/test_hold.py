@@ -115,6 +115,21 @@ def test_while_paused_a_class_that_is_deleted_goes_and_the_others_stay() -> None
     assert {c.workload_class for c in world.applied.spec.cells} == {"default/chat"}
 
 
+def test_while_paused_classes_that_would_share_replicas_otherwise_keep_theirs() -> None:
+    world = at_rest(8.0, a_class("batch", 4.0))
+    pods, groups = set(world.pods), {c.sharing_group for c in world.applied.spec.cells}
+    assert len(groups) == 1, "they share"
+    world.apply(ordered(paused="x"))
+    world.apply(a_class("batch", 4.0, priority=5))
+    world.settle()
+    assert says(world)[1] == "Paused"
+    world.kill_node(world.pods_of_class("default/chat")[0].node)
+    world.run(60.0)
+    assert says(world)[1] == "Paused"
+    assert {c.sharing_group for c in world.applied.spec.cells} == groups
+    assert len([p for p in world.pods.values() if p.ready and p.key not in world.silent]) == len(pods)
+
+
 def test_where_an_edit_makes_the_held_replicas_impossible_nothing_is_changed_and_it_is_said() -> None:
     world = at_rest()
     before = dict(world.replicas())

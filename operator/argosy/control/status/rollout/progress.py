@@ -57,7 +57,7 @@ def progress_verdicts(reported: Reported, plan: FleetPlan, waiting: str = "") ->
 
 def unseen_progress(snapshot: FleetSnapshot, plan: FleetPlan, sentence: str) -> tuple[Verdict, ...]:
     """The same on a picture that cannot be believed: how far the roll-out is, is not known."""
-    if _is_true(plan, ConditionType.ROLLED_OUT) or snapshot.fleet_spec.mode is not Mode.AUTO:
+    if _is_true(plan, ConditionType.ROLLED_OUT) or not snapshot.acts:
         return ()
     kind, status = ConditionType.PROGRESSING, ConditionStatus.UNKNOWN
     return _with_end(Verdict(kind, status, Reason.PICTURE_INCOMPLETE, sentence))
