@@ -92,3 +92,9 @@ def serves_as_much(problem: PlanProblem, plan: Plan, found: Plan) -> bool:
     return all(now[cell] >= before[cell] - RELATIVE_TOLERANCE for cell in now) and all(
         missing <= unmet.get(group, 0) for group, missing in plan.unmet_floors.items()
     )
+
+
+def starves(problem: PlanProblem, plan: Plan, found: Plan) -> bool:
+    """Whether a cell that `found` serves, wholly or in part, is not served at all."""
+    before, now = _served_shares(problem, found), _served_shares(problem, plan)
+    return any(now[cell] <= RELATIVE_TOLERANCE < before[cell] for cell in now)

@@ -4,7 +4,7 @@ Owns the choice between the plan found and one that keeps all that the last revi
 and shares as they are, in its own sharing groups: enough where it serves no less than the plan found. Else
 what is missing is added to it; groups may split for that, and none merge. The plan found is made at once only
 where what is missing finds no room beside all that stays, and it takes no replica that was started a moment
-ago.
+ago, or else a class would get nothing at all.
 
 Input: the plan found, and how to size and solve again. Output: the `Choice` that is made.
 """
@@ -23,7 +23,7 @@ from argosy.control.state.restarts import ordered_restarts, workload_of
 from argosy.keys import DeploymentKey
 from argosy.manifests import EngineWorkload
 from argosy.plan.check import violations
-from argosy.plan.kept import kept, serves_as_much
+from argosy.plan.kept import kept, serves_as_much, starves
 from argosy.plan.problem import PlanProblem
 from argosy.plan.solution import Plan
 from argosy.snapshot.fleet import FleetSnapshot
@@ -88,7 +88,9 @@ def _grown(found: Choice, sizing: Sizing, window: Window, solve: Solve) -> Choic
     plan = solve(problem)
     if violations(problem, plan):
         return None  # what stays breaks a rule itself: a budget, say
-    if not serves_as_much(problem, plan, found.plan) and not _takes_young(found, window):
+    if not serves_as_much(problem, plan, found.plan) and (
+        starves(problem, plan, found.plan) or not _takes_young(found, window)
+    ):
         return None
     is_same = {n: count for n, count in plan.replicas.items() if count} == planned_counts(window.last)
     return Choice(sizing, problem, plan, _waiting(found, plan, window) if is_same else None)

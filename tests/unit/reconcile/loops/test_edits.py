@@ -264,4 +264,5 @@ async def test_in_a_namespace_that_is_being_deleted_nothing_is_made_and_its_clas
     assert notes(shell) == []
     for plural, name in (("workloadclasses", "chat"), ("servedmodels", "llama")):
         assert shell.condition(plural, f"default/{name}", "Ready") == ("False", "NamespaceEnding")
-    assert len(shell.server.of("fleetplans")) == 1
+    _, last = sorted(shell.server.of("fleetplans").items())[-1]
+    assert [d for d in last["spec"]["deployments"] if d["replicas"]] == []
