@@ -4,8 +4,8 @@ Owns the stabilisation of revisions. A price, a declared rate or an SLO that com
 seconds would else make a revision each time, and start replicas that the next one removes before they
 serve. So of such changes one is made, and the next waits until `spec.stabilizationSeconds` have passed
 since, and since each replica that it started was made; or twice the time that these replicas take to load,
-if longer. `growth` has what is done meanwhile. None waits where a node or replicas of the plan are lost, or a
-user has edited anything else.
+if longer. `growth` has what is done meanwhile. None waits where a node or replicas of the plan are lost, its
+namespace is being deleted, or a user has edited anything else.
 
 Input: what was sized, the plan found for it, and the last revision. Output: the `Window` that is open. When
 the last revision was made is read from its status, so that a restarted operator knows it too.
@@ -67,6 +67,8 @@ def open_window(sizing: Sizing, problem: PlanProblem, found: Plan) -> Window | N
         return None
     if last.spec.edits_digest != edits_digest(snapshot) or _has_failed(last, sizing):
         return None
+    if any(name.namespace in snapshot.ending for name in planned_counts(last)):
+        return None  # nothing is made there any more
     return _window(last, sizing, problem)
 
 
