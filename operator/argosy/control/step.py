@@ -46,7 +46,7 @@ from argosy.control.revision.window import last_revision
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.counts import num_serving
-from argosy.control.state.nodes import outside_places, pool_nodes
+from argosy.control.state.nodes import closed_nodes, outside_places, pool_nodes
 from argosy.control.state.owners import Owners, owners_by_deployment
 from argosy.control.state.routable import RECONNECT_S
 from argosy.control.state.silence import doubted_pods
@@ -126,7 +126,8 @@ def step(
         again = replace(settings, cells=settings.cells or cells)
         return _sizing(snapshot, memory, again, perf, may_merge=False)
 
-    choice = chosen(Choice(sizing, problem, plan), resize, lambda problem: solver(problem, limits))
+    made_for = memory.planning.inputs or PlanInputs()
+    choice = chosen(Choice(sizing, problem, plan), resize, lambda again: solver(again, limits), made_for)
     placing = placement_problem(choice.sizing, choice.problem, choice.plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
@@ -364,7 +365,7 @@ def _plan_inputs(
     for cell in decided.problem.cells:
         rates[row_of[cell.name]] = rates.get(row_of[cell.name], 0.0) + cell.rate_per_s
     now = inputs_of(sizing.snapshot, rates)
-    return replace(now, plan=key, cause=cause_of(before, now))
+    return replace(now, plan=key, closed=closed_nodes(sizing.nodes), cause=cause_of(before, now))
 
 
 def _looks(snapshot: FleetSnapshot, removal: Guarded, before: Mapping[str, float]) -> dict[str, float]:
