@@ -63,5 +63,5 @@ def test_a_price_change_makes_the_new_replicas_ready_before_the_old_ones_go(stag
     assert load.lost == ()
     moved = next(plan["spec"] for plan in stage.plans() if plan["metadata"]["name"] not in plans)
     assert ("default/chat", "h100") in {(d["sharingGroup"], d["pool"]) for d in moved["deployments"]}
-    assert "the price of pool h100 changed from $6 to $0.1 per GPU-hour" in moved["trigger"]
+    assert "the price of pool h100 changed from $6.00 to $0.10 per GPU-hour" in moved["trigger"]
     assert stage.first_at("terminating", old) > stage.last_at("ready", new)

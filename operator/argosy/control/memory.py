@@ -123,6 +123,7 @@ class PlanInputs:
     rate_per_s: planned requests/s by class
     specs:      a digest of each object of the users
     leaving:    whether each node was to be removed or emptied
+    closed:     the nodes with replicas that took no new ones, and whether replicas were to leave them
     cause:      what had changed since the plan before: Demand, Price, Edit, Nodes, Order, or empty
     """
 
@@ -131,6 +132,7 @@ class PlanInputs:
     rate_per_s: Mapping[ClassKey, float] = field(default_factory=dict)
     specs: Mapping[ObjectRef, str] = field(default_factory=dict)
     leaving: Mapping[str, bool] = field(default_factory=dict)
+    closed: Mapping[str, bool] = field(default_factory=dict)
     cause: str = ""
 
 

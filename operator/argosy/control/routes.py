@@ -11,10 +11,11 @@ from collections.abc import Iterable, Set
 
 from argosy.api import FleetPlan, WorkloadClass
 from argosy.control.cells import known_cells, weights_of_plan
+from argosy.control.state.counts import served_in_full
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
 from argosy.keys import ClassKey, DeploymentKey, GroupName
 from argosy.route.compile import RouteInputs
-from argosy.route.precedence import conflicts
+from argosy.route.precedence import conflicts, match_of, may_overlap
 from argosy.route.table import (
     LEAST_BODY_BYTES,
     AccessLogFormat,
@@ -59,18 +60,24 @@ def route_inputs(
         cluster_models=models_by_deployment(snapshot),
         former=former,
         unseen=unseen,
-        yielding=_yielding(snapshot, plan),
+        yielding=_yielding(snapshot),
     )
 
 
-def _yielding(snapshot: FleetSnapshot, plan: FleetPlan | None) -> frozenset[ClassKey]:
-    """The classes within their grace, once the plan serves every class that takes requests of theirs: until
+def _yielding(snapshot: FleetSnapshot) -> frozenset[ClassKey]:
+    """The classes within their grace, once replicas of every class that takes requests of theirs serve: until
     then those would be refused."""
     classes, yielding = snapshot.classes, snapshot.yielding_classes
     if not yielding:
         return yielding
     shadowed = {conflict.loser for conflict in conflicts(classes.values(), yielding)}
-    return yielding if classes.keys() - yielding - shadowed <= _served(plan) else frozenset()
+    matches = [match_of(classes[key]) for key in snapshot.parting_classes & classes.keys()]
+    takers = (
+        key
+        for key in classes.keys() - yielding - shadowed
+        if any(may_overlap(match_of(classes[key]), match) for match in matches)
+    )
+    return yielding if served_in_full(snapshot).issuperset(takers) else frozenset()
 
 
 def _served(plan: FleetPlan | None) -> Set[ClassKey]:

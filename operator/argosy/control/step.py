@@ -69,7 +69,7 @@ from argosy.control.revision.window import last_revision
 from argosy.control.routes import route_inputs
 from argosy.control.sizing import Sizing, placement_problem, plan_problem
 from argosy.control.state.counts import num_serving
-from argosy.control.state.nodes import outside_places, pool_nodes
+from argosy.control.state.nodes import closed_nodes, outside_places, pool_nodes
 from argosy.control.state.owners import Owners, owners_by_deployment
 from argosy.control.state.routable import RECONNECT_S
 from argosy.control.state.silence import doubted_pods
@@ -155,7 +155,8 @@ def step(
     found = Choice(sizing, problem, plan)
     paused, choice = hold(found, resize)
     if paused is None:
-        choice = chosen(found, resize, lambda problem: solver(problem, limits))
+        made_for = memory.planning.inputs or PlanInputs()
+        choice = chosen(found, resize, lambda again: solver(again, limits), made_for)
     placing = placement_problem(choice.sizing, choice.problem, choice.plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
@@ -440,7 +441,8 @@ def _plan_inputs(
         rates[row_of[cell.name]] = rates.get(row_of[cell.name], 0.0) + cell.rate_per_s
     now = inputs_of(sizing.snapshot, rates)
     is_ordered = follow is not None and is_by_order(follow)
-    return replace(now, plan=key, cause=ORDERED if is_ordered else cause_of(before, now))
+    cause = ORDERED if is_ordered else cause_of(before, now)
+    return replace(now, plan=key, closed=closed_nodes(sizing.nodes), cause=cause)
 
 
 def _shown(fleet: FleetSpec, memory: ControlMemory) -> CalibrationMemory:

@@ -23,10 +23,15 @@ from argosy.route.table import Claim, RequestMatch, RoutePath
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A class all of whose requests go to other classes. `winner` is the first of those."""
+    """A class all of whose requests go to others. takers: those, the first one first"""
 
     loser: ClassKey
-    winner: ClassKey
+    takers: tuple[ClassKey, ...]
+
+    @property
+    def winner(self) -> ClassKey:
+        """The first of the takers."""
+        return self.takers[0]
 
     @property
     def message(self) -> str:
@@ -82,7 +87,7 @@ def conflicts(classes: Iterable[WorkloadClass], yielding: Collection[ClassKey] =
     for position, (key, match) in enumerate(ordered):
         takers = [other for other in ordered[:position] if _asks_no_more_than(other[1], match)]
         if _all_models_taken(match, takers):
-            found.append(Conflict(loser=key, winner=takers[0][0]))
+            found.append(Conflict(key, tuple(taker for taker, _ in takers)))
     return tuple(found)
 
 

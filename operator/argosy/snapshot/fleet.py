@@ -156,14 +156,18 @@ class FleetSnapshot:
         return tuple(p for _, p in sorted(self.pods.items()) if p.deployment)
 
     @cached_property
+    def parting_classes(self) -> frozenset[ClassKey]:
+        """The deleted classes that are served within their grace."""
+        return frozenset(ClassKey(r.key) for r in self.seen.parting if r.plural == WorkloadClass.PLURAL)
+
+    @cached_property
     def yielding_classes(self) -> frozenset[ClassKey]:
         """Within the grace of a deleted class: it, and the classes whose models do not exist.
 
         Of requests that several match alike, another class has them first: nothing could serve those of the
         latter, so a deleted class keeps its own beside them.
         """
-        plural = WorkloadClass.PLURAL
-        parting = frozenset(ClassKey(ref.key) for ref in self.seen.parting if ref.plural == plural)
+        parting = self.parting_classes
         if not parting:
             return parting
         return parting | {key for key, c in self.classes.items() if not c.model_keys & self.models.keys()}

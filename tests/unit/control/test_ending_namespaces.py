@@ -53,3 +53,19 @@ def test_replicas_of_a_namespace_that_begins_to_go_are_not_replaced_and_their_gp
     world.run(60)
     assert world.deployments == {}
     assert world.applied.spec.cells[0].unserved_share == 1.0
+
+
+def test_a_namespace_that_ends_within_the_window_of_a_revision_keeps_nothing_planned() -> None:
+    """What the revision has just started there holds no GPU, costs nothing and is not made again."""
+    world = World(some_nodes("l40s", 3), a_fleet(), a_pool(), a_model(), a_class())
+    world.rest()
+    world.apply(a_class(rate_per_s=16.0))
+    world.run(3)
+    world.ending["default"] = world.now_s
+    world.run(2)
+    world.deployments.clear()
+    world.pods.clear()
+    world.run(2)
+    assert [d for d in world.applied.spec.deployments if d.replicas] == []
+    assert world.applied.spec.cells[0].unserved_share == 1.0
+    assert world.deployments == {}

@@ -100,7 +100,7 @@ def test_an_object_that_was_never_created_yields_to_those_that_were() -> None:
 )
 def test_a_class_that_can_never_get_a_request_is_named(winner: dict[str, Any], loser: dict[str, Any]) -> None:
     classes = [workload("b", loser, LATE), workload("a", winner, EARLY)]
-    assert conflicts(classes) == (Conflict(loser="default/b", winner="default/a"),)
+    assert conflicts(classes) == (Conflict("default/b", ("default/a",)),)
 
 
 def test_two_classes_together_can_take_all_of_a_third_ones_requests() -> None:
@@ -109,7 +109,7 @@ def test_two_classes_together_can_take_all_of_a_third_ones_requests() -> None:
         workload("b", {"models": ["n"]}),
         workload("c", {"models": ["m", "n"]}, LATE),
     ]
-    assert conflicts(classes) == (Conflict(loser="default/c", winner="default/a"),)
+    assert conflicts(classes) == (Conflict("default/c", ("default/a", "default/b")),)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_classes_that_leave_each_other_requests_do_not_conflict(
 
 
 def test_the_losers_message_names_field_and_winner() -> None:
-    message = Conflict(loser="default/b", winner="default/a").message
+    message = Conflict("default/b", ("default/a",)).message
     assert "spec.match" in message
     assert "WorkloadClass default/a" in message
 

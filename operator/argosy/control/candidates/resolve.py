@@ -159,6 +159,8 @@ def resolve(known: Known) -> Resolution:
     snapshot = known.snapshot
     classes = {key: _resolve_class(known, spec) for key, spec in sorted(snapshot.classes.items())}
     for conflict in conflicts(snapshot.classes.values(), snapshot.yielding_classes):
+        if conflict.loser in snapshot.parting_classes:
+            continue  # it serves until those that take its requests do
         shadowed = Refusal(Reason.CONFLICTED, conflict.message)
         classes[conflict.loser] = replace(
             classes[conflict.loser], able=(), refusals=(shadowed, *classes[conflict.loser].refusals)

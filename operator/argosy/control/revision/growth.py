@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from argosy.control.candidates.variants import variants_of
 from argosy.control.cells import RouteCells, cells_of_plan
+from argosy.control.memory import PlanInputs
 from argosy.control.revision.decided import Waiting
 from argosy.control.revision.window import Window, counts_by_variant, open_window, planned_counts
 from argosy.control.sizing import Sizing, with_staying
@@ -48,9 +49,12 @@ class Choice:
     former: Mapping[DeploymentKey, EngineWorkload] = field(default_factory=dict)
 
 
-def chosen(found: Choice, resize: Resize, solve: Solve) -> Choice:
-    """`found`, or what is kept and added instead of it while a window is open."""
-    window = open_window(found.sizing, found.problem, found.plan)
+def chosen(found: Choice, resize: Resize, solve: Solve, made_for: PlanInputs) -> Choice:
+    """`found`, or what is kept and added instead of it while a window is open.
+
+    made_for: what the last revision was made for, as far as this process knows it
+    """
+    window = open_window(found.sizing, found.problem, found.plan, made_for)
     if window is None:
         return found
     former = _workloads(found.sizing.snapshot, window)

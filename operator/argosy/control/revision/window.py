@@ -4,8 +4,8 @@ Owns the stabilisation of revisions. A price, a declared rate or an SLO that com
 seconds would else make a revision each time, and start replicas that the next one removes before they
 serve. So of such changes one is made, and the next waits until `spec.stabilizationSeconds` have passed
 since, and since each replica that it started was made; or twice the time that these replicas take to load,
-if longer. `growth` has what is done meanwhile. None waits where a node or replicas of the plan are lost, or a
-user has edited anything else.
+if longer. `growth` has what is done meanwhile. None waits where a node or replicas of the plan are lost, its
+namespace is being deleted, or a user has edited anything else.
 
 Input: what was sized, the plan found for it, and the last revision. Output: the `Window` that is open. When
 the last revision was made is read from its status, so that a restarted operator knows it too.
@@ -21,11 +21,12 @@ from argosy.api import FleetPlan
 from argosy.api.conditions import ConditionType, find_condition
 from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import seconds_of
+from argosy.control.memory import PlanInputs
 from argosy.control.revision.edits import edits_digest
 from argosy.control.revision.revision import SHARE_TOLERANCE
 from argosy.control.sizing import Sizing
 from argosy.control.state.counts import num_alive, num_serving
-from argosy.control.state.nodes import closed_pods, new_pod_nodes
+from argosy.control.state.nodes import closed_nodes, closed_pods, new_pod_nodes
 from argosy.keys import CellName, DeploymentKey
 from argosy.plan.kept import Earlier
 from argosy.plan.problem import PlanProblem
@@ -61,13 +62,18 @@ class Window:
         return Earlier(planned_counts(self.last), shares_of(self.last), SHARE_TOLERANCE)
 
 
-def open_window(sizing: Sizing, problem: PlanProblem, found: Plan) -> Window | None:
-    """The window in which `found` waits; None where it is no change, or is made at once."""
+def open_window(sizing: Sizing, problem: PlanProblem, found: Plan, made_for: PlanInputs) -> Window | None:
+    """The window in which `found` waits; None where it is no change, or is made at once.
+
+    made_for: what the last revision was made for, as far as this process knows it
+    """
     snapshot, last = sizing.snapshot, last_revision(sizing.snapshot)
     if last is None or snapshot.fleet_spec.mode is Mode.OBSERVE or _is_same(last, problem, found):
         return None
-    if last.spec.edits_digest != edits_digest(snapshot) or _has_failed(last, sizing):
+    if last.spec.edits_digest != edits_digest(snapshot) or _has_failed(last, sizing, made_for):
         return None
+    if any(name.namespace in snapshot.ending for name in planned_counts(last)):
+        return None  # nothing is made there any more
     return _window(last, sizing, problem)
 
 
@@ -125,14 +131,21 @@ def _is_same(last: FleetPlan, problem: PlanProblem, found: Plan) -> bool:
     )
 
 
-def _has_failed(last: FleetPlan, sizing: Sizing) -> bool:
+def _has_failed(last: FleetPlan, sizing: Sizing, made_for: PlanInputs) -> bool:
     """Whether a node of the plan takes no replicas any more (it is gone, closed or leaving), or replicas are
-    lost, or run on such a node, that were not replaced."""
-    takes_new = new_pod_nodes(sizing.nodes)
+    lost, or run on such a node, that were not replaced.
+
+    What the plan was made in spite of is no failure: replicas that leave a node and find no room stay.
+    """
+    known = made_for.closed.items() if made_for.plan == last.key else ()
+    same = {name for name, leaves in closed_nodes(sizing.nodes).items() if (name, leaves) in known}
+    takes_new = new_pod_nodes(sizing.nodes) | same
     planned = {d.name: d for d in last.spec.deployments if d.replicas}
     if any(place.node not in takes_new for d in planned.values() for place in d.nodes):
         return True
-    failed = sizing.lost | closed_pods(sizing.snapshot, sizing.nodes)
+    pods = sizing.snapshot.pods
+    closed = closed_pods(sizing.snapshot, sizing.nodes)
+    failed = sizing.lost | {key for key in closed if pods[key].destination not in same}
     settled = num_alive(sizing.snapshot, failed)
     hit = {p.deployment for p in sizing.snapshot.engine_pods if p.key in failed and not p.deleting}
     return any(name in hit and settled[name] < d.replicas for name, d in planned.items())

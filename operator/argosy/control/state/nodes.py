@@ -163,6 +163,12 @@ def closed_pods(snapshot: FleetSnapshot, pools: Mapping[str, PoolNodes]) -> froz
     return frozenset(p.key for p in snapshot.engine_pods if p.destination in names)
 
 
+def closed_nodes(pools: Mapping[str, PoolNodes]) -> dict[str, bool]:
+    """The nodes that keep what runs there and take no new pods, each with whether that should leave it."""
+    running = (node for pool in pools.values() for node in pool.running)
+    return {node.name: bool(node.departure) for node in running if not node.takes_new}
+
+
 def leaving_pods(snapshot: FleetSnapshot, pools: Mapping[str, PoolNodes]) -> frozenset[str]:
     """Keys of the engine pods on nodes whose removal is announced."""
     names = {node.name for pool in pools.values() for node in pool.leaving}

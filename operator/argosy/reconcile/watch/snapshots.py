@@ -2,8 +2,9 @@
 
 Owns the assembly of a `FleetSnapshot`. An object that cannot be read is in its `invalid`, and decisions go
 on with its last readable version, where this process knows one; an object that is not seen any more
-has its last version, and so has a deleted one within its grace. Of a deleted class of which others take every
-request the grace ends at once. Input: the store, and what was measured. Output: a `FleetSnapshot`.
+has its last version, and so has a deleted one within its grace. Of a deleted class of which others take and
+serve every request the grace ends at once. Input: the store, and what was measured. Output: a
+`FleetSnapshot`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from argosy.api.fleet import FleetSpec
 from argosy.api.kinds import GRACED, USER_SPECS, kind_named, kind_of
 from argosy.control.candidates.profiles import files_named
 from argosy.control.picture.parting import in_use
+from argosy.control.picture.takeover import relieved
 from argosy.keys import DeploymentKey
 from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
-from argosy.route.precedence import conflicts
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.cluster import HOSTNAME, PodState
 from argosy.snapshot.fleet import (
@@ -89,7 +90,7 @@ class Snapshots:
         found = self._take(measured, now_s, monotonic_s)
         ends = self._ends(found)
         used = in_use(found, ends) if ends else frozenset()
-        taken = _taken_over(found, ends) if ends else frozenset()
+        taken = relieved(found, ends) if ends else frozenset()
         if over := {r for r, until_s in ends.items() if until_s <= now_s or r not in used or r in taken}:
             for ref in over:
                 self._store.let_go(ref.plural, ref.key)
@@ -273,13 +274,6 @@ class Snapshots:
             found[key] = before if before and before[0] == version else (version, read(item))
         self._parsed[plural] = found
         return {key: value for key, (_, value) in found.items()}
-
-
-def _taken_over(snapshot: FleetSnapshot, parting: Mapping[ObjectRef, float]) -> frozenset[ObjectRef]:
-    """The deleted classes of which others that can be served take every request: their grace ends at once."""
-    asked = replace(snapshot, seen=replace(snapshot.seen, parting=parting))
-    losers = {each.loser for each in conflicts(snapshot.classes.values(), asked.yielding_classes)}
-    return frozenset(ref for ref in parting if ref.plural == WorkloadClass.PLURAL and ref.key in losers)
 
 
 def _with_metadata_of(item: K, unreadable: InvalidObject) -> K:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fake_perf import StrictPerf
 from restarted import restarted
 from small_fleet import LOAD_S, World, a_class, a_fleet, a_model, a_pool, some_nodes
 
 from argosy.api import CustomResource, FleetPlan
+from argosy.control.memory import ControlMemory
 from argosy.control.revision.window import LOAD_TIMES
 
 WINDOW_S = 20
@@ -111,3 +114,38 @@ def test_on_a_full_pool_a_higher_priority_takes_replicas_but_none_that_was_just_
     tick(world)
     planned = {d.sharing_group.name: d.replicas for d in world.applied.spec.deployments if d.replicas}
     assert planned == ({"batch": 3, "chat": 3} if is_young else {"batch": 2, "chat": 4})
+
+
+@pytest.mark.parametrize("leaves", ["cordoned", "left its pool"])
+def test_replicas_that_leave_a_node_and_find_no_room_are_not_taken_within_the_window(leaves: str) -> None:
+    """Four other GPUs for five replicas: where it should leave, one could not be started again."""
+    world = a_world(num_nodes=3, rate_per_s=20.0)
+    world.apply(a_pool("h100", "H100", priceUsdPerHour=6.0, nodeSelector={"no": "node"}))
+    world.rest()
+    name = max(world.nodes, key=lambda name: sum(p.node == name for p in world.pods.values()))
+    node = world.nodes[name]
+    world.nodes[name] = (
+        replace(node, unschedulable=True) if leaves == "cordoned" else replace(node, labels={})
+    )
+    tick(world, 60)
+    world.apply(a_class(rate_per_s=24.0))
+    tick(world, 5)
+    world.apply(a_class(rate_per_s=12.0))
+    tick(world, 10)
+    assert world.replicas() == {"l40s/chat": 5}
+    tick(world, 120)
+    assert world.replicas() == {"l40s/chat": 3}
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_node_that_is_cordoned_within_the_window_is_emptied_at_once(is_restarted: bool) -> None:
+    """An H100 has room: what was closed while no process ran is no reason to wait either."""
+    world = a_world(num_nodes=2, rate_per_s=8.0)
+    world.apply(a_class(rate_per_s=16.0))
+    tick(world, 2)
+    assert world.replicas() == {"l40s/chat": 4}
+    world.nodes["l40s-0"] = replace(world.nodes["l40s-0"], unschedulable=True)
+    if is_restarted:
+        world.memory = ControlMemory()
+    tick(world, 3)
+    assert "h100/chat" in world.replicas()

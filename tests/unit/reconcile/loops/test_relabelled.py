@@ -1,4 +1,4 @@
-"""A node that its pool does not select any more, in virtual time: what runs there moves to nodes of the pool."""
+"""A node that its pool does not select any more, in virtual time: what runs there moves into the pool."""
 
 from __future__ import annotations
 
