@@ -73,7 +73,16 @@ def test_the_doctor_names_what_the_operators_account_may_not_do_and_a_definition
         stage.kubectl("patch", "crd", "routerpolicies.argosy.dev", "--type=json", "-p", json.dumps(removed))
 
 
+def forget_what_was_measured(stage: OperatorStage) -> None:
+    """A new process has no requests of the last five minutes: earlier tests' may have missed an SLO."""
+    name = stage.leader.name
+    stage.end_operator(name)
+    stage.start_operator(name)
+    stage.until_at_rest()
+
+
 def test_at_rest_nothing_is_broken_and_every_look_tells_the_same(stage: OperatorStage) -> None:
+    forget_what_was_measured(stage)
     code, found = argosy(stage, "doctor")
     assert [f for f in found["findings"] if f["severity"] != "Hint"] == []
     assert (code, found["leader"], found["envoys"]) == (0, stage.holder(), 1)

@@ -110,12 +110,16 @@ def until_refused(stage: OperatorStage, name: str) -> None:
     until_equal(503, lambda: stage.answer(headers={"x-argosy-class": name}).status, f"{name} to be refused")
 
 
+USERS_CLIENTS = ("kubectl", "argocd")
+"""Field managers of what tests apply as users do."""
+
+
 def test_nothing_is_written_on_a_users_object_but_its_status(stage: OperatorStage) -> None:
     written: dict[str, Any] = {}
     for kind in USER_KINDS:
         for item in stage.items(f"{OURS}/{kind}"):
             metadata = item["metadata"]
-            fields = [f for f in metadata["managedFields"] if not f["manager"].startswith("kubectl")]
+            fields = [f for f in metadata["managedFields"] if not f["manager"].startswith(USERS_CLIENTS)]
             written[f"{kind}/{metadata['name']}"] = (
                 sorted({(f["manager"], f.get("subresource", "")) for f in fields}),
                 sorted(metadata.get("annotations", {})),

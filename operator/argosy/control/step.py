@@ -488,5 +488,7 @@ def _new_revision(
     outside = outside_places(snapshot, sizing.nodes, sizing.lost)
     if last is None or (restores is not None and last.spec.restores != restores):
         return candidate
-    changes = runs_differently if paused is not None else differs
+    # While a change waits, other shares of what stays unserved would begin the window again and again.
+    stays = paused is not None or decided.waiting is not None
+    changes = runs_differently if stays else differs
     return candidate if changes(candidate, last, outside) else None

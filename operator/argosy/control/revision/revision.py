@@ -182,7 +182,8 @@ def runs_differently(
 ) -> bool:
     """Whether other replicas run by `new`, other cells are served, or a listed place is given up.
 
-    What alone makes a revision while a user holds the replicas: shares and limits stay as well.
+    What alone makes a revision while a user holds the replicas, or a change of them waits: shares and limits
+    stay as well.
     """
     return (
         _kept(new) != _kept(last)

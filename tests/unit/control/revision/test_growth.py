@@ -149,3 +149,20 @@ def test_a_node_that_is_cordoned_within_the_window_is_emptied_at_once(is_restart
         world.memory = ControlMemory()
     tick(world, 3)
     assert "h100/chat" in world.replicas()
+
+
+def test_a_class_that_stays_short_and_whose_rate_flips_does_not_hold_what_another_has_too_much() -> None:
+    """On a full pool: every flip changes what stays unserved, and nothing that runs."""
+    batch = a_class("batch", 8.0, priority=500)
+    unused = a_pool("h100", "H100", nodeSelector={"no": "node"})
+    world = a_world(unused, batch, num_nodes=2, rate_per_s=40.0)
+    assert world.replicas() == {"l40s/batch": 2, "l40s/chat": 2}
+    before = world.applied.spec.revision
+    for second in range(6 * WINDOW_S):
+        if second % 5 == 0:
+            world.apply(a_class(rate_per_s=40.0 if second % 10 else 60.0))
+        if second == WINDOW_S:
+            world.apply(a_class("batch", 1.0, priority=500))
+        tick(world)
+    assert world.replicas() == {"l40s/batch": 1, "l40s/chat": 3}
+    assert world.applied.spec.revision - before <= 6
