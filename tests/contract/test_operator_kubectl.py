@@ -83,6 +83,7 @@ def forget_what_was_measured(stage: OperatorStage) -> None:
 
 def test_at_rest_nothing_is_broken_and_every_look_tells_the_same(stage: OperatorStage) -> None:
     forget_what_was_measured(stage)
+    until_equal(1, lambda: stage.read(FLEET)["status"].get("envoysConnected"), "Envoy to be connected again")
     code, found = argosy(stage, "doctor")
     assert [f for f in found["findings"] if f["severity"] != "Hint"] == []
     assert (code, found["leader"], found["envoys"]) == (0, stage.holder(), 1)
