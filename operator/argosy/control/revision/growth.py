@@ -18,7 +18,13 @@ from argosy.control.candidates.variants import variants_of
 from argosy.control.cells import RouteCells, cells_of_plan
 from argosy.control.memory import PlanInputs
 from argosy.control.revision.decided import Waiting
-from argosy.control.revision.window import Window, counts_by_variant, open_window, planned_counts
+from argosy.control.revision.window import (
+    Window,
+    counts_by_variant,
+    has_counts_of,
+    open_window,
+    planned_counts,
+)
 from argosy.control.sizing import Sizing, with_staying
 from argosy.control.state.restarts import ordered_restarts, workload_of
 from argosy.keys import DeploymentKey
@@ -96,7 +102,7 @@ def _grown(found: Choice, sizing: Sizing, window: Window, solve: Solve) -> Choic
         starves(problem, plan, found.plan) or not _takes_young(found, window)
     ):
         return None
-    is_same = {n: count for n, count in plan.replicas.items() if count} == planned_counts(window.last)
+    is_same = has_counts_of(plan, window.last)
     return Choice(sizing, problem, plan, _waiting(found, plan, window) if is_same else None)
 
 

@@ -19,7 +19,13 @@ from argosy.control.cells import cells_of_plan
 from argosy.control.revision.decided import Hold
 from argosy.control.revision.growth import Choice, Resize
 from argosy.control.revision.revision import SHARE_TOLERANCE
-from argosy.control.revision.window import counts_by_variant, last_revision, planned_counts, shares_of
+from argosy.control.revision.window import (
+    counts_by_variant,
+    has_counts_of,
+    last_revision,
+    planned_counts,
+    shares_of,
+)
 from argosy.control.sizing import Sizing, plan_problem
 from argosy.plan.check import violations
 from argosy.plan.explain.words import rate
@@ -68,8 +74,7 @@ def hold(found: Choice, resize: Resize) -> tuple[Hold | None, Choice]:
     plan = as_earlier(problem, found.plan, _earlier(target, problem))
     refusal = _refusal(problem, plan, target)
     kept = None if plan is None or refusal else _with_causes(problem, plan, found.plan, orders)
-    is_same = planned_counts(target) == {name: n for name, n in found.plan.replicas.items() if n}
-    number = target.spec.revision
+    is_same, number = has_counts_of(found.plan, target), target.spec.revision
     paused = Hold(orders, number, kept, wrong or refusal, found.plan, variants, is_same)
     return paused, found if kept is None else Choice(sizing, problem, kept)
 

@@ -124,11 +124,7 @@ def _is_same(last: FleetPlan, problem: PlanProblem, found: Plan) -> bool:
         abs(before.get(pair, 0.0) - after.get(pair, 0.0)) <= SHARE_TOLERANCE
         for pair in before.keys() | after.keys()
     )
-    return (
-        cells
-        and shares
-        and planned_counts(last) == {n: count for n, count in found.replicas.items() if count}
-    )
+    return cells and shares and has_counts_of(found, last)
 
 
 def _has_failed(last: FleetPlan, sizing: Sizing, made_for: PlanInputs) -> bool:
@@ -149,6 +145,11 @@ def _has_failed(last: FleetPlan, sizing: Sizing, made_for: PlanInputs) -> bool:
     settled = num_alive(sizing.snapshot, failed)
     hit = {p.deployment for p in sizing.snapshot.engine_pods if p.key in failed and not p.deleting}
     return any(name in hit and settled[name] < d.replicas for name, d in planned.items())
+
+
+def has_counts_of(found: Plan, plan: FleetPlan) -> bool:
+    """Whether a plan that was found has the replicas of a revision."""
+    return planned_counts(plan) == {name: count for name, count in found.replicas.items() if count}
 
 
 def planned_counts(plan: FleetPlan) -> Mapping[DeploymentKey, int]:

@@ -1,5 +1,5 @@
-"""How many requests in flight are needed, to one: limits are powers of two, but a published one stays from
-exactly the need on, and up to four times as much."""
+"""How many requests in flight are needed, to one: limits are powers of two, and one that is published stays
+from exactly the need on, up to four times as much."""
 
 from __future__ import annotations
 
