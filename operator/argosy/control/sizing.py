@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from argosy.api.conditions import Reason
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.gpupool import PlacementMode
+from argosy.control.candidates.autoscaled import with_autoscaled
 from argosy.control.candidates.resolve import Candidate, Resolution, ResolvedClass
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.state.counts import num_alive
@@ -54,7 +55,7 @@ class Sizing:
 def plan_problem(sizing: Sizing) -> PlanProblem:
     """How many replicas of what: the question, with all units resolved."""
     fleet, served = sizing.snapshot.fleet_spec, _served_now(sizing)
-    return PlanProblem(
+    problem = PlanProblem(
         cells=tuple(
             Cell(
                 name=row.name,
@@ -76,6 +77,7 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
         budget_usd_per_hour=fleet.budget_usd_per_hour,
         transition_horizon_s=float(fleet.transition_horizon_seconds),
     )
+    return with_autoscaled(problem, sizing.snapshot, sizing.lost)
 
 
 def with_staying(sizing: Sizing, planned: Iterable[PlannedDeployment]) -> PlanProblem:
@@ -86,11 +88,12 @@ def with_staying(sizing: Sizing, planned: Iterable[PlannedDeployment]) -> PlanPr
     problem = plan_problem(sizing)
     least = {entry.name: entry for entry in planned if entry.replicas}
     options = [
-        replace(o, least_replicas=least[o.name].replicas) if o.name in least else o for o in problem.options
+        replace(o, least_replicas=least[o.name].replicas) if o.name in least and not o.fixed_by else o
+        for o in problem.options
     ]
     known, alive = {o.name for o in options}, _Alive.of(sizing)
     options += [_former_option(e, sizing, alive) for name, e in sorted(least.items()) if name not in known]
-    return replace(problem, options=tuple(options))
+    return with_autoscaled(replace(problem, options=tuple(options)), sizing.snapshot, sizing.lost)
 
 
 def _former_option(entry: PlannedDeployment, sizing: Sizing, alive: _Alive) -> Option:

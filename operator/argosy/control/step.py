@@ -19,6 +19,7 @@ from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord, PlanLife, PlannedStep, StatusUpdate
 from argosy.control.demand import class_forecasts
+from argosy.control.edits.autoscaled import autoscaled_events, with_autoscaled
 from argosy.control.edits.found import template_edits
 from argosy.control.edits.mending import Mending, mended
 from argosy.control.edits.pods import with_pods
@@ -282,6 +283,7 @@ def _decision(
         memory=_remembered(made, reported, done, inputs),
         set_back=tuple((edit.about, sentence(edit)) for edit in done.mending.edits),
         num_contested=len(done.mending.contested),
+        num_autoscaled=len(decided.autoscaled),
         waiting=done.waiting,
         draining=made.drains.replicas,
         fleet_gone=gone_sentence(picture.whole),
@@ -374,7 +376,8 @@ def _statuses(made: _Made, reported: Reported, done: _Done) -> tuple[StatusUpdat
     """Of the users' objects, with remarks on what is kept, gone, waited for or contested."""
     whole = made.picture.whole
     statuses = remarked(whole, status_updates(reported), made.picture.kept, done.waiting)
-    return with_contested(whole, with_remark(statuses, gone_sentence(whole)), done.mending.contested)
+    statuses = with_contested(whole, with_remark(statuses, gone_sentence(whole)), done.mending.contested)
+    return with_autoscaled(whole, statuses, made.planned)
 
 
 def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
@@ -382,6 +385,7 @@ def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
     whole, snapshot = made.picture.whole, made.sizing.snapshot
     return (
         *edit_events(whole, done.mending),
+        *autoscaled_events(whole, made.planned),
         *new_plan_events(snapshot, made.new_plan, made.planned),
         *removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
         *done.acknowledged.events,

@@ -80,6 +80,9 @@ class Metrics:
         self.contested = self._gauge(
             "contested_fields", "Fields of Deployments that another client keeps changing"
         )
+        self.autoscaled = self._gauge(
+            "autoscaled_deployments", "Deployments whose number of replicas an autoscaler sets"
+        )
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
         )
@@ -205,6 +208,7 @@ class Metrics:
         self.draining.set(decision.draining)
         self.fleet_missing.set(bool(decision.fleet_gone))
         self.contested.set(decision.num_contested)
+        self.autoscaled.set(decision.num_autoscaled)
         for what, _ in decision.set_back:
             self.set_back.labels(what).inc()
         if decision.follow is not None:

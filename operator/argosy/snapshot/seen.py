@@ -167,9 +167,9 @@ _TOGETHER = {
 
 def problems(kinds: Iterable[KindSeen], monotonic_s: float) -> tuple[str, ...]:
     """What cannot be seen of these kinds, in sentences: one for all that are not installed, one for all
-    that are not listed yet, or not since the API server was restored.
+    that are not listed yet, or not since the API server was restored. A kind that is not needed is left out.
     """
-    every = tuple(kinds)
+    every = tuple(kind for kind in kinds if kind_of(kind.plural).is_needed)
     found, told = [], set[KindState]()
     restored = [kind for kind in every if kind.state is KindState.RESTORED]
     if len(restored) > 1:

@@ -205,6 +205,7 @@ _OF_REPLICAS = {
         " enough GPUs, or allow a smaller tensorParallel in spec.parallelShapes."
     ),
     "PlanningHeld": "{shortfall}; argosy resume lets planning go on.",
+    "ReplicasAutoscaled": "{shortfall}.",
     "ReplicasAtLimit": "{shortfall}. The limit is spec.maxReplicas of the ServedModel.",
     "ObservationStale": (
         "The last reading of {source} is {age_s} s old, so Argosy keeps the last plan; check that {source}"
@@ -233,6 +234,10 @@ _OF_REPLICAS = {
         " Argosy goes on setting the field back: a count that is too small at once, all else with pauses that"
         " grow to 10 minutes."
     ),
+    "Autoscaled": (
+        "{numbers}. Argosy leaves this alone and plans the rest around it; to let it decide again, {remedy}."
+    ),
+    "NotAutoscaled": "Argosy sets the number of replicas of every Deployment of the model.",
     "Uncontested": "No other client has changed what Argosy sets for the last 10 minutes.",
 }
 

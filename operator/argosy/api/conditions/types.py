@@ -37,6 +37,8 @@ class ConditionType(StrEnum):
     """The plan is the one that prices, rates and SLOs ask for now; False while a change waits."""
     FIELDS_CONTESTED = "FieldsContested"
     """Another client keeps changing what Argosy sets of a Deployment."""
+    AUTOSCALED = "Autoscaled"
+    """An autoscaler sets the number of replicas of a Deployment, and Argosy plans the rest around it."""
 
     CERTIFIED = "Certified"
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
@@ -116,6 +118,7 @@ class Reason(StrEnum):
     BUDGET_SHORT = "BudgetShort"
     UNPLACEABLE = "Unplaceable"
     REPLICAS_AT_LIMIT = "ReplicasAtLimit"
+    REPLICAS_AUTOSCALED = "ReplicasAutoscaled"
     PLANNING_HELD = "PlanningHeld"
     OBSERVATION_STALE = "ObservationStale"
     PICTURE_INCOMPLETE = "PictureIncomplete"
@@ -126,6 +129,8 @@ class Reason(StrEnum):
     REMOVAL_WAITS = "RemovalWaits"
     FIELD_CONTESTED = "FieldContested"
     UNCONTESTED = "Uncontested"
+    AUTOSCALED = "Autoscaled"
+    NOT_AUTOSCALED = "NotAutoscaled"
     NODES_NOT_READY = "NodesNotReady"
 
     PLAN_CURRENT = "PlanCurrent"

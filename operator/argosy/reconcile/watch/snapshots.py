@@ -33,6 +33,7 @@ from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
+from argosy.snapshot.autoscaling import AUTOSCALERS, autoscaler_state
 from argosy.snapshot.cluster import HOSTNAME, PodState
 from argosy.snapshot.fleet import (
     FleetSnapshot,
@@ -173,6 +174,11 @@ class Snapshots:
                 DeploymentKey(key): lost
                 for key, budget in self._store.of("poddisruptionbudgets").items()
                 if (lost := lost_label(budget))
+            },
+            autoscalers={
+                key: state
+                for key, state in self._states(AUTOSCALERS, autoscaler_state).items()
+                if state is not None
             },
             telemetry=measured.telemetry,
             routing=measured.routing,

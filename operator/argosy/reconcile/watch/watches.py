@@ -16,7 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from argosy.api.kinds import CUSTOM, USER_SPECS, WATCHED
+from argosy.api.kinds import CUSTOM, USER_SPECS, WATCHED, kind_of
 from argosy.control.triggers import RESTORED
 from argosy.errors import ActuationError
 from argosy.kube.api import ApiServer, path_of
@@ -26,7 +26,7 @@ from argosy.reconcile.clock import Clock
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.watch.deletions import Deletions
 from argosy.reconcile.watch.kopf_thread import Backoffs, KopfThread
-from argosy.snapshot.seen import KindSeen, KindState, ObjectRef, problems
+from argosy.snapshot.seen import ROLE, KindSeen, KindState, ObjectRef, problems
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,11 @@ MISSED_AFTER_S = 3.0
 
 SETTLED_S = 10.0
 """A watch that has just started lists everything first."""
+
+_DONE_WITHOUT = (
+    "the %s cannot be listed (%s): that one sets the number of a Deployment's replicas is known only from the"
+    " first number that it sets; allow list and watch, as %s does"
+)
 
 _STATES = {404: KindState.MISSING, 403: KindState.FORBIDDEN}
 
@@ -130,7 +135,8 @@ class Watches:
                 await self._resync_quietly()
             self._follow_kinds()
             self._report_missed()
-            await self._clock.wait(self._list_now, MISSING_S if self._unlisted() else QUICK_S)
+            lacks = any(kind_of(plural).is_needed for plural in self._unlisted())
+            await self._clock.wait(self._list_now, MISSING_S if lacks else QUICK_S)
 
     async def judge_deletions(self) -> None:
         """Find out at once who deleted what a watch has reported as deleted, until cancelled."""
@@ -272,6 +278,8 @@ class Watches:
     async def _note_unlisted(self, plural: str, error: ActuationError) -> None:
         was = self._store.kinds[plural]
         self._store.note(replace(was, state=_STATES[error.status], problem=words(error)))
+        if was.state is not _STATES[error.status] and not kind_of(plural).is_needed:
+            log.warning(_DONE_WITHOUT, plural, words(error), ROLE)
         if plural in CUSTOM:
             await self._deletions.look(plural)
 
