@@ -72,7 +72,8 @@ def autoscaled_findings(found: Installation) -> Iterator[Finding]:
     for _, item in sorted(found.snapshot.models.items()):
         each = find_condition(item.status.conditions, ConditionType.AUTOSCALED)
         if each is not None and each.status is ConditionStatus.TRUE:
-            what, _, remedy = each.message.rstrip(".").partition("; to let it decide again, ")
+            said, _, remedy = each.message.rstrip(".").partition("; to let it decide again, ")
+            what = f"{each.type} is {each.status}: {said}"
             yield Finding(Severity.HINT, _title(item), what, f"to let Argosy decide again, {remedy}")
 
 
