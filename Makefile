@@ -60,6 +60,9 @@ test-fast: $(STAMP) ## Run the tests that need no servers
 test-kind: $(STAMP) ## Tests on the kind cluster that `make kind` left; about 15 minutes
 	@ARGOSY_KIND=1 $(BIN)/python -m pytest --log-cli-level=INFO tests/kind
 
+test-keda: $(STAMP) ## KEDA itself on a Deployment of Argosy's; builds it first, about a quarter of an hour
+	@ARGOSY_KEDA=1 $(BIN)/python -m pytest tests/contract/test_operator_keda.py
+
 lint: $(STAMP) ## Formatting, lint, types, layers, spelling, generated files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
