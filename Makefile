@@ -13,7 +13,7 @@ COMPILE_IMAGE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no
 # Settings of `make demo`, passed on through the environment.
 export TRACE RATE SEED SKIP_BAD_LINES
 
-.PHONY: help setup demo faults images kind kind-down test test-fast test-kind lint format generate verify bench lock clean
+.PHONY: help setup demo faults images kind kind-down test test-fast test-kind test-keda lint format generate verify bench lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

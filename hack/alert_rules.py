@@ -313,7 +313,7 @@ ALERTS = (
         f"(argosy_contested_fields > 0) {LEADS}",
         "15m",
         "Another client keeps changing {{ $value }} fields of Argosy's Deployments",
-        "Read the event FieldContested: it names the client (an autoscaler, a GitOps tool); let it leave"
+        "Read the event FieldContested: it names the client (a GitOps tool, a script); let it leave"
         " these Deployments alone.",
     ),
     Alert(

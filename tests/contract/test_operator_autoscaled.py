@@ -101,7 +101,7 @@ def test_the_number_of_a_horizontal_pod_autoscaler_stays_until_it_is_deleted_and
         bounds(stage, minReplicas=1, maxReplicas=1)
         until(lambda: is_served_by(stage, 1), "one replica to be left, and the plan to follow", 60.0)
         assert not [note for note in notes(stage, "ChangedByHand") if "spec.replicas" in note][earlier:]
-        assert [note for note in notes(stage, "ReplicasAutoscaled") if deployment in note]
+        assert [note for note in notes(stage, "Autoscaled") if deployment in note]
         stage.kubectl("delete", "hpa", "chat")
         until(lambda: said(stage).get("status") == "False", "the condition")
         until(lambda: is_served_by(stage, 2), "Argosy's own number", 60.0)

@@ -19,7 +19,6 @@ from argosy.api.orders import APPROVED, ROLLBACK, is_approved, orders_of
 from argosy.api.schema.ownership import AUTOSCALED_BY, other_owner, status_managers
 from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
-from argosy.snapshot.autoscaling import autoscaler_state
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, NodeState, PodState
 from argosy.snapshot.kubernetes import (
     deployment_state,
@@ -29,6 +28,7 @@ from argosy.snapshot.kubernetes import (
     pod_state,
     protected_replicas,
 )
+from argosy.snapshot.scaling.autoscalers import autoscaler_state
 
 Object = Mapping[str, Any]
 

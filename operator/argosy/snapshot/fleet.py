@@ -17,8 +17,8 @@ from argosy.api.kinds import kind_named
 from argosy.api.orders import is_approved
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
-from argosy.snapshot.autoscaling import AUTOSCALERS, AutoscalerState, CountOwner, count_owners
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState, ReplicaSetState
+from argosy.snapshot.scaling.autoscalers import AUTOSCALERS, AutoscalerState, CountOwner, count_owners
 from argosy.snapshot.seen import KindState, ObjectRef, Seen
 from argosy.snapshot.telemetry import TelemetryReading
 

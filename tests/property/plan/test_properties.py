@@ -16,9 +16,9 @@ from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
 from argosy.plan.solution import Plan, SolveStatus
 from argosy.plan.solve import solve
 from argosy.plan.solver.search import SolveLimits
-from argosy.snapshot.autoscaling import AutoscalerState
 from argosy.snapshot.cluster import DeploymentState
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.scaling.autoscalers import AutoscalerState
 
 EXACT = SolveLimits(gap=0.0)
 T = TypeVar("T")

@@ -17,14 +17,11 @@ from argosy.control.status.verdict import Verdict, dated, false, true
 from argosy.keys import ModelKey
 from argosy.plan.explain.words import counted
 from argosy.plan.problem import Option
-from argosy.snapshot.autoscaling import CountOwner
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.scaling.autoscalers import CountOwner
 
 MOST_NAMED = 4
 """Deployments that a sentence names; of more, it gives the number."""
-
-NUMBER_TAKEN, NUMBER_GIVEN_BACK = "ReplicasAutoscaled", "ReplicasGivenBack"
-"""The reasons of the events."""
 
 
 def with_autoscaled(
@@ -46,10 +43,10 @@ def autoscaled_events(snapshot: FleetSnapshot, decided: Decided) -> tuple[EventR
     for key, model in sorted(snapshot.models.items()):
         verdict, was = verdicts.get(key), _was_autoscaled(model)
         if verdict is not None and not was:
-            found.append(EventRecord(ServedModel.KIND, key, "Normal", NUMBER_TAKEN, verdict.message))
+            found.append(EventRecord(ServedModel.KIND, key, "Normal", verdict.reason.value, verdict.message))
         elif verdict is None and was:
-            message = Reason.NOT_AUTOSCALED.sentence()
-            found.append(EventRecord(ServedModel.KIND, key, "Normal", NUMBER_GIVEN_BACK, message))
+            again = false(ConditionType.AUTOSCALED, Reason.NOT_AUTOSCALED)
+            found.append(EventRecord(ServedModel.KIND, key, "Normal", again.reason.value, again.message))
     return tuple(found)
 
 

@@ -33,7 +33,6 @@ from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
-from argosy.snapshot.autoscaling import AUTOSCALERS, autoscaler_state
 from argosy.snapshot.cluster import HOSTNAME, PodState
 from argosy.snapshot.fleet import (
     FleetSnapshot,
@@ -53,6 +52,7 @@ from argosy.snapshot.kubernetes import (
     pod_state,
     protected_replicas,
 )
+from argosy.snapshot.scaling.autoscalers import AUTOSCALERS, autoscaler_state
 from argosy.snapshot.seen import ObjectRef, Seen
 
 HANDOVER_S = 10.0

@@ -13,8 +13,8 @@ from argosy.control.survey.findings import findings
 from argosy.control.survey.installation import Installation, Severity
 from argosy.keys import DeploymentKey, NamespacedName
 from argosy.rollout import DeleteDeployment, MarkVictim, ScaleDeployment
-from argosy.snapshot.autoscaling import AutoscalerState
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.scaling.autoscalers import AutoscalerState
 
 MODEL = "default/llama"
 
@@ -212,10 +212,10 @@ def test_it_is_told_once_and_its_end_once() -> None:
     told = []
     for _ in range(2):
         decision = world.act()
-        told += [e for e in decision.events if e.reason.startswith("Replicas")]
+        told += [e for e in decision.events if e.reason.endswith("Autoscaled")]
         keep_statuses(world, decision)
     [event] = told
-    assert (event.reason, event.key) == ("ReplicasAutoscaled", MODEL)
+    assert (event.reason, event.key) == ("Autoscaled", MODEL)
     assert event.message == (
         f"HorizontalPodAutoscaler default/hpa sets 3 replicas of Deployment {world.first} (it may set 1 to 9"
         " replicas). Argosy leaves this alone and plans the rest around it; to let it decide again, delete"
@@ -224,7 +224,7 @@ def test_it_is_told_once_and_its_end_once() -> None:
     assert decision.num_autoscaled == 1
     world.autoscalers.clear()
     decision = world.act()
-    assert [e.reason for e in decision.events if e.reason.startswith("Replicas")] == ["ReplicasGivenBack"]
+    assert [e.reason for e in decision.events if e.reason.endswith("Autoscaled")] == ["NotAutoscaled"]
     assert verdict(decision, MODEL, "servedmodels", "Autoscaled") == ("False", "NotAutoscaled")
     assert decision.num_autoscaled == 0
 

@@ -8,8 +8,8 @@ import pytest
 
 from argosy.api.schema.ownership import FieldManager
 from argosy.keys import DeploymentKey, NamespacedName
-from argosy.snapshot.autoscaling import AutoscalerState, autoscaler_state, count_owners
 from argosy.snapshot.cluster import DeploymentState
+from argosy.snapshot.scaling.autoscalers import AutoscalerState, autoscaler_state, count_owners
 
 NAME = "llama-8b-bcd2456"
 KEY = DeploymentKey(f"default/{NAME}")
