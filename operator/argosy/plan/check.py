@@ -216,7 +216,7 @@ class _Judge:
         for option in self.options.values():
             if option.fixed_by and self.count(option) > option.least_replicas:
                 message = (
-                    f"{self._with_replicas(option)}: {option.least_replicas} is needed, which"
+                    f"{self._with_replicas(option)}: {_needed(option.least_replicas)}, as many as"
                     f" {option.fixed_by} sets"
                 )
                 yield Violation(ViolationCode.ABOVE_FIXED, option.name, message)
