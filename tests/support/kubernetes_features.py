@@ -59,7 +59,10 @@ def obstacles(staged: Iterable[Staged]) -> list[str]:
             continue
         gate = GATES.get(each.name)
         if gate is None:
-            found.append(f"Kubernetes {each.version}: {each.name} = {each.value}: {each.words}")
+            found.append(
+                f"Kubernetes {each.version}: {each.name} = {each.value} is in no table of"
+                f" kubernetes_features: {each.words}"
+            )
         elif not works(gate, each.version):
             found.append(f"Kubernetes {each.version}: {each.name}: the gate {gate} is off")
     return sorted(found)

@@ -280,7 +280,10 @@ def test_each_feature_that_needs_a_gate_has_it_in_every_version() -> None:
 )
 def test_a_field_of_a_stage_that_no_table_explains_is_reported(name: str, value: str, is_fine: bool) -> None:
     found = obstacles([Staged("1.34", name, value, "This is an alpha field.")])
-    assert found == ([] if is_fine else [f"Kubernetes 1.34: {name} = {value}: This is an alpha field."])
+    sentence = (
+        f"Kubernetes 1.34: {name} = {value} is in no table of kubernetes_features: This is an alpha field."
+    )
+    assert found == ([] if is_fine else [sentence])
 
 
 def a_budget(**spec: Any) -> Object:
@@ -347,7 +350,7 @@ def test_a_field_of_1_29_that_does_nothing_there_is_found_by_the_gate_of_its_go_
     """No word of its description says so; Argosy does not use it."""
     pod = a_pod(lifecycle={"preStop": {"sleep": {"seconds": 1}}})
     [found] = obstacles(judge(pod, "1.29").staged)
-    assert found.endswith("LifecycleHandler.sleep = {'seconds': 1}: +featureGate=PodLifecycleSleepAction")
+    assert found.endswith("kubernetes_features: +featureGate=PodLifecycleSleepAction")
     assert (works("PodLifecycleSleepAction", "1.29"), works("PodLifecycleSleepAction", "1.30")) == (
         False,
         True,
