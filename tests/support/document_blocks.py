@@ -100,10 +100,11 @@ def fences(document: Path) -> list[Fence]:
 
 
 def steps(document: Path, path: str) -> list[Step]:
-    """The steps of one path, in the document's order. Raises `BlockError` where a fence belongs nowhere."""
+    """The steps of one path, in the document's order. Raises `BlockError` for a path that is not known."""
     found: list[Step] = []
     for fence in fences(document):
-        require_known(fence)
+        if fence.path is not None:
+            require_known(fence)
         if fence.path in (path, EVERY):
             found += _steps_of(fence)
     return found

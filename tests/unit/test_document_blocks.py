@@ -118,8 +118,15 @@ def test_a_step_that_fails_is_named_with_its_line(tmp_path: Path, block: str, sa
     ],
 )
 def test_a_block_that_belongs_nowhere_is_refused(tmp_path: Path, block: str, said: str) -> None:
+    [fence] = fences(written(tmp_path, block))
     with pytest.raises(BlockError, match=said):
-        steps(written(tmp_path, block), "kind")
+        require_known(fence)
+
+
+def test_a_misspelt_path_is_refused_in_any_document(tmp_path: Path) -> None:
+    document = written(tmp_path, "```\nany\n```\n```sh knid\nls\n```\n")
+    with pytest.raises(BlockError, match=r"document.md:5: a block of sh has no path 'knid'"):
+        steps(document, "kind")
 
 
 @pytest.mark.parametrize(
