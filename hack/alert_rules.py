@@ -291,6 +291,15 @@ ALERTS = (
         "Read the condition of Fleet with the reason PictureIncomplete: it names kind, permission or CRD.",
     ),
     Alert(
+        "ArgosyWatchFails",
+        WARNING,
+        "max by (kind) (argosy_watch_failing) > 0",
+        "10m",
+        "A watch of the operator fails (kind {{ $labels.kind }}): changes are found late",
+        "Read /readyz of the operator's replicas: it names the kind, and the verb that is not allowed or the"
+        " API server's error.",
+    ),
+    Alert(
         "ArgosyRemovalWaits",
         WARNING,
         f"(argosy_removal_waits == 1) {LEADS}",

@@ -153,6 +153,11 @@ CASES = (
         led("argosy_picture_in_doubt", 1),
         led("argosy_picture_in_doubt", 1, leads=0),
     ),
+    Case(
+        "ArgosyWatchFails",
+        steady('argosy_watch_failing{kind="pods"}'),
+        steady('argosy_watch_failing{kind="pods"}', 0),
+    ),
     Case("ArgosyRemovalWaits", led("argosy_removal_waits", 1), led("argosy_removal_waits", 0)),
     Case("ArgosyFleetMissing", led("argosy_fleet_missing", 1), led("argosy_fleet_missing", 0)),
     Case("ArgosyFieldsContested", led("argosy_contested_fields", 2), led("argosy_contested_fields", 0)),

@@ -6,7 +6,7 @@ show. Input: `Measures`, a `Decision`. Output: a Prometheus registry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
@@ -82,6 +82,9 @@ class Metrics:
         )
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
+        )
+        self.watch_failing = self._gauge(
+            "watch_failing", "1 where the watch of a kind fails; kind all: the watches fail together", "kind"
         )
         self.restored = self._counter(
             "api_restored", "Times that the API server was found restored to an earlier state"
@@ -183,6 +186,12 @@ class Metrics:
     def show_missed(self, kind: str, number: int) -> None:
         """Changes of a kind that a watch has not reported."""
         self.watch_missed.labels(kind).inc(number)
+
+    def show_failing_watches(self, kinds: Iterable[str]) -> None:
+        """The kinds whose watches fail now."""
+        self.watch_failing.clear()
+        for kind in kinds:
+            self.watch_failing.labels(kind).set(1)
 
     def show_certificates(self, ends_s: Mapping[str, float], now_s: float) -> None:
         """When each certificate ends (epoch seconds), by what it is; one that is not known is not shown."""

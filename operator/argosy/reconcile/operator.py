@@ -113,6 +113,7 @@ class _Process:
             self._metrics.show_missed,
             lambda proof: self._planning.begin_anew(proof),
             self._relisted,
+            self._metrics.show_failing_watches,
         )
         self._watches = Watches(self._store, api, clock, troubles, listeners)
         lease = (settings.namespace, incarnation.identity)

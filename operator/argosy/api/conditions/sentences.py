@@ -219,6 +219,9 @@ _OF_REPLICAS = {
         "{missing} is named by what runs for it and is not seen, so its replicas are kept as they are; apply"
         " it again, or apply and then delete it to let them go."
     ),
+    "WatchFails": (
+        "No watch reports changes of {kinds}, so listings find them some seconds late: {problem}."
+    ),
     "LastReadableUsed": (
         "The spec cannot be read any more ({problem}), so Argosy goes on with the last version that it could"
         " read; correct the field."

@@ -121,6 +121,7 @@ class Reason(StrEnum):
     PICTURE_INCOMPLETE = "PictureIncomplete"
     STATE_RESTORED = "StateRestored"
     OWNER_NOT_SEEN = "OwnerNotSeen"
+    WATCH_FAILS = "WatchFails"
     LAST_READABLE = "LastReadableUsed"
     KEPT_UNREAD = "KeptUnread"
     REMOVAL_WAITS = "RemovalWaits"

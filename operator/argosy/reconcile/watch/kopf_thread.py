@@ -12,7 +12,8 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,15 @@ import yaml
 from argosy.api.kinds import Kind, kind_of
 from argosy.reconcile.clock import Clock
 
-log = logging.getLogger(__name__)
-
-RESTART_S = 1.0
-"""From the end of a watch that has failed to the next one."""
-
 _IDENTITY: Any = "argosy"
 """For kopf's peering, which is not used. Without one, kopf asks for the user's name, and a container's
 user may have none."""
 
 Deliver = Callable[[str, kopf.RawEvent], None]
+Ended = Callable[[BaseException | None], Awaitable[float]]
+"""Called where the watches have ended by themselves; the seconds until they start again."""
+Run = Callable[[Path | None, frozenset[str], Deliver, threading.Event], None]
+"""Watches in the calling thread until the event is set."""
 
 
 class Backoffs:
@@ -44,8 +44,10 @@ class Backoffs:
 class KopfThread:
     """Watches the kinds that it was last given, until `stop`."""
 
-    def __init__(self, deliver: Deliver, clock: Clock) -> None:
-        self._deliver, self._clock = deliver, clock
+    def __init__(self, deliver: Deliver, clock: Clock, ended: Ended, watch: Run | None = None) -> None:
+        """watch: in place of kopf"""
+        self._deliver, self._clock, self._ended = deliver, clock, ended
+        self._watch = watch or _run_kopf
         self._kinds: frozenset[str] = frozenset()
         self._woken = asyncio.Event()
         self._is_stopped = False
@@ -76,10 +78,11 @@ class KopfThread:
             await self._until_woken_or_over(running)
             before, running = running, None
             if before is not None and before.task.done():
-                log.warning("the watches ended and are started again: %s", before.task.exception())
-                await self._clock.sleep(RESTART_S)
+                pause_s = await self._ended(before.task.exception())
+                await self._clock.wait(self._woken, pause_s)
+                self._woken.clear()
             if self._kinds and not self._is_stopped:
-                running = _Watch(kubeconfig, self._kinds, self._deliver)
+                running = _Watch(partial(self._watch, kubeconfig, self._kinds), self._deliver)
             if before is not None:
                 before.stop.set()
         if running is not None:
@@ -98,7 +101,7 @@ class KopfThread:
 class _Watch:
     """One run of kopf."""
 
-    def __init__(self, kubeconfig: Path | None, kinds: frozenset[str], deliver: Deliver) -> None:
+    def __init__(self, watch: Callable[[Deliver, threading.Event], None], deliver: Deliver) -> None:
         loop = asyncio.get_running_loop()
 
         def deliver_there(kind: str, event: kopf.RawEvent) -> None:
@@ -106,9 +109,7 @@ class _Watch:
                 loop.call_soon_threadsafe(deliver, kind, event)
 
         self.stop = threading.Event()
-        self.task = asyncio.create_task(
-            asyncio.to_thread(_run_kopf, kubeconfig, kinds, deliver_there, self.stop)
-        )
+        self.task = asyncio.create_task(asyncio.to_thread(watch, deliver_there, self.stop))
 
     async def ended(self) -> None:
         self.stop.set()
