@@ -25,6 +25,9 @@ BURNS = (
 LEAST_MISSED = 10
 """Requests that must have missed the SLO in the long window: one late answer of three is no burn."""
 
+CLOCK_OFFSET_S = 10
+"""Less may be the time that an answer took: the operator reports no less either."""
+
 LEAST_FAILED = 5
 """Requests that must have failed, or been refused, within five minutes."""
 
@@ -245,6 +248,15 @@ ALERTS = (
         "The operator runs, and no replica of it leads",
         "Read /readyz of each replica: it names what holds it (the Lease's permission or namespace, a clock"
         " that is off, another process with its identity).",
+    ),
+    Alert(
+        "ArgosyClockOff",
+        WARNING,
+        f"max by (instance, pod) (abs(argosy_clock_offset_seconds)) > {CLOCK_OFFSET_S}",
+        "5m",
+        "The clock of {{ $labels.instance }} is {{ $value | humanizeDuration }} off the API server's",
+        "Set the clocks of its node and of the API server's by NTP: ages and waits are misjudged by as much,"
+        " and a process that is more than a minute off does not lead.",
     ),
     Alert(
         "ArgosyTwoLeaders",

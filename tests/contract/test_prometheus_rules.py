@@ -122,6 +122,11 @@ CASES = (
         {**steady('argosy_is_leader{instance="a"}', 0), **steady('argosy_is_leader{instance="b"}')},
     ),
     Case(
+        "ArgosyClockOff",
+        steady('argosy_clock_offset_seconds{instance="a"}', -20),
+        steady('argosy_clock_offset_seconds{instance="a"}', 2),
+    ),
+    Case(
         "ArgosyTwoLeaders",
         {**steady('argosy_is_leader{instance="a"}'), **steady('argosy_is_leader{instance="b"}')},
         {**steady('argosy_is_leader{instance="a"}'), **steady('argosy_is_leader{instance="b"}', 0)},

@@ -28,6 +28,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.is_leader = self._gauge("is_leader", "1 where this process leads")
+        self.clock_offset = self._gauge(
+            "clock_offset_seconds",
+            "This machine's clock against the API server's, positive where it is ahead",
+        )
         self.iterations = self._counter("iterations", "Decisions by outcome", "outcome")
         self.iteration_seconds = Histogram(
             "argosy_iteration_seconds",

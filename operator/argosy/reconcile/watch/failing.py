@@ -1,10 +1,11 @@
 """Watches that fail: of which kinds, why, and when each is tried again.
 
-kopf ends as a whole where the watch of one kind is refused, and it does not say which one. So each kind is
-then watched for a second by a request of its own: kinds that are refused are left out of kopf until such a
-request succeeds, and the others go on. Where none is refused, or every one, all watches are started again.
-Owns the pauses between attempts (growing, bounded, with jitter). Input: kopf's end and its error. Output:
-the kinds to leave out, sentences for the log and /readyz, and the reason in the store, which Fleet shows.
+kopf repeats a request that is refused every two seconds for ever, or ends as a whole, and does not say which
+kind it is of. So each kind is then watched for a second by a request of its own: kinds that are refused are
+left out of kopf until such a request succeeds, and the others go on.
+Owns the pauses between attempts (growing, bounded, with jitter). Input: that requests of kopf's fail, or that
+it has ended. Output: the kinds to leave out, sentences for the log and /readyz, and the reason in the store,
+which Fleet shows.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ EVERY = "all"
 
 FIRST_S = 1.0
 LONGEST_S = 60.0
+LONGEST_TOGETHER_S = 15.0
 STEADY_S = 30.0
 """Watches that have lasted so long after they failed together work again."""
 
@@ -54,6 +56,7 @@ class FailingWatches:
         self._store, self._api, self._clock, self._troubles = store, api, clock, troubles
         self._show = show
         self._failing: dict[str, _Failing] = {}
+        self._turn = asyncio.Lock()
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -67,17 +70,34 @@ class FailingWatches:
 
     async def ended(self, kinds: frozenset[str], error: BaseException | None) -> float:
         """All watches of these kinds have ended; returns the seconds until they start again."""
-        refused = await self._refused(kinds)
-        if refused and (len(refused) < len(kinds) or len(kinds) == 1):
-            for kind, sentence in refused.items():
-                self._failed(kind, sentence, {kind})
-            return FIRST_S
-        found = next(iter(refused.values()), "") or _words(error)
-        self._failed(EVERY, f"the watches ended and are started again: {found}", kinds)
-        return self._failing[EVERY].next_s - self._clock.monotonic_s()
+        async with self._turn:
+            if await self._look(kinds):
+                return FIRST_S
+            self._failed(EVERY, f"the watches ended and are started again: {_words(error)}", kinds)
+            return self._failing[EVERY].next_s - self._clock.monotonic_s()
+
+    async def look(self, kinds: frozenset[str]) -> None:
+        """Requests of the watches of these kinds fail again and again: find out which ones are refused."""
+        async with self._turn:
+            if EVERY not in self._failing:
+                await self._look(kinds)
 
     async def try_again(self, unlisted: Collection[str]) -> None:
         """Ask for the watches that are due. unlisted: kinds that cannot even be listed: that is reported."""
+        async with self._turn:
+            await self._try_again(unlisted)
+
+    async def _look(self, kinds: frozenset[str]) -> bool:
+        """Whether watches of these kinds are refused: reports them, or that all are."""
+        refused = await self._refused(kinds)
+        if len(refused) == len(kinds) > 1:
+            self._failed(EVERY, next(iter(refused.values())), kinds)
+        else:
+            for kind, sentence in refused.items():
+                self._failed(kind, sentence, {kind})
+        return bool(refused)
+
+    async def _try_again(self, unlisted: Collection[str]) -> None:
         for kind in self.kinds.intersection(unlisted):
             self._troubles.forget((_activity(kind),))
             self._works(kind, {kind})
@@ -89,9 +109,13 @@ class FailingWatches:
                 self._failed(kind, refused[kind], {kind})
             else:
                 self._works(kind, {kind})
-        together = self._failing.get(EVERY)
+        together, others = self._failing.get(EVERY), self.unreported - self.kinds
         if together is not None and now_s >= together.next_s + STEADY_S:
-            self._works(EVERY, self.unreported - self.kinds)
+            found = await self._refused(others)
+            if found:
+                self._failed(EVERY, next(iter(found.values())), others)
+            else:
+                self._works(EVERY, others)
 
     async def _refused(self, kinds: Collection[str]) -> Mapping[str, str]:
         """Of each kind whose watch is refused, why."""
@@ -103,12 +127,13 @@ class FailingWatches:
         try:
             await self._api.watch_briefly(path_of(kind), self._store.newest(kind))
         except ActuationError as error:
-            return str(error)
+            return str(error) if error.status else ""  # an API server that is away has not refused it
         return ""
 
     def _failed(self, name: str, sentence: str, kinds: Iterable[str]) -> None:
         was = self._failing.get(name)
-        pause_s = FIRST_S if was is None else min(2 * was.pause_s, LONGEST_S)
+        longest_s = LONGEST_TOGETHER_S if name == EVERY else LONGEST_S
+        pause_s = FIRST_S if was is None else min(2 * was.pause_s, longest_s)
         jitter = random.uniform(0.5, 1.0)  # noqa: S311  (several operators must not ask in step)
         self._failing[name] = _Failing(self._clock.monotonic_s() + jitter * pause_s, pause_s)
         self._troubles.failed(_activity(name), sentence)

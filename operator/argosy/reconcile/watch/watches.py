@@ -26,7 +26,7 @@ from argosy.reconcile.clock import Clock
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.watch.deletions import Deletions
 from argosy.reconcile.watch.failing import FailingWatches
-from argosy.reconcile.watch.kopf_thread import Backoffs, KopfThread
+from argosy.reconcile.watch.kopf_thread import Backoffs, Found, KopfThread
 from argosy.snapshot.seen import KindSeen, KindState, ObjectRef, problems
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,8 @@ class Watches:
         self._store, self._api, self._clock, self._listeners = store, api, clock, listeners
         self._troubles = troubles
         self._deletions = Deletions(store, api, clock)
-        self._kopf = KopfThread(self.seen, clock, self.watches_ended)
+        self._kopf = KopfThread(Found(self.seen, self.watch_stuck), clock, self.watches_ended)
+        self._is_stuck = False
         self._failing = FailingWatches(store, api, clock, troubles, listeners.on_failing)
         self._watched_since_s = float("inf")
         self._found: dict[tuple[str, str], _Found] = {}
@@ -223,8 +224,15 @@ class Watches:
         self._tell_failing(before)
         return pause_s
 
+    def watch_stuck(self) -> None:
+        """A request of the watches keeps failing."""
+        self._is_stuck = True
+
     async def _try_failing(self) -> None:
         before = self._failing.unreported
+        if self._is_stuck:
+            self._is_stuck = False
+            await self._failing.look(self._kopf.kinds)
         await self._failing.try_again(self._unlisted())
         self._tell_failing(before)
 

@@ -13,7 +13,7 @@ from virtual_clock import VirtualClock, in_virtual_time, troubles_of
 from argosy.api.kinds import WATCHED
 from argosy.errors import NextStep, Obstacle
 from argosy.kube.store import Store
-from argosy.reconcile.watch.failing import EVERY, LONGEST_S
+from argosy.reconcile.watch.failing import EVERY, LONGEST_S, LONGEST_TOGETHER_S
 from argosy.reconcile.watch.watches import QUICK_S, Change, Listeners, Watches
 
 ENDED = RuntimeError("kopf has ended")
@@ -134,7 +134,7 @@ async def test_watches_that_fail_together_start_again_with_growing_pauses_until_
             pauses.append(await stage.watches.watches_ended(ENDED))
             await stage.clock.sleep(pauses[-1])
     assert 0.5 <= pauses[0] <= 1.0
-    assert LONGEST_S / 2 <= pauses[-1] <= LONGEST_S
+    assert LONGEST_TOGETHER_S / 2 <= pauses[-1] <= LONGEST_TOGETHER_S
     assert stage.shown == [{EVERY}]
     assert stage.watches.watched == frozenset(WATCHED)
     assert [line for line in stage.troubles.lasting() if line.startswith("watches: ") and str(ENDED) in line]
@@ -146,14 +146,41 @@ async def test_watches_that_fail_together_start_again_with_growing_pauses_until_
 
 
 @in_virtual_time
-async def test_an_api_server_that_refuses_every_watch_is_one_sentence() -> None:
+async def test_an_api_server_that_refuses_every_watch_is_one_sentence_until_it_does_not() -> None:
     stage = Stage()
     stage.refuse_watches(*WATCHED, status=401)
     task = await stage.synced()
-    await stage.watches.watches_ended(ENDED)
-    await stage.clock.sleep(15.0)
+    stage.watches.watch_stuck()
+    await stage.clock.sleep(600.0)
     assert stage.shown == [{EVERY}]
     assert len(stage.troubles.lasting()) == 1
+    stage.refuse_watches()
+    await stage.clock.sleep(60.0)
+    assert (stage.shown[-1], stage.troubles.lasting()) == (set(), ())
+    task.cancel()
+
+
+@in_virtual_time
+async def test_a_watch_that_kopf_repeats_in_vain_is_found_and_left_out() -> None:
+    stage = Stage()
+    stage.refuse_watches("nodes")
+    task = await stage.synced()
+    stage.watches.watch_stuck()
+    await stage.clock.sleep(15.0 + QUICK_S)
+    assert stage.shown == [{"nodes"}]
+    assert stage.watches.watched == frozenset(WATCHED) - {"nodes"}
+    assert [line for line in stage.troubles.lasting() if line.startswith("watch of nodes: ")]
+    task.cancel()
+
+
+@in_virtual_time
+async def test_watches_that_fail_because_the_api_server_is_away_are_not_called_refused() -> None:
+    stage = Stage()
+    stage.refuse_watches(*WATCHED, status=0)
+    task = await stage.synced()
+    stage.watches.watch_stuck()
+    await stage.clock.sleep(60.0)
+    assert (stage.shown, stage.watches.watched) == ([], frozenset(WATCHED))
     task.cancel()
 
 
