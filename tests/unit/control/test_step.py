@@ -425,7 +425,6 @@ def test_two_pools_that_claim_the_same_nodes_stop_no_decision() -> None:
     assert verdict(last, "twin", "gpupools", "Accepted") == ("False", "Conflicted")
     assert "GPUPool l40s" in condition(last, "twin", "gpupools", "Accepted")["message"]
     assert verdict(last, "l40s", "gpupools", "Accepted") == ("True", "Accepted")
-    assert verdict(last, "l40s", "gpupools") == ("True", "NodesShared")
 
 
 def test_a_class_that_no_request_can_reach_costs_nothing_and_says_why() -> None:
