@@ -303,6 +303,15 @@ ALERTS = (
         "Read the condition of Fleet with the reason PictureIncomplete: it names kind, permission or CRD.",
     ),
     Alert(
+        "ArgosyFails",
+        WARNING,
+        "max by (activity) (argosy_failing) > 0",
+        "10m",
+        "The operator fails in: {{ $labels.activity }}",
+        "Read /readyz and the log of the operator's replicas: the sentence names the object, permission or"
+        " kind, or that the API server does not answer, with the remedy; it goes on trying.",
+    ),
+    Alert(
         "ArgosyWatchFails",
         WARNING,
         "max by (kind) (argosy_watch_failing) > 0",

@@ -159,6 +159,11 @@ CASES = (
         led("argosy_picture_in_doubt", 1, leads=0),
     ),
     Case(
+        "ArgosyFails",
+        steady('argosy_failing{activity="leader election"}'),
+        steady('argosy_failing{activity="leader election"}', 0),
+    ),
+    Case(
         "ArgosyWatchFails",
         steady('argosy_watch_failing{kind="pods"}'),
         steady('argosy_watch_failing{kind="pods"}', 0),

@@ -87,6 +87,12 @@ class Metrics:
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
         )
+        self.failing = self._gauge(
+            "failing",
+            "1 where an activity has failed for 10 s or more (the API server is away, a permission or a kind"
+            " is missing): /readyz or the log has the sentence",
+            "activity",
+        )
         self.watch_failing = self._gauge(
             "watch_failing", "1 where the watch of a kind fails; kind all: the watches fail together", "kind"
         )
@@ -190,6 +196,12 @@ class Metrics:
     def show_missed(self, kind: str, number: int) -> None:
         """Changes of a kind that a watch has not reported."""
         self.watch_missed.labels(kind).inc(number)
+
+    def show_failing(self, activities: Iterable[str]) -> None:
+        """What has failed for some time and still does."""
+        self.failing.clear()
+        for activity in activities:
+            self.failing.labels(activity).set(1)
 
     def show_failing_watches(self, kinds: Iterable[str]) -> None:
         """The kinds whose watches fail now."""
