@@ -152,7 +152,8 @@ def step(
     paused, choice = hold(found, resize)
     if paused is None:
         made_for = memory.planning.inputs or PlanInputs()
-        choice = chosen(found, resize, lambda again: solver(again, limits), made_for)
+        left = limits.after(plan.report.seconds)
+        choice = chosen(found, resize, lambda again: solver(again, left), made_for)
     placing = placement_problem(choice.sizing, choice.problem, choice.plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
