@@ -1,9 +1,11 @@
 #!/bin/bash
-# Argosy on a kind cluster, with simulated engines as real pods:   hack/kind.sh up | down   (make kind, make kind-down)
+# Argosy on a kind cluster, with simulated engines as real pods:   hack/kind.sh up | cluster | fleet | down
 #
-# `up` uses the kind cluster of the current kubectl context, else it creates one; builds the images, loads them, gives the
-# nodes fake GPUs, installs the chart, applies examples/small and sends requests. It can be run again after a change.
-# `down` deletes the cluster if `up` created it, else it takes Argosy out of it.
+#   up       (make kind) the cluster, the chart, the fleet, then requests. It can be run again after a change
+#   cluster  only the kind cluster of the current kubectl context, else one that is created: with the images and fake GPUs,
+#            without Argosy. It stands in for a cluster with GPUs of your own
+#   fleet    only examples/small with simulated engines, once the custom resources are there
+#   down     (make kind-down) deletes the cluster if it was created here, else takes Argosy out of it
 #
 #   KIND_CLUSTER     name of a cluster to create; default: argosy
 #   KIND_NODE_IMAGE  image of its nodes; default: kind's own, which kind pulls
@@ -27,6 +29,11 @@ say() { printf '%s %s\n' "$(date +%T)" "$*"; }
 need() { # PROGRAM REMEDY
   command -v "$1" > /dev/null || { echo "$1 is not on the PATH: $2" >&2; exit 2; }
 }
+logged() { # FILE COMMAND...: what it prints goes to the file, and its end to the terminal where it fails
+  local file=$1; shift
+  mkdir -p "$(dirname "$file")"
+  "$@" > "$file" 2>&1 || { tail -50 "$file" >&2; exit 1; }
+}
 # The cluster of the current context, where that is one of kind's and answers.
 current() {
   local context
@@ -43,15 +50,16 @@ cluster() {
 }
 
 images() {
-  say "building the images"
-  hack/images/build.sh > "$RENDERED/build.log" 2>&1 || { tail -50 "$RENDERED/build.log" >&2; exit 1; }
+  say "building the images (the first time for minutes; build/images.log has the output)"
+  logged build/images.log hack/images/build.sh
   say "loading them into the nodes"
-  kind load docker-image --name "$CLUSTER" "argosy-operator:$TAG" "argosy-simulator:$TAG" "argosy-envoy:$TAG"
+  logged build/load.log kind load docker-image --name "$CLUSTER" "argosy-operator:$TAG" "argosy-simulator:$TAG" "argosy-envoy:$TAG"
 }
 
-# Every node that takes ordinary pods gets L40S GPUs; the last one of four or more gets H100s.
+# Engines ask the API server for the GPU of their node. Every node that takes ordinary pods gets L40S GPUs; the last one of four or more gets H100s.
 nodes() {
   local all node product=NVIDIA-L40S place=0
+  kubectl apply --server-side -f hack/kind/engine-rbac.yaml > /dev/null
   mapfile -t all < <(kubectl get nodes -l '!node-role.kubernetes.io/control-plane' -o name)
   [ ${#all[@]} -gt 0 ] || mapfile -t all < <(kubectl get nodes -o name)
   for node in "${all[@]}"; do
@@ -104,7 +112,6 @@ tagged() { # FILE...: with the images' tag
 
 fleet() {
   say "applying examples/small with simulated engines"
-  kubectl apply --server-side -f hack/kind/engine-rbac.yaml > /dev/null
   kubectl kustomize --load-restrictor LoadRestrictionsNone hack/kind/fleet | tagged /dev/stdin | kubectl apply --server-side -f -
   kubectl wait --for=condition=Ready workloadclass --all --timeout=300s
 }
@@ -124,20 +131,25 @@ look() {
   kubectl get pods -o wide
   cat << TEXT
 
-Look around:
-  kubectl get wclass -w                                                 # rate, replicas, SLO attainment
-  kubectl describe fleetplan                                            # each decision with its reasons
-  kubectl -n $NAMESPACE logs -l app.kubernetes.io/component=operator -f   # one line per decision
-  kubectl -n $NAMESPACE port-forward service/argosy-gateway 8080:80     # then http://127.0.0.1:8080/v1/chat/completions
-  kubectl patch gpool h100 --type=merge -p '{"spec":{"priceUsdPerHour":2}}'   # and watch chat move
-  make kind-down                                                        # removes it all
+Look around (all of it took $SECONDS s):
+  kubectl get wclass -w                   # rate, replicas, SLO attainment
+  .venv/bin/argosy doctor                 # after \`make setup\`: what is wrong; also: top, routes, plans
+  kubectl describe fleetplan              # each decision with its reasons
+  kubectl -n $NAMESPACE logs -f -l app.kubernetes.io/component=operator    # one line per decision
+  kubectl -n $NAMESPACE port-forward service/argosy-gateway 8080:80        # then http://127.0.0.1:8080/v1/chat/completions
+  kubectl patch gpool h100 --type=merge -p '{"spec":{"priceUsdPerHour":2}}'  # and watch chat move
+  make kind-down                          # removes it all
 TEXT
 }
 
-up() {
+tools() {
   need docker "install Docker"
+  docker info > /dev/null 2>&1 || { echo "Docker's daemon does not answer: start it, or see \`docker info\`" >&2; exit 2; }
   need kind "go install sigs.k8s.io/kind@v0.33.0"
   need kubectl "install kubectl 1.29 or newer"
+}
+up() {
+  tools
   type -P helm > /dev/null || [ -n "${HELM:-}" ] || [ -x .venv/bin/python ] || need helm "install helm 4, or let \`make setup\` build it"
   cluster; images; nodes; install; fleet; requests; look
 }
@@ -151,7 +163,13 @@ down() {
   fi
 }
 
+only_cluster() {
+  tools; cluster; images; nodes
+  say "the cluster $CLUSTER is up; Argosy is not in it"
+}
+
 case ${1:-up} in
-  up | down) ${1:-up} ;;
-  *) echo "usage: hack/kind.sh up | down" >&2; exit 2 ;;
+  up | down | fleet) ${1:-up} ;;
+  cluster) only_cluster ;;
+  *) echo "usage: hack/kind.sh up | cluster | fleet | down" >&2; exit 2 ;;
 esac
