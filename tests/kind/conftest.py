@@ -17,8 +17,9 @@ from kind_cluster import SETTLED_S, SYSTEM, Cluster, Load, kubectl
 from waiting import until
 
 LOAD = Path(__file__).parents[2] / "hack" / "kind" / "load.yaml"
-RATE = os.environ.get("RATE", "4")
-TAG = os.environ.get("TAG", "dev")
+# make passes settings on that are not set, as empty ones.
+RATE = os.environ.get("RATE") or "4"
+TAG = os.environ.get("TAG") or "dev"
 ASKED_FOR = os.environ.get("ARGOSY_KIND") == "1"
 
 
@@ -51,7 +52,7 @@ def load(cluster: Cluster) -> Iterator[Callable[[int], Load]]:
             manifest = manifest.replace(written, value)
         name = kubectl("create", "-f", "-", "-o", "name", stdin=manifest).strip().removeprefix("job.batch/")
         started = Load(name, seconds)
-        until(lambda: "requests over" in kubectl("-n", SYSTEM, "logs", f"job/{name}"), "the load", SETTLED_S)
+        until(started.sends, "the load", SETTLED_S)
         return started
 
     yield start
