@@ -45,7 +45,11 @@ cluster() {
   if CLUSTER=$(current); then say "using the kind cluster $CLUSTER"; return; fi
   CLUSTER=${KIND_CLUSTER:-argosy}
   say "creating the kind cluster $CLUSTER"
-  kind create cluster --name "$CLUSTER" --config hack/kind/cluster.yaml --wait 180s ${KIND_NODE_IMAGE:+--image "$KIND_NODE_IMAGE"}
+  kind create cluster --name "$CLUSTER" --config hack/kind/cluster.yaml --wait 180s ${KIND_NODE_IMAGE:+--image "$KIND_NODE_IMAGE"} || {
+    echo "kind could not create it. Where nodes ended at their start or had too many open files, raise a limit of this machine:" >&2
+    echo "  sudo sysctl fs.inotify.max_user_instances=512   (now $(sysctl -n fs.inotify.max_user_instances 2> /dev/null))" >&2
+    exit 1
+  }
   kubectl label --overwrite nodes --all $CREATED=true > /dev/null
 }
 
@@ -146,7 +150,7 @@ tools() {
   need docker "install Docker"
   docker info > /dev/null 2>&1 || { echo "Docker's daemon does not answer: start it, or see \`docker info\`" >&2; exit 2; }
   need kind "go install sigs.k8s.io/kind@v0.33.0"
-  need kubectl "install kubectl 1.29 or newer"
+  need kubectl "install kubectl 1.31 or newer"
 }
 up() {
   tools
