@@ -95,10 +95,12 @@ install() {
 }
 uninstall() {
   kubectl delete --ignore-not-found -f hack/kind/engine-rbac.yaml > /dev/null
-  helm upgrade argosy charts/argosy --reuse-values --set uninstall.removeEverything=true --wait --timeout 10m > /dev/null
-  helm uninstall argosy --wait --timeout 10m
+  if helm status argosy > /dev/null 2>&1; then
+    helm upgrade argosy charts/argosy --reuse-values --set uninstall.removeEverything=true --wait --timeout 10m > /dev/null
+    helm uninstall argosy --wait --timeout 10m
+  fi
   kubectl delete --ignore-not-found -f crds/ > /dev/null
-  kubectl delete namespace $NAMESPACE > /dev/null
+  kubectl delete --ignore-not-found namespace $NAMESPACE > /dev/null
   local node
   for node in $(kubectl get nodes -l $GPU_LABEL -o name); do
     kubectl label "$node" $GPU_LABEL- > /dev/null
