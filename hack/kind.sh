@@ -167,6 +167,7 @@ down() {
     say "the cluster $CLUSTER was there before: Argosy is taken out of it"
     uninstall
   fi
+  say "Docker keeps the images, so that they are built sooner next time: docker image rm argosy-{operator,simulator,envoy}:$TAG"
 }
 
 only_cluster() {
