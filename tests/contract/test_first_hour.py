@@ -23,7 +23,7 @@ from argosy_sim import local
 
 PORTS = (8080, 18000, 18080)
 LIMIT_S = 270.0
-"""Of the whole path; it takes about 50 s on two idle cores."""
+"""Of the whole path; it takes about 37 s of processor time, and waits for half a minute."""
 NOHUP = Step("nohup_fleet.py", f"python {REPOSITORY}/tests/support/nohup_fleet.py")
 
 RAISE_LOOPBACK = (

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
 from document_blocks import fences
+from typer import Typer
 from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -35,6 +37,12 @@ def name(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
+@cache
+def program() -> Typer:
+    """The whole command line, built once."""
+    return build()
+
+
 def joined(lines: Iterable[str]) -> list[str]:
     """The lines as a shell reads them: without a prompt, and a line that ends with a backslash goes on."""
     typed = "\n".join(line.removeprefix("$ ") for line in lines)
@@ -48,13 +56,14 @@ def calls(line: str) -> list[str]:
 
 def written_commands() -> list[tuple[str, str]]:
     """Every call of argosy in a code block: the document, and the arguments."""
-    return [
-        (name(document), words.removesuffix(" 2"))  # of `2> FILE`
+    found = [
+        (name(document), words.strip().removesuffix(" 2"))  # of `2> FILE`
         for document in DOCUMENTS
         for fence in fences(document)
         for line in joined(fence.lines)
         for words in calls(line)
     ]
+    return list(dict.fromkeys(found))
 
 
 def mentioned_commands() -> list[tuple[str, str]]:
@@ -80,13 +89,13 @@ def parse_error(arguments: list[str]) -> str:
     if arguments == KUBECTL:  # --help is kubectl's
         arguments = ["sim"]
     runner = CliRunner(env={"COLUMNS": "200"})
-    answer = runner.invoke(build(), [*arguments, "--help"])
+    answer = runner.invoke(program(), [*arguments, "--help"])
     return "" if answer.exit_code == 0 else answer.output or str(answer.exception)
 
 
 def unknown_parts(arguments: list[str]) -> list[str]:
     """The words that name no command, and the flags that the command does not have."""
-    command = get_command(build())
+    command = get_command(program())
     words = [word for word in arguments if word != "..."]
     while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
         word = words.pop(0)
@@ -149,7 +158,7 @@ def test_the_output_in_the_readme_is_what_the_command_prints(tmp_path: Path) -> 
     arguments = shlex.split(shown[0].removeprefix("$ .venv/bin/argosy "))
     paths = [str(ROOT / word) if "/" in word else word for word in arguments]
     runner = CliRunner(env={"XDG_CACHE_HOME": str(tmp_path), "COLUMNS": TERMINAL_COLUMNS})
-    printed = [line.rstrip() for line in runner.invoke(build(), paths).stdout.splitlines()]
+    printed = [line.rstrip() for line in runner.invoke(program(), paths).stdout.splitlines()]
     remaining = iter(printed)
     # An ellipsis stands for lines that the README leaves out: the others come in this order.
     missing = [line for line in shown[1:] if line != "..." and line not in remaining]
