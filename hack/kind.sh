@@ -40,16 +40,20 @@ current() {
   context=$(kubectl config current-context 2> /dev/null) || return 1
   [[ $context == kind-* ]] && kubectl get --raw /readyz > /dev/null 2>&1 && echo "${context#kind-}"
 }
+# Every kubelet, containerd and kube-proxy of kind watches files; the usual limit of 128 is just enough for one cluster.
+watchers() {
+  local limit
+  limit=$(sysctl -n fs.inotify.max_user_instances 2> /dev/null) || return 0
+  [ "$limit" -ge 256 ] || say "if nodes or kube-proxy end with \"too many open files\", as beside another cluster:" \
+    "sudo sysctl fs.inotify.max_user_instances=512 (it is $limit)"
+}
 
 cluster() {
   if CLUSTER=$(current); then say "using the kind cluster $CLUSTER"; return; fi
   CLUSTER=${KIND_CLUSTER:-argosy}
   say "creating the kind cluster $CLUSTER"
-  kind create cluster --name "$CLUSTER" --config hack/kind/cluster.yaml --wait 180s ${KIND_NODE_IMAGE:+--image "$KIND_NODE_IMAGE"} || {
-    echo "kind could not create it. Where nodes ended at their start or had too many open files, raise a limit of this machine:" >&2
-    echo "  sudo sysctl fs.inotify.max_user_instances=512   (now $(sysctl -n fs.inotify.max_user_instances 2> /dev/null))" >&2
-    exit 1
-  }
+  watchers
+  kind create cluster --name "$CLUSTER" --config hack/kind/cluster.yaml --wait 180s ${KIND_NODE_IMAGE:+--image "$KIND_NODE_IMAGE"}
   kubectl label --overwrite nodes --all $CREATED=true > /dev/null
 }
 
