@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ LIMIT_S = 900.0
 """Of a path, with the loading of images, and with their building where none is there."""
 TAG = os.environ.get("TAG") or "dev"
 OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+PORTS = (8080, 9901, 9902, 18000, 18080)
 LEAST_WORDS = 10
 """Of a streamed answer of 20 tokens."""
 
@@ -61,6 +63,23 @@ def bare(checkout: Checkout) -> Iterator[Checkout]:
     (checkout.directory / "my-values.yaml").write_text(values.replace("tag: dev", f"tag: {TAG}"))
     yield checkout
     hack(checkout, "down")
+
+
+@pytest.fixture
+def by_hand(checkout: Checkout) -> Iterator[Checkout]:
+    """The clone on a machine whose ports are free; no cluster and no route stays, wherever the path ended."""
+    for port in PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                pytest.skip(f"port {port}, which the document names, is taken here")
+    yield checkout
+    hack(checkout, "down")
+    routes = checkout.directory / "routes"
+    for route in routes.read_text().splitlines() if routes.exists() else []:
+        subprocess.run(["ip", "route", "delete", *route.split()], capture_output=True, check=False)
 
 
 def hack(checkout: Checkout, command: str) -> None:
@@ -106,7 +125,7 @@ def test_the_quick_starts_path_on_a_cluster_leads_from_values_to_an_answer(bare:
     assert answers(printed), printed
 
 
-def test_an_operator_and_an_envoy_by_hand_serve_a_request_and_leave_nothing(checkout: Checkout) -> None:
-    printed = walked(INSTALL, "hand", checkout)
+def test_an_operator_and_an_envoy_by_hand_serve_a_request_and_leave_nothing(by_hand: Checkout) -> None:
+    printed = walked(INSTALL, "hand", by_hand)
     assert '"choices"' in printed
     assert argosys_namespace() == ""
