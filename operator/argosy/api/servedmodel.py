@@ -255,10 +255,17 @@ class ServedModelStatus(Value):
         None, description="The metadata.generation that this status is about."
     )
     conditions: Conditions = Field(
-        (), description="Conditions Accepted, ResolvedRefs, Programmed and Ready of the model."
+        (), description="Conditions Accepted, ResolvedRefs, Programmed and Ready of the model, and Adopted."
     )
     replicas_ready: Count | None = Field(None, description="Ready replicas of all variants.")
     replicas_desired: Count | None = Field(None, description="Replicas of all variants in the applied plan.")
+    replicas_adopted: Count | None = Field(
+        None,
+        description=(
+            "Those of the ready replicas that are in Deployments which users run and labelled"
+            " argosy.dev/adopt. Absent: there is no such Deployment."
+        ),
+    )
     cost_usd_per_hour: Amount | None = Field(
         None, description="Price of the GPUs that its engine pods hold, in US dollars per hour."
     )

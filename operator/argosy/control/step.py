@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from argosy.api import FleetPlan
 from argosy.api.fleet import FleetSpec, Mode, Recalibration
+from argosy.control.status.rollout.adopted import lowered_events
 from argosy.control.candidates.groups import in_groups
 from argosy.control.candidates.resolve import Known, resolve
 from argosy.control.candidates.sharing import shared_cells
@@ -184,6 +185,7 @@ def _decided(choice: Choice, placement: Placement) -> Decided:
         former=choice.former,
         kept=keepings(snapshot, plan.replicas, unplannable),
         unplannable=unplannable,
+        given_back=frozenset(key for key, each in snapshot.deployments.items() if each.is_given_back),
     )
 
 
@@ -385,6 +387,7 @@ def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
         *new_plan_events(snapshot, made.new_plan, made.planned),
         *removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
         *done.acknowledged.events,
+        *lowered_events(snapshot, done.acknowledged.steps),
         *gone_event(whole, gone_sentence(whole)),
         *draining_event(whole, made.drains),
         *approval_event(whole, made.picture.approved),

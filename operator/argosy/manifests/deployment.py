@@ -77,12 +77,14 @@ class EngineWorkload:
     """One variant in one sharing group: everything its pods depend on.
 
     restarted_at: when a user last ordered a restart of its replicas, as kubectl writes it; empty: never
+    adopted: the Deployment of a user that runs it; None for one that Argosy makes
     """
 
     variant: Variant
     group: GroupName
     pool: GPUPool
     restarted_at: str = ""
+    adopted: DeploymentKey | None = None
 
     @property
     def namespace(self) -> str:
@@ -92,7 +94,7 @@ class EngineWorkload:
     @cached_property
     def key(self) -> DeploymentKey:
         """Also the name of the Envoy cluster and of the plan's entry. A hash of the template: made once."""
-        return DeploymentKey.of(self.namespace, deployment_name(self))
+        return self.adopted or DeploymentKey.of(self.namespace, deployment_name(self))
 
 
 def deployment_name(workload: EngineWorkload) -> str:

@@ -22,6 +22,8 @@ class ShortfallCause(StrEnum):
     REPLICA_LIMIT = "ReplicaLimit"
     NO_NODES = "NoNodes"
     """Options exist, but none of their pools has a node that could hold one replica."""
+    ADOPTED = "Adopted"
+    """Only Deployments could serve it that users run: Argosy adds no replica to them."""
     HELD = "Held"
     """A user holds the replicas as they are; no solver gives this cause."""
 

@@ -31,6 +31,8 @@ class Target:
         them does not give way. Empty: only the group as a whole is looked at
     may_interrupt: its users let the last replica that serves go, where that makes room for a planned one
     successors: other groups that its cells have moved to: its surplus waits for their replicas too
+    is_adopted: a user runs it: its count is only lowered
+    is_given_back: the user wants it back: nothing of it changes
     """
 
     key: DeploymentKey
@@ -43,6 +45,8 @@ class Target:
     cells: frozenset[CellName] = frozenset()
     successors: frozenset[GroupName] = frozenset()
     may_interrupt: bool = False
+    is_adopted: bool = False
+    is_given_back: bool = False
 
     @property
     def relieved_by(self) -> frozenset[GroupName]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argosy.api.schema.ownership import FieldManager
-from argosy.keys import DeploymentKey, NamespacedName
+from argosy.keys import ClassKey, DeploymentKey, GroupName, NamespacedName
+from argosy.snapshot.variant import Variant
 
 LABEL_DEPLOYMENT = "argosy.dev/deployment"
 LABEL_VARIANT = "argosy.dev/variant"
@@ -185,8 +186,35 @@ class ReplicaSetState:
 
 
 @dataclass(frozen=True, slots=True)
+class Adoption:
+    """How a Deployment takes part that a user runs and lets Argosy adopt.
+
+    workload_class: whose requests its replicas serve, in the sharing group `group`
+    variant: what one of its replicas is; None where it is given back: it serves until others do
+    problem: why it is given back, in a sentence without its full stop; else empty
+    """
+
+    workload_class: ClassKey
+    group: GroupName
+    variant: Variant | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unadopted:
+    """A Deployment that a user labelled and that is not adopted.
+
+    model:   the label's value
+    problem: why, in a sentence without its full stop
+    """
+
+    model: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentState:
-    """A Deployment that Argosy made; `replicas` is what its spec asks for.
+    """A Deployment that Argosy made or adopted; `replicas` is what its spec asks for.
 
     created_s:    seconds since the epoch; None where it is not known
     pods_refused: why the API server refuses its pods (a quota, an admission plugin), in its words; else empty
@@ -194,6 +222,7 @@ class DeploymentState:
     managers:     which client set which of its fields, the latest last
     deleted_s:    when its deletion was requested (seconds since the epoch), after which nothing of it changes
     finalizers:   what holds it until then
+    adoption:     of a user's Deployment; None for Argosy's own. Its labels are then as Argosy would set them
     """
 
     key: DeploymentKey
@@ -206,6 +235,17 @@ class DeploymentState:
     managers: tuple[FieldManager, ...] = field(default=(), repr=False)
     deleted_s: float | None = None
     finalizers: tuple[str, ...] = ()
+    adoption: Adoption | None = None
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether a user runs it: Argosy makes, restarts and deletes nothing of it."""
+        return self.adoption is not None
+
+    @property
+    def is_given_back(self) -> bool:
+        """Whether a user wants it back: nothing of it is changed any more."""
+        return self.adoption is not None and self.adoption.variant is None
 
     @property
     def is_going(self) -> bool:

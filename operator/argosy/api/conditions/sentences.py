@@ -234,6 +234,14 @@ _OF_REPLICAS = {
         " grow to 10 minutes."
     ),
     "Uncontested": "No other client has changed what Argosy sets for the last 10 minutes.",
+    "Adopted": (
+        "Deployments that users run and labelled argosy.dev/adopt serve beside Argosy's own: {deployments}."
+    ),
+    "AdoptionRefused": "Deployment {deployment} is not adopted: {problem}.{others}",
+    "GivenBack": (
+        "Deployments that users took back serve until other replicas do, and stay as they are: {deployments}."
+    ),
+    "NothingAdopted": "No Deployment of a user is labelled argosy.dev/adopt any more.",
 }
 
 _OF_PLANS = {

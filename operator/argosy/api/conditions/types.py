@@ -38,6 +38,9 @@ class ConditionType(StrEnum):
     FIELDS_CONTESTED = "FieldsContested"
     """Another client keeps changing what Argosy sets of a Deployment."""
 
+    ADOPTED = "Adopted"
+    """Deployments that users run and labelled take part; False where one does not."""
+
     CERTIFIED = "Certified"
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
     APPLIED = "Applied"
@@ -126,6 +129,10 @@ class Reason(StrEnum):
     REMOVAL_WAITS = "RemovalWaits"
     FIELD_CONTESTED = "FieldContested"
     UNCONTESTED = "Uncontested"
+    ADOPTED = "Adopted"
+    ADOPTION_REFUSED = "AdoptionRefused"
+    GIVEN_BACK = "GivenBack"
+    NOTHING_ADOPTED = "NothingAdopted"
     NODES_NOT_READY = "NodesNotReady"
 
     PLAN_CURRENT = "PlanCurrent"

@@ -40,7 +40,7 @@ from argosy.rollout import (
     ScaleDeployment,
     Step,
 )
-from argosy.snapshot.cluster import label_value
+from argosy.snapshot.cluster import DeploymentState, label_value
 from argosy.snapshot.fleet import FleetSnapshot
 
 AT_ONCE = 3
@@ -145,6 +145,7 @@ def _counts(look: _Look) -> list[Edit]:
     found = [
         count_edit(look.snapshot.deployments[key], look.memory.counts.get(key), look.model(key))
         for key in look.scaled
+        if not look.snapshot.deployments[key].is_adopted  # its count is the user's until the plan lowers it
     ]
     return [edit for edit in found if edit is not None]
 
@@ -153,9 +154,14 @@ def _templates(look: _Look, workloads: Mapping[DeploymentKey, EngineWorkload]) -
     found = [
         template_edit(deployment, workloads[key], look.model(key))
         for key, deployment in look.snapshot.deployments.items()
-        if key in workloads and deployment.template and key not in look.removed and not deployment.is_going
+        if key in workloads and deployment.template and key not in look.removed and not _is_left(deployment)
     ]
     return [edit for edit in found if edit is not None]
+
+
+def _is_left(deployment: DeploymentState) -> bool:
+    """Whether nothing of it is set back: it is being deleted, or a user runs it."""
+    return deployment.is_going or deployment.is_adopted
 
 
 def _budgets(look: _Look) -> list[Edit]:
@@ -259,7 +265,7 @@ def _known_counts(look: _Look, waits: set[tuple[DeploymentKey, str]]) -> dict[De
     """What each count is after the decision, with the other client's count that is accounted for."""
     known: dict[DeploymentKey, KnownCount] = {}
     for key, deployment in look.snapshot.deployments.items():
-        if key in look.removed or deployment.is_going:
+        if key in look.removed or _is_left(deployment):
             continue
         if (key, COUNT) in waits:  # the edit is looked at again
             if key in look.memory.counts:

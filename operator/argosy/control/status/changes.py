@@ -17,6 +17,7 @@ from argosy.api.gpupool import GPUPoolStatus
 from argosy.api.kinds import kind_of
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import WorkloadClassStatus
+from argosy.control.status.rollout.adopted import adoption_events
 from argosy.control.decision import EventRecord, StatusUpdate
 from argosy.control.state.nodes import unusable_text
 from argosy.control.state.waiting import uncounted_pods
@@ -59,6 +60,7 @@ def change_events(snapshot: FleetSnapshot, updates: Iterable[StatusUpdate]) -> t
         kind = kind_of(update.kind).name
         for each in _TOLD.get(update.kind, ()):
             found += _condition_events(kind, update, before.conditions, each)
+        found += adoption_events(kind, update, before.conditions)
         acts = snapshot.acts
         found += _count_events(snapshot, update, before, "a successor does" if acts else "it is gone")
     return tuple(found)

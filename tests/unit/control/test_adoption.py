@@ -1,0 +1,100 @@
+"""Deployments that users run and let Argosy adopt: respected, planned, lowered, given back."""
+
+from __future__ import annotations
+
+from adopted_world import ALL_ARGS, KEY, AdoptedWorld, a_deployment
+from small_fleet import a_class, a_fleet, a_model, a_pool, some_nodes
+
+from argosy.keys import DeploymentKey
+
+
+def a_world(num_nodes: int = 4, **mine: object) -> AdoptedWorld:
+    world = AdoptedWorld(some_nodes("l40s", num_nodes), a_fleet(), a_pool(), a_model(), a_class())
+    world.run_mine(a_deployment(2, **mine), "l40s-0", "l40s-1")  # type: ignore[arg-type]
+    return world
+
+
+def test_a_deployment_without_the_label_is_never_touched_and_its_gpus_are_taken() -> None:
+    world = a_world(num_nodes=2, label=None)
+    world.settle()
+    assert world.written == []
+    assert world.mine["spec"]["replicas"] == 2
+    assert sum(world.held(node) for node in world.nodes) <= 4
+    assert [p.node for p in world.pods.values()].count("l40s-0") == 1
+    assert KEY not in world.snapshot().deployments
+
+
+def test_a_labelled_deployment_serves_as_planned_capacity() -> None:
+    world = a_world()
+    world.settle()
+    entry = next(d for d in world.applied.spec.deployments if d.name == KEY)
+    print(world.applied.spec)
+    assert (entry.replicas, entry.is_adopted, entry.pool) == (2, True, "l40s")
+    assert world.written == []
+
+
+def replicas_of(world: AdoptedWorld, key: str = KEY) -> int | None:
+    return next((d.replicas for d in world.applied.spec.deployments if d.name == key), None)
+
+
+def own_replicas(world: AdoptedWorld) -> int:
+    return sum(d.replicas for d in world.applied.spec.deployments if not d.is_adopted)
+
+
+def test_what_the_plan_needs_beyond_it_is_made_by_argosy() -> None:
+    world = a_world(num_nodes=6)
+    world.apply(a_class(rate_per_s=24.0))
+    world.settle()
+    assert replicas_of(world) == 2
+    assert own_replicas(world) > 0
+    assert world.written == []
+
+
+def test_replicas_that_the_plan_needs_no_more_go_and_the_deployment_stays() -> None:
+    world = a_world()
+    world.apply(a_class(rate_per_s=1.0))
+    world.settle()
+    assert replicas_of(world) == 1
+    assert world.mine["spec"]["replicas"] == 1
+    assert [type(step).__name__ for step in world.written] == ["MarkVictim", "ScaleDeployment"]
+    events = [e for d in world.decisions for e in d.events if e.reason == "AdoptedScaledDown"]
+    assert len(events) == 1
+    print(events)
+
+
+def test_a_cheaper_pool_takes_its_place_once_its_replicas_serve() -> None:
+    world = a_world()
+    world.settle()
+    world.nodes |= {n.name: n for n in some_nodes("h100", 4)}
+    world.apply(a_pool("h100", "H100", priceUsdPerHour=0.05))
+    world.rest()
+    world.settle()
+    assert replicas_of(world) == 0
+    assert world.mine["spec"]["replicas"] == 0
+    assert min(world.serving_over_time[60:]) >= 1
+    assert own_replicas(world) > 0
+
+
+def test_a_deployment_that_is_taken_back_serves_until_argosys_replicas_do_and_stays() -> None:
+    world = a_world()
+    world.settle()
+    world.relabel(None)
+    world.act()
+    assert replicas_of(world) == 0
+    assert len(world.serving_mine()) == 2
+    world.settle()
+    assert replicas_of(world) is None
+    assert own_replicas(world) > 0
+    assert world.written == []
+    assert world.mine["spec"]["replicas"] == 2
+    assert KEY not in world.snapshot().deployments
+
+
+def test_a_deployment_that_is_deleted_is_not_made_again() -> None:
+    world = a_world()
+    world.settle()
+    world.relabel(None)
+    world.mine_pods = {}
+    world.settle()
+    assert replicas_of(world) is None
+    assert own_replicas(world) > 0
