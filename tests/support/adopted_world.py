@@ -1,18 +1,19 @@
 """A World in which users run Deployments of their own beside Argosy's.
 
-Owns their Kubernetes side: objects as the API server hands them out, and pods with the names, labels and owners
-that its controllers give them. What adopts them is the operator's own `with_adopted`.
+Owns their Kubernetes side: objects as the API server hands them out, and pods with the names, labels and
+owners that its controllers give them. What adopts them is the operator's own `with_adopted`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from small_fleet import NVIDIA, World
 
-from argosy.api.adoption import ADOPT, ADOPT_ARGS
+from argosy.api.adoption import ADOPT, ADOPT_CLASS
 from argosy.control.adoption.adopt import listed_as_adopted, may_be_adopted, with_adopted
 from argosy.keys import DeploymentKey
 from argosy.rollout import (
@@ -42,11 +43,16 @@ ALL_ARGS = (
 
 
 def a_deployment(
-    replicas: int = 2, *, args: tuple[str, ...] = ALL_ARGS, label: str | None = "llama", gpus: int = 1, **notes: str
+    replicas: int = 2,
+    *,
+    args: tuple[str, ...] = ALL_ARGS,
+    label: str | None = "llama",
+    gpus: int = 1,
+    **notes: str,
 ) -> dict[str, Any]:
-    """A vLLM Deployment of a user's, as the API server has it. notes: its annotations, `args` for adopt-args"""
+    """A vLLM Deployment of a user's, as the API server has it. notes: its annotations"""
     labels = {"app": "mine"}
-    names = {"args": ADOPT_ARGS, "workload_class": "argosy.dev/adopt-class"}
+    names = {"workload_class": ADOPT_CLASS}
     return {
         "metadata": {
             "name": KEY.name,
@@ -91,7 +97,7 @@ def a_users_pod(number: int, node: str, deployment: Mapping[str, Any]) -> dict[s
         "status": {
             "phase": "Running",
             "podIP": f"10.9.0.{number}",
-            "conditions": [{"type": "ContainersReady", "status": "True", "lastTransitionTime": "2023-11-14T00:01:00Z"}],
+            "conditions": [{"type": "ContainersReady", "status": "True"}],
             "containerStatuses": [{"name": "vllm", "started": True, "state": {"running": {}}}],
         },
     }
@@ -150,6 +156,9 @@ class AdoptedWorld(World):
         self.mine["spec"]["replicas"] = replicas
         by_cost = sorted(self.mine_pods.values(), key=lambda p: (p.deletion_cost, p.key))
         self.mine_pods = {p.key: p for p in by_cost[max(0, len(by_cost) - replicas) :]}
+
+    def serving(self) -> Counter[str]:
+        return super().serving() + Counter({KEY: len(self.serving_mine())})
 
     def serving_mine(self) -> list[PodState]:
         """Its pods to which requests are sent."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from argosy.api import FleetPlan
 from argosy.api.fleet import FleetSpec, Mode, Recalibration
-from argosy.control.status.rollout.adopted import lowered_events
 from argosy.control.candidates.groups import in_groups
 from argosy.control.candidates.resolve import Known, resolve
 from argosy.control.candidates.sharing import shared_cells
@@ -80,6 +79,7 @@ from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
 from argosy.control.status.pools import running_costs
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.adopted import lowered_events
 from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
 from argosy.control.status.rollout.unacted import applied_changes
 from argosy.control.status.updates import status_updates

@@ -97,7 +97,7 @@ class Facts:
 
     @cached_property
     def most_replicas(self) -> dict[DeploymentKey, int]:
-        """Upper bound on the replicas of each option: its nodes, its model's ceiling, its group, its own bound.
+        """Upper bound on the replicas of each option: its nodes, its model's ceiling, its group, its own.
 
         More than the group's whole demand or its floor takes is never needed, but for those that stay.
         """

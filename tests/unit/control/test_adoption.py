@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from adopted_world import ALL_ARGS, KEY, AdoptedWorld, a_deployment
+from adopted_world import KEY, AdoptedWorld, a_deployment
 from small_fleet import a_class, a_fleet, a_model, a_pool, some_nodes
-
-from argosy.keys import DeploymentKey
 
 
 def a_world(num_nodes: int = 4, **mine: object) -> AdoptedWorld:
@@ -28,7 +26,6 @@ def test_a_labelled_deployment_serves_as_planned_capacity() -> None:
     world = a_world()
     world.settle()
     entry = next(d for d in world.applied.spec.deployments if d.name == KEY)
-    print(world.applied.spec)
     assert (entry.replicas, entry.is_adopted, entry.pool) == (2, True, "l40s")
     assert world.written == []
 
@@ -59,7 +56,7 @@ def test_replicas_that_the_plan_needs_no_more_go_and_the_deployment_stays() -> N
     assert [type(step).__name__ for step in world.written] == ["MarkVictim", "ScaleDeployment"]
     events = [e for d in world.decisions for e in d.events if e.reason == "AdoptedScaledDown"]
     assert len(events) == 1
-    print(events)
+    assert "scaled from 2 to 1" in events[0].message
 
 
 def test_a_cheaper_pool_takes_its_place_once_its_replicas_serve() -> None:
@@ -71,7 +68,7 @@ def test_a_cheaper_pool_takes_its_place_once_its_replicas_serve() -> None:
     world.settle()
     assert replicas_of(world) == 0
     assert world.mine["spec"]["replicas"] == 0
-    assert min(world.serving_over_time[60:]) >= 1
+    assert min(world.serving_over_time) >= 1
     assert own_replicas(world) > 0
 
 
@@ -98,3 +95,71 @@ def test_a_deployment_that_is_deleted_is_not_made_again() -> None:
     world.settle()
     assert replicas_of(world) is None
     assert own_replicas(world) > 0
+
+
+def test_a_replica_goes_only_once_it_has_no_requests() -> None:
+    world = a_world()
+    world.busy = 3
+    world.apply(a_class(rate_per_s=1.0))
+    world.run(20.0, period_s=5.0)
+    assert len(world.serving_mine()) == 1
+    assert world.mine["spec"]["replicas"] == 2
+    assert "it still has 3 requests" in world.decisions[-1].waiting
+    world.busy = 0
+    world.run(5.0, period_s=2.0)
+    assert world.mine["spec"]["replicas"] == 1
+
+
+def test_after_the_drain_time_of_its_model_a_busy_replica_goes_and_an_event_reports_it() -> None:
+    world = a_world()
+    world.busy = 3
+    world.apply(a_class(rate_per_s=1.0), a_model(engine={"drainSeconds": 90}))
+    world.run(75.0, period_s=5.0)
+    assert world.mine["spec"]["replicas"] == 2
+    world.run(30.0, period_s=5.0)
+    assert world.mine["spec"]["replicas"] == 1
+    events = [e.message for d in world.decisions for e in d.events if e.reason == "RemovalUnacknowledged"]
+    assert "spec.engine.drainSeconds" in events[0]
+
+
+def test_a_lost_replica_of_it_is_replaced_by_argosys() -> None:
+    world = a_world()
+    world.settle()
+    assert own_replicas(world) == 0
+    world.nodes.pop("l40s-1")
+    world.mine_pods = {k: p for k, p in world.mine_pods.items() if p.node != "l40s-1"}
+    world.mine = a_deployment(1)
+    world.settle()
+    assert (replicas_of(world), own_replicas(world)) == (1, 1)
+
+
+def test_a_plan_that_a_user_holds_leaves_it_alone() -> None:
+    world = AdoptedWorld(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.run_mine(a_deployment(2, label=None), "l40s-0", "l40s-1")
+    world.settle()
+    held = a_fleet().model_copy(deep=True)
+    held.metadata.annotations["argosy.dev/paused"] = "true"
+    world.apply(held)
+    world.relabel("llama")
+    world.run(20.0, period_s=5.0)
+    assert world.written == []
+    assert replicas_of(world) is None
+
+
+def test_in_the_window_after_a_revision_it_takes_part_at_once() -> None:
+    world = AdoptedWorld(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.run_mine(a_deployment(2, label=None), "l40s-0", "l40s-1")
+    world.settle()
+    own = own_replicas(world)
+    assert own > 0
+    world.relabel("llama")
+    world.run(3.0)
+    assert replicas_of(world) is not None
+
+
+def test_in_mode_recommend_nothing_of_it_changes() -> None:
+    world = a_world()
+    world.apply(a_fleet("Recommend"), a_class(rate_per_s=1.0))
+    world.run(10.0, period_s=5.0)
+    assert world.written == []
+    assert any(d.is_adopted for plan in world.plans for d in plan.spec.deployments)

@@ -2,7 +2,8 @@
 
 Owns which pods are theirs, the labels by which decisions read what a pod was made for, and how long a
 Deployment that is given back still serves: as long as the applied plan lists it, which it does until others
-serve in its place. Input: a snapshot, and Deployments that Argosy did not make. Output: the snapshot with them.
+serve in its place. Input: a snapshot, and Deployments that Argosy did not make. Output: the snapshot with
+them.
 """
 
 from __future__ import annotations

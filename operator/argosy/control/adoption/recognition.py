@@ -29,7 +29,7 @@ def recognised(
     workload_class = _class(state, model, snapshot)
     if isinstance(workload_class, NotKnown):
         return workload_class
-    pool = _pool(pods, snapshot)
+    pool = _pool(state, pods, snapshot)
     if isinstance(pool, NotKnown):
         return pool
     engine = _engine(state, pool)
@@ -105,6 +105,11 @@ def _class(state: DeploymentState, model: ServedModel, snapshot: FleetSnapshot) 
     )
 
 
+def _planned_pool(key: DeploymentKey, plan: FleetPlan | None) -> str:
+    entries = plan.spec.deployments if plan is not None else ()
+    return next((entry.pool for entry in entries if entry.name == key), "")
+
+
 def _planned_classes(key: DeploymentKey, plan: FleetPlan | None) -> frozenset[ClassKey]:
     if plan is None:
         return frozenset()
@@ -112,9 +117,12 @@ def _planned_classes(key: DeploymentKey, plan: FleetPlan | None) -> frozenset[Cl
     return frozenset(cell.workload_class for cell in plan.spec.cells if cell.sharing_group in groups)
 
 
-def _pool(pods: Iterable[PodState], snapshot: FleetSnapshot) -> GPUPool | NotKnown:
-    """The one pool of all nodes on which its pods run."""
+def _pool(state: DeploymentState, pods: Iterable[PodState], snapshot: FleetSnapshot) -> GPUPool | NotKnown:
+    """The one pool of all nodes on which its pods run; where none runs, that of the plan which lists it."""
     names = sorted({pod.node for pod in pods if pod.node and pod.is_active})
+    planned = snapshot.pools.get(_planned_pool(state.key, snapshot.applied_plan))
+    if not names and planned is not None:
+        return planned
     if not names:
         return NotKnown("none of its pods runs on a node yet; its GPUPool is known once one does")
     found: dict[str, GPUPool] = {}

@@ -1,7 +1,8 @@
 """From an engine's command line to what a variant knows of it.
 
 Owns which flags must be given: those whose default differs between versions of vLLM, GPUs or checkpoints.
-Input: a `CommandLine`. Output: the model, its names, the parallel shape and `EngineSettings`, or what is not known.
+Input: a `CommandLine`. Output: the model, its names, the parallel shape and `EngineSettings`, or what is not
+known.
 """
 
 from __future__ import annotations

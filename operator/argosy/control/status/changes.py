@@ -17,10 +17,10 @@ from argosy.api.gpupool import GPUPoolStatus
 from argosy.api.kinds import kind_of
 from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import WorkloadClassStatus
-from argosy.control.status.rollout.adopted import adoption_events
 from argosy.control.decision import EventRecord, StatusUpdate
 from argosy.control.state.nodes import unusable_text
 from argosy.control.state.waiting import uncounted_pods
+from argosy.control.status.rollout.adopted import adoption_events
 from argosy.keys import ClassKey, ModelKey
 from argosy.snapshot.fleet import FleetSnapshot
 

@@ -14,11 +14,11 @@ from argosy.api import Fleet
 from argosy.api.conditions import MESSAGE_LIMIT, Condition, ConditionStatus, ConditionType, Reason
 from argosy.api.fleet import EnvoyStatus, FleetStatus
 from argosy.api.kinds import kind_of
-from argosy.control.status.rollout.adopted import fleet_verdict
 from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.status.classes import class_ready, telemetry_lost
 from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.adopted import fleet_verdict
 from argosy.control.status.rollout.unacted import plan_unacted
 from argosy.control.status.verdict import MAX_TEXT, Verdict, because, dated, false, programmed, true
 from argosy.control.status.waiting import approval_verdict, hold_verdict, plan_current

@@ -14,11 +14,11 @@ from argosy.api import ServedModel
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.servedmodel import CalibrationStatus, ServedModelStatus, VariantStatus
-from argosy.control.status.rollout.adopted import model_verdict
 from argosy.control.candidates.calibration import calibration_key
 from argosy.control.candidates.variants import variants_of
 from argosy.control.status.classes import unplaced
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.adopted import model_verdict
 from argosy.control.status.rollout.exchange import exchange_of, exchanging_verdict
 from argosy.control.status.rollout.held import room_held, served_by_held
 from argosy.control.status.rollout.last_replica import interrupted_verdict, waits_verdict

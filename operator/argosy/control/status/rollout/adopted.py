@@ -112,6 +112,7 @@ def lowered_events(snapshot: FleetSnapshot, steps: Iterable[PlannedStep]) -> Ite
         model: ModelKey = state.adoption.variant.model_key
         message = (
             f"Deployment {state.key.name}, which a user runs, is scaled from {state.replicas} to"
-            f" {step.replicas}: {planned.relies_on.plan} needs no more of its replicas. Remove the label to keep it as it is."
+            f" {step.replicas}: {planned.relies_on.plan} needs no more of its replicas. Remove the label to"
+            " keep it as it is."
         )
         yield EventRecord(ServedModel.KIND, model, "Normal", LOWERED, message)
