@@ -286,7 +286,7 @@ def _rank(pod: Object) -> tuple[bool, bool, str]:
 
 
 def _merged(target: Any, patch: Any) -> Any:
-    """RFC 7386."""
+    """RFC 7386; of scheduling gates, those that a strategic merge patch deletes are removed."""
     if not isinstance(patch, Mapping):
         return patch
     merged = dict(target) if isinstance(target, Mapping) else {}
@@ -295,6 +295,9 @@ def _merged(target: Any, patch: Any) -> Any:
             merged.pop(name, None)
         else:
             merged[name] = _merged(merged.get(name), value)
+            if name == "schedulingGates" and isinstance(value, list):  # a strategic merge patch, by name
+                gone = {each["name"] for each in value}
+                merged[name] = [each for each in target.get(name) or () if each["name"] not in gone]
     return merged
 
 

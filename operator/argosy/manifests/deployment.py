@@ -103,7 +103,7 @@ def deployment_name(workload: EngineWorkload) -> str:
     Short, as it is part of every pod's name. Variant, pool and sharing group are in the labels, for
     people and for programs: nothing reads them from the name.
     """
-    digest = _digest({**_bare_template(workload), "labels": _identity_labels(workload)})
+    digest = _digest({**_bare_template(workload), "labels": _template_labels(workload)})
     readable = workload.variant.model_key.name[:MODEL_PART_LIMIT].replace(".", "-").rstrip("-")
     return f"{readable}-{digest}"
 
@@ -137,13 +137,19 @@ def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
 def pod_template(workload: EngineWorkload) -> Manifest:
     """The template, labelled with the Deployment that it belongs to."""
     template = _bare_template(workload)
-    labels = _labels(workload, workload.key.name)
+    labels = {**_template_labels(workload), **_labels(workload, workload.key.name)}
     template["metadata"] = {**template.get("metadata", {}), "labels": labels}
     return template
 
 
 def _labels(workload: EngineWorkload, name: str) -> dict[str, str]:
     return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_DEPLOYMENT: name, **_identity_labels(workload)}
+
+
+def _template_labels(workload: EngineWorkload) -> Manifest:
+    """With those that users set: the model's before the pool's."""
+    own = dict(workload.variant.engine.pod_labels)
+    return {**workload.pool.spec.pod_labels, **own, **_identity_labels(workload)}
 
 
 def _identity_labels(workload: EngineWorkload) -> Manifest:

@@ -34,6 +34,10 @@ LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "argosy"
 PLACEMENT_GATE = "argosy.dev/placement"
 """The scheduling gate that a pod carries until placement has chosen its node."""
+KUEUE = "kueue.x-k8s.io/"
+"""What the names of Kueue's gates and labels begin with."""
+LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
+"""The pod label by which Kueue knows the LocalQueue in which a pod waits."""
 ENGINE_CONTAINER = "engine"
 ENGINE_PORT = "http"
 """The name of the engine's container port: its container is found by it, whatever that is called."""
@@ -100,6 +104,7 @@ class PodState:
     lacking:  labels by which it would be known as one of `origin`'s that are missing or changed
     controller: the name of the object that counts it, a ReplicaSet; empty for a pod that none counts
     finalizers: what holds it once it has ended
+    other_gates: its scheduling gates that are not Argosy's: each is removed by the client that set it
     """
 
     namespace: str
@@ -132,6 +137,7 @@ class PodState:
     lacking: tuple[str, ...] = ()
     controller: str = ""
     finalizers: tuple[str, ...] = ()
+    other_gates: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -69,7 +69,8 @@ def pod_state(pod: Object) -> PodState:
     # A pod with another Deployment's label may run another model: it takes none of its requests.
     is_ours = is_ours and LABEL_DEPLOYMENT not in lacking
     namespace, ready = metadata.get("namespace") or "", _readiness(spec, status)
-    gated = any(g.get("name") == PLACEMENT_GATE for g in spec.get("schedulingGates") or ())
+    gates = [str(g.get("name")) for g in spec.get("schedulingGates") or ()]
+    gated = PLACEMENT_GATE in gates
     is_ready = ready.get("status") == "True"
     containers = tuple(spec.get("containers") or ())
     port = _http_port(_engine(containers))
@@ -106,6 +107,7 @@ def pod_state(pod: Object) -> PodState:
         origin=origin,
         lacking=lacking,
         finalizers=tuple(metadata.get("finalizers") or ()),
+        other_gates=tuple(name for name in gates if name != PLACEMENT_GATE),
         controller=next(
             (str(o.get("name")) for o in metadata.get("ownerReferences") or () if o.get("controller")), ""
         ),

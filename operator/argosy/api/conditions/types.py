@@ -105,6 +105,7 @@ class Reason(StrEnum):
     ENGINE_SILENT = "EngineSilent"
     SILENCE_IN_DOUBT = "SilenceInDoubt"
     PODS_REFUSED = "PodsRefused"
+    PODS_GATED = "PodsGated"
     DEPLOYMENT_HELD = "DeploymentHeld"
     NAMESPACE_ENDING = "NamespaceEnding"
     NO_NODES = "NoNodes"
