@@ -143,6 +143,10 @@ class MemoryApiServer(ApiServer):
         item = self.put(kind.plural, _merged(self.of(kind.plural)[key], body))
         return {"kind": "Scale", "metadata": item["metadata"], **body} if sub == "scale" else item
 
+    async def merge(self, kind: KindPath, key: str, body: Mapping[str, Any]) -> Object:
+        """A strategic merge patch, of which it knows what `_merged` does."""
+        return await self.patch(kind, key, body)
+
     async def delete(self, kind: KindPath, key: str) -> None:
         self._admit(Call("delete", kind.plural, key))
         self.drop(kind.plural, key)

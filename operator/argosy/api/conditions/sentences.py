@@ -241,7 +241,7 @@ _OF_REPLICAS = {
     "Adopted": (
         "Deployments that users run and labelled argosy.dev/adopt serve beside Argosy's own: {deployments}."
     ),
-    "AdoptionRefused": "Deployment {deployment} is not adopted: {problem}.{others}",
+    "AdoptionRefused": "{others}Deployment {deployment} is not adopted: {problem}.",
     "GivenBack": (
         "Deployments that users took back serve until other replicas do, and stay as they are: {deployments}."
     ),

@@ -74,7 +74,10 @@ def test_without_the_annotation_no_class_is_guessed() -> None:
 @pytest.mark.parametrize(
     ("deployment", "expected"),
     [
-        (a_deployment(1, label="lama"), "label argosy.dev/adopt: there is no ServedModel lama in namespace"),
+        (
+            a_deployment(1, label="lllama"),
+            "label argosy.dev/adopt: there is no ServedModel lllama in namespace",
+        ),
         (a_deployment(1, workload_class="x"), "annotation argosy.dev/adopt-class: 'x' is no WorkloadClass"),
         (a_deployment(1, args=("--model=other", *ALL_ARGS[1:])), "--model is other, and spec.modelId of"),
         (

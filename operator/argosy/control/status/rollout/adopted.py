@@ -84,7 +84,7 @@ def _verdict(
 
 
 def _others(number: int) -> str:
-    return f" Neither are {number} more." if number else ""
+    return f"{number + 1} Deployments are not adopted. " if number else ""
 
 
 def _named(keys: list[DeploymentKey]) -> str:
