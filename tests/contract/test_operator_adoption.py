@@ -1,7 +1,8 @@
-"""A vLLM Deployment that a user runs, labelled and taken back, on a real control plane, fleet and Envoy."""
+"""Argosy beside a user's vLLM Deployment and Kueue's gate, on a real control plane, fleet and Envoy."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -97,7 +98,7 @@ def test_a_labelled_deployment_serves_without_a_restart_and_goes_back_without_a_
 
         guest = {"headers": {"x-argosy-class": "guest"}}
         until(lambda: not stage.answer(**guest).error, "class guest to be served")
-        assert stage.deployments()["mine"]["metadata"]["generation"] == before["metadata"]["generation"]
+        assert stage.deployments()["mine"]["spec"] == before["spec"]
 
         with stage.load(rate_per_s=2, **guest) as load:
             stage.kubectl("label", "deployment", "mine", "argosy.dev/adopt-")
@@ -107,8 +108,89 @@ def test_a_labelled_deployment_serves_without_a_restart_and_goes_back_without_a_
         assert load.lost == ()
 
         now = stage.deployments()["mine"]
-        assert now["metadata"]["generation"] == before["metadata"]["generation"]
-        assert "argosy" not in {m["manager"] for m in now["metadata"]["managedFields"]}
+        assert now["spec"] == before["spec"]
+        assert not any("argosy" in m["manager"] for m in now["metadata"]["managedFields"])
         (still,) = stage.items(PODS)
         assert still["metadata"]["uid"] == pod["metadata"]["uid"]
         assert is_ready(still)
+
+
+QUEUE, KUEUE = "kueue.x-k8s.io/queue-name", {"name": "kueue.x-k8s.io/admission"}
+POLICY: list[Object] = [
+    {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": "queued"},
+        "spec": {
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "Never",
+            "matchConstraints": {
+                "resourceRules": [
+                    {
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "operations": ["CREATE"],
+                        "resources": ["pods"],
+                    }
+                ]
+            },
+            "matchConditions": [
+                {"name": "queued", "expression": f"'{QUEUE}' in object.metadata.?labels.orValue({{}})"}
+            ],
+            "mutations": [
+                {
+                    "patchType": "JSONPatch",
+                    "jsonPatch": {
+                        "expression": '[JSONPatch{op: "add", path: "/spec/schedulingGates/-", value:'
+                        f' Object.spec.schedulingGates{{name: "{KUEUE["name"]}"}}}}]'
+                    },
+                }
+            ],
+        },
+    },
+    {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": {"name": "queued"},
+        "spec": {"policyName": "queued"},
+    },
+]
+
+
+def is_gating(stage: OperatorStage) -> bool:
+    """Whether a pod that is made now would get Kueue's gate."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "probe", "namespace": "default", "labels": {QUEUE: "inference"}},
+        "spec": {"schedulingGates": [{"name": "a.b/c"}], "containers": [{"name": "a", "image": "a"}]},
+    }
+    made = stage.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(pod))
+    return KUEUE in json.loads(made)["spec"]["schedulingGates"]
+
+
+def test_of_two_gates_argosy_removes_its_own_and_the_pod_waits_for_kueue(stage: OperatorStage) -> None:
+    """A policy stands in for Kueue's webhook, which sets the gate on labelled pods; kubectl for Kueue."""
+    stage.apply(*POLICY)
+    try:
+        until(lambda: is_gating(stage), "the policy to be in force")
+        stage.patch("smodel", "llama-8b", engine={"podLabels": {QUEUE: "inference"}})
+
+        def queued() -> list[Object]:
+            return [p for p in stage.pods("chat") if p["spec"].get("schedulingGates") == [KUEUE]]
+
+        until(lambda: len(queued()) == 2, "two pods with no gate but Kueue's")
+        said = "Kueue removes it once LocalQueue inference admits the pod"
+        until(lambda: said in condition(stage.class_of("chat"), "Ready").get("message", ""), "the status")
+        hosts = [pod["spec"]["nodeSelector"]["kubernetes.io/hostname"] for pod in queued()]
+        for pod in queued():
+            patch = json.dumps({"spec": {"schedulingGates": [{"$patch": "delete", **KUEUE}]}})
+            stage.kubectl("patch", "pod", pod["metadata"]["name"], "--type=strategic", "-p", patch)
+
+        def admitted() -> list[Object]:
+            return [p for p in stage.ready_pods("chat") if QUEUE in p["metadata"]["labels"]]
+
+        until(lambda: len(admitted()) == 2, "the admitted pods to be ready")
+        assert sorted(pod["spec"]["nodeName"] for pod in admitted()) == sorted(hosts)
+    finally:
+        stage.delete(*POLICY)

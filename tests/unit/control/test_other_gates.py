@@ -57,6 +57,9 @@ def test_replicas_of_others_go_only_once_queued_ones_serve() -> None:
     world.run(60.0, period_s=20.0)
     assert before <= set(world.pods)
     assert sum(world.serving().values()) == 2
+    found = condition(world.decisions[-1], "default/chat")
+    assert found["reason"] == "PodsGated"
+    assert "2 replicas of the former plan serve until all do. Of the planned ones 2 wait" in found["message"]
     world.admit()
     world.settle()
     assert before.isdisjoint(world.pods)

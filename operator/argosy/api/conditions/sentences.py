@@ -136,10 +136,7 @@ _OF_REPLICAS = {
         " {problem}. Raise the quota, or admit the pods (labels pod-security.kubernetes.io of the namespace,"
         " webhooks)."
     ),
-    "PodsGated": (
-        "{ready} of {desired} replicas serve; {count} wait with their GPUs reserved, pod {pod} for the"
-        " scheduling gate {gate}: {remedy}."
-    ),
+    "PodsGated": "{ready} of {desired} replicas serve; {waiting}.",
     "DeploymentHeld": (
         "{ready} of {desired} replicas get requests; the deletion of Deployment {deployment} was requested at"
         " {since}, and {holder}. It is made again under the same name once it is gone."

@@ -164,8 +164,8 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
         return true(ConditionType.READY, Reason.READY)
     if stopped := reported.stopped(pods):
         return _stopped_verdict(reported, stopped, ready, wanted)
-    if held := [p for p in pods if p.other_gates and p.is_active and not p.deleting]:
-        return _gated_verdict(held, ready, wanted)
+    if waiting := gated_text(pods):
+        return false(ConditionType.READY, Reason.PODS_GATED, ready=ready, desired=wanted, waiting=waiting)
     now_s = reported.snapshot.now_s
     is_in_trouble = any(
         p.restarts > 0 or now_s - p.created_s >= LOADING_LIMIT_S for p in pods if not p.deleting
@@ -175,8 +175,14 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
     return false(ConditionType.READY, Reason.LOADING, ready=ready, desired=wanted)
 
 
-def _gated_verdict(held: list[PodState], ready: int, wanted: int) -> Verdict:
-    """Replicas that another client holds back: they are not late, and nothing replaces them."""
+def gated_text(pods: Iterable[PodState]) -> str:
+    """Which of these replicas another client holds back, in a sentence without its full stop; empty: none.
+
+    They are not late, and nothing replaces them.
+    """
+    held = [p for p in pods if p.other_gates and p.is_active and not p.deleting]
+    if not held:
+        return ""
     pod = min(held, key=lambda p: p.key)
     gate = pod.other_gates[0]
     if gate.startswith(KUEUE):
@@ -184,8 +190,8 @@ def _gated_verdict(held: list[PodState], ready: int, wanted: int) -> Verdict:
         remedy = f"Kueue removes it once {queue} admits the pod (kubectl -n {pod.namespace} get workloads)"
     else:
         remedy = "the client that set it has to remove it"
-    parts = {"ready": ready, "desired": wanted, "count": len(held), "gate": gate, "pod": pod.key}
-    return false(ConditionType.READY, Reason.PODS_GATED, **parts, remedy=remedy)
+    waits = "1 waits with its" if len(held) == 1 else f"{len(held)} wait with their"
+    return f"{waits} GPUs reserved, pod {pod.key} for the scheduling gate {gate}: {remedy}"
 
 
 def portless_verdict(pods: Iterable[PodState], ready: int, wanted: int) -> Verdict | None:
