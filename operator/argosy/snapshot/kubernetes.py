@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from argosy.api.adoption import ADOPT
 from argosy.api.schema.ownership import field_managers
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import DeploymentKey, NamespacedName
@@ -125,7 +126,9 @@ def _origin(metadata: Object) -> tuple[DeploymentKey, tuple[str, ...]]:
     """
     labels = metadata.get("labels") or {}
     found = _GENERATED.fullmatch(str(metadata.get("generateName") or ""))
-    has_any = labels.get(LABEL_MANAGED_BY) == MANAGED_BY or any(k.startswith(LABEL_PREFIX) for k in labels)
+    has_any = labels.get(LABEL_MANAGED_BY) == MANAGED_BY or any(
+        name.startswith(LABEL_PREFIX) and name != ADOPT for name in labels
+    )
     if found is None or not has_any:
         return DeploymentKey(), ()
     wanted = {

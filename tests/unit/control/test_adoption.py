@@ -163,3 +163,17 @@ def test_in_mode_recommend_nothing_of_it_changes() -> None:
     world.run(10.0, period_s=5.0)
     assert world.written == []
     assert any(d.is_adopted for plan in world.plans for d in plan.spec.deployments)
+
+
+def test_a_client_that_keeps_raising_its_count_is_named_and_not_fought() -> None:
+    world = a_world()
+    world.apply(a_class(rate_per_s=1.0))
+    world.run(4.0)
+    assert world.mine["spec"]["replicas"] == 1
+    for _ in range(5):
+        world.mine["spec"]["replicas"] = 2
+        world.run(2.0)
+    assert world.mine["spec"]["replicas"] == 2
+    said = [e.message for d in world.decisions for e in d.events]
+    assert sum("mine was changed" in message and "set back" in message for message in said) == 3
+    assert any("keeps setting spec.replicas of Deployment mine" in message for message in said)

@@ -9,7 +9,7 @@ them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from argosy.api.adoption import ADOPT
@@ -35,9 +35,9 @@ from argosy.snapshot.fleet import FleetSnapshot
 UNLABELLED = f"its label {ADOPT} was removed"
 
 
-def may_be_adopted(labels: Mapping[str, str], key: DeploymentKey, listed: Iterable[DeploymentKey]) -> bool:
+def may_be_adopted(labels: Mapping[str, str], key: DeploymentKey, listed: Container[DeploymentKey]) -> bool:
     """Whether a Deployment that Argosy did not make is looked at. listed: as adopted, in the applied plan"""
-    return ADOPT in labels or key in set(listed)
+    return ADOPT in labels or key in listed
 
 
 def listed_as_adopted(snapshot: FleetSnapshot) -> dict[DeploymentKey, PlannedDeployment]:

@@ -145,7 +145,8 @@ def _counts(look: _Look) -> list[Edit]:
     found = [
         count_edit(look.snapshot.deployments[key], look.memory.counts.get(key), look.model(key))
         for key in look.scaled
-        if not look.snapshot.deployments[key].is_adopted  # its count is the user's until the plan lowers it
+        # At first the count of a user's Deployment is the user's.
+        if not look.snapshot.deployments[key].is_adopted or key in look.memory.counts
     ]
     return [edit for edit in found if edit is not None]
 
@@ -185,7 +186,7 @@ def _deleted(look: _Look) -> list[Edit]:
     going = [
         Edit(key, look.model(key), EXISTENCE, UNNAMED, 0.0, holder(each.finalizers))
         for key, each in look.snapshot.deployments.items()
-        if each.is_going and key in look.memory.counts
+        if each.is_going and key in look.memory.counts and not each.is_adopted
     ]
     return going + [
         Edit(step.workload.key, step.workload.variant.model_key, EXISTENCE, UNNAMED, 0.0, "")
@@ -265,7 +266,7 @@ def _known_counts(look: _Look, waits: set[tuple[DeploymentKey, str]]) -> dict[De
     """What each count is after the decision, with the other client's count that is accounted for."""
     known: dict[DeploymentKey, KnownCount] = {}
     for key, deployment in look.snapshot.deployments.items():
-        if key in look.removed or _is_left(deployment):
+        if key in look.removed or deployment.is_going:
             continue
         if (key, COUNT) in waits:  # the edit is looked at again
             if key in look.memory.counts:
