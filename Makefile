@@ -13,7 +13,7 @@ COMPILE_IMAGE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no
 # Settings of `make demo`, passed on through the environment.
 export TRACE RATE SEED SKIP_BAD_LINES
 
-.PHONY: help setup demo faults images kind kind-down test test-fast test-kind lint format generate verify bench lock clean
+.PHONY: help setup demo faults images kind kind-down test test-fast test-kind lint format generate schemas verify bench lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,9 +49,8 @@ kind: ## Argosy on a kind cluster, with simulated engines as pods; KIND_NODE_IMA
 kind-down: ## Remove what `make kind` made
 	@hack/kind.sh down
 
-# In four processes, which mostly wait; tests/contract/conftest.py has their queue.
 test: test-fast setup ## Run every test
-	@$(BIN)/python -m pytest -n 4 tests/contract tests/e2e
+	@hack/test_servers.sh
 
 test-fast: $(STAMP) ## Run the tests that need no servers
 	@$(BIN)/python -c 'from argosy.engine import twin; twin.warm_up()'
@@ -76,6 +75,9 @@ generate: $(STAMP) ## Write generated files: crds/, parts of the chart
 	@$(BIN)/python hack/generate_crds.py
 	@$(BIN)/python hack/generate_monitoring.py
 	@$(BIN)/python hack/generate_chart.py
+
+schemas: setup ## Fetch the schemas that tests judge by, of Kubernetes 1.29 on and of others' kinds (350 MB)
+	@$(BIN)/python hack/kubernetes_schemas.py
 
 verify: $(STAMP) ## Check that generated files are up to date
 	@$(BIN)/python hack/generate_crds.py --check
