@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from adopted_world import KEY, AdoptedWorld, a_deployment
-from small_fleet import a_class, a_fleet, a_model, a_pool, some_nodes
+from small_fleet import a_class, a_fleet, a_model, a_pool, body_of, condition, some_nodes
+
+from argosy.control.survey.installation import Installation
+from argosy.control.survey.objects import object_findings
+from argosy.control.survey.revisions import revision_rows
+from argosy.control.survey.routing import route_rows
 
 
 def a_world(num_nodes: int = 4, **mine: object) -> AdoptedWorld:
@@ -177,3 +182,45 @@ def test_a_client_that_keeps_raising_its_count_is_named_and_not_fought() -> None
     said = [e.message for d in world.decisions for e in d.events]
     assert sum("mine was changed" in message and "set back" in message for message in said) == 3
     assert any("keeps setting spec.replicas of Deployment mine" in message for message in said)
+
+
+def test_status_event_and_looks_name_what_is_adopted() -> None:
+    world = a_world()
+    world.settle()
+    decision = world.decisions[-1]
+    found = condition(decision, "default/llama", "servedmodels", "Adopted")
+    assert (found["status"], found["reason"]) == ("True", "Adopted")
+    assert "default/mine" in found["message"]
+    assert body_of(decision, "default/llama", "servedmodels")["replicasAdopted"] == 2
+    events = [e for e in world.decisions[0].events if e.reason == "Adopted"]
+    assert [(e.kind, e.key, e.type) for e in events] == [("ServedModel", "default/llama", "Normal")]
+    snapshot = world.snapshot()
+    (row,) = route_rows(snapshot)
+    assert row.why == "as revision 1 plans it, on a user's Deployment that is adopted"
+    assert "(adopted: mine)" in revision_rows(snapshot)[0].replicas
+
+
+def test_status_event_and_doctor_tell_why_one_is_not_adopted() -> None:
+    world = a_world(args=("--model=small",))
+    decision = world.act()
+    found = condition(decision, "default/llama", "servedmodels", "Adopted")
+    assert (found["status"], found["reason"]) == ("False", "AdoptionRefused")
+    assert "Deployment default/mine is not adopted: --max-model-len, " in found["message"]
+    assert [e.type for e in decision.events if e.reason == "AdoptionRefused"] == ["Warning"]
+    findings = [f for f in object_findings(Installation(world.snapshot(), "ns")) if "mine" in f.about]
+    assert ["would not be adopted" in f.message for f in findings] == [True]
+
+
+def test_a_label_that_names_no_model_is_told_by_the_fleet() -> None:
+    found = condition(a_world(label="other").act(), "default", "fleets", "Adopted")
+    assert (found["status"], found["reason"]) == ("False", "AdoptionRefused")
+    assert "there is no ServedModel other in namespace default" in found["message"]
+
+
+def test_one_on_which_nothing_can_be_planned_is_told_and_left_alone() -> None:
+    world = a_world()
+    world.apply(a_class(slo={"ttft": {"p95Milliseconds": 1}}))
+    world.run(10.0, period_s=5.0)
+    found = condition(world.decisions[-1], "default/llama", "servedmodels", "Adopted")
+    assert found["reason"] == "AdoptionRefused"
+    assert world.written == []

@@ -213,10 +213,12 @@ def _entries(decided: Decided, limits: Mapping[DeploymentKey, int]) -> dict[Depl
 def _unused(decided: Decided, previous: FleetPlan | None) -> dict[DeploymentKey, PlannedDeployment]:
     """Users' Deployments of which the plan needs no replica: listed, so that theirs may go.
 
-    Not in a plan that was made before one was adopted and that is kept: it has not been asked about it.
+    Not in a plan that was made before one was adopted and that is kept, or that a user goes back to: it has
+    not been asked about it.
     """
     is_kept = decided.waiting is not None or decided.hold is not None
-    listed = _adopted_names(previous) if previous is not None else frozenset()
+    goes_back = decided.hold is not None and decided.hold.orders.rollback is not None
+    listed = _adopted_names(previous) if previous is not None and not goes_back else frozenset()
     return {
         name: _entry(workload, 0, ())
         for name, workload in sorted(decided.workloads.items())
