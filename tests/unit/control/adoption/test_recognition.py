@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from adopted_world import ALL_ARGS, KEY, a_deployment, a_users_pod
 from small_fleet import World, a_class, a_fleet, a_model, a_node, a_pool, some_nodes
 
 from argosy.api import CustomResource
 from argosy.control.adoption.adopt import with_adopted
+from argosy.files.objects import read_objects, snapshot_of
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.kubernetes import deployment_state, pod_state
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
 
 
 def seen(
@@ -118,3 +123,19 @@ def _with_notes() -> dict[str, Any]:
     found = a_deployment(1, args=ALL_ARGS[:-1])
     found["metadata"]["annotations"]["argosy.dev/adopt-args"] = "--gpu-memory-utilization=0.8"
     return found
+
+
+def test_the_example_is_adopted_beside_the_small_fleet() -> None:
+    deployment = yaml.safe_load((EXAMPLES / "coexistence" / "adopt.yaml").read_text())
+    deployment["metadata"]["namespace"] = "default"
+    pod = a_users_pod(1, "l40s-0", deployment)
+    name = f"my-vllm-{pod['metadata']['labels']['pod-template-hash']}"
+    pod["metadata"]["ownerReferences"][0]["name"] = name
+    node = a_node("l40s-0", "NVIDIA-L40S")
+    own = snapshot_of(read_objects([EXAMPLES / "small"]), 0.0, [node])
+    its, state = pod_state(pod), deployment_state(deployment)
+    found = with_adopted(replace(own, pods={its.key: its}), {state.key: state})
+    assert not found.unadopted
+    adoption = found.deployments[state.key].adoption
+    assert adoption is not None
+    assert adoption.workload_class == "default/chat"
