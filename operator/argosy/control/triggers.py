@@ -329,12 +329,11 @@ def _autoscaled(previous: Object, current: Object) -> str:
 def _autoscaler_change(previous: Object | None, current: Object | None) -> Trigger | None:
     """One that names a Deployment of Argosy's came, went or has other bounds; its status triggers nothing."""
     before, after = (None if a is None else autoscaler_state(a) for a in (previous, current))
-    if before == after or not any(a.names_own for a in (before, after) if a is not None):
+    about = next((a for a in (after, before) if a is not None and a.names_own), None)
+    if before == after or about is None:
         return None
     what = "was deleted" if current is None else "was created" if previous is None else "was changed"
     name = _name(current or previous or {})
-    about = after or before
-    assert about is not None
     return Trigger(f"HorizontalPodAutoscaler {name} of Deployment {about.deployment} {what}")
 
 

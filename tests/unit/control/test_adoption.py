@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from adopted_world import KEY, AdoptedWorld, a_deployment
 from small_fleet import a_class, a_fleet, a_model, a_pool, body_of, condition, some_nodes
 
@@ -9,6 +12,9 @@ from argosy.control.survey.installation import Installation
 from argosy.control.survey.objects import object_findings
 from argosy.control.survey.revisions import revision_rows
 from argosy.control.survey.routing import route_rows
+from argosy.keys import NamespacedName
+from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.scaling.autoscalers import AutoscalerState
 
 
 def a_world(num_nodes: int = 4, **mine: object) -> AdoptedWorld:
@@ -223,4 +229,32 @@ def test_one_on_which_nothing_can_be_planned_is_told_and_left_alone() -> None:
     world.run(10.0, period_s=5.0)
     found = condition(world.decisions[-1], "default/llama", "servedmodels", "Adopted")
     assert found["reason"] == "AdoptionRefused"
+    assert world.written == []
+
+
+class AutoscaledWorld(AdoptedWorld):
+    """A HorizontalPodAutoscaler of the user's sets the number of the adopted Deployment."""
+
+    def snapshot(self) -> FleetSnapshot:
+        hpa = AutoscalerState(NamespacedName("default/hpa"), KEY, 1, 9)
+        return replace(super().snapshot(), autoscalers={"default/hpa": hpa})
+
+
+@pytest.mark.parametrize("rate_per_s", [1.0, 24.0])
+def test_of_one_that_an_autoscaler_scales_the_number_is_a_fact_whatever_is_asked(rate_per_s: float) -> None:
+    world = AutoscaledWorld(some_nodes("l40s", 6), a_fleet(), a_pool(), a_model(), a_class())
+    world.run_mine(a_deployment(2), "l40s-0", "l40s-1")
+    world.apply(a_class(rate_per_s=rate_per_s))
+    world.settle()
+    assert replicas_of(world) == 2, "at 1 request/s the plan alone would need one"
+    assert (own_replicas(world) > 0) == (rate_per_s > 8.0)
+    assert world.written == []
+
+
+def test_a_number_that_an_autoscaler_asks_for_and_that_does_not_run_yet_is_planned() -> None:
+    world = AutoscaledWorld(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.run_mine(a_deployment(3), "l40s-0", "l40s-1")
+    world.apply(a_class(rate_per_s=1.0))
+    world.settle()
+    assert replicas_of(world) == 3
     assert world.written == []
