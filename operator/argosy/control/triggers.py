@@ -324,7 +324,10 @@ def _autoscaled(previous: Object, current: Object) -> str:
 
 
 def _autoscaler_change(previous: Object | None, current: Object | None) -> Trigger | None:
-    """One that names a Deployment of Argosy's came, went or has other bounds; its status triggers nothing."""
+    """One that names a Deployment came, went or has other bounds; its status triggers nothing.
+
+    Of a Deployment that is hardly Argosy's it is no cause of a plan.
+    """
     before, after = (None if a is None else autoscaler_state(a) for a in (previous, current))
     if before == after:
         return None
@@ -332,7 +335,8 @@ def _autoscaler_change(previous: Object | None, current: Object | None) -> Trigg
     name = _name(current or previous or {})
     about = after or before
     assert about is not None
-    return Trigger(f"HorizontalPodAutoscaler {name} of Deployment {about.deployment} {what}")
+    message = f"HorizontalPodAutoscaler {name} of Deployment {about.deployment} {what}"
+    return Trigger(message, is_progress=not about.is_of_argosy)
 
 
 def _replica_set_change(previous: Object | None, current: Object | None) -> Trigger | None:

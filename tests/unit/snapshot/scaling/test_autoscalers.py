@@ -45,11 +45,10 @@ def test_an_autoscaler_is_read_with_its_bounds_and_the_default_of_the_lower_one(
     [
         pytest.param({**TARGET, "kind": "StatefulSet"}, id="another kind"),
         pytest.param({**TARGET, "apiVersion": "example.com/v1"}, id="another group's Deployment"),
-        pytest.param({**TARGET, "name": "shop"}, id="a Deployment of a user's"),
         pytest.param({}, id="no target"),
     ],
 )
-def test_what_names_no_deployment_of_argosys_is_left_out(target: dict[str, Any]) -> None:
+def test_what_names_no_deployment_is_left_out(target: dict[str, Any]) -> None:
     assert autoscaler_state(an_hpa(target)) is None
 
 
