@@ -333,7 +333,7 @@ def _autoscaler_change(previous: Object | None, current: Object | None) -> Trigg
         return None
     what = "was deleted" if current is None else "was created" if previous is None else "was changed"
     name = _name(current or previous or {})
-    about = after or before
+    about = before if before is not None and before.is_of_argosy else after or before
     assert about is not None
     message = f"HorizontalPodAutoscaler {name} of Deployment {about.deployment} {what}"
     return Trigger(message, is_progress=not about.is_of_argosy)
