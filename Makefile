@@ -56,7 +56,7 @@ test-fast: $(STAMP) ## Run the tests that need no servers
 	@$(BIN)/python -c 'from argosy.engine import twin; twin.warm_up()'
 	@$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/golden
 
-test-kind: $(STAMP) ## Tests on the kind cluster that `make kind` left; about 15 minutes
+test-kind: setup ## Tests on the kind cluster that `make kind` left, which they delete; about half an hour
 	@ARGOSY_KIND=1 $(BIN)/python -m pytest --log-cli-level=INFO tests/kind
 
 test-keda: $(STAMP) ## KEDA itself on a Deployment of Argosy's; builds it first, about a quarter of an hour

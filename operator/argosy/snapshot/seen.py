@@ -79,6 +79,7 @@ class KindSeen:
     compared_s: when it was last compared with a listing (seconds of the process's monotonic clock)
     crd:        the last look at its definition; of Kubernetes' own kinds there is none
     problem:    why it cannot be listed, in the API server's words
+    unwatched:  why no watch reports its changes (listings find them seconds later); else empty
     """
 
     plural: str
@@ -86,6 +87,7 @@ class KindSeen:
     compared_s: float | None = None
     crd: CrdLook = CrdLook()
     problem: str = ""
+    unwatched: str = ""
 
     def sentence(self, monotonic_s: float) -> str:
         """Why nothing may be concluded from what is absent, with the remedy; empty where all is seen."""

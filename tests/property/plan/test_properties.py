@@ -163,7 +163,9 @@ def test_a_rank_compares_the_service_of_the_highest_priority_first() -> None:
 
 @given(problems(), st.randoms(use_true_random=False))
 @settings(max_examples=50, deadline=None)
-def test_the_order_of_the_problem_does_not_matter(problem: PlanProblem, rng: random.Random) -> None:
+def test_the_same_problem_has_the_same_plan_whatever_the_order_of_its_parts(
+    problem: PlanProblem, rng: random.Random
+) -> None:
     def shuffled(items: tuple[T, ...]) -> tuple[T, ...]:
         return tuple(rng.sample(items, len(items)))
 
@@ -175,13 +177,7 @@ def test_the_order_of_the_problem_does_not_matter(problem: PlanProblem, rng: ran
         capacity_per_s=dict(shuffled(tuple(problem.capacity_per_s.items()))),
         min_replicas=dict(shuffled(tuple(problem.min_replicas.items()))),
     )
-    assert solve(other) == solve(problem)
-
-
-@given(problems())
-@settings(max_examples=25, deadline=None)
-def test_the_same_problem_has_the_same_plan(problem: PlanProblem) -> None:
-    assert solve(pickle.loads(pickle.dumps(problem))) == solve(problem)
+    assert solve(pickle.loads(pickle.dumps(other))) == solve(problem)
 
 
 @given(problems(), st.floats(1.0, 3.0))
@@ -214,7 +210,7 @@ def test_the_cost_scales_with_the_prices(problem: PlanProblem, factor: float) ->
 @given(problems(), st.data())
 @settings(max_examples=100, deadline=None)
 def test_a_plan_that_was_tampered_with_is_caught(problem: PlanProblem, data: st.DataObject) -> None:
-    plan = solve(problem)
+    plan = solve(problem, NO_TIME)  # any sound plan: the check is what is tried
     assume(plan.shares)
     (cell, option), share = data.draw(st.sampled_from(sorted(plan.shares.items())))
     assume(share > 1e-5)  # less may be lost without notice: it is within the tolerance

@@ -164,6 +164,11 @@ _OF_REPLICAS = {
     "NoNodes": (
         "spec.nodeSelector: no usable node carries {selector}; add such a node or correct spec.nodeSelector."
     ),
+    "NodesShared": (
+        "{nodes}: spec.nodeSelector of GPUPool {older} and of GPUPool {younger} select them; they belong to"
+        " {older}, which is older, and count there alone{replicas}. Change spec.nodeSelector of either pool,"
+        " or the labels of the nodes."
+    ),
     "NodesNotReady": (
         "spec.nodeSelector: {number} nodes match {selector} and none is Ready; check their kubelets and the"
         " events of the nodes."
@@ -220,6 +225,10 @@ _OF_REPLICAS = {
         "{missing} is named by what runs for it and is not seen, so its replicas are kept as they are; apply"
         " it again, or apply and then delete it to let them go."
     ),
+    "WatchFails": (
+        "No watch reports changes of {kinds}, so listings find them some seconds late: {problem}."
+    ),
+    "ClockOff": "No process of the operator leads, so nothing is planned, started or replaced: {problem}.",
     "LastReadableUsed": (
         "The spec cannot be read any more ({problem}), so Argosy goes on with the last version that it could"
         " read; correct the field."

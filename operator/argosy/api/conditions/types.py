@@ -124,6 +124,8 @@ class Reason(StrEnum):
     PICTURE_INCOMPLETE = "PictureIncomplete"
     STATE_RESTORED = "StateRestored"
     OWNER_NOT_SEEN = "OwnerNotSeen"
+    WATCH_FAILS = "WatchFails"
+    CLOCK_OFF = "ClockOff"
     LAST_READABLE = "LastReadableUsed"
     KEPT_UNREAD = "KeptUnread"
     REMOVAL_WAITS = "RemovalWaits"
@@ -132,6 +134,7 @@ class Reason(StrEnum):
     AUTOSCALED = "Autoscaled"
     NOT_AUTOSCALED = "NotAutoscaled"
     NODES_NOT_READY = "NodesNotReady"
+    NODES_SHARED = "NodesShared"
 
     PLAN_CURRENT = "PlanCurrent"
     CHANGE_WAITS = "ChangeWaits"

@@ -25,7 +25,8 @@ from argosy.kube.store import Object, Store, object_key
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.watch.deletions import Deletions
-from argosy.reconcile.watch.kopf_thread import Backoffs, KopfThread
+from argosy.reconcile.watch.failing import FailingWatches
+from argosy.reconcile.watch.kopf_thread import Backoffs, Found, KopfThread
 from argosy.snapshot.seen import ROLE, KindSeen, KindState, ObjectRef, problems
 
 log = logging.getLogger(__name__)
@@ -69,13 +70,15 @@ class Listeners:
     """Who is notified. on_change: of a changed object; on_picture: why the picture is less or more
     complete than before; on_missed: kind and number of changes that only a listing found; on_restored:
     by what it shows that the API server was restored to an earlier state; on_relisted: of each kind that
-    was listed for the first time since, or since the operator may list it, with that cause."""
+    was listed for the first time since, or since the operator may list it, with that cause; on_failing: of
+    the kinds whose watches fail now."""
 
     on_change: Callable[[Change], None]
     on_picture: Callable[[str], None] = lambda sentence: None
     on_missed: Callable[[str, int], None] = lambda kind, number: None
     on_restored: Callable[[str], None] = lambda proof: None
     on_relisted: Callable[[str, str], None] = lambda kind, cause: None
+    on_failing: Callable[[frozenset[str]], None] = lambda kinds: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,9 @@ class Watches:
         self._store, self._api, self._clock, self._listeners = store, api, clock, listeners
         self._troubles = troubles
         self._deletions = Deletions(store, api, clock)
-        self._kopf = KopfThread(self.seen, clock)
+        self._kopf = KopfThread(Found(self.seen, self.watch_stuck), clock, self.watches_ended)
+        self._is_stuck = False
+        self._failing = FailingWatches(store, api, clock, troubles, listeners.on_failing)
         self._watched_since_s = float("inf")
         self._found: dict[tuple[str, str], _Found] = {}
         self._lost: dict[str, frozenset[str]] = dict.fromkeys(WATCHED, frozenset())
@@ -104,6 +109,11 @@ class Watches:
         self._list_now = asyncio.Event()
         self._asked = asyncio.Event()
         """A deletion was reported: whether a user made it is to be found out at once."""
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """The kinds that kopf watches."""
+        return self._kopf.kinds
 
     async def run(self, kubeconfig: Path | None) -> None:
         """Watch until `stop`."""
@@ -133,6 +143,7 @@ class Watches:
                 on_looked(began_s)
             else:
                 await self._resync_quietly()
+            await self._try_failing()
             self._follow_kinds()
             self._report_missed()
             lacks = any(kind_of(plural).is_needed for plural in self._unlisted())
@@ -209,9 +220,36 @@ class Watches:
             self._deletions.report(ObjectRef(kind, key))
             self._asked.set()
 
+    async def watches_ended(self, error: BaseException | None) -> float:
+        """The watches have ended by themselves; returns the seconds until they start again."""
+        before = self._failing.unreported
+        pause_s = await self._failing.ended(self._kopf.kinds, error)
+        await self._resync_quietly()
+        await self._try_failing()
+        self._follow_kinds()
+        self._tell_failing(before)
+        return pause_s
+
+    def watch_stuck(self) -> None:
+        """A request of the watches keeps failing."""
+        self._is_stuck = True
+
+    async def _try_failing(self) -> None:
+        before = self._failing.unreported
+        if self._is_stuck:
+            self._is_stuck = False
+            await self._failing.look(self._kopf.kinds)
+        await self._failing.try_again(self._unlisted())
+        self._tell_failing(before)
+
+    def _tell_failing(self, before: frozenset[str]) -> None:
+        """Fleet shows which watches fail."""
+        if self._failing.unreported != before:
+            self._listeners.on_picture("the watches that fail have changed")
+
     async def _resync_quietly(self) -> None:
         try:
-            await self.resync((*USER_SPECS, *self._unlisted()))
+            await self.resync({*USER_SPECS, *self._unlisted(), *self._failing.unreported})
         except ActuationError as error:
             log.debug("the quick comparison was left out: %s", error)
 
@@ -305,7 +343,7 @@ class Watches:
     def _follow_kinds(self) -> None:
         """Watch exactly the kinds that can be listed: a watch of any other ends kopf."""
         listed = {k for k, seen in self._store.kinds.items() if seen.compared_s is not None}
-        wanted = frozenset(listed.difference(self._unlisted()))
+        wanted = frozenset(listed.difference(self._unlisted(), self._failing.kinds))
         if wanted != self._kopf.kinds:
             self._start(wanted)
 
@@ -327,7 +365,8 @@ class Watches:
     def _await_event(self, kind: str, old: Object | None, new: Object | None) -> None:
         now_s = self._clock.monotonic_s()
         item = new or old
-        if item is None or now_s - self._watched_since_s < SETTLED_S:
+        is_reported = kind not in self._failing.unreported
+        if item is None or not is_reported or now_s - self._watched_since_s < SETTLED_S:
             return
         version = None if new is None else _version(new)
         self._found[kind, _uid(item)] = _Found(version, now_s)
