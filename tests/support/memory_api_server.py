@@ -36,7 +36,7 @@ MADE = "2023-06-01T00:00:00Z"
 
 @dataclass(frozen=True)
 class Call:
-    """One request. `verb`: list, find, create, apply, patch or delete; `sub`: a subresource, or empty."""
+    """One request. `verb`: list, watch, find, create, apply, patch or delete; `sub`: or empty."""
 
     verb: str
     plural: str
@@ -115,6 +115,10 @@ class MemoryApiServer(ApiServer):
             and namespace in ("", item["metadata"].get("namespace"))
         ]
         return found, next(self._versions)
+
+    async def watch_briefly(self, kind: KindPath, version: int) -> None:
+        self._admit(Call("watch", kind.plural))
+        await asyncio.sleep(1.0)
 
     async def find(self, kind: KindPath, key: str) -> Object | None:
         self._admit(Call("find", kind.plural, key))

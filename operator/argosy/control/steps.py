@@ -153,6 +153,7 @@ def _planned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Targ
             cells=its_cells,
             successors=frozenset(groups[cell] for cell in its_cells if cell in groups),
             may_interrupt=_may_interrupt(entry.model_key, world.snapshot),
+            is_autoscaled=entry.name in decided.autoscaled,
         )
 
 
@@ -189,7 +190,17 @@ def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Ta
         group = owners.group if owners.group is not None else GroupName()
         is_short = group in decided.short_groups
         may_interrupt = _may_interrupt(owners.model, world.snapshot)
-        yield Target(key, group, 0, None, owners.pool or "", is_kept, is_short, may_interrupt=may_interrupt)
+        yield Target(
+            key,
+            group,
+            0,
+            None,
+            owners.pool or "",
+            is_kept,
+            is_short,
+            may_interrupt=may_interrupt,
+            is_autoscaled=key in decided.autoscaled,
+        )
 
 
 def _may_interrupt(model: ModelKey | None, snapshot: FleetSnapshot) -> bool:
@@ -217,7 +228,10 @@ class _Basis:
             case ScaleDeployment(key, replicas):
                 now = self.snapshot.deployments[key].replicas
                 serving = self._serving_after(key, replicas) if replicas < now else {}
-                return Reliance(self.plan, serving=serving, replicas=now)
+                scaler = self.snapshot.count_owners.get(key)
+                return Reliance(
+                    self.plan, serving=serving, replicas=now, scaler=scaler.title if scaler else ""
+                )
             case MarkVictim(pod, cost):
                 its = self.snapshot.pods[pod]
                 count = self.counts.get(its.deployment, self.snapshot.deployments[its.deployment].replicas)

@@ -212,8 +212,14 @@ class _Judge:
                 yield Violation(ViolationCode.USELESS_REPLICA, option.name, message)
 
     def staying(self) -> Iterator[Violation]:
-        """Every option has the replicas that stay."""
+        """Every option has the replicas that stay, and those whose number is set elsewhere have no more."""
         for option in self.options.values():
+            if option.fixed_by and self.count(option) > option.least_replicas:
+                message = (
+                    f"{self._with_replicas(option)}: {_needed(option.least_replicas)}, as many as"
+                    f" {option.fixed_by} sets"
+                )
+                yield Violation(ViolationCode.ABOVE_FIXED, option.name, message)
             if self.count(option) < option.least_replicas:
                 message = f"{self._with_replicas(option)}: at least {option.least_replicas} must stay"
                 yield Violation(ViolationCode.BELOW_LEAST, option.name, message)
@@ -276,7 +282,8 @@ class _Judge:
         budget = self.problem.budget_usd_per_hour
         ceiling = self.problem.max_replicas.get(option.model)
         return (
-            (ceiling is None or self._model_count(option.model) < ceiling)
+            not option.fixed_by
+            and (ceiling is None or self._model_count(option.model) < ceiling)
             and (budget is None or self.cost_usd_per_hour + option.price_usd_per_hour <= budget)
             and fits(self._nodes(option.pool), self._groups(option.pool, one_more=option.name))
         )

@@ -99,10 +99,14 @@ class Facts:
     def most_replicas(self) -> dict[DeploymentKey, int]:
         """Upper bound on the replicas of each option: its nodes, its model's ceiling, and its group.
 
-        More than the group's whole demand or its floor takes is never needed, but for those that stay.
+        More than the group's whole demand or its floor takes is never needed, but for those that stay. A
+        number that is set elsewhere is what it is.
         """
         most: dict[DeploymentKey, int] = {}
         for option in self.named_options:
+            if option.fixed_by:
+                most[option.name] = option.least_replicas
+                continue
             members = self.cells_by_group[option.group]
             served = [c for c in members if self._given_per_s(c, option) > 0]
             worth = math.fsum(c.rate_per_s / self._given_per_s(c, option) for c in served)

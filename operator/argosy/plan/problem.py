@@ -51,6 +51,8 @@ class Option:
     leaving_replicas: replicas on nodes whose removal is announced: they count only where nothing else
         can serve, and their successors have to be loaded
     least_replicas: replicas that stay, whatever they serve: those of the last plan, while its removals wait
+    fixed_by: what sets the number of its replicas in the planner's place (an autoscaler): it is exactly
+        `least_replicas`. Empty: the planner decides
     variant: for sentences only
 
     Raises ValueError where a number is negative or not finite, or a replica has no GPU.
@@ -67,6 +69,7 @@ class Option:
     closed_replicas: int = 0
     leaving_replicas: int = 0
     least_replicas: int = 0
+    fixed_by: str = ""
     variant: str = ""
 
     @property

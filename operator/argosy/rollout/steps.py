@@ -52,11 +52,12 @@ class RestoreDeployment:
     Server-side apply of the same manifest: where its pods run another template by now, Kubernetes exchanges
     them one by one, each after its successor is ready.
 
+    replicas: the count; None: an autoscaler's, which stays
     removal: a strategic merge patch that removes what was added to its template; empty: nothing was
     """
 
     workload: EngineWorkload
-    replicas: int
+    replicas: int | None
     removal: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -143,7 +144,8 @@ def describe(step: Step) -> str:
         case ScaleDeployment(key, replicas):
             return f"scale Deployment {key} to {replicas}"
         case RestoreDeployment(workload, replicas):
-            return f"set back Deployment {workload.key} with {replicas} replicas"
+            count = "as many replicas as it has" if replicas is None else f"{replicas} replicas"
+            return f"set back Deployment {workload.key} with {count}"
         case MarkVictim(pod, cost):
             return f"{'mark' if cost else 'unmark'} pod {pod} as the first to be removed"
         case PlacePod(pod, node):
@@ -174,6 +176,9 @@ def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
                 steps.append(CreateDeployment(target.workload, target.replicas))
             continue
         if existing.is_going:
+            continue
+        if target.is_autoscaled:
+            steps.extend(_marks(target, existing.replicas, inputs))
             continue
         wanted = _wanted_count(target, existing.replicas, inputs)
         if target.key in yielding:

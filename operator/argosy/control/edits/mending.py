@@ -239,7 +239,8 @@ def _still_contested(
 
 
 def _restore(workload: EngineWorkload, look: _Look, plan: str) -> PlannedStep:
-    replicas = look.count_after(workload.key)
+    is_autoscaled = workload.key in look.snapshot.count_owners
+    replicas = None if is_autoscaled else look.count_after(workload.key)
     added = additions(look.snapshot.deployments[workload.key], pod_template(workload))
     step = RestoreDeployment(workload, replicas, removal(added))
     return PlannedStep(step, Reliance(plan, replicas=replicas))

@@ -97,6 +97,11 @@ class Decided:
         return {**self.former, **self.resolution.workloads()}
 
     @cached_property
+    def autoscaled(self) -> frozenset[DeploymentKey]:
+        """Deployments whose number of replicas an autoscaler sets, as planning takes it."""
+        return frozenset(o.name for o in self.problem.options if o.fixed_by)
+
+    @cached_property
     def groups(self) -> frozenset[GroupName]:
         """Sharing groups that have at least one replica in the plan."""
         return frozenset(self._group_by_option[name] for name, n in self.plan.replicas.items() if n > 0)

@@ -42,7 +42,9 @@ _EXPECTED = frozenset(
 """Reasons that pass by themselves, or that a user chose: no warning where the object was not Ready before."""
 
 
-_TOLD_BY_PLAN = frozenset((Reason.CAPACITY_SHORT, Reason.BUDGET_SHORT, Reason.REPLICAS_AT_LIMIT))
+_TOLD_BY_PLAN = frozenset(
+    (Reason.CAPACITY_SHORT, Reason.BUDGET_SHORT, Reason.REPLICAS_AT_LIMIT, Reason.REPLICAS_AUTOSCALED)
+)
 """Reasons of which a new plan's own events tell, with the rate that is missing."""
 
 _TOLD_OF_FLEET = frozenset((Reason.SILENCE_IN_DOUBT, Reason.PICTURE_INCOMPLETE, Reason.ENVOY_AHEAD))

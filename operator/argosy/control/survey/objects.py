@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from argosy.api import CustomResource
-from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason
+from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
 from argosy.api.kinds import kind_named
 from argosy.api.schema.timestamp import seconds_of
 from argosy.control.state.nodes import pool_nodes, selector_text, unusable_text
@@ -65,6 +65,16 @@ def condition_findings(found: Installation) -> Iterator[Finding]:
             f"{condition.type} is {condition.status} ({condition.reason}): {message}",
             f"as the sentence says; all of it: kubectl describe {first.KIND.lower()} {_arguments(first)}",
         )
+
+
+def autoscaled_findings(found: Installation) -> Iterator[Finding]:
+    """Numbers of replicas that autoscalers set: as they were asked to, and the plan follows."""
+    for _, item in sorted(found.snapshot.models.items()):
+        each = find_condition(item.status.conditions, ConditionType.AUTOSCALED)
+        if each is not None and each.status is ConditionStatus.TRUE:
+            said, _, remedy = each.message.rstrip(".").partition("; to let it decide again, ")
+            what = f"{each.type} is {each.status}: {said}"
+            yield Finding(Severity.HINT, _title(item), what, f"to let Argosy decide again, {remedy}")
 
 
 def object_findings(found: Installation) -> Iterator[Finding]:

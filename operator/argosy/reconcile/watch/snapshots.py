@@ -52,6 +52,7 @@ from argosy.snapshot.kubernetes import (
     pod_state,
     protected_replicas,
 )
+from argosy.snapshot.scaling.autoscalers import AUTOSCALERS, autoscaler_state
 from argosy.snapshot.seen import ObjectRef, Seen
 
 HANDOVER_S = 10.0
@@ -173,6 +174,11 @@ class Snapshots:
                 DeploymentKey(key): lost
                 for key, budget in self._store.of("poddisruptionbudgets").items()
                 if (lost := lost_label(budget))
+            },
+            autoscalers={
+                key: state
+                for key, state in self._states(AUTOSCALERS, autoscaler_state).items()
+                if state is not None
             },
             telemetry=measured.telemetry,
             routing=measured.routing,
