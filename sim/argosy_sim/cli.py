@@ -165,21 +165,46 @@ def _print_status(console: Console, found: Status) -> None:
 
 
 @app.command()
-def fleet(
+def fleet(  # noqa: PLR0913  (each argument is a flag)
     state_dir: StateDir = None,
     spec: Annotated[Path | None, typer.Option(help="The nodes (YAML); left out, the demo's eight.")] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="Attach them to this cluster instead: kind on this host, Linux, as root."),
+    ] = None,
+    pod_range: Annotated[
+        str | None,
+        typer.Option(metavar="A.B.0.0/16", help="With --kubeconfig: of their pods; else the first free one."),
+    ] = None,
+    trial_image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGE",
+            help="With --kubeconfig: of the pods that try to reach this host; else kube-proxy's.",
+        ),
+    ] = None,
     detach: Detach = False,
 ) -> None:
     """Run simulated GPU nodes in the control plane, in the foreground; Ctrl-C ends them."""
     from argosy_sim import local
+    from argosy_sim.livefleet.launch import AttachSettings
 
     directory = _directory(state_dir)
-    command = local.fleet_command(directory, spec)
+    if kubeconfig is None:
+        if pod_range or trial_image:
+            raise SpecError("--pod-range and --trial-image need --kubeconfig", "--kubeconfig")
+        command, limit_s = local.fleet_command(directory, spec), local.UP_S
+    else:
+        settings = AttachSettings(pod_range, trial_image)
+        command = local.attached_fleet_command(directory, spec, kubeconfig, settings)
+        limit_s = local.ATTACHED_UP_S
     if not detach:
         os.execv(command[0], command)  # noqa: S606  (the fleet is this command from here on)
-    found = local.start_fleet(directory, command)
+    found = local.start_fleet(directory, command, limit_s)
     console = _console()
     console.print(f"The fleet is up (pid {found.process.pid}, log {local.fleet_log(directory)}).")
+    if kubeconfig is not None:
+        console.print(f"Its pods have addresses of {found.network}. {local.TOLERATION_NEEDED}")
     if found.engine_port != DEFAULT_ENGINE_PORT:
         console.print(
             f"Port {DEFAULT_ENGINE_PORT} is taken here: set spec.engine.port: {found.engine_port}"

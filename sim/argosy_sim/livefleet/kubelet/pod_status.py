@@ -36,7 +36,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class PodCondition:
-    """Everything that varies. Times are RFC 3339; `address` is the pod's IP.
+    """Everything that varies. Times are RFC 3339; `address` is the pod's IP, `host_ip` the node's.
 
     `changed_at`: since when readiness is as it is. `engine`: the engine container's name, or
     None in a foreign pod, all of whose containers run. `is_well`: its readiness probe does not fail.
@@ -48,6 +48,7 @@ class PodCondition:
     started_at: str
     changed_at: str
     engine: str | None
+    host_ip: str = "127.0.0.1"
     restarts: int = 0
     last_exit: Exit | None = None
     is_well: bool = True
@@ -64,8 +65,8 @@ def status_patch(pod: Object, now: PodCondition) -> Object:
     return {
         "phase": _pod_phase(now),
         "conditions": _conditions(now),
-        "hostIP": "127.0.0.1",
-        "hostIPs": [{"ip": "127.0.0.1"}],
+        "hostIP": now.host_ip,
+        "hostIPs": [{"ip": now.host_ip}],
         "podIP": now.address,
         # The address of a pod that starts anew is another one: merged, both would be listed, and refused.
         "podIPs": [{"$patch": "replace"}, {"ip": now.address}],
