@@ -191,16 +191,14 @@ def fleet(  # noqa: PLR0913  (each argument is a flag)
 
     directory = _directory(state_dir)
     if kubeconfig is None:
-        if pod_range or trial_image:
-            raise SpecError("--pod-range and --trial-image need --kubeconfig", "--kubeconfig")
-        command, limit_s = local.fleet_command(directory, spec), local.UP_S
+        _require_cluster_of(pod_range=pod_range, trial_image=trial_image)
+        command = local.fleet_command(directory, spec)
     else:
         settings = AttachSettings(pod_range, trial_image)
         command = local.attached_fleet_command(directory, spec, kubeconfig, settings)
-        limit_s = local.ATTACHED_UP_S
     if not detach:
         os.execv(command[0], command)  # noqa: S606  (the fleet is this command from here on)
-    found = local.start_fleet(directory, command, limit_s)
+    found = local.start_fleet(directory, command, local.UP_S if kubeconfig is None else local.ATTACHED_UP_S)
     console = _console()
     console.print(f"The fleet is up (pid {found.process.pid}, log {local.fleet_log(directory)}).")
     if kubeconfig is not None:
@@ -209,6 +207,14 @@ def fleet(  # noqa: PLR0913  (each argument is a flag)
         console.print(
             f"Port {DEFAULT_ENGINE_PORT} is taken here: set spec.engine.port: {found.engine_port}"
             " in every ServedModel."
+        )
+
+
+def _require_cluster_of(**flags: str | None) -> None:
+    if any(flags.values()):
+        named = " and ".join(f"--{name.replace('_', '-')}" for name, value in flags.items() if value)
+        raise SpecError(
+            f"{named} chooses what is needed with --kubeconfig only; name a cluster by it", "--kubeconfig"
         )
 
 

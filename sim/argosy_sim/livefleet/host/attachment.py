@@ -26,7 +26,7 @@ from argosy_sim.livefleet.addresses import AddressClaim, lock_block
 from argosy_sim.livefleet.errors import AttachError
 from argosy_sim.livefleet.host.cluster_api import ClusterApi
 from argosy_sim.livefleet.host.ranges import FLAG, Taken, free_range, parse_range
-from argosy_sim.livefleet.host.routes import HostRoutes, require_linux_and_root
+from argosy_sim.livefleet.host.routes import HostRoutes
 from argosy_sim.livefleet.host.survey import used_by
 from argosy_sim.livefleet.host.trial import Goal, require_reach, trial_pods
 from argosy_sim.livefleet.kubelet.kube_api import KubeApi, Object, PodName, persist
@@ -78,7 +78,6 @@ class Attachment:
     async def attach(self, spec: LiveFleetSpec, settings: AttachSettings, stack: AsyncExitStack) -> Place:
         """Prepare host and cluster; the stack undoes it. Raises AttachError, and as `ClusterApi` does."""
         wanted = parse_range(settings.pod_range) if settings.pod_range else None
-        require_linux_and_root()
         nodes = await self._cluster.nodes()
         self._require_free_names(spec, nodes)
         await self._remove_leftovers(nodes)

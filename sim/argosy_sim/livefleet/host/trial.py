@@ -23,6 +23,8 @@ APP = "argosy-sim-trial"
 START_S = 60.0
 CONNECT_S = 15.0
 """From the pod's start."""
+_LATE_S = 1.0
+"""After a pod's end its request may still be on its way to the server here."""
 _POLL_S = 0.25
 _ARGOSY_IMAGES = ("argosy-simulator:", "argosy-operator:")
 # Whichever of these an image has.
@@ -196,8 +198,7 @@ def _hopeless(pod: Object, running_s: float) -> str | None:
             f" ({reason}: {state['waiting'].get('message', '')}); name one that the node has by {IMAGE_FLAG}"
         )
     ended = state.get("terminated")
-    # A connection may still be on its way to the server here.
-    if (ended and running_s > 1.0) or running_s > CONNECT_S:
+    if (ended and running_s > _LATE_S) or running_s > CONNECT_S:
         how = (
             f"ended with exit code {ended['exitCode']}" if ended else f"did not arrive within {CONNECT_S:g} s"
         )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from argosy_sim.controlplane.host.ports import LOOPBACK
+
 Object = dict[str, Any]
 
 
@@ -48,11 +50,11 @@ class PodCondition:
     started_at: str
     changed_at: str
     engine: str | None
-    host_ip: str = "127.0.0.1"
     restarts: int = 0
     last_exit: Exit | None = None
     is_well: bool = True
     running_at: str = ""
+    host_ip: str = LOOPBACK
 
     @property
     def is_ready(self) -> bool:
