@@ -49,9 +49,8 @@ kind: ## Argosy on a kind cluster, with simulated engines as pods; KIND_NODE_IMA
 kind-down: ## Remove what `make kind` made
 	@hack/kind.sh down
 
-# In four processes, which mostly wait; tests/contract/conftest.py has their queue.
 test: test-fast setup ## Run every test
-	@$(BIN)/python -m pytest -n 4 tests/contract tests/e2e
+	@hack/test_servers.sh
 
 test-fast: $(STAMP) ## Run the tests that need no servers
 	@$(BIN)/python -c 'from argosy.engine import twin; twin.warm_up()'

@@ -11,13 +11,14 @@ its tests may share a world.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 from api_calls import require_recorded
 from charts import Helm
 from operator_stage import OperatorStage, Say
+from stage_rest import last_words
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -101,6 +102,16 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
             control_plane = running.stage.control_plane
             running.close()
             require_recorded(control_plane)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show with a failed test what the stage was like: elsewhere, its files are gone with the machine."""
+    outcome = yield
+    report = outcome.get_result()
+    running = item.config.stash.get(_RUNNING, None)
+    if report.failed and running is not None and _uses_stage(item):
+        report.sections += [(name, "\n".join(lines)) for name, lines in last_words(running)]
 
 
 def _uses_stage(item: pytest.Item | None) -> bool:

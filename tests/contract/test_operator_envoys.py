@@ -71,7 +71,7 @@ def test_an_envoy_that_stands_still_holds_a_removal_up_for_a_minute_and_that_is_
         send(envoy, signal.SIGSTOP)
         began_s = time.monotonic()
         stage.patch("wclass", "chat", minReplicas=1)
-        until(lambda: len(stage.pods("chat")) == 1, "the pod to go all the same", 2 * PATIENCE_S)
+        until(lambda: len(stage.pods("chat")) == 1, "the pod to go all the same", 3 * PATIENCE_S)
         took_s = time.monotonic() - began_s
     finally:
         send(envoy, signal.SIGCONT)

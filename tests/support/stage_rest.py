@@ -1,6 +1,6 @@
-"""When the operator's stage is at rest, and what is not as it should be.
+"""When the operator's stage is at rest, what is not as it should be, and what it was like when a test failed.
 
-Owns that question; `operator_stage` waits for the answer. Input: the stage. Output: sentences, none at rest.
+Owns these questions; `operator_stage` waits for rest. Input: the stage. Output: sentences, none at rest.
 """
 
 from __future__ import annotations
@@ -59,3 +59,18 @@ def watched(stage: OperatorStage) -> tuple[Callable[[], bool], Callable[[], str]
 
 def _name(pod: Mapping[str, Any]) -> str:
     return str(pod["metadata"]["name"])
+
+
+LAST_LINES = 60
+"""Of each operator's log, shown with a failed test."""
+
+
+def last_words(stage: OperatorStage) -> Iterator[tuple[str, list[str]]]:
+    """What the operators logged last and what the objects look like, by heading."""
+    for name in sorted(stage.operators):
+        yield f"the end of {name}'s log", stage.log(name).splitlines()[-LAST_LINES:]
+    try:
+        kinds = "fleets,workloadclasses,servedmodels,fleetplans,deployments,pods"
+        yield "objects", stage.kubectl("get", kinds, "-A", "-o", "wide").splitlines()
+    except Exception as error:
+        yield "objects", [f"they could not be read: {error}"]

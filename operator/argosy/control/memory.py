@@ -197,6 +197,7 @@ class PlanningMemory:
     first_seen_s:   since when each look lasts that waits for a second one (monotonic seconds)
     edits:          what edits by hand are recognised by
     awaited_s:      since when the removal of each pod has waited for Envoys, by its key (monotonic seconds)
+    chosen_s:       since when each of them, and each other pod that is marked, is to go (monotonic seconds)
     """
 
     forecasts: Mapping[ClassKey, ClassForecast] = field(default_factory=dict)
@@ -206,11 +207,15 @@ class PlanningMemory:
     unrouted: frozenset[str] = frozenset()
     edits: EditMemory = field(default_factory=EditMemory)
     awaited_s: Mapping[str, float] = field(default_factory=dict)
+    chosen_s: Mapping[str, float] = field(default_factory=dict)
 
     def after_restore(self) -> PlanningMemory:
         """Without what was seen of objects in a history of the API server that was undone: their difference
         from what is there now is not an edit, and looks begin anew."""
-        return replace(self, first_seen_s={}, unrouted=frozenset(), edits=EditMemory(), awaited_s={})
+        forgotten = PlanningMemory()
+        return replace(
+            forgotten, forecasts=self.forecasts, capacity_per_s=self.capacity_per_s, inputs=self.inputs
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -357,7 +357,7 @@ def _done(made: _Made, reported: Reported, cause: str) -> _Done:
     removal = guarded(steps, made.picture.whole, Explanation(cause, planning.first_seen_s))
     mending = mended(removal.steps, snapshot, workloads, plan, planning.edits)
     mending = with_pods(mending, snapshot, sizing.lost, plan, planning.edits)
-    acknowledged = acknowledged_steps(mending.steps, snapshot, sizing.lost, planning.awaited_s)
+    acknowledged = acknowledged_steps(mending.steps, snapshot, sizing.lost, planning.chosen_s)
     return _Done(removal, mending, acknowledged)
 
 
@@ -401,6 +401,7 @@ def _remembered(made: _Made, reported: Reported, done: _Done, inputs: PlanInputs
         unrouted=frozenset(key for key in reported.unrouted if not snapshot.pods[key].is_marked),
         edits=done.mending.memory,
         awaited_s=done.acknowledged.awaited_s,
+        chosen_s=done.acknowledged.chosen_s,
     )
 
 

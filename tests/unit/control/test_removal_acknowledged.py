@@ -12,6 +12,7 @@ from argosy.api import Fleet, ServedModel, WorkloadClass
 from argosy.api.conditions import Reason
 from argosy.control.fast import removal_triggers
 from argosy.control.state.routable import PATIENCE_S, RECONNECT_S
+from argosy.control.state.silence import doubted_pods
 from argosy.rollout import MarkVictim, ScaleDeployment
 
 
@@ -54,6 +55,25 @@ def test_an_envoy_that_does_not_acknowledge_holds_a_removal_up_for_a_minute_and_
     [first, *_] = [e for e in decision.events if e.reason == "RemovalUnacknowledged"]
     assert (first.kind, first.type) == (Fleet.KIND, "Warning")
     assert "is removed although it was waited for 60 s and Envoy edge" in first.message
+
+
+def test_engines_that_are_doubted_for_a_moment_do_not_make_a_removal_wait_anew() -> None:
+    world = a_world()
+    world.is_envoy_frozen = True
+    world.apply(a_class(rate_per_s=8.0))
+    world.act()
+    began_s = world.now_s
+    world.run(PATIENCE_S / 2)
+    for pod in world.pods:
+        world.silence(pod)
+    while not doubted_pods(world.snapshot()):
+        world.now_s += 1.0
+    assert not steps_of(world.act()), "nothing is done while the engines are doubted"
+    for pod in world.pods:
+        world.awaken(pod)
+    while not counts(world.act()):
+        world.now_s += 1.0
+    assert world.now_s - began_s == PATIENCE_S
 
 
 def test_fleet_says_which_pod_waits_for_which_envoy() -> None:

@@ -24,11 +24,14 @@ class Acknowledged:
     """The steps that may be taken now.
 
     awaited_s: since when the removal of each pod has been waited for, by the pod's key (monotonic seconds)
+    chosen_s:  of these pods and of all that are marked, since when they are to go: a decision that leaves a
+               step out, because something is doubted for a moment, begins no wait anew
     waiting:   why removals wait, in a sentence; empty where none has waited for long
     """
 
     steps: tuple[PlannedStep, ...]
     awaited_s: Mapping[str, float] = field(default_factory=dict)
+    chosen_s: Mapping[str, float] = field(default_factory=dict)
     waiting: str = ""
     events: tuple[EventRecord, ...] = ()
 
@@ -36,8 +39,13 @@ class Acknowledged:
 def acknowledged_steps(
     steps: tuple[PlannedStep, ...], snapshot: FleetSnapshot, lost: Set[str], before_s: Mapping[str, float]
 ) -> Acknowledged:
-    """Leave out the scale steps whose victims an Envoy may still send requests to. Marks are not left out."""
+    """Leave out the scale steps whose victims an Envoy may still send requests to. Marks are not left out.
+
+    before_s: `chosen_s` of the last decision
+    """
     costs = {each.step.pod: each.step.cost for each in steps if isinstance(each.step, MarkVictim)}
+    marked = (pod.key for pod in snapshot.engine_pods if pod.is_marked)
+    chosen_s = {key: before_s.get(key, snapshot.monotonic_s) for key in marked}
     awaited_s: dict[str, float] = {}
     taken: list[PlannedStep] = []
     waiting: dict[str, str] = {}
@@ -51,7 +59,8 @@ def acknowledged_steps(
             relies_on = replace(each.relies_on, unacknowledged=frozenset(sending))
             taken.append(replace(each, relies_on=relies_on))
             events.extend(_events(snapshot, sending))
-    return Acknowledged(tuple(taken), awaited_s, _sentence(waiting, awaited_s, snapshot), tuple(events))
+    said = _sentence(waiting, awaited_s, snapshot)
+    return Acknowledged(tuple(taken), awaited_s, chosen_s | awaited_s, said, tuple(events))
 
 
 def _sending(

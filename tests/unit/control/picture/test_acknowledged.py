@@ -67,6 +67,20 @@ def test_a_wait_begins_with_the_decision_that_finds_it() -> None:
     assert found.awaited_s == {"default/a-0": AWAKE_S - 3.0, "default/a-1": AWAKE_S}
 
 
+def test_a_decision_without_the_step_begins_no_wait_of_a_marked_pod_anew() -> None:
+    marked = [a_replica(name, deletion_cost=-1000 if name == "a-0" else 0) for name in ADDRESSES]
+    world = replace(a_world("a-0"), pods={pod.key: pod for pod in marked})
+    doubted = acknowledged(world, a_0=PATIENCE_S - 1.0)
+    assert (doubted.awaited_s, doubted.waiting) == ({}, "")
+    later = replace(world, monotonic_s=AWAKE_S + 1.0)
+    found = acknowledged_steps(planned(ScaleDeployment(A, 2)), later, FREE, doubted.chosen_s)
+    assert taken(found) == [ScaleDeployment(A, 2)]
+
+
+def test_a_pod_that_is_marked_no_more_is_chosen_no_more() -> None:
+    assert acknowledged(a_world("a-0"), a_0=PATIENCE_S).chosen_s == {}
+
+
 def test_the_victims_are_those_that_marks_of_the_same_decision_choose() -> None:
     mark = MarkVictim("default/a-2", -1000)
     assert taken(acknowledged(a_world("a-0"), mark, ScaleDeployment(A, 2))) == [mark, ScaleDeployment(A, 2)]
