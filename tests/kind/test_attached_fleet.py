@@ -1,6 +1,7 @@
 """Simulated nodes attached to the kind cluster of the current context: Linux and root, as they need.
 
-Beside what `make kind` leaves there: the nodes have names of their own, and only the tests' pods tolerate them.
+Beside what `make kind` leaves there: the nodes have names of their own, and only the tests' pods tolerate
+them.
 """
 
 from __future__ import annotations

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from argosy_sim.livefleet.errors import AttachError
 from argosy_sim.livefleet.host.ranges import Taken, free_range, parse_range
 
 NETWORKS = st.builds(
-    lambda number, length: IPv4Network((number, length), strict=False),
-    st.integers(0, int(IPv4Address("255.255.255.255"))),
-    st.integers(8, 32),
+    lambda prefix, length: IPv4Network(f"{prefix}/{length}", strict=False),
+    st.sampled_from(["198.18.0.0", "198.19.255.1", "10.201.0.0", "10.203.7.0", "172.16.0.1", "192.168.0.0"]),
+    st.sampled_from([12, 15, 16, 24, 32]),
 )
 
 
@@ -28,13 +28,12 @@ def test_without_a_choice_the_first_that_is_free_is_taken() -> None:
     assert str(free_range(None, taken("198.18.0.0/15", "10.201.0.0/24"))) == "10.202.0.0/16"
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(NETWORKS, max_size=6))
 def test_a_range_that_is_found_meets_none_that_is_taken(networks: list[IPv4Network]) -> None:
-    found = free_range(
-        None, [Taken(each, "x") for each in networks if not each.overlaps(IPv4Network("10.0.0.0/8"))]
-    )
+    found = free_range(None, [Taken(each, "x") for each in networks])
     assert found.prefixlen == 16
-    assert not any(each.overlaps(found) for each in networks if not each.overlaps(IPv4Network("10.0.0.0/8")))
+    assert not any(each.overlaps(found) for each in networks)
 
 
 def test_a_chosen_range_that_is_taken_is_refused_with_its_user() -> None:
