@@ -286,7 +286,7 @@ def kubectl(
 
 
 @app.command()
-def demo(
+def demo(  # noqa: PLR0913  (each argument is a flag)
     trace: Annotated[
         Path | None, typer.Option(envvar="TRACE", help="Trace that replaces the chat class's load.")
     ] = None,
@@ -296,6 +296,10 @@ def demo(
         bool, typer.Option(envvar="SKIP_BAD_LINES", help="Go on without a trace's malformed lines.")
     ] = False,
     output: Annotated[Path, typer.Option(help="Where the report is left.")] = Path("build/demo"),
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="On this cluster instead: kind on this host, without Argosy; Linux, as root."),
+    ] = None,
 ) -> None:
     """Run the whole loop on real components and report; exit code 3 unless all was kept, in time."""
     from argosy_sim.demo.drive import LoadChoice
@@ -308,7 +312,7 @@ def demo(
         chosen.name if chosen is not None else "azure-conversation (built-in archetype: no trace was found)"
     )
     choice = LoadChoice(chosen, rate, seed, start_s, skip_bad_lines)
-    settings = DemoSettings(repository, output.resolve(), choice, name, declares_trace=trace is not None)
+    settings = DemoSettings(repository, output.resolve(), choice, name, trace is not None, kubeconfig)
     raise typer.Exit(exit_code(run_demo(settings, _report_console())))
 
 
