@@ -13,7 +13,7 @@ COMPILE_IMAGE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no
 # Settings of `make demo`, passed on through the environment.
 export TRACE RATE SEED SKIP_BAD_LINES
 
-.PHONY: help setup demo faults images kind kind-down test test-fast test-kind lint format generate verify bench lock clean
+.PHONY: help setup demo faults images kind kind-down test test-fast test-kind lint format generate schemas verify bench lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ generate: $(STAMP) ## Write generated files: crds/, parts of the chart
 	@$(BIN)/python hack/generate_crds.py
 	@$(BIN)/python hack/generate_monitoring.py
 	@$(BIN)/python hack/generate_chart.py
+
+schemas: setup ## Fetch the schemas that tests judge by, of Kubernetes 1.29 on and of others' kinds (350 MB)
+	@$(BIN)/python hack/kubernetes_schemas.py
 
 verify: $(STAMP) ## Check that generated files are up to date
 	@$(BIN)/python hack/generate_crds.py --check

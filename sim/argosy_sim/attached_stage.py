@@ -22,6 +22,8 @@ from argosy_sim.controlplane.credentials import accounts
 from argosy_sim.controlplane.credentials.kubeconfig import write_private
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.host.processes import Launcher, Process
+from argosy_sim.livefleet.control import fleet_status, revive_node
+from argosy_sim.livefleet.errors import FleetNotRunningError
 from argosy_sim.livefleet.host.routes import require_linux_and_root
 from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE, AttachSettings, Launch
 from argosy_sim.livefleet.spec import SIMULATED, TAINT
@@ -67,11 +69,17 @@ class AttachedStage(Stage):
 
     def remove_all(self, say: Say) -> None:
         """Remove what this stage has made in the cluster, while its nodes still end their pods."""
-        command = [*_DOWN, "--kubeconfig", str(self.cluster.admin_kubeconfig)]
         try:
+            for node in fleet_status(self.fleet_dir).nodes:
+                if node.is_dead:  # its pods end only if a kubelet ends them
+                    revive_node(self.fleet_dir, node.name)
+            command = [*_DOWN, "--kubeconfig", str(self.cluster.admin_kubeconfig)]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_DOWN_S)
             if done.returncode != 0:
                 say(f"argosy down failed: {done.stderr.strip()}")
+        except (FleetNotRunningError, subprocess.TimeoutExpired) as error:
+            say(f"replicas may be left in the cluster: {error}; `argosy down --all` removes them")
+        try:
             for file in reversed(self.installed()):
                 self.kubectl("delete", "--ignore-not-found", "-f", str(file))
             self.kubectl("delete", "namespace", ACCOUNT_NAMESPACE, "--ignore-not-found")

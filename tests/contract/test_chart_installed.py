@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from charts import CHART, NAMESPACE, REPOSITORY, Helm, pod_templates, values
+from charts import CHART, NAMESPACE, OTHERS_CRDS, REPOSITORY, Helm, pod_templates, values
 from hook_pods import HookPods
 from waiting import until, until_equal
 
@@ -31,6 +31,10 @@ INSTALL = ("install", *WITHOUT_JOB)
 UPGRADE = ("upgrade", *WITHOUT_JOB)
 NAMED = ("argosy", "--namespace", NAMESPACE)
 OLD = "0.0.9"
+OTHERS = ("monitoring.coreos.com", "cert-manager.io")
+MONITORS = ("ServiceMonitor", "PodMonitor", "PodMonitor", "PrometheusRule")
+DRY_RUN = ("apply", "--server-side", "--dry-run=server", "-f", "-")
+"""Every unknown field is an error."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,10 @@ class Cluster:
     def names(self, *kinds: str) -> set[str]:
         """`kind/name` of the objects of the chart's kinds in its namespace, or of the cluster's."""
         return set(self.kubectl("-n", NAMESPACE, "get", ",".join(kinds), "-o", "name").split())
+
+    def resources(self) -> set[str]:
+        """What clients find: `plural.group` of every kind."""
+        return set(self._ran("api-resources", "-o", "name").stdout.split())
 
     def identities(self) -> set[str]:
         """The users' objects by uid."""
@@ -183,8 +191,39 @@ def test_the_api_server_takes_every_object_and_every_pod_is_restricted(
     objects = helm.rendered(*values(name))
     pods = [pod_of(key, template) for key, template in pod_templates(objects).items()]
     manifests = "\n---\n".join(json.dumps(each) for each in [*objects, *pods])
-    said = plane.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=manifests)
+    said = plane.kubectl(*DRY_RUN, stdin=manifests)
     assert len(said.splitlines()) == len(objects) + len(pods)
+
+
+def test_kinds_of_others_are_used_where_the_cluster_has_them_and_fit_their_definitions(
+    plane: Cluster,
+) -> None:
+    issuer = ("--set", "certificates.issuer.name=corporate")
+
+    def made(*settings: str) -> list[dict[str, Any]]:
+        said = plane.helm.said("template", *WITH_JOB, "--dry-run=server", *settings)
+        loaded = yaml.load_all(said, Loader=yaml.CSafeLoader)
+        return [o for o in loaded if o and o["apiVersion"].partition("/")[0] in OTHERS]
+
+    def found() -> int:
+        return sum(name.partition(".")[2] in OTHERS for name in plane.resources())
+
+    assert made() == []
+    plane.kubectl("apply", "--server-side", "-f", str(OTHERS_CRDS))
+    try:
+        plane.kubectl("wait", "--for=condition=Established", "-f", str(OTHERS_CRDS), "--timeout=30s")
+        until_equal(4, found, "clients to find the kinds")
+        objects = made(*issuer)
+        assert sorted(o["kind"] for o in objects) == sorted([*MONITORS, "Certificate", "Certificate"])
+        said = plane.kubectl(*DRY_RUN, stdin="\n---\n".join(map(json.dumps, objects)))
+        assert len(said.splitlines()) == len(objects)
+        for each in objects:
+            each["spec"]["typo"] = 1
+        refused = plane.refusal(*DRY_RUN, stdin="\n---\n".join(map(json.dumps, objects)))
+        assert refused.count(".spec.typo: field not declared in schema") == len(objects)
+    finally:
+        plane.kubectl("delete", "-f", str(OTHERS_CRDS), "--ignore-not-found")
+    until_equal(0, found, "clients to miss them")
 
 
 def pod_of(key: str, template: dict[str, Any]) -> dict[str, Any]:
@@ -198,7 +237,7 @@ def pod_of(key: str, template: dict[str, Any]) -> dict[str, Any]:
 def test_a_port_of_the_node_is_all_that_pod_security_has_against_an_envoy(plane: Cluster, helm: Helm) -> None:
     objects = helm.rendered(*values("edge"), "--set", "envoy.hostPort=8080")
     pod = pod_of("envoy", pod_templates(objects)["DaemonSet/argosy-envoy"])
-    said = plane.refusal("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+    said = plane.refusal(*DRY_RUN, stdin=json.dumps(pod))
     assert re.findall(r'violates PodSecurity "restricted:latest": (.*)', said) == [
         'hostPort (container "envoy" uses hostPort 8080)'
     ]

@@ -13,7 +13,16 @@ from typing import Any
 import generate_chart
 import pytest
 import yaml
-from charts import CHART, NAMESPACE, REPOSITORY, Helm, named, pod_templates, values
+from charts import (
+    CHART,
+    NAMESPACE,
+    REPOSITORY,
+    WITH_CERT_MANAGER,
+    Helm,
+    named,
+    pod_templates,
+    values,
+)
 from typer.testing import CliRunner
 
 from argosy.cli.app import build
@@ -149,7 +158,7 @@ def mounted(objects: list[dict[str, Any]], workload: str) -> dict[str, dict[str,
 def test_operators_ask_for_certificates_and_one_party_renews_them(
     settings: str, renews: bool, helm: Helm
 ) -> None:
-    objects = helm.rendered("--set", settings)
+    objects = helm.rendered(*WITH_CERT_MANAGER, "--set", settings)
     [container] = pod_templates(objects)["Deployment/argosy-operator"]["spec"]["containers"]
     flags = dict(arg.split("=", 1) for arg in container["args"] if "=" in arg)
     secret = mounted(objects, "Deployment/argosy-operator")["/etc/argosy-tls"]["secret"]
@@ -170,7 +179,9 @@ def test_a_job_or_cert_manager_makes_the_certificates_for_the_host_that_envoys_c
     assert {o["kind"] for o in own} & {"Certificate"} == set()
 
     issuer = "certificates.issuer.name=corporate,certificates.issuer.kind=ClusterIssuer"
-    managed = helm.rendered("--set", f"{issuer},certificates.extraHosts={{edge.example,10.0.0.7}}")
+    managed = helm.rendered(
+        *WITH_CERT_MANAGER, "--set", f"{issuer},certificates.extraHosts={{edge.example,10.0.0.7}}"
+    )
     assert "Job/argosy-certificates" not in pod_templates(managed)
     assert "argosy-certificates" not in {o["metadata"]["name"] for o in managed}
     found = {o["spec"]["secretName"]: o["spec"] for o in managed if o["kind"] == "Certificate"}
@@ -211,12 +222,6 @@ def test_a_changed_bootstrap_rolls_the_envoys(helm: Helm) -> None:
         return str(template["metadata"]["annotations"]["checksum/bootstrap"])
 
     assert checksum("a") != checksum("b")
-
-
-@pytest.mark.parametrize(("version", "warns"), [("1.29.0", False), ("1.30.0", True), ("1.36.3", True)])
-def test_what_needs_kubernetes_1_30_is_left_out_before(version: str, warns: bool, helm: Helm) -> None:
-    kinds = {o["kind"] for o in helm.rendered("--kube-version", version)}
-    assert ("ValidatingAdmissionPolicy" in kinds) == warns
 
 
 def test_an_older_kubernetes_is_refused_with_the_version_it_takes(helm: Helm) -> None:
@@ -275,6 +280,12 @@ def test_an_older_kubernetes_is_refused_with_the_version_it_takes(helm: Helm) ->
             id="an authority that ends before its certificates",
         ),
         pytest.param(
+            "certificates.issuer.name=corporate",
+            "certificates.issuer names corporate and the cluster has no kind Certificate of"
+            " cert-manager.io/v1: install cert-manager before, or remove the issuer;",
+            id="cert-manager where there is none",
+        ),
+        pytest.param(
             "envoy.kind=None",
             "envoy.kind is None and networkPolicies.adsFrom is empty: no Envoy could reach the operators",
             id="Envoys that a policy shuts out",
@@ -323,6 +334,10 @@ def test_the_notes_name_what_to_do_next_and_what_to_mind(helm: Helm) -> None:
     assert "spec: {mode: Auto}" in plain
     assert f"http://argosy-gateway.{NAMESPACE}.svc:80/v1" in plain
     assert "WARNING" not in plain
+    assert (
+        "lacks the Prometheus Operator's ServiceMonitor, PodMonitor, PrometheusRule: what Prometheus" in plain
+    )
+    assert "kubectl gives no warning" not in plain
     minded = notes("--set", "crds.keep=false,uninstall.removeEverything=true,envoy.gatewayPort=9000")
     assert "spec: {mode: Auto, gateway: {port: 9000}}" in minded
     assert "deletes every GPUPool, ServedModel, WorkloadClass and Fleet of the cluster" in minded

@@ -3,85 +3,46 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from builders import a_pool
-from charts import CHART, NAMESPACE, Helm, named, pod_templates
+from charts import CHART, MONITORING_KINDS, WITH_MONITORING, Helm, named, pod_templates
 from prometheus_server import FILES
-from waiting import until_equal
 
 from argosy.keys import GroupName, ModelKey
 from argosy.manifests.deployment import EngineWorkload, pod_template
 from argosy.snapshot import EngineSettings, Variant
-from argosy_sim.controlplane.cluster import ControlPlane
 
-WITH_API = ("--api-versions", "monitoring.coreos.com/v1")
 MONITORS = {
     ("ServiceMonitor", "argosy-operator"),
     ("PodMonitor", "argosy-envoy"),
     ("PodMonitor", "argosy-engine"),
 }
-KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
 Object = dict[str, Any]
 
 
 def monitoring(objects: list[Object]) -> set[tuple[str, str]]:
-    return {(o["kind"], o["metadata"]["name"]) for o in objects if o["kind"] in KINDS}
+    return {(o["kind"], o["metadata"]["name"]) for o in objects if o["kind"] in MONITORING_KINDS}
 
 
 def test_monitors_and_rules_are_made_where_the_cluster_has_their_kinds(helm: Helm) -> None:
     assert monitoring(helm.rendered()) == set()
-    assert monitoring(helm.rendered(*WITH_API)) == {*MONITORS, ("PrometheusRule", "argosy")}
-    assert monitoring(helm.rendered(*WITH_API, "--set", "monitoring.enabled=false")) == set()
+    assert monitoring(helm.rendered(*WITH_MONITORING)) == {*MONITORS, ("PrometheusRule", "argosy")}
+    assert monitoring(helm.rendered(*WITH_MONITORING, "--set", "monitoring.enabled=false")) == set()
 
 
-def a_kind(kind: str) -> Object:
-    """A kind of the Prometheus Operator's group; its schema is not judged here."""
-    plural, group = f"{kind.lower()}s", "monitoring.coreos.com"
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    names = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": f"{plural}.{group}",
-            "annotations": {"api-approved.kubernetes.io": "unapproved, a test"},
-        },
-        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
-    }
-
-
-def test_a_real_api_server_decides_whether_they_are_made(
-    helm: Helm,
-    control_plane: ControlPlane,
-    kubectl: Callable[..., subprocess.CompletedProcess[str]],
-    tmp_path: Path,
-) -> None:
-    here = Helm(helm.program, tmp_path, control_plane.admin_kubeconfig)
-    command = ("template", "argosy", str(CHART), "--namespace", NAMESPACE, "--dry-run=server")
-
-    def made() -> set[tuple[str, str]]:
-        return monitoring([o for o in yaml.safe_load_all(here.said(*command)) if o])
-
-    assert made() == set()
-    kinds = "\n---\n".join(json.dumps(a_kind(kind)) for kind in sorted(KINDS))
-    kubectl("apply", "-f", "-", stdin=kinds)
-    try:
-        kubectl("wait", "--for=condition=Established", "-f", "-", stdin=kinds)
-        until_equal({*MONITORS, ("PrometheusRule", "argosy")}, made, "helm to find the kinds")
-    finally:
-        kubectl("delete", "-f", "-", stdin=kinds)
+@pytest.mark.parametrize("kind", MONITORING_KINDS)
+def test_each_is_made_where_its_own_kind_is(kind: str, helm: Helm) -> None:
+    """Other collectors bring some of these kinds and not the others."""
+    found = monitoring(helm.rendered("--api-versions", f"monitoring.coreos.com/v1/{kind}"))
+    assert {each for each, _ in found} == {kind}
 
 
 def test_they_are_the_files_that_others_apply(helm: Helm) -> None:
-    objects = helm.rendered(*WITH_API)
+    objects = helm.rendered(*WITH_MONITORING)
     for wanted in yaml.safe_load_all((FILES / "monitors.yaml").read_text()):
         assert named(objects, wanted["kind"], wanted["metadata"]["name"])["spec"] == wanted["spec"]
     rules = yaml.safe_load((FILES / "rules" / "argosy.yaml").read_text())
@@ -89,7 +50,7 @@ def test_they_are_the_files_that_others_apply(helm: Helm) -> None:
 
 
 def test_they_carry_the_labels_by_which_a_prometheus_chooses_them(helm: Helm) -> None:
-    objects = helm.rendered(*WITH_API, "--set", "monitoring.labels.release=prometheus")
+    objects = helm.rendered(*WITH_MONITORING, "--set", "monitoring.labels.release=prometheus")
     for kind, name in monitoring(objects):
         labels = named(objects, kind, name)["metadata"]["labels"]
         assert labels["release"] == "prometheus"
@@ -117,7 +78,7 @@ def ports(pod: Object) -> set[str]:
 
 
 def test_each_monitor_selects_exactly_what_it_is_for(helm: Helm) -> None:
-    objects = helm.rendered(*WITH_API)
+    objects = helm.rendered(*WITH_MONITORING)
     services = {o["metadata"]["name"]: o for o in objects if o["kind"] == "Service"}
     pods = {**pod_templates(objects), "engine": engine_pod()}
     operator = named(objects, "ServiceMonitor", "argosy-operator")

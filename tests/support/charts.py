@@ -19,6 +19,14 @@ CHART = REPOSITORY / "charts" / "argosy"
 VALUES = REPOSITORY / "tests" / "data" / "chart"
 NAMESPACE = "argosy-system"
 TIMEOUT_S = 120.0
+OTHERS_CRDS = REPOSITORY / "tests" / "data" / "kubernetes" / "crds"
+"""Definitions of the Prometheus Operator's and cert-manager's kinds, which the chart uses where they are."""
+MONITORING_KINDS = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
+WITH_MONITORING = tuple(
+    word for kind in MONITORING_KINDS for word in ("--api-versions", f"monitoring.coreos.com/v1/{kind}")
+)
+WITH_CERT_MANAGER = ("--api-versions", "cert-manager.io/v1/Certificate")
+"""Flags for `helm template`: as if the cluster had these kinds."""
 
 Object = dict[str, Any]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
+from document_blocks import fences
+from typer import Typer
 from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -15,7 +18,11 @@ from typer.testing import CliRunner
 from argosy.cli.app import build
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    *(file for folder in ("docs", "charts") for file in sorted((ROOT / folder).rglob("*.md"))),
+]
 CODE = [
     file
     for folder in ("operator", "sim", "hack", "bench", "tests", "examples", "crds", "charts")
@@ -30,20 +37,33 @@ def name(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-def blocks(document: Path) -> Iterator[list[str]]:
-    for block in re.findall(r"^```\w*\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL):
-        yield block.splitlines()
+@cache
+def program() -> Typer:
+    """The whole command line, built once."""
+    return build()
+
+
+def joined(lines: Iterable[str]) -> list[str]:
+    """The lines as a shell reads them: without a prompt, and a line that ends with a backslash goes on."""
+    typed = "\n".join(line.removeprefix("$ ") for line in lines)
+    return re.sub(r"\\\n\s*", "", typed).splitlines()
+
+
+def calls(line: str) -> list[str]:
+    """The arguments of each call of argosy in a line of a shell, also within a pipe or after nohup."""
+    return re.findall(rf"(?:^|[|&;(]\s*|\bnohup )\s*{PROGRAM} +([^#|&;()<>]*)", line)
 
 
 def written_commands() -> list[tuple[str, str]]:
-    """Every line of a code block that calls argosy: the document, and the arguments."""
-    return [
-        (name(document), found[1])
+    """Every call of argosy in a code block: the document, and the arguments."""
+    found = [
+        (name(document), words.strip().removesuffix(" 2"))  # of `2> FILE`
         for document in DOCUMENTS
-        for block in blocks(document)
-        for line in block
-        if (found := re.match(rf"(?:\$ )?{PROGRAM} +([^#]*)", line))
+        for fence in fences(document)
+        for line in joined(fence.lines)
+        for words in calls(line)
     ]
+    return list(dict.fromkeys(found))
 
 
 def mentioned_commands() -> list[tuple[str, str]]:
@@ -69,13 +89,13 @@ def parse_error(arguments: list[str]) -> str:
     if arguments == KUBECTL:  # --help is kubectl's
         arguments = ["sim"]
     runner = CliRunner(env={"COLUMNS": "200"})
-    answer = runner.invoke(build(), [*arguments, "--help"])
+    answer = runner.invoke(program(), [*arguments, "--help"])
     return "" if answer.exit_code == 0 else answer.output or str(answer.exception)
 
 
 def unknown_parts(arguments: list[str]) -> list[str]:
     """The words that name no command, and the flags that the command does not have."""
-    command = get_command(build())
+    command = get_command(program())
     words = [word for word in arguments if word != "..."]
     while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
         word = words.pop(0)
@@ -86,6 +106,29 @@ def unknown_parts(arguments: list[str]) -> list[str]:
         command = command.commands[word]
     flags = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     return [word for word in words if word.startswith("--") and word.split("=")[0] not in (*flags, "--help")]
+
+
+def test_calls_are_found_wherever_a_shell_takes_them() -> None:
+    typed = [
+        "$ argosy plan a \\",
+        "   --json | argosy top --once  # looks",
+        "nohup argosy sim fleet > log 2>&1 &",
+    ]
+    assert [call.split() for line in joined(typed) for call in calls(line)] == [
+        ["plan", "a", "--json"],
+        ["top", "--once"],
+        ["sim", "fleet"],
+    ]
+
+
+def test_every_make_target_that_a_document_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        text = document.read_text()
+        typed = [line for fence in fences(document) for line in joined(fence.lines)]
+        named = [word for line in typed for word in re.findall(r"^(?:[A-Z_]+=\S+ )*make ([a-z-]+)", line)]
+        named += re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)[^`]*`", text)
+        assert (name(document), [each for each in named if each not in targets]) == (name(document), [])
 
 
 def test_the_documents_call_commands() -> None:
@@ -111,11 +154,11 @@ def test_a_command_that_does_not_exist_would_be_found() -> None:
 
 
 def test_the_output_in_the_readme_is_what_the_command_prints(tmp_path: Path) -> None:
-    [shown] = [block for block in blocks(ROOT / "README.md") if block[0].startswith("$ ")]
+    [shown] = [fence.lines for fence in fences(ROOT / "README.md") if fence.language == "console"]
     arguments = shlex.split(shown[0].removeprefix("$ .venv/bin/argosy "))
     paths = [str(ROOT / word) if "/" in word else word for word in arguments]
     runner = CliRunner(env={"XDG_CACHE_HOME": str(tmp_path), "COLUMNS": TERMINAL_COLUMNS})
-    printed = [line.rstrip() for line in runner.invoke(build(), paths).stdout.splitlines()]
+    printed = [line.rstrip() for line in runner.invoke(program(), paths).stdout.splitlines()]
     remaining = iter(printed)
     # An ellipsis stands for lines that the README leaves out: the others come in this order.
     missing = [line for line in shown[1:] if line != "..." and line not in remaining]

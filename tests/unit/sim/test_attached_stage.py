@@ -15,6 +15,7 @@ from argosy.errors import SpecError
 from argosy_sim import attached_stage
 from argosy_sim.attached_stage import AttachedStage, OthersCluster, pool_patches, require_bare
 from argosy_sim.controlplane.host.processes import Launcher, Process
+from argosy_sim.livefleet.control import LiveFleetStatus, NodeStatus
 from argosy_sim.stage import StagePlan
 
 ROOT = Path(__file__).parents[3]
@@ -87,23 +88,44 @@ def test_a_kubeconfig_that_kubectl_refuses_is_refused(
         OthersCluster(tmp_path / "nothing", tmp_path, print)
 
 
+def with_dead_node(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A fleet with a dead node; the list of those that were revived."""
+    nodes = (NodeStatus("l40s-0", "L40S", 2, True), NodeStatus("l40s-1", "L40S", 2, False))
+    revived: list[str] = []
+    status = LiveFleetStatus(nodes, (), 0.0, 0)
+    monkeypatch.setattr(attached_stage, "fleet_status", lambda directory: status)
+    monkeypatch.setattr(attached_stage, "revive_node", lambda directory, name: revived.append(name))
+    return revived
+
+
 def test_what_was_installed_is_removed_in_reverse_order(
     cluster: Callable[..., AttachedStage], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(attached_stage, "_DOWN", ["true"])
+    revived = with_dead_node(monkeypatch)
     said: list[str] = []
     cluster().remove_all(said.append)
     calls = (tmp_path / "calls").read_text().splitlines()
     removed = [Path(line.split()[-1]).name for line in calls[:-1]]
     assert removed == ["deletion-warnings.yaml", "rbac.yaml", "operator-rbac.yaml", "crds"]
     assert calls[-1] == "delete namespace argosy-system --ignore-not-found"
-    assert said == []
+    assert (said, revived) == ([], ["l40s-0"])
+
+
+def test_a_fleet_that_has_ended_is_said_and_the_rest_is_removed(
+    cluster: Callable[..., AttachedStage], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    cluster().remove_all(said.append)
+    assert "replicas may be left in the cluster: no live fleet answers" in said[0]
+    assert "delete namespace" in (tmp_path / "calls").read_text()
 
 
 def test_what_cannot_be_removed_is_said_with_the_remedy(
     cluster: Callable[..., AttachedStage], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(attached_stage, "_DOWN", ["false"])
+    with_dead_node(monkeypatch)
     stage = cluster()
     (tmp_path / "kubectl").write_text("#!/bin/sh\nexit 1\n")
     said: list[str] = []
