@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from argosy.errors import SpecError
@@ -69,15 +69,16 @@ class AttachedStage(Stage):
 
     def remove_all(self, say: Say) -> None:
         """Remove what this stage has made in the cluster, while its nodes still end their pods."""
-        try:
+        with suppress(FleetNotRunningError):  # where it was refused, there is nothing to revive
             for node in fleet_status(self.fleet_dir).nodes:
                 if node.is_dead:  # its pods end only if a kubelet ends them
                     revive_node(self.fleet_dir, node.name)
+        try:
             command = [*_DOWN, "--kubeconfig", str(self.cluster.admin_kubeconfig)]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_DOWN_S)
             if done.returncode != 0:
                 say(f"argosy down failed: {done.stderr.strip()}")
-        except (FleetNotRunningError, subprocess.TimeoutExpired) as error:
+        except subprocess.TimeoutExpired as error:
             say(f"replicas may be left in the cluster: {error}; `argosy down --all` removes them")
         try:
             for file in reversed(self.installed()):
