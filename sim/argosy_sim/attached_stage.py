@@ -25,7 +25,7 @@ from argosy_sim.controlplane.host.processes import Launcher, Process
 from argosy_sim.livefleet.control import fleet_status, revive_node
 from argosy_sim.livefleet.errors import FleetNotRunningError
 from argosy_sim.livefleet.host.routes import require_linux_and_root
-from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE, AttachSettings, Launch
+from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE, RBAC, AttachSettings, Launch
 from argosy_sim.livefleet.spec import SIMULATED, TAINT
 from argosy_sim.stage import Patch, Say, Stage, StagePlan, play
 
@@ -61,6 +61,10 @@ class OthersCluster:
 class AttachedStage(Stage):
     """A stage whose nodes are attached to another cluster."""
 
+    def installed(self) -> tuple[Path, ...]:
+        """As ever, but for the virtual kubelet's account: the fleet has the user's rights."""
+        return tuple(file for file in super().installed() if file != RBAC)
+
     def start_fleet(self) -> None:
         """Attach the fleet. Raises `FleetNotRunningError` with what refused it."""
         kubeconfig = self.cluster.admin_kubeconfig
@@ -89,8 +93,8 @@ class AttachedStage(Stage):
 
 
 _REMEDY = (
-    "`argosy down --all`, `kubectl delete -f crds/ -f charts/argosy/files/operator-rbac.yaml` and"
-    f" `kubectl delete namespace {ACCOUNT_NAMESPACE}` remove it"
+    "`argosy down --all`, then `kubectl delete -f charts/argosy/files/deletion-warnings.yaml -f"
+    " charts/argosy/files/operator-rbac.yaml -f crds/` remove it"
 )
 
 

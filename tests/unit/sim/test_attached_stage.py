@@ -107,7 +107,7 @@ def test_what_was_installed_is_removed_in_reverse_order(
     cluster().remove_all(said.append)
     calls = (tmp_path / "calls").read_text().splitlines()
     removed = [Path(line.split()[-1]).name for line in calls[:-1]]
-    assert removed == ["deletion-warnings.yaml", "rbac.yaml", "operator-rbac.yaml", "crds"]
+    assert removed == ["deletion-warnings.yaml", "operator-rbac.yaml", "crds"]
     assert calls[-1] == "delete namespace argosy-system --ignore-not-found"
     assert (said, revived) == ([], ["l40s-0"])
 
@@ -133,4 +133,4 @@ def test_what_cannot_be_removed_is_said_with_the_remedy(
     stage.remove_all(said.append)
     assert said[0].startswith("argosy down failed")
     assert "not all was removed from the cluster" in said[1]
-    assert "kubectl delete namespace argosy-system" in said[1]
+    assert "-f charts/argosy/files/operator-rbac.yaml -f crds/` remove it" in said[1]
