@@ -190,9 +190,10 @@ class Stage:
 
     def install(self) -> None:
         """Apply CRDs, roles, accounts and the warnings."""
-        *first, warnings = self.installed()
-        for file in first:
-            self.kubectl("apply", "--server-side", "-f", str(file))
+        crds, *roles, warnings = self.installed()
+        self.kubectl("apply", "--server-side", "-f", str(crds))
+        for file in roles:
+            self.kubectl("apply", "-f", str(file))
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         self.kubectl("apply", "-f", str(warnings))
 
