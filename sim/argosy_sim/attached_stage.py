@@ -22,7 +22,7 @@ from argosy_sim.controlplane.credentials import accounts
 from argosy_sim.controlplane.credentials.kubeconfig import write_private
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.host.processes import Launcher, Process
-from argosy_sim.livefleet.control import fleet_status, revive_node
+from argosy_sim.livefleet.control import fleet_status
 from argosy_sim.livefleet.errors import FleetNotRunningError
 from argosy_sim.livefleet.host.routes import require_linux_and_root
 from argosy_sim.livefleet.launch import ACCOUNT_NAMESPACE, RBAC, AttachSettings, Launch
@@ -73,16 +73,13 @@ class AttachedStage(Stage):
 
     def remove_all(self, say: Say) -> None:
         """Remove what this stage has made in the cluster, while its nodes still end their pods."""
-        with suppress(FleetNotRunningError):  # where it was refused, there is nothing to revive
-            for node in fleet_status(self.fleet_dir).nodes:
-                if node.is_dead:  # its pods end only if a kubelet ends them
-                    revive_node(self.fleet_dir, node.name)
         try:
+            self._end_pods_of_dead_nodes()
             command = [*_DOWN, "--kubeconfig", str(self.cluster.admin_kubeconfig)]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_DOWN_S)
             if done.returncode != 0:
                 say(f"argosy down failed: {done.stderr.strip()}")
-        except subprocess.TimeoutExpired as error:
+        except (StartError, subprocess.TimeoutExpired) as error:
             say(f"replicas may be left in the cluster: {error}; `argosy down --all` removes them")
         try:
             for file in reversed(self.installed()):
@@ -90,6 +87,14 @@ class AttachedStage(Stage):
             self.kubectl("delete", "namespace", ACCOUNT_NAMESPACE, "--ignore-not-found")
         except (StartError, subprocess.TimeoutExpired) as error:
             say(f"not all was removed from the cluster: {error}; {_REMEDY}")
+
+    def _end_pods_of_dead_nodes(self) -> None:
+        """By force: no kubelet ends them; a revived one would start them anew, to be judged as replicas."""
+        with suppress(FleetNotRunningError):  # where it was refused, there are none
+            for node in fleet_status(self.fleet_dir).nodes:
+                if node.is_dead:
+                    on_it = f"--field-selector=spec.nodeName={node.name}"
+                    self.kubectl("delete", "pods", "--all-namespaces", on_it, "--force", "--grace-period=0")
 
 
 _REMEDY = (
