@@ -11,10 +11,11 @@ A test that breaks the control plane (kills a component) starts its own.
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,10 @@ KUBECTL_TIMEOUT_S = 60
 
 # Several processes of one run: each has ports of its own, or one takes what another has found to be free.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
-if _WORKER.isdecimal() and int(_WORKER) < 4:
-    _FIRST = 16384 + 4096 * int(_WORKER)
-    os.environ[PORTS_VARIABLE] = f"{_FIRST}-{_FIRST + 4095}"
+if _WORKER.isdecimal():
+    _NUM_PORTS = 16384 // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    _FIRST = 16384 + _NUM_PORTS * int(_WORKER)
+    os.environ[PORTS_VARIABLE] = f"{_FIRST}-{_FIRST + _NUM_PORTS - 1}"
 
 
 # Called as kubectl(*arguments, stdin="", check=True): with `check`, a failure fails the test.
@@ -46,6 +48,18 @@ def _say(config: pytest.Config) -> Callable[[str], None]:
             sys.stdout.flush()
 
     return say
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage meanwhile, and never look at those 600,000 objects again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

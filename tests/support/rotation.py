@@ -27,8 +27,12 @@ def in_rotation(snapshot: FleetSnapshot) -> set[str]:
 
 def withdrawn(snapshot: FleetSnapshot) -> frozenset[str]:
     """Keys of the marked pods that are out of rotation."""
-    out = {e.pod for e in _endpoints(snapshot)} - in_rotation(snapshot)
-    return frozenset(p.key for p in snapshot.pods.values() if p.is_marked and p.key in out)
+    marked = {pod.key for pod in snapshot.pods.values() if pod.is_marked}
+    if not marked:
+        return frozenset()
+    endpoints = _endpoints(snapshot)
+    ready = {e.pod for e in endpoints if e.state is EndpointState.READY}
+    return frozenset(marked & ({e.pod for e in endpoints} - ready))
 
 
 def in_order_of_removal(pods: Mapping[str, PodState], deployment: str) -> list[PodState]:

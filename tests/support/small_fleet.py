@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from builders import NVIDIA, R, a_class, a_fleet, a_model, a_node, a_pool, parsed, some_nodes
-from fake_perf import FakePerf
+from fake_perf import FakePerf, StrictPerf
 from remembered import settle_once, uneventful_s
 from restarted import is_restarted
 from rotation import ensure_unused, in_order_of_removal, withdrawn
+from solved_once import solve_once
 
 from argosy.api import (
     CustomResource,
@@ -159,9 +160,7 @@ class World:
     # What the operator sees and does.
 
     def of(self, kind: type[R]) -> dict[str, R]:
-        return {
-            key: item for (cls, key), item in self.objects.items() if cls is kind and isinstance(item, kind)
-        }
+        return {k: o for (cls, k), o in self.objects.items() if cls is kind and isinstance(o, kind)}
 
     def snapshot(self) -> FleetSnapshot:
         asked = [p for p in self.pods.values() if p.address and p.ready and not self.is_deaf]
@@ -205,7 +204,7 @@ class World:
     def decide(self, trigger: str = "a test") -> Decision:
         """One decision, not carried out."""
         settings = StepSettings(trigger, plan_time_limit_s=None, cells=self.cells)
-        decision = step(self.snapshot(), self.memory, settings, self.perf)
+        decision = step(self.snapshot(), self.memory, settings, self.perf, solve_once)
         assert decision.alarm == "", decision.alarm
         self.memory = self.memory.with_planning(decision.memory)
         self.decisions.append(decision)
@@ -235,7 +234,7 @@ class World:
 
     def settle(self, limit_s: float = 1200.0) -> None:
         """Run until nothing is decided, no removal waits, nothing loads and nothing drains."""
-        if type(self.perf) is FakePerf:
+        if type(self.perf) in (FakePerf, StrictPerf):
             settle_once(self, limit_s, self._run_until_settled)
         else:
             self._run_until_settled(limit_s)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from small_fleet import START_S, World
+from solved_once import solve_once
 
 from argosy.api import FleetPlan
 from argosy.control.candidates.running import RunningVariants
@@ -137,7 +138,7 @@ class TwoLoops:
         if self.triggers or now_s - self._last_decision_s >= PLANNING_PERIOD_S:
             trigger, self.triggers = merged(self.triggers), []
             settings = StepSettings(trigger.message, trigger.is_progress, plan_time_limit_s=None)
-            decision = step(self.snapshot(), self.world.memory, settings, self.world.perf)
+            decision = step(self.snapshot(), self.world.memory, settings, self.world.perf, solve_once)
             assert decision.alarm == ""
             self._pending = (now_s + self.latency_s, decision)
             self._last_decision_s = now_s

@@ -18,6 +18,7 @@ from typing import Any
 from builders import GPU_LABEL, NVIDIA, a_class, a_fleet, a_model, a_pool
 from memory_api_server import Call, MemoryApiServer, MemoryCluster
 from small_fleet import FakePerf
+from solved_once import solve_once
 from virtual_clock import VirtualClock, troubles_of
 
 from argosy.api import CustomResource
@@ -26,7 +27,7 @@ from argosy.control.candidates.running import RunningVariants
 from argosy.control.decision import Decision
 from argosy.control.fast import removal_triggers
 from argosy.control.memory import ControlMemory, TrafficMemory
-from argosy.control.step import StepSettings, step
+from argosy.control.step import Solver, StepSettings, step
 from argosy.control.triggers import Trigger, is_endpoint_change, trigger_of
 from argosy.errors import NextStep, Obstacle
 from argosy.keys import CellName
@@ -127,14 +128,14 @@ class InProcess:
         self.triggers: list[str] = []
         self.change: Callable[[Decision], Decision] = lambda decision: decision
         self.meanwhile: Callable[[], object] = lambda: None
-        self.solver: dict[str, Any] = {}
+        self.solver: Solver = solve_once
 
     async def step(self, snapshot: FleetSnapshot, memory: ControlMemory, settings: StepSettings) -> Decision:
         self.started_s.append(self._clock.monotonic_s())
         self.snapshots.append(snapshot)
         self.triggers.append(settings.trigger)
         unlimited = StepSettings(settings.trigger, settings.is_progress, plan_time_limit_s=None)
-        decision = step(snapshot, memory, unlimited, self.perf, **self.solver)
+        decision = step(snapshot, memory, unlimited, self.perf, self.solver)
         await self._clock.sleep(self.takes_s / 2)
         self.meanwhile()
         await self._clock.sleep(self.takes_s / 2)

@@ -13,12 +13,9 @@ from dataclasses import dataclass, replace
 
 from argosy.api import FleetPlan
 from argosy.api.fleet import FleetSpec, Mode, Recalibration
-from argosy.control.candidates.groups import in_groups
-from argosy.control.candidates.resolve import Known, resolve
-from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord, PlanLife, PlannedStep, StatusUpdate
-from argosy.control.demand import class_forecasts
+from argosy.control.edits.autoscaled import autoscaled_events, with_autoscaled
 from argosy.control.edits.found import template_edits
 from argosy.control.edits.mending import Mending, mended
 from argosy.control.edits.pods import with_pods
@@ -67,18 +64,18 @@ from argosy.control.revision.revision import (
 )
 from argosy.control.revision.window import last_revision
 from argosy.control.routes import route_inputs
-from argosy.control.sizing import Sizing, placement_problem, plan_problem
+from argosy.control.sizing import Basis, Sizing, placement_problem, plan_problem
 from argosy.control.state.counts import num_serving
-from argosy.control.state.nodes import closed_nodes, outside_places, pool_nodes
+from argosy.control.state.nodes import closed_nodes, outside_places
 from argosy.control.state.owners import Owners, owners_by_deployment
 from argosy.control.state.routable import RECONNECT_S
 from argosy.control.state.silence import doubted_pods
-from argosy.control.state.waiting import uncounted_pods
 from argosy.control.status.changes import change_events
 from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
 from argosy.control.status.pools import running_costs
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.adopted import lowered_events
 from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
 from argosy.control.status.rollout.unacted import applied_changes
 from argosy.control.status.updates import status_updates
@@ -141,7 +138,8 @@ def step(
     snapshot = as_applied(snapshot, approved) if approved is not None else snapshot
     picture = _Picture(snapshot, set_aside(snapshot), approved)
     snapshot = without(snapshot, picture.kept)
-    sizing = _sizing(snapshot, memory, settings, perf)
+    basis = Basis.of(snapshot, memory, perf)
+    sizing = basis.sized(settings.cells)
     problem = plan_problem(sizing)
     limits = SolveLimits(time_limit_s=settings.plan_time_limit_s, seed=settings.seed)
     plan = solver(problem, limits)
@@ -149,14 +147,14 @@ def step(
         return _alarm(snapshot, "plan", broken)
 
     def resize(cells: RouteCells | None) -> Sizing:
-        again = replace(settings, cells=settings.cells or cells)
-        return _sizing(snapshot, memory, again, perf, may_merge=False)
+        return basis.sized(settings.cells or cells, may_merge=False)
 
     found = Choice(sizing, problem, plan)
     paused, choice = hold(found, resize)
     if paused is None:
         made_for = memory.planning.inputs or PlanInputs()
-        choice = chosen(found, resize, lambda again: solver(again, limits), made_for)
+        left = limits.after(plan.report.seconds)
+        choice = chosen(found, resize, lambda again: solver(again, left), made_for)
     placing = placement_problem(choice.sizing, choice.problem, choice.plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
@@ -184,6 +182,7 @@ def _decided(choice: Choice, placement: Placement) -> Decided:
         former=choice.former,
         kept=keepings(snapshot, plan.replicas, unplannable),
         unplannable=unplannable,
+        given_back=frozenset(key for key, each in snapshot.deployments.items() if each.is_given_back),
     )
 
 
@@ -220,29 +219,6 @@ class _Picture:
     whole: FleetSnapshot
     kept: SetAside
     approved: FleetPlan | None = None
-
-
-def _sizing(
-    snapshot: FleetSnapshot,
-    memory: ControlMemory,
-    settings: StepSettings,
-    perf: PerfModel,
-    *,
-    may_merge: bool = True,
-) -> Sizing:
-    """What the sizing problem is made of. `may_merge`: whether groups of the plan before may become one."""
-    lost = uncounted_pods(snapshot)
-    nodes = pool_nodes(snapshot, lost)
-    applies = snapshot.fleet_spec.recalibration is Recalibration.APPLY
-    known = Known.of(snapshot, nodes, perf, memory.traffic.calibration if applies else None)
-    alone = resolve(known)
-    table = settings.cells
-    cells = (
-        shared_cells(alone, known, may_merge=may_merge) if table is None else table.covering(snapshot.classes)
-    )
-    forecasts = class_forecasts(snapshot, memory.traffic)
-    rates = {key: each.rate_per_s for key, each in forecasts.items()}
-    return Sizing(snapshot, cells, in_groups(alone, cells, rates, known), forecasts, nodes, lost)
 
 
 def _decision(
@@ -282,6 +258,7 @@ def _decision(
         memory=_remembered(made, reported, done, inputs),
         set_back=tuple((edit.about, sentence(edit)) for edit in done.mending.edits),
         num_contested=len(done.mending.contested),
+        num_autoscaled=len(decided.autoscaled),
         waiting=done.waiting,
         draining=made.drains.replicas,
         fleet_gone=gone_sentence(picture.whole),
@@ -374,7 +351,8 @@ def _statuses(made: _Made, reported: Reported, done: _Done) -> tuple[StatusUpdat
     """Of the users' objects, with remarks on what is kept, gone, waited for or contested."""
     whole = made.picture.whole
     statuses = remarked(whole, status_updates(reported), made.picture.kept, done.waiting)
-    return with_contested(whole, with_remark(statuses, gone_sentence(whole)), done.mending.contested)
+    statuses = with_contested(whole, with_remark(statuses, gone_sentence(whole)), done.mending.contested)
+    return with_autoscaled(whole, statuses, made.planned)
 
 
 def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
@@ -382,9 +360,11 @@ def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
     whole, snapshot = made.picture.whole, made.sizing.snapshot
     return (
         *edit_events(whole, done.mending),
+        *autoscaled_events(whole, made.planned),
         *new_plan_events(snapshot, made.new_plan, made.planned),
         *removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
         *done.acknowledged.events,
+        *lowered_events(snapshot, done.acknowledged.steps),
         *gone_event(whole, gone_sentence(whole)),
         *draining_event(whole, made.drains),
         *approval_event(whole, made.picture.approved),

@@ -130,6 +130,8 @@ def _levels(sizing: SizingModel) -> Iterator[mathopt.LinearSum]:
 def _settle_ties(sizing: SizingModel, search: Search, answer: Incumbent) -> Values:
     """Of the solutions of the same cost, the one with the fewest changes from what runs now."""
     current = {o.name: o.current_replicas for o in sizing.facts.options}
+    if sizing.counts(answer.values) == current:
+        return answer.values  # no other changes nothing; a fleet at rest is spared half of its solving
     limit = answer.objective + TIE_TOLERANCE * max(1.0, answer.objective)
     sizing.program.add_linear_constraint(sizing.cost() <= limit)
     sizing.program.minimize(change_penalty(sizing, current))

@@ -10,7 +10,8 @@ from argosy.plan.check import violations
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
 from argosy.plan.solution import Plan, ShortfallCause, SolveStatus
 from argosy.plan.solve import solve
-from argosy.plan.solver.search import SolveLimits
+from argosy.plan.solver.model import SizingModel
+from argosy.plan.solver.search import Incumbent, NoSolution, Search, SolveLimits
 
 
 def option(name: str, price_usd_per_hour: float, gpus: int = 1, **more: Any) -> Option:
@@ -289,6 +290,24 @@ def test_ties_go_to_what_runs_and_then_to_the_first_name() -> None:
     assert running(solved(problem)) == {"chat-a": 2}
     on_c = tuple(replace(o, current_replicas=2 if o.pool == "c" else 0) for o in problem.options)
     assert running(solved(replace(problem, options=on_c))) == {"chat-c": 2}
+
+
+@pytest.mark.parametrize(("current", "num_searches"), [(3, 1), (2, 2)])
+def test_a_fleet_that_is_as_cheap_as_any_other_is_searched_for_once(
+    current: int, num_searches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaps: list[float] = []
+
+    class Counted(Search):
+        def run(self, sizing: SizingModel, gap: float, *more: Any) -> Incumbent | NoSolution:
+            gaps.append(gap)
+            return super().run(sizing, gap, *more)
+
+    monkeypatch.setattr("argosy.plan.solve.Search", Counted)
+    runs, problem = {"chat-l40s": current, "batch-l40s": 1}, two_classes(8)
+    options = tuple(replace(o, current_replicas=runs.get(o.name, 0)) for o in problem.options)
+    assert running(solved(replace(problem, options=options))) == {"chat-l40s": 3, "batch-l40s": 1}
+    assert len(gaps) == num_searches
 
 
 def test_a_rate_next_to_nothing_still_gets_a_replica() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from builders import a_class, a_fleet, a_model
+from solved_once import solve_once
 from virtual_clock import in_virtual_time
 from virtual_shell import Call, VirtualShell, node_object
 
@@ -200,7 +201,7 @@ async def test_an_alarm_is_reported_and_nothing_else_is_written(
 ) -> None:
     shell = VirtualShell(tmp_path)
     shell.a_small_fleet()
-    shell.decider.solver = {"solver": too_many_replicas}
+    shell.decider.solver = too_many_replicas
     if are_statuses_refused:
         shell.refuse(*STATUSES)
     async with shell.running():
@@ -215,12 +216,12 @@ async def test_an_alarm_is_reported_and_nothing_else_is_written(
 @in_virtual_time
 async def test_the_revision_after_an_alarm_names_what_was_asked_for_before_it(tmp_path: Path) -> None:
     shell = await settled(tmp_path)
-    shell.decider.solver = {"solver": too_many_replicas}
+    shell.decider.solver = too_many_replicas
     async with shell.running():
         await shell.clock.sleep(5.0)
         shell.apply(a_class(rate_per_s=12.0))
         await shell.clock.sleep(5.0)
-        shell.decider.solver = {}
+        shell.decider.solver = solve_once
         await shell.clock.sleep(80.0)
     assert "WorkloadClass default/chat changed (traffic)" in shell.plan_triggers()[-1]
     assert shell.condition("fleets", "default", "Ready") == ("True", "Ready")
