@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ _FLAGS: dict[str, EngineFlag] = {
 _SHELLS = ("sh", "bash")
 _SHELL_SIGNS = re.compile(r"[;|&<>`$\n]")
 _VARIABLE = re.compile(r"\$\(([-._A-Za-z][-._A-Za-z0-9]*)\)")
+_LOOPBACK = re.compile(r"127\.[0-9.]+|localhost|\[?::1\]?")
 _MODULE = "vllm.entrypoints.openai.api_server"
 
 UNUSABLE = {
@@ -71,7 +72,17 @@ def command_line(container: Mapping[str, Any], added: str) -> CommandLine | NotK
     for arg in found.others:
         if (why := UNUSABLE.get(flag_of(arg))) is not None:
             return NotKnown(f"the argument {flag_of(arg)} {why}; an engine without it is needed")
+    host = next((value for flag, value in _pairs(found.others) if flag == "--host"), "")
+    if _LOOPBACK.fullmatch(host):
+        return NotKnown(f"the argument --host is {host}, which Envoys do not reach; 0.0.0.0 is needed")
     return found
+
+
+def _pairs(others: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each flag with its first value, the last flag first: it is the one that vLLM uses."""
+    for word, after in reversed([*zip(others, [*others[1:], ""], strict=False)]):
+        if word.startswith("-"):
+            yield flag_of(word), word.partition("=")[2] if "=" in word else after
 
 
 def _serving_words(container: Mapping[str, Any]) -> list[str] | NotKnown:
@@ -86,7 +97,10 @@ def _serving_words(container: Mapping[str, Any]) -> list[str] | NotKnown:
                 "its command is a shell script of several parts, which is not read; a command that only"
                 " starts vllm serve is needed"
             )
-        command, args = shlex.split(script), []
+        try:
+            command, args = shlex.split(script), []
+        except ValueError as error:
+            return NotKnown(f"its shell command cannot be split into words ({error})")
     words = [*command, *args]
     words = words[1:] if words[:1] == ["exec"] else words
     if words[:1] and words[0].rsplit("/", 1)[-1] == "vllm" and words[1:2] == ["serve"]:

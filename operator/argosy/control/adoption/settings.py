@@ -7,6 +7,7 @@ known.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +32,7 @@ _EXAMPLES = {
     "--gpu-memory-utilization": "0.9",
 }
 _DEFAULT_PORT = 8000
+_PORT = re.compile("[0-9]{1,5}")
 _DEFAULT_LORAS = 1
 _FP8 = ("fp8", "fp8_e4m3")
 
@@ -48,7 +50,7 @@ class Running:
 def port_of(line: CommandLine) -> int:
     """The port that it serves on; vLLM's default where none is given, or none that can be read."""
     word = line.word("--port") or ""
-    return int(word) if word.isdigit() else _DEFAULT_PORT
+    return int(word) if _PORT.fullmatch(word) else _DEFAULT_PORT
 
 
 def engine_of(line: CommandLine, image: str) -> Running | NotKnown:
@@ -81,8 +83,8 @@ def engine_of(line: CommandLine, image: str) -> Running | NotKnown:
 
 
 def _engine_fields(line: CommandLine, image: str) -> dict[str, Any]:
-    fields: dict[str, Any] = {"image": image, "port": port_of(line)}
-    fields |= _given(line, {flag: _camel(name) for flag, name in REQUIRED.items()})
+    fields: dict[str, Any] = {"image": image, "port": _DEFAULT_PORT}
+    fields |= _given(line, {"--port": "port", **{flag: _camel(name) for flag, name in REQUIRED.items()}})
     fields |= _number_types(line)
     if "--enable-lora" in line.given:
         fields["maxLoras"] = _number(line.word("--max-loras") or str(_DEFAULT_LORAS))
