@@ -175,7 +175,10 @@ def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
             if target.replicas > 0 and target.workload is not None and not target.is_adopted:
                 steps.append(CreateDeployment(target.workload, target.replicas))
             continue
-        if existing.is_going or target.is_given_back:
+        if existing.is_going:
+            continue
+        if target.is_given_back:
+            steps.extend(MarkVictim(p.key, 0) for p in inputs.live_pods(target.key) if p.is_marked)
             continue
         if target.is_autoscaled:
             steps.extend(_marks(target, existing.replicas, inputs))
@@ -223,7 +226,7 @@ def _marks(target: Target, wanted: int, inputs: RolloutInputs) -> list[MarkVicti
     A Deployment that is not planned keeps those that leave to the last: it gives way for the GPUs of
     the others. Pods that are not ready come before all: Kubernetes takes them first, whatever their
     marks, and a mark takes a ready one out of rotation. Marks stay until the pods are being deleted:
-    Kubernetes may not have chosen yet.
+    Kubernetes may not have chosen yet. A cost above 0 on a pod of a user's Deployment is the user's.
     """
     pods = inputs.live_pods(target.key)
     keys = {p.key for p in pods}
@@ -242,5 +245,6 @@ def _marks(target: Target, wanted: int, inputs: RolloutInputs) -> list[MarkVicti
         for rank, p in enumerate(going[: max(0, len(pods) - wanted)])
         if p.ready or p.key in ranks
     }
+    users = {p.key for p in pods if target.is_adopted and p.deletion_cost > 0} - due.keys()
     marks = [(p.key, due.get(p.key, 0)) for p in pods if p.deletion_cost != due.get(p.key, 0)]
-    return [MarkVictim(pod, cost) for pod, cost in marks]
+    return [MarkVictim(pod, cost) for pod, cost in marks if pod not in users]

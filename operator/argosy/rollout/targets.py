@@ -33,7 +33,7 @@ class Target:
     is_autoscaled: an autoscaler sets the count of the Deployment: it is left alone
     successors: other groups that its cells have moved to: its surplus waits for their replicas too
     is_adopted: a user runs it: its count is only lowered
-    is_given_back: the user wants it back: nothing of it changes
+    is_given_back: the user wants it back: nothing of it changes, and its marks are removed
     """
 
     key: DeploymentKey

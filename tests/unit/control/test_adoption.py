@@ -8,6 +8,7 @@ import pytest
 from adopted_world import KEY, AdoptedWorld, a_deployment
 from small_fleet import a_class, a_fleet, a_model, a_pool, body_of, condition, some_nodes
 
+from argosy.api import WorkloadClass
 from argosy.control.survey.installation import Installation
 from argosy.control.survey.objects import object_findings
 from argosy.control.survey.revisions import revision_rows
@@ -119,6 +120,68 @@ def test_a_replica_goes_only_once_it_has_no_requests() -> None:
     world.busy = 0
     world.run(5.0, period_s=2.0)
     assert world.mine["spec"]["replicas"] == 1
+
+
+def marks(world: AdoptedWorld) -> list[int]:
+    return [pod.deletion_cost for _, pod in sorted(world.mine_pods.items())]
+
+
+@pytest.mark.parametrize("is_class_deleted", [False, True])
+def test_a_replica_that_was_about_to_go_serves_again_once_the_deployment_is_taken_back(
+    is_class_deleted: bool,
+) -> None:
+    world = a_world()
+    world.busy = 3
+    world.apply(a_class(rate_per_s=1.0))
+    world.run(4.0)
+    assert min(marks(world)) < 0
+    if is_class_deleted:
+        world.delete(WorkloadClass, "default/chat")
+    else:
+        world.relabel(None)
+    world.run(2.0)
+    assert marks(world) == [0, 0], "its node could not be consolidated ever after"
+    world.settle()
+    assert marks(world) == [0, 0]
+    assert world.mine["spec"]["replicas"] == 2
+
+
+def test_deletion_costs_that_a_user_sets_stay_on_the_replicas_that_stay() -> None:
+    world = a_world()
+    world.mine_pods = {key: replace(pod, deletion_cost=100) for key, pod in world.mine_pods.items()}
+    world.rest()
+    assert marks(world) == [100, 100]
+    world.apply(a_class(rate_per_s=1.0))
+    world.settle()
+    assert marks(world) == [100]
+
+
+def test_replicas_that_only_argosy_does_not_reach_get_their_drain_time() -> None:
+    """Its users may reach them by a Service of their own: their requests are not known."""
+    world = MuteWorld(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(engine={"drainSeconds": 90}))
+    world.run_mine(a_deployment(2), "l40s-0", "l40s-1")
+    world.apply(a_class(rate_per_s=16.0))
+    world.settle()
+    world.mute_since_s = world.now_s
+    world.run(80.0, period_s=5.0)
+    assert own_replicas(world) == 4, "others serve in their place"
+    assert world.mine["spec"]["replicas"] == 2
+    world.run(60.0, period_s=10.0)
+    assert world.mine["spec"]["replicas"] == 0
+
+
+class MuteWorld(AdoptedWorld):
+    """Nothing that Argosy asks of the adopted replicas is answered, from an instant on."""
+
+    mute_since_s: float | None = None
+
+    def snapshot(self) -> FleetSnapshot:
+        found = super().snapshot()
+        if self.mute_since_s is None:
+            return found
+        mute = {p.address: self.mute_since_s for p in found.engine_pods if p.deployment == KEY}
+        heard = {a: sample for a, sample in found.telemetry.engines.items() if a not in mute}
+        return replace(found, telemetry=replace(found.telemetry, engines=heard, unanswered_since_s=mute))
 
 
 def test_after_the_drain_time_of_its_model_a_busy_replica_goes_and_an_event_reports_it() -> None:

@@ -46,14 +46,14 @@ def still_sending(
 ) -> Iterator[tuple[PodState, str]]:
     """Those of the pods that an Envoy may still send requests to, each with why.
 
-    Lost pods answer nothing, so nothing has to be acknowledged for them.
+    Lost pods answer nothing, so nothing has to be acknowledged for them. One of a user's Deployment that is
+    ready all the same may answer others, by a way that is not Argosy's.
     """
     for pod in pods:
-        if (
-            pod.address
-            and pod.key not in lost
-            and (why := _sender(pod.address, snapshot.routing, snapshot.now_s) or _busy(pod, snapshot))
-        ):
+        if not pod.address or (pod.key in lost and not pod.ready):
+            continue
+        sender = _sender(pod.address, snapshot.routing, snapshot.now_s) if pod.key not in lost else ""
+        if why := sender or _busy(pod, snapshot):
             yield pod, why
 
 
