@@ -171,6 +171,7 @@ def _decided(choice: Choice, placement: Placement) -> Decided:
     snapshot = sizing.snapshot
     running = num_serving(snapshot, sizing.lost)
     unplannable = unplannable_classes(sizing.resolution, sizing.cells, snapshot, _owners(sizing))
+    kept = keepings(snapshot, plan.replicas, unplannable)
     return Decided(
         problem,
         plan,
@@ -180,7 +181,8 @@ def _decided(choice: Choice, placement: Placement) -> Decided:
         running,
         choice.waiting,
         former=choice.former,
-        kept=keepings(snapshot, plan.replicas, unplannable),
+        kept=kept,
+        kept_autoscaled=frozenset(kept.keys() & snapshot.count_owners.keys()),
         unplannable=unplannable,
         given_back=frozenset(key for key, each in snapshot.deployments.items() if each.is_given_back),
     )

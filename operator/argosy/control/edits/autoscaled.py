@@ -1,12 +1,12 @@
 """What users read of Deployments whose number of replicas an autoscaler sets: a condition, and an event once.
 
-Owns the sentences, and which Deployments they are about: those that Argosy plans with that number. Input: a
+Owns the sentences, and which Deployments they are about: those that Argosy plans with that number, or keeps. Input: a
 snapshot, what was decided, the statuses of the decision. Output: events and statuses, about the ServedModel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from argosy.api import ServedModel
@@ -14,11 +14,9 @@ from argosy.api.conditions import ConditionStatus, ConditionType, Reason, find_c
 from argosy.control.decision import EventRecord, StatusUpdate
 from argosy.control.revision.decided import Decided
 from argosy.control.status.verdict import Verdict, dated, false, true
-from argosy.keys import ModelKey
+from argosy.keys import DeploymentKey, ModelKey
 from argosy.plan.explain.words import counted
-from argosy.plan.problem import Option
 from argosy.snapshot.fleet import FleetSnapshot
-from argosy.snapshot.scaling.autoscalers import CountOwner
 
 MOST_NAMED = 4
 """Deployments that a sentence names; of more, it gives the number."""
@@ -52,18 +50,24 @@ def autoscaled_events(snapshot: FleetSnapshot, decided: Decided) -> tuple[EventR
 
 def _verdicts(snapshot: FleetSnapshot, decided: Decided) -> dict[ModelKey, Verdict]:
     """The condition of each ServedModel of which an autoscaler scales a Deployment."""
-    by_model: dict[ModelKey, list[Option]] = {}
-    for option in sorted(decided.problem.options, key=lambda o: o.name):
+    by_key: dict[DeploymentKey, tuple[ModelKey, int | None]] = {
+        key: (decided.kept[key].entry.model_key, None) for key in decided.kept_autoscaled
+    }
+    for option in decided.problem.options:
         if option.fixed_by and option.name in snapshot.count_owners:
-            by_model.setdefault(option.model, []).append(option)
-    return {model: _verdict(snapshot, options) for model, options in by_model.items()}
+            by_key[option.name] = (option.model, option.least_replicas)
+    by_model: dict[ModelKey, dict[DeploymentKey, int | None]] = {}
+    for key, (model, planned) in sorted(by_key.items()):
+        by_model.setdefault(model, {})[key] = planned
+    return {model: _verdict(snapshot, deployments) for model, deployments in by_model.items()}
 
 
-def _verdict(snapshot: FleetSnapshot, options: list[Option]) -> Verdict:
-    owners = [snapshot.count_owners[o.name] for o in options]
-    named = [_number(snapshot, o, owner) for o, owner in zip(options, owners, strict=True)][:MOST_NAMED]
-    if len(options) > MOST_NAMED:
-        named.append(f"{len(options) - MOST_NAMED} more Deployments are scaled by others as well")
+def _verdict(snapshot: FleetSnapshot, planned: Mapping[DeploymentKey, int | None]) -> Verdict:
+    """planned: replicas by Deployment; None where nothing is planned and all are kept"""
+    owners = [snapshot.count_owners[key] for key in planned]
+    named = [_number(snapshot, key, count) for key, count in planned.items()][:MOST_NAMED]
+    if len(planned) > MOST_NAMED:
+        named.append(f"{len(planned) - MOST_NAMED} more Deployments are scaled by others as well")
     remedies = list(dict.fromkeys(owner.remedy for owner in owners))[:MOST_NAMED]
     return true(
         ConditionType.AUTOSCALED,
@@ -73,13 +77,13 @@ def _verdict(snapshot: FleetSnapshot, options: list[Option]) -> Verdict:
     )
 
 
-def _number(snapshot: FleetSnapshot, option: Option, owner: CountOwner) -> str:
-    state = snapshot.deployments[option.name]
+def _number(snapshot: FleetSnapshot, key: DeploymentKey, planned: int | None) -> str:
+    state, owner = snapshot.deployments[key], snapshot.count_owners[key]
     bounds = f" (it may set {owner.bounds})" if owner.bounds else ""
     count = counted(state.replicas, "replica")
-    few = option.least_replicas < state.replicas
-    room = f", of which {option.least_replicas} run or find room" if few else ""
-    return f"{owner.title} sets {count} of Deployment {option.name}{bounds}{room}"
+    few = planned is not None and planned < state.replicas
+    room = f", of which {planned} run or find room" if few else ""
+    return f"{owner.title} sets {count} of Deployment {key}{bounds}{room}"
 
 
 def _with(

@@ -77,6 +77,7 @@ class Decided:
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
     former:  what runs replicas of the last plan that no class can use now, while their removal waits
     given_back: Deployments that users want back: they serve until others do, and stay
+    kept_autoscaled: those of `kept` whose number an autoscaler sets
     """
 
     problem: PlanProblem
@@ -92,6 +93,7 @@ class Decided:
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
     former: Mapping[DeploymentKey, EngineWorkload] = field(default_factory=dict)
     given_back: frozenset[DeploymentKey] = frozenset()
+    kept_autoscaled: frozenset[DeploymentKey] = frozenset()
 
     @cached_property
     def workloads(self) -> Mapping[DeploymentKey, EngineWorkload]:
@@ -100,8 +102,8 @@ class Decided:
 
     @cached_property
     def autoscaled(self) -> frozenset[DeploymentKey]:
-        """Deployments whose number of replicas an autoscaler sets, as planning takes it."""
-        return frozenset(o.name for o in self.problem.options if o.fixed_by)
+        """Deployments whose number of replicas an autoscaler sets: as planning takes it, or kept."""
+        return frozenset(o.name for o in self.problem.options if o.fixed_by) | self.kept_autoscaled
 
     @cached_property
     def groups(self) -> frozenset[GroupName]:

@@ -127,6 +127,23 @@ def test_a_ceiling_and_a_budget_that_the_autoscaler_alone_exceeds_break_no_plan(
     assert planned(world.decide(), world) == {world.first: 4}
 
 
+def test_the_number_stays_where_nothing_can_be_planned_and_another_class_needs_the_room() -> None:
+    world = a_world(nodes=2, rate_per_s=15.0)
+    unreachable = a_class("chat", rate_per_s=15.0, slo={"ttft": {"p95Milliseconds": 1}})
+    world.autoscale(4)
+    world.settle()
+    keep_statuses(world, world.act())
+    world.now_s += 600.0
+    world.apply(unreachable, a_class("batch", rate_per_s=1.0))
+    world.run(30.0, 3.0)
+    assert world.written() == []
+    assert world.deployments[world.first].replicas == 4
+    decision = world.decide()
+    assert verdict(decision, MODEL, "servedmodels", "Autoscaled") == ("True", "Autoscaled")
+    assert decision.num_autoscaled == 1
+    assert "NotAutoscaled" not in {e.reason for d in world.decisions for e in d.events}
+
+
 def test_no_replica_is_a_number_too_and_the_deployment_stays() -> None:
     """KEDA sets it: it would find no Deployment to scale up again."""
     world = a_world()
