@@ -33,6 +33,9 @@ _EXAMPLES = {
 }
 _DEFAULT_PORT = 8000
 _PORT = re.compile("[0-9]{1,5}")
+_SUFFIXED = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([kKmMgG])")
+"""As vLLM reads `--max-model-len 32k` (32000), `32K` (32768) and `25.6k`; before K, M and G only integers."""
+_POWERS = {"k": 1, "m": 2, "g": 3}
 _DEFAULT_LORAS = 1
 _FP8 = ("fp8", "fp8_e4m3")
 
@@ -108,7 +111,12 @@ def _given(line: CommandLine, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _number(word: str) -> int | float | str:
-    """A word as a number where it is one; else itself, which the schema refuses."""
+    """A word as a number where it is one, also with a suffix; else itself, which the schema refuses."""
+    if (found := _SUFFIXED.fullmatch(word)) is not None:
+        digits, suffix = found.groups()
+        if suffix.islower():
+            return int(float(digits) * 1000 ** _POWERS[suffix])
+        return int(digits) * 1024 ** _POWERS[suffix.lower()] if digits.isdecimal() else word
     for kind in (int, float):
         try:
             return kind(word)

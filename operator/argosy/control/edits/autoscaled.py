@@ -1,7 +1,8 @@
 """What users read of Deployments whose number of replicas an autoscaler sets: a condition, and an event once.
 
-Owns the sentences, and which Deployments they are about: those that Argosy plans with that number, or keeps. Input: a
-snapshot, what was decided, the statuses of the decision. Output: events and statuses, about the ServedModel.
+Owns the sentences, and which Deployments they are about: those that Argosy plans with that number, or keeps.
+Input: a snapshot, what was decided, the statuses of the decision. Output: events and statuses, about the
+ServedModel.
 """
 
 from __future__ import annotations

@@ -80,6 +80,14 @@ def test_short_forms_lists_and_other_arguments_are_read() -> None:
     assert (engine.max_loras, engine.port, engine.args) == (3, 81, ("--seed", "7"))
 
 
+@pytest.mark.parametrize(
+    ("word", "tokens"), [("32k", 32_000), ("32K", 32_768), ("25.6k", 25_600), ("1M", 1_048_576)]
+)
+def test_numbers_with_a_suffix_are_read_as_vllm_does(word: str, tokens: int) -> None:
+    found = read({"args": f"a/b {NEEDED} --max-model-len {word}".split()})
+    assert found.engine.max_model_len == tokens
+
+
 def test_the_annotations_arguments_override_the_templates() -> None:
     found = read({"args": f"a/b {NEEDED}".split()}, "--max-num-seqs=128")
     assert found.engine.max_num_seqs == 128
@@ -104,6 +112,11 @@ def test_the_annotations_arguments_override_the_templates() -> None:
         ({"args": f"a/b {NEEDED} -tp 3".split()}, "", "--tensor-parallel-size has the value 3"),
         ({"args": f"a/b {NEEDED} --max-num-seqs 1e9".split()}, "", "--max-num-seqs has the value 1000000000"),
         ({"args": f"a/b {NEEDED} --max-model-len auto".split()}, "", "--max-model-len has the value 'auto'"),
+        (
+            {"args": f"a/b {NEEDED} --max-model-len 25.6K".split()},
+            "",
+            "--max-model-len has the value '25.6K'",
+        ),
         ({"args": f"a/b {NEEDED} --max-model-len $(L)".split()}, "", "--max-model-len has the value '$(L)'"),
     ],
 )
