@@ -131,7 +131,8 @@ class AdoptedWorld(World):
         is_asked = may_be_adopted(state.labels, state.key, listed_as_adopted(whole))
         found = with_adopted(whole, {state.key: state} if is_asked else {})
         its = [p for p in found.engine_pods if p.deployment == KEY and p.ready]
-        heard = {p.address: Sample(EngineReading(self.busy, 0, 0.1, 0, 0, 0), self.now_s) for p in its}
+        reading = EngineReading(self.busy, 0, 0.1, 0, 0, 0)
+        heard = {p.address: Sample(reading, self.now_s) for p in its if p.node in self.nodes}
         sent = {p.address for p in its if not p.is_marked}
         telemetry = replace(found.telemetry, engines={**found.telemetry.engines, **heard})
         known = {"v1": found.routing.endpoints_by_version["v1"] | sent}

@@ -207,6 +207,18 @@ def test_a_lost_replica_of_it_is_replaced_by_argosys() -> None:
     assert (replicas_of(world), own_replicas(world)) == (1, 1)
 
 
+def test_a_node_that_is_gone_before_its_pod_costs_the_deployment_no_other_replica() -> None:
+    """Kubernetes deletes the pods of a Node that does not exist up to a minute later."""
+    world = a_world()
+    world.settle()
+    world.nodes.pop("l40s-1")
+    world.run(40.0, period_s=4.0)
+    assert (replicas_of(world), own_replicas(world)) == (1, 1)
+    assert condition(world.decisions[-1], "default/llama", "servedmodels", "Adopted")["status"] == "True"
+    assert len([pod for pod in world.mine_pods.values() if pod.node == "l40s-0"]) == 1
+    assert world.mine["spec"]["replicas"] >= 1
+
+
 def test_a_plan_that_a_user_holds_leaves_it_alone() -> None:
     world = AdoptedWorld(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
     world.run_mine(a_deployment(2, label=None), "l40s-0", "l40s-1")

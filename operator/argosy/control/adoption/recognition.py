@@ -118,8 +118,11 @@ def _planned_classes(key: DeploymentKey, plan: FleetPlan | None) -> frozenset[Cl
 
 
 def _pool(state: DeploymentState, pods: Iterable[PodState], snapshot: FleetSnapshot) -> GPUPool | NotKnown:
-    """The one pool of all nodes on which its pods run; where none runs, that of the plan which lists it."""
-    names = sorted({pod.node for pod in pods if pod.node and pod.is_active})
+    """The one pool of all nodes on which its pods run; where none runs, that of the plan which lists it.
+
+    A node that is gone tells nothing: Kubernetes deletes its pods only after a while.
+    """
+    names = sorted({pod.node for pod in pods if pod.node in snapshot.nodes and pod.is_active})
     planned = snapshot.pools.get(_planned_pool(state.key, snapshot.applied_plan))
     if not names and planned is not None:
         return planned
@@ -127,8 +130,7 @@ def _pool(state: DeploymentState, pods: Iterable[PodState], snapshot: FleetSnaps
         return NotKnown("none of its pods runs on a node yet; its GPUPool is known once one does")
     found: dict[str, GPUPool] = {}
     for name in names:
-        node = snapshot.nodes.get(name)
-        pool = pool_of_node(dict(node.labels) if node is not None else {}, snapshot)
+        pool = pool_of_node(snapshot.nodes[name].labels, snapshot)
         if pool is None:
             return NotKnown(
                 f"a pod of it runs on node {name}, whose labels no spec.nodeSelector of a GPUPool selects;"
