@@ -177,7 +177,7 @@ def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
             continue
         if existing.is_going:
             continue
-        if target.is_given_back:
+        if target.is_given_back or (target.is_adopted and inputs.is_rolling(target.key)):
             steps.extend(MarkVictim(p.key, 0) for p in inputs.live_pods(target.key) if p.is_marked)
             continue
         if target.is_autoscaled:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from argosy.keys import CellName, DeploymentKey, GroupName
 from argosy.manifests import EngineWorkload
-from argosy.snapshot.cluster import DeploymentState, PodState
+from argosy.snapshot.cluster import LABEL_TEMPLATE_HASH, DeploymentState, PodState
 from argosy.snapshot.serving import never_served, takes_requests
 
 
@@ -102,6 +102,11 @@ class RolloutInputs:
     def live_pods(self, deployment: DeploymentKey) -> tuple[PodState, ...]:
         """The pods that Kubernetes counts among a Deployment's replicas."""
         return tuple(p for p in self.all_pods(deployment) if p.is_active and not p.deleting)
+
+    def is_rolling(self, deployment: DeploymentKey) -> bool:
+        """Whether its pods are of several templates: a lower count is then divided among them, and takes
+        pods that no mark has chosen."""
+        return len({p.labels.get(LABEL_TEMPLATE_HASH) for p in self.live_pods(deployment)}) > 1
 
     def num_serving(self, deployment: DeploymentKey) -> int:
         """Replicas that get requests and answer them."""

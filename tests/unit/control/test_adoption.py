@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from adopted_world import KEY, AdoptedWorld, a_deployment
+from adopted_world import KEY, AdoptedWorld, a_deployment, a_users_pod
 from small_fleet import a_class, a_fleet, a_model, a_pool, body_of, condition, some_nodes
 
 from argosy.api import WorkloadClass
@@ -15,6 +15,7 @@ from argosy.control.survey.revisions import revision_rows
 from argosy.control.survey.routing import route_rows
 from argosy.keys import NamespacedName
 from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.kubernetes import pod_state
 from argosy.snapshot.scaling.autoscalers import AutoscalerState
 
 
@@ -144,6 +145,25 @@ def test_a_replica_that_was_about_to_go_serves_again_once_the_deployment_is_take
     world.settle()
     assert marks(world) == [0, 0]
     assert world.mine["spec"]["replicas"] == 2
+
+
+def test_while_a_user_rolls_the_deployment_no_replica_is_chosen_to_go_and_the_number_stays() -> None:
+    """Kubernetes divides a lower number among the ReplicaSets: a mark on a pod of one means nothing."""
+    world = a_world()
+    world.settle()
+    new = a_users_pod(3, "l40s-2", world.mine)
+    new["metadata"]["labels"]["pod-template-hash"] = "76f8d4b9c"
+    new["metadata"]["ownerReferences"][0]["name"] = "mine-76f8d4b9c"
+    successor = pod_state(new)
+    world.mine_pods[successor.key] = successor
+    world.rest()
+    world.apply(a_class(rate_per_s=1.0))
+    world.run(20.0, period_s=4.0)
+    assert world.written == []
+    other = replace(successor, name="mine-76f8d4b9c-00004", uid="mine-4", ip="10.9.0.4")
+    world.mine_pods = {pod.key: pod for pod in (successor, other)}
+    world.settle()
+    assert world.mine["spec"]["replicas"] == 1
 
 
 def test_deletion_costs_that_a_user_sets_stay_on_the_replicas_that_stay() -> None:
