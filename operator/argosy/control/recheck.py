@@ -56,11 +56,13 @@ def _unsafe(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
             # Its name holds the hash of the template that is set back.
             return "" if replicas is None else _count_changed(workload.key, relies_on, snapshot)
         case ScaleDeployment(key):
-            unsafe = _autoscaled(key, relies_on, snapshot) or _count_changed(key, relies_on, snapshot)
+            unsafe = _taken_back(key, snapshot) or _autoscaled(key, relies_on, snapshot)
+            unsafe = unsafe or _count_changed(key, relies_on, snapshot)
             unsafe = unsafe or _too_few_serve(planned.step, relies_on, snapshot)
             return unsafe or _still_sending(planned.step, relies_on, snapshot)
-        case MarkVictim(pod):
-            return _pod_changed(pod, relies_on, snapshot) or _too_few_others(pod, relies_on, snapshot)
+        case MarkVictim(pod, cost):
+            unsafe = _pod_changed(pod, relies_on, snapshot) or _stays(pod, cost, snapshot)
+            return unsafe or _too_few_others(pod, relies_on, snapshot)
         case PlacePod(pod, node):
             return _pod_changed(pod, relies_on, snapshot) or _place_gone(pod, node, snapshot)
         case DeleteDeployment(key):
@@ -83,6 +85,16 @@ def _count_changed(key: DeploymentKey, relies_on: Reliance, snapshot: FleetSnaps
         return ""
     found = "is gone" if now is None else f"has {now.replicas} replicas"
     return f"Deployment {key} {found} now; it had {relies_on.replicas}"
+
+
+def _taken_back(key: DeploymentKey, snapshot: FleetSnapshot) -> str:
+    """Nothing is removed of a Deployment that its user took back since."""
+    state = snapshot.deployments.get(key)
+    return f"Deployment {key} was taken back" if state is not None and state.is_given_back else ""
+
+
+def _stays(pod: str, cost: int, snapshot: FleetSnapshot) -> str:
+    return _taken_back(snapshot.pods[pod].deployment, snapshot) if cost < 0 else ""
 
 
 def _autoscaled(key: DeploymentKey, relies_on: Reliance, snapshot: FleetSnapshot) -> str:

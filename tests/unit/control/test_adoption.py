@@ -9,11 +9,13 @@ from adopted_world import KEY, AdoptedWorld, a_deployment, a_users_pod
 from small_fleet import a_class, a_fleet, a_model, a_pool, body_of, condition, some_nodes
 
 from argosy.api import WorkloadClass
+from argosy.control.recheck import changed_since
 from argosy.control.survey.installation import Installation
 from argosy.control.survey.objects import object_findings
 from argosy.control.survey.revisions import revision_rows
 from argosy.control.survey.routing import route_rows
 from argosy.keys import NamespacedName
+from argosy.rollout import MarkVictim, ScaleDeployment
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.kubernetes import pod_state
 from argosy.snapshot.scaling.autoscalers import AutoscalerState
@@ -98,6 +100,24 @@ def test_a_deployment_that_is_taken_back_serves_until_argosys_replicas_do_and_st
     assert world.written == []
     assert world.mine["spec"]["replicas"] == 2
     assert KEY not in world.snapshot().deployments
+
+
+def test_a_step_is_void_once_the_deployment_is_taken_back() -> None:
+    world = a_world()
+    world.settle()
+    world.apply(a_class(rate_per_s=1.0))
+    world.now_s += 600.0
+    found = set()
+    for _ in range(4):
+        decision = world.decide()
+        world.publish(decision)
+        world.relabel(None)
+        found |= {(type(each.step), changed_since(each, world.snapshot())) for each in decision.steps}
+        world.relabel("llama")
+        for each in decision.steps:
+            world.take(each.step)
+    said = "Deployment default/mine was taken back"
+    assert {(MarkVictim, said), (ScaleDeployment, said)} <= found
 
 
 def test_a_deployment_that_is_deleted_is_not_made_again() -> None:
