@@ -13,7 +13,7 @@ COMPILE_IMAGE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no
 # Settings of `make demo`, passed on through the environment.
 export TRACE RATE SEED SKIP_BAD_LINES
 
-.PHONY: help setup demo faults images kind kind-down test test-fast test-kind lint format generate schemas verify bench lock clean
+.PHONY: help setup demo faults images kind kind-down test test-fast test-kind test-keda lint format generate schemas verify bench lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,8 +56,11 @@ test-fast: $(STAMP) ## Run the tests that need no servers
 	@$(BIN)/python -c 'from argosy.engine import twin; twin.warm_up()'
 	@$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/golden
 
-test-kind: $(STAMP) ## Tests on the kind cluster that `make kind` left; about 15 minutes
+test-kind: setup ## Tests on the kind cluster that `make kind` left, which they delete; about half an hour
 	@ARGOSY_KIND=1 $(BIN)/python -m pytest --log-cli-level=INFO tests/kind
+
+test-keda: $(STAMP) ## KEDA itself on a Deployment of Argosy's; builds it first, about a quarter of an hour
+	@ARGOSY_KEDA=1 $(BIN)/python -m pytest tests/contract/test_operator_keda.py
 
 lint: $(STAMP) ## Formatting, lint, types, layers, spelling, generated files
 	@$(BIN)/ruff format --check .

@@ -25,6 +25,9 @@ BURNS = (
 LEAST_MISSED = 10
 """Requests that must have missed the SLO in the long window: one late answer of three is no burn."""
 
+CLOCK_OFFSET_S = 10
+"""Less may be the time that an answer took: the operator reports no less either."""
+
 LEAST_FAILED = 5
 """Requests that must have failed, or been refused, within five minutes."""
 
@@ -247,6 +250,15 @@ ALERTS = (
         " that is off, another process with its identity).",
     ),
     Alert(
+        "ArgosyClockOff",
+        WARNING,
+        f"max by (instance, pod) (abs(argosy_clock_offset_seconds)) > {CLOCK_OFFSET_S}",
+        "5m",
+        "The clock of {{ $labels.instance }} is {{ $value | humanizeDuration }} off the API server's",
+        "Set the clocks of its node and of the API server's by NTP: ages and waits are misjudged by as much,"
+        " and a process that is more than a minute off does not lead.",
+    ),
+    Alert(
         "ArgosyTwoLeaders",
         CRITICAL,
         "sum(argosy_is_leader) > 1",
@@ -291,6 +303,24 @@ ALERTS = (
         "Read the condition of Fleet with the reason PictureIncomplete: it names kind, permission or CRD.",
     ),
     Alert(
+        "ArgosyFails",
+        WARNING,
+        "max by (activity) (argosy_failing) > 0",
+        "10m",
+        "The operator fails in: {{ $labels.activity }}",
+        "Read /readyz and the log of the operator's replicas: the sentence names the object, permission or"
+        " kind, or that the API server does not answer, with the remedy; it goes on trying.",
+    ),
+    Alert(
+        "ArgosyWatchFails",
+        WARNING,
+        "max by (kind) (argosy_watch_failing) > 0",
+        "10m",
+        "A watch of the operator fails (kind {{ $labels.kind }}): changes are found late",
+        "Read /readyz of the operator's replicas: it names the kind, and the verb that is not allowed or the"
+        " API server's error.",
+    ),
+    Alert(
         "ArgosyRemovalWaits",
         WARNING,
         f"(argosy_removal_waits == 1) {LEADS}",
@@ -313,7 +343,7 @@ ALERTS = (
         f"(argosy_contested_fields > 0) {LEADS}",
         "15m",
         "Another client keeps changing {{ $value }} fields of Argosy's Deployments",
-        "Read the event FieldContested: it names the client (an autoscaler, a GitOps tool); let it leave"
+        "Read the event FieldContested: it names the client (a GitOps tool, a script); let it leave"
         " these Deployments alone.",
     ),
     Alert(

@@ -1,9 +1,11 @@
 #!/bin/bash
-# Argosy on a kind cluster, with simulated engines as real pods:   hack/kind.sh up | down   (make kind, make kind-down)
+# Argosy on a kind cluster, with simulated engines as real pods:   hack/kind.sh up | cluster | fleet | down
 #
-# `up` uses the kind cluster of the current kubectl context, else it creates one; builds the images, loads them, gives the
-# nodes fake GPUs, installs the chart, applies examples/small and sends requests. It can be run again after a change.
-# `down` deletes the cluster if `up` created it, else it takes Argosy out of it.
+#   up       (make kind) the cluster, the chart, the fleet, then requests. It can be run again after a change
+#   cluster  only the kind cluster of the current kubectl context, else one that is created: with the images and fake GPUs,
+#            without Argosy. It stands in for a cluster with GPUs of your own
+#   fleet    only examples/small with simulated engines, once the custom resources are there
+#   down     (make kind-down) deletes the cluster if it was created here, else takes Argosy out of it
 #
 #   KIND_CLUSTER     name of a cluster to create; default: argosy
 #   KIND_NODE_IMAGE  image of its nodes; default: kind's own, which kind pulls
@@ -27,31 +29,45 @@ say() { printf '%s %s\n' "$(date +%T)" "$*"; }
 need() { # PROGRAM REMEDY
   command -v "$1" > /dev/null || { echo "$1 is not on the PATH: $2" >&2; exit 2; }
 }
+logged() { # FILE COMMAND...: what it prints goes to the file, and its end to the terminal where it fails
+  local file=$1; shift
+  mkdir -p "$(dirname "$file")"
+  "$@" > "$file" 2>&1 || { tail -50 "$file" >&2; exit 1; }
+}
 # The cluster of the current context, where that is one of kind's and answers.
 current() {
   local context
   context=$(kubectl config current-context 2> /dev/null) || return 1
   [[ $context == kind-* ]] && kubectl get --raw /readyz > /dev/null 2>&1 && echo "${context#kind-}"
 }
+# Every kubelet, containerd and kube-proxy of kind watches files; the usual limit of 128 is just enough for one cluster.
+watchers() {
+  local limit
+  limit=$(sysctl -n fs.inotify.max_user_instances 2> /dev/null) || return 0
+  [ "$limit" -ge 256 ] || say "if nodes or kube-proxy end with \"too many open files\", as beside another cluster:" \
+    "sudo sysctl fs.inotify.max_user_instances=512 (it is $limit)"
+}
 
 cluster() {
   if CLUSTER=$(current); then say "using the kind cluster $CLUSTER"; return; fi
   CLUSTER=${KIND_CLUSTER:-argosy}
   say "creating the kind cluster $CLUSTER"
+  watchers
   kind create cluster --name "$CLUSTER" --config hack/kind/cluster.yaml --wait 180s ${KIND_NODE_IMAGE:+--image "$KIND_NODE_IMAGE"}
   kubectl label --overwrite nodes --all $CREATED=true > /dev/null
 }
 
 images() {
-  say "building the images"
-  hack/images/build.sh > "$RENDERED/build.log" 2>&1 || { tail -50 "$RENDERED/build.log" >&2; exit 1; }
+  say "building the images (the first time for minutes; build/images.log has the output)"
+  logged build/images.log hack/images/build.sh
   say "loading them into the nodes"
-  kind load docker-image --name "$CLUSTER" "argosy-operator:$TAG" "argosy-simulator:$TAG" "argosy-envoy:$TAG"
+  logged build/load.log kind load docker-image --name "$CLUSTER" "argosy-operator:$TAG" "argosy-simulator:$TAG" "argosy-envoy:$TAG"
 }
 
-# Every node that takes ordinary pods gets L40S GPUs; the last one of four or more gets H100s.
+# Engines ask the API server for the GPU of their node. Every node that takes ordinary pods gets L40S GPUs; the last one of four or more gets H100s.
 nodes() {
   local all node product=NVIDIA-L40S place=0
+  kubectl apply --server-side -f hack/kind/engine-rbac.yaml > /dev/null
   mapfile -t all < <(kubectl get nodes -l '!node-role.kubernetes.io/control-plane' -o name)
   [ ${#all[@]} -gt 0 ] || mapfile -t all < <(kubectl get nodes -o name)
   for node in "${all[@]}"; do
@@ -83,10 +99,12 @@ install() {
 }
 uninstall() {
   kubectl delete --ignore-not-found -f hack/kind/engine-rbac.yaml > /dev/null
-  helm upgrade argosy charts/argosy --reuse-values --set uninstall.removeEverything=true --wait --timeout 10m > /dev/null
-  helm uninstall argosy --wait --timeout 10m
+  if helm status argosy > /dev/null 2>&1; then
+    helm upgrade argosy charts/argosy --reuse-values --set uninstall.removeEverything=true --wait --timeout 10m > /dev/null
+    helm uninstall argosy --wait --timeout 10m
+  fi
   kubectl delete --ignore-not-found -f crds/ > /dev/null
-  kubectl delete namespace $NAMESPACE > /dev/null
+  kubectl delete --ignore-not-found namespace $NAMESPACE > /dev/null
   local node
   for node in $(kubectl get nodes -l $GPU_LABEL -o name); do
     kubectl label "$node" $GPU_LABEL- > /dev/null
@@ -104,7 +122,6 @@ tagged() { # FILE...: with the images' tag
 
 fleet() {
   say "applying examples/small with simulated engines"
-  kubectl apply --server-side -f hack/kind/engine-rbac.yaml > /dev/null
   kubectl kustomize --load-restrictor LoadRestrictionsNone hack/kind/fleet | tagged /dev/stdin | kubectl apply --server-side -f -
   kubectl wait --for=condition=Ready workloadclass --all --timeout=300s
 }
@@ -124,20 +141,25 @@ look() {
   kubectl get pods -o wide
   cat << TEXT
 
-Look around:
-  kubectl get wclass -w                                                 # rate, replicas, SLO attainment
-  kubectl describe fleetplan                                            # each decision with its reasons
-  kubectl -n $NAMESPACE logs -l app.kubernetes.io/component=operator -f   # one line per decision
-  kubectl -n $NAMESPACE port-forward service/argosy-gateway 8080:80     # then http://127.0.0.1:8080/v1/chat/completions
-  kubectl patch gpool h100 --type=merge -p '{"spec":{"priceUsdPerHour":2}}'   # and watch chat move
-  make kind-down                                                        # removes it all
+Look around (all of it took $SECONDS s):
+  kubectl get wclass -w                   # rate, replicas, SLO attainment
+  .venv/bin/argosy doctor                 # after \`make setup\`: what is wrong; also: top, routes, plans
+  kubectl describe fleetplan              # each decision with its reasons
+  kubectl -n $NAMESPACE logs -f -l app.kubernetes.io/component=operator    # one line per decision
+  kubectl -n $NAMESPACE port-forward service/argosy-gateway 8080:80        # then http://127.0.0.1:8080/v1/chat/completions
+  kubectl patch gpool h100 --type=merge -p '{"spec":{"priceUsdPerHour":2}}'  # and watch chat move
+  make kind-down                          # removes it all
 TEXT
 }
 
-up() {
+tools() {
   need docker "install Docker"
+  docker info > /dev/null 2>&1 || { echo "Docker's daemon does not answer: start it, or see \`docker info\`" >&2; exit 2; }
   need kind "go install sigs.k8s.io/kind@v0.33.0"
-  need kubectl "install kubectl 1.29 or newer"
+  need kubectl "install kubectl 1.31 or newer"
+}
+up() {
+  tools
   type -P helm > /dev/null || [ -n "${HELM:-}" ] || [ -x .venv/bin/python ] || need helm "install helm 4, or let \`make setup\` build it"
   cluster; images; nodes; install; fleet; requests; look
 }
@@ -149,9 +171,16 @@ down() {
     say "the cluster $CLUSTER was there before: Argosy is taken out of it"
     uninstall
   fi
+  say "Docker keeps the images, so that they are built sooner next time: docker image rm argosy-{operator,simulator,envoy}:$TAG"
+}
+
+only_cluster() {
+  tools; cluster; images; nodes
+  say "the cluster $CLUSTER is up; Argosy is not in it"
 }
 
 case ${1:-up} in
-  up | down) ${1:-up} ;;
-  *) echo "usage: hack/kind.sh up | down" >&2; exit 2 ;;
+  up | down | fleet) ${1:-up} ;;
+  cluster) only_cluster ;;
+  *) echo "usage: hack/kind.sh up | cluster | fleet | down" >&2; exit 2 ;;
 esac

@@ -42,7 +42,8 @@ class OperatorSettings:
     envoys: Envoys that are read at this address, whatever they announce themselves
     state_dir: directory of the last xDS snapshot, the capacity cache and the calibrations
     prometheus_url: Prometheus to read metrics from; empty: scrape the engines directly
-    plan_time_limit_s: time limit of one solve; a solve that it stops is reported with its gap
+    plan_time_limit_s: time limit of one solve, and 1.25 of it of both where a decision solves twice; a solve
+        that it stops is reported with its gap
     """
 
     namespace: str = "argosy-system"

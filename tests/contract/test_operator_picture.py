@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 import urllib.error
 import urllib.request
 
 from operator_stage import (
+    OURS,
     REPOSITORY,
     Operator,
     OperatorStage,
@@ -117,3 +119,38 @@ def test_an_api_server_that_is_away_for_half_a_minute_changes_no_plan(stage: Ope
         until(lambda: stage.leader.num_decisions() >= began + 1, "a decision after the outage")
     assert load.lost == ()
     assert (engines(stage), uids(stage), len(stage.plans())) == (before, pods, plans)
+
+
+def test_a_watch_that_is_not_allowed_is_named_by_readyz_fleet_and_a_metric_and_taken_up_once_it_is(
+    stage: OperatorStage,
+) -> None:
+    role = json.loads(stage.kubectl("get", "clusterrole", "argosy-operator", "-o", "json"))
+    less = [r if r["resources"] != ["nodes"] else {**r, "verbs": ["list"]} for r in role["rules"]]
+    before, name = uids(stage), stage.leader.name
+
+    def allow(rules: list[dict[str, object]]) -> None:
+        stage.kubectl(
+            "patch", "clusterrole", "argosy-operator", "--type=merge", "-p", json.dumps({"rules": rules})
+        )
+
+    def fleet() -> tuple[str, str]:
+        found = condition(stage.read(f"{OURS}/fleets/default"), "Ready")
+        return found.get("status", ""), found.get("reason", "")
+
+    stage.leader.kill()
+    said = len(stage.log(name))
+    try:
+        allow(less)
+        operator = stage.start_operator(name, ready=False)
+        until(lambda: "may not watch nodes at the cluster scope" in problems(operator), "the verb in readyz")
+        until_equal(("True", "WatchFails"), fleet, "Fleet to name the watch that fails")
+        assert operator.metric('argosy_watch_failing{kind="nodes"}') == 1
+        stage.patch("wclass", "chat", minReplicas=CHAT_REPLICAS + 1)
+        until(lambda: len(stage.pods("chat")) == CHAT_REPLICAS + 1, "the other watches to work")
+    finally:
+        allow(role["rules"])
+    until(operator.is_ready, "the watch to be taken up", 90.0)
+    until(lambda: fleet()[1] != "WatchFails", "Fleet to be well")
+    assert operator.metric('argosy_watch_failing{kind="nodes"}') == 0
+    assert stage.log(name)[said:].count("watch of nodes: ") <= 4
+    assert before <= uids(stage)

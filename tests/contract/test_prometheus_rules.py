@@ -122,6 +122,11 @@ CASES = (
         {**steady('argosy_is_leader{instance="a"}', 0), **steady('argosy_is_leader{instance="b"}')},
     ),
     Case(
+        "ArgosyClockOff",
+        steady('argosy_clock_offset_seconds{instance="a"}', -20),
+        steady('argosy_clock_offset_seconds{instance="a"}', 2),
+    ),
+    Case(
         "ArgosyTwoLeaders",
         {**steady('argosy_is_leader{instance="a"}'), **steady('argosy_is_leader{instance="b"}')},
         {**steady('argosy_is_leader{instance="a"}'), **steady('argosy_is_leader{instance="b"}', 0)},
@@ -152,6 +157,16 @@ CASES = (
         "ArgosyPictureInDoubt",
         led("argosy_picture_in_doubt", 1),
         led("argosy_picture_in_doubt", 1, leads=0),
+    ),
+    Case(
+        "ArgosyFails",
+        steady('argosy_failing{activity="leader election"}'),
+        steady('argosy_failing{activity="leader election"}', 0),
+    ),
+    Case(
+        "ArgosyWatchFails",
+        steady('argosy_watch_failing{kind="pods"}'),
+        steady('argosy_watch_failing{kind="pods"}', 0),
     ),
     Case("ArgosyRemovalWaits", led("argosy_removal_waits", 1), led("argosy_removal_waits", 0)),
     Case("ArgosyFleetMissing", led("argosy_fleet_missing", 1), led("argosy_fleet_missing", 0)),

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-TAG = os.environ.get("TAG", "dev")
+TAG = os.environ.get("TAG") or "dev"
 OPERATOR = f"argosy-operator:{TAG}"
 UNPACKED_LIMIT = 1_000_000_000
 COMPRESSED_LIMIT = 400_000_000

@@ -29,6 +29,7 @@ from markdown_it import MarkdownIt
 
 REPOSITORY = Path(__file__).parents[2]
 QUICKSTART = REPOSITORY / "docs" / "quickstart.md"
+INSTALL = REPOSITORY / "docs" / "install.md"
 PATHS = ("embedded", "kind", "cluster", "hand")
 EVERY = "every"
 COMMANDS = ("sh", "console")

@@ -110,6 +110,13 @@ class Load:
     name: str
     seconds: int
 
+    def sends(self) -> bool:
+        """Whether its requests have begun. Fails where it has ended instead, with what it printed."""
+        printed = kubectl("-n", SYSTEM, "logs", f"job/{self.name}")
+        job = json.loads(kubectl("-n", SYSTEM, "get", "job", self.name, "-o", "json"))
+        assert "Failed" not in true_conditions(job), printed
+        return "requests over" in printed
+
     def is_over(self) -> bool:
         """Whether it has sent its last request and has every answer."""
         job = json.loads(kubectl("-n", SYSTEM, "get", "job", self.name, "-o", "json"))

@@ -36,7 +36,7 @@ MADE = "2023-06-01T00:00:00Z"
 
 @dataclass(frozen=True)
 class Call:
-    """One request. `verb`: list, find, create, apply, patch or delete; `sub`: a subresource, or empty."""
+    """One request. `verb`: list, watch, find, create, apply, patch or delete; `sub`: or empty."""
 
     verb: str
     plural: str
@@ -116,6 +116,10 @@ class MemoryApiServer(ApiServer):
         ]
         return found, next(self._versions)
 
+    async def watch_briefly(self, kind: KindPath, version: int) -> None:
+        self._admit(Call("watch", kind.plural))
+        await asyncio.sleep(1.0)
+
     async def find(self, kind: KindPath, key: str) -> Object | None:
         self._admit(Call("find", kind.plural, key))
         return copy.deepcopy(self.of(kind.plural).get(key))
@@ -142,6 +146,10 @@ class MemoryApiServer(ApiServer):
             assert set(body) == {"status"}
         item = self.put(kind.plural, _merged(self.of(kind.plural)[key], body))
         return {"kind": "Scale", "metadata": item["metadata"], **body} if sub == "scale" else item
+
+    async def merge(self, kind: KindPath, key: str, body: Mapping[str, Any]) -> Object:
+        """A strategic merge patch, of which it knows what `_merged` does."""
+        return await self.patch(kind, key, body)
 
     async def delete(self, kind: KindPath, key: str) -> None:
         self._admit(Call("delete", kind.plural, key))
@@ -286,7 +294,7 @@ def _rank(pod: Object) -> tuple[bool, bool, str]:
 
 
 def _merged(target: Any, patch: Any) -> Any:
-    """RFC 7386."""
+    """RFC 7386; of scheduling gates, those that a strategic merge patch deletes are removed."""
     if not isinstance(patch, Mapping):
         return patch
     merged = dict(target) if isinstance(target, Mapping) else {}
@@ -295,6 +303,9 @@ def _merged(target: Any, patch: Any) -> Any:
             merged.pop(name, None)
         else:
             merged[name] = _merged(merged.get(name), value)
+            if name == "schedulingGates" and isinstance(value, list):  # a strategic merge patch, by name
+                gone = {each["name"] for each in value}
+                merged[name] = [each for each in target.get(name) or () if each["name"] not in gone]
     return merged
 
 

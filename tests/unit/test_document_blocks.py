@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from document_blocks import (
     COMMANDS,
+    INSTALL,
     QUICKSTART,
     REPOSITORY,
     BlockError,
@@ -56,6 +57,12 @@ def test_no_block_is_excused_that_is_not_there() -> None:
 @pytest.mark.parametrize("path", ["embedded", "kind", "cluster"])
 def test_the_quick_start_has_commands_for_each_path(path: str) -> None:
     assert any(fence.path == path for fence in fences(QUICKSTART))
+
+
+def test_the_installation_without_helm_is_a_path_that_kind_can_walk() -> None:
+    typed = [step.commands for step in steps(INSTALL, "hand")]
+    assert "hack/kind.sh cluster" in typed[0]
+    assert "hack/kind.sh down" in typed[-1]
 
 
 def test_a_path_is_its_own_blocks_and_those_of_every_path_in_order(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ OWN_EVENTS = {
     EVENT_REASONS[Blind.PLAN]: "Fleet: no decision was carried out for two minutes",
     CHANGED_BY_HAND: "ServedModel, or Fleet: what another client did to a Deployment or pod is set back",
     Reason.FIELD_CONTESTED.value: "ServedModel, or Fleet: another client keeps changing it",
+    Reason.AUTOSCALED.value: "ServedModel: an autoscaler sets the number of replicas of a Deployment",
+    Reason.NOT_AUTOSCALED.value: "ServedModel: no autoscaler does any more",
     Reason.STATE_RESTORED.value: "Fleet: etcd was restored to an older snapshot, all is listed anew",
     "EngineRestarted": "ServedModel: an engine ended by itself and was started again",
     FELL_SILENT: "ServedModel: an engine has answered nothing for 15 s: its pod, its node, since when",

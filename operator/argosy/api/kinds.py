@@ -40,6 +40,8 @@ class TriggerRule(StrEnum):
     """That it is being deleted."""
     BUDGET = "Budget"
     """That it keeps another number of replicas, or is gone."""
+    AUTOSCALER = "Autoscaler"
+    """That it names a Deployment, or no longer does, and its bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Kind:
     watched:   kept in the store, complete and up to date
     trigger:   None where no change of its objects calls for a decision
     is_routed: whether routes are compiled from its objects
+    is_needed: whether nothing is decided while its objects cannot be listed
     """
 
     name: str
@@ -60,6 +63,7 @@ class Kind:
     watched: bool = True
     trigger: TriggerRule | None = None
     is_routed: bool = False
+    is_needed: bool = True
 
     @property
     def is_namespaced(self) -> bool:
@@ -107,6 +111,15 @@ REGISTRY: tuple[Kind, ...] = (
     Kind("Deployment", "deployments", "apps/v1", Scope.NAMESPACED, trigger=TriggerRule.DEPLOYMENT),
     # Only where no Deployment owns it: deleted without it, or its labels changed by hand.
     Kind("ReplicaSet", "replicasets", "apps/v1", Scope.NAMESPACED, trigger=TriggerRule.REPLICA_SET),
+    # The number of replicas of a Deployment that one of them names is its.
+    Kind(
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+        "autoscaling/v2",
+        Scope.NAMESPACED,
+        trigger=TriggerRule.AUTOSCALER,
+        is_needed=False,
+    ),
     # Read one by one, and only where a ServedModel names them: a cluster's may be many and large.
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
     Kind("Event", "events", "v1", Scope.NAMESPACED, watched=False),

@@ -12,7 +12,7 @@ trusted an overlap after the last of its certificates was replaced. Its key is f
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography import x509
 
@@ -51,10 +51,15 @@ Held = dict[Part, Files]
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """files: what has to be written, in this order; reasons: why each new certificate was made."""
+    """files: what has to be written, in this order; reasons: why each new certificate was made.
+
+    damaged: the authorities that could not be read, each with why: they are written anew, and an Envoy that
+        has read one keeps its earlier certificates until it is restarted
+    """
 
     files: dict[Part, Files]
     reasons: dict[Part, str]
+    damaged: dict[Part, str] = field(default_factory=dict)
 
 
 def renewed(held: Held, wanted: Wanted, now: dt.datetime) -> Renewal:
@@ -76,7 +81,19 @@ def renewed(held: Held, wanted: Wanted, now: dt.datetime) -> Renewal:
     }
     files[Part.AUTHORITY] = {**files[Part.AUTHORITY], SETTINGS: wanted.to_json()}
     changed = {part: found for part, found in files.items() if not _is_same(held.get(part, {}), found)}
-    return Renewal(changed, {part: reason for part, reason in reasons.items() if reason})
+    return Renewal(changed, {part: reason for part, reason in reasons.items() if reason}, _damaged(held))
+
+
+def _damaged(held: Held) -> dict[Part, str]:
+    """Of what Envoys and operators trust each other by, what cannot be read, and why."""
+    found = {}
+    for part, files in held.items():
+        try:
+            read_certificates(files.get(AUTHORITY, b""), AUTHORITY)
+        except SpecError as error:
+            if AUTHORITY in files:
+                found[part] = str(error)
+    return found
 
 
 def ends(held: Held) -> dict[Part, dt.datetime]:

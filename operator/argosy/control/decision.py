@@ -68,6 +68,7 @@ class Reliance:
     serving:  replicas by Deployment that must take requests after a step that removes others
     replicas: the count that the Deployment had; None where it did not exist
     pod_uid:  of the pod that the step changes; empty where it changes none
+    scaler:   the autoscaler that names the Deployment that it scales: one that the plan replaces; or empty
     unacknowledged: keys of pods that it removes although some Envoy may send requests to them
     """
 
@@ -76,6 +77,7 @@ class Reliance:
     serving: Mapping[DeploymentKey, int] = field(default_factory=dict)
     replicas: int | None = None
     pod_uid: str = ""
+    scaler: str = ""
     unacknowledged: frozenset[str] = frozenset()
 
 
@@ -131,6 +133,7 @@ class Decision:
     fleet_gone: that the settings of a Fleet hold which is gone, in a sentence
     set_back: what other clients changed of Deployments and is set back: what it is about, and a sentence
     num_contested: fields that another client keeps changing
+    num_autoscaled: Deployments whose number of replicas an autoscaler sets
     """
 
     mode: Mode
@@ -155,6 +158,7 @@ class Decision:
     fleet_gone: str = ""
     set_back: tuple[tuple[str, str], ...] = ()
     num_contested: int = 0
+    num_autoscaled: int = 0
 
     def __str__(self) -> str:
         """One sentence: the revision and its cause, each class with its replicas, the cost, the steps."""
@@ -205,5 +209,6 @@ def replicas_by_classes(plan: FleetPlan) -> dict[str, str]:
             named: list[str] = [*classes.get(each.sharing_group, {})] or [each.sharing_group]
             more = f" and {len(named) - MOST_CLASSES_NAMED} more" if len(named) > MOST_CLASSES_NAMED else ""
             who = ", ".join(named[:MOST_CLASSES_NAMED]) + more
-            parts.setdefault(who, []).append(f"{each.replicas} x {each.variant}")
+            whose = f" (adopted: {each.deployment})" if each.is_adopted else ""
+            parts.setdefault(who, []).append(f"{each.replicas} x {each.variant}{whose}")
     return {who: " + ".join(what) for who, what in sorted(parts.items())}

@@ -52,13 +52,12 @@ def _unsafe(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
     match planned.step:
         case CreateDeployment(workload):
             return _workload_changed(workload, snapshot)
-        case RestoreDeployment(workload):
+        case RestoreDeployment(workload, replicas):
             # Its name holds the hash of the template that is set back.
-            return _count_changed(workload.key, relies_on, snapshot)
+            return "" if replicas is None else _count_changed(workload.key, relies_on, snapshot)
         case ScaleDeployment(key):
-            unsafe = _count_changed(key, relies_on, snapshot) or _too_few_serve(
-                planned.step, relies_on, snapshot
-            )
+            unsafe = _autoscaled(key, relies_on, snapshot) or _count_changed(key, relies_on, snapshot)
+            unsafe = unsafe or _too_few_serve(planned.step, relies_on, snapshot)
             return unsafe or _still_sending(planned.step, relies_on, snapshot)
         case MarkVictim(pod):
             return _pod_changed(pod, relies_on, snapshot) or _too_few_others(pod, relies_on, snapshot)
@@ -84,6 +83,14 @@ def _count_changed(key: DeploymentKey, relies_on: Reliance, snapshot: FleetSnaps
         return ""
     found = "is gone" if now is None else f"has {now.replicas} replicas"
     return f"Deployment {key} {found} now; it had {relies_on.replicas}"
+
+
+def _autoscaled(key: DeploymentKey, relies_on: Reliance, snapshot: FleetSnapshot) -> str:
+    """A count is not set where an autoscaler owns it that the decision did not know."""
+    owner = snapshot.count_owners.get(key)
+    if owner is None or owner.title == relies_on.scaler:
+        return ""
+    return f"{owner.title} sets the count of Deployment {key} now"
 
 
 def _plan_changed(relies_on: Reliance, snapshot: FleetSnapshot) -> str:

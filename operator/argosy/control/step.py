@@ -15,6 +15,7 @@ from argosy.api import FleetPlan
 from argosy.api.fleet import FleetSpec, Mode, Recalibration
 from argosy.control.cells import RouteCells, former_classes
 from argosy.control.decision import Decision, EventRecord, PlanLife, PlannedStep, StatusUpdate
+from argosy.control.edits.autoscaled import autoscaled_events, with_autoscaled
 from argosy.control.edits.found import template_edits
 from argosy.control.edits.mending import Mending, mended
 from argosy.control.edits.pods import with_pods
@@ -74,6 +75,7 @@ from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
 from argosy.control.status.pools import running_costs
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.adopted import lowered_events
 from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
 from argosy.control.status.rollout.unacted import applied_changes
 from argosy.control.status.updates import status_updates
@@ -151,7 +153,8 @@ def step(
     paused, choice = hold(found, resize)
     if paused is None:
         made_for = memory.planning.inputs or PlanInputs()
-        choice = chosen(found, resize, lambda again: solver(again, limits), made_for)
+        left = limits.after(plan.report.seconds)
+        choice = chosen(found, resize, lambda again: solver(again, left), made_for)
     placing = placement_problem(choice.sizing, choice.problem, choice.plan)
     placement = place_solve.solve(placing, seed=settings.seed)
     if broken := [str(v) for v in place_check.violations(placing, placement)]:
@@ -179,6 +182,7 @@ def _decided(choice: Choice, placement: Placement) -> Decided:
         former=choice.former,
         kept=keepings(snapshot, plan.replicas, unplannable),
         unplannable=unplannable,
+        given_back=frozenset(key for key, each in snapshot.deployments.items() if each.is_given_back),
     )
 
 
@@ -254,6 +258,7 @@ def _decision(
         memory=_remembered(made, reported, done, inputs),
         set_back=tuple((edit.about, sentence(edit)) for edit in done.mending.edits),
         num_contested=len(done.mending.contested),
+        num_autoscaled=len(decided.autoscaled),
         waiting=done.waiting,
         draining=made.drains.replicas,
         fleet_gone=gone_sentence(picture.whole),
@@ -346,7 +351,8 @@ def _statuses(made: _Made, reported: Reported, done: _Done) -> tuple[StatusUpdat
     """Of the users' objects, with remarks on what is kept, gone, waited for or contested."""
     whole = made.picture.whole
     statuses = remarked(whole, status_updates(reported), made.picture.kept, done.waiting)
-    return with_contested(whole, with_remark(statuses, gone_sentence(whole)), done.mending.contested)
+    statuses = with_contested(whole, with_remark(statuses, gone_sentence(whole)), done.mending.contested)
+    return with_autoscaled(whole, statuses, made.planned)
 
 
 def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
@@ -354,9 +360,11 @@ def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
     whole, snapshot = made.picture.whole, made.sizing.snapshot
     return (
         *edit_events(whole, done.mending),
+        *autoscaled_events(whole, made.planned),
         *new_plan_events(snapshot, made.new_plan, made.planned),
         *removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
         *done.acknowledged.events,
+        *lowered_events(snapshot, done.acknowledged.steps),
         *gone_event(whole, gone_sentence(whole)),
         *draining_event(whole, made.drains),
         *approval_event(whole, made.picture.approved),

@@ -9,7 +9,7 @@ Output: the API server's object; every refusal is an `ActuationError` with what 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -128,6 +128,14 @@ class ApiServer:
         answer = await self._call("GET", path, query=query)
         return answer.get("items") or [], int(answer["metadata"].get("resourceVersion") or 0)
 
+    async def watch_briefly(self, kind: KindPath, version: int) -> None:
+        """Watch a kind for a second, from this resource version on (0: any), and drop what is reported.
+
+        Shows whether the API server lets it be watched; a version that it no longer has is no refusal.
+        """
+        query = {"watch": "true", "timeoutSeconds": "1", "resourceVersion": str(version)}
+        await self._call("GET", kind.path(), query=query, accept=(410,), parse=lambda data: {})
+
     async def find(self, kind: KindPath, key: str) -> Object | None:
         """One object, or None where there is none."""
         answer = await self._call("GET", kind.path(key), accept=(404,))
@@ -166,6 +174,7 @@ class ApiServer:
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
         accept: tuple[int, ...] = (),
+        parse: Callable[[bytes], Object] | None = None,
     ) -> Object:
         headers = {"Accept": "application/json", "Content-Type": content_type}
         with typed(f"{method} {path}"):
@@ -182,7 +191,7 @@ class ApiServer:
             self.server_time_s = _date_s(response.headers.get("Date")) or self.server_time_s
             if not 200 <= response.status <= 299 and response.status not in accept:
                 raise ApiException.from_response(http_resp=response, body=data.decode(), data=None)
-            return _parsed(data)
+            return (parse or _parsed)(data)
 
 
 def _date_s(header: str | None) -> float | None:

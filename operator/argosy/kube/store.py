@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from argosy.api.kinds import CUSTOM, GRACED, USER_SPECS
+from argosy.api.kinds import CUSTOM, GRACED, USER_SPECS, kind_of
 from argosy.keys import NamespacedName
 from argosy.snapshot.seen import KindSeen, KindState
 
@@ -59,8 +59,8 @@ class Store:
 
     @property
     def is_synced(self) -> bool:
-        """Whether every kind has been compared with a listing."""
-        return all(kind.compared_s is not None for kind in self._kinds.values())
+        """Whether every kind has been compared with a listing, or cannot be listed and is not needed."""
+        return all(k.compared_s is not None or _is_done_without(k) for k in self._kinds.values())
 
     @property
     def kinds(self) -> Mapping[str, KindSeen]:
@@ -211,6 +211,11 @@ class Store:
             self._dropped[kind], self._deleted[kind], self._parting[kind] = {}, {}, {}
             if seen.state is KindState.SEEN:
                 self.note(replace(seen, state=KindState.RESTORED, problem=problem))
+
+
+def _is_done_without(kind: KindSeen) -> bool:
+    is_refused = kind.state in (KindState.FORBIDDEN, KindState.MISSING)
+    return is_refused and not kind_of(kind.plural).is_needed
 
 
 def _uid(item: Object) -> str:

@@ -44,14 +44,29 @@ def kept(problem: PlanProblem, found: Plan, earlier: Earlier) -> Plan | None:
 def as_earlier(problem: PlanProblem, found: Plan, earlier: Earlier) -> Plan | None:
     """The earlier replicas and shares as an answer to `problem`, a good one or not.
 
+    Where the number of an option is set elsewhere, it is what it is now, and its group's shares follow.
     None where the problem does not have its options or cells. It is not checked.
     """
     known, cells = {o.name for o in problem.options}, {c.name for c in problem.cells}
     if not set(earlier.counts) <= known or any(cell not in cells for cell, _ in earlier.shares):
         return None
+    earlier = _with_fixed(problem, earlier)
     facts = Facts(problem)
     plan = explain(facts, earlier.counts, _report(facts, found, earlier))
     return replace(plan, shares=_shares(problem, plan, earlier))
+
+
+def _with_fixed(problem: PlanProblem, earlier: Earlier) -> Earlier:
+    fixed = {o.name: o.least_replicas for o in problem.options if o.fixed_by}
+    changed = {
+        o.group for o in problem.options if o.name in fixed and earlier.counts.get(o.name, 0) != fixed[o.name]
+    }
+    if not changed:
+        return earlier
+    counts = {name: count for name, count in {**earlier.counts, **fixed}.items() if count}
+    anew = {c.name for c in problem.cells if c.group in changed}
+    shares = {pair: share for pair, share in earlier.shares.items() if pair[0] not in anew}
+    return replace(earlier, counts=counts, shares=shares)
 
 
 def _report(facts: Facts, found: Plan, earlier: Earlier) -> SolveReport:

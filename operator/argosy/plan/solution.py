@@ -22,6 +22,10 @@ class ShortfallCause(StrEnum):
     REPLICA_LIMIT = "ReplicaLimit"
     NO_NODES = "NoNodes"
     """Options exist, but none of their pools has a node that could hold one replica."""
+    FIXED = "Fixed"
+    """What sets the number of replicas in the planner's place sets too few."""
+    ADOPTED = "Adopted"
+    """Only Deployments could serve it that users run: Argosy adds no replica to them."""
     HELD = "Held"
     """A user holds the replicas as they are; no solver gives this cause."""
 
@@ -41,6 +45,8 @@ class PlanReasonCode(StrEnum):
 
     CAPACITY = "Capacity"
     """The group's demand and the capacity of one replica make this many replicas."""
+    FIXED = "Fixed"
+    """The number of replicas is set in the planner's place."""
     CHOSEN = "Chosen"
     """The cheapest alternative, and what it would cost."""
     FLOOR = "Floor"

@@ -34,6 +34,7 @@ from argosy.kube.api import (
 )
 from argosy.kube.store import Store
 from argosy.manifests import deployment_manifest, disruption_budget_manifest
+from argosy.manifests.shared_count import without_count
 from argosy.manifests.victim import victim_annotations
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.reporting.troubles import Troubles
@@ -92,11 +93,8 @@ class Actor:
                 await self._protect(workload.key, replicas)
             case ScaleDeployment(key, replicas):
                 await self._scale(key, replicas)
-            case RestoreDeployment(workload, replicas, removal):
-                if removal:
-                    await self._api.merge(DEPLOYMENTS, workload.key, removal)
-                body = deployment_manifest(workload, replicas)
-                self._store.put("deployments", await self._api.apply(DEPLOYMENTS, workload.key, body))
+            case RestoreDeployment():
+                await self._restore(step)
             case MarkVictim(pod, cost):
                 await self._mark(pod, cost)
             case PlacePod(pod, node):
@@ -112,6 +110,18 @@ class Actor:
                 await self._protect(key, replicas)
             case EndProtection(key):
                 await self._api.delete(DISRUPTION_BUDGETS, key)
+
+    async def _restore(self, step: RestoreDeployment) -> None:
+        key = step.workload.key
+        live = self._store.of("deployments").get(key)
+        if step.removal:
+            live = await self._api.merge(DEPLOYMENTS, key, step.removal)
+        body = deployment_manifest(step.workload, step.replicas or 0)
+        if step.replicas is None:
+            if live is None:
+                return  # it is gone
+            body = without_count(body, live)
+        self._store.put("deployments", await self._api.apply(DEPLOYMENTS, key, body))
 
     async def _settle(self, step: AdoptReplicaSet | DeleteReplicaSet) -> None:
         """Let a Deployment own its ReplicaSet again, or end one that has none."""
@@ -200,23 +210,20 @@ class Actor:
             await self._api.patch(PODS, pod, {"metadata": {"annotations": annotations}})
 
     async def _place(self, pod: str, node: str) -> None:
-        """Give a gated pod its node and remove the gate, in one patch."""
+        """Give a gated pod its node and remove Argosy's gate, in one patch."""
         item = self._store.of("pods").get(pod)
         if item is None:
             return
         labels = (self._store.of("nodes").get(node) or {"metadata": {}})["metadata"].get("labels") or {}
-        gates = [g for g in item["spec"].get("schedulingGates") or [] if g.get("name") != PLACEMENT_GATE]
         body = {
             "spec": {
-                "nodeSelector": {
-                    **(item["spec"].get("nodeSelector") or {}),
-                    # Some clouds give a node a hostname label that differs from its name.
-                    HOSTNAME: labels.get(HOSTNAME, node),
-                },
-                "schedulingGates": gates or None,
+                # Some clouds give a node a hostname label that differs from its name.
+                "nodeSelector": {HOSTNAME: labels.get(HOSTNAME, node)},
+                # By its name: another client may remove its own gate, or add a selector, in the same moment.
+                "schedulingGates": [{"$patch": "delete", "name": PLACEMENT_GATE}],
             }
         }
-        self._store.put("pods", await self._api.patch(PODS, pod, body))
+        self._store.put("pods", await self._api.merge(PODS, pod, body))
 
     async def _create_plan(self, plan: FleetPlan) -> None:
         self._ensure_leader()

@@ -22,18 +22,16 @@ from argosy.keys import NamespacedName
 from argosy.kube.api import LEASES, ApiServer
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.error_table import LONGEST_OBSTACLE_DELAY_S, delay_after
+from argosy.reconcile.reporting.clock_offset import ClockOffset
 from argosy.reconcile.reporting.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
 ACTIVITY = "leader election"
 IDENTITY_ACTIVITY = "identity"
-CLOCK_ACTIVITY = "clock"
 NONCE = "argosy.dev/process"
 """Annotation of the Lease: the nonce of the process that holds it."""
 
-MOST_CLOCK_OFFSET_S = 60.0
-"""Ages of pods and readings are judged in tens of seconds; clocks that are set by NTP agree far better."""
 RELEASE_LIMIT_S = 2.0
 """At a clean stop: an API server that does not answer must not hold the process up."""
 
@@ -86,6 +84,7 @@ class Leadership:
     ) -> None:
         self._api, self._clock, self._me, self._settings = api, clock, candidate, settings
         self._troubles = troubles
+        self.clock_offset = ClockOffset(api, clock, troubles)
         self._seen: _Seen | None = None
         self._gained = asyncio.Event()
         self._renewed_s = -math.inf
@@ -96,6 +95,15 @@ class Leadership:
         """Whether this process holds the Lease: it was elected, and the Lease has not expired since."""
         age_s = self._clock.monotonic_s() - self._renewed_s
         return self._gained.is_set() and age_s < self._settings.duration_s
+
+    @property
+    def is_led(self) -> bool:
+        """Whether this process or another one leads, as far as this one has seen."""
+        if self.is_leader:
+            return True
+        seen = self._seen
+        age_s = math.inf if seen is None else self._clock.monotonic_s() - seen.at_s
+        return seen is not None and bool(seen.holder) and age_s < self._settings.duration_s
 
     async def wait_gained(self) -> None:
         """Return once this process leads."""
@@ -141,12 +149,12 @@ class Leadership:
     async def _take_part(self) -> None:
         asked_s = self._clock.monotonic_s()
         lease = await self._api.find(LEASES, self._settings.key)
-        if self._is_clock_off():
+        seen = None if lease is None else self._observe(lease)
+        if not self.clock_offset.look():
             return await self._release()
-        if lease is None:
+        if lease is None or seen is None:
             await self._api.create(LEASES, self._record({}))
             return self._lead(asked_s)
-        seen = self._observe(lease)
         if not self._may_take(seen, lease):
             return self._step_down()
         self._seen = self._as_seen(await self._api.patch(LEASES, self._settings.key, self._record(lease)))
@@ -208,21 +216,6 @@ class Leadership:
             },
         }
 
-    def _is_clock_off(self) -> bool:
-        """Whether this machine's clock differs too much from the API server's; reports it."""
-        server_s = self._api.server_time_s
-        offset_s = 0.0 if server_s is None else self._clock.now_s() - server_s
-        if abs(offset_s) <= MOST_CLOCK_OFFSET_S:
-            self._troubles.succeeded(CLOCK_ACTIVITY)
-            return False
-        direction = "ahead of" if offset_s > 0 else "behind"
-        self._troubles.failed(
-            CLOCK_ACTIVITY,
-            f"this machine's clock is {_rounded(abs(offset_s))} {direction} the API server's: at most"
-            f" {MOST_CLOCK_OFFSET_S:.0f} s is allowed, so this process does not lead; set both clocks by NTP",
-        )
-        return True
-
     def _lead(self, asked_s: float) -> None:
         """asked_s: when the renewal was asked for, because its answer may arrive much later."""
         self._renewed_s = asked_s
@@ -261,9 +254,3 @@ def _duration_s(lease: Mapping[str, Any], otherwise_s: float) -> float:
         return float((lease.get("spec") or {})["leaseDurationSeconds"])
     except (KeyError, TypeError, ValueError):
         return otherwise_s
-
-
-def _rounded(seconds: float) -> str:
-    """To the minute, so that the sentence does not change with every reading."""
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"

@@ -6,7 +6,7 @@ show. Input: `Measures`, a `Decision`. Output: a Prometheus registry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
@@ -28,6 +28,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.is_leader = self._gauge("is_leader", "1 where this process leads")
+        self.clock_offset = self._gauge(
+            "clock_offset_seconds",
+            "This machine's clock against the API server's, positive where it is ahead",
+        )
         self.iterations = self._counter("iterations", "Decisions by outcome", "outcome")
         self.iteration_seconds = Histogram(
             "argosy_iteration_seconds",
@@ -80,8 +84,20 @@ class Metrics:
         self.contested = self._gauge(
             "contested_fields", "Fields of Deployments that another client keeps changing"
         )
+        self.autoscaled = self._gauge(
+            "autoscaled_deployments", "Deployments whose number of replicas an autoscaler sets"
+        )
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
+        )
+        self.failing = self._gauge(
+            "failing",
+            "1 where an activity has failed for 10 s or more (the API server is away, a permission or a kind"
+            " is missing): /readyz or the log has the sentence",
+            "activity",
+        )
+        self.watch_failing = self._gauge(
+            "watch_failing", "1 where the watch of a kind fails; kind all: the watches fail together", "kind"
         )
         self.restored = self._counter(
             "api_restored", "Times that the API server was found restored to an earlier state"
@@ -184,6 +200,18 @@ class Metrics:
         """Changes of a kind that a watch has not reported."""
         self.watch_missed.labels(kind).inc(number)
 
+    def show_failing(self, activities: Iterable[str]) -> None:
+        """What has failed for some time and still does."""
+        self.failing.clear()
+        for activity in activities:
+            self.failing.labels(activity).set(1)
+
+    def show_failing_watches(self, kinds: Iterable[str]) -> None:
+        """The kinds whose watches fail now."""
+        self.watch_failing.clear()
+        for kind in kinds:
+            self.watch_failing.labels(kind).set(1)
+
     def show_certificates(self, ends_s: Mapping[str, float], now_s: float) -> None:
         """When each certificate ends (epoch seconds), by what it is; one that is not known is not shown."""
         self.certificate_expiry.clear()
@@ -205,6 +233,7 @@ class Metrics:
         self.draining.set(decision.draining)
         self.fleet_missing.set(bool(decision.fleet_gone))
         self.contested.set(decision.num_contested)
+        self.autoscaled.set(decision.num_autoscaled)
         for what, _ in decision.set_back:
             self.set_back.labels(what).inc()
         if decision.follow is not None:

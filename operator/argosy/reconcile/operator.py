@@ -63,6 +63,8 @@ log = logging.getLogger(__name__)
 WATCH_END_S = 5.0
 ASK_CLUSTER_S = 15.0
 """As often as all else that an administrator may have to remedy."""
+REPORT_CLOCK_S = 10.0
+"""Longer than a Lease lasts: meanwhile, another process with a good clock has taken it."""
 
 
 async def run(settings: OperatorSettings) -> None:
@@ -99,6 +101,7 @@ class _Process:
         self._ads = AdsServer(self._envoys_changed, clock)
         self._metrics = Metrics()
         self._metrics.is_leader.set_function(lambda: float(leadership.is_leader))
+        self._metrics.clock_offset.set_function(lambda: leadership.clock_offset.seconds)
         self._metrics.envoys.set_function(lambda: float(len(self._ads.envoys())))
         self._metrics.connections_refused.set_function(lambda: float(self._ads.num_refused))
         self._metrics.envoys_ahead.set_function(lambda: float(sum(e.is_ahead for e in self._ads.envoys())))
@@ -113,6 +116,7 @@ class _Process:
             self._metrics.show_missed,
             lambda proof: self._planning.begin_anew(proof),
             self._relisted,
+            self._metrics.show_failing_watches,
         )
         self._watches = Watches(self._store, api, clock, troubles, listeners)
         lease = (settings.namespace, incarnation.identity)
@@ -180,6 +184,7 @@ class _Process:
             self._watches.keep_synced(self._looked),
             self._watches.judge_deletions(),
             self._learn_cluster(),
+            self._when_synced(self._report_clock()),
             self._leadership.run(),
             self._publisher.run(lambda: self._store.is_synced),
             self._envoy_leases.run(self._others_changed, lambda: self._leadership.is_leader),
@@ -216,6 +221,13 @@ class _Process:
             if not self._cluster.uid and await self._cluster.learn(self._api):
                 self._publisher.learned_cluster()
             await self._clock.sleep(ASK_CLUSTER_S)
+
+    async def _report_clock(self) -> None:
+        """Until cancelled: Fleet says where no process leads because its clock is off."""
+        while True:
+            if self._leadership.clock_offset.problem and not self._leadership.is_led:
+                await self._leadership.clock_offset.report(self._state.snapshot())
+            await self._clock.sleep(REPORT_CLOCK_S)
 
     def _looked(self, began_s: float) -> None:
         """Every kind was listed, or cannot be: the loops may begin, and say what they cannot see."""

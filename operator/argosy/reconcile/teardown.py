@@ -33,7 +33,8 @@ from argosy.kube.api import LEASES, PODS, ApiServer, path_of
 from argosy.kube.failures import words
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.envoy_leases import LABEL as LISTS_ENVOYS
-from argosy.reconcile.leadership import MOST_CLOCK_OFFSET_S, NONCE, LeaseSettings
+from argosy.reconcile.leadership import NONCE, LeaseSettings
+from argosy.reconcile.reporting.clock_offset import MOST_OFFSET_S
 from argosy.refusals import Refused
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY
 
@@ -211,7 +212,7 @@ class Teardown:
         renewed_s, server_s = seconds_of((lease.get("spec") or {}).get("renewTime")), self._api.server_time_s
         if renewed_s is None or server_s is None:
             return False
-        return server_s - renewed_s > _duration_s(lease) + 2 * MOST_CLOCK_OFFSET_S
+        return server_s - renewed_s > _duration_s(lease) + 2 * MOST_OFFSET_S
 
 
 def _is_ours(lease: Object) -> bool:

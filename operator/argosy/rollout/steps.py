@@ -52,11 +52,12 @@ class RestoreDeployment:
     Server-side apply of the same manifest: where its pods run another template by now, Kubernetes exchanges
     them one by one, each after its successor is ready.
 
+    replicas: the count; None: an autoscaler's, which stays
     removal: a strategic merge patch that removes what was added to its template; empty: nothing was
     """
 
     workload: EngineWorkload
-    replicas: int
+    replicas: int | None
     removal: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -143,7 +144,8 @@ def describe(step: Step) -> str:
         case ScaleDeployment(key, replicas):
             return f"scale Deployment {key} to {replicas}"
         case RestoreDeployment(workload, replicas):
-            return f"set back Deployment {workload.key} with {replicas} replicas"
+            count = "as many replicas as it has" if replicas is None else f"{replicas} replicas"
+            return f"set back Deployment {workload.key} with {count}"
         case MarkVictim(pod, cost):
             return f"{'mark' if cost else 'unmark'} pod {pod} as the first to be removed"
         case PlacePod(pod, node):
@@ -170,15 +172,20 @@ def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
     for target in inputs.targets:
         existing = inputs.deployments.get(target.key)
         if existing is None:
-            if target.replicas > 0 and target.workload is not None:
+            if target.replicas > 0 and target.workload is not None and not target.is_adopted:
                 steps.append(CreateDeployment(target.workload, target.replicas))
             continue
-        if existing.is_going:
+        if existing.is_going or target.is_given_back:
+            continue
+        if target.is_autoscaled:
+            steps.extend(_marks(target, existing.replicas, inputs))
             continue
         wanted = _wanted_count(target, existing.replicas, inputs)
         if target.key in yielding:
             wanted = min(wanted, existing.replicas - 1)
-        if wanted == existing.replicas == 0 and not inputs.all_pods(target.key):
+        if target.is_adopted:
+            wanted = min(wanted, existing.replicas)
+        elif wanted == existing.replicas == 0 and not inputs.all_pods(target.key):
             steps.append(DeleteDeployment(target.key))
             continue
         steps.extend(_marks(target, wanted, inputs))

@@ -30,7 +30,10 @@ class Target:
     cells: the cells that it can serve, where that is known: the last replica that serves one of
         them does not give way. Empty: only the group as a whole is looked at
     may_interrupt: its users let the last replica that serves go, where that makes room for a planned one
+    is_autoscaled: an autoscaler sets the count of the Deployment: it is left alone
     successors: other groups that its cells have moved to: its surplus waits for their replicas too
+    is_adopted: a user runs it: its count is only lowered
+    is_given_back: the user wants it back: nothing of it changes
     """
 
     key: DeploymentKey
@@ -43,6 +46,9 @@ class Target:
     cells: frozenset[CellName] = frozenset()
     successors: frozenset[GroupName] = frozenset()
     may_interrupt: bool = False
+    is_autoscaled: bool = False
+    is_adopted: bool = False
+    is_given_back: bool = False
 
     @property
     def relieved_by(self) -> frozenset[GroupName]:
@@ -132,7 +138,9 @@ class RolloutInputs:
     def num_surplus(self, target: Target) -> int:
         """Replicas that exist beyond the plan."""
         existing = self.deployments.get(target.key)
-        return max(0, existing.replicas - target.replicas) if existing else 0
+        if existing is None or target.is_autoscaled:
+            return 0
+        return max(0, existing.replicas - target.replicas)
 
 
 def is_surplus_allowed_to_go(target: Target, inputs: RolloutInputs) -> bool:

@@ -79,6 +79,7 @@ class KindSeen:
     compared_s: when it was last compared with a listing (seconds of the process's monotonic clock)
     crd:        the last look at its definition; of Kubernetes' own kinds there is none
     problem:    why it cannot be listed, in the API server's words
+    unwatched:  why no watch reports its changes (listings find them seconds later); else empty
     """
 
     plural: str
@@ -86,6 +87,7 @@ class KindSeen:
     compared_s: float | None = None
     crd: CrdLook = CrdLook()
     problem: str = ""
+    unwatched: str = ""
 
     def sentence(self, monotonic_s: float) -> str:
         """Why nothing may be concluded from what is absent, with the remedy; empty where all is seen."""
@@ -167,9 +169,9 @@ _TOGETHER = {
 
 def problems(kinds: Iterable[KindSeen], monotonic_s: float) -> tuple[str, ...]:
     """What cannot be seen of these kinds, in sentences: one for all that are not installed, one for all
-    that are not listed yet, or not since the API server was restored.
+    that are not listed yet, or not since the API server was restored. A kind that is not needed is left out.
     """
-    every = tuple(kinds)
+    every = tuple(kind for kind in kinds if kind_of(kind.plural).is_needed)
     found, told = [], set[KindState]()
     restored = [kind for kind in every if kind.state is KindState.RESTORED]
     if len(restored) > 1:

@@ -32,6 +32,7 @@ from argosy.errors import ArgosyError
 from argosy_sim.controlplane.gobuild import (
     ETCD,
     HELM,
+    KEDA,
     KUBERNETES,
     PROMETHEUS,
     GoProgram,
@@ -41,6 +42,7 @@ from argosy_sim.controlplane.gobuild import (
     is_executable,
     modules_dir,
     obtain,
+    source_of,
 )
 
 SERVERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -71,6 +73,14 @@ class Prometheus:
 
     prometheus: Path
     promtool: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Keda:
+    """KEDA's operator, and the folder of its CustomResourceDefinitions, of one version."""
+
+    operator: Path
+    definitions: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +176,17 @@ def helm(say: Say = lambda _: None, places: Places | None = None) -> Path:
     if re.match(r"v4\b", version):
         return Path(found)
     return _built(places, "helm", say, f"the PATH has helm {version or 'of unknown version'}, not v4")
+
+
+def keda(say: Say = lambda _: None, places: Places | None = None) -> Keda:
+    """Return KEDA's operator, built, and its custom resources: for tests beside it.
+
+    Raises as `binaries` does.
+    """
+    places = places or Places.from_environment(os.environ)
+    (tool,) = KEDA.tools
+    operator = obtain(places.workshop, KEDA, tool, say, "no package has it")
+    return Keda(operator, source_of(places.workshop, KEDA) / "config" / "crd" / "bases")
 
 
 def _built(places: Places, name: str, say: Say, why: str) -> Path:

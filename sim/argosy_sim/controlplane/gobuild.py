@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -86,6 +87,12 @@ PROMETHEUS = ToolModule(
     # Without the clients of thirty clouds: 75 MB and 4 minutes instead of twice as much.
     tags=("remove_all_sd", "enable_kubernetes_sd"),
 )
+KEDA = ToolModule(
+    "keda",
+    "github.com/kedacore/keda/v2",
+    # With the clients of a hundred event sources, which upstream knows no way to leave out.
+    (GoProgram("keda", "github.com/kedacore/keda/v2/cmd/operator", usual_build_s=900),),
+)
 HELM = ToolModule(
     "helm", "helm.sh/helm/v4", (GoProgram("helm", "helm.sh/helm/v4/cmd/helm", usual_build_s=120),)
 )
@@ -157,6 +164,28 @@ def obtain(workshop: Workshop, module: ToolModule, tool: GoProgram, say: Say, wh
         if not is_executable(target):
             _build(workshop, module, tool, (target, say, why))
     return target
+
+
+def source_of(workshop: Workshop, module: ToolModule) -> Path:
+    """Return where Go keeps the pinned source of a module, which it fetches first if need be.
+
+    Raises `MissingBinaryError` (no source tree, no Go) or `BuildError`.
+    """
+    go = None if workshop.modules is None else find_go(workshop, _required_go(workshop.modules / module.name))
+    if workshop.modules is None or go is None:
+        raise MissingBinaryError(f"the source of {module.name} needs a checkout of argosy and Go")
+    command = [str(go.executable), "mod", "download", "-json", module.version_of]
+    answer = subprocess.run(
+        command,
+        cwd=workshop.modules / module.name,
+        env=_go_environment(workshop, go.root),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode != 0:
+        raise BuildError(f"{module.version_of} could not be fetched:\n{answer.stdout}{answer.stderr}")
+    return Path(json.loads(answer.stdout)["Dir"])
 
 
 def is_executable(path: Path) -> bool:

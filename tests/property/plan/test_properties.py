@@ -9,11 +9,16 @@ from typing import TypeVar
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from argosy.control.candidates.autoscaled import with_autoscaled
+from argosy.keys import DeploymentKey, NamespacedName
 from argosy.plan.check import violations
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
 from argosy.plan.solution import Plan, SolveStatus
 from argosy.plan.solve import solve
 from argosy.plan.solver.search import SolveLimits
+from argosy.snapshot.cluster import DeploymentState
+from argosy.snapshot.fleet import FleetSnapshot
+from argosy.snapshot.scaling.autoscalers import AutoscalerState
 
 EXACT = SolveLimits(gap=0.0)
 T = TypeVar("T")
@@ -47,6 +52,7 @@ def problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2, 4)) -> PlanProblem
                 price_usd_per_hour=draw(prices),
                 load_s=draw(st.sampled_from((0.0, 30.0, 300.0))),
                 current_replicas=draw(st.integers(0, 3)),
+                most_replicas=draw(st.sampled_from((None, None, 0, 1, 3))),
             )
             options.append(option)
             capacity |= {(name, option.name): draw(capacities) for name in members if draw(st.integers(0, 4))}
@@ -224,3 +230,21 @@ def test_a_plan_that_was_tampered_with_is_caught(problem: PlanProblem, data: st.
         del tampering["shortfalls are left out"]
     kind = data.draw(st.sampled_from(sorted(tampering)))
     assert violations(problem, tampering[kind]) != (), kind
+
+
+@given(problems(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_numbers_that_autoscalers_set_break_no_plan(problem: PlanProblem, data: st.DataObject) -> None:
+    """However many they ask for: of what finds room every replica is planned, of others none more."""
+    asked = {o.name: data.draw(st.integers(0, 9)) for o in problem.options if data.draw(st.booleans())}
+    deployments = {DeploymentKey(name): DeploymentState(DeploymentKey(name), n) for name, n in asked.items()}
+    scalers = {n: AutoscalerState(NamespacedName(n), DeploymentKey(n), 0, 9) for n in asked}
+    picture = FleetSnapshot(0.0, None, {}, {}, {}, {}, (), {}, {}, deployments)
+    snapshot = replace(picture, autoscalers=scalers)
+    fixed = with_autoscaled(problem, snapshot, frozenset())
+    plan = solve(fixed)
+    assert violations(fixed, plan) == ()
+    for option in fixed.options:
+        assert bool(option.fixed_by) == (option.name in asked)
+        if option.fixed_by:
+            assert plan.replicas[option.name] == option.least_replicas <= asked[option.name]

@@ -410,3 +410,55 @@ def test_an_order_by_annotation_triggers_a_decision_that_names_it(
 def test_other_annotations_trigger_nothing() -> None:
     assert trigger_of("fleets", annotated(), annotated(team="blue")) is None
     assert trigger_of("fleets", annotated(paused="false"), annotated()) is None
+
+
+ENGINES = "llama-8b-bcd2456"
+
+
+def an_hpa(name: str = ENGINES, most: int = 5, **parts: Any) -> dict[str, Any]:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    return an_object("hpa", "default", spec={"scaleTargetRef": target, "maxReplicas": most}, **parts)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        pytest.param(None, an_hpa(), "created", id="it comes"),
+        pytest.param(an_hpa(), None, "deleted", id="it goes"),
+        pytest.param(an_hpa(), an_hpa(most=7), "changed", id="other bounds"),
+        pytest.param(an_hpa(), an_hpa("shop"), "changed", id="another target"),
+        pytest.param(an_hpa(), an_hpa(status={"currentReplicas": 2}), "", id="its status"),
+    ],
+)
+def test_an_autoscaler_of_a_deployment_of_argosys_calls_for_a_decision(
+    before: dict[str, Any] | None, after: dict[str, Any] | None, what: str
+) -> None:
+    found = trigger_of("horizontalpodautoscalers", before, after)
+    sentence = f"HorizontalPodAutoscaler default/hpa of Deployment default/{ENGINES} was {what}"
+    assert found == (Trigger(sentence) if what else None)
+
+
+def test_an_autoscaler_of_another_deployment_is_no_cause_of_a_plan() -> None:
+    found = trigger_of("horizontalpodautoscalers", None, an_hpa("shop"))
+    assert found is not None
+    assert found.is_progress
+
+
+def test_a_number_that_an_autoscaler_sets_is_a_cause_of_its_own() -> None:
+    def scaled(count: int, manager: str) -> dict[str, Any]:
+        item = an_object(ENGINES, "default", labels=OURS, spec={"replicas": count})
+        fields = {"f:spec": {"f:replicas": {}}}
+        item["metadata"]["managedFields"] = [
+            {"manager": manager, "operation": "Update", "subresource": "scale", "fieldsV1": fields}
+        ]
+        return item
+
+    found = trigger_of("deployments", scaled(2, "argosy"), scaled(3, "kube-controller-manager"))
+    assert found is not None
+    assert not found.is_progress
+    assert found.message == (
+        f"a HorizontalPodAutoscaler set the replicas of Deployment default/{ENGINES} from 2 to 3"
+    )
+    by_hand = trigger_of("deployments", scaled(2, "argosy"), scaled(3, "kubectl"))
+    assert by_hand is not None
+    assert by_hand.is_progress

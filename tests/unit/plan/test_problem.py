@@ -50,3 +50,13 @@ def test_what_no_arithmetic_survives_is_refused(value: Any, change: dict[str, An
 
 def test_a_problem_pickles() -> None:
     assert pickle.loads(pickle.dumps(PROBLEM)) == PROBLEM
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "took_s", "left_s"),
+    [(10.0, 0.0, 10.0), (10.0, 4.0, 6.0), (10.0, 11.0, 2.5), (None, 3.0, None)],
+)
+def test_a_second_solve_gets_what_is_left_of_the_time_and_a_quarter_at_least(
+    limit_s: float | None, took_s: float, left_s: float | None
+) -> None:
+    assert SolveLimits(time_limit_s=limit_s, seed=7).after(took_s) == SolveLimits(time_limit_s=left_s, seed=7)

@@ -369,3 +369,32 @@ async def test_a_leader_that_sees_another_holder_does_not_act_any_more(other: di
         server.put(other)
         await asyncio.sleep(SETTINGS.retry_s + 0.5)
         assert not replica.is_leader
+
+
+@in_virtual_time
+async def test_a_clock_that_is_off_by_less_than_ends_leading_is_reported_and_the_process_is_ready() -> None:
+    server = LeaseServer()
+    server.offset_s = -20.0
+    async with standing(server) as replica:
+        await asyncio.sleep(30.0)
+        assert replica.is_leader
+        assert replica.leadership.clock_offset.seconds == pytest.approx(20.0, abs=1.5)
+        assert replica.troubles.lasting() == ()
+
+
+@in_virtual_time
+async def test_a_process_with_a_wrong_clock_knows_whether_another_one_leads() -> None:
+    server = LeaseServer()
+    server.offset_s = 3600.0
+    async with standing(server) as replica:
+        await asyncio.sleep(3.0)
+        assert not replica.leadership.is_led
+        for _ in range(10):
+            server.put(held_by("other", "nonce-0"))
+            await asyncio.sleep(1.0)
+        assert replica.leadership.is_led
+        await asyncio.sleep(SETTINGS.duration_s + 2.0)
+        assert not replica.leadership.is_led, "it has ended: its Lease has expired"
+        server.offset_s = 0.0
+        await asyncio.sleep(5.0)
+        assert replica.leadership.is_led, "by this one"

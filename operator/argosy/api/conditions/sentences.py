@@ -136,6 +136,7 @@ _OF_REPLICAS = {
         " {problem}. Raise the quota, or admit the pods (labels pod-security.kubernetes.io of the namespace,"
         " webhooks)."
     ),
+    "PodsGated": "{ready} of {desired} replicas serve; {waiting}.",
     "DeploymentHeld": (
         "{ready} of {desired} replicas get requests; the deletion of Deployment {deployment} was requested at"
         " {since}, and {holder}. It is made again under the same name once it is gone."
@@ -163,6 +164,11 @@ _OF_REPLICAS = {
     ),
     "NoNodes": (
         "spec.nodeSelector: no usable node carries {selector}; add such a node or correct spec.nodeSelector."
+    ),
+    "NodesShared": (
+        "{nodes}: spec.nodeSelector of GPUPool {older} and of GPUPool {younger} select them; they belong to"
+        " {older}, which is older, and count there alone{replicas}. Change spec.nodeSelector of either pool,"
+        " or the labels of the nodes."
     ),
     "NodesNotReady": (
         "spec.nodeSelector: {number} nodes match {selector} and none is Ready; check their kubelets and the"
@@ -205,6 +211,7 @@ _OF_REPLICAS = {
         " enough GPUs, or allow a smaller tensorParallel in spec.parallelShapes."
     ),
     "PlanningHeld": "{shortfall}; argosy resume lets planning go on.",
+    "ReplicasAutoscaled": "{shortfall}.",
     "ReplicasAtLimit": "{shortfall}. The limit is spec.maxReplicas of the ServedModel.",
     "ObservationStale": (
         "The last reading of {source} is {age_s} s old, so Argosy keeps the last plan; check that {source}"
@@ -219,6 +226,10 @@ _OF_REPLICAS = {
         "{missing} is named by what runs for it and is not seen, so its replicas are kept as they are; apply"
         " it again, or apply and then delete it to let them go."
     ),
+    "WatchFails": (
+        "No watch reports changes of {kinds}, so listings find them some seconds late: {problem}."
+    ),
+    "ClockOff": "No process of the operator leads, so nothing is planned, started or replaced: {problem}.",
     "LastReadableUsed": (
         "The spec cannot be read any more ({problem}), so Argosy goes on with the last version that it could"
         " read; correct the field."
@@ -233,7 +244,19 @@ _OF_REPLICAS = {
         " Argosy goes on setting the field back: a count that is too small at once, all else with pauses that"
         " grow to 10 minutes."
     ),
+    "Autoscaled": (
+        "{numbers}. Argosy leaves this alone and plans the rest around it; to let it decide again, {remedy}."
+    ),
+    "NotAutoscaled": "Argosy sets the number of replicas of every Deployment of the model.",
     "Uncontested": "No other client has changed what Argosy sets for the last 10 minutes.",
+    "Adopted": (
+        "Deployments that users run and labelled argosy.dev/adopt serve beside Argosy's own: {deployments}."
+    ),
+    "AdoptionRefused": "{others}Deployment {deployment} is not adopted: {problem}.",
+    "GivenBack": (
+        "Deployments that users took back serve until other replicas do, and stay as they are: {deployments}."
+    ),
+    "NothingAdopted": "No Deployment of a user is labelled argosy.dev/adopt any more.",
 }
 
 _OF_PLANS = {

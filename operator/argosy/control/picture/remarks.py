@@ -18,7 +18,7 @@ from argosy.control.decision import StatusUpdate
 from argosy.control.picture.set_aside import SetAside
 from argosy.control.status.verdict import Verdict, dated
 from argosy.snapshot.fleet import FleetSnapshot
-from argosy.snapshot.seen import ObjectRef
+from argosy.snapshot.seen import ObjectRef, Seen
 
 MOST_NAMED = 3
 """Objects that a sentence names; of more it gives the number."""
@@ -88,7 +88,17 @@ def _fleet_remark(snapshot: FleetSnapshot, waiting: str) -> tuple[Reason, str] |
     missing = {ref for ref in snapshot.seen.unseen if ref.plural != FleetPlan.PLURAL} | snapshot.seen.absent
     if missing:
         return Reason.OWNER_NOT_SEEN, Reason.OWNER_NOT_SEEN.sentence(missing=named(missing))
-    return None
+    return _unwatched(snapshot.seen)
+
+
+def _unwatched(seen: Seen) -> tuple[Reason, str] | None:
+    """The kinds whose watches fail, and why the first does: mostly one role lacks the verb for all."""
+    failing = sorted((kind for kind in seen.kinds.values() if kind.unwatched), key=lambda kind: kind.plural)
+    if not failing:
+        return None
+    kinds = ", ".join(kind.plural for kind in failing)
+    problem = failing[0].unwatched
+    return Reason.WATCH_FAILS, Reason.WATCH_FAILS.sentence(kinds=kinds, problem=problem)
 
 
 def _with_ready(

@@ -117,14 +117,24 @@ def _load_s(variants: Set[str], problem: PlanProblem) -> float:
 
 
 def _is_same(last: FleetPlan, problem: PlanProblem, found: Plan) -> bool:
-    """Whether the plan found has the last one's cells and counts, and its shares but for noise."""
+    """Whether the plan found has the last one's cells and counts, and its shares but for noise.
+
+    A number that an autoscaler has changed does not wait, nor do the shares of its group.
+    """
     cells = {cell.name for cell in last.spec.cells} == {cell.name for cell in problem.cells}
+    counts, now = planned_counts(last), {name: n for name, n in found.replicas.items() if n}
+    changed = {
+        o.name: o.group for o in problem.options if o.fixed_by and counts.get(o.name, 0) != now.get(o.name, 0)
+    }
+    anew = {cell.name for cell in problem.cells if cell.group in changed.values()}
     before, after = shares_of(last), found.shares
     shares = all(
         abs(before.get(pair, 0.0) - after.get(pair, 0.0)) <= SHARE_TOLERANCE
         for pair in before.keys() | after.keys()
+        if pair[0] not in anew
     )
-    return cells and shares and has_counts_of(found, last)
+    is_same = all(counts.get(n, 0) == now.get(n, 0) for n in (counts.keys() | now.keys()) - changed.keys())
+    return cells and shares and is_same
 
 
 def _has_failed(last: FleetPlan, sizing: Sizing, made_for: PlanInputs) -> bool:

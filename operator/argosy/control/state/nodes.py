@@ -55,11 +55,21 @@ class UsableNode:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedNodes:
+    """Nodes that two pools select: they belong to the older one, and count there alone."""
+
+    older: str
+    younger: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PoolNodes:
     """A pool's nodes: all that it selects by name, and the usable ones of them.
 
     older_claimant: the older pool to which nodes of this one's selector belong; empty where there is none
     former: nodes that it selects no longer, and on which its replicas run
+    shared: nodes that another pool selects as well, whichever of them is older
     """
 
     pool: str
@@ -68,6 +78,7 @@ class PoolNodes:
     gpus_total: int
     older_claimant: str = ""
     former: tuple[UsableNode, ...] = ()
+    shared: tuple[SharedNodes, ...] = ()
 
     def has_room_for(self, gpus: int) -> bool:
         """Whether a node could take a new replica of so many GPUs if no engine ran on it."""
@@ -116,7 +127,21 @@ def pool_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, PoolN
                 for node in _usable_nodes(pool, _nodes_of(snapshot, former.get(name, {})), by_node, lost)
             ),
         )
-    return dict(sorted(found.items()))
+    return {
+        name: replace(each, shared=_shared(name, snapshot, found)) for name, each in sorted(found.items())
+    }
+
+
+def _shared(pool: str, snapshot: FleetSnapshot, found: Mapping[str, PoolNodes]) -> tuple[SharedNodes, ...]:
+    """The nodes that this pool and another one select, by the other pool's name."""
+    every = []
+    for other in sorted(found.keys() - {pool}):
+        older, younger = sorted((pool, other), key=lambda name: snapshot.pools[name].metadata.seniority)
+        selector = snapshot.pools[younger].spec.node_selector.items()
+        names = [name for name in found[older].all_names if selector <= snapshot.nodes[name].labels.items()]
+        if names:
+            every.append(SharedNodes(older, younger, tuple(names)))
+    return tuple(every)
 
 
 def _former_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, dict[str, str]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from argosy.api import GPUPool
-from argosy.api.conditions import ConditionType, Reason
+from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.gpupool import GPUPoolStatus
 from argosy.control.candidates.resolve import no_nodes
 from argosy.control.cells import known_cells
 from argosy.control.decision import RunningCost
-from argosy.control.state.nodes import PoolNodes
+from argosy.control.state.nodes import MOST_NAMED, PoolNodes, SharedNodes
 from argosy.control.state.owners import group_by_deployment
 from argosy.control.status.leaving import leaving_nodes, remark
 from argosy.control.status.reported import Reported
@@ -117,20 +117,45 @@ def held_gpus(reported: Reported, pool: str) -> list[tuple[str, int]]:
     ]
 
 
+def shared_text(reported: Reported, nodes: PoolNodes) -> str:
+    """The nodes that a pool shares with others, one sentence for each other pool; empty: none."""
+    return " ".join(_shared_sentence(reported, each) for each in nodes.shared)
+
+
+def _shared_sentence(reported: Reported, shared: SharedNodes) -> str:
+    younger = label_value(shared.younger)
+    num = sum(
+        pod.labels.get(LABEL_POOL) == younger and pod.destination in shared.nodes and reported.serves(pod)
+        for pod in reported.snapshot.engine_pods
+    )
+    serve = f"replica of {shared.younger} serves" if num == 1 else f"replicas of {shared.younger} serve"
+    more = f" and {len(shared.nodes) - MOST_NAMED} more" if len(shared.nodes) > MOST_NAMED else ""
+    return Reason.NODES_SHARED.sentence(
+        nodes=", ".join(shared.nodes[:MOST_NAMED]) + more,
+        older=shared.older,
+        younger=shared.younger,
+        replicas=f" ({num} {serve} there)" if num else "",
+    )
+
+
 def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verdict, Verdict]:
     """Accepted and Ready."""
     accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
     names = {*nodes.all_names, *(node.name for node in nodes.former)}
     on_it = [p for p in reported.snapshot.engine_pods if p.destination in names]
+    shared = shared_text(reported, nodes)
     ready = remark(reported, on_it) or true(ConditionType.READY, Reason.READY)
+    if shared and ready.reason is Reason.READY:
+        ready = Verdict(ConditionType.READY, ConditionStatus.TRUE, Reason.NODES_SHARED, shared)
     if isinstance(find_gpu(item.spec.gpu), OutOfRange):
         parts = {"gpu": item.spec.gpu, "known": ", ".join(g.name for g in gpus())}
         accepted = false(ConditionType.ACCEPTED, Reason.UNKNOWN_GPU, **parts)
         ready = false(ConditionType.READY, Reason.UNKNOWN_GPU, **parts)
     elif nodes.older_claimant:
         parts = {"field": "spec.nodeSelector", "winner": f"GPUPool {nodes.older_claimant}"}
-        accepted = false(ConditionType.ACCEPTED, Reason.CONFLICTED, **parts)
-        ready = ready if nodes.usable else false(ConditionType.READY, Reason.CONFLICTED, **parts)
+        sentence = shared or Reason.CONFLICTED.sentence(**parts)
+        accepted = because(ConditionType.ACCEPTED, Reason.CONFLICTED, sentence)
+        ready = ready if nodes.usable else because(ConditionType.READY, Reason.CONFLICTED, sentence)
     elif not nodes.open:
         ready = because(ConditionType.READY, *no_nodes(reported.snapshot, item, nodes))
     return accepted, ready

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from argosy.api import CustomResource
-from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason
+from argosy.api.adoption import ADOPT
+from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
 from argosy.api.kinds import kind_named
 from argosy.api.schema.timestamp import seconds_of
 from argosy.control.state.nodes import pool_nodes, selector_text, unusable_text
@@ -32,6 +33,7 @@ _PASSING = (
     Reason.CHANGE_WAITS,
     Reason.NO_ENVOY,  # a finding of its own
     Reason.MODE_NOT_AUTO,  # the same
+    Reason.NOTHING_ADOPTED,
 )
 """What ends by itself, or is reported once for all objects."""
 
@@ -40,6 +42,7 @@ _LOOKED_AT = (
     ConditionType.RESOLVED_REFS,
     ConditionType.PROGRAMMED,
     ConditionType.READY,
+    ConditionType.ADOPTED,
 )
 
 
@@ -67,12 +70,23 @@ def condition_findings(found: Installation) -> Iterator[Finding]:
         )
 
 
+def autoscaled_findings(found: Installation) -> Iterator[Finding]:
+    """Numbers of replicas that autoscalers set: as they were asked to, and the plan follows."""
+    for _, item in sorted(found.snapshot.models.items()):
+        each = find_condition(item.status.conditions, ConditionType.AUTOSCALED)
+        if each is not None and each.status is ConditionStatus.TRUE:
+            said, _, remedy = each.message.rstrip(".").partition("; to let it decide again, ")
+            what = f"{each.type} is {each.status}: {said}"
+            yield Finding(Severity.HINT, _title(item), what, f"to let Argosy decide again, {remedy}")
+
+
 def object_findings(found: Installation) -> Iterator[Finding]:
     """What can be seen of the objects without an operator."""
     yield from _invalid(found.snapshot)
     if found.has_leader:
         yield from _unseen(found)
         return
+    yield from _unadopted(found.snapshot)
     yield from _pools(found.snapshot)
     yield from _models(found.snapshot)
 
@@ -81,6 +95,16 @@ def _invalid(snapshot: FleetSnapshot) -> Iterator[Finding]:
     for each in snapshot.invalid:
         yield Finding(
             Severity.BROKEN, f"{each.kind} {each.key}", f"it cannot be read: {each.message}", "correct it"
+        )
+
+
+def _unadopted(snapshot: FleetSnapshot) -> Iterator[Finding]:
+    for key, each in sorted(snapshot.unadopted.items()):
+        yield Finding(
+            Severity.BROKEN,
+            f"Deployment {key}",
+            f"it is labelled {ADOPT} and would not be adopted: {each.problem}",
+            "as the sentence says",
         )
 
 

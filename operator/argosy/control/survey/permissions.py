@@ -44,6 +44,7 @@ NEEDED: tuple[Permission, ...] = (
     *_each("apps", "deployments", ("patch",), "scale"),
     *_each("apps", "replicasets", (*_WATCHED, "patch", "delete")),
     *_each("policy", "poddisruptionbudgets", _OWNED),
+    *_each("autoscaling", "horizontalpodautoscalers", _WATCHED),
     *_each("", "pods", (*_WATCHED, "patch", "delete")),
     *_each("", "nodes", _WATCHED),
     *_each("", "configmaps", ("get",)),

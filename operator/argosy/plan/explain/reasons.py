@@ -77,8 +77,21 @@ def _group_reasons(
     facts: Facts, group: GroupName, counts: Counts, rejected: tuple[Alternative, ...]
 ) -> list[PlanReason]:
     used = [o for o in facts.options_by_group[group] if counts.get(o.name, 0)]
-    if not used:
-        return _no_replica(facts, group)
+    fixed = [_fixed(o, counts) for o in facts.named_by_group.get(group, ()) if o.fixed_by]
+    if all(o.fixed_by for o in used):
+        return fixed or _no_replica(facts, group)
+    return [*fixed, *_choice_reasons(facts, group, counts, rejected)]
+
+
+def _fixed(option: Option, counts: Counts) -> PlanReason:
+    which = replicas_of(option, counts.get(option.name, 0))
+    return PlanReason(PlanReasonCode.FIXED, f"{which}: {option.fixed_by} sets this number")
+
+
+def _choice_reasons(
+    facts: Facts, group: GroupName, counts: Counts, rejected: tuple[Alternative, ...]
+) -> list[PlanReason]:
+    used = [o for o in facts.options_by_group[group] if counts.get(o.name, 0)]
     held = " and ".join(replicas_of(o, counts[o.name]) for o in used)
     # What no variant can serve binds nothing: it is reported as a shortfall.
     demand_per_s = math.fsum(c.rate_per_s for c in facts.demanding_cells if c.group == group)

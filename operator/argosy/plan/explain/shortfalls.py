@@ -72,6 +72,8 @@ class _Shortfalls:
             ShortfallCause.REPLICA_LIMIT: self._replica_limit,
             ShortfallCause.BUDGET: self._budget,
             ShortfallCause.POOL_FULL: self._pool_full,
+            ShortfallCause.FIXED: self._fixed,
+            ShortfallCause.ADOPTED: self._adopted,
         }[cause]
         takers = taken_by(facts, self.counts, cell)
         return Shortfall(cell.name, missing_per_s, cause, f"{lacks}: {takers}{remedy(option)}")
@@ -139,6 +141,22 @@ class _Shortfalls:
         return (
             f"the budget is {usd(budget)} and {usd(needed)} is needed, for {counted(mine, 'more replica')} "
             f"of {option.label}{others}; raise the budget of the Fleet or lower the demand"
+        )
+
+    def _fixed(self, option: Option) -> str:
+        more = sum(lack.more for lack in self._like(ShortfallCause.FIXED) if lack.option == option)
+        count = self.counts.get(option.name, 0)
+        return (
+            f"{option.fixed_by} sets {counted(count, 'replica')} of {option.label} and {count + more} are"
+            " needed; let it set more, or delete it to let Argosy decide"
+        )
+
+    def _adopted(self, option: Option) -> str:
+        more = sum(lack.more for lack in self._like(ShortfallCause.ADOPTED) if lack.option == option)
+        count = self.counts.get(option.name, 0)
+        return (
+            f"Deployment {option.name}, which a user runs, has {counted(count, 'replica')} and"
+            f" {count + more} are needed; scale it up, or let Argosy make replicas in a pool with free GPUs"
         )
 
     def _pool_full(self, option: Option) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ortools.math_opt.python import mathopt
@@ -22,6 +22,11 @@ FEASIBILITY_TOLERANCE = 1e-9
 """SCIP's default of 1e-6 alone would use up the whole tolerance of `check`."""
 
 Values = Mapping[mathopt.Variable, float]
+
+
+SECOND_SHARE = 0.25
+"""Of the time limit, what a second solve gets at least: both take 1.25 limits at most, and a decision on a
+snapshot of half a minute ago is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,13 @@ class SolveLimits:
         for name, value in (("time limit", self.time_limit_s), ("gap", self.gap)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"the {name} is a finite number of at least 0, got {value}")
+
+    def after(self, seconds: float) -> SolveLimits:
+        """The limits of a second solve in the same decision. seconds: what the first one took"""
+        if self.time_limit_s is None:
+            return self
+        left_s = max(self.time_limit_s - seconds, SECOND_SHARE * self.time_limit_s)
+        return replace(self, time_limit_s=left_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from argosy.certificates.renewal import Held, ends, renewed
 from argosy.certificates.wanted import Part, Wanted, kept
@@ -28,12 +28,21 @@ _MOST_ATTEMPTS = 5
 """Of one pass: another writer may be at work, which makes the same."""
 
 
+_RESTART = (
+    "; an Envoy that has read it keeps its earlier certificates until it is restarted (kubectl rollout"
+    " restart deployment/argosy-envoy, or daemonset/argosy-envoy)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """held: what the Secrets hold now; done: why each certificate was made that is new."""
+    """held: what the Secrets hold now; done: why each certificate was made that is new; damaged: why each
+    authority was written anew that could not be read.
+    """
 
     held: Held
     done: dict[Part, str]
+    damaged: dict[Part, str] = field(default_factory=dict)
 
 
 async def renew(secrets: CertificateSecrets, wanted: Callable[[Held], Wanted], now: dt.datetime) -> Pass:
@@ -48,7 +57,7 @@ async def renew(secrets: CertificateSecrets, wanted: Callable[[Held], Wanted], n
             if error.next_step is NextStep.REPLAN and attempt < _MOST_ATTEMPTS:
                 continue
             raise
-        return Pass({**held, **renewal.files}, renewal.reasons)
+        return Pass({**held, **renewal.files}, renewal.reasons, renewal.damaged)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
@@ -85,6 +94,9 @@ class CertificateKeeper:
         self.ends = ends(found.held)
         for part, reason in found.done.items():
             log.info("the Secret %s has a new certificate: %s", self._secrets.key(part), reason)
+        for part, why in found.damaged.items():
+            remedy = _RESTART if part is Part.ENVOY else ""
+            log.warning("the Secret %s is set right: %s%s", self._secrets.key(part), why, remedy)
         return PERIOD_S
 
     def _wanted(self, held: Held) -> Wanted:

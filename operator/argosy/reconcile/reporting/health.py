@@ -70,6 +70,7 @@ async def serve_health(address: str, health: Health) -> web.AppRunner:
         return _answer(health.not_serving())
 
     async def metrics(_: web.Request) -> web.Response:
+        health.metrics.show_failing(health.troubles.lasting_activities())
         body = generate_latest(health.metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

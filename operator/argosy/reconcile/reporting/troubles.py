@@ -88,6 +88,11 @@ class Troubles:
         for activity in [a for a in self._now if a.startswith(prefix) and a not in activities]:
             self.succeeded(activity)
 
+    def lasting_activities(self) -> tuple[str, ...]:
+        """The activities that have failed for so long, also those that /readyz leaves out."""
+        now_s = self._clock.monotonic_s()
+        return tuple(sorted(name for name, each in self._now.items() if now_s - each.began_s >= LASTING_S))
+
     def lasting(self) -> tuple[str, ...]:
         """The sentences of failures that have lasted, for /readyz, by activity."""
         now_s = self._clock.monotonic_s()

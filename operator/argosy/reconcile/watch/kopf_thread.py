@@ -12,7 +12,9 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +24,54 @@ import yaml
 from argosy.api.kinds import Kind, kind_of
 from argosy.reconcile.clock import Clock
 
-log = logging.getLogger(__name__)
-
-RESTART_S = 1.0
-"""From the end of a watch that has failed to the next one."""
-
 _IDENTITY: Any = "argosy"
 """For kopf's peering, which is not used. Without one, kopf asks for the user's name, and a container's
 user may have none."""
 
 Deliver = Callable[[str, kopf.RawEvent], None]
+Ended = Callable[[BaseException | None], Awaitable[float]]
+"""Called where the watches have ended by themselves; the seconds until they start again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a watch calls. deliver: with an event; stuck: where one of its requests keeps failing."""
+
+    deliver: Deliver
+    stuck: Callable[[], None] = lambda: None
+
+
+Run = Callable[[Path | None, frozenset[str], Found, threading.Event], None]
+"""Watches in the calling thread until the event is set."""
+
+
+STUCK_AFTER = 3
+"""Attempts of one request that fail in a row before that is noticed, every time."""
 
 
 class Backoffs:
-    """Seconds between attempts, without end: an API server may be away for any time."""
+    """Seconds between attempts, without end: an API server may be away for any time.
+
+    stuck: called where one request keeps failing
+    """
+
+    def __init__(self, stuck: Callable[[], None] = lambda: None) -> None:
+        self._stuck = stuck
 
     def __iter__(self) -> Iterator[float]:
-        return itertools.chain((0.2, 0.5, 1.0), itertools.repeat(2.0))
+        for number, delay_s in enumerate(itertools.chain((0.2, 0.5, 1.0), itertools.repeat(2.0)), start=1):
+            if number % STUCK_AFTER == 0:
+                self._stuck()
+            yield delay_s
 
 
 class KopfThread:
     """Watches the kinds that it was last given, until `stop`."""
 
-    def __init__(self, deliver: Deliver, clock: Clock) -> None:
-        self._deliver, self._clock = deliver, clock
+    def __init__(self, found: Found, clock: Clock, ended: Ended, watch: Run | None = None) -> None:
+        """watch: in place of kopf"""
+        self._found, self._clock, self._ended = found, clock, ended
+        self._watch = watch or _run_kopf
         self._kinds: frozenset[str] = frozenset()
         self._woken = asyncio.Event()
         self._is_stopped = False
@@ -76,10 +102,11 @@ class KopfThread:
             await self._until_woken_or_over(running)
             before, running = running, None
             if before is not None and before.task.done():
-                log.warning("the watches ended and are started again: %s", before.task.exception())
-                await self._clock.sleep(RESTART_S)
+                pause_s = await self._ended(before.task.exception())
+                await self._clock.wait(self._woken, pause_s)
+                self._woken.clear()
             if self._kinds and not self._is_stopped:
-                running = _Watch(kubeconfig, self._kinds, self._deliver)
+                running = _Watch(partial(self._watch, kubeconfig, self._kinds), self._found)
             if before is not None:
                 before.stop.set()
         if running is not None:
@@ -98,36 +125,33 @@ class KopfThread:
 class _Watch:
     """One run of kopf."""
 
-    def __init__(self, kubeconfig: Path | None, kinds: frozenset[str], deliver: Deliver) -> None:
+    def __init__(self, watch: Callable[[Found, threading.Event], None], found: Found) -> None:
         loop = asyncio.get_running_loop()
 
-        def deliver_there(kind: str, event: kopf.RawEvent) -> None:
+        def call_there(function: Callable[..., None], *arguments: Any) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(deliver, kind, event)
+                loop.call_soon_threadsafe(function, *arguments)
 
+        there = Found(partial(call_there, found.deliver), partial(call_there, found.stuck))
         self.stop = threading.Event()
-        self.task = asyncio.create_task(
-            asyncio.to_thread(_run_kopf, kubeconfig, kinds, deliver_there, self.stop)
-        )
+        self.task = asyncio.create_task(asyncio.to_thread(watch, there, self.stop))
 
     async def ended(self) -> None:
         self.stop.set()
         await asyncio.wait({self.task})
 
 
-def _run_kopf(
-    kubeconfig: Path | None, kinds: frozenset[str], deliver: Deliver, stop: threading.Event
-) -> None:
+def _run_kopf(kubeconfig: Path | None, kinds: frozenset[str], found: Found, stop: threading.Event) -> None:
     # Its own lines are about its tasks, with tracebacks; `KopfThread` and the listings report what matters.
     logging.getLogger("kopf").setLevel(logging.CRITICAL)
     registry = kopf.OperatorRegistry()
     for plural in sorted(kinds):
-        _register(registry, kind_of(plural), deliver)
+        _register(registry, kind_of(plural), found.deliver)
     _register_login(registry, kubeconfig)
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
-    settings.networking.error_backoffs = Backoffs()
+    settings.networking.error_backoffs = Backoffs(found.stuck)
     settings.watching.connect_timeout = 5.0
     operator = kopf.operator(
         registry=registry,

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from argosy.api.kinds import CUSTOM, USER_SPECS, WATCHED
+from argosy.api.kinds import CUSTOM, USER_SPECS, WATCHED, kind_of
 from argosy.control.triggers import RESTORED
 from argosy.errors import ActuationError
 from argosy.kube.api import ApiServer, path_of
@@ -25,8 +25,9 @@ from argosy.kube.store import Object, Store, object_key
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.watch.deletions import Deletions
-from argosy.reconcile.watch.kopf_thread import Backoffs, KopfThread
-from argosy.snapshot.seen import KindSeen, KindState, ObjectRef, problems
+from argosy.reconcile.watch.failing import FailingWatches
+from argosy.reconcile.watch.kopf_thread import Backoffs, Found, KopfThread
+from argosy.snapshot.seen import ROLE, KindSeen, KindState, ObjectRef, problems
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,11 @@ MISSED_AFTER_S = 3.0
 SETTLED_S = 10.0
 """A watch that has just started lists everything first."""
 
+_DONE_WITHOUT = (
+    "the %s cannot be listed (%s): that one sets the number of a Deployment's replicas is known only from the"
+    " first number that it sets; allow list and watch, as %s does"
+)
+
 _STATES = {404: KindState.MISSING, 403: KindState.FORBIDDEN}
 
 
@@ -64,13 +70,15 @@ class Listeners:
     """Who is notified. on_change: of a changed object; on_picture: why the picture is less or more
     complete than before; on_missed: kind and number of changes that only a listing found; on_restored:
     by what it shows that the API server was restored to an earlier state; on_relisted: of each kind that
-    was listed for the first time since, or since the operator may list it, with that cause."""
+    was listed for the first time since, or since the operator may list it, with that cause; on_failing: of
+    the kinds whose watches fail now."""
 
     on_change: Callable[[Change], None]
     on_picture: Callable[[str], None] = lambda sentence: None
     on_missed: Callable[[str, int], None] = lambda kind, number: None
     on_restored: Callable[[str], None] = lambda proof: None
     on_relisted: Callable[[str, str], None] = lambda kind, cause: None
+    on_failing: Callable[[frozenset[str]], None] = lambda kinds: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,9 @@ class Watches:
         self._store, self._api, self._clock, self._listeners = store, api, clock, listeners
         self._troubles = troubles
         self._deletions = Deletions(store, api, clock)
-        self._kopf = KopfThread(self.seen, clock)
+        self._kopf = KopfThread(Found(self.seen, self.watch_stuck), clock, self.watches_ended)
+        self._is_stuck = False
+        self._failing = FailingWatches(store, api, clock, troubles, listeners.on_failing)
         self._watched_since_s = float("inf")
         self._found: dict[tuple[str, str], _Found] = {}
         self._lost: dict[str, frozenset[str]] = dict.fromkeys(WATCHED, frozenset())
@@ -99,6 +109,11 @@ class Watches:
         self._list_now = asyncio.Event()
         self._asked = asyncio.Event()
         """A deletion was reported: whether a user made it is to be found out at once."""
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """The kinds that kopf watches."""
+        return self._kopf.kinds
 
     async def run(self, kubeconfig: Path | None) -> None:
         """Watch until `stop`."""
@@ -128,9 +143,11 @@ class Watches:
                 on_looked(began_s)
             else:
                 await self._resync_quietly()
+            await self._try_failing()
             self._follow_kinds()
             self._report_missed()
-            await self._clock.wait(self._list_now, MISSING_S if self._unlisted() else QUICK_S)
+            lacks = any(kind_of(plural).is_needed for plural in self._unlisted())
+            await self._clock.wait(self._list_now, MISSING_S if lacks else QUICK_S)
 
     async def judge_deletions(self) -> None:
         """Find out at once who deleted what a watch has reported as deleted, until cancelled."""
@@ -203,9 +220,36 @@ class Watches:
             self._deletions.report(ObjectRef(kind, key))
             self._asked.set()
 
+    async def watches_ended(self, error: BaseException | None) -> float:
+        """The watches have ended by themselves; returns the seconds until they start again."""
+        before = self._failing.unreported
+        pause_s = await self._failing.ended(self._kopf.kinds, error)
+        await self._resync_quietly()
+        await self._try_failing()
+        self._follow_kinds()
+        self._tell_failing(before)
+        return pause_s
+
+    def watch_stuck(self) -> None:
+        """A request of the watches keeps failing."""
+        self._is_stuck = True
+
+    async def _try_failing(self) -> None:
+        before = self._failing.unreported
+        if self._is_stuck:
+            self._is_stuck = False
+            await self._failing.look(self._kopf.kinds)
+        await self._failing.try_again(self._unlisted())
+        self._tell_failing(before)
+
+    def _tell_failing(self, before: frozenset[str]) -> None:
+        """Fleet shows which watches fail."""
+        if self._failing.unreported != before:
+            self._listeners.on_picture("the watches that fail have changed")
+
     async def _resync_quietly(self) -> None:
         try:
-            await self.resync((*USER_SPECS, *self._unlisted()))
+            await self.resync({*USER_SPECS, *self._unlisted(), *self._failing.unreported})
         except ActuationError as error:
             log.debug("the quick comparison was left out: %s", error)
 
@@ -272,6 +316,8 @@ class Watches:
     async def _note_unlisted(self, plural: str, error: ActuationError) -> None:
         was = self._store.kinds[plural]
         self._store.note(replace(was, state=_STATES[error.status], problem=words(error)))
+        if was.state is not _STATES[error.status] and not kind_of(plural).is_needed:
+            log.warning(_DONE_WITHOUT, plural, words(error), ROLE)
         if plural in CUSTOM:
             await self._deletions.look(plural)
 
@@ -297,7 +343,7 @@ class Watches:
     def _follow_kinds(self) -> None:
         """Watch exactly the kinds that can be listed: a watch of any other ends kopf."""
         listed = {k for k, seen in self._store.kinds.items() if seen.compared_s is not None}
-        wanted = frozenset(listed.difference(self._unlisted()))
+        wanted = frozenset(listed.difference(self._unlisted(), self._failing.kinds))
         if wanted != self._kopf.kinds:
             self._start(wanted)
 
@@ -319,7 +365,8 @@ class Watches:
     def _await_event(self, kind: str, old: Object | None, new: Object | None) -> None:
         now_s = self._clock.monotonic_s()
         item = new or old
-        if item is None or now_s - self._watched_since_s < SETTLED_S:
+        is_reported = kind not in self._failing.unreported
+        if item is None or not is_reported or now_s - self._watched_since_s < SETTLED_S:
             return
         version = None if new is None else _version(new)
         self._found[kind, _uid(item)] = _Found(version, now_s)

@@ -17,7 +17,7 @@ from argosy.control.picture.remarks import named, ready_update, remarked
 from argosy.control.picture.set_aside import SetAside
 from argosy.keys import ClassKey
 from argosy.snapshot.fleet import FleetSnapshot
-from argosy.snapshot.seen import ObjectRef, Seen
+from argosy.snapshot.seen import KindSeen, KindState, ObjectRef, Seen
 
 LONG_AGO = "2023-01-01T00:00:00Z"
 BAD = ObjectRef(WorkloadClass.PLURAL, "default/bad")
@@ -158,6 +158,21 @@ def test_an_object_of_which_no_version_can_be_read_keeps_a_true_ready(
 def test_an_unreadable_object_that_nothing_runs_for_gets_no_remark() -> None:
     update = of_class("bad", a_condition("Accepted", "False", "InvalidSpec"))
     assert remarks(a_picture(invalid=(an_invalid(),)), update) == (update,)
+
+
+def test_fleet_names_the_watches_that_fail_unless_it_says_something_graver() -> None:
+    why = "the operator's account may not watch pods"
+    kinds = {
+        "pods": KindSeen("pods", KindState.SEEN, unwatched=why),
+        "nodes": KindSeen("nodes", KindState.SEEN),
+    }
+    [found] = remarks(a_picture(seen=Seen(kinds=kinds)), of_fleet())
+    assert rows(found) == {"Ready": ("True", "WatchFails")}
+    assert said(found) == (
+        f"No watch reports changes of pods, so listings find them some seconds late: {why}."
+    )
+    [graver] = remarks(a_picture(seen=Seen(kinds=kinds)), of_fleet(), waiting="a removal waits")
+    assert rows(graver) == {"Ready": ("True", "RemovalWaits")}
 
 
 # --- classes that are kept, and a picture that is not believed ------------------------------------

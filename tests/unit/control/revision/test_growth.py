@@ -12,6 +12,11 @@ from small_fleet import LOAD_S, World, a_class, a_fleet, a_model, a_pool, some_n
 from argosy.api import CustomResource, FleetPlan
 from argosy.control.memory import ControlMemory
 from argosy.control.revision.window import LOAD_TIMES
+from argosy.control.step import StepSettings, step
+from argosy.plan.problem import PlanProblem
+from argosy.plan.solution import Plan
+from argosy.plan.solve import solve
+from argosy.plan.solver.search import SolveLimits
 
 WINDOW_S = 20
 
@@ -168,3 +173,21 @@ def test_a_class_that_stays_short_and_whose_rate_flips_does_not_hold_what_anothe
         tick(world)
     assert world.replicas() == {"l40s/batch": 1, "l40s/chat": 3}
     assert world.applied.spec.revision - before <= 6
+
+
+def test_a_decision_that_solves_twice_takes_no_more_than_a_quarter_longer_than_the_limit() -> None:
+    world = a_world()
+    world.apply(a_pool("h100", "H100", priceUsdPerHour=0.5))
+    tick(world)
+    world.apply(a_pool("h100", "H100", priceUsdPerHour=9.0), a_class(rate_per_s=20.0))
+    limits_s: list[float | None] = []
+
+    def slow(problem: PlanProblem, limits: SolveLimits | None = None) -> Plan:
+        assert limits is not None
+        limits_s.append(limits.time_limit_s)
+        plan = solve(problem, replace(limits, time_limit_s=None))
+        return replace(plan, report=replace(plan.report, seconds=10.0))
+
+    settings = StepSettings("a test", plan_time_limit_s=10.0)
+    assert step(world.snapshot(), world.memory, settings, world.perf, slow).new_plan is not None
+    assert limits_s == [10.0, 2.5]

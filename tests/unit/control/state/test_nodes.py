@@ -9,7 +9,7 @@ from builders import NVIDIA, a_node, a_pod, a_pool
 from small_fleet import World
 
 from argosy.api import GPUPool
-from argosy.control.state.nodes import PoolNodes, UsableNode, closed_text, pool_nodes
+from argosy.control.state.nodes import PoolNodes, SharedNodes, UsableNode, closed_text, pool_nodes
 from argosy.snapshot.cluster import NodeState, PodState, Taint
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -135,9 +135,10 @@ def test_a_node_belongs_to_the_oldest_pool_that_names_it() -> None:
         NodeState("both", {**labels, "nvidia.com/gpu.product": "x"}, {NVIDIA: 2}, ready=True),
         NodeState("one", labels, {NVIDIA: 2}, ready=True),
     ]
+    shared = (SharedNodes("narrow", "wide", ("both",)),)
     assert pool_nodes(snapshot_of(nodes, pools=(wide, narrow)), frozenset()) == {
-        "narrow": PoolNodes("narrow", ("both",), (UsableNode("both", 2),), 2),
-        "wide": PoolNodes("wide", ("one",), (UsableNode("one", 2),), 2, older_claimant="narrow"),
+        "narrow": PoolNodes("narrow", ("both",), (UsableNode("both", 2),), 2, shared=shared),
+        "wide": PoolNodes("wide", ("one",), (UsableNode("one", 2),), 2, "narrow", shared=shared),
     }
 
 

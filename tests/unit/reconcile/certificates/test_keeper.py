@@ -79,6 +79,23 @@ async def test_a_value_that_is_no_base64_is_replaced() -> None:
 
 
 @in_virtual_time
+async def test_an_authority_that_is_no_pem_is_set_right_and_the_log_says_which_envoys_to_restart(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(made(NOW))
+    await world.clock.sleep(1.0)
+    world.api.of("secrets")[NAMES[2]]["data"]["ca.crt"] = base64.b64encode(b"no PEM").decode()
+    with caplog.at_level(logging.WARNING):
+        await world.clock.sleep(3 * PERIOD_S)
+    assert written(world.api) == [NAMES[2]]
+    [line] = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert line.startswith(
+        "the Secret argosy-system/argosy-xds-envoy is set right: ca.crt holds no certificate"
+    )
+    assert "kubectl rollout restart deployment/argosy-envoy" in line
+
+
+@in_virtual_time
 async def test_where_another_writer_was_faster_it_reads_again() -> None:
     api, rivals = MemoryApiServer(), [made(NOW - HOUR)]
     put(api, made(NOW - 80 * DAY))

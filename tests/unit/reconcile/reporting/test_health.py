@@ -89,6 +89,21 @@ async def test_a_failure_that_lasts_turns_readyz_back_but_takes_no_envoy_its_ser
 
 
 @in_virtual_time
+async def test_what_fails_for_some_time_is_a_metric_by_activity_until_it_works() -> None:
+    series = 'argosy_failing{activity="leader election"} 1.0'
+    async with serving() as endpoint:
+        endpoint.troubles.failed("leader election", "the API server does not answer")
+        endpoint.troubles.failed("events", "one was not posted", is_readiness=False)
+        assert series not in (await endpoint.get("/metrics"))[1], "it may be over in a moment"
+        await endpoint.clock.sleep(LASTING_S)
+        text = (await endpoint.get("/metrics"))[1]
+        assert series in text
+        assert 'argosy_failing{activity="events"} 1.0' in text, "also what /readyz leaves out"
+        endpoint.troubles.succeeded("leader election")
+        assert series not in (await endpoint.get("/metrics"))[1]
+
+
+@in_virtual_time
 async def test_a_loop_that_does_not_come_round_is_unhealthy_and_one_that_rests_is_not() -> None:
     async with serving() as endpoint:
         endpoint.heartbeats.beat("the traffic loop", 120.0)

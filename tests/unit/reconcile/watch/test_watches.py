@@ -15,7 +15,7 @@ from argosy.control.triggers import RESTORED
 from argosy.errors import NextStep
 from argosy.kube.store import Store
 from argosy.reconcile.watch.watches import Change, Listeners, Watches
-from argosy.snapshot.seen import SECOND_LOOK_S
+from argosy.snapshot.seen import SECOND_LOOK_S, KindState, problems
 
 
 class Stage:
@@ -169,3 +169,18 @@ async def test_after_a_restore_nothing_counts_as_created_and_every_kind_is_liste
     assert {kind for kind, _ in relisted} == set(WATCHED)
     assert {cause for _, cause in relisted} == {RESTORED}
     assert list(stage.store.of("workloadclasses")) == ["default/chat"]
+
+
+@in_virtual_time
+async def test_autoscalers_that_may_not_be_listed_hold_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage(0)
+    stage.server.forbidden = {"horizontalpodautoscalers"}
+    with caplog.at_level(logging.WARNING):
+        await stage.watches.resync_until_complete()
+        await stage.watches.resync_until_complete()
+    assert stage.store.is_synced
+    assert stage.store.kinds["horizontalpodautoscalers"].state is KindState.FORBIDDEN
+    assert problems(stage.store.kinds.values(), 0.0) == ()
+    said = [r.message for r in caplog.records if "horizontalpodautoscalers cannot be listed" in r.message]
+    assert len(said) == 1
+    assert "allow list and watch, as charts/argosy/files/operator-rbac.yaml does" in said[0]

@@ -1,0 +1,1 @@
+"""Whose number of replicas a Deployment has."""
