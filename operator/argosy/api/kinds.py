@@ -41,7 +41,7 @@ class TriggerRule(StrEnum):
     BUDGET = "Budget"
     """That it keeps another number of replicas, or is gone."""
     AUTOSCALER = "Autoscaler"
-    """That it names a Deployment of Argosy's, or no longer does, and its bounds."""
+    """That it names a Deployment, or no longer does, and its bounds."""
 
 
 @dataclass(frozen=True, slots=True)

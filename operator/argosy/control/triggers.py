@@ -327,14 +327,19 @@ def _autoscaled(previous: Object, current: Object) -> str:
 
 
 def _autoscaler_change(previous: Object | None, current: Object | None) -> Trigger | None:
-    """One that names a Deployment of Argosy's came, went or has other bounds; its status triggers nothing."""
+    """One that names a Deployment came, went or has other bounds; its status triggers nothing.
+
+    Of a Deployment that is hardly Argosy's it is no cause of a plan.
+    """
     before, after = (None if a is None else autoscaler_state(a) for a in (previous, current))
-    about = next((a for a in (after, before) if a is not None and a.names_own), None)
-    if before == after or about is None:
+    if before == after:
         return None
     what = "was deleted" if current is None else "was created" if previous is None else "was changed"
     name = _name(current or previous or {})
-    return Trigger(f"HorizontalPodAutoscaler {name} of Deployment {about.deployment} {what}")
+    about = before if before is not None and before.is_of_argosy else after or before
+    assert about is not None
+    message = f"HorizontalPodAutoscaler {name} of Deployment {about.deployment} {what}"
+    return Trigger(message, is_progress=not about.is_of_argosy)
 
 
 def _adoption_change(previous: Object | None, current: Object) -> str:

@@ -95,7 +95,7 @@ class FleetSnapshot:
     loose: ReplicaSets, by key, that no Deployment owns though one of Argosy's made them
     ending: namespaces that are being deleted: since when (seconds since the epoch)
     protected: replicas that Argosy's PodDisruptionBudget of each Deployment keeps ready
-    autoscalers: HorizontalPodAutoscalers, by key, that name Deployments
+    autoscalers: HorizontalPodAutoscalers that name Deployments, by key
     unadopted: Deployments that users labelled for adoption, and why they are not adopted
     unlabelled: what became of the label of a PodDisruptionBudget that was Argosy's by it, by Deployment
     invalid: objects that the API server holds but that cannot be read; decisions leave them out

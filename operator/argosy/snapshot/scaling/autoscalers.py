@@ -24,12 +24,12 @@ SCALED_OBJECT = "ScaledObject"
 
 _COUNT: Path = ("spec", "replicas")
 _OWN_NAME = re.compile(r".+-[bcdfghjklmnpqrstvwxz2456789]{7}")
-"""What the names of Argosy's Deployments look like."""
+"""What the names of Deployments that Argosy makes look like."""
 
 
 @dataclass(frozen=True, slots=True)
 class AutoscalerState:
-    """A HorizontalPodAutoscaler that names a Deployment, be it one that Argosy neither made nor adopted.
+    """A HorizontalPodAutoscaler that names a Deployment, Argosy's or another.
 
     least, most: its bounds
     maker: key of the KEDA ScaledObject that it was made for, if any
@@ -42,8 +42,8 @@ class AutoscalerState:
     maker: NamespacedName | None = None
 
     @property
-    def names_own(self) -> bool:
-        """Whether the Deployment is one that Argosy made, by its name."""
+    def is_of_argosy(self) -> bool:
+        """Whether its Deployment's name is as those that Argosy makes."""
         return _OWN_NAME.fullmatch(self.deployment.name) is not None
 
 
