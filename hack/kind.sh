@@ -172,7 +172,7 @@ down() {
   if [ "$(kubectl --context "kind-$CLUSTER" get nodes -l $CREATED=true -o name | wc -l)" -gt 0 ]; then
     kind delete cluster --name "$CLUSTER"
   else
-    say "the cluster $CLUSTER was there before: Argosy is taken out of it"
+    say "the cluster $CLUSTER was there before: Argosy is taken out of it, once its replicas and Envoys have finished"
     uninstall
   fi
   say "Docker keeps the images, so that they are built sooner next time: docker image rm argosy-{operator,simulator,envoy}:$TAG"
