@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.api import Fleet
+from argosy.api.adoption import ADOPT, ADOPT_ARGS, ADOPT_CLASS
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.kinds import TriggerRule, kind_of
 from argosy.api.orders import APPROVED, ROLLBACK, is_approved, orders_of
@@ -300,6 +301,8 @@ def _deployment_change(previous: Object | None, current: Object | None) -> Trigg
         return Trigger(f"a restart of Deployment {_name(current)} was ordered (kubectl rollout restart)")
     if previous is not None and _is_going(current) and not _is_going(previous):
         return Trigger(f"Deployment {_name(current)} is being deleted", is_progress=True)
+    if what := _adoption_change(previous, current):
+        return Trigger(what)
     if previous is not None and (count := _autoscaled(previous, current)):
         return Trigger(count, about=f"the count of Deployment {_name(current)}")
     if previous is not None and _is_edited(previous, current):
@@ -324,15 +327,41 @@ def _autoscaled(previous: Object, current: Object) -> str:
 
 
 def _autoscaler_change(previous: Object | None, current: Object | None) -> Trigger | None:
-    """One that names a Deployment of Argosy's came, went or has other bounds; its status triggers nothing."""
+    """One that names a Deployment came, went or has other bounds; its status triggers nothing.
+
+    Of a Deployment that is hardly Argosy's it is no cause of a plan.
+    """
     before, after = (None if a is None else autoscaler_state(a) for a in (previous, current))
     if before == after:
         return None
     what = "was deleted" if current is None else "was created" if previous is None else "was changed"
     name = _name(current or previous or {})
-    about = after or before
+    about = before if before is not None and before.is_of_argosy else after or before
     assert about is not None
-    return Trigger(f"HorizontalPodAutoscaler {name} of Deployment {about.deployment} {what}")
+    message = f"HorizontalPodAutoscaler {name} of Deployment {about.deployment} {what}"
+    return Trigger(message, is_progress=not about.is_of_argosy)
+
+
+def _adoption_change(previous: Object | None, current: Object) -> str:
+    """What a user says of a Deployment's adoption and did not say before; empty where that is nothing."""
+    before, after = (_adoption_words(item) for item in (previous or {"metadata": {}}, current))
+    if before == after:
+        return ""
+    if ADOPT not in after:
+        return f"a user took Deployment {_name(current)} back (label {ADOPT} removed)"
+    named = ", ".join(
+        f"{name}={after[name]}" for name in sorted(after) if after.get(name) != before.get(name)
+    )
+    return (
+        f"a user asked for the adoption of Deployment {_name(current)} ({named or 'an annotation removed'})"
+    )
+
+
+def _adoption_words(item: Object) -> dict[str, str]:
+    """The label, and where it is set the annotations."""
+    labels, annotations = (item["metadata"].get(name) or {} for name in ("labels", "annotations"))
+    named = {name: annotations[name] for name in (ADOPT_ARGS, ADOPT_CLASS) if name in annotations}
+    return {ADOPT: labels[ADOPT], **named} if ADOPT in labels else {}
 
 
 def _replica_set_change(previous: Object | None, current: Object | None) -> Trigger | None:

@@ -428,7 +428,6 @@ def an_hpa(name: str = ENGINES, most: int = 5, **parts: Any) -> dict[str, Any]:
         pytest.param(an_hpa(), an_hpa(most=7), "changed", id="other bounds"),
         pytest.param(an_hpa(), an_hpa("shop"), "changed", id="another target"),
         pytest.param(an_hpa(), an_hpa(status={"currentReplicas": 2}), "", id="its status"),
-        pytest.param(None, an_hpa("shop"), "", id="of a Deployment of a user's"),
     ],
 )
 def test_an_autoscaler_of_a_deployment_of_argosys_calls_for_a_decision(
@@ -437,6 +436,12 @@ def test_an_autoscaler_of_a_deployment_of_argosys_calls_for_a_decision(
     found = trigger_of("horizontalpodautoscalers", before, after)
     sentence = f"HorizontalPodAutoscaler default/hpa of Deployment default/{ENGINES} was {what}"
     assert found == (Trigger(sentence) if what else None)
+
+
+def test_an_autoscaler_of_another_deployment_is_no_cause_of_a_plan() -> None:
+    found = trigger_of("horizontalpodautoscalers", None, an_hpa("shop"))
+    assert found is not None
+    assert found.is_progress
 
 
 def test_a_number_that_an_autoscaler_sets_is_a_cause_of_its_own() -> None:

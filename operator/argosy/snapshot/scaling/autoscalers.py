@@ -24,12 +24,12 @@ SCALED_OBJECT = "ScaledObject"
 
 _COUNT: Path = ("spec", "replicas")
 _OWN_NAME = re.compile(r".+-[bcdfghjklmnpqrstvwxz2456789]{7}")
-"""What the names of Argosy's Deployments look like: of any other Deployment nothing is read."""
+"""What the names of Deployments that Argosy makes look like."""
 
 
 @dataclass(frozen=True, slots=True)
 class AutoscalerState:
-    """A HorizontalPodAutoscaler that names a Deployment of Argosy's.
+    """A HorizontalPodAutoscaler that names a Deployment, Argosy's or another.
 
     least, most: its bounds
     maker: key of the KEDA ScaledObject that it was made for, if any
@@ -40,6 +40,11 @@ class AutoscalerState:
     least: int
     most: int
     maker: NamespacedName | None = None
+
+    @property
+    def is_of_argosy(self) -> bool:
+        """Whether its Deployment's name is as those that Argosy makes."""
+        return _OWN_NAME.fullmatch(self.deployment.name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,12 @@ class CountOwner:
 
 
 def autoscaler_state(item: Object) -> AutoscalerState | None:
-    """A HorizontalPodAutoscaler; None where it names no Deployment of Argosy's."""
+    """A HorizontalPodAutoscaler; None where it names no Deployment."""
     metadata, spec = item["metadata"], item.get("spec") or {}
     target = spec.get("scaleTargetRef") or {}
     group = str(target.get("apiVersion") or "").partition("/")[0]
     name, namespace = str(target.get("name") or ""), metadata.get("namespace") or ""
-    if target.get("kind") != "Deployment" or group != "apps" or not _OWN_NAME.fullmatch(name):
+    if target.get("kind") != "Deployment" or group != "apps" or not name:
         return None
     makers = (str(o.get("name")) for o in metadata.get("ownerReferences") or () if _is_scaled_object(o))
     maker = next(makers, "")

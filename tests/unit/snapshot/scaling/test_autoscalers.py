@@ -45,12 +45,18 @@ def test_an_autoscaler_is_read_with_its_bounds_and_the_default_of_the_lower_one(
     [
         pytest.param({**TARGET, "kind": "StatefulSet"}, id="another kind"),
         pytest.param({**TARGET, "apiVersion": "example.com/v1"}, id="another group's Deployment"),
-        pytest.param({**TARGET, "name": "shop"}, id="a Deployment of a user's"),
         pytest.param({}, id="no target"),
     ],
 )
-def test_what_names_no_deployment_of_argosys_is_left_out(target: dict[str, Any]) -> None:
+def test_what_names_no_deployment_is_left_out(target: dict[str, Any]) -> None:
     assert autoscaler_state(an_hpa(target)) is None
+
+
+def test_one_of_a_users_deployment_is_kept_in_case_that_is_adopted() -> None:
+    state = autoscaler_state(an_hpa({**TARGET, "name": "shop"}))
+    assert state is not None
+    assert (state.deployment, state.is_of_argosy) == (DeploymentKey("default/shop"), False)
+    assert autoscaler_state(an_hpa()).is_of_argosy  # type: ignore[union-attr]
 
 
 def test_an_object_without_a_spec_is_left_out() -> None:
