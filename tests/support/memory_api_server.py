@@ -147,6 +147,10 @@ class MemoryApiServer(ApiServer):
         item = self.put(kind.plural, _merged(self.of(kind.plural)[key], body))
         return {"kind": "Scale", "metadata": item["metadata"], **body} if sub == "scale" else item
 
+    async def merge(self, kind: KindPath, key: str, body: Mapping[str, Any]) -> Object:
+        """A strategic merge patch, of which it knows what `_merged` does."""
+        return await self.patch(kind, key, body)
+
     async def delete(self, kind: KindPath, key: str) -> None:
         self._admit(Call("delete", kind.plural, key))
         self.drop(kind.plural, key)
@@ -290,7 +294,7 @@ def _rank(pod: Object) -> tuple[bool, bool, str]:
 
 
 def _merged(target: Any, patch: Any) -> Any:
-    """RFC 7386."""
+    """RFC 7386; of scheduling gates, those that a strategic merge patch deletes are removed."""
     if not isinstance(patch, Mapping):
         return patch
     merged = dict(target) if isinstance(target, Mapping) else {}
@@ -299,6 +303,9 @@ def _merged(target: Any, patch: Any) -> Any:
             merged.pop(name, None)
         else:
             merged[name] = _merged(merged.get(name), value)
+            if name == "schedulingGates" and isinstance(value, list):  # a strategic merge patch, by name
+                gone = {each["name"] for each in value}
+                merged[name] = [each for each in target.get(name) or () if each["name"] not in gone]
     return merged
 
 

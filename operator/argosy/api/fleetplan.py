@@ -63,6 +63,13 @@ class PlannedDeployment(Value):
             " spec.costUsdPerHour and not of replicas."
         ),
     )
+    is_adopted: bool = Field(
+        False,
+        description=(
+            "True for a Deployment that a user runs and labelled argosy.dev/adopt. Argosy lowers the number"
+            " of its replicas where the plan needs fewer, and changes nothing else of it."
+        ),
+    )
     request_limit: int | None = Field(
         None,
         ge=1,

@@ -15,10 +15,9 @@ from pydantic import Field
 
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
+from argosy.api.schema.pod_labels import PodLabels, pod_labels_rule
 from argosy.api.schema.rule import Rule
-from argosy.api.schema.value import Amount, Count, KeyedBy, LabelValue, Value
-
-_LABEL_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+from argosy.api.schema.value import LABEL_NAME, Amount, Count, KeyedBy, LabelValue, Value
 
 
 class PlacementMode(StrEnum):
@@ -46,7 +45,7 @@ class TaintEffect(StrEnum):
 class Toleration(Value):
     """A toleration of the replicas for a taint of the pool's nodes."""
 
-    key: str = Field(min_length=1, max_length=317, pattern=_LABEL_NAME, description="The taint's key.")
+    key: str = Field(min_length=1, max_length=317, pattern=LABEL_NAME, description="The taint's key.")
     operator: TolerationOperator = Field(
         TolerationOperator.EQUAL,
         description="Equal: the taint's value must be the same. Exists: any value is tolerated.",
@@ -82,6 +81,13 @@ class GPUPoolSpec(Value):
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = Field(
         (), description="Taints of the pool's nodes that replicas tolerate."
     )
+    pod_labels: PodLabels = Field(
+        {},
+        description=(
+            "Labels of the pods of all replicas in the pool, such as kueue.x-k8s.io/queue-name. A change"
+            " exchanges the replicas. A label of the same name in a ServedModel is used instead."
+        ),
+    )
     gpus_per_node: int = Field(
         ge=1, le=16, description="GPUs per node. All GPUs of a replica are on one node."
     )
@@ -89,7 +95,7 @@ class GPUPoolSpec(Value):
         "nvidia.com/gpu",
         min_length=1,
         max_length=317,
-        pattern=_LABEL_NAME,
+        pattern=LABEL_NAME,
         description="Name of the extended resource that counts the GPUs in Kubernetes.",
     )
     price_usd_per_hour: float = Field(ge=0, description="Price of one GPU in US dollars per hour.")
@@ -106,11 +112,12 @@ class GPUPoolSpec(Value):
         Rule(
             name="gpupool-node-selector-key",
             # A schema can bound a map's values only: a bad key would first be refused in the pods.
-            cel=f"self.nodeSelector.all(key, key.matches('{_LABEL_NAME}'))",
+            cel=f"self.nodeSelector.all(key, key.matches('{LABEL_NAME}'))",
             message="spec.nodeSelector: keys must be names of labels, such as nvidia.com/gpu.product",
-            holds=lambda spec: all(re.fullmatch(_LABEL_NAME, key) for key in spec.node_selector),
+            holds=lambda spec: all(re.fullmatch(LABEL_NAME, key) for key in spec.node_selector),
             field="nodeSelector",
         ),
+        pod_labels_rule("gpupool", "spec.podLabels"),
     )
 
 

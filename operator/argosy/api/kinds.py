@@ -111,7 +111,7 @@ REGISTRY: tuple[Kind, ...] = (
     Kind("Deployment", "deployments", "apps/v1", Scope.NAMESPACED, trigger=TriggerRule.DEPLOYMENT),
     # Only where no Deployment owns it: deleted without it, or its labels changed by hand.
     Kind("ReplicaSet", "replicasets", "apps/v1", Scope.NAMESPACED, trigger=TriggerRule.REPLICA_SET),
-    # Only those that name a Deployment of Argosy's: the number of its replicas is theirs.
+    # The number of replicas of a Deployment that one of them names is its.
     Kind(
         "HorizontalPodAutoscaler",
         "horizontalpodautoscalers",

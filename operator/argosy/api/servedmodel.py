@@ -14,6 +14,7 @@ from argosy.api.architecture import DeclaredArchitecture
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.engine_flags import RESERVED_FLAGS, flag_of
+from argosy.api.schema.pod_labels import PodLabels, pod_labels_rule
 from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
 from argosy.keys import ModelKey
@@ -115,6 +116,12 @@ class Engine(Value):
             " answer. A change exchanges the replicas, because the pod template holds it."
         ),
     )
+    pod_labels: PodLabels = Field(
+        {},
+        description=(
+            "Labels of the engine's pods, such as kueue.x-k8s.io/queue-name. A change exchanges the replicas."
+        ),
+    )
     args: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=64)] = (
         Field((), description="Further arguments of vLLM. An argument that another field sets is refused.")
     )
@@ -149,6 +156,7 @@ class Engine(Value):
             holds=lambda engine: engine.max_num_batched_tokens >= engine.max_num_seqs,
             field="maxNumBatchedTokens",
         ),
+        pod_labels_rule("servedmodel", "spec.engine.podLabels"),
     )
 
 
@@ -255,10 +263,17 @@ class ServedModelStatus(Value):
         None, description="The metadata.generation that this status is about."
     )
     conditions: Conditions = Field(
-        (), description="Conditions Accepted, ResolvedRefs, Programmed and Ready of the model."
+        (), description="Conditions Accepted, ResolvedRefs, Programmed and Ready of the model, and Adopted."
     )
     replicas_ready: Count | None = Field(None, description="Ready replicas of all variants.")
     replicas_desired: Count | None = Field(None, description="Replicas of all variants in the applied plan.")
+    replicas_adopted: Count | None = Field(
+        None,
+        description=(
+            "Those of the ready replicas that are in Deployments which users run and labelled"
+            " argosy.dev/adopt. Absent: there is no such Deployment."
+        ),
+    )
     cost_usd_per_hour: Amount | None = Field(
         None, description="Price of the GPUs that its engine pods hold, in US dollars per hour."
     )

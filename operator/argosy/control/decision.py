@@ -209,5 +209,6 @@ def replicas_by_classes(plan: FleetPlan) -> dict[str, str]:
             named: list[str] = [*classes.get(each.sharing_group, {})] or [each.sharing_group]
             more = f" and {len(named) - MOST_CLASSES_NAMED} more" if len(named) > MOST_CLASSES_NAMED else ""
             who = ", ".join(named[:MOST_CLASSES_NAMED]) + more
-            parts.setdefault(who, []).append(f"{each.replicas} x {each.variant}")
+            whose = f" (adopted: {each.deployment})" if each.is_adopted else ""
+            parts.setdefault(who, []).append(f"{each.replicas} x {each.variant}{whose}")
     return {who: " + ".join(what) for who, what in sorted(parts.items())}

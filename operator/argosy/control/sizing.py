@@ -24,7 +24,7 @@ from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory
 from argosy.control.state.counts import num_alive
 from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, pool_nodes
-from argosy.control.state.waiting import uncounted_pods
+from argosy.control.state.waiting import is_without_room, uncounted_pods
 from argosy.demand.forecast import ClassForecast
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.perf.protocol import PerfModel
@@ -129,7 +129,9 @@ def with_staying(sizing: Sizing, planned: Iterable[PlannedDeployment]) -> PlanPr
     problem = plan_problem(sizing)
     least = {entry.name: entry for entry in planned if entry.replicas}
     options = [
-        replace(o, least_replicas=least[o.name].replicas) if o.name in least and not o.fixed_by else o
+        replace(o, least_replicas=o.bounded(least[o.name].replicas))
+        if o.name in least and not o.fixed_by
+        else o
         for o in problem.options
     ]
     known, alive = {o.name for o in options}, _Alive.of(sizing)
@@ -138,7 +140,7 @@ def with_staying(sizing: Sizing, planned: Iterable[PlannedDeployment]) -> PlanPr
 
 
 def _former_option(entry: PlannedDeployment, sizing: Sizing, alive: _Alive) -> Option:
-    pool = sizing.snapshot.pools[entry.pool]
+    pool, most = sizing.snapshot.pools[entry.pool], _most_replicas(entry.name, sizing)
     return Option(
         name=entry.name,
         group=entry.sharing_group,
@@ -150,9 +152,22 @@ def _former_option(entry: PlannedDeployment, sizing: Sizing, alive: _Alive) -> O
         current_replicas=alive.total[entry.name] - alive.leaving[entry.name],
         closed_replicas=alive.closed[entry.name] - alive.leaving[entry.name],
         leaving_replicas=alive.leaving[entry.name],
-        least_replicas=entry.replicas,
+        least_replicas=entry.replicas if most is None else min(entry.replicas, most),
+        most_replicas=most,
         variant=entry.variant,
     )
+
+
+def _most_replicas(key: DeploymentKey, sizing: Sizing) -> int | None:
+    """Replicas of a user's Deployment that can serve: those that it asks for, but for the lost ones and those
+    that find no room, because Argosy adds none. None for Argosy's own.
+    """
+    state = sizing.snapshot.deployments.get(key)
+    if state is None or not state.is_adopted:
+        return None
+    pods = [p for p in sizing.snapshot.engine_pods if p.deployment == key and p.is_active and not p.deleting]
+    num_without = sum(p.key in sizing.lost or is_without_room(p, sizing.snapshot.now_s) for p in pods)
+    return max(0, state.replicas - num_without)
 
 
 def _refusal(resolved: ResolvedClass) -> str:
@@ -205,7 +220,8 @@ def _options(sizing: Sizing) -> tuple[Option, ...]:
     for candidate in _candidates(sizing):
         key = candidate.workload.key
         if key not in found:
-            found[key] = _option(candidate, alive)
+            most = _most_replicas(key, sizing)
+            found[key] = replace(_option(candidate, alive), most_replicas=most)
     return tuple(found.values())
 
 

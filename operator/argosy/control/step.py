@@ -75,6 +75,7 @@ from argosy.control.status.fleet import alarm_statuses
 from argosy.control.status.observed import observed_statuses
 from argosy.control.status.pools import running_costs
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.adopted import lowered_events
 from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
 from argosy.control.status.rollout.unacted import applied_changes
 from argosy.control.status.updates import status_updates
@@ -181,6 +182,7 @@ def _decided(choice: Choice, placement: Placement) -> Decided:
         former=choice.former,
         kept=keepings(snapshot, plan.replicas, unplannable),
         unplannable=unplannable,
+        given_back=frozenset(key for key, each in snapshot.deployments.items() if each.is_given_back),
     )
 
 
@@ -362,6 +364,7 @@ def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
         *new_plan_events(snapshot, made.new_plan, made.planned),
         *removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
         *done.acknowledged.events,
+        *lowered_events(snapshot, done.acknowledged.steps),
         *gone_event(whole, gone_sentence(whole)),
         *draining_event(whole, made.drains),
         *approval_event(whole, made.picture.approved),

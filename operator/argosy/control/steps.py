@@ -154,6 +154,8 @@ def _planned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Targ
             successors=frozenset(groups[cell] for cell in its_cells if cell in groups),
             may_interrupt=_may_interrupt(entry.model_key, world.snapshot),
             is_autoscaled=entry.name in decided.autoscaled,
+            is_adopted=entry.is_adopted,
+            is_given_back=_is_given_back(entry.name, world.snapshot),
         )
 
 
@@ -181,12 +183,13 @@ def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Ta
     """Deployments that the plan does not name: emptied, then removed.
 
     Replicas of a group for which nothing can be planned (its nodes are all gone for a moment, an SLO
-    was tightened beyond reach) are left alone: the absence of a plan is no reason to lose requests.
+    was tightened beyond reach) are left alone: the absence of a plan is no reason to lose requests. So are
+    Deployments of users: the plan was made before they were adopted.
     """
     planned = {entry.name for entry in follow.spec.deployments}
     for key in sorted(world.snapshot.deployments.keys() - planned):
-        owners = world.owners.get(key, Owners())
-        is_kept = key in decided.unplannable
+        owners, is_adopted = world.owners.get(key, Owners()), world.snapshot.deployments[key].is_adopted
+        is_kept = key in decided.unplannable or is_adopted
         group = owners.group if owners.group is not None else GroupName()
         is_short = group in decided.short_groups
         may_interrupt = _may_interrupt(owners.model, world.snapshot)
@@ -200,7 +203,14 @@ def _unplanned(world: World, decided: Decided, follow: FleetPlan) -> Iterator[Ta
             is_short,
             may_interrupt=may_interrupt,
             is_autoscaled=key in decided.autoscaled,
+            is_adopted=is_adopted,
+            is_given_back=is_adopted,
         )
+
+
+def _is_given_back(key: DeploymentKey, snapshot: FleetSnapshot) -> bool:
+    state = snapshot.deployments.get(key)
+    return state is not None and state.is_given_back
 
 
 def _may_interrupt(model: ModelKey | None, snapshot: FleetSnapshot) -> bool:

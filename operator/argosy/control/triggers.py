@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from argosy.api import Fleet
+from argosy.api.adoption import ADOPT, ADOPT_ARGS, ADOPT_CLASS
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.kinds import TriggerRule, kind_of
 from argosy.api.orders import APPROVED, ROLLBACK, is_approved, orders_of
@@ -300,6 +301,8 @@ def _deployment_change(previous: Object | None, current: Object | None) -> Trigg
         return Trigger(f"a restart of Deployment {_name(current)} was ordered (kubectl rollout restart)")
     if previous is not None and _is_going(current) and not _is_going(previous):
         return Trigger(f"Deployment {_name(current)} is being deleted", is_progress=True)
+    if what := _adoption_change(previous, current):
+        return Trigger(what)
     if previous is not None and (count := _autoscaled(previous, current)):
         return Trigger(count, about=f"the count of Deployment {_name(current)}")
     if previous is not None and _is_edited(previous, current):
@@ -337,6 +340,28 @@ def _autoscaler_change(previous: Object | None, current: Object | None) -> Trigg
     assert about is not None
     message = f"HorizontalPodAutoscaler {name} of Deployment {about.deployment} {what}"
     return Trigger(message, is_progress=not about.is_of_argosy)
+
+
+def _adoption_change(previous: Object | None, current: Object) -> str:
+    """What a user says of a Deployment's adoption and did not say before; empty where that is nothing."""
+    before, after = (_adoption_words(item) for item in (previous or {"metadata": {}}, current))
+    if before == after:
+        return ""
+    if ADOPT not in after:
+        return f"a user took Deployment {_name(current)} back (label {ADOPT} removed)"
+    named = ", ".join(
+        f"{name}={after[name]}" for name in sorted(after) if after.get(name) != before.get(name)
+    )
+    return (
+        f"a user asked for the adoption of Deployment {_name(current)} ({named or 'an annotation removed'})"
+    )
+
+
+def _adoption_words(item: Object) -> dict[str, str]:
+    """The label, and where it is set the annotations."""
+    labels, annotations = (item["metadata"].get(name) or {} for name in ("labels", "annotations"))
+    named = {name: annotations[name] for name in (ADOPT_ARGS, ADOPT_CLASS) if name in annotations}
+    return {ADOPT: labels[ADOPT], **named} if ADOPT in labels else {}
 
 
 def _replica_set_change(previous: Object | None, current: Object | None) -> Trigger | None:

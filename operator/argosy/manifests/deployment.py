@@ -77,12 +77,14 @@ class EngineWorkload:
     """One variant in one sharing group: everything its pods depend on.
 
     restarted_at: when a user last ordered a restart of its replicas, as kubectl writes it; empty: never
+    adopted: the Deployment of a user that runs it; None for one that Argosy makes
     """
 
     variant: Variant
     group: GroupName
     pool: GPUPool
     restarted_at: str = ""
+    adopted: DeploymentKey | None = None
 
     @property
     def namespace(self) -> str:
@@ -92,7 +94,7 @@ class EngineWorkload:
     @cached_property
     def key(self) -> DeploymentKey:
         """Also the name of the Envoy cluster and of the plan's entry. A hash of the template: made once."""
-        return DeploymentKey.of(self.namespace, deployment_name(self))
+        return self.adopted or DeploymentKey.of(self.namespace, deployment_name(self))
 
 
 def deployment_name(workload: EngineWorkload) -> str:
@@ -101,7 +103,7 @@ def deployment_name(workload: EngineWorkload) -> str:
     Short, as it is part of every pod's name. Variant, pool and sharing group are in the labels, for
     people and for programs: nothing reads them from the name.
     """
-    digest = _digest({**_bare_template(workload), "labels": _identity_labels(workload)})
+    digest = _digest({**_bare_template(workload), "labels": _template_labels(workload)})
     readable = workload.variant.model_key.name[:MODEL_PART_LIMIT].replace(".", "-").rstrip("-")
     return f"{readable}-{digest}"
 
@@ -135,13 +137,19 @@ def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
 def pod_template(workload: EngineWorkload) -> Manifest:
     """The template, labelled with the Deployment that it belongs to."""
     template = _bare_template(workload)
-    labels = _labels(workload, workload.key.name)
+    labels = {**_template_labels(workload), **_labels(workload, workload.key.name)}
     template["metadata"] = {**template.get("metadata", {}), "labels": labels}
     return template
 
 
 def _labels(workload: EngineWorkload, name: str) -> dict[str, str]:
     return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_DEPLOYMENT: name, **_identity_labels(workload)}
+
+
+def _template_labels(workload: EngineWorkload) -> Manifest:
+    """With those that users set: the model's before the pool's."""
+    own = dict(workload.variant.engine.pod_labels)
+    return {**workload.pool.spec.pod_labels, **own, **_identity_labels(workload)}
 
 
 def _identity_labels(workload: EngineWorkload) -> Manifest:

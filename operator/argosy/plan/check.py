@@ -212,17 +212,15 @@ class _Judge:
                 yield Violation(ViolationCode.USELESS_REPLICA, option.name, message)
 
     def staying(self) -> Iterator[Violation]:
-        """Every option has the replicas that stay, and those whose number is set elsewhere have no more."""
+        """Every option has the replicas that stay, and none beyond those that there can be."""
         for option in self.options.values():
-            if option.fixed_by and self.count(option) > option.least_replicas:
-                message = (
-                    f"{self._with_replicas(option)}: {_needed(option.least_replicas)}, as many as"
-                    f" {option.fixed_by} sets"
-                )
-                yield Violation(ViolationCode.ABOVE_FIXED, option.name, message)
             if self.count(option) < option.least_replicas:
                 message = f"{self._with_replicas(option)}: at least {option.least_replicas} must stay"
                 yield Violation(ViolationCode.BELOW_LEAST, option.name, message)
+            if option.most_replicas is not None and self.count(option) > option.most_replicas:
+                why = f", as many as {option.fixed_by} sets" if option.fixed_by else ""
+                message = f"{self._with_replicas(option)}: at most {option.most_replicas} can be there{why}"
+                yield Violation(ViolationCode.ABOVE_MOST, option.name, message)
 
     def _is_useful(self, option: Option) -> bool:
         return any(self.capacity(cell, option) > 0 for cell in self.cells.values())
@@ -282,7 +280,7 @@ class _Judge:
         budget = self.problem.budget_usd_per_hour
         ceiling = self.problem.max_replicas.get(option.model)
         return (
-            not option.fixed_by
+            (option.most_replicas is None or self.count(option) < option.most_replicas)
             and (ceiling is None or self._model_count(option.model) < ceiling)
             and (budget is None or self.cost_usd_per_hour + option.price_usd_per_hour <= budget)
             and fits(self._nodes(option.pool), self._groups(option.pool, one_more=option.name))

@@ -97,16 +97,12 @@ class Facts:
 
     @cached_property
     def most_replicas(self) -> dict[DeploymentKey, int]:
-        """Upper bound on the replicas of each option: its nodes, its model's ceiling, and its group.
+        """Upper bound on the replicas of each option: its nodes, its model's ceiling, its group, its own.
 
-        More than the group's whole demand or its floor takes is never needed, but for those that stay. A
-        number that is set elsewhere is what it is.
+        More than the group's whole demand or its floor takes is never needed, but for those that stay.
         """
         most: dict[DeploymentKey, int] = {}
         for option in self.named_options:
-            if option.fixed_by:
-                most[option.name] = option.least_replicas
-                continue
             members = self.cells_by_group[option.group]
             served = [c for c in members if self._given_per_s(c, option) > 0]
             worth = math.fsum(c.rate_per_s / self._given_per_s(c, option) for c in served)
@@ -116,9 +112,8 @@ class Facts:
             room = free + option.anchored
             ceiling = self.problem.max_replicas.get(option.model, room)
             # A capacity near 0 makes `useful` infinite: the nodes limit it then.
-            most[option.name] = min(
-                room, ceiling, max(floor, option.least_replicas, math.ceil(min(useful, room)))
-            )
+            wanted = max(floor, option.least_replicas, math.ceil(min(useful, room)))
+            most[option.name] = option.bounded(min(room, ceiling, wanted))
         return most
 
     @cached_property

@@ -1,8 +1,8 @@
 """The limits that keep more replicas of an option from being started beside given ones.
 
-Owns the test of the limits that one more replica can break: the number that is set elsewhere, its model's
-ceiling, the budget and the nodes of its pool. Input: `Facts`, counts and an option. Output: the obstacles;
-empty where there is room.
+Owns the test of the limits that one more replica can break: its own bound, its model's ceiling, the budget
+and the nodes of its pool. Input: `Facts`, counts and an option. Output: the obstacles; empty where
+there is room.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ BUDGET_TOLERANCE = 1e-9
 def obstacles(facts: Facts, counts: Counts, option: Option, more: int = 1) -> tuple[ShortfallCause, ...]:
     """The limits that `more` replicas of `option`, added to `counts`, would break."""
     found = []
-    if option.fixed_by and counts.get(option.name, 0) + more > option.least_replicas:
-        found.append(ShortfallCause.FIXED)
+    wanted = counts.get(option.name, 0) + more
+    if option.bounded(wanted) < wanted:
+        found.append(ShortfallCause.FIXED if option.fixed_by else ShortfallCause.ADOPTED)
     ceiling = facts.problem.max_replicas.get(option.model)
     if ceiling is not None and model_count(facts, counts, option.model) + more > ceiling:
         found.append(ShortfallCause.REPLICA_LIMIT)

@@ -51,8 +51,9 @@ class Option:
     leaving_replicas: replicas on nodes whose removal is announced: they count only where nothing else
         can serve, and their successors have to be loaded
     least_replicas: replicas that stay, whatever they serve: those of the last plan, while its removals wait
-    fixed_by: what sets the number of its replicas in the planner's place (an autoscaler): it is exactly
-        `least_replicas`. Empty: the planner decides
+    most_replicas: replicas that there can be: of a user's Deployment, which is never given more. None: any
+    fixed_by: what sets the number of its replicas in the planner's place (an autoscaler): the least and the
+        most are that number. Empty: the planner decides
     variant: for sentences only
 
     Raises ValueError where a number is negative or not finite, or a replica has no GPU.
@@ -69,6 +70,7 @@ class Option:
     closed_replicas: int = 0
     leaving_replicas: int = 0
     least_replicas: int = 0
+    most_replicas: int | None = None
     fixed_by: str = ""
     variant: str = ""
 
@@ -76,6 +78,10 @@ class Option:
     def anchored(self) -> int:
         """Replicas that need no GPU of a node that takes new ones."""
         return self.closed_replicas + self.leaving_replicas
+
+    def bounded(self, replicas: int) -> int:
+        """So many replicas, or as many as there can be."""
+        return replicas if self.most_replicas is None else min(replicas, self.most_replicas)
 
     @property
     def label(self) -> str:
@@ -90,6 +96,12 @@ class Option:
         require_count(f"the closed replicas of option {self.name}", self.closed_replicas)
         require_count(f"the leaving replicas of option {self.name}", self.leaving_replicas)
         require_count(f"the least replicas of option {self.name}", self.least_replicas)
+        if self.most_replicas is not None:
+            require_count(
+                f"the most replicas of option {self.name}", self.most_replicas, least=self.least_replicas
+            )
+        if self.fixed_by and self.most_replicas != self.least_replicas:
+            raise ValueError(f"{self.fixed_by} sets one number of replicas of option {self.name}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class ShortfallCause(StrEnum):
     """Options exist, but none of their pools has a node that could hold one replica."""
     FIXED = "Fixed"
     """What sets the number of replicas in the planner's place sets too few."""
+    ADOPTED = "Adopted"
+    """Only Deployments could serve it that users run: Argosy adds no replica to them."""
     HELD = "Held"
     """A user holds the replicas as they are; no solver gives this cause."""
 

@@ -29,7 +29,7 @@ class ViolationCode(StrEnum):
     SHORTFALL_NEEDLESS = "ShortfallNeedless"
     OVERLOAD = "Overload"
     BELOW_LEAST = "BelowLeast"
-    ABOVE_FIXED = "AboveFixed"
+    ABOVE_MOST = "AboveMost"
     BELOW_FLOOR = "BelowFloor"
     FLOOR_NEEDLESSLY_UNMET = "FloorNeedlesslyUnmet"
     ABOVE_CEILING = "AboveCeiling"

@@ -210,23 +210,20 @@ class Actor:
             await self._api.patch(PODS, pod, {"metadata": {"annotations": annotations}})
 
     async def _place(self, pod: str, node: str) -> None:
-        """Give a gated pod its node and remove the gate, in one patch."""
+        """Give a gated pod its node and remove Argosy's gate, in one patch."""
         item = self._store.of("pods").get(pod)
         if item is None:
             return
         labels = (self._store.of("nodes").get(node) or {"metadata": {}})["metadata"].get("labels") or {}
-        gates = [g for g in item["spec"].get("schedulingGates") or [] if g.get("name") != PLACEMENT_GATE]
         body = {
             "spec": {
-                "nodeSelector": {
-                    **(item["spec"].get("nodeSelector") or {}),
-                    # Some clouds give a node a hostname label that differs from its name.
-                    HOSTNAME: labels.get(HOSTNAME, node),
-                },
-                "schedulingGates": gates or None,
+                # Some clouds give a node a hostname label that differs from its name.
+                "nodeSelector": {HOSTNAME: labels.get(HOSTNAME, node)},
+                # By its name: another client may remove its own gate, or add a selector, in the same moment.
+                "schedulingGates": [{"$patch": "delete", "name": PLACEMENT_GATE}],
             }
         }
-        self._store.put("pods", await self._api.patch(PODS, pod, body))
+        self._store.put("pods", await self._api.merge(PODS, pod, body))
 
     async def _create_plan(self, plan: FleetPlan) -> None:
         self._ensure_leader()

@@ -3,7 +3,7 @@
 Owns the count of each PodDisruptionBudget. `kubectl drain` and node controllers evict through the
 Eviction API, which refuses what a budget does not allow: a replica goes only when its successor is
 ready, whether the Deployment has one replica or many. Input: `RolloutInputs`. Output: steps for the
-Deployments that exist and stay; a budget is made and deleted in one step with its Deployment.
+Deployments of Argosy's that exist and stay; a budget is made and deleted in one step with its Deployment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from argosy.rollout.targets import RolloutInputs, Target, is_surplus_allowed_to_
 
 def protection_steps(inputs: RolloutInputs) -> tuple[ProtectReplicas | EndProtection, ...]:
     """The budgets that differ from what they should be, and those whose Deployments are gone."""
-    staying = {key for key, each in inputs.deployments.items() if not each.is_going}
+    staying = {key for key, each in inputs.deployments.items() if not each.is_going and not each.is_adopted}
     wanted = {t.key: least_ready(t, inputs) for t in inputs.targets if t.key in staying}
     changed = [
         ProtectReplicas(key, least) for key, least in wanted.items() if inputs.protected.get(key) != least

@@ -64,8 +64,8 @@ def _is_loading(target: Target, inputs: RolloutInputs) -> bool:
 def _may_give_way(target: Target, starved: list[Target], inputs: RolloutInputs) -> bool:
     if not inputs.num_surplus(target) or is_surplus_allowed_to_go(target, inputs):
         return False  # without surplus none can go; a surplus that may go at once goes anyway
-    if inputs.deployments[target.key].is_going:
-        return False  # its deletion is requested: nothing changes its count any more
+    if target.is_given_back or inputs.deployments[target.key].is_going:
+        return False  # its deletion is requested, or a user wants it back: nothing changes its count
     if target.replicas and _alive(target, inputs) <= target.replicas:
         return False  # its surplus stands in for lost replicas, or for some that leave
     if all(p.key in inputs.closed for p in inputs.live_pods(target.key)):

@@ -172,10 +172,10 @@ def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
     for target in inputs.targets:
         existing = inputs.deployments.get(target.key)
         if existing is None:
-            if target.replicas > 0 and target.workload is not None:
+            if target.replicas > 0 and target.workload is not None and not target.is_adopted:
                 steps.append(CreateDeployment(target.workload, target.replicas))
             continue
-        if existing.is_going:
+        if existing.is_going or target.is_given_back:
             continue
         if target.is_autoscaled:
             steps.extend(_marks(target, existing.replicas, inputs))
@@ -183,7 +183,9 @@ def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:
         wanted = _wanted_count(target, existing.replicas, inputs)
         if target.key in yielding:
             wanted = min(wanted, existing.replicas - 1)
-        if wanted == existing.replicas == 0 and not inputs.all_pods(target.key):
+        if target.is_adopted:
+            wanted = min(wanted, existing.replicas)
+        elif wanted == existing.replicas == 0 and not inputs.all_pods(target.key):
             steps.append(DeleteDeployment(target.key))
             continue
         steps.extend(_marks(target, wanted, inputs))

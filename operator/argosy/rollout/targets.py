@@ -32,6 +32,8 @@ class Target:
     may_interrupt: its users let the last replica that serves go, where that makes room for a planned one
     is_autoscaled: an autoscaler sets the count of the Deployment: it is left alone
     successors: other groups that its cells have moved to: its surplus waits for their replicas too
+    is_adopted: a user runs it: its count is only lowered
+    is_given_back: the user wants it back: nothing of it changes
     """
 
     key: DeploymentKey
@@ -45,6 +47,8 @@ class Target:
     successors: frozenset[GroupName] = frozenset()
     may_interrupt: bool = False
     is_autoscaled: bool = False
+    is_adopted: bool = False
+    is_given_back: bool = False
 
     @property
     def relieved_by(self) -> frozenset[GroupName]:

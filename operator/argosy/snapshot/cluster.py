@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argosy.api.schema.ownership import FieldManager
-from argosy.keys import DeploymentKey, NamespacedName
+from argosy.keys import ClassKey, DeploymentKey, GroupName, NamespacedName
+from argosy.snapshot.variant import Variant
 
 LABEL_DEPLOYMENT = "argosy.dev/deployment"
 LABEL_VARIANT = "argosy.dev/variant"
@@ -33,6 +34,10 @@ LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "argosy"
 PLACEMENT_GATE = "argosy.dev/placement"
 """The scheduling gate that a pod carries until placement has chosen its node."""
+KUEUE = "kueue.x-k8s.io/"
+"""What the names of Kueue's gates and labels begin with."""
+LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
+"""The pod label by which Kueue knows the LocalQueue in which a pod waits."""
 ENGINE_CONTAINER = "engine"
 ENGINE_PORT = "http"
 """The name of the engine's container port: its container is found by it, whatever that is called."""
@@ -99,6 +104,7 @@ class PodState:
     lacking:  labels by which it would be known as one of `origin`'s that are missing or changed
     controller: the name of the object that counts it, a ReplicaSet; empty for a pod that none counts
     finalizers: what holds it once it has ended
+    other_gates: its scheduling gates that are not Argosy's: each is removed by the client that set it
     """
 
     namespace: str
@@ -131,6 +137,7 @@ class PodState:
     lacking: tuple[str, ...] = ()
     controller: str = ""
     finalizers: tuple[str, ...] = ()
+    other_gates: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -185,8 +192,35 @@ class ReplicaSetState:
 
 
 @dataclass(frozen=True, slots=True)
+class Adoption:
+    """How a Deployment takes part that a user runs and lets Argosy adopt.
+
+    workload_class: whose requests its replicas serve, in the sharing group `group`
+    variant: what one of its replicas is; None where it is given back: it serves until others do
+    problem: why it is given back, in a sentence without its full stop; else empty
+    """
+
+    workload_class: ClassKey
+    group: GroupName
+    variant: Variant | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unadopted:
+    """A Deployment that a user labelled and that is not adopted.
+
+    model:   the label's value
+    problem: why, in a sentence without its full stop
+    """
+
+    model: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentState:
-    """A Deployment that Argosy made; `replicas` is what its spec asks for.
+    """A Deployment that Argosy made or adopted; `replicas` is what its spec asks for.
 
     created_s:    seconds since the epoch; None where it is not known
     pods_refused: why the API server refuses its pods (a quota, an admission plugin), in its words; else empty
@@ -194,6 +228,7 @@ class DeploymentState:
     managers:     which client set which of its fields, the latest last
     deleted_s:    when its deletion was requested (seconds since the epoch), after which nothing of it changes
     finalizers:   what holds it until then
+    adoption:     of a user's Deployment; None for Argosy's own. Its labels are then as Argosy would set them
     """
 
     key: DeploymentKey
@@ -206,6 +241,17 @@ class DeploymentState:
     managers: tuple[FieldManager, ...] = field(default=(), repr=False)
     deleted_s: float | None = None
     finalizers: tuple[str, ...] = ()
+    adoption: Adoption | None = None
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether a user runs it: Argosy makes, restarts and deletes nothing of it."""
+        return self.adoption is not None
+
+    @property
+    def is_given_back(self) -> bool:
+        """Whether a user wants it back: nothing of it is changed any more."""
+        return self.adoption is not None and self.adoption.variant is None
 
     @property
     def is_going(self) -> bool:

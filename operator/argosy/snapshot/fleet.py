@@ -17,7 +17,7 @@ from argosy.api.kinds import kind_named
 from argosy.api.orders import is_approved
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
-from argosy.snapshot.cluster import DeploymentState, NodeState, PodState, ReplicaSetState
+from argosy.snapshot.cluster import DeploymentState, NodeState, PodState, ReplicaSetState, Unadopted
 from argosy.snapshot.scaling.autoscalers import AUTOSCALERS, AutoscalerState, CountOwner, count_owners
 from argosy.snapshot.seen import KindState, ObjectRef, Seen
 from argosy.snapshot.telemetry import TelemetryReading
@@ -96,6 +96,7 @@ class FleetSnapshot:
     ending: namespaces that are being deleted: since when (seconds since the epoch)
     protected: replicas that Argosy's PodDisruptionBudget of each Deployment keeps ready
     autoscalers: HorizontalPodAutoscalers that name Deployments, by key
+    unadopted: Deployments that users labelled for adoption, and why they are not adopted
     unlabelled: what became of the label of a PodDisruptionBudget that was Argosy's by it, by Deployment
     invalid: objects that the API server holds but that cannot be read; decisions leave them out
     profile_files: files that ServedModels name, with their contents; a file in neither map does not exist
@@ -120,6 +121,7 @@ class FleetSnapshot:
     protected: Mapping[DeploymentKey, int] = field(default_factory=dict)
     unlabelled: Mapping[DeploymentKey, str] = field(default_factory=dict)
     autoscalers: Mapping[str, AutoscalerState] = field(default_factory=dict)
+    unadopted: Mapping[DeploymentKey, Unadopted] = field(default_factory=dict)
     telemetry: TelemetryReading = field(default_factory=TelemetryReading)
     routing: RoutingView = field(default_factory=RoutingView)
     invalid: tuple[InvalidObject, ...] = ()
@@ -162,7 +164,7 @@ class FleetSnapshot:
 
     @cached_property
     def engine_pods(self) -> tuple[PodState, ...]:
-        """Pods of Argosy's Deployments, by key."""
+        """Pods of the Deployments that Argosy made or adopted, by key."""
         return tuple(p for _, p in sorted(self.pods.items()) if p.deployment)
 
     @cached_property

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from argosy.api.adoption import ADOPT
 from argosy.api.schema.ownership import field_managers
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import DeploymentKey, NamespacedName
@@ -69,7 +70,8 @@ def pod_state(pod: Object) -> PodState:
     # A pod with another Deployment's label may run another model: it takes none of its requests.
     is_ours = is_ours and LABEL_DEPLOYMENT not in lacking
     namespace, ready = metadata.get("namespace") or "", _readiness(spec, status)
-    gated = any(g.get("name") == PLACEMENT_GATE for g in spec.get("schedulingGates") or ())
+    gates = [str(g.get("name")) for g in spec.get("schedulingGates") or ()]
+    gated = PLACEMENT_GATE in gates
     is_ready = ready.get("status") == "True"
     containers = tuple(spec.get("containers") or ())
     port = _http_port(_engine(containers))
@@ -106,6 +108,7 @@ def pod_state(pod: Object) -> PodState:
         origin=origin,
         lacking=lacking,
         finalizers=tuple(metadata.get("finalizers") or ()),
+        other_gates=tuple(name for name in gates if name != PLACEMENT_GATE),
         controller=next(
             (str(o.get("name")) for o in metadata.get("ownerReferences") or () if o.get("controller")), ""
         ),
@@ -123,7 +126,9 @@ def _origin(metadata: Object) -> tuple[DeploymentKey, tuple[str, ...]]:
     """
     labels = metadata.get("labels") or {}
     found = _GENERATED.fullmatch(str(metadata.get("generateName") or ""))
-    has_any = labels.get(LABEL_MANAGED_BY) == MANAGED_BY or any(k.startswith(LABEL_PREFIX) for k in labels)
+    has_any = labels.get(LABEL_MANAGED_BY) == MANAGED_BY or any(
+        name.startswith(LABEL_PREFIX) and name != ADOPT for name in labels
+    )
     if found is None or not has_any:
         return DeploymentKey(), ()
     wanted = {

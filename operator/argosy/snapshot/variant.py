@@ -34,7 +34,12 @@ def _pairs(env: tuple[EnvVar, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((variable.name, variable.value) for variable in env)
 
 
+def _sorted_items(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(labels.items()))
+
+
 _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
+    "pod_labels": _sorted_items,
     "quantization": _dtype,
     "kv_cache_dtype": _dtype,
     "env": _pairs,
@@ -49,6 +54,7 @@ class EngineSettings:
     quantization, kv_cache_dtype: number types of weights and KV; None: the checkpoint's own
     max_loras, max_lora_rank:     adapters resident at once (0: LoRA is off), and their rank at most
     drain_seconds: how long a replica that is removed may take to finish its requests
+    pod_labels: labels of its pods that users set, by name
     block_size: tokens of a KV block: vLLM's default, which no ServedModel changes
 
     All defaults but `block_size`'s are those of `spec.engine`, which owns them.
@@ -65,8 +71,9 @@ class EngineSettings:
     kv_cache_dtype: Dtype | None = None
     max_loras: int = _DEFAULTS.max_loras
     max_lora_rank: int = _DEFAULTS.max_lora_rank
-    # Not part of a variant's name or identity: it changes how an engine ends, not what it can do.
+    # Not part of a variant's name or identity: how an engine ends and who else knows it, not what it can do.
     drain_seconds: int = field(default=_DEFAULTS.drain_seconds, repr=False, compare=False)
+    pod_labels: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
     args: tuple[str, ...] = _DEFAULTS.args
     env: tuple[tuple[str, str], ...] = ()
 

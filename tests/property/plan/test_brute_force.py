@@ -26,10 +26,13 @@ MOST_TRIALS = 3000
 
 
 @st.composite
-def tiny_problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2), most_leaving: int = 0) -> PlanProblem:
+def tiny_problems(
+    draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2), most_leaving: int = 0, *, has_bounds: bool = False
+) -> PlanProblem:
     """One or two groups of one cell each, on pools of at most two nodes.
 
-    Some replicas may be on nodes that take no new ones, or that are leaving.
+    Some replicas may be on nodes that take no new ones, or that are leaving. has_bounds: some options are
+    Deployments of users, which get no more replicas
     """
     cells, options = [], []
     capacity: dict[tuple[str, str], float] = {}
@@ -44,7 +47,8 @@ def tiny_problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2), most_leaving
             closed = draw(st.integers(0, min(current, most_leaving)))
             leaving = draw(st.integers(0, most_leaving))
             option = Option(f"o{g}{i}", f"g{g}", model, pool, gpus, price, load_s, current, closed, leaving)
-            options.append(option)
+            bound = draw(st.one_of(st.none(), st.integers(0, 2))) if has_bounds else None
+            options.append(replace(option, most_replicas=bound))
             if draw(st.integers(0, 5)):
                 capacity[f"c{g}", f"o{g}{i}"] = draw(st.sampled_from((0.7, 1.0, 2.5, 4.0)))
     return PlanProblem(
@@ -111,6 +115,10 @@ def trials(problem: PlanProblem) -> Iterator[Counts]:
         else 0
         for o in problem.options
     ]
+    most = [
+        m if o.most_replicas is None else min(m, o.most_replicas)
+        for m, o in zip(most, problem.options, strict=True)
+    ]
     assume(math.prod(m + 1 for m in most) <= MOST_TRIALS)
     for numbers in itertools.product(*(range(m + 1) for m in most)):
         counts = {o.name: n for o, n in zip(problem.options, numbers, strict=True)}
@@ -159,6 +167,15 @@ def as_found(problem: PlanProblem, plan: Plan) -> tuple[float, ...]:
 @given(tiny_problems())
 @settings(max_examples=150, deadline=None)
 def test_no_other_counts_are_better(problem: PlanProblem) -> None:
+    best = min(rank(problem, counts) for counts in trials(problem))
+    plan = solve(problem, SolveLimits(gap=0.0))
+    assert as_found(problem, plan) == best
+    assert violations(problem, plan) == ()
+
+
+@given(tiny_problems(has_bounds=True))
+@settings(max_examples=80, deadline=None)
+def test_no_other_counts_are_better_beside_deployments_that_get_no_more(problem: PlanProblem) -> None:
     best = min(rank(problem, counts) for counts in trials(problem))
     plan = solve(problem, SolveLimits(gap=0.0))
     assert as_found(problem, plan) == best

@@ -52,6 +52,7 @@ def problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2, 4)) -> PlanProblem
                 price_usd_per_hour=draw(prices),
                 load_s=draw(st.sampled_from((0.0, 30.0, 300.0))),
                 current_replicas=draw(st.integers(0, 3)),
+                most_replicas=draw(st.sampled_from((None, None, 0, 1, 3))),
             )
             options.append(option)
             capacity |= {(name, option.name): draw(capacities) for name in members if draw(st.integers(0, 4))}

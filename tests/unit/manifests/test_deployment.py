@@ -44,6 +44,12 @@ def template(workload: EngineWorkload = WORKLOAD) -> dict[str, Any]:
     return spec
 
 
+def template_labels(workload: EngineWorkload) -> dict[str, str]:
+    """Its labels but for the Deployment's name, which differs with any change."""
+    labels = pod_template(workload)["metadata"]["labels"]
+    return {name: value for name, value in labels.items() if name not in (LABEL_DEPLOYMENT, LABEL_VARIANT)}
+
+
 def container(workload: EngineWorkload = WORKLOAD) -> dict[str, Any]:
     [found] = template(workload)["containers"]
     assert isinstance(found, dict)
@@ -73,10 +79,14 @@ def test_no_field_of_a_served_models_engine_is_without_effect(field: str) -> Non
         "gpu_memory_utilization": 0.7,
         "quantization": Dtype.FP8,
         "kv_cache_dtype": Dtype.FP8,
+        "pod_labels": (("team", "search"),),
     }
     engine = replace(ENGINE, **{field: changed.get(field, 4097)})
     other = replace(WORKLOAD, variant=replace(VARIANT, engine=engine))
-    assert pod_template(other)["spec"] != pod_template(WORKLOAD)["spec"]
+    assert {**pod_template(other), "metadata": dict(template_labels(other))} != {
+        **pod_template(WORKLOAD),
+        "metadata": dict(template_labels(WORKLOAD)),
+    }
 
 
 def test_the_time_for_a_drain_is_the_pods_grace_period_and_makes_another_deployment_of_the_same_variant() -> (
@@ -305,3 +315,14 @@ def test_number_types_are_flags_only_where_the_model_asks_for_them() -> None:
 def test_engine_settings_hold_nothing_else() -> None:
     # The KV block's size is vLLM's own default and has no field in the API.
     assert {f.name for f in fields(EngineSettings)} - {"block_size"} == set(Engine.model_fields)
+
+
+def test_labels_that_users_set_are_on_the_pods_and_never_replace_argosys() -> None:
+    pool = a_pool(podLabels={"team": "infra", "kueue.x-k8s.io/queue-name": "gpus"})
+    engine = replace(WORKLOAD.variant.engine, pod_labels=(("team", "search"),))
+    workload = replace(WORKLOAD, pool=pool, variant=replace(WORKLOAD.variant, engine=engine))
+    labels = deployment_manifest(workload, 1)["spec"]["template"]["metadata"]["labels"]
+    assert (labels["team"], labels["kueue.x-k8s.io/queue-name"]) == ("search", "gpus")
+    assert labels["argosy.dev/pool"] == "l40s"
+    assert deployment_manifest(workload, 1)["spec"]["selector"]["matchLabels"].keys() <= labels.keys()
+    assert workload.key != WORKLOAD.key

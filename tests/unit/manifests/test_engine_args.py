@@ -25,6 +25,7 @@ NO_FLAG = {
     "env": "the container's environment",
     "args": "words that follow the flags",
     "drain_seconds": "the pod's grace period",
+    "pod_labels": "the pod's labels",
     "block_size": "vLLM's default: no ServedModel sets it",
 }
 OTHERS: dict[str, Any] = {
@@ -64,6 +65,7 @@ OWN_ENGINE: dict[str, Any] = {
     "maxLoras": 3,
     "maxLoraRank": 64,
     "drainSeconds": 900,
+    "podLabels": {"team": "search"},
     "args": ["--x"],
     "env": [{"name": "A", "value": "1"}],
 }
@@ -121,6 +123,7 @@ def test_every_field_of_a_served_models_engine_reaches_its_variants() -> None:
         env=(("A", "1"),),
     )
     assert variant.engine.drain_seconds == 900
+    assert variant.engine.pod_labels == (("team", "search"),)
 
 
 SIMULATED = {f.name for f in fields(VllmArgs)} | {"model_id"}

@@ -29,7 +29,7 @@ PROBLEM = PlanProblem(
     budget_usd_per_hour=2.0,
 )
 STAYING = replace(PROBLEM, options=tuple(replace(o, least_replicas=1) for o in PROBLEM.options))
-FIXED = replace(PROBLEM, options=tuple(replace(o, fixed_by="HPA d/hpa") for o in STAYING.options))
+ADOPTED = replace(PROBLEM, options=tuple(replace(o, most_replicas=0) for o in PROBLEM.options))
 SHORT = Shortfall("d/b", 0.4, ShortfallCause.REPLICA_LIMIT, "model d/llama may have 2 replicas")
 GOOD = Plan(
     replicas={"d/s-1": 1, "d/b-1": 1, "d/b-2": 0},
@@ -57,9 +57,9 @@ SENTENCES: dict[ViolationCode, tuple[dict[str, Any], str]] = {
         {"replicas": GOOD.replicas},
         "Deployment d/b-2 has 0 replicas: at least 1 must stay",
     ),
-    ViolationCode.ABOVE_FIXED: (
-        {"replicas": {**GOOD.replicas, "d/b-2": 2}},
-        "Deployment d/b-2 has 2 replicas: 1 replica is needed, as many as HPA d/hpa sets",
+    ViolationCode.ABOVE_MOST: (
+        {"replicas": GOOD.replicas},
+        "Deployment d/s-1 has 1 replica: at most 0 can be there",
     ),
     ViolationCode.SHARE_RANGE: (
         {"shares": {("d/chat", "d/s-1"): float("nan")}},
@@ -141,6 +141,6 @@ def test_the_plan_is_sound_before_it_is_broken() -> None:
 @pytest.mark.parametrize("code", list(ViolationCode))
 def test_every_rule_prints_as_a_sentence(code: ViolationCode) -> None:
     changes, sentence = SENTENCES[code]
-    problem = {ViolationCode.BELOW_LEAST: STAYING, ViolationCode.ABOVE_FIXED: FIXED}.get(code, PROBLEM)
+    problem = {ViolationCode.BELOW_LEAST: STAYING, ViolationCode.ABOVE_MOST: ADOPTED}.get(code, PROBLEM)
     found = violations(problem, replace(GOOD, **changes))
     assert sentence in [str(v) for v in found if v.code is code], [str(v) for v in found]

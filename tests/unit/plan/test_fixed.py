@@ -27,7 +27,7 @@ def a_problem(fixed: int, rate_per_s: float = 8.0, dear_gpus: int = 6, **fields:
     dear = Option(DEAR, GROUP, ModelKey("n/m"), "h100", 1, 3.0, 30.0, variant="dear")
     problem = PlanProblem(
         cells=(Cell(CELL, GROUP, rate_per_s, 100),),
-        options=(replace(cheap, least_replicas=fixed, fixed_by=HPA), dear),
+        options=(replace(cheap, least_replicas=fixed, most_replicas=fixed, fixed_by=HPA), dear),
         pools=(PoolLimit("l40s", (1,) * 6), PoolLimit("h100", (1,) * dear_gpus)),
         capacity_per_s={(CELL, CHEAP): 4.0, (CELL, DEAR): 4.0},
         headroom=1.0,
@@ -66,7 +66,7 @@ def test_the_reason_of_the_number_is_what_sets_it_and_not_the_demand() -> None:
     assert plan.reasons[0].message.endswith(f": {HPA} sets this number")
 
 
-@pytest.mark.parametrize(("count", "code"), [(1, ViolationCode.BELOW_LEAST), (3, ViolationCode.ABOVE_FIXED)])
+@pytest.mark.parametrize(("count", "code"), [(1, ViolationCode.BELOW_LEAST), (3, ViolationCode.ABOVE_MOST)])
 def test_the_check_finds_another_number(count: int, code: ViolationCode) -> None:
     problem = a_problem(2)
     plan = solve(problem)

@@ -132,7 +132,13 @@ def test_a_pod_behind_our_gate_has_no_node_yet_though_its_pool_names_one() -> No
 
 
 def test_a_foreign_gate_is_not_argosys() -> None:
-    assert not changed(spec={"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}).gated
+    pod = changed(spec={"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]})
+    assert (pod.gated, pod.other_gates) == (False, ("kueue.x-k8s.io/admission",))
+
+
+def test_of_two_gates_each_is_known() -> None:
+    pod = changed(spec={"schedulingGates": [*GATES, {"name": "kueue.x-k8s.io/admission"}], "nodeName": None})
+    assert (pod.gated, pod.other_gates) == (True, ("kueue.x-k8s.io/admission",))
 
 
 def test_a_pod_whose_gate_was_lifted_already_holds_its_node() -> None:

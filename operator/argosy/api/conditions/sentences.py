@@ -136,6 +136,7 @@ _OF_REPLICAS = {
         " {problem}. Raise the quota, or admit the pods (labels pod-security.kubernetes.io of the namespace,"
         " webhooks)."
     ),
+    "PodsGated": "{ready} of {desired} replicas serve; {waiting}.",
     "DeploymentHeld": (
         "{ready} of {desired} replicas get requests; the deletion of Deployment {deployment} was requested at"
         " {since}, and {holder}. It is made again under the same name once it is gone."
@@ -248,6 +249,14 @@ _OF_REPLICAS = {
     ),
     "NotAutoscaled": "Argosy sets the number of replicas of every Deployment of the model.",
     "Uncontested": "No other client has changed what Argosy sets for the last 10 minutes.",
+    "Adopted": (
+        "Deployments that users run and labelled argosy.dev/adopt serve beside Argosy's own: {deployments}."
+    ),
+    "AdoptionRefused": "{others}Deployment {deployment} is not adopted: {problem}.",
+    "GivenBack": (
+        "Deployments that users took back serve until other replicas do, and stay as they are: {deployments}."
+    ),
+    "NothingAdopted": "No Deployment of a user is labelled argosy.dev/adopt any more.",
 }
 
 _OF_PLANS = {

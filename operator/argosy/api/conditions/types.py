@@ -40,6 +40,9 @@ class ConditionType(StrEnum):
     AUTOSCALED = "Autoscaled"
     """An autoscaler sets the number of replicas of a Deployment, and Argosy plans the rest around it."""
 
+    ADOPTED = "Adopted"
+    """Deployments that users run and labelled take part; False where one does not."""
+
     CERTIFIED = "Certified"
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
     APPLIED = "Applied"
@@ -104,6 +107,7 @@ class Reason(StrEnum):
     ENGINE_SILENT = "EngineSilent"
     SILENCE_IN_DOUBT = "SilenceInDoubt"
     PODS_REFUSED = "PodsRefused"
+    PODS_GATED = "PodsGated"
     DEPLOYMENT_HELD = "DeploymentHeld"
     NAMESPACE_ENDING = "NamespaceEnding"
     NO_NODES = "NoNodes"
@@ -133,6 +137,10 @@ class Reason(StrEnum):
     UNCONTESTED = "Uncontested"
     AUTOSCALED = "Autoscaled"
     NOT_AUTOSCALED = "NotAutoscaled"
+    ADOPTED = "Adopted"
+    ADOPTION_REFUSED = "AdoptionRefused"
+    GIVEN_BACK = "GivenBack"
+    NOTHING_ADOPTED = "NothingAdopted"
     NODES_NOT_READY = "NodesNotReady"
     NODES_SHARED = "NodesShared"
 

@@ -110,6 +110,8 @@ ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
 LabelValue = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
 ]
+LABEL_NAME = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+"""The name of a label, with or without a domain."""
 ServedName = Annotated[str, Field(min_length=1, max_length=256)]
 """A value of a request's `model` field."""
 ShortText = Annotated[str, Field(max_length=256)]

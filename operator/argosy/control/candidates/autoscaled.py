@@ -27,8 +27,7 @@ def with_autoscaled(problem: PlanProblem, snapshot: FleetSnapshot, lost: frozens
         return problem
     counts = _counts(problem, owned, _asked(snapshot, owned, lost))
     options = tuple(
-        replace(o, least_replicas=counts[o.name], fixed_by=owners[o.name].title) if o.name in counts else o
-        for o in problem.options
+        _fixed(o, counts[o.name], owners[o.name].title) if o.name in counts else o for o in problem.options
     )
     return replace(
         problem,
@@ -36,6 +35,10 @@ def with_autoscaled(problem: PlanProblem, snapshot: FleetSnapshot, lost: frozens
         max_replicas=_ceilings(problem, owned, counts),
         budget_usd_per_hour=_budget(problem, owned, counts),
     )
+
+
+def _fixed(option: Option, count: int, by: str) -> Option:
+    return replace(option, least_replicas=count, most_replicas=count, fixed_by=by)
 
 
 def _asked(snapshot: FleetSnapshot, owned: list[Option], lost: frozenset[str]) -> Mapping[DeploymentKey, int]:

@@ -7,7 +7,7 @@ groups, and the rates. Output: a `Resolution` with candidates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from argosy.control.candidates.refusal import Refusal
@@ -18,12 +18,16 @@ from argosy.control.candidates.resolve import (
     Resolution,
     ResolvedClass,
     capacity_refusal,
+    perf_refusal,
 )
 from argosy.control.candidates.workload import mix_of_all, strictest
 from argosy.control.cells import RouteCells
 from argosy.control.state.restarts import workload_of
 from argosy.keys import ClassKey, DeploymentKey, GroupName
-from argosy.perf.protocol import Capacity
+from argosy.manifests import EngineWorkload
+from argosy.perf.footprint.memory import load_delay_s
+from argosy.perf.protocol import Capacity, Fits
+from argosy.snapshot.cluster import DeploymentState
 
 _Answers = Mapping[tuple[GroupName, str], Candidate | Refusal]
 """By group and variant's name."""
@@ -42,11 +46,17 @@ def in_groups(
                 by_name.setdefault(able.variant.name, []).append((member, able))
         for name, those in by_name.items():
             answers[group, name] = _candidate(group, those, rate_by_class, known)
+    adopted = {
+        each.key: _adopted(each, resolution, cells, rate_by_class, known) for each in _adoptable(known)
+    }
     classes = {
-        key: _with_candidates(found, cells.groups_of(key), answers, known.anchored)
+        key: _with_adopted(
+            _with_candidates(found, cells.groups_of(key), answers, known.anchored), cells, adopted.values()
+        )
         for key, found in resolution.classes.items()
     }
-    return replace(resolution, classes=classes)
+    refused = {key: answer for key, answer in adopted.items() if isinstance(answer, Refusal)}
+    return replace(resolution, classes=classes, adoption_refusals=refused)
 
 
 def _candidate(
@@ -65,6 +75,54 @@ def _candidate(
     if not isinstance(answer, Capacity) or answer.requests_per_s <= 0:
         return capacity_refusal(variant, answer)
     return Candidate(workload_of(known.snapshot, known.restarts, variant, group), answer, able.load_s)
+
+
+def _adoptable(known: Known) -> list[DeploymentState]:
+    """The Deployments of users that take part, by key."""
+    states = sorted(known.snapshot.deployments.items())
+    return [s for _, s in states if s.is_adopted and not s.is_given_back and not s.is_going]
+
+
+def _adopted(
+    state: DeploymentState,
+    resolution: Resolution,
+    cells: RouteCells,
+    rate_by_class: Mapping[ClassKey, float],
+    known: Known,
+) -> Candidate | Refusal:
+    """What a user's Deployment carries of the group of its class: its settings may be any."""
+    adoption = state.adoption
+    assert adoption is not None
+    assert adoption.variant is not None  # `_adoptable` looked
+    variant, perf = adoption.variant, known.perf_by_model[adoption.variant.model_key]
+    group = next(iter(cells.groups_of(adoption.workload_class)))
+    members = [resolution.classes[key] for key in cells.classes_of(group)]
+    able = [each for each in members if variant.model_key in each.spec.model_keys]
+    fits = perf.fits(variant)
+    if not isinstance(fits, Fits):
+        return perf_refusal(variant, fits)
+    mix = mix_of_all((each.mix, rate_by_class[each.key]) for each in able)
+    answer = perf.capacity(variant, mix, strictest(each.slo for each in able))
+    if not isinstance(answer, Capacity) or answer.requests_per_s <= 0:
+        return capacity_refusal(variant, answer)
+    pool = known.snapshot.pools[variant.pool]
+    workload = EngineWorkload(variant, group, pool, adopted=state.key)
+    return Candidate(workload, answer, load_delay_s(fits.weight_bytes))
+
+
+def _with_adopted(
+    found: ResolvedClass, cells: RouteCells, answers: Iterable[Candidate | Refusal]
+) -> ResolvedClass:
+    """With those of its groups that run a model which the class allows."""
+    groups = cells.groups_of(found.key) if found.gets_requests else ()
+    more = tuple(
+        each
+        for each in answers
+        if isinstance(each, Candidate)
+        and each.workload.group in groups
+        and each.workload.variant.model_key in found.spec.model_keys
+    )
+    return replace(found, candidates=(*found.candidates, *more))
 
 
 def _with_candidates(

@@ -93,12 +93,14 @@ class ResolvedClass:
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """All classes, by key; by a ServedModel's key, why none of its variants can run, which of its
-    `spec.profiles` cannot be used, and what is odd about the others."""
+    `spec.profiles` cannot be used, and what is odd about the others; and by Deployment that a user runs,
+    why nothing can be planned on it."""
 
     classes: Mapping[ClassKey, ResolvedClass]
     model_refusals: Mapping[ModelKey, tuple[Refusal, ...]]
     profile_refusals: Mapping[ModelKey, tuple[Refusal, ...]] = field(default_factory=dict)
     profile_notes: Mapping[ModelKey, tuple[ProfileNote, ...]] = field(default_factory=dict)
+    adoption_refusals: Mapping[DeploymentKey, Refusal] = field(default_factory=dict)
 
     def workloads(self) -> dict[DeploymentKey, EngineWorkload]:
         """Every candidate's workload by its Deployment's key."""

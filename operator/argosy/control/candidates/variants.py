@@ -7,6 +7,8 @@ pool.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from argosy.api import GPUPool, ServedModel
 from argosy.api.architecture import DeclaredArchitecture
 from argosy.api.servedmodel import ParallelShape
@@ -17,7 +19,7 @@ from argosy.snapshot.fleet import FleetSnapshot
 def variants_of(snapshot: FleetSnapshot, model: ServedModel) -> tuple[Variant, ...]:
     """Every variant of a model, by pool and then parallel shape."""
     return tuple(
-        _variant(model, shape, pool)
+        _variant(model, shape, pool, EngineSettings.of(model.spec.engine))
         for _, pool in sorted(snapshot.pools.items())
         for shape in sorted(
             model.spec.parallel_shapes, key=lambda s: (s.tensor_parallel, s.pipeline_parallel)
@@ -25,7 +27,14 @@ def variants_of(snapshot: FleetSnapshot, model: ServedModel) -> tuple[Variant, .
     )
 
 
-def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool) -> Variant:
+def adopted_variant(
+    model: ServedModel, pool: GPUPool, shape: ParallelShape, engine: EngineSettings
+) -> Variant:
+    """What a user's Deployment runs of a model; how a replica of it is removed, the ServedModel says."""
+    return _variant(model, shape, pool, replace(engine, drain_seconds=model.spec.engine.drain_seconds))
+
+
+def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool, engine: EngineSettings) -> Variant:
     return Variant(
         model_key=model.key,
         model_id=model.spec.model_id,
@@ -34,7 +43,7 @@ def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool) -> Variant
         gpu=pool.spec.gpu,
         tensor_parallel=shape.tensor_parallel,
         pipeline_parallel=shape.pipeline_parallel,
-        engine=EngineSettings.of(model.spec.engine),
+        engine=engine,
         architecture=None if model.spec.architecture is None else _architecture(model.spec.architecture),
     )
 

@@ -99,7 +99,7 @@ def template_edits(
     found = (
         template_edit(deployment, workloads[key], ModelKey())
         for key, deployment in sorted(snapshot.deployments.items())
-        if key in workloads and deployment.template
+        if key in workloads and deployment.template and not deployment.is_adopted
     )
     return {edit.deployment: edit.change for edit in found if edit is not None}
 

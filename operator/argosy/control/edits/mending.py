@@ -40,7 +40,7 @@ from argosy.rollout import (
     ScaleDeployment,
     Step,
 )
-from argosy.snapshot.cluster import label_value
+from argosy.snapshot.cluster import DeploymentState, label_value
 from argosy.snapshot.fleet import FleetSnapshot
 
 AT_ONCE = 3
@@ -145,6 +145,8 @@ def _counts(look: _Look) -> list[Edit]:
     found = [
         count_edit(look.snapshot.deployments[key], look.memory.counts.get(key), look.model(key))
         for key in look.scaled
+        # At first the count of a user's Deployment is the user's.
+        if not look.snapshot.deployments[key].is_adopted or key in look.memory.counts
     ]
     return [edit for edit in found if edit is not None]
 
@@ -153,9 +155,14 @@ def _templates(look: _Look, workloads: Mapping[DeploymentKey, EngineWorkload]) -
     found = [
         template_edit(deployment, workloads[key], look.model(key))
         for key, deployment in look.snapshot.deployments.items()
-        if key in workloads and deployment.template and key not in look.removed and not deployment.is_going
+        if key in workloads and deployment.template and key not in look.removed and not _is_left(deployment)
     ]
     return [edit for edit in found if edit is not None]
+
+
+def _is_left(deployment: DeploymentState) -> bool:
+    """Whether nothing of it is set back: it is being deleted, or a user runs it."""
+    return deployment.is_going or deployment.is_adopted
 
 
 def _budgets(look: _Look) -> list[Edit]:
@@ -179,7 +186,7 @@ def _deleted(look: _Look) -> list[Edit]:
     going = [
         Edit(key, look.model(key), EXISTENCE, UNNAMED, 0.0, holder(each.finalizers))
         for key, each in look.snapshot.deployments.items()
-        if each.is_going and key in look.memory.counts
+        if each.is_going and key in look.memory.counts and not each.is_adopted
     ]
     return going + [
         Edit(step.workload.key, step.workload.variant.model_key, EXISTENCE, UNNAMED, 0.0, "")

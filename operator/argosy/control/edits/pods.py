@@ -36,6 +36,8 @@ def with_pods(
     edits = list(mending.edits)
     pods: dict[DeploymentKey, Mapping[str, PodState]] = {}
     for key, deployment in snapshot.deployments.items():
+        if deployment.is_adopted:
+            continue
         live = look.live.get(key, {})
         gone = look.deleted(deployment, live)
         has_successor = len(live) >= deployment.replicas

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from argosy.api import Fleet
 from argosy.control.decision import EventRecord, PlannedStep
-from argosy.control.state.removable import in_order_of_removal, is_due, still_sending
-from argosy.control.state.routable import PATIENCE_S, RECONNECT_S
+from argosy.control.state.removable import in_order_of_removal, is_due, patience_s, still_sending
+from argosy.control.state.routable import RECONNECT_S
 from argosy.rollout import DeletePod, MarkVictim, ScaleDeployment
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -86,7 +86,15 @@ def _sentence(waiting: Mapping[str, str], awaited_s: Mapping[str, float], snapsh
     more = f" (and {others})" if len(late) > 1 else ""
     return (
         f"pod {late[0]}{more} takes no new requests where others can, and is removed once every Envoy knows"
-        f" that, at the latest {PATIENCE_S:.0f} s after it was chosen: {waiting[late[0]]}"
+        f" that, at the latest {patience_s(late[0], snapshot):.0f} s after it was chosen: {waiting[late[0]]}"
+    )
+
+
+def _remedy(why: str) -> str:
+    if why.startswith("Envoy"):
+        return "look at that Envoy: it may send requests to a replica that is gone until it answers again"
+    return (
+        "answers that are not finished are cut: spec.engine.drainSeconds of its ServedModel bounds the wait"
     )
 
 
@@ -99,8 +107,8 @@ def _events(snapshot: FleetSnapshot, sending: Mapping[str, str]) -> list[EventRe
             snapshot.fleet.key,
             "Warning",
             "RemovalUnacknowledged",
-            f"{key}: this pod is removed although it was waited for {PATIENCE_S:.0f} s and {why}; look at"
-            " that Envoy: it may send requests to a replica that is gone until it answers again",
+            f"{key}: this pod is removed although it was waited for {patience_s(key, snapshot):.0f} s and"
+            f" {why}; {_remedy(why)}",
         )
         for key, why in sorted(sending.items())
     ]

@@ -25,11 +25,15 @@ _FLEETING: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def edits_digest(snapshot: FleetSnapshot) -> str:
-    """Equal for equal specs but for prices, declared rates and SLOs."""
+    """Equal for equal specs but for prices, declared rates and SLOs, and equal Deployments of users."""
     content = hashlib.sha256()
     for item in _objects(snapshot):
         spec = json.dumps(_lasting(item), sort_keys=True)
         content.update(f"{item.KIND}\0{item.key}\0{spec}\0".encode())
+    for key, state in sorted(snapshot.deployments.items()):
+        if state.adoption is not None:
+            variant = state.adoption.variant.name if state.adoption.variant else ""
+            content.update(f"{key}\0{state.adoption.workload_class}\0{variant}\0".encode())
     return content.hexdigest()[:16]
 
 

@@ -26,7 +26,7 @@ from argosy.control.revision.window import (
     planned_counts,
 )
 from argosy.control.sizing import Sizing, with_staying
-from argosy.control.state.restarts import ordered_restarts, workload_of
+from argosy.control.state.restarts import adopted_workload, ordered_restarts, workload_of
 from argosy.keys import DeploymentKey
 from argosy.manifests import EngineWorkload
 from argosy.plan.check import violations
@@ -76,6 +76,9 @@ def _workloads(snapshot: FleetSnapshot, window: Window) -> dict[DeploymentKey, E
     since, say."""
     orders, found = ordered_restarts(snapshot), dict[DeploymentKey, EngineWorkload]()
     for entry in window.last.spec.deployments:
+        if (adopted := adopted_workload(snapshot, entry)) is not None:
+            found[entry.name] = adopted
+            continue
         model = snapshot.models.get(entry.model_key)
         named = (v for v in variants_of(snapshot, model) if v.name == entry.variant) if model else ()
         for variant in named:

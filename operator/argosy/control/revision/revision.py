@@ -72,7 +72,7 @@ def revision_of(decided: Decided, previous: FleetPlan | None, origin: Origin) ->
     Deployments of the previous plan that are on their way out stay listed with no replicas, and their
     cells list them with no share: while the new ones load, their ready replicas carry the cell.
     """
-    entries = _entries(decided, origin.limits)
+    entries = _entries(decided, origin.limits) | _unused(decided, previous)
     waiting = standby(decided, previous)
     outgoing = _outgoing(entries, waiting)
     spec = FleetPlanSpec(
@@ -190,6 +190,7 @@ def runs_differently(
         or _counts(new) != _counts(last)
         or _gives_places_up(new, last, outside or {})
         or _cell_names(new) != _cell_names(last)
+        or _adopted_names(new) != _adopted_names(last)
     )
 
 
@@ -209,6 +210,29 @@ def _entries(decided: Decided, limits: Mapping[DeploymentKey, int]) -> dict[Depl
     return found
 
 
+def _unused(decided: Decided, previous: FleetPlan | None) -> dict[DeploymentKey, PlannedDeployment]:
+    """Users' Deployments of which the plan needs no replica: listed, so that theirs may go.
+
+    Not in a plan that was made before one was adopted and that is kept, or that a user goes back to: it has
+    not been asked about it.
+    """
+    is_kept = decided.waiting is not None or decided.hold is not None
+    goes_back = decided.hold is not None and decided.hold.orders.rollback is not None
+    listed = _adopted_names(previous) if previous is not None and not goes_back else frozenset()
+    return {
+        name: _entry(workload, 0, ())
+        for name, workload in sorted(decided.workloads.items())
+        if workload.adopted
+        and not decided.plan.replicas.get(name)
+        and name not in decided.kept
+        and (not is_kept or name in listed)
+    }
+
+
+def _adopted_names(plan: FleetPlan) -> frozenset[DeploymentKey]:
+    return frozenset(entry.name for entry in plan.spec.deployments if entry.is_adopted)
+
+
 def _entry(workload: EngineWorkload, replicas: int, nodes: tuple[NodeReplicas, ...]) -> PlannedDeployment:
     return PlannedDeployment(
         name=workload.key,
@@ -223,6 +247,7 @@ def _entry(workload: EngineWorkload, replicas: int, nodes: tuple[NodeReplicas, .
         gpus_per_replica=workload.variant.gpus,
         replicas=replicas,
         restarted_at=workload.restarted_at,
+        is_adopted=workload.adopted is not None,
         nodes=nodes,
     )
 

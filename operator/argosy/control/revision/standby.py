@@ -51,6 +51,8 @@ def _of_cell(
     is_settled = cell.group in decided.settled_groups
 
     def stands_by(entry: PlannedDeployment) -> bool:
+        if is_settled and entry.name in decided.given_back:
+            return False  # its replicas stay when they serve no longer
         is_allowed = entry.model_key in models
         if entry.sharing_group == cell.group:
             is_going = not decided.plan.replicas.get(entry.name)

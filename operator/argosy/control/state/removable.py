@@ -4,7 +4,8 @@ Owns which pods Kubernetes removes when a count falls, and which Envoys may stil
 them. A pod that is marked leaves the published endpoints first (`route.marked`); the count falls once every
 Envoy has acknowledged that. An Envoy that does not within `PATIENCE_S` no longer holds the removal up, and
 neither does one whose connection ended so long ago: the same times as for a new replica (`routable`). One
-that had acknowledged the removal before its connection ended holds nothing up.
+that had acknowledged the removal before its connection ended holds nothing up. A replica of a user's
+Deployment may not finish its requests when it is deleted, as Argosy's own do: it is removed once it has none.
 Input: a snapshot. Output: pods, and for each the Envoy that is waited for. Section 14 of docs/design/0004.
 """
 
@@ -15,9 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from argosy.control.state.routable import PATIENCE_S, RECONNECT_S
 from argosy.control.state.waiting import uncounted_pods
 from argosy.keys import DeploymentKey
+from argosy.snapshot import Variant, fresh
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
 from argosy.snapshot.serving import takes_requests
+
+COUNTED_WITHIN_S = 15.0
+"""A count of an engine's requests that is older tells nothing."""
 
 
 def in_order_of_removal(
@@ -47,14 +52,38 @@ def still_sending(
         if (
             pod.address
             and pod.key not in lost
-            and (why := _sender(pod.address, snapshot.routing, snapshot.now_s))
+            and (why := _sender(pod.address, snapshot.routing, snapshot.now_s) or _busy(pod, snapshot))
         ):
             yield pod, why
 
 
+def patience_s(pod: str, snapshot: FleetSnapshot) -> float:
+    """So long the removal of a pod is waited for at most."""
+    its = snapshot.pods.get(pod)
+    variant = adopted_variant_of(its, snapshot) if its is not None else None
+    return PATIENCE_S if variant is None else max(PATIENCE_S, float(variant.engine.drain_seconds))
+
+
+def adopted_variant_of(pod: PodState, snapshot: FleetSnapshot) -> Variant | None:
+    """What a pod of a user's Deployment runs; None for a pod of Argosy's own."""
+    state = snapshot.deployments.get(pod.deployment)
+    return state.adoption.variant if state is not None and state.adoption is not None else None
+
+
+def _busy(pod: PodState, snapshot: FleetSnapshot) -> str:
+    """That a pod of a user's Deployment still has requests, in a sentence; empty where it has none."""
+    if adopted_variant_of(pod, snapshot) is None:
+        return ""
+    reading = fresh(snapshot.telemetry.engines.get(pod.address), snapshot.now_s, COUNTED_WITHIN_S)
+    if reading is None:
+        return "how many requests it still has is not known"
+    number = reading.num_running + reading.num_waiting
+    return f"it still has {number} request{'s' * (number != 1)}" if number else ""
+
+
 def is_due(pod: str, awaited_s: Mapping[str, float], snapshot: FleetSnapshot) -> bool:
     """Whether this pod's removal is waited for no longer. awaited_s: since when it has been waited for."""
-    return pod in awaited_s and snapshot.monotonic_s - awaited_s[pod] >= PATIENCE_S
+    return pod in awaited_s and snapshot.monotonic_s - awaited_s[pod] >= patience_s(pod, snapshot)
 
 
 def acknowledged(snapshot: FleetSnapshot, awaited_s: Mapping[str, float]) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import DeploymentKey, GroupName
 from argosy.manifests import EngineWorkload
@@ -38,6 +39,15 @@ def workload_of(
     return EngineWorkload(variant, group, snapshot.pools[variant.pool], orders.get(key, ""))
 
 
+def adopted_workload(snapshot: FleetSnapshot, entry: PlannedDeployment) -> EngineWorkload | None:
+    """What a user's Deployment runs that a plan lists; None where it is given back, gone or Argosy's own."""
+    state = snapshot.deployments.get(entry.name)
+    variant = state.adoption.variant if state is not None and state.adoption is not None else None
+    if variant is None or not entry.is_adopted:
+        return None
+    return EngineWorkload(variant, entry.sharing_group, snapshot.pools[variant.pool], adopted=entry.name)
+
+
 def surge_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     """Keys of the pods beyond their Deployment's count that have no node: those of Kubernetes' own exchange.
 
@@ -60,6 +70,8 @@ def surge_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 def _orders(snapshot: FleetSnapshot) -> Iterator[tuple[tuple[str, str, str], str]]:
     """Of the Deployments, and of the plan: it knows the order where the Deployment was deleted."""
     for key, deployment in snapshot.deployments.items():
+        if deployment.is_adopted:
+            continue  # Kubernetes carries it out by itself
         if order := deployment.restarted_at:
             labels = deployment.labels
             yield (key.namespace, labels.get(LABEL_VARIANT, ""), labels.get(LABEL_GROUP, "")), order

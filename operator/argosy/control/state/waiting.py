@@ -47,10 +47,15 @@ def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict
     """
     waiting = Counter({u.option: u.replicas for u in placement.unplaced})
     for pod in snapshot.engine_pods:
-        is_ours_to_place = pod.gated or pod.assigned_node or pod.deleting
-        if not is_ours_to_place and _unscheduled_for_s(pod, snapshot.now_s) >= UNSCHEDULED_AFTER_S:
+        if is_without_room(pod, snapshot.now_s):
             waiting[pod.deployment] += 1
     return dict(sorted(waiting.items()))
+
+
+def is_without_room(pod: PodState, now_s: float) -> bool:
+    """Whether the scheduler finds no room for a pod that it places itself."""
+    is_ours_to_place = pod.gated or pod.assigned_node or pod.deleting
+    return not is_ours_to_place and _unscheduled_for_s(pod, now_s) >= UNSCHEDULED_AFTER_S
 
 
 def _unscheduled_for_s(pod: PodState, now_s: float) -> float:

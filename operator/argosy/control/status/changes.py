@@ -20,6 +20,7 @@ from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.decision import EventRecord, StatusUpdate
 from argosy.control.state.nodes import unusable_text
 from argosy.control.state.waiting import uncounted_pods
+from argosy.control.status.rollout.adopted import adoption_events
 from argosy.keys import ClassKey, ModelKey
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -61,6 +62,7 @@ def change_events(snapshot: FleetSnapshot, updates: Iterable[StatusUpdate]) -> t
         kind = kind_of(update.kind).name
         for each in _TOLD.get(update.kind, ()):
             found += _condition_events(kind, update, before.conditions, each)
+        found += adoption_events(kind, update, before.conditions)
         acts = snapshot.acts
         found += _count_events(snapshot, update, before, "a successor does" if acts else "it is gone")
     return tuple(found)

@@ -51,6 +51,7 @@ _LIMITS = {
     ShortfallCause.BUDGET: Reason.BUDGET_SHORT,
     ShortfallCause.REPLICA_LIMIT: Reason.REPLICAS_AT_LIMIT,
     ShortfallCause.FIXED: Reason.REPLICAS_AUTOSCALED,
+    ShortfallCause.ADOPTED: Reason.CAPACITY_SHORT,
     ShortfallCause.HELD: Reason.PLANNING_HELD,
 }
 """Shortfalls that a limit causes: their sentences name the field that holds it."""

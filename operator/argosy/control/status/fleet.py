@@ -18,6 +18,7 @@ from argosy.control.decision import Decision, StatusUpdate
 from argosy.control.status.classes import class_ready, telemetry_lost
 from argosy.control.status.pools import pool_cost_usd_per_hour
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.adopted import fleet_verdict
 from argosy.control.status.rollout.unacted import plan_unacted
 from argosy.control.status.verdict import MAX_TEXT, Verdict, because, dated, false, programmed, true
 from argosy.control.status.waiting import approval_verdict, hold_verdict, plan_current
@@ -32,12 +33,13 @@ def fleet_status(reported: Reported, item: Fleet) -> FleetStatus:
     """The status of Fleet/default."""
     snapshot = reported.snapshot
     applied = snapshot.applied_plan
-    verdicts = (
+    verdicts = [
         true(ConditionType.ACCEPTED, Reason.ACCEPTED),
         programmed(reported),
         _plan_current(reported),
         _ready(reported),
-    )
+    ]
+    verdicts += [found] if (found := fleet_verdict(snapshot)) is not None else []
     return FleetStatus(
         observed_generation=item.metadata.generation,
         conditions=dated(item.status.conditions, item.metadata, verdicts, snapshot.now_s),

@@ -18,6 +18,7 @@ from argosy.control.candidates.calibration import calibration_key
 from argosy.control.candidates.variants import variants_of
 from argosy.control.status.classes import unplaced
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.adopted import model_verdict
 from argosy.control.status.rollout.exchange import exchange_of, exchanging_verdict
 from argosy.control.status.rollout.held import room_held, served_by_held
 from argosy.control.status.rollout.last_replica import interrupted_verdict, waits_verdict
@@ -57,15 +58,24 @@ def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> 
         worst = nearest(refusals)
         accepted = because(ConditionType.ACCEPTED, worst.reason, worst.message)
         ready = because(ConditionType.READY, worst.reason, worst.message)
-    verdicts = (accepted, _profiles(reported, item.key), programmed(reported), ready)
+    verdicts = [accepted, _profiles(reported, item.key), programmed(reported), ready]
+    verdicts += [found] if (found := model_verdict(reported, item)) is not None else []
     return ServedModelStatus(
         observed_generation=item.metadata.generation,
         conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
         replicas_ready=sum(map(reported.serves, pods)),
         replicas_desired=desired,
+        replicas_adopted=_adopted(reported, pods),
         cost_usd_per_hour=usd_per_hour,
         variants=variants,
     )
+
+
+def _adopted(reported: Reported, pods: list[PodState]) -> int | None:
+    """Of these pods, those that serve in Deployments of users; None where there is none."""
+    states = reported.snapshot.deployments
+    its = [p for p in pods if (state := states.get(p.deployment)) is not None and state.is_adopted]
+    return sum(map(reported.serves, its)) if its else None
 
 
 def _ready(reported: Reported, key: ModelKey, pods: list[PodState]) -> Verdict:

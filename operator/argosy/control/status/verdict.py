@@ -27,7 +27,7 @@ from argosy.control.candidates.refusal import Refusal
 from argosy.control.state.silence import consequence
 from argosy.control.status.reported import Reported
 from argosy.keys import DeploymentKey
-from argosy.snapshot.cluster import PodState
+from argosy.snapshot.cluster import KUEUE, LABEL_QUEUE, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot
 from argosy.snapshot.liveness import DOUBT_UNTIL_S, SILENT_AFTER_S
 
@@ -164,6 +164,8 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
         return true(ConditionType.READY, Reason.READY)
     if stopped := reported.stopped(pods):
         return _stopped_verdict(reported, stopped, ready, wanted)
+    if waiting := gated_text(pods):
+        return false(ConditionType.READY, Reason.PODS_GATED, ready=ready, desired=wanted, waiting=waiting)
     now_s = reported.snapshot.now_s
     is_in_trouble = any(
         p.restarts > 0 or now_s - p.created_s >= LOADING_LIMIT_S for p in pods if not p.deleting
@@ -171,6 +173,25 @@ def replicas_verdict(reported: Reported, pods: list[PodState], wanted: int) -> V
     if ready == 0 and is_in_trouble:
         return false(ConditionType.READY, Reason.NO_REPLICAS_READY, desired=wanted)
     return false(ConditionType.READY, Reason.LOADING, ready=ready, desired=wanted)
+
+
+def gated_text(pods: Iterable[PodState]) -> str:
+    """Which of these replicas another client holds back, in a sentence without its full stop; empty: none.
+
+    They are not late, and nothing replaces them.
+    """
+    held = [p for p in pods if p.other_gates and p.is_active and not p.deleting]
+    if not held:
+        return ""
+    pod = min(held, key=lambda p: p.key)
+    gate = pod.other_gates[0]
+    if gate.startswith(KUEUE):
+        queue = f"LocalQueue {pod.labels[LABEL_QUEUE]}" if LABEL_QUEUE in pod.labels else "its queue"
+        remedy = f"Kueue removes it once {queue} admits the pod (kubectl -n {pod.namespace} get workloads)"
+    else:
+        remedy = "the client that set it has to remove it"
+    waits = "1 waits with its" if len(held) == 1 else f"{len(held)} wait with their"
+    return f"{waits} GPUs reserved, pod {pod.key} for the scheduling gate {gate}: {remedy}"
 
 
 def portless_verdict(pods: Iterable[PodState], ready: int, wanted: int) -> Verdict | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from argosy.api import CustomResource
+from argosy.api.adoption import ADOPT
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
 from argosy.api.kinds import kind_named
 from argosy.api.schema.timestamp import seconds_of
@@ -32,6 +33,7 @@ _PASSING = (
     Reason.CHANGE_WAITS,
     Reason.NO_ENVOY,  # a finding of its own
     Reason.MODE_NOT_AUTO,  # the same
+    Reason.NOTHING_ADOPTED,
 )
 """What ends by itself, or is reported once for all objects."""
 
@@ -40,6 +42,7 @@ _LOOKED_AT = (
     ConditionType.RESOLVED_REFS,
     ConditionType.PROGRAMMED,
     ConditionType.READY,
+    ConditionType.ADOPTED,
 )
 
 
@@ -83,6 +86,7 @@ def object_findings(found: Installation) -> Iterator[Finding]:
     if found.has_leader:
         yield from _unseen(found)
         return
+    yield from _unadopted(found.snapshot)
     yield from _pools(found.snapshot)
     yield from _models(found.snapshot)
 
@@ -91,6 +95,16 @@ def _invalid(snapshot: FleetSnapshot) -> Iterator[Finding]:
     for each in snapshot.invalid:
         yield Finding(
             Severity.BROKEN, f"{each.kind} {each.key}", f"it cannot be read: {each.message}", "correct it"
+        )
+
+
+def _unadopted(snapshot: FleetSnapshot) -> Iterator[Finding]:
+    for key, each in sorted(snapshot.unadopted.items()):
+        yield Finding(
+            Severity.BROKEN,
+            f"Deployment {key}",
+            f"it is labelled {ADOPT} and would not be adopted: {each.problem}",
+            "as the sentence says",
         )
 
 

@@ -58,6 +58,7 @@ class _Known:
     shares: Mapping[tuple[CellName, DeploymentKey], float]
     corrected: frozenset[CellName]
     ready: Mapping[DeploymentKey, int]
+    given_back: Mapping[DeploymentKey, str]
 
 
 def route_rows(snapshot: FleetSnapshot) -> tuple[RouteRow, ...]:
@@ -71,6 +72,11 @@ def route_rows(snapshot: FleetSnapshot) -> tuple[RouteRow, ...]:
         {(c.name, s.deployment): s.share for c in spec.cells for s in c.shares} if spec else {},
         frozenset(each.cell for each in plan.status.weights) if plan else frozenset(),
         {c.name: sum(e.state in _TAKING for e in c.endpoints) for c in table.clusters},
+        {
+            key: state.adoption.problem
+            for key, state in snapshot.deployments.items()
+            if state.adoption is not None and state.is_given_back
+        },
     )
     return tuple(row for route in table.routes for row in _rows(route, known))
 
@@ -109,6 +115,11 @@ def _why(route: RouteEntry, name: DeploymentKey, known: _Known, share: float) ->
     planned, entry = known.shares.get((route.cell, name), 0.0), known.entries.get(name)
     ready, desired = known.ready.get(name, 0), entry.replicas if entry is not None else 0
     number = known.plan.spec.revision if known.plan is not None else 0
+    given_back = known.given_back.get(name)
+    if given_back is not None:
+        return (
+            f"a user's Deployment that is given back ({given_back}): it serves until the planned replicas do"
+        )
     if not ready:
         return (
             f"planned by revision {number}, and none of its {counted(desired, 'replica')} takes requests yet"
@@ -118,7 +129,8 @@ def _why(route: RouteEntry, name: DeploymentKey, known: _Known, share: float) ->
     if desired == 0:
         return f"not planned any more by revision {number}: it serves until the planned replicas do"
     if abs(share - planned) <= TOLERANCE:
-        return f"as revision {number} plans it"
+        whose = ", on a user's Deployment that is adopted" if entry is not None and entry.is_adopted else ""
+        return f"as revision {number} plans it{whose}"
     if route.cell in known.corrected:
         return f"revision {number} plans {planned:.0%}; corrected by the load that was measured"
     if planned == 0:

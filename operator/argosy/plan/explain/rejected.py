@@ -75,6 +75,9 @@ def _replicas_needed(facts: Facts, option: Option) -> int | None:
 def _why_not(facts: Facts, option: Option, fleet: Counts, obstacle: ShortfallCause) -> str:
     if obstacle is ShortfallCause.FIXED:
         return f"{option.fixed_by} sets {counted(option.least_replicas, 'replica')} of it"
+    if obstacle is ShortfallCause.ADOPTED:
+        there = counted(option.bounded(fleet[option.name]), "replica")
+        return f"Deployment {option.name}, which a user runs, has only {there}"
     if obstacle is ShortfallCause.REPLICA_LIMIT:
         return f"model {option.model} may have {facts.problem.max_replicas[option.model]} replicas in all"
     if obstacle is ShortfallCause.BUDGET:

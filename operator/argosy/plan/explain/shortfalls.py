@@ -73,6 +73,7 @@ class _Shortfalls:
             ShortfallCause.BUDGET: self._budget,
             ShortfallCause.POOL_FULL: self._pool_full,
             ShortfallCause.FIXED: self._fixed,
+            ShortfallCause.ADOPTED: self._adopted,
         }[cause]
         takers = taken_by(facts, self.counts, cell)
         return Shortfall(cell.name, missing_per_s, cause, f"{lacks}: {takers}{remedy(option)}")
@@ -148,6 +149,14 @@ class _Shortfalls:
         return (
             f"{option.fixed_by} sets {counted(count, 'replica')} of {option.label} and {count + more} are"
             " needed; let it set more, or delete it to let Argosy decide"
+        )
+
+    def _adopted(self, option: Option) -> str:
+        more = sum(lack.more for lack in self._like(ShortfallCause.ADOPTED) if lack.option == option)
+        count = self.counts.get(option.name, 0)
+        return (
+            f"Deployment {option.name}, which a user runs, has {counted(count, 'replica')} and"
+            f" {count + more} are needed; scale it up, or let Argosy make replicas in a pool with free GPUs"
         )
 
     def _pool_full(self, option: Option) -> str:

@@ -25,6 +25,7 @@ from argosy.api import (
 )
 from argosy.api.fleet import FleetSpec
 from argosy.api.kinds import GRACED, USER_SPECS, kind_named, kind_of
+from argosy.control.adoption.adopt import listed_as_adopted, may_be_adopted, with_adopted
 from argosy.control.candidates.profiles import files_named
 from argosy.control.picture.parting import in_use
 from argosy.control.picture.takeover import relieved
@@ -33,7 +34,7 @@ from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
-from argosy.snapshot.cluster import HOSTNAME, PodState
+from argosy.snapshot.cluster import HOSTNAME, DeploymentState, PodState
 from argosy.snapshot.fleet import (
     FleetSnapshot,
     ProfileFileKey,
@@ -139,6 +140,19 @@ class Snapshots:
         }
 
     def _take(self, measured: Measured, now_s: float, monotonic_s: float) -> FleetSnapshot:
+        found = self._own(measured, now_s, monotonic_s)
+        return with_adopted(found, self._adoptable(found))
+
+    def _adoptable(self, found: FleetSnapshot) -> dict[DeploymentKey, DeploymentState]:
+        """Deployments of users that are labelled for adoption or that the applied plan lists."""
+        listed = listed_as_adopted(found)
+        return {
+            state.key: state
+            for state in self._states("deployments", deployment_state).values()
+            if may_be_adopted(state.labels, state.key, listed) and state.key not in found.deployments
+        }
+
+    def _own(self, measured: Measured, now_s: float, monotonic_s: float) -> FleetSnapshot:
         fleets = self._objects("fleets", Fleet)
         return FleetSnapshot(
             now_s=now_s,

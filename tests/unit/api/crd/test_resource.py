@@ -67,6 +67,7 @@ def test_what_is_written_has_no_nulls_and_no_empty_status() -> None:
             "gpu": "L40S",
             "nodeSelector": {"gpu": "l40s"},
             "tolerations": [],
+            "podLabels": {},
             "gpusPerNode": 2,
             "resourceName": "nvidia.com/gpu",
             "priceUsdPerHour": 1.0,

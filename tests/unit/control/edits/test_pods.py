@@ -228,6 +228,9 @@ OWN = f"{DEPLOYMENT}-5d4f"
         pytest.param(without(LABEL_DEPLOYMENT), f"{OWN}-", OWN, False, id="about to be released"),
         pytest.param(without(LABEL_DEPLOYMENT), f"{OWN}-", "mine-77", False, id="the user has adopted it"),
         pytest.param({"argosy.dev/model": "llama"}, "", "", False, id="a pod that the user made"),
+        pytest.param(
+            {"argosy.dev/adopt": "llama"}, f"{OWN}-", OWN, False, id="of a user's adopted Deployment"
+        ),
         pytest.param({"argosy.dev/model": "llama"}, "mine-77-", "", False, id="released by the user's own"),
     ],
 )

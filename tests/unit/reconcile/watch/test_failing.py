@@ -44,9 +44,6 @@ class Stage:
         await self.clock.sleep(1.0)
         return task
 
-    def asked(self, kind: str) -> int:
-        return self.server.calls.count(Call("watch", kind))
-
 
 @in_virtual_time
 async def test_a_watch_that_is_refused_is_left_out_and_named_and_the_others_go_on(

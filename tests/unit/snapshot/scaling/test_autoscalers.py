@@ -52,6 +52,13 @@ def test_what_names_no_deployment_is_left_out(target: dict[str, Any]) -> None:
     assert autoscaler_state(an_hpa(target)) is None
 
 
+def test_one_of_a_users_deployment_is_kept_in_case_that_is_adopted() -> None:
+    state = autoscaler_state(an_hpa({**TARGET, "name": "shop"}))
+    assert state is not None
+    assert (state.deployment, state.is_of_argosy) == (DeploymentKey("default/shop"), False)
+    assert autoscaler_state(an_hpa()).is_of_argosy  # type: ignore[union-attr]
+
+
 def test_an_object_without_a_spec_is_left_out() -> None:
     assert autoscaler_state({"metadata": {"name": "hpa"}}) is None
 

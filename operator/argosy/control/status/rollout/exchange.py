@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from argosy.api.conditions import ConditionType, Reason
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.control.status.reported import Reported
-from argosy.control.status.verdict import Verdict, false
+from argosy.control.status.verdict import Verdict, because, false, gated_text
 from argosy.keys import ClassKey
 from argosy.plan.explain.words import counted
 from argosy.snapshot.cluster import PodState
@@ -28,6 +28,7 @@ class Exchange:
     is_moving: one is drained or loads, or any class's has got room, so more will change
     is_draining: one is drained or about to be, so that room is to come
     goes_first: where nothing of it moves: the classes whose exchange makes room in its pools
+    gated: which planned ones another client's scheduling gate holds, in a sentence; empty: none
     """
 
     ready: int
@@ -36,6 +37,7 @@ class Exchange:
     is_moving: bool
     is_draining: bool
     goes_first: tuple[ClassKey, ...] = ()
+    gated: str = ""
 
     @property
     def is_exchanging(self) -> bool:
@@ -66,6 +68,7 @@ def exchange_of(
         is_moving=is_moving,
         is_draining=is_draining,
         goes_first=() if is_moving or ready >= wanted else classes_before(reported, planned),
+        gated=gated_text(pods),
     )
 
 
@@ -76,7 +79,12 @@ def exchanging_verdict(now: Exchange) -> Verdict | None:
     verb = "serves" if now.others == 1 else "serve"
     others = f"{counted(now.others, 'replica')} of the former plan {verb}"
     parts = {"ready": now.ready, "desired": now.wanted, "others": others}
-    return false(ConditionType.READY, Reason.EXCHANGING, **parts)
+    found = false(ConditionType.READY, Reason.EXCHANGING, **parts)
+    if not now.gated:
+        return found
+    return because(
+        ConditionType.READY, Reason.PODS_GATED, f"{found.message} Of the planned ones {now.gated}."
+    )
 
 
 def classes_before(reported: Reported, planned: Iterable[PlannedDeployment]) -> tuple[ClassKey, ...]:

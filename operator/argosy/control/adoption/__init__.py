@@ -1,0 +1,1 @@
+"""Deployments that users run and let Argosy adopt."""
