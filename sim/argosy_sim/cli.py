@@ -165,25 +165,56 @@ def _print_status(console: Console, found: Status) -> None:
 
 
 @app.command()
-def fleet(
+def fleet(  # noqa: PLR0913  (each argument is a flag)
     state_dir: StateDir = None,
     spec: Annotated[Path | None, typer.Option(help="The nodes (YAML); left out, the demo's eight.")] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="Attach them to this cluster instead: kind on this host, Linux, as root."),
+    ] = None,
+    pod_range: Annotated[
+        str | None,
+        typer.Option(metavar="A.B.0.0/16", help="With --kubeconfig: of their pods; else the first free one."),
+    ] = None,
+    trial_image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGE",
+            help="With --kubeconfig: of the pods that try to reach this host; else kube-proxy's.",
+        ),
+    ] = None,
     detach: Detach = False,
 ) -> None:
     """Run simulated GPU nodes in the control plane, in the foreground; Ctrl-C ends them."""
     from argosy_sim import local
+    from argosy_sim.livefleet.launch import AttachSettings
 
     directory = _directory(state_dir)
-    command = local.fleet_command(directory, spec)
+    if kubeconfig is None:
+        _require_cluster_of(pod_range=pod_range, trial_image=trial_image)
+        command = local.fleet_command(directory, spec)
+    else:
+        settings = AttachSettings(pod_range, trial_image)
+        command = local.attached_fleet_command(directory, spec, kubeconfig, settings)
     if not detach:
         os.execv(command[0], command)  # noqa: S606  (the fleet is this command from here on)
-    found = local.start_fleet(directory, command)
+    found = local.start_fleet(directory, command, local.UP_S if kubeconfig is None else local.ATTACHED_UP_S)
     console = _console()
     console.print(f"The fleet is up (pid {found.process.pid}, log {local.fleet_log(directory)}).")
+    if kubeconfig is not None:
+        console.print(f"Its pods have addresses of {found.network}. {local.TOLERATION_NEEDED}")
     if found.engine_port != DEFAULT_ENGINE_PORT:
         console.print(
             f"Port {DEFAULT_ENGINE_PORT} is taken here: set spec.engine.port: {found.engine_port}"
             " in every ServedModel."
+        )
+
+
+def _require_cluster_of(**flags: str | None) -> None:
+    if any(flags.values()):
+        named = " and ".join(f"--{name.replace('_', '-')}" for name, value in flags.items() if value)
+        raise SpecError(
+            f"{named} chooses what is needed with --kubeconfig only; name a cluster by it", "--kubeconfig"
         )
 
 
@@ -255,7 +286,7 @@ def kubectl(
 
 
 @app.command()
-def demo(
+def demo(  # noqa: PLR0913  (each argument is a flag)
     trace: Annotated[
         Path | None, typer.Option(envvar="TRACE", help="Trace that replaces the chat class's load.")
     ] = None,
@@ -265,6 +296,10 @@ def demo(
         bool, typer.Option(envvar="SKIP_BAD_LINES", help="Go on without a trace's malformed lines.")
     ] = False,
     output: Annotated[Path, typer.Option(help="Where the report is left.")] = Path("build/demo"),
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="On this cluster instead: kind on this host, without Argosy; Linux, as root."),
+    ] = None,
 ) -> None:
     """Run the whole loop on real components and report; exit code 3 unless all was kept, in time."""
     from argosy_sim.demo.drive import LoadChoice
@@ -277,7 +312,7 @@ def demo(
         chosen.name if chosen is not None else "azure-conversation (built-in archetype: no trace was found)"
     )
     choice = LoadChoice(chosen, rate, seed, start_s, skip_bad_lines)
-    settings = DemoSettings(repository, output.resolve(), choice, name, declares_trace=trace is not None)
+    settings = DemoSettings(repository, output.resolve(), choice, name, trace is not None, kubeconfig)
     raise typer.Exit(exit_code(run_demo(settings, _report_console())))
 
 

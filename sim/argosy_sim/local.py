@@ -35,13 +35,30 @@ from argosy_sim.controlplane.host.processes import (
     launch_orphan,
     resident_bytes,
 )
-from argosy_sim.livefleet.launch import ACCOUNT_NAME, ACCOUNT_NAMESPACE, RBAC, Launch, wait_until_up
+from argosy_sim.livefleet.host.routes import require_linux_and_root
+from argosy_sim.livefleet.launch import (
+    ACCOUNT_NAME,
+    ACCOUNT_NAMESPACE,
+    RBAC,
+    AttachSettings,
+    Launch,
+    wait_until_up,
+)
+from argosy_sim.livefleet.spec import TAINT
 from argosy_sim.livefleet.state import FleetLayout, FleetState
 
 if TYPE_CHECKING:
     from argosy_sim.envoy import EnvoySettings, PreparedEnvoy
 
 GRACE_S = 8.0
+# An attached fleet takes its nodes out of the cluster.
+FLEET_GRACE_S = 30.0
+UP_S = 30.0
+TOLERATION_NEEDED = (
+    f"Its nodes keep other pods off: give GPUPools the toleration {{key: {TAINT['key']}, operator: Exists}}."
+)
+ATTACHED_UP_S = 120.0
+"""With the trial, for which pods have to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +137,21 @@ def fleet_command(directory: Path, spec: Path | None) -> list[str]:
     return launch.command()
 
 
-def start_fleet(directory: Path, command: Sequence[str]) -> FleetState:
+def attached_fleet_command(
+    directory: Path, spec: Path | None, kubeconfig: Path, settings: AttachSettings
+) -> list[str]:
+    """The command of a live fleet for a cluster that was there before, with the kubeconfig's own rights.
+
+    Raises AttachError where this host cannot, `FleetRunningError` where a fleet runs in the directory.
+    """
+    require_linux_and_root()
+    layout = fleet_layout(directory)
+    layout.prepare()
+    file = kubeconfig.expanduser().resolve()
+    return Launch(file, layout.directory, spec, die_with_parent=False, attached=settings).command()
+
+
+def start_fleet(directory: Path, command: Sequence[str], timeout_s: float = UP_S) -> FleetState:
     """Start a fleet that outlives this process, and wait for its nodes.
 
     Raises `FleetNotRunningError`, which names the log, where it ends or is not up in time.
@@ -129,10 +160,10 @@ def start_fleet(directory: Path, command: Sequence[str]) -> FleetState:
     process = launcher.launch("live-fleet", command, fleet_log(directory))
     try:
         return wait_until_up(
-            fleet_layout(directory).directory, lambda: is_running(process.identity), process.log
+            fleet_layout(directory).directory, lambda: is_running(process.identity), process.log, timeout_s
         )
     except BaseException:
-        launcher.end(process, GRACE_S)
+        launcher.end(process, FLEET_GRACE_S)
         raise
 
 
@@ -221,7 +252,7 @@ def down(directory: Path) -> Mapping[str, Ending]:
         endings["envoy"] = end(envoy.process, GRACE_S)
     (envoy_folder(directory) / "state.json").unlink(missing_ok=True)
     if fleet is not None:
-        endings["live-fleet"] = end(fleet.process, GRACE_S)
+        endings["live-fleet"] = end(fleet.process, FLEET_GRACE_S)
     endings |= lifecycle.down(directory)
     # Of a fleet that is gone: a new one would be served its routes and believe its revisions.
     shutil.rmtree(operator_folder(directory), ignore_errors=True)

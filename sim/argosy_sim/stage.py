@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -37,6 +37,7 @@ Say = Callable[[str], None]
 KUBECTL_TIMEOUT_S = 60
 READY_TIMEOUT_S = 60.0
 STOP_GRACE_S = 8.0
+FLEET_UP_S = 30.0
 GATEWAY_PORT = 8080
 ENVOY_NODE = "demo-envoy"
 DEFAULT_ENGINE_PORT = 8000
@@ -89,17 +90,42 @@ class StagePlan:
         return found
 
 
+class Cluster(Protocol):
+    """The Kubernetes that the components work with: the embedded one, or another."""
+
+    @property
+    def kubectl(self) -> Path:
+        """The program."""
+
+    @property
+    def admin_kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+
+    @property
+    def processes(self) -> Sequence[Process]:
+        """What of it this stage runs."""
+
+    def service_account_kubeconfig(self, namespace: str, name: str, path: Path) -> Path:
+        """Write a ServiceAccount's kubeconfig."""
+
+
 class Stage:
     """Running components and the handles to them. Made by `on_stage`."""
 
-    def __init__(self, plan: StagePlan, control_plane: ControlPlane, launcher: Launcher) -> None:
-        self.plan, self.control_plane = plan, control_plane
+    def __init__(self, plan: StagePlan, cluster: Cluster, launcher: Launcher) -> None:
+        self.plan, self.cluster = plan, cluster
         self._launcher = launcher
         self.processes: dict[str, Process] = {}
         self.fleet: FleetState
         self.envoy: EnvoyProcess
         self.http_addresses: dict[str, str] = {}
         self.xds_ports: dict[str, int] = {}
+
+    @property
+    def control_plane(self) -> ControlPlane:
+        """The embedded control plane."""
+        assert isinstance(self.cluster, ControlPlane)
+        return self.cluster
 
     @property
     def fleet_dir(self) -> Path:
@@ -129,8 +155,8 @@ class Stage:
         """Run kubectl as the administrator; raises `StartError` with its output where it fails."""
         answer = subprocess.run(
             [
-                str(self.control_plane.binaries.kubectl),
-                f"--kubeconfig={self.control_plane.admin_kubeconfig}",
+                str(self.cluster.kubectl),
+                f"--kubeconfig={self.cluster.admin_kubeconfig}",
                 *arguments,
             ],
             input=stdin,
@@ -149,37 +175,53 @@ class Stage:
         self.processes[name] = process
         return process
 
-    def end(self, name: str) -> None:
+    def end(self, name: str, grace_s: float = STOP_GRACE_S) -> None:
         """End a child started here."""
         process = self.processes.pop(name, None)
         if process is not None:
-            self._launcher.end(process, STOP_GRACE_S)
+            self._launcher.end(process, grace_s)
+
+    def installed(self) -> tuple[Path, ...]:
+        """What is applied first, in this order: CRDs, roles and accounts, the warnings."""
+        files = self.plan.repository / "charts/argosy/files"
+        # The warnings' parameters are an object of Argosy's, so the kind must exist.
+        crds = self.plan.repository / "crds"
+        return crds, files / "operator-rbac.yaml", RBAC, files / "deletion-warnings.yaml"
 
     def install(self) -> None:
         """Apply CRDs, roles, accounts and the warnings."""
-        repository = self.plan.repository
-        self.kubectl("apply", "--server-side", "-f", str(repository / "crds"))
-        self.kubectl("apply", "-f", str(repository / "charts/argosy/files/operator-rbac.yaml"))
-        self.kubectl("apply", "-f", str(RBAC))
+        crds, *roles, warnings = self.installed()
+        self.kubectl("apply", "--server-side", "-f", str(crds))
+        for file in roles:
+            self.kubectl("apply", "-f", str(file))
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        # Its parameters are an object of Argosy's, so the kind must exist.
-        self.kubectl("apply", "-f", str(repository / "charts/argosy/files/deletion-warnings.yaml"))
+        self.kubectl("apply", "-f", str(warnings))
 
     def start_fleet(self) -> None:
         """Start the live fleet under its own ServiceAccount."""
-        kubeconfig = self.control_plane.service_account_kubeconfig(
+        kubeconfig = self.cluster.service_account_kubeconfig(
             ACCOUNT_NAMESPACE, ACCOUNT_NAME, self.plan.directory / "fleet.kubeconfig"
         )
+        certificates = self.control_plane.state_dir
+        self.launch_fleet(Launch(kubeconfig, self.fleet_dir, self.fleet_file(), certificates), FLEET_UP_S)
+
+    def fleet_file(self) -> Path:
+        """The fleet's description, written for its process."""
         spec = self.plan.directory / "fleet.yaml"
         spec.write_text(dump_spec(self.plan.fleet))
-        launch = Launch(kubeconfig, self.fleet_dir, spec, self.control_plane.state_dir)
+        return spec
+
+    def launch_fleet(self, launch: Launch, timeout_s: float) -> None:
+        """Start the fleet's process and wait for its nodes."""
         process = self.launch("live-fleet", launch.command())
-        self.fleet = wait_until_up(self.fleet_dir, lambda: is_running(process.identity), process.log)
+        self.fleet = wait_until_up(
+            self.fleet_dir, lambda: is_running(process.identity), process.log, timeout_s
+        )
 
     def start_operator(self, name: str, xds_port: int, *more: str) -> None:
         """Start one operator process under its own ServiceAccount; `more`: further arguments."""
         directory = self.plan.directory
-        kubeconfig = self.control_plane.service_account_kubeconfig(
+        kubeconfig = self.cluster.service_account_kubeconfig(
             ACCOUNT_NAMESPACE, "argosy-operator", directory / f"{name}.kubeconfig"
         )
         (http_port,) = free_ports(1)
@@ -241,22 +283,28 @@ async def on_stage(plan: StagePlan, say: Say, num_operators: int = 1) -> AsyncIt
         launcher = Launcher(os.environ, die_with_parent=True)
         stack.callback(launcher.kill_all)
         stage = Stage(plan, control_plane, launcher)
-        await asyncio.to_thread(stage.install)
-        await asyncio.to_thread(stage.start_fleet)
         stack.callback(stage.end, "live-fleet")
-        say(f"{sum(g.count for g in plan.fleet.nodes)} GPU nodes in {stage.fleet.network}")
-        xds_ports = free_ports(num_operators)
-        await stage.start_envoy(xds_ports)
-        stack.push_async_callback(stage.envoy.stop)
-        await asyncio.to_thread(stage.apply_examples)
-        say(f"examples applied after {time.monotonic() - began_s:.1f} s")
-        for number, port in enumerate(xds_ports):
-            name = f"operator-{number}"
-            stage.start_operator(name, port)
-            stack.callback(stage.end, name)
-        await wait_until_ready(stage)
-        say(f"operator ready after {time.monotonic() - began_s:.1f} s")
+        await play(stage, say, num_operators, stack)
         yield stage
+
+
+async def play(stage: Stage, say: Say, num_operators: int, stack: AsyncExitStack) -> None:
+    """Start everything but the cluster; the stack ends all but the fleet. Raises `StartError`."""
+    began_s = time.monotonic()
+    await asyncio.to_thread(stage.install)
+    await asyncio.to_thread(stage.start_fleet)
+    say(f"{sum(g.count for g in stage.plan.fleet.nodes)} GPU nodes in {stage.fleet.network}")
+    xds_ports = free_ports(num_operators)
+    await stage.start_envoy(xds_ports)
+    stack.push_async_callback(stage.envoy.stop)
+    await asyncio.to_thread(stage.apply_examples)
+    say(f"examples applied {time.monotonic() - began_s:.1f} s later")
+    for number, port in enumerate(xds_ports):
+        name = f"operator-{number}"
+        stage.start_operator(name, port)
+        stack.callback(stage.end, name)
+    await wait_until_ready(stage)
+    say(f"operator ready {time.monotonic() - began_s:.1f} s later")
 
 
 async def wait_until_ready(stage: Stage) -> None:

@@ -210,6 +210,16 @@ class ControlPlane:
             raise BackupError(f"the control plane in {self.state_dir} was ended; start one first")
         self._state = recorded
 
+    @property
+    def kubectl(self) -> Path:
+        """The kubectl that fits."""
+        return self.binaries.kubectl
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """Its components' processes."""
+        return tuple(self.state.processes)
+
     def service_account_kubeconfig(self, namespace: str, name: str, path: Path) -> Path:
         """Write a ServiceAccount's kubeconfig; see `accounts`. What it may do is the caller's RBAC."""
         from argosy_sim.controlplane.credentials import accounts  # loads the Kubernetes client

@@ -17,7 +17,7 @@ from argosy.files.objects import snapshot_of
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.snapshot.cluster import NodeState
 from argosy_sim.demo.evidence import StaticPeak
-from argosy_sim.livefleet.spec import LiveFleetSpec
+from argosy_sim.livefleet.spec import SIMULATED, LiveFleetSpec
 
 
 def static_peak(
@@ -70,6 +70,7 @@ def _nodes(fleet: LiveFleetSpec) -> Iterable[NodeState]:
             labels = {
                 "nvidia.com/gpu.product": group.gpu_product,
                 "kubernetes.io/hostname": name,
+                "type": SIMULATED,
                 **group.labels,
             }
             yield NodeState(name, labels, {"nvidia.com/gpu": group.gpus}, ready=True)

@@ -12,7 +12,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.footprint.weights import weight_bytes
 from argosy.perf.protocol import OutOfRange
 from argosy.snapshot.cluster import LABEL_GROUP, LABEL_MANAGED_BY, MANAGED_BY
+from argosy_sim.attached_stage import on_attached_stage, pool_patches
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.host.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect
@@ -58,6 +60,8 @@ class DemoSettings:
     trace_name: str
     declares_trace: bool = False
     """True: the traced class declares the trace's lengths; False: its archetype's."""
+    kubeconfig: Path | None = None
+    """Of a kind cluster on this host that the nodes are attached to; None: an embedded control plane."""
 
 
 @dataclass
@@ -99,9 +103,9 @@ async def _run(settings: DemoSettings, say: Callable[[str], None]) -> Evidence:
     story = default_story(settings.choice.rate)
     directory = settings.output / "state"
     shutil.rmtree(directory, ignore_errors=True)
-    plan = StagePlan(directory, settings.repository, patches=_patches(story, settings))
+    plan = _plan(story, settings, directory)
     identities: dict[str, Identity] = {}
-    async with on_stage(plan, say) as stage:
+    async with _on_stage(plan, settings, say) as stage:
         watcher = Watcher(stage)
         await watcher.start()
         try:
@@ -113,7 +117,7 @@ async def _run(settings: DemoSettings, say: Callable[[str], None]) -> Evidence:
             await watcher.stop()
         identities = {name: p.identity for name, p in stage.processes.items()}
         identities["envoy"] = stage.envoy.process.identity
-        identities |= {p.name: p.identity for p in stage.control_plane.state.processes}
+        identities |= {p.name: p.identity for p in stage.cluster.processes}
     say("everything is stopped")
     left = sorted(name for name, identity in identities.items() if is_running(identity))
     facts = RunFacts(
@@ -129,6 +133,21 @@ async def _run(settings: DemoSettings, say: Callable[[str], None]) -> Evidence:
         left_running=(*left, *_leftovers(directory)),
     )
     return collect(facts, watcher.observed)
+
+
+def _plan(story: Story, settings: DemoSettings, directory: Path) -> StagePlan:
+    plan = StagePlan(directory, settings.repository, patches=_patches(story, settings))
+    return (
+        plan if settings.kubeconfig is None else replace(plan, patches=(*plan.patches, *pool_patches(plan)))
+    )
+
+
+def _on_stage(
+    plan: StagePlan, settings: DemoSettings, say: Callable[[str], None]
+) -> AbstractAsyncContextManager[Stage]:
+    if settings.kubeconfig is None:
+        return on_stage(plan, say)
+    return on_attached_stage(plan, settings.kubeconfig.expanduser().resolve(), say)
 
 
 async def _first_plan_ready(stage: Stage, watcher: Watcher, say: Callable[[str], None]) -> None:

@@ -71,8 +71,8 @@ class Watcher:
     async def start(self) -> None:
         """Begin to watch."""
         self._kubectl = await asyncio.create_subprocess_exec(
-            str(self._stage.control_plane.binaries.kubectl),
-            f"--kubeconfig={self._stage.control_plane.admin_kubeconfig}",
+            str(self._stage.cluster.kubectl),
+            f"--kubeconfig={self._stage.cluster.admin_kubeconfig}",
             *("get", "fleetplans.argosy.dev", "--watch", "-o", "json"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -142,7 +142,7 @@ class Watcher:
         named = {
             **self._stage.processes,
             "envoy": self._stage.envoy.process,
-            **{p.name: p for p in self._stage.control_plane.state.processes},
+            **{p.name: p for p in self._stage.cluster.processes},
         }
         for name, process in named.items():
             resident = resident_bytes(process.identity)

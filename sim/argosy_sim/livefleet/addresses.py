@@ -1,9 +1,10 @@
-"""Owns the fleet's loopback addresses: one 127.R.0.0/16 block and one engine port, claimed.
+"""Owns the fleet's addresses: one /16 block and one engine port, claimed.
 
 Both are claimed by binding, so that two fleets side by side never collide and a crashed one leaves
 nothing to clean up: the block by an abstract Unix socket (it frees
 itself with the process and depends on no TCP port), the port by a TCP socket in the block.
-Linux only: every address of 127.0.0.0/8 may be bound there without set-up.
+Linux only: every address of 127.0.0.0/8 may be bound there without set-up. A fleet that is attached to
+another cluster has a block that `livefleet.host` routes to this host.
 """
 
 from __future__ import annotations
@@ -25,35 +26,42 @@ _HOSTS_PER_OCTET = 254
 
 
 class AddressClaim:
-    """A block and a port that this process holds while this object is open. Made by `claim`.
+    """A block and a port that this process holds while this object is open. Made by `claim`, or `within`.
 
-    `block` is the R of 127.R.0.0/16.
+    `prefix`: the first two numbers of the block's addresses, such as 127.10.
     """
 
-    def __init__(self, block: int, block_lock: socket.socket, port_lock: socket.socket) -> None:
-        self.block = block
+    def __init__(self, prefix: str, block_lock: socket.socket, port_lock: socket.socket) -> None:
+        self.prefix = prefix
         self.engine_port: int = port_lock.getsockname()[1]
         self._locks = (block_lock, port_lock)
-        self._addresses = _host_addresses(block)
+        self._addresses = _host_addresses(prefix)
 
     @classmethod
     def claim(cls, port: int | None = None) -> AddressClaim:
-        """Claim the first free block, and `port` in it, or, without one, 8000 if it is free.
+        """Claim the first free loopback block, and `port` in it, or, without one, 8000 if it is free.
 
         Raises `EnginePortTakenError` if the named port is taken, `NoAddressBlockError` if no block is left.
         """
-        block, block_lock = _claim_block()
+        return cls.within(*_claim_block(), port)
+
+    @classmethod
+    def within(cls, prefix: str, block_lock: socket.socket, port: int | None) -> AddressClaim:
+        """Claim a port in a block that is locked already; its addresses can be bound on this host.
+
+        Raises `EnginePortTakenError` if the named port is taken; the lock is given back then.
+        """
         try:
-            port_lock = _claim_port(f"127.{block}.0.1", port)
+            port_lock = _claim_port(f"{prefix}.0.1", port)
         except EnginePortTakenError:
             block_lock.close()
             raise
-        return cls(block, block_lock, port_lock)
+        return cls(prefix, block_lock, port_lock)
 
     @property
     def network(self) -> str:
         """The block in CIDR notation."""
-        return f"127.{self.block}.0.0/16"
+        return f"{self.prefix}.0.0/16"
 
     def next_address(self) -> str:
         """Return an address for a pod.
@@ -77,23 +85,29 @@ class AddressClaim:
         self.close()
 
 
-def _host_addresses(block: int) -> Iterator[str]:
+def _host_addresses(prefix: str) -> Iterator[str]:
     while True:
-        # 127.R.0.x is not given to pods: the claim itself is bound there.
+        # The first 256 are not given to pods: the claim itself is bound there.
         for third in range(1, _HOSTS_PER_OCTET + 1):
             for fourth in range(1, _HOSTS_PER_OCTET + 1):
-                yield f"127.{block}.{third}.{fourth}"
+                yield f"{prefix}.{third}.{fourth}"
 
 
-def _claim_block() -> tuple[int, socket.socket]:
+def lock_block(prefix: str) -> socket.socket | None:
+    """Return what holds a block for this process while it is open; None if another process has it."""
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        lock.bind(f"\0argosy-livefleet-{prefix}")
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+def _claim_block() -> tuple[str, socket.socket]:
     for block in range(_FIRST_BLOCK, _LAST_BLOCK + 1):
-        lock = socket.socket(socket.AF_UNIX)
-        try:
-            lock.bind(f"\0argosy-livefleet-127.{block}")
-        except OSError:
-            lock.close()
-            continue
-        return block, lock
+        if (lock := lock_block(f"127.{block}")) is not None:
+            return f"127.{block}", lock
     raise NoAddressBlockError(
         f"all blocks from 127.{_FIRST_BLOCK}.0.0/16 to 127.{_LAST_BLOCK}.0.0/16 are claimed by other fleets"
     )

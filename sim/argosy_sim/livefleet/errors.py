@@ -5,6 +5,7 @@ SpecError
 ├── NoAddressBlockError    every 127.R.0.0/16 block is claimed
 ├── FleetRunningError      the state directory belongs to a running fleet, or holds other files
 ├── FleetNotRunningError   a command for a fleet that does not run
+├── AttachError            the fleet cannot be attached to the cluster: what failed, and the remedy
 └── UnknownTargetError     a command names a node or pod that the fleet does not have
 """
 
@@ -35,6 +36,10 @@ class FleetRunningError(SpecError):
 
 class FleetNotRunningError(SpecError):
     """No fleet answers in the state directory."""
+
+
+class AttachError(SpecError):
+    """This host, or the cluster, cannot have simulated nodes whose pods run here."""
 
 
 class UnknownTargetError(SpecError):

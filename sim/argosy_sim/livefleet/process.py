@@ -1,7 +1,8 @@
 """Owns the fleet's process: start in order, run, stop in order.
 
 Everything runs on one event loop; SIGTERM or SIGINT ends it: the
-servers' sockets close, `state.json` is removed, objects in the API server stay as they are.
+servers' sockets close, `state.json` is removed, objects in the API server stay as they are. A fleet that is
+attached to a cluster that was there before takes its objects with it (`livefleet.host`).
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ import uvloop
 
 from argosy.errors import ArgosyError, InvariantError, SpecError
 from argosy.perf import LibraryPerfModel, shipped_library
+from argosy_sim.controlplane.host.ports import LOOPBACK
 from argosy_sim.controlplane.host.processes import identify
 from argosy_sim.livefleet.addresses import AddressClaim
 from argosy_sim.livefleet.control import ControlServer
 from argosy_sim.livefleet.event_log import EventLog
+from argosy_sim.livefleet.host.attachment import Attachment, Place
 from argosy_sim.livefleet.kubelet.kube_api import KubeApi
 from argosy_sim.livefleet.kubelet.kubelet import VirtualKubelet
 from argosy_sim.livefleet.kubelet.log_endpoint import LogEndpoint, ServingCertificate
 from argosy_sim.livefleet.kubelet.nodes import Heartbeats, nodes_of
 from argosy_sim.livefleet.kubelet.pod_worker import Services
-from argosy_sim.livefleet.spec import DEFAULT_FLEET, LiveFleetSpec, load_spec
+from argosy_sim.livefleet.launch import AttachSettings
+from argosy_sim.livefleet.spec import DEFAULT_FLEET, TAINT, LiveFleetSpec, load_spec
 from argosy_sim.livefleet.state import FleetLayout, FleetState
 from argosy_sim.livefleet.vllm.profiles import Profiles
 
@@ -50,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         _allow_many_sockets()
         spec = load_spec(options.spec) if options.spec else DEFAULT_FLEET
         layout = FleetLayout(options.state_dir.resolve())
-        uvloop.run(run(FleetOptions(options.kubeconfig, layout, spec, options.certificates)))
+        attached = AttachSettings(options.pod_range, options.trial_image) if options.attach else None
+        uvloop.run(run(FleetOptions(options.kubeconfig, layout, spec, options.certificates, attached)))
     except ArgosyError as error:
         _log.error("%s", error)
         return 1
@@ -66,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--spec", type=Path, help="the fleet's description (YAML); a default fleet without")
     parser.add_argument("--certificates", type=Path, help="directory of kubelet.crt, kubelet.key, ca.crt")
+    parser.add_argument("--attach", action="store_true", help="to a cluster that is not ours, as root")
+    parser.add_argument("--pod-range", help="with --attach: the /16 of the pods; the first free one without")
+    parser.add_argument("--trial-image", help="with --attach: what a pod that tries to reach this host runs")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the parent process does")
     return parser
 
@@ -86,12 +94,16 @@ def _allow_many_sockets() -> None:
 
 @dataclass(frozen=True, slots=True)
 class FleetOptions:
-    """Where a fleet gets its rights from, keeps its state, and what it consists of."""
+    """Where a fleet gets its rights from, keeps its state, and what it consists of.
+
+    `attached`: for a cluster that was there before; None for the embedded control plane.
+    """
 
     kubeconfig: Path
     layout: FleetLayout
     spec: LiveFleetSpec
     certificates: Path | None
+    attached: AttachSettings | None = None
 
 
 async def run(options: FleetOptions) -> None:
@@ -111,22 +123,27 @@ async def run(options: FleetOptions) -> None:
             if task.done():
                 task.result()
             task.cancel()
+        # What they have sent is answered before objects are removed.
+        await asyncio.gather(*running, return_exceptions=True)
     _log.info("the live fleet has ended")
 
 
 async def _start(options: FleetOptions, stack: AsyncExitStack) -> tuple[Heartbeats, VirtualKubelet]:
     """Bring everything up in the order of need; the stack takes it down in reverse."""
     started_at_s = time.time()
-    spec, layout = options.spec, options.layout
-    claim = stack.enter_context(AddressClaim.claim(spec.engine_port))
-    events = stack.enter_context(closing(EventLog(layout.events)))
+    layout = options.layout
     api = await KubeApi.connect(options.kubeconfig)
     stack.push_async_callback(api.close)
+    place = await _find_place(options, api, stack)
+    spec, claim = place.spec, place.claim
+    events = stack.enter_context(closing(EventLog(layout.events)))
     profiles = Profiles(LibraryPerfModel(shipped_library(), {}), spec.load_seconds)
     services = Services(api, events, profiles, claim, layout.pods, spec.crash_back_off_seconds)
-    kubelet = VirtualKubelet(nodes_of(spec), services)
+    kubelet = VirtualKubelet(nodes_of(spec, place.host_ip), services)
     stack.callback(kubelet.stop)
-    kubelet_port = await _serve_logs(kubelet, options.certificates, stack)
+    kubelet_port = await _serve_logs(kubelet, place, stack)
+    if options.attached is not None:
+        stack.push_async_callback(Attachment(api, layout.directory).detach)
     heartbeats = Heartbeats(api, kubelet.nodes, kubelet_port)
     await heartbeats.register(events, taint=spec.taint)
     await kubelet.synchronise()
@@ -140,17 +157,25 @@ async def _start(options: FleetOptions, stack: AsyncExitStack) -> tuple[Heartbea
     _log.info(
         "%d nodes are up; pods in %s, engine port %d", len(kubelet.nodes), claim.network, claim.engine_port
     )
+    if spec.taint:
+        _log.info("GPUPools need the toleration {key: %s, operator: Exists}", TAINT["key"])
     return heartbeats, kubelet
 
 
-async def _serve_logs(
-    kubelet: VirtualKubelet, certificates: Path | None, stack: AsyncExitStack
-) -> int | None:
-    if certificates is None:
+async def _find_place(options: FleetOptions, api: KubeApi, stack: AsyncExitStack) -> Place:
+    if options.attached is not None:
+        return await Attachment(api, options.layout.directory).attach(options.spec, options.attached, stack)
+    claim = stack.enter_context(AddressClaim.claim(options.spec.engine_port))
+    folder = options.certificates
+    return Place(claim, options.spec, LOOPBACK, ServingCertificate.in_directory(folder) if folder else None)
+
+
+async def _serve_logs(kubelet: VirtualKubelet, place: Place, stack: AsyncExitStack) -> int | None:
+    if place.certificate is None:
         return None
     endpoint = LogEndpoint(kubelet.find_log)
     stack.push_async_callback(endpoint.stop)
     try:
-        return await endpoint.start(ServingCertificate.in_directory(certificates))
+        return await endpoint.start(place.certificate, place.host_ip)
     except (OSError, ssl.SSLError) as error:
         raise SpecError(f"the kubelet's certificate cannot be used: {error}", "--certificates") from error

@@ -18,6 +18,9 @@ from pydantic.alias_generators import to_camel
 
 from argosy.errors import SpecError
 
+SIMULATED = "argosy-sim"
+"""The label `type` of every simulated node."""
+TAINT = {"key": "argosy.dev/simulated", "value": "true", "effect": "NoSchedule"}
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=48)]
 
 

@@ -16,26 +16,27 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 from kubernetes.aio import client, config
 
-from argosy.errors import ActuationError, NextStep, ObservationError
+from argosy.errors import ActuationError, NextStep, ObservationError, SpecError
 from argosy.keys import NamespacedName
 
 Object = dict[str, Any]
 
 STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
-_TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0
 # Ends a watch whose connection died silently; the next one starts where it ended.
 _WATCH_S = 240
 _RETRY_S = 0.3
 # Server-side apply makes what is absent. The client's `create` calls would parse times on the
 # way, and MicroTime does not survive that.
-_APPLY: dict[str, Any] = {
+APPLY: dict[str, Any] = {
     "_content_type": "application/apply-patch+yaml",
     "field_manager": "argosy-virtual-kubelet",
     "force": True,
-    "_request_timeout": _TIMEOUT_S,
+    "_request_timeout": TIMEOUT_S,
 }
 
 
@@ -75,11 +76,20 @@ class KubeApi:
 
     @classmethod
     async def connect(cls, kubeconfig: Path) -> KubeApi:
-        """Read a kubeconfig; nothing is sent yet."""
+        """Read a kubeconfig; nothing is sent yet. Raises SpecError where it cannot be used."""
         settings = client.Configuration()
         load: Any = config.load_kube_config  # carries no types upstream
-        await load(config_file=str(kubeconfig), client_configuration=settings)
+        try:
+            await asyncio.to_thread(kubeconfig.read_bytes)  # a file that is not there would be an empty one
+            await load(config_file=str(kubeconfig), client_configuration=settings)
+        except (OSError, ValueError, yaml.YAMLError, config.ConfigException) as error:
+            raise SpecError(f"{kubeconfig} cannot be used: {error}", "--kubeconfig") from error
         return cls(client.ApiClient(settings))
+
+    @property
+    def connections(self) -> client.ApiClient:
+        """The connections, for calls of another group."""
+        return self._client
 
     async def close(self) -> None:
         """Close all connections."""
@@ -91,12 +101,12 @@ class KubeApi:
     async def apply_node(self, node: Object) -> Object:
         """Create a Node, or bring its labels and taints up to date; returns it as it is then."""
         call = self._core.patch_node_without_preload_content
-        return await _answer(call(node["metadata"]["name"], node, **_APPLY))
+        return await answer(call(node["metadata"]["name"], node, **APPLY))
 
     async def patch_node_status(self, name: str, status: Object) -> None:
         """Set fields of a Node's status."""
         call = self._core.patch_node_status_without_preload_content
-        await _answer(call(name, {"status": status}, _content_type=STRATEGIC, _request_timeout=_TIMEOUT_S))
+        await answer(call(name, {"status": status}, _content_type=STRATEGIC, _request_timeout=TIMEOUT_S))
 
     async def renew_lease(self, lease: Object) -> None:
         """Renew a Lease, or create it where there is none."""
@@ -104,19 +114,19 @@ class KubeApi:
         call = self._leases.patch_namespaced_lease_without_preload_content
         renewal = {"spec": lease["spec"]}
         try:
-            await _answer(call(name, namespace, renewal, _content_type=MERGE, _request_timeout=_TIMEOUT_S))
+            await answer(call(name, namespace, renewal, _content_type=MERGE, _request_timeout=TIMEOUT_S))
         except ApiRefusedError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            await _answer(call(name, namespace, lease, **_APPLY))
+            await answer(call(name, namespace, lease, **APPLY))
 
     # Pods.
 
     async def list_bound_pods(self) -> tuple[list[Object], str]:
         """Return all pods that are bound to any node, and the version to watch from."""
         call = self._core.list_pod_for_all_namespaces_without_preload_content
-        answer = await _answer(call(field_selector="spec.nodeName!=", _request_timeout=_TIMEOUT_S))
-        return answer["items"], answer["metadata"]["resourceVersion"]
+        found = await answer(call(field_selector="spec.nodeName!=", _request_timeout=TIMEOUT_S))
+        return found["items"], found["metadata"]["resourceVersion"]
 
     async def watch_bound_pods(self, version: str) -> AsyncIterator[tuple[str, Object]]:
         """Yield (ADDED|MODIFIED|DELETED|BOOKMARK|ERROR, object) until the watch ends, as each does."""
@@ -143,15 +153,15 @@ class KubeApi:
         """Set fields of a pod's status; refused with CONFLICT if another pod has the name now."""
         call = self._core.patch_namespaced_pod_status_without_preload_content
         body = {"metadata": {"uid": pod.uid}, "status": status}
-        sent = call(pod.name, pod.namespace, body, _content_type=STRATEGIC, _request_timeout=_TIMEOUT_S)
-        await _answer(sent)
+        sent = call(pod.name, pod.namespace, body, _content_type=STRATEGIC, _request_timeout=TIMEOUT_S)
+        await answer(sent)
 
     async def remove_pod(self, pod: PodName) -> None:
         """Delete a pod object at once: what a kubelet does when the last container has ended."""
         call = self._core.delete_namespaced_pod_without_preload_content
         same = client.V1Preconditions(uid=pod.uid)
         options = client.V1DeleteOptions(grace_period_seconds=0, preconditions=same)
-        await _answer(call(pod.name, pod.namespace, body=options, _request_timeout=_TIMEOUT_S))
+        await answer(call(pod.name, pod.namespace, body=options, _request_timeout=TIMEOUT_S))
 
 
 async def persist(call: Callable[[], Awaitable[None]]) -> bool:
@@ -186,12 +196,13 @@ def _is_transient(status: int) -> bool:
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
 
 
-async def _answer(call: Awaitable[aiohttp.ClientResponse]) -> Object:
+async def answer(call: Awaitable[aiohttp.ClientResponse]) -> Object:
+    """Return what a call answers. Raises ApiRefusedError, or ObservationError where nothing answers."""
     response = await _reached(call)
     try:
         await _require_success(response)
-        answer: Object = await _reached(response.json(content_type=None))
-        return answer
+        found: Object = await _reached(response.json(content_type=None))
+        return found
     finally:
         response.release()
 

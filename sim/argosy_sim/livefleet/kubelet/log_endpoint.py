@@ -1,6 +1,6 @@
 """Owns the kubelet's HTTPS endpoint: what the API server asks for `kubectl logs`.
 
-It answers on 127.0.0.1, on one free port for all nodes, and only to a client
+It answers on the nodes' address, on one free port for all nodes, and only to a client
 with a certificate of the cluster's authority: the API server has one. A dead node's containers
 get no answer at all.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from argosy_sim.controlplane.host.ports import LOOPBACK
 from argosy_sim.livefleet.kubelet.container_logs import shown
 
 _FOLLOW_POLL_S = 0.2
@@ -67,10 +68,10 @@ class LogEndpoint:
         application.router.add_route("*", "/{rest:.*}", _has_no_such_thing)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
 
-    async def start(self, certificate: ServingCertificate) -> int:
-        """Listen on a free port of 127.0.0.1 and return it."""
+    async def start(self, certificate: ServingCertificate, address: str = LOOPBACK) -> int:
+        """Listen on a free port of `address` and return it."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=certificate.context())
+        site = web.TCPSite(self._runner, address, 0, ssl_context=certificate.context())
         await site.start()
         port: int = self._runner.addresses[0][1]
         return port

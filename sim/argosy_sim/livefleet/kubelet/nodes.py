@@ -19,35 +19,36 @@ from typing import Any
 from argosy.errors import ArgosyError
 from argosy.perf.catalogue import find_gpu
 from argosy.perf.protocol import OutOfRange
+from argosy_sim.controlplane.host.ports import LOOPBACK
 from argosy_sim.livefleet.event_log import EventLog
 from argosy_sim.livefleet.kubelet.kube_api import KubeApi, Object
-from argosy_sim.livefleet.spec import LiveFleetSpec, NodeGroup
+from argosy_sim.livefleet.spec import SIMULATED, TAINT, LiveFleetSpec, NodeGroup
 
 HEARTBEAT_S = 2.0
 _STATUS_EVERY = 5
-_LEASE_NAMESPACE = "kube-node-lease"
+LEASE_NAMESPACE = "kube-node-lease"
 _LEASE_SECONDS = 40
 _MIB = 1024 * 1024
-TAINT = {"key": "argosy.dev/simulated", "value": "true", "effect": "NoSchedule"}
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class SimulatedNode:
     """One node. `ready_since` (RFC 3339) is empty until it reports that it is Ready, and again once it is
-    back from the dead."""
+    back from the dead. `host_ip`: where the cluster reaches this host."""
 
     name: str
     group: NodeGroup
+    host_ip: str = LOOPBACK
     is_dead: bool = False
     ready_since: str = ""
     uid: str = ""
 
 
-def nodes_of(spec: LiveFleetSpec) -> tuple[SimulatedNode, ...]:
+def nodes_of(spec: LiveFleetSpec, host_ip: str = LOOPBACK) -> tuple[SimulatedNode, ...]:
     """Return the nodes that a fleet's description names."""
     return tuple(
-        SimulatedNode(f"{group.name}-{number}", group)
+        SimulatedNode(f"{group.name}-{number}", group, host_ip)
         for group in spec.nodes
         for number in range(group.count)
     )
@@ -60,7 +61,7 @@ def node_object(node: SimulatedNode, *, taint: bool) -> Object:
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": "amd64",
         "topology.kubernetes.io/zone": node.group.zone,
-        "type": "argosy-sim",
+        "type": SIMULATED,
         **node.group.labels,
     }
     return {
@@ -99,7 +100,7 @@ def node_status(node: SimulatedNode, kubelet_port: int | None, now: str) -> Obje
         "capacity": room,
         "allocatable": room,
         "addresses": [
-            {"type": "InternalIP", "address": "127.0.0.1"},
+            {"type": "InternalIP", "address": node.host_ip},
             {"type": "Hostname", "address": node.name},
         ],
         "conditions": [
@@ -196,7 +197,7 @@ class Heartbeats:
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": node.name, "namespace": _LEASE_NAMESPACE, "ownerReferences": [owner]},
+            "metadata": {"name": node.name, "namespace": LEASE_NAMESPACE, "ownerReferences": [owner]},
             "spec": {
                 "holderIdentity": node.name,
                 "leaseDurationSeconds": _LEASE_SECONDS,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from argosy_sim.controlplane.host.ports import LOOPBACK
+
 Object = dict[str, Any]
 
 
@@ -36,7 +38,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class PodCondition:
-    """Everything that varies. Times are RFC 3339; `address` is the pod's IP.
+    """Everything that varies. Times are RFC 3339; `address` is the pod's IP, `host_ip` the node's.
 
     `changed_at`: since when readiness is as it is. `engine`: the engine container's name, or
     None in a foreign pod, all of whose containers run. `is_well`: its readiness probe does not fail.
@@ -52,6 +54,7 @@ class PodCondition:
     last_exit: Exit | None = None
     is_well: bool = True
     running_at: str = ""
+    host_ip: str = LOOPBACK
 
     @property
     def is_ready(self) -> bool:
@@ -64,8 +67,8 @@ def status_patch(pod: Object, now: PodCondition) -> Object:
     return {
         "phase": _pod_phase(now),
         "conditions": _conditions(now),
-        "hostIP": "127.0.0.1",
-        "hostIPs": [{"ip": "127.0.0.1"}],
+        "hostIP": now.host_ip,
+        "hostIPs": [{"ip": now.host_ip}],
         "podIP": now.address,
         # The address of a pod that starts anew is another one: merged, both would be listed, and refused.
         "podIPs": [{"$patch": "replace"}, {"ip": now.address}],

@@ -5,7 +5,8 @@ life; what happens to the pod from outside (deletion, crash, death of
 the node) sets an event or ends the task.
 
 A pod's engine is its first container with `--model` among its arguments. A pod without one is
-not of Argosy: it runs, and does nothing.
+not of Argosy: it is reported Running and Ready, and does nothing. So a DaemonSet that tolerates every taint,
+such as kube-proxy, counts its pods here as available: its own updates would wait for them otherwise.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class PodWorker:
         self._pod = pod
         self._services = services
         self._engine = next((each for each in pod["spec"]["containers"] if is_engine(_words(each))), None)
-        self._address = services.addresses.next_address()
+        shares_host = self._engine is None and pod["spec"].get("hostNetwork")
+        self._address = node.host_ip if shares_host else services.addresses.next_address()
         self._endpoint = self._address
         self._phase = Phase.CREATING
         self._restarts = _restarts_before(pod, self._engine)
@@ -378,6 +380,7 @@ class PodWorker:
             started_at=self._started_at,
             changed_at=self._changed_at,
             engine=self._engine["name"] if self._engine else None,
+            host_ip=self.node.host_ip,
             restarts=self._restarts,
             last_exit=self._last_exit,
             is_well=self._is_well,

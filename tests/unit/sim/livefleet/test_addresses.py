@@ -27,16 +27,16 @@ def test_two_fleets_get_different_blocks_and_may_share_the_port(claim: AddressCl
 
 def test_a_block_is_free_again_once_it_is_given_back(claim: AddressClaim) -> None:
     with AddressClaim.claim() as other:
-        block = other.block
+        prefix = other.prefix
     with AddressClaim.claim() as later:
-        assert later.block == block
+        assert later.prefix == prefix
 
 
 def test_addresses_are_not_given_twice(claim: AddressClaim) -> None:
     given = [claim.next_address() for _ in range(600)]
     assert len(set(given)) == 600
-    assert all(address.startswith(f"127.{claim.block}.") for address in given)
-    assert f"127.{claim.block}.0.1" not in given
+    assert all(address.startswith(f"{claim.prefix}.") for address in given)
+    assert f"{claim.prefix}.0.1" not in given
 
 
 def test_a_port_in_use_on_every_address_is_skipped() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from argosy.errors import SpecError
-from argosy_sim.livefleet.kubelet.nodes import TAINT, SimulatedNode, gpu_labels, node_object, nodes_of
-from argosy_sim.livefleet.spec import DEFAULT_FLEET, NodeGroup, dump_spec, load_spec, parse_spec
+from argosy_sim.livefleet.kubelet.nodes import SimulatedNode, gpu_labels, node_object, nodes_of
+from argosy_sim.livefleet.spec import DEFAULT_FLEET, TAINT, NodeGroup, dump_spec, load_spec, parse_spec
 
 GROUP = "{name: a, gpuProduct: NVIDIA-L40S, gpus: 1, count: 1}"
 
