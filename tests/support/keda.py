@@ -32,7 +32,8 @@ def running_keda(stage: OperatorStage, directory: Path) -> Iterator[None]:
     until(lambda: all(is_established(stage, crd) for crd in KINDS), "KEDA's kinds")
     metrics, probes, service = free_ports(3)
     command = [str(shutil.which("env")), f"KUBECONFIG={stage.stage.control_plane.admin_kubeconfig}"]
-    command += ["KEDA_CLUSTER_OBJECT_NAMESPACE=default", "POD_NAMESPACE=default", str(found.operator)]
+    command += ["KEDA_CLUSTER_OBJECT_NAMESPACE=default", "POD_NAMESPACE=default", "WATCH_NAMESPACE=default"]
+    command += [str(found.operator)]
     command += [f"--metrics-bind-address={LOOPBACK}:{metrics}", f"--cert-dir={certificates(directory)}"]
     command += [f"--health-probe-bind-address={LOOPBACK}:{probes}"]
     command += [f"--metrics-service-bind-address={LOOPBACK}:{service}"]
