@@ -71,10 +71,10 @@ class FailingWatches:
     async def ended(self, kinds: frozenset[str], error: BaseException | None) -> float:
         """All watches of these kinds have ended; returns the seconds until they start again."""
         async with self._turn:
-            if await self._look(kinds):
-                return FIRST_S
-            self._failed(EVERY, f"the watches ended and are started again: {_words(error)}", kinds)
-            return self._failing[EVERY].next_s - self._clock.monotonic_s()
+            if not await self._look(kinds):
+                self._failed(EVERY, f"the watches ended and are started again: {_words(error)}", kinds)
+            together = self._failing.get(EVERY)
+            return FIRST_S if together is None else max(0.0, together.next_s - self._clock.monotonic_s())
 
     async def look(self, kinds: frozenset[str]) -> None:
         """Requests of the watches of these kinds fail again and again: find out which ones are refused."""

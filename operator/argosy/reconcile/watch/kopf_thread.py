@@ -24,6 +24,8 @@ import yaml
 from argosy.api.kinds import Kind, kind_of
 from argosy.reconcile.clock import Clock
 
+log = logging.getLogger(__name__)
+
 _IDENTITY: Any = "argosy"
 """For kopf's peering, which is not used. Without one, kopf asks for the user's name, and a container's
 user may have none."""
@@ -161,7 +163,16 @@ def _run_kopf(kubeconfig: Path | None, kinds: frozenset[str], found: Found, stop
         clusterwide=True,
         stop_flag=stop,
     )
-    asyncio.run(operator)
+    asyncio.run(_until_over(operator, stop))
+
+
+async def _until_over(operator: Awaitable[None], stop: threading.Event) -> None:
+    """Raises what ended kopf. What its tasks raised besides is the same error, and each would be a traceback."""
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: log.debug("%s", context["message"]))
+    try:
+        await operator
+    finally:
+        stop.set()  # a thread of this loop waits for it, and the end of the loop waits for that thread
 
 
 def _register(registry: kopf.OperatorRegistry, kind: Kind, deliver: Deliver) -> None:

@@ -144,6 +144,21 @@ async def test_watches_that_fail_together_start_again_with_growing_pauses_until_
 
 
 @in_virtual_time
+async def test_watches_that_end_because_every_one_is_refused_start_again_with_growing_pauses() -> None:
+    stage = Stage()
+    stage.refuse_watches(*WATCHED, status=401)
+    task = await stage.synced()
+    pauses = []
+    for _ in range(8):
+        pauses.append(await stage.watches.watches_ended(ENDED))
+        await stage.clock.sleep(pauses[-1])
+    assert 0.5 <= pauses[0] <= 1.0
+    assert LONGEST_TOGETHER_S / 2 <= pauses[-1] <= LONGEST_TOGETHER_S
+    assert stage.shown == [{EVERY}]
+    task.cancel()
+
+
+@in_virtual_time
 async def test_an_api_server_that_refuses_every_watch_is_one_sentence_until_it_does_not() -> None:
     stage = Stage()
     stage.refuse_watches(*WATCHED, status=401)
