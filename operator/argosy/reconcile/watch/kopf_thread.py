@@ -167,7 +167,7 @@ def _run_kopf(kubeconfig: Path | None, kinds: frozenset[str], found: Found, stop
 
 
 async def _until_over(operator: Awaitable[None], stop: threading.Event) -> None:
-    """Raises what ended kopf. What its tasks raised besides is the same error, and each would be a traceback."""
+    """Raises what ended kopf. What its tasks raised besides is that again, and would be a traceback each."""
     asyncio.get_running_loop().set_exception_handler(lambda _, context: log.debug("%s", context["message"]))
     try:
         await operator
