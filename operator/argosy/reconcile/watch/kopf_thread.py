@@ -110,7 +110,7 @@ class KopfThread:
             if self._kinds and not self._is_stopped:
                 running = _Watch(partial(self._watch, kubeconfig, self._kinds), self._found)
             if before is not None:
-                before.stop.set()
+                before.leave()
         if running is not None:
             await running.ended()
 
@@ -137,6 +137,11 @@ class _Watch:
         there = Found(partial(call_there, found.deliver), partial(call_there, found.stuck))
         self.stop = threading.Event()
         self.task = asyncio.create_task(asyncio.to_thread(watch, there, self.stop))
+
+    def leave(self) -> None:
+        """Stop it, whatever ends it: another run has taken its place."""
+        self.stop.set()
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def ended(self) -> None:
         self.stop.set()

@@ -96,6 +96,36 @@ def test_watches_that_end_start_again_after_the_pause_that_is_asked_for_and_a_st
     assert starts == [frozenset({"pods"})] * 3
 
 
+def test_what_ends_watches_that_others_have_replaced_is_no_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    started = [threading.Event(), threading.Event()]
+    ends: list[str] = []
+
+    def watching(kubeconfig: Path | None, kinds: frozenset[str], found: Found, stop: threading.Event) -> None:
+        started[len(kinds) - 1].set()
+        stop.wait(10.0)
+        if len(kinds) == 1:
+            raise RuntimeError("401")
+
+    async def pause_s(error: BaseException | None) -> float:
+        ends.append(str(error))
+        return 0.0
+
+    async def run() -> None:
+        thread = KopfThread(Found(lambda kind, event: None), SystemClock(), pause_s, watching)
+        running = asyncio.create_task(thread.run(None))
+        for kinds, has_started in zip(({"pods"}, {"pods", "nodes"}), started, strict=True):
+            thread.watch(frozenset(kinds))
+            assert await asyncio.to_thread(has_started.wait, 10.0)
+        thread.stop()
+        await running
+
+    asyncio.run(asyncio.wait_for(run(), 30.0))
+    gc.collect()
+    assert (ends, caplog.messages) == ([], [])
+
+
 def test_a_request_that_keeps_failing_is_noticed_and_repeated_for_ever() -> None:
     stuck: list[int] = []
     pauses = iter(Backoffs(lambda: stuck.append(1)))
