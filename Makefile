@@ -59,7 +59,7 @@ test-fast: $(STAMP) ## Run the tests that need no servers
 test-kind: setup ## Tests on the kind cluster that `make kind` left, which they delete; about half an hour
 	@ARGOSY_KIND=1 $(BIN)/python -m pytest --log-cli-level=INFO tests/kind
 
-test-keda: $(STAMP) ## KEDA itself on a Deployment of Argosy's; builds it first, about a quarter of an hour
+test-keda: $(STAMP) ## KEDA itself on a Deployment of Argosy's; builds it first, some seven minutes
 	@ARGOSY_KEDA=1 $(BIN)/python -m pytest tests/contract/test_operator_keda.py
 
 lint: $(STAMP) ## Formatting, lint, types, layers, spelling, generated files

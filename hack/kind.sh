@@ -9,7 +9,7 @@
 #
 #   KIND_CLUSTER     name of a cluster to create; default: argosy
 #   KIND_NODE_IMAGE  image of its nodes; default: kind's own, which kind pulls
-#   GPUS_PER_NODE    GPUs that each node reports; default: 2
+#   GPUS_PER_NODE    GPUs that each node reports; default: 2, or more where fewer than three nodes take ordinary pods
 #   RATE, SECONDS_OF_LOAD   chat requests per second, and for how long; default: 4, 30
 #   TAG, BASE, WHEELHOUSE   as for hack/images/build.sh
 #
@@ -64,19 +64,20 @@ images() {
   logged build/load.log kind load docker-image --name "$CLUSTER" "argosy-operator:$TAG" "argosy-simulator:$TAG" "argosy-envoy:$TAG"
 }
 
-# Engines ask the API server for the GPU of their node. Every node that takes ordinary pods gets L40S GPUs; the last one of four or more gets H100s.
+# Every node that takes ordinary pods gets L40S GPUs; the last one of four or more gets H100s. Engines ask the API server.
 nodes() {
-  local all node product=NVIDIA-L40S place=0
+  local all node gpus per product=NVIDIA-L40S place=0
   kubectl apply --server-side -f hack/kind/engine-rbac.yaml > /dev/null
   mapfile -t all < <(kubectl get nodes -l '!node-role.kubernetes.io/control-plane' -o name)
   [ ${#all[@]} -gt 0 ] || mapfile -t all < <(kubectl get nodes -o name)
+  per=${GPUS_PER_NODE:-$((${#all[@]} < 3 ? 6 / ${#all[@]} : 2))}  # the example needs four
+  gpus="{\"nvidia.com/gpu\": \"$per\"}"
   for node in "${all[@]}"; do
     place=$((place + 1))
     [ $place -lt 4 ] || [ $place -lt ${#all[@]} ] || product=NVIDIA-H100-80GB-HBM3
     kubectl label --overwrite "$node" $GPU_LABEL=$product > /dev/null
-    local gpus="{\"nvidia.com/gpu\": \"${GPUS_PER_NODE:-2}\"}"
     kubectl patch "$node" --subresource=status --type=merge -p "{\"status\": {\"capacity\": $gpus, \"allocatable\": $gpus}}" > /dev/null
-    say "$node reports ${GPUS_PER_NODE:-2} x $product"
+    say "$node reports $per x $product"
   done
 }
 
@@ -122,8 +123,11 @@ tagged() { # FILE...: with the images' tag
 
 fleet() {
   say "applying examples/small with simulated engines"
-  kubectl kustomize --load-restrictor LoadRestrictionsNone hack/kind/fleet | tagged /dev/stdin | kubectl apply --server-side -f -
-  kubectl wait --for=condition=Ready workloadclass --all --timeout=300s
+  local per
+  per=$(kubectl get nodes -l $GPU_LABEL -o jsonpath='{.items[0].status.capacity.nvidia\.com/gpu}')
+  kubectl kustomize --load-restrictor LoadRestrictionsNone hack/kind/fleet | tagged /dev/stdin \
+    | sed "s/gpusPerNode: .*/gpusPerNode: $per/" | kubectl apply --server-side -f -
+  kubectl wait --for=condition=Ready workloadclass --all --timeout=300s || { kubectl get workloadclass -o wide; exit 1; }
 }
 
 requests() {
@@ -168,7 +172,7 @@ down() {
   if [ "$(kubectl --context "kind-$CLUSTER" get nodes -l $CREATED=true -o name | wc -l)" -gt 0 ]; then
     kind delete cluster --name "$CLUSTER"
   else
-    say "the cluster $CLUSTER was there before: Argosy is taken out of it"
+    say "the cluster $CLUSTER was there before: Argosy is taken out of it, once its replicas and Envoys have finished"
     uninstall
   fi
   say "Docker keeps the images, so that they are built sooner next time: docker image rm argosy-{operator,simulator,envoy}:$TAG"

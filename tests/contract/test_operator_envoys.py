@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 
-from operator_stage import Object, OperatorStage, condition, names, until, until_equal
+from operator_stage import OURS, Object, OperatorStage, condition, names, until, until_equal
 
 from argosy.control.state.routable import PATIENCE_S
 from argosy_sim.controlplane.host.processes import send
@@ -26,6 +26,8 @@ def test_while_envoy_stands_still_the_former_replicas_stay_and_the_class_says_wh
         assert ready(stage)["message"].startswith(
             "0 of 2 planned replicas get requests; 2 replicas of the former"
         )
+        stage.patch("fleet", "default", intervals={"mediumSeconds": 5})
+        stage.until_observed(f"{OURS}/fleets/default")
         decisions = stage.leader.num_decisions()
         until(lambda: stage.leader.num_decisions() >= decisions + 2, "two more looks", 90.0)
         assert former <= set(names(stage.pods("chat"))), "without Envoy's word nothing goes"

@@ -19,7 +19,7 @@ from argosy_sim.controlplane.binaries import keda
 ASKED_FOR = os.environ.get("ARGOSY_KEDA") == "1"
 MODEL = f"{OURS}/namespaces/default/servedmodels/llama-8b"
 
-pytestmark = pytest.mark.skipif(not ASKED_FOR, reason="builds KEDA for a quarter of an hour: make test-keda")
+pytestmark = pytest.mark.skipif(not ASKED_FOR, reason="builds KEDA for minutes: make test-keda")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,18 +7,20 @@ ScaledObjects act by their bounds and by activation alone. Output: kubectl shows
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from operator_stage import OperatorStage
+from operator_stage import OperatorStage, until
 
 from argosy.certificates.issuing import Subject, certificates_pem, issue, key_pem, make_authority
 from argosy.certificates.reading import Usage
 from argosy_sim.controlplane.binaries import keda
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports
 
+KINDS = ("scaledobjects", "scaledjobs", "triggerauthentications", "clustertriggerauthentications")
 DAY = dt.timedelta(days=1)
 
 
@@ -27,10 +29,11 @@ def running_keda(stage: OperatorStage, directory: Path) -> Iterator[None]:
     """KEDA's operator as a process, with its custom resources installed."""
     found = keda()
     stage.kubectl("apply", "--server-side", "-f", str(found.definitions))
-    stage.kubectl("wait", "--for=condition=Established", "crd", "scaledobjects.keda.sh", "--timeout=30s")
+    until(lambda: all(is_established(stage, crd) for crd in KINDS), "KEDA's kinds")
     metrics, probes, service = free_ports(3)
-    command = ["env", f"KUBECONFIG={stage.stage.control_plane.admin_kubeconfig}"]
-    command += ["KEDA_CLUSTER_OBJECT_NAMESPACE=default", "POD_NAMESPACE=default", str(found.operator)]
+    command = [str(shutil.which("env")), f"KUBECONFIG={stage.stage.control_plane.admin_kubeconfig}"]
+    command += ["KEDA_CLUSTER_OBJECT_NAMESPACE=default", "POD_NAMESPACE=default", "WATCH_NAMESPACE=default"]
+    command += [str(found.operator)]
     command += [f"--metrics-bind-address={LOOPBACK}:{metrics}", f"--cert-dir={certificates(directory)}"]
     command += [f"--health-probe-bind-address={LOOPBACK}:{probes}"]
     command += [f"--metrics-service-bind-address={LOOPBACK}:{service}"]
@@ -41,6 +44,15 @@ def running_keda(stage: OperatorStage, directory: Path) -> Iterator[None]:
         stage.kubectl("delete", "scaledobjects", "--all", "--timeout=30s")
         stage.stage.end("keda")
         stage.kubectl("delete", "-f", str(found.definitions), "--timeout=30s")
+
+
+def is_established(stage: OperatorStage, plural: str) -> bool:
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.keda.sh"
+    item = stage.read(path)
+    return any(
+        c["type"] == "Established" and c["status"] == "True"
+        for c in item.get("status", {}).get("conditions") or ()
+    )
 
 
 def certificates(directory: Path) -> Path:

@@ -91,7 +91,7 @@ KEDA = ToolModule(
     "keda",
     "github.com/kedacore/keda/v2",
     # With the clients of a hundred event sources, which upstream knows no way to leave out.
-    (GoProgram("keda", "github.com/kedacore/keda/v2/cmd/operator", usual_build_s=900),),
+    (GoProgram("keda", "github.com/kedacore/keda/v2/cmd/operator", usual_build_s=400),),
 )
 HELM = ToolModule(
     "helm", "helm.sh/helm/v4", (GoProgram("helm", "helm.sh/helm/v4/cmd/helm", usual_build_s=120),)
