@@ -19,10 +19,15 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from argosy_sim.controlplane.binaries import binaries
 from argosy_sim.controlplane.cluster import ControlPlane
 from argosy_sim.controlplane.host.ports import PORTS_VARIABLE
+
+# How long an example takes depends on what else runs here; speed is for the benchmarks.
+settings.register_profile("argosy", deadline=None)
+settings.load_profile("argosy")
 
 KUBECTL_TIMEOUT_S = 60
 

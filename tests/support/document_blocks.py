@@ -158,6 +158,10 @@ def walk(todo: Sequence[Step], checkout: Checkout) -> list[str]:
     return printed[: len(todo)]
 
 
+_OF_A_TERMINAL = ("COLUMNS", "LINES")
+"""Processes of pytest-xdist have them, and what a command prints to a file would be cut to 80 columns."""
+
+
 def _script(todo: Sequence[Step]) -> str:
     mark = f"printf '{_END_OF_STEP}'"
     return "\n".join(f"{step.commands}\n{mark}" for step in todo)
@@ -169,7 +173,7 @@ def _ended(script: str, checkout: Checkout) -> int | str:
         process = subprocess.Popen(
             [*checkout.prefix, "bash", "-euo", "pipefail", "-c", script],
             cwd=checkout.directory,
-            env=checkout.environment,
+            env={k: v for k, v in checkout.environment.items() if k not in _OF_A_TERMINAL},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=error,

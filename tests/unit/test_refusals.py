@@ -14,6 +14,7 @@ SENTENCES = {"message", "reason", "sentence", "problem", "problems", "why"}
 """Fields that hold why something is so."""
 
 NO_REFUSALS = {
+    "Adoption": "the answer yes, also of a Deployment that its user took back: it serves until others do",
     "ApiError": "the body of an error as OpenAI's API defines it",
     "Drifted": "an alarm: the window was judged, and its calibration begins anew",
     "EventRecord": "a Kubernetes event",

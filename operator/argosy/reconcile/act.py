@@ -74,6 +74,8 @@ class Actor:
     ) -> None:
         self._api, self._store, self._clock, self._may_act = api, store, clock, may_act
         self._troubles = troubles
+        self._has_lost_event = False
+        """The last event was not posted, and no permission is missing for that."""
 
     async def publish(self, decision: Decision) -> None:
         """Write the new revision, if there is one, and the statuses of all revisions that change."""
@@ -161,7 +163,11 @@ class Actor:
 
     async def post(self, events: Iterable[EventRecord]) -> None:
         """Post events; one that is refused is only logged."""
-        for event in events:
+        every = tuple(events)
+        if not every and self._has_lost_event:
+            self._has_lost_event = False
+            self._troubles.forget((EVENTS_ACTIVITY,))  # the next one may be days away
+        for event in every:
             await self._post(event)
 
     async def write_weights(self, plan: FleetPlan, weights: Weights) -> None:
@@ -269,6 +275,7 @@ class Actor:
                 log.debug("an event was not posted: %s", error)
                 return  # the object is about to go, and nothing can be done for its events
             # An event may be lost: a status or a FleetPlan holds the same information.
+            self._has_lost_event = error.obstacle is None
             self._troubles.failed(EVENTS_ACTIVITY, f"one was not posted: {error}", is_readiness=False)
         else:
             self._troubles.succeeded(EVENTS_ACTIVITY)

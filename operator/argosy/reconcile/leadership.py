@@ -219,6 +219,7 @@ class Leadership:
     def _lead(self, asked_s: float) -> None:
         """asked_s: when the renewal was asked for, because its answer may arrive much later."""
         self._renewed_s = asked_s
+        self._troubles.succeeded(IDENTITY_ACTIVITY)
         if not self._gained.is_set():
             log.info("%s leads", self._me.identity)
             self._gained.set()

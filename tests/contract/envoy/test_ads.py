@@ -113,7 +113,7 @@ async def test_the_connections_of_clients_are_spread_evenly_over_envoys_workers(
     world: Any, build: Any
 ) -> None:
     await world.publish(await one_class(world, build))
-    streams = [await asyncio.open_connection(LOOPBACK, world.gateway.port) for _ in range(20)]
+    streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def by_worker() -> list[int]:
         stats = json.loads(await world.admin("/stats?format=json&filter=worker_.\\.downstream_cx_active"))
@@ -123,6 +123,8 @@ async def test_the_connections_of_clients_are_spread_evenly_over_envoys_workers(
     async def are_all_counted() -> bool:
         return sum(await by_worker()) == len(streams)
 
+    await world.until_async(are_all_counted)  # those of the tests before have ended
+    streams += [await asyncio.open_connection(LOOPBACK, world.gateway.port) for _ in range(20)]
     await world.until_async(are_all_counted)
     assert max(await by_worker()) == len(streams) / 2
     for _, writer in streams:

@@ -76,6 +76,22 @@ def test_engines_that_are_doubted_for_a_moment_do_not_make_a_removal_wait_anew()
     assert world.now_s - began_s == PATIENCE_S
 
 
+def test_a_victim_that_was_back_in_rotation_while_argosy_did_not_act_is_waited_for_anew() -> None:
+    world = a_world()
+    before = in_rotation(world.snapshot())
+    world.is_envoy_frozen = True
+    world.apply(a_class(rate_per_s=8.0))
+    world.act()
+    world.apply(a_fleet("Observe"))
+    world.run(2 * PATIENCE_S)
+    assert in_rotation(world.snapshot()) == before
+    world.apply(a_fleet())
+    began_s = world.now_s
+    while not counts(world.act()):
+        world.now_s += 1.0
+    assert world.now_s - began_s == PATIENCE_S
+
+
 def test_fleet_says_which_pod_waits_for_which_envoy() -> None:
     world = a_world()
     world.is_envoy_frozen = True

@@ -255,6 +255,18 @@ async def test_of_two_processes_with_one_identity_one_leads_and_the_other_says_w
         )
 
 
+@in_virtual_time
+async def test_a_process_that_takes_over_from_one_of_its_own_identity_is_ready() -> None:
+    server = LeaseServer()
+    async with standing(server) as replica:
+        for _ in range(20):
+            server.put(held_by("me", "nonce-0"))
+            await asyncio.sleep(1.0)
+        assert [said.partition(":")[0] for said in replica.troubles.lasting()] == ["identity"]
+        await asyncio.sleep(20.0)  # the other one was killed: its Lease is as it left it
+        assert (replica.is_leader, replica.troubles.lasting()) == (True, ())
+
+
 # --- what an administrator has to remedy --------------------------------------------------------
 
 

@@ -167,7 +167,7 @@ _OF_REPLICAS = {
     ),
     "NodesShared": (
         "{nodes}: spec.nodeSelector of GPUPool {older} and of GPUPool {younger} select them; they belong to"
-        " {older}, which is older, and count there alone{replicas}. Change spec.nodeSelector of either pool,"
+        " {older}, which {why}, and count there alone{replicas}. Change spec.nodeSelector of either pool,"
         " or the labels of the nodes."
     ),
     "NodesNotReady": (

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from argosy.api.adoption import ADOPT
 from argosy.api.fleetplan import PlannedDeployment
-from argosy.control.adoption.command_line import NotKnown
+from argosy.control.adoption.command_line import NotKnown, Unknown
 from argosy.control.adoption.recognition import container_of, group_of, line_of, recognised
 from argosy.control.adoption.settings import port_of
 from argosy.keys import ClassKey, DeploymentKey
@@ -57,13 +57,13 @@ def with_adopted(snapshot: FleetSnapshot, others: Mapping[DeploymentKey, Deploym
     for key, state in sorted(others.items()):
         its = _pods_of(state, by_controller)
         entry, label = listed.get(key), state.labels.get(ADOPT)
-        found = recognised(state, its, snapshot) if label is not None else NotKnown(UNLABELLED)
+        found = recognised(state, its, snapshot) if label is not None else NotKnown(Unknown.LABEL, UNLABELLED)
         if isinstance(found, NotKnown):
             if label is not None:
-                unadopted[key] = Unadopted(label, found.problem)
+                unadopted[key] = Unadopted(label, found.message)
             if entry is None:
                 continue
-            found = _given_back(entry, found.problem, snapshot)
+            found = _given_back(entry, found.message, snapshot)
         labels = _labels(found, entry)
         deployments[key] = replace(state, labels={**state.labels, **labels}, adoption=found)
         port = _port(state, found, snapshot, entry)
@@ -121,7 +121,9 @@ def _port(
     if adoption.variant is not None:
         return adoption.variant.engine.port
     pool = snapshot.pools.get(entry.pool) if entry is not None else None
-    container = container_of(state, pool.spec.resource_name) if pool is not None else NotKnown("")
+    if pool is None:
+        return 0
+    container = container_of(state, pool.spec.resource_name)
     line = container if isinstance(container, NotKnown) else line_of(state, container)
     return 0 if isinstance(line, NotKnown) else port_of(line)
 

@@ -11,10 +11,12 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from argosy.api.adoption import ADOPT_ARGS
 from argosy.api.engine_flags import ENGINE_FLAGS, EngineFlag, FlagValue, flag_of
+from argosy.refusals import Refused
 
 _FLAGS: dict[str, EngineFlag] = {
     name: flag for flag in ENGINE_FLAGS for name in (flag.flag, flag.short) if name
@@ -35,11 +37,22 @@ UNUSABLE = {
 """Flags with which an engine cannot be adopted, each with why."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotKnown:
-    """What is not known of a Deployment, in a sentence without its full stop."""
+class Unknown(StrEnum):
+    """What is not known of a Deployment, or does not fit."""
 
-    problem: str
+    LABEL = "Label"
+    COMMAND = "Command"
+    ARGUMENT = "Argument"
+    MODEL = "Model"
+    WORKLOAD_CLASS = "WorkloadClass"
+    POOL = "Pool"
+    GPUS = "Gpus"
+
+
+class NotKnown(Refused[Unknown]):
+    """Why a Deployment is not adopted, in a sentence without its full stop."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +80,20 @@ def command_line(container: Mapping[str, Any], added: str) -> CommandLine | NotK
     try:
         more = shlex.split(added)
     except ValueError as error:
-        return NotKnown(f"annotation {ADOPT_ARGS}: {added[:64]!r} cannot be split into words ({error})")
+        return NotKnown(
+            Unknown.ARGUMENT, f"annotation {ADOPT_ARGS}: {added[:64]!r} cannot be split into words ({error})"
+        )
     found = _parsed([*words, *more])
     for arg in found.others:
         if (why := UNUSABLE.get(flag_of(arg))) is not None:
-            return NotKnown(f"the argument {flag_of(arg)} {why}; an engine without it is needed")
+            return NotKnown(
+                Unknown.ARGUMENT, f"the argument {flag_of(arg)} {why}; an engine without it is needed"
+            )
     host = next((value for flag, value in _pairs(found.others) if flag == "--host"), "")
     if _LOOPBACK.fullmatch(host):
-        return NotKnown(f"the argument --host is {host}, which Envoys do not reach; 0.0.0.0 is needed")
+        return NotKnown(
+            Unknown.ARGUMENT, f"the argument --host is {host}, which Envoys do not reach; 0.0.0.0 is needed"
+        )
     return found
 
 
@@ -94,20 +113,21 @@ def _serving_words(container: Mapping[str, Any]) -> list[str] | NotKnown:
         script = " ".join([*command[2:], *args][:1]).replace("\\\n", " ").strip()
         if _SHELL_SIGNS.search(script):
             return NotKnown(
+                Unknown.COMMAND,
                 "its command is a shell script of several parts, which is not read; a command that only"
-                " starts vllm serve is needed"
+                " starts vllm serve is needed",
             )
         try:
             command, args = shlex.split(script), []
         except ValueError as error:
-            return NotKnown(f"its shell command cannot be split into words ({error})")
+            return NotKnown(Unknown.COMMAND, f"its shell command cannot be split into words ({error})")
     words = [*command, *args]
     words = words[1:] if words[:1] == ["exec"] else words
     if words[:1] and words[0].rsplit("/", 1)[-1] == "vllm" and words[1:2] == ["serve"]:
         return _with_model(words[2:])
     if _MODULE in words[1:3]:
         return words[words.index(_MODULE) + 1 :]
-    return NotKnown(f"its command is {' '.join(words[:3])!r}; vllm serve is needed")
+    return NotKnown(Unknown.COMMAND, f"its command is {' '.join(words[:3])!r}; vllm serve is needed")
 
 
 def _expanded(container: Mapping[str, Any], name: str) -> list[str]:

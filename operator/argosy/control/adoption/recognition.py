@@ -11,7 +11,7 @@ from typing import Any
 
 from argosy.api import FleetPlan, GPUPool, ServedModel
 from argosy.api.adoption import ADOPT, ADOPT_ARGS, ADOPT_CLASS
-from argosy.control.adoption.command_line import CommandLine, NotKnown, command_line
+from argosy.control.adoption.command_line import CommandLine, NotKnown, Unknown, command_line
 from argosy.control.adoption.settings import Running, engine_of
 from argosy.control.candidates.variants import adopted_variant
 from argosy.keys import ClassKey, DeploymentKey, GroupName
@@ -58,8 +58,9 @@ def container_of(state: DeploymentState, resource: str) -> Mapping[str, Any] | N
         return dict(found[0])
     named = ", ".join(str(c.get("name")) for c in found) or "none"
     return NotKnown(
+        Unknown.GPUS,
         f"resources.limits of its containers: those that ask for {resource} are {named}; exactly one is"
-        " needed"
+        " needed",
     )
 
 
@@ -74,8 +75,9 @@ def _model(state: DeploymentState, snapshot: FleetSnapshot) -> ServedModel | Not
         if key.namespace == namespace and label_value(key.name) == name:
             return model
     return NotKnown(
+        Unknown.MODEL,
         f"label {ADOPT}: there is no ServedModel {name or '(empty)'} in namespace {namespace}; create it or"
-        " correct the label"
+        " correct the label",
     )
 
 
@@ -91,8 +93,9 @@ def _class(state: DeploymentState, model: ServedModel, snapshot: FleetSnapshot) 
         if key in able:
             return key
         return NotKnown(
+            Unknown.WORKLOAD_CLASS,
             f"annotation {ADOPT_CLASS}: {named!r} is no WorkloadClass that names ServedModel"
-            f" {model.key.name} in spec.models; those that do are {choices}"
+            f" {model.key.name} in spec.models; those that do are {choices}",
         )
     planned = _planned_classes(state.key, snapshot.applied_plan)
     if (kept := next((key for key in able if key in planned), None)) is not None:
@@ -100,8 +103,9 @@ def _class(state: DeploymentState, model: ServedModel, snapshot: FleetSnapshot) 
     if len(able) == 1:
         return able[0]
     return NotKnown(
+        Unknown.WORKLOAD_CLASS,
         f"WorkloadClasses that name ServedModel {model.key.name} in spec.models are {choices}; "
-        + (f"name one by the annotation {ADOPT_CLASS}" if able else "one is needed: create it")
+        + (f"name one by the annotation {ADOPT_CLASS}" if able else "one is needed: create it"),
     )
 
 
@@ -127,20 +131,24 @@ def _pool(state: DeploymentState, pods: Iterable[PodState], snapshot: FleetSnaps
     if not names and planned is not None:
         return planned
     if not names:
-        return NotKnown("none of its pods runs on a node yet; its GPUPool is known once one does")
+        return NotKnown(
+            Unknown.POOL, "none of its pods runs on a node yet; its GPUPool is known once one does"
+        )
     found: dict[str, GPUPool] = {}
     for name in names:
         pool = pool_of_node(snapshot.nodes[name].labels, snapshot)
         if pool is None:
             return NotKnown(
+                Unknown.POOL,
                 f"a pod of it runs on node {name}, whose labels no spec.nodeSelector of a GPUPool selects;"
-                " create a GPUPool for such nodes"
+                " create a GPUPool for such nodes",
             )
         found[pool.key] = pool
     if len(found) > 1:
         return NotKnown(
+            Unknown.POOL,
             f"its pods run on nodes of the GPUPools {', '.join(sorted(found))}; nodes of one pool are needed:"
-            " give the Deployment a nodeSelector, or divide it"
+            " give the Deployment a nodeSelector, or divide it",
         )
     return next(iter(found.values()))
 
@@ -166,9 +174,10 @@ def _engine(state: DeploymentState, pool: GPUPool) -> Running | NotKnown:
     needed = shape.tensor_parallel * shape.pipeline_parallel
     if held != needed:
         return NotKnown(
+            Unknown.GPUS,
             f"resources.limits of container {container.get('name')}: {resource} is {held}, and"
             f" --tensor-parallel-size {shape.tensor_parallel} with --pipeline-parallel-size"
-            f" {shape.pipeline_parallel} uses {needed}; give the real ones by the annotation {ADOPT_ARGS}"
+            f" {shape.pipeline_parallel} uses {needed}; give the real ones by the annotation {ADOPT_ARGS}",
         )
     return found
 
@@ -177,15 +186,17 @@ def _mismatch(model: ServedModel, engine: Running) -> NotKnown | None:
     """What its engines do not serve of the ServedModel; None where they serve all of it."""
     if engine.model_id != model.spec.model_id:
         return NotKnown(
+            Unknown.MODEL,
             f"--model is {engine.model_id}, and spec.modelId of ServedModel {model.key.name} is"
-            f" {model.spec.model_id}; label it with the ServedModel of what it runs"
+            f" {model.spec.model_id}; label it with the ServedModel of what it runs",
         )
     missing = [name for name in model.served_names if name not in engine.served_names]
     if missing:
         return NotKnown(
+            Unknown.MODEL,
             f"--served-model-name is {' '.join(engine.served_names)}, so its engines refuse requests for"
             f" {missing[0]}, a name of ServedModel {model.key.name}; set spec.servedNames of it to names that"
-            " they answer to"
+            " they answer to",
         )
     return None
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from argosy.api.adoption import ADOPT_ARGS
 from argosy.api.servedmodel import Engine, ParallelShape
-from argosy.control.adoption.command_line import CommandLine, NotKnown
+from argosy.control.adoption.command_line import CommandLine, NotKnown, Unknown
 from argosy.snapshot import EngineSettings
 
 REQUIRED = {
@@ -60,15 +60,16 @@ def engine_of(line: CommandLine, image: str) -> Running | NotKnown:
     """What an engine with these flags and this image runs."""
     model_id = line.word("--model")
     if model_id is None:
-        return NotKnown("its command line names no model; --model is needed")
+        return NotKnown(Unknown.MODEL, "its command line names no model; --model is needed")
     missing = [flag for flag in REQUIRED if line.word(flag) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         example = " ".join(f"{flag}={_EXAMPLES[flag]}" for flag in missing)
         return NotKnown(
+            Unknown.ARGUMENT,
             f"{', '.join(missing)} {verb} not among its arguments, and vLLM's default depends on its version,"
             " the GPU and the checkpoint; give what the engines run with (their log prints it) by the"
-            f" annotation {ADOPT_ARGS} of the Deployment, such as {example!r}"
+            f" annotation {ADOPT_ARGS} of the Deployment, such as {example!r}",
         )
     try:
         shape = ParallelShape.model_validate(
@@ -80,7 +81,7 @@ def engine_of(line: CommandLine, image: str) -> Running | NotKnown:
         )
         engine = Engine.model_validate(_engine_fields(line, image))
     except ValidationError as error:
-        return NotKnown(_in_words(error))
+        return NotKnown(Unknown.ARGUMENT, _in_words(error))
     names = tuple(line.given.get("--served-model-name", ())) or (model_id,)
     return Running(model_id, names, shape, replace(EngineSettings.of(engine), args=line.others))
 

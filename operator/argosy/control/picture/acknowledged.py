@@ -25,7 +25,8 @@ class Acknowledged:
 
     awaited_s: since when the removal of each pod has been waited for, by the pod's key (monotonic seconds)
     chosen_s:  of these pods and of all that are marked, since when they are to go: a decision that leaves a
-               step out, because something is doubted for a moment, begins no wait anew
+               step out, because something is doubted for a moment, begins no wait anew. Where Argosy does
+               not act, marks mean nothing, and none is to go
     waiting:   why removals wait, in a sentence; empty where none has waited for long
     """
 
@@ -45,7 +46,7 @@ def acknowledged_steps(
     """
     costs = {each.step.pod: each.step.cost for each in steps if isinstance(each.step, MarkVictim)}
     marked = (pod.key for pod in snapshot.engine_pods if pod.is_marked)
-    chosen_s = {key: before_s.get(key, snapshot.monotonic_s) for key in marked}
+    chosen_s = {key: before_s.get(key, snapshot.monotonic_s) for key in marked if snapshot.acts}
     awaited_s: dict[str, float] = {}
     taken: list[PlannedStep] = []
     waiting: dict[str, str] = {}

@@ -130,10 +130,13 @@ def _shared_sentence(reported: Reported, shared: SharedNodes) -> str:
     )
     serve = f"replica of {shared.younger} serves" if num == 1 else f"replicas of {shared.younger} serve"
     more = f" and {len(shared.nodes) - MOST_NAMED} more" if len(shared.nodes) > MOST_NAMED else ""
+    pools = (reported.snapshot.pools[name] for name in (shared.older, shared.younger))
+    are_of_one_age = len({pool.metadata.creation_timestamp for pool in pools}) == 1
     return Reason.NODES_SHARED.sentence(
         nodes=", ".join(shared.nodes[:MOST_NAMED]) + more,
         older=shared.older,
         younger=shared.younger,
+        why="comes first by name" if are_of_one_age else "is older",
         replicas=f" ({num} {serve} there)" if num else "",
     )
 

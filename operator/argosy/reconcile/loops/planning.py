@@ -26,8 +26,10 @@ from argosy.control.steps import gate_steps
 from argosy.control.triggers import RESTORED, Trigger, merged
 from argosy.errors import ActuationError, InvariantError, NextStep, Obstacle
 from argosy.keys import DeploymentKey
+from argosy.reconcile.act import EVENTS_ACTIVITY, OLD_PLANS, STATUS
 from argosy.reconcile.error_table import Severity, delay_after, next_move
 from argosy.reconcile.loop_state import LoopState
+from argosy.reconcile.watch.profile_files import CONFIG_MAP
 from argosy.rollout import (
     CreateDeployment,
     MarkVictim,
@@ -167,7 +169,10 @@ class PlanningLoop:
         """Until this process leads, decisions are not its own, nor what goes wrong with them."""
         self._state.heartbeats.rest(LOOP)
         self._state.due_since_s = None
-        self._state.troubles.forget((ACTIVITY, PICTURE, REMOVALS, FLEET))
+        self._state.troubles.forget(
+            (ACTIVITY, PICTURE, REMOVALS, FLEET, EVENTS_ACTIVITY, OLD_PLANS),
+            (UNREADABLE, STEP, NAMESPACE, STATUS, CONFIG_MAP),
+        )
         self._state.metrics.forget_decisions()
 
     async def _run_as_leader(self) -> None:

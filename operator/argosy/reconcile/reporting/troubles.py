@@ -78,9 +78,10 @@ class Troubles:
             age_s = self._clock.monotonic_s() - trouble.began_s
             self._log.info("%s: works again after %.0f s", activity, age_s)
 
-    def forget(self, activities: Iterable[str]) -> None:
-        """The activities are not this process's any more."""
-        for activity in activities:
+    def forget(self, activities: Iterable[str], prefixes: tuple[str, ...] = ()) -> None:
+        """The activities, and those of these prefixes, are not this process's any more."""
+        named = (name for name in self._now if name.startswith(prefixes))
+        for activity in (*activities, *named):
             self._now.pop(activity, None)
 
     def keep_only(self, prefix: str, activities: frozenset[str]) -> None:

@@ -71,10 +71,10 @@ class FailingWatches:
     async def ended(self, kinds: frozenset[str], error: BaseException | None) -> float:
         """All watches of these kinds have ended; returns the seconds until they start again."""
         async with self._turn:
-            if await self._look(kinds):
-                return FIRST_S
-            self._failed(EVERY, f"the watches ended and are started again: {_words(error)}", kinds)
-            return self._failing[EVERY].next_s - self._clock.monotonic_s()
+            if not await self._look(kinds):
+                self._failed(EVERY, f"the watches ended and are started again: {_words(error)}", kinds)
+            together = self._failing.get(EVERY)
+            return FIRST_S if together is None else max(0.0, together.next_s - self._clock.monotonic_s())
 
     async def look(self, kinds: frozenset[str]) -> None:
         """Requests of the watches of these kinds fail again and again: find out which ones are refused."""
@@ -89,46 +89,59 @@ class FailingWatches:
 
     async def _look(self, kinds: frozenset[str]) -> bool:
         """Whether watches of these kinds are refused: reports them, or that all are."""
-        refused = await self._refused(kinds)
+        refused = _refused(await self._answers(kinds))
         if len(refused) == len(kinds) > 1:
             self._failed(EVERY, next(iter(refused.values())), kinds)
         else:
-            for kind, sentence in refused.items():
-                self._failed(kind, sentence, {kind})
+            self._failed_alone(refused)
         return bool(refused)
 
     async def _try_again(self, unlisted: Collection[str]) -> None:
         for kind in self.kinds.intersection(unlisted):
             self._troubles.forget((_activity(kind),))
             self._works(kind, {kind})
+        self._note(self.unreported.intersection(unlisted), "")
         now_s = self._clock.monotonic_s()
-        due = {kind for kind in self.kinds if self._failing[kind].next_s <= now_s}
-        refused = await self._refused(due)
-        for kind in sorted(due):
-            if kind in refused:
-                self._failed(kind, refused[kind], {kind})
+        answers = await self._answers(kind for kind in self.kinds if self._failing[kind].next_s <= now_s)
+        for kind, sentence in answers.items():
+            if sentence:
+                self._failed(kind, sentence, {kind})
             else:
                 self._works(kind, {kind})
-        together, others = self._failing.get(EVERY), self.unreported - self.kinds
+        together = self._failing.get(EVERY)
         if together is not None and now_s >= together.next_s + STEADY_S:
-            found = await self._refused(others)
-            if found:
-                self._failed(EVERY, next(iter(found.values())), others)
-            else:
-                self._works(EVERY, others)
+            await self._try_together()
 
-    async def _refused(self, kinds: Collection[str]) -> Mapping[str, str]:
-        """Of each kind whose watch is refused, why."""
+    async def _try_together(self) -> None:
+        """Whether the watches that failed together work again, or which of them do not."""
+        others = self.unreported - self.kinds
+        answers = await self._answers(others)
+        refused = _refused(answers)
+        if len(answers) < len(others):
+            return
+        if len(refused) == len(others) > 1:
+            self._failed(EVERY, next(iter(refused.values())), others)
+            return
+        self._failed_alone(refused)
+        self._works(EVERY, others - refused.keys())
+
+    async def _answers(self, kinds: Iterable[str]) -> Mapping[str, str]:
+        """Why the watch of each kind is refused; empty where it is not. An API server that is away says
+        neither: its kinds are left out."""
         every = sorted(kinds)
-        answers = await asyncio.gather(*map(self._refusal, every))
-        return {kind: sentence for kind, sentence in zip(every, answers, strict=True) if sentence}
+        answers = await asyncio.gather(*map(self._answer, every))
+        return {kind: answer for kind, answer in zip(every, answers, strict=True) if answer is not None}
 
-    async def _refusal(self, kind: str) -> str:
+    async def _answer(self, kind: str) -> str | None:
         try:
             await self._api.watch_briefly(path_of(kind), self._store.newest(kind))
         except ActuationError as error:
-            return str(error) if error.status else ""  # an API server that is away has not refused it
+            return str(error) if error.status else None
         return ""
+
+    def _failed_alone(self, refused: Mapping[str, str]) -> None:
+        for kind, sentence in refused.items():
+            self._failed(kind, sentence, {kind})
 
     def _failed(self, name: str, sentence: str, kinds: Iterable[str]) -> None:
         was = self._failing.get(name)
@@ -150,6 +163,10 @@ class FailingWatches:
     def _note(self, kinds: Iterable[str], sentence: str) -> None:
         for kind in kinds:
             self._store.note(replace(self._store.kinds[kind], unwatched=sentence))
+
+
+def _refused(answers: Mapping[str, str]) -> dict[str, str]:
+    return {kind: sentence for kind, sentence in answers.items() if sentence}
 
 
 def _activity(name: str) -> str:

@@ -24,6 +24,8 @@ import yaml
 from argosy.api.kinds import Kind, kind_of
 from argosy.reconcile.clock import Clock
 
+log = logging.getLogger(__name__)
+
 _IDENTITY: Any = "argosy"
 """For kopf's peering, which is not used. Without one, kopf asks for the user's name, and a container's
 user may have none."""
@@ -108,7 +110,7 @@ class KopfThread:
             if self._kinds and not self._is_stopped:
                 running = _Watch(partial(self._watch, kubeconfig, self._kinds), self._found)
             if before is not None:
-                before.stop.set()
+                before.leave()
         if running is not None:
             await running.ended()
 
@@ -136,6 +138,11 @@ class _Watch:
         self.stop = threading.Event()
         self.task = asyncio.create_task(asyncio.to_thread(watch, there, self.stop))
 
+    def leave(self) -> None:
+        """Stop it, whatever ends it: another run has taken its place."""
+        self.stop.set()
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
     async def ended(self) -> None:
         self.stop.set()
         await asyncio.wait({self.task})
@@ -161,7 +168,16 @@ def _run_kopf(kubeconfig: Path | None, kinds: frozenset[str], found: Found, stop
         clusterwide=True,
         stop_flag=stop,
     )
-    asyncio.run(operator)
+    asyncio.run(_until_over(operator, stop))
+
+
+async def _until_over(operator: Awaitable[None], stop: threading.Event) -> None:
+    """Raises what ended kopf. What its tasks raised besides is that again, and would be a traceback each."""
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: log.debug("%s", context["message"]))
+    try:
+        await operator
+    finally:
+        stop.set()  # a thread of this loop waits for it, and the end of the loop waits for that thread
 
 
 def _register(registry: kopf.OperatorRegistry, kind: Kind, deliver: Deliver) -> None:

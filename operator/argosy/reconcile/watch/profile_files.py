@@ -24,6 +24,9 @@ FIRST_ATTEMPTS = 3
 RETRY_S = 0.5
 """A file without a copy is fetched again: a decision without it may move replicas for no reason."""
 
+CONFIG_MAP = "ConfigMap "
+"""The troubles of ConfigMaps are named by it and the ConfigMap."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProfileFilesView:
@@ -65,6 +68,7 @@ class ProfileFiles:
         wanted = named()
         self._seen = {file: content for file, content in self._seen.items() if file in wanted}
         self._unread = {file: problem for file, problem in self._unread.items() if file in wanted}
+        self._troubles.keep_only(CONFIG_MAP, frozenset(f"{CONFIG_MAP}{_config_map(f)}" for f in wanted))
         changed = {f for f, content in self._seen.items() if f in before and before[f] != content}
         return tuple(sorted({_config_map(file) for file in changed}))
 
@@ -81,9 +85,9 @@ class ProfileFiles:
                 continue
             contents = config_map_files(found or {})
             self._seen.update({file: contents.get(file.key) for file in files})
-            return self._troubles.succeeded(f"ConfigMap {config_map}")
+            return self._troubles.succeeded(f"{CONFIG_MAP}{config_map}")
         sentence = f"it was not read, its last copy is used: {problem}"
-        self._troubles.failed(f"ConfigMap {config_map}", sentence, is_readiness=False)
+        self._troubles.failed(f"{CONFIG_MAP}{config_map}", sentence, is_readiness=False)
         self._unread.update({file: problem for file in files if file not in self._seen})
 
 

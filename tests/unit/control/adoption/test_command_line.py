@@ -30,7 +30,7 @@ def problem(container: dict[str, Any], added: str = "") -> str:
     line = command_line(container, added)
     found = engine_of(line, "i") if isinstance(line, CommandLine) else line
     assert isinstance(found, NotKnown), found
-    return found.problem
+    return found.message
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, condition, some_nodes, verdict
 
 from argosy.api import GPUPool, ServedModel, WorkloadClass
-from argosy.api.kinds import WATCHED
+from argosy.api.kinds import WATCHED, kind_of
 from argosy.control.decision import Decision
 from argosy.control.memory import PlanInputs
 from argosy.control.picture.doubt import routes_doubt
@@ -48,7 +48,7 @@ def removals(decision: Decision, snapshot: FleetSnapshot) -> list[object]:
 
 
 @pytest.mark.parametrize("state", [s for s in KindState if s is not KindState.SEEN])
-@pytest.mark.parametrize("plural", WATCHED)
+@pytest.mark.parametrize("plural", [plural for plural in WATCHED if kind_of(plural).is_needed])
 def test_a_kind_that_cannot_be_seen_keeps_the_last_plan_and_says_which(plural: str, state: KindState) -> None:
     world = a_world()
     whole = world.snapshot()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from builders import a_class, a_fleet, a_model, a_pool, some_nodes
+from builders import GPU_LABEL, a_class, a_fleet, a_model, a_pool, some_nodes
 from small_fleet import World, body_of, condition, verdict
 
 from argosy.api import GPUPool
@@ -41,6 +41,17 @@ def test_both_pools_name_the_nodes_each_other_the_replicas_there_and_the_remedy(
             " to wide, which is older, and count there alone (2 replicas of l40s serve there). Change"
             " spec.nodeSelector of either pool, or the labels of the nodes."
         )
+
+
+def test_of_two_pools_that_were_made_in_the_same_second_the_first_by_name_has_the_nodes() -> None:
+    """As with `kubectl apply -f` of both: neither is called the older one."""
+    pools = [a_pool(name, nodeSelector={GPU_LABEL: "l40s"}) for name in ("wide", "l40s", "b")]
+    world = World(some_nodes("l40s", 4), a_fleet(), *pools, a_model(), a_class())
+    decision = world.decide()
+    assert [body_of(decision, name, "gpupools")["gpusTotal"] for name in ("b", "l40s", "wide")] == [8, 0, 0]
+    for name in ("b", "l40s"):
+        said = condition(decision, name, "gpupools", "Ready")["message"]
+        assert "they belong to b, which comes first by name, and count there alone" in said
 
 
 def test_the_gpus_of_shared_nodes_count_once_and_what_runs_there_is_not_free() -> None:

@@ -15,6 +15,7 @@ from argosy.errors import NextStep, Obstacle
 from argosy.kube.store import Store
 from argosy.reconcile.watch.failing import EVERY, LONGEST_S, LONGEST_TOGETHER_S
 from argosy.reconcile.watch.watches import QUICK_S, Change, Listeners, Watches
+from argosy.snapshot.scaling.autoscalers import AUTOSCALERS
 
 ENDED = RuntimeError("kopf has ended")
 
@@ -143,6 +144,21 @@ async def test_watches_that_fail_together_start_again_with_growing_pauses_until_
 
 
 @in_virtual_time
+async def test_watches_that_end_because_every_one_is_refused_start_again_with_growing_pauses() -> None:
+    stage = Stage()
+    stage.refuse_watches(*WATCHED, status=401)
+    task = await stage.synced()
+    pauses = []
+    for _ in range(8):
+        pauses.append(await stage.watches.watches_ended(ENDED))
+        await stage.clock.sleep(pauses[-1])
+    assert 0.5 <= pauses[0] <= 1.0
+    assert LONGEST_TOGETHER_S / 2 <= pauses[-1] <= LONGEST_TOGETHER_S
+    assert stage.shown == [{EVERY}]
+    task.cancel()
+
+
+@in_virtual_time
 async def test_an_api_server_that_refuses_every_watch_is_one_sentence_until_it_does_not() -> None:
     stage = Stage()
     stage.refuse_watches(*WATCHED, status=401)
@@ -192,4 +208,58 @@ async def test_a_kind_that_cannot_even_be_listed_is_reported_as_that_alone() -> 
     assert stage.shown[-1] == set()
     assert "pods" not in stage.watches.watched
     assert stage.troubles.lasting() == ()
+    task.cancel()
+
+
+@in_virtual_time
+async def test_of_watches_that_failed_together_those_that_still_do_are_named_alone() -> None:
+    stage = Stage()
+    stage.refuse_watches(*WATCHED)
+    task = await stage.synced()
+    stage.watches.watch_stuck()
+    await stage.clock.sleep(120.0)
+    assert stage.shown == [{EVERY}]
+    stage.refuse_watches("pods")
+    await stage.clock.sleep(120.0)
+    assert stage.shown[-1] == {"pods"}
+    assert stage.watches.watched == frozenset(WATCHED) - {"pods"}
+    assert [kind for kind, seen in stage.store.kinds.items() if seen.unwatched] == ["pods"]
+    task.cancel()
+
+
+@pytest.mark.parametrize("verb", ["list and watch", "the kind"])
+@in_virtual_time
+async def test_watches_work_again_though_a_kind_that_can_be_done_without_went_meanwhile(verb: str) -> None:
+    stage = Stage()
+    task = await stage.synced()
+    await stage.watches.watches_ended(ENDED)
+    gone = AUTOSCALERS if verb == "list and watch" else "routerpolicies"
+    if verb == "the kind":
+        stage.server.uninstall(gone)
+    else:
+        stage.server.forbidden.add(gone)
+    await stage.clock.sleep(120.0)
+    assert (stage.shown[-1], stage.troubles.lasting()) == (set(), ())
+    assert not any(seen.unwatched for seen in stage.store.kinds.values())
+    assert stage.watches.watched == frozenset(WATCHED) - {gone}
+    task.cancel()
+
+
+@pytest.mark.parametrize("kinds", [("pods",), tuple(WATCHED)], ids=["one", "all"])
+@in_virtual_time
+async def test_a_request_without_an_answer_is_no_proof_that_a_refused_watch_works(
+    kinds: tuple[str, ...],
+) -> None:
+    stage = Stage()
+    stage.refuse_watches(*kinds)
+    task = await stage.synced()
+    stage.watches.watch_stuck()
+    await stage.clock.sleep(120.0)
+    assert len(stage.shown) == 1
+    stage.refuse_watches(*kinds, status=0)
+    await stage.clock.sleep(300.0)
+    assert len(stage.shown) == 1, "nothing is said to work before it is known"
+    stage.refuse_watches()
+    await stage.clock.sleep(LONGEST_S + 60.0)
+    assert (stage.shown[-1], stage.troubles.lasting()) == (set(), ())
     task.cancel()

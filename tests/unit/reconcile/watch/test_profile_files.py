@@ -277,3 +277,15 @@ async def test_a_config_map_that_is_not_read_is_a_warning_and_the_process_stays_
         server.refusal = lambda call: None
         await files.refresh(lambda: frozenset({ONE}))
     assert caplog.messages[-1].startswith("ConfigMap team/measured: works again")
+
+
+@in_virtual_time
+async def test_a_config_map_that_is_named_no_longer_is_no_trouble() -> None:
+    server, clock = MemoryApiServer(), VirtualClock()
+    troubles = troubles_of(clock)
+    files = ProfileFiles(server, clock, troubles)
+    server.refusal = lambda call: NextStep.RETRY
+    await files.refresh(lambda: frozenset({ONE, ELSEWHERE}))
+    await files.refresh(lambda: frozenset({ELSEWHERE}))
+    await clock.sleep(LASTING_S)
+    assert troubles.lasting_activities() == ("ConfigMap team/elsewhere",)
