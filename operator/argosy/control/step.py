@@ -53,7 +53,7 @@ from argosy.control.revision.life import (
     plan_life,
 )
 from argosy.control.revision.number import is_known, next_revision
-from argosy.control.revision.request_limits import request_limits
+from argosy.control.revision.request_limits import envoy_count, request_limits
 from argosy.control.revision.revision import (
     Origin,
     demand_change,
@@ -463,7 +463,7 @@ def _new_revision(
     trigger = settings.trigger
     if settings.is_progress and snapshot.applied_plan is not None:
         trigger = demand_change(decided, snapshot.applied_plan) or trigger
-    limits = request_limits(decided, len(snapshot.routing.envoys), last)
+    limits = request_limits(decided, envoy_count(snapshot), last)
     restores = paused.orders.rollback if paused is not None and not paused.problem else None
     origin = Origin(next_revision(snapshot), trigger, edits_digest(snapshot), limits, restores)
     revision = revision_of(decided, snapshot.applied_plan, origin)

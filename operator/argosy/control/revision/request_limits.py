@@ -1,7 +1,8 @@
 """How many requests each Envoy sends to a Deployment at once before it refuses more.
 
-Owns the limit, which a FleetPlan publishes. Input: what was decided, the number of Envoys, the limits
-published last. Output: a limit per Deployment; none where it is not known how long a request may wait.
+Owns the limit, which a FleetPlan publishes, and how many Envoys it is divided by. Input: what was decided,
+the Envoys, the limits published last. Output: a limit per Deployment; none where it is not known how long a
+request may wait.
 
 A limit that changes makes Envoy build the cluster anew, and its count of requests starts at zero. So
 limits are powers of two, and one that was published stays while it is large enough and not four times
@@ -17,8 +18,10 @@ from dataclasses import dataclass
 from argosy.api import FleetPlan
 from argosy.control.candidates.resolve import ResolvedClass
 from argosy.control.revision.decided import Decided
+from argosy.control.state.routable import PATIENCE_S
 from argosy.keys import CellName, DeploymentKey
 from argosy.snapshot import Term
+from argosy.snapshot.fleet import FleetSnapshot
 
 TIMES_PLANNED = 2
 """Never below this many times the planned concurrency, at any one Envoy: bursts, and an Envoy that gets
@@ -63,18 +66,44 @@ class _Flow:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class EnvoyCount:
+    """How many Envoys are seen. is_sure: False where there may be more, which have not connected yet"""
+
+    num: int
+    is_sure: bool = True
+
+
+def envoy_count(snapshot: FleetSnapshot) -> EnvoyCount:
+    """With those whose connection ended a moment ago: they mostly come again.
+
+    It is not sure while this process has served Envoys for a moment only.
+    """
+    routing, now_s = snapshot.routing, snapshot.now_s
+    gone = {name for name, at_s in routing.gone_at_s.items() if now_s - at_s < PATIENCE_S}
+    num = len(gone | {envoy.node_id for envoy in routing.envoys})
+    return EnvoyCount(num, is_sure=now_s - routing.since_s >= PATIENCE_S)
+
+
 def request_limits(
-    decided: Decided, num_envoys: int, published: FleetPlan | None
+    decided: Decided, envoys: EnvoyCount, published: FleetPlan | None
 ) -> dict[DeploymentKey, int]:
-    """Requests in flight at one Envoy, by Deployment, beyond which it refuses."""
-    before = {d.name: d.request_limit for d in published.spec.deployments} if published else {}
+    """Requests in flight at one Envoy, by Deployment, beyond which it refuses.
+
+    Where the number of Envoys is not sure, a Deployment whose replicas stay keeps its limit.
+    """
+    entries = {d.name: d for d in published.spec.deployments} if published else {}
     flows = _flows(decided)
     slots = {name: w.variant.engine.max_num_seqs for name, w in decided.workloads.items()}
     found: dict[DeploymentKey, int] = {}
     for name, replicas in decided.plan.replicas.items():
-        needed = _needed(flows.get(name, ()), slots[name], replicas, max(1, num_envoys))
-        if needed is not None:
-            found[name] = stepped(needed, before.get(name))
+        needed = _needed(flows.get(name, ()), slots[name], replicas, max(1, envoys.num))
+        entry = entries.get(name)
+        before = entry.request_limit if entry is not None else None
+        if needed is None:
+            continue
+        stays = not envoys.is_sure and entry is not None and entry.replicas == replicas
+        found[name] = before if before is not None and stays else stepped(needed, before)
     return found
 
 

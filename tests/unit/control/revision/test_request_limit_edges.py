@@ -6,14 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 import pytest
-from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
+from small_fleet import START_S, World, a_class, a_fleet, a_model, a_pool, some_nodes
 
 from argosy.api import FleetPlan, WorkloadClass
 from argosy.control import step as step_module
 from argosy.control.revision.decided import Decided
-from argosy.control.revision.request_limits import request_limits, stepped
+from argosy.control.revision.request_limits import EnvoyCount, envoy_count, request_limits, stepped
+from argosy.control.state.routable import PATIENCE_S
 from argosy.control.step import StepSettings, step
 from argosy.snapshot.fleet import EnvoyState, RoutingView
 
@@ -31,9 +33,9 @@ class Limits:
         world = World(nodes, a_fleet(), *pools, a_model(), *workloads)
         found: list[Decided] = []
 
-        def noted(decided: Decided, num_envoys: int, last: FleetPlan | None) -> dict[object, int]:
+        def noted(decided: Decided, envoys: EnvoyCount, last: FleetPlan | None) -> dict[object, int]:
             found.append(decided)
-            return {**request_limits(decided, num_envoys, last)}
+            return {**request_limits(decided, envoys, last)}
 
         monkeypatch.setattr(step_module, "request_limits", noted)
         snapshot = replace(world.snapshot(), routing=RoutingView("v", (EnvoyState("envoy-0", "v"),)))
@@ -41,13 +43,18 @@ class Limits:
         assert plan is not None
         self.plan, [self.decided] = plan, found
 
-    def published(self, limit: int, num_envoys: int) -> int | None:
-        """The limit where `limit` was published before."""
-        rows = tuple(d.model_copy(update={"request_limit": limit}) for d in self.plan.spec.deployments)
+    def published(self, limit: int, num_envoys: int, *, is_sure: bool = True, more: int = 0) -> int | None:
+        """The limit where `limit` was published before, for `more` replicas than are planned now."""
+        rows = tuple(
+            d.model_copy(update={"request_limit": limit, "replicas": d.replicas + more})
+            for d in self.plan.spec.deployments
+        )
         before = self.plan.model_copy(
             update={"spec": self.plan.spec.model_copy(update={"deployments": rows})}
         )
-        return next(iter(request_limits(self.decided, num_envoys, before).values()), None)
+        return next(
+            iter(request_limits(self.decided, EnvoyCount(num_envoys, is_sure), before).values()), None
+        )
 
     def assert_needed(self, needed: float, num_envoys: int) -> None:
         """That exactly `needed` requests in flight are needed at each Envoy."""
@@ -160,7 +167,7 @@ def test_the_need_of_a_single_replica_to_one_request(patch: pytest.MonkeyPatch) 
 def test_each_deployment_of_a_class_has_the_limit_of_its_own_share(patch: pytest.MonkeyPatch) -> None:
     """20 requests/s: 16 on the H100 and 4 on the L40S, each for 10 s."""
     limits = Limits(patch, a_class(rate_per_s=20.0, **e2e(10_000)), is_mixed=True)
-    found = {key.name: limit for key, limit in request_limits(limits.decided, 16, None).items()}
+    found = {key.name: limit for key, limit in request_limits(limits.decided, EnvoyCount(16), None).items()}
     pools = {d.name.name: d.pool for d in limits.plan.spec.deployments}
     assert {pools[name]: limit for name, limit in found.items()} == {"h100": 512, "l40s": 256}
     assert 256 < burst(16 * 10) < 512
@@ -189,3 +196,36 @@ def test_there_is_no_limit_where_one_of_two_classes_may_wait_for_ever(patch: pyt
 )
 def test_a_limit_at_its_edges(needed: float, before: int | None, limit: int) -> None:
     assert stepped(needed, before) == limit
+
+
+# --- how many Envoys there are --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param({}, 1, id="those that are connected"),
+        pytest.param(
+            {"gone_at_s": {"b": START_S - PATIENCE_S + 1}}, 2, id="and one that is gone for a moment"
+        ),
+        pytest.param({"gone_at_s": {"b": START_S - PATIENCE_S}}, 1, id="not for longer"),
+        pytest.param({"gone_at_s": {"a": START_S - 1}}, 1, id="one that has come again counts once"),
+        pytest.param(
+            {"since_s": START_S - PATIENCE_S + 1}, None, id="not sure: the process has just started"
+        ),
+        pytest.param({"since_s": START_S - PATIENCE_S}, 1, id="a minute later it is sure"),
+    ],
+)
+def test_an_envoy_that_is_away_for_a_moment_counts(view: dict[str, Any], expected: int | None) -> None:
+    world = World(some_nodes("l40s", 1), a_fleet())
+    routing = RoutingView("v", (EnvoyState("a", "v"),), **view)
+    found = envoy_count(replace(world.snapshot(), routing=routing))
+    assert found == (EnvoyCount(1, is_sure=False) if expected is None else EnvoyCount(expected))
+
+
+def test_while_the_number_of_envoys_is_not_sure_a_limit_stays_unless_replicas_come_or_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = Limits(monkeypatch, a_class())
+    assert (limits.published(256, 1), limits.published(256, 1, is_sure=False)) == (1024, 256)
+    assert limits.published(256, 1, is_sure=False, more=1) == 1024
