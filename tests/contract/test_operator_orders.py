@@ -191,7 +191,7 @@ def test_two_envoys_with_one_node_id_on_two_replicas_of_the_operator_are_reporte
     until_equal("Programmed", programmed, "the condition to end with the second Envoy")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_second_envoy_on_the_gateways_port_is_reported_with_port_and_remedy(stage: OperatorStage) -> None:
     def programmed() -> dict[str, Any]:
         return condition(stage.read(f"{OURS}/fleets/default"), "Programmed")
