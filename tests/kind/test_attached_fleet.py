@@ -20,7 +20,7 @@ from waiting import until
 
 from argosy_sim.livefleet.state import FleetLayout, FleetState
 
-TAG = os.environ.get("TAG", "dev")
+TAG = os.environ.get("TAG") or "dev"
 NODES = 40
 SPEC = f"nodes: [{{name: attached, gpuProduct: NVIDIA-L40S, gpus: 1, count: {NODES}}}]\nloadSeconds: 1\n"
 SELECTOR = "type=argosy-sim"
