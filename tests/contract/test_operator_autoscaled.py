@@ -16,7 +16,7 @@ MODEL = f"{OURS}/namespaces/default/servedmodels/llama-8b"
 
 
 def deployment_of(stage: OperatorStage) -> str:
-    return str(stage.pods("chat")[0]["metadata"]["labels"]["argosy.dev/deployment"])
+    return str(stage.pods("chat", "l40s")[0]["metadata"]["labels"]["argosy.dev/deployment"])
 
 
 def count_of(stage: OperatorStage, deployment: str) -> int:
@@ -33,9 +33,12 @@ def planned(stage: OperatorStage, deployment: str) -> int:
 
 
 def is_served_by(stage: OperatorStage, count: int) -> bool:
-    """Whether chat has so many replicas, all ready, by its Deployment, the plan and Envoy."""
-    pods, deployment = stage.pods("chat"), deployment_of(stage)
-    ready = [p for p in stage.ready_pods("chat") if "deletionTimestamp" not in p["metadata"]]
+    """Whether chat's Deployment on L40S has so many replicas, all ready, by itself, the plan and Envoy.
+
+    What the autoscaler leaves short of the class's minReplicas, Argosy makes elsewhere: that does not count.
+    """
+    pods, deployment = stage.pods("chat", "l40s"), deployment_of(stage)
+    ready = stage.ready_pods("chat", "l40s")
     is_planned = planned(stage, deployment) == count == count_of(stage, deployment)
     if not (is_planned and len(pods) == len(ready) == count):
         return False
