@@ -69,7 +69,7 @@ KEPT = ("type", "format", "enum", "required", "x-kubernetes-list-type", "x-kuber
 
 @dataclass(frozen=True)
 class Module:
-    """An unpacked Go module. total: its checksum, which `go` has compared with sum.golang.org."""
+    """An unpacked Go module. total: its checksum, which `go` has compared with its public record."""
 
     name: str
     total: str

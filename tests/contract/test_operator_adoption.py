@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from another_class import another_class
 from operator_stage import OURS, Object, OperatorStage, condition, is_ready, until
 
 PODS = "/api/v1/namespaces/default/pods?labelSelector=app%3Dmine"
@@ -15,22 +16,7 @@ ARGS = [
     *("--model", MODEL_ID, "--served-model-name", "llama-8b", "--port", "8123"),
     *("--max-model-len=8192", "--max-num-seqs=128", "--max-num-batched-tokens=4096"),
 ]
-GUEST: Object = {
-    "apiVersion": "argosy.dev/v1alpha1",
-    "kind": "WorkloadClass",
-    "metadata": {"name": "guest", "namespace": "default"},
-    "spec": {
-        "match": {"headers": [{"name": "x-argosy-class", "value": "guest"}]},
-        "models": [{"name": "llama-8b"}],
-        "traffic": {
-            "requestsPerSecond": 1,
-            "source": "Declared",
-            "lengths": {"table": [{"promptTokens": 200, "outputTokens": 24, "weight": 1}]},
-        },
-        "slo": {"ttft": {"p95Milliseconds": 2000}},
-        "priority": 150,
-    },
-}
+GUEST: Object = another_class("guest", 150)
 
 
 def a_users_deployment() -> Object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from another_class import another_class
 from operator_stage import Object, OperatorStage, Say, names, until
 
 EVENTS = "/apis/events.k8s.io/v1/events"
@@ -18,23 +19,7 @@ def posted(stage: OperatorStage, reason: str) -> list[Object]:
 
 def mail() -> Object:
     """A class of which etcd's backup knows nothing; its replicas are its own."""
-    return {
-        "apiVersion": "argosy.dev/v1alpha1",
-        "kind": "WorkloadClass",
-        "metadata": {"name": "mail", "namespace": "default"},
-        "spec": {
-            "match": {"headers": [{"name": "x-argosy-class", "value": "mail"}]},
-            "models": [{"name": "llama-8b"}],
-            "traffic": {
-                "requestsPerSecond": 1,
-                "source": "Declared",
-                "lengths": {"table": [{"promptTokens": 200, "outputTokens": 24, "weight": 1}]},
-            },
-            "slo": {"ttft": {"p95Milliseconds": 2000}},
-            "priority": 100,
-            "minReplicas": 1,
-        },
-    }
+    return another_class("mail", 100, minReplicas=1)
 
 
 def test_a_restored_etcd_is_recognised_and_takes_no_engine_of_a_class_that_it_has(

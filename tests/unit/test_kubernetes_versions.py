@@ -347,7 +347,7 @@ def test_the_judge_of_1_29_finds(item: Object, fault: str | None) -> None:
 
 
 def test_a_field_of_1_29_that_does_nothing_there_is_found_by_the_gate_of_its_go_type() -> None:
-    """No word of its description says so; Argosy does not use it."""
+    """Its description does not name the gate; Argosy does not use it."""
     pod = a_pod(lifecycle={"preStop": {"sleep": {"seconds": 1}}})
     [found] = obstacles(judge(pod, "1.29").staged)
     assert found.endswith("kubernetes_features: +featureGate=PodLifecycleSleepAction")

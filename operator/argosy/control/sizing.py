@@ -95,8 +95,13 @@ class Basis:
 
 def plan_problem(sizing: Sizing) -> PlanProblem:
     """How many replicas of what: the question, with all units resolved."""
+    return with_autoscaled(_planners_problem(sizing), sizing.snapshot, sizing.lost)
+
+
+def _planners_problem(sizing: Sizing) -> PlanProblem:
+    """As if no autoscaler set any number."""
     fleet, served = sizing.snapshot.fleet_spec, _served_now(sizing)
-    problem = PlanProblem(
+    return PlanProblem(
         cells=tuple(
             Cell(
                 name=row.name,
@@ -118,7 +123,6 @@ def plan_problem(sizing: Sizing) -> PlanProblem:
         budget_usd_per_hour=fleet.budget_usd_per_hour,
         transition_horizon_s=float(fleet.transition_horizon_seconds),
     )
-    return with_autoscaled(problem, sizing.snapshot, sizing.lost)
 
 
 def with_staying(sizing: Sizing, planned: Iterable[PlannedDeployment]) -> PlanProblem:
@@ -126,12 +130,10 @@ def with_staying(sizing: Sizing, planned: Iterable[PlannedDeployment]) -> PlanPr
 
     A Deployment that can serve no cell any more is an option too: its replicas hold their GPUs and cost.
     """
-    problem = plan_problem(sizing)
+    problem = _planners_problem(sizing)
     least = {entry.name: entry for entry in planned if entry.replicas}
     options = [
-        replace(o, least_replicas=o.bounded(least[o.name].replicas))
-        if o.name in least and not o.fixed_by
-        else o
+        replace(o, least_replicas=o.bounded(least[o.name].replicas)) if o.name in least else o
         for o in problem.options
     ]
     known, alive = {o.name for o in options}, _Alive.of(sizing)

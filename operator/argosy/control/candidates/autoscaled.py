@@ -27,7 +27,7 @@ def with_autoscaled(problem: PlanProblem, snapshot: FleetSnapshot, lost: frozens
         return problem
     counts = _counts(problem, owned, _asked(snapshot, owned, lost))
     options = tuple(
-        _fixed(o, counts[o.name], owners[o.name].title) if o.name in counts else o for o in problem.options
+        _fixed(o, counts[o.name], owners[o.name].title) if o.name in owners else o for o in problem.options
     )
     return replace(
         problem,
