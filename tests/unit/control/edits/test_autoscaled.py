@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, condition, some_nodes, steps_of, verdict
 
 from argosy.api import ServedModel
@@ -166,6 +167,19 @@ def test_a_change_of_the_number_makes_one_revision_at_once() -> None:
     assert decision.waits_until_s is None
     assert planned(decision, world) == {world.first: 5}
     assert world.act().new_plan is None
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_number_is_followed_while_another_change_waits_for_the_end_of_the_window(count: int) -> None:
+    world = a_world(a_pool("h100", "H100", priceUsdPerHour=9.0))
+    world.nodes |= {node.name: node for node in some_nodes("h100", 2)}
+    first = world.first
+    world.autoscale(3)
+    world.act()
+    world.apply(a_class("chat", rate_per_s=7.0, slo={"ttft": {"p95Milliseconds": 1500}}))
+    world.apply(a_pool("h100", "H100", priceUsdPerHour=0.5))
+    world.autoscale(count)
+    assert planned(world.act(), world)[first] == count
 
 
 def test_the_number_is_taken_back_without_a_jump_once_the_autoscaler_is_gone() -> None:
