@@ -23,8 +23,8 @@ from argosy.perf.catalogue.model import Checkpoint, Model, parse_models
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 
 __all__ = [
-    "Checkpoint",
     "PRINT_ARCHITECTURE",
+    "Checkpoint",
     "ConfigFault",
     "Gpu",
     "Model",

@@ -28,7 +28,7 @@ def context_with_overrides(trained: int, args: Sequence[str]) -> int | str:
             values |= values["text_config"]
         length = values.get(_LENGTH, trained)
         if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-            return f"{HF_OVERRIDES} in spec.engine.args: {_LENGTH} must be a positive whole number, not {length!r}"
+            raise UnreadableFieldError(_LENGTH, f"must be a positive whole number, not {length!r}")
         return scaled_context(values, length)
     except UnreadableFieldError as unreadable:
         return f"{HF_OVERRIDES} in spec.engine.args: {unreadable.fault.message}"
