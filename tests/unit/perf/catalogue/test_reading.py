@@ -336,3 +336,27 @@ def test_modules_with_other_bits_are_counted_so() -> None:
     one, attention = 8 * 1024 * 3072, 8 * 1024 * 64 * (2 * 16 + 2 * 4)
     assert a.layout is not None
     assert a.layout.stored_split_bytes == 2 * one * 0.5 + one + 2 * attention
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"model_type": "phi3", "full_attn_mod": 1, "interpolate_factor": 1}, id="phi-4-mini"),
+        pytest.param({"model_type": "llama", "num_key_value_groups": 4, "is_llama_config": True}, id="llama"),
+        pytest.param(
+            {"model_type": "llama", "perceiver_config": {"resampler_n_heads": 16}, "pixel_shuffle_factor": 4},
+            id="smolvlm",
+        ),
+        pytest.param(
+            {"model_type": "llama", "attn_temperature_tuning": 4, "floor_scale": 8192, "no_rope_layers": [1]},
+            id="llama-4",
+        ),
+        pytest.param({"model_type": "llama", "use_mamba_kernels": True, "mamba_inner_layernorms": True}, id="jamba"),
+        pytest.param({"model_type": "llama", "experts_implementation": "eager", "ep_size": 1}, id="deepseek"),
+    ],
+)  # fmt: skip
+def test_what_published_files_hold_beside_the_dimensions_is_no_reason_to_refuse(
+    fields: dict[str, Any],
+) -> None:
+    plain = {name: value for name, value in fields.items() if name == "model_type"}
+    assert read(LLAMA | fields).parameters == read(LLAMA | plain).parameters

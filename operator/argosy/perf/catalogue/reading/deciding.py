@@ -40,10 +40,10 @@ _HARMLESS_WORDS = (
     "|use_cache|dtype|task_specific_params|fused|flash|mambapy|kernels|mem_eff|no_repeat|finetuning|output"
     "|in_fp32|fp32|capacity|temperature"
     # Scales, norms, biases and positions: no width, no layer, no KV.
-    "|bias|[a-z]*norm|scales?|mscale|multiplier|routers?|routing|routed_scaling|rotary|nope|alibi|freq_base"
+    "|bias|[a-z]*norms?|scales?|mscale|multipliers?|routers?|routing|routed_scaling|rotary|nope|alibi|freq_base"
     "|position_embedding_type|position_embedding_xdrope|query_pre_attn_scalar|attn_scaling|qk_head_dim"
     "|attn_impl|attn_implementation|attention_softmax|bidirectional|residual|swiglu|act|activation|alpha|beta"
-    "|clip|max_batch_size|mamba_chunk_size|attention_type|is_decoder|add_cross_attention|interpolation_factor|n_ctx|parallel"
+    "|clip|max_batch_size|mamba_chunk_size|attention_type|is_decoder|add_cross_attention|interpolation_factor|interpolate_factor|full_attn_mod|n_ctx|parallel"
     "|dual|tie|original_max_position_embeddings|original_rope"
     # Routing among experts, which moves no bytes.
     "|topk_group|topk_method|scoring|group_limited|renormalize|overlap"
@@ -57,7 +57,7 @@ _COUNTS = re.compile(r"experts?(?:_|$)|(?:^|_)(?:layers|heads|windows?|ranks?)$"
 # Configurations of what stands beside the language model.
 _BESIDE = re.compile(
     r"vision|visual|audio|speech|talker|code2wav|token2wav|projector|vit|vq|image|video|encoder"
-    r"|generation|task|label|auto_map|rope|quantization|adapter|draft|mtp|sampl|preprocess"
+    r"|perceiver|resampler|transformers|init_config|generation|task|label|auto_map|rope|quantization|adapter|draft|mtp|sampl|preprocess"
 )
 
 
