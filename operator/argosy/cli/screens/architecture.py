@@ -51,6 +51,8 @@ def show(model: str, file: Path | None, output: Output) -> None:
 def declared(architecture: Architecture) -> dict[str, Any]:
     """`spec.architecture` by the names of its fields, without those that have their default."""
     values = asdict(architecture)
+    # Where every layer has experts the width of an MLP is nowhere used, and the field is required.
+    values["intermediate_size"] = architecture.intermediate_size or architecture.expert_intermediate_size
     kept = {}
     for name, field in DeclaredArchitecture.model_fields.items():
         value = values[name]

@@ -351,7 +351,7 @@ def test_modules_with_other_bits_are_counted_so() -> None:
             {"model_type": "llama", "attn_temperature_tuning": 4, "floor_scale": 8192, "no_rope_layers": [1]},
             id="llama-4",
         ),
-        pytest.param({"model_type": "llama", "use_mamba_kernels": True, "mamba_inner_layernorms": True}, id="jamba"),
+        pytest.param({"model_type": "llama", "mamba_inner_layernorms": True}, id="jamba"),
         pytest.param({"model_type": "llama", "experts_implementation": "eager", "ep_size": 1}, id="deepseek"),
     ],
 )  # fmt: skip

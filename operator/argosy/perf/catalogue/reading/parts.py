@@ -48,8 +48,8 @@ def mlp(model: LanguageModel, has_experts: bool, hidden: int) -> Mlp:
     if not has_experts:
         return Mlp(_dense_width(model, hidden), matrices, bias=has_bias)
     width = f.number(*_EXPERT_WIDTH)
-    # A mixture of experts may have no dense layer at all, and then no width of its own for one.
-    dense = f.count("dense_intermediate_size", "intermediate_size_mlp", *_WIDTH) or width
+    # A mixture of experts may have no dense layer at all, and then no width of one.
+    dense = f.count("dense_intermediate_size", "intermediate_size_mlp", *_WIDTH)
     is_gpt_oss = model.is_a("gpt_oss")
     return Mlp(
         dense_width=dense,
