@@ -38,7 +38,8 @@ ObjectFiles = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILES",
-        help="YAML or JSON files, or folders of them: Argosy's resources, Nodes, ConfigMaps with profiles.",
+        help="YAML or JSON files, folders of them, or - for standard input: "
+        "Argosy's resources, Nodes, ConfigMaps with profiles.",
     ),
 ]
 

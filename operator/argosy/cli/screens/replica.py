@@ -127,7 +127,7 @@ def read_profile(path: Path) -> Profile:
 def _read_architecture(path: Path) -> Architecture:
     """The architecture that a config.json describes. Raises SpecError."""
     try:
-        found = architecture_from_config(json.loads(path.read_text("utf-8")))
+        found = architecture_from_config(json.loads(path.read_text("utf-8-sig")))
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", str(path)) from error
     except (ValueError, RecursionError) as error:

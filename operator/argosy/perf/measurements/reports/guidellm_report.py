@@ -38,7 +38,7 @@ def recognise(document: Document) -> bool:
 
 
 def read(document: Document) -> ParsedReport:
-    """One row per benchmark (a sweep or an override makes several)."""
+    """One row per benchmark (a sweep makes several). Raises RefusedError where there is none."""
     report = ReportFields(document.only, "the report")
     benchmarks = report.raw("benchmarks")
     if not isinstance(benchmarks, list) or not benchmarks:
