@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argosy.addresses import written
 from argosy.keys import CellName, ClassKey, DeploymentKey
 
 
@@ -38,7 +39,7 @@ class Endpoint:
     @property
     def socket(self) -> str:
         """`address:port`, as telemetry names the engine."""
-        return f"{self.address}:{self.port}"
+        return written(self.address, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from argosy.addresses import written
 from argosy.api.schema.ownership import FieldManager
 from argosy.keys import ClassKey, DeploymentKey, GroupName, NamespacedName
 from argosy.snapshot.variant import Variant
@@ -146,8 +147,8 @@ class PodState:
 
     @property
     def address(self) -> str:
-        """`ip:port` of its engine, empty until it has an IP."""
-        return f"{self.ip}:{self.port}" if self.ip and self.port else ""
+        """`ip:port` of its engine, an IPv6 address in brackets; empty until it has an IP."""
+        return written(self.ip, self.port) if self.ip and self.port else ""
 
     @property
     def is_marked(self) -> bool:

@@ -44,8 +44,9 @@ NO_CLASS = Hints()
 class Replica:
     """A server that answers as an engine does, and can fall silent, fail or die."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, host: str = LOOPBACK) -> None:
         self.name = name
+        self.host = host
         self.port = 0
         self.num_requests = 0
         self.headers: list[dict[str, str]] = []
@@ -55,6 +56,7 @@ class Replica:
         """How long a streamed answer takes, a chunk every 50 ms."""
         self.names_itself = False
         """Whether answers carry its address, as those of simulated engines do."""
+        self.metrics = ""
         self._speaking = asyncio.Event()
         self._speaking.set()
         self._runner: web.AppRunner | None = None
@@ -65,7 +67,7 @@ class Replica:
         app.router.add_route("*", "/{tail:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, LOOPBACK, self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, self.host, self.port, reuse_address=True)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         return self
@@ -82,13 +84,15 @@ class Replica:
             await runner.cleanup()
 
     def endpoint(self, state: EndpointState = EndpointState.READY) -> Endpoint:
-        return Endpoint(LOOPBACK, self.port, f"default/{self.name}", state)
+        return Endpoint(self.host, self.port, f"default/{self.name}", state)
 
     async def _health(self, request: web.Request) -> web.Response:
         await self._speaking.wait()
         return web.Response(text="ok")
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/metrics":
+            return web.Response(text=self.metrics)
         self.num_requests += 1
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         body = await request.read()
@@ -173,8 +177,8 @@ class World:
     def at_the_end(self, cleanup: Callable[[], Awaitable[object]]) -> None:
         self._cleanups.append(cleanup)
 
-    async def replica(self, name: str) -> Replica:
-        self.replicas[name] = await Replica(name).start()
+    async def replica(self, name: str, host: str = LOOPBACK) -> Replica:
+        self.replicas[name] = await Replica(name, host).start()
         return self.replicas[name]
 
     def table(

@@ -43,7 +43,11 @@ def test_the_admin_interface_listens_on_loopback_whatever_the_counters_do() -> N
     found = bootstrap(EnvoyBootstrap("edge", ADS, 9901, ("0.0.0.0", 9902)))
     assert found["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
     (listener,) = found["static_resources"]["listeners"]
-    assert listener["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 9902}
+    assert listener["address"]["socket_address"] == {
+        "address": "0.0.0.0",
+        "port_value": 9902,
+        "ipv4_compat": True,
+    }
     assert found["node"]["metadata"] == {STATS_KEY: "0.0.0.0:9902"}
 
 

@@ -27,6 +27,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
+from argosy.addresses import written
 from argosy.engine import EngineLimits, RejectedRequest, Scheduler, StepTimeSource
 from argosy.errors import InvariantError
 from argosy_sim.livefleet.vllm.driver import EngineDriver, TokenCallback
@@ -78,8 +79,8 @@ class VllmServer:
         self._metrics = VllmMetrics(_identity(profile))
         scheduler = Scheduler(profile.limits, profile.step_times)
         self.driver = EngineDriver(scheduler, self._metrics, log)
-        address, port = listener.getsockname()
-        self.endpoint = f"{address}:{port}"
+        address, port = listener.getsockname()[:2]
+        self.endpoint = written(address, port)
         self._headers = {ENDPOINT_HEADER: self.endpoint, "Content-Type": _JSON}
         self._started_s = int(time.time())
         self._loop = asyncio.get_running_loop()

@@ -225,8 +225,8 @@ def test_every_unknown_field_is_named_before_what_it_leaves_missing(tmp_path: Pa
             "Node n1: status.allocatables is not a field of this kind; did you mean allocatable?",
         ),
         (
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndatas: {}\n",
-            "ConfigMap c: datas is not a field of this kind; did you mean data?",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndataa: {}\n",
+            "ConfigMap c: dataa is not a field of this kind; did you mean data?",
         ),
     ],
 )
