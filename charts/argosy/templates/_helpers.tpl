@@ -130,6 +130,10 @@ argosy.{{ .Release.Namespace }}.svc
   {{- $text := $.Files.Get $path | replace "argosy.argosy-system.svc" (include "argosy.adsHost" $) }}
   {{- $listen := $.Values.envoy.listenAddress }}
   {{- $text = $text | replace "0.0.0.0:9902" (include "argosy.listen" (list $listen 9902) | quote) }}
-  {{- $text | replace "address: 0.0.0.0" (printf "address: %q" $listen) | trim | nindent 2 }}
+  {{- $text = $text | replace "address: 0.0.0.0" (printf "address: %q" $listen) }}
+  {{- if eq $listen "::" }}
+  {{- $text = $text | replace "port_value: 9902" "port_value: 9902\n        ipv4_compat: true" }}
+  {{- end }}
+  {{- $text | trim | nindent 2 }}
 {{- end }}
 {{- end }}

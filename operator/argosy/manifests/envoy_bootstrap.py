@@ -204,8 +204,8 @@ def _cluster(name: str, addresses: tuple[Address, ...]) -> Message:
 
 def _socket_address(address: Address) -> Message:
     host, port = address
-    # On all addresses, those of IPv4 too: without it `::` listens on IPv6 alone.
-    both = {"ipv4_compat": True} if is_every_address(host) else {}
+    # Without it `::` listens on IPv6 alone.
+    both = {"ipv4_compat": True} if ":" in host and is_every_address(host) else {}
     return {"socket_address": {"address": host, "port_value": port, **both}}
 
 
