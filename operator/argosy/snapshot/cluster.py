@@ -70,8 +70,9 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """A node, and what it can run. `allocatable` counts devices by resource name.
+    """A node, and what it can run. `allocatable` counts healthy devices by resource name.
 
+    capacity: the same with those that are unhealthy; empty where it was not read
     announcement: what other fields than taints say of its removal, as the end of a sentence; or empty
     """
 
@@ -82,6 +83,11 @@ class NodeState:
     unschedulable: bool = False
     taints: tuple[Taint, ...] = ()
     announcement: str = ""
+    capacity: Mapping[str, int] = field(default_factory=dict)
+
+    def unhealthy(self, resource: str) -> int:
+        """Devices that it has and that its device plugin reports as unhealthy."""
+        return max(0, self.capacity.get(resource, 0) - self.allocatable.get(resource, 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ def node_state(node: Object) -> NodeState:
             for t in spec.get("taints") or ()
         ),
         announcement=_announcement(node["metadata"], status),
+        capacity=_devices(status.get("capacity") or {}),
     )
 
 

@@ -175,7 +175,8 @@ _OF_REPLICAS = {
         " events of the nodes."
     ),
     "NodesClosed": (
-        "pool {pool}: no node takes new replicas: {nodes}; uncordon one, or add a node to GPUPool {pool}."
+        "pool {pool}: no node takes new replicas: {nodes}. Mend one of these, or add a node to GPUPool"
+        " {pool}."
     ),
     "NodesLeaving": (
         "It is served, and {nodes}; no other node has room for the successors of {replicas}: add a node to"
