@@ -91,6 +91,17 @@ class Backend:
     share: float
 
 
+class Unnamed(StrEnum):
+    """Which requests an entry takes that are for its path and headers, and whose model is not known."""
+
+    REFUSED = "Refused"
+    """None of them."""
+    UNREADABLE = "Unreadable"
+    """Those whose content type is not JSON, such as the form of an audio transcription."""
+    ANY = "Any"
+    """Those, and JSON that names no model."""
+
+
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
     """One cell's route. `stat_prefix` names its counters at Envoy.
@@ -109,6 +120,7 @@ class RouteEntry:
     retry_attempts: int
     refusal: str = ""
     per_try_idle_timeout_s: float | None = None
+    unnamed: Unnamed = Unnamed.REFUSED
 
 
 @dataclass(frozen=True, slots=True)

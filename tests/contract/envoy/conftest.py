@@ -26,6 +26,7 @@ from argosy.route.table import (
     RequestMatch,
     RouteEntry,
     RouteTable,
+    Unnamed,
 )
 from argosy.settings import TlsFiles
 from argosy.xds.server import AdsServer
@@ -284,6 +285,7 @@ def route(
     match: RequestMatch | None = None,
     attempts: int = 2,
     idle_s: float | None = None,
+    unnamed: Unnamed = Unnamed.REFUSED,
 ) -> RouteEntry:
     """A route of class default/<class_name>, by its header unless told otherwise."""
     key = f"default/{class_name}"
@@ -296,6 +298,7 @@ def route(
         retry_attempts=attempts,
         refusal="" if shares else f"No replica that serves {key} is ready.",
         per_try_idle_timeout_s=idle_s,
+        unnamed=unnamed,
     )
 
 
