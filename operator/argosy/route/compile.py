@@ -16,6 +16,7 @@ from argosy.api.servedmodel import Exchange
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.counters import stat_prefix_of
 from argosy.route.hints import hints_of
+from argosy.route.listing import listings_of
 from argosy.route.marked import Endpoints, with_last_ones_kept
 from argosy.route.policies import ClusterPolicy, assign_policies
 from argosy.route.precedence import claim_of, conflicts, in_order, with_unseen
@@ -142,7 +143,9 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     alternatives = _alternatives(names, serving.values())
     clusters = tuple(replace(_cluster(resolved, name), alternatives=alternatives[name]) for name in names)
     hints = hints_of(inputs.classes, inputs.models, unseen, inputs.yielding)
-    return RouteTable(revision, _gateway(inputs.gateway, inputs.models), routes, clusters, hints)
+    listings = listings_of(inputs.classes, inputs.models, unseen, inputs.yielding)
+    gateway = _gateway(inputs.gateway, inputs.models)
+    return RouteTable(revision, gateway, routes, clusters, hints, listings)
 
 
 def _resolved(inputs: RouteInputs, cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> _Resolved:

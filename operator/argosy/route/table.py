@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from argosy.keys import CellName, ClassKey, DeploymentKey
 
@@ -49,15 +50,19 @@ class RoutePath:
     exact: bool
 
 
+Header: TypeAlias = tuple[str, str]
+"""Lower-case name and exact value."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestMatch:
     """How a class's requests are recognised: all the given parts together.
 
-    headers: (lower-case name, exact value); models: any of these in the JSON body's `model`
+    models: any of these in the JSON body's `model`
     """
 
     path: RoutePath | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[Header, ...] = ()
     models: tuple[str, ...] = ()
 
 
@@ -194,6 +199,40 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A name that requests may use, as clients read of it.
+
+    root: id of the model; None where only the engine knows it. created_s: seconds since the epoch.
+    max_model_len: tokens of prompt and output; parent: of an adapter, the name of its model
+    """
+
+    name: str
+    root: str | None
+    created_s: int
+    max_model_len: int | None
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOffer:
+    """What callers that send these headers can name."""
+
+    headers: tuple[Header, ...]
+    cards: tuple[ModelCard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listings:
+    """Which models a caller sees; in both, the first whose headers a request has is what it reads.
+
+    by_caller: whole lists; by_name: offers of one card each
+    """
+
+    by_caller: tuple[ModelOffer, ...] = (ModelOffer((), ()),)
+    by_name: tuple[ModelOffer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RouteTable:
     """Everything that Envoy is configured from; routes by precedence (the first match wins).
 
@@ -205,3 +244,4 @@ class RouteTable:
     routes: tuple[RouteEntry, ...]
     clusters: tuple[ClusterEntry, ...]
     hints: Hints = Hints()
+    listings: Listings = Listings()

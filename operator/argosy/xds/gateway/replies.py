@@ -22,12 +22,17 @@ from argosy.xds.gateway.bodies import (
     ENCODINGS,
     NO_JSON,
     exactly,
+    header,
     is_encoded,
     metadata_matcher,
 )
 from argosy.xds.packing import CLASS_KEY, METADATA_NAMESPACE, MODEL_KEY, REFUSAL_KEY, EnvoyMessage
 
 RETRY_AFTER_S = 5
+
+MODELS_PATH = "/v1/models"
+READS = "GET|HEAD"
+"""The methods of requests that ask for a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class _Reply:
     type: str
     code: str
     message: str = ""
+    param: str | None = None
 
 
 _REQUEST = "%REQ(:METHOD)% %REQ(:PATH)%"
@@ -72,6 +78,16 @@ OVERLOADED = _Reply(
     f" be answered in time; try again in {RETRY_AFTER_S} s.",
 )
 """When a cluster's circuit breaker is open: refused within milliseconds, before any replica is asked."""
+
+NO_SUCH_MODEL = _Reply(
+    404,
+    "invalid_request_error",
+    "model_not_found",
+    f"{_REQUEST}: no such model for this caller. GET {MODELS_PATH}, with the headers that requests have,"
+    " lists those that there are.",
+    "model",
+)
+"""Where a model is asked for by its path."""
 
 INVALID_JSON = _Reply(
     400,
@@ -134,12 +150,13 @@ def local_replies(max_body_bytes: int) -> EnvoyMessage:
     """The first mapper that fits writes the reply."""
     return http_connection_manager_pb2.LocalReplyConfig(
         mappers=[
+            _as_it_is(),
             _no_replica_mapper(),
             _overload_mapper(),
             _mapper(INVALID_JSON, _metadata_is(BODY_KEY, exactly(NO_JSON))),
+            _mapper(UNKNOWN_ENCODING, _has(is_encoded())),
             _mapper(
-                UNKNOWN_ENCODING,
-                accesslog_pb2.AccessLogFilter(header_filter=accesslog_pb2.HeaderFilter(header=is_encoded())),
+                NO_SUCH_MODEL, _has(header(":path", f"{MODELS_PATH}/.+")), _has(header(":method", READS))
             ),
             _mapper(NO_CLASS_FOR_MODEL, _metadata_is(MODEL_KEY, _some_text())),
             *(_mapper(reply) for reply in _replies(max_body_bytes)),
@@ -181,6 +198,22 @@ def _mapper(reply: _Reply, *more: EnvoyMessage) -> EnvoyMessage:
     )
 
 
+def _as_it_is() -> EnvoyMessage:
+    """For answers that are no refusal: the list of models."""
+    text = base_pb2.DataSource(inline_string="%LOCAL_REPLY_BODY%")
+    return http_connection_manager_pb2.ResponseMapper(
+        filter=_status_is(200),
+        body_format_override=substitution_format_string_pb2.SubstitutionFormatString(
+            text_format_source=text, content_type="application/json"
+        ),
+    )
+
+
+def _has(header_matcher: EnvoyMessage) -> EnvoyMessage:
+    """Of requests with such a header."""
+    return accesslog_pb2.AccessLogFilter(header_filter=accesslog_pb2.HeaderFilter(header=header_matcher))
+
+
 def _metadata_is(key: str, value: EnvoyMessage) -> EnvoyMessage:
     """Of requests of which this was read. Without the flag those without a value would count too."""
     return accesslog_pb2.AccessLogFilter(
@@ -212,7 +245,7 @@ def _error_format(reply: _Reply) -> EnvoyMessage:
             "error": {
                 "message": reply.message or "%LOCAL_REPLY_BODY%",
                 "type": reply.type,
-                "param": None,
+                "param": reply.param,
                 "code": reply.code,
             }
         }

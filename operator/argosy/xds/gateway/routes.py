@@ -24,6 +24,7 @@ from argosy.route.precedence import may_overlap
 from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
 from argosy.xds.gateway.bodies import JSON_FILTER, Conditions, metadata_matcher, unnamed_conditions
 from argosy.xds.gateway.listener import ROUTE_CONFIGURATION
+from argosy.xds.gateway.model_list import longest_answer_bytes, model_routes
 from argosy.xds.gateway.refusals import encoding_route, refusal_metadata, refusal_routes
 from argosy.xds.gateway.unknown_fields import retry_in_another_cluster
 from argosy.xds.packing import CLASS_KEY, MODEL_KEY, REPLICA_ADDRESS, EnvoyMessage, any_of, duration
@@ -45,19 +46,24 @@ HOST_TRIES = 64
 """How often a retry draws again when it drew a replica that was tried before. The draws are two
 random choices each: with two replicas, one of them dead, three in four are wrong."""
 
-_MAX_REPLY_BYTES = 4096  # Envoy refuses a direct response with a longer body
+_MAX_REPLY_BYTES = 4096
+"""Envoy's own limit of an answer that a route holds; lists of models may be longer."""
 _LARGEST_LENGTH = 2**63 - 1
 
 
 def route_configuration_of(table: RouteTable) -> EnvoyMessage:
     """All routes, first match first."""
     body_limit = table.gateway.max_body_bytes
-    routes = [_too_large(body_limit), encoding_route()]
+    models = model_routes(table.listings)
+    routes = [_too_large(body_limit), encoding_route(), *models]
     for position, entry in enumerate(table.routes):
         routes.extend(_routes_of(entry, reads_body=_may_read_body(table.routes, position)))
     routes.extend(refusal_routes(table.hints))
     return route_pb2.RouteConfiguration(
         name=ROUTE_CONFIGURATION,
+        max_direct_response_body_size_bytes=UInt32Value(
+            value=max(_MAX_REPLY_BYTES, longest_answer_bytes(models))
+        ),
         response_headers_to_add=_endpoint_header() if table.gateway.shows_endpoint else [],
         # Addresses inside the cluster are no matter of clients.
         response_headers_to_remove=[] if table.gateway.shows_endpoint else [ENDPOINT_HEADER],
