@@ -163,12 +163,25 @@ LEAST_BODY_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Cors:
+    """Which web pages may call the gateway: `*` and `scheme://*.domain` are patterns of origins."""
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...]
+    headers: tuple[str, ...]
+    exposed: tuple[str, ...]
+    credentials: bool
+    max_age_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """Where Envoy listens for requests.
 
     max_body_bytes: bounds what the JSON filter buffers
     access_log: one line per request on Envoy's standard output; None: none
     shows_endpoint: responses carry the address of the replica that answered
+    cors: None: no page of another origin
     """
 
     address: str
@@ -176,6 +189,7 @@ class Gateway:
     max_body_bytes: int = LEAST_BODY_BYTES
     access_log: AccessLogFormat | None = None
     shows_endpoint: bool = False
+    cors: Cors | None = None
 
 
 @dataclass(frozen=True, slots=True)

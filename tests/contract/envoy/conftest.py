@@ -54,6 +54,8 @@ class Replica:
         self.delay_s = 0.0
         self.stream_s = 0.0
         """How long a streamed answer takes, a chunk every 50 ms."""
+        self.more_headers: dict[str, str] = {}
+        """Of answers."""
         self.names_itself = False
         """Whether answers carry its address, as those of simulated engines do."""
         self._speaking = asyncio.Event()
@@ -99,7 +101,8 @@ class Replica:
         if self.stream_s and b'"stream": true' in body:
             return await self._stream(request)
         await asyncio.sleep(self.delay_s)
-        headers = {"x-argosy-endpoint": f"{LOOPBACK}:{self.port}"} if self.names_itself else None
+        own = {"x-argosy-endpoint": f"{LOOPBACK}:{self.port}"} if self.names_itself else {}
+        headers = {**self.more_headers, **own}
         return web.json_response({"replica": self.name, "bytes": len(body)}, headers=headers)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:

@@ -89,6 +89,15 @@ NO_SUCH_MODEL = _Reply(
 )
 """Where a model is asked for by its path."""
 
+NO_ORIGIN = _Reply(
+    403,
+    "invalid_request_error",
+    "origin_not_allowed",
+    "A page of origin %REQ(ORIGIN)% may not send %REQ(ACCESS-CONTROL-REQUEST-METHOD)% %REQ(:PATH)%:"
+    f" {_REFUSAL}.",
+)
+"""The answer to a browser that asks before it sends a page's request."""
+
 INVALID_JSON = _Reply(
     400,
     "invalid_request_error",
@@ -121,6 +130,7 @@ def _replies(max_body_bytes: int) -> tuple[_Reply, ...]:
             "bad_request",
             "The request is no HTTP that this gateway reads: %RESPONSE_CODE_DETAILS%.",
         ),
+        NO_ORIGIN,
         _Reply(
             404,
             "invalid_request_error",

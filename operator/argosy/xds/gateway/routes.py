@@ -23,6 +23,7 @@ from argosy.route.counters import VIRTUAL_HOST
 from argosy.route.precedence import may_overlap
 from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
 from argosy.xds.gateway.bodies import JSON_FILTER, Conditions, metadata_matcher, unnamed_conditions
+from argosy.xds.gateway.cors import ENGINES_HEADERS, preflight_routes, response_headers
 from argosy.xds.gateway.listener import ROUTE_CONFIGURATION
 from argosy.xds.gateway.model_list import longest_answer_bytes, model_routes
 from argosy.xds.gateway.refusals import encoding_route, refusal_metadata, refusal_routes
@@ -55,18 +56,27 @@ def route_configuration_of(table: RouteTable) -> EnvoyMessage:
     """All routes, first match first."""
     body_limit = table.gateway.max_body_bytes
     models = model_routes(table.listings)
-    routes = [_too_large(body_limit), encoding_route(), *models]
+    cors = table.gateway.cors
+    preflights = preflight_routes(cors)
+    routes = [*(preflights if cors else []), _too_large(body_limit), encoding_route(), *models]
     for position, entry in enumerate(table.routes):
         routes.extend(_routes_of(entry, reads_body=_may_read_body(table.routes, position)))
-    routes.extend(refusal_routes(table.hints))
+    # Engines answer preflights themselves: without a word of the user they may, where a class takes them.
+    routes.extend([*([] if cors else preflights), *refusal_routes(table.hints)])
     return route_pb2.RouteConfiguration(
         name=ROUTE_CONFIGURATION,
         max_direct_response_body_size_bytes=UInt32Value(
             value=max(_MAX_REPLY_BYTES, longest_answer_bytes(models))
         ),
-        response_headers_to_add=_endpoint_header() if table.gateway.shows_endpoint else [],
+        response_headers_to_add=[
+            *(_endpoint_header() if table.gateway.shows_endpoint else []),
+            *(response_headers(cors) if cors else []),
+        ],
         # Addresses inside the cluster are no matter of clients.
-        response_headers_to_remove=[] if table.gateway.shows_endpoint else [ENDPOINT_HEADER],
+        response_headers_to_remove=[
+            *([] if table.gateway.shows_endpoint else [ENDPOINT_HEADER]),
+            *(ENGINES_HEADERS if cors else []),
+        ],
         virtual_hosts=[
             route_components_pb2.VirtualHost(
                 name=VIRTUAL_HOST,
