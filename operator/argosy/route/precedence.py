@@ -3,10 +3,10 @@
 Owns the order of classes, and which of them can never get a request. Input: WorkloadClasses. Output:
 the same, first match first, and `Conflict`s: the caller decides what to do with the losers.
 
-The order is Gateway API's for HTTP routes: an exact path before a prefix, the longer path
-before the shorter, more headers before fewer; then, as Gateway API knows no bodies, a model
-before none; then a class that exists before one that was deleted and serves within its grace; then the older
-object, then namespace/name.
+The order is Gateway API's for HTTP routes: an exact path before a prefix, the longer path before the shorter
+(no path is the prefix `/`, which all paths have), more headers before fewer; then, as Gateway API knows no
+bodies, a model before none; then a class that exists before one that was deleted and serves within its grace;
+then the older object, then namespace/name.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _generality(match: RequestMatch) -> tuple[bool, int, int, bool]:
     """Smaller for a match that is tried earlier."""
     return (
         not (match.path and match.path.exact),
-        -len(match.path.value) if match.path else 0,
+        -len(match.path.value) if match.path else -len("/"),
         -len(match.headers),
         not match.models,
     )
