@@ -82,8 +82,8 @@ class GPUPoolSpec(Value):
     gpu_spec: GpuSpec | None = Field(
         None,
         description=(
-            "Figures of a GPU that the catalogue does not have; spec.gpu names it. Step times that are computed from"
-            " them are less certain than those of a GPU with tables."
+            "Figures of a GPU that the catalogue does not have; spec.gpu names it. Step times that are"
+            " computed from them are less certain than those of a GPU with tables."
         ),
     )
     sharing: GpuSharing | None = Field(

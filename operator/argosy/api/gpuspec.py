@@ -1,12 +1,11 @@
 """The figures of a GPU that the catalogue does not have.
 
-Owns the fields and rules of `spec.gpuSpec`, and those of `spec.sharing`. `perf` computes memory and step times from
-them; without peaks it uses measured profiles only.
+Owns the fields and rules of `spec.gpuSpec`, and those of `spec.sharing`. `perf` computes memory and
+step times from them; without peaks it uses measured profiles only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -19,17 +18,11 @@ class PeakFlops(Value):
     """Dense peak rates of a GPU, in 10^12 operations per second, by number type."""
 
     bf16: float = Field(
-        gt=0, le=1e6, description="In 16 bits with 32-bit accumulation (float16 where there is no bfloat16)."
+        gt=0, le=1e5, description="In 16 bits with 32-bit accumulation (float16 where there is no bfloat16)."
     )
-    fp8: float | None = Field(None, gt=0, le=1e6, description="In FP8. Absent: no hardware for it.")
-    int8: float | None = Field(None, gt=0, le=1e6, description="In INT8. Absent: no hardware for it.")
-    fp4: float | None = Field(None, gt=0, le=1e6, description="In FP4. Absent: no hardware for it.")
-
-    @property
-    def by_type(self) -> Mapping[str, float]:
-        """The rates that are declared, by the name of the number type."""
-        named = {"bf16": self.bf16, "fp8": self.fp8, "int8": self.int8, "fp4": self.fp4}
-        return {name: value for name, value in named.items() if value is not None}
+    fp8: float | None = Field(None, gt=0, le=1e5, description="In FP8. Absent: no hardware for it.")
+    int8: float | None = Field(None, gt=0, le=1e5, description="In INT8. Absent: no hardware for it.")
+    fp4: float | None = Field(None, gt=0, le=1e5, description="In FP4. Absent: no hardware for it.")
 
 
 class GpuSpec(Value):
@@ -43,8 +36,8 @@ class GpuSpec(Value):
         gt=0,
         le=1e5,
         description=(
-            "Peak memory bandwidth in 10^9 bytes per second. Absent, as tflops then is: only measured profiles"
-            " (spec.profiles of a ServedModel) answer for this GPU."
+            "Peak memory bandwidth in 10^9 bytes per second. Absent, as tflops then is: only measured"
+            " profiles (spec.profiles of a ServedModel) answer for this GPU."
         ),
     )
     tflops: PeakFlops | None = Field(None, description="Dense peak rates by number type.")
@@ -53,8 +46,8 @@ class GpuSpec(Value):
         gt=0,
         le=1e5,
         description=(
-            "Bandwidth of all links from one GPU to the others of its node together (NVLink, Infinity Fabric), one"
-            " direction, in 10^9 bytes per second. Absent: they meet over PCIe."
+            "Bandwidth of all links from one GPU to the others of its node together (NVLink, Infinity"
+            " Fabric), one direction, in 10^9 bytes per second. Absent: they meet over PCIe."
         ),
     )
     pcie_gb_per_second: float = Field(
@@ -70,8 +63,8 @@ class GpuSpec(Value):
             name="gpupool-gpu-spec-peaks",
             cel="has(self.tflops) == has(self.memoryBandwidthGbPerSecond)",
             message=(
-                "spec.gpuSpec: tflops and memoryBandwidthGbPerSecond are needed together; set both, or neither"
-                " where only measured profiles answer"
+                "spec.gpuSpec: tflops and memoryBandwidthGbPerSecond are needed together; set both, or"
+                " neither where only measured profiles answer"
             ),
             holds=lambda spec: (spec.tflops is None) == (spec.memory_bandwidth_gb_per_second is None),
         ),
@@ -85,7 +78,7 @@ class GpuSharing(Value):
         ge=2,
         le=64,
         description=(
-            "Containers that share one GPU, as the device plugin is configured (label nvidia.com/gpu.replicas). Each"
-            " is planned with this share of memory, bandwidth and arithmetic."
+            "Containers that share one GPU, as the device plugin is configured (label"
+            " nvidia.com/gpu.replicas). Each is planned with this share of memory, bandwidth and arithmetic."
         ),
     )

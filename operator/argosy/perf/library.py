@@ -208,9 +208,9 @@ class ProfileLibrary:
 def _without_peaks(wanted: WantedProfile) -> OutOfRange:
     """Nothing can be computed of a GPU of which only the memory is declared."""
     message = (
-        f"of the GPU {wanted.gpu.name} spec.gpuSpec declares no memoryBandwidthGbPerSecond and tflops, so only a measured"
-        f" profile can answer, and there is none of {wanted.key}; declare both, or measure it (argosy perf import)"
-        " and name the profile in spec.profiles of the ServedModel"
+        f"of the GPU {wanted.gpu.name} spec.gpuSpec declares no memoryBandwidthGbPerSecond and tflops, so"
+        f" only a measured profile can answer, and there is none of {wanted.key}; declare both, or measure it"
+        " (argosy perf import) and name the profile in spec.profiles of the ServedModel"
     )
     return OutOfRange(OutOfRangeReason.NO_PROFILE, message)
 

@@ -1,7 +1,7 @@
 """What can serve: GPU, parallel shape, engine settings, variant.
 
-Owns the noun `Gpu`, the identity of a variant (model x pool x parallel shape x engine settings), and the way from a
-ServedModel's `spec.engine` to settings. How fast a variant is, is `perf`'s answer.
+Owns the noun `Gpu`, the identity of a variant (model x pool x parallel shape x engine settings), and the
+way from a ServedModel's `spec.engine` to settings. How fast a variant is, is `perf`'s answer.
 """
 
 from __future__ import annotations

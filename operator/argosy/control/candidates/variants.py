@@ -36,7 +36,7 @@ def adopted_variant(
 
 
 def _engine(model: ServedModel, pool: GPUPool) -> EngineSettings:
-    """The settings of `spec.engine`; of a shared card, an engine takes its share of the memory that it sees."""
+    """The settings of `spec.engine`; of a shared card, an engine takes its share of the memory."""
     engine = EngineSettings.of(model.spec.engine)
     if pool.spec.sharing is None:
         return engine

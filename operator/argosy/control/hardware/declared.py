@@ -1,8 +1,8 @@
 """The GPU that a GPUPool declares.
 
-Owns the way from `spec.gpu`, `spec.gpuSpec`, `spec.sharing` and `spec.resourceName` to a `Gpu`, and the refusal of
-those that contradict each other. Input: the spec. Output: a `Gpu`, or a `GpuFault`. What the nodes are, `labels`
-finds.
+Owns the way from `spec.gpu`, `spec.gpuSpec`, `spec.sharing` and `spec.resourceName` to a `Gpu`, and the
+refusal of those that contradict each other. Input: the spec. Output: a `Gpu`, or a `GpuFault`. What the
+nodes are, `labels` finds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from argosy.api.conditions import Reason
 from argosy.api.gpupool import GPUPoolSpec
-from argosy.api.gpuspec import GpuSpec
+from argosy.api.gpuspec import GpuSpec, PeakFlops
 from argosy.dtype import Dtype
 from argosy.perf.catalogue import find_gpu
 from argosy.perf.catalogue.slices import shared
@@ -47,8 +47,8 @@ def unshared_gpu(spec: GPUPoolSpec) -> Gpu | GpuFault:
     if spec.gpu_spec is not None:
         if not isinstance(found, OutOfRange):
             problem = (
-                f"{spec.gpu} is a name of {found.name} in the catalogue, and spec.gpuSpec declares another GPU;"
-                " remove spec.gpuSpec, or choose a name that the catalogue does not have"
+                f"{spec.gpu} is a name of {found.name} in the catalogue, and spec.gpuSpec declares another"
+                " GPU; remove spec.gpuSpec, or choose a name that the catalogue does not have"
             )
             return GpuFault(Reason.GPU_CONTRADICTED, Reason.GPU_CONTRADICTED.sentence(problem=problem))
         return _declared(spec, spec.gpu_spec)
@@ -89,9 +89,13 @@ def _contradiction(spec: GPUPoolSpec, gpu: Gpu) -> str:
     return ""
 
 
+def _flops(peaks: PeakFlops) -> dict[Dtype, float]:
+    rates = {Dtype.BF16: peaks.bf16, Dtype.FP8: peaks.fp8, Dtype.INT8: peaks.int8, Dtype.FP4: peaks.fp4}
+    return {dtype: rate * _TERA for dtype, rate in rates.items() if rate is not None}
+
+
 def _declared(spec: GPUPoolSpec, card: GpuSpec) -> Gpu:
-    peaks = card.tflops
-    flops = {} if peaks is None else {Dtype(name): value * _TERA for name, value in peaks.by_type.items()}
+    flops = {} if card.tflops is None else _flops(card.tflops)
     made = Gpu(
         name=spec.gpu,
         products=(),

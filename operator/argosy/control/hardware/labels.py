@@ -1,11 +1,11 @@
 """Whether a node has the GPU that its pool declares.
 
-Owns the reading of what GPU feature discovery, AMD's node labeller and clouds write on nodes: product, memory,
-MIG and sharing. Input: a pool's spec and a node. Output: an `Unfit` with the label found and the remedy, or None.
-A node without such a label makes no claim: it is not unfit.
+Owns the reading of what GPU feature discovery, AMD's node labeller and clouds write on nodes: product,
+memory, MIG and sharing. Input: a pool's spec and a node. Output: an `Unfit` with the label found and the
+remedy, or None. A node without such a label makes no claim: it is not unfit.
 
-Labels of clouds name a family of cards only ("a100", whatever its memory), and are compared as such, where the
-device plugin's own label is missing.
+Labels of clouds name a family of cards only ("a100", whatever its memory), and are compared as such, where
+the device plugin's own label is missing.
 """
 
 from __future__ import annotations
@@ -133,8 +133,9 @@ def _mig(asked: _Asked, node: NodeState) -> Unfit | None:
         return None
     card = asked.gpu.part_of or asked.gpu.name
     profile = slice_profile(offered[0])
+    counted = ", ".join(f"{name} {node.allocatable[name]}" for name in offered)
     return Unfit(
-        f"{', '.join(f'{name} {node.allocatable[name]}' for name in offered)} and no {asked.spec.resource_name}",
+        f"it has {counted} and no {asked.spec.resource_name}",
         f"set spec.gpu to {card}-MIG-{profile} and spec.resourceName to {offered[0]}",
     )
 
@@ -166,7 +167,7 @@ def _memory(asked: _Asked, node: NodeState) -> Unfit | None:
     remedy = (
         f"set spec.gpuSpec.memoryGib to {found / _GIB:.4g}"
         if asked.is_declared
-        else "set spec.gpu to the card with this memory, or declare it in spec.gpuSpec under a name of its own"
+        else "set spec.gpu to the card with this memory, or declare it in spec.gpuSpec under its own name"
     )
     return Unfit(f"{_label(key, value)}, and {has}", remedy)
 
@@ -217,8 +218,8 @@ def _family(asked: _Asked, node: NodeState) -> Unfit | None:
     found = find_gpu(name) if name else None
     if not isinstance(found, Gpu) or _family_of(found) == _family_of(asked.gpu):
         return None
-    remedy = f"set spec.gpu to {found.name} (or another card of its kind), or select other nodes in spec.nodeSelector"
-    return Unfit(_label(key, value), remedy)
+    remedy = f"set spec.gpu to {found.name} or another card of its kind, or select other nodes"
+    return Unfit(_label(key, value), f"{remedy} in spec.nodeSelector")
 
 
 def _family_of(gpu: Gpu) -> str:

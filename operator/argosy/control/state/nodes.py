@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 
 from argosy.api import GPUPool
 from argosy.api.conditions import Reason
-from argosy.control.state.departure import departure, is_candidate, is_declared_dead
 from argosy.control.hardware.labels import Unfit, node_check
+from argosy.control.state.departure import departure, is_candidate, is_declared_dead
 from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import LABEL_POOL, NodeState, PodState, Taint, label_value
 from argosy.snapshot.fleet import FleetSnapshot
@@ -232,7 +232,7 @@ def evicted_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 
 
 def mismatch(gpu: str, nodes: PoolNodes) -> str:
-    """The sentence on the nodes that do not have their pool's GPU, those with one cause together; empty: none."""
+    """The sentence on the nodes that do not have their pool's GPU, by cause; empty where all have it."""
     by_cause: dict[Unfit, list[str]] = {}
     for node in nodes.usable:
         if node.unfit is not None:

@@ -63,7 +63,7 @@ def gpu_of(variant: Variant) -> Gpu | OutOfRange:
 
 @lru_cache(maxsize=256)  # every decision asks for its GPUs
 def find_gpu(name: str) -> Gpu | OutOfRange:
-    """The GPU by catalogue name, node label or another usual name ("h100_sxm"), in any case; or a part of it."""
+    """The GPU by catalogue name, node label or another usual name ("h100_sxm"), in any case; or a part."""
     whole = _card(_plain(name))
     if whole is not None:
         return whole
@@ -79,8 +79,8 @@ def find_gpu(name: str) -> Gpu | OutOfRange:
         return OutOfRange(OutOfRangeReason.UNKNOWN_GPU, message, slices)
     if parts.sharers == 0:
         message = (
-            f'the GPU "{name}" is a card that several containers share, and its name does not contain how many;'
-            f" name {found.name} and set spec.sharing.replicasPerGpu of the GPUPool (of a command:"
+            f'the GPU "{name}" is a card that several containers share, and its name does not contain how'
+            f" many; name {found.name} and set spec.sharing.replicasPerGpu of the GPUPool (of a command:"
             f" {found.name}-SHARED-4 for a quarter)"
         )
         return OutOfRange(OutOfRangeReason.UNKNOWN_GPU, message, (found.name,))

@@ -1,7 +1,7 @@
 """The GPUs of gpus.json.
 
-Owns reading the file: what the data sheet and the driver say of each card. Input: its bytes; output: `Gpu` values.
-Every entry names its sources.
+Owns reading the file: what the data sheet and the driver say of each card. Input: its bytes; output:
+`Gpu` values. Every entry names its sources.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ of the card (quarters where the card has four slices), of which the driver keeps
 slices do not use all: 14 of an A100's 108 are one slice, 16 of an H100's 132. Source: NVIDIA's MIG User
 Guide, "Supported MIG Profiles", and `nvidia-smi mig -lgip`.
 
-A share of a card is an equal part of its bandwidth and peaks. Its memory is not divided by anything but the engine's
-own --gpu-memory-utilization, a share of the whole card that the engine sees.
+A share of a card is an equal part of its bandwidth and peaks. Its memory is not divided by anything but
+the engine's own --gpu-memory-utilization, a share of the whole card that the engine sees.
 """
 
 from __future__ import annotations

@@ -163,8 +163,8 @@ def part_fault(gpu: Gpu, variant: Variant) -> OutOfRange | None:
 def number_type_fault(gpu: Gpu, architecture: Architecture, variant: Variant) -> OutOfRange | None:
     """Why vLLM has no kernel for these weights on this GPU; None where it runs them, if only by a cast.
 
-    A bfloat16 checkpoint is cast to float16 where the GPU has no bfloat16. Its kernels for small weights (Marlin)
-    need compute capability 7.5; on AMD it multiplies FP8 only where the hardware does.
+    A bfloat16 checkpoint is cast to float16 where the GPU has no bfloat16. Its kernels for small weights
+    (Marlin) need compute capability 7.5; on AMD it multiplies FP8 only where the hardware does.
     """
     dtype = variant.engine.quantization or architecture.dtype
     capability = gpu.compute_capability
@@ -175,8 +175,8 @@ def number_type_fault(gpu: Gpu, architecture: Architecture, variant: Variant) ->
     needs = "hardware for FP8" if is_amd_fp8 else f"compute capability {SMALL_WEIGHTS_SINCE}"
     has = "none" if is_amd_fp8 else str(capability)
     message = (
-        f"vLLM runs {dtype} weights on GPUs with {needs}, and {gpu.name} has {has}; use a checkpoint in 16 bits"
-        " or another GPU"
+        f"vLLM runs {dtype} weights on GPUs with {needs}, and {gpu.name} has {has}; use a checkpoint in 16"
+        " bits or another GPU"
     )
     return OutOfRange(OutOfRangeReason.NUMBER_TYPE, message)
 

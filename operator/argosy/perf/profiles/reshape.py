@@ -1,9 +1,9 @@
 """Profiles of what was not measured, made from those of what was.
 
 Owns four changes: pipeline stages (`pipeline_profile`), a wider tensor-parallel group over a known
-link (`wider_profile`), a sibling of the GPU (`scaled_profile`), and a part of it (`part_profile`). `library` picks the profile to
-start from. Input: profiles, links and GPUs; output: a `Profile`, or `OutOfRange` where the model
-cannot be cut that way.
+link (`wider_profile`), a sibling of the GPU (`scaled_profile`), and a part of it (`part_profile`).
+`library` picks the profile to start from. Input: profiles, links and GPUs; output: a `Profile`, or
+`OutOfRange` where the model cannot be cut that way.
 """
 
 from __future__ import annotations
