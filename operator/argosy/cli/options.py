@@ -157,7 +157,10 @@ class RolesOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """`argosy perf import`; a model or GPU of None is read from the reports."""
+    """`argosy perf import`; a model or GPU of None is read from the reports.
+
+    gpu_memory: GiB of a GPU that the catalogue does not have
+    """
 
     files: tuple[Path, ...]
     out: Path
@@ -169,3 +172,4 @@ class ImportOptions:
     max_num_seqs: int
     max_num_batched_tokens: int
     max_model_len: int
+    gpu_memory: float | None = None

@@ -27,8 +27,8 @@ REPOSITORY = Path(__file__).parents[4]
 GPU_NAMES = [
     "H100", "H100-PCIe", "H200", "B200", "B300", "GB200", "GB300", "A100", "A100-40GB", "A100-PCIe",
     "L40S", "L4", "A10G", "A30", "T4", "RTX-PRO-6000", "MI300X", "MI325X", "MI355X", "H20", "H20-3e",
-    "H100-NVL", "H200-NVL", "H800", "H800-PCIe", "GH200", "GH200-144GB", "A100-PCIe-40GB", "A800", "A10", "A16",
-    "A40", "L20", "L40", "RTX-A5000", "RTX-A6000", "RTX-6000-Ada", "RTX-3090", "RTX-4090", "RTX-5090", "V100",
+    "H100-NVL", "H200-NVL", "H800", "H800-PCIe", "GH200", "GH200-144GB", "A100-PCIe-40GB", "A800", "A10",
+    "A16", "A40", "L20", "L40", "RTX-A5000", "RTX-A6000", "RTX-6000-Ada", "RTX-3090", "RTX-4090", "RTX-5090", "V100",
     "V100-32GB", "V100-PCIe", "V100-PCIe-32GB", "MI210", "MI250", "MI250X", "MI308X",
 ]  # fmt: skip
 MIB = 1024 * 1024
