@@ -181,7 +181,10 @@ class RolesOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """`argosy perf import`; a model or GPU of None is read from the reports."""
+    """`argosy perf import`; a model or GPU of None is read from the reports.
+
+    gpu_memory: GiB of a GPU that the catalogue does not have
+    """
 
     files: tuple[Path, ...]
     out: Path
@@ -193,3 +196,4 @@ class ImportOptions:
     max_num_seqs: int
     max_num_batched_tokens: int
     max_model_len: int
+    gpu_memory: float | None = None
