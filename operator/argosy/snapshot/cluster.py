@@ -91,6 +91,7 @@ class PodState:
     seconds since the epoch. `assigned_node` is the one that its node selector names: an engine
     whose gate was lifted goes there, though the scheduler may not have bound it yet.
     `unschedulable_since_s`: since when the scheduler finds no node for it; a gate does not count.
+    `unschedulable`: why, in its words; empty where it finds one.
     `restarts`: of all its containers.
 
     started:  its engine runs and has answered its start-up probe, ready or not
@@ -125,6 +126,7 @@ class PodState:
     labels: Mapping[str, str] = field(default_factory=dict)
     assigned_node: str = ""
     unschedulable_since_s: float | None = None
+    unschedulable: str = ""
     restarts: int = 0
     started: bool = False
     ends_s: float | None = None
@@ -224,6 +226,7 @@ class DeploymentState:
 
     created_s:    seconds since the epoch; None where it is not known
     pods_refused: why the API server refuses its pods (a quota, an admission plugin), in its words; else empty
+    refused_since_s: since when it does (seconds since the epoch); None: not, or not known
     spec:         as the API server has it
     managers:     which client set which of its fields, the latest last
     deleted_s:    when its deletion was requested (seconds since the epoch), after which nothing of it changes
@@ -236,6 +239,7 @@ class DeploymentState:
     labels: Mapping[str, str] = field(default_factory=dict)
     created_s: float | None = None
     pods_refused: str = ""
+    refused_since_s: float | None = None
     annotations: Mapping[str, str] = field(default_factory=dict, repr=False)
     spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
     managers: tuple[FieldManager, ...] = field(default=(), repr=False)

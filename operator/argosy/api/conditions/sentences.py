@@ -132,9 +132,10 @@ _OF_REPLICAS = {
         " engine's port http: something changes pods as they are created, such as a mutating webhook."
     ),
     "PodsRefused": (
-        "{ready} of {desired} replicas are ready; the API server refuses the pods of Deployment {deployment}:"
-        " {problem}. Raise the quota, or admit the pods (labels pod-security.kubernetes.io of the namespace,"
-        " webhooks)."
+        "{ready} of {desired} replicas are ready; {refuser} refuses {what}: {problem}. {remedy}."
+    ),
+    "PodsUnschedulable": (
+        "{ready} of {desired} replicas are ready; the scheduler finds no node for {what}: {problem}. {remedy}."
     ),
     "PodsGated": "{ready} of {desired} replicas serve; {waiting}.",
     "DeploymentHeld": (
@@ -212,6 +213,12 @@ _OF_REPLICAS = {
     ),
     "PlanningHeld": "{shortfall}; argosy resume lets planning go on.",
     "ReplicasAutoscaled": "{shortfall}.",
+    "QuotaShort": "{shortfall}.",
+    "ReplicasRefused": "{shortfall}.",
+    "OthersServe": (
+        "It has what it asks for, on other hardware than planned at first: {refuser} refuses replicas of {variant}"
+        " ({problem}). {remedy}; they are tried again at {until}, or once it changes."
+    ),
     "ReplicasAtLimit": "{shortfall}. The limit is spec.maxReplicas of the ServedModel.",
     "ObservationStale": (
         "The last reading of {source} is {age_s} s old, so Argosy keeps the last plan; check that {source}"

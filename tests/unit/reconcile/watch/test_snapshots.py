@@ -18,7 +18,7 @@ from argosy.snapshot.fleet import RoutingView
 KINDS = (
     "fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies", "fleetplans",
     "nodes", "pods", "namespaces", "deployments", "replicasets", "poddisruptionbudgets",
-    "horizontalpodautoscalers",
+    "horizontalpodautoscalers", "resourcequotas", "limitranges",
 )  # fmt: skip
 OURS = {"app.kubernetes.io/managed-by": "argosy"}
 NOTHING = Measured(TelemetryReading(), RoutingView())
