@@ -87,28 +87,14 @@ def trigger_of(
     match kind.trigger:
         case TriggerRule.SPEC:
             return _spec_change(kind.name, previous, current)
-        case TriggerRule.NODE:
-            return _node_change(previous, current)
-        case TriggerRule.POD:
-            return _pod_change(previous, current)
-        case TriggerRule.PLAN:
-            return _plan_change(previous, current, has_applied_plan)
-        case TriggerRule.DEPLOYMENT:
-            return _deployment_change(previous, current)
-        case TriggerRule.REPLICA_SET:
-            return _replica_set_change(previous, current)
-        case TriggerRule.NAMESPACE:
-            return _namespace_change(previous, current)
-        case TriggerRule.BUDGET:
-            return _budget_change(previous, current)
-        case TriggerRule.QUOTA:
-            return _quota_change(previous, current)
         case TriggerRule.BOUNDS:
             return _bounds_change(kind.name, previous, current)
-        case TriggerRule.AUTOSCALER:
-            return _autoscaler_change(previous, current)
+        case TriggerRule.PLAN:
+            return _plan_change(previous, current, has_applied_plan)
         case None:
             return None
+        case rule:
+            return _BY_RULE[rule](previous, current)
 
 
 def _name(item: Object) -> str:
@@ -437,3 +423,16 @@ def _budget_change(previous: Object | None, current: Object | None) -> Trigger |
     lost = lost_label(current) if current is not None else ""
     what = "was changed" if after is not None else f"was changed ({lost})" if lost else "is gone"
     return Trigger(f"PodDisruptionBudget {_name(previous or {})} {what}", is_progress=True)
+
+
+_BY_RULE: Mapping[TriggerRule, Callable[[Object | None, Object | None], Trigger | None]] = {
+    TriggerRule.NODE: _node_change,
+    TriggerRule.POD: _pod_change,
+    TriggerRule.DEPLOYMENT: _deployment_change,
+    TriggerRule.REPLICA_SET: _replica_set_change,
+    TriggerRule.NAMESPACE: _namespace_change,
+    TriggerRule.BUDGET: _budget_change,
+    TriggerRule.QUOTA: _quota_change,
+    TriggerRule.AUTOSCALER: _autoscaler_change,
+}
+"""The rules that need nothing but the object before and after."""

@@ -1,8 +1,8 @@
 """The limits that keep more replicas of an option from being started beside given ones.
 
-Owns the test of the limits that one more replica can break: its own bound, its model's ceiling, the quotas of
-its namespace, the budget and the nodes of its pool. Input: `Facts`, counts and an option. Output: the obstacles; empty where
-there is room.
+Owns the test of the limits that one more replica can break: its own bound, its model's ceiling, the quotas
+of its namespace, the budget and the nodes of its pool. Input: `Facts`, counts and an option. Output: the
+obstacles; empty where there is room.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def _own_bound(option: Option) -> ShortfallCause:
 def full_quotas(facts: Facts, counts: Counts, option: Option, more: int = 1) -> Iterator[Quota]:
     """The quotas that `more` replicas of `option`, added to `counts`, would exceed."""
     for quota in facts.problem.quotas:
-        if quota.taken(counts) + more * quota.per_replica.get(option.name, 0) > quota.units:
-            if option.name in quota.per_replica:
-                yield quota
+        units = quota.per_replica.get(option.name)
+        if units is not None and quota.taken(counts) + more * units > quota.units:
+            yield quota
 
 
 def model_count(facts: Facts, counts: Counts, model: ModelKey) -> int:

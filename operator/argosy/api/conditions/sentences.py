@@ -135,7 +135,8 @@ _OF_REPLICAS = {
         "{ready} of {desired} replicas are ready; {refuser} refuses {what}: {problem}. {remedy}."
     ),
     "PodsUnschedulable": (
-        "{ready} of {desired} replicas are ready; the scheduler finds no node for {what}: {problem}. {remedy}."
+        "{ready} of {desired} replicas are ready; the scheduler finds no node for {what}: {problem}."
+        " {remedy}."
     ),
     "PodsGated": "{ready} of {desired} replicas serve; {waiting}.",
     "DeploymentHeld": (
@@ -216,8 +217,8 @@ _OF_REPLICAS = {
     "QuotaShort": "{shortfall}.",
     "ReplicasRefused": "{shortfall}.",
     "OthersServe": (
-        "It has what it asks for, on other hardware than planned at first: {refuser} refuses replicas of {variant}"
-        " ({problem}). {remedy}; they are tried again at {until}, or once it changes."
+        "It has what it asks for, on other hardware than planned at first: {refuser} refuses replicas of"
+        " {variant} ({problem}). {remedy}; they are tried again at {until}, or once it changes."
     ),
     "ReplicasAtLimit": "{shortfall}. The limit is spec.maxReplicas of the ServedModel.",
     "ObservationStale": (

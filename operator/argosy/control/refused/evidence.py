@@ -119,8 +119,10 @@ def _says(problem: str, bound: str) -> bool:
 
 
 def refuser_text(refusal: ClusterRefusal, snapshot: FleetSnapshot, namespace: str) -> str:
-    """The content of the object that refused, as far as it is known: where it changes, what it refused is tried
-    again."""
+    """The content of the object that refused, as far as it is known.
+
+    Where it changes, what it refused is tried again.
+    """
     match refusal.refuser:
         case Refuser.QUOTA:
             quota = snapshot.quotas.get(refusal.key)

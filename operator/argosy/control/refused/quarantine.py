@@ -9,6 +9,7 @@ longer. Input: the snapshot, and what was remembered. Output: `Quarantine`s by o
 from __future__ import annotations
 
 import math
+
 from argosy.control.refused.evidence import Evidence, by_option, evidence, option_of, refuser_text
 from argosy.control.refused.memory import TRIED_WITHIN_S, Quarantine, Quarantines
 from argosy.control.refused.quotas import digest, is_counted

@@ -41,8 +41,8 @@ def refused_events(snapshot: FleetSnapshot, before: Quarantines, now: Quarantine
                 yield EventRecord(ServedModel.KIND, key, "Warning", REFUSED, message)
             elif was is not None and was.num:
                 message = (
-                    f"What refused replicas of {variant.name} has changed ({refusal.name}): they may be planned"
-                    " again."
+                    f"What refused replicas of {variant.name} has changed ({refusal.name}): they may be"
+                    " planned again."
                 )
                 yield EventRecord(ServedModel.KIND, key, "Normal", TRIED_AGAIN, message)
 

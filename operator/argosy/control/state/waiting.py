@@ -44,8 +44,8 @@ def stuck_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict[DeploymentKey, int]:
     """Replicas by Deployment that only more room would start.
 
-    Where Argosy places, they are the placement's unplaced ones; elsewhere the scheduler marks the pods. Where a
-    quota is used up, there is no pod at all.
+    Where Argosy places, they are the placement's unplaced ones; elsewhere the scheduler marks the pods.
+    Where a quota is used up, there is no pod at all.
     """
     waiting = Counter({u.option: u.replicas for u in placement.unplaced})
     for pod in snapshot.engine_pods:
@@ -58,7 +58,7 @@ def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict
 
 
 def quota_starved(snapshot: FleetSnapshot) -> frozenset[DeploymentKey]:
-    """Deployments of Argosy's whose missing pods a used-up quota refuses: only room in it would start them."""
+    """Deployments of Argosy's whose missing pods a used-up quota refuses: only room in it starts them."""
     return frozenset(
         key
         for key, state in snapshot.deployments.items()

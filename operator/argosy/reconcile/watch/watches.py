@@ -52,10 +52,13 @@ SETTLED_S = 10.0
 
 _DONE_WITHOUT = "the %s cannot be listed (%s): %s; allow list and watch, as %s does"
 _KNOWN_WITHOUT = {
-    AUTOSCALERS: "that one sets the number of a Deployment's replicas is known only from the first number that it"
-    " sets",
-    QUOTAS: "what they leave of GPUs is not known, so that the plan may want more than they admit: what they refuse"
-    " is then tried again with growing pauses",
+    AUTOSCALERS: (
+        "that one sets the number of a Deployment's replicas is known only from the first number that it sets"
+    ),
+    QUOTAS: (
+        "what they leave of GPUs is not known, so that a plan may want more than they admit; what they refuse"
+        " is then left alone for a while"
+    ),
     LIMIT_RANGES: "the one that refuses a pod is not named",
 }
 """What is lost without the kinds that are not needed."""

@@ -14,7 +14,8 @@ from argosy.keys import NamespacedName
 
 Object = Mapping[str, Any]
 
-QUOTAS, LIMIT_RANGES = "resourcequotas", "limitranges"
+QUOTAS = "resourcequotas"
+LIMIT_RANGES = "limitranges"
 """The plurals of their kinds."""
 
 

@@ -12,7 +12,7 @@ import re
 from argosy.snapshot.admission.words import MOST_TEXT, ClusterRefusal, Refuser
 
 _PREEMPTION = re.compile(r"\.? ?preemption: .*", re.DOTALL)
-_SHORT_OF = re.compile(r"Insufficient (\S+?)(?:[,.\s]|$)")
+_SHORT_OF = re.compile(r"Insufficient ([^\s,]*[^\s,.])")
 
 
 def scheduling_words(message: str) -> str:

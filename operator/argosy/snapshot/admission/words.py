@@ -74,8 +74,7 @@ _UNSAID = re.compile(r"failed quota: (?P<name>[^:\s]+): must specify (?P<asked>.
 _SCOPES = re.compile(r"insufficient quota to match these scopes: (?P<asked>.*)", re.DOTALL)
 _SECURITY = re.compile(r'violates PodSecurity "(?P<level>[^"]+)": ', re.DOTALL)
 _BOUNDS = re.compile(
-    r"(?:m(?:ax|in)imum \S+ usage per (?:Container|Pod) is |\S+ max limit to request ratio per (?:Container|Pod)"
-    r" is )"
+    r"(?:m(?:ax|in)imum \S+ usage|\S+ max limit to request ratio) per (?:Container|Pod|\w+Claim) is "
 )
 _DENIED = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request(?P<why>.*)', re.DOTALL)
 _UNANSWERED = re.compile(r'failed calling webhook "(?P<name>[^"]+)": ', re.DOTALL)
@@ -117,8 +116,8 @@ def _quota(text: str, namespace: str) -> ClusterRefusal | None:
     if found := _UNSAID.search(text):
         key = f"{namespace}/{found['name']}"
         state = (
-            "Give the containers what it counts: a LimitRange of the namespace with defaults does that, or end"
-            " the quota's part for it"
+            "Give the containers what it counts (a LimitRange of the namespace with defaults does that), or"
+            " take it out of the quota"
         )
         problem = _cut(f"pods must specify {found['asked']}")
         return ClusterRefusal(Refuser.QUOTA, f"ResourceQuota {key}", problem, state, key)
@@ -155,7 +154,8 @@ def _webhook(text: str, namespace: str) -> ClusterRefusal | None:
             Refuser.WEBHOOK,
             f"Admission webhook {found['name']}",
             _cut(why if why and why != "without explanation" else "it gives no reason"),
-            "Change what it names, or except the namespace in the webhook's configuration (namespaceSelector)",
+            "Change what it names, or except the namespace in the webhook's configuration"
+            " (namespaceSelector)",
             found["name"],
         )
     if found := _UNANSWERED.search(text):
