@@ -1,7 +1,7 @@
 """A small fleet in a cluster that refuses replicas, as an API server and a scheduler do.
 
-Owns the far side only: a Deployment whose pods are refused has none, and the condition that shows why; a pod that
-no node takes carries the scheduler's words.
+Owns the far side only: a Deployment whose pods are refused has none, and the condition that shows why; a pod
+that no node takes carries the scheduler's words.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class RefusingWorld(World):
                 there, held = there + 1, held + 1
             if there < deployment.replicas:
                 return (
-                    f"pods is forbidden: exceeded quota: {quota.key.name}, requested: requests.{NVIDIA}=1, used:"
-                    f" requests.{NVIDIA}={held}, limited: requests.{NVIDIA}={most}"
+                    f"pods is forbidden: exceeded quota: {quota.key.name}, requested: requests.{NVIDIA}=1,"
+                    f" used: requests.{NVIDIA}={held}, limited: requests.{NVIDIA}={most}"
                 )
         return ""
 

@@ -47,6 +47,10 @@ HOSTNAME = "kubernetes.io/hostname"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """The pod annotation by which a ReplicaSet chooses the pods that a scale-down deletes: lowest first."""
 
+ANNOTATION_KEPT = "argosy.dev/kept-on-node-by"
+"""Which annotations that keep a pod on its node Argosy has set: one that a user set stays when the pod is no
+longer chosen. It is there, empty or not, as long as the deletion cost is Argosy's."""
+
 LABEL_VALUE_LIMIT = 63
 """Kubernetes' bound on a label's value; names of objects may have 253 characters."""
 
@@ -105,6 +109,8 @@ class PodState:
     lacking:  labels by which it would be known as one of `origin`'s that are missing or changed
     controller: the name of the object that counts it, a ReplicaSet; empty for a pod that none counts
     finalizers: what holds it once it has ended
+    is_chosen: its deletion cost is Argosy's
+    is_users_cost: its deletion cost is the user's who runs its Deployment
     other_gates: its scheduling gates that are not Argosy's: each is removed by the client that set it
     """
 
@@ -140,6 +146,8 @@ class PodState:
     controller: str = ""
     finalizers: tuple[str, ...] = ()
     other_gates: tuple[str, ...] = ()
+    is_chosen: bool = False
+    is_users_cost: bool = False
 
     @property
     def key(self) -> str:
@@ -154,7 +162,7 @@ class PodState:
     @property
     def is_marked(self) -> bool:
         """Whether Argosy is about to remove it: it should go before the others of its Deployment."""
-        return self.deletion_cost < 0
+        return self.deletion_cost < 0 and not self.is_users_cost
 
     @property
     def should_answer(self) -> bool:

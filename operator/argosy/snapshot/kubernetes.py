@@ -19,6 +19,7 @@ from argosy.keys import DeploymentKey, NamespacedName
 from argosy.snapshot.admission.scheduling import scheduling_words
 from argosy.snapshot.admission.words import ENFORCE
 from argosy.snapshot.cluster import (
+    ANNOTATION_KEPT,
     DELETION_COST,
     ENGINE_CONTAINER,
     ENGINE_PORT,
@@ -95,6 +96,7 @@ def pod_state(pod: Object) -> PodState:
         created_s=seconds_of(metadata.get("creationTimestamp")) or 0.0,
         ready_since_s=seconds_of(ready.get("lastTransitionTime")) if is_ready else None,
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
+        is_chosen=ANNOTATION_KEPT in (metadata.get("annotations") or {}),
         labels=dict(labels),
         # While a pod is gated, a host name comes from the pool's own selector: no node is assigned yet.
         assigned_node="" if gated else (spec.get("nodeSelector") or {}).get(HOSTNAME) or "",

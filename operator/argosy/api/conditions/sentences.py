@@ -264,6 +264,12 @@ _OF_REPLICAS = {
     "GivenBack": (
         "Deployments that users took back serve until other replicas do, and stay as they are: {deployments}."
     ),
+    "LoweringWaits": (
+        "Deployment {deployment} has {replicas} replicas and {planned} are planned; the number is lowered"
+        " once its rollout has ended, of which pods of {templates} templates run (kubectl -n {namespace}"
+        " rollout status deployment/{name}): Kubernetes would remove replicas that were not chosen. Where it"
+        " is stuck, undo it (kubectl -n {namespace} rollout undo deployment/{name})."
+    ),
     "NothingAdopted": "No Deployment of a user is labelled argosy.dev/adopt any more.",
 }
 

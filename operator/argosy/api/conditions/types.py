@@ -144,6 +144,7 @@ class Reason(StrEnum):
     ADOPTED = "Adopted"
     ADOPTION_REFUSED = "AdoptionRefused"
     GIVEN_BACK = "GivenBack"
+    LOWERING_WAITS = "LoweringWaits"
     NOTHING_ADOPTED = "NothingAdopted"
     NODES_NOT_READY = "NodesNotReady"
     NODES_SHARED = "NodesShared"

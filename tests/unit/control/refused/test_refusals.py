@@ -43,9 +43,9 @@ def test_both_objects_name_what_refuses_from_the_first_look_on() -> None:
     for status, reason, message in ready(world.decide()):
         assert (status, reason) == ("False", "PodsRefused")
         assert message == (
-            f"0 of 2 replicas are ready; LimitRange default/small refuses the pods of Deployment {key}: maximum"
-            " memory usage per Container is 1Gi, but limit is 64Gi. Widen its bounds (kubectl -n default edit"
-            " limitrange small), or let the engines ask for less."
+            f"0 of 2 replicas are ready; LimitRange default/small refuses the pods of Deployment {key}:"
+            " maximum memory usage per Container is 1Gi, but limit is 64Gi. Widen its bounds (kubectl -n default"
+            " edit limitrange small), or let the engines ask for less."
         )
 
 
@@ -139,8 +139,8 @@ def test_replicas_that_run_stay_when_more_of_them_are_refused() -> None:
     assert min(world.serving_over_time[-15:]) >= 2
 
 
-@pytest.mark.parametrize("placement", ["Argosy", "Scheduler"])
-def test_pods_that_no_node_takes_are_told_with_the_schedulers_words_and_others_tried(placement: str) -> None:
+@pytest.mark.parametrize(("placement", "seconds"), [("Argosy", 85), ("Scheduler", 60)])
+def test_pods_that_no_node_takes_are_told_and_others_tried(placement: str, seconds: float) -> None:
     world = RefusingWorld(placement=placement)
     world.no_node = {CHEAP: TAINTED}
     world.run(15)
@@ -148,7 +148,7 @@ def test_pods_that_no_node_takes_are_told_with_the_schedulers_words_and_others_t
         assert (status, reason) == ("False", "PodsUnschedulable")
         assert "0 of 2 replicas are ready; the scheduler finds no node for pod default/llama-" in message
         assert f"{TAINTED}. Tolerate the taint in spec.tolerations of GPUPool l40s" in message
-    world.run(60, period_s=4.0)
+    world.run(seconds, period_s=4.0)
     assert world.planned() == {DEAR: 1}
     assert [reason for _, reason, _ in ready(world.decide())] == ["OthersServe", "OthersServe"]
     assert world.decisions[-1].refused == {"Scheduler": 1}

@@ -399,9 +399,9 @@ def test_pods_that_a_quota_refuses_are_named_with_the_api_servers_words() -> Non
         found = condition(decision, name, plural)
         assert (found["status"], found["reason"]) == ("False", "PodsRefused")
         assert found["message"] == (
-            f"0 of 2 replicas are ready; ResourceQuota default/gpus refuses the pods of Deployment {key}: it is"
-            " used up; requested: requests.nvidia.com/gpu=1. Raise spec.hard of ResourceQuota default/gpus, or free"
-            " what uses it."
+            f"0 of 2 replicas are ready; ResourceQuota default/gpus refuses the pods of Deployment {key}: it"
+            " is used up; requested: requests.nvidia.com/gpu=1. Raise spec.hard of ResourceQuota"
+            " default/gpus, or free what uses it."
         )
 
 
