@@ -230,8 +230,8 @@ def _marks(target: Target, wanted: int, inputs: RolloutInputs) -> list[MarkVicti
     A Deployment that is not planned keeps those that leave to the last: it gives way for the GPUs of
     the others. Pods that are not ready come before all: Kubernetes takes them first, whatever their
     marks, and a mark takes a ready one out of rotation. Marks stay until the pods are being deleted:
-    Kubernetes may not have chosen yet. A cost that a user has set on a pod of an adopted Deployment stays; where
-    it is below 0, the pod goes before the others, because Kubernetes would take it first.
+    Kubernetes may not have chosen yet. A cost that a user has set on a pod of an adopted Deployment stays;
+    where it is below 0, the pod goes before the others, because Kubernetes would take it first.
     """
     pods = inputs.live_pods(target.key)
     keys = {p.key for p in pods}

@@ -384,9 +384,9 @@ class PlanningLoop:
                     continue
                 activity = f"{STEP}{describe(step)}"
                 self._refused_steps.add(activity)
-                self._state.refused_writes.note(step, error, self._state.clock.now_s())
+                is_new = self._state.refused_writes.note(step, error, self._state.clock.now_s())
                 self._state.troubles.failed(activity, f"not taken: {error}", is_readiness=False)
-                num_left += error.next_step is NextStep.REPLAN
+                num_left += is_new or error.next_step is NextStep.REPLAN
                 if isinstance(step, MarkVictim):
                     unmarked.add(snapshot.pods[step.pod].deployment)
         return num_left

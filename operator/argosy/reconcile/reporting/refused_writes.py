@@ -6,6 +6,7 @@ Deployments. Input: steps and errors. Output: `RefusedWrite`s by Deployment.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from argosy.errors import ActuationError, NextStep
@@ -14,6 +15,7 @@ from argosy.kube.failures import words
 from argosy.rollout import CreateDeployment, RestoreDeployment, Step
 from argosy.snapshot.admission.words import RefusedWrite
 
+_STATUS = re.compile(r"^\d{3} ")
 KEPT_S = 3600.0
 """A Deployment that is no longer wanted is not tried again: its refusal is forgotten after this time."""
 
@@ -24,14 +26,18 @@ class RefusedWrites:
     def __init__(self) -> None:
         self._found: dict[DeploymentKey, RefusedWrite] = {}
 
-    def note(self, step: Step, error: ActuationError, now_s: float) -> None:
-        """A step was refused; only a Deployment that admission does not take is remembered."""
+    def note(self, step: Step, error: ActuationError, now_s: float) -> bool:
+        """A step was refused; only a Deployment that admission does not take is remembered.
+
+        Returns whether this was not known: the next decision should tell it.
+        """
         if not isinstance(step, CreateDeployment | RestoreDeployment) or not _is_refusal(error):
-            return
+            return False
         key, before = step.workload.key, self._found.get(step.workload.key)
         since_s = before.since_s if before is not None else now_s
-        message = words(error).partition(" ")[2]
+        message = _STATUS.sub("", words(error))
         self._found[key] = RefusedWrite(step.workload.variant.name, message, since_s)
+        return before is None
 
     def succeeded(self, step: Step) -> None:
         """A step was taken."""

@@ -44,8 +44,8 @@ def test_both_objects_name_what_refuses_from_the_first_look_on() -> None:
         assert (status, reason) == ("False", "PodsRefused")
         assert message == (
             f"0 of 2 replicas are ready; LimitRange default/small refuses the pods of Deployment {key}:"
-            " maximum memory usage per Container is 1Gi, but limit is 64Gi. Widen its bounds (kubectl -n default"
-            " edit limitrange small), or let the engines ask for less."
+            " maximum memory usage per Container is 1Gi, but limit is 64Gi. Widen its bounds (kubectl -n"
+            " default edit limitrange small), or let the engines ask for less."
         )
 
 

@@ -95,7 +95,7 @@ MESSAGES = [
         id="a webhook that is away",
     ),
     pytest.param(
-        "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'team' with binding 'all' denied request: no team",
+        "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'team' with binding 'a' denied request: no team",
         Refuser.POLICY,
         "ValidatingAdmissionPolicy team",
         "no team",
