@@ -36,7 +36,7 @@ def pods_story(gpus_by_product: Mapping[str, Sequence[int]], rate_factor: float)
             " are needed; `make kind` gives a cluster that has them",
             "--kubeconfig",
         )
-    told, left_out = [("steady", 4.0, Shock.NONE), ("burst", 8.0, Shock.BURST)], []
+    told, left_out = [("steady", 4.0, Shock.NONE), ("burst", 10.0, Shock.BURST)], []
     if len(cheap) > 1 and sum(cheap) - max(cheap) >= LEAST_GPUS - 1:
         told.append(("node is taken away", 4.0, Shock.NODE_REMOVAL))
         left_out.append(NO_SILENCE)
