@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 from argosy.errors import SpecError
 
+STDIN = Path("-")
+"""Standard input, where a command reads files."""
+
 if TYPE_CHECKING:
     from argosy.cli.output import Output
     from argosy.snapshot.fleet import FleetSnapshot
@@ -57,18 +60,27 @@ def require_known(model: str, gpus: Mapping[str, str], output: Output) -> None:
 def require_readable(paths: Iterable[Path]) -> None:
     """Raises SpecError for a path where there is nothing to read."""
     for path in paths:
+        if path == STDIN:
+            continue
         try:
             path.stat()
         except OSError as error:
             raise SpecError(f"cannot be read: {error.strerror}", str(path)) from error
 
 
-def read_snapshot(paths: Sequence[Path]) -> FleetSnapshot:
-    """The world that these files describe. Raises SpecError for files that cannot be used."""
-    require_readable(paths)
-    from argosy.files.objects import read_objects, snapshot_of
+def read_snapshot(paths: Sequence[Path], output: Output) -> FleetSnapshot:
+    """The world that these files describe; what was passed over is said on standard error.
 
-    return snapshot_of(read_objects(paths), time.time())
+    Raises SpecError for files that cannot be used.
+    """
+    require_readable(paths)
+    from argosy.files.manifests.reading import read_manifests
+    from argosy.files.objects import snapshot_of
+
+    found = read_manifests(paths)
+    for sentence in found.passed_over:
+        output.remark(sentence)
+    return snapshot_of(found.objects, time.time())
 
 
 def require_something_to_plan(snapshot: FleetSnapshot) -> None:

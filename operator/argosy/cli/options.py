@@ -60,7 +60,8 @@ ObjectFiles = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILES",
-        help="YAML or JSON files, or folders of them: Argosy's resources, Nodes, ConfigMaps with profiles.",
+        help="YAML or JSON files, folders of them, or - for standard input: "
+        "Argosy's resources, Nodes, ConfigMaps with profiles.",
     ),
 ]
 
@@ -180,7 +181,10 @@ class RolesOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """`argosy perf import`; a model or GPU of None is read from the reports."""
+    """`argosy perf import`; a model or GPU of None is read from the reports.
+
+    gpu_memory: GiB of a GPU that the catalogue does not have
+    """
 
     files: tuple[Path, ...]
     out: Path
@@ -192,3 +196,4 @@ class ImportOptions:
     max_num_seqs: int
     max_num_batched_tokens: int
     max_model_len: int
+    gpu_memory: float | None = None
