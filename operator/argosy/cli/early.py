@@ -22,6 +22,25 @@ if TYPE_CHECKING:
     from argosy.snapshot.fleet import FleetSnapshot
 
 
+CONFIG = "config.json"
+
+
+def config_of(model: str, config: Path | None = None) -> Path | None:
+    """The config.json that describes the model: the one given, or where MODEL is its path or its folder.
+
+    Raises SpecError for both a model and a config, and for neither.
+    """
+    if config is not None:
+        if model:
+            raise SpecError(f"stands for MODEL; leave out {model} or --config", "--config")
+        return config / CONFIG if config.is_dir() else config
+    if not model:
+        raise SpecError("is missing: give a model id or the path of a config.json", "MODEL")
+    if model.endswith(".json"):
+        return Path(model)
+    return Path(model) / CONFIG if (Path(model) / CONFIG).is_file() else None
+
+
 def require_known(model: str, gpus: Mapping[str, str], output: Output) -> None:
     """Refuse a model or a GPU that the catalogue does not have; a config.json describes its own model.
 
@@ -30,8 +49,9 @@ def require_known(model: str, gpus: Mapping[str, str], output: Output) -> None:
     from argosy.perf.catalogue import find_gpu, find_model
     from argosy.refusals import Refused
 
+    is_file = config_of(model) is not None
     for role, gpu in gpus.items():
-        for found in (find_gpu(gpu), None if model.endswith(".json") else find_model(model)):
+        for found in (find_gpu(gpu), None if is_file else find_model(model)):
             if isinstance(found, Refused):
                 output.refused(found, role)
 

@@ -26,6 +26,7 @@ from argosy.route.table import (
     RequestMatch,
     RouteEntry,
     RouteTable,
+    Unnamed,
 )
 from argosy.settings import TlsFiles
 from argosy.xds.server import AdsServer
@@ -54,6 +55,8 @@ class Replica:
         self.delay_s = 0.0
         self.stream_s = 0.0
         """How long a streamed answer takes, a chunk every 50 ms."""
+        self.more_headers: dict[str, str] = {}
+        """Of answers."""
         self.names_itself = False
         """Whether answers carry its address, as those of simulated engines do."""
         self.metrics = ""
@@ -102,7 +105,8 @@ class Replica:
         if self.stream_s and b'"stream": true' in body:
             return await self._stream(request)
         await asyncio.sleep(self.delay_s)
-        headers = {"x-argosy-endpoint": f"{LOOPBACK}:{self.port}"} if self.names_itself else None
+        own = {"x-argosy-endpoint": f"{LOOPBACK}:{self.port}"} if self.names_itself else {}
+        headers = {**self.more_headers, **own}
         return web.json_response({"replica": self.name, "bytes": len(body)}, headers=headers)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -288,6 +292,7 @@ def route(
     match: RequestMatch | None = None,
     attempts: int = 2,
     idle_s: float | None = None,
+    unnamed: Unnamed = Unnamed.REFUSED,
 ) -> RouteEntry:
     """A route of class default/<class_name>, by its header unless told otherwise."""
     key = f"default/{class_name}"
@@ -300,6 +305,7 @@ def route(
         retry_attempts=attempts,
         refusal="" if shares else f"No replica that serves {key} is ready.",
         per_try_idle_timeout_s=idle_s,
+        unnamed=unnamed,
     )
 
 

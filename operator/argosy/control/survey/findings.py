@@ -18,6 +18,7 @@ from argosy.control.survey.objects import (
     metrics_findings,
     object_findings,
 )
+from argosy.control.survey.refused import refused_findings
 from argosy.control.survey.traffic import engine_findings, traffic_findings
 
 MOST_CLOCK_OFFSET_S = 10.0
@@ -45,6 +46,7 @@ def findings(found: Installation) -> tuple[Finding, ...]:
         *condition_findings(found),
         *autoscaled_findings(found),
         *metrics_findings(found),
+        *refused_findings(found.snapshot),
         *engine_findings(found.snapshot),
         *traffic_findings(found.snapshot),
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from perf_command import asked, misused, ran, refused, run
 
+from argosy.perf.measurements import FittedProfile, profile_from_bytes
+
 DATA = Path(__file__).parents[3] / "data" / "perf"
 REPORT = str(DATA / "vllm/c16.json")
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -163,3 +165,29 @@ def test_the_summary_counts_rows_that_are_kept_marked_and_left_out(tmp_path: Pat
     assert "runs.csv: left out: line 4: 97 of 100 requests failed" in said
     assert "runs.csv: left out: line 5: ITL of 0.01 ms" in said
     assert asked(*args)["rows"] == {"kept": 1, "marked": 1, "left_out": 2}
+
+
+def test_a_card_that_no_catalogue_lists_is_fitted_and_the_next_step_named(tmp_path: Path) -> None:
+    table, out = tmp_path / "runs.csv", tmp_path / "profile.json"
+    table.write_text("prompt_tokens,output_tokens,concurrency,itl_ms\n512,128,4,30.2\n512,128,16,33.5\n")
+    args = ("import", str(table), "--model", LLAMA, "--gpu", "MTT-S4000", "--out", str(out))
+    assert "of a card that the catalogue does not have, give --gpu-memory" in refused(*args)["message"]
+    code, output = run(*args, "--gpu-memory", "48")
+    assert code == 0, output
+    assert "llama-3.1-8b bf16 on MTT-S4000 TP1" in output
+    said = "declare the GPU in the GPUPool: spec.gpu MTT-S4000, spec.gpuSpec.memoryGib 48"
+    assert said in " ".join(output.split())
+    read = profile_from_bytes(out.read_bytes(), "profile.json")
+    assert isinstance(read, FittedProfile)
+    assert read.profile.key.gpu == "MTT-S4000"
+    assert read.error.itl is not None
+    assert read.error.itl.mean_absolute < 0.1
+
+
+@pytest.mark.parametrize(
+    ("gpu", "memory", "says"),
+    [("H100", "80", "is in the catalogue as H100"), ("MTT-S4000", "0", "must be a positive number of GiB")],
+)
+def test_a_memory_that_cannot_be_is_refused(gpu: str, memory: str, says: str) -> None:
+    error = refused("import", REPORT, "--model", LLAMA, "--gpu", gpu, "--gpu-memory", memory)
+    assert says in error["message"]
