@@ -37,7 +37,7 @@ ModelName = Annotated[
 ModelOrConfig = Annotated[
     str,
     typer.Argument(
-        metavar="[MODEL]",
+        metavar="MODEL",
         help="Model id, such as meta-llama/Llama-3.1-8B-Instruct, or the path of a config.json or folder.",
         autocompletion=model_names,
         show_default=False,
