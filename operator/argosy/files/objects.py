@@ -1,8 +1,8 @@
 """Kubernetes objects from YAML and JSON files, and the FleetSnapshot that they make.
 
 Input: files or folders of manifests, as `kubectl get -o yaml` prints them or as a user writes them: Argosy's
-resources, Nodes, and ConfigMaps with profiles; other kinds, and kinds of the same name in another API group,
-are ignored. Output: objects as plain mappings, or a snapshot in which nothing runs yet. Every command that
+resources, Nodes, ResourceQuotas, and ConfigMaps with profiles; other kinds, and kinds of the same name in
+another API group, are ignored. Output: objects as plain mappings, or a snapshot in which nothing runs yet. Every command that
 works without a cluster reads here.
 """
 
@@ -31,6 +31,7 @@ from argosy.errors import SpecError
 from argosy.files.manifest_yaml import documents
 from argosy.files.names import name_of, namespace_of
 from argosy.files.nodes import node_of
+from argosy.files.quotas import quota_of
 from argosy.snapshot.cluster import NodeState
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
 from argosy.snapshot.kubernetes import config_map_files
@@ -62,6 +63,7 @@ def snapshot_of(objects: Iterable[Object], now_s: float, nodes: Iterable[NodeSta
     """
     found = list(objects)
     declared = [node_of(item) for item in found if _is(item, "Node", _CORE_GROUP)]
+    quotas = [quota_of(item) for item in found if _is(item, "ResourceQuota", _CORE_GROUP)]
     return FleetSnapshot(
         now_s=now_s,
         fleet=_of(Fleet, found).get("default"),
@@ -72,6 +74,7 @@ def snapshot_of(objects: Iterable[Object], now_s: float, nodes: Iterable[NodeSta
         plans=(),
         nodes={node.name: node for node in (*declared, *nodes)},
         pods={},
+        quotas={quota.key: quota for quota in quotas},
         profile_files=_profile_files(found),
     )
 
