@@ -2,8 +2,8 @@
 
 Input: files or folders of manifests, as `kubectl get -o yaml` prints them or as a user writes them: Argosy's
 resources, Nodes, ResourceQuotas, and ConfigMaps with profiles; other kinds, and kinds of the same name in
-another API group, are ignored. Output: objects as plain mappings, or a snapshot in which nothing runs yet. Every command that
-works without a cluster reads here.
+another API group, are ignored. Output: objects as plain mappings, or a snapshot in which nothing runs yet.
+Every command that works without a cluster reads here.
 """
 
 from __future__ import annotations
