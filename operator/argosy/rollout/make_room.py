@@ -1,11 +1,11 @@
 """Which surplus replica gives way where planned replicas find no room.
 
-Owns the way out of a deadlock: new replicas need the GPUs of surplus ones, or what these take of a quota, and
-the surplus stays until the new ones are Ready. The last replica that serves a group, or a cell of it, gives way
-only where its users allow an interruption (`Target.may_interrupt`) and a planned replica of its own group fits
-where it is: else a group that has room for one replica only keeps the one it has, and its status reports what is
-missing. Nor do replicas on nodes that take no new ones: nothing could start in their place. Input:
-`RolloutInputs`. Output: the Deployments that let one replica go.
+Owns the way out of a deadlock: new replicas need the GPUs of surplus ones, or what these take of a quota,
+and the surplus stays until the new ones are Ready. The last replica that serves a group, or a cell of it,
+gives way only where its users allow an interruption (`Target.may_interrupt`) and a planned replica of its own
+group fits where it is: else a group that has room for one replica only keeps the one it has, and its status
+reports what is missing. Nor do replicas on nodes that take no new ones: nothing could start in their place.
+Input: `RolloutInputs`. Output: the Deployments that let one replica go.
 """
 
 from __future__ import annotations
