@@ -37,6 +37,16 @@ from argosy.plan.solution import Plan
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
 
+_NOT_FOR_NODES = (Reason.NAMESPACE_ENDING,)
+_PLACELESS = (
+    *_NOT_FOR_NODES,
+    Reason.NODES_NOT_READY,
+    Reason.NO_NODES,
+    Reason.NODES_CLOSED,
+    Reason.UNPLACEABLE,
+)
+"""Why nothing that keeps the SLO has a node: the sentence of the first of them is the planner's, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
@@ -192,7 +202,8 @@ def _most_replicas(key: DeploymentKey, sizing: Sizing) -> int | None:
 
 def _refusal(resolved: ResolvedClass) -> str:
     """Why nothing is planned for a class, where that is not its SLO; else empty."""
-    found = (r.message for r in resolved.refusals if r.reason is Reason.NAMESPACE_ENDING)
+    reasons = _NOT_FOR_NODES if resolved.candidates else _PLACELESS
+    found = (r.message for reason in reasons for r in resolved.refusals if r.reason is reason)
     return next(found, "")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from argosy.addresses import written
 from argosy.api.schema.ownership import FieldManager
 from argosy.keys import ClassKey, DeploymentKey, GroupName, NamespacedName
 from argosy.snapshot.variant import Variant
@@ -73,8 +74,9 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """A node, and what it can run. `allocatable` counts devices by resource name.
+    """A node, and what it can run. `allocatable` counts healthy devices by resource name.
 
+    capacity: the same with those that are unhealthy; empty where it was not read
     announcement: what other fields than taints say of its removal, as the end of a sentence; or empty
     """
 
@@ -85,6 +87,11 @@ class NodeState:
     unschedulable: bool = False
     taints: tuple[Taint, ...] = ()
     announcement: str = ""
+    capacity: Mapping[str, int] = field(default_factory=dict)
+
+    def unhealthy(self, resource: str) -> int:
+        """Devices that it has and that its device plugin reports as unhealthy."""
+        return max(0, self.capacity.get(resource, 0) - self.allocatable.get(resource, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +163,8 @@ class PodState:
 
     @property
     def address(self) -> str:
-        """`ip:port` of its engine, empty until it has an IP."""
-        return f"{self.ip}:{self.port}" if self.ip and self.port else ""
+        """`ip:port` of its engine, an IPv6 address in brackets; empty until it has an IP."""
+        return written(self.ip, self.port) if self.ip and self.port else ""
 
     @property
     def is_marked(self) -> bool:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from argosy.addresses import canonical
 from argosy.api.adoption import ADOPT
 from argosy.api.schema.ownership import field_managers
 from argosy.api.schema.timestamp import seconds_of
@@ -61,7 +62,14 @@ def node_state(node: Object) -> NodeState:
             for t in spec.get("taints") or ()
         ),
         announcement=_announcement(node["metadata"], status),
+        capacity=_devices(status.get("capacity") or {}),
     )
+
+
+def _address(status: Object) -> str:
+    """The pod's first address, of either family, in the form in which Envoy writes it; empty for none."""
+    every = [status.get("podIP"), *(each.get("ip") for each in status.get("podIPs") or ())]
+    return next((canonical(str(each)) for each in every if each), "")
 
 
 def pod_state(pod: Object) -> PodState:
@@ -90,7 +98,7 @@ def pod_state(pod: Object) -> PodState:
         deleting="deletionTimestamp" in metadata,
         gated=gated,
         devices=_device_limits(containers),
-        ip=status.get("podIP") or "",
+        ip=_address(status),
         port=port,
         portless=tuple(str(c.get("name") or "") for c in containers) if is_ours and not port else (),
         created_s=seconds_of(metadata.get("creationTimestamp")) or 0.0,

@@ -26,7 +26,11 @@ _OF_THE_OBJECT = {
         "{field}: {winner} claims the same and takes precedence because it is older; change {field} of either"
         " object."
     ),
-    "UnknownGpu": "spec.gpu: {gpu} is not in the catalogue; use one of {known}.",
+    "UnknownGpu": "spec.gpu: {problem}.",
+    "GpuContradicted": "spec.gpu: {problem}.",
+    "GpuMismatch": (
+        "spec.gpu: {gpu} is not the GPU of every node: {found}, so no new replica is planned there; {remedy}."
+    ),
     "InvalidSpec": (
         "The object cannot be read, so no decision uses it: {problem}. Correct it and apply it again."
     ),
@@ -177,7 +181,8 @@ _OF_REPLICAS = {
         " events of the nodes."
     ),
     "NodesClosed": (
-        "pool {pool}: no node takes new replicas: {nodes}; uncordon one, or add a node to GPUPool {pool}."
+        "pool {pool}: no node takes new replicas: {nodes}. Mend one of these, or add a node to GPUPool"
+        " {pool}."
     ),
     "NodesLeaving": (
         "It is served, and {nodes}; no other node has room for the successors of {replicas}: add a node to"

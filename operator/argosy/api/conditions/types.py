@@ -71,6 +71,8 @@ class Reason(StrEnum):
     ACCEPTED = "Accepted"
     CONFLICTED = "Conflicted"
     UNKNOWN_GPU = "UnknownGpu"
+    GPU_CONTRADICTED = "GpuContradicted"
+    GPU_MISMATCH = "GpuMismatch"
     INVALID_SPEC = "InvalidSpec"
 
     RESOLVED_REFS = "ResolvedRefs"

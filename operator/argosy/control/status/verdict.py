@@ -54,10 +54,12 @@ _REFUSAL_ORDER = (
     Reason.NODES_NOT_READY,
     Reason.NO_NODES,
     Reason.NODES_CLOSED,
+    Reason.GPU_MISMATCH,
     Reason.UNPLACEABLE,
     Reason.SLO_UNREACHABLE,
     Reason.OUT_OF_RANGE,
     Reason.MODEL_TOO_LARGE,
+    Reason.GPU_CONTRADICTED,
     Reason.UNKNOWN_GPU,
 )
 """Where variants are refused for different reasons, the one closest to serving comes first."""

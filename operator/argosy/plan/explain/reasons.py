@@ -72,10 +72,11 @@ def _quota_reasons(facts: Facts, counts: Counts) -> list[PlanReason]:
 
 def _unmet_floor(facts: Facts, group: GroupName, missing: int) -> PlanReason:
     able = any(facts.able_by_cell[c.name] for c in facts.cells_by_group[group])
+    refusals = (c.refusal.rstrip(".") for c in facts.cells_by_group[group] if c.refusal)
     why = (
         "nodes, ceilings, quotas and budget leave no room: add nodes to its GPUPools or raise what limits it"
         if able
-        else "no variant can serve it: allow another model or GPUPool"
+        else next(refusals, "no variant can serve it: allow another model or GPUPool")
     )
     return PlanReason(
         PlanReasonCode.FLOOR_UNMET,

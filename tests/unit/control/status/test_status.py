@@ -43,7 +43,7 @@ TROUBLES = [
         Trouble(
             (a_pool("odd", gpu="RTX-9090"),),
             {("gpupools", "odd", "Accepted"): "UnknownGpu", ("gpupools", "odd", "Ready"): "UnknownGpu"},
-            "spec.gpu: RTX-9090 is not in the catalogue; use one of",
+            'spec.gpu: the GPU "RTX-9090" is not in the catalogue; did you mean RTX-',
         ),
         id="a GPU that nobody has heard of",
     ),
