@@ -49,6 +49,7 @@ def test_a_plan_from_files_asks_for_no_more_gpus_than_a_quota_allows() -> None:
     [
         ({"hard": {f"requests.{NVIDIA}": "many"}}, f"spec.hard.requests.{NVIDIA} must be a quantity"),
         ({"hard": ["pods"]}, "spec.hard must be a map"),
+        ({"hard": {}, "scope": ["NotTerminating"]}, "spec.scope"),
         ({"hard": {}, "scopes": "NotTerminating"}, "spec.scopes"),
         ({"hard": {}, "scopeSelector": {"matchExpressions": ["PriorityClass"]}}, "matchExpressions"),
     ],

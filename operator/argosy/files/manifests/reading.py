@@ -210,9 +210,8 @@ def _kinds_passed_over(objects: list[Object], file: str) -> list[str]:
         return []
     kinds = _some([f"{count} {kind}" for kind, count in counts.items()])
     read = ", ".join(kind for kind, group in READ.items() if group == GROUP)
-    return [
-        f"{file}: passed over: {kinds}: read are {read} of {API_VERSION}, Node, ConfigMap and ResourceQuota of v1"
-    ]
+    core = "Node, ConfigMap and ResourceQuota of v1"
+    return [f"{file}: passed over: {kinds}: read are {read} of {API_VERSION}, {core}"]
 
 
 def _again(objects: list[tuple[Object, str]]) -> list[str]:

@@ -1,7 +1,8 @@
 """Fields of Kubernetes' own kinds that users mistype, refused as the API server refuses them.
 
-Owns the fields that metadata, a Node, a ConfigMap and a ResourceQuota have, as of Kubernetes 1.36. Input: a plain mapping.
-Output: nothing, or a SpecError that names each unknown field. Argosy's own kinds are `api.crd.unknown`'s.
+Owns the fields that metadata, a Node, a ConfigMap and a ResourceQuota have, as of Kubernetes 1.36. Input: a
+plain mapping. Output: nothing, or a SpecError that names each unknown field. Argosy's own kinds are
+`api.crd.unknown`'s.
 """
 
 from __future__ import annotations
