@@ -98,12 +98,21 @@ NO_ORIGIN = _Reply(
 )
 """The answer to a browser that asks before it sends a page's request."""
 
+NO_PATH = _Reply(
+    404,
+    "invalid_request_error",
+    "no_path",
+    "%REQ(:METHOD)% without a path reaches no workload class: send a path, such as /v1/chat/completions.",
+)
+"""`OPTIONS *` and CONNECT: no route matches them."""
+
 INVALID_JSON = _Reply(
     400,
     "invalid_request_error",
     "invalid_json",
     f"The body of {_REQUEST} is not valid JSON in UTF-8: it is cut short, has a value such as NaN that JSON"
-    " does not know, has bytes of another character set, or was damaged in compression.",
+    " does not know, has bytes of another character set, was damaged in compression, or grows by more than a"
+    " hundred as br or zstd is unpacked.",
 )
 UNKNOWN_ENCODING = _Reply(
     415,
@@ -130,7 +139,12 @@ def _replies(max_body_bytes: int) -> tuple[_Reply, ...]:
             "bad_request",
             "The request is no HTTP that this gateway reads: %RESPONSE_CODE_DETAILS%.",
         ),
-        NO_ORIGIN,
+        _Reply(
+            403,
+            "invalid_request_error",
+            "upgrade_refused",
+            f"{_REQUEST} asks to change to %REQ(UPGRADE)%, and this gateway passes on HTTP alone.",
+        ),
         _Reply(
             404,
             "invalid_request_error",
@@ -163,6 +177,8 @@ def local_replies(max_body_bytes: int) -> EnvoyMessage:
             _as_it_is(),
             _no_replica_mapper(),
             _overload_mapper(),
+            _mapper(NO_PATH, _flagged("NR")),
+            _mapper(NO_ORIGIN, _has(header("access-control-request-method", ".+"))),
             _mapper(INVALID_JSON, _metadata_is(BODY_KEY, exactly(NO_JSON))),
             _mapper(UNKNOWN_ENCODING, _has(is_encoded())),
             _mapper(
@@ -176,9 +192,8 @@ def local_replies(max_body_bytes: int) -> EnvoyMessage:
 
 
 def _no_replica_mapper() -> EnvoyMessage:
-    flagged = accesslog_pb2.ResponseFlagFilter(flags=NOT_REACHED)
     return http_connection_manager_pb2.ResponseMapper(
-        filter=accesslog_pb2.AccessLogFilter(response_flag_filter=flagged),
+        filter=_flagged(*NOT_REACHED),
         headers_to_add=[_retry_after()],
         body_format_override=_error_format(NO_REPLICA),
     )
@@ -222,6 +237,11 @@ def _as_it_is() -> EnvoyMessage:
 def _has(header_matcher: EnvoyMessage) -> EnvoyMessage:
     """Of requests with such a header."""
     return accesslog_pb2.AccessLogFilter(header_filter=accesslog_pb2.HeaderFilter(header=header_matcher))
+
+
+def _flagged(*flags: str) -> EnvoyMessage:
+    """Of requests with one of these of Envoy's response flags."""
+    return accesslog_pb2.AccessLogFilter(response_flag_filter=accesslog_pb2.ResponseFlagFilter(flags=flags))
 
 
 def _metadata_is(key: str, value: EnvoyMessage) -> EnvoyMessage:
