@@ -257,7 +257,7 @@ async def judge_what_is_no_request(port: int) -> None:
         b"\x16\x03\x01\r\n\r\n": (400, f"{no_http} http1.codec_error."),
         b"GET /x HTTP/1.0\r\n\r\n": (426, "The request is HTTP/1.0: send it as HTTP/1.1 or 2."),
         b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n": (404, f"OPTIONS {no_path}"),
-        b"CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n": (404, f"CONNECT {no_path}"),
+        b"CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n": (403, f"CONNECT {no_path}"),
         upgrade: (
             403,
             "GET /v1/realtime asks to change to websocket, and this gateway passes on HTTP alone.",

@@ -7,7 +7,7 @@ refuses (`refusals`, `routes`); here is which sentence is written when.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
@@ -104,7 +104,7 @@ NO_PATH = _Reply(
     "no_path",
     "%REQ(:METHOD)% without a path reaches no workload class: send a path, such as /v1/chat/completions.",
 )
-"""`OPTIONS *` and CONNECT: no route matches them."""
+"""`OPTIONS *`, and CONNECT, to which Envoy answers 403."""
 
 INVALID_JSON = _Reply(
     400,
@@ -177,7 +177,8 @@ def local_replies(max_body_bytes: int) -> EnvoyMessage:
             _as_it_is(),
             _no_replica_mapper(),
             _overload_mapper(),
-            _mapper(NO_PATH, _flagged("NR")),
+            _mapper(replace(NO_PATH, status=403), _has(header(":method", "CONNECT"))),
+            _mapper(NO_PATH, _has(header(":path", r"\*"))),
             _mapper(NO_ORIGIN, _has(header("access-control-request-method", ".+"))),
             _mapper(INVALID_JSON, _metadata_is(BODY_KEY, exactly(NO_JSON))),
             _mapper(UNKNOWN_ENCODING, _has(is_encoded())),
@@ -192,8 +193,9 @@ def local_replies(max_body_bytes: int) -> EnvoyMessage:
 
 
 def _no_replica_mapper() -> EnvoyMessage:
+    flagged = accesslog_pb2.ResponseFlagFilter(flags=NOT_REACHED)
     return http_connection_manager_pb2.ResponseMapper(
-        filter=_flagged(*NOT_REACHED),
+        filter=accesslog_pb2.AccessLogFilter(response_flag_filter=flagged),
         headers_to_add=[_retry_after()],
         body_format_override=_error_format(NO_REPLICA),
     )
@@ -237,11 +239,6 @@ def _as_it_is() -> EnvoyMessage:
 def _has(header_matcher: EnvoyMessage) -> EnvoyMessage:
     """Of requests with such a header."""
     return accesslog_pb2.AccessLogFilter(header_filter=accesslog_pb2.HeaderFilter(header=header_matcher))
-
-
-def _flagged(*flags: str) -> EnvoyMessage:
-    """Of requests with one of these of Envoy's response flags."""
-    return accesslog_pb2.AccessLogFilter(response_flag_filter=accesslog_pb2.ResponseFlagFilter(flags=flags))
 
 
 def _metadata_is(key: str, value: EnvoyMessage) -> EnvoyMessage:
