@@ -38,7 +38,7 @@ def encoding_route() -> EnvoyMessage:
 
 
 def _pathless_routes() -> list[EnvoyMessage]:
-    """CONNECT and `OPTIONS *`, which no prefix takes. Nothing is read of a body: after CONNECT it never ends."""
+    """CONNECT and `OPTIONS *`, which no prefix takes. The body of CONNECT never ends: it is not read."""
     connect = route_components_pb2.RouteMatch.ConnectMatcher()
     matches = [
         route_components_pb2.RouteMatch(connect_matcher=connect),
