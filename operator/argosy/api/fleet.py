@@ -139,7 +139,10 @@ class GatewaySpec(Value):
         min_length=2,
         max_length=45,
         pattern=r"^[0-9A-Fa-f:.]+$",
-        description="IP address that Envoy listens on. The default is every address of its host.",
+        description=(
+            "IP address that Envoy listens on. The default is every IPv4 address of its host; `::` is every"
+            " address of both families."
+        ),
     )
     port: int = Field(8080, ge=1, le=65535, description="TCP port that Envoy listens on.")
     access_log: AccessLogSpec | None = Field(

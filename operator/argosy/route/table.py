@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from argosy.addresses import written
 from argosy.keys import CellName, ClassKey, DeploymentKey
 
 
@@ -39,7 +40,7 @@ class Endpoint:
     @property
     def socket(self) -> str:
         """`address:port`, as telemetry names the engine."""
-        return f"{self.address}:{self.port}"
+        return written(self.address, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
+from argosy.addresses import is_every_address
 from argosy.route.counters import GATEWAY
 from argosy.route.table import Gateway
 from argosy.xds.gateway.access_log import access_logs
@@ -42,7 +43,12 @@ def listener_of(gateway: Gateway) -> EnvoyMessage:
     return listener_pb2.Listener(
         name=LISTENER,
         address=address_pb2.Address(
-            socket_address=address_pb2.SocketAddress(address=gateway.address, port_value=gateway.port)
+            socket_address=address_pb2.SocketAddress(
+                address=gateway.address,
+                port_value=gateway.port,
+                # `::` without it listens on IPv6 alone.
+                ipv4_compat=":" in gateway.address and is_every_address(gateway.address),
+            )
         ),
         # By default two Envoys of one machine share a port without a word, and each gets some of the
         # other's requests. With it off the second one refuses the listener.
