@@ -27,6 +27,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
+from argosy.addresses import written
 from argosy.engine import EngineLimits, RejectedRequest, Scheduler, StepTimeSource
 from argosy.errors import InvariantError
 from argosy_sim.livefleet.vllm.driver import EngineDriver, TokenCallback
@@ -79,8 +80,8 @@ class VllmServer:
         self._metrics = VllmMetrics(_identity(profile))
         scheduler = Scheduler(profile.limits, profile.step_times)
         self.driver = EngineDriver(scheduler, self._metrics, log)
-        address, port = listener.getsockname()
-        self.endpoint = f"{address}:{port}"
+        address, port = listener.getsockname()[:2]
+        self.endpoint = written(address, port)
         # One that listens on every address does not know which of them a client reached; Envoy then adds it.
         self._name = {} if address == EVERY_ADDRESS else {ENDPOINT_HEADER: self.endpoint}
         self._headers = {**self._name, "Content-Type": _JSON}
