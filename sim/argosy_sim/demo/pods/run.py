@@ -7,7 +7,6 @@ Whatever ends the run, what was made is removed.
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -85,8 +84,6 @@ async def tell(run: PodsRun, say: Say) -> Evidence:
     cache = read_capacities(cache_folder() / "capacities.json")
     rates = {each.name: run.story.peak_rate_per_s(each.name) for each in run.story.classes}
     peak = await asyncio.to_thread(static_peak, made, run.survey.nodes, rates, cache)
-    # OR-Tools leaves the system's handler behind: Ctrl-C would end this process before the removal.
-    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
     watcher = PodsWatcher(run.cluster.command, run.survey)
     changes = _Changes(prices=_prices(made))
     try:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import shlex
-import signal
 from pathlib import Path
 
 import pytest
@@ -141,28 +139,6 @@ async def test_ctrl_c_removes_what_was_made(run: PodsRun, kubectl: FakeKubectl) 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert any(line.startswith("delete namespace -l argosy.dev/demo=pods") for line in kubectl.calls)
-
-
-def caught_signals() -> int:
-    """The signals for which this process has a handler, as a mask."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("SigCgt:")[2].split()[0], 16)
-
-
-async def test_ctrl_c_is_still_the_demos_after_a_solver_took_it(
-    run: PodsRun, kubectl: FakeKubectl, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def solve(*_: object) -> StaticPeak:
-        ctypes.CDLL(None).signal(int(signal.SIGINT), 0)  # the system's handler, as CP-SAT leaves it
-        return StaticPeak({}, "not compared")
-
-    monkeypatch.setattr(pods_run, "static_peak", solve)
-    kubectl.answer(create="echo no >&2; exit 1")
-    with pytest.raises(StartError, match="no"):
-        await tell(run, print)
-    caught = caught_signals()
-    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
-    assert caught >> (signal.SIGINT - 1) & 1
 
 
 async def test_a_first_plan_that_is_never_served_is_an_error_with_what_was_seen(
