@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from argosy.api import Fleet, GPUPool, ServedModel, WorkloadClass
 from argosy_sim.demo.pods.objects import NAMESPACE, fleet_objects, load_objects, namespace, rights
@@ -37,6 +38,13 @@ def test_the_examples_are_fitted_to_the_cluster(fleet: list[dict[str, Any]]) -> 
     assert GPUPool.from_object(by_kind["GPUPool", "l40s"]).spec.gpus_per_node == 6
     assert GPUPool.from_object(by_kind["GPUPool", "h100"]).spec.gpus_per_node == 2
     assert WorkloadClass.from_object(by_kind["WorkloadClass", "chat"]).metadata.namespace == NAMESPACE
+
+
+def test_engines_ask_for_as_much_as_those_of_make_kind(fleet: list[dict[str, Any]]) -> None:
+    kustomization = yaml.safe_load((ROOT / "hack/kind/fleet/kustomization.yaml").read_text())
+    [change] = yaml.safe_load(kustomization["patches"][0]["patch"])
+    [model] = [item for item in fleet if item["kind"] == "ServedModel"]
+    assert model["spec"]["engine"]["resources"] == change["value"]["resources"]
 
 
 def test_the_load_runs_restricted_and_sends_to_the_gateway() -> None:
