@@ -279,7 +279,9 @@ def _what_is_too_large(room: _Room, context: int) -> str:
 
 
 def _widths_that_fit(gpu: Gpu, architecture: Architecture, variant: Variant) -> tuple[int, ...]:
-    """The larger tensor parallelism that would do on this GPU, the smallest first."""
+    """The larger tensor parallelism that would do on this GPU, the smallest first; of parts, none would."""
+    if gpu.part_of:
+        return ()
     wider = (replace(variant, tensor_parallel=ranks) for ranks in _WIDTHS if ranks > variant.tensor_parallel)
     return tuple(
         other.tensor_parallel
@@ -291,6 +293,8 @@ def _widths_that_fit(gpu: Gpu, architecture: Architecture, variant: Variant) -> 
 
 def _remedy(gpu: Gpu, widths: tuple[int, ...]) -> str:
     """The smallest of the tensor parallelism that would do on this GPU."""
+    if gpu.part_of:
+        return "parts of cards are not joined: use a larger part, or whole cards"
     if not widths:
         return f"no tensor parallelism fits on {gpu.name}"
     beyond = f" (more than the {gpu.gpus_per_node} GPUs of a node)" if widths[0] > gpu.gpus_per_node else ""

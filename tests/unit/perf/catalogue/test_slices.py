@@ -12,7 +12,7 @@ from argosy.engine.step_times import step_ms
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.catalogue import Gpu, find_gpu, gpus
-from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason
+from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.snapshot import Dtype, EngineSettings, Variant
 
 PERF = LibraryPerfModel(shipped_library(), {})
@@ -131,6 +131,13 @@ def test_no_replica_spans_parts(name: str) -> None:
     assert isinstance(found, OutOfRange)
     assert found.reason is OutOfRangeReason.IMPOSSIBLE_SHAPE
     assert f"{name} is a part of a card" in found.message
+
+
+def test_what_does_not_fit_on_a_part_is_not_sent_to_several_parts() -> None:
+    found = PERF.fits(replica("H100-MIG-1g.10gb"))
+    assert isinstance(found, TooLarge)
+    assert "use a larger part, or whole cards" in found.message
+    assert found.nearest == ()
 
 
 def test_a_share_of_a_card_has_its_share_of_the_memory_whatever_the_utilisation() -> None:
