@@ -171,7 +171,11 @@ class GPUPoolStatus(Value):
     gpus_total: Count | None = Field(None, description="GPUs of those nodes.")
     gpus_free: Count | None = Field(None, description="GPUs on usable nodes that no pod holds.")
     gpus_unhealthy: Count | None = Field(
-        None, description="GPUs that cannot be used, because their node is silent or not ready."
+        None,
+        description=(
+            "GPUs that cannot be used: their node is silent or not ready, or its device plugin reports them"
+            " as unhealthy (status.capacity of the Node less status.allocatable)."
+        ),
     )
     leaving: Annotated[tuple[LeavingNode, ...], Field(max_length=MAX_LEAVING), KeyedBy("name")] = Field(
         (),

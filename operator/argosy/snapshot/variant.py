@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from argosy.api.servedmodel import Engine, EnvVar
+from argosy.api.engine.pod import EnginePod, EnvVar
+from argosy.api.servedmodel import Engine
 from argosy.checks import positive
 from argosy.dtype import Dtype
 from argosy.errors import SpecError
@@ -33,15 +34,11 @@ def _dtype(name: str | None) -> Dtype | None:
 
 
 def _pairs(env: tuple[EnvVar, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((variable.name, variable.value) for variable in env)
-
-
-def _sorted_items(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(labels.items()))
+    """Those with a value of their own: what others hold is in objects that decisions do not read."""
+    return tuple((variable.name, variable.value) for variable in env if variable.value_from is None)
 
 
 _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
-    "pod_labels": _sorted_items,
     "quantization": _dtype,
     "kv_cache_dtype": _dtype,
     "env": _pairs,
@@ -120,7 +117,7 @@ class EngineSettings:
     quantization, kv_cache_dtype: number types of weights and KV; None: the checkpoint's own
     max_loras, max_lora_rank:     adapters resident at once (0: LoRA is off), and their rank at most
     drain_seconds: how long a replica that is removed may take to finish its requests
-    pod_labels: labels of its pods that users set, by name
+    pod: what its pods have beside it: labels, secrets, volumes, resources, security
     block_size: tokens of a KV block: vLLM's default, which no ServedModel changes
 
     All defaults but `block_size`'s are those of `spec.engine`, which owns them.
@@ -139,15 +136,16 @@ class EngineSettings:
     max_lora_rank: int = _DEFAULTS.max_lora_rank
     # Not part of a variant's name or identity: how an engine ends and who else knows it, not what it can do.
     drain_seconds: int = field(default=_DEFAULTS.drain_seconds, repr=False, compare=False)
-    pod_labels: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
+    pod: EnginePod = field(default=_DEFAULTS, repr=False, compare=False)
     args: tuple[str, ...] = _DEFAULTS.args
     env: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, engine: Engine) -> EngineSettings:
-        """The settings of a ServedModel's `spec.engine`: each field under its own name."""
-        values: dict[str, Any] = {name: getattr(engine, name) for name in Engine.model_fields}
-        return cls(**{name: _CONVERTERS.get(name, _unchanged)(value) for name, value in values.items()})
+        """The settings of a ServedModel's `spec.engine`: each field under its own name, or in `pod`."""
+        names = [f.name for f in fields(cls) if f.name in Engine.model_fields]
+        values = {name: _CONVERTERS.get(name, _unchanged)(getattr(engine, name)) for name in names}
+        return cls(**values, pod=engine)
 
 
 @dataclass(frozen=True, slots=True)

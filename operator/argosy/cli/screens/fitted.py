@@ -213,6 +213,7 @@ def _what_next(variant: Variant, out: Path) -> str:
 def _print(fitted: FittedProfile, console: Console) -> None:
     profile = fitted.profile
     console.print(f"{profile.key}: {profile.source}")
+    console.print(_rows_sentence(fitted))
     for note in fitted.notes:
         console.print(f"  {note}")
     known = [f"{_range(*span)} {name}" for name, span in _spans(fitted) if span is not None]
@@ -228,6 +229,24 @@ def _print(fitted: FittedProfile, console: Console) -> None:
         f"expect step times within {profile.uncertainty:.1%}{basis};"
         f" the front end adds {fitted.front_end_ms:.1f} ms to TTFT"
     )
+
+
+def _rows_sentence(fitted: FittedProfile) -> str:
+    """How many rows of each kind, in all files."""
+    counts = _row_counts(fitted)
+    return f"rows: {counts['kept']} kept, {counts['marked']} marked, {counts['left_out']} left out"
+
+
+def _row_counts(fitted: FittedProfile) -> dict[str, int]:
+    used, marked = (
+        sum(one.num_rows for one in fitted.files),
+        sum(one.num_marked for one in fitted.files),
+    )
+    return {
+        "kept": used - marked,
+        "marked": marked,
+        "left_out": sum(one.num_left_out for one in fitted.files),
+    }
 
 
 def _errors(error: QuantityError) -> tuple[str, str]:
@@ -285,6 +304,7 @@ def _document(fitted: FittedProfile, variant: Variant, out: Path) -> dict[str, A
             }
             for name, own, shipped in _compared(fitted)
         },
+        "rows": _row_counts(fitted),
         "notes": list(fitted.notes),
     }
 

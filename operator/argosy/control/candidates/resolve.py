@@ -20,7 +20,8 @@ from argosy.control.candidates.refusal import Refusal
 from argosy.control.candidates.variants import variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.control.hardware.declared import GpuFault, pool_gpu
-from argosy.control.state.nodes import PoolNodes, closed_pods, closed_text, mismatch, selector_text
+from argosy.control.pools.closures import closures, closures_text
+from argosy.control.state.nodes import PoolNodes, closed_pods, mismatch, selector_text
 from argosy.control.state.restarts import Orders, ordered_restarts
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload
@@ -246,7 +247,8 @@ def capacity_refusal(variant: Variant, answer: Capacity | OutOfRange) -> Refusal
 
 
 def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal:
-    if nodes.open:
+    found = closures(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
+    if nodes.open and all(each.is_small for each in found):
         needed, largest = variant.gpus, max(node.gpus for node in nodes.open)
         return Refusal.of(
             Reason.UNPLACEABLE,
@@ -255,14 +257,14 @@ def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Ref
             pool=nodes.pool,
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
-    reason, sentence = no_nodes(snapshot, snapshot.pools[variant.pool], nodes)
+    reason, sentence = no_nodes(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
     is_named = reason is Reason.NODES_CLOSED
     return Refusal(reason, sentence if is_named else f"pool {nodes.pool}: {sentence}")
 
 
-def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes) -> tuple[Reason, str]:
-    """Why no node of a pool takes new replicas: its selector matches none, none of those is Ready, or
-    all are closed.
+def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes, gpus: int = 1) -> tuple[Reason, str]:
+    """Why no node of a pool takes new replicas of so many GPUs: its selector matches none, none of those is
+    Ready, or something keeps replicas off each.
     """
     selector, number = selector_text(pool), len(nodes.all_names)
     if number and not any(snapshot.nodes[name].ready for name in nodes.all_names):
@@ -270,8 +272,9 @@ def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes) -> tuple[
         return reason, reason.sentence(number=number, selector=selector)
     if nodes.usable and all(node.unfit is not None for node in nodes.usable):
         return Reason.GPU_MISMATCH, mismatch(pool.spec.gpu, nodes)
-    if nodes.usable:
-        return Reason.NODES_CLOSED, Reason.NODES_CLOSED.sentence(pool=nodes.pool, nodes=closed_text(nodes))
+    if number:
+        why = closures_text(closures(snapshot, pool, nodes, gpus), number)
+        return Reason.NODES_CLOSED, Reason.NODES_CLOSED.sentence(pool=nodes.pool, nodes=why)
     return Reason.NO_NODES, Reason.NO_NODES.sentence(selector=selector)
 
 

@@ -14,6 +14,7 @@ from argosy.api.architecture import DeclaredArchitecture
 from argosy.api.servedmodel import ParallelShape
 from argosy.control.hardware.declared import pool_gpu
 from argosy.snapshot import Architecture, Dtype, EngineSettings, Gpu, Variant
+from argosy.snapshot.architecture import Family, WeightLayout
 from argosy.snapshot.fleet import FleetSnapshot
 
 
@@ -61,24 +62,15 @@ def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool, engine: En
 
 
 def _architecture(declared: DeclaredArchitecture) -> Architecture:
+    written = {name: getattr(declared, name) for name in type(declared).model_fields}
+    layout = declared.layout
     return Architecture(
-        layers=declared.layers,
-        hidden_size=declared.hidden_size,
-        intermediate_size=declared.intermediate_size,
-        attention_heads=declared.attention_heads,
-        kv_heads=declared.kv_heads,
-        head_dim=declared.head_dim,
-        vocabulary=declared.vocabulary,
-        parameters=declared.parameters,
-        active_parameters=declared.active_parameters or declared.parameters,
-        max_context=declared.max_context,
-        experts=declared.experts,
-        experts_per_token=declared.experts_per_token,
-        expert_intermediate_size=declared.expert_intermediate_size,
-        mla_kv_dim=declared.mla_kv_dim,
-        sliding_window=declared.sliding_window,
-        sliding_layers=declared.sliding_layers,
-        linear_layers=declared.linear_layers,
-        dtype=Dtype(declared.dtype),
-        kv_dtype=Dtype(declared.kv_dtype),
+        **written
+        | {
+            "active_parameters": declared.active_parameters or declared.parameters,
+            "dtype": Dtype(declared.dtype),
+            "kv_dtype": Dtype(declared.kv_dtype),
+            "family": None if declared.family is None else Family(declared.family),
+            "layout": None if layout is None else WeightLayout(**layout.model_dump()),
+        }
     )

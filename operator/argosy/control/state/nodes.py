@@ -34,6 +34,9 @@ _MIRRORING_TAINTS = frozenset(
 """Taints with the meaning of `ready` and `unschedulable`; others (disk pressure, ...) block."""
 
 
+_BLOCKING = ("NoSchedule", "NoExecute")
+"""Effects of a taint that keep new pods off."""
+
 MOST_NAMED = 3
 """Nodes that a sentence names; of more it gives the number."""
 
@@ -250,34 +253,24 @@ def _named_nodes(names: list[str]) -> str:
     return f"node{'s' if len(names) > 1 else ''} {', '.join(names[:MOST_NAMED])}{more}"
 
 
-def closed_text(nodes: PoolNodes) -> str:
-    """A pool's nodes that take no new replicas, each with why, for sentences."""
-    closed = [n for n in nodes.usable if not n.takes_new]
-    named = [f"{n.name} ({_why_closed(n)})" for n in closed]
-    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-    return ", ".join(named[:MOST_NAMED]) + more
-
-
-def _why_closed(node: UsableNode) -> str:
-    if node.departure:
-        return node.departure
-    if node.unfit is not None:
-        return f"{node.unfit.found}; {node.unfit.remedy}"
-    return "a taint that spec.tolerations does not name" if node.is_ready else "it is not Ready"
-
-
 def unusable_text(snapshot: FleetSnapshot, pool: str, lost: frozenset[str]) -> str:
     """`node n1: it is not Ready, node n2: pod default/p is Terminating and has not ended and 2 more`."""
-    nodes = pool_nodes(snapshot, lost)[pool]
+    nodes, item = pool_nodes(snapshot, lost)[pool], snapshot.pools[pool]
     usable = {node.name for node in nodes.usable}
     pods = [pod for pod in snapshot.engine_pods if pod.key in lost]
     named = [
-        f"node {name}: {_why_unusable(snapshot.nodes[name], pods)}"
-        for name in nodes.all_names
-        if name not in usable
+        f"node {name}: {_ill_text(item, snapshot.nodes[name])}"
+        if name in usable
+        else f"node {name}: {_why_unusable(snapshot.nodes[name], pods)}"
+        for name in unhealthy_gpus(item, nodes, snapshot)
     ]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     return ", ".join(named[:MOST_NAMED]) + more if named else "their nodes were not usable a moment ago"
+
+
+def _ill_text(pool: GPUPool, node: NodeState) -> str:
+    resource = pool.spec.resource_name
+    return f"{node.unhealthy(resource)} of its {node.capacity[resource]} {resource} are unhealthy"
 
 
 def _why_unusable(node: NodeState, lost: Iterable[PodState]) -> str:
@@ -344,7 +337,20 @@ def _usable_gpus(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: fr
     foreign = sum(p.devices.get(resource, 0) for p in on_it if not p.deployment and p.node)
     # A lost engine beside answering ones keeps its GPUs: they are not free.
     held = sum(p.devices.get(resource, 0) for p in on_it if p.key in lost and p.node)
-    return max(0, own - foreign - held)
+    # Its GPU may be the unhealthy one, which is not among the node's own any more.
+    return max(0, own - foreign - max(0, held - node.unhealthy(resource)))
+
+
+def unhealthy_gpus(pool: GPUPool, nodes: PoolNodes, snapshot: FleetSnapshot) -> dict[str, int]:
+    """GPUs of a pool that cannot be used, by node: all of an unusable one, the unhealthy ones of others."""
+    usable, spec = {node.name for node in nodes.usable}, pool.spec
+    found = {
+        name: spec.gpus_per_node
+        if name not in usable
+        else min(spec.gpus_per_node, snapshot.nodes[name].unhealthy(spec.resource_name))
+        for name in nodes.all_names
+    }
+    return {name: gpus for name, gpus in found.items() if gpus}
 
 
 def _held_gpus(pool: GPUPool, on_it: list[PodState], lost: frozenset[str]) -> int:
@@ -358,17 +364,20 @@ def _nodes_of(snapshot: FleetSnapshot, names: Iterable[str]) -> list[NodeState]:
 
 
 def _takes_new_pods(pool: GPUPool, node: NodeState) -> bool:
-    is_blocked = any(t.effect in ("NoSchedule", "NoExecute") for t in _untolerated(pool, node))
-    return node.ready and not departure(node) and not is_blocked
+    return node.ready and not departure(node) and not untolerated(pool, node)
 
 
 def _evicts(pool: GPUPool, node: NodeState) -> bool:
-    return any(t.effect == "NoExecute" for t in _untolerated(pool, node))
+    return any(t.effect == "NoExecute" for t in untolerated(pool, node))
 
 
-def _untolerated(pool: GPUPool, node: NodeState) -> list[Taint]:
-    """A node's taints with a meaning of their own that a pool's replicas do not tolerate."""
-    return [t for t in node.taints if t.key not in _MIRRORING_TAINTS and not _tolerates(pool, t)]
+def untolerated(pool: GPUPool, node: NodeState) -> list[Taint]:
+    """A node's taints with a meaning of their own that keep replicas of a pool off it."""
+    return [
+        taint
+        for taint in node.taints
+        if taint.effect in _BLOCKING and taint.key not in _MIRRORING_TAINTS and not _tolerates(pool, taint)
+    ]
 
 
 def _pool_of(pod: PodState, snapshot: FleetSnapshot) -> GPUPool | None:

@@ -15,7 +15,7 @@ from argosy.control.candidates.resolve import no_nodes
 from argosy.control.cells import known_cells
 from argosy.control.decision import RunningCost
 from argosy.control.hardware.declared import GpuFault, pool_gpu
-from argosy.control.state.nodes import MOST_NAMED, PoolNodes, SharedNodes, mismatch
+from argosy.control.state.nodes import MOST_NAMED, PoolNodes, SharedNodes, mismatch, unhealthy_gpus
 from argosy.control.state.owners import group_by_deployment
 from argosy.control.status.leaving import leaving_nodes, remark
 from argosy.control.status.reported import Reported
@@ -30,7 +30,6 @@ def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
     usable_names = {n.name for n in nodes.usable}
     held = held_gpus(reported, item.metadata.name)
     held_usable = sum(count for node, count in held if node in usable_names)
-    num_unusable = len(nodes.all_names) - len(nodes.usable)
     verdicts = _verdicts(reported, item, nodes)
     return GPUPoolStatus(
         observed_generation=item.metadata.generation,
@@ -38,7 +37,7 @@ def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
         nodes=len(nodes.all_names),
         gpus_total=nodes.gpus_total,
         gpus_free=max(0, sum(n.gpus for n in nodes.usable) - held_usable),
-        gpus_unhealthy=num_unusable * item.spec.gpus_per_node,
+        gpus_unhealthy=sum(unhealthy_gpus(item, nodes, reported.snapshot).values()),
         leaving=leaving_nodes(reported, nodes),
         cost_usd_per_hour=pool_cost_usd_per_hour(reported, item.metadata.name),
     )
@@ -160,6 +159,6 @@ def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verd
         sentence = shared or Reason.CONFLICTED.sentence(**parts)
         accepted = because(ConditionType.ACCEPTED, Reason.CONFLICTED, sentence)
         ready = ready if nodes.usable else because(ConditionType.READY, Reason.CONFLICTED, sentence)
-    elif not nodes.open:
+    elif not nodes.has_room_for(1):
         ready = because(ConditionType.READY, *no_nodes(reported.snapshot, item, nodes))
     return accepted, ready

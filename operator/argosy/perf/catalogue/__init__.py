@@ -27,6 +27,7 @@ from argosy.snapshot.architecture import Dtype
 
 __all__ = [
     "Checkpoint",
+    "PRINT_ARCHITECTURE",
     "ConfigFault",
     "Gpu",
     "Model",
@@ -40,6 +41,7 @@ __all__ = [
     "parse_models",
 ]
 
+PRINT_ARCHITECTURE = "argosy perf show --config config.json --yaml"
 _NEAR = 0.6
 _NUM_NEAREST = 3
 
@@ -127,8 +129,15 @@ def find_model(name: str) -> Model | OutOfRange:
     # Most people leave the owner out; a full id is still the better answer of two.
     spelt |= {_plain(known.split("/")[-1]): known for model in models() for known in model.names}
     spelt |= {_plain(model.key): model.key for model in models()}
-    known = [model.key for model in models()]
-    return _unknown(OutOfRangeReason.UNKNOWN_MODEL, f'the model "{name}"', _nearest(name, spelt), known)
+    nearest = _nearest(name, spelt)
+    known = ", ".join(nearest) if nearest else ", ".join(model.key for model in models())
+    others = f"the nearest known are {known}" if nearest else f"known are {known}"
+    return OutOfRange(
+        OutOfRangeReason.UNKNOWN_MODEL,
+        f'the model "{name}" is not in the catalogue; set spec.architecture of its ServedModel to what'
+        f" `{PRINT_ARCHITECTURE}` prints from the model's config.json; {others}",
+        nearest,
+    )
 
 
 @cache

@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from argosy.engine.request import EngineLimits
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu, find_model, gpu_of
+from argosy.perf.footprint.overrides import HF_OVERRIDES, context_with_overrides
 from argosy.perf.footprint.weights import (
     BYTES_PER_PARAMETER,
     Ranks,
@@ -84,6 +85,14 @@ class KvGrowth:
             full_bytes=self.full_bytes * share,
             windowed_bytes=self.windowed_bytes * share,
             fixed_bytes=self.fixed_bytes * share,
+        )
+
+    def within(self, longest: int) -> KvGrowth:
+        """That of sequences of at most so many tokens: a window that holds them all keeps all of them."""
+        if longest > self.window_tokens:
+            return self
+        return replace(
+            self, full_bytes=self.full_bytes + self.windowed_bytes, windowed_bytes=0.0, window_tokens=0
         )
 
     def bytes_of(self, tokens: int) -> float:
@@ -237,13 +246,17 @@ def _shape_faults(a: Architecture, variant: Variant) -> Iterator[str]:
 
 
 def _context_fault(architecture: Architecture, variant: Variant) -> OutOfRange | None:
-    wanted, trained = variant.engine.max_model_len, architecture.max_context
+    wanted = variant.engine.max_model_len
+    trained = context_with_overrides(architecture.max_context, variant.engine.args)
+    if isinstance(trained, str):
+        return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, f"{variant.model_id}: {trained}")
     if wanted <= trained or (ALLOW_LONG, "1") in variant.engine.env:
         return None
     return OutOfRange(
         OutOfRangeReason.CONTEXT_TOO_LONG,
         f"{variant.model_id} was trained for {trained} positions and vLLM refuses a maxModelLen of "
-        f"{wanted}; lower it to {trained}, or set {ALLOW_LONG}=1 where the position encoding is scaled",
+        f"{wanted}; lower it to {trained}, scale positions with {HF_OVERRIDES} in spec.engine.args, or set "
+        f"{ALLOW_LONG}=1",
     )
 
 
@@ -355,6 +368,7 @@ def _room(gpu: Gpu, architecture: Architecture, variant: Variant) -> _Room:
     reserved += RESERVED_BYTES + _by_ranks(_NCCL_BYTES, ranks)
     available = min(engine.gpu_memory_utilization, 1 / gpu.sharers) * gpu.memory_bytes
     kv = kv_growth(architecture, ranks, engine.kv_cache_dtype or architecture.kv_dtype)
+    kv = kv.within(engine.max_model_len)
     stages = []
     for stage in range(variant.pipeline_parallel):
         place = Ranks(ranks, variant.pipeline_parallel, stage)

@@ -262,8 +262,8 @@ def _parts(c: StepCoefficients, table: StepTable) -> dict[str, Floats]:
     batch, chunk = table.batch_knots[:, None], table.chunk_knots[:, None]
     return {
         "matrix_ms": c.step_times(tokens, 1).matrix_ms[table.token_knots.astype(np.intp)],
-        "decode_ms": c.a0 + batch * (c.a2 + c.a1 * table.context_knots),
-        "chunk_ms_per_token": c.b1 + c.b2 * (table.prefix_knots + 0.5 * chunk),
+        "decode_ms": c.a0 + batch * (c.a2 + c.decode_ms_per_sequence(table.context_knots)),
+        "chunk_ms_per_token": c.chunk_ms_per_token(chunk, table.prefix_knots),
     }
 
 

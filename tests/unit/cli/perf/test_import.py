@@ -146,6 +146,27 @@ def test_only_enough_rows_are_predicted_from_each_other(
     assert (code, "each row predicted from the others" in output) == (0, is_predicted)
 
 
+def test_the_summary_counts_rows_that_are_kept_marked_and_left_out(tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    lines = [
+        "prompt_tokens,output_tokens,concurrency,itl_ms,num_requests,num_failed",
+        "512,128,4,8.2,100,0",
+        "512,128,16,9.5,100,7",
+        "512,128,32,10.5,3,97",
+        "512,128,48,0.01,100,0",
+    ]
+    table.write_text("\n".join(lines))
+    args = ("import", str(table), "--model", LLAMA, "--gpu", "H100", "--out", str(tmp_path / "profile.json"))
+    code, output = run(*args)
+    assert code == 0, output
+    said = " ".join(output.split())
+    assert "rows: 1 kept, 1 marked, 2 left out" in said
+    assert "runs.csv: marked: line 3: 7 requests failed" in said
+    assert "runs.csv: left out: line 4: 97 of 100 requests failed" in said
+    assert "runs.csv: left out: line 5: ITL of 0.01 ms" in said
+    assert asked(*args)["rows"] == {"kept": 1, "marked": 1, "left_out": 2}
+
+
 def test_a_card_that_no_catalogue_lists_is_fitted_and_the_next_step_named(tmp_path: Path) -> None:
     table, out = tmp_path / "runs.csv", tmp_path / "profile.json"
     table.write_text("prompt_tokens,output_tokens,concurrency,itl_ms\n512,128,4,30.2\n512,128,16,33.5\n")
