@@ -40,11 +40,13 @@ def test_the_examples_are_fitted_to_the_cluster(fleet: list[dict[str, Any]]) -> 
     assert WorkloadClass.from_object(by_kind["WorkloadClass", "chat"]).metadata.namespace == NAMESPACE
 
 
-def test_engines_ask_for_as_much_as_those_of_make_kind(fleet: list[dict[str, Any]]) -> None:
+def test_engines_are_set_as_those_of_make_kind(fleet: list[dict[str, Any]]) -> None:
     kustomization = yaml.safe_load((ROOT / "hack/kind/fleet/kustomization.yaml").read_text())
     [change] = yaml.safe_load(kustomization["patches"][0]["patch"])
     [model] = [item for item in fleet if item["kind"] == "ServedModel"]
-    assert model["spec"]["engine"]["resources"] == change["value"]["resources"]
+    assert {**model["spec"]["engine"], "image": ""} == {**change["value"], "image": ""}
+    # A pod without a named account has no token, and a simulated engine asks the API server for its GPU.
+    assert ServedModel.from_object(model).spec.engine.service_account_name == "default"
 
 
 def test_the_load_runs_restricted_and_sends_to_the_gateway() -> None:
