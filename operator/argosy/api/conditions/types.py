@@ -72,6 +72,7 @@ class Reason(StrEnum):
     CONFLICTED = "Conflicted"
     UNKNOWN_GPU = "UnknownGpu"
     INVALID_SPEC = "InvalidSpec"
+    FLAG_UNJUDGED = "FlagUnjudged"
 
     RESOLVED_REFS = "ResolvedRefs"
     MODEL_NOT_FOUND = "ModelNotFound"

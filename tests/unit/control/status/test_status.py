@@ -410,3 +410,12 @@ def test_envoys_that_share_a_node_id_are_named_with_the_remedy() -> None:
     found = condition(decision, "default", "fleets", "Programmed")
     assert (found["status"], found["reason"]) == ("False", "EnvoysShareId")
     assert found["message"].startswith("2 Envoys are connected with the node id edge, so")
+
+
+def test_a_flag_that_no_version_has_is_remarked_on_where_the_images_version_is_not_known() -> None:
+    engine = {"image": "mine:1", "args": ["--own-flag=1", "--enforce-eager"]}
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(engine=engine), a_class())
+    accepted = condition(world.act(), "default/llama", "servedmodels", "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("True", "FlagUnjudged")
+    assert "spec.engine.args: --own-flag=1 is no flag of vLLM 0.24 to 0.32" in accepted["message"]
+    assert "spec.engine.image (mine:1)" in accepted["message"]
