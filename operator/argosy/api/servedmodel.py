@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from argosy.api.architecture import DeclaredArchitecture
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
+from argosy.api.engine.patch import patch_fault
 from argosy.api.engine.pod import EnginePod
 from argosy.api.engine.reserved import args_rules
 from argosy.api.engine.vllm_flags import args_fault
@@ -129,6 +130,13 @@ class Engine(EnginePod):
         """Only here, as CEL cannot hold the table: the API server takes what is refused by it."""
         if (fault := args_fault(self.args, self.image)) is not None:
             raise refusal(fault, "args")
+        return self
+
+    @model_validator(mode="after")
+    def _patch_keeps_the_engine(self) -> Self:
+        """Only here, as CEL sees no fields that are in no schema."""
+        if (fault := patch_fault(self.pod_template_patch, self.port)) is not None:
+            raise refusal(fault, "podTemplatePatch")
         return self
 
 

@@ -68,6 +68,7 @@ POD: dict[str, Any] = {
     "priorityClassName": "high",
     "securityContext": {"runAsUser": 5},
     "podSecurityContext": {"fsGroup": 5},
+    "podTemplatePatch": {"spec": {"hostname": "a"}},
 }
 """That each of them changes the pod is shown in test_engine_pod.py."""
 OWN_ENGINE: dict[str, Any] = {
