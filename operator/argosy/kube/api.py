@@ -151,6 +151,11 @@ class ApiServer:
         query = {"fieldManager": self._field_manager, "force": "true"}
         return await self._call("PATCH", kind.path(key), body=body, content_type=APPLY, query=query)
 
+    async def try_apply(self, kind: KindPath, key: str, body: Object) -> Object:
+        """The same as a dry run: what the API server would make of it, while nothing changes."""
+        query = {"fieldManager": self._field_manager, "force": "true", "dryRun": "All"}
+        return await self._call("PATCH", kind.path(key), body=body, content_type=APPLY, query=query)
+
     async def patch(self, kind: KindPath, key: str, body: Mapping[str, Any], sub: str = "") -> Object:
         """Merge patch of an object or of its subresource `sub`."""
         query = {"fieldManager": self._field_manager}

@@ -19,6 +19,7 @@ from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Measured, Snapshots
+from argosy.reconcile.watch.template_trials import TemplateTrials
 from argosy.settings import OperatorSettings
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
@@ -39,6 +40,7 @@ class LoopState:
     actor: Actor
     routing: Callable[[], RoutingView]
     profile_files: ProfileFiles
+    trials: TemplateTrials
     metrics: Metrics
     revisions: SeenRevisions
     cluster: ClusterIdentity
@@ -52,5 +54,6 @@ class LoopState:
         """The world as the process sees it now."""
         routing = self.routing()
         self.revisions.see(self.snapshots.plan_names(), routing.envoys)
-        measured = Measured(self.reading, routing, self.profile_files.view, self.revisions.largest)
+        view, refusals = self.profile_files.view, self.trials.refusals
+        measured = Measured(self.reading, routing, view, self.revisions.largest, refusals)
         return self.snapshots.take(measured, self.clock.now_s(), self.clock.monotonic_s())

@@ -141,6 +141,10 @@ _OF_REPLICAS = {
         " {problem}. Raise the quota, or admit the pods (labels pod-security.kubernetes.io of the namespace,"
         " webhooks)."
     ),
+    "PodTemplateRefused": (
+        "spec.engine of ServedModel {model} makes no pod for GPUPool {pool}: {fault}; correct it there and"
+        " apply it again."
+    ),
     "PodsGated": "{ready} of {desired} replicas serve; {waiting}.",
     "DeploymentHeld": (
         "{ready} of {desired} replicas get requests; the deletion of Deployment {deployment} was requested at"

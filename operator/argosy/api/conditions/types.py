@@ -109,6 +109,7 @@ class Reason(StrEnum):
     SILENCE_IN_DOUBT = "SilenceInDoubt"
     PODS_REFUSED = "PodsRefused"
     PODS_GATED = "PodsGated"
+    POD_TEMPLATE_REFUSED = "PodTemplateRefused"
     DEPLOYMENT_HELD = "DeploymentHeld"
     NAMESPACE_ENDING = "NamespaceEnding"
     NO_NODES = "NoNodes"

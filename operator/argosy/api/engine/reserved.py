@@ -6,16 +6,17 @@ Owns the table of them, each with what is set instead, and their rules. The flag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from argosy.api.engine_flags import ENGINE_FLAGS, flag_of
 from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import camel
+from argosy.errors import InvariantError
 
 _SHAPES = "spec.parallelShapes"
-_REPLICAS = "each replica is an engine of its own, up to spec.maxReplicas"
-_ONE_NODE = "a replica runs on one node, split as spec.parallelShapes says"
+_REPLICAS = "more replicas by spec.maxReplicas, each an engine of its own"
+_ONE_NODE = "spec.parallelShapes, which splits a replica over GPUs of one node"
 _MEMORY = "spec.engine.gpuMemoryUtilization, from which plans count the memory"
 _OWN_PATHS = {
     "model_id": "spec.modelId",
@@ -101,6 +102,8 @@ OF_PORTS: Mapping[str, str] = MappingProxyType(
 )
 """Flags that change where and how an engine is reached, or under which names."""
 
+_SECRETS = ("--api-key",)
+
 OF_MEMORY: Mapping[str, str] = MappingProxyType(
     {
         "--kv-cache-memory-bytes": _MEMORY,
@@ -149,12 +152,18 @@ def _rule(name: str, flags: Mapping[str, str], opening: str) -> Rule:
     )
 
 
-def _in_words(args: Iterable[str], flags: Mapping[str, str]) -> str:
-    return refused_flag(*next((arg, flag) for arg in args if (flag := flag_of(arg)) in flags))
+def _in_words(args: Sequence[str], flags: Mapping[str, str]) -> str:
+    """About the first of them, with the value that follows it."""
+    for arg, after in zip(args, (*args[1:], ""), strict=True):
+        if (flag := flag_of(arg)) in flags:
+            has_value = after and not after.startswith("-") and "=" not in arg
+            return refused_flag(f"{arg} {after}" if has_value else arg, flag)
+    raise InvariantError(f"none of {sorted(flags)} is among {args}")
 
 
 def refused_flag(word: str, flag: str) -> str:
-    """Why an argument is refused that is this flag."""
+    """Why an argument is refused that is this flag; without its value where that is a secret."""
+    word = word.split("=")[0].split(" ")[0] if flag in _SECRETS else word
     meant = "" if word.startswith(flag) else f" is {flag}, which"
     return f"spec.engine.args: {word}{meant} must not be among them; remove it, and use {RESERVED[flag]}"
 

@@ -39,6 +39,7 @@ from argosy.snapshot.fleet import (
     FleetSnapshot,
     ProfileFileKey,
     RoutingView,
+    TemplateKey,
     applied_plan,
     last_fleet_spec,
 )
@@ -72,6 +73,7 @@ class Measured:
     routing: RoutingView
     profiles: ProfileFilesView = field(default_factory=ProfileFilesView)
     remembered_revision: int = 0
+    template_refusals: Mapping[TemplateKey, str] = field(default_factory=dict)
 
 
 class Snapshots:
@@ -199,6 +201,7 @@ class Snapshots:
             invalid=self.invalid(),
             profile_files=measured.profiles.files,
             unread_profiles=measured.profiles.unread,
+            template_refusals=measured.template_refusals,
             seen=self._seen(),
             monotonic_s=monotonic_s,
             remembered_revision=measured.remembered_revision,

@@ -142,3 +142,22 @@ def test_a_served_model_with_such_arguments_cannot_be_read() -> None:
     parsed(ServedModel, "m", {"modelId": "m", "engine": {"args": ["--enforce-eager"]}}, "default")
     bad = {"metadata": {"name": "m"}, "spec": {"modelId": "m", "engine": {"args": ["--enforce-eagerly"]}}}
     assert isinstance(ServedModel.from_object(bad), InvalidObject)
+
+
+@pytest.mark.parametrize("words", [("--api-key", "s3cret"), ("--api-key=s3cret",), ("--api-k=s3cret",)])
+def test_a_secret_among_the_arguments_is_not_repeated(words: tuple[str, ...]) -> None:
+    item = {"metadata": {"name": "m"}, "spec": {"modelId": "m", "engine": {"args": list(words)}}}
+    found = ServedModel.from_object(item)
+    assert isinstance(found, InvalidObject)
+    assert "--api-k" in found.message
+    assert "s3cret" not in found.message
+
+
+def test_the_value_of_a_reserved_flag_is_named() -> None:
+    item = {"metadata": {"name": "m"}, "spec": {"modelId": "m", "engine": {"args": ["--nnodes", "2"]}}}
+    found = ServedModel.from_object(item)
+    assert isinstance(found, InvalidObject)
+    assert found.message == (
+        "spec.engine.args: --nnodes 2 must not be among them; remove it, and use spec.parallelShapes, which"
+        " splits a replica over GPUs of one node"
+    )
