@@ -71,11 +71,6 @@ TROUBLES: tuple[tuple[dict[str, Any], str, str], ...] = (
         "PodTemplateRefused",
         "spec.engine of ServedModel ill-shaped makes no pod for GPUPool",
     ),
-    (
-        model("unread", "meta-llama/Llama-3.1-8B-Instruct", args=["--disable-log-requests"]),
-        "InvalidSpec",
-        "spec.engine.args: vLLM 0.24 (spec.engine.image is vllm/vllm-openai:v0.24.0) has no flag",
-    ),
     (workload_class("giant", "too-large"), "ModelTooLarge", "spec.parallelShapes:"),
     (workload_class("stranger", "unheard-of"), "UnknownModel", "spec.modelId: the model"),
     (workload_class("modelless", "ghost"), "ModelNotFound", "spec.models: there is no ServedModel ghost"),

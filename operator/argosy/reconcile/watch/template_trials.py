@@ -1,6 +1,6 @@
 """What the API server says to the pod templates that users shape, before a replica is planned with one.
 
-Owns the trials: a server-side apply as a dry run, which goes through the API server's schema, its defaults
+Owns the trials: a creation as a dry run, which goes through the API server's schema, its defaults
 and its admission, and changes nothing. Input: the Deployments to try, by ServedModel and pool. Output: the
 API server's sentence for each that it refuses. One that it has taken is not tried again; one that it refuses
 is tried before every decision, as a webhook may change. While the API server does not answer, the last
@@ -19,6 +19,11 @@ from argosy.kube.failures import words
 from argosy.snapshot.fleet import TemplateKey
 
 Manifest = Mapping[str, Any]
+
+_EXISTS = 409
+"""A Deployment of that name, and so of that template, was taken before."""
+_NO_DRY_RUN = "does not support dry run"
+"""So the API server answers where a webhook with side effects would be called: it has taken the schema."""
 
 
 class TemplateTrials:
@@ -43,12 +48,16 @@ class TemplateTrials:
         await asyncio.gather(*(self._try(key, wanted[key]) for key in new))
 
     async def _try(self, key: TemplateKey, body: Manifest) -> None:
-        name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
         try:
-            await self._api.try_apply(DEPLOYMENTS, f"{namespace}/{name}", dict(body))
+            await self._api.try_create(DEPLOYMENTS, dict(body))
         except ActuationError as error:
-            if error.next_step is NextStep.GIVE_UP and error.obstacle is None:
+            if error.status == _EXISTS or _NO_DRY_RUN in str(error):
+                self._take(key, body)
+            elif error.next_step is NextStep.GIVE_UP and error.obstacle is None:
                 self._refused[key] = words(error)
             return
-        self._taken[key] = name
+        self._take(key, body)
+
+    def _take(self, key: TemplateKey, body: Manifest) -> None:
+        self._taken[key] = body["metadata"]["name"]
         self._refused.pop(key, None)

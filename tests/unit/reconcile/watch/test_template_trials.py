@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from builders import a_class, a_fleet, a_model, a_pool, some_nodes
 from memory_api_server import Call, MemoryApiServer
 from small_fleet import World
 from virtual_clock import in_virtual_time
 
 from argosy.control.candidates.variants import templates_to_try
-from argosy.errors import NextStep
+from argosy.errors import ActuationError, NextStep, Obstacle
 from argosy.keys import ModelKey
+from argosy.kube.api import KindPath, Object
 from argosy.reconcile.watch.template_trials import TemplateTrials
 from argosy.snapshot.fleet import TemplateKey
 
@@ -86,3 +88,34 @@ async def test_while_the_api_server_does_not_answer_the_last_verdict_holds() -> 
     server.answer = NextStep.RETRY
     await trials.refresh(tried(**PATCH))
     assert list(trials.refusals) == [KEY]
+
+
+class Answering(MemoryApiServer):
+    """Refuses with an answer of the API server's."""
+
+    def __init__(self, error: ActuationError) -> None:
+        super().__init__()
+        self.error = error
+
+    async def try_create(self, kind: KindPath, body: Object) -> Object:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refused"),
+    [
+        (ActuationError("400 strict decoding error", NextStep.GIVE_UP, status=400), True),
+        (ActuationError("already exists", NextStep.REPLAN, status=409), False),
+        (ActuationError('400 webhook "w" does not support dry run', NextStep.GIVE_UP, status=400), False),
+        (ActuationError("no namespace", NextStep.GIVE_UP, Obstacle.NAMESPACE_MISSING, 404), False),
+        (ActuationError("may not create", NextStep.RETRY, Obstacle.FORBIDDEN, 403), False),
+    ],
+    ids=lambda value: str(value) if isinstance(value, ActuationError) else "",
+)
+@in_virtual_time
+async def test_only_an_answer_about_the_template_itself_refuses_it(
+    error: ActuationError, is_refused: bool
+) -> None:
+    trials = TemplateTrials(Answering(error))
+    await trials.refresh(tried(**PATCH))
+    assert (KEY in trials.refusals) is is_refused
