@@ -20,6 +20,7 @@ from argosy.control.traffic.recalibration import CalibrationMeasures
 from argosy.control.traffic.slo_counts import ClassCounts
 from argosy.keys import ClassKey
 from argosy.snapshot import SloTerm
+from argosy.snapshot.telemetry import UnreadCause
 
 
 class Metrics:
@@ -46,6 +47,9 @@ class Metrics:
         self.waiting = self._gauge("plan_change_waiting", "1 while a change of the plan waits")
         self.held = self._gauge("planning_held", "1 while a user holds planning by an annotation of Fleet")
         self.silent = self._gauge("silent_endpoints", "Endpoints that have fallen silent")
+        self.unread = self._gauge(
+            "unread_engines", "Engines that count as capacity and whose metrics cannot be read", "reason"
+        )
         self.streams_cut = self._counter(
             "streams_cut", "Requests that still ran when their replica's drain ended", "model"
         )
@@ -86,6 +90,11 @@ class Metrics:
         )
         self.autoscaled = self._gauge(
             "autoscaled_deployments", "Deployments whose number of replicas an autoscaler sets"
+        )
+        self.refused = self._gauge(
+            "refused_variants",
+            "Variants whose replicas the cluster refuses and that are left alone for a while",
+            "refuser",
         )
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
@@ -234,6 +243,9 @@ class Metrics:
         self.fleet_missing.set(bool(decision.fleet_gone))
         self.contested.set(decision.num_contested)
         self.autoscaled.set(decision.num_autoscaled)
+        self.refused.clear()
+        for refuser, number in decision.refused.items():
+            self.refused.labels(refuser).set(number)
         for what, _ in decision.set_back:
             self.set_back.labels(what).inc()
         if decision.follow is not None:
@@ -250,6 +262,7 @@ class Metrics:
         """Another process leads: its series would be there twice."""
         for gauge in (
             *(self.leaving, self.unserved, self.replicas_ready, self.running_cost, self.budget, self.demand),
+            self.refused,
             *self._observed,
         ):
             gauge.clear()
@@ -318,6 +331,8 @@ class Metrics:
         """The traffic loop's measurements."""
         self._count(measures.counts)
         self.silent.set(measures.num_silent)
+        for cause in UnreadCause:
+            self.unread.labels(cause.value).set(measures.unread.get(cause, 0))
         for model, count in measures.cut.items():
             self.streams_cut.labels(model).inc(count)
         self._show_calibrations(measures.calibration)

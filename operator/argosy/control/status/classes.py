@@ -12,6 +12,7 @@ from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.candidates.refusal import Refusal
+from argosy.control.status.engines.metrics_read import metrics_verdicts
 from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
@@ -25,6 +26,7 @@ from argosy.control.status.rollout.last_replica import (
 from argosy.control.status.rollout.unacted import class_unacted
 from argosy.control.status.verdict import (
     Verdict,
+    admission_verdict,
     because,
     dated,
     ending_verdict,
@@ -32,6 +34,7 @@ from argosy.control.status.verdict import (
     held_verdict,
     mode_not_auto,
     nearest,
+    others_serve,
     portless_verdict,
     programmed,
     refused_verdict,
@@ -53,6 +56,8 @@ _LIMITS = {
     ShortfallCause.FIXED: Reason.REPLICAS_AUTOSCALED,
     ShortfallCause.ADOPTED: Reason.CAPACITY_SHORT,
     ShortfallCause.HELD: Reason.PLANNING_HELD,
+    ShortfallCause.QUOTA: Reason.QUOTA_SHORT,
+    ShortfallCause.REFUSED: Reason.REPLICAS_REFUSED,
 }
 """Shortfalls that a limit causes: their sentences name the field that holds it."""
 
@@ -60,12 +65,14 @@ _LIMITS = {
 def class_status(reported: Reported, item: WorkloadClass, usd_per_hour: float) -> WorkloadClassStatus:
     """The status of a WorkloadClass, which costs `usd_per_hour`."""
     cells = reported.cells_of(item.key)
-    verdicts = (
+    verdicts: tuple[Verdict, ...] = (
         _accepted(reported, item.key),
         _resolved_refs(reported, item.key),
         programmed(reported),
         class_ready(reported, item.key),
     )
+    pods = reported.pods_of_class(item.key)
+    verdicts += tuple(metrics_verdicts(reported, pods, item.status.conditions))
     rate_per_s = sum(c.requests_per_second for c in cells)
     since_s = interrupted_since_s(reported, item.key)
     return WorkloadClassStatus(
@@ -74,7 +81,7 @@ def class_status(reported: Reported, item: WorkloadClass, usd_per_hour: float) -
         requests_per_second=round(rate_per_s, 3) if cells else None,
         observed=observed_status(reported, item.key),
         sharing_group=", ".join(dict.fromkeys(c.sharing_group.name for c in cells)) or None,
-        replicas_ready=sum(map(reported.serves, reported.pods_of_class(item.key))),
+        replicas_ready=sum(map(reported.serves, pods)),
         cost_usd_per_hour=usd_per_hour,
         unserved_share=_unserved_share(reported, item.key),
         interrupted_since=None if since_s is None else rfc3339(since_s),
@@ -133,6 +140,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
         _unreachable(reported, key)
         or class_unacted(reported, key)
         or held_verdict(reported, {d.name for d in reported.planned_for(key)})
+        or admission_verdict(reported, {d.name for d in reported.planned_for(key)})
         or room_held(reported, reported.planned_for(key), reported.pods_of_class(key))
         or interrupted_verdict(reported, key)
         or waits_verdict(reported, key, lacking)
@@ -190,7 +198,15 @@ def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
         return true(
             ConditionType.READY, Reason.OBSERVATION_STALE, source="Envoy's request counters", age_s=age_s
         )
+    if (refused := _refused_elsewhere(reported, key)) is not None:
+        return refused
     return telemetry_lost(reported) or served
+
+
+def _refused_elsewhere(reported: Reported, key: ClassKey) -> Verdict | None:
+    """A class that is served by other options than those that the cluster refuses."""
+    candidates = reported.sizing.resolution.classes[key].candidates
+    return others_serve(reported, (c.workload.variant for c in candidates))
 
 
 def telemetry_lost(reported: Reported) -> Verdict | None:

@@ -18,6 +18,7 @@ from argosy.api.servedmodel import CalibrationStatus, ServedModelStatus, Variant
 from argosy.control.candidates.calibration import calibration_key
 from argosy.control.candidates.variants import variants_of
 from argosy.control.status.classes import unplaced
+from argosy.control.status.engines.metrics_read import metrics_verdicts
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.adopted import model_verdict
 from argosy.control.status.rollout.exchange import exchange_of, exchanging_verdict
@@ -30,6 +31,7 @@ from argosy.control.status.verdict import (
     dated,
     ending_verdict,
     nearest,
+    others_serve,
     programmed,
     refused_verdict,
     replicas_verdict,
@@ -61,6 +63,7 @@ def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> 
         ready = because(ConditionType.READY, worst.reason, worst.message)
     verdicts = [accepted, _profiles(reported, item.key), programmed(reported), ready]
     verdicts += [found] if (found := model_verdict(reported, item)) is not None else []
+    verdicts += metrics_verdicts(reported, pods, item.status.conditions)
     return ServedModelStatus(
         observed_generation=item.metadata.generation,
         conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
@@ -106,7 +109,11 @@ def _ready(reported: Reported, key: ModelKey, pods: list[PodState]) -> Verdict:
         served = held or _last_replica(reported, names) or exchanging_verdict(now) or served
     refused = refused_verdict(reported, names, served)
     if refused.status is ConditionStatus.TRUE:
-        return served_by_held(reported, planned) or refused
+        return (
+            served_by_held(reported, planned)
+            or others_serve(reported, variants_of(reported.snapshot, reported.snapshot.models[key]))
+            or refused
+        )
     return refused
 
 

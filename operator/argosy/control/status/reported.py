@@ -15,13 +15,15 @@ from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.api.servedmodel import Exchange
+from argosy.control.refused.evidence import Evidence, evidence, option_of
+from argosy.control.refused.memory import Quarantine
 from argosy.control.revision.decided import Hold, Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.differences import Difference, Wanted, differences
 from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import ROUTED_WITHIN_S, Unrouted, unrouted
-from argosy.control.state.silence import doubted_pods, idle_pods, silent_since
+from argosy.control.state.silence import doubted_pods, idle_pods, silent_since, unread_pods
 from argosy.demand.observed import Measured, Observed, ObservedHistory, observed
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
@@ -30,6 +32,7 @@ from argosy.plan.solution import Plan
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.serving import takes_requests
+from argosy.snapshot.telemetry import Unread
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,16 @@ class Reported:
         return Counter(p.deployment for p in self.snapshot.engine_pods if self.serves(p))
 
     @cached_property
+    def refused(self) -> Mapping[DeploymentKey, Evidence]:
+        """Deployments whose replicas the cluster refuses now."""
+        return evidence(self.snapshot)
+
+    def left_alone(self, namespace: str, variant: str) -> Quarantine | None:
+        """Why a variant gets no more replicas for a while; None where it may."""
+        found = self.sizing.quarantines.get(option_of(namespace, variant))
+        return found if found is not None and found.is_active(self.snapshot.now_s) else None
+
+    @cached_property
     def doubted(self) -> frozenset[str]:
         """Keys of the pods whose engines stopped answering together."""
         return doubted_pods(self.snapshot)
@@ -82,6 +95,11 @@ class Reported:
     def silent_s(self) -> Mapping[str, float]:
         """Since when each silent engine has answered nothing (epoch seconds), by the key of its pod."""
         return silent_since(self.snapshot)
+
+    @cached_property
+    def unread_engines(self) -> Mapping[str, Unread]:
+        """Why the metrics of an engine that serves cannot be read, by the key of its pod."""
+        return unread_pods(self.snapshot)
 
     @cached_property
     def _out(self) -> frozenset[str]:

@@ -13,7 +13,8 @@ from argosy.api.adoption import ADOPT
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
 from argosy.api.kinds import kind_named
 from argosy.api.schema.timestamp import seconds_of
-from argosy.control.state.nodes import pool_nodes, selector_text, unusable_text
+from argosy.control.pools.closures import closures, closures_text
+from argosy.control.state.nodes import pool_nodes, selector_text
 from argosy.control.survey.classes import any_not_ready
 from argosy.control.survey.installation import Finding, Installation, Severity
 from argosy.snapshot.fleet import FleetSnapshot
@@ -80,6 +81,15 @@ def autoscaled_findings(found: Installation) -> Iterator[Finding]:
             yield Finding(Severity.HINT, _title(item), what, f"to let Argosy decide again, {remedy}")
 
 
+def metrics_findings(found: Installation) -> Iterator[Finding]:
+    """Engines that serve and whose metrics cannot be read."""
+    for _, item in sorted(found.snapshot.models.items()):
+        each = find_condition(item.status.conditions, ConditionType.METRICS_READ)
+        if each is not None and each.status is ConditionStatus.FALSE:
+            what = f"{each.type} is {each.status} ({each.reason}): {each.message}"
+            yield Finding(Severity.WARNING, _title(item), what, "as the sentence says")
+
+
 def object_findings(found: Installation) -> Iterator[Finding]:
     """What can be seen of the objects without an operator."""
     yield from _invalid(found.snapshot)
@@ -136,12 +146,13 @@ def _pools(snapshot: FleetSnapshot) -> Iterator[Finding]:
                 f"no node has the labels of spec.nodeSelector ({selector_text(pool)})",
                 "correct spec.nodeSelector, or label the nodes (kubectl get nodes --show-labels)",
             )
-        elif nodes.all_names and not nodes.usable:
+        elif nodes.all_names and not nodes.has_room_for(1):
+            why = closures_text(closures(snapshot, pool, nodes), len(nodes.all_names))
             yield Finding(
                 Severity.BROKEN,
                 f"GPUPool {name}",
-                f"none of its nodes can be used: {unusable_text(snapshot, name, frozenset())}",
-                "bring one back (kubectl describe node)",
+                f"none of its nodes takes new replicas: {why}",
+                f"mend one of these, or add a node to GPUPool {name}",
             )
         yield from _without_gpus(snapshot, name, nodes.all_names)
 
