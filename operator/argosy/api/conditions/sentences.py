@@ -34,6 +34,11 @@ _OF_THE_OBJECT = {
     "InvalidSpec": (
         "The object cannot be read, so no decision uses it: {problem}. Correct it and apply it again."
     ),
+    "FlagUnjudged": (
+        "The object is in use. spec.engine.args: {flags} is no flag of vLLM {first} to {last}, and the tag of"
+        " spec.engine.image ({image}) names none of these versions, so whether engines start with it is not"
+        " known; use an image whose name holds vllm, with a tag such as v{first}.0, or correct the argument."
+    ),
 }
 
 _OF_REFERENCES = {
@@ -141,6 +146,10 @@ _OF_REPLICAS = {
     "PodsUnschedulable": (
         "{ready} of {desired} replicas are ready; the scheduler finds no node for {what}: {problem}."
         " {remedy}."
+    ),
+    "PodTemplateRefused": (
+        "spec.engine of ServedModel {model} makes no pod for GPUPool {pool}: {fault}; correct it there and"
+        " apply it again."
     ),
     "PodsGated": "{ready} of {desired} replicas serve; {waiting}.",
     "DeploymentHeld": (

@@ -77,6 +77,7 @@ class Reason(StrEnum):
     GPU_CONTRADICTED = "GpuContradicted"
     GPU_MISMATCH = "GpuMismatch"
     INVALID_SPEC = "InvalidSpec"
+    FLAG_UNJUDGED = "FlagUnjudged"
 
     RESOLVED_REFS = "ResolvedRefs"
     MODEL_NOT_FOUND = "ModelNotFound"
@@ -114,6 +115,7 @@ class Reason(StrEnum):
     PODS_REFUSED = "PodsRefused"
     PODS_UNSCHEDULABLE = "PodsUnschedulable"
     PODS_GATED = "PodsGated"
+    POD_TEMPLATE_REFUSED = "PodTemplateRefused"
     DEPLOYMENT_HELD = "DeploymentHeld"
     NAMESPACE_ENDING = "NamespaceEnding"
     NO_NODES = "NoNodes"

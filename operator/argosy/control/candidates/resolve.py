@@ -17,7 +17,7 @@ from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.calibration import corrected
 from argosy.control.candidates.profiles import ModelProfiles, ProfileNote, model_profiles, profile_notes
 from argosy.control.candidates.refusal import Refusal
-from argosy.control.candidates.variants import variants_of
+from argosy.control.candidates.variants import template_fault, variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.control.hardware.declared import GpuFault, pool_gpu
 from argosy.control.pools.closures import closures, closures_text
@@ -199,13 +199,8 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             refusals.append(Refusal.of(Reason.SERVED_NAME_MISMATCH, name=missing[0]))
             continue
         for variant in variants_of(snapshot, model):
+            answer = _unfit(snapshot, variant) or _able(variant, mix, slo, known.perf_by_model[model.key])
             nodes = known.nodes[variant.pool]
-            fault = pool_gpu(snapshot.pools[variant.pool].spec)
-            answer = (
-                _pool_refusal(variant.pool, fault)
-                if isinstance(fault, GpuFault)
-                else _able(variant, mix, slo, known.perf_by_model[model.key])
-            )
             if isinstance(answer, AbleVariant) and not nodes.has_room_for(variant.gpus):
                 answer = replace(answer, no_room=_no_room(variant, nodes, snapshot))
             if isinstance(answer, AbleVariant):
@@ -226,6 +221,23 @@ def _ending(snapshot: FleetSnapshot, namespace: str) -> Refusal | None:
     if at_s is None:
         return None
     return Refusal.of(Reason.NAMESPACE_ENDING, namespace=namespace, since=rfc3339(at_s))
+
+
+def _unfit(snapshot: FleetSnapshot, variant: Variant) -> Refusal | None:
+    """Why a variant is not asked for what it carries: its pool's GPU or its pods are refused."""
+    fault = pool_gpu(snapshot.pools[variant.pool].spec)
+    if isinstance(fault, GpuFault):
+        return _pool_refusal(variant.pool, fault)
+    return _pod_refusal(snapshot, variant)
+
+
+def _pod_refusal(snapshot: FleetSnapshot, variant: Variant) -> Refusal | None:
+    fault = template_fault(snapshot, variant)
+    if fault is None:
+        return None
+    return Refusal.of(
+        Reason.POD_TEMPLATE_REFUSED, model=variant.model_key.name, pool=variant.pool, fault=fault
+    )
 
 
 def _able(variant: Variant, mix: Mix, slo: Slo, perf: PerfModel) -> AbleVariant | Refusal:
@@ -300,9 +312,8 @@ def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel
     """Why variants of a model cannot run at all; empty where one of them can."""
     refusals: list[Refusal] = []
     for variant in variants_of(snapshot, model):
-        fault = pool_gpu(snapshot.pools[variant.pool].spec)
-        if isinstance(fault, GpuFault):
-            refusals.append(_pool_refusal(variant.pool, fault))
+        if (unfit := _unfit(snapshot, variant)) is not None:
+            refusals.append(unfit)
             continue
         fits = perf.fits(variant)
         if isinstance(fits, Fits):

@@ -12,6 +12,7 @@ from collections.abc import Set
 
 from argosy.api import ServedModel
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
+from argosy.api.engine.vllm_flags import flag_table, unjudged_args
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.servedmodel import CalibrationStatus, ServedModelStatus, VariantStatus
 from argosy.control.candidates.calibration import calibration_key
@@ -52,7 +53,7 @@ def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> 
     variants = _variants(reported, item)
     desired = sum(v.desired for v in variants)
     pods = reported.pods_of_model(item.key)
-    accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
+    accepted = _accepted(item)
     ready = ending_verdict(reported, item.key.namespace) or _ready(reported, item.key, pods)
     if ready.status is ConditionStatus.TRUE or ready.reason in (Reason.LOADING, Reason.EXCHANGING):
         ready = model_unacted(reported, item.key) or ready
@@ -71,6 +72,22 @@ def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> 
         replicas_adopted=_adopted(reported, pods),
         cost_usd_per_hour=usd_per_hour,
         variants=variants,
+    )
+
+
+def _accepted(item: ServedModel) -> Verdict:
+    """That it is in use, with a remark where flags of its engines cannot be judged."""
+    engine = item.spec.engine
+    if not (flags := unjudged_args(engine.args, engine.image)):
+        return true(ConditionType.ACCEPTED, Reason.ACCEPTED)
+    first, last = flag_table().versions[0], flag_table().versions[-1]
+    return true(
+        ConditionType.ACCEPTED,
+        Reason.FLAG_UNJUDGED,
+        flags=", ".join(flags),
+        first=first,
+        last=last,
+        image=engine.image,
     )
 
 

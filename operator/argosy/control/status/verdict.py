@@ -50,6 +50,7 @@ _REFUSAL_ORDER = (
     Reason.CONFLICTED,
     Reason.MODEL_NOT_FOUND,
     Reason.SERVED_NAME_MISMATCH,
+    Reason.POD_TEMPLATE_REFUSED,
     Reason.UNKNOWN_MODEL,
     Reason.NODES_NOT_READY,
     Reason.NO_NODES,
