@@ -36,6 +36,7 @@ class ViolationCode(StrEnum):
     OVER_BUDGET = "OverBudget"
     COST_WRONG = "CostWrong"
     DOES_NOT_FIT = "DoesNotFit"
+    TOO_MANY_NODES = "TooManyNodes"
     REPORT_WRONG = "ReportWrong"
 
 

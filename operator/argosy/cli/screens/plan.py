@@ -7,7 +7,7 @@ measured capacities are kept in the user's cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 import typer
 from rich.console import Console
@@ -149,11 +149,12 @@ def print_plan(found: FleetPlan, console: Console) -> None:
     table = Table()
     for column in ("class", "replicas", "variant", "nodes", "share of requests"):
         table.add_column(column, overflow="fold")
+    coming = {each.pool for each in found.spec.nodes_to_come}
     for entry in found.spec.deployments:
         nodes = ", ".join(f"{n.node}" + (f" x{n.replicas}" if n.replicas > 1 else "") for n in entry.nodes)
         shares = _shares_of_classes(found, entry)
         classes, parts = "\n".join(shares), "\n".join(map(percent, shares.values()))
-        table.add_row(classes, str(entry.replicas), entry.variant, nodes or "(scheduler)", parts)
+        table.add_row(classes, str(entry.replicas), entry.variant, _places(nodes, entry, coming), parts)
     if found.spec.deployments:
         console.print(table)
     console.print(f"${found.spec.cost_usd_per_hour:.2f} per hour; solved: {found.spec.solver.status}")
@@ -169,6 +170,14 @@ def print_plan(found: FleetPlan, console: Console) -> None:
     for other in found.spec.alternatives:
         cost = "" if other.cost_usd_per_hour is None else f" (${other.cost_usd_per_hour:.2f}/h)"
         console.print(f"  not taken: {other.description}{cost}: {other.reason}")
+
+
+def _places(nodes: str, entry: PlannedDeployment, coming: Set[str]) -> str:
+    """The nodes of a Deployment's replicas, and how many wait for nodes that do not exist yet."""
+    missing = entry.replicas - entry.places.total()
+    if entry.pool in coming and missing:
+        return f"{nodes}, {missing} to come" if nodes else f"({missing} to come)"
+    return nodes or "(scheduler)"
 
 
 def percent(share: float) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from argosy.control.state.nodes import evicted_pods
+from argosy.api.gpupool import patience_s
+from argosy.control.state.nodes import evicted_pods, pool_of
 from argosy.control.state.silence import lost_pods
 from argosy.keys import DeploymentKey
 from argosy.place.solution import Placement
@@ -43,13 +44,25 @@ def stuck_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict[DeploymentKey, int]:
     """Replicas by Deployment that only more room would start.
 
-    Where Argosy places, they are the placement's unplaced ones; elsewhere the scheduler marks the pods.
+    Where Argosy places, they are the placement's unplaced ones; elsewhere the scheduler marks the pods. Those
+    for which an autoscaler may bring a node are not among them.
     """
     waiting = Counter({u.option: u.replicas for u in placement.unplaced})
     for pod in snapshot.engine_pods:
-        if is_without_room(pod, snapshot.now_s):
+        if is_without_room(pod, snapshot.now_s) and not _awaits_node(pod, snapshot):
             waiting[pod.deployment] += 1
     return dict(sorted(waiting.items()))
+
+
+def _awaits_node(pod: PodState, snapshot: FleetSnapshot) -> bool:
+    """Whether an autoscaler may be bringing its node."""
+    pool = pool_of(pod, snapshot)
+    if pool is None or pool.spec.nodes is None:
+        return False
+    selector = pool.spec.node_selector.items()
+    number = sum(selector <= node.labels.items() for node in snapshot.nodes.values())
+    is_early = _unscheduled_for_s(pod, snapshot.now_s) < patience_s(pool.provisioning_s)
+    return number < pool.spec.nodes.max and is_early
 
 
 def is_without_room(pod: PodState, now_s: float) -> bool:

@@ -49,6 +49,7 @@ _REFUSAL_ORDER = (
     Reason.MODEL_NOT_FOUND,
     Reason.SERVED_NAME_MISMATCH,
     Reason.UNKNOWN_MODEL,
+    Reason.NODES_NOT_COMING,
     Reason.NODES_NOT_READY,
     Reason.NO_NODES,
     Reason.NODES_CLOSED,

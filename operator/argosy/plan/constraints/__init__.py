@@ -10,6 +10,7 @@ from typing import Protocol
 
 from argosy.plan.constraints.limits import Budget, Ceilings, Floors, LastReplicas, Staying
 from argosy.plan.constraints.load import Load
+from argosy.plan.constraints.nodes import Nodes
 from argosy.plan.constraints.packing import Packing
 from argosy.plan.constraints.serving import Serving
 from argosy.plan.constraints.transition import Transition
@@ -27,6 +28,7 @@ ALL: tuple[SizingConstraint, ...] = (
     Serving(),
     Load(),
     Packing(),
+    Nodes(),
     Ceilings(),
     Floors(),
     LastReplicas(),
