@@ -36,7 +36,7 @@ def test_replicas_start_on_nodes_that_did_not_exist_and_their_delay_is_learnt(pl
     assert planned >= 2
     assert [(n.pool, n.nodes) for n in world.applied.spec.nodes_to_come] == [("l40s", -(-planned // 2))]
     assert verdict(first, "l40s", "gpupools") == ("True", "NodesMayCome")
-    world.run(20)
+    world.run(20, period_s=10)
     waits = world.act()
     assert all(not pod.gated and not pod.destination for pod in world.pods.values()), "autoscalers see them"
     assert verdict(waits, "default/chat") == ("False", "NodesToCome")
@@ -52,7 +52,7 @@ def test_replicas_start_on_nodes_that_did_not_exist_and_their_delay_is_learnt(pl
 
 
 def test_the_plan_says_how_many_nodes_do_not_exist_yet_and_how_long_one_takes() -> None:
-    world = a_world(a_growing_pool(provisioningSeconds=180))
+    world = a_world(a_growing_pool(provisioningSeconds=180), rate_per_s=14.0)
     world.nodes["there"] = a_node("there")
     decision = world.act()
     [reason] = [r.message for r in decision.why if r.code == "NodesToCome"]
@@ -72,11 +72,11 @@ def test_no_more_replicas_are_planned_than_the_nodes_that_may_come_hold() -> Non
 
 def test_where_no_node_comes_other_hardware_is_used_and_the_pool_is_asked_again_after_a_pause() -> None:
     world = a_world(a_growing_pool(), delay_s=None)
-    world.run(30)
+    world.run(30, period_s=15)
     assert {d.pool for d in world.applied.spec.deployments if d.replicas} == {"l40s"}
     world.apply(a_pool("h100", "H100", priceUsdPerHour=6.0))
     world.nodes |= {n.name: n for n in some_nodes("h100", 2)}
-    world.run(200)
+    world.run(200, period_s=20)
     told = [e for d in world.decisions for e in d.events if e.reason == "NodesNotComing"]
     assert [(e.kind, e.key) for e in told][:1] == [("GPUPool", "l40s")]
     assert "no node came (spec.nodes.max is 4, 0 exist)" in told[0].message
@@ -87,7 +87,7 @@ def test_where_no_node_comes_other_hardware_is_used_and_the_pool_is_asked_again_
 
 def test_a_class_that_has_nothing_else_reads_that_no_node_came_and_until_when_none_is_asked_for() -> None:
     world = a_world(a_growing_pool(), delay_s=None)
-    world.run(200)
+    world.run(200, period_s=20)
     decision = world.decisions[-1]
     assert verdict(decision, "l40s", "gpupools") == ("False", "NodesNotComing")
     assert verdict(decision, "default/chat") == ("False", "NodesNotComing")
@@ -95,7 +95,7 @@ def test_a_class_that_has_nothing_else_reads_that_no_node_came_and_until_when_no
     world.now_s = held.until_s + 1.0
     again = world.act()
     assert verdict(again, "l40s", "gpupools") == ("True", "NodesMayCome")
-    world.run(200)
+    world.run(200, period_s=20)
     second = world.decisions[-1].memory.nodes.held["l40s"]
     assert (second.failures, second.until_s - second.held_s) == (2, 2 * (held.until_s - held.held_s))
 
@@ -115,7 +115,7 @@ def test_a_rate_that_falls_leaves_nodes_empty_for_the_autoscaler_to_take_away() 
     before = len(world.nodes)
     world.now_s += 700.0
     world.apply(a_class(rate_per_s=1.0))
-    world.run(400)
+    world.run(400, period_s=20)
     assert before == 2
     assert len(world.nodes) == 1
 
