@@ -67,13 +67,6 @@ class Toleration(Value):
     )
 
 
-DEFAULT_PROVISIONING_S = 300
-"""Clouds start GPU machines in one to ten minutes."""
-PATIENCE = 3.0
-"""A node that takes so many times as long as usual is not waited for any more."""
-LEAST_PATIENCE_S = 60.0
-
-
 class NodeBounds(Value):
     """How many nodes an autoscaler keeps in the pool."""
 
@@ -256,14 +249,3 @@ class GPUPool(CustomResource):
     status: GPUPoolStatus = Field(
         GPUPoolStatus(), description="The observed state of the pool. Written by Argosy."
     )
-
-    @property
-    def provisioning_s(self) -> float:
-        """Seconds until a new node is there: as observed, else as declared."""
-        declared = self.spec.provisioning_seconds or DEFAULT_PROVISIONING_S
-        return self.status.provisioning_seconds or float(declared)
-
-
-def patience_s(provisioning_s: float) -> float:
-    """How long a node is waited for that usually takes `provisioning_s` (both in seconds)."""
-    return max(LEAST_PATIENCE_S, PATIENCE * provisioning_s)

@@ -73,7 +73,7 @@ def show(snapshot: FleetSnapshot, output: Output) -> None:
     else:
         print_plan(decision.new_plan, output.console)
         _print_conditions(decision, output.console)
-    if not snapshot.nodes and snapshot.pools:
+    if not snapshot.nodes and any(pool.spec.nodes is None for pool in snapshot.pools.values()):
         output.remark(_nodes_to_add(snapshot))
     unknown = [each for each in _false(decision) if each[1].reason in _UNKNOWN_NAMES]
     for sentence in _once_each(unknown):
@@ -89,6 +89,7 @@ def _nodes_to_add(snapshot: FleetSnapshot) -> str:
         + ", ".join(f"{key}={value}" for key, value in sorted(pool.spec.node_selector.items()))
         + f" and {pool.spec.gpus_per_node} {pool.spec.resource_name}"
         for name, pool in sorted(snapshot.pools.items())
+        if pool.spec.nodes is None
     )
     return (
         "the files hold no Node, so nothing can be placed; add the file that `kubectl get nodes -o yaml`"

@@ -16,12 +16,13 @@ from dataclasses import replace
 
 from argosy.api import GPUPool
 from argosy.api.conditions import Reason
-from argosy.api.gpupool import PlacementMode, patience_s
+from argosy.api.gpupool import PlacementMode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.memory import HeldPool, NodeMemory
 from argosy.control.pools.closures import closures
 from argosy.control.state.departure import departure
 from argosy.control.state.nodes import PoolNodes, pool_of
+from argosy.control.state.waiting import patience_s, provisioning_s
 from argosy.plan.problem import NodesToCome
 from argosy.snapshot.cluster import NodeState, PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -40,7 +41,7 @@ CLOCK_SLACK_S = 5.0
 
 def delay_s(pool: GPUPool, memory: NodeMemory) -> float:
     """Seconds until a new node of the pool takes replicas."""
-    return memory.delay_s.get(pool.key, pool.provisioning_s)
+    return memory.delay_s.get(pool.key, provisioning_s(pool))
 
 
 def waits_for_node(pod: PodState, pool: GPUPool | None) -> bool:

@@ -1,8 +1,8 @@
 """Owns the stand-in of a cloud's autoscaler: nodes come for pods without room, and go when they are empty.
 
 As Karpenter and cluster-autoscaler do, it looks at pods that the scheduler has marked as unschedulable, and
-at no gated one. A node comes `bring_seconds` after the first such pod was seen, and goes once no pod was bound
-to it for `empty_seconds`. Groups without `most` are left alone.
+at no gated one. A node comes `bring_seconds` after the first such pod was seen, and goes once no pod was
+bound to it for `empty_seconds`. Groups without `most` are left alone.
 """
 
 from __future__ import annotations

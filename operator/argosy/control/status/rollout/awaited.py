@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from argosy.api import GPUPool
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
 from argosy.api.fleetplan import PlannedDeployment
-from argosy.api.gpupool import patience_s
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.decision import EventRecord
 from argosy.control.pools.to_come import delay_s, not_coming, waits_for_node
 from argosy.control.sizing import Sizing
 from argosy.control.state.nodes import PoolNodes
+from argosy.control.state.waiting import patience_s
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import Verdict, because, false
 
