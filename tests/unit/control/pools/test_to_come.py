@@ -37,7 +37,7 @@ def test_replicas_start_on_nodes_that_did_not_exist_and_their_delay_is_learnt(pl
     assert planned >= 2
     assert [(n.pool, n.nodes) for n in world.applied.spec.nodes_to_come] == [("l40s", -(-planned // 2))]
     assert verdict(first, "l40s", "gpupools") == ("True", "NodesMayCome")
-    world.run(20, period_s=10)
+    world.run(4)
     waits = world.act()
     assert all(not pod.gated and not pod.destination for pod in world.pods.values()), "autoscalers see them"
     assert verdict(waits, "default/chat") == ("False", "NodesToCome")
@@ -88,7 +88,7 @@ def test_where_no_node_comes_other_hardware_is_used_and_the_pool_is_asked_again_
 
 def test_a_class_that_has_nothing_else_reads_that_no_node_came_and_until_when_none_is_asked_for() -> None:
     world = a_world(a_growing_pool(), delay_s=None)
-    world.run(200, period_s=20)
+    world.run(260, period_s=20)
     decision = world.decisions[-1]
     assert verdict(decision, "l40s", "gpupools") == ("False", "NodesNotComing")
     assert verdict(decision, "default/chat") == ("False", "NodesNotComing")
@@ -96,7 +96,7 @@ def test_a_class_that_has_nothing_else_reads_that_no_node_came_and_until_when_no
     world.now_s = held.until_s + 1.0
     again = world.act()
     assert verdict(again, "l40s", "gpupools") == ("True", "NodesMayCome")
-    world.run(200, period_s=20)
+    world.run(260, period_s=20)
     second = world.decisions[-1].memory.nodes.held["l40s"]
     assert (second.failures, second.until_s - second.held_s) == (2, 2 * (held.until_s - held.held_s))
 
