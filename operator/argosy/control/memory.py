@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from argosy.control.refused.memory import Quarantines
 from argosy.demand.forecast import ClassForecast, DemandHistory
 from argosy.demand.observed import ObservedHistory
 from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey
@@ -229,6 +230,7 @@ class PlanningMemory:
     awaited_s:      since when the removal of each pod has waited for Envoys, by its key (monotonic seconds)
     nodes:          nodes that autoscalers bring
     chosen_s:       since when each of them, and each other pod that is marked, is to go (monotonic seconds)
+    quarantines:    what the cluster has refused, by option
     """
 
     forecasts: Mapping[ClassKey, ClassForecast] = field(default_factory=dict)
@@ -240,6 +242,7 @@ class PlanningMemory:
     awaited_s: Mapping[str, float] = field(default_factory=dict)
     chosen_s: Mapping[str, float] = field(default_factory=dict)
     nodes: NodeMemory = field(default_factory=NodeMemory)
+    quarantines: Quarantines = field(default_factory=dict)
 
     def after_restore(self) -> PlanningMemory:
         """Without what was seen of objects in a history of the API server that was undone: their difference

@@ -93,6 +93,11 @@ class Metrics:
         self.provisioning_seconds = self._gauge(
             "node_provisioning_seconds", "How long a new node took, from the replica that waited", "pool"
         )
+        self.refused = self._gauge(
+            "refused_variants",
+            "Variants whose replicas the cluster refuses and that are left alone for a while",
+            "refuser",
+        )
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
         )
@@ -241,6 +246,9 @@ class Metrics:
         self.contested.set(decision.num_contested)
         self.autoscaled.set(decision.num_autoscaled)
         self._show_nodes(decision)
+        self.refused.clear()
+        for refuser, number in decision.refused.items():
+            self.refused.labels(refuser).set(number)
         for what, _ in decision.set_back:
             self.set_back.labels(what).inc()
         if decision.follow is not None:
@@ -268,6 +276,7 @@ class Metrics:
         for gauge in (
             *(self.leaving, self.unserved, self.replicas_ready, self.running_cost, self.budget, self.demand),
             *(self.nodes_to_come, self.provisioning_seconds),
+            self.refused,
             *self._observed,
         ):
             gauge.clear()

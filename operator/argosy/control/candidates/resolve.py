@@ -19,9 +19,10 @@ from argosy.control.candidates.profiles import ModelProfiles, ProfileNote, model
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.candidates.variants import variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
+from argosy.control.hardware.declared import GpuFault, pool_gpu
 from argosy.control.pools.closures import closures, closures_text
 from argosy.control.pools.to_come import not_coming
-from argosy.control.state.nodes import PoolNodes, closed_pods, selector_text
+from argosy.control.state.nodes import PoolNodes, closed_pods, mismatch, selector_text
 from argosy.control.state.restarts import Orders, ordered_restarts
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload
@@ -37,6 +38,7 @@ _FIELD_OUT_OF_RANGE = {
     OutOfRangeReason.CONTEXT_TOO_LONG: "spec.traffic.lengths",
     OutOfRangeReason.BEYOND_PROFILE: "spec.engine or spec.traffic.lengths",
     OutOfRangeReason.IMPOSSIBLE_SHAPE: "spec.parallelShapes",
+    OutOfRangeReason.NUMBER_TYPE: "spec.modelId or spec.engine.quantization",
 }
 """The field that a user would change where the performance model has no answer."""
 
@@ -198,8 +200,13 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             refusals.append(Refusal.of(Reason.SERVED_NAME_MISMATCH, name=missing[0]))
             continue
         for variant in variants_of(snapshot, model):
-            answer = _able(variant, mix, slo, known.perf_by_model[model.key])
             nodes = known.nodes[variant.pool]
+            fault = pool_gpu(snapshot.pools[variant.pool].spec)
+            answer = (
+                _pool_refusal(variant.pool, fault)
+                if isinstance(fault, GpuFault)
+                else _able(variant, mix, slo, known.perf_by_model[model.key])
+            )
             if isinstance(answer, AbleVariant) and not nodes.has_room_for(variant.gpus):
                 answer = replace(answer, no_room=_no_room(variant, nodes, snapshot))
             if isinstance(answer, AbleVariant):
@@ -207,6 +214,11 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             else:
                 refusals.append(answer)
     return ResolvedClass(spec.key, spec, mix, slo, tuple(able), tuple(refusals))
+
+
+def _pool_refusal(pool: str, fault: GpuFault) -> Refusal:
+    """That a pool's GPU is none: its own status has the same sentence."""
+    return Refusal(fault.reason, f"GPUPool {pool}: {fault.message}")
 
 
 def _ending(snapshot: FleetSnapshot, namespace: str) -> Refusal | None:
@@ -262,6 +274,8 @@ def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes, gpus: int
         return reason, reason.sentence(number=number, selector=selector)
     if nodes.held is not None:
         return Reason.NODES_NOT_COMING, not_coming(pool, nodes, nodes.held)
+    if nodes.usable and all(node.unfit is not None for node in nodes.usable):
+        return Reason.GPU_MISMATCH, mismatch(pool.spec.gpu, nodes)
     if number:
         why = closures_text(closures(snapshot, pool, nodes, gpus), number)
         return Reason.NODES_CLOSED, Reason.NODES_CLOSED.sentence(pool=nodes.pool, nodes=why)
@@ -278,7 +292,7 @@ def _in_words(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
         detail = f"{variant.name}: {answer.message}"
         return Refusal.of(Reason.MODEL_TOO_LARGE, model_id=variant.model_id, detail=detail)
     if answer.reason is OutOfRangeReason.UNKNOWN_GPU:
-        return Refusal(Reason.UNKNOWN_GPU, f"spec.gpu of GPUPool {variant.pool}: {answer.message}")
+        return Refusal(Reason.UNKNOWN_GPU, f"GPUPool {variant.pool}: spec.gpu: {answer.message}.")
     problem = answer.message.rstrip(".")
     if answer.reason is OutOfRangeReason.UNKNOWN_MODEL:
         return Refusal.of(Reason.UNKNOWN_MODEL, problem=problem)
@@ -290,6 +304,10 @@ def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel
     """Why variants of a model cannot run at all; empty where one of them can."""
     refusals: list[Refusal] = []
     for variant in variants_of(snapshot, model):
+        fault = pool_gpu(snapshot.pools[variant.pool].spec)
+        if isinstance(fault, GpuFault):
+            refusals.append(_pool_refusal(variant.pool, fault))
+            continue
         fits = perf.fits(variant)
         if isinstance(fits, Fits):
             return ()

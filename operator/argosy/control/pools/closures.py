@@ -97,6 +97,9 @@ def _closure(pool: GPUPool, node: NodeState, usable: UsableNode | None, gpus: in
         return _tainted(pool, taints)
     if usable is None:
         return _cause("has engines that answer nothing", "have engines that answer nothing")
+    if usable.unfit is not None:
+        other = f"another GPU than {pool.spec.gpu}: {usable.unfit.found}"
+        return _cause(f"has {other}", f"have {other}", usable.unfit.remedy, is_lasting=True)
     return _lacking(pool, node, gpus) if usable.gpus < gpus else None
 
 

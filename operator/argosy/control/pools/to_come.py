@@ -167,7 +167,7 @@ def _to_come(
 
 def _starting(snapshot: FleetSnapshot, nodes: PoolNodes, bound_s: float) -> frozenset[str]:
     """Nodes that have registered a moment ago and cannot take replicas yet."""
-    able = {node.name for node in nodes.usable if node.gpus or not node.takes_new}
+    able = {node.name for node in nodes.usable if (node.takes_new and node.gpus) or node.unfit is not None}
     occupied = {pod.destination for pod in snapshot.engine_pods}
     found = set()
     for name in set(nodes.all_names) - able - occupied:

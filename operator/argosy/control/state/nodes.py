@@ -4,7 +4,8 @@ Owns the assignment of nodes to pools, and three states of a node. It is *unusab
 on it is lost, because its condition changes only seconds later; where it is not ready and no engine on it
 answers; and where it is declared dead (out of service) or evicts engines at once (a NoExecute taint that
 the pool does not tolerate), whatever answers there. It is *closed* where its taints keep new pods off, or
-where it is not ready though its engines answer: those that run there stay. It is *leaving* where its
+where it is not ready though its engines answer, or where its labels contradict the pool's GPU: those that run
+there stay. It is *leaving* where its
 removal is announced (`state.departure`; a cordon is an announcement): what runs there serves until its
 successors on other nodes do, and stays where no other node has room. So is a *former* node: one that its pool
 selects no longer (its labels or the pool's selector were edited) while replicas of the pool run there; until
@@ -20,6 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from argosy.api import GPUPool
+from argosy.api.conditions import Reason
+from argosy.control.hardware.labels import Unfit, node_check
 from argosy.control.memory import HeldPool
 from argosy.control.state.departure import departure, is_candidate, is_declared_dead
 from argosy.keys import DeploymentKey
@@ -49,6 +52,7 @@ class UsableNode:
     departure:    why its replicas should leave it, as the end of a sentence; empty where they may stay
     is_ready:     False for a node that is not ready though its engines answer
     is_candidate: the autoscaler may remove it, if it stays empty
+    unfit:        why it does not have the GPU of its pool; None where nothing on it contradicts the pool
     """
 
     name: str
@@ -57,6 +61,7 @@ class UsableNode:
     departure: str = ""
     is_ready: bool = True
     is_candidate: bool = False
+    unfit: Unfit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +245,25 @@ def evicted_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     return frozenset(found)
 
 
+def mismatch(gpu: str, nodes: PoolNodes) -> str:
+    """The sentence on the nodes that do not have their pool's GPU, by cause; empty where all have it."""
+    by_cause: dict[Unfit, list[str]] = {}
+    for node in nodes.usable:
+        if node.unfit is not None:
+            by_cause.setdefault(node.unfit, []).append(node.name)
+    if not by_cause:
+        return ""
+    causes = list(by_cause.items())[:MOST_NAMED]
+    found = "; ".join(f"{_named_nodes(names)}: {cause.found}" for cause, names in causes)
+    remedies = dict.fromkeys(cause.remedy for cause, _ in causes)
+    return Reason.GPU_MISMATCH.sentence(gpu=gpu, found=found, remedy="; ".join(remedies))
+
+
+def _named_nodes(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"node{'s' if len(names) > 1 else ''} {', '.join(names[:MOST_NAMED])}{more}"
+
+
 def unusable_text(snapshot: FleetSnapshot, pool: str, lost: frozenset[str]) -> str:
     """`node n1: it is not Ready, node n2: pod default/p is Terminating and has not ended and 2 more`."""
     nodes, item = pool_nodes(snapshot, lost)[pool], snapshot.pools[pool]
@@ -286,18 +310,22 @@ def _usable_nodes(
     lost: frozenset[str],
 ) -> tuple[UsableNode, ...]:
     usable: list[UsableNode] = []
+    unfit_of = node_check(pool.spec)
     for node in members:
         on_it = pods.get(node.name, [])
         if not _is_usable(pool, node, on_it, lost):
             continue
+        unfit = unfit_of(node)
+        takes_new = unfit is None and _takes_new_pods(pool, node)
         usable.append(
             UsableNode(
                 name=node.name,
-                gpus=_usable_gpus(pool, node, on_it, lost),
-                takes_new=_takes_new_pods(pool, node),
+                gpus=_usable_gpus(pool, node, on_it, lost) if takes_new else _held_gpus(pool, on_it, lost),
+                takes_new=takes_new,
                 departure=departure(node),
                 is_ready=node.ready,
                 is_candidate=is_candidate(node),
+                unfit=unfit,
             )
         )
     return tuple(usable)
@@ -316,8 +344,6 @@ def _is_usable(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: froz
 
 def _usable_gpus(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: frozenset[str]) -> int:
     resource = pool.spec.resource_name
-    if not _takes_new_pods(pool, node):
-        return _held_gpus(pool, on_it, lost)
     own = min(node.allocatable.get(resource, 0), pool.spec.gpus_per_node)
     foreign = sum(p.devices.get(resource, 0) for p in on_it if not p.deployment and p.node)
     # A lost engine beside answering ones keeps its GPUs: they are not free.

@@ -14,15 +14,14 @@ from argosy.api.gpupool import GPUPoolStatus
 from argosy.control.candidates.resolve import no_nodes
 from argosy.control.cells import known_cells
 from argosy.control.decision import RunningCost
-from argosy.control.state.nodes import MOST_NAMED, PoolNodes, SharedNodes, unhealthy_gpus
+from argosy.control.hardware.declared import GpuFault, pool_gpu
+from argosy.control.state.nodes import MOST_NAMED, PoolNodes, SharedNodes, mismatch, unhealthy_gpus
 from argosy.control.state.owners import group_by_deployment
 from argosy.control.status.leaving import leaving_nodes, remark
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.awaited import pool_verdict
-from argosy.control.status.verdict import Verdict, because, dated, false, true
+from argosy.control.status.verdict import Verdict, because, dated, true
 from argosy.keys import ClassKey, GroupName, ModelKey
-from argosy.perf.catalogue import find_gpu, gpus
-from argosy.perf.protocol import OutOfRange
 from argosy.snapshot.cluster import LABEL_MODEL, LABEL_POOL, PodState, label_value
 
 
@@ -158,10 +157,12 @@ def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verd
     ready = remark(reported, on_it) or true(ConditionType.READY, Reason.READY)
     if shared and ready.reason is Reason.READY:
         ready = Verdict(ConditionType.READY, ConditionStatus.TRUE, Reason.NODES_SHARED, shared)
-    if isinstance(find_gpu(item.spec.gpu), OutOfRange):
-        parts = {"gpu": item.spec.gpu, "known": ", ".join(g.name for g in gpus())}
-        accepted = false(ConditionType.ACCEPTED, Reason.UNKNOWN_GPU, **parts)
-        ready = false(ConditionType.READY, Reason.UNKNOWN_GPU, **parts)
+    fault, unfit = pool_gpu(item.spec), mismatch(item.spec.gpu, nodes)
+    if unfit:
+        accepted = because(ConditionType.ACCEPTED, Reason.GPU_MISMATCH, unfit)
+    if isinstance(fault, GpuFault):
+        accepted = because(ConditionType.ACCEPTED, fault.reason, fault.message)
+        ready = because(ConditionType.READY, fault.reason, fault.message)
     elif nodes.older_claimant:
         parts = {"field": "spec.nodeSelector", "winner": f"GPUPool {nodes.older_claimant}"}
         sentence = shared or Reason.CONFLICTED.sentence(**parts)

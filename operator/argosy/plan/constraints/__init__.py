@@ -12,6 +12,7 @@ from argosy.plan.constraints.limits import Budget, Ceilings, Floors, LastReplica
 from argosy.plan.constraints.load import Load
 from argosy.plan.constraints.nodes import Nodes
 from argosy.plan.constraints.packing import Packing
+from argosy.plan.constraints.quotas import Quotas
 from argosy.plan.constraints.serving import Serving
 from argosy.plan.constraints.transition import Transition
 from argosy.plan.solver.model import SizingModel
@@ -30,6 +31,7 @@ ALL: tuple[SizingConstraint, ...] = (
     Packing(),
     Nodes(),
     Ceilings(),
+    Quotas(),
     Floors(),
     LastReplicas(),
     Staying(),

@@ -146,6 +146,7 @@ CLOSED = replace(NODE, taints=(Taint("a", "b", "NoSchedule"),))
         pytest.param(
             (replace(NODE, allocatable={}, created_s=90.0),), (4, 2), id="its device plugin is not up yet"
         ),
+        pytest.param((replace(CLOSED, created_s=90.0),), (4, 2), id="a taint of its start is still there"),
         pytest.param(
             (replace(NODE, ready=False, created_s=-900.0),), (3, 2), id="an old one that is not Ready exists"
         ),

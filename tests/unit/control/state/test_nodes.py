@@ -129,10 +129,10 @@ def test_a_node_belongs_to_the_oldest_pool_that_names_it() -> None:
         )
 
     wide = born(a_pool("wide", nodeSelector={"kubernetes.io/os": "linux"}), "2026-01-02T00:00:00Z")
-    narrow = born(a_pool("narrow", nodeSelector={"nvidia.com/gpu.product": "x"}), "2026-01-01T00:00:00Z")
+    narrow = born(a_pool("narrow", nodeSelector={"nvidia.com/gpu.product": "L40S"}), "2026-01-01T00:00:00Z")
     labels = {"kubernetes.io/os": "linux"}
     nodes = [
-        NodeState("both", {**labels, "nvidia.com/gpu.product": "x"}, {NVIDIA: 2}, ready=True),
+        NodeState("both", {**labels, "nvidia.com/gpu.product": "L40S"}, {NVIDIA: 2}, ready=True),
         NodeState("one", labels, {NVIDIA: 2}, ready=True),
     ]
     shared = (SharedNodes("narrow", "wide", ("both",)),)
