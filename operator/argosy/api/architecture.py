@@ -14,7 +14,6 @@ from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import Value
 from argosy.dtype import Dtype
 
-
 _PARAMETERS = 2**50
 """More than any model has."""
 

@@ -169,7 +169,8 @@ _OF_REPLICAS = {
         " or {until_s} s have passed; check the network between the operator, Envoy and the nodes."
     ),
     "NoNodes": (
-        "spec.nodeSelector: no usable node carries {selector}; add such a node or correct spec.nodeSelector."
+        "spec.nodeSelector: no usable node carries {selector}; add such a node, correct spec.nodeSelector, or"
+        " set spec.nodes.max where an autoscaler brings nodes."
     ),
     "NodesShared": (
         "{nodes}: spec.nodeSelector of GPUPool {older} and of GPUPool {younger} select them; they belong to"

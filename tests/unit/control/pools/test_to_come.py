@@ -13,8 +13,10 @@ from argosy.api import GPUPool
 from argosy.api.gpupool import GPUPoolStatus
 from argosy.control.memory import NodeMemory
 from argosy.control.pools.to_come import with_nodes_to_come
+from argosy.control.recheck import changed_since
 from argosy.control.state.nodes import pool_nodes
 from argosy.control.state.waiting import provisioning_s
+from argosy.rollout import ReleasePod
 from argosy.snapshot.cluster import NodeState, Taint
 
 DELAY_S = 90.0
@@ -166,3 +168,24 @@ def test_a_pool_without_bounds_gets_no_nodes() -> None:
 def test_the_delay_that_was_observed_before_a_restart_is_used() -> None:
     pool = a_growing_pool().model_copy(update={"status": GPUPoolStatus(provisioning_seconds=240.0)})
     assert [provisioning_s(each) for each in (pool, a_growing_pool(), a_pool())] == [240.0, 60.0, 300.0]
+
+
+def test_replicas_on_a_node_that_is_drained_are_succeeded_on_one_that_comes() -> None:
+    world = a_world(a_growing_pool())
+    world.settle()
+    [old] = world.nodes
+    serving, world.serving_over_time = sum(world.serving().values()), []
+    world.nodes[old] = replace(world.nodes[old], taints=(Taint("karpenter.sh/disrupted", "", "NoSchedule"),))
+    world.settle()
+    assert {pod.node for pod in world.pods.values()} == {"l40s-came-1"}
+    assert min(world.serving_over_time) == serving
+
+
+def test_a_release_is_void_once_the_pod_has_lost_its_gate() -> None:
+    world = a_world(a_growing_pool(), delay_s=None)
+    world.act()
+    decision = world.decide()
+    [first, *_] = [each for each in decision.steps if isinstance(each.step, ReleasePod)]
+    assert changed_since(first, world.snapshot()) == ""
+    world.take(first.step)
+    assert changed_since(first, world.snapshot()) == f"pod {first.step.pod} has its node already"
