@@ -15,9 +15,8 @@ from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.api.servedmodel import Exchange
-from argosy.control.memory import NodeMemory
+from argosy.control.memory import NodeMemory, Quarantine
 from argosy.control.refused.evidence import Evidence, evidence, option_of
-from argosy.control.refused.memory import Quarantine
 from argosy.control.revision.decided import Hold, Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.differences import Difference, Wanted, differences
