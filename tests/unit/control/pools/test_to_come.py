@@ -14,6 +14,7 @@ from argosy.api.gpupool import GPUPoolStatus
 from argosy.control.memory import NodeMemory
 from argosy.control.pools.to_come import with_nodes_to_come
 from argosy.control.recheck import changed_since
+from argosy.control.refused.evidence import evidence
 from argosy.control.state.nodes import pool_nodes
 from argosy.control.state.waiting import provisioning_s
 from argosy.rollout import ReleasePod
@@ -189,3 +190,15 @@ def test_a_release_is_void_once_the_pod_has_lost_its_gate() -> None:
     assert changed_since(first, world.snapshot()) == ""
     world.take(first.step)
     assert changed_since(first, world.snapshot()) == f"pod {first.step.pod} has its node already"
+
+
+def test_a_pod_that_waits_for_a_node_to_come_is_not_taken_for_refused_by_the_cluster() -> None:
+    world = a_world(a_growing_pool(placement="Scheduler"), delay_s=None)
+    world.act()
+    for pod in list(world.pods.values()):
+        words = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+        world.pods[pod.key] = replace(pod, unschedulable=words)
+    world.now_s += 60.0
+    assert evidence(world.snapshot()) == {}
+    world.apply(a_pool(placement="Scheduler"))
+    assert len(evidence(world.snapshot())) == 1
