@@ -178,7 +178,8 @@ _OF_REPLICAS = {
         " or {until_s} s have passed; check the network between the operator, Envoy and the nodes."
     ),
     "NoNodes": (
-        "spec.nodeSelector: no usable node carries {selector}; add such a node or correct spec.nodeSelector."
+        "spec.nodeSelector: no usable node carries {selector}; add such a node, correct spec.nodeSelector, or"
+        " set spec.nodes.max where an autoscaler brings nodes."
     ),
     "NodesShared": (
         "{nodes}: spec.nodeSelector of GPUPool {older} and of GPUPool {younger} select them; they belong to"
@@ -196,6 +197,21 @@ _OF_REPLICAS = {
     "NodesLeaving": (
         "It is served, and {nodes}; no other node has room for the successors of {replicas}: add a node to"
         " GPUPool {pool}."
+    ),
+    "NodesToCome": (
+        "{ready} of {desired} replicas get requests; {waiting} since {since} for nodes of GPUPool {pool} that"
+        " do not exist yet: an autoscaler brings one in about {delay_s} s. If none has come by {until}, other"
+        " hardware is tried."
+    ),
+    "NodesMayCome": (
+        "No node takes new replicas now; up to {most} come where replicas wait for them (spec.nodes.max is"
+        " {max}), each in about {delay_s} s."
+    ),
+    "NodesNotComing": (
+        "pool {pool}: replicas waited for {waited_s} s and no node came (spec.nodes.max is {max}, {number}"
+        " exist); until {until} none is asked for, and other hardware is used where there is any. Look at the"
+        " autoscaler's log and at the events of the pods: a quota, a zone without such machines, or a node"
+        " group whose labels or taints are not those of spec.nodeSelector and spec.tolerations."
     ),
     "ModelTooLarge": (
         "spec.parallelShapes: {model_id} fits no pool ({detail}); allow a larger tensorParallel, lower"

@@ -21,6 +21,7 @@ from argosy.control.candidates.variants import template_fault, variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.control.hardware.declared import GpuFault, pool_gpu
 from argosy.control.pools.closures import closures, closures_text
+from argosy.control.pools.to_come import not_coming
 from argosy.control.state.nodes import PoolNodes, closed_pods, mismatch, selector_text
 from argosy.control.state.restarts import Orders, ordered_restarts
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
@@ -260,8 +261,9 @@ def capacity_refusal(variant: Variant, answer: Capacity | OutOfRange) -> Refusal
 
 def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal:
     found = closures(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
-    if nodes.open and all(each.is_small for each in found):
-        needed, largest = variant.gpus, max(node.gpus for node in nodes.open)
+    most = nodes.to_come.gpus if nodes.to_come is not None else 0
+    if (nodes.open or most) and all(each.is_small for each in found):
+        needed, largest = variant.gpus, max([most, *(node.gpus for node in nodes.open)])
         return Refusal.of(
             Reason.UNPLACEABLE,
             replicas="The",
@@ -270,7 +272,7 @@ def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Ref
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
     reason, sentence = no_nodes(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
-    is_named = reason is Reason.NODES_CLOSED
+    is_named = reason in (Reason.NODES_CLOSED, Reason.NODES_NOT_COMING)
     return Refusal(reason, sentence if is_named else f"pool {nodes.pool}: {sentence}")
 
 
@@ -279,9 +281,11 @@ def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes, gpus: int
     Ready, or something keeps replicas off each.
     """
     selector, number = selector_text(pool), len(nodes.all_names)
-    if number and not any(snapshot.nodes[name].ready for name in nodes.all_names):
+    if nodes.held is None and number and not any(snapshot.nodes[name].ready for name in nodes.all_names):
         reason = Reason.NODES_NOT_READY
         return reason, reason.sentence(number=number, selector=selector)
+    if nodes.held is not None:
+        return Reason.NODES_NOT_COMING, not_coming(pool, nodes, nodes.held)
     if nodes.usable and all(node.unfit is not None for node in nodes.usable):
         return Reason.GPU_MISMATCH, mismatch(pool.spec.gpu, nodes)
     if number:

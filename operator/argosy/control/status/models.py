@@ -21,6 +21,7 @@ from argosy.control.status.classes import unplaced
 from argosy.control.status.engines.metrics_read import metrics_verdicts
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.adopted import model_verdict
+from argosy.control.status.rollout.awaited import awaited_verdict
 from argosy.control.status.rollout.exchange import exchange_of, exchanging_verdict
 from argosy.control.status.rollout.held import room_held, served_by_held
 from argosy.control.status.rollout.last_replica import interrupted_verdict, waits_verdict
@@ -107,6 +108,8 @@ def _ready(reported: Reported, key: ModelKey, pods: list[PodState]) -> Verdict:
         now = exchange_of(reported, planned, pods)
         held = room_held(reported, planned, pods)
         served = held or _last_replica(reported, names) or exchanging_verdict(now) or served
+        if served.status is not ConditionStatus.TRUE and served.reason is not Reason.EXCHANGING:
+            served = awaited_verdict(reported, planned) or served
     refused = refused_verdict(reported, names, served)
     if refused.status is ConditionStatus.TRUE:
         return (

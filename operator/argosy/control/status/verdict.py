@@ -52,6 +52,7 @@ _REFUSAL_ORDER = (
     Reason.SERVED_NAME_MISMATCH,
     Reason.POD_TEMPLATE_REFUSED,
     Reason.UNKNOWN_MODEL,
+    Reason.NODES_NOT_COMING,
     Reason.NODES_NOT_READY,
     Reason.NO_NODES,
     Reason.NODES_CLOSED,
