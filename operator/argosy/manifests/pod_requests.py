@@ -15,7 +15,7 @@ from argosy.snapshot.cluster import ROOM
 
 
 def pod_requests(spec: Mapping[str, Any]) -> dict[str, int]:
-    """Of the containers together, or of an init container where that asks for more; sidecars count in both."""
+    """Of the containers together, or of an init container that asks for more; sidecars count in both."""
     running, starting = Counter[str](), Counter[str]()
     for each in spec.get("initContainers") or ():
         if each.get("restartPolicy") == "Always":

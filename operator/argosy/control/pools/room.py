@@ -50,7 +50,8 @@ def too_little(
 def _closure(resource: str, nodes: list[NodeState], variant: Variant, asked: int) -> Closure:
     unit, words = _UNITS[resource]
     most = math.floor(100 * max(node.room[resource] for node in nodes) / unit) / 100
-    what = f"at most {most:g}{words}, and a replica of {variant.name} asks for {math.ceil(100 * asked / unit) / 100:g}"
+    needed = math.ceil(100 * asked / unit) / 100
+    what = f"at most {most:g}{words}, and a replica of {variant.name} asks for {needed:g}"
     remedy = (
         f"lower {resource} in spec.engine.resources.requests of ServedModel {variant.model_key}, or what"
         " spec.engine.podTemplatePatch adds to it, or use larger nodes"

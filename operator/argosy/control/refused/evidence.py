@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from argosy.control.state.waiting import UNSCHEDULED_AFTER_S
 from argosy.keys import DeploymentKey, NamespacedName
-from argosy.snapshot.admission.scheduling import scheduling_refusal
+from argosy.snapshot.admission.scheduling import scheduling_refusal, waits_for_claim
 from argosy.snapshot.admission.words import ClusterRefusal, Refuser, cluster_refusal
 from argosy.snapshot.cluster import LABEL_POOL, LABEL_VARIANT, PodState, label_value
 from argosy.snapshot.fleet import FleetSnapshot
@@ -91,7 +91,8 @@ def _is_refused(pod: PodState, now_s: float) -> bool:
 def _no_node(pod: PodState, snapshot: FleetSnapshot) -> Evidence | None:
     label = pod.labels.get(LABEL_POOL, "")
     pool = next((p for name, p in snapshot.pools.items() if label_value(name) == label), None)
-    if pool is not None and pool.spec.nodes is not None and not pod.assigned_node:
+    is_growing = pool is not None and pool.spec.nodes is not None and not pod.assigned_node
+    if is_growing and not waits_for_claim(pod.unschedulable):
         return None  # an autoscaler brings its node: `pools.to_come` says for how long that is awaited
     resource = pool.spec.resource_name if pool is not None else next(iter(pod.devices), "")
     refusal = scheduling_refusal(pod.unschedulable, pod.namespace, pool.key if pool else label, resource)
