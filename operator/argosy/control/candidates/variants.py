@@ -17,8 +17,7 @@ from argosy.api.servedmodel import ParallelShape
 from argosy.control.hardware.declared import pool_gpu
 from argosy.keys import GroupName
 from argosy.manifests import EngineWorkload, deployment_manifest, pod_template
-from argosy.manifests.engine_resources import engine_resources
-from argosy.manifests.pod_requests import pod_requests
+from argosy.manifests.pod_requests import workload_requests
 from argosy.snapshot import Architecture, Dtype, EngineSettings, Gpu, Variant
 from argosy.snapshot.architecture import Family, WeightLayout
 from argosy.snapshot.cluster import ENGINE_CONTAINER
@@ -75,10 +74,7 @@ def template_fault(snapshot: FleetSnapshot, variant: Variant) -> str | None:
 
 def requests_of(snapshot: FleetSnapshot, variant: Variant) -> dict[str, int]:
     """What the scheduler keeps free for one replica beside its GPUs, in thousandths by resource."""
-    if variant.engine.pod.pod_template_patch:
-        return pod_requests(pod_template(_trial(snapshot, variant))["spec"])
-    resources = engine_resources(variant, snapshot.pools[variant.pool].spec.resource_name)
-    return pod_requests({"containers": [{"resources": resources}]})
+    return workload_requests(_trial(snapshot, variant))
 
 
 def _trial(snapshot: FleetSnapshot, variant: Variant) -> EngineWorkload:

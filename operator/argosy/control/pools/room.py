@@ -1,6 +1,7 @@
 """Whether a replica's requests of CPU, memory and disk fit on any node of its pool.
 
-Owns the comparison with what nodes offer, other pods aside: what does not fit then fits never. Input: a
+Owns the comparison with what nodes offer, other pods aside: what does not fit then fits never; and how many
+replicas of one Deployment a node has room for. Input: a
 snapshot, a pool's nodes, a variant and its pod's requests. Output: `Closure`s, none where it fits or where
 nodes do not say what they offer. An autoscaler may bring a node that is large enough: it knows the pod.
 """
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 
 from argosy.control.pools.closures import Closure
 from argosy.control.state.nodes import PoolNodes
+from argosy.manifests import EngineWorkload
+from argosy.manifests.pod_requests import workload_requests
 from argosy.snapshot import Variant
 from argosy.snapshot.cluster import NodeState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -45,6 +48,20 @@ def too_little(
             return ()
         by_resource.setdefault(lacking, []).append(node)
     return tuple(_closure(each, by_resource[each], variant, requests[each]) for each in sorted(by_resource))
+
+
+def most_on(snapshot: FleetSnapshot, nodes: PoolNodes, workload: EngineWorkload) -> dict[str, int]:
+    """By node, for how many replicas it has CPU, memory and disk, where it has GPUs for more of them."""
+    if not offers_room(snapshot, nodes):
+        return {}
+    requests, gpus = workload_requests(workload), workload.variant.gpus
+    found = {}
+    for node in nodes.open:
+        room = snapshot.nodes[node.name].room
+        most = min((room[r] // n for r, n in requests.items() if n and r in room), default=math.inf)
+        if most < node.gpus // gpus:
+            found[node.name] = int(most)
+    return found
 
 
 def _closure(resource: str, nodes: list[NodeState], variant: Variant, asked: int) -> Closure:

@@ -60,6 +60,23 @@ def test_an_autoscaler_may_bring_a_node_that_is_large_enough() -> None:
     assert verdict(decision, "default/chat")[1] != "NodesClosed"
 
 
+def test_replicas_go_to_the_nodes_that_have_enough() -> None:
+    large = {"cpu": 20_000, "memory": 64 * GIB}
+    world = a_world({"cpu": 1_000}, {"cpu": 1_000}, large, large)
+    world.settle()
+    assert {pod.node for pod in world.pods.values()} == {"l40s-2", "l40s-3"}
+
+
+def test_of_replicas_for_which_nodes_have_gpus_and_no_cpu_users_are_told() -> None:
+    world = a_world({"cpu": 9_000})
+    world.run(90, period_s=10)
+    decision = world.act()
+    assert verdict(decision, "default/chat") == ("False", "Unplaceable")
+    message = condition(decision, "default/chat")["message"]
+    assert "where 1 GPUs of pool l40s are free together, CPU, memory or disk is for fewer; lower" in message
+    assert sum(world.serving().values()) == 1
+
+
 def test_a_larger_node_ends_it() -> None:
     world = a_world({"cpu": 1_000})
     world.act()
