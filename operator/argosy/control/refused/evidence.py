@@ -7,9 +7,12 @@ business.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from argosy.api import GPUPool
+from argosy.control.state.nodes import untolerated
 from argosy.control.state.waiting import UNSCHEDULED_AFTER_S
 from argosy.keys import DeploymentKey, NamespacedName
 from argosy.snapshot.admission.scheduling import scheduling_refusal
@@ -94,12 +97,36 @@ def _no_node(pod: PodState, snapshot: FleetSnapshot) -> Evidence | None:
     if pool is not None and pool.spec.nodes is not None and not pod.assigned_node:
         return None  # an autoscaler brings its node: `pools.to_come` says for how long that is awaited
     resource = pool.spec.resource_name if pool is not None else next(iter(pod.devices), "")
-    refusal = scheduling_refusal(pod.unschedulable, pod.namespace, pool.key if pool else label, resource)
+    refusal = scheduling_refusal(
+        pod.unschedulable,
+        pod.namespace,
+        pool.key if pool else label,
+        resource,
+        has_room=pool is not None and _has_room(pod, pool, snapshot),
+    )
     if refusal is None or pod.unschedulable_since_s is None:
         return None
     option = option_of(pod.namespace, pod.labels.get(LABEL_VARIANT, ""))
     is_pinned = bool(pod.assigned_node)
     return Evidence(option, refusal, pod.unschedulable_since_s, f"pod {pod.key}", is_pinned)
+
+
+def _has_room(pod: PodState, pool: GPUPool, snapshot: FleetSnapshot) -> bool:
+    """Whether a node that the pod may go to has its GPUs free."""
+    resource, selector = pool.spec.resource_name, pool.spec.node_selector.items()
+    held: Counter[str] = Counter()
+    for other in snapshot.pods.values():
+        if other.holds_devices:
+            held[other.destination] += other.devices.get(resource, 0)
+    return any(
+        node.allocatable.get(resource, 0) - held[node.name] >= pod.devices.get(resource, 0)
+        for node in snapshot.nodes.values()
+        if selector <= node.labels.items()
+        and pod.assigned_node in ("", node.name)
+        and node.ready
+        and not node.unschedulable
+        and not untolerated(pool, node)
+    )
 
 
 def _named(refusal: ClusterRefusal, snapshot: FleetSnapshot, namespace: str) -> ClusterRefusal:

@@ -154,6 +154,36 @@ def test_pods_that_no_node_takes_are_told_and_others_tried(placement: str, secon
     assert world.decisions[-1].refused == {"Scheduler": 1}
 
 
+def test_a_node_whose_gpus_are_taken_does_not_hide_what_the_others_lack() -> None:
+    world = RefusingWorld(placement="Scheduler")
+    world.no_node = {CHEAP: "0/7 nodes are available: 1 Insufficient nvidia.com/gpu, 3 Insufficient memory"}
+    world.run(15)
+    for status, reason, message in ready(world.decide()):
+        assert (status, reason) == ("False", "PodsUnschedulable")
+        assert "3 Insufficient memory. Free memory on the nodes of GPUPool l40s" in message
+    world.run(60, period_s=4.0)
+    assert world.planned() == {DEAR: 1}
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        pytest.param(4, "4 Insufficient nvidia.com/gpu, 4 Insufficient memory", id="full nodes"),
+        pytest.param(0, "1 Insufficient nvidia.com/gpu, 3 node(s) didn't match Pod's node affinity/selector"
+                     ", 3 node(s) had untolerated taint {a: b}", id="nothing that planning does not count"),
+    ],
+)  # fmt: skip
+def test_gpus_that_are_taken_are_no_refusal(others: int, words: str) -> None:
+    world = RefusingWorld(placement="Scheduler")
+    world.foreign = {
+        f"other/{n}": a_pod(f"other{n}", f"{CHEAP}-{n}", 2, deployment=DeploymentKey()) for n in range(others)
+    }
+    world.no_node = {CHEAP: f"0/7 nodes are available: {words}"}
+    world.run(60, period_s=4.0)
+    assert {reason for _, reason, _ in ready(world.decide())}.isdisjoint({"PodsUnschedulable"})
+    assert world.decisions[-1].refused == {}
+
+
 def test_a_pod_that_finds_a_node_ends_what_was_known_of_the_ones_before_it() -> None:
     world = RefusingWorld(placement="Scheduler")
     world.no_node = {CHEAP: TAINTED}
