@@ -2,7 +2,8 @@
 
 Owns the reading of the message of the condition PodScheduled (reason Unschedulable). Input: the message, what
 the pod is in, the resource of its GPUs. Output: a `ClusterRefusal`, or None where GPUs are missing: the
-planner counts these itself. Where it counts some as free, the other reasons are what keeps the pod off. What the scheduler tried by preemption is left out.
+planner counts these itself. Where it counts some as free, the other reasons are what keeps the pod off. What
+the scheduler tried by preemption is left out.
 """
 
 from __future__ import annotations
