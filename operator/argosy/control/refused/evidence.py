@@ -7,13 +7,10 @@ business.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from argosy.api import GPUPool
-from argosy.control.state.nodes import untolerated
-from argosy.control.state.waiting import UNSCHEDULED_AFTER_S
+from argosy.control.state.waiting import UNSCHEDULED_AFTER_S, is_kept_off, patience_s, provisioning_s
 from argosy.keys import DeploymentKey, NamespacedName
 from argosy.snapshot.admission.scheduling import scheduling_refusal
 from argosy.snapshot.admission.words import ClusterRefusal, Refuser, cluster_refusal
@@ -29,6 +26,7 @@ class Evidence:
     since_s: since when (seconds since the epoch)
     what:    what is refused, for sentences
     is_pinned: Argosy had chosen the node of the pod that the scheduler does not bind
+    awaits_s: an autoscaler may still bring a node that takes it within so many seconds
     """
 
     option: NamespacedName
@@ -36,6 +34,7 @@ class Evidence:
     since_s: float
     what: str
     is_pinned: bool = False
+    awaits_s: float = 0.0
 
 
 def option_of(namespace: str, variant: str) -> NamespacedName:
@@ -94,7 +93,9 @@ def _is_refused(pod: PodState, now_s: float) -> bool:
 def _no_node(pod: PodState, snapshot: FleetSnapshot) -> Evidence | None:
     label = pod.labels.get(LABEL_POOL, "")
     pool = next((p for name, p in snapshot.pools.items() if label_value(name) == label), None)
-    if pool is not None and pool.spec.nodes is not None and not pod.assigned_node:
+    is_kept = pool is not None and is_kept_off(pod, pool, snapshot)
+    may_come = pool is not None and pool.spec.nodes is not None and not pod.assigned_node
+    if may_come and not is_kept:
         return None  # an autoscaler brings its node: `pools.to_come` says for how long that is awaited
     resource = pool.spec.resource_name if pool is not None else next(iter(pod.devices), "")
     refusal = scheduling_refusal(
@@ -102,31 +103,14 @@ def _no_node(pod: PodState, snapshot: FleetSnapshot) -> Evidence | None:
         pod.namespace,
         pool.key if pool else label,
         resource,
-        has_room=pool is not None and _has_room(pod, pool, snapshot),
+        is_kept_off=is_kept,
     )
     if refusal is None or pod.unschedulable_since_s is None:
         return None
     option = option_of(pod.namespace, pod.labels.get(LABEL_VARIANT, ""))
     is_pinned = bool(pod.assigned_node)
-    return Evidence(option, refusal, pod.unschedulable_since_s, f"pod {pod.key}", is_pinned)
-
-
-def _has_room(pod: PodState, pool: GPUPool, snapshot: FleetSnapshot) -> bool:
-    """Whether a node that the pod may go to has its GPUs free."""
-    resource, selector = pool.spec.resource_name, pool.spec.node_selector.items()
-    held: Counter[str] = Counter()
-    for other in snapshot.pods.values():
-        if other.holds_devices:
-            held[other.destination] += other.devices.get(resource, 0)
-    return any(
-        node.allocatable.get(resource, 0) - held[node.name] >= pod.devices.get(resource, 0)
-        for node in snapshot.nodes.values()
-        if selector <= node.labels.items()
-        and pod.assigned_node in ("", node.name)
-        and node.ready
-        and not node.unschedulable
-        and not untolerated(pool, node)
-    )
+    awaits_s = patience_s(provisioning_s(pool)) if pool is not None and may_come else 0.0
+    return Evidence(option, refusal, pod.unschedulable_since_s, f"pod {pod.key}", is_pinned, awaits_s)
 
 
 def _named(refusal: ClusterRefusal, snapshot: FleetSnapshot, namespace: str) -> ClusterRefusal:

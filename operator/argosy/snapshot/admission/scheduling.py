@@ -32,28 +32,33 @@ def scheduling_words(message: str) -> str:
 
 
 def scheduling_refusal(
-    words: str, namespace: str, pool: str, resource: str, *, has_room: bool = False
+    words: str, namespace: str, pool: str, resource: str, *, is_kept_off: bool = False
 ) -> ClusterRefusal | None:
     """Why no node takes a pod of a pool; None where GPUs of this resource are what nodes lack, or where
     nothing is said.
 
-    has_room: an open node of the pool has GPUs enough: nodes that lack them do not explain why that one is
-    refused
+    is_kept_off: nodes that lack GPUs do not explain it, since others have them
     """
     lacking = set(_SHORT_OF.findall(words))
-    if not words or (resource in lacking and not (has_room and _says_more(words, resource))):
+    if not words or (resource in lacking and not is_kept_off):
         return None
     remedy = _remedy(words, lacking - {resource}, namespace, pool)
     return ClusterRefusal(Refuser.SCHEDULER, "The scheduler", words, remedy, pool)
 
 
-def _says_more(words: str, resource: str) -> bool:
-    """Whether there is a reason besides those that planning counts."""
+def uncounted_reasons(words: str, resource: str) -> bool:
+    """Whether the scheduler names a reason besides those that planning counts."""
     for reason in words.partition(": ")[2].split(", "):
         found = _COUNTED.fullmatch(reason)
         if found is None or found["resource"] not in (None, resource):
             return True
     return False
+
+
+def num_nodes_short_of(words: str, resource: str) -> int:
+    """How many nodes lack this resource, in the scheduler's words."""
+    found = re.search(rf"(\d+) Insufficient {re.escape(resource)}(?![\w./-])", words)
+    return int(found[1]) if found is not None else 0
 
 
 def _remedy(words: str, lacking: set[str], namespace: str, pool: str) -> str:
