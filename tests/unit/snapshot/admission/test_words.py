@@ -102,6 +102,13 @@ MESSAGES = [
         id="a policy",
     ),
     pytest.param(
+        "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'team' denied request: failed to configure policy",
+        Refuser.POLICY,
+        "ValidatingAdmissionPolicy team",
+        "failed to configure policy",
+        id="a policy that cannot be used",
+    ),
+    pytest.param(
         'pods "a" is forbidden: error looking up service account ns/e: serviceaccount "e" not found',
         Refuser.MISSING,
         "The API server",
