@@ -102,10 +102,10 @@ MESSAGES = [
         id="a policy",
     ),
     pytest.param(
-        "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'team' denied request: failed to configure policy",
+        "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'team' denied request: no parameters",
         Refuser.POLICY,
         "ValidatingAdmissionPolicy team",
-        "failed to configure policy",
+        "no parameters",
         id="a policy that cannot be used",
     ),
     pytest.param(
