@@ -79,9 +79,9 @@ def test_sentences_and_their_number_are_bounded() -> None:
     assert hint.sentence.endswith(f"; and {40 - MOST_NAMED} more")
 
 
-@pytest.mark.parametrize("name", ["Authorization", "x-api-key", "cookie", "x-team-token"])
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "cookie", "x-team-token"])
 def test_what_lets_a_caller_in_is_not_told_to_those_without_it(name: str) -> None:
     match = {"headers": [{"name": name, "value": "Bearer sk-1"}], "models": ["llama"]}
     hints = hints_of([a_class("chat", match=match)], [a_model("llama")])
     assert "sk-1" not in str(hints)
-    assert f"header {name.lower()} (its value is not shown)" in hints.by_model[0].sentence.lower()
+    assert f"header {name} (its value is not shown)" in hints.by_model[0].sentence
