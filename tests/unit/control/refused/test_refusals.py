@@ -234,6 +234,19 @@ def test_the_plan_asks_for_no_more_gpus_than_a_quota_leaves() -> None:
     assert not any(d.pods_refused for d in world.deployments.values())
 
 
+@pytest.mark.parametrize(("resource", "planned"), [("pods", {CHEAP: 2}), ("count/pods", {DEAR: 1})])
+def test_pods_that_have_ended_count_only_where_objects_are_counted(
+    resource: str, planned: dict[str, int]
+) -> None:
+    world = RefusingWorld()
+    key = NamespacedName("default/pods")
+    world.quotas, world.is_quota_real = {str(key): QuotaState(key, {resource: "2"}, None)}, False
+    job = a_pod("job", phase="Succeeded", ready=False, deployment=DeploymentKey())
+    world.foreign = {job.key: job}
+    world.run(2)
+    assert world.planned() == planned
+
+
 def test_a_quota_that_leaves_too_little_is_named_with_what_is_needed() -> None:
     world = RefusingWorld(rate_per_s=40.0)
     world.quotas = a_quota(2)
