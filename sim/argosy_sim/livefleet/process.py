@@ -36,6 +36,9 @@ from argosy_sim.livefleet.kubelet.log_endpoint import LogEndpoint, ServingCertif
 from argosy_sim.livefleet.kubelet.nodes import Heartbeats, nodes_of
 from argosy_sim.livefleet.kubelet.pod_worker import Services
 from argosy_sim.livefleet.launch import AttachSettings
+from argosy_sim.livefleet.runtime.contract import ContainerRuntime
+from argosy_sim.livefleet.runtime.process import ProcessRuntime
+from argosy_sim.livefleet.runtime.simulated import SimulatedRuntime
 from argosy_sim.livefleet.spec import DEFAULT_FLEET, TAINT, LiveFleetSpec, load_spec
 from argosy_sim.livefleet.state import FleetLayout, FleetState
 from argosy_sim.livefleet.vllm.profiles import Profiles
@@ -55,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
         spec = load_spec(options.spec) if options.spec else DEFAULT_FLEET
         layout = FleetLayout(options.state_dir.resolve())
         attached = AttachSettings(options.pod_range, options.trial_image) if options.attach else None
-        uvloop.run(run(FleetOptions(options.kubeconfig, layout, spec, options.certificates, attached)))
+        uvloop.run(
+            run(FleetOptions(options.kubeconfig, layout, spec, options.certificates, attached, options.vllm))
+        )
     except ArgosyError as error:
         _log.error("%s", error)
         return 1
@@ -71,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--spec", type=Path, help="the fleet's description (YAML); a default fleet without")
     parser.add_argument("--certificates", type=Path, help="directory of kubelet.crt, kubelet.key, ca.crt")
+    parser.add_argument("--vllm", type=Path, help="Python with vLLM, which the pods then really run")
     parser.add_argument("--attach", action="store_true", help="to a cluster that is not ours, as root")
     parser.add_argument("--pod-range", help="with --attach: the /16 of the pods; the first free one without")
     parser.add_argument("--trial-image", help="with --attach: what a pod that tries to reach this host runs")
@@ -96,7 +102,8 @@ def _allow_many_sockets() -> None:
 class FleetOptions:
     """Where a fleet gets its rights from, keeps its state, and what it consists of.
 
-    `attached`: for a cluster that was there before; None for the embedded control plane.
+    `attached`: for a cluster that was there before; None for the embedded control plane. `vllm_python`: the
+    interpreter whose vLLM the pods really run; None for simulated engines.
     """
 
     kubeconfig: Path
@@ -104,6 +111,7 @@ class FleetOptions:
     spec: LiveFleetSpec
     certificates: Path | None
     attached: AttachSettings | None = None
+    vllm_python: Path | None = None
 
 
 async def run(options: FleetOptions) -> None:
@@ -137,8 +145,8 @@ async def _start(options: FleetOptions, stack: AsyncExitStack) -> tuple[Heartbea
     place = await _find_place(options, api, stack)
     spec, claim = place.spec, place.claim
     events = stack.enter_context(closing(EventLog(layout.events)))
-    profiles = Profiles(LibraryPerfModel(shipped_library(), {}), spec.load_seconds)
-    services = Services(api, events, profiles, claim, layout.pods, spec.crash_back_off_seconds)
+    runtime = _runtime(options)
+    services = Services(api, events, runtime, claim, layout.pods, spec.crash_back_off_seconds)
     kubelet = VirtualKubelet(nodes_of(spec, place.host_ip), services)
     stack.callback(kubelet.stop)
     kubelet_port = await _serve_logs(kubelet, place, stack)
@@ -160,6 +168,13 @@ async def _start(options: FleetOptions, stack: AsyncExitStack) -> tuple[Heartbea
     if spec.taint:
         _log.info("GPUPools need the toleration {key: %s, operator: Exists}", TAINT["key"])
     return heartbeats, kubelet
+
+
+def _runtime(options: FleetOptions) -> ContainerRuntime:
+    if options.vllm_python is not None:
+        return ProcessRuntime(options.vllm_python)
+    perf = LibraryPerfModel(shipped_library(), {})
+    return SimulatedRuntime(Profiles(perf, options.spec.load_seconds))
 
 
 async def _find_place(options: FleetOptions, api: KubeApi, stack: AsyncExitStack) -> Place:
