@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from argosy_sim.livefleet.runtime import container_init
@@ -28,10 +29,14 @@ _LAST_LINES_S = 1.0
 
 
 class ProcessRuntime:
-    """Runs every engine by the interpreter `python`, on the cores that this process may use."""
+    """Runs every engine by the interpreter `python`, on the cores that this process may use.
 
-    def __init__(self, python: Path) -> None:
+    folder: where engines run; a model's name may be a path from there.
+    """
+
+    def __init__(self, python: Path, folder: Path) -> None:
         self._python = python
+        self._folder = folder
         self._engines_on: Counter[int] = Counter(dict.fromkeys(sorted(os.sched_getaffinity(0)), 0))
 
     def start(self, start: EngineStart) -> Engine | NotStarted:
@@ -43,30 +48,37 @@ class ProcessRuntime:
             return NotStarted(f"{program.words[0]} is no program of this host")
         core = min(self._engines_on, key=lambda each: (self._engines_on[each], each))
         self._engines_on[core] += 1
-        return ProcessEngine(start, program, core, self._python, self._give_back)
+        room = Room(core, self._python, self._folder, lambda: self._give_back(core))
+        return ProcessEngine(start, program, room)
 
     def _give_back(self, core: int) -> None:
         self._engines_on[core] -= 1
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What an engine gets of this host; `give_back` frees its core."""
+
+    core: int
+    python: Path
+    folder: Path
+    give_back: Callable[[], None]
+
+
 class ProcessEngine:
     """One container's processes."""
 
-    def __init__(
-        self, start: EngineStart, program: Program, core: int, python: Path, give_back: Callable[[int], None]
-    ) -> None:
+    def __init__(self, start: EngineStart, program: Program, room: Room) -> None:
         self._start = start
         self._program = program
-        self._core = core
-        self._python = python
-        self._give_back = give_back
+        self._room = room
         self._process: asyncio.subprocess.Process | None = None
         self._following: asyncio.Task[None] | None = None
         self._is_ended = self._is_killed = False
         self._last_line = ""
         self._environment = {name: os.environ[name] for name in _ENVIRONMENT_KEPT if name in os.environ}
         # vLLM binds its own threads: without this to every core of the host.
-        self._environment |= {"VLLM_CPU_OMP_THREADS_BIND": str(core), **program.environment}
+        self._environment |= {"VLLM_CPU_OMP_THREADS_BIND": str(room.core), **program.environment}
 
     @property
     def endpoint(self) -> str:
@@ -85,7 +97,7 @@ class ProcessEngine:
 
     async def load(self) -> None:
         """Start the process; its probes tell when it serves."""
-        self._start.say(f"INFO on core {self._core}: {' '.join(self._program.words)}")
+        self._start.say(f"INFO on core {self._room.core}: {' '.join(self._program.words)}")
         wrapper = [sys.executable, "-I", "-S", container_init.__file__, str(os.getpid())]
         self._process = await asyncio.create_subprocess_exec(
             *wrapper,
@@ -94,11 +106,12 @@ class ProcessEngine:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=self._environment,
+            cwd=self._room.folder,
             start_new_session=True,
             limit=_LINE_LIMIT,
         )
         with suppress(ProcessLookupError):  # it has ended already
-            os.sched_setaffinity(self._process.pid, {self._core})
+            os.sched_setaffinity(self._process.pid, {self._room.core})
         self._following = asyncio.create_task(self._follow(self._process))
 
     async def _follow(self, process: asyncio.subprocess.Process) -> None:
@@ -126,7 +139,7 @@ class ProcessEngine:
 
     async def pre_stop(self, hook: Object, is_over: Callable[[], bool]) -> None:
         """Run the hook as a process beside the engine; one that fails is a line of the log."""
-        words = hook_words(hook, self._start.address, self._python)
+        words = hook_words(hook, self._start.address, self._room.python)
         if words is None:
             return
         running = await asyncio.create_subprocess_exec(
@@ -134,6 +147,7 @@ class ProcessEngine:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            cwd=self._room.folder,
             env=self._environment,
         )
         ended = asyncio.ensure_future(running.communicate())
@@ -162,7 +176,7 @@ class ProcessEngine:
             return
         self._is_ended = self._is_killed = True
         self._signal_group(signal.SIGKILL)
-        self._give_back(self._core)
+        self._room.give_back()
 
     def freeze(self) -> None:
         """SIGSTOP to every process: the kernel keeps its sockets open."""

@@ -50,7 +50,7 @@ class Container:
             self.lines.append,
             lambda *each: self.deaths.append(each),
         )
-        engine = ProcessRuntime(Path(sys.executable)).start(start)
+        engine = ProcessRuntime(Path(sys.executable), Path.cwd()).start(start)
         assert isinstance(engine, ProcessEngine)
         self.engine = engine
 
@@ -151,6 +151,6 @@ async def test_a_dead_machines_engine_keeps_its_socket_and_answers_nothing(scrip
 async def test_a_program_that_is_not_there_is_a_sentence() -> None:
     container = {"command": ["/no/such/engine"], "args": ["--model", "tiny"]}
     start = EngineStart(container, "127.10.1.1", {}, "NVIDIA-L4", print, print)
-    assert ProcessRuntime(Path(sys.executable)).start(start) == NotStarted(
+    assert ProcessRuntime(Path(sys.executable), Path.cwd()).start(start) == NotStarted(
         "/no/such/engine is no program of this host"
     )
