@@ -347,6 +347,15 @@ ALERTS = (
         " these Deployments alone.",
     ),
     Alert(
+        "ArgosyReplicasRefused",
+        WARNING,
+        f"(sum by (instance, refuser) (argosy_refused_variants) > 0) {LEADS}",
+        "15m",
+        "The cluster ({{ $labels.refuser }}) refuses the replicas of {{ $value }} variants",
+        "Read Ready of the ServedModels (kubectl describe smodel): it names the object that refuses and what"
+        " remedies it; other hardware serves meanwhile where it can.",
+    ),
+    Alert(
         "ArgosyEnvoysRefused",
         WARNING,
         "max(argosy_envoy_connections_refused) > 0",

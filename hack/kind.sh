@@ -152,6 +152,7 @@ Look around (all of it took $SECONDS s):
   kubectl -n $NAMESPACE logs -f -l app.kubernetes.io/component=operator    # one line per decision
   kubectl -n $NAMESPACE port-forward service/argosy-gateway 8080:80        # then http://127.0.0.1:8080/v1/chat/completions
   kubectl patch gpool h100 --type=merge -p '{"spec":{"priceUsdPerHour":2}}'  # and watch chat move
+  .venv/bin/argosy down --all && .venv/bin/argosy sim demo --kubeconfig ~/.kube/config   # the demo's story, with objects of its own
   make kind-down                          # removes it all
 TEXT
 }

@@ -44,6 +44,27 @@ def written(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def canonical(host: str) -> str:
+    """An IP address in its one short form, as sockets and Envoy write it; any other host as it is.
+
+    An IPv4 address inside IPv6 (`::ffff:10.0.0.7`, the peer of a socket of both families) is the IPv4 one.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def is_every_address(host: str) -> bool:
+    """Whether it means every address of the machine, of its family or of both."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def _is_ipv6(text: str) -> bool:
     """Whether it is an IPv6 address, without brackets."""
     try:

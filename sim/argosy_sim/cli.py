@@ -320,7 +320,17 @@ def demo(  # noqa: PLR0913  (each argument is a flag)
     output: Annotated[Path, typer.Option(help="Where the report is left.")] = Path("build/demo"),
     kubeconfig: Annotated[
         Path | None,
-        typer.Option(help="On this cluster instead: kind on this host, without Argosy; Linux, as root."),
+        typer.Option(
+            help="On this cluster instead. With Argosy installed: its operator and Envoys, engines as"
+            " simulated pods (see `make kind`). Without: kind on this host, nodes are attached; Linux, root."
+        ),
+    ] = None,
+    simulator_image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGE",
+            help="With --kubeconfig and Argosy installed: of engines and load; else the one on the nodes.",
+        ),
     ] = None,
 ) -> None:
     """Run the whole loop on real components and report; exit code 3 unless all was kept, in time."""
@@ -334,7 +344,9 @@ def demo(  # noqa: PLR0913  (each argument is a flag)
         chosen.name if chosen is not None else "azure-conversation (built-in archetype: no trace was found)"
     )
     choice = LoadChoice(chosen, rate, seed, start_s, skip_bad_lines)
-    settings = DemoSettings(repository, output.resolve(), choice, name, trace is not None, kubeconfig)
+    settings = DemoSettings(
+        repository, output.resolve(), choice, name, trace is not None, kubeconfig, simulator_image
+    )
     raise typer.Exit(exit_code(run_demo(settings, _report_console())))
 
 

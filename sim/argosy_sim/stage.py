@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from argosy.files.objects import read_objects
+from argosy.files.manifests.reading import read_objects
 from argosy_sim.controlplane.cluster import ControlPlane, running
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.host.ports import LOOPBACK, free_ports, is_free

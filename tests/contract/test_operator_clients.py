@@ -70,6 +70,13 @@ def test_a_model_that_no_class_takes_is_an_openai_404(sdk: openai.OpenAI) -> Non
     }
 
 
+def test_the_sdk_lists_the_models_that_its_headers_reach(sdk: openai.OpenAI) -> None:
+    assert {model.id for model in sdk.models.list(extra_headers=CHAT)} == {"llama-8b", "llama-70b"}
+    found = sdk.models.retrieve("llama-70b")
+    assert (found.owned_by, found.object) == ("vllm", "model")
+    assert found.created > 1_700_000_000, "when the ServedModel was created"
+
+
 def test_a_class_without_a_replica_is_an_openai_503(stage: OperatorStage, sdk: openai.OpenAI) -> None:
     chat = stage.class_of("chat")
     orphan = {key: chat[key] for key in ("apiVersion", "kind", "spec")}

@@ -58,7 +58,7 @@ def pool(name: str, gpu: str, product: str) -> dict[str, Any]:
 TROUBLES: tuple[tuple[dict[str, Any], str, str], ...] = (
     ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TROUBLED}}, "", ""),
     (model("llama-8b", "meta-llama/Llama-3.1-8B-Instruct"), "", ""),
-    (pool("x9000", "X9000", "ACME-X9000"), "UnknownGpu", "spec.gpu: X9000 is not in the catalogue"),
+    (pool("x9000", "X9000", "ACME-X9000"), "UnknownGpu", 'spec.gpu: the GPU "X9000" is not in the catalogue'),
     (pool("empty", "A100", "NOWHERE"), "NoNodes", "spec.nodeSelector: no usable node carries"),
     (
         model("too-large", "meta-llama/Llama-3.1-70B-Instruct"),

@@ -170,6 +170,11 @@ CASES = (
     ),
     Case("ArgosyRemovalWaits", led("argosy_removal_waits", 1), led("argosy_removal_waits", 0)),
     Case("ArgosyFleetMissing", led("argosy_fleet_missing", 1), led("argosy_fleet_missing", 0)),
+    Case(
+        "ArgosyReplicasRefused",
+        led('argosy_refused_variants{refuser="LimitRange"}', 1),
+        led('argosy_refused_variants{refuser="LimitRange"}', 0),
+    ),
     Case("ArgosyFieldsContested", led("argosy_contested_fields", 2), led("argosy_contested_fields", 0)),
     Case(
         "ArgosyEnvoysRefused",

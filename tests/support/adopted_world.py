@@ -142,7 +142,8 @@ class AdoptedWorld(World):
         touched = getattr(step, "key", getattr(getattr(step, "workload", None), "key", ""))
         if isinstance(step, MarkVictim) and step.pod in self.mine_pods:
             self.written.append(step)
-            self.mine_pods[step.pod] = replace(self.mine_pods[step.pod], deletion_cost=step.cost)
+            pod = self.mine_pods[step.pod]
+            self.mine_pods[step.pod] = replace(pod, deletion_cost=step.cost, is_chosen=step.cost != 0)
         elif touched == KEY:
             wrong = CreateDeployment | DeleteDeployment | RestoreDeployment | ProtectReplicas | EndProtection
             assert not isinstance(step, wrong), step

@@ -424,7 +424,7 @@ class World:
             ready=False,
             deleting=False,
             gated="schedulingGates" in template["spec"],
-            devices={resource: int(count) for resource, count in limits.items()},
+            devices={resource: int(count) for resource, count in limits.items() if "/" in resource},
             ip=f"10.0.{self._num_pods // 250}.{self._num_pods % 250}",
             port=8000,
             created_s=self.now_s,

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.addresses import DEFAULT_ADS, host_and_port, peer_address, written
+from argosy.addresses import (
+    DEFAULT_ADS,
+    canonical,
+    host_and_port,
+    is_every_address,
+    peer_address,
+    written,
+)
 from argosy.errors import SpecError
 
 FLAG = "--ads"
@@ -63,3 +70,27 @@ def test_port_0_is_for_listening_only() -> None:
 @given(st.ip_addresses(), st.integers(1, 65535))
 def test_every_address_that_is_written_is_read_as_it_was(address: object, port: int) -> None:
     assert peer_address(written(str(address), port), FLAG) == (str(address), port)
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("10.0.0.7", "10.0.0.7"),
+        ("FD00:0010:0244::0012", "fd00:10:244::12"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("::ffff:10.0.0.7", "10.0.0.7"),
+        ("argosy.argosy-system.svc", "argosy.argosy-system.svc"),
+    ],
+)
+def test_an_address_has_one_form(host: str, found: str) -> None:
+    assert canonical(host) == found
+
+
+def test_every_address_of_either_family_is_told_from_one() -> None:
+    assert [is_every_address(each) for each in ("0.0.0.0", "::", "::1", "10.0.0.0", "name")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]

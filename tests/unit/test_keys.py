@@ -106,7 +106,7 @@ SPLITS_OF_OTHER_TEXT = {
     "operator/argosy/cli/screens/validation.py": "a model's id at Hugging Face",
     "operator/argosy/control/adoption/command_line.py": "the path of a program",
     "operator/argosy/control/candidates/calibration.py": "a container image",
-    "operator/argosy/files/objects.py": "an apiVersion, group/version",
+    "operator/argosy/files/manifests/reading.py": "an apiVersion, group/version",
     "operator/argosy/kube/failures.py": "a resource with its subresource",
     "operator/argosy/perf/catalogue/__init__.py": "a model's id at Hugging Face",
     "operator/argosy/perf/profiles/forms.py": "the key of a profile",

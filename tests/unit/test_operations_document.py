@@ -16,6 +16,7 @@ from argosy.api.conditions import SENTENCES, Reason
 from argosy.control.decision import EventRecord
 from argosy.control.edits.report import CHANGED_BY_HAND
 from argosy.control.picture.parting import TAKEN_OVER
+from argosy.control.refused.report import REFUSED, TRIED_AGAIN
 from argosy.control.status import changes
 from argosy.control.traffic.blindness import EVENT_REASONS, Blind
 from argosy.control.traffic.silent_engines import FELL_SILENT
@@ -54,6 +55,8 @@ OWN_EVENTS = {
     Reason.AUTOSCALED.value: "ServedModel: an autoscaler sets the number of replicas of a Deployment",
     Reason.NOT_AUTOSCALED.value: "ServedModel: no autoscaler does any more",
     Reason.STATE_RESTORED.value: "Fleet: etcd was restored to an older snapshot, all is listed anew",
+    REFUSED: "ServedModel: the cluster refuses replicas of a variant, which is left alone for a while",
+    TRIED_AGAIN: "ServedModel: what refused them has changed, and they may be planned again",
     "EngineRestarted": "ServedModel: an engine ended by itself and was started again",
     FELL_SILENT: "ServedModel: an engine has answered nothing for 15 s: its pod, its node, since when",
     "StreamsCut": "ServedModel: requests still ran when their replica's drain ended",

@@ -121,11 +121,19 @@ argosy.{{ .Release.Namespace }}.svc
 {{- if contains ":" $host }}[{{ $host }}]{{ else }}{{ $host }}{{ end }}:{{ index . 1 }}
 {{- end }}
 
-{{/* The files that Envoys of this release read: what `argosy envoy bootstrap` writes. A pod's name replaces the node id. */}}
+{{/* The files that Envoys of this release read: what `argosy envoy bootstrap` writes. A pod's name replaces the node id, the
+     release's namespace and the listening address theirs. */}}
 {{- define "argosy.bootstrap" -}}
 {{- $folder := ternary "files/envoy-tls" "files/envoy" .Values.certificates.enabled -}}
 {{- range $path, $_ := .Files.Glob (printf "%s/*.yaml" $folder) }}
 {{ base $path }}: |
-  {{- $.Files.Get $path | replace "argosy.argosy-system.svc" (include "argosy.adsHost" $) | trim | nindent 2 }}
+  {{- $text := $.Files.Get $path | replace "argosy.argosy-system.svc" (include "argosy.adsHost" $) }}
+  {{- $listen := $.Values.envoy.listenAddress }}
+  {{- $text = $text | replace "0.0.0.0:9902" (include "argosy.listen" (list $listen 9902) | quote) }}
+  {{- $text = $text | replace "address: 0.0.0.0" (printf "address: %q" $listen) }}
+  {{- if eq $listen "::" }}
+  {{- $text = $text | replace "port_value: 9902" "port_value: 9902\n        ipv4_compat: true" }}
+  {{- end }}
+  {{- $text | trim | nindent 2 }}
 {{- end }}
 {{- end }}

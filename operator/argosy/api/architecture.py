@@ -6,7 +6,7 @@ where it occurs there. `perf` computes memory and step times from them.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,13 +15,42 @@ from argosy.api.schema.value import Value
 from argosy.dtype import Dtype
 
 
+_PARAMETERS = 2**50
+"""More than any model has."""
+
+
+class DeclaredLayout(Value):
+    """How an engine spreads the weights over the GPUs of a replica, in parameters."""
+
+    split_tables: int = Field(
+        ge=0, le=_PARAMETERS, description="Embedding and output head, divided over the GPUs; never quantised."
+    )
+    whole_tables: int = Field(ge=0, le=_PARAMETERS, description="Of these, the same on every GPU.")
+    split: int = Field(
+        ge=0, le=_PARAMETERS, description="All other matrices, divided over the GPUs."
+    )
+    whole: int = Field(ge=0, le=_PARAMETERS, description="Of these, the same on every GPU.")
+    routers: int = Field(0, ge=0, le=_PARAMETERS, description="Routers of experts; never quantised.")
+    stored_split_bytes: int = Field(
+        0,
+        ge=0,
+        le=_PARAMETERS,
+        description="Bytes of the divided matrices, of a checkpoint that mixes number types. 0: as dtype.",
+    )
+    stored_whole_bytes: int = Field(
+        0, ge=0, le=_PARAMETERS, description="Bytes of the others, of such a checkpoint."
+    )
+
+
 class DeclaredArchitecture(Value):
     """A decoder's dimensions."""
 
     layers: int = Field(ge=1, le=1024, description="Layers (num_hidden_layers).")
     hidden_size: int = Field(ge=1, le=131072, description="Width of the model (hidden_size).")
     intermediate_size: int = Field(
-        ge=1, le=1048576, description="Width of a dense layer's MLP (intermediate_size)."
+        ge=0,
+        le=1048576,
+        description="Width of a dense layer's MLP (intermediate_size). 0: every layer has experts.",
     )
     attention_heads: int = Field(ge=1, le=1024, description="Query heads (num_attention_heads).")
     kv_heads: int = Field(ge=1, le=1024, description="Key and value heads (num_key_value_heads).")
@@ -41,11 +70,32 @@ class DeclaredArchitecture(Value):
     expert_intermediate_size: int = Field(
         0, ge=0, le=1048576, description="Width of one expert (moe_intermediate_size)."
     )
+    dense_layers: int = Field(
+        0, ge=0, le=1024, description="Layers with an MLP instead of experts, of a mixture of experts."
+    )
+    shared_expert_intermediate_size: int = Field(
+        0, ge=0, le=1048576, description="Width of the experts that every token uses, together."
+    )
+    tied_embeddings: bool = Field(
+        False, description="Whether the output head is the embedding (tie_word_embeddings)."
+    )
     mla_kv_dim: int = Field(
         0,
         ge=0,
         le=65536,
         description="Width of MLA's KV entry (kv_lora_rank + qk_rope_head_dim). 0: KV is per head.",
+    )
+    mla_rope_dim: int = Field(
+        0, ge=0, le=65536, description="The part of MLA's KV entry with the position (qk_rope_head_dim)."
+    )
+    index_dim: int = Field(
+        0, ge=0, le=65536, description="Sparse attention: width of the index entry (index_head_dim). 0: none."
+    )
+    full_kv_heads: int = Field(
+        0, ge=0, le=1024, description="KV heads of layers without a window. 0: as kvHeads."
+    )
+    full_head_dim: int = Field(
+        0, ge=0, le=4096, description="Width of a head of layers without a window. 0: as headDim."
     )
     sliding_window: int = Field(
         0,
@@ -59,6 +109,21 @@ class DeclaredArchitecture(Value):
         ge=0,
         le=1024,
         description="Layers without a KV cache (linear attention, Mamba): their state has a fixed size.",
+    )
+    state_bytes: int = Field(
+        0, ge=0, le=_PARAMETERS, description="Bytes of one sequence's state in all layers that keep one."
+    )
+    weight_block: int = Field(
+        0, ge=0, le=65536, description="Block of a block-quantised checkpoint (weight_block_size). 0: none."
+    )
+    family: Literal["dense", "moe", "mla", "windowed", "hybrid"] | None = Field(
+        None,
+        description="vLLM's implementation, which decides the peak of activations. Absent: by the dimensions.",
+    )
+    layout: DeclaredLayout | None = Field(
+        None,
+        description="How weights are spread, as `argosy perf show --config FILE --yaml` prints it."
+        " Absent: all are divided evenly.",
     )
     dtype: Dtype = Field(Dtype.BF16, description="Number type of the checkpoint's weights.")
     kv_dtype: Dtype = Field(Dtype.BF16, description="Number type of the checkpoint's KV cache.")
@@ -81,6 +146,22 @@ class DeclaredArchitecture(Value):
                 else 0 < a.experts_per_token <= a.experts and a.expert_intermediate_size > 0
             ),
             field="experts",
+        ),
+        Rule(
+            name="servedmodel-architecture-dense",
+            cel=(
+                "(self.experts > 0 || (self.intermediateSize > 0 && self.denseLayers == 0))"
+                " && self.denseLayers <= self.layers"
+            ),
+            message=(
+                "spec.architecture: a model without experts needs an intermediateSize above 0 and no denseLayers,"
+                " and denseLayers must be at most layers; correct them"
+            ),
+            holds=lambda a: (
+                (a.experts > 0 or (a.intermediate_size > 0 and a.dense_layers == 0))
+                and a.dense_layers <= a.layers
+            ),
+            field="intermediateSize",
         ),
         Rule(
             name="servedmodel-architecture-active",

@@ -14,7 +14,7 @@ from pydantic import Field
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.schema.rule import Rule
-from argosy.api.schema.value import Amount, Count, KeyedBy, ObjectName, Sentence, ShortText, Value
+from argosy.api.schema.value import Amount, AsSet, Count, KeyedBy, ObjectName, Sentence, ShortText, Value
 
 
 class Mode(StrEnum):
@@ -72,6 +72,65 @@ class AccessLogSpec(Value):
     )
 
 
+_HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
+CorsOrigin = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^(\*|[a-z][a-z0-9+.-]*://(\*\.)?([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?)$",
+    ),
+]
+CorsMethod = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^(\*|[A-Z]+)$")]
+CorsHeader = Annotated[str, Field(min_length=1, max_length=256, pattern=_HEADER_NAME)]
+
+
+class CorsSpec(Value):
+    """Which web pages may call the gateway, and what they may send and read."""
+
+    allow_origins: Annotated[tuple[CorsOrigin, ...], Field(min_length=1, max_length=16), AsSet()] = Field(
+        description=(
+            "Origins of pages, as browsers write them: https://chat.example.com, http://localhost:3000;"
+            " https://*.example.com is every host below example.com, and * is every origin."
+        ),
+    )
+    allow_methods: Annotated[tuple[CorsMethod, ...], Field(min_length=1, max_length=16), AsSet()] = Field(
+        ("GET", "POST"), description="Methods that pages may use."
+    )
+    allow_headers: Annotated[tuple[CorsHeader, ...], Field(max_length=32), AsSet()] = Field(
+        ("*", "authorization"),
+        description="Headers that pages may send. To browsers, * is all of them but authorization.",
+    )
+    expose_headers: Annotated[tuple[CorsHeader, ...], Field(max_length=32), AsSet()] = Field(
+        ("x-request-id", "retry-after"), description="Headers of responses that pages may read."
+    )
+    allow_credentials: bool = Field(
+        False, description="Whether browsers may send cookies and client certificates of their users."
+    )
+    max_age_seconds: int = Field(
+        600, ge=0, le=86400, description="Time for which browsers need not ask again, in seconds (0-86400)."
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="fleet-cors-credentials",
+            cel=(
+                "!self.allowCredentials || !('*' in self.allowOrigins || '*' in self.allowMethods"
+                " || '*' in self.allowHeaders || '*' in self.exposeHeaders)"
+            ),
+            message=(
+                "where spec.gateway.cors.allowCredentials is true, allowOrigins, allowMethods, allowHeaders"
+                " and exposeHeaders must name each value: browsers take no * for requests with credentials"
+            ),
+            holds=lambda cors: (
+                not cors.allow_credentials
+                or "*"
+                not in (*cors.allow_origins, *cors.allow_methods, *cors.allow_headers, *cors.expose_headers)
+            ),
+        ),
+    )
+
+
 class GatewaySpec(Value):
     """Where Envoy listens for requests."""
 
@@ -80,7 +139,10 @@ class GatewaySpec(Value):
         min_length=2,
         max_length=45,
         pattern=r"^[0-9A-Fa-f:.]+$",
-        description="IP address that Envoy listens on. The default is every address of its host.",
+        description=(
+            "IP address that Envoy listens on. The default is every IPv4 address of its host; `::` is every"
+            " address of both families."
+        ),
     )
     port: int = Field(8080, ge=1, le=65535, description="TCP port that Envoy listens on.")
     access_log: AccessLogSpec | None = Field(
@@ -89,6 +151,14 @@ class GatewaySpec(Value):
             "One line per request on Envoy's standard output: request id, class, model, replica, durations,"
             " status and response flags; nothing of prompts or answers. A change replaces Envoy's listener:"
             " idle connections of clients are closed. Absent: no access log."
+        ),
+    )
+    cors: CorsSpec | None = Field(
+        None,
+        description=(
+            "Which web pages of other origins may call the gateway. Envoy answers their preflights and marks"
+            " what they may read; such headers of engines are removed. Absent: preflights that no class takes"
+            " are refused."
         ),
     )
     endpoint_header: bool = Field(

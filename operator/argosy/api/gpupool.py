@@ -15,6 +15,7 @@ from pydantic import Field
 
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
+from argosy.api.gpuspec import GpuSharing, GpuSpec
 from argosy.api.schema.pod_labels import PodLabels, pod_labels_rule
 from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import LABEL_NAME, Amount, Count, KeyedBy, LabelValue, Value
@@ -73,7 +74,24 @@ class GPUPoolSpec(Value):
     gpu: str = Field(
         min_length=1,
         max_length=63,
-        description="Name of the GPU in the catalogue, such as L40S or H100.",
+        description=(
+            "Name of the GPU in the catalogue, such as L40S or H100; of a MIG slice with its profile, such as"
+            " H100-MIG-3g.40gb; of a GPU that spec.gpuSpec declares, a name of its own."
+        ),
+    )
+    gpu_spec: GpuSpec | None = Field(
+        None,
+        description=(
+            "Figures of a GPU that the catalogue does not have; spec.gpu names it. Step times that are"
+            " computed from them are less certain than those of a GPU with tables."
+        ),
+    )
+    sharing: GpuSharing | None = Field(
+        None,
+        description=(
+            "How containers share a GPU. Absent: each has its GPU, or its MIG slice, alone. Where it is set,"
+            " spec.gpusPerNode and the price count shares."
+        ),
     )
     node_selector: Annotated[Mapping[str, LabelValue], Field(min_length=1, max_length=16)] = Field(
         description="Labels that a node must have to belong to the pool. A node must not belong to two pools."
@@ -89,7 +107,7 @@ class GPUPoolSpec(Value):
         ),
     )
     gpus_per_node: int = Field(
-        ge=1, le=16, description="GPUs per node. All GPUs of a replica are on one node."
+        ge=1, le=64, description="GPUs (slices, shares) per node. All GPUs of a replica are on one node."
     )
     resource_name: str = Field(
         "nvidia.com/gpu",
@@ -98,7 +116,9 @@ class GPUPoolSpec(Value):
         pattern=LABEL_NAME,
         description="Name of the extended resource that counts the GPUs in Kubernetes.",
     )
-    price_usd_per_hour: float = Field(ge=0, description="Price of one GPU in US dollars per hour.")
+    price_usd_per_hour: float = Field(
+        ge=0, description="Price of one GPU (slice, share) in US dollars per hour."
+    )
     placement: PlacementMode = Field(
         PlacementMode.ARGOSY,
         description=(
@@ -151,7 +171,11 @@ class GPUPoolStatus(Value):
     gpus_total: Count | None = Field(None, description="GPUs of those nodes.")
     gpus_free: Count | None = Field(None, description="GPUs on usable nodes that no pod holds.")
     gpus_unhealthy: Count | None = Field(
-        None, description="GPUs that cannot be used, because their node is silent or not ready."
+        None,
+        description=(
+            "GPUs that cannot be used: their node is silent or not ready, or its device plugin reports them"
+            " as unhealthy (status.capacity of the Node less status.allocatable)."
+        ),
     )
     leaving: Annotated[tuple[LeavingNode, ...], Field(max_length=MAX_LEAVING), KeyedBy("name")] = Field(
         (),

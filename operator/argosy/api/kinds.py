@@ -37,7 +37,11 @@ class TriggerRule(StrEnum):
     REPLICA_SET = "ReplicaSet"
     """That no Deployment owns it, or that its labels changed."""
     NAMESPACE = "Namespace"
-    """That it is being deleted."""
+    """That it is being deleted, or enforces another level of Pod Security."""
+    QUOTA = "Quota"
+    """What it allows, and GPUs that have become free in it."""
+    BOUNDS = "Bounds"
+    """Any change of its spec, which is no cause of a plan."""
     BUDGET = "Budget"
     """That it keeps another number of replicas, or is gone."""
     AUTOSCALER = "Autoscaler"
@@ -120,13 +124,24 @@ REGISTRY: tuple[Kind, ...] = (
         trigger=TriggerRule.AUTOSCALER,
         is_needed=False,
     ),
+    # What they leave of GPUs limits the plan of their namespace.
+    Kind(
+        "ResourceQuota",
+        "resourcequotas",
+        "v1",
+        Scope.NAMESPACED,
+        trigger=TriggerRule.QUOTA,
+        is_needed=False,
+    ),
+    # Only to name the one that refuses a pod, and to notice that it has changed.
+    Kind("LimitRange", "limitranges", "v1", Scope.NAMESPACED, trigger=TriggerRule.BOUNDS, is_needed=False),
     # Read one by one, and only where a ServedModel names them: a cluster's may be many and large.
     Kind("ConfigMap", "configmaps", "v1", Scope.NAMESPACED, watched=False),
     Kind("Event", "events", "v1", Scope.NAMESPACED, watched=False),
     Kind("Lease", "leases", "coordination.k8s.io/v1", Scope.NAMESPACED, watched=False),
     # Only those of the certificates between Envoys and the operator, each by its name.
     Kind("Secret", "secrets", "v1", Scope.NAMESPACED, watched=False),
-    # Which are being deleted; and kube-system, whose uid is the cluster's.
+    # Which are being deleted, and which enforce Pod Security; and kube-system, whose uid is the cluster's.
     Kind("Namespace", "namespaces", "v1", Scope.CLUSTER, trigger=TriggerRule.NAMESPACE),
     # Of Argosy's own kinds, each looked at by its name: whether its objects were deleted or went with it.
     Kind(

@@ -13,8 +13,8 @@ from pydantic import Field
 from argosy.api.architecture import DeclaredArchitecture
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
+from argosy.api.engine.pod import EnginePod
 from argosy.api.engine_flags import RESERVED_FLAGS, flag_of
-from argosy.api.schema.pod_labels import PodLabels, pod_labels_rule
 from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
 from argosy.keys import ModelKey
@@ -43,19 +43,7 @@ class ParallelShape(Value):
     )
 
 
-class EnvVar(Value):
-    """An environment variable of the engine."""
-
-    name: str = Field(
-        min_length=1,
-        max_length=256,
-        pattern=r"^[-._A-Za-z][-._A-Za-z0-9]*$",
-        description="Name of the variable.",
-    )
-    value: str = Field("", max_length=4096, description="Value of the variable, taken literally.")
-
-
-class Engine(Value):
+class Engine(EnginePod):
     """How the vLLM engine of one replica is started."""
 
     image: str = Field(
@@ -116,20 +104,11 @@ class Engine(Value):
             " answer. A change exchanges the replicas, because the pod template holds it."
         ),
     )
-    pod_labels: PodLabels = Field(
-        {},
-        description=(
-            "Labels of the engine's pods, such as kueue.x-k8s.io/queue-name. A change exchanges the replicas."
-        ),
-    )
     args: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=64)] = (
         Field((), description="Further arguments of vLLM. An argument that another field sets is refused.")
     )
-    env: Annotated[tuple[EnvVar, ...], Field(max_length=64), KeyedBy("name")] = Field(
-        (), description="Environment variables of the engine."
-    )
-
     RULES: ClassVar[tuple[Rule, ...]] = (
+        *EnginePod.RULES,
         Rule(
             name="servedmodel-reserved-args",
             # Per argument: the flag as vLLM reads it (without `=value`, with `-` for `_`) is not reserved.
@@ -156,7 +135,6 @@ class Engine(Value):
             holds=lambda engine: engine.max_num_batched_tokens >= engine.max_num_seqs,
             field="maxNumBatchedTokens",
         ),
-        pod_labels_rule("servedmodel", "spec.engine.podLabels"),
     )
 
 

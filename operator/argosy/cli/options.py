@@ -34,11 +34,34 @@ ModelName = Annotated[
         show_default=False,
     ),
 ]
+ModelOrConfig = Annotated[
+    str,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="Model id, such as meta-llama/Llama-3.1-8B-Instruct, or the path of a config.json or of its folder.",
+        autocompletion=model_names,
+        show_default=False,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A Hugging Face config.json instead of MODEL. A hf_quant_config.json beside it is read too.",
+        show_default=False,
+    ),
+]
+AsYaml = Annotated[
+    bool,
+    typer.Option("--yaml", help="Print the spec.architecture of a ServedModel instead, to paste."),
+]
 ObjectFiles = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILES",
-        help="YAML or JSON files, or folders of them: Argosy's resources, Nodes, ConfigMaps with profiles.",
+        help="YAML or JSON files, folders of them, or - for standard input: "
+        "Argosy's resources, Nodes, ConfigMaps with profiles.",
     ),
 ]
 
@@ -97,6 +120,7 @@ class ReplicaOptions:
     dtype: Dtype | None = None
     kv_dtype: KvDtype | None = None
     loras: int = 0
+    config: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +181,10 @@ class RolesOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """`argosy perf import`; a model or GPU of None is read from the reports."""
+    """`argosy perf import`; a model or GPU of None is read from the reports.
+
+    gpu_memory: GiB of a GPU that the catalogue does not have
+    """
 
     files: tuple[Path, ...]
     out: Path
@@ -169,3 +196,4 @@ class ImportOptions:
     max_num_seqs: int
     max_num_batched_tokens: int
     max_model_len: int
+    gpu_memory: float | None = None

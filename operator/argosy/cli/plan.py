@@ -13,7 +13,7 @@ def plan(paths: ObjectFiles, as_json: AsJson = False) -> None:
     Nodes are as kubectl get nodes -o yaml prints them. With --json the FleetPlan is printed.
     """
     with answering("argosy plan", as_json) as found:
-        snapshot = read_snapshot(paths)
+        snapshot = read_snapshot(paths, found)
         require_something_to_plan(snapshot)
         from argosy.cli.screens import plan as screen  # imports the planner and its solvers
 

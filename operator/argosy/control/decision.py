@@ -125,7 +125,9 @@ class Decision:
     budget_usd_per_hour: that of Fleet; None where it has none
     memory:   the planning loop's part of the memory after this decision
     waits_until_s: a change of the plan waits until then (seconds since the epoch); None: none waits
+    look_again_s: a decision is due by then at the latest (seconds since the epoch); None: none is
     is_held:  a user holds planning
+    refused:  variants that are left alone because the cluster refuses their replicas, by what refuses them
     alarm:    a bug of Argosy's, in a sentence; then nothing but `statuses` and `events` may be carried out
     doubt:    why the picture cannot be believed, in a sentence: the last plan is kept
     waiting:  why a removal waits for a second look, in a sentence
@@ -150,6 +152,7 @@ class Decision:
     budget_usd_per_hour: float | None = None
     memory: PlanningMemory = field(default_factory=PlanningMemory)
     waits_until_s: float | None = None
+    look_again_s: float | None = None
     is_held: bool = False
     alarm: str = ""
     doubt: str = ""
@@ -159,6 +162,7 @@ class Decision:
     set_back: tuple[tuple[str, str], ...] = ()
     num_contested: int = 0
     num_autoscaled: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """One sentence: the revision and its cause, each class with its replicas, the cost, the steps."""

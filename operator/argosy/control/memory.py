@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from argosy.control.refused.memory import Quarantines
 from argosy.demand.forecast import ClassForecast, DemandHistory
 from argosy.demand.observed import ObservedHistory
 from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey
@@ -198,6 +199,7 @@ class PlanningMemory:
     edits:          what edits by hand are recognised by
     awaited_s:      since when the removal of each pod has waited for Envoys, by its key (monotonic seconds)
     chosen_s:       since when each of them, and each other pod that is marked, is to go (monotonic seconds)
+    quarantines:    what the cluster has refused, by option
     """
 
     forecasts: Mapping[ClassKey, ClassForecast] = field(default_factory=dict)
@@ -208,6 +210,7 @@ class PlanningMemory:
     edits: EditMemory = field(default_factory=EditMemory)
     awaited_s: Mapping[str, float] = field(default_factory=dict)
     chosen_s: Mapping[str, float] = field(default_factory=dict)
+    quarantines: Quarantines = field(default_factory=dict)
 
     def after_restore(self) -> PlanningMemory:
         """Without what was seen of objects in a history of the API server that was undone: their difference

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from argosy.control.memory import ControlMemory, EventKey, PlanningMemory, TrafficMemory, WeightMemory
+from argosy.control.refused.memory import Quarantine
 from argosy.demand.forecast import Basis, ClassForecast, ForecastNote
 from argosy.demand.history_json import history_from_json, history_to_json
 from argosy.documents import (
@@ -36,9 +37,10 @@ from argosy.documents import (
     text,
     version_fault,
 )
-from argosy.keys import CellName, ClassKey, DeploymentKey
+from argosy.keys import CellName, ClassKey, DeploymentKey, NamespacedName
 from argosy.perf.recalibration import memory as recalibration
 from argosy.route.weights import CellWeights, WeightReason
+from argosy.snapshot.admission.words import ClusterRefusal, Refuser
 
 FORMAT_VERSION = 1
 
@@ -148,12 +150,14 @@ def _planning_to_json(planning: PlanningMemory) -> dict[str, Any]:
     for (cell, deployment), capacity in planning.capacity_per_s.items():
         capacities.setdefault(cell, {})[deployment] = short(capacity)
     forecasts = {key: _forecast_to_json(each) for key, each in planning.forecasts.items()}
-    return {"forecasts": forecasts, "capacityPerSecond": capacities}
+    refused = {key: _quarantine_to_json(each) for key, each in planning.quarantines.items()}
+    return {"forecasts": forecasts, "capacityPerSecond": capacities, "refused": refused}
 
 
 def _planning(found: Mapping[str, Any], salvage: Salvage) -> PlanningMemory:
     forecasts = salvage.values("forecast of class", lambda: member(found, "forecasts"), _forecast)
     capacities = salvage.values("capacity of cell", lambda: member(found, "capacityPerSecond"), _capacities)
+    refused = salvage.values("refused option", lambda: member(found, "refused"), _quarantine)
     return PlanningMemory(
         {ClassKey(key): each for key, each in forecasts.items()},
         {
@@ -161,6 +165,27 @@ def _planning(found: Mapping[str, Any], salvage: Salvage) -> PlanningMemory:
             for cell, by_deployment in capacities.items()
             for deployment, capacity in by_deployment.items()
         },
+        quarantines={NamespacedName(key): each for key, each in refused.items()},
+    )
+
+
+def _quarantine_to_json(found: Quarantine) -> list[Any]:
+    """Until when, how often in a row, what had refused, since when refusals are believed, the refusal."""
+    refusal = found.refusal
+    words = [refusal.name, refusal.problem, refusal.remedy, refusal.key, refusal.resource]
+    believed = optional(found.believed_s, milliseconds)
+    return [milliseconds(found.until_s), found.num, found.content, believed, refusal.refuser.name, words]
+
+
+def _quarantine(found: object) -> Quarantine:
+    until, num, content, believed, refuser, words = array(found, 6)
+    name, problem, remedy, key, resource = map(text, array(words, 5))
+    return Quarantine(
+        refusal=ClusterRefusal(choice(refuser, Refuser), name, problem, remedy, key, resource),
+        until_s=instant(until),
+        num=int(_amount(num)),
+        content=text(content),
+        believed_s=optional(believed, instant),
     )
 
 

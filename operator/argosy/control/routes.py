@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 
 from argosy.api import FleetPlan, WorkloadClass
+from argosy.api.fleet import CorsSpec
 from argosy.control.cells import known_cells, weights_of_plan
 from argosy.control.state.counts import served_in_full
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
@@ -19,6 +20,7 @@ from argosy.route.precedence import conflicts, match_of, may_overlap
 from argosy.route.table import (
     LEAST_BODY_BYTES,
     AccessLogFormat,
+    Cors,
     Endpoint,
     EndpointState,
     FormerRoutes,
@@ -49,6 +51,7 @@ def route_inputs(
             max_body_bytes=max(LEAST_BODY_BYTES, former.max_body_bytes if absent else 0),
             access_log=AccessLogFormat(gateway.access_log.format) if gateway.access_log else None,
             shows_endpoint=gateway.endpoint_header,
+            cors=_cors(gateway.cors) if gateway.cors else None,
         ),
         plan=plan,
         classes=tuple(snapshot.classes.values()),
@@ -61,6 +64,17 @@ def route_inputs(
         former=former,
         unseen=unseen,
         yielding=_yielding(snapshot),
+    )
+
+
+def _cors(spec: CorsSpec) -> Cors:
+    return Cors(
+        origins=spec.allow_origins,
+        methods=spec.allow_methods,
+        headers=spec.allow_headers,
+        exposed=spec.expose_headers,
+        credentials=spec.allow_credentials,
+        max_age_s=spec.max_age_seconds,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from argosy.api.conditions import Reason
 from argosy.api.fleet import Recalibration
@@ -22,6 +22,9 @@ from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory
+from argosy.control.refused.limits import Refusing, with_refusals
+from argosy.control.refused.memory import Quarantines
+from argosy.control.refused.quarantine import quarantined
 from argosy.control.state.counts import num_alive
 from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, pool_nodes
 from argosy.control.state.waiting import is_without_room, uncounted_pods
@@ -30,9 +33,20 @@ from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
 from argosy.perf.protocol import PerfModel
 from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
+from argosy.plan.quotas import with_room_for_least
 from argosy.plan.solution import Plan
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
+
+_NOT_FOR_NODES = (Reason.NAMESPACE_ENDING,)
+_PLACELESS = (
+    *_NOT_FOR_NODES,
+    Reason.NODES_NOT_READY,
+    Reason.NO_NODES,
+    Reason.NODES_CLOSED,
+    Reason.UNPLACEABLE,
+)
+"""Why nothing that keeps the SLO has a node: the sentence of the first of them is the planner's, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,7 @@ class Sizing:
     """What a sizing problem is made of.
 
     lost: keys of the pods whose capacity does not count
+    quarantines: what the cluster refuses and planning cannot count
     """
 
     snapshot: FleetSnapshot
@@ -48,6 +63,7 @@ class Sizing:
     forecasts: Mapping[ClassKey, ClassForecast]
     nodes: Mapping[str, PoolNodes]
     lost: frozenset[str]
+    quarantines: Quarantines = field(default_factory=dict)
 
     def cells_of(self, resolved: ResolvedClass) -> tuple[RouteCell, ...]:
         """The cells of a class."""
@@ -67,6 +83,7 @@ class Basis:
     alone: Resolution
     forecasts: Mapping[ClassKey, ClassForecast]
     lost: frozenset[str]
+    quarantines: Quarantines
 
     @classmethod
     def of(cls, snapshot: FleetSnapshot, memory: ControlMemory, perf: PerfModel) -> Basis:
@@ -75,7 +92,8 @@ class Basis:
         applies = snapshot.fleet_spec.recalibration is Recalibration.APPLY
         calibration = memory.traffic.calibration if applies else None
         known = Known.of(snapshot, pool_nodes(snapshot, lost), perf, calibration)
-        return cls(known, resolve(known), class_forecasts(snapshot, memory.traffic), lost)
+        refused = quarantined(memory.planning.quarantines, snapshot)
+        return cls(known, resolve(known), class_forecasts(snapshot, memory.traffic), lost, refused)
 
     def sized(self, table: RouteCells | None, *, may_merge: bool = True) -> Sizing:
         """For the cells of `table`; without one, for those of the groups that classes form now.
@@ -90,16 +108,27 @@ class Basis:
         )
         rates = {key: each.rate_per_s for key, each in self.forecasts.items()}
         resolution = in_groups(self.alone, cells, rates, known)
-        return Sizing(snapshot, cells, resolution, self.forecasts, known.nodes, self.lost)
+        return Sizing(snapshot, cells, resolution, self.forecasts, known.nodes, self.lost, self.quarantines)
 
 
 def plan_problem(sizing: Sizing) -> PlanProblem:
     """How many replicas of what: the question, with all units resolved."""
-    return with_autoscaled(_planners_problem(sizing), sizing.snapshot, sizing.lost)
+    return _with_fixed(_planners_problem(sizing), sizing)
+
+
+def _with_fixed(problem: PlanProblem, sizing: Sizing) -> PlanProblem:
+    """With what is no choice of the planner's: what autoscalers set, and room for all that stays."""
+    return with_room_for_least(with_autoscaled(problem, sizing.snapshot, sizing.lost))
 
 
 def _planners_problem(sizing: Sizing) -> PlanProblem:
     """As if no autoscaler set any number."""
+    refusing = Refusing(sizing.snapshot, sizing.quarantines, sizing.resolution.workloads(), sizing.lost)
+    return with_refusals(_unlimited_problem(sizing), refusing)
+
+
+def _unlimited_problem(sizing: Sizing) -> PlanProblem:
+    """As if the cluster took whatever finds a node."""
     fleet, served = sizing.snapshot.fleet_spec, _served_now(sizing)
     return PlanProblem(
         cells=tuple(
@@ -138,7 +167,7 @@ def with_staying(sizing: Sizing, planned: Iterable[PlannedDeployment]) -> PlanPr
     ]
     known, alive = {o.name for o in options}, _Alive.of(sizing)
     options += [_former_option(e, sizing, alive) for name, e in sorted(least.items()) if name not in known]
-    return with_autoscaled(replace(problem, options=tuple(options)), sizing.snapshot, sizing.lost)
+    return _with_fixed(replace(problem, options=tuple(options)), sizing)
 
 
 def _former_option(entry: PlannedDeployment, sizing: Sizing, alive: _Alive) -> Option:
@@ -174,7 +203,8 @@ def _most_replicas(key: DeploymentKey, sizing: Sizing) -> int | None:
 
 def _refusal(resolved: ResolvedClass) -> str:
     """Why nothing is planned for a class, where that is not its SLO; else empty."""
-    found = (r.message for r in resolved.refusals if r.reason is Reason.NAMESPACE_ENDING)
+    reasons = _NOT_FOR_NODES if resolved.candidates else _PLACELESS
+    found = (r.message for reason in reasons for r in resolved.refusals if r.reason is reason)
     return next(found, "")
 
 

@@ -39,6 +39,8 @@ from argosy.control.picture.removal import (
     removal_event,
 )
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
+from argosy.control.refused.quarantine import look_again_s
+from argosy.control.refused.report import refused_counts, refused_events
 from argosy.control.revision.decided import Decided
 from argosy.control.revision.edits import edits_digest
 from argosy.control.revision.growth import Choice, chosen
@@ -265,7 +267,9 @@ def _decision(
         draining=made.drains.replicas,
         fleet_gone=gone_sentence(picture.whole),
         waits_until_s=_waits_until_s(snapshot, decided),
+        look_again_s=look_again_s(sizing.quarantines, picture.whole),
         is_held=decided.hold is not None,
+        refused=refused_counts(sizing.quarantines, snapshot.now_s),
     )
 
 
@@ -367,6 +371,7 @@ def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
         *removal_event(snapshot, done.removal, made.memory.planning.first_seen_s),
         *done.acknowledged.events,
         *lowered_events(snapshot, done.acknowledged.steps),
+        *refused_events(snapshot, made.memory.planning.quarantines, made.sizing.quarantines),
         *gone_event(whole, gone_sentence(whole)),
         *draining_event(whole, made.drains),
         *approval_event(whole, made.picture.approved),
@@ -384,6 +389,7 @@ def _remembered(made: _Made, reported: Reported, done: _Done, inputs: PlanInputs
         edits=done.mending.memory,
         awaited_s=done.acknowledged.awaited_s,
         chosen_s=done.acknowledged.chosen_s,
+        quarantines=made.sizing.quarantines,
     )
 
 

@@ -20,9 +20,12 @@ from argosy.api.orders import APPROVED, ROLLBACK, is_approved, orders_of
 from argosy.api.schema.ownership import AUTOSCALED_BY, other_owner, status_managers
 from argosy.control.state.departure import departure
 from argosy.keys import NamespacedName
+from argosy.snapshot.admission.quantity import thousandths
+from argosy.snapshot.admission.quotas import QuotaState, quota_state
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY, NodeState, PodState
 from argosy.snapshot.kubernetes import (
     deployment_state,
+    enforced_level,
     loose_replica_set,
     lost_label,
     node_state,
@@ -84,24 +87,14 @@ def trigger_of(
     match kind.trigger:
         case TriggerRule.SPEC:
             return _spec_change(kind.name, previous, current)
-        case TriggerRule.NODE:
-            return _node_change(previous, current)
-        case TriggerRule.POD:
-            return _pod_change(previous, current)
+        case TriggerRule.BOUNDS:
+            return _bounds_change(kind.name, previous, current)
         case TriggerRule.PLAN:
             return _plan_change(previous, current, has_applied_plan)
-        case TriggerRule.DEPLOYMENT:
-            return _deployment_change(previous, current)
-        case TriggerRule.REPLICA_SET:
-            return _replica_set_change(previous, current)
-        case TriggerRule.NAMESPACE:
-            return _namespace_change(previous, current)
-        case TriggerRule.BUDGET:
-            return _budget_change(previous, current)
-        case TriggerRule.AUTOSCALER:
-            return _autoscaler_change(previous, current)
         case None:
             return None
+        case rule:
+            return _BY_RULE[rule](previous, current)
 
 
 def _name(item: Object) -> str:
@@ -249,13 +242,21 @@ class _Progress:
     node: str
     has_ended: bool
     gated: bool
+    has_no_node: bool
 
 
 def _progress(pod: Object | None) -> _Progress | None:
     """None for a pod that does not exist, or that no decision reads."""
     if pod is None or not _is_read(state := pod_state(pod)):
         return None
-    return _Progress(state.ready, state.deleting, state.node, not state.is_active, state.gated)
+    return _Progress(
+        ready=state.ready,
+        deleting=state.deleting,
+        node=state.node,
+        has_ended=not state.is_active,
+        gated=state.gated,
+        has_no_node=state.unschedulable_since_s is not None,
+    )
 
 
 def _pod_change(previous: Object | None, current: Object | None) -> Trigger | None:
@@ -373,10 +374,39 @@ def _replica_set_change(previous: Object | None, current: Object | None) -> Trig
 
 
 def _namespace_change(previous: Object | None, current: Object | None) -> Trigger | None:
-    """Its deletion is requested: nothing can be made in it any more."""
+    """Its deletion is requested: nothing can be made in it any more. Or it admits other pods than before."""
+    before, after = (None if item is None else enforced_level(item) for item in (previous, current))
+    if previous is not None and current is not None and before != after:
+        return Trigger(f"Pod Security of namespace {_name(current)} was changed", is_progress=True)
     if current is None or not _is_going(current) or (previous is not None and _is_going(previous)):
         return None
     return Trigger(f"namespace {_name(current)} is being deleted", is_progress=True)
+
+
+def _quota_change(previous: Object | None, current: Object | None) -> Trigger | None:
+    """It allows something else; or devices that it counts have become free."""
+    name = _name(current or previous or {})
+    before, after = (None if item is None else quota_state(item) for item in (previous, current))
+    if before is None or after is None:
+        return Trigger(f"ResourceQuota {name} was {'deleted' if after is None else 'created'}")
+    if (before.hard, before.scopes) != (after.hard, after.scopes):
+        return Trigger(f"ResourceQuota {name} was changed")
+    if any(_is_freed(resource, before, after) for resource in after.hard if "/" in resource):
+        return Trigger(f"ResourceQuota {name} counts less than before", is_progress=True)
+    return None
+
+
+def _is_freed(resource: str, before: QuotaState, after: QuotaState) -> bool:
+    was, now = (thousandths((state.used or {}).get(resource)) for state in (before, after))
+    return now is not None and (was is None or now < was)
+
+
+def _bounds_change(noun: str, previous: Object | None, current: Object | None) -> Trigger | None:
+    before, after = (None if item is None else item.get("spec") for item in (previous, current))
+    if before == after:
+        return None
+    what = "was deleted" if current is None else "was created" if previous is None else "was changed"
+    return Trigger(f"{noun} {_name(current or previous or {})} {what}", is_progress=True)
 
 
 def _kept(budget: Object | None) -> int | None:
@@ -393,3 +423,16 @@ def _budget_change(previous: Object | None, current: Object | None) -> Trigger |
     lost = lost_label(current) if current is not None else ""
     what = "was changed" if after is not None else f"was changed ({lost})" if lost else "is gone"
     return Trigger(f"PodDisruptionBudget {_name(previous or {})} {what}", is_progress=True)
+
+
+_BY_RULE: Mapping[TriggerRule, Callable[[Object | None, Object | None], Trigger | None]] = {
+    TriggerRule.NODE: _node_change,
+    TriggerRule.POD: _pod_change,
+    TriggerRule.DEPLOYMENT: _deployment_change,
+    TriggerRule.REPLICA_SET: _replica_set_change,
+    TriggerRule.NAMESPACE: _namespace_change,
+    TriggerRule.BUDGET: _budget_change,
+    TriggerRule.QUOTA: _quota_change,
+    TriggerRule.AUTOSCALER: _autoscaler_change,
+}
+"""The rules that need nothing but the object before and after."""

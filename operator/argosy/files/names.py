@@ -41,7 +41,7 @@ def namespace_of(item: Mapping[str, Any], kind: str) -> str:
 
 
 def _metadata(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The metadata of an object that `read_objects` gave; empty where it has none."""
+    """The metadata of an object that `read_manifests` gave; empty where it has none."""
     return item.get("metadata") or {}
 
 

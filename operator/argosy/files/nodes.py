@@ -14,7 +14,7 @@ from argosy.files.names import name_of
 from argosy.snapshot.cluster import NodeState
 from argosy.snapshot.kubernetes import node_state
 
-_OBJECTS = ("metadata", "metadata.labels", "spec", "status", "status.allocatable")
+_OBJECTS = ("metadata", "metadata.labels", "spec", "status", "status.allocatable", "status.capacity")
 _LISTS_OF_OBJECTS = ("spec.taints", "status.conditions")
 
 

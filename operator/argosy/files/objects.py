@@ -1,23 +1,16 @@
-"""Kubernetes objects from YAML and JSON files, and the FleetSnapshot that they make.
+"""Kubernetes objects of files as the FleetSnapshot that they make.
 
-Input: files or folders of manifests, as `kubectl get -o yaml` prints them or as a user writes them: Argosy's
-resources, Nodes, and ConfigMaps with profiles; other kinds, and kinds of the same name in another API group,
-are ignored. Output: objects as plain mappings, or a snapshot in which nothing runs yet. Every command that
-works without a cluster reads here.
+Input: objects as `manifests.reading` reads them: Argosy's resources, Nodes, and ConfigMaps with
+profiles; other kinds, and kinds of the same name in another API group, are ignored. Output: a snapshot
+in which nothing runs yet. Every command that works without a cluster reads here.
 """
 
 from __future__ import annotations
 
-import difflib
-import itertools
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
-
-import yaml
+from collections.abc import Iterable
+from typing import TypeVar
 
 from argosy.api import (
-    KINDS,
     CustomResource,
     Fleet,
     GPUPool,
@@ -26,31 +19,19 @@ from argosy.api import (
     ServedModel,
     WorkloadClass,
 )
-from argosy.api.crd.resource import GROUP, Scope, unknown_fields
+from argosy.api.crd.resource import GROUP, Scope
+from argosy.api.crd.unknown import unknown_fields
 from argosy.errors import SpecError
-from argosy.files.manifest_yaml import documents
+from argosy.files.manifests.reading import CORE_GROUP, Object, is_of
+from argosy.files.manifests.strict import require_known_fields
 from argosy.files.names import name_of, namespace_of
 from argosy.files.nodes import node_of
+from argosy.keys import NamespacedName
 from argosy.snapshot.cluster import NodeState
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
 from argosy.snapshot.kubernetes import config_map_files
 
 K = TypeVar("K", bound=CustomResource)
-Object = Mapping[str, Any]
-
-SUFFIXES = (".json", ".yaml", ".yml")
-"""Of the files that are read in a folder. A file that is named is read whatever its suffix."""
-_CORE_GROUP = ""
-_KIND_NAMES = tuple(kind.KIND for kind in KINDS)
-
-
-def read_objects(paths: Iterable[Path]) -> list[Object]:
-    """Every object of every file, in order; a list such as kubectl prints counts as its items.
-
-    A folder stands for its files with one of `SUFFIXES`, not for those of its sub-folders.
-    Raises SpecError with the path that cannot be read, holds no manifest or holds something else.
-    """
-    return [item for path in paths for file in _files(path) for item in _objects(file)]
 
 
 def snapshot_of(objects: Iterable[Object], now_s: float, nodes: Iterable[NodeState] = ()) -> FleetSnapshot:
@@ -61,7 +42,7 @@ def snapshot_of(objects: Iterable[Object], now_s: float, nodes: Iterable[NodeSta
     and name of an object that is not valid, and its field.
     """
     found = list(objects)
-    declared = [node_of(item) for item in found if _is(item, "Node", _CORE_GROUP)]
+    declared = [_node(item) for item in found if is_of(item, "Node", CORE_GROUP)]
     return FleetSnapshot(
         now_s=now_s,
         fleet=_of(Fleet, found).get("default"),
@@ -76,61 +57,10 @@ def snapshot_of(objects: Iterable[Object], now_s: float, nodes: Iterable[NodeSta
     )
 
 
-def _files(path: Path) -> list[Path]:
-    """Raises SpecError for a folder without manifests."""
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-    if not found:
-        raise SpecError(f"the folder holds no file that ends in {', '.join(SUFFIXES)}; name one", str(path))
-    return found
-
-
-def _objects(file: Path) -> list[Object]:
-    """Raises SpecError."""
-    try:
-        read = documents(file.read_text("utf-8"))
-    except OSError as error:
-        raise SpecError(f"cannot be read: {error.strerror}", str(file)) from error
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        where = " ".join(str(error).split())  # of several lines, with the position
-        raise SpecError(f"cannot be read as YAML or JSON: {where}", str(file)) from error
-    found = list(itertools.chain.from_iterable(map(_unfolded, read)))
-    for item in found:
-        if not isinstance(item, Mapping) or not isinstance(item.get("metadata", {}), Mapping):
-            needed = "an object has kind, metadata and spec"
-            raise SpecError(f"holds something that is not a Kubernetes object: {needed}", str(file))
-        _require_known_kind(item, file)
-    return found
-
-
-def _require_known_kind(item: Object, file: Path) -> None:
-    """Raises SpecError for an object of Argosy's API group whose kind Argosy does not have."""
-    kind = item.get("kind")
-    if _group(item) == GROUP and kind not in _KIND_NAMES:
-        near = difflib.get_close_matches(str(kind), _KIND_NAMES, n=1)
-        remedy = f"did you mean {near[0]}?" if near else f"use one of {', '.join(_KIND_NAMES)}"
-        raise SpecError(f"kind: {GROUP} has no kind {kind}; {remedy}", str(file))
-
-
-def _group(item: Object) -> str | None:
-    """The API group, empty for the core group; None where the object names no apiVersion."""
-    written = item.get("apiVersion")
-    return None if written is None else str(written).rpartition("/")[0]
-
-
-def _is(item: Object, kind: str, group: str) -> bool:
-    """The items of a list need no apiVersion, so an object without one is taken for what its kind says."""
-    return item.get("kind") == kind and _group(item) in (None, group)
-
-
-def _unfolded(document: Any) -> list[Any]:
-    """The items of a list, or the document itself."""
-    if isinstance(document, Mapping) and str(document.get("kind")).endswith("List"):
-        items = document.get("items")
-        if isinstance(items, list):
-            return items
-    return [document]
+def _node(item: Object) -> NodeState:
+    node = node_of(item)
+    require_known_fields(item, "Node")
+    return node
 
 
 def _profile_files(objects: Iterable[Object]) -> dict[ProfileFileKey, bytes]:
@@ -141,8 +71,9 @@ def _profile_files(objects: Iterable[Object]) -> dict[ProfileFileKey, bytes]:
     found: dict[ProfileFileKey, bytes] = {}
     for item in objects:
         # A ServedModel cannot refer to a ConfigMap whose name the API server would generate.
-        if _is(item, "ConfigMap", _CORE_GROUP) and (item.get("metadata") or {}).get("name") is not None:
+        if is_of(item, "ConfigMap", CORE_GROUP) and (item.get("metadata") or {}).get("name") is not None:
             name, namespace = name_of(item, "ConfigMap"), namespace_of(item, "ConfigMap")
+            require_known_fields(item, "ConfigMap")
             for key, content in config_map_files(item).items():
                 found[ProfileFileKey(namespace, name, key)] = content
     return found
@@ -152,7 +83,7 @@ def _of(kind: type[K], objects: Iterable[Object]) -> dict[str, K]:
     """The objects of one kind by key. Raises SpecError for one that is not valid."""
     found: dict[str, K] = {}
     for item in objects:
-        if _is(item, kind.KIND, GROUP):
+        if is_of(item, kind.KIND, GROUP):
             value = _value(_with_namespace(item, kind), kind)
             found[value.key] = value
     return found
@@ -160,13 +91,20 @@ def _of(kind: type[K], objects: Iterable[Object]) -> dict[str, K]:
 
 def _value(item: Object, kind: type[K]) -> K:
     """As the API server takes it from kubectl. Raises SpecError with the field at fault."""
-    name_of(item, kind.KIND)
+    name = name_of(item, kind.KIND)
+    unknown = unknown_fields(kind, item)
+    if unknown:
+        key = NamespacedName.of(_metadata_namespace(item, kind), name)
+        raise SpecError("; ".join(problem.sentence for problem in unknown), f"{kind.KIND} {key}")
+    require_known_fields(item, kind.KIND)
     value = kind.from_object(item)
     if isinstance(value, InvalidObject):
         raise SpecError(value.message, f"{value.kind} {value.key}")
-    for problem in unknown_fields(kind, item):
-        raise SpecError(problem.sentence, f"{kind.KIND} {value.key}")
     return value
+
+
+def _metadata_namespace(item: Object, kind: type[CustomResource]) -> str:
+    return "" if kind.SCOPE is Scope.CLUSTER else namespace_of(item, kind.KIND)
 
 
 def _with_namespace(item: Object, kind: type[CustomResource]) -> Object:

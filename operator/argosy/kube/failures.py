@@ -41,6 +41,8 @@ _NO_PERMISSION = re.compile(
 )
 _NOT_ADMITTED = re.compile(r'is forbidden: (?!User ")|^admission webhook ')
 """A quota or an admission plugin refuses the object: other objects are not concerned."""
+_NO_ANSWER_OF_WEBHOOK = "failed calling webhook "
+"""Whatever the status is: the API server itself answers, and other objects may be admitted."""
 _NO_NAMESPACE = re.compile(r'namespaces "(?P<name>[^"]+)" not found')
 _NAMESPACE_ENDS = re.compile(r"in namespace (?P<name>\S+) because it is being terminated")
 _KIND_UNKNOWN = ("404 page not found", "the server could not find the requested resource")
@@ -67,7 +69,8 @@ def typed(action: str) -> Iterator[None]:
             said = f"{action}: {status}: {known.sentence}"
             raise ActuationError(said, known.next_step, known.obstacle, status) from error
         step = NEXT_STEP_BY_STATUS.get(status, NextStep.RETRY)
-        if status == 403 and _NOT_ADMITTED.search(message):
+        is_not_admitted = status == 403 and _NOT_ADMITTED.search(message)
+        if is_not_admitted or message.startswith("admission webhook ") or _NO_ANSWER_OF_WEBHOOK in message:
             step = NextStep.GIVE_UP
         raise ActuationError(f"{action}: {status} {message}", step, status=status) from error
     except (TimeoutError, aiohttp.ClientError, OSError) as error:

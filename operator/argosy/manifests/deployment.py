@@ -18,6 +18,8 @@ from argosy.api import GPUPool
 from argosy.api.gpupool import PlacementMode
 from argosy.keys import DeploymentKey, GroupName
 from argosy.manifests.engine_args import engine_args
+from argosy.manifests.engine_pod import container_fields, pod_fields
+from argosy.manifests.engine_resources import engine_resources
 from argosy.snapshot import Variant
 from argosy.snapshot.cluster import (
     ANNOTATION_RESTARTED,
@@ -148,7 +150,7 @@ def _labels(workload: EngineWorkload, name: str) -> dict[str, str]:
 
 def _template_labels(workload: EngineWorkload) -> Manifest:
     """With those that users set: the model's before the pool's."""
-    own = dict(workload.variant.engine.pod_labels)
+    own = workload.variant.engine.pod.pod_labels
     return {**workload.pool.spec.pod_labels, **own, **_identity_labels(workload)}
 
 
@@ -170,19 +172,17 @@ def _bare_template(workload: EngineWorkload) -> Manifest:
         "terminationGracePeriodSeconds": workload.variant.engine.drain_seconds,
         # A Service called "vllm" would otherwise set VLLM_PORT, which vLLM reads as its own.
         "enableServiceLinks": False,
+        **pod_fields(workload.variant),
         "containers": [_engine_container(workload)],
     }
     if workload.pool.spec.placement is PlacementMode.ARGOSY:
         spec["schedulingGates"] = [{"name": PLACEMENT_GATE}]
     else:
         spec["topologySpreadConstraints"] = [_spread_over_nodes(workload)]
-    if workload.variant.gpus > 1:
-        # NCCL's shared-memory transport needs more than the 64 MiB that a container gets.
-        spec["volumes"] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}]
-        spec["containers"][0]["volumeMounts"] = [{"name": "shm", "mountPath": "/dev/shm"}]  # noqa: S108
-    if not workload.restarted_at:
-        return {"spec": spec}
-    return {"metadata": {"annotations": {ANNOTATION_RESTARTED: workload.restarted_at}}, "spec": spec}
+    annotations = dict(workload.variant.engine.pod.annotations)
+    if workload.restarted_at:
+        annotations[ANNOTATION_RESTARTED] = workload.restarted_at
+    return {"metadata": {"annotations": annotations}, "spec": spec} if annotations else {"spec": spec}
 
 
 def _engine_container(workload: EngineWorkload) -> Manifest:
@@ -192,9 +192,9 @@ def _engine_container(workload: EngineWorkload) -> Manifest:
         "name": ENGINE_CONTAINER,
         "image": engine.image,
         "args": engine_args(workload.variant),
-        "env": [{"name": name, "value": value} for name, value in engine.env],
+        **container_fields(workload.variant),
         "ports": [{"name": ENGINE_PORT, "containerPort": engine.port}],
-        "resources": {"limits": {workload.pool.spec.resource_name: str(workload.variant.gpus)}},
+        "resources": engine_resources(workload.variant, workload.pool.spec.resource_name),
         "startupProbe": _probe(health, 1, HEALTH_TIMEOUT_S, LOAD_LIMIT_S),
         "readinessProbe": _probe(health, READINESS_PERIOD_S, HEALTH_TIMEOUT_S, UNHEALTHY_AFTER),
         "livenessProbe": _probe(health, LIVENESS_PERIOD_S, LIVENESS_TIMEOUT_S, LIVENESS_FAILURES),

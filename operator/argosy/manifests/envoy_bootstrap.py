@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from argosy.addresses import written
+from argosy.addresses import is_every_address, written
 from argosy.manifests.envoy_secrets import secret_files, transport_socket
 from argosy.settings import TlsFiles
 
@@ -103,15 +103,11 @@ def stats_url(announced: str, peer_host: str) -> str:
         return ""
     if not all(c.isalnum() or c in ".:-" for c in host):
         return ""
-    if _means_all(host):
+    if is_every_address(host):
         host = peer_host
     if not host:
         return ""
     return f"http://{written(host, int(port))}"
-
-
-def _means_all(host: str) -> bool:
-    return _is_ip(host) and ipaddress.ip_address(host).is_unspecified
 
 
 def _is_ip(host: str) -> bool:
@@ -208,7 +204,9 @@ def _cluster(name: str, addresses: tuple[Address, ...]) -> Message:
 
 def _socket_address(address: Address) -> Message:
     host, port = address
-    return {"socket_address": {"address": host, "port_value": port}}
+    # Without it `::` listens on IPv6 alone.
+    both = {"ipv4_compat": True} if ":" in host and is_every_address(host) else {}
+    return {"socket_address": {"address": host, "port_value": port, **both}}
 
 
 def _typed(name: str) -> Message:

@@ -13,11 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from argosy.snapshot.cluster import DELETION_COST
+from argosy.snapshot.cluster import ANNOTATION_KEPT, DELETION_COST
 
 KEEPS = {"karpenter.sh/do-not-disrupt": "true", "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
-ANNOTATION_KEPT = "argosy.dev/kept-on-node-by"
-"""Which of them Argosy has set: one that a user set stays when the pod is no longer chosen."""
 
 
 def victim_annotations(pod: Mapping[str, Any], cost: int) -> dict[str, str | None]:
@@ -25,7 +23,8 @@ def victim_annotations(pod: Mapping[str, Any], cost: int) -> dict[str, str | Non
     present = pod["metadata"].get("annotations") or {}
     ours = [name for name in str(present.get(ANNOTATION_KEPT, "")).split(",") if name in KEEPS]
     if not cost:
-        return dict.fromkeys((DELETION_COST, *ours, *([ANNOTATION_KEPT] if ours else [])))
+        return dict.fromkeys(
+            (DELETION_COST, *ours, *([ANNOTATION_KEPT] if ANNOTATION_KEPT in present else []))
+        )
     new = {name: value for name, value in KEEPS.items() if name not in present}
-    named = {ANNOTATION_KEPT: ",".join(sorted({*ours, *new}))} if new else {}
-    return {DELETION_COST: str(cost), **new, **named}
+    return {DELETION_COST: str(cost), **new, ANNOTATION_KEPT: ",".join(sorted({*ours, *new}))}

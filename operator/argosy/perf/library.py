@@ -9,6 +9,8 @@ host overhead, pipeline stages, the KV cache's number type. The order, for one s
 4. the table of a sibling GPU, scaled;
 5. the roofline times the factors that silicon was measured to need.
 
+A part of a card takes its card's, slowed down as far as its roofline is below the card's.
+
 Host overhead is added to all but the first, which contains it.
 """
 
@@ -18,24 +20,29 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from argosy.perf.catalogue import Gpu, gpus
+from argosy.engine.step_times import StepTable
+from argosy.perf.catalogue import Gpu, find_gpu, gpus
 from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.profiles.reshape import (
     MeasuredWidths,
     are_siblings,
+    part_profile,
     pipeline_profile,
     scaled_profile,
     wider_profile,
 )
 from argosy.perf.profiles.roofline import Silicon, impossible_shape, roofline_profile
 from argosy.perf.profiles.tables import ProfileTables
-from argosy.perf.protocol import OutOfRange
+from argosy.perf.protocol import OutOfRange, OutOfRangeReason
 from argosy.snapshot.architecture import Architecture, Dtype
 
 TABLES_OFF, TABLES_OFF_EXPERTS = 0.16, 0.35
 """A roofline's error is known against tables only; so much are those off at worst (`validation`)."""
+
+DECLARED_UNCERTAINTY = 1.5
+"""Of a roofline of a GPU that a user declares. An assumption: nothing that was compared is like it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,11 @@ class WantedProfile:
     dtype: Dtype
     kv_dtype: Dtype
     shape: Shape
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether its user declares the GPU: no data sheet was read and no driver compared."""
+        return not self.gpu.products
 
     @property
     def key(self) -> ProfileKey:
@@ -116,7 +128,8 @@ class ProfileLibrary:
         pipelined = pipeline_profile(self._with_host(source, wanted.key), wanted.architecture, stages, link)
         if isinstance(pipelined, OutOfRange):
             return pipelined
-        typed = with_kv_dtype(pipelined.step_times, wanted.gpu.name, KvTypes(kv_measured, wanted.kv_dtype))
+        card = wanted.gpu.part_of or wanted.gpu.name
+        typed = with_kv_dtype(pipelined.step_times, card, KvTypes(kv_measured, wanted.kv_dtype))
         return replace(pipelined, key=wanted.key, step_times=typed)
 
     def _silicon_profile(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | OutOfRange:
@@ -124,6 +137,25 @@ class ProfileLibrary:
         found = self._tables.profile(wanted.key)
         if isinstance(found, Profile):
             return found, self.kv_measured(found.key)
+        if not wanted.gpu.has_peaks:
+            return _without_peaks(wanted)
+        if wanted.gpu.part_of:
+            return self._of_part(wanted)
+        return self._derived(wanted)
+
+    def _of_part(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | OutOfRange:
+        """A part of a card: the card's profile, slowed down as the rooflines of both differ."""
+        card = find_gpu(wanted.gpu.part_of)
+        if isinstance(card, OutOfRange):
+            return self._derived(wanted)
+        silicon = self._silicon_profile(replace(wanted, gpu=card))
+        if isinstance(silicon, OutOfRange) or not isinstance(silicon[0].step_times, StepTable):
+            return self._derived(wanted)
+        source, kv_measured = silicon
+        return part_profile(source, (card, wanted.gpu), wanted.architecture, self._silicon), kv_measured
+
+    def _derived(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | OutOfRange:
+        """From tables of other shapes or GPUs, else by arithmetic."""
         for made, origin in (self._widened(wanted), self._scaled(wanted)):
             if isinstance(made, Profile):
                 return made, self.kv_measured(origin)
@@ -133,6 +165,7 @@ class ProfileLibrary:
             return computed
         of_tables = TABLES_OFF_EXPERTS if architecture.is_moe else TABLES_OFF
         uncertainty = math.hypot(computed.uncertainty, of_tables)
+        uncertainty *= DECLARED_UNCERTAINTY if wanted.is_declared else 1.0
         return replace(computed, uncertainty=uncertainty), wanted.kv_dtype
 
     def _widened(self, wanted: WantedProfile) -> tuple[Profile | OutOfRange | None, ProfileKey]:
@@ -149,6 +182,8 @@ class ProfileLibrary:
 
     def _scaled(self, wanted: WantedProfile) -> tuple[Profile | OutOfRange | None, ProfileKey]:
         """From a sibling's table; and from which."""
+        if wanted.gpu.part_of or wanted.is_declared:
+            return None, wanted.key
         for sibling in gpus():
             if sibling.name != wanted.gpu.name and are_siblings(sibling, wanted.gpu):
                 table = self._tables.profile(replace(wanted.key, gpu=sibling.name))
@@ -168,6 +203,16 @@ class ProfileLibrary:
         """The number type of the KV cache that a shipped table's kernels read."""
         provenance = self._tables.provenance(table)
         return Dtype.BF16 if isinstance(provenance, OutOfRange) else provenance.kv_dtype
+
+
+def _without_peaks(wanted: WantedProfile) -> OutOfRange:
+    """Nothing can be computed of a GPU of which only the memory is declared."""
+    message = (
+        f"of the GPU {wanted.gpu.name} spec.gpuSpec declares no memoryBandwidthGbPerSecond and tflops, so"
+        f" only a measured profile can answer, and there is none of {wanted.key}; declare both, or measure it"
+        " (argosy perf import) and name the profile in spec.profiles of the ServedModel"
+    )
+    return OutOfRange(OutOfRangeReason.NO_PROFILE, message)
 
 
 def _powers_below(width: int) -> Iterator[int]:

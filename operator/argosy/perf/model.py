@@ -18,7 +18,7 @@ from dataclasses import astuple, replace
 
 from argosy.engine.step_times import StepTimeSource
 from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity, refused_slice
-from argosy.perf.catalogue import find_gpu, find_model
+from argosy.perf.catalogue import find_model, gpu_of
 from argosy.perf.footprint.memory import engine_limits, fits
 from argosy.perf.library import ProfileLibrary, WantedProfile
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
@@ -135,7 +135,7 @@ def _adapted(found: Profile, wanted: WantedProfile, variant: Variant) -> Profile
 
 def wanted_profile(variant: Variant) -> WantedProfile | OutOfRange:
     """What a variant asks of the library: names looked up, number types settled."""
-    gpu, model = find_gpu(variant.gpu), find_model(variant.model_id)
+    gpu, model = gpu_of(variant), find_model(variant.model_id)
     if isinstance(gpu, OutOfRange):
         return gpu
     declared = variant.architecture

@@ -31,7 +31,9 @@ class OutOfRangeReason(StrEnum):
     BEYOND_PROFILE = "BeyondProfile"
     """More tokens, sequences or context in an iteration than the profile was made from."""
     IMPOSSIBLE_SHAPE = "ImpossibleShape"
-    """The model cannot be cut that way (heads not divisible, fewer layers than stages)."""
+    """The model cannot be cut that way (heads not divisible, fewer layers than stages, parts of cards)."""
+    NUMBER_TYPE = "NumberType"
+    """The GPU has no kernel for weights of this type."""
 
 
 @dataclass(frozen=True, slots=True)

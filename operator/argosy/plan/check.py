@@ -185,11 +185,15 @@ class _Judge:
                 yield Violation(ViolationCode.OVERLOAD, option.name, message)
 
     def limits(self) -> Iterator[Violation]:
-        """Ceilings, the budget, and the stated cost."""
+        """Ceilings, quotas, the budget, and the stated cost."""
         for model, ceiling in self.problem.max_replicas.items():
             if (count := self._model_count(model)) > ceiling:
                 message = f"model {model} has {counted(count, 'replica')}: at most {ceiling} is allowed"
                 yield Violation(ViolationCode.ABOVE_CEILING, model, message)
+        for quota in self.problem.quotas:
+            if (taken := quota.taken(self.plan.replicas)) > quota.units:
+                message = f"{quota.title}: at most {quota.units} can be taken, and the replicas take {taken}"
+                yield Violation(ViolationCode.ABOVE_QUOTA, quota.name, message)
         budget = self.problem.budget_usd_per_hour
         if budget is not None and not _at_most(self.cost_usd_per_hour, budget):
             cost = f"${self.cost_usd_per_hour:.4f}/h"
@@ -283,6 +287,11 @@ class _Judge:
             (option.most_replicas is None or self.count(option) < option.most_replicas)
             and (ceiling is None or self._model_count(option.model) < ceiling)
             and (budget is None or self.cost_usd_per_hour + option.price_usd_per_hour <= budget)
+            and all(
+                quota.taken(self.plan.replicas) + quota.per_replica.get(option.name, 0) <= quota.units
+                for quota in self.problem.quotas
+                if option.name in quota.per_replica
+            )
             and fits(self._nodes(option.pool), self._groups(option.pool, one_more=option.name))
         )
 

@@ -97,7 +97,7 @@ class Facts:
 
     @cached_property
     def most_replicas(self) -> dict[DeploymentKey, int]:
-        """Upper bound on the replicas of each option: its nodes, its model's ceiling, its group, its own.
+        """Upper bound on the replicas of each option: its nodes, ceilings, quotas, its group, its own.
 
         More than the group's whole demand or its floor takes is never needed, but for those that stay.
         """
@@ -110,11 +110,17 @@ class Facts:
             floor = self.floor(option.group) if served else 0
             free = usable_gpus(self.nodes_by_pool[option.pool], option.gpus) // option.gpus
             room = free + option.anchored
-            ceiling = self.problem.max_replicas.get(option.model, room)
+            ceiling = min(
+                self.problem.max_replicas.get(option.model, room), self._most_by_quotas(option, room)
+            )
             # A capacity near 0 makes `useful` infinite: the nodes limit it then.
             wanted = max(floor, option.least_replicas, math.ceil(min(useful, room)))
             most[option.name] = option.bounded(min(room, ceiling, wanted))
         return most
+
+    def _most_by_quotas(self, option: Option, room: int) -> int:
+        quotas = (q for q in self.problem.quotas if option.name in q.per_replica)
+        return min((q.units // q.per_replica[option.name] for q in quotas), default=room)
 
     @cached_property
     def demanding_cells(self) -> tuple[Cell, ...]:

@@ -1,18 +1,19 @@
 """The limits that keep more replicas of an option from being started beside given ones.
 
-Owns the test of the limits that one more replica can break: its own bound, its model's ceiling, the budget
-and the nodes of its pool. Input: `Facts`, counts and an option. Output: the obstacles; empty where
-there is room.
+Owns the test of the limits that one more replica can break: its own bound, its model's ceiling, the quotas
+of its namespace, the budget and the nodes of its pool. Input: `Facts`, counts and an option. Output: the
+obstacles; empty where there is room.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from argosy.keys import ModelKey
 from argosy.plan.facts import Counts, Facts
 from argosy.plan.packing import fits
-from argosy.plan.problem import Option
+from argosy.plan.problem import Option, Quota
 from argosy.plan.solution import ShortfallCause
 
 BUDGET_TOLERANCE = 1e-9
@@ -24,10 +25,12 @@ def obstacles(facts: Facts, counts: Counts, option: Option, more: int = 1) -> tu
     found = []
     wanted = counts.get(option.name, 0) + more
     if option.bounded(wanted) < wanted:
-        found.append(ShortfallCause.FIXED if option.fixed_by else ShortfallCause.ADOPTED)
+        found.append(_own_bound(option))
     ceiling = facts.problem.max_replicas.get(option.model)
     if ceiling is not None and model_count(facts, counts, option.model) + more > ceiling:
         found.append(ShortfallCause.REPLICA_LIMIT)
+    if any(full_quotas(facts, counts, option, more)):
+        found.append(ShortfallCause.QUOTA)
     budget = facts.problem.budget_usd_per_hour
     cost = facts.price_usd_per_hour(counts) + more * option.price_usd_per_hour
     if budget is not None and cost > budget * (1 + BUDGET_TOLERANCE):
@@ -37,6 +40,20 @@ def obstacles(facts: Facts, counts: Counts, option: Option, more: int = 1) -> tu
     if not fits(nodes, groups_on(facts, after, option.pool)):
         found.append(ShortfallCause.POOL_FULL)
     return tuple(found)
+
+
+def _own_bound(option: Option) -> ShortfallCause:
+    if option.fixed_by:
+        return ShortfallCause.FIXED
+    return ShortfallCause.REFUSED if option.held_by else ShortfallCause.ADOPTED
+
+
+def full_quotas(facts: Facts, counts: Counts, option: Option, more: int = 1) -> Iterator[Quota]:
+    """The quotas that `more` replicas of `option`, added to `counts`, would exceed."""
+    for quota in facts.problem.quotas:
+        units = quota.per_replica.get(option.name)
+        if units is not None and quota.taken(counts) + more * units > quota.units:
+            yield quota
 
 
 def model_count(facts: Facts, counts: Counts, model: ModelKey) -> int:

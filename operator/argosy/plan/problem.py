@@ -51,7 +51,9 @@ class Option:
     leaving_replicas: replicas on nodes whose removal is announced: they count only where nothing else
         can serve, and their successors have to be loaded
     least_replicas: replicas that stay, whatever they serve: those of the last plan, while its removals wait
-    most_replicas: replicas that there can be: of a user's Deployment, which is never given more. None: any
+    most_replicas: replicas that there can be: of a user's Deployment, which is never given more, or of one of
+        which the cluster refuses more. None: any
+    held_by: why there can be no more than `most_replicas`, in a sentence; empty for a user's Deployment
     fixed_by: what sets the number of its replicas in the planner's place (an autoscaler): the least and the
         most are that number. Empty: the planner decides
     variant: for sentences only
@@ -72,6 +74,7 @@ class Option:
     least_replicas: int = 0
     most_replicas: int | None = None
     fixed_by: str = ""
+    held_by: str = ""
     variant: str = ""
 
     @property
@@ -123,6 +126,34 @@ class PoolLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What the replicas of several options may take together of one resource of a namespace.
+
+    units: of the resource; what others hold is subtracted, and what runs now is never more
+    per_replica: units of one replica, by option: one that is absent takes none
+    title:  what it leaves, as the beginning of a sentence: `ResourceQuota a/b leaves 3 of 8 nvidia.com/gpu`
+    remedy: what gives more, as an order
+
+    Raises ValueError where a number is no whole number >= 0, or one of a replica is not above 0.
+    """
+
+    name: str
+    title: str
+    remedy: str
+    units: int
+    per_replica: Mapping[DeploymentKey, int]
+
+    def taken(self, counts: Mapping[DeploymentKey, int]) -> int:
+        """Units that so many replicas take."""
+        return sum(units * counts.get(name, 0) for name, units in self.per_replica.items())
+
+    def __post_init__(self) -> None:
+        require_count(f"what {self.name} leaves", self.units)
+        for option, units in self.per_replica.items():
+            require_count(f"what a replica of {option} takes of {self.name}", units, least=1)
+
+
+@dataclass(frozen=True, slots=True)
 class PlanProblem:
     """One sizing question.
 
@@ -133,6 +164,7 @@ class PlanProblem:
     max_replicas: ceiling per model
     headroom: share of a replica's capacity, in (0, 1], that may be planned for
     budget_usd_per_hour: for the whole fleet, None where unlimited
+    quotas: limits of namespaces
     transition_horizon_s: time over which the cost of loading new replicas must pay back
 
     Raises ValueError where a name occurs twice, or a number is negative or not finite.
@@ -147,12 +179,14 @@ class PlanProblem:
     headroom: float = 0.8
     budget_usd_per_hour: float | None = None
     transition_horizon_s: float = 600.0
+    quotas: tuple[Quota, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that break arithmetic; a demand that cannot be met is reported by the plan."""
         require_unique("cell", (c.name for c in self.cells))
         require_unique("option", (o.name for o in self.options))
         require_unique("pool", (p.name for p in self.pools))
+        require_unique("quota", (q.name for q in self.quotas))
         for (cell, option), capacity in self.capacity_per_s.items():
             require_number(f"the capacity of option {option} for cell {cell}", capacity)
         for group, floor in self.min_replicas.items():

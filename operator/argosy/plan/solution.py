@@ -26,6 +26,10 @@ class ShortfallCause(StrEnum):
     """What sets the number of replicas in the planner's place sets too few."""
     ADOPTED = "Adopted"
     """Only Deployments could serve it that users run: Argosy adds no replica to them."""
+    QUOTA = "Quota"
+    """A quota of the namespace leaves too little."""
+    REFUSED = "Refused"
+    """The cluster refuses more replicas, and it is tried again later."""
     HELD = "Held"
     """A user holds the replicas as they are; no solver gives this cause."""
 
@@ -55,6 +59,8 @@ class PlanReasonCode(StrEnum):
     GREEDY = "Greedy"
     """The solver was stopped before it had anything better than the greedy rule's plan."""
     NO_DEMAND = "NoDemand"
+    QUOTA = "Quota"
+    """A quota leaves no more replicas."""
     TIME_LIMIT = "TimeLimit"
     """The solver was stopped before it had proven its plan to be the cheapest."""
 

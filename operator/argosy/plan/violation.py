@@ -33,6 +33,7 @@ class ViolationCode(StrEnum):
     BELOW_FLOOR = "BelowFloor"
     FLOOR_NEEDLESSLY_UNMET = "FloorNeedlesslyUnmet"
     ABOVE_CEILING = "AboveCeiling"
+    ABOVE_QUOTA = "AboveQuota"
     OVER_BUDGET = "OverBudget"
     COST_WRONG = "CostWrong"
     DOES_NOT_FIT = "DoesNotFit"

@@ -15,6 +15,7 @@ from argosy.reconcile.act import Actor
 from argosy.reconcile.clock import Clock
 from argosy.reconcile.metrics import Metrics
 from argosy.reconcile.reporting.heartbeats import Heartbeats
+from argosy.reconcile.reporting.refused_writes import RefusedWrites
 from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
@@ -47,10 +48,13 @@ class LoopState:
     heartbeats: Heartbeats
     reading: TelemetryReading = field(default_factory=TelemetryReading)
     due_since_s: float | None = None
+    refused_writes: RefusedWrites = field(default_factory=RefusedWrites)
 
     def snapshot(self) -> FleetSnapshot:
         """The world as the process sees it now."""
         routing = self.routing()
         self.revisions.see(self.snapshots.plan_names(), routing.envoys)
-        measured = Measured(self.reading, routing, self.profile_files.view, self.revisions.largest)
-        return self.snapshots.take(measured, self.clock.now_s(), self.clock.monotonic_s())
+        now_s = self.clock.now_s()
+        refused = self.refused_writes.known(now_s)
+        measured = Measured(self.reading, routing, self.profile_files.view, self.revisions.largest, refused)
+        return self.snapshots.take(measured, now_s, self.clock.monotonic_s())

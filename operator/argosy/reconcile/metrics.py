@@ -87,6 +87,11 @@ class Metrics:
         self.autoscaled = self._gauge(
             "autoscaled_deployments", "Deployments whose number of replicas an autoscaler sets"
         )
+        self.refused = self._gauge(
+            "refused_variants",
+            "Variants whose replicas the cluster refuses and that are left alone for a while",
+            "refuser",
+        )
         self.watch_missed = self._counter(
             "watch_missed", "Changes that only a listing found; the watches then start again", "kind"
         )
@@ -234,6 +239,9 @@ class Metrics:
         self.fleet_missing.set(bool(decision.fleet_gone))
         self.contested.set(decision.num_contested)
         self.autoscaled.set(decision.num_autoscaled)
+        self.refused.clear()
+        for refuser, number in decision.refused.items():
+            self.refused.labels(refuser).set(number)
         for what, _ in decision.set_back:
             self.set_back.labels(what).inc()
         if decision.follow is not None:
@@ -250,6 +258,7 @@ class Metrics:
         """Another process leads: its series would be there twice."""
         for gauge in (
             *(self.leaving, self.unserved, self.replicas_ready, self.running_cost, self.budget, self.demand),
+            self.refused,
             *self._observed,
         ):
             gauge.clear()

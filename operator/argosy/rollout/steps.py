@@ -19,9 +19,13 @@ from argosy.keys import DeploymentKey, NamespacedName
 from argosy.manifests import EngineWorkload
 from argosy.rollout.make_room import giving_way
 from argosy.rollout.targets import RolloutInputs, Target, is_surplus_allowed_to_go
+from argosy.snapshot.cluster import PodState
 
 VICTIM_COST = -1000
 """`controller.kubernetes.io/pod-deletion-cost` of a pod that should go first."""
+
+LOWEST_COST = -(2**31)
+"""The least that Kubernetes takes."""
 
 MOST_REPLACED = 3
 """Replacements of lost replicas, as a multiple of the planned count: where every replacement is lost
@@ -226,7 +230,8 @@ def _marks(target: Target, wanted: int, inputs: RolloutInputs) -> list[MarkVicti
     A Deployment that is not planned keeps those that leave to the last: it gives way for the GPUs of
     the others. Pods that are not ready come before all: Kubernetes takes them first, whatever their
     marks, and a mark takes a ready one out of rotation. Marks stay until the pods are being deleted:
-    Kubernetes may not have chosen yet. A cost above 0 on a pod of a user's Deployment is the user's.
+    Kubernetes may not have chosen yet. A cost that a user has set on a pod of an adopted Deployment stays;
+    where it is below 0, the pod goes before the others, because Kubernetes would take it first.
     """
     pods = inputs.live_pods(target.key)
     keys = {p.key for p in pods}
@@ -239,12 +244,19 @@ def _marks(target: Target, wanted: int, inputs: RolloutInputs) -> list[MarkVicti
         others.sort(key=lambda key: key in inputs.closed)
     order += [key for key in others if key not in inputs.lost]
     ranks = {key: rank for rank, key in enumerate(order)}
-    going = sorted(pods, key=lambda p: (p.ready, ranks.get(p.key, len(order)), p.key))
+    going = sorted(pods, key=lambda p: (p.ready, _users_wish(p), ranks.get(p.key, len(order)), p.key))
+    lowest = min((_users_wish(p) - len(pods) for p in pods if _users_wish(p)), default=VICTIM_COST)
+    base = max(min(VICTIM_COST, lowest), LOWEST_COST)
     due = {
-        p.key: VICTIM_COST + rank
+        p.key: base + rank
         for rank, p in enumerate(going[: max(0, len(pods) - wanted)])
-        if p.ready or p.key in ranks
+        if p.ready or p.key in ranks or p.is_users_cost
     }
-    users = {p.key for p in pods if target.is_adopted and p.deletion_cost > 0} - due.keys()
+    users = {p.key for p in pods if p.is_users_cost} - due.keys()
     marks = [(p.key, due.get(p.key, 0)) for p in pods if p.deletion_cost != due.get(p.key, 0)]
     return [MarkVictim(pod, cost) for pod, cost in marks if pod not in users]
+
+
+def _users_wish(pod: PodState) -> int:
+    """The deletion cost below 0 that a user has set; 0 where none is."""
+    return min(0, pod.deletion_cost) if pod.is_users_cost else 0

@@ -16,6 +16,7 @@ from argosy.api.servedmodel import Exchange
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.counters import stat_prefix_of
 from argosy.route.hints import hints_of
+from argosy.route.listing import listings_of
 from argosy.route.marked import Endpoints, with_last_ones_kept
 from argosy.route.policies import ClusterPolicy, assign_policies
 from argosy.route.precedence import claim_of, conflicts, in_order, with_unseen
@@ -29,7 +30,9 @@ from argosy.route.table import (
     Gateway,
     RouteEntry,
     RouteTable,
+    Unnamed,
 )
+from argosy.route.unnamed import names_of_the_only_model, unnamed_by_class
 
 BODY_BYTES_PER_TOKEN = 16
 """Four times the usual four bytes of text per token, because JSON may take six bytes for one character."""
@@ -92,6 +95,7 @@ class _Resolved:
     model_by_cluster: Mapping[DeploymentKey, ModelKey]
     classes_by_group: Mapping[GroupName, frozenset[ClassKey]]
     models_by_class: Mapping[ClassKey, frozenset[ModelKey]]
+    unnamed_by_class: Mapping[ClassKey, Unnamed]
 
     def may_serve(self, name: DeploymentKey, key: ClassKey, cell: _Cell) -> bool:
         """True if a cluster may answer a cell's requests, whether it has a share of them or not.
@@ -139,7 +143,9 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     alternatives = _alternatives(names, serving.values())
     clusters = tuple(replace(_cluster(resolved, name), alternatives=alternatives[name]) for name in names)
     hints = hints_of(inputs.classes, inputs.models, unseen, inputs.yielding)
-    return RouteTable(revision, _gateway(inputs.gateway, inputs.models), routes, clusters, hints)
+    listings = listings_of(inputs.classes, inputs.models, unseen, inputs.yielding)
+    gateway = _gateway(inputs.gateway, inputs.models)
+    return RouteTable(revision, gateway, routes, clusters, hints, listings)
 
 
 def _resolved(inputs: RouteInputs, cells: Mapping[ClassKey, tuple[_Cell, ...]]) -> _Resolved:
@@ -150,7 +156,14 @@ def _resolved(inputs: RouteInputs, cells: Mapping[ClassKey, tuple[_Cell, ...]]) 
         _cluster_models(inputs),
         _classes_by_group(cells),
         {workload.key: workload.model_keys for workload in inputs.classes},
+        _unnamed(inputs),
     )
+
+
+def _unnamed(inputs: RouteInputs) -> Mapping[ClassKey, Unnamed]:
+    """A class that is not seen may be of a model that is not seen either: then none is the only one."""
+    only = () if inputs.unseen else names_of_the_only_model(inputs.classes, inputs.models)
+    return unnamed_by_class(_claims(inputs), only)
 
 
 def _claims(inputs: RouteInputs) -> tuple[Claim, ...]:
@@ -234,6 +247,7 @@ def _entry(resolved: _Resolved, of: tuple[Claim, _Cell], serving: frozenset[Depl
         retry_attempts=(policy.spec.retries if policy else Retries()).attempts,
         refusal="" if backends else cell.refusal,
         per_try_idle_timeout_s=float(idle_s) if idle_s is not None else None,
+        unnamed=resolved.unnamed_by_class[claim.class_key],
     )
 
 

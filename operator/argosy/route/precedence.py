@@ -3,10 +3,10 @@
 Owns the order of classes, and which of them can never get a request. Input: WorkloadClasses. Output:
 the same, first match first, and `Conflict`s: the caller decides what to do with the losers.
 
-The order is Gateway API's for HTTP routes: an exact path before a prefix, the longer path
-before the shorter, more headers before fewer; then, as Gateway API knows no bodies, a model
-before none; then a class that exists before one that was deleted and serves within its grace; then the older
-object, then namespace/name.
+The order is Gateway API's for HTTP routes: an exact path before a prefix, the longer path before the shorter
+(no path is the prefix `/`, which all paths have), more headers before fewer; then, as Gateway API knows no
+bodies, a model before none; then a class that exists before one that was deleted and serves within its grace;
+then the older object, then namespace/name.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def conflicts(classes: Iterable[WorkloadClass], yielding: Collection[ClassKey] =
     ordered = [(workload.key, match_of(workload)) for workload in in_order(classes, yielding)]
     found = []
     for position, (key, match) in enumerate(ordered):
-        takers = [other for other in ordered[:position] if _asks_no_more_than(other[1], match)]
+        takers = [other for other in ordered[:position] if asks_no_more_than(other[1], match)]
         if _all_models_taken(match, takers):
             found.append(Conflict(key, tuple(taker for taker, _ in takers)))
     return tuple(found)
@@ -99,6 +99,11 @@ def may_overlap(one: RequestMatch, other: RequestMatch) -> bool:
     return _covers(one.path, other.path) or _covers(other.path, one.path)
 
 
+def asks_no_more_than(taker: RequestMatch, match: RequestMatch) -> bool:
+    """Whether `taker` takes every path with headers that `match` takes. Models are not looked at."""
+    return set(taker.headers) <= set(match.headers) and _covers(taker.path, match.path)
+
+
 def _rank(workload: WorkloadClass, yields: bool) -> tuple[tuple[bool, int, int, bool], bool, tuple[str, str]]:
     return _generality(match_of(workload)), yields, workload.metadata.seniority
 
@@ -107,7 +112,7 @@ def _generality(match: RequestMatch) -> tuple[bool, int, int, bool]:
     """Smaller for a match that is tried earlier."""
     return (
         not (match.path and match.path.exact),
-        -len(match.path.value) if match.path else 0,
+        -len(match.path.value) if match.path else -len("/"),
         -len(match.headers),
         not match.models,
     )
@@ -116,10 +121,6 @@ def _generality(match: RequestMatch) -> tuple[bool, int, int, bool]:
 def _is_before(other: Claim, claim: Claim, older: Collection[ClassKey]) -> bool:
     ranks = _generality(other.match), _generality(claim.match)
     return ranks[0] < ranks[1] or (ranks[0] == ranks[1] and other.class_key in older)
-
-
-def _asks_no_more_than(taker: RequestMatch, match: RequestMatch) -> bool:
-    return set(taker.headers) <= set(match.headers) and _covers(taker.path, match.path)
 
 
 def _all_models_taken(match: RequestMatch, takers: list[tuple[ClassKey, RequestMatch]]) -> bool:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
+from argosy.addresses import written
 from argosy.keys import CellName, ClassKey, DeploymentKey
 
 
@@ -38,7 +40,7 @@ class Endpoint:
     @property
     def socket(self) -> str:
         """`address:port`, as telemetry names the engine."""
-        return f"{self.address}:{self.port}"
+        return written(self.address, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +51,19 @@ class RoutePath:
     exact: bool
 
 
+Header: TypeAlias = tuple[str, str]
+"""Lower-case name and exact value."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestMatch:
     """How a class's requests are recognised: all the given parts together.
 
-    headers: (lower-case name, exact value); models: any of these in the JSON body's `model`
+    models: any of these in the JSON body's `model`
     """
 
     path: RoutePath | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[Header, ...] = ()
     models: tuple[str, ...] = ()
 
 
@@ -91,6 +97,17 @@ class Backend:
     share: float
 
 
+class Unnamed(StrEnum):
+    """Which requests an entry takes that are for its path and headers, and whose model is not known."""
+
+    REFUSED = "Refused"
+    """None of them."""
+    UNREADABLE = "Unreadable"
+    """Those whose content type is not JSON, such as the form of an audio transcription."""
+    ANY = "Any"
+    """Those, and JSON that names no model."""
+
+
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
     """One cell's route. `stat_prefix` names its counters at Envoy.
@@ -109,6 +126,7 @@ class RouteEntry:
     retry_attempts: int
     refusal: str = ""
     per_try_idle_timeout_s: float | None = None
+    unnamed: Unnamed = Unnamed.REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +164,25 @@ LEAST_BODY_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Cors:
+    """Which web pages may call the gateway: `*` and `scheme://*.domain` are patterns of origins."""
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...]
+    headers: tuple[str, ...]
+    exposed: tuple[str, ...]
+    credentials: bool
+    max_age_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """Where Envoy listens for requests.
 
     max_body_bytes: bounds what the JSON filter buffers
     access_log: one line per request on Envoy's standard output; None: none
     shows_endpoint: responses carry the address of the replica that answered
+    cors: None: no page of another origin
     """
 
     address: str
@@ -159,6 +190,7 @@ class Gateway:
     max_body_bytes: int = LEAST_BODY_BYTES
     access_log: AccessLogFormat | None = None
     shows_endpoint: bool = False
+    cors: Cors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +214,40 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A name that requests may use, as clients read of it.
+
+    root: id of the model; None where only the engine knows it. created_s: seconds since the epoch.
+    max_model_len: tokens of prompt and output; parent: of an adapter, the name of its model
+    """
+
+    name: str
+    root: str | None
+    created_s: int
+    max_model_len: int | None
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOffer:
+    """What callers that send these headers can name."""
+
+    headers: tuple[Header, ...]
+    cards: tuple[ModelCard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listings:
+    """Which models a caller sees; in both, the first whose headers a request has is what it reads.
+
+    by_caller: whole lists; by_name: offers of one card each
+    """
+
+    by_caller: tuple[ModelOffer, ...] = (ModelOffer((), ()),)
+    by_name: tuple[ModelOffer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RouteTable:
     """Everything that Envoy is configured from; routes by precedence (the first match wins).
 
@@ -193,3 +259,4 @@ class RouteTable:
     routes: tuple[RouteEntry, ...]
     clusters: tuple[ClusterEntry, ...]
     hints: Hints = Hints()
+    listings: Listings = Listings()

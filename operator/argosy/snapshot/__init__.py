@@ -9,7 +9,7 @@ from argosy.snapshot.telemetry import (
     RouteCounters,
     TelemetryReading,
 )
-from argosy.snapshot.variant import EngineSettings, Variant
+from argosy.snapshot.variant import EngineSettings, Gpu, Variant
 from argosy.snapshot.workload import Mix, Slice, Slo, SloTerm, Term
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "EndpointHealth",
     "EngineReading",
     "EngineSettings",
+    "Gpu",
     "Mix",
     "RouteCounters",
     "Sample",

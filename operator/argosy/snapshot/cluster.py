@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from argosy.addresses import written
 from argosy.api.schema.ownership import FieldManager
 from argosy.keys import ClassKey, DeploymentKey, GroupName, NamespacedName
 from argosy.snapshot.variant import Variant
@@ -47,6 +48,10 @@ HOSTNAME = "kubernetes.io/hostname"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """The pod annotation by which a ReplicaSet chooses the pods that a scale-down deletes: lowest first."""
 
+ANNOTATION_KEPT = "argosy.dev/kept-on-node-by"
+"""Which annotations that keep a pod on its node Argosy has set: one that a user set stays when the pod is no
+longer chosen. It is there, empty or not, as long as the deletion cost is Argosy's."""
+
 LABEL_VALUE_LIMIT = 63
 """Kubernetes' bound on a label's value; names of objects may have 253 characters."""
 
@@ -69,8 +74,9 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """A node, and what it can run. `allocatable` counts devices by resource name.
+    """A node, and what it can run. `allocatable` counts healthy devices by resource name.
 
+    capacity: the same with those that are unhealthy; empty where it was not read
     announcement: what other fields than taints say of its removal, as the end of a sentence; or empty
     """
 
@@ -81,6 +87,11 @@ class NodeState:
     unschedulable: bool = False
     taints: tuple[Taint, ...] = ()
     announcement: str = ""
+    capacity: Mapping[str, int] = field(default_factory=dict)
+
+    def unhealthy(self, resource: str) -> int:
+        """Devices that it has and that its device plugin reports as unhealthy."""
+        return max(0, self.capacity.get(resource, 0) - self.allocatable.get(resource, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,7 @@ class PodState:
     seconds since the epoch. `assigned_node` is the one that its node selector names: an engine
     whose gate was lifted goes there, though the scheduler may not have bound it yet.
     `unschedulable_since_s`: since when the scheduler finds no node for it; a gate does not count.
+    `unschedulable`: why, in its words; empty where it finds one.
     `restarts`: of all its containers.
 
     started:  its engine runs and has answered its start-up probe, ready or not
@@ -104,6 +116,8 @@ class PodState:
     lacking:  labels by which it would be known as one of `origin`'s that are missing or changed
     controller: the name of the object that counts it, a ReplicaSet; empty for a pod that none counts
     finalizers: what holds it once it has ended
+    is_chosen: its deletion cost is Argosy's
+    is_users_cost: its deletion cost is the user's who runs its Deployment
     other_gates: its scheduling gates that are not Argosy's: each is removed by the client that set it
     """
 
@@ -125,6 +139,7 @@ class PodState:
     labels: Mapping[str, str] = field(default_factory=dict)
     assigned_node: str = ""
     unschedulable_since_s: float | None = None
+    unschedulable: str = ""
     restarts: int = 0
     started: bool = False
     ends_s: float | None = None
@@ -138,6 +153,8 @@ class PodState:
     controller: str = ""
     finalizers: tuple[str, ...] = ()
     other_gates: tuple[str, ...] = ()
+    is_chosen: bool = False
+    is_users_cost: bool = False
 
     @property
     def key(self) -> str:
@@ -146,13 +163,13 @@ class PodState:
 
     @property
     def address(self) -> str:
-        """`ip:port` of its engine, empty until it has an IP."""
-        return f"{self.ip}:{self.port}" if self.ip and self.port else ""
+        """`ip:port` of its engine, an IPv6 address in brackets; empty until it has an IP."""
+        return written(self.ip, self.port) if self.ip and self.port else ""
 
     @property
     def is_marked(self) -> bool:
         """Whether Argosy is about to remove it: it should go before the others of its Deployment."""
-        return self.deletion_cost < 0
+        return self.deletion_cost < 0 and not self.is_users_cost
 
     @property
     def should_answer(self) -> bool:
@@ -224,6 +241,7 @@ class DeploymentState:
 
     created_s:    seconds since the epoch; None where it is not known
     pods_refused: why the API server refuses its pods (a quota, an admission plugin), in its words; else empty
+    refused_since_s: since when it does (seconds since the epoch); None: not, or not known
     spec:         as the API server has it
     managers:     which client set which of its fields, the latest last
     deleted_s:    when its deletion was requested (seconds since the epoch), after which nothing of it changes
@@ -236,6 +254,7 @@ class DeploymentState:
     labels: Mapping[str, str] = field(default_factory=dict)
     created_s: float | None = None
     pods_refused: str = ""
+    refused_since_s: float | None = None
     annotations: Mapping[str, str] = field(default_factory=dict, repr=False)
     spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
     managers: tuple[FieldManager, ...] = field(default=(), repr=False)

@@ -17,6 +17,8 @@ from argosy.api.kinds import kind_named
 from argosy.api.orders import is_approved
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
+from argosy.snapshot.admission.quotas import LimitRangeState, QuotaState
+from argosy.snapshot.admission.words import RefusedWrite
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState, ReplicaSetState, Unadopted
 from argosy.snapshot.scaling.autoscalers import AUTOSCALERS, AutoscalerState, CountOwner, count_owners
 from argosy.snapshot.seen import KindState, ObjectRef, Seen
@@ -96,6 +98,9 @@ class FleetSnapshot:
     ending: namespaces that are being deleted: since when (seconds since the epoch)
     protected: replicas that Argosy's PodDisruptionBudget of each Deployment keeps ready
     autoscalers: HorizontalPodAutoscalers that name Deployments, by key
+    quotas, limit_ranges: ResourceQuotas and LimitRanges, by key
+    enforced: which pods each namespace admits by Pod Security; empty: any
+    refused_writes: Deployments that the API server has not let Argosy make or change
     unadopted: Deployments that users labelled for adoption, and why they are not adopted
     unlabelled: what became of the label of a PodDisruptionBudget that was Argosy's by it, by Deployment
     invalid: objects that the API server holds but that cannot be read; decisions leave them out
@@ -121,6 +126,10 @@ class FleetSnapshot:
     protected: Mapping[DeploymentKey, int] = field(default_factory=dict)
     unlabelled: Mapping[DeploymentKey, str] = field(default_factory=dict)
     autoscalers: Mapping[str, AutoscalerState] = field(default_factory=dict)
+    quotas: Mapping[str, QuotaState] = field(default_factory=dict)
+    limit_ranges: Mapping[str, LimitRangeState] = field(default_factory=dict)
+    enforced: Mapping[str, str] = field(default_factory=dict)
+    refused_writes: Mapping[DeploymentKey, RefusedWrite] = field(default_factory=dict)
     unadopted: Mapping[DeploymentKey, Unadopted] = field(default_factory=dict)
     telemetry: TelemetryReading = field(default_factory=TelemetryReading)
     routing: RoutingView = field(default_factory=RoutingView)

@@ -12,11 +12,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from argosy.addresses import canonical
 from argosy.api.adoption import ADOPT
 from argosy.api.schema.ownership import field_managers
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import DeploymentKey, NamespacedName
+from argosy.snapshot.admission.scheduling import scheduling_words
+from argosy.snapshot.admission.words import ENFORCE
 from argosy.snapshot.cluster import (
+    ANNOTATION_KEPT,
     DELETION_COST,
     ENGINE_CONTAINER,
     ENGINE_PORT,
@@ -58,7 +62,14 @@ def node_state(node: Object) -> NodeState:
             for t in spec.get("taints") or ()
         ),
         announcement=_announcement(node["metadata"], status),
+        capacity=_devices(status.get("capacity") or {}),
     )
+
+
+def _address(status: Object) -> str:
+    """The pod's first address, of either family, in the form in which Envoy writes it; empty for none."""
+    every = [status.get("podIP"), *(each.get("ip") for each in status.get("podIPs") or ())]
+    return next((canonical(str(each)) for each in every if each), "")
 
 
 def pod_state(pod: Object) -> PodState:
@@ -87,16 +98,18 @@ def pod_state(pod: Object) -> PodState:
         deleting="deletionTimestamp" in metadata,
         gated=gated,
         devices=_device_limits(containers),
-        ip=status.get("podIP") or "",
+        ip=_address(status),
         port=port,
         portless=tuple(str(c.get("name") or "") for c in containers) if is_ours and not port else (),
         created_s=seconds_of(metadata.get("creationTimestamp")) or 0.0,
         ready_since_s=seconds_of(ready.get("lastTransitionTime")) if is_ready else None,
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
+        is_chosen=ANNOTATION_KEPT in (metadata.get("annotations") or {}),
         labels=dict(labels),
         # While a pod is gated, a host name comes from the pool's own selector: no node is assigned yet.
         assigned_node="" if gated else (spec.get("nodeSelector") or {}).get(HOSTNAME) or "",
         unschedulable_since_s=_unschedulable_since_s(status),
+        unschedulable=scheduling_words(str(_unscheduled(status).get("message") or "")),
         restarts=sum(c.get("restartCount") or 0 for c in status.get("containerStatuses") or ()),
         started=bool(engine.get("started")) and "running" in (engine.get("state") or {}),
         # The API server sets it to the instant at which the grace period ends.
@@ -144,12 +157,14 @@ def deployment_state(deployment: Object) -> DeploymentState:
     """A Deployment's count (one where none is given, as in Kubernetes), and why its pods are refused."""
     metadata = deployment["metadata"]
     replicas = (deployment.get("spec") or {}).get("replicas")
+    refused = _refused(deployment)
     return DeploymentState(
         key=DeploymentKey.of(metadata.get("namespace") or "", metadata.get("name") or ""),
         replicas=1 if replicas is None else replicas,
         labels=dict(metadata.get("labels") or {}),
         created_s=seconds_of(metadata.get("creationTimestamp")),
-        pods_refused=_pods_refused(deployment),
+        pods_refused=_pods_refused(refused),
+        refused_since_s=seconds_of(refused.get("lastTransitionTime")),
         annotations=dict(metadata.get("annotations") or {}),
         spec=deployment.get("spec") or {},
         managers=field_managers(metadata),
@@ -214,13 +229,28 @@ def protected_replicas(budget: Object) -> int:
 _POD_NAME = re.compile(r'\b([Pp])ods? "[^"]*"')
 
 
-def _pods_refused(deployment: Object) -> str:
-    """The message of the condition ReplicaFailure, without the pod's name, which differs with each try."""
-    for condition in (deployment.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            message = str(condition.get("message") or condition.get("reason") or "no reason given")
-            return _POD_NAME.sub(r"\1ods", message)
-    return ""
+def _refused(deployment: Object) -> Object:
+    """The condition that its pods, or the ReplicaSet that would make them, are refused; {} where none is."""
+    status = deployment.get("status") or {}
+    failure, progress = _named_condition(status, "ReplicaFailure"), _named_condition(status, "Progressing")
+    if failure.get("status") == "True":
+        return failure
+    is_refused = progress.get("status") == "False" and progress.get("reason") == "ReplicaSetCreateError"
+    return progress if is_refused else {}
+
+
+def _pods_refused(condition: Object) -> str:
+    """Its message, without the pod's name, which differs with each try."""
+    if not condition:
+        return ""
+    message = str(condition.get("message") or condition.get("reason") or "no reason given")
+    return _POD_NAME.sub(r"\1ods", message)
+
+
+def enforced_level(namespace: Object) -> str:
+    """Which pods a Namespace admits: its labels of Pod Security that refuse; empty where it has none."""
+    labels = namespace["metadata"].get("labels") or {}
+    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()) if name.startswith(ENFORCE))
 
 
 def config_map_files(config_map: Object) -> dict[str, bytes]:
@@ -306,10 +336,14 @@ def _last_exit(engine: Object) -> str:
 
 
 def _unschedulable_since_s(status: Object) -> float | None:
+    return seconds_of(_unscheduled(status).get("lastTransitionTime"))
+
+
+def _unscheduled(status: Object) -> Object:
+    """The condition that the scheduler finds no node; {} where it does, and while a gate holds the pod."""
     scheduled = _named_condition(status, "PodScheduled")
-    if scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
-        return None
-    return seconds_of(scheduled.get("lastTransitionTime"))
+    is_without = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+    return scheduled if is_without else {}
 
 
 def _devices(resources: Mapping[str, Any]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from argosy.addresses import written
 from argosy.keys import CellName
 from argosy.refusals import Refused
 from argosy.route.counters import (
@@ -341,7 +342,7 @@ def _address(host: Mapping[str, Any]) -> str | None:
     socket = address.get("socket_address")
     if not isinstance(socket, dict) or not socket.get("address") or not socket.get("port_value"):
         return None
-    return f"{socket['address']}:{socket['port_value']}"
+    return written(str(socket["address"]), socket["port_value"])
 
 
 def _json_object(body: bytes) -> dict[str, Any] | UnreadableAnswer:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
-from argosy.addresses import written
+from argosy.addresses import canonical, written
 from argosy.errors import SpecError
 from argosy.manifests.envoy_bootstrap import STATS_KEY, stats_url
 from argosy.snapshot.fleet import EnvoyState
@@ -288,7 +288,7 @@ def announced_stats_url(node: Any, peer: str) -> str:
         return ""
     announced = node.metadata.fields[STATS_KEY].string_value
     peer_host = unquote(peer.partition(":")[2]).rpartition(":")[0].strip("[]")
-    found = stats_url(announced, peer_host)
+    found = stats_url(announced, canonical(peer_host))
     if not found:
         log.warning(
             "the Envoy %s announces %r as the address of its counters (metadata %s), which is not"

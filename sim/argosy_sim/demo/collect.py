@@ -35,6 +35,7 @@ class RunFacts:
     trace: str
     dead_node: str | None
     left_running: tuple[str, ...]
+    not_judged: tuple[str, ...] = ()
 
 
 class _Planned(NamedTuple):
@@ -84,6 +85,7 @@ def collect(facts: RunFacts, observed: Observations) -> Evidence:
         dead_node=facts.dead_node,
         left_running=facts.left_running,
         memory_bytes=dict(sorted(observed.memory_bytes.items())),
+        not_judged=facts.not_judged,
     )
 
 

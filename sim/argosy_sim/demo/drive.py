@@ -14,14 +14,12 @@ from pathlib import Path
 import uvloop
 
 from argosy.errors import SpecError
-from argosy_sim.demo.story import Story, default_story
+from argosy_sim.demo.story import DRAIN_S, Story, default_story
 from argosy_sim.replay.client import RecordFile, ReplayTarget, replay
 from argosy_sim.replay.load import ClassLoad, PlannedRequest, plan_load
 from argosy_sim.traffic import BadTrace, Trace, UnknownArchetype, find_archetype, load_trace
 
 TRACED_CLASS = "chat"
-DRAIN_S = 90.0
-"""Longer than the batch class's E2E bound: a request that has not ended by then has not kept it."""
 
 
 @dataclass(frozen=True, slots=True)

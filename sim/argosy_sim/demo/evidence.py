@@ -80,6 +80,7 @@ class Evidence:
     dead_node: the node that was ended, None where none was
     left_running: what still ran after everything was stopped
     memory_bytes: the highest resident memory observed, by process name
+    not_judged: a sentence for each part of the embedded demo's story that was not told, or not judged
     """
 
     story: Story
@@ -94,3 +95,4 @@ class Evidence:
     dead_node: str | None
     left_running: tuple[str, ...]
     memory_bytes: Mapping[str, int]
+    not_judged: tuple[str, ...] = ()

@@ -22,12 +22,12 @@ from argosy_sim.livefleet.spec import SIMULATED, LiveFleetSpec
 
 def static_peak(
     objects: Iterable[Mapping[str, Any]],
-    fleet: LiveFleetSpec,
+    nodes: Iterable[NodeState],
     peak_rate_per_s: Mapping[str, float],
     cache: MutableMapping[str, Any],
 ) -> StaticPeak:
     """The fleet for `peak_rate_per_s` (by class name) at the objects' own prices."""
-    plan = peak_plan(objects, fleet, peak_rate_per_s, cache)
+    plan = peak_plan(objects, nodes, peak_rate_per_s, cache)
     gpus: dict[str, int] = {}
     for entry in plan.spec.deployments:
         gpus[entry.pool] = gpus.get(entry.pool, 0) + entry.replicas * entry.gpus_per_replica
@@ -37,13 +37,13 @@ def static_peak(
 
 def peak_plan(
     objects: Iterable[Mapping[str, Any]],
-    fleet: LiveFleetSpec,
+    nodes: Iterable[NodeState],
     peak_rate_per_s: Mapping[str, float],
     cache: MutableMapping[str, Any],
 ) -> FleetPlan:
     """The plan behind `static_peak`; raises `SpecError` where there is none."""
     declared = [_with_rate(item, peak_rate_per_s) for item in objects]
-    snapshot = snapshot_of(declared, 0.0, _nodes(fleet))
+    snapshot = snapshot_of(declared, 0.0, nodes)
     perf = LibraryPerfModel(shipped_library(), cache, None)
     decision = step(snapshot, ControlMemory(), StepSettings("static peak", plan_time_limit_s=None), perf)
     if decision.new_plan is None:
@@ -63,7 +63,8 @@ def _with_rate(item: Mapping[str, Any], peak_rate_per_s: Mapping[str, float]) ->
     return {**item, "spec": {**item["spec"], "traffic": traffic}}
 
 
-def _nodes(fleet: LiveFleetSpec) -> Iterable[NodeState]:
+def fleet_nodes(fleet: LiveFleetSpec) -> Iterable[NodeState]:
+    """The nodes of a live fleet, all Ready."""
     for group in fleet.nodes:
         for number in range(group.count):
             name = f"{group.name}-{number}"

@@ -26,8 +26,8 @@ from argosy.perf.catalogue import find_model
 from argosy.perf.footprint.memory import load_delay_s
 from argosy.perf.footprint.weights import weight_bytes
 from argosy.perf.protocol import OutOfRange
-from argosy.snapshot.cluster import LABEL_GROUP, LABEL_MANAGED_BY, MANAGED_BY
-from argosy_sim.attached_stage import on_attached_stage, pool_patches
+from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY
+from argosy_sim.attached_stage import OthersCluster, on_attached_stage, pool_patches
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.controlplane.host.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect
@@ -35,8 +35,14 @@ from argosy_sim.demo.drive import TRACED_CLASS, LoadChoice, read_trace
 from argosy_sim.demo.evidence import Evidence, StaticPeak
 from argosy_sim.demo.judgement.judge import judge
 from argosy_sim.demo.lengths import lengths_table
-from argosy_sim.demo.peak import static_peak
+from argosy_sim.demo.peak import fleet_nodes, static_peak
+from argosy_sim.demo.pods.cluster import PodsCluster
+from argosy_sim.demo.pods.run import PodsRun, tell
+from argosy_sim.demo.pods.story import pods_story
+from argosy_sim.demo.pods.survey import is_installed, survey
+from argosy_sim.demo.pods.watch import kubectl_command
 from argosy_sim.demo.presentation import page, summary, terminal
+from argosy_sim.demo.spare_node import NO_NODE_TO_SPARE, spare_node
 from argosy_sim.demo.story import Shock, Story, default_story
 from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
@@ -47,7 +53,6 @@ FIRST_PLAN_TIMEOUT_S = 180.0
 LEAD_S = 3.0
 """Between the first plan's readiness and act 1: time for the replayer to start and make its prompts."""
 DRAIN_TIMEOUT_S = 150.0
-NO_NODE_TO_SPARE = "no node dies: every node with a chat replica also has the last replica of a class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,9 @@ class DemoSettings:
     declares_trace: bool = False
     """True: the traced class declares the trace's lengths; False: its archetype's."""
     kubeconfig: Path | None = None
-    """Of a kind cluster on this host that the nodes are attached to; None: an embedded control plane."""
+    """Of a cluster: with Argosy its pods are used, else nodes are attached; None: an embedded one."""
+    simulator_image: str | None = None
+    """On a cluster with Argosy, what engines and load run; None: the one on its nodes."""
 
 
 @dataclass
@@ -84,7 +91,7 @@ def run_demo(settings: DemoSettings, console: Console) -> bool:
     evidence = asyncio.run(_with_signals(_run(settings, say)))
     judgement = judge(evidence)
     settings.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(summary.report(judgement), indent=2, allow_nan=False)
+    text = json.dumps(summary.report(judgement, evidence.not_judged), indent=2, allow_nan=False)
     (settings.output / "report.json").write_text(text, encoding="utf-8")
     (settings.output / "report.html").write_text(page.render(evidence, judgement), encoding="utf-8")
     terminal.show(evidence, judgement, console)
@@ -100,9 +107,34 @@ async def _with_signals(main: Coroutine[Any, Any, Evidence]) -> Evidence:
 
 
 async def _run(settings: DemoSettings, say: Callable[[str], None]) -> Evidence:
-    story = default_story(settings.choice.rate)
     directory = settings.output / "state"
     shutil.rmtree(directory, ignore_errors=True)
+    if settings.kubeconfig is not None:
+        directory.mkdir(parents=True)
+        if (pods := await asyncio.to_thread(_pods_run, settings, directory, say)) is not None:
+            return await tell(pods, say)
+    if settings.simulator_image is not None:
+        raise SpecError("only on a cluster in which Argosy is installed (--kubeconfig)", "--simulator-image")
+    return await _on_own_operator(settings, directory, say)
+
+
+def _pods_run(settings: DemoSettings, directory: Path, say: Callable[[str], None]) -> PodsRun | None:
+    """The story on a cluster's own pods, None without Argosy there. Raises SpecError where it is unfit."""
+    assert settings.kubeconfig is not None
+    others = OthersCluster(settings.kubeconfig.expanduser().resolve(), directory, say)
+    cluster = PodsCluster(kubectl_command(others.kubectl, others.admin_kubeconfig))
+    if not is_installed(cluster.read):
+        return None
+    found = survey(cluster.read, settings.simulator_image)
+    story, not_told = pods_story(found.gpus_by_product(), settings.choice.rate)
+    plan = StagePlan(directory, settings.repository, patches=_patches(story, settings))
+    delay_s = _load_delay_s(plan)
+    return PodsRun(story, not_told, settings.choice, plan, settings.trace_name, delay_s, found, cluster)
+
+
+async def _on_own_operator(settings: DemoSettings, directory: Path, say: Callable[[str], None]) -> Evidence:
+    """The story with operator and Envoy on this host."""
+    story = default_story(settings.choice.rate)
     plan = _plan(story, settings, directory)
     identities: dict[str, Identity] = {}
     async with _on_stage(plan, settings, say) as stage:
@@ -245,17 +277,9 @@ def _apply_shock(shock: Shock, story: Story, stage: Stage, changes: _Changes) ->
 
 
 def node_to_kill(stage: Stage) -> str | None:
-    """A node with a chat replica and without the last replica of any class; None if there is none."""
+    """A node that the story may end; None if there is none."""
     pods = json.loads(stage.kubectl("get", "pods", "-l", f"{LABEL_MANAGED_BY}={MANAGED_BY}", "-o", "json"))
-    nodes_by_class: dict[str, list[str]] = {}
-    for pod in pods["items"]:
-        if "deletionTimestamp" not in pod["metadata"] and pod["spec"].get("nodeName"):
-            name = pod["metadata"]["labels"][LABEL_GROUP]
-            nodes_by_class.setdefault(name, []).append(pod["spec"]["nodeName"])
-    for node in sorted(set(nodes_by_class.get("chat", ()))):
-        if all(set(nodes) != {node} for nodes in nodes_by_class.values()):
-            return node
-    return None
+    return spare_node(pods["items"])
 
 
 def _prices(stage: Stage) -> list[PriceStep]:
@@ -266,7 +290,7 @@ def _prices(stage: Stage) -> list[PriceStep]:
 def _peak(story: Story, plan: StagePlan) -> StaticPeak:
     cache = read_capacities(plan.directory / "operator-0" / "capacities.json")
     rates = {c.name: story.peak_rate_per_s(c.name) for c in story.classes}
-    return static_peak(plan.objects(), plan.fleet, rates, cache)
+    return static_peak(plan.objects(), fleet_nodes(plan.fleet), rates, cache)
 
 
 def _load_delay_s(plan: StagePlan) -> float:

@@ -14,6 +14,8 @@ from argosy.snapshot import Slo, SloTerm, Term
 from argosy_sim.traffic import RateStep, Schedule
 
 ACT_S = 60.0
+DRAIN_S = 90.0
+"""For the last requests; longer than the batch class's E2E bound: one that takes longer has not kept it."""
 
 
 class Shock(StrEnum):
@@ -22,6 +24,8 @@ class Shock(StrEnum):
     NONE = "none"
     BURST = "burst"
     NODE_DEATH = "node death"
+    NODE_REMOVAL = "node removal"
+    """Cordoned, and its replicas deleted with a second of grace: the operator learns of it at once."""
     PRICE_CHANGE = "price change"
 
 

@@ -7,9 +7,11 @@ seconds; `collect` turns them into seconds of the story.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import re
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,18 +93,9 @@ class Watcher:
             await self._kubectl.wait()
 
     async def _watch_plans(self, kubectl: asyncio.subprocess.Process) -> None:
-        """kubectl prints one JSON object after another."""
         assert kubectl.stdout is not None
-        decoder, text = json.JSONDecoder(), ""
-        while chunk := await kubectl.stdout.read(65536):
-            text += chunk.decode()
-            while stripped := text.lstrip():
-                try:
-                    plan, end = decoder.raw_decode(stripped)
-                except ValueError:
-                    break
-                self.observed.plans.append((time.time(), plan))
-                text = stripped[end:]
+        async for plan in json_documents(kubectl.stdout):
+            self.observed.plans.append((time.time(), plan))
 
     async def _watch_health(self) -> None:
         url = f"http://{self._stage.envoy.admin_address}/clusters?format=json"
@@ -134,7 +127,7 @@ class Watcher:
                 with suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(url) as response:
                         stats = (await response.json())["stats"]
-                        self.observed.requests.append((time.time(), _by_cluster(stats)))
+                        self.observed.requests.append((time.time(), requests_by_cluster(stats)))
                 self._note_memory()
                 await asyncio.sleep(SLOW_POLL_S)
 
@@ -149,7 +142,23 @@ class Watcher:
             self.observed.memory_bytes[name] = max(resident, self.observed.memory_bytes.get(name, 0))
 
 
-def _by_cluster(stats: list[dict[str, Any]]) -> dict[str, int]:
+async def json_documents(stream: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:
+    """The objects that `kubectl get --watch -o json` prints one after another, until its end."""
+    decoder, text = json.JSONDecoder(), ""
+    utf8 = codecs.getincrementaldecoder("utf-8")()
+    while chunk := await stream.read(65536):
+        text += utf8.decode(chunk)
+        while stripped := text.lstrip():
+            try:
+                document, end = decoder.raw_decode(stripped)
+            except ValueError:
+                break
+            text = stripped[end:]
+            yield document
+
+
+def requests_by_cluster(stats: list[dict[str, Any]]) -> dict[str, int]:
+    """Requests so far by cluster, of the answer to `/stats?format=json&filter=upstream_rq_total$`."""
     counts = {}
     for stat in stats:
         match = _REQUESTS.match(stat.get("name", ""))

@@ -26,6 +26,7 @@ from argosy.route.table import (
     RequestMatch,
     RouteEntry,
     RouteTable,
+    Unnamed,
 )
 from argosy.settings import TlsFiles
 from argosy.xds.server import AdsServer
@@ -44,8 +45,9 @@ NO_CLASS = Hints()
 class Replica:
     """A server that answers as an engine does, and can fall silent, fail or die."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, host: str = LOOPBACK) -> None:
         self.name = name
+        self.host = host
         self.port = 0
         self.num_requests = 0
         self.headers: list[dict[str, str]] = []
@@ -53,8 +55,11 @@ class Replica:
         self.delay_s = 0.0
         self.stream_s = 0.0
         """How long a streamed answer takes, a chunk every 50 ms."""
+        self.more_headers: dict[str, str] = {}
+        """Of answers."""
         self.names_itself = False
         """Whether answers carry its address, as those of simulated engines do."""
+        self.metrics = ""
         self._speaking = asyncio.Event()
         self._speaking.set()
         self._runner: web.AppRunner | None = None
@@ -65,7 +70,7 @@ class Replica:
         app.router.add_route("*", "/{tail:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, LOOPBACK, self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, self.host, self.port, reuse_address=True)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         return self
@@ -82,13 +87,15 @@ class Replica:
             await runner.cleanup()
 
     def endpoint(self, state: EndpointState = EndpointState.READY) -> Endpoint:
-        return Endpoint(LOOPBACK, self.port, f"default/{self.name}", state)
+        return Endpoint(self.host, self.port, f"default/{self.name}", state)
 
     async def _health(self, request: web.Request) -> web.Response:
         await self._speaking.wait()
         return web.Response(text="ok")
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/metrics":
+            return web.Response(text=self.metrics)
         self.num_requests += 1
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         body = await request.read()
@@ -98,7 +105,8 @@ class Replica:
         if self.stream_s and b'"stream": true' in body:
             return await self._stream(request)
         await asyncio.sleep(self.delay_s)
-        headers = {"x-argosy-endpoint": f"{LOOPBACK}:{self.port}"} if self.names_itself else None
+        own = {"x-argosy-endpoint": f"{LOOPBACK}:{self.port}"} if self.names_itself else {}
+        headers = {**self.more_headers, **own}
         return web.json_response({"replica": self.name, "bytes": len(body)}, headers=headers)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -173,8 +181,8 @@ class World:
     def at_the_end(self, cleanup: Callable[[], Awaitable[object]]) -> None:
         self._cleanups.append(cleanup)
 
-    async def replica(self, name: str) -> Replica:
-        self.replicas[name] = await Replica(name).start()
+    async def replica(self, name: str, host: str = LOOPBACK) -> Replica:
+        self.replicas[name] = await Replica(name, host).start()
         return self.replicas[name]
 
     def table(
@@ -284,6 +292,7 @@ def route(
     match: RequestMatch | None = None,
     attempts: int = 2,
     idle_s: float | None = None,
+    unnamed: Unnamed = Unnamed.REFUSED,
 ) -> RouteEntry:
     """A route of class default/<class_name>, by its header unless told otherwise."""
     key = f"default/{class_name}"
@@ -296,6 +305,7 @@ def route(
         retry_attempts=attempts,
         refusal="" if shares else f"No replica that serves {key} is ready.",
         per_try_idle_timeout_s=idle_s,
+        unnamed=unnamed,
     )
 
 

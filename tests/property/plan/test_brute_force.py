@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from argosy.plan.check import violations
-from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
+from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit, Quota
 from argosy.plan.solution import Plan
 from argosy.plan.solve import solve
 from argosy.plan.solver.search import SolveLimits
@@ -60,6 +60,7 @@ def tiny_problems(
         max_replicas=draw(st.dictionaries(st.sampled_from(("llama", "qwen")), st.integers(0, 4))),
         headroom=draw(st.sampled_from((0.8, 1.0))),
         budget_usd_per_hour=draw(st.one_of(st.none(), st.sampled_from((2.0, 5.0, 9.5)))),
+        quotas=draw(st.sampled_from(((), (Quota("q", "a quota", "raise it", 2, {"o00": 2, "o10": 1}),)))),
     )
 
 
@@ -103,6 +104,8 @@ def allowed(problem: PlanProblem, counts: Counts) -> bool:
     for model, ceiling in problem.max_replicas.items():
         if sum(counts[o.name] for o in problem.options if o.model == model) > ceiling:
             return False
+    if any(sum(q.per_replica.get(o, 0) * n for o, n in counts.items()) > q.units for q in problem.quotas):
+        return False
     return num_staying(problem, counts) is not None
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from argosy.control.candidates.autoscaled import with_autoscaled
 from argosy.keys import DeploymentKey, NamespacedName
 from argosy.plan.check import violations
-from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
+from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit, Quota
+from argosy.plan.quotas import with_room_for_least
 from argosy.plan.solution import Plan, SolveStatus
 from argosy.plan.solve import solve
 from argosy.plan.solver.search import SolveLimits
@@ -65,7 +66,20 @@ def problems(draw: st.DrawFn, sizes: tuple[int, ...] = (1, 2, 4)) -> PlanProblem
         max_replicas=draw(st.dictionaries(st.sampled_from(("llama", "qwen")), st.integers(0, 6))),
         headroom=draw(st.sampled_from((0.5, 0.8, 1.0))),
         budget_usd_per_hour=draw(st.one_of(st.none(), st.floats(0.0, 30.0))),
+        quotas=tuple(draw(st.lists(quotas(options), max_size=2, unique_by=lambda q: q.name))),
     )
+
+
+def quotas(options: list[Option]) -> st.SearchStrategy[Quota]:
+    """Of GPUs or of pods, for some of the options."""
+    named = st.sets(st.sampled_from([o.name for o in options]), min_size=1)
+    gpus = {o.name: o.gpus for o in options}
+
+    def a_quota(names: set[DeploymentKey], units: int, is_of_pods: bool) -> Quota:
+        per_replica = {name: 1 if is_of_pods else gpus[name] for name in sorted(names)}
+        return Quota(f"q{min(names)}", "a quota", "raise it", units, per_replica)
+
+    return st.builds(a_quota, named, st.integers(0, 12), st.booleans())
 
 
 @st.composite
@@ -241,7 +255,7 @@ def test_numbers_that_autoscalers_set_break_no_plan(problem: PlanProblem, data: 
     scalers = {n: AutoscalerState(NamespacedName(n), DeploymentKey(n), 0, 9) for n in asked}
     picture = FleetSnapshot(0.0, None, {}, {}, {}, {}, (), {}, {}, deployments)
     snapshot = replace(picture, autoscalers=scalers)
-    fixed = with_autoscaled(problem, snapshot, frozenset())
+    fixed = with_room_for_least(with_autoscaled(problem, snapshot, frozenset()))
     plan = solve(fixed)
     assert violations(fixed, plan) == ()
     for option in fixed.options:

@@ -124,13 +124,16 @@ def test_the_sentence_of_several_fields_names_the_one_at_fault(reason: Reason) -
 
 
 def test_a_missing_part_is_refused_as_our_bug() -> None:
-    with pytest.raises(InvariantError, match="UnknownGpu takes"):
-        Reason.UNKNOWN_GPU.sentence(gpu="T4")
+    with pytest.raises(InvariantError, match="GpuMismatch takes"):
+        Reason.GPU_MISMATCH.sentence(gpu="T4")
 
 
 def test_a_sentence_reads_well() -> None:
-    assert Reason.UNKNOWN_GPU.sentence(gpu="T4", known="H100, L40S") == (
-        "spec.gpu: T4 is not in the catalogue; use one of H100, L40S."
+    assert Reason.GPU_MISMATCH.sentence(
+        gpu="T4", found="node a: label b is c", remedy="set spec.gpu to L4"
+    ) == (
+        "spec.gpu: T4 is not the GPU of every node: node a: label b is c, so no new replica is planned there;"
+        " set spec.gpu to L4."
     )
 
 

@@ -9,13 +9,16 @@ it is enough that a constructor's keyword sets the field.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 from field_reads import Reads, reads_of
 
 from argosy.api import KINDS, FleetPlan, ServedModel
-from argosy.api.crd.table import PlacedField, fields_of
+from argosy.api.crd.table import PlacedField, fields_of, values_in
+from argosy.api.engine.pod import EnginePod
 from argosy.api.fleet import GatewaySpec
+from argosy.api.schema.value import Value
 from argosy.api.servedmodel import Engine, ServedModelSpec
 from argosy.api.workloadclass import HeaderMatch, PathMatch
 from argosy.snapshot import EngineSettings
@@ -25,9 +28,22 @@ FIELDS = [field for kind in KINDS for field in fields_of(kind)]
 BEHIND_A_PROPERTY = {(ServedModelSpec, "served_names"): (ServedModel, "served_names")}
 """Fields that a property of the API reads; that property has to be read."""
 
-READ_BY_NAME = {Engine: frozenset(f.name for f in dataclasses.fields(EngineSettings))}
-"""Values that one function reads field by field, by name (`EngineSettings.of`), and the names that it knows:
-that each of them changes the container is shown in tests/unit/manifests/test_deployment.py."""
+
+def written_whole(value: type[Value]) -> Iterator[type[Value]]:
+    """The values in a value's fields, and those in theirs."""
+    for info in value.model_fields.values():
+        for below in values_in(info.annotation):
+            yield below
+            yield from written_whole(below)
+
+
+READ_BY_NAME = {
+    Engine: frozenset(f.name for f in dataclasses.fields(EngineSettings)) | set(EnginePod.model_fields),
+    **{value: frozenset(value.model_fields) for value in written_whole(EnginePod)},
+}
+"""Values that functions read field by field, by name (`EngineSettings.of`, `written` of an engine's pod), and
+the names that they know: that each changes the pod is shown in tests/unit/manifests, test_deployment.py and
+test_engine_pod.py."""
 
 
 def test_every_field_is_read() -> None:

@@ -31,7 +31,7 @@ def completed(line: str) -> list[str]:
         ),
         pytest.param("argosy perf show deepseek-ai/DeepSeek-V3.2", ["deepseek-ai/DeepSeek-V3.2"], id="model"),
         pytest.param("argosy perf show deepseek-v3.", ["deepseek-v3.2"], id="model by its short name"),
-        pytest.param("argosy perf show m --gpu H100-", ["H100-PCIe"], id="gpu"),
+        pytest.param("argosy perf show m --gpu H100-", ["H100-PCIe", "H100-NVL"], id="gpu"),
         pytest.param("argosy perf roles m --decode-gpu MI300", ["MI300X"], id="gpu of a role"),
         pytest.param("argosy perf show m --dtype fp", ["fp8", "fp4"], id="type"),
     ],
@@ -54,7 +54,7 @@ def test_models_are_completed(typed: str, found: str) -> None:
 
 
 def test_gpus_are_completed() -> None:
-    assert set(gpu_names("h1")) == {"H100", "H100-PCIe"}
+    assert set(gpu_names("h1")) == {"H100", "H100-PCIe", "H100-NVL"}
     assert gpu_names("nothing like it") == []
 
 

@@ -16,6 +16,7 @@ from argosy.control.survey.revisions import revision_rows
 from argosy.control.survey.routing import route_rows
 from argosy.keys import NamespacedName
 from argosy.rollout import MarkVictim, ScaleDeployment
+from argosy.snapshot.cluster import LABEL_TEMPLATE_HASH
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.kubernetes import pod_state
 from argosy.snapshot.scaling.autoscalers import AutoscalerState
@@ -194,6 +195,37 @@ def test_deletion_costs_that_a_user_sets_stay_on_the_replicas_that_stay() -> Non
     world.apply(a_class(rate_per_s=1.0))
     world.settle()
     assert marks(world) == [100]
+
+
+@pytest.mark.parametrize("cost", [-1, -5000, -(2**31)])
+def test_a_replica_that_its_user_wants_gone_first_serves_until_one_is_to_go_and_is_the_first(
+    cost: int,
+) -> None:
+    world = a_world()
+    unwanted = min(world.mine_pods)
+    world.mine_pods[unwanted] = replace(world.mine_pods[unwanted], deletion_cost=cost)
+    world.rest()
+    assert world.mine_pods[unwanted].deletion_cost == cost
+    assert sum(not p.is_marked for p in world.snapshot().engine_pods) == 2
+    world.apply(a_class(rate_per_s=1.0))
+    world.settle()
+    assert unwanted not in world.mine_pods
+    assert len(world.mine_pods) == 1
+
+
+def test_a_stuck_rollout_that_holds_a_lowering_back_is_told() -> None:
+    world = a_world()
+    world.rest()
+    first = min(world.mine_pods)
+    labels = {**world.mine_pods[first].labels, LABEL_TEMPLATE_HASH: "fedcba"}
+    world.mine_pods[first] = replace(world.mine_pods[first], labels=labels, controller=f"{KEY.name}-fedcba")
+    world.apply(a_class(rate_per_s=1.0))
+    world.run(60.0, period_s=10.0)
+    assert world.mine["spec"]["replicas"] == 2
+    found = condition(world.decide(), "default/llama", "servedmodels", "Adopted")
+    assert (found["status"], found["reason"]) == ("True", "LoweringWaits")
+    assert f"Deployment {KEY} has 2 replicas and 1 are planned" in found["message"]
+    assert f"rollout undo deployment/{KEY.name}" in found["message"]
 
 
 def test_replicas_that_only_argosy_does_not_reach_get_their_drain_time() -> None:

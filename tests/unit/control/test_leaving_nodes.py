@@ -134,8 +134,8 @@ def test_nothing_drains_where_all_nodes_are_cordoned(placement: str) -> None:
     assert ready(world, "l40s", "gpupools") == (
         "False",
         "NodesClosed",
-        "pool l40s: no node takes new replicas: l40s-0 (it is cordoned), l40s-1 (it is cordoned); uncordon"
-        " one, or add a node to GPUPool l40s.",
+        "pool l40s: no node takes new replicas: 2 of 2 nodes (l40s-0, l40s-1) are cordoned (kubectl uncordon"
+        " l40s-0 l40s-1). Mend one of these, or add a node to GPUPool l40s.",
     )
 
 

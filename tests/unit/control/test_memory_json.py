@@ -15,12 +15,14 @@ from recalibration_windows import KEY, learn, some
 
 from argosy.control.memory import ControlMemory, EventKey, PlanningMemory, TrafficMemory, WeightMemory
 from argosy.control.memory_json import FORMAT_VERSION, memory_from_json, memory_to_json
+from argosy.control.refused.memory import Quarantine
 from argosy.demand.forecast import Basis, ClassForecast, DemandHistory, observe
 from argosy.demand.history import ClassHistory
-from argosy.keys import CellName, ClassKey, DeploymentKey
+from argosy.keys import CellName, ClassKey, DeploymentKey, NamespacedName
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.route.weights import CellWeights, WeightReason
 from argosy.snapshot import RouteCounters, Sample, TelemetryReading
+from argosy.snapshot.admission.words import ClusterRefusal, Refuser
 
 START_S = 1_700_000_000.123
 NUM_CLASSES = 100
@@ -228,3 +230,18 @@ def test_demand_that_was_read_again_goes_on_as_if_nothing_had_happened() -> None
         reading = TelemetryReading(routes={("edge-envoy-0", cell): sample, ("edge-envoy-1", cell): sample})
         known, again = (observe(each, reading, {cell: A}, now_s) for each in (known, again))
     assert again == known
+
+
+def test_what_the_cluster_refused_is_kept_and_a_damaged_entry_alone_is_discarded() -> None:
+    refusal = ClusterRefusal(Refuser.LIMIT_RANGE, "LimitRange n/small", "too much", "Widen it", "n/small", "")
+    kept = Quarantine(refusal, START_S + 60.0, 3, "abc", START_S)
+    option = NamespacedName("n/llama-l40s")
+    memory = ControlMemory(planning=PlanningMemory(quarantines={option: kept}))
+    document = json.loads(json.dumps(memory_to_json(memory)))
+    found, discarded = memory_from_json(document)
+    assert found.planning.quarantines == {option: kept}
+    assert discarded == ()
+    document["planning"]["refused"]["n/other"] = ["soon"]
+    found, discarded = memory_from_json(document)
+    assert found.planning.quarantines == {option: kept}
+    assert len(discarded) == 1

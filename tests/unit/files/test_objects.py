@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from argosy.errors import SpecError
-from argosy.files.objects import read_objects, snapshot_of
+from argosy.files.manifests.reading import read_objects
+from argosy.files.objects import snapshot_of
 from argosy.snapshot.cluster import NodeState
 from argosy.snapshot.fleet import ProfileFileKey
 
@@ -198,7 +199,9 @@ def test_a_field_that_the_kind_does_not_have_is_refused_as_kubectl_does() -> Non
     spec = {**POOL["spec"], "priceUsdPerHourr": 3}  # type: ignore[dict-item]
     with pytest.raises(SpecError) as raised:
         snapshot_of([POOL | {"spec": spec}], 0.0)
-    assert str(raised.value) == "GPUPool l40s: spec.priceUsdPerHourr is not a field of this kind"
+    assert str(raised.value) == (
+        "GPUPool l40s: spec.priceUsdPerHourr is not a field of this kind; did you mean priceUsdPerHour?"
+    )
 
 
 def test_an_exported_object_keeps_the_metadata_and_status_of_its_cluster() -> None:

@@ -42,6 +42,18 @@ def refused(status: int, body: str = "", reason: str = "Because") -> ApiExceptio
             NextStep.GIVE_UP,
             id="a webhook refuses the object",
         ),
+        pytest.param(
+            refused(400, '{"message": "admission webhook \\"p.example\\" denied the request: no"}'),
+            NextStep.GIVE_UP,
+            id="a webhook refuses the object with a status of its own",
+        ),
+        pytest.param(
+            refused(
+                500, '{"message": "Internal error occurred: failed calling webhook \\"p.example\\": EOF"}'
+            ),
+            NextStep.GIVE_UP,
+            id="a webhook does not answer, which concerns this object alone",
+        ),
         pytest.param(TimeoutError(), NextStep.RETRY, id="no answer in time"),
         pytest.param(aiohttp.ClientConnectionError("refused"), NextStep.RETRY, id="no server listens"),
         pytest.param(ConnectionResetError("reset"), NextStep.RETRY, id="hung up"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from small_fleet import a_pool
 
+from argosy.api.engine.pod import EnginePod
 from argosy.api.engine_flags import RESERVED_FLAGS
 from argosy.api.servedmodel import Engine
 from argosy.keys import GroupName, ModelKey
@@ -64,13 +65,15 @@ def test_every_setting_of_the_engine_reaches_it() -> None:
         "--max-num-seqs", "8", "--max-num-batched-tokens", "512",
         "--max-model-len", "4096", "--gpu-memory-utilization", "0.8", "--trust-remote-code",
     ]  # fmt: skip
-    assert (engine["image"], engine["env"]) == ("vllm:1", [{"name": "A", "value": "1"}])
+    assert (engine["image"], engine["env"][-1]) == ("vllm:1", {"name": "A", "value": "1"})
     assert engine["ports"] == [{"name": "http", "containerPort": 9000}]
     probes = ("startupProbe", "readinessProbe", "livenessProbe")
     assert {engine[p]["httpGet"]["port"] for p in probes} == {9000}
 
 
-@pytest.mark.parametrize("field", list(Engine.model_fields))
+@pytest.mark.parametrize(
+    "field", [f for f in Engine.model_fields if f not in EnginePod.model_fields or f == "env"]
+)
 def test_no_field_of_a_served_models_engine_is_without_effect(field: str) -> None:
     changed: dict[str, Any] = {
         "image": "vllm:2",
@@ -79,7 +82,6 @@ def test_no_field_of_a_served_models_engine_is_without_effect(field: str) -> Non
         "gpu_memory_utilization": 0.7,
         "quantization": Dtype.FP8,
         "kv_cache_dtype": Dtype.FP8,
-        "pod_labels": (("team", "search"),),
     }
     engine = replace(ENGINE, **{field: changed.get(field, 4097)})
     other = replace(WORKLOAD, variant=replace(VARIANT, engine=engine))
@@ -116,10 +118,11 @@ def test_no_flag_is_given_twice() -> None:
 
 
 def test_the_pod_asks_for_its_gpus_on_its_pools_nodes() -> None:
-    assert container()["resources"] == {"limits": {"nvidia.com/gpu": "2"}}
+    assert container()["resources"]["limits"]["nvidia.com/gpu"] == "2"
     assert template()["nodeSelector"] == {"gpu": "l40s"}
     mig = replace(WORKLOAD, pool=a_pool(resourceName="nvidia.com/mig-1g.10gb"))
-    assert container(mig)["resources"] == {"limits": {"nvidia.com/mig-1g.10gb": "2"}}
+    limits = container(mig)["resources"]["limits"]
+    assert (limits["nvidia.com/mig-1g.10gb"], "nvidia.com/gpu" in limits) == ("2", False)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +152,9 @@ def test_a_pod_tolerates_its_pools_taints_and_is_never_evicted_for_missing_heart
 @pytest.mark.parametrize(("gpus", "has_memory"), [(1, False), (2, True)])
 def test_gpus_that_talk_to_each_other_get_shared_memory(gpus: int, has_memory: bool) -> None:
     spec = template(replace(WORKLOAD, variant=replace(VARIANT, tensor_parallel=gpus)))
-    assert ("volumes" in spec) is has_memory
-    assert ("volumeMounts" in spec["containers"][0]) is has_memory
+    assert ({"name": "argosy-shm", "emptyDir": {"medium": "Memory"}} in spec["volumes"]) is has_memory
+    mount = {"name": "argosy-shm", "mountPath": "/dev/shm"}
+    assert (mount in spec["containers"][0]["volumeMounts"]) is has_memory
 
 
 def test_the_drain_hook_is_a_program_that_asks_the_engine() -> None:
@@ -302,7 +306,7 @@ def test_a_pipelined_replica_asks_for_its_stages_and_all_their_gpus() -> None:
     variant = replace(VARIANT, pipeline_parallel=2, engine=replace(ENGINE, max_loras=0))
     engine = container(replace(WORKLOAD, variant=variant))
     assert engine["args"][7:11] == ["--tensor-parallel-size", "2", "--pipeline-parallel-size", "2"]
-    assert engine["resources"] == {"limits": {"nvidia.com/gpu": "4"}}
+    assert engine["resources"]["limits"]["nvidia.com/gpu"] == "4"
     assert variant.name.startswith("llama-l40s-tp2pp2-")
 
 
@@ -314,12 +318,13 @@ def test_number_types_are_flags_only_where_the_model_asks_for_them() -> None:
 
 def test_engine_settings_hold_nothing_else() -> None:
     # The KV block's size is vLLM's own default and has no field in the API.
-    assert {f.name for f in fields(EngineSettings)} - {"block_size"} == set(Engine.model_fields)
+    own = {f.name for f in fields(EngineSettings)} - {"block_size", "pod", "env"}
+    assert own == set(Engine.model_fields) - set(EnginePod.model_fields)
 
 
 def test_labels_that_users_set_are_on_the_pods_and_never_replace_argosys() -> None:
     pool = a_pool(podLabels={"team": "infra", "kueue.x-k8s.io/queue-name": "gpus"})
-    engine = replace(WORKLOAD.variant.engine, pod_labels=(("team", "search"),))
+    engine = replace(WORKLOAD.variant.engine, pod=Engine(pod_labels={"team": "search"}))
     workload = replace(WORKLOAD, pool=pool, variant=replace(WORKLOAD.variant, engine=engine))
     labels = deployment_manifest(workload, 1)["spec"]["template"]["metadata"]["labels"]
     assert (labels["team"], labels["kueue.x-k8s.io/queue-name"]) == ("search", "gpus")

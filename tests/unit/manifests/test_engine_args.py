@@ -13,6 +13,7 @@ import pytest
 from builders import a_model, a_pool
 from small_fleet import World
 
+from argosy.api.engine.pod import EnginePod
 from argosy.api.engine_flags import ENGINE_FLAGS, RESERVED_FLAGS, FlagValue
 from argosy.api.servedmodel import Engine
 from argosy.control.candidates.variants import variants_of
@@ -25,7 +26,7 @@ NO_FLAG = {
     "env": "the container's environment",
     "args": "words that follow the flags",
     "drain_seconds": "the pod's grace period",
-    "pod_labels": "the pod's labels",
+    "pod": "the pod's labels, volumes, resources and security",
     "block_size": "vLLM's default: no ServedModel sets it",
 }
 OTHERS: dict[str, Any] = {
@@ -53,6 +54,21 @@ VARIANT = Variant(
     tensor_parallel=1,
     engine=EngineSettings(max_loras=1),
 )
+POD: dict[str, Any] = {
+    "annotations": {"a": "b"},
+    "envFrom": [{"secretRef": {"name": "s"}}],
+    "imagePullSecrets": [{"name": "s"}],
+    "imagePullPolicy": "Always",
+    "serviceAccountName": "engines",
+    "volumes": [{"name": "m", "emptyDir": {}}],
+    "volumeMounts": [{"name": "m", "mountPath": "/m"}],
+    "resources": {"limits": {"cpu": "4"}},
+    "runtimeClassName": "nvidia",
+    "priorityClassName": "high",
+    "securityContext": {"runAsUser": 5},
+    "podSecurityContext": {"fsGroup": 5},
+}
+"""That each of them changes the pod is shown in test_engine_pod.py."""
 OWN_ENGINE: dict[str, Any] = {
     "image": "i:2",
     "port": 9000,
@@ -66,6 +82,7 @@ OWN_ENGINE: dict[str, Any] = {
     "maxLoraRank": 64,
     "drainSeconds": 900,
     "podLabels": {"team": "search"},
+    **POD,
     "args": ["--x"],
     "env": [{"name": "A", "value": "1"}],
 }
@@ -86,7 +103,8 @@ def parsed(variant: Variant) -> VllmArgs:
 
 
 def test_every_field_of_a_served_models_engine_is_a_setting() -> None:
-    assert set(Engine.model_fields) - {f.name for f in fields(EngineSettings)} == set()
+    of_the_pod = set(EnginePod.model_fields)
+    assert set(Engine.model_fields) - {f.name for f in fields(EngineSettings)} - of_the_pod == set()
 
 
 def test_every_setting_has_a_flag_or_a_reason_to_have_none() -> None:
@@ -122,8 +140,9 @@ def test_every_field_of_a_served_models_engine_reaches_its_variants() -> None:
         args=("--x",),
         env=(("A", "1"),),
     )
+    assert variant.engine.pod == model.spec.engine
     assert variant.engine.drain_seconds == 900
-    assert variant.engine.pod_labels == (("team", "search"),)
+    assert variant.engine.pod.pod_labels == {"team": "search"}
 
 
 SIMULATED = {f.name for f in fields(VllmArgs)} | {"model_id"}

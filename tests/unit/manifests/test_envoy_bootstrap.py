@@ -39,6 +39,19 @@ def test_all_addresses_of_an_unknown_peer_are_nothing() -> None:
     assert stats_url("0.0.0.0:9902", "") == ""
 
 
+def test_counters_on_all_addresses_of_ipv6_are_on_those_of_ipv4_too() -> None:
+    """Envoy refuses the field beside any other address."""
+    found = bootstrap(EnvoyBootstrap("edge", ADS, 9901, ("::", 9902)))
+    (listener,) = found["static_resources"]["listeners"]
+    assert listener["address"]["socket_address"] == {
+        "address": "::",
+        "port_value": 9902,
+        "ipv4_compat": True,
+    }
+    one = bootstrap(EnvoyBootstrap("edge", ADS, 9901, ("fd00::7", 9902)))["static_resources"]["listeners"][0]
+    assert "ipv4_compat" not in one["address"]["socket_address"]
+
+
 def test_the_admin_interface_listens_on_loopback_whatever_the_counters_do() -> None:
     found = bootstrap(EnvoyBootstrap("edge", ADS, 9901, ("0.0.0.0", 9902)))
     assert found["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}

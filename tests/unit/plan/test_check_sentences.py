@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from argosy.plan.check import violations
-from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
+from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit, Quota
 from argosy.plan.solution import Plan, Shortfall, ShortfallCause, SolveReport, SolveStatus
 from argosy.plan.violation import ViolationCode
 
@@ -27,6 +27,11 @@ PROBLEM = PlanProblem(
     min_replicas={"d/shared": 1, "d/b": 1},
     max_replicas={"d/llama": 2},
     budget_usd_per_hour=2.0,
+    quotas=(
+        Quota(
+            "q", "ResourceQuota d/gpus leaves 2 of 4 nvidia.com/gpu", "raise it", 2, {"d/s-1": 1, "d/b-1": 1}
+        ),
+    ),
 )
 STAYING = replace(PROBLEM, options=tuple(replace(o, least_replicas=1) for o in PROBLEM.options))
 ADOPTED = replace(PROBLEM, options=tuple(replace(o, most_replicas=0) for o in PROBLEM.options))
@@ -113,6 +118,10 @@ SENTENCES: dict[ViolationCode, tuple[dict[str, Any], str]] = {
     ViolationCode.ABOVE_CEILING: (
         {"replicas": {"d/s-1": 2, "d/b-1": 1}},
         "model d/llama has 3 replicas: at most 2 is allowed",
+    ),
+    ViolationCode.ABOVE_QUOTA: (
+        {"replicas": {"d/s-1": 2, "d/b-1": 1}},
+        "ResourceQuota d/gpus leaves 2 of 4 nvidia.com/gpu: at most 2 can be taken, and the replicas take 3",
     ),
     ViolationCode.OVER_BUDGET: (
         {"replicas": {"d/s-1": 2, "d/b-1": 1}},

@@ -46,7 +46,8 @@ def headers(*pairs: str) -> dict[str, Any]:
         pytest.param(
             path("/v1/chat"), path("/v1") | headers("a=1", "b=2"), id="a longer prefix beats headers"
         ),
-        pytest.param(path("/"), headers("a=1"), id="any prefix beats no path"),
+        pytest.param(headers("a=1"), path("/"), id="no path is the prefix of all: a header beats it"),
+        pytest.param({"models": ["m"]}, path("/"), id="and so does a model"),
         pytest.param(
             headers("a=1", "b=2"), headers("c=1") | {"models": ["m"]}, id="two headers beat one and a model"
         ),

@@ -349,3 +349,20 @@ def test_a_deployment_whose_pods_are_refused_holds_the_words_without_the_pods_ch
     ]
     assert found == ["pods is forbidden: exceeded quota: gpus"] * 2
     assert deployment_state(refusal("x", "False")).pods_refused == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "address"),
+    [
+        ({"podIP": "fd00:10:244::12"}, "[fd00:10:244::12]:8000"),
+        ({"podIP": "FD00:10:244:0::0012"}, "[fd00:10:244::12]:8000"),
+        ({"podIP": "10.0.0.7", "podIPs": [{"ip": "10.0.0.7"}, {"ip": "fd00::7"}]}, "10.0.0.7:8000"),
+        ({"podIPs": [{"ip": "fd00::7"}, {"ip": "10.0.0.7"}]}, "[fd00::7]:8000"),
+        ({"podIPs": []}, ""),
+    ],
+)
+def test_the_first_address_of_a_pod_is_its_engines_of_either_family(
+    status: dict[str, object], address: str
+) -> None:
+    pod = pod_state(POD | {"status": {**POD["status"], "podIP": None, **status}})
+    assert pod.address == address

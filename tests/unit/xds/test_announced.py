@@ -23,10 +23,12 @@ def node(**metadata: object) -> base_pb2.Node:
         ("ipv4:10.0.0.7:51234", "http://10.0.0.7:9902"),
         ("ipv6:%5Bfd00::7%5D:51234", "http://[fd00::7]:9902"),
         ("ipv6:[fd00::7]:51234", "http://[fd00::7]:9902"),
+        ("ipv6:%5B::ffff:10.0.0.7%5D:51234", "http://10.0.0.7:9902"),
     ],
 )
 def test_an_envoy_on_all_addresses_is_read_at_the_one_it_connects_from(peer: str, url: str) -> None:
-    assert announced_stats_url(node(**{STATS_KEY: "0.0.0.0:9902"}), peer) == url
+    for announced in ("0.0.0.0:9902", "[::]:9902"):
+        assert announced_stats_url(node(**{STATS_KEY: announced}), peer) == url
 
 
 def test_an_envoy_that_announces_nothing_is_not_read(caplog: pytest.LogCaptureFixture) -> None:

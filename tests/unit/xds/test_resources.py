@@ -17,7 +17,7 @@ from argosy.route.table import (
     RoutePath,
     RouteTable,
 )
-from argosy.xds.gateway.listener import JSON_FILTER
+from argosy.xds.gateway.bodies import JSON_FILTER
 from argosy.xds.gateway.routes import integer_weights, route_configuration_of
 from argosy.xds.health import NO_LIMIT
 from argosy.xds.hop import tcp_assignment_of

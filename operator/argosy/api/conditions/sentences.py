@@ -26,7 +26,11 @@ _OF_THE_OBJECT = {
         "{field}: {winner} claims the same and takes precedence because it is older; change {field} of either"
         " object."
     ),
-    "UnknownGpu": "spec.gpu: {gpu} is not in the catalogue; use one of {known}.",
+    "UnknownGpu": "spec.gpu: {problem}.",
+    "GpuContradicted": "spec.gpu: {problem}.",
+    "GpuMismatch": (
+        "spec.gpu: {gpu} is not the GPU of every node: {found}, so no new replica is planned there; {remedy}."
+    ),
     "InvalidSpec": (
         "The object cannot be read, so no decision uses it: {problem}. Correct it and apply it again."
     ),
@@ -132,9 +136,11 @@ _OF_REPLICAS = {
         " engine's port http: something changes pods as they are created, such as a mutating webhook."
     ),
     "PodsRefused": (
-        "{ready} of {desired} replicas are ready; the API server refuses the pods of Deployment {deployment}:"
-        " {problem}. Raise the quota, or admit the pods (labels pod-security.kubernetes.io of the namespace,"
-        " webhooks)."
+        "{ready} of {desired} replicas are ready; {refuser} refuses {what}: {problem}. {remedy}."
+    ),
+    "PodsUnschedulable": (
+        "{ready} of {desired} replicas are ready; the scheduler finds no node for {what}: {problem}."
+        " {remedy}."
     ),
     "PodsGated": "{ready} of {desired} replicas serve; {waiting}.",
     "DeploymentHeld": (
@@ -175,7 +181,8 @@ _OF_REPLICAS = {
         " events of the nodes."
     ),
     "NodesClosed": (
-        "pool {pool}: no node takes new replicas: {nodes}; uncordon one, or add a node to GPUPool {pool}."
+        "pool {pool}: no node takes new replicas: {nodes}. Mend one of these, or add a node to GPUPool"
+        " {pool}."
     ),
     "NodesLeaving": (
         "It is served, and {nodes}; no other node has room for the successors of {replicas}: add a node to"
@@ -212,6 +219,12 @@ _OF_REPLICAS = {
     ),
     "PlanningHeld": "{shortfall}; argosy resume lets planning go on.",
     "ReplicasAutoscaled": "{shortfall}.",
+    "QuotaShort": "{shortfall}.",
+    "ReplicasRefused": "{shortfall}.",
+    "OthersServe": (
+        "It has what it asks for, on other hardware than planned at first: {refuser} refuses replicas of"
+        " {variant} ({problem}). {remedy}; they are tried again at {until}, or once it changes."
+    ),
     "ReplicasAtLimit": "{shortfall}. The limit is spec.maxReplicas of the ServedModel.",
     "ObservationStale": (
         "The last reading of {source} is {age_s} s old, so Argosy keeps the last plan; check that {source}"
@@ -255,6 +268,12 @@ _OF_REPLICAS = {
     "AdoptionRefused": "{others}Deployment {deployment} is not adopted: {problem}.",
     "GivenBack": (
         "Deployments that users took back serve until other replicas do, and stay as they are: {deployments}."
+    ),
+    "LoweringWaits": (
+        "Deployment {deployment} has {replicas} replicas and {planned} are planned; the number is lowered"
+        " once its rollout has ended, of which pods of {templates} templates run (kubectl -n {namespace}"
+        " rollout status deployment/{name}): Kubernetes would remove replicas that were not chosen. Where it"
+        " is stuck, undo it (kubectl -n {namespace} rollout undo deployment/{name})."
     ),
     "NothingAdopted": "No Deployment of a user is labelled argosy.dev/adopt any more.",
 }

@@ -40,11 +40,13 @@ _KEPT = (
     "additionalProperties",
     "properties",
     "required",
+    "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
     "x-kubernetes-validations",
 )
 _BOUND_BY_TYPE = {"string": "maxLength", "array": "maxItems"}
+_ANY_FIELDS = "x-kubernetes-preserve-unknown-fields"
 _TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean"})
 
 Schema = dict[str, Any]
@@ -118,6 +120,9 @@ def structural(source: Mapping[str, Any], definitions: Mapping[str, Any], path: 
             node[bound.lower()], node[f"exclusive{bound}"] = node[f"exclusive{bound}"], True
     if "description" in node:
         node["description"] = " ".join(node["description"].split())
+    if node.get(_ANY_FIELDS):
+        node.pop("additionalProperties", None)
+        return {keyword: node[keyword] for keyword in _KEPT if keyword in node}
     _refuse_unbounded(node, path)
     if node["type"] == "array":
         node["items"] = structural(node["items"], definitions, f"{path}[]")

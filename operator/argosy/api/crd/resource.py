@@ -156,7 +156,7 @@ class CustomResource(Value):
             if obj.get(field, wanted) != wanted:
                 return cls._invalid(obj, Problem(field, f"{field} must be {wanted}"))
         try:
-            text = json.dumps(_without_nulls(obj))
+            text = json.dumps(without_nulls(obj))
         except (TypeError, ValueError, RecursionError) as error:
             return cls._invalid(obj, Problem("", f"the object is not JSON: {error}"))
         try:
@@ -175,7 +175,7 @@ class CustomResource(Value):
     @classmethod
     def _invalid(cls, obj: Mapping[str, Any], *problems: Problem) -> InvalidObject:
         try:
-            metadata = ObjectMeta.model_validate_json(json.dumps(_without_nulls(obj.get("metadata"))))
+            metadata = ObjectMeta.model_validate_json(json.dumps(without_nulls(obj.get("metadata"))))
         except (ValidationError, TypeError, ValueError, RecursionError):
             metadata = ObjectMeta()
         return InvalidObject(cls.KIND, metadata, problems, _readable_conditions(obj))
@@ -187,25 +187,11 @@ def _readable_conditions(obj: Mapping[str, Any]) -> tuple[Condition, ...]:
     found: dict[str, Condition] = {}
     for row in rows if isinstance(rows, list) else ():
         try:
-            condition = Condition.model_validate_json(json.dumps(_without_nulls(row)))
+            condition = Condition.model_validate_json(json.dumps(without_nulls(row)))
         except (ValidationError, TypeError, ValueError, RecursionError):
             continue
         found[condition.type] = condition
     return tuple(found.values())
-
-
-def unknown_fields(kind: type[CustomResource], obj: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """The fields below `spec` that the kind does not have, each a problem: `kubectl apply` refuses them.
-
-    obj: an object that `from_object` accepts, which ignores those fields as the API server itself does
-    """
-    try:
-        kind.model_validate_json(
-            json.dumps(_without_nulls(obj)), by_alias=True, by_name=False, extra="forbid"
-        )
-    except ValidationError as error:
-        return tuple(found for found in _problems(error) if found.field.startswith("spec."))
-    return ()
 
 
 def status_body(status: Value) -> dict[str, Any]:
@@ -214,15 +200,15 @@ def status_body(status: Value) -> dict[str, Any]:
     Below the first level nulls are dropped, as the API server would do.
     """
     body = status.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return {name: _without_nulls(value) for name, value in body.items()}
+    return {name: without_nulls(value) for name, value in body.items()}
 
 
-def _without_nulls(value: Any) -> Any:
-    # As the API server does: a null for a field that is not nullable means "not set".
+def without_nulls(value: Any) -> Any:
+    """As the API server does: a null for a field that is not nullable means "not set"."""
     if isinstance(value, Mapping):
-        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_without_nulls(item) for item in value]
+        return [without_nulls(item) for item in value]
     return value
 
 
@@ -267,7 +253,7 @@ def _problems(error: ValidationError) -> tuple[Problem, ...]:
 
 def _problem(code: str, location: tuple[int | str, ...], detail: Mapping[str, Any]) -> Problem:
     context = {name: _plain(value) for name, value in detail.get("ctx", {}).items()}
-    path = _path(*location, context.get("field", ""))
+    path = path_of(*location, context.get("field", ""))
     if code == "refused" and not context["field"].startswith("["):
         return Problem(path, context["sentence"])  # the message of a rule names its field
     if code in _SENTENCE_BY_ERROR:
@@ -280,7 +266,7 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _path(*steps: int | str) -> str:
+def path_of(*steps: int | str) -> str:
     """`("spec", "models", 0, "name")` -> `spec.models[0].name`."""
     path = ""
     for step in steps:

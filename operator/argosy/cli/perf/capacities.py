@@ -15,7 +15,7 @@ def capacities(paths: ObjectFiles, as_json: AsJson = False) -> None:
     every later command is a look-up.
     """
     with answering("argosy perf capacities", as_json) as found:
-        snapshot = read_snapshot(paths)
+        snapshot = read_snapshot(paths, found)
         from argosy.cli.screens import capacities as screen  # imports the performance model
 
         screen.show(snapshot, found)

@@ -29,6 +29,10 @@ def import_measurements(  # noqa: PLR0913 - one parameter per flag
         str | None,
         typer.Option(help="GPU by catalogue name; default: as in the reports.", autocompletion=gpu_names),
     ] = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", help="Memory of a GPU that the catalogue does not have (nvidia-smi)."),
+    ] = None,
     tp: TensorParallel = 1,
     pp: PipelineParallel = 1,
     dtype: Weights = None,
@@ -50,7 +54,7 @@ def import_measurements(  # noqa: PLR0913 - one parameter per flag
     holds it: kubectl create configmap measured --from-file=profile.json
     """
     engine = (max_num_seqs, max_num_batched_tokens, max_model_len)
-    asked = ImportOptions(tuple(files), out, model, gpu, tp, pp, dtype, *engine)
+    asked = ImportOptions(tuple(files), out, model, gpu, tp, pp, dtype, *engine, gpu_memory)
     with answering("argosy perf import", as_json) as found:
         require_readable(files)
         from argosy.cli.screens import fitted  # imports the performance model

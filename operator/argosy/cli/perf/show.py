@@ -6,15 +6,17 @@ from typing import Annotated
 
 import typer
 
-from argosy.cli.early import require_known
+from argosy.cli.early import config_of, require_known
 from argosy.cli.options import (
     DEFAULT_BATCH,
     DEFAULT_DRAFT_COST,
     AsJson,
+    AsYaml,
+    Config,
     Gpu,
     KvCache,
     LoadOptions,
-    ModelName,
+    ModelOrConfig,
     OutputTokens,
     PipelineParallel,
     Price,
@@ -56,7 +58,7 @@ Loras = Annotated[int, typer.Option(metavar="N", help="LoRA adapters in use at t
 
 
 def show(  # noqa: PLR0913 - one parameter per flag
-    model: ModelName,
+    model: ModelOrConfig = "",
     gpu: Gpu = "H100",
     tp: TensorParallel = 1,
     pp: PipelineParallel = 1,
@@ -73,18 +75,31 @@ def show(  # noqa: PLR0913 - one parameter per flag
     price: Price = None,
     loras: Loras = 0,
     profile: Profiles = None,
+    config: Config = None,
+    as_yaml: AsYaml = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show step time, ITL, TTFT, throughput, KV capacity, power and cost of one replica."""
+    """Show step time, ITL, TTFT, throughput, KV capacity, power and cost of one replica.
+
+    With --yaml, print the dimensions of the model as the spec.architecture of a ServedModel:
+
+        argosy perf show --config config.json --yaml
+    """
     asked = ShowOptions(
-        ReplicaOptions(model, gpu, tp, pp, dtype, kv_dtype, loras),
+        ReplicaOptions(model, gpu, tp, pp, dtype, kv_dtype, loras, config),
         LoadOptions(prompt, output, batch, rate, cached),
         SpeculationOptions(draft_tokens, acceptance, draft_cost),
         price,
         tuple(profile or ()),
     )
     with answering("argosy perf show", as_json) as found:
-        require_known(model, {"": gpu}, found)
+        file = config_of(model, config)
+        require_known(model if file is None else str(file), {"": gpu}, found)
+        if as_yaml:
+            from argosy.cli.screens import architecture
+
+            architecture.show(model, file, found)
+            return
         from argosy.cli.screens import answer  # imports the performance model
 
         answer.show(asked, found)

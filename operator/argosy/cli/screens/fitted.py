@@ -6,10 +6,11 @@ text or JSON. The fit itself is `perf.measurements`.
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,10 @@ from argosy.cli.screens.replica import at_least_one
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
+from argosy.perf.catalogue import find_gpu
+from argosy.perf.catalogue.gpu import only_memory
 from argosy.perf.footprint.memory import engine_limits
+from argosy.perf.library import DECLARED_UNCERTAINTY
 from argosy.perf.measurements import (
     CannotFit,
     FitQuestion,
@@ -41,15 +45,18 @@ from argosy.snapshot import EngineSettings, Variant
 
 _T = TypeVar("_T")
 
+_BEGINNINGS = ("H100", "A100", "L40S", "L4", "V100")
+"""Cards of every speed, from whose step times the fit of an unknown card begins."""
+
 
 def show(asked: ImportOptions, output: Output) -> None:
     """Fit, write and print. Raises SpecError for a file, an option or measurements that cannot be used."""
     _require_no_report(asked)
     reports = _of_one_gpu([_read(path, output) for path in asked.files], asked.gpu)
-    variant = _variant(asked, reports)
-    question = _question(variant, output)
+    variant = _of_catalogue_or_declared(_variant(asked, reports), asked.gpu_memory, output)
+    questions = _questions(variant, output)
     with progress("fitting the profile"):
-        fitted = fit_profile(reports, question)
+        fitted = _best_fit(reports, questions)
     if isinstance(fitted, CannotFit):
         output.refused(fitted)
     _write(asked.out, profile_to_bytes(fitted))
@@ -57,7 +64,7 @@ def show(asked: ImportOptions, output: Output) -> None:
         output.document(_document(fitted, variant, asked.out))
         return
     _print(fitted, output.console)
-    output.console.print(f"wrote {asked.out}; ask it with: {_command(variant, asked.out)}", soft_wrap=True)
+    output.console.print(f"wrote {asked.out}; {_what_next(variant, asked.out)}", soft_wrap=True)
 
 
 # --- from options and files to the question ---------------------------------------------------
@@ -117,13 +124,50 @@ def _named(what: str, names: Sequence[str | None]) -> str:
     return found[0]
 
 
-def _question(variant: Variant, output: Output) -> FitQuestion:
-    """What is fitted: the shipped profile is where the fit begins. Refuses where there is none."""
+def _of_catalogue_or_declared(variant: Variant, memory_gib: float | None, output: Output) -> Variant:
+    """With the GPU that `--gpu-memory` declares. Raises SpecError where the catalogue has it already."""
+    found = find_gpu(variant.gpu)
+    if not isinstance(found, OutOfRange):
+        if memory_gib is not None:
+            raise SpecError(
+                f"{variant.gpu} is in the catalogue as {found.name}: leave it out", "--gpu-memory"
+            )
+        return variant
+    if memory_gib is None:
+        message = f"{found.message}; of a card that the catalogue does not have, give --gpu-memory"
+        output.refused(replace(found, message=message))
+    if not (math.isfinite(memory_gib) and memory_gib > 0):
+        raise SpecError(f"must be a positive number of GiB, got {memory_gib:g}", "--gpu-memory")
+    return replace(variant, declared_gpu=only_memory(variant.gpu, memory_gib))
+
+
+def _questions(variant: Variant, output: Output) -> list[FitQuestion]:
+    """What is fitted: the shipped profile is where the fit begins. Refuses where there is none.
+
+    Nothing is known of a GPU that is not in the catalogue: there the fit begins at each of several cards.
+    """
     perf = LibraryPerfModel(shipped_library(), {})
-    wanted, prior = _known(wanted_profile(variant), output), _known(perf.profile(variant), output)
-    room = _known(perf.fits(variant), output)
+    wanted, room = _known(wanted_profile(variant), output), _known(perf.fits(variant), output)
     limits = engine_limits(variant.engine, room.kv_capacity_tokens)
-    return FitQuestion(wanted.key, prior, limits, time.strftime("%Y-%m-%d", time.gmtime()))
+    if variant.declared_gpu is None:
+        priors = [_known(perf.profile(variant), output)]
+    else:
+        cards = (replace(variant, gpu=name, declared_gpu=None) for name in _BEGINNINGS)
+        priors = [_known(perf.profile(card), output) for card in cards]
+        priors = [replace(p, uncertainty=DECLARED_UNCERTAINTY * p.uncertainty) for p in priors]
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    return [FitQuestion(wanted.key, prior, limits, today) for prior in priors]
+
+
+def _best_fit(reports: Sequence[Measurements], questions: Sequence[FitQuestion]) -> FittedProfile | CannotFit:
+    """The fit with the smallest error; where none is one, the first one's reason."""
+    found = [fit_profile(reports, question) for question in questions]
+    fitted = [each for each in found if isinstance(each, FittedProfile)]
+    return min(fitted, key=_first_error) if fitted else found[0]
+
+
+def _first_error(fitted: FittedProfile) -> float:
+    return next((own.mean_absolute for _, own, _ in _compared(fitted)), math.inf)
 
 
 def _known(found: _T | OutOfRange | TooLarge, output: Output) -> _T:
@@ -153,12 +197,23 @@ def _command(variant: Variant, out: Path) -> str:
     return shlex.join([*words, "--profile", str(out)])
 
 
+def _what_next(variant: Variant, out: Path) -> str:
+    if variant.declared_gpu is None:
+        return f"ask it with: {_command(variant, out)}"
+    gib = variant.declared_gpu.memory_bytes / 2**30
+    return (
+        f"name it in spec.profiles of the ServedModel, and declare the GPU in the GPUPool: spec.gpu"
+        f" {variant.gpu}, spec.gpuSpec.memoryGib {gib:g}"
+    )
+
+
 # --- from the fit to what is printed ----------------------------------------------------------
 
 
 def _print(fitted: FittedProfile, console: Console) -> None:
     profile = fitted.profile
     console.print(f"{profile.key}: {profile.source}")
+    console.print(_rows_sentence(fitted))
     for note in fitted.notes:
         console.print(f"  {note}")
     known = [f"{_range(*span)} {name}" for name, span in _spans(fitted) if span is not None]
@@ -174,6 +229,24 @@ def _print(fitted: FittedProfile, console: Console) -> None:
         f"expect step times within {profile.uncertainty:.1%}{basis};"
         f" the front end adds {fitted.front_end_ms:.1f} ms to TTFT"
     )
+
+
+def _rows_sentence(fitted: FittedProfile) -> str:
+    """How many rows of each kind, in all files."""
+    counts = _row_counts(fitted)
+    return f"rows: {counts['kept']} kept, {counts['marked']} marked, {counts['left_out']} left out"
+
+
+def _row_counts(fitted: FittedProfile) -> dict[str, int]:
+    used, marked = (
+        sum(one.num_rows for one in fitted.files),
+        sum(one.num_marked for one in fitted.files),
+    )
+    return {
+        "kept": used - marked,
+        "marked": marked,
+        "left_out": sum(one.num_left_out for one in fitted.files),
+    }
 
 
 def _errors(error: QuantityError) -> tuple[str, str]:
@@ -212,7 +285,7 @@ def _document(fitted: FittedProfile, variant: Variant, out: Path) -> dict[str, A
     key, profile = fitted.profile.key, fitted.profile
     return {
         "file": str(out),
-        "command": _command(variant, out),
+        "command": None if variant.declared_gpu else _command(variant, out),
         "model": variant.model_id,
         "gpu": key.gpu,
         "tp": key.shape.tensor_parallel,
@@ -231,6 +304,7 @@ def _document(fitted: FittedProfile, variant: Variant, out: Path) -> dict[str, A
             }
             for name, own, shipped in _compared(fitted)
         },
+        "rows": _row_counts(fitted),
         "notes": list(fitted.notes),
     }
 

@@ -36,6 +36,8 @@ _UNKNOWN_NAMES = (
     Reason.SERVED_NAME_MISMATCH,
     Reason.TARGET_NOT_FOUND,
     Reason.UNKNOWN_GPU,
+    Reason.GPU_CONTRADICTED,
+    Reason.GPU_MISMATCH,
     Reason.UNKNOWN_MODEL,
 )
 """A name in an object that no other object, and no catalogue, has: bad input, not a shortfall."""

@@ -6,11 +6,11 @@ name, the value found and the value needed.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 from argosy.checks import not_negative, share
+from argosy.cli.early import config_of
 from argosy.cli.options import (
     DEFAULT_BATCH,
     DEFAULT_DRAFT_COST,
@@ -18,14 +18,14 @@ from argosy.cli.options import (
     ReplicaOptions,
     SpeculationOptions,
 )
+from argosy.cli.screens.architecture import read_architecture
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf.answers.replica import ReplicaLoad
-from argosy.perf.catalogue import ConfigFault, architecture_from_config
 from argosy.perf.measurements import ProfileFault, profile_from_bytes
 from argosy.perf.profile import Profile
 from argosy.perf.tokens.speculative import Speculation
-from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
+from argosy.snapshot import Dtype, EngineSettings, Variant
 
 _ROOM = 1.1
 """The engine's longest context, relative to the mean request: lengths vary by a tenth."""
@@ -35,6 +35,7 @@ def variant(asked: ReplicaOptions, load: ReplicaLoad) -> Variant:
     """The replica, whose engine has room for the load. Raises SpecError."""
     if asked.loras < 0:
         raise SpecError(f"must be at least 0, got {asked.loras}", "--loras")
+    file = config_of(asked.model, asked.config)
     longest = math.ceil(_ROOM * (load.prompt_tokens + load.output_tokens))
     engine = EngineSettings(
         max_num_seqs=max(EngineSettings().max_num_seqs, load.batch or 0),
@@ -46,14 +47,14 @@ def variant(asked: ReplicaOptions, load: ReplicaLoad) -> Variant:
     )
     return Variant(
         model_key=ModelKey(""),
-        model_id=asked.model,
+        model_id=asked.model if file is None else str(file),
         served_names=(),
         pool="",
         gpu=asked.gpu,
         tensor_parallel=at_least_one(asked.tp, "--tp"),
         pipeline_parallel=at_least_one(asked.pp, "--pp"),
         engine=engine,
-        architecture=_read_architecture(Path(asked.model)) if asked.model.endswith(".json") else None,
+        architecture=None if file is None else read_architecture(file),
     )
 
 
@@ -122,16 +123,3 @@ def read_profile(path: Path) -> Profile:
     if isinstance(found, ProfileFault):
         raise SpecError(found.message, "--profile")
     return found.profile
-
-
-def _read_architecture(path: Path) -> Architecture:
-    """The architecture that a config.json describes. Raises SpecError."""
-    try:
-        found = architecture_from_config(json.loads(path.read_text("utf-8")))
-    except OSError as error:
-        raise SpecError(f"cannot be read: {error.strerror}", str(path)) from error
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"cannot be read as JSON: {error}", str(path)) from error
-    if isinstance(found, ConfigFault):
-        raise SpecError(found.message, str(path))
-    return found

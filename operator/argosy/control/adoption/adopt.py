@@ -129,7 +129,9 @@ def _port(
 
 
 def _engine_pod(pod: PodState, key: DeploymentKey, labels: Mapping[str, str], port: int) -> PodState:
-    """Labels of its own make it no pod that Argosy would delete because it lacks others."""
+    """Labels of its own make it no pod that Argosy would delete because it lacks others, and a deletion cost
+    of its user makes it none that Argosy has chosen to go.
+    """
     return replace(
         pod,
         deployment=key,
@@ -137,4 +139,5 @@ def _engine_pod(pod: PodState, key: DeploymentKey, labels: Mapping[str, str], po
         port=port or pod.port,
         origin=DeploymentKey(),
         lacking=(),
+        is_users_cost=pod.deletion_cost != 0 and not pod.is_chosen,
     )

@@ -19,7 +19,9 @@ from argosy.control.candidates.profiles import ModelProfiles, ProfileNote, model
 from argosy.control.candidates.refusal import Refusal
 from argosy.control.candidates.variants import variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
-from argosy.control.state.nodes import PoolNodes, closed_pods, closed_text, selector_text
+from argosy.control.hardware.declared import GpuFault, pool_gpu
+from argosy.control.pools.closures import closures, closures_text
+from argosy.control.state.nodes import PoolNodes, closed_pods, mismatch, selector_text
 from argosy.control.state.restarts import Orders, ordered_restarts
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
 from argosy.manifests import EngineWorkload
@@ -35,6 +37,7 @@ _FIELD_OUT_OF_RANGE = {
     OutOfRangeReason.CONTEXT_TOO_LONG: "spec.traffic.lengths",
     OutOfRangeReason.BEYOND_PROFILE: "spec.engine or spec.traffic.lengths",
     OutOfRangeReason.IMPOSSIBLE_SHAPE: "spec.parallelShapes",
+    OutOfRangeReason.NUMBER_TYPE: "spec.modelId or spec.engine.quantization",
 }
 """The field that a user would change where the performance model has no answer."""
 
@@ -196,8 +199,13 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             refusals.append(Refusal.of(Reason.SERVED_NAME_MISMATCH, name=missing[0]))
             continue
         for variant in variants_of(snapshot, model):
-            answer = _able(variant, mix, slo, known.perf_by_model[model.key])
             nodes = known.nodes[variant.pool]
+            fault = pool_gpu(snapshot.pools[variant.pool].spec)
+            answer = (
+                _pool_refusal(variant.pool, fault)
+                if isinstance(fault, GpuFault)
+                else _able(variant, mix, slo, known.perf_by_model[model.key])
+            )
             if isinstance(answer, AbleVariant) and not nodes.has_room_for(variant.gpus):
                 answer = replace(answer, no_room=_no_room(variant, nodes, snapshot))
             if isinstance(answer, AbleVariant):
@@ -205,6 +213,11 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             else:
                 refusals.append(answer)
     return ResolvedClass(spec.key, spec, mix, slo, tuple(able), tuple(refusals))
+
+
+def _pool_refusal(pool: str, fault: GpuFault) -> Refusal:
+    """That a pool's GPU is none: its own status has the same sentence."""
+    return Refusal(fault.reason, f"GPUPool {pool}: {fault.message}")
 
 
 def _ending(snapshot: FleetSnapshot, namespace: str) -> Refusal | None:
@@ -234,7 +247,8 @@ def capacity_refusal(variant: Variant, answer: Capacity | OutOfRange) -> Refusal
 
 
 def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal:
-    if nodes.open:
+    found = closures(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
+    if nodes.open and all(each.is_small for each in found):
         needed, largest = variant.gpus, max(node.gpus for node in nodes.open)
         return Refusal.of(
             Reason.UNPLACEABLE,
@@ -243,21 +257,24 @@ def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Ref
             pool=nodes.pool,
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
-    reason, sentence = no_nodes(snapshot, snapshot.pools[variant.pool], nodes)
+    reason, sentence = no_nodes(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
     is_named = reason is Reason.NODES_CLOSED
     return Refusal(reason, sentence if is_named else f"pool {nodes.pool}: {sentence}")
 
 
-def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes) -> tuple[Reason, str]:
-    """Why no node of a pool takes new replicas: its selector matches none, none of those is Ready, or
-    all are closed.
+def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes, gpus: int = 1) -> tuple[Reason, str]:
+    """Why no node of a pool takes new replicas of so many GPUs: its selector matches none, none of those is
+    Ready, or something keeps replicas off each.
     """
     selector, number = selector_text(pool), len(nodes.all_names)
     if number and not any(snapshot.nodes[name].ready for name in nodes.all_names):
         reason = Reason.NODES_NOT_READY
         return reason, reason.sentence(number=number, selector=selector)
-    if nodes.usable:
-        return Reason.NODES_CLOSED, Reason.NODES_CLOSED.sentence(pool=nodes.pool, nodes=closed_text(nodes))
+    if nodes.usable and all(node.unfit is not None for node in nodes.usable):
+        return Reason.GPU_MISMATCH, mismatch(pool.spec.gpu, nodes)
+    if number:
+        why = closures_text(closures(snapshot, pool, nodes, gpus), number)
+        return Reason.NODES_CLOSED, Reason.NODES_CLOSED.sentence(pool=nodes.pool, nodes=why)
     return Reason.NO_NODES, Reason.NO_NODES.sentence(selector=selector)
 
 
@@ -271,7 +288,7 @@ def _in_words(variant: Variant, answer: TooLarge | OutOfRange) -> Refusal:
         detail = f"{variant.name}: {answer.message}"
         return Refusal.of(Reason.MODEL_TOO_LARGE, model_id=variant.model_id, detail=detail)
     if answer.reason is OutOfRangeReason.UNKNOWN_GPU:
-        return Refusal(Reason.UNKNOWN_GPU, f"spec.gpu of GPUPool {variant.pool}: {answer.message}")
+        return Refusal(Reason.UNKNOWN_GPU, f"GPUPool {variant.pool}: spec.gpu: {answer.message}.")
     problem = answer.message.rstrip(".")
     if answer.reason is OutOfRangeReason.UNKNOWN_MODEL:
         return Refusal.of(Reason.UNKNOWN_MODEL, problem=problem)
@@ -283,6 +300,10 @@ def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel
     """Why variants of a model cannot run at all; empty where one of them can."""
     refusals: list[Refusal] = []
     for variant in variants_of(snapshot, model):
+        fault = pool_gpu(snapshot.pools[variant.pool].spec)
+        if isinstance(fault, GpuFault):
+            refusals.append(_pool_refusal(variant.pool, fault))
+            continue
         fits = perf.fits(variant)
         if isinstance(fits, Fits):
             return ()

@@ -44,7 +44,7 @@ class RunningVariants:
         self, snapshot: FleetSnapshot, model: ServedModel, names: set[str]
     ) -> dict[str, CalibratedVariant]:
         profiles = model_profiles(snapshot, model).profiles
-        gpus = {name: pool.spec.gpu for name, pool in snapshot.pools.items()}
+        gpus = {name: pool.spec for name, pool in snapshot.pools.items()}
         asked = (model.spec, gpus, profiles, names)
         known = self._by_model.get(model.key)
         if known is not None and known[0] == asked:

@@ -166,9 +166,11 @@ def _is_of_objects(wanted: Any) -> bool:
 
 
 def _is_keyed(wanted: Any) -> bool:
-    return (
-        _is_of_objects(wanted) and all("name" in item for item in wanted) and "containerPort" not in wanted[0]
-    )
+    """By names, of which each occurs once: a volume may be mounted at several paths."""
+    if not _is_of_objects(wanted) or "containerPort" in wanted[0]:
+        return False
+    names = {item.get("name") for item in wanted}
+    return None not in names and len(names) == len(wanted)
 
 
 def _words(path: Path) -> str:

@@ -4,7 +4,8 @@ Owns the assignment of nodes to pools, and three states of a node. It is *unusab
 on it is lost, because its condition changes only seconds later; where it is not ready and no engine on it
 answers; and where it is declared dead (out of service) or evicts engines at once (a NoExecute taint that
 the pool does not tolerate), whatever answers there. It is *closed* where its taints keep new pods off, or
-where it is not ready though its engines answer: those that run there stay. It is *leaving* where its
+where it is not ready though its engines answer, or where its labels contradict the pool's GPU: those that run
+there stay. It is *leaving* where its
 removal is announced (`state.departure`; a cordon is an announcement): what runs there serves until its
 successors on other nodes do, and stays where no other node has room. So is a *former* node: one that its pool
 selects no longer (its labels or the pool's selector were edited) while replicas of the pool run there; until
@@ -20,6 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from argosy.api import GPUPool
+from argosy.api.conditions import Reason
+from argosy.control.hardware.labels import Unfit, node_check
 from argosy.control.state.departure import departure, is_candidate, is_declared_dead
 from argosy.keys import DeploymentKey
 from argosy.snapshot.cluster import LABEL_POOL, NodeState, PodState, Taint, label_value
@@ -30,6 +33,9 @@ _MIRRORING_TAINTS = frozenset(
 )
 """Taints with the meaning of `ready` and `unschedulable`; others (disk pressure, ...) block."""
 
+
+_BLOCKING = ("NoSchedule", "NoExecute")
+"""Effects of a taint that keep new pods off."""
 
 MOST_NAMED = 3
 """Nodes that a sentence names; of more it gives the number."""
@@ -44,6 +50,7 @@ class UsableNode:
     departure:    why its replicas should leave it, as the end of a sentence; empty where they may stay
     is_ready:     False for a node that is not ready though its engines answer
     is_candidate: the autoscaler may remove it, if it stays empty
+    unfit:        why it does not have the GPU of its pool; None where nothing on it contradicts the pool
     """
 
     name: str
@@ -52,6 +59,7 @@ class UsableNode:
     departure: str = ""
     is_ready: bool = True
     is_candidate: bool = False
+    unfit: Unfit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,32 +234,43 @@ def evicted_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     return frozenset(found)
 
 
-def closed_text(nodes: PoolNodes) -> str:
-    """A pool's nodes that take no new replicas, each with why, for sentences."""
-    closed = [n for n in nodes.usable if not n.takes_new]
-    named = [f"{n.name} ({_why_closed(n)})" for n in closed]
-    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-    return ", ".join(named[:MOST_NAMED]) + more
+def mismatch(gpu: str, nodes: PoolNodes) -> str:
+    """The sentence on the nodes that do not have their pool's GPU, by cause; empty where all have it."""
+    by_cause: dict[Unfit, list[str]] = {}
+    for node in nodes.usable:
+        if node.unfit is not None:
+            by_cause.setdefault(node.unfit, []).append(node.name)
+    if not by_cause:
+        return ""
+    causes = list(by_cause.items())[:MOST_NAMED]
+    found = "; ".join(f"{_named_nodes(names)}: {cause.found}" for cause, names in causes)
+    remedies = dict.fromkeys(cause.remedy for cause, _ in causes)
+    return Reason.GPU_MISMATCH.sentence(gpu=gpu, found=found, remedy="; ".join(remedies))
 
 
-def _why_closed(node: UsableNode) -> str:
-    if node.departure:
-        return node.departure
-    return "a taint that spec.tolerations does not name" if node.is_ready else "it is not Ready"
+def _named_nodes(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"node{'s' if len(names) > 1 else ''} {', '.join(names[:MOST_NAMED])}{more}"
 
 
 def unusable_text(snapshot: FleetSnapshot, pool: str, lost: frozenset[str]) -> str:
     """`node n1: it is not Ready, node n2: pod default/p is Terminating and has not ended and 2 more`."""
-    nodes = pool_nodes(snapshot, lost)[pool]
+    nodes, item = pool_nodes(snapshot, lost)[pool], snapshot.pools[pool]
     usable = {node.name for node in nodes.usable}
     pods = [pod for pod in snapshot.engine_pods if pod.key in lost]
     named = [
-        f"node {name}: {_why_unusable(snapshot.nodes[name], pods)}"
-        for name in nodes.all_names
-        if name not in usable
+        f"node {name}: {_ill_text(item, snapshot.nodes[name])}"
+        if name in usable
+        else f"node {name}: {_why_unusable(snapshot.nodes[name], pods)}"
+        for name in unhealthy_gpus(item, nodes, snapshot)
     ]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     return ", ".join(named[:MOST_NAMED]) + more if named else "their nodes were not usable a moment ago"
+
+
+def _ill_text(pool: GPUPool, node: NodeState) -> str:
+    resource = pool.spec.resource_name
+    return f"{node.unhealthy(resource)} of its {node.capacity[resource]} {resource} are unhealthy"
 
 
 def _why_unusable(node: NodeState, lost: Iterable[PodState]) -> str:
@@ -280,18 +299,22 @@ def _usable_nodes(
     lost: frozenset[str],
 ) -> tuple[UsableNode, ...]:
     usable: list[UsableNode] = []
+    unfit_of = node_check(pool.spec)
     for node in members:
         on_it = pods.get(node.name, [])
         if not _is_usable(pool, node, on_it, lost):
             continue
+        unfit = unfit_of(node)
+        takes_new = unfit is None and _takes_new_pods(pool, node)
         usable.append(
             UsableNode(
                 name=node.name,
-                gpus=_usable_gpus(pool, node, on_it, lost),
-                takes_new=_takes_new_pods(pool, node),
+                gpus=_usable_gpus(pool, node, on_it, lost) if takes_new else _held_gpus(pool, on_it, lost),
+                takes_new=takes_new,
                 departure=departure(node),
                 is_ready=node.ready,
                 is_candidate=is_candidate(node),
+                unfit=unfit,
             )
         )
     return tuple(usable)
@@ -310,13 +333,24 @@ def _is_usable(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: froz
 
 def _usable_gpus(pool: GPUPool, node: NodeState, on_it: list[PodState], lost: frozenset[str]) -> int:
     resource = pool.spec.resource_name
-    if not _takes_new_pods(pool, node):
-        return _held_gpus(pool, on_it, lost)
     own = min(node.allocatable.get(resource, 0), pool.spec.gpus_per_node)
     foreign = sum(p.devices.get(resource, 0) for p in on_it if not p.deployment and p.node)
     # A lost engine beside answering ones keeps its GPUs: they are not free.
     held = sum(p.devices.get(resource, 0) for p in on_it if p.key in lost and p.node)
-    return max(0, own - foreign - held)
+    # Its GPU may be the unhealthy one, which is not among the node's own any more.
+    return max(0, own - foreign - max(0, held - node.unhealthy(resource)))
+
+
+def unhealthy_gpus(pool: GPUPool, nodes: PoolNodes, snapshot: FleetSnapshot) -> dict[str, int]:
+    """GPUs of a pool that cannot be used, by node: all of an unusable one, the unhealthy ones of others."""
+    usable, spec = {node.name for node in nodes.usable}, pool.spec
+    found = {
+        name: spec.gpus_per_node
+        if name not in usable
+        else min(spec.gpus_per_node, snapshot.nodes[name].unhealthy(spec.resource_name))
+        for name in nodes.all_names
+    }
+    return {name: gpus for name, gpus in found.items() if gpus}
 
 
 def _held_gpus(pool: GPUPool, on_it: list[PodState], lost: frozenset[str]) -> int:
@@ -330,17 +364,20 @@ def _nodes_of(snapshot: FleetSnapshot, names: Iterable[str]) -> list[NodeState]:
 
 
 def _takes_new_pods(pool: GPUPool, node: NodeState) -> bool:
-    is_blocked = any(t.effect in ("NoSchedule", "NoExecute") for t in _untolerated(pool, node))
-    return node.ready and not departure(node) and not is_blocked
+    return node.ready and not departure(node) and not untolerated(pool, node)
 
 
 def _evicts(pool: GPUPool, node: NodeState) -> bool:
-    return any(t.effect == "NoExecute" for t in _untolerated(pool, node))
+    return any(t.effect == "NoExecute" for t in untolerated(pool, node))
 
 
-def _untolerated(pool: GPUPool, node: NodeState) -> list[Taint]:
-    """A node's taints with a meaning of their own that a pool's replicas do not tolerate."""
-    return [t for t in node.taints if t.key not in _MIRRORING_TAINTS and not _tolerates(pool, t)]
+def untolerated(pool: GPUPool, node: NodeState) -> list[Taint]:
+    """A node's taints with a meaning of their own that keep replicas of a pool off it."""
+    return [
+        taint
+        for taint in node.taints
+        if taint.effect in _BLOCKING and taint.key not in _MIRRORING_TAINTS and not _tolerates(pool, taint)
+    ]
 
 
 def _pool_of(pod: PodState, snapshot: FleetSnapshot) -> GPUPool | None:

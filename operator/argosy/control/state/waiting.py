@@ -12,7 +12,8 @@ from argosy.control.state.nodes import evicted_pods
 from argosy.control.state.silence import lost_pods
 from argosy.keys import DeploymentKey
 from argosy.place.solution import Placement
-from argosy.snapshot.cluster import PodState
+from argosy.snapshot.admission.words import cluster_refusal
+from argosy.snapshot.cluster import DeploymentState, PodState
 from argosy.snapshot.fleet import FleetSnapshot
 
 STUCK_AFTER_S = 30.0
@@ -44,12 +45,29 @@ def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict
     """Replicas by Deployment that only more room would start.
 
     Where Argosy places, they are the placement's unplaced ones; elsewhere the scheduler marks the pods.
+    Where a quota is used up, there is no pod at all.
     """
     waiting = Counter({u.option: u.replicas for u in placement.unplaced})
     for pod in snapshot.engine_pods:
         if is_without_room(pod, snapshot.now_s):
             waiting[pod.deployment] += 1
+    for key in quota_starved(snapshot):
+        there = sum(p.deployment == key and p.is_active and not p.deleting for p in snapshot.engine_pods)
+        waiting[key] += max(0, snapshot.deployments[key].replicas - there)
     return dict(sorted(waiting.items()))
+
+
+def quota_starved(snapshot: FleetSnapshot) -> frozenset[DeploymentKey]:
+    """Deployments of Argosy's whose missing pods a used-up quota refuses: only room in it starts them."""
+    return frozenset(
+        key
+        for key, state in snapshot.deployments.items()
+        if state.pods_refused and not state.is_adopted and not state.is_going and _is_used_up(state)
+    )
+
+
+def _is_used_up(state: DeploymentState) -> bool:
+    return bool(cluster_refusal(state.pods_refused, state.key.namespace).resource)
 
 
 def is_without_room(pod: PodState, now_s: float) -> bool:

@@ -25,6 +25,7 @@ from argosy.control.status.rollout.last_replica import (
 from argosy.control.status.rollout.unacted import class_unacted
 from argosy.control.status.verdict import (
     Verdict,
+    admission_verdict,
     because,
     dated,
     ending_verdict,
@@ -32,6 +33,7 @@ from argosy.control.status.verdict import (
     held_verdict,
     mode_not_auto,
     nearest,
+    others_serve,
     portless_verdict,
     programmed,
     refused_verdict,
@@ -53,6 +55,8 @@ _LIMITS = {
     ShortfallCause.FIXED: Reason.REPLICAS_AUTOSCALED,
     ShortfallCause.ADOPTED: Reason.CAPACITY_SHORT,
     ShortfallCause.HELD: Reason.PLANNING_HELD,
+    ShortfallCause.QUOTA: Reason.QUOTA_SHORT,
+    ShortfallCause.REFUSED: Reason.REPLICAS_REFUSED,
 }
 """Shortfalls that a limit causes: their sentences name the field that holds it."""
 
@@ -133,6 +137,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
         _unreachable(reported, key)
         or class_unacted(reported, key)
         or held_verdict(reported, {d.name for d in reported.planned_for(key)})
+        or admission_verdict(reported, {d.name for d in reported.planned_for(key)})
         or room_held(reported, reported.planned_for(key), reported.pods_of_class(key))
         or interrupted_verdict(reported, key)
         or waits_verdict(reported, key, lacking)
@@ -190,7 +195,15 @@ def _remarked(reported: Reported, key: ClassKey, served: Verdict) -> Verdict:
         return true(
             ConditionType.READY, Reason.OBSERVATION_STALE, source="Envoy's request counters", age_s=age_s
         )
+    if (refused := _refused_elsewhere(reported, key)) is not None:
+        return refused
     return telemetry_lost(reported) or served
+
+
+def _refused_elsewhere(reported: Reported, key: ClassKey) -> Verdict | None:
+    """A class that is served by other options than those that the cluster refuses."""
+    candidates = reported.sizing.resolution.classes[key].candidates
+    return others_serve(reported, (c.workload.variant for c in candidates))
 
 
 def telemetry_lost(reported: Reported) -> Verdict | None:

@@ -29,6 +29,7 @@ from argosy.control.status.verdict import (
     dated,
     ending_verdict,
     nearest,
+    others_serve,
     programmed,
     refused_verdict,
     replicas_verdict,
@@ -89,7 +90,11 @@ def _ready(reported: Reported, key: ModelKey, pods: list[PodState]) -> Verdict:
         served = held or _last_replica(reported, names) or exchanging_verdict(now) or served
     refused = refused_verdict(reported, names, served)
     if refused.status is ConditionStatus.TRUE:
-        return served_by_held(reported, planned) or refused
+        return (
+            served_by_held(reported, planned)
+            or others_serve(reported, variants_of(reported.snapshot, reported.snapshot.models[key]))
+            or refused
+        )
     return refused
 
 

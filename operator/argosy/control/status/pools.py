@@ -14,14 +14,13 @@ from argosy.api.gpupool import GPUPoolStatus
 from argosy.control.candidates.resolve import no_nodes
 from argosy.control.cells import known_cells
 from argosy.control.decision import RunningCost
-from argosy.control.state.nodes import MOST_NAMED, PoolNodes, SharedNodes
+from argosy.control.hardware.declared import GpuFault, pool_gpu
+from argosy.control.state.nodes import MOST_NAMED, PoolNodes, SharedNodes, mismatch, unhealthy_gpus
 from argosy.control.state.owners import group_by_deployment
 from argosy.control.status.leaving import leaving_nodes, remark
 from argosy.control.status.reported import Reported
-from argosy.control.status.verdict import Verdict, because, dated, false, true
+from argosy.control.status.verdict import Verdict, because, dated, true
 from argosy.keys import ClassKey, GroupName, ModelKey
-from argosy.perf.catalogue import find_gpu, gpus
-from argosy.perf.protocol import OutOfRange
 from argosy.snapshot.cluster import LABEL_MODEL, LABEL_POOL, PodState, label_value
 
 
@@ -31,7 +30,6 @@ def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
     usable_names = {n.name for n in nodes.usable}
     held = held_gpus(reported, item.metadata.name)
     held_usable = sum(count for node, count in held if node in usable_names)
-    num_unusable = len(nodes.all_names) - len(nodes.usable)
     verdicts = _verdicts(reported, item, nodes)
     return GPUPoolStatus(
         observed_generation=item.metadata.generation,
@@ -39,7 +37,7 @@ def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
         nodes=len(nodes.all_names),
         gpus_total=nodes.gpus_total,
         gpus_free=max(0, sum(n.gpus for n in nodes.usable) - held_usable),
-        gpus_unhealthy=num_unusable * item.spec.gpus_per_node,
+        gpus_unhealthy=sum(unhealthy_gpus(item, nodes, reported.snapshot).values()),
         leaving=leaving_nodes(reported, nodes),
         cost_usd_per_hour=pool_cost_usd_per_hour(reported, item.metadata.name),
     )
@@ -150,15 +148,17 @@ def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verd
     ready = remark(reported, on_it) or true(ConditionType.READY, Reason.READY)
     if shared and ready.reason is Reason.READY:
         ready = Verdict(ConditionType.READY, ConditionStatus.TRUE, Reason.NODES_SHARED, shared)
-    if isinstance(find_gpu(item.spec.gpu), OutOfRange):
-        parts = {"gpu": item.spec.gpu, "known": ", ".join(g.name for g in gpus())}
-        accepted = false(ConditionType.ACCEPTED, Reason.UNKNOWN_GPU, **parts)
-        ready = false(ConditionType.READY, Reason.UNKNOWN_GPU, **parts)
+    fault, unfit = pool_gpu(item.spec), mismatch(item.spec.gpu, nodes)
+    if unfit:
+        accepted = because(ConditionType.ACCEPTED, Reason.GPU_MISMATCH, unfit)
+    if isinstance(fault, GpuFault):
+        accepted = because(ConditionType.ACCEPTED, fault.reason, fault.message)
+        ready = because(ConditionType.READY, fault.reason, fault.message)
     elif nodes.older_claimant:
         parts = {"field": "spec.nodeSelector", "winner": f"GPUPool {nodes.older_claimant}"}
         sentence = shared or Reason.CONFLICTED.sentence(**parts)
         accepted = because(ConditionType.ACCEPTED, Reason.CONFLICTED, sentence)
         ready = ready if nodes.usable else because(ConditionType.READY, Reason.CONFLICTED, sentence)
-    elif not nodes.open:
+    elif not nodes.has_room_for(1):
         ready = because(ConditionType.READY, *no_nodes(reported.snapshot, item, nodes))
     return accepted, ready

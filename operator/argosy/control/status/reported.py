@@ -15,6 +15,8 @@ from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.api.servedmodel import Exchange
+from argosy.control.refused.evidence import Evidence, evidence, option_of
+from argosy.control.refused.memory import Quarantine
 from argosy.control.revision.decided import Hold, Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.differences import Difference, Wanted, differences
@@ -72,6 +74,16 @@ class Reported:
     def num_serving(self) -> Counter[DeploymentKey]:
         """Replicas that take requests, by Deployment."""
         return Counter(p.deployment for p in self.snapshot.engine_pods if self.serves(p))
+
+    @cached_property
+    def refused(self) -> Mapping[DeploymentKey, Evidence]:
+        """Deployments whose replicas the cluster refuses now."""
+        return evidence(self.snapshot)
+
+    def left_alone(self, namespace: str, variant: str) -> Quarantine | None:
+        """Why a variant gets no more replicas for a while; None where it may."""
+        found = self.sizing.quarantines.get(option_of(namespace, variant))
+        return found if found is not None and found.is_active(self.snapshot.now_s) else None
 
     @cached_property
     def doubted(self) -> frozenset[str]:

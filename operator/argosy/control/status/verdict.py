@@ -27,9 +27,11 @@ from argosy.control.candidates.refusal import Refusal
 from argosy.control.state.silence import consequence
 from argosy.control.status.reported import Reported
 from argosy.keys import DeploymentKey
+from argosy.snapshot.admission.words import Refuser
 from argosy.snapshot.cluster import KUEUE, LABEL_QUEUE, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot
 from argosy.snapshot.liveness import DOUBT_UNTIL_S, SILENT_AFTER_S
+from argosy.snapshot.variant import Variant
 
 LOADING_LIMIT_S = 600.0
 """Where no replica is ready after this long, loading is not the reason: look at the pods."""
@@ -52,10 +54,12 @@ _REFUSAL_ORDER = (
     Reason.NODES_NOT_READY,
     Reason.NO_NODES,
     Reason.NODES_CLOSED,
+    Reason.GPU_MISMATCH,
     Reason.UNPLACEABLE,
     Reason.SLO_UNREACHABLE,
     Reason.OUT_OF_RANGE,
     Reason.MODEL_TOO_LARGE,
+    Reason.GPU_CONTRADICTED,
     Reason.UNKNOWN_GPU,
 )
 """Where variants are refused for different reasons, the one closest to serving comes first."""
@@ -246,27 +250,57 @@ def _silent_verdict(reported: Reported, silent: list[str], ready: int, wanted: i
 
 
 def refused_verdict(reported: Reported, planned: Iterable[DeploymentKey], served: Verdict) -> Verdict:
-    """`served`, or the API server's words where it refuses the pods that are missing."""
+    """`served`, or the cluster's words where it refuses the pods that are missing."""
     if served.status is ConditionStatus.TRUE:
         return served
-    deployments, names = reported.snapshot.deployments, sorted(set(planned))
+    names = sorted(set(planned))
     for name in names:
         if (ending := ending_verdict(reported, name.namespace)) is not None:
             return ending
     if (held := held_verdict(reported, names)) is not None:
         return held
+    return admission_verdict(reported, names) or served
+
+
+def admission_verdict(reported: Reported, planned: Iterable[DeploymentKey]) -> Verdict | None:
+    """That the cluster refuses replicas which are missing, and which object does; None where it does not."""
+    names = sorted(set(planned))
+    wanted = {d.name: d.replicas for d in reported.planned if d.name in names}
     for name in names:
-        state = deployments.get(name)
-        if state is not None and state.pods_refused:
-            return false(
-                ConditionType.READY,
-                Reason.PODS_REFUSED,
-                ready=sum(reported.num_serving[each] for each in names),
-                desired=sum(d.replicas for d in reported.planned if d.name in names),
-                deployment=name,
-                problem=state.pods_refused.rstrip(".")[:MAX_TEXT],
-            )
-    return served
+        found = reported.refused.get(name)
+        if found is None or reported.num_serving[name] >= wanted.get(name, 0):
+            continue
+        parts = {
+            "ready": sum(reported.num_serving[each] for each in names),
+            "desired": sum(wanted.values()),
+            "what": found.what,
+            "problem": found.refusal.problem,
+            "remedy": found.refusal.remedy,
+        }
+        if found.refusal.refuser is Refuser.SCHEDULER:
+            return false(ConditionType.READY, Reason.PODS_UNSCHEDULABLE, **parts)
+        return false(ConditionType.READY, Reason.PODS_REFUSED, refuser=found.refusal.name, **parts)
+    return None
+
+
+def others_serve(reported: Reported, variants: Iterable[Variant]) -> Verdict | None:
+    """That an option is left alone because the cluster refuses it, while other ones serve; None: none is."""
+    planned = {(d.namespace, d.variant) for d in reported.planned if d.replicas}
+    for variant in sorted(variants, key=lambda v: v.name):
+        namespace = variant.model_key.namespace
+        found = reported.left_alone(namespace, variant.name)
+        if found is None or (namespace, variant.name) in planned:
+            continue
+        return true(
+            ConditionType.READY,
+            Reason.OTHERS_SERVE,
+            refuser=found.refusal.name,
+            variant=variant.name,
+            problem=found.refusal.problem,
+            remedy=found.refusal.remedy,
+            until=rfc3339(found.until_s),
+        )
+    return None
 
 
 def ending_verdict(reported: Reported, namespace: str) -> Verdict | None:

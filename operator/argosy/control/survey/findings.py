@@ -13,6 +13,7 @@ from argosy.api.fleet import Mode
 from argosy.control.survey.definitions import definition_findings
 from argosy.control.survey.installation import Finding, Installation, Severity
 from argosy.control.survey.objects import autoscaled_findings, condition_findings, object_findings
+from argosy.control.survey.refused import refused_findings
 from argosy.control.survey.traffic import engine_findings, traffic_findings
 
 MOST_CLOCK_OFFSET_S = 10.0
@@ -39,6 +40,7 @@ def findings(found: Installation) -> tuple[Finding, ...]:
         *object_findings(found),
         *condition_findings(found),
         *autoscaled_findings(found),
+        *refused_findings(found.snapshot),
         *engine_findings(found.snapshot),
         *traffic_findings(found.snapshot),
     )

@@ -13,7 +13,8 @@ from argosy.api.adoption import ADOPT
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason, find_condition
 from argosy.api.kinds import kind_named
 from argosy.api.schema.timestamp import seconds_of
-from argosy.control.state.nodes import pool_nodes, selector_text, unusable_text
+from argosy.control.pools.closures import closures, closures_text
+from argosy.control.state.nodes import pool_nodes, selector_text
 from argosy.control.survey.classes import any_not_ready
 from argosy.control.survey.installation import Finding, Installation, Severity
 from argosy.snapshot.fleet import FleetSnapshot
@@ -136,12 +137,13 @@ def _pools(snapshot: FleetSnapshot) -> Iterator[Finding]:
                 f"no node has the labels of spec.nodeSelector ({selector_text(pool)})",
                 "correct spec.nodeSelector, or label the nodes (kubectl get nodes --show-labels)",
             )
-        elif nodes.all_names and not nodes.usable:
+        elif nodes.all_names and not nodes.has_room_for(1):
+            why = closures_text(closures(snapshot, pool, nodes), len(nodes.all_names))
             yield Finding(
                 Severity.BROKEN,
                 f"GPUPool {name}",
-                f"none of its nodes can be used: {unusable_text(snapshot, name, frozenset())}",
-                "bring one back (kubectl describe node)",
+                f"none of its nodes takes new replicas: {why}",
+                f"mend one of these, or add a node to GPUPool {name}",
             )
         yield from _without_gpus(snapshot, name, nodes.all_names)
 

@@ -45,6 +45,8 @@ NEEDED: tuple[Permission, ...] = (
     *_each("apps", "replicasets", (*_WATCHED, "patch", "delete")),
     *_each("policy", "poddisruptionbudgets", _OWNED),
     *_each("autoscaling", "horizontalpodautoscalers", _WATCHED),
+    *_each("", "resourcequotas", _WATCHED),
+    *_each("", "limitranges", _WATCHED),
     *_each("", "pods", (*_WATCHED, "patch", "delete")),
     *_each("", "nodes", _WATCHED),
     *_each("", "configmaps", ("get",)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -46,18 +46,26 @@ class UnreadableFieldError(Exception):
 class ConfigFields:
     """The fields of one configuration. Absent and null are the same.
 
+    values: as written, and what the model type assumes; used: the names that were asked for and found
+    A list with one number per layer counts as that number where all are the same.
+
     Methods raise UnreadableFieldError, with the field's path, for a value of another kind than asked for.
     """
 
     values: Mapping[str, Any]
     path: str = ""
+    used: set[str] = field(default_factory=set)
+
+    def use(self, *names: str) -> None:
+        """Mark fields as understood."""
+        self.used.update(names)
 
     def number(self, *names: str, default: int | None = None) -> int:
         """The first of the fields that is there: a positive whole number (or `default`).
 
         Raises UnreadableFieldError where none is there and no default is given, or it holds something else.
         """
-        name = next((name for name in names if self.values.get(name) is not None), None)
+        name = self._first(names)
         if name is None:
             if default is None:
                 raise UnreadableFieldError(
@@ -71,11 +79,12 @@ class ConfigFields:
 
         Raises UnreadableFieldError where it holds something else.
         """
-        name = next((name for name in names if self.values.get(name) is not None), None)
+        name = self._first(names)
         return 0 if name is None else self._whole(name, minimum=0)
 
     def flag(self, name: str, default: bool = False) -> bool:
         """A boolean. Raises UnreadableFieldError for something else."""
+        self.use(name)
         value = self.values.get(name)
         if value is None:
             return default
@@ -86,19 +95,34 @@ class ConfigFields:
     def text(self, name: str, default: str = "") -> str:
         """A string."""
         value = self.values.get(name)
-        return value if isinstance(value, str) else default
+        if not isinstance(value, str):
+            return default
+        self.use(name)
+        return value
 
     def sequence(self, name: str) -> list[Any]:
         """A list, empty where there is none."""
         value = self.values.get(name)
-        return list(value) if isinstance(value, list | tuple) else []
+        if not isinstance(value, list | tuple):
+            return []
+        self.use(name)
+        return list(value)
 
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""
         return self.values.get(name) is not None
 
+    def _first(self, names: tuple[str, ...]) -> str | None:
+        self.use(*names)
+        return next((name for name in names if self.has(name)), None)
+
     def _whole(self, name: str, minimum: int) -> int:
         value = self.values[name]
+        if isinstance(value, list) and value and all(entry == value[0] for entry in value):
+            value = value[0]
+        if isinstance(value, list):
+            found = f"{reprlib.repr(value)}: layers that differ"
+            raise UnreadableFieldError(self.path + name, f"must be the same in every layer, not {found}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UnreadableFieldError(self.path + name, f"must be a number, not {value!r}")
         if not minimum <= value <= _MOST or value != int(value):

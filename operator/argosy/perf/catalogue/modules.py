@@ -19,7 +19,20 @@ class Mixer(Enum):
     MLA = auto()
     LINEAR = auto()
     MAMBA = auto()
+    """Mamba 2."""
+    MAMBA_1 = auto()
+    LIGHTNING = auto()
+    """Linear attention with a state per head (MiniMax-Text-01)."""
+    CONVOLUTION = auto()
+    """A short gated convolution (LFM2)."""
+    BOTH = auto()
+    """Attention and Mamba 2 beside each other in one layer (Falcon-H1)."""
     NONE = auto()
+
+    @property
+    def keeps_kv(self) -> bool:
+        """Whether a layer of this kind keeps KV of a sequence."""
+        return self in (Mixer.FULL, Mixer.SLIDING, Mixer.MLA, Mixer.BOTH)
 
 
 class Ffn(Enum):
@@ -108,10 +121,20 @@ class Mamba:
 
 
 @dataclass(frozen=True, slots=True)
+class Mamba1:
+    """Mamba 1: a state per channel."""
+
+    inner: int
+    state: int
+    kernel: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mlp:
     """The MLP of dense layers and the experts of the others.
 
-    matrices: 3 with a gate, 2 without; expert_inputs: the width that experts work in
+    matrices: 3 with a gate, 2 without; expert_inputs: the width that experts work in; bias: of dense ones
     """
 
     dense_width: int = 0
@@ -124,6 +147,7 @@ class Mlp:
     expert_bias: bool = False
     router_bias: bool = False
     beside_dense: bool = False
+    bias: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +163,12 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """All of it. `plan` has one entry per layer."""
+    """All of it. `plan` has one entry per layer.
+
+    norm_width:   numbers of one norm relative to `hidden`: 2 with a bias, 0 without weights
+    positions:    rows of a learned table of positions; convolution: kernel of `Mixer.CONVOLUTION`
+    others:       numbers beside the layers: bias of the head, norm of the embedding
+    """
 
     hidden: int
     vocabulary: int
@@ -151,6 +180,11 @@ class Decoder:
     mla: Mla | None = None
     linear: Linear | None = None
     mamba: Mamba | None = None
+    mamba_1: Mamba1 | None = None
+    convolution: int = 0
+    norm_width: int = 1
+    positions: int = 0
+    others: int = 0
     names: Names = Names()
 
 
@@ -160,11 +194,13 @@ def modules(decoder: Decoder) -> Iterator[Module]:
     yield Module("embed_tokens", table, MatrixKind.TABLE)
     if not decoder.tied:
         yield Module("lm_head", table, MatrixKind.TABLE)
-    yield Module("norm", decoder.hidden, MatrixKind.SMALL)
+    norm = decoder.norm_width * decoder.hidden
+    small = norm + decoder.positions * decoder.hidden + decoder.others
+    yield Module("norm", small, MatrixKind.SMALL)
     for number, (mixer, ffn) in enumerate(decoder.plan):
         for module in (*_mixer(decoder, mixer), *_ffn(decoder, ffn)):
             yield Module(f"layers.{number}.{module.name}", module.parameters, module.kind)
-        yield Module(f"layers.{number}.norms", decoder.norms_per_layer * decoder.hidden, MatrixKind.SMALL)
+        yield Module(f"layers.{number}.norms", decoder.norms_per_layer * norm, MatrixKind.SMALL)
 
 
 def _mixer(decoder: Decoder, mixer: Mixer) -> Iterator[Module]:
@@ -175,6 +211,15 @@ def _mixer(decoder: Decoder, mixer: Mixer) -> Iterator[Module]:
     elif mixer is Mixer.LINEAR and decoder.linear is not None:
         yield from _linear(decoder, decoder.linear)
     elif mixer is Mixer.MAMBA and decoder.mamba is not None:
+        yield from _mamba(decoder, decoder.mamba)
+    elif mixer is Mixer.MAMBA_1 and decoder.mamba_1 is not None:
+        yield from _mamba_1(decoder, decoder.mamba_1)
+    elif mixer is Mixer.LIGHTNING and decoder.attention is not None:
+        yield from _lightning(decoder, decoder.attention)
+    elif mixer is Mixer.CONVOLUTION:
+        yield from _convolution(decoder)
+    elif mixer is Mixer.BOTH and decoder.mamba is not None and decoder.attention is not None:
+        yield from _attention(decoder, decoder.attention, is_full=True)
         yield from _mamba(decoder, decoder.mamba)
 
 
@@ -233,10 +278,37 @@ def _mamba(decoder: Decoder, m: Mamba) -> Iterator[Module]:
     yield Module(f"{prefix}.conv1d", small, MatrixKind.SMALL)
 
 
+def _mamba_1(decoder: Decoder, m: Mamba1) -> Iterator[Module]:
+    prefix, hidden = decoder.names.linear, decoder.hidden
+    yield Module(f"{prefix}.in_proj", hidden * 2 * m.inner, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.x_proj", m.inner * (m.rank + 2 * m.state), MatrixKind.SPLIT)
+    yield Module(f"{prefix}.dt_proj", m.rank * m.inner, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.out_proj", m.inner * hidden, MatrixKind.SPLIT)
+    small = m.inner * (m.kernel + m.state + 3) + m.rank + 2 * m.state
+    yield Module(f"{prefix}.conv1d", small, MatrixKind.SMALL)
+
+
+def _lightning(decoder: Decoder, a: Attention) -> Iterator[Module]:
+    prefix, hidden, width = decoder.names.attention, decoder.hidden, a.heads * a.head_dim
+    yield Module(f"{prefix}.qkv_proj", 3 * hidden * width, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.output_gate", hidden * width, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.out_proj", width * hidden, MatrixKind.SPLIT)
+    yield Module(f"{prefix}.norm", width, MatrixKind.SMALL)
+
+
+def _convolution(decoder: Decoder) -> Iterator[Module]:
+    hidden = decoder.hidden
+    yield Module("conv.in_proj", 3 * hidden * hidden, MatrixKind.SPLIT)
+    yield Module("conv.out_proj", hidden * hidden, MatrixKind.SPLIT)
+    yield Module("conv.conv", hidden * decoder.convolution, MatrixKind.SMALL)
+
+
 def _ffn(decoder: Decoder, ffn: Ffn) -> Iterator[Module]:
     mlp, hidden, names = decoder.mlp, decoder.hidden, decoder.names
     if ffn is Ffn.DENSE or (ffn is Ffn.MOE and mlp.beside_dense):
         yield from _projections(names.dense, hidden, mlp.dense_width, mlp.matrices)
+        bias = (mlp.matrices - 1) * mlp.dense_width + hidden if mlp.bias else 0
+        yield Module(f"{names.dense}.bias", bias, MatrixKind.SMALL)
     if ffn is not Ffn.MOE:
         return
     inputs = mlp.expert_inputs or hidden

@@ -36,8 +36,49 @@ _BY_BITS = {
     ("int", 8): Dtype.INT8,
     ("int", 4): Dtype.INT4,
 }
+_BY_QUARK = {
+    "fp8": Dtype.FP8,
+    "fp4": Dtype.FP4,
+    "mxfp4": Dtype.FP4,
+    "int8": Dtype.INT8,
+    "uint8": Dtype.INT8,
+    "int4": Dtype.INT4,
+    "uint4": Dtype.INT4,
+}
+_BY_BITS_METHODS = (
+    "awq", "gptq", "auto-round", "bitsandbytes", "awq_marlin", "gptq_marlin", "auto_round",
+)  # fmt: skip
+_EXPERT_MATRICES = ("gate_proj", "up_proj", "down_proj")
+_UNQUANTISED_BITS = 16
 _MIXED = "MIXED_PRECISION"
 _PLACE = "quantization_config"
+
+
+@dataclass(frozen=True)
+class Group:
+    """One number type and the module that it applies to: a name, a pattern, or a class of layers."""
+
+    target: str
+    dtype: Dtype
+
+    @property
+    def is_class(self) -> bool:
+        """Whether it stands for all linear layers."""
+        return self.target == "Linear"
+
+    def names(self, module: str) -> bool:
+        """Whether the target names this module."""
+        return self.is_class or self._pattern.search(f"model.{module}") is not None
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        """Raises UnreadableFieldError for an expression that is none."""
+        try:
+            if self.target.startswith("re:"):
+                return re.compile(self.target.removeprefix("re:"))
+            return re.compile(fnmatch.translate(f"*{_below_the_prefix(self.target)}*"))
+        except re.error as fault:
+            raise UnreadableFieldError(_PLACE, f"has an expression that is none: {fault}") from fault
 
 
 @dataclass(frozen=True)
@@ -47,6 +88,8 @@ class Scheme:
     dtype:    of whatever is quantised
     excluded: names and patterns of modules that stay in 16 bits
     listed:   module name -> its own type, where the checkpoint lists what it quantised
+    groups:   types by what they apply to, where a checkpoint has several: the first that names a module
+              decides, and what none names stays in 16 bits
     is_mx:    FP4 with a scale per 32 numbers (MXFP4) instead of per 16 (NVFP4)
     """
 
@@ -55,13 +98,25 @@ class Scheme:
     weight_block: int = 0
     excluded: tuple[str, ...] = ()
     listed: Mapping[str, Dtype] = field(default_factory=dict)
+    groups: tuple[Group, ...] = ()
     is_mx: bool = False
 
     def of(self, module: str) -> Dtype:
         """The type of a matrix by its name, such as `layers.3.self_attn.q_proj`."""
         if self.listed:
             return self._listed_type(module)
-        return Dtype.BF16 if self._is_excluded(module) else self.dtype
+        if self._is_excluded(module):
+            return Dtype.BF16
+        return self._of_groups(module) if self.groups else self.dtype
+
+    def _of_groups(self, module: str) -> Dtype:
+        # Experts are counted as one matrix, and named by a pattern one by one.
+        names = [module, *(f"{module}.0.{each}" for each in _EXPERT_MATRICES if module.endswith("experts"))]
+        for is_class in (False, True):  # a pattern of names is nearer than a class of layers
+            for group in self.groups:
+                if group.is_class is is_class and any(group.names(name) for name in names):
+                    return group.dtype
+        return Dtype.BF16
 
     def _listed_type(self, module: str) -> Dtype:
         exact = self.listed.get(module)
@@ -123,16 +178,76 @@ def read_scheme(configurations: Iterable[Mapping[str, Any]], model_opt: Mapping[
 def _hugging_face(written: Mapping[str, Any]) -> Scheme:
     method = str(written.get("quant_method", ""))
     groups = written.get("config_groups")
+    if method == "quark":
+        return _quark(written)
+    excluded = _names(written, "modules_to_not_convert", "ignore")
     if method in _BY_METHOD:
         dtype = _BY_METHOD[method]
     elif isinstance(groups, Mapping) and groups:
-        dtype = _of_group(next(iter(groups.values())))
-    elif method in ("awq", "gptq", "auto-round", "bitsandbytes"):
+        return _grouped(written, list(groups.values()), excluded)
+    elif method in _BY_BITS_METHODS:
         dtype = _of_bits("int", written.get("bits", written.get("w_bit", _bits_when_loaded(written))))
+        return _overridden(written, dtype, excluded)
     else:
-        raise UnreadableFieldError(f"{_PLACE}.quant_method", f"{method!r} is not known")
-    excluded = _names(written, "modules_to_not_convert", "ignore")
+        known = ", ".join((*_BY_METHOD, *_BY_BITS_METHODS, "compressed-tensors", "quark"))
+        raise UnreadableFieldError(f"{_PLACE}.quant_method", f"{method!r} is not known; known are {known}")
     return Scheme(dtype, _kv_type(written), _block(written), excluded, is_mx=_is_mx(written))
+
+
+def _grouped(written: Mapping[str, Any], groups: list[object], excluded: tuple[str, ...]) -> Scheme:
+    """Of compressed-tensors: each group of modules with a type of its own, in any order."""
+    found = [
+        Group(str(target), _of_group(group))
+        for group in groups
+        for target in _mapping(group).get("targets") or ("Linear",)
+    ]
+    is_mx = _is_mx(written) or any("mxfp4" in str(_mapping(group).get("format")) for group in groups)
+    return _of_groups(found, _kv_type(written), _block(written), excluded, is_mx)
+
+
+def _of_groups(
+    found: list[Group], kv: Dtype, block: int, excluded: tuple[str, ...], is_mx: bool
+) -> Scheme:
+    smallest = min((group.dtype for group in found), key=_SIZES.index)
+    is_plain = len(found) == 1 and found[0].is_class
+    ordered = tuple(sorted(found, key=lambda group: group.target))
+    return Scheme(smallest, kv, block, excluded, groups=() if is_plain else ordered, is_mx=is_mx)
+
+
+def _overridden(written: Mapping[str, Any], dtype: Dtype, excluded: tuple[str, ...]) -> Scheme:
+    """Of GPTQ and AutoRound: modules that have other bits than the rest (`dynamic`, `extra_config`)."""
+    groups, left_out = [Group("Linear", dtype)], list(excluded)
+    rules = {**_mapping(written.get("dynamic")), **_mapping(written.get("extra_config"))}
+    for name, rule in rules.items():
+        bits = _mapping(rule).get("bits")
+        target = f"re:{name[2:]}" if name[:2] in ("-:", "+:") else name
+        if name.startswith("-:") or bits == _UNQUANTISED_BITS:
+            left_out.append(target)
+        elif bits is not None:
+            groups.append(Group(target, _of_bits("int", bits)))
+    return _of_groups(groups, _kv_type(written), _block(written), tuple(left_out), is_mx=False)
+
+
+def _quark(written: Mapping[str, Any]) -> Scheme:
+    """AMD Quark: a type for all, and other types by the pattern of a name."""
+    overall, by_layer = _mapping(written.get("global_quant_config")), _mapping(written.get("layer_quant_config"))
+    groups = [Group(str(name), _quark_type(_mapping(config))) for name, config in by_layer.items()]
+    groups.append(Group("Linear", _quark_type(overall)))
+    kv_groups = _mapping(written.get("export")).get("kv_cache_group") or written.get("kv_cache_quant_config")
+    kv = Dtype.FP8 if kv_groups else Dtype.BF16
+    return _of_groups(groups, kv, 0, _names(written, "exclude"), is_mx="fp4" in str(overall.get("weight")))
+
+
+def _quark_type(config: Mapping[str, Any]) -> Dtype:
+    weight = config.get("weight")
+    weight = weight[0] if isinstance(weight, list) and weight else weight
+    name = str(_mapping(weight).get("dtype"))
+    for start, dtype in _BY_QUARK.items():
+        if name.startswith(start):
+            return dtype
+    raise UnreadableFieldError(
+        f"{_PLACE}.global_quant_config.weight.dtype", f"{name!r} is not known; known are {', '.join(_BY_QUARK)}"
+    )
 
 
 def _bits_when_loaded(written: Mapping[str, Any]) -> int | None:

@@ -30,7 +30,8 @@ from dataclasses import dataclass, replace
 
 from argosy.engine.request import EngineLimits
 from argosy.errors import SpecError
-from argosy.perf.catalogue import Gpu, find_gpu, find_model
+from argosy.perf.catalogue import Gpu, find_model, gpu_of
+from argosy.perf.footprint.overrides import HF_OVERRIDES, context_with_overrides
 from argosy.perf.footprint.weights import (
     BYTES_PER_PARAMETER,
     Ranks,
@@ -85,6 +86,14 @@ class KvGrowth:
             fixed_bytes=self.fixed_bytes * share,
         )
 
+    def within(self, longest: int) -> KvGrowth:
+        """That of sequences of at most so many tokens: a window that holds them all keeps all of them."""
+        if longest > self.window_tokens:
+            return self
+        return replace(
+            self, full_bytes=self.full_bytes + self.windowed_bytes, windowed_bytes=0.0, window_tokens=0
+        )
+
     def bytes_of(self, tokens: int) -> float:
         """KV bytes of one sequence of so many tokens."""
         windowed = min(tokens, self.window_tokens) * self.windowed_bytes
@@ -104,6 +113,9 @@ class KvGrowth:
         return (free - self.window_tokens * self.windowed_bytes) / self.full_bytes
 
 
+SMALL_WEIGHTS_SINCE = 7.5
+"""Compute capability from which vLLM multiplies quantised weights (Turing)."""
+
 # --- the answer -------------------------------------------------------------------------------
 
 
@@ -113,7 +125,7 @@ def fits(variant: Variant) -> Fits | TooLarge | OutOfRange:
     vLLM refuses to start an engine whose KV cache is shorter than `max_model_len`, so that is
     `TooLarge` here too. Raises SpecError for an engine setting that means nothing.
     """
-    gpu, architecture = find_gpu(variant.gpu), find_architecture(variant)
+    gpu, architecture = gpu_of(variant), find_architecture(variant)
     if isinstance(gpu, OutOfRange):
         return gpu
     if isinstance(architecture, OutOfRange):
@@ -132,7 +144,10 @@ def find_architecture(variant: Variant) -> Architecture | OutOfRange:
 def fits_on(gpu: Gpu, architecture: Architecture, variant: Variant) -> Fits | TooLarge | OutOfRange:
     """As `fits`, for a GPU and an architecture that need not be in the catalogue."""
     _check_settings(variant)
-    refused = shape_fault(architecture, variant) or _context_fault(architecture, variant)
+    refused = part_fault(gpu, variant) or shape_fault(architecture, variant)
+    refused = (
+        refused or number_type_fault(gpu, architecture, variant) or _context_fault(architecture, variant)
+    )
     if refused is not None:
         return refused
     room, engine = _room(gpu, architecture, variant), variant.engine
@@ -141,6 +156,38 @@ def fits_on(gpu: Gpu, architecture: Architecture, variant: Variant) -> Fits | To
     all_weights = weight_bytes(architecture, engine.quantization)
     kv_tokens = _kv_blocks(room, engine) * engine.block_size
     return Fits(round(room.weight_bytes), round(all_weights), kv_tokens)
+
+
+def part_fault(gpu: Gpu, variant: Variant) -> OutOfRange | None:
+    """Why a replica cannot run on parts of cards: they have no link, and may be parts of one card."""
+    if not gpu.part_of or variant.gpus == 1:
+        return None
+    message = (
+        f"{gpu.name} is a part of a card, and a replica cannot use {variant.gpus} of them together;"
+        " use one, or whole cards"
+    )
+    return OutOfRange(OutOfRangeReason.IMPOSSIBLE_SHAPE, message, ("TP 1",))
+
+
+def number_type_fault(gpu: Gpu, architecture: Architecture, variant: Variant) -> OutOfRange | None:
+    """Why vLLM has no kernel for these weights on this GPU; None where it runs them, if only by a cast.
+
+    A bfloat16 checkpoint is cast to float16 where the GPU has no bfloat16. Its kernels for small weights
+    (Marlin) need compute capability 7.5; on AMD it multiplies FP8 only where the hardware does.
+    """
+    dtype = variant.engine.quantization or architecture.dtype
+    capability = gpu.compute_capability
+    is_old = capability is not None and capability < SMALL_WEIGHTS_SINCE and dtype is not Dtype.BF16
+    is_amd_fp8 = gpu.vendor == "amd" and dtype is Dtype.FP8 and Dtype.FP8 not in gpu.flops
+    if not (is_old or is_amd_fp8):
+        return None
+    needs = "hardware for FP8" if is_amd_fp8 else f"compute capability {SMALL_WEIGHTS_SINCE}"
+    has = "none" if is_amd_fp8 else str(capability)
+    message = (
+        f"vLLM runs {dtype} weights on GPUs with {needs}, and {gpu.name} has {has}; use a checkpoint in 16"
+        " bits or another GPU"
+    )
+    return OutOfRange(OutOfRangeReason.NUMBER_TYPE, message)
 
 
 def shape_fault(architecture: Architecture, variant: Variant) -> OutOfRange | None:
@@ -188,13 +235,17 @@ def _shape_faults(a: Architecture, variant: Variant) -> Iterator[str]:
 
 
 def _context_fault(architecture: Architecture, variant: Variant) -> OutOfRange | None:
-    wanted, trained = variant.engine.max_model_len, architecture.max_context
+    wanted = variant.engine.max_model_len
+    trained = context_with_overrides(architecture.max_context, variant.engine.args)
+    if isinstance(trained, str):
+        return OutOfRange(OutOfRangeReason.CONTEXT_TOO_LONG, f"{variant.model_id}: {trained}")
     if wanted <= trained or (ALLOW_LONG, "1") in variant.engine.env:
         return None
     return OutOfRange(
         OutOfRangeReason.CONTEXT_TOO_LONG,
         f"{variant.model_id} was trained for {trained} positions and vLLM refuses a maxModelLen of "
-        f"{wanted}; lower it to {trained}, or set {ALLOW_LONG}=1 where the position encoding is scaled",
+        f"{wanted}; lower it to {trained}, scale positions with {HF_OVERRIDES} in spec.engine.args, or set "
+        f"{ALLOW_LONG}=1",
     )
 
 
@@ -300,8 +351,9 @@ def _room(gpu: Gpu, architecture: Architecture, variant: Variant) -> _Room:
     engine, ranks = variant.engine, variant.tensor_parallel
     reserved = activation_bytes(architecture, engine, ranks)
     reserved += RESERVED_BYTES + _by_ranks(_NCCL_BYTES, ranks)
-    available = engine.gpu_memory_utilization * gpu.memory_bytes
+    available = min(engine.gpu_memory_utilization, 1 / gpu.sharers) * gpu.memory_bytes
     kv = kv_growth(architecture, ranks, engine.kv_cache_dtype or architecture.kv_dtype)
+    kv = kv.within(engine.max_model_len)
     stages = []
     for stage in range(variant.pipeline_parallel):
         place = Ranks(ranks, variant.pipeline_parallel, stage)

@@ -21,7 +21,9 @@ from argosy.perf.measurements.profile_file import (
 from argosy.perf.measurements.reports.reading import UNDERSTOOD, read_measurements
 from argosy.perf.measurements.rows import (
     ClosedLoopLoad,
+    Course,
     Latency,
+    LeftOut,
     Measurement,
     Measurements,
     OfferedLoad,
@@ -39,6 +41,7 @@ __all__ = [
     "CannotFit",
     "CannotFitReason",
     "ClosedLoopLoad",
+    "Course",
     "Covered",
     "FarOff",
     "FitError",
@@ -46,6 +49,7 @@ __all__ = [
     "FitQuestion",
     "FittedProfile",
     "Latency",
+    "LeftOut",
     "Measurement",
     "Measurements",
     "OfferedLoad",

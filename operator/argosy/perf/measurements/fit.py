@@ -17,8 +17,8 @@ the solution). Fewer than three rows have none to speak of and keep the prior's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,10 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
     """The profile that these reports measured, or why they cannot give one."""
     valid = question.prior.valid
     table = tabulated(question.prior.step_times, valid.max_tokens, valid.max_batch)
-    trials = _trials(reports, question, table)
-    if isinstance(trials, CannotFit):
-        return trials
+    compared = _compared(reports, question, table)
+    if isinstance(compared, CannotFit):
+        return compared
+    trials = tuple(trial for one in compared for trial in one.trials)
     problem = FitProblem(trials, question.limits, table, _free(trials))
     solution = solve(problem)
     factors, front_end_ms = problem.factors(solution.at), round(problem.front_end_ms(solution.at), 3)
@@ -79,15 +80,31 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
         prior_error=_error(problem, problem.predict(table, 0.0)),
         prior_source=question.prior.source,
         covered=_covered(trials),
-        files=tuple(_provenance(report) for report in reports),
+        files=tuple(_provenance(one) for one in compared),
         on_date=question.on_date,
-        notes=tuple(f"{report.name}: {note}" for report in reports for note in report.notes),
+        notes=tuple(note for one in compared for note in one.notes),
     )
 
 
-def _trials(
+@dataclass(frozen=True, slots=True)
+class _ReportTrials:
+    """What a report gives to the fit: its rows that can be compared, and why the others cannot."""
+
+    report: Measurements
+    trials: tuple[Trial, ...]
+    left_out: tuple[CannotFit, ...]
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """Of the report, of the rows that are used, and of those that are not."""
+        marks = (f"marked: {mark}" for trial in self.trials for mark in trial.measurement.marks)
+        left_out = (f"left out: {one.message}" for one in (*self.report.left_out, *self.left_out))
+        return (f"{self.report.name}: {note}" for note in (*self.report.notes, *marks, *left_out))
+
+
+def _compared(
     reports: Sequence[Measurements], question: FitQuestion, table: StepTable
-) -> tuple[Trial, ...] | CannotFit:
+) -> tuple[_ReportTrials, ...] | CannotFit:
     """The rows that can be compared, or why they make no fit."""
     rows = [row for report in reports for row in report.rows]
     if not rows:
@@ -96,15 +113,38 @@ def _trials(
     if len(gpus) > 1:
         message = f"the rows are of several GPUs ({', '.join(gpus)}): choose one"
         return CannotFit(CannotFitReason.SEVERAL_GPUS, message, tuple(gpus))
-    trials = tuple(trial for row in rows if (trial := trial_of(row, question.limits)) is not None)
-    if not trials:
-        message = (
-            "no row has TTFT, ITL or end-to-end latency, or a throughput under a fixed number of requests "
-            "in flight: an offered rate alone says nothing about the engine"
-        )
-        return CannotFit(CannotFitReason.NOTHING_COMPARABLE, message)
-    faults = (_too_long(trial, question) or _too_short(trial, table) for trial in trials)
-    return next((fault for fault in faults if fault is not None), None) or trials
+    found = tuple(_of_report(report, question, table) for report in reports)
+    if any(one.trials for one in found):
+        return found
+    left_out = [fault for one in found for fault in one.left_out]
+    if len(left_out) == 1 or all(one.reason is CannotFitReason.NOTHING_COMPARABLE for one in left_out):
+        return left_out[0]
+    sentences = "; ".join(dict.fromkeys(one.message for one in left_out))
+    return CannotFit(left_out[0].reason, f"none of the {len(rows)} rows can be used: {sentences}")
+
+
+def _of_report(report: Measurements, question: FitQuestion, table: StepTable) -> _ReportTrials:
+    trials: list[Trial] = []
+    left_out: list[CannotFit] = []
+    for row in report.rows:
+        trial = trial_of(row, question.limits)
+        if trial is None:
+            fault: CannotFit | None = _nothing_to_compare(row)
+        else:
+            fault = _too_long(trial, question) or _too_short(trial, table)
+        if fault is not None:
+            left_out.append(fault)
+        elif trial is not None:
+            trials.append(trial)
+    return _ReportTrials(report, tuple(trials), tuple(left_out))
+
+
+def _nothing_to_compare(row: Measurement) -> CannotFit:
+    message = (
+        f"{row.where} has no TTFT, ITL or end-to-end latency and no throughput under a fixed number of "
+        "requests in flight: an offered rate alone says nothing about the engine"
+    )
+    return CannotFit(CannotFitReason.NOTHING_COMPARABLE, message)
 
 
 def _too_long(trial: Trial, question: FitQuestion) -> CannotFit | None:
@@ -113,7 +153,7 @@ def _too_long(trial: Trial, question: FitQuestion) -> CannotFit | None:
         return None
     message = (
         f"{trial.measurement.where}: requests of {trial.longest} tokens are longer than the {most} "
-        "that the engine takes; were the model, the GPU and max_model_len these?"
+        "that the engine takes; were the model, the GPU and max_model_len (--max-model-len) these?"
     )
     return CannotFit(CannotFitReason.BEYOND_LIMITS, message)
 
@@ -211,8 +251,17 @@ def _covered(trials: Sequence[Trial]) -> Covered:
     )
 
 
-def _provenance(report: Measurements) -> FitProvenance:
-    return FitProvenance(report.name, report.sha256, str(report.tool), report.tool_version, len(report.rows))
+def _provenance(one: _ReportTrials) -> FitProvenance:
+    report = one.report
+    return FitProvenance(
+        report.name,
+        report.sha256,
+        str(report.tool),
+        report.tool_version,
+        num_rows=len(one.trials),
+        num_marked=sum(bool(trial.measurement.marks) for trial in one.trials),
+        num_left_out=len(report.left_out) + len(one.left_out),
+    )
 
 
 def _source(reports: Sequence[Measurements], trials: Sequence[Trial]) -> str:

@@ -69,13 +69,19 @@ ROWS_TO_LEAVE_ONE_OUT = 3
 
 @dataclass(frozen=True, slots=True)
 class FitProvenance:
-    """One file that rows came from."""
+    """One file that rows came from.
+
+    num_rows: those that were used; num_marked of them have a limited worth, for which `notes` gives the
+    reason; num_left_out were not used
+    """
 
     name: str
     sha256: str
     tool: str
     tool_version: str | None
     num_rows: int
+    num_marked: int = 0
+    num_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

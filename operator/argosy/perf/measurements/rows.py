@@ -67,17 +67,45 @@ OfferedLoad = ClosedLoopLoad | OpenLoopLoad | SaturatingLoad
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds over the requests of a run; what the report does not say is None."""
+    """Milliseconds over the requests of a run; what the report does not say is None.
+
+    unread: fields of percentiles that hold NaN or an infinity
+    """
 
     mean_ms: float | None = None
     p50_ms: float | None = None
     p90_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    unread: tuple[str, ...] = ()
 
     def or_none(self) -> Latency | None:
         """None where nothing at all was measured."""
-        return None if self == Latency() else self
+        measured = (self.mean_ms, self.p50_ms, self.p90_ms, self.p95_ms, self.p99_ms)
+        return None if all(value is None for value in measured) else self
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a run went, as far as the report says it; `row_rules` judges it.
+
+    num_asked, asked_s:      requests and seconds that the run was asked for
+    num_failed:              requests that ended with an error
+    num_unfinished:          requests that were in flight when the run was ended
+    duration_s:              of the run
+    is_cancelled:            the tool says that the run was stopped
+    is_warm_up:              the report calls the run a warm-up
+    capped_rate:             requests/s that were asked for, where a cap on those in flight made the load
+    """
+
+    num_asked: int | None = None
+    asked_s: float | None = None
+    num_failed: int | None = None
+    num_unfinished: int | None = None
+    duration_s: float | None = None
+    is_cancelled: bool = False
+    is_warm_up: bool = False
+    capped_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +118,8 @@ class Measurement:
     output_tokens_per_s, requests_per_s: completed
     num_requests:        completed; None where the report does not say
     gpu:                 of this row, in reports that compare several
+    course:              how the run went
+    marks:               what limits the worth of the row, as sentences
     """
 
     where: str
@@ -103,6 +133,26 @@ class Measurement:
     requests_per_s: float | None = None
     num_requests: int | None = None
     gpu: str | None = None
+    course: Course = Course()
+    marks: tuple[str, ...] = ()
+
+    @property
+    def mean_latency_ms(self) -> float | None:
+        """From sending to the last token; put together from TTFT and ITL where only those are known."""
+        if self.e2e is not None:
+            return self.e2e.mean_ms or self.e2e.p50_ms
+        ttft_ms = self.ttft.mean_ms or self.ttft.p50_ms if self.ttft is not None else None
+        itl_ms = self.itl.mean_ms or self.itl.p50_ms if self.itl is not None else None
+        if ttft_ms is None or (itl_ms is None and self.output.mean > 1):
+            return None
+        return ttft_ms + (itl_ms or 0.0) * (self.output.mean - 1)
+
+    @property
+    def completed_per_s(self) -> float | None:
+        """Requests, or what the tokens make of them."""
+        if self.requests_per_s is None and self.output_tokens_per_s is not None:
+            return self.output_tokens_per_s / self.output.mean
+        return self.requests_per_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +160,7 @@ class Measurements:
     """A report.
 
     name, sha256:  of the file that was read
+    left_out:      the rows that cannot be used, each with its reason
     model, gpu:    as the report spells them; None where it does not say (most never name a GPU)
     notes:         sentences about what was left out or had to be assumed
     """
@@ -122,6 +173,7 @@ class Measurements:
     model: str | None = None
     gpu: str | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def gpus(self) -> tuple[str, ...]:
@@ -145,6 +197,13 @@ class UnreadableReason(StrEnum):
     BAD_VALUE = "BadValue"
     NOTHING_MEASURED = "NothingMeasured"
     """The report is whole, but no request completed."""
+    MOST_FAILED = "MostFailed"
+    """As many requests failed as completed, or more: the figures are of the few that got through."""
+    CUT_SHORT = "CutShort"
+    """Ended before the load was there."""
+    CONTRADICTORY = "Contradictory"
+    """Figures of one run that cannot all be right."""
+    WARM_UP = "WarmUp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +211,11 @@ class UnreadableReport(Refused[UnreadableReason]):
     """No rows, why (a sentence with row and field), and which file."""
 
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut(Refused[UnreadableReason]):
+    """A row that is not used, and why; the message begins with its place in the report."""
 
 
 class RefusedError(Exception):

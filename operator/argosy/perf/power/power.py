@@ -125,7 +125,7 @@ UTILISATION_FORMS: Mapping[str, UtilisationForm] = MappingProxyType(
     }
 )
 SCALED_UNCERTAINTY = 0.25
-_BLACKWELL = frozenset({"B200", "B300", "GB200", "GB300", "RTX-PRO-6000"})
+_BLACKWELL = frozenset({"B200", "B300", "GB200", "GB300", "RTX-PRO-6000", "RTX-5090"})
 
 # (watts, their spread) without a context; L40S, L4, A10G and T4 mostly rest in P8, the others in P0.
 _BARE_IDLE_W: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -143,7 +143,10 @@ _BARE_IDLE_W: Mapping[str, tuple[float, float]] = MappingProxyType(
 _BARE_IDLE_SHARE, _BARE_IDLE_SHARE_SPREAD = 0.13, 0.045
 # What a context adds. 66 W were measured on one GPU with GDDR, of 350 W; L4 and T4 listings in
 # the same state (P0, 27-30 W and 25 W) agree with that share of their TDP, not with 66 W.
-_GDDR = frozenset({"L40S", "L4", "A10G", "T4", "RTX-PRO-6000"})
+_GDDR = frozenset(
+    {"L40S", "L4", "A10G", "T4", "RTX-PRO-6000", "A10", "A16", "A40", "L20", "L40", "RTX-A5000", "RTX-A6000"}
+    | {"RTX-6000-Ada", "RTX-3090", "RTX-4090", "RTX-5090"}
+)
 _CONTEXT_HBM_W, _CONTEXT_SPREAD_W = 38.0, 12.0
 _CONTEXT_GDDR_W, _CONTEXT_GDDR_SHARE = 66.0, 66.0 / 350.0
 
@@ -152,7 +155,7 @@ def idle_power(gpu: Gpu, num_gpus: int) -> Power:
     """GPUs that hold a context (and a model) but compute nothing."""
     bare, bare_spread, origin, source = _bare_idle(gpu)
     added = _CONTEXT_HBM_W
-    if gpu.name in _GDDR:
+    if (gpu.part_of or gpu.name) in _GDDR:
         added = min(_CONTEXT_GDDR_W, _CONTEXT_GDDR_SHARE * gpu.tdp_w)
     watts = bare + added
     uncertainty = math.hypot(bare_spread, _CONTEXT_SPREAD_W) / watts

@@ -1,9 +1,9 @@
 """Profiles of what was not measured, made from those of what was.
 
-Owns three changes: pipeline stages (`pipeline_profile`), a wider tensor-parallel group over a known
-link (`wider_profile`), and a sibling of the GPU (`scaled_profile`). `library` picks the profile to
-start from. Input: profiles, links and GPUs; output: a `Profile`, or `OutOfRange` where the model
-cannot be cut that way.
+Owns four changes: pipeline stages (`pipeline_profile`), a wider tensor-parallel group over a known
+link (`wider_profile`), a sibling of the GPU (`scaled_profile`), and a part of it (`part_profile`).
+`library` picks the profile to start from. Input: profiles, links and GPUs; output: a `Profile`, or
+`OutOfRange` where the model cannot be cut that way.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ WIDER_UNCERTAINTY = 0.08
 """Added for a wider group: held-out error of TP 4 made from TP 1 and 2 where TP 4 is measured."""
 SIBLING_UNCERTAINTY = 0.06
 """Added on a sibling: held-out error of tables scaled between H100 and H200 and among Blackwells."""
+PART_UNCERTAINTY = 0.15
+"""Added on a part of a card. An assumption: caches and clocks are not divided as memory and SMs are, and
+no measurements on parts are at hand."""
 SIBLING_FLOPS, SIBLING_BYTES = 1.35, 2.0
 """Siblings differ by no more than these factors in bfloat16 peak and in memory bandwidth."""
 
@@ -215,6 +218,29 @@ def scaled_profile(
     if not are_siblings(measured, wanted):
         message = f"{wanted.name} is too unlike {measured.name} for its table to be scaled"
         return OutOfRange(OutOfRangeReason.NO_PROFILE, message)
+    return _by_rooflines(table, profile, gpus, architecture, silicon)
+
+
+def part_profile(
+    profile: Profile, gpus: tuple[Gpu, Gpu], architecture: Architecture, silicon: Silicon
+) -> Profile:
+    """The table of a card on a part of it; never faster, for every peak of the part is at most the card's.
+
+    Raises SpecError for a profile that is no table of the card.
+    """
+    card, part = gpus
+    table = profile.step_times
+    if not isinstance(table, StepTable) or profile.key.gpu != card.name or part.part_of != card.name:
+        raise SpecError(f"needs a table of {part.part_of}, got {profile.key}", "profile")
+    made = _by_rooflines(table, profile, gpus, architecture, silicon)
+    return replace(made, uncertainty=math.hypot(profile.uncertainty, PART_UNCERTAINTY))
+
+
+def _by_rooflines(
+    table: StepTable, profile: Profile, gpus: tuple[Gpu, Gpu], architecture: Architecture, silicon: Silicon
+) -> Profile:
+    """Each part of the first GPU's table times the ratio of both GPUs' rooflines."""
+    measured, wanted = gpus
     key = replace(profile.key, gpu=wanted.name)
     factors, _ = silicon.of(kernels_of(wanted, architecture, key.dtype))
     here = _parts(roofline(measured, architecture, profile.key, factors), table)
@@ -236,8 +262,8 @@ def _parts(c: StepCoefficients, table: StepTable) -> dict[str, Floats]:
     batch, chunk = table.batch_knots[:, None], table.chunk_knots[:, None]
     return {
         "matrix_ms": c.step_times(tokens, 1).matrix_ms[table.token_knots.astype(np.intp)],
-        "decode_ms": c.a0 + batch * (c.a2 + c.a1 * table.context_knots),
-        "chunk_ms_per_token": c.b1 + c.b2 * (table.prefix_knots + 0.5 * chunk),
+        "decode_ms": c.a0 + batch * (c.a2 + c.decode_ms_per_sequence(table.context_knots)),
+        "chunk_ms_per_token": c.chunk_ms_per_token(chunk, table.prefix_knots),
     }
 
 

@@ -13,7 +13,8 @@ What each coefficient is, per GPU of a tensor-parallel group of T (h hidden size
     f   2 FLOPs per weight that a token passes, at the rate of the weights' type
     c1  activations: reads and writes of h numbers, L times, and the all-reduces' bytes
     a0  L launches of decode attention      a1  KV bytes per token of context (MLA: or its FLOPs)
-    a2  what a sequence costs whatever its context; a sliding-window layer reads its window
+    a2  what a sequence costs whatever its context
+    aw  KV bytes per token of context up to the window, in layers with one; bw: as b2, up to the window
     b0  L launches of prefill attention     b1  queries, keys and values written and read
     b2  4 FLOPs per query head, dimension and pair of tokens, in bfloat16
 
@@ -278,16 +279,18 @@ def _attention(machine: Machine, model: Architecture, factors: SiliconFactors) -
     pair_ms = 4 * query_heads / (factors.attention_flops * machine.bf16_flops_per_ms)
     kv_heads = max(model.kv_heads / machine.parallel, 1)
     width = 2 * (query_heads + kv_heads) * model.head_dim
-    window = model.sliding_window * model.sliding_layers
     state_ms = 2 * model.state_bytes / machine.parallel / (factors.kv_memory * machine.bytes_per_ms)
     chunk_bytes = ACTIVATION_BYTES * width * model.kv_layers
     return {
         "a0": model.kv_layers * factors.decode_layer_ms,
         "a1": model.full_layers * token_ms,
-        "a2": model.kv_layers * factors.sequence_tokens * token_ms + window * window_ms + state_ms,
+        "a2": model.kv_layers * factors.sequence_tokens * token_ms + state_ms,
         "b0": model.kv_layers * factors.chunk_layer_ms,
-        "b1": factors.chunk_passes * chunk_bytes / machine.bytes_per_ms + window * model.head_dim * pair_ms,
+        "b1": factors.chunk_passes * chunk_bytes / machine.bytes_per_ms,
         "b2": model.full_layers * full[1] * pair_ms,
+        "aw": model.sliding_layers * window_ms,
+        "bw": model.sliding_layers * model.head_dim * pair_ms,
+        "window": float(model.sliding_window),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from argosy.plan.constraints.limits import Budget, Ceilings, Floors, LastReplicas, Staying
 from argosy.plan.constraints.load import Load
 from argosy.plan.constraints.packing import Packing
+from argosy.plan.constraints.quotas import Quotas
 from argosy.plan.constraints.serving import Serving
 from argosy.plan.constraints.transition import Transition
 from argosy.plan.solver.model import SizingModel
@@ -28,6 +29,7 @@ ALL: tuple[SizingConstraint, ...] = (
     Load(),
     Packing(),
     Ceilings(),
+    Quotas(),
     Floors(),
     LastReplicas(),
     Staying(),

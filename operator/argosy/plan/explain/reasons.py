@@ -25,7 +25,7 @@ def explain(facts: Facts, counts: Counts, report: SolveReport) -> Plan:
     found = shares(facts, counts)
     unmet = facts.unmet_floors(counts)
     per_group = {g: alternatives(facts, g, counts) for g in facts.groups}
-    reasons = [*_solve_reasons(report)]
+    reasons = [*_solve_reasons(report), *_quota_reasons(facts, counts)]
     for group in facts.groups:
         if group in unmet:
             reasons.append(_unmet_floor(facts, group, unmet[group]))
@@ -59,12 +59,24 @@ def _solve_reasons(report: SolveReport) -> list[PlanReason]:
     return []
 
 
+def _quota_reasons(facts: Facts, counts: Counts) -> list[PlanReason]:
+    """Of the quotas that leave no further replica of an option beside those that are planned."""
+    found = []
+    for quota in sorted(facts.problem.quotas, key=lambda q: q.name):
+        taken = quota.taken(counts)
+        sizes = [quota.per_replica[o.name] for o in facts.named_options if o.name in quota.per_replica]
+        if sizes and taken + max(sizes) > quota.units:
+            found.append(PlanReason(PlanReasonCode.QUOTA, f"{quota.title}; the plan takes {taken}"))
+    return found
+
+
 def _unmet_floor(facts: Facts, group: GroupName, missing: int) -> PlanReason:
     able = any(facts.able_by_cell[c.name] for c in facts.cells_by_group[group])
+    refusals = (c.refusal.rstrip(".") for c in facts.cells_by_group[group] if c.refusal)
     why = (
-        "nodes, ceilings and budget leave no room: add nodes to its GPUPools or raise what limits it"
+        "nodes, ceilings, quotas and budget leave no room: add nodes to its GPUPools or raise what limits it"
         if able
-        else "no variant can serve it: allow another model or GPUPool"
+        else next(refusals, "no variant can serve it: allow another model or GPUPool")
     )
     return PlanReason(
         PlanReasonCode.FLOOR_UNMET,

@@ -12,7 +12,7 @@ from argosy.keys import GroupName
 from argosy.plan.explain.titles import title
 from argosy.plan.explain.words import counted, usd
 from argosy.plan.facts import Counts, Facts
-from argosy.plan.obstacles import obstacles
+from argosy.plan.obstacles import full_quotas, obstacles
 from argosy.plan.packing import usable_gpus
 from argosy.plan.problem import Cell, Option
 from argosy.plan.solution import Alternative, ShortfallCause
@@ -75,6 +75,13 @@ def _replicas_needed(facts: Facts, option: Option) -> int | None:
 def _why_not(facts: Facts, option: Option, fleet: Counts, obstacle: ShortfallCause) -> str:
     if obstacle is ShortfallCause.FIXED:
         return f"{option.fixed_by} sets {counted(option.least_replicas, 'replica')} of it"
+    if obstacle is ShortfallCause.REFUSED:
+        return option.held_by
+    if obstacle is ShortfallCause.QUOTA:
+        others = {**fleet, option.name: 0}
+        needed = fleet[option.name]
+        quota = next(full_quotas(facts, others, option, needed))
+        return f"{quota.title} and {quota.taken(fleet)} would be taken"
     if obstacle is ShortfallCause.ADOPTED:
         there = counted(option.bounded(fleet[option.name]), "replica")
         return f"Deployment {option.name}, which a user runs, has only {there}"

@@ -19,7 +19,7 @@ from argosy.plan.explain.takers import taken_by
 from argosy.plan.explain.titles import title
 from argosy.plan.explain.words import counted, rate, usd
 from argosy.plan.facts import Counts, Facts
-from argosy.plan.obstacles import groups_on, model_count, obstacles
+from argosy.plan.obstacles import full_quotas, groups_on, model_count, obstacles
 from argosy.plan.problem import Cell, Option
 from argosy.plan.solution import Shortfall, ShortfallCause
 from argosy.plan.solver.shares import Shares, missing_per_s
@@ -73,6 +73,8 @@ class _Shortfalls:
             ShortfallCause.BUDGET: self._budget,
             ShortfallCause.POOL_FULL: self._pool_full,
             ShortfallCause.FIXED: self._fixed,
+            ShortfallCause.QUOTA: self._quota,
+            ShortfallCause.REFUSED: self._refused,
             ShortfallCause.ADOPTED: self._adopted,
         }[cause]
         takers = taken_by(facts, self.counts, cell)
@@ -142,6 +144,21 @@ class _Shortfalls:
             f"the budget is {usd(budget)} and {usd(needed)} is needed, for {counted(mine, 'more replica')} "
             f"of {option.label}{others}; raise the budget of the Fleet or lower the demand"
         )
+
+    def _quota(self, option: Option) -> str:
+        """Of several quotas the one that is exceeded most, with what all groups lack of it."""
+        lacks = list(self._like(ShortfallCause.QUOTA))
+        beyond = [
+            (quota.taken(self.counts) + more - quota.units, quota, quota.taken(self.counts) + more)
+            for quota in full_quotas(self.facts, self.counts, option)
+            for more in (sum(k.more * quota.per_replica.get(k.option.name, 0) for k in lacks),)
+        ]
+        _, quota, needed = max(beyond, key=lambda each: (each[0], each[1].name))
+        others = f" for it and {_of_others(len(lacks) - 1)}" if len(lacks) > 1 else ""
+        return f"{quota.title} and {needed} are needed{others}; {quota.remedy} or lower the demand"
+
+    def _refused(self, option: Option) -> str:
+        return f"{option.label}: {option.held_by}"
 
     def _fixed(self, option: Option) -> str:
         more = sum(lack.more for lack in self._like(ShortfallCause.FIXED) if lack.option == option)

@@ -124,6 +124,7 @@ class PlanningLoop:
         self._nodes_changed_s = 0.0
         """When a node changed last whose followers are waited for (monotonic seconds)."""
         self._waits_until_s: float | None = None
+        self._look_again_s: float | None = None
         self._waiting: list[Trigger] = []
         self._parting: dict[ObjectRef, float] = {}
         self._num_restored = 0
@@ -253,7 +254,7 @@ class PlanningLoop:
 
     def _wait_with(self, decision: Decision, triggers: list[Trigger]) -> None:
         """Keep the causes of a change that waits, and when to look at it again."""
-        self._waits_until_s = decision.waits_until_s
+        self._waits_until_s, self._look_again_s = decision.waits_until_s, decision.look_again_s
         waits = decision.waits_until_s is not None
         self._waiting = [t for t in dict.fromkeys(triggers) if not t.is_progress] if waits else []
 
@@ -374,6 +375,7 @@ class PlanningLoop:
                 continue
             try:
                 await self._state.actor.take(step)
+                self._state.refused_writes.succeeded(step)
             except ActuationError as error:
                 if error.next_step is NextStep.RETRY:
                     raise
@@ -382,8 +384,9 @@ class PlanningLoop:
                     continue
                 activity = f"{STEP}{describe(step)}"
                 self._refused_steps.add(activity)
+                is_new = self._state.refused_writes.note(step, error, self._state.clock.now_s())
                 self._state.troubles.failed(activity, f"not taken: {error}", is_readiness=False)
-                num_left += error.next_step is NextStep.REPLAN
+                num_left += is_new or error.next_step is NextStep.REPLAN
                 if isinstance(step, MarkVictim):
                     unmarked.add(snapshot.pods[step.pod].deployment)
         return num_left
@@ -460,8 +463,7 @@ class PlanningLoop:
         """Seconds until the next look, if nothing asks for one before."""
         regular_s = self._state.snapshots.fleet_spec().intervals.medium_seconds
         due_s = [*self._parting.values()]
-        if self._waits_until_s is not None:
-            due_s.append(self._waits_until_s)
+        due_s += [at_s for at_s in (self._waits_until_s, self._look_again_s) if at_s is not None]
         return min(regular_s, max(0.0, min(due_s, default=math.inf) - self._state.clock.now_s()))
 
     async def _place_early(self) -> None:

@@ -13,6 +13,7 @@ wrong now, and the heartbeats of the loops. Output: a running HTTP server.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from argosy.addresses import host_and_port
+from argosy.addresses import host_and_port, is_every_address
 from argosy.errors import SpecError
 from argosy.reconcile.metrics import Metrics
 from argosy.reconcile.reporting.heartbeats import Heartbeats
@@ -87,12 +88,20 @@ async def serve_health(address: str, health: Health) -> web.AppRunner:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await _site(runner, host, port).start()
     except OSError as error:
         await runner.cleanup()
         message = f"cannot listen on {address}: {error.strerror or error}; free the port or choose another"
         raise SpecError(message, "--http-address") from error
     return runner
+
+
+def _site(runner: web.AppRunner, host: str, port: int) -> web.BaseSite:
+    """`::` listens on both families, as gRPC's server does; asyncio alone takes it for IPv6 only."""
+    if ":" in host and is_every_address(host) and socket.has_dualstack_ipv6():
+        both = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return web.SockSite(runner, both)
+    return web.TCPSite(runner, host, port)
 
 
 def _answer(problems: Iterable[str]) -> web.Response:

@@ -34,6 +34,8 @@ from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
+from argosy.snapshot.admission.quotas import LIMIT_RANGES, QUOTAS, limit_range_state, quota_state
+from argosy.snapshot.admission.words import RefusedWrite
 from argosy.snapshot.cluster import HOSTNAME, DeploymentState, PodState
 from argosy.snapshot.fleet import (
     FleetSnapshot,
@@ -45,6 +47,7 @@ from argosy.snapshot.fleet import (
 from argosy.snapshot.kubernetes import (
     deletion_asked_s,
     deployment_state,
+    enforced_level,
     has_own_label,
     is_engine_deployment,
     loose_replica_set,
@@ -72,6 +75,7 @@ class Measured:
     routing: RoutingView
     profiles: ProfileFilesView = field(default_factory=ProfileFilesView)
     remembered_revision: int = 0
+    refused_writes: Mapping[DeploymentKey, RefusedWrite] = field(default_factory=dict)
 
 
 class Snapshots:
@@ -153,7 +157,7 @@ class Snapshots:
         }
 
     def _own(self, measured: Measured, now_s: float, monotonic_s: float) -> FleetSnapshot:
-        fleets = self._objects("fleets", Fleet)
+        fleets, namespaces = self._objects("fleets", Fleet), self._states("namespaces", _namespace)
         return FleetSnapshot(
             now_s=now_s,
             fleet=fleets.get("default"),
@@ -174,11 +178,11 @@ class Snapshots:
                 for key, state in self._states("replicasets", loose_replica_set).items()
                 if state is not None
             },
-            ending={
-                name: at_s
-                for name, at_s in self._states("namespaces", deletion_asked_s).items()
-                if at_s is not None
-            },
+            ending={name: at_s for name, (at_s, _) in namespaces.items() if at_s is not None},
+            enforced={name: level for name, (_, level) in namespaces.items() if level},
+            quotas=self._states(QUOTAS, quota_state),
+            limit_ranges=self._states(LIMIT_RANGES, limit_range_state),
+            refused_writes=dict(measured.refused_writes),
             protected={
                 DeploymentKey(key): least
                 for key, least in self._states("poddisruptionbudgets", protected_replicas).items()
@@ -294,6 +298,11 @@ class Snapshots:
             found[key] = before if before and before[0] == version else (version, read(item))
         self._parsed[plural] = found
         return {key: value for key, (_, value) in found.items()}
+
+
+def _namespace(item: Mapping[str, Any]) -> tuple[float | None, str]:
+    """When its deletion was requested, and which pods it admits."""
+    return deletion_asked_s(item), enforced_level(item)
 
 
 def _with_metadata_of(item: K, unreadable: InvalidObject) -> K:

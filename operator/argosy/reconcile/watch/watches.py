@@ -27,6 +27,8 @@ from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.watch.deletions import Deletions
 from argosy.reconcile.watch.failing import FailingWatches
 from argosy.reconcile.watch.kopf_thread import Backoffs, Found, KopfThread
+from argosy.snapshot.admission.quotas import LIMIT_RANGES, QUOTAS
+from argosy.snapshot.scaling.autoscalers import AUTOSCALERS
 from argosy.snapshot.seen import ROLE, KindSeen, KindState, ObjectRef, problems
 
 log = logging.getLogger(__name__)
@@ -48,10 +50,18 @@ MISSED_AFTER_S = 3.0
 SETTLED_S = 10.0
 """A watch that has just started lists everything first."""
 
-_DONE_WITHOUT = (
-    "the %s cannot be listed (%s): that one sets the number of a Deployment's replicas is known only from the"
-    " first number that it sets; allow list and watch, as %s does"
-)
+_DONE_WITHOUT = "the %s cannot be listed (%s): %s; allow list and watch, as %s does"
+_KNOWN_WITHOUT = {
+    AUTOSCALERS: (
+        "that one sets the number of a Deployment's replicas is known only from the first number that it sets"
+    ),
+    QUOTAS: (
+        "what they leave of GPUs is not known, so that a plan may want more than they admit; what they refuse"
+        " is then left alone for a while"
+    ),
+    LIMIT_RANGES: "the one that refuses a pod is not named",
+}
+"""What is lost without the kinds that are not needed."""
 
 _STATES = {404: KindState.MISSING, 403: KindState.FORBIDDEN}
 
@@ -317,7 +327,7 @@ class Watches:
         was = self._store.kinds[plural]
         self._store.note(replace(was, state=_STATES[error.status], problem=words(error)))
         if was.state is not _STATES[error.status] and not kind_of(plural).is_needed:
-            log.warning(_DONE_WITHOUT, plural, words(error), ROLE)
+            log.warning(_DONE_WITHOUT, plural, words(error), _KNOWN_WITHOUT[plural], ROLE)
         if plural in CUSTOM:
             await self._deletions.look(plural)
 

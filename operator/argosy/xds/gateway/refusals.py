@@ -1,37 +1,58 @@
 """The last routes: for requests that no class takes.
 
-Owns their order and what each refuses with. Input: the table's `Hints`. Output: routes that answer 404;
-the listener writes method, path and model of the request before the sentence in the route's metadata.
+Owns their order and what each refuses with. Input: the table's `Hints`. Output: routes that answer 404, 400
+and 415; `replies` writes method, path and model of the request around the sentence in the route's metadata.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2
-from envoy.type.matcher.v3 import metadata_pb2, string_pb2, value_pb2
+from envoy.type.matcher.v3 import value_pb2
 from google.protobuf.struct_pb2 import Struct
 
 from argosy.route.table import Hints
+from argosy.xds.gateway.bodies import (
+    BODY_KEY,
+    JSON_TYPE,
+    NO_JSON,
+    exactly,
+    header,
+    is_encoded,
+    metadata_matcher,
+)
 from argosy.xds.packing import METADATA_NAMESPACE, MODEL_KEY, REFUSAL_KEY, EnvoyMessage
 
 
+def encoding_route() -> EnvoyMessage:
+    """The first route for encoded bodies: 415 where the encoding is not decoded.
+
+    Envoy chooses a request's filters before the body is there, by the route that matches so far. With this
+    one the JSON filter reads the body whatever the class: so that also one that grows by a thousand when it
+    is decoded is held to the limit of bodies.
+    """
+    return _route("encoded", "", headers=[is_encoded()], status=415)
+
+
 def refusal_routes(hints: Hints) -> list[EnvoyMessage]:
-    """One route for each model with a sentence of its own, one for other models, one without a model."""
+    """One route for each model with a sentence of its own, one for other models, and those without a model:
+    a body that is no JSON, by its content type or by its content, and the rest."""
     named = [
-        _route(f"no-class:{hint.model}", hint.sentence, [_model_is(hint.model)]) for hint in hints.by_model
+        _route(f"no-class:{hint.model}", hint.sentence, [metadata_matcher(MODEL_KEY, exactly(hint.model))])
+        for hint in hints.by_model
     ]
     any_model = metadata_matcher(MODEL_KEY, value_pb2.ValueMatcher(present_match=True))
+    sends_a_body = header(":method", "POST|PUT|PATCH")
+    no_json_type = header("content-type", JSON_TYPE, invert=True)
     return [
         *named,
         _route("no-class:other-model", hints.other_model, [any_model]),
-        _route("no-class", hints.no_model, []),
+        _route("no-json-type", hints.other_model, headers=[sends_a_body, no_json_type], status=415),
+        _route("no-json", "", [metadata_matcher(BODY_KEY, exactly(NO_JSON))], status=400),
+        _route("no-class", hints.no_model),
     ]
-
-
-def metadata_matcher(key: str, value: EnvoyMessage) -> EnvoyMessage:
-    """A matcher of what the JSON filter has read of a body."""
-    segment = metadata_pb2.MetadataMatcher.PathSegment(key=key)
-    return metadata_pb2.MetadataMatcher(filter=METADATA_NAMESPACE, path=[segment], value=value)
 
 
 def refusal_metadata(sentence: str, **more: str) -> EnvoyMessage:
@@ -41,15 +62,16 @@ def refusal_metadata(sentence: str, **more: str) -> EnvoyMessage:
     return base_pb2.Metadata(filter_metadata={METADATA_NAMESPACE: fields})
 
 
-def _model_is(name: str) -> EnvoyMessage:
-    exact = value_pb2.ValueMatcher(string_match=string_pb2.StringMatcher(exact=name))
-    return metadata_matcher(MODEL_KEY, exact)
-
-
-def _route(name: str, sentence: str, metadata: list[EnvoyMessage]) -> EnvoyMessage:
+def _route(
+    name: str,
+    sentence: str,
+    metadata: Sequence[EnvoyMessage] = (),
+    headers: Sequence[EnvoyMessage] = (),
+    status: int = 404,
+) -> EnvoyMessage:
     return route_components_pb2.Route(
         name=name,
-        match=route_components_pb2.RouteMatch(prefix="/", dynamic_metadata=metadata),
+        match=route_components_pb2.RouteMatch(prefix="/", headers=headers, dynamic_metadata=metadata),
         metadata=refusal_metadata(sentence),
-        direct_response=route_components_pb2.DirectResponseAction(status=404),
+        direct_response=route_components_pb2.DirectResponseAction(status=status),
     )

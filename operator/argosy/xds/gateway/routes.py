@@ -22,8 +22,11 @@ from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from argosy.route.counters import VIRTUAL_HOST
 from argosy.route.precedence import may_overlap
 from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
-from argosy.xds.gateway.listener import JSON_FILTER, ROUTE_CONFIGURATION
-from argosy.xds.gateway.refusals import metadata_matcher, refusal_metadata, refusal_routes
+from argosy.xds.gateway.bodies import JSON_FILTER, Conditions, metadata_matcher, unnamed_conditions
+from argosy.xds.gateway.cors import ENGINES_HEADERS, preflight_routes, response_headers
+from argosy.xds.gateway.listener import ROUTE_CONFIGURATION
+from argosy.xds.gateway.model_list import longest_answer_bytes, model_routes
+from argosy.xds.gateway.refusals import encoding_route, refusal_metadata, refusal_routes
 from argosy.xds.gateway.unknown_fields import retry_in_another_cluster
 from argosy.xds.packing import CLASS_KEY, MODEL_KEY, REPLICA_ADDRESS, EnvoyMessage, any_of, duration
 
@@ -44,22 +47,36 @@ HOST_TRIES = 64
 """How often a retry draws again when it drew a replica that was tried before. The draws are two
 random choices each: with two replicas, one of them dead, three in four are wrong."""
 
-_MAX_REPLY_BYTES = 4096  # Envoy refuses a direct response with a longer body
+_MAX_REPLY_BYTES = 4096
+"""Envoy's own limit of an answer that a route holds; lists of models may be longer."""
 _LARGEST_LENGTH = 2**63 - 1
 
 
 def route_configuration_of(table: RouteTable) -> EnvoyMessage:
     """All routes, first match first."""
     body_limit = table.gateway.max_body_bytes
-    routes = [_too_large(body_limit)]
+    models = model_routes(table.listings)
+    cors = table.gateway.cors
+    preflights = preflight_routes(cors)
+    routes = [*(preflights if cors else []), _too_large(body_limit), encoding_route(), *models]
     for position, entry in enumerate(table.routes):
-        routes.append(_route_of(entry, reads_body=_may_read_body(table.routes, position)))
-    routes.extend(refusal_routes(table.hints))
+        routes.extend(_routes_of(entry, reads_body=_may_read_body(table.routes, position)))
+    # Engines answer preflights themselves: without a word of the user they may, where a class takes them.
+    routes.extend([*([] if cors else preflights), *refusal_routes(table.hints)])
     return route_pb2.RouteConfiguration(
         name=ROUTE_CONFIGURATION,
-        response_headers_to_add=_endpoint_header() if table.gateway.shows_endpoint else [],
+        max_direct_response_body_size_bytes=UInt32Value(
+            value=max(_MAX_REPLY_BYTES, longest_answer_bytes(models))
+        ),
+        response_headers_to_add=[
+            *(_endpoint_header() if table.gateway.shows_endpoint else []),
+            *(response_headers(cors) if cors else []),
+        ],
         # Addresses inside the cluster are no matter of clients.
-        response_headers_to_remove=[] if table.gateway.shows_endpoint else [ENDPOINT_HEADER],
+        response_headers_to_remove=[
+            *([] if table.gateway.shows_endpoint else [ENDPOINT_HEADER]),
+            *(ENGINES_HEADERS if cors else []),
+        ],
         virtual_hosts=[
             route_components_pb2.VirtualHost(
                 name=VIRTUAL_HOST,
@@ -86,16 +103,30 @@ def integer_weights(shares: Sequence[float]) -> tuple[int, ...]:
     return tuple(weights)
 
 
-def _route_of(entry: RouteEntry, *, reads_body: bool) -> EnvoyMessage:
-    filters = {} if reads_body else {JSON_FILTER: _disabled()}
-    if not entry.backends:
-        return _refusal(entry, filters)
+def _routes_of(entry: RouteEntry, *, reads_body: bool) -> list[EnvoyMessage]:
+    """The entry's route, and the same for its requests without a model: one name, one set of counters."""
+    return [
+        _route_of(entry, match, {} if reads_body else {JSON_FILTER: _disabled()})
+        for match in (
+            _match(entry.match),
+            *(_unnamed_match(entry.match, each) for each in unnamed_conditions(entry.unnamed)),
+        )
+    ]
+
+
+def _route_of(entry: RouteEntry, match: EnvoyMessage, filters: dict[str, EnvoyMessage]) -> EnvoyMessage:
+    """A class without a replica has a cluster without endpoints, which refuses and counts.
+
+    A direct response would not be counted (measured on Envoy 1.40): refused demand would look like none.
+    """
+    served = bool(entry.backends)
+    unreached = f"No replica that serves {entry.class_key} can be reached."
     return route_components_pb2.Route(
         name=entry.cell,
-        match=_match(entry.match),
+        match=match,
         stat_prefix=entry.stat_prefix,
-        route=_action(entry),
-        metadata=_metadata(entry, f"No replica that serves {entry.class_key} can be reached."),
+        route=_action(entry) if served else route_components_pb2.RouteAction(cluster=NO_REPLICA_CLUSTER),
+        metadata=_metadata(entry, unreached if served else entry.refusal),
         typed_per_filter_config=filters,
     )
 
@@ -120,11 +151,23 @@ def _match(match: RequestMatch) -> EnvoyMessage:
         ]
         any_of_them = value_pb2.ValueMatcher(or_match=value_pb2.OrMatcher(value_matchers=names))
         metadata.append(metadata_matcher(MODEL_KEY, names[0] if len(names) == 1 else any_of_them))
-    headers = [
+    return route_components_pb2.RouteMatch(**_path(match), headers=_headers(match), dynamic_metadata=metadata)
+
+
+def _unnamed_match(match: RequestMatch, conditions: Conditions) -> EnvoyMessage:
+    """The same path and headers, and what stands for the model."""
+    return route_components_pb2.RouteMatch(
+        **_path(match),
+        headers=[*_headers(match), *conditions.headers],
+        dynamic_metadata=conditions.metadata,
+    )
+
+
+def _headers(match: RequestMatch) -> list[EnvoyMessage]:
+    return [
         route_components_pb2.HeaderMatcher(name=name, string_match=string_pb2.StringMatcher(exact=value))
         for name, value in match.headers
     ]
-    return route_components_pb2.RouteMatch(**_path(match), headers=headers, dynamic_metadata=metadata)
 
 
 def _path(match: RequestMatch) -> dict[str, str]:
@@ -170,21 +213,6 @@ def _weighted(backends: Sequence[Backend]) -> EnvoyMessage:
             for backend, weight in zip(backends, weights, strict=True)
             if weight
         ]
-    )
-
-
-def _refusal(entry: RouteEntry, filters: dict[str, EnvoyMessage]) -> EnvoyMessage:
-    """The route of a class without a replica: a cluster without endpoints, which refuses and counts.
-
-    A direct response would not be counted (measured on Envoy 1.40): refused demand would look like none.
-    """
-    return route_components_pb2.Route(
-        name=entry.cell,
-        match=_match(entry.match),
-        stat_prefix=entry.stat_prefix,
-        route=route_components_pb2.RouteAction(cluster=NO_REPLICA_CLUSTER),
-        metadata=_metadata(entry, entry.refusal),
-        typed_per_filter_config=filters,
     )
 
 

@@ -68,5 +68,6 @@ def dead_node(evidence: Evidence) -> DeadNode:
         for replica in evidence.replicas
         if evidence.dead_node is not None and replica.node == evidence.dead_node
     )
-    deaths = [act.start_s for act in evidence.story.acts if act.shock is Shock.NODE_DEATH]
+    ends = (Shock.NODE_DEATH, Shock.NODE_REMOVAL)
+    deaths = [act.start_s for act in evidence.story.acts if act.shock in ends]
     return DeadNode(replicas, deaths[0] if deaths else 0.0)

@@ -35,6 +35,9 @@ def _content(evidence: Evidence, judgement: Judgement) -> Iterable[Element]:
     yield from opening("Argosy demo", subject, verdict(judgement), is_good=judgement.is_kept)
     yield tiles(_tiles(judgement, evidence))
     yield from section("Promises", "What had to hold, and what was measured.", tables.promises(judgement))
+    if evidence.not_judged:
+        sentences = (f"{each[0].upper()}{each[1:]}." for each in evidence.not_judged)
+        yield from section("Not judged", "", *small_print(sentences))
     yield from section("Acts", "", tables.act_cards(judgement, evidence))
     yield from _plots(evidence)
     yield from section("Plan revisions", "What was decided, when, and why.", tables.plans(evidence))

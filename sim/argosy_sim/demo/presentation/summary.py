@@ -7,6 +7,7 @@ count from the start of act 1; shares are 0-1; latencies are milliseconds. Pure.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from argosy.errors import InvariantError
@@ -18,8 +19,8 @@ from argosy_sim.measures.percentiles import Percentiles
 _DIGITS = 6  # microseconds, and millionths of a dollar: further digits are noise of the arithmetic
 
 
-def report(judgement: Judgement) -> dict[str, Any]:
-    """The document as plain values."""
+def report(judgement: Judgement, not_judged: Sequence[str] = ()) -> dict[str, Any]:
+    """The document as plain values; `not_judged` as in `Evidence`, its key is left out where it is empty."""
     return {
         "acts": [_act(act) for act in judgement.acts],
         "promises": [
@@ -32,6 +33,7 @@ def report(judgement: Judgement) -> dict[str, Any]:
             for promise in judgement.promises
         ],
         "trace": judgement.trace,
+        **({"not_judged": list(not_judged)} if not_judged else {}),
     }
 
 

@@ -49,6 +49,7 @@ def rendered(evidence: Evidence, judgement: Judgement) -> RenderableType:
         _memory(evidence),
         Rule("Promises", style="dim"),
         _promises(judgement),
+        *(Text(f"Not judged: {each}.", style="dim") for each in evidence.not_judged),
         _verdict(judgement, evidence),
     )
 

@@ -21,11 +21,10 @@ from argosy_sim.livefleet.addresses import listen_on
 from argosy_sim.livefleet.container.hardware import gpu_product
 from argosy_sim.livefleet.vllm.args import BadArgs, VllmArgs, parse_args
 from argosy_sim.livefleet.vllm.profiles import CannotStart, Hardware, Profiles
-from argosy_sim.livefleet.vllm.server import EngineProfile, VllmServer
+from argosy_sim.livefleet.vllm.server import EVERY_ADDRESS, EngineProfile, VllmServer
 
 LOAD_VARIABLE = "ARGOSY_SIM_LOAD_SECONDS"
 DEFAULT_PORT = 8000
-_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  (the kubelet and Envoy ask at the pod's address, its preStop hook at loopback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ async def _run(engine: Engine) -> None:
 
 
 async def _serve(engine: Engine, ended: asyncio.Event) -> None:
-    server = VllmServer(engine.profile, listen_on(_EVERY_ADDRESS, engine.port), _say)
+    server = VllmServer(engine.profile, listen_on(EVERY_ADDRESS, engine.port), _say)
     server.serve()
     await ended.wait()
     _say("INFO shutting down: waiting for requests to complete")

@@ -27,6 +27,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
+from argosy.addresses import written
 from argosy.engine import EngineLimits, RejectedRequest, Scheduler, StepTimeSource
 from argosy.errors import InvariantError
 from argosy_sim.livefleet.vllm.driver import EngineDriver, TokenCallback
@@ -43,6 +44,7 @@ from argosy_sim.livefleet.vllm.openai_api import (
 )
 
 ENDPOINT_HEADER = "x-argosy-endpoint"
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  (the kubelet and Envoy ask at the pod's address, its preStop hook at loopback)
 # 131,072 tokens of four bytes are 512 KiB, but JSON may escape every character.
 _MAX_BODY_BYTES = 16 * 1024 * 1024
 _JSON = "application/json"
@@ -78,9 +80,11 @@ class VllmServer:
         self._metrics = VllmMetrics(_identity(profile))
         scheduler = Scheduler(profile.limits, profile.step_times)
         self.driver = EngineDriver(scheduler, self._metrics, log)
-        address, port = listener.getsockname()
-        self.endpoint = f"{address}:{port}"
-        self._headers = {ENDPOINT_HEADER: self.endpoint, "Content-Type": _JSON}
+        address, port = listener.getsockname()[:2]
+        self.endpoint = written(address, port)
+        # One that listens on every address does not know which of them a client reached; Envoy then adds it.
+        self._name = {} if address == EVERY_ADDRESS else {ENDPOINT_HEADER: self.endpoint}
+        self._headers = {**self._name, "Content-Type": _JSON}
         self._started_s = int(time.time())
         self._loop = asyncio.get_running_loop()
         self._http = web.Server(
@@ -202,7 +206,7 @@ class VllmServer:
             case ("POST", Endpoint.CHAT | Endpoint.TEXT):
                 return await self._generate_on(request, Endpoint(path))
             case ("GET", "/health"):
-                return web.Response(headers={ENDPOINT_HEADER: self.endpoint})
+                return web.Response(headers=self._name)
             case ("GET", "/metrics"):
                 body = self._metrics.render(self.driver.load)
                 return web.Response(body=body, headers=self._headers | {"Content-Type": CONTENT_TYPE})

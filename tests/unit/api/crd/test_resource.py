@@ -118,7 +118,7 @@ def test_a_model_without_served_names_answers_to_its_own() -> None:
             pool(gpusPerNode=0), "spec.gpusPerNode", "spec.gpusPerNode must be at least 1", id="low"
         ),
         pytest.param(
-            pool(gpusPerNode=17), "spec.gpusPerNode", "spec.gpusPerNode must be at most 16", id="high"
+            pool(gpusPerNode=65), "spec.gpusPerNode", "spec.gpusPerNode must be at most 64", id="high"
         ),
         pytest.param(
             pool(gpusPerNode="2"), "spec.gpusPerNode", "spec.gpusPerNode must be a whole number", id="text"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from perf_command import asked, misused, ran, refused, run
 
+from argosy.perf.measurements import FittedProfile, profile_from_bytes
+
 DATA = Path(__file__).parents[3] / "data" / "perf"
 REPORT = str(DATA / "vllm/c16.json")
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -142,3 +144,50 @@ def test_only_enough_rows_are_predicted_from_each_other(
     files = [str(DATA / f"vllm/{name}.json") for name in names]
     code, output = run("import", *files, "--gpu", "H100", "--out", str(tmp_path / "profile.json"))
     assert (code, "each row predicted from the others" in output) == (0, is_predicted)
+
+
+def test_the_summary_counts_rows_that_are_kept_marked_and_left_out(tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    lines = [
+        "prompt_tokens,output_tokens,concurrency,itl_ms,num_requests,num_failed",
+        "512,128,4,8.2,100,0",
+        "512,128,16,9.5,100,7",
+        "512,128,32,10.5,3,97",
+        "512,128,48,0.01,100,0",
+    ]
+    table.write_text("\n".join(lines))
+    args = ("import", str(table), "--model", LLAMA, "--gpu", "H100", "--out", str(tmp_path / "profile.json"))
+    code, output = run(*args)
+    assert code == 0, output
+    said = " ".join(output.split())
+    assert "rows: 1 kept, 1 marked, 2 left out" in said
+    assert "runs.csv: marked: line 3: 7 requests failed" in said
+    assert "runs.csv: left out: line 4: 97 of 100 requests failed" in said
+    assert "runs.csv: left out: line 5: ITL of 0.01 ms" in said
+    assert asked(*args)["rows"] == {"kept": 1, "marked": 1, "left_out": 2}
+
+
+def test_a_card_that_no_catalogue_lists_is_fitted_and_the_next_step_named(tmp_path: Path) -> None:
+    table, out = tmp_path / "runs.csv", tmp_path / "profile.json"
+    table.write_text("prompt_tokens,output_tokens,concurrency,itl_ms\n512,128,4,30.2\n512,128,16,33.5\n")
+    args = ("import", str(table), "--model", LLAMA, "--gpu", "MTT-S4000", "--out", str(out))
+    assert "of a card that the catalogue does not have, give --gpu-memory" in refused(*args)["message"]
+    code, output = run(*args, "--gpu-memory", "48")
+    assert code == 0, output
+    assert "llama-3.1-8b bf16 on MTT-S4000 TP1" in output
+    said = "declare the GPU in the GPUPool: spec.gpu MTT-S4000, spec.gpuSpec.memoryGib 48"
+    assert said in " ".join(output.split())
+    read = profile_from_bytes(out.read_bytes(), "profile.json")
+    assert isinstance(read, FittedProfile)
+    assert read.profile.key.gpu == "MTT-S4000"
+    assert read.error.itl is not None
+    assert read.error.itl.mean_absolute < 0.1
+
+
+@pytest.mark.parametrize(
+    ("gpu", "memory", "says"),
+    [("H100", "80", "is in the catalogue as H100"), ("MTT-S4000", "0", "must be a positive number of GiB")],
+)
+def test_a_memory_that_cannot_be_is_refused(gpu: str, memory: str, says: str) -> None:
+    error = refused("import", REPORT, "--model", LLAMA, "--gpu", gpu, "--gpu-memory", memory)
+    assert says in error["message"]

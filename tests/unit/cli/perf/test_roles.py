@@ -107,7 +107,7 @@ def test_no_list_price_is_said_and_null() -> None:
     ("args", "reason", "says", "nearest"),
     [
         ((EIGHT, "--gpu", "H1000"), "UnknownGpu", "H1000", "H100"),
-        ((EIGHT, "--decode-gpu", "L40"), "UnknownGpu", "decode: ", "L40S"),
+        ((EIGHT, "--decode-gpu", "L400"), "UnknownGpu", "decode: ", "L40"),
         (("lama-3.1-8b",), "UnknownModel", "lama-3.1-8b", "llama-3.1-8b"),
         ((EIGHT, "--tp", "3"), "ImpossibleShape", "32 attention heads", "TP 2"),
         ((SEVENTY,), "TooLarge", "TP 2 would fit", "TP 2"),

@@ -13,7 +13,8 @@ from small_fleet import World, a_class, a_fleet, a_model, a_node, a_pool, some_n
 
 from argosy.api import CustomResource
 from argosy.control.adoption.adopt import with_adopted
-from argosy.files.objects import read_objects, snapshot_of
+from argosy.files.manifests.reading import read_objects
+from argosy.files.objects import snapshot_of
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.kubernetes import deployment_state, pod_state
 

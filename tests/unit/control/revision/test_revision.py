@@ -112,8 +112,8 @@ def test_the_longest_names_that_the_api_takes_are_planned_and_told_apart() -> No
         )
         for end, priority in (("a", 1), ("b", 2))
     ]
-    pools = [a_pool(long("l40s", 252) + end, nodeSelector={"nvidia.com/gpu.product": "x"}) for end in "a"]
-    world = World([a_node(f"n{i}", "x") for i in range(2)], a_fleet(), *models, *classes, *pools)
+    pools = [a_pool(long("l40s", 252) + end, nodeSelector={"nvidia.com/gpu.product": "L40S"}) for end in "a"]
+    world = World([a_node(f"n{i}", "L40S") for i in range(2)], a_fleet(), *models, *classes, *pools)
     world.settle()
     assert len(world.deployments) == 2
     assert {c.workload_class for c in world.applied.spec.cells} == {c.key for c in classes}

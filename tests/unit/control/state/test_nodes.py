@@ -9,7 +9,7 @@ from builders import NVIDIA, a_node, a_pod, a_pool
 from small_fleet import World
 
 from argosy.api import GPUPool
-from argosy.control.state.nodes import PoolNodes, SharedNodes, UsableNode, closed_text, pool_nodes
+from argosy.control.state.nodes import PoolNodes, SharedNodes, UsableNode, pool_nodes
 from argosy.snapshot.cluster import NodeState, PodState, Taint
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -129,10 +129,10 @@ def test_a_node_belongs_to_the_oldest_pool_that_names_it() -> None:
         )
 
     wide = born(a_pool("wide", nodeSelector={"kubernetes.io/os": "linux"}), "2026-01-02T00:00:00Z")
-    narrow = born(a_pool("narrow", nodeSelector={"nvidia.com/gpu.product": "x"}), "2026-01-01T00:00:00Z")
+    narrow = born(a_pool("narrow", nodeSelector={"nvidia.com/gpu.product": "L40S"}), "2026-01-01T00:00:00Z")
     labels = {"kubernetes.io/os": "linux"}
     nodes = [
-        NodeState("both", {**labels, "nvidia.com/gpu.product": "x"}, {NVIDIA: 2}, ready=True),
+        NodeState("both", {**labels, "nvidia.com/gpu.product": "L40S"}, {NVIDIA: 2}, ready=True),
         NodeState("one", labels, {NVIDIA: 2}, ready=True),
     ]
     shared = (SharedNodes("narrow", "wide", ("both",)),)
@@ -162,15 +162,15 @@ def test_a_node_that_is_not_ready_though_its_engine_answers_is_closed_unless_it_
     answering = a_pod("a", ip="10.0.0.1", port=8000)
     found = pool_nodes(snapshot_of([node], answering), frozenset())["l40s"]
     assert (found.usable[0].gpus, found.open, found.leaving) == (1, (), ())
-    assert closed_text(found) == "n (it is not Ready)"
     declared = replace(node, taints=(dead,))
     assert pool_nodes(snapshot_of([declared], answering), frozenset())["l40s"].usable == ()
 
 
-def test_a_pool_names_the_nodes_that_take_no_new_replicas_and_counts_those_it_does_not_name() -> None:
-    closed = [a_node(f"n{i}", unschedulable=True) for i in range(4)]
-    reserved = a_node("a", taints=(Taint("team", "a", "NoSchedule"),))
-    found = pool_nodes(snapshot_of([reserved, *closed]), frozenset())["l40s"]
-    assert closed_text(found) == (
-        "a (a taint that spec.tolerations does not name), n0 (it is cordoned), n1 (it is cordoned) and 2 more"
-    )
+def test_the_engine_of_a_gpu_that_fell_ill_does_not_take_a_healthy_one_from_the_others() -> None:
+    node = a_node("n", gpus=3)
+    pods = [a_pod(name) for name in "abcd"]
+    pool = a_pool(gpusPerNode=4)
+    assert usable_gpus(node, *pods, pool=pool, lost="a") == 2, "nothing shows which GPU the lost engine has"
+    ill = replace(node, capacity={NVIDIA: 4})
+    assert usable_gpus(ill, *pods, pool=pool, lost="a") == 3
+    assert usable_gpus(ill, *pods, pool=pool, lost="a b") == 2

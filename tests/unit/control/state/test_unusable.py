@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
-from small_fleet import World, a_class, a_fleet, a_model, a_pool, some_nodes
+from builders import NVIDIA
+from small_fleet import World, a_class, a_fleet, a_model, a_pool, body_of, some_nodes
 
+from argosy.api import GPUPool
+from argosy.api.gpupool import GPUPoolStatus
 from argosy.control.state.nodes import unusable_text
 from argosy.snapshot.cluster import Taint
 
@@ -44,3 +48,23 @@ def test_nodes_that_are_not_ready_or_evict_are_named_up_to_three() -> None:
         f"node {free[0]}: it is not Ready, node {free[1]}: it is not Ready, node {free[2]}: a taint with"
         " NoExecute that spec.tolerations does not name and 1 more"
     )
+
+
+def test_a_gpu_that_fell_off_its_node_is_told_counted_and_planned_without() -> None:
+    world = World(some_nodes("l40s", 2), a_fleet(), a_pool(), a_model(), a_class(rate_per_s=14.0))
+    world.settle()
+    before = len(world.pods)
+    known = world.of(GPUPool)["l40s"].model_copy(update={"status": GPUPoolStatus(nodes=2, gpus_unhealthy=0)})
+    world.apply(known)
+    name = world.pods[min(world.pods)].node
+    node = world.nodes[name]
+    world.nodes[name] = replace(node, allocatable={NVIDIA: 1}, capacity={NVIDIA: 2})
+    decision = world.act()
+    assert body_of(decision, "l40s", "gpupools")["gpusUnhealthy"] == 1
+    told = [event.message for event in decision.events if event.reason == "GpusUnusable"]
+    assert told == [
+        f"1 GPU more cannot be used: node {name}: 1 of its 2 {NVIDIA} are unhealthy; 1 of 4 in all."
+    ]
+    assert decision.follow is not None
+    places = sum((d.places for d in decision.follow.spec.deployments), Counter[str]())
+    assert (before, places[name] <= 1) == (4, True)

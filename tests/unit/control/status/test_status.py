@@ -43,7 +43,7 @@ TROUBLES = [
         Trouble(
             (a_pool("odd", gpu="RTX-9090"),),
             {("gpupools", "odd", "Accepted"): "UnknownGpu", ("gpupools", "odd", "Ready"): "UnknownGpu"},
-            "spec.gpu: RTX-9090 is not in the catalogue; use one of",
+            'spec.gpu: the GPU "RTX-9090" is not in the catalogue; did you mean RTX-',
         ),
         id="a GPU that nobody has heard of",
     ),
@@ -385,7 +385,7 @@ def programmed_with(world: World, *envoys: EnvoyState) -> dict[str, str]:
 # --- pods that the API server refuses ---------------------------------------------------------
 
 
-QUOTA = "pods is forbidden: exceeded quota: gpus, requested: nvidia.com/gpu=1"
+QUOTA = "pods is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1"
 
 
 def test_pods_that_a_quota_refuses_are_named_with_the_api_servers_words() -> None:
@@ -398,7 +398,11 @@ def test_pods_that_a_quota_refuses_are_named_with_the_api_servers_words() -> Non
     for plural, name in (("workloadclasses", "default/chat"), ("servedmodels", "default/llama")):
         found = condition(decision, name, plural)
         assert (found["status"], found["reason"]) == ("False", "PodsRefused")
-        assert f"refuses the pods of Deployment {key}: {QUOTA}. Raise the quota" in found["message"]
+        assert found["message"] == (
+            f"0 of 2 replicas are ready; ResourceQuota default/gpus refuses the pods of Deployment {key}: it"
+            " is used up; requested: requests.nvidia.com/gpu=1. Raise spec.hard of ResourceQuota"
+            " default/gpus, or free what uses it."
+        )
 
 
 def test_envoys_that_share_a_node_id_are_named_with_the_remedy() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import a_class, a_fleet
+from builders import a_class, a_fleet, a_pool
 from memory_api_server import Call
 from virtual_clock import in_virtual_time
-from virtual_shell import VirtualShell
+from virtual_shell import VirtualShell, node_object
 
 from argosy.errors import NextStep, Obstacle
 
@@ -150,6 +150,33 @@ async def test_a_namespace_that_is_deleted_in_mid_roll_out_stops_no_other_and_is
     said = [message for message in caplog.messages if "not taken" in message]
     assert len(said) <= 2  # once, and a reminder
     assert said[0].startswith("step: create Deployment default/")
+
+
+@in_virtual_time
+async def test_a_deployment_that_is_not_admitted_is_told_and_other_hardware_serves(tmp_path: Path) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.apply(a_pool("h100", "H100", priceUsdPerHour=6.0))
+    shell.server.put("nodes", node_object("h100-0", "h100"))
+    created: list[str] = []
+
+    def refusal(call: Call) -> NextStep | None:
+        if (call.verb, call.plural) != ("apply", "deployments"):
+            return None
+        created.append(call.key)
+        return NextStep.GIVE_UP if call.key == created[0] else None
+
+    shell.server.refusal, shell.server.status = refusal, 403
+    async with shell.running():
+        await shell.clock.sleep(9.0)
+        assert shell.condition("servedmodels", "default/llama", "Ready") == ("False", "PodsRefused")
+        await shell.clock.sleep(26.0)
+        assert len(set(created)) == 2
+        assert shell.condition("workloadclasses", "default/chat", "Ready") == ("True", "OthersServe")
+        events = shell.server.of("events").values()
+    [message] = [item["message"] for item in events if item["reason"] == "ReplicasRefused"]
+    assert "The API server refuses replicas of llama-l40s-tp1-" in message
+    assert "refused by the test" in message
 
 
 @in_virtual_time

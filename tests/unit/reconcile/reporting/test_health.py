@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -34,11 +35,12 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Endpoint]:
+async def serving(address: str = "127.0.0.1:0") -> AsyncIterator[Endpoint]:
     endpoint = Endpoint()
-    runner = await serve_health("127.0.0.1:0", endpoint.health)
+    runner = await serve_health(address, endpoint.health)
     try:
         host, port = runner.addresses[0][:2]
+        host = "127.0.0.1" if host == "::" else host
         endpoint.url = f"http://{host}:{port}"
         yield endpoint
     finally:
@@ -52,6 +54,13 @@ async def test_a_process_that_does_its_work_is_healthy_and_ready() -> None:
             assert await endpoint.get(path) == (200, "ok\n")
         status, text = await endpoint.get("/metrics")
         assert (status, "argosy_is_leader" in text) == (200, True)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no sockets of both families here")
+@in_virtual_time
+async def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
+    async with serving("[::]:0") as endpoint:
+        assert await endpoint.get("/healthz") == (200, "ok\n")
 
 
 @in_virtual_time

@@ -18,7 +18,7 @@ from argosy.snapshot.fleet import RoutingView
 KINDS = (
     "fleets", "gpupools", "servedmodels", "workloadclasses", "routerpolicies", "fleetplans",
     "nodes", "pods", "namespaces", "deployments", "replicasets", "poddisruptionbudgets",
-    "horizontalpodautoscalers",
+    "horizontalpodautoscalers", "resourcequotas", "limitranges",
 )  # fmt: skip
 OURS = {"app.kubernetes.io/managed-by": "argosy"}
 NOTHING = Measured(TelemetryReading(), RoutingView())
@@ -212,3 +212,17 @@ def test_a_cluster_belongs_to_the_group_of_its_pods_label_however_long_its_name(
     pod["metadata"]["labels"]["argosy.dev/sharing-group"] = label_value(name)
     snapshots, _ = some_snapshots(workloadclasses=[a_class(name)], pods=[pod, a_pod("p2", deployment="gone")])
     assert routed(snapshots).groups == {"default/d": f"default/{name}"}
+
+
+def test_what_admits_pods_is_in_the_snapshot() -> None:
+    store = Store(KINDS)
+    quota = an_object("gpus", "n", spec={"hard": {"requests.nvidia.com/gpu": "4"}})
+    bounds = an_object("small", "n", spec={"limits": [{"type": "Pod", "max": {"memory": "1Gi"}}]})
+    level = {"labels": {"pod-security.kubernetes.io/enforce": "restricted", "a": "b"}}
+    store.put("resourcequotas", quota)
+    store.put("limitranges", bounds)
+    store.put("namespaces", an_object("n", metadata=level))
+    found = Snapshots(store).take(NOTHING, 0.0)
+    assert found.quotas["n/gpus"].used is None
+    assert found.limit_ranges["n/small"].bounds == ("maximum memory usage per Pod is 1Gi",)
+    assert found.enforced == {"n": "pod-security.kubernetes.io/enforce=restricted"}

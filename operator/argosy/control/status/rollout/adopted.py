@@ -15,7 +15,7 @@ from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import Verdict, false, true
 from argosy.keys import DeploymentKey, ModelKey
 from argosy.rollout import ScaleDeployment
-from argosy.snapshot.cluster import label_value
+from argosy.snapshot.cluster import LABEL_TEMPLATE_HASH, label_value
 from argosy.snapshot.fleet import FleetSnapshot
 
 MOST_NAMED = 4
@@ -48,7 +48,31 @@ def model_verdict(reported: Reported, item: ServedModel) -> Verdict | None:
             given_back.append(key)
         else:
             running.append(key)
-    return _verdict(problems, running, given_back, item.status.conditions)
+    found = _verdict(problems, running, given_back, item.status.conditions)
+    waits = _lowering_waits(reported, running)
+    return waits if waits is not None and found is not None and found.reason is Reason.ADOPTED else found
+
+
+def _lowering_waits(reported: Reported, running: Iterable[DeploymentKey]) -> Verdict | None:
+    """That fewer replicas are planned than a user's Deployment has, while it is rolled out; else None."""
+    planned = {d.name: d.replicas for d in reported.planned if d.is_adopted}
+    for key in running:
+        state, wanted = reported.snapshot.deployments[key], planned.get(key)
+        pods = [p for p in reported.snapshot.engine_pods if p.deployment == key and p.is_active]
+        hashes = {p.labels.get(LABEL_TEMPLATE_HASH) for p in pods if not p.deleting}
+        if wanted is None or wanted >= state.replicas or len(hashes) < 2 or not reported.snapshot.acts:
+            continue
+        return true(
+            ConditionType.ADOPTED,
+            Reason.LOWERING_WAITS,
+            deployment=key,
+            replicas=state.replicas,
+            planned=wanted,
+            templates=len(hashes),
+            namespace=key.namespace,
+            name=key.name,
+        )
+    return None
 
 
 def fleet_verdict(snapshot: FleetSnapshot) -> Verdict | None:

@@ -10,7 +10,7 @@ comments). Those of a line that are empty were not measured.
     ttft_p50_ms ... itl_p95_ms ...        percentiles 50, 90, 95, 99
     throughput_tokens_per_s               output tokens
     throughput_requests_per_s             completed requests
-    num_requests                          of the run
+    num_requests num_failed               completed in the run; those that failed beside them
     gpu                                   where the table compares several
 """
 
@@ -20,9 +20,10 @@ import difflib
 from collections.abc import Iterator
 
 from argosy.perf.measurements.reports.document import Document, ParsedReport, cells
-from argosy.perf.measurements.reports.fields import ReportFields
+from argosy.perf.measurements.reports.fields import ReportFields, each
 from argosy.perf.measurements.rows import (
     ClosedLoopLoad,
+    Course,
     Latency,
     Measurement,
     OfferedLoad,
@@ -47,9 +48,12 @@ COLUMNS = (
     "throughput_tokens_per_s",
     "throughput_requests_per_s",
     "num_requests",
+    "num_failed",
     "gpu",
 )
 _NUMBERS = frozenset(COLUMNS) - {"gpu"}
+# Not columns: how many cells a line has that has too many, and how many it may have.
+_SURPLUS, _CELLS = "(cells)", "(columns)"
 _SUSPECT = ("ttft", "itl", "tpot", "e2e", "throughput", "concurrency", "prompt", "output", "request", "rate")
 
 
@@ -62,11 +66,12 @@ def read(document: Document) -> ParsedReport:
     """One row per line. Raises RefusedError for columns or values that cannot be read, and for no line."""
     columns = _columns(document.header)
     ignored = _check_columns(columns)
-    rows = tuple(_row(fields) for fields in _lines(document.text, columns, _delimiter(document.header)))
-    if not rows:
+    lines = list(_lines(document.text, columns, _delimiter(document.header)))
+    rows, left_out = each(lines, _row)
+    if not lines:
         raise RefusedError(UnreadableReason.NOTHING_MEASURED, "the table has a header and no line")
     notes = (f"columns without a meaning here: {', '.join(ignored)}",) if ignored else ()
-    return ParsedReport(rows, notes=notes)
+    return ParsedReport(rows, notes=notes, left_out=left_out)
 
 
 def _delimiter(header: str) -> str:
@@ -101,13 +106,12 @@ def _lines(text: str, columns: list[str], delimiter: str) -> Iterator[ReportFiel
             seen_header = True
             continue
         row = f"line {number}"
-        if len(line) > len(columns):
-            message = f"{row} has {len(line)} cells for {len(columns)} columns"
-            raise RefusedError(UnreadableReason.BROKEN, message)
+        surplus = {_SURPLUS: float(len(line))} if len(line) > len(columns) else {}
         filled = {
             name: cell.strip() for name, cell in zip(columns, line, strict=False) if name and cell.strip()
         }
-        yield ReportFields({name: _value(name, cell) for name, cell in filled.items()}, row)
+        values = {name: _value(name, cell) for name, cell in filled.items()}
+        yield ReportFields(values | surplus | {_CELLS: len(columns)}, row)
 
 
 def _value(name: str, cell: str) -> float | str:
@@ -121,6 +125,9 @@ def _value(name: str, cell: str) -> float | str:
 
 
 def _row(fields: ReportFields) -> Measurement:
+    if _SURPLUS in fields.values:
+        message = f"{fields.row} has {fields.raw(_SURPLUS):g} cells for {fields.raw(_CELLS)} columns"
+        raise RefusedError(UnreadableReason.BROKEN, message)
     return Measurement(
         where=fields.row,
         prompt=fields.lengths("prompt_tokens", "prompt_tokens_std"),
@@ -133,6 +140,7 @@ def _row(fields: ReportFields) -> Measurement:
         requests_per_s=fields.optional("throughput_requests_per_s"),
         num_requests=fields.count("num_requests"),
         gpu=fields.text("gpu"),
+        course=Course(num_failed=fields.some("num_failed")),
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from argosy.perf.measurements.rows import Measurement, RefusedError, UnreadableReason
+from argosy.perf.measurements.rows import LeftOut, Measurement, RefusedError, UnreadableReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,12 @@ class Document:
     """What readers look at.
 
     objects: the JSON objects of the file: one, those of a list, or one per line; empty for text
+    broken:  what is wrong with the lines that are no JSON, where others are (a file that was cut off)
     """
 
     text: str
     objects: tuple[Mapping[str, Any], ...]
+    broken: tuple[str, ...] = ()
 
     @property
     def only(self) -> Mapping[str, Any]:
@@ -51,6 +53,7 @@ class ParsedReport:
     model: str | None = None
     gpu: str | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def parse(content: bytes) -> Document:
@@ -61,7 +64,10 @@ def parse(content: bytes) -> Document:
         raise RefusedError(UnreadableReason.BROKEN, f"not UTF-8 text: {fault}") from fault
     if not text.strip():
         raise RefusedError(UnreadableReason.BROKEN, "the file is empty")
-    return Document(text, _objects(text) if text.lstrip()[0] in "{[" else ())
+    if text.lstrip()[0] not in "{[":
+        return Document(text, ())
+    objects, broken = _objects(text)
+    return Document(text, objects, broken)
 
 
 def digest(content: bytes) -> str:
@@ -89,26 +95,30 @@ def _json(text: str) -> Any:
         raise RefusedError(UnreadableReason.BROKEN, "nested too deeply for a report") from fault
 
 
-def _objects(text: str) -> tuple[Mapping[str, Any], ...]:
+def _objects(text: str) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
+    """The objects, and what is wrong with lines that hold none."""
     try:
         whole = _json(text)
     except ValueError as fault:
         return _lines(text, fault)
     found = whole if isinstance(whole, list) else [whole]
-    return tuple(value for value in found if isinstance(value, Mapping))
+    return tuple(value for value in found if isinstance(value, Mapping)), ()
 
 
-def _lines(text: str, whole_fault: ValueError) -> tuple[Mapping[str, Any], ...]:
+def _lines(text: str, whole_fault: ValueError) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
     """One object per line; where not even the first line is one, the file is broken JSON."""
     objects: list[Mapping[str, Any]] = []
+    broken: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
             value = _json(line)
         except ValueError as fault:
-            message = f"line {number} is no JSON: {fault}" if objects else f"broken JSON: {whole_fault}"
-            raise RefusedError(UnreadableReason.BROKEN, message) from fault
+            if not objects:
+                raise RefusedError(UnreadableReason.BROKEN, f"broken JSON: {whole_fault}") from fault
+            broken.append(f"line {number} is no JSON: {fault}")
+            continue
         if isinstance(value, Mapping):
             objects.append(value)
-    return tuple(objects)
+    return tuple(objects), tuple(broken)

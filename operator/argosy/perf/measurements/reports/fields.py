@@ -2,17 +2,24 @@
 
 Owns the check of every number that enters a row: NaN, infinite, negative and zero quantities are
 refused with the row and the field, a missing one is None or refused where a row cannot do without
-it.
+it. A percentile that is NaN or infinite is left out alone: the row has its mean.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from argosy.perf.measurements.rows import Latency, RefusedError, TokenLengths, UnreadableReason
+from argosy.perf.measurements.rows import (
+    Latency,
+    LeftOut,
+    Measurement,
+    RefusedError,
+    TokenLengths,
+    UnreadableReason,
+)
 
 # No measurement, and a whole number may be too large even to become a float.
 TOO_LARGE = 1e15
@@ -74,9 +81,9 @@ class ReportFields:
         return int(number)
 
     def spread(self, path: str) -> float | None:
-        """A standard deviation: zero is one."""
+        """A standard deviation: zero is one; that of a single request may be NaN, which is unknown."""
         found = self.raw(path)
-        return found if found is None else not_negative(found, self.row, path)
+        return None if found is None or _is_no_number(found) else not_negative(found, self.row, path)
 
     def lengths(self, mean: str, std: str) -> TokenLengths:
         """Tokens per request."""
@@ -84,8 +91,38 @@ class ReportFields:
 
     def latency(self, names: Mapping[str, str], factor: float = 1.0) -> Latency | None:
         """From the fields that `names` gives for `Latency`'s own."""
-        found = {ours: self.optional(theirs, factor) for ours, theirs in names.items()}
-        return Latency(**found).or_none()
+        unread = tuple(
+            theirs for ours, theirs in names.items() if ours != "mean_ms" and _is_no_number(self.raw(theirs))
+        )
+        found = {
+            ours: self.optional(theirs, factor) for ours, theirs in names.items() if theirs not in unread
+        }
+        return Latency(**found, unread=unread).or_none()
+
+    def some(self, path: str) -> int | None:
+        """A count of which zero is one; None where it is missing or is no whole number."""
+        found = self.raw(path)
+        is_count = isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found < TOO_LARGE
+        return int(found) if is_count else None
+
+    def seconds(self, path: str) -> float | None:
+        """A duration; None where it is missing or is none."""
+        found = _number(self.raw(path))
+        return found if found is not None and found > 0 else None
+
+
+def each(
+    entries: Iterable[ReportFields], row: Callable[[ReportFields], Measurement]
+) -> tuple[tuple[Measurement, ...], tuple[LeftOut, ...]]:
+    """The rows of a report, and those of its entries that make none, with the reason."""
+    rows: list[Measurement] = []
+    left_out: list[LeftOut] = []
+    for entry in entries:
+        try:
+            rows.append(row(entry))
+        except RefusedError as refusal:
+            left_out.append(LeftOut(refusal.fault.reason, refusal.fault.message))
+    return tuple(rows), tuple(left_out)
 
 
 def positive(value: object, row: str, field: str) -> float:
@@ -108,6 +145,10 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < TOO_LARGE:
         return None
     return float(value)
+
+
+def _is_no_number(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _bad(row: str, field: str, value: object, wanted: str) -> RefusedError:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from argosy.perf.measurements.reports.document import Document, ParsedReport
-from argosy.perf.measurements.reports.fields import ReportFields
+from argosy.perf.measurements.reports.fields import ReportFields, each
 from argosy.perf.measurements.rows import (
     ClosedLoopLoad,
     Latency,
@@ -41,16 +41,22 @@ def read_lines(document: Document) -> ParsedReport:
     """One row per (prompt, output, rate)."""
     runs: dict[tuple[str, ...], dict[str, ReportFields]] = {}
     for one in document.objects:
-        run = tuple(str(one[name]) for name in _RUN)
+        run = _run(one)
         row = f"run with {run[0]} prompt and {run[1]} output tokens at {run[2]} requests/s"
         runs.setdefault(run, {})[str(one["metric"])] = ReportFields(one, row)
-    rows = tuple(_row_of_lines(metrics) for metrics in runs.values())
+    rows, left_out = each(
+        (next(iter(metrics.values())) for metrics in runs.values()),
+        lambda run: _row_of_lines(run, runs[_run(run.values)]),
+    )
     model = ReportFields(document.objects[0], "").text("model")
-    return ParsedReport(rows, model=model)
+    return ParsedReport(rows, model=model, left_out=left_out)
 
 
-def _row_of_lines(metrics: Mapping[str, ReportFields]) -> Measurement:
-    run = next(iter(metrics.values()))
+def _run(line: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(line[name]) for name in _RUN)
+
+
+def _row_of_lines(run: ReportFields, metrics: Mapping[str, ReportFields]) -> Measurement:
     throughput = metrics.get("TPUT")
     # Without --stream the script writes a TPOT of 0 and, as TTFT, when the header came.
     streamed = "TPOT" in metrics and metrics["TPOT"].raw("mean") != 0

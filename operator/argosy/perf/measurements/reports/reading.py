@@ -18,7 +18,9 @@ from argosy.perf.measurements.reports import (
     vllm_bench,
 )
 from argosy.perf.measurements.reports.document import Document, ParsedReport, digest, parse
+from argosy.perf.measurements.reports.row_rules import judged, none_left
 from argosy.perf.measurements.rows import (
+    LeftOut,
     Measurements,
     RefusedError,
     Tool,
@@ -38,14 +40,17 @@ class _Reader:
 _READERS = (
     _Reader(
         Tool.VLLM_BENCH,
-        "the JSON of `vllm bench serve --save-result`",
+        "the JSON of `vllm bench serve --save-result` or of SGLang's bench_serving",
         vllm_bench.recognise,
         vllm_bench.read,
     ),
-    _Reader(Tool.GUIDELLM, "guidellm's JSON report", guidellm_report.recognise, guidellm_report.read),
+    _Reader(
+        Tool.GUIDELLM, "guidellm's JSON report (0.2 to 0.8)", guidellm_report.recognise, guidellm_report.read
+    ),
     _Reader(
         Tool.AIPERF,
-        "aiperf's profile_export_aiperf.json or .csv",
+        "aiperf's profile_export_aiperf.json or .csv (0.2 to 0.13), "
+        "genai-perf's profile_export_genai_perf.json",
         aiperf_export.recognise,
         aiperf_export.read,
     ),
@@ -90,9 +95,11 @@ def read_measurements(content: bytes, name: str) -> Measurements | UnreadableRep
     try:
         document = parse(content)
         reader = _reader(document)
-        report = reader.read(document)
+        report = judged(_with_broken_lines(reader.read(document), document))
     except RefusedError as refusal:
         return replace(refusal.fault, name=name)
+    if not report.rows:
+        return replace(none_left(report), name=name)
     return Measurements(
         name=name,
         sha256=digest(content),
@@ -102,7 +109,13 @@ def read_measurements(content: bytes, name: str) -> Measurements | UnreadableRep
         model=report.model,
         gpu=report.gpu,
         notes=report.notes,
+        left_out=report.left_out,
     )
+
+
+def _with_broken_lines(report: ParsedReport, document: Document) -> ParsedReport:
+    broken = tuple(LeftOut(UnreadableReason.BROKEN, message) for message in document.broken)
+    return replace(report, left_out=(*report.left_out, *broken))
 
 
 def _reader(document: Document) -> _Reader:
@@ -113,5 +126,7 @@ def _reader(document: Document) -> _Reader:
     if found:
         both = " and ".join(reader.understands for reader in found)
         raise RefusedError(UnreadableReason.AMBIGUOUS, f"the file could be {both}")
+    if document.broken:
+        raise RefusedError(UnreadableReason.BROKEN, document.broken[0])
     message = f"no report that is understood here; those are: {'; '.join(UNDERSTOOD)}"
     raise RefusedError(UnreadableReason.UNKNOWN_FORMAT, message)

@@ -167,7 +167,7 @@ def test_poisson_load_of_several_guidellm_workers_is_noted() -> None:
     found = read_measurements(json.dumps(report).encode(), "poisson")
     assert isinstance(found, Measurements)
     assert found.rows[0].load == OpenLoopLoad(8.0, gap_cv=1.0)
-    assert "10 workers drew the same gaps" in found.notes[0]
+    assert "10 workers drew the same gaps" in found.rows[0].marks[0]
 
 
 def test_aiperf_gives_its_row_with_the_load_of_its_configuration() -> None:
@@ -379,8 +379,8 @@ REFUSALS: dict[str, tuple[str | bytes, UnreadableReason, str]] = {
     ),
     "guidellm: another format": (
         edited("guidellm/constant.json", benchmarks=[{"metrics": {}}]),
-        UnreadableReason.NOTHING_MEASURED,
-        "another format than guidellm 0.8's",
+        UnreadableReason.INCOMPLETE,
+        "request_totals is missing: another format than guidellm 0.2's to 0.8's",
     ),
     "aiperf: no load": (
         edited("aiperf/c4.json", input_config={}),

@@ -162,6 +162,21 @@ def test_twelve_seconds_are_assumed_where_leaving_rotation_was_not_observed(
     assert node.had_in_flight(on_dead(sent_s=sent_s)) is expected
 
 
+def test_a_node_that_is_taken_away_is_judged_as_a_dead_one_and_decided_on_sooner() -> None:
+    evidence = with_requests(on_dead())
+    acts = tuple(
+        replace(act, shock=Shock.NODE_REMOVAL) if act.shock is Shock.NODE_DEATH else act
+        for act in evidence.story.acts
+    )
+    removed = replace(evidence, story=replace(evidence.story, acts=acts))
+    silence, removal = (
+        {decision.shock: decision.bound_s for decision in judge(each).decisions}
+        for each in (evidence, removed)
+    )
+    assert judge(removed).counts == judge(evidence).counts
+    assert removal[Shock.NODE_REMOVAL] < silence[Shock.NODE_DEATH]
+
+
 def test_without_a_dead_node_every_loss_is_lost() -> None:
     evidence = replace(with_requests(on_dead()), dead_node=None)
     counts = judge(evidence).acts[1].counts

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from argosy_sim.demo.evidence import Evidence
 from argosy_sim.demo.judgement.judge import judge
-from argosy_sim.demo.presentation import page, terminal
+from argosy_sim.demo.presentation import page, summary, terminal
 from argosy_sim.demo.presentation.panels import backdrop, colour_by_variant, groups
 from argosy_sim.demo.presentation.series import share_bins
 from argosy_sim.demo.story import default_story
@@ -90,6 +90,17 @@ def test_strings_from_the_run_are_text_and_nothing_else() -> None:
     assert "script" not in structure(evidence).tags
     assert "\x1b" not in html(evidence)
     assert "[bold]b[/bold]" in text(evidence), "rich must not read it as its own markup"
+
+
+def test_what_was_not_judged_is_named_everywhere_and_is_no_promise() -> None:
+    evidence = replace(
+        good_evidence(), not_judged=("a node that falls silent: only a machine's end does that",)
+    )
+    judgement = judge(evidence)
+    assert judgement.promises == judge(good_evidence()).promises
+    assert "A node that falls silent: only a machine" in html(evidence)
+    assert "Not judged: a node that falls silent" in text(evidence)
+    assert summary.report(judgement, evidence.not_judged)["not_judged"] == list(evidence.not_judged)
 
 
 @pytest.mark.parametrize("key", ["story", "rate", "replicas", "cost", "ttft", "itl", "e2e", "shares"])

@@ -77,6 +77,9 @@ def test_the_process_serves_and_ends_by_sigterm(process: tuple[subprocess.Popen[
     wait_until_it_serves(url)
     body = b'{"model": "llama-8b", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 3}'
     assert b"choices" in answer(f"{url}/v1/chat/completions", body)
+    with urllib.request.urlopen(f"{url}/v1/models", timeout=PATIENCE_S) as found:
+        # It does not know which of a pod's addresses a client reached: Envoy adds that.
+        assert "x-argosy-endpoint" not in found.headers
     running.send_signal(signal.SIGTERM)
     output, _ = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 0

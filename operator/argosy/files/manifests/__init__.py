@@ -1,0 +1,1 @@
+"""Manifests in files: text as values, files and folders as objects, and what is not read of them."""

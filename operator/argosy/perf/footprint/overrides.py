@@ -1,0 +1,59 @@
+"""What an engine's arguments make of the context that a model was trained for.
+
+Owns `--hf-overrides` and `--rope-scaling` of vLLM as far as they scale positions. Input: the trained
+context and the arguments. Output: tokens, or the sentence why an argument cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from argosy.perf.catalogue.fields import UnreadableFieldError
+from argosy.perf.catalogue.reading.context import scaled_context
+
+HF_OVERRIDES = "--hf-overrides"
+_ROPE_SCALING = "--rope-scaling"
+_LENGTH = "max_position_embeddings"
+
+
+def context_with_overrides(trained: int, args: Sequence[str]) -> int | str:
+    """The context that vLLM derives with these arguments, in tokens."""
+    try:
+        values = {**_mapping(args, HF_OVERRIDES)}
+        if scaling := _mapping(args, _ROPE_SCALING):
+            values["rope_scaling"] = scaling
+        if isinstance(values.get("text_config"), Mapping):
+            values |= values["text_config"]
+        length = values.get(_LENGTH, trained)
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            return f"{HF_OVERRIDES} in spec.engine.args: {_LENGTH} must be a positive whole number, not {length!r}"
+        return scaled_context(values, length)
+    except UnreadableFieldError as unreadable:
+        return f"{HF_OVERRIDES} in spec.engine.args: {unreadable.fault.message}"
+
+
+def _mapping(args: Sequence[str], flag: str) -> Mapping[str, Any]:
+    """The JSON object behind a flag; empty where the flag is not there. Raises UnreadableFieldError."""
+    written = _value(args, flag)
+    if written is None:
+        return {}
+    try:
+        found = json.loads(written)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, Mapping):
+        raise UnreadableFieldError(flag, f"must be a JSON object, not {written[:60]!r}")
+    return found
+
+
+def _value(args: Sequence[str], flag: str) -> str | None:
+    for number, arg in enumerate(args):
+        name, is_joined, value = arg.partition("=")
+        if name.replace("_", "-") != flag:
+            continue
+        if is_joined:
+            return value
+        return args[number + 1] if number + 1 < len(args) else ""
+    return None
