@@ -207,9 +207,8 @@ def fleet(  # noqa: PLR0913  (each argument is a flag)
     if kubeconfig is None:
         _require_cluster_of(pod_range=pod_range, trial_image=trial_image)
         command = local.fleet_command(directory, spec, _vllm() if engine is Engines.VLLM else None)
-    elif engine is Engines.VLLM:
-        raise SpecError("vllm runs in the embedded control plane only; leave --kubeconfig out", "--engine")
     else:
+        _require_simulated(engine)
         settings = AttachSettings(pod_range, trial_image)
         command = local.attached_fleet_command(directory, spec, kubeconfig, settings)
     if not detach:
@@ -230,6 +229,14 @@ def _vllm() -> Path:
     from argosy_sim.livefleet.runtime.installation import find_vllm
 
     return find_vllm(os.environ, _console().print).folder
+
+
+def _require_simulated(engine: Engines) -> None:
+    if engine is not Engines.SIMULATED:
+        raise SpecError(
+            f"{engine} runs in the embedded control plane only; leave --kubeconfig or --engine out",
+            "--engine",
+        )
 
 
 def _require_cluster_of(**flags: str | None) -> None:

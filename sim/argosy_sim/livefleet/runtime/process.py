@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from argosy.addresses import written
 from argosy_sim.livefleet.runtime import container_init
 from argosy_sim.livefleet.runtime.contract import Engine, EngineStart, EngineUse, NotStarted, Object
 from argosy_sim.livefleet.runtime.program import NoProgram, Program, hook_words, program_of
@@ -83,7 +84,7 @@ class ProcessEngine:
     @property
     def endpoint(self) -> str:
         """Where its server listens once it has loaded."""
-        return f"{self._start.address}:{self._program.port}"
+        return written(self._start.address, self._program.port)
 
     @property
     def use(self) -> EngineUse:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from argosy.addresses import written
 from argosy_sim.livefleet.addresses import listen_on
 from argosy_sim.livefleet.errors import EnginePortTakenError
 from argosy_sim.livefleet.runtime.contract import Engine, EngineStart, EngineUse, NotStarted, Object
@@ -54,7 +55,7 @@ class SimulatedEngine:
     @property
     def endpoint(self) -> str:
         """Where it listens once it has loaded."""
-        return f"{self._start.address}:{self._port}"
+        return written(self._start.address, self._port)
 
     @property
     def use(self) -> EngineUse:
