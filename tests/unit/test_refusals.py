@@ -24,6 +24,7 @@ NO_REFUSALS = {
     "Said": "a condition, as a case of the faults read it",
     "TargetVerdict": "a status: it is also the answer yes",
     "Verdict": "a condition before it has a time: it is also the answer yes",
+    "_NoAnswer": "what became of a request: a reading goes on without it",
 }
 """Classes that look like a refusal and are none."""
 

@@ -8,6 +8,7 @@ snapshot whose telemetry was just read, the control memory, and what only the pr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +22,7 @@ from argosy.control.memory import ControlMemory, EventKey, TrafficMemory, Weight
 from argosy.control.state.measured import measured
 from argosy.control.state.removable import acknowledged
 from argosy.control.state.routable import unrouted
-from argosy.control.state.silence import doubted_pods, idle_pods, silent_pods
+from argosy.control.state.silence import doubted_pods, idle_pods, silent_pods, unread_pods
 from argosy.control.traffic import blindness
 from argosy.control.traffic.balance import balance, published_weights, worth_publishing
 from argosy.control.traffic.blindness import Blindness
@@ -38,6 +39,7 @@ from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.liveness import DOUBT_UNTIL_S
+from argosy.snapshot.telemetry import UnreadCause
 
 EVENT_GAP_S = 3600.0
 """While a cause lasts, its event is posted once in so many seconds."""
@@ -67,6 +69,7 @@ class Measures:
     cut:   requests cut at the end of a drain, by model
     blind: what is lost of sight
     counts: what the reading adds to the counters of each class
+    unread: engines whose metrics cannot be read, by the cause
     """
 
     num_silent: int = 0
@@ -74,6 +77,7 @@ class Measures:
     cut: Mapping[ModelKey, int] = field(default_factory=dict)
     blind: Blindness | None = None
     counts: Mapping[ClassKey, ClassCounts] = field(default_factory=dict)
+    unread: Mapping[UnreadCause, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,12 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         weights=weights,
         events=events,
         measures=Measures(
-            len(silent), calibrations.measures, ends.cut if settings.is_leader else {}, blind, counts
+            len(silent),
+            calibrations.measures,
+            ends.cut if settings.is_leader else {},
+            blind,
+            counts,
+            Counter(each.cause for each in unread_pods(snapshot).values()),
         ),
         to_keep=calibrations.to_keep,
         faults=faults,

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from argosy.control.refused.memory import Quarantines
 from argosy.demand.forecast import ClassForecast, DemandHistory
 from argosy.demand.observed import ObservedHistory
-from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey
+from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey, NamespacedName
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.recalibration.observe import WindowMemory
 from argosy.perf.recalibration.recalibrate import Confidence
 from argosy.perf.recalibration.window import CalibrationKey
 from argosy.route.weights import CellWeights
+from argosy.snapshot.admission.words import ClusterRefusal
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.seen import ObjectRef
 
@@ -185,6 +185,31 @@ class EditMemory:
     heals: Mapping[tuple[DeploymentKey, str], Mended] = field(default_factory=dict)
     pods: Mapping[DeploymentKey, Mapping[str, PodState]] = field(default_factory=dict)
     orphans: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """An option that was refused.
+
+    refusal:   by what, and why
+    until_s:   it is left alone until then (seconds since the epoch)
+    num:       how often in a row
+    content:   of the object that refused, in short; empty where it is not known
+    believed_s: refusals from before this instant are not believed for a while; None: all are
+    """
+
+    refusal: ClusterRefusal
+    until_s: float
+    num: int
+    content: str = ""
+    believed_s: float | None = None
+
+    def is_active(self, now_s: float) -> bool:
+        """Whether the option is left alone now."""
+        return now_s < self.until_s
+
+
+Quarantines = Mapping[NamespacedName, Quarantine]
 
 
 @dataclass(frozen=True, slots=True)

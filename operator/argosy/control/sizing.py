@@ -21,9 +21,8 @@ from argosy.control.candidates.resolve import Candidate, Known, Resolution, Reso
 from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.demand import class_forecasts
-from argosy.control.memory import ControlMemory
+from argosy.control.memory import ControlMemory, Quarantines
 from argosy.control.refused.limits import Refusing, with_refusals
-from argosy.control.refused.memory import Quarantines
 from argosy.control.refused.quarantine import quarantined
 from argosy.control.state.counts import num_alive
 from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, pool_nodes

@@ -22,7 +22,7 @@ from argosy.control.state.owners import Owners
 from argosy.control.state.restarts import surge_pods
 from argosy.control.state.routable import unrouted
 from argosy.control.state.silence import stranded_pods
-from argosy.control.state.waiting import replicas_without_room, uncounted_pods
+from argosy.control.state.waiting import quota_starved, replicas_without_room, uncounted_pods
 from argosy.keys import CellName, DeploymentKey, GroupName, ModelKey
 from argosy.place.solution import Placement
 from argosy.rollout import (
@@ -73,6 +73,7 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
         leaving=leaving_pods(snapshot, world.nodes) - set(decided.placement.staying),
         closed=closed_pods(snapshot, world.nodes),
         without_room=replicas_without_room(snapshot, decided.placement),
+        quota_starved=quota_starved(snapshot),
         unrouted=frozenset(unrouted(snapshot)),
         protected=snapshot.protected,
     )

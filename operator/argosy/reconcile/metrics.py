@@ -20,6 +20,7 @@ from argosy.control.traffic.recalibration import CalibrationMeasures
 from argosy.control.traffic.slo_counts import ClassCounts
 from argosy.keys import ClassKey
 from argosy.snapshot import SloTerm
+from argosy.snapshot.telemetry import UnreadCause
 
 
 class Metrics:
@@ -46,6 +47,9 @@ class Metrics:
         self.waiting = self._gauge("plan_change_waiting", "1 while a change of the plan waits")
         self.held = self._gauge("planning_held", "1 while a user holds planning by an annotation of Fleet")
         self.silent = self._gauge("silent_endpoints", "Endpoints that have fallen silent")
+        self.unread = self._gauge(
+            "unread_engines", "Engines that count as capacity and whose metrics cannot be read", "reason"
+        )
         self.streams_cut = self._counter(
             "streams_cut", "Requests that still ran when their replica's drain ended", "model"
         )
@@ -327,6 +331,8 @@ class Metrics:
         """The traffic loop's measurements."""
         self._count(measures.counts)
         self.silent.set(measures.num_silent)
+        for cause in UnreadCause:
+            self.unread.labels(cause.value).set(measures.unread.get(cause, 0))
         for model, count in measures.cut.items():
             self.streams_cut.labels(model).inc(count)
         self._show_calibrations(measures.calibration)

@@ -71,6 +71,32 @@ class EndpointHealth(StrEnum):
     """Added, first health check not passed yet."""
 
 
+class UnreadCause(StrEnum):
+    """Why an engine's metrics cannot be read; the values are those of the metric's label `reason`."""
+
+    OLD_METRICS = "OldMetrics"
+    """Names of vLLM before 0.9.2."""
+    BAD_METRICS = "BadMetrics"
+    """A metric is missing, or no number."""
+    NO_METRICS = "NoMetrics"
+    """An answer without any metric of vLLM."""
+    STATUS = "Status"
+    """An HTTP status other than 200."""
+    TLS = "Tls"
+    """It wants TLS."""
+    UNREACHABLE = "Unreachable"
+    """No answer, no connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Why an engine's metrics cannot be read, in words, and since when (epoch seconds)."""
+
+    cause: UnreadCause
+    detail: str
+    since_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class RouteCounters:
     """One route cell's request counters at one Envoy (totals since its start).
@@ -92,6 +118,7 @@ class TelemetryReading:
     unanswered_since_s: by endpoint address, when the first of the scrapes was sent that have all gone
                 without an answer
     refused_since_s: of these, the ones that refuse connections now: since when they do in a row
+    unread:     by endpoint address, why the last scrape gave no sample
     endpoints:  by endpoint address, Envoy's view; where several Envoys differ, the worst
     envoys:     by node id, that Envoy's view alone: health by endpoint address
     answered_at_s: by endpoint address, when an Envoy last showed that a request was answered there
@@ -107,3 +134,4 @@ class TelemetryReading:
     answered_at_s: Mapping[str, float] = field(default_factory=dict)
     routes: Mapping[tuple[str, CellName], Sample[RouteCounters]] = field(default_factory=dict)
     arrivals: Mapping[str, Sample[float]] = field(default_factory=dict)
+    unread: Mapping[str, Unread] = field(default_factory=dict)

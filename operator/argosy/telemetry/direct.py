@@ -34,6 +34,7 @@ from argosy.telemetry.parse import (
     parse_route_stats,
 )
 from argosy.telemetry.port import CellOf, Targets
+from argosy.telemetry.unread import NO_ANSWER, Why, of_answer, of_error
 
 _log = logging.getLogger(__name__)
 
@@ -63,9 +64,10 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class _NoAnswer:
-    """None came. `refused`: no process listens there."""
+    """None came, and why. `refused`: no process listens there."""
 
     refused: bool = False
+    why: Why = NO_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ class DirectScraper:
         else:
             asked.answer.cancel()
         self._last.engine_unanswered(address, asked.at_s)
-        self._complain(address, "does not answer")
+        self._last.engine_unread(address, NO_ANSWER, asked.at_s)
+        self._complain(address, NO_ANSWER[1])
 
     async def _ask(self, address: str, now_s: float) -> _Asked:
         """A request, answered or not: it holds a slot only as long as the reading waits for it."""
@@ -160,14 +163,17 @@ class DirectScraper:
         answer, came_s = asked.answer.result()
         if isinstance(answer, _NoAnswer):
             self._last.engine_unanswered(address, asked.at_s, refused=answer.refused)
-            self._complain(address, "refuses connections" if answer.refused else "does not answer")
+            self._last.engine_unread(address, answer.why, asked.at_s)
+            self._complain(address, answer.why[1])
             return
         late_s = came_s - asked.loop_s
         at_s = asked.at_s + (late_s if late_s > self._limits.patience_s else 0.0)
         parsed = parse_engine(answer.body) if answer.status == 200 else _refused(answer)
         if isinstance(parsed, UnreadableAnswer):
+            why = of_answer(answer.status, answer.body, parsed)
             self._last.engine_answered(address, None, at_s)
-            self._complain(address, parsed.message)
+            self._last.engine_unread(address, why, at_s)
+            self._complain(address, why[1])
         else:
             self._last.engine_answered(address, parsed, at_s)
             self._complain(address, "")
@@ -210,7 +216,8 @@ class DirectScraper:
                 return _Answer(response.status, await self._body(response))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # ValueError: an address that is no URL.
-            return _NoAnswer(refused=_is_refusal(error))
+            refused = _is_refusal(error)
+            return _NoAnswer(refused, of_error(error, refused=refused))
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         parts: list[bytes] = []

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from argosy.keys import CellName
 from argosy.snapshot import EndpointHealth, EngineReading, RouteCounters, Sample, TelemetryReading
+from argosy.snapshot.telemetry import Unread
 from argosy.telemetry.parse import RawRouteCounters, worst
 from argosy.telemetry.port import Targets
+from argosy.telemetry.unread import Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class LastSamples:
     unanswered_since_s: dict[str, float] = field(default_factory=dict)
     refused_since_s: dict[str, float] = field(default_factory=dict)
     _answered_at_s: dict[str, float] = field(default_factory=dict)
+    _unread: dict[str, Unread] = field(default_factory=dict)
     _envoys: dict[str, EnvoyScrape] = field(default_factory=dict)
     _routes: dict[tuple[str, CellName], tuple[RawRouteCounters, Sample[RouteCounters]]] = field(
         default_factory=dict
@@ -47,9 +51,15 @@ class LastSamples:
         engines, nodes = set(targets.engines), {node for node, _ in targets.envoys}
         for address in self.engines.keys() - engines:
             del self.engines[address]
-        for instants in (self.unanswered_since_s, self.refused_since_s, self._answered_at_s):
-            for address in instants.keys() - engines:
-                del instants[address]
+        by_engine: tuple[dict[str, Any], ...] = (
+            self.unanswered_since_s,
+            self.refused_since_s,
+            self._answered_at_s,
+            self._unread,
+        )
+        for known in by_engine:
+            for address in known.keys() - engines:
+                del known[address]
         for node in self._envoys.keys() - nodes:
             del self._envoys[node]
         for key in [key for key in self._routes if key[0] not in nodes]:
@@ -64,6 +74,14 @@ class LastSamples:
         self.refused_since_s.pop(address, None)
         if reading is not None:
             self.engines[address] = Sample(reading, at_s)
+            self._unread.pop(address, None)
+
+    def engine_unread(self, address: str, why: Why, at_s: float) -> None:
+        """An engine's metrics cannot be read; the first time in a row with this cause is kept."""
+        cause, detail = why
+        before = self._unread.get(address)
+        since_s = before.since_s if before is not None and before.cause is cause else at_s
+        self._unread[address] = Unread(cause, detail, since_s)
 
     def engine_unanswered(self, address: str, at_s: float, *, refused: bool = False) -> None:
         """An engine has not answered what it was sent at `at_s`; the first time in a row is kept.
@@ -97,6 +115,7 @@ class LastSamples:
             unanswered_since_s=dict(self.unanswered_since_s),
             refused_since_s=dict(self.refused_since_s),
             answered_at_s=dict(self._answered_at_s),
+            unread=dict(self._unread),
             arrivals={
                 node: Sample(view.arrived, view.at_s)
                 for node, view in self._envoys.items()

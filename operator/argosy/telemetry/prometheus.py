@@ -41,10 +41,13 @@ from argosy.route.counters import (
     stat_prefix_of,
 )
 from argosy.snapshot import Sample, TelemetryReading
+from argosy.snapshot.telemetry import UnreadCause
 from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
     ALL_ENGINE_METRICS,
     CACHE_CONFIG,
+    ENGINE_METRICS,
+    KV_USAGE,
     LATENCY_BUCKETS,
     RawRouteCounters,
     UnreadableAnswer,
@@ -53,6 +56,7 @@ from argosy.telemetry.parse import (
     raw_route_counters,
 )
 from argosy.telemetry.port import CellOf, Targets
+from argosy.telemetry.unread import FAILED_SCRAPE, NO_TARGET, OLD, OLD_KV_USAGE, Why
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +122,7 @@ class PrometheusSource:
             self._complain(answer.message if isinstance(answer, UnreadableAnswer) else "")
             if not isinstance(answer, UnreadableAnswer):
                 past = _not_after(answer, now_s)
-                self._take_engines(past, targets.engines)
+                self._take_engines(past, targets.engines, now_s)
                 self._take_envoys(past, targets.envoys)
         return self._last.reading()
 
@@ -151,12 +155,12 @@ class PrometheusSource:
 
     def _query(self) -> tuple[Series, ...]:
         """All metrics in one query (runs in the thread)."""
-        names = "|".join((*sorted(_ENGINE_SERIES), _ROUTE_METRICS, _REFUSED, _ARRIVALS, "up"))
+        names = "|".join((*sorted(_ENGINE_SERIES), OLD_KV_USAGE, _ROUTE_METRICS, _REFUSED, _ARRIVALS, "up"))
         query = f'{{__name__=~"{names}"}}[{self._settings.window_s}s]'
         result = self._client.custom_query(query, timeout=self._settings.timeout_s)
         return tuple(series for item in result if (series := _series(item)) is not None)
 
-    def _take_engines(self, answer: tuple[Series, ...], addresses: Iterable[str]) -> None:
+    def _take_engines(self, answer: tuple[Series, ...], addresses: Iterable[str], now_s: float) -> None:
         by_instance = _by_instance(answer)
         for address in addresses:
             all_series = by_instance.get(address, ())
@@ -167,10 +171,14 @@ class PrometheusSource:
                 self._last.engine_answered(address, reading.value, reading.at_s)
             elif ups and silent_since_s is None:
                 self._last.engine_answered(address, None, 0.0)
+                self._last.engine_unread(address, _why(all_series), now_s)
+            elif not ups:
+                self._last.engine_unread(address, NO_TARGET, now_s)
             if silent_since_s is not None:
                 known = self._last.engines.get(address)
                 if known is None or known.at_s < silent_since_s:
                     self._last.engine_unanswered(address, silent_since_s)
+                    self._last.engine_unread(address, FAILED_SCRAPE, silent_since_s)
 
     def _take_envoys(self, answer: tuple[Series, ...], envoys: Iterable[tuple[str, str]]) -> None:
         by_instance = _by_instance(answer)
@@ -257,6 +265,16 @@ def _engine_sample(all_series: Iterable[Series]) -> Sample[Any] | None:
     }
     reading = engine_reading(values, caches, buckets)
     return None if isinstance(reading, UnreadableAnswer) else Sample(reading, at_s)
+
+
+def _why(all_series: Iterable[Series]) -> Why:
+    """Why the series of an engine that Prometheus scrapes are no reading."""
+    _, newest = _newest_scrape(all_series)
+    names = {series.name for series in newest}
+    if OLD_KV_USAGE in names and KV_USAGE not in names:
+        return OLD
+    missing = [name for name in ENGINE_METRICS if name not in names]
+    return UnreadCause.BAD_METRICS, f"Prometheus has no number of {', '.join(missing)}"
 
 
 def _bound(series: Series) -> float:

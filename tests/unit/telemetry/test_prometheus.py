@@ -12,6 +12,7 @@ from aiohttp import web
 
 from argosy.snapshot import RouteCounters, Sample, TelemetryReading, Term
 from argosy.snapshot.histogram import Histogram
+from argosy.snapshot.telemetry import UnreadCause
 from argosy.telemetry import PrometheusSettings, PrometheusSource, Targets
 
 ENGINE = "10.0.0.1:8000"
@@ -175,6 +176,29 @@ async def test_a_missing_series_leaves_the_engine_without_a_sample(
 async def test_nan_is_a_missing_value(prometheus: Prometheus, source: PrometheusSource) -> None:
     prometheus.result = engine(num_requests_waiting="NaN")
     assert (await source.read(TARGETS, NOW_S)).engines == {}
+
+
+async def test_why_an_engine_cannot_be_read_is_told(prometheus: Prometheus, source: PrometheusSource) -> None:
+    async def why() -> tuple[UnreadCause, str] | None:
+        found = (await source.read(TARGETS, NOW_S)).unread.get(ENGINE)
+        return None if found is None else (found.cause, found.detail)
+
+    assert await why() == (UnreadCause.UNREACHABLE, "Prometheus has no target with its address")
+    up, down = series("up", ENGINE, (4.0, "1")), series("up", ENGINE, (4.0, "0"))
+    without = [one for one in engine() if "kv_cache" not in one["metric"]["__name__"]]
+    prometheus.result = [up, *without, series("vllm:gpu_cache_usage_perc", ENGINE, (4.0, "0.5"))]
+    found = await why()
+    assert found is not None
+    assert found[0] is UnreadCause.OLD_METRICS
+    prometheus.result = [up, *without]
+    assert await why() == (
+        UnreadCause.BAD_METRICS,
+        "Prometheus has no number of vllm:kv_cache_usage_perc",
+    )
+    prometheus.result = [down]
+    assert await why() == (UnreadCause.UNREACHABLE, "Prometheus cannot scrape it (up is 0)")
+    prometheus.result = [up, *engine()]
+    assert await why() is None
 
 
 async def test_an_engine_is_unanswered_since_the_first_failed_scrape_in_a_row(

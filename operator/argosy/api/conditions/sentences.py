@@ -269,6 +269,29 @@ _OF_REPLICAS = {
     "GivenBack": (
         "Deployments that users took back serve until other replicas do, and stay as they are: {deployments}."
     ),
+    "MetricsRead": "The metrics of every engine can be read.",
+    "MetricsOfOldVllm": (
+        "{engines} have the metrics of vLLM before 0.9.2 ({detail}), which are not read.{others} They count"
+        " as capacity and serve; unknown are their queues, their latencies and the time of their steps. Set"
+        " spec.engine.image of the ServedModel to vLLM 0.9.2 or later."
+    ),
+    "MetricsUnreadable": (
+        "{engines} have metrics that cannot be read ({detail}).{others} They count as capacity and serve;"
+        " unknown are their queues, their latencies and the time of their steps. Needed is GET /metrics"
+        " of the pod's port http as vLLM answers it, without credentials: look at the image and at sidecars."
+    ),
+    "MetricsOverTls": (
+        "{engines} have metrics that need TLS ({detail}).{others} They count as capacity while they serve"
+        " through Envoy; unknown are their queues, their latencies and the time of their steps. Let the"
+        " operator read the pod's port http in plain HTTP (a mesh: permissive for that port), or start it"
+        " with --prometheus."
+    ),
+    "MetricsUnreachable": (
+        "{engines} have metrics that cannot be reached ({detail}).{others} They count as capacity while they"
+        " serve through Envoy; unknown are their queues, their latencies and the time of their steps. Let"
+        " NetworkPolicies allow the operator to reach the pod's port http, or Prometheus where --prometheus"
+        " names one."
+    ),
     "LoweringWaits": (
         "Deployment {deployment} has {replicas} replicas and {planned} are planned; the number is lowered"
         " once its rollout has ended, of which pods of {templates} templates run (kubectl -n {namespace}"

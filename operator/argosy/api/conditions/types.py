@@ -43,6 +43,9 @@ class ConditionType(StrEnum):
     ADOPTED = "Adopted"
     """Deployments that users run and labelled take part; False where one does not."""
 
+    METRICS_READ = "MetricsRead"
+    """The metrics of its engines can be read; shown from the first time on that some cannot."""
+
     CERTIFIED = "Certified"
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
     APPLIED = "Applied"
@@ -148,6 +151,11 @@ class Reason(StrEnum):
     GIVEN_BACK = "GivenBack"
     LOWERING_WAITS = "LoweringWaits"
     NOTHING_ADOPTED = "NothingAdopted"
+    METRICS_READ = "MetricsRead"
+    METRICS_OLD = "MetricsOfOldVllm"
+    METRICS_UNREADABLE = "MetricsUnreadable"
+    METRICS_OVER_TLS = "MetricsOverTls"
+    METRICS_UNREACHABLE = "MetricsUnreachable"
     NODES_NOT_READY = "NodesNotReady"
     NODES_SHARED = "NodesShared"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from argosy.api import GPUPool, ServedModel
-from argosy.api.architecture import DeclaredArchitecture
+from argosy.api.architecture import DeclaredArchitecture, DeclaredLayout
 from argosy.api.servedmodel import ParallelShape
 from argosy.control.hardware.declared import pool_gpu
 from argosy.snapshot import Architecture, Dtype, EngineSettings, Gpu, Variant
@@ -56,21 +56,57 @@ def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool, engine: En
         tensor_parallel=shape.tensor_parallel,
         pipeline_parallel=shape.pipeline_parallel,
         engine=engine,
-        architecture=None if model.spec.architecture is None else _architecture(model.spec.architecture),
+        architecture=None
+        if model.spec.architecture is None
+        else declared_architecture(model.spec.architecture),
         declared_gpu=gpu if isinstance(gpu, Gpu) and pool.spec.gpu_spec is not None else None,
     )
 
 
-def _architecture(declared: DeclaredArchitecture) -> Architecture:
-    written = {name: getattr(declared, name) for name in type(declared).model_fields}
+def declared_architecture(declared: DeclaredArchitecture) -> Architecture:
+    """The dimensions that `spec.architecture` declares."""
     layout = declared.layout
     return Architecture(
-        **written
-        | {
-            "active_parameters": declared.active_parameters or declared.parameters,
-            "dtype": Dtype(declared.dtype),
-            "kv_dtype": Dtype(declared.kv_dtype),
-            "family": None if declared.family is None else Family(declared.family),
-            "layout": None if layout is None else WeightLayout(**layout.model_dump()),
-        }
+        layers=declared.layers,
+        hidden_size=declared.hidden_size,
+        intermediate_size=declared.intermediate_size,
+        attention_heads=declared.attention_heads,
+        kv_heads=declared.kv_heads,
+        head_dim=declared.head_dim,
+        vocabulary=declared.vocabulary,
+        parameters=declared.parameters,
+        active_parameters=declared.active_parameters or declared.parameters,
+        max_context=declared.max_context,
+        tied_embeddings=declared.tied_embeddings,
+        experts=declared.experts,
+        experts_per_token=declared.experts_per_token,
+        expert_intermediate_size=declared.expert_intermediate_size,
+        dense_layers=declared.dense_layers,
+        shared_expert_intermediate_size=declared.shared_expert_intermediate_size,
+        mla_kv_dim=declared.mla_kv_dim,
+        mla_rope_dim=declared.mla_rope_dim,
+        index_dim=declared.index_dim,
+        sliding_window=declared.sliding_window,
+        sliding_layers=declared.sliding_layers,
+        full_kv_heads=declared.full_kv_heads,
+        full_head_dim=declared.full_head_dim,
+        linear_layers=declared.linear_layers,
+        state_bytes=declared.state_bytes,
+        dtype=Dtype(declared.dtype),
+        kv_dtype=Dtype(declared.kv_dtype),
+        weight_block=declared.weight_block,
+        family=None if declared.family is None else Family(declared.family),
+        layout=None if layout is None else _layout(layout),
+    )
+
+
+def _layout(declared: DeclaredLayout) -> WeightLayout:
+    return WeightLayout(
+        split_tables=declared.split_tables,
+        whole_tables=declared.whole_tables,
+        split=declared.split,
+        whole=declared.whole,
+        routers=declared.routers,
+        stored_split_bytes=declared.stored_split_bytes,
+        stored_whole_bytes=declared.stored_whole_bytes,
     )

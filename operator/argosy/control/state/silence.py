@@ -35,6 +35,7 @@ from argosy.snapshot.liveness import (
     SAME_MOMENT_S,
     SILENT_AFTER_S,
 )
+from argosy.snapshot.telemetry import Unread
 
 
 class Liveness(StrEnum):
@@ -88,6 +89,23 @@ def silent_since(snapshot: FleetSnapshot) -> dict[str, float]:
     quiet_since_s = snapshot.telemetry.unanswered_since_s
     pods = (snapshot.pods[key] for key in sorted(silent_pods(snapshot)))
     return {pod.key: max(quiet_since_s[pod.address], pod.ready_since_s or 0.0) for pod in pods}
+
+
+def unread_pods(snapshot: FleetSnapshot) -> dict[str, Unread]:
+    """Why the metrics of an engine cannot be read for `SILENT_AFTER_S`, by the key of its pod.
+
+    Only of engines that count as capacity, because they answer the scrape or serve through Envoy: of one
+    that has stopped, that is what users read.
+    """
+    found: dict[str, Unread] = {}
+    for key, state in liveness_by_pod(snapshot).items() if snapshot.telemetry.unread else ():
+        pod = snapshot.pods[key]
+        why = snapshot.telemetry.unread.get(pod.address)
+        if why is None or state not in (Liveness.ANSWERS, Liveness.BUSY):
+            continue
+        if snapshot.now_s - max(why.since_s, pod.ready_since_s or 0.0) >= SILENT_AFTER_S:
+            found[key] = why
+    return found
 
 
 def consequence(mode: Mode) -> str:

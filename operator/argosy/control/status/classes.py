@@ -12,6 +12,7 @@ from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.candidates.refusal import Refusal
+from argosy.control.status.engines.metrics_read import metrics_verdicts
 from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
@@ -64,12 +65,14 @@ _LIMITS = {
 def class_status(reported: Reported, item: WorkloadClass, usd_per_hour: float) -> WorkloadClassStatus:
     """The status of a WorkloadClass, which costs `usd_per_hour`."""
     cells = reported.cells_of(item.key)
-    verdicts = (
+    verdicts: tuple[Verdict, ...] = (
         _accepted(reported, item.key),
         _resolved_refs(reported, item.key),
         programmed(reported),
         class_ready(reported, item.key),
     )
+    pods = reported.pods_of_class(item.key)
+    verdicts += tuple(metrics_verdicts(reported, pods, item.status.conditions))
     rate_per_s = sum(c.requests_per_second for c in cells)
     since_s = interrupted_since_s(reported, item.key)
     return WorkloadClassStatus(
@@ -78,7 +81,7 @@ def class_status(reported: Reported, item: WorkloadClass, usd_per_hour: float) -
         requests_per_second=round(rate_per_s, 3) if cells else None,
         observed=observed_status(reported, item.key),
         sharing_group=", ".join(dict.fromkeys(c.sharing_group.name for c in cells)) or None,
-        replicas_ready=sum(map(reported.serves, reported.pods_of_class(item.key))),
+        replicas_ready=sum(map(reported.serves, pods)),
         cost_usd_per_hour=usd_per_hour,
         unserved_share=_unserved_share(reported, item.key),
         interrupted_since=None if since_s is None else rfc3339(since_s),

@@ -15,15 +15,15 @@ from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.api.servedmodel import Exchange
+from argosy.control.memory import Quarantine
 from argosy.control.refused.evidence import Evidence, evidence, option_of
-from argosy.control.refused.memory import Quarantine
 from argosy.control.revision.decided import Hold, Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.differences import Difference, Wanted, differences
 from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import ROUTED_WITHIN_S, Unrouted, unrouted
-from argosy.control.state.silence import doubted_pods, idle_pods, silent_since
+from argosy.control.state.silence import doubted_pods, idle_pods, silent_since, unread_pods
 from argosy.demand.observed import Measured, Observed, ObservedHistory, observed
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
@@ -32,6 +32,7 @@ from argosy.plan.solution import Plan
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.serving import takes_requests
+from argosy.snapshot.telemetry import Unread
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,11 @@ class Reported:
     def silent_s(self) -> Mapping[str, float]:
         """Since when each silent engine has answered nothing (epoch seconds), by the key of its pod."""
         return silent_since(self.snapshot)
+
+    @cached_property
+    def unread_engines(self) -> Mapping[str, Unread]:
+        """Why the metrics of an engine that serves cannot be read, by the key of its pod."""
+        return unread_pods(self.snapshot)
 
     @cached_property
     def _out(self) -> frozenset[str]:

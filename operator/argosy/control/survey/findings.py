@@ -12,7 +12,12 @@ from argosy.api.conditions import ConditionType, Reason, find_condition
 from argosy.api.fleet import Mode
 from argosy.control.survey.definitions import definition_findings
 from argosy.control.survey.installation import Finding, Installation, Severity
-from argosy.control.survey.objects import autoscaled_findings, condition_findings, object_findings
+from argosy.control.survey.objects import (
+    autoscaled_findings,
+    condition_findings,
+    metrics_findings,
+    object_findings,
+)
 from argosy.control.survey.refused import refused_findings
 from argosy.control.survey.traffic import engine_findings, traffic_findings
 
@@ -40,6 +45,7 @@ def findings(found: Installation) -> tuple[Finding, ...]:
         *object_findings(found),
         *condition_findings(found),
         *autoscaled_findings(found),
+        *metrics_findings(found),
         *refused_findings(found.snapshot),
         *engine_findings(found.snapshot),
         *traffic_findings(found.snapshot),

@@ -81,6 +81,15 @@ def autoscaled_findings(found: Installation) -> Iterator[Finding]:
             yield Finding(Severity.HINT, _title(item), what, f"to let Argosy decide again, {remedy}")
 
 
+def metrics_findings(found: Installation) -> Iterator[Finding]:
+    """Engines that serve and whose metrics cannot be read."""
+    for _, item in sorted(found.snapshot.models.items()):
+        each = find_condition(item.status.conditions, ConditionType.METRICS_READ)
+        if each is not None and each.status is ConditionStatus.FALSE:
+            what = f"{each.type} is {each.status} ({each.reason}): {each.message}"
+            yield Finding(Severity.WARNING, _title(item), what, "as the sentence says")
+
+
 def object_findings(found: Installation) -> Iterator[Finding]:
     """What can be seen of the objects without an operator."""
     yield from _invalid(found.snapshot)

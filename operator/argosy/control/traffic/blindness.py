@@ -19,6 +19,7 @@ from argosy.control.triggers import Trigger
 from argosy.snapshot import Sample
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.liveness import UNREAD_AFTER_S
+from argosy.snapshot.telemetry import UnreadCause
 
 STALE_S = 10.0
 """A sample that is older than five readings is not of now."""
@@ -104,7 +105,9 @@ def look(snapshot: FleetSnapshot, before: BlindMemory, due_since_s: float | None
 def _unread(snapshot: FleetSnapshot) -> str:
     """Which of the engines that run and of the Envoys that serve cannot be read at all; else empty."""
     telemetry, now_s = snapshot.telemetry, snapshot.now_s
-    engines = {pod.address for pod in snapshot.engine_pods if pod.should_answer}
+    # Of an engine that answers in another way its ServedModel tells: the operator sees it.
+    odd = {at for at, each in telemetry.unread.items() if each.cause is not UnreadCause.UNREACHABLE}
+    engines = {pod.address for pod in snapshot.engine_pods if pod.should_answer} - odd
     of_engines = [sample for address, sample in telemetry.engines.items() if address in engines]
     of_envoys: list[Sample[Any]] = [*telemetry.arrivals.values(), *telemetry.routes.values()]
     # Before it has a listener, an Envoy counts nothing.

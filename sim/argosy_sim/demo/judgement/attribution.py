@@ -32,7 +32,7 @@ def is_on(record: RequestRecord, replica: ReplicaSeen) -> bool:
     """
     if record.endpoint is None or record.sent_s is None or not replica.address:
         return False
-    host = record.endpoint.rpartition(":")[0]
+    host = record.endpoint.rpartition(":")[0].strip("[]")
     lived = record.sent_s >= replica.bound_s and (replica.gone_s is None or record.sent_s < replica.gone_s)
     return lived and replica.address in (record.endpoint, host)
 

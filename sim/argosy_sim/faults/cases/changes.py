@@ -56,7 +56,7 @@ def _with_webhook(mutation: Mutation) -> Callable[[World], Any]:
 
 def _served_by(pods: Sequence[Object], records: Sequence[RequestRecord]) -> str:
     """How many engines were changed, and which of them answered nothing."""
-    serving = Counter((r.endpoint or "").rpartition(":")[0] for r in records if not r.is_lost)
+    serving = Counter((r.endpoint or "").rpartition(":")[0].strip("[]") for r in records if not r.is_lost)
     idle = [pod["metadata"]["name"] for pod in pods if not serving[pod["status"].get("podIP", "")]]
     return f"{len(pods)} changed, without an answer: {', '.join(idle) or 'none'}"
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from argosy.addresses import written
 from argosy.errors import SpecError
 
 GPU_VARIABLE = "ARGOSY_SIM_GPU"
@@ -38,7 +39,7 @@ def gpu_product(environment: Mapping[str, str], pod: str, account: Path = SERVIC
         )
     port = environment.get("KUBERNETES_SERVICE_PORT", "443")
     namespace = (account / "namespace").read_text().strip()
-    return product_of_node(_reader(f"https://{host}:{port}", account), namespace, pod)
+    return product_of_node(_reader(f"https://{written(host, int(port))}", account), namespace, pod)
 
 
 def product_of_node(read: Read, namespace: str, pod: str) -> str:

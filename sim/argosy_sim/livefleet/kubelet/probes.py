@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+from argosy.addresses import host_and_port
 from argosy_sim.livefleet.kubelet.kube_api import Object
 
 
@@ -82,8 +83,8 @@ async def succeeds(probe: HttpProbe, ask: Ask) -> bool:
 
 async def get(endpoint: str, path: str) -> bool:
     """Whether GET of this path at `address:port` is answered with 200; raises OSError without an answer."""
-    address, port = endpoint.split(":")
-    reader, writer = await asyncio.open_connection(address, int(port))
+    address, port = host_and_port(endpoint, "endpoint")
+    reader, writer = await asyncio.open_connection(address, port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n".encode())
         return b" 200 " in await reader.readline()

@@ -307,3 +307,14 @@ def test_a_fleet_at_rest_of_the_small_world_has_no_finding_but_its_envoys() -> N
     snapshot = replace(world.snapshot(), routing=ENVOYS)
     found = findings(installation(snapshot, lease=replace(LEADER, renewed_s=snapshot.now_s)))
     assert [each for each in found if each.severity is Severity.BROKEN] == []
+
+
+def test_engines_whose_metrics_cannot_be_read_are_a_warning_and_the_fleet_is_not_broken() -> None:
+    message = "1 of 2 engines (default/a) have metrics that need TLS. Start the operator with --prometheus."
+    bad = Condition(
+        type="MetricsRead", status=ConditionStatus.FALSE, reason="MetricsOverTls", message=message
+    )
+    model = with_status(a_model(), bad)
+    found = only(installation(picture(models={model.key: model})))
+    assert found.severity is Severity.WARNING
+    assert found.message == f"MetricsRead is False (MetricsOverTls): {message}"

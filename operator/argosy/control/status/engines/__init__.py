@@ -1,0 +1,1 @@
+"""What users read of engines, beside whether they serve."""
