@@ -32,12 +32,12 @@ def workload_class(
     }
 
 
-def model(name: str, model_id: str) -> dict[str, Any]:
+def model(name: str, model_id: str, **engine: Any) -> dict[str, Any]:
     return {
         "apiVersion": "argosy.dev/v1alpha1",
         "kind": "ServedModel",
         "metadata": {"name": name, "namespace": TROUBLED},
-        "spec": {"modelId": model_id},
+        "spec": {"modelId": model_id, "engine": engine},
     }
 
 
@@ -72,6 +72,11 @@ TROUBLES: tuple[tuple[dict[str, Any], str, str], ...] = (
         "spec.parallelShapes: meta-llama/Llama-3.1-70B-Instruct fits no pool",
     ),
     (model("unheard-of", "acme/unheard-of"), "UnknownModel", 'spec.modelId: the model "acme/unheard-of"'),
+    (
+        model("ill-shaped", "meta-llama/Llama-3.1-8B-Instruct", podTemplatePatch={"spec": {"hostnam": "a"}}),
+        "PodTemplateRefused",
+        "spec.engine of ServedModel ill-shaped makes no pod for GPUPool",
+    ),
     (workload_class("giant", "too-large"), "ModelTooLarge", "spec.parallelShapes:"),
     (workload_class("stranger", "unheard-of"), "UnknownModel", "spec.modelId: the model"),
     (workload_class("modelless", "ghost"), "ModelNotFound", "spec.models: there is no ServedModel ghost"),

@@ -41,6 +41,7 @@ from argosy.snapshot.fleet import (
     FleetSnapshot,
     ProfileFileKey,
     RoutingView,
+    TemplateKey,
     applied_plan,
     last_fleet_spec,
 )
@@ -76,6 +77,7 @@ class Measured:
     profiles: ProfileFilesView = field(default_factory=ProfileFilesView)
     remembered_revision: int = 0
     refused_writes: Mapping[DeploymentKey, RefusedWrite] = field(default_factory=dict)
+    template_refusals: Mapping[TemplateKey, str] = field(default_factory=dict)
 
 
 class Snapshots:
@@ -203,6 +205,7 @@ class Snapshots:
             invalid=self.invalid(),
             profile_files=measured.profiles.files,
             unread_profiles=measured.profiles.unread,
+            template_refusals=measured.template_refusals,
             seen=self._seen(),
             monotonic_s=monotonic_s,
             remembered_revision=measured.remembered_revision,
