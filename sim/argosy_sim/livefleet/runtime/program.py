@@ -101,10 +101,13 @@ def _program(command: Sequence[str], python: Path) -> list[str]:
 
 def _environment(container: Object, pod: Mapping[str, str]) -> dict[str, str] | NoProgram:
     found: dict[str, str] = {}
+    mounts = [mount["mountPath"] for mount in container.get("volumeMounts") or ()]
     for variable in container.get("env") or ():
         name, source = variable["name"], variable.get("valueFrom")
         if source is None:
-            found[name] = variable.get("value", "")
+            value = variable.get("value", "")
+            if not value.startswith(tuple(mounts)):  # volumes are not there: HOME stays this host's
+                found[name] = value
             continue
         path = (source.get("fieldRef") or {}).get("fieldPath", "")
         if path not in pod:

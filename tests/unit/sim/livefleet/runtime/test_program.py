@@ -76,6 +76,13 @@ def test_a_containers_variables_come_after_those_that_vllm_for_cpus_needs() -> N
     assert found["VLLM_TARGET_DEVICE"] == "cpu"
 
 
+def test_a_path_inside_a_volume_is_left_out_for_no_volume_is_there() -> None:
+    env = [{"name": "HOME", "value": "/home/vllm"}, {"name": "USER", "value": "vllm"}]
+    found = program(env=env, volumeMounts=[{"name": "home", "mountPath": "/home/vllm"}]).environment
+    assert "HOME" not in found
+    assert found["USER"] == "vllm"
+
+
 def test_a_variable_that_cannot_be_read_is_a_sentence_and_never_empty() -> None:
     env = [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}]
     found = program_of({"args": ARGS, "env": env}, ADDRESS, POD, PYTHON)
