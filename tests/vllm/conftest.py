@@ -1,7 +1,8 @@
 """Tests on real vLLM engines, for CPUs: `make test-vllm`. Elsewhere they are skipped.
 
     vllm         the installation: 6 GB in the user cache, made where it is absent
-    real_stage   the embedded control plane, a live fleet whose pods run vLLM, an operator and an Envoy
+    real_stage   the embedded control plane, a live fleet whose pods run vLLM, an operator and an Envoy;
+                 plans stand on that profile alone
 
 At most two engines run, each on one core: what is judged is what they do, not how fast they do it.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from operator_stage import REPOSITORY, OperatorStage
 from stage_rest import last_words
+from vllm_measuring import CARD, Measured, measure
 from waiting import until
 
 from argosy_sim.livefleet.runtime.installation import VllmInstallation, find_vllm
@@ -23,7 +25,7 @@ from argosy_sim.stage import StagePlan
 
 ASKED_FOR = os.environ.get("ARGOSY_VLLM") == "1"
 WORLD = REPOSITORY / "tests" / "data" / "vllm_world"
-FLEET = LiveFleetSpec(nodes=(NodeGroup(name="core", gpu_product="NVIDIA-L40S", gpus=1, count=2),))
+FLEET = LiveFleetSpec(nodes=(NodeGroup(name="core", gpu_product=CARD, gpus=1, count=2),))
 LOADED_S = 300.0
 """An engine of this kind answers after 45 s on two idle cores."""
 
@@ -44,12 +46,28 @@ def vllm() -> VllmInstallation:
 
 
 @pytest.fixture(scope="session")
-def real_stage(vllm: VllmInstallation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorStage]:
+def measured(vllm: VllmInstallation, tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """A profile of this engine on this machine."""
+    return measure(vllm, tmp_path_factory.mktemp("measured"))
+
+
+@pytest.fixture(scope="session")
+def real_stage(
+    vllm: VllmInstallation, measured: Measured, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorStage]:
     """The stage, its first engine loaded."""
     directory = tmp_path_factory.mktemp("vllm")
     plan = StagePlan(directory, REPOSITORY, examples=str(WORLD), fleet=FLEET, vllm=vllm.folder)
     stage = OperatorStage.start(directory, plan)
     try:
+        stage.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "measured", "namespace": "default"},
+                "data": {"profile.json": measured.profile.decode()},
+            }
+        )
         until(lambda: stage.ready_pods("chat"), "the first engine to be ready", LOADED_S)
         yield stage
     finally:
