@@ -24,6 +24,7 @@ from argosy.control.state.departure import departure
 from argosy.control.state.nodes import PoolNodes, pool_of
 from argosy.control.state.waiting import is_kept_off, patience_s, provisioning_s
 from argosy.plan.problem import NodesToCome
+from argosy.snapshot.admission.scheduling import waits_for_claim
 from argosy.snapshot.cluster import NodeState, PodState
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -47,7 +48,7 @@ def delay_s(pool: GPUPool, memory: NodeMemory) -> float:
 def waits_for_node(pod: PodState, pool: GPUPool | None, snapshot: FleetSnapshot) -> bool:
     """Whether an engine pod can only start on a node that has still to come, and its autoscaler sees that."""
     is_held = pod.gated or bool(pod.other_gates) or bool(pod.destination)
-    if pool is None or pool.spec.nodes is None or is_held:
+    if pool is None or pool.spec.nodes is None or is_held or waits_for_claim(pod.unschedulable):
         return False
     is_waiting = pod.unschedulable_since_s is not None and pod.is_active and not pod.deleting
     return is_waiting and not is_kept_off(pod, pool, snapshot)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from argosy.control.state.waiting import UNSCHEDULED_AFTER_S, is_kept_off, patience_s, provisioning_s
 from argosy.keys import DeploymentKey, NamespacedName
-from argosy.snapshot.admission.scheduling import scheduling_refusal
+from argosy.snapshot.admission.scheduling import scheduling_refusal, waits_for_claim
 from argosy.snapshot.admission.words import ClusterRefusal, Refuser, cluster_refusal
 from argosy.snapshot.cluster import LABEL_POOL, LABEL_VARIANT, PodState, label_value
 from argosy.snapshot.fleet import FleetSnapshot
@@ -94,8 +94,8 @@ def _no_node(pod: PodState, snapshot: FleetSnapshot) -> Evidence | None:
     label = pod.labels.get(LABEL_POOL, "")
     pool = next((p for name, p in snapshot.pools.items() if label_value(name) == label), None)
     is_kept = pool is not None and is_kept_off(pod, pool, snapshot)
-    may_come = pool is not None and pool.spec.nodes is not None and not pod.assigned_node
-    if may_come and not is_kept:
+    is_growing = pool is not None and pool.spec.nodes is not None and not pod.assigned_node
+    if is_growing and not is_kept and not waits_for_claim(pod.unschedulable):
         return None  # an autoscaler brings its node: `pools.to_come` says for how long that is awaited
     resource = pool.spec.resource_name if pool is not None else next(iter(pod.devices), "")
     refusal = scheduling_refusal(

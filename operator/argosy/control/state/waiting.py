@@ -13,7 +13,7 @@ from argosy.control.state.nodes import evicted_pods, pool_of, untolerated
 from argosy.control.state.silence import lost_pods
 from argosy.keys import DeploymentKey
 from argosy.place.solution import Placement
-from argosy.snapshot.admission.scheduling import num_nodes_short_of, uncounted_reasons
+from argosy.snapshot.admission.scheduling import num_nodes_short_of, uncounted_reasons, waits_for_claim
 from argosy.snapshot.admission.words import cluster_refusal
 from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import FleetSnapshot
@@ -82,7 +82,7 @@ def patience_s(delay_s: float) -> float:
 def _awaits_node(pod: PodState, snapshot: FleetSnapshot) -> bool:
     """Whether an autoscaler may be bringing its node."""
     pool = pool_of(pod, snapshot)
-    if pool is None or pool.spec.nodes is None:
+    if pool is None or pool.spec.nodes is None or waits_for_claim(pod.unschedulable):
         return False
     selector = pool.spec.node_selector.items()
     number = sum(selector <= node.labels.items() for node in snapshot.nodes.values())

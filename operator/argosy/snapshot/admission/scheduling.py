@@ -31,6 +31,12 @@ def scheduling_words(message: str) -> str:
     return _PREEMPTION.sub("", " ".join(message.split()))[:MOST_TEXT].rstrip(". ")
 
 
+def waits_for_claim(words: str) -> bool:
+    """Whether a pod's PersistentVolumeClaim is missing or not bound: the scheduler looks at no node then, an
+    autoscaler brings none, and more of them would not help."""
+    return "persistentvolumeclaim" in words.lower()
+
+
 def scheduling_refusal(
     words: str, namespace: str, pool: str, resource: str, *, is_kept_off: bool = False
 ) -> ClusterRefusal | None:
@@ -67,7 +73,7 @@ def _remedy(words: str, lacking: set[str], namespace: str, pool: str) -> str:
             f"Let spec.nodeSelector of GPUPool {pool} select only nodes in the zone of the volume, or use one"
             " that all its nodes reach"
         )
-    if "persistentvolumeclaim" in words.lower():
+    if waits_for_claim(words):
         return f"Create or bind the PersistentVolumeClaim (kubectl -n {namespace} get pvc)"
     if "taint" in words:
         return f"Tolerate the taint in spec.tolerations of GPUPool {pool}, or remove it from its nodes"
