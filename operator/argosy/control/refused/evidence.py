@@ -109,7 +109,7 @@ def _no_node(pod: PodState, snapshot: FleetSnapshot) -> Evidence | None:
         return None
     option = option_of(pod.namespace, pod.labels.get(LABEL_VARIANT, ""))
     is_pinned = bool(pod.assigned_node)
-    awaits_s = patience_s(provisioning_s(pool)) if pool is not None and may_come else 0.0
+    awaits_s = patience_s(provisioning_s(pool)) if pool is not None and is_growing else 0.0
     return Evidence(option, refusal, pod.unschedulable_since_s, f"pod {pod.key}", is_pinned, awaits_s)
 
 
