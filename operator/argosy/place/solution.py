@@ -14,11 +14,15 @@ from argosy.plan.solution import SolveStatus
 
 @dataclass(frozen=True, slots=True)
 class Unplaced:
-    """Replicas of an option for which no node has room now, and why, in one sentence."""
+    """Replicas of an option for which no node has room now, and why, in one sentence.
+
+    lacks_room: GPUs are free where CPU, memory or disk is for fewer: another node would take them
+    """
 
     option: DeploymentKey
     replicas: int
     message: str
+    lacks_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

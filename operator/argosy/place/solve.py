@@ -147,7 +147,9 @@ def _unplaced(
     for want in facts.wanted:
         num_lacking = missing[want.option] - stand_ins[want.option]
         if num_lacking:
-            found.append(Unplaced(want.option, num_lacking, _why(facts, want, num_lacking)))
+            is_large = any(n.gpus >= want.gpus for n in facts.nodes)
+            lacks_room = bool(want.most_on) and is_large
+            found.append(Unplaced(want.option, num_lacking, _why(facts, want, num_lacking), lacks_room))
     return found
 
 

@@ -2,7 +2,8 @@
 
 Owns the division of what placement finds no node for: as many as the nodes hold that the plan asks for wait
 for these; so do the successors of replicas on leaving nodes, which would else stay there. The others lack
-room. Input: a plan and its placement. Output: replicas by Deployment, and the placement without them.
+room. Where GPUs are free on nodes that lack CPU or memory for a replica, a further node may come for it.
+Input: a plan and its placement. Output: replicas by Deployment, and the placement without them.
 """
 
 from __future__ import annotations
@@ -33,24 +34,28 @@ def split_awaited(
     options = {o.name: o for o in problem.options}
     limits = {p.name: p.to_come for p in problem.pools}
     gpus_left: dict[str, int] = {}
-    for pool, number in plan.to_come.items():
-        to_come = limits[pool]
+    beyond: dict[str, int] = {}
+    for pool, to_come in limits.items():
+        number = plan.to_come.get(pool, 0)
         gpus_left[pool] = number * to_come.gpus if to_come is not None else 0
+        beyond[pool] = (to_come.most - number) * to_come.gpus if to_come is not None else 0
     awaited, unplaced, staying = Counter[DeploymentKey](), list[Unplaced](), list[str]()
 
-    def take(name: DeploymentKey, replicas: int) -> int:
+    def take(name: DeploymentKey, replicas: int, gpus: dict[str, int]) -> int:
         option = options[name]
-        taken = min(replicas, gpus_left.get(option.pool, 0) // option.gpus)
+        taken = min(replicas, gpus.get(option.pool, 0) // option.gpus)
         if taken:
-            gpus_left[option.pool] -= taken * option.gpus
+            gpus[option.pool] -= taken * option.gpus
             awaited[name] += taken
         return taken
 
     for each in placement.unplaced:
-        left = each.replicas - take(each.option, each.replicas)
+        left = each.replicas - take(each.option, each.replicas, gpus_left)
+        if each.lacks_room:
+            left -= take(each.option, left, beyond)
         if left:
             unplaced.append(replace(each, replicas=left))
     for key in placement.staying:
-        if not take(snapshot.pods[key].deployment, 1):
+        if not take(snapshot.pods[key].deployment, 1, gpus_left):
             staying.append(key)
     return dict(awaited), replace(placement, unplaced=tuple(unplaced), staying=tuple(staying))

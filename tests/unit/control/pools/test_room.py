@@ -6,8 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from autoscaled_world import AutoscaledWorld
 from builders import a_class, a_fleet, a_model, a_node, a_pool
 from small_fleet import World, condition, verdict
+
+from argosy.snapshot.cluster import PodState
 
 GIB = 1000 * 2**30
 
@@ -58,6 +61,39 @@ def test_what_a_patch_adds_to_the_pod_counts() -> None:
 def test_an_autoscaler_may_bring_a_node_that_is_large_enough() -> None:
     decision = a_world({"cpu": 1_000}, nodes={"max": 2}).act()
     assert verdict(decision, "default/chat")[1] != "NodesClosed"
+
+
+class MixedNodes(AutoscaledWorld):
+    """The node that is there has too little CPU; those that come have enough, as Karpenter chooses them."""
+
+    def _schedule(self, pod: PodState) -> None:
+        every = self.nodes
+        self.nodes = {name: node for name, node in every.items() if node.room.get("cpu", 0) >= 8_000}
+        try:
+            super()._schedule(pod)
+        finally:
+            self.nodes = every
+        if self.pods[pod.key].unschedulable_since_s is not None:
+            words = "0/1 nodes are available: 1 Insufficient cpu"
+            self.pods[pod.key] = replace(self.pods[pod.key], unschedulable=words)
+
+    def _bring(self) -> None:
+        super()._bring()
+        name = list(self.nodes)[-1]
+        self.nodes[name] = replace(self.nodes[name], room={"cpu": 32_000, "memory": 64 * GIB})
+
+
+def test_replicas_wait_for_a_large_node_though_gpus_of_a_small_one_are_free() -> None:
+    model = a_model(engine={"resources": {"requests": {"cpu": "8"}}})
+    pool = a_pool(nodes={"max": 4}, provisioningSeconds=60)
+    world = MixedNodes(a_fleet(), pool, model, a_class(), delay_s=60.0)
+    world.nodes["small"] = a_node("small", room={"cpu": 2_000})
+    world.run(20)
+    assert not any(pod.gated for pod in world.pods.values()), "the autoscaler sees them"
+    assert "1 Insufficient cpu" in condition(world.act(), "default/chat")["message"]
+    world.run(120, period_s=5)
+    assert verdict(world.act(), "default/chat") == ("True", "Ready")
+    assert "small" not in {pod.node for pod in world.pods.values()}
 
 
 def test_replicas_go_to_the_nodes_that_have_enough() -> None:
