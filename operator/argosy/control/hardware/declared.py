@@ -17,6 +17,7 @@ from argosy.dtype import Dtype
 from argosy.perf.catalogue import find_gpu
 from argosy.perf.catalogue.slices import shared
 from argosy.perf.protocol import OutOfRange
+from argosy.refusals import Refused
 from argosy.snapshot import Gpu
 
 _SLICE_RESOURCE = re.compile(r"nvidia\.com/mig-(?P<profile>\d+g\.\d+gb).*")
@@ -26,11 +27,8 @@ _GIB, _GIGA, _TERA = 2**30, 1e9, 1e12
 
 
 @dataclass(frozen=True, slots=True)
-class GpuFault:
+class GpuFault(Refused[Reason]):
     """Why a pool's GPU is none; `message` is a whole sentence."""
-
-    reason: Reason
-    message: str
 
 
 def pool_gpu(spec: GPUPoolSpec) -> Gpu | GpuFault:
