@@ -73,6 +73,11 @@ def _contradiction(spec: GPUPoolSpec, gpu: Gpu) -> str:
             f"{spec.gpu} is a share of a card; set spec.gpu to {card} and spec.sharing.replicasPerGpu to"
             f" {gpu.sharers}"
         )
+    vendor = _VENDORS.get(resource.split("/")[0], gpu.vendor)
+    if vendor != gpu.vendor:
+        wanted = next((f"{group}/gpu" for group, made in _VENDORS.items() if made == gpu.vendor), "")
+        remedy = f"set spec.resourceName to {wanted}" if wanted else "correct spec.resourceName"
+        return f"spec.resourceName {resource} does not count {gpu.name}; {remedy}, or correct spec.gpu"
     if profile and not gpu.name.endswith(f"-MIG-{profile}"):
         wanted = f"{gpu.part_of or gpu.name}-MIG-{profile}"
         remedy = (
