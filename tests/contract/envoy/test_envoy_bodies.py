@@ -18,6 +18,7 @@ LLAMA = b'{"model": "llama"}'
 JSON = {"content-type": "application/json"}
 FORM = b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nwhisper\r\n--b--\r\n'
 IN_BROTLI = base64.b64decode("iwiAeyJtb2RlbCI6ICJsbGFtYSJ9Aw==")
+MUCH_IN_BROTLI = base64.b64decode("m3rjFvgdCXashQuHwZ1SBGSvwvCSRacPNuAEvMCaEG4HHhhCI64pv5f0GdsWwA==")
 IN_ZSTD = base64.b64decode("KLUv/SASkQAAeyJtb2RlbCI6ICJsbGFtYSJ9")
 HINTS = Hints(other_model="the models that classes take are llama", no_model="name a model")
 
@@ -112,6 +113,11 @@ EVERYWHERE = {
         encoded("gzip", gzip.compress(b'{"model": "llama", "x": "' + b"0123456789abcdef" * 400_000, 1)),
         "request_too_large",
     ),
+    "gzip that grows very much, within the limit": (
+        encoded("gzip", gzip.compress(b'{"model": "llama", "x": "' + b"a" * 1_500_000 + b'"}')),
+        "chat",
+    ),
+    "brotli that grows very much, which Envoy cuts off": (encoded("br", MUCH_IN_BROTLI), "invalid_json"),
     "a form where a path leads to a class": (
         Asked(FORM, {"content-type": "multipart/form-data; boundary=b"}, AUDIO),
         "audio",
@@ -237,14 +243,25 @@ async def judge_sentences(world: Any, got: dict[str, Got]) -> None:
         f"The body of POST {CHAT} is longer than {world.gateway.max_body_bytes} bytes, which no model's"
         " context holds.",
     )
-    unread = {
-        "missing_host_header": b"GET /x HTTP/1.1\r\n\r\n",
-        "path_normalization_failed": b"GET /%00 HTTP/1.1\r\nhost: a\r\n\r\n",
-        "http1.codec_error": b"\x16\x03\x01\r\n\r\n",
+    await judge_what_is_no_request(world.gateway.port)
+
+
+async def judge_what_is_no_request(port: int) -> None:
+    """Each of these ends before a route is chosen: no message may hold a placeholder of one."""
+    upgrade = b"GET /v1/realtime HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    no_path = "without a path reaches no workload class: send a path, such as /v1/chat/completions."
+    no_http = "The request is no HTTP that this gateway reads:"
+    sent = {
+        b"GET /x HTTP/1.1\r\n\r\n": (400, f"{no_http} missing_host_header."),
+        b"GET /%00 HTTP/1.1\r\nhost: a\r\n\r\n": (400, f"{no_http} path_normalization_failed."),
+        b"\x16\x03\x01\r\n\r\n": (400, f"{no_http} http1.codec_error."),
+        b"GET /x HTTP/1.0\r\n\r\n": (426, "The request is HTTP/1.0: send it as HTTP/1.1 or 2."),
+        b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n": (404, f"OPTIONS {no_path}"),
+        b"CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n": (403, f"CONNECT {no_path}"),
+        upgrade: (
+            403,
+            "GET /v1/realtime asks to change to websocket, and this gateway passes on HTTP alone.",
+        ),
     }
-    for cause, sent in unread.items():
-        answer = await exchange(world.gateway.port, sent)
-        assert (answer.status, answer.json["error"]["message"]) == (
-            400,
-            f"The request is no HTTP that this gateway reads: {cause}.",
-        )
+    got = {each: await exchange(port, each) for each in sent}
+    assert {each: (found.status, found.json["error"]["message"]) for each, found in got.items()} == sent

@@ -20,7 +20,7 @@ from envoy.extensions.filters.http.json_to_metadata.v3 import json_to_metadata_p
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.type.matcher.v3 import metadata_pb2, regex_pb2, string_pb2, value_pb2
 from google.protobuf.struct_pb2 import Value
-from google.protobuf.wrappers_pb2 import BoolValue
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from argosy.route.table import Unnamed
 from argosy.xds.packing import METADATA_NAMESPACE, MODEL_KEY, EnvoyMessage, any_of
@@ -42,6 +42,9 @@ JSON_TYPE = r"(?i)application/([a-z0-9.-]+\+)?json(\s*;.*)?"
 ENCODINGS = ("gzip", "br", "zstd")
 """What a body may be compressed with. Engines decode none of them."""
 
+_MOST_GROWTH = 1032
+"""Deflate cannot pack anything smaller."""
+
 _MODEL_PATHS = r"/v[12]/((chat|audio|images)/)?[a-z]+|/(de)?tokenize|/score|/rerank|/pooling|/classify"
 """Where a request is for a model though it names none. Other paths of an engine load adapters, put it to
 sleep or show its metrics: none of them (their names have an underscore, or are not below /v1) is reached
@@ -58,7 +61,9 @@ class Conditions:
 
 def body_filters() -> list[EnvoyMessage]:
     """The filters of the listener, in order: decode, then read."""
-    libraries = (gzip_pb2.Gzip(), brotli_pb2.Brotli(), zstd_pb2.Zstd())
+    # By default Envoy cuts off, without a word, what grows by more than a hundred.
+    gzip = gzip_pb2.Gzip(max_inflate_ratio=UInt32Value(value=_MOST_GROWTH))
+    libraries = (gzip, brotli_pb2.Brotli(), zstd_pb2.Zstd())
     return [
         *(_decompressor(name, library) for name, library in zip(ENCODINGS, libraries, strict=True)),
         http_connection_manager_pb2.HttpFilter(name=JSON_FILTER, typed_config=any_of(_reader())),

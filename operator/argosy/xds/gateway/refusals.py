@@ -16,6 +16,7 @@ from google.protobuf.struct_pb2 import Struct
 from argosy.route.table import Hints
 from argosy.xds.gateway.bodies import (
     BODY_KEY,
+    JSON_FILTER,
     JSON_TYPE,
     NO_JSON,
     exactly,
@@ -23,7 +24,7 @@ from argosy.xds.gateway.bodies import (
     is_encoded,
     metadata_matcher,
 )
-from argosy.xds.packing import METADATA_NAMESPACE, MODEL_KEY, REFUSAL_KEY, EnvoyMessage
+from argosy.xds.packing import METADATA_NAMESPACE, MODEL_KEY, REFUSAL_KEY, EnvoyMessage, any_of
 
 
 def encoding_route() -> EnvoyMessage:
@@ -34,6 +35,24 @@ def encoding_route() -> EnvoyMessage:
     is decoded is held to the limit of bodies.
     """
     return _route("encoded", "", headers=[is_encoded()], status=415)
+
+
+def _pathless_routes() -> list[EnvoyMessage]:
+    """CONNECT and `OPTIONS *`, which no prefix takes. The body of CONNECT never ends: it is not read."""
+    connect = route_components_pb2.RouteMatch.ConnectMatcher()
+    matches = [
+        route_components_pb2.RouteMatch(connect_matcher=connect),
+        route_components_pb2.RouteMatch(path="*"),
+    ]
+    return [
+        route_components_pb2.Route(
+            name="no-path",
+            match=match,
+            direct_response=route_components_pb2.DirectResponseAction(status=404),
+            typed_per_filter_config={JSON_FILTER: any_of(route_components_pb2.FilterConfig(disabled=True))},
+        )
+        for match in matches
+    ]
 
 
 def refusal_routes(hints: Hints) -> list[EnvoyMessage]:
@@ -47,6 +66,7 @@ def refusal_routes(hints: Hints) -> list[EnvoyMessage]:
     sends_a_body = header(":method", "POST|PUT|PATCH")
     no_json_type = header("content-type", JSON_TYPE, invert=True)
     return [
+        *_pathless_routes(),
         *named,
         _route("no-class:other-model", hints.other_model, [any_model]),
         _route("no-json-type", hints.other_model, headers=[sends_a_body, no_json_type], status=415),

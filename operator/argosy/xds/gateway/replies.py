@@ -7,7 +7,7 @@ refuses (`refusals`, `routes`); here is which sentence is written when.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
@@ -98,12 +98,21 @@ NO_ORIGIN = _Reply(
 )
 """The answer to a browser that asks before it sends a page's request."""
 
+NO_PATH = _Reply(
+    404,
+    "invalid_request_error",
+    "no_path",
+    "%REQ(:METHOD)% without a path reaches no workload class: send a path, such as /v1/chat/completions.",
+)
+"""`OPTIONS *`, and CONNECT, to which Envoy answers 403."""
+
 INVALID_JSON = _Reply(
     400,
     "invalid_request_error",
     "invalid_json",
     f"The body of {_REQUEST} is not valid JSON in UTF-8: it is cut short, has a value such as NaN that JSON"
-    " does not know, has bytes of another character set, or was damaged in compression.",
+    " does not know, has bytes of another character set, was damaged in compression, or grows by more than a"
+    " hundred as br or zstd is unpacked.",
 )
 UNKNOWN_ENCODING = _Reply(
     415,
@@ -130,7 +139,12 @@ def _replies(max_body_bytes: int) -> tuple[_Reply, ...]:
             "bad_request",
             "The request is no HTTP that this gateway reads: %RESPONSE_CODE_DETAILS%.",
         ),
-        NO_ORIGIN,
+        _Reply(
+            403,
+            "invalid_request_error",
+            "upgrade_refused",
+            f"{_REQUEST} asks to change to %REQ(UPGRADE)%, and this gateway passes on HTTP alone.",
+        ),
         _Reply(
             404,
             "invalid_request_error",
@@ -163,6 +177,9 @@ def local_replies(max_body_bytes: int) -> EnvoyMessage:
             _as_it_is(),
             _no_replica_mapper(),
             _overload_mapper(),
+            _mapper(replace(NO_PATH, status=403), _has(header(":method", "CONNECT"))),
+            _mapper(NO_PATH, _has(header(":path", r"\*"))),
+            _mapper(NO_ORIGIN, _has(header("access-control-request-method", ".+"))),
             _mapper(INVALID_JSON, _metadata_is(BODY_KEY, exactly(NO_JSON))),
             _mapper(UNKNOWN_ENCODING, _has(is_encoded())),
             _mapper(
