@@ -78,10 +78,12 @@ def _cards(names: Iterable[str], models: Sequence[ServedModel]) -> Iterable[Mode
 
 
 def _names(model: ServedModel) -> Iterable[ModelCard]:
-    """Its own names, and those of the adapters that its engines start with."""
+    """Its own names, and those of its adapters: of the spec, and of those that its engines start with."""
     max_model_len = model.spec.engine.max_model_len
     for name in model.served_names:
         yield ModelCard(name, model.spec.model_id, _created_s(model), max_model_len)
+    for adapter in model.spec.adapters:
+        yield _adapter(model, adapter.name, adapter.source)
     for name, source in _started_with(model.spec.engine.args):
         yield _adapter(model, name, source)
 

@@ -248,7 +248,7 @@ class PodWorker:
             await self._load(args, profile)
             if not self._is_to_end:
                 listener = listen_on(self._address, args.port or _declared_port(container))
-                self._server = VllmServer(profile, listener, self._say)
+                self._server = VllmServer(profile, listener, self._say, _environment(container))
                 self._endpoint = self._server.endpoint
                 self._server.serve()
                 await self._serve(self._server, startup)
@@ -428,6 +428,10 @@ def _says_ready(pod: Object) -> bool:
 
 def _words(container: Object) -> list[str]:
     return [*container.get("command", ()), *container.get("args", ())]
+
+
+def _environment(container: Object) -> dict[str, str]:
+    return {each["name"]: each.get("value", "") for each in container.get("env") or ()}
 
 
 def _num_gpus(container: Object) -> int:
