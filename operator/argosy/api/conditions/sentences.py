@@ -298,13 +298,13 @@ _OF_REPLICAS = {
         " refused (503) until one has. {others}"
     ),
     "AdaptersFailed": (
-        "spec.adapters: {adapters}: no replica could load it: {detail}. Requests for it are refused (503). It is"
-        " tried again with pauses that grow to 10 minutes; correct its source, or remove it. {others}"
+        "spec.adapters: {adapters}: no replica could load it: {detail}. Requests for it are refused (503). It"
+        " is tried again with pauses that grow to 10 minutes; correct its source, or remove it. {others}"
     ),
     "AdaptersWithoutSlot": (
-        "spec.adapters: {adapters}: no slot is left on {replicas} with maxLoras {slots} for {wanted} adapters, so"
-        " requests for it are refused (503) and the others are served. Raise spec.engine.maxLoras, which restarts"
-        " the engines, or remove adapters. {others}"
+        "spec.adapters: {adapters}: no slot is left on {replicas} with maxLoras {slots} for {wanted}"
+        " adapters, so requests for it are refused (503) and the others are served. Raise spec.engine.maxLoras, which"
+        " restarts the engines, or remove adapters. {others}"
     ),
     "LoweringWaits": (
         "Deployment {deployment} has {replicas} replicas and {planned} are planned; the number is lowered"

@@ -47,7 +47,7 @@ class ConditionType(StrEnum):
     """The metrics of its engines can be read; shown from the first time on that some cannot."""
 
     ADAPTERS_READY = "AdaptersReady"
-    """Each LoRA adapter of a ServedModel that a class sends requests for is loaded; shown where it has some."""
+    """Each LoRA adapter that a class sends requests for is loaded; shown where a model has some."""
 
     CERTIFIED = "Certified"
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""

@@ -31,8 +31,8 @@ class Adapter(Value):
         min_length=1,
         max_length=1024,
         description=(
-            "Where engines load it from: a path in the engine's container (spec.engine.volumeMounts), or an id"
-            " on Hugging Face. Another source is loaded in its place, without a restart."
+            "Where engines load it from: a path in the engine's container (spec.engine.volumeMounts), or an"
+            " id on Hugging Face. Another source is loaded in its place, without a restart."
         ),
     )
     rank: int = Field(
@@ -100,8 +100,8 @@ ADAPTER_RULES: tuple[Rule, ...] = (
         name="servedmodel-adapters-slots",
         cel="size(self.adapters) == 0 || self.engine.maxLoras > 0",
         message=(
-            "spec.adapters needs spec.engine.maxLoras of at least 1, because an engine with 0 loads no adapter;"
-            " set spec.engine.maxLoras to the number of adapters that one replica should hold"
+            "spec.adapters needs spec.engine.maxLoras of at least 1, because an engine with 0 loads no"
+            " adapter; set spec.engine.maxLoras to the number of adapters that one replica should hold"
         ),
         holds=_has_slots,
         field="adapters",
@@ -110,8 +110,8 @@ ADAPTER_RULES: tuple[Rule, ...] = (
         name="servedmodel-adapters-rank",
         cel="self.adapters.all(adapter, adapter.rank <= self.engine.maxLoraRank)",
         message=(
-            "spec.adapters: rank must be at most spec.engine.maxLoraRank, because an engine refuses an adapter"
-            " of a larger rank; set spec.engine.maxLoraRank to the largest rank of the adapters"
+            "spec.adapters: rank must be at most spec.engine.maxLoraRank, because an engine refuses an"
+            " adapter of a larger rank; set spec.engine.maxLoraRank to the largest rank of the adapters"
         ),
         holds=_ranks_fit,
         field="adapters",
@@ -120,8 +120,8 @@ ADAPTER_RULES: tuple[Rule, ...] = (
         name="servedmodel-adapters-names",
         cel="self.adapters.all(adapter, !(adapter.name in self.servedNames))",
         message=(
-            "spec.adapters: name must not be one of spec.servedNames, because an engine serves the model itself"
-            " under those; give the adapter another name"
+            "spec.adapters: name must not be one of spec.servedNames, because an engine serves the model"
+            " itself under those; give the adapter another name"
         ),
         holds=_names_differ,
         field="adapters",

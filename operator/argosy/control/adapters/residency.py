@@ -1,7 +1,7 @@
 """Which replica holds which LoRA adapter, decided by load.
 
-Owns the assignment. Input: the adapters with their weights, the replicas with what they hold, and the slots of
-each. Output: `Residency`. A pure function of its input, and stable: what is held stays, unless its slot is
+Owns the assignment. Input: the adapters with their weights, the replicas with what they hold, and the slots
+of each. Output: `Residency`. A pure function of its input, and stable: what is held stays, unless its slot is
 needed by an adapter that has none, or by one whose replicas carry `IMBALANCE` times the load.
 
 Adapters first get one replica each, the heaviest first; the slots that are left go to where the load per

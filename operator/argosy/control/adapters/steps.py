@@ -1,8 +1,8 @@
 """What is next for the LoRA adapters of each engine.
 
 Owns which engines take part, which adapters their classes may name, and the order of loads and unloads.
-Input: a snapshot, and what is being loaded. Output: `EngineTask`s, which `reconcile.adapters` carries out; and
-`Targets`, which statuses read.
+Input: a snapshot, and what is being loaded. Output: `EngineTask`s, which `reconcile.adapters` carries out;
+and `Targets`, which statuses read.
 
 A replica takes requests for an adapter once its record has it as held: after the engine has loaded it. Before
 an unload the record has it as leaving for `LEAVE_S`, in which every Envoy takes the requests away.
