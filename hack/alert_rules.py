@@ -349,7 +349,7 @@ ALERTS = (
     Alert(
         "ArgosyReplicasRefused",
         WARNING,
-        f"(sum by (instance, refuser) (argosy_refused_variants) > 0) {LEADS}",
+        f"(argosy_refused_variants > 0) {LEADS}",
         "15m",
         "The cluster ({{ $labels.refuser }}) refuses the replicas of {{ $value }} variants",
         "Read Ready of the ServedModels (kubectl describe smodel): it names the object that refuses and what"

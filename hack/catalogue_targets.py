@@ -208,7 +208,7 @@ HAND: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "Qwen/Qwen3-14B": _dense("qwen3", _LLM_PROF, 40, 5120, 17408, 40, 8, 151_936, 40_960, head_dim=128),
     "mistralai/Mistral-7B-Instruct-v0.2": _dense(
-        "mistral", _MISTRAL_V2, 32, 4096, 14336, 32, 8, 32_000, 32_768
+        "mistral", _MISTRAL_V2, 32, 4096, 14336, 32, 8, 32_000, 32_768, sliding_window=None
     ),
     "mistralai/Mistral-7B-Instruct-v0.1": _dense(
         "mistral", _MISTRAL_V1, 32, 4096, 14336, 32, 8, 32_000, 32_768, sliding_window=4096

@@ -114,9 +114,9 @@ def require_bare(stage: Stage) -> None:
     if found := [*namespace, *(f"the definition {name.partition('/')[2]}" for name in crds[:1])]:
         raise SpecError(
             f"Argosy is in this cluster already ({', '.join(found)}), without its operator's Deployment;"
-            " the demo brings its own and removes it at the end, yours too: name a cluster without it, such as a"
-            " new one (`kind create cluster`), or install the chart, whose operator and Envoys it then uses. If"
-            f" an earlier demo left it there: {_REMEDY}",
+            " the demo brings its own and removes it at the end, yours too: name a cluster without it (`kind"
+            " create cluster`), or install the chart, whose operator and Envoys it then uses. If an"
+            f" earlier demo left it there: {_REMEDY}",
             "--kubeconfig",
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from waiting import until
 from argosy.control.candidates.variants import variants_of
 from argosy.keys import GroupName
 from argosy.manifests import EngineWorkload, deployment_manifest, pod_template
+from argosy.manifests.strategic_merge import merged
 
 RESTRICTED, LIMITED = "engines-restricted", "engines-limited"
 LIMITS = {
@@ -136,6 +138,101 @@ def test_a_limit_range_leaves_an_engine_its_requests_and_limits(kubectl: Kubectl
     found = json.loads(created.stdout)["spec"]["containers"][0]["resources"]
     assert (found["limits"]["memory"], found["limits"]["cpu"]) == ("28Gi", "16")
     assert (found["requests"]["memory"], found["requests"]["cpu"]) == ("8Gi", "2")
+
+
+SIDECAR = {"name": "proxy", "image": "proxy:1", "ports": [{"name": "metrics", "containerPort": 9}]}
+CSI = {"name": "models", "csi": {"driver": "d"}}
+PATCHES: dict[str, dict[str, Any]] = {
+    "containers by name": {
+        "containers": [SIDECAR, {"name": "engine", "resources": {"limits": {"cpu": None}}}],
+        "initContainers": [{"name": "fetch", "image": "fetch:1"}],
+    },
+    "variables, ports and mounts by their keys": {
+        "containers": [
+            {
+                "name": "engine",
+                "env": [{"name": "HOME", "value": "/x"}, {"name": "B", "value": "2"}],
+                "ports": [{"containerPort": 5678, "name": "debug"}],
+                "volumeMounts": [
+                    {"mountPath": "/home/vllm", "name": "models"},
+                    {"mountPath": "/m", "name": "m"},
+                ],
+            }
+        ],
+        "volumes": [CSI, {"name": "m", "emptyDir": {}}],
+    },
+    "an order of elements": {
+        "$setElementOrder/containers": [{"name": "proxy"}, {"name": "engine"}],
+        "containers": [
+            SIDECAR,
+            {
+                "name": "engine",
+                "$setElementOrder/env": [{"name": "USER"}, {"name": "B"}],
+                "env": [{"name": "B", "value": "2"}],
+            },
+        ],
+    },
+    "items deleted": {
+        "containers": [
+            {
+                "name": "engine",
+                "env": [{"name": "USER", "$patch": "delete"}],
+                "volumeMounts": [{"mountPath": "/home/vllm", "$patch": "delete"}],
+            }
+        ]
+    },
+    "a list replaced": {
+        "containers": [{"name": "engine", "env": [{"$patch": "replace"}, {"name": "ONLY", "value": "1"}]}]
+    },
+    "a map replaced": {
+        "securityContext": {"$patch": "replace", "fsGroup": 3},
+        "containers": [{"name": "engine", "securityContext": {"capabilities": {"drop": ["NET_RAW"]}}}],
+    },
+    "keys retained, nulls": {
+        "securityContext": {"$retainKeys": ["fsGroup"], "fsGroup": 4},
+        "automountServiceAccountToken": None,
+        "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a"]}],
+    },
+}
+
+
+@pytest.mark.parametrize("patch", PATCHES.values(), ids=PATCHES.keys())
+def test_a_patch_of_the_template_does_what_kubectl_makes_of_it(
+    kubectl: Kubectl, tmp_path: Path, patch: dict[str, Any]
+) -> None:
+    plain = deployment_manifest(a_workload("default"), 1)
+    (tmp_path / "plain.json").write_text(json.dumps(plain))
+    whole = json.dumps({"spec": {"template": {"spec": patch}}})
+    arguments = ("patch", "--local", "--type=strategic", "-o", "json", "-f", str(tmp_path / "plain.json"))
+    theirs = json.loads(kubectl(*arguments, "-p", whole).stdout)["spec"]["template"]["spec"]
+    own = merged(plain["spec"]["template"]["spec"], patch)
+    assert without_empty(own) == without_empty(theirs)
+
+
+def without_empty(value: Any) -> Any:
+    """kubectl leaves empty objects out of what it prints, and prints some."""
+    if isinstance(value, dict):
+        kept = {name: without_empty(each) for name, each in value.items()}
+        return {name: each for name, each in kept.items() if each not in ({}, [], None, False)}
+    return [without_empty(each) for each in value] if isinstance(value, list) else value
+
+
+def test_the_api_server_keeps_a_null_in_a_patch(kubectl: Kubectl, namespaces: None) -> None:
+    kubectl("apply", "-f", str(Path(__file__).parents[2] / "crds" / "argosy.dev_servedmodels.yaml"))
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/servedmodels.argosy.dev")
+    patch = {"spec": {"containers": [{"name": "engine", "resources": {"limits": {"cpu": None}}}]}}
+    model = {
+        "apiVersion": "argosy.dev/v1alpha1",
+        "kind": "ServedModel",
+        "metadata": {"name": "patched", "namespace": LIMITED},
+        "spec": {"modelId": "m", "engine": {"podTemplatePatch": patch}},
+    }
+    arguments = ("create", "--dry-run=server", "-o", "json", "-f", "-")
+    created = until(
+        lambda: json.loads(kubectl(*arguments, stdin=json.dumps(model), check=False).stdout or "{}"),
+        "the kind to be served",
+    )
+    assert created["spec"]["engine"]["podTemplatePatch"] == patch
 
 
 def test_every_field_of_the_pod_is_one_that_the_api_server_knows(kubectl: Kubectl, namespaces: None) -> None:

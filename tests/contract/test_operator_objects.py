@@ -32,16 +32,16 @@ def workload_class(
     }
 
 
-def model(name: str, model_id: str) -> dict[str, Any]:
+def model(name: str, model_id: str, **engine: Any) -> dict[str, Any]:
     return {
         "apiVersion": "argosy.dev/v1alpha1",
         "kind": "ServedModel",
         "metadata": {"name": name, "namespace": TROUBLED},
-        "spec": {"modelId": model_id},
+        "spec": {"modelId": model_id, "engine": engine},
     }
 
 
-def pool(name: str, gpu: str, product: str) -> dict[str, Any]:
+def pool(name: str, gpu: str, product: str, **spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "argosy.dev/v1alpha1",
         "kind": "GPUPool",
@@ -51,6 +51,7 @@ def pool(name: str, gpu: str, product: str) -> dict[str, Any]:
             "nodeSelector": {"nvidia.com/gpu.product": product},
             "gpusPerNode": 2,
             "priceUsdPerHour": 1,
+            **spec,
         },
     }
 
@@ -59,6 +60,11 @@ TROUBLES: tuple[tuple[dict[str, Any], str, str], ...] = (
     ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TROUBLED}}, "", ""),
     (model("llama-8b", "meta-llama/Llama-3.1-8B-Instruct"), "", ""),
     (pool("x9000", "X9000", "ACME-X9000"), "UnknownGpu", 'spec.gpu: the GPU "X9000" is not in the catalogue'),
+    (
+        pool("sliced", "H100", "NOWHERE", resourceName="nvidia.com/mig-3g.40gb"),
+        "GpuContradicted",
+        "spec.gpu: H100 is not what spec.resourceName nvidia.com/mig-3g.40gb counts",
+    ),
     (pool("empty", "A100", "NOWHERE"), "NoNodes", "spec.nodeSelector: no usable node carries"),
     (
         model("too-large", "meta-llama/Llama-3.1-70B-Instruct"),
@@ -66,6 +72,11 @@ TROUBLES: tuple[tuple[dict[str, Any], str, str], ...] = (
         "spec.parallelShapes: meta-llama/Llama-3.1-70B-Instruct fits no pool",
     ),
     (model("unheard-of", "acme/unheard-of"), "UnknownModel", 'spec.modelId: the model "acme/unheard-of"'),
+    (
+        model("ill-shaped", "meta-llama/Llama-3.1-8B-Instruct", podTemplatePatch={"spec": {"hostnam": "a"}}),
+        "PodTemplateRefused",
+        "spec.engine of ServedModel ill-shaped makes no pod for GPUPool",
+    ),
     (workload_class("giant", "too-large"), "ModelTooLarge", "spec.parallelShapes:"),
     (workload_class("stranger", "unheard-of"), "UnknownModel", "spec.modelId: the model"),
     (workload_class("modelless", "ghost"), "ModelNotFound", "spec.models: there is no ServedModel ghost"),

@@ -61,6 +61,8 @@ def led(name: str, value: float, leads: float = 1) -> Series:
     return {**steady(f'{name}{{instance="a"}}', value), **steady('argosy_is_leader{instance="a"}', leads)}
 
 
+LEADER = steady('argosy_is_leader{instance="a"}')
+
 CASES = (
     Case("ArgosySloBurnsFast", requests(60, late=12), requests(60, late=3)),
     # All requests fail: no latency is measured at all.
@@ -172,8 +174,8 @@ CASES = (
     Case("ArgosyFleetMissing", led("argosy_fleet_missing", 1), led("argosy_fleet_missing", 0)),
     Case(
         "ArgosyReplicasRefused",
-        led('argosy_refused_variants{refuser="LimitRange"}', 1),
-        led('argosy_refused_variants{refuser="LimitRange"}', 0),
+        {**steady('argosy_refused_variants{instance="a",refuser="LimitRange"}'), **LEADER},
+        {**steady('argosy_refused_variants{instance="a",refuser="LimitRange"}', 0), **LEADER},
     ),
     Case("ArgosyFieldsContested", led("argosy_contested_fields", 2), led("argosy_contested_fields", 0)),
     Case(

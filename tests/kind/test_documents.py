@@ -49,7 +49,9 @@ def tools(directory: Path) -> Path:
     if not shutil.which("sudo"):
         (directory / "sudo").symlink_to(shutil.which("env") or "/usr/bin/env")
     editor = directory / "choose-engine"
-    engine = f'  engine: {{image: "argosy-simulator:{TAG}"}}'
+    # An engine that asks for its GPU needs an account, and one without weights little memory.
+    little = "resources: {requests: {cpu: 20m, memory: 128Mi}}"
+    engine = f'  engine: {{image: "argosy-simulator:{TAG}", serviceAccountName: default, {little}}}'
     editor.write_text(f"#!/bin/sh\nsed -i 's|^spec:|&\\n{engine}|' my-objects/model.yaml\n")
     editor.chmod(0o755)
     return directory

@@ -138,6 +138,10 @@ class MemoryApiServer(ApiServer):
             raise ActuationError(f"{kind.plural} {key} has changed", NextStep.REPLAN, status=409)
         return self.put(kind.plural, body)
 
+    async def try_create(self, kind: KindPath, body: Object) -> Object:
+        self._admit(Call("try", kind.plural, body["metadata"]["name"]))
+        return body
+
     async def patch(self, kind: KindPath, key: str, body: Mapping[str, Any], sub: str = "") -> Object:
         self._admit(Call("patch", kind.plural, key, sub))
         if key not in self.of(kind.plural):

@@ -52,6 +52,8 @@ FLEET = LiveFleetSpec(
     nodes=(
         NodeGroup(name="l40s", gpu_product="NVIDIA-L40S", gpus=2, count=3),
         NodeGroup(name="h100", gpu_product="NVIDIA-H100-80GB-HBM3", gpus=4, count=2),
+        # None at rest: one comes for a pod that finds no room.
+        NodeGroup(name="h200", gpu_product="NVIDIA-H200", gpus=1, count=0, most=1, empty_seconds=1.0),
     ),
     load_seconds=0.5,
 )

@@ -42,6 +42,7 @@ from argosy.reconcile.reporting.heartbeats import Heartbeats
 from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
+from argosy.reconcile.watch.template_trials import TemplateTrials
 from argosy.reconcile.watch.watches import Change, Listeners, Watches
 from argosy.settings import EnvoyAdmin, OperatorSettings
 from argosy.snapshot import EngineReading, RouteCounters, Sample, TelemetryReading
@@ -179,6 +180,7 @@ class VirtualShell:
             actor=Actor(self.server, self.store, self.clock, self.troubles, lambda: self.election.is_leader),
             routing=self._routing,
             profile_files=ProfileFiles(self.server, self.clock, self.troubles),
+            trials=TemplateTrials(self.server),
             metrics=Metrics(),
             revisions=SeenRevisions(directory, ClusterIdentity()),
             cluster=ClusterIdentity(),

@@ -15,31 +15,22 @@ from argosy.api.schema.value import Value
 from argosy.dtype import Dtype
 
 
-_PARAMETERS = 2**50
-"""More than any model has."""
-
-
 class DeclaredLayout(Value):
     """How an engine spreads the weights over the GPUs of a replica, in parameters."""
 
     split_tables: int = Field(
-        ge=0, le=_PARAMETERS, description="Embedding and output head, divided over the GPUs; never quantised."
+        ge=0, description="Embedding and output head, divided over the GPUs; never quantised."
     )
-    whole_tables: int = Field(ge=0, le=_PARAMETERS, description="Of these, the same on every GPU.")
-    split: int = Field(
-        ge=0, le=_PARAMETERS, description="All other matrices, divided over the GPUs."
-    )
-    whole: int = Field(ge=0, le=_PARAMETERS, description="Of these, the same on every GPU.")
-    routers: int = Field(0, ge=0, le=_PARAMETERS, description="Routers of experts; never quantised.")
+    whole_tables: int = Field(ge=0, description="Of these, the same on every GPU.")
+    split: int = Field(ge=0, description="All other matrices, divided over the GPUs.")
+    whole: int = Field(ge=0, description="Of these, the same on every GPU.")
+    routers: int = Field(0, ge=0, description="Routers of experts; never quantised.")
     stored_split_bytes: int = Field(
         0,
         ge=0,
-        le=_PARAMETERS,
         description="Bytes of the divided matrices, of a checkpoint that mixes number types. 0: as dtype.",
     )
-    stored_whole_bytes: int = Field(
-        0, ge=0, le=_PARAMETERS, description="Bytes of the others, of such a checkpoint."
-    )
+    stored_whole_bytes: int = Field(0, ge=0, description="Bytes of the others, of such a checkpoint.")
 
 
 class DeclaredArchitecture(Value):
@@ -48,9 +39,7 @@ class DeclaredArchitecture(Value):
     layers: int = Field(ge=1, le=1024, description="Layers (num_hidden_layers).")
     hidden_size: int = Field(ge=1, le=131072, description="Width of the model (hidden_size).")
     intermediate_size: int = Field(
-        ge=0,
-        le=1048576,
-        description="Width of a dense layer's MLP (intermediate_size). 0: every layer has experts.",
+        ge=1, le=1048576, description="Width of a dense layer's MLP (intermediate_size)."
     )
     attention_heads: int = Field(ge=1, le=1024, description="Query heads (num_attention_heads).")
     kv_heads: int = Field(ge=1, le=1024, description="Key and value heads (num_key_value_heads).")
@@ -111,14 +100,15 @@ class DeclaredArchitecture(Value):
         description="Layers without a KV cache (linear attention, Mamba): their state has a fixed size.",
     )
     state_bytes: int = Field(
-        0, ge=0, le=_PARAMETERS, description="Bytes of one sequence's state in all layers that keep one."
+        0, ge=0, description="Bytes of one sequence's state in all layers that keep one."
     )
     weight_block: int = Field(
         0, ge=0, le=65536, description="Block of a block-quantised checkpoint (weight_block_size). 0: none."
     )
     family: Literal["dense", "moe", "mla", "windowed", "hybrid"] | None = Field(
         None,
-        description="vLLM's implementation, which decides the peak of activations. Absent: by the dimensions.",
+        description="Which of vLLM's implementations runs it: decides the peak of activations."
+        " Absent: by the dimensions.",
     )
     layout: DeclaredLayout | None = Field(
         None,
@@ -148,22 +138,6 @@ class DeclaredArchitecture(Value):
             field="experts",
         ),
         Rule(
-            name="servedmodel-architecture-dense",
-            cel=(
-                "(self.experts > 0 || (self.intermediateSize > 0 && self.denseLayers == 0))"
-                " && self.denseLayers <= self.layers"
-            ),
-            message=(
-                "spec.architecture: a model without experts needs an intermediateSize above 0 and no denseLayers,"
-                " and denseLayers must be at most layers; correct them"
-            ),
-            holds=lambda a: (
-                (a.experts > 0 or (a.intermediate_size > 0 and a.dense_layers == 0))
-                and a.dense_layers <= a.layers
-            ),
-            field="intermediateSize",
-        ),
-        Rule(
             name="servedmodel-architecture-active",
             cel="!has(self.activeParameters) || self.activeParameters <= self.parameters",
             message="spec.architecture.activeParameters must be at most spec.architecture.parameters",
@@ -180,15 +154,16 @@ class DeclaredArchitecture(Value):
         Rule(
             name="servedmodel-architecture-layers",
             cel=(
-                "self.slidingLayers + self.linearLayers <= self.layers"
+                "self.slidingLayers + self.linearLayers <= self.layers && self.denseLayers <= self.layers"
                 " && (self.slidingLayers == 0 || self.slidingWindow > 0)"
             ),
             message=(
-                "spec.architecture: slidingLayers plus linearLayers must be at most layers, and"
-                " slidingLayers needs slidingWindow; correct them"
+                "spec.architecture: slidingLayers plus linearLayers must be at most layers, so must"
+                " denseLayers, and slidingLayers needs slidingWindow; correct them"
             ),
             holds=lambda a: (
                 a.sliding_layers + a.linear_layers <= a.layers
+                and a.dense_layers <= a.layers
                 and (a.sliding_layers == 0 or a.sliding_window > 0)
             ),
             field="slidingLayers",

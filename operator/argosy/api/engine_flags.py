@@ -1,7 +1,7 @@
 """Which flag of `vllm serve` each field sets.
 
 Owns the one table of flags: `manifests` writes a container's arguments from it, the simulated engine
-reads them by it, and a ServedModel's `spec.engine.args` must not repeat a flag of it.
+reads them by it, and `engine.reserved` refuses them in a ServedModel's `spec.engine.args`.
 """
 
 from __future__ import annotations
@@ -60,12 +60,8 @@ ENGINE_FLAGS: tuple[EngineFlag, ...] = (
 """In the order of the command line. That order is part of the hash in a Deployment's name: another one
 would replace every Deployment."""
 
-RESERVED_FLAGS: tuple[str, ...] = tuple(
-    name for flag in ENGINE_FLAGS for name in (flag.flag, flag.short) if name
-)
-"""Flags that a field sets, with their short forms."""
-
 
 def flag_of(arg: str) -> str:
-    """The flag that an argument sets, as vLLM reads it: `--max_num_seqs=8` is `--max-num-seqs`."""
-    return arg.split("=")[0].replace("_", "-")
+    """The flag that an argument sets, as vLLM reads it: `--max_num_seqs=8` is `--max-num-seqs`, and
+    `--compilation-config.level` is `--compilation-config`."""
+    return arg.split("=")[0].split(".")[0].replace("_", "-")

@@ -157,6 +157,13 @@ class Alternative(Value):
     reason: Sentence = Field(description="Why it was rejected.")
 
 
+class PlannedNodes(Value):
+    """Nodes of a pool that the plan uses and that do not exist yet."""
+
+    pool: ObjectName = Field(description="Name of the GPUPool.")
+    nodes: Count = Field(description="Nodes that an autoscaler has to bring.")
+
+
 class SolverReport(Value):
     """How good the solution is, as the solver reports it."""
 
@@ -192,6 +199,9 @@ class FleetPlanSpec(Value):
     )
     deployments: Annotated[tuple[PlannedDeployment, ...], Field(max_length=512), KeyedBy("name")] = Field(
         (), description="Replicas of each variant, and their nodes."
+    )
+    nodes_to_come: Annotated[tuple[PlannedNodes, ...], Field(max_length=256), KeyedBy("pool")] = Field(
+        (), description="Nodes that did not exist when the plan was made and that its replicas wait for."
     )
     cells: Annotated[tuple[PlannedCell, ...], Field(max_length=512), KeyedBy("name")] = Field(
         (), description="Rate of each route cell, and the Deployments that serve it."

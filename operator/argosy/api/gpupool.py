@@ -68,6 +68,28 @@ class Toleration(Value):
     )
 
 
+class NodeBounds(Value):
+    """How many nodes an autoscaler keeps in the pool."""
+
+    min: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Nodes that are kept and paid for, whether replicas use them or not.",
+    )
+    max: int = Field(ge=1, le=1000, description="Nodes that there may be, those that exist included.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="gpupool-nodes-min-max",
+            cel="!has(self.min) || self.min <= self.max",
+            message="spec.nodes: min must be at most max; lower min or raise max",
+            holds=lambda nodes: nodes.min <= nodes.max,
+            field="min",
+        ),
+    )
+
+
 class GPUPoolSpec(Value):
     """Which nodes belong to the pool, and what their GPUs cost."""
 
@@ -128,7 +150,31 @@ class GPUPoolSpec(Value):
         ),
     )
 
+    nodes: NodeBounds | None = Field(
+        None,
+        description=(
+            "For pools whose nodes an autoscaler (Karpenter, cluster-autoscaler) brings for pods that find no"
+            " room: the planner uses nodes that do not exist yet, up to max. Absent: only nodes that exist."
+        ),
+    )
+    provisioning_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=7200,
+        description=(
+            "Seconds from a pod that finds no room until its new node is Ready, used until some were observed"
+            " (status.provisioningSeconds). Absent: 300. Only with nodes."
+        ),
+    )
+
     RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="gpupool-provisioning-nodes",
+            cel="!has(self.provisioningSeconds) || has(self.nodes)",
+            message="spec.provisioningSeconds is used with spec.nodes only; set spec.nodes.max or remove it",
+            holds=lambda spec: spec.provisioning_seconds is None or spec.nodes is not None,
+            field="provisioningSeconds",
+        ),
         Rule(
             name="gpupool-node-selector-key",
             # A schema can bound a map's values only: a bad key would first be refused in the pods.
@@ -175,6 +221,16 @@ class GPUPoolStatus(Value):
         description=(
             "GPUs that cannot be used: their node is silent or not ready, or its device plugin reports them"
             " as unhealthy (status.capacity of the Node less status.allocatable)."
+        ),
+    )
+    nodes_to_come: Count | None = Field(
+        None, description="Nodes that do not exist yet and that the present plan uses (spec.nodes)."
+    )
+    provisioning_seconds: Amount | None = Field(
+        None,
+        description=(
+            "Seconds from a replica that found no room until its new node took it, as observed: a mean in"
+            " which the latest weigh most."
         ),
     )
     leaving: Annotated[tuple[LeavingNode, ...], Field(max_length=MAX_LEAVING), KeyedBy("name")] = Field(

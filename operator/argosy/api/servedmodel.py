@@ -6,18 +6,20 @@ Owns the fields, bounds and rules of the kind. The catalogue (`perf`) has the kn
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from argosy.api.architecture import DeclaredArchitecture
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
 from argosy.api.engine.adapters import ADAPTER_RULES, MOST_ADAPTERS, Adapter, AdapterStatus
+from argosy.api.engine.patch import patch_fault
 from argosy.api.engine.pod import EnginePod
-from argosy.api.engine_flags import RESERVED_FLAGS, flag_of
+from argosy.api.engine.reserved import args_rules
+from argosy.api.engine.vllm_flags import args_fault
 from argosy.api.schema.rule import Rule
-from argosy.api.schema.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value
+from argosy.api.schema.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value, refusal
 from argosy.keys import ModelKey
 
 DRAIN_SECONDS = 300
@@ -110,21 +112,7 @@ class Engine(EnginePod):
     )
     RULES: ClassVar[tuple[Rule, ...]] = (
         *EnginePod.RULES,
-        Rule(
-            name="servedmodel-reserved-args",
-            # Per argument: the flag as vLLM reads it (without `=value`, with `-` for `_`) is not reserved.
-            cel=(
-                "self.args.all(arg, !(arg.split('=')[0].replace('_', '-') in ["
-                + ", ".join(f"'{flag}'" for flag in RESERVED_FLAGS)
-                + "]))"
-            ),
-            message=(
-                "spec.engine.args must not contain an argument that a field sets; use spec.modelId,"
-                " spec.servedNames, spec.parallelShapes and the fields of spec.engine instead"
-            ),
-            holds=lambda engine: not any(flag_of(arg) in RESERVED_FLAGS for arg in engine.args),
-            field="args",
-        ),
+        *args_rules(),
         Rule(
             name="servedmodel-batched-tokens",
             # vLLM refuses to start otherwise: every running sequence needs at least one token per step.
@@ -137,6 +125,20 @@ class Engine(EnginePod):
             field="maxNumBatchedTokens",
         ),
     )
+
+    @model_validator(mode="after")
+    def _args_are_vllms(self) -> Self:
+        """Only here, as CEL cannot hold the table: the API server takes what is refused by it."""
+        if (fault := args_fault(self.args, self.image)) is not None:
+            raise refusal(fault, "args")
+        return self
+
+    @model_validator(mode="after")
+    def _patch_keeps_the_engine(self) -> Self:
+        """Only here, as CEL sees no fields that are in no schema."""
+        if (fault := patch_fault(self.pod_template_patch, self.port)) is not None:
+            raise refusal(fault, "podTemplatePatch")
+        return self
 
 
 class ProfileReference(Value):

@@ -44,12 +44,13 @@ def config_of(model: str, config: Path | None = None) -> Path | None:
 def require_known(model: str, gpus: Mapping[str, str], output: Output) -> None:
     """Refuse a model or a GPU that the catalogue does not have; a config.json describes its own model.
 
+    model: empty where a file describes it
     gpus: by the role that a refusal begins with, empty for the only one
     """
     from argosy.perf.catalogue import find_gpu, find_model
     from argosy.refusals import Refused
 
-    is_file = config_of(model) is not None
+    is_file = not model or config_of(model) is not None
     for role, gpu in gpus.items():
         for found in (find_gpu(gpu), None if is_file else find_model(model)):
             if isinstance(found, Refused):

@@ -37,8 +37,8 @@ ModelName = Annotated[
 ModelOrConfig = Annotated[
     str,
     typer.Argument(
-        metavar="[MODEL]",
-        help="Model id, such as meta-llama/Llama-3.1-8B-Instruct, or the path of a config.json or of its folder.",
+        metavar="MODEL",
+        help="Model id, such as meta-llama/Llama-3.1-8B-Instruct, or the path of a config.json or folder.",
         autocompletion=model_names,
         show_default=False,
     ),

@@ -136,6 +136,8 @@ class Decision:
     set_back: what other clients changed of Deployments and is set back: what it is about, and a sentence
     num_contested: fields that another client keeps changing
     num_autoscaled: Deployments whose number of replicas an autoscaler sets
+    nodes_to_come: nodes that the plan uses and that do not exist yet, by pool
+    provisioning_s: how long one took, by pool, as observed
     """
 
     mode: Mode
@@ -162,6 +164,8 @@ class Decision:
     set_back: tuple[tuple[str, str], ...] = ()
     num_contested: int = 0
     num_autoscaled: int = 0
+    nodes_to_come: Mapping[str, int] = field(default_factory=dict)
+    provisioning_s: Mapping[str, float] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:

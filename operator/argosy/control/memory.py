@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from argosy.control.refused.memory import Quarantines
 from argosy.demand.forecast import ClassForecast, DemandHistory
 from argosy.demand.observed import ObservedHistory
-from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey
+from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey, NamespacedName
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.recalibration.observe import WindowMemory
 from argosy.perf.recalibration.recalibrate import Confidence
 from argosy.perf.recalibration.window import CalibrationKey
 from argosy.route.weights import CellWeights
+from argosy.snapshot.admission.words import ClusterRefusal
 from argosy.snapshot.cluster import PodState
 from argosy.snapshot.seen import ObjectRef
 
@@ -188,6 +188,61 @@ class EditMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldPool:
+    """A pool to which no node came in time: none is asked for until `until_s`.
+
+    held_s:   since when
+    since_s:  since when replicas had waited then
+    failures: in a row
+    All times in seconds since the epoch.
+    """
+
+    until_s: float
+    held_s: float
+    since_s: float
+    failures: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMemory:
+    """What is known of nodes that autoscalers bring.
+
+    waiting_s: since when each pod waits for one, by UID (seconds since the epoch)
+    delay_s:   how long one takes, by pool, as observed
+    held:      pools to which none came in time
+    """
+
+    waiting_s: Mapping[str, float] = field(default_factory=dict)
+    delay_s: Mapping[str, float] = field(default_factory=dict)
+    held: Mapping[str, HeldPool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """An option that was refused.
+
+    refusal:   by what, and why
+    until_s:   it is left alone until then (seconds since the epoch)
+    num:       how often in a row
+    content:   of the object that refused, in short; empty where it is not known
+    believed_s: refusals from before this instant are not believed for a while; None: all are
+    """
+
+    refusal: ClusterRefusal
+    until_s: float
+    num: int
+    content: str = ""
+    believed_s: float | None = None
+
+    def is_active(self, now_s: float) -> bool:
+        """Whether the option is left alone now."""
+        return now_s < self.until_s
+
+
+Quarantines = Mapping[NamespacedName, Quarantine]
+
+
+@dataclass(frozen=True, slots=True)
 class PlanningMemory:
     """The planning loop's part: what the last decision was made for.
 
@@ -198,6 +253,7 @@ class PlanningMemory:
     first_seen_s:   since when each look lasts that waits for a second one (monotonic seconds)
     edits:          what edits by hand are recognised by
     awaited_s:      since when the removal of each pod has waited for Envoys, by its key (monotonic seconds)
+    nodes:          nodes that autoscalers bring
     chosen_s:       since when each of them, and each other pod that is marked, is to go (monotonic seconds)
     quarantines:    what the cluster has refused, by option
     """
@@ -210,6 +266,7 @@ class PlanningMemory:
     edits: EditMemory = field(default_factory=EditMemory)
     awaited_s: Mapping[str, float] = field(default_factory=dict)
     chosen_s: Mapping[str, float] = field(default_factory=dict)
+    nodes: NodeMemory = field(default_factory=NodeMemory)
     quarantines: Quarantines = field(default_factory=dict)
 
     def after_restore(self) -> PlanningMemory:

@@ -17,8 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from argosy.control.memory import ControlMemory, EventKey, PlanningMemory, TrafficMemory, WeightMemory
-from argosy.control.refused.memory import Quarantine
+from argosy.control.memory import (
+    ControlMemory,
+    EventKey,
+    PlanningMemory,
+    Quarantine,
+    TrafficMemory,
+    WeightMemory,
+)
 from argosy.demand.forecast import Basis, ClassForecast, ForecastNote
 from argosy.demand.history_json import history_from_json, history_to_json
 from argosy.documents import (

@@ -30,6 +30,7 @@ from argosy.rollout import (
     MarkVictim,
     PlacePod,
     ProtectReplicas,
+    ReleasePod,
     RestoreDeployment,
     ScaleDeployment,
     Step,
@@ -63,8 +64,8 @@ def _unsafe(planned: PlannedStep, snapshot: FleetSnapshot) -> str:
         case MarkVictim(pod, cost):
             unsafe = _pod_changed(pod, relies_on, snapshot) or _stays(pod, cost, snapshot)
             return unsafe or _too_few_others(pod, relies_on, snapshot)
-        case PlacePod(pod, node):
-            return _pod_changed(pod, relies_on, snapshot) or _place_gone(pod, node, snapshot)
+        case PlacePod(pod) | ReleasePod(pod):
+            return _pod_changed(pod, relies_on, snapshot) or _place_gone(planned.step, snapshot)
         case DeleteDeployment(key):
             return _in_use(key, snapshot)
         case DeletePod(pod):
@@ -224,8 +225,10 @@ def _replica_set_changed(
     return ""
 
 
-def _place_gone(pod: str, node: str, snapshot: FleetSnapshot) -> str:
-    if not snapshot.pods[pod].gated:
-        return f"pod {pod} has its node already"
+def _place_gone(step: PlacePod | ReleasePod, snapshot: FleetSnapshot) -> str:
+    if not snapshot.pods[step.pod].gated:
+        return f"pod {step.pod} has its node already"
+    if isinstance(step, ReleasePod):
+        return ""
     usable = new_pod_nodes(pool_nodes(snapshot, uncounted_pods(snapshot)))
-    return "" if node in usable else f"node {node} takes no new pods now"
+    return "" if step.node in usable else f"node {step.node} takes no new pods now"

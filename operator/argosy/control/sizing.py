@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from argosy.api import GPUPool
 from argosy.api.conditions import Reason
 from argosy.api.fleet import Recalibration
 from argosy.api.fleetplan import PlannedDeployment
@@ -21,9 +22,9 @@ from argosy.control.candidates.resolve import Candidate, Known, Resolution, Reso
 from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.demand import class_forecasts
-from argosy.control.memory import ControlMemory
+from argosy.control.memory import ControlMemory, Quarantines
+from argosy.control.pools.to_come import with_nodes_to_come
 from argosy.control.refused.limits import Refusing, with_refusals
-from argosy.control.refused.memory import Quarantines
 from argosy.control.refused.quarantine import quarantined
 from argosy.control.state.counts import num_alive
 from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, pool_nodes
@@ -41,6 +42,7 @@ from argosy.snapshot.fleet import FleetSnapshot
 _NOT_FOR_NODES = (Reason.NAMESPACE_ENDING,)
 _PLACELESS = (
     *_NOT_FOR_NODES,
+    Reason.NODES_NOT_COMING,
     Reason.NODES_NOT_READY,
     Reason.NO_NODES,
     Reason.NODES_CLOSED,
@@ -91,7 +93,8 @@ class Basis:
         lost = uncounted_pods(snapshot)
         applies = snapshot.fleet_spec.recalibration is Recalibration.APPLY
         calibration = memory.traffic.calibration if applies else None
-        known = Known.of(snapshot, pool_nodes(snapshot, lost), perf, calibration)
+        nodes = with_nodes_to_come(pool_nodes(snapshot, lost), snapshot, memory.planning.nodes)
+        known = Known.of(snapshot, nodes, perf, calibration)
         refused = quarantined(memory.planning.quarantines, snapshot)
         return cls(known, resolve(known), class_forecasts(snapshot, memory.traffic), lost, refused)
 
@@ -144,7 +147,7 @@ def _unlimited_problem(sizing: Sizing) -> PlanProblem:
             for row in sizing.cells_of(resolved)
         ),
         options=_options(sizing),
-        pools=tuple(_pool_limit(p) for p in sizing.nodes.values()),
+        pools=tuple(_pool_limit(p, sizing.snapshot.pools[p.pool]) for p in sizing.nodes.values()),
         capacity_per_s=_capacities(sizing),
         min_replicas=_floors(sizing),
         max_replicas={key: m.spec.max_replicas for key, m in sizing.snapshot.models.items()},
@@ -218,9 +221,10 @@ def _served_now(sizing: Sizing) -> frozenset[ClassKey]:
     return frozenset(c.workload_class for c in cells if any(s.share > 0 for s in c.shares))
 
 
-def _pool_limit(nodes: PoolNodes) -> PoolLimit:
-    closed = sum(node.gpus for node in nodes.running if not node.takes_new)
-    return PoolLimit(nodes.pool, tuple(node.gpus for node in nodes.open), closed)
+def _pool_limit(nodes: PoolNodes, pool: GPUPool) -> PoolLimit:
+    closed, spec = sum(node.gpus for node in nodes.running if not node.takes_new), pool.spec
+    paid = spec.nodes.min * spec.gpus_per_node * spec.price_usd_per_hour if spec.nodes is not None else 0.0
+    return PoolLimit(nodes.pool, tuple(node.gpus for node in nodes.open), closed, nodes.to_come, paid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from argosy.control.picture.removal import (
     removal_event,
 )
 from argosy.control.picture.set_aside import SetAside, set_aside, taken_over, without
+from argosy.control.pools.awaited import split_awaited, with_observed_nodes
 from argosy.control.refused.quarantine import look_again_s
 from argosy.control.refused.report import refused_counts, refused_events
 from argosy.control.revision.decided import Decided
@@ -78,6 +79,7 @@ from argosy.control.status.observed import observed_statuses
 from argosy.control.status.pools import running_costs
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.adopted import lowered_events
+from argosy.control.status.rollout.awaited import not_coming_events
 from argosy.control.status.rollout.progress import progress_events, progress_updates, progress_verdicts
 from argosy.control.status.rollout.unacted import applied_changes
 from argosy.control.status.updates import status_updates
@@ -140,6 +142,7 @@ def step(
     snapshot = as_applied(snapshot, approved) if approved is not None else snapshot
     picture = _Picture(snapshot, set_aside(snapshot), approved)
     snapshot = without(snapshot, picture.kept)
+    memory = with_observed_nodes(snapshot, memory)
     basis = Basis.of(snapshot, memory, perf)
     sizing = basis.sized(settings.cells)
     problem = plan_problem(sizing)
@@ -170,6 +173,7 @@ def step(
 
 def _decided(choice: Choice, placement: Placement) -> Decided:
     sizing, problem, plan = choice.sizing, choice.problem, choice.plan
+    awaited, placement = split_awaited(problem, plan, placement, sizing.snapshot)
     snapshot = sizing.snapshot
     running = num_serving(snapshot, sizing.lost)
     unplannable = unplannable_classes(sizing.resolution, sizing.cells, snapshot, _owners(sizing))
@@ -186,6 +190,7 @@ def _decided(choice: Choice, placement: Placement) -> Decided:
         kept=kept,
         kept_autoscaled=frozenset(kept.keys() & snapshot.count_owners.keys()),
         unplannable=unplannable,
+        awaited=awaited,
         given_back=frozenset(key for key, each in snapshot.deployments.items() if each.is_given_back),
     )
 
@@ -263,6 +268,8 @@ def _decision(
         set_back=tuple((edit.about, sentence(edit)) for edit in done.mending.edits),
         num_contested=len(done.mending.contested),
         num_autoscaled=len(decided.autoscaled),
+        nodes_to_come=decided.plan.to_come,
+        provisioning_s=memory.planning.nodes.delay_s,
         waiting=done.waiting,
         draining=made.drains.replicas,
         fleet_gone=gone_sentence(picture.whole),
@@ -320,6 +327,7 @@ def _reported(made: _Made) -> Reported:
         edits=_unmended(made),
         unplannable=made.decided.unplannable,
         hold=made.planned.hold,
+        nodes=memory.planning.nodes,
     )
 
 
@@ -375,6 +383,7 @@ def _events(made: _Made, done: _Done) -> tuple[EventRecord, ...]:
         *gone_event(whole, gone_sentence(whole)),
         *draining_event(whole, made.drains),
         *approval_event(whole, made.picture.approved),
+        *not_coming_events(made.sizing),
     )
 
 
@@ -389,6 +398,7 @@ def _remembered(made: _Made, reported: Reported, done: _Done, inputs: PlanInputs
         edits=done.mending.memory,
         awaited_s=done.acknowledged.awaited_s,
         chosen_s=done.acknowledged.chosen_s,
+        nodes=planning.nodes,
         quarantines=made.sizing.quarantines,
     )
 

@@ -22,7 +22,7 @@ from argosy.control.state.owners import Owners
 from argosy.control.state.restarts import surge_pods
 from argosy.control.state.routable import unrouted
 from argosy.control.state.silence import stranded_pods
-from argosy.control.state.waiting import replicas_without_room, uncounted_pods
+from argosy.control.state.waiting import quota_starved, replicas_without_room, uncounted_pods
 from argosy.keys import CellName, DeploymentKey, GroupName, ModelKey
 from argosy.place.solution import Placement
 from argosy.rollout import (
@@ -35,6 +35,7 @@ from argosy.rollout import (
     MarkVictim,
     PlacePod,
     ProtectReplicas,
+    ReleasePod,
     RestoreDeployment,
     RolloutInputs,
     ScaleDeployment,
@@ -43,6 +44,7 @@ from argosy.rollout import (
     assign_nodes,
     orphan_steps,
     protection_steps,
+    release_for_nodes,
     replica_set_steps,
     rollout_steps,
 )
@@ -73,6 +75,7 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
         leaving=leaving_pods(snapshot, world.nodes) - set(decided.placement.staying),
         closed=closed_pods(snapshot, world.nodes),
         without_room=replicas_without_room(snapshot, decided.placement),
+        quota_starved=quota_starved(snapshot),
         unrouted=frozenset(unrouted(snapshot)),
         protected=snapshot.protected,
     )
@@ -83,7 +86,9 @@ def planned_steps(world: World, decided: Decided, follow: FleetPlan) -> tuple[Pl
     # A budget relies on all that serve now: on one more than a scale step of the same decision leaves.
     leaving = orphan_steps(strays, inputs, without_place(snapshot))
     adoptions = replica_set_steps(snapshot.loose.values(), inputs)
-    all_steps = (*protection_steps(inputs), *rollout_steps(inputs), *gates, *leaving, *adoptions)
+    released = release_for_nodes(decided.awaited, snapshot.engine_pods, gates)
+    pods = (*gates, *released, *leaving, *adoptions)
+    all_steps = (*protection_steps(inputs), *rollout_steps(inputs), *pods)
     steps = tuple(each for each in all_steps if _namespace_of_new(each) not in snapshot.ending)
     basis = replace(basis, counts={s.key: s.replicas for s in steps if isinstance(s, ScaleDeployment)})
     return tuple(PlannedStep(each, basis.reliance(each)) for each in steps)
@@ -247,7 +252,7 @@ class _Basis:
                 count = self.counts.get(its.deployment, self.snapshot.deployments[its.deployment].replicas)
                 serving = self._serving_after(its.deployment, count) if cost < 0 else {}
                 return Reliance(self.plan, serving=serving, pod_uid=its.uid)
-            case PlacePod(pod):
+            case PlacePod(pod) | ReleasePod(pod):
                 return Reliance(self.plan, pod_uid=self.snapshot.pods[pod].uid)
             case DeleteDeployment() | EndProtection() | AdoptReplicaSet() | DeleteReplicaSet():
                 return Reliance(self.plan)

@@ -24,7 +24,8 @@ from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 
-from argosy.engine.step_times import Floats, StepTimes, frozen
+from argosy.arrays import Floats
+from argosy.engine.step_times import StepTimes, frozen
 from argosy.errors import SpecError
 
 # Attention is linear in context, chunk and prefix, so two knots hold it. They lie far apart,

@@ -1,7 +1,7 @@
 """Kubernetes objects of files as the FleetSnapshot that they make.
 
-Input: objects as `manifests.reading` reads them: Argosy's resources, Nodes, and ConfigMaps with
-profiles; other kinds, and kinds of the same name in another API group, are ignored. Output: a snapshot
+Input: objects as `manifests.reading` reads them: Argosy's resources, Nodes, ResourceQuotas, and ConfigMaps
+with profiles; other kinds, and kinds of the same name in another API group, are ignored. Output: a snapshot
 in which nothing runs yet. Every command that works without a cluster reads here.
 """
 
@@ -26,7 +26,9 @@ from argosy.files.manifests.reading import CORE_GROUP, Object, is_of
 from argosy.files.manifests.strict import require_known_fields
 from argosy.files.names import name_of, namespace_of
 from argosy.files.nodes import node_of
+from argosy.files.quotas import quota_of
 from argosy.keys import NamespacedName
+from argosy.snapshot.admission.quotas import QuotaState
 from argosy.snapshot.cluster import NodeState
 from argosy.snapshot.fleet import FleetSnapshot, ProfileFileKey
 from argosy.snapshot.kubernetes import config_map_files
@@ -43,6 +45,7 @@ def snapshot_of(objects: Iterable[Object], now_s: float, nodes: Iterable[NodeSta
     """
     found = list(objects)
     declared = [_node(item) for item in found if is_of(item, "Node", CORE_GROUP)]
+    quotas = [_quota(item) for item in found if is_of(item, "ResourceQuota", CORE_GROUP)]
     return FleetSnapshot(
         now_s=now_s,
         fleet=_of(Fleet, found).get("default"),
@@ -53,6 +56,7 @@ def snapshot_of(objects: Iterable[Object], now_s: float, nodes: Iterable[NodeSta
         plans=(),
         nodes={node.name: node for node in (*declared, *nodes)},
         pods={},
+        quotas={quota.key: quota for quota in quotas},
         profile_files=_profile_files(found),
     )
 
@@ -61,6 +65,12 @@ def _node(item: Object) -> NodeState:
     node = node_of(item)
     require_known_fields(item, "Node")
     return node
+
+
+def _quota(item: Object) -> QuotaState:
+    quota = quota_of(item)
+    require_known_fields(item, "ResourceQuota")
+    return quota
 
 
 def _profile_files(objects: Iterable[Object]) -> dict[ProfileFileKey, bytes]:

@@ -20,6 +20,7 @@ from argosy.keys import DeploymentKey, GroupName
 from argosy.manifests.engine_args import engine_args
 from argosy.manifests.engine_pod import container_fields, pod_fields
 from argosy.manifests.engine_resources import engine_resources
+from argosy.manifests.strategic_merge import merged
 from argosy.snapshot import Variant
 from argosy.snapshot.cluster import (
     ANNOTATION_RESTARTED,
@@ -105,7 +106,8 @@ def deployment_name(workload: EngineWorkload) -> str:
     Short, as it is part of every pod's name. Variant, pool and sharing group are in the labels, for
     people and for programs: nothing reads them from the name.
     """
-    digest = _digest({**_bare_template(workload), "labels": _template_labels(workload)})
+    template = _bare_template(workload)
+    digest = _digest({**template, "labels": {**_template_labels(workload), **_labels_in(template)}})
     readable = workload.variant.model_key.name[:MODEL_PART_LIMIT].replace(".", "-").rstrip("-")
     return f"{readable}-{digest}"
 
@@ -139,9 +141,16 @@ def deployment_manifest(workload: EngineWorkload, replicas: int) -> Manifest:
 def pod_template(workload: EngineWorkload) -> Manifest:
     """The template, labelled with the Deployment that it belongs to."""
     template = _bare_template(workload)
-    labels = {**_template_labels(workload), **_labels(workload, workload.key.name)}
+    own = _labels(workload, workload.key.name)
+    labels = {**_template_labels(workload), **_labels_in(template), **own}
     template["metadata"] = {**template.get("metadata", {}), "labels": labels}
     return template
+
+
+def _labels_in(template: Manifest) -> dict[str, str]:
+    """Those that a patch has added."""
+    found: dict[str, str] = template.get("metadata", {}).get("labels", {})
+    return found
 
 
 def _labels(workload: EngineWorkload, name: str) -> dict[str, str]:
@@ -182,7 +191,9 @@ def _bare_template(workload: EngineWorkload) -> Manifest:
     annotations = dict(workload.variant.engine.pod.annotations)
     if workload.restarted_at:
         annotations[ANNOTATION_RESTARTED] = workload.restarted_at
-    return {"metadata": {"annotations": annotations}, "spec": spec} if annotations else {"spec": spec}
+    template = {"metadata": {"annotations": annotations}, "spec": spec} if annotations else {"spec": spec}
+    patch = workload.variant.engine.pod.pod_template_patch
+    return merged(template, patch) if patch else template
 
 
 def _engine_container(workload: EngineWorkload) -> Manifest:

@@ -115,6 +115,8 @@ def _solver(seed: int, limit: float) -> cp_model.CpSolver:
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = seed
     solver.parameters.max_deterministic_time = limit
+    # Else it leaves the system's handler behind: the next Ctrl-C would end the process at once.
+    solver.parameters.catch_sigint_signal = False
     return solver
 
 

@@ -44,6 +44,7 @@ def violations(problem: PlanProblem, plan: Plan) -> tuple[Violation, ...]:
         *judge.staying(),
         *judge.floors(),
         *judge.packing(),
+        *judge.to_come(),
         *report_violations(plan),
     )
 
@@ -257,27 +258,49 @@ class _Judge:
     def packing(self) -> Iterator[Violation]:
         """Whole parallel groups fit on the nodes of their pool, anchored ones apart."""
         for pool in sorted({o.pool for o in self.options.values()}):
-            groups = self._groups(pool)
-            if not fits(self._nodes(pool), groups):
+            groups, nodes_there = self._groups(pool), self._nodes_there(pool)
+            if not fits(nodes_there, groups):
                 planned = " and ".join(
                     f"{counted(n, 'replica')} of {counted(g, 'GPU')}" for g, n in sorted(groups.items()) if n
                 )
-                nodes = ", ".join(str(gpus) for gpus in sorted(self._nodes(pool)))
+                nodes = ", ".join(str(gpus) for gpus in sorted(nodes_there))
                 message = f"GPUPool {pool} should hold {planned}: nodes with room for all are needed, " + (
                     f"it has nodes of {nodes} GPUs" if nodes else "it has no node"
                 )
                 yield Violation(ViolationCode.DOES_NOT_FIT, pool, message)
 
     def _nodes(self, pool: str) -> tuple[int, ...]:
-        return next((p.node_gpus for p in self.problem.pools if p.name == pool), ())
+        """GPUs of each node, with those that may come."""
+        return next((p.most_nodes for p in self.problem.pools if p.name == pool), ())
 
-    def _groups(self, pool: str, one_more: DeploymentKey | None = None) -> Counter[int]:
-        """Groups that need a node that takes new ones; with one more replica of an option."""
+    def _nodes_there(self, pool: str) -> tuple[int, ...]:
+        """GPUs of each node once the nodes are there that the plan asks for."""
+        number = self.plan.to_come.get(pool, 0)
+        return next((p.nodes_with(number) for p in self.problem.pools if p.name == pool), ())
+
+    def to_come(self) -> Iterator[Violation]:
+        """No more nodes are asked for than may come, and none in vain."""
+        for pool, number in self.plan.to_come.items():
+            limit = next(p for p in self.problem.pools if p.name == pool)
+            most = limit.to_come.most if limit.to_come is not None else 0
+            if number > most:
+                message = f"GPUPool {pool} should get {counted(number, 'node')}: at most {most} may come"
+                yield Violation(ViolationCode.TOO_MANY_NODES, pool, message)
+            elif number and fits(limit.nodes_with(number - 1), self._groups(pool, are_moved=True)):
+                message = f"GPUPool {pool} should get {counted(number, 'node')}: fewer hold what is planned"
+                yield Violation(ViolationCode.TOO_MANY_NODES, pool, message)
+
+    def _groups(
+        self, pool: str, one_more: DeploymentKey | None = None, *, are_moved: bool = False
+    ) -> Counter[int]:
+        """Groups that need a node that takes new ones; with one more replica of an option, or with the
+        successors of those on leaving nodes."""
         groups: Counter[int] = Counter()
         for option in self.options.values():
             if option.pool == pool:
                 count = self.count(option) + (option.name == one_more)
-                groups[option.gpus] += max(0, count - _anchored(option))
+                elsewhere = option.closed_replicas if are_moved else _anchored(option)
+                groups[option.gpus] += max(0, count - elsewhere)
         return groups
 
     def _has_room_for_one_more(self, option: Option) -> bool:

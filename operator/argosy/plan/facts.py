@@ -8,13 +8,15 @@ given in another order is the same problem. `check` does not use it, so that a m
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from argosy.keys import CellName, DeploymentKey, GroupName
-from argosy.plan.packing import usable_gpus
-from argosy.plan.problem import Cell, Option, PlanProblem
+from argosy.plan.packing import fits, usable_gpus
+from argosy.plan.problem import Cell, NodesToCome, Option, PlanProblem
 
 LEAST_PART = 1e-6
 """An option whose every possible replica together carries less than this part of a cell is not
@@ -52,9 +54,25 @@ class Facts:
 
     @cached_property
     def nodes_by_pool(self) -> dict[str, tuple[int, ...]]:
-        """GPUs of the nodes of each pool that take new replicas; empty for a vanished pool."""
-        nodes = {p.name: tuple(sorted(p.node_gpus)) for p in self.problem.pools}
+        """GPUs of the nodes of each pool that take new replicas, those to come included; empty for a
+        vanished pool."""
+        nodes = {p.name: tuple(sorted(p.most_nodes)) for p in self.problem.pools}
         return {name: nodes.get(name, ()) for name in sorted({o.pool for o in self.problem.options})}
+
+    @cached_property
+    def to_come(self) -> dict[str, NodesToCome]:
+        """The nodes that may come to each pool that has options, where any may."""
+        pools = sorted(self.problem.pools, key=lambda p: p.name)
+        return {
+            p.name: p.to_come
+            for p in pools
+            if p.to_come is not None and p.to_come.most and p.name in self.nodes_by_pool
+        }
+
+    @cached_property
+    def paid_usd_per_hour(self) -> dict[str, float]:
+        """The price of the nodes that each pool keeps anyhow, where it keeps any."""
+        return {p.name: p.paid_usd_per_hour for p in self.problem.pools if p.paid_usd_per_hour > 0}
 
     @cached_property
     def groups(self) -> tuple[GroupName, ...]:
@@ -167,16 +185,49 @@ class Facts:
         """The cost of loading one new replica, spread over the horizon in which it must pay back."""
         return option.price_usd_per_hour * option.load_s / self.problem.transition_horizon_s
 
+    def node_usd_per_hour(self, to_come: NodesToCome) -> float:
+        """The cost of the time until one more node is Ready, spread over the transition horizon."""
+        return to_come.price_usd_per_hour * to_come.delay_s / self.problem.transition_horizon_s
+
+    def nodes_asked(self, counts: Counts) -> dict[str, int]:
+        """By pool, how many of the nodes to come these replicas need: those pools alone that need any."""
+        needed = {pool: self._num_to_come(counts, pool) for pool in self.to_come}
+        return {pool: number for pool, number in needed.items() if number}
+
+    def _num_to_come(self, counts: Counts, pool: str) -> int:
+        """The least number with which the groups fit; all where they never do."""
+        limit = next(p for p in self.problem.pools if p.name == pool)
+        groups = groups_on(self.options, counts, pool, are_moved=True)
+        numbers = range(self.to_come[pool].most)
+        return bisect_left(numbers, True, key=lambda number: fits(limit.nodes_with(number), groups))
+
+    def idle_usd_per_hour(self, counts: Counts) -> float:
+        """The part of what pools pay anyhow that no replica uses."""
+        return math.fsum(
+            max(0.0, paid - math.fsum(self._prices(counts, pool)))
+            for pool, paid in self.paid_usd_per_hour.items()
+        )
+
+    def _prices(self, counts: Counts, pool: str) -> Iterator[float]:
+        return (o.price_usd_per_hour * counts.get(o.name, 0) for o in self.options if o.pool == pool)
+
     def price_usd_per_hour(self, counts: Counts) -> float:
         """The price of running these replicas."""
         return math.fsum(o.price_usd_per_hour * counts.get(o.name, 0) for o in self.options)
 
     def objective_usd_per_hour(self, counts: Counts) -> float:
-        """The solver's objective: running the replicas, and loading the new ones."""
-        return self.price_usd_per_hour(counts) + math.fsum(
+        """The solver's objective: running the replicas, loading the new ones, the nodes that have to come
+        for them, and what is paid for nodes that none uses."""
+        loading = (
             self.loading_usd_per_hour(o) * max(0, counts.get(o.name, 0) - o.current_replicas)
             for o in self.options
         )
+        coming = (
+            self.node_usd_per_hour(self.to_come[pool]) * max(0, number - self.to_come[pool].asked)
+            for pool, number in self.nodes_asked(counts).items()
+        )
+        total = self.price_usd_per_hour(counts) + self.idle_usd_per_hour(counts)
+        return total + math.fsum((*loading, *coming))
 
     def group_count(self, counts: Counts, group: GroupName) -> int:
         """Replicas of a sharing group."""
@@ -186,3 +237,18 @@ class Facts:
         """Replicas missing to each group's floor, where any are."""
         unmet = {g: self.floor(g) - self.group_count(counts, g) for g in self.groups}
         return {g: missing for g, missing in unmet.items() if missing > 0}
+
+
+def groups_on(
+    options: Iterable[Option], counts: Counts, pool: str, *, are_moved: bool = False
+) -> Counter[int]:
+    """Parallel groups on a pool's nodes that take new replicas: GPUs of one group -> number of groups.
+
+    are_moved: those on leaving nodes are among them, as their successors will be
+    """
+    groups: Counter[int] = Counter()
+    for option in options:
+        if option.pool == pool:
+            elsewhere = option.closed_replicas if are_moved else option.anchored
+            groups[option.gpus] += max(0, counts.get(option.name, 0) - elsewhere)
+    return groups

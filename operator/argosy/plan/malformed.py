@@ -31,6 +31,8 @@ def _names(problem: PlanProblem, plan: Plan) -> Iterator[Violation]:
     named += [("Deployment", option, option in options) for _, option in pairs]
     named += [("route cell", s.cell, s.cell in cells) for s in plan.shortfalls]
     named += [("the floor of sharing group", g, g in problem.min_replicas) for g in plan.unmet_floors]
+    pools = {p.name for p in problem.pools}
+    named += [("GPUPool", pool, pool in pools) for pool in plan.to_come]
     for kind, name, is_known in named:
         if not is_known:
             message = f"the plan names {kind} {name}: a name that the sizing problem has is needed"
@@ -45,6 +47,10 @@ def _counts(problem: PlanProblem, plan: Plan) -> Iterator[Violation]:
                 f"a whole number from 0 to {MOST_REPLICAS} is needed"
             )
             yield Violation(ViolationCode.BAD_COUNT, name, message)
+    for pool, count in plan.to_come.items():
+        if not is_count(count):
+            message = f"GPUPool {pool} gets {shown(count)} nodes: a whole number of at least 0 is needed"
+            yield Violation(ViolationCode.BAD_COUNT, pool, message)
     for group, count in plan.unmet_floors.items():
         if not is_count(count, most=problem.min_replicas[group]):
             message = (

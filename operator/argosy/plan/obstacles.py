@@ -7,11 +7,10 @@ obstacles; empty where there is room.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from argosy.keys import ModelKey
-from argosy.plan.facts import Counts, Facts
+from argosy.plan.facts import Counts, Facts, groups_on
 from argosy.plan.packing import fits
 from argosy.plan.problem import Option, Quota
 from argosy.plan.solution import ShortfallCause
@@ -37,7 +36,7 @@ def obstacles(facts: Facts, counts: Counts, option: Option, more: int = 1) -> tu
         found.append(ShortfallCause.BUDGET)
     nodes = facts.nodes_by_pool[option.pool]
     after = {**counts, option.name: counts.get(option.name, 0) + more}
-    if not fits(nodes, groups_on(facts, after, option.pool)):
+    if not fits(nodes, groups_on(facts.options, after, option.pool)):
         found.append(ShortfallCause.POOL_FULL)
     return tuple(found)
 
@@ -59,12 +58,3 @@ def full_quotas(facts: Facts, counts: Counts, option: Option, more: int = 1) -> 
 def model_count(facts: Facts, counts: Counts, model: ModelKey) -> int:
     """Replicas of a model over all groups and pools."""
     return sum(counts.get(o.name, 0) for o in facts.options if o.model == model)
-
-
-def groups_on(facts: Facts, counts: Counts, pool: str) -> Counter[int]:
-    """Parallel groups on a pool's nodes that take new replicas: GPUs of one group -> number of groups."""
-    groups: Counter[int] = Counter()
-    for option in facts.options:
-        if option.pool == pool:
-            groups[option.gpus] += max(0, counts.get(option.name, 0) - option.anchored)
-    return groups

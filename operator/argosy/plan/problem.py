@@ -108,21 +108,63 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class NodesToCome:
+    """Alike nodes that do not exist and that an autoscaler brings for replicas that find no room.
+
+    most:    how many may come
+    gpus:    of each
+    asked:   how many of them replicas wait for already
+    delay_s: seconds from the first replica that waits for one until it is Ready
+    price_usd_per_hour: of one node, all its GPUs
+
+    Raises ValueError where a number is negative or not finite, or a node has no GPU.
+    """
+
+    most: int
+    gpus: int
+    asked: int = 0
+    delay_s: float = 0.0
+    price_usd_per_hour: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_count("the nodes that may come", self.most)
+        require_count("the GPUs of a node that may come", self.gpus, least=1)
+        require_count("the nodes that are asked for", self.asked)
+        require_number("the delay of a node that may come", self.delay_s)
+        require_number("the price of a node that may come", self.price_usd_per_hour)
+
+
+@dataclass(frozen=True, slots=True)
 class PoolLimit:
     """Usable GPUs of each node of a pool that takes new replicas.
 
     gpus_closed: GPUs that replicas hold on nodes that take no new ones; for sentences only
+    to_come: nodes that do not exist yet; None where none may come
+    paid_usd_per_hour: the price of nodes that are kept whether replicas use them or not
 
-    Raises ValueError where one is no whole number >= 0.
+    Raises ValueError where a number of GPUs is no whole number >= 0, or the price is negative.
     """
 
     name: str
     node_gpus: tuple[int, ...]
     gpus_closed: int = 0
+    to_come: NodesToCome | None = None
+    paid_usd_per_hour: float = 0.0
 
     def __post_init__(self) -> None:
         for gpus in self.node_gpus:
             require_count(f"the GPUs of a node of pool {self.name}", gpus)
+        require_number(f"the price of the nodes that pool {self.name} keeps", self.paid_usd_per_hour)
+
+    def nodes_with(self, num_to_come: int) -> tuple[int, ...]:
+        """GPUs of each node once so many of those to come exist."""
+        gpus = self.to_come.gpus if self.to_come is not None else 0
+        return (*self.node_gpus, *(gpus for _ in range(num_to_come)))
+
+    @property
+    def most_nodes(self) -> tuple[int, ...]:
+        """GPUs of each node, those that do not exist yet included."""
+        return self.nodes_with(self.to_come.most if self.to_come is not None else 0)
 
 
 @dataclass(frozen=True, slots=True)

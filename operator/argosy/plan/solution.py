@@ -58,6 +58,8 @@ class PlanReasonCode(StrEnum):
     FLOOR_UNMET = "FloorUnmet"
     GREEDY = "Greedy"
     """The solver was stopped before it had anything better than the greedy rule's plan."""
+    NODES_TO_COME = "NodesToCome"
+    """Nodes that the plan uses do not exist yet."""
     NO_DEMAND = "NoDemand"
     QUOTA = "Quota"
     """A quota leaves no more replicas."""
@@ -122,6 +124,7 @@ class Plan:
     shortfalls: one per cell that is not served whole, in order of names; a cell without demand
         has none
     unmet_floors: per sharing group below its floor, the number of missing replicas
+    to_come: per pool, the number of nodes that do not exist yet and that its replicas need, if any
     """
 
     replicas: Mapping[DeploymentKey, int]
@@ -132,3 +135,4 @@ class Plan:
     reasons: tuple[PlanReason, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     unmet_floors: Mapping[GroupName, int] = field(default_factory=dict)
+    to_come: Mapping[str, int] = field(default_factory=dict)

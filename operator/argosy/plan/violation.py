@@ -37,6 +37,7 @@ class ViolationCode(StrEnum):
     OVER_BUDGET = "OverBudget"
     COST_WRONG = "CostWrong"
     DOES_NOT_FIT = "DoesNotFit"
+    TOO_MANY_NODES = "TooManyNodes"
     REPORT_WRONG = "ReportWrong"
 
 

@@ -48,6 +48,7 @@ from argosy.rollout import (
     MarkVictim,
     PlacePod,
     ProtectReplicas,
+    ReleasePod,
     RestoreDeployment,
     ScaleDeployment,
     Step,
@@ -102,6 +103,8 @@ class Actor:
                 await self._mark(pod, cost)
             case PlacePod(pod, node):
                 await self._place(pod, node)
+            case ReleasePod(pod):
+                await self._release(pod)
             case DeleteDeployment(key):
                 await self._api.delete(DEPLOYMENTS, key)
                 await self._api.delete(DISRUPTION_BUDGETS, key)
@@ -242,6 +245,12 @@ class Actor:
             }
         }
         self._store.put("pods", await self._api.merge(PODS, pod, body))
+
+    async def _release(self, pod: str) -> None:
+        """Remove Argosy's gate of a pod, which keeps the node selector of its pool."""
+        if self._store.of("pods").get(pod) is not None:
+            body = {"spec": {"schedulingGates": [{"$patch": "delete", "name": PLACEMENT_GATE}]}}
+            self._store.put("pods", await self._api.merge(PODS, pod, body))
 
     async def _create_plan(self, plan: FleetPlan) -> None:
         self._ensure_leader()

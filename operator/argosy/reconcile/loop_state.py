@@ -20,6 +20,7 @@ from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Measured, Snapshots
+from argosy.reconcile.watch.template_trials import TemplateTrials
 from argosy.settings import OperatorSettings
 from argosy.snapshot import TelemetryReading
 from argosy.snapshot.fleet import FleetSnapshot, RoutingView
@@ -40,6 +41,7 @@ class LoopState:
     actor: Actor
     routing: Callable[[], RoutingView]
     profile_files: ProfileFiles
+    trials: TemplateTrials
     metrics: Metrics
     revisions: SeenRevisions
     cluster: ClusterIdentity
@@ -55,6 +57,7 @@ class LoopState:
         routing = self.routing()
         self.revisions.see(self.snapshots.plan_names(), routing.envoys)
         now_s = self.clock.now_s()
-        refused = self.refused_writes.known(now_s)
-        measured = Measured(self.reading, routing, self.profile_files.view, self.revisions.largest, refused)
+        refused, untaken = self.refused_writes.known(now_s), self.trials.refusals
+        view = self.profile_files.view
+        measured = Measured(self.reading, routing, view, self.revisions.largest, refused, untaken)
         return self.snapshots.take(measured, now_s, self.clock.monotonic_s())

@@ -93,6 +93,12 @@ class Metrics:
         self.autoscaled = self._gauge(
             "autoscaled_deployments", "Deployments whose number of replicas an autoscaler sets"
         )
+        self.nodes_to_come = self._gauge(
+            "nodes_to_come", "Nodes that the plan uses and that an autoscaler has still to bring", "pool"
+        )
+        self.provisioning_seconds = self._gauge(
+            "node_provisioning_seconds", "How long a new node took, from the replica that waited", "pool"
+        )
         self.refused = self._gauge(
             "refused_variants",
             "Variants whose replicas the cluster refuses and that are left alone for a while",
@@ -245,6 +251,7 @@ class Metrics:
         self.fleet_missing.set(bool(decision.fleet_gone))
         self.contested.set(decision.num_contested)
         self.autoscaled.set(decision.num_autoscaled)
+        self._show_nodes(decision)
         self.refused.clear()
         for refuser, number in decision.refused.items():
             self.refused.labels(refuser).set(number)
@@ -260,10 +267,21 @@ class Metrics:
         self.show_demand({key: each.rate_per_s for key, each in decision.memory.forecasts.items()})
         self._show_observed(decision.observed)
 
+    def _show_nodes(self, decision: Decision) -> None:
+        """Nodes that autoscalers bring."""
+        for gauge, by_pool in (
+            (self.nodes_to_come, decision.nodes_to_come),
+            (self.provisioning_seconds, decision.provisioning_s),
+        ):
+            gauge.clear()
+            for pool, value in by_pool.items():
+                gauge.labels(pool).set(value)
+
     def forget_decisions(self) -> None:
         """Another process leads: its series would be there twice."""
         for gauge in (
             *(self.leaving, self.unserved, self.replicas_ready, self.running_cost, self.budget, self.demand),
+            *(self.nodes_to_come, self.provisioning_seconds),
             self.refused,
             *self._observed,
         ):

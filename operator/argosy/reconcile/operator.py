@@ -49,6 +49,7 @@ from argosy.reconcile.reporting.troubles import Troubles
 from argosy.reconcile.revisions import SeenRevisions
 from argosy.reconcile.watch.profile_files import ProfileFiles
 from argosy.reconcile.watch.snapshots import Snapshots
+from argosy.reconcile.watch.template_trials import TemplateTrials
 from argosy.reconcile.watch.watches import Change, Listeners, Watches
 from argosy.reconcile.worker import DecisionWorker
 from argosy.route.counters import cell_of
@@ -130,6 +131,7 @@ class _Process:
             actor=Actor(api, self._store, clock, troubles, lambda: leadership.is_leader),
             routing=lambda: self._publisher.view(self._envoy_leases.others),
             profile_files=ProfileFiles(api, clock, troubles),
+            trials=TemplateTrials(api),
             metrics=self._metrics,
             revisions=SeenRevisions(settings.state_dir, cluster),
             cluster=cluster,

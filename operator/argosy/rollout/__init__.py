@@ -1,7 +1,7 @@
 """Safe, reversible steps from what runs to what is planned."""
 
 from argosy.rollout.disruptions import protection_steps
-from argosy.rollout.gates import assign_nodes
+from argosy.rollout.gates import assign_nodes, release_for_nodes
 from argosy.rollout.orphans import orphan_steps
 from argosy.rollout.replica_sets import replica_set_steps
 from argosy.rollout.steps import (
@@ -14,6 +14,7 @@ from argosy.rollout.steps import (
     MarkVictim,
     PlacePod,
     ProtectReplicas,
+    ReleasePod,
     RestoreDeployment,
     ScaleDeployment,
     Step,
@@ -32,6 +33,7 @@ __all__ = [
     "MarkVictim",
     "PlacePod",
     "ProtectReplicas",
+    "ReleasePod",
     "RestoreDeployment",
     "RolloutInputs",
     "ScaleDeployment",
@@ -41,6 +43,7 @@ __all__ = [
     "describe",
     "orphan_steps",
     "protection_steps",
+    "release_for_nodes",
     "replica_set_steps",
     "rollout_steps",
 ]

@@ -1,11 +1,11 @@
 """Which surplus replica gives way where planned replicas find no room.
 
-Owns the way out of a deadlock: new replicas need the GPUs of surplus ones, which stay until the new
-ones are Ready. The last replica that serves a group, or a cell of it, gives way only where its users
-allow an interruption (`Target.may_interrupt`) and a planned replica of its own group fits where it is: else a
-group that has room for one replica only keeps the one it has, and its status reports what is missing. Nor do
-replicas on nodes that take no new ones: nothing could start in their place. Input: `RolloutInputs`.
-Output: the Deployments that let one replica go.
+Owns the way out of a deadlock: new replicas need the GPUs of surplus ones, or what these take of a quota,
+and the surplus stays until the new ones are Ready. The last replica that serves a group, or a cell of it,
+gives way only where its users allow an interruption (`Target.may_interrupt`) and a planned replica of its own
+group fits where it is: else a group that has room for one replica only keeps the one it has, and its status
+reports what is missing. Nor do replicas on nodes that take no new ones: nothing could start in their place.
+Input: `RolloutInputs`. Output: the Deployments that let one replica go.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ def giving_way(inputs: RolloutInputs) -> frozenset[DeploymentKey]:
 def _choose(
     pool: str, starved: list[Target], inputs: RolloutInputs, spared: frozenset[GroupName]
 ) -> Target | None:
-    """The Deployment of a pool that gives way, not of the groups that are spared; None where none may."""
-    members = [t for t in inputs.targets if t.pool == pool]
+    """The Deployment that gives way, not of the groups that are spared; None where none may.
+
+    It is of the same pool, or, where a quota is used up, of the same namespace.
+    """
+    quotas = {t.key.namespace for t in starved if t.key in inputs.quota_starved}
+    members = [t for t in inputs.targets if t.pool == pool or (quotas and t.key.namespace in quotas)]
     if any(_is_draining(t, inputs) for t in members) or any(_is_loading(t, inputs) for t in starved):
         return None
     able = [t for t in members if t.group not in spared and _may_give_way(t, starved, inputs)]

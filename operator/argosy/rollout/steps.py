@@ -82,6 +82,13 @@ class PlacePod:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleasePod:
+    """Remove a pod's scheduling gate without a node: an autoscaler brings one only for a pod that it sees."""
+
+    pod: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteDeployment:
     """Delete a Deployment that has no pod left and no planned replica, and its PodDisruptionBudget."""
 
@@ -131,6 +138,7 @@ Step = (
     | RestoreDeployment
     | MarkVictim
     | PlacePod
+    | ReleasePod
     | DeleteDeployment
     | DeletePod
     | AdoptReplicaSet
@@ -152,8 +160,8 @@ def describe(step: Step) -> str:
             return f"set back Deployment {workload.key} with {count}"
         case MarkVictim(pod, cost):
             return f"{'mark' if cost else 'unmark'} pod {pod} as the first to be removed"
-        case PlacePod(pod, node):
-            return f"place pod {pod} on node {node}"
+        case PlacePod() | ReleasePod():
+            return _place_text(step)
         case DeleteDeployment(key):
             return f"delete the empty Deployment {key}"
         case DeletePod(pod):
@@ -167,6 +175,12 @@ def describe(step: Step) -> str:
             return f"let evictions leave at least {count} of Deployment {key} ready"
         case EndProtection(key):
             return f"delete the PodDisruptionBudget of Deployment {key}"
+
+
+def _place_text(step: PlacePod | ReleasePod) -> str:
+    if isinstance(step, PlacePod):
+        return f"place pod {step.pod} on node {step.node}"
+    return f"let pod {step.pod} wait for a node that an autoscaler brings"
 
 
 def rollout_steps(inputs: RolloutInputs) -> tuple[Step, ...]:

@@ -67,6 +67,7 @@ class RolloutInputs:
     leaving: keys of pods on leaving nodes that should be replaced on others: they serve until then
     closed: keys of pods on nodes that take no new ones, the leaving ones included
     without_room: planned replicas, by Deployment, that only wait for free GPUs
+    quota_starved: Deployments whose missing replicas wait for room in a quota of their namespace
     unrouted: keys of ready pods to which Envoys do not send requests (yet): they stand for nothing
     protected: replicas that the PodDisruptionBudget of each Deployment keeps ready, where it has one
     """
@@ -80,6 +81,7 @@ class RolloutInputs:
     leaving: frozenset[str] = frozenset()
     closed: frozenset[str] = frozenset()
     without_room: Mapping[DeploymentKey, int] = field(default_factory=dict)
+    quota_starved: frozenset[DeploymentKey] = frozenset()
     unrouted: frozenset[str] = frozenset()
     protected: Mapping[DeploymentKey, int] = field(default_factory=dict)
 

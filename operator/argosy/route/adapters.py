@@ -1,8 +1,8 @@
 """Requests that name a LoRA adapter: which classes take them, and which clusters.
 
-Owns the routes of adapters within an entry. Input: an entry, the models of its class, the endpoints that may
-serve it. Output: `AdapterRoute`s. A request for an adapter goes only to replicas that hold it; while none does,
-it is refused with a sentence that names the adapter.
+Owns the routes of adapters within an entry. Input: an entry, the models of its class, the endpoints that
+may serve it. Output: `AdapterRoute`s. A request for an adapter goes only to replicas that hold it; while none
+does, it is refused with a sentence that names the adapter.
 """
 
 from __future__ import annotations

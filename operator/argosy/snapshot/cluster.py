@@ -78,6 +78,7 @@ class NodeState:
     """A node, and what it can run. `allocatable` counts healthy devices by resource name.
 
     capacity: the same with those that are unhealthy; empty where it was not read
+    created_s: seconds since the epoch; None where it is not known
     announcement: what other fields than taints say of its removal, as the end of a sentence; or empty
     """
 
@@ -89,6 +90,7 @@ class NodeState:
     taints: tuple[Taint, ...] = ()
     announcement: str = ""
     capacity: Mapping[str, int] = field(default_factory=dict)
+    created_s: float | None = None
 
     def unhealthy(self, resource: str) -> int:
         """Devices that it has and that its device plugin reports as unhealthy."""

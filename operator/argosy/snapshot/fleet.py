@@ -24,6 +24,9 @@ from argosy.snapshot.scaling.autoscalers import AUTOSCALERS, AutoscalerState, Co
 from argosy.snapshot.seen import KindState, ObjectRef, Seen
 from argosy.snapshot.telemetry import TelemetryReading
 
+TemplateKey = tuple[ModelKey, str]
+"""A ServedModel and the name of a pool: what its engines' pods look like there."""
+
 
 @dataclass(frozen=True, slots=True)
 class EnvoyState:
@@ -106,6 +109,7 @@ class FleetSnapshot:
     invalid: objects that the API server holds but that cannot be read; decisions leave them out
     profile_files: files that ServedModels name, with their contents; a file in neither map does not exist
     unread_profiles: files that could not be fetched yet, each with the API server's error
+    template_refusals: what the API server says to pod templates that it does not take
     seen: how complete the snapshot is
     monotonic_s: the process's monotonic clock, which is never set: it measures how long a look has lasted
     remembered_revision: the largest FleetPlan revision that this process or one before it has seen
@@ -136,6 +140,7 @@ class FleetSnapshot:
     invalid: tuple[InvalidObject, ...] = ()
     profile_files: Mapping[ProfileFileKey, bytes] = field(default_factory=dict)
     unread_profiles: Mapping[ProfileFileKey, str] = field(default_factory=dict)
+    template_refusals: Mapping[TemplateKey, str] = field(default_factory=dict)
     seen: Seen = field(default_factory=Seen)
     monotonic_s: float = 0.0
     remembered_revision: int = 0

@@ -64,6 +64,7 @@ def node_state(node: Object) -> NodeState:
         ),
         announcement=_announcement(node["metadata"], status),
         capacity=_devices(status.get("capacity") or {}),
+        created_s=seconds_of(node["metadata"].get("creationTimestamp")),
     )
 
 

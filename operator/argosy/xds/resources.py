@@ -28,7 +28,10 @@ written into a connection that is just being closed costs a retry."""
 
 def resources_of(table: RouteTable) -> tuple[EnvoyMessage, ...]:
     """All of Envoy's resources for this table: clusters, assignments, listener, routes."""
-    refuses = any(not each.backends for entry in table.routes for each in (entry, *entry.adapters))
+    refuses = any(
+        not entry.backends or any(not adapter.backends for adapter in entry.adapters)
+        for entry in table.routes
+    )
     kinds_of_cluster = (hop.tcp_cluster_of, cluster_of, waiting.waiting_cluster_of, waiting.any_cluster_of)
     kinds_of_assignment = (hop.tcp_assignment_of, assignment_of, waiting.waiting_assignment_of)
     return (

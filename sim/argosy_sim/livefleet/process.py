@@ -30,6 +30,7 @@ from argosy_sim.livefleet.addresses import AddressClaim
 from argosy_sim.livefleet.control import ControlServer
 from argosy_sim.livefleet.event_log import EventLog
 from argosy_sim.livefleet.host.attachment import Attachment, Place
+from argosy_sim.livefleet.kubelet.autoscaler import Autoscaler
 from argosy_sim.livefleet.kubelet.kube_api import KubeApi
 from argosy_sim.livefleet.kubelet.kubelet import VirtualKubelet
 from argosy_sim.livefleet.kubelet.log_endpoint import LogEndpoint, ServingCertificate
@@ -114,8 +115,7 @@ async def run(options: FleetOptions) -> None:
     options.layout.prepare()
     async with AsyncExitStack() as stack:
         stack.callback(options.layout.clear)
-        heartbeats, kubelet = await _start(options, stack)
-        running = [asyncio.create_task(heartbeats.run()), asyncio.create_task(kubelet.run())]
+        running = [asyncio.create_task(each.run()) for each in await _start(options, stack)]
         for task in running:  # neither ends but by a bug
             task.add_done_callback(lambda _: ended.set())
         await ended.wait()
@@ -128,7 +128,9 @@ async def run(options: FleetOptions) -> None:
     _log.info("the live fleet has ended")
 
 
-async def _start(options: FleetOptions, stack: AsyncExitStack) -> tuple[Heartbeats, VirtualKubelet]:
+async def _start(
+    options: FleetOptions, stack: AsyncExitStack
+) -> tuple[Heartbeats, VirtualKubelet, Autoscaler]:
     """Bring everything up in the order of need; the stack takes it down in reverse."""
     started_at_s = time.time()
     layout = options.layout
@@ -159,7 +161,7 @@ async def _start(options: FleetOptions, stack: AsyncExitStack) -> tuple[Heartbea
     )
     if spec.taint:
         _log.info("GPUPools need the toleration {key: %s, operator: Exists}", TAINT["key"])
-    return heartbeats, kubelet
+    return heartbeats, kubelet, Autoscaler(api, spec, heartbeats, kubelet, events, place.host_ip)
 
 
 async def _find_place(options: FleetOptions, api: KubeApi, stack: AsyncExitStack) -> Place:

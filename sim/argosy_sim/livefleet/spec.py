@@ -4,6 +4,7 @@ Input: YAML. Output: a `LiveFleetSpec`, or `SpecError` that names the field.
 
     nodes:
       - {name: l40s, gpuProduct: NVIDIA-L40S, gpus: 2, count: 6, zone: zone-a}
+      - {name: h200, gpuProduct: NVIDIA-H200, gpus: 1, count: 0, most: 2, bringSeconds: 5, emptySeconds: 30}
     taint: false
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from argosy.errors import SpecError
@@ -33,14 +34,28 @@ class NodeGroup(_Model):
 
     `gpu_product` is the value of the label nvidia.com/gpu.product. `labels` come on top of
     those that NVIDIA's feature discovery would set.
+
+    `most`: an autoscaler brings further nodes up to so many, each `bring_seconds` after a pod found no room,
+    and takes those beyond `count` away that were empty for `empty_seconds`. Absent: it brings none.
     """
 
     name: _Name
     gpu_product: Annotated[str, Field(min_length=1, max_length=63)]
     gpus: Annotated[int, Field(ge=1, le=16)]
-    count: Annotated[int, Field(ge=1, le=1000)]
+    count: Annotated[int, Field(ge=0, le=1000)]
+    most: Annotated[int, Field(ge=1, le=1000)] | None = None
+    bring_seconds: Annotated[float, Field(ge=0)] = 2.0
+    empty_seconds: Annotated[float, Field(ge=0)] = 30.0
     zone: Annotated[str, Field(min_length=1, max_length=63)] = "zone-a"
     labels: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _has_nodes(self) -> NodeGroup:
+        if self.most is None and not self.count:
+            raise ValueError(f"{self.name}: count is 0; set most to let nodes come, or count to at least 1")
+        if self.most is not None and self.most < self.count:
+            raise ValueError(f"{self.name}: most is {self.most} and count {self.count}; raise most")
+        return self
 
 
 class LiveFleetSpec(_Model):

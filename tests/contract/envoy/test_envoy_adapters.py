@@ -32,9 +32,7 @@ async def test_an_adapters_requests_reach_only_the_replicas_that_hold_it(world: 
 
     async def reaches(model: str, *names: str) -> None:
         async def holds() -> bool:
-            found = await reached(model)
-            print(model, found)
-            return set(found) == set(names)
+            return set(await reached(model)) == set(names)
 
         await world.until_async(holds)
 

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from argosy.plan.check import violations
-from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit, Quota
+from argosy.plan.problem import Cell, NodesToCome, Option, PlanProblem, PoolLimit, Quota
 from argosy.plan.solution import Plan
 from argosy.plan.solve import solve
 from argosy.plan.solver.search import SolveLimits
@@ -83,7 +84,7 @@ def num_staying(problem: PlanProblem, counts: Counts) -> int | None:
         for stay in ways
         if all(
             packs(
-                p.node_gpus,
+                p.most_nodes,
                 [
                     o.gpus
                     for o, n in zip(problem.options, stay, strict=True)
@@ -110,7 +111,7 @@ def allowed(problem: PlanProblem, counts: Counts) -> bool:
 
 
 def trials(problem: PlanProblem) -> Iterator[Counts]:
-    nodes = {p.name: p.node_gpus for p in problem.pools}
+    nodes = {p.name: p.most_nodes for p in problem.pools}
     able = {option for (_, option) in problem.capacity_per_s}
     most = [
         sum(n // o.gpus for n in nodes[o.pool]) + o.closed_replicas + o.leaving_replicas
@@ -127,6 +128,19 @@ def trials(problem: PlanProblem) -> Iterator[Counts]:
         counts = {o.name: n for o, n in zip(problem.options, numbers, strict=True)}
         if allowed(problem, counts):
             yield counts
+
+
+def node_costs(problem: PlanProblem, counts: Counts) -> Iterator[float]:
+    """$/h of the nodes that have to come, and of those that are paid for and not used."""
+    for pool in problem.pools:
+        its = [o for o in problem.options if o.pool == pool.name]
+        used = sum(o.price_usd_per_hour * counts[o.name] for o in its)
+        yield max(0.0, pool.paid_usd_per_hour - used)
+        if (nodes := pool.to_come) is not None:
+            groups = [o.gpus for o in its for _ in range(counts[o.name])]
+            number = min(n for n in range(nodes.most + 1) if packs(pool.nodes_with(n), groups))
+            waits = nodes.delay_s / problem.transition_horizon_s
+            yield max(0, number - nodes.asked) * nodes.price_usd_per_hour * waits
 
 
 def rank(problem: PlanProblem, counts: Counts) -> tuple[float, ...]:
@@ -157,6 +171,7 @@ def rank(problem: PlanProblem, counts: Counts) -> tuple[float, ...]:
         )
         for o in problem.options
     )
+    cost += math.fsum(node_costs(problem, counts))
     floors = [level[p] for p in (1, 0) for level in (lost_floor, unmet)]
     rates = [level[p] for p in (1, 0) for level in (lost, missing)]
     staying = num_staying(problem, counts) or 0
@@ -183,6 +198,35 @@ def test_no_other_counts_are_better_beside_deployments_that_get_no_more(problem:
     plan = solve(problem, SolveLimits(gap=0.0))
     assert as_found(problem, plan) == best
     assert violations(problem, plan) == ()
+
+
+@st.composite
+def autoscaled_problems(draw: st.DrawFn) -> PlanProblem:
+    """Some nodes do not exist yet, and some are paid for anyhow."""
+    problem = draw(tiny_problems(sizes=draw(st.sampled_from(((1, 2), (2, 3))))))
+    to_come = st.builds(
+        NodesToCome,
+        most=st.integers(0, 2),
+        gpus=st.integers(1, 4),
+        asked=st.integers(0, 2),
+        delay_s=st.sampled_from((0.0, 60.0, 600.0)),
+        price_usd_per_hour=st.sampled_from((0.0, 2.0)),
+    )
+    pools = tuple(
+        replace(p, to_come=draw(to_come), paid_usd_per_hour=draw(st.sampled_from((0.0, 1.5))))
+        for p in problem.pools
+    )
+    return replace(problem, pools=pools)
+
+
+@given(autoscaled_problems())
+@settings(max_examples=120, deadline=None)
+def test_no_other_counts_are_better_where_nodes_have_to_come(problem: PlanProblem) -> None:
+    best = min(rank(problem, counts) for counts in trials(problem))
+    plan = solve(problem, SolveLimits(gap=0.0))
+    assert as_found(problem, plan) == best
+    assert violations(problem, plan) == ()
+    assert plan.report.objective_usd_per_hour == pytest.approx(best[-1], abs=1e-5)
 
 
 @given(tiny_problems(most_leaving=2))

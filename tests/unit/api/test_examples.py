@@ -1,4 +1,4 @@
-"""`examples/small` and `examples/large`: valid, complete, and what the documents say they are."""
+"""`examples/small`, `large` and `autoscaled`: valid, complete, and what the documents say they are."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ def objects(name: str) -> list[CustomResource]:
 )
 def test_a_set_holds_what_it_promises(name: str, expected: dict[str, int]) -> None:
     assert Counter(obj.KIND for obj in objects(name)) == expected
+
+
+def test_the_autoscaled_pool_starts_at_zero_nodes() -> None:
+    [pool] = objects("autoscaled")
+    assert isinstance(pool, GPUPool)
+    assert pool.spec.nodes is not None
+    assert (pool.spec.nodes.min, pool.spec.nodes.max, pool.spec.provisioning_seconds) == (0, 6, 240)
 
 
 @pytest.mark.parametrize("name", ["small", "large"])

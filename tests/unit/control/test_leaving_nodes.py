@@ -342,7 +342,7 @@ def test_replicas_of_a_pool_whose_selector_matches_nothing_any_more_stay_until_i
     assert (set(world.pods), set(world.serving_over_time)) == (before, {4})
     status, reason, message = ready(world)
     assert (status, reason) == ("False", "NoNodes")
-    assert "nvidia.com/gpu.product=typo; add such a node or correct spec.nodeSelector" in message
+    assert "nvidia.com/gpu.product=typo; add such a node, correct spec.nodeSelector, or set" in message
     world.apply(a_pool())
     world.settle()
     assert (set(world.pods), ready(world)[:2]) == (before, ("True", "Ready"))

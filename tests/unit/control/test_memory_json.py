@@ -13,9 +13,15 @@ import numpy as np
 import pytest
 from recalibration_windows import KEY, learn, some
 
-from argosy.control.memory import ControlMemory, EventKey, PlanningMemory, TrafficMemory, WeightMemory
+from argosy.control.memory import (
+    ControlMemory,
+    EventKey,
+    PlanningMemory,
+    Quarantine,
+    TrafficMemory,
+    WeightMemory,
+)
 from argosy.control.memory_json import FORMAT_VERSION, memory_from_json, memory_to_json
-from argosy.control.refused.memory import Quarantine
 from argosy.demand.forecast import Basis, ClassForecast, DemandHistory, observe
 from argosy.demand.history import ClassHistory
 from argosy.keys import CellName, ClassKey, DeploymentKey, NamespacedName

@@ -14,7 +14,7 @@ import pytest
 from small_fleet import a_pool
 
 from argosy.api.engine.pod import EnginePod
-from argosy.api.engine_flags import RESERVED_FLAGS
+from argosy.api.engine.reserved import OF_FIELDS
 from argosy.api.servedmodel import Engine
 from argosy.keys import GroupName, ModelKey
 from argosy.manifests import EngineWorkload, deployment_manifest, deployment_name, pod_template
@@ -114,7 +114,7 @@ def test_no_flag_is_given_twice() -> None:
     args = container()["args"]
     ours = [a for a in args if a.startswith("--") and a not in ENGINE.args]
     assert len(set(ours)) == len(ours)
-    assert set(ours) <= set(RESERVED_FLAGS)
+    assert set(ours) <= set(OF_FIELDS)
 
 
 def test_the_pod_asks_for_its_gpus_on_its_pools_nodes() -> None:

@@ -14,7 +14,8 @@ from builders import a_model, a_pool
 from small_fleet import World
 
 from argosy.api.engine.pod import EnginePod
-from argosy.api.engine_flags import ENGINE_FLAGS, RESERVED_FLAGS, FlagValue
+from argosy.api.engine.reserved import OF_FIELDS
+from argosy.api.engine_flags import ENGINE_FLAGS, FlagValue
 from argosy.api.servedmodel import Engine
 from argosy.control.candidates.variants import variants_of
 from argosy.manifests.engine_args import engine_args
@@ -67,6 +68,7 @@ POD: dict[str, Any] = {
     "priorityClassName": "high",
     "securityContext": {"runAsUser": 5},
     "podSecurityContext": {"fsGroup": 5},
+    "podTemplatePatch": {"spec": {"hostname": "a"}},
 }
 """That each of them changes the pod is shown in test_engine_pod.py."""
 OWN_ENGINE: dict[str, Any] = {
@@ -170,9 +172,8 @@ def test_lora_flags_are_left_out_while_lora_is_off() -> None:
 
 
 def test_every_flag_and_short_form_is_reserved_once() -> None:
-    assert len(set(RESERVED_FLAGS)) == len(RESERVED_FLAGS)
-    assert {flag.flag for flag in ENGINE_FLAGS} <= set(RESERVED_FLAGS)
-    assert {"-tp", "-pp", "-q"} <= set(RESERVED_FLAGS)
+    assert {flag.flag for flag in ENGINE_FLAGS} <= set(OF_FIELDS)
+    assert {"-tp", "-pp", "-q"} <= set(OF_FIELDS)
 
 
 def test_a_users_own_arguments_come_last_and_untouched() -> None:

@@ -124,6 +124,7 @@ CHANGES: dict[str, Any] = {
     "priorityClassName": "high",
     "securityContext": {"readOnlyRootFilesystem": True},
     "podSecurityContext": {"fsGroup": 3},
+    "podTemplatePatch": {"metadata": {"labels": {"a": "b"}}},
 }
 
 

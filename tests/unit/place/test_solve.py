@@ -1,7 +1,9 @@
 """Stories of placement: where new replicas go, which pods leave, and what finds no room."""
 
 import pickle
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -196,3 +198,12 @@ def test_a_placement_survives_the_way_to_the_worker_and_back() -> None:
     placement = placed(PlacementProblem(nodes({"n1": 2}), (), (want("chat", 3),)))
     assert pickle.loads(pickle.dumps(placement)) == placement
     assert pickle.loads(pickle.dumps(solve)) is solve
+
+
+def test_ctrl_c_stays_the_handlers_of_this_process_whatever_was_solved() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    placed(PlacementProblem(nodes({"n1": 2, "n2": 2}), (), (want("chat", 3),)))
+    status = Path("/proc/self/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    signal.signal(signal.SIGINT, before)
+    assert caught >> (signal.SIGINT - 1) & 1

@@ -136,6 +136,10 @@ SENTENCES: dict[ViolationCode, tuple[dict[str, Any], str]] = {
         "GPUPool l40s should hold 4 replicas of 1 GPU: nodes with room for all are needed, "
         "it has nodes of 1, 2 GPUs",
     ),
+    ViolationCode.TOO_MANY_NODES: (
+        {"to_come": {"l40s": 1}},
+        "GPUPool l40s should get 1 node: at most 0 may come",
+    ),
     ViolationCode.REPORT_WRONG: (
         {"report": replace(GOOD.report, bound_usd_per_hour=3.0)},
         "the report's bound is 3.0 $/h: at most its objective of 2.0 $/h is needed",

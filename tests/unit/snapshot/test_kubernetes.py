@@ -351,6 +351,31 @@ def test_a_deployment_whose_pods_are_refused_holds_the_words_without_the_pods_ch
     assert deployment_state(refusal("x", "False")).pods_refused == ""
 
 
+def test_a_deployment_whose_replica_set_is_refused_holds_the_words_and_since_when() -> None:
+    row = {
+        "type": "Progressing",
+        "status": "False",
+        "reason": "ReplicaSetCreateError",
+        "message": 'Failed to create new replica set "a-5d": replicasets.apps "a-5d" is forbidden: no',
+        "lastTransitionTime": "1970-01-01T00:02:00Z",
+    }
+    found = deployment_state({"metadata": {"name": "a"}, "status": {"conditions": [row]}})
+    assert (found.pods_refused, found.refused_since_s) == (row["message"], 120.0)
+    late = {**row, "reason": "ProgressDeadlineExceeded"}
+    assert deployment_state({"metadata": {"name": "a"}, "status": {"conditions": [late]}}).pods_refused == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"), [("Unschedulable", "0/2 nodes are available: no"), ("Gated", "")]
+)
+def test_a_pod_without_a_node_holds_the_schedulers_words(reason: str, words: str) -> None:
+    message = (
+        "0/2 nodes are available: no. preemption: 0/2 nodes are available: 2 No preemption victims found."
+    )
+    row = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+    assert pod_state({"metadata": {}, "status": {"conditions": [row]}}).unschedulable == words
+
+
 @pytest.mark.parametrize(
     ("status", "address"),
     [

@@ -34,6 +34,11 @@ _OF_THE_OBJECT = {
     "InvalidSpec": (
         "The object cannot be read, so no decision uses it: {problem}. Correct it and apply it again."
     ),
+    "FlagUnjudged": (
+        "The object is in use. spec.engine.args: {flags} is no flag of vLLM {first} to {last}, and the tag of"
+        " spec.engine.image ({image}) names none of these versions, so whether engines start with it is not"
+        " known; use an image whose name holds vllm, with a tag such as v{first}.0, or correct the argument."
+    ),
 }
 
 _OF_REFERENCES = {
@@ -142,6 +147,10 @@ _OF_REPLICAS = {
         "{ready} of {desired} replicas are ready; the scheduler finds no node for {what}: {problem}."
         " {remedy}."
     ),
+    "PodTemplateRefused": (
+        "spec.engine of ServedModel {model} makes no pod for GPUPool {pool}: {fault}; correct it there and"
+        " apply it again."
+    ),
     "PodsGated": "{ready} of {desired} replicas serve; {waiting}.",
     "DeploymentHeld": (
         "{ready} of {desired} replicas get requests; the deletion of Deployment {deployment} was requested at"
@@ -169,7 +178,8 @@ _OF_REPLICAS = {
         " or {until_s} s have passed; check the network between the operator, Envoy and the nodes."
     ),
     "NoNodes": (
-        "spec.nodeSelector: no usable node carries {selector}; add such a node or correct spec.nodeSelector."
+        "spec.nodeSelector: no usable node carries {selector}; add such a node, correct spec.nodeSelector, or"
+        " set spec.nodes.max where an autoscaler brings nodes."
     ),
     "NodesShared": (
         "{nodes}: spec.nodeSelector of GPUPool {older} and of GPUPool {younger} select them; they belong to"
@@ -187,6 +197,21 @@ _OF_REPLICAS = {
     "NodesLeaving": (
         "It is served, and {nodes}; no other node has room for the successors of {replicas}: add a node to"
         " GPUPool {pool}."
+    ),
+    "NodesToCome": (
+        "{ready} of {desired} replicas get requests; {waiting} since {since} for nodes of GPUPool {pool} that"
+        " do not exist yet: an autoscaler brings one in about {delay_s} s. If none has come by {until}, other"
+        " hardware is tried."
+    ),
+    "NodesMayCome": (
+        "No node takes new replicas now; up to {most} come where replicas wait for them (spec.nodes.max is"
+        " {max}), each in about {delay_s} s."
+    ),
+    "NodesNotComing": (
+        "pool {pool}: replicas waited for {waited_s} s and no node came (spec.nodes.max is {max}, {number}"
+        " exist); until {until} none is asked for, and other hardware is used where there is any. Look at the"
+        " autoscaler's log and at the events of the pods: a quota, a zone without such machines, or a node"
+        " group whose labels or taints are not those of spec.nodeSelector and spec.tolerations."
     ),
     "ModelTooLarge": (
         "spec.parallelShapes: {model_id} fits no pool ({detail}); allow a larger tensorParallel, lower"

@@ -52,6 +52,9 @@ def condition_column(name: str, *, field: str = "status", wide: bool = False) ->
 AGE = Column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created.")
 
 
+PATCH_FIELD = "podTemplatePatch"
+"""The one field whose content is in no schema: a null in it means "remove"."""
+
 _NEVER_CREATED = "~"
 """Sorts after every time: an object that was never in an API server yields to those that were."""
 
@@ -204,9 +207,14 @@ def status_body(status: Value) -> dict[str, Any]:
 
 
 def without_nulls(value: Any) -> Any:
-    """As the API server does: a null for a field that is not nullable means "not set"."""
+    """As the API server does: a null for a field that is not nullable means "not set"; it keeps those of a
+    field that is in no schema."""
     if isinstance(value, Mapping):
-        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+        return {
+            name: item if name == PATCH_FIELD else without_nulls(item)
+            for name, item in value.items()
+            if item is not None
+        }
     if isinstance(value, list | tuple):
         return [without_nulls(item) for item in value]
     return value

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from argosy.api.engine.patch import GPU_RESOURCES
 from argosy.api.engine.volumes import Volume, VolumeMount, mounts_rules
 from argosy.api.schema.pod_labels import PodLabels, pod_labels_rule
 from argosy.api.schema.rule import Rule
@@ -21,16 +22,6 @@ from argosy.api.schema.value import LABEL_NAME, KeyedBy, Value
 Text = Annotated[str, Field(max_length=253)]
 """A name or a path that the API server checks."""
 Quantities = Annotated[Mapping[str, Annotated[str, Field(max_length=32)]], Field(max_length=16)]
-
-GPU_RESOURCES = (
-    "nvidia.com/gpu",
-    "nvidia.com/mig-",
-    "amd.com/gpu",
-    "gpu.intel.com/",
-    "habana.ai/gaudi",
-    "google.com/tpu",
-)
-"""How names of resources begin that are GPUs: a GPUPool and a parallel shape set them."""
 
 
 def _one_of(name: str, path: str, attributes: Mapping[str, str]) -> Rule:
@@ -290,6 +281,15 @@ class EnginePod(Value):
             "Security settings of the pod (its securityContext). What is absent is as Pod Security"
             " `restricted` needs it: user 2000 of vLLM's images, group 0."
         ),
+    )
+
+    pod_template_patch: Annotated[Mapping[str, Any], Field(max_length=2)] = Field(
+        {},
+        description=(
+            "Strategic merge patch of the finished pod template (metadata, spec), for what no field sets: at"
+            " most 16 KiB. It is refused where it would change what another field or Argosy itself sets."
+        ),
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = (

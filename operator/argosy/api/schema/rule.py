@@ -21,6 +21,7 @@ class Rule:
     holds:   the same check of the parsed model in Python; None where only the API server can make
              it, because it alone has the old object
     field:   JSON name of the field at fault below the model, where there is only one
+    found:   what Python says instead of the message, with the value found in it; None: the message
     """
 
     name: str
@@ -28,6 +29,7 @@ class Rule:
     message: str
     holds: Callable[[Any], bool] | None
     field: str = ""
+    found: Callable[[Any], str] | None = None
 
     def as_validation(self) -> dict[str, str]:
         """The entry of `x-kubernetes-validations`."""

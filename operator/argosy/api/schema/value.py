@@ -53,7 +53,7 @@ class Value(BaseModel):
     def _rules_hold(self) -> Self:
         for rule in self.RULES:
             if rule.holds is not None and not rule.holds(self):
-                raise refusal(rule.message, rule.field)
+                raise refusal(rule.found(self) if rule.found else rule.message, rule.field)
         return self
 
 

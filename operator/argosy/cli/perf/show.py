@@ -94,7 +94,7 @@ def show(  # noqa: PLR0913 - one parameter per flag
     )
     with answering("argosy perf show", as_json) as found:
         file = config_of(model, config)
-        require_known(model if file is None else str(file), {"": gpu}, found)
+        require_known(model if file is None else "", {"": gpu}, found)
         if as_yaml:
             from argosy.cli.screens import architecture
 

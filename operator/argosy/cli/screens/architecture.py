@@ -29,7 +29,7 @@ def read_architecture(path: Path) -> Architecture:
     quantisation = _read(beside) if beside.is_file() else None
     found = architecture_from_config(_read(path), quantisation)
     if isinstance(found, ConfigFault):
-        raise SpecError(found.message, str(path))
+        raise SpecError(_with_remedy(found.message), str(path))
     return found
 
 
@@ -51,6 +51,8 @@ def show(model: str, file: Path | None, output: Output) -> None:
 def declared(architecture: Architecture) -> dict[str, Any]:
     """`spec.architecture` by the names of its fields, without those that have their default."""
     values = asdict(architecture)
+    # Where every layer has experts the width of an MLP is nowhere used, and the field is required.
+    values["intermediate_size"] = architecture.intermediate_size or architecture.expert_intermediate_size
     kept = {}
     for name, field in DeclaredArchitecture.model_fields.items():
         value = values[name]
@@ -58,6 +60,14 @@ def declared(architecture: Architecture) -> dict[str, Any]:
             continue
         kept[camel(name)] = _plain(value)
     return kept
+
+
+def _with_remedy(sentence: str) -> str:
+    if "spec.architecture" in sentence:
+        return sentence
+    return (
+        f"{sentence}; correct it, or declare the model's dimensions in spec.architecture of its ServedModel"
+    )
 
 
 def _plain(value: Any) -> Any:

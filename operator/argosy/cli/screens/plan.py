@@ -7,7 +7,7 @@ measured capacities are kept in the user's cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 import typer
 from rich.console import Console
@@ -75,7 +75,7 @@ def show(snapshot: FleetSnapshot, output: Output) -> None:
     else:
         print_plan(decision.new_plan, output.console)
         _print_conditions(decision, output.console)
-    if not snapshot.nodes and snapshot.pools:
+    if not snapshot.nodes and any(pool.spec.nodes is None for pool in snapshot.pools.values()):
         output.remark(_nodes_to_add(snapshot))
     unknown = [each for each in _false(decision) if each[1].reason in _UNKNOWN_NAMES]
     for sentence in _once_each(unknown):
@@ -91,6 +91,7 @@ def _nodes_to_add(snapshot: FleetSnapshot) -> str:
         + ", ".join(f"{key}={value}" for key, value in sorted(pool.spec.node_selector.items()))
         + f" and {pool.spec.gpus_per_node} {pool.spec.resource_name}"
         for name, pool in sorted(snapshot.pools.items())
+        if pool.spec.nodes is None
     )
     return (
         "the files hold no Node, so nothing can be placed; add the file that `kubectl get nodes -o yaml`"
@@ -151,11 +152,12 @@ def print_plan(found: FleetPlan, console: Console) -> None:
     table = Table()
     for column in ("class", "replicas", "variant", "nodes", "share of requests"):
         table.add_column(column, overflow="fold")
+    coming = {each.pool for each in found.spec.nodes_to_come}
     for entry in found.spec.deployments:
         nodes = ", ".join(f"{n.node}" + (f" x{n.replicas}" if n.replicas > 1 else "") for n in entry.nodes)
         shares = _shares_of_classes(found, entry)
         classes, parts = "\n".join(shares), "\n".join(map(percent, shares.values()))
-        table.add_row(classes, str(entry.replicas), entry.variant, nodes or "(scheduler)", parts)
+        table.add_row(classes, str(entry.replicas), entry.variant, _places(nodes, entry, coming), parts)
     if found.spec.deployments:
         console.print(table)
     console.print(f"${found.spec.cost_usd_per_hour:.2f} per hour; solved: {found.spec.solver.status}")
@@ -171,6 +173,14 @@ def print_plan(found: FleetPlan, console: Console) -> None:
     for other in found.spec.alternatives:
         cost = "" if other.cost_usd_per_hour is None else f" (${other.cost_usd_per_hour:.2f}/h)"
         console.print(f"  not taken: {other.description}{cost}: {other.reason}")
+
+
+def _places(nodes: str, entry: PlannedDeployment, coming: Set[str]) -> str:
+    """The nodes of a Deployment's replicas, and how many wait for nodes that do not exist yet."""
+    missing = entry.replicas - entry.places.total()
+    if entry.pool in coming and missing:
+        return f"{nodes}, {missing} to come" if nodes else f"({missing} to come)"
+    return nodes or "(scheduler)"
 
 
 def percent(share: float) -> str:

@@ -55,7 +55,7 @@ def _counts(
 ) -> dict[DeploymentKey, int]:
     """Of these as many as find room: those that run first, then one more of each in turn."""
     counts = {o.name: 0 for o in owned}
-    nodes = {p.name: p.node_gpus for p in problem.pools}
+    nodes = {p.name: p.most_nodes for p in problem.pools}
     running = {o.name: min(asked[o.name], o.current_replicas + o.leaving_replicas) for o in owned}
     for wanted in (running, asked):
         growing = [o for o in owned if counts[o.name] < wanted[o.name]]

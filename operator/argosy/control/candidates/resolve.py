@@ -17,10 +17,11 @@ from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.calibration import corrected
 from argosy.control.candidates.profiles import ModelProfiles, ProfileNote, model_profiles, profile_notes
 from argosy.control.candidates.refusal import Refusal
-from argosy.control.candidates.variants import variants_of
+from argosy.control.candidates.variants import template_fault, variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.control.hardware.declared import GpuFault, pool_gpu
 from argosy.control.pools.closures import closures, closures_text
+from argosy.control.pools.to_come import not_coming
 from argosy.control.state.nodes import PoolNodes, closed_pods, mismatch, selector_text
 from argosy.control.state.restarts import Orders, ordered_restarts
 from argosy.keys import ClassKey, DeploymentKey, ModelKey
@@ -199,13 +200,8 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             refusals.append(Refusal.of(Reason.SERVED_NAME_MISMATCH, name=missing[0]))
             continue
         for variant in variants_of(snapshot, model):
+            answer = _unfit(snapshot, variant) or _able(variant, mix, slo, known.perf_by_model[model.key])
             nodes = known.nodes[variant.pool]
-            fault = pool_gpu(snapshot.pools[variant.pool].spec)
-            answer = (
-                _pool_refusal(variant.pool, fault)
-                if isinstance(fault, GpuFault)
-                else _able(variant, mix, slo, known.perf_by_model[model.key])
-            )
             if isinstance(answer, AbleVariant) and not nodes.has_room_for(variant.gpus):
                 answer = replace(answer, no_room=_no_room(variant, nodes, snapshot))
             if isinstance(answer, AbleVariant):
@@ -228,6 +224,23 @@ def _ending(snapshot: FleetSnapshot, namespace: str) -> Refusal | None:
     return Refusal.of(Reason.NAMESPACE_ENDING, namespace=namespace, since=rfc3339(at_s))
 
 
+def _unfit(snapshot: FleetSnapshot, variant: Variant) -> Refusal | None:
+    """Why a variant is not asked for what it carries: its pool's GPU or its pods are refused."""
+    fault = pool_gpu(snapshot.pools[variant.pool].spec)
+    if isinstance(fault, GpuFault):
+        return _pool_refusal(variant.pool, fault)
+    return _pod_refusal(snapshot, variant)
+
+
+def _pod_refusal(snapshot: FleetSnapshot, variant: Variant) -> Refusal | None:
+    fault = template_fault(snapshot, variant)
+    if fault is None:
+        return None
+    return Refusal.of(
+        Reason.POD_TEMPLATE_REFUSED, model=variant.model_key.name, pool=variant.pool, fault=fault
+    )
+
+
 def _able(variant: Variant, mix: Mix, slo: Slo, perf: PerfModel) -> AbleVariant | Refusal:
     fits = perf.fits(variant)
     if not isinstance(fits, Fits):
@@ -248,8 +261,9 @@ def capacity_refusal(variant: Variant, answer: Capacity | OutOfRange) -> Refusal
 
 def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal:
     found = closures(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
-    if nodes.open and all(each.is_small for each in found):
-        needed, largest = variant.gpus, max(node.gpus for node in nodes.open)
+    most = nodes.to_come.gpus if nodes.to_come is not None else 0
+    if (nodes.open or most) and all(each.is_small for each in found):
+        needed, largest = variant.gpus, max([most, *(node.gpus for node in nodes.open)])
         return Refusal.of(
             Reason.UNPLACEABLE,
             replicas="The",
@@ -258,7 +272,7 @@ def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Ref
             detail=f"each needs {needed} GPUs together and the most that a node has is {largest}",
         )
     reason, sentence = no_nodes(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
-    is_named = reason is Reason.NODES_CLOSED
+    is_named = reason in (Reason.NODES_CLOSED, Reason.NODES_NOT_COMING)
     return Refusal(reason, sentence if is_named else f"pool {nodes.pool}: {sentence}")
 
 
@@ -267,9 +281,11 @@ def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes, gpus: int
     Ready, or something keeps replicas off each.
     """
     selector, number = selector_text(pool), len(nodes.all_names)
-    if number and not any(snapshot.nodes[name].ready for name in nodes.all_names):
+    if nodes.held is None and number and not any(snapshot.nodes[name].ready for name in nodes.all_names):
         reason = Reason.NODES_NOT_READY
         return reason, reason.sentence(number=number, selector=selector)
+    if nodes.held is not None:
+        return Reason.NODES_NOT_COMING, not_coming(pool, nodes, nodes.held)
     if nodes.usable and all(node.unfit is not None for node in nodes.usable):
         return Reason.GPU_MISMATCH, mismatch(pool.spec.gpu, nodes)
     if number:
@@ -300,9 +316,8 @@ def _model_refusals(snapshot: FleetSnapshot, model: ServedModel, perf: PerfModel
     """Why variants of a model cannot run at all; empty where one of them can."""
     refusals: list[Refusal] = []
     for variant in variants_of(snapshot, model):
-        fault = pool_gpu(snapshot.pools[variant.pool].spec)
-        if isinstance(fault, GpuFault):
-            refusals.append(_pool_refusal(variant.pool, fault))
+        if (unfit := _unfit(snapshot, variant)) is not None:
+            refusals.append(unfit)
             continue
         fits = perf.fits(variant)
         if isinstance(fits, Fits):

@@ -30,6 +30,7 @@ _SLICES = "nvidia.com/mig-"
 _SHARED = "-SHARED"
 _AMD_PRODUCTS = ("amd.com/gpu.product-name", "beta.amd.com/gpu.product-name")
 _AMD_MEMORY = ("amd.com/gpu.vram", "beta.amd.com/gpu.vram")
+_AMD_COUNTED = tuple(f"{name}." for name in _AMD_MEMORY)
 _AMD_PARTITION = "amd.com/compute-memory-partition"
 _AMD_WHOLE = "spx"
 _GKE_PARTITION = "cloud.google.com/gke-gpu-partition-size"
@@ -47,6 +48,13 @@ _AZURE = re.compile(
     r"Standard_N[CDV]\w*?_(?:[a-z]+_)?(?P<gpu>V100|T4|A10|A100|H100|H200|GB200|GB300|MI300X)_v\d+", re.I
 )
 _STRATEGIES = ("time-slicing", "mps")
+
+
+_UNIT_LABELS = ("product", "memory", "replicas", "sharing-strategy")
+_READ = (
+    *(*_AMD_PRODUCTS, *_AMD_MEMORY, _AMD_PARTITION, _GKE_PARTITION, _GKE_SHARING, _GKE_SHARERS),
+    *(*_FAMILIES, *_CLOUD_MEMORY, _INSTANCE_TYPE),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +90,27 @@ def node_check(spec: GPUPoolSpec) -> Callable[[NodeState], Unfit | None]:
         return lambda node: None
     profile = slice_profile(spec.resource_name)
     asked = _Asked(spec, gpu, f"{_SLICES}{profile}" if profile else _NVIDIA)
+    keys = (*_READ, *(f"{unit}.{what}" for unit in {_NVIDIA, asked.unit} for what in _UNIT_LABELS))
+    # Thousands of nodes have the same few labels: each combination is judged once.
+    known: dict[tuple[object, ...], Unfit | None] = {}
 
     def check(node: NodeState) -> Unfit | None:
-        faults = (each(asked, node) for each in _CHECKS)
-        return next((fault for fault in faults if fault is not None), None)
+        seen = (*map(node.labels.get, keys), _amd_memory(node.labels), _slices_only(spec.resource_name, node))
+        if seen not in known:
+            faults = (each(asked, node) for each in _CHECKS)
+            known[seen] = next((fault for fault in faults if fault is not None), None)
+        return known[seen]
 
     return check
+
+
+def _slices_only(resource: str, node: NodeState) -> tuple[tuple[str, int], ...]:
+    """The MIG slices of a node that has nothing of the pool's resource; by name."""
+    if node.allocatable.get(resource, 0):
+        return ()
+    return tuple(
+        sorted((n, count) for n, count in node.allocatable.items() if n.startswith(_SLICES) and count)
+    )
 
 
 def _product(asked: _Asked, node: NodeState) -> Unfit | None:
@@ -126,17 +149,15 @@ def _slices(key: str, value: str, found: Gpu, asked: _Asked) -> Unfit:
 
 def _mig(asked: _Asked, node: NodeState) -> Unfit | None:
     """A node that offers slices and nothing of the pool's resource."""
-    if slice_profile(asked.spec.resource_name) or node.allocatable.get(asked.spec.resource_name, 0):
+    offered = _slices_only(asked.spec.resource_name, node)
+    if not offered or slice_profile(asked.spec.resource_name):
         return None
-    offered = sorted(n for n, count in node.allocatable.items() if n.startswith(_SLICES) and count)
-    if not offered:
-        return None
-    card = asked.gpu.part_of or asked.gpu.name
-    profile = slice_profile(offered[0])
-    counted = ", ".join(f"{name} {node.allocatable[name]}" for name in offered)
+    card, resource = asked.gpu.part_of or asked.gpu.name, offered[0][0]
+    profile = slice_profile(resource)
+    counted = ", ".join(f"{name} {count}" for name, count in offered)
     return Unfit(
         f"it has {counted} and no {asked.spec.resource_name}",
-        f"set spec.gpu to {card}-MIG-{profile} and spec.resourceName to {offered[0]}",
+        f"set spec.gpu to {card}-MIG-{profile} and spec.resourceName to {resource}",
     )
 
 
@@ -176,7 +197,7 @@ def _amd_memory(labels: Mapping[str, str]) -> tuple[str, str, int]:
     """Label, its value and bytes; AMD's labeller writes the size as a value, or into the label's name."""
     key, value = _first(labels, _AMD_MEMORY)
     if not value:
-        counted = sorted(k for k in labels if k.startswith(tuple(f"{name}." for name in _AMD_MEMORY)))
+        counted = sorted(k for k in labels if k.startswith(_AMD_COUNTED))
         key, value = (counted[0], counted[0].rsplit(".", 1)[1]) if len(counted) == 1 else ("", "")
     size = value.upper().removesuffix("B").removesuffix("G")
     return key, value, int(size) * _GIB if size.isdigit() else 0

@@ -9,7 +9,7 @@ that are unhealthy, and nodes that are too small. Input: a snapshot, a pool and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from argosy.api import GPUPool
 from argosy.control.state.departure import departure, is_declared_dead
@@ -34,6 +34,7 @@ class Closure:
     one, many: the cause after one node, and after several (`is cordoned`, `are cordoned`)
     remedy:    what to do; empty where only other nodes help
     is_small:  the nodes are healthy and open, and have too few GPUs
+    is_lasting: another node of the pool would be closed for the same cause
     """
 
     nodes: tuple[str, ...]
@@ -41,6 +42,7 @@ class Closure:
     many: str
     remedy: str = ""
     is_small: bool = False
+    is_lasting: bool = False
 
 
 def closures(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes, gpus: int = 1) -> tuple[Closure, ...]:
@@ -52,7 +54,7 @@ def closures(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes, gpus: int
         if cause is not None:
             found.setdefault(cause, []).append(name)
     grouped = (
-        Closure(tuple(names), cause.one, cause.many, _addressed(cause.remedy, names), cause.is_small)
+        replace(cause, nodes=tuple(names), remedy=_addressed(cause.remedy, names))
         for cause, names in found.items()
     )
     return tuple(sorted(grouped, key=lambda each: -len(each.nodes)))
@@ -97,12 +99,14 @@ def _closure(pool: GPUPool, node: NodeState, usable: UsableNode | None, gpus: in
         return _cause("has engines that answer nothing", "have engines that answer nothing")
     if usable.unfit is not None:
         other = f"another GPU than {pool.spec.gpu}: {usable.unfit.found}"
-        return _cause(f"has {other}", f"have {other}", usable.unfit.remedy)
+        return _cause(f"has {other}", f"have {other}", usable.unfit.remedy, is_lasting=True)
     return _lacking(pool, node, gpus) if usable.gpus < gpus else None
 
 
-def _cause(one: str, many: str, remedy: str = "", *, is_small: bool = False) -> Closure:
-    return Closure((), one, many, remedy, is_small)
+def _cause(
+    one: str, many: str, remedy: str = "", *, is_small: bool = False, is_lasting: bool = False
+) -> Closure:
+    return Closure((), one, many, remedy, is_small, is_lasting)
 
 
 def _tainted(pool: GPUPool, taints: list[Taint]) -> Closure:
@@ -115,7 +119,8 @@ def _tainted(pool: GPUPool, taints: list[Taint]) -> Closure:
     named = " and ".join(map(_taint_text, taints))
     what = f"the {noun} {named}, which spec.tolerations does not name"
     add = " and ".join(map(toleration_text, taints))
-    return _cause(f"has {what}", f"have {what}", f"add {add} to spec.tolerations of GPUPool {pool.key}")
+    remedy = f"add {add} to spec.tolerations of GPUPool {pool.key}"
+    return _cause(f"has {what}", f"have {what}", remedy, is_lasting=True)
 
 
 def _taint_text(taint: Taint) -> str:
@@ -156,13 +161,14 @@ def _uncounted(pool: GPUPool, node: NodeState) -> Closure:
         what = f"no {resource}, which spec.resourceName names, and has {has}"
         remedy = f"set spec.resourceName of GPUPool {pool.key} to {' or '.join(others)}"
         many = what.replace("and has", "and have")
-        return _cause(f"has {what}", f"have {many}", remedy)
+        return _cause(f"has {what}", f"have {many}", remedy, is_lasting=True)
     what = f"no extended resource {resource} (spec.resourceName){_shown_by_labels(node.labels)}"
     return _cause(
         f"has {what}",
         f"have {what}",
         "run the device plugin of its GPUs there: Argosy asks for GPUs by an extended resource, and not by"
         " claims of resource.k8s.io (DRA), whose devices kubectl get resourceslices lists",
+        is_lasting=True,
     )
 
 

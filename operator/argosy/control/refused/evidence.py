@@ -91,6 +91,8 @@ def _is_refused(pod: PodState, now_s: float) -> bool:
 def _no_node(pod: PodState, snapshot: FleetSnapshot) -> Evidence | None:
     label = pod.labels.get(LABEL_POOL, "")
     pool = next((p for name, p in snapshot.pools.items() if label_value(name) == label), None)
+    if pool is not None and pool.spec.nodes is not None and not pod.assigned_node:
+        return None  # an autoscaler brings its node: `pools.to_come` says for how long that is awaited
     resource = pool.spec.resource_name if pool is not None else next(iter(pod.devices), "")
     refusal = scheduling_refusal(pod.unschedulable, pod.namespace, pool.key if pool else label, resource)
     if refusal is None or pod.unschedulable_since_s is None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from argosy.api.schema.timestamp import rfc3339
+from argosy.control.memory import Quarantine, Quarantines
 from argosy.control.refused.evidence import option_of
-from argosy.control.refused.memory import Quarantine, Quarantines
 from argosy.control.refused.quotas import quota_limits
 from argosy.keys import DeploymentKey, NamespacedName
 from argosy.manifests import EngineWorkload, pod_template

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 
+from argosy.control.memory import Quarantine, Quarantines
 from argosy.control.refused.evidence import Evidence, by_option, evidence, option_of, refuser_text
-from argosy.control.refused.memory import TRIED_WITHIN_S, Quarantine, Quarantines
 from argosy.control.refused.quotas import digest, is_counted
 from argosy.control.state.waiting import STUCK_AFTER_S
 from argosy.keys import DeploymentKey, NamespacedName
@@ -25,6 +25,9 @@ UNSCHEDULED_S = 30.0
 """The scheduler tries again whenever a node or a volume changes."""
 PINNED_S = 2.0 * STUCK_AFTER_S
 """A pod that does not fit its node is first replaced on another one (`state.waiting`)."""
+TRIED_WITHIN_S = 120.0
+"""Once the object that refused has changed, an old refusal is not believed for so long: Kubernetes makes
+refused pods again with growing pauses, and the condition stays until then."""
 FIRST_S, LONGEST_S = 60.0, 1800.0
 """The first pause, and the longest."""
 

@@ -13,8 +13,8 @@ from argosy.api import ServedModel
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.variants import variants_of
 from argosy.control.decision import EventRecord
+from argosy.control.memory import Quarantines
 from argosy.control.refused.evidence import option_of
-from argosy.control.refused.memory import Quarantines
 from argosy.snapshot.fleet import FleetSnapshot
 
 REFUSED, TRIED_AGAIN = "ReplicasRefused", "ReplicasTriedAgain"

@@ -76,6 +76,7 @@ class Decided:
     kept:    replicas beyond the plan that stay, because nothing can be planned for a class of theirs
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
     former:  what runs replicas of the last plan that no class can use now, while their removal waits
+    awaited: replicas by Deployment for which nodes have to come; placement counts them as placed
     given_back: Deployments that users want back: they serve until others do, and stay
     kept_autoscaled: those of `kept` whose number an autoscaler sets
     """
@@ -92,6 +93,7 @@ class Decided:
     kept: Mapping[DeploymentKey, Keeping] = field(default_factory=dict)
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
     former: Mapping[DeploymentKey, EngineWorkload] = field(default_factory=dict)
+    awaited: Mapping[DeploymentKey, int] = field(default_factory=dict)
     given_back: frozenset[DeploymentKey] = frozenset()
     kept_autoscaled: frozenset[DeploymentKey] = frozenset()
 

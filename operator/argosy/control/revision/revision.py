@@ -21,6 +21,7 @@ from argosy.api.fleetplan import (
     NodeReplicas,
     PlannedCell,
     PlannedDeployment,
+    PlannedNodes,
     PlanReason,
     SolverReport,
 )
@@ -82,6 +83,7 @@ def revision_of(decided: Decided, previous: FleetPlan | None, origin: Origin) ->
         restores=origin.restores,
         cost_usd_per_hour=round(decided.plan.cost_usd_per_hour + kept_usd_per_hour(decided), 4),
         deployments=(*entries.values(), *outgoing.values()),
+        nodes_to_come=tuple(PlannedNodes(pool=p, nodes=n) for p, n in sorted(decided.plan.to_come.items())),
         cells=_cells(decided, waiting),
         reasons=_reasons(decided),
         alternatives=tuple(

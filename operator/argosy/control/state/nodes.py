@@ -23,8 +23,10 @@ from dataclasses import dataclass, replace
 from argosy.api import GPUPool
 from argosy.api.conditions import Reason
 from argosy.control.hardware.labels import Unfit, node_check
+from argosy.control.memory import HeldPool
 from argosy.control.state.departure import departure, is_candidate, is_declared_dead
 from argosy.keys import DeploymentKey
+from argosy.plan.problem import NodesToCome
 from argosy.snapshot.cluster import LABEL_POOL, NodeState, PodState, Taint, label_value
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -78,6 +80,8 @@ class PoolNodes:
     older_claimant: the older pool to which nodes of this one's selector belong; empty where there is none
     former: nodes that it selects no longer, and on which its replicas run
     shared: nodes that another pool selects as well, whichever of them is older
+    to_come: nodes that do not exist yet; None where none may come
+    held: the failure for which none is asked for now
     """
 
     pool: str
@@ -87,10 +91,17 @@ class PoolNodes:
     older_claimant: str = ""
     former: tuple[UsableNode, ...] = ()
     shared: tuple[SharedNodes, ...] = ()
+    to_come: NodesToCome | None = None
+    held: HeldPool | None = None
 
     def has_room_for(self, gpus: int) -> bool:
-        """Whether a node could take a new replica of so many GPUs if no engine ran on it."""
-        return any(node.gpus >= gpus for node in self.open)
+        """Whether a node, or one that may come, could take a new replica of so many GPUs if no engine ran
+        on it."""
+        return any(node.gpus >= gpus for node in self.open) or self.may_bring(gpus)
+
+    def may_bring(self, gpus: int) -> bool:
+        """Whether a node may come that takes a replica of so many GPUs."""
+        return self.to_come is not None and self.to_come.most > 0 and self.to_come.gpus >= gpus
 
     @property
     def open(self) -> tuple[UsableNode, ...]:
@@ -161,7 +172,7 @@ def _former_nodes(snapshot: FleetSnapshot, lost: frozenset[str]) -> dict[str, di
     taken: set[str] = set()
     homes: list[tuple[str, NodeState, GPUPool]] = []
     for pod in snapshot.engine_pods:
-        pool, node = _pool_of(pod, snapshot), snapshot.nodes.get(pod.destination)
+        pool, node = pool_of(pod, snapshot), snapshot.nodes.get(pod.destination)
         if pool is None or node is None or pod.deleting or pod.key in lost:
             continue
         if pool.spec.node_selector.items() <= node.labels.items():
@@ -214,7 +225,7 @@ def outside_places(
     """Replicas by Deployment and node where the node belongs to an older pool by now: they serve on."""
     found: dict[DeploymentKey, Counter[str]] = {}
     for pod in snapshot.engine_pods:
-        pool = _pool_of(pod, snapshot)
+        pool = pool_of(pod, snapshot)
         is_there = pod.destination in snapshot.nodes and not pod.deleting and pod.key not in lost
         if not is_there or pool is None:
             continue
@@ -228,7 +239,7 @@ def evicted_pods(snapshot: FleetSnapshot) -> frozenset[str]:
     """Keys of the engine pods that Kubernetes evicts at once: a NoExecute taint that they do not tolerate."""
     found = set()
     for pod in snapshot.engine_pods:
-        node, pool = snapshot.nodes.get(pod.node), _pool_of(pod, snapshot)
+        node, pool = snapshot.nodes.get(pod.node), pool_of(pod, snapshot)
         if node is not None and pool is not None and _evicts(pool, node):
             found.add(pod.key)
     return frozenset(found)
@@ -380,7 +391,7 @@ def untolerated(pool: GPUPool, node: NodeState) -> list[Taint]:
     ]
 
 
-def _pool_of(pod: PodState, snapshot: FleetSnapshot) -> GPUPool | None:
+def pool_of(pod: PodState, snapshot: FleetSnapshot) -> GPUPool | None:
     """The pool that a pod was made for: its tolerations are the pod's."""
     label = pod.labels.get(LABEL_POOL, "")
     return next((pool for name, pool in snapshot.pools.items() if label_value(name) == label), None)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from argosy.control.state.nodes import evicted_pods
+from argosy.api import GPUPool
+from argosy.control.state.nodes import evicted_pods, pool_of
 from argosy.control.state.silence import lost_pods
 from argosy.keys import DeploymentKey
 from argosy.place.solution import Placement
@@ -18,6 +19,14 @@ from argosy.snapshot.fleet import FleetSnapshot
 
 STUCK_AFTER_S = 30.0
 """A pod that was given a node may have to wait until its predecessor there has ended."""
+
+DEFAULT_PROVISIONING_S = 300.0
+"""Clouds start GPU machines in one to ten minutes."""
+
+PATIENCE = 3.0
+"""A node that takes so many times as long as usual is not waited for any more."""
+
+LEAST_PATIENCE_S = 60.0
 
 UNSCHEDULED_AFTER_S = 10.0
 """Far longer than the scheduler needs where there is room."""
@@ -44,17 +53,40 @@ def stuck_pods(snapshot: FleetSnapshot) -> frozenset[str]:
 def replicas_without_room(snapshot: FleetSnapshot, placement: Placement) -> dict[DeploymentKey, int]:
     """Replicas by Deployment that only more room would start.
 
-    Where Argosy places, they are the placement's unplaced ones; elsewhere the scheduler marks the pods.
+    Where Argosy places, they are the placement's unplaced ones; elsewhere the scheduler marks the pods. Those
+    for which an autoscaler may bring a node are not among them.
     Where a quota is used up, there is no pod at all.
     """
     waiting = Counter({u.option: u.replicas for u in placement.unplaced})
     for pod in snapshot.engine_pods:
-        if is_without_room(pod, snapshot.now_s):
+        if is_without_room(pod, snapshot.now_s) and not _awaits_node(pod, snapshot):
             waiting[pod.deployment] += 1
     for key in quota_starved(snapshot):
         there = sum(p.deployment == key and p.is_active and not p.deleting for p in snapshot.engine_pods)
         waiting[key] += max(0, snapshot.deployments[key].replicas - there)
     return dict(sorted(waiting.items()))
+
+
+def provisioning_s(pool: GPUPool) -> float:
+    """Seconds until a new node of a pool takes replicas: as its status has it, else as declared."""
+    declared = pool.spec.provisioning_seconds
+    return pool.status.provisioning_seconds or (DEFAULT_PROVISIONING_S if declared is None else declared)
+
+
+def patience_s(delay_s: float) -> float:
+    """How long a node is waited for that usually takes `delay_s` (both in seconds)."""
+    return max(LEAST_PATIENCE_S, PATIENCE * delay_s)
+
+
+def _awaits_node(pod: PodState, snapshot: FleetSnapshot) -> bool:
+    """Whether an autoscaler may be bringing its node."""
+    pool = pool_of(pod, snapshot)
+    if pool is None or pool.spec.nodes is None:
+        return False
+    selector = pool.spec.node_selector.items()
+    number = sum(selector <= node.labels.items() for node in snapshot.nodes.values())
+    is_early = _unscheduled_for_s(pod, snapshot.now_s) < patience_s(provisioning_s(pool))
+    return number < pool.spec.nodes.max and is_early
 
 
 def quota_starved(snapshot: FleetSnapshot) -> frozenset[DeploymentKey]:

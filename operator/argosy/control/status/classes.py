@@ -16,6 +16,7 @@ from argosy.control.status.engines.metrics_read import metrics_verdicts
 from argosy.control.status.leaving import remark
 from argosy.control.status.observed import observed_status, slo_missed
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.awaited import awaited_verdict
 from argosy.control.status.rollout.exchange import Exchange, exchange_of, exchanging_verdict
 from argosy.control.status.rollout.held import room_held, served_by_held
 from argosy.control.status.rollout.last_replica import (
@@ -145,6 +146,7 @@ def class_ready(reported: Reported, key: ClassKey) -> Verdict:
         or interrupted_verdict(reported, key)
         or waits_verdict(reported, key, lacking)
         or _exchanging(reported, key, now)
+        or awaited_verdict(reported, reported.planned_for(key))
     )
     if exchanging is not None:
         return exchanging

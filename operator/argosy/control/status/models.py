@@ -12,6 +12,7 @@ from collections.abc import Set
 
 from argosy.api import ServedModel
 from argosy.api.conditions import ConditionStatus, ConditionType, Reason
+from argosy.api.engine.vllm_flags import flag_table, unjudged_args
 from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.servedmodel import CalibrationStatus, ServedModelStatus, VariantStatus
 from argosy.control.candidates.calibration import calibration_key
@@ -21,6 +22,7 @@ from argosy.control.status.engines.adapters import adapter_statuses, adapter_ver
 from argosy.control.status.engines.metrics_read import metrics_verdicts
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.adopted import model_verdict
+from argosy.control.status.rollout.awaited import awaited_verdict
 from argosy.control.status.rollout.exchange import exchange_of, exchanging_verdict
 from argosy.control.status.rollout.held import room_held, served_by_held
 from argosy.control.status.rollout.last_replica import interrupted_verdict, waits_verdict
@@ -53,7 +55,7 @@ def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> 
     variants = _variants(reported, item)
     desired = sum(v.desired for v in variants)
     pods = reported.pods_of_model(item.key)
-    accepted = true(ConditionType.ACCEPTED, Reason.ACCEPTED)
+    accepted = _accepted(item)
     ready = ending_verdict(reported, item.key.namespace) or _ready(reported, item.key, pods)
     if ready.status is ConditionStatus.TRUE or ready.reason in (Reason.LOADING, Reason.EXCHANGING):
         ready = model_unacted(reported, item.key) or ready
@@ -78,6 +80,22 @@ def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> 
     )
 
 
+def _accepted(item: ServedModel) -> Verdict:
+    """That it is in use, with a remark where flags of its engines cannot be judged."""
+    engine = item.spec.engine
+    if not (flags := unjudged_args(engine.args, engine.image)):
+        return true(ConditionType.ACCEPTED, Reason.ACCEPTED)
+    first, last = flag_table().versions[0], flag_table().versions[-1]
+    return true(
+        ConditionType.ACCEPTED,
+        Reason.FLAG_UNJUDGED,
+        flags=", ".join(flags),
+        first=first,
+        last=last,
+        image=engine.image,
+    )
+
+
 def _adopted(reported: Reported, pods: list[PodState]) -> int | None:
     """Of these pods, those that serve in Deployments of users; None where there is none."""
     states = reported.snapshot.deployments
@@ -94,6 +112,8 @@ def _ready(reported: Reported, key: ModelKey, pods: list[PodState]) -> Verdict:
         now = exchange_of(reported, planned, pods)
         held = room_held(reported, planned, pods)
         served = held or _last_replica(reported, names) or exchanging_verdict(now) or served
+        if served.status is not ConditionStatus.TRUE and served.reason is not Reason.EXCHANGING:
+            served = awaited_verdict(reported, planned) or served
     refused = refused_verdict(reported, names, served)
     if refused.status is ConditionStatus.TRUE:
         return (

@@ -19,6 +19,7 @@ from argosy.control.state.nodes import MOST_NAMED, PoolNodes, SharedNodes, misma
 from argosy.control.state.owners import group_by_deployment
 from argosy.control.status.leaving import leaving_nodes, remark
 from argosy.control.status.reported import Reported
+from argosy.control.status.rollout.awaited import pool_verdict
 from argosy.control.status.verdict import Verdict, because, dated, true
 from argosy.keys import ClassKey, GroupName, ModelKey
 from argosy.snapshot.cluster import LABEL_MODEL, LABEL_POOL, PodState, label_value
@@ -37,10 +38,18 @@ def pool_status(reported: Reported, item: GPUPool) -> GPUPoolStatus:
         nodes=len(nodes.all_names),
         gpus_total=nodes.gpus_total,
         gpus_free=max(0, sum(n.gpus for n in nodes.usable) - held_usable),
+        nodes_to_come=reported.plan.to_come.get(item.key, 0) if item.spec.nodes is not None else None,
+        provisioning_seconds=_observed_delay(reported, item),
         gpus_unhealthy=sum(unhealthy_gpus(item, nodes, reported.snapshot).values()),
         leaving=leaving_nodes(reported, nodes),
         cost_usd_per_hour=pool_cost_usd_per_hour(reported, item.metadata.name),
     )
+
+
+def _observed_delay(reported: Reported, item: GPUPool) -> float | None:
+    """As observed by this process, or by one before it."""
+    seen = reported.nodes.delay_s.get(item.key)
+    return item.status.provisioning_seconds if seen is None else round(seen, 1)
 
 
 def pool_cost_usd_per_hour(reported: Reported, pool: str) -> float:
@@ -159,6 +168,8 @@ def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verd
         sentence = shared or Reason.CONFLICTED.sentence(**parts)
         accepted = because(ConditionType.ACCEPTED, Reason.CONFLICTED, sentence)
         ready = ready if nodes.usable else because(ConditionType.READY, Reason.CONFLICTED, sentence)
+    elif said := pool_verdict(item, nodes):
+        ready = said
     elif not nodes.has_room_for(1):
         ready = because(ConditionType.READY, *no_nodes(reported.snapshot, item, nodes))
     return accepted, ready

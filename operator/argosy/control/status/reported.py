@@ -15,8 +15,8 @@ from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.api.servedmodel import Exchange
+from argosy.control.memory import NodeMemory, Quarantine
 from argosy.control.refused.evidence import Evidence, evidence, option_of
-from argosy.control.refused.memory import Quarantine
 from argosy.control.revision.decided import Hold, Waiting
 from argosy.control.sizing import Sizing
 from argosy.control.state.differences import Difference, Wanted, differences
@@ -43,6 +43,7 @@ class Reported:
     history: what requests got in the last minutes
     waiting: the change of the plan that waits, or None
     hold:    planning that a user has paused, or None
+    nodes:   what is known of nodes that autoscalers bring
     unread:  what has not been readable for a while, such as `all engines`; else empty
     edits: what other clients have changed of templates and nothing sets back, by Deployment
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
@@ -57,6 +58,7 @@ class Reported:
     history: ObservedHistory = field(default_factory=ObservedHistory)
     waiting: Waiting | None = None
     hold: Hold | None = None
+    nodes: NodeMemory = field(default_factory=NodeMemory)
     unread: str = ""
     edits: Mapping[DeploymentKey, str] = field(default_factory=dict)
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)

@@ -139,7 +139,7 @@ def _unseen(found: Installation) -> Iterator[Finding]:
 def _pools(snapshot: FleetSnapshot) -> Iterator[Finding]:
     for name, nodes in pool_nodes(snapshot, frozenset()).items():
         pool = snapshot.pools[name]
-        if not nodes.all_names and not nodes.older_claimant:
+        if not nodes.all_names and not nodes.older_claimant and pool.spec.nodes is None:
             yield Finding(
                 Severity.BROKEN,
                 f"GPUPool {name}",

@@ -31,6 +31,7 @@ CORE_GROUP = ""
 READ = {each.KIND: GROUP for each in (Fleet, GPUPool, ServedModel, WorkloadClass, RouterPolicy)} | {
     "Node": CORE_GROUP,
     "ConfigMap": CORE_GROUP,
+    "ResourceQuota": CORE_GROUP,
 }
 """The API group of each kind that commands without a cluster read."""
 _KIND_NAMES = tuple(kind.KIND for kind in KINDS)
@@ -209,7 +210,8 @@ def _kinds_passed_over(objects: list[Object], file: str) -> list[str]:
         return []
     kinds = _some([f"{count} {kind}" for kind, count in counts.items()])
     read = ", ".join(kind for kind, group in READ.items() if group == GROUP)
-    return [f"{file}: passed over: {kinds}: read are {read} of {API_VERSION}, Node and ConfigMap of v1"]
+    core = "Node, ConfigMap and ResourceQuota of v1"
+    return [f"{file}: passed over: {kinds}: read are {read} of {API_VERSION}, {core}"]
 
 
 def _again(objects: list[tuple[Object, str]]) -> list[str]:

@@ -1,7 +1,8 @@
 """Fields of Kubernetes' own kinds that users mistype, refused as the API server refuses them.
 
-Owns the fields that metadata, a Node and a ConfigMap have, as of Kubernetes 1.36. Input: a plain mapping.
-Output: nothing, or a SpecError that names each unknown field. Argosy's own kinds are `api.crd.unknown`'s.
+Owns the fields that metadata, a Node, a ConfigMap and a ResourceQuota have, as of Kubernetes 1.36. Input: a
+plain mapping. Output: nothing, or a SpecError that names each unknown field. Argosy's own kinds are
+`api.crd.unknown`'s.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ _FIELDS: Mapping[str, Mapping[str, frozenset[str]]] = {
         ),
     },
     "ConfigMap": {"": _OBJECT | {"data", "binaryData", "immutable"}},
+    "ResourceQuota": {
+        "": _OBJECT | {"spec", "status"},
+        "spec": frozenset(["hard", "scopes", "scopeSelector"]),
+    },
 }
 _READ_OF_A_STATUS = ("allocatable", "conditions")
 """Of a Node's status, which a server sets and other versions extend, only what is nearly one of these."""

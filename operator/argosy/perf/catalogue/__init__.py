@@ -26,8 +26,8 @@ from argosy.snapshot import Gpu, Variant
 from argosy.snapshot.architecture import Dtype
 
 __all__ = [
-    "Checkpoint",
     "PRINT_ARCHITECTURE",
+    "Checkpoint",
     "ConfigFault",
     "Gpu",
     "Model",

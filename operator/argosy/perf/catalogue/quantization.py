@@ -205,9 +205,7 @@ def _grouped(written: Mapping[str, Any], groups: list[object], excluded: tuple[s
     return _of_groups(found, _kv_type(written), _block(written), excluded, is_mx)
 
 
-def _of_groups(
-    found: list[Group], kv: Dtype, block: int, excluded: tuple[str, ...], is_mx: bool
-) -> Scheme:
+def _of_groups(found: list[Group], kv: Dtype, block: int, excluded: tuple[str, ...], is_mx: bool) -> Scheme:
     smallest = min((group.dtype for group in found), key=_SIZES.index)
     is_plain = len(found) == 1 and found[0].is_class
     ordered = tuple(sorted(found, key=lambda group: group.target))
@@ -230,7 +228,10 @@ def _overridden(written: Mapping[str, Any], dtype: Dtype, excluded: tuple[str, .
 
 def _quark(written: Mapping[str, Any]) -> Scheme:
     """AMD Quark: a type for all, and other types by the pattern of a name."""
-    overall, by_layer = _mapping(written.get("global_quant_config")), _mapping(written.get("layer_quant_config"))
+    overall, by_layer = (
+        _mapping(written.get("global_quant_config")),
+        _mapping(written.get("layer_quant_config")),
+    )
     groups = [Group(str(name), _quark_type(_mapping(config))) for name, config in by_layer.items()]
     groups.append(Group("Linear", _quark_type(overall)))
     kv_groups = _mapping(written.get("export")).get("kv_cache_group") or written.get("kv_cache_quant_config")
@@ -246,7 +247,8 @@ def _quark_type(config: Mapping[str, Any]) -> Dtype:
         if name.startswith(start):
             return dtype
     raise UnreadableFieldError(
-        f"{_PLACE}.global_quant_config.weight.dtype", f"{name!r} is not known; known are {', '.join(_BY_QUARK)}"
+        f"{_PLACE}.global_quant_config.weight.dtype",
+        f"{name!r} is not known; known are {', '.join(_BY_QUARK)}",
     )
 
 

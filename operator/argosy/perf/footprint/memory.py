@@ -25,6 +25,7 @@ weights stored small (FP8 and FP4 from compute capability 7.5 on, by Marlin).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -115,6 +116,10 @@ class KvGrowth:
 
 SMALL_WEIGHTS_SINCE = 7.5
 """Compute capability from which vLLM multiplies quantised weights (Turing)."""
+BF16_SINCE = 8.0
+"""Compute capability from which a GPU has bfloat16 (Ampere)."""
+_NO_FLOAT16 = re.compile(r"(gemma-?[23]|plamo-?2|glm-?4)(?![.\d])", re.IGNORECASE)
+"""Names of models that vLLM does not run in float16; their forks under other names are not recognised."""
 
 # --- the answer -------------------------------------------------------------------------------
 
@@ -177,6 +182,12 @@ def number_type_fault(gpu: Gpu, architecture: Architecture, variant: Variant) ->
     """
     dtype = variant.engine.quantization or architecture.dtype
     capability = gpu.compute_capability
+    if capability is not None and capability < BF16_SINCE and _NO_FLOAT16.search(variant.model_id):
+        message = (
+            f"vLLM does not run {variant.model_id} in float16, and {gpu.name} (compute capability"
+            f" {capability}) has no bfloat16; use a GPU with compute capability {BF16_SINCE}"
+        )
+        return OutOfRange(OutOfRangeReason.NUMBER_TYPE, message)
     is_old = capability is not None and capability < SMALL_WEIGHTS_SINCE and dtype is not Dtype.BF16
     is_amd_fp8 = gpu.vendor == "amd" and dtype is Dtype.FP8 and Dtype.FP8 not in gpu.flops
     if not (is_old or is_amd_fp8):
@@ -292,7 +303,9 @@ def _what_is_too_large(room: _Room, context: int) -> str:
 
 
 def _widths_that_fit(gpu: Gpu, architecture: Architecture, variant: Variant) -> tuple[int, ...]:
-    """The larger tensor parallelism that would do on this GPU, the smallest first."""
+    """The larger tensor parallelism that would do on this GPU, the smallest first; of parts, none would."""
+    if gpu.part_of:
+        return ()
     wider = (replace(variant, tensor_parallel=ranks) for ranks in _WIDTHS if ranks > variant.tensor_parallel)
     return tuple(
         other.tensor_parallel
@@ -304,6 +317,8 @@ def _widths_that_fit(gpu: Gpu, architecture: Architecture, variant: Variant) -> 
 
 def _remedy(gpu: Gpu, widths: tuple[int, ...]) -> str:
     """The smallest of the tensor parallelism that would do on this GPU."""
+    if gpu.part_of:
+        return "parts of cards are not joined: use a larger part, or whole cards"
     if not widths:
         return f"no tensor parallelism fits on {gpu.name}"
     beyond = f" (more than the {gpu.gpus_per_node} GPUs of a node)" if widths[0] > gpu.gpus_per_node else ""

@@ -21,17 +21,21 @@ _LENGTH = "max_position_embeddings"
 def context_with_overrides(trained: int, args: Sequence[str]) -> int | str:
     """The context that vLLM derives with these arguments, in tokens."""
     try:
-        values = {**_mapping(args, HF_OVERRIDES)}
-        if scaling := _mapping(args, _ROPE_SCALING):
-            values["rope_scaling"] = scaling
-        if isinstance(values.get("text_config"), Mapping):
-            values |= values["text_config"]
-        length = values.get(_LENGTH, trained)
-        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-            return f"{HF_OVERRIDES} in spec.engine.args: {_LENGTH} must be a positive whole number, not {length!r}"
-        return scaled_context(values, length)
+        return _derived(trained, args)
     except UnreadableFieldError as unreadable:
         return f"{HF_OVERRIDES} in spec.engine.args: {unreadable.fault.message}"
+
+
+def _derived(trained: int, args: Sequence[str]) -> int:
+    values = {**_mapping(args, HF_OVERRIDES)}
+    if scaling := _mapping(args, _ROPE_SCALING):
+        values["rope_scaling"] = scaling
+    if isinstance(values.get("text_config"), Mapping):
+        values |= values["text_config"]
+    length = values.get(_LENGTH, trained)
+    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+        raise UnreadableFieldError(_LENGTH, f"must be a positive whole number, not {length!r}")
+    return scaled_context(values, length)
 
 
 def _mapping(args: Sequence[str], flag: str) -> Mapping[str, Any]:

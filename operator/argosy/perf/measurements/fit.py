@@ -66,7 +66,7 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
     problem = FitProblem(trials, question.limits, table, _free(trials))
     solution = solve(problem)
     factors, front_end_ms = problem.factors(solution.at), round(problem.front_end_ms(solution.at), 3)
-    if not is_plausible(factors.s):
+    if not is_plausible(factors.s, question.prior.origin):
         return _implausible(factors.s, question)
     step_times = _rounded(scaled(table, factors))
     uncertainty = _uncertainty(problem, solution, question.prior.uncertainty)
@@ -82,7 +82,10 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
         covered=_covered(trials),
         files=tuple(_provenance(one) for one in compared),
         on_date=question.on_date,
-        notes=tuple(note for one in compared for note in one.notes),
+        notes=(
+            *(note for one in compared for note in one.notes),
+            *_far_from_computed(factors.s, question),
+        ),
     )
 
 
@@ -276,11 +279,24 @@ def _source(reports: Sequence[Measurements], trials: Sequence[Trial]) -> str:
     )
 
 
+def _far_from_computed(s: float, question: FitQuestion) -> tuple[str, ...]:
+    """A remark on a profile that is far from what was computed, and not so far that it is refused."""
+    if is_plausible(s):
+        return ()
+    return (
+        f"the engine that was measured is {_how_far(s)} than what the data sheet of {question.prior.key.gpu}"
+        " gives; check model, GPU, number type and parallel shape",
+    )
+
+
+def _how_far(s: float) -> str:
+    return f"{s:.1f} times slower" if s > 1 else f"{1 / s:.1f} times faster"
+
+
 def _implausible(s: float, question: FitQuestion) -> CannotFit:
-    how = f"{s:.1f} times slower" if s > 1 else f"{1 / s:.1f} times faster"
     message = (
-        f"the engine that was measured is {how} than {question.prior.key}: are model, GPU, number type and "
-        "parallel shape those of the measurements?"
+        f"the engine that was measured is {_how_far(s)} than {question.prior.key}: are model, GPU, number"
+        " type and parallel shape those of the measurements?"
     )
     return CannotFit(CannotFitReason.IMPLAUSIBLE, message)
 

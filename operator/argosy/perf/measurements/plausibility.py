@@ -18,6 +18,9 @@ from argosy.perf.profiles.iterations import DECODE_GRID, PREFILL_GRID, Iteration
 MOST_FACTOR = 4.0
 """So many times slower or faster than what is known. Argosy's own figures are 20-60 % off at worst
 where measured runs judge them (docs/design/0003), and a wrong unit is off a thousandfold."""
+MOST_FACTOR_COMPUTED = 10.0
+"""The same where what is known was computed and not measured: a card's data sheet may mislead by more than
+a table, and a wrong unit is still found."""
 
 _WHOLE_FROM = 10.0
 
@@ -41,9 +44,10 @@ class FarOff:
         return f"{' and '.join(slower)} as long as Argosy's own figures say ({self.known})"
 
 
-def is_plausible(factor: float) -> bool:
-    """Whether an engine may be so many times as slow as what is known of its kind."""
-    return 1 / MOST_FACTOR < factor < MOST_FACTOR
+def is_plausible(factor: float, known: Origin = Origin.TABLE) -> bool:
+    """Whether an engine may be so many times as slow as what is known of its kind, from this origin."""
+    most = MOST_FACTOR_COMPUTED if known is Origin.ROOFLINE else MOST_FACTOR
+    return 1 / most < factor < most
 
 
 def far_off(own: Profile, known: Profile) -> FarOff | None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from argosy.plan.constraints.limits import Budget, Ceilings, Floors, LastReplicas, Staying
 from argosy.plan.constraints.load import Load
+from argosy.plan.constraints.nodes import Nodes
 from argosy.plan.constraints.packing import Packing
 from argosy.plan.constraints.quotas import Quotas
 from argosy.plan.constraints.serving import Serving
@@ -28,6 +29,7 @@ ALL: tuple[SizingConstraint, ...] = (
     Serving(),
     Load(),
     Packing(),
+    Nodes(),
     Ceilings(),
     Quotas(),
     Floors(),

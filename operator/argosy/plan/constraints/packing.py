@@ -24,29 +24,40 @@ class Packing:
             replicas, staying = sizing.replicas[name], sizing.staying.get(name, 0)
             closed = sizing.facts.option_by_name[name].closed_replicas
             sizing.program.add_linear_constraint(beyond >= replicas - closed - staying)
-        for pool, nodes in sizing.facts.nodes_by_pool.items():
+        there = {p.name: tuple(sorted(p.node_gpus)) for p in sizing.facts.problem.pools}
+        for pool in sizing.facts.nodes_by_pool:
+            nodes = there.get(pool, ())
             options = [o for o in sizing.facts.options if o.pool == pool]
             sizes = tuple(sorted({o.gpus for o in options}, reverse=True))
             if divide_each_other(sizes):
-                _add_nested(sizing, options, nodes)
+                _add_nested(sizing, options, nodes, pool)
             else:
-                _add_patterns(sizing, options, nodes)
+                _add_patterns(sizing, options, nodes, pool)
 
 
-def _add_nested(sizing: SizingModel, options: list[Option], nodes: tuple[int, ...]) -> None:
+def _add_nested(sizing: SizingModel, options: list[Option], nodes: tuple[int, ...], pool: str) -> None:
     """For each size g: GPUs of the groups of size >= g, at most what such groups can use."""
+    coming, to_come = sizing.coming.get(pool), sizing.facts.to_come.get(pool)
     for size in sorted({o.gpus for o in options}):
         gpus = mathopt.fast_sum(o.gpus * sizing.packed(o) for o in options if o.gpus >= size)
-        sizing.program.add_linear_constraint(gpus <= usable_gpus(nodes, size))
+        room = usable_gpus(nodes, size)
+        if coming is None or to_come is None:
+            sizing.program.add_linear_constraint(gpus <= room)
+        else:
+            sizing.program.add_linear_constraint(gpus <= room + usable_gpus((to_come.gpus,), size) * coming)
 
 
-def _add_patterns(sizing: SizingModel, options: list[Option], nodes: tuple[int, ...]) -> None:
+def _add_patterns(sizing: SizingModel, options: list[Option], nodes: tuple[int, ...], pool: str) -> None:
     """Integer numbers of nodes per pattern; the groups are at most what these nodes hold."""
     sizes = tuple(sorted({o.gpus for o in options}, reverse=True))
     places: dict[int, list[mathopt.LinearTerm]] = {size: [] for size in sizes}
-    for gpus, num_nodes in sorted(Counter(g for g in nodes if g >= min(sizes)).items()):
+    there = sorted(Counter(g for g in nodes if g >= min(sizes)).items())
+    alike: list[tuple[int, int | mathopt.Variable, int]] = [(gpus, n, n) for gpus, n in there]
+    if (to_come := sizing.facts.to_come.get(pool)) is not None and to_come.gpus >= min(sizes):
+        alike.append((to_come.gpus, sizing.coming[pool], to_come.most))
+    for gpus, num_nodes, most in alike:
         patterns = maximal_patterns(gpus, sizes)
-        uses = [sizing.program.add_integer_variable(lb=0, ub=num_nodes) for _ in patterns]
+        uses = [sizing.program.add_integer_variable(lb=0, ub=most) for _ in patterns]
         sizing.program.add_linear_constraint(mathopt.fast_sum(uses) <= num_nodes)
         for use, pattern in zip(uses, patterns, strict=True):
             for size, count in zip(sizes, pattern, strict=True):

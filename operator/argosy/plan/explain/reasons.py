@@ -25,7 +25,9 @@ def explain(facts: Facts, counts: Counts, report: SolveReport) -> Plan:
     found = shares(facts, counts)
     unmet = facts.unmet_floors(counts)
     per_group = {g: alternatives(facts, g, counts) for g in facts.groups}
-    reasons = [*_solve_reasons(report), *_quota_reasons(facts, counts)]
+    to_come = facts.nodes_asked(counts)
+    reasons = [*_solve_reasons(report), *(_nodes_to_come(facts, *each) for each in to_come.items())]
+    reasons += _quota_reasons(facts, counts)
     for group in facts.groups:
         if group in unmet:
             reasons.append(_unmet_floor(facts, group, unmet[group]))
@@ -39,6 +41,7 @@ def explain(facts: Facts, counts: Counts, report: SolveReport) -> Plan:
         reasons=tuple(reasons),
         alternatives=tuple(a for group in facts.groups for a in per_group[group]),
         unmet_floors=unmet,
+        to_come=to_come,
     )
 
 
@@ -57,6 +60,20 @@ def _solve_reasons(report: SolveReport) -> list[PlanReason]:
         sentence = f"{stopped}, the cost is at most {percent(report.gap)} too high: {within}"
         return [PlanReason(PlanReasonCode.TIME_LIMIT, sentence)]
     return []
+
+
+def _nodes_to_come(facts: Facts, pool: str, number: int) -> PlanReason:
+    """How many of the nodes that the plan may use in a pool do not exist yet, and what that weighs."""
+    limit = next(p for p in facts.problem.pools if p.name == pool)
+    to_come, total = facts.to_come[pool], len(limit.node_gpus) + number
+    do = "does" if number == 1 else "do"
+    weight = f"{usd(facts.node_usd_per_hour(to_come))} over {facts.problem.transition_horizon_s:g} s"
+    asked = f", {min(to_come.asked, number)} of them asked for already" if to_come.asked else ""
+    return PlanReason(
+        PlanReasonCode.NODES_TO_COME,
+        f"{number} of {counted(total, 'node')} of pool {pool} {do} not exist yet{asked}: an autoscaler brings"
+        f" one in about {to_come.delay_s:.0f} s, which weighs {weight}",
+    )
 
 
 def _quota_reasons(facts: Facts, counts: Counts) -> list[PlanReason]:

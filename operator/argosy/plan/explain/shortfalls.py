@@ -18,8 +18,8 @@ from argosy.keys import CellName, GroupName
 from argosy.plan.explain.takers import taken_by
 from argosy.plan.explain.titles import title
 from argosy.plan.explain.words import counted, rate, usd
-from argosy.plan.facts import Counts, Facts
-from argosy.plan.obstacles import full_quotas, groups_on, model_count, obstacles
+from argosy.plan.facts import Counts, Facts, groups_on
+from argosy.plan.obstacles import full_quotas, model_count, obstacles
 from argosy.plan.problem import Cell, Option
 from argosy.plan.solution import Shortfall, ShortfallCause
 from argosy.plan.solver.shares import Shares, missing_per_s
@@ -178,12 +178,13 @@ class _Shortfalls:
 
     def _pool_full(self, option: Option) -> str:
         facts, pool = self.facts, option.pool
-        nodes, groups = facts.nodes_by_pool[pool], groups_on(facts, self.counts, pool)
+        nodes, groups = facts.nodes_by_pool[pool], groups_on(facts.options, self.counts, pool)
         lacks = [k for k in self._like(ShortfallCause.POOL_FULL) if k.option.pool == pool]
         needed = sum(size * n for size, n in groups.items()) + sum(k.more * k.option.gpus for k in lacks)
         whose = title(facts, option.group)
-        remedy = f"add nodes to GPUPool {pool} or lower the demand of {whose}"
-        has = f"pool {pool} has {counted(sum(nodes), 'GPU')}{_closed(facts, pool)}"
+        more = "raise spec.nodes.max of" if pool in facts.to_come else "add nodes to"
+        remedy = f"{more} GPUPool {pool} or lower the demand of {whose}"
+        has = f"pool {pool} has {counted(sum(nodes), 'GPU')}{_to_come(facts, pool)}{_closed(facts, pool)}"
         if needed <= sum(nodes):
             return f"{has}, but no node has {option.gpus} left together for {option.label}; {remedy}"
         mine = sum(k.more * k.option.gpus for k in lacks if k.group == option.group)
@@ -215,3 +216,9 @@ def _closed(facts: Facts, pool: str) -> str:
     """Where some of a pool's GPUs are on nodes that take no new replicas: what the number leaves out."""
     gpus = next((p.gpus_closed for p in facts.problem.pools if p.name == pool), 0)
     return f" on nodes that take new replicas ({gpus} in use on nodes that do not)" if gpus else ""
+
+
+def _to_come(facts: Facts, pool: str) -> str:
+    """How many of a pool's GPUs are on nodes that do not exist yet."""
+    to_come = facts.to_come.get(pool)
+    return f" ({to_come.most * to_come.gpus} of them on nodes that do not exist yet)" if to_come else ""

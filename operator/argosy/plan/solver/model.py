@@ -10,6 +10,9 @@ Owns one MathOpt model: which variables exist and what is minimised. `search` ru
     abandoned[g]  0-1        1 where group g, which is served now, gets no replica; 0 until relaxed
     staying[v]    integer    replicas on leaving nodes that stay; 0 until relaxed
     beyond[v]                replicas that need a node that takes new ones, where some do not
+    coming[p]     integer    nodes of pool p that do not exist yet and are used
+    ordered[p]               max(0, coming - asked), those that nothing waits for yet
+    idle[p]                  $/h of the nodes that pool p keeps anyhow, as far as no replica uses them
 """
 
 from __future__ import annotations
@@ -39,6 +42,9 @@ class SizingModel:
     abandoned: Mapping[GroupName, mathopt.Variable]
     staying: Mapping[DeploymentKey, mathopt.Variable]
     beyond: Mapping[DeploymentKey, mathopt.Variable]
+    coming: Mapping[str, mathopt.Variable]
+    ordered: Mapping[str, mathopt.Variable]
+    idle: Mapping[str, mathopt.Variable]
 
     def relax_floors(self) -> None:
         """Allow floors to be unmet, and groups that are served now to get no replica."""
@@ -66,11 +72,13 @@ class SizingModel:
         return mathopt.fast_sum(self.staying.values())
 
     def cost(self) -> mathopt.LinearSum:
-        """$/h of running the replicas and of loading the new ones."""
+        """$/h of running the replicas, of loading the new ones, of the nodes that have to come, and of those
+        that are kept and not used."""
         facts = self.facts
         run = (o.price_usd_per_hour * self.replicas[o.name] for o in facts.options)
         load = (facts.loading_usd_per_hour(o) * self.added[o.name] for o in facts.options)
-        return mathopt.fast_sum((*run, *load))
+        nodes = (facts.node_usd_per_hour(facts.to_come[p]) * x for p, x in self.ordered.items())
+        return mathopt.fast_sum((*run, *load, *nodes, *self.idle.values()))
 
     def unmet_at(self, priority: int) -> mathopt.LinearSum:
         """Replicas missing to the floors of the groups of one priority."""
@@ -103,6 +111,10 @@ class SizingModel:
         values.update({self.replicas[o.name]: float(o.least_replicas) for o in self.facts.options})
         values.update({variable: float(self.facts.floor(g)) for g, variable in self.unmet.items()})
         values.update(dict.fromkeys(self.abandoned.values(), 1.0))
+        # Those that stay may need nodes that have still to come.
+        values.update({x: float(self.facts.to_come[p].most) for p, x in self.coming.items()})
+        values.update({x: float(self.facts.to_come[p].most) for p, x in self.ordered.items()})
+        values.update({x: self.facts.paid_usd_per_hour[p] for p, x in self.idle.items()})
         return values
 
 
@@ -146,6 +158,12 @@ def declare(facts: Facts) -> SizingModel:
             for o in facts.options
             if o.anchored
         },
+        coming={
+            pool: program.add_integer_variable(lb=0, ub=nodes.most, name=f"coming[{pool}]")
+            for pool, nodes in facts.to_come.items()
+        },
+        ordered={pool: program.add_variable(lb=0.0, name=f"ordered[{pool}]") for pool in facts.to_come},
+        idle={pool: program.add_variable(lb=0.0, name=f"idle[{pool}]") for pool in facts.paid_usd_per_hour},
     )
 
 

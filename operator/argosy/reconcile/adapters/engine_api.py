@@ -1,7 +1,7 @@
 """vLLM's API for LoRA adapters: what an engine holds, load one, unload one.
 
 Owns the requests, their time limits, and what is kept of an engine's words where it refuses. Input: an
-engine's address. Output: nothing where it worked, else `EngineRefused`. Answers are those of vLLM 0.8 to 0.32.
+engine's address. Output: nothing where it worked, else `EngineRefused`. Answers are vLLM's, 0.8 to 0.32.
 """
 
 from __future__ import annotations

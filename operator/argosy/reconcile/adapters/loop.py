@@ -1,8 +1,8 @@
 """The loop of LoRA adapters: has engines load and unload what `control.adapters` decides.
 
 Owns when this happens, and how many engines are asked at once. It runs beside the other loops, so that no
-decision waits for an engine; only the leader acts. What an engine holds is written to its pod after each load,
-and before each unload: routes follow from that.
+decision waits for an engine; only the leader acts. What an engine holds is written to its pod after each
+load, and before each unload: routes follow from that.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from argosy.api import Fleet
 from argosy.api.conditions import Reason
 from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
+from argosy.control.candidates.variants import templates_to_try
 from argosy.control.decision import Decision, EventRecord, PlannedStep
 from argosy.control.memory import ControlMemory
 from argosy.control.recheck import changed_since
@@ -474,9 +475,10 @@ class PlanningLoop:
             log.info("pods are placed after the next decision: %s", error)
 
     async def _profiles_read(self) -> list[Trigger]:
-        """Fetch the files that ServedModels name: no watch reports that one has changed."""
+        """Fetch the files that ServedModels name: no watch reports that one has changed. Try their pods."""
         state = self._state
         changed = await state.profile_files.refresh(state.snapshots.profile_files_named)
+        await state.trials.refresh(templates_to_try(state.snapshots.stored(state.clock.now_s())))
         return [Trigger(f"ConfigMap {name} changed, which holds profiles") for name in changed]
 
 

@@ -42,6 +42,7 @@ from argosy.snapshot.fleet import (
     FleetSnapshot,
     ProfileFileKey,
     RoutingView,
+    TemplateKey,
     applied_plan,
     last_fleet_spec,
 )
@@ -77,6 +78,7 @@ class Measured:
     profiles: ProfileFilesView = field(default_factory=ProfileFilesView)
     remembered_revision: int = 0
     refused_writes: Mapping[DeploymentKey, RefusedWrite] = field(default_factory=dict)
+    template_refusals: Mapping[TemplateKey, str] = field(default_factory=dict)
 
 
 class Snapshots:
@@ -204,6 +206,7 @@ class Snapshots:
             invalid=self.invalid(),
             profile_files=measured.profiles.files,
             unread_profiles=measured.profiles.unread,
+            template_refusals=measured.template_refusals,
             seen=self._seen(),
             monotonic_s=monotonic_s,
             remembered_revision=measured.remembered_revision,

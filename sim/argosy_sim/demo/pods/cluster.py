@@ -20,6 +20,9 @@ from argosy_sim.demo.pods.objects import LABEL, LOAD, NAMESPACE, namespace
 KUBECTL_TIMEOUT_S = 60.0
 REMOVAL_S = 240.0
 """Replicas finish their requests before their namespace is gone."""
+LOOK_AGAIN_S = 2.0
+_CALM_LOOKS = 3
+_MOST_LOOKS = 15
 _LABEL_NAME = LABEL.partition("=")[0]
 
 
@@ -122,15 +125,22 @@ class PodsCluster:
         return (*left, *self._remove_plans(plans, say), *self._left())
 
     def _remove_plans(self, but: Collection[str], say: Callable[[str], None]) -> list[str]:
-        """The story's fleet was the only one, so every plan made since is its."""
+        """The story's fleet was the only one, so every plan made since is its, also those made as it ends."""
+        calm = 0
         try:
-            names = [each["metadata"]["name"] for each in self.read("fleetplans.argosy.dev")]
-            if made := [name for name in names if name not in but]:
-                self.kubectl("delete", "fleetplans.argosy.dev", *made, "--ignore-not-found")
+            for _ in range(_MOST_LOOKS):
+                names = [each["metadata"]["name"] for each in self.read("fleetplans.argosy.dev")]
+                made = [name for name in names if name not in but]
+                calm = 0 if made else calm + 1
+                if calm == _CALM_LOOKS:
+                    return []
+                if made:
+                    self.kubectl("delete", "fleetplans.argosy.dev", *made, "--ignore-not-found")
+                time.sleep(LOOK_AGAIN_S)
         except StartError as error:
             say(f"FleetPlans may be left in the cluster: {error}")
             return [str(error)]
-        return []
+        return [f"FleetPlan {name}" for name in made]
 
     def _left(self) -> list[str]:
         kinds = "namespaces,nodes,gpupools.argosy.dev,fleets.argosy.dev,clusterroles,clusterrolebindings"

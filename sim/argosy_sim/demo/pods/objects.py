@@ -17,6 +17,12 @@ _LABELS = dict([LABEL.split("=")])
 _ENGINE = "argosy-demo-engine"
 _KEPT_S = 3600
 _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+ENGINE = {
+    # Without a named account, an engine's pod gets no token to ask which GPU its node has.
+    "serviceAccountName": "default",
+    "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
+}
+"""As in hack/kind/fleet: nodes share one small machine, and a simulated engine holds no weights."""
 CLUSTER_WIDE = ("Fleet", "GPUPool")
 
 
@@ -59,7 +65,7 @@ def _fitted(item: Mapping[str, Any], image: str, gpus_per_node: Mapping[str, int
         # A judgement asks which replica answered a request.
         spec["gateway"] = {**spec.get("gateway", {}), "endpointHeader": True}
     if item["kind"] == "ServedModel":
-        spec["engine"] = {**spec.get("engine", {}), "image": image}
+        spec["engine"] = {**spec.get("engine", {}), "image": image, **ENGINE}
     if item["kind"] == "GPUPool":
         product = spec["nodeSelector"]["nvidia.com/gpu.product"]
         spec["gpusPerNode"] = gpus_per_node.get(product, spec["gpusPerNode"])

@@ -103,6 +103,11 @@ class KubeApi:
         call = self._core.patch_node_without_preload_content
         return await answer(call(node["metadata"]["name"], node, **APPLY))
 
+    async def delete_node(self, name: str) -> None:
+        """Delete a Node."""
+        call = self._core.delete_node_without_preload_content
+        await answer(call(name, _request_timeout=TIMEOUT_S))
+
     async def patch_node_status(self, name: str, status: Object) -> None:
         """Set fields of a Node's status."""
         call = self._core.patch_node_status_without_preload_content
@@ -127,6 +132,13 @@ class KubeApi:
         call = self._core.list_pod_for_all_namespaces_without_preload_content
         found = await answer(call(field_selector="spec.nodeName!=", _request_timeout=TIMEOUT_S))
         return found["items"], found["metadata"]["resourceVersion"]
+
+    async def list_unbound_pods(self) -> list[Object]:
+        """Return all pods that are bound to no node."""
+        call = self._core.list_pod_for_all_namespaces_without_preload_content
+        found = await answer(call(field_selector="spec.nodeName=", _request_timeout=TIMEOUT_S))
+        items: list[Object] = found["items"]
+        return items
 
     async def watch_bound_pods(self, version: str) -> AsyncIterator[tuple[str, Object]]:
         """Yield (ADDED|MODIFIED|DELETED|BOOKMARK|ERROR, object) until the watch ends, as each does."""

@@ -100,6 +100,21 @@ class VirtualKubelet:
             return
         worker.vanish()
 
+    # What an autoscaler does.
+
+    @property
+    def occupied(self) -> frozenset[str]:
+        """Names of the nodes with pods."""
+        return frozenset(worker.node.name for worker in self._workers.values())
+
+    def add_node(self, node: SimulatedNode) -> None:
+        """Run the pods of one more node."""
+        self._nodes[node.name] = node
+
+    def remove_node(self, node: SimulatedNode) -> None:
+        """Forget a node."""
+        self._nodes.pop(node.name, None)
+
     # What is done to it on purpose.
 
     def kill_node(self, name: str) -> list[str]:

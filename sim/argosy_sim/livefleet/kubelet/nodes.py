@@ -153,19 +153,32 @@ class Heartbeats:
 
     def __init__(self, api: KubeApi, nodes: Sequence[SimulatedNode], kubelet_port: int | None) -> None:
         self._api = api
-        self._nodes = tuple(nodes)
+        self._nodes = list(nodes)
         self._kubelet_port = kubelet_port
 
     async def register(self, events: EventLog, *, taint: bool) -> None:
         """Create all nodes and report them Ready."""
         for node in self._nodes:
-            node.ready_since = rfc3339(_now())
-            created = await self._api.apply_node(node_object(node, taint=taint))
-            node.uid = created["metadata"]["uid"]
-            # The lease first: a node that is Ready without one is Unknown at the controller's next look.
-            await self._api.renew_lease(self._lease(node))
-            await self._report(node)
-            events.write("node_ready", node=node.name, gpu=node.group.gpu_product, gpus=node.group.gpus)
+            await self._register(node, events, taint=taint)
+
+    async def add(self, node: SimulatedNode, events: EventLog, *, taint: bool) -> None:
+        """Register one more node."""
+        await self._register(node, events, taint=taint)
+        self._nodes.append(node)
+
+    async def remove(self, node: SimulatedNode) -> None:
+        """Delete a node; its Lease goes with it."""
+        self._nodes.remove(node)
+        await self._api.delete_node(node.name)
+
+    async def _register(self, node: SimulatedNode, events: EventLog, *, taint: bool) -> None:
+        node.ready_since = rfc3339(_now())
+        created = await self._api.apply_node(node_object(node, taint=taint))
+        node.uid = created["metadata"]["uid"]
+        # The lease first: a node that is Ready without one is Unknown at the controller's next look.
+        await self._api.renew_lease(self._lease(node))
+        await self._report(node)
+        events.write("node_ready", node=node.name, gpu=node.group.gpu_product, gpus=node.group.gpus)
 
     async def run(self) -> None:
         """Renew the Lease until cancelled."""

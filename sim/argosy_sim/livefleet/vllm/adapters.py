@@ -1,11 +1,11 @@
 """LoRA adapters of one simulated vLLM: which are registered, and which are in its memory.
 
-Owns vLLM 0.32's answers to its API of adapters, word by word, and its two caches: `max_loras` slots on the GPU,
-`max_cpu_loras` in CPU memory, both by least recent use. A request for an adapter that has left CPU memory loads it
-again first. Pure: `server` waits.
+Owns vLLM 0.32's answers to its API of adapters, word by word, and its two caches: `max_loras` slots on the
+GPU, `max_cpu_loras` in CPU memory, both by least recent use. A request for an adapter that has left CPU
+memory loads it again first. Pure: `server` waits.
 
-No file is read. A source whose last part begins with `missing` is one that vLLM does not find; one that ends in
-`-r64` has rank 64.
+No file is read. A source whose last part begins with `missing` is one that vLLM does not find; one that
+ends in `-r64` has rank 64.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class LoraAdapters:
             return _invalid(f"The lora adapter '{name}' conflicts with a served base model.")
         if name in self.sources and not in_place:
             return _invalid(
-                f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place,"
-                " set 'load_inplace' to True."
+                f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in"
+                " place, set 'load_inplace' to True."
             )
         if source.rstrip("/").rpartition("/")[2].startswith("missing"):
             message = f"Loading lora {name} failed: No adapter found for {source}"

@@ -21,8 +21,8 @@ _FACTORS = {"k": 1_000, "K": 1_024, "m": 1_000_000, "M": 1_048_576}
 class VllmArgs:
     """One engine's arguments. Lengths are tokens; `gpu_memory_utilization` is 0-1.
 
-    `max_cpu_loras`: 0 is as many as `max_loras`. Defaults are vLLM's for a server, but `max_model_len`, which there comes from the
-    checkpoint: 16,384 as in a ServedModel. `port` is None where it is not set.
+    `max_cpu_loras`: 0 is as many as `max_loras`. Defaults are vLLM's for a server, but `max_model_len`,
+    which there comes from the checkpoint: 16,384 as in a ServedModel. `port` is None where it is not set.
     """
 
     model: str

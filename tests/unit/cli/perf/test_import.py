@@ -191,3 +191,11 @@ def test_a_card_that_no_catalogue_lists_is_fitted_and_the_next_step_named(tmp_pa
 def test_a_memory_that_cannot_be_is_refused(gpu: str, memory: str, says: str) -> None:
     error = refused("import", REPORT, "--model", LLAMA, "--gpu", gpu, "--gpu-memory", memory)
     assert says in error["message"]
+
+
+def test_a_profile_far_from_a_data_sheet_is_taken_with_a_remark(tmp_path: Path) -> None:
+    table, out = tmp_path / "runs.csv", tmp_path / "profile.json"
+    table.write_text("prompt_tokens,output_tokens,concurrency,itl_ms\n512,128,4,36\n")
+    code, output = run("import", str(table), "--model", LLAMA, "--gpu", "H20", "--out", str(out))
+    assert code == 0, output
+    assert "times slower than what the data sheet of H20 gives; check model" in " ".join(output.split())

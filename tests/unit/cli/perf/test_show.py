@@ -8,8 +8,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from perf_command import asked, misused, refused, run
 from profile_files import a_profile_file
+
+from argosy.api import ServedModel
+from argosy.cli.screens.architecture import read_architecture
+from argosy.control.candidates.variants import declared_architecture
 
 DATA = Path(__file__).parents[3] / "data" / "perf"
 REPORT = str(DATA / "vllm/c16.json")
@@ -162,7 +167,6 @@ def test_a_refusal_that_names_the_remedy_itself_does_not_repeat_it() -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        pytest.param((), "Missing argument 'MODEL'", id="no model"),
         pytest.param((LLAMA, "--dtype", "fp7"), "'--dtype': Value error, 'fp7' is not one of", id="a type"),
         pytest.param((LLAMA, "--kv-dtype", "int4"), "'int4' is not one of 'bf16', 'fp8'", id="a KV type"),
         pytest.param((LLAMA, "--batch", "many"), "'--batch'", id="no number"),
@@ -262,3 +266,93 @@ def test_a_rate_beyond_every_engine_is_refused_without_a_warning() -> None:
 def test_a_file_that_is_absent_is_named_once(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     assert refused("show", str(file))["message"] == f"{file}: cannot be read: No such file or directory"
+
+
+# --- a config.json ------------------------------------------------------------------------------
+
+CONFIG = {
+    "model_type": "qwen3_moe", "hidden_act": "silu", "hidden_size": 2048, "num_attention_heads": 16,
+    "num_key_value_heads": 4, "num_hidden_layers": 12, "vocab_size": 32000, "head_dim": 128,
+    "max_position_embeddings": 32768, "num_experts": 32, "num_experts_per_tok": 4,
+    "moe_intermediate_size": 768, "intermediate_size": 6144, "tie_word_embeddings": False,
+    "rope_scaling": {"rope_type": "yarn", "factor": 2.0},
+}  # fmt: skip
+
+
+def test_the_printed_architecture_can_be_pasted_and_gives_the_same_figures(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG))
+    code, output = run("show", "--config", str(path), "--yaml")
+    assert code == 0, output
+    written = {
+        "metadata": {"name": "mine", "namespace": "default"},
+        "spec": {"modelId": "acme/mine", "servedNames": ["mine"], **yaml.safe_load(output)["spec"]},
+    }
+    pasted = ServedModel.model_validate_json(json.dumps(written)).spec.architecture
+    assert pasted is not None
+    assert declared_architecture(pasted) == read_architecture(path)
+    assert pasted.max_context == 65536
+
+
+def test_a_config_may_be_named_by_its_folder_and_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    plain, marked = tmp_path / "plain", tmp_path / "marked"
+    for folder, encoding in ((plain, "utf-8"), (marked, "utf-8-sig")):
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(CONFIG), encoding)
+    found = [run("show", str(folder), "--yaml") for folder in (plain, marked)]
+    assert found[0] == found[1]
+    assert found[0] == run("show", "--config", str(marked), "--yaml")
+    assert found[0][0] == 0
+
+
+def test_what_modelopt_writes_beside_the_config_is_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "FP8"}}')
+    _, output = run("show", str(tmp_path), "--yaml")
+    assert yaml.safe_load(output)["spec"]["architecture"]["dtype"] == "fp8"
+
+
+def test_a_model_of_the_catalogue_is_printed_too() -> None:
+    code, output = run("show", LLAMA, "--yaml")
+    assert code == 0
+    assert yaml.safe_load(output)["spec"]["architecture"]["parameters"] == 8_030_261_248
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param("[1]", "must hold a JSON object, not list", id="a list"),
+        pytest.param("{", "cannot be read as JSON", id="half a file"),
+        pytest.param(json.dumps(CONFIG | {"extra_experts": 3}), "extra_experts: 3 may decide", id="a field"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_refused_by_its_path(content: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "my.config"
+    path.write_text(content)
+    code, output = run("show", "--config", str(path), "--yaml")
+    assert code != 0
+    assert str(path) in output
+    assert says in output
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        pytest.param((), "MODEL: is missing: give a model id or the path of a config.json", id="neither"),
+        pytest.param((LLAMA, "--config", "config.json"), "--config: stands for MODEL", id="both"),
+    ],
+)
+def test_a_model_or_a_config_is_asked_about(args: tuple[str, ...], says: str) -> None:
+    code, output = run("show", *args)
+    assert code != 0
+    assert says in output
+
+
+@pytest.mark.parametrize("name", ["/models/llama-3.1-8b-tuned", "acme/Llama-3.1-8B-Instruct-fork", "zzz"])
+def test_an_unknown_model_is_answered_with_the_command_that_describes_it(name: str) -> None:
+    code, output = run("show", name)
+    assert code != 0
+    assert name in output
+    assert "argosy perf show --config config.json --yaml" in output
+    assert "spec.architecture" in output
+    assert "did you mean" not in output

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from builders import a_class, a_fleet, a_model, a_pool, some_nodes
 from small_fleet import World, condition, verdict
 
+from argosy.api import GPUPool
 from argosy.api.conditions import Reason
 from argosy.control.candidates.variants import variants_of
 from argosy.control.hardware.declared import GpuFault, pool_gpu
@@ -169,3 +172,14 @@ def test_a_pool_whose_spec_contradicts_itself_is_not_planned() -> None:
     decision = world.decisions[-1]
     assert verdict(decision, "l40s", "gpupools", "Accepted") == ("False", "GpuContradicted")
     assert verdict(decision, "default/chat") == ("False", "GpuContradicted")
+
+
+def test_the_examples_pools_are_gpus() -> None:
+    path = Path(__file__).parents[4] / "examples/gpus/pools.yaml"
+    pools = [GPUPool.from_object(obj) for obj in yaml.safe_load_all(path.read_text("utf-8"))]
+    found = {p.metadata.name: pool_gpu(p.spec) for p in pools if isinstance(p, GPUPool)}
+    assert {name: getattr(gpu, "name", gpu) for name, gpu in found.items()} == {
+        "h100-half": "H100-MIG-3g.40gb",
+        "l40s-shared": "L40S-SHARED-2",
+        "acme": "acme-100",
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import yaml
 from builders import NVIDIA, a_node, a_pod, a_pool
 from small_fleet import World
 
@@ -113,8 +114,6 @@ def test_a_smaller_replica_is_advised_only_where_every_node_is_open_and_healthy(
 
 
 def test_the_toleration_that_a_sentence_gives_opens_the_node() -> None:
-    import yaml
-
     for taint in (PRESENT, Taint("team", "", "NoSchedule"), Taint("spot", "true", "NoExecute")):
         tolerations = yaml.safe_load(f"[{toleration_text(taint)}]")
         assert why([replace(NODE, taints=(taint,))]) != ""

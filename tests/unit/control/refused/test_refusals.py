@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from builders import NVIDIA, a_pod
 from refusing_world import CHEAP, DEAR, RefusingWorld
-from small_fleet import a_class, a_model, condition
+from small_fleet import a_class, a_model, a_pool, condition
 
 from argosy.control.decision import Decision
 from argosy.control.refused.quarantine import FIRST_S, LONGEST_S, REFUSED_AFTER_S
@@ -216,6 +216,17 @@ def test_replicas_are_exchanged_one_by_one_where_a_quota_is_full() -> None:
     assert old.isdisjoint(key for key, d in world.deployments.items() if d.replicas)
     assert sum(world.serving().values()) == 2
     assert min(world.serving_over_time[-50:]) >= 1
+
+
+def test_replicas_move_to_another_pool_one_by_one_where_a_quota_is_full() -> None:
+    world = RefusingWorld()
+    world.quotas = a_quota(2)
+    world.settle()
+    world.apply(a_pool(DEAR, "H100", priceUsdPerHour=0.1))
+    world.run(90, period_s=3.0)
+    assert world.planned() == {DEAR: 1}
+    assert [world.label(key) for key in world.serving()] == ["h100/chat"]
+    assert min(world.serving_over_time[-30:]) >= 1
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from small_fleet import (
     some_nodes,
     verdict,
 )
+from solved_once import solve_once
 
 from argosy.api import RouterPolicy
 from argosy.api.schema.timestamp import rfc3339
@@ -414,3 +415,58 @@ def test_envoys_that_share_a_node_id_are_named_with_the_remedy() -> None:
     found = condition(decision, "default", "fleets", "Programmed")
     assert (found["status"], found["reason"]) == ("False", "EnvoysShareId")
     assert found["message"].startswith("2 Envoys are connected with the node id edge, so")
+
+
+def test_a_flag_that_no_version_has_is_remarked_on_where_the_images_version_is_not_known() -> None:
+    engine = {"image": "mine:1", "args": ["--own-flag=1", "--enforce-eager"]}
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(engine=engine), a_class())
+    accepted = condition(world.act(), "default/llama", "servedmodels", "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("True", "FlagUnjudged")
+    assert "spec.engine.args: --own-flag=1 is no flag of vLLM 0.24 to 0.32" in accepted["message"]
+    assert "spec.engine.image (mine:1)" in accepted["message"]
+
+
+def test_a_pod_that_the_api_server_refuses_is_a_sentence_of_model_and_class_and_nothing_that_runs_goes() -> (
+    None
+):
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.run(60.0)
+    serving, patch = sum(world.serving().values()), {"spec": {"hostnam": "a"}}
+    world.apply(a_model(engine={"podTemplatePatch": patch}))
+    refused = {(a_model().key, "l40s"): "422 hostnam: field not declared in schema."}
+    snapshot = replace(world.snapshot(), template_refusals=refused)
+    settings = StepSettings("a test", plan_time_limit_s=None, cells=world.cells)
+    decision = step(snapshot, world.memory, settings, world.perf, solve_once)
+    said = condition(decision, "default/llama", "servedmodels", "Accepted")
+    assert (said["status"], said["reason"]) == ("False", "PodTemplateRefused")
+    assert said["message"] == (
+        "spec.engine of ServedModel llama makes no pod for GPUPool l40s: the API server refuses it: 422"
+        " hostnam: field not declared in schema; correct it there and apply it again."
+    )
+    assert serving > 0
+    assert not [planned for planned in decision.steps if "Delete" in type(planned.step).__name__]
+
+
+CARD = "example.com/card"
+
+
+def cards_of(container: str, number: str | None) -> dict[str, Any]:
+    """A patch that sets the limit of a container."""
+    limits = {"limits": {CARD: number}}
+    return {"podTemplatePatch": {"spec": {"containers": [{"name": container, "resources": limits}]}}}
+
+
+@pytest.mark.parametrize(
+    ("engine", "sentence"),
+    [
+        ({"resources": {"limits": {CARD: "2"}}}, f"spec.engine.resources names {CARD}"),
+        (cards_of("p", "1"), f"spec.engine.podTemplatePatch gives container p 1 {CARD}"),
+        (cards_of("engine", None), f"spec.engine.podTemplatePatch gives container engine no {CARD}"),
+    ],
+)
+def test_gpus_of_a_pools_own_resource_are_set_by_shapes_only(engine: dict[str, Any], sentence: str) -> None:
+    pool = a_pool(resourceName=CARD)
+    world = World(some_nodes("l40s", 4), a_fleet(), pool, a_model(engine=engine), a_class())
+    said = condition(world.act(), "default/llama", "servedmodels", "Accepted")
+    assert (said["status"], said["reason"]) == ("False", "PodTemplateRefused")
+    assert sentence in said["message"]

@@ -125,7 +125,8 @@ def test_kinds_that_are_not_read_are_counted_by_name(tmp_path: Path) -> None:
     file.write_text(json.dumps({"kind": "List", "items": [pod, pod | {"metadata": {"name": "q"}}, mistyped]}))
     assert read_manifests([file]).passed_over == (
         f"{file}: passed over: 2 Pod (v1), 1 WorkloadClass (argosy.io/v1alpha1): read are Fleet, GPUPool, "
-        "ServedModel, WorkloadClass, RouterPolicy of argosy.dev/v1alpha1, Node and ConfigMap of v1",
+        "ServedModel, WorkloadClass, RouterPolicy of argosy.dev/v1alpha1, Node, ConfigMap and"
+        " ResourceQuota of v1",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,8 +13,8 @@ from argosy.arrays import Floats
 from argosy.engine.step_times import step_ms
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.catalogue import Gpu, find_gpu, gpus
-from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason
+from argosy.perf.catalogue import Gpu, Model, find_gpu, find_model, gpus
+from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
 from argosy.snapshot import Dtype, EngineSettings, Variant
 
 PERF = LibraryPerfModel(shipped_library(), {})
@@ -133,6 +135,13 @@ def test_no_replica_spans_parts(name: str) -> None:
     assert f"{name} is a part of a card" in found.message
 
 
+def test_what_does_not_fit_on_a_part_is_not_sent_to_several_parts() -> None:
+    found = PERF.fits(replica("H100-MIG-1g.10gb"))
+    assert isinstance(found, TooLarge)
+    assert "use a larger part, or whole cards" in found.message
+    assert found.nearest == ()
+
+
 def test_a_share_of_a_card_has_its_share_of_the_memory_whatever_the_utilisation() -> None:
     whole, share = (PERF.fits(replica(name, "llama-3.2-3b")) for name in ("H100", "H100-SHARED-2"))
     assert isinstance(whole, Fits)
@@ -153,6 +162,19 @@ def test_weights_without_a_kernel_are_refused(name: str, dtype: Dtype, says: str
     assert isinstance(found, OutOfRange)
     assert found.reason is OutOfRangeReason.NUMBER_TYPE
     assert says in found.message
+
+
+@pytest.mark.parametrize(
+    ("model", "is_refused"),
+    [("google/gemma-3-27b-it", True), ("google/gemma-2-9b-it", True), ("zai-org/GLM-4.5", False)],
+)
+def test_models_that_overflow_in_float16_are_refused_where_there_is_no_bfloat16(
+    model: str, is_refused: bool
+) -> None:
+    architecture = find_model("llama-3.2-3b")
+    assert isinstance(architecture, Model)
+    asked = replace(replica("T4", model), architecture=architecture.architecture)
+    assert (getattr(PERF.fits(asked), "reason", None) is OutOfRangeReason.NUMBER_TYPE) is is_refused
 
 
 @pytest.mark.parametrize("name", ["V100-32GB", "T4", "MI210"])

@@ -104,9 +104,9 @@ def _rows(lines: list[str]) -> Iterator[Row]:
     comments = [line for line in lines if line.startswith("#")]
     memory = json.loads(comments[-1].partition("memory_bytes ")[2])
     for entry in csv.DictReader(lines[len(comments) :]):
-        # The reference counts tokens, not blocks, and knows no context limit.
+        # The reference counts tokens, not blocks, and those of a sequence longer than every window.
         engine = EngineSettings(
-            max_model_len=1,
+            max_model_len=architecture(entry["checkpoint"]).sliding_window + 1,
             block_size=1,
             quantization=Dtype(entry["quantization"]) if entry["quantization"] else None,
             kv_cache_dtype=Dtype(entry["kv_dtype"]),
@@ -288,6 +288,21 @@ def test_the_capacity_is_in_whole_blocks() -> None:
     assert room("H100", LLAMA_8B, 1, block_size=64).kv_capacity_tokens % 64 == 0
     limits = engine_limits(EngineSettings(max_num_seqs=64, block_size=16), 1000)
     assert (limits.max_num_seqs, limits.kv_blocks, limits.block_size) == (64, 62, 16)
+
+
+@pytest.mark.parametrize("layers", [32, 20], ids=["all", "some"])
+def test_a_window_that_holds_every_sequence_charges_what_no_window_does(layers: int) -> None:
+    plain = architecture(LLAMA_8B)
+    windowed = replace(plain, sliding_window=4096, sliding_layers=layers)
+
+    def tokens(model: Architecture, longest: int) -> int:
+        engine = EngineSettings(max_model_len=longest, max_num_seqs=1)
+        found = fits(replace(variant("L40S", LLAMA_8B, 1, engine), architecture=model))
+        assert isinstance(found, Fits)
+        return found.kv_capacity_tokens
+
+    assert tokens(windowed, 4096) == tokens(plain, 4096)
+    assert tokens(windowed, 8192) > tokens(plain, 8192) if layers < 32 else True
 
 
 def test_what_fits_exactly_fits() -> None:

@@ -32,6 +32,13 @@ def test_a_factor_of_four_is_too_much_either_way(factor: float, plausible: bool)
     assert is_plausible(factor) is plausible
 
 
+@pytest.mark.parametrize(
+    ("factor", "plausible"), [(0.09, False), (0.11, True), (6.0, True), (10, False), (1000.0, False)]
+)
+def test_of_what_was_computed_only_a_factor_of_ten_is_too_much(factor: float, plausible: bool) -> None:
+    assert is_plausible(factor, Origin.ROOFLINE) is plausible
+
+
 @pytest.mark.parametrize("slowness", [1 / 3.9, 1.0, 3.9])
 def test_what_is_within_the_factor_is_near_enough(slowness: float) -> None:
     assert far_off(a_profile(slowness), KNOWN) is None

@@ -143,13 +143,37 @@ def test_latent_kv_is_repeated_on_every_gpu() -> None:
     assert one == four == pytest.approx(1e3 * 32 * 576 * 2 / 3.35e12)
 
 
-def test_a_sliding_window_costs_the_same_at_any_context() -> None:
+def test_a_sliding_window_costs_the_same_at_any_context_beyond_it() -> None:
     windowed = replace(LLAMA_8B, sliding_window=1024, sliding_layers=32)
 
     c = roofline(H100, windowed, KEY, PEAKS)
 
     assert (c.a1, c.b2) == (0.0, 0.0)
-    assert c.a2 == pytest.approx(1024 * 1e3 * 131_072 / 3.35e12)
+    one, two, many = c.decode_ms_per_sequence(np.array([512.0, 1024.0, 50_000.0]))
+    assert two == many == 2 * one == pytest.approx(1024 * 1e3 * 131_072 / 3.35e12)
+
+
+@pytest.mark.parametrize(("chunk", "prefix"), [(512, 0), (1024, 256), (100, 900), (1500, 200)])
+def test_a_window_costs_what_full_attention_does_while_all_fits_in_it(chunk: int, prefix: int) -> None:
+    plain = roofline(H100, LLAMA_8B, KEY, PEAKS)
+    windowed = roofline(H100, replace(LLAMA_8B, sliding_window=1024, sliding_layers=32), KEY, PEAKS)
+    context = prefix + chunk / 2
+    assert context <= 1024
+
+    def prefill(c: StepCoefficients) -> float:
+        return float(step_ms(c, 0, 0, [[chunk, prefix]]))
+
+    assert prefill(windowed) == pytest.approx(prefill(plain), rel=0.01)
+    assert step_ms(windowed, 4, 4 * context) == pytest.approx(step_ms(plain, 4, 4 * context))
+
+
+def test_a_prompt_beyond_the_window_costs_less_than_full_attention() -> None:
+    plain = roofline(H100, LLAMA_8B, KEY, PEAKS)
+    windowed = roofline(H100, replace(LLAMA_8B, sliding_window=1024, sliding_layers=32), KEY, PEAKS)
+    chunk = [[2048, 8192]]
+    assert step_ms(windowed, 0, 0, chunk) < step_ms(plain, 0, 0, chunk)
+    expected = 2048 * float(windowed.chunk_ms_per_token(np.array(2048.0), np.array(8192.0)))
+    assert expected == pytest.approx(2048 * (windowed.b1 + windowed.bw * 1024))
 
 
 def test_weights_that_the_gpu_cannot_multiply_are_only_stored_small() -> None:

@@ -94,12 +94,13 @@ def adapter_verdicts(
 def _status(picture: _Picture, adapter: Adapter, lacks_slot: bool) -> AdapterStatus:
     holders, failures = picture.holders(adapter.name), picture.failures(adapter)
     is_routed = adapter.name in picture.found.routed.get(picture.model.key, ())
-    state, message = AdapterState.LOADING, _why_loading(picture)
+    state: AdapterState = AdapterState.LOADING
+    message: str | None = _why_loading(picture)
     if not is_routed:
         state = AdapterState.NOT_ROUTED
         message = (
-            f"no WorkloadClass sends requests for it: add {adapter.name} to spec.match.models of a class of this"
-            " model"
+            f"no WorkloadClass sends requests for it: add {adapter.name} to spec.match.models of a class of"
+            " this model"
         )
     elif holders:
         state, message = AdapterState.LOADED, _failed_words(failures) if failures else None

@@ -63,7 +63,7 @@ def _scalings(values: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
     yield from inner or [(name, written)]
 
 
-def _positive(value: object, field: str) -> float:
+def _positive(value: Any, field: str) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or not 0 < value <= 2**40:
         raise UnreadableFieldError(field, f"must be a positive number, not {value!r}")

@@ -23,32 +23,41 @@ _DECIDING_TEXT = re.compile(r"pattern|layer|hybrid|window|quant_|block_type|sche
 _DECIDING_FLAG = re.compile(
     r"window|expert|moe|shar|multi_query|architecture|alternat|sparse|hybrid|per_layer|mamba|mla|cla"
 )
-_HARMLESS = re.compile(
+# Whole words of a name, so that `mm` is not found in `gamma`.
+_BESIDE_WORDS = (
     # Tokens, text and images around the language model.
-    r"token|vocab_size_per_layer|pad_|_id$|_ids$|label|image|img|video|vision|visual|audio|speech|vit_"
-    r"|media|pixel|patch|mm_|projector|multimodal|tokenizer|class_num|anyres|dense_list"
-    # How it is trained, initialised and sampled.
-    r"|dropout|drop|_eps|epsilon|init|_std|loss|aux|jitter|temperature|beam|penalty|return_|max_length"
-    r"|min_length|^top_k$|top_p|logit|softcap|soft_cap|summary|pretraining|checkpoint|ep_size|problem_type"
-    r"|use_cache|dtype|task_specific|sequence_parallel|fused|flash|mambapy|_kernels|mem_eff"
-    r"|block_sparse|no_repeat|finetuning|output_(hidden|attention|router)|in_fp32|label_smoothing|exponential"
-    # Scales, norms, biases and positions: no width, no layer, no KV.
-    r"|bias|norm|_scale|scale_|multiplier|router|routed_scaling|rope_theta|rope_local|rope_pct|rotary|rope_int"
-    r"|rope_param|rope_freq|no_rope|nope_layer|freq_base|alibi|position_embedding|use_rope|use_nope|temperature"
-    r"|query_pre_attn_scalar|attn_scal|qk_head_dim|attn_impl|attention_softmax|bidirectional|residual"
-    r"|interpolation_factor|rope_ratio|^n_ctx$|interleaved_layers|alpha$"
-    r"|mscale|swiglu_limit|swiglu_alpha|act_|_act$|activation|alpha_factor|beta_factor|clip|time_step"
-    r"|chunk_size_feed_forward|^chunk_size$|mamba_chunk_size|attention_type|is_decoder|add_cross_attention|fp32"
+    "tokens?|tokenizer|pad|ids?|id2label|label2id|labels?|images?|img|videos?|vision|visual|audio|speech|vit"
+    "|media|pixels?|patch(?:es)?|mm|projector|multimodal|anyres|dense_list|class_num"
     # Draft layers, which are loaded only where the engine is set to speculate.
-    r"|mtp|nextn|eagle|medusa|draft"
-    # Routing among experts, which moves no bytes.
-    r"|capacity|^n_group$|topk_group|num_expert_group|topk_method|norm_topk|scoring|group_limited|expert_bias|renormal"
-    r"|overlap|latent_moe_use_norm|seq_aux|tie_|original_max|initial_context|^block_size$|_parallel$|^dual_"
+    "|mtp|nextn|eagle|medusa|draft"
+    # Named so, and neither a layer nor an expert more.
+    "|time_step|no_rope|num_expert_group|expert_bias|interleaved_layers|pretraining|vocab_size_per_layer_input"
 )
+_HARMLESS_WORDS = (
+    # How it is trained, initialised and sampled.
+    "[a-z]*dropout|drop|layerdrop|pdrop|eps|epsilon|init|initial|initializer|std|loss|aux|jitter|beams?|penalty"
+    "|return|max_length|min_length|logits?|logit|softcapping|softcap|summary|checkpointing|ep_size|problem_type"
+    "|use_cache|dtype|task_specific_params|fused|flash|mambapy|kernels|mem_eff|no_repeat|finetuning|output"
+    "|in_fp32|fp32|capacity|temperature"
+    # Scales, norms, biases and positions: no width, no layer, no KV.
+    "|bias|[a-z]*norms?|scales?|mscale|multipliers?|routers?|routing|routed_scaling|rotary|nope|alibi|freq_base"
+    "|position_embedding_type|position_embedding_xdrope|query_pre_attn_scalar|attn_scaling|qk_head_dim"
+    "|attn_impl|attn_implementation|attention_softmax|bidirectional|residual|swiglu|act|activation|alpha|beta"
+    "|clip|max_batch_size|mamba_chunk_size|attention_type|is_decoder|add_cross_attention|interpolation_factor|interpolate_factor|full_attn_mod|n_ctx|parallel"
+    "|dual|tie|original_max_position_embeddings|original_rope"
+    # Routing among experts, which moves no bytes.
+    "|topk_group|topk_method|scoring|group_limited|renormalize|overlap"
+)
+_BESIDE_NAME = re.compile(f"(?:^|_)(?:{_BESIDE_WORDS})(?=_|$)")
+_HARMLESS = re.compile(
+    f"(?:^|_)(?:{_HARMLESS_WORDS})(?=_|$)|^(?:rope_[a-z_]*|n_group|top_k|top_p|block_size|chunk_size)$"
+)
+# Whatever else stands in such a name, it counts something.
+_COUNTS = re.compile(r"experts?(?:_|$)|(?:^|_)(?:layers|heads|windows?|ranks?)$")
 # Configurations of what stands beside the language model.
 _BESIDE = re.compile(
     r"vision|visual|audio|speech|talker|code2wav|token2wav|projector|vit|vq|image|video|encoder"
-    r"|generation|task|label|auto_map|rope|quantization|adapter|draft|mtp|sampl|preprocess"
+    r"|perceiver|resampler|transformers|init_config|generation|task|label|auto_map|rope|quantization|adapter|draft|mtp|sampl|preprocess"
 )
 
 
@@ -75,7 +84,8 @@ def _is_nothing(value: object) -> bool:
 
 def _decides(name: str, value: object) -> bool:
     plain = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
-    if _HARMLESS.search(plain):
+    counts = value is not True and _COUNTS.search(plain)
+    if _BESIDE_NAME.search(plain) or (_HARMLESS.search(plain) and not counts):
         return False
     if isinstance(value, str):
         return bool(_DECIDING_TEXT.search(plain))

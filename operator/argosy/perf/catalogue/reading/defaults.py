@@ -18,12 +18,29 @@ from importlib.resources import files
 from typing import Any
 
 _DIMENSIONS = frozenset(
-    """
-    d_model ffn_dim hidden_size intermediate_size max_position_embeddings max_seq_len
-    moe_intermediate_size moe_num_experts n_embd n_head n_heads n_layer n_layers n_positions
-    n_routed_experts num_attention_heads num_experts num_experts_per_tok num_hidden_layers
-    num_local_experts vocab_size
-    """.split()
+    [
+        "d_model",
+        "ffn_dim",
+        "hidden_size",
+        "intermediate_size",
+        "max_position_embeddings",
+        "max_seq_len",
+        "moe_intermediate_size",
+        "moe_num_experts",
+        "n_embd",
+        "n_head",
+        "n_heads",
+        "n_layer",
+        "n_layers",
+        "n_positions",
+        "n_routed_experts",
+        "num_attention_heads",
+        "num_experts",
+        "num_experts_per_tok",
+        "num_hidden_layers",
+        "num_local_experts",
+        "vocab_size",
+    ]
 )
 
 
@@ -34,9 +51,7 @@ def assumed_fields(model_type: str, written: Mapping[str, Any], is_nested: bool)
     passed_over = {"head_dim"} if "kv_lora_rank" in {*known, *written} else set()
     if not is_nested:
         passed_over |= _DIMENSIONS
-    return {
-        name: value for name, value in known.items() if name not in written and name not in passed_over
-    }
+    return {name: value for name, value in known.items() if name not in written and name not in passed_over}
 
 
 @cache

@@ -149,7 +149,8 @@ def _windowed(model: LanguageModel, layers: int) -> list[Mixer]:
         return [Mixer.FULL if (n + 1) % every == 0 else Mixer.SLIDING for n in range(layers)]
     if not model.is_known:
         raise UnreadableFieldError(
-            f"{f.path}sliding_window", f"is set, and layer_types does not list which of the {layers} layers have it"
+            f"{f.path}sliding_window",
+            f"is set, and layer_types does not list which of the {layers} layers have it",
         )
     first = f.count("max_window_layers") if model.is_a("qwen") else 0
     return [Mixer.FULL if n < first else Mixer.SLIDING for n in range(layers)]

@@ -16,7 +16,14 @@ from argosy.perf.catalogue.reading.shapes import QkNorm
 
 HIDDEN = ("hidden_size", "n_embd", "d_model", "n_embed")
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-_KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", "kv_n_heads")
+_KV_HEADS = (
+    "num_key_value_heads",
+    "num_kv_heads",
+    "n_head_kv",
+    "multi_query_group_num",
+    "kv_n_heads",
+    "num_query_groups",
+)
 _WIDTH = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
 _EXPERT_WIDTH = ("moe_intermediate_size", "moe_ffn_hidden_size", "intermediate_size", "ffn_hidden_size")
 _SHARED_WIDTH = (
@@ -130,6 +137,8 @@ def _kv_heads(model: LanguageModel, heads: int) -> int:
     f = model.fields
     many_query = f.flag("multi_query") and not f.flag("new_decoder_architecture")
     f.use("new_decoder_architecture", "multi_query_attention")
+    if f.has("num_key_value_heads"):  # written beside it, the ratio of both
+        f.use("num_key_value_groups")
     if model.is_a("falcon", "gpt_bigcode") and not model.is_a("falcon_h1"):
         f.use(*_KV_HEADS)
         if many_query:
@@ -204,7 +213,7 @@ def linear(f: ConfigFields) -> Linear | None:
 def mamba(f: ConfigFields, hidden: int) -> Mamba:
     """Mamba 2. Raises UnreadableFieldError."""
     heads = f.number("mamba_num_heads", "mamba_n_heads")
-    f.use("expand", "mamba_expand", "mamba_d_head", "mamba_d_ssm")
+    f.use("expand", "mamba_expand", "mamba_d_head", "mamba_d_ssm", "mamba_use_mlp", "mlp_expansion_factor")
     if f.values.get("mamba_d_head") == "auto":
         inner = f.number("mamba_d_ssm", default=f.number("mamba_expand", default=2) * hidden)
         head_dim = max(1, inner // heads)

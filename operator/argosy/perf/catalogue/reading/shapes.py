@@ -14,6 +14,8 @@ from enum import Enum, auto
 
 from argosy.perf.catalogue.modules import Names
 
+_NAMES = Names()
+
 
 class QkNorm(Enum):
     """What the norm of queries and keys spans."""
@@ -50,7 +52,7 @@ class Shape:
     shared_is_gated: bool = False
     is_tied: bool = False
     has_windows: bool = True
-    names: Names = Names()
+    names: Names = _NAMES
 
 
 _LLAMA = Shape()
@@ -69,17 +71,61 @@ _OLMO2 = Shape(qk_norm=QkNorm.ALL, window_period=4)
 
 _SHAPES: Mapping[str, Shape] = {
     **dict.fromkeys(
-        """
-        llama yi internlm2 internlm3 baichuan mistral ministral ministral3 mistral3 granite granitemoe
-        granitemoeshared granitemoehybrid deepseek deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 mistral4
-        glm_moe_dsa glm4_moe_lite ernie4_5 ernie4_5_moe smollm3 jamba bamba falcon_h1 exaone phi3
-        mimo_v2_flash step3p7 aquila xverse minicpm llama4_text deepseek_ocr
-        """.split(),
+        [
+            "llama",
+            "yi",
+            "internlm2",
+            "internlm3",
+            "baichuan",
+            "mistral",
+            "ministral",
+            "ministral3",
+            "mistral3",
+            "granite",
+            "granitemoe",
+            "granitemoeshared",
+            "granitemoehybrid",
+            "deepseek",
+            "deepseek_v2",
+            "deepseek_v3",
+            "deepseek_v32",
+            "kimi_k2",
+            "mistral4",
+            "glm_moe_dsa",
+            "glm4_moe_lite",
+            "ernie4_5",
+            "ernie4_5_moe",
+            "smollm3",
+            "jamba",
+            "bamba",
+            "falcon_h1",
+            "exaone",
+            "phi3",
+            "mimo_v2_flash",
+            "step3p7",
+            "aquila",
+            "xverse",
+            "minicpm",
+            "llama4_text",
+            "deepseek_ocr",
+        ],
         _LLAMA,
     ),
-    **dict.fromkeys("qwen2 qwen2_vl qwen2_5_vl qwen2_moe mimo qwen2_audio qwen2_5_omni".split(), _QWEN2),
     **dict.fromkeys(
-        "qwen3 qwen3_moe qwen3_next qwen3_5 qwen3_5_moe qwen3_vl qwen3_vl_moe qwen3_omni_moe".split(), _QWEN3
+        ["qwen2", "qwen2_vl", "qwen2_5_vl", "qwen2_moe", "mimo", "qwen2_audio", "qwen2_5_omni"], _QWEN2
+    ),
+    **dict.fromkeys(
+        [
+            "qwen3",
+            "qwen3_moe",
+            "qwen3_next",
+            "qwen3_5",
+            "qwen3_5_moe",
+            "qwen3_vl",
+            "qwen3_vl_moe",
+            "qwen3_omni_moe",
+        ],
+        _QWEN3,
     ),
     **dict.fromkeys(("mixtral", "minimax_m3", "minimax_m3_vl"), replace(_LLAMA, names=_BLOCK_SPARSE)),
     "minimax_m2": replace(_LLAMA, names=_BLOCK_SPARSE, qk_norm=QkNorm.ALL),

@@ -11,6 +11,7 @@ import pytest
 from argosy_sim.controlplane.errors import StartError
 from argosy_sim.demo.drive import LoadChoice
 from argosy_sim.demo.evidence import StaticPeak
+from argosy_sim.demo.pods import cluster as cluster_module
 from argosy_sim.demo.pods import run as pods_run
 from argosy_sim.demo.pods.cluster import PodsCluster
 from argosy_sim.demo.pods.run import PodsRun, tell
@@ -36,6 +37,10 @@ class FakeKubectl:
         self._program.chmod(0o755)
 
     @property
+    def calls_file(self) -> Path:
+        return self._calls
+
+    @property
     def cluster(self) -> PodsCluster:
         return PodsCluster((str(self._program),))
 
@@ -45,7 +50,8 @@ class FakeKubectl:
 
 
 @pytest.fixture
-def kubectl(tmp_path: Path) -> FakeKubectl:
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKubectl:
+    monkeypatch.setattr(cluster_module, "LOOK_AGAIN_S", 0.0)
     return FakeKubectl(tmp_path)
 
 
@@ -62,12 +68,21 @@ def test_a_node_is_taken_away_with_the_pods_that_were_named_and_given_back(kubec
 
 
 def test_removal_takes_what_has_the_label_and_plans_made_since(kubectl: FakeKubectl) -> None:
-    plans = '{"items": [{"metadata": {"name": "plan-1"}}, {"metadata": {"name": "plan-2"}}]}'
-    kubectl.answer(json=f"echo {shlex.quote(plans)}")
+    # The operator answers the removal of its fleet with one more plan.
+    number = f'$(grep -c "^delete fleetplans" {kubectl.calls_file})'
+    plans = '{"items": [{"metadata": {"name": "plan-1"}}, {"metadata": {"name": "plan-1%d"}}]}'
+    last = '{"items": [{"metadata": {"name": "plan-1"}}]}'
+    kubectl.answer(
+        name="true",  # what is left, by name
+        get=f"n={number}; [ $n -ge 2 ] && echo {shlex.quote(last)} || printf {shlex.quote(plans)} $n",
+    )
     assert begun(kubectl).remove_all({"plan-1"}, print) == ()
     removals = [line for line in kubectl.calls if line.startswith(("delete", "uncordon"))]
     assert all("-l argosy.dev/demo=pods" in line for line in removals[:2])
-    assert removals[2:] == ["delete fleetplans.argosy.dev plan-2 --ignore-not-found"]
+    assert removals[2:] == [
+        "delete fleetplans.argosy.dev plan-10 --ignore-not-found",
+        "delete fleetplans.argosy.dev plan-11 --ignore-not-found",
+    ]
 
 
 def test_what_cannot_be_removed_is_reported_and_the_rest_still_is(kubectl: FakeKubectl) -> None:

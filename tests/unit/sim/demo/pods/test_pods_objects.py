@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from argosy.api import Fleet, GPUPool, ServedModel, WorkloadClass
 from argosy_sim.demo.pods.objects import NAMESPACE, fleet_objects, load_objects, namespace, rights
@@ -37,6 +38,15 @@ def test_the_examples_are_fitted_to_the_cluster(fleet: list[dict[str, Any]]) -> 
     assert GPUPool.from_object(by_kind["GPUPool", "l40s"]).spec.gpus_per_node == 6
     assert GPUPool.from_object(by_kind["GPUPool", "h100"]).spec.gpus_per_node == 2
     assert WorkloadClass.from_object(by_kind["WorkloadClass", "chat"]).metadata.namespace == NAMESPACE
+
+
+def test_engines_are_set_as_those_of_make_kind(fleet: list[dict[str, Any]]) -> None:
+    kustomization = yaml.safe_load((ROOT / "hack/kind/fleet/kustomization.yaml").read_text())
+    [change] = yaml.safe_load(kustomization["patches"][0]["patch"])
+    [model] = [item for item in fleet if item["kind"] == "ServedModel"]
+    assert {**model["spec"]["engine"], "image": ""} == {**change["value"], "image": ""}
+    # A pod without a named account has no token, and a simulated engine asks the API server for its GPU.
+    assert ServedModel.from_object(model).spec.engine.service_account_name == "default"
 
 
 def test_the_load_runs_restricted_and_sends_to_the_gateway() -> None:
