@@ -220,7 +220,10 @@ class Actor:
             await self._api.patch(PODS, pod, {"metadata": {"annotations": annotations}})
 
     async def note_adapters(self, pod: str, uid: str, record: AdapterRecord) -> None:
-        """Write what the engine of a pod holds of LoRA adapters, where that has changed."""
+        """Write what the engine of a pod holds of LoRA adapters, where that has changed.
+
+        Raises ActuationError where the pod is gone, or where this process no longer leads.
+        """
         self._ensure_leader()
         item = self._store.of("pods").get(pod)
         text = record_text(record)

@@ -10,12 +10,10 @@ each union of headers that a request can have at once, those of the most headers
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 
 from argosy.api import ServedModel, WorkloadClass
-from argosy.api.engine_flags import flag_of
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import ClassKey
 from argosy.route.precedence import conflicts, in_order, match_of
@@ -78,41 +76,16 @@ def _cards(names: Iterable[str], models: Sequence[ServedModel]) -> Iterable[Mode
 
 
 def _names(model: ServedModel) -> Iterable[ModelCard]:
-    """Its own names, and those of its adapters: of the spec, and of those that its engines start with."""
+    """Its own names, and those of its adapters."""
     max_model_len = model.spec.engine.max_model_len
     for name in model.served_names:
         yield ModelCard(name, model.spec.model_id, _created_s(model), max_model_len)
     for adapter in model.spec.adapters:
         yield _adapter(model, adapter.name, adapter.source)
-    for name, source in _started_with(model.spec.engine.args):
-        yield _adapter(model, name, source)
 
 
 def _adapter(model: ServedModel, name: str, source: str | None) -> ModelCard:
     return ModelCard(name, source, _created_s(model), None, parent=model.served_names[0])
-
-
-def _started_with(args: Sequence[str]) -> Iterable[tuple[str, str]]:
-    """Names and sources of `--lora-modules`, which takes what follows up to the next flag: `name=source`, or
-    JSON with both. What is neither is the engine's to refuse."""
-    takes = False
-    for arg in args:
-        is_flag = arg.startswith("-")
-        takes = flag_of(arg) == "--lora-modules" if is_flag else takes
-        rest = arg.partition("=")[2] if is_flag else arg
-        name, _, source = rest.partition("=")
-        if takes and rest.startswith("{"):
-            name, source = _of_json(rest)
-        if takes and name and source:
-            yield name, source
-
-
-def _of_json(text: str) -> tuple[str, str]:
-    try:
-        found = json.loads(text)
-        return str(found["name"]), str(found["path"])
-    except (ValueError, KeyError):
-        return "", ""
 
 
 def _created_s(model: ServedModel) -> int:

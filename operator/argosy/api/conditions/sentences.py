@@ -319,17 +319,17 @@ _OF_REPLICAS = {
     ),
     "AdaptersReady": "Each of spec.adapters that a class sends requests for is loaded.",
     "AdaptersLoading": (
-        "spec.adapters: {adapters}: no replica that takes requests has loaded it yet; requests for it are"
-        " refused (503) until one has. {others}"
+        "spec.adapters: no replica that takes requests has loaded {adapters} yet.{others} Requests for it are"
+        " refused (503) until one has."
     ),
     "AdaptersFailed": (
-        "spec.adapters: {adapters}: no replica could load it: {detail}. Requests for it are refused (503). It"
-        " is tried again with pauses that grow to 10 minutes; correct its source, or remove it. {others}"
+        "spec.adapters: no replica could load {adapters}: {detail}.{others} Requests for it are refused (503)."
+        " It is tried again with pauses that grow to 10 minutes; correct its source, or remove it."
     ),
     "AdaptersWithoutSlot": (
-        "spec.adapters: {adapters}: no slot is left on {replicas} with maxLoras {slots} for {wanted}"
-        " adapters, so requests for it are refused (503) and the others are served. Raise spec.engine.maxLoras, which"
-        " restarts the engines, or remove adapters. {others}"
+        "spec.adapters: {adapters} has no slot on {replicas} with maxLoras {slots}, for {wanted} adapters.{others}"
+        " Requests for it are refused (503), and the others are served. Raise spec.engine.maxLoras, which"
+        " restarts the engines, or remove adapters."
     ),
     "LoweringWaits": (
         "Deployment {deployment} has {replicas} replicas and {planned} are planned; the number is lowered"

@@ -86,7 +86,7 @@ def adapter_verdicts(
             replicas=counted(num_pods, "replica"),
             slots=model.spec.engine.max_loras,
             wanted=sum(each.state is not AdapterState.NOT_ROUTED for each in found),
-            others=f"Besides: {others}." if others else "",
+            others=f" Besides: {others}." if others else "",
         )
     ]
 
