@@ -1,4 +1,4 @@
-"""A dozen LoRA adapters on real pods behind a real Envoy: one added, one removed, one that fails, no restart."""
+"""A dozen LoRA adapters on pods behind a real Envoy: one added, one removed, one that fails; no restart."""
 
 from __future__ import annotations
 

@@ -323,13 +323,13 @@ _OF_REPLICAS = {
         " refused (503) until one has."
     ),
     "AdaptersFailed": (
-        "spec.adapters: no replica could load {adapters}: {detail}.{others} Requests for it are refused (503)."
-        " It is tried again with pauses that grow to 10 minutes; correct its source, or remove it."
+        "spec.adapters: no replica could load {adapters}: {detail}.{others} Requests for it are refused"
+        " (503). It is tried again with pauses that grow to 10 minutes; correct its source, or remove it."
     ),
     "AdaptersWithoutSlot": (
-        "spec.adapters: {adapters} has no slot on {replicas} with maxLoras {slots}, for {wanted} adapters.{others}"
-        " Requests for it are refused (503), and the others are served. Raise spec.engine.maxLoras, which"
-        " restarts the engines, or remove adapters."
+        "spec.adapters: {adapters} has no slot on {replicas} with maxLoras {slots}, for {wanted}"
+        " adapters.{others} Requests for it are refused (503), and the others are served. Raise"
+        " spec.engine.maxLoras, which restarts the engines, or remove adapters."
     ),
     "LoweringWaits": (
         "Deployment {deployment} has {replicas} replicas and {planned} are planned; the number is lowered"

@@ -38,8 +38,8 @@ class PlannedAdapters:
         if not self.without_slot:
             return text
         return (
-            f"{text}; no slot is left for {', '.join(self.without_slot)}: raise spec.engine.maxLoras, or remove"
-            " adapters"
+            f"{text}; no slot is left for {', '.join(self.without_slot)}: raise spec.engine.maxLoras, or"
+            " remove adapters"
         )
 
 

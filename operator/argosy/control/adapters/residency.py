@@ -34,12 +34,14 @@ class Replica:
     slots:  adapters that it may hold
     held:   adapters that it holds or is loading
     barred: adapters that it did not load and that are not tried again yet
+    failed: those, and the ones that may be tried again
     """
 
     pod: str
     slots: int
     held: frozenset[str] = frozenset()
     barred: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,7 @@ def assign(adapters: Iterable[WantedAdapter], replicas: Iterable[Replica]) -> Re
     board.balance()
     return Residency(
         {pod: frozenset(names) for pod, names in board.names.items()},
-        # One that failed everywhere has a slot, but for the slots that others hold.
-        tuple(name for name in without_slot if not board.is_barred_everywhere(name)),
+        tuple(name for name in without_slot if not board.has_failed(name)),
     )
 
 
@@ -80,14 +81,19 @@ class _Board:
         """Replicas that hold it."""
         return sum(name in names for names in self.names.values())
 
-    def is_barred_everywhere(self, name: str) -> bool:
-        """Whether each replica has failed to load it a moment ago."""
-        return bool(self._replicas) and all(name in each.barred for each in self._replicas.values())
+    def has_failed(self, name: str) -> bool:
+        """Whether a replica did not load it."""
+        return any(name in each.failed for each in self._replicas.values())
 
     def add_first(self, name: str) -> bool:
-        """Give an adapter its first replica; False where none has a slot for it."""
+        """Give an adapter its first replica; False where none has a slot for it.
+
+        A copy of another is given up for it only where it was not tried yet: no try after that costs more
+        than the free slot.
+        """
         able = [pod for pod, each in self._replicas.items() if name not in each.barred]
         if not (pods := [pod for pod in able if self._is_free(pod)]):
+            able = [pod for pod in able if name not in self._replicas[pod].failed]
             spare = {pod: [n for n in self.names[pod] if self.copies(n) > 1] for pod in able}
             if not (pods := [pod for pod in able if spare[pod]]):
                 return False

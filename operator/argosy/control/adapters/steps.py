@@ -188,10 +188,10 @@ def _replica(pod: PodState, model: ServedModel, now_s: float, underway: Underway
     record, sources = pod.adapters, {each.name: each.source for each in model.spec.adapters}
     held = underway.get(pod.key, frozenset()) | (record.held.keys() if record is not None else frozenset())
     failed = record.failed if record is not None else {}
-    barred = {
-        name for name, each in failed.items() if each.source == sources.get(name) and each.retry_at_s > now_s
-    }
-    return Replica(pod.key, model.spec.engine.max_loras, held, frozenset(barred) - held)
+    tried = {name: each for name, each in failed.items() if each.source == sources.get(name)}
+    barred = {name for name, each in tried.items() if each.retry_at_s > now_s}
+    slots = model.spec.engine.max_loras
+    return Replica(pod.key, slots, held, frozenset(barred) - held, frozenset(tried) - held)
 
 
 def _task(pod: PodState, model: ServedModel, wanted: frozenset[str], now_s: float) -> EngineTask | None:

@@ -106,6 +106,18 @@ def test_one_that_failed_is_tried_on_another_replica_and_keeps_a_slot_free() -> 
     barred = frozenset({"bad"})
     found = assign(wanted, [Replica("p0", 2, barred=barred), Replica("p1", 2)])
     assert found.by_pod == {"p0": frozenset({"good"}), "p1": frozenset({"bad", "good"})}
-    nowhere = assign(wanted, [Replica("p0", 1, barred=barred), Replica("p1", 1, barred=barred)])
+    tried = [Replica(pod, 1, barred=barred, failed=barred) for pod in ("p0", "p1")]
+    nowhere = assign(wanted, tried)
     assert sum(map(len, nowhere.by_pod.values())) == 1
     assert nowhere.without_slot == ()
+
+
+def test_no_try_after_the_first_takes_a_slot_of_another() -> None:
+    wanted = [WantedAdapter("bad"), WantedAdapter("good")]
+    both, bad = frozenset({"good"}), frozenset({"bad"})
+    untried = [Replica("p0", 1, both), Replica("p1", 1, both)]
+    assert sorted(map(sorted, assign(wanted, untried).by_pod.values())) == [["bad"], ["good"]]
+    tried = [replace(each, failed=bad) for each in untried]
+    assert set(assign(wanted, tried).by_pod.values()) == {both}
+    retried = [tried[0], Replica("p1", 1, failed=bad)]
+    assert assign(wanted, retried).by_pod == {"p0": both, "p1": bad}

@@ -50,7 +50,7 @@ class Loading(World):
             self.note(task.pod, record)
         return done
 
-    def held(self) -> list[list[str]]:
+    def loaded(self) -> list[list[str]]:
         return [sorted(pod.adapters.held) for pod in self.pods.values() if pod.adapters is not None]
 
     def routed(self, name: str) -> tuple[int, str]:
@@ -77,7 +77,7 @@ def test_an_engine_is_asked_first_and_takes_requests_for_what_it_has_loaded(worl
     world.carry_out()
     first = world.carry_out()
     assert sum(len(task.loads) for task in first) == 4
-    assert {name for names in world.held() for name in names} == {"sql", "law", "med"}
+    assert {name for names in world.loaded() for name in names} == {"sql", "law", "med"}
     assert world.routed("sql") == (1, "")
     assert world.tasks() == ()
     body = body_of(world.decide(), *MODEL)
@@ -98,11 +98,11 @@ def test_traffic_is_taken_away_before_an_unload_and_no_deployment_changes(world:
     assert not any(task.unloads for task in tasks)
     leaving = [pod for pod in world.pods.values() if pod.adapters and "med" in pod.adapters.leaving]
     assert leaving
-    assert all("med" not in names for names in world.held())
+    assert all("med" not in names for names in world.loaded())
     world.now_s += LEAVE_S
     assert {name for task in world.carry_out() for name in task.unloads} == {"med"}
     world.carry_out()
-    assert {name for names in world.held() for name in names} == {"sql", "law", "new"}
+    assert {name for names in world.loaded() for name in names} == {"sql", "law", "new"}
     world.settle()
     assert set(world.replicas()) == before
 
@@ -169,7 +169,7 @@ def test_an_adapter_that_no_class_names_is_not_loaded_and_its_status_tells_why(w
     world.settle()
     world.carry_out()
     world.carry_out()
-    assert world.held() == [["sql"], ["sql"]]
+    assert world.loaded() == [["sql"], ["sql"]]
     body = body_of(world.decide(), *MODEL)
     assert [a["state"] for a in body["adapters"]] == ["Loaded", "NotRouted", "NotRouted"]
     assert "add law to spec.match.models" in body["adapters"][1]["message"]

@@ -77,18 +77,16 @@ def adapter_verdicts(
     others = "; ".join(
         f"{other.value}: {_named(each)}" for other, each in by_state.items() if each and other is not state
     )
-    return [
-        false(
-            kind,
-            _BY_STATE[state],
-            adapters=_named(by_state[state]),
-            detail=(by_state[state][0].message or "").rstrip("."),
-            replicas=counted(num_pods, "replica"),
-            slots=model.spec.engine.max_loras,
-            wanted=sum(each.state is not AdapterState.NOT_ROUTED for each in found),
-            others=f" Besides: {others}." if others else "",
-        )
-    ]
+    reason = _BY_STATE[state]
+    parts: dict[str, object] = {
+        "adapters": _named(by_state[state]),
+        "detail": (by_state[state][0].message or "").rstrip("."),
+        "replicas": counted(num_pods, "replica"),
+        "slots": model.spec.engine.max_loras,
+        "wanted": sum(each.state is not AdapterState.NOT_ROUTED for each in found),
+        "others": f" Besides: {others}." if others else "",
+    }
+    return [false(kind, reason, **{name: parts[name] for name in reason.parts})]
 
 
 def _status(picture: _Picture, adapter: Adapter, lacks_slot: bool) -> AdapterStatus:
