@@ -1,4 +1,4 @@
-"""`examples/small`, `large`, `adapters` and `autoscaled`: valid, complete, and what the documents say they are."""
+"""The folders of `examples`: valid, complete, and what the documents say they are."""
 
 from __future__ import annotations
 

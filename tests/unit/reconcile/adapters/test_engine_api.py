@@ -10,18 +10,15 @@ from aiohttp.test_utils import TestServer
 
 from argosy.addresses import written
 from argosy.control.adapters.steps import Load
-from argosy.engine import EngineLimits
+from argosy.engine import EngineLimits, StepCoefficients
 from argosy.reconcile.adapters.engine_api import EngineApi, EngineRefused
-from argosy_sim.livefleet.addresses import AddressClaim, listen_on
+from argosy_sim.livefleet.addresses import listen_on
 from argosy_sim.livefleet.vllm.adapters import LoraAdapters, LoraLimits
 from argosy_sim.livefleet.vllm.openai_api import ApiError
 from argosy_sim.livefleet.vllm.server import RUNTIME_LORA, EngineProfile, VllmServer
 
+STEPS = StepCoefficients(wn=1.0, f=0.0, q=4.0, c1=0, a0=0, a1=0, a2=0, b0=0, b1=0, b2=0)
 LORAS = LoraLimits(max_loras=2, max_rank=16, max_cpu_loras=3)
-
-
-class Instant:
-    """Step times of an engine that generates nothing here."""
 
 
 @pytest.fixture
@@ -31,47 +28,44 @@ async def api() -> AsyncIterator[EngineApi]:
     await found.close()
 
 
-def engine(claim: AddressClaim, *, allows: bool = True) -> VllmServer:
+def engine(*, allows: bool = True) -> VllmServer:
     limits = EngineLimits(
         max_num_seqs=4, max_num_batched_tokens=512, kv_blocks=64, block_size=16, max_model_len=512
     )
-    profile = EngineProfile("org/model", ("chat",), limits, Instant(), loras=LORAS)  # type: ignore[arg-type]
+    profile = EngineProfile("org/model", ("chat",), limits, STEPS, loras=LORAS)
     environment = {RUNTIME_LORA: "True"} if allows else {}
-    listener = listen_on(claim.next_address(), claim.engine_port)
-    server = VllmServer(profile, listener, lambda line: None, environment)
+    server = VllmServer(profile, listen_on("127.0.0.1", 0), lambda line: None, environment)
     server.serve()
     return server
 
 
 async def test_adapters_are_loaded_replaced_and_unloaded(api: EngineApi) -> None:
-    with AddressClaim.claim() as claim:
-        server = engine(claim)
-        at = server.endpoint
-        assert await api.held(at) == {}
-        assert await api.load(at, Load("sql", "/sql")) is None
-        assert await api.load(at, Load("sql", "/sql-2")) is None, "as after a leader that ended in between"
-        assert await api.load(at, Load("sql", "/sql-3", in_place=True)) is None
-        assert await api.held(at) == {"sql": "/sql-3"}
-        words = {
-            "/missing": "Loading lora law failed: No adapter found for /missing",
-            "/law-r64": "LoRA rank 64 is greater than max_lora_rank 16.",
-        }
-        for source, said in words.items():
-            assert await api.load(at, Load("law", source)) == EngineRefused(said)
-        assert await api.unload(at, "sql") is None
-        assert await api.unload(at, "sql") is None, "what is not there is unloaded"
-        assert await api.held(at) == {}
-        server.crash()
-        gone = await api.held(at)
-        assert isinstance(gone, EngineRefused)
-        assert (gone.answered, gone.words.startswith("it cannot be reached")) == (False, True)
+    server = engine()
+    at = server.endpoint
+    assert await api.held(at) == {}
+    assert await api.load(at, Load("sql", "/sql")) is None
+    assert await api.load(at, Load("sql", "/sql-2")) is None, "as after a leader that ended in between"
+    assert await api.load(at, Load("sql", "/sql-3", in_place=True)) is None
+    assert await api.held(at) == {"sql": "/sql-3"}
+    words = {
+        "/missing": "Loading lora law failed: No adapter found for /missing",
+        "/law-r64": "LoRA rank 64 is greater than max_lora_rank 16.",
+    }
+    for source, said in words.items():
+        assert await api.load(at, Load("law", source)) == EngineRefused(said)
+    assert await api.unload(at, "sql") is None
+    assert await api.unload(at, "sql") is None, "what is not there is unloaded"
+    assert await api.held(at) == {}
+    server.crash()
+    gone = await api.held(at)
+    assert isinstance(gone, EngineRefused)
+    assert (gone.answered, gone.words.startswith("it cannot be reached")) == (False, True)
 
 
 async def test_an_engine_without_the_api_is_told_apart_from_one_without_the_adapter(api: EngineApi) -> None:
-    with AddressClaim.claim() as claim:
-        server = engine(claim, allows=False)
-        refused = await api.load(server.endpoint, Load("sql", "/sql"))
-        server.crash()
+    server = engine(allows=False)
+    refused = await api.load(server.endpoint, Load("sql", "/sql"))
+    server.crash()
     assert refused is not None
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" in refused.words
 

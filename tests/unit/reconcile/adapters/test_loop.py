@@ -107,8 +107,8 @@ async def test_one_that_fails_is_told_once_and_tried_with_growing_pauses(tmp_pat
         assert [round(pause / 10.0) for pause in pauses] == [1, 2]
         told = [e for e in shell.server.of("events").values() if e["reason"] == "AdapterFailed"]
         assert len(told) == 2, "one for each pod"
-        assert "bad was not loaded from /bad on pod" in told[0]["note"]
-        assert "No adapter found" in told[0]["note"]
+        assert "bad was not loaded from /bad on pod" in told[0]["message"]
+        assert "No adapter found" in told[0]["message"]
         assert loaded(shell) == [["a"], ["a"]]
 
 
