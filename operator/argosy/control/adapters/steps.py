@@ -25,8 +25,8 @@ from argosy.snapshot.cluster import PodState
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.serving import takes_requests
 
-LEAVE_S = 5.0
-"""From the record to the last Envoy that has acknowledged it takes a fraction of a second."""
+LEAVE_S = 3.0
+"""As long as an engine that is removed waits for Envoys: they acknowledge within a fraction of a second."""
 
 FIRST_PAUSE_S = 10.0
 LONGEST_PAUSE_S = 600.0

@@ -102,15 +102,16 @@ class EngineApi:
 
 
 def _refused(status: int, body: bytes) -> EngineRefused:
-    """OpenAI's shape has the words; FastAPI answers 404 with `detail` for a path that it does not have."""
+    """OpenAI's shape has the words; for a path that it does not have, an engine answers `Not Found`."""
     try:
         found = json.loads(body)
     except ValueError:
         found = None
     error = found.get("error") if isinstance(found, dict) else None
-    if isinstance(error, dict) and error.get("message"):
-        return EngineRefused(str(error["message"])[:MOST_WORDS])
-    if status == HTTPStatus.NOT_FOUND:
+    words = str(error.get("message") or "") if isinstance(error, dict) else ""
+    if status == HTTPStatus.NOT_FOUND and words in ("", "Not Found"):
         return EngineRefused(_NO_API)
+    if words:
+        return EngineRefused(words[:MOST_WORDS])
     text = body.decode(errors="replace").strip()
     return EngineRefused(f"status {status}: {text}"[:MOST_WORDS])
