@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, body_of, condition, some_nodes
 
+from argosy.control.adapters.planned import planned_adapters
 from argosy.control.adapters.steps import (
     LEAVE_S,
     EngineTask,
@@ -18,7 +19,12 @@ from argosy.control.adapters.steps import (
     pause_s,
 )
 from argosy.control.routes import route_inputs
+from argosy.control.survey.routing import adapter_rows
+from argosy.keys import ModelKey
+from argosy.manifests.engine_pod import RUNTIME_LORA, container_fields
+from argosy.reconcile.metrics import Metrics
 from argosy.route.compile import compile_routes
+from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.adapters.record import AdapterRecord, adapter_record, record_text
 
 MODEL = ("default/llama", "servedmodels")
@@ -200,3 +206,46 @@ def test_a_record_survives_its_text() -> None:
     again = after_failure(record, Load("c", "/c"), "words", 20.0)
     assert (again.failed["c"].tries, again.failed["c"].retry_at_s) == (2, 40.0)
     assert pause_s(100) == 600.0
+
+
+def test_routes_and_the_plan_show_adapters(world: Loading) -> None:
+    world.carry_out()
+    world.carry_out("law")
+    rows = {row.name: row for row in adapter_rows(world.snapshot())}
+    assert [(name, row.replicas > 0, bool(row.why)) for name, row in sorted(rows.items())] == [
+        ("law", False, True),
+        ("med", True, False),
+        ("sql", True, False),
+    ]
+    snapshot = world.snapshot()
+    (fits,) = planned_adapters(world.applied(), snapshot.models, snapshot.classes)
+    assert fits.sentence == (
+        "ServedModel default/llama: 3 LoRA adapters of ranks up to 8, at most 2 (maxLoras) on each of"
+        " 2 replicas for default/chat"
+    )
+    world.apply(model(*(f"a{number}" for number in range(6))))
+    (short,) = planned_adapters(world.applied(), world.snapshot().models, snapshot.classes)
+    assert short.sentence.endswith(
+        "; no slot is left for a4, a5: raise spec.engine.maxLoras, or remove adapters"
+    )
+
+
+def test_metrics_count_adapters_by_state(world: Loading) -> None:
+    world.carry_out()
+    world.carry_out("law")
+    world.carry_out("law")
+    metrics = Metrics()
+    metrics.show_decision(world.decide(), 0.1)
+    read = metrics.registry.get_sample_value
+    labels = {"model": "default/llama"}
+    assert read("argosy_adapters", {**labels, "state": "Loaded"}) == 2.0
+    assert read("argosy_adapters", {**labels, "state": "Failed"}) == 1.0
+
+
+def test_engines_with_slots_take_adapters_at_run_time_before_there_is_one() -> None:
+    without, with_slots = (
+        Variant(ModelKey("default/m"), "small", (), "l40s", "L40S", 1, EngineSettings(max_loras=number))
+        for number in (0, 2)
+    )
+    names = [{each["name"] for each in container_fields(v)["env"]} for v in (without, with_slots)]
+    assert [RUNTIME_LORA in each for each in names] == [False, True]
