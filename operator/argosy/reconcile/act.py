@@ -219,8 +219,8 @@ class Actor:
             annotations = victim_annotations(item, cost)
             await self._api.patch(PODS, pod, {"metadata": {"annotations": annotations}})
 
-    async def note_adapters(self, pod: str, uid: str, record: AdapterRecord) -> None:
-        """Write what the engine of a pod holds of LoRA adapters, where that has changed.
+    async def note_adapters(self, pod: str, uid: str, record: AdapterRecord) -> bool:
+        """Write what the engine of a pod holds of LoRA adapters; returns whether that has changed.
 
         Raises ActuationError where the pod is gone, or where this process no longer leads.
         """
@@ -229,9 +229,11 @@ class Actor:
         text = record_text(record)
         if item is None or item["metadata"].get("uid", "") != uid:
             raise ActuationError(f"pod {pod} is gone", NextStep.REPLAN)
-        if (item["metadata"].get("annotations") or {}).get(ANNOTATION_ADAPTERS) != text:
-            body = {"metadata": {"annotations": {ANNOTATION_ADAPTERS: text}}}
-            self._store.put("pods", await self._api.patch(PODS, pod, body))
+        if (item["metadata"].get("annotations") or {}).get(ANNOTATION_ADAPTERS) == text:
+            return False
+        body = {"metadata": {"annotations": {ANNOTATION_ADAPTERS: text}}}
+        self._store.put("pods", await self._api.patch(PODS, pod, body))
+        return True
 
     async def _place(self, pod: str, node: str) -> None:
         """Give a gated pod its node and remove Argosy's gate, in one patch."""

@@ -55,6 +55,7 @@ class AdapterLoop:
         self._state, self._engines = state, engines
         self._wake, self._routes_changed = wake, routes_changed
         self._underway: dict[str, frozenset[str]] = {}
+        self._written: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._changed = asyncio.Event()
@@ -105,17 +106,20 @@ class AdapterLoop:
             troubles.succeeded(ACTIVITY)
         finally:
             del self._underway[task.pod]
-            self._wake(Trigger("LoRA adapters were loaded or unloaded", is_progress=True))
-            self._changed.set()
+            # Where nothing came of it, the next look is an interval away: an engine that refuses is not asked
+            # again at once.
+            if task.pod in self._written:
+                self._written.discard(task.pod)
+                self._wake(Trigger("LoRA adapters were loaded or unloaded", is_progress=True))
+                self._changed.set()
 
     async def _carry_out(self, task: EngineTask) -> None:
         record = task.record
         if task.looks:
             found = await self._engines.held(task.address)
             if isinstance(found, EngineRefused):
-                # It is asked again with the next look, a pause later: its pod may be ending.
+                # It is asked again with the next look: its pod may be ending.
                 log.debug("what pod %s holds of adapters is not known: %s", task.pod, found.words)
-                await self._state.clock.sleep(self._state.snapshots.fleet_spec().intervals.fast_seconds)
                 return
             # Others are of the engine's own command line.
             held = {name: source for name, source in found.items() if name in task.known}
@@ -158,6 +162,7 @@ class AdapterLoop:
             await self._state.actor.post([event])
 
     async def _write(self, task: EngineTask, record: AdapterRecord) -> None:
-        await self._state.actor.note_adapters(task.pod, task.uid, record)
-        # The store has it already, so the watch reports no change.
-        self._routes_changed()
+        if await self._state.actor.note_adapters(task.pod, task.uid, record):
+            self._written.add(task.pod)
+            # The store has it already, so the watch reports no change.
+            self._routes_changed()

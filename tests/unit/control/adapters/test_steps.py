@@ -26,6 +26,8 @@ from argosy.reconcile.metrics import Metrics
 from argosy.route.compile import compile_routes
 from argosy.snapshot import EngineSettings, Variant
 from argosy.snapshot.adapters.record import AdapterRecord, adapter_record, record_text
+from argosy.xds.gateway.claims import former_routes
+from argosy.xds.gateway.routes import route_configuration_of
 
 MODEL = ("default/llama", "servedmodels")
 
@@ -218,13 +220,16 @@ def test_routes_and_the_plan_show_adapters(world: Loading) -> None:
         ("sql", True, False),
     ]
     snapshot = world.snapshot()
-    (fits,) = planned_adapters(world.applied(), snapshot.models, snapshot.classes)
+    table = compile_routes(route_inputs(snapshot, snapshot.applied_plan))
+    (claim,) = former_routes(route_configuration_of(table)).claims
+    assert claim.match.models == (), "routes of adapters are no claims of their class"
+    (fits,) = planned_adapters(world.applied, snapshot.models, snapshot.classes)
     assert fits.sentence == (
         "ServedModel default/llama: 3 LoRA adapters of ranks up to 8, at most 2 (maxLoras) on each of"
         " 2 replicas for default/chat"
     )
     world.apply(model(*(f"a{number}" for number in range(6))))
-    (short,) = planned_adapters(world.applied(), world.snapshot().models, snapshot.classes)
+    (short,) = planned_adapters(world.applied, world.snapshot().models, snapshot.classes)
     assert short.sentence.endswith(
         "; no slot is left for a4, a5: raise spec.engine.maxLoras, or remove adapters"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,8 +25,10 @@ class FakeEngines:
         self.failing: set[str] = set()
         self.asked: list[tuple[float, str, str]] = []
         self.is_reachable = True
+        self.num_looks = 0
 
     async def held(self, address: str) -> dict[str, str] | EngineRefused:
+        self.num_looks += 1
         if not self.is_reachable:
             return EngineRefused("it cannot be reached", answered=False)
         return dict(self.of.setdefault(address, {}))
@@ -63,9 +66,12 @@ async def settled(directory: Path, *names: str) -> tuple[VirtualShell, FakeEngin
 
 
 async def run(shell: VirtualShell, loop: AdapterLoop, seconds: float) -> None:
-    for _ in range(int(seconds * 2)):
-        loop.iterate(lambda: shell.election.is_leader)
-        await shell.clock.sleep(0.5)
+    """The loop, for so long; what it has begun then is cut."""
+    running = asyncio.create_task(loop.run(lambda: shell.election.is_leader))
+    await shell.clock.sleep(seconds)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 def loaded(shell: VirtualShell) -> list[list[str]]:
@@ -123,6 +129,7 @@ async def test_only_the_leader_loads_and_a_successor_learns_what_engines_hold(tm
         engines.is_reachable = False
         await run(shell, loop, 5.0)
         assert loaded(shell) == []
+        assert engines.num_looks <= 2 * 5, "one that does not answer is asked once an interval"
         engines.is_reachable = True
         engines.of = {pod.address: {"a": "/a", "own": "/own"} for pod in shell.state.snapshot().engine_pods}
         await run(shell, loop, 8.0)
