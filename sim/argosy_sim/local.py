@@ -15,7 +15,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,8 +114,8 @@ def companions(directory: Path) -> tuple[lifecycle.ComponentStatus, ...]:
 # --- the live fleet -----------------------------------------------------------------------------
 
 
-def fleet_command(directory: Path, spec: Path | None) -> list[str]:
-    """The command of a live fleet, after its account and rights were made.
+def fleet_command(directory: Path, spec: Path | None, vllm: Path | None = None) -> list[str]:
+    """The command of a live fleet, after its account and rights were made. vllm: as in `Launch`.
 
     It does not end with its parent: `nohup argosy sim fleet &` outlives its shell. Raises as
     `ControlPlane.attach`, `FleetRunningError` where one runs, StartError where kubectl refuses.
@@ -131,10 +131,8 @@ def fleet_command(directory: Path, spec: Path | None) -> list[str]:
     kubeconfig = control_plane.service_account_kubeconfig(
         ACCOUNT_NAMESPACE, ACCOUNT_NAME, directory / "fleet.kubeconfig"
     )
-    launch = Launch(
-        kubeconfig, fleet_layout(directory).directory, spec, control_plane.state_dir, die_with_parent=False
-    )
-    return launch.command()
+    launch = Launch(kubeconfig, fleet_layout(directory).directory, spec, control_plane.state_dir, vllm=vllm)
+    return replace(launch, die_with_parent=False).command()
 
 
 def attached_fleet_command(

@@ -71,6 +71,7 @@ class StagePlan:
 
     directory: for state and logs; repository: where crds/, charts/ and examples/ are
     patches: what is changed in the examples for this run
+    vllm: the folder of the vLLM that pods really run; None for simulated engines
     """
 
     directory: Path
@@ -78,6 +79,7 @@ class StagePlan:
     examples: str = "small"
     fleet: LiveFleetSpec = DEFAULT_FLEET
     patches: tuple[Patch, ...] = ()
+    vllm: Path | None = None
 
     def objects(self) -> list[dict[str, Any]]:
         """The example resources as they are applied, machine-dependent ports and addresses apart."""
@@ -203,7 +205,8 @@ class Stage:
             ACCOUNT_NAMESPACE, ACCOUNT_NAME, self.plan.directory / "fleet.kubeconfig"
         )
         certificates = self.control_plane.state_dir
-        self.launch_fleet(Launch(kubeconfig, self.fleet_dir, self.fleet_file(), certificates), FLEET_UP_S)
+        launch = Launch(kubeconfig, self.fleet_dir, self.fleet_file(), certificates, vllm=self.plan.vllm)
+        self.launch_fleet(launch, FLEET_UP_S)
 
     def fleet_file(self) -> Path:
         """The fleet's description, written for its process."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from api_calls import require_recorded
 from charts import Helm
-from operator_stage import OperatorStage, Say
+from operator_stage import OperatorStage
 from stage_rest import last_words
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -141,18 +141,3 @@ def stage(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
     else:
         running.restore()
     return running
-
-
-@pytest.fixture
-def say(pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Print a measured figure past the capture, with the test's result."""
-    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-
-    def told(line: str) -> None:
-        with capsys.disabled():
-            if reporter is None:  # one of several processes, which has no terminal of its own
-                print(f"\n  {line}", file=sys.__stderr__, flush=True)
-            else:
-                reporter.write_line(f"\n  {line}")
-
-    return told

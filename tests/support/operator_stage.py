@@ -132,15 +132,17 @@ class OperatorStage:
         self._had_outage = False
 
     @classmethod
-    def start(cls, directory: Path) -> OperatorStage:
-        """Everything up and at rest; takes about 15 s."""
+    def start(cls, directory: Path, plan: StagePlan | None = None) -> OperatorStage:
+        """Everything up and at rest; takes about 15 s. plan: another world, which need not be at rest."""
         with ExitStack() as stack:
             control_plane = stack.enter_context(ControlPlane.start(directory / "control-plane", AUDITED))
             launcher = Launcher(os.environ, die_with_parent=True)
             stack.callback(launcher.kill_all)
-            plan = StagePlan(directory, REPOSITORY, examples=str(WORLD), fleet=FLEET)
-            found = cls(Stage(plan, control_plane, launcher), stack)
+            own = StagePlan(directory, REPOSITORY, examples=str(WORLD), fleet=FLEET)
+            found = cls(Stage(plan or own, control_plane, launcher), stack)
             found._put_on()
+            if plan is None:
+                found.until_at_rest()
             found._stack = stack.pop_all()
         return found
 
@@ -164,7 +166,6 @@ class OperatorStage:
         self._stack.callback(lambda: _run(stage.envoy.stop()))
         stage.apply_examples()
         self.start_operator("operator-0")
-        self.until_at_rest()
 
     # --- operators -------------------------------------------------------------------------------
 

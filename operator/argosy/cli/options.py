@@ -184,6 +184,7 @@ class ImportOptions:
     """`argosy perf import`; a model or GPU of None is read from the reports.
 
     gpu_memory: GiB of a GPU that the catalogue does not have
+    config: of a model that it does not have
     """
 
     files: tuple[Path, ...]
@@ -197,3 +198,4 @@ class ImportOptions:
     max_num_batched_tokens: int
     max_model_len: int
     gpu_memory: float | None = None
+    config: Path | None = None

@@ -23,6 +23,7 @@ from argosy.control.candidates.sharing import shared_cells
 from argosy.control.cells import RouteCell, RouteCells
 from argosy.control.demand import class_forecasts
 from argosy.control.memory import ControlMemory, Quarantines
+from argosy.control.pools.room import most_on
 from argosy.control.pools.to_come import with_nodes_to_come
 from argosy.control.refused.limits import Refusing, with_refusals
 from argosy.control.refused.quarantine import quarantined
@@ -31,6 +32,7 @@ from argosy.control.state.nodes import PoolNodes, closed_pods, leaving_pods, poo
 from argosy.control.state.waiting import is_without_room, uncounted_pods
 from argosy.demand.forecast import ClassForecast
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName
+from argosy.manifests import EngineWorkload
 from argosy.perf.protocol import PerfModel
 from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
 from argosy.plan.problem import Cell, Option, PlanProblem, PoolLimit
@@ -323,7 +325,7 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
         for name in sorted(placed_here)
         for node in sizing.nodes[name].running
     )
-    by_option = {o.name: o for o in problem.options}
+    by_option, workloads = {o.name: o for o in problem.options}, sizing.resolution.workloads()
     in_reach = {room.name for room in rooms}
     held = [
         p
@@ -334,7 +336,9 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
         nodes=rooms,
         placed=tuple(_placed(p, snapshot.now_s) for p in held if not p.deleting),
         wanted=tuple(
-            WantedReplicas(name, by_option[name].pool, by_option[name].gpus, replicas)
+            WantedReplicas(
+                name, by_option[name].pool, by_option[name].gpus, replicas, _most_on(name, workloads, sizing)
+            )
             for name, replicas in sorted(plan.replicas.items())
             if by_option[name].pool in placed_here
         ),
@@ -344,6 +348,16 @@ def placement_problem(sizing: Sizing, problem: PlanProblem, plan: Plan) -> Place
             for name in sorted({o.pool for o in problem.options})
         },
     )
+
+
+def _most_on(
+    name: DeploymentKey, workloads: Mapping[DeploymentKey, EngineWorkload], sizing: Sizing
+) -> dict[str, int]:
+    """Of what nothing is known any more, no replica is started."""
+    workload = workloads.get(name)
+    if workload is None:
+        return {}
+    return most_on(sizing.snapshot, sizing.nodes[workload.variant.pool], workload)
 
 
 def _placed(pod: PodState, now_s: float) -> PlacedReplica:

@@ -154,8 +154,14 @@ class _Judge:
                 taken = counted(started, "GPU")
                 message = f"new replicas take {taken} of node {name}: at most {max(0, free)} is free"
                 yield Violation(ViolationCode.NODE_OVERFULL, name, message)
-        for option, name in self.new:
+        for (option, name), count in self.new.items():
             want, node = self.want_by_option[option], self.node_by_name[name]
+            if (room := self._room_beside_gpus(want, name)) is not None and count > room:
+                message = (
+                    f"Deployment {option} starts {counted(count, 'replica')} on node {name}: its CPU, memory"
+                    f" and disk are for {room}"
+                )
+                yield Violation(ViolationCode.NODE_OVERFULL, option, message)
             if node.pool != want.pool:
                 message = (
                     f"Deployment {option} starts a replica on node {name} of GPUPool {node.pool}: "
@@ -245,9 +251,19 @@ class _Judge:
             return ""
         for node in self.problem.nodes:
             free = node.gpus - self.taken[node.name] - self.started[node.name]
+            room = self._room_beside_gpus(want, node.name)
+            if room is not None and self.new[want.option, node.name] >= room:
+                continue
             if node.pool == want.pool and not (node.is_closed or node.is_leaving) and free >= want.gpus:
                 return f"node {node.name} has {counted(free, 'free GPU')}"
         return ""
+
+    def _room_beside_gpus(self, want: WantedReplicas, node: str) -> int | None:
+        """New replicas of an option for which a node has CPU, memory and disk; None where GPUs decide."""
+        if node not in want.most_on:
+            return None
+        there = sum(p.option == want.option and p.node == node for p in self.problem.placed)
+        return max(0, want.most_on[node] - there)
 
     def victims(self) -> Iterator[Violation]:
         """Only lost and surplus pods and those on leaving nodes go, each listed once, and no ready pod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from argosy.keys import DeploymentKey
 from argosy.place.problem import NodeRoom, PlacedReplica, PlacementProblem, WantedReplicas
@@ -25,6 +25,7 @@ class PoolFacts:
     free: GPUs per node that a new replica may take; victims and draining pods still hold theirs
     kept: replicas per (option, node) that stay, those on leaving nodes apart
     needed: replicas per option that have to be started
+    there: replicas per (option, node) that hold their place now, victims included
     most_gpus: GPUs of the largest replica that may be wanted in the pool
     """
 
@@ -34,6 +35,7 @@ class PoolFacts:
     kept: Mapping[tuple[DeploymentKey, str], int]
     needed: Mapping[DeploymentKey, int]
     most_gpus: int = 1
+    there: Mapping[tuple[DeploymentKey, str], int] = field(default_factory=dict)
 
     def held_on(self, node: str) -> int:
         """Replicas that stay on the node."""
@@ -41,7 +43,10 @@ class PoolFacts:
 
     def most(self, want: WantedReplicas, node: NodeRoom) -> int:
         """New replicas of an option that the node could take if no other option started there."""
-        return min(self.needed[want.option], self.free[node.name] // want.gpus)
+        most = min(self.needed[want.option], self.free[node.name] // want.gpus)
+        if node.name not in want.most_on:
+            return most
+        return min(most, max(0, want.most_on[node.name] - self.there.get((want.option, node.name), 0)))
 
 
 def kept_pods(
@@ -61,7 +66,7 @@ def pools(problem: PlacementProblem, kept: Mapping[tuple[DeploymentKey, str], in
     for node, gpus in holding:
         if node in free:
             free[node] -= gpus
-    found = []
+    found, there = [], Counter((p.option, p.node) for p in problem.placed)
     for pool in sorted({w.pool for w in problem.wanted}):
         wanted = tuple(sorted((w for w in problem.wanted if w.pool == pool), key=lambda w: w.option))
         nodes = tuple(sorted((n for n in problem.nodes if n.pool == pool), key=lambda n: n.name))
@@ -72,5 +77,5 @@ def pools(problem: PlacementProblem, kept: Mapping[tuple[DeploymentKey, str], in
         room = {n.name: 0 if n.is_closed or n.is_leaving else max(0, free[n.name]) for n in nodes}
         if any(needed.values()):
             most_gpus = problem.most_gpus.get(pool, max(w.gpus for w in wanted))
-            found.append(PoolFacts(nodes, wanted, room, kept, needed, most_gpus))
+            found.append(PoolFacts(nodes, wanted, room, kept, needed, most_gpus, there))
     return tuple(found)

@@ -19,8 +19,13 @@ def first_fit(facts: PoolFacts) -> Starts:
     taken = Counter({node.name: facts.held_on(node.name) for node in facts.nodes})
     starts: Starts = {}
     for want in sorted(facts.wanted, key=lambda w: (-w.gpus, w.option)):
+        most = {node.name: facts.most(want, node) for node in facts.nodes}
         for _ in range(facts.needed[want.option]):
-            able = [node for node, gpus in free.items() if gpus >= want.gpus]
+            able = [
+                node
+                for node, gpus in free.items()
+                if gpus >= want.gpus and starts.get((want.option, node), 0) < most[node]
+            ]
             if not able:
                 break
             node = min(able, key=lambda n: (count[want.option, n], _full(facts, n, free[n], taken[n]), n))

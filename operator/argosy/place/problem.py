@@ -48,12 +48,16 @@ class PlacedReplica:
 
 @dataclass(frozen=True, slots=True)
 class WantedReplicas:
-    """How many replicas an option should have in all; `gpus` are per replica."""
+    """How many replicas an option should have in all; `gpus` are per replica.
+
+    most_on: by node, how many of them its CPU, memory and disk take, where its GPUs would take more
+    """
 
     option: DeploymentKey
     pool: str
     gpus: int
     replicas: int
+    most_on: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +96,5 @@ class PlacementProblem:
         for want in self.wanted:
             require_count(f"the GPUs of option {want.option}", want.gpus, 1)
             require_count(f"the wanted replicas of option {want.option}", want.replicas, 0)
+            for name, most in want.most_on.items():
+                require_count(f"the most replicas of option {want.option} on node {name}", most, 0)

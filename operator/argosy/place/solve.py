@@ -158,6 +158,12 @@ def _why(facts: PoolFacts, want: WantedReplicas, missing: int) -> str:
     largest = max(n.gpus for n in facts.nodes)
     if largest < want.gpus:
         return f"{replicas}: each needs {want.gpus} GPUs and the largest of pool {want.pool} has {largest}"
+    if want.most_on:
+        return (
+            f"{replicas}: where {want.gpus} GPUs of pool {want.pool} are free together, CPU, memory or disk"
+            " is for fewer; lower spec.engine.resources.requests of its ServedModel, or add nodes to GPUPool"
+            f" {want.pool}"
+        )
     return (
         f"{replicas}: none of pool {want.pool} has {want.gpus} GPUs free together; "
         f"wait for pods that are leaving, or add nodes to GPUPool {want.pool}"

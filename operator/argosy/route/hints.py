@@ -7,6 +7,7 @@ and models. Output: `Hints`; each ends the sentence that begins with the request
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 
 from argosy.api import ServedModel, WorkloadClass
@@ -16,6 +17,8 @@ from argosy.route.table import Claim, Hints, ModelHint, RequestMatch
 
 MOST_MODELS = 256
 """Models with a sentence of their own: each is a route that Envoy tries."""
+_SECRET = re.compile(r"auth|cookie|key|token|secret|password|credential", re.IGNORECASE)
+"""In names of headers by whose values callers are let in: every caller reads these sentences."""
 MOST_NAMED = 12
 """Models or classes that one sentence names; of more, it gives the number."""
 
@@ -58,7 +61,10 @@ def hints_of(
 
 def _condition(key: ClassKey, match: RequestMatch) -> str:
     """What the class asks for besides the model; empty where it takes every request of the model."""
-    parts = [f"header {name}: {value}" for name, value in match.headers]
+    parts = [
+        f"header {name} (its value is not shown)" if _SECRET.search(name) else f"header {name}: {value}"
+        for name, value in match.headers
+    ]
     if match.path is not None and not (match.path.value == "/" and not match.path.exact):
         parts.append(f"path {match.path.value}{'' if match.path.exact else ' and below'}")
     return f"class {key} takes it with {' and '.join(parts)}" if parts else ""

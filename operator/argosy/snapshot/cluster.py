@@ -53,6 +53,9 @@ ANNOTATION_KEPT = "argosy.dev/kept-on-node-by"
 """Which annotations that keep a pod on its node Argosy has set: one that a user set stays when the pod is no
 longer chosen. It is there, empty or not, as long as the deletion cost is Argosy's."""
 
+ROOM = ("cpu", "memory", "ephemeral-storage")
+"""What every node offers beside devices, as far as decisions read it."""
+
 LABEL_VALUE_LIMIT = 63
 """Kubernetes' bound on a label's value; names of objects may have 253 characters."""
 
@@ -80,6 +83,7 @@ class NodeState:
     capacity: the same with those that are unhealthy; empty where it was not read
     created_s: seconds since the epoch; None where it is not known
     announcement: what other fields than taints say of its removal, as the end of a sentence; or empty
+    room: what of `ROOM` it offers to pods, in thousandths (CPUs, bytes); without what was not read
     """
 
     name: str
@@ -91,6 +95,7 @@ class NodeState:
     announcement: str = ""
     capacity: Mapping[str, int] = field(default_factory=dict)
     created_s: float | None = None
+    room: Mapping[str, int] = field(default_factory=dict)
 
     def unhealthy(self, resource: str) -> int:
         """Devices that it has and that its device plugin reports as unhealthy."""

@@ -18,6 +18,7 @@ from argosy.api.schema.ownership import field_managers
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import DeploymentKey, NamespacedName
 from argosy.snapshot.adapters.record import ANNOTATION_ADAPTERS, adapter_record
+from argosy.snapshot.admission.quantity import thousandths
 from argosy.snapshot.admission.scheduling import scheduling_words
 from argosy.snapshot.admission.words import ENFORCE
 from argosy.snapshot.cluster import (
@@ -32,6 +33,7 @@ from argosy.snapshot.cluster import (
     LABEL_TEMPLATE_HASH,
     MANAGED_BY,
     PLACEMENT_GATE,
+    ROOM,
     DeploymentState,
     NodeState,
     PodState,
@@ -65,7 +67,13 @@ def node_state(node: Object) -> NodeState:
         announcement=_announcement(node["metadata"], status),
         capacity=_devices(status.get("capacity") or {}),
         created_s=seconds_of(node["metadata"].get("creationTimestamp")),
+        room=_room(status.get("allocatable") or {}),
     )
+
+
+def _room(allocatable: Object) -> dict[str, int]:
+    found = {name: thousandths(allocatable[name]) for name in ROOM if name in allocatable}
+    return {name: amount for name, amount in found.items() if amount is not None}
 
 
 def _address(status: Object) -> str:

@@ -53,11 +53,6 @@ class LiveFleetStatus:
     cpu_s: float
     resident_bytes: int
 
-    @property
-    def num_running(self) -> int:
-        """Requests running on all replicas."""
-        return sum(replica.num_running for replica in self.replicas)
-
 
 _STATUS = TypeAdapter(LiveFleetStatus)
 

@@ -40,7 +40,8 @@ class Launch:
 
     `spec`: a description's file, None for the default fleet. `certificates`: a directory with kubelet.crt,
     kubelet.key and ca.crt (a control plane's state directory), None for no `kubectl logs`. `attached`: for a
-    cluster that was there before.
+    cluster that was there before. `vllm`: the folder of the vLLM that pods really run, None for simulated
+    engines.
     """
 
     kubeconfig: Path
@@ -49,6 +50,7 @@ class Launch:
     certificates: Path | None = None
     die_with_parent: bool = True
     attached: AttachSettings | None = None
+    vllm: Path | None = None
 
     def command(self) -> list[str]:
         """Return the program and its arguments."""
@@ -58,6 +60,8 @@ class Launch:
             command += ["--spec", str(self.spec)]
         if self.certificates is not None:
             command += ["--certificates", str(self.certificates)]
+        if self.vllm is not None:
+            command += ["--vllm", str(self.vllm)]
         if self.attached is not None:
             command += self._attach(self.attached)
         return [*command, "--die-with-parent"] if self.die_with_parent else command

@@ -37,6 +37,10 @@ from argosy_sim.livefleet.kubelet.log_endpoint import LogEndpoint, ServingCertif
 from argosy_sim.livefleet.kubelet.nodes import Heartbeats, nodes_of
 from argosy_sim.livefleet.kubelet.pod_worker import Services
 from argosy_sim.livefleet.launch import AttachSettings
+from argosy_sim.livefleet.runtime.contract import ContainerRuntime
+from argosy_sim.livefleet.runtime.installation import VllmInstallation
+from argosy_sim.livefleet.runtime.process import ProcessRuntime
+from argosy_sim.livefleet.runtime.simulated import SimulatedRuntime
 from argosy_sim.livefleet.spec import DEFAULT_FLEET, TAINT, LiveFleetSpec, load_spec
 from argosy_sim.livefleet.state import FleetLayout, FleetState
 from argosy_sim.livefleet.vllm.profiles import Profiles
@@ -47,16 +51,18 @@ _log = logging.getLogger(__name__)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a fleet until a signal; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    flags = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        if options.die_with_parent:
+        if flags.die_with_parent:
             _die_with_parent()
         _allow_many_sockets()
-        spec = load_spec(options.spec) if options.spec else DEFAULT_FLEET
-        layout = FleetLayout(options.state_dir.resolve())
-        attached = AttachSettings(options.pod_range, options.trial_image) if options.attach else None
-        uvloop.run(run(FleetOptions(options.kubeconfig, layout, spec, options.certificates, attached)))
+        spec = load_spec(flags.spec) if flags.spec else DEFAULT_FLEET
+        layout = FleetLayout(flags.state_dir.resolve())
+        vllm = VllmInstallation(flags.vllm) if flags.vllm else None
+        attached = AttachSettings(flags.pod_range, flags.trial_image) if flags.attach else None
+        options = FleetOptions(flags.kubeconfig, layout, spec, flags.certificates, attached, vllm)
+        uvloop.run(run(options))
     except ArgosyError as error:
         _log.error("%s", error)
         return 1
@@ -72,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--spec", type=Path, help="the fleet's description (YAML); a default fleet without")
     parser.add_argument("--certificates", type=Path, help="directory of kubelet.crt, kubelet.key, ca.crt")
+    parser.add_argument("--vllm", type=Path, help="the folder of a vLLM, which pods then really run")
     parser.add_argument("--attach", action="store_true", help="to a cluster that is not ours, as root")
     parser.add_argument("--pod-range", help="with --attach: the /16 of the pods; the first free one without")
     parser.add_argument("--trial-image", help="with --attach: what a pod that tries to reach this host runs")
@@ -97,7 +104,8 @@ def _allow_many_sockets() -> None:
 class FleetOptions:
     """Where a fleet gets its rights from, keeps its state, and what it consists of.
 
-    `attached`: for a cluster that was there before; None for the embedded control plane.
+    `attached`: for a cluster that was there before; None for the embedded control plane. `vllm`: what
+    the pods really run; None for simulated engines.
     """
 
     kubeconfig: Path
@@ -105,6 +113,7 @@ class FleetOptions:
     spec: LiveFleetSpec
     certificates: Path | None
     attached: AttachSettings | None = None
+    vllm: VllmInstallation | None = None
 
 
 async def run(options: FleetOptions) -> None:
@@ -139,8 +148,8 @@ async def _start(
     place = await _find_place(options, api, stack)
     spec, claim = place.spec, place.claim
     events = stack.enter_context(closing(EventLog(layout.events)))
-    profiles = Profiles(LibraryPerfModel(shipped_library(), {}), spec.load_seconds)
-    services = Services(api, events, profiles, claim, layout.pods, spec.crash_back_off_seconds)
+    runtime = _runtime(options)
+    services = Services(api, events, runtime, claim, layout.pods, spec.crash_back_off_seconds)
     kubelet = VirtualKubelet(nodes_of(spec, place.host_ip), services)
     stack.callback(kubelet.stop)
     kubelet_port = await _serve_logs(kubelet, place, stack)
@@ -162,6 +171,13 @@ async def _start(
     if spec.taint:
         _log.info("GPUPools need the toleration {key: %s, operator: Exists}", TAINT["key"])
     return heartbeats, kubelet, Autoscaler(api, spec, heartbeats, kubelet, events, place.host_ip)
+
+
+def _runtime(options: FleetOptions) -> ContainerRuntime:
+    if options.vllm is not None:
+        return ProcessRuntime(options.vllm.python, options.vllm.models)
+    perf = LibraryPerfModel(shipped_library(), {})
+    return SimulatedRuntime(Profiles(perf, options.spec.load_seconds))
 
 
 async def _find_place(options: FleetOptions, api: KubeApi, stack: AsyncExitStack) -> Place:

@@ -106,6 +106,11 @@ EVERYWHERE = {
     "brotli": (encoded("br", IN_BROTLI), "chat"),
     "zstd": (encoded("zstd", IN_ZSTD), "chat"),
     "not encoded, by name": (encoded("identity", LLAMA), "chat"),
+    "an empty content encoding": (encoded("", LLAMA), "chat"),
+    "nested a thousand deep": (
+        Asked(b'{"model": "llama", "x": ' + b"[" * 1000 + b"]" * 1000 + b"}"),
+        "invalid_json",
+    ),
     "deflate": (encoded("deflate", LLAMA), "unsupported_content_encoding"),
     "two encodings": (encoded("br, gzip", gzip.compress(LLAMA)), "unsupported_content_encoding"),
     "gzip cut short": (encoded("gzip", gzip.compress(LLAMA)[:-12]), "invalid_json"),
@@ -120,6 +125,10 @@ EVERYWHERE = {
     "brotli that grows very much, which Envoy cuts off": (encoded("br", MUCH_IN_BROTLI), "invalid_json"),
     "a form where a path leads to a class": (
         Asked(FORM, {"content-type": "multipart/form-data; boundary=b"}, AUDIO),
+        "audio",
+    ),
+    "a long form, whose length is no matter of a context": (
+        Asked(FORM * 60_000, {"content-type": "multipart/form-data; boundary=b"}, AUDIO),
         "audio",
     ),
     "a form where a header does": (
@@ -143,6 +152,10 @@ EVERYWHERE = {
     "another model": (Asked(b'{"model": "gpt"}'), "no_workload_class"),
     "a number as the model": (Asked(b'{"model": 5}'), "no_workload_class"),
     "no body": (Asked(method="GET", path="/metrics", headers={}), "no_workload_class"),
+    "the content type of a form, and no body": (
+        Asked(method="GET", path="/metrics", headers={"content-type": "multipart/form-data; boundary=b"}),
+        "no_workload_class",
+    ),
     "no model for an adapter": (
         Asked(b'{"lora_name": "x"}', path="/v1/load_lora_adapter"),
         "no_workload_class",
@@ -226,8 +239,8 @@ async def judge_sentences(world: Any, got: dict[str, Got]) -> None:
     )
     assert said["deflate"] == (
         415,
-        "The body of POST /v1/chat/completions has content-encoding deflate, which this gateway does not"
-        " decode: send it as one of gzip, br, zstd, or uncompressed.",
+        "The body of POST /v1/chat/completions has content-encoding deflate, and this gateway decodes gzip,"
+        " br, zstd, each once, of a body that is not empty: send it so, or uncompressed.",
     )
     assert (
         said["no model"]

@@ -27,6 +27,8 @@ async def test_models_are_listed_as_vllm_does_to_those_that_reach_them(world: An
     await world.publish(replace(world.table(routes, [build.cluster("chat", chat)]), listings=LISTINGS))
     answer = await world.ask("/v1/models?x=1", method="GET")
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    of_session = await world.ask("/v1/models?x=1", method="GET", headers={"content-encoding": "gzip"})
+    assert of_session.body == answer.body, "some clients send this header with every request"
     assert answer.json["object"] == "list"
     llama, sql = answer.json["data"]
     (permission,) = llama.pop("permission")

@@ -42,6 +42,9 @@ FAVOURED: dict[str, Drawn] = {
     ".spec.match.path.value": st.from_regex(r"\A/[a-z]{0,8}\Z"),
     ".spec.match.headers[].name": st.from_regex(r"\A[a-z][a-z-]{0,8}\Z"),
     ".spec.nodeSelector[key]": st.from_regex(r"\A([a-z]{1,4}/)?[a-z]{1,4}\Z"),
+    ".spec.engine.podTemplatePatch": st.sampled_from(
+        [{}, {"metadata": {"labels": {"a": "b"}}}, {"spec": {"containers": [{"name": "log", "image": "l"}]}}]
+    ),
     ".spec.engine.maxNumBatchedTokens": st.integers(4096, 131072),
 }
 
@@ -50,6 +53,8 @@ def drawn_from(node: dict[str, Any], path: str = "") -> Drawn:
     """Values that the schema admits at `path`."""
     if path in FAVOURED:
         return FAVOURED[path]
+    if node.get("x-kubernetes-int-or-string"):
+        return st.one_of(_strings(node, path), st.integers(-(2**31), 2**31))
     if "enum" in node:
         return st.sampled_from(node["enum"])
     by_type: dict[str, Callable[[dict[str, Any], str], Drawn]] = {

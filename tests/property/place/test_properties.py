@@ -20,7 +20,7 @@ MOST_TRIALS = 20_000
 
 @st.composite
 def problems(
-    draw: st.DrawFn, most_nodes: int = 5, most_gpus: int = 8, are_open: bool = True
+    draw: st.DrawFn, most_nodes: int = 5, most_gpus: int = 8, are_open: bool = True, limits: int = 0
 ) -> PlacementProblem:
     """Up to four options on two pools, some of their pods running, draining or on a dead node."""
     kinds = (
@@ -34,7 +34,11 @@ def problems(
     )
     wanted = tuple(
         WantedReplicas(
-            f"o{i}", draw(st.sampled_from("ab")), draw(st.sampled_from((1, 2, 3, 4))), draw(st.integers(0, 5))
+            f"o{i}",
+            draw(st.sampled_from("ab")),
+            draw(st.sampled_from((1, 2, 3, 4))),
+            draw(st.integers(0, 5)),
+            draw(st.dictionaries(st.sampled_from(("n0", "n1", "n2")), st.integers(0, 3), max_size=limits)),
         )
         for i in range(draw(st.integers(0, 4)))
     )
@@ -54,13 +58,13 @@ def problems(
     return PlacementProblem(nodes, tuple(placed), wanted, tuple(draining))
 
 
-@given(problems(are_open=False))
+@given(problems(are_open=False, limits=2))
 @settings(max_examples=150, deadline=None)
 def test_every_placement_passes_the_check(problem: PlacementProblem) -> None:
     assert violations(problem, solve(problem)) == ()
 
 
-@given(problems(are_open=False))
+@given(problems(are_open=False, limits=2))
 @settings(max_examples=50, deadline=None)
 def test_first_fit_passes_the_same_check(problem: PlacementProblem) -> None:
     assert violations(problem, solve(problem, deterministic_limit=0.0)) == ()

@@ -46,6 +46,24 @@ def with_(**changed: Any) -> Change:
     return lambda placement: replace(placement, **changed)
 
 
+def test_a_node_whose_cpu_is_for_no_more_takes_no_more_and_is_no_room_left() -> None:
+    chat, *others = PROBLEM.wanted
+    full = replace(PROBLEM, wanted=(replace(chat, most_on={"n3": 0}), *others))
+    [found] = violations(full, GOOD)
+    assert (found.code, found.subject) == (ViolationCode.NODE_OVERFULL, "chat")
+    assert str(found) == "Deployment chat starts 1 replica on node n3: its CPU, memory and disk are for 0"
+    counts = {pair: n for pair, n in GOOD.counts.items() if pair != ("chat", "n3")}
+    lacking = Unplaced("chat", 1, "no CPU is left")
+    short = replace(
+        GOOD,
+        counts=counts,
+        new_nodes={"chat": ("n2",)},
+        unplaced=(lacking, NO_ROOM),
+        report=None,
+    )
+    assert not any(v.subject == "chat" for v in violations(full, short))
+
+
 def test_a_sound_placement_has_no_violation() -> None:
     assert violations(PROBLEM, GOOD) == ()
 

@@ -42,6 +42,15 @@ def placed(problem: PlacementProblem) -> Placement:
             id="three replicas on three nodes: one dies, two stay",
         ),
         pytest.param(
+            PlacementProblem(
+                nodes({"n1": 4, "n2": 4, "n3": 4}),
+                pods("chat", "n2"),
+                (replace(want("chat", 3), most_on={"n1": 0, "n2": 2}), want("batch", 4)),
+            ),
+            {"batch": ("n1", "n1", "n2", "n3"), "chat": ("n2", "n3")},
+            id="where its CPU is enough",
+        ),
+        pytest.param(
             PlacementProblem(nodes({"n1": 4, "n2": 4}), pods("chat", "n1"), (want("chat", 2),)),
             {"chat": ("n2",)},
             id="the second goes where the first is not",

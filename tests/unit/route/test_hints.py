@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from builders import a_class, a_model
 
 from argosy.api import WorkloadClass
@@ -76,3 +77,11 @@ def test_sentences_and_their_number_are_bounded() -> None:
     ]
     (hint,) = hints_of(shared, []).by_model
     assert hint.sentence.endswith(f"; and {40 - MOST_NAMED} more")
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "cookie", "x-team-token"])
+def test_what_lets_a_caller_in_is_not_told_to_those_without_it(name: str) -> None:
+    match = {"headers": [{"name": name, "value": "Bearer sk-1"}], "models": ["llama"]}
+    hints = hints_of([a_class("chat", match=match)], [a_model("llama")])
+    assert "sk-1" not in str(hints)
+    assert f"header {name} (its value is not shown)" in hints.by_model[0].sentence

@@ -79,6 +79,7 @@ def test_a_node_is_read() -> None:
         ready=True,
         unschedulable=True,
         taints=(Taint("team", "a", "NoSchedule"), Taint("bare", "", "NoExecute")),
+        room={"cpu": 95_690, "memory": 282_394_099_712_000},
     )
 
 

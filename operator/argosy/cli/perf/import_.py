@@ -25,6 +25,14 @@ def import_measurements(  # noqa: PLR0913 - one parameter per flag
         str | None,
         typer.Option(help="Model id; default: as in the reports.", autocompletion=model_names),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The config.json of a model that the catalogue does not have.",
+            show_default=False,
+        ),
+    ] = None,
     gpu: Annotated[
         str | None,
         typer.Option(help="GPU by catalogue name; default: as in the reports.", autocompletion=gpu_names),
@@ -54,7 +62,7 @@ def import_measurements(  # noqa: PLR0913 - one parameter per flag
     holds it: kubectl create configmap measured --from-file=profile.json
     """
     engine = (max_num_seqs, max_num_batched_tokens, max_model_len)
-    asked = ImportOptions(tuple(files), out, model, gpu, tp, pp, dtype, *engine, gpu_memory)
+    asked = ImportOptions(tuple(files), out, model, gpu, tp, pp, dtype, *engine, gpu_memory, config)
     with answering("argosy perf import", as_json) as found:
         require_readable(files)
         from argosy.cli.screens import fitted  # imports the performance model

@@ -68,7 +68,7 @@ def document(found: ReplicaAnswer) -> dict[str, Any]:
         "requests_per_s": digits(found.requests_per_s),
         "kv_capacity_tokens": found.kv_capacity_tokens,
         "slots": found.slots,
-        "power_w": digits(found.power.watts),
+        "power_w": None if found.power is None else digits(found.power.watts),
         "joule_per_token": digits(found.joule_per_token),
         "usd_per_million_tokens": digits(found.usd_per_million_tokens),
         "uncertainty": digits(found.profile.uncertainty),
@@ -99,8 +99,7 @@ def _heading(found: ReplicaAnswer, question: ReplicaQuestion) -> tuple[str, ...]
 
 def _rows(found: ReplicaAnswer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
     """Name, figure with its unit, remark."""
-    power, itl = found.power, found.itl_ms
-    verified = "" if proposing is None else ", at the tokens that a step verifies"
+    itl = found.itl_ms
     return [
         *_steps(found, proposing),
         ("ITL", f"{itl:.2f} ms" if math.isfinite(itl) else "none", "mean gap between tokens"),
@@ -109,9 +108,19 @@ def _rows(found: ReplicaAnswer, proposing: Speculation | None) -> list[tuple[str
         ("", f"{found.requests_per_s:.2f} requests/s", ""),
         ("KV capacity", f"{found.kv_capacity_tokens:,} tokens", ""),
         ("slots", f"{found.slots}", "requests of these lengths at the same time"),
-        ("power", f"{power.watts:,.0f} W", f"{power.source}, within {power.uncertainty:.0%}{verified}"),
-        ("energy", f"{found.joule_per_token:.3f} J/token", _energy(proposing)),
+        *_power(found, proposing),
         _cost(found),
+    ]
+
+
+def _power(found: ReplicaAnswer, proposing: Speculation | None) -> list[tuple[str, str, str]]:
+    power, joule = found.power, found.joule_per_token
+    if power is None or joule is None:
+        return []
+    verified = "" if proposing is None else ", at the tokens that a step verifies"
+    return [
+        ("power", f"{power.watts:,.0f} W", f"{power.source}, within {power.uncertainty:.0%}{verified}"),
+        ("energy", f"{joule:.3f} J/token", _energy(proposing)),
     ]
 
 

@@ -20,11 +20,12 @@ from rich.table import Table
 from argosy.cli.options import ImportOptions
 from argosy.cli.output import Output, digits
 from argosy.cli.progress import progress
+from argosy.cli.screens.architecture import read_architecture
 from argosy.cli.screens.replica import at_least_one
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.catalogue import find_gpu
+from argosy.perf.catalogue import find_gpu, find_model
 from argosy.perf.catalogue.gpu import only_memory
 from argosy.perf.footprint.memory import engine_limits
 from argosy.perf.library import DECLARED_UNCERTAINTY
@@ -41,7 +42,7 @@ from argosy.perf.measurements import (
 )
 from argosy.perf.model import wanted_profile
 from argosy.perf.protocol import OutOfRange, TooLarge
-from argosy.snapshot import EngineSettings, Variant
+from argosy.snapshot import Architecture, EngineSettings, Variant
 
 _T = TypeVar("_T")
 
@@ -54,6 +55,7 @@ def show(asked: ImportOptions, output: Output) -> None:
     _require_no_report(asked)
     reports = _of_one_gpu([_read(path, output) for path in asked.files], asked.gpu)
     variant = _of_catalogue_or_declared(_variant(asked, reports), asked.gpu_memory, output)
+    _known_or_described(variant, output)
     questions = _questions(variant, output)
     with progress("fitting the profile"):
         fitted = _best_fit(reports, questions)
@@ -73,9 +75,10 @@ def show(asked: ImportOptions, output: Output) -> None:
 def _variant(asked: ImportOptions, reports: Sequence[Measurements]) -> Variant:
     """The replica that was measured. Raises SpecError where neither the options nor the reports name it."""
     gpus = [name for report in reports for name in (report.gpu, *report.gpus)]
+    model = _model(asked, reports)
     return Variant(
         model_key=ModelKey(""),
-        model_id=asked.model or _named("model", [report.model for report in reports]),
+        model_id=model,
         served_names=(),
         pool="",
         gpu=asked.gpu or _named("gpu", gpus),
@@ -87,7 +90,28 @@ def _variant(asked: ImportOptions, reports: Sequence[Measurements]) -> Variant:
             max_model_len=asked.max_model_len,
             quantization=asked.dtype,
         ),
+        architecture=None if asked.config is None else _architecture_beyond_catalogue(model, asked.config),
     )
+
+
+def _architecture_beyond_catalogue(model: str, file: Path) -> Architecture:
+    """Raises SpecError for a model of the catalogue, whose dimensions are there, and a file of no use."""
+    if not isinstance(found := find_model(model), OutOfRange):
+        raise SpecError(f"{model} is in the catalogue as {found.key}: leave the file out", "--config")
+    return read_architecture(file)
+
+
+def _model(asked: ImportOptions, reports: Sequence[Measurements]) -> str:
+    """The model's id. Raises SpecError where neither the options nor the reports name it."""
+    return asked.model or _named("model", [report.model for report in reports])
+
+
+def _known_or_described(variant: Variant, output: Output) -> None:
+    """Refuses a model that is neither in the catalogue nor described by `--config`."""
+    found = find_model(variant.model_id)
+    if isinstance(found, OutOfRange) and variant.architecture is None:
+        message = f"{found.message.partition('; known are')[0]}, and give that file here by --config"
+        output.refused(replace(found, message=message))
 
 
 def _read(path: Path, output: Output) -> Measurements:
@@ -198,8 +222,10 @@ def _command(variant: Variant, out: Path) -> str:
 
 
 def _what_next(variant: Variant, out: Path) -> str:
-    if variant.declared_gpu is None:
+    if variant.declared_gpu is None and variant.architecture is None:
         return f"ask it with: {_command(variant, out)}"
+    if variant.declared_gpu is None:
+        return "name it in spec.profiles of the ServedModel, beside its spec.architecture"
     gib = variant.declared_gpu.memory_bytes / 2**30
     return (
         f"name it in spec.profiles of the ServedModel, and declare the GPU in the GPUPool: spec.gpu"
@@ -285,7 +311,7 @@ def _document(fitted: FittedProfile, variant: Variant, out: Path) -> dict[str, A
     key, profile = fitted.profile.key, fitted.profile
     return {
         "file": str(out),
-        "command": None if variant.declared_gpu else _command(variant, out),
+        "command": None if variant.declared_gpu or variant.architecture else _command(variant, out),
         "model": variant.model_id,
         "gpu": key.gpu,
         "tp": key.shape.tensor_parallel,

@@ -17,10 +17,11 @@ from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.calibration import corrected
 from argosy.control.candidates.profiles import ModelProfiles, ProfileNote, model_profiles, profile_notes
 from argosy.control.candidates.refusal import Refusal
-from argosy.control.candidates.variants import template_fault, variants_of
+from argosy.control.candidates.variants import requests_of, template_fault, variants_of
 from argosy.control.candidates.workload import mix_of, slo_of
 from argosy.control.hardware.declared import GpuFault, pool_gpu
 from argosy.control.pools.closures import closures, closures_text
+from argosy.control.pools.room import offers_room, too_little
 from argosy.control.pools.to_come import not_coming
 from argosy.control.state.nodes import PoolNodes, closed_pods, mismatch, selector_text
 from argosy.control.state.restarts import Orders, ordered_restarts
@@ -202,7 +203,7 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
         for variant in variants_of(snapshot, model):
             answer = _unfit(snapshot, variant) or _able(variant, mix, slo, known.perf_by_model[model.key])
             nodes = known.nodes[variant.pool]
-            if isinstance(answer, AbleVariant) and not nodes.has_room_for(variant.gpus):
+            if isinstance(answer, AbleVariant):
                 answer = replace(answer, no_room=_no_room(variant, nodes, snapshot))
             if isinstance(answer, AbleVariant):
                 able.append(answer)
@@ -259,7 +260,10 @@ def capacity_refusal(variant: Variant, answer: Capacity | OutOfRange) -> Refusal
     return Refusal.of(Reason.SLO_UNREACHABLE, terms=f"{answer.binding_name}{bound}")
 
 
-def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal:
+def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal | None:
+    """Why no node of its pool could take a replica if no engine ran on it; None where one could."""
+    if nodes.has_room_for(variant.gpus):
+        return _too_little(variant, nodes, snapshot)
     found = closures(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
     most = nodes.to_come.gpus if nodes.to_come is not None else 0
     if (nodes.open or most) and all(each.is_small for each in found):
@@ -274,6 +278,18 @@ def _no_room(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Ref
     reason, sentence = no_nodes(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
     is_named = reason in (Reason.NODES_CLOSED, Reason.NODES_NOT_COMING)
     return Refusal(reason, sentence if is_named else f"pool {nodes.pool}: {sentence}")
+
+
+def _too_little(variant: Variant, nodes: PoolNodes, snapshot: FleetSnapshot) -> Refusal | None:
+    """That its pod asks for more CPU, memory or disk than a node with enough GPUs has; None where it fits."""
+    if nodes.may_bring(variant.gpus) or not offers_room(snapshot, nodes):
+        return None
+    found = too_little(snapshot, nodes, variant, requests_of(snapshot, variant))
+    if not found:
+        return None
+    others = closures(snapshot, snapshot.pools[variant.pool], nodes, variant.gpus)
+    why = closures_text((*found, *others), len(nodes.all_names))
+    return Refusal.of(Reason.NODES_CLOSED, pool=nodes.pool, nodes=why)
 
 
 def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes, gpus: int = 1) -> tuple[Reason, str]:

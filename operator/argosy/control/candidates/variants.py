@@ -17,6 +17,7 @@ from argosy.api.servedmodel import ParallelShape
 from argosy.control.hardware.declared import pool_gpu
 from argosy.keys import GroupName
 from argosy.manifests import EngineWorkload, deployment_manifest, pod_template
+from argosy.manifests.pod_requests import workload_requests
 from argosy.snapshot import Architecture, Dtype, EngineSettings, Gpu, Variant
 from argosy.snapshot.architecture import Family, WeightLayout
 from argosy.snapshot.cluster import ENGINE_CONTAINER
@@ -69,6 +70,11 @@ def template_fault(snapshot: FleetSnapshot, variant: Variant) -> str | None:
                 " which spec.parallelShapes sets the number"
             )
     return None
+
+
+def requests_of(snapshot: FleetSnapshot, variant: Variant) -> dict[str, int]:
+    """What the scheduler keeps free for one replica beside its GPUs, in thousandths by resource."""
+    return workload_requests(_trial(snapshot, variant))
 
 
 def _trial(snapshot: FleetSnapshot, variant: Variant) -> EngineWorkload:

@@ -8,6 +8,7 @@ that are unhealthy, and nodes that are too small. Input: a snapshot, a pool and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,13 @@ from argosy.snapshot.fleet import FleetSnapshot
 
 CONDITION_TAINTS = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 """Taints by which Kubernetes shows a condition: a toleration would not mend it."""
+
+_STARTING = re.compile(
+    r".*/agent-not-ready|karpenter\.sh/unregistered"
+    r"|(startup|ignore|status)-taint\.cluster-autoscaler\.kubernetes\.io/.*"
+)
+"""Taints of a node that is being set up: of Cilium, of drivers of volumes, and those that Karpenter and
+cluster-autoscaler do not count. Replicas that tolerated one would come before its network or its volumes."""
 
 GPU_RESOURCES = ("gpu", "nvidia.com/", "amd.com/", "habana.ai/", "accelerator")
 """What the name of an extended resource that counts GPUs contains."""
@@ -115,6 +123,10 @@ def _tainted(pool: GPUPool, taints: list[Taint]) -> Closure:
     if conditions:
         what = f"the taint {_taint_text(conditions[0])}, by which Kubernetes shows a condition"
         return _cause(f"has {what}", f"have {what}", "it ends with it: kubectl describe node NODES")
+    starting = [t for t in taints if _STARTING.fullmatch(t.key)]
+    if starting:
+        what = f"the taint {_taint_text(starting[0])}, which ends once the node is set up"
+        return _cause(f"has {what}", f"have {what}", "see what sets it up: kubectl describe node NODES")
     noun = "taint" if len(taints) == 1 else "taints"
     named = " and ".join(map(_taint_text, taints))
     what = f"the {noun} {named}, which spec.tolerations does not name"

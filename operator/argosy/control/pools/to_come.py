@@ -22,8 +22,9 @@ from argosy.control.memory import HeldPool, NodeMemory
 from argosy.control.pools.closures import closures
 from argosy.control.state.departure import departure
 from argosy.control.state.nodes import PoolNodes, pool_of
-from argosy.control.state.waiting import patience_s, provisioning_s
+from argosy.control.state.waiting import is_kept_off, patience_s, provisioning_s
 from argosy.plan.problem import NodesToCome
+from argosy.snapshot.admission.scheduling import waits_for_claim
 from argosy.snapshot.cluster import NodeState, PodState
 from argosy.snapshot.fleet import FleetSnapshot
 
@@ -44,12 +45,13 @@ def delay_s(pool: GPUPool, memory: NodeMemory) -> float:
     return memory.delay_s.get(pool.key, provisioning_s(pool))
 
 
-def waits_for_node(pod: PodState, pool: GPUPool | None) -> bool:
+def waits_for_node(pod: PodState, pool: GPUPool | None, snapshot: FleetSnapshot) -> bool:
     """Whether an engine pod can only start on a node that has still to come, and its autoscaler sees that."""
     is_held = pod.gated or bool(pod.other_gates) or bool(pod.destination)
-    if pool is None or pool.spec.nodes is None or is_held:
+    if pool is None or pool.spec.nodes is None or is_held or waits_for_claim(pod.unschedulable):
         return False
-    return pod.unschedulable_since_s is not None and pod.is_active and not pod.deleting
+    is_waiting = pod.unschedulable_since_s is not None and pod.is_active and not pod.deleting
+    return is_waiting and not is_kept_off(pod, pool, snapshot)
 
 
 def observed_nodes(snapshot: FleetSnapshot, before: NodeMemory) -> NodeMemory:
@@ -58,7 +60,7 @@ def observed_nodes(snapshot: FleetSnapshot, before: NodeMemory) -> NodeMemory:
     came: dict[str, tuple[str, float]] = {}
     for pod in snapshot.engine_pods:
         pool = pool_of(pod, snapshot)
-        if pool is not None and waits_for_node(pod, pool):
+        if pool is not None and waits_for_node(pod, pool, snapshot):
             waiting[pod.uid] = (pool.key, before.waiting_s.get(pod.uid, _since_s(pod, pool, snapshot.now_s)))
         elif pool is not None and pod.uid in before.waiting_s and pod.node:
             since_s = before.waiting_s[pod.uid]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from argosy.control.state.waiting import UNSCHEDULED_AFTER_S
+from argosy.control.state.waiting import UNSCHEDULED_AFTER_S, is_kept_off, patience_s, provisioning_s
 from argosy.keys import DeploymentKey, NamespacedName
-from argosy.snapshot.admission.scheduling import scheduling_refusal
+from argosy.snapshot.admission.scheduling import scheduling_refusal, waits_for_claim
 from argosy.snapshot.admission.words import ClusterRefusal, Refuser, cluster_refusal
 from argosy.snapshot.cluster import LABEL_POOL, LABEL_VARIANT, PodState, label_value
 from argosy.snapshot.fleet import FleetSnapshot
@@ -26,6 +26,7 @@ class Evidence:
     since_s: since when (seconds since the epoch)
     what:    what is refused, for sentences
     is_pinned: Argosy had chosen the node of the pod that the scheduler does not bind
+    awaits_s: an autoscaler may still bring a node that takes it within so many seconds
     """
 
     option: NamespacedName
@@ -33,6 +34,7 @@ class Evidence:
     since_s: float
     what: str
     is_pinned: bool = False
+    awaits_s: float = 0.0
 
 
 def option_of(namespace: str, variant: str) -> NamespacedName:
@@ -91,15 +93,24 @@ def _is_refused(pod: PodState, now_s: float) -> bool:
 def _no_node(pod: PodState, snapshot: FleetSnapshot) -> Evidence | None:
     label = pod.labels.get(LABEL_POOL, "")
     pool = next((p for name, p in snapshot.pools.items() if label_value(name) == label), None)
-    if pool is not None and pool.spec.nodes is not None and not pod.assigned_node:
+    is_kept = pool is not None and is_kept_off(pod, pool, snapshot)
+    is_growing = pool is not None and pool.spec.nodes is not None and not pod.assigned_node
+    if is_growing and not is_kept and not waits_for_claim(pod.unschedulable):
         return None  # an autoscaler brings its node: `pools.to_come` says for how long that is awaited
     resource = pool.spec.resource_name if pool is not None else next(iter(pod.devices), "")
-    refusal = scheduling_refusal(pod.unschedulable, pod.namespace, pool.key if pool else label, resource)
+    refusal = scheduling_refusal(
+        pod.unschedulable,
+        pod.namespace,
+        pool.key if pool else label,
+        resource,
+        is_kept_off=is_kept,
+    )
     if refusal is None or pod.unschedulable_since_s is None:
         return None
     option = option_of(pod.namespace, pod.labels.get(LABEL_VARIANT, ""))
     is_pinned = bool(pod.assigned_node)
-    return Evidence(option, refusal, pod.unschedulable_since_s, f"pod {pod.key}", is_pinned)
+    awaits_s = patience_s(provisioning_s(pool)) if pool is not None and is_growing else 0.0
+    return Evidence(option, refusal, pod.unschedulable_since_s, f"pod {pod.key}", is_pinned, awaits_s)
 
 
 def _named(refusal: ClusterRefusal, snapshot: FleetSnapshot, namespace: str) -> ClusterRefusal:

@@ -70,7 +70,7 @@ def _content(refusal: ClusterRefusal, snapshot: FleetSnapshot, option: Namespace
 def _lasts(now: Evidence, now_s: float) -> bool:
     least_s = REFUSED_AFTER_S
     if now.refusal.refuser is Refuser.SCHEDULER:
-        least_s = PINNED_S if now.is_pinned else UNSCHEDULED_S
+        least_s = max(now.awaits_s, PINNED_S if now.is_pinned else UNSCHEDULED_S)
     return now_s - now.since_s >= least_s
 
 
@@ -107,7 +107,7 @@ def look_again_s(found: Quarantines, snapshot: FleetSnapshot) -> float | None:
     """When to decide again because of a refusal (seconds since the epoch); None: no refusal asks for it."""
     ends = [each.until_s for each in found.values() if each.is_active(snapshot.now_s)]
     for each in evidence(snapshot).values():
-        for least_s in (REFUSED_AFTER_S, UNSCHEDULED_S, PINNED_S):
+        for least_s in (REFUSED_AFTER_S, UNSCHEDULED_S, PINNED_S, each.awaits_s):
             if (at_s := each.since_s + least_s) > snapshot.now_s:
                 ends.append(at_s)
     return min(ends, default=None)

@@ -83,9 +83,15 @@ def _limit(
     per_replica = {key: units for key, t in templates.items() if (units := _units(t, resource))}
     if not per_replica:
         return []
-    pods = [p for p in snapshot.pods.values() if p.namespace == quota.key.namespace and p.is_active]
-    own = sum(_held(p, resource) for p in pods if _is_planned(p, templates))
-    running = sum(_held(p, resource) for p in pods if _is_planned(p, templates) and not p.deleting)
+    # `count/pods` is of objects: those that have ended count until they are deleted.
+    pods = [
+        p
+        for p in snapshot.pods.values()
+        if p.namespace == quota.key.namespace and (p.is_active or resource == "count/pods")
+    ]
+    planned = [p for p in pods if p.is_active and _is_planned(p, templates)]
+    own = sum(_held(p, resource) for p in planned)
+    running = sum(_held(p, resource) for p in planned if not p.deleting)
     others = _others(quota, resource, own, sum(_held(p, resource) for p in pods) - own)
     left = max(0, hard - others)
     name = resource.removeprefix(_REQUESTS)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 
 from argosy.api import GPUPool
-from argosy.control.state.nodes import evicted_pods, pool_of
+from argosy.control.state.nodes import evicted_pods, pool_of, untolerated
 from argosy.control.state.silence import lost_pods
 from argosy.keys import DeploymentKey
 from argosy.place.solution import Placement
+from argosy.snapshot.admission.scheduling import num_nodes_short_of, uncounted_reasons, waits_for_claim
 from argosy.snapshot.admission.words import cluster_refusal
-from argosy.snapshot.cluster import DeploymentState, PodState
+from argosy.snapshot.cluster import DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import FleetSnapshot
 
 STUCK_AFTER_S = 30.0
@@ -81,7 +82,7 @@ def patience_s(delay_s: float) -> float:
 def _awaits_node(pod: PodState, snapshot: FleetSnapshot) -> bool:
     """Whether an autoscaler may be bringing its node."""
     pool = pool_of(pod, snapshot)
-    if pool is None or pool.spec.nodes is None:
+    if pool is None or pool.spec.nodes is None or waits_for_claim(pod.unschedulable):
         return False
     selector = pool.spec.node_selector.items()
     number = sum(selector <= node.labels.items() for node in snapshot.nodes.values())
@@ -106,6 +107,35 @@ def is_without_room(pod: PodState, now_s: float) -> bool:
     """Whether the scheduler finds no room for a pod that it places itself."""
     is_ours_to_place = pod.gated or pod.assigned_node or pod.deleting
     return not is_ours_to_place and _unscheduled_for_s(pod, now_s) >= UNSCHEDULED_AFTER_S
+
+
+def is_kept_off(pod: PodState, pool: GPUPool, snapshot: FleetSnapshot) -> bool:
+    """Whether nodes of its pool with GPUs enough stand open for a pod, and the scheduler takes none of them
+    for a reason that planning does not count.
+
+    Its words are from its last try. They are believed where they count as many nodes without GPUs as there
+    are now: GPUs may have become free since, and nodes have come.
+    """
+    resource, words = pool.spec.resource_name, pod.unschedulable
+    if pod.unschedulable_since_s is None or not uncounted_reasons(words, resource):
+        return False
+    held: Counter[str] = Counter()
+    for other in snapshot.pods.values():
+        if other.holds_devices and other.key != pod.key:
+            held[other.destination] += other.devices.get(resource, 0)
+    room = [
+        node.allocatable.get(resource, 0) - held[node.name] >= pod.devices.get(resource, 0)
+        for node in snapshot.nodes.values()
+        if _is_open(node, pool)
+        and pod.assigned_node in ("", node.name)
+        and (node.created_s or 0.0) <= pod.unschedulable_since_s
+    ]
+    return any(room) and room.count(False) == num_nodes_short_of(words, resource)
+
+
+def _is_open(node: NodeState, pool: GPUPool) -> bool:
+    is_selected = pool.spec.node_selector.items() <= node.labels.items()
+    return is_selected and node.ready and not node.unschedulable and not untolerated(pool, node)
 
 
 def _unscheduled_for_s(pod: PodState, now_s: float) -> float:

@@ -123,6 +123,7 @@ class ReplicaAnswer:
     slots:    requests of these lengths that run at once (KV cache and max_num_seqs)
     cached_tokens:   of a prompt of the asked length
     tokens_per_step: that a sequence gets of a decode step; more than one where tokens are proposed
+    power, joule_per_token: None for a card of which only the memory is known
     price:    USD per GPU-hour that the cost stands on; None where neither given nor known
     """
 
@@ -139,8 +140,8 @@ class ReplicaAnswer:
     throughput_tokens_per_s: float
     kv_capacity_tokens: int
     slots: int
-    power: Power
-    joule_per_token: float
+    power: Power | None
+    joule_per_token: float | None
     price_usd_per_gpu_hour: float | None
     usd_per_million_tokens: float | None
 
@@ -220,18 +221,22 @@ def _answer(known: _LookedUp, flow: _Flow, engine: EngineModel) -> ReplicaAnswer
             known.room.kv_capacity_tokens // (load.prompt_tokens + load.output_tokens),
         ),
         power=power,
-        joule_per_token=joule_per_token(power.watts, step, batch * question.tokens_per_step),
+        joule_per_token=None
+        if power is None
+        else joule_per_token(power.watts, step, batch * question.tokens_per_step),
         price_usd_per_gpu_hour=paid,
         usd_per_million_tokens=None if paid is None else usd_per_million_tokens(paid, gpus, tokens_per_s),
     )
 
 
-def _power(known: _LookedUp, batch: float, step: float) -> Power:
+def _power(known: _LookedUp, batch: float, step: float) -> Power | None:
     """At the tokens of a step: arithmetic is what makes watts rise with the batch.
 
     A draft's own work is not counted (it is a few per cent), only the time that it takes.
     """
     wanted, verified = known.wanted, known.question.verified_tokens
+    if not wanted.gpu.flops:
+        return None
     architecture = replace(wanted.architecture, kv_dtype=wanted.kv_dtype)
     work = decode_work(architecture, wanted.key, batch, known.question.load.mean_context, verified)
     busy = utilisation(work, step, wanted.gpu, wanted.dtype)

@@ -48,7 +48,10 @@ _BY_QUARK = {
 _BY_BITS_METHODS = (
     "awq", "gptq", "auto-round", "bitsandbytes", "awq_marlin", "gptq_marlin", "auto_round",
 )  # fmt: skip
-_EXPERT_MATRICES = ("gate_proj", "up_proj", "down_proj")
+_EXPERT_MATRICES = ("gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+# Lists of modules that stay in 16 bits: of most methods, of compressed-tensors, AutoFP8 and bitsandbytes.
+_LEFT_OUT = ("modules_to_not_convert", "ignore", "ignored_layers", "llm_int8_skip_modules")
+_LEAVES_OUT = re.compile(r"skip|ignore|exclude|not_convert|not_quant|unquant")
 _UNQUANTISED_BITS = 16
 _MIXED = "MIXED_PRECISION"
 _PLACE = "quantization_config"
@@ -180,11 +183,13 @@ def _hugging_face(written: Mapping[str, Any]) -> Scheme:
     groups = written.get("config_groups")
     if method == "quark":
         return _quark(written)
-    excluded = _names(written, "modules_to_not_convert", "ignore")
+    excluded = _left_out(written)
     if method in _BY_METHOD:
         dtype = _BY_METHOD[method]
     elif isinstance(groups, Mapping) and groups:
         return _grouped(written, list(groups.values()), excluded)
+    elif method == "compressed-tensors":  # of KV alone
+        return Scheme(kv_dtype=_kv_type(written))
     elif method in _BY_BITS_METHODS:
         dtype = _of_bits("int", written.get("bits", written.get("w_bit", _bits_when_loaded(written))))
         return _overridden(written, dtype, excluded)
@@ -192,6 +197,18 @@ def _hugging_face(written: Mapping[str, Any]) -> Scheme:
         known = ", ".join((*_BY_METHOD, *_BY_BITS_METHODS, "compressed-tensors", "quark"))
         raise UnreadableFieldError(f"{_PLACE}.quant_method", f"{method!r} is not known; known are {known}")
     return Scheme(dtype, _kv_type(written), _block(written), excluded, is_mx=_is_mx(written))
+
+
+def _left_out(written: Mapping[str, Any]) -> tuple[str, ...]:
+    """The modules that stay in 16 bits. Raises UnreadableFieldError for a list of them by another name, and
+    for weights that are stored sparsely."""
+    for name, value in written.items():
+        if name not in _LEFT_OUT and isinstance(value, list | tuple) and value and _LEAVES_OUT.search(name):
+            raise UnreadableFieldError(f"{_PLACE}.{name}", f"{str(value)[:60]} may name modules in 16 bits")
+    stored = _mapping(written.get("sparsity_config")).get("format", "dense")
+    if stored != "dense":
+        raise UnreadableFieldError(f"{_PLACE}.sparsity_config.format", f"{stored!r} is not understood")
+    return tuple(entry for name in _LEFT_OUT for entry in _names(written, name))
 
 
 def _grouped(written: Mapping[str, Any], groups: list[object], excluded: tuple[str, ...]) -> Scheme:
@@ -214,7 +231,8 @@ def _of_groups(found: list[Group], kv: Dtype, block: int, excluded: tuple[str, .
 
 def _overridden(written: Mapping[str, Any], dtype: Dtype, excluded: tuple[str, ...]) -> Scheme:
     """Of GPTQ and AutoRound: modules that have other bits than the rest (`dynamic`, `extra_config`)."""
-    groups, left_out = [Group("Linear", dtype)], list(excluded)
+    quantised = _flat(written.get("modules_in_block_to_quantize")) or ["Linear"]
+    groups, left_out = [Group(target, dtype) for target in quantised], list(excluded)
     rules = {**_mapping(written.get("dynamic")), **_mapping(written.get("extra_config"))}
     for name, rule in rules.items():
         bits = _mapping(rule).get("bits")
@@ -303,6 +321,13 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _names(written: Mapping[str, Any], *fields: str) -> tuple[str, ...]:
     entries = next((written[field] for field in fields if written.get(field)), ())
     return tuple(str(entry) for entry in entries) if isinstance(entries, list | tuple) else ()
+
+
+def _flat(entries: object) -> list[str]:
+    """Names in a list, or in lists of those that are quantised together."""
+    if not isinstance(entries, list | tuple):
+        return [str(entries)] if entries else []
+    return [name for entry in entries for name in _flat(entry)]
 
 
 def _block(written: Mapping[str, Any]) -> int:

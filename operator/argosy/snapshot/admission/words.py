@@ -78,7 +78,9 @@ _BOUNDS = re.compile(
 )
 _DENIED = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request(?P<why>.*)', re.DOTALL)
 _UNANSWERED = re.compile(r'failed calling webhook "(?P<name>[^"]+)": ', re.DOTALL)
-_POLICY = re.compile(r"ValidatingAdmissionPolicy '(?P<name>[^']+)' with binding '(?P<binding>[^']+)' ")
+_POLICY = re.compile(
+    r"ValidatingAdmissionPolicy '(?P<name>[^']+)' (?:with binding '(?P<binding>[^']+)' )?(?=denied request)"
+)
 _MISSING = (
     (re.compile(r'serviceaccount "(?P<name>[^"]+)" not found'), "ServiceAccount", True),
     (re.compile(r"no PriorityClass with name (?P<name>\S+) was found"), "PriorityClass", False),
@@ -173,12 +175,13 @@ def _policy(text: str, namespace: str) -> ClusterRefusal | None:
     if (found := _POLICY.search(text)) is None:
         return None
     why = text[found.end() :].removeprefix("denied request:").strip()
+    # Without a binding it is the policy itself that cannot be used, and its failurePolicy is Fail.
+    where = f"ValidatingAdmissionPolicyBinding {found['binding']}" if found["binding"] else "its binding"
     return ClusterRefusal(
         Refuser.POLICY,
         f"ValidatingAdmissionPolicy {found['name']}",
         _cut(why),
-        f"Change what it names, or except namespace {namespace} in ValidatingAdmissionPolicyBinding"
-        f" {found['binding']}",
+        f"Change what it names, or except namespace {namespace} in {where}",
         found["name"],
     )
 

@@ -93,7 +93,14 @@ def no_model_was_read() -> EnvoyMessage:
 
 def is_encoded() -> EnvoyMessage:
     """Matches a body that is encoded; of what a filter has decoded, the header is gone."""
-    return header("content-encoding", r"(?i)\s*identity\s*", invert=True)
+    return header("content-encoding", r"(?i)\s*(identity)?\s*", invert=True)
+
+
+def is_read_as_json() -> EnvoyMessage:
+    """Matches a content type that is JSON, and none at all."""
+    matcher = header("content-type", f"({JSON_TYPE})?")
+    matcher.treat_missing_header_as_empty = True
+    return matcher
 
 
 def header(name: str, regex: str, *, invert: bool = False) -> EnvoyMessage:

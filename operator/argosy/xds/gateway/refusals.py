@@ -70,6 +70,8 @@ def refusal_routes(hints: Hints) -> list[EnvoyMessage]:
         *named,
         _route("no-class:other-model", hints.other_model, [any_model]),
         _route("no-json-type", hints.other_model, headers=[sends_a_body, no_json_type], status=415),
+        # A content type without a body, as of a GET.
+        _route("no-class:no-body", hints.no_model, headers=[no_json_type]),
         _route("no-json", "", [metadata_matcher(BODY_KEY, exactly(NO_JSON))], status=400),
         _route("no-class", hints.no_model),
     ]

@@ -111,15 +111,15 @@ INVALID_JSON = _Reply(
     "invalid_request_error",
     "invalid_json",
     f"The body of {_REQUEST} is not valid JSON in UTF-8: it is cut short, has a value such as NaN that JSON"
-    " does not know, has bytes of another character set, was damaged in compression, or grows by more than a"
-    " hundred as br or zstd is unpacked.",
+    " does not know, has bytes of another character set, is nested a thousand deep, was damaged in"
+    " compression, or grows by more than a hundred as br or zstd is unpacked.",
 )
 UNKNOWN_ENCODING = _Reply(
     415,
     "invalid_request_error",
     "unsupported_content_encoding",
-    f"The body of {_REQUEST} has content-encoding %REQ(CONTENT-ENCODING)%, which this gateway does not"
-    f" decode: send it as one of {', '.join(ENCODINGS)}, or uncompressed.",
+    f"The body of {_REQUEST} has content-encoding %REQ(CONTENT-ENCODING)%, and this gateway decodes"
+    f" {', '.join(ENCODINGS)}, each once, of a body that is not empty: send it so, or uncompressed.",
 )
 NO_JSON_TYPE = _Reply(
     415,

@@ -23,7 +23,13 @@ from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from argosy.route.counters import VIRTUAL_HOST
 from argosy.route.precedence import may_overlap
 from argosy.route.table import AdapterRoute, Backend, RequestMatch, RouteEntry, RouteTable
-from argosy.xds.gateway.bodies import JSON_FILTER, Conditions, metadata_matcher, unnamed_conditions
+from argosy.xds.gateway.bodies import (
+    JSON_FILTER,
+    Conditions,
+    is_read_as_json,
+    metadata_matcher,
+    unnamed_conditions,
+)
 from argosy.xds.gateway.cors import ENGINES_HEADERS, preflight_routes, response_headers
 from argosy.xds.gateway.listener import ROUTE_CONFIGURATION
 from argosy.xds.gateway.model_list import longest_answer_bytes, model_routes
@@ -69,7 +75,7 @@ def route_configuration_of(table: RouteTable) -> EnvoyMessage:
     models = model_routes(table.listings)
     cors = table.gateway.cors
     preflights = preflight_routes(cors)
-    routes = [*(preflights if cors else []), _too_large(body_limit), encoding_route(), *models]
+    routes = [*(preflights if cors else []), *models, _too_large(body_limit), encoding_route()]
     for position, entry in enumerate(table.routes):
         routes.extend(_routes_of(entry, reads_body=_may_read_body(table.routes, position)))
     # Engines answer preflights themselves: without a word of the user they may, where a class takes them.
@@ -261,12 +267,15 @@ def _endpoint_header() -> list[EnvoyMessage]:
 
 
 def _too_large(limit_bytes: int) -> EnvoyMessage:
-    """Refuses a body by its declared length, before a byte of it is read."""
+    """Refuses a JSON body by its declared length, before a byte of it is read.
+
+    Others (the form of an audio transcription) pass by piece by piece: no filter keeps them.
+    """
     longer = range_pb2.Int64Range(start=limit_bytes + 1, end=_LARGEST_LENGTH)
     length = route_components_pb2.HeaderMatcher(name="content-length", range_match=longer)
     return route_components_pb2.Route(
         name="too-large",
-        match=route_components_pb2.RouteMatch(prefix="/", headers=[length]),
+        match=route_components_pb2.RouteMatch(prefix="/", headers=[length, is_read_as_json()]),
         direct_response=_reply(413, f"The request body is longer than {limit_bytes} bytes."),
         typed_per_filter_config={JSON_FILTER: _disabled()},
     )

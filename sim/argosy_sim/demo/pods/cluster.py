@@ -37,7 +37,10 @@ class PodsCluster:
         self._change = threading.Lock()
 
     def kubectl(self, *arguments: str, stdin: str = "", timeout_s: float = KUBECTL_TIMEOUT_S) -> str:
-        """Run it; a session of its own, so that Ctrl-C does not end a removal half-way."""
+        """Run it; a session of its own, so that Ctrl-C does not end a removal half-way.
+
+        Raises `StartError`.
+        """
         try:
             done = subprocess.run(
                 [*self.command, *arguments],

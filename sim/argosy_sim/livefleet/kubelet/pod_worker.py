@@ -1,6 +1,6 @@
 """Owns one pod from its binding to its end: delay, server, reports, crashes, drain, deletion.
 
-`kubelet` chooses the pods, `vllm.server` serves the requests. One task per pod follows the pod's
+`kubelet` chooses the pods, `runtime` runs their engines. One task per pod follows the pod's
 life; what happens to the pod from outside (deletion, crash, death of
 the node) sets an event or ends the task.
 
@@ -20,27 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from argosy.errors import ArgosyError
-from argosy.snapshot.cluster import ENGINE_PORT
-from argosy_sim.livefleet.addresses import AddressClaim, listen_on
-from argosy_sim.livefleet.errors import EnginePortTakenError
+from argosy_sim.livefleet.addresses import AddressClaim
 from argosy_sim.livefleet.event_log import EventLog
 from argosy_sim.livefleet.kubelet.container_logs import ContainerLog, log_path
 from argosy_sim.livefleet.kubelet.kube_api import ApiRefusedError, KubeApi, Object, PodName, persist
 from argosy_sim.livefleet.kubelet.nodes import SimulatedNode, rfc3339
 from argosy_sim.livefleet.kubelet.pod_status import Exit, Phase, PodCondition, status_patch
 from argosy_sim.livefleet.kubelet.probes import HttpProbe, get, has_started, http_probe, succeeds, verdicts
-from argosy_sim.livefleet.vllm.args import BadArgs, VllmArgs, is_engine, parse_args
-from argosy_sim.livefleet.vllm.profiles import CannotStart, Hardware, Profiles
-from argosy_sim.livefleet.vllm.server import EngineProfile, VllmServer
+from argosy_sim.livefleet.runtime.contract import ContainerRuntime, Engine, EngineStart, EngineUse, NotStarted
+from argosy_sim.livefleet.runtime.program import num_gpus, words_of
+from argosy_sim.livefleet.vllm.args import is_engine
 
-# A preStop hook as the engine pods have it polls until the engine is idle, but first lets
-# proxies hear of the deletion.
-DRAIN_HOOK_MIN_S = 2.0
-_DRAIN_POLL_S = 0.05
 # A kubelet's: doubled with each crash, and never more.
 _MAX_BACK_OFF_S = 300.0
 _REPORT_AGAIN_S = 1.0
-_DEFAULT_PORT = 8000
 _DEFAULT_GRACE_S = 30.0
 _SIGKILL_EXIT_CODE = 137
 _PROBES = ("readinessProbe", "livenessProbe")
@@ -55,7 +48,7 @@ class Services:
 
     api: KubeApi
     events: EventLog
-    profiles: Profiles
+    runtime: ContainerRuntime
     addresses: AddressClaim
     logs: Path
     back_off_s: float
@@ -63,16 +56,19 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One pod as it is now, for `fleet_status`. `address` is `ip:port`, or empty before there is one."""
+    """One pod as it is now, for `fleet_status`. `address` is `ip:port`, or empty before there is one.
+
+    The numbers are None where only the engine's own metrics tell them.
+    """
 
     pod: str
     node: str
     address: str
     phase: Phase
     restarts: int
-    num_running: int = 0
-    num_waiting: int = 0
-    num_tokens: int = 0
+    num_running: int | None = 0
+    num_waiting: int | None = 0
+    num_tokens: int | None = 0
     is_silent: bool = False
 
 
@@ -84,7 +80,7 @@ class PodWorker:
         self.node = node
         self._pod = pod
         self._services = services
-        self._engine = next((each for each in pod["spec"]["containers"] if is_engine(_words(each))), None)
+        self._engine = next((each for each in pod["spec"]["containers"] if is_engine(words_of(each))), None)
         shares_host = self._engine is None and pod["spec"].get("hostNetwork")
         self._address = node.host_ip if shares_host else services.addresses.next_address()
         self._endpoint = self._address
@@ -92,10 +88,10 @@ class PodWorker:
         self._restarts = _restarts_before(pod, self._engine)
         self._last_exit: Exit | None = None
         self._started_at = self._changed_at = _now()
-        self._server: VllmServer | None = None
+        self._running: Engine | None = None
         self._terminating = asyncio.Event()
         self._crashed = asyncio.Event()
-        self._death = "the engine core died unexpectedly (injected)"
+        self._death = (_SIGKILL_EXIT_CODE, "")
         self._is_well = True
         self._was_ready, self._running_at = False, ""
         self._deadline_s = 0.0
@@ -140,33 +136,32 @@ class PodWorker:
 
     def crash(self) -> bool:
         """Let the engine die; False where none runs."""
-        if self._server is None or self._is_silent:
+        if self._running is None or self._is_silent:
             return False
-        self._end_engine("the engine core died unexpectedly (injected)")
+        self._end_engine(_SIGKILL_EXIT_CODE, "the engine core died unexpectedly (injected)")
         return True
 
     def delay(self, path: str, seconds: float) -> bool:
-        """Let the engine be late with the answers of a path; False where none runs."""
-        if self._server is None or self._is_silent:
+        """Let the engine be late with the answers of a path; False where none runs, or it is a real one."""
+        if self._running is None or self._is_silent:
             return False
-        self._server.delay(path, seconds)
-        return True
+        return self._running.delay(path, seconds)
 
     def silence(self) -> None:
         """The node is dead: sockets stay as they are, nothing moves any more."""
         self._is_silent = True
         self._correction.cancel()
         self._task.cancel()
-        if self._server is not None:
-            self._server.silence()
+        if self._running is not None:
+            self._running.freeze()
         self._event("silent")
 
     def stop(self) -> None:
         """End without a word to the API server (the fleet itself ends)."""
         self._correction.cancel()
         self._task.cancel()
-        if self._server is not None:
-            self._server.crash()
+        if self._running is not None:
+            self._running.kill()
         for log in self._logs.values():
             log.close()
 
@@ -174,19 +169,19 @@ class PodWorker:
         """Return how the engine is; None for a foreign pod."""
         if self._engine is None:
             return None
-        server = self._server
-        shown = ReplicaStatus(
+        running = self._running
+        use = EngineUse(0, 0, 0) if running is None else running.use
+        return ReplicaStatus(
             pod=str(self.name),
             node=self.node.name,
-            address=server.endpoint if server else "",
+            address=running.endpoint if running else "",
             phase=self._phase,
             restarts=self._restarts,
-            num_running=server.driver.load.num_running if server else 0,
-            num_waiting=server.driver.load.num_waiting if server else 0,
-            num_tokens=server.num_tokens if server else 0,
+            num_running=use.num_running,
+            num_waiting=use.num_waiting,
+            num_tokens=use.num_tokens,
             is_silent=self._is_silent,
         )
-        return shown
 
     def log_of(self, container: str) -> Path | None:
         """Return a container's log file."""
@@ -236,50 +231,56 @@ class PodWorker:
     async def _run_once(self, container: Object) -> Exit | None:
         """Start the container; returns how it ended, or None once the pod was to end."""
         await self._report(Phase.CREATING)
-        hardware = Hardware(self.node.group.gpu_product, _num_gpus(container))
-        args = parse_args(_words(container))
-        if isinstance(args, BadArgs):
-            return self._failed(args.message)
-        profile = self._services.profiles.resolve(args, hardware)
-        if isinstance(profile, CannotStart):
-            return self._failed(profile.message)
+        engine = self._services.runtime.start(self._start_of(container))
+        if isinstance(engine, NotStarted):
+            return self._failed(engine.message)
+        self._endpoint = engine.endpoint
         startup = asyncio.ensure_future(self._probe_startup(container))
         try:
-            await self._load(args, profile)
+            failed = await self._load(engine)
+            if failed is not None:
+                return self._failed(failed.message)
             if not self._is_to_end:
-                listener = listen_on(self._address, args.port or _declared_port(container))
-                self._server = VllmServer(profile, listener, self._say, _environment(container))
-                self._endpoint = self._server.endpoint
-                self._server.serve()
-                await self._serve(self._server, startup)
-        except EnginePortTakenError as error:
-            return self._failed(str(error))
+                self._running = engine
+                await self._serve(engine, startup)
         finally:
             startup.cancel()
-            if not self._is_silent and self._server is not None:
-                self._server.crash()
-                self._server = None
+            if not self._is_silent:
+                engine.kill()
+                self._running = None
         if self._crashed.is_set():
             self._crashed.clear()
-            self._say(f"CRITICAL {self._death}")
-            return Exit(_SIGKILL_EXIT_CODE, "Error", self._death, _now())
+            code, why = self._death
+            self._say(f"CRITICAL {why}")
+            return Exit(code, "Error", why, _now())
         return None
 
-    async def _load(self, args: VllmArgs, profile: EngineProfile) -> None:
-        delay_s = self._services.profiles.load_s(profile)
-        for option in args.ignored:
-            self._say(f"WARNING the simulated engine has no use for {option}")
-        self._say(
-            f"INFO loading {args.model} on {args.tensor_parallel} x {self.node.group.gpu_product}: "
-            f"{profile.weight_bytes / 1e9:.1f} GB of weights, ready in {delay_s:.1f} s (image pull included)"
-        )
-        _log.info("pod %s loads for %.1f s on node %s", self.name, delay_s, self.node.name)
-        self._event("loading", delay_s=round(delay_s, 3))
-        await self._pause(delay_s)
-        if not self._is_to_end:
-            self._say(f"INFO GPU KV cache size: {profile.limits.kv_tokens:,} tokens")
+    def _start_of(self, container: Object) -> EngineStart:
+        fields = {
+            "metadata.name": self.name.name,
+            "metadata.namespace": self.name.namespace,
+            "metadata.uid": self.name.uid,
+            "spec.nodeName": self.node.name,
+            "status.podIP": self._address,
+            "status.hostIP": self.node.host_ip,
+        }
+        gpu = self.node.group.gpu_product
+        return EngineStart(container, self._address, fields, gpu, self._say, self._end_engine)
 
-    async def _serve(self, server: VllmServer, startup: asyncio.Future[None]) -> None:
+    async def _load(self, engine: Engine) -> NotStarted | None:
+        """Load until the engine listens, is known not to, or the pod is to end."""
+        load_s = engine.load_s
+        _log.info("pod %s loads on node %s, seconds: %s", self.name, self.node.name, load_s or "unknown")
+        self._event("loading", delay_s=None if load_s is None else round(load_s, 3))
+        loading, ends = asyncio.ensure_future(engine.load()), self._ends()
+        try:
+            await asyncio.wait([loading, *ends], return_when=asyncio.FIRST_COMPLETED)
+            return loading.result() if loading.done() else None
+        finally:
+            for task in (loading, *ends):
+                task.cancel()
+
+    async def _serve(self, engine: Engine, startup: asyncio.Future[None]) -> None:
         """Serve from the first successful probe to a crash or to the last drained request."""
         loop = asyncio.get_running_loop()
         ends = self._ends()
@@ -299,13 +300,11 @@ class PodWorker:
             for task in (*ends, *probes):
                 task.cancel()
         if self._terminating.is_set() and not self._crashed.is_set():
-            await self._drain(server)
+            await self._drain(engine)
 
     async def _ask(self, path: str) -> bool:
         """A probe's request; while the engine loads nothing listens."""
-        if self._server is None:
-            raise ConnectionRefusedError
-        return await get(self._server.endpoint, path)
+        return await get(self._endpoint, path)
 
     async def _probe_startup(self, container: Object) -> None:
         """Return once the engine has started; without a probe, once it answers."""
@@ -313,7 +312,7 @@ class PodWorker:
         if probe is None:
             await has_started(_WITHOUT_PROBE, self._ask)
         elif not await has_started(probe, self._ask):
-            self._end_engine(_failed_probe("startup", probe))
+            self._end_engine(_SIGKILL_EXIT_CODE, _failed_probe("startup", probe))
 
     async def _follow_readiness(self, probe: HttpProbe) -> None:
         async for is_well in verdicts(probe, self._ask, is_well=self._is_well):
@@ -324,25 +323,18 @@ class PodWorker:
     async def _follow_liveness(self, probe: HttpProbe) -> None:
         async for is_well in verdicts(probe, self._ask):
             if not is_well:
-                self._end_engine(_failed_probe("liveness", probe))
+                self._end_engine(_SIGKILL_EXIT_CODE, _failed_probe("liveness", probe))
 
-    def _end_engine(self, why: str) -> None:
-        self._death = why
+    def _end_engine(self, code: int, why: str) -> None:
+        self._death = (code, why)
         self._crashed.set()
 
-    async def _drain(self, server: VllmServer) -> None:
-        loop = asyncio.get_running_loop()
-        if "preStop" in ((self._engine or {}).get("lifecycle") or {}):
-            self._say("INFO preStop: serving until idle")
-            earliest_s = loop.time() + DRAIN_HOOK_MIN_S
-            while not self._is_overdue() and (  # noqa: ASYNC110 (the grace period may be cut meanwhile)
-                loop.time() < earliest_s or server.driver.num_requests
-            ):
-                await asyncio.sleep(_DRAIN_POLL_S)
-        self._event("draining", num_requests=server.driver.num_requests)
-        self._say("INFO shutting down: waiting for requests to complete")
-        num_cut = await server.drain(self._is_overdue)
-        self._say(f"INFO shut down, {num_cut} requests cut")
+    async def _drain(self, engine: Engine) -> None:
+        hook = ((self._engine or {}).get("lifecycle") or {}).get("preStop")
+        if hook:
+            await engine.pre_stop(hook, self._is_overdue)
+        self._event("draining", num_requests=_num_requests(engine.use))
+        await engine.terminate(self._is_overdue)
 
     def _is_overdue(self) -> bool:
         return asyncio.get_running_loop().time() >= self._deadline_s
@@ -416,7 +408,7 @@ class PodWorker:
             "node": self.node.name,
             "address": self._endpoint,
             "gpu": self.node.group.gpu_product,
-            "gpus": _num_gpus(self._engine),
+            "gpus": num_gpus(self._engine),
         }
         self._services.events.write(event, **fields, **more)
 
@@ -426,22 +418,9 @@ def _says_ready(pod: Object) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def _words(container: Object) -> list[str]:
-    return [*container.get("command", ()), *container.get("args", ())]
-
-
-def _environment(container: Object) -> dict[str, str]:
-    return {each["name"]: each.get("value", "") for each in container.get("env") or ()}
-
-
-def _num_gpus(container: Object) -> int:
-    limits = (container.get("resources") or {}).get("limits") or {}
-    return int(limits.get("nvidia.com/gpu", 0))
-
-
-def _declared_port(container: Object) -> int:
-    ports = container.get("ports") or [{"containerPort": _DEFAULT_PORT}]
-    return int(next((p for p in ports if p.get("name") == ENGINE_PORT), ports[0])["containerPort"])
+def _num_requests(use: EngineUse) -> int | None:
+    known = (use.num_running, use.num_waiting)
+    return None if None in known else sum(each or 0 for each in known)
 
 
 def _restarts_before(pod: Object, engine: Object | None) -> int:

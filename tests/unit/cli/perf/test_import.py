@@ -199,3 +199,39 @@ def test_a_profile_far_from_a_data_sheet_is_taken_with_a_remark(tmp_path: Path) 
     code, output = run("import", str(table), "--model", LLAMA, "--gpu", "H20", "--out", str(out))
     assert code == 0, output
     assert "times slower than what the data sheet of H20 gives; check model" in " ".join(output.split())
+
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+
+
+def test_a_model_that_no_catalogue_lists_is_fitted_by_its_config(tmp_path: Path) -> None:
+    config, out = tmp_path / "config.json", tmp_path / "profile.json"
+    config.write_text(json.dumps(CONFIG))
+    args = ("import", REPORT, "--model", "acme/own-8b", "--gpu", "H100", "--out", str(out))
+    assert refused(*args)["message"] == (
+        'the model "acme/own-8b" is not in the catalogue; set spec.architecture of its ServedModel to what'
+        " `argosy perf show --config config.json --yaml` prints from the model's config.json, and give that"
+        " file here by --config"
+    )
+    code, output = run(*args, "--config", str(config))
+    assert code == 0, output
+    assert "acme/own-8b bf16 on H100 TP1" in output
+    assert "name it in spec.profiles of the ServedModel, beside its spec.architecture" in output
+    shown = asked("show", "--config", str(config), "--gpu", "H100", "--batch", "16")
+    assert shown["profile"]["origin"] != "UserMeasurements"  # of another name
+    known = refused("import", REPORT, "--model", LLAMA, "--gpu", "H100", "--config", str(config))
+    assert known["message"].endswith("is in the catalogue as llama-3.1-8b: leave the file out")

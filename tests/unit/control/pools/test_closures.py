@@ -53,6 +53,12 @@ def why(nodes: list[NodeState], *pods: PodState, gpus: int = 1, pool: GPUPool | 
             id="a condition is not tolerated away",
         ),
         pytest.param(
+            replace(NODE, taints=(PRESENT, Taint("node.cilium.io/agent-not-ready", "true", "NoExecute"))),
+            "its only node n has the taint node.cilium.io/agent-not-ready=true:NoExecute, which ends once the"
+            " node is set up (see what sets it up: kubectl describe node n)",
+            id="a node that is being set up is not tolerated either",
+        ),
+        pytest.param(
             replace(NODE, unschedulable=True), "its only node n is cordoned (kubectl uncordon n)", id="cordon"
         ),
         pytest.param(

@@ -202,3 +202,19 @@ def test_a_pod_that_waits_for_a_node_to_come_is_not_taken_for_refused_by_the_clu
     assert evidence(world.snapshot()) == {}
     world.apply(a_pool(placement="Scheduler"))
     assert len(evidence(world.snapshot())) == 1
+
+
+@pytest.mark.parametrize("placement", ["Argosy", "Scheduler"])
+def test_a_pod_that_waits_for_its_volume_is_not_taken_for_one_that_waits_for_a_node(placement: str) -> None:
+    world = a_world(a_growing_pool(placement=placement), delay_s=None)
+    world.run(10)
+    for _ in range(10):
+        for pod in [p for p in world.pods.values() if p.unschedulable_since_s is not None]:
+            words = '0/1 nodes are available: persistentvolumeclaim "cache" not found'
+            world.pods[pod.key] = replace(pod, unschedulable=words)
+        world.run(20, period_s=20)
+    decision = world.decisions[-1]
+    assert decision.memory.nodes.held == {}, "the pool is not to blame"
+    message = condition(decision, "default/chat")["message"]
+    assert 'persistentvolumeclaim "cache" not found' in message
+    assert "Create or bind the PersistentVolumeClaim" in message

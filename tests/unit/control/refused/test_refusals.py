@@ -15,6 +15,7 @@ from argosy.control.step import StepSettings, step
 from argosy.keys import DeploymentKey, NamespacedName
 from argosy.snapshot.admission.quotas import LimitRangeState, QuotaState, ScopeRule
 from argosy.snapshot.admission.words import RefusedWrite
+from argosy.snapshot.cluster import PodState
 
 OBJECTS = (("workloadclasses", "default/chat"), ("servedmodels", "default/llama"))
 TOO_LARGE = "pods is forbidden: maximum memory usage per Container is 1Gi, but limit is 64Gi"
@@ -154,6 +155,55 @@ def test_pods_that_no_node_takes_are_told_and_others_tried(placement: str, secon
     assert world.decisions[-1].refused == {"Scheduler": 1}
 
 
+def taken(num_nodes: int) -> dict[str, PodState]:
+    """Pods of others that hold the GPUs of so many nodes of the cheap pool."""
+    pods = (a_pod(f"o{n}", f"{CHEAP}-{n}", 2, deployment=DeploymentKey()) for n in range(num_nodes))
+    return {pod.key: pod for pod in pods}
+
+
+NO_MEMORY = "0/7 nodes are available: 1 Insufficient nvidia.com/gpu, 3 Insufficient memory"
+
+
+def test_a_node_whose_gpus_are_taken_does_not_hide_what_the_others_lack() -> None:
+    world = RefusingWorld(placement="Scheduler")
+    world.foreign, world.no_node = taken(1), {CHEAP: NO_MEMORY}
+    world.run(15)
+    for status, reason, message in ready(world.decide()):
+        assert (status, reason) == ("False", "PodsUnschedulable")
+        assert "3 Insufficient memory. Free memory on the nodes of GPUPool l40s" in message
+    world.run(60, period_s=4.0)
+    assert world.planned() == {DEAR: 1}
+
+
+@pytest.mark.parametrize(
+    ("num_taken", "words"),
+    [
+        pytest.param(4, "4 Insufficient nvidia.com/gpu, 4 Insufficient memory", id="full nodes"),
+        pytest.param(3, "4 Insufficient nvidia.com/gpu, 4 Insufficient memory", id="words of an earlier try"),
+        pytest.param(1, "1 Insufficient nvidia.com/gpu, 3 node(s) didn't match Pod's node affinity/selector"
+                     ", 3 node(s) had untolerated taint {a: b}", id="nothing that planning does not count"),
+    ],
+)  # fmt: skip
+def test_gpus_that_are_taken_are_no_refusal(num_taken: int, words: str) -> None:
+    world = RefusingWorld(placement="Scheduler")
+    world.foreign, world.no_node = taken(num_taken), {CHEAP: f"0/7 nodes are available: {words}"}
+    world.run(60, period_s=4.0)
+    assert {reason for _, reason, _ in ready(world.decide())}.isdisjoint({"PodsUnschedulable"})
+    assert world.decisions[-1].refused == {}
+
+
+def test_a_pool_whose_nodes_may_come_tells_what_keeps_pods_off_those_that_are_there() -> None:
+    world = RefusingWorld(placement="Scheduler")
+    world.apply(a_pool(CHEAP, "L40S", placement="Scheduler", nodes={"max": 6}, provisioningSeconds=30))
+    world.foreign, world.no_node = taken(1), {CHEAP: NO_MEMORY}
+    world.run(15)
+    assert {reason for _, reason, _ in ready(world.decide())} == {"PodsUnschedulable"}
+    world.run(60, period_s=5.0)
+    assert world.planned() == {CHEAP: 2}, "a node that comes may have what these lack"
+    world.run(60, period_s=5.0)
+    assert world.planned() == {DEAR: 1}
+
+
 def test_a_pod_that_finds_a_node_ends_what_was_known_of_the_ones_before_it() -> None:
     world = RefusingWorld(placement="Scheduler")
     world.no_node = {CHEAP: TAINTED}
@@ -182,6 +232,19 @@ def test_the_plan_asks_for_no_more_gpus_than_a_quota_leaves() -> None:
         for r in world.applied.spec.reasons
     )
     assert not any(d.pods_refused for d in world.deployments.values())
+
+
+@pytest.mark.parametrize(("resource", "planned"), [("pods", {CHEAP: 2}), ("count/pods", {DEAR: 1})])
+def test_pods_that_have_ended_count_only_where_objects_are_counted(
+    resource: str, planned: dict[str, int]
+) -> None:
+    world = RefusingWorld()
+    key = NamespacedName("default/pods")
+    world.quotas, world.is_quota_real = {str(key): QuotaState(key, {resource: "2"}, None)}, False
+    job = a_pod("job", phase="Succeeded", ready=False, deployment=DeploymentKey())
+    world.foreign = {job.key: job}
+    world.run(2)
+    assert world.planned() == planned
 
 
 def test_a_quota_that_leaves_too_little_is_named_with_what_is_needed() -> None:

@@ -15,8 +15,9 @@ from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.answers.replica import ReplicaAnswer, ReplicaLoad, ReplicaQuestion, answer
 from argosy.perf.answers.unanswered import Unanswered
 from argosy.perf.catalogue import Model, find_model
+from argosy.perf.catalogue.gpu import only_memory
 from argosy.perf.footprint.work import StepWork, decode_work
-from argosy.perf.profile import ProfileKey, Shape
+from argosy.perf.profile import Origin, Profile, ProfileKey, Shape
 from argosy.perf.tokens.speculative import Speculation
 from argosy.snapshot import Dtype, EngineSettings, Variant
 
@@ -251,3 +252,15 @@ def test_a_price_that_is_none_is_refused_by_its_option(price: float) -> None:
     with pytest.raises(SpecError) as refusal:
         ReplicaQuestion(ReplicaLoad(batch=1), price_usd_per_gpu_hour=price)
     assert refusal.value.field == "--price"
+
+
+def test_a_card_of_which_only_the_memory_is_known_has_its_measured_figures_and_no_power() -> None:
+    known = MODEL.profile(LLAMA)
+    assert isinstance(known, Profile)
+    measured = replace(known, key=replace(known.key, gpu="acme-1"), origin=Origin.USER)
+    card = replace(LLAMA, gpu="acme-1", declared_gpu=only_memory("acme-1", 80))
+    load = ReplicaLoad(512, 128, batch=16)
+    found = answer(card, ReplicaQuestion(load), MODEL.with_profiles([measured]))
+    assert isinstance(found, ReplicaAnswer), found
+    assert (found.power, found.joule_per_token) == (None, None)
+    assert found.step_ms == pytest.approx(asked(prompt_tokens=512, output_tokens=128, batch=16).step_ms)

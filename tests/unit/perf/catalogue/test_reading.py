@@ -57,6 +57,10 @@ def fault_of(config: dict[str, Any]) -> ConfigFault:
         ("cross_attention_layers", [3, 8]),
         ("hidden_size_per_layer_input", 256),
         ("cla_share_factor", 2),
+        ("swa", 4096),
+        ("use_mqa", True),
+        ("mixer_kinds", ["attn", "ssm"]),
+        ("hybrid_layer_ids", [2, 5]),
     ],
 )
 def test_a_field_that_decides_and_is_not_understood_is_named(field: str, value: object) -> None:
@@ -128,6 +132,7 @@ def test_an_unknown_model_type_whose_mlp_may_have_no_gate_is_refused(act: str | 
 def test_an_unknown_model_type_with_windows_must_list_their_layers() -> None:
     windowed = LLAMA | {"model_type": "acme", "sliding_window": 512}
     assert fault_of(windowed).field == "sliding_window"
+    assert read(windowed | {"sliding_window": 32768}).sliding_layers == 0
     listed = windowed | {"layer_types": ["sliding_attention", "full_attention"] * 4}
     assert read(listed).sliding_layers == 4
 
@@ -174,6 +179,8 @@ def test_a_pattern_and_a_list_of_layers_are_the_same(model_type: str, every: int
     kinds = ["full_attention" if (n + 1) % every == 0 else "sliding_attention" for n in range(8)]
     listed = read(config | {"layer_types": kinds})
     assert read(config | {"sliding_window_pattern": every}) == listed
+    if model_type == "cohere2":
+        assert read(config | {"layer_switch": every}) == listed
     assert listed.sliding_layers == 8 - 8 // every
 
 
@@ -339,8 +346,59 @@ def test_modules_with_other_bits_are_counted_so() -> None:
 
 
 @pytest.mark.parametrize(
+    "field", ["modules_to_not_convert", "ignore", "ignored_layers", "llm_int8_skip_modules"]
+)
+@pytest.mark.parametrize(
+    "method", [{"quant_method": "fp8"}, {"quant_method": "bitsandbytes", "load_in_4bit": True}]
+)
+def test_modules_that_stay_in_16_bits_are_counted_so_whatever_their_list_is_called(
+    field: str, method: dict[str, Any]
+) -> None:
+    left_out = {field: ["lm_head", *(f"model.layers.{n}.mlp" for n in range(8))]}
+    a = read(LLAMA | {"quantization_config": method | left_out})
+    mlp, attention = 8 * 3 * 1024 * 3072, 8 * 1024 * 64 * (2 * 16 + 2 * 4)
+    assert a.layout is not None
+    assert a.layout.stored_split_bytes == 2 * mlp + attention * (1 if a.dtype is Dtype.FP8 else 0.5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("layers_to_skip", ["model.layers.0"]),
+        ("exclude_layers", ["lm_head"]),
+        ("sparsity_config", {"format": "sparse-24-bitmask"}),
+    ],
+)
+def test_a_quantisation_whose_lists_are_not_understood_is_refused_by_its_field(
+    field: str, value: object
+) -> None:
+    found = fault_of(LLAMA | {"quantization_config": {"quant_method": "fp8", field: value}})
+    assert found.field.startswith(f"quantization_config.{field}")
+
+
+def test_what_a_checkpoint_does_not_list_as_quantised_stays_in_16_bits() -> None:
+    gptq = {
+        "quant_method": "gptq",
+        "bits": 4,
+        "modules_in_block_to_quantize": [["mlp.up_proj", "mlp.gate_proj"]],
+    }
+    a = read(LLAMA | {"quantization_config": gptq})
+    one, attention = 8 * 1024 * 3072, 8 * 1024 * 64 * (2 * 16 + 2 * 4)
+    assert a.layout is not None
+    assert a.layout.stored_split_bytes == 2 * one * 0.5 + 2 * (one + attention)
+
+
+def test_a_checkpoint_may_quantise_kv_alone() -> None:
+    kv = {"quant_method": "compressed-tensors", "config_groups": {}, "kv_cache_scheme": {"num_bits": 8}}
+    a = read(LLAMA | {"quantization_config": kv})
+    assert (a.dtype, a.kv_dtype) == (Dtype.BF16, Dtype.FP8)
+
+
+@pytest.mark.parametrize(
     "fields",
     [
+        pytest.param({"model_type": "minicpm", "dim_model_base": 256, "scale_depth": 1.4}, id="minicpm"),
+        pytest.param({"model_type": "qwen2", "dual_chunk_attention_config": {"local_size": 8192}}, id="1m"),
         pytest.param({"model_type": "phi3", "full_attn_mod": 1, "interpolate_factor": 1}, id="phi-4-mini"),
         pytest.param({"model_type": "llama", "num_key_value_groups": 4, "is_llama_config": True}, id="llama"),
         pytest.param(

@@ -102,6 +102,13 @@ MESSAGES = [
         id="a policy",
     ),
     pytest.param(
+        "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'team' denied request: no parameters",
+        Refuser.POLICY,
+        "ValidatingAdmissionPolicy team",
+        "no parameters",
+        id="a policy that cannot be used",
+    ),
+    pytest.param(
         'pods "a" is forbidden: error looking up service account ns/e: serviceaccount "e" not found',
         Refuser.MISSING,
         "The API server",
@@ -194,6 +201,11 @@ def test_the_schedulers_words_are_kept_with_a_remedy(message: str, remedy: str) 
     assert found is not None
     assert found.problem == message.rstrip(".")
     assert found.remedy.startswith(remedy)
+
+
+def test_what_the_scheduler_tried_by_claims_and_preemption_is_left_out() -> None:
+    words = "0/5 nodes are available: 5 node(s) had untolerated taint {team: x}"
+    assert scheduling_words(f"{words}. no new claims to deallocate,{NO_PREEMPTION}") == words
 
 
 def test_nodes_that_lack_gpus_are_no_refusal_because_the_planner_counts_them() -> None:

@@ -24,10 +24,12 @@ def awaited_verdict(reported: Reported, planned: Iterable[PlannedDeployment]) ->
     """Ready of an object whose planned replicas wait for nodes; None where none of them does."""
     entries = [entry for entry in planned if entry.replicas]
     pools = {entry.name: entry.pool for entry in entries}
+    snapshot = reported.snapshot
     waiting = [
         pod
-        for pod in reported.snapshot.engine_pods
-        if pod.deployment in pools and waits_for_node(pod, reported.snapshot.pools.get(pools[pod.deployment]))
+        for pod in snapshot.engine_pods
+        if pod.deployment in pools
+        and waits_for_node(pod, snapshot.pools.get(pools[pod.deployment]), snapshot)
     ]
     if not waiting:
         return None

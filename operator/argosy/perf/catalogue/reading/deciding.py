@@ -15,13 +15,13 @@ _DECIDING = re.compile(
     r"layer|expert|head|window|quant|rank|dim|intermediate|ffn|feed_?forward|mlp|mamba|ssm|conv|lightning"
     r"|delta|recurr|rwkv|pattern|every|interval|period|freq|stride|offset|moe|hidden|block|attn|attention"
     r"|kv|state|inner|expan|shar|sparse|top_?k|chunk|hybrid|linear|global|local|size|position|context"
-    r"|seq_?len|max_seq|max_len|depth|width|compress|latent|lora|ratio|group|channels"
+    r"|seq_?len|max_seq|max_len|depth|width|compress|latent|lora|ratio|group|channels|swa|mixer|mqa|gqa"
     r"|^n_|^num_|^d_|_factor$|rope_scaling|cla_|altup|laurel"
 )
 # A word in a text (`pattern: LLLG`) or a true flag decides only where it names one of these.
-_DECIDING_TEXT = re.compile(r"pattern|layer|hybrid|window|quant_|block_type|schedule")
+_DECIDING_TEXT = re.compile(r"pattern|layer|hybrid|window|quant_|block_type|schedule|mixer")
 _DECIDING_FLAG = re.compile(
-    r"window|expert|moe|shar|multi_query|architecture|alternat|sparse|hybrid|per_layer|mamba|mla|cla"
+    r"window|expert|moe|shar|multi_query|architecture|alternat|sparse|hybrid|per_layer|mamba|mla|cla|swa|mqa|gqa"
 )
 # Whole words of a name, so that `mm` is not found in `gamma`.
 _BESIDE_WORDS = (
@@ -54,10 +54,14 @@ _HARMLESS = re.compile(
 )
 # Whatever else stands in such a name, it counts something.
 _COUNTS = re.compile(r"experts?(?:_|$)|(?:^|_)(?:layers|heads|windows?|ranks?)$")
+# Identifiers of tokens stand beside the language model; those of its layers do not.
+_NAMES_LAYERS = re.compile(
+    r"^(?!.*(?:vision|visual|image|video|audio|speech|feature|select|mtp|nextn|eagle|draft|aux)).*layers?_ids?$"
+)
 # Configurations of what stands beside the language model.
 _BESIDE = re.compile(
     r"vision|visual|audio|speech|talker|code2wav|token2wav|projector|vit|vq|image|video|encoder"
-    r"|perceiver|resampler|transformers|init_config|generation|task|label|auto_map|rope|quantization|adapter|draft|mtp|sampl|preprocess"
+    r"|perceiver|resampler|transformers|init_config|generation|task|label|auto_map|rope|quantization|adapter|draft|mtp|sampl|preprocess|dual_chunk"
 )
 
 
@@ -85,6 +89,8 @@ def _is_nothing(value: object) -> bool:
 def _decides(name: str, value: object) -> bool:
     plain = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
     counts = value is not True and _COUNTS.search(plain)
+    if _NAMES_LAYERS.search(plain):
+        return True
     if _BESIDE_NAME.search(plain) or (_HARMLESS.search(plain) and not counts):
         return False
     if isinstance(value, str):

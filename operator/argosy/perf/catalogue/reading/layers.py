@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from argosy.perf.catalogue.fields import ConfigFaultReason, ConfigFields, UnreadableFieldError
 from argosy.perf.catalogue.modules import Ffn, Mixer
+from argosy.perf.catalogue.reading.context import LENGTHS, max_context
 from argosy.perf.catalogue.reading.opening import LanguageModel
 
 EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
@@ -45,6 +46,8 @@ _NEMOTRON = {
     "mlp": (Mixer.NONE, Ffn.DENSE),
 }
 _LISTS = ("layer_types", "layers_block_type")
+# Every so many-th layer attends to all.
+_PERIODS = ("sliding_window_pattern", "_sliding_window_pattern", "layer_switch")
 _FIRST_WITH_EXPERTS = (
     "first_k_dense_replace", "num_dense_layers", "moe_layer_num_skipped", "moe_layer_start_index",
 )  # fmt: skip
@@ -129,7 +132,7 @@ def _hybrid(model: LanguageModel, layers: int) -> list[Mixer]:
 def _use_windows(f: ConfigFields) -> None:
     f.use(
         "sliding_window", "sliding_window_size", "use_sliding_window", "max_window_layers",
-        "sliding_window_pattern", "_sliding_window_pattern", "attention_chunk_size",
+        "sliding_window_pattern", "_sliding_window_pattern", "layer_switch", "attention_chunk_size",
         "full_attention_interval", "attn_layer_indices", "full_attn_idxs",
     )  # fmt: skip
 
@@ -139,12 +142,13 @@ def _windowed(model: LanguageModel, layers: int) -> list[Mixer]:
     is_on = f.flag("use_sliding_window", default=True) and model.shape.has_windows
     is_windowed = f.has("sliding_window") and is_on
     f.use("sliding_window", "attention_chunk_size", "max_window_layers")
-    if not is_windowed or f.has("attention_chunk_size"):
-        f.use("sliding_window_pattern")
+    if not is_windowed or f.has("attention_chunk_size") or _is_never_filled(model):
+        f.use("sliding_window_pattern", "layer_switch")
         return [Mixer.FULL] * layers
     if word := f.text("sliding_window_pattern"):
         return _by_word(f, word, layers)
-    every = f.number("sliding_window_pattern", "_sliding_window_pattern", default=model.shape.window_period)
+    every = f.number(*_PERIODS, default=model.shape.window_period)
+    f.use(*_PERIODS)
     if every:
         return [Mixer.FULL if (n + 1) % every == 0 else Mixer.SLIDING for n in range(layers)]
     if not model.is_known:
@@ -154,6 +158,14 @@ def _windowed(model: LanguageModel, layers: int) -> list[Mixer]:
         )
     first = f.count("max_window_layers") if model.is_a("qwen") else 0
     return [Mixer.FULL if n < first else Mixer.SLIDING for n in range(layers)]
+
+
+def _is_never_filled(model: LanguageModel) -> bool:
+    """Whether no sequence is longer than the window: which layers have it decides nothing then."""
+    f = model.fields
+    return any(f.has(name) for name in LENGTHS) and (
+        f.number("sliding_window") >= max_context(f, model.model_type)
+    )
 
 
 def _by_word(f: ConfigFields, word: str, layers: int) -> list[Mixer]:

@@ -26,6 +26,7 @@ _INEXPRESSIBLE = {
     "DeepseekV4ForCausalLM": "compressed attention keeps KV of several granularities",
     "KimiK3ForConditionalGeneration": "Kimi delta attention beside MLA in a latent mixture of experts",
     "KimiLinearForCausalLM": "Kimi delta attention beside MLA in a latent mixture of experts",
+    "MiniCPM3ForCausalLM": "an engine keeps its latent attention's KV expanded to every head",
     "DeciLMForCausalLM": "every layer has dimensions of its own (block_configs)",
 }
 

@@ -44,6 +44,8 @@ def mlp(model: LanguageModel, has_experts: bool, hidden: int) -> Mlp:
     is_gated = shape.is_gated and f.text("mlp_hidden_act") != "relu2"
     matrices = 3 if is_gated else 2
     has_bias = shape.mlp_bias or f.flag("mlp_bias")
+    if model.model_type == "minicpm":  # the width that its logits are scaled by
+        f.use("dim_model_base")
     f.use("use_mixed_mlp_moe", "moe_latent_size", "block_auto_adjust_ff_dim", *PER_TOKEN)
     if not has_experts:
         return Mlp(_dense_width(model, hidden), matrices, bias=has_bias)

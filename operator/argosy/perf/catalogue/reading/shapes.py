@@ -105,7 +105,6 @@ _SHAPES: Mapping[str, Shape] = {
             "step3p7",
             "aquila",
             "xverse",
-            "minicpm",
             "llama4_text",
             "deepseek_ocr",
         ],
@@ -132,6 +131,7 @@ _SHAPES: Mapping[str, Shape] = {
     **dict.fromkeys(
         ("minimax", "minimax_text_01", "minimax_m1"), replace(_LLAMA, names=_BLOCK_SPARSE, has_windows=False)
     ),
+    "minicpm": replace(_LLAMA, is_tied=True),
     "gemma": _GEMMA,
     "gemma2": _GEMMA2,
     **dict.fromkeys(("gemma3", "gemma4"), _GEMMA3),

@@ -1,0 +1,91 @@
+"""Plans for real engines, from a profile measured on one: what it predicts, and that load is followed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from operator_stage import OURS, OperatorStage, Say, condition, until
+from vllm_measuring import CARD, LIMITS, MEMORY_GIB, OUTPUT_TOKENS, PROMPT_TOKENS, Measured
+
+from argosy.keys import ModelKey
+from argosy.perf import LibraryPerfModel, architecture_from_config, shipped_library
+from argosy.perf.answers.replica import ReplicaAnswer, ReplicaLoad, ReplicaQuestion, answer
+from argosy.perf.catalogue.gpu import only_memory
+from argosy.perf.measurements import FittedProfile, profile_from_bytes
+from argosy.snapshot import Architecture, EngineSettings, Variant
+from argosy_sim.livefleet.runtime.installation import MODEL, MODEL_CONFIG
+
+LOADED_S = 300.0
+MODEL_PATH = f"{OURS}/namespaces/default/servedmodels/tiny"
+pytestmark = pytest.mark.timeout(1500)
+
+
+def predicted(measured: Measured, requests_per_s: float) -> ReplicaAnswer:
+    """What the profile says of a replica at an open-loop load."""
+    architecture = architecture_from_config(MODEL_CONFIG)
+    assert isinstance(architecture, Architecture)
+    engine = EngineSettings(**{flag.strip("-").replace("-", "_"): n for flag, n in LIMITS.items()})
+    card = only_memory(CARD, MEMORY_GIB)
+    variant = Variant(
+        ModelKey(""), MODEL, (), "", CARD, 1, engine, architecture=architecture, declared_gpu=card
+    )
+    profile = profile_from_bytes(measured.profile, "profile.json")
+    assert isinstance(profile, FittedProfile)
+    model = LibraryPerfModel(shipped_library(), {}).with_profiles([profile.profile])
+    load = ReplicaLoad(PROMPT_TOKENS, OUTPUT_TOKENS, None, requests_per_s)
+    found = answer(variant, ReplicaQuestion(load), model)
+    assert isinstance(found, ReplicaAnswer), found
+    return found
+
+
+def test_predicted_against_measured_at_two_loads(measured: Measured, say: Say) -> None:
+    say(f"{measured.said}")
+    say("load      TTFT ms: predicted, measured   ITL ms            E2E ms")
+    for rate, seen in measured.seen.items():
+        found = predicted(measured, rate)
+        e2e_ms = found.ttft_ms + (OUTPUT_TOKENS - 1) * found.itl_ms
+        say(
+            f"{rate:4.1f}/s  {found.ttft_ms:16.0f} {seen['mean_ttft_ms']:9.0f}"
+            f"  {found.itl_ms:12.1f} {seen['mean_tpot_ms']:6.1f}  {e2e_ms:8.0f} {seen['mean_e2el_ms']:6.0f}"
+        )
+        # Two cores that others use, too: of the right order, no more.
+        assert 0.4 < found.itl_ms / seen["mean_tpot_ms"] < 2.5
+        assert 0.4 < e2e_ms / seen["mean_e2el_ms"] < 2.5
+
+
+def test_the_measured_profile_plans_the_engine(real_stage: OperatorStage) -> None:
+    found = condition(real_stage.read(MODEL_PATH), "ResolvedRefs")
+    assert found["status"] == "True", found
+    (row,) = real_stage.applied()["spec"]["deployments"]
+    assert (row["pool"], row["replicas"]) == ("cores", 1)
+
+
+def test_a_doubled_load_scales_out_and_back_and_loses_nothing(real_stage: OperatorStage, say: Say) -> None:
+    def num_serving() -> int:
+        pods = real_stage.pods("chat")
+        return len(pods) if len(pods) == len(real_stage.ready_pods("chat")) else -1
+
+    asked = {"model": "tiny", "headers": {}, "output_tokens": OUTPUT_TOKENS}
+    traffic = {"source": "Observed"}
+    real_stage.patch("wclass", "chat", minReplicas=1, traffic=traffic)
+    until(lambda: num_serving() == 1, "one engine to be left", LOADED_S)
+    lost = []
+    for rate_per_s, num_engines in ((1.0, 1), (2.0, 2), (0.5, 1)):
+        with real_stage.load(rate_per_s=rate_per_s, **asked) as load:
+            time.sleep(30.0)  # the class's band, and the rates' own window
+            until(lambda n=num_engines: num_serving() == n, f"{num_engines} at {rate_per_s:g}/s", LOADED_S)
+        lost += load.lost
+        say(f"{rate_per_s:g}/s: {num_engines} engines, {len(load.answers)} requests, {len(load.lost)} lost")
+    assert lost == []
+
+
+def test_recalibration_converges_on_a_real_engine(real_stage: OperatorStage, say: Say) -> None:
+    def factors() -> list[float]:
+        rows = (line.rpartition(" ") for line in real_stage.leader.metrics())
+        return [float(v) for name, _, v in rows if name.startswith("argosy_calibration_factor{variant=")]
+
+    with real_stage.load(rate_per_s=1.0, model="tiny", headers={}, output_tokens=OUTPUT_TOKENS):
+        (found,) = until(factors, "a calibration in the metrics", LOADED_S)
+    say(f"step time over the measured profile's: {found:.2f}")
+    assert 0.4 < found < 2.5
