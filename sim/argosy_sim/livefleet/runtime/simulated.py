@@ -86,7 +86,9 @@ class SimulatedEngine:
             listener = listen_on(self._start.address, self._port)
         except EnginePortTakenError as error:
             return NotStarted(NotStartedReason.PORT_TAKEN, str(error))
-        self._server = VllmServer(self._profile, listener, self._start.say)
+        given = self._start.container.get("env") or ()
+        environment = {each["name"]: each.get("value", "") for each in given}
+        self._server = VllmServer(self._profile, listener, self._start.say, environment)
         self._server.serve()
         return None
 
