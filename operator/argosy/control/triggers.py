@@ -9,7 +9,7 @@ one trigger of a decision that several asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from argosy.api import Fleet
@@ -192,7 +192,10 @@ def _applied(plan: Object) -> Object:
 
 
 def _node_change(previous: Object | None, current: Object | None) -> Trigger | None:
-    before, after = (None if node is None else node_state(node) for node in (previous, current))
+    # CPU and memory of a kubelet's report vary a little: the next decision reads them soon enough.
+    before, after = (
+        None if node is None else replace(node_state(node), room={}) for node in (previous, current)
+    )
     if before == after:
         return None
     what = _node_sentence(_name(current or previous or {}), before, after)

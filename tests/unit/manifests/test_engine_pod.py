@@ -241,6 +241,11 @@ def test_a_users_request_and_limit_move_the_default_of_the_other(
     assert (found["requests"]["memory"], found["limits"]["memory"]) == request_and_limit
 
 
+def test_quantities_may_be_whole_numbers_as_in_a_pod() -> None:
+    found = resources_of(resources={"requests": {"cpu": 4}, "limits": {"memory": 2**36}})
+    assert (found["requests"]["cpu"], found["limits"]["memory"]) == ("4", str(2**36))
+
+
 def test_other_resources_are_as_users_write_them_and_gpus_are_argosys() -> None:
     own = {"requests": {"ephemeral-storage": "50Gi"}, "limits": {"rdma/ib": "1", "ephemeral-storage": "60Gi"}}
     found = resources_of(resources=own)

@@ -208,10 +208,11 @@ _OF_REPLICAS = {
         " {max}), each in about {delay_s} s."
     ),
     "NodesNotComing": (
-        "pool {pool}: replicas waited for {waited_s} s and no node came (spec.nodes.max is {max}, {number}"
-        " exist); until {until} none is asked for, and other hardware is used where there is any. Look at the"
-        " autoscaler's log and at the events of the pods: a quota, a zone without such machines, or a node"
-        " group whose labels or taints are not those of spec.nodeSelector and spec.tolerations."
+        "pool {pool}: replicas waited for {waited_s} s and no node came for them (spec.nodes.max is {max},"
+        " {number} exist{closed}); until {until} none is asked for, and other hardware is used where there is"
+        " any. Look at the autoscaler's log and at the events of the pods: a quota, a zone without such"
+        " machines, or a node group whose labels or taints are not those of spec.nodeSelector and"
+        " spec.tolerations."
     ),
     "ModelTooLarge": (
         "spec.parallelShapes: {model_id} fits no pool ({detail}); allow a larger tensorParallel, lower"

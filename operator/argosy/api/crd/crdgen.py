@@ -41,12 +41,14 @@ _KEPT = (
     "properties",
     "required",
     "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-int-or-string",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
     "x-kubernetes-validations",
 )
 _BOUND_BY_TYPE = {"string": "maxLength", "array": "maxItems"}
 _ANY_FIELDS = "x-kubernetes-preserve-unknown-fields"
+_INT_OR_STRING = "x-kubernetes-int-or-string"
 _TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean"})
 
 Schema = dict[str, Any]
@@ -124,6 +126,9 @@ def structural(source: Mapping[str, Any], definitions: Mapping[str, Any], path: 
         node.pop("additionalProperties", None)
         return {keyword: node[keyword] for keyword in _KEPT if keyword in node}
     _refuse_unbounded(node, path)
+    if node.get(_INT_OR_STRING):
+        del node["type"]  # the keyword stands for both types
+        return {keyword: node[keyword] for keyword in _KEPT if keyword in node}
     if node["type"] == "array":
         node["items"] = structural(node["items"], definitions, f"{path}[]")
     elif "properties" in node:

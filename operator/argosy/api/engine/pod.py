@@ -17,11 +17,11 @@ from argosy.api.engine.patch import GPU_RESOURCES
 from argosy.api.engine.volumes import Volume, VolumeMount, mounts_rules
 from argosy.api.schema.pod_labels import PodLabels, pod_labels_rule
 from argosy.api.schema.rule import Rule
-from argosy.api.schema.value import LABEL_NAME, KeyedBy, Value
+from argosy.api.schema.value import LABEL_NAME, KeyedBy, OrInteger, Value
 
 Text = Annotated[str, Field(max_length=253)]
 """A name or a path that the API server checks."""
-Quantities = Annotated[Mapping[str, Annotated[str, Field(max_length=32)]], Field(max_length=16)]
+Quantities = Annotated[Mapping[str, Annotated[str, Field(max_length=32), OrInteger()]], Field(max_length=16)]
 
 
 def _one_of(name: str, path: str, attributes: Mapping[str, str]) -> Rule:

@@ -108,6 +108,8 @@ OF_MEMORY: Mapping[str, str] = MappingProxyType(
     {
         "--kv-cache-memory-bytes": _MEMORY,
         "--num-gpu-blocks-override": _MEMORY,
+        "--mm-ipc-gpu-memory-gb": _MEMORY,
+        "--kv-cache-dtype-skip-layers": "spec.engine.kvCacheDtype, which holds for all layers",
         "--device-memory-utilization": _MEMORY,
         "--block-size": _MEMORY,
         "--cpu-offload-gb": _MEMORY,

@@ -96,6 +96,22 @@ class AsSet:
         return items
 
 
+@dataclass(frozen=True, slots=True)
+class OrInteger:
+    """Marks a text that may be written as a whole number, as Kubernetes' quantities may (`cpu: 4`)."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._as_text, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "x-kubernetes-int-or-string": True}
+
+    def _as_text(self, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _refuse_twins(keys: Iterable[object], template: str) -> None:
     seen: set[object] = set()
     for position, key in enumerate(keys):

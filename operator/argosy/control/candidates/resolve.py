@@ -301,7 +301,7 @@ def no_nodes(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes, gpus: int
         reason = Reason.NODES_NOT_READY
         return reason, reason.sentence(number=number, selector=selector)
     if nodes.held is not None:
-        return Reason.NODES_NOT_COMING, not_coming(pool, nodes, nodes.held)
+        return Reason.NODES_NOT_COMING, not_coming(snapshot, pool, nodes, nodes.held)
     if nodes.usable and all(node.unfit is not None for node in nodes.usable):
         return Reason.GPU_MISMATCH, mismatch(pool.spec.gpu, nodes)
     if number:

@@ -19,7 +19,7 @@ from argosy.api.conditions import Reason
 from argosy.api.gpupool import PlacementMode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.memory import HeldPool, NodeMemory
-from argosy.control.pools.closures import closures
+from argosy.control.pools.closures import closures, closures_text
 from argosy.control.state.departure import departure
 from argosy.control.state.nodes import PoolNodes, pool_of
 from argosy.control.state.waiting import is_kept_off, patience_s, provisioning_s
@@ -135,14 +135,17 @@ def with_nodes_to_come(
     }
 
 
-def not_coming(pool: GPUPool, nodes: PoolNodes, held: HeldPool) -> str:
-    """That no node came to a pool in time, and until when none is asked for."""
-    bounds = pool.spec.nodes
+def not_coming(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes, held: HeldPool) -> str:
+    """That no node came to a pool in time, why those that exist take no replica, and until when none is
+    asked for."""
+    bounds, number = pool.spec.nodes, len(nodes.all_names)
+    closed = closures_text(closures(snapshot, pool, nodes), number)
     return Reason.NODES_NOT_COMING.sentence(
         pool=pool.key,
         waited_s=round(held.held_s - held.since_s),
         max=bounds.max if bounds is not None else 0,
-        number=len(nodes.all_names),
+        number=number,
+        closed=f": {closed}" if closed else "",
         until=rfc3339(held.until_s),
     )
 

@@ -168,7 +168,7 @@ def _verdicts(reported: Reported, item: GPUPool, nodes: PoolNodes) -> tuple[Verd
         sentence = shared or Reason.CONFLICTED.sentence(**parts)
         accepted = because(ConditionType.ACCEPTED, Reason.CONFLICTED, sentence)
         ready = ready if nodes.usable else because(ConditionType.READY, Reason.CONFLICTED, sentence)
-    elif said := pool_verdict(item, nodes):
+    elif said := pool_verdict(reported.snapshot, item, nodes):
         ready = said
     elif not nodes.has_room_for(1):
         ready = because(ConditionType.READY, *no_nodes(reported.snapshot, item, nodes))

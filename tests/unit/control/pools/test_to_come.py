@@ -83,7 +83,7 @@ def test_where_no_node_comes_other_hardware_is_used_and_the_pool_is_asked_again_
     world.run(200, period_s=20)
     told = [e for d in world.decisions for e in d.events if e.reason == "NodesNotComing"]
     assert [(e.kind, e.key) for e in told][:1] == [("GPUPool", "l40s")]
-    assert "no node came (spec.nodes.max is 4, 0 exist)" in told[0].message
+    assert "no node came for them (spec.nodes.max is 4, 0 exist)" in told[0].message
     world.settle()
     assert verdict(world.act(), "default/chat")[0] == "True"
     assert {world.label(p.deployment).split("/")[0] for p in world.pods.values() if p.ready} == {"h100"}
@@ -218,3 +218,15 @@ def test_a_pod_that_waits_for_its_volume_is_not_taken_for_one_that_waits_for_a_n
     message = condition(decision, "default/chat")["message"]
     assert 'persistentvolumeclaim "cache" not found' in message
     assert "Create or bind the PersistentVolumeClaim" in message
+
+
+def test_nodes_that_came_with_a_taint_are_named_and_not_taken_for_nodes_that_did_not_come() -> None:
+    world = a_world(a_growing_pool(), delay_s=None)
+    world.run(30, period_s=15)
+    taint = Taint("nvidia.com/gpu", "present", "NoSchedule")
+    world.nodes["came"] = a_node("came", gpus=0, taints=(taint,), created_s=world.now_s)
+    world.run(220, period_s=20)
+    message = condition(world.decisions[-1], "l40s", "gpupools")["message"]
+    assert "(spec.nodes.max is 4, 1 exist: its only node came has the taint nvidia.com/gpu=present" in message
+    assert "add {key: nvidia.com/gpu, operator: Equal" in message
+    assert condition(world.decisions[-1], "default/chat")["message"] == message

@@ -18,6 +18,7 @@ from argosy.control.state.nodes import PoolNodes
 from argosy.control.state.waiting import patience_s
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import Verdict, because, false
+from argosy.snapshot.fleet import FleetSnapshot
 
 
 def awaited_verdict(reported: Reported, planned: Iterable[PlannedDeployment]) -> Verdict | None:
@@ -37,7 +38,8 @@ def awaited_verdict(reported: Reported, planned: Iterable[PlannedDeployment]) ->
     pool = reported.snapshot.pools[pools[first.deployment]]
     nodes = reported.sizing.nodes[pool.key]
     if nodes.held is not None:
-        return because(ConditionType.READY, Reason.NODES_NOT_COMING, not_coming(pool, nodes, nodes.held))
+        said = not_coming(reported.snapshot, pool, nodes, nodes.held)
+        return because(ConditionType.READY, Reason.NODES_NOT_COMING, said)
     delay = delay_s(pool, reported.nodes)
     since_s = reported.nodes.waiting_s.get(first.uid, reported.snapshot.now_s)
     return false(
@@ -53,7 +55,7 @@ def awaited_verdict(reported: Reported, planned: Iterable[PlannedDeployment]) ->
     )
 
 
-def pool_verdict(pool: GPUPool, nodes: PoolNodes) -> Verdict | None:
+def pool_verdict(snapshot: FleetSnapshot, pool: GPUPool, nodes: PoolNodes) -> Verdict | None:
     """Ready of a pool to which no node came in time, or that has only nodes to come; None for any other."""
     bounds = pool.spec.nodes
     if bounds is None:
@@ -61,7 +63,7 @@ def pool_verdict(pool: GPUPool, nodes: PoolNodes) -> Verdict | None:
     has_room = any(node.gpus for node in nodes.open)
     if nodes.held is not None:
         status, said = ConditionStatus.TRUE if has_room else ConditionStatus.FALSE, Reason.NODES_NOT_COMING
-        return Verdict(ConditionType.READY, status, said, not_coming(pool, nodes, nodes.held))
+        return Verdict(ConditionType.READY, status, said, not_coming(snapshot, pool, nodes, nodes.held))
     if has_room or nodes.to_come is None:
         return None
     message = Reason.NODES_MAY_COME.sentence(
@@ -72,9 +74,15 @@ def pool_verdict(pool: GPUPool, nodes: PoolNodes) -> Verdict | None:
 
 def not_coming_events(sizing: Sizing) -> tuple[EventRecord, ...]:
     """An event for each pool that is held back from this decision on."""
-    pools, reason = sizing.snapshot.pools, Reason.NODES_NOT_COMING.value
+    snapshot, reason = sizing.snapshot, Reason.NODES_NOT_COMING.value
     return tuple(
-        EventRecord(GPUPool.KIND, name, "Warning", reason, not_coming(pools[name], nodes, nodes.held))
+        EventRecord(
+            GPUPool.KIND,
+            name,
+            "Warning",
+            reason,
+            not_coming(snapshot, snapshot.pools[name], nodes, nodes.held),
+        )
         for name, nodes in sorted(sizing.nodes.items())
         if nodes.held is not None and nodes.held.held_s == sizing.snapshot.now_s
     )
