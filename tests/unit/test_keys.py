@@ -102,16 +102,19 @@ def test_mypy_refuses_every_way_to_take_one_key_for_another(tmp_path: Path) -> N
 
 
 SPLITS_OF_OTHER_TEXT = {
+    "operator/argosy/api/engine/vllm_flags.py": "a container image",
     "operator/argosy/api/kinds.py": "an apiVersion, group/version",
     "operator/argosy/cli/screens/validation.py": "a model's id at Hugging Face",
     "operator/argosy/control/adoption/command_line.py": "the path of a program",
     "operator/argosy/control/candidates/calibration.py": "a container image",
+    "operator/argosy/control/hardware/declared.py": "the name of an extended resource",
     "operator/argosy/files/manifests/reading.py": "an apiVersion, group/version",
     "operator/argosy/kube/failures.py": "a resource with its subresource",
     "operator/argosy/perf/catalogue/__init__.py": "a model's id at Hugging Face",
     "operator/argosy/perf/profiles/forms.py": "the key of a profile",
     "operator/argosy/snapshot/scaling/autoscalers.py": "an apiVersion, group/version",
     "sim/argosy_sim/attached_stage.py": "what kubectl names an object, kind/name",
+    "sim/argosy_sim/demo/pods/survey.py": "a container image",
     "sim/argosy_sim/livefleet/host/trial.py": "the path of a request",
     "sim/argosy_sim/livefleet/kubelet/log_endpoint.py": "the path of a request",
 }

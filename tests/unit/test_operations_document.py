@@ -21,6 +21,7 @@ from argosy.control.status import changes
 from argosy.control.traffic.blindness import EVENT_REASONS, Blind
 from argosy.control.traffic.silent_engines import FELL_SILENT
 from argosy.plan.solution import ShortfallCause
+from argosy.reconcile.adapters.loop import ADAPTER_FAILED
 from argosy.reconcile.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,7 @@ MARK = (
 )
 
 OWN_EVENTS = {
+    ADAPTER_FAILED: "ServedModel: an engine did not load an adapter from this source, with its words",
     "NewPlan": "Fleet: a new revision, and its cause",
     Reason.CHANGE_WAITS.value: "Fleet: a change that only a price, a rate or an SLO asks for begins to wait",
     Reason.PAUSED.value: "Fleet: a user holds planning",

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from argosy.api.architecture import DeclaredArchitecture
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
+from argosy.api.engine.adapters import ADAPTER_RULES, MOST_ADAPTERS, Adapter, AdapterStatus
 from argosy.api.engine.patch import patch_fault
 from argosy.api.engine.pod import EnginePod
 from argosy.api.engine.reserved import args_rules
@@ -158,6 +159,8 @@ class ProfileReference(Value):
 class ServedModelSpec(Value):
     """Which model is served, and how its engine is started."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = ADAPTER_RULES
+
     model_id: str = Field(
         min_length=1,
         max_length=256,
@@ -188,6 +191,13 @@ class ServedModelSpec(Value):
         )
     )
     engine: Engine = Field(Engine(), description="How the vLLM engine of one replica is started.")
+    adapters: Annotated[tuple[Adapter, ...], Field(max_length=MOST_ADAPTERS), KeyedBy("name")] = Field(
+        (),
+        description=(
+            "LoRA adapters that requests may name. Engines load and unload them while they run, at most"
+            " spec.engine.maxLoras each; a change of this list restarts no engine."
+        ),
+    )
     max_replicas: int = Field(
         64, ge=1, le=1000, description="Maximum number of replicas of this model over all pools."
     )
@@ -260,6 +270,9 @@ class ServedModelStatus(Value):
     variants: Annotated[tuple[VariantStatus, ...], Field(max_length=256), KeyedBy("name")] = Field(
         (), description="Replicas by variant."
     )
+    adapters: Annotated[tuple[AdapterStatus, ...], Field(max_length=MOST_ADAPTERS), KeyedBy("name")] = Field(
+        (), description="Where each of spec.adapters is loaded."
+    )
 
 
 class ServedModel(CustomResource):
@@ -289,6 +302,11 @@ class ServedModel(CustomResource):
     def served_names(self) -> tuple[str, ...]:
         """Names that requests may use: those in the spec, or else the name of the object."""
         return self.spec.served_names or (self.metadata.name,)
+
+    @property
+    def answered_names(self) -> tuple[str, ...]:
+        """`served_names`, and those of its adapters."""
+        return (*self.served_names, *(adapter.name for adapter in self.spec.adapters))
 
     @property
     def key(self) -> ModelKey:

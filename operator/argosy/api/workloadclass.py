@@ -97,7 +97,7 @@ class Match(Value):
     headers: Annotated[tuple[HeaderMatch, ...], Field(max_length=8), KeyedBy("name")] = Field(
         (), description="Headers that a request must have, all of them."
     )
-    models: Annotated[tuple[ServedName, ...], Field(max_length=16), AsSet()] = Field(
+    models: Annotated[tuple[ServedName, ...], Field(max_length=128), AsSet()] = Field(
         (), description="Allowed values of the request's model field. Empty: any."
     )
 

@@ -106,7 +106,8 @@ def _endpoints(pods: Iterable[PodState], *, acts: bool) -> dict[DeploymentKey, t
     endpoints: dict[DeploymentKey, list[Endpoint]] = {}
     for pod in pods:
         if may_have_requests(pod):
-            endpoint = Endpoint(pod.ip, pod.port, pod.key, _state(pod, acts))
+            held = tuple(sorted(pod.adapters.held)) if pod.adapters is not None else ()
+            endpoint = Endpoint(pod.ip, pod.port, pod.key, _state(pod, acts), held)
             endpoints.setdefault(pod.deployment, []).append(endpoint)
     return {name: tuple(found) for name, found in endpoints.items()}
 

@@ -41,6 +41,10 @@ def pod_fields(variant: Variant) -> Manifest:
     return fields
 
 
+RUNTIME_LORA = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
+"""Without it vLLM has no API to load and unload adapters."""
+
+
 def container_fields(variant: Variant) -> Manifest:
     """Those of the engine's container, but for its arguments, probes and resources."""
     pod = variant.engine.pod
@@ -76,6 +80,9 @@ def _environment(variant: Variant) -> list[Manifest]:
     given = [{"name": name, "value": value} for name, value in variant.engine.env]
     taken = {each["name"] for each in (*sourced, *given)}
     defaults = {"HOME": HOME, "USER": "vllm"}
+    if variant.engine.max_loras:
+        # With the first adapter, and not only from then on: a change of the template restarts engines.
+        defaults[RUNTIME_LORA] = "True"
     own = [{"name": name, "value": value} for name, value in defaults.items() if name not in taken]
     return [*own, *sourced, *given]
 

@@ -13,8 +13,6 @@ import math
 import re
 
 from argosy.api.engine.pod import Resources
-from argosy.perf.footprint.memory import find_architecture
-from argosy.perf.footprint.weights import weight_bytes
 from argosy.perf.protocol import OutOfRange
 from argosy.snapshot import Variant
 
@@ -54,6 +52,10 @@ def engine_resources(variant: Variant, gpu_resource: str) -> dict[str, dict[str,
 
 def _defaults(variant: Variant) -> tuple[dict[str, str], dict[str, str]]:
     """Of memory none where the size of the weights is not known: nothing is planned then either."""
+    # Here, as they import numpy, which commands that print objects of other kinds need not wait for.
+    from argosy.perf.footprint.memory import find_architecture
+    from argosy.perf.footprint.weights import weight_bytes
+
     cpus = _CPUS[0] + _CPUS[1] * variant.gpus
     requests, limits = {CPU: str(cpus)}, {CPU: str(cpus * _CPU_LIMIT_FACTOR)}
     architecture = find_architecture(variant)

@@ -54,6 +54,7 @@ from argosy.rollout import (
     Step,
     describe,
 )
+from argosy.snapshot.adapters.record import ANNOTATION_ADAPTERS, AdapterRecord, record_text
 from argosy.snapshot.cluster import HOSTNAME, PLACEMENT_GATE
 
 log = logging.getLogger(__name__)
@@ -217,6 +218,22 @@ class Actor:
         if item is not None:
             annotations = victim_annotations(item, cost)
             await self._api.patch(PODS, pod, {"metadata": {"annotations": annotations}})
+
+    async def note_adapters(self, pod: str, uid: str, record: AdapterRecord) -> bool:
+        """Write what the engine of a pod holds of LoRA adapters; returns whether that has changed.
+
+        Raises ActuationError where the pod is gone, or where this process no longer leads.
+        """
+        self._ensure_leader()
+        item = self._store.of("pods").get(pod)
+        text = record_text(record)
+        if item is None or item["metadata"].get("uid", "") != uid:
+            raise ActuationError(f"pod {pod} is gone", NextStep.REPLAN)
+        if (item["metadata"].get("annotations") or {}).get(ANNOTATION_ADAPTERS) == text:
+            return False
+        body = {"metadata": {"annotations": {ANNOTATION_ADAPTERS: text}}}
+        self._store.put("pods", await self._api.patch(PODS, pod, body))
+        return True
 
     async def _place(self, pod: str, node: str) -> None:
         """Give a gated pod its node and remove Argosy's gate, in one patch."""

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from argosy.api.gpupool import GPUPoolStatus
+from argosy.api.servedmodel import ServedModelStatus
 from argosy.api.workloadclass import LatencyPercentiles, ObservedTraffic, WorkloadClassStatus
 from argosy.control.decision import Decision
 from argosy.control.fast import Measures
@@ -50,6 +51,7 @@ class Metrics:
         self.unread = self._gauge(
             "unread_engines", "Engines that count as capacity and whose metrics cannot be read", "reason"
         )
+        self.adapters = self._gauge("adapters", "LoRA adapters of ServedModels by state", "model", "state")
         self.streams_cut = self._counter(
             "streams_cut", "Requests that still ran when their replica's drain ended", "model"
         )
@@ -296,11 +298,14 @@ class Metrics:
 
     def _show_statuses(self, decision: Decision) -> None:
         """Of every pool and class; one that was deleted is no longer shown."""
-        for gauge in (self.leaving, self.unserved, self.replicas_ready):
+        for gauge in (self.leaving, self.unserved, self.replicas_ready, self.adapters):
             gauge.clear()
         for update in decision.statuses:
             if isinstance(update.status, GPUPoolStatus):
                 self.leaving.labels(update.key).set(len(update.status.leaving))
+            if isinstance(update.status, ServedModelStatus):
+                for adapter in update.status.adapters:
+                    self.adapters.labels(update.key, adapter.state.value).inc()
             if isinstance(update.status, WorkloadClassStatus):
                 if update.status.unserved_share is not None:
                     self.unserved.labels(update.key).set(update.status.unserved_share)

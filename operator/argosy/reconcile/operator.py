@@ -30,6 +30,8 @@ from argosy.kube.store import Store
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.shipped import shipped_library
 from argosy.reconcile.act import Actor
+from argosy.reconcile.adapters.engine_api import EngineApi
+from argosy.reconcile.adapters.loop import AdapterLoop
 from argosy.reconcile.certificates.keeper import CertificateKeeper
 from argosy.reconcile.certificates.process import Certificates
 from argosy.reconcile.certificates.served import ServedCertificates
@@ -141,6 +143,10 @@ class _Process:
         self._planning = PlanningLoop(state, self._worker, leadership)
         variants = RunningVariants(LibraryPerfModel(shipped_library(), {}))
         self._traffic = TrafficLoop(state, self._source, variants, self._planning.wake)
+        self._engine_api = EngineApi()
+        self._adapters = AdapterLoop(
+            state, self._engine_api, self._planning.wake, lambda: self._publisher.note("pods")
+        )
         self._tls = ServerTls(settings.xds_tls) if settings.xds_tls is not None else None
         self._certificates = self._all_certificates()
         self._client = client
@@ -192,6 +198,7 @@ class _Process:
             self._envoy_leases.run(self._others_changed, lambda: self._leadership.is_leader),
             self._when_synced(self._traffic.run(lambda: self._leadership.is_leader)),
             self._when_synced(self._planning.run()),
+            self._when_synced(self._adapters.run(lambda: self._leadership.is_leader)),
             *self._certificates.loops(self._listen, lambda: self._leadership.is_leader),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
@@ -208,6 +215,7 @@ class _Process:
         """Close every port, connection and process."""
         self._worker.close()
         await self._source.close()
+        await self._engine_api.close()
         await self._ads.stop()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -289,6 +297,7 @@ class _Process:
 
     def _changed(self, change: Change) -> None:
         self._publisher.note(change.kind)
+        self._adapters.note(change.kind)
         if self._store.is_synced:
             is_applied = self._state.snapshots.has_applied_plan
             trigger = trigger_of(change.kind, change.previous, change.current, is_applied)

@@ -14,6 +14,7 @@ from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import Retries
 from argosy.api.servedmodel import Exchange
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
+from argosy.route.adapters import adapter_routes, adapters_named
 from argosy.route.counters import stat_prefix_of
 from argosy.route.hints import hints_of
 from argosy.route.listing import listings_of
@@ -237,6 +238,13 @@ def _entry(resolved: _Resolved, of: tuple[Claim, _Cell], serving: frozenset[Depl
     backends = divide(published, cell.planned, _numbers(endpoints, EndpointState.READY)) or divide(
         published, cell.planned, _numbers(endpoints, EndpointState.NOT_READY)
     )
+    models = resolved.models_by_class.get(claim.class_key, frozenset())
+    adapters = adapter_routes(
+        adapters_named(claim.match.models, [m for m in resolved.inputs.models if m.key in models]),
+        endpoints,
+        lambda numbers: divide(published, cell.planned, numbers),
+        claim.class_key,
+    )
     idle_s = policy.spec.per_try_idle_seconds if policy is not None else None
     return RouteEntry(
         cell=cell.name,
@@ -248,6 +256,7 @@ def _entry(resolved: _Resolved, of: tuple[Claim, _Cell], serving: frozenset[Depl
         refusal="" if backends else cell.refusal,
         per_try_idle_timeout_s=float(idle_s) if idle_s is not None else None,
         unnamed=resolved.unnamed_by_class[claim.class_key],
+        adapters=adapters,
     )
 
 
@@ -258,7 +267,15 @@ def _numbers(endpoints: Endpoints, state: EndpointState) -> dict[DeploymentKey, 
 def _cluster(resolved: _Resolved, name: DeploymentKey) -> ClusterEntry:
     endpoints = sorted(resolved.inputs.endpoints.get(name, ()), key=lambda e: (e.address, e.port, e.pod))
     outlier = ClusterPolicy.of(resolved.policy_of_cluster(name)).outlier
-    return ClusterEntry(name, tuple(endpoints), outlier, _request_limit(resolved.inputs.plan, name))
+    model = resolved.model_by_cluster.get(name)
+    has_adapters = any(m.key == model and m.spec.engine.max_loras > 0 for m in resolved.inputs.models)
+    return ClusterEntry(
+        name,
+        tuple(endpoints),
+        outlier,
+        _request_limit(resolved.inputs.plan, name),
+        has_adapters=has_adapters,
+    )
 
 
 def _cells(

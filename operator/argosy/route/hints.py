@@ -35,7 +35,7 @@ def hints_of(
     """
     known = tuple(classes)
     shadowed = {conflict.loser for conflict in conflicts(known, yielding)}
-    names = {model.key: model.served_names for model in models}
+    names = {model.key: model.answered_names for model in models}
     takers: dict[str, list[str]] = {}
     for workload in in_order(known, yielding):
         if workload.key in shadowed:

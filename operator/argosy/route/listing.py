@@ -76,10 +76,12 @@ def _cards(names: Iterable[str], models: Sequence[ServedModel]) -> Iterable[Mode
 
 
 def _names(model: ServedModel) -> Iterable[ModelCard]:
-    """Its own names."""
+    """Its own names, and those of its adapters."""
     max_model_len = model.spec.engine.max_model_len
     for name in model.served_names:
         yield ModelCard(name, model.spec.model_id, _created_s(model), max_model_len)
+    for adapter in model.spec.adapters:
+        yield _adapter(model, adapter.name, adapter.source)
 
 
 def _adapter(model: ServedModel, name: str, source: str | None) -> ModelCard:

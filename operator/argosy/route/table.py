@@ -30,12 +30,16 @@ class EndpointState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One engine: where it listens and the pod behind it."""
+    """One engine: where it listens and the pod behind it.
+
+    adapters: LoRA adapters whose requests it takes
+    """
 
     address: str
     port: int
     pod: str
     state: EndpointState = EndpointState.READY
+    adapters: tuple[str, ...] = ()
 
     @property
     def socket(self) -> str:
@@ -97,6 +101,18 @@ class Backend:
     share: float
 
 
+@dataclass(frozen=True, slots=True)
+class AdapterRoute:
+    """Requests of an entry that name a LoRA adapter: only endpoints that hold it take them.
+
+    Without backends the answer is 503 with `refusal` as its message.
+    """
+
+    name: str
+    backends: tuple[Backend, ...]
+    refusal: str = ""
+
+
 class Unnamed(StrEnum):
     """Which requests an entry takes that are for its path and headers, and whose model is not known."""
 
@@ -127,6 +143,7 @@ class RouteEntry:
     refusal: str = ""
     per_try_idle_timeout_s: float | None = None
     unnamed: Unnamed = Unnamed.REFUSED
+    adapters: tuple[AdapterRoute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +160,7 @@ class ClusterEntry:
 
     request_limit: requests in flight at one Envoy beyond which it refuses; None: no limit
     alternatives: the other clusters that may take any request of this one
+    has_adapters: its engines can hold LoRA adapters
     """
 
     name: DeploymentKey
@@ -150,6 +168,7 @@ class ClusterEntry:
     outlier: OutlierSettings = OutlierSettings()
     request_limit: int | None = None
     alternatives: tuple[DeploymentKey, ...] = ()
+    has_adapters: bool = False
 
 
 class AccessLogFormat(StrEnum):

@@ -14,6 +14,7 @@ from typing import Any
 from argosy.addresses import written
 from argosy.api.schema.ownership import FieldManager
 from argosy.keys import ClassKey, DeploymentKey, GroupName, NamespacedName
+from argosy.snapshot.adapters.record import AdapterRecord
 from argosy.snapshot.variant import Variant
 
 LABEL_DEPLOYMENT = "argosy.dev/deployment"
@@ -125,6 +126,7 @@ class PodState:
     finalizers: what holds it once it has ended
     is_chosen: its deletion cost is Argosy's
     is_users_cost: its deletion cost is the user's who runs its Deployment
+    adapter_record: what its engine was found to hold of LoRA adapters, at some start
     other_gates: its scheduling gates that are not Argosy's: each is removed by the client that set it
     """
 
@@ -162,6 +164,7 @@ class PodState:
     other_gates: tuple[str, ...] = ()
     is_chosen: bool = False
     is_users_cost: bool = False
+    adapter_record: AdapterRecord | None = None
 
     @property
     def key(self) -> str:
@@ -172,6 +175,12 @@ class PodState:
     def address(self) -> str:
         """`ip:port` of its engine, an IPv6 address in brackets; empty until it has an IP."""
         return written(self.ip, self.port) if self.ip and self.port else ""
+
+    @property
+    def adapters(self) -> AdapterRecord | None:
+        """What its engine holds of LoRA adapters; None where that is not known of its present start."""
+        record = self.adapter_record
+        return record if record is not None and record.exits == self.exits else None
 
     @property
     def is_marked(self) -> bool:

@@ -17,6 +17,7 @@ from argosy.api.adoption import ADOPT
 from argosy.api.schema.ownership import field_managers
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import DeploymentKey, NamespacedName
+from argosy.snapshot.adapters.record import ANNOTATION_ADAPTERS, adapter_record
 from argosy.snapshot.admission.quantity import thousandths
 from argosy.snapshot.admission.scheduling import scheduling_words
 from argosy.snapshot.admission.words import ENFORCE
@@ -114,6 +115,7 @@ def pod_state(pod: Object) -> PodState:
         ready_since_s=seconds_of(ready.get("lastTransitionTime")) if is_ready else None,
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
         is_chosen=ANNOTATION_KEPT in (metadata.get("annotations") or {}),
+        adapter_record=adapter_record((metadata.get("annotations") or {}).get(ANNOTATION_ADAPTERS)),
         labels=dict(labels),
         # While a pod is gated, a host name comes from the pool's own selector: no node is assigned yet.
         assigned_node="" if gated else (spec.get("nodeSelector") or {}).get(HOSTNAME) or "",

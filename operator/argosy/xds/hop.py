@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import (
@@ -23,11 +24,16 @@ from envoy.config.core.v3 import (
     base_pb2,
     substitution_format_string_pb2,
 )
+from envoy.config.core.v3 import (
+    extension_pb2 as core_extension_pb2,
+)
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from envoy.extensions.load_balancing_policies.round_robin.v3 import round_robin_pb2
+from envoy.extensions.load_balancing_policies.subset.v3 import subset_pb2
 from envoy.extensions.transport_sockets.internal_upstream.v3 import internal_upstream_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.type.metadata.v3 import metadata_pb2
@@ -37,7 +43,15 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from argosy.route.table import ClusterEntry, Endpoint
 from argosy.snapshot.liveness import HEALTH_INTERVAL_S
 from argosy.xds.health import health_check, limits
-from argosy.xds.packing import REPLICA_KEY, SUBSET_NAMESPACE, EnvoyMessage, ads_source, any_of, duration
+from argosy.xds.packing import (
+    ADAPTER_KEY,
+    REPLICA_KEY,
+    SUBSET_NAMESPACE,
+    EnvoyMessage,
+    ads_source,
+    any_of,
+    duration,
+)
 
 HOP_LISTENER = "argosy-hop"
 TCP_PREFIX = "tcp:"
@@ -121,6 +135,9 @@ def listener_of(proxy: EnvoyMessage) -> EnvoyMessage:
 def tcp_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
     """The TCP cluster of an HTTP cluster's replicas, from which the hop chooses one by its address."""
     cluster = closing_cluster(tcp_cluster_name(entry.name), HEALTH_INTERVAL_S)
+    if entry.has_adapters:
+        cluster.load_balancing_policy.CopyFrom(_by_replica_alone())
+        return cluster
     cluster.lb_subset_config.CopyFrom(
         cluster_pb2.Cluster.LbSubsetConfig(
             fallback_policy=cluster_pb2.Cluster.LbSubsetConfig.NO_FALLBACK,
@@ -128,6 +145,25 @@ def tcp_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
         )
     )
     return cluster
+
+
+def _by_replica_alone() -> EnvoyMessage:
+    """The same choice where endpoints of the HTTP cluster hand over their adapters too: those are a key more
+    than the selector has, which only this form of the policy allows (Envoy 1.40)."""
+    policy = cluster_pb2.LoadBalancingPolicy
+    within = core_extension_pb2.TypedExtensionConfig(
+        name="envoy.load_balancing_policies.round_robin", typed_config=any_of(round_robin_pb2.RoundRobin())
+    )
+    subsets = subset_pb2.Subset(
+        fallback_policy=subset_pb2.Subset.NO_FALLBACK,
+        subset_selectors=[subset_pb2.Subset.LbSubsetSelector(keys=[REPLICA_KEY])],
+        allow_redundant_keys=True,
+        subset_lb_policy=policy(policies=[policy.Policy(typed_extension_config=within)]),
+    )
+    chosen = core_extension_pb2.TypedExtensionConfig(
+        name="envoy.load_balancing_policies.subset", typed_config=any_of(subsets)
+    )
+    return policy(policies=[policy.Policy(typed_extension_config=chosen)])
 
 
 def closing_cluster(name: str, interval_s: float) -> EnvoyMessage:
@@ -177,10 +213,14 @@ def hop_metadata(http_cluster: str, endpoint: Endpoint) -> EnvoyMessage:
     """An HTTP endpoint's metadata, from which the hop knows where to connect."""
     return _metadata(
         {
-            SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket},
+            SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket, **_adapters(endpoint)},
             HOP_NAMESPACE: {CLUSTER_KEY: tcp_cluster_name(http_cluster)},
         }
     )
+
+
+def _adapters(endpoint: Endpoint) -> Mapping[str, Any]:
+    return {ADAPTER_KEY: list(endpoint.adapters)} if endpoint.adapters else {}
 
 
 def metadata_for_any_replica(cluster: str) -> EnvoyMessage:
@@ -258,9 +298,9 @@ def localities(endpoints: Iterable[EnvoyMessage]) -> list[EnvoyMessage]:
     return [endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=members)] if members else []
 
 
-def _metadata(fields_by_namespace: Mapping[str, Mapping[str, str]]) -> EnvoyMessage:
+def _metadata(fields_by_namespace: Mapping[str, Mapping[str, Any]]) -> EnvoyMessage:
     found = {}
     for namespace, fields in fields_by_namespace.items():
         found[namespace] = Struct()
-        found[namespace].update(fields)
+        found[namespace].update(dict(fields))
     return base_pb2.Metadata(filter_metadata=found)

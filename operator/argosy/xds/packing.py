@@ -24,6 +24,8 @@ CLASS_KEY = "class"
 SUBSET_NAMESPACE = "envoy.lb"
 """Metadata of endpoints: where Envoy looks for what chooses a subset of a cluster's endpoints."""
 REPLICA_KEY = "replica"
+ADAPTER_KEY = "adapter"
+"""Also metadata of routes: the LoRA adapter that requests name."""
 REPLICA_ADDRESS = f"%UPSTREAM_METADATA({SUBSET_NAMESPACE}:{REPLICA_KEY})%"
 """`ip:port` of the replica that a request was sent to, in Envoy's format language: its own word for the
 upstream host is the hop."""

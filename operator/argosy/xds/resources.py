@@ -19,7 +19,7 @@ from argosy.xds import hop, waiting
 from argosy.xds.gateway.listener import listener_of
 from argosy.xds.gateway.routes import NO_REPLICA_CLUSTER, route_configuration_of
 from argosy.xds.health import health_check, limits
-from argosy.xds.packing import EnvoyMessage, ads_source, any_of, duration
+from argosy.xds.packing import ADAPTER_KEY, EnvoyMessage, ads_source, any_of, duration
 
 UPSTREAM_IDLE_S = 4.0
 """vLLM closes idle connections after 5 s (uvicorn's keep-alive). Envoy closes them earlier: a request
@@ -28,7 +28,10 @@ written into a connection that is just being closed costs a retry."""
 
 def resources_of(table: RouteTable) -> tuple[EnvoyMessage, ...]:
     """All of Envoy's resources for this table: clusters, assignments, listener, routes."""
-    refuses = any(not entry.backends for entry in table.routes)
+    refuses = any(
+        not entry.backends or any(not adapter.backends for adapter in entry.adapters)
+        for entry in table.routes
+    )
     kinds_of_cluster = (hop.tcp_cluster_of, cluster_of, waiting.waiting_cluster_of, waiting.any_cluster_of)
     kinds_of_assignment = (hop.tcp_assignment_of, assignment_of, waiting.waiting_assignment_of)
     return (
@@ -59,6 +62,7 @@ def cluster_of(entry: ClusterEntry) -> EnvoyMessage:
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads_source()),
         connect_timeout=duration(hop.CONNECT_TIMEOUT_S),
         transport_socket=hop.hop_transport(),
+        lb_subset_config=_adapter_subsets() if entry.has_adapters else None,
         # Two random choices, not a full scan: a scan would return to the replica that fails
         # fastest (it has the fewest requests) however often a retry asks for another one.
         lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
@@ -98,6 +102,19 @@ def assignment_of(entry: ClusterEntry) -> EnvoyMessage:
             waiting.waiting_locality(entry),
         ],
         policy=waiting.ALL_TO_THE_HEALTHY,
+    )
+
+
+def _adapter_subsets() -> EnvoyMessage:
+    """A request for an adapter goes to endpoints that hold it or to none; any other goes to all."""
+    config = cluster_pb2.Cluster.LbSubsetConfig
+    return config(
+        fallback_policy=config.ANY_ENDPOINT,
+        subset_selectors=[
+            config.LbSubsetSelector(keys=[ADAPTER_KEY], fallback_policy=config.LbSubsetSelector.NO_FALLBACK)
+        ],
+        # An endpoint has the list of its adapters, and is in the subset of each.
+        list_as_any=True,
     )
 
 

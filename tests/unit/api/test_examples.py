@@ -1,4 +1,4 @@
-"""`examples/small`, `large` and `autoscaled`: valid, complete, and what the documents say they are."""
+"""The folders of `examples`: valid, complete, and what the documents say they are."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def objects(name: str) -> list[CustomResource]:
     ("name", "expected"),
     [
         ("small", {"Fleet": 1, "GPUPool": 2, "ServedModel": 1, "WorkloadClass": 2, "RouterPolicy": 1}),
+        ("adapters", {"ServedModel": 1, "WorkloadClass": 1}),
         ("large", {"Fleet": 1, "GPUPool": 4, "ServedModel": 3, "WorkloadClass": 6, "RouterPolicy": 2}),
     ],
 )

@@ -84,6 +84,18 @@ def test_an_adapter_names_its_model() -> None:
     assert offer.cards == (ModelCard("sql", None, 0, None, parent="a"),)
 
 
+def test_adapters_of_a_model_have_their_source_and_the_model_as_parent() -> None:
+    adapters = [
+        {"name": "sql", "source": "s3://sql", "rank": 8},
+        {"name": "code", "source": "/code", "rank": 8},
+    ]
+    model = a_model("llama", servedNames=["a"], engine={"maxLoras": 2}, adapters=adapters)
+    cards = [("a", "small", None), ("code", "/code", "a"), ("sql", "s3://sql", "a")]
+    for match in ({"path": {"value": "/v1"}}, {"models": ["sql", "a", "code"]}):
+        (offer,) = listings_of([workload("chat", **match)], [model]).by_caller
+        assert [(card.name, card.root, card.parent) for card in offer.cards] == cards
+
+
 def test_no_class_no_models_and_a_class_that_gets_no_request_offers_none() -> None:
     models = [a_model("llama"), a_model("qwen")]
     assert listings_of([], models) == Listings()

@@ -318,6 +318,20 @@ _OF_REPLICAS = {
         " NetworkPolicies allow the operator to reach the pod's port http, or Prometheus where --prometheus"
         " names one."
     ),
+    "AdaptersReady": "Each of spec.adapters that a class sends requests for is loaded.",
+    "AdaptersLoading": (
+        "spec.adapters: no replica that takes requests has loaded {adapters} yet.{others} Requests for it are"
+        " refused (503) until one has."
+    ),
+    "AdaptersFailed": (
+        "spec.adapters: no replica could load {adapters}: {detail}.{others} Requests for it are refused"
+        " (503). It is tried again with pauses that grow to 10 minutes; correct its source, or remove it."
+    ),
+    "AdaptersWithoutSlot": (
+        "spec.adapters: {adapters} has no slot on {replicas} with maxLoras {slots}, for {wanted}"
+        " adapters.{others} Requests for it are refused (503), and the others are served. Raise"
+        " spec.engine.maxLoras, which restarts the engines, or remove adapters."
+    ),
     "LoweringWaits": (
         "Deployment {deployment} has {replicas} replicas and {planned} are planned; the number is lowered"
         " once its rollout has ended, of which pods of {templates} templates run (kubectl -n {namespace}"

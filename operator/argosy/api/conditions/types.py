@@ -46,6 +46,9 @@ class ConditionType(StrEnum):
     METRICS_READ = "MetricsRead"
     """The metrics of its engines can be read; shown from the first time on that some cannot."""
 
+    ADAPTERS_READY = "AdaptersReady"
+    """Each LoRA adapter that a class sends requests for is loaded; shown where a model has some."""
+
     CERTIFIED = "Certified"
     """A simulation showed that a FleetPlan keeps the SLOs of its classes."""
     APPLIED = "Applied"
@@ -161,6 +164,10 @@ class Reason(StrEnum):
     METRICS_UNREADABLE = "MetricsUnreadable"
     METRICS_OVER_TLS = "MetricsOverTls"
     METRICS_UNREACHABLE = "MetricsUnreachable"
+    ADAPTERS_READY = "AdaptersReady"
+    ADAPTERS_LOADING = "AdaptersLoading"
+    ADAPTERS_FAILED = "AdaptersFailed"
+    ADAPTERS_WITHOUT_SLOT = "AdaptersWithoutSlot"
     NODES_NOT_READY = "NodesNotReady"
     NODES_SHARED = "NodesShared"
 

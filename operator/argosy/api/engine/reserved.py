@@ -97,7 +97,7 @@ OF_PORTS: Mapping[str, str] = MappingProxyType(
         "--api-key": _OPEN,
         "--disable-log-stats": _METRICS,
         "--tokens-only": "the OpenAI API, which classes are made for",
-        "--lora-modules": "spec.servedNames: requests for other names reach no engine",
+        "--lora-modules": "spec.adapters: engines load and unload those while they run",
     }
 )
 """Flags that change where and how an engine is reached, or under which names."""

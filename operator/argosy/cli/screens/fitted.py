@@ -42,7 +42,7 @@ from argosy.perf.measurements import (
 )
 from argosy.perf.model import wanted_profile
 from argosy.perf.protocol import OutOfRange, TooLarge
-from argosy.snapshot import Architecture, EngineSettings, Variant
+from argosy.snapshot import Architecture, EngineSettings, Gpu, Variant
 
 _T = TypeVar("_T")
 
@@ -61,6 +61,7 @@ def show(asked: ImportOptions, output: Output) -> None:
         fitted = _best_fit(reports, questions)
     if isinstance(fitted, CannotFit):
         output.refused(fitted)
+    fitted = replace(fitted, notes=(*fitted.notes, *_other_names(reports, variant)))
     _write(asked.out, profile_to_bytes(fitted))
     if output.as_json:
         output.document(_document(fitted, variant, asked.out))
@@ -135,8 +136,39 @@ def _require_no_report(asked: ImportOptions) -> None:
 
 
 def _of_one_gpu(reports: list[Measurements], gpu: str | None) -> list[Measurements]:
-    """Of a table that compares GPUs, the rows of the given one."""
-    return [report.of_gpu(gpu) if gpu is not None and gpu in report.gpus else report for report in reports]
+    """Of a table that names GPUs, the rows of the given one. Raises SpecError where it has none."""
+    return reports if gpu is None else [_of_gpu(report, gpu) for report in reports]
+
+
+def _of_gpu(report: Measurements, gpu: str) -> Measurements:
+    same = next((name for name in report.gpus if _is_same_gpu(name, gpu)), None)
+    if same is not None:
+        return report.of_gpu(same)
+    if report.gpus:
+        raise SpecError(f"{report.name} names {', '.join(report.gpus)}, not {gpu}; name that card", "--gpu")
+    return report
+
+
+def _is_same_gpu(one: str, other: str) -> bool:
+    known = find_gpu(one), find_gpu(other)
+    return one == other or (isinstance(known[0], Gpu) and known[0] == known[1])
+
+
+def _other_names(reports: Sequence[Measurements], variant: Variant) -> list[str]:
+    """A sentence for each report that names another model or GPU than the options."""
+    asked = find_model(variant.model_id)
+    models = [
+        f"{report.name}: it names {report.model}, and is taken for a measurement of {variant.model_id}"
+        for report in reports
+        if report.model and report.model != variant.model_id
+        if isinstance(asked, OutOfRange) or find_model(report.model) != asked
+    ]
+    gpus = [
+        f"{report.name}: it names {report.gpu}, and is taken for a measurement on {variant.gpu}"
+        for report in reports
+        if report.gpu and not _is_same_gpu(report.gpu, variant.gpu)
+    ]
+    return models + gpus
 
 
 def _named(what: str, names: Sequence[str | None]) -> str:

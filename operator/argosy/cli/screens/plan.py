@@ -19,6 +19,7 @@ from argosy.api.fleetplan import PlannedDeployment
 from argosy.api.kinds import kind_of
 from argosy.cli.output import Output
 from argosy.cli.progress import progress
+from argosy.control.adapters.planned import planned_adapters
 from argosy.control.cells import cells_of_plan
 from argosy.control.decision import Decision
 from argosy.control.memory import ControlMemory
@@ -46,6 +47,7 @@ _EXPECTED_OFFLINE = (
     Reason.NO_PLAN,
     Reason.MODE_NOT_AUTO,
     Reason.LOADING,
+    Reason.ADAPTERS_LOADING,
     Reason.NO_REPLICAS_READY,
     Reason.NO_ENVOY,
     Reason.CAPACITY_SHORT,
@@ -74,6 +76,8 @@ def show(snapshot: FleetSnapshot, output: Output) -> None:
         output.document(decision.new_plan.to_object())
     else:
         print_plan(decision.new_plan, output.console)
+        for adapters in planned_adapters(decision.new_plan, snapshot.models, snapshot.classes):
+            output.console.print(adapters.sentence, soft_wrap=True)
         _print_conditions(decision, output.console)
     if not snapshot.nodes and any(pool.spec.nodes is None for pool in snapshot.pools.values()):
         output.remark(_nodes_to_add(snapshot))

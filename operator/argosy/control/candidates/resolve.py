@@ -196,7 +196,7 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
         if model is None:
             refusals.append(Refusal.of(Reason.MODEL_NOT_FOUND, field="spec.models", name=reference.name))
             continue
-        missing = sorted(set(spec.spec.match.models) - set(model.served_names))
+        missing = sorted(set(spec.spec.match.models) - set(model.answered_names))
         if missing:
             refusals.append(Refusal.of(Reason.SERVED_NAME_MISMATCH, name=missing[0]))
             continue

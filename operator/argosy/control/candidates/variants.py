@@ -78,7 +78,7 @@ def requests_of(snapshot: FleetSnapshot, variant: Variant) -> dict[str, int]:
 
 
 def _trial(snapshot: FleetSnapshot, variant: Variant) -> EngineWorkload:
-    group = GroupName(f"{variant.model_key.namespace}/{variant.model_key.name}")
+    group = GroupName.of(variant.model_key.namespace, variant.model_key.name)
     return EngineWorkload(variant, group, snapshot.pools[variant.pool])
 
 

@@ -17,6 +17,7 @@ from argosy.dtype import Dtype
 from argosy.perf.catalogue import find_gpu
 from argosy.perf.catalogue.slices import shared
 from argosy.perf.protocol import OutOfRange
+from argosy.refusals import Refused
 from argosy.snapshot import Gpu
 
 _SLICE_RESOURCE = re.compile(r"nvidia\.com/mig-(?P<profile>\d+g\.\d+gb).*")
@@ -26,11 +27,8 @@ _GIB, _GIGA, _TERA = 2**30, 1e9, 1e12
 
 
 @dataclass(frozen=True, slots=True)
-class GpuFault:
+class GpuFault(Refused[Reason]):
     """Why a pool's GPU is none; `message` is a whole sentence."""
-
-    reason: Reason
-    message: str
 
 
 def pool_gpu(spec: GPUPoolSpec) -> Gpu | GpuFault:
@@ -75,6 +73,11 @@ def _contradiction(spec: GPUPoolSpec, gpu: Gpu) -> str:
             f"{spec.gpu} is a share of a card; set spec.gpu to {card} and spec.sharing.replicasPerGpu to"
             f" {gpu.sharers}"
         )
+    vendor = _VENDORS.get(resource.split("/")[0], gpu.vendor)
+    if vendor != gpu.vendor:
+        wanted = next((f"{group}/gpu" for group, made in _VENDORS.items() if made == gpu.vendor), "")
+        remedy = f"set spec.resourceName to {wanted}" if wanted else "correct spec.resourceName"
+        return f"spec.resourceName {resource} does not count {gpu.name}; {remedy}, or correct spec.gpu"
     if profile and not gpu.name.endswith(f"-MIG-{profile}"):
         wanted = f"{gpu.part_of or gpu.name}-MIG-{profile}"
         remedy = (

@@ -5,7 +5,7 @@ memory, MIG and sharing. Input: a pool's spec and a node. Output: an `Unfit` wit
 remedy, or None. A node without such a label makes no claim: it is not unfit.
 
 Labels of clouds name a family of cards only ("a100", whatever its memory), and are compared as such, where
-the device plugin's own label is missing.
+the device plugin's own label is missing; GKE's name the card's memory too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from argosy.snapshot.cluster import NodeState
 
 MEMORY_OFF = 0.06
 """Of the memory that the catalogue has, a label may differ by so much: drivers keep some for themselves."""
+_CLOUD_OFF = 0.08
+"""AWS writes what the data sheet has, 24,576 MiB for an A10G whose driver shows 23,028."""
 
 _MIB, _GIB = 2**20, 2**30
 _NVIDIA = "nvidia.com/gpu"
@@ -36,8 +38,9 @@ _AMD_WHOLE = "spx"
 _GKE_PARTITION = "cloud.google.com/gke-gpu-partition-size"
 _GKE_SHARING = "cloud.google.com/gke-gpu-sharing-strategy"
 _GKE_SHARERS = "cloud.google.com/gke-max-shared-clients-per-gpu"
+_GKE_CARD = "cloud.google.com/gke-accelerator"
 _FAMILIES = (
-    "cloud.google.com/gke-accelerator",
+    _GKE_CARD,
     "karpenter.k8s.aws/instance-gpu-name",
     "eks.amazonaws.com/instance-gpu-name",
     "k8s.amazonaws.com/accelerator",
@@ -47,7 +50,7 @@ _INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 _AZURE = re.compile(
     r"Standard_N[CDV]\w*?_(?:[a-z]+_)?(?P<gpu>V100|T4|A10|A100|H100|H200|GB200|GB300|MI300X)_v\d+", re.I
 )
-_STRATEGIES = ("time-slicing", "mps")
+_STRATEGIES = ("time-slicing", "time-sharing", "mps")
 
 
 _UNIT_LABELS = ("product", "memory", "replicas", "sharing-strategy")
@@ -182,7 +185,8 @@ def _memory(asked: _Asked, node: NodeState) -> Unfit | None:
         key, value, found = _amd_memory(node.labels)
     wanted = asked.gpu.memory_bytes
     # The plugin prints the share for cards that MPS divides and the whole card for time-slicing.
-    if not found or any(abs(found - each) <= MEMORY_OFF * each for each in (wanted, wanted / asked.sharers)):
+    off = _CLOUD_OFF if key in _CLOUD_MEMORY else MEMORY_OFF
+    if not found or any(abs(found - each) <= off * each for each in (wanted, wanted / asked.sharers)):
         return None
     has = f"{asked.gpu.name} has {wanted // _MIB} MiB"
     remedy = (
@@ -237,10 +241,29 @@ def _family(asked: _Asked, node: NodeState) -> Unfit | None:
         azure = _AZURE.fullmatch(value)
         name = azure["gpu"] if azure else ""
     found = find_gpu(name) if name else None
-    if not isinstance(found, Gpu) or _family_of(found) == _family_of(asked.gpu):
+    if not isinstance(found, Gpu):
         return None
+    if _family_of(found) == _family_of(asked.gpu):
+        return _gke_memory(value, found, asked) if key == _GKE_CARD else None
     remedy = f"set spec.gpu to {found.name} or another card of its kind, or select other nodes"
     return Unfit(_label(key, value), f"{remedy} in spec.nodeSelector")
+
+
+def _gke_memory(value: str, found: Gpu, asked: _Asked) -> Unfit | None:
+    """`nvidia-tesla-a100` has 40 GB and `nvidia-a100-80gb` 80: the label alone tells them apart."""
+    card = find_gpu(asked.gpu.part_of or asked.gpu.name)
+    if (
+        not isinstance(card, Gpu)
+        or abs(found.memory_bytes - card.memory_bytes) <= MEMORY_OFF * card.memory_bytes
+    ):
+        return None
+    has = (
+        f"{found.name} with {found.memory_bytes // _MIB} MiB, and {card.name} has {card.memory_bytes // _MIB}"
+    )
+    return Unfit(
+        f"{_label(_GKE_CARD, value)}: {has}",
+        f"set spec.gpu to {found.name}, or select other nodes in spec.nodeSelector",
+    )
 
 
 def _family_of(gpu: Gpu) -> str:

@@ -122,7 +122,7 @@ def _named(refusal: ClusterRefusal, snapshot: FleetSnapshot, namespace: str) -> 
     keys = able or list(here)
     if len(keys) != 1:
         return refusal
-    remedy = refusal.remedy.replace("edit limitrange", f"edit limitrange {keys[0].rpartition('/')[2]}")
+    remedy = refusal.remedy.replace("edit limitrange", f"edit limitrange {here[keys[0]].key.name}")
     return replace(refusal, name=f"LimitRange {keys[0]}", key=keys[0], remedy=remedy)
 
 

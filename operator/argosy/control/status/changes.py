@@ -30,7 +30,7 @@ NODE_LEAVING = "NodeLeaving"
 
 _TOLD = {
     WorkloadClass.PLURAL: (ConditionType.READY,),
-    ServedModel.PLURAL: (ConditionType.READY, ConditionType.METRICS_READ),
+    ServedModel.PLURAL: (ConditionType.READY, ConditionType.METRICS_READ, ConditionType.ADAPTERS_READY),
     GPUPool.PLURAL: (ConditionType.READY,),
     # The same for every object: told once.
     Fleet.PLURAL: (ConditionType.PROGRAMMED,),

@@ -18,6 +18,7 @@ from argosy.api.servedmodel import CalibrationStatus, ServedModelStatus, Variant
 from argosy.control.candidates.calibration import calibration_key
 from argosy.control.candidates.variants import variants_of
 from argosy.control.status.classes import unplaced
+from argosy.control.status.engines.adapters import adapter_statuses, adapter_verdicts
 from argosy.control.status.engines.metrics_read import metrics_verdicts
 from argosy.control.status.reported import Reported
 from argosy.control.status.rollout.adopted import model_verdict
@@ -65,6 +66,8 @@ def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> 
     verdicts = [accepted, _profiles(reported, item.key), programmed(reported), ready]
     verdicts += [found] if (found := model_verdict(reported, item)) is not None else []
     verdicts += metrics_verdicts(reported, pods, item.status.conditions)
+    adapters = adapter_statuses(reported.snapshot, item)
+    verdicts += adapter_verdicts(item, adapters, sum(map(reported.serves, pods)), item.status.conditions)
     return ServedModelStatus(
         observed_generation=item.metadata.generation,
         conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
@@ -73,6 +76,7 @@ def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> 
         replicas_adopted=_adopted(reported, pods),
         cost_usd_per_hour=usd_per_hour,
         variants=variants,
+        adapters=adapters,
     )
 
 

@@ -81,6 +81,33 @@ def route_rows(snapshot: FleetSnapshot) -> tuple[RouteRow, ...]:
     return tuple(row for route in table.routes for row in _rows(route, known))
 
 
+@dataclass(frozen=True, slots=True)
+class AdapterRow:
+    """A LoRA adapter whose requests a class takes; why: empty where replicas take them."""
+
+    class_key: ClassKey
+    name: str
+    replicas: int
+    why: str
+
+
+def adapter_rows(snapshot: FleetSnapshot) -> tuple[AdapterRow, ...]:
+    """The adapters of every class, by name; a class of several cells has the same in each."""
+    table = compile_routes(route_inputs(snapshot, snapshot.applied_plan))
+    endpoints = {cluster.name: cluster.endpoints for cluster in table.clusters}
+    found: dict[tuple[ClassKey, str], AdapterRow] = {}
+    for route in table.routes:
+        for adapter in route.adapters:
+            replicas = sum(
+                each.state in _TAKING and adapter.name in each.adapters
+                for backend in adapter.backends
+                for each in endpoints.get(backend.cluster, ())
+            )
+            row = AdapterRow(route.class_key, adapter.name, replicas, adapter.refusal)
+            found.setdefault((route.class_key, adapter.name), row)
+    return tuple(found.values())
+
+
 def reasons_of(plan: FleetPlan | None, key: ClassKey) -> tuple[str, ...]:
     """What the plan says about a class: why it has these replicas."""
     messages = [reason.message for reason in plan.spec.reasons] if plan is not None else []

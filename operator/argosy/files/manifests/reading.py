@@ -37,6 +37,8 @@ READ = {each.KIND: GROUP for each in (Fleet, GPUPool, ServedModel, WorkloadClass
 _KIND_NAMES = tuple(kind.KIND for kind in KINDS)
 _PARTS = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _MOST_NAMES = 5
+_DEEPEST = 4
+"""Lists within lists: an alias of YAML may name the very list that holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,18 +182,22 @@ def _group(item: Object) -> str | None:
     return None if written is None else str(written).rpartition("/")[0]
 
 
-def _unfolded(document: Any) -> list[Any]:
-    """The items of a list, or the document itself.
+def _unfolded(document: Any, depth: int = 0) -> list[Any]:
+    """The items of a list and of lists within it, or the document itself.
 
     The items of a typed list (`kubectl get --raw`) carry neither kind nor apiVersion: the list's are theirs.
     """
     kind = document.get("kind") if isinstance(document, Mapping) else None
-    if not isinstance(kind, str) or not kind.endswith("List"):
+    if not isinstance(kind, str) or not kind.endswith("List") or depth == _DEEPEST:
         return [document]
     items = document.get("items")
     own = kind.removesuffix("List")
-    if not isinstance(items, list) or not own:
-        return items if isinstance(items, list) else [] if items is None else [document]
+    if items is None:
+        return []
+    if not isinstance(items, list):
+        return [document]
+    if not own:
+        return [inner for item in items for inner in _unfolded(item, depth + 1)]
     implied = {"kind": own} | {name: value for name, value in document.items() if name == "apiVersion"}
     return [{**implied, **each} if isinstance(each, Mapping) else each for each in items]
 

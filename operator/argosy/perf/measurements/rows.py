@@ -181,8 +181,16 @@ class Measurements:
         return tuple(dict.fromkeys(row.gpu for row in self.rows if row.gpu is not None))
 
     def of_gpu(self, gpu: str) -> Measurements:
-        """Only the rows of one GPU, where the report compares several."""
-        return replace(self, rows=tuple(row for row in self.rows if row.gpu == gpu), gpu=gpu)
+        """Only the rows of one GPU, where the report compares several; the others are left out."""
+        others = tuple(
+            LeftOut(
+                UnreadableReason.OTHER_GPU, f"{row.where}: measured on {row.gpu or 'no GPU that it names'}"
+            )
+            for row in self.rows
+            if row.gpu != gpu
+        )
+        kept = tuple(row for row in self.rows if row.gpu == gpu)
+        return replace(self, rows=kept, gpu=gpu, left_out=(*self.left_out, *others))
 
 
 class UnreadableReason(StrEnum):
@@ -204,6 +212,8 @@ class UnreadableReason(StrEnum):
     CONTRADICTORY = "Contradictory"
     """Figures of one run that cannot all be right."""
     WARM_UP = "WarmUp"
+    OTHER_GPU = "OtherGpu"
+    """Of a card other than the one that was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

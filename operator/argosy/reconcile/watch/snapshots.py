@@ -34,6 +34,7 @@ from argosy.kube.store import Store
 from argosy.reconcile.watch.absences import Absences
 from argosy.reconcile.watch.profile_files import ProfileFilesView
 from argosy.snapshot import TelemetryReading
+from argosy.snapshot.adapters.record import ANNOTATION_ADAPTERS
 from argosy.snapshot.admission.quotas import LIMIT_RANGES, QUOTAS, limit_range_state, quota_state
 from argosy.snapshot.admission.words import RefusedWrite
 from argosy.snapshot.cluster import HOSTNAME, DeploymentState, PodState
@@ -226,6 +227,14 @@ class Snapshots:
         stored = {key: plan for key, plan in found.items() if key in self._store.of("fleetplans")}
         plans = found if applied_plan(tuple(stored.values())) is None else stored
         return tuple(sorted(plans.values(), key=lambda p: p.spec.revision))
+
+    def has_adapters(self) -> bool:
+        """Whether a ServedModel has LoRA adapters, or an engine was found to hold some."""
+        specs = (item.get("spec") or {} for item in self._store.of("servedmodels").values())
+        pods = (item["metadata"].get("annotations") or {} for item in self._store.of("pods").values())
+        return any(spec.get("adapters") for spec in specs) or any(
+            ANNOTATION_ADAPTERS in each for each in pods
+        )
 
     def has_applied_plan(self) -> bool:
         """Whether a FleetPlan is applied."""

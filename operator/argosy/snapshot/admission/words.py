@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argosy.keys import NamespacedName
+
 MOST_TEXT = 600
 """Characters of a message that a sentence repeats."""
 
@@ -108,7 +110,7 @@ def _cut(text: str) -> str:
 
 def _quota(text: str, namespace: str) -> ClusterRefusal | None:
     if found := _EXCEEDED.search(text):
-        key = f"{namespace}/{found['name']}"
+        key = NamespacedName.of(namespace, found["name"])
         raise_it = f"Raise spec.hard of ResourceQuota {key}, or free what uses it"
         asked = [part.partition("=")[0] for part in found["asked"].split(", used: ")[0].split(",")]
         problem = _cut(f"it is used up; requested: {found['asked']}")
@@ -116,7 +118,7 @@ def _quota(text: str, namespace: str) -> ClusterRefusal | None:
             Refuser.QUOTA, f"ResourceQuota {key}", problem, raise_it, key, ",".join(filter(None, asked))
         )
     if found := _UNSAID.search(text):
-        key = f"{namespace}/{found['name']}"
+        key = NamespacedName.of(namespace, found["name"])
         state = (
             "Give the containers what it counts (a LimitRange of the namespace with defaults does that), or"
             " take it out of the quota"
@@ -189,7 +191,7 @@ def _policy(text: str, namespace: str) -> ClusterRefusal | None:
 def _missing(text: str, namespace: str) -> ClusterRefusal | None:
     for pattern, kind, is_namespaced in _MISSING:
         if found := pattern.search(text):
-            key = f"{namespace}/{found['name']}" if is_namespaced else found["name"]
+            key = NamespacedName.of(namespace, found["name"]) if is_namespaced else found["name"]
             return ClusterRefusal(Refuser.MISSING, "The API server", _cut(text), f"Create {kind} {key}", key)
     return None
 

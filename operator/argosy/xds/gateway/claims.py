@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from argosy.keys import ClassKey
 from argosy.route.table import Claim, FormerRoutes, RequestMatch, RoutePath
-from argosy.xds.packing import CLASS_KEY, METADATA_NAMESPACE, MODEL_KEY, EnvoyMessage
+from argosy.xds.packing import ADAPTER_KEY, CLASS_KEY, METADATA_NAMESPACE, MODEL_KEY, EnvoyMessage
 
 
 def former_routes(configuration: EnvoyMessage) -> FormerRoutes:
@@ -20,7 +20,7 @@ def former_routes(configuration: EnvoyMessage) -> FormerRoutes:
         limit_bytes = max(limit_bytes, host.request_body_buffer_limit.value)
         for route in host.routes:
             fields = route.metadata.filter_metadata[METADATA_NAMESPACE].fields
-            if CLASS_KEY in fields:
+            if CLASS_KEY in fields and ADAPTER_KEY not in fields:
                 key = ClassKey(fields[CLASS_KEY].string_value)
                 claims.setdefault(key, Claim(key, _match_of(route.match)))
     return FormerRoutes(tuple(claims.values()), limit_bytes)

@@ -11,6 +11,7 @@ OpenAI's errors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -21,7 +22,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 
 from argosy.route.counters import VIRTUAL_HOST
 from argosy.route.precedence import may_overlap
-from argosy.route.table import Backend, RequestMatch, RouteEntry, RouteTable
+from argosy.route.table import AdapterRoute, Backend, RequestMatch, RouteEntry, RouteTable
 from argosy.xds.gateway.bodies import (
     JSON_FILTER,
     Conditions,
@@ -34,7 +35,17 @@ from argosy.xds.gateway.listener import ROUTE_CONFIGURATION
 from argosy.xds.gateway.model_list import longest_answer_bytes, model_routes
 from argosy.xds.gateway.refusals import encoding_route, refusal_metadata, refusal_routes
 from argosy.xds.gateway.unknown_fields import retry_in_another_cluster
-from argosy.xds.packing import CLASS_KEY, MODEL_KEY, REPLICA_ADDRESS, EnvoyMessage, any_of, duration
+from argosy.xds.packing import (
+    ADAPTER_KEY,
+    CLASS_KEY,
+    METADATA_NAMESPACE,
+    MODEL_KEY,
+    REPLICA_ADDRESS,
+    SUBSET_NAMESPACE,
+    EnvoyMessage,
+    any_of,
+    duration,
+)
 
 NO_REPLICA_CLUSTER = "argosy-no-replica"
 """A cluster without endpoints: where requests go that no replica can take."""
@@ -110,14 +121,30 @@ def integer_weights(shares: Sequence[float]) -> tuple[int, ...]:
 
 
 def _routes_of(entry: RouteEntry, *, reads_body: bool) -> list[EnvoyMessage]:
-    """The entry's route, and the same for its requests without a model: one name, one set of counters."""
-    return [
-        _route_of(entry, match, {} if reads_body else {JSON_FILTER: _disabled()})
+    """The entry's route, and the same for its requests without a model and for those that name an adapter:
+    one name, one set of counters."""
+    filters = {} if reads_body else {JSON_FILTER: _disabled()}
+    adapters = [_adapter_route(entry, adapter, filters) for adapter in entry.adapters]
+    return adapters + [
+        _route_of(entry, match, filters)
         for match in (
             _match(entry.match),
             *(_unnamed_match(entry.match, each) for each in unnamed_conditions(entry.unnamed)),
         )
     ]
+
+
+def _adapter_route(
+    entry: RouteEntry, adapter: AdapterRoute, filters: dict[str, EnvoyMessage]
+) -> EnvoyMessage:
+    """The requests that name an adapter: to endpoints that hold it, in the clusters that have such."""
+    narrowed = replace(entry, backends=adapter.backends, refusal=adapter.refusal)
+    route = _route_of(narrowed, _match(replace(entry.match, models=(adapter.name,))), filters)
+    route.metadata.filter_metadata[METADATA_NAMESPACE].update({ADAPTER_KEY: adapter.name})
+    if adapter.backends:
+        criteria = route.route.metadata_match.filter_metadata[SUBSET_NAMESPACE]
+        criteria.update({ADAPTER_KEY: adapter.name})
+    return route
 
 
 def _route_of(entry: RouteEntry, match: EnvoyMessage, filters: dict[str, EnvoyMessage]) -> EnvoyMessage:
@@ -144,7 +171,9 @@ def _may_read_body(entries: Sequence[RouteEntry], position: int) -> bool:
     switched the JSON filter off, an earlier one that waits for the model would never be found.
     """
     match = entries[position].match
-    earlier = (other.match for other in entries[:position] if other.match.models)
+    if entries[position].adapters:
+        return True
+    earlier = (other.match for other in entries[:position] if other.match.models or other.adapters)
     return bool(match.models) or any(may_overlap(other, match) for other in earlier)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from argosy.keys import NamespacedName
 from argosy.snapshot.cluster import LABEL_MANAGED_BY, MANAGED_BY
 from argosy_sim.demo.pods.survey import gpus_of
 
@@ -97,7 +98,7 @@ def _event(name: str, at_s: float, pod: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "event": name,
         "at": at_s,
-        "pod": f"{metadata['namespace']}/{metadata['name']}",
+        "pod": NamespacedName.of(metadata["namespace"], metadata["name"]),
         "node": pod["spec"].get("nodeName", ""),
         "address": address_of(pod),
         "gpus": gpus_of(pod),

@@ -96,7 +96,7 @@ async def _run(engine: Engine) -> None:
 
 
 async def _serve(engine: Engine, ended: asyncio.Event) -> None:
-    server = VllmServer(engine.profile, listen_on(EVERY_ADDRESS, engine.port), _say)
+    server = VllmServer(engine.profile, listen_on(EVERY_ADDRESS, engine.port), _say, os.environ)
     server.serve()
     await ended.wait()
     _say("INFO shutting down: waiting for requests to complete")

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
+
+from argosy.refusals import Refused
 
 Object = dict[str, Any]
 
@@ -30,11 +33,21 @@ class EngineStart:
     died: Callable[[int, str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class NotStarted:
-    """The container ended at once, or could not be made: the sentence that its status shows."""
+class NotStartedReason(StrEnum):
+    """Why a container has no engine."""
 
-    message: str
+    BAD_COMMAND = "BadCommand"
+    """Its arguments, or its program."""
+    CANNOT_RUN = "CannotRun"
+    """What it asks for does not run on its hardware."""
+    NO_VALUE = "NoValue"
+    """A variable's source cannot be read here."""
+    PORT_TAKEN = "PortTaken"
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted(Refused[NotStartedReason]):
+    """The container ended at once, or could not be made: the sentence that its status shows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,15 @@ from pathlib import Path
 
 from argosy.addresses import written
 from argosy_sim.livefleet.runtime import container_init
-from argosy_sim.livefleet.runtime.contract import Engine, EngineStart, EngineUse, NotStarted, Object
-from argosy_sim.livefleet.runtime.program import NoProgram, Program, hook_words, program_of
+from argosy_sim.livefleet.runtime.contract import (
+    Engine,
+    EngineStart,
+    EngineUse,
+    NotStarted,
+    NotStartedReason,
+    Object,
+)
+from argosy_sim.livefleet.runtime.program import Program, hook_words, program_of
 
 _POLL_S = 0.1
 _ENVIRONMENT_KEPT = ("PATH", "HOME", "TMPDIR", "TZ", "LANG")
@@ -43,10 +50,10 @@ class ProcessRuntime:
     def start(self, start: EngineStart) -> Engine | NotStarted:
         """Return the engine, which starts with `load`; or why its container cannot be made."""
         program = program_of(start.container, start.address, start.pod, self._python)
-        if isinstance(program, NoProgram):
-            return NotStarted(program.message)
+        if isinstance(program, NotStarted):
+            return program
         if shutil.which(program.words[0]) is None:
-            return NotStarted(f"{program.words[0]} is no program of this host")
+            return NotStarted(NotStartedReason.BAD_COMMAND, f"{program.words[0]} is no program of this host")
         core = min(self._engines_on, key=lambda each: (self._engines_on[each], each))
         self._engines_on[core] += 1
         room = Room(core, self._python, self._folder, lambda: self._give_back(core))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from argosy.snapshot.cluster import ENGINE_PORT
+from argosy_sim.livefleet.runtime.contract import NotStarted, NotStartedReason
 
 Object = dict[str, Any]
 
@@ -39,21 +40,14 @@ class Program:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class NoProgram:
-    """Why the container cannot be made here, as its status shows it."""
-
-    message: str
-
-
-def program_of(container: Object, address: str, pod: Mapping[str, str], python: Path) -> Program | NoProgram:
+def program_of(container: Object, address: str, pod: Mapping[str, str], python: Path) -> Program | NotStarted:
     """The container's command at the pod's address. python: the interpreter that has vLLM.
 
     A command that starts with `python` or `vllm serve`, or an image's entrypoint, runs by this interpreter;
     any other program must be one of this host.
     """
     environment = _environment(container, pod)
-    if isinstance(environment, NoProgram):
+    if isinstance(environment, NotStarted):
         return environment
     words = [*_program(list(container.get("command") or ()), python), *map(str, container.get("args") or ())]
     port = _given_port(words) or declared_port(container)
@@ -99,7 +93,7 @@ def _program(command: Sequence[str], python: Path) -> list[str]:
     return list(command)
 
 
-def _environment(container: Object, pod: Mapping[str, str]) -> dict[str, str] | NoProgram:
+def _environment(container: Object, pod: Mapping[str, str]) -> dict[str, str] | NotStarted:
     found: dict[str, str] = {}
     mounts = [mount["mountPath"] for mount in container.get("volumeMounts") or ()]
     for variable in container.get("env") or ():
@@ -112,9 +106,10 @@ def _environment(container: Object, pod: Mapping[str, str]) -> dict[str, str] | 
         path = (source.get("fieldRef") or {}).get("fieldPath", "")
         if path not in pod:
             kind = path or next(iter(source), "an empty valueFrom")
-            return NoProgram(
+            return NotStarted(
+                NotStartedReason.NO_VALUE,
                 f"the variable {name} comes from {kind}, which a simulated node cannot read;"
-                f" it knows {', '.join(sorted(pod))}"
+                f" it knows {', '.join(sorted(pod))}",
             )
         found[name] = pod[path]
     return found

@@ -12,7 +12,14 @@ from collections.abc import Callable
 from argosy.addresses import written
 from argosy_sim.livefleet.addresses import listen_on
 from argosy_sim.livefleet.errors import EnginePortTakenError
-from argosy_sim.livefleet.runtime.contract import Engine, EngineStart, EngineUse, NotStarted, Object
+from argosy_sim.livefleet.runtime.contract import (
+    Engine,
+    EngineStart,
+    EngineUse,
+    NotStarted,
+    NotStartedReason,
+    Object,
+)
 from argosy_sim.livefleet.runtime.program import declared_port, num_gpus, words_of
 from argosy_sim.livefleet.vllm.args import BadArgs, VllmArgs, parse_args
 from argosy_sim.livefleet.vllm.profiles import CannotStart, Hardware, Profiles
@@ -34,10 +41,10 @@ class SimulatedRuntime:
         """Return the engine, or why vLLM would end at once."""
         args = parse_args(words_of(start.container))
         if isinstance(args, BadArgs):
-            return NotStarted(args.message)
+            return NotStarted(NotStartedReason.BAD_COMMAND, args.message)
         profile = self._profiles.resolve(args, Hardware(start.gpu, num_gpus(start.container)))
         if isinstance(profile, CannotStart):
-            return NotStarted(profile.message)
+            return NotStarted(NotStartedReason.CANNOT_RUN, profile.message)
         return SimulatedEngine(start, args, profile, self._profiles.load_s(profile))
 
 
@@ -78,8 +85,10 @@ class SimulatedEngine:
         try:
             listener = listen_on(self._start.address, self._port)
         except EnginePortTakenError as error:
-            return NotStarted(str(error))
-        self._server = VllmServer(self._profile, listener, self._start.say)
+            return NotStarted(NotStartedReason.PORT_TAKEN, str(error))
+        given = self._start.container.get("env") or ()
+        environment = {each["name"]: each.get("value", "") for each in given}
+        self._server = VllmServer(self._profile, listener, self._start.say, environment)
         self._server.serve()
         return None
 

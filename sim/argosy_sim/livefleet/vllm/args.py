@@ -21,8 +21,8 @@ _FACTORS = {"k": 1_000, "K": 1_024, "m": 1_000_000, "M": 1_048_576}
 class VllmArgs:
     """One engine's arguments. Lengths are tokens; `gpu_memory_utilization` is 0-1.
 
-    Defaults are vLLM's for a server, but `max_model_len`, which there comes from the
-    checkpoint: 16,384 as in a ServedModel. `port` is None where it is not set.
+    `max_cpu_loras`: 0 is as many as `max_loras`. Defaults are vLLM's for a server, but `max_model_len`,
+    which there comes from the checkpoint: 16,384 as in a ServedModel. `port` is None where it is not set.
     """
 
     model: str
@@ -35,6 +35,7 @@ class VllmArgs:
     enable_lora: bool = False
     max_loras: int = 1
     max_lora_rank: int = 16
+    max_cpu_loras: int = 0
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 8192
     max_model_len: int = 16384
@@ -73,7 +74,10 @@ def _fields_by_flag(value: FlagValue) -> dict[str, str]:
 
 
 # What Argosy's manifests set, and what a hand-written pod may set besides.
-_INTEGERS = _fields_by_flag(FlagValue.INTEGER) | {"--block-size": "block_size"}
+_INTEGERS = _fields_by_flag(FlagValue.INTEGER) | {
+    "--block-size": "block_size",
+    "--max-cpu-loras": "max_cpu_loras",
+}
 _SHARES = _fields_by_flag(FlagValue.SHARE)
 _WORDS = _fields_by_flag(FlagValue.WORD)
 _ALIASES = {flag.short: flag.flag for flag in ENGINE_FLAGS if flag.short}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -51,6 +51,10 @@ class Counter:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self.value = 0.0
+
+    def relabel(self, prefix: str) -> None:
+        """Go on under other labels."""
+        self._prefix = prefix
 
     def render(self, out: list[str]) -> None:
         """Append the sample line."""
@@ -153,8 +157,7 @@ class VllmMetrics:
             f'num_gpu_blocks="{identity.kv_blocks}"'
         )
         self._family("gauge", "cache_config_info", (config,))[0].value = 1.0
-        lora = 'max_lora="0",running_lora_adapters="",waiting_lora_adapters=""'
-        (self._lora_info,) = self._family("gauge", "lora_requests_info", (lora,))
+        (self._lora_info,) = self._family("gauge", "lora_requests_info", (_lora_labels(0, ()),))
 
     def _add_counters(self) -> None:
         self.prompt_tokens = self._counter("prompt_tokens")
@@ -230,6 +233,10 @@ class VllmMetrics:
                 sample.render(out)
         return "".join(out).encode()
 
+    def show_adapters(self, max_loras: int, running: Iterable[str]) -> None:
+        """The adapters that running requests name, as labels of one sample."""
+        self._lora_info.relabel(f"vllm:lora_requests_info{{{_lora_labels(max_loras, running)}}} ")
+
     def _gauge(self, name: str) -> Counter:
         return self._family("gauge", name, (self._labels,))[0]
 
@@ -252,6 +259,11 @@ class VllmMetrics:
         histogram = Histogram(full_name, self._labels, buckets)
         self._families.append((_header(full_name, "histogram"), (histogram,)))
         return histogram
+
+
+def _lora_labels(max_loras: int, running: Iterable[str]) -> str:
+    names = _escaped(",".join(sorted(running)))
+    return f'max_lora="{max_loras}",running_lora_adapters="{names}",waiting_lora_adapters=""'
 
 
 def _header(full_name: str, kind: str) -> str:

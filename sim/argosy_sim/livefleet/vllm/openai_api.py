@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -34,10 +34,11 @@ class Endpoint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServedEngine:
-    """What a request is checked against."""
+    """What a request is checked against. adapters: LoRA adapters that it holds, with their sources"""
 
     names: tuple[str, ...]
     max_model_len: int
+    adapters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def parse_generation(endpoint: Endpoint, body: bytes, engine: ServedEngine) -> G
 
 def _generation(endpoint: Endpoint, fields: Mapping[str, Any], engine: ServedEngine) -> Generation:
     model = fields.get("model") or engine.names[0]
-    if model not in engine.names:
+    if model not in engine.names and model not in engine.adapters:
         message = f"The model `{model}` does not exist."
         raise _Refusal(ApiError(HTTPStatus.NOT_FOUND, "NotFoundError", message, "model"))
     if _whole(fields, "n", 1) != 1:
@@ -295,7 +296,7 @@ def _http_chunk(payload: bytes) -> bytes:
 
 
 def models_body(engine: ServedEngine, root: str, created_s: int) -> bytes:
-    """Return `/v1/models`: every served name, all for one checkpoint."""
+    """Return `/v1/models`: every served name, all for one checkpoint, and the adapters."""
     models = [
         {
             "id": name,
@@ -307,5 +308,17 @@ def models_body(engine: ServedEngine, root: str, created_s: int) -> bytes:
             "max_model_len": engine.max_model_len,
         }
         for name in engine.names
+    ]
+    models += [
+        {
+            "id": name,
+            "object": "model",
+            "created": created_s,
+            "owned_by": "vllm",
+            "root": source,
+            "parent": engine.names[0],
+            "max_model_len": None,
+        }
+        for name, source in engine.adapters.items()
     ]
     return json.dumps({"object": "list", "data": models}).encode()

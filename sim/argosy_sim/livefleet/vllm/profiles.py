@@ -14,6 +14,7 @@ from argosy.perf.footprint.memory import engine_limits, load_delay_s
 from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLargeReason
 from argosy.refusals import Refused
 from argosy.snapshot import Dtype, EngineSettings, Variant
+from argosy_sim.livefleet.vllm.adapters import LoraLimits
 from argosy_sim.livefleet.vllm.args import VllmArgs
 from argosy_sim.livefleet.vllm.server import EngineProfile
 
@@ -66,6 +67,9 @@ class Profiles:
             step_times=step_times,
             weight_bytes=room.weight_bytes,
             gpu_memory_utilization=args.gpu_memory_utilization,
+            loras=LoraLimits(args.max_loras, args.max_lora_rank, args.max_cpu_loras)
+            if args.enable_lora
+            else None,
         )
 
     def load_s(self, profile: EngineProfile) -> float:

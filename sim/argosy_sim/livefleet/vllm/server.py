@@ -14,11 +14,13 @@ Life: `serve` -> `drain` | `crash` | `silence`; `delay` makes it slow meanwhile.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -30,6 +32,7 @@ from aiohttp.web_request import BaseRequest
 from argosy.addresses import written
 from argosy.engine import EngineLimits, RejectedRequest, Scheduler, StepTimeSource
 from argosy.errors import InvariantError
+from argosy_sim.livefleet.vllm.adapters import LOAD_S, LoraAdapters, LoraLimits
 from argosy_sim.livefleet.vllm.driver import EngineDriver, TokenCallback
 from argosy_sim.livefleet.vllm.metrics import CONTENT_TYPE, EngineIdentity, VllmMetrics
 from argosy_sim.livefleet.vllm.openai_api import (
@@ -43,6 +46,7 @@ from argosy_sim.livefleet.vllm.openai_api import (
     parse_generation,
 )
 
+RUNTIME_LORA = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 ENDPOINT_HEADER = "x-argosy-endpoint"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  (the kubelet and Envoy ask at the pod's address, its preStop hook at loopback)
 # 131,072 tokens of four bytes are 512 KiB, but JSON may escape every character.
@@ -56,7 +60,10 @@ _KEEP_ALIVE_S = 864_000.0
 
 @dataclass(frozen=True, slots=True)
 class EngineProfile:
-    """Which engine a server runs: names, bounds, speed, and the weights it loads first."""
+    """Which engine a server runs: names, bounds, speed, and the weights it loads first.
+
+    loras: None where LoRA is off
+    """
 
     model: str
     served_names: tuple[str, ...]
@@ -64,17 +71,33 @@ class EngineProfile:
     step_times: StepTimeSource
     weight_bytes: int = 0
     gpu_memory_utilization: float = 0.9
+    loras: LoraLimits | None = None
 
 
 class VllmServer:
     """One replica's server on a listening socket; `log` takes lines for the container's log.
 
+    environment: the container's; VLLM_ALLOW_RUNTIME_LORA_UPDATING switches on the API of adapters.
+
     Made inside a running event loop; serves from `serve` on.
     """
 
-    def __init__(self, profile: EngineProfile, listener: socket.socket, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        profile: EngineProfile,
+        listener: socket.socket,
+        log: Callable[[str], None],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._profile = profile
-        self._engine = ServedEngine(profile.served_names, profile.limits.max_model_len)
+        limits = profile.loras or LoraLimits(0, 0, 0)
+        self._adapters = LoraAdapters(limits, profile.served_names)
+        allows = (environment or {}).get(RUNTIME_LORA, "").lower() in ("1", "true")
+        self._takes_adapters = profile.loras is not None and allows
+        self._running_adapters: Counter[str] = Counter()
+        self._engine = ServedEngine(
+            profile.served_names, profile.limits.max_model_len, self._adapters.sources
+        )
         self._listener: socket.socket | None = listener
         self._log = log
         self._metrics = VllmMetrics(_identity(profile))
@@ -208,8 +231,11 @@ class VllmServer:
             case ("GET", "/health"):
                 return web.Response(headers=self._name)
             case ("GET", "/metrics"):
+                self._metrics.show_adapters(self._adapters.limits.max_loras, +self._running_adapters)
                 body = self._metrics.render(self.driver.load)
                 return web.Response(body=body, headers=self._headers | {"Content-Type": CONTENT_TYPE})
+            case ("POST", "/v1/load_lora_adapter" | "/v1/unload_lora_adapter") if self._takes_adapters:
+                return await self._change_adapters(request, path)
             case ("GET", "/v1/models"):
                 return self._json(models_body(self._engine, self._profile.model, self._started_s))
             case (_, Endpoint.CHAT | Endpoint.TEXT | "/health" | "/metrics" | "/v1/models"):
@@ -217,6 +243,23 @@ class VllmServer:
             case _:
                 error = ApiError(HTTPStatus.NOT_FOUND, "Not Found", "Not Found")
         return self._refuse(error)
+
+    async def _change_adapters(self, request: BaseRequest, path: str) -> web.Response:
+        try:
+            body = json.loads(await request.read())
+            name, source = str(body.get("lora_name") or ""), str(body.get("lora_path") or "")
+            in_place = bool(body.get("load_inplace"))
+        except (ValueError, AttributeError) as error:
+            return self._refuse(bad_request(str(error)))
+        if path.endswith("/unload_lora_adapter"):
+            answer = self._adapters.unload(name)
+        else:
+            await asyncio.sleep(LOAD_S)
+            answer = self._adapters.load(name, source, in_place=in_place)
+        if isinstance(answer, ApiError):
+            return self._refuse(answer)
+        self._log(f"INFO {answer}")
+        return web.Response(text=answer, headers=self._name)
 
     def _json(self, body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
         return web.Response(body=body, status=status, headers=self._headers)
@@ -237,11 +280,25 @@ class VllmServer:
                 return self._refuse(generation)
             tag = "chatcmpl" if endpoint is Endpoint.CHAT else "cmpl"
             answer = Answer(f"{tag}-{uuid.uuid4().hex}", int(time.time()))
-            if generation.stream:
-                return await self._stream(request, generation, answer)
-            return await self._answer_whole(generation, answer)
+            with self._with_adapter(generation.model) as wait_s:
+                await asyncio.sleep(wait_s)
+                if generation.stream:
+                    return await self._stream(request, generation, answer)
+                return await self._answer_whole(generation, answer)
         finally:
             self._busy.discard(connection)
+
+    @contextmanager
+    def _with_adapter(self, name: str) -> Iterator[float]:
+        """Seconds until a request's adapter is in memory, which it keeps running meanwhile."""
+        if name in self._profile.served_names:
+            yield 0.0
+            return
+        self._running_adapters[name] += 1
+        try:
+            yield self._adapters.use(name)
+        finally:
+            self._running_adapters[name] -= 1
 
     async def _answer_whole(self, generation: Generation, answer: Answer) -> web.Response:
         done = self._loop.create_future()

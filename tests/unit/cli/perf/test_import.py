@@ -59,6 +59,33 @@ def test_a_table_names_its_gpu_row_by_row(tmp_path: Path) -> None:
     assert error["message"] == "--gpu: the reports name H100, L40S: give --gpu"
 
 
+def test_rows_of_another_gpu_are_left_out_and_counted(tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    lines = ["512,128,4,8.2,H100", "512,128,16,9.5,H100", "512,128,4,20,L40S"]
+    table.write_text("\n".join(["prompt_tokens,output_tokens,concurrency,itl_ms,gpu", *lines]))
+    args = ("import", str(table), "--model", LLAMA, "--out", str(tmp_path / "profile.json"))
+    for name in ("H100", "h100_sxm"):
+        code, output = run(*args, "--gpu", name)
+        assert code == 0, output
+        assert "rows: 2 kept, 0 marked, 1 left out" in output
+        assert "line 4: measured on L40S" in " ".join(output.split())
+    assert "runs.csv names H100, L40S, not A100" in refused(*args, "--gpu", "A100")["message"]
+
+
+def test_a_report_of_another_model_is_taken_with_a_remark(tmp_path: Path) -> None:
+    result = json.loads(Path(REPORT).read_text())
+    report = tmp_path / "runs.jsonl"
+    args = ("import", str(report), "--model", LLAMA, "--gpu", "H100", "--out", str(tmp_path / "profile.json"))
+    for name, is_other in (("Qwen/Qwen3-8B", True), (LLAMA, False), ("meta-llama/Llama-3.1-8B", False)):
+        report.write_text(json.dumps(result | {"model_id": name}))
+        code, output = run(*args)
+        assert code == 0, output
+        assert (f"it names {name}, and is taken" in " ".join(output.split())) is is_other
+    several = [json.dumps(result | {"model_id": name}) for name in (LLAMA, "Qwen/Qwen3-8B")]
+    report.write_text("\n".join(several))
+    assert f"several models ({LLAMA}, Qwen/Qwen3-8B)" in refused(*args)["message"]
+
+
 def test_a_profile_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     out = tmp_path / "absent" / "profile.json"
     error = refused("import", REPORT, "--model", LLAMA, "--gpu", "H100", "--out", str(out))

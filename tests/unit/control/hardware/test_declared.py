@@ -36,6 +36,18 @@ def variant_on(**spec: Any) -> Variant:
     [
         pytest.param({"gpu": "X9000"}, Reason.UNKNOWN_GPU, 'the GPU "X9000" is not', id="unknown"),
         pytest.param(
+            {"gpu": "MI300X"},
+            Reason.GPU_CONTRADICTED,
+            "nvidia.com/gpu does not count MI300X; set spec.resourceName to amd.com/gpu",
+            id="a card of another vendor",
+        ),
+        pytest.param(
+            {"gpu": "L4", "resourceName": "amd.com/gpu"},
+            Reason.GPU_CONTRADICTED,
+            "set spec.resourceName to nvidia.com/gpu",
+            id="a resource of another vendor",
+        ),
+        pytest.param(
             {"gpu": "H100", "resourceName": SLICES},
             Reason.GPU_CONTRADICTED,
             "MIG slices 3g.40gb; set spec.gpu to H100-MIG-3g.40gb.",

@@ -27,6 +27,22 @@ def unfit(
     ("gpu", "labels", "spec"),
     [
         pytest.param("L4", {}, {}, id="no label"),
+        pytest.param(
+            "A10G",
+            {"karpenter.k8s.aws/instance-gpu-name": "a10g", "karpenter.k8s.aws/instance-gpu-memory": "24576"},
+            {},
+            id="the memory of a data sheet",
+        ),
+        pytest.param("A100", {"cloud.google.com/gke-accelerator": "nvidia-a100-80gb"}, {}, id="GKE card"),
+        pytest.param(
+            "A100-MIG-3g.40gb",
+            {
+                "cloud.google.com/gke-accelerator": "nvidia-a100-80gb",
+                "cloud.google.com/gke-gpu-partition-size": "3g.40gb",
+            },
+            {},
+            id="GKE slice",
+        ),
         pytest.param("L4", {PRODUCT: "NVIDIA-L4", "nvidia.com/gpu.memory": "23034"}, {}, id="the card"),
         pytest.param("nvidia-l4", {PRODUCT: "NVIDIA-L4"}, {}, id="another name of it"),
         pytest.param("A100", {PRODUCT: "A100-SXM4-80GB"}, {}, id="an old driver"),
@@ -86,7 +102,7 @@ def test_nothing_contradicts(gpu: str, labels: dict[str, str], spec: dict[str, A
     ("gpu", "labels", "spec", "found", "remedy"),
     [
         pytest.param(
-            "MI300X",
+            "H100",
             {PRODUCT: "NVIDIA-L4"},
             {},
             f"label {PRODUCT} is NVIDIA-L4",
@@ -219,6 +235,22 @@ def test_nothing_contradicts(gpu: str, labels: dict[str, str], spec: dict[str, A
             "nvidia-tesla-t4",
             "T4",
             id="GKE card",
+        ),
+        pytest.param(
+            "A100",
+            {"cloud.google.com/gke-accelerator": "nvidia-tesla-a100"},
+            {},
+            "A100-40GB with 40960 MiB, and A100 has 81920",
+            "set spec.gpu to A100-40GB",
+            id="GKE card with less memory",
+        ),
+        pytest.param(
+            "L4",
+            {"cloud.google.com/gke-gpu-sharing-strategy": "time-sharing"},
+            {},
+            "time-sharing",
+            "spec.sharing.replicasPerGpu",
+            id="GKE sharing",
         ),
         pytest.param(
             "H100",

@@ -60,6 +60,8 @@ def fault_of(config: dict[str, Any]) -> ConfigFault:
         ("swa", 4096),
         ("use_mqa", True),
         ("mixer_kinds", ["attn", "ssm"]),
+        ("types", ["attn", "ssm"]),
+        ("first_dense", 1),
         ("hybrid_layer_ids", [2, 5]),
     ],
 )
@@ -74,6 +76,8 @@ def test_a_field_that_decides_and_is_not_understood_is_named(field: str, value: 
 def test_a_field_of_a_nested_configuration_is_named_by_its_path() -> None:
     nested = {"model_type": "some_vl", "language_config": LLAMA | {"num_memory_layers": 3}}
     assert fault_of(nested).field == "language_config.num_memory_layers"
+    named_otherwise = DENSE | {"weight_quantization": {"bits": 4}, "quantization": {"bits": 4}}
+    assert "quantization.bits" in fault_of(named_otherwise).field
     inner = DENSE | {"delta_config": {"full_layers": [1, 2]}}
     assert fault_of(inner).field == "delta_config.full_layers"
 

@@ -32,3 +32,19 @@ def test_an_override_that_cannot_be_read_is_refused_by_the_flag(written: str) ->
     assert isinstance(found, str)
     assert "--hf-overrides" in found
     assert len(found) < 250
+
+
+@pytest.mark.parametrize(
+    ("written", "field"),
+    [
+        ('{"num_hidden_layers": 2}', "num_hidden_layers"),
+        ('{"text_config": {"num_experts_per_tok": 4}}', "num_experts_per_tok"),
+        ('{"sliding_window": 1024, "rope_theta": 10000}', "sliding_window"),
+        ('{"model_max_length": 4096}', "model_max_length"),
+    ],
+)
+def test_an_override_of_anything_else_that_decides_the_size_is_refused(written: str, field: str) -> None:
+    found = context_with_overrides(40_960, ("--hf-overrides", written))
+    assert isinstance(found, str)
+    assert "--hf-overrides in spec.engine.args" in found
+    assert f"{field}: " in found

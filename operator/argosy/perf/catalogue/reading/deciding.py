@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 _DECIDING = re.compile(
-    r"layer|expert|head|window|quant|rank|dim|intermediate|ffn|feed_?forward|mlp|mamba|ssm|conv|lightning"
+    r"layer|expert|head|window|quant|bits|rank|dim|intermediate|ffn|feed_?forward|mlp|mamba|ssm|conv|lightning"
     r"|delta|recurr|rwkv|pattern|every|interval|period|freq|stride|offset|moe|hidden|block|attn|attention"
     r"|kv|state|inner|expan|shar|sparse|top_?k|chunk|hybrid|linear|global|local|size|position|context"
-    r"|seq_?len|max_seq|max_len|depth|width|compress|latent|lora|ratio|group|channels|swa|mixer|mqa|gqa"
+    r"|seq_?len|max_seq|max_len|depth|width|compress|latent|lora|ratio|group|channels|swa|mixer|mqa|gqa|dense|types$|kinds$"
     r"|^n_|^num_|^d_|_factor$|rope_scaling|cla_|altup|laurel"
 )
 # A word in a text (`pattern: LLLG`) or a true flag decides only where it names one of these.
@@ -61,7 +61,7 @@ _NAMES_LAYERS = re.compile(
 # Configurations of what stands beside the language model.
 _BESIDE = re.compile(
     r"vision|visual|audio|speech|talker|code2wav|token2wav|projector|vit|vq|image|video|encoder"
-    r"|perceiver|resampler|transformers|init_config|generation|task|label|auto_map|rope|quantization|adapter|draft|mtp|sampl|preprocess|dual_chunk"
+    r"|perceiver|resampler|transformers|init_config|generation|task|label|auto_map|rope|^quantization_config$|adapter|draft|mtp|sampl|preprocess|dual_chunk"
 )
 
 

@@ -84,6 +84,8 @@ def _model(report: ReportFields) -> str | None:
 
 def _row(report: ReportFields, load: OfferedLoad, course: Course) -> Measurement:
     # Early releases of genai-perf do not count; their latencies are of the requests that completed.
+    for name in ("time_to_first_token", "inter_token_latency", "request_latency"):
+        _require_milliseconds(report, name)
     completed = "request_count.avg" if "request_count" in report.values else "request_latency.avg"
     if not report.raw(completed):
         raise RefusedError(UnreadableReason.NOTHING_MEASURED, f"{_ROW}: no request completed")
@@ -100,6 +102,14 @@ def _row(report: ReportFields, load: OfferedLoad, course: Course) -> Measurement
         num_requests=report.count("request_count.avg"),
         course=course,
     )
+
+
+def _require_milliseconds(report: ReportFields, name: str) -> None:
+    """Raises RefusedError for latencies in another unit."""
+    unit = report.text(f"{name}.unit")
+    if unit not in (None, "ms", "milliseconds"):
+        message = f"{_ROW}: {name}.unit is {unit!r}; give its figures in ms"
+        raise RefusedError(UnreadableReason.BAD_VALUE, message)
 
 
 def _course(report: ReportFields) -> Course:

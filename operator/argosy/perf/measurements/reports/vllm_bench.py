@@ -50,11 +50,14 @@ def recognise(document: Document) -> bool:
 
 
 def read(document: Document) -> ParsedReport:
-    """One row per result."""
+    """One row per result. Raises RefusedError for results of several models."""
     entries = [ReportFields(one, document.row(index, "result")) for index, one in enumerate(document.objects)]
     rows, left_out = each(entries, _row)
-    models = (entry.text("model_id") for entry in entries)
-    return ParsedReport(rows, model=next((one for one in models if one), None), left_out=left_out)
+    models = list(dict.fromkeys(name for entry in entries if (name := entry.text("model_id"))))
+    if len(models) > 1:
+        message = f"model_id: the results are of several models ({', '.join(models)}); give a file of each"
+        raise RefusedError(UnreadableReason.AMBIGUOUS, message)
+    return ParsedReport(rows, model=next(iter(models), None), left_out=left_out)
 
 
 def _row(fields: ReportFields) -> Measurement:

@@ -399,6 +399,11 @@ REFUSALS: dict[str, tuple[str | bytes, UnreadableReason, str]] = {
         UnreadableReason.BAD_VALUE,
         "input_tokens must be a positive number, got [8]",
     ),
+    "aiperf: a latency in seconds": (
+        edited_at("aiperf/c4.json", ("inter_token_latency", "unit"), "sec"),
+        UnreadableReason.BAD_VALUE,
+        "inter_token_latency.unit is 'sec'",
+    ),
     "aiperf: a negative latency": (
         edited("aiperf/c4.json", inter_token_latency={"unit": "ms", "avg": -8.0}),
         UnreadableReason.BAD_VALUE,

@@ -12,7 +12,7 @@ import pytest
 
 from argosy_sim.livefleet.addresses import AddressClaim
 from argosy_sim.livefleet.kubelet.probes import get
-from argosy_sim.livefleet.runtime.contract import EngineStart, NotStarted
+from argosy_sim.livefleet.runtime.contract import EngineStart, NotStarted, NotStartedReason
 from argosy_sim.livefleet.runtime.process import ProcessEngine, ProcessRuntime
 
 PATIENCE_S = 60.0
@@ -152,5 +152,5 @@ async def test_a_program_that_is_not_there_is_a_sentence() -> None:
     container = {"command": ["/no/such/engine"], "args": ["--model", "tiny"]}
     start = EngineStart(container, "127.10.1.1", {}, "NVIDIA-L4", print, print)
     assert ProcessRuntime(Path(sys.executable), Path.cwd()).start(start) == NotStarted(
-        "/no/such/engine is no program of this host"
+        NotStartedReason.BAD_COMMAND, "/no/such/engine is no program of this host"
     )

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from argosy_sim.livefleet.runtime.program import NoProgram, Program, hook_words, program_of
+from argosy_sim.livefleet.runtime.contract import NotStarted, NotStartedReason
+from argosy_sim.livefleet.runtime.program import Program, hook_words, program_of
 
 PYTHON = Path("/venv/bin/python")
 ADDRESS = "127.10.1.1"
@@ -86,9 +87,10 @@ def test_a_path_inside_a_volume_is_left_out_for_no_volume_is_there() -> None:
 def test_a_variable_that_cannot_be_read_is_a_sentence_and_never_empty() -> None:
     env = [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}]
     found = program_of({"args": ARGS, "env": env}, ADDRESS, POD, PYTHON)
-    assert found == NoProgram(
+    assert found == NotStarted(
+        NotStartedReason.NO_VALUE,
         "the variable HF_TOKEN comes from secretKeyRef, which a simulated node cannot read; it knows"
-        " metadata.name, status.podIP"
+        " metadata.name, status.podIP",
     )
 
 

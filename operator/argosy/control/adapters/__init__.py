@@ -1,0 +1,1 @@
+"""LoRA adapters: which replica holds which, and what is next."""

@@ -1,0 +1,1 @@
+"""LoRA adapters: loading and unloading them through the API of engines."""

@@ -1,0 +1,1 @@
+"""LoRA adapters: what each engine holds, as its pod has it."""
