@@ -158,7 +158,7 @@ def _differences(wanted: Any, live: Any, path: Path = ()) -> Iterator[tuple[Path
 
 
 def _is_empty(value: Any) -> bool:
-    return value is False or value in (None, "", {}, [])
+    return value in (None, False, 0, "", {}, [])
 
 
 def _is_of_objects(wanted: Any) -> bool:

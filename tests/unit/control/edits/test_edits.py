@@ -464,3 +464,15 @@ def test_a_deployment_deleted_by_hand_is_made_again_and_reported() -> None:
     assert notes == [f"Deployment {key.name} was deleted, and not by Argosy: it is made again"]
     assert decision.new_plan is None
     assert decision.set_back == (("existence", notes[0]),)
+
+
+def test_a_zero_that_the_api_server_does_not_keep_is_no_edit() -> None:
+    probe = {"tcpSocket": {"port": 9}, "initialDelaySeconds": 0}
+    sidecar = {"name": "log", "image": "log", "readinessProbe": probe}
+    model, pool = a_model(engine={"podTemplatePatch": {"spec": {"containers": [sidecar]}}}), a_pool()
+    snapshot = replace(a_snapshot(), models={model.key: model})
+    workload = EngineWorkload(next(iter(variants_of(snapshot, model))), GroupName("default/chat"), pool)
+    item = live(workload)
+    [kept] = [c for c in item["spec"]["template"]["spec"]["containers"] if c["name"] == "log"]
+    del kept["readinessProbe"]["initialDelaySeconds"]
+    assert template_edit(deployment_state(item), workload, MODEL) is None
