@@ -24,7 +24,7 @@ from argosy_sim.livefleet.runtime.process import ProcessEngine, ProcessRuntime
 
 CARD, MEMORY_GIB = "cpu-core", 8
 PROMPT_TOKENS, OUTPUT_TOKENS = 128, 64
-CLOSED = ((1, 12), (4, 24), (16, 64))
+CLOSED = ((1, 12), (4, 24), (16, 64), (32, 96))
 """Requests in flight, and how many in all."""
 OPEN = ((1.0, 60), (2.0, 120))
 """Requests per second, and how many in all."""

@@ -13,7 +13,8 @@ from argosy.perf import LibraryPerfModel, architecture_from_config, shipped_libr
 from argosy.perf.answers.replica import ReplicaAnswer, ReplicaLoad, ReplicaQuestion, answer
 from argosy.perf.catalogue.gpu import only_memory
 from argosy.perf.measurements import FittedProfile, profile_from_bytes
-from argosy.snapshot import Architecture, EngineSettings, Variant
+from argosy.perf.protocol import Capacity
+from argosy.snapshot import Architecture, EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
 from argosy_sim.livefleet.runtime.installation import MODEL, MODEL_CONFIG
 
 LOADED_S = 300.0
@@ -21,8 +22,8 @@ MODEL_PATH = f"{OURS}/namespaces/default/servedmodels/tiny"
 pytestmark = pytest.mark.timeout(1500)
 
 
-def predicted(measured: Measured, requests_per_s: float) -> ReplicaAnswer:
-    """What the profile says of a replica at an open-loop load."""
+def model_and_variant(measured: Measured) -> tuple[LibraryPerfModel, Variant]:
+    """The performance model with the measured profile, and the replica that it is of."""
     architecture = architecture_from_config(MODEL_CONFIG)
     assert isinstance(architecture, Architecture)
     engine = EngineSettings(**{flag.strip("-").replace("-", "_"): n for flag, n in LIMITS.items()})
@@ -32,11 +33,25 @@ def predicted(measured: Measured, requests_per_s: float) -> ReplicaAnswer:
     )
     profile = profile_from_bytes(measured.profile, "profile.json")
     assert isinstance(profile, FittedProfile)
-    model = LibraryPerfModel(shipped_library(), {}).with_profiles([profile.profile])
+    return LibraryPerfModel(shipped_library(), {}).with_profiles([profile.profile]), variant
+
+
+def predicted(measured: Measured, requests_per_s: float) -> ReplicaAnswer:
+    """What the profile says of a replica at an open-loop load."""
+    model, variant = model_and_variant(measured)
     load = ReplicaLoad(PROMPT_TOKENS, OUTPUT_TOKENS, None, requests_per_s)
     found = answer(variant, ReplicaQuestion(load), model)
     assert isinstance(found, ReplicaAnswer), found
     return found
+
+
+def capacity(measured: Measured) -> float:
+    """Requests/s that a replica carries within the SLO of the world's class."""
+    model, variant = model_and_variant(measured)
+    slo = Slo((SloTerm(Term.TTFT, 0.95, 5000.0), SloTerm(Term.ITL, 0.95, 60.0)))
+    found = model.capacity(variant, Mix((Slice(PROMPT_TOKENS, OUTPUT_TOKENS, 1.0),)), slo)
+    assert isinstance(found, Capacity), found
+    return found.requests_per_s
 
 
 def test_predicted_against_measured_at_two_loads(measured: Measured, say: Say) -> None:
@@ -61,7 +76,9 @@ def test_the_measured_profile_plans_the_engine(real_stage: OperatorStage) -> Non
     assert (row["pool"], row["replicas"]) == ("cores", 1)
 
 
-def test_a_doubled_load_scales_out_and_back_and_loses_nothing(real_stage: OperatorStage, say: Say) -> None:
+def test_a_doubled_load_scales_out_and_back_and_loses_nothing(
+    real_stage: OperatorStage, measured: Measured, say: Say
+) -> None:
     def num_serving() -> int:
         pods = real_stage.pods("chat")
         return len(pods) if len(pods) == len(real_stage.ready_pods("chat")) else -1
@@ -71,12 +88,14 @@ def test_a_doubled_load_scales_out_and_back_and_loses_nothing(real_stage: Operat
     real_stage.patch("wclass", "chat", minReplicas=1, traffic=traffic)
     until(lambda: num_serving() == 1, "one engine to be left", LOADED_S)
     lost = []
-    for rate_per_s, num_engines in ((1.0, 1), (2.0, 2), (0.5, 1)):
+    carried = capacity(measured)
+    say(f"one engine carries {carried:.2f}/s within the SLO")
+    for rate_per_s, num_engines in ((0.6 * carried, 1), (1.2 * carried, 2), (0.4 * carried, 1)):
         with real_stage.load(rate_per_s=rate_per_s, **asked) as load:
             time.sleep(30.0)  # the class's band, and the rates' own window
-            until(lambda n=num_engines: num_serving() == n, f"{num_engines} at {rate_per_s:g}/s", LOADED_S)
+            until(lambda n=num_engines: num_serving() == n, f"{num_engines} at {rate_per_s:.2f}/s", LOADED_S)
         lost += load.lost
-        say(f"{rate_per_s:g}/s: {num_engines} engines, {len(load.answers)} requests, {len(load.lost)} lost")
+        say(f"{rate_per_s:.2f}/s: {num_engines} engines, {len(load.answers)} requests, {len(load.lost)} lost")
     assert lost == []
 
 
