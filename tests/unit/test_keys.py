@@ -117,6 +117,7 @@ SPLITS_OF_OTHER_TEXT = {
     "sim/argosy_sim/demo/pods/survey.py": "a container image",
     "sim/argosy_sim/livefleet/host/trial.py": "the path of a request",
     "sim/argosy_sim/livefleet/kubelet/log_endpoint.py": "the path of a request",
+    "sim/argosy_sim/livefleet/vllm/adapters.py": "the source of an adapter, a path or a name",
 }
 """Text with a slash in it that names no object."""
 
