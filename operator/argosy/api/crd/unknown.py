@@ -47,14 +47,22 @@ def _is_checked(location: tuple[int | str, ...]) -> bool:
 
 
 def _problem(kind: type[CustomResource], location: tuple[int | str, ...]) -> Problem:
-    path = path_of(*location)
-    known = _OF_EVERY_OBJECT if len(location) == 1 else ()
-    meant = did_you_mean(str(location[-1]), (*known, *_fields_around(kind, location)))
+    path, name = path_of(*location), str(location[-1])
+    around = _models_around(kind, location)
+    known = [*(_OF_EVERY_OBJECT if len(location) == 1 else ()), *(n for m in around for n, _ in _fields(m))]
+    meant = did_you_mean(name, known) or "".join(f"; did you mean {each}?" for each in _within(around, name))
     return Problem(path, f"{path} is not a field of this kind{meant}")
 
 
-def _fields_around(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The fields of the object that holds the last step of `location`; none where it cannot be found."""
+def _within(models: Iterable[type[BaseModel]], name: str) -> list[str]:
+    """Where a field of this name is one level below, as a path: `engine.volumes` for `volumes`."""
+    below = ((field, inner) for m in models for field, kind in _fields(m) for inner in _models(kind))
+    found = [f"{field}.{name}" for field, inner in below if any(name == each for each, _ in _fields(inner))]
+    return found[:1]
+
+
+def _models_around(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """What the object that holds the last step of `location` may be; empty where it cannot be found."""
     models = [kind]
     for step in location[:-1]:
         by_name = [
@@ -65,7 +73,12 @@ def _fields_around(kind: type[BaseModel], location: tuple[int | str, ...]) -> li
         ]
         # An index, or the key of a map, stays with the models of the elements.
         models = [model for each in by_name for model in _models(each)] or models
-    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+    return models
+
+
+def _fields(model: type[BaseModel]) -> list[tuple[str, Any]]:
+    """The fields of an object with their types, by the names that users write."""
+    return [(field.alias or name, field.annotation) for name, field in model.model_fields.items()]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -196,6 +196,13 @@ def edited(path: str, name: str) -> str:
             "spec.traffic.lengths.table[0].promptToken is not a field of this kind; "
             "did you mean promptTokens?",
         ),
+        ("spec", "table", "spec.table is not a field of this kind"),
+        ("spec", "ttft", "spec.ttft is not a field of this kind; did you mean slo.ttft?"),
+        (
+            "spec.traffic",
+            "table",
+            "spec.traffic.table is not a field of this kind; did you mean lengths.table?",
+        ),
         ("spec", "zzz", "spec.zzz is not a field of this kind"),
         ("metadata", "label", "metadata.label is not a field of this kind; did you mean labels?"),
     ],
