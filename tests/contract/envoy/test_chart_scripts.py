@@ -107,7 +107,7 @@ async def checked(world: Any, ready: int) -> tuple[int, str]:
     ("ready", "is_published", "code", "sentences"),
     [
         pytest.param(
-            200, True, 0, ["operator: it serves Envoys", "gateway: it answers (HTTP/1.1 404"], id="well"
+            200, True, 0, ["operator: it serves Envoys", "gateway: it answers (HTTP/1.1 200"], id="well"
         ),
         pytest.param(
             503, True, 1, ["does not serve Envoys yet", "caches: not yet"], id="an operator not ready"
