@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -153,8 +153,12 @@ class AdsServer:
         for waker in self._wakers:
             waker.set()
 
-    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        """One Envoy's stream, from its first request to its end."""
+    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> None:
+        """One Envoy's stream, from its first request to its end.
+
+        It writes, and is no generator: grpc.aio leaves one that an ended call has interrupted between two
+        responses to the garbage collector, and its Envoy would count as connected until then.
+        """
         self._connections.arrived(context.peer(), self._times.monotonic_s())
         first = await anext(aiter(requests), None)
         if first is None:
@@ -170,7 +174,7 @@ class AdsServer:
             while not reader.done():
                 stream.waker.clear()
                 for response in stream.responses():
-                    yield response
+                    await context.write(response)
                 self._on_change()
                 await stream.wait()
         finally:
@@ -298,7 +302,7 @@ def announced_stats_url(node: Any, peer: str) -> str:
     return found
 
 
-def _handler(stream: Callable[[AsyncIterator[Any], Any], AsyncIterator[Any]]) -> Any:
+def _handler(stream: Callable[[AsyncIterator[Any], Any], Awaitable[None]]) -> Any:
     method = grpc.stream_stream_rpc_method_handler(
         stream,
         request_deserializer=discovery_pb2.DiscoveryRequest.FromString,

@@ -128,7 +128,8 @@ class Peer:
     def __init__(self, server: AdsServer, clock: VirtualClock, version: str) -> None:
         self.clock, self.version = clock, version
         self.received_s: list[float] = []
-        self._task = asyncio.create_task(self._talk(server))
+        context = SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1", write=self._take)
+        self._task = asyncio.create_task(server._stream(self._requests(), context))
 
     async def _requests(self) -> AsyncIterator[Any]:
         request = discovery_pb2.DiscoveryRequest(type_url=TypeUrl.CLUSTER, version_info=self.version)
@@ -136,9 +137,8 @@ class Peer:
         yield request
         await asyncio.Event().wait()
 
-    async def _talk(self, server: AdsServer) -> None:
-        async for _ in server._stream(self._requests(), SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1")):
-            self.received_s.append(self.clock.monotonic_s())
+    async def _take(self, _: Any) -> None:
+        self.received_s.append(self.clock.monotonic_s())
 
     def leave(self) -> None:
         self._task.cancel()

@@ -44,7 +44,8 @@ class Peer:
         self.accepts, self.clock = False, clock
         self.received_s: list[float] = []
         self._answers: asyncio.Queue[Any] = asyncio.Queue()
-        self._task = asyncio.create_task(self._talk(server))
+        context = SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1", write=self._take)
+        self._task = asyncio.create_task(server._stream(self._requests(), context))
 
     async def _requests(self) -> AsyncIterator[Any]:
         for each in TypeUrl:
@@ -54,20 +55,17 @@ class Peer:
         while True:
             yield await self._answers.get()
 
-    async def _talk(self, server: AdsServer) -> None:
-        async for response in server._stream(
-            self._requests(), SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1")
-        ):
-            is_refused = response.type_url == TypeUrl.CLUSTER and not self.accepts
-            if response.type_url == TypeUrl.CLUSTER:
-                self.received_s.append(self.clock.monotonic_s())
-            answer = request_for(TypeUrl(response.type_url))
-            answer.response_nonce = response.nonce
-            if not is_refused:
-                answer.version_info = response.version_info
-            else:
-                answer.error_detail.message = "cannot bind:\nAddress already in use\n"
-            self._answers.put_nowait(answer)
+    async def _take(self, response: Any) -> None:
+        is_refused = response.type_url == TypeUrl.CLUSTER and not self.accepts
+        if response.type_url == TypeUrl.CLUSTER:
+            self.received_s.append(self.clock.monotonic_s())
+        answer = request_for(TypeUrl(response.type_url))
+        answer.response_nonce = response.nonce
+        if not is_refused:
+            answer.version_info = response.version_info
+        else:
+            answer.error_detail.message = "cannot bind:\nAddress already in use\n"
+        self._answers.put_nowait(answer)
 
     def leave(self) -> None:
         self._task.cancel()
@@ -115,3 +113,24 @@ async def test_a_new_stream_is_sent_at_once_what_the_last_one_refused() -> None:
     assert restarted.received_s == pytest.approx([2.0], abs=0.1)
     assert server.envoys()[0].refused_version == ""
     restarted.leave()
+
+
+@in_virtual_time
+async def test_an_envoy_that_ends_while_a_response_is_written_is_gone_at_once() -> None:
+    clock, server = a_server()
+    peer = Peer(server, clock)
+    peer.leave()
+    await clock.sleep(0.1)
+    writing = asyncio.Event()
+
+    async def never_taken(_: Any) -> None:
+        writing.set()
+        await asyncio.Event().wait()
+
+    context = SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:2", write=never_taken)
+    stream = asyncio.create_task(server._stream(peer._requests(), context))
+    await writing.wait()
+    assert [each.node_id for each in server.envoys()] == ["edge"]
+    stream.cancel()
+    await asyncio.wait([stream])
+    assert server.envoys() == ()
