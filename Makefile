@@ -63,7 +63,7 @@ test-kind: setup ## Tests on the kind cluster that `make kind` left, which they 
 test-keda: $(STAMP) ## KEDA itself on a Deployment of Argosy's; builds it first, some seven minutes
 	@ARGOSY_KEDA=1 $(BIN)/python -m pytest tests/contract/test_operator_keda.py
 
-test-vllm: setup ## Tests on real vLLM engines, for CPUs; installs 6 GB first, then some ten minutes
+test-vllm: setup ## Tests on real vLLM engines, for CPUs; installs 6 GB first, then about twenty minutes
 	@$(BIN)/python -m argosy_sim.livefleet.runtime.installation
 	@ARGOSY_VLLM=1 $(BIN)/python -m pytest -s --log-cli-level=WARNING tests/vllm
 
