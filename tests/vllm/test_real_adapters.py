@@ -48,10 +48,10 @@ def test_adapters_load_and_unload_on_a_real_engine_without_a_restart(
         return str(asked.choices[0].text)
 
     before = pods(real_stage)
-    real_stage.patch("wclass", "chat", minReplicas=1, match={"models": ["tiny", "poet", "lost"]})
     poet = {"name": "poet", "source": source, "rank": 8}
     lost = {"name": "lost", "source": "/no/such/adapter", "rank": 8}
     real_stage.patch("smodel", "tiny", engine={"maxLoras": 2, "maxLoraRank": 8}, adapters=[poet])
+    real_stage.patch("wclass", "chat", minReplicas=1, match={"models": ["tiny", "poet"]})
     until(lambda: states(real_stage) == {"poet": "Loaded"}, "the adapter to be loaded", 2 * LOADED_S)
     until(lambda: not pods(real_stage) & before, "the engine without adapters to go", LOADED_S)
     settled = pods(real_stage)
@@ -59,13 +59,15 @@ def test_adapters_load_and_unload_on_a_real_engine_without_a_restart(
     assert {"tiny", "poet"} <= {each.id for each in client.models.list()}
 
     real_stage.patch("smodel", "tiny", adapters=[poet, lost])
+    real_stage.patch("wclass", "chat", match={"models": ["tiny", "poet", "lost"]})
     expected = {"poet": "Loaded", "lost": "Failed"}
     until_equal(expected, lambda: states(real_stage), "one that is not there to fail")
     told = condition(real_stage.read(PATH), "AdaptersReady")
     assert "lost" in told["message"], told
+    real_stage.patch("wclass", "chat", match={"models": ["tiny", "lost"]})
     real_stage.patch("smodel", "tiny", adapters=[lost])
     until_equal({"lost": "Failed"}, lambda: states(real_stage), "the adapter to be unloaded")
-    real_stage.patch("smodel", "tiny", adapters=[])
     real_stage.patch("wclass", "chat", match={"models": ["tiny"]})
+    real_stage.patch("smodel", "tiny", adapters=[])
     assert pods(real_stage) == settled
     assert answer("tiny")

@@ -19,13 +19,13 @@ from argosy.snapshot.cluster import ROOM
 def pod_requests(spec: Mapping[str, Any]) -> dict[str, int]:
     """Of the containers together, or of an init container that asks for more; sidecars count in both."""
     running, starting = Counter[str](), Counter[str]()
-    for each in spec.get("initContainers") or ():
+    for each in _objects(spec.get("initContainers")):
         if each.get("restartPolicy") == "Always":
             running += _of(each)
             starting |= running
         else:
             starting |= running + _of(each)
-    for each in spec.get("containers") or ():
+    for each in _objects(spec.get("containers")):
         running += _of(each)
     return dict(running | starting)
 
@@ -40,6 +40,15 @@ def workload_requests(workload: EngineWorkload) -> dict[str, int]:
 
 def _of(container: Mapping[str, Any]) -> Counter[str]:
     """A limit without a request is the request."""
-    resources = container.get("resources") or {}
-    asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    resources = _object(container.get("resources"))
+    asked = {**_object(resources.get("limits")), **_object(resources.get("requests"))}
     return Counter({name: thousandths(asked[name]) or 0 for name in ROOM if name in asked})
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    """A patch may hold anything: what is no object asks for nothing, and its dry run refuses it."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    return [_object(each) for each in value] if isinstance(value, list | tuple) else []

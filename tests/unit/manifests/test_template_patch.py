@@ -16,6 +16,7 @@ from argosy.api.engine.patch import SIZE_LIMIT, patch_fault
 from argosy.control.candidates.variants import variants_of
 from argosy.keys import GroupName
 from argosy.manifests import EngineWorkload, deployment_name, pod_template
+from argosy.manifests.pod_requests import workload_requests
 from argosy.manifests.strategic_merge import merged
 
 Object = dict[str, Any]
@@ -36,6 +37,12 @@ OWN = ("image", "args", "startupProbe", "readinessProbe", "livenessProbe")
 OF_POD = ("nodeSelector", "tolerations", "schedulingGates", "terminationGracePeriodSeconds")
 
 
+def ports_of(container: Object) -> list[Object]:
+    """Its ports; what is no list of them in a container of a user's, the dry run refuses."""
+    ports = container.get("ports")
+    return [each for each in ports if isinstance(each, dict)] if isinstance(ports, list) else []
+
+
 def kept(template: Object) -> Object:
     """What no patch may change."""
     spec, labels = template["spec"], template["metadata"]["labels"]
@@ -47,7 +54,7 @@ def kept(template: Object) -> Object:
         "command": engine.get("command"),
         "hostNetwork": spec.get("hostNetwork"),
         "preStop": engine["lifecycle"]["preStop"],
-        "port": [p for c in spec["containers"] for p in c.get("ports", ()) if p.get("name") == "http"],
+        "port": [p for c in spec["containers"] for p in ports_of(c) if p.get("name") == "http"],
         "GPUs": engine["resources"]["limits"]["nvidia.com/gpu"],
         "GPUs of others": [c for c in others if "nvidia.com/gpu" in str(c.get("resources"))],
         "labels": {label: labels[label] for label in ("argosy.dev/model", "argosy.dev/pool", "team")},
@@ -214,3 +221,18 @@ def test_merging_changes_neither_side(patch: Object) -> None:
         before, given_patch = copy.deepcopy(PLAIN), copy.deepcopy(patch)
         merged(PLAIN, patch)
         assert (before, given_patch) == (PLAIN, patch)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"spec": {"containers": [{"name": "proxy", "resources": 8000}]}},
+        {"spec": {"containers": [{"name": "proxy", "resources": {"limits": "all"}}]}},
+        {"spec": {"containers": [{"name": "proxy", "resources": {"requests": [1], "limits": {"cpu": []}}}]}},
+        {"spec": {"initContainers": [{"name": "fetch", "resources": True}]}},
+        {"spec": {"initContainers": "fetch"}},
+    ],
+)
+def test_what_is_no_quantity_in_a_patch_counts_for_nothing(patch: Object) -> None:
+    if patch_fault(patch, 8000) is None:
+        assert workload_requests(a_workload(patch)) == workload_requests(a_workload({}))
