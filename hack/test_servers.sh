@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Run the tests with real servers in four processes, which mostly wait; tests/contract/conftest.py has their queue.
 #
-# Their waits have bounds in seconds, and another program on the machine can exceed one. So up to three tests
+# Their waits have bounds in seconds, and another program on the machine can exceed one. So up to five tests
 # that fail beside the others are tried once more, one after the other, and are named: one that then passes
 # is a race to be mended, and its first failure stands above with the operators' logs.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-most=3
+most=5
 python=.venv/bin/python
 memory=build/test_servers # of what failed: its own, which begins empty
 

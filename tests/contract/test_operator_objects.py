@@ -176,7 +176,8 @@ def test_recommend_shows_a_plan_observe_only_statuses_and_auto_acts(stage: Opera
         stage.until_observed(FLEET)
         stage.apply(late)
         until(lambda: condition(stage.again(late), "Ready"), "a status for the late class")
-        assert names(stage.plans()) == [*plans, new["metadata"]["name"]]
+        # The oldest may be collected meanwhile.
+        assert [p for p in names(stage.plans()) if p not in plans] == [new["metadata"]["name"]]
         assert stage.deployments().keys() == deployments
         until_refused(stage, "late")
 

@@ -26,14 +26,14 @@ def test_a_killed_envoy_gets_its_configuration_again_and_the_fleet_says_so(stage
         programmed = condition(fleet, "Programmed")
         return fleet["status"]["envoysConnected"], programmed["status"], programmed["reason"]
 
-    served = contents(stage.envoy_versions())
     until_equal((1, "True", "Programmed"), connected, "Envoy in the Fleet's status")
+    served = contents(stage.envoy_versions())
     stage.kill_envoy()
     until_equal((0, "False", "NoEnvoy"), connected, "its absence in the Fleet's status")
     stage.restart_envoy()
     until(lambda: not stage.answer().error, "the new Envoy to serve")
     until_equal((1, "True", "Programmed"), connected, "its return in the Fleet's status")
-    assert contents(stage.envoy_versions()) == served
+    until_equal(served, lambda: contents(stage.envoy_versions()), "what Envoy had before")
 
 
 def test_an_api_server_that_is_away_and_comes_back_costs_no_request_and_no_operator(
@@ -68,7 +68,7 @@ def test_an_operator_started_while_the_api_server_is_away_serves_its_copy(stage:
     stage.start_api_server()
     until(again.is_ready, "its caches to be complete")
     until(again.num_decisions, "it to lead and decide")
-    assert contents(stage.envoy_versions()) == served
+    until_equal(served, lambda: contents(stage.envoy_versions()), "what Envoy had before")
 
 
 def test_an_envoy_that_is_not_listed_is_read_and_its_requests_are_demand(stage: OperatorStage) -> None:
