@@ -6,6 +6,7 @@ import json
 import urllib.request
 from typing import Any
 
+from another_class import another_class
 from operator_stage import OperatorStage, names, until, until_equal
 
 FIRST = "tiny-00"
@@ -13,22 +14,7 @@ FIRST = "tiny-00"
 
 def tiny(number: int) -> dict[str, Any]:
     """A tenth of a request per second, told apart by its header."""
-    name = f"tiny-{number:02}"
-    return {
-        "apiVersion": "argosy.dev/v1alpha1",
-        "kind": "WorkloadClass",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "match": {"headers": [{"name": "x-argosy-class", "value": name}]},
-            "models": [{"name": "llama-8b"}],
-            "traffic": {
-                "requestsPerSecond": 0.1,
-                "source": "Declared",
-                "lengths": {"table": [{"promptTokens": 200, "outputTokens": 24, "weight": 1}]},
-            },
-            "slo": {"ttft": {"p95Milliseconds": 2000}},
-        },
-    }
+    return another_class(f"tiny-{number:02}", rate_per_s=0.1)
 
 
 def status_of(stage: OperatorStage, number: int) -> tuple[Any, ...]:

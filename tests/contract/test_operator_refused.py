@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from another_class import another_class
 from operator_stage import OURS, Object, OperatorStage, condition, until
 
 from argosy.snapshot.admission.words import Refuser, cluster_refusal
@@ -34,17 +35,7 @@ def a_model(namespace: str) -> Object:
 
 def a_class(namespace: str) -> Object:
     """Of the name of its namespace."""
-    spec = {
-        "match": {"headers": [{"name": "x-argosy-class", "value": namespace}]},
-        "models": [{"name": "llama-8b"}],
-        "traffic": {
-            "requestsPerSecond": 0.1,
-            "source": "Declared",
-            "lengths": {"table": [{"promptTokens": 200, "outputTokens": 24, "weight": 1}]},
-        },
-        "slo": {"ttft": {"p95Milliseconds": 2000}},
-    }
-    return an_object("WorkloadClass", namespace, namespace, "argosy.dev/v1alpha1", spec=spec)
+    return another_class(namespace, rate_per_s=0.1, namespace=namespace)
 
 
 def a_policy() -> Iterator[Object]:

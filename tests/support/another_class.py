@@ -8,17 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 
-def another_class(name: str, priority: int, **spec: Any) -> dict[str, Any]:
-    """Of llama-8b, by the header x-argosy-class, one request a second. spec: further fields."""
+def another_class(
+    name: str, priority: int = 100, rate_per_s: float = 1, namespace: str = "default", **spec: Any
+) -> dict[str, Any]:
+    """Of llama-8b, by the header x-argosy-class. spec: further fields."""
     return {
         "apiVersion": "argosy.dev/v1alpha1",
         "kind": "WorkloadClass",
-        "metadata": {"name": name, "namespace": "default"},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "match": {"headers": [{"name": "x-argosy-class", "value": name}]},
             "models": [{"name": "llama-8b"}],
             "traffic": {
-                "requestsPerSecond": 1,
+                "requestsPerSecond": rate_per_s,
                 "source": "Declared",
                 "lengths": {"table": [{"promptTokens": 200, "outputTokens": 24, "weight": 1}]},
             },

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from matching_class import matching_class
 
-from argosy.api import InvalidObject, WorkloadClass
+from argosy.api import WorkloadClass
 from argosy.route.table import RequestMatch
 
 NO_CLASS = ""
@@ -42,7 +43,8 @@ class Case:
     def classes(self) -> tuple[WorkloadClass, ...]:
         """The last one first: the order of reading must decide nothing."""
         return tuple(
-            _class(key, match, self.created.get(key, OLDER)) for key, match in reversed(self.matches.items())
+            matching_class(key, match, self.created.get(key, OLDER))
+            for key, match in reversed(self.matches.items())
         )
 
 
@@ -204,20 +206,3 @@ def first_taker(matches: Mapping[str, RequestMatch], asked: Asked) -> str:
         if fits and named and all(sent.get(name) == value for name, value in match.headers):
             return key
     return NO_CLASS
-
-
-def _class(key: str, match: Mapping[str, Any], created: str) -> WorkloadClass:
-    namespace, name = key.split("/")
-    found = WorkloadClass.from_object(
-        {
-            "metadata": {"name": name, "namespace": namespace, "creationTimestamp": created},
-            "spec": {
-                "match": match,
-                "models": [{"name": "m"}],
-                "traffic": {"requestsPerSecond": 1, "lengths": {"archetype": "azure-conversation"}},
-                "slo": {"ttft": {"p95Milliseconds": 2000}},
-            },
-        }
-    )
-    assert not isinstance(found, InvalidObject), found.message
-    return found

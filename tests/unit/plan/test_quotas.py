@@ -1,4 +1,4 @@
-"""What quotas leave is a limit of the plan, and it is told which quota binds."""
+"""What quotas leave is a limit of the plan, and its reason names the quota that binds."""
 
 from __future__ import annotations
 

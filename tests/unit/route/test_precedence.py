@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from matching_class import matching_class
 
-from argosy.api import InvalidObject, WorkloadClass
+from argosy.api import WorkloadClass
 from argosy.route.precedence import Conflict, conflicts, in_order, may_overlap
 from argosy.route.table import RequestMatch, RoutePath
 
@@ -14,19 +15,7 @@ EARLY, LATE = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
 def workload(
     name: str, match: dict[str, Any], created: str = EARLY, namespace: str = "default"
 ) -> WorkloadClass:
-    found = WorkloadClass.from_object(
-        {
-            "metadata": {"name": name, "namespace": namespace, "creationTimestamp": created},
-            "spec": {
-                "match": match,
-                "models": [{"name": "m"}],
-                "traffic": {"requestsPerSecond": 1, "lengths": {"archetype": "azure-conversation"}},
-                "slo": {"ttft": {"p95Milliseconds": 2000}},
-            },
-        }
-    )
-    assert not isinstance(found, InvalidObject), found.message
-    return found
+    return matching_class(f"{namespace}/{name}", match, created)
 
 
 def path(value: str, kind: str = "Prefix") -> dict[str, Any]:

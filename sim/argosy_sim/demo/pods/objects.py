@@ -1,4 +1,4 @@
-"""The objects that the story is told with, all in a namespace of its own or with its label.
+"""The objects of the story, all in a namespace of its own or with its label.
 
 Owns the manifests. Input: the examples, the simulator's image, the load. Output: objects to create. Pure.
 """

@@ -42,7 +42,7 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class PodsRun:
-    """What is told where. plan: the examples and the folder for files; not_told: see `pods_story`."""
+    """The story and its place. plan: the examples and the folder for files; not_told: see `pods_story`."""
 
     story: Story
     not_told: Sequence[str]

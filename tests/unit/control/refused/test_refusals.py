@@ -1,4 +1,4 @@
-"""What the cluster refuses: users are told by which object, other hardware is tried, nothing flaps."""
+"""What the cluster refuses: users read by which object, other hardware is tried, nothing flaps."""
 
 from __future__ import annotations
 

@@ -127,13 +127,8 @@ async def test_old_plans_that_may_not_be_deleted_stop_nothing(tmp_path: Path) ->
         assert len(shell.server.of("fleetplans")) == 4
 
 
-@in_virtual_time
-async def test_a_namespace_that_is_deleted_in_mid_roll_out_stops_no_other_and_is_said_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    shell = VirtualShell(tmp_path)
-    shell.a_small_fleet()
-    shell.apply(a_class("other", priority=1))  # else both share replicas
+def first_deployment_refused(shell: VirtualShell) -> list[str]:
+    """Refuse the first Deployment that is applied, whenever it comes; returns the keys of all that are."""
     created: list[str] = []
 
     def refusal(call: Call) -> NextStep | None:
@@ -143,6 +138,17 @@ async def test_a_namespace_that_is_deleted_in_mid_roll_out_stops_no_other_and_is
         return NextStep.GIVE_UP if call.key == created[0] else None
 
     shell.server.refusal = refusal
+    return created
+
+
+@in_virtual_time
+async def test_a_namespace_that_is_deleted_in_mid_roll_out_stops_no_other_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shell = VirtualShell(tmp_path)
+    shell.a_small_fleet()
+    shell.apply(a_class("other", priority=1))  # else both share replicas
+    first_deployment_refused(shell)
     async with shell.running():
         await shell.clock.sleep(100.0)
     ready = [shell.condition("workloadclasses", f"default/{name}", "Ready") for name in ("chat", "other")]
@@ -158,15 +164,8 @@ async def test_a_deployment_that_is_not_admitted_is_told_and_other_hardware_serv
     shell.a_small_fleet()
     shell.apply(a_pool("h100", "H100", priceUsdPerHour=6.0))
     shell.server.put("nodes", node_object("h100-0", "h100"))
-    created: list[str] = []
-
-    def refusal(call: Call) -> NextStep | None:
-        if (call.verb, call.plural) != ("apply", "deployments"):
-            return None
-        created.append(call.key)
-        return NextStep.GIVE_UP if call.key == created[0] else None
-
-    shell.server.refusal, shell.server.status = refusal, 403
+    created = first_deployment_refused(shell)
+    shell.server.status = 403
     async with shell.running():
         await shell.clock.sleep(9.0)
         assert shell.condition("servedmodels", "default/llama", "Ready") == ("False", "PodsRefused")
