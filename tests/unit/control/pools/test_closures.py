@@ -59,6 +59,12 @@ def why(nodes: list[NodeState], *pods: PodState, gpus: int = 1, pool: GPUPool | 
             id="a node that is being set up is not tolerated either",
         ),
         pytest.param(
+            replace(NODE, labels={**NODE.labels, "nvidia.com/gpu.memory": "23034"}),
+            "its only node n has another GPU than L40S: label nvidia.com/gpu.memory is 23034, and L40S has 46068"
+            " MiB (set spec.gpu to the card with this memory, or declare it in spec.gpuSpec under its own name)",
+            id="another GPU than the pool's",
+        ),
+        pytest.param(
             replace(NODE, unschedulable=True), "its only node n is cordoned (kubectl uncordon n)", id="cordon"
         ),
         pytest.param(

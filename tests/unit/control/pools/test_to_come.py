@@ -65,6 +65,14 @@ def test_the_plan_says_how_many_nodes_do_not_exist_yet_and_how_long_one_takes() 
     )
 
 
+@pytest.mark.parametrize("num_nodes", [1, 2])
+def test_none_is_to_come_where_there_are_as_many_nodes_as_may_be_or_more(num_nodes: int) -> None:
+    world = World(some_nodes("l40s", num_nodes), a_growing_pool(most=1))
+    snapshot = world.snapshot()
+    nodes = with_nodes_to_come(pool_nodes(snapshot, frozenset()), snapshot, NodeMemory())
+    assert nodes["l40s"].to_come is None
+
+
 def test_no_more_replicas_are_planned_than_the_nodes_that_may_come_hold() -> None:
     world = a_world(a_growing_pool(most=1), rate_per_s=60.0)
     decision = world.act()
