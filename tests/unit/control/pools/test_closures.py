@@ -60,8 +60,9 @@ def why(nodes: list[NodeState], *pods: PodState, gpus: int = 1, pool: GPUPool | 
         ),
         pytest.param(
             replace(NODE, labels={**NODE.labels, "nvidia.com/gpu.memory": "23034"}),
-            "its only node n has another GPU than L40S: label nvidia.com/gpu.memory is 23034, and L40S has 46068"
-            " MiB (set spec.gpu to the card with this memory, or declare it in spec.gpuSpec under its own name)",
+            "its only node n has another GPU than L40S: label nvidia.com/gpu.memory is 23034, and L40S"
+            " has 46068 MiB (set spec.gpu to the card with this memory, or declare it in spec.gpuSpec under"
+            " its own name)",
             id="another GPU than the pool's",
         ),
         pytest.param(
