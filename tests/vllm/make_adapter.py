@@ -1,5 +1,7 @@
 """Write a LoRA adapter of random weights for the tiny model: `make_adapter.py FOLDER RANK`.
 
+Large ones: its answers must differ from those of the model, whose own weights are random too.
+
 Run by the interpreter that has vLLM. It adapts the projections of queries and values in each layer, as PEFT
 writes them.
 """
@@ -22,8 +24,8 @@ weights = {}
 for layer in range(LAYERS):
     for name, width in WIDTHS.items():
         prefix = f"base_model.model.model.layers.{layer}.self_attn.{name}"
-        weights[f"{prefix}.lora_A.weight"] = torch.randn(rank, HIDDEN) * 0.02
-        weights[f"{prefix}.lora_B.weight"] = torch.randn(width, rank) * 0.02
+        weights[f"{prefix}.lora_A.weight"] = torch.randn(rank, HIDDEN)
+        weights[f"{prefix}.lora_B.weight"] = torch.randn(width, rank)
 save_file(weights, folder / "adapter_model.safetensors")
 config = {
     "peft_type": "LORA",
