@@ -54,15 +54,20 @@ def test_what_is_as_it_should_be_stays(wanted: list[WantedAdapter], replicas: li
 
 
 @given(WANTED, REPLICAS, st.data())
-def test_one_adapter_less_moves_no_other(
+def test_one_adapter_less_costs_no_other_a_copy_and_moves_one_only_where_a_replica_carried_twice_the_load(
     wanted: list[WantedAdapter], replicas: list[Replica], data: st.DataObject
 ) -> None:
     equal = [WantedAdapter(each.name) for each in wanted]
     before = assign(equal, replicas)
     gone = data.draw(st.sampled_from([*(each.name for each in equal), "none"]))
     after = assign([each for each in equal if each.name != gone], holding(replicas, before))
+    for name in {each.name for each in equal} - {gone}:
+        assert copies(after, name) >= copies(before, name)
     for pod, names in before.by_pod.items():
-        assert names - {gone} <= after.by_pod[pod]
+        for low in names - {gone} - after.by_pod[pod]:
+            came = after.by_pod[pod] - names
+            # `low` has at least one copy more than before elsewhere: its load is 1 / copies.
+            assert any(copies(before, high) * IMBALANCE <= copies(after, low) for high in came)
 
 
 @given(WANTED, REPLICAS)
