@@ -3,9 +3,10 @@
 `twin` has the same simulations compiled, under the same names; so it is imported by its own.
 """
 
+from argosy.engine.batches import EngineCounters, Step, StepEvents
 from argosy.engine.coefficients import StepCoefficients
 from argosy.engine.request import Admitted, EngineLimits, EngineRequest, RejectedRequest, RejectionReason
-from argosy.engine.scheduler import EngineCounters, Scheduler, Step, StepEvents
+from argosy.engine.scheduler import Scheduler
 from argosy.engine.simulate import (
     ClosedLoop,
     ClosedLoopTimes,

@@ -161,7 +161,8 @@ class MeanIteration:
         """Duration of an iteration of `tokens` in all, `batch` of them decoding."""
         a = self.arrays
         matrix = np.interp(tokens, np.arange(len(a.matrix_ms)), a.matrix_ms)
-        duration: Floats = a.s * (matrix + attention) + a.c0 + a.cb * batch
+        host = a.host_ms + a.host_ms_per_sequence * batch
+        duration: Floats = np.maximum(a.s * (matrix + attention), host) + a.c0 + a.cb * batch
         return duration
 
     @property
