@@ -272,11 +272,11 @@ def _run(state: State, trace: EngineArrivals, speed: Speed) -> None:
         full = counts[at.BATCH] == most
         blocked = full or waiting_blocks > counts[at.FREE_BLOCKS]
         steps, num_done = counts[at.STEPS], 0
-        if counts[at.PARTIAL] == at.NONE and (blocked or waiting_blocks == 0):
+        only_decodes = counts[at.BATCH] > 0 and counts[at.PARTIAL] == at.NONE
+        if only_decodes and (blocked or waiting_blocks == 0):
             # A request that does not fit waits until a sequence ends; FCFS makes later ones wait too.
-            if counts[at.BATCH] > 0:
-                wanted = _affordable(state, counts[at.NEXT_END] - counts[at.STEPS])
-                now_ms = _decode_ahead(state, speed, now_ms, np.inf if blocked else until_ms, wanted)
+            wanted = _affordable(state, counts[at.NEXT_END] - counts[at.STEPS])
+            now_ms = _decode_ahead(state, speed, now_ms, np.inf if blocked else until_ms, wanted)
         if counts[at.STEPS] == steps:
             duration_ms, num_done = _iterate(state, trace, speed)
             now_ms += duration_ms
@@ -307,13 +307,24 @@ def _decide(state: State, trace: EngineArrivals, speed: Speed) -> tuple[float, i
 
 
 @TWIN.inlined
-def _waits_or_none(state: State, trace: EngineArrivals) -> tuple[bool, bool]:
-    """(no request waits that a batch which only decodes could admit, not even after arrivals)."""
+def _skip_decodes(
+    state: State, trace: EngineArrivals, speed: Speed, now_ms: float, until_ms: float
+) -> tuple[float, int]:
+    """Run iterations that only decode while the next to decide does so too: (clock, decided steps left).
+
+    `now_ms` is the end of the one that was decided. 0 steps: nothing was done; 1: the last one has still
+    to be decided.
+    """
     counts = state.counts
     waiting_blocks = _waiting_blocks(state, trace)
     most = min(state.limits[at.MAX_SEQS], state.limits[at.MAX_TOKENS])
     blocked = counts[at.BATCH] == most or waiting_blocks > counts[at.FREE_BLOCKS]
-    return bool(blocked or waiting_blocks == 0), bool(blocked)
+    if counts[at.BATCH] == 0 or counts[at.PARTIAL] != at.NONE or (waiting_blocks > 0 and not blocked):
+        return now_ms, 0
+    wanted = _affordable(state, counts[at.NEXT_END] - counts[at.STEPS] - 1)
+    if wanted > 1:
+        now_ms = _decode_ahead(state, speed, now_ms, np.inf if blocked else until_ms, wanted - 1)
+    return now_ms, min(wanted, 1)
 
 
 @TWIN.inlined
@@ -343,15 +354,10 @@ def _run_ahead(state: State, trace: EngineArrivals, speed: Speed) -> None:
                 now_ms = until_ms
                 continue
             decided_ms, num_done, plain = _decide(state, trace, speed)
-        elif plain and counts[at.BATCH] > 0 and counts[at.PARTIAL] == at.NONE:
-            nothing_to_admit, blocked = _waits_or_none(state, trace)
-            wanted = _affordable(state, counts[at.NEXT_END] - counts[at.STEPS] - 1)
-            if nothing_to_admit and wanted > 0:
-                now_ms += decided_ms
-                if wanted > 1:
-                    ahead_until_ms = np.inf if blocked else until_ms
-                    now_ms = _decode_ahead(state, speed, now_ms, ahead_until_ms, wanted - 1)
-                # The last of them is decided and has not begun.
+        elif plain:
+            ahead_ms, left = _skip_decodes(state, trace, speed, now_ms + decided_ms, until_ms)
+            if left > 0:
+                now_ms = ahead_ms
                 decided_ms, num_done, plain = _decide(state, trace, speed)
                 continue
         step, ends_ms = counts[at.STEPS], now_ms + decided_ms
