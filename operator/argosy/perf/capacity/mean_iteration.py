@@ -202,6 +202,9 @@ class MeanIteration:
         rho = np.minimum(arrivals * lengths.mean_computed / room, 1 - 1e-9)
         residual = mean + work / (1 - (together * marginal) ** 2)
         wait = residual * (1 + (1 - together) * rho / (1 - rho))
+        if self.limits.batches_in_flight > 1:
+            # The iteration after the running one is decided already, wherever there is something to decode.
+            wait = wait + 2 * mean
         own, ending = self._own_ms((batch, attention), last, joined)
         return wait + _mean(lengths.weights, own), _mean(lengths.weights, ending), marginal
 
