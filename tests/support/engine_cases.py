@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -33,8 +35,16 @@ def bent_table(seed: int) -> StepTable:
     )
 
 
+def host_beside(source: StepTimeSource, host_ms: float) -> StepTimeSource:
+    """The host's work done while the GPU computes: more than the GPU's at some contexts only."""
+    times = source.step_times(64, 16)
+    return replace(times, host_ms=host_ms, host_ms_per_sequence=0.2)
+
+
 sources_: st.SearchStrategy[StepTimeSource] = st.one_of(
-    st.just(CLOSED_FORM), st.integers(0, 2**32 - 1).map(bent_table)
+    st.just(CLOSED_FORM),
+    st.integers(0, 2**32 - 1).map(bent_table),
+    st.builds(host_beside, st.integers(0, 2**32 - 1).map(bent_table), st.sampled_from([4.0, 7.0, 9.0, 30.0])),
 )
 
 
@@ -49,6 +59,7 @@ def tight_limits_(draw: st.DrawFn) -> EngineLimits:
         kv_blocks=draw(st.sampled_from([70, 100, 130, 300])) // block_size,
         block_size=block_size,
         max_model_len=draw(st.sampled_from([130, 50])),
+        batches_in_flight=draw(st.sampled_from([2, 1])),
     )
 
 

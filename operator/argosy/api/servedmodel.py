@@ -20,6 +20,7 @@ from argosy.api.engine.reserved import args_rules
 from argosy.api.engine.vllm_flags import args_fault
 from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import Amount, AsSet, Count, KeyedBy, ObjectName, ServedName, Value, refusal
+from argosy.engine_version import LONGEST, PATTERN
 from argosy.keys import ModelKey
 
 DRAIN_SECONDS = 300
@@ -51,6 +52,17 @@ class Engine(EnginePod):
 
     image: str = Field(
         "vllm/vllm-openai:v0.24.0", min_length=1, max_length=512, description="Container image of the engine."
+    )
+    version: str | None = Field(
+        None,
+        min_length=1,
+        max_length=LONGEST,
+        pattern=PATTERN,
+        description=(
+            "Version of vLLM in the image, such as 0.15.1: which host overhead plans assume and which flags"
+            " args may hold. Absent: what the image's tag names, else the newest version known. Set it where"
+            " the tag does not name it (a digest, latest, a tag of your own). A change restarts no engine."
+        ),
     )
     port: int = Field(8000, ge=1, le=65535, description="TCP port that the engine serves on.")
     max_num_seqs: int = Field(
@@ -129,7 +141,7 @@ class Engine(EnginePod):
     @model_validator(mode="after")
     def _args_are_vllms(self) -> Self:
         """Only here, as CEL cannot hold the table: the API server takes what is refused by it."""
-        if (fault := args_fault(self.args, self.image)) is not None:
+        if (fault := args_fault(self.args, self.image, self.version)) is not None:
             raise refusal(fault, "args")
         return self
 

@@ -3,9 +3,12 @@
 `twin` has the same simulations compiled, under the same names; so it is imported by its own.
 """
 
+from argosy.engine.batches import EngineCounters, Step, StepEvents
 from argosy.engine.coefficients import StepCoefficients
+from argosy.engine.host import OverlappedHost
+from argosy.engine.in_flight import InFlight, NotAsynchronous, SchedulingSettings, batches_in_flight
 from argosy.engine.request import Admitted, EngineLimits, EngineRequest, RejectedRequest, RejectionReason
-from argosy.engine.scheduler import EngineCounters, Scheduler, Step, StepEvents
+from argosy.engine.scheduler import Scheduler
 from argosy.engine.simulate import (
     ClosedLoop,
     ClosedLoopTimes,
@@ -24,11 +27,15 @@ __all__ = [
     "EngineCounters",
     "EngineLimits",
     "EngineRequest",
+    "InFlight",
+    "NotAsynchronous",
+    "OverlappedHost",
     "RejectedRequest",
     "RejectionReason",
     "RequestTimes",
     "Requests",
     "Scheduler",
+    "SchedulingSettings",
     "Step",
     "StepCoefficients",
     "StepEvents",
@@ -36,6 +43,7 @@ __all__ = [
     "StepTable",
     "StepTimeSource",
     "StepTimes",
+    "batches_in_flight",
     "simulate",
     "simulate_loop",
     "step_lookup",

@@ -19,8 +19,11 @@ class EngineLimits:
     max_num_batched_tokens: tokens computed in one iteration
     kv_blocks:              KV blocks in all, each of `block_size` tokens
     max_model_len:          prompt and output together, tokens
+    batches_in_flight:      1: a batch is decided when the one before it has ended; 2: when the one
+                            before it begins (`--async-scheduling`; `in_flight` has the rules)
 
-    Raises ValueError for a limit below 1, and for a token budget that a full batch exceeds.
+    Raises ValueError for a limit below 1, for a token budget that a full batch exceeds, and for more
+    batches in flight than 2.
     """
 
     max_num_seqs: int
@@ -28,6 +31,7 @@ class EngineLimits:
     kv_blocks: int
     block_size: int
     max_model_len: int
+    batches_in_flight: int = 1
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -38,6 +42,11 @@ class EngineLimits:
             raise ValueError(
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least "
                 f"max_num_seqs ({self.max_num_seqs})"
+            )
+        if self.batches_in_flight > 2:
+            raise ValueError(
+                f"batches_in_flight ({self.batches_in_flight}) must be 1 or 2: the batches that fill a "
+                "pipeline are part of its step times (`in_flight.InFlight.of_engine`)"
             )
 
     @property

@@ -18,6 +18,16 @@ generated so far count as its prompt. An iteration that preempts admits no reque
 request is admitted only when all it has to compute fits into free blocks (vLLM's
 `scheduler_reserve_full_isl`, on by default); nothing is reserved for its output.
 
+Batches in flight. With one, a batch is decided when the one before it has ended. With two
+(asynchronous scheduling: `EngineCore.step_with_batch_queue` and `AsyncScheduler` of vLLM 0.14 to
+0.32), `start_step` begins the batch that was decided earlier and decides the next one, which
+therefore knows the arrivals and the completions up to that moment only. A sequence whose last token
+is being computed is not in the next batch, but holds its slot and blocks until `finish_step`; it may
+be preempted meanwhile and still gets its token. A decision that finds nothing to compute takes no
+time: the next one follows at the end of the running iteration, and on an idle engine at once. A
+sequence that ends by a stop token is computed once more by vLLM, which learns of the end too late;
+here every output's length is known beforehand.
+
 Cost. Every decoding sequence advances by one token per iteration, so the batch is kept as
 aggregates: B, K (KV tokens), the number of sequences per position within a block, and which
 ends after which iteration. An iteration costs O(admissions + completions), apart from the
@@ -27,84 +37,12 @@ copy of the ids that got a token.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import NamedTuple
 
+from argosy.engine.batches import Batch, EngineCounters, Sequence, Step, StepEvents
 from argosy.engine.request import ADMITTED, Admitted, EngineLimits, EngineRequest, RejectedRequest, admit
 from argosy.engine.step_lookup import step_lookup
 from argosy.engine.step_times import StepTimeSource
 from argosy.errors import InvariantError
-
-
-class Step(NamedTuple):
-    """An iteration that has begun.
-
-    `admitted` are the requests that run for the first time; one that comes back after a
-    preemption is not named again.
-    """
-
-    duration_ms: float
-    num_decodes: int
-    prefill_tokens: int
-    admitted: tuple[int, ...]
-
-
-class StepEvents(NamedTuple):
-    """What an iteration brought, as request ids.
-
-    token_ids:       each got one token; `first_token_ids` and `finished` are among them
-    first_token_ids: the token was their first
-    finished:        the token was their last
-    preempted:       lost their KV blocks when the iteration began; they wait again
-    prompt_tokens:   prompts whose first token came, tokens (as vLLM counts them: when they
-                     are complete, cached ones included, recomputation never)
-    """
-
-    token_ids: tuple[int, ...]
-    first_token_ids: tuple[int, ...]
-    finished: tuple[int, ...]
-    preempted: tuple[int, ...]
-    prompt_tokens: int
-
-
-@dataclass(slots=True)
-class EngineCounters:
-    """Totals since the engine's start, named as in vLLM's metrics.
-
-    `iteration_tokens` is the sum of vLLM's histogram `iteration_tokens_total`: prompts
-    completed plus tokens generated. `computed_prompt_tokens` is what the iterations really
-    computed in chunks: no cached tokens, but recomputation too.
-    """
-
-    iterations: int = 0
-    iteration_tokens: int = 0
-    prompt_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    computed_prompt_tokens: int = 0
-    generation_tokens: int = 0
-    preemptions: int = 0
-    finished: int = 0
-
-
-class _Sequence:
-    """A request's state.
-
-    While it waits or prefills: `computed` of `target` tokens are in KV, in `blocks` blocks.
-    While it decodes only `origin` and `end` count, both in decode steps of the engine: it has
-    origin + decode_steps tokens in KV and gets its last token in step `end`.
-    """
-
-    __slots__ = ("blocks", "computed", "end", "generated", "has_run", "origin", "request", "target")
-
-    def __init__(self, request: EngineRequest) -> None:
-        self.request = request
-        self.has_run = False
-        self.generated = 0
-        self.computed = 0
-        self.target = request.prompt_tokens
-        self.blocks = 0
-        self.origin = 0
-        self.end = 0
 
 
 class Scheduler:
@@ -114,25 +52,30 @@ class Scheduler:
         self.limits = limits
         self._step_times = step_lookup(source, limits)
         self.counters = EngineCounters()
-        self._waiting: deque[_Sequence] = deque()
-        self._prefilling: list[_Sequence] = []
-        # By id, in the order of admission (a prefill ends before the next one is cut).
-        self._decoding: dict[int, _Sequence] = {}
+        self._waiting: deque[Sequence] = deque()
+        self._prefilling: list[Sequence] = []
+        # By id, in the order of `age` (a prefill ends before the next one is cut).
+        self._decoding: dict[int, Sequence] = {}
+        # Their last token is being computed, by id.
+        self._ending: dict[int, Sequence] = {}
         self._ends: dict[int, list[int]] = {}
         self._num_at_origin = [0] * limits.block_size
         self._decode_steps = 0
         self._kv_tokens = 0
         self._free_blocks = limits.kv_blocks
         self._ids: set[int] = set()
+        self._age = 0
+        # Preempted by decisions whose batch has not been made yet.
         self._preempted: list[int] = []
-        self._in_step = False
+        self._running: Batch | None = None
+        self._decided: Batch | None = None
 
     # What vLLM exposes as gauges.
 
     @property
     def num_running(self) -> int:
         """Sequences that hold a slot."""
-        return len(self._decoding) + len(self._prefilling)
+        return len(self._decoding) + len(self._prefilling) + len(self._ending)
 
     @property
     def num_waiting(self) -> int:
@@ -149,11 +92,6 @@ class Scheduler:
         """KV blocks that no sequence holds."""
         return self._free_blocks
 
-    @property
-    def num_kv_tokens(self) -> int:
-        """Tokens in the KV cache of the decoding sequences."""
-        return self._kv_tokens
-
     # Requests in and out.
 
     def add(self, request: EngineRequest) -> Admitted | RejectedRequest:
@@ -167,7 +105,7 @@ class Scheduler:
         if request.id in self._ids:
             raise InvariantError(f"request {request.id} is already in the engine")
         self._ids.add(request.id)
-        self._waiting.append(_Sequence(request))
+        self._waiting.append(Sequence(request))
         return ADMITTED
 
     def abort(self, request_id: int) -> bool:
@@ -178,9 +116,15 @@ class Scheduler:
         if request_id not in self._ids:
             return False
         self._ids.remove(request_id)
+        for batch in (self._running, self._decided):
+            if batch is not None:
+                batch.aborted.add(request_id)
         decoding = self._decoding.get(request_id)
         if decoding is not None:
             self._leave_decoding(decoding)
+            self._free_blocks += decoding.blocks
+            return True
+        if self._end_early(request_id):
             return True
         for queue in (self._prefilling, self._waiting):
             for sequence in queue:
@@ -193,64 +137,108 @@ class Scheduler:
     # One iteration.
 
     def start_step(self) -> Step | None:
-        """Decide the next iteration and take its KV blocks; None where there is nothing to do.
+        """Begin the next iteration, and decide the one after it where two batches are in flight.
 
-        Raises InvariantError inside a step, and where requests wait although nothing can be computed.
+        None where there is nothing to do. Raises InvariantError inside a step, and where requests wait
+        although nothing can be computed.
         """
-        if self._in_step:
+        if self._running is not None:
             raise InvariantError("the engine is already in a step")
-        if not self._ids:
+        admitted: list[int] = []
+        batch = self._decided or self._decide(admitted)
+        if batch is None:
+            if self._ids:
+                raise InvariantError("requests wait, but the engine can compute nothing")
             return None
-        self._preempted = []
-        self._take_decode_blocks()
-        num_decodes, kv_tokens = len(self._decoding), self.num_kv_tokens
-        # From here on the decoding sequences count as one token further.
-        self._decode_steps += 1
-        self._kv_tokens += num_decodes
-        chunks, admitted = self._schedule_prefill(self.limits.max_num_batched_tokens - num_decodes)
-        if not num_decodes and not chunks:
-            raise InvariantError("requests wait, but the engine can compute nothing")
-        self._in_step = True
-        prefill_tokens = 0
-        for tokens, _ in chunks:
-            prefill_tokens += tokens
-        self.counters.computed_prompt_tokens += prefill_tokens
-        duration = self._step_times.step_ms(num_decodes, kv_tokens, chunks)
-        return Step(duration, num_decodes, prefill_tokens, tuple(admitted))
+        self._running = batch
+        self._decided = self._decide(admitted) if self.limits.batches_in_flight > 1 else None
+        return Step(
+            batch.duration_ms, batch.num_decodes, batch.kv_tokens, batch.prefill_tokens, tuple(admitted)
+        )
 
     def finish_step(self) -> StepEvents:
         """End the iteration: which requests got a token, and which are done.
 
         Raises InvariantError outside a step.
         """
-        if not self._in_step:
+        batch = self._running
+        if batch is None:
             raise InvariantError("the engine is in no step")
-        self._in_step = False
-        token_ids = list(self._decoding)
-        finished = list(self._ends.get(self._decode_steps, ()))
+        self._running = None
+        aborted, token_ids, first_tokens = batch.aborted, batch.token_ids, batch.first_tokens
+        if aborted:
+            token_ids = [each for each in token_ids if each not in aborted]
+            first_tokens = [each for each in first_tokens if each.id not in aborted]
+        finished = [each.request.id for each in batch.ending if each.request.id not in aborted]
         for request_id in finished:
-            self._leave_decoding(self._decoding[request_id])
             self._ids.remove(request_id)
-        first_token_ids, prompt_tokens = self._finish_prefill(token_ids, finished)
+        for sequence in batch.ending:
+            self._release(sequence)
+        prompt_tokens = sum(request.prompt_tokens for request in first_tokens)
         counters = self.counters
         counters.iterations += 1
         counters.iteration_tokens += prompt_tokens + len(token_ids)
         counters.prompt_tokens += prompt_tokens
+        for request in first_tokens:
+            counters.cached_prompt_tokens += min(request.cached_tokens, request.prompt_tokens - 1)
         counters.generation_tokens += len(token_ids)
         counters.finished += len(finished)
-        return StepEvents(
-            tuple(token_ids), tuple(first_token_ids), tuple(finished), tuple(self._preempted), prompt_tokens
+        first_token_ids = tuple(request.id for request in first_tokens)
+        return StepEvents(tuple(token_ids), first_token_ids, tuple(finished), batch.preempted, prompt_tokens)
+
+    def _decide(self, admitted: list[int]) -> Batch | None:
+        """The next batch; None where nothing can be computed. Adds to `admitted`.
+
+        Afterwards the engine counts as if the batch were computed, but for what its last tokens hold.
+        """
+        if not self._ids:
+            return None
+        num_preempted = len(self._preempted)
+        self._take_decode_blocks()
+        num_decodes, kv_tokens = len(self._decoding), self._kv_tokens
+        may_admit = len(self._preempted) == num_preempted
+        chunks = self._schedule_prefill(self.limits.max_num_batched_tokens - num_decodes, may_admit, admitted)
+        if not num_decodes and not chunks:
+            return None
+        # From here on the decoding sequences count as one token further.
+        self._decode_steps += 1
+        self._kv_tokens += num_decodes
+        duration = self._step_times.step_ms(num_decodes, kv_tokens, chunks)
+        token_ids, ending = list(self._decoding), []
+        for request_id in tuple(self._ends.get(self._decode_steps, ())):
+            ending.append(self._decoding[request_id])
+            self._leave_decoding(ending[-1])
+        first_tokens = self._complete_prefills(token_ids, ending)
+        for sequence in ending:
+            self._ending[sequence.request.id] = sequence
+        prefill_tokens = 0
+        for tokens, _ in chunks:
+            prefill_tokens += tokens
+        self.counters.computed_prompt_tokens += prefill_tokens
+        preempted, self._preempted = tuple(self._preempted), []
+        return Batch(
+            duration,
+            num_decodes,
+            kv_tokens,
+            prefill_tokens,
+            token_ids,
+            first_tokens,
+            ending,
+            preempted,
+            set(),
         )
 
     def decode_ahead(self, now_ms: float, until_ms: float) -> float:
         """Whole iterations at once, for a virtual clock: what the clock shows after them.
 
-        Runs iterations that only decode and in which no request ends, is preempted or could be
-        admitted, as long as they begin before `until_ms` (the next arrival). Leaves the engine
-        exactly as plain steps would, to the last bit of the clock.
+        Runs iterations that only decode, and decides only such in which no request ends, is preempted
+        or could be admitted, as long as they begin before `until_ms` (the next arrival). Leaves the
+        engine exactly as plain steps would, to the last bit of the clock.
         """
-        limits, num_decodes = self.limits, len(self._decoding)
-        if self._in_step or self._prefilling or not num_decodes or self._could_admit():
+        limits, num_decodes, decided = self.limits, len(self._decoding), self._decided
+        if self._running is not None or self._prefilling or not num_decodes or self._could_admit():
+            return now_ms
+        if limits.batches_in_flight > 1 and (decided is None or not decided.only_decodes):
             return now_ms
         duration_ms = self._step_times.decode_ms(num_decodes)
         num_at_origin, ends, block_size = self._num_at_origin, self._ends, limits.block_size
@@ -260,7 +248,12 @@ class Scheduler:
             if needed > free_blocks:
                 break
             free_blocks -= needed
-            now_ms += duration_ms(kv_tokens)
+            next_ms = duration_ms(kv_tokens)
+            if decided is None:
+                now_ms += next_ms
+            else:
+                now_ms += decided.duration_ms
+                decided.duration_ms, decided.kv_tokens = next_ms, kv_tokens
             kv_tokens += num_decodes
             steps += 1
         num_steps = steps - self._decode_steps
@@ -276,37 +269,61 @@ class Scheduler:
         """One more block for each sequence at the end of its last; preempt until there are enough."""
         at_edge = -self._decode_steps % self.limits.block_size
         while self._num_at_origin[at_edge] > self._free_blocks:
-            last = self._prefilling[-1] if self._prefilling else next(reversed(self._decoding.values()))
-            self._preempt(last)
+            self._preempt(self._prefilling[-1] if self._prefilling else self._youngest())
         self._free_blocks -= self._num_at_origin[at_edge]
 
-    def _preempt(self, sequence: _Sequence) -> None:
+    def _youngest(self) -> Sequence:
+        """Of those whose prompts are computed; there is one."""
+        youngest = next(reversed(self._decoding.values()))
+        for sequence in self._ending.values():
+            if sequence.age > youngest.age:
+                youngest = sequence
+        return youngest
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._preempted.append(sequence.request.id)
+        self.counters.preemptions += 1
+        if self._end_early(sequence.request.id):
+            # Its last token comes before the next decision, so it need not queue for that.
+            return
         if sequence.request.id in self._decoding:
             sequence.generated = sequence.request.output_tokens - (sequence.end - self._decode_steps)
             self._leave_decoding(sequence)
         else:
             self._prefilling.remove(sequence)
-            self._free_blocks += sequence.blocks
+        self._free_blocks += sequence.blocks
         sequence.target = sequence.request.prompt_tokens + sequence.generated
         sequence.computed = sequence.blocks = 0
         self._waiting.appendleft(sequence)
-        self._preempted.append(sequence.request.id)
-        self.counters.preemptions += 1
 
-    def _schedule_prefill(self, budget: int) -> tuple[list[tuple[int, int]], list[int]]:
-        """Chunks as (tokens, prefix), and the requests that run for the first time."""
+    def _end_early(self, request_id: int) -> bool:
+        """Free slot and blocks of the sequence if its last token is being computed; whether it is."""
+        sequence = self._ending.get(request_id)
+        if sequence is None:
+            return False
+        self._release(sequence)
+        return True
+
+    def _release(self, sequence: Sequence) -> None:
+        """Free the slot and the blocks of a sequence that ends, unless it has lost them."""
+        if self._ending.get(sequence.request.id) is sequence:
+            del self._ending[sequence.request.id]
+            self._free_blocks += sequence.blocks
+
+    def _schedule_prefill(self, budget: int, may_admit: bool, admitted: list[int]) -> list[tuple[int, int]]:
+        """Chunks as (tokens, prefix); the requests that run for the first time are added to `admitted`."""
         chunks: list[tuple[int, int]] = []
-        admitted: list[int] = []
         if self._prefilling and budget > 0:
             partial = self._prefilling[0]
             if self._num_new_blocks(partial, budget) > self._free_blocks:
                 # It was admitted last, so it is the one to go.
                 self._preempt(partial)
+                may_admit = False
             else:
                 chunks.append(self._compute(partial, budget))
                 budget -= chunks[0][0]
         waiting, limits = self._waiting, self.limits
-        while waiting and budget > 0 and not self._preempted and self.num_running < limits.max_num_seqs:
+        while waiting and budget > 0 and may_admit and self.num_running < limits.max_num_seqs:
             sequence = waiting[0]
             if not self._has_room_for(sequence):
                 break
@@ -318,7 +335,7 @@ class Scheduler:
             if not sequence.has_run:
                 sequence.has_run = True
                 admitted.append(sequence.request.id)
-        return chunks, admitted
+        return chunks
 
     def _could_admit(self) -> bool:
         """Whether a batch that only decodes leaves slot, budget and blocks for the first waiting request.
@@ -330,14 +347,14 @@ class Scheduler:
             return False
         return self._has_room_for(self._waiting[0])
 
-    def _has_room_for(self, sequence: _Sequence) -> bool:
+    def _has_room_for(self, sequence: Sequence) -> bool:
         return -(-sequence.target // self.limits.block_size) <= self._free_blocks
 
-    def _num_new_blocks(self, sequence: _Sequence, budget: int) -> int:
+    def _num_new_blocks(self, sequence: Sequence, budget: int) -> int:
         reached = min(sequence.target, sequence.computed + budget)
         return -(-reached // self.limits.block_size) - sequence.blocks
 
-    def _compute(self, sequence: _Sequence, budget: int) -> tuple[int, int]:
+    def _compute(self, sequence: Sequence, budget: int) -> tuple[int, int]:
         """Take blocks for the next chunk and count it as computed: (tokens, prefix)."""
         blocks = self._num_new_blocks(sequence, budget)
         sequence.blocks += blocks
@@ -346,11 +363,13 @@ class Scheduler:
         sequence.computed = min(sequence.target, prefix + budget)
         return sequence.computed - prefix, prefix
 
-    def _finish_prefill(self, token_ids: list[int], finished: list[int]) -> tuple[list[int], int]:
-        """Sequences whose prompt is computed get a token; returns (first tokens, prompt tokens)."""
-        first_token_ids: list[int] = []
-        prompt_tokens = 0
-        partial: list[_Sequence] = []
+    def _complete_prefills(self, token_ids: list[int], ending: list[Sequence]) -> list[EngineRequest]:
+        """Sequences whose prompt is computed get a token; returns whose token is the first.
+
+        Adds to the ids that get a token, and to the sequences for which it is the last.
+        """
+        first_tokens: list[EngineRequest] = []
+        partial: list[Sequence] = []
         for sequence in self._prefilling:
             if sequence.computed < sequence.target:
                 partial.append(sequence)
@@ -358,20 +377,18 @@ class Scheduler:
             request = sequence.request
             token_ids.append(request.id)
             sequence.generated += 1
+            self._age += 1
+            sequence.age = self._age
             if sequence.generated == 1:
-                first_token_ids.append(request.id)
-                prompt_tokens += request.prompt_tokens
-                self.counters.cached_prompt_tokens += min(request.cached_tokens, request.prompt_tokens - 1)
+                first_tokens.append(request)
             if sequence.generated == request.output_tokens:
-                finished.append(request.id)
-                self._ids.remove(request.id)
-                self._free_blocks += sequence.blocks
+                ending.append(sequence)
             else:
                 self._enter_decoding(sequence)
         self._prefilling = partial
-        return first_token_ids, prompt_tokens
+        return first_tokens
 
-    def _enter_decoding(self, sequence: _Sequence) -> None:
+    def _enter_decoding(self, sequence: Sequence) -> None:
         request = sequence.request
         sequence.origin = sequence.computed - self._decode_steps
         sequence.end = self._decode_steps + request.output_tokens - sequence.generated
@@ -380,15 +397,15 @@ class Scheduler:
         self._num_at_origin[sequence.origin % self.limits.block_size] += 1
         self._kv_tokens += sequence.computed
 
-    def _leave_decoding(self, sequence: _Sequence) -> None:
-        """Take it out of every aggregate and free its blocks."""
+    def _leave_decoding(self, sequence: Sequence) -> None:
+        """Take it out of every aggregate; it still holds its `blocks`."""
         del self._decoding[sequence.request.id]
-        ending = self._ends[sequence.end]
-        ending.remove(sequence.request.id)
-        if not ending:
+        ends = self._ends[sequence.end]
+        ends.remove(sequence.request.id)
+        if not ends:
             del self._ends[sequence.end]
         block_size = self.limits.block_size
         self._num_at_origin[sequence.origin % block_size] -= 1
         tokens = sequence.origin + self._decode_steps
         self._kv_tokens -= tokens
-        self._free_blocks += -(-tokens // block_size)
+        sequence.blocks = -(-tokens // block_size)

@@ -28,6 +28,7 @@ class StepLookup:
         self._chunk_ms_per_token: list[list[float]] = times.chunk_ms_per_token.tolist()
         self._chunk_ms = times.chunk_ms
         self._s, self._c0, self._cb = times.s, times.c0, times.cb
+        self._host_ms, self._host_ms_per_sequence = times.host_ms, times.host_ms_per_sequence
 
     def step_ms(self, num_decodes: int, kv_tokens: int, chunks: Iterable[tuple[int, int]] = ()) -> float:
         """Milliseconds of an iteration that computes at least one token.
@@ -49,7 +50,9 @@ class StepLookup:
             attention += tokens * self._per_token(tokens, prefix)
         if num_tokens > num_decodes:
             attention += self._chunk_ms
-        return self._s * (self._matrix[num_tokens] + attention) + self._c0 + self._cb * num_decodes
+        gpu = self._s * (self._matrix[num_tokens] + attention)
+        host = self._host_ms + self._host_ms_per_sequence * num_decodes
+        return (gpu if gpu > host else host) + self._c0 + self._cb * num_decodes
 
     def decode_ms(self, num_decodes: int) -> Callable[[int], float]:
         """`step_ms` of iterations that only decode one batch, as a function of its KV tokens.
@@ -59,12 +62,13 @@ class StepLookup:
         """
         knots, row, slopes = self._knots, self._decode[num_decodes], self._slopes[num_decodes]
         matrix, s, c0, overhead = self._matrix[num_decodes], self._s, self._c0, self._cb * num_decodes
-        last = len(knots) - 1
+        last, host = len(knots) - 1, self._host_ms + self._host_ms_per_sequence * num_decodes
 
         def at(kv_tokens: int) -> float:
             context = kv_tokens / num_decodes
             left = bisect_right(knots, context, 1, last) - 1
-            return s * (matrix + (row[left] + slopes[left] * (context - knots[left]))) + c0 + overhead
+            gpu = s * (matrix + (row[left] + slopes[left] * (context - knots[left])))
+            return (gpu if gpu > host else host) + c0 + overhead
 
         return at
 

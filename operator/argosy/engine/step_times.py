@@ -6,12 +6,16 @@ arrays are made from: the closed form (`coefficients`) and a table on knots (`St
 With B sequences decoding over K KV tokens in all, and prefill chunks of c_i tokens on
 prefixes of p_i tokens, n = B + sum c_i:
 
-    t = s * [matrix(n) + decode(B, K/B) + chunk_ms + sum_i c_i * chunk(c_i, p_i)] + c0 + cB*B    ms
+    gpu = s * [matrix(n) + decode(B, K/B) + chunk_ms + sum_i c_i * chunk(c_i, p_i)]              ms
+    t   = max(gpu, h0 + hB*B) + c0 + cB*B                                                        ms
 
+The host's work is in c0 and cB where the GPU waits for it, and in h0 and hB where it is done while
+the GPU computes (asynchronous scheduling): there it counts only where it takes longer.
 `matrix` is everything that is not attention, a function of the number of tokens alone (the
 source's mixed steps separate exactly so); `decode` is the attention of the decoding sequences
 at their mean context (0 where B = 0), piecewise linear in the context, so that iterations of
-one batch add up in closed form between two knots; `chunk` is the attention of a chunk per
+one batch add up in closed form between two knots, on either side of the point where the GPU
+takes as long as the host; `chunk` is the attention of a chunk per
 token, bilinear in chunk and prefix. Beyond the last knots all continue linearly:
 `perf` refuses questions outside the measured range.
 """
@@ -42,6 +46,9 @@ class StepTimes:
     prefix_knots:       shape (P,), P >= 2, ascending, tokens before the chunk
     chunk_ms_per_token: shape (C, P)
     s, c0, cb:          calibration: a factor, ms per iteration, ms per decoding sequence
+    host_ms, host_ms_per_sequence:
+                        h0 and hB, the host's work beside the GPU's: ms per iteration, ms per decoding
+                        sequence
 
     Raises InvariantError for arrays that are not finite or do not fit their knots: compiled code reads
     them without checks.
@@ -57,6 +64,8 @@ class StepTimes:
     s: float = 1.0
     c0: float = 0.0
     cb: float = 0.0
+    host_ms: float = 0.0
+    host_ms_per_sequence: float = 0.0
 
     def __post_init__(self) -> None:
         grid = {
@@ -71,6 +80,8 @@ class StepTimes:
                 raise InvariantError(f"{name} is not finite or has shape {values.shape} for knots of {shape}")
         if min(len(self.context_knots), len(self.chunk_knots), len(self.prefix_knots)) < 2:
             raise InvariantError("a line needs two knots")
+        if not (np.isfinite(self.host_ms) and np.isfinite(self.host_ms_per_sequence)):
+            raise InvariantError("the host's work beside the GPU's is not finite")
 
     @property
     def decode_slopes(self) -> Floats:
@@ -245,7 +256,8 @@ def step_ms(
     attention = _decode_attention(times, batch, kv) + _chunk_attention(times, chunk_tokens, prefixes)
     at = np.arange(len(times.matrix_ms), dtype=float)
     matrix = np.interp(tokens, at, times.matrix_ms)
-    duration: Floats = times.s * (matrix + attention) + times.c0 + times.cb * batch
+    host = times.host_ms + times.host_ms_per_sequence * batch
+    duration: Floats = np.maximum(times.s * (matrix + attention), host) + times.c0 + times.cb * batch
     return duration
 
 

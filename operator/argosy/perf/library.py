@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from argosy.engine.step_times import StepTable
 from argosy.perf.catalogue import Gpu, find_gpu, gpus
 from argosy.perf.catalogue.links import gpu_links
-from argosy.perf.profile import HOST_OVERHEAD, Calibration, Origin, Profile, ProfileKey, Shape
+from argosy.perf.front_end import front_end_of
+from argosy.perf.host import Host, host_of_version
+from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.profiles.reshape import (
     MeasuredWidths,
@@ -55,6 +57,7 @@ class WantedProfile:
     dtype: Dtype
     kv_dtype: Dtype
     shape: Shape
+    host: Host = field(default_factory=lambda: host_of_version(None))
 
     @property
     def is_declared(self) -> bool:
@@ -114,7 +117,7 @@ class ProfileLibrary:
         """The profile that an engine takes, host overhead included; the reason where there is none."""
         own = self._users.get(wanted.key)
         if own is not None:
-            return self._with_host(own, wanted.key)
+            return self._with_host(own, wanted)
         stage = wanted.stage
         refused = impossible_shape(wanted.architecture, stage.shape.tensor_parallel)
         if refused is not None:
@@ -125,7 +128,7 @@ class ProfileLibrary:
             return silicon
         source, kv_measured = silicon
         stages, link = wanted.shape.pipeline_parallel, gpu_links(wanted.gpu).of_group(wanted.shape.gpus)
-        pipelined = pipeline_profile(self._with_host(source, wanted.key), wanted.architecture, stages, link)
+        pipelined = pipeline_profile(self._with_host(source, wanted), wanted.architecture, stages, link)
         if isinstance(pipelined, OutOfRange):
             return pipelined
         card = wanted.gpu.part_of or wanted.gpu.name
@@ -192,12 +195,16 @@ class ProfileLibrary:
                     return scaled_profile(table, pair, wanted.architecture, self._silicon), table.key
         return None, wanted.key
 
-    def _with_host(self, profile: Profile, key: ProfileKey) -> Profile:
-        """With the overhead that the engine was seen to have, else the usual one."""
-        seen = self._calibrations.get(key)
-        if seen is None and profile.origin is Origin.USER:
-            return profile
-        return replace(profile, step_times=(seen or HOST_OVERHEAD).applied_to(profile.step_times))
+    def _with_host(self, profile: Profile, wanted: WantedProfile) -> Profile:
+        """With the overhead that the engine was seen to have, else its version's."""
+        seen, host = self._calibrations.get(wanted.key), wanted.host
+        if profile.origin is Origin.USER:
+            own = profile.step_times
+            return profile if seen is None else replace(profile, step_times=seen.applied_to(own))
+        times = host.overhead.applied_to(profile.step_times, seen)
+        front = front_end_of(wanted.gpu.part_of or wanted.gpu.name)
+        source = f"{profile.source}; {host.words}; front end {front.milliseconds:g} ms, {front.source}"
+        return replace(profile, step_times=times, source=source, front_end_ms=front.milliseconds)
 
     def kv_measured(self, table: ProfileKey) -> Dtype:
         """The number type of the KV cache that a shipped table's kernels read."""

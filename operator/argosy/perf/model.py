@@ -20,6 +20,7 @@ from argosy.engine.step_times import StepTimeSource
 from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity, refused_slice
 from argosy.perf.catalogue import find_model, gpu_of
 from argosy.perf.footprint.memory import engine_limits, fits
+from argosy.perf.host import host_of
 from argosy.perf.library import ProfileLibrary, WantedProfile
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.adapters import AdaptedStepTimes, Adapters
@@ -29,7 +30,7 @@ from argosy.snapshot import Mix, Slo, SloTerm, Variant
 
 CachedCapacity = Mapping[str, float | str]
 # Part of every key: raise it when the scheduler or the search changes what a capacity is.
-_METHOD_VERSION = 2
+_METHOD_VERSION = 3
 
 
 class LibraryPerfModel:
@@ -97,7 +98,11 @@ class LibraryPerfModel:
         room = self.fits(variant)
         if not isinstance(room, Fits):
             return room
-        return EngineModel(engine_limits(variant.engine, room.kv_capacity_tokens), found.step_times)
+        limits = engine_limits(variant.engine, room.kv_capacity_tokens)
+        if found.origin is not Origin.USER:
+            # A user's profile was fitted as if batches were decided one by one: its lag is in its times.
+            limits = replace(limits, batches_in_flight=host_of(variant).batches_in_flight)
+        return EngineModel(limits, found.step_times, found.front_end_ms)
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
         """Requests/s of `mix` that one replica carries within `slo`, from the cache where known."""
@@ -152,13 +157,14 @@ def wanted_profile(variant: Variant) -> WantedProfile | OutOfRange:
         dtype=variant.engine.quantization or architecture.dtype,
         kv_dtype=variant.engine.kv_cache_dtype or architecture.kv_dtype,
         shape=Shape(variant.tensor_parallel, variant.pipeline_parallel),
+        host=host_of(variant),
     )
 
 
 def capacity_key(engine: EngineModel, mix: Mix, slo: Slo, settings: CapacitySettings) -> str:
     """A hash (64 hexadecimal digits) of all that a capacity depends on."""
     asked = [astuple(engine.limits), astuple(mix), astuple(slo), astuple(settings)]
-    question = [_METHOD_VERSION, engine.step_times.digest(), *asked]
+    question = [_METHOD_VERSION, engine.step_times.digest(), engine.front_end_ms, *asked]
     return hashlib.sha256(json.dumps(question).encode()).hexdigest()
 
 

@@ -78,6 +78,7 @@ class Profile:
 
     uncertainty: relative standard error (0-1) of a step time, as measured on what the profile
                  was not made from; `source` says in a sentence where the figures come from
+    front_end_ms: between a client and the engine, in TTFT and in no step time
     """
 
     key: ProfileKey
@@ -86,6 +87,7 @@ class Profile:
     valid: ValidRange
     uncertainty: float
     source: str
+    front_end_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

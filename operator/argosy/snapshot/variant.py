@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from packaging.version import Version
+
 from argosy.api.engine.pod import EnginePod, EnvVar
 from argosy.api.servedmodel import Engine
 from argosy.checks import positive
 from argosy.dtype import Dtype
+from argosy.engine_version import engine_version
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.snapshot.architecture import Architecture
@@ -114,6 +117,7 @@ class Gpu:
 class EngineSettings:
     """How one vLLM engine is started. Token counts are tokens, the utilisation is 0-1.
 
+    version: of vLLM in the image, where its user states it; `Variant.engine_version` reads it
     quantization, kv_cache_dtype: number types of weights and KV; None: the checkpoint's own
     max_loras, max_lora_rank:     adapters resident at once (0: LoRA is off), and their rank at most
     drain_seconds: how long a replica that is removed may take to finish its requests
@@ -124,6 +128,8 @@ class EngineSettings:
     """
 
     image: str = _DEFAULTS.image
+    # Not part of a variant's name: it decides what is expected of an engine, not how it is started.
+    version: str | None = field(default=_DEFAULTS.version, repr=False)
     port: int = _DEFAULTS.port
     max_num_seqs: int = _DEFAULTS.max_num_seqs
     max_num_batched_tokens: int = _DEFAULTS.max_num_batched_tokens
@@ -173,6 +179,11 @@ class Variant:
     def gpus(self) -> int:
         """GPUs of one replica."""
         return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def engine_version(self) -> Version | None:
+        """Of vLLM in its engines; None where neither `spec.engine.version` nor the image's tag tells."""
+        return engine_version(self.engine.image, self.engine.version)
 
     @property
     def name(self) -> str:

@@ -91,8 +91,7 @@ def summed_steps(run: twin.EngineRun) -> Counter[str]:
             continue
         totals["busy_ms"] += step.duration_ms
         totals["batch_ms"] += step.num_decodes * step.duration_ms
-        # Between start and finish the decoding sequences already count their next token.
-        totals["kv_token_ms"] += (engine.num_kv_tokens - step.num_decodes) * step.duration_ms
+        totals["kv_token_ms"] += step.kv_tokens * step.duration_ms
         now_ms += step.duration_ms
         engine.finish_step()
     counters = engine.counters

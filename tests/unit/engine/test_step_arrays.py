@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from argosy.engine import (
     EngineLimits,
+    OverlappedHost,
     Requests,
     RequestTimes,
     StepTable,
@@ -202,11 +203,64 @@ def test_a_table_that_measures_nothing_is_named(change: dict[str, Any], message:
         pytest.param({"decode_ms": np.ones((3, 1))}, id="a-knot-without-values"),
         pytest.param({"chunk_knots": np.array([0.0])}, id="values-without-a-knot"),
         pytest.param({"context_knots": np.zeros(1), "decode_ms": np.ones((3, 1))}, id="no-line"),
+        pytest.param({"host_ms": np.inf}, id="an-endless-host"),
+        pytest.param({"host_ms_per_sequence": np.nan}, id="a-host-without-a-number"),
     ],
 )
 def test_arrays_that_compiled_code_would_misread_are_our_bug(change: dict[str, Any]) -> None:
     with pytest.raises(InvariantError):
         replace(CLOSED_FORM.step_times(40, 8), **change)
+
+
+# The host beside the GPU.
+
+
+@pytest.mark.parametrize(
+    ("batch", "context", "expected_ms"),
+    [
+        # The GPU takes 5 + 1 + 0.01 * (context - 100) ms for one sequence, the host 7 + 0.5.
+        pytest.param(1, 100, 7.5 + 0.2, id="the-host-is-longer"),
+        pytest.param(1, 200, 7.5 + 0.2, id="still"),
+        pytest.param(1, 400, 8.0 + 0.2, id="the-gpu-is-longer"),
+        pytest.param(5, 200, 5.4 + 10.0 + 0.2, id="a-larger-batch"),
+    ],
+)
+def test_a_host_beside_the_gpu_counts_where_it_takes_longer(
+    batch: int, context: int, expected_ms: float
+) -> None:
+    source = OverlappedHost(replace(TABLE, c0=7.0, cb=0.5), rest_ms=0.2)
+    assert step_ms(source, batch, batch * context) == pytest.approx(expected_ms)
+    lookup = step_lookup(source, LIMITS)
+    assert lookup.step_ms(batch, batch * context) == pytest.approx(expected_ms)
+    assert lookup.decode_ms(batch)(batch * context) == pytest.approx(expected_ms)
+
+
+@pytest.mark.parametrize("slope", [0.01, -0.002], ids=["falls-behind", "overtakes"])
+@pytest.mark.parametrize("host_ms", [0.0, 6.6, 7.3, 7.31, 9.0])
+def test_many_iterations_add_up_on_both_sides_of_the_crossing(slope: float, host_ms: float) -> None:
+    """One request decodes 300 tokens, first slower than the host and then faster, or the other way."""
+    decode_ms = np.array([[2.0, 2.0 + 100 * slope, 2.0 + 300 * slope], [5.0, 10.0, 11.0]])
+    source = replace(
+        replace(TABLE, decode_ms=decode_ms).step_times(9000, 300), host_ms=host_ms, host_ms_per_sequence=0.1
+    )
+    requests = Requests(np.zeros(1), np.array([120]), np.array([300]))
+    expected_ms = sum(float(step_ms(source, 1, 120 + step)) for step in range(299))
+    for run in (simulate, twin.simulate):
+        times = run(requests, LIMITS, source)
+        assert times.e2e_ms[0] - times.ttft_ms[0] == pytest.approx(expected_ms, rel=1e-12)
+
+
+def test_a_calibration_of_an_overlapped_host_is_the_hosts_whole_work() -> None:
+    source = OverlappedHost(TABLE, rest_ms=0.2).with_calibration(2.0, 7.0, 0.5)
+    times = source.step_times(40, 8)
+    assert (times.s, times.c0, times.cb) == (2.0, 0.2, 0.0)
+    assert (times.host_ms, times.host_ms_per_sequence) == (7.0, 0.5)
+    digests = {source.digest(), OverlappedHost(TABLE, 0.2).digest(), OverlappedHost(TABLE, 0.3).digest()}
+    assert len(digests) == 3
+    with pytest.raises(SpecError, match="rest_ms"):
+        OverlappedHost(TABLE, np.nan)
+    with pytest.raises(SpecError, match="not kept apart"):
+        OverlappedHost(Stingy(), 0.2).with_calibration(1.0, 0.0, 0.0)
 
 
 class Stingy:

@@ -24,6 +24,7 @@ from argosy_sim.livefleet.vllm.args import VllmArgs, parse_args
 
 NO_FLAG = {
     "image": "the container's image",
+    "version": "of vLLM in the image: what is expected of an engine, not how it is started",
     "env": "the container's environment",
     "args": "words that follow the flags",
     "drain_seconds": "the pod's grace period",
@@ -73,6 +74,7 @@ POD: dict[str, Any] = {
 """That each of them changes the pod is shown in test_engine_pod.py."""
 OWN_ENGINE: dict[str, Any] = {
     "image": "i:2",
+    "version": "0.15.1",
     "port": 9000,
     "maxNumSeqs": 100,
     "maxNumBatchedTokens": 4096,
@@ -130,6 +132,7 @@ def test_every_field_of_a_served_models_engine_reaches_its_variants() -> None:
     [variant] = variants_of(World([], a_pool(), model).snapshot(), model)
     assert variant.engine == EngineSettings(
         image="i:2",
+        version="0.15.1",
         port=9000,
         max_num_seqs=100,
         max_num_batched_tokens=4096,

@@ -39,6 +39,11 @@ _OF_THE_OBJECT = {
         " spec.engine.image ({image}) names none of these versions, so whether engines start with it is not"
         " known; use an image whose name holds vllm, with a tag such as v{first}.0, or correct the argument."
     ),
+    "VersionContradicted": (
+        "The object is in use. spec.engine.version is {version}, and the tag of spec.engine.image ({image})"
+        " names {named}. Plans take its engines for vLLM {version}; correct spec.engine.version, or remove"
+        " it to use the tag's."
+    ),
 }
 
 _OF_REFERENCES = {

@@ -81,6 +81,7 @@ class Reason(StrEnum):
     GPU_MISMATCH = "GpuMismatch"
     INVALID_SPEC = "InvalidSpec"
     FLAG_UNJUDGED = "FlagUnjudged"
+    VERSION_CONTRADICTED = "VersionContradicted"
 
     RESOLVED_REFS = "ResolvedRefs"
     MODEL_NOT_FOUND = "ModelNotFound"

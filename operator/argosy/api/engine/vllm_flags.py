@@ -17,8 +17,8 @@ from importlib.resources import files
 
 from argosy.api.engine.reserved import RESERVED, refused_flag
 from argosy.api.engine_flags import flag_of
+from argosy.engine_version import engine_version
 
-_VERSION = re.compile(r"v?(\d+\.\d+)(?:[.\-+].*)?")
 _NUMBER = re.compile(r"-\d+(?:\.\d*)?|-\.\d+")
 _LEVEL = "-O"
 """vLLM reads `-O3` as `--optimization-level 3`."""
@@ -60,19 +60,16 @@ def flag_table() -> FlagTable:
     return FlagTable(tuple(document["versions"]), spans)
 
 
-def vllm_version(image: str) -> str | None:
-    """The version (major.minor) that the tag of a vLLM image names; None where it names none of the table.
-
-    Only where the image's name holds `vllm`: another image's tag is that image's own version.
-    """
-    name, _, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
-    found = _VERSION.fullmatch(tag) if "vllm" in name.lower() else None
-    return found[1] if found and found[1] in flag_table().versions else None
+def vllm_version(image: str, stated: str | None = None) -> str | None:
+    """The engine's version (major.minor), stated or the tag's; None where it is none of the table."""
+    found = engine_version(image, stated)
+    minor = "" if found is None else f"{found.major}.{found.minor}"
+    return minor if minor in flag_table().versions else None
 
 
-def args_fault(args: tuple[str, ...], image: str) -> str | None:
+def args_fault(args: tuple[str, ...], image: str, stated: str | None = None) -> str | None:
     """What is wrong with the first argument that vLLM or Argosy would not take; None where nothing is."""
-    version = vllm_version(image)
+    version = vllm_version(image, stated)
     known = flag_table().of(version)
     if args and not args[0].startswith("-"):
         return (
@@ -85,13 +82,14 @@ def args_fault(args: tuple[str, ...], image: str) -> str | None:
         if reserved is not None:
             return refused_flag(word, reserved)
         if not meant and version is not None:
-            return _unknown(word, version, image)
+            where = f"spec.engine.image is {image}" if stated is None else f"spec.engine.version is {stated}"
+            return _unknown(word, version, where)
     return _wide_type(args, known)
 
 
-def unjudged_args(args: tuple[str, ...], image: str) -> tuple[str, ...]:
+def unjudged_args(args: tuple[str, ...], image: str, stated: str | None = None) -> tuple[str, ...]:
     """Flags that no version of the table has, where the image's version is not known; else none."""
-    if vllm_version(image) is not None:
+    if vllm_version(image, stated) is not None:
         return ()
     known = flag_table().of(None)
     return tuple(word for word in _flags_in(args) if not _meant(flag_of(word), known))
@@ -115,11 +113,11 @@ def _meant(flag: str, known: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(each for each in known if each.startswith((flag, plain)) and len(plain) > len("--")))
 
 
-def _unknown(word: str, version: str, image: str) -> str:
+def _unknown(word: str, version: str, where: str) -> str:
     flag, table = flag_of(word), flag_table()
     elsewhere = f"; {table.span(flag)} has it" if flag in table.spans else ""
     return (
-        f"spec.engine.args: vLLM {version} (spec.engine.image is {image}) has no flag {word.split('=')[0]}"
+        f"spec.engine.args: vLLM {version} ({where}) has no flag {word.split('=')[0]}"
         f"{elsewhere}; correct or remove it"
     )
 

@@ -68,7 +68,7 @@ def calibration_key(variant: Variant) -> CalibrationKey | None:
     wanted = wanted_profile(variant)
     if isinstance(wanted, OutOfRange):
         return None
-    return CalibrationKey(wanted.key, engine_version(variant.engine.image))
+    return CalibrationKey(wanted.key, variant.engine.version or engine_version(variant.engine.image))
 
 
 def calibrated_variant(variant: Variant, perf: PerfModel) -> CalibratedVariant | None:

@@ -39,6 +39,7 @@ from argosy.control.status.verdict import (
     replicas_verdict,
     true,
 )
+from argosy.engine_version import contradicts
 from argosy.keys import DeploymentKey, ModelKey
 from argosy.perf.recalibration.recalibrate import Confidence, confidence
 from argosy.snapshot.cluster import PodState
@@ -81,9 +82,12 @@ def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> 
 
 
 def _accepted(item: ServedModel) -> Verdict:
-    """That it is in use, with a remark where flags of its engines cannot be judged."""
+    """That it is in use, with a remark where flags or the version of its engines are in doubt."""
     engine = item.spec.engine
-    if not (flags := unjudged_args(engine.args, engine.image)):
+    if (named := contradicts(engine.image, engine.version)) is not None:
+        parts = {"version": engine.version, "image": engine.image, "named": str(named)}
+        return true(ConditionType.ACCEPTED, Reason.VERSION_CONTRADICTED, **parts)
+    if not (flags := unjudged_args(engine.args, engine.image, engine.version)):
         return true(ConditionType.ACCEPTED, Reason.ACCEPTED)
     first, last = flag_table().versions[0], flag_table().versions[-1]
     return true(

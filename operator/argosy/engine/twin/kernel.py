@@ -29,13 +29,18 @@ from argosy.engine.twin.sequences import (
     finish_decodes,
     preempt_partial,
     preempt_youngest,
+    release_ended,
+    stamp_last,
+    stop_decodes,
 )
 from argosy.engine.twin.steps import (
     TWIN,
     chunk_attention_ms,
+    host_ms,
     iteration_ms,
     left_knot,
     speed_of,
+    steps_to_crossing,
     steps_until,
     sum_ms,
     weighed_ms,
@@ -102,7 +107,10 @@ def _compute(state: State, trace: EngineArrivals, budget: int, blocks: int) -> i
 
 @TWIN.inlined
 def _iterate(state: State, trace: EngineArrivals, speed: Speed) -> tuple[float, int]:
-    """One iteration with all that may happen in it: (milliseconds, prompts that are complete)."""
+    """Decide one iteration with all that may happen in it: (milliseconds, prompts that are complete).
+
+    0 ms where it computes nothing, which happens only with two batches in flight.
+    """
     counts, limits = state.counts, state.limits
     preempted = _take_decode_blocks(state, trace)
     batch, kv_tokens = counts[at.BATCH], counts[at.KV]
@@ -117,7 +125,7 @@ def _iterate(state: State, trace: EngineArrivals, speed: Speed) -> tuple[float, 
             blocks = ceil_div(counts[at.PARTIAL_KV], limits[at.BLOCK_SIZE])
         else:
             waiting = _waiting_blocks(state, trace)
-            full = batch + num_done == limits[at.MAX_SEQS]
+            full = batch + num_done + counts[at.ENDING] >= limits[at.MAX_SEQS]
             if preempted or full or waiting == 0 or waiting > counts[at.FREE_BLOCKS]:
                 break
             _take_head(state, trace)
@@ -137,6 +145,9 @@ def _iterate(state: State, trace: EngineArrivals, speed: Speed) -> tuple[float, 
         num_done += 1
         counts[at.PARTIAL] = at.NONE
     computed = limits[at.MAX_TOKENS] - batch - budget
+    if batch + computed == 0:
+        counts[at.STEPS] -= 1
+        return 0.0, 0
     duration_ms = iteration_ms(speed, batch, kv_tokens, computed, chunks_ms)
     _count(state.totals, 1, batch, duration_ms, kv_tokens * duration_ms)
     state.totals[at.COMPUTED] += computed
@@ -202,16 +213,15 @@ def _blocks_for(state: State, steps: int) -> int:
 
 
 @TWIN.inlined
-def _decode_ahead(state: State, speed: Speed, now_ms: float, until_ms: float) -> float:
-    """Only decodes: until a sequence ends, blocks run out, or the clock shows `until_ms`."""
+def _decode_ahead(state: State, speed: Speed, now_ms: float, until_ms: float, wanted: int) -> float:
+    """So many steps that only decode, or fewer, until the clock shows `until_ms`."""
     counts = state.counts
     batch = counts[at.BATCH]
-    if batch == 0:
-        return now_ms
-    wanted = _affordable(state, counts[at.NEXT_END] - counts[at.STEPS])
     knots, scale = speed.context_knots, speed.scale
     context, kv_tokens = counts[at.KV] / batch, float(counts[at.KV])
-    fixed_ms = scale[1] * speed.matrix_ms[batch] + scale[2] + scale[3] * batch
+    extra_ms = scale[2] + scale[3] * batch
+    fixed_ms = scale[1] * speed.matrix_ms[batch] + extra_ms
+    hidden_ms = host_ms(speed, batch) + extra_ms
     left, last, done = left_knot(knots, context), len(knots) - 2, 0
     while done < wanted and now_ms < until_ms:
         # Each step adds one token to the mean context.
@@ -222,6 +232,10 @@ def _decode_ahead(state: State, speed: Speed, now_ms: float, until_ms: float) ->
         if left < last:
             # Those that begin before the next knot; there is at least one.
             steps = min(steps, max(1, int(np.ceil(knots[left + 1] - context - done))))
+        # The GPU and the host beside it: the longer of two lines, which cross at most once.
+        steps = min(steps, steps_to_crossing(first_ms, more_ms, hidden_ms))
+        if first_ms + 0.5 * (steps - 1) * more_ms < hidden_ms:
+            first_ms, more_ms = hidden_ms, 0.0
         if until_ms < np.inf:
             steps = steps_until(until_ms - now_ms, first_ms, more_ms, steps)
         lasted_ms = sum_ms(steps, first_ms, more_ms)
@@ -240,7 +254,7 @@ def _decode_ahead(state: State, speed: Speed, now_ms: float, until_ms: float) ->
 
 @TWIN.inlined
 def _run(state: State, trace: EngineArrivals, speed: Speed) -> None:
-    """`simulate._run`: serve all requests of one engine."""
+    """`simulate._run`: serve all requests of one engine that has one batch in flight."""
     counts, due_ms = state.counts, trace.due_ms
     most = min(state.limits[at.MAX_SEQS], state.limits[at.MAX_TOKENS])
     now_ms, arrived = 0.0, 0
@@ -258,14 +272,102 @@ def _run(state: State, trace: EngineArrivals, speed: Speed) -> None:
         full = counts[at.BATCH] == most
         blocked = full or waiting_blocks > counts[at.FREE_BLOCKS]
         steps, num_done = counts[at.STEPS], 0
-        if counts[at.PARTIAL] == at.NONE and (blocked or waiting_blocks == 0):
+        only_decodes = counts[at.BATCH] > 0 and counts[at.PARTIAL] == at.NONE
+        if only_decodes and (blocked or waiting_blocks == 0):
             # A request that does not fit waits until a sequence ends; FCFS makes later ones wait too.
-            now_ms = _decode_ahead(state, speed, now_ms, np.inf if blocked else until_ms)
+            wanted = _affordable(state, counts[at.NEXT_END] - counts[at.STEPS])
+            now_ms = _decode_ahead(state, speed, now_ms, np.inf if blocked else until_ms, wanted)
         if counts[at.STEPS] == steps:
             duration_ms, num_done = _iterate(state, trace, speed)
             now_ms += duration_ms
         finish_decodes(state, trace, now_ms)
         _finish_prefills(state, trace, num_done, now_ms)
+
+
+# Two batches in flight.
+
+
+@TWIN.inlined
+def _decide(state: State, trace: EngineArrivals, speed: Speed) -> tuple[float, int, bool]:
+    """(milliseconds, prompts that are complete, whether it only decodes and all go on); 0 ms: nothing.
+
+    Afterwards the engine counts as if the batch were computed, but for what its last tokens hold.
+    """
+    counts = state.counts
+    computed = state.totals[at.COMPUTED]
+    preemptions = state.totals[at.PREEMPTIONS]
+    duration_ms, num_done = _iterate(state, trace, speed)
+    if duration_ms == 0.0:
+        return 0.0, 0, False
+    for index in range(num_done):
+        enter(state, trace, state.complete[index, 0], state.complete[index, 1] + 1)
+    counts[at.ENDING] = stop_decodes(state, trace)
+    plain = computed == state.totals[at.COMPUTED] and preemptions == state.totals[at.PREEMPTIONS]
+    return duration_ms, num_done, bool(plain and counts[at.ENDING] == 0)
+
+
+@TWIN.inlined
+def _skip_decodes(
+    state: State, trace: EngineArrivals, speed: Speed, now_ms: float, until_ms: float
+) -> tuple[float, int]:
+    """Run iterations that only decode while the next to decide does so too: (clock, decided steps left).
+
+    `now_ms` is the end of the one that was decided. 0 steps: nothing was done; 1: the last one has still
+    to be decided.
+    """
+    counts = state.counts
+    waiting_blocks = _waiting_blocks(state, trace)
+    most = min(state.limits[at.MAX_SEQS], state.limits[at.MAX_TOKENS])
+    blocked = counts[at.BATCH] == most or waiting_blocks > counts[at.FREE_BLOCKS]
+    if counts[at.BATCH] == 0 or counts[at.PARTIAL] != at.NONE or (waiting_blocks > 0 and not blocked):
+        return now_ms, 0
+    wanted = _affordable(state, counts[at.NEXT_END] - counts[at.STEPS] - 1)
+    if wanted > 1:
+        now_ms = _decode_ahead(state, speed, now_ms, np.inf if blocked else until_ms, wanted - 1)
+    return now_ms, min(wanted, 1)
+
+
+@TWIN.inlined
+def _stamp_first(state: State, trace: EngineArrivals, num_done: int, ends_ms: float) -> None:
+    """Prompts that an iteration completes get their first token at that time."""
+    for index in range(num_done):
+        if state.complete[index, 1] == 0:
+            trace.first_ms[state.complete[index, 0]] = ends_ms
+
+
+@TWIN.inlined
+def _run_ahead(state: State, trace: EngineArrivals, speed: Speed) -> None:
+    """`simulate._run` with two batches in flight: one is decided when the one before it begins."""
+    counts, due_ms = state.counts, trace.due_ms
+    now_ms, arrived = 0.0, 0
+    # The batch that is decided: its milliseconds (0: none), its completed prompts, whether it only decodes.
+    decided_ms, num_done, plain = 0.0, 0, False
+    while True:
+        while arrived < counts[at.NUM_DUE] and due_ms[arrived] <= now_ms:
+            arrived += 1
+        counts[at.ARRIVED] = arrived
+        until_ms = due_ms[arrived] if arrived < counts[at.NUM_DUE] else np.inf
+        if decided_ms == 0.0:
+            if counts[at.BATCH] == 0 and counts[at.PARTIAL] == at.NONE and _waiting_blocks(state, trace) == 0:
+                if arrived == counts[at.NUM_DUE]:
+                    return
+                now_ms = until_ms
+                continue
+            decided_ms, num_done, plain = _decide(state, trace, speed)
+        elif plain:
+            ahead_ms, left = _skip_decodes(state, trace, speed, now_ms + decided_ms, until_ms)
+            if left > 0:
+                now_ms = ahead_ms
+                decided_ms, num_done, plain = _decide(state, trace, speed)
+                continue
+        step, ends_ms = counts[at.STEPS], now_ms + decided_ms
+        _stamp_first(state, trace, num_done, ends_ms)
+        stamp_last(state, trace, step, ends_ms)
+        decided_ms, num_done, plain = _decide(state, trace, speed)
+        now_ms = ends_ms
+        release_ended(state, trace, step)
+        if counts[at.STEPS] == step:
+            counts[at.ENDING] = 0
 
 
 _state_ends = TWIN.inlined(at.state_ends)
@@ -337,7 +439,11 @@ def _row_runner(content: str) -> Callable[..., None]:
         for r in range(len(engines)):
             state = _empty_engine(engines[r], totals[r], memory)
             trace = _trace(engines[r], lengths, stamps_ms)
-            _run(state, trace, speed_of(tables, engines[r, at.TABLE :]))
+            speed = speed_of(tables, engines[r, at.TABLE :])
+            if engines[r, at.IN_FLIGHT] > 1:
+                _run_ahead(state, trace, speed)
+            else:
+                _run(state, trace, speed)
 
     return run_row
 

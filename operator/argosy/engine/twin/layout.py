@@ -15,8 +15,8 @@ from argosy.arrays import Floats, Integers
 
 # Columns of an engine: its limits, the length of its ring (a power of two above every output),
 # requests in flight of a closed loop (0: arrivals are given), its first request and the one
-# after its last, and where its step times are.
-MAX_SEQS, MAX_TOKENS, KV_BLOCKS, BLOCK_SIZE, RING, CONCURRENCY, LOW, HIGH, TABLE = range(9)
+# after its last, batches in flight, and where its step times are.
+MAX_SEQS, MAX_TOKENS, KV_BLOCKS, BLOCK_SIZE, RING, CONCURRENCY, LOW, HIGH, IN_FLIGHT, TABLE = range(10)
 NUM_TABLES = 8  # arrays of one set of step times; one offset more says where the last one ends
 ENGINE_COLUMNS = TABLE + NUM_TABLES + 1
 # Columns of an engine's totals, as in `twin.EngineTotals`.
@@ -27,9 +27,10 @@ TOTAL_COLUMNS = 7
 BATCH, KV, STEPS, FREE_BLOCKS, NEXT_END, FREE_SLOT = range(6)
 # ... requests with a due time, those that have arrived, those of them that left the queue,
 # preempted requests on top of it; and the prompt that is partly computed, if there is one: its
-# request, tokens generated before it was preempted, tokens in the KV cache.
-NUM_DUE, ARRIVED, TAKEN, STACKED, PARTIAL, PARTIAL_GENERATED, PARTIAL_KV = range(6, 13)
-NUM_COUNTS = 13
+# request, tokens generated before it was preempted, tokens in the KV cache; and, with two batches in
+# flight, the sequences whose last token is being computed.
+NUM_DUE, ARRIVED, TAKEN, STACKED, PARTIAL, PARTIAL_GENERATED, PARTIAL_KV, ENDING = range(6, 14)
+NUM_COUNTS = 14
 # Columns of a slot: its request, the step in which it ends, its neighbours in age, and the next
 # slot of those that end in the same step.
 REQUEST, END, OLDER, YOUNGER, ENDS_WITH = range(5)
@@ -43,7 +44,7 @@ BIT_BY_REMAINDER[[(1 << bit) % 37 for bit in range(BITS)]] = np.arange(BITS)
 
 
 class Speed(NamedTuple):
-    """Views of a `StepTimes`; `scale` is chunk_ms, s, c0, cb."""
+    """Views of a `StepTimes`; `scale` is chunk_ms, s, c0, cb, host_ms, host_ms_per_sequence."""
 
     matrix_ms: Floats
     context_knots: Floats

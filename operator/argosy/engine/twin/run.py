@@ -40,6 +40,7 @@ from argosy.engine.twin.layout import (
     CONCURRENCY,
     ENGINE_COLUMNS,
     HIGH,
+    IN_FLIGHT,
     KV_BLOCKS,
     LOW,
     MAX_SEQS,
@@ -169,6 +170,7 @@ def _run(
         row[MAX_SEQS], row[MAX_TOKENS] = limits.max_num_seqs, limits.max_num_batched_tokens
         row[KV_BLOCKS], row[BLOCK_SIZE] = limits.kv_blocks, limits.block_size
         row[RING], row[CONCURRENCY] = ring, concurrency
+        row[IN_FLIGHT] = limits.batches_in_flight
         row[LOW], row[HIGH] = low, high
         row[TABLE:] = place
         memory = max(memory, state_ends(limits.max_num_seqs, ring, limits.block_size)[-1])
@@ -212,6 +214,6 @@ def _packed(question: StepTimesQuestion) -> tuple[Floats, Integers]:
         times.chunk_knots,
         times.prefix_knots,
         times.chunk_ms_per_token.ravel(),
-        np.array([times.chunk_ms, times.s, times.c0, times.cb]),
+        np.array([times.chunk_ms, times.s, times.c0, times.cb, times.host_ms, times.host_ms_per_sequence]),
     )
     return np.concatenate(arrays), np.cumsum([0, *map(len, arrays)])

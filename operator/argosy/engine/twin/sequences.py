@@ -66,19 +66,32 @@ def enter(state: State, trace: EngineArrivals, request: int, generated: int) -> 
 @TWIN.inlined
 def _leave(state: State, trace: EngineArrivals, slot: int) -> None:
     """Out of every aggregate but the ring; blocks and slot are free."""
-    counts, slots, limits = state.counts, state.slots, state.limits
+    _release(state, slot, _stop(state, trace, slot))
+
+
+@TWIN.inlined
+def _stop(state: State, trace: EngineArrivals, slot: int) -> int:
+    """Out of what the next iteration decodes; its tokens in the KV cache."""
+    counts = state.counts
+    request = state.slots[slot, at.REQUEST]
+    # All but its last token are in the KV cache when it ends.
+    origin = trace.prompts[request] + trace.outputs[request] - 1 - state.slots[slot, at.END]
+    in_kv = int(origin + counts[at.STEPS])
+    state.at_origin[origin % state.limits[at.BLOCK_SIZE]] -= 1
+    counts[at.BATCH] -= 1
+    counts[at.KV] -= in_kv
+    return in_kv
+
+
+@TWIN.inlined
+def _release(state: State, slot: int, in_kv: int) -> None:
+    """The slot and the blocks of so many tokens are free."""
+    counts, slots = state.counts, state.slots
     older, younger = slots[slot, at.OLDER], slots[slot, at.YOUNGER]
     slots[older, at.YOUNGER], slots[younger, at.OLDER] = younger, older
     slots[slot, at.OLDER] = counts[at.FREE_SLOT]
     counts[at.FREE_SLOT] = slot
-    request, block_size = slots[slot, at.REQUEST], limits[at.BLOCK_SIZE]
-    # All but its last token are in the KV cache when it ends.
-    origin = trace.prompts[request] + trace.outputs[request] - 1 - slots[slot, at.END]
-    in_kv = origin + counts[at.STEPS]
-    state.at_origin[origin % block_size] -= 1
-    counts[at.BATCH] -= 1
-    counts[at.KV] -= in_kv
-    counts[at.FREE_BLOCKS] += ceil_div(in_kv, block_size)
+    counts[at.FREE_BLOCKS] += ceil_div(in_kv, state.limits[at.BLOCK_SIZE])
 
 
 @TWIN.inlined
@@ -109,18 +122,68 @@ def finish(state: State, trace: EngineArrivals, request: int, now_ms: float) -> 
         counts[at.NUM_DUE] += 1
 
 
+# The same in two halves, for two batches in flight: the next batch is decided between them.
+
+
+@TWIN.inlined
+def stop_decodes(state: State, trace: EngineArrivals) -> int:
+    """All sequences whose last step was decided; they keep slots and blocks. How many there are."""
+    counts = state.counts
+    if counts[at.NEXT_END] != counts[at.STEPS]:
+        return 0
+    place, stopped = counts[at.STEPS] & (state.limits[at.RING] - 1), 0
+    slot = state.ring[place]
+    while slot != at.NONE:
+        _stop(state, trace, slot)
+        stopped += 1
+        slot = state.slots[slot, at.ENDS_WITH]
+    state.bits[place // at.BITS] &= ~(1 << (place % at.BITS))
+    counts[at.NEXT_END] = _next_end(state)
+    return stopped
+
+
+@TWIN.inlined
+def stamp_last(state: State, trace: EngineArrivals, step: int, ends_ms: float) -> None:
+    """The sequences that stopped in the step get their last token at that time."""
+    slot = state.ring[step & (state.limits[at.RING] - 1)]
+    while slot != at.NONE:
+        finish(state, trace, state.slots[slot, at.REQUEST], ends_ms)
+        slot = state.slots[slot, at.ENDS_WITH]
+
+
+@TWIN.inlined
+def release_ended(state: State, trace: EngineArrivals, step: int) -> None:
+    """The sequences that stopped in the step give back slots and blocks."""
+    place = step & (state.limits[at.RING] - 1)
+    slot = state.ring[place]
+    while slot != at.NONE:
+        following, request = state.slots[slot, at.ENDS_WITH], state.slots[slot, at.REQUEST]
+        _release(state, slot, trace.prompts[request] + trace.outputs[request] - 1)
+        slot = following
+    state.ring[place] = at.NONE
+
+
 # Preemption.
 
 
 @TWIN.inlined
 def preempt_youngest(state: State, trace: EngineArrivals) -> None:
-    """The sequence that began to decode last goes to the head of the queue; its blocks are free."""
+    """The sequence that began to decode last goes to the head of the queue; its blocks are free.
+
+    One whose last token is being computed need not queue for that.
+    """
     counts, slots = state.counts, state.slots
     slot = slots[-1, at.OLDER]
     end = slots[slot, at.END]
     place = end & (state.limits[at.RING] - 1)
     # The youngest of all is the head of its list: a sequence that begins to decode is put in front.
     state.ring[place] = slots[slot, at.ENDS_WITH]
+    if counts[at.ENDING] > 0 and end == counts[at.STEPS]:
+        request = slots[slot, at.REQUEST]
+        _release(state, slot, trace.prompts[request] + trace.outputs[request] - 1)
+        counts[at.ENDING] -= 1
+        state.totals[at.PREEMPTIONS] += 1
+        return
     if state.ring[place] == at.NONE:
         state.bits[place // at.BITS] &= ~(1 << (place % at.BITS))
     request = slots[slot, at.REQUEST]

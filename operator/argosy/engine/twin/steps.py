@@ -69,8 +69,26 @@ def iteration_ms(speed: Speed, batch: int, kv_tokens: int, tokens: int, chunks_m
         attention = speed.decode_ms[batch, left] + speed.decode_slopes[batch, left] * ahead
     if tokens > 0:
         attention += float(speed.scale[0]) + chunks_ms
-    silicon_ms: float = speed.scale[1] * (speed.matrix_ms[batch + tokens] + attention)
-    return silicon_ms + float(speed.scale[2]) + float(speed.scale[3]) * batch
+    gpu_ms: float = speed.scale[1] * (speed.matrix_ms[batch + tokens] + attention)
+    return max(gpu_ms, host_ms(speed, batch)) + float(speed.scale[2]) + float(speed.scale[3]) * batch
+
+
+@TWIN.inlined
+def host_ms(speed: Speed, batch: int) -> float:
+    """The host's work beside the GPU's."""
+    return float(speed.scale[4]) + float(speed.scale[5]) * batch
+
+
+@TWIN.inlined
+def steps_to_crossing(first_ms: float, more_ms: float, level_ms: float) -> int:
+    """Steps of first, first + more, ... before it passes the level; FAR where it never does."""
+    if first_ms < level_ms and more_ms > 0:
+        steps = np.ceil((level_ms - first_ms) / more_ms)
+    elif first_ms > level_ms and more_ms < 0:
+        steps = np.floor((first_ms - level_ms) / -more_ms) + 1.0
+    else:
+        return layout.FAR
+    return int(max(1.0, steps)) if steps < 1e9 else layout.FAR
 
 
 @TWIN.inlined

@@ -119,7 +119,8 @@ class ReplicaAnswer:
     """A replica at one load. Milliseconds, tokens, requests/s, watts of all its GPUs, USD.
 
     step_ms:  an iteration that only decodes (proposes and verifies), at the mean batch and context
-    itl_ms:   mean gap between tokens, prefills of others included; ttft_ms: mean
+    itl_ms:   mean gap between tokens, prefills of others included; ttft_ms: mean,
+              the front end included
     slots:    requests of these lengths that run at once (KV cache and max_num_seqs)
     cached_tokens:   of a prompt of the asked length
     tokens_per_step: that a sequence gets of a decode step; more than one where tokens are proposed
@@ -212,7 +213,7 @@ def _answer(known: _LookedUp, flow: _Flow, engine: EngineModel) -> ReplicaAnswer
         mean_batch=flow.batch,
         step_ms=step,
         itl_ms=flow.itl_ms,
-        ttft_ms=flow.ttft_ms,
+        ttft_ms=flow.ttft_ms + known.profile.front_end_ms,
         requests_per_s=flow.requests_per_s,
         throughput_tokens_per_s=tokens_per_s,
         kv_capacity_tokens=known.room.kv_capacity_tokens,

@@ -161,7 +161,8 @@ class MeanIteration:
         """Duration of an iteration of `tokens` in all, `batch` of them decoding."""
         a = self.arrays
         matrix = np.interp(tokens, np.arange(len(a.matrix_ms)), a.matrix_ms)
-        duration: Floats = a.s * (matrix + attention) + a.c0 + a.cb * batch
+        host = a.host_ms + a.host_ms_per_sequence * batch
+        duration: Floats = np.maximum(a.s * (matrix + attention), host) + a.c0 + a.cb * batch
         return duration
 
     @property
@@ -201,6 +202,9 @@ class MeanIteration:
         rho = np.minimum(arrivals * lengths.mean_computed / room, 1 - 1e-9)
         residual = mean + work / (1 - (together * marginal) ** 2)
         wait = residual * (1 + (1 - together) * rho / (1 - rho))
+        if self.limits.batches_in_flight > 1:
+            # The iteration after the running one is decided already, wherever there is something to decode.
+            wait = wait + 2 * mean
         own, ending = self._own_ms((batch, attention), last, joined)
         return wait + _mean(lengths.weights, own), _mean(lengths.weights, ending), marginal
 

@@ -34,6 +34,7 @@ from argosy.perf.protocol import Capacity, CapacityLimit, OutOfRange, OutOfRange
 from argosy.snapshot import Mix, Slo, SloTerm, Term
 
 _IDLE_GAP_S = 1e6
+_NO_TIME_MS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +84,39 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class EngineModel:
-    """The engine that is asked: its limits and its step times."""
+    """The engine that is asked: its limits and its step times.
+
+    front_end_ms: between a client and the engine, in TTFT and E2E; no iteration is longer for it
+    """
 
     limits: EngineLimits
     step_times: StepTimeSource
+    front_end_ms: float = 0.0
+
+    def inside(self, slo: Slo) -> Slo:
+        """What is left of an SLO behind the front end: the same terms in the same order."""
+        return Slo(tuple(self._inside(term) for term in slo.terms))
+
+    def _inside(self, term: SloTerm) -> SloTerm:
+        if term.term is Term.ITL or not self.front_end_ms:
+            return term
+        # A bound that the front end alone exceeds is kept by no request; it has to stay positive.
+        return replace(term, bound_ms=max(term.bound_ms - self.front_end_ms, _NO_TIME_MS))
 
 
 def measure_capacity(
     engine: EngineModel, mix: Mix, slo: Slo, settings: CapacitySettings
 ) -> Capacity | OutOfRange:
-    """The largest rate that keeps `slo`, and what is violated just above it."""
+    """The largest rate that keeps `slo` for clients, and what is violated just above it."""
+    answer = _measured(engine, mix, engine.inside(slo), settings)
+    if isinstance(answer, Capacity) and isinstance(answer.binding, SloTerm):
+        place = engine.inside(slo).terms.index(answer.binding)
+        return replace(answer, binding=slo.terms[place])
+    return answer
+
+
+def _measured(engine: EngineModel, mix: Mix, slo: Slo, settings: CapacitySettings) -> Capacity | OutOfRange:
+    """The same at the engine itself, behind the front end."""
     too_long = refused_slice(mix, engine.limits)
     if too_long is not None:
         return too_long

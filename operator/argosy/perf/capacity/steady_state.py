@@ -17,13 +17,14 @@ A decoding request sees itself beside B others (so a lone one is exact). And pro
 spread out: a share p of the iterations carries whole prompts, the rest carries none,
 tau = (1 - p) t(no prefill) + p E[t(prefill)], with p = 1 - exp(-y) or what the budget forces.
 
-TTFT = residual of the running iteration, if any (x 1/(1 - rho) for prompts that queue for the
-budget: M/G/1), plus the iterations of the request's own chunks, shared with requests that came during
-the same iteration. Exact for a lone request, and for prefill alone with prompts of a full budget
-(M/D/1). The accuracy elsewhere is measured and held in tests/unit/perf/capacity/test_steady_state.py. Not
-modelled: waiting for a slot or KV blocks that are free on average but not always. Where those are
-the limit, mean TTFT is too short beyond some 60 % of it (at 80 % by a quarter to three quarters with
-64 slots), and with prompts of many outputs' worth of work ITL is up to a third too short there.
+TTFT = residual of the running iteration, if any (x 1/(1 - rho) for prompts that queue for the budget: M/G/1),
+plus the iterations of the request's own chunks, shared with requests that came during the same iteration;
+with two batches in flight a mean iteration more beside sequences that decode. Exact for a lone request, and
+for prefill alone with prompts of a full budget (M/D/1). The accuracy elsewhere is measured and held in
+tests/unit/perf/capacity/test_steady_state.py. Not modelled: waiting for a slot or KV blocks that are free on
+average but not always. Where those are the limit, mean TTFT is too short beyond some 60 % of it (at 80 % by a
+quarter to three quarters with 64 slots), and with prompts of many outputs' worth of work ITL is up to a third
+too short there.
 """
 
 from __future__ import annotations

@@ -440,14 +440,20 @@ def _by_ranks(table: dict[int, float] | dict[int, int], tensor_parallel: int) ->
 # --- for the engine ---------------------------------------------------------------------------
 
 
-def engine_limits(engine: EngineSettings, kv_capacity_tokens: int) -> EngineLimits:
-    """The scheduler's limits of an engine whose KV cache holds that many tokens (in whole blocks)."""
+def engine_limits(
+    engine: EngineSettings, kv_capacity_tokens: int, batches_in_flight: int = 1
+) -> EngineLimits:
+    """The scheduler's limits of an engine whose KV cache holds that many tokens (in whole blocks).
+
+    `batches_in_flight` is that of `EngineLimits`: `engine.in_flight` derives it from vLLM's version.
+    """
     return EngineLimits(
         max_num_seqs=engine.max_num_seqs,
         max_num_batched_tokens=engine.max_num_batched_tokens,
         kv_blocks=kv_capacity_tokens // engine.block_size,
         block_size=engine.block_size,
         max_model_len=engine.max_model_len,
+        batches_in_flight=batches_in_flight,
     )
 
 

@@ -72,7 +72,9 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
     uncertainty = _uncertainty(problem, solution, question.prior.uncertainty)
     source = _source(reports, trials)
     return FittedProfile(
-        profile=Profile(question.key, Origin.USER, step_times, valid, uncertainty, source),
+        profile=Profile(
+            question.key, Origin.USER, step_times, valid, uncertainty, source, front_end_ms=front_end_ms
+        ),
         factors=factors,
         fitted=problem.free,
         front_end_ms=front_end_ms,

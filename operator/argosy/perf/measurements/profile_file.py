@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from argosy.checks import not_negative
 from argosy.engine.step_times import StepTable, step_ms
 from argosy.errors import InvariantError, SpecError
 from argosy.perf.measurements.fitted import Covered, FitError, FitProvenance, FittedProfile
@@ -174,6 +175,7 @@ def _profile(document: Mapping[str, Any]) -> Profile:
         valid=valid,
         uncertainty=float(uncertainty),
         source=str(document["source"]),
+        front_end_ms=not_negative(float(document["provenance"]["front_end_ms"]), "provenance.front_end_ms"),
     )
 
 

@@ -72,6 +72,8 @@ def row(window: Window, times: StepTimes) -> Row | Skipped:
 def _silicon_ms(part: Window, times: StepTimes, prompt_share: float) -> float:
     """The mean iteration under a part's means; `prompt_share` of its prompts come while it decodes."""
     mean_ms = _at(times.matrix_ms, part.batch) + _decode_ms(times, part.batch, part.context_tokens)
+    # A host that works beside the GPU counts where it takes longer.
+    mean_ms = max(mean_ms, (times.host_ms + times.host_ms_per_sequence * part.batch) / times.s)
     if part.prompts > 0 and part.prefill_tokens > 0:
         mean_ms += prompt_share * _prompts_ms(part, times) / part.iterations
     return mean_ms

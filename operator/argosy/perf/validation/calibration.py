@@ -25,7 +25,9 @@ import numpy as np
 from argosy.arrays import Floats
 from argosy.engine.request import EngineLimits
 from argosy.engine.step_times import StepTable, StepTimeSource
-from argosy.perf.profile import HOST_OVERHEAD
+from argosy.perf.front_end import front_end_of
+from argosy.perf.host import Host
+from argosy.perf.profile import Calibration
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.validation.runs import Predicted, Run, predict
 
@@ -35,23 +37,27 @@ _TPOT_SPREAD, _TTFT_SPREAD = 0.06, 0.15
 
 @dataclass(frozen=True, slots=True)
 class RunCalibration:
-    """See the module. The first three are a recalibration's `Calibration`, and default to the usual host."""
+    """See the module. The first three are a recalibration's `Calibration`."""
 
-    s: float = HOST_OVERHEAD.s
-    c0: float = HOST_OVERHEAD.c0
-    cb: float = HOST_OVERHEAD.cb
+    s: float
+    c0: float
+    cb: float
     prefill_ms_per_token: float = 0.0
     front_end_ms: float = 0.0
 
-    def applied(self, table: StepTable, ranks: int) -> StepTable:
-        """The table as an engine of `ranks` GPUs per stage takes it."""
+    def applied(self, table: StepTable, ranks: int, host: Host) -> StepTimeSource:
+        """The table as an engine of `ranks` GPUs per stage takes it, beside its host's work."""
         chunk = table.chunk_ms_per_token + self.prefill_ms_per_token / ranks
-        return replace(table, chunk_ms_per_token=chunk, s=self.s, c0=self.c0, cb=self.cb)
+        seen = Calibration(self.s, self.c0, self.cb)
+        return host.overhead.applied_to(replace(table, chunk_ms_per_token=chunk), seen)
 
 
-RAW = RunCalibration()
-"""Uncalibrated: what a user's first plan stands on."""
-_PRIOR = RunCalibration(front_end_ms=8.0)
+def uncalibrated(host: Host, front_end_ms: float) -> RunCalibration:
+    """What a user's first plan stands on: the host of the engine's version, the platform's front end."""
+    exposed = host.overhead.exposed
+    return RunCalibration(exposed.s, exposed.c0, exposed.cb, front_end_ms=front_end_ms)
+
+
 _SPREAD = RunCalibration(s=0.10, c0=1.5, cb=0.05, prefill_ms_per_token=0.014, front_end_ms=10.0)
 
 
@@ -59,7 +65,7 @@ _SPREAD = RunCalibration(s=0.10, c0=1.5, cb=0.05, prefill_ms_per_token=0.014, fr
 class ValidationCase:
     """A run with the engine that is to reproduce it.
 
-    gpu: the catalogue's name; kv_types: of the table's kernels, and of the engine
+    gpu: the catalogue's name; kv_types: of the table's kernels, and of the engine; host: of its version
     """
 
     run: Run
@@ -67,10 +73,16 @@ class ValidationCase:
     table: StepTable
     gpu: str
     kv_types: KvTypes
+    host: Host
+
+    @property
+    def raw(self) -> RunCalibration:
+        """Uncalibrated."""
+        return uncalibrated(self.host, front_end_of(self.gpu).milliseconds)
 
     def source(self, calibration: RunCalibration) -> StepTimeSource:
         """The engine's step times."""
-        table = calibration.applied(self.table, self.run.shape.tensor_parallel)
+        table = calibration.applied(self.table, self.run.shape.tensor_parallel, self.host)
         return with_kv_dtype(table, self.gpu, self.kv_types)
 
     def predict(self, calibration: RunCalibration) -> Predicted:
@@ -93,8 +105,8 @@ class Errors:
     ttft_bias: float
 
 
-def errors(cases: Sequence[ValidationCase], calibration: RunCalibration) -> Errors:
-    """Predictions against what was measured."""
+def errors(cases: Sequence[ValidationCase], calibration: RunCalibration | None = None) -> Errors:
+    """Predictions against what was measured; without a calibration as they are (`ValidationCase.raw`)."""
     tpot, ttft = relative_errors(cases, calibration)
     return Errors(
         len(cases),
@@ -105,19 +117,21 @@ def errors(cases: Sequence[ValidationCase], calibration: RunCalibration) -> Erro
     )
 
 
-def relative_errors(cases: Sequence[ValidationCase], calibration: RunCalibration) -> tuple[Floats, Floats]:
+def relative_errors(
+    cases: Sequence[ValidationCase], calibration: RunCalibration | None = None
+) -> tuple[Floats, Floats]:
     """(TPOT, TTFT), each of shape (cases,)."""
-    found = [(case.predict(calibration), case.run) for case in cases]
+    found = [(case.predict(calibration or case.raw), case.run) for case in cases]
     tpot = np.array([predicted.tpot_ms / run.tpot_ms - 1 for predicted, run in found])
     ttft = np.array([predicted.ttft_ms / run.ttft_ms - 1 for predicted, run in found])
     return tpot, ttft
 
 
 def calibrate(cases: Sequence[ValidationCase]) -> RunCalibration:
-    """The calibration that these runs ask for."""
+    """The calibration that these runs of one group ask for; it starts where a user's first plan does."""
     from scipy.optimize import least_squares  # only where something is fitted
 
-    prior, spread = np.array(astuple(_PRIOR)), np.array(astuple(_SPREAD))
+    prior, spread = np.array(astuple(cases[0].raw)), np.array(astuple(_SPREAD))
 
     def residuals(moves: Floats) -> Floats:
         tpot, ttft = relative_errors(cases, _plausible(prior + moves * spread))

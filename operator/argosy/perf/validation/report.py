@@ -1,34 +1,38 @@
 """How far the model is from measured runs, group by group.
 
 Owns the comparison: even rows calibrate, odd rows judge. Input: the runs and a library of
-profiles; output: one `GroupReport` per (model, GPU, number type), or why a group has none.
+profiles; output: one `GroupReport` per (model, GPU, number type, version), or why a group has none.
 
-What the source does not record is the KV cache's number type. It is taken per group from the
-calibration half: the type under which that half is predicted better (on H100 Llama-70B queues
-for a minute as only a bfloat16 cache makes it; on H200 it does not queue where only FP8 has room).
+What the source does not record is the KV cache's number type, and of some rows vLLM's version. Both are taken
+per group from the calibration half: the type, and the way of scheduling, under which that half is predicted
+better (on H100 Llama-70B queues for a minute as only a bfloat16 cache makes it; on H200 it does not queue
+where only FP8 has room).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from argosy.engine.step_times import StepTable
+from argosy.engine_version import version_of
 from argosy.keys import ModelKey
 from argosy.perf.catalogue import find_gpu, find_model
 from argosy.perf.footprint.memory import engine_limits, fits
+from argosy.perf.host import Host, host_of_version
 from argosy.perf.library import ProfileLibrary
 from argosy.perf.profile import ProfileKey
 from argosy.perf.profiles.kv_dtype import KvTypes
 from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
-from argosy.perf.validation.calibration import RAW, Errors, RunCalibration, ValidationCase, calibrate, errors
+from argosy.perf.validation.calibration import Errors, RunCalibration, ValidationCase, calibrate, errors
 from argosy.perf.validation.runs import MAX_BATCHED_TOKENS, Group, Run, halves
 from argosy.snapshot.architecture import Dtype
 from argosy.snapshot.variant import EngineSettings, Variant
 
 KV_DTYPES = (Dtype.BF16, Dtype.FP8)
-_LEAST_RUNS = 4
+_LEAST_RUNS = 2
+"""In each half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,54 +41,99 @@ class GroupReport:
 
     num_left_out: rows that no profile can say anything about (data- or expert-parallel, or a
                   shape without a table); `why_not` says why there is no report at all
+    known, held_out: the even and the odd rows with their engines
+    calibration:  None where there is no report
     """
 
     group: Group
     num_left_out: int
     why_not: str = ""
     kv_dtype: Dtype = Dtype.BF16
-    calibration: RunCalibration = RAW
+    calibration: RunCalibration | None = None
+    known: tuple[ValidationCase, ...] = ()
+    held_out: tuple[ValidationCase, ...] = ()
     raw: Errors | None = None
     calibrated: Errors | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unstated:
+    """What a source does not state of a group's engines."""
+
+    kv_dtype: Dtype
+    host: Host
+
+
 def reports(runs: Sequence[Run], library: ProfileLibrary) -> tuple[GroupReport, ...]:
     """All groups, in the order of their names."""
-    ordered = sorted(runs, key=lambda run: (run.group, run.row))
-    return tuple(report(tuple(rows), library) for _, rows in groupby(ordered, key=lambda run: run.group))
+    ordered = sorted(runs, key=lambda run: (run.group.subject, run.row))
+    by_subject = groupby(ordered, key=lambda run: run.group.subject)
+    return tuple(found for _, rows in by_subject for found in _of_subject(tuple(rows), library))
 
 
-def report(runs: tuple[Run, ...], library: ProfileLibrary) -> GroupReport:
-    """One group."""
-    group = runs[0].group
-    found = [(run, case(run, Dtype.FP8, library)) for run in runs]
-    usable = tuple(run for run, answer in found if isinstance(answer, ValidationCase))
-    left_out = len(runs) - len(usable)
-    if len(usable) < _LEAST_RUNS:
-        refused = (answer.message for _, answer in found if not isinstance(answer, ValidationCase))
-        why = next(refused, f"{len(usable)} runs are too few to calibrate on one half")
-        return GroupReport(group, left_out, why)
-    even, odd = halves(usable)
+def _of_subject(runs: tuple[Run, ...], library: ProfileLibrary) -> Iterator[GroupReport]:
+    """Halves of all its usable rows, whatever their version; then one report per version."""
+    anything = Unstated(Dtype.FP8, host_of_version(None))
+    found = [(run, case(run, anything, library)) for run in runs]
+    even, odd = halves(tuple(run for run, answer in found if isinstance(answer, ValidationCase)))
+    for group in sorted({run.group for run in runs}):
+        mine = [tuple(run for run in half if run.group == group) for half in (even, odd)]
+        left_out = sum(run.group == group for run in runs) - sum(map(len, mine))
+        if min(map(len, mine)) < _LEAST_RUNS:
+            refused = (
+                answer.message
+                for run, answer in found
+                if run.group == group and not isinstance(answer, ValidationCase)
+            )
+            count = sum(map(len, mine))
+            few = f"{count} runs with a profile are too few to calibrate on one half and judge on the other"
+            yield GroupReport(group, left_out, few if count else next(refused, few))
+        else:
+            yield _report(mine[0], mine[1], left_out, library)
+
+
+def _report(
+    even: tuple[Run, ...], odd: tuple[Run, ...], left_out: int, library: ProfileLibrary
+) -> GroupReport:
+    """One group, whose halves are not empty."""
     choices = []
-    for kv_dtype in KV_DTYPES:
-        known = _cases(even, kv_dtype, library)
+    for unstated in _possible(even[0].group):
+        known = _cases(even, unstated, library)
         if len(known) == len(even):
             fitted = calibrate(known)
             on_known = errors(known, fitted)
-            choices.append((on_known.tpot_mape + on_known.ttft_mape, kv_dtype, fitted))
-    _, kv_dtype, calibration = min(choices, key=lambda choice: choice[0])
-    held_out = _cases(odd, kv_dtype, library)
+            choices.append((on_known.tpot_mape + on_known.ttft_mape, unstated, fitted, known))
+    _, chosen, calibration, known = min(choices, key=lambda choice: choice[0])
+    held_out = _cases(odd, chosen, library)
     return GroupReport(
-        group, left_out, "", kv_dtype, calibration, errors(held_out, RAW), errors(held_out, calibration)
+        even[0].group,
+        left_out,
+        kv_dtype=chosen.kv_dtype,
+        calibration=calibration,
+        known=known,
+        held_out=held_out,
+        raw=errors(held_out),
+        calibrated=errors(held_out, calibration),
     )
 
 
-def _cases(runs: Sequence[Run], kv_dtype: Dtype, library: ProfileLibrary) -> tuple[ValidationCase, ...]:
-    found = (case(run, kv_dtype, library) for run in runs)
+def _possible(group: Group) -> Iterator[Unstated]:
+    """What the engines of a group may have been: where the version is not known, of either scheduling."""
+    version = version_of(group.version)
+    hosts = [host_of_version(version)]
+    if version is None:
+        hosts.append(host_of_version(None, ("--no-async-scheduling",)))
+    for kv_dtype in KV_DTYPES:
+        for host in hosts:
+            yield Unstated(kv_dtype, host)
+
+
+def _cases(runs: Sequence[Run], unstated: Unstated, library: ProfileLibrary) -> tuple[ValidationCase, ...]:
+    found = (case(run, unstated, library) for run in runs)
     return tuple(each for each in found if isinstance(each, ValidationCase))
 
 
-def case(run: Run, kv_dtype: Dtype, library: ProfileLibrary) -> ValidationCase | OutOfRange | TooLarge:
+def case(run: Run, unstated: Unstated, library: ProfileLibrary) -> ValidationCase | OutOfRange | TooLarge:
     """The run with its engine, or why there is none."""
     gpu, model = find_gpu(run.group.system), find_model(run.group.model)
     if isinstance(gpu, OutOfRange):
@@ -103,7 +152,7 @@ def case(run: Run, kv_dtype: Dtype, library: ProfileLibrary) -> ValidationCase |
         max_num_batched_tokens=max(MAX_BATCHED_TOKENS, run.concurrency),
         max_model_len=run.prompt_tokens + run.output_tokens,
         quantization=run.group.dtype,
-        kv_cache_dtype=kv_dtype,
+        kv_cache_dtype=unstated.kv_dtype,
     )
     shape = run.shape
     variant = Variant(ModelKey(), run.group.model, (), "", gpu.name, shape.tensor_parallel, engine)
@@ -111,5 +160,6 @@ def case(run: Run, kv_dtype: Dtype, library: ProfileLibrary) -> ValidationCase |
     if not isinstance(room, Fits):
         return room
     limits = engine_limits(engine, room.kv_capacity_tokens)
-    kv_types = KvTypes(library.kv_measured(profile.key), kv_dtype)
-    return ValidationCase(run, limits, profile.step_times, gpu.name, kv_types)
+    limits = replace(limits, batches_in_flight=unstated.host.batches_in_flight)
+    kv_types = KvTypes(library.kv_measured(profile.key), unstated.kv_dtype)
+    return ValidationCase(run, limits, profile.step_times, gpu.name, kv_types, unstated.host)

@@ -39,14 +39,23 @@ _DTYPES = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Group:
-    """Runs that are reported together: the source's names of model and system, and the type."""
+    """Runs that are reported together: the source's names of model and system, the type, the engine.
+
+    version: of vLLM as the source states it; empty where it does not
+    """
 
     model: str
     system: str
     dtype: Dtype
+    version: str
+
+    @property
+    def subject(self) -> tuple[str, str, Dtype]:
+        """All but the version: what is divided into halves."""
+        return self.model, self.system, self.dtype
 
     def __str__(self) -> str:
-        return f"{self.model} {self.dtype} on {self.system}"
+        return f"{self.model} {self.dtype} on {self.system}, vLLM {self.version or 'not stated'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,16 @@ class Run:
     ttft_ms: float
     tpot_ms: float
 
+    @property
+    def mean_gaps(self) -> float:
+        """Gaps between the tokens of a mean output."""
+        return (1 + SHORTEST) / 2 * self.output_tokens - 1
+
+    @property
+    def e2e_ms(self) -> float:
+        """To the last token of a mean output: the source states the other two only."""
+        return self.ttft_ms + self.tpot_ms * self.mean_gaps
+
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
@@ -73,6 +92,10 @@ class Predicted:
 
     ttft_ms: float
     tpot_ms: float
+
+    def e2e_ms(self, run: Run) -> float:
+        """To the last token of the run's mean output."""
+        return self.ttft_ms + self.tpot_ms * run.mean_gaps
 
 
 def parse_runs(table: bytes) -> tuple[Run, ...]:
@@ -93,7 +116,7 @@ def _run(row: dict[str, str]) -> Run:
         raise ValueError(f"TTFT and TPOT are positive milliseconds, got {ttft_ms} and {tpot_ms}")
     return Run(
         row=int(row["row"]),
-        group=Group(row["model"], row["system"], _DTYPES[row["precision"]]),
+        group=Group(row["model"], row["system"], _DTYPES[row["precision"]], row["engine_version"]),
         prompt_tokens=int(row["prompt_tokens"]),
         output_tokens=int(row["output_tokens"]),
         concurrency=int(row["concurrency"]),
@@ -105,7 +128,10 @@ def _run(row: dict[str, str]) -> Run:
 
 
 def halves(runs: tuple[Run, ...]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
-    """(calibration, hold-out): the even and the odd rows of one group, counted in the file's order."""
+    """(calibration, hold-out): the even and the odd rows of one subject, counted in the file's order.
+
+    Not of one version: a row's half does not depend on what else is known of it.
+    """
     return runs[::2], runs[1::2]
 
 

@@ -6,11 +6,12 @@ container's log shows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from argosy.keys import ModelKey
 from argosy.perf.footprint.memory import engine_limits, load_delay_s
+from argosy.perf.host import host_of
 from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, PerfModel, TooLargeReason
 from argosy.refusals import Refused
 from argosy.snapshot import Dtype, EngineSettings, Variant
@@ -63,7 +64,10 @@ class Profiles:
         return EngineProfile(
             model=args.model,
             served_names=args.served_names,
-            limits=engine_limits(variant.engine, room.kv_capacity_tokens),
+            limits=replace(
+                engine_limits(variant.engine, room.kv_capacity_tokens),
+                batches_in_flight=host_of(variant).batches_in_flight,
+            ),
             step_times=step_times,
             weight_bytes=room.weight_bytes,
             gpu_memory_utilization=args.gpu_memory_utilization,

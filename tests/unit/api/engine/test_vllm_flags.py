@@ -40,6 +40,16 @@ def test_a_version_is_the_tags_of_a_vllm_image(image: str, version: str | None) 
     assert vllm_version(image) == version
 
 
+def test_flags_are_judged_by_the_version_that_is_stated() -> None:
+    image, args = "vllm/vllm-openai@sha256:0123", ("--own-flag",)
+    assert args_fault(args, image) is None
+    assert unjudged_args(args, image) == args
+    refused = args_fault(args, image, "0.24.0")
+    assert refused is not None
+    assert "vLLM 0.24 (spec.engine.version is 0.24.0) has no flag --own-flag" in refused
+    assert unjudged_args(args, image, "0.24.0") == ()
+
+
 def test_the_table_holds_the_versions_that_are_supported_and_every_flag_that_argosy_writes() -> None:
     table = flag_table()
     assert (table.versions[0], table.versions[-1], len(table.versions)) == ("0.24", "0.32", 9)

@@ -426,6 +426,15 @@ def test_a_flag_that_no_version_has_is_remarked_on_where_the_images_version_is_n
     assert "spec.engine.image (mine:1)" in accepted["message"]
 
 
+def test_a_version_that_is_not_the_tags_is_remarked_on_and_used() -> None:
+    engine = {"image": "vllm/vllm-openai:v0.11.2", "version": "0.15.1"}
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(engine=engine), a_class())
+    accepted = condition(world.act(), "default/llama", "servedmodels", "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("True", "VersionContradicted")
+    assert "spec.engine.version is 0.15.1" in accepted["message"]
+    assert "names 0.11.2" in accepted["message"]
+
+
 def test_a_pod_that_the_api_server_refuses_is_a_sentence_of_model_and_class_and_nothing_that_runs_goes() -> (
     None
 ):

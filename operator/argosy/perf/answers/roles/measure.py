@@ -9,8 +9,8 @@ the request with one output token; the decode replica reads the prompt's KV bloc
 every tensor-parallel rank over its own link, computes the last prompt token again and streams
 from the first token on. So
 
-    TTFT = prefill's TTFT + transfer + decode's TTFT       ITL: decode's alone
-    E2E  = prefill's TTFT + transfer + decode's E2E
+    TTFT = front end + prefill's TTFT + transfer + decode's TTFT       ITL: decode's alone
+    E2E  = front end + prefill's TTFT + transfer + decode's E2E
 
 What the transfer of the mix's longest prompt leaves of a TTFT or E2E bound is divided between
 the stages: each gets what it takes for a lone request and a share of the rest (unless set
@@ -118,8 +118,10 @@ def measure_split(
     too_long = _too_long(pair, mix)
     if too_long is not None:
         return too_long
-    prefill = measure_capacity(pair.prefill, prefill_only(mix), split.prefill, settings)
-    decode = measure_capacity(pair.decode, decode_only(mix), split.decode, settings)
+    # The split has taken the front end off already.
+    engines = [replace(engine, front_end_ms=0.0) for engine in (pair.prefill, pair.decode)]
+    prefill = measure_capacity(engines[0], prefill_only(mix), split.prefill, settings)
+    decode = measure_capacity(engines[1], decode_only(mix), split.decode, settings)
     if isinstance(prefill, OutOfRange):
         return prefill
     if isinstance(decode, OutOfRange):
@@ -141,7 +143,7 @@ def decode_only(mix: Mix) -> Mix:
 def split_slo(
     pair: RolePair, mix: Mix, slo: Slo, transfer: KvTransfer, slack_share: float | None = None
 ) -> SplitSlo | None:
-    """The terms of each stage; None where the transfer alone takes longer than a bound.
+    """The terms of each stage; None where front end and transfer alone take longer than a bound.
 
     slack_share: prefill's share (0-1) of what a lone request leaves of a bound; None: in
                  proportion to what each stage takes for it, as where it leaves nothing
@@ -154,7 +156,7 @@ def split_slo(
         if term.term is Term.ITL:
             decode.append(term)
             continue
-        left_ms = term.bound_ms - longest_ms
+        left_ms = term.bound_ms - longest_ms - pair.prefill.front_end_ms
         if left_ms <= 0:
             return None
         part_ms = _prefill_part_ms(left_ms, _lone_ms(pair, mix, alone[term.term]), slack_share)

@@ -77,12 +77,19 @@ class SurfaceCache:
         self, engines: Sequence[EngineModel], mixes: Sequence[Mix], slos: Sequence[Slo]
     ) -> CellCapacities:
         """Every mix within its SLO on every engine: one look-up, and simulations of what is outside."""
-        answer = capacities(stack(self.surfaces(engines)), cells(mixes, slos))
-        rates, errors = answer.requests_per_s.copy(), np.where(answer.outside, 0.0, RELATIVE_ERROR)
-        for cell, column in np.argwhere(answer.outside).tolist():
+        rates = np.full((len(mixes), len(engines)), np.nan)
+        outside = np.zeros(rates.shape, dtype=np.bool_)
+        surfaces = self.surfaces(engines)
+        # Engines behind equal front ends have the same bounds left: one look-up for them all.
+        for front_end_ms in sorted({engine.front_end_ms for engine in engines}):
+            columns = [c for c, engine in enumerate(engines) if engine.front_end_ms == front_end_ms]
+            left = [engines[columns[0]].inside(slo) for slo in slos]
+            answer = capacities(stack([surfaces[c] for c in columns]), cells(mixes, left))
+            rates[:, columns], outside[:, columns] = answer.requests_per_s, answer.outside
+        for cell, column in np.argwhere(outside).tolist():
             measured = measure_capacity(engines[column], mixes[cell], slos[cell], CapacitySettings())
             rates[cell, column] = measured.requests_per_s if isinstance(measured, Capacity) else np.nan
-        return CellCapacities(rates, answer.outside, errors)
+        return CellCapacities(rates, outside, np.where(outside, 0.0, RELATIVE_ERROR))
 
     def _built(self, engines: Sequence[EngineModel]) -> Iterator[bytes]:
         for number, content in enumerate(self.map_build(_Builder(self.settings), engines), start=1):

@@ -173,10 +173,9 @@ def _ordered(rates: Floats, slower_than: Booleans) -> Floats:
 def _is_slower(surface: Surface, than: Surface) -> bool:
     """Whether `than` is as fast in every step and has room for as much (itself included)."""
     mine, other = surface.limits, than.limits
-    alike = (mine.max_num_seqs, mine.max_num_batched_tokens, mine.block_size) == (
-        other.max_num_seqs,
-        other.max_num_batched_tokens,
-        other.block_size,
+    alike = all(
+        getattr(mine, name) == getattr(other, name)
+        for name in ("max_num_seqs", "max_num_batched_tokens", "block_size", "batches_in_flight")
     )
     roomy = other.kv_blocks >= mine.kv_blocks and other.max_model_len >= mine.max_model_len
     return alike and roomy and bool(np.all(than.speed_ms <= surface.speed_ms))

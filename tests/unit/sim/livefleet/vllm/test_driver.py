@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -19,10 +20,10 @@ LIMITS = EngineLimits(8, 512, 64, 16, 1024)
 class Engine:
     """A driver, what it logged, and when tokens came."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: EngineLimits = LIMITS) -> None:
         self.log: list[str] = []
         self.metrics = VllmMetrics(EngineIdentity("m", 1024, 16, 64))
-        self.driver = EngineDriver(Scheduler(LIMITS, STEPS), self.metrics, self.log.append)
+        self.driver = EngineDriver(Scheduler(limits, STEPS), self.metrics, self.log.append)
         self.tokens_s: list[float] = []
         self.done = asyncio.Event()
 
@@ -97,3 +98,33 @@ async def test_a_halted_engine_takes_no_step_more() -> None:
     engine.ask(5)
     await asyncio.sleep(5 * STEP_S)
     assert len(engine.tokens_s) == num_tokens
+
+
+async def test_a_request_waits_an_iteration_more_where_the_next_batch_is_decided_already() -> None:
+    """Beside one that decodes; the time until it is scheduled ends with the decision, as in vLLM."""
+    engines = [Engine(), Engine(replace(LIMITS, batches_in_flight=2))]
+    for engine in engines:
+        engine.ask(40)
+    await asyncio.sleep(2.5 * STEP_S)
+    for engine in engines:
+        engine.ask(1)
+    for engine in engines:
+        await engine.done.wait()
+    await asyncio.sleep(0.5)
+    # The first request's own first token took one iteration in both.
+    one, two = (engine.sum_of("time_to_first_token_seconds") for engine in engines)
+    assert two - one == pytest.approx(STEP_S, abs=0.4 * STEP_S)
+    queued = [engine.sum_of("request_queue_time_seconds") for engine in engines]
+    assert queued[1] == pytest.approx(queued[0], abs=0.4 * STEP_S)
+    assert [engine.driver.num_requests for engine in engines] == [0, 0]
+
+
+async def test_an_abort_between_two_batches_leaves_the_engine_usable() -> None:
+    engine = Engine(replace(LIMITS, batches_in_flight=2))
+    asked = engine.ask(100)
+    assert isinstance(asked, int)
+    await asyncio.sleep(2.5 * STEP_S)
+    engine.driver.abort(asked)
+    engine.ask(2)
+    await asyncio.wait_for(engine.done.wait(), 5)
+    assert engine.driver.num_requests == 0

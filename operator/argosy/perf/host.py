@@ -1,0 +1,145 @@
+"""What the host adds to an engine's iterations, by the version of vLLM and how it schedules.
+
+Owns the two overheads, which of them a variant has, and the step times with it. Input: a variant, or a
+version with the arguments of its engine. Output: a `HostOverhead` and `EngineLimits.batches_in_flight`.
+
+Until vLLM 0.13 the GPU waits while the host schedules, samples and prepares the next batch: all of it
+is added to an iteration. From 0.14 on the host does this while the GPU computes, so it counts only where
+it takes longer than the GPU; what cannot be done beside the GPU remains. `engine.in_flight` has the rules of
+versions and flags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from packaging.version import Version
+
+from argosy.engine.in_flight import NotAsynchronous, SchedulingSettings, batches_in_flight
+from argosy.engine.step_times import CalibratedSource, StepTimes, StepTimeSource
+from argosy.engine_version import assumed, in_words
+from argosy.errors import InvariantError
+from argosy.perf.profile import HOST_OVERHEAD, Calibration
+from argosy.snapshot.variant import Variant
+
+_ASYNC, _NO_ASYNC = "--async-scheduling", "--no-async-scheduling"
+_METHOD = "--spec-method"
+
+
+@dataclass(frozen=True, slots=True)
+class HostOverhead:
+    """The host's part of an iteration.
+
+    exposed: a factor on the GPU's time (s), and milliseconds that are added to every iteration (c0) and for
+             each decoding sequence (cB)
+    beside_ms, beside_ms_per_sequence: the host's work while the GPU computes, per iteration and per
+             decoding sequence: it counts where it takes longer than the GPU
+    """
+
+    exposed: Calibration
+    beside_ms: float = 0.0
+    beside_ms_per_sequence: float = 0.0
+
+    @property
+    def is_overlapped(self) -> bool:
+        """Whether the host works while the GPU computes."""
+        return self.beside_ms > 0 or self.beside_ms_per_sequence > 0
+
+    def applied_to(self, silicon: StepTimeSource, seen: Calibration | None = None) -> StepTimeSource:
+        """Step times with the host; `seen`: what running engines were seen to need in place of `exposed`."""
+        exposed = (seen or self.exposed).applied_to(silicon)
+        if not self.is_overlapped:
+            return exposed
+        return HostBeside(exposed, self.beside_ms, self.beside_ms_per_sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class HostBeside:
+    """A source (`CalibratedSource`) whose host works beside the GPU: milliseconds as in `HostOverhead`."""
+
+    exposed: StepTimeSource
+    beside_ms: float
+    beside_ms_per_sequence: float
+
+    def step_times(self, max_tokens: int, max_seqs: int) -> StepTimes:
+        """The arrays of the source, with the host's work beside the GPU's."""
+        times = self.exposed.step_times(max_tokens, max_seqs)
+        return replace(times, host_ms=self.beside_ms, host_ms_per_sequence=self.beside_ms_per_sequence)
+
+    def digest(self) -> str:
+        """A hash (hexadecimal) of the source and the host's work."""
+        beside = (self.beside_ms, self.beside_ms_per_sequence)
+        return hashlib.sha256(f"beside {beside!r} {self.exposed.digest()}".encode()).hexdigest()
+
+    def with_calibration(self, s: float, c0: float, cb: float) -> HostBeside:
+        """The same silicon and the same work beside it; raises InvariantError as `Calibration.applied_to`."""
+        if not isinstance(self.exposed, CalibratedSource):
+            raise InvariantError(f"{type(self.exposed).__name__} has no calibration (s, c0, cb) to replace")
+        return replace(self, exposed=self.exposed.with_calibration(s, c0, cb))
+
+
+SYNCHRONOUS = HostOverhead(HOST_OVERHEAD)
+"""The GPU waits for the host: vLLM before 0.14."""
+
+OVERLAPPED = HostOverhead(
+    Calibration(s=HOST_OVERHEAD.s, c0=0.64, cb=0.0),
+    beside_ms=HOST_OVERHEAD.c0,
+    beside_ms_per_sequence=HOST_OVERHEAD.cb,
+)
+"""The host works beside the GPU: vLLM 0.14 and later. c0 is fitted on the calibration half of the measured
+runs (`hack/fit_host.py`), where what is added no longer grows with the batch. The work is the same as before;
+no measured run shows it take longer than the GPU, so those two are taken from `HOST_OVERHEAD`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """How one engine's host works.
+
+    batches_in_flight: as `EngineLimits` has it
+    words: for a profile's source
+    """
+
+    overhead: HostOverhead
+    batches_in_flight: int
+    words: str
+
+
+def host_of(variant: Variant) -> Host:
+    """Of an engine of this variant."""
+    version, args = variant.engine_version, variant.engine.args
+    return host_of_version(version, args, variant.pipeline_parallel)
+
+
+def host_of_version(version: Version | None, args: Sequence[str] = (), stages: int = 1) -> Host:
+    """Of an engine of this version (None: not known, taken for the newest) with these arguments."""
+    asked = SchedulingSettings(
+        release=assumed(version).release,
+        speculative_method=_speculative_method(args),
+        pipeline_size=stages,
+        async_scheduling=_flag(args),
+    )
+    found = batches_in_flight(asked)
+    # A vLLM that refuses to start serves nothing: what it would take does not matter.
+    in_flight = 1 if isinstance(found, NotAsynchronous) else found.of_engine
+    overlapped = in_flight > 1
+    how = "overlapped with the GPU" if overlapped else "before the GPU"
+    overhead = OVERLAPPED if overlapped else SYNCHRONOUS
+    return Host(overhead, in_flight, f"host of {in_words(version)}, {how}")
+
+
+def _flag(args: Sequence[str]) -> bool | None:
+    """What the last of the arguments says of asynchronous scheduling; None where none does."""
+    said = [flag for arg in args if (flag := arg.replace("_", "-")) in (_ASYNC, _NO_ASYNC)]
+    return said[-1] == _ASYNC if said else None
+
+
+def _speculative_method(args: Sequence[str]) -> str | None:
+    """How tokens are proposed; None where they are not."""
+    words = list(args)
+    for place, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag.replace("_", "-") == _METHOD:
+            return value if equals else next(iter(words[place + 1 :]), None)
+    return None
