@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import least_squares
+
 from argosy.arrays import Floats
 from argosy.engine_version import version_of
 from argosy.perf import shipped_library
@@ -25,7 +27,6 @@ from argosy.perf.shipped import shipped_measurements
 from argosy.perf.validation.calibration import WAIT_SHARE, ValidationCase
 from argosy.perf.validation.report import reports
 from argosy.perf.validation.runs import parse_runs
-from scipy.optimize import least_squares
 
 _DENSE, _EXPERTS, _PREFILL = 0.05, 0.25, 0.5
 _TPOT_SPREAD, _TTFT_SPREAD = 0.06, 0.15

@@ -4,10 +4,9 @@ Owns the conventions of the memory model that Argosy's is checked against (aicon
 0.12.0, `estimate_kv_cache`), where they differ from the checkpoint's own sums. The conventions, and
 what they make of the truth:
 
-- embedding and head count as two tables even where they are one (small models, Gemma: too much);
-- the embedding is whole on every rank of MLA and windowed models (vLLM splits it: too much);
-- a plain mixture of experts has no output head (Qwen3, gpt-oss, Mixtral, MiniMax: too little,
-  vocabulary x hidden x 2 bytes over the ranks, 1.2 GB for gpt-oss-120b);
+- embedding and head count as two tables even where they are one (small models, Gemma), the embedding is
+  whole on every rank of MLA and windowed models, and a plain mixture of experts has no output head: tables
+  are compared so, and counted as vLLM has them (`footprint.weights`);
 - an MLA model's leading dense layers count as layers of experts (DeepSeek-V3: 5 % too much);
 - the scales of MXFP4 and INT4 count as nothing (gpt-oss: 6 % of the weights too little), those
   of NVFP4 as a sixteenth of a byte per number.

@@ -3,20 +3,19 @@
 Owns the memory arithmetic of one engine. Input: a `Variant` (its architecture given, or its model
 looked up); output: `Fits | TooLarge | OutOfRange`.
 
-    KV bytes = u*memory - weights - activations - adapters - NCCL - 3.5 GiB     on each GPU
+    KV bytes = u*memory - weights - adapters - working memory     on each GPU
 
-with u the engine's `gpu_memory_utilization`. Weights are spread by their `WeightLayout`; KV
-heads are split over tensor-parallel ranks and repeat beyond their number; MLA's compressed KV is
-on every rank. In a pipeline the fullest stage decides. A sliding window is held once: the tokens
-are those of one long sequence, as in vLLM's start-up log; of linear layers one state is held.
+with u the engine's `gpu_memory_utilization`, and memory and working memory as `working_memory` has them.
+Weights are spread by their `WeightLayout`; KV heads are split over tensor-parallel ranks and repeat beyond
+their number; MLA's compressed KV is on every rank. In a pipeline the fullest stage decides. A sliding window
+is held once: the tokens are those of one long sequence, as in vLLM's start-up log; of linear layers one state
+is held.
 
-The constants are those of aiconfigurator-core 0.12.0, and with the memory of its system files
-every configuration that both know is within 3 % of its `estimate_kv_cache`, but for the models
-that the test names with what that estimate leaves out (tests/unit/perf/footprint/test_memory.py). Our
-figure of a GPU's memory is what the driver reports, 0.4 or 0.5 % less than its 80, 141 and
-180 GiB: on its own enough to differ by more than 3 % where little is left for KV. Where its
-weights differ from the checkpoint's is listed in `catalogue.layout`; of the models that people
-run, gpt-oss-120b is the one to know: 4.7 GB more are needed than are counted.
+Weights and KV per token are checked against aiconfigurator-core 0.12.0: beside its own reserve every
+configuration that both know is within 3 % of its `estimate_kv_cache`, but for the models that the test
+names with what that estimate leaves out (tests/unit/perf/footprint/test_memory.py). Where its weights differ
+from the checkpoint's is listed in `catalogue.layout`; of the models that people run, gpt-oss-120b is the one
+to know: 3.5 GB more are needed than are counted.
 
 A number type without hardware needs no other memory: vLLM then multiplies in 16 bits with the
 weights stored small (FP8 and FP4 from compute capability 7.5 on, by Marlin).
@@ -40,26 +39,11 @@ from argosy.perf.footprint.weights import (
     rank_weight_bytes,
     weight_bytes,
 )
+from argosy.perf.footprint.working_memory import usable_bytes, working_memory
 from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge, TooLargeReason
 from argosy.snapshot import EngineSettings, Variant
-from argosy.snapshot.architecture import Architecture, Dtype, Family
+from argosy.snapshot.architecture import Architecture, Dtype
 
-RESERVED_BYTES = 3.5 * 2**30
-"""CUDA context, cuBLAS, CUDA graphs and fragmentation (`other_mem` of the system files)."""
-_NCCL_BYTES = {1: 0, 2: 358_612_992, 4: 411_041_792}
-_MIN_ACTIVATION_BYTES = 70 * 2**20
-_ACTIVATION_BYTES = 2
-# Widths of hidden states alive at the peak of an iteration, by tensor parallelism 1, 2, 4 and up
-# (`ACTIVATION_COEFFICIENTS` of its vLLM backend).
-_ACTIVATION_WIDTHS = {
-    Family.DENSE: {1: 11.0, 2: 6.5, 4: 5.0},
-    Family.HYBRID: {1: 10.0, 2: 6.0, 4: 5.0},
-    Family.MOE: {1: 22.0, 2: 13.0, 4: 10.0},
-    Family.MLA: {1: 22.0, 2: 13.0, 4: 10.0},
-    Family.WINDOWED: {1: 22.0, 2: 13.0, 4: 10.0},
-}
-# Dispatching tokens to experts needs a float32 scale per 128 numbers, expert and token.
-_DISPATCH_BYTES = 4 / 128
 _WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 EXPERT_PARALLEL = "--enable-expert-parallel"
@@ -364,9 +348,8 @@ def _holds_one(room: _Room, engine: EngineSettings) -> bool:
 
 def _room(gpu: Gpu, architecture: Architecture, variant: Variant) -> _Room:
     engine, ranks = variant.engine, variant.tensor_parallel
-    reserved = activation_bytes(architecture, engine, ranks)
-    reserved += RESERVED_BYTES + _by_ranks(_NCCL_BYTES, ranks)
-    available = min(engine.gpu_memory_utilization, 1 / gpu.sharers) * gpu.memory_bytes
+    reserved = working_memory(architecture, gpu, variant).total
+    available = min(engine.gpu_memory_utilization, 1 / gpu.sharers) * usable_bytes(gpu)
     kv = kv_growth(architecture, ranks, engine.kv_cache_dtype or architecture.kv_dtype)
     kv = kv.within(engine.max_model_len)
     stages = []
@@ -407,34 +390,6 @@ def _mla_bytes(a: Architecture, number: float) -> float:
 def _head_bytes(heads: int, head_dim: int, tensor_parallel: int) -> int:
     """Numbers of K and V of one token and layer on one rank; a rank holds whole heads."""
     return 2 * math.ceil(heads / tensor_parallel) * head_dim
-
-
-def activation_bytes(architecture: Architecture, engine: EngineSettings, tensor_parallel: int) -> float:
-    """Peak bytes of activations on one GPU in an iteration with a full token budget."""
-    a, tokens = architecture, engine.max_num_batched_tokens
-    family = _family(a)
-    width = a.attention_heads * a.head_dim
-    peak = _ACTIVATION_BYTES * tokens * width * _by_ranks(_ACTIVATION_WIDTHS[family], tensor_parallel)
-    if a.is_moe and family in (Family.MLA, Family.WINDOWED):
-        dispatched = width if family is Family.MLA else a.hidden_size
-        experts = a.experts / (tensor_parallel if EXPERT_PARALLEL in engine.args else 1)
-        peak += tokens * dispatched * experts * a.experts_per_token * _DISPATCH_BYTES
-    return max(peak, _MIN_ACTIVATION_BYTES)
-
-
-def _family(a: Architecture) -> Family:
-    if a.family is not None:
-        return a.family
-    if a.mla_kv_dim:
-        return Family.MLA
-    if a.linear_layers:
-        return Family.HYBRID
-    return Family.MOE if a.is_moe else Family.DENSE
-
-
-def _by_ranks(table: dict[int, float] | dict[int, int], tensor_parallel: int) -> float:
-    """The entry of the largest group in the table that is no larger."""
-    return table[max(ranks for ranks in table if ranks <= tensor_parallel)]
 
 
 # --- for the engine ---------------------------------------------------------------------------

@@ -71,9 +71,14 @@ def rank_weight_bytes(architecture: Architecture, quantization: Dtype | None, pl
     else:
         layers = (layout.split / ranks + layout.whole) * number + layout.routers * _WIDE
         repeated = _repeated_kv(architecture, ranks) * number
-    tables = (layout.split_tables / ranks + layout.whole_tables) * _WIDE
     share = place.layers_of(architecture.layers) / architecture.layers
-    return (layers + repeated) * share + tables * place.tables
+    return (layers + repeated) * share + _table_bytes(architecture, place)
+
+
+def _table_bytes(a: Architecture, place: Ranks) -> float:
+    """Of the embedding and the head, which ranks share out; a pipeline needs both even where they are one."""
+    num = 1 if a.tied_embeddings and place.stages == 1 else 2
+    return num * a.vocabulary * a.hidden_size / place.tensor_parallel * place.tables * _WIDE
 
 
 def adapter_bytes(architecture: Architecture, slots: int, lora_rank: int, place: Ranks) -> float:

@@ -1,8 +1,8 @@
 """The model beside published figures: step times, KV capacity, power, energy.
 
 Owns the figures of the project's references and the comparison. The bounds stand in the tests. ITL
-and KV figures were read from aiconfigurator-core 0.12.0 (step engine and `estimate_kv_cache`,
-without host overhead); power curves are those published with the fits.
+was read from aiconfigurator-core 0.12.0 (step engine, without host overhead), KV from start-up logs of vLLM;
+power curves are those published with the fits.
 """
 
 from __future__ import annotations
@@ -35,8 +35,17 @@ ITL_MS = {
 """By GPU, model and TP: milliseconds of a decode step at context 1,024, bfloat16, by batch."""
 ITL_CONTEXT = 1024
 
-KV_TOKENS = {"H100": 432_992, "L40S": 174_857}
-"""Llama-3.1-8B, TP 1, 8,192 batched tokens, 256 sequences, 0.9 of the memory."""
+KV_TOKENS = {
+    ("H100", "meta-llama/Llama-3.1-8B", 1, "0.19.0", 0.95): 476_016,
+    ("H100", "meta-llama/Llama-3.1-8B", 4, "0.19.0", 0.95): 2_209_792,
+    ("H100", "Qwen/Qwen3-8B", 1, "0.19.0", 0.95): 418_688,
+    ("H100", "Qwen/Qwen3-30B-A3B", 1, "0.19.0", 0.95): 168_288,
+    ("A100-40GB", "meta-llama/Llama-3.1-8B", 1, "0.10.1", 0.9): 157_648,
+    ("A100-40GB", "Qwen/Qwen3-8B", 1, "0.9.1", 0.9): 136_080,
+    ("RTX-A6000", "meta-llama/Llama-3.1-8B", 1, "0.15.1", 0.9): 217_376,
+}
+"""By GPU, model, TP, release and utilisation: "GPU KV cache size" of start-up logs, some of those in
+tests/data/perf/kv_lines*.csv, whose settings are the release's defaults for the card."""
 
 POWER_W = {
     ("H100", "llama-3.1-8b", 1): (475.5, 488.6, 557.5, 617.6, 663.2, 685.7),
@@ -92,10 +101,18 @@ def itl_comparisons(library: ProfileLibrary) -> Iterator[Comparison]:
 
 def kv_comparisons() -> Iterator[Comparison]:
     """KV capacity in tokens."""
-    for gpu, tokens in KV_TOKENS.items():
-        found = fits(Variant(ModelKey(), "meta-llama/Llama-3.1-8B", (), "", gpu, 1, EngineSettings()))
+    for (gpu, model, tp, release, utilization), tokens in KV_TOKENS.items():
+        is_large = gpu == "H100"
+        engine = EngineSettings(
+            image=f"vllm/vllm-openai:v{release}",
+            max_num_seqs=1024 if is_large else 256,
+            max_num_batched_tokens=8192 if is_large else 2048,
+            gpu_memory_utilization=utilization,
+        )
+        found = fits(Variant(ModelKey(), model, (), "", gpu, tp, engine))
         assert isinstance(found, Fits)
-        yield Comparison(f"KV tokens, llama-3.1-8b bf16 on {gpu}", tokens, found.kv_capacity_tokens)
+        what = f"KV tokens, {model} on {gpu} TP{tp}, vLLM {release}"
+        yield Comparison(what, tokens, found.kv_capacity_tokens)
 
 
 def power_comparisons() -> Iterator[Comparison]:

@@ -14,7 +14,7 @@ from argosy.engine.step_times import step_ms
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.catalogue import Gpu, Model, find_gpu, find_model, gpus
-from argosy.perf.protocol import Fits, OutOfRange, OutOfRangeReason, TooLarge
+from argosy.perf.protocol import OutOfRange, OutOfRangeReason, TooLarge
 from argosy.snapshot import Dtype, EngineSettings, Variant
 
 PERF = LibraryPerfModel(shipped_library(), {})
@@ -143,10 +143,10 @@ def test_what_does_not_fit_on_a_part_is_not_sent_to_several_parts() -> None:
 
 
 def test_a_share_of_a_card_has_its_share_of_the_memory_whatever_the_utilisation() -> None:
-    whole, share = (PERF.fits(replica(name, "llama-3.2-3b")) for name in ("H100", "H100-SHARED-2"))
-    assert isinstance(whole, Fits)
-    assert isinstance(share, Fits)
-    assert share.kv_capacity_tokens < whole.kv_capacity_tokens / 2
+    whole, share = (replica(name, "llama-3.2-3b") for name in ("H100", "H100-SHARED-2"))
+    assert share.engine.gpu_memory_utilization > 0.5
+    half = replace(whole, engine=replace(whole.engine, gpu_memory_utilization=0.5))
+    assert PERF.fits(share) == PERF.fits(half)
 
 
 @pytest.mark.parametrize(

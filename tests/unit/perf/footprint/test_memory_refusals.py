@@ -31,7 +31,7 @@ from argosy.snapshot import EngineSettings, Variant
     [
         pytest.param(
             variant("H100", LLAMA_70B, 1),
-            ("weights alone do not fit", "needs 151.7 GB", "77.0 GB are available", "TP 4 would fit"),
+            ("weights alone do not fit", "needs 150.6 GB", "76.4 GB are available", "TP 4 would fit"),
             id="the-weights",
         ),
         pytest.param(
