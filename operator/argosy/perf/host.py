@@ -84,7 +84,7 @@ SYNCHRONOUS = HostOverhead(HOST_OVERHEAD)
 """The GPU waits for the host: vLLM before 0.14."""
 
 OVERLAPPED = HostOverhead(
-    Calibration(s=HOST_OVERHEAD.s, c0=0.64, cb=0.0),
+    Calibration(s=HOST_OVERHEAD.s, c0=0.60, cb=0.0),
     beside_ms=HOST_OVERHEAD.c0,
     beside_ms_per_sequence=HOST_OVERHEAD.cb,
 )

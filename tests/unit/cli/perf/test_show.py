@@ -231,7 +231,7 @@ def test_a_config_json_stands_for_a_model_outside_the_catalogue(tmp_path: Path) 
         pytest.param(
             100.0,
             "L40S",
-            r"by this profile of llama-3.1-8b bf16 on L40S TP1, decode .* 69 times",
+            r"by this profile of llama-3.1-8b bf16 on L40S TP1, decode .* 77 times",
             id="a hundred times as slow",
         ),
         pytest.param(
@@ -260,7 +260,7 @@ def test_not_a_number_never_leaves_as_one() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_rate_beyond_every_engine_is_refused_without_a_warning() -> None:
-    assert refused("show", LLAMA, "--rate", "1e300")["nearest"] == ["--rate 18.7"]
+    assert refused("show", LLAMA, "--rate", "1e300")["nearest"] == ["--rate 24.5"]
 
 
 def test_a_file_that_is_absent_is_named_once(tmp_path: Path) -> None:
