@@ -144,6 +144,16 @@ def test_a_sequence_that_is_preempted_during_its_last_token_still_gets_it() -> N
     assert scheduler.finish_step().preempted == (2,)
 
 
+def test_a_sequence_that_is_preempted_during_its_last_token_may_be_aborted() -> None:
+    scheduler = engine(replace(ROOMY, kv_blocks=3), EngineRequest(1, 4, 8), EngineRequest(2, 5, 1))
+    scheduler.start_step()
+    assert scheduler.abort(2)
+    # Its id is free: another request of that name is aborted from the queue.
+    scheduler.add(EngineRequest(2, 5, 1))
+    assert (scheduler.abort(2), scheduler.num_waiting) == (True, 0)
+    assert scheduler.finish_step().token_ids == (1,)
+
+
 @pytest.mark.parametrize("when", ["decided", "running"])
 def test_an_aborted_request_gets_no_token_and_holds_nothing(when: str) -> None:
     scheduler = engine(ROOMY, EngineRequest(1, 10, 9), EngineRequest(2, 10, 2))
