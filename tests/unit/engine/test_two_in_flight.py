@@ -114,7 +114,7 @@ def test_a_sequence_is_not_computed_again_while_its_last_token_is() -> None:
     assert (scheduler.num_free_blocks, scheduler.num_running) == (100, 0)
 
 
-def test_admission_is_told_by_the_step_at_whose_start_it_was_decided() -> None:
+def test_a_step_names_those_that_were_admitted_when_it_began() -> None:
     scheduler = engine(ROOMY, EngineRequest(1, 10, 9))
     first = scheduler.start_step()
     scheduler.add(EngineRequest(2, 10, 9))
