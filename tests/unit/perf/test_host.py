@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from packaging.version import Version
 
-from argosy.engine import StepCoefficients
+from argosy.engine import HostBeside, StepCoefficients
 from argosy.engine.step_times import step_ms
-from argosy.errors import InvariantError
+from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf.catalogue import gpus
 from argosy.perf.front_end import ELSEWHERE_MS, FITTED_MS, front_end_of
-from argosy.perf.host import OVERLAPPED, SYNCHRONOUS, HostBeside, HostOverhead, host_of, host_of_version
+from argosy.perf.host import OVERLAPPED, SYNCHRONOUS, HostOverhead, host_of, host_of_version
 from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.snapshot.variant import EngineSettings, Variant
 
@@ -82,7 +82,7 @@ def test_a_source_without_a_calibration_has_none_to_replace() -> None:
         def digest(self) -> str:
             return "bare"
 
-    with pytest.raises(InvariantError, match="no calibration"):
+    with pytest.raises(SpecError, match="not kept apart"):
         HostBeside(Bare(), 1.0, 0.0).with_calibration(1.0, 0.0, 0.0)  # type: ignore[arg-type]
 
 

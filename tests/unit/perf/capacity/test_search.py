@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
-from argosy.engine import EngineLimits, StepCoefficients, simulate
+from argosy.engine import EngineLimits, HostBeside, StepCoefficients, simulate
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf import (
@@ -28,6 +28,7 @@ from argosy.perf import (
     shipped_library,
 )
 from argosy.perf.capacity.search import draw
+from argosy.perf.model import capacity_key
 from argosy.perf.profile import Profile, ProfileKey, Shape
 from argosy.perf.protocol import CapacityLimit
 from argosy.snapshot import Dtype, EngineSettings, Mix, Slice, Slo, SloTerm, Term, Variant
@@ -314,6 +315,16 @@ def test_everything_that_changes_a_capacity_changes_its_key(
     model(cache, QUICK).capacity(variant("L40S"), SHORT, CHAT)
     model(cache, settings).capacity(asked, cut, slo)
     assert len(cache) == 2
+
+
+def test_batches_in_flight_and_a_host_beside_the_gpu_are_part_of_a_capacitys_key() -> None:
+    limits, times = EngineLimits(8, 512, 100, 16, 1024), engine_of("L40S").step_times
+    engines = [
+        EngineModel(limits, times),
+        EngineModel(replace(limits, batches_in_flight=2), times),
+        EngineModel(limits, HostBeside(times, 0.1)),
+    ]
+    assert len({capacity_key(engine, SHORT, CHAT, QUICK) for engine in engines}) == 3
 
 
 @pytest.mark.parametrize(
