@@ -140,6 +140,7 @@ def test_a_single_output_token_has_no_gap() -> None:
         ((LLAMA, "--draft-cost", "0.1"), "InvalidValue", "without --draft-tokens and --acceptance", None),
         ((LLAMA, "--tp", "0"), "InvalidValue", "--tp", None),
         ((LLAMA, "--loras", "-1"), "InvalidValue", "--loras", None),
+        ((LLAMA, "--vllm", "nightly"), "InvalidValue", "--vllm", None),
         ((LLAMA, "--batch", "8", "--rate", "1"), "InvalidValue", "--batch", None),
     ],
 )
@@ -250,6 +251,16 @@ def test_an_odd_profile_is_used_with_a_remark(slowness: float, gpu: str, says: s
     assert code == 0, output
     assert re.search(says, output)
     assert ("argosy perf show: --profile:" in output) == bool(says)
+
+
+def test_steps_are_those_of_the_version_that_is_asked_about() -> None:
+    old, new, usual = (
+        asked("show", LLAMA, "--gpu", "H100", *version)
+        for version in (("--vllm", "0.12.0"), ("--vllm", "0.24.0"), ())
+    )
+    assert old["step_ms"] > new["step_ms"] == usual["step_ms"]
+    _, text = run("show", LLAMA, "--gpu", "H100", "--vllm", "0.12.0")
+    assert "host of vLLM 0.12.0, before the GPU; front end 10.3 ms" in " ".join(text.split())
 
 
 def test_not_a_number_never_leaves_as_one() -> None:

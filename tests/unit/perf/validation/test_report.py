@@ -83,8 +83,7 @@ def test_a_known_calibration_is_found_again() -> None:
         seen = each.predict(truth)
         told.append(replace(each, run=replace(each.run, ttft_ms=seen.ttft_ms, tpot_ms=seen.tpot_ms)))
     assert errors(told, truth) == Errors(len(told), 0.0, 0.0, 0.0, 0.0)
-    found = calibrate(told).calibration
-    after = errors(told, found)
+    after = errors(told, calibrate(told).calibration)
     assert after.tpot_mape < 0.01
     assert after.ttft_mape < 0.03
     assert errors(told).tpot_mape > 0.1
