@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -113,8 +113,11 @@ def print_engines(num_engines: int, num_requests: int) -> dict[str, float]:
     plain = least_cost(lambda: simulate(first, LIMITS, H100_8B), 3)
     print(f"{'requests/s':38}{'by the clock':>14}{'per CPU second':>16}{'speed-up':>10}")
     in_a_row = least_cost(lambda: twin.simulate_row(runs))
+    ahead = [replace(run, limits=replace(LIMITS, batches_in_flight=2)) for run in runs]
+    two_in_flight = least_cost(lambda: twin.simulate_row(ahead))
     for name, count, cost in (
         (f"twin, {num_engines} engines in a row", total, in_a_row),
+        ("the same, two batches in flight", total, two_in_flight),
         ("twin, one engine", num_requests, least_cost(lambda: twin.simulate(first, LIMITS, H100_8B))),
         ("Python scheduler, one engine", num_requests, plain),
     ):
@@ -122,7 +125,11 @@ def print_engines(num_engines: int, num_requests: int) -> dict[str, float]:
         print(f"{name:38}{count / cost.wall_s:14,.0f}{count / cost.cpu_s:16,.0f}{ratio:10.0f}")
     print(f"{f'twin, {num_engines} engines, two threads':38}{total / two.wall_s:14,.0f}")
     per_cpu_s = total / in_a_row.cpu_s
-    return {"requests_per_cpu_s": per_cpu_s, "speed_up": per_cpu_s * plain.cpu_s / num_requests}
+    return {
+        "requests_per_cpu_s": per_cpu_s,
+        "two_in_flight_per_cpu_s": total / two_in_flight.cpu_s,
+        "speed_up": per_cpu_s * plain.cpu_s / num_requests,
+    }
 
 
 def print_step_times() -> dict[str, float]:

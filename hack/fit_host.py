@@ -4,10 +4,11 @@ Run from the repository's root: `python hack/fit_host.py`. Where the figures sta
 overhead of engines that schedule asynchronously) and `perf/front_end.py`. The hold-out half is not looked at.
 
     TPOT = f_k * silicon + c0 + cB * C        C requests in flight, in k: one group and tensor-parallel width
-    TTFT = a_k * engine + half a gap + front  the platform's front end
 
-f_k and a_k are nuisances, as a table that is off must not pass for the host: log-normal, with a spread of 5 %
-for the tables of dense models, 25 % for experts, and 50 % for prefills. Errors are relative, the loss is robust.
+f_k is a nuisance, as a table that is off must not pass for the host: log-normal, with a spread of 5 % for the
+tables of dense models and 25 % for experts. Errors are relative, the loss is robust. A platform has the front
+end that is the median of its groups' calibrations (`validation.calibration`: prefills that are
+slower than their table are a parameter of their own there).
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from argosy.perf import shipped_library
 from argosy.perf.catalogue import find_model
 from argosy.perf.protocol import OutOfRange
 from argosy.perf.shipped import shipped_measurements
-from argosy.perf.validation.calibration import WAIT_SHARE, ValidationCase
+from argosy.perf.validation.calibration import ValidationCase
 from argosy.perf.validation.report import reports
 from argosy.perf.validation.runs import parse_runs
 
-_DENSE, _EXPERTS, _PREFILL = 0.05, 0.25, 0.5
-_TPOT_SPREAD, _TTFT_SPREAD = 0.06, 0.15
+_DENSE, _EXPERTS = 0.05, 0.25
+_TPOT_SPREAD = 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Fit:
 
 
 def fit(measured: Floats, model: Callable[[Floats, Floats], Floats], sizes: tuple[int, Floats, float]) -> Fit:
-    """`model(parameters, factor of each nuisance)`; sizes: parameters, spread by nuisance, spread of errors."""
+    """`model(parameters, factors)`; sizes: parameters, spread by nuisance, spread of errors."""
     count, spreads, spread = sizes
 
     def residuals(x: Floats) -> Floats:
@@ -54,9 +55,9 @@ def fit(measured: Floats, model: Callable[[Floats, Floats], Floats], sizes: tupl
         return np.concatenate([np.log(ratio) / spread, x[count:] / spreads])
 
     found = least_squares(residuals, np.concatenate([np.full(count, 0.1), 0 * spreads]), loss="soft_l1")
-    covariance = np.linalg.inv(found.jac.T @ found.jac)
+    covariance = np.linalg.pinv(found.jac.T @ found.jac)
     ratio = model(found.x[:count], np.exp(found.x[count:])) / measured - 1
-    return Fit(found.x[:count], np.sqrt(np.diag(covariance))[:count], float(np.median(np.abs(ratio))))
+    return Fit(found.x[:count], np.sqrt(np.abs(np.diag(covariance)))[:count], float(np.median(np.abs(ratio))))
 
 
 def nuisances(cases: Sequence[ValidationCase]) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Floats]:
@@ -85,42 +86,28 @@ def fit_overhead(cases: Sequence[ValidationCase]) -> Fit:
     )
 
 
-def fit_front_end(cases: Sequence[ValidationCase]) -> Fit:
-    """The front end, milliseconds."""
-    which, spreads = nuisances(cases)
-    own = [case.raw.front_end_ms + WAIT_SHARE * case.run.tpot_ms for case in cases]
-    engine = np.array([case.predict(case.raw).ttft_ms for case in cases]) - np.array(own)
-    measured = np.array([case.run.ttft_ms - WAIT_SHARE * case.run.tpot_ms for case in cases])
-    sizes = (1, np.full(len(spreads), _PREFILL), _TTFT_SPREAD)
-    return fit(measured, lambda x, a: a[which] * engine + x[0], sizes)
-
-
 def main() -> None:
     """Print every fit."""
     found = reports(parse_runs(shipped_measurements()), shipped_library())
-    stated: dict[str, list[ValidationCase]] = {}
-    by_gpu: dict[str, list[ValidationCase]] = {}
+    by_version: dict[str, list[ValidationCase]] = {}
+    front_ends: dict[str, list[float]] = {}
     for group in found:
         version = version_of(group.group.version)
         name = "not known" if version is None else f"{version.major}.{version.minor}"
-        stated.setdefault(name, []).extend(group.known)
-        for case in group.known:
-            by_gpu.setdefault(case.gpu, []).append(case)
-    overlapped = [
-        c for name, cs in stated.items() if name != "not known" for c in cs if c.host.batches_in_flight > 1
-    ]
-    waiting = [
-        c for name, cs in stated.items() if name != "not known" for c in cs if c.host.batches_in_flight == 1
-    ]
+        by_version.setdefault(name, []).extend(group.known)
+        if group.calibration is not None:
+            front_ends.setdefault(group.known[0].gpu, []).append(group.calibration.front_end_ms)
+    known = [case for name, cases in by_version.items() if name != "not known" for case in cases]
+    overlapped = [case for case in known if case.host.batches_in_flight > 1]
+    dense = [case for case in known if case.host.batches_in_flight == 1 and _is_dense(case.run.group.model)]
     print("c0 and cB, ms")
-    for name, cases in [*sorted(stated.items()), ("before 0.14", waiting), ("0.14 and later", overlapped)]:
+    families = [("dense, before 0.14", dense), ("0.14 and later", overlapped)]
+    for name, cases in [*sorted(by_version.items()), *families]:
         if cases:
-            print(f"  {name:>15} ({len(cases)} runs): {fit_overhead(cases)}")
-    dense = [case for case in waiting if _is_dense(case.run.group.model)]
-    print(f"  {'dense, before':>15} ({len(dense)} runs): {fit_overhead(dense)}")
+            print(f"  {name} ({len(cases)} runs): {fit_overhead(cases)}")
     print("front end, ms")
-    for gpu, cases in sorted(by_gpu.items()):
-        print(f"  {gpu:>15} ({len(cases)} runs): {fit_front_end(cases)}")
+    for gpu, values in sorted(front_ends.items()):
+        print(f"  {gpu}: {np.median(values):.1f} (median of {len(values)} groups)")
 
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ class ReplicaOptions:
     kv_dtype: KvDtype | None = None
     loras: int = 0
     config: Path | None = None
+    vllm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@
 
 from argosy.engine.batches import EngineCounters, Step, StepEvents
 from argosy.engine.coefficients import StepCoefficients
-from argosy.engine.host import OverlappedHost
+from argosy.engine.host import HostBeside
 from argosy.engine.in_flight import InFlight, NotAsynchronous, SchedulingSettings, batches_in_flight
 from argosy.engine.request import Admitted, EngineLimits, EngineRequest, RejectedRequest, RejectionReason
 from argosy.engine.scheduler import Scheduler
@@ -27,9 +27,9 @@ __all__ = [
     "EngineCounters",
     "EngineLimits",
     "EngineRequest",
+    "HostBeside",
     "InFlight",
     "NotAsynchronous",
-    "OverlappedHost",
     "RejectedRequest",
     "RejectionReason",
     "RequestTimes",

@@ -104,3 +104,9 @@ class Batch:
     def only_decodes(self) -> bool:
         """Whether it computes one token of each decoding sequence, and all go on."""
         return not self.prefill_tokens and not self.ending and not self.preempted and not self.aborted
+
+    def ends(self, request_id: int) -> bool:
+        """Whether it computes the last token of a request that was not aborted since."""
+        return request_id not in self.aborted and any(
+            sequence.request.id == request_id for sequence in self.ending
+        )

@@ -1,8 +1,8 @@
-"""The host's work hidden behind the GPU's: what asynchronous scheduling makes of step times.
+"""The host's work beside the GPU's: what asynchronous scheduling makes of step times.
 
-Owns one change to a source of step times. Input: a source whose c0 and cB are the host's whole work
-per iteration and per decoding sequence, and what of it still keeps the GPU waiting. Output: a source in
-which the rest only counts where it takes longer than the GPU: max(gpu, c0 + cB*B) + rest.
+Owns one change to a source of step times. Input: a source whose c0 and cB are what keeps the GPU waiting,
+and the host's work while the GPU computes. Output: a source in which that work counts only where it takes
+longer than the GPU: max(gpu, h0 + hB*B) + c0 + cB*B.
 """
 
 from __future__ import annotations
@@ -16,37 +16,41 @@ from argosy.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)
-class OverlappedHost:
-    """A source (`StepTimeSource`) whose host works while the GPU computes.
+class HostBeside:
+    """A source (`CalibratedSource`) whose host works while the GPU computes.
 
-    waiting: its c0 and cB are the host's work, milliseconds, as if the GPU waited for all of it
-    rest_ms: per iteration, added after the longer of the two: what cannot be done beside the GPU
+    exposed: its c0 and cB are added to every iteration; a calibration replaces these and leaves the work
+             beside the GPU as it is: engines show how long an iteration takes, not what is hidden in it
+    beside_ms, beside_ms_per_sequence: h0 and hB, milliseconds per iteration and per decoding sequence
 
-    Raises SpecError for a rest that is not finite.
+    Raises SpecError for work that is not finite or negative.
     """
 
-    waiting: StepTimeSource
-    rest_ms: float
+    exposed: StepTimeSource
+    beside_ms: float
+    beside_ms_per_sequence: float = 0.0
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.rest_ms):
-            raise SpecError(f"must be finite, got {self.rest_ms}", "rest_ms")
+        for name in ("beside_ms", "beside_ms_per_sequence"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise SpecError(f"must be a finite number of at least 0, got {value}", name)
 
     def step_times(self, max_tokens: int, max_seqs: int) -> StepTimes:
-        """The arrays of the source, the host's work beside the GPU's."""
-        times = self.waiting.step_times(max_tokens, max_seqs)
-        host_ms, per_sequence_ms = times.host_ms + times.c0, times.host_ms_per_sequence + times.cb
-        return replace(times, c0=self.rest_ms, cb=0.0, host_ms=host_ms, host_ms_per_sequence=per_sequence_ms)
+        """The arrays of the source, with the host's work beside the GPU's."""
+        times = self.exposed.step_times(max_tokens, max_seqs)
+        return replace(times, host_ms=self.beside_ms, host_ms_per_sequence=self.beside_ms_per_sequence)
 
     def digest(self) -> str:
-        """A hash (hexadecimal) of the source and the rest."""
-        return hashlib.sha256(f"overlapped {self.waiting.digest()} {self.rest_ms!r}".encode()).hexdigest()
+        """A hash (hexadecimal) of the source and the host's work."""
+        beside = (self.beside_ms, self.beside_ms_per_sequence)
+        return hashlib.sha256(f"beside {beside!r} {self.exposed.digest()}".encode()).hexdigest()
 
-    def with_calibration(self, s: float, c0: float, cb: float) -> OverlappedHost:
-        """The same silicon and rest: `s` times as slow, the host's work c0 and cB (ms).
+    def with_calibration(self, s: float, c0: float, cb: float) -> HostBeside:
+        """The same silicon and the same work beside it.
 
-        Raises SpecError where the source has no calibration of its own.
+        Raises SpecError where the source has no calibration.
         """
-        if not isinstance(self.waiting, CalibratedSource):
-            raise SpecError("its step times and its host are not kept apart", "waiting")
-        return replace(self, waiting=self.waiting.with_calibration(s, c0, cb))
+        if not isinstance(self.exposed, CalibratedSource):
+            raise SpecError("its step times and its host are not kept apart", "exposed")
+        return replace(self, exposed=self.exposed.with_calibration(s, c0, cb))

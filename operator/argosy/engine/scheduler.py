@@ -116,15 +116,19 @@ class Scheduler:
         if request_id not in self._ids:
             return False
         self._ids.remove(request_id)
+        is_ending = False
         for batch in (self._running, self._decided):
             if batch is not None:
+                is_ending = is_ending or batch.ends(request_id)
                 batch.aborted.add(request_id)
         decoding = self._decoding.get(request_id)
         if decoding is not None:
             self._leave_decoding(decoding)
             self._free_blocks += decoding.blocks
             return True
-        if self._end_early(request_id):
+        if is_ending:
+            # It may have been preempted since, and then holds nothing.
+            self._end_early(request_id)
             return True
         for queue in (self._prefilling, self._waiting):
             for sequence in queue:

@@ -11,16 +11,15 @@ versions and flags.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from packaging.version import Version
 
+from argosy.engine.host import HostBeside
 from argosy.engine.in_flight import NotAsynchronous, SchedulingSettings, batches_in_flight
-from argosy.engine.step_times import CalibratedSource, StepTimes, StepTimeSource
+from argosy.engine.step_times import StepTimeSource
 from argosy.engine_version import assumed, in_words
-from argosy.errors import InvariantError
 from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.snapshot.variant import Variant
 
@@ -55,36 +54,11 @@ class HostOverhead:
         return HostBeside(exposed, self.beside_ms, self.beside_ms_per_sequence)
 
 
-@dataclass(frozen=True, slots=True)
-class HostBeside:
-    """A source (`CalibratedSource`) whose host works beside the GPU: milliseconds as in `HostOverhead`."""
-
-    exposed: StepTimeSource
-    beside_ms: float
-    beside_ms_per_sequence: float
-
-    def step_times(self, max_tokens: int, max_seqs: int) -> StepTimes:
-        """The arrays of the source, with the host's work beside the GPU's."""
-        times = self.exposed.step_times(max_tokens, max_seqs)
-        return replace(times, host_ms=self.beside_ms, host_ms_per_sequence=self.beside_ms_per_sequence)
-
-    def digest(self) -> str:
-        """A hash (hexadecimal) of the source and the host's work."""
-        beside = (self.beside_ms, self.beside_ms_per_sequence)
-        return hashlib.sha256(f"beside {beside!r} {self.exposed.digest()}".encode()).hexdigest()
-
-    def with_calibration(self, s: float, c0: float, cb: float) -> HostBeside:
-        """The same silicon and the same work beside it; raises InvariantError as `Calibration.applied_to`."""
-        if not isinstance(self.exposed, CalibratedSource):
-            raise InvariantError(f"{type(self.exposed).__name__} has no calibration (s, c0, cb) to replace")
-        return replace(self, exposed=self.exposed.with_calibration(s, c0, cb))
-
-
 SYNCHRONOUS = HostOverhead(HOST_OVERHEAD)
 """The GPU waits for the host: vLLM before 0.14."""
 
 OVERLAPPED = HostOverhead(
-    Calibration(s=HOST_OVERHEAD.s, c0=0.64, cb=0.0),
+    Calibration(s=HOST_OVERHEAD.s, c0=0.60, cb=0.0),
     beside_ms=HOST_OVERHEAD.c0,
     beside_ms_per_sequence=HOST_OVERHEAD.cb,
 )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from argosy.engine import (
     EngineLimits,
-    OverlappedHost,
+    HostBeside,
     Requests,
     RequestTimes,
     StepTable,
@@ -228,7 +228,7 @@ def test_arrays_that_compiled_code_would_misread_are_our_bug(change: dict[str, A
 def test_a_host_beside_the_gpu_counts_where_it_takes_longer(
     batch: int, context: int, expected_ms: float
 ) -> None:
-    source = OverlappedHost(replace(TABLE, c0=7.0, cb=0.5), rest_ms=0.2)
+    source = HostBeside(replace(TABLE, c0=0.2, cb=0.0), 7.0, 0.5)
     assert step_ms(source, batch, batch * context) == pytest.approx(expected_ms)
     lookup = step_lookup(source, LIMITS)
     assert lookup.step_ms(batch, batch * context) == pytest.approx(expected_ms)
@@ -250,17 +250,18 @@ def test_many_iterations_add_up_on_both_sides_of_the_crossing(slope: float, host
         assert times.e2e_ms[0] - times.ttft_ms[0] == pytest.approx(expected_ms, rel=1e-12)
 
 
-def test_a_calibration_of_an_overlapped_host_is_the_hosts_whole_work() -> None:
-    source = OverlappedHost(TABLE, rest_ms=0.2).with_calibration(2.0, 7.0, 0.5)
+def test_a_calibration_leaves_the_hosts_work_beside_the_gpu_as_it_is() -> None:
+    source = HostBeside(TABLE, 7.0, 0.5).with_calibration(2.0, 0.2, 0.1)
     times = source.step_times(40, 8)
-    assert (times.s, times.c0, times.cb) == (2.0, 0.2, 0.0)
+    assert (times.s, times.c0, times.cb) == (2.0, 0.2, 0.1)
     assert (times.host_ms, times.host_ms_per_sequence) == (7.0, 0.5)
-    digests = {source.digest(), OverlappedHost(TABLE, 0.2).digest(), OverlappedHost(TABLE, 0.3).digest()}
+    digests = {source.digest(), HostBeside(TABLE, 7.0, 0.5).digest(), HostBeside(TABLE, 7.0).digest()}
     assert len(digests) == 3
-    with pytest.raises(SpecError, match="rest_ms"):
-        OverlappedHost(TABLE, np.nan)
+    for work in (np.nan, -1.0):
+        with pytest.raises(SpecError, match="beside_ms"):
+            HostBeside(TABLE, work)
     with pytest.raises(SpecError, match="not kept apart"):
-        OverlappedHost(Stingy(), 0.2).with_calibration(1.0, 0.0, 0.0)
+        HostBeside(Stingy(), 0.2).with_calibration(1.0, 0.0, 0.0)
 
 
 class Stingy:

@@ -114,7 +114,7 @@ def test_a_sequence_is_not_computed_again_while_its_last_token_is() -> None:
     assert (scheduler.num_free_blocks, scheduler.num_running) == (100, 0)
 
 
-def test_admission_is_told_by_the_step_at_whose_start_it_was_decided() -> None:
+def test_a_step_names_those_that_were_admitted_when_it_began() -> None:
     scheduler = engine(ROOMY, EngineRequest(1, 10, 9))
     first = scheduler.start_step()
     scheduler.add(EngineRequest(2, 10, 9))
@@ -142,6 +142,16 @@ def test_a_sequence_that_is_preempted_during_its_last_token_still_gets_it() -> N
     assert (events.token_ids, events.finished, scheduler.num_waiting) == ((1, 2), (2,), 0)
     scheduler.start_step()
     assert scheduler.finish_step().preempted == (2,)
+
+
+def test_a_sequence_that_is_preempted_during_its_last_token_may_be_aborted() -> None:
+    scheduler = engine(replace(ROOMY, kv_blocks=3), EngineRequest(1, 4, 8), EngineRequest(2, 5, 1))
+    scheduler.start_step()
+    assert scheduler.abort(2)
+    # Its id is free: another request of that name is aborted from the queue.
+    scheduler.add(EngineRequest(2, 5, 1))
+    assert (scheduler.abort(2), scheduler.num_waiting) == (True, 0)
+    assert scheduler.finish_step().token_ids == (1,)
 
 
 @pytest.mark.parametrize("when", ["decided", "running"])

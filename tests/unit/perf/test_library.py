@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.version import Version
 
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
 from argosy.perf import shipped, shipped_library
 from argosy.perf.catalogue import find_gpu, find_model
+from argosy.perf.host import OVERLAPPED, host_of_version
 from argosy.perf.library import WantedProfile
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
@@ -81,9 +83,24 @@ def test_a_guess_is_less_certain_than_a_table_and_so_is_what_is_made_of_one() ->
 def test_an_engine_pays_for_its_host_on_top_of_the_silicon() -> None:
     silicon = LIBRARY.measured(wanted("llama-3.1-8b", "H100").key)
     assert isinstance(silicon, Profile)
+    asked = wanted("llama-3.1-8b", "H100")
+    old = replace(asked, host=host_of_version(Version("0.13.0")))
     host = HOST_OVERHEAD
-    expected = host.s * decode_ms(silicon) + host.c0 + host.cb * 64
-    assert decode_ms(profile(wanted("llama-3.1-8b", "H100"))) == pytest.approx(expected)
+    before = host.s * decode_ms(silicon) + host.c0 + host.cb * 64
+    assert decode_ms(profile(old)) == pytest.approx(before)
+    # What waited for the host takes about 4 ms; of that the GPU hides all but what cannot be done beside it.
+    beside = host.s * decode_ms(silicon) + OVERLAPPED.exposed.c0
+    assert decode_ms(profile(asked)) == pytest.approx(beside)
+    assert "host of vLLM 0.13.0, before the GPU" in profile(old).source
+    assert "assumed: version not known" in profile(asked).source
+
+
+def test_a_host_that_takes_longer_than_the_gpu_is_what_an_iteration_takes() -> None:
+    asked = wanted("llama-3.1-8b", "B200", 8)
+    batch = 256
+    host = OVERLAPPED.beside_ms + OVERLAPPED.beside_ms_per_sequence * batch
+    found = profile(asked)
+    assert step_ms(found.step_times, batch, batch) == pytest.approx(host + OVERLAPPED.exposed.c0)
 
 
 def test_a_users_profile_wins_and_is_taken_as_it_is() -> None:

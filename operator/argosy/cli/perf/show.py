@@ -54,6 +54,10 @@ DraftCost = Annotated[
         f" {DEFAULT_DRAFT_COST:g}, a one-layer head such as EAGLE or MTP (n-grams: 0).",
     ),
 ]
+Vllm = Annotated[
+    str | None,
+    typer.Option(metavar="VERSION", help="Version of vLLM, such as 0.15.1; default: a ServedModel's."),
+]
 Loras = Annotated[int, typer.Option(metavar="N", help="LoRA adapters in use at the same time.")]
 
 
@@ -74,6 +78,7 @@ def show(  # noqa: PLR0913 - one parameter per flag
     draft_cost: DraftCost = None,
     price: Price = None,
     loras: Loras = 0,
+    vllm: Vllm = None,
     profile: Profiles = None,
     config: Config = None,
     as_yaml: AsYaml = False,
@@ -86,7 +91,7 @@ def show(  # noqa: PLR0913 - one parameter per flag
         argosy perf show --config config.json --yaml
     """
     asked = ShowOptions(
-        ReplicaOptions(model, gpu, tp, pp, dtype, kv_dtype, loras, config),
+        ReplicaOptions(model, gpu, tp, pp, dtype, kv_dtype, loras, config, vllm),
         LoadOptions(prompt, output, batch, rate, cached),
         SpeculationOptions(draft_tokens, acceptance, draft_cost),
         price,

@@ -152,7 +152,9 @@ def _ttft_note(found: ReplicaAnswer) -> str:
     if found.profile.origin is Origin.USER:
         return "mean"
     low, high = TTFT_OF_CLIENTS
-    return f"mean, in the engine; clients of measured runs waited {low:g}-{high:g} times as long"
+    front_ms = found.profile.front_end_ms
+    waited = f"clients of measured runs waited {low:g}-{high:g} times as long"
+    return f"mean, {front_ms:.3g} ms of it the front end; {waited}"
 
 
 def _cost(found: ReplicaAnswer) -> tuple[str, str, str]:

@@ -19,6 +19,7 @@ from argosy.cli.options import (
     SpeculationOptions,
 )
 from argosy.cli.screens.architecture import read_architecture
+from argosy.engine_version import NEWEST, version_of
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf.answers.replica import ReplicaLoad
@@ -35,9 +36,12 @@ def variant(asked: ReplicaOptions, load: ReplicaLoad) -> Variant:
     """The replica, whose engine has room for the load. Raises SpecError."""
     if asked.loras < 0:
         raise SpecError(f"must be at least 0, got {asked.loras}", "--loras")
+    if asked.vllm is not None and version_of(asked.vllm) is None:
+        raise SpecError(f"must be a release of vLLM, such as {NEWEST}, got {asked.vllm!r}", "--vllm")
     file = config_of(asked.model, asked.config)
     longest = math.ceil(_ROOM * (load.prompt_tokens + load.output_tokens))
     engine = EngineSettings(
+        version=asked.vllm,
         max_num_seqs=max(EngineSettings().max_num_seqs, load.batch or 0),
         max_num_batched_tokens=max(EngineSettings().max_num_batched_tokens, load.batch or 0),
         max_model_len=longest,

@@ -18,6 +18,7 @@ from argosy.perf import shipped_library
 from argosy.perf.library import ProfileLibrary
 from argosy.perf.power.energy import EnergyRow
 from argosy.perf.shipped import shipped_forms, shipped_measurements
+from argosy.perf.validation.ablation import AblationRow, MedianError, ablation
 from argosy.perf.validation.calibration import Errors
 from argosy.perf.validation.figures import (
     Comparison,
@@ -37,6 +38,7 @@ class _Accuracy:
     """All that is compared."""
 
     groups: Sequence[GroupReport]
+    ablation: Sequence[AblationRow]
     forms: FormMedians
     comparisons: Sequence[Comparison]
     energy: Sequence[EnergyRow]
@@ -45,8 +47,10 @@ class _Accuracy:
 def show(output: Output) -> None:
     """Print every table."""
     library = shipped_library()
+    groups = _reports(parse_runs(shipped_measurements()), library)
     found = _Accuracy(
-        _reports(parse_runs(shipped_measurements()), library),
+        groups,
+        ablation(groups),
         form_medians(shipped_forms()),
         [*itl_comparisons(library), *kv_comparisons(), *power_comparisons()],
         energy_rows(library),
@@ -59,12 +63,12 @@ def show(output: Output) -> None:
 
 def _reports(runs: Sequence[Run], library: ProfileLibrary) -> list[GroupReport]:
     """Group by group in the order of `reports`: together they take about a minute."""
-    groups = sorted({run.group for run in runs})
+    subjects = sorted({run.group.subject for run in runs})
     found: list[GroupReport] = []
     with progress("simulating measured runs of vLLM") as bar:
-        for number, group in enumerate(groups):
-            bar.done(number, len(groups))
-            found += reports([run for run in runs if run.group == group], library)
+        for number, subject in enumerate(subjects):
+            bar.done(number, len(subjects))
+            found += reports([run for run in runs if run.group.subject == subject], library)
     return found
 
 
@@ -78,6 +82,9 @@ def _print(found: _Accuracy, output: Output) -> None:
     console.print(_groups(found.groups))
     for sentence in _left_out(found.groups):
         console.print(sentence)
+    console.print("\nWhat each mechanism is worth on the hold-out runs, by vLLM's version")
+    console.print("(median absolute error; in brackets the median error)")
+    console.print(_ablation(found.ablation))
     console.print(
         f"\nClosed form against {medians.num_profiles} step tables, median error:"
         f" decode {medians.decode:.1%}, mixed {medians.mixed:.1%}, prefill {medians.prefill:.1%}\n"
@@ -124,6 +131,14 @@ def _groups(found: Sequence[GroupReport]) -> Table:
     return table
 
 
+def _ablation(rows: Iterable[AblationRow]) -> Table:
+    table = plain_table("vLLM", "", "mechanisms up to", "ITL", "E2E", "mean TTFT")
+    for row in rows:
+        cells = [_error(each.off, each.bias) for each in (row.itl, row.e2e, row.ttft)]
+        table.add_row(row.version, str(row.num_runs), str(row.mechanism), *cells)
+    return table
+
+
 def _left_out(found: Sequence[GroupReport]) -> Iterable[str]:
     for group in found:
         if group.raw is None:
@@ -133,7 +148,9 @@ def _left_out(found: Sequence[GroupReport]) -> Iterable[str]:
 
 
 def _name(group: GroupReport) -> str:
-    return f"{group.group.model.split('/')[-1]} {group.group.dtype} {group.group.system}"
+    version = group.group.version
+    what = f"{group.group.model.split('/')[-1]} {group.group.dtype} {group.group.system}"
+    return f"{what} {version.split('-')[0]}".rstrip()
 
 
 def _error(mean_absolute: float, bias: float) -> str:
@@ -154,6 +171,7 @@ def _document(found: _Accuracy) -> dict[str, Any]:
     """What --json prints. Errors and differences are ratios (0.05 is 5 %); null is not known."""
     return {
         "groups": [_group_document(group) for group in found.groups],
+        "ablation": [_ablation_document(row) for row in found.ablation],
         "forms": _rounded(asdict(found.forms)),
         "comparisons": [
             _rounded({"what": c.what, "published": c.published, "ours": c.ours, "difference": c.difference})
@@ -168,12 +186,26 @@ def _group_document(report: GroupReport) -> dict[str, Any]:
         "model": report.group.model,
         "system": report.group.system,
         "dtype": str(report.group.dtype),
+        "engine_version": report.group.version or None,
         "kv_dtype": str(report.kv_dtype),
         "num_left_out": report.num_left_out,
         "why_not": report.why_not or None,
         "raw": _errors_document(report.raw),
         "calibrated": _errors_document(report.calibrated),
     }
+
+
+def _ablation_document(row: AblationRow) -> dict[str, Any]:
+    return {
+        "engine_version": row.version,
+        "mechanism": str(row.mechanism),
+        "num_runs": row.num_runs,
+        **{name: _rounded(asdict(error)) for name, error in _medians(row)},
+    }
+
+
+def _medians(row: AblationRow) -> tuple[tuple[str, MedianError], ...]:
+    return ("itl", row.itl), ("e2e", row.e2e), ("ttft", row.ttft)
 
 
 def _errors_document(errors: Errors | None) -> dict[str, Any] | None:

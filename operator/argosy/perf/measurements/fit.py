@@ -18,13 +18,14 @@ the solution). Fewer than three rows have none to speak of and keep the prior's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from argosy.arrays import Floats
-from argosy.engine.step_times import StepTable, step_ms
+from argosy.engine.host import HostBeside
+from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
 from argosy.perf.measurements.fitted import (
     ROWS_TO_LEAVE_ONE_OUT,
     CannotFit,
@@ -55,10 +56,19 @@ _DIGITS = 7
 _DECIMALS = 5
 
 
+def _beside_nothing(prior: Profile) -> StepTimeSource:
+    """Without work beside the GPU: reports show iterations, not what is hidden in them."""
+    source = prior.step_times.exposed if isinstance(prior.step_times, HostBeside) else prior.step_times
+    if isinstance(source, StepTable):
+        return source
+    times = source.step_times(prior.valid.max_tokens, prior.valid.max_batch)
+    return replace(times, host_ms=0.0, host_ms_per_sequence=0.0)
+
+
 def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> FittedProfile | CannotFit:
     """The profile that these reports measured, or why they cannot give one."""
     valid = question.prior.valid
-    table = tabulated(question.prior.step_times, valid.max_tokens, valid.max_batch)
+    table = tabulated(_beside_nothing(question.prior), valid.max_tokens, valid.max_batch)
     compared = _compared(reports, question, table)
     if isinstance(compared, CannotFit):
         return compared

@@ -15,6 +15,7 @@ import numpy as np
 
 from argosy.arrays import Floats
 from argosy.engine.step_times import StepTable, StepTimeSource
+from argosy.errors import SpecError
 
 # Knots are added until lines between them leave the curve by no more than this share of it.
 _TOLERANCE = 1e-3
@@ -53,10 +54,15 @@ def scaled(table: StepTable, factors: ScalingFactors) -> StepTable:
 
 
 def tabulated(source: StepTimeSource, max_tokens: int, max_seqs: int) -> StepTable:
-    """Any step time on knots, up to this size of iteration; a table as it is."""
+    """Any step time on knots, up to this size of iteration; a table as it is.
+
+    Raises SpecError where the host works beside the GPU: a table has no place for that.
+    """
     if isinstance(source, StepTable):
         return source
     times = source.step_times(max_tokens, max_seqs)
+    if times.host_ms or times.host_ms_per_sequence:
+        raise SpecError("the host works beside the GPU here; give the source without that", "step_times")
     tokens = _knots(times.matrix_ms[1:, None], _MOST_KNOTS, 0.0) + 1
     batches = _knots(times.decode_ms[1:], _MOST_BATCH_KNOTS, float(times.matrix_ms[1])) + 1
     return StepTable(

@@ -58,6 +58,7 @@ def uncalibrated(host: Host, front_end_ms: float) -> RunCalibration:
     return RunCalibration(exposed.s, exposed.c0, exposed.cb, front_end_ms=front_end_ms)
 
 
+_PRIOR_FRONT_END_MS = 8.0
 _SPREAD = RunCalibration(s=0.10, c0=1.5, cb=0.05, prefill_ms_per_token=0.014, front_end_ms=10.0)
 
 
@@ -127,18 +128,27 @@ def relative_errors(
     return tpot, ttft
 
 
-def calibrate(cases: Sequence[ValidationCase]) -> RunCalibration:
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A calibration, and how far runs and prior are from it: half the sum of the squares (robust)."""
+
+    calibration: RunCalibration
+    cost: float
+
+
+def calibrate(cases: Sequence[ValidationCase]) -> Fitted:
     """The calibration that these runs of one group ask for; it starts where a user's first plan does."""
     from scipy.optimize import least_squares  # only where something is fitted
 
-    prior, spread = np.array(astuple(cases[0].raw)), np.array(astuple(_SPREAD))
+    prior = np.array(astuple(uncalibrated(cases[0].host, _PRIOR_FRONT_END_MS)))
+    spread = np.array(astuple(_SPREAD))
 
     def residuals(moves: Floats) -> Floats:
         tpot, ttft = relative_errors(cases, _plausible(prior + moves * spread))
         return np.concatenate([np.log1p(tpot) / _TPOT_SPREAD, np.log1p(ttft) / _TTFT_SPREAD, moves])
 
     found = least_squares(residuals, np.zeros(len(prior)), loss="soft_l1", diff_step=0.02)
-    return _plausible(prior + found.x * spread)
+    return Fitted(_plausible(prior + found.x * spread), float(found.cost))
 
 
 def _plausible(values: Floats) -> RunCalibration:

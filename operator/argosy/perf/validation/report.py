@@ -4,8 +4,8 @@ Owns the comparison: even rows calibrate, odd rows judge. Input: the runs and a 
 profiles; output: one `GroupReport` per (model, GPU, number type, version), or why a group has none.
 
 What the source does not record is the KV cache's number type, and of some rows vLLM's version. Both are taken
-per group from the calibration half: the type, and the way of scheduling, under which that half is predicted
-better (on H100 Llama-70B queues for a minute as only a bfloat16 cache makes it; on H200 it does not queue
+per group from the calibration half: the type, and the way of scheduling, under which that half is more likely
+(on H100 Llama-70B queues for a minute as only a bfloat16 cache makes it; on H200 it does not queue
 where only FP8 has room).
 """
 
@@ -100,10 +100,10 @@ def _report(
     for unstated in _possible(even[0].group):
         known = _cases(even, unstated, library)
         if len(known) == len(even):
-            fitted = calibrate(known)
-            on_known = errors(known, fitted)
-            choices.append((on_known.tpot_mape + on_known.ttft_mape, unstated, fitted, known))
-    _, chosen, calibration, known = min(choices, key=lambda choice: choice[0])
+            choices.append((calibrate(known), unstated, known))
+    # What departs far from the usual to fit as well is less likely: the cost counts both.
+    fitted, chosen, known = min(choices, key=lambda choice: choice[0].cost)
+    calibration = fitted.calibration
     held_out = _cases(odd, chosen, library)
     return GroupReport(
         even[0].group,

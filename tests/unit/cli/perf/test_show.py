@@ -140,6 +140,7 @@ def test_a_single_output_token_has_no_gap() -> None:
         ((LLAMA, "--draft-cost", "0.1"), "InvalidValue", "without --draft-tokens and --acceptance", None),
         ((LLAMA, "--tp", "0"), "InvalidValue", "--tp", None),
         ((LLAMA, "--loras", "-1"), "InvalidValue", "--loras", None),
+        ((LLAMA, "--vllm", "nightly"), "InvalidValue", "--vllm", None),
         ((LLAMA, "--batch", "8", "--rate", "1"), "InvalidValue", "--batch", None),
     ],
 )
@@ -231,7 +232,7 @@ def test_a_config_json_stands_for_a_model_outside_the_catalogue(tmp_path: Path) 
         pytest.param(
             100.0,
             "L40S",
-            r"by this profile of llama-3.1-8b bf16 on L40S TP1, decode .* 69 times",
+            r"by this profile of llama-3.1-8b bf16 on L40S TP1, decode .* 77 times",
             id="a hundred times as slow",
         ),
         pytest.param(
@@ -252,6 +253,16 @@ def test_an_odd_profile_is_used_with_a_remark(slowness: float, gpu: str, says: s
     assert ("argosy perf show: --profile:" in output) == bool(says)
 
 
+def test_steps_are_those_of_the_version_that_is_asked_about() -> None:
+    old, new, usual = (
+        asked("show", LLAMA, "--gpu", "H100", *version)
+        for version in (("--vllm", "0.12.0"), ("--vllm", "0.24.0"), ())
+    )
+    assert old["step_ms"] > new["step_ms"] == usual["step_ms"]
+    _, text = run("show", LLAMA, "--gpu", "H100", "--vllm", "0.12.0")
+    assert "host of vLLM 0.12.0, before the GPU; front end 10.3 ms" in " ".join(text.split())
+
+
 def test_not_a_number_never_leaves_as_one() -> None:
     code, output = run("show", LLAMA, "--output", "1", "--json")
     assert code == 0
@@ -260,7 +271,7 @@ def test_not_a_number_never_leaves_as_one() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_rate_beyond_every_engine_is_refused_without_a_warning() -> None:
-    assert refused("show", LLAMA, "--rate", "1e300")["nearest"] == ["--rate 18.7"]
+    assert refused("show", LLAMA, "--rate", "1e300")["nearest"] == ["--rate 24.5"]
 
 
 def test_a_file_that_is_absent_is_named_once(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_the_tables_of_the_runs_are_printed(few_runs: None) -> None:
     assert code == 0
     words = " ".join(output.split())
     assert re.search(r"Llama-3.1-70B fp8 h100_sxm 22 4\.\d% \(\+3\.\d%\)", words)
-    assert "no report of MiniMax-M2.5 fp8 h100_sxm: data- and expert-parallel runs" in words
+    assert "no report of MiniMax-M2.5 fp8 h100_sxm 0.18.0: data- and expert-parallel runs" in words
     assert "Closed form against 565 step tables" in words
     assert "KV tokens, llama-3.1-8b bf16 on H100" in words
     assert words.count("H100 TP4 llama-3.1-70b") == 3
@@ -36,7 +36,7 @@ def test_the_document_has_every_table(few_runs: None) -> None:
     found = ran("perf", "validate", "--json")
     document = json.loads(found.stdout)
     assert (found.code, found.stderr) == (0, "")
-    assert list(document) == ["groups", "forms", "comparisons", "energy"]
+    assert list(document) == ["groups", "ablation", "forms", "comparisons", "energy"]
     compared = {group["model"].split("/")[-1]: group for group in document["groups"]}
     assert compared["Llama-3.1-70B"]["raw"]["tpot_mape"] == pytest.approx(0.045, abs=0.005)
     assert (compared["MiniMax-M2.5"]["raw"], compared["MiniMax-M2.5"]["calibrated"]) == (None, None)

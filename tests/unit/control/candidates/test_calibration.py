@@ -24,7 +24,9 @@ from argosy.control.candidates.calibration import (
 )
 from argosy.control.candidates.variants import variants_of
 from argosy.control.memory import TrafficMemory
-from argosy.perf.profile import Calibration, ProfileKey, Shape
+from argosy.perf.host import OVERLAPPED
+from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
+from argosy.perf.protocol import OutOfRange
 from argosy.perf.recalibration.window import SkipReason
 from argosy.snapshot import CounterReading, Dtype, EngineReading, Sample, TelemetryReading, Variant
 from argosy.snapshot.cluster import LABEL_VARIANT
@@ -58,6 +60,12 @@ def the_subject(variant: Variant) -> CalibratedVariant:
     return found
 
 
+def test_a_stated_version_is_the_keys() -> None:
+    key = calibration_key(the_variant(image="vllm/vllm-openai:latest", version="0.15.1"))
+    assert key is not None
+    assert key.engine_version == "0.15.1"
+
+
 def test_a_key_is_the_profile_and_the_engines_version() -> None:
     key = calibration_key(the_variant(image="vllm/vllm-openai:v0.25.1"))
     assert key is not None
@@ -74,9 +82,13 @@ def test_what_the_catalogue_does_not_know_has_no_key(unknown: dict[str, str]) ->
 def test_learning_starts_where_plans_start() -> None:
     variant = the_variant()
     source = PERF.step_times(variant)
-    host = the_subject(variant).prior.host
-    assert (host.s, host.c0, host.cb) == (source.s, source.c0, source.cb)  # type: ignore[union-attr]
-    assert the_subject(variant).prior.digest == source.digest()  # type: ignore[union-attr]
+    assert not isinstance(source, OutOfRange)
+    host, times = the_subject(variant).prior.host, source.step_times(1, 1)
+    assert host == OVERLAPPED.exposed
+    assert (host.s, host.c0, host.cb) == (times.s, times.c0, times.cb)
+    assert the_subject(variant).prior.digest == source.digest()
+    old = the_variant(image="vllm/vllm-openai:v0.11.2")
+    assert the_subject(old).prior.host == HOST_OVERHEAD
 
 
 def test_the_prior_of_a_corrected_model_is_still_the_uncorrected_profile() -> None:
@@ -275,8 +287,12 @@ def test_what_is_not_published_yet_is_not_used() -> None:
 def test_the_real_model_answers_with_the_published_calibration() -> None:
     variant = the_variant()
     memory = a_memory(the_subject(variant), factor=2.0)
-    times = corrected(PERF, [variant], memory).step_times(variant)
-    assert (times.s, times.c0) == pytest.approx((0.98 * 2, 1.34 * 2))  # type: ignore[union-attr]
+    source = corrected(PERF, [variant], memory).step_times(variant)
+    assert not isinstance(source, OutOfRange)
+    times, usual = source.step_times(1, 1), OVERLAPPED.exposed
+    assert (times.s, times.c0) == pytest.approx((usual.s * 2, usual.c0 * 2))
+    # The host's work beside the GPU is not what a slower iteration showed.
+    assert times.host_ms == OVERLAPPED.beside_ms
 
 
 # --- what users read ----------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from perf_engines import H100_8B
 
-from argosy.engine import ClosedLoop, EngineLimits, twin
+from argosy.engine import ClosedLoop, EngineLimits, HostBeside, twin
 from argosy.engine.step_times import StepTable, StepTimeSource, step_ms
+from argosy.errors import SpecError
 from argosy.perf.measurements import (
     CannotFit,
     CannotFitReason,
@@ -340,6 +341,11 @@ def test_the_closed_form_on_knots_is_itself_within_a_fifth_of_a_per_cent() -> No
     for chunk, prefix in [(1, 0), (300, 0), (777, 2048), (8192, 8192)]:
         expected = step_ms(SERVER, 0, 0, [(chunk, prefix)])
         assert step_ms(table, 0, 0, [(chunk, prefix)]) == pytest.approx(expected, rel=2e-3)
+
+
+def test_a_host_beside_the_gpu_is_not_lost_in_a_table() -> None:
+    with pytest.raises(SpecError, match="beside the GPU"):
+        tabulated(HostBeside(SERVER, 0.2), 8192, 256)
 
 
 def test_a_table_is_taken_as_it_is() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from argosy.arrays import Floats
 from argosy.demand.archetypes import AZURE_CONVERSATION, BATCH_DOCUMENTS, mix
-from argosy.engine import EngineLimits, OverlappedHost, StepCoefficients
+from argosy.engine import EngineLimits, HostBeside, StepCoefficients
 from argosy.engine.twin import simulate
 from argosy.errors import InvariantError, SpecError
 from argosy.perf.capacity.search import CapacitySettings, EngineModel, draw, measure_capacity, saturation
@@ -332,7 +332,7 @@ def test_a_nodes_draw_has_its_means() -> None:
         pytest.param(SLOW, QUICK, id="step-times"),
         pytest.param(EngineModel(replace(LIMITS, kv_blocks=26999), H100), QUICK, id="limits"),
         pytest.param(EngineModel(replace(LIMITS, batches_in_flight=2), H100), QUICK, id="batches-in-flight"),
-        pytest.param(EngineModel(LIMITS, OverlappedHost(H100, 0.1)), QUICK, id="the-host-beside-the-gpu"),
+        pytest.param(EngineModel(LIMITS, HostBeside(H100, 0.1)), QUICK, id="the-host-beside-the-gpu"),
         pytest.param(FAST, replace(QUICK, seed=2), id="seed"),
         pytest.param(FAST, replace(QUICK, num_requests=401), id="requests"),
     ],
