@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from argosy.api import Fleet
 from argosy.api.conditions import Reason
 from argosy.api.fleet import Mode
+from argosy.control.adapters import loads as adapter_loads
 from argosy.control.candidates.calibration import CalibratedVariants
 from argosy.control.decision import EventRecord
 from argosy.control.demand import class_forecasts
@@ -108,6 +109,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         memory.traffic,
         demand=observe(memory.traffic.demand, snapshot.telemetry, seen_now.classes, snapshot.now_s),
         observed=observed.observe(memory.traffic.observed, seen_now),
+        adapters=adapter_loads.observe(memory.traffic.adapters, snapshot),
     )
     was_silent = memory.traffic.silent
     traffic = replace(traffic, missing_slo=missing_slo(snapshot, traffic.observed, seen_now))

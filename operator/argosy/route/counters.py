@@ -27,6 +27,23 @@ REFUSED_PREFIX, REFUSED_COUNTER, REFUSED_CELL = "argosy", "refused_requests", "a
 Prometheus output as `envoy_argosy_refused_requests{argosy_cell="<cell>"}`.
 """
 
+ADAPTER_COUNTER, ADAPTER_NAME = "adapter_requests", "argosy_adapter"
+"""Name and second label of the counter of requests by LoRA adapter; `REFUSED_PREFIX` is its prefix too, and
+the cell its first label.
+
+`/stats` shows it as `argosy.adapter_requests.argosy_cell.<cell>.argosy_adapter.<adapter>`, the Prometheus
+output as `envoy_argosy_adapter_requests{argosy_cell="<cell>",argosy_adapter="<adapter>"}`. A request is
+counted at its end, whatever became of it: also one that no replica could take. One that names no adapter
+counts for `NO_ADAPTER`.
+"""
+NO_ADAPTER = "-"
+"""What Envoy writes for a value that is not there."""
+
+
+def counted_name(adapter: str) -> str:
+    """An adapter's name as Envoy's counters spell it."""
+    return adapter.replace("://", "_").replace(":/", "_").replace(":", "_")
+
 
 def stat_prefix_of(cell: CellName) -> str:
     """A cell's name as Envoy's counters spell it."""

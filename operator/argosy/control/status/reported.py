@@ -15,6 +15,7 @@ from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.api.servedmodel import Exchange
+from argosy.control.adapters.loads import AdapterLoads
 from argosy.control.memory import NodeMemory, Quarantine
 from argosy.control.refused.evidence import Evidence, evidence, option_of
 from argosy.control.revision.decided import Hold, Waiting
@@ -46,6 +47,7 @@ class Reported:
     nodes:   what is known of nodes that autoscalers bring
     unread:  what has not been readable for a while, such as `all engines`; else empty
     edits: what other clients have changed of templates and nothing sets back, by Deployment
+    adapters: what was counted of the requests for LoRA adapters
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
     """
 
@@ -61,6 +63,7 @@ class Reported:
     nodes: NodeMemory = field(default_factory=NodeMemory)
     unread: str = ""
     edits: Mapping[DeploymentKey, str] = field(default_factory=dict)
+    adapters: AdapterLoads = field(default_factory=AdapterLoads)
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
 
     @property

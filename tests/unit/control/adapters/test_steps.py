@@ -194,7 +194,12 @@ def test_an_engine_that_is_busy_gets_no_second_task_and_counts_as_holding(world:
     world.carry_out()
     first, second = world.tasks()
     names = frozenset(load.name for load in first.loads)
-    assert engine_tasks(world.snapshot(), {first.pod: names}) == (second,)
+    (task,) = engine_tasks(world.snapshot(), {first.pod: names})
+    assert (task.pod, {load.name for load in task.loads}) == (
+        second.pod,
+        {load.name for load in second.loads},
+    )
+    assert task.loads[0].name not in names, "the one that no replica holds comes first"
 
 
 @pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"exits": "x"}', '{"exits": 0, "held": 3}', None])
