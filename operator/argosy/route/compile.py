@@ -14,7 +14,7 @@ from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import Retries
 from argosy.api.servedmodel import Exchange
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
-from argosy.route.adapters import adapter_routes, adapters_named
+from argosy.route.adapters import adapter_routes, adapters_named, waiting_adapters
 from argosy.route.counters import stat_prefix_of
 from argosy.route.hints import hints_of
 from argosy.route.listing import listings_of
@@ -142,7 +142,11 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     names = sorted(used | {name for name, endpoints in resolved.inputs.endpoints.items() if endpoints})
     revision = inputs.plan.spec.revision if inputs.plan is not None else 0
     alternatives = _alternatives(names, serving.values())
-    clusters = tuple(replace(_cluster(resolved, name), alternatives=alternatives[name]) for name in names)
+    waiting = waiting_adapters(routes)
+    clusters = tuple(
+        replace(_cluster(resolved, name), alternatives=alternatives[name], waiting=waiting.get(name, ()))
+        for name in names
+    )
     hints = hints_of(inputs.classes, inputs.models, unseen, inputs.yielding)
     listings = listings_of(inputs.classes, inputs.models, unseen, inputs.yielding)
     gateway = _gateway(inputs.gateway, inputs.models)

@@ -40,6 +40,10 @@ NO_ADAPTER = "-"
 """What Envoy writes for a value that is not there."""
 
 
+ENDPOINT_ENDING = "#waiting"
+"""Of the ids of endpoints at Envoy that are no replica: `/clusters` has them beside those of replicas."""
+
+
 def counted_name(adapter: str) -> str:
     """An adapter's name as Envoy's counters spell it."""
     return adapter.replace("://", "_").replace(":/", "_").replace(":", "_")

@@ -25,6 +25,7 @@ from argosy.refusals import Refused
 from argosy.route.counters import (
     ADAPTER_COUNTER,
     ADAPTER_NAME,
+    ENDPOINT_ENDING,
     GATEWAY,
     NO_ADAPTER,
     REFUSED_CELL,
@@ -362,7 +363,8 @@ def _address(host: Mapping[str, Any]) -> str | None:
         return None
     internal = address.get("envoy_internal_address")
     if isinstance(internal, dict) and isinstance(internal.get("endpoint_id"), str):
-        return internal["endpoint_id"] or None
+        endpoint = internal["endpoint_id"]
+        return None if endpoint.endswith(ENDPOINT_ENDING) else endpoint or None
     socket = address.get("socket_address")
     if not isinstance(socket, dict) or not socket.get("address") or not socket.get("port_value"):
         return None
