@@ -49,6 +49,7 @@ from argosy.rollout import (
     Step,
 )
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
+from argosy.snapshot.adapters.record import lora_limits
 from argosy.snapshot.cluster import (
     LABEL_DEPLOYMENT,
     DeploymentState,
@@ -412,7 +413,8 @@ class World:
     def _create_pod(self, deployment: DeploymentKey) -> PodState:
         template = self._templates[deployment]
         namespace, name = deployment.namespace, deployment.name
-        limits = template["spec"]["containers"][0]["resources"]["limits"]
+        engine = template["spec"]["containers"][0]
+        limits = engine["resources"]["limits"]
         self._num_pods += 1
         pod = PodState(
             namespace=namespace,
@@ -429,6 +431,7 @@ class World:
             port=8000,
             created_s=self.now_s,
             labels=template["metadata"]["labels"],
+            loras=lora_limits(engine.get("args", ())),
         )
         self.pods[pod.key] = pod
         return pod

@@ -33,20 +33,13 @@ the cell its first label.
 
 `/stats` shows it as `argosy.adapter_requests.argosy_cell.<cell>.argosy_adapter.<adapter>`, the Prometheus
 output as `envoy_argosy_adapter_requests{argosy_cell="<cell>",argosy_adapter="<adapter>"}`. A request is
-counted at its end, whatever became of it: also one that no replica could take. One that names no adapter
-counts for `NO_ADAPTER`.
+counted at its end, whatever became of it: also one that no replica could take. The name of the adapter is
+the last part, written as it is, whatever it has of dots and colons (Envoy 1.40); one that names none counts
+for an empty name.
 """
-NO_ADAPTER = "-"
-"""What Envoy writes for a value that is not there."""
-
 
 ENDPOINT_ENDING = "#waiting"
 """Of the ids of endpoints at Envoy that are no replica: `/clusters` has them beside those of replicas."""
-
-
-def counted_name(adapter: str) -> str:
-    """An adapter's name as Envoy's counters spell it."""
-    return adapter.replace("://", "_").replace(":/", "_").replace(":", "_")
 
 
 def stat_prefix_of(cell: CellName) -> str:

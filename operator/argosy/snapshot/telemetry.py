@@ -111,7 +111,7 @@ class RouteCounters:
 
 
 AdapterCell = tuple[CellName, str]
-"""A route cell, and a LoRA adapter by its name in Envoy's counters (`route.counters.counted_name`)."""
+"""A route cell, and the name of a LoRA adapter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ from argosy.route.counters import (
     ADAPTER_NAME,
     ENDPOINT_ENDING,
     GATEWAY,
-    NO_ADAPTER,
     REFUSED_CELL,
     REFUSED_COUNTER,
     REFUSED_PREFIX,
@@ -273,7 +272,7 @@ def parse_adapters(body: bytes) -> Mapping[AdapterCell, float]:
         if isinstance(name, str) and name.startswith(ADAPTERS) and isinstance(value, int | float):
             # No name of a cell has an underscore.
             cell, _, adapter = name.removeprefix(ADAPTERS).partition(f".{ADAPTER_NAME}.")
-            if adapter not in ("", NO_ADAPTER) and _is_count(value):
+            if adapter and _is_count(value):
                 found[CellName(cell), adapter] = float(value)
     return found
 

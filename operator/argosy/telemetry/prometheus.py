@@ -36,7 +36,6 @@ from argosy.route.counters import (
     ADAPTER_COUNTER,
     ADAPTER_NAME,
     GATEWAY,
-    NO_ADAPTER,
     REFUSED_CELL,
     REFUSED_COUNTER,
     REFUSED_PREFIX,
@@ -323,7 +322,7 @@ def _adapters(all_series: Iterable[Series], at_s: float) -> dict[AdapterCell, fl
         for series in all_series
         if series.name == _ADAPTERS
         and abs(series.newest[0] - at_s) <= _SAME_SCRAPE_S
-        and (name := series.labels.get(ADAPTER_NAME, "")) not in ("", NO_ADAPTER)
+        and (name := series.labels.get(ADAPTER_NAME, ""))
     }
 
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from argosy.api import ServedModel
 from argosy.api.engine.adapters import Adapter
 from argosy.keys import CellName, GroupName, ModelKey
-from argosy.route.counters import counted_name
 from argosy.snapshot.fleet import FleetSnapshot
 from argosy.snapshot.telemetry import AdapterCell
 
@@ -48,7 +47,7 @@ class Heard:
 class AdapterLoads:
     """What is known of adapters' requests.
 
-    totals: as last read, by Envoy's node id, then by cell and adapter as Envoy spells it
+    totals: as last read, by Envoy's node id, then by cell and adapter
     read_s: when an Envoy was last read (seconds since the epoch)
     heard:  by model and sharing group, then by adapter; only adapters that exist are kept
     """
@@ -125,7 +124,7 @@ def _heard(
     known: Mapping[str, Heard], names: Iterable[str], gained: Mapping[str, float], keeps: float
 ) -> dict[str, Heard]:
     """keeps: what a count keeps of its weight (0-1) over the time since the last reading"""
-    own = {name: gained.get(counted_name(name), 0.0) for name in names}
+    own = {name: gained.get(name, 0.0) for name in names}
     total = math.fsum(own.values())
     found = {}
     for name, num in own.items():
