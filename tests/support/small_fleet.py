@@ -50,12 +50,7 @@ from argosy.rollout import (
 )
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
 from argosy.snapshot.adapters.record import lora_limits
-from argosy.snapshot.cluster import (
-    LABEL_DEPLOYMENT,
-    DeploymentState,
-    NodeState,
-    PodState,
-)
+from argosy.snapshot.cluster import LABEL_DEPLOYMENT, DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
 from argosy.snapshot.kubernetes import deployment_state
 from argosy.snapshot.seen import ObjectRef, Seen
@@ -412,12 +407,11 @@ class World:
 
     def _create_pod(self, deployment: DeploymentKey) -> PodState:
         template = self._templates[deployment]
-        namespace, name = deployment.namespace, deployment.name
-        engine = template["spec"]["containers"][0]
+        name, engine = deployment.name, template["spec"]["containers"][0]
         limits = engine["resources"]["limits"]
         self._num_pods += 1
         pod = PodState(
-            namespace=namespace,
+            namespace=deployment.namespace,
             name=f"{name}-{self._num_pods:04d}",
             uid=f"uid-{self._num_pods}",
             deployment=deployment,

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from argosy.api import Fleet
 from argosy.api.conditions import Reason
 from argosy.api.fleet import Mode
-from argosy.control.adapters import loads as adapter_loads
 from argosy.control.candidates.calibration import CalibratedVariants
 from argosy.control.decision import EventRecord
 from argosy.control.demand import class_forecasts
@@ -34,6 +33,7 @@ from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrat
 from argosy.control.traffic.silent_engines import silent_events, silent_triggers
 from argosy.control.traffic.slo_counts import ClassCounts, slo_counts
 from argosy.control.triggers import Trigger
+from argosy.demand import adapters as adapter_loads
 from argosy.demand import observed
 from argosy.demand.forecast import fallen, observe, triggers
 from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey

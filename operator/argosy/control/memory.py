@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from argosy.control.adapters.loads import AdapterLoads
+from argosy.demand.adapters import AdapterLoads
 from argosy.demand.forecast import ClassForecast, DemandHistory
 from argosy.demand.observed import ObservedHistory
 from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey, NamespacedName

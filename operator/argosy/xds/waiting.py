@@ -89,7 +89,7 @@ def _nowhere(chosen_by: Mapping[str, Any]) -> EnvoyMessage:
     return endpoint_components_pb2.LbEndpoint(
         endpoint=endpoint_components_pb2.Endpoint(
             address=address_pb2.Address(pipe=address_pb2.Pipe(path=_NOWHERE_PATH)),
-            health_check_config=_NO_CHECK,
+            health_check_config=_NO_CHECK if chosen_by else None,
         ),
         metadata=hop.metadata_of(chosen_by),
     )

@@ -87,6 +87,7 @@ class Reason(StrEnum):
     SERVED_NAME_MISMATCH = "ServedNameMismatch"
     SERVED_NAME_UNKNOWN = "ServedNameUnknown"
     TARGET_NOT_FOUND = "TargetNotFound"
+    MIRROR_UNSERVED = "MirrorUnserved"
     PROFILE_NOT_FOUND = "ProfileNotFound"
     PROFILE_UNUSABLE = "ProfileUnusable"
     PROFILE_UNREAD = "ProfileUnread"

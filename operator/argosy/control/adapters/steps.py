@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 
 from argosy.api import ServedModel
 from argosy.api.engine.adapters import Adapter
-from argosy.control.adapters.loads import AdapterGroup, AdapterLoads, ExpectedLoad, expected_loads
 from argosy.control.adapters.residency import Replica, Residency, WantedAdapter, assign
 from argosy.control.cells import known_cells
 from argosy.control.state.owners import group_by_deployment, models_by_deployment
+from argosy.demand.adapters import AdapterGroup, AdapterLoads, ExpectedLoad, expected_loads
 from argosy.keys import GroupName, ModelKey
 from argosy.route.adapters import adapters_of_class
 from argosy.snapshot.adapters.record import AdapterRecord, LoadFailure, LoraLimits

@@ -15,7 +15,6 @@ from argosy.api import FleetPlan
 from argosy.api.fleet import Mode
 from argosy.api.fleetplan import PlannedCell, PlannedDeployment
 from argosy.api.servedmodel import Exchange
-from argosy.control.adapters.loads import AdapterLoads
 from argosy.control.memory import NodeMemory, Quarantine
 from argosy.control.refused.evidence import Evidence, evidence, option_of
 from argosy.control.revision.decided import Hold, Waiting
@@ -25,6 +24,7 @@ from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import ROUTED_WITHIN_S, Unrouted, unrouted
 from argosy.control.state.silence import doubted_pods, idle_pods, silent_since, unread_pods
+from argosy.demand.adapters import AdapterLoads
 from argosy.demand.observed import Measured, Observed, ObservedHistory, observed
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory

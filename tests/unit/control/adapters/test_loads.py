@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from small_fleet import World, a_class, a_fleet, a_model, a_pool, body_of, some_nodes
 
-from argosy.control.adapters.loads import (
+from argosy.control.adapters.residency import Replica, WantedAdapter, assign
+from argosy.control.adapters.steps import targets
+from argosy.control.fast import ReactSettings, react
+from argosy.demand.adapters import (
     HALF_LIFE_S,
     PRIOR_REQUESTS,
     STALE_S,
@@ -17,9 +20,6 @@ from argosy.control.adapters.loads import (
     expected_loads,
     observe,
 )
-from argosy.control.adapters.residency import Replica, WantedAdapter, assign
-from argosy.control.adapters.steps import targets
-from argosy.control.fast import ReactSettings, react
 from argosy.keys import CellName, GroupName, ModelKey
 from argosy.snapshot import Sample
 

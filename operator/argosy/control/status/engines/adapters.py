@@ -13,9 +13,9 @@ from operator import attrgetter
 from argosy.api import ServedModel
 from argosy.api.conditions import Condition, ConditionType, Reason, find_condition
 from argosy.api.engine.adapters import MOST_PODS, Adapter, AdapterState, AdapterStatus, ShareSource
-from argosy.control.adapters.loads import AdapterLoads, ExpectedLoad
 from argosy.control.adapters.steps import Targets, limits_of, targets
 from argosy.control.status.verdict import Verdict, false, true
+from argosy.demand.adapters import AdapterLoads, ExpectedLoad
 from argosy.plan.explain.words import counted
 from argosy.snapshot.adapters.record import LoadFailure
 from argosy.snapshot.cluster import PodState
