@@ -48,7 +48,7 @@ _OF_REFERENCES = {
     ),
     "ServedNameMismatch": (
         "spec.match.models: {name} is not a name of every ServedModel in spec.models; add {name} to"
-        " spec.servedNames of each, or to spec.adapters if it is a LoRA adapter, or correct spec.match.models."
+        " spec.servedNames of each (a LoRA adapter to spec.adapters), or correct spec.match.models."
     ),
     "ServedNameUnknown": (
         "spec.match.models: {name} is a name of no ServedModel in spec.models and of none of their adapters,"
