@@ -349,3 +349,24 @@ def test_a_class_that_still_names_a_removed_adapter_keeps_its_replicas(world: Lo
     world.apply(a_class(match={"models": ["llama"]}))
     fine = condition(world.decide(), "default/chat", "workloadclasses", type="ResolvedRefs")
     assert fine["status"] == "True"
+
+
+def test_the_last_holder_serves_until_another_has_loaded_the_adapter(world: Loading) -> None:
+    world.apply(model("sql", "law"))
+    going, staying = sorted(world.pods)
+    world.note(going, AdapterRecord(0, {"sql": "/adapters/sql"}))
+    world.note(staying, AdapterRecord(0, {"law": "/adapters/law"}))
+    world.pods[going] = replace(world.pods[going], deletion_cost=-1)
+
+    def states() -> dict[str, str]:
+        snapshot = world.snapshot()
+        (cluster,) = compile_routes(route_inputs(snapshot, snapshot.applied_plan)).clusters
+        return {endpoint.pod: endpoint.state.value for endpoint in cluster.endpoints}
+
+    assert world.routed("sql") == (1, "")
+    assert states() == {going: "Ready", staying: "Ready"}
+    assert [(task.pod, [load.name for load in task.loads]) for task in world.carry_out()] == [
+        (staying, ["sql"])
+    ]
+    assert world.routed("sql") == (1, "")
+    assert states() == {going: "Marked", staying: "Ready"}
