@@ -49,12 +49,8 @@ from argosy.rollout import (
     Step,
 )
 from argosy.snapshot import EngineReading, Sample, TelemetryReading
-from argosy.snapshot.cluster import (
-    LABEL_DEPLOYMENT,
-    DeploymentState,
-    NodeState,
-    PodState,
-)
+from argosy.snapshot.adapters.record import lora_limits
+from argosy.snapshot.cluster import LABEL_DEPLOYMENT, DeploymentState, NodeState, PodState
 from argosy.snapshot.fleet import EnvoyState, FleetSnapshot, ProfileFileKey, RoutingView
 from argosy.snapshot.kubernetes import deployment_state
 from argosy.snapshot.seen import ObjectRef, Seen
@@ -411,11 +407,11 @@ class World:
 
     def _create_pod(self, deployment: DeploymentKey) -> PodState:
         template = self._templates[deployment]
-        namespace, name = deployment.namespace, deployment.name
-        limits = template["spec"]["containers"][0]["resources"]["limits"]
+        name, engine = deployment.name, template["spec"]["containers"][0]
+        limits = engine["resources"]["limits"]
         self._num_pods += 1
         pod = PodState(
-            namespace=namespace,
+            namespace=deployment.namespace,
             name=f"{name}-{self._num_pods:04d}",
             uid=f"uid-{self._num_pods}",
             deployment=deployment,
@@ -429,6 +425,7 @@ class World:
             port=8000,
             created_s=self.now_s,
             labels=template["metadata"]["labels"],
+            loras=lora_limits(engine.get("args", ())),
         )
         self.pods[pod.key] = pod
         return pod

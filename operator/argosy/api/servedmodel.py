@@ -168,20 +168,38 @@ class ProfileReference(Value):
     )
 
 
+MOST_SERVED_NAMES = 8
+"""Below the bound of the list's schema: its refusal could not name spec.adapters."""
+
+
 class ServedModelSpec(Value):
     """Which model is served, and how its engine is started."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = ADAPTER_RULES
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="servedmodel-served-names-many",
+            cel=f"size(self.servedNames) <= {MOST_SERVED_NAMES}",
+            message=(
+                f"spec.servedNames must have at most {MOST_SERVED_NAMES} names, which are names of the model"
+                " itself; names of LoRA adapters belong in spec.adapters, which takes 128, each with its"
+                " source, and restarts no engine"
+            ),
+            holds=lambda spec: len(spec.served_names) <= MOST_SERVED_NAMES,
+            field="servedNames",
+        ),
+        *ADAPTER_RULES,
+    )
 
     model_id: str = Field(
         min_length=1,
         max_length=256,
         description="Id of the model on Hugging Face, such as meta-llama/Llama-3.1-8B-Instruct.",
     )
-    served_names: Annotated[tuple[ServedName, ...], Field(max_length=8), AsSet()] = Field(
+    served_names: Annotated[tuple[ServedName, ...], Field(max_length=128), AsSet()] = Field(
         (),
         description=(
-            "Values of a request's model field that this model answers to. Empty: the name of this object."
+            "Values of a request's model field that this model itself answers to, at most 8. Empty: the name"
+            " of this object. Names of LoRA adapters belong in spec.adapters."
         ),
     )
     parallel_shapes: Annotated[

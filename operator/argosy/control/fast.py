@@ -33,6 +33,7 @@ from argosy.control.traffic.recalibration import CalibrationMeasures, Recalibrat
 from argosy.control.traffic.silent_engines import silent_events, silent_triggers
 from argosy.control.traffic.slo_counts import ClassCounts, slo_counts
 from argosy.control.triggers import Trigger
+from argosy.demand import adapters as adapter_loads
 from argosy.demand import observed
 from argosy.demand.forecast import fallen, observe, triggers
 from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey
@@ -108,6 +109,7 @@ def react(snapshot: FleetSnapshot, memory: ControlMemory, settings: ReactSetting
         memory.traffic,
         demand=observe(memory.traffic.demand, snapshot.telemetry, seen_now.classes, snapshot.now_s),
         observed=observed.observe(memory.traffic.observed, seen_now),
+        adapters=adapter_loads.observe(memory.traffic.adapters, snapshot),
     )
     was_silent = memory.traffic.silent
     traffic = replace(traffic, missing_slo=missing_slo(snapshot, traffic.observed, seen_now))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from argosy.demand.adapters import AdapterLoads
 from argosy.demand.forecast import ClassForecast, DemandHistory
 from argosy.demand.observed import ObservedHistory
 from argosy.keys import CellName, ClassKey, DeploymentKey, ModelKey, NamespacedName
@@ -84,6 +85,7 @@ class BlindMemory:
 class TrafficMemory:
     """The traffic loop's part: what it has measured, and its last outputs.
 
+    adapters:    requests for LoRA adapters
     started_s:   since when demand is measured (seconds since the epoch)
     windows:     counters of engines between two windows of recalibration
     calibration: step times of engines as observed, against their profiles
@@ -99,6 +101,7 @@ class TrafficMemory:
     """
 
     demand: DemandHistory = field(default_factory=DemandHistory)
+    adapters: AdapterLoads = field(default_factory=AdapterLoads)
     started_s: float = 0.0
     windows: WindowMemory = field(default_factory=WindowMemory)
     calibration: CalibrationMemory = field(default_factory=CalibrationMemory)

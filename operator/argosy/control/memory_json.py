@@ -6,10 +6,10 @@ Owns the document's version and the JSON form of `ControlMemory`; the history of
 calibrations have their own, in `demand` and `perf`. Input and output: a memory, and what `json.dumps`
 takes. What is damaged, or of another version, is discarded with a reason, and the rest is kept.
 
-Not written: what requests got in the last minutes, the open windows of recalibration and the lags of
-single replicas, which are formed again within minutes, the confidence in calibrations, which is
-derived from them, what is lost of sight, what large removals wait for and edits by hand: a restart begins
-each look anew.
+Not written: what requests got in the last minutes, those of LoRA adapters, the open windows of
+recalibration and the lags of single replicas, which are formed again within minutes, the confidence in
+calibrations, which is derived from them, what is lost of sight, what large removals wait for and edits by
+hand: a restart begins each look anew.
 """
 
 from __future__ import annotations

@@ -322,6 +322,7 @@ def _reported(made: _Made) -> Reported:
         owners=_owners(sizing),
         calibration=_shown(sizing.snapshot.fleet_spec, memory),
         history=memory.traffic.observed,
+        adapters=memory.traffic.adapters,
         waiting=made.decided.waiting,
         unread=memory.traffic.blind.unread,
         edits=_unmended(made),

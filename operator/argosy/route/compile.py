@@ -14,9 +14,9 @@ from argosy.api import FleetPlan, RouterPolicy, ServedModel, WorkloadClass
 from argosy.api.routerpolicy import Retries
 from argosy.api.servedmodel import Exchange
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
-from argosy.route.adapters import adapter_routes, adapters_named
+from argosy.route.adapters import adapter_routes, adapters_named, waiting_adapters
 from argosy.route.counters import stat_prefix_of
-from argosy.route.marked import Endpoints, with_last_ones_kept
+from argosy.route.marked import Endpoints, with_last_holders_kept, with_last_ones_kept
 from argosy.route.mirrors import mirrored
 from argosy.route.policies import ClusterPolicy, assign_policies
 from argosy.route.precedence import claim_of, conflicts, in_order, with_unseen
@@ -144,7 +144,11 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
     names = sorted(used | {name for name, endpoints in resolved.inputs.endpoints.items() if endpoints})
     revision = inputs.plan.spec.revision if inputs.plan is not None else 0
     alternatives = _alternatives(names, serving.values())
-    clusters = tuple(replace(_cluster(resolved, name), alternatives=alternatives[name]) for name in names)
+    waiting = waiting_adapters(routes)
+    clusters = tuple(
+        replace(_cluster(resolved, name), alternatives=alternatives[name], waiting=waiting.get(name, ()))
+        for name in names
+    )
     hints = hints_of(inputs.classes, inputs.models, unseen, inputs.yielding)
     listings = listings_of(inputs.classes, inputs.models, unseen, inputs.yielding)
     gateway = _gateway(inputs.gateway, inputs.models)
@@ -228,7 +232,9 @@ def _endpoints(
         for name in inputs.endpoints.keys() - planned
         if resolved.model_by_cluster.get(name) in may_interrupt
     }
-    return with_last_ones_kept(inputs.endpoints, served_by, yielding)
+    adapters = {adapter.name for model in inputs.models for adapter in model.spec.adapters}
+    kept = with_last_ones_kept(inputs.endpoints, served_by, yielding)
+    return with_last_holders_kept(kept, served_by, yielding, adapters) if adapters else kept
 
 
 def _entry(resolved: _Resolved, of: tuple[Claim, _Cell], serving: frozenset[DeploymentKey]) -> RouteEntry:

@@ -27,6 +27,20 @@ REFUSED_PREFIX, REFUSED_COUNTER, REFUSED_CELL = "argosy", "refused_requests", "a
 Prometheus output as `envoy_argosy_refused_requests{argosy_cell="<cell>"}`.
 """
 
+ADAPTER_COUNTER, ADAPTER_NAME = "adapter_requests", "argosy_adapter"
+"""Name and second label of the counter of requests by LoRA adapter; `REFUSED_PREFIX` is its prefix too, and
+the cell its first label.
+
+`/stats` shows it as `argosy.adapter_requests.argosy_cell.<cell>.argosy_adapter.<adapter>`, the Prometheus
+output as `envoy_argosy_adapter_requests{argosy_cell="<cell>",argosy_adapter="<adapter>"}`. A request is
+counted at its end, whatever became of it: also one that no replica could take. The name of the adapter is
+the last part, written as it is, whatever it has of dots and colons (Envoy 1.40); one that names none counts
+for an empty name.
+"""
+
+ENDPOINT_ENDING = "#waiting"
+"""Of the ids of endpoints at Envoy that are no replica: `/clusters` has them beside those of replicas."""
+
 
 def stat_prefix_of(cell: CellName) -> str:
     """A cell's name as Envoy's counters spell it."""

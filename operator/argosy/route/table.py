@@ -170,6 +170,8 @@ class ClusterEntry:
     request_limit: requests in flight at one Envoy beyond which it refuses; None: no limit
     alternatives: the other clusters that may take any request of this one
     has_adapters: its engines can hold LoRA adapters
+    waiting:      adapters whose requests wait here while no replica of it that holds them is healthy: no
+                  other cluster takes them
     """
 
     name: DeploymentKey
@@ -178,6 +180,7 @@ class ClusterEntry:
     request_limit: int | None = None
     alternatives: tuple[DeploymentKey, ...] = ()
     has_adapters: bool = False
+    waiting: tuple[str, ...] = ()
 
 
 class AccessLogFormat(StrEnum):

@@ -14,7 +14,7 @@ from typing import Any
 from argosy.addresses import written
 from argosy.api.schema.ownership import FieldManager
 from argosy.keys import ClassKey, DeploymentKey, GroupName, NamespacedName
-from argosy.snapshot.adapters.record import AdapterRecord
+from argosy.snapshot.adapters.record import AdapterRecord, LoraLimits
 from argosy.snapshot.variant import Variant
 
 LABEL_DEPLOYMENT = "argosy.dev/deployment"
@@ -127,6 +127,7 @@ class PodState:
     is_chosen: its deletion cost is Argosy's
     is_users_cost: its deletion cost is the user's who runs its Deployment
     adapter_record: what its engine was found to hold of LoRA adapters, at some start
+    loras: what its engine's arguments allow of LoRA adapters; None where they do not show it
     other_gates: its scheduling gates that are not Argosy's: each is removed by the client that set it
     """
 
@@ -165,6 +166,7 @@ class PodState:
     is_chosen: bool = False
     is_users_cost: bool = False
     adapter_record: AdapterRecord | None = None
+    loras: LoraLimits | None = None
 
     @property
     def key(self) -> str:

@@ -69,6 +69,7 @@ class RoutingView:
     gone_at_s:            when the connections of Envoys ended that have not connected again, by node id
     gone_endpoints:       addresses that each of these may still send requests to; absent where not known
     since_s:              when this process began to serve Envoys (seconds since the epoch)
+    published_s:          when it published the version (the same); None where it published none
     """
 
     version: str = ""
@@ -77,6 +78,7 @@ class RoutingView:
     gone_at_s: Mapping[str, float] = field(default_factory=dict)
     since_s: float = 0.0
     gone_endpoints: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    published_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

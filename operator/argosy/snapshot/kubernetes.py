@@ -17,7 +17,7 @@ from argosy.api.adoption import ADOPT
 from argosy.api.schema.ownership import field_managers
 from argosy.api.schema.timestamp import seconds_of
 from argosy.keys import DeploymentKey, NamespacedName
-from argosy.snapshot.adapters.record import ANNOTATION_ADAPTERS, adapter_record
+from argosy.snapshot.adapters.record import ANNOTATION_ADAPTERS, adapter_record, lora_limits
 from argosy.snapshot.admission.quantity import thousandths
 from argosy.snapshot.admission.scheduling import scheduling_words
 from argosy.snapshot.admission.words import ENFORCE
@@ -116,6 +116,7 @@ def pod_state(pod: Object) -> PodState:
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
         is_chosen=ANNOTATION_KEPT in (metadata.get("annotations") or {}),
         adapter_record=adapter_record((metadata.get("annotations") or {}).get(ANNOTATION_ADAPTERS)),
+        loras=lora_limits(_words(_engine(containers))),
         labels=dict(labels),
         # While a pod is gated, a host name comes from the pool's own selector: no node is assigned yet.
         assigned_node="" if gated else (spec.get("nodeSelector") or {}).get(HOSTNAME) or "",
@@ -317,6 +318,10 @@ def _engine(containers: Sequence[Object]) -> Object:
     """
     able = [c for c in containers if _http_port(c)]
     return min(able, key=lambda c: (c.get("name") != ENGINE_CONTAINER, not _limits_of(c)), default={})
+
+
+def _words(container: Object) -> list[object]:
+    return [*(container.get("command") or ()), *(container.get("args") or ())]
 
 
 def _http_port(container: Object) -> int:

@@ -110,6 +110,10 @@ class RouteCounters:
     refused_total: float = 0.0
 
 
+AdapterCell = tuple[CellName, str]
+"""A route cell, and the name of a LoRA adapter."""
+
+
 @dataclass(frozen=True, slots=True)
 class TelemetryReading:
     """Everything measured, each with its age.
@@ -124,6 +128,8 @@ class TelemetryReading:
     answered_at_s: by endpoint address, when an Envoy last showed that a request was answered there
     routes:     by (Envoy's node id, route cell)
     arrivals:   by Envoy's node id, the requests that came in, whatever became of them (total since its start)
+    adapters:   by Envoy's node id, the requests that have ended, by cell and LoRA adapter (totals since its
+                start); an adapter without a request is absent
     """
 
     engines: Mapping[str, Sample[EngineReading]] = field(default_factory=dict)
@@ -134,4 +140,5 @@ class TelemetryReading:
     answered_at_s: Mapping[str, float] = field(default_factory=dict)
     routes: Mapping[tuple[str, CellName], Sample[RouteCounters]] = field(default_factory=dict)
     arrivals: Mapping[str, Sample[float]] = field(default_factory=dict)
+    adapters: Mapping[str, Sample[Mapping[AdapterCell, float]]] = field(default_factory=dict)
     unread: Mapping[str, Unread] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from argosy.telemetry.parse import (
     RawRouteCounters,
     UnreadableAnswer,
     UnreadableAnswerReason,
+    parse_adapters,
     parse_answered,
     parse_arrivals,
     parse_clusters,
@@ -196,7 +197,8 @@ class DirectScraper:
             return
         by_cell = {cell: Sample(raw, now_s) for cell, raw in self._by_cell(routes).items()}
         answered, arrived = parse_answered(clusters.body), parse_arrivals(stats.body)
-        self._last.envoy_answered(node, EnvoyScrape(now_s, by_cell, endpoints, answered, arrived))
+        adapters = parse_adapters(stats.body)
+        self._last.envoy_answered(node, EnvoyScrape(now_s, by_cell, endpoints, answered, arrived, adapters))
         self._complain(url, "")
 
     def _by_cell(self, routes: Mapping[str, RawRouteCounters]) -> dict[CellName, RawRouteCounters]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from argosy.keys import CellName
 from argosy.snapshot import EndpointHealth, EngineReading, RouteCounters, Sample, TelemetryReading
-from argosy.snapshot.telemetry import Unread
+from argosy.snapshot.telemetry import AdapterCell, Unread
 from argosy.telemetry.parse import RawRouteCounters, worst
 from argosy.telemetry.port import Targets
 from argosy.telemetry.unread import Why
@@ -22,7 +22,8 @@ from argosy.telemetry.unread import Why
 @dataclass(frozen=True, slots=True)
 class EnvoyScrape:
     """One Envoy as it was at `at_s`: counters by route cell; by endpoint address its health and the
-    requests that it has answered (totals); the requests that came in (total; None where not shown).
+    requests that it has answered (totals); the requests that came in (total; None where not shown); those for
+    LoRA adapters that have ended (totals).
     """
 
     at_s: float
@@ -30,6 +31,7 @@ class EnvoyScrape:
     endpoints: Mapping[str, EndpointHealth] = field(default_factory=dict)
     answered: Mapping[str, float] = field(default_factory=dict)
     arrived: float | None = None
+    adapters: Mapping[AdapterCell, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -121,6 +123,7 @@ class LastSamples:
                 for node, view in self._envoys.items()
                 if view.arrived is not None
             },
+            adapters={node: Sample(view.adapters, view.at_s) for node, view in self._envoys.items()},
             endpoints=self._endpoints(),
             envoys={
                 node: Sample(view.endpoints, view.at_s)

@@ -23,6 +23,9 @@ from argosy.addresses import written
 from argosy.keys import CellName
 from argosy.refusals import Refused
 from argosy.route.counters import (
+    ADAPTER_COUNTER,
+    ADAPTER_NAME,
+    ENDPOINT_ENDING,
     GATEWAY,
     REFUSED_CELL,
     REFUSED_COUNTER,
@@ -32,6 +35,7 @@ from argosy.route.counters import (
 )
 from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters, Term
 from argosy.snapshot.histogram import Histogram
+from argosy.snapshot.telemetry import AdapterCell
 
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
@@ -67,14 +71,17 @@ _BOUND = re.compile(rb'[{,]le="([^"]+)"')
 _LABEL = re.compile(rb'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
 
 ARRIVALS = f"http.{GATEWAY}.downstream_rq_total"
+ADAPTERS = f"{REFUSED_PREFIX}.{ADAPTER_COUNTER}.{REFUSED_CELL}."
 REFUSED = f"{REFUSED_PREFIX}.{REFUSED_COUNTER}.{REFUSED_CELL}."
 
 ROUTE_STATS_FILTER = (
     rf"^vhost\.{VIRTUAL_HOST}\.route\..*\.upstream_rq_(total|completed|retry|5xx)$"
     rf"|^{re.escape(REFUSED)}"
     rf"|^{re.escape(ARRIVALS)}$"
+    rf"|^{re.escape(ADAPTERS)}"
 )
-"""Regular expression for Envoy's `/stats?filter=`: what `parse_route_stats` and `parse_arrivals` read."""
+"""Regular expression for Envoy's `/stats?filter=`: what `parse_route_stats`, `parse_arrivals` and
+`parse_adapters` read."""
 
 
 class UnreadableAnswerReason(StrEnum):
@@ -253,6 +260,23 @@ def parse_arrivals(body: bytes) -> float | None:
     return next((float(v) for v in found if isinstance(v, int | float) and _is_count(v)), None)
 
 
+def parse_adapters(body: bytes) -> Mapping[AdapterCell, float]:
+    """Requests by cell and LoRA adapter (totals), from the answer that `parse_route_stats` reads.
+
+    Envoy creates a counter at the first such request; empty where the answer cannot be read.
+    """
+    document = _json_object(body)
+    found: dict[AdapterCell, float] = {}
+    for stat in [] if isinstance(document, UnreadableAnswer) else _objects(document.get("stats")):
+        name, value = stat.get("name"), stat.get("value")
+        if isinstance(name, str) and name.startswith(ADAPTERS) and isinstance(value, int | float):
+            # No name of a cell has an underscore.
+            cell, _, adapter = name.removeprefix(ADAPTERS).partition(f".{ADAPTER_NAME}.")
+            if adapter and _is_count(value):
+                found[CellName(cell), adapter] = float(value)
+    return found
+
+
 def raw_route_counters(values: Mapping[str, float]) -> RawRouteCounters | None:
     """Counters by the end of their name (`total`, `completed`, `retry`, `5xx`); None without `total`.
 
@@ -338,7 +362,8 @@ def _address(host: Mapping[str, Any]) -> str | None:
         return None
     internal = address.get("envoy_internal_address")
     if isinstance(internal, dict) and isinstance(internal.get("endpoint_id"), str):
-        return internal["endpoint_id"] or None
+        endpoint = internal["endpoint_id"]
+        return None if endpoint.endswith(ENDPOINT_ENDING) else endpoint or None
     socket = address.get("socket_address")
     if not isinstance(socket, dict) or not socket.get("address") or not socket.get("port_value"):
         return None

@@ -33,6 +33,8 @@ from urllib3.util.retry import Retry
 
 from argosy.keys import CellName
 from argosy.route.counters import (
+    ADAPTER_COUNTER,
+    ADAPTER_NAME,
     GATEWAY,
     REFUSED_CELL,
     REFUSED_COUNTER,
@@ -41,7 +43,7 @@ from argosy.route.counters import (
     stat_prefix_of,
 )
 from argosy.snapshot import Sample, TelemetryReading
-from argosy.snapshot.telemetry import UnreadCause
+from argosy.snapshot.telemetry import AdapterCell, UnreadCause
 from argosy.telemetry.last_samples import EnvoyScrape, LastSamples
 from argosy.telemetry.parse import (
     ALL_ENGINE_METRICS,
@@ -64,6 +66,8 @@ _ROUTE_METRICS = "envoy_vhost_route_upstream_rq_(total|completed|retry|xx)"
 _ENGINE_SERIES = frozenset((*ALL_ENGINE_METRICS, *LATENCY_BUCKETS.values()))
 _REFUSED = f"envoy_{REFUSED_PREFIX}_{REFUSED_COUNTER}"
 _ARRIVALS = "envoy_http_downstream_rq_total"
+_ADAPTERS = f"envoy_{REFUSED_PREFIX}_{ADAPTER_COUNTER}"
+_OF_ALL = (_ARRIVALS, _ADAPTERS)
 _SAME_SCRAPE_S = 0.0005
 """Series of one scrape carry its one time stamp, to the millisecond."""
 
@@ -155,7 +159,7 @@ class PrometheusSource:
 
     def _query(self) -> tuple[Series, ...]:
         """All metrics in one query (runs in the thread)."""
-        names = "|".join((*sorted(_ENGINE_SERIES), OLD_KV_USAGE, _ROUTE_METRICS, _REFUSED, _ARRIVALS, "up"))
+        names = "|".join((*sorted(_ENGINE_SERIES), OLD_KV_USAGE, _ROUTE_METRICS, _REFUSED, *_OF_ALL, "up"))
         query = f'{{__name__=~"{names}"}}[{self._settings.window_s}s]'
         result = self._client.custom_query(query, timeout=self._settings.timeout_s)
         return tuple(series for item in result if (series := _series(item)) is not None)
@@ -187,7 +191,8 @@ class PrometheusSource:
             routes = self._routes(all_series)
             if routes:
                 newest_s = max(sample.at_s for sample in routes.values())
-                scrape = EnvoyScrape(newest_s, routes, arrived=_arrived(all_series, newest_s))
+                arrived, adapters = _arrived(all_series, newest_s), _adapters(all_series, newest_s)
+                scrape = EnvoyScrape(newest_s, routes, arrived=arrived, adapters=adapters)
                 self._last.envoy_answered(node, scrape)
 
     def _routes(self, all_series: Iterable[Series]) -> dict[CellName, Sample[RawRouteCounters]]:
@@ -308,6 +313,17 @@ def _arrived(all_series: Iterable[Series], at_s: float) -> float | None:
         and abs(series.newest[0] - at_s) <= _SAME_SCRAPE_S
     )
     return next(found, None)
+
+
+def _adapters(all_series: Iterable[Series], at_s: float) -> dict[AdapterCell, float]:
+    """The requests by cell and LoRA adapter of this scrape."""
+    return {
+        (CellName(series.labels.get(REFUSED_CELL, "")), name): series.newest[1]
+        for series in all_series
+        if series.name == _ADAPTERS
+        and abs(series.newest[0] - at_s) <= _SAME_SCRAPE_S
+        and (name := series.labels.get(ADAPTER_NAME, ""))
+    }
 
 
 def _prefix(series: Series) -> str | None:

@@ -47,6 +47,8 @@ from argosy.xds.packing import (
     ADAPTER_KEY,
     REPLICA_KEY,
     SUBSET_NAMESPACE,
+    TAKES_ANY,
+    TAKES_KEY,
     EnvoyMessage,
     ads_source,
     any_of,
@@ -166,6 +168,29 @@ def _by_replica_alone() -> EnvoyMessage:
     return policy(policies=[policy.Policy(typed_extension_config=chosen)])
 
 
+def adapter_subsets(others_to: str = "") -> EnvoyMessage:
+    """A request for an adapter goes to endpoints that hold it or to none.
+
+    others_to: the endpoints, by `TAKES_KEY`, for any other request; empty: all of them
+    """
+    config = cluster_pb2.Cluster.LbSubsetConfig
+    return config(
+        fallback_policy=config.DEFAULT_SUBSET if others_to else config.ANY_ENDPOINT,
+        default_subset=_struct({TAKES_KEY: others_to}) if others_to else None,
+        subset_selectors=[
+            config.LbSubsetSelector(keys=[ADAPTER_KEY], fallback_policy=config.LbSubsetSelector.NO_FALLBACK)
+        ],
+        # An endpoint has the list of its adapters, and is in the subset of each.
+        list_as_any=True,
+    )
+
+
+def _struct(fields: Mapping[str, str]) -> Struct:
+    found = Struct()
+    found.update(fields)
+    return found
+
+
 def closing_cluster(name: str, interval_s: float) -> EnvoyMessage:
     """A cluster that ends the connections of a dead replica; `interval_s`: between its health checks."""
     return cluster_pb2.Cluster(
@@ -201,20 +226,22 @@ def tcp_assignment_of(entry: ClusterEntry) -> EnvoyMessage:
     )
 
 
-def tcp_endpoint(endpoint: Endpoint) -> EnvoyMessage:
-    """A replica by its own address."""
+def tcp_endpoint(endpoint: Endpoint, *, with_adapters: bool = False) -> EnvoyMessage:
+    """A replica by its own address; with_adapters: it can be chosen by what it holds, too."""
+    adapters = _adapters(endpoint) if with_adapters else {}
     return endpoint_components_pb2.LbEndpoint(
         endpoint=endpoint_components_pb2.Endpoint(address=socket_address(endpoint), hostname=endpoint.pod),
-        metadata=_metadata({SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket}}),
+        metadata=_metadata({SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket, **adapters}}),
     )
 
 
-def hop_metadata(http_cluster: str, endpoint: Endpoint) -> EnvoyMessage:
+def hop_metadata(entry: ClusterEntry, endpoint: Endpoint) -> EnvoyMessage:
     """An HTTP endpoint's metadata, from which the hop knows where to connect."""
+    takes = {TAKES_KEY: TAKES_ANY} if entry.has_adapters else {}
     return _metadata(
         {
-            SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket, **_adapters(endpoint)},
-            HOP_NAMESPACE: {CLUSTER_KEY: tcp_cluster_name(http_cluster)},
+            SUBSET_NAMESPACE: {REPLICA_KEY: endpoint.socket, **takes, **_adapters(endpoint)},
+            HOP_NAMESPACE: {CLUSTER_KEY: tcp_cluster_name(entry.name)},
         }
     )
 
@@ -223,9 +250,18 @@ def _adapters(endpoint: Endpoint) -> Mapping[str, Any]:
     return {ADAPTER_KEY: list(endpoint.adapters)} if endpoint.adapters else {}
 
 
-def metadata_for_any_replica(cluster: str) -> EnvoyMessage:
-    """An HTTP endpoint's metadata that names a cluster and none of its replicas."""
-    return _metadata({HOP_NAMESPACE: {CLUSTER_KEY: cluster}})
+def metadata_for_any_replica(cluster: str, chosen_by: Mapping[str, str]) -> EnvoyMessage:
+    """An HTTP endpoint's metadata that names a cluster and none of its replicas.
+
+    chosen_by: what chooses the endpoint, and, where the cluster has subsets by it, one of those
+    """
+    of_subset = {SUBSET_NAMESPACE: chosen_by} if chosen_by else {}
+    return _metadata({**of_subset, HOP_NAMESPACE: {CLUSTER_KEY: cluster}})
+
+
+def metadata_of(chosen_by: Mapping[str, Any]) -> EnvoyMessage | None:
+    """An endpoint's metadata that has only what chooses it; None where nothing does."""
+    return _metadata({SUBSET_NAMESPACE: chosen_by}) if chosen_by else None
 
 
 def hop_address(endpoint: Endpoint) -> EnvoyMessage:

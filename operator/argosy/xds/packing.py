@@ -26,6 +26,8 @@ SUBSET_NAMESPACE = "envoy.lb"
 REPLICA_KEY = "replica"
 ADAPTER_KEY = "adapter"
 """Also metadata of routes: the LoRA adapter that requests name."""
+TAKES_KEY, TAKES_ANY = "takes", "any"
+"""Metadata of endpoints of a cluster with adapters: those for requests that name none."""
 REPLICA_ADDRESS = f"%UPSTREAM_METADATA({SUBSET_NAMESPACE}:{REPLICA_KEY})%"
 """`ip:port` of the replica that a request was sent to, in Envoy's format language: its own word for the
 upstream host is the hop."""

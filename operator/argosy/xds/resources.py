@@ -19,7 +19,7 @@ from argosy.xds import hop, waiting
 from argosy.xds.gateway.listener import listener_of
 from argosy.xds.gateway.routes import NO_REPLICA_CLUSTER, route_configuration_of
 from argosy.xds.health import health_check, limits
-from argosy.xds.packing import ADAPTER_KEY, EnvoyMessage, ads_source, any_of, duration
+from argosy.xds.packing import TAKES_ANY, EnvoyMessage, ads_source, any_of, duration
 
 UPSTREAM_IDLE_S = 4.0
 """vLLM closes idle connections after 5 s (uvicorn's keep-alive). Envoy closes them earlier: a request
@@ -34,11 +34,14 @@ def resources_of(table: RouteTable) -> tuple[EnvoyMessage, ...]:
     )
     kinds_of_cluster = (hop.tcp_cluster_of, cluster_of, waiting.waiting_cluster_of, waiting.any_cluster_of)
     kinds_of_assignment = (hop.tcp_assignment_of, assignment_of, waiting.waiting_assignment_of)
+    with_adapters = [cluster for cluster in table.clusters if cluster.has_adapters]
     return (
         *([_no_replica()] if refuses else []),
         *(make(cluster) for cluster in table.clusters for make in kinds_of_cluster),
+        *map(waiting.holding_cluster_of, with_adapters),
         *([waiting.nowhere_cluster()] if table.clusters else []),
         *(make(cluster) for cluster in table.clusters for make in kinds_of_assignment),
+        *map(waiting.holding_assignment_of, with_adapters),
         hop.hop_listener(),
         waiting.waiting_listener(),
         listener_of(table.gateway),
@@ -62,7 +65,7 @@ def cluster_of(entry: ClusterEntry) -> EnvoyMessage:
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads_source()),
         connect_timeout=duration(hop.CONNECT_TIMEOUT_S),
         transport_socket=hop.hop_transport(),
-        lb_subset_config=_adapter_subsets() if entry.has_adapters else None,
+        lb_subset_config=hop.adapter_subsets(TAKES_ANY) if entry.has_adapters else None,
         # Two random choices, not a full scan: a scan would return to the replica that fails
         # fastest (it has the fewest requests) however often a retry asks for another one.
         lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
@@ -105,19 +108,6 @@ def assignment_of(entry: ClusterEntry) -> EnvoyMessage:
     )
 
 
-def _adapter_subsets() -> EnvoyMessage:
-    """A request for an adapter goes to endpoints that hold it or to none; any other goes to all."""
-    config = cluster_pb2.Cluster.LbSubsetConfig
-    return config(
-        fallback_policy=config.ANY_ENDPOINT,
-        subset_selectors=[
-            config.LbSubsetSelector(keys=[ADAPTER_KEY], fallback_policy=config.LbSubsetSelector.NO_FALLBACK)
-        ],
-        # An endpoint has the list of its adapters, and is in the subset of each.
-        list_as_any=True,
-    )
-
-
 def _lb_endpoint(entry: ClusterEntry, endpoint: Endpoint) -> EnvoyMessage:
     draining = endpoint.state is EndpointState.DRAINING
     health = health_check_pb2.HealthStatus.DRAINING if draining else health_check_pb2.HealthStatus.UNKNOWN
@@ -131,7 +121,7 @@ def _lb_endpoint(entry: ClusterEntry, endpoint: Endpoint) -> EnvoyMessage:
             # Shown by Envoy's admin interface, and the only trace of the pod there.
             hostname=endpoint.pod,
         ),
-        metadata=hop.hop_metadata(entry.name, endpoint),
+        metadata=hop.hop_metadata(entry, endpoint),
         # Unknown, not healthy: it serves once its first health check has passed.
         health_status=health,
     )

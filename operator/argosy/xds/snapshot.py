@@ -33,7 +33,7 @@ from argosy.xds import hop
 from argosy.xds.gateway.claims import former_routes
 from argosy.xds.packing import any_of
 from argosy.xds.resources import resources_of
-from argosy.xds.waiting import any_cluster_name, members_of
+from argosy.xds.waiting import any_cluster_name, holding_cluster_name, members_of
 
 _VERSION = re.compile(r"([0-9]{8,})-[0-9a-f]{16}")
 _PREFIX = "type.googleapis.com/"
@@ -216,7 +216,8 @@ def _check_references(by_type: Mapping[TypeUrl, Mapping[str, Any]]) -> frozenset
     ):
         if missing:
             raise InvariantError(f"inconsistent xDS snapshot: {what}: {', '.join(sorted(missing))}")
-    behind = {of(name) for name in routed for of in (hop.tcp_cluster_name, any_cluster_name)} & set(clusters)
+    names_behind = (hop.tcp_cluster_name, any_cluster_name, holding_cluster_name)
+    behind = {of(name) for name in routed for of in names_behind} & set(clusters)
     return routed | behind | {member for name in behind for member in members_of(clusters[name])}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from argosy.keys import DeploymentKey
-from argosy.route.marked import with_last_ones_kept
+from argosy.route.marked import with_last_holders_kept, with_last_ones_kept
 from argosy.route.table import Endpoint, EndpointState
 
 A, B = DeploymentKey("default/a"), DeploymentKey("default/b")
@@ -50,3 +50,37 @@ def test_a_planned_cell_keeps_its_last_endpoint(
 
 def test_a_planned_cluster_of_which_no_pod_runs_has_no_endpoints() -> None:
     assert with_last_ones_kept({}, [{A}], set()) == {}
+
+
+SQL, LAW, BOTH, NONE = ("sql",), ("law",), ("sql", "law"), ()
+
+
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "yielding", "expected"),
+    [
+        pytest.param([(MARKED, SQL), (READY, SQL)], [], set(), ([MARKED, READY], []), id="another holds it"),
+        pytest.param([(MARKED, SQL)], [(READY, SQL)], set(), ([MARKED], [READY]), id="another cluster does"),
+        pytest.param([(MARKED, SQL), (READY, NONE)], [], set(), ([READY, READY], []), id="the last one"),
+        pytest.param([(MARKED, BOTH), (READY, SQL)], [], set(), ([READY, READY], []), id="the last of one"),
+        pytest.param([(MARKED, SQL), (MARKED, SQL)], [], set(), ([READY, MARKED], []), id="one is enough"),
+        pytest.param([(MARKED, SQL), (NOT_READY, SQL)], [], set(), ([READY, NOT_READY], []), id="not ready"),
+        pytest.param([(MARKED, SQL)], [(READY, NONE)], {A}, ([MARKED], [READY]), id="its users let it go"),
+        pytest.param([(MARKED, ("gone",))], [(READY, NONE)], set(), ([MARKED], [READY]), id="it is no more"),
+        pytest.param([(DRAINING, SQL)], [(READY, NONE)], set(), ([DRAINING], [READY]), id="already ending"),
+        pytest.param([(MARKED, NONE)], [(READY, LAW)], set(), ([MARKED], [READY]), id="it holds none"),
+    ],
+)  # fmt: skip
+def test_the_last_replica_that_holds_an_adapter_stays_in_rotation(
+    of_a: list[tuple[EndpointState, tuple[str, ...]]],
+    of_b: list[tuple[EndpointState, tuple[str, ...]]],
+    yielding: set[DeploymentKey],
+    expected: tuple[list[EndpointState], list[EndpointState]],
+) -> None:
+    endpoints = {
+        name: tuple(
+            Endpoint("10.0.0.1", 8000, f"{name}-{i}", state, held) for i, (state, held) in enumerate(its)
+        )
+        for name, its in ((A, of_a), (B, of_b))
+    }
+    found = with_last_holders_kept(endpoints, [{A, B}], yielding, {"sql", "law"})
+    assert tuple([each.state for each in found[name]] for name in (A, B)) == expected

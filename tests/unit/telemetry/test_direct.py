@@ -67,6 +67,7 @@ class FarSide:
         values = {"total": self.attempts, "retry": self.retries, "completed": 0, "5xx": 1}
         stats = [{"name": start + k, "value": v} for k, v in values.items()]
         stats += [{"name": "http.gateway.downstream_rq_total", "value": self.arrived}]
+        stats += [{"name": "argosy.adapter_requests.argosy_cell.ns/chat.argosy_adapter.sql", "value": 7}]
         return web.json_response({"stats": stats})
 
     async def clusters(self, request: web.Request) -> web.Response:
@@ -221,6 +222,7 @@ async def test_what_came_in_at_an_envoy_is_read_with_its_counters(scraper: Direc
         envoy.arrived = 12
         reading = await scraper.read(Targets((), (("envoy-1", envoy.url),)), 100.0)
     assert reading.arrivals == {"envoy-1": Sample(12.0, 100.0)}
+    assert reading.adapters == {"envoy-1": Sample({("ns/chat", "sql"): 7.0}, 100.0)}
 
 
 @pytest.mark.parametrize("mood", ["failing", "odd"])

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from argosy.snapshot import CounterReading, EndpointHealth, EngineReading, RouteCounters, Term
 from argosy.snapshot.histogram import Histogram
 from argosy.telemetry.parse import (
+    ROUTE_STATS_FILTER,
     RawRouteCounters,
     UnreadableAnswer,
     UnreadableAnswerReason,
+    parse_adapters,
     parse_answered,
     parse_arrivals,
     parse_clusters,
@@ -397,3 +401,27 @@ def test_requests_answered_are_read_by_endpoint_and_added_up_over_clusters() -> 
 )
 def test_what_came_in_is_read_of_the_gateway_alone(body: bytes, expected: float | None) -> None:
     assert parse_arrivals(body) == expected
+
+
+def test_requests_are_read_by_cell_and_adapter() -> None:
+    start = "argosy.adapter_requests.argosy_cell."
+    values = {
+        f"{start}ns/chat.v2.argosy_adapter.org/sql:v1.2": 3,
+        f"{start}ns/chat.v2.argosy_adapter.": 9,
+        f"{start}ns/chat.argosy_adapter.law": "many",
+        "argosy.refused_requests.argosy_cell.ns/chat": 1,
+    }
+    body = json.dumps({"stats": [{"name": name, "value": value} for name, value in values.items()]})
+    assert parse_adapters(body.encode()) == {("ns/chat.v2", "org/sql:v1.2"): 3.0}
+    assert parse_adapters(b"no JSON") == {}
+    assert all(re.search(ROUTE_STATS_FILTER, name) for name in values)
+
+
+def test_an_endpoint_where_requests_wait_is_no_replica() -> None:
+    def host(endpoint: str) -> dict[str, Any]:
+        address = {"envoy_internal_address": {"server_listener_name": "x", "endpoint_id": endpoint}}
+        return {"address": address, "health_status": {"eds_health_status": "HEALTHY"}}
+
+    hosts = [host("10.0.0.1:8000"), host("sql:80#waiting"), host("")]
+    body = json.dumps({"cluster_statuses": [{"host_statuses": hosts}]}).encode()
+    assert parse_clusters(body) == {"10.0.0.1:8000": EndpointHealth.HEALTHY}

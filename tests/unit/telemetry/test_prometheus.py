@@ -255,6 +255,23 @@ async def test_arrivals_are_those_at_the_gateway_in_the_scrape_of_the_routes(
     assert (await source.read(TARGETS, NOW_S)).arrivals == {}
 
 
+async def test_requests_for_adapters_are_those_of_the_scrape_of_the_routes(
+    prometheus: Prometheus, source: PrometheusSource
+) -> None:
+    def adapter(name: str, value: str, ago_s: float = 3.0) -> dict[str, Any]:
+        labels = {"argosy_cell": "ns/chat", "argosy_adapter": name}
+        return series("envoy_argosy_adapter_requests", "10.0.0.9:9901", (ago_s, value), **labels)
+
+    prometheus.result = [
+        route("total", "30"),
+        adapter("sql", "7"),
+        adapter("", "9"),
+        adapter("old", "1", 33.0),
+    ]
+    reading = await source.read(TARGETS, NOW_S)
+    assert reading.adapters == {"envoy-1": Sample({("ns/chat", "sql"): 7.0}, NOW_S - 3.0)}
+
+
 @pytest.mark.parametrize(
     "trouble",
     ["status 500", "error status", "no numbers", "time-out"],

@@ -53,7 +53,12 @@ _OF_REFERENCES = {
     ),
     "ServedNameMismatch": (
         "spec.match.models: {name} is not a name of every ServedModel in spec.models; add {name} to"
-        " spec.servedNames of each, or correct spec.match.models."
+        " spec.servedNames of each (a LoRA adapter to spec.adapters), or correct spec.match.models."
+    ),
+    "ServedNameUnknown": (
+        "spec.match.models: {name} is a name of no ServedModel in spec.models and of none of their adapters,"
+        " so its requests are answered with 404, and the class serves its other names; take {name} out of"
+        " spec.match.models, or add it to spec.adapters or spec.servedNames of the ServedModel."
     ),
     "TargetNotFound": (
         "{field}: there is no WorkloadClass {name} in this namespace; create it or correct {field}."
@@ -105,6 +110,11 @@ _OF_ROUTES = {
         " correct the ADS address in its bootstrap."
     ),
     "EnvoyPending": "{pending} of {connected} Envoys have not acknowledged version {version} yet.",
+    "EnvoyLate": (
+        "{pending} of {connected} Envoys have not acknowledged version {version} for more than {limit_s} s,"
+        " and route by an earlier one; Envoy {node_id} is the first: look at its log, and restart it if it"
+        " does not answer."
+    ),
     "EnvoyRefused": (
         "Envoy {node_id} refused version {version} and keeps the previous one: {message}. Check the object"
         " that changed last."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from argosy.api.schema.rule import Rule
-from argosy.api.schema.value import AsSet, Count, ObjectName, Sentence, ServedName, Value
+from argosy.api.schema.value import AsSet, Count, ObjectName, Sentence, ServedName, Share, Value
 
 if TYPE_CHECKING:
     from argosy.api.servedmodel import ServedModelSpec
@@ -63,6 +63,15 @@ class AdapterState(StrEnum):
     """No class sends requests for it."""
 
 
+class ShareSource(StrEnum):
+    """What an adapter's expected share of the requests comes from."""
+
+    MEASURED = "Measured"
+    """Mostly from requests that Envoys counted."""
+    DECLARED = "Declared"
+    """Mostly from the weights in the spec."""
+
+
 class AdapterStatus(Value):
     """Where an adapter is loaded."""
 
@@ -77,6 +86,20 @@ class AdapterStatus(Value):
     replicas: Count = Field(description="Replicas that hold it and take its requests.")
     pods: Annotated[tuple[ObjectName, ...], Field(max_length=MOST_PODS), AsSet()] = Field(
         (), description="Pods of these replicas, the first 16 by name."
+    )
+    request_share: Share | None = Field(
+        None,
+        description=(
+            "Expected share (0-1) of the requests for the model's adapters, to one significant digit: it"
+            " decides on how many replicas the adapter is. Of several sharing groups, the largest."
+        ),
+    )
+    share_source: ShareSource | None = Field(
+        None,
+        description=(
+            "Measured: requestShare comes from the requests that Envoys counted. Declared: from the weights"
+            " in spec.adapters, because too few were counted yet or no Envoy was read for 10 minutes."
+        ),
     )
     message: Sentence | None = Field(
         None, description="What is missing, with the engine's words where it refused to load it."

@@ -35,6 +35,7 @@ from argosy.snapshot.fleet import FleetSnapshot
 _UNKNOWN_NAMES = (
     Reason.MODEL_NOT_FOUND,
     Reason.SERVED_NAME_MISMATCH,
+    Reason.SERVED_NAME_UNKNOWN,
     Reason.TARGET_NOT_FOUND,
     Reason.UNKNOWN_GPU,
     Reason.GPU_CONTRADICTED,

@@ -46,10 +46,14 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Residency:
-    """The adapters of each replica, by its pod; and those for which no replica has a slot, by weight."""
+    """The adapters of each replica, by its pod; and those for which no replica has a slot, by weight.
+
+    order: all adapters, the one to be loaded first first: those that no replica holds, then by weight
+    """
 
     by_pod: Mapping[str, frozenset[str]] = field(default_factory=dict)
     without_slot: tuple[str, ...] = ()
+    order: tuple[str, ...] = field(default=(), compare=False)
 
 
 def assign(adapters: Iterable[WantedAdapter], replicas: Iterable[Replica]) -> Residency:
@@ -63,6 +67,7 @@ def assign(adapters: Iterable[WantedAdapter], replicas: Iterable[Replica]) -> Re
     return Residency(
         {pod: frozenset(names) for pod, names in board.names.items()},
         tuple(name for name in without_slot if not board.has_failed(name)),
+        (*missing, *(each.name for each in wanted if each.name not in missing)),
     )
 
 

@@ -190,13 +190,14 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
     if (ending := _ending(snapshot, spec.key.namespace)) is not None:
         return ResolvedClass(spec.key, spec, mix, slo, (), (ending,))
     able: list[AbleVariant] = []
-    refusals: list[Refusal] = []
+    unknown = unknown_names(snapshot, spec)
+    refusals = [Refusal.of(Reason.SERVED_NAME_UNKNOWN, name=name) for name in unknown]
     for reference in spec.spec.models:
         model = snapshot.models.get(ModelKey.of(spec.metadata.namespace, reference.name))
         if model is None:
             refusals.append(Refusal.of(Reason.MODEL_NOT_FOUND, field="spec.models", name=reference.name))
             continue
-        missing = sorted(set(spec.spec.match.models) - set(model.answered_names))
+        missing = sorted(set(spec.spec.match.models) - set(unknown) - set(model.answered_names))
         if missing:
             refusals.append(Refusal.of(Reason.SERVED_NAME_MISMATCH, name=missing[0]))
             continue
@@ -210,6 +211,15 @@ def _resolve_class(known: Known, spec: WorkloadClass) -> ResolvedClass:
             else:
                 refusals.append(answer)
     return ResolvedClass(spec.key, spec, mix, slo, tuple(able), tuple(refusals))
+
+
+def unknown_names(snapshot: FleetSnapshot, spec: WorkloadClass) -> tuple[str, ...]:
+    """The names in a class's match that none of its models answers to, as after the removal of an adapter:
+    they are no obstacle. Empty where they are all it names, or a model of it does not exist: that is one."""
+    models = [snapshot.models.get(key) for key in spec.model_keys]
+    answered = {name for model in models if model is not None for name in model.answered_names}
+    unknown = tuple(sorted(set(spec.spec.match.models) - answered))
+    return unknown if None not in models and len(unknown) < len(spec.spec.match.models) else ()
 
 
 def _pool_refusal(pool: str, fault: GpuFault) -> Refusal:

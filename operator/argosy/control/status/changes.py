@@ -81,6 +81,9 @@ def _condition_events(
         if old is None or was_true:
             return []
         return [EventRecord(kind, update.key, NORMAL, new.reason, f"{which} again: {new.message}")]
+    if was_true and new.reason == Reason.ENVOY_PENDING:
+        # Each new version of the routes is acknowledged a moment after it was published.
+        return [EventRecord(kind, update.key, NORMAL, new.reason, new.message)]
     if was_true:
         return [EventRecord(kind, update.key, WARNING, new.reason, f"No longer {which}: {new.message}")]
     if new.reason in _EXPECTED or (old is not None and old.reason == new.reason):

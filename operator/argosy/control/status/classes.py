@@ -48,7 +48,7 @@ from argosy.place.solution import Unplaced
 from argosy.plan.solution import Shortfall, ShortfallCause
 from argosy.snapshot.liveness import UNREAD_AFTER_S
 
-_REF_REASONS = (Reason.MODEL_NOT_FOUND, Reason.SERVED_NAME_MISMATCH)
+_REF_REASONS = (Reason.MODEL_NOT_FOUND, Reason.SERVED_NAME_MISMATCH, Reason.SERVED_NAME_UNKNOWN)
 
 _LIMITS = {
     ShortfallCause.POOL_FULL: Reason.CAPACITY_SHORT,

@@ -67,7 +67,7 @@ def model_status(reported: Reported, item: ServedModel, usd_per_hour: float) -> 
     verdicts = [accepted, _profiles(reported, item.key), programmed(reported), ready]
     verdicts += [found] if (found := model_verdict(reported, item)) is not None else []
     verdicts += metrics_verdicts(reported, pods, item.status.conditions)
-    adapters = adapter_statuses(reported.snapshot, item)
+    adapters = adapter_statuses(reported.snapshot, item, reported.adapters)
     verdicts += adapter_verdicts(item, adapters, sum(map(reported.serves, pods)), item.status.conditions)
     return ServedModelStatus(
         observed_generation=item.metadata.generation,

@@ -24,6 +24,7 @@ from argosy.control.state.measured import measured
 from argosy.control.state.owners import Owners
 from argosy.control.state.routable import ROUTED_WITHIN_S, Unrouted, unrouted
 from argosy.control.state.silence import doubted_pods, idle_pods, silent_since, unread_pods
+from argosy.demand.adapters import AdapterLoads
 from argosy.demand.observed import Measured, Observed, ObservedHistory, observed
 from argosy.keys import ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.perf.recalibration.memory import CalibrationMemory
@@ -46,6 +47,7 @@ class Reported:
     nodes:   what is known of nodes that autoscalers bring
     unread:  what has not been readable for a while, such as `all engines`; else empty
     edits: what other clients have changed of templates and nothing sets back, by Deployment
+    adapters: what was counted of the requests for LoRA adapters
     unplannable: the classes of each Deployment that is kept, for which nothing can be planned
     """
 
@@ -61,6 +63,7 @@ class Reported:
     nodes: NodeMemory = field(default_factory=NodeMemory)
     unread: str = ""
     edits: Mapping[DeploymentKey, str] = field(default_factory=dict)
+    adapters: AdapterLoads = field(default_factory=AdapterLoads)
     unplannable: Mapping[DeploymentKey, tuple[ClassKey, ...]] = field(default_factory=dict)
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from argosy.api.conditions import (
@@ -24,6 +24,7 @@ from argosy.api.crd.resource import ObjectMeta
 from argosy.api.fleet import Mode
 from argosy.api.schema.timestamp import rfc3339
 from argosy.control.candidates.refusal import Refusal
+from argosy.control.state.routable import PATIENCE_S
 from argosy.control.state.silence import consequence
 from argosy.control.status.reported import Reported
 from argosy.keys import DeploymentKey
@@ -50,6 +51,7 @@ _REFUSAL_ORDER = (
     Reason.CONFLICTED,
     Reason.MODEL_NOT_FOUND,
     Reason.SERVED_NAME_MISMATCH,
+    Reason.SERVED_NAME_UNKNOWN,
     Reason.POD_TEMPLATE_REFUSED,
     Reason.UNKNOWN_MODEL,
     Reason.NODES_NOT_COMING,
@@ -356,16 +358,19 @@ def programmed(reported: Reported) -> Verdict:
     refusing = next((envoy for envoy in routing.envoys if envoy.refused_version), None)
     if refusing is not None:
         return _refused(refusing)
-    pending = sum(e.acknowledged_version != routing.version for e in routing.envoys)
+    pending = [e.node_id for e in routing.envoys if e.acknowledged_version != routing.version]
     if pending:
-        return unknown(
-            kind,
-            Reason.ENVOY_PENDING,
-            pending=pending,
-            connected=len(routing.envoys),
-            version=routing.version,
-        )
+        return _pending(reported.snapshot, pending)
     return true(kind, Reason.PROGRAMMED, connected=len(routing.envoys))
+
+
+def _pending(snapshot: FleetSnapshot, pending: Sequence[str]) -> Verdict:
+    """pending: node ids of the Envoys that have not acknowledged the version"""
+    kind, routing = ConditionType.PROGRAMMED, snapshot.routing
+    numbers = {"pending": len(pending), "connected": len(routing.envoys), "version": routing.version}
+    if routing.published_s is None or snapshot.now_s - routing.published_s <= PATIENCE_S:
+        return unknown(kind, Reason.ENVOY_PENDING, **numbers)
+    return unknown(kind, Reason.ENVOY_LATE, **numbers, limit_s=round(PATIENCE_S), node_id=pending[0])
 
 
 def _refused(envoy: EnvoyState) -> Verdict:

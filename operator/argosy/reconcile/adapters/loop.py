@@ -86,7 +86,8 @@ class AdapterLoop:
         self._is_leader = is_leader
         if not is_leader() or not self._state.snapshots.has_adapters():
             return
-        for task in engine_tasks(self._state.snapshot(), self._underway):
+        loads = self._state.memory.traffic.adapters
+        for task in engine_tasks(self._state.snapshot(), self._underway, loads):
             self._underway[task.pod] = frozenset(load.name for load in task.loads)
             running = asyncio.get_running_loop().create_task(self._guarded(task))
             self._tasks.add(running)

@@ -47,6 +47,7 @@ class Publisher:
         self._copy: snapshot_file.SavedSnapshot | None = None
         self._changed = asyncio.Event()
         self._since_s = clock.now_s()
+        self._published_s: float | None = None
         self._withheld = ""
         self._followed: FleetPlan | None = None
 
@@ -111,6 +112,7 @@ class Publisher:
             return
         before, self._copy = self._ads.current, None
         if self._ads.publish(snapshot):
+            self._published_s = self._clock.now_s()
             # One line per revision; endpoints and weights change within it.
             is_new = before is None or before.revision != snapshot.revision
             log.log(logging.INFO if is_new else logging.DEBUG, "Envoys get routes %s", snapshot.version)
@@ -158,4 +160,5 @@ class Publisher:
             gone_at_s={n: at_s for n, at_s in self._ads.gone_at_s.items() if n not in connected},
             gone_endpoints=self._ads.gone_endpoints,
             since_s=self._since_s,
+            published_s=self._published_s,
         )

@@ -8,7 +8,8 @@ the record is of one start of the engine. Input: text. Output: `AdapterRecord`, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,46 @@ ANNOTATION_ADAPTERS = "argosy.dev/adapters"
 
 MOST_WORDS = 300
 """Characters of an engine's words that are kept."""
+
+
+_SLOTS = re.compile(r"--max[-_]loras[=\s]+(\S+)")
+_RANK = re.compile(r"--max[-_]lora[-_]rank[=\s]+(\S+)")
+_ENABLED = re.compile(r"--enable[-_]lora(?=\s|=|$)")
+_VLLMS_SLOTS, _VLLMS_RANK = 1, 16
+"""What vLLM takes where LoRA is on and the flag is not given."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraLimits:
+    """What an engine was started with.
+
+    slots: adapters that it holds at once; 0: LoRA is off
+    rank:  of an adapter, at most
+    """
+
+    slots: int
+    rank: int
+
+
+def lora_limits(words: Iterable[object]) -> LoraLimits | None:
+    """The limits in a container's command and arguments; None where there are no words, or where one holds a
+    value that only the kubelet knows, such as $(SLOTS)."""
+    text = " ".join(map(str, words))
+    if not text:
+        return None
+    if not _ENABLED.search(text):
+        return LoraLimits(0, 0)
+    slots, rank = _last(_SLOTS, text, _VLLMS_SLOTS), _last(_RANK, text, _VLLMS_RANK)
+    return None if slots is None or rank is None else LoraLimits(slots, rank)
+
+
+def _last(flag: re.Pattern[str], text: str, default: int) -> int | None:
+    """vLLM uses the last one of a flag that is given several times."""
+    found = [*flag.findall(text)]
+    if not found:
+        return default
+    value = str(found[-1]).strip("\"'")
+    return int(value) if value.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
-"""Envoy's access logs: a counter of refused requests, and one line per request on standard output.
+"""Envoy's access logs: counters of refused requests and of adapters' requests, and a line for each request.
 
 Owns which fields a line has (no part of a prompt or an answer is among them), and what counts as refused.
 Input: the format of lines. Output: the `AccessLog`s of the listener; the one of lines only where it is on.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
@@ -13,9 +15,16 @@ from envoy.extensions.access_loggers.stream.v3 import stream_pb2
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt64Value
 
-from argosy.route.counters import REFUSED_CELL, REFUSED_COUNTER, REFUSED_PREFIX
+from argosy.route.counters import (
+    ADAPTER_COUNTER,
+    ADAPTER_NAME,
+    REFUSED_CELL,
+    REFUSED_COUNTER,
+    REFUSED_PREFIX,
+)
 from argosy.route.table import AccessLogFormat
 from argosy.xds.packing import (
+    ADAPTER_KEY,
     CLASS_KEY,
     METADATA_NAMESPACE,
     MODEL_KEY,
@@ -48,7 +57,7 @@ FIELDS = {
 
 def access_logs(log_format: AccessLogFormat | None) -> list[EnvoyMessage]:
     """The logs of the listener."""
-    return [_refused_requests(), *_lines(log_format)]
+    return [_refused_requests(), _adapter_requests(), *_lines(log_format)]
 
 
 def overload_filter() -> EnvoyMessage:
@@ -60,17 +69,27 @@ def overload_filter() -> EnvoyMessage:
 def _refused_requests() -> EnvoyMessage:
     """Counts refused requests by route: Envoy's own counters have them per cluster, which classes share,
     and per route only among all 5xx, without the answer that the client gets instead."""
+    return _counter(REFUSED_COUNTER, {REFUSED_CELL: "%ROUTE_NAME%"}, overload_filter())
+
+
+def _adapter_requests() -> EnvoyMessage:
+    """Counts requests by cell and LoRA adapter: all routes of a cell have one set of Envoy's own counters.
+
+    It is there without adapters too: a listener that changes closes its clients' connections.
+    """
+    name = f"%METADATA(ROUTE:{METADATA_NAMESPACE}:{ADAPTER_KEY})%"
+    return _counter(ADAPTER_COUNTER, {REFUSED_CELL: "%ROUTE_NAME%", ADAPTER_NAME: name}, None)
+
+
+def _counter(name: str, labels: Mapping[str, str], only: EnvoyMessage | None) -> EnvoyMessage:
+    """A counter of requests by these labels, each with its format."""
     stats = stats_pb2.Config
-    stat = stats.Stat(name=REFUSED_COUNTER, tags=[stats.Tag(name=REFUSED_CELL, value_format="%ROUTE_NAME%")])
+    tags = [stats.Tag(name=label, value_format=text) for label, text in labels.items()]
+    counter = stats.Counter(stat=stats.Stat(name=name, tags=tags), value_fixed=UInt64Value(value=1))
     return accesslog_pb2.AccessLog(
         name="envoy.access_loggers.stats",
-        filter=overload_filter(),
-        typed_config=any_of(
-            stats(
-                stat_prefix=REFUSED_PREFIX,
-                counters=[stats.Counter(stat=stat, value_fixed=UInt64Value(value=1))],
-            )
-        ),
+        filter=only,
+        typed_config=any_of(stats(stat_prefix=REFUSED_PREFIX, counters=[counter])),
     )
 
 

@@ -25,7 +25,7 @@ from argosy.manifests.engine_pod import RUNTIME_LORA, container_fields
 from argosy.reconcile.metrics import Metrics
 from argosy.route.compile import compile_routes
 from argosy.snapshot import EngineSettings, Variant
-from argosy.snapshot.adapters.record import AdapterRecord, adapter_record, record_text
+from argosy.snapshot.adapters.record import AdapterRecord, LoraLimits, adapter_record, record_text
 from argosy.xds.gateway.claims import former_routes
 from argosy.xds.gateway.routes import route_configuration_of
 
@@ -194,7 +194,12 @@ def test_an_engine_that_is_busy_gets_no_second_task_and_counts_as_holding(world:
     world.carry_out()
     first, second = world.tasks()
     names = frozenset(load.name for load in first.loads)
-    assert engine_tasks(world.snapshot(), {first.pod: names}) == (second,)
+    (task,) = engine_tasks(world.snapshot(), {first.pod: names})
+    assert (task.pod, {load.name for load in task.loads}) == (
+        second.pod,
+        {load.name for load in second.loads},
+    )
+    assert task.loads[0].name not in names, "the one that no replica holds comes first"
 
 
 @pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"exits": "x"}', '{"exits": 0, "held": 3}', None])
@@ -254,3 +259,114 @@ def test_engines_with_slots_take_adapters_at_run_time_before_there_is_one() -> N
     )
     names = [{each["name"] for each in container_fields(v)["env"]} for v in (without, with_slots)]
     assert [RUNTIME_LORA in each for each in names] == [False, True]
+
+
+def with_limits(world: Loading, *limits: LoraLimits | None) -> None:
+    for (key, pod), each in zip(sorted(world.pods.items()), limits, strict=True):
+        world.pods[key] = replace(pod, loras=each)
+
+
+def test_during_an_exchange_a_replica_that_was_started_without_lora_is_not_asked(world: Loading) -> None:
+    old, new = sorted(world.pods)
+    with_limits(world, LoraLimits(0, 0), None)
+    assert [task.pod for task in world.tasks()] == [new]
+    world.carry_out()
+    (task,) = world.carry_out()
+    assert (task.pod, len(task.loads)) == (new, 2)
+    assert world.pods[old].adapters is None, "nothing is written to it, and nothing failed"
+    body = body_of(world.decide(), *MODEL)
+    assert sorted(a["state"] for a in body["adapters"]) == ["Loaded", "Loaded", "NoSlot"]
+    assert "1 replica with maxLoras 2 have no slot" in str(body["adapters"])
+    with_limits(world, LoraLimits(0, 0), LoraLimits(0, 0))
+    world.pods[new] = replace(world.pods[new], adapter_record=None)
+    told = body_of(world.decide(), *MODEL)["adapters"]
+    assert {a["state"] for a in told} == {"Loading"}
+    assert "were started without LoRA" in told[0]["message"]
+
+
+def test_a_replica_has_the_slots_that_it_was_started_with(world: Loading) -> None:
+    with_limits(world, LoraLimits(1, 16), LoraLimits(3, 16))
+    world.carry_out()
+    world.carry_out()
+    assert sorted(map(len, world.loaded())) == [1, 3]
+
+
+def test_an_adapter_goes_to_a_replica_that_was_started_for_its_rank(world: Loading) -> None:
+    low, high = sorted(world.pods)
+    with_limits(world, LoraLimits(2, 4), LoraLimits(2, 8))
+    for _ in range(3):
+        world.carry_out()
+    assert world.pods[low].adapters == AdapterRecord(0)
+    found = world.pods[high].adapters
+    assert found is not None
+    assert len(found.held) == 2
+
+
+def test_what_no_replica_holds_is_loaded_first_then_what_has_the_most_requests(world: Loading) -> None:
+    adapters = [
+        {"name": name, "source": f"/{name}", "rank": 8, "weight": weight}
+        for name, weight in {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6}.items()
+    ]
+    world.apply(a_model(adapters=adapters, engine={"maxLoras": 6}))
+    with_limits(world, LoraLimits(6, 16), LoraLimits(6, 16))
+    world.carry_out()
+    first, second = sorted(world.pods)
+    world.note(first, AdapterRecord(0, {"e": "/e", "f": "/f"}))
+    loads = {task.pod: [load.name for load in task.loads] for task in world.tasks()}
+    assert loads == {first: ["d", "c", "b", "a"], second: ["d", "c", "b", "a"]}, "four at a time"
+    world.carry_out()
+    assert {task.pod: [load.name for load in task.loads] for task in world.tasks()} == {second: ["f", "e"]}
+
+
+def test_requests_wait_for_a_holder_that_is_not_ready(world: Loading) -> None:
+    world.carry_out()
+    world.carry_out()
+    holders = [key for key, pod in world.pods.items() if pod.adapters and "sql" in pod.adapters.held]
+    for key in holders:
+        world.pods[key] = replace(world.pods[key], ready=False, started=True)
+    assert world.routed("sql") == (1, "")
+    snapshot = world.snapshot()
+    (cluster,) = compile_routes(route_inputs(snapshot, snapshot.applied_plan)).clusters
+    assert "sql" in cluster.waiting
+    for key in holders:
+        world.pods[key] = replace(world.pods[key], exits=1)
+    assert world.routed("sql")[0] == 0, "after its restart it holds nothing, so there is nothing to wait for"
+
+
+def test_a_class_that_still_names_a_removed_adapter_keeps_its_replicas(world: Loading) -> None:
+    world.apply(a_class(match={"models": ["llama", "sql"]}))
+    world.settle()
+    before = world.replicas()
+    world.apply(model("law", "med"))
+    world.rest()
+    assert world.replicas() == before
+    decision = world.decide()
+    told = condition(decision, "default/chat", "workloadclasses", type="ResolvedRefs")
+    assert (told["status"], told["reason"]) == ("False", "ServedNameUnknown")
+    assert told["message"].startswith("spec.match.models: sql is a name of no ServedModel in spec.models")
+    assert "take sql out of spec.match.models, or add it to spec.adapters" in told["message"]
+    assert condition(decision, "default/chat", "workloadclasses", type="Ready")["status"] == "True"
+    world.apply(a_class(match={"models": ["llama"]}))
+    fine = condition(world.decide(), "default/chat", "workloadclasses", type="ResolvedRefs")
+    assert fine["status"] == "True"
+
+
+def test_the_last_holder_serves_until_another_has_loaded_the_adapter(world: Loading) -> None:
+    world.apply(model("sql", "law"))
+    going, staying = sorted(world.pods)
+    world.note(going, AdapterRecord(0, {"sql": "/adapters/sql"}))
+    world.note(staying, AdapterRecord(0, {"law": "/adapters/law"}))
+    world.pods[going] = replace(world.pods[going], deletion_cost=-1)
+
+    def states() -> dict[str, str]:
+        snapshot = world.snapshot()
+        (cluster,) = compile_routes(route_inputs(snapshot, snapshot.applied_plan)).clusters
+        return {endpoint.pod: endpoint.state.value for endpoint in cluster.endpoints}
+
+    assert world.routed("sql") == (1, "")
+    assert states() == {going: "Ready", staying: "Ready"}
+    assert [(task.pod, [load.name for load in task.loads]) for task in world.carry_out()] == [
+        (staying, ["sql"])
+    ]
+    assert world.routed("sql") == (1, "")
+    assert states() == {going: "Marked", staying: "Ready"}

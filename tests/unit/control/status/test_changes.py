@@ -9,6 +9,7 @@ from builders import a_class, a_fleet, a_model, a_pool, some_nodes
 from small_fleet import World
 
 from argosy.api.conditions import Condition, ConditionStatus, ConditionType, Reason
+from argosy.api.fleet import FleetStatus
 from argosy.api.gpupool import GPUPoolStatus, LeavingNode
 from argosy.api.workloadclass import WorkloadClassStatus
 from argosy.control.decision import StatusUpdate
@@ -175,3 +176,40 @@ def test_a_replica_is_lost_only_where_fewer_serve_than_the_plan_has(
     update = StatusUpdate("workloadclasses", item.key, of_class(ready(NO, Reason.EXCHANGING), after))
     events = change_events(world.snapshot(), (update,))
     assert [e.message for e in events if e.reason == "ReplicaLost"] == expected
+
+
+def programmed(status: ConditionStatus, reason: Reason) -> FleetStatus:
+    kind = ConditionType.PROGRAMMED.value
+    return FleetStatus(conditions=(Condition(type=kind, status=status, reason=reason.value, message="why."),))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        pytest.param(
+            (YES, Reason.PROGRAMMED),
+            (ConditionStatus.UNKNOWN, Reason.ENVOY_PENDING),
+            [("Normal", "EnvoyPending", "why.")],
+            id="a new version is on its way",
+        ),
+        pytest.param(
+            (ConditionStatus.UNKNOWN, Reason.ENVOY_PENDING),
+            (ConditionStatus.UNKNOWN, Reason.ENVOY_LATE),
+            [("Warning", "EnvoyLate", "Not Programmed: why.")],
+            id="it has not come in time",
+        ),
+        pytest.param(
+            (ConditionStatus.UNKNOWN, Reason.ENVOY_LATE),
+            (ConditionStatus.UNKNOWN, Reason.ENVOY_LATE),
+            [],
+            id="which is told once",
+        ),
+    ],
+)
+def test_routes_that_envoys_have_not_acknowledged_are_a_warning_only_when_they_are_late(
+    before: Any, after: Any, expected: list[tuple[str, str, str]]
+) -> None:
+    fleet = a_fleet().model_copy(update={"status": programmed(*before)})
+    update = StatusUpdate("fleets", fleet.key, programmed(*after))
+    events = change_events(World((), fleet).snapshot(), (update,))
+    assert [(e.type, e.reason, e.message) for e in events] == expected

@@ -252,6 +252,24 @@ def envoys(*views: tuple[str, str, str]) -> RoutingView:
     )
 
 
+def test_an_envoy_is_late_a_minute_after_the_version_was_published() -> None:
+    world = World(some_nodes("l40s", 4), a_fleet(), a_pool(), a_model(), a_class())
+    world.settle()
+    taken = world.snapshot()
+
+    def said(ago_s: float) -> dict[str, Any]:
+        routing = replace(envoys(("a", "v2", ""), ("b", "v1", "")), published_s=taken.now_s - ago_s)
+        snapshot = replace(taken, routing=routing)
+        world.snapshot = lambda: snapshot  # type: ignore[method-assign]
+        return condition(world.decide(), "default", "fleets", "Programmed")
+
+    pending, late = said(60.0), said(61.0)
+    assert (pending["status"], pending["reason"]) == ("Unknown", "EnvoyPending")
+    assert (late["status"], late["reason"]) == ("Unknown", "EnvoyLate")
+    assert "1 of 2 Envoys have not acknowledged version v2 for more than 60 s" in late["message"]
+    assert "Envoy b is the first" in late["message"]
+
+
 @pytest.mark.parametrize(
     ("routing", "expected"),
     [

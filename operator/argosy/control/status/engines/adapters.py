@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from argosy.api import ServedModel
 from argosy.api.conditions import Condition, ConditionType, Reason, find_condition
-from argosy.api.engine.adapters import MOST_PODS, Adapter, AdapterState, AdapterStatus
-from argosy.control.adapters.steps import Targets, targets
+from argosy.api.engine.adapters import MOST_PODS, Adapter, AdapterState, AdapterStatus, ShareSource
+from argosy.control.adapters.steps import Targets, limits_of, targets
 from argosy.control.status.verdict import Verdict, false, true
+from argosy.demand.adapters import AdapterLoads, ExpectedLoad
 from argosy.plan.explain.words import counted
 from argosy.snapshot.adapters.record import LoadFailure
 from argosy.snapshot.cluster import PodState
@@ -29,6 +31,8 @@ _BY_STATE: Mapping[AdapterState, Reason] = {
 }
 """The most urgent first."""
 
+_SOURCES = {True: ShareSource.MEASURED, False: ShareSource.DECLARED}
+
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
@@ -36,9 +40,19 @@ class _Picture:
     found: Targets
     acts: bool
 
+    def expected(self, name: str) -> ExpectedLoad | None:
+        """Its largest expected load in a sharing group; None where no replica of a group could hold it."""
+        of_groups = (each for (key, _), each in self.found.expected.items() if key == self.model.key)
+        return max((each[name] for each in of_groups if name in each), key=attrgetter("share"), default=None)
+
     @property
     def pods(self) -> tuple[PodState, ...]:
         return self.found.pods.get(self.model.key, ())
+
+    def able(self, adapter: Adapter) -> list[PodState]:
+        """The pods whose engines were started for such an adapter: during an exchange the others were not."""
+        limits = [(pod, limits_of(pod, self.model)) for pod in self.pods]
+        return [pod for pod, each in limits if each.slots and each.rank >= adapter.rank]
 
     def holders(self, name: str) -> list[str]:
         """Names of the pods that hold an adapter and take its requests."""
@@ -54,11 +68,13 @@ class _Picture:
         ]
 
 
-def adapter_statuses(snapshot: FleetSnapshot, model: ServedModel) -> tuple[AdapterStatus, ...]:
-    """The status of each adapter, in the order of the spec."""
+def adapter_statuses(
+    snapshot: FleetSnapshot, model: ServedModel, loads: AdapterLoads
+) -> tuple[AdapterStatus, ...]:
+    """The status of each adapter, in the order of the spec. loads: what was counted of their requests"""
     if not model.spec.adapters:
         return ()
-    picture = _Picture(model, targets(snapshot), snapshot.acts)
+    picture = _Picture(model, targets(snapshot, loads=loads), snapshot.acts)
     without_slot = picture.found.without_slot(model.key)
     return tuple(_status(picture, adapter, adapter.name in without_slot) for adapter in model.spec.adapters)
 
@@ -93,7 +109,7 @@ def _status(picture: _Picture, adapter: Adapter, lacks_slot: bool) -> AdapterSta
     holders, failures = picture.holders(adapter.name), picture.failures(adapter)
     is_routed = adapter.name in picture.found.routed.get(picture.model.key, ())
     state: AdapterState = AdapterState.LOADING
-    message: str | None = _why_loading(picture)
+    message: str | None = _why_loading(picture, adapter)
     if not is_routed:
         state = AdapterState.NOT_ROUTED
         message = (
@@ -104,15 +120,18 @@ def _status(picture: _Picture, adapter: Adapter, lacks_slot: bool) -> AdapterSta
         state, message = AdapterState.LOADED, _failed_words(failures) if failures else None
     elif failures:
         state, message = AdapterState.FAILED, _failed_words(failures)
-    elif lacks_slot:
+    elif lacks_slot and picture.able(adapter):
         state = AdapterState.NO_SLOT
         slots = picture.model.spec.engine.max_loras
         message = (
-            f"{counted(len(picture.pods), 'replica')} with maxLoras {slots} have no slot for it: raise"
-            " spec.engine.maxLoras, or remove adapters"
+            f"{counted(len(picture.able(adapter)), 'replica')} with maxLoras {slots} have no slot for it:"
+            " raise spec.engine.maxLoras, or remove adapters"
         )
+    expected = picture.expected(adapter.name)
     return AdapterStatus(
         name=adapter.name,
+        request_share=None if expected is None else float(f"{expected.share:.1g}"),
+        share_source=None if expected is None else _SOURCES[expected.is_measured],
         state=state,
         replicas=len(holders),
         pods=tuple(holders[:MOST_PODS]),
@@ -120,10 +139,17 @@ def _status(picture: _Picture, adapter: Adapter, lacks_slot: bool) -> AdapterSta
     )
 
 
-def _why_loading(picture: _Picture) -> str:
+def _why_loading(picture: _Picture, adapter: Adapter) -> str:
     if not picture.acts:
         return "Argosy does not act on its plans (spec.mode of the Fleet), so it loads no adapter"
-    return "no replica that takes requests has loaded it yet" if picture.pods else "no replica is ready"
+    if not picture.pods:
+        return "no replica is ready"
+    if not picture.able(adapter):
+        return (
+            "the replicas that run were started without LoRA or for a smaller maxLoraRank: those that replace"
+            " them load it"
+        )
+    return "no replica that takes requests has loaded it yet"
 
 
 def _failed_words(failures: list[tuple[str, LoadFailure]]) -> str:
