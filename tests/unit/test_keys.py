@@ -102,7 +102,7 @@ def test_mypy_refuses_every_way_to_take_one_key_for_another(tmp_path: Path) -> N
 
 
 SPLITS_OF_OTHER_TEXT = {
-    "operator/argosy/api/engine/vllm_flags.py": "a container image",
+    "operator/argosy/engine_version.py": "a container image",
     "operator/argosy/api/kinds.py": "an apiVersion, group/version",
     "operator/argosy/cli/screens/validation.py": "a model's id at Hugging Face",
     "operator/argosy/control/adoption/command_line.py": "the path of a program",

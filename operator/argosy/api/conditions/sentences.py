@@ -37,7 +37,7 @@ _OF_THE_OBJECT = {
     "FlagUnjudged": (
         "The object is in use. spec.engine.args: {flags} is no flag of vLLM {first} to {last}, and the tag of"
         " spec.engine.image ({image}) names none of these versions, so whether engines start with it is not"
-        " known; use an image whose name holds vllm, with a tag such as v{first}.0, or correct the argument."
+        " known; state the version in spec.engine.version, or correct the argument."
     ),
     "VersionContradicted": (
         "The object is in use. spec.engine.version is {version}, and the tag of spec.engine.image ({image})"
