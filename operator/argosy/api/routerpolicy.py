@@ -12,6 +12,7 @@ from pydantic import Field
 
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
+from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import Count, KeyedBy, ObjectName, Sentence, Value
 
 
@@ -51,6 +52,18 @@ class OutlierDetection(Value):
     )
 
 
+class Mirror(Value):
+    """A WorkloadClass of the same namespace whose replicas get copies of requests."""
+
+    name: ObjectName = Field(description="Name of the WorkloadClass whose replicas get the copies.")
+    percent: float = Field(
+        100.0,
+        ge=0,
+        le=100,
+        description="Share of the requests that is copied, in percent: 0.1 is one of 1,000.",
+    )
+
+
 class RouterPolicySpec(Value):
     """Which classes the policy applies to, and how their requests are treated."""
 
@@ -81,6 +94,27 @@ class RouterPolicySpec(Value):
     weight_correction: WeightCorrection = Field(
         WeightCorrection.ENABLED,
         description="Whether the traffic loop may shift requests between clusters away from planned shares.",
+    )
+    mirrors: Annotated[tuple[Mirror, ...], Field(max_length=4), KeyedBy("name")] = Field(
+        (),
+        description=(
+            "WorkloadClasses of the same namespace whose replicas get copies of the targets' requests, to try"
+            " an engine on real traffic. The answers to copies are discarded: none delays or fails a request,"
+            " or is counted as one."
+        ),
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="routerpolicy-mirror-to-target",
+            cel="self.mirrors.all(mirror, !self.targetRefs.exists(target, target.name == mirror.name))",
+            message=(
+                "spec.mirrors: name must not be one of spec.targetRefs, because its replicas have those"
+                " requests already"
+            ),
+            holds=lambda spec: not {m.name for m in spec.mirrors} & {t.name for t in spec.target_refs},
+            field="mirrors",
+        ),
     )
 
 

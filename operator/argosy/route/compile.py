@@ -16,11 +16,12 @@ from argosy.api.servedmodel import Exchange
 from argosy.keys import CellName, ClassKey, DeploymentKey, GroupName, ModelKey
 from argosy.route.adapters import adapter_routes, adapters_named
 from argosy.route.counters import stat_prefix_of
-from argosy.route.hints import hints_of
-from argosy.route.listing import listings_of
 from argosy.route.marked import Endpoints, with_last_ones_kept
+from argosy.route.mirrors import mirrored
 from argosy.route.policies import ClusterPolicy, assign_policies
 from argosy.route.precedence import claim_of, conflicts, in_order, with_unseen
+from argosy.route.replies.hints import hints_of
+from argosy.route.replies.listing import listings_of
 from argosy.route.shares import divide
 from argosy.route.table import (
     Claim,
@@ -136,6 +137,7 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
         for claim in _claims(inputs)
         for cell in cells[claim.class_key]
     )
+    routes = mirrored(routes, resolved.policy_by_class, inputs.classes, inputs.models)
     used = {backend.cluster for route in routes for backend in route.backends}
     # Clusters that no route uses stay as long as they have endpoints: their requests in flight must
     # finish, and the operator watches them until then.

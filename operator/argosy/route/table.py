@@ -113,6 +113,14 @@ class AdapterRoute:
     refusal: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class MirrorRoute:
+    """Copies of an entry's requests. cluster: which gets them; share: of the requests, 0-1"""
+
+    cluster: DeploymentKey
+    share: float
+
+
 class Unnamed(StrEnum):
     """Which requests an entry takes that are for its path and headers, and whose model is not known."""
 
@@ -144,6 +152,7 @@ class RouteEntry:
     per_try_idle_timeout_s: float | None = None
     unnamed: Unnamed = Unnamed.REFUSED
     adapters: tuple[AdapterRoute, ...] = ()
+    mirrors: tuple[MirrorRoute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,11 @@ _OF_REFERENCES = {
     "TargetNotFound": (
         "{field}: there is no WorkloadClass {name} in this namespace; create it or correct {field}."
     ),
+    "MirrorUnserved": (
+        "{field}: a model of WorkloadClass {mirror} does not serve {name}, which requests of WorkloadClass"
+        " {copied} name, so its engines would refuse the copies and none are made; add {name} to"
+        " spec.servedNames of each of its ServedModels."
+    ),
     "ProfileNotFound": (
         "{field}: there is no key {key} in a ConfigMap {config_map} of this namespace, so Argosy's own"
         " profiles are used; create it (kubectl create configmap {config_map} --from-file={key}) or"

@@ -86,6 +86,7 @@ class Reason(StrEnum):
     MODEL_NOT_FOUND = "ModelNotFound"
     SERVED_NAME_MISMATCH = "ServedNameMismatch"
     TARGET_NOT_FOUND = "TargetNotFound"
+    MIRROR_UNSERVED = "MirrorUnserved"
     PROFILE_NOT_FOUND = "ProfileNotFound"
     PROFILE_UNUSABLE = "ProfileUnusable"
     PROFILE_UNREAD = "ProfileUnread"

@@ -16,7 +16,7 @@ from argosy.cli.options import AsJson
 from argosy.cli.output import Output, answering, digits, plain_table
 
 if TYPE_CHECKING:
-    from argosy.control.survey.routing import AdapterRow, RouteRow
+    from argosy.control.survey.routing import AdapterRow, MirrorRow, RouteRow
     from argosy.snapshot.fleet import FleetSnapshot
 
 OnlyClass = Annotated[
@@ -35,15 +35,20 @@ def routes(only: OnlyClass = "", kubeconfig: Kubeconfig = None, as_json: AsJson 
 
 def show(snapshot: FleetSnapshot, only: str, output: Output) -> None:
     """Print the routes. Raises SpecError for a class that there is not, typer.Exit (3) for one unserved."""
-    from argosy.control.survey.routing import adapter_rows, route_rows
+    from argosy.control.survey.routing import adapter_rows, mirror_rows, route_rows
     from argosy.exit_codes import exit_code
 
     key = _known(snapshot, only) if only else ""
     rows = [row for row in route_rows(snapshot) if not key or row.class_key == key]
     adapters = [row for row in adapter_rows(snapshot) if not key or row.class_key == key]
+    mirrors = [row for row in mirror_rows(snapshot) if not key or row.class_key == key]
     if output.as_json:
         output.document(
-            {"routes": [_document(row) for row in rows], "adapters": [_adapter_document(a) for a in adapters]}
+            {
+                "routes": [_document(row) for row in rows],
+                "adapters": [_adapter_document(each) for each in adapters],
+                "mirrors": [_mirror_document(each) for each in mirrors],
+            }
         )
     elif not rows:
         output.console.print("there is no WorkloadClass, so that Envoy routes nothing")
@@ -51,6 +56,7 @@ def show(snapshot: FleetSnapshot, only: str, output: Output) -> None:
         for class_key, its in groupby(rows, key=lambda row: row.class_key):
             _print(snapshot, class_key, list(its), output)
             _print_adapters([row for row in adapters if row.class_key == class_key], output)
+            _print_mirrors([row for row in mirrors if row.class_key == class_key], output)
     raise typer.Exit(exit_code(all(row.cluster for row in rows)))
 
 
@@ -81,6 +87,18 @@ def _document(row: RouteRow) -> dict[str, object]:
 
 def _adapter_document(row: AdapterRow) -> dict[str, object]:
     return {"class": row.class_key, "adapter": row.name, "replicas": row.replicas, "why": row.why}
+
+
+def _mirror_document(row: MirrorRow) -> dict[str, object]:
+    return {"class": row.class_key, "cluster": row.cluster, "share": digits(row.share)}
+
+
+def _print_mirrors(rows: list[MirrorRow], output: Output) -> None:
+    """One line for each cluster that gets copies."""
+    for row in rows:
+        output.console.print(f"  copies of {share(row.share)} of the requests go to {row.cluster}")
+    if rows:
+        output.console.print()
 
 
 def _print_adapters(rows: list[AdapterRow], output: Output) -> None:

@@ -11,6 +11,7 @@ from argosy.api.conditions import ConditionType, Reason
 from argosy.api.routerpolicy import RouterPolicyStatus, TargetStatus
 from argosy.control.status.reported import Reported
 from argosy.control.status.verdict import MAX_TEXT, because, dated, programmed, true
+from argosy.route.mirrors import mirror_problems
 from argosy.route.policies import TargetVerdict
 
 
@@ -19,21 +20,25 @@ def policy_status(
 ) -> RouterPolicyStatus:
     """The status of a RouterPolicy."""
     lost = [t for t in targets if t.reason is Reason.CONFLICTED]
-    absent = [t for t in targets if t.reason is Reason.TARGET_NOT_FOUND]
+    snapshot = reported.snapshot
+    unresolved = (
+        *((t.reason, t.message) for t in targets if t.reason is Reason.TARGET_NOT_FOUND),
+        *mirror_problems(item, snapshot.classes.values(), snapshot.models.values()),
+    )
     accepted = (
         because(ConditionType.ACCEPTED, Reason.CONFLICTED, lost[0].message)
         if lost
         else true(ConditionType.ACCEPTED, Reason.ACCEPTED)
     )
     refs = (
-        because(ConditionType.RESOLVED_REFS, Reason.TARGET_NOT_FOUND, absent[0].message)
-        if absent
+        because(ConditionType.RESOLVED_REFS, *unresolved[0])
+        if unresolved
         else true(ConditionType.RESOLVED_REFS, Reason.RESOLVED_REFS)
     )
     verdicts = (accepted, refs, programmed(reported))
     return RouterPolicyStatus(
         observed_generation=item.metadata.generation,
-        conditions=dated(item.status.conditions, item.metadata, verdicts, reported.snapshot.now_s),
+        conditions=dated(item.status.conditions, item.metadata, verdicts, snapshot.now_s),
         targets=tuple(
             TargetStatus(name=t.target, accepted=t.is_accepted, message=t.message[:MAX_TEXT]) for t in targets
         ),

@@ -108,6 +108,22 @@ def adapter_rows(snapshot: FleetSnapshot) -> tuple[AdapterRow, ...]:
     return tuple(found.values())
 
 
+@dataclass(frozen=True, slots=True)
+class MirrorRow:
+    """A cluster that gets copies of a class's requests; share: of the requests (0-1)."""
+
+    class_key: ClassKey
+    cluster: DeploymentKey
+    share: float
+
+
+def mirror_rows(snapshot: FleetSnapshot) -> tuple[MirrorRow, ...]:
+    """The mirrors of every class; a class of several cells has the same in each."""
+    table = compile_routes(route_inputs(snapshot, snapshot.applied_plan))
+    rows = [MirrorRow(route.class_key, m.cluster, m.share) for route in table.routes for m in route.mirrors]
+    return tuple(dict.fromkeys(rows))
+
+
 def reasons_of(plan: FleetPlan | None, key: ClassKey) -> tuple[str, ...]:
     """What the plan says about a class: why it has these replicas."""
     messages = [reason.message for reason in plan.spec.reasons] if plan is not None else []

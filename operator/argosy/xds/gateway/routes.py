@@ -17,12 +17,19 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.type.matcher.v3 import string_pb2, value_pb2
-from envoy.type.v3 import range_pb2
+from envoy.type.v3 import percent_pb2, range_pb2
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 
 from argosy.route.counters import VIRTUAL_HOST
 from argosy.route.precedence import may_overlap
-from argosy.route.table import AdapterRoute, Backend, RequestMatch, RouteEntry, RouteTable
+from argosy.route.table import (
+    AdapterRoute,
+    Backend,
+    MirrorRoute,
+    RequestMatch,
+    RouteEntry,
+    RouteTable,
+)
 from argosy.xds.gateway.bodies import (
     JSON_FILTER,
     Conditions,
@@ -63,6 +70,8 @@ response header; after the header nothing is retried. `gateway-error` is 502, 50
 HOST_TRIES = 64
 """How often a retry draws again when it drew a replica that was tried before. The draws are two
 random choices each: with two replicas, one of them dead, three in four are wrong."""
+
+_MILLION = 1_000_000
 
 _MAX_REPLY_BYTES = 4096
 """Envoy's own limit of an answer that a route holds; lists of models may be longer."""
@@ -138,7 +147,7 @@ def _adapter_route(
     entry: RouteEntry, adapter: AdapterRoute, filters: dict[str, EnvoyMessage]
 ) -> EnvoyMessage:
     """The requests that name an adapter: to endpoints that hold it, in the clusters that have such."""
-    narrowed = replace(entry, backends=adapter.backends, refusal=adapter.refusal)
+    narrowed = replace(entry, backends=adapter.backends, refusal=adapter.refusal, mirrors=())
     route = _route_of(narrowed, _match(replace(entry.match, models=(adapter.name,))), filters)
     route.metadata.filter_metadata[METADATA_NAMESPACE].update({ADAPTER_KEY: adapter.name})
     if adapter.backends:
@@ -217,6 +226,20 @@ def _action(entry: RouteEntry) -> EnvoyMessage:
         # By default a route cuts every answer after 15 s.
         timeout=duration(0),
         retry_policy=retry_in_another_cluster(_retry_policy(entry)),
+        request_mirror_policies=[_mirror(mirror) for mirror in entry.mirrors],
+    )
+
+
+def _mirror(mirror: MirrorRoute) -> EnvoyMessage:
+    """Envoy sends the copy and drops its answer; the cluster's own limits refuse it like any request."""
+    share = percent_pb2.FractionalPercent(
+        numerator=round(mirror.share * _MILLION), denominator=percent_pb2.FractionalPercent.MILLION
+    )
+    return route_components_pb2.RouteAction.RequestMirrorPolicy(
+        cluster=mirror.cluster,
+        runtime_fraction=base_pb2.RuntimeFractionalPercent(default_value=share),
+        # An engine checks nothing by its host name, so the copy has the name that the request has.
+        disable_shadow_host_suffix_append=True,
     )
 
 

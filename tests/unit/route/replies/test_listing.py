@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from argosy.api import ServedModel, WorkloadClass
 from argosy.keys import ClassKey
 from argosy.route.compile import RouteInputs, compile_routes
-from argosy.route.listing import MOST_UNIONS, listings_of
+from argosy.route.replies.listing import MOST_UNIONS, listings_of
 from argosy.route.table import Claim, Gateway, Header, Listings, ModelCard, ModelOffer, RequestMatch
 
 

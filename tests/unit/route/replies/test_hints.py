@@ -8,7 +8,7 @@ import pytest
 from builders import a_class, a_model
 
 from argosy.api import WorkloadClass
-from argosy.route.hints import MOST_MODELS, MOST_NAMED, hints_of
+from argosy.route.replies.hints import MOST_MODELS, MOST_NAMED, hints_of
 from argosy.route.table import Hints, ModelHint
 
 
