@@ -2,7 +2,8 @@
 
 Owns the choices for hack/export_catalogue.py. A model is a list of checkpoints with the same
 dimensions; the first decides what the key alone means. `config` names the configuration that a
-checkpoint's figures are read from: among those that aiconfigurator-core carries, or in HAND.
+checkpoint's figures are read from: among those that aiconfigurator-core carries, or in
+`hand_configs`.
 
 Left out of what aiconfigurator-core carries, because `Architecture` cannot describe them:
 DeepSeek-V4 (KV of several granularities), Kimi-K3 (Kimi delta attention beside MLA) and
@@ -33,6 +34,11 @@ _V3, _K2, _M25 = "deepseek-ai/DeepSeek-V3", "moonshotai/Kimi-K2-Instruct", "Mini
 def _instruct(*names: str) -> list[Target]:
     """Qwen2.5's instruct models: the dimensions of the base model, trained for 32,768 positions."""
     return [Target(f"{name}-Instruct", name, {"max_context": 32768}) for name in names]
+
+
+def _same(config: str, *names: str) -> list[Target]:
+    """Checkpoints with the same config.json."""
+    return [Target(name, config) for name in names]
 
 
 MODELS: Mapping[str, list[Target]] = {
@@ -176,41 +182,33 @@ MODELS: Mapping[str, list[Target]] = {
         Target("nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-NVFP4"),
     ],
     "nemotron-h-56b": [Target("nvidia/Nemotron-H-56B-Base-8K")],
-}
-
-_LLM_PROF = "its config.json, as github.com/citsjtu2020/LLM-Prof (sglang/Model_Config.md) quotes it"
-_MISTRAL_V2 = "its config.json, as publicly quoted for mistralai/Mistral-7B-Instruct-v0.2 (transformers 4.39)"
-_MISTRAL_V1 = "its config.json, as publicly quoted for mistralai/Mistral-7B-Instruct-v0.1 (transformers 4.40)"
-
-
-def _dense(model_type: str, source: str, *figures: int, **more: Any) -> tuple[dict[str, Any], str]:
-    names = (
-        "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
-        "num_key_value_heads", "vocab_size", "max_position_embeddings",
-    )  # fmt: skip
-    config = dict(zip(names, figures, strict=True))
-    return {"model_type": model_type, **config, "torch_dtype": "bfloat16", **more}, source
-
-
-# What aiconfigurator-core does not carry: config.json and where it is quoted.
-HAND: Mapping[str, tuple[dict[str, Any], str]] = {
-    "meta-llama/Llama-3.2-3B": _dense(
-        "llama", _LLM_PROF, 28, 3072, 8192, 24, 8, 128_256, 131_072, head_dim=128, tie_word_embeddings=True
-    ),
-    "Qwen/Qwen2.5-3B": _dense(
-        "qwen2", _LLM_PROF, 36, 2048, 11008, 16, 2, 151_936, 32_768, tie_word_embeddings=True
-    ),
-    "Qwen/Qwen2.5-7B": _dense("qwen2", _LLM_PROF, 28, 3584, 18944, 28, 4, 152_064, 131_072),
-    "Qwen/Qwen2.5-14B": _dense("qwen2", _LLM_PROF, 48, 5120, 13824, 40, 8, 152_064, 131_072),
-    "Qwen/Qwen2.5-32B": _dense("qwen2", _LLM_PROF, 64, 5120, 27648, 40, 8, 152_064, 131_072),
-    "Qwen/Qwen3-4B": _dense(
-        "qwen3", _LLM_PROF, 36, 2560, 9728, 32, 8, 151_936, 40_960, head_dim=128, tie_word_embeddings=True
-    ),
-    "Qwen/Qwen3-14B": _dense("qwen3", _LLM_PROF, 40, 5120, 17408, 40, 8, 151_936, 40_960, head_dim=128),
-    "mistralai/Mistral-7B-Instruct-v0.2": _dense(
-        "mistral", _MISTRAL_V2, 32, 4096, 14336, 32, 8, 32_000, 32_768, sliding_window=None
-    ),
-    "mistralai/Mistral-7B-Instruct-v0.1": _dense(
-        "mistral", _MISTRAL_V1, 32, 4096, 14336, 32, 8, 32_000, 32_768, sliding_window=4096
-    ),
+    "llama-2-7b": [
+        Target("meta-llama/Llama-2-7b-hf"),
+        *_same("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-chat-hf"),
+    ],
+    "llama-2-13b": [
+        Target("meta-llama/Llama-2-13b-hf"),
+        *_same("meta-llama/Llama-2-13b-hf", "meta-llama/Llama-2-13b-chat-hf"),
+    ],
+    "llama-2-70b": [
+        Target("meta-llama/Llama-2-70b-hf"),
+        *_same("meta-llama/Llama-2-70b-hf", "meta-llama/Llama-2-70b-chat-hf"),
+    ],
+    "codellama-34b": [
+        Target("codellama/CodeLlama-34b-hf"),
+        *_same("codellama/CodeLlama-34b-hf", "codellama/CodeLlama-34b-Instruct-hf"),
+    ],
+    "yi-34b": [Target("01-ai/Yi-34B"), *_same("01-ai/Yi-34B", "01-ai/Yi-34B-Chat")],
+    "qwen2.5-72b": [Target("Qwen/Qwen2.5-72B"), *_instruct("Qwen/Qwen2.5-72B")],
+    "mistral-nemo-12b": [
+        Target("mistralai/Mistral-Nemo-Instruct-2407"),
+        *_same("mistralai/Mistral-Nemo-Instruct-2407", "mistralai/Mistral-Nemo-Base-2407"),
+    ],
+    "mistral-small-24b": [Target("mistralai/Mistral-Small-24B-Instruct-2501")],
+    "phi-4": [Target("microsoft/phi-4")],
+    "command-r-32b": [Target("CohereLabs/c4ai-command-r-08-2024")],
+    "gemma-3-12b": [Target("google/gemma-3-12b-it")],
+    "gemma-3-27b": [Target("google/gemma-3-27b-it")],
+    "nemotron-nano-9b-v2": [Target("nvidia/NVIDIA-Nemotron-Nano-9B-v2")],
+    "nemotron-nano-12b-v2": [Target("nvidia/NVIDIA-Nemotron-Nano-12B-v2")],
 }

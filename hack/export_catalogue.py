@@ -3,7 +3,7 @@
     PYTHONPATH=operator python hack/export_catalogue.py
 
 Reads the model configurations that aiconfigurator-core carries (pip install 'argosy[profiles]')
-and the few of catalogue_targets.HAND; writes operator/argosy/perf/catalogue/models.json and
+and the few of hand_configs.HAND; writes operator/argosy/perf/catalogue/models.json and
 tests/data/perf/kv_capacity.csv. The same input gives the same bytes.
 """
 
@@ -20,7 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from catalogue_targets import HAND, MODELS, Target
+from catalogue_targets import MODELS, Target
+from hand_configs import HAND, directory_of
 from models_document import models_document
 
 from argosy.perf.catalogue import Checkpoint, ConfigFault, Model, architecture_from_config
@@ -165,28 +166,11 @@ def _rows_of(name: str) -> Iterator[list[object]]:
     if name in HAND and architecture.sliding_layers:
         return  # Known to the reference only as another architecture, without its windows.
     with tempfile.TemporaryDirectory() as directory:
-        path = _known_path(name, config, hf_quant, Path(directory))
+        path = directory_of(config, hf_quant, Path(directory))
         for quantisation in (None, Dtype.FP8) if architecture.dtype is Dtype.BF16 else (None,):
             for kv in (Dtype.BF16, Dtype.FP8):
                 for ranks in RANKS:
                     yield from _row(path, (name, quantisation, kv, ranks), architecture)
-
-
-def _known_path(name: str, config: dict[str, Any], hf_quant: dict[str, Any] | None, directory: Path) -> str:
-    """A directory that holds the configuration: not all are known to the reference by their name."""
-    config = {"architectures": _ARCHITECTURES.get(config.get("model_type", ""), []), **config}
-    (directory / "config.json").write_text(json.dumps(config))
-    if hf_quant is not None:
-        (directory / "hf_quant_config.json").write_text(json.dumps(hf_quant))
-    return str(directory)
-
-
-_ARCHITECTURES = {
-    "llama": ["LlamaForCausalLM"],
-    "qwen2": ["Qwen2ForCausalLM"],
-    "qwen3": ["Qwen3ForCausalLM"],
-    "mistral": ["LlamaForCausalLM"],
-}
 
 
 def _row(

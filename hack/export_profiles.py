@@ -33,7 +33,15 @@ from profile_source import (
     open_source,
     tool_version,
 )
-from profile_targets import CHECKPOINTS, SYSTEMS, UNCERTAINTY, has_experts, tensor_parallel_sizes
+from profile_targets import (
+    CHECKPOINTS,
+    SYSTEMS,
+    UNCERTAINTY,
+    checkpoints_of,
+    has_experts,
+    refusal,
+    tensor_parallel_sizes,
+)
 
 from argosy.arrays import Floats
 from argosy.engine.step_lookup import StepLookup
@@ -184,13 +192,16 @@ class Shape:
 def shapes() -> Iterator[Shape]:
     """All candidates, in the order of the files."""
     for gpu in SYSTEMS:
-        for checkpoint in CHECKPOINTS:
+        for checkpoint in checkpoints_of(gpu):
             for tensor_parallel in tensor_parallel_sizes(gpu):
                 yield Shape(gpu, checkpoint, tensor_parallel)
 
 
 def export_one(shape: Shape) -> tuple[dict[str, Any], Tabulated] | NoProfile:
     """The manifest's entry and the arrays of one shape."""
+    refused = refusal(shape.gpu, shape.checkpoint)
+    if refused:
+        return NoProfile(refused)
     source = open_source(shape.checkpoint, SYSTEMS[shape.gpu], shape.tensor_parallel)
     if isinstance(source, NoProfile):
         return source
@@ -255,7 +266,7 @@ def manifest(entries: list[dict[str, Any]], without: dict[str, list[str]], date:
         },
         "checkpoints": {
             f"{checkpoint.model} {checkpoint.dtype}": {
-                "name": checkpoint.name,
+                "name": checkpoint.path,
                 "kvDtype": KV_DTYPES[checkpoint.quant["kvcache_quant_mode"]],
                 "quantization": checkpoint.quant,
                 "kind": "experts" if has_experts(checkpoint.model) else "dense",

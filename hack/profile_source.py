@@ -23,8 +23,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
+
+from hand_configs import tool_path
 
 BACKEND = "vllm"
 HOW_TO_GET_IT = "aiconfigurator-core is not installed: pip install 'argosy[profiles]'"
@@ -39,7 +40,7 @@ MIN_KV_TOKENS = 2048
 class Checkpoint:
     """One model in one type of weights, as the tool knows it.
 
-    path:     a name among the tool's configs, or a directory that holds a config.json
+    path:     a name among the tool's configs or in `hand_configs`
     quant:    its quantisation, where it differs from what the config says
     fallback: the same where a shape cannot have the first (a block that TP cuts)
     """
@@ -49,11 +50,6 @@ class Checkpoint:
     path: str
     quant: Mapping[str, str] = field(default_factory=dict)
     fallback: Mapping[str, str] | None = None
-
-    @property
-    def name(self) -> str:
-        """As the manifest has it: without a directory of this machine."""
-        return Path(self.path).name if Path(self.path).is_absolute() else self.path
 
 
 @dataclass(frozen=True)
@@ -170,10 +166,11 @@ def _open(
     # The tool says at length what it falls back to; the answers' provenance is in the manifest.
     logging.getLogger("aiconfigurator_core").setLevel(logging.CRITICAL)
     shape = {"tp_size": tensor_parallel, "moe_tp_size": tensor_parallel, **quant}
+    path = tool_path(checkpoint.path)
     try:
-        engine = EngineHandle.compile(checkpoint.path, system, BACKEND, **shape)
+        engine = EngineHandle.compile(path, system, BACKEND, **shape)
         kv_tokens = estimate_kv_cache(
-            checkpoint.path,
+            path,
             system,
             BACKEND,
             engine_version(system),

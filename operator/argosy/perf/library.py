@@ -4,10 +4,11 @@ Owns the order of preference and the steps from a source's silicon time to what 
 host overhead, pipeline stages, the KV cache's number type. The order, for one stage of a replica:
 
 1. a user's own measurements of this model, GPU, number type and shape;
-2. the shipped table;
-3. tables of narrower tensor-parallel groups on the same GPU, widened (L40S beyond two GPUs);
-4. the table of a sibling GPU, scaled;
-5. the roofline times the factors that silicon was measured to need.
+2. the shipped table of a model with the same dimensions (`profiles.fingerprint`), its own name first;
+3. such tables of narrower tensor-parallel groups on the same GPU, widened (L40S beyond two GPUs);
+4. such a table of a sibling GPU, scaled;
+5. the table of a similar dense model on the same GPU, scaled;
+6. the roofline times the factors that silicon was measured to need.
 
 A part of a card takes its card's, slowed down as far as its roofline is below the card's.
 
@@ -19,20 +20,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from argosy.engine.step_times import StepTable
-from argosy.perf.catalogue import Gpu, find_gpu, gpus
+from argosy.perf.catalogue import Gpu, Model, find_gpu, gpus, models
 from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.front_end import front_end_of
 from argosy.perf.host import Host, host_of_version
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
+from argosy.perf.profiles.fingerprint import Fingerprint, same_dimensions_profile
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.profiles.reshape import (
     MeasuredWidths,
     are_siblings,
+    are_similar,
     part_profile,
     pipeline_profile,
     scaled_profile,
+    similar_model_profile,
     wider_profile,
 )
 from argosy.perf.profiles.roofline import Silicon, impossible_shape, roofline_profile
@@ -137,9 +142,9 @@ class ProfileLibrary:
 
     def _silicon_profile(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | OutOfRange:
         """The best source without host overhead, for one stage, and the KV type that it was made for."""
-        found = self._tables.profile(wanted.key)
-        if isinstance(found, Profile):
-            return found, self.kv_measured(found.key)
+        found = self._table(wanted)
+        if found is not None:
+            return found
         if not wanted.gpu.has_peaks:
             return _without_peaks(wanted)
         if wanted.gpu.part_of:
@@ -159,9 +164,9 @@ class ProfileLibrary:
 
     def _derived(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | OutOfRange:
         """From tables of other shapes or GPUs, else by arithmetic."""
-        for made, origin in (self._widened(wanted), self._scaled(wanted)):
-            if isinstance(made, Profile):
-                return made, self.kv_measured(origin)
+        made = self._widened(wanted) or self._scaled(wanted) or self._similar(wanted)
+        if made is not None:
+            return made
         architecture = replace(wanted.architecture, kv_dtype=wanted.kv_dtype)
         computed = roofline_profile(wanted.gpu, architecture, wanted.key, self._silicon)
         if isinstance(computed, OutOfRange):
@@ -171,29 +176,82 @@ class ProfileLibrary:
         uncertainty *= DECLARED_UNCERTAINTY if wanted.is_declared else 1.0
         return replace(computed, uncertainty=uncertainty), wanted.kv_dtype
 
-    def _widened(self, wanted: WantedProfile) -> tuple[Profile | OutOfRange | None, ProfileKey]:
-        """From the two widest measured groups below the one that is wanted; and from which."""
-        width = wanted.shape.tensor_parallel
-        tables = [self._tables.profile(replace(wanted.key, shape=Shape(tp))) for tp in _powers_below(width)]
-        known = [table for table in tables if isinstance(table, Profile)]
-        if len(known) < 2:
-            return None, wanted.key
-        links = gpu_links(wanted.gpu)
-        measured = MeasuredWidths(known[-2], known[-1], links.of_group(known[-1].key.shape.gpus))
-        made = wider_profile(measured, wanted.architecture, width, links.of_group(width))
-        return made, known[-1].key
+    def _table(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | None:
+        """The table of a model with these dimensions, and its KV type; the name alone decides nothing."""
+        for model in self.same_dimensions(wanted.architecture, wanted.model):
+            key = replace(wanted.key, model=model.key)
+            found = self._tables.profile(key) if key in self._tables else None
+            if isinstance(found, Profile):
+                asked = wanted.model, wanted.architecture
+                made = same_dimensions_profile(found, model, asked, wanted.gpu, self._silicon)
+                return made, self.kv_measured(key)
+        return None
 
-    def _scaled(self, wanted: WantedProfile) -> tuple[Profile | OutOfRange | None, ProfileKey]:
-        """From a sibling's table; and from which."""
+    def same_dimensions(self, architecture: Architecture, name: str = "") -> tuple[Model, ...]:
+        """Models with tables whose tables are this one's: of that name first, then by vocabulary."""
+        alike = self._by_fingerprint.get(Fingerprint.of(architecture), ())
+
+        def distance(model: Model) -> tuple[bool, int, str]:
+            more = abs(model.architecture.vocabulary - architecture.vocabulary)
+            return model.key != name, more, model.key
+
+        return tuple(sorted(alike, key=distance))
+
+    @cached_property
+    def _by_fingerprint(self) -> Mapping[Fingerprint, tuple[Model, ...]]:
+        tabulated = {key.model for key in self._tables.keys()}  # noqa: SIM118 - not a mapping
+        found: dict[Fingerprint, tuple[Model, ...]] = {}
+        for model in models():
+            if model.key in tabulated:
+                fingerprint = Fingerprint.of(model.architecture)
+                found[fingerprint] = (*found.get(fingerprint, ()), model)
+        return found
+
+    def _widened(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | None:
+        """From the two widest measured groups below the one that is wanted."""
+        width = wanted.shape.tensor_parallel
+        tables = (self._table(replace(wanted, shape=Shape(tp))) for tp in _powers_below(width))
+        known = [table for table in tables if table is not None]
+        if len(known) < 2:
+            return None
+        (narrow, _), (wide, kv_dtype) = known[-2:]
+        links = gpu_links(wanted.gpu)
+        measured = MeasuredWidths(narrow, wide, links.of_group(wide.key.shape.gpus))
+        made = wider_profile(measured, wanted.architecture, width, links.of_group(width))
+        return (made, kv_dtype) if isinstance(made, Profile) else None
+
+    def _scaled(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | None:
+        """From a sibling's table."""
         if wanted.gpu.part_of or wanted.is_declared:
-            return None, wanted.key
+            return None
         for sibling in gpus():
-            if sibling.name != wanted.gpu.name and are_siblings(sibling, wanted.gpu):
-                table = self._tables.profile(replace(wanted.key, gpu=sibling.name))
-                if isinstance(table, Profile):
-                    pair = (sibling, wanted.gpu)
-                    return scaled_profile(table, pair, wanted.architecture, self._silicon), table.key
-        return None, wanted.key
+            if sibling.name == wanted.gpu.name or not are_siblings(sibling, wanted.gpu):
+                continue
+            found = self._table(replace(wanted, gpu=sibling))
+            if found is not None:
+                table, kv_dtype = found
+                made = scaled_profile(table, (sibling, wanted.gpu), wanted.architecture, self._silicon)
+                return (made, kv_dtype) if isinstance(made, Profile) else None
+        return None
+
+    def _similar(self, wanted: WantedProfile) -> tuple[Profile, Dtype] | None:
+        """From the table of the dense model on this GPU whose size is nearest."""
+        asked = wanted.architecture
+        near = [
+            model
+            for model in models()
+            if replace(wanted.key, model=model.key) in self._tables and are_similar(model.architecture, asked)
+        ]
+        if not near:
+            return None
+        size = math.log(asked.active_parameters)
+        model = min(near, key=lambda each: abs(math.log(each.architecture.active_parameters) - size))
+        key = replace(wanted.key, model=model.key)
+        table, kv_dtype = self._tables.profile(key), self.kv_measured(key)
+        if isinstance(table, OutOfRange):
+            return None
+        pair = replace(model.architecture, kv_dtype=kv_dtype), replace(asked, kv_dtype=kv_dtype)
+        return similar_model_profile(table, wanted.key, wanted.gpu, pair, self._silicon), kv_dtype
 
     def _with_host(self, profile: Profile, wanted: WantedProfile) -> Profile:
         """With the overhead that the engine was seen to have, else its version's."""

@@ -146,10 +146,13 @@ def test_a_cache_of_the_measured_type_changes_nothing() -> None:
     assert with_kv_dtype(found.step_times, "H100", KvTypes(Dtype.FP8, Dtype.FP8)) is found.step_times
 
 
-def test_a_model_that_only_its_architecture_tells_of_has_a_roofline() -> None:
+def test_a_model_that_only_its_architecture_tells_of_has_the_table_of_its_dimensions_or_a_roofline() -> None:
     asked = replace(wanted("llama-3.1-8b", "H100"), model="mine/13b", architecture=DECLARED)
     found = profile(asked)
-    assert (found.origin, found.key.model) == (Origin.ROOFLINE, "mine/13b")
+    assert (found.origin, found.key.model) == (Origin.TABLE, "mine/13b")
+    assert "table of llama-2-13b" in found.source
+    wider = profile(replace(asked, architecture=replace(DECLARED, intermediate_size=14080)))
+    assert (wider.origin, wider.key.model) == (Origin.ROOFLINE, "mine/13b")
     small, large = decode_ms(profile(wanted("llama-3.1-8b", "H100"))), decode_ms(found)
     assert small < large
 

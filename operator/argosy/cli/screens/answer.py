@@ -60,7 +60,11 @@ def document(found: ReplicaAnswer) -> dict[str, Any]:
         "tp": key.shape.tensor_parallel,
         "pp": key.shape.pipeline_parallel,
         "dtype": str(key.dtype),
-        "profile": {"origin": str(found.profile.origin), "error": digits(found.profile.uncertainty)},
+        "profile": {
+            "origin": str(found.profile.origin),
+            "error": digits(found.profile.uncertainty),
+            "source": found.profile.source,
+        },
         "step_ms": digits(found.step_ms),
         "itl_ms": digits(found.itl_ms),
         "ttft_ms": digits(found.ttft_ms),

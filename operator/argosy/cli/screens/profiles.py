@@ -14,7 +14,7 @@ from argosy.cli.output import Output, digits, plain_table
 from argosy.cli.screens.replica import read_profile
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
-from argosy.perf.catalogue import gpus
+from argosy.perf.catalogue import gpus, models
 from argosy.perf.library import ProfileLibrary
 from argosy.perf.profile import Profile
 from argosy.perf.shipped import shipped_forms
@@ -43,6 +43,8 @@ def _print(profiles: list[Profile], output: Output) -> None:
         worst = max(profile.uncertainty for profile in found)
         table.add_row(gpu, model, str(dtype), shapes, str(origin), f"{worst:.0%}")
     output.console.print(table)
+    shared = ", ".join(f"{model} those of {table}" for model, table in _sharing(shipped_library()))
+    output.console.print(f"Models with the same dimensions use the same tables: {shared}.\n")
     output.console.print(
         f"{len(profiles)} profiles. Error, the largest of the shapes: of a table and a roofline against"
         " measured runs before calibration, of a form against its table."
@@ -68,6 +70,14 @@ def _profiles(library: ProfileLibrary) -> Iterator[Profile]:
             )
             if isinstance(found, Profile):
                 yield found
+
+
+def _sharing(library: ProfileLibrary) -> Iterator[tuple[str, str]]:
+    """Models of the catalogue without tables of their own, each with the one whose tables they use."""
+    for model in models():
+        alike = library.same_dimensions(model.architecture, model.key)
+        if alike and alike[0].key != model.key:
+            yield model.key, alike[0].key
 
 
 def _document(profile: Profile) -> dict[str, Any]:

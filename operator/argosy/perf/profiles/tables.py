@@ -118,6 +118,10 @@ class ProfileTables:
         """What there are tables of, in the order of the file."""
         return tuple(self._entries)
 
+    def __contains__(self, key: ProfileKey) -> bool:
+        """Whether there is a table: quick, where `profile` looks for the nearest."""
+        return key in self._entries
+
     def profile(self, key: ProfileKey) -> Profile | OutOfRange:
         """The profile, or why there is none and which are near: of the same model first."""
         entry = self._entries.get(key)

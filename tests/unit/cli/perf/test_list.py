@@ -30,6 +30,7 @@ def test_the_table_has_a_line_for_profiles_that_differ_in_shape_only(monkeypatch
     code, table = run("list")
     assert code == 0
     assert all(word in table for word in ("MeasuredTable", "FittedForm", "Roofline", "TP1 TP2 TP4 TP8"))
+    assert "llama-2-70b those of llama-3.1-70b" in " ".join(table.split())
 
 
 def test_a_line_of_the_table_has_the_figures_of_the_document(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,7 +218,10 @@ def test_a_config_json_stands_for_a_model_outside_the_catalogue(tmp_path: Path) 
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
     found = asked("show", str(path), "--gpu", "H100")
-    assert found["profile"]["origin"] == "Roofline"
+    assert found["profile"]["origin"] == "MeasuredTable"
+    assert "table of llama-2-13b, whose dimensions are the same" in found["profile"]["source"]
+    path.write_text(json.dumps(config | {"intermediate_size": 14080}))
+    assert asked("show", str(path), "--gpu", "H100")["profile"]["origin"] == "Roofline"
     path.write_text(json.dumps(config | {"num_hidden_layers": 0}))
     assert "num_hidden_layers" in refused("show", str(path))["message"]
     assert "cannot be read" in refused("show", str(tmp_path / "absent.json"))["message"]

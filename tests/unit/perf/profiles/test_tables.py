@@ -192,8 +192,24 @@ def test_tables_reproduce_their_source_between_the_knots() -> None:
     assert {kind: bool(np.median(medians) < 0.005) for kind, medians in of.items()} == dict.fromkeys(of, True)
 
 
-def test_all_together_are_smaller_than_two_megabytes() -> None:
-    assert len(MANIFEST) + len(ARRAYS) < 2_000_000
+def test_all_shipped_data_together_are_smaller_than_four_megabytes() -> None:
+    assert sum(file.stat().st_size for file in DATA.iterdir() if file.is_file()) < 4_000_000
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "mixtral-8x7b",
+        "mixtral-8x22b",
+        "codellama-34b",
+        "yi-34b",
+        "mistral-nemo-12b",
+        "llama-2-7b",
+        "qwen2.5-72b",
+    ],
+)
+def test_much_served_models_have_a_table_on_every_gpu_of_eighty_gigabytes_and_more(model: str) -> None:
+    assert {"A100", "H100", "H200", "B200"} <= {k.gpu for k in KEYS if k.model == model}
 
 
 @pytest.mark.parametrize(
