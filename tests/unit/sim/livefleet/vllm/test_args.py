@@ -80,7 +80,7 @@ def test_an_l40s_runs_an_8b_model_with_the_kv_cache_that_is_left() -> None:
     assert profile.served_names == ("chat",)
     assert profile.limits.max_num_seqs == 128
     # 0.9 of 44.4 GiB without 15 GiB of weights and about 2 beside them, at 128 KiB a token.
-    assert profile.limits.kv_tokens == pytest.approx(187_000, rel=0.02)
+    assert profile.limits.kv_tokens == pytest.approx(192_000, rel=0.02)
 
 
 def test_the_load_delay_follows_from_the_weights() -> None:
