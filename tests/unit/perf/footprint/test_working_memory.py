@@ -81,7 +81,7 @@ def graphs_gib(image: str, **engine: object) -> float:
 
 
 def test_from_0_21_graphs_are_subtracted_unless_there_are_none() -> None:
-    """0.84 GiB is what vLLM estimates for it in 0.19, where it only says so."""
+    """0.84 GiB is what vLLM estimates for it in 0.19, where it is only logged."""
     assert graphs_gib("vllm/vllm-openai:v0.20.1", max_num_seqs=1024) == 0
     assert graphs_gib("vllm/vllm-openai:v0.21.0", max_num_seqs=1024) == pytest.approx(0.7, abs=0.15)
     assert graphs_gib("vllm/vllm-openai:v0.21.0", max_num_seqs=1024, args=("--enforce-eager",)) == 0
