@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
+from argosy.api.engine.arguments import switch, value_of
 from argosy.engine.host import HostBeside
 from argosy.engine.in_flight import NotAsynchronous, SchedulingSettings, batches_in_flight
 from argosy.engine.step_times import StepTimeSource
 from argosy.engine_version import assumed, in_words
 from argosy.perf.profile import HOST_OVERHEAD, Calibration
-from argosy.snapshot.engine_arguments import switch, value_of
 from argosy.snapshot.variant import Variant
 
 _ASYNC, _METHOD = "--async-scheduling", "--spec-method"

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from argosy.api.engine.arguments import value_of
 from argosy.perf.catalogue.fields import UnreadableFieldError
 from argosy.perf.catalogue.reading.context import LENGTHS, scaled_context
 from argosy.perf.catalogue.reading.deciding import first_unread
-from argosy.snapshot.engine_arguments import value_of
 
 HF_OVERRIDES = "--hf-overrides"
 _ROPE_SCALING = "--rope-scaling"

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
+from argosy.api.engine.arguments import switch
 from argosy.engine_version import assumed
 from argosy.snapshot.architecture import Architecture
-from argosy.snapshot.engine_arguments import switch
 from argosy.snapshot.variant import EngineSettings, Gpu, Variant
 
 _GIB = 2**30

@@ -119,7 +119,7 @@ def test_a_batch_and_its_rate_agree(speculation: Speculation | None, batch: int,
     closed = asked(speculation, batch=batch, cached_share=share)
     rate = closed.requests_per_s
     opened = asked(speculation, requests_per_s=rate, cached_share=share)
-    # Measured: 7.7 and 7.01 % at most; Poisson arrivals meet each other more often than those of a closed loop.
+    # Measured: 7.7 and 7.01 % at most; Poisson arrivals meet each other more often than those of a loop.
     assert opened.itl_ms == pytest.approx(closed.itl_ms, rel=0.08)
     assert opened.step_ms == pytest.approx(closed.step_ms, rel=0.03)
     assert opened.mean_batch == pytest.approx(closed.mean_batch, rel=0.071)

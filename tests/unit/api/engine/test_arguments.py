@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.snapshot.engine_arguments import switch, value_of
+from argosy.api.engine.arguments import switch, value_of
 
 
 @pytest.mark.parametrize(
